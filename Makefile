@@ -1,0 +1,69 @@
+# Catamaran's targets; `make help` lists them.
+#
+# One cargo call a package where it matters: features unify within one call, and a runner must not get a compiler that way.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What is worth keeping outside the clone: an unpacked containerd, built guests and, in CI, cargo's target folder.
+export CATAMARAN_CACHE ?= $(HOME)/.cache/catamaran
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR ?= $(CATAMARAN_CACHE)/target
+else
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+endif
+
+CARGO ?= cargo
+TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
+BENCH_BIN := $(CARGO_TARGET_DIR)/$(TRIPLE)/release
+
+.PHONY: help
+help: ## Print what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: prepare
+prepare:
+	tests/harness/prepare
+
+.PHONY: build
+build: ## Build the shim, its workers and its compilers (the profile of demo and tests)
+	$(CARGO) build --locked -p catamaran-daemon
+	$(CARGO) build --locked -p catamaran-wasmtime
+	$(CARGO) build --locked -p catamaran-wasmtime-compile
+
+.PHONY: release
+release: ## Build what is shipped and benchmarked
+	$(CARGO) build --locked --release -p catamaran-daemon
+	$(CARGO) build --locked --release -p catamaran-wasmtime
+	$(CARGO) build --locked --release -p catamaran-wasmtime-compile
+
+.PHONY: demo
+demo: prepare build ## Run a Wasm program under a private containerd and show it
+	$(CARGO) run --locked -q -p catamaran-harness --example demo
+
+.PHONY: test
+test: prepare build ## Run every test; root, and fails where it cannot run
+	$(CARGO) test --locked -p catamaran-wasmtime --tests
+	$(CARGO) test --locked -p catamaran-wasmtime-compile --tests
+	$(CARGO) test --locked -p catamaran-worker -p catamaran-daemon --tests
+	$(CARGO) test --locked -p catamaran-harness --tests
+	$(CARGO) test --locked -p catamaran-integration --tests
+
+.PHONY: lint
+lint: ## rustfmt, clippy with warnings denied, shellcheck and cargo-deny where they are installed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked -p catamaran-wasmtime --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p catamaran-wasmtime-compile --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench --all-targets -- -D warnings
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/harness/prepare tests/harness/provision; fi
+	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check; fi
+
+.PHONY: bench
+bench: prepare release ## Measure this shim beside runc and VERSUS=/path/to/another/shim, interleaved
+	CATAMARAN_BIN=$(BENCH_BIN) $(CARGO) run --locked --release -q -p catamaran-bench
+
+.PHONY: clean
+clean: ## Remove what was built here; the cache outside the clone stays
+	$(CARGO) clean

@@ -1,0 +1,159 @@
+//! The `start` action: bind the socket, fork the server, tell containerd where it is.
+//!
+//! containerd 2.0 to 2.2 passes flags and environment and reads JSON; 2.3 and later writes a `BootstrapParams` message to
+//! standard input and reads a `BootstrapResult` (containerd docs/runtime-v2.md, «Bootstrap protocol»). The server is a
+//! fork, taken while there is one thread, of this very process: one exec a pod. The socket is bound before, so that
+//! containerd's first request waits in its queue however soon it comes.
+#![allow(unsafe_code, reason = "fork: the SAFETY comment at the call says why it is sound here")]
+
+use std::io::{IsTerminal, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use containerd_shim::bootstrap::{BootstrapParams, BootstrapResult, LogLevel};
+use containerd_shim::{Flags, StartOpts};
+use containerd_shim_protos::TASK_API_VERSION;
+use containerd_shim_protos::protobuf::Message;
+use nix::unistd::ForkResult;
+
+use crate::error::{Doing, Error, Result};
+use crate::serve;
+
+/// As much as containerd's own shims read of standard input.
+const MOST_INPUT: u64 = 10 << 20;
+
+/// Which of the two protocols containerd spoke: the answer has the same form.
+enum Protocol {
+    Flags,
+    Message,
+}
+
+/// How the server is to be run.
+pub(crate) struct Server {
+    pub(crate) listener: UnixListener,
+    /// Where the listener is bound: removed at the end.
+    pub(crate) socket: PathBuf,
+    /// containerd's namespace.
+    pub(crate) namespace: String,
+    /// The container or sandbox that the server was started for.
+    pub(crate) id: String,
+    /// Its bundle.
+    pub(crate) bundle: PathBuf,
+    /// Where events go: containerd's ttrpc socket.
+    pub(crate) events: String,
+    pub(crate) debug: bool,
+}
+
+/// Starts the server of a pod and prints its address.
+pub(crate) fn start(flags: &Flags) -> Result<()> {
+    let (options, protocol) = read_parameters(flags)?;
+    let bundle = std::env::current_dir().doing(|| "finding the bundle, this program's working directory".to_owned())?;
+    let address = options.socket_address(&options.id);
+    let socket = PathBuf::from(address.trim_start_matches("unix://"));
+    let listener = bind(&socket)?;
+    let server = Server {
+        listener,
+        socket,
+        namespace: options.namespace,
+        id: options.id,
+        bundle,
+        events: options.ttrpc_address,
+        debug: options.debug,
+    };
+    // SAFETY: this process has one thread (no runtime was made yet), so that the copy holds no lock of another one.
+    match unsafe { nix::unistd::fork() }.doing(|| "forking the server".to_owned())? {
+        ForkResult::Child => serve::serve(server),
+        ForkResult::Parent { child } => {
+            let answered = reply(&address, &protocol);
+            if answered.is_err() {
+                // containerd does not know of the server: it would stay for ever.
+                let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+                let _ = std::fs::remove_file(&server.socket);
+            }
+            answered
+        }
+    }
+}
+
+fn read_parameters(flags: &Flags) -> Result<(StartOpts, Protocol)> {
+    for (flag, value) in [("-id", &flags.id), ("-namespace", &flags.namespace)] {
+        if value.is_empty() {
+            return Err(Error::refused("command line", format!("no {flag}"), "containerd gives it to every shim"));
+        }
+    }
+    let mut input = Vec::new();
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        stdin
+            .lock()
+            .take(MOST_INPUT)
+            .read_to_end(&mut input)
+            .doing(|| "reading the bootstrap parameters".to_owned())?;
+    }
+    // The legacy form of the same input is an `Any` with runtime options; it decodes as a message without our identity.
+    let message = BootstrapParams::parse_from_bytes(&input)
+        .ok()
+        .filter(|m| m.instance_id == flags.id && m.namespace == flags.namespace);
+    let (mut options, protocol) = match message {
+        Some(message) => (StartOpts::from(message), Protocol::Message),
+        None => (from_flags(flags), Protocol::Flags),
+    };
+    options.debug |= flags.debug;
+    if options.ttrpc_address.is_empty() {
+        return Err(Error::refused(
+            "environment",
+            "no TTRPC_ADDRESS, and no bootstrap message",
+            "containerd 2.0 or later, which serves its events there",
+        ));
+    }
+    Ok((options, protocol))
+}
+
+fn from_flags(flags: &Flags) -> StartOpts {
+    StartOpts {
+        id: flags.id.clone(),
+        namespace: flags.namespace.clone(),
+        address: flags.address.clone(),
+        publish_binary: flags.publish_binary.clone(),
+        ttrpc_address: std::env::var("TTRPC_ADDRESS").unwrap_or_default(),
+        log_level: LogLevel::LOG_LEVEL_INFO,
+        ..Default::default()
+    }
+}
+
+/// Binds the server's socket; one that a dead server left is replaced, a live one is not.
+fn bind(socket: &Path) -> Result<UnixListener> {
+    if let Some(parent) = socket.parent() {
+        std::fs::create_dir_all(parent).on(parent)?;
+    }
+    match UnixListener::bind(socket) {
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
+            if UnixStream::connect(socket).is_ok() {
+                return Err(Error::Exists(format!("with a shim listening on {}", socket.display())));
+            }
+            std::fs::remove_file(socket).on(socket)?;
+            UnixListener::bind(socket).on(socket)
+        }
+        bound => bound.on(socket),
+    }
+}
+
+fn reply(address: &str, protocol: &Protocol) -> Result<()> {
+    let bytes = match protocol {
+        Protocol::Flags => {
+            let answer = serde_json::json!({ "version": TASK_API_VERSION, "address": address, "protocol": "ttrpc" });
+            answer.to_string().into_bytes()
+        }
+        Protocol::Message => {
+            let answer = BootstrapResult {
+                version: TASK_API_VERSION,
+                address: address.to_owned(),
+                protocol: "ttrpc".to_owned(),
+                ..Default::default()
+            };
+            answer.write_to_bytes().map_err(|e| Error::refused("bootstrap result", e.to_string(), "a message"))?
+        }
+    };
+    let mut stdout = std::io::stdout();
+    stdout.write_all(&bytes).and_then(|()| stdout.flush()).doing(|| "answering containerd".to_owned())
+}

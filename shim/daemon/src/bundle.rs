@@ -1,0 +1,245 @@
+//! The OCI bundle: config.json read once and checked whole, before anything is made from it.
+//!
+//! What a spec asks for is honoured, or satisfied by something stricter (the table in ARCHITECTURE.md), or refused here
+//! with the key's name. Nothing is passed over.
+
+use std::path::{Path, PathBuf};
+
+use catamaran_worker::Guest;
+use catamaran_worker::job::{NamespaceKind, Rlimit, User};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
+
+use crate::error::{Doing, Error, Result};
+
+/// The annotation that names the engine of a pod, and with `.<container>` behind it of one container.
+const ENGINE: &str = "catamaran.wasm/engine";
+/// `umask` where the spec has none, as every other runtime leaves it.
+const UMASK: u32 = 0o022;
+
+/// A checked config.json.
+pub(crate) struct Bundle {
+    pub(crate) path: PathBuf,
+    pub(crate) spec: Spec,
+    pub(crate) guest: Guest,
+    pub(crate) user: User,
+    pub(crate) rlimits: Vec<Rlimit>,
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) cgroup: String,
+}
+
+/// `linux.namespaces` of the spec, but for the mount namespace, which is always new.
+pub(crate) struct Namespace {
+    pub(crate) kind: NamespaceKind,
+    pub(crate) path: Option<PathBuf>,
+}
+
+impl Bundle {
+    /// Reads and checks the bundle in the folder `path`. `default_cgroup` is for a spec that names none.
+    pub(crate) fn load(path: &Path, default_cgroup: String) -> Result<Self> {
+        let config = path.join("config.json");
+        let bytes = std::fs::read(&config).on(&config)?;
+        let spec: Spec = serde_json::from_slice(&bytes).on(&config)?;
+        let process = spec.process().as_ref().ok_or_else(|| refused("process", "missing", "a process"))?;
+        let linux = spec.linux().as_ref().ok_or_else(|| refused("linux", "missing", "a Linux container"))?;
+        check_process(process)?;
+        check_linux(linux)?;
+        check_hooks(&spec)?;
+        check_engine(&spec)?;
+        let namespaces = namespaces(linux)?;
+        check_namespaced(&spec, linux, &namespaces)?;
+        Ok(Self {
+            path: path.to_owned(),
+            guest: guest(process)?,
+            user: user(process),
+            rlimits: rlimits(process),
+            namespaces,
+            cgroup: linux.cgroups_path().as_ref().map_or(default_cgroup, |p| p.to_string_lossy().into_owned()),
+            spec,
+        })
+    }
+
+    /// `root.path`, made absolute.
+    pub(crate) fn root(&self) -> PathBuf {
+        let root = self.spec.root().as_ref().map_or_else(|| PathBuf::from("rootfs"), |r| r.path().clone());
+        self.path.join(root)
+    }
+}
+
+fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
+    Error::refused(format!("config.json: {key}"), found, expected)
+}
+
+/// An error when the spec has something at `key` that this version cannot give.
+fn absent(key: &str, present: bool, expected: &str) -> Result<()> {
+    if present { Err(refused(key, "set", expected)) } else { Ok(()) }
+}
+
+fn check_process(process: &Process) -> Result<()> {
+    absent(
+        "process.terminal",
+        process.terminal().unwrap_or(false),
+        "no terminal: this version has plain streams only",
+    )?;
+    absent(
+        "process.apparmorProfile",
+        process.apparmor_profile().as_deref().is_some_and(|p| !p.is_empty() && p != "unconfined"),
+        "no profile, or «unconfined»: this version applies none",
+    )?;
+    absent(
+        "process.selinuxLabel",
+        process.selinux_label().as_deref().is_some_and(|l| !l.is_empty()),
+        "no label: this version applies none",
+    )?;
+    absent("process.ioPriority", process.io_priority().is_some(), "no I/O priority: this version sets none")?;
+    absent("process.scheduler", process.scheduler().is_some(), "no scheduler: this version sets none")?;
+    absent("process.execCPUAffinity", process.exec_cpu_affinity().is_some(), "no affinity: this version sets none")
+}
+
+fn check_linux(linux: &Linux) -> Result<()> {
+    absent("linux.seccomp", linux.seccomp().is_some(), "no profile: this version applies none of the spec's")?;
+    absent(
+        "linux.devices",
+        linux.devices().as_ref().is_some_and(|d| !d.is_empty()),
+        "no devices: a Wasm guest cannot use one, and its worker gets none but the default ones",
+    )?;
+    absent("linux.intelRdt", linux.intel_rdt().is_some(), "no resctrl group: this version sets none")?;
+    absent("linux.personality", linux.personality().is_some(), "no execution domain: this version sets none")?;
+    absent(
+        "linux.mountLabel",
+        linux.mount_label().as_deref().is_some_and(|l| !l.is_empty()),
+        "no label: this version applies none",
+    )?;
+    let mapped = [linux.uid_mappings(), linux.gid_mappings()].iter().any(|m| m.as_ref().is_some_and(|m| !m.is_empty()));
+    absent("linux.uidMappings or linux.gidMappings", mapped, "no id mapping: this version has no user namespaces")?;
+    if let Some(resources) = linux.resources() {
+        let unified = resources.unified().as_ref().is_some_and(|u| !u.is_empty());
+        absent("linux.resources.unified", unified, "the resources by their own keys: this version sets those alone")?;
+        let rdma = resources.rdma().as_ref().is_some_and(|r| !r.is_empty());
+        absent("linux.resources.rdma", rdma, "no RDMA limit: this version sets none")?;
+    }
+    Ok(())
+}
+
+fn check_hooks(spec: &Spec) -> Result<()> {
+    let any = spec.hooks().as_ref().is_some_and(|hooks| {
+        [
+            #[allow(deprecated, reason = "containerd and its plugins still write prestart hooks")]
+            hooks.prestart(),
+            hooks.create_runtime(),
+            hooks.create_container(),
+            hooks.start_container(),
+            hooks.poststart(),
+            hooks.poststop(),
+        ]
+        .iter()
+        .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
+    });
+    absent("hooks", any, "no hooks: this version runs none")
+}
+
+/// The engine annotation of the container, else of the pod. There is one engine in this version.
+fn check_engine(spec: &Spec) -> Result<()> {
+    let Some(annotations) = spec.annotations() else { return Ok(()) };
+    let own = annotations.get("io.kubernetes.cri.container-name").map(|name| format!("{ENGINE}.{name}"));
+    let key = own.filter(|key| annotations.contains_key(key)).unwrap_or_else(|| ENGINE.to_owned());
+    match annotations.get(&key).map(String::as_str) {
+        None | Some("wasmtime") => Ok(()),
+        Some(other) => {
+            Err(refused(&format!("annotation {key}"), format!("{other:?}"), "«wasmtime», the engine of this version"))
+        }
+    }
+}
+
+fn namespaces(linux: &Linux) -> Result<Vec<Namespace>> {
+    let mut all = Vec::new();
+    for namespace in linux.namespaces().iter().flatten() {
+        let kind = match namespace.typ() {
+            LinuxNamespaceType::Network => NamespaceKind::Net,
+            LinuxNamespaceType::Ipc => NamespaceKind::Ipc,
+            LinuxNamespaceType::Uts => NamespaceKind::Uts,
+            LinuxNamespaceType::Pid => NamespaceKind::Pid,
+            LinuxNamespaceType::Cgroup => NamespaceKind::Cgroup,
+            LinuxNamespaceType::Mount if namespace.path().is_none() => continue,
+            LinuxNamespaceType::Mount => {
+                return Err(refused("linux.namespaces", "a mount namespace to join", "a new one, without a path"));
+            }
+            other => {
+                let expected = "network, ipc, uts, pid, cgroup or mount: this version has no others";
+                return Err(refused("linux.namespaces", format!("type {other:?}").to_lowercase(), expected));
+            }
+        };
+        all.push(Namespace { kind, path: namespace.path().clone() });
+    }
+    Ok(all)
+}
+
+/// What would change the host where the container has no namespace of its own for it.
+fn check_namespaced(spec: &Spec, linux: &Linux, namespaces: &[Namespace]) -> Result<()> {
+    let has = |kind| namespaces.iter().any(|n| n.kind == kind);
+    let named = [("hostname", spec.hostname()), ("domainname", spec.domainname())];
+    for (key, name) in named {
+        if name.as_deref().is_some_and(|n| !n.is_empty()) && !has(NamespaceKind::Uts) {
+            return Err(refused(key, "set", "a uts namespace for it"));
+        }
+    }
+    for name in linux.sysctl().iter().flat_map(|all| all.keys()) {
+        let key = format!("linux.sysctl[{name}]");
+        let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
+        let ipc = ["kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"];
+        let kind = match name.as_str() {
+            _ if !plain || name.contains("..") => None,
+            n if n.starts_with("net.") => Some(NamespaceKind::Net),
+            n if ipc.contains(&n) || n.starts_with("kernel.msg") || n.starts_with("fs.mqueue.") => {
+                Some(NamespaceKind::Ipc)
+            }
+            _ => None,
+        };
+        match kind {
+            Some(kind) if has(kind) => {}
+            Some(kind) => return Err(refused(&key, "set", format!("a {kind:?} namespace for it").to_lowercase())),
+            None => {
+                return Err(refused(
+                    &key,
+                    "not a namespaced sysctl",
+                    "one of net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*",
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn guest(process: &Process) -> Result<Guest> {
+    let args = process.args().clone().unwrap_or_default();
+    if args.first().is_none_or(String::is_empty) {
+        let expected = "the module's path: give the image an ENTRYPOINT, or the container a command";
+        return Err(refused("process.args", "empty", expected));
+    }
+    let mut env = Vec::new();
+    for entry in process.env().iter().flatten() {
+        let Some((key, value)) = entry.split_once('=') else {
+            return Err(refused("process.env", format!("{entry:?}"), "NAME=value"));
+        };
+        env.push((key.to_owned(), value.to_owned()));
+    }
+    let cwd = process.cwd();
+    if !cwd.is_absolute() {
+        return Err(refused("process.cwd", format!("{}", cwd.display()), "an absolute path"));
+    }
+    Ok(Guest { args, env, cwd: cwd.to_string_lossy().into_owned() })
+}
+
+fn user(process: &Process) -> User {
+    let user = process.user();
+    User {
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+        umask: user.umask().unwrap_or(UMASK),
+    }
+}
+
+fn rlimits(process: &Process) -> Vec<Rlimit> {
+    let limits = process.rlimits().iter().flatten();
+    limits.map(|l| Rlimit { kind: l.typ().to_string(), soft: l.soft(), hard: l.hard() }).collect()
+}

@@ -1,0 +1,387 @@
+//! One Wasm container: its creation step by step, and its state.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use catamaran_worker::job::{self, Job, Source};
+use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
+use containerd_shim_protos::types::mount::Mount;
+use log::{info, warn};
+use nix::libc;
+use tokio::sync::watch;
+
+use crate::bundle::Bundle;
+use crate::cache::{Cache, Module};
+use crate::cgroup::{self, Cgroup};
+use crate::error::{Doing, Error, Result};
+use crate::mounts::Prepared;
+use crate::source::{self, Tree};
+use crate::spawn::{self, Failure, Handover, Worker};
+use crate::state::State;
+use crate::stdio::{self, Kept, Stdio};
+use crate::{child, devices, mounts, rootfs};
+
+/// The engine of this version.
+const ENGINE: &str = "wasmtime";
+/// `\0asm` (WebAssembly core specification, «Modules»), of modules and components alike.
+const MAGIC: [u8; 4] = *b"\0asm";
+
+/// What containerd asks to be created.
+pub(crate) struct Request {
+    pub(crate) id: String,
+    pub(crate) namespace: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) rootfs: Vec<Mount>,
+    pub(crate) stdio: stdio::Paths,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Exit {
+    pub(crate) code: u32,
+    pub(crate) at: Timestamp,
+}
+
+/// Where a container is in its life.
+///
+/// ```text
+///            start            exit
+/// Created ----------> Running -----> Stopped ---delete---> gone
+///    |                                  ^
+///    '---- kill, or its process dies ---'
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Created,
+    Running,
+    Stopped,
+}
+
+impl Phase {
+    fn word(self) -> &'static str {
+        match self {
+            Phase::Created => "created",
+            Phase::Running => "running",
+            Phase::Stopped => "stopped",
+        }
+    }
+}
+
+/// A container that was created. Its phase is derived: an exit makes it Stopped, an open control socket Created.
+pub(crate) struct Container {
+    pub(crate) id: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) pid: u32,
+    pub(crate) stdio: stdio::Paths,
+    pidfd: OwnedFd,
+    cgroup: Cgroup,
+    /// Never held across an await.
+    held: Mutex<Held>,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+/// What the shim holds open for the container.
+struct Held {
+    /// Until Start.
+    control: Option<OwnedFd>,
+    streams: Kept,
+}
+
+impl Container {
+    /// Does all the work: when it answers, the worker is confined and linked and waits for one byte.
+    pub(crate) async fn create(request: Request) -> Result<Self> {
+        let bundle = Bundle::load(&request.bundle, format!("/{}/{}", request.namespace, request.id))?;
+        let mut descriptors = Handover::default();
+        let root = rootfs::prepare(&request.rootfs, &bundle.root(), &request.bundle.join("rootfs"))?;
+        let root = descriptors.add(root);
+        let prepared = prepare_mounts(&bundle, &mut descriptors)?;
+        let (name, file) = find_module(&bundle, &descriptors, root, &prepared)?;
+        let module = Module::read(name, file).await?;
+        let streams = stdio::open(&request.stdio)?;
+        let cgroup = Cgroup::plan(&bundle.cgroup)?;
+        let mut state = State::new(cgroup.folders().to_vec());
+        state.write(&request.bundle)?;
+        let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
+        let made = make_worker(&request.id, &bundle, &module, job, descriptors, &cgroup, &streams).await;
+        let recorded = made.and_then(|worker| {
+            state.pid = worker.pid;
+            state.write(&request.bundle).map(|()| worker)
+        });
+        let worker = match recorded {
+            Ok(worker) => worker,
+            Err(e) => {
+                // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
+                match cgroup::remove(cgroup.folders()).await {
+                    Ok(()) => State::remove(&request.bundle).unwrap_or_else(|e| warn!("{e}")),
+                    Err(e) => warn!("{e}"),
+                }
+                return Err(e);
+            }
+        };
+        info!("created {} from {} sha256:{}, pid {}", request.id, module.name, module.digest(), worker.pid);
+        Ok(Self {
+            id: request.id,
+            bundle: request.bundle,
+            pid: worker.pid,
+            stdio: request.stdio,
+            pidfd: worker.pidfd,
+            cgroup,
+            held: Mutex::new(Held { control: Some(worker.control), streams: streams.kept }),
+            exit: watch::Sender::new(None),
+        })
+    }
+
+    /// Waits for the worker's end, and makes it known. Called once, by the pod.
+    pub(crate) async fn watch(&self) -> Exit {
+        let ended = match self.pidfd.try_clone().doing(|| format!("watching {}", self.id)) {
+            Ok(pidfd) => child::wait(pidfd).await,
+            Err(e) => Err(e),
+        };
+        let code = ended.map_or_else(
+            |e| {
+                warn!("container {}: its exit code is lost: {e}", self.id);
+                255
+            },
+            child::exit_code,
+        );
+        let exit = Exit { code, at: Timestamp::now() };
+        // Written to nobody any more: the client's end of the streams shows their end.
+        let mut held = self.held();
+        held.streams = Kept::default();
+        held.control = None;
+        drop(held);
+        self.exit.send_replace(Some(exit.clone()));
+        exit
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        if self.exit.borrow().is_some() {
+            Phase::Stopped
+        } else if self.held().control.is_some() {
+            Phase::Created
+        } else {
+            Phase::Running
+        }
+    }
+
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        self.exit.borrow().clone()
+    }
+
+    fn refuse(&self, wanted: &'static str) -> Error {
+        Error::Transition { id: self.id.clone(), state: self.phase().word(), wanted }
+    }
+
+    /// Lets the guest go.
+    pub(crate) fn start(&self) -> Result<()> {
+        if self.phase() != Phase::Created {
+            return Err(self.refuse("started"));
+        }
+        let Some(control) = self.held().control.take() else { return Err(self.refuse("started")) };
+        catamaran_worker::control::send_start(control.as_fd()).doing(|| format!("starting {}", self.id))
+    }
+
+    /// Waits for the end, if it has not come.
+    pub(crate) async fn wait(&self) -> Result<Exit> {
+        let mut exits = self.exit.subscribe();
+        let ended = exits.wait_for(Option::is_some).await.map(|exit| exit.clone());
+        ended.ok().flatten().ok_or_else(|| Error::NotFound(format!("container {}", self.id)))
+    }
+
+    /// Sends a signal; NotFound once the container has stopped, which is how containerd takes a kill that came too late.
+    pub(crate) fn kill(&self, signal: u32) -> Result<()> {
+        let gone = || Error::NotFound(format!("process of container {}", self.id));
+        if self.phase() == Phase::Stopped {
+            return Err(gone());
+        }
+        let number = i32::try_from(signal).ok().filter(|n| (0..=libc::SIGRTMAX()).contains(n));
+        let Some(number) = number else {
+            return Err(Error::refused("the request's signal", signal.to_string(), "a signal of Linux, 0 to 64"));
+        };
+        match child::signal(&self.pidfd, number) {
+            Err(nix::errno::Errno::ESRCH) => Err(gone()),
+            sent => sent.doing(|| format!("signalling {}", self.id)),
+        }
+    }
+
+    pub(crate) fn close_stdin(&self) {
+        self.held().streams.close_stdin();
+    }
+
+    pub(crate) fn pids(&self) -> Result<Vec<u32>> {
+        self.cgroup.pids()
+    }
+
+    /// Removes what lies outside the bundle. A container that was never started is ended first.
+    pub(crate) async fn delete(&self) -> Result<Exit> {
+        match self.phase() {
+            Phase::Running => return Err(self.refuse("deleted")),
+            Phase::Created => match self.kill(libc::SIGKILL as u32) {
+                Ok(()) | Err(Error::NotFound(_)) => {}
+                Err(e) => return Err(e),
+            },
+            Phase::Stopped => {}
+        }
+        let exit = self.wait().await?;
+        cgroup::remove(self.cgroup.folders()).await?;
+        State::remove(&self.bundle)?;
+        Ok(exit)
+    }
+}
+
+fn prepare_mounts(bundle: &Bundle, descriptors: &mut Handover) -> Result<Vec<Prepared>> {
+    let all = bundle.spec.mounts().iter().flatten();
+    all.enumerate().map(|(index, mount)| mounts::prepare(index, mount, descriptors)).collect()
+}
+
+/// Opens `process.args[0]` in the tree that the container will have.
+fn find_module(
+    bundle: &Bundle,
+    descriptors: &Handover,
+    root: job::Fd,
+    prepared: &[Prepared],
+) -> Result<(String, std::fs::File)> {
+    let entry = bundle.guest.args.first().map_or("", String::as_str);
+    let place = || "config.json: process.args[0]".to_owned();
+    let root = descriptors.get(root).ok_or(io::ErrorKind::NotFound).doing(place)?;
+    let mut tree = Tree::new(root);
+    for mount in prepared {
+        let seen = match &mount.source {
+            Source::Tree { fd, .. } => descriptors.get(*fd),
+            Source::Filesystem { .. } | Source::Empty => None,
+        };
+        tree.mount(&mount.destination, seen).on(&mount.destination)?;
+    }
+    let path = bundle.guest.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());
+    let candidates = source::candidates(entry, &bundle.guest.cwd, path);
+    for candidate in &candidates {
+        match tree.open(candidate) {
+            Ok(file) => return check_magic(candidate, file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => {
+                let found = format!("{entry:?}, which is {} in the container: {e}", candidate.display());
+                return Err(Error::refused(place(), found, "the path of a Wasm module"));
+            }
+        }
+    }
+    let looked: Vec<_> = candidates.iter().map(|c| c.display().to_string()).collect();
+    let found = format!("{entry:?}: no such file in the container (looked for {})", looked.join(", "));
+    Err(Error::refused(place(), found, "the path of a Wasm module in the image or in a volume"))
+}
+
+fn check_magic(path: &Path, mut file: std::fs::File) -> Result<(String, std::fs::File)> {
+    let name = path.display().to_string();
+    let mut first = Vec::new();
+    (&mut file).take(MAGIC.len() as u64).read_to_end(&mut first).on(path)?;
+    io::Seek::rewind(&mut file).on(path)?;
+    if first == MAGIC {
+        return Ok((name, file));
+    }
+    let what = match first.as_slice() {
+        [] => "an empty file".to_owned(),
+        b"\x7fELF" => {
+            "an ELF file: this version does not run native containers, and native code never as Wasm".to_owned()
+        }
+        [b'#', b'!', ..] => "a script: this version does not run native containers".to_owned(),
+        [b'(', ..] => "not a binary module (text format? assemble it with wat2wasm)".to_owned(),
+        other => format!("not a Wasm module, its first bytes are {other:02x?}"),
+    };
+    Err(Error::Module { module: name, reason: format!("{what}; a Wasm module begins with 00 61 73 6d") })
+}
+
+fn make_job(
+    bundle: &Bundle,
+    descriptors: &mut Handover,
+    root: job::Fd,
+    prepared: Vec<Prepared>,
+    streams: &Stdio,
+) -> Result<Job> {
+    let mut namespaces = Vec::new();
+    for namespace in &bundle.namespaces {
+        let join = match &namespace.path {
+            Some(path) => Some(descriptors.add(std::fs::File::open(path).on(path)?.into())),
+            None => None,
+        };
+        namespaces.push(job::Namespace { kind: namespace.kind, join });
+    }
+    let linux = bundle.spec.linux().as_ref();
+    let mut all: Vec<_> =
+        prepared.into_iter().map(|p| job::Mount { destination: p.destination, source: p.source }).collect();
+    all.extend(devices::prepare(descriptors)?);
+    let stdin = streams.stdin.try_clone().doing(|| "handing over standard input".to_owned())?;
+    Ok(Job {
+        guest: bundle.guest.clone(),
+        stdin: descriptors.add(stdin),
+        // Filled in when they exist.
+        artifact: job::Fd(usize::MAX),
+        cgroup: None,
+        namespaces,
+        hostname: bundle.spec.hostname().clone().filter(|name| !name.is_empty()),
+        domainname: bundle.spec.domainname().clone().filter(|name| !name.is_empty()),
+        sysctl: linux.and_then(|l| l.sysctl().clone()).unwrap_or_default().into_iter().collect(),
+        root: job::Root {
+            tree: root,
+            at: bundle.path.join("rootfs").to_string_lossy().into_owned(),
+            readonly: bundle.spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
+        },
+        mounts: all,
+        masked: linux.and_then(|l| l.masked_paths().clone()).unwrap_or_default(),
+        readonly: linux.and_then(|l| l.readonly_paths().clone()).unwrap_or_default(),
+        user: bundle.user.clone(),
+        rlimits: bundle.rlimits.clone(),
+        oom_score_adj: bundle.spec.process().as_ref().and_then(|p| p.oom_score_adj()),
+    })
+}
+
+/// The part of a creation that leaves something behind if it fails: the cgroup.
+async fn make_worker(
+    id: &str,
+    bundle: &Bundle,
+    module: &Module,
+    mut job: Job,
+    mut descriptors: Handover,
+    cgroup: &Cgroup,
+    streams: &Stdio,
+) -> Result<Worker> {
+    let cache = Cache::open(ENGINE)?;
+    let mut artifact = cache.artifact(module).await?;
+    let mut resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().clone());
+    // Device rules are satisfied by mounts without devices (ARCHITECTURE.md, «Stricter is an answer»).
+    if let Some(resources) = &mut resources {
+        resources.set_devices(None);
+    }
+    cgroup.create(&bundle.cgroup, resources.as_ref())?;
+    job.cgroup = cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
+    let mut compiled_again = false;
+    loop {
+        job.artifact = descriptors.add(artifact.into());
+        let start = spawn::Start {
+            engine: ENGINE,
+            id,
+            module: &module.name,
+            job: &job,
+            descriptors: &descriptors,
+            cgroup,
+            stdout: streams.stdout.as_fd(),
+            stderr: streams.stderr.as_fd(),
+        };
+        match spawn::spawn(start).await {
+            Ok(worker) => return Ok(worker),
+            Err(Failure::Final(e)) => return Err(e),
+            Err(Failure::Artifact(reason)) if compiled_again => {
+                return Err(Error::Compiler { module: module.name.clone(), reason });
+            }
+            Err(Failure::Artifact(reason)) => {
+                info!("compiling {} again: {reason}", module.name);
+                compiled_again = true;
+                artifact = cache.compile(module).await?;
+            }
+        }
+    }
+}

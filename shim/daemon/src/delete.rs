@@ -1,0 +1,67 @@
+//! The `delete` action: cleans up after a shim that is dead, from what the bundle tells.
+//!
+//! The workers died with the shim (their parent-death signal); what is still in a cgroup is killed. Safe to run again,
+//! and after a creation that broke off anywhere.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use containerd_shim::{Flags, StartOpts};
+use containerd_shim_protos::api::DeleteResponse;
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
+
+use crate::cgroup;
+use crate::error::{Doing, Error, Result};
+use crate::state::State;
+
+/// What containerd is told of a container whose exit nobody saw: killed.
+const KILLED: u32 = 137;
+
+/// Cleans up and prints a `DeleteResponse`. Everything is tried; the first failure is told.
+pub(crate) fn delete(flags: &Flags) -> Result<()> {
+    // containerd names the bundle, and runs this program in it.
+    let bundle = match flags.bundle.as_str() {
+        "" => std::env::current_dir().doing(|| "finding the bundle, this program's working directory".to_owned())?,
+        path => PathBuf::from(path),
+    };
+    let state = State::read(&bundle);
+    let cleaned = match &state {
+        Ok(Some(state)) => clean(&bundle, state),
+        Ok(None) => Ok(()),
+        Err(_) => Ok(()),
+    };
+    remove_socket(flags);
+    let pid = state?.map_or(0, |state| state.pid);
+    cleaned?;
+    let response =
+        DeleteResponse { pid, exit_status: KILLED, exited_at: Some(Timestamp::now()).into(), ..Default::default() };
+    let bytes = response.write_to_bytes().map_err(|e| Error::refused("delete response", e.to_string(), "a message"))?;
+    std::io::stdout().write_all(&bytes).doing(|| "answering containerd".to_owned())
+}
+
+fn clean(bundle: &Path, state: &State) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .doing(|| "starting the event loop".to_owned())?;
+    runtime.block_on(cgroup::remove(&state.cgroups))?;
+    State::remove(bundle)
+}
+
+/// The dead server's socket; one that answers is another shim's by now.
+fn remove_socket(flags: &Flags) {
+    let options = StartOpts {
+        id: flags.id.clone(),
+        namespace: flags.namespace.clone(),
+        address: flags.address.clone(),
+        ..Default::default()
+    };
+    let address = options.socket_address(&flags.id);
+    let socket = Path::new(address.trim_start_matches("unix://"));
+    if UnixStream::connect(socket).is_err() {
+        // Most often it is gone already: a shim that ends removes it itself.
+        let _ = std::fs::remove_file(socket);
+    }
+}

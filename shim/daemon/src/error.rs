@@ -1,0 +1,85 @@
+//! What can go wrong on the way of one request, and the one place that says which RPC code it is.
+
+use std::io;
+use std::path::PathBuf;
+
+use containerd_shim_protos::ttrpc::{self, Code};
+
+/// A request that failed, told to its caller.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The bundle or the request asks for something that is wrong or cannot be had.
+    #[error("{place}: {found}: {expected}")]
+    Refused {
+        /// The file and the key, or the field of the request.
+        place: String,
+        /// What stands there.
+        found: String,
+        /// What would be accepted, or what to write instead.
+        expected: String,
+    },
+    /// The module exists, but cannot run.
+    #[error("{module}: {reason}")]
+    Module { module: String, reason: String },
+    /// No such container, process or task, or no longer.
+    #[error("{0}: not found")]
+    NotFound(String),
+    #[error("container {0} already exists")]
+    Exists(String),
+    /// A transition that the container's state does not allow.
+    #[error("container {id} is {state}: it cannot be {wanted}")]
+    Transition { id: String, state: &'static str, wanted: &'static str },
+    #[error("{0} is not implemented by this shim")]
+    Unimplemented(&'static str),
+    #[error("{path}: {source}", path = path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{doing}: {source}")]
+    System { doing: String, source: io::Error },
+    /// The worker could not confine itself as the bundle asks.
+    #[error("the container's process: {0}")]
+    Worker(String),
+    /// The compiler failed, not the module.
+    #[error("compiling {module}: {reason}")]
+    Compiler { module: String, reason: String },
+}
+
+impl Error {
+    pub(crate) fn refused(place: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Error::Refused { place: place.into(), found: found.into(), expected: expected.into() }
+    }
+
+    fn code(&self) -> Code {
+        match self {
+            Error::Refused { .. } => Code::INVALID_ARGUMENT,
+            Error::Module { .. } | Error::Transition { .. } => Code::FAILED_PRECONDITION,
+            Error::NotFound(_) => Code::NOT_FOUND,
+            Error::Exists(_) => Code::ALREADY_EXISTS,
+            Error::Unimplemented(_) => Code::UNIMPLEMENTED,
+            Error::File { .. } | Error::System { .. } | Error::Worker(_) | Error::Compiler { .. } => Code::INTERNAL,
+        }
+    }
+}
+
+impl From<Error> for ttrpc::Error {
+    fn from(e: Error) -> Self {
+        ttrpc::Error::RpcStatus(ttrpc::get_status(e.code(), e.to_string()))
+    }
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// Says what was being done when the system refused it.
+pub(crate) trait Doing<T> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
+    fn on(self, path: impl Into<PathBuf>) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Doing<T> for std::result::Result<T, E> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|e| Error::System { doing: what(), source: e.into() })
+    }
+
+    fn on(self, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|e| Error::File { path: path.into(), source: e.into() })
+    }
+}

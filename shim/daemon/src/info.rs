@@ -1,0 +1,88 @@
+//! `-v` and `-info`: what this shim is and what of a spec it honours.
+
+use std::io::Write;
+
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
+use oci_spec::runtime::{CgroupBuilder, Features, FeaturesBuilder, LinuxFeatureBuilder, LinuxNamespaceType};
+
+use crate::error::{Doing, Error, Result};
+
+/// The engines that this version has: a worker executable each.
+const ENGINES: &[&str] = &["wasmtime"];
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Name under which containerd knows this runtime: the executable's name turned round (runtime v2 docs).
+pub(crate) const RUNTIME: &str = "io.containerd.catamaran.v1";
+/// `types.containerd.io/opencontainers/runtime-spec/1/features/Features`, as containerd's typeurl registers it.
+const FEATURES_URL: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
+
+pub(crate) fn print_version() -> Result<()> {
+    println!("containerd-shim-catamaran-v1:\n  Version:  {VERSION}");
+    for (engine, version) in engines()? {
+        println!("  {engine}:  {version}");
+    }
+    Ok(())
+}
+
+/// Prints a `containerd.types.RuntimeInfo` (containerd api/types/introspection.proto).
+pub(crate) fn print_info() -> Result<()> {
+    let features = serde_json::to_vec(&features()?).doing(|| "writing the OCI features".to_owned())?;
+    let info = RuntimeInfo {
+        name: RUNTIME.to_owned(),
+        version: Some(RuntimeVersion { version: VERSION.to_owned(), ..Default::default() }).into(),
+        features: Some(Any { type_url: FEATURES_URL.to_owned(), value: features, ..Default::default() }).into(),
+        annotations: engines()?
+            .into_iter()
+            .map(|(engine, version)| (format!("catamaran.wasm/{engine}"), version))
+            .collect(),
+        ..Default::default()
+    };
+    let bytes = info.write_to_bytes().map_err(|e| Error::refused("runtime info", e.to_string(), "a message"))?;
+    std::io::stdout().write_all(&bytes).doing(|| "writing the runtime info".to_owned())
+}
+
+/// The engines beside this executable, each asked for its version.
+fn engines() -> Result<Vec<(&'static str, String)>> {
+    ENGINES.iter().map(|engine| Ok((*engine, version_of(engine)?))).collect()
+}
+
+fn version_of(engine: &str) -> Result<String> {
+    let program = crate::spawn::beside_the_shim(&format!("catamaran-{engine}"))?;
+    let answer = std::process::Command::new(&program).arg("--version").output().on(&program)?;
+    Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned())
+}
+
+/// The OCI features document (runtime-spec, features.md): what is understood, not what a node's kernel can do.
+fn features() -> Result<Features> {
+    let invalid = |e: oci_spec::OciSpecError| Error::refused("OCI features", e.to_string(), "a valid document");
+    let linux = LinuxFeatureBuilder::default()
+        .namespaces(vec![
+            LinuxNamespaceType::Cgroup,
+            LinuxNamespaceType::Ipc,
+            LinuxNamespaceType::Mount,
+            LinuxNamespaceType::Network,
+            LinuxNamespaceType::Pid,
+            LinuxNamespaceType::Uts,
+        ])
+        .cgroup(
+            CgroupBuilder::default()
+                .v1(true)
+                .v2(true)
+                .systemd(false)
+                .systemd_user(false)
+                .rdma(false)
+                .build()
+                .map_err(invalid)?,
+        )
+        .build()
+        .map_err(invalid)?;
+    FeaturesBuilder::default()
+        .oci_version_min("1.0.0")
+        .oci_version_max("1.2.0")
+        .hooks(Vec::<String>::new())
+        .mount_options(crate::mounts::understood())
+        .linux(linux)
+        .build()
+        .map_err(invalid)
+}

@@ -1,0 +1,66 @@
+//! containerd-shim-catamaran-v1: what containerd starts for a pod whose runtime class names this handler.
+//!
+//! ```text
+//! containerd --start-->  bootstrap   binds the socket, forks, replies
+//!                           |
+//! containerd --ttrpc-->   serve  ->  task service  ->  pod  ->  container
+//!                                                                  |- bundle   config.json, checked whole
+//!                                                                  |- rootfs   detached mount trees
+//!                                                                  |- source   where the Wasm module is
+//!                                                                  |- cache    its machine code, compiled once
+//!                                                                  |- cgroup   made, limited, emptied, removed
+//!                                                                  '- spawn    the worker, up to «ready»
+//! containerd --delete-->  delete     cleans up from what the bundle tells, with the server dead
+//! ```
+//!
+//! One thread, no engine: a worker is another executable, and all that is said to it goes through
+//! [`catamaran_worker::job`] and [`catamaran_worker::control`].
+
+mod bootstrap;
+mod bundle;
+mod cache;
+mod cgroup;
+mod child;
+mod container;
+mod delete;
+mod devices;
+mod error;
+mod events;
+mod info;
+mod logging;
+mod mounts;
+mod pod;
+mod readable;
+mod rootfs;
+mod serve;
+mod source;
+mod spawn;
+mod state;
+mod stdio;
+mod task;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let outcome = match containerd_shim::parse(&arguments) {
+        Ok(flags) if flags.version => info::print_version(),
+        Ok(flags) if flags.info => info::print_info(),
+        Ok(flags) if flags.action == "start" => bootstrap::start(&flags),
+        Ok(flags) if flags.action == "delete" => delete::delete(&flags),
+        Ok(flags) => Err(error::Error::refused(
+            "command line",
+            format!("action {:?}", flags.action),
+            "containerd starts this program with start, delete, -info or -v",
+        )),
+        Err(e) => Err(error::Error::refused("command line", e.to_string(), "the flags of a containerd shim")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // containerd shows what a shim prints as the reason of a failed start.
+            eprintln!("containerd-shim-catamaran-v1: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

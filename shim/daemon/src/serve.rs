@@ -1,0 +1,88 @@
+//! The server: the fork that stays, on one thread, until containerd shuts it down.
+
+use std::fs::File;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use containerd_shim_protos::shim_async::create_task;
+use containerd_shim_protos::ttrpc::asynchronous::Server as Rpc;
+use containerd_shim_protos::ttrpc::asynchronous::transport::Listener;
+use log::{info, warn};
+use tokio::sync::Notify;
+
+use crate::bootstrap::Server;
+use crate::error::{Doing, Error, Result};
+use crate::events::Publisher;
+use crate::logging;
+use crate::pod::Pod;
+use crate::task::TaskService;
+
+/// How long the last events may take before the shim ends without them.
+const LAST_EVENTS: Duration = Duration::from_secs(10);
+/// The answer to Shutdown is on its way when the server is told to stop.
+const LAST_ANSWER: Duration = Duration::from_millis(20);
+
+/// Serves the pod's containers until Shutdown, and removes the socket.
+pub(crate) fn serve(server: Server) -> Result<()> {
+    logging::init(server.bundle.join("log"), server.debug);
+    let served = detach().and_then(|()| run(&server));
+    if let Err(e) = &served {
+        log::error!("{e}");
+    }
+    // Whoever connects from now on finds nobody, instead of waiting for one.
+    if let Err(e) = std::fs::remove_file(&server.socket) {
+        warn!("{}: {e}", server.socket.display());
+    }
+    served
+}
+
+/// Away from containerd: its session, its pipes (it reads them to their end) and its working directory.
+fn detach() -> Result<()> {
+    nix::unistd::setsid().doing(|| "starting a session".to_owned())?;
+    let null = File::options().read(true).write(true).open("/dev/null").on("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)
+        .and_then(|()| rustix::stdio::dup2_stdout(&null))
+        .and_then(|()| rustix::stdio::dup2_stderr(&null))
+        .doing(|| "closing the standard streams".to_owned())?;
+    // A shim goes before containerd when memory runs out, as containerd's own shims arrange it.
+    raise_oom_score().on("/proc/self/oom_score_adj")
+}
+
+fn raise_oom_score() -> std::io::Result<()> {
+    let path = Path::new("/proc/self/oom_score_adj");
+    let score: i32 = std::fs::read_to_string(path)?.trim().parse().map_err(std::io::Error::other)?;
+    std::fs::write(path, (score + 1).min(1000).to_string())
+}
+
+fn run(server: &Server) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .doing(|| "starting the event loop".to_owned())?;
+    runtime.block_on(async {
+        let publisher = Publisher::new(server.events.clone(), server.namespace.clone());
+        let shutdown = Arc::new(Notify::new());
+        let service = TaskService {
+            pod: Arc::new(Pod::new(publisher.clone())),
+            namespace: server.namespace.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let mut rpc = Rpc::new().add_listener(listener(server)?).register_service(create_task(Arc::new(service)));
+        rpc.start()
+            .await
+            .map_err(|e| Error::System { doing: "serving".to_owned(), source: std::io::Error::other(e) })?;
+        info!("serving {} in {}", server.id, server.namespace);
+        shutdown.notified().await;
+        publisher.flush(LAST_EVENTS).await;
+        tokio::time::sleep(LAST_ANSWER).await;
+        Ok(())
+    })
+}
+
+fn listener(server: &Server) -> Result<Listener> {
+    let listener: UnixListener = server.listener.try_clone().on(&server.socket)?;
+    listener.set_nonblocking(true).on(&server.socket)?;
+    Listener::try_from(listener).on(&server.socket)
+}

@@ -1,0 +1,151 @@
+//! A worker, from exec to «ready».
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use catamaran_worker::control::{self, Cause, Report};
+use catamaran_worker::job::{Fd, Job};
+use log::warn;
+use nix::libc;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::cgroup::Cgroup;
+use crate::child;
+use crate::error::{Doing, Error, Result};
+use crate::readable::readable;
+
+/// Descriptors for a worker, numbered in the order in which they are added.
+#[derive(Default)]
+pub(crate) struct Handover(Vec<OwnedFd>);
+
+impl Handover {
+    pub(crate) fn add(&mut self, descriptor: OwnedFd) -> Fd {
+        self.0.push(descriptor);
+        Fd(self.0.len() - 1)
+    }
+
+    /// A descriptor that was added here.
+    pub(crate) fn get(&self, fd: Fd) -> Option<BorrowedFd<'_>> {
+        self.0.get(fd.0).map(AsFd::as_fd)
+    }
+}
+
+/// A confined worker that waits for Start.
+pub(crate) struct Worker {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+    /// Its control socket; closing it unstarted ends the worker.
+    pub(crate) control: OwnedFd,
+}
+
+/// Why there is no worker.
+pub(crate) enum Failure {
+    /// The artifact does not fit: compile again.
+    Artifact(String),
+    /// Told to the client.
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure::Final(e)
+    }
+}
+
+/// A program of this shim's own version: it lies in the same folder.
+pub(crate) fn beside_the_shim(name: &str) -> Result<PathBuf> {
+    let shim = std::env::current_exe().doing(|| "finding this program's folder".to_owned())?;
+    Ok(shim.with_file_name(name))
+}
+
+/// What a worker is started with.
+pub(crate) struct Start<'a> {
+    /// `wasmtime`: the executable is the engine.
+    pub(crate) engine: &'a str,
+    /// The container's id and its module's name, for messages and `ps`.
+    pub(crate) id: &'a str,
+    pub(crate) module: &'a str,
+    pub(crate) job: &'a Job,
+    pub(crate) descriptors: &'a Handover,
+    pub(crate) cgroup: &'a Cgroup,
+    pub(crate) stdout: BorrowedFd<'a>,
+    pub(crate) stderr: BorrowedFd<'a>,
+}
+
+/// Starts a worker and waits until it is ready.
+pub(crate) async fn spawn(start: Start<'_>) -> std::result::Result<Worker, Failure> {
+    let doing = || format!("starting the {} worker", start.engine);
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
+    let program = beside_the_shim(&format!("catamaran-{}", start.engine))?;
+    let child = Command::new(&program)
+        .arg(start.id)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::from(start.stdout.try_clone_to_owned().doing(doing)?))
+        .stderr(Stdio::from(start.stderr.try_clone_to_owned().doing(doing)?))
+        .spawn()
+        .on(&program)?;
+    let intermediate = child::pidfd(child.id())?;
+    // From here on the intermediate is reaped whatever comes; without a job it ends by itself when `ours` is closed.
+    let told = tell(&start, &ours, child.id());
+    child::reap(intermediate);
+    told?;
+    rustix::io::ioctl_fionbio(&ours, true).doing(doing)?;
+    let control = readable(ours).doing(doing)?;
+    let (pid, pidfd) = match receive(&control).await {
+        Ok((Report::Forked { pid }, mut descriptors)) if descriptors.len() == 1 => (pid, descriptors.remove(0)),
+        Ok((other, _)) => return Err(refuse(other, start.module)),
+        Err(e) => return Err(Failure::Final(Error::Worker(e.to_string()))),
+    };
+    match receive(&control).await {
+        Ok((Report::Ready { warnings }, _)) => {
+            for warning in warnings {
+                warn!("container {}: {warning}", start.id);
+            }
+            Ok(Worker { pid: pid as u32, pidfd, control: control.into_inner() })
+        }
+        Ok((other, _)) => {
+            // It ends by itself after the report; nobody may wait for a process that hangs in that.
+            let _ = child::signal(&pidfd, libc::SIGKILL);
+            child::reap(pidfd);
+            Err(refuse(other, start.module))
+        }
+        Err(_) => {
+            let _ = child::signal(&pidfd, libc::SIGKILL);
+            let text = match child::wait(pidfd).await {
+                Ok(status) => format!("ended with {} before it was ready", child::exit_code(status)),
+                Err(e) => e.to_string(),
+            };
+            Err(Failure::Final(Error::Worker(text)))
+        }
+    }
+}
+
+/// Moves the intermediate into its cgroup where it must be there before the clone, and sends the job.
+fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
+    if !start.cgroup.is_unified() {
+        start.cgroup.admit(intermediate)?;
+    }
+    let descriptors: Vec<_> = start.descriptors.0.iter().map(AsFd::as_fd).collect();
+    control::send_job(control.as_fd(), start.job, &descriptors).doing(|| "sending the job to the worker".to_owned())
+}
+
+async fn receive(control: &AsyncFd<OwnedFd>) -> std::io::Result<(Report, Vec<OwnedFd>)> {
+    control.async_io(Interest::READABLE, |socket| control::receive_report(socket.as_fd())).await
+}
+
+fn refuse(report: Report, module: &str) -> Failure {
+    match report {
+        Report::Failed { cause: Cause::Artifact, text } => Failure::Artifact(text),
+        Report::Failed { cause: Cause::Module, text } => {
+            Failure::Final(Error::Module { module: module.to_owned(), reason: text })
+        }
+        Report::Failed { cause: Cause::Confinement, text } => Failure::Final(Error::Worker(text)),
+        other => Failure::Final(Error::Worker(format!("an unexpected report: {other:?}"))),
+    }
+}

@@ -1,0 +1,86 @@
+//! What must outlive the shim: a file in the container's bundle from which `delete` cleans up with the server dead.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Doing, Error, Result};
+
+const NAME: &str = "catamaran.json";
+/// Raised when a field changes its meaning; a `delete` reads older numbers, and refuses newer ones.
+const FORMAT: u32 = 1;
+
+/// Everything of a container that lies outside its bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    format: u32,
+    /// The worker; 0 before it exists. For the record only: what is killed is what lies in the cgroups.
+    pub(crate) pid: u32,
+    /// The container's cgroups as folders of the host, one a hierarchy. Written before the first is made.
+    pub(crate) cgroups: Vec<PathBuf>,
+}
+
+impl State {
+    pub(crate) fn new(cgroups: Vec<PathBuf>) -> Self {
+        Self { format: FORMAT, pid: 0, cgroups }
+    }
+
+    /// Replaces the bundle's state file whole.
+    pub(crate) fn write(&self, bundle: &Path) -> Result<()> {
+        let path = bundle.join(NAME);
+        let new = bundle.join(".catamaran.json.new");
+        let text = serde_json::to_vec(self).doing(|| "writing the container's state".to_owned())?;
+        // No fsync: the folder lies on a tmpfs, and a machine that stops has no container left.
+        fs::write(&new, text).on(&new)?;
+        fs::rename(&new, &path).on(&path)
+    }
+
+    /// The bundle's state; none where no container was created in it.
+    pub(crate) fn read(bundle: &Path) -> Result<Option<Self>> {
+        let path = bundle.join(NAME);
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            text => text.on(&path)?,
+        };
+        let state: State = serde_json::from_slice(&text).on(&path)?;
+        if state.format > FORMAT {
+            return Err(Error::refused(
+                path.display().to_string(),
+                format!("format {}", state.format),
+                format!("at most {FORMAT}: a newer shim wrote it, and its own delete reads it"),
+            ));
+        }
+        Ok(Some(state))
+    }
+
+    pub(crate) fn remove(bundle: &Path) -> Result<()> {
+        let path = bundle.join(NAME);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.on(&path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_read_back_and_a_newer_one_refused() {
+        let bundle = std::env::temp_dir().join(format!("catamaran-state-{}", std::process::id()));
+        fs::create_dir_all(&bundle).unwrap();
+        assert_eq!(State::read(&bundle).unwrap(), None);
+        let mut state = State::new(vec!["/sys/fs/cgroup/a".into()]);
+        state.write(&bundle).unwrap();
+        assert_eq!(State::read(&bundle).unwrap(), Some(state.clone()));
+        state.format = FORMAT + 1;
+        state.write(&bundle).unwrap();
+        assert!(State::read(&bundle).unwrap_err().to_string().contains("a newer shim"));
+        State::remove(&bundle).unwrap();
+        State::remove(&bundle).unwrap();
+        fs::remove_dir_all(&bundle).unwrap();
+    }
+}

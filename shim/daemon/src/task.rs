@@ -1,0 +1,184 @@
+//! The task service (containerd's api/runtime/task/v3): each call checked, handed to the pod, and answered.
+//!
+//! A call that this shim does not have says Unimplemented; the generated default would say NotFound, which containerd
+//! takes for a task that is gone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use containerd_shim_protos::api::{
+    CheckpointTaskRequest, CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse,
+    DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, PauseRequest, PidsRequest, PidsResponse,
+    ProcessInfo, ResizePtyRequest, ResumeRequest, ShutdownRequest, StartRequest, StartResponse, StateRequest,
+    StateResponse, StatsRequest, StatsResponse, Status, UpdateTaskRequest, WaitRequest, WaitResponse,
+};
+use containerd_shim_protos::shim_async::Task;
+use containerd_shim_protos::ttrpc::r#async::TtrpcContext;
+use containerd_shim_protos::ttrpc::{self, Result as Answer};
+use log::info;
+use tokio::sync::Notify;
+
+use crate::container::{Phase, Request};
+use crate::error::{Error, Result};
+use crate::pod::Pod;
+use crate::stdio;
+
+pub(crate) struct TaskService {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) namespace: String,
+    /// Told once, when the shim is to end.
+    pub(crate) shutdown: Arc<Notify>,
+}
+
+/// This shim has no exec: a request for one finds nothing.
+fn no_exec(id: &str, exec_id: &str) -> Result<()> {
+    if exec_id.is_empty() { Ok(()) } else { Err(Error::NotFound(format!("process {exec_id} of container {id}"))) }
+}
+
+fn unimplemented<T>(call: &'static str) -> Answer<T> {
+    Err(Error::Unimplemented(call).into())
+}
+
+fn creation(req: CreateTaskRequest, namespace: &str) -> Result<Request> {
+    if req.terminal {
+        return Err(Error::refused("the request", "a terminal", "plain streams: this version has no terminals"));
+    }
+    if !req.checkpoint.is_empty() || !req.parent_checkpoint.is_empty() {
+        return Err(Error::Unimplemented("restoring a checkpoint"));
+    }
+    Ok(Request {
+        id: req.id,
+        namespace: namespace.to_owned(),
+        bundle: PathBuf::from(req.bundle),
+        rootfs: req.rootfs,
+        stdio: stdio::Paths { stdin: req.stdin, stdout: req.stdout, stderr: req.stderr },
+    })
+}
+
+#[async_trait]
+impl Task for TaskService {
+    async fn create(&self, _ctx: &TtrpcContext, req: CreateTaskRequest) -> Answer<CreateTaskResponse> {
+        let request = creation(req, &self.namespace)?;
+        let pod = self.pod.clone();
+        // A task of its own: a client that gives up does not leave half a container.
+        let created = tokio::spawn(async move { pod.create(request).await }).await;
+        let created = created.map_err(|e| ttrpc::Error::Others(format!("the creation broke off: {e}")))?;
+        Ok(CreateTaskResponse { pid: created?.pid, ..Default::default() })
+    }
+
+    async fn start(&self, _ctx: &TtrpcContext, req: StartRequest) -> Answer<StartResponse> {
+        no_exec(&req.id, &req.exec_id)?;
+        let container = self.pod.start(&req.id)?;
+        Ok(StartResponse { pid: container.pid, ..Default::default() })
+    }
+
+    async fn state(&self, _ctx: &TtrpcContext, req: StateRequest) -> Answer<StateResponse> {
+        no_exec(&req.id, &req.exec_id)?;
+        let container = self.pod.container(&req.id)?;
+        let status = match container.phase() {
+            Phase::Created => Status::CREATED,
+            Phase::Running => Status::RUNNING,
+            Phase::Stopped => Status::STOPPED,
+        };
+        let exit = container.exit();
+        Ok(StateResponse {
+            id: container.id.clone(),
+            bundle: container.bundle.to_string_lossy().into_owned(),
+            pid: container.pid,
+            status: status.into(),
+            stdin: container.stdio.stdin.clone(),
+            stdout: container.stdio.stdout.clone(),
+            stderr: container.stdio.stderr.clone(),
+            exit_status: exit.as_ref().map_or(0, |exit| exit.code),
+            exited_at: exit.map(|exit| exit.at).into(),
+            ..Default::default()
+        })
+    }
+
+    async fn wait(&self, _ctx: &TtrpcContext, req: WaitRequest) -> Answer<WaitResponse> {
+        no_exec(&req.id, &req.exec_id)?;
+        let exit = self.pod.container(&req.id)?.wait().await?;
+        Ok(WaitResponse { exit_status: exit.code, exited_at: Some(exit.at).into(), ..Default::default() })
+    }
+
+    /// `all` makes no difference: a Wasm container is one process.
+    async fn kill(&self, _ctx: &TtrpcContext, req: KillRequest) -> Answer<Empty> {
+        no_exec(&req.id, &req.exec_id)?;
+        self.pod.container(&req.id)?.kill(req.signal)?;
+        Ok(Empty::default())
+    }
+
+    async fn delete(&self, _ctx: &TtrpcContext, req: DeleteRequest) -> Answer<DeleteResponse> {
+        no_exec(&req.id, &req.exec_id)?;
+        let (container, exit) = self.pod.delete(&req.id).await?;
+        Ok(DeleteResponse {
+            pid: container.pid,
+            exit_status: exit.code,
+            exited_at: Some(exit.at).into(),
+            ..Default::default()
+        })
+    }
+
+    async fn pids(&self, _ctx: &TtrpcContext, req: PidsRequest) -> Answer<PidsResponse> {
+        let pids = self.pod.container(&req.id)?.pids()?;
+        let processes = pids.into_iter().map(|pid| ProcessInfo { pid, ..Default::default() }).collect();
+        Ok(PidsResponse { processes, ..Default::default() })
+    }
+
+    async fn close_io(&self, _ctx: &TtrpcContext, req: CloseIORequest) -> Answer<Empty> {
+        no_exec(&req.id, &req.exec_id)?;
+        let container = self.pod.container(&req.id)?;
+        if req.stdin {
+            container.close_stdin();
+        }
+        Ok(Empty::default())
+    }
+
+    async fn connect(&self, _ctx: &TtrpcContext, req: ConnectRequest) -> Answer<ConnectResponse> {
+        // containerd asks right after it connects, before there is a container: that is no error.
+        let task_pid = self.pod.container(&req.id).map_or(0, |container| container.pid);
+        Ok(ConnectResponse {
+            shim_pid: std::process::id(),
+            task_pid,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Default::default()
+        })
+    }
+
+    async fn shutdown(&self, _ctx: &TtrpcContext, _req: ShutdownRequest) -> Answer<Empty> {
+        if self.pod.is_empty() {
+            info!("shutting down");
+            self.shutdown.notify_one();
+        }
+        Ok(Empty::default())
+    }
+
+    async fn pause(&self, _ctx: &TtrpcContext, _req: PauseRequest) -> Answer<Empty> {
+        unimplemented("Pause")
+    }
+
+    async fn resume(&self, _ctx: &TtrpcContext, _req: ResumeRequest) -> Answer<Empty> {
+        unimplemented("Resume")
+    }
+
+    async fn checkpoint(&self, _ctx: &TtrpcContext, _req: CheckpointTaskRequest) -> Answer<Empty> {
+        unimplemented("Checkpoint")
+    }
+
+    async fn exec(&self, _ctx: &TtrpcContext, _req: ExecProcessRequest) -> Answer<Empty> {
+        unimplemented("Exec")
+    }
+
+    async fn resize_pty(&self, _ctx: &TtrpcContext, _req: ResizePtyRequest) -> Answer<Empty> {
+        unimplemented("ResizePty")
+    }
+
+    async fn update(&self, _ctx: &TtrpcContext, _req: UpdateTaskRequest) -> Answer<Empty> {
+        unimplemented("Update")
+    }
+
+    async fn stats(&self, _ctx: &TtrpcContext, _req: StatsRequest) -> Answer<StatsResponse> {
+        unimplemented("Stats")
+    }
+}

@@ -1,0 +1,41 @@
+//! From a module's bytes to an artifact for [`catamaran_wasmtime`], or the reason why not.
+//!
+//! ```text
+//! bytes --- inspect ---> a module that could run here --- translate ---> artifact
+//!              `--- refusal: what the file is instead, and what to do       `--- refusal: invalid, with the offset
+//! ```
+//!
+//! The bytes are hostile. This runs in a process without rights and with limits; nothing here opens a file.
+
+mod inspect;
+
+pub use inspect::inspect;
+
+use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
+
+/// The artifact for the module in `bytes`, or a text for the user that says why there is none.
+///
+/// The same bytes give the same artifact on the same kind of CPU.
+pub fn compile(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    inspect(bytes)?;
+    translate(bytes)
+}
+
+/// Compiles a module that [`inspect`] let through, or that a test wants to have in spite of it.
+pub fn translate(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let engine =
+        config().and_then(|c| Engine::new(&c)).map_err(|e| format!("the compiler's settings do not fit: {e:#}"))?;
+    engine.precompile_module(bytes).map_err(|e| format!("the module cannot be compiled: {e:#}"))
+}
+
+/// The worker's settings and, on top, what only a compiler has. The target is this host with all that its CPU has.
+fn config() -> wasmtime::Result<Config> {
+    let mut config = catamaran_wasmtime::config()?;
+    config.strategy(Strategy::Cranelift);
+    config.cranelift_opt_level(OptLevel::Speed);
+    config.cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking);
+    config.cranelift_debug_verifier(false);
+    config.cranelift_nan_canonicalization(false);
+    config.parallel_compilation(true);
+    Ok(config)
+}

@@ -1,0 +1,88 @@
+//! What the compile process refuses, and what it tells the user.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests; the exemption in clippy.toml covers functions marked as tests only"
+)]
+
+use catamaran_wasmtime_compile::{compile, translate};
+
+/// The text with which `bytes` are refused.
+fn refusal(bytes: &[u8]) -> String {
+    compile(bytes).expect_err("compiled")
+}
+
+fn module(wat: &str) -> Vec<u8> {
+    wat::parse_str(wat).unwrap()
+}
+
+#[track_caller]
+fn says(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is missing in: {text}");
+    }
+}
+
+#[test]
+fn files_that_are_not_wasm() {
+    says(&refusal(b""), &["empty"]);
+    says(&refusal(b"#!/bin/sh\nexit 0\n"), &["begins with 23 21 2f"]);
+    says(&refusal(b"\x7fELF\x02\x01\x01"), &["native ELF"]);
+    says(&refusal(b"\0asm"), &["ends after its magic bytes"]);
+    says(&refusal(b"\0asm\x02\0\0\0"), &["unknown version (02 00 00 00)"]);
+}
+
+#[test]
+fn text_is_refused() {
+    says(&refusal(b"(module)"), &["WebAssembly text", "wat2wasm"]);
+    says(&refusal(b"\n  ;; hello\n(module)"), &["WebAssembly text"]);
+}
+
+#[test]
+fn a_component_is_refused() {
+    says(&refusal(&module("(component)")), &["component", "wasm32-wasip1"]);
+}
+
+#[test]
+fn native_code_is_refused() {
+    let artifact = compile(&module(r#"(module (func (export "_start")))"#)).unwrap();
+    says(&refusal(&artifact), &["never run", ".cwasm"]);
+}
+
+#[test]
+fn imports_that_nothing_provides() {
+    says(
+        &refusal(&module(r#"(module (import "wasix_32v1" "futex_wake" (func)))"#)),
+        &["`wasix_32v1.futex_wake`", "WASIX", "catamaran.wasm/engine: wasmer"],
+    );
+    says(&refusal(&module(r#"(module (import "env" "puts" (func)))"#)), &["`env.puts`", "wasi_snapshot_preview1"]);
+    says(&refusal(&module(r#"(module (import "host" "log" (func)))"#)), &["`host.log`"]);
+    says(
+        &refusal(&module(r#"(module (import "wasi" "thread-spawn" (func)))"#)),
+        &["`wasi.thread-spawn`", "wasi-threads"],
+    );
+}
+
+#[test]
+fn threads_are_refused() {
+    says(&refusal(&module("(module (memory 1 1 shared))")), &["shared memory", "WASIX"]);
+    says(&refusal(&module(r#"(module (import "env" "memory" (memory 1 1 shared)))"#)), &["shared memory"]);
+    // Without the inspection it is the validator that refuses.
+    assert!(translate(&module("(module (memory 1 1 shared))")).is_err());
+}
+
+#[test]
+fn an_invalid_module_is_told_where() {
+    let mut bytes = module(r#"(module (func (export "_start") i32.const 1 drop))"#);
+    let at = bytes.windows(2).position(|w| w == [0x41, 0x01]).unwrap();
+    bytes[at] = 0xff;
+    says(&refusal(&bytes), &["cannot be compiled", "offset"]);
+    says(&refusal(&bytes[..bytes.len() - 3]), &["offset"]);
+}
+
+#[test]
+fn the_same_bytes_give_the_same_artifact() {
+    let bytes = module(include_str!("guests/many.wat"));
+    assert!(compile(&bytes).unwrap() == compile(&bytes).unwrap());
+}

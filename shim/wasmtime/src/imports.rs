@@ -1,0 +1,99 @@
+//! What to tell a user whose module cannot run here, and what to do instead.
+//!
+//! Public because the compile process says the same about the same module, before it spends time on it.
+
+use wasmtime::{Error, UnknownImportError};
+
+/// The import module of WASI preview 1, the only one that is provided.
+pub const PREVIEW1: &str = "wasi_snapshot_preview1";
+
+const ON_WASMER: &str = "run it on the other engine with the annotation `catamaran.wasm/engine: wasmer`";
+
+/// Why the import `module`.`name` is not provided and what to write instead.
+pub fn not_provided(module: &str, name: &str) -> String {
+    let import = format!("the module imports `{module}.{name}`");
+    match module {
+        "wasix_32v1" | "wasix_64v1" => format!("{import}, which is WASIX; Wasmtime has none: {ON_WASMER}"),
+        "wasi" if name == "thread-spawn" => format!(
+            "{import}, which is wasi-threads; Wasmtime no longer has it: build for wasm32-wasip1 without threads, or \
+             build for WASIX and {ON_WASMER}"
+        ),
+        "wasi_unstable" => {
+            format!("{import}, which is WASI before preview 1: build it again with a toolchain for wasm32-wasip1")
+        }
+        PREVIEW1 => format!(
+            "{import}, which is not in WASI preview 1: an extension of another runtime, for instance its sockets; \
+             build the module without it"
+        ),
+        _ if module.contains(':') => format!(
+            "{import}, which is an interface of the component model; the file is a plain module: build for wasm32-wasip1"
+        ),
+        "env" => format!(
+            "{import}, which is not provided: `env` often holds symbols that the linker did not find; link them \
+             statically, a container's module may import `{PREVIEW1}` only"
+        ),
+        _ => format!("{import}, which is not provided: a container's module may import `{PREVIEW1}` only"),
+    }
+}
+
+/// Why a module with a shared memory cannot run here.
+pub fn shared_memory() -> String {
+    format!(
+        "the module has a shared memory, so it was built for threads, which Wasmtime's WASI does not have: build for \
+         wasm32-wasip1 without threads, or build for WASIX and {ON_WASMER}"
+    )
+}
+
+/// Why a module without `_start` cannot run; `library` if it exports `_initialize`.
+pub(crate) fn no_start(library: bool) -> String {
+    let what = "the module does not export `_start`";
+    if library {
+        format!("{what} but `_initialize`: it is a library (a reactor); build it as a program with a main function")
+    } else {
+        format!("{what}: build it as a program for wasm32-wasip1, or, if the file is a library, use it from one")
+    }
+}
+
+/// The text for a module that could not be linked.
+pub(crate) fn explain(e: &Error) -> String {
+    match e.downcast_ref::<UnknownImportError>() {
+        Some(unknown) => not_provided(unknown.module(), unknown.name()),
+        // A known name with another signature: Wasmtime's text names the import and both types.
+        None => format!("the module cannot be linked: {e:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{no_start, not_provided};
+
+    #[test]
+    fn wasix_is_sent_to_the_other_engine() {
+        for module in ["wasix_32v1", "wasix_64v1"] {
+            let text = not_provided(module, "futex_wait");
+            assert!(text.contains(&format!("`{module}.futex_wait`")), "{text}");
+            assert!(text.contains("catamaran.wasm/engine: wasmer"), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_text_names_the_import() {
+        for (module, name) in [
+            ("wasi_unstable", "fd_write"),
+            ("wasi_snapshot_preview1", "sock_open"),
+            ("wasi:cli/run@0.2.0", "run"),
+            ("env", "puts"),
+            ("host", "log"),
+            ("wasi", "thread-spawn"),
+        ] {
+            let text = not_provided(module, name);
+            assert!(text.contains(&format!("`{module}.{name}`")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reactor_is_told_apart() {
+        assert!(no_start(true).contains("`_initialize`"));
+        assert!(!no_start(false).contains("`_initialize`"));
+    }
+}

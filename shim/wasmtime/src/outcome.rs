@@ -1,0 +1,70 @@
+//! How a guest ended, as a container's exit code, with the reason on standard error.
+
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use catamaran_worker::EXIT_TRAPPED;
+use wasmtime::{Error, Result, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+/// Runs `guest` and says how it ended: its own exit code, 0 if it returned, 134 for a trap, an error of the host, or a
+/// panic in it.
+pub(crate) fn of(guest: impl FnOnce() -> Result<()>) -> ExitCode {
+    // Unwind safe: whatever state the panic left is not looked at again, the process ends.
+    match catch_unwind(AssertUnwindSafe(guest)) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(e)) => match e.downcast_ref::<I32Exit>() {
+            Some(exit) => ExitCode::from(low_byte(exit.0)),
+            None => {
+                // One write, so that a line of another process cannot come between. Nobody is left to tell if it fails.
+                let _ = std::io::stderr().write_all(message(&e).as_bytes());
+                ExitCode::from(EXIT_TRAPPED)
+            }
+        },
+        // The panic hook has printed where and why.
+        Err(_) => ExitCode::from(EXIT_TRAPPED),
+    }
+}
+
+/// What the kernel keeps of an exit code.
+fn low_byte(code: i32) -> u8 {
+    code.to_le_bytes()[0]
+}
+
+/// The reason first, for who reads one line; then where, with function names if the module has them.
+fn message(e: &Error) -> String {
+    let mut text = match e.downcast_ref::<Trap>() {
+        Some(trap) => format!("catamaran: the guest trapped: {trap}\n"),
+        // The outermost error is the backtrace's text if there is one; the root is the reason.
+        None => format!("catamaran: the guest was stopped by an error: {}\n", e.root_cause()),
+    };
+    if let Some(backtrace) = e.downcast_ref::<WasmBacktrace>() {
+        text.push_str(&format!("{backtrace}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ExitCode, I32Exit, low_byte, of};
+
+    #[test]
+    fn a_code_is_kept_as_the_kernel_keeps_it() {
+        for (code, kept) in [(0, 0), (1, 1), (126, 126), (255, 255), (256, 0), (-1, 255)] {
+            assert_eq!(low_byte(code), kept);
+        }
+    }
+
+    #[test]
+    fn an_ending_is_an_exit_code() {
+        assert_eq!(of(|| Ok(())), ExitCode::SUCCESS);
+        assert_eq!(of(|| Err(I32Exit(255).into())), ExitCode::from(255));
+        assert_eq!(of(|| Err(wasmtime::Error::msg("the host failed"))), ExitCode::from(134));
+    }
+
+    #[test]
+    fn a_panic_of_the_host_is_a_trap() {
+        assert_eq!(of(|| panic!("on purpose")), ExitCode::from(134));
+    }
+}

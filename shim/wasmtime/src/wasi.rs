@@ -1,0 +1,32 @@
+//! The guest's world: what the container's spec says, as WASI preview 1 has it.
+
+use catamaran_worker::Guest;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+use crate::stdio::{Input, Output};
+
+/// Arguments, environment, the file tree and the standard streams. Must be called within the event loop's context.
+///
+/// No sockets and no names: preview 1 has no calls for them, and the builder's defaults deny them. The error is a text
+/// for the user.
+pub(crate) fn context(guest: &Guest) -> Result<WasiP1Ctx, String> {
+    let mut builder = WasiCtxBuilder::new();
+    builder.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
+    // Preview 1 has no working directory. Go's runtime takes PWD for it, wasi-libc programs can.
+    if !guest.env.iter().any(|(name, _)| name == "PWD") {
+        builder.env("PWD", &guest.cwd);
+    }
+    // Before the preopen, which copies it. There is no other task that a blocked thread would hold up, so a file
+    // operation needs no helper thread.
+    builder.allow_blocking_current_thread(true);
+    // All of the container's own root. What may be written is the kernel's matter: by mounts, owner and mode.
+    builder
+        .preopened_dir("/", "/", FsPerms::ReadWrite)
+        .map_err(|e| format!("the container's root directory cannot be opened: {e:#}"))?;
+    let stream = |name: &'static str| move |e| format!("the container's standard {name} cannot be used: {e}");
+    builder.stdin(Input::inherit().map_err(stream("input"))?);
+    builder.stdout(Output::inherit(std::io::stdout()).map_err(stream("output"))?);
+    builder.stderr(Output::inherit(std::io::stderr()).map_err(stream("error"))?);
+    Ok(builder.build_p1())
+}

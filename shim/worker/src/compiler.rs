@@ -1,0 +1,50 @@
+//! The compile process's side of its contract with the shim, the same for every engine.
+//!
+//! Standard input is the module (a sealed memfd), standard output the artifact (a new file in the cache), standard
+//! error the verdict's text. The exit code is the verdict: 0, [`EXIT_REFUSED`] for a module that is at fault, anything
+//! else for a compiler that failed.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+/// Exit code of a compile process that refuses its module; standard error says why. (`EX_DATAERR` of sysexits.h.)
+pub const EXIT_REFUSED: u8 = 65;
+
+/// Gives up every right, reads the module, and writes what `compile` makes of it.
+///
+/// `compile` answers the artifact's bytes, or the reason for the user why this module is refused.
+pub fn run(compile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> ExitCode {
+    if let Err(e) = crate::confine::compile_process() {
+        eprintln!("the compile process cannot confine itself: {e}");
+        return ExitCode::FAILURE;
+    }
+    let mut module = Vec::new();
+    let read = duplicate(std::io::stdin().as_fd()).and_then(|mut f| f.read_to_end(&mut module));
+    if let Err(e) = read {
+        eprintln!("reading the module: {e}");
+        return ExitCode::FAILURE;
+    }
+    let artifact = match compile(&module) {
+        Ok(artifact) => artifact,
+        Err(reason) => {
+            eprint!("{reason}");
+            return ExitCode::from(EXIT_REFUSED);
+        }
+    };
+    let written =
+        duplicate(std::io::stdout().as_fd()).and_then(|mut f| f.write_all(&artifact).and_then(|()| f.sync_all()));
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("writing the artifact: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The descriptor as a plain file: no buffer and no lock between the bytes and the kernel.
+fn duplicate(fd: std::os::fd::BorrowedFd<'_>) -> std::io::Result<File> {
+    Ok(File::from(fd.try_clone_to_owned()?))
+}

@@ -1,0 +1,151 @@
+//! Limits, user, capabilities, and what follows from them.
+
+use std::fs::File;
+use std::io::{self, Write};
+
+use nix::libc;
+use rustix::process::{DumpableBehavior, Resource, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::{ConfineError, step};
+use crate::job::{Job, Rlimit};
+
+/// The user and group of compile processes: `nobody`, as Debian, Fedora and the kernel's overflow id have it.
+const NOBODY: u32 = 65534;
+
+/// `process.oomScoreAdj`. A node that forbids lowering it (no CAP_SYS_RESOURCE) still runs the container, with a warning.
+pub(super) fn oom_score(job: &Job) -> Result<Option<String>, ConfineError> {
+    let Some(score) = job.oom_score_adj else { return Ok(None) };
+    match write_oom_score(score) {
+        Ok(()) => Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::EACCES) => {
+            Ok(Some(format!("oom_score_adj stays as it is: the kernel refused {score}: {e}")))
+        }
+        Err(e) => step(format_args!("setting oom_score_adj {score}"), Err(e)),
+    }
+}
+
+fn write_oom_score(score: i32) -> io::Result<()> {
+    File::options().write(true).open("/proc/self/oom_score_adj")?.write_all(score.to_string().as_bytes())
+}
+
+/// `process.rlimits`.
+pub(super) fn limits(job: &Job) -> Result<(), ConfineError> {
+    for limit in &job.rlimits {
+        let Rlimit { kind, soft, hard } = limit;
+        step(format_args!("setting {kind} to {soft}:{hard}"), set_limit(limit))?;
+    }
+    // A worker's memory is the guest's and the engine's: no core file of it is ever written.
+    step("forbidding core files", set_limit(&Rlimit { kind: "RLIMIT_CORE".to_owned(), soft: 0, hard: 0 }))
+}
+
+fn set_limit(limit: &Rlimit) -> io::Result<()> {
+    let resource = match limit.kind.as_str() {
+        "RLIMIT_AS" => Resource::As,
+        "RLIMIT_CORE" => Resource::Core,
+        "RLIMIT_CPU" => Resource::Cpu,
+        "RLIMIT_DATA" => Resource::Data,
+        "RLIMIT_FSIZE" => Resource::Fsize,
+        "RLIMIT_LOCKS" => Resource::Locks,
+        "RLIMIT_MEMLOCK" => Resource::Memlock,
+        "RLIMIT_MSGQUEUE" => Resource::Msgqueue,
+        "RLIMIT_NICE" => Resource::Nice,
+        "RLIMIT_NOFILE" => Resource::Nofile,
+        "RLIMIT_NPROC" => Resource::Nproc,
+        "RLIMIT_RSS" => Resource::Rss,
+        "RLIMIT_RTPRIO" => Resource::Rtprio,
+        "RLIMIT_RTTIME" => Resource::Rttime,
+        "RLIMIT_SIGPENDING" => Resource::Sigpending,
+        "RLIMIT_STACK" => Resource::Stack,
+        other => return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("no such limit: {other}"))),
+    };
+    let bound = |n: u64| if n == u64::MAX { None } else { Some(n) };
+    let new = rustix::process::Rlimit { current: bound(limit.soft), maximum: bound(limit.hard) };
+    rustix::process::setrlimit(resource, new)?;
+    Ok(())
+}
+
+/// `process.user`: groups first, since a plain user may no longer set them.
+pub(super) fn user(job: &Job) -> Result<(), ConfineError> {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(job.user.umask));
+    become_user(job.user.uid, job.user.gid, &job.user.groups)
+}
+
+fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), ConfineError> {
+    use nix::unistd::{Gid, Uid};
+    let groups: Vec<Gid> = groups.iter().map(|&g| Gid::from_raw(g)).collect();
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    // The bounding set needs CAP_SETPCAP, which may go with the user.
+    step("dropping the capability bounding set", drop_bounding_set())?;
+    step("setting the supplementary groups", nix::unistd::setgroups(&groups))?;
+    step(format_args!("setting the group {gid}"), nix::unistd::setresgid(gid, gid, gid))?;
+    step(format_args!("setting the user {uid}"), nix::unistd::setresuid(uid, uid, uid))
+}
+
+/// Every capability the kernel knows, and none that it does not: it answers EINVAL at the first of those.
+fn drop_bounding_set() -> io::Result<()> {
+    for bit in 0..64 {
+        match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INVAL) if bit > 0 => break,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+/// All of them, whatever the spec grants: nothing that a Wasm guest can ask for needs one (ARCHITECTURE.md).
+pub(super) fn drop_capabilities() -> Result<(), ConfineError> {
+    // EINVAL from a kernel that has no ambient set: then there is none to clear.
+    match rustix::thread::clear_ambient_capability_set() {
+        Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+        Err(e) => return step("clearing the ambient capabilities", Err(e)),
+    }
+    let none = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    step("dropping the capabilities", rustix::thread::set_capabilities(None, none))
+}
+
+/// The worker does not outlive its shim, and nobody reads its memory through ptrace or /proc.
+pub(super) fn die_with_parent() -> Result<(), ConfineError> {
+    step("asking to die with the shim", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
+    not_dumpable()
+}
+
+fn not_dumpable() -> Result<(), ConfineError> {
+    step("closing the process to inspection", rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
+}
+
+/// No exec can add rights from here on; seccomp needs it as well.
+pub(super) fn no_new_privileges() -> Result<(), ConfineError> {
+    step("setting no_new_privs", rustix::thread::set_no_new_privs(true))
+}
+
+/// Confines a compile process: it meets hostile bytes, and needs nothing but its three descriptors, memory and time.
+///
+/// It is not tied to the shim that started it: a compile goes on when the pod that asked is gone.
+pub fn compile_process() -> Result<(), ConfineError> {
+    step("setting oom_score_adj 1000", write_oom_score(1000))?;
+    for (kind, most) in [
+        ("RLIMIT_CORE", 0),
+        ("RLIMIT_NOFILE", 64),
+        ("RLIMIT_CPU", 600),
+        ("RLIMIT_FSIZE", 4 << 30),
+        ("RLIMIT_AS", 16 << 30),
+    ] {
+        let limit = Rlimit { kind: kind.to_owned(), soft: most, hard: most };
+        step(format_args!("setting {kind} to {most}"), set_limit(&limit))?;
+    }
+    super::mounts::enter_empty_root()?;
+    let flags = nix::sched::CloneFlags::CLONE_NEWNET
+        | nix::sched::CloneFlags::CLONE_NEWIPC
+        | nix::sched::CloneFlags::CLONE_NEWUTS;
+    step("leaving the host's network", nix::sched::unshare(flags))?;
+    become_user(NOBODY, NOBODY, &[])?;
+    drop_capabilities()?;
+    not_dumpable()?;
+    no_new_privileges()
+}

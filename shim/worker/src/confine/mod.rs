@@ -1,0 +1,59 @@
+//! How a process gives up what it could do. The order is the point; each step says why it stands where it does.
+
+mod credentials;
+mod mounts;
+mod namespaces;
+
+use std::fmt::Display;
+
+use crate::control::Descriptors;
+use crate::job::Job;
+
+pub use credentials::compile_process;
+
+/// A step of the confinement that failed, for the user.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {source}")]
+pub struct ConfineError {
+    step: String,
+    source: std::io::Error,
+}
+
+/// Names the step that failed.
+pub(crate) fn step<T>(name: impl Display, result: Result<T, impl Into<std::io::Error>>) -> Result<T, ConfineError> {
+    result.map_err(|e| ConfineError { step: name.to_string(), source: e.into() })
+}
+
+/// A worker's way from the host's rights to none.
+pub(crate) struct Confinement<'a> {
+    job: &'a Job,
+    descriptors: &'a mut Descriptors,
+}
+
+impl<'a> Confinement<'a> {
+    pub(crate) fn new(job: &'a Job, descriptors: &'a mut Descriptors) -> Self {
+        Self { job, descriptors }
+    }
+
+    /// Confines this process for good. Answers what could not be done but need not stop the container.
+    pub(crate) fn apply(self) -> Result<Vec<String>, ConfineError> {
+        let mut warnings = Vec::new();
+        // While /proc is still the host's: it is gone after the pivot.
+        namespaces::new_cgroup_namespace(self.job)?;
+        namespaces::host_names(self.job)?;
+        namespaces::loopback_up(self.job)?;
+        namespaces::sysctls(self.job)?;
+        warnings.extend(credentials::oom_score(self.job)?);
+        // The container's tree becomes the only one that this process can name.
+        mounts::build_and_enter(self.job, self.descriptors)?;
+        // Before the capabilities go: a hard limit may be raised only with them.
+        credentials::limits(self.job)?;
+        credentials::user(self.job)?;
+        credentials::drop_capabilities()?;
+        // After the last change of credentials, which would clear it. A shim that died before is seen on the control
+        // socket.
+        credentials::die_with_parent()?;
+        credentials::no_new_privileges()?;
+        Ok(warnings)
+    }
+}

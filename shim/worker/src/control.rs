@@ -1,0 +1,207 @@
+//! The control socket: a `SOCK_SEQPACKET` pair between the shim and one worker, closed on both sides once it started.
+//!
+//! Every function is one message: it blocks on a blocking socket and says `WouldBlock` on another.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::MemfdFlags;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::job::Job;
+
+/// The kernel takes no more descriptors than this in one message (`SCM_MAX_FD`).
+pub const MAX_DESCRIPTORS: usize = 253;
+
+/// Longest text that a worker reports; more is cut.
+const MAX_TEXT: usize = 16 * 1024;
+const MAX_MESSAGE: usize = 64 * 1024;
+
+/// The byte that lets a worker go.
+const START: &[u8] = b"start";
+
+/// What comes back to the shim, in this order: [`Report::Forked`], then one of the others.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Report {
+    /// From the intermediate: the worker exists. Carries its pidfd.
+    Forked {
+        /// The worker's pid, as the shim sees it.
+        pid: i32,
+    },
+    /// From the worker: confined, linked, waiting for Start.
+    Ready {
+        /// What could not be done but need not stop the container, for the log.
+        warnings: Vec<String>,
+    },
+    /// From either: the container cannot be created.
+    Failed {
+        /// Whose fault it is.
+        cause: Cause,
+        /// For the user.
+        text: String,
+    },
+}
+
+/// Whose fault a failed Create is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// The artifact does not fit the engine: compile again.
+    Artifact,
+    /// The module cannot run on this engine.
+    Module,
+    /// A namespace, mount, limit or credential of the spec could not be had.
+    Confinement,
+}
+
+/// Sends the job and its descriptors to a new worker.
+pub fn send_job(socket: BorrowedFd<'_>, job: &Job, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut text = File::from(rustix::fs::memfd_create("catamaran-job", MemfdFlags::CLOEXEC)?);
+    text.write_all(&serde_json::to_vec(job)?)?;
+    text.rewind()?;
+    let mut all = vec![text.as_fd()];
+    all.extend_from_slice(descriptors);
+    if all.len() > MAX_DESCRIPTORS {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} descriptors, more than the {MAX_DESCRIPTORS} that fit in one message", all.len()),
+        ));
+    }
+    send(socket, b"job", &all)
+}
+
+/// Receives the job, in the intermediate.
+pub(crate) fn receive_job(socket: BorrowedFd<'_>) -> io::Result<(Job, Descriptors)> {
+    let (_, mut descriptors) = receive(socket)?;
+    if descriptors.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the shim sent no job"));
+    }
+    let mut text = Vec::new();
+    File::from(descriptors.remove(0)).read_to_end(&mut text)?;
+    let job = serde_json::from_slice(&text)?;
+    Ok((job, Descriptors(descriptors.into_iter().map(Some).collect())))
+}
+
+/// Reports to the shim; `pidfd` goes with [`Report::Forked`].
+pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, pidfd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    send(socket, &serde_json::to_vec(report)?, pidfd.as_slice())
+}
+
+/// Receives one report, in the shim. `UnexpectedEof` when the worker is gone.
+pub fn receive_report(socket: BorrowedFd<'_>) -> io::Result<(Report, Vec<OwnedFd>)> {
+    let (bytes, descriptors) = receive(socket)?;
+    if bytes.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the worker ended without a word"));
+    }
+    Ok((serde_json::from_slice(&bytes)?, descriptors))
+}
+
+/// Lets the worker go, in the shim.
+pub fn send_start(socket: BorrowedFd<'_>) -> io::Result<()> {
+    send(socket, START, &[])
+}
+
+/// Waits for Start, in the worker: false when the shim has gone.
+pub(crate) fn await_start(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let (bytes, _) = receive(socket)?;
+    Ok(bytes == START)
+}
+
+/// Cuts a text to what one message carries, at a character's edge.
+pub(crate) fn cut(mut text: String) -> String {
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
+/// The descriptors of a job, each taken once.
+#[derive(Debug)]
+pub(crate) struct Descriptors(Vec<Option<OwnedFd>>);
+
+impl Descriptors {
+    /// Takes the descriptor that the job numbers.
+    pub(crate) fn take(&mut self, fd: crate::job::Fd) -> io::Result<OwnedFd> {
+        self.0.get_mut(fd.0).and_then(Option::take).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("descriptor {} of the job is missing", fd.0))
+        })
+    }
+}
+
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
+    }
+    let sent = rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    debug_assert_eq!(sent, bytes.len(), "SOCK_SEQPACKET sends a message whole");
+    Ok(())
+}
+
+fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut bytes = vec![0; MAX_MESSAGE];
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let message = rustix::io::retry_on_intr(|| {
+        rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let mut descriptors = Vec::new();
+    for part in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            descriptors.extend(received);
+        }
+    }
+    if message.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message on the control socket was cut"));
+    }
+    bytes.truncate(message.bytes);
+    Ok((bytes, descriptors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+    }
+
+    #[test]
+    fn a_report_carries_its_descriptor() {
+        let (shim, worker) = pair();
+        report(worker.as_fd(), &Report::Forked { pid: 7 }, Some(worker.as_fd())).unwrap();
+        let (received, descriptors) = receive_report(shim.as_fd()).unwrap();
+        assert!(matches!(received, Report::Forked { pid: 7 }));
+        assert_eq!(descriptors.len(), 1);
+    }
+
+    #[test]
+    fn a_worker_that_is_gone_is_an_error() {
+        let (shim, worker) = pair();
+        drop(worker);
+        assert_eq!(receive_report(shim.as_fd()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn a_shim_that_is_gone_is_no_start() {
+        let (shim, worker) = pair();
+        send_start(shim.as_fd()).unwrap();
+        assert!(await_start(worker.as_fd()).unwrap());
+        drop(shim);
+        assert!(!await_start(worker.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        let text = cut("ä".repeat(MAX_TEXT));
+        assert!(text.len() <= MAX_TEXT && text.chars().all(|c| c == 'ä'));
+    }
+}

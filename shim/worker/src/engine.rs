@@ -1,0 +1,50 @@
+//! What an engine's executable supplies: a way to map an artifact and a way to run it.
+
+use std::fs::File;
+use std::process::ExitCode;
+
+use serde::{Deserialize, Serialize};
+
+/// What the guest is told of its world: WASI's arguments, environment and directory.
+///
+/// The file tree needs no entry: after confinement the process's own `/` is the container's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guest {
+    /// `process.args`, the module's own name first.
+    pub args: Vec<String>,
+    /// `process.env`, split at the first `=`.
+    pub env: Vec<(String, String)>,
+    /// `process.cwd`, absolute in the container.
+    pub cwd: String,
+}
+
+/// Why a worker cannot run the module that it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The artifact was made by another engine version, for other settings or another CPU, or is damaged:
+    /// the shim compiles the module again.
+    #[error("the artifact does not fit this engine: {0}")]
+    Artifact(String),
+    /// The module itself cannot run here; the text says why and what to do, for the user.
+    #[error("{0}")]
+    Module(String),
+}
+
+/// An engine with a module loaded. [`crate::run`] calls the three steps in order.
+pub trait Engine: Sized {
+    /// The engine's own version, which `--version` prints.
+    const VERSION: &'static str;
+
+    /// Everything linked, nothing of the guest executed yet.
+    type Program: FnOnce() -> ExitCode;
+
+    /// Maps machine code from `artifact`, which only our own compile process can have written.
+    ///
+    /// Runs before confinement, while the process may still map executable memory, as root: it must not look at
+    /// anything but the artifact.
+    fn load(artifact: File) -> Result<Self, EngineError>;
+
+    /// Links the imports and opens the guest's directories. Runs fully confined, with `/` the container's root.
+    /// Must not run guest code, a start function included: this is still Create.
+    fn link(self, guest: &Guest) -> Result<Self::Program, EngineError>;
+}

@@ -1,0 +1,139 @@
+//! The job: everything that the shim tells one worker, complete and checked before the worker exists.
+//!
+//! Serialised as JSON into a memfd (a container's environment may be larger than one socket message) and sent with the
+//! descriptors that it numbers. Shim and worker come from one build, so the form carries no version.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Guest;
+
+/// A descriptor sent with the job, by its place in the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fd(pub usize);
+
+/// What one worker is to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    /// What the guest sees of itself.
+    pub guest: Guest,
+    /// The container's standard input; `/dev/null` where it has none. Standard output and error are inherited.
+    pub stdin: Fd,
+    /// The machine code, open for reading.
+    pub artifact: Fd,
+    /// cgroup v2: the directory that the worker is cloned into. On v1 the intermediate is moved before it gets the job.
+    pub cgroup: Option<Fd>,
+    /// `linux.namespaces` of the spec, in any order.
+    pub namespaces: Vec<Namespace>,
+    /// `hostname` of the spec; needs a uts namespace of its own.
+    pub hostname: Option<String>,
+    /// `domainname` of the spec; needs a uts namespace of its own.
+    pub domainname: Option<String>,
+    /// `linux.sysctl`, by name and value.
+    pub sysctl: Vec<(String, String)>,
+    /// The container's root file system.
+    pub root: Root,
+    /// `mounts` of the spec, in its order, and what stands for the default devices after them.
+    pub mounts: Vec<Mount>,
+    /// `linux.maskedPaths`: made empty where they exist.
+    pub masked: Vec<String>,
+    /// `linux.readonlyPaths`: made read-only where they exist.
+    pub readonly: Vec<String>,
+    /// `process.user`.
+    pub user: User,
+    /// `process.rlimits`.
+    pub rlimits: Vec<Rlimit>,
+    /// `process.oomScoreAdj`, -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+}
+
+/// One namespace that the worker lives in instead of the shim's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Which one.
+    pub kind: NamespaceKind,
+    /// The existing namespace to join; a new one where there is none.
+    pub join: Option<Fd>,
+}
+
+/// The namespaces that a worker can be given (namespaces(7)). A mount namespace is always new, user and time
+/// namespaces are refused by the shim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NamespaceKind {
+    /// `network` of the spec.
+    Net,
+    /// `ipc` of the spec.
+    Ipc,
+    /// `uts` of the spec.
+    Uts,
+    /// `pid` of the spec.
+    Pid,
+    /// `cgroup` of the spec.
+    Cgroup,
+}
+
+/// The container's root file system.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Root {
+    /// A detached mount, made by the shim.
+    pub tree: Fd,
+    /// Where to attach it in the worker's own mount namespace before it becomes `/`: an existing folder of the host.
+    pub at: String,
+    /// `root.readonly` of the spec.
+    pub readonly: bool,
+}
+
+/// One mount of the container's tree.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path in the container, without `.` and `..`; created where it is missing.
+    pub destination: String,
+    /// What lies there.
+    pub source: Source,
+}
+
+/// What a mount shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Source {
+    /// A detached tree made by the shim with its attributes set: a bind mount.
+    Tree {
+        /// The detached mount.
+        fd: Fd,
+        /// Whether its root is a folder; a file is mounted on a file.
+        folder: bool,
+    },
+    /// A file system made in the container's own namespaces.
+    Filesystem {
+        /// `tmpfs`, `mqueue`, `devpts`, `sysfs` or `cgroup2`.
+        kind: String,
+        /// The file system's own options: `key=value`, or a flag.
+        options: Vec<String>,
+        /// `MOUNT_ATTR_*` of mount_setattr(2).
+        attributes: u64,
+    },
+    /// An empty folder that nobody can write to: what a Wasm container has at `/proc`.
+    Empty,
+}
+
+/// `process.user` of the spec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Numeric user.
+    pub uid: u32,
+    /// Numeric group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// File mode creation mask; 0o022 where the spec has none.
+    pub umask: u32,
+}
+
+/// One of `process.rlimits`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// `RLIMIT_NOFILE` and so on (getrlimit(2)).
+    pub kind: String,
+    /// Soft limit; `u64::MAX` for none.
+    pub soft: u64,
+    /// Hard limit; `u64::MAX` for none.
+    pub hard: u64,
+}

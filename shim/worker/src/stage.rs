@@ -1,0 +1,169 @@
+//! The two stages of a container's process: the intermediate that joins namespaces, and the worker that it clones.
+#![allow(unsafe_code, reason = "clone3 has no safe form; the SAFETY comment at the call says why it is sound here")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::process::ExitCode;
+
+use nix::libc;
+use nix::sched::CloneFlags;
+
+use crate::confine::{self, ConfineError, Confinement};
+use crate::control::{self, Cause, Descriptors, Report};
+use crate::engine::{Engine, EngineError};
+use crate::job::{Job, NamespaceKind};
+
+/// Why no worker came to wait for Start.
+#[derive(Debug, thiserror::Error)]
+enum StageError {
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl StageError {
+    fn cause(&self) -> Cause {
+        match self {
+            StageError::Confine(_) => Cause::Confinement,
+            StageError::Engine(EngineError::Artifact(_)) => Cause::Artifact,
+            StageError::Engine(EngineError::Module(_)) => Cause::Module,
+        }
+    }
+}
+
+/// Which of the two processes goes on after the clone.
+enum Side {
+    Intermediate { pid: i32, worker: OwnedFd },
+    Worker,
+}
+
+/// The whole of an engine's executable, with the control socket as its standard input.
+pub fn run<E: Engine>() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|argument| argument == "--version") {
+        println!("{}", E::VERSION);
+        return ExitCode::SUCCESS;
+    }
+    // The descriptor moves away from 0 at once: 0 becomes the guest's standard input.
+    let control = match rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) {
+        Ok(control) => control,
+        Err(e) => return usage(&e.into()),
+    };
+    let (job, mut descriptors) = match control::receive_job(control.as_fd()) {
+        Ok(received) => received,
+        Err(e) => return usage(&e),
+    };
+    match intermediate(&job, &mut descriptors) {
+        Ok(Side::Intermediate { pid, worker }) => {
+            // A shim that is gone gets no report, and its worker sees the same on its own control socket.
+            match control::report(control.as_fd(), &Report::Forked { pid }, Some(worker.as_fd())) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+        Ok(Side::Worker) => worker::<E>(&job, descriptors, control),
+        Err(e) => fail(&control, e.into()),
+    }
+}
+
+fn usage(e: &io::Error) -> ExitCode {
+    eprintln!(
+        "this is a worker of containerd-shim-catamaran-v1, which starts it with a job on its standard input: {e}"
+    );
+    ExitCode::from(2)
+}
+
+fn fail(control: &OwnedFd, e: StageError) -> ExitCode {
+    let report = Report::Failed { cause: e.cause(), text: control::cut(e.to_string()) };
+    // Nobody else is left to tell: standard error is the container's, and a shim that is gone needs no report.
+    let _ = control::report(control.as_fd(), &report, None);
+    ExitCode::FAILURE
+}
+
+/// Joins what exists, clones the worker into what is new.
+fn intermediate(job: &Job, descriptors: &mut Descriptors) -> Result<Side, ConfineError> {
+    use confine::step;
+    let mut new = CloneFlags::CLONE_NEWNS;
+    for namespace in &job.namespaces {
+        let flag = match namespace.kind {
+            NamespaceKind::Net => CloneFlags::CLONE_NEWNET,
+            NamespaceKind::Ipc => CloneFlags::CLONE_NEWIPC,
+            NamespaceKind::Uts => CloneFlags::CLONE_NEWUTS,
+            NamespaceKind::Pid => CloneFlags::CLONE_NEWPID,
+            NamespaceKind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+        };
+        match namespace.join {
+            Some(fd) => {
+                let fd = step("taking a namespace", descriptors.take(fd))?;
+                step(format_args!("joining the {:?} namespace", namespace.kind), nix::sched::setns(fd, flag))?;
+            }
+            // Its root would be the intermediate's cgroup if it were made by the clone: the worker makes it.
+            None if namespace.kind == NamespaceKind::Cgroup => {}
+            None => new |= flag,
+        }
+    }
+    let cgroup = job.cgroup.map(|fd| descriptors.take(fd)).transpose();
+    let cgroup = step("taking the cgroup", cgroup)?;
+    step("cloning the worker", clone_worker(new, cgroup.as_ref()))
+}
+
+/// linux/sched.h; the libc crate's constant is too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// clone3(2) with the shim as the worker's parent and, on cgroup v2, straight into its cgroup.
+fn clone_worker(new: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<Side> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all-zero is a valid clone_args: no stack and no thread storage of its own, as for fork(2).
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = new.bits() as u64 | libc::CLONE_PARENT as u64 | libc::CLONE_PIDFD as u64;
+    args.pidfd = (&raw mut pidfd) as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of this memory, as after fork. This process has one thread
+    // (the engine is not initialised yet), so that no lock can be held by a thread that the copy lacks.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match pid {
+        0 => Ok(Side::Worker),
+        pid if pid > 0 => {
+            // SAFETY: the kernel wrote a new descriptor there, which nothing else owns.
+            let worker = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Side::Intermediate { pid: pid as i32, worker })
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Loads, confines itself, links, reports, waits, runs.
+fn worker<E: Engine>(job: &Job, mut descriptors: Descriptors, control: OwnedFd) -> ExitCode {
+    let (program, warnings) = match prepare::<E>(job, &mut descriptors) {
+        Ok(prepared) => prepared,
+        Err(e) => return fail(&control, e),
+    };
+    // What the job sent and nobody took ends here; the guest's process keeps 0, 1, 2 and what the engine opened.
+    drop(descriptors);
+    if control::report(control.as_fd(), &Report::Ready { warnings }, None).is_err() {
+        return ExitCode::FAILURE;
+    }
+    match control::await_start(control.as_fd()) {
+        Ok(true) => {}
+        // The shim is gone, and with it the one that could ever start or delete this container. The parent-death
+        // signal may have come too early for this process to have asked for it; the socket closes in any case.
+        _ => return ExitCode::FAILURE,
+    }
+    drop(control);
+    program()
+}
+
+fn prepare<E: Engine>(job: &Job, descriptors: &mut Descriptors) -> Result<(E::Program, Vec<String>), StageError> {
+    let artifact = confine::step("taking the artifact", descriptors.take(job.artifact))?;
+    let stdin = confine::step("taking standard input", descriptors.take(job.stdin))?;
+    confine::step("opening standard input", rustix::stdio::dup2_stdin(&stdin))?;
+    drop(stdin);
+    let engine = E::load(File::from(artifact))?;
+    let warnings = Confinement::new(job, descriptors).apply()?;
+    confine::step("installing signal handlers", crate::signals::end_on_signals())?;
+    Ok((engine.link(&job.guest)?, warnings))
+}

@@ -1,0 +1,88 @@
+//! What a node's containerd is told.
+
+use std::fmt::Write;
+use std::path::Path;
+
+/// Plugins that reach for things outside the node's folder, or that cost start-up time and are used by no test.
+const DISABLED: [&str; 7] = [
+    "io.containerd.nri.v1.nri",
+    "io.containerd.internal.v1.opt",
+    "io.containerd.internal.v1.tracing",
+    "io.containerd.snapshotter.v1.blockfile",
+    "io.containerd.snapshotter.v1.btrfs",
+    "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.erofs",
+];
+
+const CRI: [&str; 3] = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"];
+
+/// How a node differs from the ordinary one.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub(crate) cri: bool,
+    pub(crate) extra: String,
+    pub(crate) env: Vec<(String, String)>,
+}
+
+impl Options {
+    /// The ordinary node: no CRI plugin.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Serves CRI too, with the handlers `runc` and `catamaran` and a CNI folder of the node's own (empty:
+    /// put a configuration into `Node::dir()/cni/conf`, plugins into `Node::dir()/cni/bin`).
+    #[must_use]
+    pub fn cri(mut self) -> Self {
+        self.cri = true;
+        self
+    }
+
+    /// Adds text at the end of containerd's configuration.
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Self {
+        self.extra.push_str(toml);
+        self.extra.push('\n');
+        self
+    }
+
+    /// Sets a variable for containerd, which its shims inherit.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// containerd's configuration file, version 3, with everything below the node's folder.
+    pub(crate) fn to_toml(&self, dir: &Path) -> String {
+        let dir = dir.display();
+        let mut disabled: Vec<&str> = DISABLED.to_vec();
+        if !self.cri {
+            disabled.extend(CRI);
+        }
+        let mut text = format!(
+            "version = 3\nroot = '{dir}/root'\nstate = '{dir}/state'\noom_score = 0\ndisabled_plugins = {disabled:?}\n\n\
+             [grpc]\n  address = '{dir}/containerd.sock'\n\n[ttrpc]\n  address = '{dir}/containerd.sock.ttrpc'\n\n\
+             [debug]\n  level = 'info'\n"
+        );
+        if self.cri {
+            // Root may be without CAP_SYS_RESOURCE, then lowering oom_score_adj is refused: containerd is told not to try.
+            let _ = write!(
+                text,
+                "\n[plugins.'io.containerd.cri.v1.runtime']\n  restrict_oom_score_adj = true\n  \
+                 netns_mounts_under_state_dir = true\n\
+                 \n[plugins.'io.containerd.cri.v1.runtime'.cni]\n  bin_dirs = ['{dir}/cni/bin']\n  conf_dir = '{dir}/cni/conf'\n"
+            );
+            for (handler, kind) in [("runc", "io.containerd.runc.v2"), ("catamaran", "io.containerd.catamaran.v1")] {
+                let _ = write!(
+                    text,
+                    "\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{handler}]\n  runtime_type = '{kind}'\n  \
+                     pod_annotations = ['catamaran.wasm/*']\n"
+                );
+            }
+        }
+        text.push('\n');
+        text.push_str(&self.extra);
+        text
+    }
+}

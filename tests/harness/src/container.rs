@@ -1,0 +1,272 @@
+//! The order for a container, in the words of a test.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::deadline::{self, PATIENCE};
+use crate::grpc::Status;
+use crate::image::Image;
+use crate::node::{Node, Runtime};
+use crate::pipes::Capture;
+use crate::task::Task;
+use crate::{keeper, leftovers};
+
+/// What a container or a program left: its code and its output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The exit code.
+    pub code: i32,
+    /// All of stdout.
+    pub stdout: String,
+    /// All of stderr; `ctr`'s own complaints too where it ran the container.
+    pub stderr: String,
+    /// From start to end.
+    pub duration: Duration,
+}
+
+/// A container in the making.
+#[derive(Clone)]
+pub struct Container<'n> {
+    pub(crate) node: &'n Node,
+    pub(crate) id: String,
+    runtime: Runtime,
+    image: Option<String>,
+    args: Vec<String>,
+    flags: Vec<String>,
+    pub(crate) stdin: Option<String>,
+    pub(crate) hold_stdin: bool,
+    limit: Duration,
+}
+
+impl<'n> Container<'n> {
+    pub(crate) fn new(node: &'n Node, id: &str, runtime: Runtime) -> Self {
+        Self {
+            node,
+            id: id.to_owned(),
+            runtime,
+            image: None,
+            args: Vec::new(),
+            flags: Vec::new(),
+            stdin: None,
+            hold_stdin: false,
+            limit: PATIENCE,
+        }
+    }
+
+    /// The image; imported if the node does not have it yet.
+    #[must_use]
+    pub fn image(mut self, image: &Image) -> Self {
+        self.node.import(image);
+        self.image = Some(image.name().to_owned());
+        self
+    }
+
+    /// The image by its name; it must have been imported.
+    #[must_use]
+    pub fn image_name(mut self, name: &str) -> Self {
+        self.image = Some(name.to_owned());
+        self
+    }
+
+    /// The whole argument vector, in place of the image's entrypoint and command.
+    #[must_use]
+    pub fn args<S: AsRef<str>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// Which shim runs it, when not the node's choice.
+    #[must_use]
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    /// A flag of `ctr run` that has no word of its own here, and its value if it takes one.
+    #[must_use]
+    pub fn flag<S: AsRef<str>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
+        self.flags.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+        self
+    }
+
+    /// An environment variable.
+    #[must_use]
+    pub fn env(self, name: &str, value: &str) -> Self {
+        self.flag(["--env", &format!("{name}={value}")])
+    }
+
+    /// The working directory.
+    #[must_use]
+    pub fn cwd(self, path: &str) -> Self {
+        self.flag(["--cwd", path])
+    }
+
+    /// The user, `uid` or `uid:gid`.
+    #[must_use]
+    pub fn user(self, user: &str) -> Self {
+        self.flag(["--user", user])
+    }
+
+    /// An OCI annotation.
+    #[must_use]
+    pub fn annotation(self, key: &str, value: &str) -> Self {
+        self.flag(["--annotation", &format!("{key}={value}")])
+    }
+
+    /// A containerd label of the container.
+    #[must_use]
+    pub fn label(self, key: &str, value: &str) -> Self {
+        self.flag(["--label", &format!("{key}={value}")])
+    }
+
+    /// A bind mount of a path of the machine's, such as `bind(dir, "/data", ["rbind", "ro"])`.
+    #[must_use]
+    pub fn bind<'o>(self, source: &Path, destination: &str, options: impl IntoIterator<Item = &'o str>) -> Self {
+        let options = options.into_iter().collect::<Vec<_>>().join(":");
+        self.flag(["--mount", &format!("type=bind,src={},dst={destination},options={options}", source.display())])
+    }
+
+    /// A mount of any type: `mount("tmpfs", "tmpfs", "/scratch", ["size=1m"])`.
+    #[must_use]
+    pub fn mount<'o>(
+        self,
+        kind: &str,
+        source: &str,
+        destination: &str,
+        options: impl IntoIterator<Item = &'o str>,
+    ) -> Self {
+        let options = options.into_iter().collect::<Vec<_>>().join(":");
+        self.flag(["--mount", &format!("type={kind},src={source},dst={destination},options={options}")])
+    }
+
+    /// The memory limit in bytes.
+    #[must_use]
+    pub fn memory(self, bytes: u64) -> Self {
+        self.flag(["--memory-limit", &bytes.to_string()])
+    }
+
+    /// A read-only root.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        self.flag(["--read-only"])
+    }
+
+    /// What the container reads on stdin, which then ends. Without this stdin is empty.
+    #[must_use]
+    pub fn stdin(mut self, text: &str) -> Self {
+        self.stdin = Some(text.to_owned());
+        self
+    }
+
+    /// Keeps stdin open: for [`Task::write`] and [`Task::close_stdin`].
+    #[must_use]
+    pub fn hold_stdin(mut self) -> Self {
+        self.hold_stdin = true;
+        self
+    }
+
+    /// How long the container may run, when not 30 s.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    fn words(&self, command: &[&str]) -> Vec<String> {
+        self.node.require(self.runtime);
+        leftovers::note_id(self.node.dir(), self.node.namespace(), &self.id);
+        let mut words: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
+        words.extend(["--runtime".to_owned(), self.runtime.name().to_owned()]);
+        words.extend(["--snapshotter".to_owned(), "overlayfs".to_owned()]);
+        words.extend(self.flags.iter().cloned());
+        words.push(self.image.clone().expect("a container needs an image"));
+        words.push(self.id.clone());
+        words.extend(self.args.iter().cloned());
+        words
+    }
+
+    /// Runs it to its end and removes it, by `ctr run --rm`. When it cannot be started, `ctr` says why in
+    /// `stderr` and the code is 1.
+    ///
+    /// # Panics
+    /// When it does not end within the limit.
+    pub fn run(&self) -> Output {
+        let fifo = self.node.dir().join("fifo").display().to_string();
+        let words = self.words(&["run", "--rm", "--fifo-dir", &fifo]);
+        foreground(self.node, words, self.stdin.clone().map(String::into_bytes), self.limit)
+    }
+
+    /// Creates the container and its task, and does not start it: after this the shim runs, the program does not.
+    ///
+    /// # Errors
+    /// What containerd or the shim answered. The container is removed then.
+    pub fn try_create(&self) -> Result<Task<'n>, Status> {
+        let words = self.words(&["containers", "create"]);
+        self.node.ctr_ok(words);
+        Task::create(self)
+    }
+
+    /// As [`Container::try_create`].
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub fn create(&self) -> Task<'n> {
+        self.try_create().unwrap_or_else(|status| panic!("cannot create {}: {status}", self.id))
+    }
+
+    /// Creates and starts it.
+    ///
+    /// # Panics
+    /// When either is refused.
+    pub fn spawn(&self) -> Task<'n> {
+        let task = self.create();
+        task.start();
+        task
+    }
+}
+
+/// Runs `ctr` on the node to its end.
+pub(crate) fn foreground<S: AsRef<str>>(
+    node: &Node,
+    args: impl IntoIterator<Item = S>,
+    stdin: Option<Vec<u8>>,
+    limit: Duration,
+) -> Output {
+    let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+    let begin = Instant::now();
+    let mut command = keeper::tied(&node.programs().ctr);
+    command
+        .arg("--address")
+        .arg(node.socket())
+        .args(["--namespace", node.namespace()])
+        .args(&args)
+        .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = keeper::spawn(command).expect("cannot start ctr");
+    let stdout = Capture::pipe(child.stdout.take().expect("a pipe"));
+    let stderr = Capture::pipe(child.stderr.take().expect("a pipe"));
+    if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
+        // A program that ends without reading all of its stdin is no failure.
+        std::thread::spawn(move || pipe.write_all(&text));
+    }
+    let status = deadline::poll(limit, || child.try_wait().expect("cannot wait for ctr"));
+    let Some(status) = status else {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!(
+            "ctr {} did not end within {} s\n--- stdout\n{}\n--- stderr\n{}",
+            args.join(" "),
+            limit.as_secs_f32(),
+            stdout.text(),
+            stderr.text()
+        );
+    };
+    let duration = begin.elapsed();
+    for (name, capture) in [("stdout", &stdout), ("stderr", &stderr)] {
+        assert!(capture.ended_within(PATIENCE), "ctr {} ended, its {name} did not", args.join(" "));
+    }
+    Output { code: status.code().unwrap_or(-1), stdout: stdout.text(), stderr: stderr.text(), duration }
+}

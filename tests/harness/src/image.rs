@@ -1,0 +1,244 @@
+//! Images made in the test itself: an OCI layout, as one tar.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::leftovers::hex;
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// An image to import: what it is called, its layers, and how it is run.
+#[derive(Clone, Debug)]
+pub struct Image {
+    name: String,
+    layers: Vec<Layer>,
+    os: String,
+    architecture: String,
+    config_type: String,
+    config: serde_json::Map<String, Value>,
+}
+
+#[derive(Clone, Debug)]
+enum Layer {
+    /// Files, to be packed.
+    Tree(Vec<Entry>),
+    /// A blob of another kind, as it is.
+    Blob(String, Vec<u8>),
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    path: String,
+    kind: tar::EntryType,
+    content: Vec<u8>,
+    mode: u32,
+    owner: (u64, u64),
+}
+
+impl Image {
+    /// An empty image of this machine's platform, `localhost/test/NAME:latest`, with one empty layer.
+    pub fn new(name: &str) -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        Self {
+            name: format!("localhost/test/{name}:latest"),
+            layers: vec![Layer::Tree(Vec::new())],
+            os: "linux".into(),
+            architecture: architecture.into(),
+            config_type: CONFIG.into(),
+            config: serde_json::Map::new(),
+        }
+    }
+
+    /// The full name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn entry(mut self, path: &str, kind: tar::EntryType, content: &[u8], mode: u32, owner: (u64, u64)) -> Self {
+        if !matches!(self.layers.last(), Some(Layer::Tree(_))) {
+            self.layers.push(Layer::Tree(Vec::new()));
+        }
+        if let Some(Layer::Tree(entries)) = self.layers.last_mut() {
+            let path = path.trim_start_matches('/').to_owned();
+            entries.push(Entry { path, kind, content: content.to_vec(), mode, owner });
+        }
+        self
+    }
+
+    /// A file of root's, mode 0755.
+    #[must_use]
+    pub fn file(self, path: &str, content: impl AsRef<[u8]>) -> Self {
+        self.file_as(path, content, 0o755, 0, 0)
+    }
+
+    /// A file with a mode and an owner.
+    #[must_use]
+    pub fn file_as(self, path: &str, content: impl AsRef<[u8]>, mode: u32, uid: u64, gid: u64) -> Self {
+        self.entry(path, tar::EntryType::Regular, content.as_ref(), mode, (uid, gid))
+    }
+
+    /// A directory with a mode and an owner.
+    #[must_use]
+    pub fn dir(self, path: &str, mode: u32, uid: u64, gid: u64) -> Self {
+        self.entry(path, tar::EntryType::Directory, b"", mode, (uid, gid))
+    }
+
+    /// A symbolic link.
+    #[must_use]
+    pub fn link(self, path: &str, target: &str) -> Self {
+        self.entry(path, tar::EntryType::Symlink, target.as_bytes(), 0o777, (0, 0))
+    }
+
+    /// What follows goes into a further layer, above the one before.
+    #[must_use]
+    pub fn layer(mut self) -> Self {
+        self.layers.push(Layer::Tree(Vec::new()));
+        self
+    }
+
+    /// A layer that is no tar, such as a Wasm module with its media type. Replaces an empty layer.
+    #[must_use]
+    pub fn blob(mut self, media_type: &str, content: impl AsRef<[u8]>) -> Self {
+        self.layers.retain(|layer| !matches!(layer, Layer::Tree(entries) if entries.is_empty()));
+        self.layers.push(Layer::Blob(media_type.to_owned(), content.as_ref().to_vec()));
+        self
+    }
+
+    /// The platform, when it is not this machine's, such as `wasi`, `wasm`.
+    #[must_use]
+    pub fn platform(mut self, os: &str, architecture: &str) -> Self {
+        self.os = os.to_owned();
+        self.architecture = architecture.to_owned();
+        self
+    }
+
+    /// The media type of the configuration, when it is not OCI's.
+    #[must_use]
+    pub fn config_type(mut self, media_type: &str) -> Self {
+        self.config_type = media_type.to_owned();
+        self
+    }
+
+    fn set(mut self, key: &str, value: Value) -> Self {
+        self.config.insert(key.to_owned(), value);
+        self
+    }
+
+    /// The entrypoint.
+    #[must_use]
+    pub fn entrypoint<S: AsRef<str>>(self, words: impl IntoIterator<Item = S>) -> Self {
+        self.set("Entrypoint", strings(words))
+    }
+
+    /// The arguments after the entrypoint.
+    #[must_use]
+    pub fn cmd<S: AsRef<str>>(self, words: impl IntoIterator<Item = S>) -> Self {
+        self.set("Cmd", strings(words))
+    }
+
+    /// The environment, `NAME=value` each.
+    #[must_use]
+    pub fn env<S: AsRef<str>>(self, entries: impl IntoIterator<Item = S>) -> Self {
+        self.set("Env", strings(entries))
+    }
+
+    /// The working directory.
+    #[must_use]
+    pub fn workdir(self, path: &str) -> Self {
+        self.set("WorkingDir", path.into())
+    }
+
+    /// The user, `uid` or `uid:gid`.
+    #[must_use]
+    pub fn user(self, user: &str) -> Self {
+        self.set("User", user.into())
+    }
+
+    /// The OCI layout as one tar, the same bytes for the same image.
+    pub fn to_tar(&self) -> Vec<u8> {
+        let mut archive = Archive::default();
+        archive.file("oci-layout", json!({"imageLayoutVersion": "1.0.0"}).to_string().as_bytes());
+        let mut layers = Vec::new();
+        let mut digests = Vec::new();
+        for layer in &self.layers {
+            let descriptor = match layer {
+                Layer::Tree(entries) => archive.blob(LAYER, &packed(entries)),
+                Layer::Blob(media_type, content) => archive.blob(media_type, content),
+            };
+            digests.push(descriptor["digest"].clone());
+            layers.push(descriptor);
+        }
+        let config = json!({
+            "architecture": self.architecture,
+            "os": self.os,
+            "config": self.config,
+            "rootfs": {"type": "layers", "diff_ids": digests},
+        });
+        let config = archive.blob(&self.config_type, config.to_string().as_bytes());
+        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
+        let mut manifest = archive.blob(MANIFEST, manifest.to_string().as_bytes());
+        manifest["platform"] = json!({"os": self.os, "architecture": self.architecture});
+        manifest["annotations"] = json!({"io.containerd.image.name": self.name});
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest]});
+        archive.file("index.json", index.to_string().as_bytes());
+        archive.0.into_inner().expect("writing to memory")
+    }
+}
+
+fn strings<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> Value {
+    words.into_iter().map(|word| word.as_ref().to_owned()).collect::<Vec<_>>().into()
+}
+
+fn packed(entries: &[Entry]) -> Vec<u8> {
+    let mut archive = Archive::default();
+    for entry in entries {
+        archive.entry(entry);
+    }
+    archive.0.into_inner().expect("writing to memory")
+}
+
+struct Archive(tar::Builder<Vec<u8>>);
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self(tar::Builder::new(Vec::new()))
+    }
+}
+
+impl Archive {
+    fn entry(&mut self, entry: &Entry) {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(entry.kind);
+        header.set_mode(entry.mode);
+        header.set_uid(entry.owner.0);
+        header.set_gid(entry.owner.1);
+        header.set_mtime(0);
+        if entry.kind == tar::EntryType::Symlink {
+            header.set_size(0);
+            let target = String::from_utf8_lossy(&entry.content);
+            self.0.append_link(&mut header, &entry.path, &*target).expect("writing to memory");
+        } else {
+            header.set_size(entry.content.len() as u64);
+            self.0.append_data(&mut header, &entry.path, &entry.content[..]).expect("writing to memory");
+        }
+    }
+
+    fn file(&mut self, path: &str, content: &[u8]) {
+        let kind = tar::EntryType::Regular;
+        self.entry(&Entry { path: path.to_owned(), kind, content: content.to_vec(), mode: 0o644, owner: (0, 0) });
+    }
+
+    /// Adds a blob and answers its descriptor.
+    fn blob(&mut self, media_type: &str, content: &[u8]) -> Value {
+        let digest = hex(&Sha256::digest(content));
+        self.file(&format!("blobs/sha256/{digest}"), content);
+        json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": content.len()})
+    }
+}

@@ -1,0 +1,41 @@
+//! Starts the processes that are to die with the test program.
+//!
+//! The kernel sends a parent-death signal when the *thread* that forked ends, and a test's thread ends with the test, while a
+//! node may be shared by several. So one thread forks for all, and lives as long as the program.
+
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock};
+
+type Order = (Command, Sender<io::Result<Child>>);
+
+static ORDERS: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+
+/// A command that the kernel kills when this program ends, however it ends. To be started by [`spawn`].
+pub(crate) fn tied(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// Starts it on the thread that never ends.
+pub(crate) fn spawn(command: Command) -> io::Result<Child> {
+    let orders = ORDERS.get_or_init(|| {
+        let (sender, receiver) = channel::<Order>();
+        std::thread::Builder::new()
+            .name("keeper".into())
+            .spawn(move || {
+                for (mut command, reply) in receiver {
+                    // The one who asked may have panicked meanwhile; then nobody wants the answer.
+                    let _ = reply.send(command.spawn());
+                }
+            })
+            .expect("cannot start a thread");
+        Mutex::new(sender)
+    });
+    let (reply, answer) = channel();
+    orders.lock().unwrap().send((command, reply)).expect("the keeper thread is gone");
+    answer.recv().expect("the keeper thread is gone")
+}

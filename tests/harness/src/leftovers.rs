@@ -1,0 +1,140 @@
+//! What of a node is still there. Nothing may be, once its containers were deleted.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::{cgroups, processes};
+
+const SOCKETS: &str = "/run/containerd/s";
+const NETNS: [&str; 2] = ["/run/netns", "/var/run/netns"];
+
+/// Everything that is left of a node, one thing a line, but for the processes in `expected` (containerd itself).
+pub(crate) fn of(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String> {
+    let mut found = Vec::new();
+    for process in processes::of(tag) {
+        if !expected.contains(&process.pid) {
+            found.push(format!("process {}: {}", process.pid, process.command));
+        }
+    }
+    found.extend(mounts(tag).iter().map(|path| format!("mount {}", path.display())));
+    found.extend(cgroups::of_containers(tag).iter().map(|path| format!("cgroup {}", path.display())));
+    found.extend(sockets(dir).iter().map(|path| format!("socket {}", path.display())));
+    found.extend(netns(tag).iter().map(|path| format!("network namespace {}", path.display())));
+    found.extend(bundles(dir).iter().map(|path| format!("bundle {}", path.display())));
+    found
+}
+
+/// Where something that names the tag is mounted, in the order of mounting: below the node's folder, or made from it.
+pub(crate) fn mounts(tag: &str) -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo cannot be read");
+    table
+        .lines()
+        .filter(|line| line.contains(tag))
+        .filter_map(|line| Some(unescaped(line.split(' ').nth(4)?)))
+        .collect()
+}
+
+/// Blanks and the like are written in octal in the mount table.
+fn unescaped(field: &str) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = field.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
+        match octal {
+            Some(byte) if first == b'\\' => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(std::ffi::OsStr::from_bytes(&bytes))
+}
+
+/// The bundles that containerd keeps of tasks, one a shim or container.
+fn bundles(dir: &Path) -> Vec<PathBuf> {
+    let namespaces = fs::read_dir(dir.join("state/io.containerd.runtime.v2.task")).into_iter().flatten().flatten();
+    namespaces
+        .flat_map(|namespace| fs::read_dir(namespace.path()).into_iter().flatten().flatten())
+        .map(|bundle| bundle.path())
+        .collect()
+}
+
+/// The sockets of the node's shims. Their names are digests of containerd's address, the namespace and the shim's id, so
+/// they are looked up by the ids of the containers there have been.
+pub(crate) fn sockets(dir: &Path) -> Vec<PathBuf> {
+    let mut ids: BTreeSet<(String, String)> = BTreeSet::new();
+    for path in bundles(dir).into_iter().chain(ids_noted(dir)) {
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        if let (Some(id), Some(namespace)) = (name(&path), path.parent().and_then(name)) {
+            ids.insert((namespace, id));
+        }
+    }
+    let address = dir.join("containerd.sock");
+    let mut found = Vec::new();
+    for (namespace, id) in ids {
+        let plain = address.join(namespace).join(id);
+        // containerd's own shims open a second one when they debug.
+        for text in [plain.clone(), plain.join("debug")] {
+            let path = Path::new(SOCKETS).join(hex(&Sha256::digest(text.as_os_str().as_bytes())));
+            if path.symlink_metadata().is_ok() {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// Remembers, in the node's folder, that there was a container of this name.
+pub(crate) fn note_id(dir: &Path, namespace: &str, id: &str) {
+    let folder = dir.join("ids").join(namespace);
+    fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(folder.join(id), ""))
+        .unwrap_or_else(|error| panic!("cannot note {id} in {}: {error}", folder.display()));
+}
+
+fn ids_noted(dir: &Path) -> Vec<PathBuf> {
+    let namespaces = fs::read_dir(dir.join("ids")).into_iter().flatten().flatten();
+    namespaces
+        .flat_map(|namespace| fs::read_dir(namespace.path()).into_iter().flatten().flatten())
+        .map(|id| id.path())
+        .collect()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Network namespaces kept by name.
+pub(crate) fn netns(tag: &str) -> Vec<PathBuf> {
+    let mut found = BTreeSet::new();
+    for folder in NETNS {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            // The second folder is mostly a link to the first.
+            if entry.file_name().to_string_lossy().contains(tag)
+                && let Ok(path) = entry.path().canonicalize()
+            {
+                found.insert(path);
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Path, unescaped};
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        assert_eq!(unescaped(r"/a\040b\134c"), Path::new(r"/a b\c"));
+        assert_eq!(unescaped(r"/a\04"), Path::new(r"/a\04"));
+    }
+}

@@ -1,0 +1,54 @@
+//! A private containerd for tests and the words to drive it with.
+//!
+//! ```text
+//! provision (script) -> Programs -> Node: one containerd, its folder, its namespace
+//!                                    |- Image        files -> OCI layout -> `ctr images import`
+//!                                    |- Container    the order: image, args, mounts ...  -> run(): Output, by `ctr run`
+//!                                    |                                                   -> create(), spawn(): Task
+//!                                    |- Task         containerd's own task API, call by call, with its status codes
+//!                                    |- Events       what `ctr events` says
+//!                                    `- leftovers    what is still there once the containers are gone
+//! guests: the programs to run, as WebAssembly and as their native peer
+//! ```
+//!
+//! A node is known by one word, its tag: name of its folder, its containerd namespace and its cgroup. Whatever names that tag
+//! is the node's and goes with it, also when the test panics. The tag says which process owns the node, so that
+//! nodes whose owner was killed are swept when the next one starts.
+//!
+//! Needs root, and fails without; see `provision` for where containerd comes from.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code: a panic is how a test says that it failed"
+)]
+
+mod cgroups;
+mod config;
+mod container;
+mod deadline;
+mod events;
+mod grpc;
+pub mod guests;
+mod image;
+mod keeper;
+mod leftovers;
+mod node;
+mod pipes;
+mod processes;
+mod programs;
+mod sweep;
+mod tag;
+mod task;
+mod wire;
+
+pub use config::Options;
+pub use container::{Container, Output};
+pub use deadline::{PATIENCE, wait_until};
+pub use events::{Event, Events};
+pub use grpc::{Code, Status};
+pub use image::Image;
+pub use node::{Node, Runtime};
+pub use programs::{Programs, cache, shim_folder};
+pub use task::{Exit, State, Task};

@@ -1,0 +1,346 @@
+//! The node: a containerd of the test's own.
+//!
+//! ```text
+//! start --> running --kill_containerd--> down --restart_containerd--> running --finish / drop--> nothing left
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::config::Options;
+use crate::container::{Container, Output};
+use crate::deadline::{self, PATIENCE};
+use crate::events::Events;
+use crate::grpc::Address;
+use crate::image::Image;
+use crate::programs::{Programs, shim_folder};
+use crate::{container, keeper, leftovers, sweep, tag};
+
+/// How many lines of containerd's log a failing test shows.
+const LOG_LINES: usize = 150;
+
+/// The socket path limit of the kernel, less containerd's own suffix.
+const SOCKET_PATH: usize = 100;
+
+/// Which shim runs a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// Ours: `io.containerd.catamaran.v1`.
+    Catamaran,
+    /// containerd's own: `io.containerd.runc.v2`.
+    Runc,
+}
+
+impl Runtime {
+    /// The name that containerd knows it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Catamaran => "io.containerd.catamaran.v1",
+            Self::Runc => "io.containerd.runc.v2",
+        }
+    }
+
+    /// # Panics
+    /// When our shim was not built.
+    fn require(self) {
+        let shim = shim_folder().join("containerd-shim-catamaran-v1");
+        assert!(
+            self == Self::Runc || shim.exists(),
+            "{} is missing: build the shim first (cargo build), or name the folder that holds it in CATAMARAN_BIN",
+            shim.display()
+        );
+    }
+}
+
+/// A private containerd with its own folder, sockets and namespace. Dropping it removes everything of it.
+pub struct Node {
+    tag: String,
+    dir: PathBuf,
+    programs: &'static Programs,
+    options: Options,
+    runtime: Runtime,
+    containerd: Mutex<Option<Child>>,
+    imported: Mutex<BTreeSet<String>>,
+    helpers: Arc<Mutex<BTreeSet<u32>>>,
+}
+
+impl Node {
+    /// An ordinary node, whose containers run on Catamaran unless told otherwise.
+    ///
+    /// # Panics
+    /// When not root, when there is no containerd, or when it does not come up.
+    pub fn start() -> Self {
+        Self::start_with(Options::new())
+    }
+
+    /// A node with options.
+    ///
+    /// # Panics
+    /// As [`Node::start`].
+    pub fn start_with(options: Options) -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "these tests need root: they start containerd and containers. Run them as root (sudo -E cargo test ...)"
+        );
+        let programs = Programs::provide();
+        sweep::sweep_stale();
+        let tag = tag::new();
+        let dir = std::env::temp_dir().join(&tag);
+        assert!(dir.as_os_str().len() < SOCKET_PATH - 20, "{} is too long for sockets; set TMPDIR", dir.display());
+        fs::create_dir(&dir).unwrap_or_else(|error| panic!("cannot make {}: {error}", dir.display()));
+        // Containers with other uids must be able to pass through, not to look around.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o711)).expect("cannot set permissions");
+        let node = Self {
+            tag,
+            dir,
+            programs,
+            options,
+            runtime: Runtime::Catamaran,
+            containerd: Mutex::new(None),
+            imported: Mutex::default(),
+            helpers: Arc::default(),
+        };
+        for folder in ["cni/conf", "cni/bin", "fifo", "catamaran"] {
+            fs::create_dir_all(node.dir.join(folder)).expect("cannot make a folder");
+        }
+        fs::write(node.dir.join("config.toml"), node.options.to_toml(&node.dir))
+            .expect("cannot write the configuration");
+        node.launch();
+        node
+    }
+
+    /// The same node, whose containers run on this runtime unless told otherwise.
+    #[must_use]
+    pub fn runtime(mut self, runtime: Runtime) -> Self {
+        self.runtime = runtime;
+        self
+    }
+
+    fn launch(&self) {
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("cannot open the log");
+        let mut command = keeper::tied(&self.programs.containerd);
+        command
+            .arg("--config")
+            .arg(self.dir.join("config.toml"))
+            .env("PATH", self.programs.path())
+            .env("CATAMARAN_ROOT", self.catamaran_root())
+            .envs(self.options.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("cannot duplicate the log"))
+            .stderr(log);
+        let mut child = keeper::spawn(command)
+            .unwrap_or_else(|error| panic!("cannot start {} by setpriv: {error}", self.programs.containerd.display()));
+        let mut ended = None;
+        let ready = deadline::poll(PATIENCE, || {
+            ended = child.try_wait().expect("cannot wait for containerd");
+            let answers = || {
+                let call = "containerd.services.version.v1.Version/Version";
+                self.address().call(call, Vec::new(), Duration::from_secs(5)).is_ok()
+            };
+            (ended.is_some() || answers()).then_some(())
+        });
+        *self.containerd.lock().unwrap() = Some(child);
+        if let Some(status) = ended {
+            panic!("containerd ended at its start with {status}; its log:\n{}", self.log_tail());
+        }
+        assert!(ready.is_some(), "containerd did not answer within {PATIENCE:?}; its log:\n{}", self.log_tail());
+    }
+
+    /// Kills containerd as a crash would. Shims and containers go on.
+    pub fn kill_containerd(&self) {
+        let child = self.containerd.lock().unwrap().take();
+        let mut child = child.expect("containerd is not running");
+        child.kill().expect("cannot kill containerd");
+        child.wait().expect("cannot wait for containerd");
+    }
+
+    /// Starts containerd, after stopping the one that runs. Shims and containers go on meanwhile.
+    pub fn restart_containerd(&self) {
+        self.stop_containerd();
+        self.launch();
+    }
+
+    fn stop_containerd(&self) {
+        let Some(mut child) = self.containerd.lock().unwrap().take() else { return };
+        if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let stopped = deadline::poll(Duration::from_secs(10), || child.try_wait().ok().flatten());
+        if stopped.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// The pid of containerd.
+    pub fn containerd_pid(&self) -> u32 {
+        self.containerd.lock().unwrap().as_ref().expect("containerd is not running").id()
+    }
+
+    /// The node's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The containerd namespace of the node's containers; also the folder's name, and their cgroups'.
+    pub fn namespace(&self) -> &str {
+        &self.tag
+    }
+
+    /// containerd's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("containerd.sock")
+    }
+
+    /// What stands for `/var/lib/catamaran` on this node.
+    pub fn catamaran_root(&self) -> PathBuf {
+        self.dir.join("catamaran")
+    }
+
+    /// The folder of a container's bundle, which is there from create to delete.
+    pub fn bundle(&self, id: &str) -> PathBuf {
+        self.dir.join("state/io.containerd.runtime.v2.task").join(&self.tag).join(id)
+    }
+
+    /// The programs that the node runs.
+    pub fn programs(&self) -> &'static Programs {
+        self.programs
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        Address { socket: self.socket(), namespace: self.tag.clone() }
+    }
+
+    /// Where containerd's log is.
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.join("containerd.log")
+    }
+
+    /// containerd's log, the shims' lines among it.
+    pub fn log(&self) -> String {
+        fs::read(self.log_path()).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    /// Runs `ctr` on this node and namespace, to its end.
+    pub fn ctr<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Output {
+        container::foreground(self, args, None, PATIENCE)
+    }
+
+    /// Runs `ctr` and answers what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn ctr_ok<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> String {
+        let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+        let output = self.ctr(&args);
+        assert!(output.code == 0, "ctr {} failed: {output:#?}", args.join(" "));
+        output.stdout
+    }
+
+    /// Imports and unpacks an image, unless this node has it already. Containers do it by themselves.
+    pub fn import(&self, image: &Image) {
+        if self.imported.lock().unwrap().contains(image.name()) {
+            return;
+        }
+        self.import_with(image, &[]);
+    }
+
+    /// Imports an image, with flags for `ctr images import` such as `--no-unpack` or `--all-platforms`.
+    pub fn import_with(&self, image: &Image, flags: &[&str]) {
+        let mut args = vec!["images", "import"];
+        args.extend(flags);
+        args.push("-");
+        let output = container::foreground(self, args, Some(image.to_tar()), PATIENCE);
+        assert!(output.code == 0, "cannot import {}: {output:#?}", image.name());
+        self.imported.lock().unwrap().insert(image.name().to_owned());
+    }
+
+    /// Begins the order for a container of this name.
+    pub fn container(&self, id: &str) -> Container<'_> {
+        Container::new(self, id, self.runtime)
+    }
+
+    /// Listens to containerd's events from now on.
+    pub fn events(&self) -> Events {
+        Events::listen(self, Arc::clone(&self.helpers))
+    }
+
+    /// Tells the node of a shim that the harness did not start (a CRI pod's sandbox), so that its socket is looked for.
+    pub fn expect_id(&self, namespace: &str, id: &str) {
+        leftovers::note_id(&self.dir, namespace, id);
+    }
+
+    pub(crate) fn require(&self, runtime: Runtime) {
+        runtime.require();
+    }
+
+    /// What is there at this moment of the node's containers, one thing a line: processes, mounts, cgroups, sockets,
+    /// network namespaces, bundles, and containers that nobody deleted.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut expected = self.helpers.lock().unwrap().clone();
+        let containerd = self.containerd.lock().unwrap().as_ref().map(Child::id);
+        expected.extend(containerd);
+        let mut found = Vec::new();
+        // Asked first: ctr itself is a process of the node's.
+        if containerd.is_some() {
+            for kind in ["containers", "tasks"] {
+                let listed = self.ctr_ok([kind, "ls", "-q"]);
+                found.extend(listed.lines().map(|id| format!("{} {id}", kind.trim_end_matches('s'))));
+            }
+        }
+        found.extend(leftovers::of(&self.tag, &self.dir, &expected));
+        found
+    }
+
+    /// Waits until nothing is left of the node's containers.
+    ///
+    /// # Panics
+    /// When something still is after the limit, with the list.
+    pub fn expect_nothing_left(&self, limit: Duration) {
+        let mut left = Vec::new();
+        let clean = deadline::poll(limit, || {
+            left = self.leftovers();
+            left.is_empty().then_some(())
+        });
+        assert!(clean.is_some(), "left behind after the containers were deleted:\n  {}", left.join("\n  "));
+    }
+
+    /// The end of a test that passed.
+    ///
+    /// # Panics
+    /// When something is left of the node's containers.
+    pub fn finish(self) {
+        self.expect_nothing_left(Duration::from_secs(5));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- containerd's log, {} ----\n{}\n----", self.tag, self.log_tail());
+        }
+        // First, so that it does not clean up after the shims while they are killed.
+        if let Some(mut child) = self.containerd.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let troubles = sweep::sweep(&self.tag, &self.dir);
+        if !troubles.is_empty() {
+            let troubles = troubles.join("\n");
+            assert!(std::thread::panicking(), "the node could not be removed:\n{troubles}");
+            eprintln!("the node could not be removed:\n{troubles}");
+        }
+    }
+}

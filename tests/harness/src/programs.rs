@@ -1,0 +1,89 @@
+//! Where the programs are that the tests drive.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The containerd to test with, as `provision` found or fetched it.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// `containerd`.
+    pub containerd: PathBuf,
+    /// `ctr`, of the same version.
+    pub ctr: PathBuf,
+    /// `runc`.
+    pub runc: PathBuf,
+    /// `containerd-shim-runc-v2`.
+    pub shim_runc: PathBuf,
+    /// containerd's version, such as `2.1.9`.
+    pub version: String,
+}
+
+static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+
+impl Programs {
+    /// The programs; provided once in a test program's life.
+    ///
+    /// # Panics
+    /// When there is no containerd and none can be fetched; the script says on stderr what it tried.
+    pub fn provide() -> &'static Self {
+        PROGRAMS.get_or_init(|| {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("provision");
+            let output = Command::new(&script)
+                .stdin(Stdio::null())
+                .stderr(Stdio::inherit())
+                .output()
+                .unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
+            assert!(output.status.success(), "{} failed; it says why above", script.display());
+            let text = String::from_utf8_lossy(&output.stdout);
+            let value = |name: &str| {
+                text.lines()
+                    .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+                    .unwrap_or_else(|| panic!("{} did not say {name}=", script.display()))
+                    .to_owned()
+            };
+            Self {
+                containerd: value("containerd").into(),
+                ctr: value("ctr").into(),
+                runc: value("runc").into(),
+                shim_runc: value("shim_runc").into(),
+                version: value("version"),
+            }
+        })
+    }
+
+    /// The PATH of a containerd: our shim's folder first, then containerd's own programs, then the machine's.
+    pub(crate) fn path(&self) -> String {
+        let mut folders = vec![shim_folder()];
+        for program in [&self.containerd, &self.shim_runc, &self.runc] {
+            folders.push(program.parent().expect("a path with a folder").to_owned());
+        }
+        let machine = env::var_os("PATH").unwrap_or_default();
+        folders.extend(env::split_paths(&machine));
+        let path = env::join_paths(folders).expect("a folder with a colon in its name cannot be in PATH");
+        path.into_string().expect("PATH is no UTF-8")
+    }
+}
+
+/// The folder that holds our own programs: `CATAMARAN_BIN`, or where cargo put them beside the running test.
+pub fn shim_folder() -> PathBuf {
+    if let Some(folder) = env::var_os("CATAMARAN_BIN") {
+        return folder.into();
+    }
+    let mut folder = env::current_exe().expect("this program has no path");
+    folder.pop();
+    if folder.ends_with("deps") {
+        folder.pop();
+    }
+    folder
+}
+
+/// The folder for what is worth keeping between runs: `CATAMARAN_CACHE`, or `~/.cache/catamaran`.
+pub fn cache() -> PathBuf {
+    if let Some(folder) = env::var_os("CATAMARAN_CACHE") {
+        return folder.into();
+    }
+    let home = env::var_os("HOME").unwrap_or_else(|| "/root".into());
+    Path::new(&home).join(".cache/catamaran")
+}

@@ -1,0 +1,91 @@
+//! Removes everything of a node: at its end, and after a run that was killed.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Once;
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::{cgroups, deadline, leftovers, processes, tag};
+
+/// Removes everything that names the tag, and tells what could not be removed.
+pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
+    let mut troubles = Vec::new();
+    for cgroup in cgroups::named(tag) {
+        cgroups::thaw(&cgroup);
+    }
+    // Again and again: what is killed may just have started something.
+    let quiet = deadline::poll(Duration::from_secs(10), || {
+        let alive = processes::of(tag);
+        for process in &alive {
+            process.kill();
+        }
+        alive.is_empty().then_some(())
+    });
+    if quiet.is_none() {
+        troubles.push(format!("processes of {tag} do not die"));
+    }
+    // The last mounted first; detached, since a namespace that is just being torn down may still hold one.
+    for path in leftovers::mounts(tag).iter().rev() {
+        if let Err(error) = unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            troubles.push(format!("cannot unmount {}: {error}", path.display()));
+        }
+    }
+    let mut last = String::new();
+    let gone = deadline::poll(Duration::from_secs(5), || {
+        let failed = cgroups::named(tag).iter().find_map(|cgroup| cgroups::remove(cgroup).err());
+        last = failed.as_ref().map(ToString::to_string).unwrap_or_default();
+        failed.is_none().then_some(())
+    });
+    if gone.is_none() {
+        troubles.push(format!("cannot remove cgroup {last}"));
+    }
+    for path in leftovers::sockets(dir).into_iter().chain(leftovers::netns(tag)) {
+        if let Err(error) = fs::remove_file(&path) {
+            troubles.push(format!("cannot remove {}: {error}", path.display()));
+        }
+    }
+    remove_folder(tag, dir, &mut troubles);
+    troubles
+}
+
+fn remove_folder(tag: &str, dir: &Path, troubles: &mut Vec<String>) {
+    // With something still mounted below, removing the folder would remove the files of someone else.
+    let mounted = leftovers::mounts(tag);
+    if !mounted.is_empty() {
+        troubles.push(format!("{} is kept: still mounted are {mounted:?}", dir.display()));
+    } else if let Err(error) = fs::remove_dir_all(dir)
+        && dir.exists()
+    {
+        troubles.push(format!("cannot remove {}: {error}", dir.display()));
+    }
+}
+
+/// Sweeps the nodes whose owners were killed before they could; once in a program's life.
+pub(crate) fn sweep_stale() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let folder = std::env::temp_dir();
+        // Two test programs that start together must not sweep the same node.
+        let path = folder.join("catamaran-test.lock");
+        let lock = File::create(&path).unwrap_or_else(|error| panic!("cannot create {}: {error}", path.display()));
+        rustix::fs::flock(&lock, FlockOperation::LockExclusive).expect("cannot lock");
+        let mut tags: Vec<String> = Vec::new();
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            tags.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        for cgroup in cgroups::named(tag::PREFIX) {
+            tags.extend(cgroup.file_name().map(|name| name.to_string_lossy().into_owned()));
+        }
+        tags.sort();
+        tags.dedup();
+        for tag in tags.iter().filter(|tag| tag::is_stale(tag)) {
+            eprintln!("sweeping {tag}, whose test was killed");
+            for trouble in sweep(tag, &folder.join(tag)) {
+                eprintln!("{trouble}");
+            }
+        }
+    });
+}

@@ -1,0 +1,378 @@
+//! A container's task, driven call by call.
+//!
+//! ```text
+//! Container::create --> created --start--> running --(exit)--> stopped --delete--> gone
+//!                          |                 |  ^
+//!                          |                 pause, resume
+//!                          `------------- delete (never started) --------------------^
+//! ```
+//!
+//! These are containerd's own calls, `containerd.services.tasks.v1`, so a refusal is seen with its code.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::container::{Container, Output};
+use crate::deadline::{self, PATIENCE};
+use crate::grpc::{Code, Status};
+use crate::node::Node;
+use crate::pipes::{Capture, Paths, Stdin};
+use crate::wire::{Fields, Message};
+
+/// How a task stands, as containerd says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "containerd's own words")]
+pub enum State {
+    Unknown,
+    Created,
+    Running,
+    Stopped,
+    Paused,
+    Pausing,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The code; 128 and the signal's number when a signal ended it.
+    pub code: u32,
+    /// When, in nanoseconds since 1970; 0 when it was not said.
+    pub at: u128,
+}
+
+/// A task that was created.
+pub struct Task<'n> {
+    node: &'n Node,
+    id: String,
+    pid: u32,
+    begin: Instant,
+    paths: Paths,
+    stdout: Capture,
+    stderr: Capture,
+    stdin: Mutex<Option<Stdin>>,
+    text: Option<String>,
+    hold_stdin: bool,
+}
+
+impl<'n> Task<'n> {
+    pub(crate) fn create(container: &Container<'n>) -> Result<Self, Status> {
+        let Container { node, id, .. } = container;
+        let paths = Paths::make(node.dir().join("fifo").join(id));
+        let stdout = Capture::fifo(&paths.of("stdout"));
+        let stderr = Capture::fifo(&paths.of("stderr"));
+        let wanted = container.stdin.is_some() || container.hold_stdin;
+        let stdin = wanted.then(|| Stdin::fifo(&paths.of("stdin")));
+        let mut task = Self {
+            node,
+            id: id.clone(),
+            pid: 0,
+            begin: Instant::now(),
+            paths,
+            stdout,
+            stderr,
+            stdin: Mutex::new(stdin),
+            text: container.stdin.clone(),
+            hold_stdin: container.hold_stdin,
+        };
+        match task.request_create() {
+            Ok(pid) => {
+                task.pid = pid;
+                Ok(task)
+            }
+            Err(status) => {
+                task.remove_container();
+                Err(status)
+            }
+        }
+    }
+
+    fn request_create(&self) -> Result<u32, Status> {
+        let asked = Message::new().bytes(1, "overlayfs").bytes(2, &self.id).done();
+        let mounts = self.node.address().call("containerd.services.snapshots.v1.Snapshots/Mounts", asked, PATIENCE)?;
+        let mut request = Message::new().bytes(1, &self.id);
+        for mount in fields(&mounts).all(1) {
+            request = request.bytes(3, mount);
+        }
+        if self.stdin.lock().unwrap().is_some() {
+            request = request.bytes(4, self.paths.of("stdin").display().to_string());
+        }
+        let request = request
+            .bytes(5, self.paths.of("stdout").display().to_string())
+            .bytes(6, self.paths.of("stderr").display().to_string());
+        let answer = self.call("Create", request)?;
+        Ok(fields(&answer).number(2) as u32)
+    }
+
+    fn call(&self, method: &str, request: Message) -> Result<Vec<u8>, Status> {
+        self.call_within(method, request, PATIENCE)
+    }
+
+    fn call_within(&self, method: &str, request: Message, limit: Duration) -> Result<Vec<u8>, Status> {
+        self.node.address().call(&format!("containerd.services.tasks.v1.Tasks/{method}"), request.done(), limit)
+    }
+
+    fn named(&self) -> Message {
+        Message::new().bytes(1, &self.id)
+    }
+
+    fn must<T>(&self, what: &str, result: Result<T, Status>) -> T {
+        result.unwrap_or_else(|status| panic!("cannot {what} {}: {status}{}", self.id, self.heard()))
+    }
+
+    fn heard(&self) -> String {
+        format!("\n--- stdout\n{}\n--- stderr\n{}", self.stdout.text(), self.stderr.text())
+    }
+
+    /// The container's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The pid that Create answered.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Starts it, and feeds it the stdin that was ordered.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_start(&self) -> Result<u32, Status> {
+        let answer = self.call("Start", self.named())?;
+        if let Some(text) = &self.text {
+            self.write(text);
+        }
+        if !self.hold_stdin && self.stdin.lock().unwrap().is_some() {
+            self.close_stdin();
+        }
+        Ok(fields(&answer).number(1) as u32)
+    }
+
+    /// As [`Task::try_start`].
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn start(&self) {
+        self.must("start", self.try_start());
+    }
+
+    /// Writes to its stdin, which [`Container::hold_stdin`] ordered.
+    pub fn write(&self, text: &str) {
+        self.stdin.lock().unwrap().as_mut().expect("no stdin was ordered").write(text.as_bytes());
+    }
+
+    /// Ends its stdin.
+    pub fn close_stdin(&self) {
+        self.stdin.lock().unwrap().as_mut().expect("no stdin was ordered").close();
+        match self.call("CloseIO", self.named().number(3, 1)) {
+            // It may have ended by itself.
+            Ok(_) | Err(Status { code: Code::NotFound, .. }) => {}
+            Err(status) => panic!("cannot close stdin of {}: {status}{}", self.id, self.heard()),
+        }
+    }
+
+    /// Sends a signal by its number, to all of its processes when `all`.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_kill(&self, signal: u32, all: bool) -> Result<(), Status> {
+        let request = self.named().number(3, signal.into()).number(4, all.into());
+        self.call("Kill", request).map(drop)
+    }
+
+    /// Sends a signal by its name: `TERM`, `KILL`, `INT`, `HUP`, `QUIT`, `USR1`, `USR2`, `WINCH`, `CONT`, `STOP`.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn kill(&self, signal: &str) {
+        let number = match signal {
+            "HUP" => 1,
+            "INT" => 2,
+            "QUIT" => 3,
+            "KILL" => 9,
+            "USR1" => 10,
+            "USR2" => 12,
+            "TERM" => 15,
+            "CONT" => 18,
+            "STOP" => 19,
+            "WINCH" => 28,
+            other => panic!("no signal {other}"),
+        };
+        self.must("kill", self.try_kill(number, false));
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Errors
+    /// The shim's refusal; `DeadlineExceeded` when it does not end within the limit.
+    pub fn try_wait(&self, limit: Duration) -> Result<Exit, Status> {
+        let answer = self.call_within("Wait", self.named(), limit)?;
+        let answer = fields(&answer);
+        Ok(Exit { code: answer.number(1) as u32, at: instant(answer.bytes(2)) })
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// When it does not within the limit, with its output so far.
+    pub fn wait(&self, limit: Duration) -> Exit {
+        self.must("wait for", self.try_wait(limit))
+    }
+
+    /// How it stands.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone.
+    pub fn try_state(&self) -> Result<State, Status> {
+        let answer = self.call("Get", self.named())?;
+        Ok(match fields(fields(&answer).bytes(1)).number(4) {
+            1 => State::Created,
+            2 => State::Running,
+            3 => State::Stopped,
+            4 => State::Paused,
+            5 => State::Pausing,
+            _ => State::Unknown,
+        })
+    }
+
+    /// As [`Task::try_state`].
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn state(&self) -> State {
+        self.must("ask for the state of", self.try_state())
+    }
+
+    /// The pids of its processes.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_pids(&self) -> Result<Vec<u32>, Status> {
+        let answer = self.call("ListPids", self.named())?;
+        Ok(fields(&answer).all(1).map(|process| fields(process).number(1) as u32).collect())
+    }
+
+    /// Freezes it.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_pause(&self) -> Result<(), Status> {
+        self.call("Pause", self.named()).map(drop)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_resume(&self) -> Result<(), Status> {
+        self.call("Resume", self.named()).map(drop)
+    }
+
+    /// Its metrics: the type's URL and the encoded message.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_metrics(&self) -> Result<(String, Vec<u8>), Status> {
+        let asked = Message::new().bytes(1, format!("id=={}", self.id));
+        let answer = self.call("Metrics", asked)?;
+        let data = fields(fields(&answer).bytes(1)).bytes(3);
+        Ok((String::from_utf8_lossy(fields(data).bytes(1)).into_owned(), fields(data).bytes(2).to_vec()))
+    }
+
+    /// Changes its limits: the OCI `linux.resources` as JSON, such as `{"memory":{"limit":67108864}}`.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_update(&self, resources: &str) -> Result<(), Status> {
+        let any = Message::new()
+            .bytes(1, "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources")
+            .bytes(2, resources);
+        self.call("Update", self.named().bytes(2, any.done())).map(drop)
+    }
+
+    /// Runs a further program in it, to its end, by `ctr tasks exec`.
+    pub fn exec<S: AsRef<str>>(&self, exec_id: &str, args: impl IntoIterator<Item = S>) -> Output {
+        let fifo = self.node.dir().join("fifo").display().to_string();
+        let head = ["tasks", "exec", "--fifo-dir", &fifo, "--exec-id", exec_id, &self.id].map(str::to_owned);
+        self.node.ctr(head.into_iter().chain(args.into_iter().map(|arg| arg.as_ref().to_owned())))
+    }
+
+    /// What it has written to stdout so far.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Waits until its stdout holds the text.
+    ///
+    /// # Panics
+    /// When it does not within 30 s.
+    pub fn expect_stdout(&self, text: &str) {
+        let seen = deadline::poll(PATIENCE, || self.stdout.text().contains(text).then_some(()));
+        assert!(seen.is_some(), "{} did not print {text:?}{}", self.id, self.heard());
+    }
+
+    /// Deletes the task, and only that: the shim ends, the container's record stays.
+    ///
+    /// # Errors
+    /// The shim's refusal, such as `FailedPrecondition` while it runs.
+    pub fn try_delete(&self) -> Result<Exit, Status> {
+        let answer = self.call("Delete", self.named())?;
+        let answer = fields(&answer);
+        Ok(Exit { code: answer.number(3) as u32, at: instant(answer.bytes(4)) })
+    }
+
+    /// Removes the container's record and snapshot; its task must be gone.
+    pub fn remove_container(&self) {
+        self.node.ctr_ok(["containers", "rm", &self.id]);
+    }
+
+    /// Deletes the task and the container, and answers what there was.
+    ///
+    /// # Panics
+    /// When that is refused, or when its output does not end.
+    pub fn delete(self) -> Output {
+        let exit = self.must("delete", self.try_delete());
+        let duration = self.begin.elapsed();
+        self.remove_container();
+        if exit.at != 0 {
+            for (name, capture) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+                assert!(
+                    capture.ended_within(PATIENCE),
+                    "{} was deleted, its {name} is still open{}",
+                    self.id,
+                    self.heard()
+                );
+            }
+        }
+        Output { code: exit.code.cast_signed(), stdout: self.stdout(), stderr: self.stderr(), duration }
+    }
+
+    /// Kills it if it still runs, waits, and deletes it.
+    ///
+    /// # Panics
+    /// When one of these is refused.
+    pub fn discard(self) -> Output {
+        match self.try_kill(9, true) {
+            Ok(()) => drop(self.wait(PATIENCE)),
+            Err(Status { code: Code::NotFound | Code::FailedPrecondition, .. }) => {}
+            Err(status) => panic!("cannot kill {}: {status}", self.id),
+        }
+        self.delete()
+    }
+}
+
+fn fields(bytes: &[u8]) -> Fields<'_> {
+    Fields::read(bytes).expect("containerd's answer is no protobuf message")
+}
+
+/// A protobuf timestamp in nanoseconds. One before 1970 stands for "never".
+fn instant(bytes: &[u8]) -> u128 {
+    let time = fields(bytes);
+    let seconds = time.number(1).cast_signed();
+    u128::try_from(seconds).map_or(0, |seconds| seconds * 1_000_000_000 + u128::from(time.number(2)))
+}
