@@ -313,7 +313,7 @@ fn the_root_is_preopened() {
 }
 
 #[test]
-fn a_sleeping_guest_has_one_thread_and_uses_no_time() {
+fn an_idle_guest_has_one_thread_uses_no_time_and_holds_no_device() {
     // Waits for input that never comes, as an idle server does.
     let mut child = run(CAT, Stdio::piped());
     let pipe = child.stdin.take();
@@ -328,6 +328,11 @@ fn a_sleeping_guest_has_one_thread_and_uses_no_time() {
     let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
     // Of which one is the test harness's; the worker itself adds none.
     assert!(threads <= 2, "{threads} threads");
+    // Random numbers come by system call: /dev in a container is the image's or a mount, and may be anything.
+    for fd in std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap() {
+        let target = std::fs::read_link(fd.unwrap().path()).unwrap();
+        assert!(!target.ends_with("random") && !target.ends_with("urandom"), "{target:?} is open");
+    }
     drop(pipe);
     assert_eq!(child.wait().unwrap().code(), Some(7));
 }

@@ -34,15 +34,17 @@ fn low_byte(code: i32) -> u8 {
 
 /// The reason first, for who reads one line; then where, with function names if the module has them.
 fn message(e: &Error) -> String {
-    let mut text = match e.downcast_ref::<Trap>() {
-        Some(trap) => format!("catamaran: the guest trapped: {trap}\n"),
-        // The outermost error is the backtrace's text if there is one; the root is the reason.
-        None => format!("catamaran: the guest was stopped by an error: {}\n", e.root_cause()),
+    let backtrace = e.downcast_ref::<WasmBacktrace>();
+    let reason = match (e.downcast_ref::<Trap>(), backtrace) {
+        (Some(trap), _) => format!("the guest trapped: {trap}"),
+        // A failing host call: the backtrace is the error's outer text, the reason its root.
+        (None, Some(_)) => format!("the guest was stopped: {}", e.root_cause()),
+        (None, None) => format!("the guest could not run: {e:#}"),
     };
-    if let Some(backtrace) = e.downcast_ref::<WasmBacktrace>() {
-        text.push_str(&format!("{backtrace}\n"));
+    match backtrace {
+        Some(backtrace) => format!("catamaran: {reason}\n{backtrace}\n"),
+        None => format!("catamaran: {reason}\n"),
     }
-    text
 }
 
 #[cfg(test)]

@@ -1,0 +1,214 @@
+//! The task's life, call by call through containerd: on our shim, and where runc's answers are the same, on runc too, to
+//! test the test.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::time::{Duration, Instant};
+
+use catamaran_harness::{Code, Image, Node, Runtime, State, guests};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn wasm(name: &str) -> Image {
+    guests::image(Runtime::Catamaran, name)
+}
+
+fn goes_through_its_states(runtime: Runtime) {
+    let node = Node::start().runtime(runtime);
+    let events = node.events();
+    let task = node.container("sleep").image(&guests::image(runtime, "sleep")).create();
+    assert_eq!(task.state(), State::Created);
+    assert!(task.pid() > 1);
+    assert_eq!(task.stdout(), "", "nothing runs before Start");
+    task.start();
+    task.expect_stdout("ready\n");
+    assert_eq!(task.state(), State::Running);
+    assert_eq!(task.try_pids().unwrap(), [task.pid()]);
+    assert!(task.try_start().is_err() && task.try_delete().is_err(), "a running task is neither started nor deleted");
+    assert_eq!(task.state(), State::Running, "a refused transition changes nothing");
+    assert_eq!(task.try_wait(Duration::from_millis(100)).unwrap_err().code, Code::DeadlineExceeded);
+    task.kill("TERM");
+    let exit = task.wait(SOON);
+    assert!(exit.code == 143 && exit.at > 0, "{exit:?}");
+    assert_eq!(task.wait(SOON), exit, "the exit is kept");
+    assert_eq!(task.state(), State::Stopped);
+    assert_eq!(task.try_kill(9, false).unwrap_err().code, Code::NotFound);
+    assert!(task.try_start().is_err(), "a stopped task is not started");
+    assert_eq!(task.delete().code, 143);
+    events.expect("sleep", &["create", "start", "exit", "delete"]);
+    node.finish();
+}
+
+#[test]
+fn a_task_goes_through_its_states() {
+    goes_through_its_states(Runtime::Catamaran);
+}
+
+#[test]
+fn a_task_goes_through_its_states_on_runc() {
+    goes_through_its_states(Runtime::Runc);
+}
+
+#[test]
+fn refused_transitions_say_failed_precondition() {
+    let node = Node::start();
+    let task = node.container("sleep").image(&wasm("sleep")).spawn();
+    for refused in [task.try_start().unwrap_err(), task.try_delete().unwrap_err()] {
+        assert_eq!(refused.code, Code::FailedPrecondition, "{refused}");
+        assert!(refused.message.contains("running"), "{refused}");
+    }
+    task.discard();
+    node.finish();
+}
+
+#[test]
+fn a_task_that_is_gone_says_not_found() {
+    let node = Node::start();
+    let task = node.container("hello").image(&wasm("hello")).spawn();
+    task.wait(SOON);
+    task.try_delete().unwrap();
+    assert_eq!(task.try_state().unwrap_err().code, Code::NotFound);
+    assert_eq!(task.try_delete().unwrap_err().code, Code::NotFound);
+    task.remove_container();
+    node.finish();
+}
+
+#[test]
+fn a_task_that_was_never_started_is_deleted_at_once() {
+    let node = Node::start();
+    let events = node.events();
+    let task = node.container("idle").image(&wasm("sleep")).create();
+    let begin = Instant::now();
+    let deleted = task.delete();
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!((deleted.code, deleted.stdout.as_str()), (137, ""));
+    let seen = events.of("idle");
+    assert!(!seen.contains(&"start".to_owned()) && seen.last().is_some_and(|last| last == "delete"), "{seen:?}");
+    node.finish();
+}
+
+#[test]
+fn a_signal_before_start_ends_the_task() {
+    let node = Node::start();
+    for (signal, code) in [("TERM", 143), ("KILL", 137)] {
+        let task = node.container("idle").image(&wasm("sleep")).create();
+        task.kill(signal);
+        assert_eq!(task.wait(SOON).code, code);
+        assert_eq!(task.try_start().unwrap_err().code, Code::FailedPrecondition);
+        assert_eq!(task.delete().stdout, "");
+    }
+    node.finish();
+}
+
+#[test]
+fn signals_end_sleeping_and_spinning_guests() {
+    let node = Node::start();
+    for guest in ["sleep", "spin"] {
+        for (signal, code) in [("TERM", 143), ("KILL", 137), ("INT", 130), ("HUP", 129), ("QUIT", 131), ("USR1", 138)] {
+            let task = node.container(guest).image(&wasm(guest)).spawn();
+            task.expect_stdout("ready\n");
+            task.kill(signal);
+            assert_eq!(task.wait(SOON).code, code, "{signal} on {guest}");
+            let left = task.delete();
+            assert_eq!((left.code, left.stderr.as_str()), (code as i32, ""), "{signal} on {guest}");
+        }
+    }
+    node.finish();
+}
+
+#[test]
+fn a_guest_that_waits_for_stdin_ends_on_term() {
+    let node = Node::start();
+    let task = node.container("cat").image(&wasm("cat")).hold_stdin().spawn();
+    task.write("x");
+    task.expect_stdout("x");
+    task.kill("TERM");
+    assert_eq!(task.wait(SOON).code, 143);
+    task.delete();
+    node.finish();
+}
+
+#[test]
+fn a_real_time_signal_ends_the_guest_and_window_changes_do_not() {
+    let node = Node::start();
+    let task = node.container("sleep").image(&wasm("sleep")).spawn();
+    task.expect_stdout("ready\n");
+    task.kill("WINCH");
+    assert!(task.try_wait(Duration::from_millis(200)).is_err(), "WINCH is ignored");
+    // SIGRTMIN+3, the stop signal of images that were made for systemd.
+    task.try_kill(37, false).unwrap();
+    assert_eq!(task.wait(SOON).code, 128 + 37);
+    task.delete();
+    node.finish();
+}
+
+#[test]
+fn kill_all_reaches_the_task() {
+    let node = Node::start();
+    let task = node.container("spin").image(&wasm("spin")).spawn();
+    task.expect_stdout("ready\n");
+    task.try_kill(9, true).unwrap();
+    assert_eq!(task.wait(SOON).code, 137);
+    task.delete();
+    node.finish();
+}
+
+#[test]
+fn calls_that_are_not_there_say_so() {
+    let node = Node::start();
+    let task = node.container("sleep").image(&wasm("sleep")).spawn();
+    for (call, status) in [
+        ("Pause", task.try_pause().unwrap_err()),
+        ("Resume", task.try_resume().unwrap_err()),
+        ("Update", task.try_update(r#"{"memory":{"limit":67108864}}"#).unwrap_err()),
+    ] {
+        assert_eq!(status.code, Code::Unimplemented, "{call}: {status}");
+        assert!(status.message.contains(call), "{call}: {status}");
+    }
+    assert_eq!(task.state(), State::Running);
+    task.discard();
+    node.finish();
+}
+
+#[test]
+fn two_containers_run_at_once_with_their_own_streams() {
+    let node = Node::start();
+    let one = node.container("one").image(&wasm("cat")).hold_stdin().spawn();
+    let two = node.container("two").image(&wasm("cat")).hold_stdin().spawn();
+    assert_ne!(one.pid(), two.pid());
+    one.write("for one\n");
+    two.write("for two\n");
+    one.expect_stdout("for one\n");
+    two.expect_stdout("for two\n");
+    one.kill("TERM");
+    assert_eq!(one.wait(SOON).code, 143);
+    assert_eq!(two.state(), State::Running, "the other goes on");
+    two.close_stdin();
+    assert_eq!(two.wait(SOON).code, 0);
+    assert_eq!((one.delete().stdout, two.delete().stdout), ("for one\n".to_owned(), "for two\n".to_owned()));
+    node.finish();
+}
+
+#[test]
+fn an_id_is_free_after_its_container() {
+    let node = Node::start();
+    for _ in 0..5 {
+        assert_eq!(node.container("same").image(&wasm("hello")).run().stdout, "hello from wasm\n");
+    }
+    node.finish();
+}
+
+#[test]
+fn containers_outlive_a_restart_of_containerd() {
+    let node = Node::start();
+    let task = node.container("sleep").image(&wasm("sleep")).spawn();
+    task.expect_stdout("ready\n");
+    node.restart_containerd();
+    assert_eq!(task.state(), State::Running);
+    let short = node.container("cat").image(&wasm("cat")).hold_stdin().spawn();
+    node.kill_containerd();
+    node.restart_containerd();
+    assert_eq!(short.state(), State::Running);
+    assert_eq!((short.discard().code, task.discard().code), (137, 137));
+    node.finish();
+}

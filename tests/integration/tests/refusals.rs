@@ -1,0 +1,130 @@
+//! What cannot run is refused at Create: with the cause and the remedy in the text, nothing left behind, and the id free.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use catamaran_harness::{Code, Container, Image, Node, Runtime, guests};
+
+/// Creates a container that must be refused, and then one of the same id that must run.
+fn refused(node: &Node, container: &Container<'_>, code: Code, words: &[&str]) {
+    let status = container.try_create().err().unwrap_or_else(|| panic!("it was created; expected {words:?}"));
+    assert_eq!(status.code, code, "{status}");
+    for word in words {
+        assert!(status.message.contains(word), "{word:?} is missing in: {status}");
+    }
+    node.expect_nothing_left(std::time::Duration::from_secs(5));
+    let again = node.container("same").image(&guests::image(Runtime::Catamaran, "hello")).run();
+    assert_eq!(again.stdout, "hello from wasm\n", "the id cannot be used again: {again:?}");
+}
+
+fn image_with(name: &str, bytes: impl AsRef<[u8]>) -> Image {
+    Image::new(name).file("/app.wasm", bytes).entrypoint(["/app.wasm"])
+}
+
+fn module(text: &str) -> Vec<u8> {
+    wat::parse_str(text).unwrap()
+}
+
+#[test]
+fn a_file_that_is_no_module() {
+    let node = Node::start();
+    for (name, bytes, word) in [
+        ("elf", b"\x7fELF\x02\x01\x01".as_slice(), "an ELF file"),
+        ("script", b"#!/bin/sh\necho\n", "a script"),
+        ("text", b"(module)", "text format"),
+        ("empty", b"", "an empty file"),
+        ("garbage", b"\xde\xad\xbe\xef\x00", "[de, ad, be, ef]"),
+    ] {
+        let container = node.container("same").image(&image_with(name, bytes));
+        refused(&node, &container, Code::FailedPrecondition, &["/app.wasm", word]);
+    }
+    node.finish();
+}
+
+#[test]
+fn a_module_that_is_broken() {
+    let node = Node::start();
+    let cut = &guests::wat("hello")[..60];
+    let container = node.container("same").image(&image_with("cut", cut));
+    refused(&node, &container, Code::FailedPrecondition, &["/app.wasm", "offset"]);
+    let mistyped = module("(module (func (export \"_start\")))");
+    let mut mistyped = mistyped;
+    let last = mistyped.len() - 1;
+    mistyped[last] = 0x6a;
+    let container = node.container("same").image(&image_with("mistyped", mistyped));
+    refused(&node, &container, Code::FailedPrecondition, &["/app.wasm"]);
+    node.finish();
+}
+
+#[test]
+fn a_component_until_components_run() {
+    let node = Node::start();
+    let component = module("(component)");
+    let container = node.container("same").image(&image_with("component", component));
+    refused(&node, &container, Code::FailedPrecondition, &["/app.wasm", "component"]);
+    node.finish();
+}
+
+#[test]
+fn a_module_without_an_entry_point() {
+    let node = Node::start();
+    let container = node.container("same").image(&image_with("library", module("(module (func (export \"run\")))")));
+    refused(&node, &container, Code::FailedPrecondition, &["/app.wasm", "_start"]);
+    node.finish();
+}
+
+#[test]
+fn imports_that_nobody_provides() {
+    let node = Node::start();
+    let wanting = module(r#"(module (import "env" "magic" (func)) (func (export "_start")))"#);
+    let container = node.container("same").image(&image_with("wanting", wanting));
+    refused(&node, &container, Code::FailedPrecondition, &["/app.wasm", "env", "magic"]);
+    let wasix = module(r#"(module (import "wasix_32v1" "thread_spawn_v2" (func)) (func (export "_start")))"#);
+    let container = node.container("same").image(&image_with("wasix", wasix));
+    refused(&node, &container, Code::FailedPrecondition, &["/app.wasm", "wasix_32v1", "wasmer"]);
+    node.finish();
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let node = Node::start();
+    let image =
+        guests::image(Runtime::Catamaran, "hello").dir("/folder", 0o755, 0, 0).link("/out", "../../etc/hostname");
+    let refuse = |arg: &str, words: &[&str]| {
+        let container = node.container("same").image(&image).args([arg]);
+        refused(&node, &container, Code::InvalidArgument, words);
+    };
+    refuse("/nowhere.wasm", &["process.args[0]", "/nowhere.wasm", "no such file"]);
+    refuse("bare", &["process.args[0]", "bare", "looked for"]);
+    refuse("/folder", &["process.args[0]", "/folder", "directory"]);
+    refuse("/out", &["process.args[0]", "no such file"]);
+    node.finish();
+}
+
+#[test]
+fn an_engine_that_is_not_there() {
+    let node = Node::start();
+    let image = guests::image(Runtime::Catamaran, "hello");
+    for engine in ["wasmer", "v8", ""] {
+        let container = node.container("same").image(&image).annotation("catamaran.wasm/engine", engine);
+        refused(&node, &container, Code::InvalidArgument, &["catamaran.wasm/engine", "wasmtime"]);
+    }
+    let hello = node.container("hello").image(&image).annotation("catamaran.wasm/engine", "wasmtime").run();
+    assert_eq!(hello.code, 0, "{hello:?}");
+    node.finish();
+}
+
+#[test]
+fn what_the_spec_asks_and_this_version_has_not() {
+    let node = Node::start();
+    let image = guests::image(Runtime::Catamaran, "hello");
+    let base = || node.container("same").image(&image);
+    refused(&node, &base().flag(["--seccomp"]), Code::InvalidArgument, &["config.json", "linux.seccomp"]);
+    refused(&node, &base().flag(["--device", "/dev/null"]), Code::InvalidArgument, &["config.json", "linux.devices"]);
+    let missing = base().bind(std::path::Path::new("/nowhere/at/all"), "/data", ["rbind"]);
+    refused(&node, &missing, Code::Internal, &["/nowhere/at/all"]);
+    let odd = base().mount("nfs", "server:/x", "/data", ["ro"]);
+    refused(&node, &odd, Code::InvalidArgument, &["mounts[", "nfs"]);
+    let up = base().bind(std::path::Path::new("/tmp"), "/a/../../b", ["rbind"]);
+    refused(&node, &up, Code::InvalidArgument, &["mounts[", ".."]);
+    node.finish();
+}
