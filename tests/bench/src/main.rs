@@ -1,2 +1,64 @@
-//! Placeholder.
-fn main() {}
+//! What Catamaran costs, beside runc and, where `VERSUS` names its binary, beside another shim.
+//!
+//! ```text
+//! environment -> Plan -> Contenders: catamaran, runc, VERSUS      one Node: a private containerd
+//!                           |                                       '- Account: the cgroup that all of it runs in
+//!                           |- hello   ctr run --rm: wall, CPU; the task API: Create, Start to first byte
+//!                           |- herd    20 starts, 8 at a time; 20 idle containers: Census of their processes
+//!                           '- cold    the Go guest with an empty cache, and with a full one
+//!                                |
+//!                           Samples by row and contender -> table on stdout, bench.json with every sample
+//! ```
+//!
+//! Contenders take turns within every round, so that what else the machine does meets all of them alike. Only ratios of one
+//! run say something; absolute times are this machine's, this minute's. No figure makes the program fail, a run that fails does.
+//!
+//! Needs root. `CATAMARAN_BIN` is the folder of our programs, see [`plan`] for the rest of the environment.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "like a test: a panic is how the program says that a run failed, and the node is removed by unwinding"
+)]
+
+mod account;
+mod census;
+mod cold;
+mod contender;
+mod ctr;
+mod hello;
+mod herd;
+mod plan;
+mod report;
+mod rows;
+mod samples;
+mod table;
+mod watch;
+
+use catamaran_harness::Node;
+
+use crate::account::Account;
+use crate::contender::Contender;
+use crate::plan::Plan;
+use crate::report::Report;
+use crate::samples::Samples;
+
+fn main() {
+    let plan = Plan::from_environment();
+    let contenders = Contender::all(&plan);
+    let node = Node::start();
+    let account = Account::open(&node);
+    let mut samples = Samples::default();
+
+    hello::measure(&node, &account, &contenders, &plan, &mut samples);
+    herd::measure(&node, &account, &contenders, &plan, &mut samples);
+    cold::measure(&node, &account, &contenders, &plan, &mut samples);
+
+    // Before the node looks for leftovers, among which a cgroup below its own would be one.
+    drop(account);
+    let report = Report::new(&node, &contenders, plan, samples);
+    node.finish();
+    table::print(&report);
+    report.write();
+}

@@ -73,7 +73,7 @@ pub fn shim_folder() -> PathBuf {
     }
     let mut folder = env::current_exe().expect("this program has no path");
     folder.pop();
-    if folder.ends_with("deps") {
+    if folder.ends_with("deps") || folder.ends_with("examples") {
         folder.pop();
     }
     folder

@@ -35,7 +35,11 @@ fn goes_through_its_states(runtime: Runtime) {
     assert_eq!(task.try_kill(9, false).unwrap_err().code, Code::NotFound);
     assert!(task.try_start().is_err(), "a stopped task is not started");
     assert_eq!(task.delete().code, 143);
-    events.expect("sleep", &["create", "start", "exit", "delete"]);
+    match runtime {
+        Runtime::Catamaran => events.expect("sleep", &["create", "start", "exit", "delete"]),
+        // Its shim may end before its last event was sent.
+        Runtime::Runc => assert_eq!(events.of("sleep")[..3], ["create", "start", "exit"]),
+    }
     node.finish();
 }
 

@@ -1,0 +1,67 @@
+//! A module of some size: its first start, which compiles it, and later ones.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use catamaran_harness::{Image, Node, PATIENCE};
+
+use crate::account::Account;
+use crate::contender::Contender;
+use crate::hello::timed_create;
+use crate::plan::Plan;
+use crate::rows::Row;
+use crate::samples::{Samples, milliseconds};
+
+/// Later starts a round; they are cheap, and the median is the better for it.
+const LATER: usize = 3;
+
+/// Measures the rows of the Go guest, for those who run it.
+pub(crate) fn measure(
+    node: &Node,
+    account: &Account<'_>,
+    contenders: &[Contender],
+    plan: &Plan,
+    samples: &mut Samples,
+) {
+    if plan.cold == 0 {
+        return;
+    }
+    let images: Vec<Option<Image>> = contenders.iter().map(Contender::go_image).collect();
+    for round in 0..plan.cold {
+        eprintln!("cold {} of {}", round + 1, plan.cold);
+        for (contender, image) in contenders.iter().zip(&images) {
+            let Some(image) = image else { continue };
+            node.import(image);
+            // Ours alone: another shim's cache, if it has one, is out of sight. Where that is so its first start is just
+            // one more of its starts.
+            empty_the_cache(node);
+            for number in 0..=LATER {
+                let create = one(node, account, contender, image, round * (LATER + 1) + number);
+                let row = if number == 0 { Row::GoFirst } else { Row::GoLater };
+                samples.add(row, contender, milliseconds(create));
+            }
+        }
+    }
+}
+
+/// Runs it once, and says how long Create took.
+fn one(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image, number: usize) -> Duration {
+    let id = contender.id("go", number);
+    let container = contender.container(node, &id, image).args(["/kitchen", "args"]);
+    let (task, create) = timed_create(node, &container);
+    task.start();
+    task.wait(PATIENCE);
+    let output = task.delete();
+    assert!(output.code == 0 && output.stdout == "/kitchen\nargs\n", "{id} ended badly: {output:?}");
+    account.settle();
+    create
+}
+
+fn empty_the_cache(node: &Node) {
+    let cache = node.catamaran_root().join("cache");
+    match fs::remove_dir_all(&cache) {
+        Err(error) if error.kind() != ErrorKind::NotFound => panic!("cannot empty {}: {error}", cache.display()),
+        _ => {}
+    }
+}

@@ -1,0 +1,116 @@
+//! Who is measured: a shim, and the images that it runs.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use catamaran_harness::{Container, Image, Node, Runtime, guests, shim_folder};
+
+use crate::plan::Plan;
+
+/// One of the shims that take turns.
+pub(crate) struct Contender {
+    /// Its column: `catamaran`, `runc`, or the shim's name out of its binary's.
+    pub(crate) name: String,
+    runtime: Runtime,
+    /// Of another shim, in place of the runtime's name.
+    path: Option<PathBuf>,
+}
+
+impl Contender {
+    /// All of them, ours first.
+    pub(crate) fn all(plan: &Plan) -> Vec<Self> {
+        let mut all = vec![
+            Self { name: "catamaran".into(), runtime: Runtime::Catamaran, path: None },
+            Self { name: "runc".into(), runtime: Runtime::Runc, path: None },
+        ];
+        if let Some(path) = &plan.versus {
+            // The harness knows two runtimes; with this one it only does not ask for our binary.
+            all.push(Self { name: short_name(path), runtime: Runtime::Runc, path: Some(path.clone()) });
+        }
+        all
+    }
+
+    fn runs_wasm(&self) -> bool {
+        self.runtime == Runtime::Catamaran || self.path.is_some()
+    }
+
+    /// What `ctr --runtime` is told.
+    pub(crate) fn runtime(&self) -> String {
+        match &self.path {
+            Some(path) => path.display().to_string(),
+            None => self.runtime.name().to_owned(),
+        }
+    }
+
+    /// The image of one of the small programs: the Wasm guest, or its native peer.
+    pub(crate) fn image(&self, program: &str) -> Image {
+        guests::image(if self.runs_wasm() { Runtime::Catamaran } else { Runtime::Runc }, program)
+    }
+
+    /// The image of the Go guest, which runc has no peer of: native Go is nothing that one would compile at start.
+    pub(crate) fn go_image(&self) -> Option<Image> {
+        let image = || Image::new("kitchen-wasm").file("/kitchen", guests::go("kitchen")).entrypoint(["/kitchen"]);
+        self.runs_wasm().then(image)
+    }
+
+    /// Begins the order for a container of this contender's.
+    pub(crate) fn container<'n>(&self, node: &'n Node, id: &str, image: &Image) -> Container<'n> {
+        let container = node.container(id).runtime(self.runtime).image(image);
+        match &self.path {
+            // Of a flag that is there twice ctr takes the second.
+            Some(_) => container.flag(["--runtime", &self.runtime()]),
+            None => container,
+        }
+    }
+
+    /// An id that nobody had before: `hello-runc-wall-7`.
+    pub(crate) fn id(&self, what: &str, number: usize) -> String {
+        format!("bench-{}-{what}-{number}", self.name)
+    }
+
+    /// What the shim's binary says of itself.
+    pub(crate) fn version(&self, node: &Node) -> String {
+        let shim = match (&self.path, self.runtime) {
+            (Some(path), _) => path.clone(),
+            (None, Runtime::Catamaran) => shim_folder().join("containerd-shim-catamaran-v1"),
+            (None, Runtime::Runc) => node.programs().shim_runc.clone(),
+        };
+        said(Command::new(shim).arg("-v"))
+    }
+}
+
+/// What a program prints, blanks and line ends as one blank each; what went wrong, if it does not.
+pub(crate) fn said(command: &mut Command) -> String {
+    let text = match command.output() {
+        Ok(output) if output.stdout.is_empty() => output.stderr,
+        Ok(output) => output.stdout,
+        Err(error) => error.to_string().into_bytes(),
+    };
+    String::from_utf8_lossy(&text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `containerd-shim-wasmtime-v1` is `wasmtime`; a name of another kind stays as it is.
+fn short_name(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = file.strip_prefix("containerd-shim-").and_then(|rest| Some(rest.rsplit_once("-v")?.0));
+    let name = name.unwrap_or(&file);
+    // Another build of ours, or another runc, must not share a column with the first.
+    if ["catamaran", "runc"].contains(&name) { format!("{name}-versus") } else { name.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Path, short_name};
+
+    #[test]
+    fn columns_are_named_after_shims() {
+        for (path, name) in [
+            ("/a/containerd-shim-wasmtime-v1", "wasmtime"),
+            ("/a/containerd-shim-spin-v2", "spin"),
+            ("/a/containerd-shim-catamaran-v1", "catamaran-versus"),
+            ("/a/other", "other"),
+        ] {
+            assert_eq!(short_name(Path::new(path)), name);
+        }
+    }
+}

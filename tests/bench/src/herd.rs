@@ -1,0 +1,152 @@
+//! Twenty containers at once: how long they take to come, and what they cost when they are idle.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+use catamaran_harness::{Image, Node, Task};
+
+use crate::account::{Account, Member};
+use crate::census::{self, Deeds, Memory};
+use crate::contender::Contender;
+use crate::ctr;
+use crate::plan::Plan;
+use crate::rows::Row;
+use crate::samples::{Samples, milliseconds};
+
+const SIZE: usize = 20;
+const AT_A_TIME: usize = 8;
+/// After the last has said that it is ready, before it counts as idle.
+const CALM: Duration = Duration::from_secs(2);
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// Measures the rows of the herd.
+pub(crate) fn measure(
+    node: &Node,
+    account: &Account<'_>,
+    contenders: &[Contender],
+    plan: &Plan,
+    samples: &mut Samples,
+) {
+    if plan.herds == 0 {
+        return;
+    }
+    let images: Vec<Image> = contenders.iter().map(|contender| contender.image("sleep")).collect();
+    for (contender, image) in contenders.iter().zip(&images) {
+        // Compiles it, where that is to be done.
+        contender.container(node, &contender.id("warm-up", 0), image).spawn().discard();
+    }
+    account.settle();
+    for round in 0..plan.herds {
+        eprintln!("herd {} of {}", round + 1, plan.herds);
+        for (contender, image) in contenders.iter().zip(&images) {
+            let wall = starts(node, contender, image, round);
+            samples.add(Row::TwentyStarts, contender, milliseconds(wall));
+            account.settle();
+        }
+        for (contender, image) in contenders.iter().zip(&images) {
+            idle(node, account, contender, image, round, samples);
+            account.settle();
+        }
+    }
+}
+
+/// Calls `work` with 0 to 19, eight at a time, and answers what it did in that order.
+fn crowd<T: Send>(work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let turns = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= SIZE {
+                return done;
+            }
+            done.push((number, work(number)));
+        }
+    };
+    let mut done: Vec<(usize, T)> = scope(|scope| {
+        let threads: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(turns)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a container failed, see above")).collect()
+    });
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+/// `ctr run --detach` of twenty. It returns when Start was answered.
+fn starts(node: &Node, contender: &Contender, image: &Image, round: usize) -> Duration {
+    let id = |number| contender.id("start", round * SIZE + number);
+    let begin = Instant::now();
+    // Without stdio: the FIFOs' other end would go with ctr.
+    crowd(|number| ctr::run(node, contender, &["--detach", "--null-io"], image.name(), &id(number)));
+    let wall = begin.elapsed();
+    let running = node.ctr_ok(["tasks", "ls"]).lines().filter(|line| line.contains("RUNNING")).count();
+    assert!(running == SIZE, "{running} of {SIZE} containers of {} run", contender.name);
+    crowd(|number| {
+        ctr::ctr(node, &["tasks", "rm", "--force", &id(number)]);
+        ctr::ctr(node, &["containers", "rm", &id(number)]);
+    });
+    wall
+}
+
+/// Twenty that said "ready" and sleep, with stdout and stderr read by somebody, as under Kubernetes.
+fn idle(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image, round: usize, samples: &mut Samples) {
+    let tasks: Vec<Task<'_>> = crowd(|number| {
+        let id = contender.id("idle", round * SIZE + number);
+        let task = contender.container(node, &id, image).spawn();
+        task.expect_stdout("ready");
+        task
+    });
+    sleep(CALM);
+
+    let members = account.members();
+    let before = all_deeds(&members);
+    let begin = Instant::now();
+    sleep(WINDOW);
+    let after = all_deeds(&members);
+    let seconds = begin.elapsed().as_secs_f64();
+    assert!(account.members() == members, "processes of {} came or went while idle", contender.name);
+
+    let mut shims = Memory::default();
+    let mut containers = Memory::default();
+    for member in &members {
+        let (pid, sum) = match *member {
+            Member::Shim(pid) => (pid, &mut shims),
+            Member::Container(pid) => (pid, &mut containers),
+        };
+        let memory = census::memory(pid);
+        sum.pss += memory.pss;
+        sum.dirty += memory.dirty;
+    }
+
+    let each = |sum: f64| sum / SIZE as f64;
+    let busy = (after.nanoseconds - before.nanoseconds) as f64 / 1e9;
+    for (row, value) in [
+        (Row::Pss, each(shims.pss + containers.pss)),
+        (Row::PssShim, each(shims.pss)),
+        (Row::PssContainer, each(containers.pss)),
+        (Row::Dirty, each(shims.dirty + containers.dirty)),
+        (Row::DirtyShim, each(shims.dirty)),
+        (Row::DirtyContainer, each(containers.dirty)),
+        (Row::Processes, each(members.len() as f64)),
+        (Row::Threads, each(after.threads as f64)),
+        (Row::IdleCpu, 100.0 * busy / seconds),
+        (Row::WakeUps, (after.wake_ups - before.wake_ups) as f64 / seconds),
+    ] {
+        samples.add(row, contender, value);
+    }
+    for task in tasks {
+        task.discard();
+    }
+}
+
+fn all_deeds(members: &[Member]) -> Deeds {
+    let mut sum = Deeds::default();
+    for member in members {
+        let (Member::Shim(pid) | Member::Container(pid)) = *member;
+        let deeds = census::deeds(pid);
+        sum.nanoseconds += deeds.nanoseconds;
+        sum.wake_ups += deeds.wake_ups;
+        sum.threads += deeds.threads;
+    }
+    sum
+}

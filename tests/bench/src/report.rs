@@ -1,0 +1,101 @@
+//! What was measured, on what, as `bench.json` in cargo's target folder.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use catamaran_harness::{Node, shim_folder};
+use serde::Serialize;
+
+use crate::contender::{Contender, said};
+use crate::plan::Plan;
+use crate::rows::{Row, Words};
+use crate::samples::Samples;
+
+/// All there is to tell of one run.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    /// In UTC.
+    pub(crate) date: String,
+    pub(crate) machine: Machine,
+    pub(crate) versions: BTreeMap<String, String>,
+    /// Cargo's profile of our own programs, by the folder they lie in: the figures of `debug` are not to be quoted.
+    pub(crate) build: String,
+    pub(crate) plan: Plan,
+    /// The columns, ours first, runc second.
+    pub(crate) contenders: Vec<String>,
+    #[serde(rename = "rows", serialize_with = "rows")]
+    pub(crate) samples: Samples,
+}
+
+/// What it ran on.
+#[derive(Serialize)]
+pub(crate) struct Machine {
+    pub(crate) kernel: String,
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+}
+
+/// A row with its figures.
+#[derive(Serialize)]
+struct Figures<'a> {
+    #[serde(flatten)]
+    words: Words,
+    medians: BTreeMap<&'a str, Option<f64>>,
+    samples: &'a BTreeMap<String, Vec<f64>>,
+}
+
+fn rows<S: serde::Serializer>(samples: &Samples, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(samples.rows().map(|row: Row| {
+        let all = samples.of(row);
+        let medians = all.keys().map(|name| (name.as_str(), samples.median(row, name))).collect();
+        (row, Figures { words: row.words(), medians, samples: all })
+    }))
+}
+
+impl Report {
+    pub(crate) fn new(node: &Node, contenders: &[Contender], plan: Plan, samples: Samples) -> Self {
+        let mut versions: BTreeMap<String, String> =
+            contenders.iter().map(|contender| (format!("shim {}", contender.name), contender.version(node))).collect();
+        versions.insert("containerd".into(), node.programs().version.clone());
+        versions.insert("runc".into(), said(Command::new(&node.programs().runc).arg("--version")));
+        let build = shim_folder().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Self {
+            date: said(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"])),
+            machine: Machine::here(),
+            versions,
+            build,
+            plan,
+            contenders: contenders.iter().map(|contender| contender.name.clone()).collect(),
+            samples,
+        }
+    }
+
+    /// Writes `bench.json`.
+    pub(crate) fn write(&self) {
+        let path = target_folder().join("bench.json");
+        let text = serde_json::to_string_pretty(self).expect("a report is JSON");
+        fs::create_dir_all(target_folder())
+            .and_then(|()| fs::write(&path, text + "\n"))
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        println!("every sample: {}", path.display());
+    }
+}
+
+impl Machine {
+    fn here() -> Self {
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
+        let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        // Not on every architecture.
+        let model = cpus.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim()));
+        let cores = std::thread::available_parallelism().map_or(0, usize::from);
+        Self { kernel, cpu: model.unwrap_or(env::consts::ARCH).to_owned(), cores }
+    }
+}
+
+fn target_folder() -> PathBuf {
+    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    env::var_os("CARGO_TARGET_DIR").map_or_else(default, PathBuf::from)
+}

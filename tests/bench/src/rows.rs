@@ -1,0 +1,63 @@
+//! What is measured, one row each, with the project's goal where it has one that this run can be held against.
+
+use serde::Serialize;
+
+/// A row of the table. The order here is the table's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Row {
+    HelloWall,
+    Create,
+    FirstOutput,
+    HelloCpu,
+    TwentyStarts,
+    Pss,
+    PssShim,
+    PssContainer,
+    Dirty,
+    DirtyShim,
+    DirtyContainer,
+    Processes,
+    Threads,
+    IdleCpu,
+    WakeUps,
+    GoFirst,
+    GoLater,
+}
+
+/// A row in words.
+#[derive(Serialize)]
+pub(crate) struct Words {
+    pub(crate) title: &'static str,
+    pub(crate) unit: &'static str,
+    #[serde(skip)]
+    pub(crate) decimals: usize,
+    /// Empty where there is none. "x" is times the other shim's figure.
+    pub(crate) goal: &'static str,
+}
+
+impl Row {
+    /// The row in words.
+    pub(crate) fn words(self) -> Words {
+        let (title, unit, decimals, goal) = match self {
+            Self::HelloWall => ("hello, ctr run --rm: wall", "ms", 1, "<= 0.65 x"),
+            Self::Create => ("- shim start and Create", "ms", 1, "<= 15, <= 0.3 x"),
+            Self::FirstOutput => ("- Start to first output", "ms", 2, "<= 2"),
+            Self::HelloCpu => ("- CPU of the whole run", "ms", 1, "<= 0.5 x"),
+            Self::TwentyStarts => ("20 starts, 8 at a time", "ms", 0, "<= 400 (1 s for 50)"),
+            Self::Pss => ("idle container of 20: PSS", "MB", 2, "<= 1.2 (of 50)"),
+            Self::PssShim => ("- shim", "MB", 2, ""),
+            Self::PssContainer => ("- in the container", "MB", 2, ""),
+            Self::Dirty => ("idle container of 20: private dirty", "MB", 2, ""),
+            Self::DirtyShim => ("- shim", "MB", 2, ""),
+            Self::DirtyContainer => ("- in the container", "MB", 2, ""),
+            Self::Processes => ("processes a container", "", 1, "2 (3 a CRI pod)"),
+            Self::Threads => ("threads a container", "", 1, ""),
+            Self::IdleCpu => ("idle CPU of 20", "% of a core", 3, "<= 0.1 (of 50)"),
+            Self::WakeUps => ("wake-ups of 20", "1/s", 1, ""),
+            Self::GoFirst => ("Go guest, 5 MB: Create, empty cache", "ms", 0, "<= 0.3 x"),
+            Self::GoLater => ("- Create, later", "ms", 1, "<= 60"),
+        };
+        Words { title, unit, decimals, goal }
+    }
+}

@@ -1,0 +1,61 @@
+//! The figures, by row and contender.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::contender::Contender;
+use crate::rows::Row;
+
+/// Every sample that was taken, in the order of taking.
+#[derive(Default, Serialize)]
+pub(crate) struct Samples(BTreeMap<Row, BTreeMap<String, Vec<f64>>>);
+
+impl Samples {
+    /// Adds one.
+    pub(crate) fn add(&mut self, row: Row, contender: &Contender, value: f64) {
+        self.0.entry(row).or_default().entry(contender.name.clone()).or_default().push(value);
+    }
+
+    /// The rows that have some.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        self.0.keys().copied()
+    }
+
+    /// The median of a contender's in a row; `None` without any.
+    pub(crate) fn median(&self, row: Row, contender: &str) -> Option<f64> {
+        median(self.0.get(&row)?.get(contender)?)
+    }
+
+    /// All of a row, by contender.
+    pub(crate) fn of(&self, row: Row) -> &BTreeMap<String, Vec<f64>> {
+        &self.0[&row]
+    }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    let lower = sorted[(sorted.len() - 1) / 2];
+    Some(f64::midpoint(lower, upper))
+}
+
+/// A duration as the rows want it.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0]), Some(3.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+}

@@ -1,0 +1,89 @@
+//! The report as a table for people.
+
+use crate::report::Report;
+use crate::rows::Row;
+
+/// Prints it.
+pub(crate) fn print(report: &Report) {
+    let machine = &report.machine;
+    let containerd = report.versions.get("containerd").map(String::as_str).unwrap_or_default();
+    println!(
+        "{}: {}, {} cores, Linux {}, containerd {containerd}",
+        report.date, machine.cpu, machine.cores, machine.kernel
+    );
+    println!("medians of one interleaved run; Catamaran's build: {}", report.build);
+    println!("\"/ NAME\": ours divided by theirs; a goal in \"x\" is about that, against another Wasm shim");
+    if report.build != "release" {
+        println!("NOT a release build: these figures are for developing only");
+    }
+    println!();
+    let mut lines = vec![head(report)];
+    lines.extend(report.samples.rows().map(|row| line(report, row)));
+    for text in aligned(&lines) {
+        println!("{text}");
+    }
+    println!();
+}
+
+/// The contenders to be compared with: all but the first.
+fn others(report: &Report) -> &[String] {
+    &report.contenders[1..]
+}
+
+fn head(report: &Report) -> Vec<String> {
+    let mut cells = vec!["".to_owned(), "unit".to_owned()];
+    cells.extend(report.contenders.iter().cloned());
+    cells.extend(others(report).iter().map(|name| format!("/ {name}")));
+    cells.push("goal".into());
+    cells
+}
+
+fn line(report: &Report, row: Row) -> Vec<String> {
+    let words = row.words();
+    let median = |name: &String| report.samples.median(row, name);
+    let shown =
+        |value: Option<f64>, decimals: usize| value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"));
+    let mut cells = vec![words.title.to_owned(), words.unit.to_owned()];
+    cells.extend(report.contenders.iter().map(|name| shown(median(name), words.decimals)));
+    let ours = median(&report.contenders[0]);
+    cells.extend(others(report).iter().map(|name| {
+        // Nothing is a multiple of zero.
+        let theirs = median(name).filter(|&theirs| theirs > 0.0);
+        shown(ours.zip(theirs).map(|(ours, theirs)| ours / theirs), 2)
+    }));
+    cells.push(words.goal.to_owned());
+    cells
+}
+
+/// Columns of one width: words to the left, figures to the right.
+fn aligned(lines: &[Vec<String>]) -> Vec<String> {
+    let columns = lines[0].len();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let text = |line: &Vec<String>| {
+        let mut text = String::new();
+        for (column, cell) in line.iter().enumerate() {
+            let width = widths[column];
+            // The first two and the last are words.
+            if column < 2 || column + 1 == columns {
+                text.push_str(&format!("{cell:<width$}  "));
+            } else {
+                text.push_str(&format!("{cell:>width$}  "));
+            }
+        }
+        text.trim_end().to_owned()
+    };
+    lines.iter().map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::aligned;
+
+    #[test]
+    fn figures_stand_below_each_other() {
+        let line = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
+        let lines = [line(["", "unit", "runc", "goal"]), line(["wall", "ms", "1.5", "<= 2"])];
+        assert_eq!(aligned(&lines), ["      unit  runc  goal", "wall  ms     1.5  <= 2"]);
+    }
+}

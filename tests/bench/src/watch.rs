@@ -1,0 +1,59 @@
+//! When something happened to a file that the harness made, told by the kernel.
+//!
+//! The harness's task API says what was answered and read, not when. inotify marks the two moments between which its calls do
+//! their work, without a hand in them: a task's stdio folder is made (Create is about to be asked for), and
+//! the first bytes are taken out of a task's stdout.
+
+use std::mem::MaybeUninit;
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+
+use catamaran_harness::PATIENCE;
+
+/// A look-out for one moment.
+pub(crate) struct Watch {
+    thread: JoinHandle<Instant>,
+}
+
+impl Watch {
+    /// For the next thing made in a folder.
+    pub(crate) fn made_in(folder: &Path) -> Self {
+        Self::new(folder, WatchFlags::CREATE)
+    }
+
+    /// For the next read of a file that yields something.
+    pub(crate) fn read_from(file: &Path) -> Self {
+        Self::new(file, WatchFlags::ACCESS)
+    }
+
+    fn new(path: &Path, flags: WatchFlags) -> Self {
+        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("cannot use inotify");
+        inotify::add_watch(&events, path, flags)
+            .unwrap_or_else(|error| panic!("cannot watch {}: {error}", path.display()));
+        let what = format!("nothing happened to {} within {PATIENCE:?}", path.display());
+        let thread = std::thread::spawn(move || {
+            let limit = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+            let awake = poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&limit));
+            let moment = Instant::now();
+            assert!(matches!(awake, Ok(1..)), "{what}");
+            let mut room = [MaybeUninit::uninit(); 1024];
+            let event = inotify::Reader::new(&events, &mut room).next().map(|event| event.events());
+            // Also a watched file that is removed is an event.
+            assert!(event.is_ok_and(|event| !event.contains(inotify::ReadFlags::IGNORED)), "{what}");
+            moment
+        });
+        Self { thread }
+    }
+
+    /// Waits for it.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub(crate) fn moment(self) -> Instant {
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}

@@ -1,0 +1,245 @@
+//! The process model, looked at from the host: who runs, as what, with which rights, and what is left when one is killed.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use catamaran_harness::{Image, Node, Runtime, Task, guests, shim_folder, wait_until};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn wasm(name: &str) -> Image {
+    guests::image(Runtime::Catamaran, name)
+}
+
+fn sleeping(node: &Node) -> Task<'_> {
+    let task = node.container("sleep").image(&wasm("sleep")).spawn();
+    task.expect_stdout("ready\n");
+    task
+}
+
+fn proc(pid: u32, what: &str) -> PathBuf {
+    Path::new("/proc").join(pid.to_string()).join(what)
+}
+
+/// `/proc/PID/status` by its keys.
+fn status(pid: u32) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(proc(pid, "status")).unwrap();
+    text.lines().filter_map(|l| l.split_once(":\t")).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
+}
+
+fn parent(pid: u32) -> u32 {
+    status(pid)["PPid"].parse().unwrap()
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
+fn runs(pid: u32) -> bool {
+    proc(pid, "stat").exists()
+}
+
+fn kill9(pid: u32) {
+    assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_container_is_two_processes_of_one_thread() {
+    let node = Node::start();
+    let task = sleeping(&node);
+    let (worker, shim) = (task.pid(), parent(task.pid()));
+    assert_eq!(fs::read_link(proc(shim, "exe")).unwrap(), shim_folder().join("containerd-shim-catamaran-v1"));
+    assert_eq!(fs::read_link(proc(worker, "exe")).unwrap(), shim_folder().join("catamaran-wasmtime"));
+    assert_eq!(children(shim), [worker], "no intermediate, no compiler is left");
+    assert!(children(worker).is_empty());
+    for pid in [shim, worker] {
+        assert_eq!(status(pid)["Threads"], "1", "threads of {:?}", fs::read_link(proc(pid, "exe")));
+    }
+    task.discard();
+    node.finish();
+}
+
+#[test]
+fn an_idle_container_wakes_nobody() {
+    let node = Node::start();
+    let task = sleeping(&node);
+    let (worker, shim) = (task.pid(), parent(task.pid()));
+    let switches = || {
+        [shim, worker].map(|pid| {
+            let status = status(pid);
+            status["voluntary_ctxt_switches"].parse::<u64>().unwrap()
+                + status["nonvoluntary_ctxt_switches"].parse::<u64>().unwrap()
+        })
+    };
+    // What Start set off may still be on its way.
+    std::thread::sleep(Duration::from_secs(1));
+    let before = switches();
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(switches(), before);
+    task.discard();
+    node.finish();
+}
+
+#[test]
+fn a_worker_has_no_rights_left() {
+    let node = Node::start();
+    let task = sleeping(&node);
+    let status = status(task.pid());
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(status[set], "0000000000000000", "{set}");
+    }
+    assert_eq!(status["NoNewPrivs"], "1");
+    assert_eq!(status["NSpid"].split_whitespace().last(), Some("1"), "it is its namespace's first process");
+    task.discard();
+    let task = node.container("user").image(&wasm("sleep")).user("1000:1001").spawn();
+    task.expect_stdout("ready\n");
+    let status = self::status(task.pid());
+    assert_eq!((status["Uid"].as_str(), status["Gid"].as_str()), ("1000\t1000\t1000\t1000", "1001\t1001\t1001\t1001"));
+    assert_eq!(status["CapBnd"], "0000000000000000");
+    task.discard();
+    node.finish();
+}
+
+#[test]
+fn a_worker_lives_in_namespaces_and_a_cgroup_of_its_own() {
+    let node = Node::start();
+    let task = sleeping(&node);
+    for kind in ["mnt", "pid", "ipc", "uts", "net"] {
+        let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+        assert_ne!(of(&task.pid().to_string()), of("self"), "{kind}");
+    }
+    let cgroups = fs::read_to_string(proc(task.pid(), "cgroup")).unwrap();
+    let own = format!("/{}/sleep", node.namespace());
+    for controller in ["memory", "pids", "cpu"] {
+        let line = cgroups.lines().find(|l| l.starts_with("0::") || l.split(':').nth(1) == Some(controller)).unwrap();
+        assert!(line.ends_with(&own), "{controller}: {line}");
+    }
+    task.discard();
+    node.finish();
+}
+
+#[test]
+fn a_worker_sees_its_tree_and_nothing_of_the_host() {
+    let node = Node::start();
+    let task = sleeping(&node);
+    let mounts = fs::read_to_string(proc(task.pid(), "mountinfo")).unwrap();
+    let kinds: Vec<_> = mounts
+        .lines()
+        .map(|line| {
+            let (left, right) = line.split_once(" - ").unwrap();
+            (left.split(' ').nth(4).unwrap(), right.split(' ').next().unwrap())
+        })
+        .collect();
+    assert_eq!(kinds[0], ("/", "overlay"), "{mounts}");
+    assert!(!kinds.iter().any(|(_, kind)| *kind == "proc"), "no procfs: {mounts}");
+    assert!(kinds.contains(&("/proc", "tmpfs")), "{mounts}");
+    let root = proc(task.pid(), "root");
+    assert_eq!(fs::read_dir(root.join("proc")).unwrap().count(), 0);
+    assert_eq!(fs::write(root.join("proc/x"), "").unwrap_err().raw_os_error(), Some(30), "EROFS");
+    for line in mounts.lines().filter(|l| !l.split(' ').nth(4).unwrap().starts_with("/dev/")) {
+        let options = line.split(' ').nth(5).unwrap();
+        assert!(options.contains("nodev") && options.contains("nosuid"), "{line}");
+    }
+    // The other way round: the host's mount table does not have the container's tree.
+    let host = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!host.contains(node.dir().to_str().unwrap()), "{host}");
+    task.discard();
+    node.finish();
+}
+
+#[test]
+fn a_worker_holds_no_descriptor_of_the_host() {
+    let node = Node::start();
+    let task = sleeping(&node);
+    let cache = node.catamaran_root().join("cache");
+    let target = |number: u32| fs::read_link(proc(task.pid(), "fd").join(number.to_string())).unwrap();
+    let streams = [target(0), target(1), target(2)];
+    assert_eq!(streams[0], Path::new("/dev/null"));
+    for entry in fs::read_dir(proc(task.pid(), "fd")).unwrap() {
+        let number: u32 = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
+        let target = target(number);
+        // The engine's copies of the streams, its event loop, the guest's root, and the artifact that its memory image is
+        // mapped from.
+        let text = target.to_str().unwrap();
+        let expected = streams.contains(&target)
+            || text.starts_with("anon_inode:[event")
+            || text == "/"
+            || target.starts_with(&cache);
+        assert!(expected, "descriptor {number}: {text}");
+    }
+    task.discard();
+    node.finish();
+}
+
+#[test]
+fn killing_the_shim_ends_the_container_and_leaves_nothing() {
+    for guest in ["sleep", "spin"] {
+        let node = Node::start();
+        let events = node.events();
+        let task = node.container("victim").image(&wasm(guest)).spawn();
+        task.expect_stdout("ready\n");
+        let worker = task.pid();
+        kill9(parent(worker));
+        wait_until(SOON, "the worker to die with its shim", || (!runs(worker)).then_some(()));
+        wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
+        wait_until(SOON, "the exit to be told", || events.of("victim").contains(&"exit".to_owned()).then_some(()));
+        task.remove_container();
+        node.expect_nothing_left(SOON);
+        let again = node.container("victim").image(&wasm("hello")).run();
+        assert_eq!(again.stdout, "hello from wasm\n", "the id is free: {again:?}");
+        node.finish();
+    }
+}
+
+#[test]
+fn killing_the_shim_of_a_created_container_leaves_nothing() {
+    let node = Node::start();
+    let task = node.container("victim").image(&wasm("sleep")).create();
+    let worker = task.pid();
+    kill9(parent(worker));
+    wait_until(SOON, "the worker to die with its shim", || (!runs(worker)).then_some(()));
+    wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
+    task.remove_container();
+    node.finish();
+}
+
+#[test]
+fn killing_the_worker_is_an_exit_like_any_other() {
+    let node = Node::start();
+    let task = sleeping(&node);
+    kill9(task.pid());
+    assert_eq!(task.wait(SOON).code, 137);
+    assert_eq!(task.delete().code, 137);
+    node.finish();
+}
+
+#[test]
+fn a_memory_limit_holds() {
+    let node = Node::start();
+    let hog = wat::parse_str(
+        r#"(module (memory 1) (func (export "_start")
+             (drop (memory.grow (i32.const 4096)))
+             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
+    );
+    let image = Image::new("hog").file("/hog.wasm", hog.unwrap()).entrypoint(["/hog.wasm"]);
+    assert_eq!(node.container("free").image(&image).run().code, 0);
+    assert_eq!(node.container("limited").image(&image).memory(64 << 20).run().code, 137);
+    node.finish();
+}
+
+#[test]
+fn the_programs_are_static_and_a_runner_has_no_compiler() {
+    for name in ["containerd-shim-catamaran-v1", "catamaran-wasmtime", "catamaran-wasmtime-compile"] {
+        let bytes = fs::read(shim_folder().join(name)).unwrap();
+        let has = |word: &str| bytes.windows(word.len()).any(|w| w == word.as_bytes());
+        assert!(!has("/lib64/ld-linux") && !has("/lib/ld-linux"), "{name} names a dynamic loader");
+        assert_eq!(has("cranelift_codegen"), name.ends_with("-compile"), "{name} and the code generator");
+    }
+    let shim = fs::read(shim_folder().join("containerd-shim-catamaran-v1")).unwrap();
+    assert!(!shim.windows(9).any(|w| w == b"wasmparse"), "the shim links an engine's parser");
+}
