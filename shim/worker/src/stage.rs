@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use nix::libc;
 use nix::sched::CloneFlags;
+use rustix::pipe::PipeFlags;
 
 use crate::confine::{self, ConfineError, Confinement};
 use crate::control::{self, Cause, Descriptors, Report};
@@ -35,8 +36,16 @@ impl StageError {
 
 /// Which of the two processes goes on after the clone.
 enum Side {
-    Intermediate { pid: i32, worker: OwnedFd },
-    Worker,
+    Intermediate {
+        pid: i32,
+        worker: OwnedFd,
+        /// Takes one byte once the shim knows of the worker.
+        told: OwnedFd,
+    },
+    Worker {
+        /// Gives that byte: both report on one socket, and the shim is to know whom it hears.
+        known: OwnedFd,
+    },
 }
 
 /// The whole of an engine's executable, with the control socket as its standard input.
@@ -55,14 +64,15 @@ pub fn run<E: Engine>() -> ExitCode {
         Err(e) => return usage(&e),
     };
     match intermediate(&job, &mut descriptors) {
-        Ok(Side::Intermediate { pid, worker }) => {
-            // A shim that is gone gets no report, and its worker sees the same on its own control socket.
-            match control::report(control.as_fd(), &Report::Forked { pid }, Some(worker.as_fd())) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::FAILURE,
+        Ok(Side::Intermediate { pid, worker, told }) => {
+            // Without that byte, for whatever reason, the worker ends: the shim has no hold on it.
+            let reported = control::report(control.as_fd(), &Report::Forked { pid }, Some(worker.as_fd()));
+            match reported.is_ok() && rustix::io::write(&told, &[1]).is_ok() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
             }
         }
-        Ok(Side::Worker) => worker::<E>(&job, descriptors, control),
+        Ok(Side::Worker { known }) => worker::<E>(&job, descriptors, control, known),
         Err(e) => fail(&control, e.into()),
     }
 }
@@ -105,14 +115,19 @@ fn intermediate(job: &Job, descriptors: &mut Descriptors) -> Result<Side, Confin
     }
     let cgroup = job.cgroup.map(|fd| descriptors.take(fd)).transpose();
     let cgroup = step("taking the cgroup", cgroup)?;
-    step("cloning the worker", clone_worker(new, cgroup.as_ref()))
+    let (known, told) = step("making a pipe", rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
+    match step("cloning the worker", clone_worker(new, cgroup.as_ref()))? {
+        None => Ok(Side::Worker { known }),
+        Some((pid, worker)) => Ok(Side::Intermediate { pid, worker, told }),
+    }
 }
 
 /// linux/sched.h; the libc crate's constant is too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// clone3(2) with the shim as the worker's parent and, on cgroup v2, straight into its cgroup.
-fn clone_worker(new: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<Side> {
+/// clone3(2) with the shim as the worker's parent and, on cgroup v2, straight into its cgroup. The worker's pid and pidfd,
+/// or nothing in the worker itself.
+fn clone_worker(new: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<Option<(i32, OwnedFd)>> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all-zero is a valid clone_args: no stack and no thread storage of its own, as for fork(2).
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -126,19 +141,24 @@ fn clone_worker(new: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<Side> {
     // (the engine is not initialised yet), so that no lock can be held by a thread that the copy lacks.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match pid {
-        0 => Ok(Side::Worker),
+        0 => Ok(None),
         pid if pid > 0 => {
             // SAFETY: the kernel wrote a new descriptor there, which nothing else owns.
             let worker = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Side::Intermediate { pid: pid as i32, worker })
+            Ok(Some((pid as i32, worker)))
         }
         _ => Err(io::Error::last_os_error()),
     }
 }
 
 /// Loads, confines itself, links, reports, waits, runs.
-fn worker<E: Engine>(job: &Job, mut descriptors: Descriptors, control: OwnedFd) -> ExitCode {
-    let (program, warnings) = match prepare::<E>(job, &mut descriptors) {
+fn worker<E: Engine>(job: &Job, mut descriptors: Descriptors, control: OwnedFd, known: OwnedFd) -> ExitCode {
+    let prepared = prepare::<E>(job, &mut descriptors);
+    if !matches!(rustix::io::read(&known, &mut [0]), Ok(1)) {
+        return ExitCode::FAILURE;
+    }
+    drop(known);
+    let (program, warnings) = match prepared {
         Ok(prepared) => prepared,
         Err(e) => return fail(&control, e),
     };

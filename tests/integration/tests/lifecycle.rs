@@ -193,6 +193,32 @@ fn two_containers_run_at_once_with_their_own_streams() {
     node.finish();
 }
 
+/// The intermediate's report and the worker's own come on one socket: under load the second was heard first.
+#[test]
+fn many_creations_at_once_succeed() {
+    let node = Node::start();
+    node.import(&wasm("sleep"));
+    for round in 0..3 {
+        let ids: Vec<_> = (0..16).map(|n| format!("many-{round}-{n}")).collect();
+        let tasks: Vec<_> = std::thread::scope(|scope| {
+            let creations: Vec<_> = ids
+                .chunks(2)
+                .map(|two| {
+                    let node = &node;
+                    scope.spawn(move || {
+                        two.iter().map(|id| node.container(id).image(&wasm("sleep")).spawn()).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            creations.into_iter().flat_map(|creation| creation.join().unwrap()).collect()
+        });
+        for task in tasks {
+            task.discard();
+        }
+    }
+    node.finish();
+}
+
 #[test]
 fn an_id_is_free_after_its_container() {
     let node = Node::start();
