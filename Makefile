@@ -51,13 +51,14 @@ test: prepare build ## Run every test; root, and fails where it cannot run
 	$(CARGO) test --locked -p catamaran-integration --tests
 
 .PHONY: lint
-lint: ## rustfmt, clippy with warnings denied, shellcheck and cargo-deny where they are installed
+lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck and cargo-deny where they are installed
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked -p catamaran-wasmtime --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-wasmtime-compile --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench --all-targets -- -D warnings
-	if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/harness/prepare tests/harness/provision; fi
+	tests/layering
+	if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/layering tests/harness/prepare tests/harness/provision; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check; fi
 
 .PHONY: bench
