@@ -58,7 +58,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench --all-targets -- -D warnings
 	tests/layering
-	if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/layering tests/harness/prepare tests/harness/provision; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check; fi
 
 .PHONY: bench
