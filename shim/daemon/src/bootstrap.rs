@@ -15,6 +15,7 @@ use containerd_shim::{Flags, StartOpts};
 use containerd_shim_protos::TASK_API_VERSION;
 use containerd_shim_protos::protobuf::Message;
 use nix::unistd::ForkResult;
+use rustix::fs::Mode;
 
 use crate::error::{Doing, Error, Result};
 use crate::serve;
@@ -126,16 +127,24 @@ fn bind(socket: &Path) -> Result<UnixListener> {
     if let Some(parent) = socket.parent() {
         std::fs::create_dir_all(parent).on(parent)?;
     }
-    match UnixListener::bind(socket) {
+    match bind_for_root(socket) {
         Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
             if UnixStream::connect(socket).is_ok() {
                 return Err(Error::Exists(format!("with a shim listening on {}", socket.display())));
             }
             std::fs::remove_file(socket).on(socket)?;
-            UnixListener::bind(socket).on(socket)
+            bind_for_root(socket).on(socket)
         }
         bound => bound.on(socket),
     }
+}
+
+/// Nobody but root may connect, from the first moment on.
+fn bind_for_root(socket: &Path) -> std::io::Result<UnixListener> {
+    let before = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(socket);
+    rustix::process::umask(before);
+    bound
 }
 
 fn reply(address: &str, protocol: &Protocol) -> Result<()> {

@@ -38,11 +38,12 @@ impl Bundle {
     pub(crate) fn load(path: &Path, default_cgroup: String) -> Result<Self> {
         let config = path.join("config.json");
         let bytes = std::fs::read(&config).on(&config)?;
-        let spec: Spec = serde_json::from_slice(&bytes).on(&config)?;
+        let spec: Spec = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::refused("config.json", e.to_string(), "an OCI runtime spec"))?;
         let process = spec.process().as_ref().ok_or_else(|| refused("process", "missing", "a process"))?;
         let linux = spec.linux().as_ref().ok_or_else(|| refused("linux", "missing", "a Linux container"))?;
         check_process(process)?;
-        check_linux(linux)?;
+        check_linux(&spec, linux)?;
         check_hooks(&spec)?;
         check_engine(&spec)?;
         let namespaces = namespaces(linux)?;
@@ -75,6 +76,12 @@ fn absent(key: &str, present: bool, expected: &str) -> Result<()> {
 }
 
 fn check_process(process: &Process) -> Result<()> {
+    let user = process.user();
+    let groups = user.additional_gids().iter().flatten();
+    // The kernel reads this number as «unchanged», which is root.
+    if groups.chain([&user.uid(), &user.gid()]).any(|id| *id == u32::MAX) {
+        return Err(refused("process.user", u32::MAX.to_string(), "a user or group below it"));
+    }
     absent(
         "process.terminal",
         process.terminal().unwrap_or(false),
@@ -95,7 +102,7 @@ fn check_process(process: &Process) -> Result<()> {
     absent("process.execCPUAffinity", process.exec_cpu_affinity().is_some(), "no affinity: this version sets none")
 }
 
-fn check_linux(linux: &Linux) -> Result<()> {
+fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
     absent("linux.seccomp", linux.seccomp().is_some(), "no profile: this version applies none of the spec's")?;
     absent(
         "linux.devices",
@@ -116,6 +123,14 @@ fn check_linux(linux: &Linux) -> Result<()> {
         absent("linux.resources.unified", unified, "the resources by their own keys: this version sets those alone")?;
         let rdma = resources.rdma().as_ref().is_some_and(|r| !r.is_empty());
         absent("linux.resources.rdma", rdma, "no RDMA limit: this version sets none")?;
+    }
+    for mount in spec.mounts().iter().flatten() {
+        let mapped = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
+        absent("mounts[].uidMappings or gidMappings", mapped, "no id mapping: this version has none")?;
+    }
+    if let Some(cpu) = linux.resources().as_ref().and_then(|r| r.cpu().as_ref()) {
+        absent("linux.resources.cpu.idle", cpu.idle().is_some(), "shares: this version does not set idle")?;
+        absent("linux.resources.cpu.burst", cpu.burst().is_some(), "a quota: this version does not set burst")?;
     }
     Ok(())
 }
@@ -216,9 +231,10 @@ fn guest(process: &Process) -> Result<Guest> {
         return Err(refused("process.args", "empty", expected));
     }
     let mut env = Vec::new();
-    for entry in process.env().iter().flatten() {
+    for (index, entry) in process.env().iter().flatten().enumerate() {
         let Some((key, value)) = entry.split_once('=') else {
-            return Err(refused("process.env", format!("{entry:?}"), "NAME=value"));
+            // Not its text: an environment holds secrets.
+            return Err(refused(&format!("process.env[{index}]"), "no «=» in it", "NAME=value"));
         };
         env.push((key.to_owned(), value.to_owned()));
     }

@@ -5,21 +5,25 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use catamaran_worker::compiler::EXIT_REFUSED;
+use catamaran_worker::mountattr::{self, Change};
 use log::info;
 use nix::libc;
 use object::Object;
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::mount::OpenTreeFlags;
 use sha2::{Digest, Sha256};
 
-use crate::child;
 use crate::error::{Doing, Error, Result};
+use crate::{child, lease};
 
 /// Where a node keeps what outlives a container; `CATAMARAN_ROOT` in containerd's environment moves it.
 const ROOT: &str = "/var/lib/catamaran";
@@ -29,6 +33,8 @@ const LARGEST_MODULE: u64 = 512 << 20;
 const LONGEST_COMPILE: Duration = Duration::from_secs(300);
 /// As much of a compiler's words as a user is shown.
 const LONGEST_VERDICT: u64 = 8 * 1024;
+/// How files begin that are still being written, before their writer's pid and start, which name it for good.
+const NEW: &str = "new-";
 /// The event loop gets a turn after so many bytes of a module.
 const TURN: usize = 1 << 20;
 
@@ -114,36 +120,60 @@ impl Cache {
     pub(crate) async fn compile(&self, module: &Module) -> Result<File> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let new = self.folder.join(format!("new-{}-{number}", std::process::id()));
+        self.sweep();
+        let pid = std::process::id().to_string();
+        let started = start_time(&pid).unwrap_or_default();
+        let new = self.folder.join(format!("{NEW}{pid}.{started}-{number}"));
         let artifact = File::options().write(true).create_new(true).mode(0o600).open(&new).on(&new)?;
         let started = std::time::Instant::now();
         let compiled = self.run_compiler(module, artifact).await;
         if let Err(e) = compiled {
-            // The verdict matters; a file that stays is found by its name and its owner that is gone.
+            // The verdict matters; a file that stays is swept.
             let _ = fs::remove_file(&new);
             return Err(e);
         }
+        if !lease::nobody_writes(&File::open(&new).on(&new)?).on(&new)? {
+            let _ = fs::remove_file(&new);
+            let reason = "the compile process left somebody behind who can write to the artifact".to_owned();
+            return Err(Error::Compiler { module: module.name.clone(), reason });
+        }
         let path = self.folder.join(&module.digest);
-        fs::rename(&new, &path).on(&path)?;
+        fs::rename(&new, &path).inspect_err(|_| drop(fs::remove_file(&new))).on(&path)?;
         info!("compiled {} sha256:{} in {} ms", module.name, module.digest, started.elapsed().as_millis());
         open_artifact(&path).on(&path)
+    }
+
+    /// Removes what shims left that died while they compiled.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(owner) = name.strip_prefix(NEW).and_then(|rest| rest.rsplit_once('-')) else { continue };
+            let alive =
+                owner.0.split_once('.').is_some_and(|(pid, started)| start_time(pid) == Some(started.to_owned()));
+            if !alive {
+                info!("removing {}, which a dead shim left", entry.path().display());
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     async fn run_compiler(&self, module: &Module, artifact: File) -> Result<()> {
         let failed = |reason: String| Error::Compiler { module: module.name.clone(), reason };
         let doing = || format!("compiling {}", module.name);
         let mut verdict = File::from(rustix::fs::memfd_create("verdict", MemfdFlags::CLOEXEC).doing(doing)?);
-        let mut input = module.bytes.try_clone().doing(doing)?;
-        input.rewind().doing(doing)?;
+        // Opened anew: a position shared with an earlier compile could be moved by it.
+        let input = File::open(format!("/proc/self/fd/{}", module.bytes.as_raw_fd())).doing(doing)?;
         let child = Command::new(&self.compiler)
             .env_clear()
             .current_dir("/")
+            // A signal to its group reaches no shim.
+            .process_group(0)
             .stdin(Stdio::from(input))
             .stdout(Stdio::from(artifact))
             .stderr(Stdio::from(verdict.try_clone().doing(doing)?))
             .spawn()
             .on(&self.compiler)?;
-        let pidfd = child::pidfd(child.id())?;
+        let pidfd = child::pidfd(child)?;
         let ended = child::wait(pidfd.try_clone().doing(doing)?);
         let status = match tokio::time::timeout(LONGEST_COMPILE, ended).await {
             Ok(status) => status?,
@@ -168,9 +198,25 @@ impl Cache {
     }
 }
 
-/// Only a regular file of root's that nobody else can write to is ever run.
+/// When a process started, in ticks since the boot (field 22 of proc_pid_stat(5)); pids come again.
+fn start_time(pid: &str) -> Option<String> {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
+    // The name in parentheses may hold anything; field 3 comes after it.
+    stat.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_owned)
+}
+
+/// Only a regular file of root's that nobody else can write to is ever run. It is opened through a read-only mount of its
+/// own, since a worker that runs as root holds the descriptor: it could change the file's mode otherwise, or open it anew.
 fn open_artifact(path: &Path) -> io::Result<File> {
-    let artifact = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(ErrorKind::InvalidInput.into());
+    };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let folder = rustix::mount::open_tree(CWD, folder, flags)?;
+    mountattr::set(folder.as_fd(), &Change { add: libc::MOUNT_ATTR_RDONLY, ..Change::default() }, false)?;
+    // Not to wait for somebody's lease on it.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let artifact = File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?);
     let meta = artifact.metadata()?;
     if !meta.is_file() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
         return Err(io::Error::new(ErrorKind::PermissionDenied, "not a file that root alone can write to"));
@@ -258,6 +304,24 @@ mod tests {
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
         assert_eq!(open_artifact(&path).unwrap_err().kind(), ErrorKind::PermissionDenied);
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn what_dead_shims_left_is_swept() {
+        let folder = std::env::temp_dir().join(format!("catamaran-sweep-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let pid = std::process::id().to_string();
+        let own = format!("new-{pid}.{}-0", start_time(&pid).unwrap());
+        let stale = [format!("new-{pid}.1-0"), "new-4194305.7-3".to_owned(), "new-junk-0".to_owned()];
+        for name in stale.iter().chain([&own, &"0123abc".to_owned()]) {
+            fs::write(folder.join(name), "").unwrap();
+        }
+        Cache { compiler: PathBuf::new(), folder: folder.clone() }.sweep();
+        let mut left: Vec<_> =
+            fs::read_dir(&folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["0123abc".to_owned(), own]);
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

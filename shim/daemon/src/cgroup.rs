@@ -8,40 +8,50 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cgroups_rs::fs::{Cgroup as Controllers, hierarchies};
 use cgroups_rs::manager::{FsManager, Manager};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use oci_spec::runtime::LinuxResources;
+use rustix::process::{PidfdFlags, Signal};
 
 use crate::error::{Doing, Error, Result};
 
-/// How long a killed process may take to leave its cgroup, in pauses of [`PAUSE`].
-const PAUSES: u32 = 500;
+/// How long killed processes may take to leave their cgroup; containerd gives `delete` five seconds in all.
+const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(4);
 
 /// The folders of one container's cgroup.
 #[derive(Debug)]
 pub(crate) struct Cgroup {
     unified: bool,
+    /// Below the hierarchies' roots.
+    path: String,
     folders: Vec<PathBuf>,
 }
 
 impl Cgroup {
-    /// Where the cgroup will be; nothing is made yet.
+    /// Where the cgroup will be. Nothing is made yet; refused where somebody else's processes are, since what is found in
+    /// a container's cgroup is killed with it.
     pub(crate) fn plan(path: &str) -> Result<Self> {
         let relative = checked(path)?;
         let unified = hierarchies::is_cgroup2_unified_mode();
         let hierarchy = hierarchies::auto();
-        let folders = if unified {
+        let mut folders: Vec<PathBuf> = if unified {
             vec![hierarchy.root().join(relative)]
         } else {
             let controllers = Controllers::load(hierarchy, relative);
             controllers.subsystems().iter().map(|s| s.to_controller().path().to_owned()).collect()
         };
-        Ok(Self { unified, folders })
+        // Controllers that are mounted together have one folder.
+        folders.sort();
+        folders.dedup();
+        for folder in &folders {
+            if !processes(folder).on(folder)?.is_empty() {
+                return Err(Error::Occupied(folder.display().to_string()));
+            }
+        }
+        Ok(Self { unified, path: relative.to_owned(), folders })
     }
 
     pub(crate) fn folders(&self) -> &[PathBuf] {
@@ -49,15 +59,15 @@ impl Cgroup {
     }
 
     /// Makes the folders and sets the spec's limits.
-    pub(crate) fn create(&self, path: &str, resources: Option<&LinuxResources>) -> Result<()> {
-        let doing = || format!("making the cgroup {path}");
-        Controllers::new(hierarchies::auto(), checked(path)?).map_err(io::Error::other).doing(doing)?;
+    pub(crate) fn create(&self, resources: Option<&LinuxResources>) -> Result<()> {
+        let doing = || format!("making the cgroup {}", self.path);
+        Controllers::new(hierarchies::auto(), &self.path).map_err(io::Error::other).doing(doing)?;
         if let Some(resources) = resources {
-            let mut manager = FsManager::new(checked(path)?).map_err(io::Error::other).doing(doing)?;
+            let mut manager = FsManager::new(&self.path).map_err(io::Error::other).doing(doing)?;
             manager
                 .set(resources)
                 .map_err(io::Error::other)
-                .doing(|| format!("setting the limits of the cgroup {path}"))?;
+                .doing(|| format!("setting the limits of the cgroup {}", self.path))?;
         }
         Ok(())
     }
@@ -100,8 +110,8 @@ fn checked(path: &str) -> Result<&str> {
         return Err(Error::refused(place(), path, expected));
     }
     let relative = path.trim_start_matches('/');
-    if relative.is_empty() || relative.split('/').any(|part| part == "..") {
-        return Err(Error::refused(place(), path, "a path below the root, without «..»"));
+    if relative.is_empty() || relative.split('/').any(|part| matches!(part, ".." | ".")) {
+        return Err(Error::refused(place(), path, "a path below the root, without «.» and «..»"));
     }
     Ok(relative)
 }
@@ -114,26 +124,30 @@ fn processes(folder: &Path) -> io::Result<Vec<u32>> {
     }
 }
 
-/// Kills what is left in the cgroups and removes them. Does everything it can, then tells the first failure.
+/// Kills what is left in the cgroups and removes them, in [`PATIENCE`]. Does everything it can, then tells the first
+/// failure.
 pub(crate) async fn remove(folders: &[PathBuf]) -> Result<()> {
+    let until = Instant::now() + PATIENCE;
+    let mut left: Vec<&PathBuf> = folders.iter().collect();
     let mut failure = Ok(());
-    for folder in folders {
-        let mut removed = attempt(folder);
-        for _ in 0..PAUSES {
-            if !matches!(removed, Ok(false)) {
-                break;
+    loop {
+        left.retain(|folder| match attempt(folder) {
+            Ok(gone) => !gone,
+            Err(e) => {
+                let failed = std::mem::replace(&mut failure, Ok(()));
+                failure = failed.and(Err(e).on(*folder));
+                false
             }
-            tokio::time::sleep(PAUSE).await;
-            removed = attempt(folder);
+        });
+        match left.first() {
+            None => return failure,
+            Some(folder) if Instant::now() >= until => {
+                let e = io::Error::new(ErrorKind::TimedOut, format!("still in use after {PATIENCE:?}"));
+                return failure.and(Err(e).on(*folder));
+            }
+            Some(_) => tokio::time::sleep(PAUSE).await,
         }
-        let removed = match removed {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(io::Error::new(ErrorKind::TimedOut, format!("still in use after {:?}", PAUSE * PAUSES))),
-            Err(e) => Err(e),
-        };
-        failure = failure.and(removed.on(folder));
     }
-    failure
 }
 
 /// Removes the folder, or kills what is in it: true when it is gone.
@@ -146,10 +160,23 @@ fn attempt(folder: &Path) -> io::Result<bool> {
         Err(e) => return Err(e),
     }
     for pid in processes(folder)? {
-        // Whoever left since is not there to be killed.
-        let _ = kill(Pid::from_raw(pid as i32), Signal::SIGKILL);
+        kill_member(folder, pid)?;
     }
     Ok(false)
+}
+
+/// Kills a process that is in the cgroup now: by a descriptor, since the number may be another's a moment later.
+fn kill_member(folder: &Path, pid: u32) -> io::Result<()> {
+    let Some(number) = rustix::process::Pid::from_raw(pid as i32) else { return Ok(()) };
+    let process = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        opened => opened?,
+    };
+    if processes(folder)?.contains(&pid) {
+        // Whoever left since is not there to be killed.
+        let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -160,7 +187,7 @@ mod tests {
     fn paths_are_checked() {
         assert_eq!(checked("/default/a").unwrap(), "default/a");
         assert!(checked("/a/../b").is_err());
-        assert!(checked("/").is_err());
+        assert!(checked("/").is_err() && checked("/.").is_err());
         assert!(checked("a.slice:b:c").unwrap_err().to_string().contains("SystemdCgroup"));
     }
 }

@@ -1,6 +1,7 @@
 //! Waiting for a child process through its pidfd: no signal handler, and nobody else's status is taken.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::Child;
 
 use log::warn;
 use nix::errno::Errno;
@@ -20,10 +21,16 @@ pub(crate) fn exit_code(status: WaitStatus) -> u32 {
     }
 }
 
-/// The pidfd of a child that was just spawned and not yet waited for.
-pub(crate) fn pidfd(pid: u32) -> Result<OwnedFd> {
-    let pid = rustix::process::Pid::from_raw(pid as i32).ok_or(Errno::EINVAL).doing(|| "opening a child".to_owned())?;
-    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).doing(|| "opening a child".to_owned())
+/// The pidfd of a child that was just spawned. Where there is none to be had, the child is ended: nobody could wait for it.
+pub(crate) fn pidfd(mut child: Child) -> Result<OwnedFd> {
+    let pid = rustix::process::Pid::from_child(&child);
+    let opened = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+    if opened.is_err() {
+        // It cannot have been reaped, so that neither fails.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    opened.doing(|| "opening a child".to_owned())
 }
 
 /// Waits until the child ends, and reaps it.

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +28,10 @@ use crate::{child, devices, mounts, rootfs};
 const ENGINE: &str = "wasmtime";
 /// `\0asm` (WebAssembly core specification, «Modules»), of modules and components alike.
 const MAGIC: [u8; 4] = *b"\0asm";
+/// So many of the places that were looked at are named in a message.
+const MOST_NAMED: usize = 4;
+/// linux/magic.h: what a namespace's file lies on.
+const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// What containerd asks to be created.
 pub(crate) struct Request {
@@ -35,6 +40,8 @@ pub(crate) struct Request {
     pub(crate) bundle: PathBuf,
     pub(crate) rootfs: Vec<Mount>,
     pub(crate) stdio: stdio::Paths,
+    /// The shim's own, for `delete`.
+    pub(crate) socket: PathBuf,
 }
 
 /// How a container ended.
@@ -101,9 +108,9 @@ impl Container {
         let module = Module::read(name, file).await?;
         let streams = stdio::open(&request.stdio)?;
         let cgroup = Cgroup::plan(&bundle.cgroup)?;
-        let mut state = State::new(cgroup.folders().to_vec());
-        state.write(&request.bundle)?;
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
+        let mut state = State::new(cgroup.folders().to_vec(), request.socket);
+        state.write(&request.bundle)?;
         let made = make_worker(&request.id, &bundle, &module, job, descriptors, &cgroup, &streams).await;
         let recorded = made.and_then(|worker| {
             state.pid = worker.pid;
@@ -183,8 +190,22 @@ impl Container {
         if self.phase() != Phase::Created {
             return Err(self.refuse("started"));
         }
-        let Some(control) = self.held().control.take() else { return Err(self.refuse("started")) };
-        catamaran_worker::control::send_start(control.as_fd()).doing(|| format!("starting {}", self.id))
+        let mut held = self.held();
+        let Some(control) = &held.control else {
+            drop(held);
+            return Err(self.refuse("started"));
+        };
+        match catamaran_worker::control::send_start(control.as_fd()) {
+            Ok(()) => {
+                held.control = None;
+                Ok(())
+            }
+            // Its process died a moment ago; the exit is on its way.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
+                Err(Error::Transition { id: self.id.clone(), state: "ending", wanted: "started" })
+            }
+            Err(e) => Err(e).doing(|| format!("starting {}", self.id)),
+        }
     }
 
     /// Waits for the end, if it has not come.
@@ -216,6 +237,15 @@ impl Container {
 
     pub(crate) fn pids(&self) -> Result<Vec<u32>> {
         self.cgroup.pids()
+    }
+
+    /// Undoes a creation that nobody waits for any more.
+    pub(crate) async fn discard(&self) {
+        let ended = self.kill(libc::SIGKILL as u32);
+        self.watch().await;
+        if let Err(e) = ended.and(cgroup::remove(self.cgroup.folders()).await).and(State::remove(&self.bundle)) {
+            warn!("container {}: {e}", self.id);
+        }
     }
 
     /// Removes what lies outside the bundle. A container that was never started is ended first.
@@ -264,14 +294,17 @@ fn find_module(
         match tree.open(candidate) {
             Ok(file) => return check_magic(candidate, file),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            // execvp(3) goes on to the next folder of PATH, and so do we.
+            Err(_) if candidates.len() > 1 => {}
             Err(e) => {
                 let found = format!("{entry:?}, which is {} in the container: {e}", candidate.display());
                 return Err(Error::refused(place(), found, "the path of a Wasm module"));
             }
         }
     }
-    let looked: Vec<_> = candidates.iter().map(|c| c.display().to_string()).collect();
-    let found = format!("{entry:?}: no such file in the container (looked for {})", looked.join(", "));
+    let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|c| c.display().to_string()).collect();
+    let more = if candidates.len() > MOST_NAMED { ", ..." } else { "" };
+    let found = format!("{entry:?}: no such file in the container (looked for {}{more})", looked.join(", "));
     Err(Error::refused(place(), found, "the path of a Wasm module in the image or in a volume"))
 }
 
@@ -305,7 +338,7 @@ fn make_job(
     let mut namespaces = Vec::new();
     for namespace in &bundle.namespaces {
         let join = match &namespace.path {
-            Some(path) => Some(descriptors.add(std::fs::File::open(path).on(path)?.into())),
+            Some(path) => Some(descriptors.add(open_namespace(path)?)),
             None => None,
         };
         namespaces.push(job::Namespace { kind: namespace.kind, join });
@@ -339,7 +372,18 @@ fn make_job(
     })
 }
 
-/// The part of a creation that leaves something behind if it fails: the cgroup.
+/// Opens a namespace by its path. Not a FIFO, a device or a terminal: opening one could hold up the shim, or do anything.
+fn open_namespace(path: &Path) -> Result<OwnedFd> {
+    let file =
+        std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).on(path)?;
+    if rustix::fs::fstatfs(&file).on(path)?.f_type as i64 != NSFS_MAGIC {
+        let place = format!("config.json: linux.namespaces: {}", path.display());
+        return Err(Error::refused(place, "not a namespace", "a file such as /proc/PID/ns/net or one bound to it"));
+    }
+    Ok(file.into())
+}
+
+/// The part of a creation that needs its cgroup, and the cgroup.
 async fn make_worker(
     id: &str,
     bundle: &Bundle,
@@ -356,7 +400,7 @@ async fn make_worker(
     if let Some(resources) = &mut resources {
         resources.set_devices(None);
     }
-    cgroup.create(&bundle.cgroup, resources.as_ref())?;
+    cgroup.create(resources.as_ref())?;
     job.cgroup = cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
     let mut compiled_again = false;
     loop {

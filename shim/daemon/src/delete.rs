@@ -3,7 +3,7 @@
 //! The workers died with the shim (their parent-death signal); what is still in a cgroup is killed. Safe to run again,
 //! and after a creation that broke off anywhere.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -27,12 +27,12 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
         path => PathBuf::from(path),
     };
     let state = State::read(&bundle);
-    let cleaned = match &state {
-        Ok(Some(state)) => clean(&bundle, state),
-        Ok(None) => Ok(()),
-        Err(_) => Ok(()),
-    };
-    remove_socket(flags);
+    let cleaned = if let Ok(Some(state)) = &state { clean(&bundle, state) } else { Ok(()) };
+    match &state {
+        Ok(Some(state)) => remove_socket(&state.socket),
+        // Nothing was created: the server is known by where containerd would have it.
+        _ => remove_socket(&default_socket(flags)),
+    }
     let pid = state?.map_or(0, |state| state.pid);
     cleaned?;
     let response =
@@ -50,18 +50,20 @@ fn clean(bundle: &Path, state: &State) -> Result<()> {
     State::remove(bundle)
 }
 
-/// The dead server's socket; one that answers is another shim's by now.
-fn remove_socket(flags: &Flags) {
+fn default_socket(flags: &Flags) -> PathBuf {
     let options = StartOpts {
         id: flags.id.clone(),
         namespace: flags.namespace.clone(),
         address: flags.address.clone(),
         ..Default::default()
     };
-    let address = options.socket_address(&flags.id);
-    let socket = Path::new(address.trim_start_matches("unix://"));
-    if UnixStream::connect(socket).is_err() {
-        // Most often it is gone already: a shim that ends removes it itself.
+    PathBuf::from(options.socket_address(&flags.id).trim_start_matches("unix://"))
+}
+
+/// The dead server's socket. One that answers, or might, is another shim's by now.
+fn remove_socket(socket: &Path) {
+    if UnixStream::connect(socket).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused) {
+        // Nobody listens: whether it can be removed or not, nothing follows from it.
         let _ = std::fs::remove_file(socket);
     }
 }

@@ -29,6 +29,11 @@ pub(crate) enum Error {
     /// A transition that the container's state does not allow.
     #[error("container {id} is {state}: it cannot be {wanted}")]
     Transition { id: String, state: &'static str, wanted: &'static str },
+    /// Somebody else's processes are where the container's are to be.
+    #[error("the cgroup {0} has processes in it: use one that is empty")]
+    Occupied(String),
+    #[error("the shim is shutting down: its pod is gone")]
+    Closing,
     #[error("{0} is not implemented by this shim")]
     Unimplemented(&'static str),
     #[error("{path}: {source}", path = path.display())]
@@ -51,7 +56,9 @@ impl Error {
     fn code(&self) -> Code {
         match self {
             Error::Refused { .. } => Code::INVALID_ARGUMENT,
-            Error::Module { .. } | Error::Transition { .. } => Code::FAILED_PRECONDITION,
+            Error::Module { .. } | Error::Transition { .. } | Error::Occupied(_) | Error::Closing => {
+                Code::FAILED_PRECONDITION
+            }
             Error::NotFound(_) => Code::NOT_FOUND,
             Error::Exists(_) => Code::ALREADY_EXISTS,
             Error::Unimplemented(_) => Code::UNIMPLEMENTED,
@@ -62,8 +69,15 @@ impl Error {
 
 impl From<Error> for ttrpc::Error {
     fn from(e: Error) -> Self {
-        ttrpc::Error::RpcStatus(ttrpc::get_status(e.code(), e.to_string()))
+        ttrpc::Error::RpcStatus(ttrpc::get_status(e.code(), printable(&e.to_string())))
     }
+}
+
+/// The text without control characters: it may quote an image, and ends in somebody's terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_control() && c != '\n' { c.escape_default().collect() } else { vec![c] })
+        .collect()
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;

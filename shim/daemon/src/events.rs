@@ -10,7 +10,7 @@ use containerd_shim::util::{convert_to_any, timestamp};
 use containerd_shim_protos::api::ForwardRequest;
 use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim_async::{Client, EventsClient};
-use containerd_shim_protos::ttrpc::context::Context;
+use containerd_shim_protos::ttrpc::{self, context::Context};
 use log::warn;
 use tokio::sync::{mpsc, oneshot};
 
@@ -87,6 +87,11 @@ async fn offer(address: &str, client: &mut Option<EventsClient>, envelope: &Enve
     loop {
         match try_forward(address, client, &request).await {
             Ok(()) => return,
+            // containerd has heard it and will not take it: the next one may be better.
+            Err(ttrpc::Error::RpcStatus(status)) => {
+                warn!("event {} is lost: {}", envelope.topic, status.message());
+                return;
+            }
             Err(reason) => {
                 // A broken connection is not used again.
                 *client = None;
@@ -100,14 +105,14 @@ async fn offer(address: &str, client: &mut Option<EventsClient>, envelope: &Enve
     }
 }
 
-async fn try_forward(address: &str, client: &mut Option<EventsClient>, request: &ForwardRequest) -> Result<(), String> {
+async fn try_forward(address: &str, client: &mut Option<EventsClient>, request: &ForwardRequest) -> ttrpc::Result<()> {
     let connected = match client {
         Some(connected) => connected,
         None => {
-            let connection = Client::connect(address).await.map_err(|e| e.to_string())?;
+            let connection = Client::connect(address).await?;
             client.insert(EventsClient::new(connection))
         }
     };
     let context = Context { timeout_nano: CALL_NANOS, metadata: HashMap::new() };
-    connected.forward(context, request).await.map(drop).map_err(|e| e.to_string())
+    connected.forward(context, request).await.map(drop)
 }

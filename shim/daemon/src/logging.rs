@@ -46,7 +46,11 @@ impl Log for FifoLog {
             log::Level::Trace => "trace",
         };
         let message = format!("{:?}", record.args().to_string());
-        let line = format!("time=\"{}\" level={level} msg={message}\n", now());
+        let mut line = format!("time=\"{}\" level={level} msg={message}", now());
+        // A pipe takes so much whole or not at all (PIPE_BUF, pipe(7)); a part would spoil the next line.
+        let end = (0..nix::libc::PIPE_BUF).rev().find(|&n| line.is_char_boundary(n)).unwrap_or(0);
+        line.truncate(end);
+        line.push('\n');
         let mut fifo = self.fifo.lock().unwrap_or_else(PoisonError::into_inner);
         if fifo.is_none() {
             // ENXIO: nobody reads. Dropped, and tried again at the next line.

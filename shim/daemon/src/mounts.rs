@@ -22,7 +22,8 @@ enum Meaning {
     Clear(u64),
     /// Bind mounts only: attributes that hold for every mount below as well.
     AddRecursive(u64),
-    Propagation(u64),
+    /// Mounts that the host makes later would arrive, with devices and without our attributes: refused.
+    Receiving,
     Bind {
         recursive: bool,
     },
@@ -48,19 +49,18 @@ const OPTIONS: &[(&str, Meaning)] = &[
     ("nostrictatime", Meaning::Nothing),
     ("nosuid", Meaning::Add(libc::MOUNT_ATTR_NOSUID)),
     ("nosymfollow", Meaning::Add(libc::MOUNT_ATTR_NOSYMFOLLOW)),
-    ("private", Meaning::Propagation(libc::MS_PRIVATE)),
+    ("private", Meaning::Nothing),
     ("rbind", Meaning::Bind { recursive: true }),
     ("relatime", Meaning::Nothing),
     ("ro", Meaning::Add(libc::MOUNT_ATTR_RDONLY)),
-    ("rprivate", Meaning::Propagation(libc::MS_PRIVATE)),
+    ("rprivate", Meaning::Nothing),
     ("rro", Meaning::AddRecursive(libc::MOUNT_ATTR_RDONLY)),
-    // What a Wasm container mounts cannot exist, so there is nothing to send to the host: receiving is all of sharing.
-    ("rshared", Meaning::Propagation(libc::MS_SLAVE)),
-    ("rslave", Meaning::Propagation(libc::MS_SLAVE)),
+    ("rshared", Meaning::Receiving),
+    ("rslave", Meaning::Receiving),
     ("rw", Meaning::Clear(libc::MOUNT_ATTR_RDONLY)),
-    ("shared", Meaning::Propagation(libc::MS_SLAVE)),
+    ("shared", Meaning::Receiving),
     ("silent", Meaning::Nothing),
-    ("slave", Meaning::Propagation(libc::MS_SLAVE)),
+    ("slave", Meaning::Receiving),
     ("strictatime", Meaning::Add(libc::MOUNT_ATTR_STRICTATIME)),
     ("suid", Meaning::Nothing),
 ];
@@ -78,7 +78,7 @@ pub(crate) fn understood() -> Vec<String> {
 struct Options {
     attributes: u64,
     recursive: u64,
-    propagation: u64,
+    receiving: bool,
     bind: Option<bool>,
     own: Vec<String>,
 }
@@ -91,7 +91,7 @@ impl Options {
                 Some(Meaning::Add(bits)) => parsed.attributes |= bits,
                 Some(Meaning::Clear(bits)) => parsed.attributes &= !bits,
                 Some(Meaning::AddRecursive(bits)) => parsed.recursive |= bits,
-                Some(Meaning::Propagation(kind)) => parsed.propagation = *kind,
+                Some(Meaning::Receiving) => parsed.receiving = true,
                 Some(Meaning::Bind { recursive }) => parsed.bind = Some(*recursive),
                 Some(Meaning::Nothing) => {}
                 None => parsed.own.push(option.clone()),
@@ -176,17 +176,21 @@ fn bind(mount: &Mount, recursive: bool, options: &Options, handover: &mut Handov
         let place = format!("config.json: the mount at {destination}");
         return Err(Error::refused(place, format!("option {own:?}"), "an option of a bind mount"));
     }
-    let change = Attributes { own: options.attributes, below: options.recursive, propagation: options.propagation };
+    if options.receiving {
+        let place = format!("config.json: the mount at {destination}");
+        let expected = "private propagation (mountPropagation: None): this version takes no later mounts of the host's";
+        return Err(Error::refused(place, "slave or shared propagation", expected));
+    }
+    let change = Attributes { own: options.attributes, below: options.recursive };
     let (tree, folder) = detached(source, recursive, change)?;
     Ok(Source::Tree { fd: handover.add(tree), folder })
 }
 
-/// `MOUNT_ATTR_*` for a tree's topmost mount and for all of it, and its propagation (0: private).
+/// `MOUNT_ATTR_*` for a tree's topmost mount and for all of it.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Attributes {
     pub(crate) own: u64,
     pub(crate) below: u64,
-    pub(crate) propagation: u64,
 }
 
 /// A copy of what is mounted at `path`, attached nowhere, and whether it is a folder.
@@ -196,8 +200,7 @@ pub(crate) fn detached(path: &Path, recursive: bool, attributes: Attributes) -> 
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = rustix::mount::open_tree(CWD, path, flags).on(path)?;
-    let propagation = if attributes.propagation == 0 { libc::MS_PRIVATE } else { attributes.propagation };
-    let all = Change { add: attributes.below | ALWAYS, clear: 0, propagation };
+    let all = Change { add: attributes.below | ALWAYS, clear: 0, propagation: libc::MS_PRIVATE };
     mountattr::set(tree.as_fd(), &all, true).on(path)?;
     mountattr::set(tree.as_fd(), &Change { add: attributes.own, ..Change::default() }, false).on(path)?;
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&tree).on(path)?.st_mode);
@@ -213,7 +216,7 @@ mod tests {
         let text: Vec<String> = ["rbind", "ro", "rw", "nosuid", "rslave", "size=1k"].map(str::to_owned).to_vec();
         let parsed = Options::parse(&text);
         assert_eq!(parsed.attributes, libc::MOUNT_ATTR_NOSUID);
-        assert_eq!(parsed.propagation, libc::MS_SLAVE);
+        assert!(parsed.receiving);
         assert_eq!(parsed.bind, Some(true));
         assert_eq!(parsed.own, ["size=1k"]);
     }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskStart};
+use log::{info, warn};
+use tokio::sync::Notify;
 
 use crate::container::{Container, Exit, Request};
 use crate::error::{Error, Result};
@@ -11,56 +13,106 @@ use crate::events::Publisher;
 
 /// A container's place: taken from the first moment of its creation, so that no id is created twice.
 enum Place {
-    Creating,
+    Creating {
+        /// Deleted before it was there: containerd gave up waiting and forgot it.
+        unwanted: bool,
+    },
     Taken(Arc<Container>),
+}
+
+#[derive(Default)]
+struct Places {
+    by_id: HashMap<String, Place>,
+    /// Shutdown was asked for: nothing is created any more, and the shim ends with the last place.
+    closing: bool,
 }
 
 pub(crate) struct Pod {
     /// Never held across an await; a creation holds its place, not the lock.
-    places: Mutex<HashMap<String, Place>>,
+    places: Mutex<Places>,
     publisher: Publisher,
+    /// Told once, when the pod was closed and is empty.
+    ended: Arc<Notify>,
+}
+
+/// The place of a creation that goes on. Given back when it is dropped, however the creation ended.
+struct Reservation<'a> {
+    pod: &'a Pod,
+    id: String,
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let mut places = self.pod.places();
+        if matches!(places.by_id.get(&self.id), Some(Place::Creating { .. })) {
+            places.by_id.remove(&self.id);
+        }
+        self.pod.end_if_over(&places);
+    }
 }
 
 impl Pod {
-    pub(crate) fn new(publisher: Publisher) -> Self {
-        Self { places: Mutex::default(), publisher }
+    pub(crate) fn new(publisher: Publisher, ended: Arc<Notify>) -> Self {
+        Self { places: Mutex::default(), publisher, ended }
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<String, Place>> {
+    fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.places().is_empty()
+    fn end_if_over(&self, places: &Places) {
+        if places.closing && places.by_id.is_empty() {
+            self.ended.notify_one();
+        }
+    }
+
+    /// Closes the pod, if it has no container. Creations that still go on are unwanted: containerd does not ask for the
+    /// end of a shim while it waits for one.
+    pub(crate) fn close(&self) -> bool {
+        let mut places = self.places();
+        if places.by_id.values().any(|place| matches!(place, Place::Taken(_))) {
+            return false;
+        }
+        places.closing = true;
+        true
+    }
+
+    /// Lets a closed pod end: at once, or with its last unwanted creation.
+    pub(crate) fn end(&self) {
+        self.end_if_over(&self.places());
     }
 
     /// The container, or NotFound: also while it is being created, and after its deletion.
     pub(crate) fn container(&self, id: &str) -> Result<Arc<Container>> {
-        match self.places().get(id) {
+        match self.places().by_id.get(id) {
             Some(Place::Taken(container)) => Ok(container.clone()),
-            Some(Place::Creating) | None => Err(Error::NotFound(format!("container {id}"))),
+            Some(Place::Creating { .. }) | None => Err(Error::NotFound(format!("container {id}"))),
         }
     }
 
-    /// Creates a container and begins to watch it. Events: create, and later exit.
-    pub(crate) async fn create(self: &Arc<Self>, request: Request) -> Result<Arc<Container>> {
-        let id = request.id.clone();
-        {
-            let mut places = self.places();
-            if places.contains_key(&id) {
-                return Err(Error::Exists(id));
-            }
-            places.insert(id.clone(), Place::Creating);
+    fn reserve(&self, id: &str) -> Result<Reservation<'_>> {
+        let mut places = self.places();
+        if places.closing {
+            return Err(Error::Closing);
         }
+        if places.by_id.contains_key(id) {
+            return Err(Error::Exists(id.to_owned()));
+        }
+        places.by_id.insert(id.to_owned(), Place::Creating { unwanted: false });
+        Ok(Reservation { pod: self, id: id.to_owned() })
+    }
+
+    /// Creates a container and begins to watch it. Events: create, and later exit.
+    pub(crate) async fn create(&self, request: Request) -> Result<Arc<Container>> {
+        let reservation = self.reserve(&request.id)?;
         let rootfs = request.rootfs.clone();
-        let container = match Container::create(request).await {
-            Ok(container) => Arc::new(container),
-            Err(e) => {
-                self.places().remove(&id);
-                return Err(e);
-            }
-        };
-        self.places().insert(id, Place::Taken(container.clone()));
+        let container = Arc::new(Container::create(request).await?);
+        if !self.take(&reservation.id, &container) {
+            info!("container {} was given up while it was created", container.id);
+            container.discard().await;
+            return Err(Error::NotFound(format!("container {}", container.id)));
+        }
+        drop(reservation);
         self.publisher.publish(TaskCreate {
             container_id: container.id.clone(),
             bundle: container.bundle.to_string_lossy().into_owned(),
@@ -91,6 +143,16 @@ impl Pod {
         Ok(container)
     }
 
+    /// Puts a created container in its place; false when nobody wants it any more.
+    fn take(&self, id: &str, container: &Arc<Container>) -> bool {
+        let mut places = self.places();
+        if places.closing || !matches!(places.by_id.get(id), Some(Place::Creating { unwanted: false })) {
+            return false;
+        }
+        places.by_id.insert(id.to_owned(), Place::Taken(container.clone()));
+        true
+    }
+
     /// Starts a container. The event is queued before anything else can run on this thread, an exit's included.
     pub(crate) fn start(&self, id: &str) -> Result<Arc<Container>> {
         let container = self.container(id)?;
@@ -103,12 +165,15 @@ impl Pod {
         Ok(container)
     }
 
-    /// Deletes a container that has stopped or was never started.
+    /// Deletes a container that has stopped or was never started. One that is being created is not found, and will not
+    /// be there when it is made.
     pub(crate) async fn delete(&self, id: &str) -> Result<(Arc<Container>, Exit)> {
+        if let Some(Place::Creating { unwanted }) = self.places().by_id.get_mut(id) {
+            *unwanted = true;
+        }
         let container = self.container(id)?;
         let exit = container.delete().await?;
-        // Of two deletions at once, one tells.
-        if self.places().remove(id).is_some() {
+        if self.vacate(&container) {
             self.publisher.publish(TaskDelete {
                 container_id: container.id.clone(),
                 pid: container.pid,
@@ -116,7 +181,19 @@ impl Pod {
                 exited_at: Some(exit.at.clone()).into(),
                 ..Default::default()
             });
+        } else {
+            warn!("container {} was deleted twice at once", container.id);
         }
         Ok((container, exit))
+    }
+
+    /// Frees the place of this very container, and not of a later one of its id: false if it has none.
+    fn vacate(&self, container: &Arc<Container>) -> bool {
+        let mut places = self.places();
+        let own = matches!(places.by_id.get(&container.id), Some(Place::Taken(taken)) if Arc::ptr_eq(taken, container));
+        if own {
+            places.by_id.remove(&container.id);
+        }
+        own
     }
 }

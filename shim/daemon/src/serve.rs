@@ -19,21 +19,18 @@ use crate::logging;
 use crate::pod::Pod;
 use crate::task::TaskService;
 
-/// How long the last events may take before the shim ends without them.
-const LAST_EVENTS: Duration = Duration::from_secs(10);
 /// The answer to Shutdown is on its way when the server is told to stop.
 const LAST_ANSWER: Duration = Duration::from_millis(20);
 
-/// Serves the pod's containers until Shutdown, and removes the socket.
+/// Serves the pod's containers until Shutdown.
 pub(crate) fn serve(server: Server) -> Result<()> {
     logging::init(server.bundle.join("log"), server.debug);
     let served = detach().and_then(|()| run(&server));
     if let Err(e) = &served {
         log::error!("{e}");
-    }
-    // Whoever connects from now on finds nobody, instead of waiting for one.
-    if let Err(e) = std::fs::remove_file(&server.socket) {
-        warn!("{}: {e}", server.socket.display());
+        // Whoever connects finds nobody, instead of waiting for one. (Shutdown has removed it before its answer; by now
+        // it may be the next shim's.)
+        let _ = std::fs::remove_file(&server.socket);
     }
     served
 }
@@ -47,7 +44,10 @@ fn detach() -> Result<()> {
         .and_then(|()| rustix::stdio::dup2_stderr(&null))
         .doing(|| "closing the standard streams".to_owned())?;
     // A shim goes before containerd when memory runs out, as containerd's own shims arrange it.
-    raise_oom_score().on("/proc/self/oom_score_adj")
+    if let Err(e) = raise_oom_score() {
+        warn!("oom_score_adj stays as it is: {e}");
+    }
+    Ok(())
 }
 
 fn raise_oom_score() -> std::io::Result<()> {
@@ -63,19 +63,19 @@ fn run(server: &Server) -> Result<()> {
         .doing(|| "starting the event loop".to_owned())?;
     runtime.block_on(async {
         let publisher = Publisher::new(server.events.clone(), server.namespace.clone());
-        let shutdown = Arc::new(Notify::new());
+        let ended = Arc::new(Notify::new());
         let service = TaskService {
-            pod: Arc::new(Pod::new(publisher.clone())),
+            pod: Arc::new(Pod::new(publisher.clone(), ended.clone())),
             namespace: server.namespace.clone(),
-            shutdown: shutdown.clone(),
+            publisher,
+            socket: server.socket.clone(),
         };
         let mut rpc = Rpc::new().add_listener(listener(server)?).register_service(create_task(Arc::new(service)));
         rpc.start()
             .await
             .map_err(|e| Error::System { doing: "serving".to_owned(), source: std::io::Error::other(e) })?;
         info!("serving {} in {}", server.id, server.namespace);
-        shutdown.notified().await;
-        publisher.flush(LAST_EVENTS).await;
+        ended.notified().await;
         tokio::time::sleep(LAST_ANSWER).await;
         Ok(())
     })

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
@@ -17,6 +18,10 @@ use rustix::io::Errno;
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
+/// As many names are looked at for one path; forty links of many parts could name a hundred thousand.
+const MOST_STEPS: usize = 4096;
+/// As many folders of PATH are looked in.
+const MOST_CANDIDATES: usize = 64;
 
 /// The container's tree before it is mounted.
 pub(crate) struct Tree<'a> {
@@ -47,7 +52,9 @@ impl<'a> Tree<'a> {
             _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
         // The very file that was looked at, through the descriptor and no name.
-        File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+        // Not to wait for somebody's lease on it.
+        let flags = nix::libc::O_NONBLOCK;
+        File::options().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", found.as_raw_fd()))
     }
 
     /// Follows `path` to the place that it names, link-free, and to what lies there.
@@ -55,8 +62,12 @@ impl<'a> Tree<'a> {
         let mut todo: VecDeque<OsString> = parts(path);
         let mut here = PathBuf::from("/");
         let mut last = Some(self.entry(&here)?);
-        let mut links = 0;
+        let (mut links, mut steps) = (0, 0);
         while let Some(name) = todo.pop_front() {
+            steps += 1;
+            if steps > MOST_STEPS {
+                return Err(Errno::NAMETOOLONG.into());
+            }
             if name == ".." {
                 here.pop();
                 last = Some(self.entry(&here)?);
@@ -103,7 +114,7 @@ impl<'a> Tree<'a> {
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::BENEATH;
-        rustix::fs::openat2(tree, inside, flags, Mode::empty(), resolve)
+        catamaran_worker::retried(|| rustix::fs::openat2(tree, inside, flags, Mode::empty(), resolve))
     }
 }
 
@@ -133,6 +144,7 @@ pub(crate) fn candidates(entry: &str, cwd: &str, path: Option<&str>) -> Vec<Path
     path.unwrap_or_default()
         .split(':')
         .filter(|directory| directory.starts_with('/'))
+        .take(MOST_CANDIDATES)
         .chain([cwd])
         .map(|directory| Path::new(directory).join(entry))
         .collect()

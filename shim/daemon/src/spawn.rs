@@ -1,8 +1,10 @@
 //! A worker, from exec to «ready».
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use catamaran_worker::control::{self, Cause, Report};
 use catamaran_worker::job::{Fd, Job};
@@ -16,6 +18,9 @@ use crate::cgroup::Cgroup;
 use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::readable::readable;
+
+/// A worker that is not ready by then hangs in a mount or a file that does not answer; it is killed.
+const LONGEST_CONFINEMENT: Duration = Duration::from_secs(60);
 
 /// Descriptors for a worker, numbered in the order in which they are added.
 #[derive(Default)]
@@ -85,24 +90,27 @@ pub(crate) async fn spawn(start: Start<'_>) -> std::result::Result<Worker, Failu
         .arg(start.id)
         .env_clear()
         .current_dir("/")
+        // kill(0, ..) of a worker reaches no shim: process groups cross pid namespaces.
+        .process_group(0)
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::from(start.stdout.try_clone_to_owned().doing(doing)?))
         .stderr(Stdio::from(start.stderr.try_clone_to_owned().doing(doing)?))
         .spawn()
         .on(&program)?;
-    let intermediate = child::pidfd(child.id())?;
+    let pid = child.id();
+    let intermediate = child::pidfd(child)?;
     // From here on the intermediate is reaped whatever comes; without a job it ends by itself when `ours` is closed.
-    let told = tell(&start, &ours, child.id());
+    let told = tell(&start, &ours, pid);
     child::reap(intermediate);
     told?;
     rustix::io::ioctl_fionbio(&ours, true).doing(doing)?;
     let control = readable(ours).doing(doing)?;
-    let (pid, pidfd) = match receive(&control).await {
+    let (pid, pidfd) = match receive_in_time(&control).await {
         Ok((Report::Forked { pid }, mut descriptors)) if descriptors.len() == 1 => (pid, descriptors.remove(0)),
         Ok((other, _)) => return Err(refuse(other, start.module)),
         Err(e) => return Err(Failure::Final(Error::Worker(e.to_string()))),
     };
-    match receive(&control).await {
+    match receive_in_time(&control).await {
         Ok((Report::Ready { warnings }, _)) => {
             for warning in warnings {
                 warn!("container {}: {warning}", start.id);
@@ -114,6 +122,11 @@ pub(crate) async fn spawn(start: Start<'_>) -> std::result::Result<Worker, Failu
             let _ = child::signal(&pidfd, libc::SIGKILL);
             child::reap(pidfd);
             Err(refuse(other, start.module))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
+            let _ = child::signal(&pidfd, libc::SIGKILL);
+            child::reap(pidfd);
+            Err(Failure::Final(Error::Worker(format!("not ready after {LONGEST_CONFINEMENT:?}: killed"))))
         }
         Err(_) => {
             let _ = child::signal(&pidfd, libc::SIGKILL);
@@ -135,8 +148,9 @@ fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
     control::send_job(control.as_fd(), start.job, &descriptors).doing(|| "sending the job to the worker".to_owned())
 }
 
-async fn receive(control: &AsyncFd<OwnedFd>) -> std::io::Result<(Report, Vec<OwnedFd>)> {
-    control.async_io(Interest::READABLE, |socket| control::receive_report(socket.as_fd())).await
+async fn receive_in_time(control: &AsyncFd<OwnedFd>) -> std::io::Result<(Report, Vec<OwnedFd>)> {
+    let report = control.async_io(Interest::READABLE, |socket| control::receive_report(socket.as_fd()));
+    tokio::time::timeout(LONGEST_CONFINEMENT, report).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
 fn refuse(report: Report, module: &str) -> Failure {

@@ -20,11 +20,13 @@ pub(crate) struct State {
     pub(crate) pid: u32,
     /// The container's cgroups as folders of the host, one a hierarchy. Written before the first is made.
     pub(crate) cgroups: Vec<PathBuf>,
+    /// Where the shim's server listens.
+    pub(crate) socket: PathBuf,
 }
 
 impl State {
-    pub(crate) fn new(cgroups: Vec<PathBuf>) -> Self {
-        Self { format: FORMAT, pid: 0, cgroups }
+    pub(crate) fn new(cgroups: Vec<PathBuf>, socket: PathBuf) -> Self {
+        Self { format: FORMAT, pid: 0, cgroups, socket }
     }
 
     /// Replaces the bundle's state file whole.
@@ -73,7 +75,7 @@ mod tests {
         let bundle = std::env::temp_dir().join(format!("catamaran-state-{}", std::process::id()));
         fs::create_dir_all(&bundle).unwrap();
         assert_eq!(State::read(&bundle).unwrap(), None);
-        let mut state = State::new(vec!["/sys/fs/cgroup/a".into()]);
+        let mut state = State::new(vec!["/sys/fs/cgroup/a".into()], "/run/s".into());
         state.write(&bundle).unwrap();
         assert_eq!(State::read(&bundle).unwrap(), Some(state.clone()));
         state.format = FORMAT + 1;

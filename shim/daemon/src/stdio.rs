@@ -77,7 +77,7 @@ fn output(name: &str, path: &str, kept: &mut Vec<File>) -> Result<OwnedFd> {
 }
 
 fn null() -> Result<OwnedFd> {
-    Ok(File::options().read(true).write(true).open("/dev/null").on("/dev/null")?.into())
+    Ok(catamaran_worker::devices::null().on("/dev/null")?.into())
 }
 
 fn require_fifo(name: &str, path: &str) -> Result<()> {

@@ -3,8 +3,9 @@
 //! A call that this shim does not have says Unimplemented; the generated default would say NotFound, which containerd
 //! takes for a task that is gone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use containerd_shim_protos::api::{
@@ -16,19 +17,23 @@ use containerd_shim_protos::api::{
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::ttrpc::r#async::TtrpcContext;
 use containerd_shim_protos::ttrpc::{self, Result as Answer};
-use log::info;
-use tokio::sync::Notify;
+use log::{info, warn};
 
 use crate::container::{Phase, Request};
 use crate::error::{Error, Result};
+use crate::events::Publisher;
 use crate::pod::Pod;
 use crate::stdio;
+
+/// How long the last events may hold up the answer to Shutdown, for which containerd waits three seconds.
+const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 pub(crate) struct TaskService {
     pub(crate) pod: Arc<Pod>,
     pub(crate) namespace: String,
-    /// Told once, when the shim is to end.
-    pub(crate) shutdown: Arc<Notify>,
+    pub(crate) publisher: Publisher,
+    /// Where this server listens.
+    pub(crate) socket: PathBuf,
 }
 
 /// This shim has no exec: a request for one finds nothing.
@@ -40,12 +45,13 @@ fn unimplemented<T>(call: &'static str) -> Answer<T> {
     Err(Error::Unimplemented(call).into())
 }
 
-fn creation(req: CreateTaskRequest, namespace: &str) -> Result<Request> {
+fn creation(req: CreateTaskRequest, namespace: &str, socket: &Path) -> Result<Request> {
     if req.terminal {
         return Err(Error::refused("the request", "a terminal", "plain streams: this version has no terminals"));
     }
     if !req.checkpoint.is_empty() || !req.parent_checkpoint.is_empty() {
-        return Err(Error::Unimplemented("restoring a checkpoint"));
+        // Not Unimplemented: containerd takes that from Create as an older shim's answer, and asks again.
+        return Err(Error::refused("the request", "a checkpoint", "none: this shim does not restore checkpoints"));
     }
     Ok(Request {
         id: req.id,
@@ -53,13 +59,14 @@ fn creation(req: CreateTaskRequest, namespace: &str) -> Result<Request> {
         bundle: PathBuf::from(req.bundle),
         rootfs: req.rootfs,
         stdio: stdio::Paths { stdin: req.stdin, stdout: req.stdout, stderr: req.stderr },
+        socket: socket.to_owned(),
     })
 }
 
 #[async_trait]
 impl Task for TaskService {
     async fn create(&self, _ctx: &TtrpcContext, req: CreateTaskRequest) -> Answer<CreateTaskResponse> {
-        let request = creation(req, &self.namespace)?;
+        let request = creation(req, &self.namespace, &self.socket)?;
         let pod = self.pod.clone();
         // A task of its own: a client that gives up does not leave half a container.
         let created = tokio::spawn(async move { pod.create(request).await }).await;
@@ -147,9 +154,15 @@ impl Task for TaskService {
     }
 
     async fn shutdown(&self, _ctx: &TtrpcContext, _req: ShutdownRequest) -> Answer<Empty> {
-        if self.pod.is_empty() {
+        if self.pod.close() {
             info!("shutting down");
-            self.shutdown.notify_one();
+            // Before the answer: after it containerd may start the next shim of this id, which binds the same socket,
+            // and whose events are to come after ours.
+            self.publisher.flush(LAST_EVENTS).await;
+            if let Err(e) = std::fs::remove_file(&self.socket) {
+                warn!("{}: {e}", self.socket.display());
+            }
+            self.pod.end();
         }
         Ok(Empty::default())
     }

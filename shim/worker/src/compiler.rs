@@ -16,7 +16,7 @@ pub const EXIT_REFUSED: u8 = 65;
 ///
 /// `compile` answers the artifact's bytes, or the reason for the user why this module is refused.
 pub fn run(compile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> ExitCode {
-    if let Err(e) = crate::confine::compile_process() {
+    if let Err(e) = crate::confine::close_to_others().and_then(|()| crate::confine::compile_process()) {
         eprintln!("the compile process cannot confine itself: {e}");
         return ExitCode::FAILURE;
     }

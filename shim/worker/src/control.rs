@@ -20,7 +20,8 @@ use crate::job::Job;
 pub const MAX_DESCRIPTORS: usize = 253;
 
 /// Longest text that a worker reports; more is cut.
-const MAX_TEXT: usize = 16 * 1024;
+/// A character may grow sixfold in JSON.
+const MAX_TEXT: usize = 8 * 1024;
 const MAX_MESSAGE: usize = 64 * 1024;
 
 /// The byte that lets a worker go.

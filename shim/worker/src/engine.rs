@@ -40,8 +40,8 @@ pub trait Engine: Sized {
 
     /// Maps machine code from `artifact`, which only our own compile process can have written.
     ///
-    /// Runs before confinement, while the process may still map executable memory, as root: it must not look at
-    /// anything but the artifact.
+    /// Runs confined, but while the process may still map executable memory: it must not look at anything but the
+    /// artifact.
     fn load(artifact: File) -> Result<Self, EngineError>;
 
     /// Links the imports and opens the guest's directories. Runs fully confined, with `/` the container's root.

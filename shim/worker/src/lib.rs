@@ -9,16 +9,16 @@
 //! ```
 //!
 //! The shim prepares what needs the host's rights (mount trees, cgroup, the artifact) and hands over descriptors; the
-//! intermediate joins namespaces and clones the worker into the new ones; the worker maps the artifact, builds its file
-//! tree, gives up every right it has and then waits for Start ([`confine`] is that sequence). An engine's executable is
+//! intermediate joins namespaces and clones the worker into the new ones; the worker builds its file tree, gives up every right it has and then waits for Start (`confine` is that sequence). An engine's executable is
 //! a `main` that calls [`run`] with its [`Engine`].
 //!
 //! The same library holds what the shim needs to speak to a worker ([`job`], [`control`]) and what a compile process
 //! needs to give up its rights ([`compiler`]). No engine is linked here.
 
 pub mod compiler;
-pub mod confine;
+mod confine;
 pub mod control;
+pub mod devices;
 pub mod engine;
 pub mod job;
 pub mod mountattr;
@@ -27,6 +27,20 @@ mod stage;
 
 pub use engine::{Engine, EngineError, Guest};
 pub use stage::run;
+
+/// Repeats an openat2(2) that says EAGAIN: under `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` it does so when anything on the
+/// machine was renamed meanwhile, which anybody can do in a loop.
+pub fn retried<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    for _ in 0..MOST_TRIES {
+        match open() {
+            Err(rustix::io::Errno::AGAIN) => {}
+            done => return done,
+        }
+    }
+    open()
+}
+
+const MOST_TRIES: usize = 128;
 
 /// Exit code of a guest that trapped and of an engine that aborted: 128 + SIGABRT.
 pub const EXIT_TRAPPED: u8 = 134;

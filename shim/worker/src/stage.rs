@@ -54,6 +54,12 @@ pub fn run<E: Engine>() -> ExitCode {
         println!("{}", E::VERSION);
         return ExitCode::SUCCESS;
     }
+    // First of all, and for the clone too: a process of the namespace that is joined could otherwise open this program's
+    // file, its descriptors or the host's root through /proc while the worker is not confined yet.
+    if let Err(e) = confine::close_to_others() {
+        eprintln!("{e}");
+        return ExitCode::FAILURE;
+    }
     // The descriptor moves away from 0 at once: 0 becomes the guest's standard input.
     let control = match rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3) {
         Ok(control) => control,
@@ -61,6 +67,8 @@ pub fn run<E: Engine>() -> ExitCode {
     };
     let (job, mut descriptors) = match control::receive_job(control.as_fd()) {
         Ok(received) => received,
+        // The shim gave up before it sent one: the container's stderr is no place to say so.
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return ExitCode::FAILURE,
         Err(e) => return usage(&e),
     };
     match intermediate(&job, &mut descriptors) {
@@ -151,7 +159,7 @@ fn clone_worker(new: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<Option<
     }
 }
 
-/// Loads, confines itself, links, reports, waits, runs.
+/// Confines itself, loads, links, reports, waits, runs.
 fn worker<E: Engine>(job: &Job, mut descriptors: Descriptors, control: OwnedFd, known: OwnedFd) -> ExitCode {
     let prepared = prepare::<E>(job, &mut descriptors);
     if !matches!(rustix::io::read(&known, &mut [0]), Ok(1)) {
@@ -182,8 +190,10 @@ fn prepare<E: Engine>(job: &Job, descriptors: &mut Descriptors) -> Result<(E::Pr
     let stdin = confine::step("taking standard input", descriptors.take(job.stdin))?;
     confine::step("opening standard input", rustix::stdio::dup2_stdin(&stdin))?;
     drop(stdin);
-    let engine = E::load(File::from(artifact))?;
     let warnings = Confinement::new(job, descriptors).apply()?;
     confine::step("installing signal handlers", crate::signals::end_on_signals())?;
+    // Confined first: the artifact was made from hostile bytes by a process that met them. Mapping it needs its
+    // descriptor alone.
+    let engine = E::load(File::from(artifact))?;
     Ok((engine.link(&job.guest)?, warnings))
 }

@@ -37,7 +37,7 @@ pub struct Container<'n> {
     flags: Vec<String>,
     pub(crate) stdin: Option<String>,
     pub(crate) hold_stdin: bool,
-    limit: Duration,
+    pub(crate) limit: Duration,
 }
 
 impl<'n> Container<'n> {
@@ -167,7 +167,7 @@ impl<'n> Container<'n> {
         self
     }
 
-    /// How long the container may run, when not 30 s.
+    /// How long the container may run, and Create may take, when not 30 s.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -205,6 +205,14 @@ impl<'n> Container<'n> {
     pub fn try_create(&self) -> Result<Task<'n>, Status> {
         let words = self.words(&["containers", "create"]);
         self.node.ctr_ok(words);
+        Task::create(self)
+    }
+
+    /// Creates a further task of a container that is there from before, without `ctr` and the time that it takes.
+    ///
+    /// # Errors
+    /// What containerd or the shim answered. The container is removed then.
+    pub fn try_create_again(&self) -> Result<Task<'n>, Status> {
         Task::create(self)
     }
 

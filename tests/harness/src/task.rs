@@ -74,7 +74,7 @@ impl<'n> Task<'n> {
             text: container.stdin.clone(),
             hold_stdin: container.hold_stdin,
         };
-        match task.request_create() {
+        match task.request_create(container.limit) {
             Ok(pid) => {
                 task.pid = pid;
                 Ok(task)
@@ -86,7 +86,7 @@ impl<'n> Task<'n> {
         }
     }
 
-    fn request_create(&self) -> Result<u32, Status> {
+    fn request_create(&self, limit: Duration) -> Result<u32, Status> {
         let asked = Message::new().bytes(1, "overlayfs").bytes(2, &self.id).done();
         let mounts = self.node.address().call("containerd.services.snapshots.v1.Snapshots/Mounts", asked, PATIENCE)?;
         let mut request = Message::new().bytes(1, &self.id);
@@ -99,7 +99,7 @@ impl<'n> Task<'n> {
         let request = request
             .bytes(5, self.paths.of("stdout").display().to_string())
             .bytes(6, self.paths.of("stderr").display().to_string());
-        let answer = self.call("Create", request)?;
+        let answer = self.call_within("Create", request, limit)?;
         Ok(fields(&answer).number(2) as u32)
     }
 

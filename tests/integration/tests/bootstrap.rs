@@ -32,7 +32,10 @@ impl Drop for Bundle {
 }
 
 fn shim(bundle: &Path, arguments: &[&str], environment: &[(&str, &str)], stdin: &[u8]) -> Output {
-    let mut child = Command::new(shim_folder().join("containerd-shim-catamaran-v1"))
+    // With a folder open that is nobody's, as a containerd may have one without close-on-exec.
+    let mut child = Command::new("sh")
+        .args(["-c", "exec 9</etc; exec \"$0\" \"$@\""])
+        .arg(shim_folder().join("containerd-shim-catamaran-v1"))
         .args(arguments)
         .envs(environment.iter().copied())
         .current_dir(bundle)
@@ -52,6 +55,8 @@ fn visit(address: &str) {
     let patience = || ttrpc::context::with_timeout(10_000_000_000);
     let connected = task.connect(patience(), &ConnectRequest { id: "none".to_owned(), ..Default::default() }).unwrap();
     let server = PathBuf::from(format!("/proc/{}", connected.shim_pid));
+    let open = fs::read_dir(server.join("fd")).unwrap().map(|e| fs::read_link(e.unwrap().path()).unwrap());
+    assert!(!open.collect::<Vec<_>>().contains(&PathBuf::from("/etc")), "an inherited descriptor is open");
     assert!(connected.shim_pid > 1 && server.exists());
     let _ = task.shutdown(patience(), &ShutdownRequest { id: "none".to_owned(), ..Default::default() });
     let gone = |path: &Path| (!path.exists()).then_some(());

@@ -1,8 +1,10 @@
 //! Limits, user, capabilities, and what follows from them.
+#![allow(unsafe_code, reason = "close_range and keyctl have no safe form; each call has its SAFETY comment")]
 
 use std::fs::File;
 use std::io::{self, Write};
 
+use nix::errno::Errno;
 use nix::libc;
 use rustix::process::{DumpableBehavior, Resource, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -10,8 +12,11 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::{ConfineError, step};
 use crate::job::{Job, Rlimit};
 
-/// The user and group of compile processes: `nobody`, as Debian, Fedora and the kernel's overflow id have it.
-const NOBODY: u32 = 65534;
+/// The users and groups of compile processes: one each, this number and the pid (of 22 bits at most) together. Far from
+/// what systems hand out to people, services and containers (systemd's UIDS-GIDS.md), and not negative anywhere.
+const COMPILE_USERS: u32 = 0x7f00_0000;
+/// linux/keyctl.h.
+const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
 
 /// `process.oomScoreAdj`. A node that forbids lowering it (no CAP_SYS_RESOURCE) still runs the container, with a warning.
 pub(super) fn oom_score(job: &Job) -> Result<Option<String>, ConfineError> {
@@ -119,6 +124,30 @@ fn not_dumpable() -> Result<(), ConfineError> {
     step("closing the process to inspection", rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
 }
 
+/// Before anything else that a worker or a compile process does: nobody looks into it, and it holds the three streams that
+/// it was given and nothing that containerd happened to leave open.
+pub(crate) fn close_to_others() -> Result<(), ConfineError> {
+    not_dumpable()?;
+    step("closing what was inherited", close_from(3))
+}
+
+fn close_from(first: u32) -> io::Result<()> {
+    // SAFETY: nothing in this process owns a descriptor yet but the standard streams, which lie below `first`.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if closed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A session keyring of its own, and empty: what is inherited is containerd's, with the keys of whoever started it.
+pub(super) fn own_keyring() -> Result<(), ConfineError> {
+    // SAFETY: the call takes two numbers here; no name means a new keyring without one (keyctl_join_session_keyring(3)).
+    let joined = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
+    match Errno::result(joined) {
+        // A kernel without keyrings has none to leak.
+        Ok(_) | Err(Errno::ENOSYS) => Ok(()),
+        Err(e) => step("joining a session keyring of its own", Err(e)),
+    }
+}
+
 /// No exec can add rights from here on; seccomp needs it as well.
 pub(super) fn no_new_privileges() -> Result<(), ConfineError> {
     step("setting no_new_privs", rustix::thread::set_no_new_privs(true))
@@ -127,11 +156,13 @@ pub(super) fn no_new_privileges() -> Result<(), ConfineError> {
 /// Confines a compile process: it meets hostile bytes, and needs nothing but its three descriptors, memory and time.
 ///
 /// It is not tied to the shim that started it: a compile goes on when the pod that asked is gone.
-pub fn compile_process() -> Result<(), ConfineError> {
+pub(crate) fn compile_process() -> Result<(), ConfineError> {
     step("setting oom_score_adj 1000", write_oom_score(1000))?;
     for (kind, most) in [
         ("RLIMIT_CORE", 0),
         ("RLIMIT_NOFILE", 64),
+        // Threads count; a machine has one for each core.
+        ("RLIMIT_NPROC", 1024),
         ("RLIMIT_CPU", 600),
         ("RLIMIT_FSIZE", 4 << 30),
         ("RLIMIT_AS", 16 << 30),
@@ -144,7 +175,10 @@ pub fn compile_process() -> Result<(), ConfineError> {
         | nix::sched::CloneFlags::CLONE_NEWIPC
         | nix::sched::CloneFlags::CLONE_NEWUTS;
     step("leaving the host's network", nix::sched::unshare(flags))?;
-    become_user(NOBODY, NOBODY, &[])?;
+    own_keyring()?;
+    // Nobody else's: no process of another container, and no other compile, can be signalled, traced or limited by it.
+    let own = COMPILE_USERS | std::process::id();
+    become_user(own, own, &[])?;
     drop_capabilities()?;
     not_dumpable()?;
     no_new_privileges()

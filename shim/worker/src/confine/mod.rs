@@ -9,12 +9,12 @@ use std::fmt::Display;
 use crate::control::Descriptors;
 use crate::job::Job;
 
-pub use credentials::compile_process;
+pub(crate) use credentials::{close_to_others, compile_process};
 
 /// A step of the confinement that failed, for the user.
 #[derive(Debug, thiserror::Error)]
 #[error("{step}: {source}")]
-pub struct ConfineError {
+pub(crate) struct ConfineError {
     step: String,
     source: std::io::Error,
 }
@@ -44,6 +44,7 @@ impl<'a> Confinement<'a> {
         namespaces::loopback_up(self.job)?;
         namespaces::sysctls(self.job)?;
         warnings.extend(credentials::oom_score(self.job)?);
+        credentials::own_keyring()?;
         // The container's tree becomes the only one that this process can name.
         mounts::build_and_enter(self.job, self.descriptors)?;
         // Before the capabilities go: a hard limit may be raised only with them.

@@ -4,10 +4,11 @@
 //! `..` of the image ends there. Mounts are placed through descriptors, never by a path that is looked up twice.
 #![allow(unsafe_code, reason = "pivot_root has no safe form; the call has its SAFETY comment")]
 
-use std::ffi::CStr;
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
 
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags};
@@ -30,6 +31,7 @@ pub(super) fn build_and_enter(job: &Job, descriptors: &mut Descriptors) -> Resul
         let at = &mount.destination;
         step(format_args!("mounting at {at}"), place(root.as_fd(), mount, descriptors))?;
     }
+    step("covering what shows processes", cover_procfs(&job.root.at))?;
     for path in &job.readonly {
         step(format_args!("making {path} read-only"), make_readonly(root.as_fd(), path))?;
     }
@@ -69,7 +71,7 @@ fn open_directory(path: &str) -> io::Result<OwnedFd> {
 /// Resolves a path of the spec below the container's root.
 fn resolve(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside)
+    crate::retried(|| rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside))
 }
 
 fn place(root: BorrowedFd<'_>, mount: &Mount, descriptors: &mut Descriptors) -> io::Result<()> {
@@ -103,7 +105,7 @@ fn mount_point(root: BorrowedFd<'_>, path: &str, folder: bool) -> io::Result<Own
         .collect();
     // The longest part that exists is resolved by the kernel; below it every name is new, so that no link is followed.
     let mut here = resolve(root, "/")?;
-    let mut reached = std::path::PathBuf::from("/");
+    let mut reached = PathBuf::from("/");
     for (depth, name) in names.iter().enumerate() {
         reached.push(name);
         let text = reached.to_str().ok_or(Errno::INVAL)?;
@@ -163,7 +165,11 @@ fn make_readonly(root: BorrowedFd<'_>, path: &str) -> io::Result<()> {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(e) => return Err(e.into()),
     };
-    let tree = clone_tree(at.as_fd(), c"")?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    let tree = rustix::mount::open_tree(&at, "", flags)?;
     set_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY)?;
     attach(tree.as_fd(), at.as_fd())
 }
@@ -174,17 +180,55 @@ fn mask(root: BorrowedFd<'_>, path: &str) -> io::Result<()> {
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(e) => return Err(e.into()),
     };
-    let kind = FileType::from_raw_mode(rustix::fs::fstat(&at)?.st_mode);
-    let tree = if kind == FileType::Directory { empty_tree()? } else { clone_tree(CWD, c"/dev/null")? };
-    attach(tree.as_fd(), at.as_fd())
+    cover(at.as_fd())
 }
 
-fn clone_tree(at: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if path.is_empty() {
-        flags |= OpenTreeFlags::AT_EMPTY_PATH | OpenTreeFlags::AT_RECURSIVE;
+/// Makes what lies there empty for everybody.
+fn cover(at: BorrowedFd<'_>) -> io::Result<()> {
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(at)?.st_mode);
+    let tree = if kind == FileType::Directory { empty_tree()? } else { crate::devices::readonly(c"/dev/null")? };
+    attach(tree.as_fd(), at)
+}
+
+/// Covers every procfs in the container's tree: a volume may hold one, at its root or below, and by whatever name.
+fn cover_procfs(root: &str) -> io::Result<()> {
+    for (place, kind) in mount_points()? {
+        if kind == "proc" && place.starts_with(root) {
+            let at = rustix::fs::open(&place, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+            cover(at.as_fd())?;
+        }
     }
-    Ok(rustix::mount::open_tree(at, path, flags)?)
+    Ok(())
+}
+
+/// The places and types of this namespace's mounts (proc_pid_mountinfo(5)).
+fn mount_points() -> io::Result<Vec<(PathBuf, String)>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let parse = |line: &str| {
+        let (left, right) = line.split_once(" - ")?;
+        Some((unescaped(left.split(' ').nth(4)?), right.split(' ').next()?.to_owned()))
+    };
+    table.lines().map(|line| parse(line).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))).collect()
+}
+
+/// A path of a mount table, where blanks and backslashes are three octal digits.
+fn unescaped(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
+        match (first, octal) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// Adds attributes to the one mount that `mount` is the root of.
@@ -210,4 +254,16 @@ fn enter(root: BorrowedFd<'_>) -> io::Result<()> {
     nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
     rustix::process::chdir("/")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescaped;
+    use std::path::Path;
+
+    #[test]
+    fn paths_of_a_mount_table_are_unescaped() {
+        assert_eq!(unescaped(r"/a\040b\134c"), Path::new(r"/a b\c"));
+        assert_eq!(unescaped(r"/plain\"), Path::new(r"/plain\"));
+    }
 }
