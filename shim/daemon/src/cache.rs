@@ -17,7 +17,9 @@ use catamaran_worker::compiler::EXIT_REFUSED;
 use catamaran_worker::mountattr::{self, Change};
 use log::info;
 use nix::libc;
-use object::Object;
+use object::elf::{ELF_NOTE_GNU, FileHeader64, NT_GNU_BUILD_ID};
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::{Endianness, ReadRef};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mount::OpenTreeFlags;
 use sha2::{Digest, Sha256};
@@ -58,7 +60,7 @@ impl Module {
         let doing = || format!("reading {name}");
         let mut bytes = File::from(rustix::fs::memfd_create("module", flags).doing(doing)?);
         let mut digest = Sha256::new();
-        let mut buffer = vec![0; TURN];
+        let mut buffer = vec![0; TURN.min(size as usize + 1)];
         let mut total = 0;
         loop {
             let n = file.read(&mut buffer).doing(doing)?;
@@ -165,7 +167,6 @@ impl Cache {
         let input = File::open(format!("/proc/self/fd/{}", module.bytes.as_raw_fd())).doing(doing)?;
         let child = Command::new(&self.compiler)
             .env_clear()
-            .current_dir("/")
             // A signal to its group reaches no shim.
             .process_group(0)
             .stdin(Stdio::from(input))
@@ -234,15 +235,28 @@ fn make_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The linker's build id of the compiler: another build, other artifacts.
+/// The linker's build id of the compiler: another build, other artifacts. Nothing but its note is read: the symbols of a
+/// compiler are larger than all else that the shim has in memory.
 fn build_id(program: &Path) -> Result<String> {
     let file = File::open(program).on(program)?;
-    let data = object::ReadCache::new(file);
-    let parsed = object::File::parse(&data).map_err(io::Error::other).on(program)?;
-    match parsed.build_id().map_err(io::Error::other).on(program)? {
+    match find_build_id(&object::ReadCache::new(file)).map_err(io::Error::other).on(program)? {
         Some(id) => Ok(hex(&id[..id.len().min(8)])),
         None => Err(Error::refused(program.display().to_string(), "no build id", "a program linked with --build-id")),
     }
+}
+
+fn find_build_id<'data>(data: impl ReadRef<'data>) -> object::Result<Option<&'data [u8]>> {
+    let header = FileHeader64::<Endianness>::parse(data)?;
+    let endian = header.endian()?;
+    for segment in header.program_headers(endian, data)? {
+        let Some(mut notes) = segment.notes(endian, data)? else { continue };
+        while let Some(note) = notes.next()? {
+            if note.name() == ELF_NOTE_GNU && note.n_type(endian) == NT_GNU_BUILD_ID {
+                return Ok(Some(note.desc()));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// What of the CPU decides which machine code it can run: a disk may move to another machine.

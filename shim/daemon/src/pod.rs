@@ -113,7 +113,7 @@ impl Pod {
             return Err(Error::NotFound(format!("container {}", container.id)));
         }
         drop(reservation);
-        self.publisher.publish(TaskCreate {
+        self.publisher.publish(&TaskCreate {
             container_id: container.id.clone(),
             bundle: container.bundle.to_string_lossy().into_owned(),
             rootfs,
@@ -131,7 +131,7 @@ impl Pod {
         let (publisher, watched) = (self.publisher.clone(), container.clone());
         tokio::spawn(async move {
             let exit = watched.watch().await;
-            publisher.publish(TaskExit {
+            publisher.publish(&TaskExit {
                 container_id: watched.id.clone(),
                 id: watched.id.clone(),
                 pid: watched.pid,
@@ -157,7 +157,7 @@ impl Pod {
     pub(crate) fn start(&self, id: &str) -> Result<Arc<Container>> {
         let container = self.container(id)?;
         container.start()?;
-        self.publisher.publish(TaskStart {
+        self.publisher.publish(&TaskStart {
             container_id: container.id.clone(),
             pid: container.pid,
             ..Default::default()
@@ -174,7 +174,7 @@ impl Pod {
         let container = self.container(id)?;
         let exit = container.delete().await?;
         if self.vacate(&container) {
-            self.publisher.publish(TaskDelete {
+            self.publisher.publish(&TaskDelete {
                 container_id: container.id.clone(),
                 pid: container.pid,
                 exit_status: exit.code,

@@ -38,6 +38,8 @@ pub(crate) fn serve(server: Server) -> Result<()> {
 /// Away from containerd: its session, its pipes (it reads them to their end) and its working directory.
 fn detach() -> Result<()> {
     nix::unistd::setsid().doing(|| "starting a session".to_owned())?;
+    // Of the bundle no longer, and where every child starts: a child with a folder of its own would cost a whole fork.
+    rustix::process::chdir("/").on("/")?;
     let null = File::options().read(true).write(true).open("/dev/null").on("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)
         .and_then(|()| rustix::stdio::dup2_stdout(&null))

@@ -89,7 +89,6 @@ pub(crate) async fn spawn(start: Start<'_>) -> std::result::Result<Worker, Failu
     let child = Command::new(&program)
         .arg(start.id)
         .env_clear()
-        .current_dir("/")
         // kill(0, ..) of a worker reaches no shim: process groups cross pid namespaces.
         .process_group(0)
         .stdin(Stdio::from(theirs))
