@@ -195,5 +195,7 @@ fn prepare<E: Engine>(job: &Job, descriptors: &mut Descriptors) -> Result<(E::Pr
     // Confined first: the artifact was made from hostile bytes by a process that met them. Mapping it needs its
     // descriptor alone.
     let engine = E::load(File::from(artifact))?;
+    // From here on nothing becomes executable.
+    confine::restrict()?;
     Ok((engine.link(&job.guest)?, warnings))
 }

@@ -95,6 +95,7 @@ fn a_worker_has_no_rights_left() {
         assert_eq!(status[set], "0000000000000000", "{set}");
     }
     assert_eq!(status["NoNewPrivs"], "1");
+    assert_eq!(status["Seccomp"], "2", "a system call filter");
     assert_eq!(status["NSpid"].split_whitespace().last(), Some("1"), "it is its namespace's first process");
     task.discard();
     let task = node.container("user").image(&wasm("sleep")).user("1000:1001").spawn();

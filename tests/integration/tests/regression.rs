@@ -228,8 +228,15 @@ fn descriptors_that_containerd_inherited_reached_the_worker() {
         });
         let links = fs::read_dir(process.join("fd")).unwrap().map(|e| fs::read_link(e.unwrap().path()).unwrap());
         let links: Vec<_> = links.collect();
+        let status = fs::read_to_string(process.join("status")).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+        if name.ends_with("-compile") {
+            for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapBnd:\t0000000000000000"] {
+                assert!(status.contains(line), "{line} of a compile process: {status}");
+            }
+            assert!(!status.contains("Uid:\t0"), "{status}");
+        }
         assert!(!links.contains(&PathBuf::from("/etc")), "{name}: {links:?}");
     }
 }

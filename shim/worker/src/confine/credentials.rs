@@ -181,5 +181,7 @@ pub(crate) fn compile_process() -> Result<(), ConfineError> {
     become_user(own, own, &[])?;
     drop_capabilities()?;
     not_dumpable()?;
-    no_new_privileges()
+    no_new_privileges()?;
+    // The same list as a worker's: a compiler has threads and memory, makes files of machine code, and runs none.
+    super::restrict()
 }

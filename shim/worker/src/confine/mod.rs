@@ -3,6 +3,7 @@
 mod credentials;
 mod mounts;
 mod namespaces;
+mod syscalls;
 
 use std::fmt::Display;
 
@@ -10,6 +11,7 @@ use crate::control::Descriptors;
 use crate::job::Job;
 
 pub(crate) use credentials::{close_to_others, compile_process};
+pub(crate) use syscalls::restrict;
 
 /// A step of the confinement that failed, for the user.
 #[derive(Debug, thiserror::Error)]

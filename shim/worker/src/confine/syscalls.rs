@@ -1,0 +1,175 @@
+//! The system calls of a worker once its machine code is mapped, and of a compile process: a list of what is allowed. All else is answered as a
+//! kernel that does not have it would (ENOSYS), so that a library falls back instead of dying.
+//!
+//! What matters is what is missing: no exec, no new process (threads only), no socket, no mount, no namespace, no ptrace,
+//! no keyring, no bpf, no io_uring, no userfaultfd; and no call that makes memory executable. A worker that is broken
+//! into has the code that it came with, and no way to more.
+
+use std::io;
+
+use nix::libc;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+use super::{ConfineError, step};
+
+/// Allowed whatever their arguments.
+#[rustfmt::skip]
+const ALLOWED: &[i64] = &[
+    // Descriptors that are open.
+    libc::SYS_read, libc::SYS_readv, libc::SYS_pread64, libc::SYS_preadv, libc::SYS_preadv2,
+    libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_pwritev, libc::SYS_pwritev2,
+    libc::SYS_lseek, libc::SYS_close, libc::SYS_dup, libc::SYS_dup3, libc::SYS_fcntl,
+    libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_fadvise64,
+    // Files of the container's tree.
+    libc::SYS_openat, libc::SYS_openat2, libc::SYS_newfstatat, libc::SYS_fstat, libc::SYS_statx, libc::SYS_fstatfs,
+    libc::SYS_getdents64, libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_renameat2, libc::SYS_linkat,
+    libc::SYS_symlinkat, libc::SYS_readlinkat, libc::SYS_utimensat, libc::SYS_faccessat, libc::SYS_faccessat2,
+    // Waiting.
+    libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2, libc::SYS_eventfd2, libc::SYS_futex, libc::SYS_clock_nanosleep, libc::SYS_nanosleep,
+    libc::SYS_restart_syscall, libc::SYS_sched_yield,
+    // Time and chance.
+    libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday, libc::SYS_getrandom,
+    // Memory; mmap and mprotect are below.
+    libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise, libc::SYS_brk, libc::SYS_membarrier,
+    // Signals to itself and their handlers: traps come as signals.
+    libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn, libc::SYS_sigaltstack,
+    // Threads, and who it is.
+    libc::SYS_set_robust_list, libc::SYS_rseq, libc::SYS_sched_getaffinity, libc::SYS_getpid, libc::SYS_gettid,
+    libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid, libc::SYS_exit, libc::SYS_exit_group,
+    // Start, on the control socket.
+    libc::SYS_recvmsg, libc::SYS_sendmsg,
+];
+
+/// What only x86-64 still has, and its C library still calls.
+#[cfg(target_arch = "x86_64")]
+const OLD: &[i64] = &[libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_readlink, libc::SYS_rename, libc::SYS_renameat];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD: &[i64] = &[libc::SYS_renameat];
+
+/// A clone that shares all that threads share, and makes no namespace.
+const THREAD: u64 =
+    (libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD) as u64;
+
+/// What a thread cannot have, and what CAP_SYS_ADMIN would be needed for besides.
+const NAMESPACES: u64 = (libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC) as u64
+    | (libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNET) as u64;
+
+/// Restricts this thread, and those that it will make, for good.
+pub(crate) fn restrict() -> Result<(), ConfineError> {
+    let filter = step("making the system call filter", program().map_err(io::Error::other))?;
+    step("applying the system call filter", seccompiler::apply_filter(&filter).map_err(io::Error::other))
+}
+
+fn program() -> Result<BpfProgram, seccompiler::BackendError> {
+    let arch = std::env::consts::ARCH.try_into()?;
+    let mut rules: std::collections::BTreeMap<i64, Vec<SeccompRule>> =
+        ALLOWED.iter().chain(OLD).map(|&call| (call, Vec::new())).collect();
+    let not_executable = || is(2, libc::PROT_EXEC as u64, 0);
+    rules.insert(libc::SYS_mmap, any([vec![not_executable()?]])?);
+    rules.insert(libc::SYS_mprotect, any([vec![not_executable()?]])?);
+    rules.insert(libc::SYS_clone, any([vec![is(0, THREAD | NAMESPACES, THREAD)?]])?);
+    rules.insert(libc::SYS_prctl, any([vec![equals(0, libc::PR_SET_NAME as u64)?]])?);
+    // Reading its own limits, as the C library does for a thread's stack.
+    rules.insert(libc::SYS_prlimit64, any([vec![equals(0, 0)?, equals(2, 0)?]])?);
+    // abort().
+    rules.insert(libc::SYS_tgkill, any([vec![equals(0, u64::from(std::process::id()))?]])?);
+    rules.insert(
+        libc::SYS_ioctl,
+        any([
+            vec![equals(1, libc::FIONBIO)?],
+            vec![equals(1, libc::FIONREAD)?],
+            vec![equals(1, libc::TCGETS)?],
+            vec![equals(1, libc::TIOCGWINSZ)?],
+        ])?,
+    );
+    SeccompFilter::new(rules, SeccompAction::Errno(libc::ENOSYS as u32), SeccompAction::Allow, arch)?.try_into()
+}
+
+fn any<const N: usize>(rules: [Vec<SeccompCondition>; N]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    rules.into_iter().map(SeccompRule::new).collect()
+}
+
+/// The bits `mask` of an argument are `bits`.
+fn is(argument: u8, mask: u64, bits: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask), bits)
+}
+
+fn equals(argument: u8, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, value)
+}
+
+#[cfg(test)]
+#[allow(unsafe_code, reason = "the calls that must be refused are made as an attacker would: raw")]
+mod tests {
+    use super::*;
+
+    /// What the kernel answers to a raw call: its result, or the error number, negative.
+    fn call(number: i64, arguments: [u64; 6]) -> i64 {
+        let [a, b, c, d, e, f] = arguments;
+        // SAFETY: every call below is either refused by the filter or changes nothing but memory that it makes itself.
+        let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+        if result == -1 { -i64::from(nix::errno::Errno::last_raw()) } else { result }
+    }
+
+    const REFUSED: i64 = -(libc::ENOSYS as i64);
+    const ANONYMOUS: u64 = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+
+    fn map(protection: i32) -> i64 {
+        call(libc::SYS_mmap, [0, 4096, protection as u64, ANONYMOUS, u64::MAX, 0])
+    }
+
+    #[test]
+    fn nothing_becomes_executable_and_nobody_new_runs() {
+        // Only this thread is restricted, and those that it makes.
+        let restricted = std::thread::spawn(|| {
+            let page = map(libc::PROT_READ | libc::PROT_WRITE);
+            assert!(page > 0);
+            restrict().unwrap();
+            let page = page as u64;
+            assert!(map(libc::PROT_READ | libc::PROT_WRITE) > 0, "plain memory is had");
+            for protection in [libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC, 7] {
+                assert_eq!(map(protection), REFUSED);
+                assert_eq!(call(libc::SYS_mprotect, [page, 4096, protection as u64, 0, 0, 0]), REFUSED);
+                // The upper half of the argument does not count for the kernel, and must not for the filter.
+                let padded = protection as u64 | 1 << 32;
+                assert_eq!(call(libc::SYS_mprotect, [page, 4096, padded, 0, 0, 0]), REFUSED);
+            }
+            let file = c"/bin/true".as_ptr() as u64;
+            for (name, number, arguments) in [
+                ("execve", libc::SYS_execve, [file, 0, 0, 0, 0, 0]),
+                ("execveat", libc::SYS_execveat, [0, file, 0, 0, 0, 0]),
+                ("fork", libc::SYS_clone, [libc::SIGCHLD as u64, 0, 0, 0, 0, 0]),
+                ("a user namespace", libc::SYS_clone, [libc::CLONE_NEWUSER as u64, 0, 0, 0, 0, 0]),
+                ("clone3", libc::SYS_clone3, [0; 6]),
+                ("pkey_mprotect", libc::SYS_pkey_mprotect, [page, 4096, 4, 0, 0, 0]),
+                ("socket", libc::SYS_socket, [libc::AF_INET as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0]),
+                ("ptrace", libc::SYS_ptrace, [0; 6]),
+                ("process_vm_writev", libc::SYS_process_vm_writev, [1, 0, 0, 0, 0, 0]),
+                ("unshare", libc::SYS_unshare, [libc::CLONE_NEWUSER as u64, 0, 0, 0, 0, 0]),
+                ("setns", libc::SYS_setns, [0; 6]),
+                ("mount", libc::SYS_mount, [0; 6]),
+                ("open_tree", libc::SYS_open_tree, [0; 6]),
+                ("keyctl", libc::SYS_keyctl, [0; 6]),
+                ("bpf", libc::SYS_bpf, [0; 6]),
+                ("io_uring_setup", libc::SYS_io_uring_setup, [1, 0, 0, 0, 0, 0]),
+                ("userfaultfd", libc::SYS_userfaultfd, [0; 6]),
+                ("perf_event_open", libc::SYS_perf_event_open, [0; 6]),
+                ("memfd_create", libc::SYS_memfd_create, [file, 0, 0, 0, 0, 0]),
+                ("personality", libc::SYS_personality, [0; 6]),
+                ("shmat", libc::SYS_shmat, [0; 6]),
+                ("kill", libc::SYS_kill, [1, 0, 0, 0, 0, 0]),
+                ("tgkill of another", libc::SYS_tgkill, [1, 1, 0, 0, 0, 0]),
+                ("prlimit64 of another", libc::SYS_prlimit64, [1, 0, 0, 0, 0, 0]),
+                ("a terminal's input", libc::SYS_ioctl, [0, libc::TIOCSTI, 0, 0, 0, 0]),
+                ("seccomp", libc::SYS_seccomp, [0; 6]),
+            ] {
+                assert_eq!(call(number, arguments), REFUSED, "{name}");
+            }
+            std::thread::spawn(|| assert_eq!(map(libc::PROT_EXEC), REFUSED)).join().unwrap();
+        });
+        restricted.join().unwrap();
+    }
+}
