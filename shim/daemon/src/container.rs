@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use catamaran_worker::job::{self, Job, Source};
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
@@ -28,6 +29,9 @@ use crate::{child, devices, mounts, rootfs};
 const ENGINE: &str = "wasmtime";
 /// `\0asm` (WebAssembly core specification, «Modules»), of modules and components alike.
 const MAGIC: [u8; 4] = *b"\0asm";
+/// How long an exit waits for its container's last words to be read.
+const MOST_PAUSES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(2);
 /// So many of the places that were looked at are named in a message.
 const MOST_NAMED: usize = 4;
 /// linux/magic.h: what a namespace's file lies on.
@@ -154,6 +158,14 @@ impl Container {
             child::exit_code,
         );
         let exit = Exit { code, at: Timestamp::now() };
+        // containerd's clients drop a stream that they are still opening when they hear of the exit, and a short guest's
+        // only words with it.
+        for _ in 0..MOST_PAUSES {
+            if !self.held().streams.unread() {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
         // Written to nobody any more: the client's end of the streams shows their end.
         let mut held = self.held();
         held.streams = Kept::default();

@@ -114,7 +114,13 @@ impl<'a> Tree<'a> {
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::BENEATH;
-        catamaran_worker::retried(|| rustix::fs::openat2(tree, inside, flags, Mode::empty(), resolve))
+        match catamaran_worker::retried(|| rustix::fs::openat2(tree, inside, flags, Mode::empty(), resolve)) {
+            // The worker will make it: a mount lies below. Any folder stands for it.
+            Err(Errno::NOENT) if self.mounts.iter().any(|(at, _)| at != path && at.starts_with(path)) => {
+                rustix::io::fcntl_dupfd_cloexec(self.mounts[0].1.ok_or(Errno::NOENT)?, 0)
+            }
+            found => found,
+        }
     }
 }
 

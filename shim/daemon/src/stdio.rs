@@ -36,13 +36,19 @@ pub(crate) struct Stdio {
 pub(crate) struct Kept {
     stdin: Option<File>,
     /// Held, never read.
-    _outputs: Vec<File>,
+    outputs: Vec<File>,
 }
 
 impl Kept {
     /// CloseIO: the guest's stdin ends when the client's own end does.
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
+    }
+
+    /// Whether something is left that the client has not read.
+    pub(crate) fn unread(&self) -> bool {
+        // A descriptor of ours that does not say holds up nobody.
+        self.outputs.iter().any(|fifo| rustix::io::ioctl_fionread(fifo).is_ok_and(|bytes| bytes > 0))
     }
 }
 
@@ -52,7 +58,7 @@ pub(crate) fn open(paths: &Paths) -> Result<Stdio> {
     let mut outputs = Vec::new();
     let stdout = output("stdout", &paths.stdout, &mut outputs)?;
     let stderr = output("stderr", &paths.stderr, &mut outputs)?;
-    Ok(Stdio { stdin, stdout, stderr, kept: Kept { stdin: stdin_kept, _outputs: outputs } })
+    Ok(Stdio { stdin, stdout, stderr, kept: Kept { stdin: stdin_kept, outputs } })
 }
 
 fn input(path: &str) -> Result<(OwnedFd, Option<File>)> {

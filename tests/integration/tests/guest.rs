@@ -170,6 +170,10 @@ fn a_module_in_a_volume_runs() {
     let image = Image::new("empty").file("/readme", "no module here").entrypoint(["/app/module.wasm"]);
     let hello = node.container("hello").image(&image).bind(&data, "/app", ["rbind", "ro"]).run();
     assert_eq!((hello.code, hello.stdout.as_str()), (0, "hello from wasm\n"), "{hello:?}");
+    // Below folders that the image does not have.
+    let deep = node.container("deep").image(&image).bind(&data, "/a/new/place", ["rbind", "ro"]);
+    let hello = deep.args(["/a/new/place/module.wasm"]).run();
+    assert_eq!((hello.code, hello.stdout.as_str()), (0, "hello from wasm\n"), "{hello:?}");
     node.finish();
 }
 
