@@ -134,8 +134,9 @@ pub(crate) async fn remove(folders: &[PathBuf]) -> Result<()> {
         left.retain(|folder| match attempt(folder) {
             Ok(gone) => !gone,
             Err(e) => {
-                let failed = std::mem::replace(&mut failure, Ok(()));
-                failure = failed.and(Err(e).on(*folder));
+                if failure.is_ok() {
+                    failure = Err(e).on(*folder);
+                }
                 false
             }
         });

@@ -44,7 +44,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // What containerd happened to leave open would otherwise reach the server and all that it starts.
-    if let Err(e) = inherit_nothing() {
+    if let Err(e) = catamaran_worker::close_inherited() {
         eprintln!("containerd-shim-catamaran-v1: closing what was inherited: {e}");
         return ExitCode::FAILURE;
     }
@@ -69,11 +69,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-#[allow(unsafe_code, reason = "close_range has no safe form")]
-fn inherit_nothing() -> std::io::Result<()> {
-    // SAFETY: the first thing that this program does: nothing in it owns a descriptor but the standard streams, 0 to 2.
-    let closed = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3, u32::MAX, 0) };
-    if closed != 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -25,6 +25,7 @@ pub mod mountattr;
 pub mod signals;
 mod stage;
 
+pub use confine::close_inherited;
 pub use engine::{Engine, EngineError, Guest};
 pub use stage::run;
 

@@ -128,12 +128,13 @@ fn not_dumpable() -> Result<(), ConfineError> {
 /// it was given and nothing that containerd happened to leave open.
 pub(crate) fn close_to_others() -> Result<(), ConfineError> {
     not_dumpable()?;
-    step("closing what was inherited", close_from(3))
+    step("closing what was inherited", close_inherited())
 }
 
-fn close_from(first: u32) -> io::Result<()> {
-    // SAFETY: nothing in this process owns a descriptor yet but the standard streams, which lie below `first`.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+/// Closes every descriptor but the standard streams. For the first lines of `main`, before the program opens any.
+pub fn close_inherited() -> io::Result<()> {
+    // SAFETY: nothing in this process owns a descriptor yet but the standard streams, 0 to 2.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
     if closed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

@@ -10,6 +10,7 @@ use std::fmt::Display;
 use crate::control::Descriptors;
 use crate::job::Job;
 
+pub use credentials::close_inherited;
 pub(crate) use credentials::{close_to_others, compile_process};
 pub(crate) use syscalls::restrict;
 

@@ -1,5 +1,5 @@
-//! The system calls of a worker once its machine code is mapped, and of a compile process: a list of what is allowed. All else is answered as a
-//! kernel that does not have it would (ENOSYS), so that a library falls back instead of dying.
+//! The system calls of a worker once its machine code is mapped, and of a compile process: a list of what is allowed. All
+//! else is answered as a kernel that does not have it would (ENOSYS), so that a library falls back instead of dying.
 //!
 //! What matters is what is missing: no exec, no new process (threads only), no socket, no mount, no namespace, no ptrace,
 //! no keyring, no bpf, no io_uring, no userfaultfd; and no call that makes memory executable. A worker that is broken
