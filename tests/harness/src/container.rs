@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deadline::{self, PATIENCE};
@@ -11,6 +12,7 @@ use crate::image::Image;
 use crate::node::{Node, Runtime};
 use crate::pipes::Capture;
 use crate::task::Task;
+use crate::wire::{Message, fields};
 use crate::{keeper, leftovers};
 
 /// What a container or a program left: its code and its output.
@@ -26,6 +28,9 @@ pub struct Output {
     pub duration: Duration,
 }
 
+/// A change to a container's OCI spec.
+type Edit = Arc<dyn Fn(&mut serde_json::Value) + Send + Sync>;
+
 /// A container in the making.
 #[derive(Clone)]
 pub struct Container<'n> {
@@ -35,6 +40,7 @@ pub struct Container<'n> {
     image: Option<String>,
     args: Vec<String>,
     flags: Vec<String>,
+    edits: Vec<Edit>,
     pub(crate) stdin: Option<String>,
     pub(crate) hold_stdin: bool,
     pub(crate) limit: Duration,
@@ -49,6 +55,7 @@ impl<'n> Container<'n> {
             image: None,
             args: Vec::new(),
             flags: Vec::new(),
+            edits: Vec::new(),
             stdin: None,
             hold_stdin: false,
             limit: PATIENCE,
@@ -153,6 +160,14 @@ impl<'n> Container<'n> {
         self.flag(["--read-only"])
     }
 
+    /// Changes the OCI spec that `ctr` wrote, for the keys that it has no flag for: `spec(|s| s["linux"]["resources"]
+    /// ["pids"] = json!({"limit": 5}))`. For [`Container::create`], [`Container::spawn`] and their like.
+    #[must_use]
+    pub fn spec(mut self, edit: impl Fn(&mut serde_json::Value) + Send + Sync + 'static) -> Self {
+        self.edits.push(Arc::new(edit));
+        self
+    }
+
     /// What the container reads on stdin, which then ends. Without this stdin is empty.
     #[must_use]
     pub fn stdin(mut self, text: &str) -> Self {
@@ -193,6 +208,7 @@ impl<'n> Container<'n> {
     /// # Panics
     /// When it does not end within the limit.
     pub fn run(&self) -> Output {
+        assert!(self.edits.is_empty(), "ctr run takes no changed spec: use create or spawn");
         let fifo = self.node.dir().join("fifo").display().to_string();
         let words = self.words(&["run", "--rm", "--fifo-dir", &fifo]);
         foreground(self.node, words, self.stdin.clone().map(String::into_bytes), self.limit)
@@ -205,7 +221,29 @@ impl<'n> Container<'n> {
     pub fn try_create(&self) -> Result<Task<'n>, Status> {
         let words = self.words(&["containers", "create"]);
         self.node.ctr_ok(words);
+        if !self.edits.is_empty() {
+            self.edit_spec().unwrap_or_else(|status| panic!("cannot change the spec of {}: {status}", self.id));
+        }
         Task::create(self)
+    }
+
+    /// Replaces the spec in the container's record, from which Create takes it.
+    fn edit_spec(&self) -> Result<(), Status> {
+        const CONTAINERS: &str = "containerd.services.containers.v1.Containers";
+        let call = |method: &str, body: Message| {
+            self.node.address().call(&format!("{CONTAINERS}/{method}"), body.done(), PATIENCE)
+        };
+        let answer = call("Get", Message::new().bytes(1, &self.id))?;
+        let record = fields(&answer).bytes(1);
+        let any = fields(record).bytes(5);
+        let mut spec = serde_json::from_slice(fields(any).bytes(2)).expect("the spec is no JSON");
+        for edit in &self.edits {
+            edit(&mut spec);
+        }
+        let any = Message::new().bytes(1, fields(any).bytes(1)).bytes(2, spec.to_string());
+        let record = Message::new().bytes(1, &self.id).bytes(5, any.done());
+        let mask = Message::new().bytes(1, "spec");
+        call("Update", Message::new().bytes(1, record.done()).bytes(2, mask.done())).map(drop)
     }
 
     /// Creates a further task of a container that is there from before, without `ctr` and the time that it takes.

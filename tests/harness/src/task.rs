@@ -17,7 +17,7 @@ use crate::deadline::{self, PATIENCE};
 use crate::grpc::{Code, Status};
 use crate::node::Node;
 use crate::pipes::{Capture, Paths, Stdin};
-use crate::wire::{Fields, Message};
+use crate::wire::{Message, fields};
 
 /// How a task stands, as containerd says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -364,10 +364,6 @@ impl<'n> Task<'n> {
         }
         self.delete()
     }
-}
-
-fn fields(bytes: &[u8]) -> Fields<'_> {
-    Fields::read(bytes).expect("containerd's answer is no protobuf message")
 }
 
 /// A protobuf timestamp in nanoseconds. One before 1970 stands for "never".

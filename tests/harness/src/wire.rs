@@ -95,6 +95,14 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The fields of an answer of containerd's.
+///
+/// # Panics
+/// When the bytes are no message.
+pub(crate) fn fields(bytes: &[u8]) -> Fields<'_> {
+    Fields::read(bytes).expect("containerd's answer is no protobuf message")
+}
+
 fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let (head, tail) = rest.split_at_checked(length)?;
     *rest = tail;

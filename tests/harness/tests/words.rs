@@ -45,6 +45,16 @@ fn run_answers_code_and_output() {
 }
 
 #[test]
+fn a_spec_is_changed() {
+    let node = node();
+    let order = node.container("args").image(&program("args")).args(["/args", "a"]);
+    let task = order.spec(|spec| spec["process"]["args"] = serde_json::json!(["/args", "b"])).spawn();
+    task.wait(SOON);
+    assert_eq!(task.delete().stdout.lines().take(2).collect::<Vec<_>>(), ["/args", "b"]);
+    node.finish();
+}
+
+#[test]
 fn args_environment_and_stdin_arrive() {
     let node = node();
     let args = node.container("args").image(&program("args")).args(["/args", "a b", "", "-c"]).run();
