@@ -6,10 +6,12 @@
 use std::path::{Path, PathBuf};
 
 use catamaran_worker::Guest;
-use catamaran_worker::job::{NamespaceKind, Rlimit, User};
+use catamaran_worker::job::{NamespaceKind, Profile, Rlimit, User};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
 
 use crate::error::{Doing, Error, Result};
+use crate::hooks::Hooks;
+use crate::seccomp;
 
 /// The annotation that names the engine of a pod, and with `.<container>` behind it of one container.
 const ENGINE: &str = "catamaran.wasm/engine";
@@ -25,6 +27,9 @@ pub(crate) struct Bundle {
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) cgroup: String,
+    pub(crate) hooks: Hooks,
+    pub(crate) seccomp: Option<Profile>,
+    pub(crate) apparmor: Option<String>,
 }
 
 /// `linux.namespaces` of the spec, but for the mount namespace, which is always new.
@@ -34,8 +39,9 @@ pub(crate) struct Namespace {
 }
 
 impl Bundle {
-    /// Reads and checks the bundle in the folder `path`. `default_cgroup` is for a spec that names none.
-    pub(crate) fn load(path: &Path, default_cgroup: String) -> Result<Self> {
+    /// Reads and checks the bundle of the container `id` in the folder `path`. `default_cgroup` is for a spec that names
+    /// none.
+    pub(crate) fn load(path: &Path, id: &str, default_cgroup: String) -> Result<Self> {
         let config = path.join("config.json");
         let bytes = std::fs::read(&config).on(&config)?;
         let spec: Spec = serde_json::from_slice(&bytes)
@@ -44,7 +50,6 @@ impl Bundle {
         let linux = spec.linux().as_ref().ok_or_else(|| refused("linux", "missing", "a Linux container"))?;
         check_process(process)?;
         check_linux(&spec, linux)?;
-        check_hooks(&spec)?;
         check_engine(&spec)?;
         let namespaces = namespaces(linux)?;
         check_namespaced(&spec, linux, &namespaces)?;
@@ -54,6 +59,9 @@ impl Bundle {
             user: user(process),
             rlimits: rlimits(process),
             namespaces,
+            hooks: Hooks::of(&spec, id, path)?,
+            seccomp: linux.seccomp().as_ref().map(seccomp::compile).transpose()?,
+            apparmor: apparmor(process)?,
             cgroup: linux.cgroups_path().as_ref().map_or(default_cgroup, |p| p.to_string_lossy().into_owned()),
             spec,
         })
@@ -88,11 +96,6 @@ fn check_process(process: &Process) -> Result<()> {
         "no terminal: this version has plain streams only",
     )?;
     absent(
-        "process.apparmorProfile",
-        process.apparmor_profile().as_deref().is_some_and(|p| !p.is_empty() && p != "unconfined"),
-        "no profile, or «unconfined»: this version applies none",
-    )?;
-    absent(
         "process.selinuxLabel",
         process.selinux_label().as_deref().is_some_and(|l| !l.is_empty()),
         "no label: this version applies none",
@@ -103,7 +106,6 @@ fn check_process(process: &Process) -> Result<()> {
 }
 
 fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
-    absent("linux.seccomp", linux.seccomp().is_some(), "no profile: this version applies none of the spec's")?;
     absent(
         "linux.devices",
         linux.devices().as_ref().is_some_and(|d| !d.is_empty()),
@@ -133,23 +135,6 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
         absent("linux.resources.cpu.burst", cpu.burst().is_some(), "a quota: this version does not set burst")?;
     }
     Ok(())
-}
-
-fn check_hooks(spec: &Spec) -> Result<()> {
-    let any = spec.hooks().as_ref().is_some_and(|hooks| {
-        [
-            #[allow(deprecated, reason = "containerd and its plugins still write prestart hooks")]
-            hooks.prestart(),
-            hooks.create_runtime(),
-            hooks.create_container(),
-            hooks.start_container(),
-            hooks.poststart(),
-            hooks.poststop(),
-        ]
-        .iter()
-        .any(|list| list.as_ref().is_some_and(|list| !list.is_empty()))
-    });
-    absent("hooks", any, "no hooks: this version runs none")
 }
 
 /// The engine annotation of the container, else of the pod. There is one engine in this version.
@@ -222,6 +207,19 @@ fn check_namespaced(spec: &Spec, linux: &Linux, namespaces: &[Namespace]) -> Res
         }
     }
     Ok(())
+}
+
+/// `process.apparmorProfile`, which a host without AppArmor cannot apply.
+fn apparmor(process: &Process) -> Result<Option<String>> {
+    let Some(name) = process.apparmor_profile().clone().filter(|p| !p.is_empty() && p != "unconfined") else {
+        return Ok(None);
+    };
+    // The kernel's own word; «N» and no such file are the same answer.
+    if std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|word| word.starts_with(b"Y")) {
+        return Ok(Some(name));
+    }
+    let expected = "no profile, or «unconfined»: this node's kernel runs without AppArmor";
+    Err(refused("process.apparmorProfile", format!("{name:?}"), expected))
 }
 
 fn guest(process: &Process) -> Result<Guest> {

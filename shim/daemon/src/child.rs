@@ -2,11 +2,13 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::Child;
+use std::time::Duration;
 
 use log::warn;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
 
 use crate::error::{Doing, Result};
 use crate::readable::readable;
@@ -40,11 +42,41 @@ pub(crate) async fn wait(pidfd: OwnedFd) -> Result<WaitStatus> {
     waitid(Id::PIDFd(watched.get_ref().as_fd()), WaitPidFlag::WEXITED).doing(|| "reaping a child".to_owned())
 }
 
+/// The exit code of a child that has ended, which is not reaped by this; none while it runs.
+pub(crate) fn ended(pidfd: &OwnedFd) -> Option<u32> {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    match waitid(Id::PIDFd(pidfd.as_fd()), look) {
+        Ok(WaitStatus::StillAlive) | Err(_) => None,
+        Ok(status) => Some(exit_code(status)),
+    }
+}
+
 /// Reaps a child whose end tells nothing more.
 pub(crate) fn reap(pidfd: OwnedFd) {
     tokio::spawn(async move {
         if let Err(e) = wait(pidfd).await {
             warn!("{e}");
+        }
+    });
+}
+
+/// How often an ended process group is looked after until all of it is gone.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Kills and reaps a process group of children, named by its first member's pid, which must not have been reaped yet.
+pub(crate) fn end_group(leader: u32) {
+    let leader = Pid::from_raw(leader.cast_signed());
+    // Members that have ended are no failure, and there is one at least.
+    let _ = nix::sys::signal::killpg(leader, nix::sys::signal::Signal::SIGKILL);
+    tokio::spawn(async move {
+        // No await between a member that was reaped and the next look: the group's number cannot become another's.
+        loop {
+            match waitid(Id::PGid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+                Ok(WaitStatus::StillAlive) => tokio::time::sleep(PAUSE).await,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::ECHILD) => return,
+                Err(e) => return warn!("reaping the process group {leader}: {e}"),
+            }
         }
     });
 }
@@ -61,4 +93,33 @@ fn signal_raw(pidfd: i32, signal: i32) -> nix::Result<()> {
     let sent =
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, std::ptr::null::<libc::siginfo_t>(), 0) };
     Errno::result(sent).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    #[test]
+    fn a_group_is_killed_and_reaped_with_a_member_that_nobody_reported() {
+        let sleep = |group: u32| Command::new("sleep").arg("100").process_group(group.cast_signed()).spawn().unwrap();
+        // As an intermediate that was killed between its clone and its report: one child is known, one is not.
+        let known = sleep(0);
+        let unknown = sleep(known.id());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            end_group(known.id());
+            for pid in [known.id(), unknown.id()] {
+                let gone = || std::fs::metadata(format!("/proc/{pid}")).is_err();
+                for _ in 0..500 {
+                    if gone() {
+                        break;
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                assert!(gone(), "{pid} was not reaped");
+            }
+        });
+    }
 }

@@ -18,6 +18,7 @@ use crate::bundle::Bundle;
 use crate::cache::{Cache, Module};
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Doing, Error, Result};
+use crate::hooks::Stage;
 use crate::mounts::Prepared;
 use crate::source::{self, Tree};
 use crate::spawn::{self, Failure, Handover, Worker};
@@ -88,6 +89,7 @@ pub(crate) struct Container {
     pub(crate) stdio: stdio::Paths,
     pidfd: OwnedFd,
     cgroup: Cgroup,
+    poststart: Stage,
     /// Never held across an await.
     held: Mutex<Held>,
     exit: watch::Sender<Option<Exit>>,
@@ -98,12 +100,14 @@ struct Held {
     /// Until Start.
     control: Option<OwnedFd>,
     streams: Kept,
+    /// Until it is run, by one of those who delete the container.
+    poststop: Stage,
 }
 
 impl Container {
     /// Does all the work: when it answers, the worker is confined and linked and waits for one byte.
     pub(crate) async fn create(request: Request) -> Result<Self> {
-        let bundle = Bundle::load(&request.bundle, format!("/{}/{}", request.namespace, request.id))?;
+        let mut bundle = Bundle::load(&request.bundle, &request.id, format!("/{}/{}", request.namespace, request.id))?;
         let mut descriptors = Handover::default();
         let root = rootfs::prepare(&request.rootfs, &bundle.root(), &request.bundle.join("rootfs"))?;
         let root = descriptors.add(root);
@@ -115,18 +119,20 @@ impl Container {
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
         let mut state = State::new(cgroup.folders().to_vec(), request.socket);
         state.write(&request.bundle)?;
-        let made = make_worker(&request.id, &bundle, &module, job, descriptors, &cgroup, &streams).await;
-        let recorded = made.and_then(|worker| {
-            state.pid = worker.pid;
-            state.write(&request.bundle).map(|()| worker)
-        });
-        let worker = match recorded {
+        let creation = Creation {
+            id: &request.id,
+            bundle: &bundle,
+            module: &module,
+            cgroup: &cgroup,
+            streams: &streams,
+            state: &mut state,
+        };
+        let worker = match creation.run(job, descriptors).await {
             Ok(worker) => worker,
             Err(e) => {
                 // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
-                match cgroup::remove(cgroup.folders()).await {
-                    Ok(()) => State::remove(&request.bundle).unwrap_or_else(|e| warn!("{e}")),
-                    Err(e) => warn!("{e}"),
+                if let Err(e) = clean_up(&request.bundle, cgroup.folders(), || state.poststop).await {
+                    warn!("container {}: {e}", request.id);
                 }
                 return Err(e);
             }
@@ -139,7 +145,12 @@ impl Container {
             stdio: request.stdio,
             pidfd: worker.pidfd,
             cgroup,
-            held: Mutex::new(Held { control: Some(worker.control), streams: streams.kept }),
+            poststart: std::mem::take(&mut bundle.hooks.poststart),
+            held: Mutex::new(Held {
+                control: Some(worker.control),
+                streams: streams.kept,
+                poststop: std::mem::take(&mut bundle.hooks.poststop),
+            }),
             exit: watch::Sender::new(None),
         })
     }
@@ -220,6 +231,18 @@ impl Container {
         }
     }
 
+    /// What the spec wants to be run once the guest was let go. A container whose hook fails is killed.
+    pub(crate) async fn after_start(&self) -> Result<()> {
+        let ran = self.poststart.run(self.pid).await;
+        if ran.is_err() {
+            match self.kill(libc::SIGKILL as u32) {
+                Ok(()) | Err(Error::NotFound(_)) => {}
+                Err(e) => warn!("container {}: {e}", self.id),
+            }
+        }
+        ran
+    }
+
     /// Waits for the end, if it has not come.
     pub(crate) async fn wait(&self) -> Result<Exit> {
         let mut exits = self.exit.subscribe();
@@ -255,9 +278,13 @@ impl Container {
     pub(crate) async fn discard(&self) {
         let ended = self.kill(libc::SIGKILL as u32);
         self.watch().await;
-        if let Err(e) = ended.and(cgroup::remove(self.cgroup.folders()).await).and(State::remove(&self.bundle)) {
+        if let Err(e) = ended.and(self.clean_up().await) {
             warn!("container {}: {e}", self.id);
         }
+    }
+
+    async fn clean_up(&self) -> Result<()> {
+        clean_up(&self.bundle, self.cgroup.folders(), || std::mem::take(&mut self.held().poststop)).await
     }
 
     /// Removes what lies outside the bundle. A container that was never started is ended first.
@@ -271,10 +298,16 @@ impl Container {
             Phase::Stopped => {}
         }
         let exit = self.wait().await?;
-        cgroup::remove(self.cgroup.folders()).await?;
-        State::remove(&self.bundle)?;
+        self.clean_up().await?;
         Ok(exit)
     }
+}
+
+/// Removes what lies outside the bundle, and then what told of it: until then `delete` can do it again.
+async fn clean_up(bundle: &Path, cgroups: &[PathBuf], poststop: impl FnOnce() -> Stage) -> Result<()> {
+    cgroup::remove(cgroups).await?;
+    poststop().run_all().await;
+    State::remove(bundle)
 }
 
 fn prepare_mounts(bundle: &Bundle, descriptors: &mut Handover) -> Result<Vec<Prepared>> {
@@ -381,6 +414,9 @@ fn make_job(
         user: bundle.user.clone(),
         rlimits: bundle.rlimits.clone(),
         oom_score_adj: bundle.spec.process().as_ref().and_then(|p| p.oom_score_adj()),
+        seccomp: bundle.seccomp.clone(),
+        apparmor: bundle.apparmor.clone(),
+        hooks: !bundle.hooks.create.is_empty(),
     })
 }
 
@@ -396,48 +432,73 @@ fn open_namespace(path: &Path) -> Result<OwnedFd> {
 }
 
 /// The part of a creation that needs its cgroup, and the cgroup.
-async fn make_worker(
-    id: &str,
-    bundle: &Bundle,
-    module: &Module,
-    mut job: Job,
-    mut descriptors: Handover,
-    cgroup: &Cgroup,
-    streams: &Stdio,
-) -> Result<Worker> {
-    let cache = Cache::open(ENGINE)?;
-    let mut artifact = cache.artifact(module).await?;
-    let mut resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().clone());
-    // Device rules are satisfied by mounts without devices (ARCHITECTURE.md, «Stricter is an answer»).
-    if let Some(resources) = &mut resources {
-        resources.set_devices(None);
-    }
-    cgroup.create(resources.as_ref())?;
-    job.cgroup = cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
-    let mut compiled_again = false;
-    loop {
-        job.artifact = descriptors.add(artifact.into());
-        let start = spawn::Start {
-            engine: ENGINE,
-            id,
-            module: &module.name,
-            job: &job,
-            descriptors: &descriptors,
-            cgroup,
-            stdout: streams.stdout.as_fd(),
-            stderr: streams.stderr.as_fd(),
-        };
-        match spawn::spawn(start).await {
-            Ok(worker) => return Ok(worker),
-            Err(Failure::Final(e)) => return Err(e),
-            Err(Failure::Artifact(reason)) if compiled_again => {
-                return Err(Error::Compiler { module: module.name.clone(), reason });
-            }
-            Err(Failure::Artifact(reason)) => {
-                info!("compiling {} again: {reason}", module.name);
-                compiled_again = true;
-                artifact = cache.compile(module).await?;
+struct Creation<'a> {
+    id: &'a str,
+    bundle: &'a Bundle,
+    module: &'a Module,
+    cgroup: &'a Cgroup,
+    streams: &'a Stdio,
+    state: &'a mut State,
+}
+
+impl Creation<'_> {
+    async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<Worker> {
+        let cache = Cache::open(ENGINE)?;
+        let mut artifact = cache.artifact(self.module).await?;
+        let mut resources = self.bundle.spec.linux().as_ref().and_then(|l| l.resources().clone());
+        // Device rules are satisfied by mounts without devices (ARCHITECTURE.md, «Stricter is an answer»).
+        if let Some(resources) = &mut resources {
+            resources.set_devices(None);
+        }
+        self.cgroup.create(resources.as_ref())?;
+        job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
+        let mut compiled_again = false;
+        loop {
+            job.artifact = descriptors.add(artifact.into());
+            match self.worker(&job, &descriptors).await {
+                Ok(worker) => return Ok(worker),
+                Err(Failure::Final(e)) => return Err(e),
+                Err(Failure::Artifact(reason)) if compiled_again => {
+                    return Err(Error::Compiler { module: self.module.name.clone(), reason });
+                }
+                Err(Failure::Artifact(reason)) => {
+                    info!("compiling {} again: {reason}", self.module.name);
+                    compiled_again = true;
+                    artifact = cache.compile(self.module).await?;
+                    if job.hooks {
+                        // They have run for the namespaces of a worker that is gone, and a hook runs once.
+                        let reason = format!("{reason}; it is compiled now: create the container again");
+                        return Err(Error::Compiler { module: self.module.name.clone(), reason });
+                    }
+                }
             }
         }
+    }
+
+    /// One worker, up to «ready».
+    async fn worker(&mut self, job: &Job, descriptors: &Handover) -> std::result::Result<Worker, Failure> {
+        let module = &self.module.name;
+        let start = spawn::Start {
+            engine: ENGINE,
+            id: self.id,
+            module,
+            job,
+            descriptors,
+            cgroup: self.cgroup,
+            stdout: self.streams.stdout.as_fd(),
+            stderr: self.streams.stderr.as_fd(),
+        };
+        let forked = spawn::fork(start).await?;
+        self.state.pid = forked.pid;
+        self.state.poststop = self.bundle.hooks.poststop.clone();
+        let prepared = match self.state.write(&self.bundle.path) {
+            Ok(()) if job.hooks => self.bundle.hooks.create.run(forked.pid).await.map(|()| forked.hooked()),
+            written => written,
+        };
+        if let Err(e) = prepared {
+            forked.end();
+            return Err(e.into());
+        }
+        forked.ready(self.id, module).await
     }
 }

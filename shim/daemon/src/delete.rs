@@ -43,11 +43,14 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
 
 fn clean(bundle: &Path, state: &State) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()
         .doing(|| "starting the event loop".to_owned())?;
-    runtime.block_on(cgroup::remove(&state.cgroups))?;
-    State::remove(bundle)
+    runtime.block_on(async {
+        cgroup::remove(&state.cgroups).await?;
+        state.poststop.run_all().await;
+        State::remove(bundle)
+    })
 }
 
 fn default_socket(flags: &Flags) -> PathBuf {

@@ -43,6 +43,9 @@ pub(crate) enum Error {
     /// The worker could not confine itself as the bundle asks.
     #[error("the container's process: {0}")]
     Worker(String),
+    /// A program that the spec wants to be run failed.
+    #[error("the hook {hook}, {path}: {reason}")]
+    Hook { hook: String, path: String, reason: String },
     /// The compiler failed, not the module.
     #[error("compiling {module}: {reason}")]
     Compiler { module: String, reason: String },
@@ -62,7 +65,11 @@ impl Error {
             Error::NotFound(_) => Code::NOT_FOUND,
             Error::Exists(_) => Code::ALREADY_EXISTS,
             Error::Unimplemented(_) => Code::UNIMPLEMENTED,
-            Error::File { .. } | Error::System { .. } | Error::Worker(_) | Error::Compiler { .. } => Code::INTERNAL,
+            Error::File { .. }
+            | Error::System { .. }
+            | Error::Worker(_)
+            | Error::Hook { .. }
+            | Error::Compiler { .. } => Code::INTERNAL,
         }
     }
 }

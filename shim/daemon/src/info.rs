@@ -5,7 +5,9 @@ use std::io::Write;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
-use oci_spec::runtime::{CgroupBuilder, Features, FeaturesBuilder, LinuxFeatureBuilder, LinuxNamespaceType};
+use oci_spec::runtime::{
+    ApparmorBuilder, CgroupBuilder, Features, FeaturesBuilder, LinuxFeatureBuilder, LinuxNamespaceType,
+};
 
 use crate::error::{Doing, Error, Result};
 
@@ -75,12 +77,14 @@ fn features() -> Result<Features> {
                 .build()
                 .map_err(invalid)?,
         )
+        .seccomp(crate::seccomp::features().map_err(invalid)?)
+        .apparmor(ApparmorBuilder::default().enabled(true).build().map_err(invalid)?)
         .build()
         .map_err(invalid)?;
     FeaturesBuilder::default()
         .oci_version_min("1.0.0")
         .oci_version_max("1.2.0")
-        .hooks(Vec::<String>::new())
+        .hooks(["prestart", "createRuntime", "poststart", "poststop"].map(str::to_owned))
         .mount_options(crate::mounts::understood())
         .linux(linux)
         .build()

@@ -154,7 +154,7 @@ impl Pod {
     }
 
     /// Starts a container. The event is queued before anything else can run on this thread, an exit's included.
-    pub(crate) fn start(&self, id: &str) -> Result<Arc<Container>> {
+    pub(crate) async fn start(&self, id: &str) -> Result<Arc<Container>> {
         let container = self.container(id)?;
         container.start()?;
         self.publisher.publish(&TaskStart {
@@ -162,6 +162,7 @@ impl Pod {
             pid: container.pid,
             ..Default::default()
         });
+        container.after_start().await?;
         Ok(container)
     }
 

@@ -80,8 +80,15 @@ pub(crate) struct Start<'a> {
     pub(crate) stderr: BorrowedFd<'a>,
 }
 
-/// Starts a worker and waits until it is ready.
-pub(crate) async fn spawn(start: Start<'_>) -> std::result::Result<Worker, Failure> {
+/// A worker that exists and confines itself. Dropped, it ends: its control socket closes.
+pub(crate) struct Forked {
+    pub(crate) pid: u32,
+    pidfd: OwnedFd,
+    control: AsyncFd<OwnedFd>,
+}
+
+/// Starts a worker, up to its own process in its own namespaces.
+pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failure> {
     let doing = || format!("starting the {} worker", start.engine);
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
@@ -98,43 +105,94 @@ pub(crate) async fn spawn(start: Start<'_>) -> std::result::Result<Worker, Failu
         .on(&program)?;
     let pid = child.id();
     let intermediate = child::pidfd(child)?;
-    // From here on the intermediate is reaped whatever comes; without a job it ends by itself when `ours` is closed.
-    let told = tell(&start, &ours, pid);
-    child::reap(intermediate);
-    told?;
-    rustix::io::ioctl_fionbio(&ours, true).doing(doing)?;
-    let control = readable(ours).doing(doing)?;
-    let (pid, pidfd) = match receive_in_time(&control).await {
-        Ok((Report::Forked { pid }, mut descriptors)) if descriptors.len() == 1 => (pid, descriptors.remove(0)),
-        Ok((other, _)) => return Err(refuse(other, start.module)),
-        Err(e) => return Err(Failure::Final(Error::Worker(e.to_string()))),
-    };
-    match receive_in_time(&control).await {
-        Ok((Report::Ready { warnings }, _)) => {
-            for warning in warnings {
-                warn!("container {}: {warning}", start.id);
-            }
-            Ok(Worker { pid: pid as u32, pidfd, control: control.into_inner() })
+    match forked(&start, ours, pid).await {
+        Ok(worker) => {
+            child::reap(intermediate);
+            Ok(worker)
         }
-        Ok((other, _)) => {
-            // It ends by itself after the report; nobody may wait for a process that hangs in that.
-            let _ = child::signal(&pidfd, libc::SIGKILL);
-            child::reap(pidfd);
-            Err(refuse(other, start.module))
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
-            let _ = child::signal(&pidfd, libc::SIGKILL);
-            child::reap(pidfd);
-            Err(Failure::Final(Error::Worker(format!("not ready after {LONGEST_CONFINEMENT:?}: killed"))))
-        }
-        Err(_) => {
-            let _ = child::signal(&pidfd, libc::SIGKILL);
-            let text = match child::wait(pidfd).await {
-                Ok(status) => format!("ended with {} before it was ready", child::exit_code(status)),
-                Err(e) => e.to_string(),
+        Err(e) => {
+            // An intermediate that is gone is the reason of whatever failed.
+            let e = match child::ended(&intermediate) {
+                // With 1 it has reported why.
+                Some(code) if code != 1 => Failure::Final(Error::Worker(format!("ended with {code} before its clone"))),
+                _ => e,
             };
-            Err(Failure::Final(Error::Worker(text)))
+            // Both, whatever they are doing: a worker may exist that nobody reported. Not reaped yet, the intermediate
+            // keeps its number, which is the group's.
+            child::end_group(pid);
+            Err(e)
         }
+    }
+}
+
+async fn forked(start: &Start<'_>, control: OwnedFd, intermediate: u32) -> std::result::Result<Forked, Failure> {
+    let doing = || format!("starting the {} worker", start.engine);
+    tell(start, &control, intermediate)?;
+    rustix::io::ioctl_fionbio(&control, true).doing(doing)?;
+    let control = readable(control).doing(doing)?;
+    match receive_in_time(&control).await {
+        Ok((Report::Forked { pid }, mut descriptors)) if descriptors.len() == 1 => {
+            Ok(Forked { pid: pid as u32, pidfd: descriptors.remove(0), control })
+        }
+        Ok((other, _)) => Err(refuse(other, start.module)),
+        Err(e) => Err(Failure::Final(Error::Worker(e.to_string()))),
+    }
+}
+
+impl Forked {
+    /// Tells the worker, which waits for it, that the hooks have run.
+    pub(crate) fn hooked(&self) {
+        // One that is gone never becomes ready, and it is then that its end is looked at.
+        let _ = control::send_hooked(self.control.get_ref().as_fd());
+    }
+
+    /// Ends the worker.
+    pub(crate) fn end(self) {
+        // It cannot have been reaped; one that ended by itself is as good.
+        let _ = child::signal(&self.pidfd, libc::SIGKILL);
+        child::reap(self.pidfd);
+    }
+
+    /// Waits until the worker is ready. `id` and `module` are for messages.
+    pub(crate) async fn ready(self, id: &str, module: &str) -> std::result::Result<Worker, Failure> {
+        match receive_in_time(&self.control).await {
+            Ok((Report::Ready { warnings }, _)) => {
+                for warning in warnings {
+                    warn!("container {id}: {warning}");
+                }
+                Ok(Worker { pid: self.pid, pidfd: self.pidfd, control: self.control.into_inner() })
+            }
+            Ok((other, _)) => {
+                // It ends by itself after the report; nobody may wait for a process that hangs in that.
+                self.end();
+                Err(refuse(other, module))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
+                self.end();
+                Err(Failure::Final(Error::Worker(format!("not ready after {LONGEST_CONFINEMENT:?}: killed"))))
+            }
+            Err(_) => {
+                let _ = child::signal(&self.pidfd, libc::SIGKILL);
+                let text = match child::wait(self.pidfd).await {
+                    Ok(status) => silent_end(child::exit_code(status)),
+                    Err(e) => e.to_string(),
+                };
+                Err(Failure::Final(Error::Worker(text)))
+            }
+        }
+    }
+}
+
+/// What an exit code before «ready» tells.
+fn silent_end(code: u32) -> String {
+    const BAD_SYSTEM_CALL: u32 = 128 + libc::SIGSYS as u32;
+    match code {
+        BAD_SYSTEM_CALL => {
+            "killed by the seccomp profile of the spec before it was ready: a Wasm worker needs a profile \
+             such as the runtime's default"
+                .to_owned()
+        }
+        _ => format!("ended with {code} before it was ready"),
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Error, Result};
+use crate::hooks::Stage;
 
 const NAME: &str = "catamaran.json";
 /// Raised when a field changes its meaning; a `delete` reads older numbers, and refuses newer ones.
@@ -22,11 +23,14 @@ pub(crate) struct State {
     pub(crate) cgroups: Vec<PathBuf>,
     /// Where the shim's server listens.
     pub(crate) socket: PathBuf,
+    /// What is to be run when the container is gone: from the moment on at which its other hooks begin to run.
+    #[serde(default, skip_serializing_if = "Stage::is_empty")]
+    pub(crate) poststop: Stage,
 }
 
 impl State {
     pub(crate) fn new(cgroups: Vec<PathBuf>, socket: PathBuf) -> Self {
-        Self { format: FORMAT, pid: 0, cgroups, socket }
+        Self { format: FORMAT, pid: 0, cgroups, socket, poststop: Stage::default() }
     }
 
     /// Replaces the bundle's state file whole.

@@ -76,7 +76,7 @@ impl Task for TaskService {
 
     async fn start(&self, _ctx: &TtrpcContext, req: StartRequest) -> Answer<StartResponse> {
         no_exec(&req.id, &req.exec_id)?;
-        let container = self.pod.start(&req.id)?;
+        let container = self.pod.start(&req.id).await?;
         Ok(StartResponse { pid: container.pid, ..Default::default() })
     }
 

@@ -24,8 +24,10 @@ pub const MAX_DESCRIPTORS: usize = 253;
 const MAX_TEXT: usize = 8 * 1024;
 const MAX_MESSAGE: usize = 64 * 1024;
 
-/// The byte that lets a worker go.
+/// What lets a worker go.
 const START: &[u8] = b"start";
+/// What tells a worker that the hooks have run.
+const HOOKED: &[u8] = b"hooked";
 
 /// What comes back to the shim, in this order: [`Report::Forked`], then one of the others.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,7 +37,8 @@ pub enum Report {
         /// The worker's pid, as the shim sees it.
         pid: i32,
     },
-    /// From the worker: confined, linked, waiting for Start.
+    /// From the worker: confined, linked, waiting for Start. Before it the worker has waited for the hooks, if the job
+    /// says that there are any.
     Ready {
         /// What could not be done but need not stop the container, for the log.
         warnings: Vec<String>,
@@ -111,6 +114,17 @@ pub fn send_start(socket: BorrowedFd<'_>) -> io::Result<()> {
 pub(crate) fn await_start(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let (bytes, _) = receive(socket)?;
     Ok(bytes == START)
+}
+
+/// Tells the worker that the hooks it waits for have run, in the shim.
+pub fn send_hooked(socket: BorrowedFd<'_>) -> io::Result<()> {
+    send(socket, HOOKED, &[])
+}
+
+/// Waits until the hooks have run, in the worker.
+pub(crate) fn await_hooked(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let (bytes, _) = receive(socket)?;
+    if bytes == HOOKED { Ok(()) } else { Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the shim is gone")) }
 }
 
 /// Cuts a text to what one message carries, at a character's edge.

@@ -44,6 +44,44 @@ pub struct Job {
     pub rlimits: Vec<Rlimit>,
     /// `process.oomScoreAdj`, -1000 to 1000.
     pub oom_score_adj: Option<i32>,
+    /// `linux.seccomp`: what it answers counts beside the worker's own filter, the stricter of the two.
+    pub seccomp: Option<Profile>,
+    /// `process.apparmorProfile`: loaded on this host.
+    pub apparmor: Option<String>,
+    /// Whether the shim has hooks to run while the namespaces exist and the container's tree is not entered yet.
+    pub hooks: bool,
+}
+
+/// `linux.seccomp` of the spec, compiled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Ends in a `BPF_RET | BPF_K` on every way; jumps nowhere but forward.
+    pub program: Vec<Instruction>,
+    /// `SECCOMP_FILTER_FLAG_LOG`: what is not allowed is logged.
+    pub log: bool,
+}
+
+/// A classic BPF instruction, `struct sock_filter` of linux/filter.h. One number in the job's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
+#[allow(missing_docs, reason = "the kernel's own names")]
+pub struct Instruction {
+    pub code: u16,
+    pub jt: u8,
+    pub jf: u8,
+    pub k: u32,
+}
+
+impl From<u64> for Instruction {
+    fn from(n: u64) -> Self {
+        Self { code: (n >> 48) as u16, jt: (n >> 40) as u8, jf: (n >> 32) as u8, k: n as u32 }
+    }
+}
+
+impl From<Instruction> for u64 {
+    fn from(i: Instruction) -> Self {
+        u64::from(i.code) << 48 | u64::from(i.jt) << 40 | u64::from(i.jf) << 32 | u64::from(i.k)
+    }
 }
 
 /// One namespace that the worker lives in instead of the shim's.

@@ -10,7 +10,7 @@ use nix::libc;
 use nix::sched::CloneFlags;
 use rustix::pipe::PipeFlags;
 
-use crate::confine::{self, ConfineError, Confinement};
+use crate::confine::{self, ConfineError, Confined, Confinement, Label};
 use crate::control::{self, Cause, Descriptors, Report};
 use crate::engine::{Engine, EngineError};
 use crate::job::{Job, NamespaceKind};
@@ -159,13 +159,33 @@ fn clone_worker(new: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<Option<
     }
 }
 
+/// The worker's line to the shim.
+struct Line {
+    control: OwnedFd,
+    /// Until the shim knows of the worker: the intermediate and the worker report on one socket.
+    known: Option<OwnedFd>,
+}
+
+impl Line {
+    /// Returns when the shim knows of this process. An error when it never will.
+    fn be_known(&mut self) -> io::Result<()> {
+        match self.known.take() {
+            Some(known) if !matches!(rustix::io::read(&known, &mut [0]), Ok(1)) => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the intermediate ended without a report"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Confines itself, loads, links, reports, waits, runs.
 fn worker<E: Engine>(job: &Job, mut descriptors: Descriptors, control: OwnedFd, known: OwnedFd) -> ExitCode {
-    let prepared = prepare::<E>(job, &mut descriptors);
-    if !matches!(rustix::io::read(&known, &mut [0]), Ok(1)) {
+    let mut line = Line { control, known: Some(known) };
+    let prepared = prepare::<E>(job, &mut descriptors, &mut line);
+    if line.be_known().is_err() {
         return ExitCode::FAILURE;
     }
-    drop(known);
+    let control = line.control;
     let (program, warnings) = match prepared {
         Ok(prepared) => prepared,
         Err(e) => return fail(&control, e),
@@ -185,17 +205,29 @@ fn worker<E: Engine>(job: &Job, mut descriptors: Descriptors, control: OwnedFd, 
     program()
 }
 
-fn prepare<E: Engine>(job: &Job, descriptors: &mut Descriptors) -> Result<(E::Program, Vec<String>), StageError> {
+fn prepare<E: Engine>(
+    job: &Job,
+    descriptors: &mut Descriptors,
+    line: &mut Line,
+) -> Result<(E::Program, Vec<String>), StageError> {
     let artifact = confine::step("taking the artifact", descriptors.take(job.artifact))?;
     let stdin = confine::step("taking standard input", descriptors.take(job.stdin))?;
     confine::step("opening standard input", rustix::stdio::dup2_stdin(&stdin))?;
     drop(stdin);
-    let warnings = Confinement::new(job, descriptors).apply()?;
+    let hooks = || {
+        if job.hooks {
+            line.be_known()?;
+            control::await_hooked(line.control.as_fd())?;
+        }
+        Ok(())
+    };
+    let Confined { warnings, label } = Confinement::new(job, descriptors).apply(hooks)?;
     confine::step("installing signal handlers", crate::signals::end_on_signals())?;
     // Confined first: the artifact was made from hostile bytes by a process that met them. Mapping it needs its
     // descriptor alone.
     let engine = E::load(File::from(artifact))?;
+    label.map_or(Ok(()), Label::apply)?;
     // From here on nothing becomes executable.
-    confine::restrict()?;
+    confine::restrict(job.seccomp.as_ref())?;
     Ok((engine.link(&job.guest)?, warnings))
 }

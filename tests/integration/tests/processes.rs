@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use catamaran_harness::{Image, Node, Runtime, Task, guests, shim_folder, wait_until};
+use catamaran_harness::{Container, Image, Node, Runtime, Task, guests, shim_folder, wait_until};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -210,6 +213,80 @@ fn killing_the_shim_of_a_created_container_leaves_nothing() {
     wait_until(SOON, "the worker to die with its shim", || (!runs(worker)).then_some(()));
     wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
     task.remove_container();
+    node.finish();
+}
+
+/// An order whose Create runs this shell script, told `$pid`, while the worker waits in the middle of its confinement.
+fn interrupted<'n>(node: &'n Node, id: &str, script: &str) -> Container<'n> {
+    let script = format!("pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); {script}");
+    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+    node.container(id).image(&wasm("hello")).spec(move |spec| spec["hooks"] = json!({"createRuntime": [hook]}))
+}
+
+#[test]
+fn a_worker_killed_while_it_confines_itself_refuses_the_container() {
+    let node = Node::start();
+    let refused = interrupted(&node, "victim", "kill -9 $pid").try_create().map(drop).unwrap_err();
+    assert!(refused.message.contains("ended with 137 before it was ready"), "{refused}");
+    node.expect_nothing_left(SOON);
+    assert_eq!(node.container("victim").image(&wasm("hello")).run().code, 0, "the id is free");
+    node.finish();
+}
+
+#[test]
+fn a_worker_that_confines_itself_ends_with_its_shim() {
+    let node = Node::start();
+    let pid = node.dir().join("pid");
+    // The parent-death signal is not set yet: it is the control socket's end that tells.
+    let script = format!("echo $pid >{}; kill -9 $PPID", pid.display());
+    interrupted(&node, "victim", &script).try_create().map(drop).unwrap_err();
+    let worker = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    wait_until(SOON, "the worker to end with its shim", || (!runs(worker)).then_some(()));
+    node.expect_nothing_left(SOON);
+    assert_eq!(node.container("victim").image(&wasm("hello")).run().code, 0, "the id is free");
+    node.finish();
+}
+
+#[test]
+fn intermediates_and_workers_killed_at_any_moment_leave_nothing() {
+    let node = Node::start();
+    node.container("victim").image(&wasm("hello")).run();
+    let own = |process: &Path| {
+        let exe = fs::read_link(process.join("exe")).unwrap_or_default();
+        let words = fs::read(process.join("cmdline")).unwrap_or_default();
+        exe.ends_with("catamaran-wasmtime") && words.ends_with(b"\0victim\0")
+    };
+    let mut refused = 0;
+    for delay in 0..16 {
+        let done = AtomicBool::new(false);
+        let created = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let all = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+                    if let Some(found) = all.into_iter().find(|process| own(process)) {
+                        std::thread::sleep(Duration::from_millis(delay));
+                        let name = found.file_name().unwrap().to_string_lossy().into_owned();
+                        // It may be gone: an intermediate lives for a few milliseconds.
+                        let _ = std::process::Command::new("kill").args(["-9", &name]).stderr(Stdio::null()).status();
+                        return;
+                    }
+                }
+            });
+            let created = node.container("victim").image(&wasm("hello")).try_create();
+            done.store(true, Ordering::Relaxed);
+            created
+        });
+        match created {
+            Ok(task) => drop(task.discard()),
+            Err(status) => {
+                refused += 1;
+                assert!(status.message.contains("the container's process: "), "{status}");
+            }
+        }
+        node.expect_nothing_left(SOON);
+    }
+    assert!(refused > 0, "none was killed in time: the test needs other delays");
+    assert_eq!(node.container("victim").image(&wasm("hello")).run().code, 0);
     node.finish();
 }
 

@@ -184,5 +184,5 @@ pub(crate) fn compile_process() -> Result<(), ConfineError> {
     not_dumpable()?;
     no_new_privileges()?;
     // The same list as a worker's: a compiler has threads and memory, makes files of machine code, and runs none.
-    super::restrict()
+    super::restrict(None)
 }

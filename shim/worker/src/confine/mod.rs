@@ -1,15 +1,19 @@
 //! How a process gives up what it could do. The order is the point; each step says why it stands where it does.
 
+mod apparmor;
 mod credentials;
+mod landlock;
 mod mounts;
 mod namespaces;
 mod syscalls;
 
 use std::fmt::Display;
+use std::io;
 
 use crate::control::Descriptors;
 use crate::job::Job;
 
+pub(crate) use apparmor::Label;
 pub use credentials::close_inherited;
 pub(crate) use credentials::{close_to_others, compile_process};
 pub(crate) use syscalls::restrict;
@@ -19,11 +23,11 @@ pub(crate) use syscalls::restrict;
 #[error("{step}: {source}")]
 pub(crate) struct ConfineError {
     step: String,
-    source: std::io::Error,
+    source: io::Error,
 }
 
 /// Names the step that failed.
-pub(crate) fn step<T>(name: impl Display, result: Result<T, impl Into<std::io::Error>>) -> Result<T, ConfineError> {
+pub(crate) fn step<T>(name: impl Display, result: Result<T, impl Into<io::Error>>) -> Result<T, ConfineError> {
     result.map_err(|e| ConfineError { step: name.to_string(), source: e.into() })
 }
 
@@ -33,23 +37,32 @@ pub(crate) struct Confinement<'a> {
     descriptors: &'a mut Descriptors,
 }
 
+/// What is left once the process is confined.
+pub(crate) struct Confined {
+    /// What could not be done but need not stop the container.
+    pub(crate) warnings: Vec<String>,
+    /// To be applied before guest code runs.
+    pub(crate) label: Option<Label>,
+}
+
 impl<'a> Confinement<'a> {
     pub(crate) fn new(job: &'a Job, descriptors: &'a mut Descriptors) -> Self {
         Self { job, descriptors }
     }
 
-    /// Confines this process for good. Answers what could not be done but need not stop the container.
-    pub(crate) fn apply(self) -> Result<Vec<String>, ConfineError> {
-        let mut warnings = Vec::new();
+    /// Confines this process for good. `hooks` returns when those of the spec have run, for which the container's
+    /// namespaces and mounts exist and its tree is not entered yet.
+    pub(crate) fn apply(self, hooks: impl FnOnce() -> io::Result<()>) -> Result<Confined, ConfineError> {
         // While /proc is still the host's: it is gone after the pivot.
         namespaces::new_cgroup_namespace(self.job)?;
         namespaces::host_names(self.job)?;
         namespaces::loopback_up(self.job)?;
         namespaces::sysctls(self.job)?;
-        warnings.extend(credentials::oom_score(self.job)?);
+        let warnings = credentials::oom_score(self.job)?.into_iter().collect();
+        let label = Label::open(self.job)?;
         credentials::own_keyring()?;
         // The container's tree becomes the only one that this process can name.
-        mounts::build_and_enter(self.job, self.descriptors)?;
+        mounts::build_and_enter(self.job, self.descriptors, hooks)?;
         // Before the capabilities go: a hard limit may be raised only with them.
         credentials::limits(self.job)?;
         credentials::user(self.job)?;
@@ -58,6 +71,7 @@ impl<'a> Confinement<'a> {
         // socket.
         credentials::die_with_parent()?;
         credentials::no_new_privileges()?;
-        Ok(warnings)
+        landlock::restrict()?;
+        Ok(Confined { warnings, label })
     }
 }

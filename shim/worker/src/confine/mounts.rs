@@ -21,7 +21,11 @@ use crate::control::Descriptors;
 use crate::job::{Job, Mount, Source};
 
 /// Builds the tree of the job and makes it this process's root and only tree.
-pub(super) fn build_and_enter(job: &Job, descriptors: &mut Descriptors) -> Result<(), ConfineError> {
+pub(super) fn build_and_enter(
+    job: &Job,
+    descriptors: &mut Descriptors,
+    hooks: impl FnOnce() -> io::Result<()>,
+) -> Result<(), ConfineError> {
     // Nothing that is mounted here may reach the host; what the host mounts below a shared volume still arrives.
     step("cutting the mounts off from the host's", change("/", MsFlags::MS_SLAVE | MsFlags::MS_REC))?;
     let tree = step("taking the root file system", descriptors.take(job.root.tree))?;
@@ -31,6 +35,8 @@ pub(super) fn build_and_enter(job: &Job, descriptors: &mut Descriptors) -> Resul
         let at = &mount.destination;
         step(format_args!("mounting at {at}"), place(root.as_fd(), mount, descriptors))?;
     }
+    // What a hook mounts into the tree is there before procfs is looked for.
+    step("waiting for the hooks", hooks())?;
     step("covering what shows processes", cover_procfs(&job.root.at))?;
     for path in &job.readonly {
         step(format_args!("making {path} read-only"), make_readonly(root.as_fd(), path))?;

@@ -4,6 +4,7 @@
 //! What matters is what is missing: no exec, no new process (threads only), no socket, no mount, no namespace, no ptrace,
 //! no keyring, no bpf, no io_uring, no userfaultfd; and no call that makes memory executable. A worker that is broken
 //! into has the code that it came with, and no way to more.
+#![allow(unsafe_code, reason = "seccomp(2) has no safe form; the call has its SAFETY comment")]
 
 use std::io;
 
@@ -13,6 +14,7 @@ use seccompiler::{
 };
 
 use super::{ConfineError, step};
+use crate::job::{Instruction, Profile};
 
 /// Allowed whatever their arguments.
 #[rustfmt::skip]
@@ -49,6 +51,10 @@ const OLD: &[i64] = &[libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_readlink, 
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[i64] = &[libc::SYS_renameat];
 
+// linux/bpf_common.h: BPF_RET | BPF_K, and BPF_JMP | BPF_JA.
+const RETURN: u16 = 0x06;
+const JUMP: u16 = 0x05;
+
 /// A clone that shares all that threads share, and makes no namespace.
 const THREAD: u64 =
     (libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD) as u64;
@@ -57,10 +63,49 @@ const THREAD: u64 =
 const NAMESPACES: u64 = (libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC) as u64
     | (libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNET) as u64;
 
-/// Restricts this thread, and those that it will make, for good.
-pub(crate) fn restrict() -> Result<(), ConfineError> {
-    let filter = step("making the system call filter", program().map_err(io::Error::other))?;
-    step("applying the system call filter", seccompiler::apply_filter(&filter).map_err(io::Error::other))
+/// Restricts this thread, and those that it will make, for good: to what the list above allows and, where the spec has a
+/// profile, to what that allows too.
+pub(crate) fn restrict(profile: Option<&Profile>) -> Result<(), ConfineError> {
+    let own = step("making the system call filter", program().map_err(io::Error::other))?;
+    let own: Vec<_> = own.iter().map(|i| Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
+    let (whole, log) = match profile {
+        None => (own, false),
+        Some(profile) => (joined(&profile.program, &own), profile.log),
+    };
+    step("applying the system call filter", install(&whole, log))
+}
+
+/// One program of two: where the spec's profile lets a call pass, the own filter has its say. Two filters, one after the
+/// other, would need a profile that allows seccomp(2) itself, and the kernel would run both for every call.
+fn joined(profile: &[Instruction], own: &[Instruction]) -> Vec<Instruction> {
+    let mut whole = profile.to_vec();
+    for passed in [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_LOG] {
+        let behind = whole.len();
+        let passes = |i: &Instruction| i.code == RETURN && i.k == passed;
+        if !profile.iter().any(passes) {
+            continue;
+        }
+        for (at, instruction) in whole[..profile.len()].iter_mut().enumerate() {
+            if passes(instruction) {
+                *instruction = Instruction { code: JUMP, jt: 0, jf: 0, k: (behind - at - 1) as u32 };
+            }
+        }
+        // What both let pass is what the profile said: allowed, or allowed and logged.
+        let allowed = |i: &Instruction| i.code == RETURN && i.k == libc::SECCOMP_RET_ALLOW;
+        whole.extend(own.iter().map(|i| if allowed(i) { Instruction { k: passed, ..*i } } else { *i }));
+    }
+    whole
+}
+
+fn install(program: &[Instruction], log: bool) -> io::Result<()> {
+    let mut filter: Vec<_> =
+        program.iter().map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
+    let len = u16::try_from(filter.len()).map_err(io::Error::other)?;
+    let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+    let flags = if log { libc::SECCOMP_FILTER_FLAG_LOG } else { 0 };
+    // SAFETY: the kernel copies `len` instructions from `filter`, which outlives the call, and changes none (seccomp(2)).
+    let failed = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    if failed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn program() -> Result<BpfProgram, seccompiler::BackendError> {
@@ -121,13 +166,50 @@ mod tests {
         call(libc::SYS_mmap, [0, 4096, protection as u64, ANONYMOUS, u64::MAX, 0])
     }
 
+    /// A profile that says `verdict` to one call and `other` to all else.
+    fn profile(call: i64, verdict: u32, other: u32) -> Profile {
+        let plain = |code, k| Instruction { code, jt: 0, jf: 0, k };
+        let number = plain(0x20, 0);
+        let equal = Instruction { code: 0x15, jt: 0, jf: 1, k: call as u32 };
+        Profile { program: vec![number, equal, plain(RETURN, verdict), plain(RETURN, other)], log: false }
+    }
+
+    fn restricted_by(profile: Profile, then: impl FnOnce() + Send + 'static) {
+        let thread = std::thread::spawn(move || {
+            crate::confine::credentials::no_new_privileges().unwrap();
+            restrict(Some(&profile)).unwrap();
+            then();
+        });
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_profile_and_the_own_filter_both_count() {
+        let errno = |number: i32| libc::SECCOMP_RET_ERRNO | number as u32;
+        let sched_yield = || call(libc::SYS_sched_yield, [0; 6]);
+        // Not in the own list: a profile that allows it changes nothing.
+        let sysinfo = || call(libc::SYS_sysinfo, [0; 6]);
+        restricted_by(profile(libc::SYS_sched_yield, errno(libc::ENOTTY), libc::SECCOMP_RET_ALLOW), move || {
+            assert_eq!(sched_yield(), -i64::from(libc::ENOTTY), "the profile denies");
+            assert_eq!(sysinfo(), REFUSED, "the own filter denies");
+            assert_eq!(map(libc::PROT_EXEC), REFUSED);
+            assert!(map(libc::PROT_READ) > 0);
+        });
+        restricted_by(profile(libc::SYS_sysinfo, errno(libc::EACCES), libc::SECCOMP_RET_LOG), move || {
+            assert_eq!(sched_yield(), 0, "logged, and allowed by both");
+            assert_eq!(sysinfo(), -i64::from(libc::EACCES), "the profile speaks first");
+            assert_eq!(map(libc::PROT_EXEC), REFUSED, "logged by the one, denied by the other");
+        });
+    }
+
     #[test]
     fn nothing_becomes_executable_and_nobody_new_runs() {
         // Only this thread is restricted, and those that it makes.
         let restricted = std::thread::spawn(|| {
             let page = map(libc::PROT_READ | libc::PROT_WRITE);
             assert!(page > 0);
-            restrict().unwrap();
+            crate::confine::credentials::no_new_privileges().unwrap();
+            restrict(None).unwrap();
             let page = page as u64;
             assert!(map(libc::PROT_READ | libc::PROT_WRITE) > 0, "plain memory is had");
             for protection in [libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC, 7] {

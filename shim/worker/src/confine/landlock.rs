@@ -1,0 +1,143 @@
+//! Landlock, where the kernel has it (landlock(7)): what a worker never does stays denied when a mount or the system call
+//! filter were to fail it.
+//!
+//! Nothing in the tree is executed, no device, FIFO or socket is made in it, and a device that is opened from now on
+//! takes no ioctl(2) of its own. From version 6 on, no signal goes to a process outside, and no abstract unix socket is
+//! reached that others made.
+#![allow(unsafe_code, reason = "landlock has no safe form in the C library; each call has its SAFETY comment")]
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::libc;
+use rustix::fs::{Mode, OFlags};
+
+use super::{ConfineError, step};
+
+// linux/landlock.h
+const CREATE_RULESET_VERSION: libc::c_ulong = 1;
+const RULE_PATH_BENEATH: libc::c_int = 1;
+const FS_EXECUTE: u64 = 1 << 0;
+const FS_MAKE_CHAR: u64 = 1 << 6;
+const FS_MAKE_SOCK: u64 = 1 << 9;
+const FS_MAKE_FIFO: u64 = 1 << 10;
+const FS_MAKE_BLOCK: u64 = 1 << 11;
+const FS_REFER: u64 = 1 << 13;
+const FS_IOCTL_DEV: u64 = 1 << 15;
+const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1 << 0;
+const SCOPE_SIGNAL: u64 = 1 << 1;
+
+/// The first version that lets files be renamed from folder to folder: on the one before it a guest could not.
+const FIRST: i64 = 2;
+
+/// `struct landlock_ruleset_attr`.
+#[repr(C)]
+#[derive(Default)]
+struct Ruleset {
+    handled_access_fs: u64,
+    handled_access_net: u64,
+    scoped: u64,
+}
+
+/// `struct landlock_path_beneath_attr`.
+#[repr(C, packed)]
+struct PathBeneath {
+    allowed_access: u64,
+    parent_fd: i32,
+}
+
+/// Restricts this thread, and those that it will make, in the tree that is `/` now. Needs `no_new_privs`.
+pub(super) fn restrict() -> Result<(), ConfineError> {
+    match version() {
+        Some(version) if version >= FIRST => step("restricting the process by Landlock", apply(version)),
+        // A kernel without it: the other walls stand alone, as SECURITY.md says.
+        _ => Ok(()),
+    }
+}
+
+/// Landlock's version in this kernel; none where it is not built in or was switched off.
+fn version() -> Option<i64> {
+    // SAFETY: with this flag the call takes no structure, and answers a number.
+    let version = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<Ruleset>(), 0, CREATE_RULESET_VERSION)
+    };
+    Errno::result(version).ok()
+}
+
+fn apply(version: i64) -> io::Result<()> {
+    let mut ruleset = Ruleset {
+        handled_access_fs: FS_EXECUTE | FS_MAKE_CHAR | FS_MAKE_BLOCK | FS_MAKE_FIFO | FS_MAKE_SOCK | FS_REFER,
+        ..Ruleset::default()
+    };
+    if version >= 5 {
+        ruleset.handled_access_fs |= FS_IOCTL_DEV;
+    }
+    if version >= 6 {
+        ruleset.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
+    }
+    // An older kernel takes the longer structure as long as what it does not know is zero.
+    // SAFETY: the kernel reads the structure, whose size is given, and keeps nothing of it.
+    let made = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, &raw const ruleset, size_of::<Ruleset>(), 0 as libc::c_ulong)
+    };
+    let made = Errno::result(made)?;
+    // SAFETY: the call answered a new descriptor, which nothing else owns.
+    let made = unsafe { OwnedFd::from_raw_fd(made as i32) };
+    // Moving files about is the one right that Landlock takes away unasked.
+    let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let rule = PathBeneath { allowed_access: FS_REFER, parent_fd: root.as_raw_fd() };
+    // SAFETY: the kernel reads the structure of this kind of rule and keeps nothing of it.
+    let added = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_add_rule,
+            made.as_raw_fd(),
+            RULE_PATH_BENEATH,
+            &raw const rule,
+            0 as libc::c_ulong,
+        )
+    };
+    Errno::result(added)?;
+    // SAFETY: the call takes two numbers.
+    let restricted = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, made.as_raw_fd(), 0 as libc::c_ulong) };
+    Errno::result(restricted)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::process::Command;
+
+    #[test]
+    fn what_a_worker_never_does_is_denied_and_the_rest_goes_on() {
+        let Some(version) = version().filter(|v| *v >= FIRST) else {
+            // The machine's kernel has none: restrict() must then be no error.
+            return restrict().unwrap();
+        };
+        let folder = std::env::temp_dir().join(format!("catamaran-landlock-{}", std::process::id()));
+        fs::create_dir_all(folder.join("other")).unwrap();
+        let within = folder.clone();
+        let restricted = std::thread::spawn(move || {
+            crate::confine::credentials::no_new_privileges().unwrap();
+            restrict().unwrap();
+            let denied = |result: io::Result<()>| {
+                assert_eq!(result.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            };
+            denied(Command::new("/bin/true").status().map(drop));
+            denied(nix::unistd::mkfifo(&within.join("fifo"), nix::sys::stat::Mode::S_IRUSR).map_err(Into::into));
+            denied(std::os::unix::net::UnixListener::bind(within.join("socket")).map(drop));
+            if version >= 6 {
+                let sent = rustix::process::test_kill_process(rustix::process::Pid::INIT);
+                assert_eq!(sent, Err(rustix::io::Errno::PERM));
+            }
+            fs::write(within.join("file"), "x").unwrap();
+            fs::rename(within.join("file"), within.join("other/file")).unwrap();
+            assert_eq!(fs::read(within.join("other/file")).unwrap(), b"x");
+        });
+        let outcome = restricted.join();
+        fs::remove_dir_all(&folder).unwrap();
+        outcome.unwrap();
+    }
+}

@@ -1,0 +1,187 @@
+//! The spec's hooks: programs of the host, each once, with the container's state on standard input.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use catamaran_harness::{Code, Container, Image, Node, Runtime, State, guests, wait_until};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn wasm(name: &str) -> Image {
+    guests::image(Runtime::Catamaran, name)
+}
+
+/// A hook that writes its name and its state to a file, and then does `more`.
+fn hook(log: &Path, name: &str, more: &str) -> Value {
+    let script = format!("{{ echo {name}; cat; echo; }} >>{}; {more}", log.display());
+    json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["WHO=me"]})
+}
+
+fn with_hooks<'n>(order: Container<'n>, hooks: Value) -> Container<'n> {
+    order.spec(move |spec| spec["hooks"] = hooks.clone())
+}
+
+/// What the hooks wrote: name and state of each.
+fn told(log: &Path) -> Vec<(String, Value)> {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
+    lines.chunks(2).map(|pair| (pair[0].to_owned(), serde_json::from_str(pair[1]).expect("a state"))).collect()
+}
+
+fn names(log: &Path) -> Vec<String> {
+    told(log).into_iter().map(|(name, _)| name).collect()
+}
+
+fn log(node: &Node) -> PathBuf {
+    node.dir().join("hooks.log")
+}
+
+#[test]
+fn each_runs_once_in_its_order_and_knows_the_container() {
+    let node = Node::start();
+    let log = log(&node);
+    let namespace = node.dir().join("uts");
+    let see = format!(
+        "readlink /proc/$(sed -n 's/.*\"pid\":\\([0-9]*\\).*/\\1/p' {} | tail -n 1)/ns/uts >{}",
+        log.display(),
+        namespace.display()
+    );
+    let order = with_hooks(
+        node.container("hooked").image(&wasm("sleep")),
+        json!({
+            "prestart": [hook(&log, "prestart", "test $WHO = me && test -z \"$HOME\"")],
+            "createRuntime": [hook(&log, "createRuntime", &see)],
+            "poststart": [hook(&log, "poststart", "")],
+            "poststop": [hook(&log, "poststop-1", "exit 3"), hook(&log, "poststop-2", "")],
+        }),
+    )
+    .annotation("a", "b");
+    let task = order.create();
+    assert_eq!(names(&log), ["prestart", "createRuntime"]);
+    task.start();
+    assert_eq!(names(&log), ["prestart", "createRuntime", "poststart"]);
+    let pid = task.pid();
+    let own = fs::read_link(format!("/proc/{pid}/ns/uts")).unwrap();
+    assert_eq!(fs::read_to_string(&namespace).unwrap().trim(), own.to_str().unwrap(), "the namespaces are there");
+    assert_ne!(own, fs::read_link("/proc/self/ns/uts").unwrap());
+    let bundle = node.bundle("hooked");
+    task.kill("KILL");
+    task.wait(SOON);
+    assert_eq!(names(&log).len(), 3, "poststop is for after the deletion");
+    task.delete();
+    let told = told(&log);
+    let all: Vec<_> = told.iter().map(|(name, state)| (name.as_str(), state["status"].as_str().unwrap())).collect();
+    assert_eq!(
+        all,
+        [
+            ("prestart", "creating"),
+            ("createRuntime", "creating"),
+            ("poststart", "running"),
+            ("poststop-1", "stopped"),
+            ("poststop-2", "stopped"),
+        ]
+    );
+    for (name, state) in &told {
+        assert_eq!(state["id"], "hooked", "{name}");
+        assert_eq!(state["bundle"], bundle.to_str().unwrap(), "{name}");
+        assert_eq!(state["annotations"]["a"], "b", "{name}");
+        assert!(state["ociVersion"].is_string(), "{name}");
+        assert_eq!(state["pid"], if name.starts_with("poststop") { Value::Null } else { json!(pid) }, "{name}");
+    }
+    assert!(node.log().contains("poststop[0]"), "the log names the hook that failed");
+    node.finish();
+}
+
+#[test]
+fn one_that_fails_or_hangs_refuses_the_container() {
+    let node = Node::start();
+    let log = log(&node);
+    let slow = json!({"path": "/bin/sleep", "args": ["sleep", "4711"], "timeout": 1});
+    let missing = json!({"path": "/no/such/hook"});
+    for (id, hooks, words) in [
+        (
+            "fails",
+            json!({"createRuntime": [hook(&log, "first", "echo why >&2; exit 7"), hook(&log, "never", "")]}),
+            "7: why",
+        ),
+        ("hangs", json!({"prestart": [slow]}), "did not end within 1 s"),
+        ("missing", json!({"createRuntime": [missing]}), "/no/such/hook"),
+    ] {
+        let _ = fs::remove_file(&log);
+        let mut hooks = hooks;
+        hooks["poststop"] = json!([hook(&log, "poststop", "")]);
+        let refused = with_hooks(node.container(id).image(&wasm("hello")), hooks).try_create().map(drop).unwrap_err();
+        assert!(refused.message.contains(words) && refused.message.contains("the hook"), "{refused}");
+        let names = names(&log);
+        assert!(!names.contains(&"never".to_owned()), "{names:?}");
+        assert_eq!(names.iter().filter(|name| *name == "poststop").count(), 1, "{names:?}");
+        node.expect_nothing_left(SOON);
+        assert_eq!(node.container(id).image(&wasm("hello")).run().code, 0, "the id is free");
+    }
+    let sleeps = Command::new("pgrep").args(["-fx", "sleep 4711"]).status().unwrap();
+    assert!(!sleeps.success(), "a hook that hung is still there");
+    node.finish();
+}
+
+#[test]
+fn a_poststart_hook_that_fails_ends_the_container() {
+    let node = Node::start();
+    let log = log(&node);
+    let hooks = json!({"poststart": [hook(&log, "poststart", "exit 1")], "poststop": [hook(&log, "poststop", "")]});
+    let task = with_hooks(node.container("hooked").image(&wasm("sleep")), hooks).create();
+    let refused = task.try_start().unwrap_err();
+    assert!(refused.message.contains("poststart[0]"), "{refused}");
+    assert_eq!(task.wait(SOON).code, 137);
+    assert_eq!(task.state(), State::Stopped);
+    task.delete();
+    assert_eq!(names(&log), ["poststart", "poststop"]);
+    node.finish();
+}
+
+#[test]
+fn poststop_runs_once_when_the_shim_was_killed() {
+    let node = Node::start();
+    let log = log(&node);
+    let task = with_hooks(
+        node.container("hooked").image(&wasm("sleep")),
+        json!({"createRuntime": [hook(&log, "createRuntime", "")], "poststop": [hook(&log, "poststop", "")]}),
+    )
+    .spawn();
+    let status = fs::read_to_string(format!("/proc/{}/status", task.pid())).unwrap();
+    let shim = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
+    assert!(Command::new("kill").args(["-9", shim]).status().unwrap().success());
+    wait_until(SOON, "the poststop hook", || (names(&log).len() > 1).then_some(()));
+    wait_until(SOON, "the task to be gone", || {
+        matches!(task.try_state(), Err(status) if status.code == Code::NotFound).then_some(())
+    });
+    task.remove_container();
+    assert_eq!(names(&log), ["createRuntime", "poststop"]);
+    node.finish();
+}
+
+#[test]
+fn what_would_run_inside_is_refused() {
+    let node = Node::start();
+    for key in ["createContainer", "startContainer"] {
+        let hooks = json!({key: [{"path": "/bin/true"}]});
+        let order = with_hooks(node.container("inside").image(&wasm("hello")), hooks);
+        let refused = order.try_create().map(drop).unwrap_err();
+        assert_eq!(refused.code, Code::InvalidArgument, "{refused}");
+        assert!(refused.message.contains(&format!("hooks.{key}")), "{refused}");
+    }
+    for (hook, word) in [
+        (json!({"path": "true"}), "absolute"),
+        (json!({"path": "/bin/true", "timeout": 0}), "timeout"),
+        (json!({"path": "/bin/true", "env": ["A"]}), "env"),
+    ] {
+        let order = with_hooks(node.container("wrong").image(&wasm("hello")), json!({"poststop": [hook]}));
+        let refused = order.try_create().map(drop).unwrap_err();
+        assert!(refused.message.contains("hooks.poststop[0]") && refused.message.contains(word), "{refused}");
+    }
+    node.finish();
+}
