@@ -20,6 +20,7 @@ mod confine;
 pub mod control;
 pub mod devices;
 pub mod engine;
+pub mod filter;
 pub mod job;
 pub mod mountattr;
 pub mod signals;

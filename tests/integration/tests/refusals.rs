@@ -118,7 +118,11 @@ fn what_the_spec_asks_and_this_version_has_not() {
     let node = Node::start();
     let image = guests::image(Runtime::Catamaran, "hello");
     let base = || node.container("same").image(&image);
-    refused(&node, &base().flag(["--seccomp"]), Code::InvalidArgument, &["config.json", "linux.seccomp"]);
+    let labelled = base().spec(|spec| spec["process"]["apparmorProfile"] = "no-such-profile".into());
+    match std::fs::read_to_string("/sys/module/apparmor/parameters/enabled").as_deref() {
+        Ok("Y\n") => refused(&node, &labelled, Code::Internal, &["no-such-profile", "loaded on this node"]),
+        _ => refused(&node, &labelled, Code::InvalidArgument, &["process.apparmorProfile", "no-such-profile"]),
+    }
     refused(&node, &base().flag(["--device", "/dev/null"]), Code::InvalidArgument, &["config.json", "linux.devices"]);
     let missing = base().bind(std::path::Path::new("/nowhere/at/all"), "/data", ["rbind"]);
     refused(&node, &missing, Code::Internal, &["/nowhere/at/all"]);

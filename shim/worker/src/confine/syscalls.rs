@@ -8,13 +8,10 @@
 
 use std::io;
 
-use nix::libc;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-};
-
 use super::{ConfineError, step};
+use crate::filter::{self, Calls, Condition, Operator, Rule, Verdict};
 use crate::job::{Instruction, Profile};
+use nix::libc;
 
 /// Allowed whatever their arguments.
 #[rustfmt::skip]
@@ -51,10 +48,6 @@ const OLD: &[i64] = &[libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_readlink, 
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[i64] = &[libc::SYS_renameat];
 
-// linux/bpf_common.h: BPF_RET | BPF_K, and BPF_JMP | BPF_JA.
-const RETURN: u16 = 0x06;
-const JUMP: u16 = 0x05;
-
 /// A clone that shares all that threads share, and makes no namespace.
 const THREAD: u64 =
     (libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD) as u64;
@@ -66,35 +59,14 @@ const NAMESPACES: u64 = (libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP | libc::CLONE
 /// Restricts this thread, and those that it will make, for good: to what the list above allows and, where the spec has a
 /// profile, to what that allows too.
 pub(crate) fn restrict(profile: Option<&Profile>) -> Result<(), ConfineError> {
-    let own = step("making the system call filter", program().map_err(io::Error::other))?;
-    let own: Vec<_> = own.iter().map(|i| Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k }).collect();
-    let (whole, log) = match profile {
-        None => (own, false),
-        Some(profile) => (joined(&profile.program, &own), profile.log),
-    };
-    step("applying the system call filter", install(&whole, log))
-}
-
-/// One program of two: where the spec's profile lets a call pass, the own filter has its say. Two filters, one after the
-/// other, would need a profile that allows seccomp(2) itself, and the kernel would run both for every call.
-fn joined(profile: &[Instruction], own: &[Instruction]) -> Vec<Instruction> {
-    let mut whole = profile.to_vec();
-    for passed in [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_LOG] {
-        let behind = whole.len();
-        let passes = |i: &Instruction| i.code == RETURN && i.k == passed;
-        if !profile.iter().any(passes) {
-            continue;
-        }
-        for (at, instruction) in whole[..profile.len()].iter_mut().enumerate() {
-            if passes(instruction) {
-                *instruction = Instruction { code: JUMP, jt: 0, jf: 0, k: (behind - at - 1) as u32 };
-            }
-        }
-        // What both let pass is what the profile said: allowed, or allowed and logged.
-        let allowed = |i: &Instruction| i.code == RETURN && i.k == libc::SECCOMP_RET_ALLOW;
-        whole.extend(own.iter().map(|i| if allowed(i) { Instruction { k: passed, ..*i } } else { *i }));
+    let own = own_program();
+    let mut whole = filter::of_this_architecture().to_vec();
+    match profile {
+        None => whole.extend(own),
+        Some(profile) => whole.extend(filter::joined(&profile.program, &own)),
     }
-    whole
+    let log = profile.is_some_and(|p| p.log);
+    step("applying the system call filter", install(&whole, log))
 }
 
 fn install(program: &[Instruction], log: bool) -> io::Result<()> {
@@ -108,42 +80,37 @@ fn install(program: &[Instruction], log: bool) -> io::Result<()> {
     if failed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
-    let arch = std::env::consts::ARCH.try_into()?;
-    let mut rules: std::collections::BTreeMap<i64, Vec<SeccompRule>> =
-        ALLOWED.iter().chain(OLD).map(|&call| (call, Vec::new())).collect();
-    let not_executable = || is(2, libc::PROT_EXEC as u64, 0);
-    rules.insert(libc::SYS_mmap, any([vec![not_executable()?]])?);
-    rules.insert(libc::SYS_mprotect, any([vec![not_executable()?]])?);
-    rules.insert(libc::SYS_clone, any([vec![is(0, THREAD | NAMESPACES, THREAD)?]])?);
-    rules.insert(libc::SYS_prctl, any([vec![equals(0, libc::PR_SET_NAME as u64)?]])?);
+fn own_program() -> Vec<Instruction> {
+    let mut calls = Calls::default();
+    for &call in ALLOWED.iter().chain(OLD) {
+        allow(&mut calls, call, &[]);
+    }
+    let not_executable = is(2, libc::PROT_EXEC as u64, 0);
+    allow(&mut calls, libc::SYS_mmap, &[not_executable]);
+    allow(&mut calls, libc::SYS_mprotect, &[not_executable]);
+    allow(&mut calls, libc::SYS_clone, &[is(0, THREAD | NAMESPACES, THREAD)]);
+    allow(&mut calls, libc::SYS_prctl, &[equals(0, libc::PR_SET_NAME as u64)]);
     // Reading its own limits, as the C library does for a thread's stack.
-    rules.insert(libc::SYS_prlimit64, any([vec![equals(0, 0)?, equals(2, 0)?]])?);
+    allow(&mut calls, libc::SYS_prlimit64, &[equals(0, 0), equals(2, 0)]);
     // abort().
-    rules.insert(libc::SYS_tgkill, any([vec![equals(0, u64::from(std::process::id()))?]])?);
-    rules.insert(
-        libc::SYS_ioctl,
-        any([
-            vec![equals(1, libc::FIONBIO)?],
-            vec![equals(1, libc::FIONREAD)?],
-            vec![equals(1, libc::TCGETS)?],
-            vec![equals(1, libc::TIOCGWINSZ)?],
-        ])?,
-    );
-    SeccompFilter::new(rules, SeccompAction::Errno(libc::ENOSYS as u32), SeccompAction::Allow, arch)?.try_into()
+    allow(&mut calls, libc::SYS_tgkill, &[equals(0, u64::from(std::process::id()))]);
+    for request in [libc::FIONBIO, libc::FIONREAD, libc::TCGETS, libc::TIOCGWINSZ] {
+        allow(&mut calls, libc::SYS_ioctl, &[equals(1, request)]);
+    }
+    filter::assemble(&calls, Verdict::Errno(libc::ENOSYS as u16))
 }
 
-fn any<const N: usize>(rules: [Vec<SeccompCondition>; N]) -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-    rules.into_iter().map(SeccompRule::new).collect()
+fn allow(calls: &mut Calls, number: i64, conditions: &[Condition]) {
+    calls.add(number as usize, &[Rule { conditions: conditions.to_vec(), verdict: Verdict::Allow }]);
 }
 
-/// The bits `mask` of an argument are `bits`.
-fn is(argument: u8, mask: u64, bits: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(mask), bits)
+/// The bits `mask` of an argument are `value`.
+fn is(argument: usize, mask: u64, value: u64) -> Condition {
+    Condition { argument, operator: Operator::Masked(mask), value }
 }
 
-fn equals(argument: u8, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
-    SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, value)
+fn equals(argument: usize, value: u64) -> Condition {
+    Condition { argument, operator: Operator::Equal, value }
 }
 
 #[cfg(test)]
@@ -171,7 +138,7 @@ mod tests {
         let plain = |code, k| Instruction { code, jt: 0, jf: 0, k };
         let number = plain(0x20, 0);
         let equal = Instruction { code: 0x15, jt: 0, jf: 1, k: call as u32 };
-        Profile { program: vec![number, equal, plain(RETURN, verdict), plain(RETURN, other)], log: false }
+        Profile { program: vec![number, equal, plain(0x06, verdict), plain(0x06, other)], log: false }
     }
 
     fn restricted_by(profile: Profile, then: impl FnOnce() + Send + 'static) {
@@ -181,6 +148,12 @@ mod tests {
             then();
         });
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn the_own_filter_is_small() {
+        // The room that is kept for it behind a profile, which may need it twice.
+        assert!(own_program().len() <= 512, "{}", own_program().len());
     }
 
     #[test]

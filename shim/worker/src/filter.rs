@@ -1,12 +1,13 @@
-//! Rules as classic BPF (seccomp(2), «Filters»): a search tree over the call's number, and at its leaves the conditions on
-//! the arguments. The worker's own architecture is checked by the shim's own filter, which runs behind this one.
+//! Rules about system calls as classic BPF (seccomp(2), «Filters»): a search tree over the call's number, and at its leaves
+//! the conditions on the arguments. The worker's own filter and the spec's profile are made by it.
 //!
-//! Runs of numbers that get the same answer are one leaf: a profile with three hundred names is some eighty
-//! instructions, and the kernel, which tries a filter for each number when it is installed, remembers what is allowed
-//! whatever the arguments.
+//! Runs of numbers that get the same answer are one leaf. The kernel tries a filter for each number when it is installed
+//! (and remembers what is allowed whatever the arguments), so that a chain of comparisons costs a start more than all of
+//! the other confinement.
 
-use catamaran_worker::job::Instruction;
 use nix::libc;
+
+use crate::job::Instruction;
 
 // linux/bpf_common.h
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
@@ -19,24 +20,40 @@ const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 /// Offsets in `struct seccomp_data`; a little-endian machine has an argument's lower half first.
 const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
 const HIGH: u32 = if cfg!(target_endian = "little") { 4 } else { 0 };
 const LOW: u32 = 4 - HIGH;
 
-/// What becomes of a call.
+/// linux/audit.h: AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64.
+#[cfg(target_arch = "x86_64")]
+const NATIVE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const NATIVE: u32 = 0xc000_00b7;
+
+/// The most that the kernel takes, `BPF_MAXINSNS`.
+pub const MOST_INSTRUCTIONS: usize = 4096;
+
+/// What becomes of a call (seccomp(2), «Return values»).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
+    /// The whole process ends with SIGSYS.
     Kill,
+    /// SIGSYS, which can be handled.
     Trap,
+    /// Fails with this error number.
     Errno(u16),
+    /// Told to a tracer with this message; ENOSYS where there is none.
     Trace(u16),
+    /// Allowed, and logged.
     Log,
+    /// Allowed.
     Allow,
 }
 
 impl Verdict {
     /// 0 is the strictest: the kernel's own order.
-    pub(super) fn rank(self) -> u8 {
+    pub fn rank(self) -> u8 {
         match self {
             Verdict::Kill => 0,
             Verdict::Trap => 1,
@@ -59,8 +76,10 @@ impl Verdict {
     }
 }
 
+/// How an argument is compared with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operator {
+#[allow(missing_docs, reason = "they say it themselves")]
+pub enum Operator {
     Equal,
     NotEqual,
     Less,
@@ -73,29 +92,55 @@ pub(super) enum Operator {
 
 /// A comparison of one argument, all 64 bits of it, without a sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Condition {
-    pub(super) argument: usize,
-    pub(super) operator: Operator,
-    pub(super) value: u64,
+pub struct Condition {
+    /// 0 to 5.
+    pub argument: usize,
+    /// How it is compared.
+    pub operator: Operator,
+    /// With what.
+    pub value: u64,
 }
 
 /// A verdict for the calls that meet every condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rule {
-    pub(super) conditions: Vec<Condition>,
-    pub(super) verdict: Verdict,
+pub struct Rule {
+    /// None: the rule holds for every such call.
+    pub conditions: Vec<Condition>,
+    /// What becomes of it.
+    pub verdict: Verdict,
 }
 
-/// The program for `calls`, the rules of each call by its number; the first rule that matches decides, else `default`.
-pub(super) fn assemble(calls: &[Vec<Rule>], default: Verdict) -> Vec<Instruction> {
+/// The rules of each call, by its number; the first that matches decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Calls(Vec<Vec<Rule>>);
+
+impl Calls {
+    /// Adds rules for a call, behind those that it has.
+    pub fn add(&mut self, number: usize, rules: &[Rule]) {
+        if self.0.len() <= number {
+            self.0.resize(number + 1, Vec::new());
+        }
+        self.0[number].extend_from_slice(rules);
+    }
+
+    /// Has the strictest rule of each call decide; among equals the order stays.
+    pub fn strictest_first(&mut self) {
+        for rules in &mut self.0 {
+            rules.sort_by_key(|rule| rule.verdict.rank());
+        }
+    }
+}
+
+/// The program that answers by these rules, and `default` where none matches. It does not look at the architecture.
+pub fn assemble(calls: &Calls, default: Verdict) -> Vec<Instruction> {
     let mut leaves: Vec<(u32, Vec<Instruction>)> = Vec::new();
-    for (number, rules) in calls.iter().enumerate() {
+    for (number, rules) in calls.0.iter().enumerate() {
         let code = leaf(rules, default);
         if leaves.last().is_none_or(|(_, last)| *last != code) {
             leaves.push((number as u32, code));
         }
     }
-    leaves.push((calls.len() as u32, leaf(&[], default)));
+    leaves.push((calls.0.len() as u32, leaf(&[], default)));
     let mut program = vec![statement(LOAD, NUMBER)];
     program.extend(search(&leaves));
     program
@@ -186,6 +231,70 @@ fn unordered(
     vec![load_high, branch(IF_GREATER, high, rest + 3, 0), branch(IF_EQUAL, high, 0, 2), load_low, last]
 }
 
+/// What a program of this module answers to a call: what the kernel would do, for the tests of those who make rules. None
+/// for an instruction that is not made here.
+pub fn answer(program: &[Instruction], number: u32, arguments: [u64; 6]) -> Option<u32> {
+    let mut at = 0;
+    let mut accumulator = 0;
+    loop {
+        let Instruction { code, jt, jf, k } = *program.get(at)?;
+        at += 1;
+        let taken = match code {
+            LOAD if k == NUMBER => {
+                accumulator = number;
+                continue;
+            }
+            LOAD => {
+                let offset = k.checked_sub(ARGUMENTS)?;
+                let argument = *arguments.get(offset as usize / 8)?;
+                accumulator = if offset % 8 == HIGH { (argument >> 32) as u32 } else { argument as u32 };
+                continue;
+            }
+            AND => {
+                accumulator &= k;
+                continue;
+            }
+            JUMP => {
+                at += k as usize;
+                continue;
+            }
+            IF_EQUAL => accumulator == k,
+            IF_GREATER => accumulator > k,
+            IF_AT_LEAST => accumulator >= k,
+            RETURN => return Some(k),
+            _ => return None,
+        };
+        at += usize::from(if taken { jt } else { jf });
+    }
+}
+
+/// Instructions to come before a program: a call of another architecture than this program's ends the process.
+pub(crate) fn of_this_architecture() -> [Instruction; 3] {
+    [statement(LOAD, ARCHITECTURE), branch(IF_EQUAL, NATIVE, 1, 0), statement(RETURN, Verdict::Kill.value())]
+}
+
+/// One program of two: where `first` lets a call pass, `second` has its say. Two filters, one after the other, would need
+/// a first one that allows seccomp(2) itself, and the kernel would run both for every call.
+pub(crate) fn joined(first: &[Instruction], second: &[Instruction]) -> Vec<Instruction> {
+    let mut whole = first.to_vec();
+    for passed in [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_LOG] {
+        let behind = whole.len();
+        let passes = |i: &Instruction| i.code == RETURN && i.k == passed;
+        if !first.iter().any(passes) {
+            continue;
+        }
+        for (at, instruction) in whole[..first.len()].iter_mut().enumerate() {
+            if passes(instruction) {
+                *instruction = statement(JUMP, (behind - at - 1) as u32);
+            }
+        }
+        // What both let pass is what the first one said: allowed, or allowed and logged.
+        let allowed = |i: &Instruction| i.code == RETURN && i.k == libc::SECCOMP_RET_ALLOW;
+        whole.extend(second.iter().map(|i| if allowed(i) { Instruction { k: passed, ..*i } } else { *i }));
+    }
+    whole
+}
+
 fn statement(code: u16, k: u32) -> Instruction {
     Instruction { code, jt: 0, jf: 0, k }
 }
@@ -195,33 +304,17 @@ fn branch(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
-    /// Runs a program as the kernel does, for the instructions that are made here.
-    pub(in crate::seccomp) fn run(program: &[Instruction], number: u32, arguments: [u64; 6]) -> u32 {
-        let mut at = 0;
-        let mut accumulator = 0;
-        loop {
-            let Instruction { code, jt, jf, k } = program[at];
-            at += 1;
-            let mut jump = |taken: bool| at += usize::from(if taken { jt } else { jf });
-            match code {
-                LOAD if k == NUMBER => accumulator = number,
-                LOAD => {
-                    let offset = k - ARGUMENTS;
-                    let argument = arguments[offset as usize / 8];
-                    accumulator = if offset % 8 == HIGH { (argument >> 32) as u32 } else { argument as u32 };
-                }
-                AND => accumulator &= k,
-                JUMP => at += k as usize,
-                IF_EQUAL => jump(accumulator == k),
-                IF_GREATER => jump(accumulator > k),
-                IF_AT_LEAST => jump(accumulator >= k),
-                RETURN => return k,
-                other => panic!("instruction {other:#x}"),
-            }
-        }
+    fn run(program: &[Instruction], number: u32, arguments: [u64; 6]) -> u32 {
+        answer(program, number, arguments).unwrap()
+    }
+
+    fn calls(all: impl IntoIterator<Item = Vec<Rule>>) -> Calls {
+        let mut calls = Calls::default();
+        all.into_iter().enumerate().for_each(|(number, rules)| calls.add(number, &rules));
+        calls
     }
 
     #[test]
@@ -247,7 +340,7 @@ pub(super) mod tests {
                             Condition { argument: 5, operator: Operator::Equal, value: 1 },
                         ];
                         let rules = [Rule { conditions, verdict: Verdict::Allow }];
-                        let program = assemble(&[rules.to_vec()], Verdict::Kill);
+                        let program = assemble(&calls([rules.to_vec()]), Verdict::Kill);
                         let answer = run(&program, 0, [0, 0, argument, 0, 0, second]);
                         let expected =
                             if holds(argument, value) && second == 1 { Verdict::Allow } else { Verdict::Kill };
@@ -261,13 +354,11 @@ pub(super) mod tests {
     #[test]
     fn a_large_tree_finds_every_number() {
         // Conditions on every call, so that no two leaves are one and the jumps grow long.
-        let calls: Vec<Vec<Rule>> = (0..300)
-            .map(|n| {
-                let condition = Condition { argument: 0, operator: Operator::Equal, value: n };
-                vec![Rule { conditions: vec![condition], verdict: Verdict::Errno(n as u16) }]
-            })
-            .collect();
-        let program = assemble(&calls, Verdict::Allow);
+        let all = calls((0..300).map(|n| {
+            let condition = Condition { argument: 0, operator: Operator::Equal, value: n };
+            vec![Rule { conditions: vec![condition], verdict: Verdict::Errno(n as u16) }]
+        }));
+        let program = assemble(&all, Verdict::Allow);
         for n in 0..300 {
             assert_eq!(run(&program, n, [u64::from(n), 0, 0, 0, 0, 0]), Verdict::Errno(n as u16).value());
             assert_eq!(run(&program, n, [u64::from(n) + 1, 0, 0, 0, 0, 0]), Verdict::Allow.value());
@@ -279,7 +370,7 @@ pub(super) mod tests {
     #[test]
     fn runs_of_equal_answers_are_one_leaf() {
         let allowed = vec![Rule { conditions: Vec::new(), verdict: Verdict::Allow }];
-        let program = assemble(&vec![allowed; 400], Verdict::Errno(1));
+        let program = assemble(&calls(vec![allowed; 400]), Verdict::Errno(1));
         assert_eq!(program.len(), 4);
     }
 }

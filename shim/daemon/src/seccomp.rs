@@ -4,10 +4,9 @@
 //! as the kernel takes the strictest among several filters (seccomp(2), «Return values»). A rule for a call that this
 //! kernel's table of names lacks is passed over, as every other runtime does; the own filter denies such a call.
 
-mod program;
-
 use std::str::FromStr;
 
+use catamaran_worker::filter::{self, Calls, Condition, Operator, Rule, Verdict};
 use catamaran_worker::job::Profile;
 use nix::libc;
 use oci_spec::runtime::{
@@ -17,10 +16,9 @@ use oci_spec::runtime::{
 use syscalls::Sysno;
 
 use crate::error::{Error, Result};
-use program::{Condition, Operator, Rule, Verdict};
 
-/// The kernel's bound, `BPF_MAXINSNS`, less the room that the shim's own filter takes behind the profile.
-const MOST_INSTRUCTIONS: usize = 4096 - 2 * 512;
+/// The kernel's bound, less the room that the worker's own filter takes behind the profile.
+const MOST_INSTRUCTIONS: usize = filter::MOST_INSTRUCTIONS - 1024;
 /// What `SCMP_ACT_ERRNO` answers without an `errnoRet` (OCI runtime spec, «Seccomp»).
 const DEFAULT_ERRNO: u32 = libc::EPERM as u32;
 /// Arguments of a system call.
@@ -30,24 +28,17 @@ const ARGUMENTS: usize = 6;
 pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Profile> {
     check(profile)?;
     let default = verdict(profile.default_action(), profile.default_errno_ret(), "defaultErrnoRet")?;
-    let mut calls: Vec<Vec<Rule>> = Vec::new();
+    let mut calls = Calls::default();
     for (index, syscall) in profile.syscalls().iter().flatten().enumerate() {
         let rules = rules(index, syscall)?;
         for name in syscall.names() {
             // A name of a newer kernel or of another architecture.
             let Ok(number) = Sysno::from_str(name) else { continue };
-            let number = number.id() as usize;
-            if calls.len() <= number {
-                calls.resize(number + 1, Vec::new());
-            }
-            calls[number].extend_from_slice(&rules);
+            calls.add(number.id() as usize, &rules);
         }
     }
-    for rules in &mut calls {
-        // Stable: among equals the profile's order stays.
-        rules.sort_by_key(|rule| rule.verdict.rank());
-    }
-    let program = program::assemble(&calls, default);
+    calls.strictest_first();
+    let program = filter::assemble(&calls, default);
     if program.len() > MOST_INSTRUCTIONS {
         let found = format!("{} instructions", program.len());
         return Err(refused("syscalls", found, format!("at most {MOST_INSTRUCTIONS}: fewer rules about arguments")));
@@ -176,7 +167,7 @@ mod tests {
 
     /// What the profile answers to a call, as the kernel would read its program.
     fn answer(profile: &Profile, call: i64, arguments: [u64; 6]) -> u32 {
-        program::tests::run(&profile.program, call as u32, arguments)
+        filter::answer(&profile.program, call as u32, arguments).unwrap()
     }
 
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
