@@ -30,6 +30,7 @@ mod hooks;
 mod info;
 mod lease;
 mod logging;
+mod lower;
 mod mounts;
 mod pod;
 mod readable;
@@ -56,6 +57,8 @@ fn main() -> ExitCode {
         Ok(flags) if flags.info => info::print_info(),
         Ok(flags) if flags.action == "start" => bootstrap::start(&flags),
         Ok(flags) if flags.action == "delete" => delete::delete(&flags),
+        // Not containerd's: the shim starts itself so.
+        Ok(flags) if flags.action == "compile" => cache::drive(),
         Ok(flags) => Err(error::Error::refused(
             "command line",
             format!("action {:?}", flags.action),
