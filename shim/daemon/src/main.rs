@@ -29,6 +29,7 @@ mod events;
 mod info;
 mod lease;
 mod logging;
+mod mountoptions;
 mod mounts;
 mod pod;
 mod readable;

@@ -1,8 +1,10 @@
 //! How a process gives up what it could do. The order is the point; each step says why it stands where it does.
 
 mod credentials;
+mod mountpoint;
 mod mounts;
 mod namespaces;
+mod procfs;
 mod syscalls;
 
 use std::fmt::Display;
