@@ -33,18 +33,18 @@ pub(super) fn build_and_enter(job: &Job, descriptors: &mut Descriptors) -> Resul
     let tree = step("taking the root file system", descriptors.take(job.root.tree))?;
     step(format_args!("attaching the root file system at {}", job.root.at), attach_root(&tree, at))?;
     let root = step(format_args!("opening {}", job.root.at), open_directory(at))?;
-    let mut empty = Vec::new();
+    let mut unsealed = Vec::new();
     for (index, mount) in job.mounts.iter().enumerate() {
         let placed = match received.remove(&index) {
             Some((tree, folder)) => place_tree(root.as_fd(), &mount.destination, tree.as_fd(), folder),
-            None => place(root.as_fd(), mount, descriptors, &mut empty),
+            None => place(root.as_fd(), mount, descriptors, &mut unsealed),
         };
         step(format_args!("mounting at {}", mount.destination), placed)?;
     }
-    for tree in &empty {
-        // Not before: the spec may mount something in it.
+    for tree in &unsealed {
+        // Not before: places for what is mounted in it had to be made.
         step(
-            "making an empty folder read-only",
+            "making a new file system read-only",
             set_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false),
         )?;
     }
@@ -143,33 +143,39 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Puts one mount in its place. What is to be an empty folder stays writable, and is added to `empty`.
+/// Puts one mount in its place. A tmpfs that is to be read-only stays writable, and is added to `unsealed`.
 fn place(
     root: BorrowedFd<'_>,
     mount: &Mount,
     descriptors: &mut Descriptors,
-    empty: &mut Vec<OwnedFd>,
+    unsealed: &mut Vec<OwnedFd>,
 ) -> io::Result<()> {
     let at = &mount.destination;
     match &mount.source {
         Source::Tree { fd, folder, .. } => place_tree(root, at, descriptors.take(*fd)?.as_fd(), *folder),
         Source::Filesystem { kind, options, attributes } => {
             let point = open_or_make(root, at, true)?;
+            let mut attributes = MountAttrFlags::from_bits_retain(*attributes as _);
+            if kind != "tmpfs" {
+                return attach(new_filesystem(kind, options, attributes)?.as_fd(), point.at.as_fd());
+            }
             let mut options = options.clone();
-            if let (Some(mode), "tmpfs", false) =
-                (point.found, kind.as_str(), options.iter().any(|o| o.starts_with("mode=")))
-            {
-                // A tmpfs looks as what it covers, as every other runtime has it.
+            if let (Some(mode), false) = (point.found, options.iter().any(|o| o.starts_with("mode="))) {
+                // It looks as what it covers, as every other runtime has it.
                 options.push(format!("mode={mode:o}"));
             }
-            let tree = new_filesystem(kind, &options, MountAttrFlags::from_bits_retain(*attributes as _))?;
-            attach(tree.as_fd(), point.at.as_fd())
+            let readonly = attributes.contains(MountAttrFlags::MOUNT_ATTR_RDONLY);
+            attributes.remove(MountAttrFlags::MOUNT_ATTR_RDONLY);
+            let tree = new_filesystem(kind, &options, attributes)?;
+            attach(tree.as_fd(), point.at.as_fd())?;
+            unsealed.extend(readonly.then_some(tree));
+            Ok(())
         }
         Source::Empty => {
             let point = open_or_make(root, at, true)?;
             let tree = empty_tree(MountAttrFlags::empty())?;
             attach(tree.as_fd(), point.at.as_fd())?;
-            empty.push(tree);
+            unsealed.push(tree);
             Ok(())
         }
     }

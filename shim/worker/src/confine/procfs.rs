@@ -61,7 +61,14 @@ fn open(root: BorrowedFd<'_>, inside: &Path) -> rustix::io::Result<OwnedFd> {
 }
 
 fn mount_id(file: &OwnedFd) -> io::Result<u64> {
-    Ok(rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
+    let status = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    if status.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kernel does not tell a file's mount (before 5.8)",
+        ));
+    }
+    Ok(status.stx_mnt_id)
 }
 
 fn parse(line: &str) -> io::Result<Mount> {
