@@ -111,6 +111,13 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
         linux.devices().as_ref().is_some_and(|d| !d.is_empty()),
         "no devices: a Wasm guest cannot use one, and its worker gets none but the default ones",
     )?;
+    let propagation = linux.rootfs_propagation().as_deref().unwrap_or_default();
+    if !["", "private", "slave", "shared", "unbindable"].contains(&propagation.strip_prefix('r').unwrap_or(propagation))
+    {
+        // A worker mounts nothing, so that all of them come to the same: nothing of the container's reaches the host.
+        let expected = "private, slave, shared or unbindable, with or without «r» before it";
+        return Err(refused("linux.rootfsPropagation", format!("{propagation:?}"), expected));
+    }
     absent("linux.intelRdt", linux.intel_rdt().is_some(), "no resctrl group: this version sets none")?;
     absent("linux.personality", linux.personality().is_some(), "no execution domain: this version sets none")?;
     absent(

@@ -391,7 +391,8 @@ fn make_job(
     let linux = bundle.spec.linux().as_ref();
     let mut all: Vec<_> =
         prepared.into_iter().map(|p| job::Mount { destination: p.destination, source: p.source }).collect();
-    all.extend(devices::prepare(descriptors)?);
+    let devices = devices::prepare(&all, descriptors)?;
+    all.extend(devices);
     let stdin = streams.stdin.try_clone().doing(|| "handing over standard input".to_owned())?;
     Ok(Job {
         guest: bundle.guest.clone(),

@@ -85,7 +85,7 @@ fn features() -> Result<Features> {
         .oci_version_min("1.0.0")
         .oci_version_max("1.2.0")
         .hooks(["prestart", "createRuntime", "poststart", "poststop"].map(str::to_owned))
-        .mount_options(crate::mounts::understood())
+        .mount_options(crate::mountoptions::understood())
         .linux(linux)
         .build()
         .map_err(invalid)

@@ -30,6 +30,7 @@ mod hooks;
 mod info;
 mod lease;
 mod logging;
+mod mountoptions;
 mod mounts;
 mod pod;
 mod readable;

@@ -7,6 +7,7 @@
 //!                                    |                                                   -> create(), spawn(): Task
 //!                                    |- Task         containerd's own task API, call by call, with its status codes
 //!                                    |- Events       what `ctr events` says
+//!                                    |- cri          pods by the CRI, and the specs that it writes
 //!                                    `- leftovers    what is still there once the containers are gone
 //! guests: the programs to run, as WebAssembly and as their native peer
 //! ```
@@ -27,6 +28,7 @@
 mod cgroups;
 mod config;
 mod container;
+pub mod cri;
 mod deadline;
 mod events;
 mod grpc;
