@@ -111,11 +111,11 @@ impl Container {
         let (name, file) = find_module(&bundle, &descriptors, root, &prepared)?;
         let module = Module::read(name, file).await?;
         let streams = stdio::open(&request.stdio)?;
-        let cgroup = Cgroup::plan(&bundle.cgroup)?;
+        let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
         let mut state = State::new(cgroup.folders().to_vec(), request.socket);
         state.write(&request.bundle)?;
-        let made = make_worker(&request.id, &bundle, &module, job, descriptors, &cgroup, &streams).await;
+        let made = make_worker(&request.id, &module, job, descriptors, &cgroup, &streams).await;
         let recorded = made.and_then(|worker| {
             state.pid = worker.pid;
             state.write(&request.bundle).map(|()| worker)
@@ -398,7 +398,6 @@ fn open_namespace(path: &Path) -> Result<OwnedFd> {
 /// The part of a creation that needs its cgroup, and the cgroup.
 async fn make_worker(
     id: &str,
-    bundle: &Bundle,
     module: &Module,
     mut job: Job,
     mut descriptors: Handover,
@@ -407,12 +406,7 @@ async fn make_worker(
 ) -> Result<Worker> {
     let cache = Cache::open(ENGINE)?;
     let mut artifact = cache.artifact(module).await?;
-    let mut resources = bundle.spec.linux().as_ref().and_then(|l| l.resources().clone());
-    // Device rules are satisfied by mounts without devices (ARCHITECTURE.md, «Stricter is an answer»).
-    if let Some(resources) = &mut resources {
-        resources.set_devices(None);
-    }
-    cgroup.create(resources.as_ref())?;
+    cgroup.create()?;
     job.cgroup = cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
     let mut compiled_again = false;
     loop {

@@ -43,7 +43,7 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
 
 fn clean(bundle: &Path, state: &State) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()
         .doing(|| "starting the event loop".to_owned())?;
     runtime.block_on(cgroup::remove(&state.cgroups))?;

@@ -99,7 +99,7 @@ pub(crate) async fn spawn(start: Start<'_>) -> std::result::Result<Worker, Failu
     let pid = child.id();
     let intermediate = child::pidfd(child)?;
     // From here on the intermediate is reaped whatever comes; without a job it ends by itself when `ours` is closed.
-    let told = tell(&start, &ours, pid);
+    let told = tell(&start, &ours, pid).await;
     child::reap(intermediate);
     told?;
     rustix::io::ioctl_fionbio(&ours, true).doing(doing)?;
@@ -109,6 +109,11 @@ pub(crate) async fn spawn(start: Start<'_>) -> std::result::Result<Worker, Failu
         Ok((other, _)) => return Err(refuse(other, start.module)),
         Err(e) => return Err(Failure::Final(Error::Worker(e.to_string()))),
     };
+    if let Err(e) = start.cgroup.settle().await {
+        let _ = child::signal(&pidfd, libc::SIGKILL);
+        child::reap(pidfd);
+        return Err(e.into());
+    }
     match receive_in_time(&control).await {
         Ok((Report::Ready { warnings }, _)) => {
             for warning in warnings {
@@ -139,10 +144,8 @@ pub(crate) async fn spawn(start: Start<'_>) -> std::result::Result<Worker, Failu
 }
 
 /// Moves the intermediate into its cgroup where it must be there before the clone, and sends the job.
-fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
-    if !start.cgroup.is_unified() {
-        start.cgroup.admit(intermediate)?;
-    }
+async fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
+    start.cgroup.admit(intermediate).await?;
     let descriptors: Vec<_> = start.descriptors.0.iter().map(AsFd::as_fd).collect();
     control::send_job(control.as_fd(), start.job, &descriptors).doing(|| "sending the job to the worker".to_owned())
 }
