@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use catamaran_worker::Guest;
 use catamaran_worker::job::{NamespaceKind, Profile, Rlimit, User};
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Hooks;
@@ -65,6 +65,11 @@ impl Bundle {
             cgroup: linux.cgroups_path().as_ref().map_or(default_cgroup, |p| p.to_string_lossy().into_owned()),
             spec,
         })
+    }
+
+    /// `linux.resources`.
+    pub(crate) fn resources(&self) -> Option<&LinuxResources> {
+        self.spec.linux().as_ref()?.resources().as_ref()
     }
 
     /// `root.path`, made absolute.
@@ -127,19 +132,9 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
     )?;
     let mapped = [linux.uid_mappings(), linux.gid_mappings()].iter().any(|m| m.as_ref().is_some_and(|m| !m.is_empty()));
     absent("linux.uidMappings or linux.gidMappings", mapped, "no id mapping: this version has no user namespaces")?;
-    if let Some(resources) = linux.resources() {
-        let unified = resources.unified().as_ref().is_some_and(|u| !u.is_empty());
-        absent("linux.resources.unified", unified, "the resources by their own keys: this version sets those alone")?;
-        let rdma = resources.rdma().as_ref().is_some_and(|r| !r.is_empty());
-        absent("linux.resources.rdma", rdma, "no RDMA limit: this version sets none")?;
-    }
     for mount in spec.mounts().iter().flatten() {
         let mapped = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
         absent("mounts[].uidMappings or gidMappings", mapped, "no id mapping: this version has none")?;
-    }
-    if let Some(cpu) = linux.resources().as_ref().and_then(|r| r.cpu().as_ref()) {
-        absent("linux.resources.cpu.idle", cpu.idle().is_some(), "shares: this version does not set idle")?;
-        absent("linux.resources.cpu.burst", cpu.burst().is_some(), "a quota: this version does not set burst")?;
     }
     Ok(())
 }

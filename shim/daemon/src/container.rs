@@ -115,7 +115,7 @@ impl Container {
         let (name, file) = find_module(&bundle, &descriptors, root, &prepared)?;
         let module = Module::read(name, file).await?;
         let streams = stdio::open(&request.stdio)?;
-        let cgroup = Cgroup::plan(&bundle.cgroup)?;
+        let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
         let mut state = State::new(cgroup.folders().to_vec(), request.socket);
         state.write(&request.bundle)?;
@@ -446,12 +446,7 @@ impl Creation<'_> {
     async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<Worker> {
         let cache = Cache::open(ENGINE)?;
         let mut artifact = cache.artifact(self.module).await?;
-        let mut resources = self.bundle.spec.linux().as_ref().and_then(|l| l.resources().clone());
-        // Device rules are satisfied by mounts without devices (ARCHITECTURE.md, «Stricter is an answer»).
-        if let Some(resources) = &mut resources {
-            resources.set_devices(None);
-        }
-        self.cgroup.create(resources.as_ref())?;
+        self.cgroup.create()?;
         job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
         let mut compiled_again = false;
         loop {
@@ -492,9 +487,14 @@ impl Creation<'_> {
         let forked = spawn::fork(start).await?;
         self.state.pid = forked.pid;
         self.state.poststop = self.bundle.hooks.poststop.clone();
-        let prepared = match self.state.write(&self.bundle.path) {
+        let recorded = self.state.write(&self.bundle.path);
+        let settled = match recorded {
+            Ok(()) => self.cgroup.settle().await,
+            failed => failed,
+        };
+        let prepared = match settled {
             Ok(()) if job.hooks => self.bundle.hooks.create.run(forked.pid).await.map(|()| forked.hooked()),
-            written => written,
+            settled => settled,
         };
         if let Err(e) = prepared {
             forked.end();

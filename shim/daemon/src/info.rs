@@ -71,9 +71,9 @@ fn features() -> Result<Features> {
             CgroupBuilder::default()
                 .v1(true)
                 .v2(true)
-                .systemd(false)
+                .systemd(true)
                 .systemd_user(false)
-                .rdma(false)
+                .rdma(true)
                 .build()
                 .map_err(invalid)?,
         )

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         Ok(flags) if flags.info => info::print_info(),
         Ok(flags) if flags.action == "start" => bootstrap::start(&flags),
         Ok(flags) if flags.action == "delete" => delete::delete(&flags),
+        Ok(flags) if flags.action == cgroup::ACTION => cgroup::answer(),
         Ok(flags) => Err(error::Error::refused(
             "command line",
             format!("action {:?}", flags.action),

@@ -78,7 +78,7 @@ fn filesystem(kind: &str, options: &Options, always: u64) -> Source {
 /// v2: the container's own part of the tree, which its cgroup namespace shows, never writable. v1 has a tree for every
 /// controller and no reader among Wasm guests: an empty folder stands for them.
 fn cgroup(options: &Options) -> Source {
-    if !cgroups_rs::fs::hierarchies::is_cgroup2_unified_mode() {
+    if !crate::cgroup::is_unified() {
         return Source::Empty;
     }
     Source::Filesystem {
