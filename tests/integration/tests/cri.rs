@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, Created, Pod, Propagation, Seccomp, Shape};
-use catamaran_harness::{Code, Image, Node, Output, Runtime, Task, guests};
+use catamaran_harness::{Code, Image, Mounted, Node, Output, Runtime, Task, guests};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -102,42 +101,19 @@ fn a_security_context_is_kept_to_the_letter() {
     // The group of the user itself is among them, as containerd has it.
     assert_eq!(status["Groups"].split_whitespace().collect::<Vec<_>>(), ["1001", "2000", "3000"]);
     assert_eq!((status["NoNewPrivs"].as_str(), status["CapBnd"].as_str()), ("1", "0000000000000000"));
-    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", task.pid())).unwrap();
-    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).unwrap();
-    assert!(root.split(' ').nth(5).unwrap().split(',').any(|option| option == "ro"), "{root}");
+    assert!(task.mount_at("/").unwrap().has(&["ro"]));
     task.discard();
     pod.remove();
     node.finish();
-}
-
-/// A shared mount of the host's, as the kubelet's folder is on a systemd host.
-struct Shared(PathBuf);
-
-impl Shared {
-    fn new(at: PathBuf) -> Self {
-        fs::create_dir(&at).unwrap();
-        let words = ["-t", "tmpfs", "tmpfs", at.to_str().unwrap()];
-        assert!(Command::new("mount").args(words).status().unwrap().success());
-        let shared = Self(at);
-        assert!(Command::new("mount").arg("--make-shared").arg(&shared.0).status().unwrap().success());
-        shared
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let umount = Command::new("umount").arg("-l").arg(&self.0).status();
-        assert!(umount.is_ok_and(|status| status.success()), "cannot unmount {}", self.0.display());
-    }
 }
 
 #[test]
 fn the_mounts_that_a_kubelet_sends() {
     let node = Node::start_with(cri::options());
     let pod = Pod::run(&node, "mounts", Shape::default());
-    let kubelet = Shared::new(node.dir().join("kubelet"));
+    let kubelet = Mounted::shared(&node.dir().join("kubelet"));
     let volume = |name: &str| {
-        let path = kubelet.0.join(name);
+        let path = kubelet.path().join(name);
         fs::create_dir(&path).unwrap();
         path
     };
@@ -146,7 +122,7 @@ fn the_mounts_that_a_kubelet_sends() {
     fs::write(token.join("..data/token"), "secret").unwrap();
     std::os::unix::fs::symlink("..data/token", token.join("token")).unwrap();
     for file in ["hosts", "log"] {
-        fs::write(kubelet.0.join(file), "127.0.0.1 localhost\n").unwrap();
+        fs::write(kubelet.path().join(file), "127.0.0.1 localhost\n").unwrap();
     }
     // /var/run of the image is a link to a folder that it does not have.
     let image = wasm("sleep").dir("/var", 0o755, 0, 0).link("/var/run", "/run");
@@ -155,8 +131,8 @@ fn the_mounts_that_a_kubelet_sends() {
         .order("mounts", &image)
         .seccomp(Seccomp::Unconfined)
         .read_only()
-        .mount(&kubelet.0.join("hosts"), "/etc/hosts", false, none)
-        .mount(&kubelet.0.join("log"), "/dev/termination-log", false, none)
+        .mount(&kubelet.path().join("hosts"), "/etc/hosts", false, none)
+        .mount(&kubelet.path().join("log"), "/dev/termination-log", false, none)
         .mount(&token, "/var/run/secrets/kubernetes.io/serviceaccount", true, none)
         .mount(&cache, "/cache", false, none)
         .mount(&driver, "/driver", true, Propagation::HostToContainer)
@@ -167,10 +143,9 @@ fn the_mounts_that_a_kubelet_sends() {
     assert!(["rslave", "rshared", "rro"].iter().all(|option| spec.contains(option)), "{spec}");
     let task = start(&created);
     task.expect_stdout("ready\n");
-    let root = Path::new("/proc").join(task.pid().to_string()).join("root");
-    let token = root.join("run/secrets/kubernetes.io/serviceaccount/token");
+    let token = task.inside("/run/secrets/kubernetes.io/serviceaccount/token");
     assert_eq!(fs::read_to_string(&token).unwrap(), "secret");
-    assert_eq!(fs::read_to_string(root.join("etc/hosts")).unwrap(), "127.0.0.1 localhost\n");
+    assert_eq!(fs::read_to_string(task.inside("/etc/hosts")).unwrap(), "127.0.0.1 localhost\n");
     for (path, writable) in [
         ("etc/hosts", true),
         ("dev/termination-log", true),
@@ -183,11 +158,11 @@ fn the_mounts_that_a_kubelet_sends() {
         ("new", false),
         ("sys/kernel/new", false),
     ] {
-        assert_eq!(fs::write(root.join(path), "x").is_ok(), writable, "{path}");
+        assert_eq!(fs::write(task.inside(path), "x").is_ok(), writable, "{path}");
     }
-    let later = Shared::new(driver.join("later"));
-    fs::write(later.0.join("file"), "later").unwrap();
-    assert_eq!(fs::read_to_string(root.join("driver/later/file")).unwrap(), "later");
+    let later = Mounted::tmpfs(&driver.join("later"));
+    fs::write(later.path().join("file"), "later").unwrap();
+    assert_eq!(fs::read_to_string(task.inside("/driver/later/file")).unwrap(), "later");
     drop(later);
     task.discard();
     pod.remove();
