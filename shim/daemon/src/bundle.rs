@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use catamaran_worker::Guest;
 use catamaran_worker::job::{NamespaceKind, Profile, Rlimit, User};
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Hooks;
@@ -67,6 +67,11 @@ impl Bundle {
         })
     }
 
+    /// `linux.resources`.
+    pub(crate) fn resources(&self) -> Option<&LinuxResources> {
+        self.spec.linux().as_ref()?.resources().as_ref()
+    }
+
     /// `root.path`, made absolute.
     pub(crate) fn root(&self) -> PathBuf {
         let root = self.spec.root().as_ref().map_or_else(|| PathBuf::from("rootfs"), |r| r.path().clone());
@@ -111,6 +116,13 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
         linux.devices().as_ref().is_some_and(|d| !d.is_empty()),
         "no devices: a Wasm guest cannot use one, and its worker gets none but the default ones",
     )?;
+    let propagation = linux.rootfs_propagation().as_deref().unwrap_or_default();
+    if !["", "private", "slave", "shared", "unbindable"].contains(&propagation.strip_prefix('r').unwrap_or(propagation))
+    {
+        // A worker mounts nothing, so that all of them come to the same: nothing of the container's reaches the host.
+        let expected = "private, slave, shared or unbindable, with or without «r» before it";
+        return Err(refused("linux.rootfsPropagation", format!("{propagation:?}"), expected));
+    }
     absent("linux.intelRdt", linux.intel_rdt().is_some(), "no resctrl group: this version sets none")?;
     absent("linux.personality", linux.personality().is_some(), "no execution domain: this version sets none")?;
     absent(
@@ -120,19 +132,9 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
     )?;
     let mapped = [linux.uid_mappings(), linux.gid_mappings()].iter().any(|m| m.as_ref().is_some_and(|m| !m.is_empty()));
     absent("linux.uidMappings or linux.gidMappings", mapped, "no id mapping: this version has no user namespaces")?;
-    if let Some(resources) = linux.resources() {
-        let unified = resources.unified().as_ref().is_some_and(|u| !u.is_empty());
-        absent("linux.resources.unified", unified, "the resources by their own keys: this version sets those alone")?;
-        let rdma = resources.rdma().as_ref().is_some_and(|r| !r.is_empty());
-        absent("linux.resources.rdma", rdma, "no RDMA limit: this version sets none")?;
-    }
     for mount in spec.mounts().iter().flatten() {
         let mapped = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
         absent("mounts[].uidMappings or gidMappings", mapped, "no id mapping: this version has none")?;
-    }
-    if let Some(cpu) = linux.resources().as_ref().and_then(|r| r.cpu().as_ref()) {
-        absent("linux.resources.cpu.idle", cpu.idle().is_some(), "shares: this version does not set idle")?;
-        absent("linux.resources.cpu.burst", cpu.burst().is_some(), "a quota: this version does not set burst")?;
     }
     Ok(())
 }

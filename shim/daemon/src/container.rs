@@ -122,7 +122,7 @@ impl Container {
         let cache = Cache::open(ENGINE)?;
         let module = cache.module(found.name, found.file, lower).await?;
         let streams = stdio::open(&request.stdio)?;
-        let cgroup = Cgroup::plan(&bundle.cgroup)?;
+        let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
         let mut state = State::new(cgroup.folders().to_vec(), request.socket);
         state.write(&request.bundle)?;
@@ -414,7 +414,8 @@ fn make_job(
     let linux = bundle.spec.linux().as_ref();
     let mut all: Vec<_> =
         prepared.into_iter().map(|p| job::Mount { destination: p.destination, source: p.source }).collect();
-    all.extend(devices::prepare(descriptors)?);
+    let devices = devices::prepare(&all, descriptors)?;
+    all.extend(devices);
     let stdin = streams.stdin.try_clone().doing(|| "handing over standard input".to_owned())?;
     Ok(Job {
         guest: bundle.guest.clone(),
@@ -468,12 +469,7 @@ struct Creation<'a> {
 impl Creation<'_> {
     async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<(Worker, (Origin, Tier))> {
         let mut artifact = self.cache.artifact(self.module).await?;
-        let mut resources = self.bundle.spec.linux().as_ref().and_then(|l| l.resources().clone());
-        // Device rules are satisfied by mounts without devices (ARCHITECTURE.md, «Stricter is an answer»).
-        if let Some(resources) = &mut resources {
-            resources.set_devices(None);
-        }
-        self.cgroup.create(resources.as_ref())?;
+        self.cgroup.create()?;
         job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
         let mut compiled_again = false;
         loop {
@@ -514,9 +510,14 @@ impl Creation<'_> {
         let forked = spawn::fork(start).await?;
         self.state.pid = forked.pid;
         self.state.poststop = self.bundle.hooks.poststop.clone();
-        let prepared = match self.state.write(&self.bundle.path) {
+        let recorded = self.state.write(&self.bundle.path);
+        let settled = match recorded {
+            Ok(()) => self.cgroup.settle().await,
+            failed => failed,
+        };
+        let prepared = match settled {
             Ok(()) if job.hooks => self.bundle.hooks.create.run(forked.pid).await.map(|()| forked.hooked()),
-            written => written,
+            settled => settled,
         };
         if let Err(e) = prepared {
             forked.end();

@@ -127,7 +127,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
 
 async fn forked(start: &Start<'_>, control: OwnedFd, intermediate: u32) -> std::result::Result<Forked, Failure> {
     let doing = || format!("starting the {} worker", start.engine);
-    tell(start, &control, intermediate)?;
+    tell(start, &control, intermediate).await?;
     rustix::io::ioctl_fionbio(&control, true).doing(doing)?;
     let control = readable(control).doing(doing)?;
     match receive_in_time(&control).await {
@@ -197,10 +197,8 @@ fn silent_end(code: u32) -> String {
 }
 
 /// Moves the intermediate into its cgroup where it must be there before the clone, and sends the job.
-fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
-    if !start.cgroup.is_unified() {
-        start.cgroup.admit(intermediate)?;
-    }
+async fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
+    start.cgroup.admit(intermediate).await?;
     let descriptors: Vec<_> = start.descriptors.0.iter().map(AsFd::as_fd).collect();
     control::send_job(control.as_fd(), start.job, &descriptors).doing(|| "sending the job to the worker".to_owned())
 }

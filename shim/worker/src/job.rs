@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Guest;
+use crate::mountattr::Change;
 
 /// A descriptor sent with the job, by its place in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +139,9 @@ pub enum Source {
         fd: Fd,
         /// Whether its root is a folder; a file is mounted on a file.
         folder: bool,
+        /// Set where the container is to see what the host mounts below it later. `fd` is then what the source must
+        /// still be, and no more.
+        later: Option<Later>,
     },
     /// A file system made in the container's own namespaces.
     Filesystem {
@@ -150,6 +154,20 @@ pub enum Source {
     },
     /// An empty folder that nobody can write to: what a Wasm container has at `/proc`.
     Empty,
+}
+
+/// A bind mount with slave propagation: the worker makes it, from the copy of the host's mounts that it has. A detached
+/// tree receives nothing, so that what the host mounts while the container is created would be missed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Later {
+    /// Absolute path on the host.
+    pub source: String,
+    /// With all that is mounted below.
+    pub recursive: bool,
+    /// For the topmost mount.
+    pub here: Change,
+    /// For all of the tree, after `here`.
+    pub below: Change,
 }
 
 /// `process.user` of the spec.

@@ -6,9 +6,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
+use serde::{Deserialize, Serialize};
 
 /// What to change of a mount.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// `MOUNT_ATTR_*` to set.
     pub add: u64,

@@ -168,6 +168,19 @@ impl<'n> Container<'n> {
         self
     }
 
+    /// A mount behind those of `ctr`'s spec, of any type and any options. As [`Container::spec`].
+    #[must_use]
+    pub fn with_mount(self, kind: &str, source: &str, destination: &str, options: &[&str]) -> Self {
+        let mount = serde_json::json!({"type": kind, "source": source, "destination": destination, "options": options});
+        self.spec(move |spec| spec["mounts"].as_array_mut().expect("a spec with mounts").push(mount.clone()))
+    }
+
+    /// A bind mount, likewise.
+    #[must_use]
+    pub fn with_volume(self, source: &Path, destination: &str, options: &[&str]) -> Self {
+        self.with_mount("bind", &source.display().to_string(), destination, options)
+    }
+
     /// What the container reads on stdin, which then ends. Without this stdin is empty.
     #[must_use]
     pub fn stdin(mut self, text: &str) -> Self {

@@ -7,6 +7,7 @@
 //!                                    |                                                   -> create(), spawn(): Task
 //!                                    |- Task         containerd's own task API, call by call, with its status codes
 //!                                    |- Events       what `ctr events` says
+//!                                    |- cri          pods by the CRI, and the specs that it writes
 //!                                    `- leftovers    what is still there once the containers are gone
 //! guests: the programs to run, as WebAssembly and as their native peer
 //! ```
@@ -27,6 +28,7 @@
 mod cgroups;
 mod config;
 mod container;
+pub mod cri;
 mod deadline;
 mod events;
 mod grpc;
@@ -34,6 +36,7 @@ pub mod guests;
 mod image;
 mod keeper;
 mod leftovers;
+mod mounted;
 mod node;
 mod pipes;
 mod processes;
@@ -49,6 +52,7 @@ pub use deadline::{PATIENCE, wait_until};
 pub use events::{Event, Events};
 pub use grpc::{Code, Status};
 pub use image::Image;
+pub use mounted::{Mount, Mounted};
 pub use node::{Node, Runtime};
 pub use programs::{Programs, cache, shim_folder};
 pub use task::{Exit, State, Task};

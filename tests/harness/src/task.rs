@@ -55,7 +55,19 @@ pub struct Task<'n> {
 }
 
 impl<'n> Task<'n> {
+    /// On the container's own snapshot.
     pub(crate) fn create(container: &Container<'n>) -> Result<Self, Status> {
+        Self::create_on(container, |task| {
+            let asked = Message::new().bytes(1, "overlayfs").bytes(2, &task.id).done();
+            task.node.address().call("containerd.services.snapshots.v1.Snapshots/Mounts", asked, PATIENCE)
+        })
+    }
+
+    /// On what `mounts` answers: containerd's `MountsResponse`.
+    pub(crate) fn create_on(
+        container: &Container<'n>,
+        mounts: impl FnOnce(&Self) -> Result<Vec<u8>, Status>,
+    ) -> Result<Self, Status> {
         let Container { node, id, .. } = container;
         let paths = Paths::make(node.dir().join("fifo").join(id));
         let stdout = Capture::fifo(&paths.of("stdout"));
@@ -74,7 +86,7 @@ impl<'n> Task<'n> {
             text: container.stdin.clone(),
             hold_stdin: container.hold_stdin,
         };
-        match task.request_create(container.limit) {
+        match mounts(&task).and_then(|mounts| task.request_create(&mounts, container.limit)) {
             Ok(pid) => {
                 task.pid = pid;
                 Ok(task)
@@ -86,11 +98,9 @@ impl<'n> Task<'n> {
         }
     }
 
-    fn request_create(&self, limit: Duration) -> Result<u32, Status> {
-        let asked = Message::new().bytes(1, "overlayfs").bytes(2, &self.id).done();
-        let mounts = self.node.address().call("containerd.services.snapshots.v1.Snapshots/Mounts", asked, PATIENCE)?;
+    fn request_create(&self, mounts: &[u8], limit: Duration) -> Result<u32, Status> {
         let mut request = Message::new().bytes(1, &self.id);
-        for mount in fields(&mounts).all(1) {
+        for mount in fields(mounts).all(1) {
             request = request.bytes(3, mount);
         }
         if self.stdin.lock().unwrap().is_some() {

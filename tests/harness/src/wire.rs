@@ -2,7 +2,7 @@
 //! A generated client would want a compiler for .proto files on every machine that runs the tests.
 
 /// A message being written.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Message(Vec<u8>);
 
 impl Message {
@@ -36,6 +36,19 @@ impl Message {
             self.0.extend_from_slice(value);
         }
         self
+    }
+
+    /// An embedded message, also when it is empty: there, with all its fields at their defaults.
+    pub(crate) fn message(mut self, field: u32, value: Self) -> Self {
+        self.varint(u64::from(field) << 3 | 2);
+        self.varint(value.0.len() as u64);
+        self.0.extend_from_slice(&value.0);
+        self
+    }
+
+    /// One entry of a `map<string, string>`.
+    pub(crate) fn entry(self, field: u32, key: &str, value: &str) -> Self {
+        self.message(field, Self::new().bytes(1, key).bytes(2, value))
     }
 
     pub(crate) fn done(self) -> Vec<u8> {

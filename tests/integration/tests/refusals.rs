@@ -125,7 +125,7 @@ fn what_the_spec_asks_and_this_version_has_not() {
     }
     refused(&node, &base().flag(["--device", "/dev/null"]), Code::InvalidArgument, &["config.json", "linux.devices"]);
     let missing = base().bind(std::path::Path::new("/nowhere/at/all"), "/data", ["rbind"]);
-    refused(&node, &missing, Code::Internal, &["/nowhere/at/all"]);
+    refused(&node, &missing, Code::InvalidArgument, &["at /data", "/nowhere/at/all"]);
     let odd = base().mount("nfs", "server:/x", "/data", ["ro"]);
     refused(&node, &odd, Code::InvalidArgument, &["mounts[", "nfs"]);
     let up = base().bind(std::path::Path::new("/tmp"), "/a/../../b", ["rbind"]);

@@ -24,6 +24,8 @@ use super::store::{Lasting, New, Store};
 use super::{Counter, Places, counters, evict, locks, module};
 use crate::error::{Doing, Error, Result};
 
+/// What the shim's executable is to do to be a driver.
+pub(crate) const ACTION: &str = "compile";
 /// So long an order waits for a slot.
 const LONGEST_QUEUE: Duration = Duration::from_secs(600);
 /// A module that is smaller is compiled by the optimiser at once: it takes less than a tenth of a second.

@@ -38,7 +38,7 @@ use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::readable::readable;
 use counters::Counter;
-pub(crate) use driver::run as drive;
+pub(crate) use driver::{ACTION, run as drive};
 use memo::{Key, Memo};
 pub(crate) use module::Module;
 use order::{Answer, Order, Wish};
@@ -180,7 +180,7 @@ impl Cache {
                 .doing(doing)?;
         let program = driver::program()?;
         let child = Command::new(&program)
-            .arg("compile")
+            .arg(ACTION)
             .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())

@@ -3,8 +3,10 @@
 mod apparmor;
 mod credentials;
 mod landlock;
+mod mountpoint;
 mod mounts;
 mod namespaces;
+mod procfs;
 mod syscalls;
 
 use std::fmt::Display;

@@ -1,24 +1,25 @@
 //! The container's file tree, built in the worker's own mount namespace and entered for good.
 //!
-//! Every path of the spec is resolved by openat2 with `RESOLVE_IN_ROOT` below the container's root: a symbolic link or
-//! `..` of the image ends there. Mounts are placed through descriptors, never by a path that is looked up twice.
+//! Every path of the spec is resolved inside the container's root (`mountpoint.rs`). Mounts are placed through
+//! descriptors, never by a path that is looked up twice.
 #![allow(unsafe_code, reason = "pivot_root has no safe form; the call has its SAFETY comment")]
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use nix::libc;
 use nix::mount::{MntFlags, MsFlags};
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
-use super::{ConfineError, step};
+use super::mountpoint::{open_or_make, resolve};
+use super::{ConfineError, procfs, step};
 use crate::control::Descriptors;
-use crate::job::{Job, Mount, Source};
+use crate::job::{Job, Later, Mount, Source};
+use crate::mountattr::Change;
 
 /// Builds the tree of the job and makes it this process's root and only tree.
 pub(super) fn build_and_enter(
@@ -26,18 +27,34 @@ pub(super) fn build_and_enter(
     descriptors: &mut Descriptors,
     hooks: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), ConfineError> {
-    // Nothing that is mounted here may reach the host; what the host mounts below a shared volume still arrives.
+    // Mount points are for every user of the container, whatever the mask that was inherited.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    // Nothing that is mounted here may reach the host; what the host mounts below a slave volume still arrives.
     step("cutting the mounts off from the host's", change("/", MsFlags::MS_SLAVE | MsFlags::MS_REC))?;
+    let at = Path::new(&job.root.at);
+    // Before the root covers its place.
+    let mut received = receive_all(job, descriptors, at)?;
     let tree = step("taking the root file system", descriptors.take(job.root.tree))?;
-    step(format_args!("attaching the root file system at {}", job.root.at), attach_root(&tree, &job.root.at))?;
-    let root = step(format_args!("opening {}", job.root.at), open_directory(job.root.at.as_str()))?;
-    for mount in &job.mounts {
-        let at = &mount.destination;
-        step(format_args!("mounting at {at}"), place(root.as_fd(), mount, descriptors))?;
+    step(format_args!("attaching the root file system at {}", job.root.at), attach_root(&tree, at))?;
+    let root = step(format_args!("opening {}", job.root.at), open_directory(at))?;
+    let mut unsealed = Vec::new();
+    for (index, mount) in job.mounts.iter().enumerate() {
+        let placed = match received.remove(&index) {
+            Some((tree, folder)) => place_tree(root.as_fd(), &mount.destination, tree.as_fd(), folder),
+            None => place(root.as_fd(), mount, descriptors, &mut unsealed),
+        };
+        step(format_args!("mounting at {}", mount.destination), placed)?;
     }
     // What a hook mounts into the tree is there before procfs is looked for.
     step("waiting for the hooks", hooks())?;
-    step("covering what shows processes", cover_procfs(&job.root.at))?;
+    for tree in &unsealed {
+        // Not before: places for what is mounted in it had to be made.
+        step(
+            "making a new file system read-only",
+            set_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false),
+        )?;
+    }
+    step("covering what shows processes", procfs::cover_all(root.as_fd(), at))?;
     for path in &job.readonly {
         step(format_args!("making {path} read-only"), make_readonly(root.as_fd(), path))?;
     }
@@ -46,14 +63,72 @@ pub(super) fn build_and_enter(
     }
     if job.root.readonly {
         let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
-        step("making the root file system read-only", set_attributes(root.as_fd(), attributes))?;
+        step("making the root file system read-only", set_attributes(root.as_fd(), attributes, false))?;
     }
     step("entering the container's tree", enter(root.as_fd()))
 }
 
+/// The bind mounts that receive what the host mounts later, by their place in the job: each with whether it is a folder.
+type Received = BTreeMap<usize, (OwnedFd, bool)>;
+
+/// Makes them, on a file system of our own that lies for the while where the container's root will be. There no name is
+/// anybody else's to change, and from the bind on each of them receives: nothing is missed on the way to its place.
+fn receive_all(job: &Job, descriptors: &mut Descriptors, at: &Path) -> Result<Received, ConfineError> {
+    let mut received = Received::new();
+    let later = job.mounts.iter().enumerate().filter_map(|(index, mount)| match &mount.source {
+        Source::Tree { fd, folder, later: Some(later) } => Some((index, *fd, *folder, later)),
+        _ => None,
+    });
+    let mut bench = None;
+    for (index, fd, folder, later) in later {
+        let bench = match &mut bench {
+            Some(bench) => bench,
+            none => none.insert(step("making a place for shared volumes", attach_bench(at))?),
+        };
+        let source = &later.source;
+        let expected = step("taking a volume", descriptors.take(fd))?;
+        let tree = receive(bench.as_fd(), &index.to_string(), &expected, folder, later);
+        received.insert(index, (step(format_args!("binding {source}"), tree)?, folder));
+    }
+    Ok(received)
+}
+
+fn attach_bench(at: &Path) -> io::Result<OwnedFd> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let bench = new_filesystem("tmpfs", &["mode=700".to_owned()], attributes)?;
+    attach_root(&bench, at)?;
+    Ok(bench)
+}
+
+/// Binds the source at `name`, and answers the mount.
+fn receive(bench: BorrowedFd<'_>, name: &str, expected: &OwnedFd, folder: bool, later: &Later) -> io::Result<OwnedFd> {
+    let path = OFlags::PATH | OFlags::CLOEXEC;
+    let source = rustix::fs::open(later.source.as_str(), path, Mode::empty())?;
+    let (was, is) = (rustix::fs::fstat(expected)?, rustix::fs::fstat(&source)?);
+    if (was.st_dev, was.st_ino) != (is.st_dev, is.st_ino) {
+        return Err(io::Error::other("it became another file or folder while the container was created"));
+    }
+    if folder {
+        rustix::fs::mkdirat(bench, name, Mode::from_raw_mode(0o700))?;
+    } else {
+        let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        drop(rustix::fs::openat(bench, name, new, Mode::from_raw_mode(0o600))?);
+    }
+    let point = rustix::fs::openat(bench, name, path | OFlags::NOFOLLOW, Mode::empty())?;
+    let by_number = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
+    // mount(2), since it copies and attaches in one step.
+    let recursive = if later.recursive { MsFlags::MS_REC } else { MsFlags::empty() };
+    let (from, to) = (by_number(&source), by_number(&point));
+    nix::mount::mount(Some(from.as_str()), to.as_str(), None::<&str>, MsFlags::MS_BIND | recursive, None::<&str>)?;
+    let tree = rustix::fs::openat(bench, name, path | OFlags::NOFOLLOW, Mode::empty())?;
+    crate::mountattr::set(tree.as_fd(), &later.here, false)?;
+    crate::mountattr::set(tree.as_fd(), &later.below, true)?;
+    Ok(tree)
+}
+
 /// Gives a process an empty, read-only root that lies in no mount namespace: nothing to find, nowhere to write.
 pub(super) fn enter_empty_root() -> Result<(), ConfineError> {
-    let empty = step("making an empty root", empty_tree())?;
+    let empty = step("making an empty root", empty_tree(MountAttrFlags::MOUNT_ATTR_RDONLY))?;
     step("entering the empty root", rustix::process::fchdir(&empty).and_then(|()| rustix::process::chroot(".")))
 }
 
@@ -61,7 +136,7 @@ fn change(path: &str, flags: MsFlags) -> io::Result<()> {
     Ok(nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>)?)
 }
 
-fn attach_root(tree: &OwnedFd, at: &str) -> io::Result<()> {
+fn attach_root(tree: &OwnedFd, at: &Path) -> io::Result<()> {
     Ok(rustix::mount::move_mount(tree, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
@@ -70,67 +145,50 @@ fn attach(tree: BorrowedFd<'_>, at: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::mount::move_mount(tree, "", at, "", flags)?)
 }
 
-fn open_directory(path: &str) -> io::Result<OwnedFd> {
+fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Resolves a path of the spec below the container's root.
-fn resolve(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
-    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    crate::retried(|| rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside))
-}
-
-fn place(root: BorrowedFd<'_>, mount: &Mount, descriptors: &mut Descriptors) -> io::Result<()> {
+/// Puts one mount in its place. A tmpfs that is to be read-only stays writable, and is added to `unsealed`.
+fn place(
+    root: BorrowedFd<'_>,
+    mount: &Mount,
+    descriptors: &mut Descriptors,
+    unsealed: &mut Vec<OwnedFd>,
+) -> io::Result<()> {
+    let at = &mount.destination;
     match &mount.source {
-        Source::Tree { fd, folder } => {
-            let tree = descriptors.take(*fd)?;
-            let at = mount_point(root, &mount.destination, *folder)?;
-            attach(tree.as_fd(), at.as_fd())
-        }
+        Source::Tree { fd, folder, .. } => place_tree(root, at, descriptors.take(*fd)?.as_fd(), *folder),
         Source::Filesystem { kind, options, attributes } => {
-            let tree = new_filesystem(kind, options, MountAttrFlags::from_bits_retain(*attributes as _))?;
-            attach(tree.as_fd(), mount_point(root, &mount.destination, true)?.as_fd())
+            let point = open_or_make(root, at, true)?;
+            let mut attributes = MountAttrFlags::from_bits_retain(*attributes as _);
+            if kind != "tmpfs" {
+                return attach(new_filesystem(kind, options, attributes)?.as_fd(), point.at.as_fd());
+            }
+            let mut options = options.clone();
+            if let (Some(mode), false) = (point.found, options.iter().any(|o| o.starts_with("mode="))) {
+                // It looks as what it covers, as every other runtime has it.
+                options.push(format!("mode={mode:o}"));
+            }
+            let readonly = attributes.contains(MountAttrFlags::MOUNT_ATTR_RDONLY);
+            attributes.remove(MountAttrFlags::MOUNT_ATTR_RDONLY);
+            let tree = new_filesystem(kind, &options, attributes)?;
+            attach(tree.as_fd(), point.at.as_fd())?;
+            unsealed.extend(readonly.then_some(tree));
+            Ok(())
         }
-        Source::Empty => attach(empty_tree()?.as_fd(), mount_point(root, &mount.destination, true)?.as_fd()),
+        Source::Empty => {
+            let point = open_or_make(root, at, true)?;
+            let tree = empty_tree(MountAttrFlags::empty())?;
+            attach(tree.as_fd(), point.at.as_fd())?;
+            unsealed.push(tree);
+            Ok(())
+        }
     }
 }
 
-/// Opens the place of a mount, creating what is missing of it as the spec's runtime must.
-fn mount_point(root: BorrowedFd<'_>, path: &str, folder: bool) -> io::Result<OwnedFd> {
-    match resolve(root, path) {
-        Ok(found) => return Ok(found),
-        Err(Errno::NOENT) => {}
-        Err(e) => return Err(e.into()),
-    }
-    let names: Vec<_> = Path::new(path)
-        .components()
-        .filter_map(|c| match c {
-            Component::Normal(name) => Some(name),
-            _ => None,
-        })
-        .collect();
-    // The longest part that exists is resolved by the kernel; below it every name is new, so that no link is followed.
-    let mut here = resolve(root, "/")?;
-    let mut reached = PathBuf::from("/");
-    for (depth, name) in names.iter().enumerate() {
-        reached.push(name);
-        let text = reached.to_str().ok_or(Errno::INVAL)?;
-        here = match resolve(root, text) {
-            Ok(next) => next,
-            Err(Errno::NOENT) => {
-                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                if depth + 1 == names.len() && !folder {
-                    let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    drop(rustix::fs::openat(&here, *name, new, Mode::from_raw_mode(0o644))?);
-                } else {
-                    rustix::fs::mkdirat(&here, *name, Mode::from_raw_mode(0o755))?;
-                }
-                rustix::fs::openat(&here, *name, flags, Mode::empty())?
-            }
-            Err(e) => return Err(e.into()),
-        };
-    }
-    Ok(here)
+fn place_tree(root: BorrowedFd<'_>, at: &str, tree: BorrowedFd<'_>, folder: bool) -> io::Result<()> {
+    attach(tree, open_or_make(root, at, folder)?.at.as_fd())
 }
 
 /// A new file system instance as a detached mount. The kernel's own words are kept where it has any.
@@ -157,98 +215,59 @@ fn with_words(fs: &OwnedFd, what: &str, e: Errno) -> io::Error {
     }
 }
 
-fn empty_tree() -> io::Result<OwnedFd> {
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
+/// An empty folder; mount points are all that there is room for.
+fn empty_tree(attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let attributes = attributes
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    new_filesystem("tmpfs", &["size=4k".to_owned(), "nr_inodes=2".to_owned(), "mode=555".to_owned()], attributes)
+    new_filesystem("tmpfs", &["size=4k".to_owned(), "nr_inodes=256".to_owned(), "mode=555".to_owned()], attributes)
 }
 
+/// What lies at a path of the spec's, or nothing.
+fn find(root: BorrowedFd<'_>, path: &str) -> io::Result<Option<OwnedFd>> {
+    match resolve(root, Path::new(path)) {
+        Ok(at) => Ok(Some(at)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// With all that is mounted below.
 fn make_readonly(root: BorrowedFd<'_>, path: &str) -> io::Result<()> {
-    let at = match resolve(root, path) {
-        Ok(at) => at,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        Err(e) => return Err(e.into()),
-    };
+    let Some(at) = find(root, path)? else { return Ok(()) };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH
         | OpenTreeFlags::AT_RECURSIVE;
     let tree = rustix::mount::open_tree(&at, "", flags)?;
-    set_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+    set_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, true)?;
     attach(tree.as_fd(), at.as_fd())
 }
 
 fn mask(root: BorrowedFd<'_>, path: &str) -> io::Result<()> {
-    let at = match resolve(root, path) {
-        Ok(at) => at,
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        Err(e) => return Err(e.into()),
-    };
-    cover(at.as_fd())
+    find(root, path)?.map_or(Ok(()), |at| cover(&at))
 }
 
 /// Makes what lies there empty for everybody.
-fn cover(at: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn cover(at: &OwnedFd) -> io::Result<()> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(at)?.st_mode);
-    let tree = if kind == FileType::Directory { empty_tree()? } else { crate::devices::readonly(c"/dev/null")? };
-    attach(tree.as_fd(), at)
-}
-
-/// Covers every procfs in the container's tree: a volume may hold one, at its root or below, and by whatever name.
-fn cover_procfs(root: &str) -> io::Result<()> {
-    for (place, kind) in mount_points()? {
-        if kind == "proc" && place.starts_with(root) {
-            let at = rustix::fs::open(&place, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-            cover(at.as_fd())?;
-        }
-    }
-    Ok(())
-}
-
-/// The places and types of this namespace's mounts (proc_pid_mountinfo(5)).
-fn mount_points() -> io::Result<Vec<(PathBuf, String)>> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let parse = |line: &str| {
-        let (left, right) = line.split_once(" - ")?;
-        Some((unescaped(left.split(' ').nth(4)?), right.split(' ').next()?.to_owned()))
+    let tree = match kind {
+        FileType::Directory => empty_tree(MountAttrFlags::MOUNT_ATTR_RDONLY)?,
+        _ => crate::devices::readonly(c"/dev/null")?,
     };
-    table.lines().map(|line| parse(line).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))).collect()
+    attach(tree.as_fd(), at.as_fd())
 }
 
-/// A path of a mount table, where blanks and backslashes are three octal digits.
-fn unescaped(text: &str) -> PathBuf {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let octal = tail.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
-        match (first, octal) {
-            (b'\\', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            _ => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    PathBuf::from(OsString::from_vec(bytes))
-}
-
-/// Adds attributes to the one mount that `mount` is the root of.
-fn set_attributes(mount: BorrowedFd<'_>, attributes: MountAttrFlags) -> io::Result<()> {
-    crate::mountattr::set(
-        mount,
-        &crate::mountattr::Change { add: attributes.bits().into(), ..Default::default() },
-        false,
-    )
+/// Adds attributes to the mount that `mount` is the root of, and to those below it if `recursive`.
+fn set_attributes(mount: BorrowedFd<'_>, attributes: MountAttrFlags, recursive: bool) -> io::Result<()> {
+    let change = Change { add: attributes.bits().into(), ..Default::default() };
+    crate::mountattr::set(mount, &change, recursive)
 }
 
 /// pivot_root(2) onto the folder itself, so that no place for the old root has to exist in the image.
 fn enter(root: BorrowedFd<'_>) -> io::Result<()> {
-    let old = open_directory("/")?;
+    let old = open_directory(Path::new("/"))?;
     rustix::process::fchdir(root)?;
     // SAFETY: both arguments are NUL-terminated and live through the call, which reads them and keeps nothing.
     if unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) } != 0 {
@@ -260,16 +279,4 @@ fn enter(root: BorrowedFd<'_>) -> io::Result<()> {
     nix::mount::umount2(".", MntFlags::MNT_DETACH)?;
     rustix::process::chdir("/")?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::unescaped;
-    use std::path::Path;
-
-    #[test]
-    fn paths_of_a_mount_table_are_unescaped() {
-        assert_eq!(unescaped(r"/a\040b\134c"), Path::new(r"/a b\c"));
-        assert_eq!(unescaped(r"/plain\"), Path::new(r"/plain\"));
-    }
 }

@@ -1,0 +1,331 @@
+//! The container's cgroup: made before the worker, with the spec's limits and our own on devices, emptied and removed at
+//! Delete.
+//!
+//! ```text
+//!          plan      create                admit (the intermediate)       settle (the worker exists)
+//! v1       folders   made, limits, rules   written into every hierarchy   a limit below two processes
+//! v2       folder    made, limits, program -                              -                  (CLONE_INTO_CGROUP)
+//! systemd  scope     -                     scope made, limits, program    a limit below two processes
+//! ```
+//!
+//! `limits`, `v1` and `v2` say what is to be written, `write` writes it; what `remove` does must also work from `delete`,
+//! with nothing but the folders' paths.
+
+mod bpf;
+mod dbus;
+mod devices;
+mod hierarchy;
+mod limits;
+mod make;
+mod properties;
+mod remove;
+mod scope;
+mod systemd;
+mod v1;
+mod v2;
+mod write;
+
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use oci_spec::runtime::LinuxResources;
+
+use self::hierarchy::Hierarchy;
+use self::limits::Setting;
+use self::make::Withheld;
+use self::scope::{Answer, Scope};
+use self::write::Place;
+use crate::error::{Doing, Error, Result};
+
+pub(crate) use self::hierarchy::is_unified;
+pub(crate) use self::remove::remove;
+pub(crate) use self::scope::{ACTION, answer};
+
+/// The intermediate and the worker that it clones are both in the cgroup for a moment, but for CLONE_INTO_CGROUP.
+const TOGETHER: u64 = 2;
+const PIDS: &str = "pids.max";
+
+/// The cgroup of one container.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    kind: Kind,
+    /// Where it is planned to be, one folder a hierarchy.
+    folders: Vec<PathBuf>,
+    settings: Vec<Setting>,
+    /// Set when somebody else turned out to have it: what is in it is not ours to kill.
+    foreign: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// A folder in each, in the order of [`Cgroup::folders`].
+    V1(Vec<Hierarchy>),
+    /// Controllers that it cannot have, and why. Never held across an await.
+    V2(Mutex<Vec<Withheld>>),
+    /// And where systemd put it.
+    Systemd(Scope, OnceLock<PathBuf>),
+}
+
+/// What makes settings of a spec's resources.
+type Table = fn(&LinuxResources) -> Result<Vec<Setting>>;
+
+impl Cgroup {
+    /// Where the cgroup will be and what will be written there. Nothing is made yet; refused where somebody else's
+    /// processes are, since what is found in a container's cgroup is killed with it.
+    pub(crate) fn plan(path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
+        let (kind, folders, table): (_, Vec<PathBuf>, Table) = if is_unified() {
+            let (kind, folder) = plan_v2(path)?;
+            (kind, vec![folder], v2::settings)
+        } else {
+            let (kind, folders) = plan_v1(path)?;
+            (kind, folders, v1::settings)
+        };
+        let settings = resources.map(table).transpose()?.unwrap_or_default();
+        for folder in &folders {
+            if !remove::processes(folder).on(folder)?.is_empty() {
+                return Err(make::occupied(folder));
+            }
+        }
+        Ok(Self { kind, folders, settings, foreign: AtomicBool::new(false) })
+    }
+
+    /// What [`remove`] is to remove: nothing, if it turned out to be somebody else's.
+    pub(crate) fn folders(&self) -> &[PathBuf] {
+        if self.foreign.load(Ordering::Relaxed) { &[] } else { &self.folders }
+    }
+
+    /// Makes the folders and sets the limits, as far as that can be before there is a process.
+    pub(crate) fn create(&self) -> Result<()> {
+        let made = match &self.kind {
+            Kind::V1(hierarchies) => self.create_v1(hierarchies),
+            Kind::V2(withheld) => self.create_v2(withheld),
+            Kind::Systemd(..) => return Ok(()),
+        };
+        made?;
+        write::write_all(self, self.early().iter())
+    }
+
+    fn create_v1(&self, hierarchies: &[Hierarchy]) -> Result<()> {
+        for (made, (hierarchy, folder)) in hierarchies.iter().zip(&self.folders).enumerate() {
+            let cpuset = hierarchy.controllers.iter().any(|c| c == "cpuset");
+            let mut prepare = |above: &Path| {
+                if cpuset && above != hierarchy.mount { make::inherit_cpuset(above) } else { Ok(()) }
+            };
+            if let Err(e) = make::make(&hierarchy.mount, folder, &mut prepare) {
+                self.disown(&e, &self.folders[..made]);
+                return Err(e);
+            }
+            if cpuset {
+                make::inherit_cpuset(folder)?;
+            }
+        }
+        // A host may have its devices controller disabled, and v2's tree for systemd's own use.
+        match (self.folder("devices"), hierarchies.iter().position(Hierarchy::is_v2)) {
+            (Some(folder), _) => devices::restrict_by_rules(folder),
+            (None, Some(v2)) => devices::restrict_by_program(&self.folders[v2]),
+            (None, None) => {
+                let expected = "a devices controller of cgroup v1, or cgroup v2 mounted beside it";
+                Err(Error::refused("this host's cgroups", "neither", expected))
+            }
+        }
+    }
+
+    fn create_v2(&self, withheld: &Mutex<Vec<Withheld>>) -> Result<()> {
+        let [folder] = self.folders.as_slice() else { return Ok(()) };
+        let mut all = Vec::new();
+        let root = Path::new(hierarchy::ROOT);
+        let mut prepare = |above: &Path| make::enable_controllers(above).map(|some| all.extend(some));
+        if let Err(e) = make::make(root, folder, &mut prepare) {
+            self.disown(&e, &[]);
+            return Err(e);
+        }
+        *withheld.lock().unwrap_or_else(PoisonError::into_inner) = all;
+        make::check_domain(folder)?;
+        devices::restrict_by_program(folder)
+    }
+
+    /// Nothing is ours when somebody is in one of the folders; those that were made before it are empty.
+    fn disown(&self, e: &Error, made: &[PathBuf]) {
+        if matches!(e, Error::Occupied(_)) {
+            self.foreign.store(true, Ordering::Relaxed);
+            made.iter().for_each(|folder| {
+                // What does not go is not empty, and then it is not ours.
+                let _ = fs::remove_dir(folder);
+            });
+        }
+    }
+
+    /// The settings of a cgroup that the intermediate is in as well.
+    fn early(&self) -> Vec<Setting> {
+        let mut settings = self.settings.clone();
+        if !matches!(self.kind, Kind::V2(_)) {
+            for setting in settings.iter_mut().filter(|setting| is_below_two(setting)) {
+                setting.value = TOGETHER.to_string();
+            }
+        }
+        settings
+    }
+
+    /// v2: the folder that the worker is cloned into.
+    pub(crate) fn folder_to_clone_into(&self) -> Result<Option<OwnedFd>> {
+        match (&self.kind, self.folders.as_slice()) {
+            (Kind::V2(_), [folder]) => Ok(Some(File::open(folder).on(folder)?.into())),
+            _ => Ok(None),
+        }
+    }
+
+    /// Moves the intermediate to where it clones the worker.
+    pub(crate) async fn admit(&self, pid: u32) -> Result<()> {
+        match &self.kind {
+            Kind::V1(_) => self.folders.iter().try_for_each(|folder| {
+                let procs = folder.join("cgroup.procs");
+                write::put(&procs, &pid.to_string()).on(&procs)
+            }),
+            Kind::V2(_) => Ok(()),
+            Kind::Systemd(scope, found) => self.start_scope(scope, found, pid).await,
+        }
+    }
+
+    async fn start_scope(&self, scope: &Scope, found: &OnceLock<PathBuf>, pid: u32) -> Result<()> {
+        if found.get().is_some() {
+            // The scope of a worker whose artifact did not fit, which may just be going away.
+            remove(&self.folders).await?;
+        }
+        let settings = self.early();
+        let answer = scope::start(scope, properties::of(scope, pid, &settings)).await?;
+        if answer == Answer::Exists {
+            self.foreign.store(true, Ordering::Relaxed);
+            return Err(Error::Occupied(format!("unit {} of systemd", scope.unit)));
+        }
+        scope::done(&scope.unit, "starting", answer)?;
+        let folder = found.get_or_init(|| folder_of(pid).unwrap_or_default());
+        if !folder.ends_with(&scope.unit) {
+            let e = std::io::Error::other(format!("it is in {:?}", folder.display()));
+            return Err(e).doing(|| format!("finding the process in the unit {} of systemd", scope.unit));
+        }
+        write::write_all(self, settings.iter())?;
+        devices::restrict_by_program(folder)
+    }
+
+    /// Sets what could not be set while the intermediate was there. The guest has not begun yet.
+    pub(crate) async fn settle(&self) -> Result<()> {
+        if matches!(self.kind, Kind::V2(_)) {
+            return Ok(());
+        }
+        let late: Vec<&Setting> = self.settings.iter().filter(|setting| is_below_two(setting)).collect();
+        write::write_all(self, late.iter().copied())?;
+        match (&self.kind, late.last()) {
+            // systemd takes no limit below one; the file has what was asked for.
+            (Kind::Systemd(scope, _), Some(setting)) => {
+                let one = Setting { value: "1".to_owned(), ..(*setting).clone() };
+                scope::change(scope, properties::limit(&one)).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The processes in it, as the shim sees them.
+    pub(crate) fn pids(&self) -> Result<Vec<u32>> {
+        let found = match &self.kind {
+            Kind::Systemd(_, found) => found.get(),
+            _ => None,
+        };
+        match found.or(self.folders.first()) {
+            Some(folder) => remove::processes(folder).on(folder),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Place for Cgroup {
+    fn folder(&self, controller: &str) -> Option<&Path> {
+        match &self.kind {
+            Kind::V1(hierarchies) => {
+                let place = hierarchies.iter().position(|h| h.controllers.iter().any(|c| c == controller))?;
+                self.folders.get(place).map(PathBuf::as_path)
+            }
+            Kind::V2(_) => self.folders.first().map(PathBuf::as_path),
+            Kind::Systemd(_, found) => found.get().map(PathBuf::as_path),
+        }
+    }
+
+    fn absence(&self, controller: &str) -> String {
+        let withheld = match &self.kind {
+            Kind::V1(_) => return format!("its cgroups (v1) have no {controller} controller"),
+            Kind::Systemd(scope, _) => {
+                return format!("its cgroups (v2) have no {controller} controller for {}", scope.unit);
+            }
+            Kind::V2(withheld) => withheld.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        match withheld.iter().find(|withheld| withheld.controller == controller) {
+            Some(Withheld { folder, reason, .. }) => {
+                format!("the {controller} controller cannot be had below {}: {reason}", folder.display())
+            }
+            None => format!("its cgroups (v2) have no {controller} controller"),
+        }
+    }
+}
+
+fn is_below_two(setting: &Setting) -> bool {
+    setting.file == PIDS && setting.value.trim().parse::<u64>().is_ok_and(|n| n < TOGETHER)
+}
+
+fn plan_v1(path: &str) -> Result<(Kind, Vec<PathBuf>)> {
+    if Scope::parse(path)?.is_some() {
+        let expected = "a path of folders (SystemdCgroup = false): this host has cgroup v1, and systemd scopes need v2";
+        return Err(Error::refused("config.json: linux.cgroupsPath", path, expected));
+    }
+    let relative = checked(path)?;
+    let hierarchies = hierarchy::mounted()?;
+    let folders = hierarchies.iter().map(|hierarchy| hierarchy.mount.join(relative)).collect();
+    Ok((Kind::V1(hierarchies), folders))
+}
+
+fn plan_v2(path: &str) -> Result<(Kind, PathBuf)> {
+    let root = Path::new(hierarchy::ROOT);
+    match Scope::parse(path)? {
+        Some(scope) if systemd::runs() => {
+            let folder = scope.folder(root);
+            Ok((Kind::Systemd(scope, OnceLock::new()), folder))
+        }
+        Some(_) => {
+            let expected = format!(
+                "a path of folders (SystemdCgroup = false): systemd does not run on this host ({} is missing)",
+                systemd::SOCKET
+            );
+            Err(Error::refused("config.json: linux.cgroupsPath", path, expected))
+        }
+        None => Ok((Kind::V2(Mutex::default()), root.join(checked(path)?))),
+    }
+}
+
+/// `linux.cgroupsPath` as a path below the hierarchy's root.
+fn checked(path: &str) -> Result<&str> {
+    let relative = path.trim_start_matches('/');
+    if relative.is_empty() || relative.split('/').any(|part| matches!(part, ".." | "." | "")) {
+        let expected = "a path below the root, without «.», «..» and «//»";
+        return Err(Error::refused("config.json: linux.cgroupsPath", path, expected));
+    }
+    Ok(relative)
+}
+
+/// v2: where a process is.
+fn folder_of(pid: u32) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    Some(Path::new(hierarchy::ROOT).join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_checked() {
+        assert_eq!(checked("/default/a").unwrap(), "default/a");
+        assert!(["/a/../b", "/", "/.", "a//b", "/a/"].iter().all(|path| checked(path).is_err()));
+    }
+}

@@ -1,0 +1,215 @@
+//! A container's cgroup that systemd makes: a transient scope, asked for with the pid of the process that is to be in it
+//! (`slice:prefix:name` in `linux.cgroupsPath`, as kubelets with the systemd driver and runc have it).
+//!
+//! systemd is spoken to by a short-lived child, this program started anew as `scope`, so that neither the shim's one
+//! event loop waits for an answer nor its memory grows. The child reads a [`Request`] on its standard input and
+//! writes an [`Answer`] on its standard output, both files in memory.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
+
+use super::systemd::{self, Property};
+use crate::child;
+use crate::error::{Doing, Error, Result};
+
+/// The child's action on the command line.
+pub(crate) const ACTION: &str = "scope";
+/// As long as runc waits for a scope to be made.
+const TO_START: Duration = Duration::from_secs(30);
+/// Emptied before, it ends at once; containerd gives `delete` five seconds in all.
+const TO_STOP: Duration = Duration::from_secs(2);
+/// What the child may take beyond that to begin and to end.
+const GRACE: Duration = Duration::from_secs(1);
+/// systemd.unit(5).
+const LONGEST_NAME: usize = 255;
+
+/// The names of a scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Scope {
+    pub(super) unit: String,
+    pub(super) slice: String,
+}
+
+/// What the child is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Request {
+    Start { unit: String, properties: Vec<Property> },
+    Change { unit: String, properties: Vec<Property> },
+    Stop { unit: String },
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Answer {
+    Done,
+    /// There is a unit of that name, and it has not failed.
+    Exists,
+    Failed(String),
+}
+
+impl Scope {
+    /// `slice:prefix:name`, if the path has that form; a path of folders begins with a slash or has no colons.
+    pub(super) fn parse(path: &str) -> Result<Option<Self>> {
+        let [slice, prefix, name] = path.split(':').collect::<Vec<_>>()[..] else { return Ok(None) };
+        if path.starts_with('/') {
+            return Ok(None);
+        }
+        let refused = |expected: &str| Err(Error::refused("config.json: linux.cgroupsPath", path, expected));
+        if name.is_empty() || name.ends_with(".slice") {
+            return refused("SLICE:PREFIX:NAME, with the name of a scope and not of a slice");
+        }
+        let unit = if prefix.is_empty() { format!("{name}.scope") } else { format!("{prefix}-{name}.scope") };
+        let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b":-_.\\@".contains(&b));
+        if !plain(&unit) || !plain(slice) || unit.len() > LONGEST_NAME || slice.len() > LONGEST_NAME {
+            return refused("SLICE:PREFIX:NAME, of letters, digits and -_.\\@, 255 at most");
+        }
+        let slice = if slice.is_empty() { "system.slice" } else { slice };
+        if expand(slice).is_none() {
+            return refused("a slice such as kubepods-burstable.slice, without empty parts between its dashes");
+        }
+        Ok(Some(Self { unit, slice: slice.to_owned() }))
+    }
+
+    /// Where systemd makes it, below the root of the tree.
+    pub(super) fn folder(&self, root: &Path) -> PathBuf {
+        root.join(expand(&self.slice).unwrap_or_default()).join(&self.unit)
+    }
+}
+
+/// `a-b.slice` lies in `a.slice`, whose folder is above its own (systemd.slice(5)).
+fn expand(slice: &str) -> Option<PathBuf> {
+    let name = slice.strip_suffix(".slice")?;
+    if name == "-" {
+        return Some(PathBuf::new());
+    }
+    let mut path = PathBuf::new();
+    let mut prefix = String::new();
+    for part in name.split('-') {
+        if part.is_empty() {
+            return None;
+        }
+        prefix.push_str(part);
+        path.push(format!("{prefix}.slice"));
+        prefix.push('-');
+    }
+    Some(path)
+}
+
+/// The unit that a container's folder belongs to: systemd names the one after the other.
+pub(super) fn unit_of(folder: &Path) -> Option<String> {
+    let name = folder.file_name()?.to_str()?;
+    (name.ends_with(".scope") && systemd::runs()).then(|| name.to_owned())
+}
+
+/// Makes the scope.
+pub(super) async fn start(scope: &Scope, properties: Vec<Property>) -> Result<Answer> {
+    ask(&Request::Start { unit: scope.unit.clone(), properties }, TO_START).await
+}
+
+/// Changes what systemd keeps of the scope.
+pub(super) async fn change(scope: &Scope, properties: Vec<Property>) -> Result<()> {
+    let request = Request::Change { unit: scope.unit.clone(), properties };
+    done(&scope.unit, "changing", ask(&request, TO_STOP).await?)
+}
+
+/// Ends the unit, if there is one.
+pub(super) async fn stop(unit: &str) -> Result<()> {
+    done(unit, "stopping", ask(&Request::Stop { unit: unit.to_owned() }, TO_STOP).await?)
+}
+
+pub(super) fn done(unit: &str, doing: &str, answer: Answer) -> Result<()> {
+    let reason = match answer {
+        Answer::Done => return Ok(()),
+        Answer::Exists => "it exists already".to_owned(),
+        Answer::Failed(reason) => reason,
+    };
+    Err(std::io::Error::other(reason)).doing(|| format!("{doing} the unit {unit} of systemd"))
+}
+
+async fn ask(request: &Request, limit: Duration) -> Result<Answer> {
+    let doing = || "asking systemd".to_owned();
+    let memory = |name| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).map(File::from).doing(doing);
+    let mut question = memory("scope-request")?;
+    let mut answer = memory("scope-answer")?;
+    question.write_all(&serde_json::to_vec(&(request, limit)).doing(doing)?).doing(doing)?;
+    question.rewind().doing(doing)?;
+    // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
+    let child = Command::new("/proc/self/exe")
+        .arg(ACTION)
+        .env_clear()
+        .process_group(0)
+        .stdin(question)
+        .stdout(Stdio::from(answer.try_clone().doing(doing)?))
+        .stderr(Stdio::null())
+        .spawn()
+        .doing(doing)?;
+    let pidfd = child::pidfd(child)?;
+    let watched = pidfd.try_clone().doing(doing)?;
+    if tokio::time::timeout(limit + GRACE, child::wait(watched)).await.is_err() {
+        // Not reaped yet, so that it is still the one; reaped by the task that this starts.
+        let _ = child::signal(&pidfd, nix::libc::SIGKILL);
+        child::reap(pidfd);
+        return Ok(Answer::Failed(format!("no answer within {limit:?}")));
+    }
+    let mut text = Vec::new();
+    answer.rewind().and_then(|()| answer.read_to_end(&mut text)).doing(doing)?;
+    serde_json::from_slice(&text).doing(|| "reading what the program that asks systemd answered".to_owned())
+}
+
+/// The `scope` action: what the child does.
+pub(crate) fn answer() -> Result<()> {
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text).doing(|| "reading the request".to_owned())?;
+    let (request, limit): (Request, Duration) =
+        serde_json::from_slice(&text).doing(|| "reading the request".to_owned())?;
+    let answer = systemd::carry_out(Path::new(systemd::SOCKET), &request, limit);
+    let text = serde_json::to_vec(&answer).doing(|| "answering".to_owned())?;
+    std::io::stdout().write_all(&text).doing(|| "answering".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_scopes() {
+        let parse = |path: &str| Scope::parse(path).unwrap().unwrap();
+        let root = Path::new("/sys/fs/cgroup");
+        let pod = parse("kubepods-besteffort-pod1.slice:cri-containerd:abc");
+        assert_eq!(
+            (pod.unit.as_str(), pod.slice.as_str()),
+            ("cri-containerd-abc.scope", "kubepods-besteffort-pod1.slice")
+        );
+        let folder = "/sys/fs/cgroup/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice/\
+                      cri-containerd-abc.scope";
+        assert_eq!(pod.folder(root), Path::new(folder));
+        assert_eq!(parse(":docker:1").folder(root), Path::new("/sys/fs/cgroup/system.slice/docker-1.scope"));
+        assert_eq!(parse("-.slice::one").folder(root), Path::new("/sys/fs/cgroup/one.scope"));
+        for plain in ["/a:b:c", "/default/a", "a/b", "a:b"] {
+            assert_eq!(Scope::parse(plain).unwrap(), None, "{plain}");
+        }
+        for bad in [
+            "a.slice:b:",
+            "a:b:c",
+            ".slice:b:c",
+            "a--b.slice:b:c",
+            "-a.slice:b:c",
+            "a/b.slice:b:c",
+            "a.slice:b:c/d",
+            "a.slice:b:c d",
+            "a.slice:b:c.slice",
+            "a.slice:b/..:c",
+        ] {
+            let text = Scope::parse(bad).unwrap_err().to_string();
+            assert!(text.contains("linux.cgroupsPath") && text.contains(bad), "{text}");
+        }
+        assert!(Scope::parse(&format!("a.slice:b:{}", "c".repeat(300))).is_err());
+    }
+}

@@ -1,0 +1,212 @@
+//! Writes a table of limits into a container's cgroup.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use nix::libc;
+
+use super::limits::{Missing, Setting};
+use crate::error::{Doing, Error, Result};
+
+/// Where a container's files are.
+pub(super) trait Place {
+    /// The folder that holds a controller's files; none where the host does not have the controller.
+    fn folder(&self, controller: &str) -> Option<&Path>;
+    /// Why a controller is not there, for a user who needs it.
+    fn absence(&self, controller: &str) -> String;
+}
+
+/// Writes all settings in their order. What the kernel refuses at first, because of a value that another setting changes
+/// (memory and swap together may not be below memory, a burst not above its quota), is tried once more at the end.
+pub(super) fn write_all<'a>(place: &dyn Place, settings: impl Iterator<Item = &'a Setting>) -> Result<()> {
+    let mut again = Vec::new();
+    for setting in settings {
+        match write(place, setting) {
+            Err(Failure::Kernel(..)) => again.push(setting),
+            written => written.map_err(Failure::told)?,
+        }
+    }
+    again.into_iter().try_for_each(|setting| write(place, setting).map_err(Failure::told))
+}
+
+enum Failure {
+    /// The kernel does not take this value.
+    Kernel(Setting, io::Error),
+    Other(Error),
+}
+
+impl Failure {
+    fn told(self) -> Error {
+        match self {
+            Failure::Other(e) => e,
+            Failure::Kernel(setting, e) => {
+                Error::refused(place_of(&setting), &setting.value, format!("a value that {} takes: {e}", setting.file))
+            }
+        }
+    }
+}
+
+fn place_of(setting: &Setting) -> String {
+    format!("config.json: linux.resources.{}", setting.key)
+}
+
+fn write(place: &dyn Place, setting: &Setting) -> std::result::Result<(), Failure> {
+    let Some(folder) = place.folder(setting.controller()) else { return missing(place, setting) };
+    let path = folder.join(&setting.file);
+    match put(&path, &setting.value) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound && folder.exists() => missing(place, setting),
+        Err(e) => match e.raw_os_error() {
+            // ENODEV: a block device that is not there. EBUSY of v1's memory limit: less than is used already.
+            Some(libc::EINVAL | libc::ERANGE | libc::EOVERFLOW | libc::ENODEV | libc::EBUSY | libc::ENOSPC) => {
+                Err(Failure::Kernel(setting.clone(), e))
+            }
+            _ => {
+                let doing = || format!("{}: writing {} to {}", place_of(setting), setting.value, path.display());
+                Err(e).doing(doing).map_err(Failure::Other)
+            }
+        },
+    }
+}
+
+fn missing(place: &dyn Place, setting: &Setting) -> std::result::Result<(), Failure> {
+    match &setting.missing {
+        Missing::Passed => Ok(()),
+        Missing::Instead(other) => write(place, other),
+        Missing::Refused => {
+            let expected = format!("no such limit on this host: {}", why(place, setting));
+            Err(Failure::Other(Error::refused(place_of(setting), &setting.value, expected)))
+        }
+    }
+}
+
+fn why(place: &dyn Place, setting: &Setting) -> String {
+    let controller = setting.controller();
+    let there = place.folder(controller).is_some_and(|folder| {
+        // v1's folder is the controller's own. On v2 one folder is everybody's, and a file of it names its controllers.
+        match fs::read_to_string(folder.join("cgroup.controllers")) {
+            Ok(words) => controller == "cgroup" || words.split_whitespace().any(|word| word == controller),
+            Err(_) => true,
+        }
+    });
+    if there {
+        return format!("its kernel has no {}", setting.file);
+    }
+    place.absence(controller)
+}
+
+/// One write, since a file of the kernel's takes each as a whole. Nothing is created.
+pub(super) fn put(path: &Path, value: &str) -> io::Result<()> {
+    File::options().write(true).open(path)?.write_all(value.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::hierarchy;
+    use super::*;
+    use std::path::PathBuf;
+
+    /// A folder on disk that stands for a cgroup of every controller, but for those that it lacks.
+    struct Stand(PathBuf, &'static str);
+
+    impl Place for Stand {
+        fn folder(&self, controller: &str) -> Option<&Path> {
+            (controller != self.1).then_some(self.0.as_path())
+        }
+
+        fn absence(&self, controller: &str) -> String {
+            format!("it has no {controller} controller")
+        }
+    }
+
+    impl Drop for Stand {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn stand(name: &str, files: &[&str], lacks: &'static str) -> Stand {
+        let folder = std::env::temp_dir().join(format!("catamaran-write-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        files.iter().for_each(|file| fs::write(folder.join(file), "").unwrap());
+        Stand(folder, lacks)
+    }
+
+    fn setting(file: &str, value: &str, missing: Missing) -> Setting {
+        Setting { key: "x.y".to_owned(), file: file.to_owned(), value: value.to_owned(), missing }
+    }
+
+    #[test]
+    fn a_missing_file_is_what_its_setting_says() {
+        let stand = stand("missing", &["io.weight"], "cpu");
+        let write = |setting: &Setting| write_all(&stand, std::iter::once(setting)).map_err(|e| e.to_string());
+        let read = |file: &str| fs::read_to_string(stand.0.join(file)).unwrap();
+        write(&setting("memory.max", "1", Missing::Passed)).unwrap();
+        assert!(!stand.0.join("memory.max").exists(), "nothing is created");
+        let text = write(&setting("memory.max", "1", Missing::Refused)).unwrap_err();
+        assert!(text.contains("linux.resources.x.y: 1: ") && text.contains("its kernel has no memory.max"), "{text}");
+        let text = write(&setting("cpu.max", "1", Missing::Refused)).unwrap_err();
+        assert!(text.contains("it has no cpu controller"), "{text}");
+        let other = Box::new(setting("io.weight", "7", Missing::Refused));
+        write(&setting("io.bfq.weight", "1", Missing::Instead(other))).unwrap();
+        assert_eq!(read("io.weight"), "7");
+    }
+
+    /// The real thing, v1's: needs root, as all that this program does.
+    struct Real(PathBuf);
+
+    impl Place for Real {
+        fn folder(&self, _: &str) -> Option<&Path> {
+            Some(&self.0)
+        }
+
+        fn absence(&self, controller: &str) -> String {
+            controller.to_owned()
+        }
+    }
+
+    impl Drop for Real {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir(&self.0);
+        }
+    }
+
+    fn real(mount: &Path) -> Real {
+        let real = Real(mount.join(format!("catamaran-write-{}", std::process::id())));
+        fs::create_dir(&real.0).unwrap();
+        real
+    }
+
+    fn refusal(real: &Real, file: &str) -> String {
+        let bad = setting(file, "-9", Missing::Refused);
+        write_all(real, std::iter::once(&bad)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_tried_again_and_then_told() {
+        if hierarchy::is_unified() {
+            let text = refusal(&real(Path::new(hierarchy::ROOT)), "cgroup.max.depth");
+            assert!(text.contains("x.y: -9: a value that cgroup.max.depth takes"), "{text}");
+            return;
+        }
+        let memory = hierarchy::mounted().unwrap().into_iter().find(|h| h.controllers.iter().any(|c| c == "memory"));
+        let real = real(&memory.unwrap().mount);
+        let files = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"];
+        // Up from 64 MiB the first of the two is refused until the second is written; down from 128 MiB the second, in the
+        // other order.
+        for (bytes, reversed) in [(64u64 << 20, false), (128 << 20, false), (64 << 20, true)] {
+            let mut limits = files.map(|file| setting(file, &bytes.to_string(), Missing::Refused));
+            if reversed {
+                limits.reverse();
+            }
+            write_all(&real, limits.iter()).unwrap();
+            for file in files {
+                let text = fs::read_to_string(real.0.join(file)).unwrap();
+                assert_eq!(text.trim(), bytes.to_string(), "{file}");
+            }
+        }
+        let text = refusal(&real, "memory.limit_in_bytes");
+        assert!(text.contains("x.y: -9: a value that memory.limit_in_bytes takes"), "{text}");
+    }
+}

@@ -1,0 +1,233 @@
+//! Where a mount goes: a path of the spec, found in the container's tree or made there.
+//!
+//! Images and volumes hold links, and a volume's other user may change them while we look. Every step is an openat2 with
+//! `RESOLVE_IN_ROOT`, so that whatever is found lies inside; the mount is then placed through the descriptor.
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Names that are looked at for one path, those of links included; as many as there is room for in a long path.
+const MOST_STEPS: usize = 2048;
+
+/// A place for a mount.
+pub(super) struct MountPoint {
+    pub(super) at: OwnedFd,
+    /// It was there before, and has this mode (inode(7), «The file type and mode»).
+    pub(super) found: Option<u32>,
+}
+
+/// Resolves a path of the spec below the container's root.
+pub(super) fn resolve(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    crate::retried(|| rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside))
+}
+
+/// Opens the place of a mount, creating what is missing of it as the spec's runtime must. A link to what is missing counts
+/// as what it names: `/var/run` of many images is a link to a `/run` that they do not have.
+pub(super) fn open_or_make(root: BorrowedFd<'_>, path: &str, folder: bool) -> io::Result<MountPoint> {
+    let found = match resolve(root, Path::new(path)) {
+        Ok(at) => Some(at),
+        Err(Errno::NOENT) => None,
+        Err(e) => return Err(e.into()),
+    };
+    let existed = found.is_some();
+    let at = match found {
+        Some(at) => at,
+        None => make(root, Path::new(path), folder)?,
+    };
+    let mode = rustix::fs::fstat(&at)?.st_mode;
+    match (FileType::from_raw_mode(mode) == FileType::Directory, folder) {
+        (false, true) => Err(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            "the container has a file there: a folder cannot be mounted",
+        )),
+        (true, false) => Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "the container has a folder there: a file cannot be mounted",
+        )),
+        _ => Ok(MountPoint { at, found: existed.then_some(mode & 0o7777) }),
+    }
+}
+
+/// Goes along `path`, making what is missing: folders, and at its end a file if no `folder` is wanted.
+fn make(root: BorrowedFd<'_>, path: &Path, folder: bool) -> io::Result<OwnedFd> {
+    let mut todo = parts(path);
+    // Exists, as the kernel resolves it: links and `..` in it stay inside the root.
+    let mut reached = PathBuf::from("/");
+    for _ in 0..MOST_STEPS {
+        let Some(name) = todo.pop_front() else { return Ok(resolve(root, &reached)?) };
+        let next = reached.join(&name);
+        match resolve(root, &next) {
+            Ok(_) => {
+                reached = next;
+                continue;
+            }
+            Err(Errno::NOENT) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let parent = resolve(root, &reached)?;
+        match rustix::fs::readlinkat(&parent, &name, Vec::new()) {
+            Ok(target) => {
+                let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+                if target.is_absolute() {
+                    reached = PathBuf::from("/");
+                }
+                for part in parts(&target).into_iter().rev() {
+                    todo.push_front(part);
+                }
+            }
+            Err(Errno::NOENT) => {
+                let made = if todo.is_empty() && !folder {
+                    let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    rustix::fs::openat(&parent, &name, new, Mode::from_raw_mode(0o644)).map(drop)
+                } else {
+                    rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o755))
+                };
+                match made {
+                    // Made by us, or by somebody else meanwhile: looked at again.
+                    Ok(()) | Err(Errno::EXIST) => todo.push_front(name),
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            // Somebody made it meanwhile, and it is no link.
+            Err(Errno::INVAL) => todo.push_front(name),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(Errno::LOOP.into())
+}
+
+fn parts(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|c| match c {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some(OsString::from("..")),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::libc;
+    use std::fs;
+    use std::os::fd::{AsFd, AsRawFd};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    /// A root with links of all kinds, beside a folder that none may lead to.
+    fn root(name: &str) -> (PathBuf, PathBuf) {
+        let folder = std::env::temp_dir().join(format!("catamaran-mountpoint-{}-{name}", std::process::id()));
+        let root = folder.join("root");
+        fs::create_dir_all(root.join("var")).unwrap();
+        fs::create_dir_all(root.join("etc")).unwrap();
+        fs::write(root.join("etc/file"), "").unwrap();
+        (folder, root)
+    }
+
+    /// Where it led, below the root.
+    fn place(root: &Path, path: &str, folder: bool) -> io::Result<String> {
+        let fd = fs::File::open(root).unwrap();
+        let point = open_or_make(fd.as_fd(), path, folder)?;
+        let real = fs::read_link(format!("/proc/self/fd/{}", point.at.as_raw_fd())).unwrap();
+        let inside = real.strip_prefix(root.canonicalize().unwrap()).expect("it led outside");
+        Ok(format!("/{}", inside.display()))
+    }
+
+    #[test]
+    fn what_is_missing_is_made() {
+        let (folder, root) = root("made");
+        assert_eq!(place(&root, "/a/b/c", true).unwrap(), "/a/b/c");
+        assert_eq!(place(&root, "/a/b/d/file", false).unwrap(), "/a/b/d/file");
+        assert!(root.join("a/b/d/file").is_file() && root.join("a/b/c").is_dir());
+        assert_eq!(place(&root, "/etc/file", false).unwrap(), "/etc/file");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn links_lead_to_places_inside() {
+        let (folder, root) = root("links");
+        for (link, target) in [
+            ("var/run", "/run"),
+            ("var/lock", "../lock/deep"),
+            ("out", "../../../../../../outside"),
+            ("far", "/var/../../../../outside"),
+            ("file", "/no/such/file"),
+            ("loop", "loop"),
+            ("ping", "pong"),
+            ("pong", "/ping"),
+        ] {
+            symlink(target, root.join(link)).unwrap();
+        }
+        assert_eq!(place(&root, "/var/run/secrets/a", true).unwrap(), "/run/secrets/a");
+        assert_eq!(place(&root, "/var/lock", true).unwrap(), "/lock/deep");
+        assert_eq!(place(&root, "/out/x", true).unwrap(), "/outside/x");
+        assert_eq!(place(&root, "/far", true).unwrap(), "/outside");
+        assert_eq!(place(&root, "/file", false).unwrap(), "/no/such/file");
+        for round in ["/loop", "/loop/x", "/ping/x"] {
+            assert_eq!(place(&root, round, true).unwrap_err().raw_os_error(), Some(libc::ELOOP), "{round}");
+        }
+        assert!(!folder.join("outside").exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_no_place_for_a_folder() {
+        let (folder, root) = root("kinds");
+        assert_eq!(place(&root, "/etc/file", true).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(place(&root, "/etc", false).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(place(&root, "/etc/file/below", true).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_mode_is_told_only_of_what_was_there() {
+        let (folder, root) = root("modes");
+        fs::set_permissions(root.join("etc"), fs::Permissions::from_mode(0o1750)).unwrap();
+        let fd = fs::File::open(&root).unwrap();
+        assert_eq!(open_or_make(fd.as_fd(), "/etc", true).unwrap().found, Some(0o1750));
+        assert_eq!(open_or_make(fd.as_fd(), "/new", true).unwrap().found, None);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_volume_that_changes_meanwhile_leads_nowhere_else() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let (folder, root) = root("race");
+        let outside = folder.join("outside");
+        fs::create_dir_all(&outside).unwrap();
+        let volume = root.join("volume");
+        fs::create_dir_all(volume.join("real")).unwrap();
+        symlink(outside.canonicalize().unwrap(), volume.join("absolute")).unwrap();
+        symlink("../../outside", volume.join("relative")).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // `x` is a folder, a link out of the root, or nothing, in turns.
+                for name in ["real", "absolute", "relative"].iter().cycle() {
+                    let _ = fs::rename(volume.join(name), volume.join("x"));
+                    let _ = fs::rename(volume.join("x"), volume.join(name));
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            let mut led = 0;
+            for n in 0..2000 {
+                // Any refusal will do; `place` itself sees to it that nothing is found outside.
+                led += u32::from(place(&root, &format!("/volume/x/{n}"), true).is_ok());
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert!(led > 0, "nothing was ever found: the race tried nothing");
+        });
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "something was made outside");
+        fs::remove_dir_all(folder).unwrap();
+    }
+}

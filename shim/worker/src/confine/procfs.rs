@@ -1,0 +1,128 @@
+//! Covering every procfs in the container's tree: a volume may hold one, at its root or below, and by whatever name. What
+//! opens `/proc/self/mem` there writes its own worker's code.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
+
+/// A place that does not lead to its mount is hidden below another mount, or somebody just moved it: looked at so often.
+const MOST_LOOKS: usize = 16;
+
+/// A mount of this namespace (proc_pid_mountinfo(5)).
+#[derive(Debug, PartialEq, Eq)]
+struct Mount {
+    id: u64,
+    parent: u64,
+    place: PathBuf,
+    kind: String,
+}
+
+/// Covers them, in the tree that `root` is open at and that is attached at `at`.
+pub(super) fn cover_all(root: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
+    for _ in 0..MOST_LOOKS {
+        let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let mounts = table.lines().map(parse).collect::<io::Result<Vec<_>>>()?;
+        let mut open = mounts.iter().filter(|m| m.kind == "proc" && m.place.starts_with(at) && !is_covered(m, &mounts));
+        let covered = open.try_fold(true, |all, mount| Ok::<_, io::Error>(cover(root, at, mount)? && all))?;
+        if covered {
+            return Ok(());
+        }
+    }
+    // Hidden: what lies below another mount has no path.
+    Ok(())
+}
+
+/// Another mount lies on its very root.
+fn is_covered(mount: &Mount, all: &[Mount]) -> bool {
+    all.iter().any(|other| other.parent == mount.id && other.place == mount.place)
+}
+
+/// Covers one, if its place leads to it.
+fn cover(root: BorrowedFd<'_>, at: &Path, mount: &Mount) -> io::Result<bool> {
+    let Ok(inside) = mount.place.strip_prefix(at) else { return Ok(true) };
+    match open(root, inside) {
+        Ok(found) if mount_id(&found)? == mount.id => super::mounts::cover(&found).map(|()| true),
+        Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The place as the table has it, which has no links.
+fn open(root: BorrowedFd<'_>, inside: &Path) -> rustix::io::Result<OwnedFd> {
+    let path = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    crate::retried(|| rustix::fs::openat2(root, path, flags, Mode::empty(), resolve))
+}
+
+fn mount_id(file: &OwnedFd) -> io::Result<u64> {
+    let status = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    if status.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this kernel does not tell a file's mount (before 5.8)",
+        ));
+    }
+    Ok(status.stx_mnt_id)
+}
+
+fn parse(line: &str) -> io::Result<Mount> {
+    let mount = || {
+        let (left, right) = line.split_once(" - ")?;
+        let mut fields = left.split(' ');
+        Some(Mount {
+            id: fields.next()?.parse().ok()?,
+            parent: fields.next()?.parse().ok()?,
+            place: unescaped(fields.nth(2)?),
+            kind: right.split(' ').next()?.to_owned(),
+        })
+    };
+    mount().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("a mount table's line: {line:?}")))
+}
+
+/// A path of a mount table, where blanks and backslashes are three octal digits.
+fn unescaped(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
+        match (first, octal) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_a_mount_table_are_unescaped() {
+        assert_eq!(unescaped(r"/a\040b\134c"), Path::new(r"/a b\c"));
+        assert_eq!(unescaped(r"/plain\"), Path::new(r"/plain\"));
+    }
+
+    #[test]
+    fn a_line_of_a_mount_table_is_read() {
+        let line = "36 35 98:0 /mnt1 /mnt\\0402 rw,noatime master:1 - proc none rw,errors=continue";
+        let mount = Mount { id: 36, parent: 35, place: PathBuf::from("/mnt 2"), kind: "proc".into() };
+        assert_eq!(parse(line).unwrap(), mount);
+        assert!(parse("36 35 98:0").is_err());
+        let on_it = Mount { id: 40, parent: 36, place: PathBuf::from("/mnt 2"), kind: "tmpfs".into() };
+        let below = Mount { id: 41, parent: 36, place: PathBuf::from("/mnt 2/sys"), kind: "tmpfs".into() };
+        assert!(!is_covered(&mount, &[below]) && is_covered(&mount, &[on_it]));
+    }
+}

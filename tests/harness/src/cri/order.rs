@@ -1,0 +1,208 @@
+//! The order for a container of a pod, in the words of Kubernetes.
+
+use std::path::Path;
+
+use super::{CONTAINERS, Created, Pod, address, runtime};
+use crate::deadline::PATIENCE;
+use crate::image::Image;
+use crate::wire::{Message, fields};
+
+/// `SecurityProfile`: which filter of system calls is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seccomp {
+    /// The runtime's own.
+    RuntimeDefault,
+    /// None.
+    Unconfined,
+}
+
+/// `MountPropagation`, as a pod's volume mount says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "Kubernetes' own words")]
+pub enum Propagation {
+    None,
+    HostToContainer,
+    Bidirectional,
+}
+
+/// A container of a pod in the making, in the words of Kubernetes.
+#[derive(Clone)]
+pub struct Order<'n, 'p> {
+    pod: &'p Pod<'n>,
+    name: String,
+    image: String,
+    config: Message,
+    resources: Message,
+    security: Message,
+}
+
+impl<'n, 'p> Order<'n, 'p> {
+    pub(super) fn new(pod: &'p Pod<'n>, name: &str, image: &Image) -> Self {
+        Self {
+            pod,
+            name: name.to_owned(),
+            image: image.name().to_owned(),
+            config: Message::new(),
+            resources: Message::new(),
+            security: Message::new().message(3, pod.shape.namespaces()),
+        }
+    }
+
+    /// `args`: what stands behind the image's entrypoint.
+    #[must_use]
+    pub fn args<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
+        for word in words {
+            self.config = self.config.bytes(4, word);
+        }
+        self
+    }
+
+    /// `env`.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.config = self.config.entry(6, name, value);
+        self
+    }
+
+    /// A mount as the kubelet sends it: what of the machine, where, and whether read-only.
+    #[must_use]
+    pub fn mount(mut self, source: &Path, destination: &str, readonly: bool, propagation: Propagation) -> Self {
+        let number = match propagation {
+            Propagation::None => 0,
+            Propagation::HostToContainer => 1,
+            Propagation::Bidirectional => 2,
+        };
+        let source = source.display().to_string();
+        let mount = Message::new().bytes(1, destination).bytes(2, source).number(3, readonly.into()).number(5, number);
+        self.config = self.config.message(7, mount);
+        self
+    }
+
+    /// `recursiveReadOnly: Enabled`.
+    #[must_use]
+    pub fn recursively_readonly(mut self, source: &Path, destination: &str) -> Self {
+        let source = source.display().to_string();
+        let mount = Message::new().bytes(1, destination).bytes(2, source).number(3, 1).number(8, 1);
+        self.config = self.config.message(7, mount);
+        self
+    }
+
+    /// `runAsUser`, `runAsGroup`.
+    #[must_use]
+    pub fn user(mut self, uid: u64, gid: u64) -> Self {
+        let id = |id| Message::new().number(1, id);
+        self.security = self.security.message(5, id(uid)).message(12, id(gid));
+        self
+    }
+
+    /// `supplementalGroups` and `fsGroup`: both come as this.
+    #[must_use]
+    pub fn group(mut self, gid: u64) -> Self {
+        self.security = self.security.number(8, gid);
+        self
+    }
+
+    /// `readOnlyRootFilesystem`.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.security = self.security.number(7, 1);
+        self
+    }
+
+    /// `allowPrivilegeEscalation: false`.
+    #[must_use]
+    pub fn no_escalation(mut self) -> Self {
+        self.security = self.security.number(11, 1);
+        self
+    }
+
+    /// `privileged`.
+    #[must_use]
+    pub fn privileged(mut self) -> Self {
+        self.security = self.security.number(2, 1);
+        self
+    }
+
+    /// `seccompProfile`.
+    #[must_use]
+    pub fn seccomp(mut self, profile: Seccomp) -> Self {
+        let kind = u64::from(profile == Seccomp::Unconfined);
+        self.security = self.security.message(15, Message::new().number(1, kind));
+        self
+    }
+
+    /// `capabilities`.
+    #[must_use]
+    pub fn capabilities(mut self, add: &[&str], drop: &[&str]) -> Self {
+        let mut capabilities = Message::new();
+        for name in add {
+            capabilities = capabilities.bytes(1, name);
+        }
+        for name in drop {
+            capabilities = capabilities.bytes(2, name);
+        }
+        self.security = self.security.message(1, capabilities);
+        self
+    }
+
+    /// The masked and read-only paths that the kubelet sends with `procMount: Default`.
+    #[must_use]
+    pub fn default_paths(mut self) -> Self {
+        for path in ["asound", "acpi", "interrupts", "kcore", "keys", "latency_stats", "timer_list", "timer_stats"] {
+            self.security = self.security.bytes(13, format!("/proc/{path}"));
+        }
+        for path in ["/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"] {
+            self.security = self.security.bytes(13, path);
+        }
+        for path in ["bus", "fs", "irq", "sys", "sysrq-trigger"] {
+            self.security = self.security.bytes(14, format!("/proc/{path}"));
+        }
+        self
+    }
+
+    /// `resources`, as the kubelet turns requests and limits into them: bytes, CPU shares, and microseconds in 100 ms.
+    #[must_use]
+    pub fn limits(mut self, memory: u64, shares: u64, quota: u64) -> Self {
+        self.resources =
+            self.resources.number(1, 100_000).number(2, quota).number(3, shares).number(4, memory).number(5, 1000);
+        self
+    }
+
+    /// A limit of huge pages: `hugepages-2Mi: 0`, which the kubelet sends with every limit.
+    #[must_use]
+    pub fn hugepages(mut self, size: &str, limit: u64) -> Self {
+        self.resources = self.resources.message(8, Message::new().bytes(1, size).number(2, limit));
+        self
+    }
+
+    /// A key of cgroup v2's by its own name, such as the kubelet's `memory.oom.group`.
+    #[must_use]
+    pub fn unified(mut self, key: &str, value: &str) -> Self {
+        self.resources = self.resources.entry(9, key, value);
+        self
+    }
+
+    /// Creates it, without a start.
+    ///
+    /// # Panics
+    /// When the CRI refuses it, and when its record cannot be read back.
+    pub fn create(self) -> Created<'n> {
+        let node = self.pod.node;
+        let linux = Message::new().message(1, self.resources).message(2, self.security);
+        let config = self
+            .config
+            .message(1, Message::new().bytes(1, &self.name))
+            .message(2, Message::new().bytes(1, &self.image))
+            .message(15, linux);
+        let request = Message::new().bytes(1, &self.pod.id).message(2, config).message(3, self.pod.config.clone());
+        let answer = runtime(node, "CreateContainer", request)
+            .unwrap_or_else(|status| panic!("no container {}: {status}", self.name));
+        let id = String::from_utf8_lossy(fields(&answer).bytes(1)).into_owned();
+        let asked = Message::new().bytes(1, &id).done();
+        let answer = address(node)
+            .call(&format!("{CONTAINERS}/Get"), asked, PATIENCE)
+            .unwrap_or_else(|status| panic!("no record of {}: {status}", self.name));
+        let spec = fields(fields(&answer).bytes(1)).bytes(5).to_vec();
+        Created { node, id, spec }
+    }
+}

@@ -1,0 +1,319 @@
+//! The mount list of a spec: its options, propagation, masks, and what is refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use catamaran_harness::{Code, Container, Image, Mounted, Node, Output, Runtime, Task, guests, wait_until};
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn wasm(name: &str) -> Image {
+    guests::image(Runtime::Catamaran, name)
+}
+
+fn kitchen() -> Image {
+    Image::new("kitchen").file("/kitchen.wasm", guests::go("kitchen")).entrypoint(["/kitchen.wasm"])
+}
+
+/// A folder of the node's.
+fn folder(node: &Node, name: &str) -> PathBuf {
+    let path = node.dir().join(name);
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+fn run(program: &str, words: &[&str]) {
+    let output = Command::new(program).args(words).output().unwrap();
+    assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A container that waits; its tree is looked at from outside.
+fn waiting<'n>(order: &Container<'n>) -> Task<'n> {
+    let task = order.spawn();
+    task.expect_stdout("ready\n");
+    task
+}
+
+fn to_its_end(order: &Container<'_>) -> Output {
+    let task = order.spawn();
+    task.wait(SOON);
+    task.delete()
+}
+
+/// Refused, with these words.
+fn refused(order: &Container<'_>, code: Code, words: &[&str]) {
+    let status = order.try_create().err().unwrap_or_else(|| panic!("it was created; expected {words:?}"));
+    assert_eq!(status.code, code, "{status}");
+    for word in words {
+        assert!(status.message.contains(word), "{word:?} is missing in: {status}");
+    }
+}
+
+#[test]
+fn options_of_a_bind_mount_say_what_they_do() {
+    let node = Node::start();
+    let volume = folder(&node, "volume");
+    let sub = Mounted::tmpfs(&volume.join("sub"));
+    // Options; what the top has then; what the mount below has. «!» before what it has not.
+    let table: &[(&str, &str, &str)] = &[
+        ("rbind", "rw relatime !noexec", "rw relatime !noexec"),
+        ("rbind ro", "ro", "rw"),
+        ("rbind rro", "ro", "ro"),
+        ("rbind ro rro rrw", "rw", "rw"),
+        ("rbind ro rw", "rw", "rw"),
+        ("rbind noexec", "noexec", "!noexec"),
+        ("rbind rnoexec", "noexec", "noexec"),
+        ("rbind rnoexec rexec", "!noexec", "!noexec"),
+        ("rbind noatime", "noatime !relatime", "relatime !noatime"),
+        ("rbind rnoatime", "noatime !relatime", "noatime !relatime"),
+        ("rbind rnoatime rrelatime", "relatime !noatime", "relatime !noatime"),
+        ("rbind strictatime", "!relatime !noatime", "relatime"),
+        ("rbind rnodiratime", "nodiratime", "nodiratime"),
+        ("rbind nodiratime", "nodiratime", "!nodiratime"),
+        ("rbind rnosymfollow", "nosymfollow", "nosymfollow"),
+        ("rbind nosymfollow", "nosymfollow", "!nosymfollow"),
+        ("rbind dev suid rdev rsuid", "nodev nosuid", "nodev nosuid"),
+        ("rbind runbindable", "rw", "rw"),
+    ];
+    let mut order = node.container("options").image(&wasm("sleep"));
+    for (n, (options, ..)) in table.iter().enumerate() {
+        order = order.with_volume(&volume, &format!("/v{n}"), &options.split(' ').collect::<Vec<_>>());
+    }
+    let task = waiting(&order.with_volume(&volume, "/alone", &["bind"]));
+    for (n, (options, top, below)) in table.iter().enumerate() {
+        for (place, expected) in [(format!("/v{n}"), top), (format!("/v{n}/sub"), below)] {
+            let mount = task.mount_at(&place).unwrap();
+            for word in expected.split(' ').chain(["nodev", "nosuid"]) {
+                let as_expected = word.strip_prefix('!').map_or(mount.has(&[word]), |not| !mount.has(&[not]));
+                assert!(as_expected, "{options} made {:?} of {place}; expected {expected}", mount.options);
+            }
+        }
+    }
+    assert!(task.mount_at("/alone").is_some() && task.mount_at("/alone/sub").is_none(), "bind is not recursive");
+    task.discard();
+    drop(sub);
+    node.finish();
+}
+
+#[test]
+fn what_the_host_mounts_later_shows_and_nothing_comes_back() {
+    let node = Node::start();
+    let shared = Mounted::shared(&folder(&node, "shared"));
+    let before = Mounted::tmpfs(&shared.path().join("before"));
+    fs::write(before.path().join("file"), "before").unwrap();
+    let image = kitchen();
+    for (n, propagation) in ["rslave", "slave", "rshared", "shared"].into_iter().enumerate() {
+        let order = node.container(&format!("c{n}")).image(&image).args(["/kitchen.wasm", "stdin"]).hold_stdin();
+        let order = order.with_volume(shared.path(), "/data", &["rbind", propagation, "ro"]).spec(move |spec| {
+            spec["linux"]["rootfsPropagation"] = json!(propagation);
+        });
+        let task = order.spawn();
+        assert_eq!(fs::read_to_string(task.inside("/data/before/file")).unwrap(), "before", "{propagation}");
+        let mount = task.mount_at("/data").unwrap();
+        let slave = &mount.propagation;
+        assert!(slave.starts_with("master:") && !slave.contains("shared"), "{propagation}: {slave}");
+        assert!(mount.has(&["ro", "nodev", "nosuid"]), "{mount:?}");
+        let later = Mounted::tmpfs(&shared.path().join("later"));
+        fs::write(later.path().join("file"), "later").unwrap();
+        assert_eq!(fs::read_to_string(task.inside("/data/later/file")).unwrap(), "later", "{propagation}");
+        // As runc has it: what comes later has the host's options, and is not read-only for being below.
+        assert!(task.mount_at("/data/later").unwrap().has(&["rw"]));
+        // The other way nothing goes: not even a mount by root in the container's namespace.
+        let pid = task.pid().to_string();
+        run("mount", &["-N", &pid, "-t", "tmpfs", "tmpfs", "/data/before"]);
+        let host = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let own = host.lines().filter(|l| l.split(' ').nth(4) == before.path().to_str()).count();
+        assert_eq!(own, 1, "{propagation}: a mount of the container's is on the host");
+        drop(later);
+        assert!(task.mount_at("/data/later").is_none(), "{propagation}: an unmount shows as well");
+        task.discard();
+    }
+    // Without it nothing arrives, as ever.
+    let task =
+        waiting(&node.container("private").image(&wasm("sleep")).with_volume(shared.path(), "/data", &["rbind"]));
+    let later = Mounted::tmpfs(&shared.path().join("later"));
+    assert!(task.mount_at("/data/later").is_none() && task.mount_at("/data/before").is_some());
+    drop(later);
+    task.discard();
+    drop(before);
+    drop(shared);
+    node.finish();
+}
+
+#[test]
+fn a_procfs_that_the_host_mounts_later_shows_no_memory_to_a_plain_user() {
+    let node = Node::start();
+    let shared = Mounted::shared(&folder(&node, "shared"));
+    let order = node.container("later").image(&wasm("read")).args(["/read", "/data/proc/self/mem"]).user("1000:1000");
+    let task = order.with_volume(shared.path(), "/data", &["rbind", "rslave", "ro"]).create();
+    // After Create nothing covers it any more. Root could read and write it (ARCHITECTURE.md): a worker is not dumpable,
+    // so that its files in any procfs are root's.
+    let proc = Mounted::at(&["-t", "proc", "proc"], &shared.path().join("proc"));
+    assert!(task.inside("/data/proc/self").exists(), "it does not show: the test tests nothing");
+    task.start();
+    task.wait(SOON);
+    let read = task.delete();
+    assert_eq!((read.code, read.stderr.as_str()), (2, "path_open failed\n"), "EACCES: {read:?}");
+    drop(proc);
+    drop(shared);
+    node.finish();
+}
+
+/// Whether a shim of this node has a compile process.
+fn compiles(node: &Node) -> bool {
+    let ours = |process: &Path| {
+        let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)).unwrap_or_default();
+        let command = fs::read(Path::new("/proc").join(parent).join("cmdline")).unwrap_or_default();
+        fs::read_link(process.join("exe")).is_ok_and(|exe| exe.ends_with("catamaran-wasmtime-compile"))
+            && String::from_utf8_lossy(&command).contains(node.namespace())
+    };
+    fs::read_dir("/proc").unwrap().flatten().any(|entry| ours(&entry.path()))
+}
+
+#[test]
+fn what_the_host_mounts_while_a_container_is_created_is_not_missed() {
+    let node = Node::start();
+    let shared = Mounted::shared(&folder(&node, "shared"));
+    let order = node.container("late").image(&kitchen()).args(["/kitchen.wasm", "read", "/data/later/file"]);
+    let order = order.with_volume(shared.path(), "/data", &["rbind", "rslave"]);
+    let later = std::thread::scope(|scope| {
+        let created = scope.spawn(|| order.create());
+        // The volume was opened when the module is compiled.
+        wait_until(SOON, "the compile process", || compiles(&node).then_some(()));
+        let later = Mounted::tmpfs(&shared.path().join("later"));
+        fs::write(later.path().join("file"), "not missed").unwrap();
+        let task = created.join().unwrap();
+        task.start();
+        task.wait(SOON);
+        let read = task.delete();
+        assert_eq!((read.code, read.stdout.as_str()), (0, "not missed"), "{read:?}");
+        later
+    });
+    drop(later);
+    drop(shared);
+    node.finish();
+}
+
+#[test]
+fn file_systems_of_a_containers_own() {
+    let node = Node::start();
+    let image = wasm("sleep").dir("/sticky", 0o1770, 5, 6);
+    let order = node.container("fs").image(&image);
+    let order = order
+        .with_mount("tmpfs", "tmpfs", "/a", &["size=64k", "nr_inodes=5", "mode=750", "uid=7", "gid=8", "noexec", "ro"])
+        .with_mount("tmpfs", "tmpfs", "/sticky", &["noatime"])
+        .with_mount("tmpfs", "tmpfs", "/new/one", &[])
+        .with_mount("sysfs", "sysfs", "/writable-sys", &["rw", "dev"])
+        .with_mount("tmpfs", "tmpfs", "/closed", &["ro", "mode=755"])
+        .with_mount("tmpfs", "tmpfs", "/closed/a/b", &[])
+        .with_mount("mqueue", "mqueue", "/queues", &[]);
+    let task = waiting(&order);
+    let of = |path: &str| fs::metadata(task.inside(path)).unwrap();
+    assert_eq!((of("/a").mode() & 0o7777, of("/a").uid(), of("/a").gid()), (0o750, 7, 8));
+    assert!(task.mount_at("/a").unwrap().has(&["ro", "noexec"]));
+    // As what they cover; and where there was nothing, as a tmpfs is.
+    assert_eq!(of("/sticky").mode() & 0o7777, 0o1770);
+    assert_eq!(of("/new/one").mode() & 0o7777, 0o1777);
+    assert_eq!(of("/new").mode() & 0o7777, 0o755);
+    // Read-only, and still with a place for what is mounted in it.
+    let closed = ["/closed", "/closed/a/b"].map(|place| task.mount_at(place).unwrap().has(&["ro"]));
+    assert_eq!(closed, [true, false]);
+    assert!(task.mount_at("/sticky").unwrap().has(&["noatime"]));
+    // Root's files in it act on the host: read-only, whatever is asked.
+    assert!(task.mount_at("/writable-sys").unwrap().has(&["ro", "nodev"]));
+    assert_eq!(task.mount_at("/queues").unwrap().kind, "mqueue");
+    assert_eq!(task.mount_at("/proc").unwrap().kind, "tmpfs");
+    task.discard();
+    node.finish();
+}
+
+#[test]
+fn what_is_refused_is_named() {
+    let node = Node::start();
+    let volume = folder(&node, "volume");
+    fs::write(volume.join("file"), "").unwrap();
+    let file = volume.join("file");
+    let base = || node.container("same").image(&wasm("hello"));
+    let wrong = Code::InvalidArgument;
+    for kind in ["ext4", "overlay", "nfs", "fuse", "debugfs", "cgroupfs", ""] {
+        refused(
+            &base().with_mount(kind, "/dev/vda", "/data", &["ro"]),
+            wrong,
+            &["at /data", &format!("type {kind:?}")],
+        );
+    }
+    for option in ["remount", "errors=panic", "loop"] {
+        let asked = base().with_volume(&volume, "/data", &["rbind", option]);
+        refused(&asked, wrong, &["at /data", option]);
+    }
+    refused(
+        &base().with_mount("tmpfs", "tmpfs", "/data", &["tmpcopyup"]),
+        wrong,
+        &["at /data", "tmpcopyup", "emptyDir"],
+    );
+    refused(&base().with_volume(&volume, "/data", &["rbind", "rro", "rslave"]), wrong, &["«rro»", "mountPropagation"]);
+    for destination in ["/", "//", "data", "/a/../../etc", ""] {
+        refused(&base().with_volume(&volume, destination, &["rbind"]), wrong, &["mounts[", "destination"]);
+    }
+    for source in ["/nowhere/at/all", "relative", ""] {
+        refused(
+            &base().with_mount("bind", source, "/data", &["rbind"]),
+            wrong,
+            &["at /data", &format!("source {source:?}")],
+        );
+    }
+    refused(&base().with_mount("tmpfs", "tmpfs", "/data", &["size=lots"]), Code::Internal, &["/data", "size=lots"]);
+    let image =
+        Image::new("with-a-file").file("/hello", guests::wat("hello")).file("/etc/file", "").entrypoint(["/hello"]);
+    let onto_a_file = base().image(&image).with_volume(&volume, "/etc/file", &["rbind"]);
+    refused(&onto_a_file, Code::Internal, &["/etc/file", "a file there"]);
+    refused(&base().with_volume(&file, "/proc", &["bind"]), Code::Internal, &["/proc", "a folder there"]);
+    let propagation = |value: &'static str| base().spec(move |spec| spec["linux"]["rootfsPropagation"] = json!(value));
+    refused(&propagation("sideways"), wrong, &["linux.rootfsPropagation", "sideways"]);
+    for value in ["private", "rprivate", "rslave", "unbindable"] {
+        assert_eq!(to_its_end(&propagation(value)).code, 0, "{value}");
+    }
+    node.finish();
+}
+
+#[test]
+fn masked_and_readonly_paths() {
+    let node = Node::start();
+    let volume = folder(&node, "volume");
+    let below = Mounted::tmpfs(&volume.join("sub"));
+    let deep = Mounted::tmpfs(&volume.join("deep"));
+    for place in [volume.as_path(), below.path()] {
+        fs::write(place.join("file"), "text").unwrap();
+    }
+    let image = wasm("sleep").dir("/image", 0o755, 0, 0).file("/image/file", "text").link("/link", "/data/sub");
+    let order = node.container("paths").image(&image.link("/round", "round"));
+    let order = order.with_volume(&volume, "/data", &["rbind"]).with_volume(&volume, "/more", &["rbind"]);
+    let task = waiting(&order.clone().spec(|spec| {
+        spec["linux"]["readonlyPaths"] = json!(["/data", "/image", "/nowhere", "/image/file/below"]);
+        spec["linux"]["maskedPaths"] = json!(["/more", "/image/file", "/link", "/nowhere/either"]);
+    }));
+    // With what is mounted below: the one of the volume, not only its top.
+    for place in ["/data", "/data/deep", "/image"] {
+        assert!(task.mount_at(place).unwrap().has(&["ro"]), "{place}");
+    }
+    let write = |path: &str| fs::write(task.inside(path), "x").unwrap_err().raw_os_error();
+    assert_eq!([write("/data/file"), write("/data/deep/new"), write("/image/new")], [Some(30); 3], "EROFS");
+    assert_eq!(fs::read_dir(task.inside("/more")).unwrap().count(), 0);
+    // A mask on a link covers what it leads to; one on a file is nothing to read.
+    assert_eq!(fs::read_dir(task.inside("/data/sub")).unwrap().count(), 0);
+    assert_eq!(fs::read(task.inside("/image/file")).unwrap_or_default(), b"");
+    assert_eq!(write("/data/sub/x"), Some(30), "a mask is not written to");
+    task.discard();
+    let round = order.spec(|spec| spec["linux"]["maskedPaths"] = json!(["/round"]));
+    refused(&round, Code::Internal, &["masking /round"]);
+    assert_eq!(fs::read_to_string(volume.join("file")).unwrap(), "text", "the volume itself is as it was");
+    drop((deep, below));
+    node.finish();
+}
