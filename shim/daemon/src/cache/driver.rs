@@ -11,7 +11,6 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use catamaran_worker::compiler::Tier;
@@ -248,9 +247,4 @@ fn lower_priority() {
 /// As many compiles at a time as leave half of the processors to the pods; each uses all that it gets.
 fn slots() -> usize {
     std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
-}
-
-/// Where the driver's executable is: the shim's own.
-pub(super) fn program() -> Result<PathBuf> {
-    std::env::current_exe().doing(|| "finding this program".to_owned())
 }

@@ -44,8 +44,9 @@ pub(crate) use module::Module;
 use order::{Answer, Order, Wish};
 use store::Store;
 
-/// Where a node keeps what outlives a container; `CATAMARAN_ROOT` in containerd's environment moves it.
+/// Where a node keeps what outlives a container; this variable in containerd's environment moves it.
 const ROOT: &str = "/var/lib/catamaran";
+const ROOT_VARIABLE: &str = "CATAMARAN_ROOT";
 /// What artifacts may take on the disk, of all engines and versions together.
 const MOST_BYTES: u64 = 4 << 30;
 
@@ -65,7 +66,7 @@ struct Places {
 impl Places {
     fn of(engine: &str) -> Result<Self> {
         let compiler = crate::spawn::beside_the_shim(&format!("catamaran-{engine}-compile"))?;
-        let root = std::env::var_os("CATAMARAN_ROOT").map_or_else(|| PathBuf::from(ROOT), PathBuf::from);
+        let root = std::env::var_os(ROOT_VARIABLE).map_or_else(|| PathBuf::from(ROOT), PathBuf::from);
         let all_entries = root.join("cache");
         Ok(Self {
             entries: all_entries.join(fingerprint::of(engine, &compiler)?),
@@ -178,15 +179,18 @@ impl Cache {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .doing(doing)?;
-        let program = driver::program()?;
-        let child = Command::new(&program)
+        // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
+        let program = "/proc/self/exe";
+        let child = Command::new(program)
             .arg(ACTION)
+            .env_clear()
+            .envs(std::env::var_os(ROOT_VARIABLE).map(|root| (ROOT_VARIABLE, root)))
             .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .on(&program)?;
+            .on(program)?;
         // It may go on after its answer, and after this shim.
         child::reap(child::pidfd(child)?);
         let order = Order { engine: self.engine.to_owned(), name: module.name.clone(), wish };
