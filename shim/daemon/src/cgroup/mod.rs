@@ -12,7 +12,6 @@
 //! with nothing but the folders' paths.
 
 mod bpf;
-mod dbus;
 mod devices;
 mod hierarchy;
 mod limits;
@@ -74,7 +73,7 @@ type Table = fn(&LinuxResources) -> Result<Vec<Setting>>;
 
 impl Cgroup {
     /// Where the cgroup will be and what will be written there. Nothing is made yet; refused where somebody else's
-    /// processes are, since what is found in a container's cgroup is killed with it.
+    /// processes or cgroups are, since what is found in a container's cgroup is killed with it.
     pub(crate) fn plan(path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
         let (kind, folders, table): (_, Vec<PathBuf>, Table) = if is_unified() {
             let (kind, folder) = plan_v2(path)?;
@@ -85,7 +84,7 @@ impl Cgroup {
         };
         let settings = resources.map(table).transpose()?.unwrap_or_default();
         for folder in &folders {
-            if !remove::processes(folder).on(folder)?.is_empty() {
+            if remove::is_used(folder).on(folder)? {
                 return Err(make::occupied(folder));
             }
         }
