@@ -7,6 +7,7 @@
 //!                                    |                                                   -> create(), spawn(): Task
 //!                                    |- Task         containerd's own task API, call by call, with its status codes
 //!                                    |- Events       what `ctr events` says
+//!                                    |- limits       what the kernel keeps of a task's cgroup, v1 and v2
 //!                                    `- leftovers    what is still there once the containers are gone
 //! guests: the programs to run, as WebAssembly and as their native peer
 //! ```
