@@ -8,6 +8,7 @@
 //!                                    |- Task         containerd's own task API, call by call, with its status codes
 //!                                    |- Events       what `ctr events` says
 //!                                    |- cri          pods by the CRI, and the specs that it writes
+//!                                    |- limits       what the kernel keeps of a task's cgroup, v1 and v2
 //!                                    `- leftovers    what is still there once the containers are gone
 //! guests: the programs to run, as WebAssembly and as their native peer
 //! ```
@@ -36,6 +37,7 @@ pub mod guests;
 mod image;
 mod keeper;
 mod leftovers;
+mod limits;
 mod mounted;
 mod node;
 mod pipes;
@@ -52,6 +54,7 @@ pub use deadline::{PATIENCE, wait_until};
 pub use events::{Event, Events};
 pub use grpc::{Code, Status};
 pub use image::Image;
+pub use limits::{CgroupVersion, cgroup_version, controllers, systemd_runs};
 pub use mounted::{Mount, Mounted};
 pub use node::{Node, Runtime};
 pub use programs::{Programs, cache, shim_folder};

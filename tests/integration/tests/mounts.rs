@@ -165,6 +165,28 @@ fn a_procfs_that_the_host_mounts_later_shows_no_memory_to_a_plain_user() {
     node.finish();
 }
 
+#[test]
+fn a_device_on_a_mount_that_came_later_is_not_opened() {
+    let node = Node::start();
+    let shared = Mounted::shared(&folder(&node, "shared"));
+    // 63: EPERM, as WASI counts.
+    for (name, minor, code) in [("kmsg", "11", 63), ("null", "3", 0)] {
+        let path = format!("/data/later/{name}");
+        let order = node.container(name).image(&wasm("read")).args(["/read", &path]).user("0:0");
+        let task = order.with_volume(shared.path(), "/data", &["rbind", "rslave"]).create();
+        let later = Mounted::tmpfs(&shared.path().join("later"));
+        run("mknod", &[later.path().join(name).to_str().unwrap(), "c", "1", minor]);
+        assert!(task.inside(&path).exists() && !task.mount_at("/data/later").unwrap().has(&["nodev"]));
+        task.start();
+        task.wait(SOON);
+        // No attribute of a mount stands in the way, and the worker is root: it is the cgroup that refuses, all but five.
+        assert_eq!(task.delete().code, code, "{name}");
+        drop(later);
+    }
+    drop(shared);
+    node.finish();
+}
+
 /// Whether a shim of this node has a compile process.
 fn compiles(node: &Node) -> bool {
     let ours = |process: &Path| {

@@ -12,11 +12,11 @@
 //! with nothing but the folders' paths.
 
 mod bpf;
-mod dbus;
 mod devices;
 mod hierarchy;
 mod limits;
 mod make;
+mod plan;
 mod properties;
 mod remove;
 mod scope;
@@ -74,18 +74,18 @@ type Table = fn(&LinuxResources) -> Result<Vec<Setting>>;
 
 impl Cgroup {
     /// Where the cgroup will be and what will be written there. Nothing is made yet; refused where somebody else's
-    /// processes are, since what is found in a container's cgroup is killed with it.
+    /// processes or cgroups are, since what is found in a container's cgroup is killed with it.
     pub(crate) fn plan(path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
         let (kind, folders, table): (_, Vec<PathBuf>, Table) = if is_unified() {
-            let (kind, folder) = plan_v2(path)?;
+            let (kind, folder) = plan::v2(path)?;
             (kind, vec![folder], v2::settings)
         } else {
-            let (kind, folders) = plan_v1(path)?;
+            let (kind, folders) = plan::v1(path)?;
             (kind, folders, v1::settings)
         };
         let settings = resources.map(table).transpose()?.unwrap_or_default();
         for folder in &folders {
-            if !remove::processes(folder).on(folder)?.is_empty() {
+            if remove::is_used(folder).on(folder)? {
                 return Err(make::occupied(folder));
             }
         }
@@ -212,19 +212,19 @@ impl Cgroup {
 
     /// Sets what could not be set while the intermediate was there. The guest has not begun yet.
     pub(crate) async fn settle(&self) -> Result<()> {
-        if matches!(self.kind, Kind::V2(_)) {
-            return Ok(());
-        }
-        let late: Vec<&Setting> = self.settings.iter().filter(|setting| is_below_two(setting)).collect();
-        write::write_all(self, late.iter().copied())?;
-        match (&self.kind, late.last()) {
-            // systemd takes no limit below one; the file has what was asked for.
-            (Kind::Systemd(scope, _), Some(setting)) => {
-                let one = Setting { value: "1".to_owned(), ..(*setting).clone() };
-                scope::change(scope, properties::limit(&one)).await
+        // The last one counts: `unified` may have named the file too.
+        let last = self.settings.iter().rfind(|setting| setting.file == PIDS);
+        let Some(late) = last.filter(|setting| is_below_two(setting)) else { return Ok(()) };
+        match &self.kind {
+            Kind::V1(_) => {}
+            Kind::V2(_) => return Ok(()),
+            Kind::Systemd(scope, _) => {
+                // systemd takes no limit below one, and writes its own into the file.
+                let one = Setting { value: "1".to_owned(), ..late.clone() };
+                scope::change(scope, properties::limit(&one)).await?;
             }
-            _ => Ok(()),
         }
+        write::write_all(self, std::iter::once(late))
     }
 
     /// The processes in it, as the shim sees them.
@@ -273,45 +273,6 @@ fn is_below_two(setting: &Setting) -> bool {
     setting.file == PIDS && setting.value.trim().parse::<u64>().is_ok_and(|n| n < TOGETHER)
 }
 
-fn plan_v1(path: &str) -> Result<(Kind, Vec<PathBuf>)> {
-    if Scope::parse(path)?.is_some() {
-        let expected = "a path of folders (SystemdCgroup = false): this host has cgroup v1, and systemd scopes need v2";
-        return Err(Error::refused("config.json: linux.cgroupsPath", path, expected));
-    }
-    let relative = checked(path)?;
-    let hierarchies = hierarchy::mounted()?;
-    let folders = hierarchies.iter().map(|hierarchy| hierarchy.mount.join(relative)).collect();
-    Ok((Kind::V1(hierarchies), folders))
-}
-
-fn plan_v2(path: &str) -> Result<(Kind, PathBuf)> {
-    let root = Path::new(hierarchy::ROOT);
-    match Scope::parse(path)? {
-        Some(scope) if systemd::runs() => {
-            let folder = scope.folder(root);
-            Ok((Kind::Systemd(scope, OnceLock::new()), folder))
-        }
-        Some(_) => {
-            let expected = format!(
-                "a path of folders (SystemdCgroup = false): systemd does not run on this host ({} is missing)",
-                systemd::SOCKET
-            );
-            Err(Error::refused("config.json: linux.cgroupsPath", path, expected))
-        }
-        None => Ok((Kind::V2(Mutex::default()), root.join(checked(path)?))),
-    }
-}
-
-/// `linux.cgroupsPath` as a path below the hierarchy's root.
-fn checked(path: &str) -> Result<&str> {
-    let relative = path.trim_start_matches('/');
-    if relative.is_empty() || relative.split('/').any(|part| matches!(part, ".." | "." | "")) {
-        let expected = "a path below the root, without «.», «..» and «//»";
-        return Err(Error::refused("config.json: linux.cgroupsPath", path, expected));
-    }
-    Ok(relative)
-}
-
 /// v2: where a process is.
 fn folder_of(pid: u32) -> Option<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
@@ -323,9 +284,50 @@ fn folder_of(pid: u32) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
+    /// A cgroup of v1 whose pids controller is a plain folder.
+    fn stand(name: &str, pids: &[&str]) -> Cgroup {
+        let folder = std::env::temp_dir().join(format!("catamaran-cgroup-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(PIDS), "").unwrap();
+        let setting = |value: &&str| Setting {
+            key: "pids.limit".to_owned(),
+            file: PIDS.to_owned(),
+            value: (*value).to_owned(),
+            missing: limits::Missing::Refused,
+        };
+        Cgroup {
+            kind: Kind::V1(vec![Hierarchy { controllers: vec!["pids".to_owned()], mount: std::env::temp_dir() }]),
+            folders: vec![folder],
+            settings: pids.iter().map(setting).collect(),
+            foreign: AtomicBool::new(false),
+        }
+    }
+
     #[test]
-    fn paths_are_checked() {
-        assert_eq!(checked("/default/a").unwrap(), "default/a");
-        assert!(["/a/../b", "/", "/.", "a//b", "/a/"].iter().all(|path| checked(path).is_err()));
+    fn a_limit_below_two_comes_late() {
+        for (name, pids, early, late) in [
+            ("one", &["1"] as &[&str], "2", "1"),
+            ("two", &["2"], "2", "2"),
+            ("more", &["1", "7"], "7", "7"),
+            ("less", &["7", "0"], "2", "0"),
+        ] {
+            let cgroup = stand(name, pids);
+            let file = cgroup.folders[0].join(PIDS);
+            let read = || fs::read_to_string(&file).unwrap();
+            write::write_all(&cgroup, cgroup.early().iter()).unwrap();
+            assert_eq!(read(), early, "{name}");
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(cgroup.settle()).unwrap();
+            assert_eq!(read(), late, "{name}");
+            fs::remove_dir_all(&cgroup.folders[0]).unwrap();
+        }
+    }
+
+    #[test]
+    fn somebody_elses_cgroup_is_not_removed() {
+        let cgroup = stand("foreign", &[]);
+        cgroup.disown(&Error::Occupied(String::new()), &[]);
+        assert!(cgroup.folders().is_empty());
+        fs::remove_dir_all(&cgroup.folders[0]).unwrap();
     }
 }

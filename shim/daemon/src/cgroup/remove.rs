@@ -24,6 +24,16 @@ pub(super) fn processes(folder: &Path) -> io::Result<Vec<u32>> {
     }
 }
 
+/// Whether there are processes or further cgroups in a folder.
+pub(super) fn is_used(folder: &Path) -> io::Result<bool> {
+    Ok(!processes(folder)?.is_empty() || !children(folder).is_empty())
+}
+
+fn children(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
 /// Kills what is left in the cgroups, ends the unit of one that is systemd's, and removes them, in [`PATIENCE`]. Does
 /// everything it can, then tells the first failure.
 pub(crate) async fn remove(folders: &[PathBuf]) -> Result<()> {
@@ -69,10 +79,8 @@ fn attempt(folder: &Path) -> io::Result<bool> {
     }
     kill(folder)?;
     // Not the container's doing, which cannot write there; and no reason to leave its own.
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            attempt(&entry.path())?;
-        }
+    for child in children(folder) {
+        attempt(&child)?;
     }
     Ok(false)
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Instant;
 
-use super::systemd::{Property, Value};
+use super::{Property, Value};
 
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const DESTINATION: &str = "org.freedesktop.systemd1";
@@ -212,13 +212,14 @@ impl Connection {
         // The kernel tells systemd who this is; the number, in hexadecimal of its digits, is to be the same.
         let user = rustix::process::geteuid().as_raw().to_string();
         let user: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
-        connection.send(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes())?;
+        // In one piece, as systemctl sends it: a message that came with BEGIN in one read would lie in systemd's buffer until
+        // the next one (seen with 252).
+        connection.send(format!("\0AUTH EXTERNAL {user}\r\nBEGIN\r\n").as_bytes())?;
         let line = connection.line()?;
         if !line.starts_with("OK ") {
             let text = format!("systemd does not take this user: {:?}", line.trim_end());
             return Err(io::Error::new(ErrorKind::PermissionDenied, text));
         }
-        connection.send(b"BEGIN\r\n")?;
         Ok(connection)
     }
 

@@ -3,6 +3,10 @@
 //! A D-Bus client of our own, of the few messages that a scope takes: the zbus crate was tried, and would have added 2 MB
 //! to the shim and, since its tables are relocated when the program starts, 40 kB of private memory to every pod.
 
+mod dbus;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -10,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::dbus::{Body, Connection, Kind, Message};
+use self::dbus::{Body, Connection, Kind, Message};
 use super::scope::{Answer, Request};
 
 /// Where systemd itself listens, for root; no bus need run.
