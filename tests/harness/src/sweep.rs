@@ -42,6 +42,7 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
     if gone.is_none() {
         troubles.push(format!("cannot remove cgroup {last}"));
     }
+    cgroups::remove_compilers();
     for path in leftovers::sockets(dir).into_iter().chain(leftovers::netns(tag)) {
         if let Err(error) = fs::remove_file(&path) {
             troubles.push(format!("cannot remove {}: {error}", path.display()));

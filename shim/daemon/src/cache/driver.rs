@@ -21,6 +21,7 @@ use super::compile::{self, Verdict};
 use super::order::{Answer, Order, Wish};
 use super::store::{Lasting, New, Store};
 use super::{Counter, Places, counters, evict, locks, module};
+use crate::cgroup::Compilers;
 use crate::error::{Doing, Error, Result};
 
 /// What the shim's executable is to do to be a driver.
@@ -29,8 +30,6 @@ pub(crate) const ACTION: &str = "compile";
 const LONGEST_QUEUE: Duration = Duration::from_secs(600);
 /// A module that is smaller is compiled by the optimiser at once: it takes less than a tenth of a second.
 const WORTH_TWO: u64 = 512 << 10;
-/// Of a compile for which nobody waits.
-const LOWEST_PRIORITY: i32 = 19;
 
 /// The `compile` action: serves the order on standard input.
 pub(crate) fn run() -> Result<()> {
@@ -46,7 +45,10 @@ pub(crate) fn run() -> Result<()> {
     if let Err(e) = std::fs::write("/proc/self/oom_score_adj", "1000") {
         warnings.push(format!("oom_score_adj of a compile stays as it is: {e}"));
     }
-    let mut driver = match Driver::new(order, warnings) {
+    // Before a byte of the module is read: what it takes is not the pod's.
+    let cgroup =
+        Compilers::join().inspect_err(|e| warnings.push(format!("compiles have no cgroup of their own: {e}"))).ok();
+    let mut driver = match Driver::new(order, cgroup, warnings) {
         Ok(driver) => driver,
         Err(e) => return answer(&control, &Answer::Failed(e.to_string()), None),
     };
@@ -83,6 +85,7 @@ struct Driver {
     places: Places,
     /// None where the cache cannot be used: artifacts are then made in memory, for one start each.
     store: Option<Store>,
+    cgroup: Option<Compilers>,
     warnings: Vec<String>,
 }
 
@@ -101,12 +104,12 @@ struct Sealed {
 }
 
 impl Driver {
-    fn new(order: Order, mut warnings: Vec<String>) -> Result<Self> {
+    fn new(order: Order, cgroup: Option<Compilers>, mut warnings: Vec<String>) -> Result<Self> {
         let places = Places::of(&order.engine)?;
         let store = Store::open(places.entries.clone())
             .inspect_err(|e| warnings.push(format!("the artifact cache cannot be used: {e}")))
             .ok();
-        Ok(Self { order, places, store, warnings })
+        Ok(Self { order, places, store, cgroup, warnings })
     }
 
     fn serve(&mut self, mut file: File) -> Result<Made> {
@@ -138,10 +141,8 @@ impl Driver {
         if let Some(reason) = store.refusal(digest) {
             return Err(Error::Module { module: self.order.name.clone(), reason });
         }
-        Ok(match store.artifact(digest) {
-            Some((artifact, tier)) => Some(Made { artifact, tier, milliseconds: None, later: None }),
-            None => None,
-        })
+        let there = store.artifact(digest);
+        Ok(there.map(|(artifact, tier)| Made { artifact, tier, milliseconds: None, later: None }))
     }
 
     /// Serves an order for the best code, for which nobody waits; unless somebody is at it.
@@ -154,9 +155,10 @@ impl Driver {
         self.improve(&Sealed { bytes, digest })
     }
 
-    /// Compiles the module again for the best code, at the lowest priority. Nobody is told.
+    /// Compiles the module again for the best code, with what the others leave. Nobody is told.
     fn improve(&mut self, module: &Sealed) -> Result<()> {
-        lower_priority();
+        // One that has the usual priority is a compile all the same.
+        self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
         let _lock = locks::module(&self.places.locks, &module.digest)?;
         let there = self.store.as_ref().and_then(|store| store.artifact(&module.digest));
         if matches!(there, Some((_, Tier::Best))) {
@@ -196,7 +198,16 @@ impl Driver {
 
     fn verdict(&self, module: &Sealed, output: &File, tier: Tier) -> Result<Verdict> {
         counters::add(&self.places.root, Counter::Compiles);
-        compile::run(&self.places.compiler, &self.order.name, &module.bytes, output, tier)
+        let killed = || self.cgroup.as_ref().map_or(0, Compilers::killed);
+        let before = killed();
+        let verdict = compile::run(&self.places.compiler, &self.order.name, &module.bytes, output, tier)?;
+        Ok(match verdict {
+            // Its own memory or another compile's: tried again after a while.
+            Verdict::Failed(_) if killed() > before => {
+                Verdict::Limit("it takes more memory to compile than the node gives to compiles".to_owned())
+            }
+            verdict => verdict,
+        })
     }
 
     /// An error unless an artifact was made; what is the module's fault is remembered.
@@ -237,11 +248,6 @@ impl Driver {
         module::seal(&output).doing(doing)?;
         Ok(output)
     }
-}
-
-fn lower_priority() {
-    // A compile at the usual priority is a compile all the same.
-    let _ = rustix::process::nice(LOWEST_PRIORITY);
 }
 
 /// As many compiles at a time as leave half of the processors to the pods; each uses all that it gets.

@@ -47,8 +47,10 @@ use store::Store;
 /// Where a node keeps what outlives a container; this variable in containerd's environment moves it.
 const ROOT: &str = "/var/lib/catamaran";
 const ROOT_VARIABLE: &str = "CATAMARAN_ROOT";
-/// What artifacts may take on the disk, of all engines and versions together.
+/// What artifacts may take on the disk, of all engines and versions together, unless this variable says another number of
+/// bytes.
 const MOST_BYTES: u64 = 4 << 30;
+const BYTES_VARIABLE: &str = "CATAMARAN_CACHE_BYTES";
 
 /// The folders and files of the cache, and the compiler that fills it.
 struct Places {
@@ -72,12 +74,20 @@ impl Places {
             entries: all_entries.join(fingerprint::of(engine, &compiler)?),
             locks: root.join("locks"),
             slots: root.join("slots"),
-            most_bytes: MOST_BYTES,
+            most_bytes: most_bytes()?,
             compiler,
             root,
             all_entries,
         })
     }
+}
+
+fn most_bytes() -> Result<u64> {
+    let Some(text) = std::env::var_os(BYTES_VARIABLE) else { return Ok(MOST_BYTES) };
+    let bytes = text.to_str().and_then(|text| text.parse().ok());
+    bytes.ok_or_else(|| {
+        Error::refused(format!("environment: {BYTES_VARIABLE}"), text.to_string_lossy(), "a number of bytes")
+    })
 }
 
 /// Machine code for a worker.
@@ -182,9 +192,10 @@ impl Cache {
         // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
         let program = "/proc/self/exe";
         let child = Command::new(program)
+            .arg0("containerd-shim-catamaran-v1")
             .arg(ACTION)
             .env_clear()
-            .envs(std::env::var_os(ROOT_VARIABLE).map(|root| (ROOT_VARIABLE, root)))
+            .envs([ROOT_VARIABLE, BYTES_VARIABLE].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())

@@ -208,11 +208,16 @@ fn note_use(path: &Path) {
     }
 }
 
-/// When a process started, in ticks since the boot (field 22 of proc_pid_stat(5)); pids come again.
+/// When a process started, in ticks since the boot (field 22 of proc_pid_stat(5)); pids come again. None for one that has
+/// ended, whether somebody has waited for it or not.
 fn start_time(pid: &str) -> Option<String> {
     let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
-    // The name in parentheses may hold anything; field 3 comes after it.
-    stat.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_owned)
+    // The name in parentheses may hold anything; field 3, the state, comes after it.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    match fields.next()? {
+        "Z" | "X" => None,
+        _ => fields.nth(18).map(str::to_owned),
+    }
 }
 
 #[cfg(test)]
