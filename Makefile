@@ -49,6 +49,19 @@ test: prepare build ## Run every test; root, and fails where it cannot run
 	$(CARGO) test --locked -p catamaran-worker -p catamaran-daemon --tests
 	$(CARGO) test --locked -p catamaran-harness --tests
 	$(CARGO) test --locked -p catamaran-integration --tests
+	$(CARGO) test --locked -p catamaran-attacks --tests
+
+.PHONY: attacks
+attacks: prepare build ## Attack from a worker that was broken into and from a guest, and print what carried each denial; root
+	$(CARGO) test --locked -p catamaran-attacks --tests -- --nocapture
+
+# What is worth its time where everything takes twenty times as long: what other machines do not show, and one of each kind.
+MACHINE_TESTS ?= machine:--ignored processes refusals lifecycle:--skip,many_creations,--skip,signals_end \
+	guest:an_image_of_many_layers_is_mounted catamaran-harness/leftovers:planted,--include-ignored
+
+.PHONY: machine
+machine: prepare build ## Run tests in a virtual machine with cgroup v2, systemd and AppArmor; SUITE=forky for a newer kernel
+	tests/machine/run $(if $(SUITE),--suite $(SUITE)) $(MACHINE_TESTS)
 
 .PHONY: lint
 lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck and cargo-deny where they are installed
@@ -56,9 +69,9 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 	$(CARGO) clippy --locked -p catamaran-wasmtime --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-wasmtime-compile --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-attacks --all-targets -- -D warnings
 	tests/layering
-	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check; fi
 
 .PHONY: bench

@@ -185,6 +185,7 @@ impl Container {
             },
             child::exit_code,
         );
+        info!("ended id={} pid={} code={code}", self.id, self.pid);
         let exit = Exit { code, at: Timestamp::now() };
         // containerd's clients drop a stream that they are still opening when they hear of the exit, and a short guest's
         // only words with it.

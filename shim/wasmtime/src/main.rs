@@ -3,6 +3,9 @@
 use std::process::ExitCode;
 
 use catamaran_wasmtime::Wasmtime;
+use catamaran_worker::Engine;
+
+const _: () = assert!(Wasmtime::FILTERED, "a worker that is shipped runs under its filter of system calls");
 
 fn main() -> ExitCode {
     catamaran_worker::run::<Wasmtime>()

@@ -1,7 +1,7 @@
 //! What a node's containerd is told.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Plugins that reach for things outside the node's folder, or that cost start-up time and are used by no test.
 const DISABLED: [&str; 7] = [
@@ -22,6 +22,7 @@ pub struct Options {
     pub(crate) cri: bool,
     pub(crate) extra: String,
     pub(crate) env: Vec<(String, String)>,
+    pub(crate) programs: Vec<(String, PathBuf)>,
 }
 
 impl Options {
@@ -50,6 +51,13 @@ impl Options {
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Runs copies of our programs that lie in the node's folder, with `file` in place of the one that is called `name`.
+    #[must_use]
+    pub fn program(mut self, name: &str, file: &Path) -> Self {
+        self.programs.push((name.to_owned(), file.to_owned()));
         self
     }
 

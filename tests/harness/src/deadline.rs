@@ -1,14 +1,31 @@
 //! Every wait ends: with what was waited for, or with a panic that says what it was.
+//!
+//! Limits are for an ordinary machine. Where it is emulated, `CATAMARAN_TEST_SLOWNESS` says how often to multiply them.
 
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long a wait lasts unless the test says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A limit, as long as it has to be on this machine.
+pub(crate) fn stretched(limit: Duration) -> Duration {
+    const NAME: &str = "CATAMARAN_TEST_SLOWNESS";
+    static SLOWNESS: OnceLock<u32> = OnceLock::new();
+    let slowness = SLOWNESS.get_or_init(|| match std::env::var(NAME) {
+        Err(_) => 1,
+        Ok(text) => match text.parse() {
+            Ok(number @ 1..=1000) => number,
+            _ => panic!("{NAME} is {text:?}: write a whole number from 1 to 1000"),
+        },
+    });
+    limit * *slowness
+}
+
 /// Asks until there is an answer; `None` when the limit passed without one.
 pub(crate) fn poll<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = Instant::now() + limit;
+    let end = Instant::now() + stretched(limit);
     let mut pause = Duration::from_millis(1);
     loop {
         if let Some(answer) = ask() {
@@ -27,5 +44,5 @@ pub(crate) fn poll<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Op
 /// # Panics
 /// When the limit passes without one; `what` completes "waited 30 s for ...".
 pub fn wait_until<T>(limit: Duration, what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    poll(limit, ask).unwrap_or_else(|| panic!("waited {} s for {what}", limit.as_secs_f32()))
+    poll(limit, ask).unwrap_or_else(|| panic!("waited {} s for {what}", stretched(limit).as_secs_f32()))
 }

@@ -12,6 +12,8 @@ use h2::client::SendRequest;
 use http::{HeaderMap, Request};
 use tokio::net::UnixStream;
 
+use crate::deadline::stretched;
+
 /// The code of a refused call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "gRPC's own words")]
@@ -82,6 +84,7 @@ pub(crate) struct Address {
 impl Address {
     /// Calls `method` (`package.Service/Method`). A connection that fails is `Unavailable`, a limit passed `DeadlineExceeded`.
     pub(crate) fn call(&self, method: &str, body: Vec<u8>, limit: Duration) -> Result<Vec<u8>, Status> {
+        let limit = stretched(limit);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("cannot make an event loop");
         runtime.block_on(async {

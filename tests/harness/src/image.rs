@@ -36,6 +36,8 @@ struct Entry {
     content: Vec<u8>,
     mode: u32,
     owner: (u64, u64),
+    /// Of a device node: its major and minor number.
+    device: (u32, u32),
 }
 
 impl Image {
@@ -67,7 +69,7 @@ impl Image {
         }
         if let Some(Layer::Tree(entries)) = self.layers.last_mut() {
             let path = path.trim_start_matches('/').to_owned();
-            entries.push(Entry { path, kind, content: content.to_vec(), mode, owner });
+            entries.push(Entry { path, kind, content: content.to_vec(), mode, owner, device: (0, 0) });
         }
         self
     }
@@ -94,6 +96,16 @@ impl Image {
     #[must_use]
     pub fn link(self, path: &str, target: &str) -> Self {
         self.entry(path, tar::EntryType::Symlink, target.as_bytes(), 0o777, (0, 0))
+    }
+
+    /// A character device node that everybody may open.
+    #[must_use]
+    pub fn device(self, path: &str, major: u32, minor: u32) -> Self {
+        let mut image = self.entry(path, tar::EntryType::Char, b"", 0o666, (0, 0));
+        if let Some(Layer::Tree(entries)) = image.layers.last_mut() {
+            entries.last_mut().expect("it was just added").device = (major, minor);
+        }
+        image
     }
 
     /// What follows goes into a further layer, above the one before.
@@ -226,13 +238,24 @@ impl Archive {
             self.0.append_link(&mut header, &entry.path, &*target).expect("writing to memory");
         } else {
             header.set_size(entry.content.len() as u64);
+            if entry.kind == tar::EntryType::Char {
+                header.set_device_major(entry.device.0).expect("a GNU header");
+                header.set_device_minor(entry.device.1).expect("a GNU header");
+            }
             self.0.append_data(&mut header, &entry.path, &entry.content[..]).expect("writing to memory");
         }
     }
 
     fn file(&mut self, path: &str, content: &[u8]) {
         let kind = tar::EntryType::Regular;
-        self.entry(&Entry { path: path.to_owned(), kind, content: content.to_vec(), mode: 0o644, owner: (0, 0) });
+        self.entry(&Entry {
+            path: path.to_owned(),
+            kind,
+            content: content.to_vec(),
+            mode: 0o644,
+            owner: (0, 0),
+            device: (0, 0),
+        });
     }
 
     /// Adds a blob and answers its descriptor.

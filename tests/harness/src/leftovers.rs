@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
 use crate::{cgroups, processes};
 
 const SOCKETS: &str = "/run/containerd/s";
+/// Where systemd listens, if it is the machine's init.
+const SYSTEMD: &str = "/run/systemd/private";
 const NETNS: [&str; 2] = ["/run/netns", "/var/run/netns"];
 
 /// Everything that is left of a node, one thing a line, but for the processes in `expected` (containerd itself).
@@ -22,6 +25,7 @@ pub(crate) fn of(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String>
     }
     found.extend(mounts(tag).iter().map(|path| format!("mount {}", path.display())));
     found.extend(cgroups::of_containers(tag).iter().map(|path| format!("cgroup {}", path.display())));
+    found.extend(units(tag).iter().map(|unit| format!("systemd unit {unit}")));
     found.extend(sockets(dir).iter().map(|path| format!("socket {}", path.display())));
     found.extend(netns(tag).iter().map(|path| format!("network namespace {}", path.display())));
     found.extend(bundles(dir).iter().map(|path| format!("bundle {}", path.display())));
@@ -31,6 +35,19 @@ pub(crate) fn of(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String>
 /// Whether it is a compile, or what drives it: they go on when the pod that asked is gone, and end by themselves.
 fn compiles(command: &str) -> bool {
     command == "containerd-shim-catamaran-v1 compile" || command.contains("/catamaran-wasmtime-compile ")
+}
+
+/// The units that systemd keeps of the node's containers: their scopes, also those that failed, whose cgroups are gone.
+pub(crate) fn units(tag: &str) -> Vec<String> {
+    if !Path::new(SYSTEMD).exists() {
+        return Vec::new();
+    }
+    let pattern = format!("*{tag}*");
+    let list = ["list-units", "--all", "--full", "--plain", "--no-legend", "--no-pager", "--type=scope,slice,service"];
+    let output = Command::new("systemctl").args(list).arg(pattern).output().expect("cannot run systemctl");
+    assert!(output.status.success(), "systemctl list-units failed: {output:?}");
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().filter_map(|line| line.split_ascii_whitespace().next()).map(str::to_owned).collect()
 }
 
 /// Where something that names the tag is mounted, in the order of mounting: below the node's folder, or made from it.

@@ -27,6 +27,9 @@ const LOG_LINES: usize = 150;
 /// The socket path limit of the kernel, less containerd's own suffix.
 const SOCKET_PATH: usize = 100;
 
+/// Our own programs, as they lie in one folder.
+const OURS: [&str; 3] = ["containerd-shim-catamaran-v1", "catamaran-wasmtime", "catamaran-wasmtime-compile"];
+
 /// Which shim runs a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runtime {
@@ -110,6 +113,7 @@ impl Node {
         }
         fs::write(node.dir.join("config.toml"), node.options.to_toml(&node.dir))
             .expect("cannot write the configuration");
+        node.copy_programs();
         node.launch();
         node
     }
@@ -121,13 +125,31 @@ impl Node {
         self
     }
 
+    /// Where the node's containerd finds our shim, and the shim its workers.
+    fn shim_folder(&self) -> PathBuf {
+        if self.options.programs.is_empty() { shim_folder() } else { self.dir.join("bin") }
+    }
+
+    /// Copies, not links: the shim looks for its workers beside its own file.
+    fn copy_programs(&self) {
+        if self.options.programs.is_empty() {
+            return;
+        }
+        let folder = self.shim_folder();
+        fs::create_dir(&folder).expect("cannot make a folder");
+        let ours = OURS.map(|name| (name.to_owned(), shim_folder().join(name)));
+        for (name, file) in ours.iter().chain(&self.options.programs) {
+            fs::copy(file, folder.join(name)).unwrap_or_else(|error| panic!("cannot copy {}: {error}", file.display()));
+        }
+    }
+
     fn launch(&self) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("cannot open the log");
         let mut command = keeper::tied(&self.programs.containerd);
         command
             .arg("--config")
             .arg(self.dir.join("config.toml"))
-            .env("PATH", self.programs.path())
+            .env("PATH", self.programs.path(&self.shim_folder()))
             .env("CATAMARAN_ROOT", self.catamaran_root())
             .envs(self.options.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.dir)

@@ -54,8 +54,8 @@ impl Programs {
     }
 
     /// The PATH of a containerd: our shim's folder first, then containerd's own programs, then the machine's.
-    pub(crate) fn path(&self) -> String {
-        let mut folders = vec![shim_folder()];
+    pub(crate) fn path(&self, shim: &Path) -> String {
+        let mut folders = vec![shim.to_owned()];
         for program in [&self.containerd, &self.shim_runc, &self.runc] {
             folders.push(program.parent().expect("a path with a folder").to_owned());
         }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -43,6 +44,9 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
         troubles.push(format!("cannot remove cgroup {last}"));
     }
     cgroups::remove_compilers();
+    for unit in leftovers::units(tag) {
+        forget(&unit, &mut troubles);
+    }
     for path in leftovers::sockets(dir).into_iter().chain(leftovers::netns(tag)) {
         if let Err(error) = fs::remove_file(&path) {
             troubles.push(format!("cannot remove {}: {error}", path.display()));
@@ -50,6 +54,20 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
     }
     remove_folder(tag, dir, &mut troubles);
     troubles
+}
+
+/// systemd lets go of a unit whose processes are gone by itself, but for one that failed.
+fn forget(unit: &str, troubles: &mut Vec<String>) {
+    for verb in ["stop", "reset-failed"] {
+        // Refused where the unit has gone meanwhile, or had not failed: what counts is that it is not there any more.
+        if let Err(error) = Command::new("systemctl").args([verb, unit]).output() {
+            troubles.push(format!("cannot run systemctl {verb} {unit}: {error}"));
+        }
+    }
+    let gone = deadline::poll(Duration::from_secs(5), || leftovers::units(unit).is_empty().then_some(()));
+    if gone.is_none() {
+        troubles.push(format!("cannot remove the systemd unit {unit}"));
+    }
 }
 
 fn remove_folder(tag: &str, dir: &Path, troubles: &mut Vec<String>) {

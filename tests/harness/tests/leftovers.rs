@@ -133,6 +133,28 @@ fn a_planted_cgroup_is_reported_and_swept() {
 }
 
 #[test]
+#[ignore = "runs in tests/machine"]
+fn planted_units_of_systemd_are_reported_and_swept() {
+    let node = node();
+    let scope = format!("--unit={}-scope", node.namespace());
+    let mut inside = Command::new("systemd-run").args(["--scope", "--quiet", &scope, "sleep", "1004"]).spawn().unwrap();
+    // Its processes and its cgroup are gone, and systemd remembers it.
+    let failed = format!("--unit={}-failed", node.namespace());
+    assert!(Command::new("systemd-run").args(["--quiet", &failed, "false"]).status().unwrap().success());
+    wait_until(PATIENCE, "the planted units", || {
+        (reported(&node, "systemd unit", "-scope.scope") && reported(&node, "systemd unit", "-failed.service"))
+            .then_some(())
+    });
+    assert!(reported(&node, "cgroup", "-scope.scope"), "{:?}", node.leftovers());
+    let tag = node.namespace().to_owned();
+    drop(node);
+    assert_eq!(inside.wait().unwrap().signal(), Some(9));
+    let list = Command::new("systemctl").args(["list-units", "--all", "--no-legend"]).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    assert!(list.contains("dbus.socket") && !list.contains(&tag), "{list}");
+}
+
+#[test]
 fn a_planted_socket_is_reported_and_swept() {
     let node = node();
     let task = node.container("sleep").image(&guests::image(Runtime::Runc, "sleep")).spawn();

@@ -250,11 +250,12 @@ fn a_worker_that_confines_itself_ends_with_its_shim() {
 #[test]
 fn intermediates_and_workers_killed_at_any_moment_leave_nothing() {
     let node = Node::start();
-    node.container("victim").image(&wasm("hello")).run();
+    // By this id alone its processes are known: no other test may have it.
+    node.container("stormed").image(&wasm("hello")).run();
     let own = |process: &Path| {
         let exe = fs::read_link(process.join("exe")).unwrap_or_default();
         let words = fs::read(process.join("cmdline")).unwrap_or_default();
-        exe.ends_with("catamaran-wasmtime") && words.ends_with(b"\0victim\0")
+        exe.ends_with("catamaran-wasmtime") && words.ends_with(b"\0stormed\0")
     };
     let mut refused = 0;
     for delay in 0..16 {
@@ -272,7 +273,7 @@ fn intermediates_and_workers_killed_at_any_moment_leave_nothing() {
                     }
                 }
             });
-            let created = node.container("victim").image(&wasm("hello")).try_create();
+            let created = node.container("stormed").image(&wasm("hello")).try_create();
             done.store(true, Ordering::Relaxed);
             created
         });
@@ -286,7 +287,7 @@ fn intermediates_and_workers_killed_at_any_moment_leave_nothing() {
         node.expect_nothing_left(SOON);
     }
     assert!(refused > 0, "none was killed in time: the test needs other delays");
-    assert_eq!(node.container("victim").image(&wasm("hello")).run().code, 0);
+    assert_eq!(node.container("stormed").image(&wasm("hello")).run().code, 0);
     node.finish();
 }
 

@@ -19,7 +19,7 @@ impl Label {
     /// Opens the way to the job's profile; none where the spec asks for none.
     pub(super) fn open(job: &Job) -> Result<Option<Self>, ConfineError> {
         let Some(name) = job.apparmor.clone() else { return Ok(None) };
-        let file = step(format_args!("applying the AppArmor profile {name}"), open_first())?;
+        let file = step(format_args!("process.apparmorProfile: changing to {name}"), open_first())?;
         Ok(Some(Self { file, name }))
     }
 
@@ -31,7 +31,7 @@ impl Label {
             io::ErrorKind::NotFound => io::Error::new(e.kind(), format!("{e}: is the profile loaded on this node?")),
             _ => e,
         });
-        step(format_args!("changing to the AppArmor profile {}", self.name), changed)
+        step(format_args!("process.apparmorProfile: changing to {}", self.name), changed)
     }
 }
 

@@ -1,0 +1,7 @@
+//! Stands in for `catamaran-wasmtime`, and attacks.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    catamaran_worker::run::<catamaran_attacks::Attacker<true>>()
+}

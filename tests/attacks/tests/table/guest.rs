@@ -1,0 +1,267 @@
+//! The attacks that WASI can say, by a Wasm guest on the worker that is shipped.
+
+use catamaran_attacks::Outcome;
+use catamaran_harness::{Image, Node};
+
+use crate::report::Line;
+use crate::world::World;
+
+/// An attack: its name, what is in its way, what is made for it, and its steps, of which none may succeed. The letters
+/// are those of `reach.wat`.
+struct Attack {
+    name: &'static str,
+    also: &'static str,
+    first: Vec<String>,
+    steps: Vec<String>,
+}
+
+fn attack(name: &'static str, also: &'static str, first: &[&str], steps: &[&str]) -> Attack {
+    let owned = |all: &[&str]| all.iter().map(|&step| step.to_owned()).collect();
+    Attack { name, also, first: owned(first), steps: owned(steps) }
+}
+
+const ENGINE: &str = "engine, mount namespace";
+const READ_ONLY: &str = "read-only mount";
+const NO_PROCFS: &str = "no procfs in the tree";
+const NODEV: &str = "nodev";
+
+fn attacks(secret: &str) -> Vec<Attack> {
+    let inside = &secret[1..];
+    let up = "../".repeat(30);
+    vec![
+        // First: what a step opens stays open.
+        attack("descriptors beside the streams and the root", ENGINE, &[], &["f4", "f5", "f6", "f7", "f8", "f9"]),
+        attack(
+            "/proc/self/mem, exe, fd, root, maps, environ",
+            NO_PROCFS,
+            &[],
+            &[
+                "rproc/self/mem",
+                "oproc/self/mem",
+                "rproc/self/exe",
+                "rproc/self/fd/0",
+                "rproc/self/fd/3",
+                "Dproc/self/root",
+                "rproc/self/maps",
+                "rproc/self/environ",
+                "Dproc/self",
+                "rproc/thread-self/mem",
+            ],
+        ),
+        attack(
+            "/proc/1 and the kernel's files",
+            NO_PROCFS,
+            &[],
+            &[
+                "rproc/1/mem",
+                "Dproc/1/root",
+                "rproc/1/environ",
+                "rproc/kcore",
+                "oproc/sysrq-trigger",
+                "rproc/kallsyms",
+                "oproc/sys/kernel/core_pattern",
+            ],
+        ),
+        attack("a file made in /proc", READ_ONLY, &[], &["wproc/mem", "dproc/self", "sx|proc/link"]),
+        attack(
+            "a procfs that a volume brings",
+            NO_PROCFS,
+            &[],
+            &["rhost/proc/self/status", "ohost/proc/self/mem", "Dhost/proc/1/root", "rhost/proc/1/environ"],
+        ),
+        attack(
+            "..: from the root and from volumes",
+            ENGINE,
+            &[],
+            &[
+                &format!("r{up}{inside}"),
+                &format!("rdata/{up}{inside}"),
+                &format!("rproc/{up}{inside}"),
+                &format!("D{up}"),
+                &format!("wdata/../../{inside}"),
+            ],
+        ),
+        attack("an absolute path", ENGINE, &[], &[&format!("r{secret}"), "r/etc/shadow", "r/proc/self/mem"]),
+        attack("links of the image", ENGINE, &[], &["rlink-absolute", "rlink-relative", "olink-relative"]),
+        attack(
+            "links of a volume",
+            ENGINE,
+            &[],
+            &["rdata/link-absolute", "rdata/link-relative", "odata/link-relative"],
+        ),
+        attack(
+            "links that the guest makes",
+            ENGINE,
+            &[&format!("s{up}{inside}|tmp/own"), "s../proc/self|tmp/self", "s..|tmp/up", "stmp/up/..|up2"],
+            &["rtmp/own", "rtmp/self/mem", &format!("rtmp/up/../../{inside}"), &format!("rup2/..{secret}")],
+        ),
+        attack(
+            "a link to an absolute path, made by the guest",
+            ENGINE,
+            &[],
+            &[&format!("s{secret}|tmp/absolute"), "rtmp/absolute", &format!("sdata/{up}{inside}|tmp/long/")],
+        ),
+        attack(
+            "device nodes of the image and of a volume",
+            NODEV,
+            &[],
+            &["rnode-null", "rnode-mem", "rdata/node-null", "rdata/node-mem", "rdata/node-disk", "odata/node-disk"],
+        ),
+        attack(
+            "the host's devices, by the host's tree",
+            NODEV,
+            &[],
+            &["rhost/dev/mem", "rhost/dev/kmsg", "rhost/dev/null", "ohost/dev/loop-control", "rhost/dev/tty"],
+        ),
+        attack(
+            "devices that are not in the tree",
+            ENGINE,
+            &[],
+            &["rdev/mem", "rdev/kmsg", "rdev/tty", "rdev/fd/1", "rdev/ptmx"],
+        ),
+        attack(
+            "a read-only volume",
+            READ_ONLY,
+            &[],
+            &[
+                "wro/new",
+                "oro/file",
+                "dro/folder",
+                "uro/file",
+                "mro/file|ro/other",
+                "mro/file|tmp/file",
+                "sx|ro/link",
+                "tro/file",
+                "lro/file|ro/hard",
+            ],
+        ),
+        attack(
+            "a single read-only file, as /etc/hosts",
+            READ_ONLY,
+            &[],
+            &["oetc/bound", "tetc/bound", "uetc/bound", "mtmp|etc/bound"],
+        ),
+        attack(
+            "the host's tree, read-only, and what is mounted below",
+            READ_ONLY,
+            &[],
+            &[
+                "whost/tmp/attack",
+                "ohost/etc/passwd",
+                "dhost/attack",
+                "whost/dev/shm/attack",
+                "ohost/sys/power/state",
+                "ohost/sys/fs/cgroup/cgroup.procs",
+                "ohost/sys/fs/cgroup/pids/release_agent",
+                "dhost/sys/fs/cgroup/pids/attack",
+            ],
+        ),
+        attack(
+            "/sys and /sys/fs/cgroup",
+            READ_ONLY,
+            &[],
+            &[
+                "osys/kernel/uevent_helper",
+                "osys/power/state",
+                "osys/fs/cgroup/cgroup.procs",
+                "dsys/fs/cgroup/attack",
+                "wsys/fs/cgroup/attack",
+            ],
+        ),
+        attack(
+            "hard links and renames out of a mount",
+            ENGINE,
+            &["wtmp/mine"],
+            &[
+                &format!("ltmp/mine|{up}tmp/attack"),
+                "lhost/etc/passwd|tmp/passwd",
+                "mtmp/mine|host/tmp/attack",
+                "mtmp/mine|dev/shm/mine",
+                "mproc|elsewhere",
+                "mdata|elsewhere",
+                "xproc",
+                "ldev/null|tmp/null",
+            ],
+        ),
+        attack("/dev/null: times of the host's node", READ_ONLY, &[], &["tdev/null", "udev/null"]),
+    ]
+}
+
+/// Runs them in one container.
+pub(crate) fn lines() -> Vec<Line> {
+    let node = Node::start();
+    let world = World::new(&node);
+    let module = wat::parse_str(include_str!("reach.wat")).unwrap();
+    let secret = world.secret().display().to_string();
+    let image = Image::new("reach")
+        .file("/attack.wasm", module)
+        .dir("/tmp", 0o1777, 0, 0)
+        .device("/node-null", 1, 3)
+        .device("/node-mem", 1, 1)
+        .link("/link-absolute", &secret)
+        .link("/link-relative", &format!("{}{}", "../".repeat(30), &secret[1..]));
+    let attacks = attacks(&secret);
+    let steps: Vec<&str> =
+        attacks.iter().flat_map(|a| a.first.iter().chain(&a.steps)).map(String::as_str).chain(["rdata/own"]).collect();
+    let before = world.look();
+    let output = crate::run::order(&world, &image, catamaran_attacks::Shape::Plain, &steps).create();
+    output.start();
+    output.wait(std::time::Duration::from_secs(30));
+    let output = output.delete();
+    assert_eq!(world.changes(&before, true), Vec::<String>::new(), "changed outside of the container");
+    let answers: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!((output.code, answers.len()), (0, steps.len()), "{output:?}");
+    assert_eq!(answers.last(), Some(&"00 own"), "what is the guest's to read it reads: {output:?}");
+    let mut rest = answers.as_slice();
+    let mut lines = Vec::new();
+    for attack in &attacks {
+        let (mine, next) = rest.split_at(attack.first.len() + attack.steps.len());
+        rest = next;
+        let (made, got) = mine.split_at(attack.first.len());
+        assert!(made.iter().all(|answer| answer.starts_with("00")), "{}: {:?} {made:?}", attack.name, attack.first);
+        lines.push(Line::guest(attack.name, attack.also, outcome(&attack.steps, got)));
+    }
+    drop(world);
+    node.finish();
+    lines
+}
+
+fn outcome(steps: &[String], answers: &[&str]) -> Outcome {
+    let mut errors = Vec::new();
+    let mut open = Vec::new();
+    for (step, answer) in steps.iter().zip(answers) {
+        let (number, text) = answer.split_once(' ').unwrap();
+        match number {
+            "00" => open.push(format!("{step} {text:?}")),
+            number => errors.push(errno(number)),
+        }
+    }
+    errors.sort();
+    errors.dedup();
+    if open.is_empty() { Outcome::Denied(errors.join(", ")) } else { Outcome::Open(open.join(", ")) }
+}
+
+/// WASI preview 1's numbers, by the names of the kernel's.
+fn errno(number: &str) -> String {
+    let names = [
+        ("02", "EACCES"),
+        ("06", "EAGAIN"),
+        ("08", "EBADF"),
+        ("10", "EBUSY"),
+        ("20", "EEXIST"),
+        ("28", "EINVAL"),
+        ("29", "EIO"),
+        ("31", "EISDIR"),
+        ("32", "ELOOP"),
+        ("44", "ENOENT"),
+        ("54", "ENOTDIR"),
+        ("55", "ENOTEMPTY"),
+        ("58", "ENOTSUP"),
+        ("60", "ENXIO"),
+        ("63", "EPERM"),
+        ("69", "EROFS"),
+        ("75", "EXDEV"),
+        ("76", "ENOTCAPABLE"),
+    ];
+    names.iter().find(|(n, _)| *n == number).map_or_else(|| format!("error {number}"), |(_, name)| (*name).to_owned())
+}

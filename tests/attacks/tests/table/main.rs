@@ -1,0 +1,71 @@
+//! The table of attacks: every one of them denied, and which of them only the filter of system calls denies.
+//!
+//! ```text
+//! world   what an attack could reach outside, and what it looks like before and after
+//! image   what the attacks find inside
+//! run     rows -> containers -> outcomes, one container for as many rows as it survives
+//! alone   rows that need the host's hand: before Start, and a shim that is killed
+//! guest   the same from a Wasm guest, on the worker that is shipped
+//! report  the table
+//! ```
+//!
+//! The programs are those beside this one, or in `CATAMARAN_BIN`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+mod alone;
+mod guest;
+mod image;
+mod report;
+mod run;
+mod world;
+
+use std::collections::BTreeMap;
+
+use catamaran_attacks::{Outcome, rows};
+use catamaran_harness::{Node, Options, shim_folder};
+
+use report::Line;
+use world::World;
+
+/// What every row got of one attacker.
+type Outcomes = BTreeMap<String, Outcome>;
+
+#[test]
+fn every_attack_is_denied() {
+    let (filtered, mut changes) = attack("attacker", Filter::On);
+    let (unfiltered, more) = attack("attacker-unfiltered", Filter::Off);
+    changes.extend(more);
+    let mut lines: Vec<Line> = guest::lines();
+    for row in rows::all() {
+        lines.push(Line::native(row.name, row.also, &filtered[row.name], unfiltered.get(row.name)));
+    }
+    report::print(&lines);
+    let through: Vec<_> = lines.iter().filter_map(Line::broken_through).collect();
+    assert!(through.is_empty(), "attacks that went through:\n  {}", through.join("\n  "));
+    assert!(changes.is_empty(), "changed outside of the containers:\n  {}", changes.join("\n  "));
+}
+
+/// Which of the two attackers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Filter {
+    On,
+    Off,
+}
+
+/// Every row of one attacker, and what changed outside meanwhile.
+fn attack(program: &str, filter: Filter) -> (Outcomes, Vec<String>) {
+    let file = shim_folder().join(program);
+    assert!(file.exists(), "{} is missing: run `make attacks`, which builds it", file.display());
+    let node = Node::start_with(Options::new().program("catamaran-wasmtime", &file));
+    let world = World::new(&node);
+    let image = image::hostile(&world, &file);
+    let before = world.look();
+    let mut outcomes = run::batches(&world, &image);
+    outcomes.extend(alone::before_start(&world, &image));
+    outcomes.extend(alone::orphans(&world, &image));
+    let changes = world.changes(&before, filter == Filter::On);
+    drop(world);
+    node.finish();
+    (outcomes, changes)
+}

@@ -1,0 +1,95 @@
+//! The table.
+
+use catamaran_attacks::Outcome;
+
+/// One row: an attack, by whom, and what it got.
+pub(crate) struct Line {
+    attack: String,
+    by: &'static str,
+    outcome: Outcome,
+    without_filter: Option<Outcome>,
+    carried_by: String,
+}
+
+impl Line {
+    pub(crate) fn guest(attack: &str, also: &str, outcome: Outcome) -> Self {
+        Self { attack: attack.to_owned(), by: "guest", outcome, without_filter: None, carried_by: also.to_owned() }
+    }
+
+    pub(crate) fn native(attack: &str, also: &str, outcome: &Outcome, without: Option<&Outcome>) -> Self {
+        let carried_by = carriers(outcome, without, also);
+        let (outcome, without_filter) = (outcome.clone(), without.cloned());
+        Self { attack: attack.to_owned(), by: "native", outcome, without_filter, carried_by }
+    }
+
+    /// The attack's name and what it got, if it got anything.
+    pub(crate) fn broken_through(&self) -> Option<String> {
+        match &self.outcome {
+            Outcome::Open(text) => Some(format!("{} ({}): {text}", self.attack, self.by)),
+            Outcome::Denied(_) | Outcome::Absent(_) => None,
+        }
+    }
+}
+
+/// Which walls an attack met: the filter, if its answer goes with it; what else, if it is denied without the filter.
+fn carriers(filtered: &Outcome, without: Option<&Outcome>, also: &str) -> String {
+    let by_filter = matches!(filtered, Outcome::Denied(text) if text.contains("ENOSYS") || text.contains("SIGSYS"));
+    match (by_filter, without) {
+        (_, Some(Outcome::Open(_))) => "filter alone".to_owned(),
+        (true, _) if also.is_empty() => "filter, the kernel itself".to_owned(),
+        (true, _) => format!("filter, {also}"),
+        (false, _) => also.to_owned(),
+    }
+}
+
+/// 1 or 2: which cgroup hierarchy this machine runs containers on.
+fn cgroup_version() -> &'static str {
+    const CGROUP2: i64 = 0x6367_7270;
+    let unified = rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|s| s.f_type == CGROUP2);
+    if unified { "v2" } else { "v1" }
+}
+
+fn words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Denied(text) | Outcome::Absent(text) => text.clone(),
+        Outcome::Open(text) => format!("THROUGH: {text}"),
+    }
+}
+
+fn without(outcome: Option<&Outcome>) -> String {
+    match outcome {
+        None => "-".to_owned(),
+        Some(Outcome::Open(text)) => format!("CARRIED: {text}"),
+        Some(denied) => words(denied),
+    }
+}
+
+/// Prints the table and its sums on standard output.
+pub(crate) fn print(lines: &[Line]) {
+    let cgroup = cgroup_version();
+    let head = ["attack", "by", "cgroup", "outcome", "with our filter off", "carried by"].map(str::to_owned);
+    let row = |line: &Line| {
+        [
+            line.attack.clone(),
+            line.by.to_owned(),
+            cgroup.to_owned(),
+            words(&line.outcome),
+            without(line.without_filter.as_ref()),
+            line.carried_by.clone(),
+        ]
+    };
+    let rows: Vec<[String; 6]> = std::iter::once(head).chain(lines.iter().map(row)).collect();
+    let width = |n: usize| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or(0);
+    let widths = [0, 1, 2, 3, 4].map(width);
+    for row in &rows {
+        let cells = row[..5].iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        println!("{} | {}", cells.collect::<Vec<_>>().join(" | "), row[5]);
+    }
+    let through = lines.iter().filter(|line| line.broken_through().is_some()).count();
+    let absent = lines.iter().filter(|line| matches!(line.outcome, Outcome::Absent(_))).count();
+    let alone = lines.iter().filter(|line| matches!(line.without_filter, Some(Outcome::Open(_)))).count();
+    println!(
+        "\n{} attacks, {through} through, {absent} that this machine cannot try, {alone} carried by our filter alone",
+        lines.len()
+    );
+}

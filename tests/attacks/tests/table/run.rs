@@ -1,0 +1,122 @@
+//! Rows to containers, and what they print to outcomes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+use catamaran_attacks::Outcome;
+use catamaran_attacks::rows::{self, EXECUTED, MOST_MEMORY, MOST_PROCESSES, Row, Shape, TOLD, When};
+use catamaran_harness::{Container, Image, Task};
+use serde_json::{Value, json};
+
+use crate::Outcomes;
+use crate::world::{World, parent};
+
+/// An attack that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Every row that runs as the guest. A container takes as many as it survives; the next one goes on behind.
+pub(crate) fn batches(world: &World<'_>, image: &Image) -> Outcomes {
+    let mut outcomes = Outcomes::new();
+    let all = rows::all();
+    let after = || all.iter().filter(|row| row.when == When::AfterStart);
+    for shape in after().map(|row| row.shape).collect::<BTreeSet<_>>() {
+        let (single, many): (Vec<&Row>, Vec<&Row>) =
+            after().filter(|row| row.shape == shape).partition(|row| row.alone);
+        for row in single {
+            outcomes.extend(batch(world, image, shape, &[row.name]));
+        }
+        let mut names: Vec<&str> = many.iter().map(|row| row.name).collect();
+        while !names.is_empty() {
+            let got = batch(world, image, shape, &names);
+            assert!(!got.is_empty(), "no attack of {names:?} began");
+            names.retain(|name| !got.contains_key(*name));
+            outcomes.extend(got);
+        }
+    }
+    outcomes
+}
+
+fn batch(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> Outcomes {
+    let task = order(world, image, shape, names).create();
+    tell(world, &task);
+    task.start();
+    let ended = task.try_wait(LIMIT).is_ok();
+    let output = if ended { task.delete() } else { task.discard() };
+    let mut outcomes = BTreeMap::new();
+    let mut begun = None;
+    for line in output.stdout.lines() {
+        if let Some(name) = line.strip_prefix("> ") {
+            begun = Some(name.to_owned());
+        } else if let Some(outcome) = line.strip_prefix("= ").and_then(Outcome::parse) {
+            outcomes.insert(begun.take().expect("an outcome of nothing"), outcome);
+        }
+    }
+    if let Some(name) = begun {
+        let outcome = if !ended {
+            Outcome::Open(format!("hangs for more than {LIMIT:?}"))
+        } else if output.stdout.lines().any(|line| line == EXECUTED) {
+            Outcome::Open("the program ran".to_owned())
+        } else {
+            death(output.code)
+        };
+        outcomes.insert(name, outcome);
+    } else {
+        assert_eq!(output.code, 0, "{output:?}");
+    }
+    outcomes
+}
+
+/// What the exit code of a container says whose attack did not come back.
+fn death(code: i32) -> Outcome {
+    let names =
+        [(132, "SIGILL"), (134, "SIGABRT"), (135, "SIGBUS"), (137, "SIGKILL"), (139, "SIGSEGV"), (159, "SIGSYS")];
+    match names.iter().find(|(number, _)| *number == code) {
+        Some((_, signal)) => Outcome::Denied(format!("killed: {signal}")),
+        None => Outcome::Open(format!("the process ended with {code}")),
+    }
+}
+
+/// A container in which these attacks run.
+pub(crate) fn order<'n>(world: &World<'n>, image: &Image, shape: Shape, names: &[&str]) -> Container<'n> {
+    let args = ["/attack.wasm"].iter().chain(names).copied();
+    let mut order = world
+        .container()
+        .image(image)
+        .args(args)
+        .limit(LIMIT)
+        .bind(std::path::Path::new("/"), "/host", ["rbind", "rro"])
+        .bind(&world.folder("data"), "/data", ["rbind", "rw"])
+        .bind(&world.folder("ro"), "/ro", ["rbind", "ro"])
+        .bind(&world.folder("bound"), "/etc/bound", ["rbind", "ro"])
+        .bind(&world.folder("told"), "/told", ["rbind", "ro"]);
+    for (name, value) in world.told() {
+        order = order.env(&name, &value);
+    }
+    match shape {
+        Shape::Plain => order,
+        Shape::User => order.user("1000:1000"),
+        Shape::ReadOnly => order.read_only(),
+        Shape::HostPid => order.spec(|spec| without_namespace(spec, "pid")),
+        Shape::HostNet => order.spec(|spec| without_namespace(spec, "network")),
+        Shape::HostIpc => order.spec(|spec| without_namespace(spec, "ipc")),
+        Shape::Limits => order.memory(MOST_MEMORY).spec(|spec| {
+            spec["linux"]["resources"]["pids"] = json!({ "limit": MOST_PROCESSES });
+        }),
+    }
+}
+
+fn without_namespace(spec: &mut Value, kind: &str) {
+    let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+    let count = namespaces.len();
+    namespaces.retain(|namespace| namespace["type"] != kind);
+    assert_eq!(namespaces.len(), count - 1, "the spec has no {kind} namespace to take away");
+}
+
+/// Tells the attacker what is known only after Create.
+fn tell(world: &World<'_>, task: &Task<'_>) {
+    let shim = parent(task.pid());
+    let memory = crate::world::writable_memory(shim);
+    let file = world.folder("told").join(TOLD.rsplit('/').next().unwrap());
+    fs::write(file, format!("SHIM={shim}\nSHIM_MEMORY={memory}\n")).unwrap();
+}

@@ -1,0 +1,18 @@
+//! Builds every guest that needs a compiler, into the cache: for tests that run where there is none.
+
+#![allow(clippy::expect_used, reason = "a program for the tests: it says what is missing and ends")]
+
+use std::path::Path;
+
+use catamaran_harness::guests;
+
+fn main() {
+    guests::peer();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/go");
+    for entry in folder.read_dir().expect("tests/guests/go cannot be read") {
+        let path = entry.expect("tests/guests/go cannot be read").path();
+        if path.extension().is_some_and(|extension| extension == "go") {
+            guests::go(&path.file_stem().expect("a file name").to_string_lossy());
+        }
+    }
+}

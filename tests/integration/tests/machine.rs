@@ -1,0 +1,157 @@
+//! What only a node with cgroup v2, systemd and AppArmor shows. Ignored, since few machines that build this are one:
+//! `tests/machine/run` boots one and asks for them. Asked for elsewhere they fail.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use catamaran_harness::{Container, Image, Node, Runtime, Task, guests};
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(10);
+/// Loaded by the machine; it denies writing below /denied.
+const PROFILE: &str = "catamaran-test";
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).trim_end_matches(['\n', '\0']).into()
+}
+
+/// The folder of the task's cgroup.
+fn cgroup(task: &Task<'_>) -> PathBuf {
+    let text = read(format!("/proc/{}/cgroup", task.pid()));
+    let path = text.strip_prefix("0::/").unwrap_or_else(|| panic!("not cgroup v2 alone:\n{text}"));
+    Path::new("/sys/fs/cgroup").join(path)
+}
+
+#[test]
+#[ignore = "runs in tests/machine"]
+fn the_machine_is_the_node_that_it_is_for() {
+    assert_eq!(read("/proc/1/comm"), "systemd");
+    let controllers = read("/sys/fs/cgroup/cgroup.controllers");
+    for controller in ["cpu", "cpuset", "io", "memory", "pids"] {
+        assert!(controllers.split(' ').any(|word| word == controller), "{controller} is missing: {controllers}");
+    }
+    assert!(!read("/proc/self/mountinfo").contains(" - cgroup "), "version 1 is mounted too");
+    assert_eq!(read("/sys/module/apparmor/parameters/enabled"), "Y");
+    let profiles = read("/sys/kernel/security/apparmor/profiles");
+    assert!(profiles.lines().any(|line| line == format!("{PROFILE} (enforce)")), "{profiles}");
+}
+
+/// What systemd says of a unit.
+fn property(unit: &str, name: &str) -> String {
+    let output = Command::new("systemctl").args(["show", unit, "--value", "-p", name]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[test]
+#[ignore = "runs in tests/machine"]
+fn a_systemd_scope_lies_below_its_slice() {
+    let node = Node::start();
+    let path = format!("system.slice:{}:scoped", node.namespace());
+    let unit = format!("{}-scoped.scope", node.namespace());
+    let sleep = guests::image(Runtime::Catamaran, "sleep");
+    let task = node
+        .container("scoped")
+        .image(&sleep)
+        .memory(64 << 20)
+        .spec(move |spec| spec["linux"]["cgroupsPath"] = json!(path))
+        .spawn();
+    task.expect_stdout("ready\n");
+    let folder = cgroup(&task);
+    assert_eq!(folder, Path::new("/sys/fs/cgroup/system.slice").join(&unit));
+    assert_eq!(property(&unit, "ActiveState"), "active");
+    // systemd writes the limits that it knows again whenever it likes: it must know this one.
+    assert_eq!(property(&unit, "MemoryMax"), (64 << 20).to_string());
+    assert_eq!(read(folder.join("memory.max")), (64 << 20).to_string());
+    task.discard();
+    assert!(!folder.exists());
+    assert_eq!(property(&unit, "LoadState"), "not-found", "the unit is gone");
+    node.finish();
+}
+
+#[test]
+#[ignore = "runs in tests/machine"]
+fn who_needs_more_than_memory_max_is_killed() {
+    let hog = wat::parse_str(
+        r#"(module (memory 1) (func (export "_start")
+             (drop (memory.grow (i32.const 4096)))
+             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
+    );
+    let hog = Image::new("hog").file("/hog.wasm", hog.unwrap()).entrypoint(["/hog.wasm"]);
+    let node = Node::start();
+    let task = node.container("hog").image(&hog).memory(64 << 20).create();
+    let folder = cgroup(&task);
+    assert_eq!(read(folder.join("memory.max")), (64 << 20).to_string());
+    task.start();
+    assert_eq!(task.wait(SOON).code, 137);
+    let events = read(folder.join("memory.events"));
+    assert!(events.lines().any(|line| line == "oom_kill 1"), "{events}");
+    task.delete();
+    node.finish();
+}
+
+#[test]
+#[ignore = "runs in tests/machine"]
+fn a_file_of_v2_is_set_by_its_name() {
+    let node = Node::start();
+    let task = node
+        .container("group")
+        .image(&guests::image(Runtime::Catamaran, "sleep"))
+        .spec(|spec| spec["linux"]["resources"]["unified"] = json!({"memory.oom.group": "1"}))
+        .create();
+    assert_eq!(read(cgroup(&task).join("memory.oom.group")), "1");
+    task.discard();
+    node.finish();
+}
+
+/// A container that writes a file, under a profile.
+fn writer<'n>(node: &'n Node, runtime: Runtime, profile: &'static str, file: &str) -> Container<'n> {
+    let image = guests::image(runtime, "write").dir("/denied", 0o755, 0, 0).dir("/free", 0o755, 0, 0);
+    let order = node.container("writer").runtime(runtime).image(&image).args(["/write", file, "text"]);
+    order.spec(move |spec| spec["process"]["apparmorProfile"] = json!(profile))
+}
+
+fn profile_is_the_processes(runtime: Runtime) {
+    let node = Node::start();
+    for (file, denied) in [("/free/file", false), ("/denied/file", true)] {
+        let task = writer(&node, runtime, PROFILE, file).create();
+        // runc changes to it at the exec of the container's program, ours before it is ready.
+        if runtime == Runtime::Catamaran {
+            let label = read(format!("/proc/{}/attr/apparmor/current", task.pid()));
+            assert_eq!(label, format!("{PROFILE} (enforce)"));
+        }
+        task.start();
+        assert_eq!(task.wait(SOON).code != 0, denied, "{file}: {}", task.stderr());
+        task.delete();
+    }
+    node.finish();
+}
+
+#[test]
+#[ignore = "runs in tests/machine"]
+fn an_apparmor_profile_confines_the_worker() {
+    profile_is_the_processes(Runtime::Catamaran);
+}
+
+#[test]
+#[ignore = "runs in tests/machine"]
+fn an_apparmor_profile_confines_a_process_of_runcs() {
+    profile_is_the_processes(Runtime::Runc);
+}
+
+#[test]
+#[ignore = "runs in tests/machine"]
+fn an_apparmor_profile_that_is_not_loaded_is_refused() {
+    let node = Node::start();
+    let refused = writer(&node, Runtime::Catamaran, "catamaran-nowhere", "/free/file").try_create();
+    let status = refused.err().expect("created without its profile");
+    for word in ["process.apparmorProfile", "catamaran-nowhere"] {
+        assert!(status.message.contains(word), "{word} is missing in: {status}");
+    }
+    node.finish();
+}
