@@ -51,6 +51,16 @@ pub(crate) fn ended(pidfd: &OwnedFd) -> Option<u32> {
     }
 }
 
+/// Waits until the child ends, and reaps it; for processes that have nothing else to do.
+pub(crate) fn wait_blocking(pidfd: &OwnedFd) -> Result<WaitStatus> {
+    loop {
+        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
+            Err(Errno::EINTR) => {}
+            waited => return waited.doing(|| "reaping a child".to_owned()),
+        }
+    }
+}
+
 /// Reaps a child whose end tells nothing more.
 pub(crate) fn reap(pidfd: OwnedFd) {
     tokio::spawn(async move {

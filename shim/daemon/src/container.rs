@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use catamaran_worker::compiler::Tier;
 use catamaran_worker::job::{self, Job, Source};
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::types::mount::Mount;
@@ -15,7 +16,7 @@ use nix::libc;
 use tokio::sync::watch;
 
 use crate::bundle::Bundle;
-use crate::cache::{Cache, Module};
+use crate::cache::{Cache, Module, Origin};
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
@@ -24,7 +25,7 @@ use crate::source::{self, Tree};
 use crate::spawn::{self, Failure, Handover, Worker};
 use crate::state::State;
 use crate::stdio::{self, Kept, Stdio};
-use crate::{child, devices, mounts, rootfs};
+use crate::{child, devices, lower, mounts, rootfs};
 
 /// The engine of this version.
 const ENGINE: &str = "wasmtime";
@@ -107,13 +108,19 @@ struct Held {
 impl Container {
     /// Does all the work: when it answers, the worker is confined and linked and waits for one byte.
     pub(crate) async fn create(request: Request) -> Result<Self> {
+        let begin = Instant::now();
         let mut bundle = Bundle::load(&request.bundle, &request.id, format!("/{}/{}", request.namespace, request.id))?;
         let mut descriptors = Handover::default();
         let root = rootfs::prepare(&request.rootfs, &bundle.root(), &request.bundle.join("rootfs"))?;
         let root = descriptors.add(root);
         let prepared = prepare_mounts(&bundle, &mut descriptors)?;
-        let (name, file) = find_module(&bundle, &descriptors, root, &prepared)?;
-        let module = Module::read(name, file).await?;
+        let found = find_module(&bundle, &descriptors, root, &prepared)?;
+        let lower = match &found.in_root {
+            Some(path) => lower::find(&request.rootfs, path, &found.file).on(&found.name)?,
+            None => None,
+        };
+        let cache = Cache::open(ENGINE)?;
+        let module = cache.module(found.name, found.file, lower).await?;
         let streams = stdio::open(&request.stdio)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
@@ -122,13 +129,14 @@ impl Container {
         let creation = Creation {
             id: &request.id,
             bundle: &bundle,
+            cache: &cache,
             module: &module,
             cgroup: &cgroup,
             streams: &streams,
             state: &mut state,
         };
-        let worker = match creation.run(job, descriptors).await {
-            Ok(worker) => worker,
+        let (worker, artifact) = match creation.run(job, descriptors).await {
+            Ok(made) => made,
             Err(e) => {
                 // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
                 if let Err(e) = clean_up(&request.bundle, cgroup.folders(), || state.poststop).await {
@@ -137,7 +145,16 @@ impl Container {
                 return Err(e);
             }
         };
-        info!("created {} from {} sha256:{}, pid {}", request.id, module.name, module.digest(), worker.pid);
+        info!(
+            "created id={} engine={ENGINE} module={:?} digest=sha256:{} artifact={} tier={} pid={} milliseconds={}",
+            request.id,
+            module.name,
+            module.digest,
+            artifact.0,
+            artifact.1.word(),
+            worker.pid,
+            begin.elapsed().as_millis(),
+        );
         Ok(Self {
             id: request.id,
             bundle: request.bundle,
@@ -316,13 +333,16 @@ fn prepare_mounts(bundle: &Bundle, descriptors: &mut Handover) -> Result<Vec<Pre
     all.enumerate().map(|(index, mount)| mounts::prepare(index, mount, descriptors)).collect()
 }
 
+/// The file that `process.args[0]` names.
+struct Found {
+    name: String,
+    file: std::fs::File,
+    /// Its path without links, where no volume holds it.
+    in_root: Option<PathBuf>,
+}
+
 /// Opens `process.args[0]` in the tree that the container will have.
-fn find_module(
-    bundle: &Bundle,
-    descriptors: &Handover,
-    root: job::Fd,
-    prepared: &[Prepared],
-) -> Result<(String, std::fs::File)> {
+fn find_module(bundle: &Bundle, descriptors: &Handover, root: job::Fd, prepared: &[Prepared]) -> Result<Found> {
     let entry = bundle.guest.args.first().map_or("", String::as_str);
     let place = || "config.json: process.args[0]".to_owned();
     let root = descriptors.get(root).ok_or(io::ErrorKind::NotFound).doing(place)?;
@@ -338,7 +358,10 @@ fn find_module(
     let candidates = source::candidates(entry, &bundle.guest.cwd, path);
     for candidate in &candidates {
         match tree.open(candidate) {
-            Ok(file) => return check_magic(candidate, file),
+            Ok((file, in_root)) => {
+                let (name, file) = check_magic(candidate, file)?;
+                return Ok(Found { name, file, in_root });
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             // execvp(3) goes on to the next folder of PATH, and so do we.
             Err(_) if candidates.len() > 1 => {}
@@ -437,6 +460,7 @@ fn open_namespace(path: &Path) -> Result<OwnedFd> {
 struct Creation<'a> {
     id: &'a str,
     bundle: &'a Bundle,
+    cache: &'a Cache,
     module: &'a Module,
     cgroup: &'a Cgroup,
     streams: &'a Stdio,
@@ -444,16 +468,15 @@ struct Creation<'a> {
 }
 
 impl Creation<'_> {
-    async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<Worker> {
-        let cache = Cache::open(ENGINE)?;
-        let mut artifact = cache.artifact(self.module).await?;
+    async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<(Worker, (Origin, Tier))> {
+        let mut artifact = self.cache.artifact(self.module).await?;
         self.cgroup.create()?;
         job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
         let mut compiled_again = false;
         loop {
-            job.artifact = descriptors.add(artifact.into());
+            job.artifact = descriptors.add(artifact.file.into());
             match self.worker(&job, &descriptors).await {
-                Ok(worker) => return Ok(worker),
+                Ok(worker) => return Ok((worker, (artifact.origin, artifact.tier))),
                 Err(Failure::Final(e)) => return Err(e),
                 Err(Failure::Artifact(reason)) if compiled_again => {
                     return Err(Error::Compiler { module: self.module.name.clone(), reason });
@@ -461,7 +484,7 @@ impl Creation<'_> {
                 Err(Failure::Artifact(reason)) => {
                     info!("compiling {} again: {reason}", self.module.name);
                     compiled_again = true;
-                    artifact = cache.compile(self.module).await?;
+                    artifact = self.cache.compile(self.module).await?;
                     if job.hooks {
                         // They have run for the namespaces of a worker that is gone, and a hook runs once.
                         let reason = format!("{reason}; it is compiled now: create the container again");

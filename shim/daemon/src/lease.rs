@@ -1,4 +1,4 @@
-//! Whether a file is open for writing somewhere, which the kernel tells by granting a lease.
+//! Whether a file is open somewhere, which the kernel tells by granting a lease (fcntl(2), «Leases»).
 #![allow(unsafe_code, reason = "F_SETLEASE has no safe form; this module is its safe form")]
 
 use std::fs::File;
@@ -8,11 +8,20 @@ use std::os::fd::AsRawFd;
 use nix::errno::Errno;
 use nix::libc;
 
-/// True when no process has `file` open for writing: a read lease is granted only then (fcntl(2), «Leases»). It ends with
-/// the descriptor, which the caller is to drop.
+/// True when no process has `file` open for writing: a read lease is granted only then. It ends with the descriptor, which
+/// the caller is to drop.
 pub(crate) fn nobody_writes(file: &File) -> io::Result<bool> {
+    granted(file, libc::F_RDLCK)
+}
+
+/// True when no other descriptor of the file is open: a write lease is granted only then.
+pub(crate) fn nobody_else_has_it(file: &File) -> io::Result<bool> {
+    granted(file, libc::F_WRLCK)
+}
+
+fn granted(file: &File, kind: libc::c_int) -> io::Result<bool> {
     // SAFETY: the call takes three numbers, and changes nothing but the file's leases.
-    match Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) }) {
+    match Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) }) {
         Ok(_) => Ok(true),
         Err(Errno::EAGAIN) => Ok(false),
         Err(e) => Err(e.into()),
@@ -21,16 +30,20 @@ pub(crate) fn nobody_writes(file: &File) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::nobody_writes;
-    use std::fs::{self, File};
+    use super::*;
+    use std::fs;
 
     #[test]
-    fn a_writer_is_seen() {
+    fn writers_and_readers_are_seen() {
         let path = std::env::temp_dir().join(format!("catamaran-lease-{}", std::process::id()));
         let writer = File::create(&path).unwrap();
         assert!(!nobody_writes(&File::open(&path).unwrap()).unwrap());
         drop(writer);
         assert!(nobody_writes(&File::open(&path).unwrap()).unwrap());
+        let reader = File::open(&path).unwrap();
+        assert!(!nobody_else_has_it(&File::open(&path).unwrap()).unwrap());
+        drop(reader);
+        assert!(nobody_else_has_it(&File::open(&path).unwrap()).unwrap());
         fs::remove_file(&path).unwrap();
     }
 }

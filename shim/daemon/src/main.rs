@@ -30,6 +30,7 @@ mod hooks;
 mod info;
 mod lease;
 mod logging;
+mod lower;
 mod mountoptions;
 mod mounts;
 mod pod;
@@ -57,6 +58,8 @@ fn main() -> ExitCode {
         Ok(flags) if flags.info => info::print_info(),
         Ok(flags) if flags.action == "start" => bootstrap::start(&flags),
         Ok(flags) if flags.action == "delete" => delete::delete(&flags),
+        // Not containerd's: the shim starts itself so.
+        Ok(flags) if flags.action == cache::ACTION => cache::drive(),
         Ok(flags) if flags.action == cgroup::ACTION => cgroup::answer(),
         Ok(flags) => Err(error::Error::refused(
             "command line",

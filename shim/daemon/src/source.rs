@@ -41,9 +41,10 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Opens a regular file for reading. `NotFound`, `IsADirectory` and so on as open(2) says them.
-    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
-        let (_, found) = self.walk(path, Missing::IsAnError)?;
+    /// Opens a regular file for reading, and answers its path without links where it lies in the root file system itself.
+    /// `NotFound`, `IsADirectory` and so on as open(2) says them.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<(File, Option<PathBuf>)> {
+        let (place, found) = self.walk(path, Missing::IsAnError)?;
         let found = found.ok_or(Errno::NOENT)?;
         match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
             FileType::RegularFile => {}
@@ -54,7 +55,10 @@ impl<'a> Tree<'a> {
         // The very file that was looked at, through the descriptor and no name.
         // Not to wait for somebody's lease on it.
         let flags = nix::libc::O_NONBLOCK;
-        File::options().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+        let file =
+            File::options().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
+        let in_root = !self.mounts.iter().skip(1).any(|(at, _)| place.starts_with(at));
+        Ok((file, in_root.then_some(place)))
     }
 
     /// Follows `path` to the place that it names, link-free, and to what lies there.
@@ -172,7 +176,7 @@ mod tests {
 
     fn read(tree: &Tree<'_>, path: &str) -> io::Result<String> {
         let mut text = String::new();
-        tree.open(Path::new(path))?.read_to_string(&mut text)?;
+        tree.open(Path::new(path))?.0.read_to_string(&mut text)?;
         Ok(text)
     }
 

@@ -11,29 +11,37 @@ mod inspect;
 
 pub use inspect::inspect;
 
+use catamaran_worker::compiler::Tier;
 use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 
 /// The artifact for the module in `bytes`, or a text for the user that says why there is none.
 ///
 /// The same bytes give the same artifact on the same kind of CPU.
-pub fn compile(bytes: &[u8]) -> Result<Vec<u8>, String> {
+pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, String> {
     inspect(bytes)?;
-    translate(bytes)
+    translate(bytes, tier)
 }
 
 /// Compiles a module that [`inspect`] let through, or that a test wants to have in spite of it.
-pub fn translate(bytes: &[u8]) -> Result<Vec<u8>, String> {
+pub fn translate(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, String> {
     let engine =
-        config().and_then(|c| Engine::new(&c)).map_err(|e| format!("the compiler's settings do not fit: {e:#}"))?;
+        config(tier).and_then(|c| Engine::new(&c)).map_err(|e| format!("the compiler's settings do not fit: {e:#}"))?;
     engine.precompile_module(bytes).map_err(|e| format!("the module cannot be compiled: {e:#}"))
 }
 
 /// The worker's settings and, on top, what only a compiler has. The target is this host with all that its CPU has.
-fn config() -> wasmtime::Result<Config> {
+///
+/// Winch would be faster still, but a runner without a compiler does not take its code: the calling convention is a setting
+/// that only a compiler's configuration has.
+fn config(tier: Tier) -> wasmtime::Result<Config> {
     let mut config = catamaran_wasmtime::config()?;
     config.strategy(Strategy::Cranelift);
-    config.cranelift_opt_level(OptLevel::Speed);
-    config.cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking);
+    let (level, allocation) = match tier {
+        Tier::Fast => (OptLevel::None, RegallocAlgorithm::SinglePass),
+        Tier::Best => (OptLevel::Speed, RegallocAlgorithm::Backtracking),
+    };
+    config.cranelift_opt_level(level);
+    config.cranelift_regalloc_algorithm(allocation);
     config.cranelift_debug_verifier(false);
     config.cranelift_nan_canonicalization(false);
     config.parallel_compilation(true);

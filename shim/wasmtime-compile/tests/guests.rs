@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use catamaran_wasmtime::Wasmtime;
 use catamaran_wasmtime_compile::{compile, translate};
+use catamaran_worker::compiler::Tier;
 use catamaran_worker::{Engine, EngineError, Guest};
 
 /// Where the child finds its artifact; unset in the parent.
@@ -47,7 +48,7 @@ fn load(artifact: &[u8]) -> Result<Wasmtime, EngineError> {
 
 /// The text with which linking refuses a module that was compiled in spite of the inspection.
 fn link_refusal(wat: &str) -> String {
-    let engine = load(&translate(&wat::parse_str(wat).unwrap()).unwrap()).unwrap();
+    let engine = load(&translate(&wat::parse_str(wat).unwrap(), Tier::Best).unwrap()).unwrap();
     match engine.link(&guest()) {
         Err(EngineError::Module(text)) => text,
         Err(e) => panic!("not the module's fault: {e}"),
@@ -57,7 +58,7 @@ fn link_refusal(wat: &str) -> String {
 
 /// Runs the module in a child process with `input` on standard input.
 fn run(wat: &str, input: Stdio) -> std::process::Child {
-    let artifact = compile(&wat::parse_str(wat).unwrap()).unwrap();
+    let artifact = compile(&wat::parse_str(wat).unwrap(), Tier::Best).unwrap();
     let (_, path) = file(&artifact);
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
@@ -143,7 +144,7 @@ fn a_trapping_start_function_is_a_trap() {
 fn linking_runs_no_guest_code() {
     let bytes =
         wat::parse_str(r#"(module (func $early unreachable) (start $early) (func (export "_start")))"#).unwrap();
-    assert!(load(&compile(&bytes).unwrap()).unwrap().link(&guest()).is_ok());
+    assert!(load(&compile(&bytes, Tier::Best).unwrap()).unwrap().link(&guest()).is_ok());
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn a_module_that_cannot_be_linked_is_told_why() {
 
 #[test]
 fn a_broken_artifact_is_the_artifacts_fault() {
-    let good = compile(&wat::parse_str(r#"(module (func (export "_start")))"#).unwrap()).unwrap();
+    let good = compile(&wat::parse_str(r#"(module (func (export "_start")))"#).unwrap(), Tier::Best).unwrap();
     assert!(load(&good).is_ok());
     let refused = |bytes: &[u8]| matches!(load(bytes), Err(EngineError::Artifact(_)));
     assert!(refused(b""));

@@ -7,10 +7,11 @@
 )]
 
 use catamaran_wasmtime_compile::{compile, translate};
+use catamaran_worker::compiler::Tier;
 
 /// The text with which `bytes` are refused.
 fn refusal(bytes: &[u8]) -> String {
-    compile(bytes).expect_err("compiled")
+    compile(bytes, Tier::Best).expect_err("compiled")
 }
 
 fn module(wat: &str) -> Vec<u8> {
@@ -46,7 +47,7 @@ fn a_component_is_refused() {
 
 #[test]
 fn native_code_is_refused() {
-    let artifact = compile(&module(r#"(module (func (export "_start")))"#)).unwrap();
+    let artifact = compile(&module(r#"(module (func (export "_start")))"#), Tier::Best).unwrap();
     says(&refusal(&artifact), &["never run", ".cwasm"]);
 }
 
@@ -69,7 +70,7 @@ fn threads_are_refused() {
     says(&refusal(&module("(module (memory 1 1 shared))")), &["shared memory", "WASIX"]);
     says(&refusal(&module(r#"(module (import "env" "memory" (memory 1 1 shared)))"#)), &["shared memory"]);
     // Without the inspection it is the validator that refuses.
-    assert!(translate(&module("(module (memory 1 1 shared))")).is_err());
+    assert!(translate(&module("(module (memory 1 1 shared))"), Tier::Best).is_err());
 }
 
 #[test]
@@ -84,5 +85,5 @@ fn an_invalid_module_is_told_where() {
 #[test]
 fn the_same_bytes_give_the_same_artifact() {
     let bytes = module(include_str!("guests/many.wat"));
-    assert!(compile(&bytes).unwrap() == compile(&bytes).unwrap());
+    assert!(compile(&bytes, Tier::Best).unwrap() == compile(&bytes, Tier::Best).unwrap());
 }

@@ -9,13 +9,48 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use serde::{Deserialize, Serialize};
+
 /// Exit code of a compile process that refuses its module; standard error says why. (`EX_DATAERR` of sysexits.h.)
 pub const EXIT_REFUSED: u8 = 65;
+/// Exit code of a compile process that could not write its artifact; standard error says why. (`EX_IOERR` of sysexits.h.)
+pub const EXIT_OUTPUT: u8 = 74;
+
+/// How much time goes into an artifact. The first and only argument of a compile process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tier {
+    /// As soon as can be: for a first start.
+    Fast,
+    /// By the optimiser: for every later one.
+    Best,
+}
+
+impl Tier {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Tier::Fast => "fast",
+            Tier::Best => "best",
+        }
+    }
+
+    fn of_this_process() -> Option<Self> {
+        match std::env::args().nth(1)?.as_str() {
+            "fast" => Some(Tier::Fast),
+            "best" => Some(Tier::Best),
+            _ => None,
+        }
+    }
+}
 
 /// Gives up every right, reads the module, and writes what `compile` makes of it.
 ///
 /// `compile` answers the artifact's bytes, or the reason for the user why this module is refused.
-pub fn run(compile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> ExitCode {
+pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, String>) -> ExitCode {
+    let Some(tier) = Tier::of_this_process() else {
+        eprintln!("a compile process is started by containerd-shim-catamaran-v1, with «fast» or «best»");
+        return ExitCode::from(2);
+    };
     if let Err(e) = crate::confine::close_to_others().and_then(|()| crate::confine::compile_process()) {
         eprintln!("the compile process cannot confine itself: {e}");
         return ExitCode::FAILURE;
@@ -26,7 +61,7 @@ pub fn run(compile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> ExitCode {
         eprintln!("reading the module: {e}");
         return ExitCode::FAILURE;
     }
-    let artifact = match compile(&module) {
+    let artifact = match compile(&module, tier) {
         Ok(artifact) => artifact,
         Err(reason) => {
             eprint!("{reason}");
@@ -39,7 +74,7 @@ pub fn run(compile: impl FnOnce(&[u8]) -> Result<Vec<u8>, String>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("writing the artifact: {e}");
-            ExitCode::FAILURE
+            ExitCode::from(EXIT_OUTPUT)
         }
     }
 }

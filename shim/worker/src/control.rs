@@ -149,6 +149,20 @@ impl Descriptors {
     }
 }
 
+/// Sends a value in one message, and descriptors with it.
+pub fn send_with<T: Serialize>(socket: BorrowedFd<'_>, value: &T, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send(socket, &serde_json::to_vec(value)?, descriptors)
+}
+
+/// Receives what [`send_with`] sent. `UnexpectedEof` when the other side is gone.
+pub fn receive_with<T: for<'de> Deserialize<'de>>(socket: BorrowedFd<'_>) -> io::Result<(T, Vec<OwnedFd>)> {
+    let (bytes, descriptors) = receive(socket)?;
+    if bytes.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((serde_json::from_slice(&bytes)?, descriptors))
+}
+
 fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);

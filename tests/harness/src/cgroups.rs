@@ -80,3 +80,15 @@ fn children(cgroup: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(cgroup).into_iter().flatten().flatten();
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
+
+/// Removes the node-wide cgroups of compiles, unless another test has one under way.
+pub(crate) fn remove_compilers() {
+    let root = Path::new("/sys/fs/cgroup");
+    let trees = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    for tree in trees.chain([root.to_owned()]) {
+        // In use, or not there.
+        for name in ["catamaran-compile", "catamaran-compile-later"] {
+            let _ = fs::remove_dir(tree.join(name));
+        }
+    }
+}

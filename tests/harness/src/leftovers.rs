@@ -19,7 +19,7 @@ const NETNS: [&str; 2] = ["/run/netns", "/var/run/netns"];
 pub(crate) fn of(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String> {
     let mut found = Vec::new();
     for process in processes::of(tag) {
-        if !expected.contains(&process.pid) {
+        if !expected.contains(&process.pid) && !compiles(&process.command) {
             found.push(format!("process {}: {}", process.pid, process.command));
         }
     }
@@ -30,6 +30,11 @@ pub(crate) fn of(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String>
     found.extend(netns(tag).iter().map(|path| format!("network namespace {}", path.display())));
     found.extend(bundles(dir).iter().map(|path| format!("bundle {}", path.display())));
     found
+}
+
+/// Whether it is a compile, or what drives it: they go on when the pod that asked is gone, and end by themselves.
+fn compiles(command: &str) -> bool {
+    command == "containerd-shim-catamaran-v1 compile" || command.contains("/catamaran-wasmtime-compile ")
 }
 
 /// The units that systemd keeps of the node's containers: their scopes, also those that failed, whose cgroups are gone.

@@ -43,6 +43,7 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
     if gone.is_none() {
         troubles.push(format!("cannot remove cgroup {last}"));
     }
+    cgroups::remove_compilers();
     for unit in leftovers::units(tag) {
         forget(&unit, &mut troubles);
     }

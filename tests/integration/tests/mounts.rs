@@ -187,14 +187,14 @@ fn a_device_on_a_mount_that_came_later_is_not_opened() {
     node.finish();
 }
 
-/// Whether a shim of this node has a compile process.
+/// Whether a compile driver of this node has a compile process.
 fn compiles(node: &Node) -> bool {
     let ours = |process: &Path| {
         let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
         let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)).unwrap_or_default();
-        let command = fs::read(Path::new("/proc").join(parent).join("cmdline")).unwrap_or_default();
+        let driver = fs::read(Path::new("/proc").join(parent).join("environ")).unwrap_or_default();
         fs::read_link(process.join("exe")).is_ok_and(|exe| exe.ends_with("catamaran-wasmtime-compile"))
-            && String::from_utf8_lossy(&command).contains(node.namespace())
+            && String::from_utf8_lossy(&driver).contains(node.dir().to_str().unwrap())
     };
     fs::read_dir("/proc").unwrap().flatten().any(|entry| ours(&entry.path()))
 }

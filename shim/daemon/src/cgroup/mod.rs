@@ -12,6 +12,7 @@
 //! with nothing but the folders' paths.
 
 mod bpf;
+mod compilers;
 mod devices;
 mod hierarchy;
 mod limits;
@@ -40,6 +41,7 @@ use self::scope::{Answer, Scope};
 use self::write::Place;
 use crate::error::{Doing, Error, Result};
 
+pub(crate) use self::compilers::Compilers;
 pub(crate) use self::hierarchy::is_unified;
 pub(crate) use self::remove::remove;
 pub(crate) use self::scope::{ACTION, answer};

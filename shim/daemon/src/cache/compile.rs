@@ -1,0 +1,92 @@
+//! One compile: an unprivileged process with a module in and an artifact out, bounded in time and memory.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use catamaran_worker::compiler::{EXIT_OUTPUT, EXIT_REFUSED, Tier};
+use nix::libc;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::MemfdFlags;
+
+use crate::child;
+use crate::error::{Doing, Result};
+
+/// One compile may take so long; it is killed then.
+const LONGEST: Duration = Duration::from_secs(300);
+/// As much of a compiler's words as a user is shown.
+const LONGEST_WORDS: u64 = 8 * 1024;
+
+/// How a compile ended.
+pub(super) enum Verdict {
+    Made,
+    /// The module is at fault.
+    Refused(String),
+    /// It met a limit of time or memory.
+    Limit(String),
+    /// The artifact could not be written.
+    Output(String),
+    /// The compiler failed, or was killed.
+    Failed(String),
+}
+
+/// Compiles the module in `bytes` into `output`, and waits for it.
+pub(super) fn run(compiler: &Path, name: &str, bytes: &File, output: &File, tier: Tier) -> Result<Verdict> {
+    let doing = || format!("compiling {name}");
+    let mut words = File::from(rustix::fs::memfd_create("verdict", MemfdFlags::CLOEXEC).doing(doing)?);
+    // Opened anew: a position shared with an earlier compile could be moved by it.
+    let input = File::open(format!("/proc/self/fd/{}", bytes.as_raw_fd())).doing(doing)?;
+    let child = Command::new(compiler)
+        .arg(tier.word())
+        .env_clear()
+        // A signal to its group reaches nobody else.
+        .process_group(0)
+        .stdin(Stdio::from(input))
+        .stdout(Stdio::from(output.try_clone().doing(doing)?))
+        .stderr(Stdio::from(words.try_clone().doing(doing)?))
+        .spawn()
+        .on(compiler)?;
+    let pidfd = child::pidfd(child)?;
+    let until = Instant::now() + LONGEST;
+    let ended = loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+        let mut watched = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+        match rustix::event::poll(&mut watched, Some(&timeout)) {
+            Ok(0) => break false,
+            Ok(_) => break true,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e).doing(doing),
+        }
+    };
+    if !ended {
+        child::signal(&pidfd, libc::SIGKILL).doing(doing)?;
+    }
+    let code = child::exit_code(child::wait_blocking(&pidfd)?);
+    words.rewind().doing(doing)?;
+    let mut text = Vec::new();
+    words.take(LONGEST_WORDS).read_to_end(&mut text).doing(doing)?;
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    Ok(judged(ended, code, text))
+}
+
+fn judged(ended: bool, code: u32, words: String) -> Verdict {
+    const ABORTED: u32 = 128 + libc::SIGABRT as u32;
+    const CPU_TIME: u32 = 128 + libc::SIGXCPU as u32;
+    match code {
+        _ if !ended => Verdict::Limit(format!("it takes longer to compile than {LONGEST:?}")),
+        0 => Verdict::Made,
+        _ if code == u32::from(EXIT_REFUSED) => Verdict::Refused(words),
+        _ if code == u32::from(EXIT_OUTPUT) => Verdict::Output(words),
+        CPU_TIME => {
+            Verdict::Limit("it takes more processor time to compile than a node gives to one module".to_owned())
+        }
+        // What a Rust program does that is refused memory.
+        ABORTED => Verdict::Limit(format!("it takes more memory to compile than a node gives to one module ({words})")),
+        _ => Verdict::Failed(format!("the compiler ended with {code}: {words}")),
+    }
+}

@@ -1,0 +1,93 @@
+//! Keeps the cache within its bytes: the least recently used entry goes first, never one in use.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use log::info;
+
+use crate::lease;
+
+struct Entry {
+    path: PathBuf,
+    used: SystemTime,
+    bytes: u64,
+}
+
+/// Removes entries below `root`, of every fingerprint, until they are `most` bytes together or all in use. Answers how
+/// many went. What cannot be read or removed stays.
+pub(super) fn evict(root: &Path, most: u64) -> usize {
+    let mut entries = entries(root);
+    let mut total: u64 = entries.iter().map(|e| e.bytes).sum();
+    entries.sort_by_key(|e| e.used);
+    let mut removed = 0;
+    for entry in entries {
+        if total <= most {
+            break;
+        }
+        if in_use(&entry.path) || fs::remove_file(&entry.path).is_err() {
+            continue;
+        }
+        info!("cache entry {} was removed, {} bytes", entry.path.display(), entry.bytes);
+        total -= entry.bytes;
+        removed += 1;
+    }
+    // An older version's folder, once it is empty; the others have something in them.
+    for folder in folders(root) {
+        let _ = fs::remove_dir(folder);
+    }
+    removed
+}
+
+fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let all = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    all.filter(|path| path.is_dir())
+}
+
+fn entries(root: &Path) -> Vec<Entry> {
+    let mut all = Vec::new();
+    for file in folders(root).flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
+        let Ok(meta) = file.metadata() else { continue };
+        if let (true, Ok(used)) = (meta.is_file(), meta.modified()) {
+            // What it takes on the disk.
+            all.push(Entry { path: file.path(), used, bytes: std::os::unix::fs::MetadataExt::blocks(&meta) * 512 });
+        }
+    }
+    all
+}
+
+/// Whether a process has it open: a write lease is granted only where none has (fcntl(2), «Leases»). Workers keep their
+/// artifact open, since their memory image is mapped from it.
+fn in_use(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => !lease::nobody_else_has_it(&file).unwrap_or(false),
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_least_recently_used_goes_and_never_one_in_use() {
+        let root = std::env::temp_dir().join(format!("catamaran-evict-{}", std::process::id()));
+        let block = vec![1; 64 << 10];
+        for (index, name) in ["old/a", "new/b", "new/c", "new/d"].into_iter().enumerate() {
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &block).unwrap();
+            let age = Duration::from_secs(1000 - index as u64);
+            File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        }
+        let used = File::open(root.join("new/b")).unwrap();
+        assert_eq!(evict(&root, 1 << 20), 0);
+        assert_eq!(evict(&root, 150 << 10), 2);
+        assert!(!root.join("old").exists(), "an empty folder goes");
+        assert!(root.join("new/b").exists() && !root.join("new/c").exists() && root.join("new/d").exists());
+        drop(used);
+        assert_eq!(evict(&root, 0), 2);
+        fs::remove_dir_all(&root).unwrap();
+    }
+}

@@ -1,0 +1,242 @@
+//! From a module to its machine code: looked up by the digest of its bytes, compiled where it is new.
+//!
+//! ```text
+//! shim                                   compile driver (one process an order)      compile process
+//! module -> digest (memo, or hashed)
+//!    |-- entry there ---> artifact
+//!    '-- order, file -------------------> sealed copy, hashed, locks -------------> no rights: module in,
+//!        artifact <---------------------- published, or kept in memory <----------- artifact or refusal out
+//! ```
+//!
+//! The shim itself reads digests and opens files. A cache that cannot be used, for whatever reason, costs time and is told
+//! to the log; it refuses no container.
+
+mod compile;
+mod counters;
+mod driver;
+mod evict;
+mod fingerprint;
+mod locks;
+mod memo;
+mod module;
+mod order;
+mod store;
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use catamaran_worker::compiler::Tier;
+use catamaran_worker::control;
+use log::{debug, warn};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::io::Interest;
+
+use crate::child;
+use crate::error::{Doing, Error, Result};
+use crate::readable::readable;
+use counters::Counter;
+pub(crate) use driver::{ACTION, run as drive};
+use memo::{Key, Memo};
+pub(crate) use module::Module;
+use order::{Answer, Order, Wish};
+use store::Store;
+
+/// Where a node keeps what outlives a container; this variable in containerd's environment moves it.
+const ROOT: &str = "/var/lib/catamaran";
+const ROOT_VARIABLE: &str = "CATAMARAN_ROOT";
+/// What artifacts may take on the disk, of all engines and versions together, unless this variable says another number of
+/// bytes.
+const MOST_BYTES: u64 = 4 << 30;
+const BYTES_VARIABLE: &str = "CATAMARAN_CACHE_BYTES";
+
+/// The folders and files of the cache, and the compiler that fills it.
+struct Places {
+    compiler: PathBuf,
+    root: PathBuf,
+    /// Of every fingerprint, a folder each.
+    all_entries: PathBuf,
+    /// Of this fingerprint.
+    entries: PathBuf,
+    locks: PathBuf,
+    slots: PathBuf,
+    most_bytes: u64,
+}
+
+impl Places {
+    fn of(engine: &str) -> Result<Self> {
+        let compiler = crate::spawn::beside_the_shim(&format!("catamaran-{engine}-compile"))?;
+        let root = std::env::var_os(ROOT_VARIABLE).map_or_else(|| PathBuf::from(ROOT), PathBuf::from);
+        let all_entries = root.join("cache");
+        Ok(Self {
+            entries: all_entries.join(fingerprint::of(engine, &compiler)?),
+            locks: root.join("locks"),
+            slots: root.join("slots"),
+            most_bytes: most_bytes()?,
+            compiler,
+            root,
+            all_entries,
+        })
+    }
+}
+
+fn most_bytes() -> Result<u64> {
+    let Some(text) = std::env::var_os(BYTES_VARIABLE) else { return Ok(MOST_BYTES) };
+    let bytes = text.to_str().and_then(|text| text.parse().ok());
+    bytes.ok_or_else(|| {
+        Error::refused(format!("environment: {BYTES_VARIABLE}"), text.to_string_lossy(), "a number of bytes")
+    })
+}
+
+/// Machine code for a worker.
+pub(crate) struct Artifact {
+    pub(crate) file: File,
+    pub(crate) tier: Tier,
+    pub(crate) origin: Origin,
+}
+
+/// Where an artifact came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The cache.
+    Hit,
+    /// Another start's compile, for which this one waited.
+    Shared,
+    /// A compile of its own, in milliseconds.
+    Compiled(u64),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Hit => f.write_str("hit"),
+            Origin::Shared => f.write_str("shared"),
+            Origin::Compiled(milliseconds) => write!(f, "compiled compile_milliseconds={milliseconds}"),
+        }
+    }
+}
+
+/// The artifacts of one engine.
+pub(crate) struct Cache {
+    engine: &'static str,
+    places: Places,
+    store: Option<Store>,
+    memo: Memo,
+}
+
+impl Cache {
+    /// Opens the part of the cache that fits this engine's compiler and this machine's CPU.
+    pub(crate) fn open(engine: &'static str) -> Result<Self> {
+        let places = Places::of(engine)?;
+        let store = Store::open(places.entries.clone())
+            .inspect_err(|e| warn!("the artifact cache cannot be used, every start compiles: {e}"))
+            .ok();
+        Ok(Self { engine, store, memo: Memo::at(places.root.join("memo")), places })
+    }
+
+    /// What is in `file`; `lower` is the file in an image's unpacked layer that it shows, where it is known.
+    pub(crate) async fn module(&self, name: String, file: File, lower: Option<File>) -> Result<Module> {
+        let Some(lower) = lower else { return Module::hashed(name, file).await };
+        let key = Key::of(&lower).on(&name)?;
+        if let Some(digest) = key.as_ref().and_then(|key| self.memo.recall(key)) {
+            return Ok(Module::known(name, lower, digest));
+        }
+        let module = Module::hashed(name, lower).await?;
+        if let Some(key) = key
+            && let Err(e) = self.memo.remember(&key, &module.file, &module.digest)
+        {
+            debug!("the digest of {} is not remembered: {e}", module.name);
+        }
+        Ok(module)
+    }
+
+    /// The module's machine code, compiled now if need be.
+    pub(crate) async fn artifact(&self, module: &Module) -> Result<Artifact> {
+        if let Some(store) = &self.store {
+            if let Some((file, tier)) = store.artifact(&module.digest) {
+                counters::add(&self.places.root, Counter::Hits);
+                if tier == Tier::Fast {
+                    self.improve(module);
+                }
+                return Ok(Artifact { file, tier, origin: Origin::Hit });
+            }
+            if let Some(reason) = store.refusal(&module.digest) {
+                return Err(Error::Module { module: module.name.clone(), reason });
+            }
+        }
+        counters::add(&self.places.root, Counter::Misses);
+        self.order(module, Wish::Any).await
+    }
+
+    /// Compiles the module although there is an artifact, which does not fit.
+    pub(crate) async fn compile(&self, module: &Module) -> Result<Artifact> {
+        self.order(module, Wish::Again).await
+    }
+
+    /// Has the best code made where nobody does it any more: whoever made the fast one may have been killed since.
+    fn improve(&self, module: &Module) {
+        match self.drive(module, Wish::Best) {
+            Ok(_) => {}
+            Err(e) => debug!("{}: {e}", module.name),
+        }
+    }
+
+    /// Starts a driver for the module, and answers the socket on which it tells what came of it.
+    fn drive(&self, module: &Module, wish: Wish) -> Result<OwnedFd> {
+        let doing = || format!("ordering the compilation of {}", module.name);
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .doing(doing)?;
+        // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
+        let program = "/proc/self/exe";
+        let child = Command::new(program)
+            .arg0("containerd-shim-catamaran-v1")
+            .arg(ACTION)
+            .env_clear()
+            .envs([ROOT_VARIABLE, BYTES_VARIABLE].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .process_group(0)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .on(program)?;
+        // It may go on after its answer, and after this shim.
+        child::reap(child::pidfd(child)?);
+        let order = Order { engine: self.engine.to_owned(), name: module.name.clone(), wish };
+        control::send_with(ours.as_fd(), &order, &[module.file.as_fd()]).doing(doing)?;
+        Ok(ours)
+    }
+
+    async fn order(&self, module: &Module, wish: Wish) -> Result<Artifact> {
+        let failed = |reason: String| Error::Compiler { module: module.name.clone(), reason };
+        let control = self.drive(module, wish)?;
+        rustix::io::ioctl_fionbio(&control, true).on(&module.name)?;
+        let control = readable(control).on(&module.name)?;
+        let answer = control
+            .async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()))
+            .await
+            .map_err(|e| failed(format!("the compile driver ended without an answer: {e}")))?;
+        match answer {
+            (Answer::Made { tier, milliseconds, warnings }, mut files) if files.len() == 1 => {
+                for warning in warnings {
+                    warn!("{warning}");
+                }
+                let origin = milliseconds.map_or(Origin::Shared, Origin::Compiled);
+                Ok(Artifact { file: files.remove(0).into(), tier, origin })
+            }
+            (Answer::Made { .. }, _) => Err(failed("the compile driver sent no artifact".to_owned())),
+            (Answer::Refused(reason), _) => Err(Error::Module { module: module.name.clone(), reason }),
+            (Answer::Failed(reason), _) => Err(failed(reason)),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

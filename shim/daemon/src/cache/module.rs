@@ -1,0 +1,129 @@
+//! A module's bytes: what they are called, and a copy of them that nobody changes.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use sha2::{Digest, Sha256};
+
+use super::hex;
+use crate::error::{Doing, Error, Result};
+
+/// A module that is larger is refused: it would cost a node tens of gigabytes to compile.
+pub(super) const LARGEST: u64 = 512 << 20;
+/// The event loop gets a turn after so many bytes of a module.
+const TURN: usize = 1 << 20;
+
+/// A module that was found, and what is in it.
+pub(crate) struct Module {
+    /// Its name, for messages.
+    pub(crate) name: String,
+    /// sha256 of its bytes as they were when they were last looked at, in hexadecimal.
+    pub(crate) digest: String,
+    /// Where they are read from again if they are to be compiled.
+    pub(super) file: File,
+}
+
+impl Module {
+    /// A module whose digest is known from before.
+    pub(crate) fn known(name: String, file: File, digest: String) -> Self {
+        Self { name, digest, file }
+    }
+
+    /// Reads `file` to its end for its digest. Nothing is kept: what is compiled is read again, into memory of the compile's.
+    pub(crate) async fn hashed(name: String, mut file: File) -> Result<Self> {
+        let mut reading = Reading::begin(&name, &file)?;
+        while reading.turn(&mut file, None)? {
+            tokio::task::yield_now().await;
+        }
+        let digest = reading.digest();
+        file.rewind().on(&name)?;
+        Ok(Self { name, digest, file })
+    }
+}
+
+/// Copies `file` into sealed memory: what is hashed here is what is compiled.
+pub(super) fn sealed(name: &str, file: &mut File) -> Result<(File, String)> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let doing = || format!("reading {name}");
+    let mut bytes = File::from(rustix::fs::memfd_create("module", flags).doing(doing)?);
+    let mut reading = Reading::begin(name, file)?;
+    file.rewind().doing(doing)?;
+    while reading.turn(file, Some(&mut bytes))? {}
+    bytes.rewind().doing(doing)?;
+    seal(&bytes).doing(doing)?;
+    Ok((bytes, reading.digest()))
+}
+
+/// No write, no other length, for anybody who holds the descriptor, and for good.
+pub(super) fn seal(bytes: &File) -> rustix::io::Result<()> {
+    rustix::fs::fcntl_add_seals(bytes, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)
+}
+
+/// A file on its way through the hash.
+struct Reading<'a> {
+    name: &'a str,
+    digest: Sha256,
+    buffer: Vec<u8>,
+    total: u64,
+}
+
+impl<'a> Reading<'a> {
+    fn begin(name: &'a str, file: &File) -> Result<Self> {
+        let size = file.metadata().on(name)?.len();
+        if size > LARGEST {
+            return Err(too_large(name, size));
+        }
+        Ok(Self { name, digest: Sha256::new(), buffer: vec![0; TURN.min(size as usize + 1)], total: 0 })
+    }
+
+    /// Takes one piece; false at the end.
+    fn turn(&mut self, file: &mut File, copy: Option<&mut File>) -> Result<bool> {
+        let doing = || format!("reading {}", self.name);
+        let n = file.read(&mut self.buffer).doing(doing)?;
+        // The file may grow under us; its size was only a first look.
+        self.total += n as u64;
+        if self.total > LARGEST {
+            return Err(too_large(self.name, self.total));
+        }
+        self.digest.update(&self.buffer[..n]);
+        if let Some(copy) = copy {
+            copy.write_all(&self.buffer[..n]).doing(doing)?;
+        }
+        Ok(n > 0)
+    }
+
+    fn digest(self) -> String {
+        hex(&self.digest.finalize())
+    }
+}
+
+fn too_large(name: &str, size: u64) -> Error {
+    let reason = format!("{size} bytes or more, and at most {LARGEST} are compiled");
+    Error::Module { module: name.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn the_bytes_that_are_hashed_cannot_change() {
+        let path = std::env::temp_dir().join(format!("catamaran-module-{}", std::process::id()));
+        fs::write(&path, "abc").unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let module = runtime.block_on(Module::hashed("m".into(), File::open(&path).unwrap())).unwrap();
+        assert_eq!(module.digest, ABC);
+        let mut file = module.file;
+        let (mut bytes, digest) = sealed("m", &mut file).unwrap();
+        fs::write(&path, "changed").unwrap();
+        assert_eq!(digest, ABC);
+        assert_eq!(bytes.write(b"x").unwrap_err().raw_os_error(), Some(nix::libc::EPERM));
+        let (_, digest) = sealed("m", &mut file).unwrap();
+        assert_ne!(digest, ABC, "a module that changed meanwhile is another one");
+        fs::remove_file(&path).unwrap();
+    }
+}

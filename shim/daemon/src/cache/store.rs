@@ -1,0 +1,297 @@
+//! The files of one fingerprint: artifacts, refusals, and what is still being written.
+//!
+//! ```text
+//! <sha256>            machine code of the optimising compiler
+//! <sha256>.fast       of the fast one: used until the other is there
+//! <sha256>.refused    why there is none, for the user
+//! new-PID.START-N     an artifact that is being written, by the process that names itself
+//! ```
+//!
+//! The folder is root's alone: what lies in it runs as native code in workers. An entry appears whole or not at all.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use catamaran_worker::compiler::Tier;
+use catamaran_worker::mountattr::{self, Change};
+use nix::libc;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
+
+use crate::error::{Doing, Error, Result};
+use crate::lease;
+
+/// How files begin that are still being written, before their writer's pid and start, which name it for good.
+const NEW: &str = "new-";
+const FAST: &str = ".fast";
+const REFUSED: &str = ".refused";
+/// A module that took too long, or too much memory, is tried again after this: the node may have been busy.
+const SECOND_TRY: Duration = Duration::from_secs(3600);
+/// An entry's time of use is exact to this, so that a start does not write each time.
+const USE_EXACT_TO: Duration = Duration::from_secs(3600);
+
+/// The folder of one fingerprint.
+pub(super) struct Store {
+    folder: PathBuf,
+}
+
+/// Why a module has no artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// The module is at fault: as long as the compiler is the same.
+    Always,
+    /// It met a limit of time or memory.
+    ForAWhile,
+}
+
+impl Store {
+    /// Makes the folder where it is missing. An error where it cannot be used: the caller goes on without.
+    pub(super) fn open(folder: PathBuf) -> Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).on(&folder)?;
+        let meta = fs::metadata(&folder).on(&folder)?;
+        if meta.uid() != 0 || meta.mode() & 0o077 != 0 {
+            let found = format!("owner {}, mode {:o}", meta.uid(), meta.mode() & 0o7777);
+            return Err(Error::refused(folder.display().to_string(), found, "a folder of root's with mode 700"));
+        }
+        Ok(Self { folder })
+    }
+
+    fn path(&self, digest: &str, tier: Tier) -> PathBuf {
+        match tier {
+            Tier::Best => self.folder.join(digest),
+            Tier::Fast => self.folder.join(format!("{digest}{FAST}")),
+        }
+    }
+
+    /// The best artifact that there is. A broken entry is none, and told to the log.
+    pub(super) fn artifact(&self, digest: &str) -> Option<(File, Tier)> {
+        for tier in [Tier::Best, Tier::Fast] {
+            let path = self.path(digest, tier);
+            match open_artifact(&path) {
+                Ok(file) => {
+                    note_use(&path);
+                    return Some((file, tier));
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => log::warn!("cache entry {} is passed over: {e}", path.display()),
+            }
+        }
+        None
+    }
+
+    /// Why the module was refused before.
+    pub(super) fn refusal(&self, digest: &str) -> Option<String> {
+        let path = self.folder.join(format!("{digest}{REFUSED}"));
+        let text = fs::read_to_string(&path).ok()?;
+        let (lasting, reason) = text.split_once('\n')?;
+        let age = fs::metadata(&path).and_then(|m| m.modified()).ok()?.elapsed().unwrap_or_default();
+        (lasting == "always" || age < SECOND_TRY).then(|| reason.to_owned())
+    }
+
+    /// Remembers why there is no artifact. One that cannot be remembered is found out again.
+    pub(super) fn refuse(&self, digest: &str, lasting: Lasting, reason: &str) {
+        let word = if lasting == Lasting::Always { "always" } else { "limit" };
+        let written = self.create().and_then(|mut new| {
+            write!(new.file, "{word}\n{reason}").on(&new.name.path)?;
+            new.publish(&self.folder.join(format!("{digest}{REFUSED}")))
+        });
+        if let Err(e) = written {
+            log::warn!("{e}");
+        }
+    }
+
+    /// A file for a new artifact. It is removed again unless it is published.
+    pub(super) fn create(&self) -> Result<New> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let pid = std::process::id().to_string();
+        let started = start_time(&pid).unwrap_or_default();
+        let path = self.folder.join(format!("{NEW}{pid}.{started}-{number}"));
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path).on(&path)?;
+        Ok(New { file, name: Name { path, published: false } })
+    }
+
+    /// Puts a new artifact in its place, and opens it. The fast one goes when the best one is there.
+    pub(super) fn publish(&self, new: New, digest: &str, tier: Tier) -> Result<File> {
+        let path = self.path(digest, tier);
+        new.publish(&path)?;
+        if tier == Tier::Best {
+            // Whoever maps it keeps it.
+            let _ = fs::remove_file(self.path(digest, Tier::Fast));
+        }
+        open_artifact(&path).on(&path)
+    }
+
+    /// Removes what processes left that died while they wrote.
+    pub(super) fn sweep(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(owner) = name.strip_prefix(NEW).and_then(|rest| rest.rsplit_once('-')) else { continue };
+            let alive =
+                owner.0.split_once('.').is_some_and(|(pid, started)| start_time(pid) == Some(started.to_owned()));
+            if !alive {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// A file that is being written.
+pub(super) struct New {
+    pub(super) file: File,
+    name: Name,
+}
+
+/// The name of such a file: removed unless it was published.
+struct Name {
+    path: PathBuf,
+    published: bool,
+}
+
+impl New {
+    /// Gives the file its place, once nobody can write to it any more: an error if somebody still can.
+    fn publish(self, path: &Path) -> Result<()> {
+        let Self { file, mut name } = self;
+        file.sync_all().on(&name.path)?;
+        drop(file);
+        if !lease::nobody_writes(&File::open(&name.path).on(&name.path)?).on(&name.path)? {
+            let e = io::Error::other("whoever wrote it left somebody behind who still can");
+            return Err(e).on(&name.path);
+        }
+        fs::rename(&name.path, path).on(path)?;
+        name.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if !self.published {
+            // Swept later if it stays.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Only a regular file of root's that nobody else can write to is ever run. It is opened through a read-only mount of its
+/// own, since a worker that runs as root holds the descriptor: it could change the file's mode otherwise, or open it anew.
+/// The mount is not noexec, whatever the cache's own is: nothing is executed from it but what is mapped by this descriptor.
+fn open_artifact(path: &Path) -> io::Result<File> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(ErrorKind::InvalidInput.into());
+    };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let folder = rustix::mount::open_tree(CWD, folder, flags)?;
+    let change = Change { add: libc::MOUNT_ATTR_RDONLY, clear: libc::MOUNT_ATTR_NOEXEC, propagation: libc::MS_PRIVATE };
+    mountattr::set(folder.as_fd(), &change, false)?;
+    // Not to wait for somebody's lease on it.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let artifact = File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?);
+    let meta = artifact.metadata()?;
+    if !meta.is_file() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+        return Err(io::Error::new(ErrorKind::PermissionDenied, "not a file that root alone can write to"));
+    }
+    Ok(artifact)
+}
+
+/// Says that the entry was used: the least recently used one goes first when the cache is full.
+fn note_use(path: &Path) {
+    let noted = fs::metadata(path).and_then(|m| m.modified()).map(|t| t.elapsed().unwrap_or_default());
+    if noted.is_ok_and(|age| age > USE_EXACT_TO) {
+        // A cache that is read-only keeps its order, and evicts nothing either.
+        let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+    }
+}
+
+/// When a process started, in ticks since the boot (field 22 of proc_pid_stat(5)); pids come again. None for one that has
+/// ended, whether somebody has waited for it or not.
+fn start_time(pid: &str) -> Option<String> {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
+    // The name in parentheses may hold anything; field 3, the state, comes after it.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    match fields.next()? {
+        "Z" | "X" => None,
+        _ => fields.nth(18).map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("catamaran-{name}-{}", std::process::id()));
+            DirBuilder::new().mode(0o700).create(&path).unwrap();
+            Self(path)
+        }
+
+        /// A store whose folder is whoever's who runs the test.
+        fn store(&self) -> Store {
+            Store { folder: self.0.clone() }
+        }
+
+        fn names(&self) -> Vec<String> {
+            let mut all: Vec<_> =
+                fs::read_dir(&self.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            all.sort();
+            all
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn an_artifact_that_others_can_write_is_not_run() {
+        let folder = Folder::new("artifact");
+        let path = folder.0.join("x");
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        assert_eq!(open_artifact(&path).unwrap_err().kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn what_the_dead_left_is_swept() {
+        let folder = Folder::new("sweep");
+        let pid = std::process::id().to_string();
+        let own = format!("new-{pid}.{}-0", start_time(&pid).unwrap());
+        let stale = [format!("new-{pid}.1-0"), "new-4194305.7-3".to_owned(), "new-junk-0".to_owned()];
+        for name in stale.iter().chain([&own, &"0123abc".to_owned()]) {
+            fs::write(folder.0.join(name), "").unwrap();
+        }
+        folder.store().sweep();
+        assert_eq!(folder.names(), ["0123abc".to_owned(), own]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_published_goes() {
+        let folder = Folder::new("new");
+        drop(folder.store().create().unwrap());
+        assert!(folder.names().is_empty());
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_and_one_by_a_limit_for_a_while() {
+        let folder = Folder::new("refusal");
+        let store = folder.store();
+        assert_eq!(store.refusal("d"), None);
+        for (digest, lasting) in [("a", Lasting::Always), ("b", Lasting::ForAWhile)] {
+            store.refuse(digest, lasting, "why\nand how");
+            assert_eq!(store.refusal(digest).as_deref(), Some("why\nand how"));
+            let file = File::open(folder.0.join(format!("{digest}.refused"))).unwrap();
+            file.set_modified(SystemTime::now() - 2 * SECOND_TRY).unwrap();
+        }
+        assert!(store.refusal("a").is_some() && store.refusal("b").is_none());
+    }
+}

@@ -1,0 +1,83 @@
+//! The file of an image's unpacked layer that the overlay shows: what it is does not change with the mount.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use containerd_shim_protos::types::mount::Mount;
+use nix::libc;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Opens the file in a lower directory that `seen` shows at `path`, an absolute path without links in the root file system
+/// made from `rootfs`. None where it is not such a file: the container's own layer has something on its way, or the root file system is
+/// no overlay, or what lies there is not what is seen.
+///
+/// The answer is a file of the image's, whatever an image may have brought the overlay to show in its place; it is read in
+/// its own right, and never taken for `seen`.
+pub(crate) fn find(rootfs: &[Mount], path: &Path, seen: &File) -> io::Result<Option<File>> {
+    let [mount] = rootfs else { return Ok(None) };
+    let option = |key: &str| mount.options.iter().find_map(|o| o.strip_prefix(key)?.strip_prefix('='));
+    let (true, Some(lower)) = (mount.type_ == "overlay", option("lowerdir")) else { return Ok(None) };
+    let Ok(path) = path.strip_prefix("/") else { return Ok(None) };
+    if let (Some(upper), Some(first)) = (option("upperdir"), path.components().next())
+        && open_beneath(Path::new(upper), first.as_ref(), OFlags::PATH)?.is_some()
+    {
+        return Ok(None);
+    }
+    for layer in lower.split(':') {
+        // Not to wait for somebody's lease on it, nor for a FIFO's writer.
+        if let Some(file) = open_beneath(Path::new(layer), path, OFlags::RDONLY | OFlags::NONBLOCK)? {
+            let (own, shown) = (file.metadata()?, seen.metadata()?);
+            let same = own.is_file() && own.size() == shown.size() && own.mtime_nsec() == shown.mtime_nsec();
+            return Ok((same && own.mtime() == shown.mtime()).then_some(file));
+        }
+    }
+    Ok(None)
+}
+
+/// Opens a path below a folder, through no link. None where there is no such thing.
+fn open_beneath(folder: &Path, path: &Path, flags: OFlags) -> io::Result<Option<File>> {
+    let folder = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder)?;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let open = || rustix::fs::openat2(&folder, path, flags | OFlags::CLOEXEC, Mode::empty(), inside);
+    match catamaran_worker::retried(open) {
+        Ok(found) => Ok(Some(found.into())),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_topmost_layer_counts_and_the_containers_own_changes_all() {
+        let folder = std::env::temp_dir().join(format!("catamaran-lower-{}", std::process::id()));
+        for name in ["one/bin", "two/bin", "upper"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        for (layer, text) in [("one", "above"), ("two", "below")] {
+            fs::write(folder.join(layer).join("bin/a.wasm"), text).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc", folder.join("one/link")).unwrap();
+        let at = |name: &str| folder.join(name).display().to_string();
+        let options = vec![format!("lowerdir={}:{}", at("one"), at("two")), format!("upperdir={}", at("upper"))];
+        let mount = Mount { type_: "overlay".to_owned(), options, ..Default::default() };
+        let seen = File::open(folder.join("one/bin/a.wasm")).unwrap();
+        let find = |path: &str, seen: &File| find(std::slice::from_ref(&mount), Path::new(path), seen).unwrap();
+        let found = find("/bin/a.wasm", &seen).unwrap();
+        assert_eq!(found.metadata().unwrap().ino(), seen.metadata().unwrap().ino());
+        assert!(find("/bin/none.wasm", &seen).is_none());
+        assert!(find("/link/passwd", &seen).is_none(), "no link is followed");
+        let other = File::open(folder.join("two/bin/a.wasm")).unwrap();
+        other.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        assert!(find("/bin/a.wasm", &other).is_none(), "not what is seen");
+        fs::create_dir(folder.join("upper/bin")).unwrap();
+        assert!(find("/bin/a.wasm", &seen).is_none(), "the container's own layer is on the way");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

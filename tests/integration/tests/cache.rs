@@ -1,0 +1,370 @@
+//! From module to artifact: compiled once, remembered, bounded; and what happens to a start when something of that fails.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use catamaran_harness::{Code, Image, Node, Options, Runtime, guests, wait_until};
+
+const SOON: Duration = Duration::from_secs(10);
+const LATER: Duration = Duration::from_secs(90);
+
+fn wasm(name: &str) -> Image {
+    guests::image(Runtime::Catamaran, name)
+}
+
+/// A module with `functions` functions, which prints nothing and ends well; some 500 take a second.
+fn large(functions: usize) -> Vec<u8> {
+    let mut text = String::from("(module (memory 1) (func (export \"_start\") (drop (call $f0 (i32.const 1))))");
+    for f in 0..functions {
+        write!(text, "(func $f{f} (param i32) (result i32) (local i32 i32 i32)").unwrap();
+        for k in 0..150 {
+            let (a, b, c) = (k % 4, (k * 7 + f) % 4, (k * 3 + 1) % 4);
+            let factor = k * f + 3;
+            write!(
+                text,
+                "(local.set {a} (i32.add (i32.mul (local.get {b}) (i32.const {factor}))
+                   (i32.load (i32.and (local.get {c}) (i32.const 1023)))))
+                 (if (i32.eqz (local.get {c})) (then (i32.store (i32.const {}) (local.get {b}))))",
+                k * 4
+            )
+            .unwrap();
+        }
+        text.push_str("(local.get 0))");
+    }
+    text.push(')');
+    wat::parse_str(&text).unwrap()
+}
+
+fn image(name: &str, module: impl AsRef<[u8]>) -> Image {
+    Image::new(name).file(&format!("/{name}.wasm"), module).entrypoint([format!("/{name}.wasm")])
+}
+
+/// The node's counter of this name.
+fn counter(node: &Node, name: &str) -> u64 {
+    let text = fs::read_to_string(node.catamaran_root().join("counters")).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The shim's lines about creations, in order: the words behind `created`.
+fn creations(node: &Node, id: &str) -> Vec<String> {
+    let log = node.log();
+    let words = |line: &str| line.split_once(&format!("created id={id} ")).map(|(_, rest)| rest.to_owned());
+    log.lines().filter_map(words).collect()
+}
+
+/// What lies in the one folder of the cache.
+fn entries(node: &Node) -> Vec<String> {
+    let folders = fs::read_dir(node.catamaran_root().join("cache")).into_iter().flatten().flatten();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+    let mut names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The pids of the node's compile processes, or of their drivers.
+fn processes(node: &Node, what: &str) -> Vec<u32> {
+    let root = node.catamaran_root().display().to_string();
+    let drivers: Vec<u32> = pids()
+        .filter(|pid| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            words.ends_with(b"\0compile\0") && String::from_utf8_lossy(&environment).contains(&root)
+        })
+        .collect();
+    if what == "driver" {
+        return drivers;
+    }
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    pids().filter(|pid| parent(*pid).is_some_and(|parent| drivers.contains(&parent))).collect()
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+}
+
+fn kill(pid: u32) {
+    // It may be gone, which is as good.
+    let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+}
+
+fn quiet(node: &Node) {
+    wait_until(LATER, "the last compile", || processes(node, "driver").is_empty().then_some(()));
+}
+
+#[test]
+fn the_second_start_compiles_nothing_and_says_so() {
+    let node = Node::start();
+    for _ in 0..3 {
+        assert_eq!(node.container("hello").image(&wasm("hello")).run().code, 0);
+    }
+    let all = creations(&node, "hello");
+    assert!(all[0].contains("artifact=compiled compile_milliseconds=") && all[0].contains("tier=best"), "{all:?}");
+    assert!(all[1].contains("artifact=hit") && all[2].contains("artifact=hit"), "{all:?}");
+    assert!(all[0].contains("digest=sha256:") && all[0].contains("/hello"), "{all:?}");
+    let counters = ["hits", "misses", "compiles", "refusals", "evictions"].map(|name| counter(&node, name));
+    assert_eq!(counters, [2, 1, 1, 0, 0]);
+    // A volume's module is known by its bytes, wherever it lies.
+    let folder = node.dir().join("volume");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("other.wasm"), guests::wat("hello")).unwrap();
+    let volume = node.container("volume").image(&wasm("hello")).bind(&folder, "/v", ["rbind", "ro"]);
+    assert_eq!(volume.args(["/v/other.wasm"]).run().code, 0);
+    assert_eq!(counter(&node, "compiles"), 1);
+    node.finish();
+}
+
+#[test]
+fn ten_first_starts_at_once_compile_once() {
+    let node = Node::start();
+    let image = image("large", large(200));
+    node.import(&image);
+    std::thread::scope(|scope| {
+        for n in 0..10 {
+            let (node, image) = (&node, &image);
+            scope.spawn(move || {
+                let output = node.container(&format!("c{n}")).image(image).limit(LATER).run();
+                assert_eq!(output.code, 0, "{output:?}");
+            });
+        }
+    });
+    quiet(&node);
+    // One for the first start, one by the optimiser behind it.
+    assert_eq!(counter(&node, "compiles"), 2, "{:?}", entries(&node));
+    node.finish();
+}
+
+#[test]
+fn a_large_module_starts_on_fast_code_and_later_on_the_best() {
+    let node = Node::start();
+    let image = image("large", large(300));
+    let run = || assert_eq!(node.container("large").image(&image).limit(LATER).run().code, 0);
+    run();
+    wait_until(LATER, "the best code", || {
+        let entries = entries(&node);
+        (entries.len() == 1 && entries[0].len() == 64).then_some(())
+    });
+    quiet(&node);
+    run();
+    let all = creations(&node, "large");
+    assert!(all[0].contains("artifact=compiled") && all[0].contains("tier=fast"), "{all:?}");
+    assert!(all[1].contains("artifact=hit") && all[1].contains("tier=best"), "{all:?}");
+    node.finish();
+}
+
+#[test]
+fn the_best_code_is_made_by_the_next_start_when_its_driver_was_killed() {
+    let node = Node::start();
+    let image = image("large", large(400));
+    let run = || assert_eq!(node.container("large").image(&image).limit(LATER).run().code, 0);
+    run();
+    for pid in processes(&node, "compile").into_iter().chain(processes(&node, "driver")) {
+        kill(pid);
+    }
+    quiet(&node);
+    let fast = entries(&node);
+    assert!(fast.iter().any(|name| name.ends_with(".fast")), "it was too quick to be killed: {fast:?}");
+    run();
+    quiet(&node);
+    let best = entries(&node);
+    assert!(best.len() == 1 && best[0].len() == 64, "and what the dead wrote is swept: {best:?}");
+    node.finish();
+}
+
+#[test]
+fn a_killed_compile_or_driver_fails_one_start_and_leaves_the_next_alone() {
+    let node = Node::start();
+    for (n, what) in ["compile", "driver"].into_iter().enumerate() {
+        let image = image(&format!("large{n}"), large(800 + n));
+        quiet(&node);
+        let order = node.container(what).image(&image).limit(LATER);
+        let refused = std::thread::scope(|scope| {
+            let created = scope.spawn(|| order.try_create().map(drop));
+            let victim = wait_until(SOON, what, || {
+                // The driver exists before its compile: both are to be there.
+                let compiles = processes(&node, "compile");
+                if compiles.is_empty() { None } else { processes(&node, what).first().copied() }
+            });
+            kill(victim);
+            created.join().unwrap().unwrap_err()
+        });
+        assert_eq!(refused.code, Code::Internal, "{refused}");
+        assert!(refused.message.contains("compil"), "{refused}");
+        node.expect_nothing_left(SOON);
+        assert_eq!(order.run().code, 0);
+    }
+    quiet(&node);
+    assert!(entries(&node).iter().all(|name| !name.starts_with("new-")), "{:?}", entries(&node));
+    node.finish();
+}
+
+#[test]
+fn a_compile_goes_on_when_its_pod_is_gone() {
+    let node = Node::start();
+    let image = image("large", large(400));
+    let order = node.container("gone").image(&image).limit(Duration::from_millis(600));
+    assert!(order.try_create().is_err(), "it was created in no time: the test needs a larger module");
+    quiet(&node);
+    node.expect_nothing_left(SOON);
+    let compiles = counter(&node, "compiles");
+    assert_eq!(node.container("gone").image(&image).limit(LATER).run().code, 0);
+    assert_eq!(counter(&node, "compiles"), compiles, "the retry finds the result");
+    node.finish();
+}
+
+#[test]
+fn a_refusal_is_remembered() {
+    let node = Node::start();
+    let broken = [&b"\0asm\x01\0\0\0"[..], &[0x0a, 0x05, 0x01, 0x03, 0x00, 0x41, 0x2a, 0x0b]].concat();
+    let image = image("broken", broken);
+    let refuse = || node.container("broken").image(&image).try_create().map(drop).unwrap_err();
+    let first = refuse();
+    assert_eq!(first.code, Code::FailedPrecondition, "{first}");
+    assert_eq!(refuse().message, first.message);
+    assert_eq!((counter(&node, "compiles"), counter(&node, "refusals")), (1, 1));
+    node.finish();
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_costs_time_and_no_container() {
+    let node = Node::start();
+    let root = node.catamaran_root();
+    // A file where the folder should be.
+    fs::create_dir_all(&root).unwrap();
+    fs::write(root.join("cache"), "").unwrap();
+    assert_eq!(node.container("file").image(&wasm("hello")).run().code, 0);
+    assert!(node.log().contains("the artifact cache cannot be used"), "{}", node.log());
+    fs::remove_file(root.join("cache")).unwrap();
+    // Read-only; full; noexec, which is no hindrance.
+    for (n, (options, words)) in
+        [("ro", "cannot be used"), ("size=16k", "runs uncached"), ("noexec", "")].into_iter().enumerate()
+    {
+        let options_of_mount = format!("mode=700,{options}");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options_of_mount, "tmpfs"]).arg(&root);
+        assert!(mount.status().unwrap().success());
+        let id = format!("c{n}");
+        let output = node.container(&id).image(&wasm("hello")).run();
+        let log = node.log();
+        let unmounted = Command::new("umount").arg(&root).status().unwrap();
+        assert_eq!((output.code, output.stdout.as_str()), (0, "hello from wasm\n"), "{options}: {output:?}");
+        assert!(log.contains(words), "{options}: {log}");
+        assert!(unmounted.success());
+    }
+    node.finish();
+}
+
+#[test]
+fn the_cache_is_bounded_and_what_is_in_use_stays() {
+    let node = Node::start_with(Options::default().env("CATAMARAN_CACHE_BYTES", "1"));
+    let sleeping = node.container("sleep").image(&wasm("sleep")).spawn();
+    sleeping.expect_stdout("ready\n");
+    for name in ["hello", "args", "env"] {
+        assert_eq!(node.container(name).image(&wasm(name)).run().code, 0);
+    }
+    let left = entries(&node);
+    assert!(left.len() <= 2, "the sleeping one's, and the last: {left:?}");
+    assert!(counter(&node, "evictions") >= 2);
+    let compiles = counter(&node, "compiles");
+    let again = node.container("again").image(&wasm("sleep")).spawn();
+    again.expect_stdout("ready\n");
+    assert_eq!(counter(&node, "compiles"), compiles, "what runs is still there for the next");
+    again.discard();
+    sleeping.discard();
+    node.finish();
+}
+
+#[test]
+fn hostile_modules_are_refused_or_compiled_within_bounds() {
+    let node = Node::start();
+    // Something else runs all the while, and answers.
+    let neighbour = node.container("neighbour").image(&wasm("cat")).hold_stdin().spawn();
+    let nested = {
+        let depth = 50_000;
+        let mut text = String::from("(module (func (export \"_start\")");
+        (0..depth).for_each(|_| text.push_str(" block"));
+        (0..depth).for_each(|_| text.push_str(" end"));
+        text + "))"
+    };
+    let empties = {
+        let mut text = String::from("(module (func (export \"_start\"))");
+        (0..300_000).for_each(|_| text.push_str("(func)"));
+        text + ")"
+    };
+    let whole = guests::wat("hello");
+    for (name, module, runs) in [
+        ("memory", wat::parse_str("(module (memory 65536) (func (export \"_start\")))").unwrap(), Some(true)),
+        ("table", wat::parse_str("(module (table 10000000 funcref) (func (export \"_start\")))").unwrap(), None),
+        ("nested", wat::parse_str(nested).unwrap(), None),
+        ("empties", wat::parse_str(empties).unwrap(), Some(true)),
+        ("truncated", whole[..whole.len() - 7].to_vec(), Some(false)),
+        ("header", b"\0asm\x01\0\0\0".to_vec(), Some(false)),
+        ("section", [&b"\0asm\x01\0\0\0\x01"[..], &[0xff; 5]].concat(), Some(false)),
+    ] {
+        let output = node.container(name).image(&image(name, module)).limit(LATER).run();
+        match runs {
+            Some(true) => assert_eq!(output.code, 0, "{name}: {output:?}"),
+            Some(false) => assert_eq!(output.code, 1, "{name}: {output:?}"),
+            None => assert!(matches!(output.code, 0 | 1 | 134), "{name}: {output:?}"),
+        }
+        neighbour.write(&format!("{name}\n"));
+        neighbour.expect_stdout(&format!("{name}\n"));
+    }
+    quiet(&node);
+    neighbour.discard();
+    node.finish();
+}
+
+#[test]
+fn a_module_that_changes_while_it_is_compiled_changes_nothing() {
+    let node = Node::start();
+    let folder = node.dir().join("volume");
+    fs::create_dir(&folder).unwrap();
+    let path: PathBuf = folder.join("app.wasm");
+    fs::write(&path, large(300)).unwrap();
+    let order = node.container("change").image(&wasm("hello")).bind(&folder, "/v", ["rbind", "ro"]);
+    let order = order.args(["/v/app.wasm"]).limit(LATER);
+    let task = std::thread::scope(|scope| {
+        let created = scope.spawn(|| order.create());
+        wait_until(SOON, "the compile", || (!processes(&node, "compile").is_empty()).then_some(()));
+        fs::write(&path, guests::wat("hello")).unwrap();
+        created.join().unwrap()
+    });
+    task.start();
+    task.wait(SOON);
+    assert_eq!(task.delete().stdout, "", "what was read first is what runs");
+    assert_eq!(order.run().stdout, "hello from wasm\n", "and the next start reads anew");
+    quiet(&node);
+    node.finish();
+}
+
+#[test]
+fn compiles_share_a_cgroup_and_have_no_rights() {
+    let node = Node::start();
+    let order = node.container("watched").image(&image("large", large(300))).limit(LATER);
+    std::thread::scope(|scope| {
+        let created = scope.spawn(|| order.create());
+        let pid = wait_until(SOON, "the compile", || processes(&node, "compile").first().copied());
+        let read = |what: &str| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(what)).unwrap();
+        let cgroups = read("cgroup");
+        assert!(cgroups.lines().any(|line| line.ends_with("/catamaran-compile")), "{cgroups}");
+        wait_until(SOON, "the compile process to confine itself", || {
+            read("status").contains("Seccomp:\t2").then_some(())
+        });
+        let status = read("status");
+        for set in ["CapPrm", "CapEff", "CapBnd"] {
+            assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
+        }
+        assert_eq!(read("oom_score_adj").trim(), "1000");
+        created.join().unwrap().discard();
+    });
+    quiet(&node);
+    node.finish();
+}
