@@ -150,8 +150,6 @@ fn an_apparmor_profile_that_is_not_loaded_is_refused() {
     let node = Node::start();
     let refused = writer(&node, Runtime::Catamaran, "catamaran-nowhere", "/free/file").try_create();
     let status = refused.err().expect("created without its profile");
-    for word in ["process.apparmorProfile", "catamaran-nowhere"] {
-        assert!(status.message.contains(word), "{word} is missing in: {status}");
-    }
+    assert!(status.message.contains("AppArmor profile catamaran-nowhere"), "{status}");
     node.finish();
 }
