@@ -50,12 +50,13 @@ test: prepare build ## Run every test; root, and fails where it cannot run
 	$(CARGO) test --locked -p catamaran-harness --tests
 	$(CARGO) test --locked -p catamaran-integration --tests
 
-# What is worth its time where everything takes twenty times as long: what other machines do not show, and one of each kind.
-MACHINE_TESTS ?= machine:--ignored processes refusals lifecycle:--skip,many_creations,--skip,signals_end \
-	guest:an_image_of_many_layers_is_mounted catamaran-harness/leftovers:planted,--include-ignored
+# Everything takes some fifteen times as long there: what the kernel, systemd and AppArmor have a say in, and no more.
+MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signals_end processes:--skip,intermediates \
+	guest:an_image_of_many_layers_is_mounted catamaran-harness/leftovers:planted,--include-ignored \
+	$(if $(wildcard tests/integration/tests/resources.rs),resources) $(if $(wildcard tests/attacks),catamaran-attacks/table)
 
 .PHONY: machine
-machine: prepare build ## Run tests in a virtual machine with cgroup v2, systemd and AppArmor; SUITE=forky for a newer kernel
+machine: prepare build ## Run tests in an emulated machine with cgroup v2, systemd, AppArmor (SUITE=forky: a new kernel)
 	tests/machine/run $(if $(SUITE),--suite $(SUITE)) $(MACHINE_TESTS)
 
 .PHONY: lint
