@@ -150,6 +150,8 @@ fn an_apparmor_profile_that_is_not_loaded_is_refused() {
     let node = Node::start();
     let refused = writer(&node, Runtime::Catamaran, "catamaran-nowhere", "/free/file").try_create();
     let status = refused.err().expect("created without its profile");
-    assert!(status.message.contains("AppArmor profile catamaran-nowhere"), "{status}");
+    for word in ["process.apparmorProfile", "catamaran-nowhere"] {
+        assert!(status.message.contains(word), "{word} is missing in: {status}");
+    }
     node.finish();
 }
