@@ -55,12 +55,14 @@ test: prepare build ## Run every test; root, and fails where it cannot run
 attacks: prepare build ## Attack from a worker that was broken into and from a guest, and print what carried each denial; root
 	$(CARGO) test --locked -p catamaran-attacks --tests -- --nocapture
 
-# What is worth its time where everything takes twenty times as long: what other machines do not show, and one of each kind.
-MACHINE_TESTS ?= machine:--ignored processes refusals lifecycle:--skip,many_creations,--skip,signals_end \
-	guest:an_image_of_many_layers_is_mounted catamaran-harness/leftovers:planted,--include-ignored
+# Everything takes some fifteen times as long there: what the kernel, systemd and AppArmor have a say in, and no more.
+MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signals_end processes:--skip,intermediates \
+	guest:an_image_of_many_layers_is_mounted catamaran-harness/leftovers:planted,--include-ignored \
+	$(patsubst tests/integration/tests/%.rs,%,$(wildcard $(addprefix tests/integration/tests/,resources.rs cri.rs))) \
+	$(if $(wildcard tests/attacks),catamaran-attacks/table)
 
 .PHONY: machine
-machine: prepare build ## Run tests in a virtual machine with cgroup v2, systemd and AppArmor; SUITE=forky for a newer kernel
+machine: prepare build ## Run tests in an emulated machine with cgroup v2, systemd, AppArmor (SUITE=forky: a new kernel)
 	tests/machine/run $(if $(SUITE),--suite $(SUITE)) $(MACHINE_TESTS)
 
 .PHONY: lint
