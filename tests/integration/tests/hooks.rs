@@ -26,11 +26,11 @@ fn with_hooks<'n>(order: Container<'n>, hooks: Value) -> Container<'n> {
     order.spec(move |spec| spec["hooks"] = hooks.clone())
 }
 
-/// What the hooks wrote: name and state of each.
+/// What the hooks wrote: name and state of each that has written both.
 fn told(log: &Path) -> Vec<(String, Value)> {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
-    lines.chunks(2).map(|pair| (pair[0].to_owned(), serde_json::from_str(pair[1]).expect("a state"))).collect()
+    lines.chunks_exact(2).map(|pair| (pair[0].to_owned(), serde_json::from_str(pair[1]).expect("a state"))).collect()
 }
 
 fn names(log: &Path) -> Vec<String> {

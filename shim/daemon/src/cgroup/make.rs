@@ -7,6 +7,8 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use super::hierarchy::ROOT;
+use super::remove::processes;
 use super::write::put;
 use crate::error::{Doing, Error, Result};
 
@@ -84,6 +86,12 @@ pub(super) fn enable_controllers(folder: &Path) -> Result<Vec<Withheld>> {
     let mut wanted = words("cgroup.controllers")?;
     wanted.retain(|controller| !enabled.contains(controller));
     let control = folder.join("cgroup.subtree_control");
+    // The kernel would take the threaded ones of them, and the folder below could then have no process.
+    if folder != Path::new(ROOT) && !processes(folder).on(folder)?.is_empty() {
+        let reason = reason(&io::Error::from_raw_os_error(nix::libc::EBUSY));
+        let withheld = |controller| Withheld { controller, folder: folder.to_owned(), reason: reason.clone() };
+        return Ok(wanted.into_iter().map(withheld).collect());
+    }
     if wanted.is_empty() || put(&control, &format!("+{}", wanted.join(" +"))).is_ok() {
         return Ok(Vec::new());
     }
