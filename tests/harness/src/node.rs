@@ -19,6 +19,7 @@ use crate::events::Events;
 use crate::grpc::Address;
 use crate::image::Image;
 use crate::programs::{Programs, shim_folder};
+use crate::wire::fields;
 use crate::{container, keeper, leftovers, sweep, tag};
 
 /// How many lines of containerd's log a failing test shows.
@@ -286,8 +287,15 @@ impl Node {
         runtime.require();
     }
 
+    /// The leases on the content of the node's images.
+    pub fn leases(&self) -> Vec<String> {
+        let listed = self.address().call("containerd.services.leases.v1.Leases/List", Vec::new(), PATIENCE);
+        let listed = listed.unwrap_or_else(|status| panic!("cannot list the leases: {status}"));
+        fields(&listed).all(1).map(|lease| String::from_utf8_lossy(fields(lease).bytes(1)).into_owned()).collect()
+    }
+
     /// What is there at this moment of the node's containers, one thing a line: processes, mounts, cgroups, sockets,
-    /// network namespaces, bundles, and containers that nobody deleted.
+    /// network namespaces, bundles, leases, and containers that nobody deleted.
     pub fn leftovers(&self) -> Vec<String> {
         let mut expected = self.helpers.lock().unwrap().clone();
         let containerd = self.containerd.lock().unwrap().as_ref().map(Child::id);
@@ -299,6 +307,7 @@ impl Node {
                 let listed = self.ctr_ok([kind, "ls", "-q"]);
                 found.extend(listed.lines().map(|id| format!("{} {id}", kind.trim_end_matches('s'))));
             }
+            found.extend(self.leases().into_iter().map(|id| format!("lease {id}")));
         }
         found.extend(leftovers::of(&self.tag, &self.dir, &expected));
         found
