@@ -36,7 +36,7 @@ impl Given {
 
     /// The module's bytes. `warnings` is for the log.
     pub(super) fn read(self, warnings: &mut Vec<String>) -> Result<Sealed> {
-        let layer = match self {
+        let mut layer = match self {
             Given::Bytes(sealed) => return Ok(sealed),
             Given::Layer(layer) => layer,
         };

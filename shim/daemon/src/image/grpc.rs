@@ -1,30 +1,18 @@
-//! gRPC on containerd's socket (grpc's `PROTOCOL-HTTP2.md`): one connection, calls with one answer or a stream of them.
+//! gRPC on containerd's socket (grpc's `PROTOCOL-HTTP2.md`): one connection, calls with one answer or many.
 //!
-//! Every answer is bounded, in bytes and in the time that it may take.
+//! Every answer is bounded, in bytes and in the time in which nothing of it may come.
 
-use std::future::{Future, poll_fn};
 use std::io;
-use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use h2::client::SendRequest;
-use h2::{RecvStream, SendStream};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use tokio::net::UnixStream;
-use tokio::task::JoinHandle;
-
+use super::hpack::Field;
+use super::http2::{Http2, Http2Error, Part};
 use super::wire::{Malformed, Message};
 
-/// A connection is made, a call answered, and a stream goes on within this.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// As large as containerd makes a message (its `defaults.DefaultMaxSendMsgSize`).
 const LARGEST_MESSAGE: usize = 16 << 20;
 /// Before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
-/// So much is on its way at a time: a blob comes in pieces of this size.
-const WINDOW: u32 = 1 << 20;
-/// A status comes with a text, of which so much is shown.
-const LARGEST_HEADERS: u32 = 64 << 10;
+/// So much of a refusal's text is shown.
 const LONGEST_TEXT: usize = 2048;
 
 /// Why a call has no answer.
@@ -33,9 +21,7 @@ pub(super) enum CallError {
     #[error("connecting to {address}: {source}")]
     Connect { address: String, source: io::Error },
     #[error("{method}: {source}")]
-    Connection { method: &'static str, source: h2::Error },
-    #[error("{method}: nothing came within {PATIENCE:?}")]
-    Late { method: &'static str },
+    Connection { method: &'static str, source: Http2Error },
     /// containerd's own words.
     #[error("{method}: {message} (status {code})")]
     Status { method: &'static str, code: u32, message: String },
@@ -57,7 +43,7 @@ fn wrong(method: &'static str, what: impl Into<String>) -> CallError {
 }
 
 pub(super) trait Method<T> {
-    /// Names the call whose answer is malformed.
+    /// Names the call whose answer it was.
     fn of(self, method: &'static str) -> Result<T, CallError>;
 }
 
@@ -67,163 +53,134 @@ impl<T> Method<T> for Result<T, Malformed> {
     }
 }
 
-impl<T> Method<T> for Result<T, h2::Error> {
+impl<T> Method<T> for Result<T, Http2Error> {
     fn of(self, method: &'static str) -> Result<T, CallError> {
         self.map_err(|source| CallError::Connection { method, source })
     }
 }
 
-async fn in_time<T>(method: &'static str, call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
-    tokio::time::timeout(PATIENCE, call).await.unwrap_or(Err(CallError::Late { method }))
-}
-
 /// A connection to containerd, for calls in one of its namespaces.
 pub(super) struct Connection {
-    client: SendRequest<Bytes>,
-    namespace: HeaderValue,
-    /// Moves the bytes of all calls.
-    driver: JoinHandle<()>,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
+    http: Http2,
+    namespace: String,
 }
 
 impl Connection {
-    pub(super) async fn open(address: &str, namespace: &str) -> Result<Self, CallError> {
-        const HANDSHAKE: &str = "HTTP/2 handshake";
-        let namespace = HeaderValue::from_str(namespace).map_err(|_| wrong(HANDSHAKE, "no name of a namespace"))?;
-        let failed = |source| CallError::Connect { address: address.to_owned(), source };
+    pub(super) fn open(address: &str, namespace: &str) -> Result<Self, CallError> {
         let path = address.strip_prefix("unix://").unwrap_or(address);
-        let stream = UnixStream::connect(path).await.map_err(failed)?;
-        let mut settings = h2::client::Builder::new();
-        settings
-            .initial_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .max_header_list_size(LARGEST_HEADERS)
-            .enable_push(false);
-        let shaken = in_time(HANDSHAKE, async { settings.handshake(stream).await.of(HANDSHAKE) });
-        let (client, connection) = shaken.await?;
-        // What ends the connection ends each call with the same error.
-        let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { client, namespace, driver })
+        let http = Http2::connect(path);
+        let http = http.map_err(|source| CallError::Connect { address: address.to_owned(), source })?;
+        Ok(Self { http, namespace: namespace.to_owned() })
     }
 
     /// A call with one answer.
-    pub(super) async fn call(&self, method: &'static str, message: &Message) -> Result<Bytes, CallError> {
-        let mut answers = self.stream(method, message).await?;
-        let answer = answers.next().await?.ok_or_else(|| wrong(method, "the answer has no message"))?;
-        match answers.next().await? {
-            None => Ok(answer),
+    pub(super) fn call(&mut self, method: &'static str, message: &Message) -> Result<Vec<u8>, CallError> {
+        let mut answer = None;
+        self.stream(method, message, |message| match answer.replace(message.to_vec()) {
+            None => Ok(()),
             Some(_) => Err(wrong(method, "the answer has several messages")),
-        }
+        })?;
+        answer.ok_or_else(|| wrong(method, "the answer has no message"))
     }
 
-    /// A call with any number of answers.
-    pub(super) async fn stream(&self, method: &'static str, message: &Message) -> Result<Answers, CallError> {
-        in_time(method, async {
-            let request = Request::post(format!("http://localhost/{method}"))
-                .header("content-type", "application/grpc")
-                .header("te", "trailers")
-                .header("containerd-namespace", self.namespace.clone())
-                .body(())
-                .map_err(|e| wrong(method, e.to_string()))?;
-            let mut client = self.client.clone().ready().await.of(method)?;
-            let (response, upload) = client.send_request(request, false).of(method)?;
-            send(upload, framed(message)).await.of(method)?;
-            let (head, body) = response.await.of(method)?.into_parts();
-            if head.status != StatusCode::OK {
-                return Err(wrong(method, format!("HTTP status {}", head.status)));
+    /// A call with any number of answers, of which `each` is told. Its error ends the call.
+    pub(super) fn stream<E: From<CallError>>(
+        &mut self,
+        method: &'static str,
+        message: &Message,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let path = format!("/{method}");
+        let fields = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path.as_str()),
+            (":authority", "localhost"),
+            ("content-type", "application/grpc"),
+            ("te", "trailers"),
+            ("containerd-namespace", &self.namespace),
+        ];
+        let stream = self.http.ask(&fields, &framed(message)).of(method)?;
+        let mut tell = |buffer: &mut Vec<u8>| -> Result<(), E> {
+            while let Some(length) = whole(buffer).map_err(|what| wrong(method, what))? {
+                each(buffer.get(PREFIX..length).unwrap_or_default())?;
+                buffer.drain(..length);
             }
-            Ok(Answers { method, head: head.headers, body, buffer: BytesMut::new() })
-        })
-        .await
+            Ok(())
+        };
+        let mut buffer = Vec::new();
+        let mut status = None;
+        loop {
+            let (part, end) = self.http.next(stream).of(method)?;
+            let read = match part {
+                Part::Headers(fields) => {
+                    status = grpc_status(&fields);
+                    check_http(&fields).map_err(|what| wrong(method, what).into())
+                }
+                Part::Data(data) => {
+                    buffer.extend_from_slice(&data);
+                    tell(&mut buffer)
+                }
+            };
+            if let Err(e) = read {
+                if !end {
+                    self.http.cancel(stream);
+                }
+                return Err(e);
+            }
+            if end {
+                break;
+            }
+        }
+        match status {
+            Some((0, _)) if buffer.is_empty() => Ok(()),
+            Some((0, _)) => Err(wrong(method, "a message was cut").into()),
+            Some((code, message)) => Err(CallError::Status { method, code, message }.into()),
+            None => Err(wrong(method, "the answer has no status").into()),
+        }
     }
 }
 
 /// Not compressed, the length, the message.
-fn framed(message: &Message) -> Bytes {
+fn framed(message: &Message) -> Vec<u8> {
     let message = message.as_ref();
-    let mut frame = Vec::with_capacity(PREFIX + message.len());
-    frame.push(0);
+    let mut frame = vec![0];
     // What is asked here is a few names.
     frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
     frame.extend_from_slice(message);
-    frame.into()
+    frame
 }
 
-async fn send(mut upload: SendStream<Bytes>, mut frame: Bytes) -> Result<(), h2::Error> {
-    upload.reserve_capacity(frame.len());
-    while !frame.is_empty() {
-        // None: the stream was closed. Why is in the response.
-        let Some(room) = poll_fn(|context| upload.poll_capacity(context)).await else { return Ok(()) };
-        let part = frame.split_to(room?.min(frame.len()));
-        upload.send_data(part, frame.is_empty())?;
-    }
-    Ok(())
-}
-
-/// The answers of one call. Dropped before their end, the call is cancelled.
-pub(super) struct Answers {
-    method: &'static str,
-    head: HeaderMap,
-    body: RecvStream,
-    buffer: BytesMut,
-}
-
-impl Answers {
-    /// The next answer; none at the end of a call that succeeded.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
-        in_time(self.method, async {
-            loop {
-                if let Some(message) = take(&mut self.buffer).map_err(|what| wrong(self.method, what))? {
-                    return Ok(Some(message));
-                }
-                let Some(chunk) = self.body.data().await else { break };
-                let chunk = chunk.of(self.method)?;
-                self.body.flow_control().release_capacity(chunk.len()).of(self.method)?;
-                self.buffer.extend_from_slice(&chunk);
-            }
-            // A call that was refused at once has its status in the first headers.
-            let trailers = self.body.trailers().await.of(self.method)?;
-            check(self.method, trailers.as_ref().unwrap_or(&self.head))?;
-            if self.buffer.is_empty() { Ok(None) } else { Err(wrong(self.method, "a message was cut")) }
-        })
-        .await
-    }
-}
-
-/// Takes a whole message off the buffer.
-fn take(buffer: &mut BytesMut) -> Result<Option<Bytes>, &'static str> {
+/// Where the first message in the buffer ends, if it is there whole.
+fn whole(buffer: &[u8]) -> Result<Option<usize>, String> {
     let Some([compressed, length @ ..]) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
     if *compressed != 0 {
-        return Err("a message is compressed, which nobody asked for");
+        return Err("a message is compressed, which nobody asked for".to_owned());
     }
     let length = u32::from_be_bytes(*length) as usize;
     if length > LARGEST_MESSAGE {
-        return Err("a message is larger than containerd makes them");
+        return Err("a message is larger than containerd makes them".to_owned());
     }
-    if buffer.len() < PREFIX + length {
-        return Ok(None);
-    }
-    buffer.advance(PREFIX);
-    Ok(Some(buffer.split_to(length).freeze()))
+    Ok(Some(PREFIX + length).filter(|end| *end <= buffer.len()))
 }
 
-/// An error unless the call succeeded.
-fn check(method: &'static str, headers: &HeaderMap) -> Result<(), CallError> {
-    let code = headers.get("grpc-status").and_then(|code| code.to_str().ok()?.parse().ok());
-    match code {
-        Some(0) => Ok(()),
-        Some(code) => {
-            let text = headers.get("grpc-message").map(HeaderValue::as_bytes).unwrap_or_default();
-            let message = percent_decoded(text.get(..LONGEST_TEXT).unwrap_or(text));
-            Err(CallError::Status { method, code, message })
-        }
-        None => Err(wrong(method, "the answer has no status")),
+fn value<'a>(fields: &'a [Field], name: &str) -> Option<&'a [u8]> {
+    fields.iter().find(|field| field.name == name.as_bytes()).map(|field| field.value.as_slice())
+}
+
+/// Trailers have no HTTP status, and only an answer of gRPC's has that of success.
+fn check_http(fields: &[Field]) -> Result<(), String> {
+    match value(fields, ":status") {
+        None | Some(b"200") => Ok(()),
+        Some(other) => Err(format!("HTTP status {}", String::from_utf8_lossy(other))),
     }
+}
+
+/// The call's own status and its text: in the trailers, or in the headers of a call that was refused at once.
+fn grpc_status(fields: &[Field]) -> Option<(u32, String)> {
+    let code = std::str::from_utf8(value(fields, "grpc-status")?).ok()?.parse().ok()?;
+    let text = value(fields, "grpc-message").unwrap_or_default();
+    Some((code, percent_decoded(text.get(..LONGEST_TEXT).unwrap_or(text))))
 }
 
 fn percent_decoded(text: &[u8]) -> String {
@@ -250,35 +207,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_come_in_any_pieces() {
-        let whole = [framed(&Message::default().with(1, "abc")), framed(&Message::default())].concat();
-        let mut buffer = BytesMut::new();
-        let mut found = Vec::new();
-        for byte in &whole {
-            buffer.extend_from_slice(&[*byte]);
-            found.extend(take(&mut buffer).unwrap());
+    fn a_message_is_whole_when_all_of_it_is_there() {
+        let framed = framed(&Message::default().with(1, "abc"));
+        for end in 0..framed.len() {
+            assert_eq!(whole(&framed[..end]), Ok(None));
         }
-        assert_eq!(found, [Bytes::from_static(b"\x0a\x03abc"), Bytes::new()]);
-        assert!(buffer.is_empty());
+        assert_eq!(whole(&[&framed[..], b"next"].concat()), Ok(Some(framed.len())));
+        assert_eq!(whole(&super::framed(&Message::default())), Ok(Some(PREFIX)));
     }
 
     #[test]
     fn a_message_that_is_too_large_or_compressed_is_not_waited_for() {
-        assert!(take(&mut BytesMut::from(&[0, 0xff, 0xff, 0xff, 0xff][..])).is_err());
-        assert!(take(&mut BytesMut::from(&[1, 0, 0, 0, 0][..])).is_err());
+        assert!(whole(&[0, 0xff, 0xff, 0xff, 0xff]).is_err());
+        assert!(whole(&[1, 0, 0, 0, 0]).is_err());
     }
 
     #[test]
     fn a_status_is_read() {
-        let headers = |pairs: &[(&'static str, &'static str)]| {
-            pairs.iter().map(|(k, v)| ((*k).try_into().unwrap(), HeaderValue::from_static(v))).collect::<HeaderMap>()
+        let fields = |pairs: &[(&str, &str)]| -> Vec<Field> {
+            pairs.iter().map(|(name, value)| Field { name: (*name).into(), value: (*value).into() }).collect()
         };
-        assert!(check("m", &headers(&[("grpc-status", "0")])).is_ok());
-        let refused = check("m", &headers(&[("grpc-status", "5"), ("grpc-message", "100%25 of %C3%A9 %zz %4")]));
-        let refused = refused.unwrap_err();
-        assert!(refused.is_not_found());
-        assert_eq!(refused.to_string(), "m: 100% of é %zz %4 (status 5)");
-        assert!(check("m", &headers(&[])).is_err());
-        assert!(!check("m", &headers(&[("grpc-status", "x")])).unwrap_err().is_not_found());
+        assert_eq!(grpc_status(&fields(&[("grpc-status", "0")])), Some((0, String::new())));
+        let refused = fields(&[("grpc-status", "5"), ("grpc-message", "100%25 of %C3%A9 %zz %4")]);
+        assert_eq!(grpc_status(&refused), Some((5, "100% of é %zz %4".to_owned())));
+        for none in [&[][..], &[("grpc-status", "x")], &[("grpc-status", "-1")], &[("grpc-status", "99999999999")]] {
+            assert_eq!(grpc_status(&fields(none)), None);
+        }
+        assert!(check_http(&fields(&[(":status", "200")])).is_ok());
+        assert_eq!(check_http(&fields(&[(":status", "404")])), Err("HTTP status 404".to_owned()));
     }
 }

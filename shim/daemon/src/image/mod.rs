@@ -11,6 +11,8 @@
 
 mod containerd;
 mod grpc;
+mod hpack;
+mod http2;
 mod manifest;
 mod wire;
 
@@ -18,10 +20,9 @@ use std::fs::File;
 use std::io::Write;
 
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Runtime;
 
 use crate::error::{Doing, Error, Result};
-use containerd::{BlobError, Containerd, LONGEST_READ};
+use containerd::{BlobError, Containerd};
 use grpc::CallError;
 pub(crate) use manifest::WASM_LAYERS;
 use manifest::{Candidate, Descriptor, Document, Layers};
@@ -50,7 +51,6 @@ pub(crate) enum Found {
 
 /// A Wasm layer that was found.
 pub(crate) struct Layer {
-    runtime: Runtime,
     containerd: Containerd,
     container: String,
     image: String,
@@ -60,24 +60,15 @@ pub(crate) struct Layer {
 impl Image {
     /// Looks for the image's Wasm layer. Blocks.
     pub(crate) fn find(&self) -> Result<Found> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .doing(|| "starting the event loop".to_owned())?;
-        let (containerd, image, chosen) = runtime.block_on(async {
-            let containerd = Containerd::connect(&self.address, &self.namespace).await.map_err(asking)?;
-            let image = containerd.image_of(&self.container).await.map_err(asking)?;
-            let chosen = match image.as_str() {
-                "" => {
-                    Chosen::Nothing("the container has no image of containerd's whose layers could hold one".to_owned())
-                }
-                image => choose(&containerd, image).await?,
-            };
-            Ok::<_, Error>((containerd, image, chosen))
-        })?;
-        Ok(match chosen {
+        let mut containerd = Containerd::connect(&self.address, &self.namespace).map_err(asking)?;
+        let image = containerd.image_of(&self.container).map_err(asking)?;
+        if image.is_empty() {
+            let why = "the container has no image of containerd's whose layers could hold one";
+            return Ok(Found::Nothing(why.to_owned()));
+        }
+        Ok(match choose(&mut containerd, &image)? {
             Chosen::Layer(blob) => {
-                Found::Layer(Box::new(Layer { runtime, containerd, container: self.container.clone(), image, blob }))
+                Found::Layer(Box::new(Layer { containerd, container: self.container.clone(), image, blob }))
             }
             Chosen::Nothing(why) => Found::Nothing(why),
         })
@@ -103,10 +94,10 @@ enum Chosen {
 }
 
 /// Goes from the image's name to a layer. The image may get another content at any moment, and its old one go.
-async fn choose(containerd: &Containerd, image: &str) -> Result<Chosen> {
+fn choose(containerd: &mut Containerd, image: &str) -> Result<Chosen> {
     let mut last = None;
     for _ in 0..MOST_LOOKS {
-        let target = match containerd.target(image).await {
+        let target = match containerd.target(image) {
             Ok(target) => target.map_err(|reason| unfit(image, reason))?,
             Err(e) if e.is_not_found() => {
                 return Err(unfit(image, "is no longer in containerd's image store: pull it again"));
@@ -116,7 +107,7 @@ async fn choose(containerd: &Containerd, image: &str) -> Result<Chosen> {
         if last.as_ref() == Some(&target) {
             break;
         }
-        if let Some(chosen) = descend(containerd, image, target.clone()).await? {
+        if let Some(chosen) = descend(containerd, image, target.clone())? {
             return Ok(chosen);
         }
         last = Some(target);
@@ -127,7 +118,7 @@ async fn choose(containerd: &Containerd, image: &str) -> Result<Chosen> {
 
 /// Looks through what an image's target leads to, the best first, until there is a manifest with Wasm layers. None where
 /// the target itself is gone.
-async fn descend(containerd: &Containerd, image: &str, target: Descriptor) -> Result<Option<Chosen>> {
+fn descend(containerd: &mut Containerd, image: &str, target: Descriptor) -> Result<Option<Chosen>> {
     let mut todo = vec![Candidate { descriptor: target, platform: String::new() }];
     let mut seen = Vec::new();
     for read in 0..=MOST_DOCUMENTS {
@@ -142,7 +133,7 @@ async fn descend(containerd: &Containerd, image: &str, target: Descriptor) -> Re
             seen.push(format!("{place}{what}"));
             continue;
         }
-        let bytes = match containerd.document(&descriptor).await {
+        let bytes = match containerd.document(&descriptor) {
             Ok(bytes) => bytes,
             Err(BlobError::Missing) if platform.is_empty() => return Ok(None),
             // A node has the platforms that were pulled, seldom all.
@@ -192,21 +183,17 @@ impl Layer {
     }
 
     /// Reads it into `sink`, verified. Blocks. Answers what should be in the log.
-    pub(crate) fn read(&self, sink: &mut File) -> Result<Option<String>> {
-        self.runtime.block_on(async {
-            let lease = self.containerd.lease(&self.container, &self.blob).await.map_err(asking)?;
-            let read = self.containerd.read(&self.blob, |piece| sink.write_all(piece));
-            let read = tokio::time::timeout(LONGEST_READ, read).await;
-            let given_back = self.containerd.give_back(lease).await;
-            match read {
-                Ok(Ok(())) => Ok(given_back.err().map(|e| format!("a lease stays until it expires: {e}"))),
-                Ok(Err(BlobError::Missing)) => Err(self.unfit(PULL_AGAIN)),
-                Ok(Err(BlobError::Other(reason))) => Err(self.unfit(&reason)),
-                Ok(Err(BlobError::Call(e))) => Err(asking(e)),
-                Ok(Err(BlobError::Keep(e))) => Err(e).doing(|| format!("reading {}", self.name())),
-                Err(_) => Err(self.unfit(&format!("it takes longer to read than {LONGEST_READ:?}"))),
-            }
-        })
+    pub(crate) fn read(&mut self, sink: &mut File) -> Result<Option<String>> {
+        let lease = self.containerd.lease(&self.container, &self.blob).map_err(asking)?;
+        let read = self.containerd.read(&self.blob, |piece| sink.write_all(piece));
+        let given_back = self.containerd.give_back(lease);
+        match read {
+            Ok(()) => Ok(given_back.err().map(|e| format!("a lease stays until it expires: {e}"))),
+            Err(BlobError::Missing) => Err(self.unfit(PULL_AGAIN)),
+            Err(BlobError::Other(reason)) => Err(self.unfit(&reason)),
+            Err(BlobError::Call(e)) => Err(asking(e)),
+            Err(BlobError::Keep(e)) => Err(e).doing(|| format!("reading {}", self.name())),
+        }
     }
 
     fn unfit(&self, reason: &str) -> Error {
