@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
 use std::fs;
-use std::io::Write as _;
 use std::time::Duration;
 
 use catamaran_harness::{Code, Container, Image, Node, Output, Runtime, guests, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 const WASM: &str = "application/wasm";
 const TYPES: [&str; 3] = [
@@ -15,6 +15,8 @@ const TYPES: [&str; 3] = [
     "application/vnd.wasm.content.layer.v1+wasm",
     "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
 ];
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const GREETING: &str = "hello from wasm\n";
 const SOON: Duration = Duration::from_secs(10);
 const HOST: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
@@ -57,12 +59,7 @@ fn counter(node: &Node, name: &str) -> u64 {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    let mut command = std::process::Command::new("sha256sum");
-    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(bytes).unwrap();
-    let output = child.wait_with_output().unwrap();
-    format!("sha256:{}", String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap())
+    format!("sha256:{}", Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 #[test]
@@ -228,7 +225,7 @@ fn an_index_is_resolved_by_platform() {
 /// The digest of the part for an architecture, of the index that a line of `ctr images ls` names.
 fn manifest_for(node: &Node, line: &str, architecture: &str) -> String {
     let digest = line.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap();
-    let index: serde_json::Value = serde_json::from_str(&node.ctr_ok(["content", "get", digest])).unwrap();
+    let index: Value = serde_json::from_str(&node.ctr_ok(["content", "get", digest])).unwrap();
     let parts = index["manifests"].as_array().unwrap();
     let part = parts.iter().find(|part| part["platform"]["architecture"] == architecture).unwrap();
     part["digest"].as_str().unwrap().to_owned()
@@ -325,5 +322,46 @@ fn a_manifest_that_lies_is_not_believed() {
     let control = image("control", "x").manifest(|m| m["layers"][0]["mediaType"] = "a\u{1b}[2J\nb".into());
     let status = recorded(&node, "liar", &control).try_create().map(drop).unwrap_err();
     assert!(!status.message.contains('\u{1b}') && status.message.contains("[2J"), "{status}");
+    node.finish();
+}
+
+#[test]
+fn documents_that_no_registry_would_take_are_refused() {
+    let node = Node::start();
+    let hello = node.ingest(WASM, &guests::wat("hello"));
+    let document = |media_type: &str, document: Value| node.ingest(media_type, document.to_string().as_bytes());
+    let good = document(MANIFEST, json!({"layers": [hello]}));
+    let deep = (0..20).fold(good.clone(), |part, _| document(INDEX, json!({"manifests": [part]})));
+    let large = [json!({"layers": [hello]}).to_string().into_bytes(), vec![b' '; 5 << 20]].concat();
+    let part = |number: u32| {
+        let platform = json!({"os": "wasi", "architecture": "wasm"});
+        json!({"mediaType": MANIFEST, "digest": format!("sha256:{number:064x}"), "size": 7, "platform": platform})
+    };
+    let overflow = json!({"layers": [{"mediaType": WASM, "digest": hello["digest"], "size": 1u64 << 63}]});
+    let mut wrong = good.clone();
+    wrong["size"] = json!(good["size"].as_i64().unwrap() + 1);
+    let (argument, precondition) = (Code::InvalidArgument, Code::FailedPrecondition);
+    for (name, target, code, word) in [
+        ("deep", deep, argument, "more than 16 manifests"),
+        (
+            "many",
+            document(INDEX, json!({"manifests": (0..3000).map(part).collect::<Vec<_>>()})),
+            argument,
+            "not pulled",
+        ),
+        ("large", node.ingest(MANIFEST, &large), precondition, "at most 4194304"),
+        ("brackets", node.ingest(MANIFEST, &vec![b'['; 3 << 20]), precondition, "line 1"),
+        ("overflow", document(MANIFEST, overflow), precondition, "invalid value"),
+        ("both", document(INDEX, json!({"layers": [], "manifests": []})), precondition, "as a manifest has them"),
+        ("size", wrong, precondition, "as it is to have"),
+        ("blob", hello, argument, "neither an index nor a manifest"),
+    ] {
+        node.record_image(name, &target);
+        let order = node.container("odd").image(&Image::new("empty")).recorded_image(name).args(["/"]);
+        refused(&node, &order, code, &[name, word]);
+    }
+    node.record_image("good", &good);
+    let order = node.container("odd").image(&Image::new("empty")).recorded_image("good").args(["/"]);
+    assert_eq!(to_its_end(&order).stdout, GREETING);
     node.finish();
 }

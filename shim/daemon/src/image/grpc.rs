@@ -204,7 +204,64 @@ fn percent_decoded(text: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
+    use crate::image::hpack;
+
+    const DATA: u8 = 0;
+    const HEADERS: u8 = 1;
+    const END_OF_HEADERS: u8 = 4;
+    const LAST: u8 = END_OF_HEADERS | 1;
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let head = [0, (payload.len() >> 8) as u8, payload.len() as u8, kind, flags, 0, 0, 0, 1];
+        [&head, payload].concat()
+    }
+
+    /// What a call comes to whose answer is these frames: the messages, and how it ended.
+    fn answered(frames: &[Vec<u8>]) -> (Vec<Vec<u8>>, Result<(), CallError>) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&frames.concat()).unwrap();
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        let http = Http2::over(ours).unwrap();
+        let mut connection = Connection { http, namespace: "n".to_owned() };
+        let mut messages = Vec::new();
+        let ended = connection.stream("s/m", &Message::default().with(1, "x"), |message| {
+            messages.push(message.to_vec());
+            Ok::<(), CallError>(())
+        });
+        (messages, ended)
+    }
+
+    #[test]
+    fn an_answer_is_its_messages_and_its_status() {
+        let ok = frame(HEADERS, END_OF_HEADERS, &[0x88]);
+        let trailers = |code: &str, text: &str| {
+            frame(HEADERS, LAST, &hpack::encode(&[("grpc-status", code), ("grpc-message", text)]))
+        };
+        let three = [framed(&Message::default().with(1, "a")), framed(&Message::default()), vec![0, 0, 0, 0, 2, 8]];
+        let said = [ok.clone(), frame(DATA, 0, &three.concat()), frame(DATA, 0, &[1]), trailers("0", "")];
+        let (messages, ended) = answered(&said);
+        assert_eq!((messages, ended.is_ok()), (vec![b"\x0a\x01a".to_vec(), vec![], vec![8, 1]], true));
+        // Refused at once, and in the middle.
+        let at_once = [vec![0x88], hpack::encode(&[("grpc-status", "5")])].concat();
+        assert!(answered(&[frame(HEADERS, LAST, &at_once)]).1.unwrap_err().is_not_found());
+        let (messages, ended) = answered(&[ok.clone(), frame(DATA, 0, &[0, 0, 0, 0, 0]), trailers("13", "why%21")]);
+        assert_eq!((messages.len(), ended.unwrap_err().to_string().as_str()), (1, "s/m: why! (status 13)"));
+        for (frames, word) in [
+            (vec![ok.clone(), frame(DATA, 0, &[0, 0, 0, 0, 2, 8]), trailers("0", "")], "cut"),
+            (vec![ok.clone(), frame(DATA, 1, &[0, 0, 0, 0, 0])], "no status"),
+            (vec![ok.clone(), frame(DATA, 0, &[1, 0, 0, 0, 0]), trailers("0", "")], "compressed"),
+            (vec![ok.clone(), frame(DATA, 0, &[0, 1, 0, 0, 1]), trailers("0", "")], "larger"),
+            (vec![frame(HEADERS, END_OF_HEADERS, &[0x8d]), trailers("0", "")], "HTTP status 404"),
+            (vec![ok, frame(DATA, 0, &[0])], "closed"),
+        ] {
+            let e = answered(&frames).1.unwrap_err().to_string();
+            assert!(e.contains(word), "{word} is missing in {e}");
+        }
+    }
 
     #[test]
     fn a_message_is_whole_when_all_of_it_is_there() {

@@ -100,7 +100,7 @@ impl Http2 {
     }
 
     /// Speaks on a socket that is connected.
-    fn over(socket: UnixStream) -> io::Result<Self> {
+    pub(super) fn over(socket: UnixStream) -> io::Result<Self> {
         let mut settings = Vec::new();
         // No table, no pushed answers, as much of an answer as there is.
         for (setting, value) in [(1u16, hpack::TABLE_SIZE), (2, 0), (4, WINDOW), (6, LARGEST_HEADERS as u32)] {

@@ -48,10 +48,11 @@ pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
             // execvp(3) goes on to the next folder of PATH, and so do we.
             Err(_) if candidates.len() > 1 => {}
             Err(e) => {
-                let found = format!("{entry:?}, which is {} in the container: {e}", candidate.display());
+                let found = format!("{entry:?}, which is {} in the container", candidate.display());
                 return match e.kind() {
-                    io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => Ok(Sought::Nowhere(found)),
-                    _ => Err(Error::refused(PLACE, found, "the path of a Wasm module")),
+                    io::ErrorKind::IsADirectory => Ok(Sought::Nowhere(format!("{found}: a directory"))),
+                    io::ErrorKind::NotADirectory => Ok(Sought::Nowhere(format!("{found}: below a file"))),
+                    _ => Err(Error::refused(PLACE, format!("{found}: {e}"), "the path of a Wasm module")),
                 };
             }
         }
