@@ -319,11 +319,14 @@ impl Node {
         runtime.require();
     }
 
-    /// The leases on the content of the node's images.
+    /// The leases on the content of the node's images, each with its labels.
     pub fn leases(&self) -> Vec<String> {
         let listed = self.address().call("containerd.services.leases.v1.Leases/List", Vec::new(), PATIENCE);
         let listed = listed.unwrap_or_else(|status| panic!("cannot list the leases: {status}"));
-        fields(&listed).all(1).map(|lease| String::from_utf8_lossy(fields(lease).bytes(1)).into_owned()).collect()
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let label = |entry: &[u8]| format!(" {}={}", text(fields(entry).bytes(1)), text(fields(entry).bytes(2)));
+        let one = |lease: &[u8]| text(fields(lease).bytes(1)) + &fields(lease).all(3).map(label).collect::<String>();
+        fields(&listed).all(1).map(one).collect()
     }
 
     /// What is there at this moment of the node's containers, one thing a line: processes, mounts, cgroups, sockets,

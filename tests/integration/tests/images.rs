@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use catamaran_harness::cri::{self, Pod, Seccomp, Shape};
 use catamaran_harness::{Code, Container, Image, Node, Output, Runtime, guests, wait_until};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -15,6 +17,7 @@ const TYPES: [&str; 3] = [
     "application/vnd.wasm.content.layer.v1+wasm",
     "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
 ];
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const GREETING: &str = "hello from wasm\n";
@@ -140,6 +143,35 @@ fn a_fast_artifact_is_improved_by_whoever_finds_it() {
     assert_eq!(order().run().code, 0);
     wait_until(Duration::from_secs(60), "the best code again", || best.exists().then_some(()));
     node.expect_nothing_left(Duration::from_secs(60));
+    node.finish();
+}
+
+#[test]
+fn a_layer_is_read_under_a_lease_that_ends() {
+    let node = Node::start();
+    // A custom section that takes a while to read, and none to compile.
+    const LENGTH: usize = 64 << 20;
+    let length = [0x80 | (LENGTH & 0x7f) as u8, 0x80 | (LENGTH >> 7 & 0x7f) as u8, 0x80 | (LENGTH >> 14 & 0x7f) as u8];
+    let length = [&length[..], &[(LENGTH >> 21) as u8]].concat();
+    let section = [&[0], &length[..], &[1, b'x'], &vec![7; LENGTH - 2]].concat();
+    let image = image("large", [guests::wat("hello"), section].concat());
+    node.import(&image);
+    let order = node.container("large").image(&image).args(["/"]);
+    let done = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut seen = None;
+            while seen.is_none() && !done.load(Ordering::Relaxed) {
+                seen = node.leases().into_iter().find(|lease| lease.contains("catamaran.wasm/container=large"));
+            }
+            seen
+        });
+        let run = order.run();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(run.stdout, GREETING, "{run:?}");
+        watch.join().unwrap().expect("a lease while the layer is read")
+    });
+    assert!(seen.contains("containerd.io/gc.expire=20"), "{seen}");
     node.finish();
 }
 
@@ -363,5 +395,25 @@ fn documents_that_no_registry_would_take_are_refused() {
     node.record_image("good", &good);
     let order = node.container("odd").image(&Image::new("empty")).recorded_image("good").args(["/"]);
     assert_eq!(to_its_end(&order).stdout, GREETING);
+    node.finish();
+}
+
+#[test]
+fn kubernetes_records_the_image_that_is_asked_for() {
+    let node = Node::start_with(cri::options());
+    let pod = Pod::run(&node, "layers", Shape::default());
+    for (name, config) in [("image", CONFIG), ("artifact", "application/vnd.wasm.config.v0+json")] {
+        let image = image(name, guests::wat("args")).config_type(config);
+        let order = pod.order(name, &image).command(["/"]).args(["a", "b"]).seccomp(Seccomp::Unconfined);
+        let created = order.create();
+        // The task runs in the node's own namespace, where the image is to be known by the same name.
+        node.import_with(&image, &["--local", "--no-unpack"]);
+        assert_eq!(created.image(), image.name(), "{name}");
+        let task = created.try_task().unwrap_or_else(|status| panic!("{name}: {status}"));
+        task.start();
+        task.wait(SOON);
+        assert_eq!(task.delete().stdout, "/\na\nb\n", "{name}");
+    }
+    pod.remove();
     node.finish();
 }

@@ -1,6 +1,6 @@
 //! HTTP/2 on a socket (RFC 9113), as far as it takes to ask one question after the other.
 //!
-//! There are crates for all of it. One of them cost each idle shim 59 kB of private memory for code that it never runs, since a
+//! There are crates for all of it. One of them cost each idle shim 73 kB of private memory for code that it never runs, since a
 //! static program writes every address in its tables when it starts; this costs little, and blocks, as its caller may.
 
 use std::io::{self, BufReader, Read, Write};

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Names move: every start asks again. What was found is known by its digest, so that a layer whose machine code is there is
-//! never read. A lease is made for that read alone: an index and a manifest are read within a millisecond of the look-up that
-//! named them, and where one is gone by then the look-up is done again.
+//! never read. A lease is made for that read alone: it is three writes to containerd's disk, and an index and a manifest are
+//! read at once after the look-up that named them. Where one is gone by then the look-up is done again.
 
 mod containerd;
 mod grpc;
