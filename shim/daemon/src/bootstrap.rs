@@ -40,6 +40,8 @@ pub(crate) struct Server {
     pub(crate) id: String,
     /// Its bundle.
     pub(crate) bundle: PathBuf,
+    /// containerd's gRPC socket.
+    pub(crate) address: String,
     /// Where events go: containerd's ttrpc socket.
     pub(crate) events: String,
     pub(crate) debug: bool,
@@ -58,6 +60,7 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
         namespace: options.namespace,
         id: options.id,
         bundle,
+        address: options.address,
         events: options.ttrpc_address,
         debug: options.debug,
     };

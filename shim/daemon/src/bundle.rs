@@ -227,7 +227,8 @@ fn apparmor(process: &Process) -> Result<Option<String>> {
 fn guest(process: &Process) -> Result<Guest> {
     let args = process.args().clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
-        let expected = "the module's path: give the image an ENTRYPOINT, or the container a command";
+        let expected = "the module's path: give the image an ENTRYPOINT, or the container a command («/» for an image whose \
+                        layer is the module)";
         return Err(refused("process.args", "empty", expected));
     }
     let mut env = Vec::new();

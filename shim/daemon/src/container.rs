@@ -1,13 +1,12 @@
 //! One Wasm container: its creation step by step, and its state.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use catamaran_worker::compiler::Tier;
 use catamaran_worker::job::{self, Job, Source};
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::types::mount::Mount;
@@ -16,12 +15,13 @@ use nix::libc;
 use tokio::sync::watch;
 
 use crate::bundle::Bundle;
-use crate::cache::{Cache, Module, Origin};
+use crate::cache::{Artifact, Cache, Code, Wanted};
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
+use crate::image::Image;
 use crate::mounts::Prepared;
-use crate::source::{self, Tree};
+use crate::source::{self, Sought, Tree};
 use crate::spawn::{self, Failure, Handover, Worker};
 use crate::state::State;
 use crate::stdio::{self, Kept, Stdio};
@@ -29,13 +29,9 @@ use crate::{child, devices, lower, mounts, rootfs};
 
 /// The engine of this version.
 const ENGINE: &str = "wasmtime";
-/// `\0asm` (WebAssembly core specification, «Modules»), of modules and components alike.
-const MAGIC: [u8; 4] = *b"\0asm";
 /// How long an exit waits for its container's last words to be read.
 const MOST_PAUSES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(2);
-/// So many of the places that were looked at are named in a message.
-const MOST_NAMED: usize = 4;
 /// linux/magic.h: what a namespace's file lies on.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
@@ -48,6 +44,8 @@ pub(crate) struct Request {
     pub(crate) stdio: stdio::Paths,
     /// The shim's own, for `delete`.
     pub(crate) socket: PathBuf,
+    /// containerd's gRPC socket.
+    pub(crate) address: String,
 }
 
 /// How a container ended.
@@ -114,13 +112,9 @@ impl Container {
         let root = rootfs::prepare(&request.rootfs, &bundle.root(), &request.bundle.join("rootfs"))?;
         let root = descriptors.add(root);
         let prepared = prepare_mounts(&bundle, &mut descriptors)?;
-        let found = find_module(&bundle, &descriptors, root, &prepared)?;
-        let lower = match &found.in_root {
-            Some(path) => lower::find(&request.rootfs, path, &found.file).on(&found.name)?,
-            None => None,
-        };
+        let sought = find_module(&bundle, &descriptors, root, &prepared)?;
         let cache = Cache::open(ENGINE)?;
-        let module = cache.module(found.name, found.file, lower).await?;
+        let wanted = wanted(&cache, &request, sought).await?;
         let streams = stdio::open(&request.stdio)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
@@ -130,12 +124,12 @@ impl Container {
             id: &request.id,
             bundle: &bundle,
             cache: &cache,
-            module: &module,
+            wanted: &wanted,
             cgroup: &cgroup,
             streams: &streams,
             state: &mut state,
         };
-        let (worker, artifact) = match creation.run(job, descriptors).await {
+        let (worker, code) = match creation.run(job, descriptors).await {
             Ok(made) => made,
             Err(e) => {
                 // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
@@ -148,10 +142,10 @@ impl Container {
         info!(
             "created id={} engine={ENGINE} module={:?} digest=sha256:{} artifact={} tier={} pid={} milliseconds={}",
             request.id,
-            module.name,
-            module.digest,
-            artifact.0,
-            artifact.1.word(),
+            code.module,
+            code.digest,
+            code.origin,
+            code.tier.word(),
             worker.pid,
             begin.elapsed().as_millis(),
         );
@@ -333,19 +327,9 @@ fn prepare_mounts(bundle: &Bundle, descriptors: &mut Handover) -> Result<Vec<Pre
     all.enumerate().map(|(index, mount)| mounts::prepare(index, mount, descriptors)).collect()
 }
 
-/// The file that `process.args[0]` names.
-struct Found {
-    name: String,
-    file: std::fs::File,
-    /// Its path without links, where no volume holds it.
-    in_root: Option<PathBuf>,
-}
-
-/// Opens `process.args[0]` in the tree that the container will have.
-fn find_module(bundle: &Bundle, descriptors: &Handover, root: job::Fd, prepared: &[Prepared]) -> Result<Found> {
-    let entry = bundle.guest.args.first().map_or("", String::as_str);
-    let place = || "config.json: process.args[0]".to_owned();
-    let root = descriptors.get(root).ok_or(io::ErrorKind::NotFound).doing(place)?;
+/// Looks for the module in the tree that the container will have.
+fn find_module(bundle: &Bundle, descriptors: &Handover, root: job::Fd, prepared: &[Prepared]) -> Result<Sought> {
+    let root = descriptors.get(root).ok_or(io::ErrorKind::NotFound).doing(|| "looking for the module".to_owned())?;
     let mut tree = Tree::new(root);
     for mount in prepared {
         let seen = match &mount.source {
@@ -354,47 +338,24 @@ fn find_module(bundle: &Bundle, descriptors: &Handover, root: job::Fd, prepared:
         };
         tree.mount(&mount.destination, seen).on(&mount.destination)?;
     }
-    let path = bundle.guest.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());
-    let candidates = source::candidates(entry, &bundle.guest.cwd, path);
-    for candidate in &candidates {
-        match tree.open(candidate) {
-            Ok((file, in_root)) => {
-                let (name, file) = check_magic(candidate, file)?;
-                return Ok(Found { name, file, in_root });
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            // execvp(3) goes on to the next folder of PATH, and so do we.
-            Err(_) if candidates.len() > 1 => {}
-            Err(e) => {
-                let found = format!("{entry:?}, which is {} in the container: {e}", candidate.display());
-                return Err(Error::refused(place(), found, "the path of a Wasm module"));
-            }
-        }
-    }
-    let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|c| c.display().to_string()).collect();
-    let more = if candidates.len() > MOST_NAMED { ", ..." } else { "" };
-    let found = format!("{entry:?}: no such file in the container (looked for {}{more})", looked.join(", "));
-    Err(Error::refused(place(), found, "the path of a Wasm module in the image or in a volume"))
+    source::find(&bundle.guest, &tree)
 }
 
-fn check_magic(path: &Path, mut file: std::fs::File) -> Result<(String, std::fs::File)> {
-    let name = path.display().to_string();
-    let mut first = Vec::new();
-    (&mut file).take(MAGIC.len() as u64).read_to_end(&mut first).on(path)?;
-    io::Seek::rewind(&mut file).on(path)?;
-    if first == MAGIC {
-        return Ok((name, file));
-    }
-    let what = match first.as_slice() {
-        [] => "an empty file".to_owned(),
-        b"\x7fELF" => {
-            "an ELF file: this version does not run native containers, and native code never as Wasm".to_owned()
+/// What is to be run: a file's bytes, or the image's layer, which another process looks for.
+async fn wanted(cache: &Cache, request: &Request, sought: Sought) -> Result<Wanted> {
+    let found = match sought {
+        Sought::File(found) => found,
+        Sought::Nowhere(looked) => {
+            let (address, namespace) = (request.address.clone(), request.namespace.clone());
+            let image = Image { address, namespace, container: request.id.clone() };
+            return Ok(Wanted::Layer { image, looked });
         }
-        [b'#', b'!', ..] => "a script: this version does not run native containers".to_owned(),
-        [b'(', ..] => "not a binary module (text format? assemble it with wat2wasm)".to_owned(),
-        other => format!("not a Wasm module, its first bytes are {other:02x?}"),
     };
-    Err(Error::Module { module: name, reason: format!("{what}; a Wasm module begins with 00 61 73 6d") })
+    let lower = match &found.in_root {
+        Some(path) => lower::find(&request.rootfs, path, &found.file).on(&found.name)?,
+        None => None,
+    };
+    cache.module(found.name, found.file, lower).await.map(Wanted::Module)
 }
 
 fn make_job(
@@ -461,34 +422,34 @@ struct Creation<'a> {
     id: &'a str,
     bundle: &'a Bundle,
     cache: &'a Cache,
-    module: &'a Module,
+    wanted: &'a Wanted,
     cgroup: &'a Cgroup,
     streams: &'a Stdio,
     state: &'a mut State,
 }
 
 impl Creation<'_> {
-    async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<(Worker, (Origin, Tier))> {
-        let mut artifact = self.cache.artifact(self.module).await?;
+    async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<(Worker, Code)> {
+        let Artifact { mut file, mut code } = self.cache.artifact(self.wanted).await?;
         self.cgroup.create()?;
         job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
         let mut compiled_again = false;
         loop {
-            job.artifact = descriptors.add(artifact.file.into());
-            match self.worker(&job, &descriptors).await {
-                Ok(worker) => return Ok((worker, (artifact.origin, artifact.tier))),
+            job.artifact = descriptors.add(file.into());
+            match self.worker(&code.module, &job, &descriptors).await {
+                Ok(worker) => return Ok((worker, code)),
                 Err(Failure::Final(e)) => return Err(e),
                 Err(Failure::Artifact(reason)) if compiled_again => {
-                    return Err(Error::Compiler { module: self.module.name.clone(), reason });
+                    return Err(Error::Compiler { module: code.module, reason });
                 }
                 Err(Failure::Artifact(reason)) => {
-                    info!("compiling {} again: {reason}", self.module.name);
+                    info!("compiling {} again: {reason}", code.module);
                     compiled_again = true;
-                    artifact = self.cache.compile(self.module).await?;
+                    Artifact { file, code } = self.cache.compile(self.wanted).await?;
                     if job.hooks {
                         // They have run for the namespaces of a worker that is gone, and a hook runs once.
                         let reason = format!("{reason}; it is compiled now: create the container again");
-                        return Err(Error::Compiler { module: self.module.name.clone(), reason });
+                        return Err(Error::Compiler { module: code.module, reason });
                     }
                 }
             }
@@ -496,8 +457,12 @@ impl Creation<'_> {
     }
 
     /// One worker, up to «ready».
-    async fn worker(&mut self, job: &Job, descriptors: &Handover) -> std::result::Result<Worker, Failure> {
-        let module = &self.module.name;
+    async fn worker(
+        &mut self,
+        module: &str,
+        job: &Job,
+        descriptors: &Handover,
+    ) -> std::result::Result<Worker, Failure> {
         let start = spawn::Start {
             engine: ENGINE,
             id: self.id,

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -21,27 +22,36 @@ pub(crate) fn find(rootfs: &[Mount], path: &Path, seen: &File) -> io::Result<Opt
     let option = |key: &str| mount.options.iter().find_map(|o| o.strip_prefix(key)?.strip_prefix('='));
     let (true, Some(lower)) = (mount.type_ == "overlay", option("lowerdir")) else { return Ok(None) };
     let Ok(path) = path.strip_prefix("/") else { return Ok(None) };
-    if let (Some(upper), Some(first)) = (option("upperdir"), path.components().next())
-        && open_beneath(Path::new(upper), first.as_ref(), OFlags::PATH)?.is_some()
-    {
+    let (Some(upper), Some(first)) = (option("upperdir"), path.components().next()) else { return Ok(None) };
+    if open_beneath(Path::new(upper), first.as_ref())?.is_some() {
         return Ok(None);
     }
+    // The host's own file system, where the kernel keeps the times: on an image's (erofs, a loop device, FUSE) its author does.
+    let host = std::fs::metadata(upper)?.dev();
     for layer in lower.split(':') {
-        // Not to wait for somebody's lease on it, nor for a FIFO's writer.
-        if let Some(file) = open_beneath(Path::new(layer), path, OFlags::RDONLY | OFlags::NONBLOCK)? {
-            let (own, shown) = (file.metadata()?, seen.metadata()?);
-            let same = own.is_file() && own.size() == shown.size() && own.mtime_nsec() == shown.mtime_nsec();
-            return Ok((same && own.mtime() == shown.mtime()).then_some(file));
+        if let Some(found) = open_beneath(Path::new(layer), path)? {
+            let (own, shown) = (found.metadata()?, seen.metadata()?);
+            let same = own.size() == shown.size() && own.mtime_nsec() == shown.mtime_nsec();
+            if !own.is_file() || own.dev() != host || !same || own.mtime() != shown.mtime() {
+                return Ok(None);
+            }
+            // The very file that was looked at. Not to wait for somebody's lease on it.
+            let flags = libc::O_NONBLOCK;
+            return File::options()
+                .read(true)
+                .custom_flags(flags)
+                .open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+                .map(Some);
         }
     }
     Ok(None)
 }
 
-/// Opens a path below a folder, through no link. None where there is no such thing.
-fn open_beneath(folder: &Path, path: &Path, flags: OFlags) -> io::Result<Option<File>> {
+/// Opens a path below a folder, through no link, and not to be read: it may be a device. None where there is no such thing.
+fn open_beneath(folder: &Path, path: &Path) -> io::Result<Option<File>> {
     let folder = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder)?;
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let open = || rustix::fs::openat2(&folder, path, flags | OFlags::CLOEXEC, Mode::empty(), inside);
+    let open = || rustix::fs::openat2(&folder, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside);
     match catamaran_worker::retried(open) {
         Ok(found) => Ok(Some(found.into())),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
@@ -76,6 +86,16 @@ mod tests {
         let other = File::open(folder.join("two/bin/a.wasm")).unwrap();
         other.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         assert!(find("/bin/a.wasm", &other).is_none(), "not what is seen");
+        let elsewhere = Path::new("/dev/shm").join(folder.file_name().unwrap());
+        fs::create_dir_all(elsewhere.join("bin")).unwrap();
+        fs::copy(folder.join("one/bin/a.wasm"), elsewhere.join("bin/a.wasm")).unwrap();
+        let modified = seen.metadata().unwrap().modified().unwrap();
+        File::options().write(true).open(elsewhere.join("bin/a.wasm")).unwrap().set_modified(modified).unwrap();
+        let options = vec![format!("lowerdir={}", elsewhere.display()), format!("upperdir={}", at("upper"))];
+        let other = Mount { type_: "overlay".to_owned(), options, ..Default::default() };
+        let found = super::find(std::slice::from_ref(&other), Path::new("/bin/a.wasm"), &seen).unwrap();
+        fs::remove_dir_all(&elsewhere).unwrap();
+        assert!(found.is_none(), "on a file system whose times may be its author's, nothing is remembered");
         fs::create_dir(folder.join("upper/bin")).unwrap();
         assert!(find("/bin/a.wasm", &seen).is_none(), "the container's own layer is on the way");
         fs::remove_dir_all(&folder).unwrap();

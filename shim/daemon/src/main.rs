@@ -7,6 +7,7 @@
 //!                                                                  |- bundle   config.json, checked whole
 //!                                                                  |- rootfs   detached mount trees
 //!                                                                  |- source   where the Wasm module is
+//!                                                                  |- image    the layer that it may be instead of a file
 //!                                                                  |- cache    its machine code, compiled once
 //!                                                                  |- cgroup   made, limited, emptied, removed
 //!                                                                  '- spawn    the worker, up to «ready»
@@ -27,6 +28,7 @@ mod devices;
 mod error;
 mod events;
 mod hooks;
+mod image;
 mod info;
 mod lease;
 mod logging;

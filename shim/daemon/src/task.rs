@@ -3,7 +3,7 @@
 //! A call that this shim does not have says Unimplemented; the generated default would say NotFound, which containerd
 //! takes for a task that is gone.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub(crate) struct TaskService {
     pub(crate) publisher: Publisher,
     /// Where this server listens.
     pub(crate) socket: PathBuf,
+    /// containerd's gRPC socket.
+    pub(crate) address: String,
 }
 
 /// This shim has no exec: a request for one finds nothing.
@@ -45,7 +47,7 @@ fn unimplemented<T>(call: &'static str) -> Answer<T> {
     Err(Error::Unimplemented(call).into())
 }
 
-fn creation(req: CreateTaskRequest, namespace: &str, socket: &Path) -> Result<Request> {
+fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
     if req.terminal {
         return Err(Error::refused("the request", "a terminal", "plain streams: this version has no terminals"));
     }
@@ -55,18 +57,19 @@ fn creation(req: CreateTaskRequest, namespace: &str, socket: &Path) -> Result<Re
     }
     Ok(Request {
         id: req.id,
-        namespace: namespace.to_owned(),
+        namespace: service.namespace.clone(),
         bundle: PathBuf::from(req.bundle),
         rootfs: req.rootfs,
         stdio: stdio::Paths { stdin: req.stdin, stdout: req.stdout, stderr: req.stderr },
-        socket: socket.to_owned(),
+        socket: service.socket.clone(),
+        address: service.address.clone(),
     })
 }
 
 #[async_trait]
 impl Task for TaskService {
     async fn create(&self, _ctx: &TtrpcContext, req: CreateTaskRequest) -> Answer<CreateTaskResponse> {
-        let request = creation(req, &self.namespace, &self.socket)?;
+        let request = creation(req, self)?;
         let pod = self.pod.clone();
         // A task of its own: a client that gives up does not leave half a container.
         let created = tokio::spawn(async move { pod.create(request).await }).await;

@@ -16,7 +16,8 @@ pub const EXIT_REFUSED: u8 = 65;
 /// Exit code of a compile process that could not write its artifact; standard error says why. (`EX_IOERR` of sysexits.h.)
 pub const EXIT_OUTPUT: u8 = 74;
 
-/// How much time goes into an artifact. The first and only argument of a compile process.
+/// How much time goes into an artifact. The first argument of a compile process; the second is its driver's pid, with which it
+/// dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tier {
     /// As soon as can be: for a first start.
@@ -51,7 +52,8 @@ pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, String>) -> Exit
         eprintln!("a compile process is started by containerd-shim-catamaran-v1, with «fast» or «best»");
         return ExitCode::from(2);
     };
-    if let Err(e) = crate::confine::close_to_others().and_then(|()| crate::confine::compile_process()) {
+    let driver = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
+    if let Err(e) = crate::confine::close_to_others().and_then(|()| crate::confine::compile_process(driver)) {
         eprintln!("the compile process cannot confine itself: {e}");
         return ExitCode::FAILURE;
     }

@@ -28,6 +28,8 @@ pub struct Output {
     pub duration: Duration,
 }
 
+const CONTAINERS: &str = "containerd.services.containers.v1.Containers";
+
 /// A change to a container's OCI spec.
 type Edit = Arc<dyn Fn(&mut serde_json::Value) + Send + Sync>;
 
@@ -41,6 +43,7 @@ pub struct Container<'n> {
     args: Vec<String>,
     flags: Vec<String>,
     edits: Vec<Edit>,
+    recorded: Option<String>,
     pub(crate) stdin: Option<String>,
     pub(crate) hold_stdin: bool,
     pub(crate) limit: Duration,
@@ -56,6 +59,7 @@ impl<'n> Container<'n> {
             args: Vec::new(),
             flags: Vec::new(),
             edits: Vec::new(),
+            recorded: None,
             stdin: None,
             hold_stdin: false,
             limit: PATIENCE,
@@ -74,6 +78,14 @@ impl<'n> Container<'n> {
     #[must_use]
     pub fn image_name(mut self, name: &str) -> Self {
         self.image = Some(name.to_owned());
+        self
+    }
+
+    /// Names another image in the container's record than the one that its root file system is made from; none by an empty
+    /// name. For images that `ctr` makes no container of. As [`Container::spec`].
+    #[must_use]
+    pub fn recorded_image(mut self, name: &str) -> Self {
+        self.recorded = Some(name.to_owned());
         self
     }
 
@@ -221,7 +233,8 @@ impl<'n> Container<'n> {
     /// # Panics
     /// When it does not end within the limit.
     pub fn run(&self) -> Output {
-        assert!(self.edits.is_empty(), "ctr run takes no changed spec: use create or spawn");
+        let changed = !self.edits.is_empty() || self.recorded.is_some();
+        assert!(!changed, "ctr run takes no changed record: use create or spawn");
         let fifo = self.node.dir().join("fifo").display().to_string();
         let words = self.words(&["run", "--rm", "--fifo-dir", &fifo]);
         foreground(self.node, words, self.stdin.clone().map(String::into_bytes), self.limit)
@@ -237,16 +250,23 @@ impl<'n> Container<'n> {
         if !self.edits.is_empty() {
             self.edit_spec().unwrap_or_else(|status| panic!("cannot change the spec of {}: {status}", self.id));
         }
+        if let Some(image) = &self.recorded {
+            let record = Message::new().bytes(1, &self.id).bytes(3, image);
+            self.update(record, "image").unwrap_or_else(|status| panic!("cannot name {image}: {status}"));
+        }
         Task::create(self)
+    }
+
+    fn update(&self, record: Message, field: &str) -> Result<(), Status> {
+        let mask = Message::new().bytes(1, field);
+        let body = Message::new().bytes(1, record.done()).bytes(2, mask.done()).done();
+        self.node.address().call(&format!("{CONTAINERS}/Update"), body, PATIENCE).map(drop)
     }
 
     /// Replaces the spec in the container's record, from which Create takes it.
     fn edit_spec(&self) -> Result<(), Status> {
-        const CONTAINERS: &str = "containerd.services.containers.v1.Containers";
-        let call = |method: &str, body: Message| {
-            self.node.address().call(&format!("{CONTAINERS}/{method}"), body.done(), PATIENCE)
-        };
-        let answer = call("Get", Message::new().bytes(1, &self.id))?;
+        let asked = Message::new().bytes(1, &self.id).done();
+        let answer = self.node.address().call(&format!("{CONTAINERS}/Get"), asked, PATIENCE)?;
         let record = fields(&answer).bytes(1);
         let any = fields(record).bytes(5);
         let mut spec = serde_json::from_slice(fields(any).bytes(2)).expect("the spec is no JSON");
@@ -254,9 +274,7 @@ impl<'n> Container<'n> {
             edit(&mut spec);
         }
         let any = Message::new().bytes(1, fields(any).bytes(1)).bytes(2, spec.to_string());
-        let record = Message::new().bytes(1, &self.id).bytes(5, any.done());
-        let mask = Message::new().bytes(1, "spec");
-        call("Update", Message::new().bytes(1, record.done()).bytes(2, mask.done())).map(drop)
+        self.update(Message::new().bytes(1, &self.id).bytes(5, any.done()), "spec")
     }
 
     /// Creates a further task of a container that is there from before, without `ctr` and the time that it takes.

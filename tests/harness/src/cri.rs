@@ -148,6 +148,8 @@ impl<'n> Pod<'n> {
 pub struct Created<'n> {
     node: &'n Node,
     id: String,
+    /// The name of its image.
+    image: String,
     /// The `Any` of the record.
     spec: Vec<u8>,
 }
@@ -165,16 +167,24 @@ impl<'n> Created<'n> {
         self.spec = Message::new().bytes(1, fields(&self.spec).bytes(1)).bytes(2, spec.to_string()).done();
     }
 
+    /// The name that the CRI has put into the record for the image.
+    pub fn image(&self) -> &str {
+        &self.image
+    }
+
     /// Creates a task of our runtime from that spec, on that snapshot, by a record in the node's own namespace.
     ///
     /// # Errors
     /// What containerd or the shim answered. The record is removed then.
     pub fn try_task(&self) -> Result<Task<'n>, Status> {
-        let Self { node, id, spec } = self;
+        let Self { node, id, image, spec } = self;
         node.require(Runtime::Catamaran);
         leftovers::note_id(node.dir(), node.namespace(), id);
-        let record =
-            Message::new().bytes(1, id).message(4, Message::new().bytes(1, Runtime::Catamaran.name())).bytes(5, spec);
+        let record = Message::new()
+            .bytes(1, id)
+            .bytes(3, image)
+            .message(4, Message::new().bytes(1, Runtime::Catamaran.name()))
+            .bytes(5, spec);
         let request = Message::new().message(1, record).done();
         node.address().call(&format!("{CONTAINERS}/Create"), request, PATIENCE)?;
         Task::create_on(&Container::new(node, id, Runtime::Catamaran), |_| {

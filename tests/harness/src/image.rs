@@ -1,5 +1,8 @@
 //! Images made in the test itself: an OCI layout, as one tar.
 
+use std::fmt;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -19,6 +22,18 @@ pub struct Image {
     architecture: String,
     config_type: String,
     config: serde_json::Map<String, Value>,
+    others: Vec<Image>,
+    edits: Vec<Edit>,
+}
+
+/// A change to an image's manifest.
+#[derive(Clone)]
+struct Edit(Arc<dyn Fn(&mut Value) + Send + Sync>);
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Edit")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +70,8 @@ impl Image {
             architecture: architecture.into(),
             config_type: CONFIG.into(),
             config: serde_json::Map::new(),
+            others: Vec::new(),
+            edits: Vec::new(),
         }
     }
 
@@ -138,6 +155,20 @@ impl Image {
         self
     }
 
+    /// Makes the image an index, whose further part this is: its layers, configuration and platform.
+    #[must_use]
+    pub fn also(mut self, other: Self) -> Self {
+        self.others.push(other);
+        self
+    }
+
+    /// Changes the manifest before it is written.
+    #[must_use]
+    pub fn manifest(mut self, edit: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
+        self.edits.push(Edit(Arc::new(edit)));
+        self
+    }
+
     fn set(mut self, key: &str, value: Value) -> Self {
         self.config.insert(key.to_owned(), value);
         self
@@ -177,6 +208,21 @@ impl Image {
     pub fn to_tar(&self) -> Vec<u8> {
         let mut archive = Archive::default();
         archive.file("oci-layout", json!({"imageLayoutVersion": "1.0.0"}).to_string().as_bytes());
+        let mut target = self.write(&mut archive);
+        if !self.others.is_empty() {
+            let mut parts = vec![target];
+            parts.extend(self.others.iter().map(|other| other.write(&mut archive)));
+            let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts});
+            target = archive.blob(INDEX, index.to_string().as_bytes());
+        }
+        target["annotations"] = json!({"io.containerd.image.name": self.name});
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [target]});
+        archive.file("index.json", index.to_string().as_bytes());
+        archive.0.into_inner().expect("writing to memory")
+    }
+
+    /// Adds layers, configuration and manifest, and answers the manifest's descriptor.
+    fn write(&self, archive: &mut Archive) -> Value {
         let mut layers = Vec::new();
         let mut digests = Vec::new();
         for layer in &self.layers {
@@ -184,7 +230,10 @@ impl Image {
                 Layer::Tree(entries) => archive.blob(LAYER, &packed(entries)),
                 Layer::Blob(media_type, content) => archive.blob(media_type, content),
             };
-            digests.push(descriptor["digest"].clone());
+            // Of what is unpacked alone: containerd compares their number with that of the layers that it can unpack.
+            if matches!(layer, Layer::Tree(_)) {
+                digests.push(descriptor["digest"].clone());
+            }
             layers.push(descriptor);
         }
         let config = json!({
@@ -194,13 +243,13 @@ impl Image {
             "rootfs": {"type": "layers", "diff_ids": digests},
         });
         let config = archive.blob(&self.config_type, config.to_string().as_bytes());
-        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
+        let mut manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
+        for Edit(edit) in &self.edits {
+            edit(&mut manifest);
+        }
         let mut manifest = archive.blob(MANIFEST, manifest.to_string().as_bytes());
         manifest["platform"] = json!({"os": self.os, "architecture": self.architecture});
-        manifest["annotations"] = json!({"io.containerd.image.name": self.name});
-        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest]});
-        archive.file("index.json", index.to_string().as_bytes());
-        archive.0.into_inner().expect("writing to memory")
+        manifest
     }
 }
 

@@ -12,6 +12,8 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::config::Options;
 use crate::container::{Container, Output};
 use crate::deadline::{self, PATIENCE};
@@ -19,6 +21,7 @@ use crate::events::Events;
 use crate::grpc::Address;
 use crate::image::Image;
 use crate::programs::{Programs, shim_folder};
+use crate::wire::{Message, fields};
 use crate::{container, keeper, leftovers, sweep, tag};
 
 /// How many lines of containerd's log a failing test shows.
@@ -289,6 +292,36 @@ impl Node {
         self.imported.lock().unwrap().insert(image.name().to_owned());
     }
 
+    /// Keeps bytes in the content store for good, whatever they are, and answers their descriptor.
+    ///
+    /// # Panics
+    /// When containerd does not take them.
+    pub fn ingest(&self, media_type: &str, bytes: &[u8]) -> serde_json::Value {
+        let digest = format!("sha256:{}", leftovers::hex(&Sha256::digest(bytes)));
+        // Committed in one message, and with a label that keeps containerd's collector away.
+        let write = Message::new().number(1, 2).bytes(2, &digest).number(3, bytes.len() as u64);
+        let write = write.bytes(4, &digest).bytes(6, bytes).entry(7, "containerd.io/gc.root", "test");
+        self.address()
+            .call("containerd.services.content.v1.Content/Write", write.done(), PATIENCE)
+            .unwrap_or_else(|status| panic!("cannot ingest {} bytes: {status}", bytes.len()));
+        serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
+    }
+
+    /// Makes a record of an image whose target this is, which nobody checks.
+    ///
+    /// # Panics
+    /// When containerd does not take it.
+    pub fn record_image(&self, name: &str, target: &serde_json::Value) {
+        let text = |key: &str| target[key].as_str().expect("a descriptor's text");
+        let size = target["size"].as_i64().expect("a descriptor's size").cast_unsigned();
+        let descriptor = Message::new().bytes(1, text("mediaType")).bytes(2, text("digest")).number(3, size);
+        let image = Message::new().bytes(1, name).message(3, descriptor);
+        let created = Message::new().message(1, image).done();
+        self.address()
+            .call("containerd.services.images.v1.Images/Create", created, PATIENCE)
+            .unwrap_or_else(|status| panic!("cannot make the image {name}: {status}"));
+    }
+
     /// Begins the order for a container of this name.
     pub fn container(&self, id: &str) -> Container<'_> {
         Container::new(self, id, self.runtime)
@@ -308,8 +341,18 @@ impl Node {
         runtime.require();
     }
 
+    /// The leases on the content of the node's images, each with its labels.
+    pub fn leases(&self) -> Vec<String> {
+        let listed = self.address().call("containerd.services.leases.v1.Leases/List", Vec::new(), PATIENCE);
+        let listed = listed.unwrap_or_else(|status| panic!("cannot list the leases: {status}"));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let label = |entry: &[u8]| format!(" {}={}", text(fields(entry).bytes(1)), text(fields(entry).bytes(2)));
+        let one = |lease: &[u8]| text(fields(lease).bytes(1)) + &fields(lease).all(3).map(label).collect::<String>();
+        fields(&listed).all(1).map(one).collect()
+    }
+
     /// What is there at this moment of the node's containers, one thing a line: processes, mounts, cgroups, sockets,
-    /// network namespaces, bundles, and containers that nobody deleted.
+    /// network namespaces, bundles, leases, and containers that nobody deleted.
     pub fn leftovers(&self) -> Vec<String> {
         let mut expected = self.helpers.lock().unwrap().clone();
         let containerd = self.containerd.lock().unwrap().as_ref().map(Child::id);
@@ -321,6 +364,7 @@ impl Node {
                 let listed = self.ctr_ok([kind, "ls", "-q"]);
                 found.extend(listed.lines().map(|id| format!("{} {id}", kind.trim_end_matches('s'))));
             }
+            found.extend(self.leases().into_iter().map(|id| format!("lease {id}")));
         }
         found.extend(leftovers::of(&self.tag, &self.dir, &expected));
         found

@@ -185,15 +185,21 @@ fn a_killed_compile_or_driver_fails_one_start_and_leaves_the_next_alone() {
         let image = image(&format!("large{n}"), large(800 + n));
         quiet(&node);
         let order = node.container(what).image(&image).limit(LATER);
-        let refused = std::thread::scope(|scope| {
+        let (refused, compile) = std::thread::scope(|scope| {
             let created = scope.spawn(|| order.try_create().map(drop));
-            let victim = wait_until(SOON, what, || {
-                // The driver exists before its compile: both are to be there.
-                let compiles = processes(&node, "compile");
-                if compiles.is_empty() { None } else { processes(&node, what).first().copied() }
+            let (victim, compile) = wait_until(SOON, what, || {
+                // The driver exists before its compile: both are to be there, and the compile past its first steps.
+                let compile = processes(&node, "compile").first().copied()?;
+                let status = fs::read_to_string(format!("/proc/{compile}/status")).ok()?;
+                let victim = processes(&node, what).first().copied()?;
+                status.contains("Seccomp:\t2").then_some((victim, compile))
             });
             kill(victim);
-            created.join().unwrap().unwrap_err()
+            (created.join().unwrap().unwrap_err(), compile)
+        });
+        let state = || fs::read_to_string(format!("/proc/{compile}/stat")).unwrap_or_default();
+        wait_until(SOON, "the compile to end with its driver", || {
+            (state().is_empty() || state().contains(") Z")).then_some(())
         });
         assert_eq!(refused.code, Code::Internal, "{refused}");
         assert!(refused.message.contains("compil"), "{refused}");

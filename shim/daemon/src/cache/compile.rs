@@ -42,6 +42,8 @@ pub(super) fn run(compiler: &Path, name: &str, bytes: &File, output: &File, tier
     let input = File::open(format!("/proc/self/fd/{}", bytes.as_raw_fd())).doing(doing)?;
     let child = Command::new(compiler)
         .arg(tier.word())
+        // To die with it, and with nobody else.
+        .arg(std::process::id().to_string())
         .env_clear()
         // A signal to its group reaches nobody else.
         .process_group(0)
@@ -78,7 +80,8 @@ fn judged(ended: bool, code: u32, words: String) -> Verdict {
     const ABORTED: u32 = 128 + libc::SIGABRT as u32;
     const CPU_TIME: u32 = 128 + libc::SIGXCPU as u32;
     match code {
-        _ if !ended => Verdict::Limit(format!("it takes longer to compile than {LONGEST:?}")),
+        // Not remembered: it may have been the others' fault. What the module takes by itself, its processor time tells.
+        _ if !ended => Verdict::Failed(format!("it was still compiling after {LONGEST:?}: try again")),
         0 => Verdict::Made,
         _ if code == u32::from(EXIT_REFUSED) => Verdict::Refused(words),
         _ if code == u32::from(EXIT_OUTPUT) => Verdict::Output(words),

@@ -2,15 +2,19 @@
 //! nothing of it is in a shim's memory.
 //!
 //! ```text
-//! order -> own cgroup -> module into sealed memory -> its lock -> (there by now?) -> a slot -> compile -> publish -> answer
-//!                                                                         again, for the best code, if the first was fast <-'
+//! order -> the module's lock -> (there by now?) -> own cgroup -> a slot -> sealed memory -> compile -> publish -> answer
+//!                                                             again, for the best code, if the first was fast <-'
 //! ```
+//!
+//! A module that is a layer of the container's image is looked for here, and read only when it holds the lock and is to be
+//! compiled; one whose artifact is there is answered at once.
 //!
 //! It has no rights to give up that it does not need: it makes the cache's files, root's own. What meets the module's
 //! bytes is the compile process.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use catamaran_worker::compiler::Tier;
@@ -18,11 +22,14 @@ use catamaran_worker::control;
 use rustix::fs::MemfdFlags;
 
 use super::compile::{self, Verdict};
+use super::given::{Given, Sealed};
+use super::locks::Held;
 use super::order::{Answer, Order, Wish};
 use super::store::{Lasting, New, Store};
-use super::{Counter, Places, counters, evict, locks, module};
+use super::{Counter, Origin, Places, counters, evict, locks, module};
 use crate::cgroup::Compilers;
 use crate::error::{Doing, Error, Result};
+use crate::image::{Found, Layer};
 
 /// What the shim's executable is to do to be a driver.
 pub(crate) const ACTION: &str = "compile";
@@ -38,40 +45,51 @@ pub(crate) fn run() -> Result<()> {
     let _ = nix::unistd::setsid();
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).doing(doing)?;
     let (order, mut files) = control::receive_with::<Order>(control.as_fd()).doing(doing)?;
-    let Some(file) = files.pop() else {
-        return Err(Error::refused("the order", "no module", "the descriptor of one"));
-    };
     let mut warnings = Vec::new();
     if let Err(e) = std::fs::write("/proc/self/oom_score_adj", "1000") {
         warnings.push(format!("oom_score_adj of a compile stays as it is: {e}"));
     }
-    // Before a byte of the module is read: what it takes is not the pod's.
-    let cgroup =
-        Compilers::join().inspect_err(|e| warnings.push(format!("compiles have no cgroup of their own: {e}"))).ok();
-    let mut driver = match Driver::new(order, cgroup, warnings) {
+    let mut driver = match Driver::new(order, warnings) {
         Ok(driver) => driver,
         Err(e) => return answer(&control, &Answer::Failed(e.to_string()), None),
     };
+    let given = match driver.given(files.pop().map(File::from)) {
+        Ok(Ok(given)) => given,
+        Ok(Err(none)) => return answer(&control, &Answer::NoLayer(none), None),
+        Err(e) => return answer(&control, &refusal(e), None),
+    };
     if driver.order.wish == Wish::Best {
         drop(control);
-        return driver.best(File::from(file));
+        return driver.best(given);
     }
-    match driver.serve(File::from(file)) {
+    match driver.serve(given) {
         Ok(made) => {
-            let later = made.later;
             let words = Answer::Made {
+                module: driver.order.name.clone(),
+                digest: made.digest,
                 tier: made.tier,
-                milliseconds: made.milliseconds,
+                origin: made.origin,
                 warnings: std::mem::take(&mut driver.warnings),
             };
             // A shim that gave up finds the artifact at the next start.
             let _ = answer(&control, &words, Some(&made.artifact));
             drop((control, made.artifact));
-            later.map_or(Ok(()), |bytes| driver.improve(&bytes))
+            match made.later {
+                None => Ok(()),
+                // Its fast code was found: whoever made that is at it, or was killed since.
+                Some(given) if made.origin == Origin::Hit => driver.best(given),
+                Some(given) => driver.improve(given),
+            }
         }
-        Err(Error::Module { reason, .. }) => answer(&control, &Answer::Refused(reason), None),
-        Err(Error::Compiler { reason, .. }) => answer(&control, &Answer::Failed(reason), None),
-        Err(e) => answer(&control, &Answer::Failed(e.to_string()), None),
+        Err(e) => answer(&control, &refusal(e), None),
+    }
+}
+
+fn refusal(e: Error) -> Answer {
+    match e {
+        Error::Module { module, reason } => Answer::Refused { module, reason },
+        Error::Compiler { reason, .. } => Answer::Failed(reason),
+        e => Answer::Failed(e.to_string()),
     }
 }
 
@@ -85,96 +103,150 @@ struct Driver {
     places: Places,
     /// None where the cache cannot be used: artifacts are then made in memory, for one start each.
     store: Option<Store>,
+    /// From the first compile on.
     cgroup: Option<Compilers>,
     warnings: Vec<String>,
 }
 
 struct Made {
     artifact: File,
-    tier: Tier,
-    milliseconds: Option<u64>,
-    /// The module, where better code is to be made of it.
-    later: Option<Sealed>,
-}
-
-/// A module that cannot change, and its digest.
-struct Sealed {
-    bytes: File,
     digest: String,
+    tier: Tier,
+    origin: Origin,
+    /// The module, where better code is to be made of it.
+    later: Option<Given>,
 }
 
 impl Driver {
-    fn new(order: Order, cgroup: Option<Compilers>, mut warnings: Vec<String>) -> Result<Self> {
+    fn new(order: Order, mut warnings: Vec<String>) -> Result<Self> {
         let places = Places::of(&order.engine)?;
         let store = Store::open(places.entries.clone())
             .inspect_err(|e| warnings.push(format!("the artifact cache cannot be used: {e}")))
             .ok();
-        Ok(Self { order, places, store, cgroup, warnings })
+        Ok(Self { order, places, store, cgroup: None, warnings })
     }
 
-    fn serve(&mut self, mut file: File) -> Result<Made> {
-        let (bytes, digest) = module::sealed(&self.order.name, &mut file)?;
-        let module = Sealed { bytes, digest };
+    /// The module of the order; why there is none, in the inner error.
+    fn given(&mut self, file: Option<File>) -> Result<std::result::Result<Given, String>> {
+        match (&self.order.image, file) {
+            (None, Some(file)) => Ok(Ok(Given::File { file, digest: self.order.digest.clone() })),
+            (None, None) => Err(Error::refused("the order", "no module", "the descriptor of one")),
+            (Some(image), _) => Ok(match image.find()? {
+                Found::Nothing(why) => Err(why),
+                Found::Layer(layer) => {
+                    self.order.name = layer.name();
+                    Ok(Given::Layer(layer))
+                }
+            }),
+        }
+    }
+
+    fn serve(&mut self, given: Given) -> Result<Made> {
+        let given = match given {
+            Given::Layer(layer) => match self.look_up(layer)? {
+                Ok(made) => return Ok(made),
+                Err(layer) => Given::Layer(layer),
+            },
+            // Whoever sends the bytes has looked.
+            bytes => bytes,
+        };
         // Without a cache there is nothing to wait for.
         let _lock = match &self.store {
-            Some(_) => Some(locks::module(&self.places.locks, &module.digest)?),
+            Some(_) => match locks::module(&self.places.locks, given.digest(), LONGEST_QUEUE)? {
+                None => return Err(self.failed(format!("others compile it since {LONGEST_QUEUE:?}: try again"))),
+                held => held,
+            },
             None => None,
         };
-        if let Some(made) = self.there_by_now(&module.digest)? {
-            return Ok(made);
+        if let Some((artifact, tier)) = self.there(given.digest())? {
+            let digest = given.digest().to_owned();
+            return Ok(Made { artifact, digest, tier, origin: Origin::Shared, later: None });
         }
+        if self.cgroup.is_none() {
+            self.cgroup = Compilers::join()
+                .inspect_err(|e| self.warnings.push(format!("compiles have no cgroup of their own: {e}")))
+                .ok();
+        }
+        let slot = self.slot(&self.places.slots, slots())?;
+        let module = given.read(&self.order.name, &mut self.warnings)?;
         let size = module.bytes.metadata().on("the module's bytes")?.len();
         let fast = self.order.wish == Wish::Any && size >= WORTH_TWO && self.store.is_some();
         let tier = if fast { Tier::Fast } else { Tier::Best };
         let begin = Instant::now();
         let artifact = self.compile(&module, tier)?;
-        let milliseconds = Some(begin.elapsed().as_millis() as u64);
-        Ok(Made { artifact, tier, milliseconds, later: fast.then_some(module) })
+        drop(slot);
+        let origin = Origin::Compiled(begin.elapsed().as_millis() as u64);
+        let digest = module.digest.clone();
+        Ok(Made { artifact, digest, tier, origin, later: fast.then_some(Given::Bytes(module)) })
     }
 
-    /// What another order made while this one waited.
-    fn there_by_now(&self, digest: &str) -> Result<Option<Made>> {
+    /// A place among those that compile; without a cache there are no files to tell of it.
+    fn slot(&self, folder: &Path, count: usize) -> Result<Option<Held>> {
+        if self.store.is_none() {
+            return Ok(None);
+        }
+        match locks::slot(folder, count, LONGEST_QUEUE)? {
+            None => Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}: try again"))),
+            held => Ok(held),
+        }
+    }
+
+    /// What the shim itself does for a file: it cannot know a layer's digest.
+    fn look_up(&self, layer: Box<Layer>) -> Result<std::result::Result<Made, Box<Layer>>> {
+        let digest = layer.digest().to_owned();
+        match self.there(&digest)? {
+            Some((artifact, tier)) => {
+                counters::add(&self.places.root, Counter::Hits);
+                let later = (tier == Tier::Fast).then_some(Given::Layer(layer));
+                Ok(Ok(Made { artifact, digest, tier, origin: Origin::Hit, later }))
+            }
+            None => {
+                if self.order.wish == Wish::Any {
+                    counters::add(&self.places.root, Counter::Misses);
+                }
+                Ok(Err(layer))
+            }
+        }
+    }
+
+    /// The artifact that there is, for an order that takes one from before.
+    fn there(&self, digest: &str) -> Result<Option<(File, Tier)>> {
         let Some(store) = &self.store else { return Ok(None) };
         if self.order.wish == Wish::Again {
             return Ok(None);
         }
-        if let Some(reason) = store.refusal(digest) {
-            return Err(Error::Module { module: self.order.name.clone(), reason });
+        match (store.artifact(digest), store.refusal(digest)) {
+            (None, Some(reason)) => Err(Error::Module { module: self.order.name.clone(), reason }),
+            (there, _) => Ok(there),
         }
-        let there = store.artifact(digest);
-        Ok(there.map(|(artifact, tier)| Made { artifact, tier, milliseconds: None, later: None }))
     }
 
     /// Serves an order for the best code, for which nobody waits; unless somebody is at it.
-    fn best(&mut self, mut file: File) -> Result<()> {
-        let (bytes, digest) = module::sealed(&self.order.name, &mut file)?;
-        match locks::module_now(&self.places.locks, &digest)? {
+    fn best(&mut self, given: Given) -> Result<()> {
+        match locks::module(&self.places.locks, given.digest(), Duration::ZERO)? {
             Some(free) => drop(free),
             None => return Ok(()),
         }
-        self.improve(&Sealed { bytes, digest })
+        self.improve(given)
     }
 
     /// Compiles the module again for the best code, with what the others leave. Nobody is told.
-    fn improve(&mut self, module: &Sealed) -> Result<()> {
-        // One that has the usual priority is a compile all the same.
+    fn improve(&mut self, given: Given) -> Result<()> {
+        // One that has the usual weight is a compile all the same.
         self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
-        let _lock = locks::module(&self.places.locks, &module.digest)?;
-        let there = self.store.as_ref().and_then(|store| store.artifact(&module.digest));
-        if matches!(there, Some((_, Tier::Best))) {
+        let Some(_lock) = locks::module(&self.places.locks, given.digest(), LONGEST_QUEUE)? else { return Ok(()) };
+        let there = self.store.as_ref().and_then(|store| store.artifact(given.digest()));
+        let refused = self.store.as_ref().and_then(|store| store.refusal(given.digest()));
+        if matches!(there, Some((_, Tier::Best))) || refused.is_some() {
             return Ok(());
         }
-        self.compile(module, Tier::Best).map(drop)
+        // Not one that a start waits for.
+        let _slot = self.slot(&self.places.slots.join("later"), 1)?;
+        let module = given.read(&self.order.name, &mut self.warnings)?;
+        self.compile(&module, Tier::Best).map(drop)
     }
 
     fn compile(&mut self, module: &Sealed, tier: Tier) -> Result<File> {
-        let _slot = match &self.store {
-            None => None,
-            Some(_) => match locks::slot(&self.places.slots, slots(), LONGEST_QUEUE)? {
-                None => return Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}: try again"))),
-                held => held,
-            },
-        };
         if let Some(store) = &self.store {
             store.sweep();
             let new = store.create();
@@ -202,9 +274,9 @@ impl Driver {
         let before = killed();
         let verdict = compile::run(&self.places.compiler, &self.order.name, &module.bytes, output, tier)?;
         Ok(match verdict {
-            // Its own memory or another compile's: tried again after a while.
+            // For its own memory or another compile's: nothing to remember of this module.
             Verdict::Failed(_) if killed() > before => {
-                Verdict::Limit("it takes more memory to compile than the node gives to compiles".to_owned())
+                Verdict::Failed("the node ran out of the memory that it gives to compiles: try again".to_owned())
             }
             verdict => verdict,
         })

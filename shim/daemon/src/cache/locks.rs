@@ -3,8 +3,8 @@
 //! Only the compile driver takes them, a process of its own, so that it may wait.
 
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
@@ -12,58 +12,72 @@ use rustix::io::Errno;
 
 use crate::error::{Doing, Result};
 
-/// Between two looks for a free slot.
+/// Between two looks for a lock that is free.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// A lock that is held until it is dropped.
 pub(super) struct Held {
-    _file: File,
+    file: File,
+    /// Removed with it, where the name is a module's: there is no end of them.
+    module: Option<PathBuf>,
 }
 
-/// Takes the lock under which the module `digest` is compiled, and waits for it: whoever held it has made the artifact.
-/// Two hundred and fifty-six files serve all modules; two that share one wait for each other without need.
-pub(super) fn module(folder: &Path, digest: &str) -> Result<Held> {
-    let name = digest.get(..2).unwrap_or("00");
-    let file = open(folder, name)?;
-    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).on(folder.join(name))?;
-    Ok(Held { _file: file })
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(path) = &self.module {
+            // While the lock is held: whoever waits for it finds a file without a name, and makes another.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
-/// The same, if nobody holds it.
-pub(super) fn module_now(folder: &Path, digest: &str) -> Result<Option<Held>> {
-    let name = digest.get(..2).unwrap_or("00");
-    try_lock(folder, name)
+/// Takes the lock under which the module `digest` is compiled, and waits for it until `limit` has passed: whoever held it
+/// has made the artifact.
+pub(super) fn module(folder: &Path, digest: &str, limit: Duration) -> Result<Option<Held>> {
+    let path = folder.join(digest);
+    patiently(limit, || {
+        let Some(mut held) = try_lock(&path)? else { return Ok(None) };
+        // Its last holder may have removed it when it was opened already.
+        if held.file.metadata().on(&path)?.nlink() == 0 {
+            return Ok(None);
+        }
+        held.module = Some(path.clone());
+        Ok(Some(held))
+    })
 }
 
 /// Takes one of `count` slots, and waits for one until `limit` has passed.
 pub(super) fn slot(folder: &Path, count: usize, limit: Duration) -> Result<Option<Held>> {
-    let begin = Instant::now();
-    loop {
+    patiently(limit, || {
         for number in 0..count {
-            if let Some(held) = try_lock(folder, &number.to_string())? {
+            if let Some(held) = try_lock(&folder.join(number.to_string()))? {
                 return Ok(Some(held));
             }
         }
-        if begin.elapsed() > limit {
-            return Ok(None);
+        Ok(None)
+    })
+}
+
+fn patiently(limit: Duration, mut attempt: impl FnMut() -> Result<Option<Held>>) -> Result<Option<Held>> {
+    let begin = Instant::now();
+    loop {
+        match attempt()? {
+            None if begin.elapsed() < limit => std::thread::sleep(PAUSE),
+            done => return Ok(done),
         }
-        std::thread::sleep(PAUSE);
     }
 }
 
-fn try_lock(folder: &Path, name: &str) -> Result<Option<Held>> {
-    let file = open(folder, name)?;
+fn try_lock(path: &Path) -> Result<Option<Held>> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).on(folder)?;
+    }
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path).on(path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Held { _file: file })),
+        Ok(()) => Ok(Some(Held { file, module: None })),
         Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(e) => Err(e).on(folder.join(name)),
+        Err(e) => Err(e).on(path),
     }
-}
-
-fn open(folder: &Path, name: &str) -> Result<File> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).on(folder)?;
-    let path = folder.join(name);
-    File::options().write(true).create(true).truncate(false).mode(0o600).open(&path).on(path)
 }
 
 #[cfg(test)]
@@ -80,10 +94,13 @@ mod tests {
         let third = slot(&folder, 2, Duration::ZERO).unwrap();
         assert!(third.is_some());
         drop((second, third));
-        let held = module(&folder, "abcd").unwrap();
-        assert!(module_now(&folder, "abff").unwrap().is_none());
+        let held = module(&folder, "abcd", Duration::ZERO).unwrap();
+        assert!(held.is_some());
+        assert!(module(&folder, "abcd", Duration::from_millis(50)).unwrap().is_none());
+        assert!(module(&folder, "abff", Duration::ZERO).unwrap().is_some(), "another one is free");
         drop(held);
-        assert!(module_now(&folder, "abff").unwrap().is_some());
+        assert!(!folder.join("abcd").exists());
+        assert!(module(&folder, "abcd", Duration::from_millis(50)).unwrap().is_some());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

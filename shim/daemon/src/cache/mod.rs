@@ -6,6 +6,9 @@
 //!    |-- entry there ---> artifact
 //!    '-- order, file -------------------> sealed copy, hashed, locks -------------> no rights: module in,
 //!        artifact <---------------------- published, or kept in memory <----------- artifact or refusal out
+//!
+//! image --- order -----------------------> its layer's digest, asked of containerd
+//!        artifact <----------------------- entry there, or the layer read and all of the above
 //! ```
 //!
 //! The shim itself reads digests and opens files. A cache that cannot be used, for whatever reason, costs time and is told
@@ -16,6 +19,7 @@ mod counters;
 mod driver;
 mod evict;
 mod fingerprint;
+mod given;
 mod locks;
 mod memo;
 mod module;
@@ -32,15 +36,18 @@ use catamaran_worker::compiler::Tier;
 use catamaran_worker::control;
 use log::{debug, warn};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 
 use crate::child;
 use crate::error::{Doing, Error, Result};
+use crate::image::Image;
 use crate::readable::readable;
+use crate::source;
 use counters::Counter;
 pub(crate) use driver::{ACTION, run as drive};
 use memo::{Key, Memo};
-pub(crate) use module::Module;
+pub(crate) use module::{Module, Wanted};
 use order::{Answer, Order, Wish};
 use store::Store;
 
@@ -82,6 +89,9 @@ impl Places {
     }
 }
 
+/// A module's name until its driver knows better.
+const LAYER: &str = "the image's layer";
+
 fn most_bytes() -> Result<u64> {
     let Some(text) = std::env::var_os(BYTES_VARIABLE) else { return Ok(MOST_BYTES) };
     let bytes = text.to_str().and_then(|text| text.parse().ok());
@@ -93,12 +103,21 @@ fn most_bytes() -> Result<u64> {
 /// Machine code for a worker.
 pub(crate) struct Artifact {
     pub(crate) file: File,
+    pub(crate) code: Code,
+}
+
+/// What an artifact is machine code of, and which.
+pub(crate) struct Code {
+    /// The module's name: its path in the container, or which layer of the image it is.
+    pub(crate) module: String,
+    /// sha256 of the module, in hexadecimal.
+    pub(crate) digest: String,
     pub(crate) tier: Tier,
     pub(crate) origin: Origin,
 }
 
 /// Where an artifact came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Origin {
     /// The cache.
     Hit,
@@ -153,39 +172,45 @@ impl Cache {
     }
 
     /// The module's machine code, compiled now if need be.
-    pub(crate) async fn artifact(&self, module: &Module) -> Result<Artifact> {
+    pub(crate) async fn artifact(&self, wanted: &Wanted) -> Result<Artifact> {
+        let module = match wanted {
+            Wanted::Module(module) => module,
+            Wanted::Layer { .. } => return self.order(wanted, Wish::Any).await,
+        };
         if let Some(store) = &self.store {
             if let Some((file, tier)) = store.artifact(&module.digest) {
                 counters::add(&self.places.root, Counter::Hits);
                 if tier == Tier::Fast {
                     self.improve(module);
                 }
-                return Ok(Artifact { file, tier, origin: Origin::Hit });
+                let (name, digest) = (module.name.clone(), module.digest.clone());
+                return Ok(Artifact { file, code: Code { module: name, digest, tier, origin: Origin::Hit } });
             }
             if let Some(reason) = store.refusal(&module.digest) {
                 return Err(Error::Module { module: module.name.clone(), reason });
             }
         }
         counters::add(&self.places.root, Counter::Misses);
-        self.order(module, Wish::Any).await
+        self.order(wanted, Wish::Any).await
     }
 
     /// Compiles the module although there is an artifact, which does not fit.
-    pub(crate) async fn compile(&self, module: &Module) -> Result<Artifact> {
-        self.order(module, Wish::Again).await
+    pub(crate) async fn compile(&self, wanted: &Wanted) -> Result<Artifact> {
+        self.order(wanted, Wish::Again).await
     }
 
     /// Has the best code made where nobody does it any more: whoever made the fast one may have been killed since.
     fn improve(&self, module: &Module) {
-        match self.drive(module, Wish::Best) {
+        match self.drive(Wish::Best, Some(module), None) {
             Ok(_) => {}
             Err(e) => debug!("{}: {e}", module.name),
         }
     }
 
-    /// Starts a driver for the module, and answers the socket on which it tells what came of it.
-    fn drive(&self, module: &Module, wish: Wish) -> Result<OwnedFd> {
-        let doing = || format!("ordering the compilation of {}", module.name);
+    /// Starts a driver for a module, or for the layer of an image, and answers the socket on which it tells what came of it.
+    fn drive(&self, wish: Wish, module: Option<&Module>, image: Option<&Image>) -> Result<OwnedFd> {
+        let (name, digest) = module.map_or((LAYER, ""), |module| (&module.name, &module.digest));
+        let doing = || format!("ordering the compilation of {name}");
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .doing(doing)?;
@@ -204,31 +229,42 @@ impl Cache {
             .on(program)?;
         // It may go on after its answer, and after this shim.
         child::reap(child::pidfd(child)?);
-        let order = Order { engine: self.engine.to_owned(), name: module.name.clone(), wish };
-        control::send_with(ours.as_fd(), &order, &[module.file.as_fd()]).doing(doing)?;
+        let order = Order {
+            engine: self.engine.to_owned(),
+            name: name.to_owned(),
+            digest: digest.to_owned(),
+            wish,
+            image: image.cloned(),
+        };
+        let file = module.map(|module| module.file.as_fd());
+        control::send_with(ours.as_fd(), &order, file.as_slice()).doing(doing)?;
         Ok(ours)
     }
 
-    async fn order(&self, module: &Module, wish: Wish) -> Result<Artifact> {
-        let failed = |reason: String| Error::Compiler { module: module.name.clone(), reason };
-        let control = self.drive(module, wish)?;
-        rustix::io::ioctl_fionbio(&control, true).on(&module.name)?;
-        let control = readable(control).on(&module.name)?;
+    async fn order(&self, wanted: &Wanted, wish: Wish) -> Result<Artifact> {
+        let (name, module, image) = match wanted {
+            Wanted::Module(module) => (module.name.as_str(), Some(module), None),
+            Wanted::Layer { image, .. } => (LAYER, None, Some(image)),
+        };
+        let failed = |reason: String| Error::Compiler { module: name.to_owned(), reason };
+        let control = self.drive(wish, module, image)?;
+        rustix::io::ioctl_fionbio(&control, true).on(name)?;
+        let control = readable(control).on(name)?;
         let answer = control
             .async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()))
             .await
             .map_err(|e| failed(format!("the compile driver ended without an answer: {e}")))?;
-        match answer {
-            (Answer::Made { tier, milliseconds, warnings }, mut files) if files.len() == 1 => {
+        match (answer, wanted) {
+            ((Answer::Made { module, digest, tier, origin, warnings }, mut files), _) if files.len() == 1 => {
                 for warning in warnings {
                     warn!("{warning}");
                 }
-                let origin = milliseconds.map_or(Origin::Shared, Origin::Compiled);
-                Ok(Artifact { file: files.remove(0).into(), tier, origin })
+                Ok(Artifact { file: files.remove(0).into(), code: Code { module, digest, tier, origin } })
             }
-            (Answer::Made { .. }, _) => Err(failed("the compile driver sent no artifact".to_owned())),
-            (Answer::Refused(reason), _) => Err(Error::Module { module: module.name.clone(), reason }),
-            (Answer::Failed(reason), _) => Err(failed(reason)),
+            ((Answer::Made { .. }, _), _) => Err(failed("the compile driver sent no artifact".to_owned())),
+            ((Answer::Refused { module, reason }, _), _) => Err(Error::Module { module, reason }),
+            ((Answer::NoLayer(why), _), Wanted::Layer { looked, .. }) => Err(source::nowhere(looked, &why)),
+            ((Answer::Failed(reason) | Answer::NoLayer(reason), _), _) => Err(failed(reason)),
         }
     }
 }

@@ -8,11 +8,20 @@ use sha2::{Digest, Sha256};
 
 use super::hex;
 use crate::error::{Doing, Error, Result};
+use crate::image::Image;
 
 /// A module that is larger is refused: it would cost a node tens of gigabytes to compile.
 pub(super) const LARGEST: u64 = 512 << 20;
 /// The event loop gets a turn after so many bytes of a module.
 const TURN: usize = 1 << 20;
+
+/// What is to be run.
+pub(crate) enum Wanted {
+    /// A file that was found.
+    Module(Module),
+    /// The layer of an image that is a module, if there is one; `looked` says which file was looked for in vain.
+    Layer { image: Image, looked: String },
+}
 
 /// A module that was found, and what is in it.
 pub(crate) struct Module {
@@ -44,15 +53,23 @@ impl Module {
 
 /// Copies `file` into sealed memory: what is hashed here is what is compiled.
 pub(super) fn sealed(name: &str, file: &mut File) -> Result<(File, String)> {
+    sealed_memory(name, |bytes| {
+        let mut reading = Reading::begin(name, file)?;
+        file.rewind().doing(|| format!("reading {name}"))?;
+        while reading.turn(file, Some(bytes))? {}
+        Ok(reading.digest())
+    })
+}
+
+/// Memory that nobody changes any more once `fill` has filled it.
+pub(super) fn sealed_memory<T>(name: &str, fill: impl FnOnce(&mut File) -> Result<T>) -> Result<(File, T)> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let doing = || format!("reading {name}");
     let mut bytes = File::from(rustix::fs::memfd_create("module", flags).doing(doing)?);
-    let mut reading = Reading::begin(name, file)?;
-    file.rewind().doing(doing)?;
-    while reading.turn(file, Some(&mut bytes))? {}
+    let filled = fill(&mut bytes)?;
     bytes.rewind().doing(doing)?;
     seal(&bytes).doing(doing)?;
-    Ok((bytes, reading.digest()))
+    Ok((bytes, filled))
 }
 
 /// No write, no other length, for anybody who holds the descriptor, and for good.
@@ -98,7 +115,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn too_large(name: &str, size: u64) -> Error {
+pub(super) fn too_large(name: &str, size: u64) -> Error {
     let reason = format!("{size} bytes or more, and at most {LARGEST} are compiled");
     Error::Module { module: name.to_owned(), reason }
 }

@@ -3,13 +3,20 @@
 use catamaran_worker::compiler::Tier;
 use serde::{Deserialize, Serialize};
 
-/// An artifact that the shim wants. Carries the module's file.
+use super::Origin;
+use crate::image::Image;
+
+/// An artifact that the shim wants.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) engine: String,
     /// The module's, for messages.
     pub(super) name: String,
+    /// The file's sha256 as the shim saw it; empty for an image.
+    pub(super) digest: String,
     pub(super) wish: Wish,
+    /// Whose layer the module is. Without, the order carries the module's file.
+    pub(super) image: Option<Image>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,14 +33,19 @@ pub(super) enum Wish {
 pub(super) enum Answer {
     /// Carries the artifact's file.
     Made {
+        /// What the module is called.
+        module: String,
+        /// sha256 of the bytes that this is machine code of.
+        digest: String,
         tier: Tier,
-        /// How long this compile took; none where another one's was found.
-        milliseconds: Option<u64>,
+        origin: Origin,
         /// What the node's administrator should know.
         warnings: Vec<String>,
     },
-    /// The module is at fault: the reason, for the user.
-    Refused(String),
+    /// The module is at fault: what it is called, and the reason, for the user.
+    Refused { module: String, reason: String },
+    /// The image has no layer to run: why.
+    NoLayer(String),
     /// The compiler is, or the node.
     Failed(String),
 }

@@ -120,6 +120,8 @@ impl Store {
     pub(super) fn publish(&self, new: New, digest: &str, tier: Tier) -> Result<File> {
         let path = self.path(digest, tier);
         new.publish(&path)?;
+        // It was a limit that it met before.
+        let _ = fs::remove_file(self.folder.join(format!("{digest}{REFUSED}")));
         if tier == Tier::Best {
             // Whoever maps it keeps it.
             let _ = fs::remove_file(self.path(digest, Tier::Fast));

@@ -11,20 +11,20 @@ use super::write::put;
 use crate::error::{Doing, Result};
 
 /// For a compile that a start waits for, and for one that nobody waits for.
-const AWAITED: Weight = Weight { name: "catamaran-compile", weight: "50", shares: "512" };
-const LATER: Weight = Weight { name: "catamaran-compile-later", weight: "1", shares: "2" };
+const AWAITED: Weight = Weight { name: "catamaran-compile", weight: "50", shares: "512", part: 3 };
+const LATER: Weight = Weight { name: "catamaran-compile-later", weight: "1", shares: "2", part: 6 };
 /// Somebody may remove the empty folder between its making and our entering.
 const MOST_TRIES: usize = 10;
 /// Threads of all compiles together.
 const PIDS: &str = "1024";
-/// What compiles may have of a small node.
-const LEAST_MEMORY: u64 = 1 << 30;
 
 /// A cgroup and its part of the processors, beside others that have 100 (v2) and 1024 (v1) if they have not asked for more.
 struct Weight {
     name: &'static str,
     weight: &'static str,
     shares: &'static str,
+    /// The part of the node's memory, one so many-th: half of it for both.
+    part: u64,
 }
 
 /// The cgroup that this process is in now, for [`Compilers::killed`].
@@ -44,11 +44,11 @@ impl Compilers {
     }
 
     fn enter(of: &Weight) -> Result<Self> {
-        let half = (total_memory()? / 2).max(LEAST_MEMORY).to_string();
+        let part = (total_memory()? / of.part).to_string();
         if hierarchy::is_unified() {
             let folder = Path::new(ROOT).join(of.name);
             make::enable_controllers(Path::new(ROOT))?;
-            enter(&folder, &[("memory.max", &half), ("cpu.weight", of.weight), ("pids.max", PIDS)])?;
+            enter(&folder, &[("memory.max", &part), ("cpu.weight", of.weight), ("pids.max", PIDS)])?;
             return Ok(Self { memory: Some(folder) });
         }
         let mut memory = None;
@@ -56,7 +56,7 @@ impl Compilers {
             let folder = tree.mount.join(of.name);
             let has = |controller: &str| tree.controllers.iter().any(|c| c == controller);
             let limits = [
-                ("memory", "memory.limit_in_bytes", half.as_str()),
+                ("memory", "memory.limit_in_bytes", part.as_str()),
                 ("cpu", "cpu.shares", of.shares),
                 ("pids", "pids.max", PIDS),
             ];

@@ -114,9 +114,9 @@ pub(super) fn drop_capabilities() -> Result<(), ConfineError> {
     step("dropping the capabilities", rustix::thread::set_capabilities(None, none))
 }
 
-/// The worker does not outlive its shim, and nobody reads its memory through ptrace or /proc.
+/// The worker does not outlive its shim, nor a compile process its driver, and nobody reads its memory through ptrace or /proc.
 pub(super) fn die_with_parent() -> Result<(), ConfineError> {
-    step("asking to die with the shim", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
+    step("asking to die with the parent", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
     not_dumpable()
 }
 
@@ -156,8 +156,9 @@ pub(super) fn no_new_privileges() -> Result<(), ConfineError> {
 
 /// Confines a compile process: it meets hostile bytes, and needs nothing but its three descriptors, memory and time.
 ///
-/// It is not tied to the shim that started it: a compile goes on when the pod that asked is gone.
-pub(crate) fn compile_process() -> Result<(), ConfineError> {
+/// It is tied to its `driver`, which has a slot for it and a clock, and not to a shim: a compile goes on when the pod that
+/// asked is gone.
+pub(crate) fn compile_process(driver: Option<i32>) -> Result<(), ConfineError> {
     step("setting oom_score_adj 1000", write_oom_score(1000))?;
     for (kind, most) in [
         ("RLIMIT_CORE", 0),
@@ -181,7 +182,11 @@ pub(crate) fn compile_process() -> Result<(), ConfineError> {
     let own = COMPILE_USERS | std::process::id();
     become_user(own, own, &[])?;
     drop_capabilities()?;
-    not_dumpable()?;
+    die_with_parent()?;
+    let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    if driver.is_some_and(|driver| driver != parent) {
+        return step("looking for the compile driver", Err(io::Error::other("it has ended")));
+    }
     no_new_privileges()?;
     // The same list as a worker's: a compiler has threads and memory, makes files of machine code, and runs none.
     super::restrict(None)

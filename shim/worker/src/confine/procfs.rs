@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-/// A place that does not lead to its mount is hidden below another mount, or somebody just moved it: looked at so often.
+/// Somebody may just move the place of a mount: it is looked for so often.
 const MOST_LOOKS: usize = 16;
 
 /// A mount of this namespace (proc_pid_mountinfo(5)).
@@ -24,17 +24,40 @@ struct Mount {
 
 /// Covers them, in the tree that `root` is open at and that is attached at `at`.
 pub(super) fn cover_all(root: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
+    let mut left = None;
     for _ in 0..MOST_LOOKS {
         let table = std::fs::read_to_string("/proc/self/mountinfo")?;
         let mounts = table.lines().map(parse).collect::<io::Result<Vec<_>>>()?;
-        let mut open = mounts.iter().filter(|m| m.kind == "proc" && m.place.starts_with(at) && !is_covered(m, &mounts));
-        let covered = open.try_fold(true, |all, mount| Ok::<_, io::Error>(cover(root, at, mount)? && all))?;
-        if covered {
+        left = None;
+        let reachable = |m: &&Mount| !is_covered(m, &mounts) && !is_hidden(m, &mounts);
+        for mount in mounts.iter().filter(|m| m.kind == "proc" && m.place.starts_with(at)).filter(reachable) {
+            if !cover(root, at, mount)? {
+                left = Some(mount.place.clone());
+            }
+        }
+        if left.is_none() {
             return Ok(());
         }
     }
-    // Hidden: what lies below another mount has no path.
-    Ok(())
+    // Somebody moves what it lies in, and will move it back.
+    let place = left.unwrap_or_default();
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        format!("the procfs at {} cannot be covered: the folders above it are being renamed", place.display()),
+    ))
+}
+
+/// What lies below another mount has no path: a mount at its place or above it that it is not in.
+fn is_hidden(mount: &Mount, all: &[Mount]) -> bool {
+    let mut above = vec![mount.id];
+    while let Some(parent) = all.iter().find(|m| above.last() == Some(&m.id)).map(|m| m.parent) {
+        if above.contains(&parent) {
+            break;
+        }
+        above.push(parent);
+    }
+    all.iter()
+        .any(|other| mount.place.starts_with(&other.place) && !above.contains(&other.id) && other.place != mount.place)
 }
 
 /// Another mount lies on its very root.

@@ -48,6 +48,15 @@ impl<'n, 'p> Order<'n, 'p> {
         }
     }
 
+    /// `command`: in place of the image's entrypoint.
+    #[must_use]
+    pub fn command<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
+        for word in words {
+            self.config = self.config.bytes(3, word);
+        }
+        self
+    }
+
     /// `args`: what stands behind the image's entrypoint.
     #[must_use]
     pub fn args<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
@@ -202,7 +211,8 @@ impl<'n, 'p> Order<'n, 'p> {
         let answer = address(node)
             .call(&format!("{CONTAINERS}/Get"), asked, PATIENCE)
             .unwrap_or_else(|status| panic!("no record of {}: {status}", self.name));
-        let spec = fields(fields(&answer).bytes(1)).bytes(5).to_vec();
-        Created { node, id, spec }
+        let record = fields(fields(&answer).bytes(1));
+        let image = String::from_utf8_lossy(record.bytes(3)).into_owned();
+        Created { node, id, image, spec: record.bytes(5).to_vec() }
     }
 }

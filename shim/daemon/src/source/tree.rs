@@ -1,8 +1,8 @@
-//! Where the container's Wasm module is: `process.args[0]`, resolved inside the container's tree, volumes included.
+//! The container's tree before it exists, walked as the worker will build it.
 //!
-//! The tree does not exist yet when the module is looked for; it is walked here over the same detached mounts that the
-//! worker will attach, one name at a time, with symbolic links resolved against the container's root. Every step is an
-//! openat2 that follows no link, so that no link of the image or of a volume leads out of its mount.
+//! It is walked over the same detached mounts that the worker will attach, one name at a time, with symbolic links resolved
+//! against the container's root. Every step is an openat2 that follows no link, so that no link of the image or of a volume
+//! leads out of its mount.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -20,8 +20,6 @@ use rustix::io::Errno;
 const MOST_LINKS: usize = 40;
 /// As many names are looked at for one path; forty links of many parts could name a hundred thousand.
 const MOST_STEPS: usize = 4096;
-/// As many folders of PATH are looked in.
-const MOST_CANDIDATES: usize = 64;
 
 /// The container's tree before it is mounted.
 pub(crate) struct Tree<'a> {
@@ -145,21 +143,6 @@ fn parts(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-/// The places where `args[0]` may be, in the order in which execvp(3) would look: as it is, or below the working
-/// directory, or in the directories of PATH and, since many images name their module so, in the working directory.
-pub(crate) fn candidates(entry: &str, cwd: &str, path: Option<&str>) -> Vec<PathBuf> {
-    if entry.contains('/') {
-        return vec![Path::new(cwd).join(entry)];
-    }
-    path.unwrap_or_default()
-        .split(':')
-        .filter(|directory| directory.starts_with('/'))
-        .take(MOST_CANDIDATES)
-        .chain([cwd])
-        .map(|directory| Path::new(directory).join(entry))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,13 +193,5 @@ mod tests {
         assert_eq!(read(&tree, "/run/new/place/m").unwrap_err().kind(), io::ErrorKind::NotFound);
         fs::remove_dir_all(&root).unwrap();
         fs::remove_dir_all(&volume).unwrap();
-    }
-
-    #[test]
-    fn bare_names_are_looked_for_in_path_then_here() {
-        let paths = |entry, cwd, path| candidates(entry, cwd, path);
-        assert_eq!(paths("/m.wasm", "/w", None), [PathBuf::from("/m.wasm")]);
-        assert_eq!(paths("./m.wasm", "/w", None), [PathBuf::from("/w/./m.wasm")]);
-        assert_eq!(paths("m", "/w", Some("/bin:rel:")), [PathBuf::from("/bin/m"), PathBuf::from("/w/m")]);
     }
 }

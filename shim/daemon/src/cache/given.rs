@@ -1,0 +1,71 @@
+//! What an order is about: bytes that came with it, or a layer that is read if it is to be compiled.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::module::{self, LARGEST, too_large};
+use crate::error::{Doing, Error, Result};
+use crate::image::Layer;
+use crate::source::{FIRST, other_than_wasm};
+
+/// In seconds.
+const LONGEST_READ: u32 = 120;
+
+/// A module that cannot change, and its digest.
+pub(super) struct Sealed {
+    pub(super) bytes: File,
+    pub(super) digest: String,
+}
+
+pub(super) enum Given {
+    /// A file, and its digest as the shim saw it: it may have changed since.
+    File {
+        file: File,
+        digest: String,
+    },
+    Bytes(Sealed),
+    Layer(Box<Layer>),
+}
+
+impl Given {
+    /// sha256 of the module, in hexadecimal.
+    pub(super) fn digest(&self) -> &str {
+        match self {
+            Given::File { digest, .. } => digest,
+            Given::Bytes(sealed) => &sealed.digest,
+            Given::Layer(layer) => layer.digest(),
+        }
+    }
+
+    /// The module's bytes, in memory of this process's cgroup. `name` is the file's, `warnings` for the log. A source that does not
+    /// answer in [`LONGEST_READ`] ends this process: it has a slot.
+    pub(super) fn read(self, name: &str, warnings: &mut Vec<String>) -> Result<Sealed> {
+        nix::unistd::alarm::set(LONGEST_READ);
+        let read = self.read_all(name, warnings);
+        nix::unistd::alarm::cancel();
+        read
+    }
+
+    fn read_all(self, name: &str, warnings: &mut Vec<String>) -> Result<Sealed> {
+        let mut layer = match self {
+            Given::File { mut file, .. } => {
+                let (bytes, digest) = module::sealed(name, &mut file)?;
+                return Ok(Sealed { bytes, digest });
+            }
+            Given::Bytes(sealed) => return Ok(sealed),
+            Given::Layer(layer) => layer,
+        };
+        let name = layer.name();
+        if layer.size() > LARGEST {
+            return Err(too_large(&name, layer.size()));
+        }
+        let (bytes, warning) = module::sealed_memory(&name, |bytes| layer.read(bytes))?;
+        warnings.extend(warning);
+        let mut first = [0; FIRST];
+        let length = bytes.read_at(&mut first, 0).doing(|| format!("reading {name}"))?;
+        if let Some(reason) = other_than_wasm(first.get(..length).unwrap_or_default()) {
+            return Err(Error::Module { module: name, reason });
+        }
+        Ok(Sealed { bytes, digest: layer.digest().to_owned() })
+    }
+}

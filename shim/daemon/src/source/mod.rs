@@ -1,0 +1,115 @@
+//! Where the container's Wasm module is: the file that `process.args[0]` names in the container's tree, volumes included, or,
+//! where it names none, the image's own Wasm layer, which [`crate::image`] looks for.
+
+mod magic;
+mod tree;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use catamaran_worker::Guest;
+
+use crate::error::{Doing, Error, Result};
+use crate::image::WASM_LAYERS;
+pub(crate) use magic::{FIRST, other_than_wasm};
+pub(crate) use tree::Tree;
+
+/// As many folders of PATH are looked in.
+const MOST_CANDIDATES: usize = 64;
+/// So many of the places that were looked at are named in a message.
+const MOST_NAMED: usize = 4;
+
+/// What `process.args[0]` names.
+pub(crate) enum Sought {
+    File(Found),
+    /// No file: what was looked for, for a message.
+    Nowhere(String),
+}
+
+/// A file that begins as Wasm does.
+pub(crate) struct Found {
+    pub(crate) name: String,
+    pub(crate) file: File,
+    /// Its path without links, where no volume holds it.
+    pub(crate) in_root: Option<PathBuf>,
+}
+
+/// Opens `process.args[0]` in the tree that the container will have. «/» and other folders are no file: an image whose
+/// layer is the module has no entrypoint, and Kubernetes wants a command all the same.
+pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
+    let entry = guest.args.first().map_or("", String::as_str);
+    let path = guest.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());
+    let candidates = candidates(entry, &guest.cwd, path);
+    for candidate in &candidates {
+        match tree.open(candidate) {
+            Ok((file, in_root)) => return check(candidate, file, in_root).map(Sought::File),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            // execvp(3) goes on to the next folder of PATH, and so do we.
+            Err(_) if candidates.len() > 1 => {}
+            Err(e) => {
+                let found = format!("{entry:?}, which is {} in the container", candidate.display());
+                return match e.kind() {
+                    io::ErrorKind::IsADirectory => Ok(Sought::Nowhere(format!("{found}: a directory"))),
+                    io::ErrorKind::NotADirectory => Ok(Sought::Nowhere(format!("{found}: below a file"))),
+                    _ => Err(Error::refused(PLACE, format!("{found}: {e}"), "the path of a Wasm module")),
+                };
+            }
+        }
+    }
+    let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|c| c.display().to_string()).collect();
+    let more = if candidates.len() > MOST_NAMED { ", ..." } else { "" };
+    let found = format!("{entry:?}: no such file in the container (looked for {}{more})", looked.join(", "));
+    Ok(Sought::Nowhere(found))
+}
+
+const PLACE: &str = "config.json: process.args[0]";
+
+/// The error when there is no file, as `looked` says, and no layer, as `why` does.
+pub(crate) fn nowhere(looked: &str, why: &str) -> Error {
+    let layers = WASM_LAYERS.join(", ");
+    let expected = format!(
+        "the path of a Wasm module in the image or in a volume, or an image with one layer of a type among {layers} and «/» \
+         for the path"
+    );
+    Error::refused(PLACE, format!("{looked}; {why}"), expected)
+}
+
+fn check(path: &Path, mut file: File, in_root: Option<PathBuf>) -> Result<Found> {
+    let name = path.display().to_string();
+    let mut first = Vec::new();
+    (&mut file).take(FIRST as u64).read_to_end(&mut first).on(path)?;
+    io::Seek::rewind(&mut file).on(path)?;
+    match other_than_wasm(&first) {
+        None => Ok(Found { name, file, in_root }),
+        Some(reason) => Err(Error::Module { module: name, reason }),
+    }
+}
+
+/// The places where `args[0]` may be, in the order in which execvp(3) would look: as it is, or below the working
+/// directory, or in the directories of PATH and, since many images name their module so, in the working directory.
+fn candidates(entry: &str, cwd: &str, path: Option<&str>) -> Vec<PathBuf> {
+    if entry.contains('/') {
+        return vec![Path::new(cwd).join(entry)];
+    }
+    path.unwrap_or_default()
+        .split(':')
+        .filter(|directory| directory.starts_with('/'))
+        .take(MOST_CANDIDATES)
+        .chain([cwd])
+        .map(|directory| Path::new(directory).join(entry))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_names_are_looked_for_in_path_then_here() {
+        let paths = |entry, cwd, path| candidates(entry, cwd, path);
+        assert_eq!(paths("/m.wasm", "/w", None), [PathBuf::from("/m.wasm")]);
+        assert_eq!(paths("./m.wasm", "/w", None), [PathBuf::from("/w/./m.wasm")]);
+        assert_eq!(paths("m", "/w", Some("/bin:rel:")), [PathBuf::from("/bin/m"), PathBuf::from("/w/m")]);
+    }
+}

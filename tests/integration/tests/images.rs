@@ -1,0 +1,419 @@
+//! Images whose module is a layer and no file: every shape of them through a real containerd, and what is refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use catamaran_harness::cri::{self, Pod, Seccomp, Shape};
+use catamaran_harness::{Code, Container, Image, Node, Output, Runtime, guests, wait_until};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const WASM: &str = "application/wasm";
+const TYPES: [&str; 3] = [
+    WASM,
+    "application/vnd.wasm.content.layer.v1+wasm",
+    "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
+];
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const GREETING: &str = "hello from wasm\n";
+const SOON: Duration = Duration::from_secs(10);
+const HOST: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
+
+/// An image of this machine's platform, whose one layer is that module.
+fn image(name: &str, module: impl AsRef<[u8]>) -> Image {
+    Image::new(name).blob(WASM, module)
+}
+
+/// Imports an image of any platform, and what it says of itself.
+fn import(node: &Node, image: &Image) {
+    node.import_with(image, &["--all-platforms"]);
+}
+
+/// An order whose root file system is empty, and whose record names an image that `ctr` makes no container of.
+fn recorded<'n>(node: &'n Node, id: &str, image: &Image) -> Container<'n> {
+    node.import_with(image, &["--all-platforms", "--local", "--no-unpack"]);
+    node.container(id).image(&Image::new("empty")).recorded_image(image.name()).args(["/"])
+}
+
+fn to_its_end(container: &Container<'_>) -> Output {
+    let task = container.spawn();
+    task.wait(SOON);
+    task.delete()
+}
+
+fn refused(node: &Node, container: &Container<'_>, code: Code, words: &[&str]) {
+    let status = container.try_create().err().unwrap_or_else(|| panic!("it was created; expected {words:?}"));
+    assert_eq!(status.code, code, "{status}");
+    for word in words {
+        assert!(status.message.contains(word), "{word:?} is missing in: {status}");
+    }
+    node.expect_nothing_left(SOON);
+}
+
+/// A number in the cache's counters.
+fn counter(node: &Node, name: &str) -> u64 {
+    let text = fs::read_to_string(node.catamaran_root().join("counters")).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+#[test]
+fn every_media_type_runs_and_its_layer_is_named_in_the_log() {
+    let node = Node::start();
+    for (number, media_type) in TYPES.into_iter().enumerate() {
+        let image = Image::new(&format!("type-{number}")).blob(media_type, guests::wat("hello"));
+        for entry in ["/", "/nowhere.wasm", "bare", "/dev", "."] {
+            let hello = node.container("hello").image(&image).args([entry]).run();
+            assert_eq!((hello.code, hello.stdout.as_str()), (0, GREETING), "{media_type} {entry}: {hello:?}");
+        }
+        let layer = digest(&guests::wat("hello"));
+        let named = format!("layer {layer} of {}", image.name());
+        assert!(node.log().contains(&named), "{named} is missing in the log");
+    }
+    node.finish();
+}
+
+#[test]
+fn the_arguments_after_the_path_reach_the_guest() {
+    let node = Node::start();
+    let args = node.container("args").image(&image("args", guests::wat("args"))).args(["/", "a b", "", "-c"]).run();
+    assert_eq!(args.stdout, "/\na b\n\n-c\n");
+    node.finish();
+}
+
+#[test]
+fn a_second_start_compiles_nothing_and_reads_nothing() {
+    let node = Node::start();
+    let image = image("twice", guests::wat("hello"));
+    let order = || node.container("hello").image(&image).args(["/"]);
+    assert_eq!(order().run().stdout, GREETING);
+    assert_eq!((counter(&node, "misses"), counter(&node, "compiles"), counter(&node, "hits")), (1, 1, 0));
+    // It does not need the blob any more.
+    node.ctr_ok(["content", "rm", &digest(&guests::wat("hello"))]);
+    assert_eq!(order().run().stdout, GREETING);
+    assert_eq!((counter(&node, "misses"), counter(&node, "compiles"), counter(&node, "hits")), (1, 1, 1));
+    // The same bytes in a file are the same module.
+    let file = guests::image(Runtime::Catamaran, "hello");
+    assert_eq!(node.container("file").image(&file).run().stdout, GREETING);
+    assert_eq!(counter(&node, "compiles"), 1);
+    node.finish();
+}
+
+#[test]
+fn starts_at_once_compile_once() {
+    let node = Node::start();
+    let image = image("herd", guests::go("kitchen"));
+    node.import(&image);
+    let order = |number: usize| node.container(&format!("herd-{number}")).image(&image).args(["/", "args", "x"]);
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4).map(|number| scope.spawn(move || order(number).run())).collect();
+        for run in runs {
+            let run = run.join().unwrap();
+            assert_eq!((run.code, run.stdout.as_str()), (0, "/\nargs\nx\n"), "{run:?}");
+        }
+    });
+    // A fast one first, and then the best one, for which nobody waits.
+    wait_until(Duration::from_secs(60), "the best code", || (counter(&node, "compiles") == 2).then_some(()));
+    node.expect_nothing_left(Duration::from_secs(60));
+    assert_eq!(order(9).run().code, 0);
+    assert_eq!(counter(&node, "compiles"), 2);
+    node.finish();
+}
+
+#[test]
+fn a_fast_artifact_is_improved_by_whoever_finds_it() {
+    let node = Node::start();
+    let image = image("fast", guests::go("kitchen"));
+    let order = || node.container("fast").image(&image).args(["/", "args"]);
+    assert_eq!(order().run().code, 0);
+    let fingerprint = fs::read_dir(node.catamaran_root().join("cache")).unwrap().next().unwrap().unwrap().path();
+    let best = fingerprint.join(digest(&guests::go("kitchen")).trim_start_matches("sha256:"));
+    wait_until(Duration::from_secs(60), "the best code", || best.exists().then_some(()));
+    node.expect_nothing_left(Duration::from_secs(60));
+    // As if its maker had been killed before.
+    fs::rename(&best, best.with_extension("fast")).unwrap();
+    assert_eq!(order().run().code, 0);
+    wait_until(Duration::from_secs(60), "the best code again", || best.exists().then_some(()));
+    node.expect_nothing_left(Duration::from_secs(60));
+    node.finish();
+}
+
+#[test]
+fn a_layer_is_read_under_a_lease_that_ends() {
+    let node = Node::start();
+    // A custom section that takes a while to read, and none to compile.
+    const LENGTH: usize = 64 << 20;
+    let length = [0x80 | (LENGTH & 0x7f) as u8, 0x80 | (LENGTH >> 7 & 0x7f) as u8, 0x80 | (LENGTH >> 14 & 0x7f) as u8];
+    let length = [&length[..], &[(LENGTH >> 21) as u8]].concat();
+    let section = [&[0], &length[..], &[1, b'x'], &vec![7; LENGTH - 2]].concat();
+    let image = image("large", [guests::wat("hello"), section].concat());
+    node.import(&image);
+    let order = node.container("large").image(&image).args(["/"]);
+    let done = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut seen = None;
+            while seen.is_none() && !done.load(Ordering::Relaxed) {
+                seen = node.leases().into_iter().find(|lease| lease.contains("catamaran.wasm/container=large"));
+            }
+            seen
+        });
+        let run = order.run();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(run.stdout, GREETING, "{run:?}");
+        watch.join().unwrap().expect("a lease while the layer is read")
+    });
+    assert!(seen.contains("containerd.io/gc.expire=20"), "{seen}");
+    node.finish();
+}
+
+#[test]
+fn a_name_that_moves_is_followed() {
+    let node = Node::start();
+    for (guest, printed) in [("hello", GREETING), ("args", "/\n"), ("hello", GREETING)] {
+        import(&node, &image("moving", guests::wat(guest)));
+        let run = node.container("moving").image_name(image("moving", "").name()).args(["/"]).run();
+        assert_eq!(run.stdout, printed, "{guest}: {run:?}");
+    }
+    node.finish();
+}
+
+#[test]
+fn a_file_of_the_image_is_preferred() {
+    let node = Node::start();
+    let both = Image::new("both").file("/app.wasm", guests::wat("args")).entrypoint(["/app.wasm"]);
+    let both = both.blob(WASM, guests::wat("hello"));
+    assert_eq!(node.container("file").image(&both).run().stdout, "/app.wasm\n");
+    assert_eq!(node.container("layer").image(&both).args(["/"]).run().stdout, GREETING);
+    let data = node.dir().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("m.wasm"), guests::wat("exit")).unwrap();
+    let volume = node.container("volume").image(&both).args(["/data/m.wasm", "7"]).bind(&data, "/data", ["rbind"]);
+    assert_eq!(volume.run().code, 7);
+    node.finish();
+}
+
+#[test]
+fn a_single_manifest_for_wasm_runs() {
+    let node = Node::start();
+    for os in ["wasi", "wasip1", "wasip2", "any"] {
+        let image = image(os, guests::wat("hello")).platform(os, "wasm");
+        import(&node, &image);
+        let hello = node.container(os).image(&image).args(["/"]).run();
+        assert_eq!((hello.code, hello.stdout.as_str()), (0, GREETING), "{os}: {hello:?}");
+    }
+    node.finish();
+}
+
+#[test]
+fn a_pure_artifact_runs() {
+    let node = Node::start();
+    let artifact = image("artifact", guests::wat("hello")).config_type("application/vnd.wasm.config.v0+json");
+    let artifact = artifact.platform("wasip1", "wasm");
+    let hello = to_its_end(&recorded(&node, "artifact", &artifact));
+    assert_eq!((hello.code, hello.stdout.as_str()), (0, GREETING), "{hello:?}");
+    node.finish();
+}
+
+#[test]
+fn an_index_is_resolved_by_platform() {
+    let node = Node::start();
+    let hello = || image("part", guests::wat("hello")).platform("wasi", "wasm");
+    let native = || Image::new("index").file("/bin/sh", "no module").platform("linux", HOST);
+    let foreign = || image("foreign", guests::wat("trap")).platform("linux", "s390x");
+    // The part that is unpacked is this machine's; the module is the one for Wasm.
+    let both = native().also(foreign()).also(hello());
+    import(&node, &both);
+    let run = node.container("both").image(&both).args(["/"]).run();
+    assert_eq!((run.code, run.stdout.as_str()), (0, GREETING), "{run:?}");
+    let host = Image::new("host").platform("windows", HOST).also(foreign());
+    let host = host.also(image("part", guests::wat("hello")).platform("linux", HOST));
+    let run = to_its_end(&recorded(&node, "host", &host));
+    assert_eq!((run.code, run.stdout.as_str()), (0, GREETING), "{run:?}");
+    let none = Image::new("none").platform("windows", HOST).also(foreign());
+    let order = recorded(&node, "none", &none);
+    refused(&node, &order, Code::InvalidArgument, &["no manifest for Wasm", "linux/s390x", "windows/"]);
+    // Only this machine's part is on the node, as after an ordinary pull.
+    let pulled = Image::new("pulled").file("/x", "y").also(hello());
+    node.import_with(&pulled, &["--local"]);
+    let parts = node.ctr_ok(["images", "ls"]);
+    let target = parts.lines().find(|line| line.contains("pulled")).unwrap();
+    assert!(target.contains("index"), "{target}");
+    let wasm = manifest_for(&node, target, "wasm");
+    node.ctr(["content", "rm", &wasm]);
+    let order = node.container("pulled").image(&pulled).args(["/"]);
+    refused(&node, &order, Code::InvalidArgument, &["no Wasm layer", "wasi/wasm: a manifest that was not pulled"]);
+    node.finish();
+}
+
+/// The digest of the part for an architecture, of the index that a line of `ctr images ls` names.
+fn manifest_for(node: &Node, line: &str, architecture: &str) -> String {
+    let digest = line.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap();
+    let index: Value = serde_json::from_str(&node.ctr_ok(["content", "get", digest])).unwrap();
+    let parts = index["manifests"].as_array().unwrap();
+    let part = parts.iter().find(|part| part["platform"]["architecture"] == architecture).unwrap();
+    part["digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_an_image_has_instead_is_named() {
+    let node = Node::start();
+    let ordinary = guests::image(Runtime::Catamaran, "hello");
+    let words =
+        ["process.args[0]", "/none", "no such file", ordinary.name(), "image.layer.v1.tar", WASM, TYPES[1], "«/»"];
+    refused(&node, &node.container("a").image(&ordinary).args(["/none"]), Code::InvalidArgument, &words);
+    refused(&node, &node.container("a").image(&ordinary).args(["/"]), Code::InvalidArgument, &["directory", "tar"]);
+    let odd = Image::new("odd").blob("application/wasm+gzip", guests::wat("hello"));
+    let order = recorded(&node, "a", &odd);
+    refused(&node, &order, Code::InvalidArgument, &["layers of type \"application/wasm+gzip\""]);
+    let two = image("two", guests::wat("hello")).blob(TYPES[1], guests::wat("args"));
+    let words =
+        ["2 Wasm layers", &digest(&guests::wat("hello")), &digest(&guests::wat("args")), "a container runs one"];
+    refused(&node, &recorded(&node, "a", &two), Code::InvalidArgument, &words);
+    let none = node.container("a").image(&Image::new("empty")).recorded_image("").args(["/"]);
+    refused(&node, &none, Code::InvalidArgument, &["no image of containerd's"]);
+    let gone = node.container("a").image(&Image::new("empty")).recorded_image("localhost/gone:1").args(["/"]);
+    refused(&node, &gone, Code::FailedPrecondition, &["localhost/gone:1", "pull it again"]);
+    node.finish();
+}
+
+#[test]
+fn a_layer_that_is_no_module_is_refused() {
+    let node = Node::start();
+    // What the cache holds is what Wasmtime calls a .cwasm.
+    assert_eq!(node.container("a").image(&image("hello", guests::wat("hello"))).args(["/"]).run().code, 0);
+    let fingerprint = fs::read_dir(node.catamaran_root().join("cache")).unwrap().next().unwrap().unwrap().path();
+    let hex = digest(&guests::wat("hello")).split_off("sha256:".len());
+    let native = fs::read(fingerprint.join(hex)).unwrap();
+    let compiles = counter(&node, "compiles");
+    for (name, bytes, word) in [
+        ("gzip", &b"\x1f\x8b\x08\0\0\0\0\0\0\x03"[..], "compressed"),
+        ("cwasm", &native, ".cwasm"),
+        ("elf", b"\x7fELF\x02\x01\x01\0\0\0", "an ELF file"),
+        ("tar", b"app.wasm\0\0\0\0\0\0\0\0", "[61, 70, 70, 2e]"),
+        ("short", b"\0as", "[00, 61, 73]"),
+    ] {
+        let order = node.container("a").image(&image(name, bytes)).args(["/"]);
+        refused(&node, &order, Code::FailedPrecondition, &["layer sha256:", name, word]);
+    }
+    let file = Image::new("file").file("/app.cwasm", &native).entrypoint(["/app.cwasm"]);
+    refused(&node, &node.container("a").image(&file), Code::FailedPrecondition, &["/app.cwasm", ".cwasm", "never run"]);
+    assert_eq!(counter(&node, "compiles"), compiles, "no compiler saw any of it");
+    let component = image("component", wat::parse_str("(component)").unwrap());
+    let order = node.container("a").image(&component).args(["/"]);
+    refused(&node, &order, Code::FailedPrecondition, &["layer sha256:", "component"]);
+    node.finish();
+}
+
+#[test]
+fn content_that_is_gone_is_to_be_pulled_again() {
+    let node = Node::start();
+    let image = image("gone", guests::wat("hello"));
+    node.import(&image);
+    let order = node.container("gone").image(&image).args(["/"]);
+    node.ctr_ok(["content", "rm", &digest(&guests::wat("hello"))]);
+    refused(&node, &order, Code::FailedPrecondition, &["layer sha256:", "content store", "pull the image again"]);
+    let listed = node.ctr_ok(["images", "ls"]);
+    let target = listed.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap();
+    // The record is made while the manifest is there.
+    let record = recorded(&node, "gone", &image);
+    let empty = Image::new("empty");
+    node.import(&empty);
+    node.ctr_ok(["content", "rm", target]);
+    refused(&node, &record, Code::FailedPrecondition, &[image.name(), target, "pull the image again"]);
+    node.import_with(&image, &[]);
+    assert_eq!(order.run().stdout, GREETING, "it was pulled again");
+    node.finish();
+}
+
+#[test]
+fn a_manifest_that_lies_is_not_believed() {
+    let node = Node::start();
+    let length = guests::wat("hello").len();
+    for (name, key, value, word) in [
+        ("small", "size", json!(length - 1), "larger than"),
+        ("large", "size", json!(length + 1), "as it is to have"),
+        ("huge", "size", json!(i64::MAX), "at most"),
+        ("empty-size", "size", json!(0), "larger than"),
+        ("negative", "size", json!(-1), "-1"),
+        ("slashes", "digest", json!(format!("sha256:../../../../{}", "a".repeat(52))), "64 hexadecimal digits"),
+        ("sha512", "digest", json!(format!("sha512:{}", "a".repeat(128))), "64 hexadecimal digits"),
+        ("absent", "digest", json!(format!("sha256:{}", "a".repeat(64))), "pull the image again"),
+    ] {
+        let image = image(name, guests::wat("hello")).manifest(move |m| m["layers"][0][key] = value.clone());
+        refused(&node, &recorded(&node, "liar", &image), Code::FailedPrecondition, &[word]);
+    }
+    let control = image("control", "x").manifest(|m| m["layers"][0]["mediaType"] = "a\u{1b}[2J\nb".into());
+    let status = recorded(&node, "liar", &control).try_create().map(drop).unwrap_err();
+    assert!(!status.message.contains('\u{1b}') && status.message.contains("[2J"), "{status}");
+    node.finish();
+}
+
+#[test]
+fn documents_that_no_registry_would_take_are_refused() {
+    let node = Node::start();
+    let hello = node.ingest(WASM, &guests::wat("hello"));
+    let document = |media_type: &str, document: Value| node.ingest(media_type, document.to_string().as_bytes());
+    let good = document(MANIFEST, json!({"layers": [hello]}));
+    let deep = (0..20).fold(good.clone(), |part, _| document(INDEX, json!({"manifests": [part]})));
+    let large = [json!({"layers": [hello]}).to_string().into_bytes(), vec![b' '; 5 << 20]].concat();
+    let part = |number: u32| {
+        let platform = json!({"os": "wasi", "architecture": "wasm"});
+        json!({"mediaType": MANIFEST, "digest": format!("sha256:{number:064x}"), "size": 7, "platform": platform})
+    };
+    let overflow = json!({"layers": [{"mediaType": WASM, "digest": hello["digest"], "size": 1u64 << 63}]});
+    let mut wrong = good.clone();
+    wrong["size"] = json!(good["size"].as_i64().unwrap() + 1);
+    let (argument, precondition) = (Code::InvalidArgument, Code::FailedPrecondition);
+    for (name, target, code, word) in [
+        ("deep", deep, argument, "more than 16 manifests"),
+        (
+            "many",
+            document(INDEX, json!({"manifests": (0..3000).map(part).collect::<Vec<_>>()})),
+            argument,
+            "not pulled",
+        ),
+        ("large", node.ingest(MANIFEST, &large), precondition, "at most 4194304"),
+        ("brackets", node.ingest(MANIFEST, &vec![b'['; 3 << 20]), precondition, "line 1"),
+        ("overflow", document(MANIFEST, overflow), precondition, "invalid value"),
+        ("both", document(INDEX, json!({"layers": [], "manifests": []})), precondition, "as a manifest has them"),
+        ("size", wrong, precondition, "as it is to have"),
+        ("blob", hello, argument, "neither an index nor a manifest"),
+    ] {
+        node.record_image(name, &target);
+        let order = node.container("odd").image(&Image::new("empty")).recorded_image(name).args(["/"]);
+        refused(&node, &order, code, &[name, word]);
+    }
+    node.record_image("good", &good);
+    let order = node.container("odd").image(&Image::new("empty")).recorded_image("good").args(["/"]);
+    assert_eq!(to_its_end(&order).stdout, GREETING);
+    node.finish();
+}
+
+#[test]
+fn kubernetes_records_the_image_that_is_asked_for() {
+    let node = Node::start_with(cri::options());
+    let pod = Pod::run(&node, "layers", Shape::default());
+    for (name, config) in [("image", CONFIG), ("artifact", "application/vnd.wasm.config.v0+json")] {
+        let image = image(name, guests::wat("args")).config_type(config);
+        let order = pod.order(name, &image).command(["/"]).args(["a", "b"]).seccomp(Seccomp::Unconfined);
+        let created = order.create();
+        // The task runs in the node's own namespace, where the image is to be known by the same name.
+        node.import_with(&image, &["--local", "--no-unpack"]);
+        assert_eq!(created.image(), image.name(), "{name}");
+        let task = created.try_task().unwrap_or_else(|status| panic!("{name}: {status}"));
+        task.start();
+        task.wait(SOON);
+        assert_eq!(task.delete().stdout, "/\na\nb\n", "{name}");
+    }
+    pod.remove();
+    node.finish();
+}
