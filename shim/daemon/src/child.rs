@@ -70,8 +70,9 @@ pub(crate) fn reap(pidfd: OwnedFd) {
     });
 }
 
-/// How often an ended process group is looked after until all of it is gone.
+/// How often an ended process group is looked after until all of it is gone: less often for one that hangs in the kernel.
 const PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Kills and reaps a process group of children, named by its first member's pid, which must not have been reaped yet.
 pub(crate) fn end_group(leader: u32) {
@@ -79,10 +80,14 @@ pub(crate) fn end_group(leader: u32) {
     // Members that have ended are no failure, and there is one at least.
     let _ = nix::sys::signal::killpg(leader, nix::sys::signal::Signal::SIGKILL);
     tokio::spawn(async move {
+        let mut pause = PAUSE;
         // No await between a member that was reaped and the next look: the group's number cannot become another's.
         loop {
             match waitid(Id::PGid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
-                Ok(WaitStatus::StillAlive) => tokio::time::sleep(PAUSE).await,
+                Ok(WaitStatus::StillAlive) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (2 * pause).min(LONGEST_PAUSE);
+                }
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::ECHILD) => return,
                 Err(e) => return warn!("reaping the process group {leader}: {e}"),

@@ -89,6 +89,9 @@ pub(crate) struct Container {
     pidfd: OwnedFd,
     cgroup: Cgroup,
     poststart: Stage,
+    /// Held while hooks of this container run, and while it is cleaned up: poststop comes after poststart, and is over when
+    /// any deletion is.
+    turn: tokio::sync::Mutex<()>,
     /// Never held across an await.
     held: Mutex<Held>,
     exit: watch::Sender<Option<Exit>>,
@@ -157,6 +160,7 @@ impl Container {
             pidfd: worker.pidfd,
             cgroup,
             poststart: std::mem::take(&mut bundle.hooks.poststart),
+            turn: tokio::sync::Mutex::default(),
             held: Mutex::new(Held {
                 control: Some(worker.control),
                 streams: streams.kept,
@@ -245,6 +249,7 @@ impl Container {
 
     /// What the spec wants to be run once the guest was let go. A container whose hook fails is killed.
     pub(crate) async fn after_start(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
         let ran = self.poststart.run(self.pid).await;
         if ran.is_err() {
             match self.kill(libc::SIGKILL as u32) {
@@ -296,6 +301,7 @@ impl Container {
     }
 
     async fn clean_up(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
         clean_up(&self.bundle, self.cgroup.folders(), || std::mem::take(&mut self.held().poststop)).await
     }
 
@@ -319,7 +325,7 @@ impl Container {
 async fn clean_up(bundle: &Path, cgroups: &[PathBuf], poststop: impl FnOnce() -> Stage) -> Result<()> {
     cgroup::remove(cgroups).await?;
     poststop().run_all().await;
-    State::remove(bundle)
+    State::remove_own(bundle)
 }
 
 fn prepare_mounts(bundle: &Bundle, descriptors: &mut Handover) -> Result<Vec<Prepared>> {
@@ -430,28 +436,19 @@ struct Creation<'a> {
 
 impl Creation<'_> {
     async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<(Worker, Code)> {
-        let Artifact { mut file, mut code } = self.cache.artifact(self.wanted).await?;
+        let Artifact { file, code } = self.cache.artifact(self.wanted).await?;
         self.cgroup.create()?;
         job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
-        let mut compiled_again = false;
-        loop {
-            job.artifact = descriptors.add(file.into());
-            match self.worker(&code.module, &job, &descriptors).await {
-                Ok(worker) => return Ok((worker, code)),
-                Err(Failure::Final(e)) => return Err(e),
-                Err(Failure::Artifact(reason)) if compiled_again => {
-                    return Err(Error::Compiler { module: code.module, reason });
-                }
-                Err(Failure::Artifact(reason)) => {
-                    info!("compiling {} again: {reason}", code.module);
-                    compiled_again = true;
-                    Artifact { file, code } = self.cache.compile(self.wanted).await?;
-                    if job.hooks {
-                        // They have run for the namespaces of a worker that is gone, and a hook runs once.
-                        let reason = format!("{reason}; it is compiled now: create the container again");
-                        return Err(Error::Compiler { module: code.module, reason });
-                    }
-                }
+        job.artifact = descriptors.add(file.into());
+        match self.worker(&code.module, &job, &descriptors).await {
+            Ok(worker) => Ok((worker, code)),
+            Err(Failure::Final(e)) => Err(e),
+            Err(Failure::Artifact(reason)) => {
+                info!("compiling {} again: {reason}", code.module);
+                let Artifact { code, .. } = self.cache.compile(self.wanted).await?;
+                // What was prepared for a worker is spent by it: its tree was attached, its hooks have run.
+                let reason = format!("{reason}: it was compiled anew, create the container again");
+                Err(Error::Compiler { module: code.module, reason })
             }
         }
     }

@@ -17,6 +17,9 @@ const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     format: u32,
+    /// The shim that wrote it: another one of the same id may have been given the same bundle since.
+    #[serde(default)]
+    shim: u32,
     /// The worker; 0 before it exists. For the record only: what is killed is what lies in the cgroups.
     pub(crate) pid: u32,
     /// The container's cgroups as folders of the host, one a hierarchy. Written before the first is made.
@@ -30,7 +33,7 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(cgroups: Vec<PathBuf>, socket: PathBuf) -> Self {
-        Self { format: FORMAT, pid: 0, cgroups, socket, poststop: Stage::default() }
+        Self { format: FORMAT, shim: std::process::id(), pid: 0, cgroups, socket, poststop: Stage::default() }
     }
 
     /// Replaces the bundle's state file whole.
@@ -61,6 +64,14 @@ impl State {
         Ok(Some(state))
     }
 
+    /// Removes the bundle's state file, unless another shim has written it.
+    pub(crate) fn remove_own(bundle: &Path) -> Result<()> {
+        match Self::read(bundle)? {
+            Some(state) if state.shim != std::process::id() => Ok(()),
+            _ => Self::remove(bundle),
+        }
+    }
+
     pub(crate) fn remove(bundle: &Path) -> Result<()> {
         let path = bundle.join(NAME);
         match fs::remove_file(&path) {
@@ -85,6 +96,12 @@ mod tests {
         state.format = FORMAT + 1;
         state.write(&bundle).unwrap();
         assert!(State::read(&bundle).unwrap_err().to_string().contains("a newer shim"));
+        State::remove_own(&bundle).unwrap_err();
+        state.format = FORMAT;
+        state.shim += 1;
+        state.write(&bundle).unwrap();
+        State::remove_own(&bundle).unwrap();
+        assert!(State::read(&bundle).unwrap().is_some(), "it is another shim's");
         State::remove(&bundle).unwrap();
         State::remove(&bundle).unwrap();
         fs::remove_dir_all(&bundle).unwrap();

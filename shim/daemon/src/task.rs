@@ -79,7 +79,10 @@ impl Task for TaskService {
 
     async fn start(&self, _ctx: &TtrpcContext, req: StartRequest) -> Answer<StartResponse> {
         no_exec(&req.id, &req.exec_id)?;
-        let container = self.pod.start(&req.id).await?;
+        let pod = self.pod.clone();
+        // As Create: what has begun is not cut off by a client's time-out.
+        let started = tokio::spawn(async move { pod.start(&req.id).await }).await;
+        let container = started.map_err(|e| ttrpc::Error::Others(format!("the start broke off: {e}")))??;
         Ok(StartResponse { pid: container.pid, ..Default::default() })
     }
 
@@ -121,7 +124,9 @@ impl Task for TaskService {
 
     async fn delete(&self, _ctx: &TtrpcContext, req: DeleteRequest) -> Answer<DeleteResponse> {
         no_exec(&req.id, &req.exec_id)?;
-        let (container, exit) = self.pod.delete(&req.id).await?;
+        let pod = self.pod.clone();
+        let deleted = tokio::spawn(async move { pod.delete(&req.id).await }).await;
+        let (container, exit) = deleted.map_err(|e| ttrpc::Error::Others(format!("the deletion broke off: {e}")))??;
         Ok(DeleteResponse {
             pid: container.pid,
             exit_status: exit.code,

@@ -374,3 +374,40 @@ fn compiles_share_a_cgroup_and_have_no_rights() {
     quiet(&node);
     node.finish();
 }
+
+#[test]
+fn a_broken_entry_fails_one_start_with_the_reason() {
+    let node = Node::start();
+    let order = node.container("broken").image(&wasm("hello"));
+    assert_eq!(order.run().code, 0);
+    let folder = fs::read_dir(node.catamaran_root().join("cache")).unwrap().next().unwrap().unwrap().path();
+    let entry = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    fs::write(&entry, "not what a compiler made").unwrap();
+    let refused = order.try_create().map(drop).unwrap_err();
+    assert!(refused.message.contains("create the container again"), "{refused}");
+    node.expect_nothing_left(SOON);
+    assert_eq!(order.run().stdout, "hello from wasm\n");
+    node.finish();
+}
+
+#[test]
+fn a_held_counter_and_a_cache_that_turns_read_only_hold_up_nobody() {
+    let node = Node::start();
+    assert_eq!(node.container("first").image(&wasm("hello")).run().code, 0);
+    let root = node.catamaran_root();
+    let held = fs::File::open(root.join("counters")).unwrap();
+    held.lock().unwrap();
+    let begin = std::time::Instant::now();
+    assert_eq!(node.container("held").image(&wasm("hello")).run().code, 0);
+    assert!(begin.elapsed() < SOON, "a shim waited for a lock that anybody can hold");
+    drop(held);
+    // What a file system does that met an error: there is a cache, and nothing can be written to it.
+    let mount = |words: &[&str]| assert!(Command::new("mount").args(words).arg(&root).status().unwrap().success());
+    mount(&["--bind", root.to_str().unwrap()]);
+    mount(&["-o", "remount,bind,ro"]);
+    let hit = node.container("hit").image(&wasm("hello")).run();
+    let miss = node.container("miss").image(&wasm("args")).args(["/args", "a"]).run();
+    assert!(Command::new("umount").arg(&root).status().unwrap().success());
+    assert_eq!((hit.code, miss.code, miss.stdout.as_str()), (0, 0, "/args\na\n"), "{miss:?}");
+    node.finish();
+}

@@ -165,6 +165,22 @@ fn poststop_runs_once_when_the_shim_was_killed() {
 }
 
 #[test]
+fn a_deletion_that_its_client_gave_up_runs_every_hook() {
+    let node = Node::start();
+    let log = log(&node);
+    let hooks = json!({"poststop": [hook(&log, "first", "sleep 3"), hook(&log, "second", "")]});
+    let task = with_hooks(node.container("hooked").image(&wasm("hello")), hooks).spawn();
+    task.wait(SOON);
+    let given_up = node.ctr(["--timeout", "1s", "tasks", "delete", "hooked"]);
+    assert_ne!(given_up.code, 0, "it was deleted in no time: the test needs a slower hook");
+    wait_until(SOON, "the second hook", || (names(&log).len() == 2).then_some(()));
+    let _ = task.try_delete();
+    task.remove_container();
+    assert_eq!(names(&log), ["first", "second"]);
+    node.finish();
+}
+
+#[test]
 fn what_would_run_inside_is_refused() {
     let node = Node::start();
     for key in ["createContainer", "startContainer"] {

@@ -44,8 +44,8 @@ pub(super) fn add(root: &Path, counter: Counter) {
 fn try_add(root: &Path, counter: Counter) -> io::Result<()> {
     let mut file =
         File::options().read(true).write(true).create(true).truncate(false).mode(0o644).open(root.join(NAME))?;
-    // Held for a read and a write of some bytes.
-    rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+    // Never waited for: anybody who can read the file can hold its lock, and a shim has one thread.
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     let mut text = String::new();
     (&file).take(4096).read_to_string(&mut text)?;
     let value = |name: &str| {

@@ -41,6 +41,8 @@ const WORTH_TWO: u64 = 512 << 10;
 /// The `compile` action: serves the order on standard input.
 pub(crate) fn run() -> Result<()> {
     let doing = || "receiving an order for the compile driver".to_owned();
+    // Whoever opens an entry that is looked at by a lease would end this process by a signal.
+    nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGIO).thread_block().doing(doing)?;
     // Its own: what ends the shim's session or group does not end a compile.
     let _ = nix::unistd::setsid();
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).doing(doing)?;
@@ -151,12 +153,21 @@ impl Driver {
             bytes => bytes,
         };
         // Without a cache there is nothing to wait for.
-        let _lock = match &self.store {
-            Some(_) => match locks::module(&self.places.locks, given.digest(), LONGEST_QUEUE)? {
-                None => return Err(self.failed(format!("others compile it since {LONGEST_QUEUE:?}: try again"))),
-                held => held,
-            },
-            None => None,
+        let locked = match &self.store {
+            Some(_) => locks::module(&self.places.locks, given.digest(), LONGEST_QUEUE).map(Some),
+            None => Ok(None),
+        };
+        let _lock = match locked {
+            Ok(Some(None)) => {
+                return Err(self.failed(format!("others compile it since {LONGEST_QUEUE:?}: try again")));
+            }
+            Ok(held) => held.flatten(),
+            Err(e) => {
+                // Read-only, or full: there is nobody to wait for.
+                self.uncached(&e.to_string());
+                self.store = None;
+                None
+            }
         };
         if let Some((artifact, tier)) = self.there(given.digest())? {
             let digest = given.digest().to_owned();
@@ -167,7 +178,15 @@ impl Driver {
                 .inspect_err(|e| self.warnings.push(format!("compiles have no cgroup of their own: {e}")))
                 .ok();
         }
-        let slot = self.slot(&self.places.slots, slots())?;
+        let slot = match self.slot(&self.places.slots, slots()) {
+            Err(e @ Error::Compiler { .. }) => return Err(e),
+            Err(e) => {
+                self.uncached(&e.to_string());
+                self.store = None;
+                None
+            }
+            Ok(slot) => slot,
+        };
         let module = given.read(&self.order.name, &mut self.warnings)?;
         let size = module.bytes.metadata().on("the module's bytes")?.len();
         let fast = self.order.wish == Wish::Any && size >= WORTH_TWO && self.store.is_some();
@@ -255,7 +274,10 @@ impl Driver {
                     Verdict::Output(reason) => self.uncached(&reason),
                     verdict => {
                         self.made(module, verdict)?;
-                        return self.publish(new, module, tier);
+                        match self.publish(new, module, tier) {
+                            Ok(artifact) => return Ok(artifact),
+                            Err(e) => self.uncached(&e.to_string()),
+                        }
                     }
                 },
                 Err(e) => self.uncached(&e.to_string()),

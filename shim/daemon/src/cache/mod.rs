@@ -31,6 +31,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use catamaran_worker::compiler::Tier;
 use catamaran_worker::control;
@@ -89,6 +90,8 @@ impl Places {
     }
 }
 
+/// The sum of a driver's own limits, and some more: one that has not answered by then is stopped, or in a dead volume.
+const LONGEST_ORDER: Duration = Duration::from_secs(1800);
 /// A module's name until its driver knows better.
 const LAYER: &str = "the image's layer";
 
@@ -250,9 +253,10 @@ impl Cache {
         let control = self.drive(wish, module, image)?;
         rustix::io::ioctl_fionbio(&control, true).on(name)?;
         let control = readable(control).on(name)?;
-        let answer = control
-            .async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()))
+        let answer = control.async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()));
+        let answer = tokio::time::timeout(LONGEST_ORDER, answer)
             .await
+            .map_err(|_| failed(format!("the compile driver did not answer in {LONGEST_ORDER:?}")))?
             .map_err(|e| failed(format!("the compile driver ended without an answer: {e}")))?;
         match (answer, wanted) {
             ((Answer::Made { module, digest, tier, origin, warnings }, mut files), _) if files.len() == 1 => {

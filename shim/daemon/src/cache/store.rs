@@ -89,7 +89,8 @@ impl Store {
         let path = self.folder.join(format!("{digest}{REFUSED}"));
         let text = fs::read_to_string(&path).ok()?;
         let (lasting, reason) = text.split_once('\n')?;
-        let age = fs::metadata(&path).and_then(|m| m.modified()).ok()?.elapsed().unwrap_or_default();
+        // One from the future, by a clock that was set back, is too old.
+        let age = fs::metadata(&path).and_then(|m| m.modified()).ok()?.elapsed().unwrap_or(SECOND_TRY);
         (lasting == "always" || age < SECOND_TRY).then(|| reason.to_owned())
     }
 
@@ -203,10 +204,11 @@ fn open_artifact(path: &Path) -> io::Result<File> {
 
 /// Says that the entry was used: the least recently used one goes first when the cache is full.
 fn note_use(path: &Path) {
-    let noted = fs::metadata(path).and_then(|m| m.modified()).map(|t| t.elapsed().unwrap_or_default());
+    let noted = fs::metadata(path).and_then(|m| m.modified()).map(|t| t.elapsed().unwrap_or(Duration::MAX));
     if noted.is_ok_and(|age| age > USE_EXACT_TO) {
-        // A cache that is read-only keeps its order, and evicts nothing either.
-        let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
+        // A cache that is read-only keeps its order, and evicts nothing either. Not to wait for somebody's lease on it.
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let _ = opened.and_then(|file| file.set_modified(SystemTime::now()));
     }
 }
 
