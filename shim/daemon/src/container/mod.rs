@@ -1,13 +1,12 @@
 //! One Wasm container: its creation step by step, and its state.
 
-use std::io;
+mod creation;
+
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use catamaran_worker::job::{self, Job, Source};
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::types::mount::Mount;
 use log::{info, warn};
@@ -15,25 +14,21 @@ use nix::libc;
 use tokio::sync::watch;
 
 use crate::bundle::Bundle;
-use crate::cache::{Artifact, Cache, Code, Wanted};
+use crate::cache::Cache;
 use crate::cgroup::{self, Cgroup};
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
-use crate::image::Image;
-use crate::mounts::Prepared;
-use crate::source::{self, Sought, Tree};
-use crate::spawn::{self, Failure, Handover, Worker};
+use crate::spawn::Handover;
 use crate::state::State;
-use crate::stdio::{self, Kept, Stdio};
-use crate::{child, devices, lower, mounts, rootfs};
+use crate::stdio::{self, Kept};
+use crate::{child, rootfs};
+use creation::{Creation, find_module, make_job, prepare_mounts, wanted};
 
 /// The engine of this version.
 const ENGINE: &str = "wasmtime";
 /// How long an exit waits for its container's last words to be read.
 const MOST_PAUSES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(2);
-/// linux/magic.h: what a namespace's file lies on.
-const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// What containerd asks to be created.
 pub(crate) struct Request {
@@ -326,166 +321,4 @@ async fn clean_up(bundle: &Path, cgroups: &[PathBuf], poststop: impl FnOnce() ->
     cgroup::remove(cgroups).await?;
     poststop().run_all().await;
     State::remove_own(bundle)
-}
-
-fn prepare_mounts(bundle: &Bundle, descriptors: &mut Handover) -> Result<Vec<Prepared>> {
-    let all = bundle.spec.mounts().iter().flatten();
-    all.enumerate().map(|(index, mount)| mounts::prepare(index, mount, descriptors)).collect()
-}
-
-/// Looks for the module in the tree that the container will have.
-fn find_module(bundle: &Bundle, descriptors: &Handover, root: job::Fd, prepared: &[Prepared]) -> Result<Sought> {
-    let root = descriptors.get(root).ok_or(io::ErrorKind::NotFound).doing(|| "looking for the module".to_owned())?;
-    let mut tree = Tree::new(root);
-    for mount in prepared {
-        let seen = match &mount.source {
-            Source::Tree { fd, .. } => descriptors.get(*fd),
-            Source::Filesystem { .. } | Source::Empty => None,
-        };
-        tree.mount(&mount.destination, seen).on(&mount.destination)?;
-    }
-    source::find(&bundle.guest, &tree)
-}
-
-/// What is to be run: a file's bytes, or the image's layer, which another process looks for.
-async fn wanted(cache: &Cache, request: &Request, sought: Sought) -> Result<Wanted> {
-    let found = match sought {
-        Sought::File(found) => found,
-        Sought::Nowhere(looked) => {
-            let (address, namespace) = (request.address.clone(), request.namespace.clone());
-            let image = Image { address, namespace, container: request.id.clone() };
-            return Ok(Wanted::Layer { image, looked });
-        }
-    };
-    let lower = match &found.in_root {
-        Some(path) => lower::find(&request.rootfs, path, &found.file).on(&found.name)?,
-        None => None,
-    };
-    cache.module(found.name, found.file, lower).await.map(Wanted::Module)
-}
-
-fn make_job(
-    bundle: &Bundle,
-    descriptors: &mut Handover,
-    root: job::Fd,
-    prepared: Vec<Prepared>,
-    streams: &Stdio,
-) -> Result<Job> {
-    let mut namespaces = Vec::new();
-    for namespace in &bundle.namespaces {
-        let join = match &namespace.path {
-            Some(path) => Some(descriptors.add(open_namespace(path)?)),
-            None => None,
-        };
-        namespaces.push(job::Namespace { kind: namespace.kind, join });
-    }
-    let linux = bundle.spec.linux().as_ref();
-    let mut all: Vec<_> =
-        prepared.into_iter().map(|p| job::Mount { destination: p.destination, source: p.source }).collect();
-    let devices = devices::prepare(&all, descriptors)?;
-    all.extend(devices);
-    let stdin = streams.stdin.try_clone().doing(|| "handing over standard input".to_owned())?;
-    Ok(Job {
-        guest: bundle.guest.clone(),
-        stdin: descriptors.add(stdin),
-        // Filled in when they exist.
-        artifact: job::Fd(usize::MAX),
-        cgroup: None,
-        namespaces,
-        hostname: bundle.spec.hostname().clone().filter(|name| !name.is_empty()),
-        domainname: bundle.spec.domainname().clone().filter(|name| !name.is_empty()),
-        sysctl: linux.and_then(|l| l.sysctl().clone()).unwrap_or_default().into_iter().collect(),
-        root: job::Root {
-            tree: root,
-            at: bundle.path.join("rootfs").to_string_lossy().into_owned(),
-            readonly: bundle.spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
-        },
-        mounts: all,
-        masked: linux.and_then(|l| l.masked_paths().clone()).unwrap_or_default(),
-        readonly: linux.and_then(|l| l.readonly_paths().clone()).unwrap_or_default(),
-        user: bundle.user.clone(),
-        rlimits: bundle.rlimits.clone(),
-        oom_score_adj: bundle.spec.process().as_ref().and_then(|p| p.oom_score_adj()),
-        seccomp: bundle.seccomp.clone(),
-        apparmor: bundle.apparmor.clone(),
-        hooks: !bundle.hooks.create.is_empty(),
-    })
-}
-
-/// Opens a namespace by its path. Not a FIFO, a device or a terminal: opening one could hold up the shim, or do anything.
-fn open_namespace(path: &Path) -> Result<OwnedFd> {
-    let file =
-        std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).on(path)?;
-    if rustix::fs::fstatfs(&file).on(path)?.f_type as i64 != NSFS_MAGIC {
-        let place = format!("config.json: linux.namespaces: {}", path.display());
-        return Err(Error::refused(place, "not a namespace", "a file such as /proc/PID/ns/net or one bound to it"));
-    }
-    Ok(file.into())
-}
-
-/// The part of a creation that needs its cgroup, and the cgroup.
-struct Creation<'a> {
-    id: &'a str,
-    bundle: &'a Bundle,
-    cache: &'a Cache,
-    wanted: &'a Wanted,
-    cgroup: &'a Cgroup,
-    streams: &'a Stdio,
-    state: &'a mut State,
-}
-
-impl Creation<'_> {
-    async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<(Worker, Code)> {
-        let Artifact { file, code } = self.cache.artifact(self.wanted).await?;
-        self.cgroup.create()?;
-        job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
-        job.artifact = descriptors.add(file.into());
-        match self.worker(&code.module, &job, &descriptors).await {
-            Ok(worker) => Ok((worker, code)),
-            Err(Failure::Final(e)) => Err(e),
-            Err(Failure::Artifact(reason)) => {
-                info!("compiling {} again: {reason}", code.module);
-                let Artifact { code, .. } = self.cache.compile(self.wanted).await?;
-                // What was prepared for a worker is spent by it: its tree was attached, its hooks have run.
-                let reason = format!("{reason}: it was compiled anew, create the container again");
-                Err(Error::Compiler { module: code.module, reason })
-            }
-        }
-    }
-
-    /// One worker, up to «ready».
-    async fn worker(
-        &mut self,
-        module: &str,
-        job: &Job,
-        descriptors: &Handover,
-    ) -> std::result::Result<Worker, Failure> {
-        let start = spawn::Start {
-            engine: ENGINE,
-            id: self.id,
-            module,
-            job,
-            descriptors,
-            cgroup: self.cgroup,
-            stdout: self.streams.stdout.as_fd(),
-            stderr: self.streams.stderr.as_fd(),
-        };
-        let forked = spawn::fork(start).await?;
-        self.state.pid = forked.pid;
-        self.state.poststop = self.bundle.hooks.poststop.clone();
-        let recorded = self.state.write(&self.bundle.path);
-        let settled = match recorded {
-            Ok(()) => self.cgroup.settle().await,
-            failed => failed,
-        };
-        let prepared = match settled {
-            Ok(()) if job.hooks => self.bundle.hooks.create.run(forked.pid).await.map(|()| forked.hooked()),
-            settled => settled,
-        };
-        if let Err(e) = prepared {
-            forked.end();
-            return Err(e.into());
-        }
-        forked.ready(self.id, module).await
-    }
 }
