@@ -15,6 +15,10 @@
 //! The same library holds what the shim needs to speak to a worker ([`job`], [`control`]) and what a compile process
 //! needs to give up its rights ([`compiler`]). No engine is linked here.
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::path::{Component, Path};
+
 pub mod compiler;
 mod confine;
 pub mod control;
@@ -40,6 +44,17 @@ pub fn retried<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io
         }
     }
     open()
+}
+
+/// The names of a path on the way to what it names, `..` included: for a walk that takes one after the other.
+pub fn names(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|c| match c {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some(OsString::from("..")),
+            _ => None,
+        })
+        .collect()
 }
 
 const MOST_TRIES: usize = 128;

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,29 +14,6 @@ const LATER: Duration = Duration::from_secs(90);
 
 fn wasm(name: &str) -> Image {
     guests::image(Runtime::Catamaran, name)
-}
-
-/// A module with `functions` functions, which prints nothing and ends well; some 500 take a second.
-fn large(functions: usize) -> Vec<u8> {
-    let mut text = String::from("(module (memory 1) (func (export \"_start\") (drop (call $f0 (i32.const 1))))");
-    for f in 0..functions {
-        write!(text, "(func $f{f} (param i32) (result i32) (local i32 i32 i32)").unwrap();
-        for k in 0..150 {
-            let (a, b, c) = (k % 4, (k * 7 + f) % 4, (k * 3 + 1) % 4);
-            let factor = k * f + 3;
-            write!(
-                text,
-                "(local.set {a} (i32.add (i32.mul (local.get {b}) (i32.const {factor}))
-                   (i32.load (i32.and (local.get {c}) (i32.const 1023)))))
-                 (if (i32.eqz (local.get {c})) (then (i32.store (i32.const {}) (local.get {b}))))",
-                k * 4
-            )
-            .unwrap();
-        }
-        text.push_str("(local.get 0))");
-    }
-    text.push(')');
-    wat::parse_str(&text).unwrap()
 }
 
 fn image(name: &str, module: impl AsRef<[u8]>) -> Image {
@@ -124,7 +100,7 @@ fn the_second_start_compiles_nothing_and_says_so() {
 #[test]
 fn ten_first_starts_at_once_compile_once() {
     let node = Node::start();
-    let image = image("large", large(200));
+    let image = image("large", guests::large(200));
     node.import(&image);
     std::thread::scope(|scope| {
         for n in 0..10 {
@@ -144,7 +120,7 @@ fn ten_first_starts_at_once_compile_once() {
 #[test]
 fn a_large_module_starts_on_fast_code_and_later_on_the_best() {
     let node = Node::start();
-    let image = image("large", large(300));
+    let image = image("large", guests::large(300));
     let run = || assert_eq!(node.container("large").image(&image).limit(LATER).run().code, 0);
     run();
     wait_until(LATER, "the best code", || {
@@ -162,7 +138,7 @@ fn a_large_module_starts_on_fast_code_and_later_on_the_best() {
 #[test]
 fn the_best_code_is_made_by_the_next_start_when_its_driver_was_killed() {
     let node = Node::start();
-    let image = image("large", large(400));
+    let image = image("large", guests::large(400));
     let run = || assert_eq!(node.container("large").image(&image).limit(LATER).run().code, 0);
     run();
     for pid in processes(&node, "compile").into_iter().chain(processes(&node, "driver")) {
@@ -182,7 +158,7 @@ fn the_best_code_is_made_by_the_next_start_when_its_driver_was_killed() {
 fn a_killed_compile_or_driver_fails_one_start_and_leaves_the_next_alone() {
     let node = Node::start();
     for (n, what) in ["compile", "driver"].into_iter().enumerate() {
-        let image = image(&format!("large{n}"), large(800 + n));
+        let image = image(&format!("large{n}"), guests::large(800 + n));
         quiet(&node);
         let order = node.container(what).image(&image).limit(LATER);
         let (refused, compile) = std::thread::scope(|scope| {
@@ -214,7 +190,7 @@ fn a_killed_compile_or_driver_fails_one_start_and_leaves_the_next_alone() {
 #[test]
 fn a_compile_goes_on_when_its_pod_is_gone() {
     let node = Node::start();
-    let image = image("large", large(400));
+    let image = image("large", guests::large(400));
     let order = node.container("gone").image(&image).limit(Duration::from_millis(600));
     assert!(order.try_create().is_err(), "it was created in no time: the test needs a larger module");
     quiet(&node);
@@ -334,7 +310,7 @@ fn a_module_that_changes_while_it_is_compiled_changes_nothing() {
     let folder = node.dir().join("volume");
     fs::create_dir(&folder).unwrap();
     let path: PathBuf = folder.join("app.wasm");
-    fs::write(&path, large(300)).unwrap();
+    fs::write(&path, guests::large(300)).unwrap();
     let order = node.container("change").image(&wasm("hello")).bind(&folder, "/v", ["rbind", "ro"]);
     let order = order.args(["/v/app.wasm"]).limit(LATER);
     let task = std::thread::scope(|scope| {
@@ -354,7 +330,7 @@ fn a_module_that_changes_while_it_is_compiled_changes_nothing() {
 #[test]
 fn compiles_share_a_cgroup_and_have_no_rights() {
     let node = Node::start();
-    let order = node.container("watched").image(&image("large", large(300))).limit(LATER);
+    let order = node.container("watched").image(&image("large", guests::large(300))).limit(LATER);
     std::thread::scope(|scope| {
         let created = scope.spawn(|| order.create());
         let pid = wait_until(SOON, "the compile", || processes(&node, "compile").first().copied());

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,26 +18,7 @@ fn wasm(name: &str) -> Image {
 
 /// A module whose compilation takes seconds.
 fn slow() -> Image {
-    let mut text = String::from("(module (memory 1) (func (export \"_start\") (drop (call $f0 (i32.const 1)))))");
-    text.pop();
-    for f in 0..1200 {
-        write!(text, "(func $f{f} (param i32) (result i32) (local i32 i32 i32)").unwrap();
-        for k in 0..150 {
-            let (a, b, c) = (k % 4, (k * 7 + f) % 4, (k * 3 + 1) % 4);
-            let factor = k * f + 3;
-            write!(
-                text,
-                "(local.set {a} (i32.add (i32.mul (local.get {b}) (i32.const {factor}))
-                   (i32.load (i32.and (local.get {c}) (i32.const 1023)))))
-                 (if (i32.eqz (local.get {c})) (then (i32.store (i32.const {}) (local.get {b}))))",
-                k * 4
-            )
-            .unwrap();
-        }
-        text.push_str("(local.get 0))");
-    }
-    text.push(')');
-    Image::new("slow").file("/slow.wasm", wat::parse_str(&text).unwrap()).entrypoint(["/slow.wasm"])
+    Image::new("slow").file("/slow.wasm", guests::large(1200)).entrypoint(["/slow.wasm"])
 }
 
 /// The pids of programs whose name begins so and that belong to the node.

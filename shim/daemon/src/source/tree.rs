@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -61,7 +61,7 @@ impl<'a> Tree<'a> {
 
     /// Follows `path` to the place that it names, link-free, and to what lies there.
     fn walk(&self, path: &Path, missing: Missing) -> io::Result<(PathBuf, Option<OwnedFd>)> {
-        let mut todo: VecDeque<OsString> = parts(path);
+        let mut todo: VecDeque<OsString> = catamaran_worker::names(path);
         let mut here = PathBuf::from("/");
         let mut last = Some(self.entry(&here)?);
         let (mut links, mut steps) = (0, 0);
@@ -95,7 +95,7 @@ impl<'a> Tree<'a> {
                 if target.is_absolute() {
                     here = PathBuf::from("/");
                 }
-                for part in parts(target).into_iter().rev() {
+                for part in catamaran_worker::names(target).into_iter().rev() {
                     todo.push_front(part);
                 }
                 continue;
@@ -131,16 +131,6 @@ impl<'a> Tree<'a> {
 enum Missing {
     IsFine,
     IsAnError,
-}
-
-fn parts(path: &Path) -> VecDeque<OsString> {
-    path.components()
-        .filter_map(|c| match c {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some(OsString::from("..")),
-            _ => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

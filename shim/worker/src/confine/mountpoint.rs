@@ -3,12 +3,11 @@
 //! Images and volumes hold links, and a volume's other user may change them while we look. Every step is an openat2 with
 //! `RESOLVE_IN_ROOT`, so that whatever is found lies inside; the mount is then placed through the descriptor.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -58,7 +57,7 @@ pub(super) fn open_or_make(root: BorrowedFd<'_>, path: &str, folder: bool) -> io
 
 /// Goes along `path`, making what is missing: folders, and at its end a file if no `folder` is wanted.
 fn make(root: BorrowedFd<'_>, path: &Path, folder: bool) -> io::Result<OwnedFd> {
-    let mut todo = parts(path);
+    let mut todo = crate::names(path);
     // Exists, as the kernel resolves it: links and `..` in it stay inside the root.
     let mut reached = PathBuf::from("/");
     for _ in 0..MOST_STEPS {
@@ -79,7 +78,7 @@ fn make(root: BorrowedFd<'_>, path: &Path, folder: bool) -> io::Result<OwnedFd> 
                 if target.is_absolute() {
                     reached = PathBuf::from("/");
                 }
-                for part in parts(&target).into_iter().rev() {
+                for part in crate::names(&target).into_iter().rev() {
                     todo.push_front(part);
                 }
             }
@@ -102,16 +101,6 @@ fn make(root: BorrowedFd<'_>, path: &Path, folder: bool) -> io::Result<OwnedFd> 
         }
     }
     Err(Errno::LOOP.into())
-}
-
-fn parts(path: &Path) -> VecDeque<OsString> {
-    path.components()
-        .filter_map(|c| match c {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some(OsString::from("..")),
-            _ => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]
