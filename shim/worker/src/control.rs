@@ -105,8 +105,10 @@ pub fn receive_report(socket: BorrowedFd<'_>) -> io::Result<(Report, Vec<OwnedFd
     Ok((serde_json::from_slice(&bytes)?, descriptors))
 }
 
-/// Lets the worker go, in the shim.
+/// Lets the worker go, in the shim. Before guest code runs nothing can be said to the shim any more: what a worker that was
+/// broken into sends on a copy of its end is refused, and not only unread.
 pub fn send_start(socket: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::net::shutdown(socket, rustix::net::Shutdown::Read)?;
     send(socket, START, &[])
 }
 
@@ -224,6 +226,8 @@ mod tests {
         let (shim, worker) = pair();
         send_start(shim.as_fd()).unwrap();
         assert!(await_start(worker.as_fd()).unwrap());
+        let late = report(worker.as_fd(), &Report::Ready { warnings: Vec::new() }, None);
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::BrokenPipe, "nothing is said after Start");
         drop(shim);
         assert!(!await_start(worker.as_fd()).unwrap());
     }
