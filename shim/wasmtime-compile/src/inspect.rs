@@ -1,6 +1,7 @@
 //! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
 
-use catamaran_wasmtime::{PREVIEW1, not_provided, shared_memory};
+use catamaran_wasmtime::{PREVIEW1, not_provided, of_the_other_engine, shared_memory};
+use catamaran_worker::compiler::Refusal;
 use wasmtime::wasmparser::{Import, Parser, Payload, TypeRef};
 use wasmtime::{Engine, Precompiled};
 
@@ -12,22 +13,25 @@ const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 /// Refuses, with a text for the user, what is not a module or imports what is not provided.
 ///
 /// A module that is broken further in passes: the compiler finds that, and names the offset.
-pub fn inspect(bytes: &[u8]) -> Result<(), String> {
-    let Some(version) = bytes.strip_prefix(MAGIC) else { return Err(not_wasm(bytes)) };
+pub fn inspect(bytes: &[u8]) -> Result<(), Refusal> {
+    let Some(version) = bytes.strip_prefix(MAGIC) else { return Err(Refusal::Module(not_wasm(bytes))) };
     match version.first_chunk::<4>() {
         Some(&MODULE) => sections(bytes),
-        Some(&COMPONENT) => Err("the file is a WebAssembly component, which this version of Catamaran does not run: \
+        Some(&COMPONENT) => Err(Refusal::Module(
+            "the file is a WebAssembly component, which this version of Catamaran does not run: \
                                  build it as a module, for wasm32-wasip1"
-            .to_owned()),
-        Some(other) => {
-            Err(format!("the file is WebAssembly of an unknown version ({}): need a module of version 1", hex(other)))
-        }
-        None => Err("the WebAssembly file ends after its magic bytes".to_owned()),
+                .to_owned(),
+        )),
+        Some(other) => Err(Refusal::Module(format!(
+            "the file is WebAssembly of an unknown version ({}): need a module of version 1",
+            hex(other)
+        ))),
+        None => Err(Refusal::Module("the WebAssembly file ends after its magic bytes".to_owned())),
     }
 }
 
 /// Looks at imports and memories, which come before the code.
-fn sections(bytes: &[u8]) -> Result<(), String> {
+fn sections(bytes: &[u8]) -> Result<(), Refusal> {
     for payload in Parser::new(0).parse_all(bytes) {
         match payload {
             Ok(Payload::ImportSection(section)) => {
@@ -36,7 +40,7 @@ fn sections(bytes: &[u8]) -> Result<(), String> {
                 }
             }
             Ok(Payload::MemorySection(section)) if section.clone().into_iter().flatten().any(|m| m.shared) => {
-                return Err(shared_memory());
+                return Err(Refusal::OtherEngine(shared_memory()));
             }
             Ok(Payload::CodeSectionStart { .. }) | Err(_) => break,
             Ok(_) => {}
@@ -45,12 +49,17 @@ fn sections(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-fn check_import(import: &Import<'_>) -> Result<(), String> {
+fn check_import(import: &Import<'_>) -> Result<(), Refusal> {
     match import.ty {
         // Within preview 1 the worker's linker knows which names there are.
         _ if import.module == PREVIEW1 => Ok(()),
-        TypeRef::Memory(memory) if memory.shared && import.module == "env" => Err(shared_memory()),
-        _ => Err(not_provided(import.module, import.name)),
+        TypeRef::Memory(memory) if memory.shared && import.module == "env" => {
+            Err(Refusal::OtherEngine(shared_memory()))
+        }
+        _ if of_the_other_engine(import.module, import.name) => {
+            Err(Refusal::OtherEngine(not_provided(import.module, import.name)))
+        }
+        _ => Err(Refusal::Module(not_provided(import.module, import.name))),
     }
 }
 

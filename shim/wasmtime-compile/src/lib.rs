@@ -11,22 +11,26 @@ mod inspect;
 
 pub use inspect::inspect;
 
-use catamaran_worker::compiler::Tier;
+use catamaran_worker::compiler::{Refusal, Tier};
 use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 
-/// The artifact for the module in `bytes`, or a text for the user that says why there is none.
+/// The artifact for the module in `bytes`, or why there is none.
 ///
 /// The same bytes give the same artifact on the same kind of CPU.
-pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, String> {
+pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     inspect(bytes)?;
     translate(bytes, tier)
 }
 
 /// Compiles a module that [`inspect`] let through, or that a test wants to have in spite of it.
-pub fn translate(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, String> {
+pub fn translate(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     let engine =
-        config(tier).and_then(|c| Engine::new(&c)).map_err(|e| format!("the compiler's settings do not fit: {e:#}"))?;
-    engine.precompile_module(bytes).map_err(|e| format!("the module cannot be compiled: {e:#}"))
+        config(tier).and_then(|c| Engine::new(&c)).map_err(|e| refused("the compiler's settings do not fit", &e))?;
+    engine.precompile_module(bytes).map_err(|e| refused("the module cannot be compiled", &e))
+}
+
+fn refused(what: &str, e: &wasmtime::Error) -> Refusal {
+    Refusal::Module(format!("{what}: {e:#}"))
 }
 
 /// The worker's settings and, on top, what only a compiler has. The target is this host with all that its CPU has.

@@ -7,11 +7,13 @@
 )]
 
 use catamaran_wasmtime_compile::{compile, translate};
-use catamaran_worker::compiler::Tier;
+use catamaran_worker::compiler::{Refusal, Tier};
 
 /// The text with which `bytes` are refused.
 fn refusal(bytes: &[u8]) -> String {
-    compile(bytes, Tier::Best).expect_err("compiled")
+    match compile(bytes, Tier::Best).expect_err("compiled") {
+        Refusal::Module(text) | Refusal::OtherEngine(text) => text,
+    }
 }
 
 fn module(wat: &str) -> Vec<u8> {

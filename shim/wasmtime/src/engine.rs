@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::ExitCode;
 
-use catamaran_worker::{Engine, EngineError, Guest};
+use catamaran_worker::{Engine, EngineError, Guest, Needs};
 use wasmtime::{ExternType, Linker, Module, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
@@ -29,6 +29,11 @@ impl Engine for Wasmtime {
         let engine = config().and_then(|c| wasmtime::Engine::new(&c)).map_err(misfit)?;
         let module = artifact::map(&engine, artifact).map_err(misfit)?;
         Ok(Self { engine, module })
+    }
+
+    fn needs(&self) -> Needs {
+        // wasmtime-wasi makes a helper thread for what may wait.
+        Needs { threads: true, sockets: false }
     }
 
     fn link(self, guest: &Guest) -> Result<Self::Program, EngineError> {

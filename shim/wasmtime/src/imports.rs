@@ -9,6 +9,11 @@ pub const PREVIEW1: &str = "wasi_snapshot_preview1";
 
 const ON_WASMER: &str = "run it on the other engine with the annotation `catamaran.wasm/engine: wasmer`";
 
+/// Whether the import `module`.`name` is one that Wasmer's WASIX has.
+pub fn of_the_other_engine(module: &str, name: &str) -> bool {
+    matches!((module, name), ("wasix_32v1" | "wasix_64v1", _) | ("wasi", "thread-spawn"))
+}
+
 /// Why the import `module`.`name` is not provided and what to write instead.
 pub fn not_provided(module: &str, name: &str) -> String {
     let import = format!("the module imports `{module}.{name}`");
@@ -16,7 +21,7 @@ pub fn not_provided(module: &str, name: &str) -> String {
         "wasix_32v1" | "wasix_64v1" => format!("{import}, which is WASIX; Wasmtime has none: {ON_WASMER}"),
         "wasi" if name == "thread-spawn" => format!(
             "{import}, which is wasi-threads; Wasmtime no longer has it: build for wasm32-wasip1 without threads, or \
-             build for WASIX and {ON_WASMER}"
+             {ON_WASMER}"
         ),
         "wasi_unstable" => {
             format!("{import}, which is WASI before preview 1: build it again with a toolchain for wasm32-wasip1")

@@ -25,4 +25,4 @@ mod wasi;
 
 pub use config::{SETTINGS, WASMTIME, config};
 pub use engine::Wasmtime;
-pub use imports::{PREVIEW1, not_provided, shared_memory};
+pub use imports::{PREVIEW1, not_provided, of_the_other_engine, shared_memory};

@@ -1,8 +1,8 @@
 //! The compile process's side of its contract with the shim, the same for every engine.
 //!
 //! Standard input is the module (a sealed memfd), standard output the artifact (a new file in the cache), standard
-//! error the verdict's text. The exit code is the verdict: 0, [`EXIT_REFUSED`] for a module that is at fault, anything
-//! else for a compiler that failed.
+//! error the verdict's text. The exit code is the verdict: 0, [`EXIT_REFUSED`] for a module that is at fault,
+//! [`EXIT_OTHER_ENGINE`] for one that the other engine runs, anything else for a compiler that failed.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,6 +15,19 @@ use serde::{Deserialize, Serialize};
 pub const EXIT_REFUSED: u8 = 65;
 /// Exit code of a compile process that could not write its artifact; standard error says why. (`EX_IOERR` of sysexits.h.)
 pub const EXIT_OUTPUT: u8 = 74;
+
+/// Exit code of a compile process whose module the other engine can run; standard error says why this one cannot.
+/// (`EX_UNAVAILABLE` of sysexits.h.)
+pub const EXIT_OTHER_ENGINE: u8 = 69;
+
+/// Why a module is not compiled, for the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// No engine can run it.
+    Module(String),
+    /// This engine has not what the module needs, the other one has.
+    OtherEngine(String),
+}
 
 /// How much time goes into an artifact. The first argument of a compile process; the second is its driver's pid, with which it
 /// dies.
@@ -46,8 +59,8 @@ impl Tier {
 
 /// Gives up every right, reads the module, and writes what `compile` makes of it.
 ///
-/// `compile` answers the artifact's bytes, or the reason for the user why this module is refused.
-pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, String>) -> ExitCode {
+/// `compile` answers the artifact's bytes, or why this module is refused.
+pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, Refusal>) -> ExitCode {
     let Some(tier) = Tier::of_this_process() else {
         eprintln!("a compile process is started by containerd-shim-catamaran-v1, with «fast» or «best»");
         return ExitCode::from(2);
@@ -65,9 +78,13 @@ pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, String>) -> Exit
     }
     let artifact = match compile(&module, tier) {
         Ok(artifact) => artifact,
-        Err(reason) => {
+        Err(refusal) => {
+            let (reason, code) = match refusal {
+                Refusal::Module(reason) => (reason, EXIT_REFUSED),
+                Refusal::OtherEngine(reason) => (reason, EXIT_OTHER_ENGINE),
+            };
             eprint!("{reason}");
-            return ExitCode::from(EXIT_REFUSED);
+            return ExitCode::from(code);
         }
     };
     let written =

@@ -18,6 +18,16 @@ pub struct Guest {
     pub cwd: String,
 }
 
+/// What a loaded module wants of the kernel beyond files, memory and time: the worker's filter of system calls lets that
+/// much more pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// Threads, of the engine's own or the guest's.
+    pub threads: bool,
+    /// TCP and UDP sockets of the pod's network namespace; no other family.
+    pub sockets: bool,
+}
+
 /// Why a worker cannot run the module that it was given.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -49,6 +59,11 @@ pub trait Engine: Sized {
     /// Runs confined, but while the process may still map executable memory: it must not look at anything but the
     /// artifact.
     fn load(artifact: File) -> Result<Self, EngineError>;
+
+    /// What the filter of system calls has to let pass for this module. Asked once, between the two other steps.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
 
     /// Links the imports and opens the guest's directories. Runs fully confined, with `/` the container's root.
     /// Must not run guest code, a start function included: this is still Create.

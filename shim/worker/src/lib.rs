@@ -31,7 +31,7 @@ pub mod signals;
 mod stage;
 
 pub use confine::close_inherited;
-pub use engine::{Engine, EngineError, Guest};
+pub use engine::{Engine, EngineError, Guest, Needs};
 pub use stage::run;
 
 /// Repeats an openat2(2) that says EAGAIN: under `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` it does so when anything on the

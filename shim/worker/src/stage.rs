@@ -229,7 +229,7 @@ fn prepare<E: Engine>(
     label.map_or(Ok(()), Label::apply)?;
     // From here on nothing becomes executable.
     if E::FILTERED {
-        confine::restrict(job.seccomp.as_ref())?;
+        confine::restrict(job.seccomp.as_ref(), engine.needs())?;
     }
     Ok((engine.link(&job.guest)?, warnings))
 }

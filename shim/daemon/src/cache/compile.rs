@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use catamaran_worker::compiler::{EXIT_OUTPUT, EXIT_REFUSED, Tier};
+use catamaran_worker::compiler::{EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, Tier};
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
@@ -83,7 +83,7 @@ fn judged(ended: bool, code: u32, words: String) -> Verdict {
         // Not remembered: it may have been the others' fault. What the module takes by itself, its processor time tells.
         _ if !ended => Verdict::Failed(format!("it was still compiling after {LONGEST:?}: try again")),
         0 => Verdict::Made,
-        _ if code == u32::from(EXIT_REFUSED) => Verdict::Refused(words),
+        _ if [EXIT_REFUSED, EXIT_OTHER_ENGINE].map(u32::from).contains(&code) => Verdict::Refused(words),
         _ if code == u32::from(EXIT_OUTPUT) => Verdict::Output(words),
         CPU_TIME => {
             Verdict::Limit("it takes more processor time to compile than a node gives to one module".to_owned())

@@ -189,5 +189,5 @@ pub(crate) fn compile_process(driver: Option<i32>) -> Result<(), ConfineError> {
     }
     no_new_privileges()?;
     // The same list as a worker's: a compiler has threads and memory, makes files of machine code, and runs none.
-    super::restrict(None)
+    super::restrict(None, crate::Needs { threads: true, sockets: false })
 }

@@ -9,6 +9,7 @@
 use std::io;
 
 use super::{ConfineError, step};
+use crate::engine::Needs;
 use crate::filter::{self, Calls, Condition, Operator, Rule, Verdict};
 use crate::job::{Instruction, Profile};
 use nix::libc;
@@ -63,8 +64,8 @@ const NAMESPACES: u64 = (libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP | libc::CLONE
 
 /// Restricts this thread, and those that it will make, for good: to what the list above allows and, where the spec has a
 /// profile, to what that allows too.
-pub(crate) fn restrict(profile: Option<&Profile>) -> Result<(), ConfineError> {
-    let own = own_program();
+pub(crate) fn restrict(profile: Option<&Profile>, needs: Needs) -> Result<(), ConfineError> {
+    let own = own_program(needs);
     let mut whole = filter::of_this_architecture().to_vec();
     match profile {
         None => whole.extend(own),
@@ -85,7 +86,7 @@ fn install(program: &[Instruction], log: bool) -> io::Result<()> {
     if failed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn own_program() -> Vec<Instruction> {
+fn own_program(needs: Needs) -> Vec<Instruction> {
     let mut calls = Calls::default();
     for &call in ALLOWED.iter().chain(OLD) {
         allow(&mut calls, call, &[]);
@@ -98,7 +99,9 @@ fn own_program() -> Vec<Instruction> {
     for command in DESCRIPTOR_COMMANDS {
         allow(&mut calls, libc::SYS_fcntl, &[equals(1, command as u64)]);
     }
-    allow(&mut calls, libc::SYS_clone, &[is(0, THREAD | NAMESPACES, THREAD)]);
+    if needs.threads {
+        allow(&mut calls, libc::SYS_clone, &[is(0, THREAD | NAMESPACES, THREAD)]);
+    }
     allow(&mut calls, libc::SYS_prctl, &[equals(0, libc::PR_SET_NAME as u64)]);
     // Reading its own limits, as the C library does for a thread's stack.
     allow(&mut calls, libc::SYS_prlimit64, &[equals(0, 0), equals(2, 0)]);
@@ -154,7 +157,7 @@ mod tests {
     fn restricted_by(profile: Profile, then: impl FnOnce() + Send + 'static) {
         let thread = std::thread::spawn(move || {
             crate::confine::credentials::no_new_privileges().unwrap();
-            restrict(Some(&profile)).unwrap();
+            restrict(Some(&profile), Needs::default()).unwrap();
             then();
         });
         thread.join().unwrap();
@@ -163,7 +166,7 @@ mod tests {
     #[test]
     fn the_own_filter_is_small() {
         // The room that is kept for it behind a profile, which may need it twice.
-        assert!(own_program().len() <= 512, "{}", own_program().len());
+        assert!(own_program(Needs::default()).len() <= 512, "{}", own_program(Needs::default()).len());
     }
 
     #[test]
@@ -192,7 +195,7 @@ mod tests {
             let page = map(libc::PROT_READ | libc::PROT_WRITE);
             assert!(page > 0);
             crate::confine::credentials::no_new_privileges().unwrap();
-            restrict(None).unwrap();
+            restrict(None, Needs { threads: true, ..Needs::default() }).unwrap();
             let page = page as u64;
             assert!(map(libc::PROT_READ | libc::PROT_WRITE) > 0, "plain memory is had");
             for protection in [libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC, 7] {
