@@ -20,6 +20,8 @@ enum Module {
     Plain,
     /// WASIX: Wasmer alone.
     Wasix,
+    /// A component: Wasmtime alone.
+    Component,
 }
 
 impl Module {
@@ -28,6 +30,7 @@ impl Module {
         match self {
             Module::Plain => Image::new("plain").file("/m.wasm", guests::wat("sleep")),
             Module::Wasix => Image::new("wasix").file("/m.wasm", wasix()),
+            Module::Component => Image::new("component").file("/m.wasm", wat::parse_str("(component)").unwrap()),
         }
         .entrypoint(["/m.wasm"])
     }
@@ -95,16 +98,28 @@ const WASIX_FORBIDDEN: &[&str] = &[
     "options.toml)",
 ];
 
-/// What holds whether Wasmer is there or not.
+const COMPONENT_ON_WASMER: &[&str] =
+    &["/m.wasm: not on wasmer: the file is a WebAssembly component", "asks for wasmer: write «wasmtime»"];
+const COMPONENT_FORBIDDEN: &[&str] = &[
+    "/m.wasm: not on wasmer: the file is a WebAssembly component",
+    "this node does not allow «wasmtime» (allowed_engines of ",
+];
+
 const ROWS: &[Row] = &[
     row(None, None, BOTH, Module::Plain, Runs("wasmtime", "default")),
     row(None, None, WASMTIME, Module::Plain, Runs("wasmtime", "options")),
+    row(None, None, WASMER, Module::Plain, Runs("wasmer", "options")),
     row(None, None, "default_engine = 'wasmtime'", Module::Plain, Runs("wasmtime", "options")),
+    row(None, None, "default_engine = 'wasmer'", Module::Plain, Runs("wasmer", "options")),
     row(Some("wasmtime"), None, BOTH, Module::Plain, Runs("wasmtime", "pod-annotation")),
+    row(Some("wasmer"), None, BOTH, Module::Plain, Runs("wasmer", "pod-annotation")),
     row(Some("wasmtime"), None, WASMTIME, Module::Plain, Runs("wasmtime", "pod-annotation")),
+    row(Some("wasmer"), None, WASMER, Module::Plain, Runs("wasmer", "pod-annotation")),
     row(Some("wasmtime"), None, "default_engine = 'wasmer'", Module::Plain, Runs("wasmtime", "pod-annotation")),
     row(None, Some("wasmtime"), BOTH, Module::Plain, Runs("wasmtime", "container-annotation")),
+    row(None, Some("wasmer"), BOTH, Module::Plain, Runs("wasmer", "container-annotation")),
     row(Some("wasmer"), Some("wasmtime"), BOTH, Module::Plain, Runs("wasmtime", "container-annotation")),
+    row(Some("wasmtime"), Some("wasmer"), BOTH, Module::Plain, Runs("wasmer", "container-annotation")),
     row(Some("wasmer"), Some("wasmtime"), WASMTIME, Module::Plain, Runs("wasmtime", "container-annotation")),
     row(Some("nonsense"), Some("wasmtime"), BOTH, Module::Plain, Runs("wasmtime", "container-annotation")),
     row(Some("Wasmtime"), None, BOTH, Module::Plain, Refused(Code::InvalidArgument, WRITE_WHICH)),
@@ -113,11 +128,27 @@ const ROWS: &[Row] = &[
     row(Some("wasmer"), None, WASMTIME, Module::Plain, Refused(Code::FailedPrecondition, FORBIDDEN)),
     row(Some("wasmtime"), Some("wasmer"), WASMTIME, Module::Plain, Refused(Code::FailedPrecondition, FORBIDDEN)),
     row(Some("wasmtime"), None, WASMER, Module::Plain, Refused(Code::FailedPrecondition, NO_WASMTIME)),
+    row(None, None, BOTH, Module::Wasix, Runs("wasmer", "module")),
+    row(None, None, "default_engine = 'wasmtime'", Module::Wasix, Runs("wasmer", "module")),
+    row(None, None, "default_engine = 'wasmer'", Module::Wasix, Runs("wasmer", "options")),
+    row(None, None, WASMER, Module::Wasix, Runs("wasmer", "options")),
+    row(Some("wasmer"), None, BOTH, Module::Wasix, Runs("wasmer", "pod-annotation")),
+    row(Some("wasmtime"), Some("wasmer"), BOTH, Module::Wasix, Runs("wasmer", "container-annotation")),
     row(Some("wasmtime"), None, BOTH, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_ON_WASMTIME)),
-    row(None, Some("wasmtime"), BOTH, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_ON_WASMTIME)),
+    row(Some("wasmer"), Some("wasmtime"), BOTH, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_ON_WASMTIME)),
     row(None, None, WASMTIME, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_FORBIDDEN)),
     row(Some("wasmtime"), None, WASMTIME, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_FORBIDDEN)),
     row(Some("wasmer"), None, WASMTIME, Module::Wasix, Refused(Code::FailedPrecondition, FORBIDDEN)),
+    row(Some("wasmer"), None, BOTH, Module::Component, Refused(Code::FailedPrecondition, COMPONENT_ON_WASMER)),
+    row(
+        Some("wasmtime"),
+        Some("wasmer"),
+        BOTH,
+        Module::Component,
+        Refused(Code::FailedPrecondition, COMPONENT_ON_WASMER),
+    ),
+    row(None, None, WASMER, Module::Component, Refused(Code::FailedPrecondition, COMPONENT_FORBIDDEN)),
+    row(Some("wasmer"), None, WASMER, Module::Component, Refused(Code::FailedPrecondition, COMPONENT_FORBIDDEN)),
 ];
 
 /// An order with a file of options for its handler.
@@ -216,6 +247,47 @@ fn a_layer_chooses_as_a_file_does() {
     }
     assert_eq!(counter(&node, "compiles"), 1);
     node.finish();
+}
+
+#[test]
+fn a_module_of_the_other_engine_starts_warm_from_that_engines_cache() {
+    let node = Node::start();
+    let file = Module::Wasix.image();
+    let layer = Image::new("layer").blob("application/wasm", wasix_again());
+    for (id, order) in
+        [("file", node.container("file").image(&file)), ("layer", node.container("layer").image(&layer).args(["/"]))]
+    {
+        let before = counter(&node, "compiles");
+        for start in ["compiled", "hit", "hit"] {
+            let task = order.create();
+            assert_eq!(worker(task.pid()), shim_folder().join("catamaran-wasmer"), "{id}");
+            task.discard();
+            let lines =
+                |log: &str| log.lines().filter(|l| l.contains(&format!("created id={id} "))).last().map(str::to_owned);
+            let told = lines(&node.log()).unwrap();
+            assert!(told.contains(&format!(" artifact={start}")), "{told}");
+        }
+        // One by which Wasmtime said that it is not its own, one by Wasmer; none for the later starts.
+        assert_eq!(counter(&node, "compiles") - before, 2, "{id}");
+    }
+    let counts = ["hits.wasmtime", "hits.wasmer", "misses", "refusals", "failures"].map(|name| counter(&node, name));
+    assert_eq!(counts, [0, 4, 2, 0, 0]);
+    let folders = fs::read_dir(node.catamaran_root().join("cache")).unwrap();
+    let mut folders: Vec<_> = folders.map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+    folders.sort();
+    assert!(
+        folders.len() == 2 && folders[0].starts_with("wasmer-") && folders[1].starts_with("wasmtime-"),
+        "{folders:?}"
+    );
+    node.finish();
+}
+
+#[test]
+fn the_shim_says_which_engines_there_are() {
+    let said =
+        std::process::Command::new(shim_folder().join("containerd-shim-catamaran-v1")).arg("-v").output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("wasmtime:  ") && said.contains("wasmer:  "), "{said}");
 }
 
 /// A node whose shim finds no Wasmer.
