@@ -304,6 +304,12 @@ fn a_layer_that_is_no_module_is_refused() {
         let order = node.container("a").image(&image(name, bytes)).args(["/"]);
         refused(&node, &order, Code::FailedPrecondition, &["layer sha256:", name, word]);
     }
+    // Remembered, as other refusals are: the layer is not read again.
+    let tar = image("tar", b"app.wasm\0\0\0\0\0\0\0\0");
+    let refusals = counter(&node, "refusals");
+    node.ctr_ok(["content", "rm", &digest(b"app.wasm\0\0\0\0\0\0\0\0")]);
+    refused(&node, &node.container("a").image(&tar).args(["/"]), Code::FailedPrecondition, &["[61, 70, 70, 2e]"]);
+    assert_eq!((counter(&node, "refusals"), refusals), (5, 5), "each was one, once");
     let file = Image::new("file").file("/app.cwasm", &native).entrypoint(["/app.cwasm"]);
     refused(&node, &node.container("a").image(&file), Code::FailedPrecondition, &["/app.cwasm", ".cwasm", "never run"]);
     assert_eq!(counter(&node, "compiles"), compiles, "no compiler saw any of it");
@@ -345,7 +351,7 @@ fn a_manifest_that_lies_is_not_believed() {
         ("empty-size", "size", json!(0), "larger than"),
         ("negative", "size", json!(-1), "-1"),
         ("slashes", "digest", json!(format!("sha256:../../../../{}", "a".repeat(52))), "64 hexadecimal digits"),
-        ("sha512", "digest", json!(format!("sha512:{}", "a".repeat(128))), "64 hexadecimal digits"),
+        ("sha512", "digest", json!(format!("sha512:{}", "a".repeat(128))), "with sha256 digests"),
         ("absent", "digest", json!(format!("sha256:{}", "a".repeat(64))), "pull the image again"),
     ] {
         let image = image(name, guests::wat("hello")).manifest(move |m| m["layers"][0][key] = value.clone());
@@ -354,6 +360,16 @@ fn a_manifest_that_lies_is_not_believed() {
     let control = image("control", "x").manifest(|m| m["layers"][0]["mediaType"] = "a\u{1b}[2J\nb".into());
     let status = recorded(&node, "liar", &control).try_create().map(drop).unwrap_err();
     assert!(!status.message.contains('\u{1b}') && status.message.contains("[2J"), "{status}");
+    node.finish();
+}
+
+#[test]
+fn containerd_itself_keeps_no_sha512() {
+    let node = Node::start();
+    // Of nothing, which is what ctr reads here.
+    let empty = "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e";
+    let output = node.ctr(["content", "ingest", "--expected-digest", &format!("sha512:{empty}"), "sha512"]);
+    assert!(output.code != 0 && output.stderr.contains("unexpected commit digest"), "layers may have one now: {output:?}");
     node.finish();
 }
 

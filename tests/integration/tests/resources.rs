@@ -117,7 +117,7 @@ fn what_limits_nothing_needs_no_controller() {
     let resources = json!({
         "cpu": {"shares": 1024, "quota": -1, "period": 100000, "cpus": "", "mems": ""},
         "memory": {"limit": -1, "swap": -1, "reservation": 0},
-        "pids": {"limit": 0},
+        "pids": {"limit": -1},
         "hugepageLimits": [{"pageSize": "2MB", "limit": 0}, {"pageSize": "1GB", "limit": 0}],
         "network": {"classID": 0, "priorities": []},
         "rdma": {},
@@ -204,6 +204,10 @@ fn a_limit_of_processes_counts_the_worker_alone() {
     assert_eq!(task.cgroup_file("pids.max", "pids.max"), "1");
     assert_eq!(task.cgroup_file("pids.current", "pids.current"), "1");
     task.discard();
+    // As runc has it from 1.4 on.
+    let none = running(&with(&node, "none", Runtime::Catamaran, json!({"pids": {"limit": 0}})));
+    assert_eq!(none.cgroup_file("pids.max", "pids.max"), "1");
+    none.discard();
     // Two are the worker and the shell, which then cannot fork.
     let two = running(&with(&node, "two", Runtime::Catamaran, json!({"pids": {"limit": 2}})));
     assert_eq!(two.cgroup_file("pids.max", "pids.max"), "2");

@@ -35,6 +35,11 @@ impl Digest {
         let whole = |hex: &&str| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         match hex.filter(whole) {
             Some(hex) => Ok(Self(hex.to_owned())),
+            None if text.starts_with("sha512:") => Err(format!(
+                "the digest {} is a sha512, which is legal, but containerd's content store (up to 2.4) keeps blobs by their \
+                 sha256 alone: build and push the image with sha256 digests",
+                quoted(text)
+            )),
             None => Err(format!("the digest {} is not «sha256:» and 64 hexadecimal digits", quoted(text))),
         }
     }
