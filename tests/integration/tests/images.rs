@@ -369,7 +369,10 @@ fn containerd_itself_keeps_no_sha512() {
     // Of nothing, which is what ctr reads here.
     let empty = "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e";
     let output = node.ctr(["content", "ingest", "--expected-digest", &format!("sha512:{empty}"), "sha512"]);
-    assert!(output.code != 0 && output.stderr.contains("unexpected commit digest"), "layers may have one now: {output:?}");
+    assert!(
+        output.code != 0 && output.stderr.contains("unexpected commit digest"),
+        "layers may have one now: {output:?}"
+    );
     node.finish();
 }
 
