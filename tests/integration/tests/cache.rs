@@ -33,13 +33,21 @@ fn creations(node: &Node, id: &str) -> Vec<String> {
     log.lines().filter_map(words).collect()
 }
 
-/// What lies in the one folder of the cache.
+/// What lies in the one folder of the cache, but for the checksums.
 fn entries(node: &Node) -> Vec<String> {
     let folders = fs::read_dir(node.catamaran_root().join("cache")).into_iter().flatten().flatten();
     let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
     let mut names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    names.retain(|name| !name.ends_with(".sum"));
     names.sort();
     names
+}
+
+/// The one artifact of the cache.
+fn artifact(node: &Node) -> PathBuf {
+    let folder = fs::read_dir(node.catamaran_root().join("cache")).unwrap().next().unwrap().unwrap().path();
+    let [name] = &entries(node)[..] else { panic!("not one entry: {:?}", entries(node)) };
+    folder.join(name)
 }
 
 /// The pids of the node's compile processes, or of their drivers.
@@ -344,13 +352,55 @@ fn a_broken_entry_fails_one_start_with_the_reason() {
     let node = Node::start();
     let order = node.container("broken").image(&wasm("hello"));
     assert_eq!(order.run().code, 0);
-    let folder = fs::read_dir(node.catamaran_root().join("cache")).unwrap().next().unwrap().unwrap().path();
-    let entry = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
-    fs::write(&entry, "not what a compiler made").unwrap();
+    // Of the same length: what tells at a look that the file is another one is looked for in the next test.
+    let entry = artifact(&node);
+    let length = fs::metadata(&entry).unwrap().len() as usize;
+    fs::write(&entry, vec![b'x'; length]).unwrap();
     let refused = order.try_create().map(drop).unwrap_err();
     assert!(refused.message.contains("create the container again"), "{refused}");
     node.expect_nothing_left(SOON);
     assert_eq!(order.run().stdout, "hello from wasm\n");
+    node.finish();
+}
+
+#[test]
+fn what_the_disk_damaged_is_compiled_anew_at_the_first_use_after_a_boot() {
+    let node = Node::start();
+    let order = node.container("damaged").image(&wasm("hello"));
+    let run = || assert_eq!(order.run().stdout, "hello from wasm\n");
+    run();
+    let entry = artifact(&node);
+    let sum = entry.with_extension("sum");
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let reboot = || {
+        let text = fs::read_to_string(&sum).unwrap();
+        assert!(text.contains(boot.trim_end()), "{text}");
+        fs::write(&sum, text.replace(boot.trim_end(), "00000000-0000-0000-0000-000000000000")).unwrap();
+    };
+    let counts = || ["hits", "misses", "compiles"].map(|name| counter(&node, name));
+    reboot();
+    run();
+    assert_eq!(counts(), [1, 1, 1], "it is what was published");
+    run();
+    assert_eq!(counts(), [2, 1, 1]);
+    // The last page of the code, where no loader looks.
+    let mut bytes = fs::read(&entry).unwrap();
+    let (whole, middle) = (bytes.clone(), bytes.len() / 2);
+    bytes[middle] ^= 0x10;
+    fs::write(&entry, &bytes).unwrap();
+    reboot();
+    run();
+    assert_eq!(counts(), [2, 1, 2], "compiled anew");
+    assert!(node.log().contains("is not what was published"), "{}", node.log());
+    assert_eq!(fs::read(&entry).unwrap(), whole, "the same module, the same code");
+    run();
+    assert_eq!(counts(), [3, 1, 2]);
+    // Without its checksum nobody knows, and a file of another length is no longer the one that was looked at.
+    fs::remove_file(&sum).unwrap();
+    run();
+    fs::write(&entry, "short").unwrap();
+    run();
+    assert_eq!(counts(), [3, 1, 4]);
     node.finish();
 }
 

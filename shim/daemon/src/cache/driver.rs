@@ -213,13 +213,11 @@ impl Driver {
         if further || matches!(given, Given::Layer(_)) {
             match self.there(part, given.digest())? {
                 Known::Artifact(artifact, tier) => {
-                    self.count(engine, Counter::Hits);
-                    let digest = given.digest().to_owned();
-                    let later = (tier == Tier::Fast).then_some(given);
-                    return Ok(Served::made(Made { artifact, engine, digest, tier, origin: Origin::Hit, later }));
+                    return Ok(Served::found(self, engine, artifact, tier, given));
                 }
                 Known::OtherEngine(reason) => return Ok(Served::Declined(reason, given)),
                 Known::Nothing | Known::Refused(_) => self.count_miss(part, &given),
+                Known::Unverified(_) => {}
             }
         }
         // Without a cache there is nothing to wait for.
@@ -234,6 +232,11 @@ impl Driver {
             Ok(held) => held.flatten(),
             Err(e) => {
                 // Read-only, or full: there is nobody to wait for.
+                if let Known::Unverified(tier) = self.there(part, given.digest())?
+                    && let Ok(Some(artifact)) = self.verified(part, given.digest(), tier)
+                {
+                    return Ok(Served::found(self, engine, artifact, tier, given));
+                }
                 self.uncached(&e.to_string());
                 part.store = None;
                 None
@@ -245,6 +248,11 @@ impl Driver {
                 return Ok(Served::made(Made { artifact, engine, digest, tier, origin: Origin::Shared, later: None }));
             }
             Known::OtherEngine(reason) => return Ok(Served::Declined(reason, given)),
+            Known::Unverified(tier) => {
+                if let Some(artifact) = self.verified(part, given.digest(), tier)? {
+                    return Ok(Served::found(self, engine, artifact, tier, given));
+                }
+            }
             Known::Nothing | Known::Refused(_) => {}
         }
         self.compile_given(part, given)
@@ -281,6 +289,17 @@ impl Driver {
         let digest = module.digest.clone();
         let later = fast.then_some(Given::Bytes(module));
         Ok(Served::made(Made { artifact, engine, digest, tier, origin, later }))
+    }
+
+    /// The first use of an artifact since the machine was started. None where the disk has damaged it.
+    fn verified(&mut self, part: &Part, digest: &str, tier: Tier) -> Result<Option<File>> {
+        let Some(store) = &part.store else { return Ok(None) };
+        let verified = store.verified(digest, tier)?;
+        if verified.is_none() {
+            let name = &self.order.name;
+            self.warnings.push(format!("the artifact of {name} is not what was published: it is compiled anew"));
+        }
+        Ok(verified)
     }
 
     /// A place among those that compile; without a cache there are no files to tell of it.
@@ -331,7 +350,7 @@ impl Driver {
         let Some(_lock) = lock else { return Ok(()) };
         match part.look_up(given.digest()) {
             Known::Artifact(_, Tier::Best) | Known::Refused(_) | Known::OtherEngine(_) => return Ok(()),
-            Known::Artifact(_, Tier::Fast) | Known::Nothing => {}
+            Known::Artifact(_, Tier::Fast) | Known::Unverified(_) | Known::Nothing => {}
         }
         // Not one that a start waits for.
         let _slot = self.slot(&part, self.places.slots.join("later"), 1)?;
@@ -346,6 +365,14 @@ impl Driver {
 impl Served {
     fn made(made: Made) -> Self {
         Served::Made(Box::new(made))
+    }
+
+    /// An artifact from before, counted.
+    fn found(driver: &Driver, engine: Engine, artifact: File, tier: Tier, given: Given) -> Self {
+        driver.count(engine, Counter::Hits);
+        let digest = given.digest().to_owned();
+        let later = (tier == Tier::Fast).then_some(given);
+        Self::made(Made { artifact, engine, digest, tier, origin: Origin::Hit, later })
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use log::info;
 
+use super::checksum;
 use crate::engine::Engine;
 use crate::lease;
 
@@ -31,6 +32,8 @@ pub(super) fn evict(root: &Path, most: u64) -> Vec<Option<Engine>> {
         }
         info!("cache entry {} was removed, {} bytes", entry.path.display(), entry.bytes);
         total -= entry.bytes;
+        // Nothing without it; where it stays, it goes as an entry of its own.
+        let _ = fs::remove_file(checksum::beside(&entry.path));
         removed.push(engine(&entry.path));
     }
     // An older version's folder, once it is empty; the others have something in them.
@@ -54,7 +57,9 @@ fn entries(root: &Path) -> Vec<Entry> {
     let mut all = Vec::new();
     for file in folders(root).flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
         let Ok(meta) = file.metadata() else { continue };
-        if let (true, Ok(used)) = (meta.is_file(), meta.modified()) {
+        // A checksum goes with its artifact.
+        let belongs = checksum::artifact_of(&file.path()).is_some_and(|artifact| artifact.exists());
+        if let (true, false, Ok(used)) = (meta.is_file(), belongs, meta.modified()) {
             // What it takes on the disk.
             all.push(Entry { path: file.path(), used, bytes: std::os::unix::fs::MetadataExt::blocks(&meta) * 512 });
         }
@@ -87,6 +92,9 @@ mod tests {
             let age = Duration::from_secs(1000 - index as u64);
             File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
         }
+        for name in ["wasmer-new/b.sum", "wasmer-new/c.sum"] {
+            fs::write(root.join(name), "x").unwrap();
+        }
         let used = File::open(root.join("wasmer-new/b")).unwrap();
         assert_eq!(evict(&root, 1 << 20), []);
         assert_eq!(evict(&root, 150 << 10), [None, Some(Engine::Wasmer)]);
@@ -96,6 +104,7 @@ mod tests {
                 && !root.join("wasmer-new/c").exists()
                 && root.join("wasmer-new/d").exists()
         );
+        assert!(root.join("wasmer-new/b.sum").exists() && !root.join("wasmer-new/c.sum").exists());
         drop(used);
         assert_eq!(evict(&root, 0).len(), 2);
         fs::remove_dir_all(&root).unwrap();

@@ -17,6 +17,7 @@
 //! The shim itself reads digests and opens files. A cache that cannot be used, for whatever reason, costs time and is told
 //! to the log; it refuses no container.
 
+mod checksum;
 mod compile;
 mod counters;
 mod driver;
@@ -160,6 +161,10 @@ impl Cache {
                 }
                 Known::Refused(reason) => return Err(Error::Module { module: module.name.clone(), reason }),
                 Known::OtherEngine(reason) => declined.push((engine, reason)),
+                Known::Unverified(_) => {
+                    let made = self.order(wanted, &self.engines[index..], Wish::Any).await;
+                    return made.map_err(|e| also(declined, e));
+                }
                 Known::Nothing => {
                     counters::add(&self.places.root, engine, Counter::Misses);
                     let made = self.order(wanted, &self.engines[index..], Wish::Any).await;

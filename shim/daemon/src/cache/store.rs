@@ -3,6 +3,7 @@
 //! ```text
 //! <sha256>            machine code of the optimising compiler
 //! <sha256>.fast       of the fast one: used until the other is there
+//! ....sum             of the machine code beside it: see `checksum`
 //! <sha256>.refused    why there is none, for the user, below a word that says for how long, or that the other engine has it
 //! new-PID.START-N     an artifact that is being written, by the process that names itself
 //! ```
@@ -23,6 +24,7 @@ use nix::libc;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 
+use super::checksum;
 use crate::error::{Doing, Error, Result};
 use crate::lease;
 
@@ -65,6 +67,8 @@ impl Lasting {
 /// What is known of a module.
 pub(super) enum Known {
     Artifact(File, Tier),
+    /// One that nobody has looked at since the machine was started.
+    Unverified(Tier),
     /// No engine runs it: why.
     Refused(String),
     /// This engine does not: why.
@@ -110,7 +114,8 @@ impl Store {
     /// The best artifact of the module, or else why there is none.
     pub(super) fn look_up(&self, digest: &str) -> Known {
         if let Some((file, tier)) = self.artifact(digest) {
-            return Known::Artifact(file, tier);
+            let verified = checksum::is_verified(&self.path(digest, tier), &file);
+            return if verified { Known::Artifact(file, tier) } else { Known::Unverified(tier) };
         }
         match self.refusal(digest) {
             Some((Lasting::OtherEngine, reason)) => Known::OtherEngine(reason),
@@ -135,7 +140,7 @@ impl Store {
     pub(super) fn refuse(&self, digest: &str, lasting: Lasting, reason: &str) {
         let written = self.create().and_then(|mut new| {
             write!(new.file, "{}\n{reason}", lasting.word()).on(&new.name.path)?;
-            new.publish(&self.folder.join(format!("{digest}{REFUSED}")))
+            new.publish(&self.folder.join(format!("{digest}{REFUSED}")), |_| Ok(()))
         });
         if let Err(e) = written {
             log::warn!("{e}");
@@ -156,14 +161,40 @@ impl Store {
     /// Puts a new artifact in its place, and opens it. The fast one goes when the best one is there.
     pub(super) fn publish(&self, new: New, digest: &str, tier: Tier) -> Result<File> {
         let path = self.path(digest, tier);
-        new.publish(&path)?;
+        new.publish(&path, |written| {
+            let sum = checksum::of(written).on(&path)?;
+            self.write_sum(&path, &sum)
+        })?;
         // It was a limit that it met before.
         let _ = fs::remove_file(self.folder.join(format!("{digest}{REFUSED}")));
         if tier == Tier::Best {
             // Whoever maps it keeps it.
-            let _ = fs::remove_file(self.path(digest, Tier::Fast));
+            let fast = self.path(digest, Tier::Fast);
+            let _ = fs::remove_file(&fast).and_then(|()| fs::remove_file(checksum::beside(&fast)));
         }
         open_artifact(&path).on(&path)
+    }
+
+    /// The artifact if it is what was published. One that is not is removed. Reads all of it.
+    pub(super) fn verified(&self, digest: &str, tier: Tier) -> Result<Option<File>> {
+        let path = self.path(digest, tier);
+        let mut file = open_artifact(&path).on(&path)?;
+        // Not found out, when it cannot be read: as good as damaged.
+        if let Ok(Some(sum)) = checksum::verify(&path, &mut file) {
+            if let Err(e) = self.write_sum(&path, &sum) {
+                log::debug!("{e}");
+            }
+            return Ok(Some(file));
+        }
+        fs::remove_file(&path).on(&path)?;
+        let _ = fs::remove_file(checksum::beside(&path));
+        Ok(None)
+    }
+
+    fn write_sum(&self, path: &Path, sum: &str) -> Result<()> {
+        let mut new = self.create()?;
+        new.file.write_all(sum.as_bytes()).on(&new.name.path)?;
+        new.publish(&checksum::beside(path), |_| Ok(()))
     }
 
     /// Removes what processes left that died while they wrote.
@@ -193,15 +224,18 @@ struct Name {
 }
 
 impl New {
-    /// Gives the file its place, once nobody can write to it any more: an error if somebody still can.
-    fn publish(self, path: &Path) -> Result<()> {
+    /// Gives the file its place, once nobody can write to it any more: an error if somebody still can. `before` is done when
+    /// that is sure.
+    fn publish(self, path: &Path, before: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
         let Self { file, mut name } = self;
         file.sync_all().on(&name.path)?;
         drop(file);
-        if !lease::nobody_writes(&File::open(&name.path).on(&name.path)?).on(&name.path)? {
+        let mut written = File::open(&name.path).on(&name.path)?;
+        if !lease::nobody_writes(&written).on(&name.path)? {
             let e = io::Error::other("whoever wrote it left somebody behind who still can");
             return Err(e).on(&name.path);
         }
+        before(&mut written)?;
         fs::rename(&name.path, path).on(path)?;
         name.published = true;
         Ok(())
