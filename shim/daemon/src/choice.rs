@@ -22,6 +22,8 @@ const PREFIX: &str = "catamaran.wasm/";
 const KEY: &str = "catamaran.wasm/engine";
 /// The container's name, as containerd's CRI says it.
 const CONTAINER: &str = "io.kubernetes.cri.container-name";
+/// As many bytes of a strange value are quoted.
+const LONGEST_QUOTE: usize = 80;
 /// So long may a container's name be in a key: what stands behind an annotation's «/» has 63 characters at most.
 const LONGEST_NAME: usize = 56;
 
@@ -66,10 +68,12 @@ impl Choice {
     pub(crate) fn of(spec: &Spec, policy: Policy) -> Result<Self> {
         let none = HashMap::new();
         let annotations = spec.annotations().as_ref().unwrap_or(&none);
-        for key in annotations.keys().filter(|key| key.starts_with(PREFIX)) {
-            if key != KEY && !key.starts_with("catamaran.wasm/engine.") {
-                warn!("annotation {key} is none of this shim's, and passed over: {KEY} and {KEY}.<container> are");
-            }
+        let ours = |key: &str| key == KEY || key.strip_prefix(KEY).is_some_and(|rest| rest.starts_with('.'));
+        let mut strange = annotations.keys().filter(|key| key.starts_with(PREFIX) && !ours(key));
+        // One line, however many there are.
+        if let Some(key) = strange.next() {
+            let more = strange.count();
+            warn!("annotation {} and {more} more are passed over: {KEY} and {KEY}.<container> are read", cut(key));
         }
         let name = annotations.get(CONTAINER).cloned();
         let own = name.as_ref().map(|name| format!("{KEY}.{name}")).filter(|key| annotations.contains_key(key));
@@ -78,7 +82,7 @@ impl Choice {
         if let Some(value) = annotations.get(&key) {
             let Some(engine) = Engine::parse(value) else {
                 let expected = format!("{}{}", quoted(&choice.policy.allowed), choice.limits());
-                return Err(Error::refused(format!("annotation {key}"), format!("{value:?}"), expected));
+                return Err(Error::refused(format!("annotation {key}"), format!("{:?}", cut(value)), expected));
             };
             choice.asked = Some(Asked { engine, key });
             if !choice.policy.allowed.contains(&engine) {
@@ -190,6 +194,12 @@ impl Choice {
     }
 }
 
+/// As much of a text that a pod's author wrote as belongs into a message.
+fn cut(text: &str) -> &str {
+    let end = (0..=LONGEST_QUOTE.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +218,7 @@ mod tests {
         let long = "c".repeat(57);
         for (annotations, allowed, words) in [
             (json!({KEY: "v8"}), BOTH, &["annotation catamaran.wasm/engine: \"v8\"", "«wasmtime» or «wasmer»"][..]),
+            (json!({KEY: "é".repeat(100_000)}), BOTH, &["éé\": «wasmtime» or «wasmer»"]),
             (json!({KEY: ""}), BOTH, &["catamaran.wasm/engine: \"\""]),
             (json!({KEY: "Wasmer"}), &[Engine::Wasmer], &["\"Wasmer\"", "«wasmer» (allowed_engines of conf)"]),
             (

@@ -18,8 +18,9 @@ use crate::error::{Doing, Result};
 
 /// One compile may take so long; it is killed then.
 const LONGEST: Duration = Duration::from_secs(300);
-/// As much of a compiler's words as a user is shown.
-const LONGEST_WORDS: u64 = 8 * 1024;
+/// As much of a compiler's words as a user is shown. They quote the module, and those of all engines are to fit in one message
+/// between processes, whatever becomes of their bytes in it.
+const LONGEST_WORDS: u64 = 4 * 1024;
 
 /// How a compile ended.
 pub(super) enum Verdict {
@@ -74,8 +75,8 @@ pub(super) fn run(compiler: &Path, name: &str, bytes: &File, output: &File, tier
     words.rewind().doing(doing)?;
     let mut text = Vec::new();
     words.take(LONGEST_WORDS).read_to_end(&mut text).doing(doing)?;
-    let text = String::from_utf8_lossy(&text).trim().to_owned();
-    Ok(judged(ended, code, text))
+    let text = String::from_utf8_lossy(&text).replace(|c: char| c.is_control() && c != '\n', " ");
+    Ok(judged(ended, code, text.trim().to_owned()))
 }
 
 fn judged(ended: bool, code: u32, words: String) -> Verdict {
