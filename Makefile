@@ -47,6 +47,7 @@ test: prepare build ## Run every test; root, and fails where it cannot run
 	$(CARGO) test --locked -p catamaran-wasmtime --tests
 	$(CARGO) test --locked -p catamaran-wasmtime-compile --tests
 	$(CARGO) test --locked -p catamaran-worker -p catamaran-daemon --tests
+	$(CARGO) test --locked -p catamaran-names --tests
 	$(CARGO) test --locked -p catamaran-harness --tests
 	$(CARGO) test --locked -p catamaran-integration --tests
 	$(CARGO) test --locked -p catamaran-attacks --tests
@@ -70,6 +71,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 	$(CARGO) clippy --locked -p catamaran-wasmtime --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-wasmtime-compile --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p catamaran-names --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-attacks --all-targets -- -D warnings
 	tests/layering
 	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
