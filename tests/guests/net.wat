@@ -48,15 +48,18 @@
     (func $name_subscribe (param i32) (result i32)))
 
   ;; 0: results; 256: the vector of fd_write; 272: digits; 512: texts; 1024: arguments; from 4096: what the host returns.
-  (memory (export "memory") 2)
+  (memory (export "memory") 8)
   (data (i32.const 512) "listening\0aping\0aerror end\0a.")
   (global $heap (mut i32) (i32.const 4096))
 
-  ;; Everything that was returned before is done with when the next thing is.
+  (global $kept (mut i32) (i32.const 4096))
+
+  ;; The adapter takes its own memory and stack from here too, with the first call to it; what comes later is done with
+  ;; when the next thing is asked for.
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
     (global.set $heap (i32.add (i32.and (i32.add (global.get $heap) (i32.const 15)) (i32.const -16)) (local.get 3)))
     (i32.sub (global.get $heap) (local.get 3)))
-  (func $forget (global.set $heap (i32.const 4096)))
+  (func $forget (global.set $heap (global.get $kept)))
 
   (func $print (param $at i32) (param $length i32)
     (i32.store (i32.const 256) (local.get $at))
@@ -213,6 +216,7 @@
     (local $what i32)
     (drop (call $args_sizes_get (i32.const 1024) (i32.const 1028)))
     (drop (call $args_get (i32.const 1032) (i32.const 1280)))
+    (global.set $kept (global.get $heap))
     (local.set $what (i32.load8_u (i32.load (i32.const 1036))))
     (if (i32.eq (local.get $what) (i32.const 115)) (then (call $server)))
     (if (i32.eq (local.get $what) (i32.const 99)) (then (call $client)))

@@ -13,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use catamaran_harness::{Code, Container, Image, Node, Task, guests, shim_folder};
+use catamaran_harness::{Code, Container, Image, Node, Task, guests, shim_folder, wait_until};
 use object::{Object, ObjectSymbol, SymbolKind};
 use rustix::thread::LinkNameSpaceType;
 use serde_json::json;
@@ -288,8 +288,11 @@ fn a_tcp_client_reaches_a_server() {
     let task = node.container("client").image(&net()).args(["/net.wasm", "client"]).create();
     within(&task, || {
         let listener = TcpListener::bind("127.0.0.1:7002").unwrap();
+        listener.set_nonblocking(true).unwrap();
         task.start();
-        let (mut stream, _) = listener.accept().unwrap();
+        let mut stream = wait_until(SOON, "the client to connect", || listener.accept().ok()).0;
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
         let mut ping = [0; 4];
         stream.read_exact(&mut ping).unwrap();
         assert_eq!(&ping, b"ping");
