@@ -55,6 +55,7 @@ test: prepare build ## Run every test; root, and fails where it cannot run
 	$(CARGO) test --locked -p catamaran-wasmer --tests
 	$(CARGO) test --locked $(WASMER_COMPILE) --tests
 	$(CARGO) test --locked -p catamaran-worker -p catamaran-daemon --tests
+	$(CARGO) test --locked -p catamaran-names --tests
 	$(CARGO) test --locked -p catamaran-harness --tests
 	$(CARGO) test --locked -p catamaran-integration --tests
 	$(CARGO) test --locked -p catamaran-attacks --tests
@@ -81,6 +82,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 	$(CARGO) clippy --locked -p catamaran-wasmer --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(WASMER_COMPILE) --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p catamaran-names --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-attacks --all-targets -- -D warnings
 	tests/layering
 	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi

@@ -1,21 +1,27 @@
 //! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
 
-use catamaran_wasmtime::{PREVIEW1, not_provided, of_the_other_engine, shared_memory};
+use catamaran_wasmtime::{PREVIEW1, no_program, not_provided, of_the_other_engine, refusal, shared_memory};
 use catamaran_worker::compiler::Refusal;
 use catamaran_worker::form::{self, Form};
 use wasmtime::wasmparser::{Import, Parser, Payload, TypeRef};
 
-/// Refuses, with a text for the user, what is not a module or imports what is not provided.
+/// What a file is that could run here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A module of WASI preview 1.
+    Module,
+    /// A component of WASI 0.2.
+    Component,
+}
+
+/// Refuses, with a text for the user, what is neither module nor component or imports what is not provided.
 ///
-/// A module that is broken further in passes: the compiler finds that, and names the offset.
-pub fn inspect(bytes: &[u8]) -> Result<(), Refusal> {
+/// One that is broken further in passes: the compiler finds that, and names the offset. So does an import of another type
+/// than ours: the worker finds that, while the container is created.
+pub fn inspect(bytes: &[u8]) -> Result<Kind, Refusal> {
     match form::of(bytes).map_err(Refusal::Module)? {
-        Form::Module => sections(bytes),
-        Form::Component => Err(Refusal::Module(
-            "the file is a WebAssembly component, which this version of Catamaran does not run: \
-                                 build it as a module, for wasm32-wasip1"
-                .to_owned(),
-        )),
+        Form::Module => sections(bytes).map(|()| Kind::Module),
+        Form::Component => names(bytes).map(|()| Kind::Component),
     }
 }
 
@@ -36,6 +42,33 @@ fn sections(bytes: &[u8]) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// Looks at the names of a component's own imports and exports, not at those of what is nested in it.
+fn names(bytes: &[u8]) -> Result<(), Refusal> {
+    let mut exports = Vec::new();
+    let mut depth = 0u32;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload {
+            // Each is ended by an `End` of its own.
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Payload::ComponentImportSection(section)) if depth == 0 => {
+                for import in section.into_iter().map_while(Result::ok) {
+                    if let Some(text) = refusal(import.name.name) {
+                        return Err(Refusal::Module(text));
+                    }
+                }
+            }
+            Ok(Payload::ComponentExportSection(section)) if depth == 0 => {
+                exports.extend(section.into_iter().map_while(Result::ok).map(|export| export.name.name));
+            }
+            Ok(_) => {}
+            // What is broken the compiler tells better than a list of exports that is cut.
+            Err(_) => return Ok(()),
+        }
+    }
+    no_program(exports).map_or(Ok(()), |text| Err(Refusal::Module(text)))
 }
 
 fn check_import(import: &Import<'_>) -> Result<(), Refusal> {

@@ -1,7 +1,7 @@
-//! From a module's bytes to an artifact for [`catamaran_wasmtime`], or the reason why not.
+//! From a module's or a component's bytes to an artifact for [`catamaran_wasmtime`], or the reason why not.
 //!
 //! ```text
-//! bytes --- inspect ---> a module that could run here --- translate ---> artifact
+//! bytes --- inspect ---> what could run here --- translate ---> artifact
 //!              `--- refusal: what the file is instead, and what to do       `--- refusal: invalid, with the offset
 //! ```
 //!
@@ -9,24 +9,29 @@
 
 mod inspect;
 
-pub use inspect::inspect;
+pub use inspect::{Kind, inspect};
 
 use catamaran_worker::compiler::{Refusal, Tier};
 use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 
-/// The artifact for the module in `bytes`, or why there is none.
+/// The artifact for the module or component in `bytes`, or why there is none.
 ///
 /// The same bytes give the same artifact on the same kind of CPU.
 pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
-    inspect(bytes)?;
-    translate(bytes, tier)
+    let kind = inspect(bytes)?;
+    translate(bytes, kind, tier)
 }
 
-/// Compiles a module that [`inspect`] let through, or that a test wants to have in spite of it.
-pub fn translate(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
+/// Compiles what [`inspect`] let through, or what a test wants to have in spite of it.
+pub fn translate(bytes: &[u8], kind: Kind, tier: Tier) -> Result<Vec<u8>, Refusal> {
     let engine =
         config(tier).and_then(|c| Engine::new(&c)).map_err(|e| refused("the compiler's settings do not fit", &e))?;
-    engine.precompile_module(bytes).map_err(|e| refused("the module cannot be compiled", &e))
+    match kind {
+        Kind::Module => engine.precompile_module(bytes).map_err(|e| refused("the module cannot be compiled", &e)),
+        Kind::Component => {
+            engine.precompile_component(bytes).map_err(|e| refused("the component cannot be compiled", &e))
+        }
+    }
 }
 
 fn refused(what: &str, e: &wasmtime::Error) -> Refusal {

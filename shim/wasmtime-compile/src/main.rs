@@ -1,4 +1,4 @@
-//! `catamaran-wasmtime-compile`: module on standard input, artifact on standard output, verdict as exit code.
+//! `catamaran-wasmtime-compile`: module or component on standard input, artifact on standard output, verdict as exit code.
 
 use std::process::ExitCode;
 

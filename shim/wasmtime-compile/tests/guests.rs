@@ -1,7 +1,6 @@
 //! Modules through compiler and engine: what a guest sees, and what its container's exit code is.
 //!
-//! No root and no containers: the engine runs in a child of this test (the same executable, told by an environment
-//! variable), because it writes to descriptors 1 and 2 and ends with the process's exit code.
+//! No root and no containers: the engine runs in a child of this test.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,85 +8,25 @@
     reason = "helpers of tests; the exemption in clippy.toml covers functions marked as tests only"
 )]
 
-use std::fs::File;
+mod guest;
+
 use std::io::Write;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use catamaran_wasmtime::Wasmtime;
-use catamaran_wasmtime_compile::{compile, translate};
+use catamaran_wasmtime_compile::{Kind, compile};
 use catamaran_worker::compiler::Tier;
-use catamaran_worker::{Engine, EngineError, Guest};
+use catamaran_worker::{Engine, EngineError};
+use guest::{file, guest, load, output, run, stdout};
 
-/// Where the child finds its artifact; unset in the parent.
-const ARTIFACT: &str = "CATAMARAN_TEST_ARTIFACT";
-
-fn guest() -> Guest {
-    Guest {
-        args: vec!["/app.wasm".to_owned(), "one".to_owned()],
-        env: vec![("NAME".to_owned(), "value".to_owned())],
-        cwd: "/srv".to_owned(),
-    }
-}
-
-/// A new file with the bytes, already unlinked.
-fn file(bytes: &[u8]) -> (File, std::path::PathBuf) {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("catamaran-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(name);
-    std::fs::write(&path, bytes).unwrap();
-    (File::open(&path).unwrap(), path)
-}
-
-fn load(artifact: &[u8]) -> Result<Wasmtime, EngineError> {
-    let (file, path) = file(artifact);
-    std::fs::remove_file(path).unwrap();
-    Wasmtime::load(file)
-}
-
-/// The text with which linking refuses a module that was compiled in spite of the inspection.
 fn link_refusal(wat: &str) -> String {
-    let engine = load(&translate(&wat::parse_str(wat).unwrap(), Tier::Best).unwrap()).unwrap();
-    match engine.link(&guest()) {
-        Err(EngineError::Module(text)) => text,
-        Err(e) => panic!("not the module's fault: {e}"),
-        Ok(_) => panic!("linked"),
-    }
-}
-
-/// Runs the module in a child process with `input` on standard input.
-fn run(wat: &str, input: Stdio) -> std::process::Child {
-    let artifact = compile(&wat::parse_str(wat).unwrap(), Tier::Best).unwrap();
-    let (_, path) = file(&artifact);
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
-        .env(ARTIFACT, &path)
-        .stdin(input)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-fn output(wat: &str) -> Output {
-    run(wat, Stdio::null()).wait_with_output().unwrap()
-}
-
-/// What the guest wrote, after the child's test harness has named the test.
-fn stdout(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.split_once("test child ... ").map(|(_, guests)| guests.to_owned()).unwrap_or(text)
+    guest::link_refusal(wat, Kind::Module)
 }
 
 /// Not a test of its own: the guest's process.
 #[test]
 fn child() {
-    let Some(path) = std::env::var_os(ARTIFACT) else { return };
-    let artifact = File::open(&path).unwrap();
-    std::fs::remove_file(path).unwrap();
-    let code = Wasmtime::load(artifact).unwrap().link(&guest()).unwrap()();
-    std::process::exit((0..=255).find(|&n| code == ExitCode::from(n)).unwrap().into());
+    guest::be();
 }
 
 #[test]

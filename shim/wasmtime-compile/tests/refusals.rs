@@ -6,7 +6,7 @@
     reason = "helpers of tests; the exemption in clippy.toml covers functions marked as tests only"
 )]
 
-use catamaran_wasmtime_compile::{compile, translate};
+use catamaran_wasmtime_compile::{Kind, compile, translate};
 use catamaran_worker::compiler::{Refusal, Tier};
 
 /// The text with which `bytes` are refused.
@@ -43,8 +43,32 @@ fn text_is_refused() {
 }
 
 #[test]
-fn a_component_is_refused() {
-    says(&refusal(&module("(component)")), &["component", "wasm32-wasip1"]);
+fn a_component_that_is_no_program_or_needs_more_than_there_is() {
+    says(&refusal(&module("(component)")), &["`wasi:cli/run@0.2`", "wasm32-wasip2"]);
+    let with = |import: &str| refusal(&module(&format!("(component (import \"{import}\" (instance)))")));
+    says(&with("wasi:http/outgoing-handler@0.2.3"), &["`wasi:http/outgoing-handler@0.2.3`", "wasi:sockets"]);
+    says(&with("wasi:clocks/wall-clock@0.3.0"), &["`wasi:clocks/wall-clock@0.3.0`", "WASI 0.3"]);
+    says(&with("acme:queue/topics@1.0.0"), &["`acme:queue/topics@1.0.0`", "wac plug"]);
+    let exporting =
+        |name: &str| refusal(&module(&format!("(component (instance $i) (export \"{name}\" (instance $i)))")));
+    says(&exporting("wasi:http/incoming-handler@0.2.0"), &["`wasi:http/incoming-handler`", "HTTP server"]);
+    says(&exporting("wasi:cli/run@0.3.0"), &["`wasi:cli/run@0.3.0`", "WASI 0.2"]);
+    says(&exporting("acme:queue/topics"), &["`acme:queue/topics`", "library"]);
+}
+
+#[test]
+fn what_is_nested_in_a_component_is_its_own_matter() {
+    // The inner one imports what nobody provides, and the outer one gives it that. Neither is a program.
+    let nested = r#"(component
+      (component $inner (import "acme:queue/topics" (instance)) (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))
+      (core module (import "env" "puts" (func))))"#;
+    says(&refusal(&module(nested)), &["does not export `wasi:cli/run@0.2` or anything else"]);
+}
+
+#[test]
+fn an_invalid_component_is_told_where() {
+    let bytes = module("(component (core module (func (result i32) i32.const 1)))");
+    says(&refusal(&bytes[..bytes.len() - 3]), &["component cannot be compiled"]);
 }
 
 #[test]
@@ -72,7 +96,7 @@ fn threads_are_refused() {
     says(&refusal(&module("(module (memory 1 1 shared))")), &["shared memory", "WASIX"]);
     says(&refusal(&module(r#"(module (import "env" "memory" (memory 1 1 shared)))"#)), &["shared memory"]);
     // Without the inspection it is the validator that refuses.
-    assert!(translate(&module("(module (memory 1 1 shared))"), Tier::Best).is_err());
+    assert!(translate(&module("(module (memory 1 1 shared))"), Kind::Module, Tier::Best).is_err());
 }
 
 #[test]

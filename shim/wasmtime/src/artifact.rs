@@ -1,17 +1,55 @@
 //! From a file of our cache to mapped machine code: the one place where bytes become executable.
-#![allow(unsafe_code, reason = "deserialising an artifact trusts its bytes; the argument is at the call")]
+#![allow(unsafe_code, reason = "deserialising an artifact trusts its bytes; the argument is at the calls")]
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 
+use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Result};
+
+/// Wasmtime's own words in an artifact's ELF header: what system it is for, and in its flags what kind it is
+/// (`wasmtime_environ::obj`).
+const SYSTEM: u8 = 200;
+const COMPONENT: u32 = 1 << 1;
+/// An ELF header of 64 bits: its size, and where in it those two stand.
+const HEADER: usize = 64;
+const SYSTEM_AT: usize = 7;
+const FLAGS_AT: usize = 48;
+
+/// Code that is mapped.
+pub(crate) enum Code {
+    Module(Module),
+    Component(Component),
+}
+
+/// Whether the artifact was made of a component. It says nothing of whether it fits.
+pub(crate) fn is_component(artifact: &File) -> bool {
+    let mut header = [0; HEADER];
+    if artifact.read_exact_at(&mut header, 0).is_err() {
+        return false;
+    }
+    let flags = header[FLAGS_AT..].first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    header.starts_with(b"\x7fELF") && header[SYSTEM_AT] == SYSTEM && flags & COMPONENT != 0
+}
 
 /// Maps `artifact` and checks that it was made by this version of Wasmtime, for these settings and a CPU like this one.
 ///
+/// A component has to have a name: the descriptor's number in the working directory. Wasmtime has no other way to share the
+/// memory of its code with whoever else maps it.
+///
 /// The check is against mistakes, not malice: it reads the header and the tables, never the code itself.
-pub(crate) fn map(engine: &Engine, artifact: File) -> Result<Module> {
+pub(crate) fn map(engine: &Engine, artifact: File) -> Result<Code> {
+    if is_component(&artifact) {
+        let name = artifact.as_raw_fd().to_string();
+        // SAFETY: as below; the name leads to the file of that very descriptor, which is open until after the call.
+        let component = unsafe { Component::deserialize_file(engine, name) }?;
+        return Ok(Code::Component(component));
+    }
     // SAFETY: the bytes must be an unmodified artifact of Wasmtime's compiler. The descriptor comes from the shim,
     // which opens artifacts only in its cache: a folder of root with mode 0700, where files appear by rename after our
     // own compile process wrote them and its exit code said success, and are never written to again. A container's
     // image or mount cannot name a file in there, and a precompiled file inside an image is refused by the compiler.
-    unsafe { Module::deserialize_open_file(engine, artifact) }
+    let module = unsafe { Module::deserialize_open_file(engine, artifact) }?;
+    Ok(Code::Module(module))
 }

@@ -17,7 +17,7 @@ use wasmtime::{
 /// It is part of the version that each artifact carries, so a worker refuses artifacts of another number by itself. The
 /// shim's cache key follows the compiler's executable, not this constant: a raised number makes another executable and
 /// with it another folder in the cache, and the old one is collected.
-pub const SETTINGS: u32 = 1;
+pub const SETTINGS: u32 = 2;
 
 /// The exact version of Wasmtime. Wasmtime's own check compares the major version only, and a patch release is often a
 /// fix of the code generator: code from before it must not live on.
@@ -47,7 +47,7 @@ pub fn config() -> Result<Config> {
     Ok(config)
 }
 
-/// The language: all of Wasm 3.0 but threads, and no proposal beyond it.
+/// The language: all of Wasm 3.0 but threads, components as WASI 0.2 has them, and no proposal beyond it.
 fn language(config: &mut Config) {
     // By default the list follows cargo features; from nothing, it cannot.
     config.wasm_features(WasmFeatures::all(), false);
@@ -60,6 +60,8 @@ fn language(config: &mut Config) {
     config.shared_memory(false);
     config.wasm_branch_hinting(false);
     config.relaxed_simd_deterministic(false);
+    config.wasm_features(WasmFeatures::COMPONENT_MODEL, true);
+    config.debug_adapter_modules(false);
     // For the component model's async functions, of which there are none here: spares their data structures.
     config.concurrency_support(false);
     // `Auto` follows cargo features.

@@ -1,24 +1,30 @@
 //! The Wasmtime engine of a worker: an artifact in, a container's exit code out.
 //!
 //! ```text
-//! artifact (a file) --- load ---> module, its code mapped from the file        as root, before confinement
-//! Guest (args, env, cwd) --- link ---> imports, preopened `/`, stdio           confined; nothing executable from here on
-//!                             `--- program ---> `_start` ---> exit code        after Start
+//! artifact (a file) --- load ---> module or component, its code mapped from the file        confined
+//! Guest (args, env, cwd) --- link ---> imports, preopened `/`, stdio           nothing executable from here on
+//!                             `--- program ---> `_start` or `run` ---> exit code           after Start
 //!                                                  `--- trap: message and backtrace on fd 2, 134
 //! ```
 //!
 //! Invariants, each with its reason where it binds:
 //! - No compiler is linked, and the only way to machine code is [`Engine::load`](catamaran_worker::Engine::load).
 //! - One thread. Guest and host calls share it; what would block another task blocks only this guest.
-//! - Nothing here needs `/proc` or opens a path other than `/`, the container's own root.
+//! - Nothing here needs the container's `/proc`, or opens a path of it other than `/` and the two files that names are
+//!   resolved by.
 //! - [`config`] is the one place for settings, shared with the compile process: an artifact fits or is refused.
 //!
-//! Runs WASI preview 1 modules ("commands", which export `_start`). No sockets, no threads, no components.
+//! Runs programs: WASI preview 1 modules, which export `_start`, and components of WASI 0.2, which export `wasi:cli/run`.
+//! Sockets are the components' alone; no threads.
 
 mod artifact;
+mod component;
 mod config;
 mod engine;
 mod imports;
+mod interfaces;
+mod lookup;
+mod module;
 mod outcome;
 mod stdio;
 mod wasi;
@@ -26,3 +32,4 @@ mod wasi;
 pub use config::{SETTINGS, WASMTIME, config};
 pub use engine::Wasmtime;
 pub use imports::{PREVIEW1, not_provided, of_the_other_engine, shared_memory};
+pub use interfaces::{PROVIDED, RUN, no_program, refusal};

@@ -1,19 +1,18 @@
-//! The guest's world: what the container's spec says, as WASI preview 1 has it.
+//! The guest's world: what the container's spec says, as WASI has it, preview 1 and 0.2 alike.
 
 use catamaran_worker::Guest;
-use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use crate::stdio::{Input, Output};
 
 /// Arguments, environment, the file tree and the standard streams. Must be called within the event loop's context.
 ///
-/// No sockets and no names: preview 1 has no calls for them, and the builder's defaults deny them. The error is a text
-/// for the user.
-pub(crate) fn context(guest: &Guest) -> Result<WasiP1Ctx, String> {
+/// No sockets and no names: the builder's defaults deny them. The error is a text for the user.
+pub(crate) fn builder(guest: &Guest) -> Result<WasiCtxBuilder, String> {
     let mut builder = WasiCtxBuilder::new();
     builder.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
-    // Preview 1 has no working directory. Go's runtime takes PWD for it, wasi-libc programs can.
+    // Preview 1 has no working directory, nor has a component that was made of such a module. Go's runtime takes PWD for it,
+    // wasi-libc programs can.
     if !guest.env.iter().any(|(name, _)| name == "PWD") {
         builder.env("PWD", &guest.cwd);
     }
@@ -28,5 +27,5 @@ pub(crate) fn context(guest: &Guest) -> Result<WasiP1Ctx, String> {
     builder.stdin(Input::inherit().map_err(stream("input"))?);
     builder.stdout(Output::inherit(std::io::stdout()).map_err(stream("output"))?);
     builder.stderr(Output::inherit(std::io::stderr()).map_err(stream("error"))?);
-    Ok(builder.build_p1())
+    Ok(builder)
 }

@@ -30,7 +30,7 @@ impl Module {
         match self {
             Module::Plain => Image::new("plain").file("/m.wasm", guests::wat("sleep")),
             Module::Wasix => Image::new("wasix").file("/m.wasm", wasix()),
-            Module::Component => Image::new("component").file("/m.wasm", wat::parse_str("(component)").unwrap()),
+            Module::Component => Image::new("component").file("/m.wasm", component()),
         }
         .entrypoint(["/m.wasm"])
     }
@@ -50,6 +50,14 @@ fn wasix() -> Vec<u8> {
                (drop (call $sleep (i64.const 3600000000000)))))"#,
     )
     .unwrap()
+}
+
+/// `sleep`, as a component.
+fn component() -> Vec<u8> {
+    let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+    let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
+    let encoder = wit_component::ComponentEncoder::default().module(&guests::wat("sleep")).unwrap();
+    encoder.adapter(name, adapter).unwrap().encode().unwrap()
 }
 
 /// What comes of an order.
@@ -139,6 +147,11 @@ const ROWS: &[Row] = &[
     row(None, None, WASMTIME, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_FORBIDDEN)),
     row(Some("wasmtime"), None, WASMTIME, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_FORBIDDEN)),
     row(Some("wasmer"), None, WASMTIME, Module::Wasix, Refused(Code::FailedPrecondition, FORBIDDEN)),
+    row(None, None, BOTH, Module::Component, Runs("wasmtime", "default")),
+    row(None, None, "default_engine = 'wasmer'", Module::Component, Runs("wasmtime", "module")),
+    row(None, None, WASMTIME, Module::Component, Runs("wasmtime", "options")),
+    row(Some("wasmtime"), None, "default_engine = 'wasmer'", Module::Component, Runs("wasmtime", "pod-annotation")),
+    row(Some("wasmer"), Some("wasmtime"), BOTH, Module::Component, Runs("wasmtime", "container-annotation")),
     row(Some("wasmer"), None, BOTH, Module::Component, Refused(Code::FailedPrecondition, COMPONENT_ON_WASMER)),
     row(
         Some("wasmtime"),

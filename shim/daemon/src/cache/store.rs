@@ -10,10 +10,10 @@
 //!
 //! The folder is root's alone: what lies in it runs as native code in workers. An entry appears whole or not at all.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -228,6 +228,8 @@ impl New {
     /// that is sure.
     fn publish(self, path: &Path, before: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
         let Self { file, mut name } = self;
+        // A worker may open a component's artifact anew, as the container's user. The folder lets nobody else come here.
+        file.set_permissions(Permissions::from_mode(0o444)).on(&name.path)?;
         file.sync_all().on(&name.path)?;
         drop(file);
         let mut written = File::open(&name.path).on(&name.path)?;
@@ -331,7 +333,7 @@ mod tests {
         let folder = Folder::new("artifact");
         let path = folder.0.join("x");
         fs::write(&path, "x").unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         assert_eq!(open_artifact(&path).unwrap_err().kind(), ErrorKind::PermissionDenied);
     }
 
@@ -353,6 +355,16 @@ mod tests {
         let folder = Folder::new("new");
         drop(folder.store().create().unwrap());
         assert!(folder.names().is_empty());
+    }
+
+    #[test]
+    fn an_artifact_is_everybodys_to_read_and_nobodys_to_write() {
+        let folder = Folder::new("mode");
+        let store = folder.store();
+        let (digest, tier) = ("d", Tier::Fast);
+        store.create().unwrap().publish(&store.path(digest, tier), |_| Ok(())).unwrap();
+        assert_eq!(fs::metadata(store.path(digest, tier)).unwrap().mode() & 0o7777, 0o444);
+        assert_eq!(fs::metadata(&folder.0).unwrap().mode() & 0o7777, 0o700, "to who is let in");
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! A component that is a program of WASI 0.2: its imports, and its run.
+
+use catamaran_worker::{EngineError, Guest, Needs};
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{Component, HasData, Linker, ResourceTable};
+use wasmtime::{Engine, Result, Store};
+use wasmtime_wasi::cli::{WasiCli, WasiCliView};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::{CommandPre, LinkOptions, cli, clocks, filesystem, random, sockets};
+use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_io::bindings::wasi::io;
+
+use crate::{interfaces, lookup, wasi};
+
+/// What the guest's host calls work on.
+pub(crate) struct World {
+    context: WasiCtx,
+    pub(crate) table: ResourceTable,
+}
+
+impl WasiView for World {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.context, table: &mut self.table }
+    }
+}
+
+struct Table;
+
+impl HasData for Table {
+    type Data<'a> = &'a mut ResourceTable;
+}
+
+/// What the component wants of the kernel.
+pub(crate) fn needs(engine: &Engine, component: &Component) -> Needs {
+    let sockets = component.component_type().imports(engine).any(|(name, _)| interfaces::opens_sockets(name));
+    // wasmtime-wasi makes a helper thread for what may wait.
+    Needs { threads: true, sockets }
+}
+
+/// A component with its imports found.
+pub(crate) struct Program(CommandPre<World>);
+
+impl Program {
+    /// Links it. The text of an error is for the user.
+    pub(crate) fn new(engine: &Engine, component: &Component) -> std::result::Result<Self, EngineError> {
+        let types = component.component_type();
+        let refused = types
+            .imports(engine)
+            .find_map(|(name, _)| interfaces::refusal(name))
+            .or_else(|| interfaces::no_program(types.exports(engine).map(|(name, _)| name)))
+            .or_else(|| {
+                (!types.exports(engine).any(|(name, item)| is_run(engine, name, &item.ty))).then(interfaces::no_run)
+            });
+        if let Some(text) = refused {
+            return Err(EngineError::Module(text));
+        }
+        let mut linker = Linker::new(engine);
+        provide(&mut linker).map_err(|e| EngineError::Module(format!("WASI 0.2 cannot be linked: {e:#}")))?;
+        linker
+            .instantiate_pre(component)
+            .and_then(CommandPre::new)
+            .map(Self)
+            // Wasmtime's text names the interface and the function, and both types.
+            .map_err(|e| EngineError::Module(format!("the component cannot be linked: {e:#}")))
+    }
+
+    /// The guest's world. Must be called within the event loop's context.
+    pub(crate) fn store(&self, guest: &Guest, sockets: bool) -> std::result::Result<Store<World>, String> {
+        let mut builder = wasi::builder(guest)?;
+        // What may be reached is the matter of the pod's network namespace and the kernel's rules for it.
+        if sockets {
+            builder.inherit_network().allow_tcp(true).allow_udp(true);
+        }
+        let world = World { context: builder.build(), table: ResourceTable::new() };
+        Ok(Store::new(self.0.engine(), world))
+    }
+
+    /// Runs it to its end.
+    pub(crate) async fn run(&self, store: &mut Store<World>) -> Result<()> {
+        let command = self.0.instantiate_async(&mut *store).await?;
+        match command.wasi_cli_run().call_run(store).await? {
+            Ok(()) => Ok(()),
+            Err(()) => Err(I32Exit(1).into()),
+        }
+    }
+}
+
+/// Whether an export is the interface of a program, with its function as WASI has it. Wasmtime would find that out when the
+/// guest is started.
+fn is_run(engine: &Engine, name: &str, item: &ComponentItem) -> bool {
+    let ComponentItem::ComponentInstance(interface) = item else { return false };
+    interfaces::is_run(name)
+        && matches!(interface.get_export(engine, "run").map(|run| run.ty), Some(ComponentItem::ComponentFunc(run)) if is_main(&run))
+}
+
+/// No parameters, and a result without values.
+fn is_main(function: &ComponentFunc) -> bool {
+    let mut results = function.results();
+    function.params().len() == 0
+        && matches!(results.next(), Some(Type::Result(r)) if r.ok().is_none() && r.err().is_none())
+        && results.next().is_none()
+}
+
+/// The interfaces of `interfaces::PROVIDED`, one by one: wasmtime-wasi's own sum has a look-up of names that ends in the C
+/// library's, and what is not named here is not in the executable.
+fn provide(linker: &mut Linker<World>) -> Result<()> {
+    let l = linker;
+    io::error::add_to_linker::<World, Table>(l, |world| &mut world.table)?;
+    io::poll::add_to_linker::<World, Table>(l, |world| &mut world.table)?;
+    io::streams::add_to_linker::<World, Table>(l, |world| &mut world.table)?;
+    clocks::wall_clock::add_to_linker::<World, WasiClocks>(l, World::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<World, WasiClocks>(l, World::clocks)?;
+    filesystem::preopens::add_to_linker::<World, WasiFilesystem>(l, World::filesystem)?;
+    filesystem::types::add_to_linker::<World, WasiFilesystem>(l, World::filesystem)?;
+    random::random::add_to_linker::<World, WasiRandom>(l, World::random)?;
+    random::insecure::add_to_linker::<World, WasiRandom>(l, World::random)?;
+    random::insecure_seed::add_to_linker::<World, WasiRandom>(l, World::random)?;
+    cli::environment::add_to_linker::<World, WasiCli>(l, World::cli)?;
+    cli::exit::add_to_linker::<World, WasiCli>(l, World::cli)?;
+    cli::stdin::add_to_linker::<World, WasiCli>(l, World::cli)?;
+    cli::stdout::add_to_linker::<World, WasiCli>(l, World::cli)?;
+    cli::stderr::add_to_linker::<World, WasiCli>(l, World::cli)?;
+    cli::terminal_input::add_to_linker::<World, WasiCli>(l, World::cli)?;
+    cli::terminal_output::add_to_linker::<World, WasiCli>(l, World::cli)?;
+    cli::terminal_stdin::add_to_linker::<World, WasiCli>(l, World::cli)?;
+    cli::terminal_stdout::add_to_linker::<World, WasiCli>(l, World::cli)?;
+    cli::terminal_stderr::add_to_linker::<World, WasiCli>(l, World::cli)?;
+    sockets::instance_network::add_to_linker::<World, WasiSockets>(l, World::sockets)?;
+    let stable = LinkOptions::default();
+    sockets::network::add_to_linker::<World, WasiSockets>(l, &(&stable).into(), World::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<World, WasiSockets>(l, World::sockets)?;
+    sockets::tcp::add_to_linker::<World, WasiSockets>(l, World::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<World, WasiSockets>(l, World::sockets)?;
+    sockets::udp::add_to_linker::<World, WasiSockets>(l, World::sockets)?;
+    lookup::add_to_linker(l)
+}

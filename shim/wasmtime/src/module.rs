@@ -1,0 +1,54 @@
+//! A module of WASI preview 1 that is a program: its imports, and its run.
+
+use catamaran_worker::{EngineError, Guest};
+use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Result, Store};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p1::{self, WasiP1Ctx};
+
+use crate::{imports, wasi};
+
+/// A module with its imports found.
+pub(crate) struct Program(InstancePre<WasiP1Ctx>);
+
+impl Program {
+    /// Links it. The text of an error is for the user.
+    pub(crate) fn new(engine: &Engine, module: &Module) -> std::result::Result<Self, EngineError> {
+        check_start(module)?;
+        let mut linker = Linker::new(engine);
+        provide(&mut linker).map_err(|e| EngineError::Module(format!("WASI preview 1 cannot be linked: {e:#}")))?;
+        linker.instantiate_pre(module).map(Self).map_err(|e| EngineError::Module(imports::explain(&e)))
+    }
+
+    /// The guest's world. Must be called within the event loop's context.
+    pub(crate) fn store(&self, guest: &Guest) -> std::result::Result<Store<WasiP1Ctx>, String> {
+        Ok(Store::new(self.0.module().engine(), wasi::builder(guest)?.build_p1()))
+    }
+
+    /// Runs it to its end.
+    pub(crate) async fn run(&self, store: &mut Store<WasiP1Ctx>) -> Result<()> {
+        let instance = self.0.instantiate_async(&mut *store).await?;
+        let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+        start.call_async(store, ()).await
+    }
+}
+
+/// WASI preview 1, with an exit that takes any code.
+fn provide(linker: &mut Linker<WasiP1Ctx>) -> Result<()> {
+    p1::add_to_linker_async(linker, |context| context)?;
+    // wasmtime-wasi makes codes from 126 an error, but a container's code is 0..=255, as for any process.
+    linker.allow_shadowing(true);
+    linker.func_wrap(imports::PREVIEW1, "proc_exit", |code: i32| -> Result<()> { Err(I32Exit(code).into()) })?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// A container runs a command: a module that exports `_start`, without parameters or results.
+fn check_start(module: &Module) -> std::result::Result<(), EngineError> {
+    match module.get_export("_start") {
+        Some(ExternType::Func(ty)) if ty.params().len() == 0 && ty.results().len() == 0 => Ok(()),
+        Some(_) => Err(EngineError::Module(
+            "the module's export `_start` is not a function without parameters and results".to_owned(),
+        )),
+        None => Err(EngineError::Module(imports::no_start(module.get_export("_initialize").is_some()))),
+    }
+}
