@@ -263,7 +263,7 @@ mod tests {
         let folder = Folder::new("artifact");
         let path = folder.0.join("x");
         fs::write(&path, "x").unwrap();
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         assert_eq!(open_artifact(&path).unwrap_err().kind(), ErrorKind::PermissionDenied);
     }
 
