@@ -39,3 +39,31 @@ impl Descriptors {
         Ok(loaded)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+    use std::path::Path;
+
+    #[test]
+    fn a_descriptor_has_its_number_as_a_name_there() {
+        // A working directory of the thread's own.
+        let thread = std::thread::spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
+            let file = std::fs::File::open("/etc/hostname").or_else(|_| std::fs::File::open("/etc/passwd")).unwrap();
+            let (number, text) = (file.as_raw_fd().to_string(), std::io::read_to_string(&file).unwrap());
+            let names = Descriptors::open().unwrap();
+            names
+                .while_in(|| {
+                    assert_eq!(std::fs::read_to_string(&number).unwrap(), text);
+                    assert!(Path::new("../../self").exists() && !Path::new("../../sys").exists(), "processes alone");
+                    assert_eq!(std::fs::write("../comm", "x").unwrap_err().raw_os_error(), Some(30), "EROFS");
+                })
+                .unwrap();
+            assert_eq!(std::env::current_dir().unwrap(), Path::new("/"));
+            assert!(!Path::new(&number).exists());
+        });
+        thread.join().unwrap();
+    }
+}
