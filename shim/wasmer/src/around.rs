@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use wasmer::{AsStoreMut, Extern, Function, FunctionEnv, FunctionEnvMut, Imports, Module, RuntimeError, StoreMut, Value};
+use wasmer::{
+    AsStoreMut, Extern, Function, FunctionEnv, FunctionEnvMut, Imports, Module, RuntimeError, StoreMut, Value,
+};
 
 use crate::{imports, signals};
 

@@ -13,7 +13,7 @@ use wasmer_wasix::bin_factory::spawn_exec_module;
 use wasmer_wasix::{Runtime, WasiEnv, WasiFunctionEnv};
 
 use crate::net::Pod;
-use crate::signals::Bell;
+use crate::signals::{self, Bell};
 use crate::tasks::Tasks;
 use crate::world::World;
 use crate::{artifact, imports, outcome, wasi};
@@ -25,6 +25,8 @@ const GUEST_STACK: usize = 8 << 20;
 pub struct Wasmer {
     engine: wasmer::Engine,
     module: Module,
+    /// Where the guest's C library keeps what it does with signals, if it is wasix-libc.
+    dispositions: Option<u32>,
 }
 
 impl Engine for Wasmer {
@@ -35,8 +37,8 @@ impl Engine for Wasmer {
     fn load(artifact: File) -> Result<Self, EngineError> {
         wasmer_vm::set_stack_size(GUEST_STACK);
         let engine = wasmer::Engine::headless();
-        let module = artifact::load(&engine, &artifact).map_err(EngineError::Artifact)?;
-        Ok(Self { engine, module })
+        let (module, dispositions) = artifact::load(&engine, &artifact).map_err(EngineError::Artifact)?;
+        Ok(Self { engine, module, dispositions })
     }
 
     fn needs(&self) -> Needs {
@@ -70,10 +72,13 @@ impl Engine for Wasmer {
                     tasks.await_opened();
                     ended
                 }
-                Err(e) => outcome::stop(&format!("catamaran: the guest could not run: {e}\n")),
+                // What can fail before its thread runs is the thread's start.
+                Err(_) => outcome::stop(
+                    "catamaran: the guest could not run: no thread can be had for it, the container's pids limit must allow 2\n",
+                ),
             };
             // Not a plain return: threads of the guest may be in the middle of anything, and need not be waited for.
-            outcome::exit(outcome::code(ended))
+            outcome::exit(signals::ending(outcome::code(ended)))
         }))
     }
 }
@@ -84,7 +89,7 @@ impl Wasmer {
             true => Arc::new(Pod::new(events.handle().clone())),
             false => Arc::new(UnsupportedVirtualNetworking::default()),
         };
-        World::new(self.engine.clone(), tasks, network)
+        World::new(self.engine.clone(), tasks, network, self.dispositions)
     }
 }
 

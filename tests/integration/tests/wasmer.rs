@@ -59,7 +59,10 @@ fn preview_1_guests_see_what_they_see_on_wasmtime() {
     }
     let trap = on_wasmer(&node, "trap", &wasm("trap")).run();
     assert_eq!(trap.code, 134, "{trap:?}");
-    assert!(trap.stderr.starts_with("catamaran: the guest trapped: wasm trap: unreachable\nwasm backtrace:\n"), "{trap:?}");
+    assert!(
+        trap.stderr.starts_with("catamaran: the guest trapped: wasm trap: unreachable\nwasm backtrace:\n"),
+        "{trap:?}"
+    );
     node.finish();
 }
 
@@ -86,7 +89,8 @@ fn files_are_the_kernels() {
     let node = Node::start();
     let data = node.dir().join("data");
     fs::create_dir(&data).unwrap();
-    let container = |options| on_wasmer(&node, "write", &wasm("write")).bind(&data, "/some/new/place", ["rbind", options]);
+    let container =
+        |options| on_wasmer(&node, "write", &wasm("write")).bind(&data, "/some/new/place", ["rbind", options]);
     let written = container("rw").args(["/write", "/some/new/place/file", "text"]).run();
     assert_eq!((written.code, written.stderr.as_str()), (0, ""));
     assert_eq!(fs::read_to_string(data.join("file")).unwrap(), "text");
@@ -109,7 +113,7 @@ fn a_guest_without_a_handler_ends_on_sigterm_at_once() {
     let node = Node::start();
     for guest in ["sleep", "spin"] {
         let task = ready(&on_wasmer(&node, guest, &wasm(guest)));
-        task.kill("SIGTERM");
+        task.kill("TERM");
         assert_eq!(task.wait(Duration::from_secs(2)).code, 143, "{guest}");
         task.delete();
     }
@@ -208,7 +212,7 @@ fn threads_are_bounded_and_a_guest_lives_on_without_another() {
     let limited = on_wasmer(&node, "limited", &image).spec(|spec| {
         spec["linux"]["resources"]["pids"] = json!({"limit": 10});
     });
-    let limited = limited.run();
+    let limited = to_its_end(&limited);
     assert_eq!((limited.code, limited.stdout.as_str()), (9, "0008\n"), "{limited:?}");
     node.finish();
 }
@@ -221,8 +225,8 @@ fn two_threads_are_enough_and_one_is_told_apart() {
             spec["linux"]["resources"]["pids"] = json!({"limit": most});
         })
     };
-    assert_eq!(with("two", 2).run().stdout, "hello from wasm\n");
-    let one = with("one", 1).run();
+    assert_eq!(to_its_end(&with("two", 2)).stdout, "hello from wasm\n");
+    let one = to_its_end(&with("one", 1));
     assert_eq!(one.code, 134, "{one:?}");
     assert!(one.stderr.starts_with("catamaran: the guest could not run: "), "{one:?}");
     node.finish();
@@ -235,7 +239,8 @@ fn a_runner_has_no_compiler_no_registry_and_no_loader() {
         let has = |word: &str| bytes.windows(word.len()).any(|w| w == word.as_bytes());
         assert!(!has("/lib64/ld-linux") && !has("/lib/ld-linux"), "{name} names a dynamic loader");
         assert_eq!(has("cranelift_codegen"), name.ends_with("-compile"), "{name} and the code generator");
-        for absent in ["reqwest", "hyper_util", "rustls", "registry.wasmer.io", "getaddrinfo"] {
+        // The last as a symbol's whole name: the linker's warning about it is in every static program.
+        for absent in ["reqwest", "hyper_util", "rustls", "registry.wasmer.io", "\0getaddrinfo\0"] {
             assert!(!has(absent), "{name} has {absent}");
         }
     }
