@@ -52,3 +52,30 @@ fn in_handler(body: &FunctionBody<'_>) -> Option<u32> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    fn of(handler: &str) -> Option<u32> {
+        let wat = format!(
+            r#"(module (import "a" "b" (func)) (memory 1) (func)
+                 (func (export "__wasm_signal") (param i32) (local i32) {handler}))"#
+        );
+        address(&wat::parse_str(wat).unwrap())
+    }
+
+    #[test]
+    fn the_table_is_read_off_the_librarys_handler_and_off_nothing_else() {
+        let entry = |size: u32| format!("(i32.mul (local.get 0) (i32.const {size}))");
+        let load = |offset: u32, at: &str| format!("(drop (i32.load offset={offset} {at}))");
+        assert_eq!(of(&load(5040, &entry(20))), Some(5040));
+        assert_eq!(of(&load(5040, &format!("(local.tee 1 {})", entry(20)))), Some(5040));
+        assert_eq!(of(&load(5040, &entry(16))), None, "entries of another size");
+        assert_eq!(of(&load(0, &entry(20))), None, "no address");
+        assert_eq!(of(&load(8, &entry(20)).repeat(2)), None, "two of them");
+        assert_eq!(of(&format!("(drop {})", entry(20))), None, "nothing is loaded");
+        assert_eq!(of(""), None);
+        assert_eq!(address(&wat::parse_str("(module (func (export \"_start\")))").unwrap()), None);
+    }
+}

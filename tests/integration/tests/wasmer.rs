@@ -120,6 +120,54 @@ fn a_guest_without_a_handler_ends_on_sigterm_at_once() {
     node.finish();
 }
 
+/// A guest with the handler and the table of wasix-libc, which does `setup`, says that it is ready and loops with `turn`.
+fn with_signals(name: &str, setup: &str, turn: &str) -> Image {
+    let wat = format!(
+        r#"(module
+  (import "wasix_32v1" "callback_signal" (func $register (param i32 i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "sched_yield" (func $yield (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (import "env" "memory" (memory 1 1 shared))
+  (export "memory" (memory 0))
+  (data (i32.const 16) "__wasm_signal") (data (i32.const 32) "ready\n")
+  (func (export "__wasm_signal") (param $signal i32)
+    (drop (i32.load offset=1024 (i32.mul (local.get $signal) (i32.const 20))))
+    (call $exit (i32.const 7)))
+  (func (export "_start")
+    (call $register (i32.const 16) (i32.const 13))
+    {setup}
+    (i32.store (i32.const 64) (i32.const 32)) (i32.store (i32.const 68) (i32.const 6))
+    (drop (call $write (i32.const 1) (i32.const 64) (i32.const 1) (i32.const 80)))
+    (loop $again {turn} (br $again))))"#
+    );
+    module(name, &wat)
+}
+
+#[test]
+fn a_handler_gets_its_signal_and_the_default_is_an_end_at_once() {
+    let node = Node::start();
+    // SIGTERM's word of the table: 1024 + 20 * 15.
+    let handled = "(i32.store (i32.const 1324) (i32.const 5))";
+    let call = "(drop (call $yield))";
+    for (name, setup, turn, code) in
+        [("handled", handled, call, 7), ("default", "", call, 143), ("spinning", "", "", 143)]
+    {
+        let task = ready(&on_wasmer(&node, name, &with_signals(name, setup, turn)));
+        task.kill("TERM");
+        assert_eq!(task.wait(Duration::from_secs(2)).code, code, "{name}");
+        task.delete();
+    }
+    // Who took the signal and makes no call hears of it never: that is the guest's own doing.
+    let task = ready(&on_wasmer(&node, "busy", &with_signals("busy", handled, "")));
+    task.kill("TERM");
+    std::thread::sleep(Duration::from_millis(500));
+    task.kill("KILL");
+    assert_eq!(task.wait(SOON).code, 137);
+    task.delete();
+    node.finish();
+}
+
 #[test]
 fn a_worker_is_two_threads_that_sleep_and_has_no_rights() {
     let node = Node::start();
