@@ -38,7 +38,7 @@ fn imports(bytes: &[u8]) -> Result<(), Refusal> {
 fn check(import: &Import<'_>) -> Result<(), Refusal> {
     match import.ty {
         // Within WASI the worker knows which names there are.
-        TypeRef::Func(_) if is_provided(import.module) => Ok(()),
+        TypeRef::Func(_) if is_provided(import.module, import.name) => Ok(()),
         // A guest with threads brings none of its own: each thread's instance is given the same.
         TypeRef::Memory(_) if (import.module, import.name) == ("env", "memory") => Ok(()),
         _ => Err(Refusal::Module(not_provided(import.module, import.name))),

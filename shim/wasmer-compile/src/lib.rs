@@ -13,6 +13,7 @@ compile_error!(
      Catamaran without catamaran-wasmer-compile there"
 );
 
+mod dispositions;
 mod inspect;
 
 pub use inspect::inspect;
@@ -39,7 +40,7 @@ pub fn translate(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     engine.validate(bytes).map_err(|e| invalid(bytes, &e))?;
     // Not `Module`: that would make the code executable here, which this process may not, and need not.
     let body = build(&engine, bytes).map_err(|e| refused(&e))?.serialize().map_err(|e| refused(&e))?;
-    let mut artifact = catamaran_wasmer::header();
+    let mut artifact = catamaran_wasmer::header(dispositions::address(bytes));
     artifact.extend_from_slice(&body);
     Ok(artifact)
 }

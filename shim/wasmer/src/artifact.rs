@@ -28,12 +28,12 @@ pub const WASMERS_MAGIC: &[u8] = b"wasmer-universal";
 /// Our part of an artifact: a page, so that Wasmer's part is aligned as Wasmer wants it.
 const HEADER: usize = 4096;
 
-/// What stands before Wasmer's part of an artifact that is made here and now.
-pub fn header() -> Vec<u8> {
+/// What stands before Wasmer's part of an artifact that is made here and now, of a module whose C library keeps its
+/// dispositions of signals at that address.
+pub fn header(dispositions: Option<u32>) -> Vec<u8> {
     let mut header = identity().into_bytes();
-    header.push(b' ');
-    header.extend(features().join(",").bytes());
-    header.push(b'\n');
+    let dispositions = dispositions.map_or_else(|| "-".to_owned(), |address| address.to_string());
+    header.extend(format!(" {} {dispositions}\n", features().join(",")).bytes());
     debug_assert!(header.len() <= HEADER, "a CPU has some twenty features that Wasmer knows");
     header.resize(HEADER, 0);
     header
@@ -53,21 +53,23 @@ fn features() -> Vec<String> {
 /// makes its code executable. The error is a text about the artifact.
 ///
 /// Wasmer copies the code; the rest stays in the file's pages, which the node's workers share.
-pub(crate) fn load(engine: &Engine, artifact: &File) -> Result<Module, String> {
+pub(crate) fn load(engine: &Engine, artifact: &File) -> Result<(Module, Option<u32>), String> {
     // SAFETY: the file must not change or shrink while it is mapped. The descriptor comes from the shim, which opens
     // artifacts only in its cache: a folder of root with mode 0700, where files appear by rename and are never written to
     // again.
     let mapped = unsafe { Mmap::map(artifact) }.map_err(|e| format!("mapping the file: {e}"))?;
-    check(&mapped)?;
+    let dispositions = check(&mapped)?;
     let body = Bytes::from_owner(mapped).slice(HEADER..);
     validate(&body)?;
     // SAFETY: the bytes must be an unmodified artifact of Wasmer's compiler. They lie in the shim's cache (above), where
     // our own compile process wrote them and its exit code said success. A container's image or mount cannot name a file
     // in there, and a precompiled file inside an image is refused by the compiler.
-    unsafe { Module::deserialize(engine, body) }.map_err(|e| e.to_string())
+    let module = unsafe { Module::deserialize(engine, body) }.map_err(|e| e.to_string())?;
+    Ok((module, dispositions))
 }
 
-fn check(artifact: &[u8]) -> Result<(), String> {
+/// What the header says of the module, if it fits.
+fn check(artifact: &[u8]) -> Result<Option<u32>, String> {
     let Some(header) = artifact.get(..HEADER) else {
         return Err(format!("it has {} bytes, less than its header", artifact.len()));
     };
@@ -78,13 +80,18 @@ fn check(artifact: &[u8]) -> Result<(), String> {
     }
     let line = String::from_utf8_lossy(line);
     let identity = identity();
-    let Some(wanted) = line.strip_prefix(&identity).and_then(|rest| rest.strip_prefix(' ')) else {
+    let Some(rest) = line.strip_prefix(&identity).and_then(|rest| rest.strip_prefix(' ')) else {
         return Err(format!("it begins with «{line}», not with «{identity}»"));
+    };
+    let (wanted, dispositions) = rest.split_once(' ').ok_or("its header is damaged")?;
+    let dispositions = match dispositions {
+        "-" => None,
+        address => Some(address.parse().map_err(|_| "its header is damaged")?),
     };
     let here = features();
     match wanted.split(',').find(|&feature| !feature.is_empty() && !here.iter().any(|h| h == feature)) {
         Some(feature) => Err(format!("it was made for a CPU with {feature}, which this one lacks")),
-        None => Ok(()),
+        None => Ok(dispositions),
     }
 }
 
@@ -124,9 +131,10 @@ mod tests {
 
     #[test]
     fn a_header_fits_where_it_was_made_and_nowhere_else() {
-        let good = header();
+        let good = header(None);
         assert_eq!(good.len(), HEADER);
-        assert_eq!(check(&good), Ok(()));
+        assert_eq!(check(&good), Ok(None));
+        assert_eq!(check(&header(Some(5040))), Ok(Some(5040)));
         assert!(check(&good[1..]).unwrap_err().contains("less than its header"));
         let with = |from: &str, to: &str| {
             let text = String::from_utf8(good.clone()).unwrap().replacen(from, to, 1);

@@ -13,6 +13,7 @@ use wasmer_wasix::bin_factory::spawn_exec_module;
 use wasmer_wasix::{Runtime, WasiEnv, WasiFunctionEnv};
 
 use crate::net::Pod;
+use crate::signals::{self, Bell};
 use crate::tasks::Tasks;
 use crate::world::World;
 use crate::{artifact, imports, outcome, wasi};
@@ -24,6 +25,8 @@ const GUEST_STACK: usize = 8 << 20;
 pub struct Wasmer {
     engine: wasmer::Engine,
     module: Module,
+    /// Where the guest's C library keeps what it does with signals, if it is wasix-libc.
+    dispositions: Option<u32>,
 }
 
 impl Engine for Wasmer {
@@ -34,8 +37,8 @@ impl Engine for Wasmer {
     fn load(artifact: File) -> Result<Self, EngineError> {
         wasmer_vm::set_stack_size(GUEST_STACK);
         let engine = wasmer::Engine::headless();
-        let module = artifact::load(&engine, &artifact).map_err(EngineError::Artifact)?;
-        Ok(Self { engine, module })
+        let (module, dispositions) = artifact::load(&engine, &artifact).map_err(EngineError::Artifact)?;
+        Ok(Self { engine, module, dispositions })
     }
 
     fn needs(&self) -> Needs {
@@ -52,24 +55,30 @@ impl Engine for Wasmer {
             .map_err(|e| EngineError::Module(format!("the worker's event loop cannot be made: {e}")))?;
         let tasks = Arc::new(Tasks::new(events.handle().clone()));
         let world: Arc<dyn Runtime + Send + Sync> = Arc::new(self.world(&events, tasks.clone()));
-        let env = {
+        let (env, bell) = {
             let _entered = events.enter();
-            wasi::environment(guest, world.clone()).map_err(EngineError::Module)?
+            let env = wasi::environment(guest, world.clone()).map_err(EngineError::Module)?;
+            let bell = Bell::new().map_err(|e| EngineError::Module(format!("the worker's signals: {e}")))?;
+            (env, bell)
         };
         check_imports(&self.module, &env).map_err(EngineError::Module)?;
 
         let module = self.module;
         Ok(Box::new(move || {
+            events.spawn(bell.hand_on(env.process.clone()));
             let ended = match spawn_exec_module(module, env, &world) {
                 Ok(mut first) => {
                     let ended = events.block_on(first.wait_finished());
                     tasks.await_opened();
                     ended
                 }
-                Err(e) => outcome::stop(&format!("catamaran: the guest could not run: {e}\n")),
+                // What can fail before its thread runs is the thread's start.
+                Err(_) => outcome::stop(
+                    "catamaran: the guest could not run: no thread can be had for it, the container's pids limit must allow 2\n",
+                ),
             };
             // Not a plain return: threads of the guest may be in the middle of anything, and need not be waited for.
-            outcome::exit(outcome::code(ended))
+            outcome::exit(signals::ending(outcome::code(ended)))
         }))
     }
 }
@@ -80,7 +89,7 @@ impl Wasmer {
             true => Arc::new(Pod::new(events.handle().clone())),
             false => Arc::new(UnsupportedVirtualNetworking::default()),
         };
-        World::new(self.engine.clone(), tasks, network)
+        World::new(self.engine.clone(), tasks, network, self.dispositions)
     }
 }
 
@@ -118,7 +127,7 @@ fn check_imports(module: &Module, env: &WasiEnv) -> Result<(), String> {
         match import.ty() {
             // Made for the module, whatever it asks for.
             ExternType::Memory(_) if (from, name) == ("env", "memory") => {}
-            ExternType::Function(wanted) if imports::is_provided(from) => match provided.get_export(from, name) {
+            ExternType::Function(wanted) if imports::is_provided(from, name) => match provided.get_export(from, name) {
                 Some(wasmer::Extern::Function(function)) if function.ty(&store) == *wanted => {}
                 Some(other) => {
                     let provided = other.ty(&store);

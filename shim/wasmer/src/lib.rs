@@ -16,6 +16,7 @@
 //!
 //! Runs WASI preview 1 and WASIX modules that export `_start`. No components.
 
+mod around;
 mod artifact;
 mod engine;
 mod file;
@@ -23,6 +24,7 @@ mod files;
 mod imports;
 mod net;
 mod outcome;
+mod signals;
 mod stdio;
 mod tasks;
 mod wasi;

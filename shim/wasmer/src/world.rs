@@ -7,24 +7,31 @@ use std::sync::Arc;
 use wasmer::Engine;
 use wasmer_wasix::runtime::module_cache::progress::ModuleLoadProgressReporter;
 use wasmer_wasix::runtime::resolver::{MultiSource, Source};
-use wasmer_wasix::runtime::{ModuleInput, TaintReason};
+use wasmer_wasix::runtime::{InstantiationState, ModuleInput, TaintReason};
 use wasmer_wasix::virtual_net::DynVirtualNetworking;
 use wasmer_wasix::{Runtime, SpawnError, VirtualTaskManager};
 
-use crate::{outcome, tasks};
+use crate::{around, outcome, signals, tasks};
 
 /// The host of all processes of one guest.
 pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) tasks: Arc<dyn VirtualTaskManager>,
     pub(crate) network: DynVirtualNetworking,
+    /// Where the guest's C library keeps what it does with signals.
+    dispositions: Option<u32>,
     /// No registry: asked for a package, it knows none.
     nowhere: Arc<MultiSource>,
 }
 
 impl World {
-    pub(crate) fn new(engine: Engine, tasks: Arc<dyn VirtualTaskManager>, network: DynVirtualNetworking) -> Self {
-        Self { engine, tasks, network, nowhere: Arc::default() }
+    pub(crate) fn new(
+        engine: Engine,
+        tasks: Arc<dyn VirtualTaskManager>,
+        network: DynVirtualNetworking,
+        dispositions: Option<u32>,
+    ) -> Self {
+        Self { engine, tasks, network, dispositions, nowhere: Arc::default() }
     }
 }
 
@@ -53,6 +60,31 @@ impl Runtime for World {
 
     fn new_store(&self) -> wasmer::Store {
         wasmer::Store::new(self.engine.clone())
+    }
+
+    fn prepare_imports(
+        &self,
+        module: &wasmer::Module,
+        store: &mut wasmer::StoreMut<'_>,
+        imports: &mut wasmer::Imports,
+    ) -> anyhow::Result<InstantiationState> {
+        around::wrap(module, store, imports);
+        Ok(InstantiationState::empty())
+    }
+
+    fn configure_new_instance(
+        &self,
+        _module: &wasmer::Module,
+        store: &mut wasmer::StoreMut<'_>,
+        _instance: &wasmer::Instance,
+        memory: Option<&wasmer::Memory>,
+        _state: InstantiationState,
+    ) -> anyhow::Result<()> {
+        // Of the first instance alone: a forked process has a memory of its own, and no signals from outside.
+        if let (Some(address), Some(memory)) = (self.dispositions, memory) {
+            signals::look_at(memory, store, address);
+        }
+        Ok(())
     }
 
     /// A module that a guest executes would have to be compiled, and there is no compiler: the guest is told ENOEXEC.

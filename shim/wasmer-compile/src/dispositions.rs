@@ -1,0 +1,81 @@
+//! Where a module of wasix-libc's keeps what it does with signals.
+//!
+//! WASIX has one handler for all signals, which wasix-libc registers when a program starts, whether the program has handlers
+//! of its own or not: so the engine cannot tell a program that wants to end on SIGTERM from one that takes it. The C library
+//! knows, in a table of musl's: 20 bytes a signal, the first word 0 for the default. Its address is read off the library's
+//! one handler, and with it the worker looks there when a signal comes. What does not look like that handler has no address,
+//! and then every signal is the guest's.
+
+use wasmer::sys::wasmparser::{ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
+
+/// The name under which wasix-libc exports its handler.
+const HANDLER: &str = "__wasm_signal";
+/// Bytes a signal: musl's `struct k_sigaction` of a 32-bit machine.
+const ENTRY: i32 = 20;
+
+/// The address of the table's entry 0, where the module has such a table.
+pub(crate) fn address(bytes: &[u8]) -> Option<u32> {
+    let (mut imported, mut handler, mut seen) = (0_u32, None, 0_u32);
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.ok()? {
+            Payload::ImportSection(section) => {
+                let functions = section.into_imports().flatten().filter(|i| matches!(i.ty, TypeRef::Func(_)));
+                imported = u32::try_from(functions.count()).ok()?;
+            }
+            Payload::ExportSection(section) => {
+                let export = section.into_iter().flatten().find(|e| e.name == HANDLER && e.kind == ExternalKind::Func);
+                handler = Some(export?.index.checked_sub(imported)?);
+            }
+            Payload::CodeSectionEntry(body) => {
+                if Some(seen) == handler {
+                    return in_handler(&body);
+                }
+                seen += 1;
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The offset of the first load from what a signal's number times [`ENTRY`] points to.
+fn in_handler(body: &FunctionBody<'_>) -> Option<u32> {
+    let operators: Vec<_> = body.get_operators_reader().ok()?.into_iter().collect::<Result<_, _>>().ok()?;
+    let scaled = |pair: &[Operator<'_>]| matches!(pair, [Operator::I32Const { value: ENTRY }, Operator::I32Mul]);
+    let mut places = operators.windows(2).enumerate().filter(|(_, pair)| scaled(pair)).map(|(at, _)| at);
+    let (first, None) = (places.next()?, places.next()) else { return None };
+    // It may be kept for later words of the entry on the way, and nothing else.
+    match operators.get(first + 2..)? {
+        [Operator::I32Load { memarg }, ..] | [Operator::LocalTee { .. }, Operator::I32Load { memarg }, ..] => {
+            u32::try_from(memarg.offset).ok().filter(|&at| at != 0)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    fn of(handler: &str) -> Option<u32> {
+        let wat = format!(
+            r#"(module (import "a" "b" (func)) (memory 1) (func)
+                 (func (export "__wasm_signal") (param i32) (local i32) {handler}))"#
+        );
+        address(&wat::parse_str(wat).unwrap())
+    }
+
+    #[test]
+    fn the_table_is_read_off_the_librarys_handler_and_off_nothing_else() {
+        let entry = |size: u32| format!("(i32.mul (local.get 0) (i32.const {size}))");
+        let load = |offset: u32, at: &str| format!("(drop (i32.load offset={offset} {at}))");
+        assert_eq!(of(&load(5040, &entry(20))), Some(5040));
+        assert_eq!(of(&load(5040, &format!("(local.tee 1 {})", entry(20)))), Some(5040));
+        assert_eq!(of(&load(5040, &entry(16))), None, "entries of another size");
+        assert_eq!(of(&load(0, &entry(20))), None, "no address");
+        assert_eq!(of(&load(8, &entry(20)).repeat(2)), None, "two of them");
+        assert_eq!(of(&format!("(drop {})", entry(20))), None, "nothing is loaded");
+        assert_eq!(of(""), None);
+        assert_eq!(address(&wat::parse_str("(module (func (export \"_start\")))").unwrap()), None);
+    }
+}
