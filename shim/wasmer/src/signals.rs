@@ -59,7 +59,7 @@ const DEFAULT: u32 = 0;
 pub(crate) fn look_at(memory: &Memory, store: &impl AsStoreRef, address: u32) {
     let view = memory.view(store);
     let (start, size) = (view.data_ptr() as usize, view.data_size());
-    let fits = u64::from(address) + (ENTRY * ENTRIES) as u64 <= size && address % 4 == 0;
+    let fits = u64::from(address) + (ENTRY * ENTRIES) as u64 <= size && address.is_multiple_of(4);
     if let (true, Some(shared)) = (fits, memory.as_shared(store))
         && MEMORY.set(shared).is_ok()
     {
