@@ -275,8 +275,7 @@ fn a_module_of_the_other_engine_starts_warm_from_that_engines_cache() {
             let task = order.create();
             assert_eq!(worker(task.pid()), shim_folder().join("catamaran-wasmer"), "{id}");
             task.discard();
-            let lines =
-                |log: &str| log.lines().filter(|l| l.contains(&format!("created id={id} "))).last().map(str::to_owned);
+            let lines = |log: &str| log.lines().rfind(|l| l.contains(&format!("created id={id} "))).map(str::to_owned);
             let told = lines(&node.log()).unwrap();
             assert!(told.contains(&format!(" artifact={start}")), "{told}");
         }
