@@ -20,8 +20,10 @@ use std::path::{Path, PathBuf};
 use crate::image::Image;
 use crate::runtime::Runtime;
 
-pub use c::{c, native, peer, wasix, wasix_file};
-pub use go::{go, go_file};
+pub(crate) use c::wasix_cc;
+pub use c::{c, native, peer, wasix};
+pub(crate) use go::GO_STAYS_HOME;
+pub use go::go;
 pub use large::large;
 
 fn source(name: &str) -> PathBuf {

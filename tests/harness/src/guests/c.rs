@@ -39,16 +39,17 @@ pub fn c(name: &str) -> Vec<u8> {
 }
 
 /// A WASIX module, from `tests/guests/wasix/NAME.c` or, where that is not there, `tests/guests/c/NAME.c`.
+/// The one that is called `fork` is made so that it can.
 pub fn wasix(name: &str) -> Vec<u8> {
     let path = source(&format!("wasix/{name}.c"));
     let path = if path.exists() { path } else { source(&format!("c/{name}.c")) };
-    wasix_file(&path)
+    compiled(&path, if name == "fork" { "clang-wasix-fork" } else { "clang-wasix" })
 }
 
-/// A WASIX module from a file of C. One that is called `fork.c` is made so that it can fork.
-pub fn wasix_file(path: &Path) -> Vec<u8> {
-    let forks = path.file_name().is_some_and(|name| name == "fork.c");
-    compiled(path, if forks { "clang-wasix-fork" } else { "clang-wasix" })
+/// What a machine calls as `clang` that has it installed with WASIX's C library.
+pub(crate) fn wasix_cc() -> String {
+    let folder = Clang::provide().folder.display();
+    format!("{folder}/bin/clang --sysroot={folder}/wasix-libc")
 }
 
 fn compiled(path: &Path, compiler: &str) -> Vec<u8> {

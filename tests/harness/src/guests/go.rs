@@ -1,32 +1,30 @@
 //! Guests in Go.
 
-use std::path::Path;
 use std::process::Command;
 
 use super::built::{answer, built};
 use super::source;
+
+/// Nothing is to be fetched: neither modules (there are none) nor another toolchain.
+pub(crate) const GO_STAYS_HOME: [(&str, &str); 4] =
+    [("GOFLAGS", "-mod=mod"), ("GOTOOLCHAIN", "local"), ("GOWORK", "off"), ("GOPROXY", "off")];
 
 /// The first Go that knows `wasip1`.
 const OLDEST_GO: (u32, u32) = (1, 21);
 
 /// A module from `tests/guests/go/NAME.go`.
 pub fn go(name: &str) -> Vec<u8> {
-    go_file(&source(&format!("go/{name}.go")))
-}
-
-/// A module from a file of Go.
-pub fn go_file(path: &Path) -> Vec<u8> {
+    let path = source(&format!("go/{name}.go"));
     let version = answer(Command::new("go").args(["env", "GOVERSION"]), "go", "install Go 1.21 or newer");
     assert!(go_is_new_enough(&version), "{version} is too old for the Go guests: install Go 1.21 or newer");
-    built(path, "", &version, |target| {
+    built(&path, "", &version, |target| {
         let mut command = Command::new("go");
         command
             .args(["build", "-trimpath", "-o"])
             .arg(target)
-            .arg(path)
-            // Nothing is to be fetched: neither modules (there are none) nor another toolchain.
-            .envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("CGO_ENABLED", "0"), ("GOFLAGS", "-mod=mod")])
-            .envs([("GOTOOLCHAIN", "local"), ("GOWORK", "off"), ("GOPROXY", "off")]);
+            .arg(&path)
+            .envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("CGO_ENABLED", "0")])
+            .envs(GO_STAYS_HOME);
         command
     })
 }
