@@ -13,8 +13,6 @@ use crate::error::{Doing, Error, Result};
 use crate::hooks::Hooks;
 use crate::seccomp;
 
-/// The annotation that names the engine of a pod, and with `.<container>` behind it of one container.
-const ENGINE: &str = "catamaran.wasm/engine";
 /// `umask` where the spec has none, as every other runtime leaves it.
 const UMASK: u32 = 0o022;
 
@@ -50,7 +48,6 @@ impl Bundle {
         let linux = spec.linux().as_ref().ok_or_else(|| refused("linux", "missing", "a Linux container"))?;
         check_process(process)?;
         check_linux(&spec, linux)?;
-        check_engine(&spec)?;
         let namespaces = namespaces(linux)?;
         check_namespaced(&spec, linux, &namespaces)?;
         Ok(Self {
@@ -137,19 +134,6 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
         absent("mounts[].uidMappings or gidMappings", mapped, "no id mapping: this version has none")?;
     }
     Ok(())
-}
-
-/// The engine annotation of the container, else of the pod. There is one engine in this version.
-fn check_engine(spec: &Spec) -> Result<()> {
-    let Some(annotations) = spec.annotations() else { return Ok(()) };
-    let own = annotations.get("io.kubernetes.cri.container-name").map(|name| format!("{ENGINE}.{name}"));
-    let key = own.filter(|key| annotations.contains_key(key)).unwrap_or_else(|| ENGINE.to_owned());
-    match annotations.get(&key).map(String::as_str) {
-        None | Some("wasmtime") => Ok(()),
-        Some(other) => {
-            Err(refused(&format!("annotation {key}"), format!("{other:?}"), "«wasmtime», the engine of this version"))
-        }
-    }
 }
 
 fn namespaces(linux: &Linux) -> Result<Vec<Namespace>> {

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 
 use containerd_shim_protos::ttrpc::{self, Code};
 
+use crate::engine::Engine;
+
+/// Which engines left a module to another one, and why.
+pub(crate) type Declined = Vec<(Engine, String)>;
+
 /// A request that failed, told to its caller.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -18,9 +23,15 @@ pub(crate) enum Error {
         /// What would be accepted, or what to write instead.
         expected: String,
     },
+    /// What is asked for is right, and this node does not have it, or does not allow it.
+    #[error("{place}: {found}: {expected}")]
+    Unavailable { place: String, found: String, expected: String },
     /// The module exists, but cannot run.
     #[error("{module}: {reason}")]
     Module { module: String, reason: String },
+    /// Every engine that was tried left the module to another one.
+    #[error("{module}: {}", .declined.iter().map(|(engine, why)| format!("not on {engine}: {why}")).collect::<Vec<_>>().join("; "))]
+    Declined { module: String, declined: Declined },
     /// No such container, process or task, or no longer.
     #[error("{0}: not found")]
     NotFound(String),
@@ -59,9 +70,12 @@ impl Error {
     fn code(&self) -> Code {
         match self {
             Error::Refused { .. } => Code::INVALID_ARGUMENT,
-            Error::Module { .. } | Error::Transition { .. } | Error::Occupied(_) | Error::Closing => {
-                Code::FAILED_PRECONDITION
-            }
+            Error::Unavailable { .. }
+            | Error::Module { .. }
+            | Error::Declined { .. }
+            | Error::Transition { .. }
+            | Error::Occupied(_)
+            | Error::Closing => Code::FAILED_PRECONDITION,
             Error::NotFound(_) => Code::NOT_FOUND,
             Error::Exists(_) => Code::ALREADY_EXISTS,
             Error::Unimplemented(_) => Code::UNIMPLEMENTED,

@@ -9,10 +9,9 @@ use oci_spec::runtime::{
     ApparmorBuilder, CgroupBuilder, Features, FeaturesBuilder, LinuxFeatureBuilder, LinuxNamespaceType,
 };
 
+use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
 
-/// The engines that this version has: a worker executable each.
-const ENGINES: &[&str] = &["wasmtime"];
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Name under which containerd knows this runtime: the executable's name turned round (runtime v2 docs).
 pub(crate) const RUNTIME: &str = "io.containerd.catamaran.v1";
@@ -44,14 +43,24 @@ pub(crate) fn print_info() -> Result<()> {
     std::io::stdout().write_all(&bytes).doing(|| "writing the runtime info".to_owned())
 }
 
-/// The engines beside this executable, each asked for its version.
+/// The engines that are installed beside this executable, each asked for its version.
 fn engines() -> Result<Vec<(&'static str, String)>> {
-    ENGINES.iter().map(|engine| Ok((*engine, version_of(engine)?))).collect()
+    let mut installed = Vec::new();
+    for engine in Engine::ALL {
+        if engine.missing()?.is_none() {
+            installed.push((engine.word(), version_of(engine)?));
+        }
+    }
+    Ok(installed)
 }
 
-fn version_of(engine: &str) -> Result<String> {
-    let program = crate::spawn::beside_the_shim(&format!("catamaran-{engine}"))?;
+fn version_of(engine: Engine) -> Result<String> {
+    let program = engine.worker()?;
     let answer = std::process::Command::new(&program).arg("--version").output().on(&program)?;
+    if !answer.status.success() {
+        let found = format!("--version ended with {}", answer.status);
+        return Err(Error::refused(program.display().to_string(), found, "the worker of this shim's version"));
+    }
     Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned())
 }
 

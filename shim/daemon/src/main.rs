@@ -5,6 +5,7 @@
 //!                           |
 //! containerd --ttrpc-->   serve  ->  task service  ->  pod  ->  container
 //!                                                                  |- bundle   config.json, checked whole
+//!                                                                  |- choice   which engine, by annotations and options
 //!                                                                  |- rootfs   detached mount trees
 //!                                                                  |- source   where the Wasm module is
 //!                                                                  |- image    the layer that it may be instead of a file
@@ -22,9 +23,11 @@ mod bundle;
 mod cache;
 mod cgroup;
 mod child;
+mod choice;
 mod container;
 mod delete;
 mod devices;
+mod engine;
 mod error;
 mod events;
 mod hooks;
@@ -35,6 +38,7 @@ mod logging;
 mod lower;
 mod mountoptions;
 mod mounts;
+mod options;
 mod pod;
 mod readable;
 mod rootfs;

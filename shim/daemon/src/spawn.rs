@@ -2,7 +2,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::Cgroup;
 use crate::child;
+use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
 use crate::readable::readable;
 
@@ -60,16 +60,10 @@ impl From<Error> for Failure {
     }
 }
 
-/// A program of this shim's own version: it lies in the same folder.
-pub(crate) fn beside_the_shim(name: &str) -> Result<PathBuf> {
-    let shim = std::env::current_exe().doing(|| "finding this program's folder".to_owned())?;
-    Ok(shim.with_file_name(name))
-}
-
 /// What a worker is started with.
 pub(crate) struct Start<'a> {
-    /// `wasmtime`: the executable is the engine.
-    pub(crate) engine: &'a str,
+    /// The executable is the engine.
+    pub(crate) engine: Engine,
     /// The container's id and its module's name, for messages and `ps`.
     pub(crate) id: &'a str,
     pub(crate) module: &'a str,
@@ -92,7 +86,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
     let doing = || format!("starting the {} worker", start.engine);
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
-    let program = beside_the_shim(&format!("catamaran-{}", start.engine))?;
+    let program = start.engine.worker()?;
     let child = Command::new(&program)
         .arg(start.id)
         .env_clear()

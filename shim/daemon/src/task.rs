@@ -63,6 +63,7 @@ fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
         stdio: stdio::Paths { stdin: req.stdin, stdout: req.stdout, stderr: req.stderr },
         socket: service.socket.clone(),
         address: service.address.clone(),
+        options: req.options.into_option().unwrap_or_default(),
     })
 }
 

@@ -98,6 +98,25 @@ fn import(node: &Node, image: &Image) {
     });
 }
 
+/// Runs a sandbox of a handler of the node's configuration, for what is said of it: one that runs is stopped and removed.
+///
+/// # Errors
+/// What containerd or the shim answered.
+pub fn try_sandbox(node: &Node, name: &str, handler: &str) -> Result<(), Status> {
+    import(node, &pause());
+    let metadata = Message::new().bytes(1, name).bytes(2, format!("{name}-uid")).bytes(3, "default");
+    let security = Message::new().message(1, Shape::default().namespaces());
+    let linux = Message::new().bytes(1, format!("/{}", node.namespace())).message(2, security);
+    let config = Message::new().message(1, metadata).message(8, linux);
+    let answer = runtime(node, "RunPodSandbox", Message::new().message(1, config).bytes(2, handler))?;
+    let id = String::from_utf8_lossy(fields(&answer).bytes(1)).into_owned();
+    node.expect_id(NAMESPACE, &id);
+    for method in ["StopPodSandbox", "RemovePodSandbox"] {
+        runtime(node, method, Message::new().bytes(1, &id))?;
+    }
+    Ok(())
+}
+
 impl<'n> Pod<'n> {
     /// Runs a sandbox on runc.
     ///

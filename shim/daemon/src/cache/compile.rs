@@ -26,6 +26,8 @@ pub(super) enum Verdict {
     Made,
     /// The module is at fault.
     Refused(String),
+    /// The other engine runs it.
+    OtherEngine(String),
     /// It met a limit of time or memory.
     Limit(String),
     /// The artifact could not be written.
@@ -83,7 +85,8 @@ fn judged(ended: bool, code: u32, words: String) -> Verdict {
         // Not remembered: it may have been the others' fault. What the module takes by itself, its processor time tells.
         _ if !ended => Verdict::Failed(format!("it was still compiling after {LONGEST:?}: try again")),
         0 => Verdict::Made,
-        _ if [EXIT_REFUSED, EXIT_OTHER_ENGINE].map(u32::from).contains(&code) => Verdict::Refused(words),
+        _ if code == u32::from(EXIT_REFUSED) => Verdict::Refused(words),
+        _ if code == u32::from(EXIT_OTHER_ENGINE) => Verdict::OtherEngine(words),
         _ if code == u32::from(EXIT_OUTPUT) => Verdict::Output(words),
         CPU_TIME => {
             Verdict::Limit("it takes more processor time to compile than a node gives to one module".to_owned())

@@ -1,5 +1,5 @@
 //! What the node's cache did, counted in a file that whoever shows metrics can read: one line a counter, its name and its
-//! value since the file was made.
+//! value since the file was made. First those of all engines together, then each engine's: `compiles.wasmtime`.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -8,6 +8,8 @@ use std::path::Path;
 
 use log::debug;
 use rustix::fs::FlockOperation;
+
+use crate::engine::Engine;
 
 const NAME: &str = "counters";
 
@@ -35,13 +37,13 @@ const ALL: [(Counter, &str); 5] = [
 ];
 
 /// Adds one. A count that cannot be written is lost: no container fails for it.
-pub(super) fn add(root: &Path, counter: Counter) {
-    if let Err(e) = try_add(root, counter) {
+pub(super) fn add(root: &Path, engine: Engine, counter: Counter) {
+    if let Err(e) = try_add(root, engine, counter) {
         debug!("counting {counter:?}: {e}");
     }
 }
 
-fn try_add(root: &Path, counter: Counter) -> io::Result<()> {
+fn try_add(root: &Path, engine: Engine, counter: Counter) -> io::Result<()> {
     let mut file =
         File::options().read(true).write(true).create(true).truncate(false).mode(0o644).open(root.join(NAME))?;
     // Never waited for: anybody who can read the file can hold its lock, and a shim has one thread.
@@ -51,8 +53,14 @@ fn try_add(root: &Path, counter: Counter) -> io::Result<()> {
     let value = |name: &str| {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok()).unwrap_or(0)
     };
-    let lines: Vec<_> =
-        ALL.iter().map(|(each, name)| format!("{name} {}\n", value(name) + u64::from(*each == counter))).collect();
+    let mut lines = Vec::new();
+    for of in [None].into_iter().chain(Engine::ALL.map(Some)) {
+        for (each, name) in ALL {
+            let name = of.map_or_else(|| name.to_owned(), |of| format!("{name}.{of}"));
+            let more = each == counter && of.is_none_or(|of| of == engine);
+            lines.push(format!("{name} {}\n", value(&name) + u64::from(more)));
+        }
+    }
     let text = lines.concat();
     file.rewind()?;
     file.write_all(text.as_bytes())?;
@@ -67,11 +75,19 @@ mod tests {
     fn each_is_counted_by_its_name() {
         let root = std::env::temp_dir().join(format!("catamaran-counters-{}", std::process::id()));
         std::fs::create_dir_all(&root).unwrap();
-        for counter in [Counter::Hits, Counter::Hits, Counter::Evictions] {
-            add(&root, counter);
+        for (engine, counter) in [
+            (Engine::Wasmtime, Counter::Hits),
+            (Engine::Wasmer, Counter::Hits),
+            (Engine::Wasmer, Counter::Hits),
+            (Engine::Wasmtime, Counter::Evictions),
+        ] {
+            add(&root, engine, counter);
         }
         let text = std::fs::read_to_string(root.join(NAME)).unwrap();
-        assert_eq!(text, "hits 2\nmisses 0\ncompiles 0\nrefusals 0\nevictions 1\n");
+        let told: Vec<_> = text.lines().filter(|line| !line.ends_with(" 0")).collect();
+        let expected = ["hits 3", "evictions 1", "hits.wasmtime 1", "evictions.wasmtime 1", "hits.wasmer 2"];
+        assert_eq!(told, expected);
+        assert_eq!(text.lines().count(), 3 * ALL.len());
         std::fs::remove_dir_all(&root).unwrap();
     }
 }

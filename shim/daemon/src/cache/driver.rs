@@ -19,17 +19,18 @@ use std::time::{Duration, Instant};
 
 use catamaran_worker::compiler::Tier;
 use catamaran_worker::control;
-use rustix::fs::MemfdFlags;
 
-use super::compile::{self, Verdict};
-use super::given::{Given, Sealed};
-use super::locks::Held;
+use super::given::Given;
+use super::locks::{self, Held};
+use super::make::Outcome;
 use super::order::{Answer, Order, Wish};
-use super::store::{Lasting, New, Store};
-use super::{Counter, Origin, Places, counters, evict, locks, module};
+use super::places::{Part, Places};
+use super::store::Known;
+use super::{Counter, Origin};
 use crate::cgroup::Compilers;
+use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
-use crate::image::{Found, Layer};
+use crate::image::Found;
 
 /// What the shim's executable is to do to be a driver.
 pub(crate) const ACTION: &str = "compile";
@@ -60,14 +61,15 @@ pub(crate) fn run() -> Result<()> {
         Ok(Err(none)) => return answer(&control, &Answer::NoLayer(none), None),
         Err(e) => return answer(&control, &refusal(e), None),
     };
-    if driver.order.wish == Wish::Best {
+    if let (Wish::Best, Some(engine)) = (driver.order.wish, driver.order.engines.first().copied()) {
         drop(control);
-        return driver.best(given);
+        return driver.best(engine, given);
     }
     match driver.serve(given) {
         Ok(made) => {
             let words = Answer::Made {
                 module: driver.order.name.clone(),
+                engine: made.engine,
                 digest: made.digest,
                 tier: made.tier,
                 origin: made.origin,
@@ -79,8 +81,8 @@ pub(crate) fn run() -> Result<()> {
             match made.later {
                 None => Ok(()),
                 // Its fast code was found: whoever made that is at it, or was killed since.
-                Some(given) if made.origin == Origin::Hit => driver.best(given),
-                Some(given) => driver.improve(given),
+                Some(given) if made.origin == Origin::Hit => driver.best(made.engine, given),
+                Some(given) => driver.improve(made.engine, given),
             }
         }
         Err(e) => answer(&control, &refusal(e), None),
@@ -90,6 +92,7 @@ pub(crate) fn run() -> Result<()> {
 fn refusal(e: Error) -> Answer {
     match e {
         Error::Module { module, reason } => Answer::Refused { module, reason },
+        Error::Declined { module, declined } => Answer::Declined { module, declined },
         Error::Compiler { reason, .. } => Answer::Failed(reason),
         e => Answer::Failed(e.to_string()),
     }
@@ -100,18 +103,19 @@ fn answer(control: &OwnedFd, words: &Answer, artifact: Option<&File>) -> Result<
     control::send_with(control.as_fd(), words, artifact.as_slice()).doing(|| "answering the shim".to_owned())
 }
 
-struct Driver {
-    order: Order,
-    places: Places,
-    /// None where the cache cannot be used: artifacts are then made in memory, for one start each.
-    store: Option<Store>,
+pub(super) struct Driver {
+    pub(super) order: Order,
+    pub(super) places: Places,
     /// From the first compile on.
-    cgroup: Option<Compilers>,
-    warnings: Vec<String>,
+    pub(super) cgroup: Option<Compilers>,
+    pub(super) warnings: Vec<String>,
+    /// Whether it was counted that there was no artifact: once a start.
+    missed: bool,
 }
 
 struct Made {
     artifact: File,
+    engine: Engine,
     digest: String,
     tier: Tier,
     origin: Origin,
@@ -119,13 +123,16 @@ struct Made {
     later: Option<Given>,
 }
 
+/// What one engine came to.
+enum Served {
+    Made(Box<Made>),
+    /// The module is another engine's: why, and the module.
+    Declined(String, Given),
+}
+
 impl Driver {
-    fn new(order: Order, mut warnings: Vec<String>) -> Result<Self> {
-        let places = Places::of(&order.engine)?;
-        let store = Store::open(places.entries.clone())
-            .inspect_err(|e| warnings.push(format!("the artifact cache cannot be used: {e}")))
-            .ok();
-        Ok(Self { order, places, store, cgroup: None, warnings })
+    fn new(order: Order, warnings: Vec<String>) -> Result<Self> {
+        Ok(Self { order, places: Places::find()?, cgroup: None, warnings, missed: false })
     }
 
     /// The module of the order; why there is none, in the inner error.
@@ -143,18 +150,52 @@ impl Driver {
         }
     }
 
-    fn serve(&mut self, given: Given) -> Result<Made> {
-        let given = match given {
-            Given::Layer(layer) => match self.look_up(layer)? {
-                Ok(made) => return Ok(made),
-                Err(layer) => Given::Layer(layer),
-            },
-            // Whoever sends the bytes has looked.
-            bytes => bytes,
-        };
+    fn part(&mut self, engine: Engine) -> Result<std::result::Result<Part, String>> {
+        let warnings = &mut self.warnings;
+        Part::open(&self.places, engine, |warning| warnings.push(warning))
+    }
+
+    /// Tries one engine after the other.
+    fn serve(&mut self, mut given: Given) -> Result<Made> {
+        let mut declined = Vec::new();
+        for (index, engine) in self.order.engines.clone().into_iter().enumerate() {
+            let mut part = match self.part(engine)? {
+                Ok(part) => part,
+                Err(missing) => {
+                    declined.push((engine, missing));
+                    continue;
+                }
+            };
+            match self.serve_on(&mut part, given, index > 0)? {
+                Served::Made(made) => return Ok(*made),
+                Served::Declined(reason, back) => {
+                    declined.push((engine, reason));
+                    given = back;
+                }
+            }
+        }
+        Err(Error::Declined { module: self.order.name.clone(), declined })
+    }
+
+    /// `further` says that the module was another engine's, up to now.
+    fn serve_on(&mut self, part: &mut Part, given: Given, further: bool) -> Result<Served> {
+        let engine = part.engine;
+        // Whoever sends a file has looked, for the first engine.
+        if further || matches!(given, Given::Layer(_)) {
+            match self.there(part, given.digest())? {
+                Known::Artifact(artifact, tier) => {
+                    self.count(engine, Counter::Hits);
+                    let digest = given.digest().to_owned();
+                    let later = (tier == Tier::Fast).then_some(given);
+                    return Ok(Served::made(Made { artifact, engine, digest, tier, origin: Origin::Hit, later }));
+                }
+                Known::OtherEngine(reason) => return Ok(Served::Declined(reason, given)),
+                Known::Nothing | Known::Refused(_) => self.count_miss(part, &given),
+            }
+        }
         // Without a cache there is nothing to wait for.
-        let locked = match &self.store {
-            Some(_) => locks::module(&self.places.locks, given.digest(), LONGEST_QUEUE).map(Some),
+        let locked = match &part.store {
+            Some(_) => locks::module(&self.places.locks, engine, given.digest(), LONGEST_QUEUE).map(Some),
             None => Ok(None),
         };
         let _lock = match locked {
@@ -165,43 +206,57 @@ impl Driver {
             Err(e) => {
                 // Read-only, or full: there is nobody to wait for.
                 self.uncached(&e.to_string());
-                self.store = None;
+                part.store = None;
                 None
             }
         };
-        if let Some((artifact, tier)) = self.there(given.digest())? {
-            let digest = given.digest().to_owned();
-            return Ok(Made { artifact, digest, tier, origin: Origin::Shared, later: None });
+        match self.there(part, given.digest())? {
+            Known::Artifact(artifact, tier) => {
+                let digest = given.digest().to_owned();
+                return Ok(Served::made(Made { artifact, engine, digest, tier, origin: Origin::Shared, later: None }));
+            }
+            Known::OtherEngine(reason) => return Ok(Served::Declined(reason, given)),
+            Known::Nothing | Known::Refused(_) => {}
         }
+        self.compile_given(part, given)
+    }
+
+    /// Compiles the module, whose lock is held, when its turn comes.
+    fn compile_given(&mut self, part: &mut Part, given: Given) -> Result<Served> {
+        let engine = part.engine;
         if self.cgroup.is_none() {
             self.cgroup = Compilers::join()
                 .inspect_err(|e| self.warnings.push(format!("compiles have no cgroup of their own: {e}")))
                 .ok();
         }
-        let slot = match self.slot(&self.places.slots, slots()) {
+        let slot = match self.slot(part, &self.places.slots, slots()) {
             Err(e @ Error::Compiler { .. }) => return Err(e),
             Err(e) => {
                 self.uncached(&e.to_string());
-                self.store = None;
+                part.store = None;
                 None
             }
             Ok(slot) => slot,
         };
         let module = given.read(&self.order.name, &mut self.warnings)?;
         let size = module.bytes.metadata().on("the module's bytes")?.len();
-        let fast = self.order.wish == Wish::Any && size >= WORTH_TWO && self.store.is_some();
+        let fast = self.order.wish == Wish::Any && size >= WORTH_TWO && part.store.is_some();
         let tier = if fast { Tier::Fast } else { Tier::Best };
         let begin = Instant::now();
-        let artifact = self.compile(&module, tier)?;
+        let artifact = match self.compile(part, &module, tier)? {
+            Outcome::Made(artifact) => artifact,
+            Outcome::Declined(reason) => return Ok(Served::Declined(reason, Given::Bytes(module))),
+        };
         drop(slot);
         let origin = Origin::Compiled(begin.elapsed().as_millis() as u64);
         let digest = module.digest.clone();
-        Ok(Made { artifact, digest, tier, origin, later: fast.then_some(Given::Bytes(module)) })
+        let later = fast.then_some(Given::Bytes(module));
+        Ok(Served::made(Made { artifact, engine, digest, tier, origin, later }))
     }
 
     /// A place among those that compile; without a cache there are no files to tell of it.
-    fn slot(&self, folder: &Path, count: usize) -> Result<Option<Held>> {
-        if self.store.is_none() {
+    fn slot(&self, part: &Part, folder: &Path, count: usize) -> Result<Option<Held>> {
+        if part.store.is_none() {
             return Ok(None);
         }
         match locks::slot(folder, count, LONGEST_QUEUE)? {
@@ -211,136 +266,54 @@ impl Driver {
     }
 
     /// What the shim itself does for a file: it cannot know a layer's digest.
-    fn look_up(&self, layer: Box<Layer>) -> Result<std::result::Result<Made, Box<Layer>>> {
-        let digest = layer.digest().to_owned();
-        match self.there(&digest)? {
-            Some((artifact, tier)) => {
-                counters::add(&self.places.root, Counter::Hits);
-                let later = (tier == Tier::Fast).then_some(Given::Layer(layer));
-                Ok(Ok(Made { artifact, digest, tier, origin: Origin::Hit, later }))
-            }
-            None => {
-                if self.order.wish == Wish::Any {
-                    counters::add(&self.places.root, Counter::Misses);
-                }
-                Ok(Err(layer))
-            }
+    fn count_miss(&mut self, part: &Part, given: &Given) {
+        if matches!(given, Given::Layer(_)) && self.order.wish == Wish::Any && !self.missed {
+            self.count(part.engine, Counter::Misses);
+            self.missed = true;
         }
     }
 
-    /// The artifact that there is, for an order that takes one from before.
-    fn there(&self, digest: &str) -> Result<Option<(File, Tier)>> {
-        let Some(store) = &self.store else { return Ok(None) };
+    /// What is known of a module, for an order that takes an artifact from before; an error if no engine runs it.
+    fn there(&self, part: &Part, digest: &str) -> Result<Known> {
         if self.order.wish == Wish::Again {
-            return Ok(None);
+            return Ok(Known::Nothing);
         }
-        match (store.artifact(digest), store.refusal(digest)) {
-            (None, Some(reason)) => Err(Error::Module { module: self.order.name.clone(), reason }),
-            (there, _) => Ok(there),
+        match part.look_up(digest) {
+            Known::Refused(reason) => Err(Error::Module { module: self.order.name.clone(), reason }),
+            known => Ok(known),
         }
     }
 
     /// Serves an order for the best code, for which nobody waits; unless somebody is at it.
-    fn best(&mut self, given: Given) -> Result<()> {
-        match locks::module(&self.places.locks, given.digest(), Duration::ZERO)? {
+    fn best(&mut self, engine: Engine, given: Given) -> Result<()> {
+        match locks::module(&self.places.locks, engine, given.digest(), Duration::ZERO)? {
             Some(free) => drop(free),
             None => return Ok(()),
         }
-        self.improve(given)
+        self.improve(engine, given)
     }
 
     /// Compiles the module again for the best code, with what the others leave. Nobody is told.
-    fn improve(&mut self, given: Given) -> Result<()> {
+    fn improve(&mut self, engine: Engine, given: Given) -> Result<()> {
+        let Ok(part) = self.part(engine)? else { return Ok(()) };
         // One that has the usual weight is a compile all the same.
         self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
-        let Some(_lock) = locks::module(&self.places.locks, given.digest(), LONGEST_QUEUE)? else { return Ok(()) };
-        let there = self.store.as_ref().and_then(|store| store.artifact(given.digest()));
-        let refused = self.store.as_ref().and_then(|store| store.refusal(given.digest()));
-        if matches!(there, Some((_, Tier::Best))) || refused.is_some() {
-            return Ok(());
+        let lock = locks::module(&self.places.locks, engine, given.digest(), LONGEST_QUEUE)?;
+        let Some(_lock) = lock else { return Ok(()) };
+        match part.look_up(given.digest()) {
+            Known::Artifact(_, Tier::Best) | Known::Refused(_) | Known::OtherEngine(_) => return Ok(()),
+            Known::Artifact(_, Tier::Fast) | Known::Nothing => {}
         }
         // Not one that a start waits for.
-        let _slot = self.slot(&self.places.slots.join("later"), 1)?;
+        let _slot = self.slot(&part, &self.places.slots.join("later"), 1)?;
         let module = given.read(&self.order.name, &mut self.warnings)?;
-        self.compile(&module, Tier::Best).map(drop)
+        self.compile(&part, &module, Tier::Best).map(drop)
     }
+}
 
-    fn compile(&mut self, module: &Sealed, tier: Tier) -> Result<File> {
-        if let Some(store) = &self.store {
-            store.sweep();
-            let new = store.create();
-            match new {
-                Ok(new) => match self.verdict(module, &new.file, tier)? {
-                    Verdict::Output(reason) => self.uncached(&reason),
-                    verdict => {
-                        self.made(module, verdict)?;
-                        match self.publish(new, module, tier) {
-                            Ok(artifact) => return Ok(artifact),
-                            Err(e) => self.uncached(&e.to_string()),
-                        }
-                    }
-                },
-                Err(e) => self.uncached(&e.to_string()),
-            }
-        }
-        self.compile_into_memory(module, tier)
-    }
-
-    fn uncached(&mut self, reason: &str) {
-        self.warnings.push(format!("{} runs uncached: {reason}", self.order.name));
-    }
-
-    fn verdict(&self, module: &Sealed, output: &File, tier: Tier) -> Result<Verdict> {
-        counters::add(&self.places.root, Counter::Compiles);
-        let killed = || self.cgroup.as_ref().map_or(0, Compilers::killed);
-        let before = killed();
-        let verdict = compile::run(&self.places.compiler, &self.order.name, &module.bytes, output, tier)?;
-        Ok(match verdict {
-            // For its own memory or another compile's: nothing to remember of this module.
-            Verdict::Failed(_) if killed() > before => {
-                Verdict::Failed("the node ran out of the memory that it gives to compiles: try again".to_owned())
-            }
-            verdict => verdict,
-        })
-    }
-
-    /// An error unless an artifact was made; what is the module's fault is remembered.
-    fn made(&self, module: &Sealed, verdict: Verdict) -> Result<()> {
-        let (lasting, reason) = match verdict {
-            Verdict::Made => return Ok(()),
-            Verdict::Refused(reason) => (Lasting::Always, reason),
-            Verdict::Limit(reason) => (Lasting::ForAWhile, reason),
-            Verdict::Output(reason) | Verdict::Failed(reason) => return Err(self.failed(reason)),
-        };
-        counters::add(&self.places.root, Counter::Refusals);
-        if let Some(store) = &self.store {
-            store.refuse(&module.digest, lasting, &reason);
-        }
-        Err(Error::Module { module: self.order.name.clone(), reason })
-    }
-
-    fn failed(&self, reason: String) -> Error {
-        Error::Compiler { module: self.order.name.clone(), reason }
-    }
-
-    fn publish(&mut self, new: New, module: &Sealed, tier: Tier) -> Result<File> {
-        let Some(store) = &self.store else { return Err(self.failed("there is no cache".to_owned())) };
-        let artifact = store.publish(new, &module.digest, tier)?;
-        let removed = evict::evict(&self.places.all_entries, self.places.most_bytes);
-        (0..removed).for_each(|_| counters::add(&self.places.root, Counter::Evictions));
-        Ok(artifact)
-    }
-
-    /// For one start: the cache is full, read-only or gone.
-    fn compile_into_memory(&self, module: &Sealed, tier: Tier) -> Result<File> {
-        let doing = || format!("compiling {}", self.order.name);
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let output = File::from(rustix::fs::memfd_create("artifact", flags).doing(doing)?);
-        let verdict = self.verdict(module, &output, tier)?;
-        self.made(module, verdict)?;
-        // Sealing fails where somebody could still write to it by a mapping.
-        module::seal(&output).doing(doing)?;
-        Ok(output)
+impl Served {
+    fn made(made: Made) -> Self {
+        Served::Made(Box::new(made))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use log::info;
 
+use crate::engine::Engine;
 use crate::lease;
 
 struct Entry {
@@ -14,13 +15,13 @@ struct Entry {
     bytes: u64,
 }
 
-/// Removes entries below `root`, of every fingerprint, until they are `most` bytes together or all in use. Answers how
-/// many went. What cannot be read or removed stays.
-pub(super) fn evict(root: &Path, most: u64) -> usize {
+/// Removes entries below `root`, of every fingerprint, until they are `most` bytes together or all in use. Answers whose
+/// went: the engine that its folder is named after. What cannot be read or removed stays.
+pub(super) fn evict(root: &Path, most: u64) -> Vec<Option<Engine>> {
     let mut entries = entries(root);
     let mut total: u64 = entries.iter().map(|e| e.bytes).sum();
     entries.sort_by_key(|e| e.used);
-    let mut removed = 0;
+    let mut removed = Vec::new();
     for entry in entries {
         if total <= most {
             break;
@@ -30,13 +31,18 @@ pub(super) fn evict(root: &Path, most: u64) -> usize {
         }
         info!("cache entry {} was removed, {} bytes", entry.path.display(), entry.bytes);
         total -= entry.bytes;
-        removed += 1;
+        removed.push(engine(&entry.path));
     }
     // An older version's folder, once it is empty; the others have something in them.
     for folder in folders(root) {
         let _ = fs::remove_dir(folder);
     }
     removed
+}
+
+fn engine(entry: &Path) -> Option<Engine> {
+    let folder = entry.parent()?.file_name()?.to_str()?;
+    Engine::parse(folder.split('-').next()?)
 }
 
 fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
@@ -74,20 +80,24 @@ mod tests {
     fn the_least_recently_used_goes_and_never_one_in_use() {
         let root = std::env::temp_dir().join(format!("catamaran-evict-{}", std::process::id()));
         let block = vec![1; 64 << 10];
-        for (index, name) in ["old/a", "new/b", "new/c", "new/d"].into_iter().enumerate() {
+        for (index, name) in ["old/a", "wasmer-new/b", "wasmer-new/c", "wasmer-new/d"].into_iter().enumerate() {
             let path = root.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, &block).unwrap();
             let age = Duration::from_secs(1000 - index as u64);
             File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
         }
-        let used = File::open(root.join("new/b")).unwrap();
-        assert_eq!(evict(&root, 1 << 20), 0);
-        assert_eq!(evict(&root, 150 << 10), 2);
+        let used = File::open(root.join("wasmer-new/b")).unwrap();
+        assert_eq!(evict(&root, 1 << 20), []);
+        assert_eq!(evict(&root, 150 << 10), [None, Some(Engine::Wasmer)]);
         assert!(!root.join("old").exists(), "an empty folder goes");
-        assert!(root.join("new/b").exists() && !root.join("new/c").exists() && root.join("new/d").exists());
+        assert!(
+            root.join("wasmer-new/b").exists()
+                && !root.join("wasmer-new/c").exists()
+                && root.join("wasmer-new/d").exists()
+        );
         drop(used);
-        assert_eq!(evict(&root, 0), 2);
+        assert_eq!(evict(&root, 0).len(), 2);
         fs::remove_dir_all(&root).unwrap();
     }
 }

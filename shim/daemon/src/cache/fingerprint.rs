@@ -13,6 +13,7 @@ use object::{Endianness, ReadRef};
 use sha2::{Digest, Sha256};
 
 use super::hex;
+use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
 
 /// Raised when a code generator's CVE demands that old artifacts die though the compiler's executable is the same, and
@@ -20,7 +21,7 @@ use crate::error::{Doing, Error, Result};
 const GENERATION: u32 = 1;
 
 /// The fingerprint of an engine's compiler on this machine.
-pub(super) fn of(engine: &str, compiler: &Path) -> Result<String> {
+pub(super) fn of(engine: Engine, compiler: &Path) -> Result<String> {
     Ok(format!("{engine}-{}-{}-{GENERATION}", build_id(compiler)?, cpu()?))
 }
 
@@ -83,9 +84,9 @@ mod tests {
     #[test]
     fn the_same_program_on_the_same_machine_has_one() {
         let own = std::env::current_exe().unwrap();
-        let fingerprint = of("engine", &own).unwrap();
-        assert_eq!(fingerprint, of("engine", &own).unwrap());
-        assert!(fingerprint.starts_with("engine-") && fingerprint.ends_with("-1"), "{fingerprint}");
-        assert!(of("engine", Path::new("/proc/self/status")).is_err());
+        let fingerprint = of(Engine::Wasmer, &own).unwrap();
+        assert_eq!(fingerprint, of(Engine::Wasmer, &own).unwrap());
+        assert!(fingerprint.starts_with("wasmer-") && fingerprint.ends_with("-1"), "{fingerprint}");
+        assert!(of(Engine::Wasmer, Path::new("/proc/self/status")).is_err());
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use crate::engine::Engine;
 use crate::error::{Doing, Result};
 
 /// Between two looks for a lock that is free.
@@ -31,10 +32,10 @@ impl Drop for Held {
     }
 }
 
-/// Takes the lock under which the module `digest` is compiled, and waits for it until `limit` has passed: whoever held it
-/// has made the artifact.
-pub(super) fn module(folder: &Path, digest: &str, limit: Duration) -> Result<Option<Held>> {
-    let path = folder.join(digest);
+/// Takes the lock under which the module `digest` is compiled for `engine`, and waits for it until `limit` has passed:
+/// whoever held it has made the artifact.
+pub(super) fn module(folder: &Path, engine: Engine, digest: &str, limit: Duration) -> Result<Option<Held>> {
+    let path = folder.join(format!("{digest}.{engine}"));
     patiently(limit, || {
         let Some(mut held) = try_lock(&path)? else { return Ok(None) };
         // Its last holder may have removed it when it was opened already.
@@ -94,13 +95,17 @@ mod tests {
         let third = slot(&folder, 2, Duration::ZERO).unwrap();
         assert!(third.is_some());
         drop((second, third));
-        let held = module(&folder, "abcd", Duration::ZERO).unwrap();
+        let held = module(&folder, Engine::Wasmtime, "abcd", Duration::ZERO).unwrap();
         assert!(held.is_some());
-        assert!(module(&folder, "abcd", Duration::from_millis(50)).unwrap().is_none());
-        assert!(module(&folder, "abff", Duration::ZERO).unwrap().is_some(), "another one is free");
+        assert!(module(&folder, Engine::Wasmtime, "abcd", Duration::from_millis(50)).unwrap().is_none());
+        assert!(module(&folder, Engine::Wasmtime, "abff", Duration::ZERO).unwrap().is_some(), "another one is free");
+        assert!(
+            module(&folder, Engine::Wasmer, "abcd", Duration::ZERO).unwrap().is_some(),
+            "and so is another engine's"
+        );
         drop(held);
-        assert!(!folder.join("abcd").exists());
-        assert!(module(&folder, "abcd", Duration::from_millis(50)).unwrap().is_some());
+        assert!(!folder.join("abcd.wasmtime").exists());
+        assert!(module(&folder, Engine::Wasmtime, "abcd", Duration::from_millis(50)).unwrap().is_some());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -11,6 +11,9 @@
 //!        artifact <----------------------- entry there, or the layer read and all of the above
 //! ```
 //!
+//! All of this for one engine after the other, where a module is not the first one's: its compile process says so, which is
+//! remembered as a refusal is.
+//!
 //! The shim itself reads digests and opens files. A cache that cannot be used, for whatever reason, costs time and is told
 //! to the log; it refuses no container.
 
@@ -21,15 +24,16 @@ mod evict;
 mod fingerprint;
 mod given;
 mod locks;
+mod make;
 mod memo;
 mod module;
 mod order;
+mod places;
 mod store;
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -41,7 +45,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 
 use crate::child;
-use crate::error::{Doing, Error, Result};
+use crate::engine::Engine;
+use crate::error::{Declined, Doing, Error, Result};
 use crate::image::Image;
 use crate::readable::readable;
 use crate::source;
@@ -50,58 +55,13 @@ pub(crate) use driver::{ACTION, run as drive};
 use memo::{Key, Memo};
 pub(crate) use module::{Module, Wanted};
 use order::{Answer, Order, Wish};
-use store::Store;
-
-/// Where a node keeps what outlives a container; this variable in containerd's environment moves it.
-const ROOT: &str = "/var/lib/catamaran";
-const ROOT_VARIABLE: &str = "CATAMARAN_ROOT";
-/// What artifacts may take on the disk, of all engines and versions together, unless this variable says another number of
-/// bytes.
-const MOST_BYTES: u64 = 4 << 30;
-const BYTES_VARIABLE: &str = "CATAMARAN_CACHE_BYTES";
-
-/// The folders and files of the cache, and the compiler that fills it.
-struct Places {
-    compiler: PathBuf,
-    root: PathBuf,
-    /// Of every fingerprint, a folder each.
-    all_entries: PathBuf,
-    /// Of this fingerprint.
-    entries: PathBuf,
-    locks: PathBuf,
-    slots: PathBuf,
-    most_bytes: u64,
-}
-
-impl Places {
-    fn of(engine: &str) -> Result<Self> {
-        let compiler = crate::spawn::beside_the_shim(&format!("catamaran-{engine}-compile"))?;
-        let root = std::env::var_os(ROOT_VARIABLE).map_or_else(|| PathBuf::from(ROOT), PathBuf::from);
-        let all_entries = root.join("cache");
-        Ok(Self {
-            entries: all_entries.join(fingerprint::of(engine, &compiler)?),
-            locks: root.join("locks"),
-            slots: root.join("slots"),
-            most_bytes: most_bytes()?,
-            compiler,
-            root,
-            all_entries,
-        })
-    }
-}
+use places::{BYTES_VARIABLE, Part, Places, ROOT_VARIABLE};
+use store::Known;
 
 /// The sum of a driver's own limits, and some more: one that has not answered by then is stopped, or in a dead volume.
 const LONGEST_ORDER: Duration = Duration::from_secs(1800);
 /// A module's name until its driver knows better.
 const LAYER: &str = "the image's layer";
-
-fn most_bytes() -> Result<u64> {
-    let Some(text) = std::env::var_os(BYTES_VARIABLE) else { return Ok(MOST_BYTES) };
-    let bytes = text.to_str().and_then(|text| text.parse().ok());
-    bytes.ok_or_else(|| {
-        Error::refused(format!("environment: {BYTES_VARIABLE}"), text.to_string_lossy(), "a number of bytes")
-    })
-}
 
 /// Machine code for a worker.
 pub(crate) struct Artifact {
@@ -111,6 +71,7 @@ pub(crate) struct Artifact {
 
 /// What an artifact is machine code of, and which.
 pub(crate) struct Code {
+    pub(crate) engine: Engine,
     /// The module's name: its path in the container, or which layer of the image it is.
     pub(crate) module: String,
     /// sha256 of the module, in hexadecimal.
@@ -140,22 +101,17 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// The artifacts of one engine.
+/// The artifacts for one container: of the engines that may run it, in the order in which they are to be tried.
 pub(crate) struct Cache {
-    engine: &'static str,
+    engines: Vec<Engine>,
     places: Places,
-    store: Option<Store>,
     memo: Memo,
 }
 
 impl Cache {
-    /// Opens the part of the cache that fits this engine's compiler and this machine's CPU.
-    pub(crate) fn open(engine: &'static str) -> Result<Self> {
-        let places = Places::of(engine)?;
-        let store = Store::open(places.entries.clone())
-            .inspect_err(|e| warn!("the artifact cache cannot be used, every start compiles: {e}"))
-            .ok();
-        Ok(Self { engine, store, memo: Memo::at(places.root.join("memo")), places })
+    pub(crate) fn open(engines: Vec<Engine>) -> Result<Self> {
+        let places = Places::find()?;
+        Ok(Self { engines, memo: Memo::at(places.root.join("memo")), places })
     }
 
     /// What is in `file`; `lower` is the file in an image's unpacked layer that it shows, where it is known.
@@ -176,42 +132,55 @@ impl Cache {
 
     /// The module's machine code, compiled now if need be.
     pub(crate) async fn artifact(&self, wanted: &Wanted) -> Result<Artifact> {
-        let module = match wanted {
-            Wanted::Module(module) => module,
-            Wanted::Layer { .. } => return self.order(wanted, Wish::Any).await,
-        };
-        if let Some(store) = &self.store {
-            if let Some((file, tier)) = store.artifact(&module.digest) {
-                counters::add(&self.places.root, Counter::Hits);
-                if tier == Tier::Fast {
-                    self.improve(module);
+        let Wanted::Module(module) = wanted else { return self.order(wanted, &self.engines, Wish::Any).await };
+        let mut declined = Vec::new();
+        for (index, engine) in self.engines.iter().copied().enumerate() {
+            let part = match Part::open(&self.places, engine, |warning| warn!("{warning}"))? {
+                Ok(part) => part,
+                Err(missing) => {
+                    declined.push((engine, missing));
+                    continue;
                 }
-                let (name, digest) = (module.name.clone(), module.digest.clone());
-                return Ok(Artifact { file, code: Code { module: name, digest, tier, origin: Origin::Hit } });
-            }
-            if let Some(reason) = store.refusal(&module.digest) {
-                return Err(Error::Module { module: module.name.clone(), reason });
+            };
+            match part.look_up(&module.digest) {
+                Known::Artifact(file, tier) => {
+                    counters::add(&self.places.root, engine, Counter::Hits);
+                    if tier == Tier::Fast {
+                        self.improve(engine, module);
+                    }
+                    let (name, digest) = (module.name.clone(), module.digest.clone());
+                    return Ok(Artifact {
+                        file,
+                        code: Code { engine, module: name, digest, tier, origin: Origin::Hit },
+                    });
+                }
+                Known::Refused(reason) => return Err(Error::Module { module: module.name.clone(), reason }),
+                Known::OtherEngine(reason) => declined.push((engine, reason)),
+                Known::Nothing => {
+                    counters::add(&self.places.root, engine, Counter::Misses);
+                    let made = self.order(wanted, &self.engines[index..], Wish::Any).await;
+                    return made.map_err(|e| also(declined, e));
+                }
             }
         }
-        counters::add(&self.places.root, Counter::Misses);
-        self.order(wanted, Wish::Any).await
+        Err(Error::Declined { module: module.name.clone(), declined })
     }
 
-    /// Compiles the module although there is an artifact, which does not fit.
-    pub(crate) async fn compile(&self, wanted: &Wanted) -> Result<Artifact> {
-        self.order(wanted, Wish::Again).await
+    /// Compiles the module although there is an artifact, which does not fit its engine.
+    pub(crate) async fn compile(&self, wanted: &Wanted, engine: Engine) -> Result<Artifact> {
+        self.order(wanted, &[engine], Wish::Again).await
     }
 
     /// Has the best code made where nobody does it any more: whoever made the fast one may have been killed since.
-    fn improve(&self, module: &Module) {
-        match self.drive(Wish::Best, Some(module), None) {
+    fn improve(&self, engine: Engine, module: &Module) {
+        match self.drive(&[engine], Wish::Best, Some(module), None) {
             Ok(_) => {}
-            Err(e) => debug!("{}: {e}", module.name),
+            Err(e) => warn!("{}: {e}", module.name),
         }
     }
 
     /// Starts a driver for a module, or for the layer of an image, and answers the socket on which it tells what came of it.
-    fn drive(&self, wish: Wish, module: Option<&Module>, image: Option<&Image>) -> Result<OwnedFd> {
+    fn drive(&self, engines: &[Engine], wish: Wish, module: Option<&Module>, image: Option<&Image>) -> Result<OwnedFd> {
         let (name, digest) = module.map_or((LAYER, ""), |module| (&module.name, &module.digest));
         let doing = || format!("ordering the compilation of {name}");
         let (ours, theirs) =
@@ -233,7 +202,7 @@ impl Cache {
         // It may go on after its answer, and after this shim.
         child::reap(child::pidfd(child)?);
         let order = Order {
-            engine: self.engine.to_owned(),
+            engines: engines.to_vec(),
             name: name.to_owned(),
             digest: digest.to_owned(),
             wish,
@@ -244,13 +213,13 @@ impl Cache {
         Ok(ours)
     }
 
-    async fn order(&self, wanted: &Wanted, wish: Wish) -> Result<Artifact> {
+    async fn order(&self, wanted: &Wanted, engines: &[Engine], wish: Wish) -> Result<Artifact> {
         let (name, module, image) = match wanted {
             Wanted::Module(module) => (module.name.as_str(), Some(module), None),
             Wanted::Layer { image, .. } => (LAYER, None, Some(image)),
         };
         let failed = |reason: String| Error::Compiler { module: name.to_owned(), reason };
-        let control = self.drive(wish, module, image)?;
+        let control = self.drive(engines, wish, module, image)?;
         rustix::io::ioctl_fionbio(&control, true).on(name)?;
         let control = readable(control).on(name)?;
         let answer = control.async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()));
@@ -259,17 +228,28 @@ impl Cache {
             .map_err(|_| failed(format!("the compile driver did not answer in {LONGEST_ORDER:?}")))?
             .map_err(|e| failed(format!("the compile driver ended without an answer: {e}")))?;
         match (answer, wanted) {
-            ((Answer::Made { module, digest, tier, origin, warnings }, mut files), _) if files.len() == 1 => {
+            ((Answer::Made { module, engine, digest, tier, origin, warnings }, mut files), _) if files.len() == 1 => {
                 for warning in warnings {
                     warn!("{warning}");
                 }
-                Ok(Artifact { file: files.remove(0).into(), code: Code { module, digest, tier, origin } })
+                Ok(Artifact { file: files.remove(0).into(), code: Code { engine, module, digest, tier, origin } })
             }
             ((Answer::Made { .. }, _), _) => Err(failed("the compile driver sent no artifact".to_owned())),
             ((Answer::Refused { module, reason }, _), _) => Err(Error::Module { module, reason }),
+            ((Answer::Declined { module, declined }, _), _) => Err(Error::Declined { module, declined }),
             ((Answer::NoLayer(why), _), Wanted::Layer { looked, .. }) => Err(source::nowhere(looked, &why)),
             ((Answer::Failed(reason) | Answer::NoLayer(reason), _), _) => Err(failed(reason)),
         }
+    }
+}
+
+/// The error with the engines that were not asked again, as they had left the module to others before.
+fn also(before: Declined, e: Error) -> Error {
+    match e {
+        Error::Declined { module, declined } => {
+            Error::Declined { module, declined: before.into_iter().chain(declined).collect() }
+        }
+        e => e,
     }
 }
 

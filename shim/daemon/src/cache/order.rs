@@ -4,12 +4,15 @@ use catamaran_worker::compiler::Tier;
 use serde::{Deserialize, Serialize};
 
 use super::Origin;
+use crate::engine::Engine;
+use crate::error::Declined;
 use crate::image::Image;
 
 /// An artifact that the shim wants.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
-    pub(super) engine: String,
+    /// Those that may run it, in the order in which they are to be tried: the next one if a module is not for the one before.
+    pub(super) engines: Vec<Engine>,
     /// The module's, for messages.
     pub(super) name: String,
     /// The file's sha256 as the shim saw it; empty for an image.
@@ -35,6 +38,8 @@ pub(super) enum Answer {
     Made {
         /// What the module is called.
         module: String,
+        /// The engine that runs it.
+        engine: Engine,
         /// sha256 of the bytes that this is machine code of.
         digest: String,
         tier: Tier,
@@ -44,6 +49,8 @@ pub(super) enum Answer {
     },
     /// The module is at fault: what it is called, and the reason, for the user.
     Refused { module: String, reason: String },
+    /// No engine of the order runs it, another one might: why, by engine.
+    Declined { module: String, declined: Declined },
     /// The image has no layer to run: why.
     NoLayer(String),
     /// The compiler is, or the node.

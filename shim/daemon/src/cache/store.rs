@@ -3,7 +3,7 @@
 //! ```text
 //! <sha256>            machine code of the optimising compiler
 //! <sha256>.fast       of the fast one: used until the other is there
-//! <sha256>.refused    why there is none, for the user
+//! <sha256>.refused    why there is none, for the user, below a word that says for how long, or that the other engine has it
 //! new-PID.START-N     an artifact that is being written, by the process that names itself
 //! ```
 //!
@@ -47,6 +47,29 @@ pub(super) enum Lasting {
     Always,
     /// It met a limit of time or memory.
     ForAWhile,
+    /// It is for the other engine: as long as the compiler is the same.
+    OtherEngine,
+}
+
+impl Lasting {
+    /// As it is written.
+    fn word(self) -> &'static str {
+        match self {
+            Lasting::Always => "always",
+            Lasting::ForAWhile => "limit",
+            Lasting::OtherEngine => "other-engine",
+        }
+    }
+}
+
+/// What is known of a module.
+pub(super) enum Known {
+    Artifact(File, Tier),
+    /// No engine runs it: why.
+    Refused(String),
+    /// This engine does not: why.
+    OtherEngine(String),
+    Nothing,
 }
 
 impl Store {
@@ -84,21 +107,34 @@ impl Store {
         None
     }
 
-    /// Why the module was refused before.
-    pub(super) fn refusal(&self, digest: &str) -> Option<String> {
+    /// The best artifact of the module, or else why there is none.
+    pub(super) fn look_up(&self, digest: &str) -> Known {
+        if let Some((file, tier)) = self.artifact(digest) {
+            return Known::Artifact(file, tier);
+        }
+        match self.refusal(digest) {
+            Some((Lasting::OtherEngine, reason)) => Known::OtherEngine(reason),
+            Some((_, reason)) => Known::Refused(reason),
+            None => Known::Nothing,
+        }
+    }
+
+    /// Why the module was refused before, if that still holds.
+    fn refusal(&self, digest: &str) -> Option<(Lasting, String)> {
         let path = self.folder.join(format!("{digest}{REFUSED}"));
         let text = fs::read_to_string(&path).ok()?;
-        let (lasting, reason) = text.split_once('\n')?;
+        let (word, reason) = text.split_once('\n')?;
+        let all = [Lasting::Always, Lasting::OtherEngine, Lasting::ForAWhile];
+        let lasting = all.into_iter().find(|lasting| lasting.word() == word)?;
         // One from the future, by a clock that was set back, is too old.
         let age = fs::metadata(&path).and_then(|m| m.modified()).ok()?.elapsed().unwrap_or(SECOND_TRY);
-        (lasting == "always" || age < SECOND_TRY).then(|| reason.to_owned())
+        (lasting != Lasting::ForAWhile || age < SECOND_TRY).then(|| (lasting, reason.to_owned()))
     }
 
     /// Remembers why there is no artifact. One that cannot be remembered is found out again.
     pub(super) fn refuse(&self, digest: &str, lasting: Lasting, reason: &str) {
-        let word = if lasting == Lasting::Always { "always" } else { "limit" };
         let written = self.create().and_then(|mut new| {
-            write!(new.file, "{word}\n{reason}").on(&new.name.path)?;
+            write!(new.file, "{}\n{reason}", lasting.word()).on(&new.name.path)?;
             new.publish(&self.folder.join(format!("{digest}{REFUSED}")))
         });
         if let Err(e) = written {
@@ -290,12 +326,14 @@ mod tests {
         let folder = Folder::new("refusal");
         let store = folder.store();
         assert_eq!(store.refusal("d"), None);
-        for (digest, lasting) in [("a", Lasting::Always), ("b", Lasting::ForAWhile)] {
+        for (digest, lasting) in [("a", Lasting::Always), ("b", Lasting::ForAWhile), ("c", Lasting::OtherEngine)] {
             store.refuse(digest, lasting, "why\nand how");
-            assert_eq!(store.refusal(digest).as_deref(), Some("why\nand how"));
+            assert_eq!(store.refusal(digest), Some((lasting, "why\nand how".to_owned())));
             let file = File::open(folder.0.join(format!("{digest}.refused"))).unwrap();
             file.set_modified(SystemTime::now() - 2 * SECOND_TRY).unwrap();
         }
-        assert!(store.refusal("a").is_some() && store.refusal("b").is_none());
+        assert!(store.refusal("a").is_some() && store.refusal("b").is_none() && store.refusal("c").is_some());
+        fs::write(folder.0.join("e.refused"), "a word of a later version\nwhy").unwrap();
+        assert_eq!(store.refusal("e"), None, "it is found out again");
     }
 }

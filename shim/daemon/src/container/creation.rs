@@ -9,7 +9,7 @@ use catamaran_worker::job::{self, Job, Source};
 use log::info;
 use nix::libc;
 
-use super::{ENGINE, Request};
+use super::Request;
 use crate::bundle::Bundle;
 use crate::cache::{Artifact, Cache, Code, Wanted};
 use crate::cgroup::Cgroup;
@@ -142,12 +142,12 @@ impl Creation<'_> {
         self.cgroup.create()?;
         job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
         job.artifact = descriptors.add(file.into());
-        match self.worker(&code.module, &job, &descriptors).await {
+        match self.worker(&code, &job, &descriptors).await {
             Ok(worker) => Ok((worker, code)),
             Err(Failure::Final(e)) => Err(e),
             Err(Failure::Artifact(reason)) => {
                 info!("compiling {} again: {reason}", code.module);
-                let Artifact { code, .. } = self.cache.compile(self.wanted).await?;
+                let Artifact { code, .. } = self.cache.compile(self.wanted, code.engine).await?;
                 // What was prepared for a worker is spent by it: its tree was attached, its hooks have run.
                 let reason = format!("{reason}: it was compiled anew, create the container again");
                 Err(Error::Compiler { module: code.module, reason })
@@ -156,16 +156,11 @@ impl Creation<'_> {
     }
 
     /// One worker, up to «ready».
-    async fn worker(
-        &mut self,
-        module: &str,
-        job: &Job,
-        descriptors: &Handover,
-    ) -> std::result::Result<Worker, Failure> {
+    async fn worker(&mut self, code: &Code, job: &Job, descriptors: &Handover) -> std::result::Result<Worker, Failure> {
         let start = spawn::Start {
-            engine: ENGINE,
+            engine: code.engine,
             id: self.id,
-            module,
+            module: &code.module,
             job,
             descriptors,
             cgroup: self.cgroup,
@@ -188,6 +183,6 @@ impl Creation<'_> {
             forked.end();
             return Err(e.into());
         }
-        forked.ready(self.id, module).await
+        forked.ready(self.id, &code.module).await
     }
 }

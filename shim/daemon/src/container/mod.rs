@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::types::mount::Mount;
 use log::{info, warn};
@@ -16,16 +17,16 @@ use tokio::sync::watch;
 use crate::bundle::Bundle;
 use crate::cache::Cache;
 use crate::cgroup::{self, Cgroup};
+use crate::choice::Choice;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
+use crate::options::Policy;
 use crate::spawn::Handover;
 use crate::state::State;
 use crate::stdio::{self, Kept};
 use crate::{child, rootfs};
 use creation::{Creation, find_module, make_job, prepare_mounts, wanted};
 
-/// The engine of this version.
-const ENGINE: &str = "wasmtime";
 /// How long an exit waits for its container's last words to be read.
 const MOST_PAUSES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(2);
@@ -41,6 +42,8 @@ pub(crate) struct Request {
     pub(crate) socket: PathBuf,
     /// containerd's gRPC socket.
     pub(crate) address: String,
+    /// The handler's.
+    pub(crate) options: Any,
 }
 
 /// How a container ended.
@@ -105,13 +108,15 @@ impl Container {
     /// Does all the work: when it answers, the worker is confined and linked and waits for one byte.
     pub(crate) async fn create(request: Request) -> Result<Self> {
         let begin = Instant::now();
+        let policy = Policy::of(&request.options)?;
         let mut bundle = Bundle::load(&request.bundle, &request.id, format!("/{}/{}", request.namespace, request.id))?;
+        let choice = Choice::of(&bundle.spec, policy)?;
         let mut descriptors = Handover::default();
         let root = rootfs::prepare(&request.rootfs, &bundle.root(), &request.bundle.join("rootfs"))?;
         let root = descriptors.add(root);
         let prepared = prepare_mounts(&bundle, &mut descriptors)?;
         let sought = find_module(&bundle, &descriptors, root, &prepared)?;
-        let cache = Cache::open(ENGINE)?;
+        let cache = Cache::open(choice.engines())?;
         let wanted = wanted(&cache, &request, sought).await?;
         let streams = stdio::open(&request.stdio)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
@@ -134,12 +139,14 @@ impl Container {
                 if let Err(e) = clean_up(&request.bundle, cgroup.folders(), || state.poststop).await {
                     warn!("container {}: {e}", request.id);
                 }
-                return Err(e);
+                return Err(choice.explain(e));
             }
         };
         info!(
-            "created id={} engine={ENGINE} module={:?} digest=sha256:{} artifact={} tier={} pid={} milliseconds={}",
+            "created id={} engine={} chosen={} module={:?} digest=sha256:{} artifact={} tier={} pid={} milliseconds={}",
             request.id,
+            code.engine,
+            choice.reason(code.engine),
             code.module,
             code.digest,
             code.origin,

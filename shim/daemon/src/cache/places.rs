@@ -1,0 +1,79 @@
+//! Where the cache lies, and one engine's part of it.
+
+use std::path::PathBuf;
+
+use super::fingerprint;
+use super::store::{Known, Store};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+
+/// Where a node keeps what outlives a container; this variable in containerd's environment moves it.
+const ROOT: &str = "/var/lib/catamaran";
+pub(super) const ROOT_VARIABLE: &str = "CATAMARAN_ROOT";
+/// What artifacts may take on the disk, of all engines and versions together, unless this variable says another number of
+/// bytes.
+const MOST_BYTES: u64 = 4 << 30;
+pub(super) const BYTES_VARIABLE: &str = "CATAMARAN_CACHE_BYTES";
+
+/// What all engines share.
+pub(super) struct Places {
+    pub(super) root: PathBuf,
+    /// Of every fingerprint, a folder each.
+    pub(super) entries: PathBuf,
+    pub(super) locks: PathBuf,
+    pub(super) slots: PathBuf,
+    pub(super) most_bytes: u64,
+}
+
+impl Places {
+    pub(super) fn find() -> Result<Self> {
+        let root = std::env::var_os(ROOT_VARIABLE).map_or_else(|| PathBuf::from(ROOT), PathBuf::from);
+        Ok(Self {
+            entries: root.join("cache"),
+            locks: root.join("locks"),
+            slots: root.join("slots"),
+            most_bytes: most_bytes()?,
+            root,
+        })
+    }
+}
+
+fn most_bytes() -> Result<u64> {
+    let Some(text) = std::env::var_os(BYTES_VARIABLE) else { return Ok(MOST_BYTES) };
+    let bytes = text.to_str().and_then(|text| text.parse().ok());
+    bytes.ok_or_else(|| {
+        Error::refused(format!("environment: {BYTES_VARIABLE}"), text.to_string_lossy(), "a number of bytes")
+    })
+}
+
+/// One engine's compiler, and what it has made that fits this machine's CPU.
+pub(super) struct Part {
+    pub(super) engine: Engine,
+    pub(super) compiler: PathBuf,
+    /// None where the cache cannot be used: artifacts are then made in memory, for one start each.
+    pub(super) store: Option<Store>,
+}
+
+impl Part {
+    /// `warn` is told of a cache that cannot be used. None where the engine is not installed: in the inner error, the file
+    /// that is missing.
+    pub(super) fn open(
+        places: &Places,
+        engine: Engine,
+        warn: impl FnOnce(String),
+    ) -> Result<std::result::Result<Self, String>> {
+        if let Some(file) = engine.missing()? {
+            return Ok(Err(format!("it is not installed on this node: there is no {}", file.display())));
+        }
+        let compiler = engine.compiler()?;
+        let store = Store::open(places.entries.join(fingerprint::of(engine, &compiler)?));
+        let store =
+            store.inspect_err(|e| warn(format!("the artifact cache cannot be used, every start compiles: {e}"))).ok();
+        Ok(Ok(Self { engine, compiler, store }))
+    }
+
+    /// What there is of the module `digest`.
+    pub(super) fn look_up(&self, digest: &str) -> Known {
+        self.store.as_ref().map_or(Known::Nothing, |store| store.look_up(digest))
+    }
+}

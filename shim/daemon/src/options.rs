@@ -1,0 +1,191 @@
+//! The options of the handler: what the node's administrator has written for it into containerd's configuration.
+//!
+//! containerd sends them with every Create: the text itself, or the path of a file that holds it (its message
+//! `runtimeoptions.v1.Options`). TOML, and nothing in it is passed over.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use containerd_shim_protos::protobuf::CodedInputStream;
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use nix::libc;
+use serde::Deserialize;
+
+use crate::engine::{Engine, quoted};
+use crate::error::{Doing, Error, Result};
+
+/// What `ctr` and the CRI send for a handler that is not runc.
+const OURS: &str = "runtimeoptions.v1.Options";
+/// What clients send that take every handler for runc: nothing in it is for a Wasm container.
+const RUNCS: &str = "containerd.runc.v1.Options";
+/// What `TypeUrl` may say of the options, if it says anything.
+const TYPE: &str = "io.containerd.catamaran.v1.options";
+/// Nobody writes more.
+const LARGEST: u64 = 64 << 10;
+
+/// What the node lets its pods choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// `allowed_engines`: a ceiling. All where it is not written.
+    pub(crate) allowed: Vec<Engine>,
+    /// `default_engine`; or, where it is not written, the first of those that are allowed.
+    pub(crate) default: Engine,
+    /// Whether the default was written.
+    pub(crate) said: bool,
+    /// Where that was read: a file, or containerd's configuration.
+    pub(crate) place: String,
+}
+
+/// As it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    allowed_engines: Option<Vec<String>>,
+    default_engine: Option<String>,
+    /// containerd's own key, which it sends along with the text in which it stands.
+    #[serde(rename = "TypeUrl")]
+    type_url: Option<String>,
+}
+
+/// `runtimeoptions.v1.Options` (containerd api/types/runtimeoptions/v1/api.proto).
+#[derive(Debug, Default)]
+struct Sent {
+    type_url: String,
+    config_path: String,
+    config_body: Vec<u8>,
+}
+
+impl Policy {
+    /// The policy in the options of a Create.
+    pub(crate) fn of(options: &Any) -> Result<Self> {
+        match options.type_url.rsplit('/').next().unwrap_or_default() {
+            "" if options.value.is_empty() => Self::read("the handler's options", ""),
+            RUNCS => Self::read("the handler's options", ""),
+            OURS => {
+                let sent = Sent::parse(&options.value)
+                    .map_err(|e| Error::refused("the request's options", e, format!("a message {OURS}")))?;
+                sent.policy()
+            }
+            other => {
+                let expected = format!("none, or a message {OURS} with TOML in config_body or config_path");
+                Err(Error::refused("the request's options", format!("of type {other:?}"), expected))
+            }
+        }
+    }
+
+    /// Reads the text that `place` holds.
+    fn read(place: &str, text: &str) -> Result<Self> {
+        let written: Written = toml::from_str(text).map_err(|e| unreadable(place, text, &e))?;
+        let at = |key: &str| format!("{place}: {key}");
+        check_type(&at("TypeUrl"), written.type_url.as_deref().unwrap_or_default())?;
+        let engine = |key: &str, text: &str| {
+            let expected = format!("{}, the engines that there are", quoted(&Engine::ALL));
+            Engine::parse(text).ok_or_else(|| Error::refused(at(key), format!("{text:?}"), expected))
+        };
+        let mut allowed = Vec::new();
+        for text in written.allowed_engines.iter().flatten() {
+            let one = engine("allowed_engines", text)?;
+            if allowed.contains(&one) {
+                return Err(Error::refused(at("allowed_engines"), format!("{text:?} twice"), "each engine once"));
+            }
+            allowed.push(one);
+        }
+        match written.allowed_engines {
+            None => allowed.extend(Engine::ALL),
+            Some(_) if allowed.is_empty() => {
+                let expected =
+                    format!("one engine at least, of {}; leave the key out to allow all", quoted(&Engine::ALL));
+                return Err(Error::refused(at("allowed_engines"), "an empty list", expected));
+            }
+            Some(_) => {}
+        }
+        let said = written.default_engine.map(|text| engine("default_engine", &text)).transpose()?;
+        let default = said.or(allowed.first().copied()).unwrap_or(Engine::Wasmtime);
+        if !allowed.contains(&default) {
+            let expected = format!("{}, as allowed_engines says", quoted(&allowed));
+            return Err(Error::refused(at("default_engine"), format!("{:?}", default.word()), expected));
+        }
+        Ok(Self { allowed, default, said: said.is_some(), place: place.to_owned() })
+    }
+}
+
+impl Sent {
+    fn parse(bytes: &[u8]) -> std::result::Result<Self, String> {
+        const STRING: u32 = 2;
+        let mut sent = Self::default();
+        let mut input = CodedInputStream::from_bytes(bytes);
+        let mut read = || {
+            while let Some(tag) = input.read_raw_tag_or_eof()? {
+                match (tag >> 3, tag & 7) {
+                    (1, STRING) => sent.type_url = input.read_string()?,
+                    (2, STRING) => sent.config_path = input.read_string()?,
+                    (3, STRING) => sent.config_body = input.read_bytes()?,
+                    (field, wire) => {
+                        return Ok(Err(format!("a field {field} of wire type {wire}")));
+                    }
+                }
+            }
+            Ok(Ok(()))
+        };
+        read().map_err(|e: containerd_shim_protos::protobuf::Error| e.to_string())??;
+        Ok(sent)
+    }
+
+    fn policy(&self) -> Result<Policy> {
+        check_type("the handler's option TypeUrl", &self.type_url)?;
+        let (place, bytes) = match self.config_path.as_str() {
+            path if self.config_body.is_empty() && !path.is_empty() => (path, file(Path::new(path))?),
+            _ => ("the handler's options (config_body)", self.config_body.clone()),
+        };
+        let text = String::from_utf8(bytes).map_err(|e| Error::refused(place, e.to_string(), "UTF-8, as TOML is"))?;
+        Policy::read(place, &text)
+    }
+}
+
+fn check_type(place: &str, said: &str) -> Result<()> {
+    match said {
+        "" | TYPE => Ok(()),
+        other => Err(Error::refused(place, format!("{other:?}"), format!("{TYPE:?}, or no such key"))),
+    }
+}
+
+/// The option file. Not waited for: a FIFO or a device would hold up the pod.
+fn file(path: &Path) -> Result<Vec<u8>> {
+    let place = || path.display().to_string();
+    if !path.is_absolute() {
+        let expected = "an absolute path: shims work in no folder of containerd's";
+        return Err(Error::refused("the handler's option ConfigPath", format!("{:?}", place()), expected));
+    }
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let file = file.map_err(|e| match e.kind() {
+        ErrorKind::NotFound => {
+            Error::refused("the handler's option ConfigPath", place(), "a file that exists: there is none of this name")
+        }
+        _ => Error::File { path: path.to_owned(), source: e },
+    })?;
+    let meta = file.metadata().on(path)?;
+    if !meta.is_file() || meta.len() > LARGEST {
+        let expected = format!("a file of TOML with at most {LARGEST} bytes");
+        return Err(Error::refused("the handler's option ConfigPath", place(), expected));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes).on(path)?;
+    Ok(bytes)
+}
+
+/// What the parser met, with the line in which it did.
+fn unreadable(place: &str, text: &str, e: &toml::de::Error) -> Error {
+    const KEYS: &str = "TOML with the keys allowed_engines (a list, such as [\"wasmtime\", \"wasmer\"]) and default_engine (one \
+                        of them)";
+    let line = e.span().map(|span| {
+        let before = text.get(..span.start).unwrap_or_default();
+        let number = before.matches('\n').count() + 1;
+        format!("{place}: line {number}: {}", text.lines().nth(number - 1).unwrap_or_default().trim())
+    });
+    Error::refused(line.unwrap_or_else(|| place.to_owned()), e.message(), KEYS)
+}
+
+#[cfg(test)]
+mod tests;

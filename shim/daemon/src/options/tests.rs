@@ -1,0 +1,123 @@
+use containerd_shim_protos::protobuf::CodedOutputStream;
+
+use super::*;
+
+fn read(text: &str) -> Result<Policy> {
+    Policy::read("conf", text)
+}
+
+/// Options as containerd sends them.
+fn sent(fields: &[(u32, &str)]) -> Any {
+    let mut value = Vec::new();
+    let mut output = CodedOutputStream::vec(&mut value);
+    for (number, text) in fields {
+        output.write_string(*number, text).unwrap();
+    }
+    output.flush().unwrap();
+    drop(output);
+    Any { type_url: OURS.to_owned(), value, ..Default::default() }
+}
+
+#[test]
+fn what_is_not_written_has_its_default() {
+    use Engine::{Wasmer, Wasmtime};
+    for (text, allowed, default, said) in [
+        ("", vec![Wasmtime, Wasmer], Wasmtime, false),
+        ("# nothing\n", vec![Wasmtime, Wasmer], Wasmtime, false),
+        ("default_engine = 'wasmer'", vec![Wasmtime, Wasmer], Wasmer, true),
+        ("allowed_engines = ['wasmer']", vec![Wasmer], Wasmer, false),
+        ("allowed_engines = ['wasmer', 'wasmtime']", vec![Wasmer, Wasmtime], Wasmer, false),
+        (
+            "allowed_engines = ['wasmer', 'wasmtime']\ndefault_engine = \"wasmtime\"",
+            vec![Wasmer, Wasmtime],
+            Wasmtime,
+            true,
+        ),
+        ("TypeUrl = 'io.containerd.catamaran.v1.options'", vec![Wasmtime, Wasmer], Wasmtime, false),
+    ] {
+        let expected = Policy { allowed, default, said, place: "conf".to_owned() };
+        assert_eq!(read(text).unwrap(), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_key_and_what_to_write() {
+    for (text, words) in [
+        (
+            "engines = ['wasmtime']",
+            &["line 1: engines = ['wasmtime']", "unknown field `engines`", "allowed_engines"][..],
+        ),
+        (
+            "\n\nallowed_engines = 'wasmtime'",
+            &["line 3: allowed_engines = 'wasmtime'", "string", "[\"wasmtime\", \"wasmer\"]"],
+        ),
+        ("allowed_engines = [1]", &["line 1: allowed_engines = [1]", "integer `1`", "string"]),
+        ("default_engine = true", &["line 1: default_engine = true", "boolean `true`"]),
+        ("default_engine = ['wasmer']", &["line 1: default_engine", "sequence"]),
+        ("default_engine = 'wasmer'\ndefault_engine = 'wasmer'", &["line 2", "duplicate key"]),
+        ("allowed_engines = [", &["line 1: allowed_engines = ["]),
+        ("[section]\nallowed_engines = ['wasmer']", &["section", "unknown field"]),
+        ("allowed_engines = []", &["conf: allowed_engines: an empty list", "«wasmtime» or «wasmer»"]),
+        ("allowed_engines = ['wasmedge']", &["conf: allowed_engines: \"wasmedge\"", "«wasmtime» or «wasmer»"]),
+        ("allowed_engines = ['wasmer', 'wasmer']", &["conf: allowed_engines: \"wasmer\" twice"]),
+        ("default_engine = 'v8'", &["conf: default_engine: \"v8\"", "«wasmtime» or «wasmer»"]),
+        (
+            "allowed_engines = ['wasmtime']\ndefault_engine = 'wasmer'",
+            &["conf: default_engine: \"wasmer\"", "«wasmtime», as allowed_engines says"],
+        ),
+        ("TypeUrl = 'io.containerd.runsc.v1.options'", &["conf: TypeUrl", "io.containerd.catamaran.v1.options"]),
+    ] {
+        let said = read(text).unwrap_err().to_string();
+        for word in words {
+            assert!(said.contains(word), "{text}: {word:?} is missing in: {said}");
+        }
+    }
+}
+
+#[test]
+fn options_come_as_text_or_as_a_path_or_not_at_all() {
+    let wasmer = "allowed_engines = ['wasmer']";
+    assert_eq!(Policy::of(&Any::new()).unwrap().default, Engine::Wasmtime);
+    let runcs = Any { type_url: RUNCS.to_owned(), value: vec![0x10, 1], ..Default::default() };
+    assert_eq!(Policy::of(&runcs).unwrap().allowed, Engine::ALL);
+    assert_eq!(Policy::of(&sent(&[])).unwrap().allowed, Engine::ALL);
+    let body = Policy::of(&sent(&[(3, wasmer)])).unwrap();
+    assert_eq!((body.default, body.place.as_str()), (Engine::Wasmer, "the handler's options (config_body)"));
+
+    let path = std::env::temp_dir().join(format!("catamaran-options-{}.toml", std::process::id()));
+    std::fs::write(&path, wasmer).unwrap();
+    let name = path.display().to_string();
+    let file = Policy::of(&sent(&[(2, &name)])).unwrap();
+    assert_eq!((file.default, &file.place), (Engine::Wasmer, &name));
+    let both = Policy::of(&sent(&[(1, TYPE), (2, &name), (3, "default_engine = 'wasmtime'")])).unwrap();
+    assert_eq!(both.default, Engine::Wasmtime, "the text comes before the path");
+    std::fs::write(&path, [0xff]).unwrap();
+    let said = Policy::of(&sent(&[(2, &name)])).unwrap_err().to_string();
+    assert!(said.contains(&name) && said.contains("UTF-8"), "{said}");
+    std::fs::write(&path, vec![b'\n'; LARGEST as usize + 1]).unwrap();
+    let said = Policy::of(&sent(&[(2, &name)])).unwrap_err().to_string();
+    std::fs::remove_file(&path).unwrap();
+    assert!(said.contains("at most 65536 bytes"), "{said}");
+}
+
+#[test]
+fn what_is_no_option_file_or_message_is_refused() {
+    for (path, word) in [
+        ("/nowhere/options.toml", "there is none of this name"),
+        ("options.toml", "an absolute path"),
+        ("/dev/zero", "a file of TOML"),
+        ("/proc", "a file of TOML"),
+    ] {
+        let said = Policy::of(&sent(&[(2, path)])).unwrap_err().to_string();
+        assert!(said.contains(path) && said.contains(word), "{said}");
+    }
+    for (type_url, value) in
+        [("containerd.runhcs.v1.Options", vec![]), ("", vec![1]), (OURS, vec![0xff]), (OURS, vec![0x22, 0])]
+    {
+        let any = Any { type_url: type_url.to_owned(), value, ..Default::default() };
+        let said = Policy::of(&any).unwrap_err().to_string();
+        assert!(said.contains("the request's options"), "{said}");
+    }
+    let said = Policy::of(&sent(&[(1, "other")])).unwrap_err().to_string();
+    assert!(said.contains("TypeUrl") && said.contains(TYPE), "{said}");
+}

@@ -1,0 +1,325 @@
+//! Which engine runs a container: annotations, the handler's options and the module itself, row by row, on a real containerd.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use catamaran_harness::cri;
+use catamaran_harness::{Code, Container, Image, Node, Options, Status, guests, shim_folder, wait_until};
+
+const KEY: &str = "catamaran.wasm/engine";
+const CONTAINER: &str = "io.kubernetes.cri.container-name";
+const SOON: Duration = Duration::from_secs(10);
+
+/// What a module needs, by what it imports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Module {
+    /// WASI preview 1: both engines run it.
+    Plain,
+    /// WASIX: Wasmer alone.
+    Wasix,
+}
+
+impl Module {
+    /// An image of it, that prints «ready» and sleeps.
+    fn image(self) -> Image {
+        match self {
+            Module::Plain => Image::new("plain").file("/m.wasm", guests::wat("sleep")),
+            Module::Wasix => Image::new("wasix").file("/m.wasm", wasix()),
+        }
+        .entrypoint(["/m.wasm"])
+    }
+}
+
+/// As `sleep`, by a call that only WASIX has.
+fn wasix() -> Vec<u8> {
+    wat::parse_str(
+        r#"(module
+             (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+             (import "wasix_32v1" "thread_sleep" (func $sleep (param i64) (result i32)))
+             (memory (export "memory") 1)
+             (data (i32.const 0) "\10\00\00\00\06\00\00\00")
+             (data (i32.const 16) "ready\n")
+             (func (export "_start")
+               (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+               (drop (call $sleep (i64.const 3600000000000)))))"#,
+    )
+    .unwrap()
+}
+
+/// What comes of an order.
+#[derive(Debug)]
+enum Outcome {
+    /// The engine, and what decided.
+    Runs(&'static str, &'static str),
+    /// The code and what its text says.
+    Refused(Code, &'static [&'static str]),
+}
+use Outcome::{Refused, Runs};
+
+struct Row {
+    /// The value of the pod's annotation.
+    pod: Option<&'static str>,
+    /// The value of the container's own.
+    own: Option<&'static str>,
+    /// The handler's options, as TOML.
+    options: &'static str,
+    module: Module,
+    outcome: Outcome,
+}
+
+const fn row(
+    pod: Option<&'static str>,
+    own: Option<&'static str>,
+    options: &'static str,
+    module: Module,
+    outcome: Outcome,
+) -> Row {
+    Row { pod, own, options, module, outcome }
+}
+
+const BOTH: &str = "";
+const WASMTIME: &str = "allowed_engines = ['wasmtime']";
+const WASMER: &str = "allowed_engines = ['wasmer']";
+
+const WRITE_WHICH: &[&str] = &["«wasmtime» or «wasmer»"];
+const FORBIDDEN: &[&str] = &[KEY, "\"wasmer\"", "does not allow", "«wasmtime» (allowed_engines of ", "options.toml)"];
+const NO_WASMTIME: &[&str] = &[KEY, "\"wasmtime\"", "does not allow", "«wasmer» (allowed_engines of "];
+const WASIX_ON_WASMTIME: &[&str] =
+    &["/m.wasm: not on wasmtime: the module imports `wasix_32v1.thread_sleep`", "asks for wasmtime: write «wasmer»"];
+const WASIX_FORBIDDEN: &[&str] = &[
+    "/m.wasm: not on wasmtime: the module imports `wasix_32v1.thread_sleep`",
+    "this node does not allow «wasmer» (allowed_engines of ",
+    "options.toml)",
+];
+
+/// What holds whether Wasmer is there or not.
+const ROWS: &[Row] = &[
+    row(None, None, BOTH, Module::Plain, Runs("wasmtime", "default")),
+    row(None, None, WASMTIME, Module::Plain, Runs("wasmtime", "options")),
+    row(None, None, "default_engine = 'wasmtime'", Module::Plain, Runs("wasmtime", "options")),
+    row(Some("wasmtime"), None, BOTH, Module::Plain, Runs("wasmtime", "pod-annotation")),
+    row(Some("wasmtime"), None, WASMTIME, Module::Plain, Runs("wasmtime", "pod-annotation")),
+    row(Some("wasmtime"), None, "default_engine = 'wasmer'", Module::Plain, Runs("wasmtime", "pod-annotation")),
+    row(None, Some("wasmtime"), BOTH, Module::Plain, Runs("wasmtime", "container-annotation")),
+    row(Some("wasmer"), Some("wasmtime"), BOTH, Module::Plain, Runs("wasmtime", "container-annotation")),
+    row(Some("wasmer"), Some("wasmtime"), WASMTIME, Module::Plain, Runs("wasmtime", "container-annotation")),
+    row(Some("nonsense"), Some("wasmtime"), BOTH, Module::Plain, Runs("wasmtime", "container-annotation")),
+    row(Some("Wasmtime"), None, BOTH, Module::Plain, Refused(Code::InvalidArgument, WRITE_WHICH)),
+    row(Some(""), None, BOTH, Module::Plain, Refused(Code::InvalidArgument, WRITE_WHICH)),
+    row(Some("wasmtime"), Some("v8"), BOTH, Module::Plain, Refused(Code::InvalidArgument, &["engine.app: \"v8\""])),
+    row(Some("wasmer"), None, WASMTIME, Module::Plain, Refused(Code::FailedPrecondition, FORBIDDEN)),
+    row(Some("wasmtime"), Some("wasmer"), WASMTIME, Module::Plain, Refused(Code::FailedPrecondition, FORBIDDEN)),
+    row(Some("wasmtime"), None, WASMER, Module::Plain, Refused(Code::FailedPrecondition, NO_WASMTIME)),
+    row(Some("wasmtime"), None, BOTH, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_ON_WASMTIME)),
+    row(None, Some("wasmtime"), BOTH, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_ON_WASMTIME)),
+    row(None, None, WASMTIME, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_FORBIDDEN)),
+    row(Some("wasmtime"), None, WASMTIME, Module::Wasix, Refused(Code::FailedPrecondition, WASIX_FORBIDDEN)),
+    row(Some("wasmer"), None, WASMTIME, Module::Wasix, Refused(Code::FailedPrecondition, FORBIDDEN)),
+];
+
+/// An order with a file of options for its handler.
+fn with_options<'n>(node: &'n Node, id: &str, options: &str) -> Container<'n> {
+    let path = node.dir().join("options.toml");
+    fs::write(&path, options).unwrap();
+    node.container(id).flag(["--runtime-config-path", path.to_str().unwrap()])
+}
+
+fn order<'n>(node: &'n Node, id: &str, row: &Row) -> Container<'n> {
+    let mut order = match row.options {
+        BOTH => node.container(id),
+        options => with_options(node, id, options),
+    };
+    if let Some(value) = row.pod {
+        order = order.annotation(KEY, value);
+    }
+    if let Some(value) = row.own {
+        order = order.annotation(CONTAINER, "app").annotation(&format!("{KEY}.app"), value);
+    }
+    order.image(&row.module.image())
+}
+
+fn counter(node: &Node, name: &str) -> u64 {
+    let text = fs::read_to_string(node.catamaran_root().join("counters")).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0)
+}
+
+fn worker(pid: u32) -> PathBuf {
+    fs::read_link(format!("/proc/{pid}/exe")).unwrap()
+}
+
+fn expect(status: &Status, code: Code, words: &[&str]) {
+    assert_eq!(status.code, code, "{status}");
+    for word in words {
+        assert!(status.message.contains(word), "{word:?} is missing in: {status}");
+    }
+}
+
+/// Every row twice: what the second start finds remembered comes to the same.
+fn check(rows: &[Row]) {
+    let node = Node::start();
+    for (number, row) in rows.iter().enumerate() {
+        let said = format!("row {number}: {:?}, {:?}, {:?}, {:?}", row.pod, row.own, row.options, row.module);
+        let mut compiles = None;
+        for start in ["first", "second"] {
+            let id = format!("{start}-{number}");
+            let created = order(&node, &id, row).try_create();
+            match (&row.outcome, created) {
+                (Runs(engine, chosen), Ok(task)) => {
+                    assert_eq!(worker(task.pid()), shim_folder().join(format!("catamaran-{engine}")), "{said}");
+                    task.start();
+                    task.expect_stdout("ready\n");
+                    task.discard();
+                    let told = format!("created id={id} engine={engine} chosen={chosen} ");
+                    wait_until(SOON, "the line in the log", || node.log().contains(&told).then_some(()));
+                }
+                (Refused(code, words), Err(status)) => {
+                    println!("{said}\n  {status}");
+                    expect(&status, *code, words);
+                }
+                (outcome, Ok(_)) => panic!("{said}: it was created; expected {outcome:?}"),
+                (outcome, Err(status)) => panic!("{said}: {status}; expected {outcome:?}"),
+            }
+            let now = counter(&node, "compiles");
+            assert!(compiles.replace(now).is_none_or(|before| before == now), "{said}: a second compile");
+        }
+    }
+    node.finish();
+}
+
+#[test]
+fn annotations_and_options_and_modules_choose_an_engine() {
+    check(ROWS);
+}
+
+#[test]
+fn what_the_module_needs_is_remembered() {
+    let node = Node::start();
+    let order = || with_options(&node, "wasix", WASMTIME).image(&Module::Wasix.image());
+    let first = order().try_create().map(drop).unwrap_err();
+    assert_eq!(order().try_create().map(drop).unwrap_err(), first);
+    let counts = ["compiles", "compiles.wasmtime", "compiles.wasmer", "refusals"].map(|name| counter(&node, name));
+    assert_eq!(counts, [1, 1, 0, 0], "a module of the other engine's is none at fault");
+    node.finish();
+}
+
+#[test]
+fn a_layer_chooses_as_a_file_does() {
+    let node = Node::start();
+    let image = Image::new("layer").blob("application/wasm", wasix());
+    let order = || with_options(&node, "layer", WASMTIME).image(&image).args(["/"]);
+    for _ in 0..2 {
+        let status = order().try_create().map(drop).unwrap_err();
+        expect(&status, Code::FailedPrecondition, &["layer sha256:", "wasix_32v1", WASIX_FORBIDDEN[1]]);
+    }
+    assert_eq!(counter(&node, "compiles"), 1);
+    node.finish();
+}
+
+/// A node whose shim finds no Wasmer.
+fn without_wasmer() -> Node {
+    let file = shim_folder().join("catamaran-wasmtime");
+    let node = Node::start_with(Options::new().program("catamaran-wasmtime", &file));
+    for name in ["catamaran-wasmer", "catamaran-wasmer-compile"] {
+        let copy = node.dir().join("bin").join(name);
+        if copy.exists() {
+            fs::remove_file(copy).unwrap();
+        }
+    }
+    node
+}
+
+#[test]
+fn an_engine_that_is_not_installed_is_named_with_its_file() {
+    let node = without_wasmer();
+    let file = node.dir().join("bin/catamaran-wasmer").display().to_string();
+    let refused = |order: Container<'_>, words: &[&str]| {
+        let status = order.try_create().map(drop).unwrap_err();
+        expect(&status, Code::FailedPrecondition, &[&[file.as_str(), "installed"], words].concat());
+    };
+    let plain = |id: &str| node.container(id).image(&Module::Plain.image());
+    refused(plain("asked").annotation(KEY, "wasmer"), &["annotation catamaran.wasm/engine: \"wasmer\"", "«wasmtime»"]);
+    let options = with_options(&node, "option", "default_engine = 'wasmer'").image(&Module::Plain.image());
+    refused(options, &["options.toml: default_engine: \"wasmer\"", "or write «wasmtime»"]);
+    let wasix = node.container("needed").image(&Module::Wasix.image());
+    refused(wasix, &["not on wasmtime: the module imports `wasix_32v1", "not on wasmer: it is not installed"]);
+    let layer = Image::new("layer").blob("application/wasm", wasix_again());
+    refused(node.container("layer").image(&layer).args(["/"]), &["layer sha256:", "not on wasmtime", "not on wasmer"]);
+    // All else goes on.
+    assert_eq!(
+        node.container("hello").image(&Image::new("h").file("/h", guests::wat("hello")).entrypoint(["/h"])).run().code,
+        0
+    );
+    let said =
+        std::process::Command::new(node.dir().join("bin/containerd-shim-catamaran-v1")).arg("-v").output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("wasmtime:") && !said.contains("wasmer"), "{said}");
+    node.finish();
+}
+
+/// Another module that needs WASIX, which nobody has seen yet.
+fn wasix_again() -> Vec<u8> {
+    [wasix(), vec![0, 2, 1, b'x']].concat()
+}
+
+#[test]
+fn options_that_are_wrong_are_named_and_runcs_are_passed_over() {
+    let node = Node::start();
+    let path = node.dir().join("options.toml").display().to_string();
+    for (text, words) in [
+        ("engines = 1", &["line 1: engines = 1", "unknown field `engines`", "allowed_engines"][..]),
+        ("allowed_engines = []", &["allowed_engines: an empty list"]),
+        ("allowed_engines = ['wasmer', 'v8']", &["allowed_engines: \"v8\"", "«wasmtime» or «wasmer»"]),
+        ("allowed_engines = ['wasmtime']\ndefault_engine = 'wasmer'", &["default_engine: \"wasmer\"", "«wasmtime»"]),
+        ("default_engine = 3", &["line 1: default_engine = 3", "integer `3`"]),
+    ] {
+        let order = with_options(&node, "wrong", text).image(&Module::Plain.image());
+        let status = order.try_create().map(drop).unwrap_err();
+        expect(&status, Code::InvalidArgument, &[&[path.as_str()], words].concat());
+    }
+    let missing = node.container("missing").flag(["--runtime-config-path", "/nowhere/options.toml"]);
+    let status = missing.image(&Module::Plain.image()).try_create().map(drop).unwrap_err();
+    expect(&status, Code::InvalidArgument, &["/nowhere/options.toml", "there is none of this name"]);
+    node.expect_nothing_left(SOON);
+    // What `ctr` sends when it is told of runc.
+    let runcs = node.container("runcs").flag(["--runc-root", "/run/none"]).image(&Module::Plain.image());
+    runcs.create().discard();
+    node.finish();
+}
+
+#[test]
+fn kubernetes_handler_options_reach_the_shim() {
+    let handler = |name: &str, options: &str| {
+        let table = format!("plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{name}");
+        format!("[{table}]\n  runtime_type = 'io.containerd.catamaran.v1'\n  [{table}.options]\n  {options}\n")
+    };
+    let path = std::env::temp_dir().join(format!("catamaran-handler-{}.toml", std::process::id()));
+    fs::write(&path, "allowed_engines = ['wasmedge']").unwrap();
+    let named = path.display().to_string();
+    let options = cri::options()
+        .config(&handler("wrong", "allowed_engines = ['wasmtime', 'v8']"))
+        .config(&handler("unknown", "engines = ['wasmtime']"))
+        .config(&handler("file", &format!("ConfigPath = '{named}'")))
+        .config(&handler("typed", "TypeUrl = 'io.containerd.catamaran.v1.options'\n  default_engine = 'v8'"))
+        .config(&handler("right", "allowed_engines = ['wasmtime']\n  default_engine = 'wasmtime'"));
+    let node = Node::start_with(options);
+    let text = "the handler's options (config_body)";
+    // A sandbox is a native container, which this version refuses: after it has read the options.
+    for (name, words) in [
+        ("wrong", &[text, "allowed_engines: \"v8\""][..]),
+        ("unknown", &[text, "engines = ", "unknown field `engines`"]),
+        ("file", &[named.as_str(), "allowed_engines: \"wasmedge\""]),
+        ("typed", &[text, "default_engine: \"v8\""]),
+        ("right", &["ELF"]),
+    ] {
+        let status = cri::try_sandbox(&node, name, name).unwrap_err();
+        for word in words {
+            assert!(status.message.contains(word), "{name}: {word:?} is missing in: {status}");
+        }
+        assert_eq!(status.message.contains("options"), name != "right" && name != "file", "{name}: {status}");
+    }
+    fs::remove_file(&path).unwrap();
+    node.finish();
+}
