@@ -24,7 +24,7 @@ pub(crate) use c::wasix_cc;
 pub use c::{c, native, peer, wasix};
 pub(crate) use go::GO_STAYS_HOME;
 pub use go::go;
-pub use large::large;
+pub use large::{idle_of_size, large, of_size};
 
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests").join(name)
