@@ -16,6 +16,8 @@ endif
 
 CARGO ?= cargo
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
+# A workspace of its own, with a lock file of its own (see there).
+WASMER_COMPILE := --manifest-path shim/wasmer-compile/Cargo.toml
 BENCH_BIN := $(CARGO_TARGET_DIR)/$(TRIPLE)/release
 
 .PHONY: help
@@ -31,12 +33,16 @@ build: ## Build the shim, its workers and its compilers (the profile of demo and
 	$(CARGO) build --locked -p catamaran-daemon
 	$(CARGO) build --locked -p catamaran-wasmtime
 	$(CARGO) build --locked -p catamaran-wasmtime-compile
+	$(CARGO) build --locked -p catamaran-wasmer
+	$(CARGO) build --locked $(WASMER_COMPILE)
 
 .PHONY: release
 release: ## Build what is shipped and benchmarked
 	$(CARGO) build --locked --release -p catamaran-daemon
 	$(CARGO) build --locked --release -p catamaran-wasmtime
 	$(CARGO) build --locked --release -p catamaran-wasmtime-compile
+	$(CARGO) build --locked --release -p catamaran-wasmer
+	$(CARGO) build --locked --release $(WASMER_COMPILE)
 
 .PHONY: demo
 demo: prepare build ## Run a Wasm program under a private containerd and show it
@@ -46,6 +52,8 @@ demo: prepare build ## Run a Wasm program under a private containerd and show it
 test: prepare build ## Run every test; root, and fails where it cannot run
 	$(CARGO) test --locked -p catamaran-wasmtime --tests
 	$(CARGO) test --locked -p catamaran-wasmtime-compile --tests
+	$(CARGO) test --locked -p catamaran-wasmer --tests
+	$(CARGO) test --locked $(WASMER_COMPILE) --tests
 	$(CARGO) test --locked -p catamaran-worker -p catamaran-daemon --tests
 	$(CARGO) test --locked -p catamaran-harness --tests
 	$(CARGO) test --locked -p catamaran-integration --tests
@@ -67,13 +75,16 @@ machine: prepare build ## Run tests in an emulated machine with cgroup v2, syste
 .PHONY: lint
 lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck and cargo-deny where they are installed
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt $(WASMER_COMPILE) --check
 	$(CARGO) clippy --locked -p catamaran-wasmtime --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-wasmtime-compile --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p catamaran-wasmer --all-targets -- -D warnings
+	$(CARGO) clippy --locked $(WASMER_COMPILE) --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-attacks --all-targets -- -D warnings
 	tests/layering
 	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
-	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check; fi
+	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench
 bench: prepare release ## Measure this shim beside runc and VERSUS=/path/to/another/shim, interleaved

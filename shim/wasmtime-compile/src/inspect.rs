@@ -2,31 +2,20 @@
 
 use catamaran_wasmtime::{PREVIEW1, not_provided, of_the_other_engine, shared_memory};
 use catamaran_worker::compiler::Refusal;
+use catamaran_worker::form::{self, Form};
 use wasmtime::wasmparser::{Import, Parser, Payload, TypeRef};
-use wasmtime::{Engine, Precompiled};
-
-const MAGIC: &[u8] = b"\0asm";
-const MODULE: [u8; 4] = [1, 0, 0, 0];
-/// A component's version word: version 13 of layer 1.
-const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 
 /// Refuses, with a text for the user, what is not a module or imports what is not provided.
 ///
 /// A module that is broken further in passes: the compiler finds that, and names the offset.
 pub fn inspect(bytes: &[u8]) -> Result<(), Refusal> {
-    let Some(version) = bytes.strip_prefix(MAGIC) else { return Err(Refusal::Module(not_wasm(bytes))) };
-    match version.first_chunk::<4>() {
-        Some(&MODULE) => sections(bytes),
-        Some(&COMPONENT) => Err(Refusal::Module(
+    match form::of(bytes).map_err(Refusal::Module)? {
+        Form::Module => sections(bytes),
+        Form::Component => Err(Refusal::Module(
             "the file is a WebAssembly component, which this version of Catamaran does not run: \
                                  build it as a module, for wasm32-wasip1"
                 .to_owned(),
         )),
-        Some(other) => Err(Refusal::Module(format!(
-            "the file is WebAssembly of an unknown version ({}): need a module of version 1",
-            hex(other)
-        ))),
-        None => Err(Refusal::Module("the WebAssembly file ends after its magic bytes".to_owned())),
     }
 }
 
@@ -61,30 +50,4 @@ fn check_import(import: &Import<'_>) -> Result<(), Refusal> {
         }
         _ => Err(Refusal::Module(not_provided(import.module, import.name))),
     }
-}
-
-/// What the file is instead of Wasm.
-fn not_wasm(bytes: &[u8]) -> String {
-    if Engine::detect_precompiled(bytes).is_some_and(|p| matches!(p, Precompiled::Module | Precompiled::Component)) {
-        return "the file is native code that Wasmtime compiled beforehand (.cwasm); native code from an image is \
-                never run: put the .wasm file into the image that it was made from"
-            .to_owned();
-    }
-    if bytes.starts_with(b"\x7fELF") {
-        return "the file is a native ELF executable, not a WebAssembly module".to_owned();
-    }
-    let text = bytes.trim_ascii_start();
-    if text.starts_with(b"(") || text.starts_with(b";;") {
-        return "the file seems to be WebAssembly text; a container needs the binary form: convert it, for instance \
-                with `wasm-tools parse` or `wat2wasm`"
-            .to_owned();
-    }
-    match bytes {
-        [] => "the file is empty, not a WebAssembly module".to_owned(),
-        _ => format!("the file is not a WebAssembly module: it begins with {}", hex(bytes.get(..8).unwrap_or(bytes))),
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().join(" ")
 }

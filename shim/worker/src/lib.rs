@@ -25,6 +25,7 @@ pub mod control;
 pub mod devices;
 pub mod engine;
 pub mod filter;
+pub mod form;
 pub mod job;
 pub mod mountattr;
 pub mod signals;

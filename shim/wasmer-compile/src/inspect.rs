@@ -1,0 +1,46 @@
+//! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
+
+use catamaran_wasmer::{is_provided, not_provided};
+use catamaran_worker::compiler::Refusal;
+use catamaran_worker::form::{self, Form};
+use wasmer::sys::wasmparser::{Import, Parser, Payload, TypeRef};
+
+/// Refuses, with a text for the user, what is not a module or imports what is not provided.
+///
+/// A module that is broken further in passes: the compiler finds that, and names the offset.
+pub fn inspect(bytes: &[u8]) -> Result<(), Refusal> {
+    match form::of(bytes).map_err(Refusal::Module)? {
+        Form::Module => imports(bytes),
+        Form::Component => Err(Refusal::OtherEngine(
+            "the file is a WebAssembly component, which Wasmer does not run: run it on the other engine with the \
+             annotation `catamaran.wasm/engine: wasmtime`"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Looks at the imports, which come before the code.
+fn imports(bytes: &[u8]) -> Result<(), Refusal> {
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload {
+            Ok(Payload::ImportSection(section)) => {
+                for import in section.into_imports().map_while(Result::ok) {
+                    check(&import)?;
+                }
+            }
+            Ok(Payload::CodeSectionStart { .. }) | Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn check(import: &Import<'_>) -> Result<(), Refusal> {
+    match import.ty {
+        // Within WASI the worker knows which names there are.
+        TypeRef::Func(_) if is_provided(import.module) => Ok(()),
+        // A guest with threads brings none of its own: each thread's instance is given the same.
+        TypeRef::Memory(_) if (import.module, import.name) == ("env", "memory") => Ok(()),
+        _ => Err(Refusal::Module(not_provided(import.module, import.name))),
+    }
+}

@@ -1,0 +1,104 @@
+//! From a module's bytes to an artifact for [`catamaran_wasmer`], or the reason why not.
+//!
+//! ```text
+//! bytes --- inspect ---> a module that could run here --- translate ---> header, artifact
+//!              `--- refusal: what the file is instead, and what to do       `--- refusal: invalid, with the offset
+//! ```
+//!
+//! The bytes are hostile. This runs in a process without rights and with limits; nothing here opens a file.
+
+#[cfg(target_arch = "aarch64")]
+compile_error!(
+    "Wasmer 7.4.2 brings Cranelift 0.135.0, whose code for a br_table is wrong on aarch64 (fixed in 0.135.2): build \
+     Catamaran without catamaran-wasmer-compile there"
+);
+
+mod inspect;
+
+pub use inspect::inspect;
+
+use std::fmt::Display;
+
+use catamaran_worker::compiler::{Refusal, Tier};
+use wasmer::CompileError;
+use wasmer::sys::wasmparser::{Validator, WasmFeatures};
+use wasmer::sys::{Cranelift, CraneliftOptLevel, Features};
+use wasmer_compiler::{ArtifactBuild, ArtifactCreate, Engine, EngineBuilder, ModuleEnvironment};
+
+/// The artifact for the module in `bytes`, or why there is none.
+///
+/// The same bytes give the same artifact on the same kind of CPU.
+pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
+    inspect(bytes)?;
+    translate(bytes, tier)
+}
+
+/// Compiles a module that [`inspect`] let through, or that a test wants to have in spite of it.
+pub fn translate(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
+    let engine = engine(tier);
+    engine.validate(bytes).map_err(|e| invalid(bytes, &e))?;
+    // Not `Module`: that would make the code executable here, which this process may not, and need not.
+    let body = build(&engine, bytes).map_err(|e| refused(&e))?.serialize().map_err(|e| refused(&e))?;
+    let mut artifact = catamaran_wasmer::header();
+    artifact.extend_from_slice(&body);
+    Ok(artifact)
+}
+
+fn build(engine: &Engine, bytes: &[u8]) -> Result<ArtifactBuild, CompileError> {
+    let module = ModuleEnvironment::new().translate(bytes).map_err(CompileError::Wasm)?.module;
+    let tunables = engine.tunables();
+    let memories = module.memories.values().map(|memory| tunables.memory_style(memory)).collect();
+    let tables = module.tables.values().map(|table| tunables.table_style(table)).collect();
+    ArtifactBuild::new(&mut engine.inner_mut(), bytes, engine.target(), memories, tables, None)
+}
+
+/// A module that is not valid here: it is for the other engine if all that it lacks is a proposal.
+fn invalid(bytes: &[u8], e: &CompileError) -> Refusal {
+    match Validator::new_with_features(wasmtimes()).validate_all(bytes) {
+        Ok(_) => Refusal::OtherEngine(format!(
+            "the module needs a part of Wasm that Wasmer's code generator does not have: {e}; run it on the other engine \
+             with the annotation `catamaran.wasm/engine: wasmtime`"
+        )),
+        Err(_) => refused(e),
+    }
+}
+
+fn refused(e: &impl Display) -> Refusal {
+    Refusal::Module(format!("the module cannot be compiled: {e}"))
+}
+
+/// What the worker for Wasmtime takes (`catamaran_wasmtime::config`).
+fn wasmtimes() -> WasmFeatures {
+    (WasmFeatures::WASM3 | WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS) - WasmFeatures::THREADS
+}
+
+/// By value: the defaults are the code generator's to change. All that it has but what no release of Wasm has.
+fn features() -> Features {
+    Features {
+        threads: true,
+        reference_types: true,
+        simd: true,
+        bulk_memory: true,
+        multi_value: true,
+        tail_call: false,
+        module_linking: false,
+        multi_memory: true,
+        memory64: false,
+        exceptions: true,
+        relaxed_simd: true,
+        extended_const: true,
+        wide_arithmetic: false,
+    }
+}
+
+/// The target is this host with all that its CPU has. Memories are reserved whole, so that no access needs a bounds check:
+/// the engine's default, which the runner has too.
+fn engine(tier: Tier) -> Engine {
+    let mut config = Cranelift::new();
+    config.opt_level(match tier {
+        Tier::Fast => CraneliftOptLevel::None,
+        Tier::Best => CraneliftOptLevel::Speed,
+    });
+    config.canonicalize_nans(false);
+    EngineBuilder::new(config).set_features(Some(features())).engine()
+}

@@ -1,0 +1,133 @@
+//! The three steps of a worker, on Wasmer.
+
+use std::fs::File;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use catamaran_worker::{Engine, EngineError, Guest, Needs};
+use tokio::runtime::Runtime as EventLoop;
+use virtual_net::{UnsupportedVirtualNetworking, VirtualNetworking};
+use wasmer::sys::NativeEngineExt;
+use wasmer::{ExternType, FunctionType, Module};
+use wasmer_wasix::bin_factory::spawn_exec_module;
+use wasmer_wasix::{Runtime, WasiEnv, WasiFunctionEnv};
+
+use crate::net::Pod;
+use crate::tasks::Tasks;
+use crate::world::World;
+use crate::{artifact, imports, outcome, wasi};
+
+/// What a thread's own stack of Wasm frames may grow to: Linux's usual limit for a native program. Paid for where touched.
+const GUEST_STACK: usize = 8 << 20;
+
+/// A module copied from its artifact.
+pub struct Wasmer {
+    engine: wasmer::Engine,
+    module: Module,
+}
+
+impl Engine for Wasmer {
+    const VERSION: &'static str = artifact::WASMER;
+
+    type Program = Box<dyn FnOnce() -> ExitCode>;
+
+    fn load(artifact: File) -> Result<Self, EngineError> {
+        wasmer_vm::set_stack_size(GUEST_STACK);
+        let engine = wasmer::Engine::headless();
+        let module = artifact::load(&engine, &artifact).map_err(EngineError::Artifact)?;
+        Ok(Self { engine, module })
+    }
+
+    fn needs(&self) -> Needs {
+        // A preview 1 guest has one thread, beside the one for its timers.
+        Needs { threads: true, sockets: is_wasix(&self.module) }
+    }
+
+    fn link(self, guest: &Guest) -> Result<Self::Program, EngineError> {
+        check_exports(&self.module).map_err(EngineError::Module)?;
+        let events = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|e| EngineError::Module(format!("the worker's event loop cannot be made: {e}")))?;
+        let tasks = Arc::new(Tasks::new(events.handle().clone()));
+        let world: Arc<dyn Runtime + Send + Sync> = Arc::new(self.world(&events, tasks.clone()));
+        let env = {
+            let _entered = events.enter();
+            wasi::environment(guest, world.clone()).map_err(EngineError::Module)?
+        };
+        check_imports(&self.module, &env).map_err(EngineError::Module)?;
+
+        let module = self.module;
+        Ok(Box::new(move || {
+            let ended = match spawn_exec_module(module, env, &world) {
+                Ok(mut first) => {
+                    let ended = events.block_on(first.wait_finished());
+                    tasks.await_opened();
+                    ended
+                }
+                Err(e) => outcome::stop(&format!("catamaran: the guest could not run: {e}\n")),
+            };
+            // Not a plain return: threads of the guest may be in the middle of anything, and need not be waited for.
+            outcome::exit(outcome::code(ended))
+        }))
+    }
+}
+
+impl Wasmer {
+    fn world(&self, events: &EventLoop, tasks: Arc<Tasks>) -> World {
+        let network: Arc<dyn VirtualNetworking> = match is_wasix(&self.module) {
+            true => Arc::new(Pod::new(events.handle().clone())),
+            false => Arc::new(UnsupportedVirtualNetworking::default()),
+        };
+        World::new(self.engine.clone(), tasks, network)
+    }
+}
+
+fn is_wasix(module: &Module) -> bool {
+    module.imports().any(|import| imports::is_wasix(import.module()))
+}
+
+/// A container runs a command: a module that exports `_start`, without parameters or results, and a memory that WASI's
+/// calls can read and write.
+fn check_exports(module: &Module) -> Result<(), String> {
+    let export = |name: &str| module.exports().find(|export| export.name() == name).map(|export| export.ty().clone());
+    match export("_start") {
+        Some(ExternType::Function(ty)) if ty == FunctionType::new([], []) => {}
+        Some(_) => {
+            return Err("the module's export `_start` is not a function without parameters and results".to_owned());
+        }
+        None => return Err(imports::no_start(export("_initialize").is_some())),
+    }
+    let exported = module.exports().any(|export| matches!(export.ty(), ExternType::Memory(_)));
+    let imported = module.imports().any(|import| matches!(import.ty(), ExternType::Memory(_)));
+    match exported || imported {
+        true => Ok(()),
+        false => Err("the module exports no memory, which WASI's calls need: export it as `memory`".to_owned()),
+    }
+}
+
+/// Each import by name and type, in a store that is made for this alone: instances are made when the guest runs, one a
+/// thread.
+fn check_imports(module: &Module, env: &WasiEnv) -> Result<(), String> {
+    let mut store = env.runtime().new_store();
+    let wasi = WasiFunctionEnv::new(&mut store, env.clone());
+    let provided = wasi.import_object_for_all_wasi_versions(&mut store, module).map_err(|e| e.to_string())?;
+    for import in module.imports() {
+        let (from, name) = (import.module(), import.name());
+        match import.ty() {
+            // Made for the module, whatever it asks for.
+            ExternType::Memory(_) if (from, name) == ("env", "memory") => {}
+            ExternType::Function(wanted) if imports::is_provided(from) => match provided.get_export(from, name) {
+                Some(wasmer::Extern::Function(function)) if function.ty(&store) == *wanted => {}
+                Some(other) => {
+                    let provided = other.ty(&store);
+                    return Err(imports::another_type(from, name, &wanted.to_string(), &format!("{provided:?}")));
+                }
+                None => return Err(imports::not_provided(from, name)),
+            },
+            _ => return Err(imports::not_provided(from, name)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! A file that the guest opened: each read and write is one of the kernel's, made by the guest's own thread.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
+use virtual_fs::{FsError, VirtualFile};
+
+use crate::files::{nanoseconds, refusal};
+
+/// What is promised to a guest that asks how much a file takes.
+const ROOM: usize = 4096;
+
+/// An open file of the container's tree.
+#[derive(Debug)]
+pub(crate) struct Open {
+    file: File,
+    /// The name that it was opened by.
+    path: PathBuf,
+    /// Where the last seek ended.
+    position: u64,
+}
+
+impl Open {
+    pub(crate) fn new(file: File, path: PathBuf) -> Self {
+        Self { file, path, position: 0 }
+    }
+
+    fn time(&self, which: impl FnOnce(&std::fs::Metadata) -> io::Result<SystemTime>) -> u64 {
+        nanoseconds(self.file.metadata().and_then(|metadata| which(&metadata)))
+    }
+}
+
+/// Repeats what a signal interrupted.
+fn whole<T>(mut call: impl FnMut() -> io::Result<T>) -> Poll<io::Result<T>> {
+    loop {
+        match call() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return Poll::Ready(done),
+        }
+    }
+}
+
+impl AsyncRead for Open {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        whole(|| self.file.read(buffer.initialize_unfilled())).map_ok(|count| buffer.advance(count))
+    }
+}
+
+impl AsyncWrite for Open {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        whole(|| self.file.write(bytes))
+    }
+
+    /// What a guest's fsync becomes, and its fdatasync.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncSeek for Open {
+    fn start_seek(mut self: Pin<&mut Self>, position: SeekFrom) -> io::Result<()> {
+        match self.file.seek(position) {
+            Ok(position) => {
+                self.position = position;
+                Ok(())
+            }
+            // A pipe or a terminal has no position: wasmer-wasix seeks before each read and write all the same.
+            Err(e) if e.kind() == io::ErrorKind::NotSeekable => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn poll_complete(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        Poll::Ready(Ok(self.position))
+    }
+}
+
+impl VirtualFile for Open {
+    fn last_accessed(&self) -> u64 {
+        self.time(std::fs::Metadata::accessed)
+    }
+
+    fn last_modified(&self) -> u64 {
+        self.time(std::fs::Metadata::modified)
+    }
+
+    fn created_time(&self) -> u64 {
+        self.time(std::fs::Metadata::created)
+    }
+
+    fn set_times(&mut self, accessed: Option<u64>, modified: Option<u64>) -> virtual_fs::Result<()> {
+        let at = |nanoseconds| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds);
+        let mut times = std::fs::FileTimes::new();
+        if let Some(accessed) = accessed {
+            times = times.set_accessed(at(accessed));
+        }
+        if let Some(modified) = modified {
+            times = times.set_modified(at(modified));
+        }
+        self.file.set_times(times).map_err(refusal)
+    }
+
+    fn size(&self) -> u64 {
+        self.file.metadata().map_or(0, |metadata| metadata.len())
+    }
+
+    fn set_len(&mut self, size: u64) -> Result<(), FsError> {
+        self.file.set_len(size).map_err(refusal)
+    }
+
+    fn unlink(&mut self) -> Result<(), FsError> {
+        std::fs::remove_file(&self.path).map_err(refusal)
+    }
+
+    fn poll_read_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(ROOM))
+    }
+
+    fn poll_write_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(ROOM))
+    }
+}

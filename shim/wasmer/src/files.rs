@@ -1,0 +1,137 @@
+//! The container's file tree, as the process sees it: every path goes to the kernel as the guest's world names it.
+//!
+//! wasmer-wasix's own host file system copies a file that is renamed to another folder, reads and writes through helper
+//! threads, and opens nothing on a read-only mount, because it opens for writing first.
+
+use std::fs::{self, OpenOptions as Std};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::time::SystemTime;
+
+use virtual_fs::{
+    DirEntry, FileOpener, FileSystem, FileType, FsError, Metadata, OpenOptions, OpenOptionsConfig, ReadDir, Result,
+    VirtualFile,
+};
+
+use crate::file::Open;
+
+/// The process's own root directory.
+#[derive(Debug)]
+pub(crate) struct Root;
+
+/// A path as the guest's world names it, from the root.
+fn absolute(path: &Path) -> PathBuf {
+    Path::new("/").join(path)
+}
+
+impl FileSystem for Root {
+    fn readlink(&self, path: &Path) -> Result<PathBuf> {
+        fs::read_link(absolute(path)).map_err(refusal)
+    }
+
+    fn read_dir(&self, path: &Path) -> Result<ReadDir> {
+        let folder = absolute(path);
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(refusal)? {
+            let entry = entry.map_err(refusal)?;
+            // A name that is gone meanwhile, or that may not be looked at, is a name all the same.
+            let metadata = entry.metadata().map(|m| described(&m)).map_err(refusal);
+            entries.push(DirEntry { path: folder.join(entry.file_name()), metadata });
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(ReadDir::new(entries))
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<()> {
+        fs::create_dir(absolute(path)).map_err(refusal)
+    }
+
+    /// A link at `target` to `source`, which is kept as it is.
+    fn create_symlink(&self, source: &Path, target: &Path) -> Result<()> {
+        std::os::unix::fs::symlink(source, absolute(target)).map_err(refusal)
+    }
+
+    fn hard_link(&self, source: &Path, target: &Path) -> Result<()> {
+        fs::hard_link(absolute(source), absolute(target)).map_err(refusal)
+    }
+
+    fn remove_dir(&self, path: &Path) -> Result<()> {
+        fs::remove_dir(absolute(path)).map_err(refusal)
+    }
+
+    fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(async { fs::rename(absolute(from), absolute(to)).map_err(refusal) })
+    }
+
+    fn metadata(&self, path: &Path) -> Result<Metadata> {
+        fs::metadata(absolute(path)).map(|m| described(&m)).map_err(refusal)
+    }
+
+    fn symlink_metadata(&self, path: &Path) -> Result<Metadata> {
+        fs::symlink_metadata(absolute(path)).map(|m| described(&m)).map_err(refusal)
+    }
+
+    fn remove_file(&self, path: &Path) -> Result<()> {
+        fs::remove_file(absolute(path)).map_err(refusal)
+    }
+
+    fn new_open_options(&self) -> OpenOptions<'_> {
+        OpenOptions::new(self)
+    }
+}
+
+impl FileOpener for Root {
+    fn open(&self, path: &Path, asked: &OpenOptionsConfig) -> Result<Box<dyn VirtualFile + Send + Sync + 'static>> {
+        let path = absolute(path);
+        let mut options = Std::new();
+        options.read(asked.read).write(asked.write).create(asked.create).create_new(asked.create_new);
+        // What is truncated is at its end; the standard library takes only one of the two.
+        options.truncate(asked.truncate).append(asked.append && !asked.truncate);
+        options.custom_flags(libc::O_NOCTTY);
+        let file = options.open(&path).map_err(refusal)?;
+        Ok(Box::new(Open::new(file, path)))
+    }
+}
+
+fn described(metadata: &fs::Metadata) -> Metadata {
+    let kind = metadata.file_type();
+    Metadata {
+        ft: FileType {
+            dir: kind.is_dir(),
+            file: kind.is_file(),
+            symlink: kind.is_symlink(),
+            char_device: kind.is_char_device(),
+            block_device: kind.is_block_device(),
+            socket: kind.is_socket(),
+            fifo: kind.is_fifo(),
+        },
+        accessed: nanoseconds(metadata.accessed()),
+        created: nanoseconds(metadata.created()),
+        modified: nanoseconds(metadata.modified()),
+        len: metadata.len(),
+    }
+}
+
+/// Since 1970; 0 for a time before it, or one that the file system does not know.
+pub(crate) fn nanoseconds(time: io::Result<SystemTime>) -> u64 {
+    let since = time.ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    since.and_then(|since| since.as_nanos().try_into().ok()).unwrap_or(0)
+}
+
+/// The kernel's answer as wasmer-wasix's file systems have it; the conversion that it brings knows half of them.
+pub(crate) fn refusal(e: io::Error) -> FsError {
+    match e.raw_os_error() {
+        // wasmer-wasix opens for writing first, and as asked only if that is not permitted.
+        Some(libc::EROFS | libc::ETXTBSY | libc::EPERM | libc::EACCES) => FsError::PermissionDenied,
+        Some(libc::ENOTDIR) => FsError::BaseNotDirectory,
+        Some(libc::EISDIR) => FsError::NotAFile,
+        Some(libc::ENOTEMPTY) => FsError::DirectoryNotEmpty,
+        Some(libc::ENOSPC | libc::EDQUOT) => FsError::StorageFull,
+        Some(libc::ENODEV | libc::ENXIO) => FsError::NoDevice,
+        Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EXDEV) => FsError::Unsupported,
+        Some(libc::EIO) => FsError::IOError,
+        _ => e.into(),
+    }
+}

@@ -1,0 +1,100 @@
+//! Which imports a module may have here, and what to tell a user whose module cannot run.
+//!
+//! Public because the compile process says the same about the same module, before it spends time on it.
+
+/// The import module of WASI preview 1.
+pub(crate) const PREVIEW1: &str = "wasi_snapshot_preview1";
+
+/// Whether an import module is WASIX's: what has threads, processes, sockets and signals.
+pub(crate) fn is_wasix(module: &str) -> bool {
+    matches!(module, "wasix_32v1" | "wasix_64v1")
+}
+
+/// Whether some import of `module` is provided; which of its names are, the worker knows.
+pub fn is_provided(module: &str) -> bool {
+    is_wasix(module) || module == PREVIEW1
+}
+
+/// Why the import `module`.`name` is not provided and what to write instead.
+pub fn not_provided(module: &str, name: &str) -> String {
+    let import = format!("the module imports `{module}.{name}`");
+    match module {
+        "wasi" if name == "thread-spawn" => format!(
+            "{import}, which is wasi-threads; Wasmer's threads are WASIX's: build it with a WASIX toolchain, or for \
+             wasm32-wasip1 without threads"
+        ),
+        "wasi_unstable" => {
+            format!("{import}, which is WASI before preview 1: build it again with a toolchain for wasm32-wasip1")
+        }
+        PREVIEW1 => format!(
+            "{import}, which is not in WASI preview 1: an extension of another runtime; build the module without it, or \
+             for WASIX"
+        ),
+        _ if is_wasix(module) => format!(
+            "{import}, which this version of WASIX (wasmer-wasix {WASIX}) does not have: build it with an older toolchain"
+        ),
+        _ if module.contains(':') => format!(
+            "{import}, which is an interface of the component model; the file is a plain module: build for wasm32-wasip1"
+        ),
+        "env" => format!(
+            "{import}, which is not provided: `env` often holds symbols that the linker did not find; link them \
+             statically, a container's module may import WASI preview 1 and WASIX only"
+        ),
+        _ => format!("{import}, which is not provided: a container's module may import WASI preview 1 and WASIX only"),
+    }
+}
+
+/// Why the import `module`.`name` of another type than the one that is provided cannot be linked.
+pub(crate) fn another_type(module: &str, name: &str, wanted: &str, provided: &str) -> String {
+    format!(
+        "the module imports `{module}.{name}` as {wanted}, and it is {provided}: build it again with a current toolchain"
+    )
+}
+
+/// Why a module without `_start` cannot run; `library` if it exports `_initialize`.
+pub(crate) fn no_start(library: bool) -> String {
+    let what = "the module does not export `_start`";
+    if library {
+        format!("{what} but `_initialize`: it is a library (a reactor); build it as a program with a main function")
+    } else {
+        format!(
+            "{what}: build it as a program for wasm32-wasip1 or WASIX, or, if the file is a library, use it from one"
+        )
+    }
+}
+
+/// The version of WASIX.
+const WASIX: &str = "0.704.2";
+
+#[cfg(test)]
+mod tests {
+    use super::{WASIX, no_start, not_provided};
+
+    #[test]
+    fn every_text_names_the_import() {
+        for (module, name) in [
+            ("wasi_unstable", "fd_write"),
+            ("wasi_snapshot_preview1", "sock_open"),
+            ("wasix_32v1", "teleport"),
+            ("wasi:cli/run@0.2.0", "run"),
+            ("env", "puts"),
+            ("host", "log"),
+            ("wasi", "thread-spawn"),
+        ] {
+            let text = not_provided(module, name);
+            assert!(text.contains(&format!("`{module}.{name}`")), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_version_of_wasix_is_the_one_that_is_linked() {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
+        assert!(lock.contains(&format!("name = \"wasmer-wasix\"\nversion = \"{WASIX}\"\n")), "update WASIX");
+    }
+
+    #[test]
+    fn a_reactor_is_told_apart() {
+        assert!(no_start(true).contains("`_initialize`"));
+        assert!(!no_start(false).contains("`_initialize`"));
+    }
+}

@@ -1,0 +1,33 @@
+//! The Wasmer engine of a worker: an artifact in, a container's exit code out.
+//!
+//! ```text
+//! artifact (a file) --- load ---> module, its code copied from the file        confined; the last code that comes in
+//! Guest (args, env, cwd) --- link ---> imports checked, WASI's world made      fully confined
+//!                             `--- program ---> a thread that runs `_start`, this one for timers and sockets
+//!                                                  `--- trap: message and backtrace on fd 2, 134
+//! ```
+//!
+//! Invariants, each with its reason where it binds:
+//! - No compiler is linked, no HTTP client, no registry: the only way to machine code is
+//!   [`Engine::load`](catamaran_worker::Engine::load). A guest that executes another module is told ENOEXEC.
+//! - No thread is started before `link`: the filter of system calls binds the thread that installs it and those it makes.
+//! - A guest's process, forked or not, is threads of this process, and their number is bounded ([`tasks`]).
+//! - Files, streams and sockets are the kernel's, without buffers of ours; what may be reached or written is its matter.
+//!
+//! Runs WASI preview 1 and WASIX modules that export `_start`. No components.
+
+mod artifact;
+mod engine;
+mod file;
+mod files;
+mod imports;
+mod net;
+mod outcome;
+mod stdio;
+mod tasks;
+mod wasi;
+mod world;
+
+pub use artifact::{SETTINGS, WASMER, WASMERS_MAGIC, header};
+pub use engine::Wasmer;
+pub use imports::{is_provided, not_provided};

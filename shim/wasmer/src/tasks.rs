@@ -1,0 +1,186 @@
+//! The guest's threads: one of this process each, made when it is asked for and gone when it ends.
+//!
+//! wasmer-wasix has a task manager of its own. It starts a thread for each task until there are 200, keeps them all for
+//! ever, and panics when the kernel grants none.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use wasmer_wasix::runtime::SpawnType;
+use wasmer_wasix::runtime::task_manager::{
+    SpawnMemoryTypeOrStore, TaskWasm, TaskWasmCallbacks, TaskWasmRunProperties, VirtualTaskManager, block_on,
+};
+use wasmer_wasix::{WasiFunctionEnv, WasiThreadError};
+
+use crate::outcome;
+
+/// Threads of all the guest's processes together. A server with a thread for each connection gets by with it, and a kubelet
+/// that allows a pod 1024 processes (the lowest of common defaults) has as many left for the pod's other containers.
+pub(crate) const MOST_THREADS: usize = 512;
+
+thread_local! {
+    /// Whether this thread belongs to the container's first process.
+    static FIRST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread belongs to the container's first process, whose end is the container's.
+pub(crate) fn of_the_first_process() -> bool {
+    FIRST.get()
+}
+
+/// Starts threads, and hands timers to the event loop that is given.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    events: Handle,
+    /// Of the guest's processes, the number of the first one to be started.
+    first: std::sync::OnceLock<u32>,
+    /// Whether its first thread has its instance.
+    opened: Arc<AtomicBool>,
+    running: Arc<AtomicUsize>,
+}
+
+/// One of [`MOST_THREADS`], until it is dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Tasks {
+    pub(crate) fn new(events: Handle) -> Self {
+        Self { events, first: std::sync::OnceLock::new(), opened: Arc::default(), running: Arc::default() }
+    }
+
+    /// Returns once the container's first process has an instance. It never had one if that fails: the thread that finds out
+    /// says why and ends this process, while wasmer-wasix reports an exit code of its own making.
+    pub(crate) fn await_opened(&self) {
+        while !self.opened.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// A thread for `task`, or none: at the limit of ours, of the cgroup (pids.max) or of the user.
+    ///
+    /// wasix-libc tells its caller EAGAIN for any error of a thread's start.
+    fn start(&self, first: bool, task: impl FnOnce() + Send + 'static) -> Result<(), WasiThreadError> {
+        let place = Place(self.running.clone());
+        if self.running.fetch_add(1, Ordering::AcqRel) >= MOST_THREADS {
+            return Err(WasiThreadError::Unsupported);
+        }
+        let body = move || {
+            let _place = place;
+            FIRST.set(first);
+            // A panic of the host in a thread's call is the end of all, as in a native program: it may hold any lock. The
+            // panic hook has printed where and why. Unwind safe: nothing is looked at again.
+            if catch_unwind(AssertUnwindSafe(task)).is_err() {
+                outcome::exit(catamaran_worker::EXIT_TRAPPED);
+            }
+        };
+        let started = std::thread::Builder::new().name("guest".to_owned()).spawn(body);
+        started.map(drop).map_err(|_| WasiThreadError::Unsupported)
+    }
+}
+
+impl VirtualTaskManager for Tasks {
+    fn sleep_now(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + Sync + 'static>> {
+        let _entered = self.events.enter();
+        Box::pin(tokio::time::sleep(time))
+    }
+
+    fn task_shared(
+        &self,
+        task: Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static>,
+    ) -> Result<(), WasiThreadError> {
+        self.events.spawn(async move { task().await });
+        Ok(())
+    }
+
+    fn task_wasm(&self, task: TaskWasm) -> Result<(), WasiThreadError> {
+        // A trigger is what a thread that went into a «deep sleep» waits for: the capability is off.
+        if task.callbacks.trigger.is_some() {
+            return Err(WasiThreadError::Unsupported);
+        }
+        let process = task.env.pid().raw();
+        let opens = self.first.set(process).is_ok();
+        let first = self.first.get() == Some(&process);
+        let opened = self.opened.clone();
+        let (ready, started) = mpsc::channel();
+        self.start(first, move || {
+            let told = |result| {
+                // Nobody waits for the container's first thread.
+                let _ = ready.send(result);
+            };
+            match prepare(task) {
+                Ok((ctx, store, callbacks)) => {
+                    opened.store(true, Ordering::Release);
+                    told(Ok(()));
+                    run(ctx, store, callbacks);
+                }
+                Err(e) if opens => outcome::stop(&not_started(&e)),
+                Err(e) => told(Err(e)),
+            }
+        })?;
+        // Instantiating runs a start function, and that may wait for the event loop, which is this thread's when it starts
+        // the container's first process.
+        if opens { Ok(()) } else { started.recv().unwrap_or(Err(WasiThreadError::InvalidWasmContext)) }
+    }
+
+    fn task_dedicated(&self, task: Box<dyn FnOnce() + Send + 'static>) -> Result<(), WasiThreadError> {
+        self.start(of_the_first_process(), task)
+    }
+
+    fn thread_parallelism(&self) -> Result<usize, WasiThreadError> {
+        Ok(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+}
+
+/// The instance that a task runs in, in a store of its own.
+fn prepare(task: TaskWasm) -> Result<(WasiFunctionEnv, wasmer::Store, TaskWasmCallbacks), WasiThreadError> {
+    let (memory, group) = match task.spawn_type {
+        SpawnType::CreateMemory => (SpawnMemoryTypeOrStore::New, None),
+        SpawnType::NewLinkerInstanceGroup(group) => (SpawnMemoryTypeOrStore::New, Some(group)),
+        SpawnType::CreateMemoryOfType(ty) => (SpawnMemoryTypeOrStore::Type(ty), None),
+        SpawnType::AttachMemory(memory) => {
+            let mut store = task.env.runtime().new_store();
+            let memory = memory.attach(&mut store);
+            (SpawnMemoryTypeOrStore::StoreAndMemory(store, memory), None)
+        }
+    };
+    let (ctx, store) = WasiFunctionEnv::new_with_store(
+        task.module,
+        task.env,
+        task.globals,
+        memory,
+        task.update_layout,
+        task.call_initialize,
+        group,
+    )?;
+    Ok((ctx, store, task.callbacks))
+}
+
+fn run(mut ctx: WasiFunctionEnv, mut store: wasmer::Store, callbacks: TaskWasmCallbacks) {
+    if let Some(pre_run) = callbacks.pre_run {
+        block_on(pre_run(&mut ctx, &mut store));
+    }
+    (callbacks.run)(TaskWasmRunProperties { ctx, store, trigger_result: None, recycle: callbacks.recycle });
+}
+
+/// What to say of a first process that could not be instantiated: its start function trapped, or there was no memory.
+fn not_started(e: &WasiThreadError) -> String {
+    match e {
+        WasiThreadError::InstanceCreateFailed(e) => match e.as_ref() {
+            wasmer::InstantiationError::Start(trap) => outcome::message(trap),
+            e => format!("catamaran: the guest could not run: {e}\n"),
+        },
+        e => format!("catamaran: the guest could not run: {e}\n"),
+    }
+}

@@ -1,0 +1,47 @@
+//! The guest's world: what the container's spec says, as WASI and WASIX have it.
+
+use std::sync::Arc;
+
+use catamaran_worker::Guest;
+use wasmer_wasix::capabilities::{Capabilities, CapabilityThreadingV1};
+use wasmer_wasix::{Runtime, WasiEnv};
+
+use crate::files::Root;
+use crate::stdio::{Input, Output};
+
+/// Arguments, environment, working directory, the file tree and the standard streams. Must be called within the event
+/// loop's context. The error is a text for the user.
+pub(crate) fn environment(guest: &Guest, world: Arc<dyn Runtime + Send + Sync>) -> Result<WasiEnv, String> {
+    let (name, arguments) = guest.args.split_first().ok_or("process.args is empty: name the module first")?;
+    let mut builder = WasiEnv::builder(name);
+    builder.add_args(arguments);
+    builder.add_envs(guest.env.iter().map(|(name, value)| (name, value)));
+    // Preview 1 has no working directory. Go's runtime takes PWD for it, wasi-libc programs can; WASIX has one.
+    if !guest.env.iter().any(|(name, _)| name == "PWD") {
+        builder.add_env("PWD", &guest.cwd);
+    }
+    builder.set_current_dir(&guest.cwd);
+    // All of the container's own root. What may be written is the kernel's matter: by mounts, owner and mode.
+    builder.set_fs(Arc::new(Root) as Arc<dyn virtual_fs::FileSystem + Send + Sync>);
+    builder.add_preopen_dir("/").map_err(|e| format!("the container's root directory cannot be opened: {e}"))?;
+    let input = Input::inherit().map_err(|e| format!("the container's standard input cannot be used: {e}"))?;
+    builder.set_stdin(Box::new(input));
+    builder.set_stdout(Box::new(Output::Standard));
+    builder.set_stderr(Box::new(Output::Error));
+    builder.set_disable_default_builtins(true);
+    builder.set_capabilities(capabilities());
+    builder.set_runtime(world);
+    builder.build().map_err(|e| format!("the guest's world cannot be made: {e}"))
+}
+
+fn capabilities() -> Capabilities {
+    Capabilities {
+        threading: CapabilityThreadingV1 {
+            // A thread that sleeps keeps its stack: nothing is unwound and written elsewhere meanwhile.
+            enable_deep_sleep: false,
+            enable_asynchronous_threading: false,
+            ..CapabilityThreadingV1::default()
+        },
+        ..Capabilities::new()
+    }
+}

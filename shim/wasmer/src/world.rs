@@ -1,0 +1,81 @@
+//! What wasmer-wasix asks of its host: threads, sockets, stores. And what it is not given: packages, a registry, an HTTP
+//! client, modules to compile.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wasmer::Engine;
+use wasmer_wasix::runtime::module_cache::progress::ModuleLoadProgressReporter;
+use wasmer_wasix::runtime::resolver::{MultiSource, Source};
+use wasmer_wasix::runtime::{ModuleInput, TaintReason};
+use wasmer_wasix::virtual_net::DynVirtualNetworking;
+use wasmer_wasix::{Runtime, SpawnError, VirtualTaskManager};
+
+use crate::{outcome, tasks};
+
+/// The host of all processes of one guest.
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) tasks: Arc<dyn VirtualTaskManager>,
+    pub(crate) network: DynVirtualNetworking,
+    /// No registry: asked for a package, it knows none.
+    nowhere: Arc<MultiSource>,
+}
+
+impl World {
+    pub(crate) fn new(engine: Engine, tasks: Arc<dyn VirtualTaskManager>, network: DynVirtualNetworking) -> Self {
+        Self { engine, tasks, network, nowhere: Arc::default() }
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").finish_non_exhaustive()
+    }
+}
+
+impl Runtime for World {
+    fn networking(&self) -> &DynVirtualNetworking {
+        &self.network
+    }
+
+    fn task_manager(&self) -> &Arc<dyn VirtualTaskManager> {
+        &self.tasks
+    }
+
+    fn source(&self) -> Arc<dyn Source + Send + Sync> {
+        self.nowhere.clone()
+    }
+
+    fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+
+    fn new_store(&self) -> wasmer::Store {
+        wasmer::Store::new(self.engine.clone())
+    }
+
+    /// A module that a guest executes would have to be compiled, and there is no compiler: the guest is told ENOEXEC.
+    fn resolve_module<'a>(
+        &'a self,
+        _input: ModuleInput<'a>,
+        _engine: Option<&Engine>,
+        _progress: Option<ModuleLoadProgressReporter>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<wasmer::Module, SpawnError>> + Send + 'a>> {
+        Box::pin(async { Err(SpawnError::Unsupported) })
+    }
+
+    /// Asked by the thread that ends, before wasmer-wasix waits for the others.
+    fn on_taint(&self, reason: TaintReason) {
+        if !tasks::of_the_first_process() {
+            return;
+        }
+        match reason {
+            TaintReason::RuntimeError(e) => outcome::trapped(&e),
+            TaintReason::DlSymbolResolutionFailed(symbol) => {
+                outcome::stop(&format!("catamaran: the guest was stopped: no module of it has the symbol `{symbol}`\n"))
+            }
+            TaintReason::UnknownWasiVersion | TaintReason::NonZeroExitCode(_) => {}
+        }
+    }
+}
