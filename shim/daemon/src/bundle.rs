@@ -42,8 +42,9 @@ impl Bundle {
     pub(crate) fn load(path: &Path, id: &str, default_cgroup: String) -> Result<Self> {
         let config = path.join("config.json");
         let bytes = std::fs::read(&config).on(&config)?;
-        let spec: Spec = serde_json::from_slice(&bytes)
+        let mut spec: Spec = serde_json::from_slice(&bytes)
             .map_err(|e| Error::refused("config.json", e.to_string(), "an OCI runtime spec"))?;
+        tell_no_processes(&mut spec, &bytes);
         let process = spec.process().as_ref().ok_or_else(|| refused("process", "missing", "a process"))?;
         let linux = spec.linux().as_ref().ok_or_else(|| refused("linux", "missing", "a Linux container"))?;
         check_process(process)?;
@@ -69,11 +70,51 @@ impl Bundle {
         self.spec.linux().as_ref()?.resources().as_ref()
     }
 
+    /// Whose the container is, where others are to be treated as fairly: a namespace of Kubernetes in one of containerd's.
+    pub(crate) fn owner(&self, namespace: &str) -> String {
+        let annotations = self.spec.annotations().as_ref();
+        let of_pod = annotations.and_then(|all| all.get("io.kubernetes.cri.sandbox-namespace"));
+        format!("{namespace}/{}", of_pod.map_or("", String::as_str))
+    }
+
     /// `root.path`, made absolute.
     pub(crate) fn root(&self) -> PathBuf {
         let root = self.spec.root().as_ref().map_or_else(|| PathBuf::from("rootfs"), |r| r.path().clone());
         self.path.join(root)
     }
+}
+
+/// A limit of 0 processes is one: no process but the container's own, as runc has it from 1.4 on (runtime-spec 1.3). oci-spec
+/// reads a limit that is not there as 0 too, so that the text itself is asked.
+fn tell_no_processes(spec: &mut Spec, text: &[u8]) {
+    let resources = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut());
+    if let Some(pids) = resources.and_then(|resources| resources.pids_mut().as_mut())
+        && pids.limit() == 0
+        && written_pids_limit(text) == Some(0)
+    {
+        pids.set_limit(1);
+    }
+}
+
+/// `linux.resources.pids.limit`, if it is there.
+fn written_pids_limit(text: &[u8]) -> Option<i64> {
+    #[derive(serde::Deserialize)]
+    struct Written {
+        linux: Linux,
+    }
+    #[derive(serde::Deserialize)]
+    struct Linux {
+        resources: Resources,
+    }
+    #[derive(serde::Deserialize)]
+    struct Resources {
+        pids: Pids,
+    }
+    #[derive(serde::Deserialize)]
+    struct Pids {
+        limit: Option<i64>,
+    }
+    serde_json::from_slice::<Written>(text).ok()?.linux.resources.pids.limit
 }
 
 fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
@@ -243,4 +284,20 @@ fn user(process: &Process) -> User {
 fn rlimits(process: &Process) -> Vec<Rlimit> {
     let limits = process.rlimits().iter().flatten();
     limits.map(|l| Rlimit { kind: l.typ().to_string(), soft: l.soft(), hard: l.hard() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_no_processes_is_one_and_a_missing_one_is_none() {
+        for (pids, limit) in [(r#"{"limit": 0}"#, 1), (r#"{}"#, 0), (r#"{"limit": 7}"#, 7), (r#"{"limit": -1}"#, -1)] {
+            let text = format!(r#"{{"ociVersion": "1.2.0", "linux": {{"resources": {{"pids": {pids}}}}}}}"#);
+            let mut spec: Spec = serde_json::from_str(&text).unwrap();
+            tell_no_processes(&mut spec, text.as_bytes());
+            let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap();
+            assert_eq!(resources.pids().as_ref().unwrap().limit(), limit, "{pids}");
+        }
+    }
 }

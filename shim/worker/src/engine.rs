@@ -54,10 +54,17 @@ pub trait Engine: Sized {
     /// Everything linked, nothing of the guest executed yet.
     type Program: FnOnce() -> ExitCode;
 
+    /// Whether this artifact can be mapped by a name only. Asked while the process still has the host's rights: it looks at
+    /// no more than a header of fixed size, and decides nothing else.
+    fn maps_by_name(_artifact: &File) -> bool {
+        false
+    }
+
     /// Maps machine code from `artifact`, which only our own compile process can have written.
     ///
     /// Runs confined, but while the process may still map executable memory: it must not look at anything but the
-    /// artifact.
+    /// artifact. Where [`Engine::maps_by_name`] says so, the working directory is a folder in which the number of each
+    /// open descriptor is a name of its file.
     fn load(artifact: File) -> Result<Self, EngineError>;
 
     /// What the filter of system calls has to let pass for this module. Asked once, between the two other steps.

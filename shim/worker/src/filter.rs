@@ -200,6 +200,11 @@ fn condition_code(condition: &Condition, rest: u8) -> Vec<Instruction> {
             vec![load_high, branch(IF_EQUAL, high, 0, rest + 2), load_low, branch(IF_EQUAL, low, 0, rest)]
         }
         Operator::NotEqual => vec![load_high, branch(IF_EQUAL, high, 0, 2), load_low, branch(IF_EQUAL, low, rest, 0)],
+        // Of an `int` the kernel takes the lower half alone.
+        Operator::Masked(0xffff_ffff) if high == 0 => vec![load_low, branch(IF_EQUAL, low, 0, rest)],
+        Operator::Masked(mask) if mask >> 32 == 0 && high == 0 => {
+            vec![load_low, statement(AND, mask as u32), branch(IF_EQUAL, low, 0, rest)]
+        }
         Operator::Masked(mask) => vec![
             load_high,
             statement(AND, (mask >> 32) as u32),
@@ -321,7 +326,7 @@ mod tests {
     fn every_comparison_of_64_bits() {
         let values = [0, 1, 7, u64::from(u32::MAX), 1 << 32, (1 << 32) + 7, (7 << 32) + 1, u64::MAX - 1, u64::MAX];
         type Holds = fn(u64, u64) -> bool;
-        let operators: [(Operator, Holds); 7] = [
+        let operators: [(Operator, Holds); 9] = [
             (Operator::Equal, |a, b| a == b),
             (Operator::NotEqual, |a, b| a != b),
             (Operator::Less, |a, b| a < b),
@@ -329,6 +334,8 @@ mod tests {
             (Operator::AtLeast, |a, b| a >= b),
             (Operator::Greater, |a, b| a > b),
             (Operator::Masked(0xff_0000_00ff), |a, b| a & 0xff_0000_00ff == b),
+            (Operator::Masked(0xffff_ffff), |a, b| a & 0xffff_ffff == b),
+            (Operator::Masked(7), |a, b| a & 7 == b),
         ];
         for (operator, holds) in operators {
             for value in values {

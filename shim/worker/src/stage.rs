@@ -221,11 +221,16 @@ fn prepare<E: Engine>(
         }
         Ok(())
     };
-    let Confined { warnings, label } = Confinement::new(job, descriptors).apply(hooks)?;
+    let artifact = File::from(artifact);
+    let confinement = Confinement::new(job, descriptors).by_name(E::maps_by_name(&artifact));
+    let Confined { warnings, label, descriptors: names } = confinement.apply(hooks)?;
     confine::step("installing signal handlers", crate::signals::end_on_signals())?;
     // Confined first: the artifact was made from hostile bytes by a process that met them. Mapping it needs its
     // descriptor alone.
-    let engine = E::load(File::from(artifact))?;
+    let engine = match names {
+        None => E::load(artifact)?,
+        Some(names) => names.while_in(|| E::load(artifact))??,
+    };
     label.map_or(Ok(()), Label::apply)?;
     // From here on nothing becomes executable.
     if E::FILTERED {

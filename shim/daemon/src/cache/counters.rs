@@ -24,15 +24,18 @@ pub(super) enum Counter {
     Compiles,
     /// Modules that were found to be at fault.
     Refusals,
+    /// Orders that came to nothing without a module's fault, those for better code among them.
+    Failures,
     /// Entries that went because the cache was full.
     Evictions,
 }
 
-const ALL: [(Counter, &str); 5] = [
+const ALL: [(Counter, &str); 6] = [
     (Counter::Hits, "hits"),
     (Counter::Misses, "misses"),
     (Counter::Compiles, "compiles"),
     (Counter::Refusals, "refusals"),
+    (Counter::Failures, "failures"),
     (Counter::Evictions, "evictions"),
 ];
 

@@ -14,7 +14,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use catamaran_worker::compiler::Tier;
@@ -25,6 +25,7 @@ use super::locks::{self, Held};
 use super::make::Outcome;
 use super::order::{Answer, Order, Wish};
 use super::places::{Part, Places};
+use super::queue::Queue;
 use super::store::Known;
 use super::{Counter, Origin};
 use crate::cgroup::Compilers;
@@ -62,30 +63,36 @@ pub(crate) fn run() -> Result<()> {
         Err(e) => return answer(&control, &refusal(e), None),
     };
     if let (Wish::Best, Some(engine)) = (driver.order.wish, driver.order.engines.first().copied()) {
-        drop(control);
-        return driver.best(engine, given);
+        let improved = driver.best(engine, given);
+        return driver.report(&control, engine, improved);
     }
     match driver.serve(given) {
         Ok(made) => {
+            let engine = made.engine;
             let words = Answer::Made {
                 module: driver.order.name.clone(),
-                engine: made.engine,
+                engine,
                 digest: made.digest,
                 tier: made.tier,
                 origin: made.origin,
+                later: made.later.is_some(),
                 warnings: std::mem::take(&mut driver.warnings),
             };
             // A shim that gave up finds the artifact at the next start.
             let _ = answer(&control, &words, Some(&made.artifact));
-            drop((control, made.artifact));
-            match made.later {
-                None => Ok(()),
+            drop(made.artifact);
+            let improved = match made.later {
+                None => return Ok(()),
                 // Its fast code was found: whoever made that is at it, or was killed since.
-                Some(given) if made.origin == Origin::Hit => driver.best(made.engine, given),
-                Some(given) => driver.improve(made.engine, given),
-            }
+                Some(given) if made.origin == Origin::Hit => driver.best(engine, given),
+                Some(given) => driver.improve(engine, given),
+            };
+            driver.report(&control, engine, improved)
         }
-        Err(e) => answer(&control, &refusal(e), None),
+        Err(e) => {
+            driver.count_failure(&e);
+            answer(&control, &refusal(e), None)
+        }
     }
 }
 
@@ -133,6 +140,28 @@ enum Served {
 impl Driver {
     fn new(order: Order, warnings: Vec<String>) -> Result<Self> {
         Ok(Self { order, places: Places::find()?, cgroup: None, warnings, missed: false })
+    }
+
+    /// Tells what came of the better code, for which nobody waits: to a line in the shim's log, if there still is one, and
+    /// to the counters.
+    fn report(&self, control: &OwnedFd, engine: Engine, improved: Result<()>) -> Result<()> {
+        let mut warnings = self.warnings.clone();
+        if let Err(e) = improved {
+            self.count_failure(&e);
+            warnings
+                .push(format!("there is no better code of {} for {engine} than the fast one: {e}", self.order.name));
+        }
+        // The shim may be gone, with its pod.
+        let _ = answer(control, &Answer::Improved { warnings }, None);
+        Ok(())
+    }
+
+    /// Counts what was no module's fault.
+    fn count_failure(&self, e: &Error) {
+        let fault = matches!(e, Error::Module { .. } | Error::Declined { .. });
+        if let (false, Some(engine)) = (fault, self.order.engines.first()) {
+            self.count(*engine, Counter::Failures);
+        }
     }
 
     /// The module of the order; why there is none, in the inner error.
@@ -229,7 +258,7 @@ impl Driver {
                 .inspect_err(|e| self.warnings.push(format!("compiles have no cgroup of their own: {e}")))
                 .ok();
         }
-        let slot = match self.slot(part, &self.places.slots, slots()) {
+        let slot = match self.slot(part, self.places.slots.clone(), slots()) {
             Err(e @ Error::Compiler { .. }) => return Err(e),
             Err(e) => {
                 self.uncached(&e.to_string());
@@ -238,7 +267,7 @@ impl Driver {
             }
             Ok(slot) => slot,
         };
-        let module = given.read(&self.order.name, &mut self.warnings)?;
+        let module = self.read(part, given)?;
         let size = module.bytes.metadata().on("the module's bytes")?.len();
         let fast = self.order.wish == Wish::Any && size >= WORTH_TWO && part.store.is_some();
         let tier = if fast { Tier::Fast } else { Tier::Best };
@@ -255,11 +284,11 @@ impl Driver {
     }
 
     /// A place among those that compile; without a cache there are no files to tell of it.
-    fn slot(&self, part: &Part, folder: &Path, count: usize) -> Result<Option<Held>> {
+    fn slot(&self, part: &Part, folder: PathBuf, count: usize) -> Result<Option<Held>> {
         if part.store.is_none() {
             return Ok(None);
         }
-        match locks::slot(folder, count, LONGEST_QUEUE)? {
+        match Queue::new(folder, count, &self.order.owner).slot(LONGEST_QUEUE)? {
             None => Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}: try again"))),
             held => Ok(held),
         }
@@ -293,7 +322,7 @@ impl Driver {
         self.improve(engine, given)
     }
 
-    /// Compiles the module again for the best code, with what the others leave. Nobody is told.
+    /// Compiles the module again for the best code, with what the others leave.
     fn improve(&mut self, engine: Engine, given: Given) -> Result<()> {
         let Ok(part) = self.part(engine)? else { return Ok(()) };
         // One that has the usual weight is a compile all the same.
@@ -305,9 +334,12 @@ impl Driver {
             Known::Artifact(_, Tier::Fast) | Known::Nothing => {}
         }
         // Not one that a start waits for.
-        let _slot = self.slot(&part, &self.places.slots.join("later"), 1)?;
-        let module = given.read(&self.order.name, &mut self.warnings)?;
-        self.compile(&part, &module, Tier::Best).map(drop)
+        let _slot = self.slot(&part, self.places.slots.join("later"), 1)?;
+        let module = self.read(&part, given)?;
+        match self.compile(&part, &module, Tier::Best)? {
+            Outcome::Made(_) => Ok(()),
+            Outcome::Declined(reason) => Err(self.failed(format!("{engine} leaves it to another engine: {reason}"))),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::module::{self, LARGEST, too_large};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Result};
 use crate::image::Layer;
 use crate::source::{FIRST, other_than_wasm};
 
@@ -15,6 +15,16 @@ const LONGEST_READ: u32 = 120;
 pub(super) struct Sealed {
     pub(super) bytes: File,
     pub(super) digest: String,
+}
+
+/// What a module was read as.
+pub(super) enum Read {
+    Sealed(Sealed),
+    /// No Wasm, whatever it was said to be: its digest, and what it is instead.
+    Refused {
+        digest: String,
+        reason: String,
+    },
 }
 
 pub(super) enum Given {
@@ -39,20 +49,20 @@ impl Given {
 
     /// The module's bytes, in memory of this process's cgroup. `name` is the file's, `warnings` for the log. A source that does not
     /// answer in [`LONGEST_READ`] ends this process: it has a slot.
-    pub(super) fn read(self, name: &str, warnings: &mut Vec<String>) -> Result<Sealed> {
+    pub(super) fn read(self, name: &str, warnings: &mut Vec<String>) -> Result<Read> {
         nix::unistd::alarm::set(LONGEST_READ);
         let read = self.read_all(name, warnings);
         nix::unistd::alarm::cancel();
         read
     }
 
-    fn read_all(self, name: &str, warnings: &mut Vec<String>) -> Result<Sealed> {
+    fn read_all(self, name: &str, warnings: &mut Vec<String>) -> Result<Read> {
         let mut layer = match self {
             Given::File { mut file, .. } => {
                 let (bytes, digest) = module::sealed(name, &mut file)?;
-                return Ok(Sealed { bytes, digest });
+                return Ok(Read::Sealed(Sealed { bytes, digest }));
             }
-            Given::Bytes(sealed) => return Ok(sealed),
+            Given::Bytes(sealed) => return Ok(Read::Sealed(sealed)),
             Given::Layer(layer) => layer,
         };
         let name = layer.name();
@@ -64,8 +74,8 @@ impl Given {
         let mut first = [0; FIRST];
         let length = bytes.read_at(&mut first, 0).doing(|| format!("reading {name}"))?;
         if let Some(reason) = other_than_wasm(first.get(..length).unwrap_or_default()) {
-            return Err(Error::Module { module: name, reason });
+            return Ok(Read::Refused { digest: layer.digest().to_owned(), reason });
         }
-        Ok(Sealed { bytes, digest: layer.digest().to_owned() })
+        Ok(Read::Sealed(Sealed { bytes, digest: layer.digest().to_owned() }))
     }
 }

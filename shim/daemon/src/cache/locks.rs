@@ -2,6 +2,7 @@
 //!
 //! Only the compile driver takes them, a process of its own, so that it may wait.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -19,13 +20,30 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// A lock that is held until it is dropped.
 pub(super) struct Held {
     file: File,
-    /// Removed with it, where the name is a module's: there is no end of them.
-    module: Option<PathBuf>,
+    /// Removed with it, where there is no end of such names.
+    path: Option<PathBuf>,
+}
+
+impl Held {
+    /// Whether the file that is locked still lies at `path`: its last holder may have removed it when it was opened already.
+    pub(super) fn is_there(&self, path: &Path) -> Result<bool> {
+        Ok(self.file.metadata().on(path)?.nlink() > 0)
+    }
+
+    pub(super) fn removed_with(mut self, path: PathBuf) -> Self {
+        self.path = Some(path);
+        self
+    }
+
+    /// The file's name, of one that is removed with it.
+    pub(super) fn name(&self) -> Option<&OsStr> {
+        self.path.as_ref()?.file_name()
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(path) = &self.module {
+        if let Some(path) = &self.path {
             // While the lock is held: whoever waits for it finds a file without a name, and makes another.
             let _ = std::fs::remove_file(path);
         }
@@ -37,25 +55,8 @@ impl Drop for Held {
 pub(super) fn module(folder: &Path, engine: Engine, digest: &str, limit: Duration) -> Result<Option<Held>> {
     let path = folder.join(format!("{digest}.{engine}"));
     patiently(limit, || {
-        let Some(mut held) = try_lock(&path)? else { return Ok(None) };
-        // Its last holder may have removed it when it was opened already.
-        if held.file.metadata().on(&path)?.nlink() == 0 {
-            return Ok(None);
-        }
-        held.module = Some(path.clone());
-        Ok(Some(held))
-    })
-}
-
-/// Takes one of `count` slots, and waits for one until `limit` has passed.
-pub(super) fn slot(folder: &Path, count: usize, limit: Duration) -> Result<Option<Held>> {
-    patiently(limit, || {
-        for number in 0..count {
-            if let Some(held) = try_lock(&folder.join(number.to_string()))? {
-                return Ok(Some(held));
-            }
-        }
-        Ok(None)
+        let Some(held) = try_lock(&path)? else { return Ok(None) };
+        Ok(if held.is_there(&path)? { Some(held.removed_with(path.clone())) } else { None })
     })
 }
 
@@ -69,13 +70,14 @@ fn patiently(limit: Duration, mut attempt: impl FnMut() -> Result<Option<Held>>)
     }
 }
 
-fn try_lock(path: &Path) -> Result<Option<Held>> {
+/// Takes the lock of the file at `path`, which is made if it is not there; none where somebody has it.
+pub(super) fn try_lock(path: &Path) -> Result<Option<Held>> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).on(folder)?;
     }
     let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path).on(path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Held { file, module: None })),
+        Ok(()) => Ok(Some(Held { file, path: None })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(e) => Err(e).on(path),
     }
@@ -86,15 +88,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slot_is_one_holders_at_a_time() {
-        let folder = std::env::temp_dir().join(format!("catamaran-slots-{}", std::process::id()));
-        let first = slot(&folder, 2, Duration::ZERO).unwrap().unwrap();
-        let second = slot(&folder, 2, Duration::ZERO).unwrap().unwrap();
-        assert!(slot(&folder, 2, Duration::ZERO).unwrap().is_none());
-        drop(first);
-        let third = slot(&folder, 2, Duration::ZERO).unwrap();
-        assert!(third.is_some());
-        drop((second, third));
+    fn a_module_is_one_holders_at_a_time() {
+        let folder = std::env::temp_dir().join(format!("catamaran-locks-{}", std::process::id()));
         let held = module(&folder, Engine::Wasmtime, "abcd", Duration::ZERO).unwrap();
         assert!(held.is_some());
         assert!(module(&folder, Engine::Wasmtime, "abcd", Duration::from_millis(50)).unwrap().is_none());

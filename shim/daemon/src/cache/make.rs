@@ -8,7 +8,7 @@ use rustix::fs::MemfdFlags;
 
 use super::compile::{self, Verdict};
 use super::driver::Driver;
-use super::given::Sealed;
+use super::given::{Given, Read, Sealed};
 use super::places::Part;
 use super::store::{Lasting, New};
 use super::{Counter, counters, evict, module};
@@ -73,14 +73,30 @@ impl Driver {
             Verdict::Limit(reason) => (Lasting::ForAWhile, reason),
             Verdict::Output(reason) | Verdict::Failed(reason) => return Err(self.failed(reason)),
         };
-        if let Some(store) = &part.store {
-            store.refuse(&module.digest, lasting, &reason);
-        }
         if lasting == Lasting::OtherEngine {
+            if let Some(store) = &part.store {
+                store.refuse(&module.digest, lasting, &reason);
+            }
             return Ok(Some(Outcome::Declined(reason)));
         }
+        Err(self.refused(part, &module.digest, lasting, reason))
+    }
+
+    /// Remembers that the module is at fault.
+    fn refused(&self, part: &Part, digest: &str, lasting: Lasting, reason: String) -> Error {
+        if let Some(store) = &part.store {
+            store.refuse(digest, lasting, &reason);
+        }
         self.count(part.engine, Counter::Refusals);
-        Err(Error::Module { module: self.order.name.clone(), reason })
+        Error::Module { module: self.order.name.clone(), reason }
+    }
+
+    /// The module's bytes. A layer that is no Wasm is remembered: it has been read whole, and verified.
+    pub(super) fn read(&mut self, part: &Part, given: Given) -> Result<Sealed> {
+        match given.read(&self.order.name, &mut self.warnings)? {
+            Read::Sealed(module) => Ok(module),
+            Read::Refused { digest, reason } => Err(self.refused(part, &digest, Lasting::Always, reason)),
+        }
     }
 
     pub(super) fn failed(&self, reason: String) -> Error {

@@ -29,6 +29,7 @@ mod memo;
 mod module;
 mod order;
 mod places;
+mod queue;
 mod store;
 
 use std::fs::File;
@@ -43,6 +44,7 @@ use log::{debug, warn};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::child;
 use crate::engine::Engine;
@@ -104,14 +106,16 @@ impl std::fmt::Display for Origin {
 /// The artifacts for one container: of the engines that may run it, in the order in which they are to be tried.
 pub(crate) struct Cache {
     engines: Vec<Engine>,
+    /// Whose the container is, for the order in which modules are compiled.
+    owner: String,
     places: Places,
     memo: Memo,
 }
 
 impl Cache {
-    pub(crate) fn open(engines: Vec<Engine>) -> Result<Self> {
+    pub(crate) fn open(engines: Vec<Engine>, owner: String) -> Result<Self> {
         let places = Places::find()?;
-        Ok(Self { engines, memo: Memo::at(places.root.join("memo")), places })
+        Ok(Self { engines, owner, memo: Memo::at(places.root.join("memo")), places })
     }
 
     /// What is in `file`; `lower` is the file in an image's unpacked layer that it shows, where it is known.
@@ -174,7 +178,10 @@ impl Cache {
     /// Has the best code made where nobody does it any more: whoever made the fast one may have been killed since.
     fn improve(&self, engine: Engine, module: &Module) {
         match self.drive(&[engine], Wish::Best, Some(module), None) {
-            Ok(_) => {}
+            Ok(control) => match receiver(control, &module.name) {
+                Ok(control) => listen(control),
+                Err(e) => warn!("{e}"),
+            },
             Err(e) => warn!("{}: {e}", module.name),
         }
     }
@@ -203,6 +210,7 @@ impl Cache {
         child::reap(child::pidfd(child)?);
         let order = Order {
             engines: engines.to_vec(),
+            owner: self.owner.clone(),
             name: name.to_owned(),
             digest: digest.to_owned(),
             wish,
@@ -220,27 +228,52 @@ impl Cache {
         };
         let failed = |reason: String| Error::Compiler { module: name.to_owned(), reason };
         let control = self.drive(engines, wish, module, image)?;
-        rustix::io::ioctl_fionbio(&control, true).on(name)?;
-        let control = readable(control).on(name)?;
+        let control = receiver(control, name)?;
         let answer = control.async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()));
         let answer = tokio::time::timeout(LONGEST_ORDER, answer)
             .await
             .map_err(|_| failed(format!("the compile driver did not answer in {LONGEST_ORDER:?}")))?
             .map_err(|e| failed(format!("the compile driver ended without an answer: {e}")))?;
         match (answer, wanted) {
-            ((Answer::Made { module, engine, digest, tier, origin, warnings }, mut files), _) if files.len() == 1 => {
-                for warning in warnings {
-                    warn!("{warning}");
+            ((Answer::Made { module, engine, digest, tier, origin, later, warnings }, mut files), _)
+                if files.len() == 1 =>
+            {
+                warnings.iter().for_each(|warning| warn!("{warning}"));
+                if later {
+                    listen(control);
                 }
                 Ok(Artifact { file: files.remove(0).into(), code: Code { engine, module, digest, tier, origin } })
             }
-            ((Answer::Made { .. }, _), _) => Err(failed("the compile driver sent no artifact".to_owned())),
+            ((Answer::Made { .. } | Answer::Improved { .. }, _), _) => {
+                Err(failed("the compile driver sent no artifact".to_owned()))
+            }
             ((Answer::Refused { module, reason }, _), _) => Err(Error::Module { module, reason }),
             ((Answer::Declined { module, declined }, _), _) => Err(Error::Declined { module, declined }),
             ((Answer::NoLayer(why), _), Wanted::Layer { looked, .. }) => Err(source::nowhere(looked, &why)),
             ((Answer::Failed(reason) | Answer::NoLayer(reason), _), _) => Err(failed(reason)),
         }
     }
+}
+
+fn receiver(control: OwnedFd, name: &str) -> Result<AsyncFd<OwnedFd>> {
+    rustix::io::ioctl_fionbio(&control, true).on(name)?;
+    readable(control).on(name)
+}
+
+/// Puts into the log what a driver tells that makes better code, when it ends.
+fn listen(control: AsyncFd<OwnedFd>) {
+    tokio::spawn(async move {
+        let answer = control.async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()));
+        match tokio::time::timeout(LONGEST_ORDER, answer).await {
+            Ok(Ok((Answer::Improved { warnings }, _))) => warnings.iter().for_each(|warning| warn!("{warning}")),
+            Ok(Ok((Answer::Failed(reason) | Answer::NoLayer(reason), _))) => {
+                warn!("better code was not made: {reason}")
+            }
+            Ok(Ok((other, _))) => warn!("better code was not made: {other:?}"),
+            Ok(Err(e)) => warn!("better code was not made, its compile driver ended without an answer: {e}"),
+            Err(_) => warn!("better code was not made in {LONGEST_ORDER:?}"),
+        }
+    });
 }
 
 /// The error with the engines that were not asked again, as they had left the module to others before.

@@ -1,4 +1,5 @@
-//! What the shim and the compile driver say to each other: one order, one answer, on a socket, with descriptors beside them.
+//! What the shim and the compile driver say to each other: one order, its answer, and one more when
+//! better code was made, on a socket, with descriptors beside them.
 
 use catamaran_worker::compiler::Tier;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use crate::image::Image;
 pub(super) struct Order {
     /// Those that may run it, in the order in which they are to be tried: the next one if a module is not for the one before.
     pub(super) engines: Vec<Engine>,
+    /// Whose the container is.
+    pub(super) owner: String,
     /// The module's, for messages.
     pub(super) name: String,
     /// The file's sha256 as the shim saw it; empty for an image.
@@ -44,9 +47,13 @@ pub(super) enum Answer {
         digest: String,
         tier: Tier,
         origin: Origin,
+        /// Whether an [`Answer::Improved`] comes when better code was made.
+        later: bool,
         /// What the node's administrator should know.
         warnings: Vec<String>,
     },
+    /// To [`Wish::Best`], and behind [`Answer::Made`].
+    Improved { warnings: Vec<String> },
     /// The module is at fault: what it is called, and the reason, for the user.
     Refused { module: String, reason: String },
     /// No engine of the order runs it, another one might: why, by engine.

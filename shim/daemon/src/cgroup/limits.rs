@@ -117,8 +117,7 @@ impl Table {
         Ok(())
     }
 
-    /// 0 sets nothing. Before runtime-spec 1.3 that was its meaning, and a limit that is missing cannot be told from it
-    /// here; since then it is «no further process», which the worker's filter of system calls sees to in any case.
+    /// 0 is a limit that is missing: the bundle makes 1 of one that is written.
     pub(super) fn pids(&mut self, pids: &LinuxPids) -> Result<()> {
         match Limit::parse("pids.limit", Some(pids.limit()))? {
             None => {}

@@ -116,7 +116,7 @@ impl Container {
         let root = descriptors.add(root);
         let prepared = prepare_mounts(&bundle, &mut descriptors)?;
         let sought = find_module(&bundle, &descriptors, root, &prepared)?;
-        let cache = Cache::open(choice.engines())?;
+        let cache = Cache::open(choice.engines(), bundle.owner(&request.namespace))?;
         let wanted = wanted(&cache, &request, sought).await?;
         let streams = stdio::open(&request.stdio)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;

@@ -2,22 +2,25 @@
 
 mod apparmor;
 mod credentials;
+mod descriptors;
 mod landlock;
 mod mountpoint;
 mod mounts;
 mod namespaces;
 mod procfs;
+mod sockets;
 mod syscalls;
 
 use std::fmt::Display;
 use std::io;
 
-use crate::control::Descriptors;
+use crate::control;
 use crate::job::Job;
 
 pub(crate) use apparmor::Label;
 pub use credentials::close_inherited;
 pub(crate) use credentials::{close_to_others, compile_process};
+pub(crate) use descriptors::Descriptors;
 pub(crate) use syscalls::restrict;
 
 /// A step of the confinement that failed, for the user.
@@ -36,7 +39,8 @@ pub(crate) fn step<T>(name: impl Display, result: Result<T, impl Into<io::Error>
 /// A worker's way from the host's rights to none.
 pub(crate) struct Confinement<'a> {
     job: &'a Job,
-    descriptors: &'a mut Descriptors,
+    descriptors: &'a mut control::Descriptors,
+    by_name: bool,
 }
 
 /// What is left once the process is confined.
@@ -45,11 +49,18 @@ pub(crate) struct Confined {
     pub(crate) warnings: Vec<String>,
     /// To be applied before guest code runs.
     pub(crate) label: Option<Label>,
+    /// Where the artifact has a name, if one was asked for: to be left before guest code runs.
+    pub(crate) descriptors: Option<Descriptors>,
 }
 
 impl<'a> Confinement<'a> {
-    pub(crate) fn new(job: &'a Job, descriptors: &'a mut Descriptors) -> Self {
-        Self { job, descriptors }
+    pub(crate) fn new(job: &'a Job, descriptors: &'a mut control::Descriptors) -> Self {
+        Self { job, descriptors, by_name: false }
+    }
+
+    /// Whether the artifact is going to be opened by a name.
+    pub(crate) fn by_name(self, by_name: bool) -> Self {
+        Self { by_name, ..self }
     }
 
     /// Confines this process for good. `hooks` returns when those of the spec have run, for which the container's
@@ -63,6 +74,8 @@ impl<'a> Confinement<'a> {
         let warnings = credentials::oom_score(self.job)?.into_iter().collect();
         let label = Label::open(self.job)?;
         credentials::own_keyring()?;
+        // A mount, and of the pid namespace that the worker is in.
+        let descriptors = if self.by_name { Some(Descriptors::open()?) } else { None };
         // The container's tree becomes the only one that this process can name.
         mounts::build_and_enter(self.job, self.descriptors, hooks)?;
         // Before the capabilities go: a hard limit may be raised only with them.
@@ -74,6 +87,6 @@ impl<'a> Confinement<'a> {
         credentials::die_with_parent()?;
         credentials::no_new_privileges()?;
         landlock::restrict()?;
-        Ok(Confined { warnings, label })
+        Ok(Confined { warnings, label, descriptors })
     }
 }

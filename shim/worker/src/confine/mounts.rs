@@ -192,7 +192,7 @@ fn place_tree(root: BorrowedFd<'_>, at: &str, tree: BorrowedFd<'_>, folder: bool
 }
 
 /// A new file system instance as a detached mount. The kernel's own words are kept where it has any.
-fn new_filesystem(kind: &str, options: &[String], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+pub(super) fn new_filesystem(kind: &str, options: &[String], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
     let fs = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for option in options {
         let set = match option.split_once('=') {

@@ -1,14 +1,14 @@
 //! The system calls of a worker once its machine code is mapped, and of a compile process: a list of what is allowed. All
 //! else is answered as a kernel that does not have it would (ENOSYS), so that a library falls back instead of dying.
 //!
-//! What matters is what is missing: no exec, no new process (threads only), no socket, no mount, no namespace, no ptrace,
+//! What matters is what is missing: no exec, no new process (threads only), no socket unless the module has a use for it (`sockets.rs`), no mount, no namespace, no ptrace,
 //! no keyring, no bpf, no io_uring, no userfaultfd; and no call that makes memory executable. A worker that is broken
 //! into has the code that it came with, and no way to more.
 #![allow(unsafe_code, reason = "seccomp(2) has no safe form; the call has its SAFETY comment")]
 
 use std::io;
 
-use super::{ConfineError, step};
+use super::{ConfineError, sockets, step};
 use crate::engine::Needs;
 use crate::filter::{self, Calls, Condition, Operator, Rule, Verdict};
 use crate::job::{Instruction, Profile};
@@ -110,16 +110,24 @@ fn own_program(needs: Needs) -> Vec<Instruction> {
     for request in [libc::FIONBIO, libc::FIONREAD, libc::TCGETS, libc::TIOCGWINSZ] {
         allow(&mut calls, libc::SYS_ioctl, &[equals(1, request)]);
     }
+    if needs.sockets {
+        sockets::add(&mut calls);
+    }
     filter::assemble(&calls, Verdict::Errno(libc::ENOSYS as u16))
 }
 
-fn allow(calls: &mut Calls, number: i64, conditions: &[Condition]) {
+pub(super) fn allow(calls: &mut Calls, number: i64, conditions: &[Condition]) {
     calls.add(number as usize, &[Rule { conditions: conditions.to_vec(), verdict: Verdict::Allow }]);
 }
 
 /// The bits `mask` of an argument are `value`.
-fn is(argument: usize, mask: u64, value: u64) -> Condition {
+pub(super) fn is(argument: usize, mask: u64, value: u64) -> Condition {
     Condition { argument, operator: Operator::Masked(mask), value }
+}
+
+/// The argument, an `int` to the kernel, which looks at its lower half alone.
+pub(super) fn int(argument: usize, value: libc::c_int) -> Condition {
+    is(argument, u64::from(u32::MAX), u64::from(value as u32))
 }
 
 fn equals(argument: usize, value: u64) -> Condition {
@@ -166,7 +174,10 @@ mod tests {
     #[test]
     fn the_own_filter_is_small() {
         // The room that is kept for it behind a profile, which may need it twice.
-        assert!(own_program(Needs::default()).len() <= 512, "{}", own_program(Needs::default()).len());
+        for sockets in [false, true] {
+            let program = own_program(Needs { threads: true, sockets });
+            assert!(program.len() <= 512, "{}", program.len());
+        }
     }
 
     #[test]

@@ -1,0 +1,101 @@
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("catamaran-queue-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn queue(&self, owner: &str) -> Queue {
+        Queue::new(self.0.clone(), 1, owner)
+    }
+
+    fn waiting(&self) -> usize {
+        self.queue("").tickets().unwrap().len()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn one_turn_of_each_owner_and_then_the_next() {
+    let names = ["1-9.0-a", "2-9.0-a", "3-9.0-a", "4-9.0-b", "5-9.0-c", "6-9.0-b"].map(str::to_owned).to_vec();
+    let turn = |owner: &str| SystemTime::UNIX_EPOCH + Duration::from_secs(if owner == "c" { 1 } else { 2 });
+    assert_eq!(order(names, turn), ["5-9.0-c", "1-9.0-a", "4-9.0-b", "2-9.0-a", "6-9.0-b", "3-9.0-a"]);
+    assert_eq!((owner("1-9.0-a"), owner("x"), owner("a-b"), owner("1-2-")), (Some("a"), None, None, None));
+}
+
+#[test]
+fn a_burst_of_one_owner_holds_up_nobody_for_long() {
+    let folder = Folder::new("burst");
+    let held = folder.queue("noisy").slot(Duration::ZERO).unwrap().unwrap();
+    let served = Arc::new(Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        let wait = |owner: &'static str, number: usize| {
+            let (queue, served) = (folder.queue(owner), served.clone());
+            scope.spawn(move || {
+                let slot = queue.slot(Duration::from_secs(60)).unwrap().unwrap();
+                served.lock().unwrap().push((owner, number));
+                std::thread::sleep(Duration::from_millis(5));
+                drop(slot);
+            });
+            while folder.waiting() <= number {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        (0..12).for_each(|number| wait("noisy", number));
+        wait("quiet", 12);
+        drop(held);
+    });
+    let served = served.lock().unwrap();
+    assert_eq!(served[0], ("quiet", 12), "it has never had a turn");
+    let noisy: Vec<_> = served[1..].iter().map(|(_, number)| *number).collect();
+    assert_eq!(noisy, (0..12).collect::<Vec<_>>(), "in the order of their coming");
+    assert_eq!(folder.waiting(), 0);
+}
+
+#[test]
+fn a_ticket_dies_with_its_holder_and_whoever_gives_up_goes() {
+    let folder = Folder::new("dead");
+    let queue = folder.queue("a");
+    let held = queue.slot(Duration::ZERO).unwrap().unwrap();
+    fs::create_dir_all(queue.queue()).unwrap();
+    // As one leaves it that was killed: no lock on it.
+    fs::write(queue.queue().join("00000000000000000001-7.0-b"), "").unwrap();
+    assert!(queue.slot(Duration::from_millis(50)).unwrap().is_none());
+    assert_eq!(folder.waiting(), 0, "the dead one's is removed, and the own one too");
+    drop(held);
+    assert!(queue.slot(Duration::ZERO).unwrap().is_some());
+}
+
+#[test]
+fn a_first_that_is_stopped_holds_up_nobody_for_good() {
+    let folder = Folder::new("stuck");
+    let stopped = folder.queue("a").ticket().unwrap();
+    let begin = Instant::now();
+    assert!(folder.queue("a").slot(Duration::from_secs(30)).unwrap().is_some());
+    assert!(begin.elapsed() >= STUCK);
+    drop(stopped);
+}
+
+#[test]
+fn owners_are_forgotten() {
+    let folder = Folder::new("owners");
+    for number in 0..5 {
+        drop(folder.queue(&number.to_string()).slot(Duration::ZERO).unwrap().unwrap());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let served = folder.0.join("served");
+    forget(&served, 4).unwrap();
+    assert_eq!(fs::read_dir(&served).unwrap().count(), 3);
+    assert_ne!(folder.queue("").last_turn(&folder.queue("4").owner), SystemTime::UNIX_EPOCH, "the latest stay");
+}

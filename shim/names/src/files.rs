@@ -1,0 +1,44 @@
+//! The two files, which the image or a volume brings: any kind of file, of any size.
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+
+pub(crate) const HOSTS: &str = "/etc/hosts";
+pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// What is read of either; a line that begins later does not count.
+const MOST: u64 = 1 << 20;
+
+/// What `read` makes of the file's text; nothing where there is no such file.
+pub(crate) fn read<T>(path: &str, read: impl FnOnce(&str) -> T) -> Option<T> {
+    // Not to wait for somebody who writes to a FIFO, or for a lease.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.take(MOST).read_to_end(&mut text).ok()?;
+    Some(read(&String::from_utf8_lossy(&text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_a_limit_and_a_fifo_not_at_all() {
+        let folder = std::env::temp_dir().join(format!("catamaran-names-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        std::fs::write(path("large"), "x\n".repeat(1 << 20)).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(path("fifo")).status();
+        let large = read(&path("large"), str::len);
+        let fifo = read(&path("fifo"), str::len);
+        let none = read(&path("none"), str::len);
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(made.unwrap().success());
+        assert_eq!((large, fifo, none), (Some(1 << 20), None, None));
+    }
+}

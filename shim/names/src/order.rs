@@ -1,0 +1,41 @@
+//! Which address a guest tries first (RFC 6724, as far as it can be said without knowing every source address).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// Those that there is a way to first, and of these IPv6; otherwise in the order in which they came.
+pub(crate) fn best_first(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let mut known = Vec::new();
+    addresses.retain(|address| {
+        let new = !known.contains(address);
+        known.push(*address);
+        new
+    });
+    if addresses.len() > 1 {
+        addresses.sort_by_cached_key(|address| (!has_route(*address), address.is_ipv4()));
+    }
+    addresses
+}
+
+/// Whether the kernel would send anything there: connecting a datagram socket asks for the route and sends nothing.
+fn has_route(address: IpAddr) -> bool {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind(SocketAddr::from((any, 0)));
+    socket.is_ok_and(|socket| socket.connect(SocketAddr::from((address, 53))).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_reached_comes_first_and_nothing_twice() {
+        let of = |all: &[&str]| {
+            let all = all.iter().map(|a| a.parse().unwrap()).collect();
+            best_first(all).iter().map(IpAddr::to_string).collect::<Vec<_>>()
+        };
+        // No socket is connected to everybody without having asked for it.
+        assert_eq!(of(&["255.255.255.255", "127.0.0.1", "127.0.0.1"]), ["127.0.0.1", "255.255.255.255"]);
+        assert_eq!(of(&["10.0.0.2", "10.0.0.1"]), ["10.0.0.2", "10.0.0.1"], "as they came");
+        assert_eq!(of(&[]), [""; 0]);
+    }
+}

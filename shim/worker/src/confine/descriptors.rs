@@ -1,0 +1,41 @@
+//! Names for this process's own descriptors, for an engine that opens its artifact by a path and not by a descriptor.
+//!
+//! The artifact is mapped when the process is confined, and nothing that it can name then is outside the container's tree,
+//! where no procfs lies. So a procfs of its own, which is in no tree, is made while that is allowed; it shows this process
+//! alone, also where processes of the host are in sight. It is gone before the filter of system calls and before anything
+//! of the guest.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::MountAttrFlags;
+
+use super::mounts::new_filesystem;
+use super::{ConfineError, step};
+
+/// A folder in which each open descriptor of this process has its number as its name.
+pub(crate) struct Descriptors(OwnedFd);
+
+impl Descriptors {
+    /// Makes it. Needs the rights of a mount.
+    pub(super) fn open() -> Result<Self, ConfineError> {
+        let options = ["subset=pid".to_owned(), "hidepid=ptraceable".to_owned()];
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC
+            | MountAttrFlags::MOUNT_ATTR_RDONLY;
+        let tree = step("making a procfs to map the artifact by", new_filesystem("proc", &options, attributes))?;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::openat(&tree, "self/fd", flags, Mode::empty());
+        Ok(Self(step("opening the descriptors in it", folder)?))
+    }
+
+    /// Runs `load` with the folder as the working directory, and closes it. What is opened by such a name is opened anew:
+    /// the file's own mode counts. A process is always allowed to look at its own descriptors, dumpable or not.
+    pub(crate) fn while_in<T>(self, load: impl FnOnce() -> T) -> Result<T, ConfineError> {
+        step("entering the folder of descriptors", rustix::process::fchdir(&self.0))?;
+        let loaded = load();
+        step("leaving the folder of descriptors", rustix::process::chdir("/"))?;
+        Ok(loaded)
+    }
+}
