@@ -35,8 +35,10 @@ static void *serve(void *given) {
 }
 
 int main(int count, char **words) {
-    int port = count > 1 ? atoi(words[1]) : 8080, listener = socket(AF_INET, SOCK_STREAM, 0);
+    int port = count > 1 ? atoi(words[1]) : 8080, listener = socket(AF_INET, SOCK_STREAM, 0), yes = 1;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    // Else the port is taken for a minute after a restart.
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
     if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 64)) {
         perror("cannot listen");
         return 1;

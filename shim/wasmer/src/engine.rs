@@ -113,19 +113,24 @@ fn check_imports(module: &Module, env: &WasiEnv) -> Result<(), String> {
     let mut store = env.runtime().new_store();
     let wasi = WasiFunctionEnv::new(&mut store, env.clone());
     let provided = wasi.import_object_for_all_wasi_versions(&mut store, module).map_err(|e| e.to_string())?;
+    let wasix = is_wasix(module);
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
         match import.ty() {
             // Made for the module, whatever it asks for.
             ExternType::Memory(_) if (from, name) == ("env", "memory") => {}
-            ExternType::Function(wanted) if imports::is_provided(from) => match provided.get_export(from, name) {
-                Some(wasmer::Extern::Function(function)) if function.ty(&store) == *wanted => {}
-                Some(other) => {
-                    let provided = other.ty(&store);
-                    return Err(imports::another_type(from, name, &wanted.to_string(), &format!("{provided:?}")));
+            ExternType::Function(wanted)
+                if imports::is_provided(from) || wasix && imports::is_thread_spawn(from, name) =>
+            {
+                match provided.get_export(from, name) {
+                    Some(wasmer::Extern::Function(function)) if function.ty(&store) == *wanted => {}
+                    Some(other) => {
+                        let provided = other.ty(&store);
+                        return Err(imports::another_type(from, name, &wanted.to_string(), &format!("{provided:?}")));
+                    }
+                    None => return Err(imports::not_provided(from, name)),
                 }
-                None => return Err(imports::not_provided(from, name)),
-            },
+            }
             _ => return Err(imports::not_provided(from, name)),
         }
     }

@@ -6,13 +6,19 @@
 pub(crate) const PREVIEW1: &str = "wasi_snapshot_preview1";
 
 /// Whether an import module is WASIX's: what has threads, processes, sockets and signals.
-pub(crate) fn is_wasix(module: &str) -> bool {
+pub fn is_wasix(module: &str) -> bool {
     matches!(module, "wasix_32v1" | "wasix_64v1")
 }
 
 /// Whether some import of `module` is provided; which of its names are, the worker knows.
 pub fn is_provided(module: &str) -> bool {
     is_wasix(module) || module == PREVIEW1
+}
+
+/// Whether it is the one import of WASIX's under another name: wasix-libc makes threads by the call that wasi-threads has,
+/// with arguments of its own. So it is provided to modules that import from WASIX otherwise too.
+pub fn is_thread_spawn(module: &str, name: &str) -> bool {
+    (module, name) == ("wasi", "thread-spawn")
 }
 
 /// Why the import `module`.`name` is not provided and what to write instead.

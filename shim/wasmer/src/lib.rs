@@ -30,4 +30,4 @@ mod world;
 
 pub use artifact::{SETTINGS, WASMER, WASMERS_MAGIC, header};
 pub use engine::Wasmer;
-pub use imports::{is_provided, not_provided};
+pub use imports::{is_provided, is_thread_spawn, is_wasix, not_provided};

@@ -7,7 +7,6 @@ use catamaran_harness::{Node, Task, guests};
 
 use crate::account::{Account, Member};
 use crate::census;
-use crate::compiles;
 use crate::contender::Contender;
 use crate::crowd::crowd;
 use crate::plan::Plan;
@@ -37,7 +36,7 @@ pub(crate) fn measure(
             // Compiled to the end, so that all twenty run the same code.
             let order = contender.container(node, &contender.id("code-first", round), &image).limit(LIMIT);
             order.spawn().discard();
-            compiles::settle(node);
+            node.await_compiles();
             account.settle();
             let tasks: Vec<Task<'_>> = crowd(SIZE, AT_A_TIME, |number| {
                 let id = contender.id("code", round * SIZE + number);

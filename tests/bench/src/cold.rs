@@ -39,7 +39,7 @@ pub(crate) fn measure(
                 let row = if number == 0 { Row::GoFirst } else { Row::GoLater };
                 samples.add(row, contender, milliseconds(create));
             }
-            compiles::settle(node);
+            node.await_compiles();
         }
     }
 }

@@ -3,38 +3,17 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::time::Duration;
 
-use catamaran_harness::{Node, wait_until};
-
-/// A large module's optimiser may take as long behind the start that asked.
-const LAST: Duration = Duration::from_secs(300);
+use catamaran_harness::Node;
 
 /// Waits until nobody compiles for this node, and forgets what was compiled.
 pub(crate) fn empty_the_cache(node: &Node) {
-    settle(node);
+    node.await_compiles();
     let cache = node.catamaran_root().join("cache");
     match fs::remove_dir_all(&cache) {
         Err(error) if error.kind() != ErrorKind::NotFound => panic!("cannot empty {}: {error}", cache.display()),
         _ => {}
     }
-}
-
-/// Waits until nobody compiles for this node.
-///
-/// # Panics
-/// When somebody still does after five minutes.
-pub(crate) fn settle(node: &Node) {
-    let root = node.catamaran_root().display().to_string();
-    let compiles = |pid: &str| {
-        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        words.ends_with(b"\0compile\0") && String::from_utf8_lossy(&environment).contains(&root)
-    };
-    wait_until(LAST, "the last compile", || {
-        let names = fs::read_dir("/proc").expect("no /proc").flatten().map(|entry| entry.file_name());
-        (!names.into_iter().any(|name| compiles(&name.to_string_lossy()))).then_some(())
-    });
 }
 
 /// How many compile processes there were so far.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use catamaran_harness::{Image, Node};
 
 use crate::account::Account;
-use crate::compiles;
 use crate::contender::Contender;
 use crate::plan::Plan;
 use crate::rows::Row;
@@ -32,7 +31,7 @@ pub(crate) fn measure(
         // Compiles it, with the optimiser: that is the code that counts.
         contender.container(node, &contender.id("compute-first", 0), image).args(["/compute", "fib", "1"]).to_its_end();
     }
-    compiles::settle(node);
+    node.await_compiles();
     for round in 0..plan.compute {
         eprintln!("compute {} of {}", round + 1, plan.compute);
         for (row, [work, rounds]) in WORK {

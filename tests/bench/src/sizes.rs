@@ -57,5 +57,5 @@ pub(crate) fn measure(
             }
         }
     }
-    compiles::settle(node);
+    node.await_compiles();
 }

@@ -40,7 +40,7 @@ pub(crate) fn measure(
                 ctr::run(node, contender, &["--rm"], image.name(), &id)
             });
             samples.add(Row::Stampede, contender, milliseconds(begin.elapsed()));
-            compiles::settle(node);
+            node.await_compiles();
             if contender.is_ours() {
                 samples.add(Row::StampedeCompiles, contender, (compiles::count(node) - before) as f64);
             }

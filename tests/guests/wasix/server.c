@@ -44,6 +44,10 @@ int main(int count, char **words) {
     int listener = socket(AF_INET, SOCK_STREAM, 0);
     if (listener < 0)
         return failed("socket");
+    // Else the port is taken for a minute after the last server's end.
+    int yes = 1;
+    if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes))
+        return failed("setsockopt");
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(count > 1 ? atoi(words[1]) : 8080)};
     if (bind(listener, (struct sockaddr *)&address, sizeof address))
         return failed("bind");

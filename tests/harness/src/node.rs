@@ -27,8 +27,17 @@ const LOG_LINES: usize = 150;
 /// The socket path limit of the kernel, less containerd's own suffix.
 const SOCKET_PATH: usize = 100;
 
+/// A large module's optimiser may take minutes.
+const LAST_COMPILE: Duration = Duration::from_secs(300);
+
 /// Our own programs, as they lie in one folder.
-const OURS: [&str; 3] = ["containerd-shim-catamaran-v1", "catamaran-wasmtime", "catamaran-wasmtime-compile"];
+const OURS: [&str; 5] = [
+    "containerd-shim-catamaran-v1",
+    "catamaran-wasmtime",
+    "catamaran-wasmtime-compile",
+    "catamaran-wasmer",
+    "catamaran-wasmer-compile",
+];
 
 /// A private containerd with its own folder, sockets and namespace. Dropping it removes everything of it.
 pub struct Node {
@@ -312,11 +321,29 @@ impl Node {
         assert!(clean.is_some(), "left behind after the containers were deleted:\n  {}", left.join("\n  "));
     }
 
+    /// Waits until nobody compiles for the node any more: the optimiser goes on behind a first start, whoever ends.
+    ///
+    /// # Panics
+    /// When somebody still does after five minutes.
+    pub fn await_compiles(&self) {
+        let root = self.catamaran_root().display().to_string();
+        let compiles = |pid: &str| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            words.ends_with(b"\0compile\0") && String::from_utf8_lossy(&environment).contains(&root)
+        };
+        deadline::wait_until(LAST_COMPILE, "the last compile", || {
+            let names = fs::read_dir("/proc").expect("no /proc").flatten().map(|entry| entry.file_name());
+            (!names.into_iter().any(|name| compiles(&name.to_string_lossy()))).then_some(())
+        });
+    }
+
     /// The end of a test that passed.
     ///
     /// # Panics
     /// When something is left of the node's containers.
     pub fn finish(self) {
+        self.await_compiles();
         self.expect_nothing_left(Duration::from_secs(5));
     }
 }
