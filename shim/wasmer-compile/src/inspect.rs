@@ -1,6 +1,6 @@
 //! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
 
-use catamaran_wasmer::{is_provided, is_thread_spawn, is_wasix, not_provided};
+use catamaran_wasmer::{is_provided, not_provided};
 use catamaran_worker::compiler::Refusal;
 use catamaran_worker::form::{self, Form};
 use wasmer::sys::wasmparser::{Import, Parser, Payload, TypeRef};
@@ -24,9 +24,9 @@ fn imports(bytes: &[u8]) -> Result<(), Refusal> {
     for payload in Parser::new(0).parse_all(bytes) {
         match payload {
             Ok(Payload::ImportSection(section)) => {
-                let imports: Vec<_> = section.into_imports().map_while(Result::ok).collect();
-                let wasix = imports.iter().any(|import| is_wasix(import.module));
-                imports.iter().try_for_each(|import| check(import, wasix))?;
+                for import in section.into_imports().map_while(Result::ok) {
+                    check(&import)?;
+                }
             }
             Ok(Payload::CodeSectionStart { .. }) | Err(_) => break,
             Ok(_) => {}
@@ -35,11 +35,10 @@ fn imports(bytes: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check(import: &Import<'_>, wasix: bool) -> Result<(), Refusal> {
+fn check(import: &Import<'_>) -> Result<(), Refusal> {
     match import.ty {
         // Within WASI the worker knows which names there are.
-        TypeRef::Func(_) if is_provided(import.module) => Ok(()),
-        TypeRef::Func(_) if wasix && is_thread_spawn(import.module, import.name) => Ok(()),
+        TypeRef::Func(_) if is_provided(import.module, import.name) => Ok(()),
         // A guest with threads brings none of its own: each thread's instance is given the same.
         TypeRef::Memory(_) if (import.module, import.name) == ("env", "memory") => Ok(()),
         _ => Err(Refusal::Module(not_provided(import.module, import.name))),

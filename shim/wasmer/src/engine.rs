@@ -13,6 +13,7 @@ use wasmer_wasix::bin_factory::spawn_exec_module;
 use wasmer_wasix::{Runtime, WasiEnv, WasiFunctionEnv};
 
 use crate::net::Pod;
+use crate::signals::Bell;
 use crate::tasks::Tasks;
 use crate::world::World;
 use crate::{artifact, imports, outcome, wasi};
@@ -52,14 +53,17 @@ impl Engine for Wasmer {
             .map_err(|e| EngineError::Module(format!("the worker's event loop cannot be made: {e}")))?;
         let tasks = Arc::new(Tasks::new(events.handle().clone()));
         let world: Arc<dyn Runtime + Send + Sync> = Arc::new(self.world(&events, tasks.clone()));
-        let env = {
+        let (env, bell) = {
             let _entered = events.enter();
-            wasi::environment(guest, world.clone()).map_err(EngineError::Module)?
+            let env = wasi::environment(guest, world.clone()).map_err(EngineError::Module)?;
+            let bell = Bell::new().map_err(|e| EngineError::Module(format!("the worker's signals: {e}")))?;
+            (env, bell)
         };
         check_imports(&self.module, &env).map_err(EngineError::Module)?;
 
         let module = self.module;
         Ok(Box::new(move || {
+            events.spawn(bell.hand_on(env.process.clone()));
             let ended = match spawn_exec_module(module, env, &world) {
                 Ok(mut first) => {
                     let ended = events.block_on(first.wait_finished());
@@ -113,24 +117,19 @@ fn check_imports(module: &Module, env: &WasiEnv) -> Result<(), String> {
     let mut store = env.runtime().new_store();
     let wasi = WasiFunctionEnv::new(&mut store, env.clone());
     let provided = wasi.import_object_for_all_wasi_versions(&mut store, module).map_err(|e| e.to_string())?;
-    let wasix = is_wasix(module);
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
         match import.ty() {
             // Made for the module, whatever it asks for.
             ExternType::Memory(_) if (from, name) == ("env", "memory") => {}
-            ExternType::Function(wanted)
-                if imports::is_provided(from) || wasix && imports::is_thread_spawn(from, name) =>
-            {
-                match provided.get_export(from, name) {
-                    Some(wasmer::Extern::Function(function)) if function.ty(&store) == *wanted => {}
-                    Some(other) => {
-                        let provided = other.ty(&store);
-                        return Err(imports::another_type(from, name, &wanted.to_string(), &format!("{provided:?}")));
-                    }
-                    None => return Err(imports::not_provided(from, name)),
+            ExternType::Function(wanted) if imports::is_provided(from, name) => match provided.get_export(from, name) {
+                Some(wasmer::Extern::Function(function)) if function.ty(&store) == *wanted => {}
+                Some(other) => {
+                    let provided = other.ty(&store);
+                    return Err(imports::another_type(from, name, &wanted.to_string(), &format!("{provided:?}")));
                 }
-            }
+                None => return Err(imports::not_provided(from, name)),
+            },
             _ => return Err(imports::not_provided(from, name)),
         }
     }

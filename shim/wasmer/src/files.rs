@@ -2,6 +2,8 @@
 //!
 //! wasmer-wasix's own host file system copies a file that is renamed to another folder, reads and writes through helper
 //! threads, and opens nothing on a read-only mount, because it opens for writing first.
+//!
+//! Calls with a folder's descriptor where the standard library makes others: the filter of system calls knows no other.
 
 use std::fs::{self, OpenOptions as Std};
 use std::io;
@@ -10,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::SystemTime;
 
+use rustix::fs::{self as at, AtFlags, CWD, Mode};
 use virtual_fs::{
     DirEntry, FileOpener, FileSystem, FileType, FsError, Metadata, OpenOptions, OpenOptionsConfig, ReadDir, Result,
     VirtualFile,
@@ -20,6 +23,15 @@ use crate::file::Open;
 /// The process's own root directory.
 #[derive(Debug)]
 pub(crate) struct Root;
+
+fn done(answer: rustix::io::Result<()>) -> Result<()> {
+    answer.map_err(|e| refusal(e.into()))
+}
+
+/// Removes a name that is no folder's.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    done(at::unlinkat(CWD, absolute(path), AtFlags::empty()))
+}
 
 /// A path as the guest's world names it, from the root.
 fn absolute(path: &Path) -> PathBuf {
@@ -45,24 +57,24 @@ impl FileSystem for Root {
     }
 
     fn create_dir(&self, path: &Path) -> Result<()> {
-        fs::create_dir(absolute(path)).map_err(refusal)
+        done(at::mkdirat(CWD, absolute(path), Mode::from_raw_mode(0o777)))
     }
 
     /// A link at `target` to `source`, which is kept as it is.
     fn create_symlink(&self, source: &Path, target: &Path) -> Result<()> {
-        std::os::unix::fs::symlink(source, absolute(target)).map_err(refusal)
+        done(at::symlinkat(source, CWD, absolute(target)))
     }
 
     fn hard_link(&self, source: &Path, target: &Path) -> Result<()> {
-        fs::hard_link(absolute(source), absolute(target)).map_err(refusal)
+        done(at::linkat(CWD, absolute(source), CWD, absolute(target), AtFlags::empty()))
     }
 
     fn remove_dir(&self, path: &Path) -> Result<()> {
-        fs::remove_dir(absolute(path)).map_err(refusal)
+        done(at::unlinkat(CWD, absolute(path), AtFlags::REMOVEDIR))
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
-        Box::pin(async { fs::rename(absolute(from), absolute(to)).map_err(refusal) })
+        Box::pin(async { done(at::renameat(CWD, absolute(from), CWD, absolute(to))) })
     }
 
     fn metadata(&self, path: &Path) -> Result<Metadata> {
@@ -74,7 +86,7 @@ impl FileSystem for Root {
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {
-        fs::remove_file(absolute(path)).map_err(refusal)
+        remove(path)
     }
 
     fn new_open_options(&self) -> OpenOptions<'_> {

@@ -6,29 +6,21 @@
 pub(crate) const PREVIEW1: &str = "wasi_snapshot_preview1";
 
 /// Whether an import module is WASIX's: what has threads, processes, sockets and signals.
-pub fn is_wasix(module: &str) -> bool {
+pub(crate) fn is_wasix(module: &str) -> bool {
     matches!(module, "wasix_32v1" | "wasix_64v1")
 }
 
-/// Whether some import of `module` is provided; which of its names are, the worker knows.
-pub fn is_provided(module: &str) -> bool {
-    is_wasix(module) || module == PREVIEW1
-}
-
-/// Whether it is the one import of WASIX's under another name: wasix-libc makes threads by the call that wasi-threads has,
-/// with arguments of its own. So it is provided to modules that import from WASIX otherwise too.
-pub fn is_thread_spawn(module: &str, name: &str) -> bool {
-    (module, name) == ("wasi", "thread-spawn")
+/// Whether `module`.`name` may be provided; which of WASI's names are, the worker knows.
+///
+/// wasix-libc starts its threads by wasi-threads' one call, so that modules for wasm32-wasip1-threads run as well.
+pub fn is_provided(module: &str, name: &str) -> bool {
+    is_wasix(module) || module == PREVIEW1 || (module, name) == ("wasi", "thread-spawn")
 }
 
 /// Why the import `module`.`name` is not provided and what to write instead.
 pub fn not_provided(module: &str, name: &str) -> String {
     let import = format!("the module imports `{module}.{name}`");
     match module {
-        "wasi" if name == "thread-spawn" => format!(
-            "{import}, which is wasi-threads; Wasmer's threads are WASIX's: build it with a WASIX toolchain, or for \
-             wasm32-wasip1 without threads"
-        ),
         "wasi_unstable" => {
             format!("{import}, which is WASI before preview 1: build it again with a toolchain for wasm32-wasip1")
         }
@@ -85,7 +77,6 @@ mod tests {
             ("wasi:cli/run@0.2.0", "run"),
             ("env", "puts"),
             ("host", "log"),
-            ("wasi", "thread-spawn"),
         ] {
             let text = not_provided(module, name);
             assert!(text.contains(&format!("`{module}.{name}`")), "{text}");

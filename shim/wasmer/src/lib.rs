@@ -16,6 +16,7 @@
 //!
 //! Runs WASI preview 1 and WASIX modules that export `_start`. No components.
 
+mod around;
 mod artifact;
 mod engine;
 mod file;
@@ -23,6 +24,7 @@ mod files;
 mod imports;
 mod net;
 mod outcome;
+mod signals;
 mod stdio;
 mod tasks;
 mod wasi;
@@ -30,4 +32,4 @@ mod world;
 
 pub use artifact::{SETTINGS, WASMER, WASMERS_MAGIC, header};
 pub use engine::Wasmer;
-pub use imports::{is_provided, is_thread_spawn, is_wasix, not_provided};
+pub use imports::{is_provided, not_provided};

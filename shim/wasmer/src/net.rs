@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
+use catamaran_names::Failure;
 use tokio::runtime::Handle;
 use virtual_net::host::LocalNetworking;
 use virtual_net::{
@@ -72,9 +73,16 @@ impl VirtualNetworking for Pod {
         self.sockets()?.connect_tcp(address, peer).await
     }
 
-    /// An address stands for itself; names are not resolved yet. [`LocalNetworking`] would ask the C library, which takes its
-    /// orders from the image's files.
+    /// By the container's own files and servers. [`LocalNetworking`] would ask the C library, which loads the image's code.
     async fn resolve(&self, host: &str, _port: Option<u16>, _server: Option<IpAddr>) -> Result<Vec<IpAddr>> {
-        host.parse().map(|address| vec![address]).map_err(|_| NetworkError::Unsupported)
+        let host = host.to_owned();
+        // On the event loop: its timers and sockets are needed.
+        let found = self.events.spawn(async move { catamaran_names::resolve(&host).await }).await;
+        match found.map_err(|_| NetworkError::IOError)? {
+            Ok(addresses) => Ok(addresses),
+            Err(Failure::NotFound) => Ok(Vec::new()),
+            Err(Failure::Invalid) => Err(NetworkError::InvalidInput),
+            Err(Failure::Unavailable) => Err(NetworkError::TimedOut),
+        }
     }
 }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use wasmer::Engine;
 use wasmer_wasix::runtime::module_cache::progress::ModuleLoadProgressReporter;
 use wasmer_wasix::runtime::resolver::{MultiSource, Source};
-use wasmer_wasix::runtime::{ModuleInput, TaintReason};
+use wasmer_wasix::runtime::{InstantiationState, ModuleInput, TaintReason};
 use wasmer_wasix::virtual_net::DynVirtualNetworking;
 use wasmer_wasix::{Runtime, SpawnError, VirtualTaskManager};
 
-use crate::{outcome, tasks};
+use crate::{around, outcome, tasks};
 
 /// The host of all processes of one guest.
 pub(crate) struct World {
@@ -53,6 +53,16 @@ impl Runtime for World {
 
     fn new_store(&self) -> wasmer::Store {
         wasmer::Store::new(self.engine.clone())
+    }
+
+    fn prepare_imports(
+        &self,
+        module: &wasmer::Module,
+        store: &mut wasmer::StoreMut<'_>,
+        imports: &mut wasmer::Imports,
+    ) -> anyhow::Result<InstantiationState> {
+        around::wrap(module, store, imports);
+        Ok(InstantiationState::empty())
     }
 
     /// A module that a guest executes would have to be compiled, and there is no compiler: the guest is told ENOEXEC.
