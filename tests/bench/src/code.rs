@@ -36,7 +36,6 @@ pub(crate) fn measure(
             // Compiled to the end, so that all twenty run the same code.
             let order = contender.container(node, &contender.id("code-first", round), &image).limit(LIMIT);
             order.spawn().discard();
-            node.await_compiles();
             account.settle();
             let tasks: Vec<Task<'_>> = crowd(SIZE, AT_A_TIME, |number| {
                 let id = contender.id("code", round * SIZE + number);

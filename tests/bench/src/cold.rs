@@ -1,4 +1,4 @@
-//! A Go program: its first start, which compiles it, and later ones, while the optimiser may still be at work behind it.
+//! A Go program: its first start, which compiles it, and later ones, on the optimiser's code.
 
 use std::time::Duration;
 
@@ -39,7 +39,6 @@ pub(crate) fn measure(
                 let row = if number == 0 { Row::GoFirst } else { Row::GoLater };
                 samples.add(row, contender, milliseconds(create));
             }
-            node.await_compiles();
         }
     }
 }

@@ -84,7 +84,7 @@ impl Row {
             Self::MiddleFileLater => ("- Create, later", "ms", 1, "<= 60"),
             Self::MiddleLayerFirst => ("- a layer: Create, empty cache", "ms", 0, ""),
             Self::MiddleLayerLater => ("- Create, later", "ms", 1, "<= 60"),
-            Self::LargeFileFirst => ("module of 50 MB, a file: Create, empty cache", "ms", 0, ""),
+            Self::LargeFileFirst => ("module of 50 MB (10 of code), a file: Create, empty cache", "ms", 0, ""),
             Self::LargeFileLater => ("- Create, later", "ms", 1, "<= 60"),
             Self::LargeLayerFirst => ("- a layer: Create, empty cache", "ms", 0, ""),
             Self::LargeLayerLater => ("- Create, later", "ms", 1, "<= 60"),

@@ -26,7 +26,7 @@ pub(crate) fn measure(
     if plan.stampedes == 0 {
         return;
     }
-    let module = guests::of_size(5_000_000);
+    let module = guests::of_size(5_000_000, 0);
     for round in 0..plan.stampedes {
         eprintln!("stampede {} of {}", round + 1, plan.stampedes);
         for contender in contenders {

@@ -343,7 +343,6 @@ impl Node {
     /// # Panics
     /// When something is left of the node's containers.
     pub fn finish(self) {
-        self.await_compiles();
         self.expect_nothing_left(Duration::from_secs(5));
     }
 }

@@ -1,30 +1,34 @@
 //! A module of any size, without a compiler.
 
 use wasm_encoder::{
-    BlockType, CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
-    InstructionSink, MemArg, MemArgTarget, MemorySection, MemoryType, Module, TypeSection, ValType,
+    BlockType, CodeSection, ConstExpr, DataSection, EntityType, ExportKind, ExportSection, Function, FunctionSection,
+    ImportSection, InstructionSink, MemArg, MemArgTarget, MemorySection, MemoryType, Module, TypeSection, ValType,
 };
 
 /// What a function of [`large`] takes in the module, to within a tenth.
 const BYTES_A_FUNCTION: usize = 4600;
+/// Of Wasm's memory.
+const PAGE: usize = 65536;
 
 /// A module with `functions` functions and `_start`, which prints nothing and ends well; some 500 take a second to compile.
 pub fn large(functions: usize) -> Vec<u8> {
-    module(functions, &[], |start| {
+    module(functions, &[], 0, |start| {
         start.i32_const(1).call(1).drop();
     })
 }
 
-/// One of about so many bytes, all of it code.
-pub fn of_size(bytes: usize) -> Vec<u8> {
-    large(bytes / BYTES_A_FUNCTION)
+/// One of about so many bytes of code, and so many of data that no packer makes smaller.
+pub fn of_size(code: usize, data: usize) -> Vec<u8> {
+    module(code / BYTES_A_FUNCTION, &[], data, |start| {
+        start.i32_const(1).call(1).drop();
+    })
 }
 
 /// One of about so many bytes that runs all of its code once, so that it is in memory, says `ready` and sleeps.
 pub fn idle_of_size(bytes: usize) -> Vec<u8> {
     let functions = bytes / BYTES_A_FUNCTION;
     let imports = [("fd_write", 4), ("poll_oneoff", 4)];
-    module(functions, &imports, |start| {
+    module(functions, &imports, 0, |start| {
         for f in 0..functions {
             start.i32_const(1).call((imports.len() + 1 + f) as u32).drop();
         }
@@ -46,7 +50,12 @@ fn at(offset: u64) -> MemArg {
 }
 
 /// `_start` is as `begin` says; function 0 behind the imports, each of which takes so many numbers and answers one.
-fn module(functions: usize, imported: &[(&str, usize)], begin: impl FnOnce(&mut InstructionSink<'_>)) -> Vec<u8> {
+fn module(
+    functions: usize,
+    imported: &[(&str, usize)],
+    data: usize,
+    begin: impl FnOnce(&mut InstructionSink<'_>),
+) -> Vec<u8> {
     let (mut types, mut imports) = (TypeSection::new(), ImportSection::new());
     types.ty().function([], []);
     types.ty().function([ValType::I32], [ValType::I32]);
@@ -71,13 +80,39 @@ fn module(functions: usize, imported: &[(&str, usize)], begin: impl FnOnce(&mut 
         code.function(&function);
     }
     let mut memories = MemorySection::new();
-    memories.memory(MemoryType { minimum: 1, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    memories.memory(MemoryType {
+        minimum: 1 + data.div_ceil(PAGE) as u64,
+        maximum: None,
+        memory64: false,
+        shared: false,
+        page_size_log2: None,
+    });
     let mut exports = ExportSection::new();
     exports.export("_start", ExportKind::Func, imported.len() as u32);
     exports.export("memory", ExportKind::Memory, 0);
+    let mut segments = DataSection::new();
+    if data > 0 {
+        segments.active(0, &ConstExpr::i32_const(PAGE as i32), noise(data));
+    }
     let mut module = Module::new();
-    module.section(&types).section(&imports).section(&declared).section(&memories).section(&exports).section(&code);
+    module
+        .section(&types)
+        .section(&imports)
+        .section(&declared)
+        .section(&memories)
+        .section(&exports)
+        .section(&code)
+        .section(&segments);
     module.finish()
+}
+
+/// Bytes in no order, the same each time: a linear congruential generator's upper ones.
+fn noise(length: usize) -> impl ExactSizeIterator<Item = u8> {
+    let mut state = 1_u32;
+    (0..length).map(move |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
 }
 
 /// Arithmetic on locals, a load, and a store under a condition: no function is like another, none can be left out.
@@ -97,6 +132,6 @@ mod tests {
     fn functions_have_the_size_that_is_said() {
         let bytes = (large(1100).len() - large(100).len()) / 1000;
         assert!(bytes.abs_diff(BYTES_A_FUNCTION) < BYTES_A_FUNCTION / 10, "{bytes} bytes a function");
-        assert!(of_size(5_000_000).len().abs_diff(5_000_000) < 500_000);
+        assert!(of_size(5_000_000, 1_000_000).len().abs_diff(6_000_000) < 500_000);
     }
 }
