@@ -45,7 +45,7 @@ release: ## Build what is shipped and benchmarked
 	$(CARGO) build --locked --release $(WASMER_COMPILE)
 
 .PHONY: demo
-demo: prepare build ## Run a Wasm program under a private containerd and show it
+demo: prepare build ## Run Wasm programs on both engines under a private containerd and show them
 	$(CARGO) run --locked -q -p catamaran-harness --example demo
 
 .PHONY: test
@@ -85,11 +85,11 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 	$(CARGO) clippy --locked -p catamaran-names --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-attacks --all-targets -- -D warnings
 	tests/layering
-	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/harness/provision-clang examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench
-bench: prepare release ## Measure this shim beside runc and VERSUS=/path/to/another/shim, interleaved
+bench: prepare release ## Measure this shim on both engines beside runc and VERSUS=/path/to/another/shim, interleaved
 	CATAMARAN_BIN=$(BENCH_BIN) $(CARGO) run --locked --release -q -p catamaran-bench
 
 .PHONY: clean

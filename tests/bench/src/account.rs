@@ -82,11 +82,12 @@ impl<'n> Account<'n> {
         (used + Duration::from_secs(3600)).checked_sub(own).expect("this program used an hour")
     }
 
-    /// Waits until all shims and containers have ended.
+    /// Waits until all shims and containers have ended, and what is compiled behind them.
     ///
     /// # Panics
     /// When they do not.
     pub(crate) fn settle(&self) {
+        self.node.await_compiles();
         wait_until(PATIENCE, "the shims to end", || self.members().is_empty().then_some(()));
         sleep(AFTERMATH);
     }

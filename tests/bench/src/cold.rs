@@ -1,12 +1,11 @@
-//! A module of some size: its first start, which compiles it, and later ones.
+//! A Go program: its first start, which compiles it, and later ones, on the optimiser's code.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::time::Duration;
 
-use catamaran_harness::{Image, Node, PATIENCE};
+use catamaran_harness::{Image, Node, PATIENCE, guests};
 
 use crate::account::Account;
+use crate::compiles;
 use crate::contender::Contender;
 use crate::hello::timed_create;
 use crate::plan::Plan;
@@ -27,15 +26,14 @@ pub(crate) fn measure(
     if plan.cold == 0 {
         return;
     }
-    let images: Vec<Option<Image>> = contenders.iter().map(Contender::go_image).collect();
+    let module = guests::go("report");
+    let images: Vec<_> = contenders.iter().map(|contender| contender.module_image("report", &module)).collect();
     for round in 0..plan.cold {
         eprintln!("cold {} of {}", round + 1, plan.cold);
         for (contender, image) in contenders.iter().zip(&images) {
             let Some(image) = image else { continue };
             node.import(image);
-            // Ours alone: another shim's cache, if it has one, is out of sight. Where that is so its first start is just
-            // one more of its starts.
-            empty_the_cache(node);
+            compiles::empty_the_cache(node);
             for number in 0..=LATER {
                 let create = one(node, account, contender, image, round * (LATER + 1) + number);
                 let row = if number == 0 { Row::GoFirst } else { Row::GoLater };
@@ -48,20 +46,12 @@ pub(crate) fn measure(
 /// Runs it once, and says how long Create took.
 fn one(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image, number: usize) -> Duration {
     let id = contender.id("go", number);
-    let container = contender.container(node, &id, image).args(["/kitchen", "args"]);
+    let container = contender.container(node, &id, image).args(["/report", "two words"]);
     let (task, create) = timed_create(node, &container);
     task.start();
     task.wait(PATIENCE);
     let output = task.delete();
-    assert!(output.code == 0 && output.stdout == "/kitchen\nargs\n", "{id} ended badly: {output:?}");
+    assert!(output.code == 0 && output.stdout == "2 words: [\"two\",\"words\"]\n", "{id} ended badly: {output:?}");
     account.settle();
     create
-}
-
-fn empty_the_cache(node: &Node) {
-    let cache = node.catamaran_root().join("cache");
-    match fs::remove_dir_all(&cache) {
-        Err(error) if error.kind() != ErrorKind::NotFound => panic!("cannot empty {}: {error}", cache.display()),
-        _ => {}
-    }
 }

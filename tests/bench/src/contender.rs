@@ -3,31 +3,40 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use catamaran_harness::{Container, Image, Node, Runtime, guests, shim_folder};
+use catamaran_harness::{Container, Engine, Image, Node, Runtime, guests, shim_folder};
 
 use crate::plan::Plan;
 
 /// One of the shims that take turns.
 pub(crate) struct Contender {
-    /// Its column: `catamaran`, `runc`, or the shim's name out of its binary's.
+    /// Its column: `catamaran`, `wasmer`, `runc`, or the shim's name out of its binary's.
     pub(crate) name: String,
     runtime: Runtime,
+    /// Ours: on which engine.
+    engine: Option<Engine>,
     /// Of another shim, in place of the runtime's name.
     path: Option<PathBuf>,
 }
 
 impl Contender {
-    /// All of them, ours first.
+    /// All of them, ours first: on Wasmtime, which is what runs a module that asks for nothing, and on Wasmer.
     pub(crate) fn all(plan: &Plan) -> Vec<Self> {
+        let one = |name: &str, runtime, engine| Self { name: name.into(), runtime, engine, path: None };
         let mut all = vec![
-            Self { name: "catamaran".into(), runtime: Runtime::Catamaran, path: None },
-            Self { name: "runc".into(), runtime: Runtime::Runc, path: None },
+            one("catamaran", Runtime::Catamaran, Some(Engine::Wasmtime)),
+            one("wasmer", Runtime::Catamaran, Some(Engine::Wasmer)),
+            one("runc", Runtime::Runc, None),
         ];
         if let Some(path) = &plan.versus {
             // The harness knows two runtimes; with this one it only does not ask for our binary.
-            all.push(Self { name: short_name(path), runtime: Runtime::Runc, path: Some(path.clone()) });
+            all.push(Self { path: Some(path.clone()), ..one(&short_name(path), Runtime::Runc, None) });
         }
         all
+    }
+
+    /// Whether it is this shim, whatever the engine.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.engine.is_some()
     }
 
     fn runs_wasm(&self) -> bool {
@@ -47,20 +56,37 @@ impl Contender {
         guests::image(if self.runs_wasm() { Runtime::Catamaran } else { Runtime::Runc }, program)
     }
 
-    /// The image of the Go guest, which runc has no peer of: native Go is nothing that one would compile at start.
-    pub(crate) fn go_image(&self) -> Option<Image> {
-        let image = || Image::new("kitchen-wasm").file("/kitchen", guests::go("kitchen")).entrypoint(["/kitchen"]);
-        self.runs_wasm().then(image)
+    /// An image of one of these modules, which runc has no peer of: native code is nothing that one would compile at start.
+    pub(crate) fn module_image(&self, name: &str, module: &[u8]) -> Option<Image> {
+        let path = format!("/{name}");
+        self.runs_wasm().then(|| Image::new(&format!("{name}-wasm")).file(&path, module).entrypoint([&path]))
+    }
+
+    /// The image of a program in C that is the same everywhere: WASI preview 1, and a native one for runc.
+    pub(crate) fn c_image(&self, name: &str) -> Image {
+        let path = format!("/{name}");
+        let (program, suffix) =
+            if self.runs_wasm() { (guests::c(name), "wasm") } else { (guests::native(name), "native") };
+        Image::new(&format!("{name}-{suffix}")).file(&path, program).entrypoint([&path])
     }
 
     /// Begins the order for a container of this contender's.
     pub(crate) fn container<'n>(&self, node: &'n Node, id: &str, image: &Image) -> Container<'n> {
-        let container = node.container(id).runtime(self.runtime).image(image);
+        let mut container = node.container(id).runtime(self.runtime).image(image);
+        if let Some(engine) = self.engine {
+            container = container.engine(engine);
+        }
         match &self.path {
             // Of a flag that is there twice ctr takes the second.
             Some(_) => container.flag(["--runtime", &self.runtime()]),
             None => container,
         }
+    }
+
+    /// What its engine is asked for by, as flags of `ctr run`.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        let words = |engine: Engine| ["--annotation".to_owned(), format!("catamaran.wasm/engine={}", engine.name())];
+        self.engine.map(words).into_iter().flatten().collect()
     }
 
     /// An id that nobody had before: `hello-runc-wall-7`.
@@ -95,7 +121,7 @@ fn short_name(path: &Path) -> String {
     let name = file.strip_prefix("containerd-shim-").and_then(|rest| Some(rest.rsplit_once("-v")?.0));
     let name = name.unwrap_or(&file);
     // Another build of ours, or another runc, must not share a column with the first.
-    if ["catamaran", "runc"].contains(&name) { format!("{name}-versus") } else { name.to_owned() }
+    if ["catamaran", "wasmer", "runc"].contains(&name) { format!("{name}-versus") } else { name.to_owned() }
 }
 
 #[cfg(test)]
@@ -107,6 +133,7 @@ mod tests {
         for (path, name) in [
             ("/a/containerd-shim-wasmtime-v1", "wasmtime"),
             ("/a/containerd-shim-spin-v2", "spin"),
+            ("/a/containerd-shim-wasmer-v1", "wasmer-versus"),
             ("/a/containerd-shim-catamaran-v1", "catamaran-versus"),
             ("/a/other", "other"),
         ] {

@@ -40,6 +40,8 @@ pub(crate) fn run(node: &Node, contender: &Contender, flags: &[&str], image: &st
     let fifo = node.dir().join("fifo").display().to_string();
     let runtime = contender.runtime();
     let mut args = vec!["run", "--fifo-dir", &fifo, "--snapshotter", "overlayfs", "--runtime", &runtime];
+    let engine = contender.flags();
+    args.extend(engine.iter().map(String::as_str));
     args.extend(flags);
     args.extend([image, id]);
     ctr(node, &args)

@@ -1,7 +1,6 @@
 //! Twenty containers at once: how long they take to come, and what they cost when they are idle.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{scope, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use catamaran_harness::{Image, Node, Task};
@@ -9,6 +8,7 @@ use catamaran_harness::{Image, Node, Task};
 use crate::account::{Account, Member};
 use crate::census::{self, Deeds, Memory};
 use crate::contender::Contender;
+use crate::crowd::crowd;
 use crate::ctr;
 use crate::plan::Plan;
 use crate::rows::Row;
@@ -51,37 +51,16 @@ pub(crate) fn measure(
     }
 }
 
-/// Calls `work` with 0 to 19, eight at a time, and answers what it did in that order.
-fn crowd<T: Send>(work: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    let next = AtomicUsize::new(0);
-    let turns = || {
-        let mut done = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= SIZE {
-                return done;
-            }
-            done.push((number, work(number)));
-        }
-    };
-    let mut done: Vec<(usize, T)> = scope(|scope| {
-        let threads: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(turns)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("a container failed, see above")).collect()
-    });
-    done.sort_by_key(|(number, _)| *number);
-    done.into_iter().map(|(_, result)| result).collect()
-}
-
 /// `ctr run --detach` of twenty. It returns when Start was answered.
 fn starts(node: &Node, contender: &Contender, image: &Image, round: usize) -> Duration {
     let id = |number| contender.id("start", round * SIZE + number);
     let begin = Instant::now();
     // Without stdio: the FIFOs' other end would go with ctr.
-    crowd(|number| ctr::run(node, contender, &["--detach", "--null-io"], image.name(), &id(number)));
+    crowd(SIZE, AT_A_TIME, |number| ctr::run(node, contender, &["--detach", "--null-io"], image.name(), &id(number)));
     let wall = begin.elapsed();
     let running = node.ctr_ok(["tasks", "ls"]).lines().filter(|line| line.contains("RUNNING")).count();
     assert!(running == SIZE, "{running} of {SIZE} containers of {} run", contender.name);
-    crowd(|number| {
+    crowd(SIZE, AT_A_TIME, |number| {
         ctr::ctr(node, &["tasks", "rm", "--force", &id(number)]);
         ctr::ctr(node, &["containers", "rm", &id(number)]);
     });
@@ -90,7 +69,7 @@ fn starts(node: &Node, contender: &Contender, image: &Image, round: usize) -> Du
 
 /// Twenty that said "ready" and sleep, with stdout and stderr read by somebody, as under Kubernetes.
 fn idle(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image, round: usize, samples: &mut Samples) {
-    let tasks: Vec<Task<'_>> = crowd(|number| {
+    let tasks: Vec<Task<'_>> = crowd(SIZE, AT_A_TIME, |number| {
         let id = contender.id("idle", round * SIZE + number);
         let task = contender.container(node, &id, image).spawn();
         task.expect_stdout("ready");

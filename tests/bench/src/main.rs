@@ -1,11 +1,15 @@
 //! What Catamaran costs, beside runc and, where `VERSUS` names its binary, beside another shim.
 //!
 //! ```text
-//! environment -> Plan -> Contenders: catamaran, runc, VERSUS      one Node: a private containerd
+//! environment -> Plan -> Contenders: catamaran on each engine, runc, VERSUS     one Node: a private containerd
 //!                           |                                       '- Account: the cgroup that all of it runs in
-//!                           |- hello   ctr run --rm: wall, CPU; the task API: Create, Start to first byte
-//!                           |- herd    20 starts, 8 at a time; 20 idle containers: Census of their processes
-//!                           '- cold    the Go guest with an empty cache, and with a full one
+//!                           |- hello     ctr run --rm: wall, CPU; the task API: Create, Start to first byte
+//!                           |- herd      20 starts, 8 at a time; 20 idle containers: Census of their processes
+//!                           |- cold      the Go guest with an empty cache, and with a full one
+//!                           |- sizes     modules of three sizes, as a file and as a layer, likewise
+//!                           |- stampede  ten first starts of one module at once
+//!                           |- code      20 idle containers of one large module: its code in their memory
+//!                           '- compute   C programs that only compute, the same natively
 //!                                |
 //!                           Samples by row and contender -> table on stdout, bench.json with every sample
 //! ```
@@ -24,8 +28,12 @@
 
 mod account;
 mod census;
+mod code;
 mod cold;
+mod compiles;
+mod compute;
 mod contender;
+mod crowd;
 mod ctr;
 mod hello;
 mod herd;
@@ -33,6 +41,8 @@ mod plan;
 mod report;
 mod rows;
 mod samples;
+mod sizes;
+mod stampede;
 mod table;
 mod watch;
 
@@ -54,6 +64,10 @@ fn main() {
     hello::measure(&node, &account, &contenders, &plan, &mut samples);
     herd::measure(&node, &account, &contenders, &plan, &mut samples);
     cold::measure(&node, &account, &contenders, &plan, &mut samples);
+    sizes::measure(&node, &account, &contenders, &plan, &mut samples);
+    stampede::measure(&node, &account, &contenders, &plan, &mut samples);
+    code::measure(&node, &account, &contenders, &plan, &mut samples);
+    compute::measure(&node, &account, &contenders, &plan, &mut samples);
 
     // Before the node looks for leftovers, among which a cgroup below its own would be one.
     drop(account);

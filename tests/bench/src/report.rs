@@ -24,8 +24,10 @@ pub(crate) struct Report {
     /// Cargo's profile of our own programs, by the folder they lie in: the figures of `debug` are not to be quoted.
     pub(crate) build: String,
     pub(crate) plan: Plan,
-    /// The columns, ours first, runc second.
+    /// The columns, ours first.
     pub(crate) contenders: Vec<String>,
+    /// How many of them are ours.
+    pub(crate) ours: usize,
     #[serde(rename = "rows", serialize_with = "rows")]
     pub(crate) samples: Samples,
 }
@@ -69,6 +71,7 @@ impl Report {
             build,
             plan,
             contenders: contenders.iter().map(|contender| contender.name.clone()).collect(),
+            ours: contenders.iter().filter(|contender| contender.is_ours()).count(),
             samples,
         }
     }

@@ -12,7 +12,9 @@ pub(crate) fn print(report: &Report) {
         report.date, machine.cpu, machine.cores, machine.kernel
     );
     println!("medians of one interleaved run; Catamaran's build: {}", report.build);
-    println!("\"/ NAME\": ours divided by theirs; a goal in \"x\" is about that, against another Wasm shim");
+    println!(
+        "\"/ NAME\": the first column divided by theirs; a goal in \"x\" is about that, against another Wasm shim"
+    );
     if report.build != "release" {
         println!("NOT a release build: these figures are for developing only");
     }
@@ -25,15 +27,23 @@ pub(crate) fn print(report: &Report) {
     println!();
 }
 
-/// The contenders to be compared with: all but the first.
-fn others(report: &Report) -> &[String] {
-    &report.contenders[1..]
+/// What is divided by what: each of ours by each of the others. The first of ours is not named.
+fn ratios(report: &Report) -> Vec<(&String, &String, String)> {
+    let (ours, others) = report.contenders.split_at(report.ours);
+    let ratio = |(place, own): (usize, &'_ String), other: &String| match place {
+        0 => format!("/ {other}"),
+        _ => format!("{own} / {other}"),
+    };
+    ours.iter()
+        .enumerate()
+        .flat_map(|(place, own)| others.iter().map(move |other| (own, other, ratio((place, own), other))))
+        .collect()
 }
 
 fn head(report: &Report) -> Vec<String> {
     let mut cells = vec!["".to_owned(), "unit".to_owned()];
     cells.extend(report.contenders.iter().cloned());
-    cells.extend(others(report).iter().map(|name| format!("/ {name}")));
+    cells.extend(ratios(report).into_iter().map(|(_, _, title)| title));
     cells.push("goal".into());
     cells
 }
@@ -45,11 +55,10 @@ fn line(report: &Report, row: Row) -> Vec<String> {
         |value: Option<f64>, decimals: usize| value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"));
     let mut cells = vec![words.title.to_owned(), words.unit.to_owned()];
     cells.extend(report.contenders.iter().map(|name| shown(median(name), words.decimals)));
-    let ours = median(&report.contenders[0]);
-    cells.extend(others(report).iter().map(|name| {
+    cells.extend(ratios(report).into_iter().map(|(own, other, _)| {
         // Nothing is a multiple of zero.
-        let theirs = median(name).filter(|&theirs| theirs > 0.0);
-        shown(ours.zip(theirs).map(|(ours, theirs)| ours / theirs), 2)
+        let theirs = median(other).filter(|&theirs| theirs > 0.0);
+        shown(median(own).zip(theirs).map(|(ours, theirs)| ours / theirs), 2)
     }));
     cells.push(words.goal.to_owned());
     cells

@@ -1,4 +1,5 @@
-//! Builds every guest that needs a compiler, into the cache: for tests that run where there is none.
+//! Builds the guests that need a compiler, into the cache: for tests that run where there is none. None in C for Wasm:
+//! no test that runs there has one.
 
 #![allow(clippy::expect_used, reason = "a program for the tests: it says what is missing and ends")]
 

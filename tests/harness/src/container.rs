@@ -1,19 +1,17 @@
 //! The order for a container, in the words of a test.
 
-use std::io::Write;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::deadline::{self, PATIENCE};
+use crate::deadline::PATIENCE;
 use crate::grpc::Status;
 use crate::image::Image;
-use crate::node::{Node, Runtime};
-use crate::pipes::Capture;
+use crate::node::Node;
+use crate::runtime::{Engine, Runtime};
 use crate::task::Task;
 use crate::wire::{Message, fields};
-use crate::{keeper, leftovers};
+use crate::{ctr, leftovers};
 
 /// What a container or a program left: its code and its output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +37,7 @@ pub struct Container<'n> {
     pub(crate) node: &'n Node,
     pub(crate) id: String,
     runtime: Runtime,
+    engine: Option<Engine>,
     image: Option<String>,
     args: Vec<String>,
     flags: Vec<String>,
@@ -55,6 +54,7 @@ impl<'n> Container<'n> {
             node,
             id: id.to_owned(),
             runtime,
+            engine: None,
             image: None,
             args: Vec::new(),
             flags: Vec::new(),
@@ -100,6 +100,13 @@ impl<'n> Container<'n> {
     #[must_use]
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = runtime;
+        self
+    }
+
+    /// Which engine it asks for, by the annotation, when not the node's choice.
+    #[must_use]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = Some(engine);
         self
     }
 
@@ -220,6 +227,9 @@ impl<'n> Container<'n> {
         let mut words: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
         words.extend(["--runtime".to_owned(), self.runtime.name().to_owned()]);
         words.extend(["--snapshotter".to_owned(), "overlayfs".to_owned()]);
+        if let Some(engine) = self.engine.filter(|_| self.runtime == Runtime::Catamaran) {
+            words.extend(["--annotation".to_owned(), format!("catamaran.wasm/engine={}", engine.name())]);
+        }
         words.extend(self.flags.iter().cloned());
         words.push(self.image.clone().expect("a container needs an image"));
         words.push(self.id.clone());
@@ -237,7 +247,7 @@ impl<'n> Container<'n> {
         assert!(!changed, "ctr run takes no changed record: use create or spawn");
         let fifo = self.node.dir().join("fifo").display().to_string();
         let words = self.words(&["run", "--rm", "--fifo-dir", &fifo]);
-        foreground(self.node, words, self.stdin.clone().map(String::into_bytes), self.limit)
+        ctr::foreground(self.node, words, self.stdin.clone().map(String::into_bytes), self.limit)
     }
 
     /// Creates the container and its task, and does not start it: after this the shim runs, the program does not.
@@ -302,50 +312,15 @@ impl<'n> Container<'n> {
         task.start();
         task
     }
-}
 
-/// Runs `ctr` on the node to its end.
-pub(crate) fn foreground<S: AsRef<str>>(
-    node: &Node,
-    args: impl IntoIterator<Item = S>,
-    stdin: Option<Vec<u8>>,
-    limit: Duration,
-) -> Output {
-    let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-    let begin = Instant::now();
-    let mut command = keeper::tied(&node.programs().ctr);
-    command
-        .arg("--address")
-        .arg(node.socket())
-        .args(["--namespace", node.namespace()])
-        .args(&args)
-        // On stderr, where the container's own is expected.
-        .env("CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS", "1")
-        .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = keeper::spawn(command).expect("cannot start ctr");
-    let stdout = Capture::pipe(child.stdout.take().expect("a pipe"));
-    let stderr = Capture::pipe(child.stderr.take().expect("a pipe"));
-    if let (Some(mut pipe), Some(text)) = (child.stdin.take(), stdin) {
-        // A program that ends without reading all of its stdin is no failure.
-        std::thread::spawn(move || pipe.write_all(&text));
+    /// Creates and starts it, waits for its end and deletes it. Not by `ctr run`, whose CloseIO gets lost on every runtime
+    /// when its own stdin ends before the task exists, and which takes no changed spec.
+    ///
+    /// # Panics
+    /// When one of these is refused, or it does not end within the limit.
+    pub fn to_its_end(&self) -> Output {
+        let task = self.spawn();
+        task.wait(self.limit);
+        task.delete()
     }
-    let status = deadline::poll(limit, || child.try_wait().expect("cannot wait for ctr"));
-    let Some(status) = status else {
-        let _ = child.kill();
-        let _ = child.wait();
-        panic!(
-            "ctr {} did not end within {} s\n--- stdout\n{}\n--- stderr\n{}",
-            args.join(" "),
-            limit.as_secs_f32(),
-            stdout.text(),
-            stderr.text()
-        );
-    };
-    let duration = begin.elapsed();
-    for (name, capture) in [("stdout", &stdout), ("stderr", &stderr)] {
-        assert!(capture.ended_within(PATIENCE), "ctr {} ended, its {name} did not", args.join(" "));
-    }
-    Output { code: status.code().unwrap_or(-1), stdout: stdout.text(), stderr: stderr.text(), duration }
 }

@@ -20,9 +20,9 @@ use crate::container::Container;
 use crate::deadline::{self, PATIENCE};
 use crate::grpc::{Address, Status};
 use crate::image::Image;
-use crate::node::{Node, Runtime};
 use crate::task::Task;
 use crate::wire::{Message, fields};
+use crate::{Node, Runtime};
 use crate::{guests, leftovers};
 
 /// containerd's namespace of all that Kubernetes makes.
@@ -83,7 +83,7 @@ fn runtime(node: &Node, method: &str, request: Message) -> Result<Vec<u8>, Statu
 
 /// Imports an image where the CRI looks for it, and waits until it does.
 fn import(node: &Node, image: &Image) {
-    let output = crate::container::foreground(
+    let output = crate::ctr::foreground(
         node,
         ["--namespace", NAMESPACE, "images", "import", "-"],
         Some(image.to_tar()),

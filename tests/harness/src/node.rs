@@ -12,17 +12,14 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
-
 use crate::config::Options;
 use crate::container::{Container, Output};
 use crate::deadline::{self, PATIENCE};
 use crate::events::Events;
 use crate::grpc::Address;
-use crate::image::Image;
 use crate::programs::{Programs, shim_folder};
-use crate::wire::{Message, fields};
-use crate::{container, keeper, leftovers, sweep, tag};
+use crate::runtime::{Engine, Runtime};
+use crate::{ctr, keeper, leftovers, sweep, tag};
 
 /// How many lines of containerd's log a failing test shows.
 const LOG_LINES: usize = 150;
@@ -30,38 +27,17 @@ const LOG_LINES: usize = 150;
 /// The socket path limit of the kernel, less containerd's own suffix.
 const SOCKET_PATH: usize = 100;
 
+/// A large module's optimiser may take minutes.
+const LAST_COMPILE: Duration = Duration::from_secs(300);
+
 /// Our own programs, as they lie in one folder.
-const OURS: [&str; 3] = ["containerd-shim-catamaran-v1", "catamaran-wasmtime", "catamaran-wasmtime-compile"];
-
-/// Which shim runs a container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runtime {
-    /// Ours: `io.containerd.catamaran.v1`.
-    Catamaran,
-    /// containerd's own: `io.containerd.runc.v2`.
-    Runc,
-}
-
-impl Runtime {
-    /// The name that containerd knows it by.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Catamaran => "io.containerd.catamaran.v1",
-            Self::Runc => "io.containerd.runc.v2",
-        }
-    }
-
-    /// # Panics
-    /// When our shim was not built.
-    fn require(self) {
-        let shim = shim_folder().join("containerd-shim-catamaran-v1");
-        assert!(
-            self == Self::Runc || shim.exists(),
-            "{} is missing: build the shim first (cargo build), or name the folder that holds it in CATAMARAN_BIN",
-            shim.display()
-        );
-    }
-}
+const OURS: [&str; 5] = [
+    "containerd-shim-catamaran-v1",
+    "catamaran-wasmtime",
+    "catamaran-wasmtime-compile",
+    "catamaran-wasmer",
+    "catamaran-wasmer-compile",
+];
 
 /// A private containerd with its own folder, sockets and namespace. Dropping it removes everything of it.
 pub struct Node {
@@ -70,8 +46,9 @@ pub struct Node {
     programs: &'static Programs,
     options: Options,
     runtime: Runtime,
+    engine: Option<Engine>,
     containerd: Mutex<Option<Child>>,
-    imported: Mutex<BTreeSet<String>>,
+    pub(crate) imported: Mutex<BTreeSet<String>>,
     helpers: Arc<Mutex<BTreeSet<u32>>>,
 }
 
@@ -107,6 +84,7 @@ impl Node {
             programs,
             options,
             runtime: Runtime::Catamaran,
+            engine: None,
             containerd: Mutex::new(None),
             imported: Mutex::default(),
             helpers: Arc::default(),
@@ -125,6 +103,13 @@ impl Node {
     #[must_use]
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = runtime;
+        self
+    }
+
+    /// The same node, whose containers ask for this engine unless told otherwise.
+    #[must_use]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = Some(engine);
         self
     }
 
@@ -223,6 +208,13 @@ impl Node {
         self.dir.join("containerd.sock")
     }
 
+    /// A folder below the node's own, made if it is not there.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.dir.join(name);
+        fs::create_dir_all(&path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
+        path
+    }
+
     /// What stands for `/var/lib/catamaran` on this node.
     pub fn catamaran_root(&self) -> PathBuf {
         self.dir.join("catamaran")
@@ -260,7 +252,7 @@ impl Node {
 
     /// Runs `ctr` on this node and namespace, to its end.
     pub fn ctr<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Output {
-        container::foreground(self, args, None, PATIENCE)
+        ctr::foreground(self, args, None, PATIENCE)
     }
 
     /// Runs `ctr` and answers what it printed.
@@ -274,57 +266,13 @@ impl Node {
         output.stdout
     }
 
-    /// Imports and unpacks an image, unless this node has it already. Containers do it by themselves.
-    pub fn import(&self, image: &Image) {
-        if self.imported.lock().unwrap().contains(image.name()) {
-            return;
-        }
-        self.import_with(image, &[]);
-    }
-
-    /// Imports an image, with flags for `ctr images import` such as `--no-unpack` or `--all-platforms`.
-    pub fn import_with(&self, image: &Image, flags: &[&str]) {
-        let mut args = vec!["images", "import"];
-        args.extend(flags);
-        args.push("-");
-        let output = container::foreground(self, args, Some(image.to_tar()), PATIENCE);
-        assert!(output.code == 0, "cannot import {}: {output:#?}", image.name());
-        self.imported.lock().unwrap().insert(image.name().to_owned());
-    }
-
-    /// Keeps bytes in the content store for good, whatever they are, and answers their descriptor.
-    ///
-    /// # Panics
-    /// When containerd does not take them.
-    pub fn ingest(&self, media_type: &str, bytes: &[u8]) -> serde_json::Value {
-        let digest = format!("sha256:{}", leftovers::hex(&Sha256::digest(bytes)));
-        // Committed in one message, and with a label that keeps containerd's collector away.
-        let write = Message::new().number(1, 2).bytes(2, &digest).number(3, bytes.len() as u64);
-        let write = write.bytes(4, &digest).bytes(6, bytes).entry(7, "containerd.io/gc.root", "test");
-        self.address()
-            .call("containerd.services.content.v1.Content/Write", write.done(), PATIENCE)
-            .unwrap_or_else(|status| panic!("cannot ingest {} bytes: {status}", bytes.len()));
-        serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
-    }
-
-    /// Makes a record of an image whose target this is, which nobody checks.
-    ///
-    /// # Panics
-    /// When containerd does not take it.
-    pub fn record_image(&self, name: &str, target: &serde_json::Value) {
-        let text = |key: &str| target[key].as_str().expect("a descriptor's text");
-        let size = target["size"].as_i64().expect("a descriptor's size").cast_unsigned();
-        let descriptor = Message::new().bytes(1, text("mediaType")).bytes(2, text("digest")).number(3, size);
-        let image = Message::new().bytes(1, name).message(3, descriptor);
-        let created = Message::new().message(1, image).done();
-        self.address()
-            .call("containerd.services.images.v1.Images/Create", created, PATIENCE)
-            .unwrap_or_else(|status| panic!("cannot make the image {name}: {status}"));
-    }
-
     /// Begins the order for a container of this name.
     pub fn container(&self, id: &str) -> Container<'_> {
-        Container::new(self, id, self.runtime)
+        let order = Container::new(self, id, self.runtime);
+        match self.engine {
+            Some(engine) => order.engine(engine),
+            None => order,
+        }
     }
 
     /// Listens to containerd's events from now on.
@@ -339,16 +287,6 @@ impl Node {
 
     pub(crate) fn require(&self, runtime: Runtime) {
         runtime.require();
-    }
-
-    /// The leases on the content of the node's images, each with its labels.
-    pub fn leases(&self) -> Vec<String> {
-        let listed = self.address().call("containerd.services.leases.v1.Leases/List", Vec::new(), PATIENCE);
-        let listed = listed.unwrap_or_else(|status| panic!("cannot list the leases: {status}"));
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let label = |entry: &[u8]| format!(" {}={}", text(fields(entry).bytes(1)), text(fields(entry).bytes(2)));
-        let one = |lease: &[u8]| text(fields(lease).bytes(1)) + &fields(lease).all(3).map(label).collect::<String>();
-        fields(&listed).all(1).map(one).collect()
     }
 
     /// What is there at this moment of the node's containers, one thing a line: processes, mounts, cgroups, sockets,
@@ -381,6 +319,23 @@ impl Node {
             left.is_empty().then_some(())
         });
         assert!(clean.is_some(), "left behind after the containers were deleted:\n  {}", left.join("\n  "));
+    }
+
+    /// Waits until nobody compiles for the node any more: the optimiser goes on behind a first start, whoever ends.
+    ///
+    /// # Panics
+    /// When somebody still does after five minutes.
+    pub fn await_compiles(&self) {
+        let root = self.catamaran_root().display().to_string();
+        let compiles = |pid: &str| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            words.ends_with(b"\0compile\0") && String::from_utf8_lossy(&environment).contains(&root)
+        };
+        deadline::wait_until(LAST_COMPILE, "the last compile", || {
+            let names = fs::read_dir("/proc").expect("no /proc").flatten().map(|entry| entry.file_name());
+            (!names.into_iter().any(|name| compiles(&name.to_string_lossy()))).then_some(())
+        });
     }
 
     /// The end of a test that passed.

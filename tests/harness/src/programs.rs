@@ -29,20 +29,7 @@ impl Programs {
     /// When there is no containerd and none can be fetched; the script says on stderr what it tried.
     pub fn provide() -> &'static Self {
         PROGRAMS.get_or_init(|| {
-            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("provision");
-            let output = Command::new(&script)
-                .stdin(Stdio::null())
-                .stderr(Stdio::inherit())
-                .output()
-                .unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
-            assert!(output.status.success(), "{} failed; it says why above", script.display());
-            let text = String::from_utf8_lossy(&output.stdout);
-            let value = |name: &str| {
-                text.lines()
-                    .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
-                    .unwrap_or_else(|| panic!("{} did not say {name}=", script.display()))
-                    .to_owned()
-            };
+            let value = provided("provision");
             Self {
                 containerd: value("containerd").into(),
                 ctr: value("ctr").into(),
@@ -63,6 +50,25 @@ impl Programs {
         folders.extend(env::split_paths(&machine));
         let path = env::join_paths(folders).expect("a folder with a colon in its name cannot be in PATH");
         path.into_string().expect("PATH is no UTF-8")
+    }
+}
+
+/// Runs one of the harness's scripts that provide something, and gives access to the `NAME=VALUE` lines of its answer.
+///
+/// # Panics
+/// When it cannot; the script says on stderr what it tried.
+pub(crate) fn provided(script: &str) -> impl Fn(&str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+    let output = Command::new(&script)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
+    assert!(output.status.success(), "{} failed; it says why above", script.display());
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    move |name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_else(|| panic!("{} did not say {name}=", script.display())).to_owned()
     }
 }
 

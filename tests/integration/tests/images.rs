@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, Pod, Seccomp, Shape};
-use catamaran_harness::{Code, Container, Image, Node, Output, Runtime, guests, wait_until};
+use catamaran_harness::{Code, Container, Image, Node, Runtime, guests, wait_until};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -38,12 +38,6 @@ fn import(node: &Node, image: &Image) {
 fn recorded<'n>(node: &'n Node, id: &str, image: &Image) -> Container<'n> {
     node.import_with(image, &["--all-platforms", "--local", "--no-unpack"]);
     node.container(id).image(&Image::new("empty")).recorded_image(image.name()).args(["/"])
-}
-
-fn to_its_end(container: &Container<'_>) -> Output {
-    let task = container.spawn();
-    task.wait(SOON);
-    task.delete()
 }
 
 fn refused(node: &Node, container: &Container<'_>, code: Code, words: &[&str]) {
@@ -218,7 +212,7 @@ fn a_pure_artifact_runs() {
     let node = Node::start();
     let artifact = image("artifact", guests::wat("hello")).config_type("application/vnd.wasm.config.v0+json");
     let artifact = artifact.platform("wasip1", "wasm");
-    let hello = to_its_end(&recorded(&node, "artifact", &artifact));
+    let hello = recorded(&node, "artifact", &artifact).to_its_end();
     assert_eq!((hello.code, hello.stdout.as_str()), (0, GREETING), "{hello:?}");
     node.finish();
 }
@@ -236,7 +230,7 @@ fn an_index_is_resolved_by_platform() {
     assert_eq!((run.code, run.stdout.as_str()), (0, GREETING), "{run:?}");
     let host = Image::new("host").platform("windows", HOST).also(foreign());
     let host = host.also(image("part", guests::wat("hello")).platform("linux", HOST));
-    let run = to_its_end(&recorded(&node, "host", &host));
+    let run = recorded(&node, "host", &host).to_its_end();
     assert_eq!((run.code, run.stdout.as_str()), (0, GREETING), "{run:?}");
     let none = Image::new("none").platform("windows", HOST).also(foreign());
     let order = recorded(&node, "none", &none);
@@ -413,7 +407,7 @@ fn documents_that_no_registry_would_take_are_refused() {
     }
     node.record_image("good", &good);
     let order = node.container("odd").image(&Image::new("empty")).recorded_image("good").args(["/"]);
-    assert_eq!(to_its_end(&order).stdout, GREETING);
+    assert_eq!(order.to_its_end().stdout, GREETING);
     node.finish();
 }
 

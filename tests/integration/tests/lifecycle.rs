@@ -1,11 +1,11 @@
-//! The task's life, call by call through containerd: on our shim, and where runc's answers are the same, on runc too, to
-//! test the test.
+//! The task's life, call by call through containerd: on our shim, where the guest has a part in it on each engine, and where
+//! runc's answers are the same, on runc too, to test the test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Code, Image, Node, Runtime, State, guests};
+use catamaran_harness::{Code, Engine, Image, Node, Runtime, State, guests};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -13,8 +13,8 @@ fn wasm(name: &str) -> Image {
     guests::image(Runtime::Catamaran, name)
 }
 
-fn goes_through_its_states(runtime: Runtime) {
-    let node = Node::start().runtime(runtime);
+fn goes_through_its_states(runtime: Runtime, engine: Engine) {
+    let node = Node::start().runtime(runtime).engine(engine);
     let events = node.events();
     let task = node.container("sleep").image(&guests::image(runtime, "sleep")).create();
     assert_eq!(task.state(), State::Created);
@@ -45,12 +45,15 @@ fn goes_through_its_states(runtime: Runtime) {
 
 #[test]
 fn a_task_goes_through_its_states() {
-    goes_through_its_states(Runtime::Catamaran);
+    for engine in Engine::ALL {
+        goes_through_its_states(Runtime::Catamaran, engine);
+    }
 }
 
 #[test]
 fn a_task_goes_through_its_states_on_runc() {
-    goes_through_its_states(Runtime::Runc);
+    // Which does not know of engines.
+    goes_through_its_states(Runtime::Runc, Engine::Wasmtime);
 }
 
 #[test]
@@ -106,44 +109,52 @@ fn a_signal_before_start_ends_the_task() {
 
 #[test]
 fn signals_end_sleeping_and_spinning_guests() {
-    let node = Node::start();
-    for guest in ["sleep", "spin"] {
-        for (signal, code) in [("TERM", 143), ("KILL", 137), ("INT", 130), ("HUP", 129), ("QUIT", 131), ("USR1", 138)] {
-            let task = node.container(guest).image(&wasm(guest)).spawn();
-            task.expect_stdout("ready\n");
-            task.kill(signal);
-            assert_eq!(task.wait(SOON).code, code, "{signal} on {guest}");
-            let left = task.delete();
-            assert_eq!((left.code, left.stderr.as_str()), (code as i32, ""), "{signal} on {guest}");
+    for engine in Engine::ALL {
+        let node = Node::start().engine(engine);
+        for guest in ["sleep", "spin"] {
+            for (signal, code) in
+                [("TERM", 143), ("KILL", 137), ("INT", 130), ("HUP", 129), ("QUIT", 131), ("USR1", 138)]
+            {
+                let task = node.container(guest).image(&wasm(guest)).spawn();
+                task.expect_stdout("ready\n");
+                task.kill(signal);
+                assert_eq!(task.wait(SOON).code, code, "{signal} on {guest}");
+                let left = task.delete();
+                assert_eq!((left.code, left.stderr.as_str()), (code as i32, ""), "{signal} on {guest}");
+            }
         }
+        node.finish();
     }
-    node.finish();
 }
 
 #[test]
 fn a_guest_that_waits_for_stdin_ends_on_term() {
-    let node = Node::start();
-    let task = node.container("cat").image(&wasm("cat")).hold_stdin().spawn();
-    task.write("x");
-    task.expect_stdout("x");
-    task.kill("TERM");
-    assert_eq!(task.wait(SOON).code, 143);
-    task.delete();
-    node.finish();
+    for engine in Engine::ALL {
+        let node = Node::start().engine(engine);
+        let task = node.container("cat").image(&wasm("cat")).hold_stdin().spawn();
+        task.write("x");
+        task.expect_stdout("x");
+        task.kill("TERM");
+        assert_eq!(task.wait(SOON).code, 143);
+        task.delete();
+        node.finish();
+    }
 }
 
 #[test]
 fn a_real_time_signal_ends_the_guest_and_window_changes_do_not() {
-    let node = Node::start();
-    let task = node.container("sleep").image(&wasm("sleep")).spawn();
-    task.expect_stdout("ready\n");
-    task.kill("WINCH");
-    assert!(task.try_wait(Duration::from_millis(200)).is_err(), "WINCH is ignored");
-    // SIGRTMIN+3, the stop signal of images that were made for systemd.
-    task.try_kill(37, false).unwrap();
-    assert_eq!(task.wait(SOON).code, 128 + 37);
-    task.delete();
-    node.finish();
+    for engine in Engine::ALL {
+        let node = Node::start().engine(engine);
+        let task = node.container("sleep").image(&wasm("sleep")).spawn();
+        task.expect_stdout("ready\n");
+        task.kill("WINCH");
+        assert!(task.try_wait(Duration::from_millis(200)).is_err(), "WINCH is ignored");
+        // SIGRTMIN+3, the stop signal of images that were made for systemd.
+        task.try_kill(37, false).unwrap();
+        assert_eq!(task.wait(SOON).code, 128 + 37);
+        task.delete();
+        node.finish();
+    }
 }
 
 #[test]

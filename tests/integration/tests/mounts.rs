@@ -4,28 +4,17 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use catamaran_harness::{Code, Container, Image, Mounted, Node, Output, Runtime, Task, guests, wait_until};
+use catamaran_harness::{Code, Container, Image, Mounted, Node, Runtime, Task, guests, wait_until};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
 
 fn wasm(name: &str) -> Image {
     guests::image(Runtime::Catamaran, name)
-}
-
-fn kitchen() -> Image {
-    Image::new("kitchen").file("/kitchen.wasm", guests::go("kitchen")).entrypoint(["/kitchen.wasm"])
-}
-
-/// A folder of the node's.
-fn folder(node: &Node, name: &str) -> PathBuf {
-    let path = node.dir().join(name);
-    fs::create_dir_all(&path).unwrap();
-    path
 }
 
 fn run(program: &str, words: &[&str]) {
@@ -40,12 +29,6 @@ fn waiting<'n>(order: &Container<'n>) -> Task<'n> {
     task
 }
 
-fn to_its_end(order: &Container<'_>) -> Output {
-    let task = order.spawn();
-    task.wait(SOON);
-    task.delete()
-}
-
 /// Refused, with these words.
 fn refused(order: &Container<'_>, code: Code, words: &[&str]) {
     let status = order.try_create().err().unwrap_or_else(|| panic!("it was created; expected {words:?}"));
@@ -58,7 +41,7 @@ fn refused(order: &Container<'_>, code: Code, words: &[&str]) {
 #[test]
 fn options_of_a_bind_mount_say_what_they_do() {
     let node = Node::start();
-    let volume = folder(&node, "volume");
+    let volume = node.folder("volume");
     let sub = Mounted::tmpfs(&volume.join("sub"));
     // Options; what the top has then; what the mount below has. «!» before what it has not.
     let table: &[(&str, &str, &str)] = &[
@@ -104,10 +87,10 @@ fn options_of_a_bind_mount_say_what_they_do() {
 #[test]
 fn what_the_host_mounts_later_shows_and_nothing_comes_back() {
     let node = Node::start();
-    let shared = Mounted::shared(&folder(&node, "shared"));
+    let shared = Mounted::shared(&node.folder("shared"));
     let before = Mounted::tmpfs(&shared.path().join("before"));
     fs::write(before.path().join("file"), "before").unwrap();
-    let image = kitchen();
+    let image = guests::kitchen();
     for (n, propagation) in ["rslave", "slave", "rshared", "shared"].into_iter().enumerate() {
         let order = node.container(&format!("c{n}")).image(&image).args(["/kitchen.wasm", "stdin"]).hold_stdin();
         let order = order.with_volume(shared.path(), "/data", &["rbind", propagation, "ro"]).spec(move |spec| {
@@ -149,7 +132,7 @@ fn what_the_host_mounts_later_shows_and_nothing_comes_back() {
 #[test]
 fn a_procfs_that_the_host_mounts_later_shows_no_memory_to_a_plain_user() {
     let node = Node::start();
-    let shared = Mounted::shared(&folder(&node, "shared"));
+    let shared = Mounted::shared(&node.folder("shared"));
     let order = node.container("later").image(&wasm("read")).args(["/read", "/data/proc/self/mem"]).user("1000:1000");
     let task = order.with_volume(shared.path(), "/data", &["rbind", "rslave", "ro"]).create();
     // After Create nothing covers it any more. Root could read and write it (ARCHITECTURE.md): a worker is not dumpable,
@@ -168,7 +151,7 @@ fn a_procfs_that_the_host_mounts_later_shows_no_memory_to_a_plain_user() {
 #[test]
 fn a_device_on_a_mount_that_came_later_is_not_opened() {
     let node = Node::start();
-    let shared = Mounted::shared(&folder(&node, "shared"));
+    let shared = Mounted::shared(&node.folder("shared"));
     // 63: EPERM, as WASI counts.
     for (name, minor, code) in [("kmsg", "11", 63), ("null", "3", 0)] {
         let path = format!("/data/later/{name}");
@@ -202,8 +185,8 @@ fn compiles(node: &Node) -> bool {
 #[test]
 fn what_the_host_mounts_while_a_container_is_created_is_not_missed() {
     let node = Node::start();
-    let shared = Mounted::shared(&folder(&node, "shared"));
-    let order = node.container("late").image(&kitchen()).args(["/kitchen.wasm", "read", "/data/later/file"]);
+    let shared = Mounted::shared(&node.folder("shared"));
+    let order = node.container("late").image(&guests::kitchen()).args(["/kitchen.wasm", "read", "/data/later/file"]);
     let order = order.with_volume(shared.path(), "/data", &["rbind", "rslave"]);
     let later = std::thread::scope(|scope| {
         let created = scope.spawn(|| order.create());
@@ -259,7 +242,7 @@ fn file_systems_of_a_containers_own() {
 #[test]
 fn what_is_refused_is_named() {
     let node = Node::start();
-    let volume = folder(&node, "volume");
+    let volume = node.folder("volume");
     fs::write(volume.join("file"), "").unwrap();
     let file = volume.join("file");
     let base = || node.container("same").image(&wasm("hello"));
@@ -300,7 +283,7 @@ fn what_is_refused_is_named() {
     let propagation = |value: &'static str| base().spec(move |spec| spec["linux"]["rootfsPropagation"] = json!(value));
     refused(&propagation("sideways"), wrong, &["linux.rootfsPropagation", "sideways"]);
     for value in ["private", "rprivate", "rslave", "unbindable"] {
-        assert_eq!(to_its_end(&propagation(value)).code, 0, "{value}");
+        assert_eq!(propagation(value).to_its_end().code, 0, "{value}");
     }
     node.finish();
 }
@@ -308,7 +291,7 @@ fn what_is_refused_is_named() {
 #[test]
 fn masked_and_readonly_paths() {
     let node = Node::start();
-    let volume = folder(&node, "volume");
+    let volume = node.folder("volume");
     let below = Mounted::tmpfs(&volume.join("sub"));
     let deep = Mounted::tmpfs(&volume.join("deep"));
     for place in [volume.as_path(), below.path()] {

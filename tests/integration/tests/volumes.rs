@@ -8,24 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use catamaran_harness::{Container, Image, Mounted, Node, Options, Output, Runtime, Task, guests};
+use catamaran_harness::{Container, Image, Mounted, Node, Options, Runtime, Task, guests};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
 
 fn wasm(name: &str) -> Image {
     guests::image(Runtime::Catamaran, name)
-}
-
-fn kitchen() -> Image {
-    Image::new("kitchen").file("/kitchen.wasm", guests::go("kitchen")).entrypoint(["/kitchen.wasm"])
-}
-
-/// A folder of the node's.
-fn folder(node: &Node, name: &str) -> PathBuf {
-    let path = node.dir().join(name);
-    fs::create_dir_all(&path).unwrap();
-    path
 }
 
 fn run(program: &str, words: &[&str]) {
@@ -38,12 +27,6 @@ fn waiting<'n>(order: &Container<'n>) -> Task<'n> {
     let task = order.spawn();
     task.expect_stdout("ready\n");
     task
-}
-
-fn to_its_end(order: &Container<'_>) -> Output {
-    let task = order.spawn();
-    task.wait(SOON);
-    task.delete()
 }
 
 /// A volume as the kubelet writes ConfigMaps, Secrets and tokens: links through `..data`.
@@ -61,18 +44,18 @@ fn projected(volume: &Path, file: &str, text: &str, version: u32) {
 #[test]
 fn volumes_of_kubernetes() {
     let node = Node::start();
-    let token = Mounted::tmpfs(&folder(&node, "token"));
+    let token = Mounted::tmpfs(&node.folder("token"));
     projected(token.path(), "token", "secret-1", 1);
-    let config = folder(&node, "config");
+    let config = node.folder("config");
     projected(&config, "app.conf", "one", 1);
-    let disk = folder(&node, "disk");
-    let memory = Mounted::tmpfs(&folder(&node, "memory"));
+    let disk = node.folder("disk");
+    let memory = Mounted::tmpfs(&node.folder("memory"));
     for (name, text) in [("hosts", "127.0.0.1 localhost\n"), ("hostname", "pod\n"), ("resolv.conf", ""), ("log", "")] {
         fs::write(node.dir().join(name), text).unwrap();
     }
     fs::write(disk.join("sub.txt"), "by subPath").unwrap();
     // /var/run is a link to a folder that the image does not have; /etc/hosts is there, /dev is a file system of its own.
-    let image = kitchen().dir("/var", 0o755, 0, 0).link("/var/run", "/run").file("/etc/hosts", "the image's");
+    let image = guests::kitchen().dir("/var", 0o755, 0, 0).link("/var/run", "/run").file("/etc/hosts", "the image's");
     let file = |name: &str| node.dir().join(name);
     // The CRI has no file system at /run.
     let no_run = |spec: &mut Value| spec["mounts"].as_array_mut().unwrap().retain(|m| m["destination"] != "/run");
@@ -87,7 +70,7 @@ fn volumes_of_kubernetes() {
         .with_volume(&file("hostname"), "/etc/hostname", &["rbind", "rprivate", "rw"])
         .with_volume(&file("resolv.conf"), "/etc/resolv.conf", &["rbind", "rprivate", "rw"])
         .with_volume(&file("log"), "/dev/termination-log", &["rbind", "rprivate", "rw"]);
-    let kitchen = |words: &[&str]| to_its_end(&order.clone().args([&["/kitchen.wasm"], words].concat()));
+    let kitchen = |words: &[&str]| order.clone().args([&["/kitchen.wasm"], words].concat()).to_its_end();
     let reads = |path: &str| {
         let read = kitchen(&["read", path]);
         assert_eq!(read.code, 0, "{path}: {read:?}");
@@ -119,7 +102,7 @@ fn volumes_of_kubernetes() {
 #[test]
 fn a_config_map_changes_while_its_reader_runs() {
     let node = Node::start();
-    let config = folder(&node, "config");
+    let config = node.folder("config");
     projected(&config, "app.conf", "one", 1);
     let reader = r#"(module
         (import "wasi_snapshot_preview1" "path_open"
@@ -160,7 +143,7 @@ fn a_config_map_changes_while_its_reader_runs() {
 #[test]
 fn links_of_an_image_or_a_volume_lead_nowhere_outside() {
     let node = Node::start();
-    let (outside, data, planted) = (folder(&node, "outside"), folder(&node, "data"), folder(&node, "planted"));
+    let (outside, data, planted) = (node.folder("outside"), node.folder("data"), node.folder("planted"));
     fs::write(data.join("file"), "mine").unwrap();
     let out = outside.to_str().unwrap();
     let up = format!("{}{out}", "../".repeat(20));
@@ -188,7 +171,7 @@ fn links_of_an_image_or_a_volume_lead_nowhere_outside() {
 #[test]
 fn mounts_below_others_come_in_the_specs_order() {
     let node = Node::start();
-    let (outer, inner) = (folder(&node, "outer"), folder(&node, "inner"));
+    let (outer, inner) = (node.folder("outer"), node.folder("inner"));
     fs::write(outer.join("file"), "outer").unwrap();
     fs::write(inner.join("file"), "inner").unwrap();
     let order = node.container("order").image(&wasm("sleep"));
@@ -206,7 +189,7 @@ fn mounts_below_others_come_in_the_specs_order() {
 #[test]
 fn places_that_a_container_has_of_its_own() {
     let node = Node::start();
-    let volume = folder(&node, "volume");
+    let volume = node.folder("volume");
     fs::write(volume.join("cpuinfo"), "processor: 0\n").unwrap();
     let order = || node.container("places").image(&wasm("sleep"));
     // As lxcfs does it: files below /proc, which is empty and read-only for all else.
@@ -215,7 +198,7 @@ fn places_that_a_container_has_of_its_own() {
     assert_eq!(fs::write(task.inside("/proc/x"), "").unwrap_err().raw_os_error(), Some(30), "EROFS");
     task.discard();
     // A folder of the host's over /dev: nothing is made in it, and no device of it opens.
-    let devices = folder(&node, "devices");
+    let devices = node.folder("devices");
     run("mknod", &[devices.join("full").to_str().unwrap(), "c", "1", "7"]);
     fs::set_permissions(devices.join("full"), fs::Permissions::from_mode(0o666)).unwrap();
     let task = waiting(&order().with_volume(&devices, "/dev", &["rbind"]));

@@ -1,0 +1,63 @@
+//! Twenty idle containers of one large module, all of whose code has run: whether they have it in memory once or each its own.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use catamaran_harness::{Node, Task, guests};
+
+use crate::account::{Account, Member};
+use crate::census;
+use crate::contender::Contender;
+use crate::crowd::crowd;
+use crate::plan::Plan;
+use crate::rows::Row;
+use crate::samples::Samples;
+
+const SIZE: usize = 20;
+const AT_A_TIME: usize = 4;
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Measures the rows of the code's memory, for those who run Wasm.
+pub(crate) fn measure(
+    node: &Node,
+    account: &Account<'_>,
+    contenders: &[Contender],
+    plan: &Plan,
+    samples: &mut Samples,
+) {
+    if plan.code == 0 {
+        return;
+    }
+    let module = guests::idle_of_size(15_000_000);
+    for round in 0..plan.code {
+        for contender in contenders {
+            let Some(image) = contender.module_image("idle-large", &module) else { continue };
+            eprintln!("code {} of {}: {}", round + 1, plan.code, contender.name);
+            // Compiled to the end, so that all twenty run the same code.
+            let order = contender.container(node, &contender.id("code-first", round), &image).limit(LIMIT);
+            order.spawn().discard();
+            account.settle();
+            let tasks: Vec<Task<'_>> = crowd(SIZE, AT_A_TIME, |number| {
+                let id = contender.id("code", round * SIZE + number);
+                let task = contender.container(node, &id, &image).limit(LIMIT).spawn();
+                task.expect_stdout("ready");
+                task
+            });
+            sleep(Duration::from_secs(1));
+            let (mut pss, mut dirty) = (0.0, 0.0);
+            for member in account.members() {
+                if let Member::Container(pid) = member {
+                    let memory = census::memory(pid);
+                    pss += memory.pss;
+                    dirty += memory.dirty;
+                }
+            }
+            samples.add(Row::CodePss, contender, pss / SIZE as f64);
+            samples.add(Row::CodeDirty, contender, dirty / SIZE as f64);
+            for task in tasks {
+                task.discard();
+            }
+            account.settle();
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The programs of `examples/`, built and packed as their own files say, so that these stay true.
+//!
+//! Of a Dockerfile as much is understood as they use: `# First: COMMAND`, which is run beside it, `FROM scratch`, `COPY`
+//! of one file, `ENTRYPOINT` in JSON. Of a pod its lines.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::guests;
+use crate::image::Image;
+
+/// A program of `examples/`.
+pub struct Example {
+    name: String,
+    folder: PathBuf,
+}
+
+impl Example {
+    /// The one in `examples/NAME`.
+    pub fn of(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+        Self { name: name.to_owned(), folder }
+    }
+
+    fn text(&self, file: &str) -> String {
+        let path = self.folder.join(file);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+    }
+
+    /// Its image, built.
+    ///
+    /// # Panics
+    /// When the build fails, or the Dockerfile has an instruction that is not understood.
+    pub fn image(&self) -> Image {
+        let built = Built::of(self);
+        let mut image = Image::new(&self.name);
+        for line in self.text("Dockerfile").lines() {
+            match line.split_once(' ').unwrap_or((line, "")) {
+                ("#" | "", _) | ("FROM", "scratch") => {}
+                ("COPY", words) => {
+                    let (from, to) = words.split_once(' ').unwrap_or_else(|| panic!("{line}: one file to one place"));
+                    image = image.file(to, built.read(from));
+                }
+                ("ENTRYPOINT", words) => {
+                    let words: Vec<String> =
+                        serde_json::from_str(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+                    image = image.entrypoint(words);
+                }
+                _ => panic!("examples/{}/Dockerfile: {line:?} is not understood", self.name),
+            }
+        }
+        image
+    }
+
+    /// The container's `args` in its `pod.yaml`, in JSON there; none without.
+    pub fn args(&self) -> Vec<String> {
+        let text = self.text("pod.yaml");
+        let args = text.lines().find_map(|line| line.trim().strip_prefix("args: "));
+        args.map_or_else(Vec::new, |args| serde_json::from_str(args).unwrap_or_else(|error| panic!("{args}: {error}")))
+    }
+
+    /// Whether its `pod.yaml` has this line, however far it is indented.
+    pub fn pod_says(&self, line: &str) -> bool {
+        self.text("pod.yaml").lines().any(|other| other.trim().trim_start_matches("- ") == line)
+    }
+}
+
+/// A copy of an example's folder in which it was built; removed with this.
+struct Built(PathBuf);
+
+impl Built {
+    fn of(example: &Example) -> Self {
+        let unique = format!("{:?}", std::thread::current().id()).replace(|c: char| !c.is_ascii_digit(), "");
+        let folder =
+            std::env::temp_dir().join(format!("catamaran-example-{}-{}-{unique}", example.name, std::process::id()));
+        let built = Self(folder);
+        fs::create_dir_all(&built.0).unwrap_or_else(|error| panic!("cannot make {}: {error}", built.0.display()));
+        for entry in
+            fs::read_dir(&example.folder).unwrap_or_else(|error| panic!("{}: {error}", example.folder.display()))
+        {
+            let path = entry.expect("a folder's entry").path();
+            let copy = built.0.join(path.file_name().expect("a file's name"));
+            fs::copy(&path, &copy).unwrap_or_else(|error| panic!("cannot copy {}: {error}", path.display()));
+        }
+        let dockerfile = example.text("Dockerfile");
+        let first = dockerfile.lines().find_map(|line| line.strip_prefix("# First: "));
+        built
+            .run(first.unwrap_or_else(|| panic!("examples/{}/Dockerfile does not say what to do first", example.name)));
+        built
+    }
+
+    fn run(&self, line: &str) {
+        // The one tool of which Debian's releases have none that is new enough: the harness assembles by itself.
+        if let ["wat2wasm", from, "-o", to] = line.split(' ').collect::<Vec<_>>()[..] {
+            fs::write(self.0.join(to), guests::wat_file(&self.0.join(from))).expect("cannot write a module");
+            return;
+        }
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(&self.0).envs(guests::GO_STAYS_HOME);
+        // For who is to find clang and WASIX's C library installed.
+        if line == "./build" {
+            command.env("CC", guests::wasix_cc());
+        }
+        let output = command.output().unwrap_or_else(|error| panic!("cannot run {line:?}: {error}"));
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn read(&self, file: &str) -> Vec<u8> {
+        let path = self.0.join(file);
+        fs::read(&path).unwrap_or_else(|error| panic!("{} was not built: {error}", path.display()))
+    }
+}
+
+impl Drop for Built {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("cannot remove {}: {error}", self.0.display());
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What a compiler makes of a guest's source, made once and kept.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+use super::read;
+use crate::leftovers::hex;
+use crate::programs::cache;
+
+/// What a compiler says of itself.
+pub(super) fn answer(command: &mut Command, name: &str, advice: &str) -> String {
+    match command.output() {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        Ok(output) => panic!("{name} fails: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => panic!("cannot run '{name}' ({error}): {advice}"),
+    }
+}
+
+/// The program built from a source file, or the one kept from last time. `kind` tells programs of one source apart.
+pub(super) fn built(source: &Path, kind: &str, version: &str, command: impl Fn(&Path) -> Command) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    digest.update(read(source));
+    digest.update(version);
+    // The arguments count too, with the target's name left out.
+    let sample = command(Path::new(""));
+    for word in sample.get_args().map(OsStr::as_encoded_bytes) {
+        digest.update([0]);
+        digest.update(word);
+    }
+    let stem = source.file_stem().expect("a file name").to_string_lossy().into_owned();
+    let folder = cache().join("guests");
+    let kept = folder.join(format!("{stem}{kind}-{}", &hex(&digest.finalize())[..16]));
+    if !kept.exists() {
+        fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
+        // Two tests may build it at once: each under a name of its own, the last one stays.
+        let unique = format!("{:?}-{}", std::thread::current().id(), std::process::id());
+        let fresh = folder.join(format!(".{stem}-{}", unique.replace(|c: char| !c.is_ascii_alphanumeric(), "-")));
+        let output = command(&fresh).output().unwrap_or_else(|error| panic!("cannot start a compiler: {error}"));
+        assert!(
+            output.status.success(),
+            "cannot build {}: {}",
+            source.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        fs::rename(&fresh, &kept).unwrap_or_else(|error| panic!("cannot keep {}: {error}", kept.display()));
+    }
+    read(&kept)
+}

@@ -1,0 +1,83 @@
+//! Guests in C: for preview 1 and WASIX by the clang that `provision-clang` fetches, native ones by the machine's `cc`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::built::{answer, built};
+use super::source;
+use crate::programs::provided;
+
+/// The native peer: an ELF that is each of the programs, by the name it is called by.
+pub fn peer() -> Vec<u8> {
+    let path = source("peer.c");
+    let version = cc();
+    built(&path, "", &version, |target| {
+        let mut command = Command::new("cc");
+        command.args(["-static", "-Os", "-Wall", "-Wno-unused-result", "-o"]).arg(target).arg(&path);
+        command
+    })
+}
+
+/// What `compute` is held against: a program from `tests/guests/c/NAME.c`, as an ELF.
+pub fn native(name: &str) -> Vec<u8> {
+    let path = source(&format!("c/{name}.c"));
+    built(&path, "", &cc(), |target| {
+        let mut command = Command::new("cc");
+        command.args(["-static", "-O2", "-Wall", "-o"]).arg(target).arg(&path);
+        command
+    })
+}
+
+fn cc() -> String {
+    answer(Command::new("cc").arg("--version"), "cc", "install a C compiler (gcc)")
+}
+
+/// A module with WASI preview 1, from `tests/guests/c/NAME.c`.
+pub fn c(name: &str) -> Vec<u8> {
+    compiled(&source(&format!("c/{name}.c")), "clang-wasi")
+}
+
+/// A WASIX module, from `tests/guests/wasix/NAME.c` or, where that is not there, `tests/guests/c/NAME.c`.
+/// The one that is called `fork` is made so that it can.
+pub fn wasix(name: &str) -> Vec<u8> {
+    let path = source(&format!("wasix/{name}.c"));
+    let path = if path.exists() { path } else { source(&format!("c/{name}.c")) };
+    compiled(&path, if name == "fork" { "clang-wasix-fork" } else { "clang-wasix" })
+}
+
+/// What a machine calls as `clang` that has it installed with WASIX's C library.
+pub(crate) fn wasix_cc() -> String {
+    let folder = Clang::provide().folder.display();
+    format!("{folder}/bin/clang --sysroot={folder}/wasix-libc")
+}
+
+fn compiled(path: &Path, compiler: &str) -> Vec<u8> {
+    let clang = Clang::provide();
+    built(path, compiler.trim_start_matches("clang"), &clang.version, |target| {
+        let mut command = Command::new(clang.folder.join("bin").join(compiler));
+        command.args(["-O2", "-Wall"]).arg(path).arg("-o").arg(target);
+        command
+    })
+}
+
+/// clang and the C libraries of preview 1 and WASIX, as `provision-clang` fetched them.
+struct Clang {
+    folder: PathBuf,
+    version: String,
+}
+
+impl Clang {
+    /// # Panics
+    /// When it is not there and cannot be fetched; the script says on stderr what it tried.
+    fn provide() -> &'static Self {
+        static CLANG: OnceLock<Clang> = OnceLock::new();
+        CLANG.get_or_init(|| {
+            let value = provided("provision-clang");
+            let folder = PathBuf::from(value("folder"));
+            // The folder's own name stands for the options that the script calls the compiler with.
+            let options = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Self { version: format!("{options} {}", value("version")), folder }
+        })
+    }
+}

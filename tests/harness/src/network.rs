@@ -1,0 +1,103 @@
+//! A network namespace of a test's own, in which nothing is but its loopback.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use crate::node::Node;
+
+// linux/netlink.h, linux/rtnetlink.h, linux/if.h
+const RTM_NEWLINK: u16 = 16;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_ACK: u16 = 4;
+const IFF_UP: u32 = 1;
+/// The loopback is every namespace's first interface.
+const LOOPBACK: u32 = 1;
+/// Where an acknowledgement, a `struct nlmsgerr`, has its error: behind the header.
+const ERROR_AT: usize = 16;
+
+/// A network namespace that has a name, its file. It goes with this, and with the node when a test fails.
+pub struct Network(PathBuf);
+
+impl Network {
+    /// A new one of this name on the node, whose loopback is up.
+    ///
+    /// # Panics
+    /// When the kernel refuses it.
+    pub fn new(node: &Node, name: &str) -> Self {
+        let path = node.folder("netns").join(name);
+        File::create(&path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
+        // In a thread that ends with it: the test's own stays where it is.
+        in_a_thread(|| {
+            leave();
+            raise_loopback();
+            mount_bind("/proc/thread-self/ns/net", &path).expect("cannot keep a network namespace");
+        });
+        Self(path)
+    }
+
+    /// Its file, for `ctr run --with-ns network:FILE`.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Does something in it, in a thread of its own.
+    ///
+    /// # Panics
+    /// With what `work` panics with.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let namespace = File::open(&self.0).unwrap_or_else(|error| panic!("{}: {error}", self.0.display()));
+        in_a_thread(move || {
+            move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network))
+                .expect("cannot enter a network namespace");
+            work()
+        })
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let unmounted = unmount(&self.0, UnmountFlags::DETACH).map_err(std::io::Error::from);
+        let gone = unmounted.and_then(|()| fs::remove_file(&self.0));
+        assert!(gone.is_ok() || thread::panicking(), "cannot remove {}: {gone:?}", self.0.display());
+    }
+}
+
+fn in_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+#[allow(unsafe_code, reason = "unshare(2) has a safe form in no library")]
+fn leave() {
+    // SAFETY: unsafe is the call for those of its flags that part what threads share, descriptors and folders, of which
+    // others rely on that it is shared. A network namespace is a thread's own to begin with.
+    let left = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) };
+    left.expect("cannot make a network namespace");
+}
+
+/// By netlink: ip(8) is not on every machine.
+fn raise_loopback() {
+    let mut message = Vec::new();
+    // struct nlmsghdr: length, type, flags, sequence, port
+    message.extend(32_u32.to_ne_bytes());
+    message.extend(RTM_NEWLINK.to_ne_bytes());
+    message.extend((NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
+    message.extend([0; 8]);
+    // struct ifinfomsg: family and type, index, flags, which flags
+    message.extend([0; 4]);
+    for word in [LOOPBACK, IFF_UP, IFF_UP] {
+        message.extend(word.to_ne_bytes());
+    }
+    // NETLINK_ROUTE is the protocol 0.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
+        .expect("cannot open a netlink socket");
+    send(&socket, &message, SendFlags::empty()).expect("cannot send to netlink");
+    let mut answer = [0; 256];
+    let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty()).expect("netlink does not answer");
+    let error = answer[..length].get(ERROR_AT..ERROR_AT + 4).expect("a short answer of netlink's");
+    assert_eq!(error, [0; 4], "the loopback cannot be raised: {:?}", &answer[..length]);
+}
