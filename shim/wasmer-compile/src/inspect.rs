@@ -12,8 +12,7 @@ pub fn inspect(bytes: &[u8]) -> Result<(), Refusal> {
     match form::of(bytes).map_err(Refusal::Module)? {
         Form::Module => imports(bytes),
         Form::Component => Err(Refusal::OtherEngine(
-            "the file is a WebAssembly component, which Wasmer does not run: run it on the other engine with the \
-             annotation `catamaran.wasm/engine: wasmtime`"
+            "the file is a WebAssembly component, which Wasmer does not run; the other engine, wasmtime, runs it"
                 .to_owned(),
         )),
     }

@@ -57,8 +57,8 @@ fn build(engine: &Engine, bytes: &[u8]) -> Result<ArtifactBuild, CompileError> {
 fn invalid(bytes: &[u8], e: &CompileError) -> Refusal {
     match Validator::new_with_features(wasmtimes()).validate_all(bytes) {
         Ok(_) => Refusal::OtherEngine(format!(
-            "the module needs a part of Wasm that Wasmer's code generator does not have: {e}; run it on the other engine \
-             with the annotation `catamaran.wasm/engine: wasmtime`"
+            "the module needs a part of Wasm that Wasmer's code generator does not have: {e}; the other \
+             engine, wasmtime, runs it"
         )),
         Err(_) => refused(e),
     }

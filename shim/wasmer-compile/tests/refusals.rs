@@ -56,10 +56,10 @@ fn native_code_is_refused() {
 
 #[test]
 fn what_wasmtime_has_alone_is_left_to_it() {
-    says(&left_to_the_other(&module("(component)")), &["component", "catamaran.wasm/engine: wasmtime"]);
+    says(&left_to_the_other(&module("(component)")), &["component", "wasmtime, runs it"]);
     let collected =
         module("(module (type (struct (field i32))) (func (export \"_start\") (drop (struct.new 0 (i32.const 1)))))");
-    says(&left_to_the_other(&collected), &["part of Wasm", "catamaran.wasm/engine: wasmtime"]);
+    says(&left_to_the_other(&collected), &["part of Wasm", "wasmtime, runs it"]);
     let tail = module("(module (func $f (return_call $f)) (func (export \"_start\")))");
     says(&left_to_the_other(&tail), &["part of Wasm", "tail"]);
 }

@@ -97,7 +97,7 @@ fn a_module_that_cannot_be_linked_is_told_why() {
     let text = link_refusal(r#"(module (import "host" "log" (func)) (func (export "_start")))"#);
     assert!(text.contains("`host.log`"), "{text}");
     let text = link_refusal(r#"(module (import "wasix_64v1" "fork" (func)) (func (export "_start")))"#);
-    assert!(text.contains("`wasix_64v1.fork`") && text.contains("catamaran.wasm/engine: wasmer"), "{text}");
+    assert!(text.contains("`wasix_64v1.fork`") && text.contains("wasmer, runs it"), "{text}");
     let text =
         link_refusal(r#"(module (import "wasi_snapshot_preview1" "sock_open" (func)) (func (export "_start")))"#);
     assert!(text.contains("`wasi_snapshot_preview1.sock_open`"), "{text}");

@@ -81,7 +81,7 @@ fn native_code_is_refused() {
 fn imports_that_nothing_provides() {
     says(
         &refusal(&module(r#"(module (import "wasix_32v1" "futex_wake" (func)))"#)),
-        &["`wasix_32v1.futex_wake`", "WASIX", "catamaran.wasm/engine: wasmer"],
+        &["`wasix_32v1.futex_wake`", "WASIX", "wasmer, runs it"],
     );
     says(&refusal(&module(r#"(module (import "env" "puts" (func)))"#)), &["`env.puts`", "wasi_snapshot_preview1"]);
     says(&refusal(&module(r#"(module (import "host" "log" (func)))"#)), &["`host.log`"]);
@@ -93,7 +93,7 @@ fn imports_that_nothing_provides() {
 
 #[test]
 fn threads_are_refused() {
-    says(&refusal(&module("(module (memory 1 1 shared))")), &["shared memory", "WASIX"]);
+    says(&refusal(&module("(module (memory 1 1 shared))")), &["shared memory", "wasmer, runs it"]);
     says(&refusal(&module(r#"(module (import "env" "memory" (memory 1 1 shared)))"#)), &["shared memory"]);
     // Without the inspection it is the validator that refuses.
     assert!(translate(&module("(module (memory 1 1 shared))"), Kind::Module, Tier::Best).is_err());

@@ -7,7 +7,8 @@ use wasmtime::{Error, UnknownImportError};
 /// The import module of WASI preview 1, the only one that is provided.
 pub const PREVIEW1: &str = "wasi_snapshot_preview1";
 
-const ON_WASMER: &str = "run it on the other engine with the annotation `catamaran.wasm/engine: wasmer`";
+/// The shim says what to write for that: it knows who asked for this one.
+const ON_WASMER: &str = "the other engine, wasmer, runs it";
 
 /// Whether the import `module`.`name` is one that Wasmer's WASIX has.
 pub fn of_the_other_engine(module: &str, name: &str) -> bool {
@@ -20,8 +21,8 @@ pub fn not_provided(module: &str, name: &str) -> String {
     match module {
         "wasix_32v1" | "wasix_64v1" => format!("{import}, which is WASIX; Wasmtime has none: {ON_WASMER}"),
         "wasi" if name == "thread-spawn" => format!(
-            "{import}, which is wasi-threads; Wasmtime no longer has it: build for wasm32-wasip1 without threads, or \
-             {ON_WASMER}"
+            "{import}, which is wasi-threads; Wasmtime no longer has it: {ON_WASMER}, or build for wasm32-wasip1 \
+             without threads"
         ),
         "wasi_unstable" => {
             format!("{import}, which is WASI before preview 1: build it again with a toolchain for wasm32-wasip1")
@@ -44,8 +45,8 @@ pub fn not_provided(module: &str, name: &str) -> String {
 /// Why a module with a shared memory cannot run here.
 pub fn shared_memory() -> String {
     format!(
-        "the module has a shared memory, so it was built for threads, which Wasmtime's WASI does not have: build for \
-         wasm32-wasip1 without threads, or build for WASIX and {ON_WASMER}"
+        "the module has a shared memory, so it was built for threads, which Wasmtime's WASI does not have: \
+         {ON_WASMER}, or build for wasm32-wasip1 without threads"
     )
 }
 
@@ -77,7 +78,7 @@ mod tests {
         for module in ["wasix_32v1", "wasix_64v1"] {
             let text = not_provided(module, "futex_wait");
             assert!(text.contains(&format!("`{module}.futex_wait`")), "{text}");
-            assert!(text.contains("catamaran.wasm/engine: wasmer"), "{text}");
+            assert!(text.contains("wasmer, runs it"), "{text}");
         }
     }
 
