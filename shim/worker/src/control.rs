@@ -92,8 +92,14 @@ pub(crate) fn receive_job(socket: BorrowedFd<'_>) -> io::Result<(Job, Descriptor
 }
 
 /// Reports to the shim; `pidfd` goes with [`Report::Forked`].
+///
+/// Without one it is a plain write: the worker's filter of system calls has no sendmsg.
 pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, pidfd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    send(socket, &serde_json::to_vec(report)?, pidfd.as_slice())
+    let bytes = serde_json::to_vec(report)?;
+    match pidfd {
+        Some(_) => send(socket, &bytes, pidfd.as_slice()),
+        None => rustix::io::retry_on_intr(|| rustix::io::write(socket, &bytes)).map(drop).map_err(Into::into),
+    }
 }
 
 /// Receives one report, in the shim. `UnexpectedEof` when the worker is gone.
@@ -114,8 +120,7 @@ pub fn send_start(socket: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Waits for Start, in the worker: false when the shim has gone.
 pub(crate) fn await_start(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    let (bytes, _) = receive(socket)?;
-    Ok(bytes == START)
+    Ok(heard(socket)? == START)
 }
 
 /// Tells the worker that the hooks it waits for have run, in the shim.
@@ -125,8 +130,19 @@ pub fn send_hooked(socket: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Waits until the hooks have run, in the worker.
 pub(crate) fn await_hooked(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let (bytes, _) = receive(socket)?;
-    if bytes == HOOKED { Ok(()) } else { Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the shim is gone")) }
+    if heard(socket)? == HOOKED {
+        Ok(())
+    } else {
+        Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the shim is gone"))
+    }
+}
+
+/// A word of the shim's, in the worker, whose filter of system calls has no recvmsg. Empty when the shim has gone.
+fn heard(socket: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 1 + START.len().max(HOOKED.len())];
+    let count = rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut bytes))?;
+    bytes.truncate(count);
+    Ok(bytes)
 }
 
 /// Cuts a text to what one message carries, at a character's edge.

@@ -302,6 +302,40 @@ fn a_burst_of_one_namespace_holds_up_no_other() {
 }
 
 #[test]
+fn the_same_module_at_the_end_of_anothers_burst_holds_up_nobody() {
+    const BURST: usize = 8;
+    let node = Node::start();
+    let annotation = "io.kubernetes.cri.sandbox-namespace";
+    let waiting = || fs::read_dir(node.catamaran_root().join("slots/queue")).map_or(0, Iterator::count);
+    let order = |name: &str, image: &Image, owner: &str| {
+        node.container(name).image(image).annotation(annotation, owner).limit(10 * LATER)
+    };
+    let wanted = wasm("args");
+    let burst: Vec<_> = (0..BURST).map(|n| image(&format!("noisy{n}"), guests::large(150 + n))).collect();
+    burst.iter().chain([&wanted]).for_each(|image| node.import(image));
+    std::thread::scope(|scope| {
+        let noise = |name: String, image: &Image| {
+            let order = order(&name, image, "noisy");
+            scope.spawn(move || drop(order.create().discard()));
+        };
+        burst.iter().enumerate().for_each(|(n, image)| noise(format!("noisy{n}"), image));
+        wait_until(LATER, "the queue", || (waiting() >= BURST - 3).then_some(()));
+        let before = waiting();
+        noise("last".to_owned(), &wanted);
+        wait_until(LATER, "the last of it", || (waiting() > before).then_some(()));
+        let before = waiting();
+        let task = order("quiet", &wanted, "quiet").create();
+        let after = waiting();
+        assert!(before.saturating_sub(after) <= 2, "{before} others waited when it came, {after} when it was there");
+        task.discard();
+    });
+    for pid in processes(&node, "compile").into_iter().chain(processes(&node, "driver")) {
+        kill(pid);
+    }
+    node.finish();
+}
+
+#[test]
 fn a_module_that_changes_while_it_is_compiled_changes_nothing() {
     let node = Node::start();
     let folder = node.dir().join("volume");

@@ -54,7 +54,7 @@ fn a_profile_that_kills_the_worker_is_named() {
     let node = Node::start();
     let profile = json!({
         "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{"names": ["sendmsg"], "action": "SCMP_ACT_KILL_PROCESS"}],
+        "syscalls": [{"names": ["write"], "action": "SCMP_ACT_KILL_PROCESS"}],
     });
     let order = with_profile(node.container("killed").image(&wasm("hello")), profile);
     let refused = order.try_create().map(drop).unwrap_err();

@@ -222,7 +222,7 @@ impl Driver {
         }
         // Without a cache there is nothing to wait for.
         let locked = match &part.store {
-            Some(_) => locks::module(&self.places.locks, engine, given.digest(), LONGEST_QUEUE).map(Some),
+            Some(_) => self.lock(engine, &given, LONGEST_QUEUE).map(Some),
             None => Ok(None),
         };
         let _lock = match locked {
@@ -244,8 +244,7 @@ impl Driver {
         };
         match self.there(part, given.digest())? {
             Known::Artifact(artifact, tier) => {
-                let digest = given.digest().to_owned();
-                return Ok(Served::made(Made { artifact, engine, digest, tier, origin: Origin::Shared, later: None }));
+                return Ok(Served::shared(engine, artifact, tier, &given));
             }
             Known::OtherEngine(reason) => return Ok(Served::Declined(reason, given)),
             Known::Unverified(tier) => {
@@ -275,6 +274,12 @@ impl Driver {
             }
             Ok(slot) => slot,
         };
+        // Another owner's order for it may have had its turn meanwhile.
+        match self.there(part, given.digest())? {
+            Known::Artifact(artifact, tier) => return Ok(Served::shared(engine, artifact, tier, &given)),
+            Known::OtherEngine(reason) => return Ok(Served::Declined(reason, given)),
+            Known::Unverified(_) | Known::Nothing | Known::Refused(_) => {}
+        }
         let module = self.read(part, given)?;
         let size = module.bytes.metadata().on("the module's bytes")?.len();
         let fast = self.order.wish == Wish::Any && size >= WORTH_TWO && part.store.is_some();
@@ -300,6 +305,11 @@ impl Driver {
             self.warnings.push(format!("the artifact of {name} is not what was published: it is compiled anew"));
         }
         Ok(verified)
+    }
+
+    /// The module's lock, which is one of each owner's.
+    fn lock(&self, engine: Engine, given: &Given, limit: Duration) -> Result<Option<Held>> {
+        locks::module(&self.places.locks, engine, given.digest(), &self.order.owner, limit)
     }
 
     /// A place among those that compile; without a cache there are no files to tell of it.
@@ -334,7 +344,7 @@ impl Driver {
 
     /// Serves an order for the best code, for which nobody waits; unless somebody is at it.
     fn best(&mut self, engine: Engine, given: Given) -> Result<()> {
-        match locks::module(&self.places.locks, engine, given.digest(), Duration::ZERO)? {
+        match self.lock(engine, &given, Duration::ZERO)? {
             Some(free) => drop(free),
             None => return Ok(()),
         }
@@ -346,14 +356,14 @@ impl Driver {
         let Ok(part) = self.part(engine)? else { return Ok(()) };
         // One that has the usual weight is a compile all the same.
         self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
-        let lock = locks::module(&self.places.locks, engine, given.digest(), LONGEST_QUEUE)?;
+        let lock = self.lock(engine, &given, LONGEST_QUEUE)?;
         let Some(_lock) = lock else { return Ok(()) };
+        // Not one that a start waits for.
+        let _slot = self.slot(&part, self.places.slots.join("later"), 1)?;
         match part.look_up(given.digest()) {
             Known::Artifact(_, Tier::Best) | Known::Refused(_) | Known::OtherEngine(_) => return Ok(()),
             Known::Artifact(_, Tier::Fast) | Known::Unverified(_) | Known::Nothing => {}
         }
-        // Not one that a start waits for.
-        let _slot = self.slot(&part, self.places.slots.join("later"), 1)?;
         let module = self.read(&part, given)?;
         match self.compile(&part, &module, Tier::Best)? {
             Outcome::Made(_) => Ok(()),
@@ -365,6 +375,12 @@ impl Driver {
 impl Served {
     fn made(made: Made) -> Self {
         Served::Made(Box::new(made))
+    }
+
+    /// What another order has made meanwhile.
+    fn shared(engine: Engine, artifact: File, tier: Tier, given: &Given) -> Self {
+        let digest = given.digest().to_owned();
+        Self::made(Made { artifact, engine, digest, tier, origin: Origin::Shared, later: None })
     }
 
     /// An artifact from before, counted.

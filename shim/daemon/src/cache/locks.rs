@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::queue;
 use crate::engine::Engine;
 use crate::error::{Doing, Result};
 
@@ -50,10 +51,18 @@ impl Drop for Held {
     }
 }
 
-/// Takes the lock under which the module `digest` is compiled for `engine`, and waits for it until `limit` has passed:
-/// whoever held it has made the artifact.
-pub(super) fn module(folder: &Path, engine: Engine, digest: &str, limit: Duration) -> Result<Option<Held>> {
-    let path = folder.join(format!("{digest}.{engine}"));
+/// Takes the lock under which the module `digest` is compiled for `engine` and one owner, and waits for it until `limit` has
+/// passed: whoever held it has made the artifact.
+///
+/// Of one owner alone: who holds it waits for its own owner's turn, and in a burst that is a long time.
+pub(super) fn module(
+    folder: &Path,
+    engine: Engine,
+    digest: &str,
+    owner: &str,
+    limit: Duration,
+) -> Result<Option<Held>> {
+    let path = folder.join(format!("{digest}.{engine}.{}", queue::name(owner)));
     patiently(limit, || {
         let Some(held) = try_lock(&path)? else { return Ok(None) };
         Ok(if held.is_there(&path)? { Some(held.removed_with(path.clone())) } else { None })
@@ -90,17 +99,24 @@ mod tests {
     #[test]
     fn a_module_is_one_holders_at_a_time() {
         let folder = std::env::temp_dir().join(format!("catamaran-locks-{}", std::process::id()));
-        let held = module(&folder, Engine::Wasmtime, "abcd", Duration::ZERO).unwrap();
+        let held = module(&folder, Engine::Wasmtime, "abcd", "a", Duration::ZERO).unwrap();
         assert!(held.is_some());
-        assert!(module(&folder, Engine::Wasmtime, "abcd", Duration::from_millis(50)).unwrap().is_none());
-        assert!(module(&folder, Engine::Wasmtime, "abff", Duration::ZERO).unwrap().is_some(), "another one is free");
+        assert!(module(&folder, Engine::Wasmtime, "abcd", "a", Duration::from_millis(50)).unwrap().is_none());
         assert!(
-            module(&folder, Engine::Wasmer, "abcd", Duration::ZERO).unwrap().is_some(),
+            module(&folder, Engine::Wasmtime, "abff", "a", Duration::ZERO).unwrap().is_some(),
+            "another one is free"
+        );
+        assert!(
+            module(&folder, Engine::Wasmer, "abcd", "a", Duration::ZERO).unwrap().is_some(),
             "and so is another engine's"
         );
+        assert!(
+            module(&folder, Engine::Wasmtime, "abcd", "b", Duration::ZERO).unwrap().is_some(),
+            "and another owner's"
+        );
         drop(held);
-        assert!(!folder.join("abcd.wasmtime").exists());
-        assert!(module(&folder, Engine::Wasmtime, "abcd", Duration::from_millis(50)).unwrap().is_some());
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        assert!(module(&folder, Engine::Wasmtime, "abcd", "a", Duration::from_millis(50)).unwrap().is_some());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

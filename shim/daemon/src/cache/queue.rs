@@ -51,7 +51,7 @@ struct Place {
 impl Queue {
     /// The queue for `count` slots. `owner` is any text: what is compiled for the same one stands in one line.
     pub(super) fn new(folder: PathBuf, count: usize, owner: &str) -> Self {
-        Self { folder, count, owner: hex(&Sha256::digest(owner)[..8]) }
+        Self { folder, count, owner: name(owner) }
     }
 
     /// Takes a slot when its turn comes; none if that has not come when `limit` has passed.
@@ -195,6 +195,11 @@ fn forget(folder: &Path, most: usize) -> Result<()> {
         let _ = fs::remove_file(path);
     }
     Ok(())
+}
+
+/// An owner in the names of files.
+pub(super) fn name(owner: &str) -> String {
+    hex(&Sha256::digest(owner)[..8])
 }
 
 /// Whose a ticket is.

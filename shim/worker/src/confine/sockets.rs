@@ -13,7 +13,8 @@ use nix::libc;
 use super::syscalls::{allow, int, is};
 use crate::filter::{Calls, Condition};
 
-/// On a socket that there is. sendmsg and recvmsg are in the list for everybody: the control socket needs them.
+/// On a socket that there is. Not sendmsg and recvmsg: what they carry beside the bytes is in memory, where the filter does
+/// not look, and has the options that setsockopt is refused for (another source address, a way by IP options).
 #[rustfmt::skip]
 const ALLOWED: &[i64] = &[
     libc::SYS_bind, libc::SYS_connect, libc::SYS_listen, libc::SYS_accept4, libc::SYS_getsockname, libc::SYS_getpeername,
@@ -243,6 +244,38 @@ mod tests {
             assert_eq!(call(libc::SYS_sendto, [stream, text, 1, open, 0, 0]), REFUSED, "MSG_FASTOPEN");
             let zero_copy = libc::MSG_ZEROCOPY as u64;
             assert_eq!(call(libc::SYS_sendto, [stream, text, 1, zero_copy, 0, 0]), REFUSED, "MSG_ZEROCOPY");
+        });
+    }
+
+    #[test]
+    fn a_message_carries_no_options_and_no_descriptors() {
+        restricted(true, || {
+            let heard = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let port = heard.local_addr().unwrap().port();
+            // SAFETY: all-zero is a valid address.
+            let mut to: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+            to.sin_family = libc::AF_INET as u16;
+            to.sin_port = port.to_be();
+            to.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
+            let mut text = *b"x";
+            let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: 1 };
+            // A control message each: its length, its level and kind, and what it says. What setsockopt is refused for.
+            let source = [28_u64, (libc::IP_PKTINFO as u64) << 32, 0x0900_007f << 32, 0];
+            let options = [24_u64, (libc::IP_RETOPTS as u64) << 32, 0x0000_0000_0004_0707, 0];
+            for (name, said) in [("another source", source), ("IP options", options)] {
+                // SAFETY: all-zero is a valid message header.
+                let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+                message.msg_name = (&raw mut to).cast();
+                message.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
+                message.msg_iov = &raw mut part;
+                message.msg_iovlen = 1;
+                message.msg_control = said.as_ptr().cast_mut().cast();
+                message.msg_controllen = size_of_val(&said) as _;
+                let datagram = socket(libc::AF_INET, libc::SOCK_DGRAM, 0) as u64;
+                let sent = call(libc::SYS_sendmsg, [datagram, &raw const message as u64, 0, 0, 0, 0]);
+                assert_eq!(sent, REFUSED, "{name}");
+                assert_eq!(call(libc::SYS_recvmsg, [datagram, &raw const message as u64, 0, 0, 0, 0]), REFUSED);
+            }
         });
     }
 

@@ -40,8 +40,6 @@ const ALLOWED: &[i64] = &[
     // Threads, and who it is.
     libc::SYS_set_robust_list, libc::SYS_rseq, libc::SYS_sched_getaffinity, libc::SYS_getpid, libc::SYS_gettid,
     libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid, libc::SYS_exit, libc::SYS_exit_group,
-    // Start, on the control socket.
-    libc::SYS_recvmsg, libc::SYS_sendmsg,
 ];
 
 /// What only x86-64 still has, and its C library still calls.

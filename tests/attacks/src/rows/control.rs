@@ -49,11 +49,13 @@ fn keep() {
     }
 }
 
-/// Sends every text in place of the worker's own report.
+/// Sends every text in place of the worker's own report, and as the worker does where it has no descriptors.
 fn tell(texts: &[&[u8]], descriptors: usize) -> Outcome {
-    Outcome::of(
-        texts.iter().map(|text| ("a report", socket().ok_or(Errno::EBADF).and_then(|fd| send(fd, text, descriptors)))),
-    )
+    let told = |fd: i32, text: &[u8]| match descriptors {
+        0 => call(libc::SYS_write, [fd as u64, text.as_ptr() as u64, text.len() as u64]),
+        _ => send(fd, text, descriptors),
+    };
+    Outcome::of(texts.iter().map(|text| ("a report", socket().ok_or(Errno::EBADF).and_then(|fd| told(fd, text)))))
 }
 
 /// sendmsg(2) with standard output as its descriptors.
