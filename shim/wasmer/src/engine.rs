@@ -13,6 +13,7 @@ use wasmer_wasix::bin_factory::spawn_exec_module;
 use wasmer_wasix::{Runtime, WasiEnv, WasiFunctionEnv};
 
 use crate::net::Pod;
+use crate::remembered::Tree;
 use crate::signals::{self, Bell};
 use crate::tasks::Tasks;
 use crate::world::World;
@@ -54,10 +55,11 @@ impl Engine for Wasmer {
             .build()
             .map_err(|e| EngineError::Module(format!("the worker's event loop cannot be made: {e}")))?;
         let tasks = Arc::new(Tasks::new(events.handle().clone()));
-        let world: Arc<dyn Runtime + Send + Sync> = Arc::new(self.world(&events, tasks.clone()));
+        let tree = Tree::default();
+        let world: Arc<dyn Runtime + Send + Sync> = Arc::new(self.world(&events, tasks.clone(), tree.clone()));
         let (env, bell) = {
             let _entered = events.enter();
-            let env = wasi::environment(guest, world.clone()).map_err(EngineError::Module)?;
+            let env = wasi::environment(guest, world.clone(), tree).map_err(EngineError::Module)?;
             let bell = Bell::new().map_err(|e| EngineError::Module(format!("the worker's signals: {e}")))?;
             (env, bell)
         };
@@ -84,12 +86,12 @@ impl Engine for Wasmer {
 }
 
 impl Wasmer {
-    fn world(&self, events: &EventLoop, tasks: Arc<Tasks>) -> World {
+    fn world(&self, events: &EventLoop, tasks: Arc<Tasks>, tree: Tree) -> World {
         let network: Arc<dyn VirtualNetworking> = match is_wasix(&self.module) {
             true => Arc::new(Pod::new(events.handle().clone())),
             false => Arc::new(UnsupportedVirtualNetworking::default()),
         };
-        World::new(self.engine.clone(), tasks, network, self.dispositions)
+        World::new(self.engine.clone(), tasks, network, self.dispositions, tree)
     }
 }
 

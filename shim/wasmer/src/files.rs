@@ -19,6 +19,7 @@ use virtual_fs::{
 };
 
 use crate::file::Open;
+use crate::remembered::{self, Links};
 
 /// The process's own root directory.
 #[derive(Debug)]
@@ -74,15 +75,26 @@ impl FileSystem for Root {
     }
 
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
-        Box::pin(async { done(at::renameat(CWD, absolute(from), CWD, absolute(to))) })
+        Box::pin(async {
+            let (from, to) = (absolute(from), absolute(to));
+            remembered::note(&from, Links::Go);
+            remembered::note(&to, Links::Go);
+            done(at::renameat(CWD, from, CWD, to))
+        })
     }
 
     fn metadata(&self, path: &Path) -> Result<Metadata> {
-        fs::metadata(absolute(path)).map(|m| described(&m)).map_err(refusal)
+        let metadata = fs::metadata(absolute(path)).map(|m| described(&m)).map_err(refusal)?;
+        // wasmer-wasix takes the size before it truncates, and keeps it.
+        let truncated = remembered::opening().truncate && metadata.ft.is_file();
+        Ok(if truncated { Metadata { len: 0, ..metadata } } else { metadata })
     }
 
     fn symlink_metadata(&self, path: &Path) -> Result<Metadata> {
-        fs::symlink_metadata(absolute(path)).map(|m| described(&m)).map_err(refusal)
+        let path = absolute(path);
+        let metadata = fs::symlink_metadata(&path).map(|m| described(&m)).map_err(refusal)?;
+        remembered::note(&path, Links::Stay);
+        Ok(metadata)
     }
 
     fn remove_file(&self, path: &Path) -> Result<()> {
@@ -99,9 +111,11 @@ impl FileOpener for Root {
         let path = absolute(path);
         let mut options = Std::new();
         options.read(asked.read).write(asked.write).create(asked.create).create_new(asked.create_new);
-        // What is truncated is at its end; the standard library takes only one of the two.
-        options.truncate(asked.truncate).append(asked.append && !asked.truncate);
-        options.custom_flags(libc::O_NOCTTY);
+        options.truncate(asked.truncate);
+        // As the guest asks: wasmer-wasix seeks to what was the end. The standard library takes only one of the two.
+        let append = if remembered::opening().append { libc::O_APPEND } else { 0 };
+        options.custom_flags(libc::O_NOCTTY | append);
+        remembered::note(&path, Links::Stay);
         let file = options.open(&path).map_err(refusal)?;
         Ok(Box::new(Open::new(file, path)))
     }

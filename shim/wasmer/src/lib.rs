@@ -24,6 +24,7 @@ mod files;
 mod imports;
 mod net;
 mod outcome;
+mod remembered;
 mod signals;
 mod stdio;
 mod tasks;

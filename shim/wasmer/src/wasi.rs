@@ -7,11 +7,12 @@ use wasmer_wasix::capabilities::{Capabilities, CapabilityThreadingV1};
 use wasmer_wasix::{Runtime, WasiEnv};
 
 use crate::files::Root;
+use crate::remembered::Tree;
 use crate::stdio::{Input, Output};
 
 /// Arguments, environment, working directory, the file tree and the standard streams. Must be called within the event
 /// loop's context. The error is a text for the user.
-pub(crate) fn environment(guest: &Guest, world: Arc<dyn Runtime + Send + Sync>) -> Result<WasiEnv, String> {
+pub(crate) fn environment(guest: &Guest, world: Arc<dyn Runtime + Send + Sync>, tree: Tree) -> Result<WasiEnv, String> {
     let (name, arguments) = guest.args.split_first().ok_or("process.args is empty: name the module first")?;
     let mut builder = WasiEnv::builder(name);
     builder.add_args(arguments);
@@ -31,6 +32,11 @@ pub(crate) fn environment(guest: &Guest, world: Arc<dyn Runtime + Send + Sync>) 
     builder.set_disable_default_builtins(true);
     builder.set_capabilities(capabilities());
     builder.set_runtime(world);
+    let builder = builder.setup_fs(Box::new(move |_, files| {
+        // Made once: a forked process has the same one.
+        let _ = tree.set(files.root_inode.clone());
+        Ok(())
+    }));
     builder.build().map_err(|e| format!("the guest's world cannot be made: {e}"))
 }
 

@@ -11,6 +11,7 @@ use wasmer_wasix::runtime::{InstantiationState, ModuleInput, TaintReason};
 use wasmer_wasix::virtual_net::DynVirtualNetworking;
 use wasmer_wasix::{Runtime, SpawnError, VirtualTaskManager};
 
+use crate::remembered::Tree;
 use crate::{around, outcome, signals, tasks};
 
 /// The host of all processes of one guest.
@@ -20,6 +21,8 @@ pub(crate) struct World {
     pub(crate) network: DynVirtualNetworking,
     /// Where the guest's C library keeps what it does with signals.
     dispositions: Option<u32>,
+    /// What wasmer-wasix remembers of the file tree.
+    tree: Tree,
     /// No registry: asked for a package, it knows none.
     nowhere: Arc<MultiSource>,
 }
@@ -30,8 +33,9 @@ impl World {
         tasks: Arc<dyn VirtualTaskManager>,
         network: DynVirtualNetworking,
         dispositions: Option<u32>,
+        tree: Tree,
     ) -> Self {
-        Self { engine, tasks, network, dispositions, nowhere: Arc::default() }
+        Self { engine, tasks, network, dispositions, tree, nowhere: Arc::default() }
     }
 }
 
@@ -68,7 +72,7 @@ impl Runtime for World {
         store: &mut wasmer::StoreMut<'_>,
         imports: &mut wasmer::Imports,
     ) -> anyhow::Result<InstantiationState> {
-        around::wrap(module, store, imports);
+        around::wrap(module, store, imports, &self.tree);
         Ok(InstantiationState::empty())
     }
 

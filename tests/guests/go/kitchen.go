@@ -8,6 +8,7 @@
 //	append PATH TEXT   adds to the file
 //	ls PATH            the directory's names, one a line
 //	rm PATH            removes the file
+//	files DIR          makes, changes and removes files and folders there, and prints what became of them
 //	stdin              reads all of stdin, prints the number of bytes and then the text
 //	stderr TEXT        the text, on stderr
 //	sleep DURATION     "ready", then sleeps
@@ -82,6 +83,8 @@ func run(args []string) error {
 		}
 	case "rm":
 		return os.Remove(at(0))
+	case "files":
+		return files(at(0))
 	case "stdin":
 		text, err := io.ReadAll(os.Stdin)
 		if err != nil {
@@ -120,4 +123,59 @@ func add(path, text string) error {
 		return errors.Join(err, file.Close())
 	}
 	return file.Close()
+}
+
+// files does what programs do with files that live longer than they do.
+func files(dir string) error {
+	if err := os.Chdir(dir); err != nil {
+		return err
+	}
+	must := func(errs ...error) {
+		if err := errors.Join(errs...); err != nil {
+			fmt.Println("error:", err)
+		}
+	}
+	show := func(what, path string) {
+		text, err := os.ReadFile(path)
+		must(err)
+		fmt.Printf("%s: %s\n", what, text)
+	}
+	put := func(path, text string) { must(os.WriteFile(path, []byte(text), 0o644)) }
+
+	put("log", "a line that goes")
+	log, err := os.OpenFile("log", os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0)
+	must(err)
+	info, err := log.Stat()
+	must(err)
+	fmt.Println("truncated:", info.Size())
+	must(add("log", "one,"))
+	_, err = log.WriteString("two,")
+	must(err, add("log", "three"), log.Close())
+	show("appended", "log")
+
+	put("one", "1")
+	put("two", "2")
+	must(os.Symlink("one", "current"))
+	show("link", "current")
+	must(os.Symlink("two", "next"), os.Rename("next", "current"))
+	show("link renamed over", "current")
+	old, err := os.Open("one")
+	must(err, os.Rename("two", "one"))
+	show("file renamed over", "one")
+	must(old.Close())
+
+	must(os.MkdirAll("folder/below", 0o755))
+	put("folder/below/file", "moved")
+	must(os.Rename("folder/below", "elsewhere"))
+	show("folder", "elsewhere/file")
+	fmt.Println("not empty:", os.Remove("elsewhere") != nil)
+	must(os.Remove("elsewhere/file"), os.Remove("elsewhere"))
+	for n := 0; n < 2000; n++ {
+		put(fmt.Sprintf("folder/%04d", n), "")
+	}
+	entries, err := os.ReadDir("folder")
+	must(err, os.RemoveAll("folder"))
+	_, err = os.Stat("folder")
+	fmt.Println("removed:", len(entries), errors.Is(err, os.ErrNotExist))
+	return nil
 }

@@ -39,6 +39,7 @@ table! {
     a_module_in_a_volume_runs
     a_bare_name_is_found_in_path_and_in_the_working_directory
     a_go_program_has_arguments_files_streams_and_a_directory
+    what_a_go_program_does_with_files_is_what_comes_of_them
     a_c_program_has_arguments_files_streams_and_memory
     default_devices_work_and_others_are_not_there
     a_trap_is_134_with_a_backtrace_on_stderr
@@ -135,7 +136,6 @@ fn layers_links_and_owners_of_an_image_count(node: &Node) {
 }
 
 fn the_image_is_written_to_and_not_when_read_only(node: &Node) {
-    // Not in `/` itself, where wasmer-wasix makes no file («not permitted», 63).
     let image = wasm("write").dir("/work", 0o755, 0, 0);
     let write = || node.container("write").image(&image).args(["/write", "/work/new", "text"]);
     assert_eq!(write().run().code, 0);
@@ -196,6 +196,22 @@ fn a_go_program_has_arguments_files_streams_and_a_directory(node: &Node) {
     assert_eq!(run(&["exit", "42"], "").code, 42);
     let panicked = run(&["panic"], "");
     assert!(panicked.code == 2 && panicked.stderr.contains("panic: as asked"), "{panicked:?}");
+}
+
+fn what_a_go_program_does_with_files_is_what_comes_of_them(node: &Node) {
+    let data = node.dir().join("data");
+    fs::create_dir(&data).unwrap();
+    let kitchen = |words: &[&str]| {
+        let words: Vec<_> = ["/kitchen.wasm"].iter().chain(words).copied().collect();
+        node.container("files").image(&guests::kitchen()).args(words).bind(&data, "/data", ["rbind", "rw"]).run()
+    };
+    let files = kitchen(&["files", "/data"]);
+    let expected = "truncated: 0\nappended: one,two,three\nlink: 1\nlink renamed over: 2\nfile renamed over: 2\n\
+                    folder: moved\nnot empty: true\nremoved: 2000 true\n";
+    assert_eq!((files.code, files.stdout.as_str()), (0, expected), "{files:?}");
+    assert!(!data.join("folder").exists() && !data.join("elsewhere").exists());
+    assert!(kitchen(&["ls", "/"]).stdout.contains("data\n"), "the root directory");
+    assert_eq!(kitchen(&["write", "/new", "text"]).stderr, "");
 }
 
 fn a_c_program_has_arguments_files_streams_and_memory(node: &Node) {

@@ -1,0 +1,104 @@
+//! What wasmer-wasix remembers of files, and is made to forget.
+//!
+//! It keeps an inode of its own for each file that a guest has named, for as long as the guest runs, with the size that the
+//! file had then and one handle for all who open it. So a file that was truncated has its old size, what is appended goes
+//! where the end once was, over what another process has written since, and a name that was renamed over shows what lay there
+//! before. Here each call that takes a path begins and ends without a remembered file: each open has a handle of its own,
+//! which is the kernel's, and the size is that of the moment. Folders stay, which know no more than their path, and so do
+//! links that the guest made, until they are renamed over: wasmer-wasix renames only those that it remembers.
+
+use std::cell::{Cell, RefCell};
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use wasmer_wasix::fs::{InodeGuard, Kind};
+
+/// The root of all processes of a guest: of the one that is forked too.
+pub(crate) type Tree = Arc<OnceLock<InodeGuard>>;
+
+/// One call at a time: it looks twice for what it is about to remove or rename, and ends the process where that went.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// How a call with a path opens a file.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Opening {
+    pub(crate) append: bool,
+    pub(crate) truncate: bool,
+}
+
+thread_local! {
+    /// Calls with a path that this thread is in: a signal's handler makes them within another.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+    static OPENING: Cell<Opening> = const { Cell::new(Opening { append: false, truncate: false }) };
+    static NAMED: RefCell<Vec<(PathBuf, Links)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether a link of that name is to be forgotten.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    Stay,
+    Go,
+}
+
+/// Notes that wasmer-wasix remembers `path` from now on.
+pub(crate) fn note(path: &Path, links: Links) {
+    if DEPTH.get() > 0 {
+        NAMED.with_borrow_mut(|named| named.push((path.to_owned(), links)));
+    }
+}
+
+/// How the call opens that this thread is in.
+pub(crate) fn opening() -> Opening {
+    OPENING.get()
+}
+
+/// Makes the call `body`, after which no file is remembered.
+pub(crate) fn without<T>(tree: &Tree, opening: Opening, body: impl FnOnce() -> T) -> T {
+    let outer = DEPTH.get() > 0;
+    let _one = (!outer).then(|| ONE.lock().unwrap_or_else(PoisonError::into_inner));
+    DEPTH.set(DEPTH.get() + 1);
+    let before = OPENING.replace(opening);
+    let answer = body();
+    OPENING.set(before);
+    DEPTH.set(DEPTH.get() - 1);
+    // Not within another call, which may be about to rename what it has looked up.
+    if !outer && let Some(root) = tree.get() {
+        for (path, links) in NAMED.take() {
+            forget(root, &path, links);
+        }
+    }
+    answer
+}
+
+/// Forgets `path`, if it is no folder's. Whoever has it open keeps it.
+fn forget(root: &InodeGuard, path: &Path, links: Links) {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return };
+    let Some(folder) = folder(root, parent) else { return };
+    if let Kind::Dir { entries, .. } = &mut *folder.write() {
+        let goes = entries.get(name).is_some_and(|entry| match &*entry.read() {
+            Kind::File { fd, .. } => fd.is_none(),
+            Kind::Symlink { .. } => links == Links::Go,
+            _ => false,
+        });
+        if goes {
+            entries.remove(name);
+        }
+    }
+}
+
+/// The folder at `path`, if it is remembered.
+fn folder(root: &InodeGuard, path: &Path) -> Option<InodeGuard> {
+    let mut at = match &*root.read() {
+        Kind::Root { entries } => entries.get("/").cloned(),
+        _ => None,
+    }?;
+    for component in path.components() {
+        let Component::Normal(name) = component else { continue };
+        let below = match &*at.read() {
+            Kind::Dir { entries, .. } => entries.get(name.to_str()?).cloned(),
+            _ => None,
+        }?;
+        at = below;
+    }
+    Some(at)
+}
