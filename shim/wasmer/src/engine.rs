@@ -44,7 +44,7 @@ impl Engine for Wasmer {
 
     fn needs(&self) -> Needs {
         // A preview 1 guest has one thread, beside the one for its timers.
-        Needs { threads: true, sockets: is_wasix(&self.module) }
+        Needs { threads: true, sockets: opens_sockets(&self.module) }
     }
 
     fn link(self, guest: &Guest) -> Result<Self::Program, EngineError> {
@@ -87,7 +87,7 @@ impl Engine for Wasmer {
 
 impl Wasmer {
     fn world(&self, events: &EventLoop, tasks: Arc<Tasks>, tree: Tree) -> World {
-        let network: Arc<dyn VirtualNetworking> = match is_wasix(&self.module) {
+        let network: Arc<dyn VirtualNetworking> = match opens_sockets(&self.module) {
             true => Arc::new(Pod::new(events.handle().clone())),
             false => Arc::new(UnsupportedVirtualNetworking::default()),
         };
@@ -95,8 +95,9 @@ impl Wasmer {
     }
 }
 
-fn is_wasix(module: &Module) -> bool {
-    module.imports().any(|import| imports::is_wasix(import.module()))
+/// A guest loads no second module, so that this one's imports are all that it can call.
+fn opens_sockets(module: &Module) -> bool {
+    module.imports().any(|import| imports::opens_sockets(import.module(), import.name()))
 }
 
 /// A container runs a command: a module that exports `_start`, without parameters or results, and a memory that WASI's

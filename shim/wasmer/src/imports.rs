@@ -10,6 +10,11 @@ pub(crate) fn is_wasix(module: &str) -> bool {
     matches!(module, "wasix_32v1" | "wasix_64v1")
 }
 
+/// Whether the import lets a module have sockets: all others of WASIX work on those that there are.
+pub(crate) fn opens_sockets(module: &str, name: &str) -> bool {
+    is_wasix(module) && matches!(name, "sock_open" | "resolve")
+}
+
 /// Whether `module`.`name` may be provided; which of WASI's names are, the worker knows.
 ///
 /// wasix-libc starts its threads by wasi-threads' one call, so that modules for wasm32-wasip1-threads run as well.
@@ -66,7 +71,7 @@ const WASIX: &str = "0.704.2";
 
 #[cfg(test)]
 mod tests {
-    use super::{WASIX, no_start, not_provided};
+    use super::{WASIX, no_start, not_provided, opens_sockets};
 
     #[test]
     fn every_text_names_the_import() {
@@ -87,6 +92,13 @@ mod tests {
     fn the_version_of_wasix_is_the_one_that_is_linked() {
         let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
         assert!(lock.contains(&format!("name = \"wasmer-wasix\"\nversion = \"{WASIX}\"\n")), "update WASIX");
+    }
+
+    #[test]
+    fn only_what_opens_sockets_does() {
+        assert!(opens_sockets("wasix_32v1", "sock_open") && opens_sockets("wasix_64v1", "resolve"));
+        assert!(!opens_sockets("wasix_32v1", "thread_spawn_v2") && !opens_sockets("wasix_32v1", "sock_accept_v2"));
+        assert!(!opens_sockets("wasi_snapshot_preview1", "sock_accept"));
     }
 
     #[test]

@@ -302,7 +302,8 @@ impl Driver {
         let verified = store.verified(digest, tier)?;
         if verified.is_none() {
             let name = &self.order.name;
-            self.warnings.push(format!("the artifact of {name} is not what was published: it is compiled anew"));
+            self.warnings
+                .push(format!("the artifact of {name} is not what was published, or gone: it is compiled anew"));
         }
         Ok(verified)
     }

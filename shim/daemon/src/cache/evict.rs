@@ -10,6 +10,9 @@ use super::checksum;
 use crate::engine::Engine;
 use crate::lease;
 
+/// What the smallest entry counts: some file systems keep small files in no block at all.
+const LEAST_BYTES: u64 = 4096;
+
 struct Entry {
     path: PathBuf,
     used: SystemTime,
@@ -60,8 +63,9 @@ fn entries(root: &Path) -> Vec<Entry> {
         // A checksum goes with its artifact.
         let belongs = checksum::artifact_of(&file.path()).is_some_and(|artifact| artifact.exists());
         if let (true, false, Ok(used)) = (meta.is_file(), belongs, meta.modified()) {
-            // What it takes on the disk.
-            all.push(Entry { path: file.path(), used, bytes: std::os::unix::fs::MetadataExt::blocks(&meta) * 512 });
+            // What it takes on the disk, at least a block: many small files are a burden too.
+            let bytes = (std::os::unix::fs::MetadataExt::blocks(&meta) * 512).max(LEAST_BYTES);
+            all.push(Entry { path: file.path(), used, bytes });
         }
     }
     all

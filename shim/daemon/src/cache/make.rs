@@ -86,6 +86,7 @@ impl Driver {
     fn refused(&self, part: &Part, digest: &str, lasting: Lasting, reason: String) -> Error {
         if let Some(store) = &part.store {
             store.refuse(digest, lasting, &reason);
+            self.evict(part);
         }
         self.count(part.engine, Counter::Refusals);
         Error::Module { module: self.order.name.clone(), reason }
@@ -110,10 +111,14 @@ impl Driver {
     fn publish(&self, part: &Part, new: New, module: &Sealed, tier: Tier) -> Result<File> {
         let Some(store) = &part.store else { return Err(self.failed("there is no cache".to_owned())) };
         let artifact = store.publish(new, &module.digest, tier)?;
+        self.evict(part);
+        Ok(artifact)
+    }
+
+    fn evict(&self, part: &Part) {
         for engine in evict::evict(&self.places.entries, self.places.most_bytes) {
             self.count(engine.unwrap_or(part.engine), Counter::Evictions);
         }
-        Ok(artifact)
     }
 
     /// For one start: the cache is full, read-only or gone.
