@@ -78,9 +78,10 @@ fn imports_that_nobody_provides() {
     let wanting = module(r#"(module (import "env" "magic" (func)) (func (export "_start")))"#);
     let container = node.container("same").image(&image_with("wanting", wanting));
     refused(&node, &container, Code::FailedPrecondition, &["/app.wasm", "env", "magic"]);
-    let wasix = module(r#"(module (import "wasix_32v1" "thread_spawn_v2" (func)) (func (export "_start")))"#);
-    let container = node.container("same").image(&image_with("wasix", wasix));
-    refused(&node, &container, Code::FailedPrecondition, &["/app.wasm", "wasix_32v1", "wasmer"]);
+    let wasix =
+        r#"(module (import "wasix_32v1" "magic" (func)) (memory (export "memory") 1) (func (export "_start")))"#;
+    let container = node.container("same").image(&image_with("wasix", module(wasix)));
+    refused(&node, &container, Code::FailedPrecondition, &["/app.wasm", "wasix_32v1", "magic"]);
     node.finish();
 }
 
@@ -104,7 +105,7 @@ fn a_file_that_is_not_there() {
 fn an_engine_that_is_not_there() {
     let node = Node::start();
     let image = guests::image(Runtime::Catamaran, "hello");
-    for engine in ["wasmer", "v8", ""] {
+    for engine in ["Wasmer", "v8", ""] {
         let container = node.container("same").image(&image).annotation("catamaran.wasm/engine", engine);
         refused(&node, &container, Code::InvalidArgument, &["catamaran.wasm/engine", "wasmtime"]);
     }
