@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::process::ExitCode;
 
-use catamaran_worker::{Engine, EngineError, Guest};
+use catamaran_worker::{Engine, EngineError, Guest, Needs};
 
 use crate::call::{call, status};
 use crate::code::{ARTIFACT, Artifact};
@@ -26,6 +26,11 @@ impl<const FILTER: bool> Engine for Attacker<FILTER> {
         // Only one worker is ever loaded in a process.
         let _ = ARTIFACT.set(mapped);
         Ok(Self)
+    }
+
+    fn needs(&self) -> Needs {
+        // All that any module may have: TCP and UDP are given then, and everything else is still an attack.
+        Needs { threads: true, sockets: true }
     }
 
     fn link(self, guest: &Guest) -> Result<Self::Program, EngineError> {

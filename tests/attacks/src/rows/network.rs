@@ -13,9 +13,7 @@ const RAW: u64 = libc::SOCK_RAW as u64;
 
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = vec![
-        Row::new("socket: internet and unix", also::NETWORK, |_| {
-            families(&[(libc::AF_INET, STREAM), (libc::AF_INET6, STREAM), (libc::AF_UNIX, STREAM)])
-        }),
+        Row::new("socket: unix", also::NETWORK, |_| families(&[(libc::AF_UNIX, STREAM)])),
         Row::new("socket: raw and packet", also::CAPABILITIES, |_| {
             families(&[(libc::AF_INET, RAW), (libc::AF_INET6, RAW), (libc::AF_PACKET, RAW)])
         }),
