@@ -74,20 +74,22 @@ impl Driver {
             Verdict::Output(reason) | Verdict::Failed(reason) => return Err(self.failed(reason)),
         };
         if lasting == Lasting::OtherEngine {
-            if let Some(store) = &part.store {
-                store.refuse(&module.digest, lasting, &reason);
-            }
+            self.remember(part, &module.digest, lasting, &reason);
             return Ok(Some(Outcome::Declined(reason)));
         }
         Err(self.refused(part, &module.digest, lasting, reason))
     }
 
-    /// Remembers that the module is at fault.
-    fn refused(&self, part: &Part, digest: &str, lasting: Lasting, reason: String) -> Error {
+    fn remember(&self, part: &Part, digest: &str, lasting: Lasting, reason: &str) {
         if let Some(store) = &part.store {
-            store.refuse(digest, lasting, &reason);
+            store.refuse(digest, lasting, reason);
             self.evict(part);
         }
+    }
+
+    /// Remembers that the module is at fault.
+    fn refused(&self, part: &Part, digest: &str, lasting: Lasting, reason: String) -> Error {
+        self.remember(part, digest, lasting, &reason);
         self.count(part.engine, Counter::Refusals);
         Error::Module { module: self.order.name.clone(), reason }
     }
