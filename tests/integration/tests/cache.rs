@@ -460,3 +460,27 @@ fn a_held_counter_and_a_cache_that_turns_read_only_hold_up_nobody() {
     assert_eq!((hit.code, miss.code, miss.stdout.as_str()), (0, 0, "/args\na\n"), "{miss:?}");
     node.finish();
 }
+
+#[test]
+fn a_start_does_not_wait_for_the_better_code_that_waits_for_its_turn() {
+    let node = Node::start();
+    let slots = node.catamaran_root().join("slots/later");
+    fs::create_dir_all(&slots).unwrap();
+    let slot = fs::File::create(slots.join("0")).unwrap();
+    slot.lock().unwrap();
+    let image = image("large", guests::large(200));
+    let run = || assert_eq!(node.container("large").image(&image).limit(LATER).run().code, 0);
+    run();
+    let fast = wait_until(SOON, "the driver of the better code in its queue", || {
+        let queue = fs::read_dir(slots.join("queue")).ok()?;
+        (queue.count() == 1).then(|| artifact(&node))
+    });
+    fs::remove_file(&fast).unwrap();
+    run();
+    let all = creations(&node, "large");
+    assert!(all.len() == 2 && all[1].contains("artifact=compiled") && all[1].contains("tier=fast"), "{all:?}");
+    drop(slot);
+    quiet(&node);
+    assert!(entries(&node).iter().all(|name| name.len() == 64), "{:?}", entries(&node));
+    node.finish();
+}

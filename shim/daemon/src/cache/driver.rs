@@ -63,7 +63,7 @@ pub(crate) fn run() -> Result<()> {
         Err(e) => return answer(&control, &refusal(e), None),
     };
     if let (Wish::Best, Some(engine)) = (driver.order.wish, driver.order.engines.first().copied()) {
-        let improved = driver.best(engine, given);
+        let improved = driver.improve(engine, given);
         return driver.report(&control, engine, improved);
     }
     match driver.serve(given) {
@@ -81,12 +81,8 @@ pub(crate) fn run() -> Result<()> {
             // A shim that gave up finds the artifact at the next start.
             let _ = answer(&control, &words, Some(&made.artifact));
             drop(made.artifact);
-            let improved = match made.later {
-                None => return Ok(()),
-                // Its fast code was found: whoever made that is at it, or was killed since.
-                Some(given) if made.origin == Origin::Hit => driver.best(engine, given),
-                Some(given) => driver.improve(engine, given),
-            };
+            let Some(given) = made.later else { return Ok(()) };
+            let improved = driver.improve(engine, given);
             driver.report(&control, engine, improved)
         }
         Err(e) => {
@@ -222,7 +218,7 @@ impl Driver {
         }
         // Without a cache there is nothing to wait for.
         let locked = match &part.store {
-            Some(_) => self.lock(engine, &given, LONGEST_QUEUE).map(Some),
+            Some(_) => self.lock(engine, &given).map(Some),
             None => Ok(None),
         };
         let _lock = match locked {
@@ -309,8 +305,8 @@ impl Driver {
     }
 
     /// The module's lock, which is one of each owner's.
-    fn lock(&self, engine: Engine, given: &Given, limit: Duration) -> Result<Option<Held>> {
-        locks::module(&self.places.locks, engine, given.digest(), &self.order.owner, limit)
+    fn lock(&self, engine: Engine, given: &Given) -> Result<Option<Held>> {
+        locks::module(&self.places.locks, engine, given.digest(), &self.order.owner, LONGEST_QUEUE)
     }
 
     /// A place among those that compile; without a cache there are no files to tell of it.
@@ -343,22 +339,14 @@ impl Driver {
         }
     }
 
-    /// Serves an order for the best code, for which nobody waits; unless somebody is at it.
-    fn best(&mut self, engine: Engine, given: Given) -> Result<()> {
-        match self.lock(engine, &given, Duration::ZERO)? {
-            Some(free) => drop(free),
-            None => return Ok(()),
-        }
-        self.improve(engine, given)
-    }
-
-    /// Compiles the module again for the best code, with what the others leave.
+    /// Compiles the module again for the best code, with what the others leave; unless somebody is at it. Not under the lock
+    /// that a start takes: if the fast code is evicted meanwhile, the next start makes its own and waits for nobody here.
     fn improve(&mut self, engine: Engine, given: Given) -> Result<()> {
         let Ok(part) = self.part(engine)? else { return Ok(()) };
         // One that has the usual weight is a compile all the same.
         self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
-        let lock = self.lock(engine, &given, LONGEST_QUEUE)?;
-        let Some(_lock) = lock else { return Ok(()) };
+        let (locks, owner) = (&self.places.locks, &self.order.owner);
+        let Some(_lock) = locks::later(locks, engine, given.digest(), owner)? else { return Ok(()) };
         // Not one that a start waits for.
         let _slot = self.slot(&part, self.places.slots.join("later"), 1)?;
         match part.look_up(given.digest()) {

@@ -63,10 +63,18 @@ pub(super) fn module(
     limit: Duration,
 ) -> Result<Option<Held>> {
     let path = folder.join(format!("{digest}.{engine}.{}", queue::name(owner)));
-    patiently(limit, || {
-        let Some(held) = try_lock(&path)? else { return Ok(None) };
-        Ok(if held.is_there(&path)? { Some(held.removed_with(path.clone())) } else { None })
-    })
+    patiently(limit, || passing(&path))
+}
+
+/// Takes the lock under which the better code of the module is made, for which nobody waits; none where somebody has it.
+pub(super) fn later(folder: &Path, engine: Engine, digest: &str, owner: &str) -> Result<Option<Held>> {
+    passing(&folder.join(format!("{digest}.{engine}.{}.later", queue::name(owner))))
+}
+
+/// A lock whose file goes with its holder.
+fn passing(path: &Path) -> Result<Option<Held>> {
+    let Some(held) = try_lock(path)? else { return Ok(None) };
+    Ok(if held.is_there(path)? { Some(held.removed_with(path.to_owned())) } else { None })
 }
 
 fn patiently(limit: Duration, mut attempt: impl FnMut() -> Result<Option<Held>>) -> Result<Option<Held>> {
@@ -114,7 +122,10 @@ mod tests {
             module(&folder, Engine::Wasmtime, "abcd", "b", Duration::ZERO).unwrap().is_some(),
             "and another owner's"
         );
-        drop(held);
+        let later = later(&folder, Engine::Wasmtime, "abcd", "a").unwrap();
+        assert!(later.is_some(), "who makes its better code holds up no start");
+        assert!(super::later(&folder, Engine::Wasmtime, "abcd", "a").unwrap().is_none());
+        drop((held, later));
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
         assert!(module(&folder, Engine::Wasmtime, "abcd", "a", Duration::from_millis(50)).unwrap().is_some());
         std::fs::remove_dir_all(&folder).unwrap();
