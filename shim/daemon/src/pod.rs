@@ -139,6 +139,7 @@ impl Pod {
                 exited_at: Some(exit.at).into(),
                 ..Default::default()
             });
+            watched.reap().await;
         });
         Ok(container)
     }

@@ -47,6 +47,11 @@ impl Capture {
         Self::start(move |heard| read_fifo(file, heard))
     }
 
+    /// Of a stream that somebody else reads.
+    pub(crate) fn nothing() -> Self {
+        Self::start(|_| {})
+    }
+
     fn start(read: impl FnOnce(&Heard) + Send + 'static) -> Self {
         let heard = Arc::new(Heard::default());
         let listener = Arc::clone(&heard);

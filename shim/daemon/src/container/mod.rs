@@ -102,6 +102,8 @@ struct Held {
     streams: Kept,
     /// Until it is run, by one of those who delete the container.
     poststop: Stage,
+    /// When the streams ended: the logger's time runs from then on.
+    ended: Option<tokio::time::Instant>,
 }
 
 impl Container {
@@ -118,10 +120,11 @@ impl Container {
         let sought = find_module(&bundle, &descriptors, root, &prepared)?;
         let cache = Cache::open(choice.engines(), bundle.owner(&request.namespace))?;
         let wanted = wanted(&cache, &request, sought).await?;
-        let streams = stdio::open(&request.stdio)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
+        let mut streams = stdio::open(&request.stdio, &request.id, &request.namespace)?;
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
         let mut state = State::new(cgroup.folders().to_vec(), request.socket);
+        state.logger = streams.kept.logger();
         state.write(&request.bundle)?;
         let creation = Creation {
             id: &request.id,
@@ -129,12 +132,13 @@ impl Container {
             cache: &cache,
             wanted: &wanted,
             cgroup: &cgroup,
-            streams: &streams,
+            streams: &mut streams,
             state: &mut state,
         };
         let (worker, code) = match creation.run(job, descriptors).await {
             Ok(made) => made,
             Err(e) => {
+                streams.discard().await;
                 // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
                 if let Err(e) = clean_up(&request.bundle, cgroup.folders(), || state.poststop).await {
                     warn!("container {}: {e}", request.id);
@@ -167,15 +171,16 @@ impl Container {
                 control: Some(worker.control),
                 streams: streams.kept,
                 poststop: std::mem::take(&mut bundle.hooks.poststop),
+                ended: None,
             }),
             exit: watch::Sender::new(None),
         })
     }
 
-    /// Waits for the worker's end, and makes it known. Called once, by the pod.
+    /// Waits for the worker's end, and makes it known. Called once, by the pod. [`Container::reap`] is to follow.
     pub(crate) async fn watch(&self) -> Exit {
         let ended = match self.pidfd.try_clone().doing(|| format!("watching {}", self.id)) {
-            Ok(pidfd) => child::wait(pidfd).await,
+            Ok(pidfd) => child::wait_unreaped(pidfd).await,
             Err(e) => Err(e),
         };
         let code = ended.map_or_else(
@@ -197,11 +202,18 @@ impl Container {
         }
         // Written to nobody any more: the client's end of the streams shows their end.
         let mut held = self.held();
-        held.streams = Kept::default();
+        held.streams.close();
+        held.ended = Some(tokio::time::Instant::now());
         held.control = None;
         drop(held);
         self.exit.send_replace(Some(exit.clone()));
         exit
+    }
+
+    /// Gives the worker's pid back, once no hook that was told of it runs any more.
+    pub(crate) async fn reap(&self) {
+        let _turn = self.turn.lock().await;
+        child::reap_ended(&self.pidfd);
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -272,7 +284,8 @@ impl Container {
     /// Sends a signal; NotFound once the container has stopped, which is how containerd takes a kill that came too late.
     pub(crate) fn kill(&self, signal: u32) -> Result<()> {
         let gone = || Error::NotFound(format!("process of container {}", self.id));
-        if self.phase() == Phase::Stopped {
+        // One that has ended and is not reaped yet would take any signal.
+        if self.phase() == Phase::Stopped || child::ended(&self.pidfd).is_some() {
             return Err(gone());
         }
         let number = i32::try_from(signal).ok().filter(|n| (0..=libc::SIGRTMAX()).contains(n));
@@ -304,6 +317,14 @@ impl Container {
 
     async fn clean_up(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
+        child::reap_ended(&self.pidfd);
+        let (logger, ended) = {
+            let mut held = self.held();
+            (held.streams.take_logger(), held.ended)
+        };
+        if let Some(logger) = logger {
+            logger.end(ended.unwrap_or_else(tokio::time::Instant::now)).await;
+        }
         clean_up(&self.bundle, self.cgroup.folders(), || std::mem::take(&mut self.held().poststop)).await
     }
 
