@@ -185,7 +185,7 @@ fn what_a_hook_writes_is_kept_nowhere_but_its_beginning() {
     let node = Node::start();
     let (kind, pid) = (node.dir().join("kind"), node.dir().join("pid"));
     let script = format!(
-        "head -c 256M /dev/zero; stat -L -c '%F %s' /proc/$$/fd/1 >{}; \
+        "head -c 256M /dev/zero; told=$(stat -L -c '%F %s' /proc/$$/fd/1); echo $told >{}; \
          (trap 'echo PIPE >{pid}' PIPE; sleep 1; head -c 1M /dev/zero && echo $? >{pid}) & exit 0",
         kind.display(),
         pid = pid.display()

@@ -4,7 +4,7 @@ mod creation;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -12,7 +12,7 @@ use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::types::mount::Mount;
 use log::{info, warn};
 use nix::libc;
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 
 use crate::bundle::Bundle;
 use crate::cache::Cache;
@@ -23,7 +23,7 @@ use crate::hooks::Stage;
 use crate::options::Policy;
 use crate::spawn::Handover;
 use crate::state::State;
-use crate::stdio::{self, Kept};
+use crate::stdio::{self, Kept, Logger};
 use crate::{child, rootfs};
 use creation::{Creation, find_module, make_job, prepare_mounts, wanted};
 
@@ -138,9 +138,9 @@ impl Container {
         let (worker, code) = match creation.run(job, descriptors).await {
             Ok(made) => made,
             Err(e) => {
-                streams.discard().await;
+                let logger = streams.discard().map(|logger| (logger, tokio::time::Instant::now()));
                 // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
-                if let Err(e) = clean_up(&request.bundle, cgroup.folders(), || state.poststop).await {
+                if let Err(e) = clean_up(&request.bundle, cgroup.folders(), logger, || state.poststop).await {
                     warn!("container {}: {e}", request.id);
                 }
                 return Err(choice.explain(e));
@@ -216,7 +216,7 @@ impl Container {
         child::reap_ended(&self.pidfd);
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -236,6 +236,14 @@ impl Container {
 
     fn refuse(&self, wanted: &'static str) -> Error {
         Error::Transition { id: self.id.clone(), state: self.phase().word(), wanted }
+    }
+
+    /// To be had before [`Container::start`] and given to [`Container::after_start`]: no pid is given back in between.
+    pub(crate) async fn turn_to_start(&self) -> Result<MutexGuard<'_, ()>> {
+        match self.phase() {
+            Phase::Created => Ok(self.turn.lock().await),
+            _ => Err(self.refuse("started")),
+        }
     }
 
     /// Lets the guest go.
@@ -262,8 +270,7 @@ impl Container {
     }
 
     /// What the spec wants to be run once the guest was let go. A container whose hook fails is killed.
-    pub(crate) async fn after_start(&self) -> Result<()> {
-        let _turn = self.turn.lock().await;
+    pub(crate) async fn after_start(&self, _turn: MutexGuard<'_, ()>) -> Result<()> {
         let ran = self.poststart.run(self.pid).await;
         if ran.is_err() {
             match self.kill(libc::SIGKILL as u32) {
@@ -318,14 +325,12 @@ impl Container {
     async fn clean_up(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
         child::reap_ended(&self.pidfd);
-        let (logger, ended) = {
+        let logger = {
             let mut held = self.held();
-            (held.streams.take_logger(), held.ended)
+            let ended = held.ended.unwrap_or_else(tokio::time::Instant::now);
+            held.streams.take_logger().map(|logger| (logger, ended))
         };
-        if let Some(logger) = logger {
-            logger.end(ended.unwrap_or_else(tokio::time::Instant::now)).await;
-        }
-        clean_up(&self.bundle, self.cgroup.folders(), || std::mem::take(&mut self.held().poststop)).await
+        clean_up(&self.bundle, self.cgroup.folders(), logger, || std::mem::take(&mut self.held().poststop)).await
     }
 
     /// Removes what lies outside the bundle. A container that was never started is ended first.
@@ -344,9 +349,18 @@ impl Container {
     }
 }
 
-/// Removes what lies outside the bundle, and then what told of it: until then `delete` can do it again.
-async fn clean_up(bundle: &Path, cgroups: &[PathBuf], poststop: impl FnOnce() -> Stage) -> Result<()> {
+/// Removes what lies outside the bundle, and then what told of it: until then `delete` can do it again. A logger comes with
+/// the time at which its input ended.
+async fn clean_up(
+    bundle: &Path,
+    cgroups: &[PathBuf],
+    logger: Option<(Logger, tokio::time::Instant)>,
+    poststop: impl FnOnce() -> Stage,
+) -> Result<()> {
     cgroup::remove(cgroups).await?;
+    if let Some((logger, ended)) = logger {
+        logger.end(ended).await;
+    }
     poststop().run_all().await;
     State::remove_own(bundle)
 }

@@ -21,7 +21,6 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use rustix::pipe::PipeFlags;
-use tokio::time::Instant;
 
 pub(crate) use append::{ACTION, append};
 use logger::Container;
@@ -95,13 +94,9 @@ impl Stdio {
         }
     }
 
-    /// Ends the streams of a container that was not created.
-    pub(crate) async fn discard(self) {
-        let Self { kept: Kept { logger, .. }, stdout, stderr, .. } = self;
-        drop((stdout, stderr));
-        if let Some(logger) = logger {
-            logger.end(Instant::now()).await;
-        }
+    /// Closes the streams of a container that was not created. Of them its logger is left, to be ended by [`Logger::end`].
+    pub(crate) fn discard(self) -> Option<Logger> {
+        self.kept.logger
     }
 }
 
