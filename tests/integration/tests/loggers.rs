@@ -111,6 +111,23 @@ fn each_stream_has_a_place_of_its_own() {
 }
 
 #[test]
+fn a_full_disk_costs_output_and_not_the_guest() {
+    for engine in Engine::ALL {
+        let node = Node::start().engine(engine);
+        let both = guests::image(Runtime::Catamaran, "both");
+        let task = node.container("both").image(&both).log_uri("file:///dev/full").spawn();
+        assert_eq!(task.wait(SOON).code, 0, "{engine:?}");
+        task.delete();
+        let log = wait_until(SOON, "a line in the log", || {
+            let log = node.log();
+            log.lines().find(|line| line.contains("the logger /dev/full of container both")).map(str::to_owned)
+        });
+        assert!(log.contains("level=warning") && log.contains("output may be lost"), "{log}");
+        node.finish();
+    }
+}
+
+#[test]
 fn a_logger_is_given_what_containerd_gives_it() {
     for runtime in BOTH {
         let node = Node::start().runtime(runtime);
