@@ -44,6 +44,8 @@ int main(int argc, char **argv) {
     name = name ? name + 1 : argv[0];
     if (!strcmp(name, "hello")) {
         puts("hello from native");
+    } else if (!strcmp(name, "both")) {
+        if (write(1, "to stdout\n", 10) < 0 || write(2, "to stderr\n", 10) < 0) return errno;
     } else if (!strcmp(name, "args")) {
         for (int i = 0; i < argc; i++) puts(argv[i]);
     } else if (!strcmp(name, "env")) {

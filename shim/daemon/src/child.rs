@@ -42,6 +42,19 @@ pub(crate) async fn wait(pidfd: OwnedFd) -> Result<WaitStatus> {
     waitid(Id::PIDFd(watched.get_ref().as_fd()), WaitPidFlag::WEXITED).doing(|| "reaping a child".to_owned())
 }
 
+/// Waits until the child ends, and leaves its number to it: [`reap_ended`] is to follow.
+pub(crate) async fn wait_unreaped(pidfd: OwnedFd) -> Result<WaitStatus> {
+    let watched = readable(pidfd).doing(|| "watching a child".to_owned())?;
+    drop(watched.readable().await.doing(|| "watching a child".to_owned())?);
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    waitid(Id::PIDFd(watched.get_ref().as_fd()), look).doing(|| "looking at a child that has ended".to_owned())
+}
+
+/// Reaps a child that has ended. One that was reaped before is none any more, and one that has not ended stays.
+pub(crate) fn reap_ended(pidfd: &OwnedFd) {
+    let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
+}
+
 /// The exit code of a child that has ended, which is not reaped by this; none while it runs.
 pub(crate) fn ended(pidfd: &OwnedFd) -> Option<u32> {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;

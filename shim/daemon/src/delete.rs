@@ -12,9 +12,9 @@ use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 
-use crate::cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::state::State;
+use crate::{cgroup, stdio};
 
 /// What containerd is told of a container whose exit nobody saw: killed.
 const KILLED: u32 = 137;
@@ -48,6 +48,9 @@ fn clean(bundle: &Path, state: &State) -> Result<()> {
         .doing(|| "starting the event loop".to_owned())?;
     runtime.block_on(async {
         cgroup::remove(&state.cgroups).await?;
+        if let Some(logger) = &state.logger {
+            stdio::end_recorded(logger).await?;
+        }
         state.poststop.run_all().await;
         State::remove(bundle)
     })

@@ -57,6 +57,9 @@ pub(crate) enum Error {
     /// A program that the spec wants to be run failed.
     #[error("the hook {hook}, {path}: {reason}")]
     Hook { hook: String, path: String, reason: String },
+    /// The program that is to read the container's output does not.
+    #[error("the logger {logger}: {reason}")]
+    Logger { logger: String, reason: String },
     /// The compiler failed, not the module.
     #[error("compiling {module}: {reason}")]
     Compiler { module: String, reason: String },
@@ -75,6 +78,7 @@ impl Error {
             | Error::Declined { .. }
             | Error::Transition { .. }
             | Error::Occupied(_)
+            | Error::Logger { .. }
             | Error::Closing => Code::FAILED_PRECONDITION,
             Error::NotFound(_) => Code::NOT_FOUND,
             Error::Exists(_) => Code::ALREADY_EXISTS,

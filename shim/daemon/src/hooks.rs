@@ -9,11 +9,12 @@
 //! image's is executed there.
 
 use std::fs::File;
-use std::io::{Read, Seek, Write};
+use std::io::{Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use log::warn;
@@ -21,13 +22,21 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use oci_spec::runtime::{ContainerState, Hook, Spec, State, StateBuilder};
 use rustix::fs::MemfdFlags;
+use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
 
 use crate::child;
 use crate::error::{Doing, Error, Result};
+use crate::readable::readable;
 
 /// So much of what a failed hook wrote is told to the client.
-const MOST_WORDS: u64 = 2048;
+const MOST_WORDS: usize = 2048;
+/// What is read of it at once.
+const CHUNK: usize = 16 << 10;
+/// How long a failed hook's output may take to end, when somebody whom it left behind still has it.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// The hooks of one container, by the moment at which they run.
 #[derive(Debug, Default)]
@@ -152,24 +161,28 @@ impl Named {
     async fn run(&self, state: &[u8]) -> Result<()> {
         let path = self.hook.path();
         let failed = |reason: String| Error::Hook { hook: self.name.clone(), path: path.display().to_string(), reason };
-        // Files, not pipes: a hook that reads nothing, or writes much, holds up nobody.
-        let (input, mut output) = (memory("state", state)?, memory("output", &[])?);
         let doing = || format!("starting the hook {}", self.name);
+        // A file, not a pipe: a hook that reads nothing holds up nobody.
+        let input = memory("state", state)?;
+        let (reader, output) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
         let writer = || output.try_clone().map(Stdio::from).doing(doing);
         let mut command = Command::new(path);
         let args = self.hook.args().iter().flatten();
         command.arg0(args.clone().next().map_or(path.as_os_str(), AsRef::as_ref)).args(args.skip(1));
         command.env_clear().envs(self.hook.env().iter().flatten().filter_map(|entry| entry.split_once('=')));
         command.process_group(0).stdin(input).stdout(writer()?).stderr(writer()?);
+        let words = Words::of(reader).doing(doing)?;
         let child = command.spawn().map_err(|e| failed(e.to_string()))?;
+        // What is left open of the output is the hook's.
+        drop((command, output));
         let group = Pid::from_raw(child.id().cast_signed());
         let code = self.ended(child::pidfd(child)?, group).await?;
         match code {
             Some(0) => Ok(()),
-            Some(code) => Err(failed(format!("ended with {code}{}", words(&mut output)))),
+            Some(code) => Err(failed(format!("ended with {code}{}", words.tail().await))),
             None => {
                 let limit = self.hook.timeout().unwrap_or_default();
-                Err(failed(format!("did not end within {limit} s: killed{}", words(&mut output))))
+                Err(failed(format!("did not end within {limit} s: killed{}", words.tail().await)))
             }
         }
     }
@@ -199,13 +212,50 @@ fn memory(name: &str, content: &[u8]) -> Result<File> {
     Ok(file)
 }
 
-/// What a hook wrote, as the tail of a sentence.
-fn words(output: &mut File) -> String {
-    let mut text = Vec::new();
-    // Its words are an addition to the error that is told.
-    let _ = output.rewind().and_then(|()| output.take(MOST_WORDS).read_to_end(&mut text));
-    match String::from_utf8_lossy(&text).trim() {
-        "" => String::new(),
-        text => format!(": {text}"),
+/// What a hook writes. All of it is read, also what somebody writes whom the hook has left behind, so that nobody waits or
+/// is ended by it; the beginning is kept.
+struct Words {
+    kept: Arc<Mutex<Vec<u8>>>,
+    reading: JoinHandle<()>,
+}
+
+impl Words {
+    /// Reads `pipe` to its end, in a task of its own.
+    fn of(pipe: OwnedFd) -> std::io::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        let pipe = readable(pipe)?;
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let reading = tokio::spawn(read(pipe, kept.clone()));
+        Ok(Self { kept, reading })
+    }
+
+    /// The tail of a sentence, once the hook has ended.
+    async fn tail(self) -> String {
+        // The end of the output, unless somebody else still has it.
+        let _ = tokio::time::timeout(LAST_WORDS, self.reading).await;
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match String::from_utf8_lossy(&kept).trim() {
+            "" => String::new(),
+            text => format!(": {text}"),
+        }
+    }
+}
+
+async fn read(pipe: AsyncFd<OwnedFd>, kept: Arc<Mutex<Vec<u8>>>) {
+    let mut chunk = vec![0; CHUNK];
+    while let Ok(mut ready) = pipe.readable().await {
+        match rustix::io::read(pipe.get_ref(), &mut chunk[..]) {
+            Ok(0) => return,
+            Ok(length) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = MOST_WORDS - kept.len();
+                kept.extend_from_slice(&chunk[..length.min(room)]);
+            }
+            Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+        // One that writes without end is not to have this thread to itself.
+        tokio::task::yield_now().await;
     }
 }

@@ -45,29 +45,110 @@ impl Log for FifoLog {
             log::Level::Debug => "debug",
             log::Level::Trace => "trace",
         };
-        let message = format!("{:?}", record.args().to_string());
-        let mut line = format!("time=\"{}\" level={level} msg={message}", now());
-        // A pipe takes so much whole or not at all (PIPE_BUF, pipe(7)); a part would spoil the next line.
-        let end = (0..nix::libc::PIPE_BUF).rev().find(|&n| line.is_char_boundary(n)).unwrap_or(0);
-        line.truncate(end);
-        line.push('\n');
-        let mut fifo = self.fifo.lock().unwrap_or_else(PoisonError::into_inner);
-        if fifo.is_none() {
-            // ENXIO: nobody reads. Dropped, and tried again at the next line.
-            *fifo = File::options().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&self.path).ok();
-        }
-        let broken = fifo
-            .as_mut()
-            .is_some_and(|f| f.write_all(line.as_bytes()).is_err_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe));
-        if broken {
-            *fifo = None;
-        }
+        self.write(&line(level, &record.args().to_string()));
     }
 
     fn flush(&self) {}
 }
 
+impl FifoLog {
+    /// Writes a line, or drops it.
+    fn write(&self, line: &str) {
+        let mut fifo = self.fifo.lock().unwrap_or_else(PoisonError::into_inner);
+        // A second time where the reader went away and another one has come since.
+        for _ in 0..2 {
+            if fifo.is_none() {
+                // ENXIO: nobody reads. Dropped, and tried again at the next line.
+                *fifo = File::options().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&self.path).ok();
+            }
+            let Some(open) = fifo.as_mut() else { return };
+            match open.write_all(line.as_bytes()) {
+                Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => *fifo = None,
+                // Written, or dropped because the pipe is full.
+                _ => return,
+            }
+        }
+    }
+}
+
+/// A line of logfmt, as containerd's own shims write it.
+///
+/// A pipe takes PIPE_BUF bytes whole or not at all (pipe(7)); a part would spoil the next line. So the message is cut.
+fn line(level: &str, message: &str) -> String {
+    let head = format!("time=\"{}\" level={level} msg=", now());
+    let room = nix::libc::PIPE_BUF - head.len() - "\n".len();
+    let mut quoted = format!("{message:?}");
+    if quoted.len() > room {
+        const CUT: &str = " ...\"";
+        let end = (0..=room - CUT.len()).rev().find(|&n| quoted.is_char_boundary(n)).unwrap_or(0);
+        quoted.truncate(end);
+        // Not in the middle of an escape, whose rest would be the quotation mark.
+        if (quoted.len() - quoted.trim_end_matches('\\').len()) % 2 == 1 {
+            quoted.pop();
+        }
+        quoted.push_str(CUT);
+    }
+    format!("{head}{quoted}\n")
+}
+
 /// Now, in UTC, as containerd's log has it.
 fn now() -> String {
     OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::time::{Duration, Instant};
+
+    fn reader(path: &std::path::Path) -> File {
+        File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).unwrap()
+    }
+
+    fn all(reader: &mut File) -> String {
+        let mut text = Vec::new();
+        let mut chunk = [0; 4096];
+        while let Ok(length @ 1..) = reader.read(&mut chunk) {
+            text.extend_from_slice(&chunk[..length]);
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn lines_are_dropped_when_nobody_reads_and_written_when_somebody_does_again() {
+        let path = std::env::temp_dir().join(format!("catamaran-log-{}", std::process::id()));
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let log = FifoLog { path: path.clone(), fifo: Mutex::new(None) };
+        let many = |log: &FifoLog| {
+            let begin = Instant::now();
+            (0..20_000).for_each(|n| log.write(&line("info", &format!("{n} {}", "x".repeat(100)))));
+            assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        };
+        many(&log);
+        let mut never = reader(&path);
+        many(&log);
+        let text = all(&mut never);
+        assert!(text.len() > 60_000 && text.len() <= 65_536, "a full pipe: {}", text.len());
+        assert!(text.lines().all(|line| line.ends_with("xxx\"")), "a part of a line was written");
+        drop(never);
+        let mut next = reader(&path);
+        log.write(&line("info", "again"));
+        assert!(all(&mut next).ends_with("level=info msg=\"again\"\n"), "the first line for a new reader");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_long_line_is_cut_and_stays_one() {
+        for message in ["x".repeat(10_000), "\\".repeat(10_000), "\u{e9}\"\n".repeat(3_000)] {
+            let line = line("info", &message);
+            assert!(line.len() <= nix::libc::PIPE_BUF && line.ends_with(" ...\"\n"), "{line}");
+            let quoted = line.trim_end().split_once("msg=").unwrap().1;
+            let inner = &quoted[1..quoted.len() - 1];
+            let escapes = inner.replace("\\\\", "").replace("\\\"", "");
+            assert!(!escapes.contains('"') && !escapes.ends_with('\\'), "{quoted}");
+            assert!(!line.trim_end().contains('\n'));
+        }
+        assert!(line("warning", "a \"b\"").ends_with("level=warning msg=\"a \\\"b\\\"\"\n"));
+    }
 }

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         // Not containerd's: the shim starts itself so.
         Ok(flags) if flags.action == cache::ACTION => cache::drive(),
         Ok(flags) if flags.action == cgroup::ACTION => cgroup::answer(),
+        Ok(flags) if flags.action == stdio::ACTION => stdio::append(),
         Ok(flags) => Err(error::Error::refused(
             "command line",
             format!("action {:?}", flags.action),

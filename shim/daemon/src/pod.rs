@@ -139,6 +139,7 @@ impl Pod {
                 exited_at: Some(exit.at).into(),
                 ..Default::default()
             });
+            watched.reap().await;
         });
         Ok(container)
     }
@@ -156,13 +157,14 @@ impl Pod {
     /// Starts a container. The event is queued before anything else can run on this thread, an exit's included.
     pub(crate) async fn start(&self, id: &str) -> Result<Arc<Container>> {
         let container = self.container(id)?;
+        let turn = container.turn_to_start().await?;
         container.start()?;
         self.publisher.publish(&TaskStart {
             container_id: container.id.clone(),
             pid: container.pid,
             ..Default::default()
         });
-        container.after_start().await?;
+        container.after_start(turn).await?;
         Ok(container)
     }
 

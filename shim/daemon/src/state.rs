@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
+use crate::stdio::Record;
 
 const NAME: &str = "catamaran.json";
 /// Raised when a field changes its meaning; a `delete` reads older numbers, and refuses newer ones.
@@ -29,11 +30,15 @@ pub(crate) struct State {
     /// What is to be run when the container is gone: from the moment on at which its other hooks begin to run.
     #[serde(default, skip_serializing_if = "Stage::is_empty")]
     pub(crate) poststop: Stage,
+    /// What reads the container's output, from its start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) logger: Option<Record>,
 }
 
 impl State {
     pub(crate) fn new(cgroups: Vec<PathBuf>, socket: PathBuf) -> Self {
-        Self { format: FORMAT, shim: std::process::id(), pid: 0, cgroups, socket, poststop: Stage::default() }
+        let shim = std::process::id();
+        Self { format: FORMAT, shim, pid: 0, cgroups, socket, poststop: Stage::default(), logger: None }
     }
 
     /// Replaces the bundle's state file whole.

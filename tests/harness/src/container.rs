@@ -45,6 +45,7 @@ pub struct Container<'n> {
     recorded: Option<String>,
     pub(crate) stdin: Option<String>,
     pub(crate) hold_stdin: bool,
+    pub(crate) streams: [Option<String>; 3],
     pub(crate) limit: Duration,
 }
 
@@ -62,6 +63,7 @@ impl<'n> Container<'n> {
             recorded: None,
             stdin: None,
             hold_stdin: false,
+            streams: [None, None, None],
             limit: PATIENCE,
         }
     }
@@ -212,6 +214,21 @@ impl<'n> Container<'n> {
     pub fn hold_stdin(mut self) -> Self {
         self.hold_stdin = true;
         self
+    }
+
+    /// Where Create is told that a stream is, `stdin`, `stdout` or `stderr`: any text in place of the path of a FIFO of the
+    /// task's own. What is written there is the test's to read. For [`Container::create`] and its like.
+    #[must_use]
+    pub fn stream(mut self, name: &str, place: &str) -> Self {
+        let index = ["stdin", "stdout", "stderr"].iter().position(|stream| *stream == name);
+        self.streams[index.expect("the name of a stream")] = Some(place.to_owned());
+        self
+    }
+
+    /// Both outputs at one place, as `ctr run --log-uri` has them.
+    #[must_use]
+    pub fn log_uri(self, uri: &str) -> Self {
+        self.stream("stdout", uri).stream("stderr", uri)
     }
 
     /// How long the container may run, and Create may take, when not 30 s.

@@ -1,6 +1,6 @@
 //! The programs that the tests run, from `tests/guests`.
 //!
-//! - WAT: `hello args env exit cat spin sleep trap write read`, WASI preview 1, assembled when they are asked for.
+//! - WAT: `hello both args env exit cat spin sleep trap write read`, WASI preview 1, assembled when they are asked for.
 //! - The native peer: the same programs as an ELF, for the same test on runc.
 //! - Go: `kitchen`, one program with subcommands, built for `wasip1`.
 //! - C, in `tests/guests/c`: the kitchen again, and `compute`; each for preview 1, for WASIX and as a native program.
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn every_wat_guest_assembles() {
-        for name in ["hello", "args", "env", "exit", "cat", "spin", "sleep", "trap", "write", "read"] {
+        for name in ["hello", "both", "args", "env", "exit", "cat", "spin", "sleep", "trap", "write", "read"] {
             assert_eq!(&wat(name)[..8], b"\0asm\x01\0\0\0", "{name}");
         }
     }

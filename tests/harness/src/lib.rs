@@ -64,6 +64,7 @@ pub use limits::{CgroupVersion, cgroup_version, controllers, systemd_runs};
 pub use mounted::{Mount, Mounted};
 pub use network::Network;
 pub use node::Node;
+pub use pipes::Fifo;
 pub use programs::{Programs, cache, shim_folder};
 pub use runtime::{Engine, Runtime};
 pub use task::{Exit, State, Task};

@@ -47,6 +47,11 @@ impl Capture {
         Self::start(move |heard| read_fifo(file, heard))
     }
 
+    /// Of a stream that somebody else reads.
+    pub(crate) fn nothing() -> Self {
+        Self::start(|_| {})
+    }
+
     fn start(read: impl FnOnce(&Heard) + Send + 'static) -> Self {
         let heard = Arc::new(Heard::default());
         let listener = Arc::clone(&heard);
@@ -107,9 +112,7 @@ impl Stdin {
     pub(crate) fn fifo(path: &Path) -> Self {
         make_fifo(path);
         // Read-write, so that opening does not wait for the task. The task still sees the end: nobody else has it open.
-        let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
-            .unwrap_or_else(|error| panic!("cannot open {}: {error}", path.display()));
-        Self { file: Some(file.into()) }
+        Self { file: Some(Fifo(path.to_owned()).writer()) }
     }
 
     pub(crate) fn write(&mut self, text: &[u8]) {
@@ -140,6 +143,46 @@ impl Paths {
 
     pub(crate) fn of(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+}
+
+/// A FIFO that a test makes, reads and writes by itself.
+pub struct Fifo(PathBuf);
+
+impl Fifo {
+    /// Makes it, in a folder that somebody else removes.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub fn make(path: PathBuf) -> Self {
+        make_fifo(&path);
+        Self(path)
+    }
+
+    /// Its path, as a request has it.
+    pub fn path(&self) -> &str {
+        self.0.to_str().expect("the path is no UTF-8")
+    }
+
+    /// An end that waits for bytes, and has not waited for a writer to come.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
+    pub fn reader(&self) -> File {
+        let reader = rustix::fs::open(&self.0, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+            .unwrap_or_else(|error| panic!("cannot open {}: {error}", self.0.display()));
+        rustix::fs::fcntl_setfl(&reader, OFlags::empty()).expect("cannot make a pipe wait");
+        reader.into()
+    }
+
+    /// An end that has not waited for a reader to come.
+    ///
+    /// # Panics
+    /// When it cannot be opened.
+    pub fn writer(&self) -> File {
+        let writer = rustix::fs::open(&self.0, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .unwrap_or_else(|error| panic!("cannot open {}: {error}", self.0.display()));
+        writer.into()
     }
 }
 

@@ -50,6 +50,7 @@ pub struct Task<'n> {
     stdout: Capture,
     stderr: Capture,
     stdin: Mutex<Option<Stdin>>,
+    streams: [Option<String>; 3],
     text: Option<String>,
     hold_stdin: bool,
 }
@@ -70,8 +71,13 @@ impl<'n> Task<'n> {
     ) -> Result<Self, Status> {
         let Container { node, id, .. } = container;
         let paths = Paths::make(node.dir().join("fifo").join(id));
-        let stdout = Capture::fifo(&paths.of("stdout"));
-        let stderr = Capture::fifo(&paths.of("stderr"));
+        let streams = container.streams.clone();
+        let capture = |stream: &Option<String>, name| match stream {
+            Some(_) => Capture::nothing(),
+            None => Capture::fifo(&paths.of(name)),
+        };
+        let stdout = capture(&streams[1], "stdout");
+        let stderr = capture(&streams[2], "stderr");
         let wanted = container.stdin.is_some() || container.hold_stdin;
         let stdin = wanted.then(|| Stdin::fifo(&paths.of("stdin")));
         let mut task = Self {
@@ -83,6 +89,7 @@ impl<'n> Task<'n> {
             stdout,
             stderr,
             stdin: Mutex::new(stdin),
+            streams,
             text: container.stdin.clone(),
             hold_stdin: container.hold_stdin,
         };
@@ -103,12 +110,13 @@ impl<'n> Task<'n> {
         for mount in fields(mounts).all(1) {
             request = request.bytes(3, mount);
         }
-        if self.stdin.lock().unwrap().is_some() {
-            request = request.bytes(4, self.paths.of("stdin").display().to_string());
+        let place = |index: usize, name: &str| {
+            self.streams[index].clone().unwrap_or_else(|| self.paths.of(name).display().to_string())
+        };
+        if self.stdin.lock().unwrap().is_some() || self.streams[0].is_some() {
+            request = request.bytes(4, place(0, "stdin"));
         }
-        let request = request
-            .bytes(5, self.paths.of("stdout").display().to_string())
-            .bytes(6, self.paths.of("stderr").display().to_string());
+        let request = request.bytes(5, place(1, "stdout")).bytes(6, place(2, "stderr"));
         let answer = self.call_within("Create", request, limit)?;
         Ok(fields(&answer).number(2) as u32)
     }
@@ -173,12 +181,25 @@ impl<'n> Task<'n> {
 
     /// Ends its stdin.
     pub fn close_stdin(&self) {
-        self.stdin.lock().unwrap().as_mut().expect("no stdin was ordered").close();
-        match self.call("CloseIO", self.named().number(3, 1)) {
+        self.end_stdin();
+        match self.try_close_io() {
             // It may have ended by itself.
-            Ok(_) | Err(Status { code: Code::NotFound, .. }) => {}
+            Ok(()) | Err(Status { code: Code::NotFound, .. }) => {}
             Err(status) => panic!("cannot close stdin of {}: {status}{}", self.id, self.heard()),
         }
+    }
+
+    /// Closes the test's own end of its stdin, without a word to the shim: as a client that went away.
+    pub fn end_stdin(&self) {
+        self.stdin.lock().unwrap().as_mut().expect("no stdin was ordered").close();
+    }
+
+    /// Says that nothing more comes on its stdin.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_close_io(&self) -> Result<(), Status> {
+        self.call("CloseIO", self.named().number(3, 1)).map(drop)
     }
 
     /// Sends a signal by its number, to all of its processes when `all`.

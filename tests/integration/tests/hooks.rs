@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use catamaran_harness::{Code, Container, Image, Node, Runtime, State, guests, wait_until};
+use catamaran_harness::{Code, Container, Engine, Image, Node, Runtime, State, guests, wait_until};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -178,6 +178,60 @@ fn a_deletion_that_its_client_gave_up_runs_every_hook() {
     task.remove_container();
     assert_eq!(names(&log), ["first", "second"]);
     node.finish();
+}
+
+#[test]
+fn what_a_hook_writes_is_kept_nowhere_but_its_beginning() {
+    let node = Node::start();
+    let (kind, pid) = (node.dir().join("kind"), node.dir().join("pid"));
+    let script = format!(
+        "head -c 256M /dev/zero; told=$(stat -L -c '%F %s' /proc/$$/fd/1); echo $told >{}; \
+         (trap 'echo PIPE >{pid}' PIPE; sleep 1; head -c 1M /dev/zero && echo $? >{pid}) & exit 0",
+        kind.display(),
+        pid = pid.display()
+    );
+    let hooks = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 20}]});
+    let task = with_hooks(node.container("hooked").image(&wasm("sleep")), hooks).create();
+    assert_eq!(fs::read_to_string(&kind).unwrap(), "fifo 0\n", "no file that grows with it");
+    // Somebody whom it left behind may go on writing.
+    let told =
+        wait_until(SOON, "what was left behind", || fs::read_to_string(&pid).ok().filter(|text| !text.is_empty()));
+    assert_eq!(told, "0\n");
+    task.discard();
+    let endless = json!({"createRuntime": [
+        {"path": "/bin/sh", "args": ["sh", "-c", "echo why; exec cat /dev/zero"], "timeout": 2}
+    ]});
+    let refused =
+        with_hooks(node.container("endless").image(&wasm("hello")), endless).try_create().map(drop).unwrap_err();
+    assert!(refused.message.contains("did not end within 2 s: killed: why"), "{refused}");
+    assert!(refused.message.len() < 16 << 10, "{} bytes", refused.message.len());
+    node.finish();
+}
+
+#[test]
+fn a_poststart_hook_is_told_of_a_pid_that_is_nobody_elses() {
+    for engine in Engine::ALL {
+        let node = Node::start().engine(engine);
+        let seen = node.dir().join("seen");
+        let script = format!(
+            "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); sleep 2; cut -d' ' -f1-3 /proc/$pid/stat >{}",
+            seen.display()
+        );
+        let hooks = json!({"poststart": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+        let task = with_hooks(node.container("hooked").image(&wasm("hello")), hooks).create();
+        std::thread::scope(|scope| {
+            let started = scope.spawn(|| task.start());
+            // The exit is told meanwhile, but its number stays the container's.
+            assert_eq!(task.wait(Duration::from_secs(1)).code, 0);
+            assert!(!started.is_finished(), "the hook has run: the test needs a slower one");
+            started.join().unwrap();
+        });
+        let program = format!("catamaran-{}", engine.name());
+        assert_eq!(fs::read_to_string(&seen).unwrap(), format!("{} ({}) Z\n", task.pid(), &program[..15]));
+        wait_until(SOON, "it to be reaped", || (!Path::new(&format!("/proc/{}", task.pid())).exists()).then_some(()));
+        task.delete();
+        node.finish();
+    }
 }
 
 #[test]

@@ -132,12 +132,14 @@ pub(super) struct Creation<'a> {
     pub(super) cache: &'a Cache,
     pub(super) wanted: &'a Wanted,
     pub(super) cgroup: &'a Cgroup,
-    pub(super) streams: &'a Stdio,
+    pub(super) streams: &'a mut Stdio,
     pub(super) state: &'a mut State,
 }
 
 impl Creation<'_> {
     pub(super) async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<(Worker, Code)> {
+        // Before a compilation that nobody may be there to see fail.
+        self.streams.ready().await?;
         let Artifact { file, code } = self.cache.artifact(self.wanted).await?;
         self.cgroup.create()?;
         job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));

@@ -4,7 +4,7 @@ mod creation;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -12,7 +12,7 @@ use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::types::mount::Mount;
 use log::{info, warn};
 use nix::libc;
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 
 use crate::bundle::Bundle;
 use crate::cache::Cache;
@@ -23,7 +23,7 @@ use crate::hooks::Stage;
 use crate::options::Policy;
 use crate::spawn::Handover;
 use crate::state::State;
-use crate::stdio::{self, Kept};
+use crate::stdio::{self, Kept, Logger};
 use crate::{child, rootfs};
 use creation::{Creation, find_module, make_job, prepare_mounts, wanted};
 
@@ -102,6 +102,8 @@ struct Held {
     streams: Kept,
     /// Until it is run, by one of those who delete the container.
     poststop: Stage,
+    /// When the streams ended: the logger's time runs from then on.
+    ended: Option<tokio::time::Instant>,
 }
 
 impl Container {
@@ -118,10 +120,11 @@ impl Container {
         let sought = find_module(&bundle, &descriptors, root, &prepared)?;
         let cache = Cache::open(choice.engines(), bundle.owner(&request.namespace))?;
         let wanted = wanted(&cache, &request, sought).await?;
-        let streams = stdio::open(&request.stdio)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
+        let mut streams = stdio::open(&request.stdio, &request.id, &request.namespace)?;
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
         let mut state = State::new(cgroup.folders().to_vec(), request.socket);
+        state.logger = streams.kept.logger();
         state.write(&request.bundle)?;
         let creation = Creation {
             id: &request.id,
@@ -129,14 +132,15 @@ impl Container {
             cache: &cache,
             wanted: &wanted,
             cgroup: &cgroup,
-            streams: &streams,
+            streams: &mut streams,
             state: &mut state,
         };
         let (worker, code) = match creation.run(job, descriptors).await {
             Ok(made) => made,
             Err(e) => {
+                let logger = streams.discard().map(|logger| (logger, tokio::time::Instant::now()));
                 // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
-                if let Err(e) = clean_up(&request.bundle, cgroup.folders(), || state.poststop).await {
+                if let Err(e) = clean_up(&request.bundle, cgroup.folders(), logger, || state.poststop).await {
                     warn!("container {}: {e}", request.id);
                 }
                 return Err(choice.explain(e));
@@ -167,15 +171,16 @@ impl Container {
                 control: Some(worker.control),
                 streams: streams.kept,
                 poststop: std::mem::take(&mut bundle.hooks.poststop),
+                ended: None,
             }),
             exit: watch::Sender::new(None),
         })
     }
 
-    /// Waits for the worker's end, and makes it known. Called once, by the pod.
+    /// Waits for the worker's end, and makes it known. Called once, by the pod. [`Container::reap`] is to follow.
     pub(crate) async fn watch(&self) -> Exit {
         let ended = match self.pidfd.try_clone().doing(|| format!("watching {}", self.id)) {
-            Ok(pidfd) => child::wait(pidfd).await,
+            Ok(pidfd) => child::wait_unreaped(pidfd).await,
             Err(e) => Err(e),
         };
         let code = ended.map_or_else(
@@ -197,14 +202,21 @@ impl Container {
         }
         // Written to nobody any more: the client's end of the streams shows their end.
         let mut held = self.held();
-        held.streams = Kept::default();
+        held.streams.close();
+        held.ended = Some(tokio::time::Instant::now());
         held.control = None;
         drop(held);
         self.exit.send_replace(Some(exit.clone()));
         exit
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    /// Gives the worker's pid back, once no hook that was told of it runs any more.
+    pub(crate) async fn reap(&self) {
+        let _turn = self.turn.lock().await;
+        child::reap_ended(&self.pidfd);
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -224,6 +236,14 @@ impl Container {
 
     fn refuse(&self, wanted: &'static str) -> Error {
         Error::Transition { id: self.id.clone(), state: self.phase().word(), wanted }
+    }
+
+    /// To be had before [`Container::start`] and given to [`Container::after_start`]: no pid is given back in between.
+    pub(crate) async fn turn_to_start(&self) -> Result<MutexGuard<'_, ()>> {
+        match self.phase() {
+            Phase::Created => Ok(self.turn.lock().await),
+            _ => Err(self.refuse("started")),
+        }
     }
 
     /// Lets the guest go.
@@ -250,8 +270,7 @@ impl Container {
     }
 
     /// What the spec wants to be run once the guest was let go. A container whose hook fails is killed.
-    pub(crate) async fn after_start(&self) -> Result<()> {
-        let _turn = self.turn.lock().await;
+    pub(crate) async fn after_start(&self, _turn: MutexGuard<'_, ()>) -> Result<()> {
         let ran = self.poststart.run(self.pid).await;
         if ran.is_err() {
             match self.kill(libc::SIGKILL as u32) {
@@ -272,7 +291,8 @@ impl Container {
     /// Sends a signal; NotFound once the container has stopped, which is how containerd takes a kill that came too late.
     pub(crate) fn kill(&self, signal: u32) -> Result<()> {
         let gone = || Error::NotFound(format!("process of container {}", self.id));
-        if self.phase() == Phase::Stopped {
+        // One that has ended and is not reaped yet would take any signal.
+        if self.phase() == Phase::Stopped || child::ended(&self.pidfd).is_some() {
             return Err(gone());
         }
         let number = i32::try_from(signal).ok().filter(|n| (0..=libc::SIGRTMAX()).contains(n));
@@ -304,7 +324,13 @@ impl Container {
 
     async fn clean_up(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
-        clean_up(&self.bundle, self.cgroup.folders(), || std::mem::take(&mut self.held().poststop)).await
+        child::reap_ended(&self.pidfd);
+        let logger = {
+            let mut held = self.held();
+            let ended = held.ended.unwrap_or_else(tokio::time::Instant::now);
+            held.streams.take_logger().map(|logger| (logger, ended))
+        };
+        clean_up(&self.bundle, self.cgroup.folders(), logger, || std::mem::take(&mut self.held().poststop)).await
     }
 
     /// Removes what lies outside the bundle. A container that was never started is ended first.
@@ -323,9 +349,18 @@ impl Container {
     }
 }
 
-/// Removes what lies outside the bundle, and then what told of it: until then `delete` can do it again.
-async fn clean_up(bundle: &Path, cgroups: &[PathBuf], poststop: impl FnOnce() -> Stage) -> Result<()> {
+/// Removes what lies outside the bundle, and then what told of it: until then `delete` can do it again. A logger comes with
+/// the time at which its input ended.
+async fn clean_up(
+    bundle: &Path,
+    cgroups: &[PathBuf],
+    logger: Option<(Logger, tokio::time::Instant)>,
+    poststop: impl FnOnce() -> Stage,
+) -> Result<()> {
     cgroup::remove(cgroups).await?;
+    if let Some((logger, ended)) = logger {
+        logger.end(ended).await;
+    }
     poststop().run_all().await;
     State::remove_own(bundle)
 }

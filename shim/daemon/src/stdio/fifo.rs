@@ -1,0 +1,52 @@
+//! The FIFOs of a client: two ends of each, one for the worker and one that the shim keeps.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::libc;
+use rustix::fs::{FileType, Mode, OFlags};
+
+use crate::error::{Doing, Error, Result};
+
+/// The guest's end for reading, and one for writing.
+pub(super) fn input(name: &str, path: &Path) -> Result<(OwnedFd, File)> {
+    let (reader, writer) = ends(name, path)?;
+    Ok((blocking(reader, path)?, writer))
+}
+
+/// The guest's end for writing, and one for reading.
+pub(super) fn output(name: &str, path: &Path) -> Result<(OwnedFd, File)> {
+    let (reader, writer) = ends(name, path)?;
+    Ok((blocking(writer, path)?, reader))
+}
+
+/// Both ends, which do not block.
+fn ends(name: &str, path: &Path) -> Result<(File, File)> {
+    // Looked up once and looked at before it is opened: opening a device does things, and waits for some.
+    let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let refused = |reason: String| {
+        let expected = "a FIFO that the client has made; for a file write file:///path";
+        Error::refused(format!("the request's {name}"), format!("{}: {reason}", path.display()), expected)
+    };
+    let found = found.map_err(|e| refused(std::io::Error::from(e).to_string()))?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&found).on(path)?.st_mode) {
+        FileType::Fifo => {}
+        FileType::Directory => return Err(refused("a directory".to_owned())),
+        _ => return Err(refused("not a FIFO".to_owned())),
+    }
+    let link = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let open = |options: &mut std::fs::OpenOptions| options.custom_flags(libc::O_NONBLOCK).open(&link).on(path);
+    // A reader first: opening a FIFO for writing without one is refused, and without O_NONBLOCK would wait.
+    let reader = open(File::options().read(true))?;
+    let writer = open(File::options().write(true))?;
+    Ok((reader, writer))
+}
+
+/// The worker reads and writes blocking.
+fn blocking(file: File, path: &Path) -> Result<OwnedFd> {
+    let flags = rustix::fs::fcntl_getfl(&file).on(path)?;
+    rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK).on(path)?;
+    Ok(file.into())
+}

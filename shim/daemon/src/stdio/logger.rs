@@ -1,0 +1,283 @@
+//! A logger: a program of the host that reads the container's output, from before Create answers until its input ends.
+//!
+//! ```text
+//! start -> ready ... the worker ends: end of input -> ends by itself -> Delete
+//!    '-> fails, or too late: refused      '-> does not: SIGTERM, SIGKILL at Delete
+//! ```
+//!
+//! It gets what containerd's own shim gives it: nothing but CONTAINER_ID and CONTAINER_NAMESPACE in its environment, stdout
+//! as descriptor 3, stderr as 4, and 5 to say that it is ready. What is left of its process group when it ends, ends too.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use log::{info, warn};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+use rustix::pipe::PipeFlags;
+use rustix::process::PidfdFlags;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::append;
+use super::process::{self, Spawn};
+use super::uri::Program;
+use crate::child;
+use crate::error::{Doing, Error, Result};
+use crate::readable::readable;
+
+/// A logger that is not ready by then hangs, and with it the container's creation would.
+const LONGEST_START: Duration = Duration::from_secs(30);
+/// From the end of its input on: to write what it has read, or to send it somewhere.
+const LONGEST_END: Duration = Duration::from_secs(10);
+/// From SIGTERM on. Both together are what containerd's own shim waits.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The same two where the shim is dead: containerd gives all of `delete` five seconds.
+const LONGEST_END_IN_DELETE: Duration = Duration::from_secs(2);
+const LAST_WORDS_IN_DELETE: Duration = Duration::from_secs(1);
+/// From SIGKILL on: longer takes only what hangs in the kernel.
+const LONGEST_KILL: Duration = Duration::from_secs(1);
+/// So much of a reason is told.
+const MOST_WORDS: usize = 2048;
+
+/// What this program calls itself, also before its errors.
+const OWN_NAME: &str = "containerd-shim-catamaran-v1";
+
+/// Whose output it is.
+#[derive(Clone, Copy)]
+pub(super) struct Container<'a> {
+    pub(super) id: &'a str,
+    pub(super) namespace: &'a str,
+}
+
+/// Which process a logger is: its number, and when it got it, since numbers are used again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pid: u32,
+    started: u64,
+}
+
+/// What being ready looks like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    /// Closes the descriptor; may write a byte before.
+    Closes,
+    /// Writes a byte.
+    Speaks,
+    /// Writes a null, or why it cannot.
+    Explains,
+}
+
+/// A logger that runs, or has ended and keeps its number: it is reaped when this is dropped or ended.
+pub(crate) struct Logger {
+    /// For messages.
+    name: String,
+    record: Record,
+    pidfd: OwnedFd,
+    greeting: Greeting,
+    /// Until it is ready.
+    ready: Option<OwnedFd>,
+    reaped: bool,
+}
+
+impl Logger {
+    /// Starts a program that the client names, with the ends of stdout and stderr that it is to read.
+    pub(super) fn program(container: Container<'_>, program: &Program, streams: [OwnedFd; 2]) -> Result<Self> {
+        let variable = |name: &str, value: &str| CString::new(format!("{name}={value}"));
+        let environment =
+            [variable("CONTAINER_ID", container.id), variable("CONTAINER_NAMESPACE", container.namespace)];
+        let environment: std::result::Result<Vec<_>, _> = environment.into_iter().collect();
+        let environment = environment.doing(|| "writing the logger's environment".to_owned())?;
+        let (ready, theirs) = ready()?;
+        let [stdout, stderr] = streams;
+        let spawn = Spawn {
+            path: &program.path,
+            name: CString::new(program.path.as_os_str().as_encoded_bytes()),
+            arguments: program.arguments.clone(),
+            environment,
+            descriptors: [(stdout, 3), (stderr, 4), (theirs, 5)],
+        };
+        let pid = spawn.start().map_err(|e| {
+            let place = format!("the logger {}", program.name());
+            Error::refused(place, e.to_string(), "a program of the host that can be executed")
+        })?;
+        let greeting = if program.speaks { Greeting::Speaks } else { Greeting::Closes };
+        Self::watched(container, program.name().into_owned(), pid, greeting, ready)
+    }
+
+    /// Starts this program to append to files: each with the end of a stream that it is to read, one or two of them.
+    pub(super) fn append(container: Container<'_>, files: Vec<(PathBuf, OwnedFd)>) -> Result<Self> {
+        let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
+        let mut names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
+        names.dedup();
+        let name = names.join(", ");
+        let doing = || format!("starting the logger of {name}");
+        let mut arguments = vec![CString::from(append::ARGUMENT)];
+        for path in &paths {
+            arguments.push(CString::new(path.as_os_str().as_encoded_bytes()).doing(doing)?);
+        }
+        let (ready, theirs) = ready()?;
+        let mut readers = files.into_iter().map(|(_, reader)| reader);
+        let mut next = || readers.next().map_or_else(super::null, Ok);
+        let spawn = Spawn {
+            // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
+            path: Path::new("/proc/self/exe"),
+            name: CString::new(OWN_NAME),
+            arguments,
+            environment: Vec::new(),
+            descriptors: [(next()?, 0), (next()?, 1), (theirs, 2)],
+        };
+        let pid = spawn.start().doing(doing)?;
+        Self::watched(container, name, pid, Greeting::Explains, ready)
+    }
+
+    fn watched(container: Container<'_>, name: String, pid: Pid, greeting: Greeting, ready: OwnedFd) -> Result<Self> {
+        let pidfd = process::pidfd(pid)?;
+        let pid = pid.as_raw().cast_unsigned();
+        // It cannot have been reaped, so that it is there.
+        let started = process::stat(pid).map_or(0, |stat| stat.started);
+        let logger = Self { name, record: Record { pid, started }, pidfd, greeting, ready: Some(ready), reaped: false };
+        let watched = logger.pidfd.try_clone().doing(|| "watching a logger".to_owned())?;
+        let (name, id) = (logger.name.clone(), container.id.to_owned());
+        tokio::spawn(async move {
+            if process::ended(&watched, None).await {
+                match child::ended(&watched) {
+                    Some(0) | None => info!("the logger {name} of container {id} has ended"),
+                    Some(code) => warn!("the logger {name} of container {id} ended with {code}: output may be lost"),
+                }
+            }
+        });
+        Ok(logger)
+    }
+
+    pub(super) fn record(&self) -> Record {
+        self.record.clone()
+    }
+
+    /// Waits until it says that it is ready. One that does not is killed.
+    pub(super) async fn ready(&mut self) -> Result<()> {
+        let Some(ready) = self.ready.take() else { return Ok(()) };
+        let reason = match tokio::time::timeout(LONGEST_START, self.heard(ready)).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(reason)) => reason,
+            Err(_) => format!("not ready after {LONGEST_START:?}: it is to close its descriptor 5 then; killed"),
+        };
+        self.signal(Signal::SIGKILL);
+        Err(Error::Logger { logger: self.name.clone(), reason })
+    }
+
+    async fn heard(&self, ready: OwnedFd) -> std::result::Result<(), String> {
+        let words = words(ready, self.greeting).await.map_err(|e| e.to_string())?;
+        match (self.greeting, words.first()) {
+            (Greeting::Explains, Some(0)) | (Greeting::Closes | Greeting::Speaks, Some(_)) => return Ok(()),
+            (Greeting::Explains, Some(_)) => {
+                let words = String::from_utf8_lossy(&words);
+                return Err(words.trim_start_matches(OWN_NAME).trim_start_matches(": ").trim().to_owned());
+            }
+            (_, None) => {}
+        }
+        // A process that ends closes its descriptors too, which is no greeting: it was marked before.
+        let ends = process::stat(self.record.pid).is_none_or(|stat| stat.ends);
+        if ends {
+            process::ended(&self.pidfd, Some(Instant::now() + LONGEST_KILL)).await;
+            let code = child::ended(&self.pidfd).map_or_else(String::new, |code| format!(" with {code}"));
+            return Err(format!("ended{code} before it was ready"));
+        }
+        match self.greeting {
+            Greeting::Closes => Ok(()),
+            _ => Err("closed its descriptor 5 without the byte that says that it is ready".to_owned()),
+        }
+    }
+
+    /// Ends it, after the time that it has since the end of its input at `since`, and reaps it.
+    pub(crate) async fn end(mut self, since: Instant) {
+        if !process::ended(&self.pidfd, Some(since + LONGEST_END)).await {
+            warn!("the logger {} did not end within {LONGEST_END:?} after its input: terminated", self.name);
+            self.signal(Signal::SIGTERM);
+            if !process::ended(&self.pidfd, Some(Instant::now() + LAST_WORDS)).await {
+                warn!("the logger {} did not end on SIGTERM: killed", self.name);
+            }
+        }
+        // Whether it has ended or not: its process group is to be gone, and not reaped yet it keeps its number, which is
+        // the group's.
+        self.signal(Signal::SIGKILL);
+        if process::ended(&self.pidfd, Some(Instant::now() + LONGEST_KILL)).await {
+            match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED) {
+                Ok(_) => self.reaped = true,
+                Err(e) => warn!("reaping the logger {}: {e}", self.name),
+            }
+        }
+    }
+
+    /// To its process group. Only while it is not reaped.
+    fn signal(&self, signal: Signal) {
+        // It is there, as a zombie at least.
+        let _ = killpg(Pid::from_raw(self.record.pid.cast_signed()), signal);
+    }
+}
+
+impl Drop for Logger {
+    fn drop(&mut self) {
+        if !self.reaped {
+            child::end_group(self.record.pid);
+        }
+    }
+}
+
+/// Both ends of what a logger says that it is ready on; ours does not block.
+fn ready() -> Result<(OwnedFd, OwnedFd)> {
+    let doing = || "making a pipe for a logger".to_owned();
+    let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
+    rustix::io::ioctl_fionbio(&ours, true).doing(doing)?;
+    Ok((ours, theirs))
+}
+
+/// What is written to `pipe`: up to its first bytes, or to its end where a reason may follow.
+async fn words(pipe: OwnedFd, greeting: Greeting) -> std::io::Result<Vec<u8>> {
+    let pipe = readable(pipe)?;
+    let mut words = Vec::new();
+    loop {
+        let mut ready = pipe.readable().await?;
+        let mut buffer = [0; 512];
+        match rustix::io::read(pipe.get_ref(), &mut buffer) {
+            Ok(0) => return Ok(words),
+            Ok(length) => words.extend_from_slice(&buffer[..length]),
+            Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let explains = greeting == Greeting::Explains && words.first() != Some(&0);
+        if !words.is_empty() && (!explains || words.len() >= MOST_WORDS) {
+            return Ok(words);
+        }
+    }
+}
+
+/// Ends the logger of a container whose shim is dead, if it is still that process. Its input has ended with the worker.
+pub(crate) async fn end_recorded(record: &Record) -> Result<()> {
+    let doing = || format!("ending the logger {}", record.pid);
+    let Some(pid) = rustix::process::Pid::from_raw(record.pid.cast_signed()) else { return Ok(()) };
+    let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        opened => opened.doing(doing)?,
+    };
+    // Opened first: what is looked at is what the descriptor stands for, or that has ended.
+    let is_it = || process::stat(record.pid).is_some_and(|stat| stat.started == record.started);
+    let steps = [(None, LONGEST_END_IN_DELETE), (Some(Signal::SIGTERM), LAST_WORDS_IN_DELETE)];
+    for (signal, limit) in steps.into_iter().chain([(Some(Signal::SIGKILL), LONGEST_KILL)]) {
+        if !is_it() {
+            return Ok(());
+        }
+        if let Some(signal) = signal {
+            // It leads its group, and has not ended: the number is the group's.
+            let _ = killpg(Pid::from_raw(record.pid.cast_signed()), signal);
+        }
+        if process::ended(&pidfd, Some(Instant::now() + limit)).await {
+            return Ok(());
+        }
+    }
+    Err(std::io::Error::from(std::io::ErrorKind::TimedOut)).doing(doing)
+}
