@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::child;
 use crate::error::{Doing, Error, Result};
+use crate::shortage;
 
 /// So much of what a failed hook wrote is told to the client.
 const MOST_WORDS: u64 = 2048;
@@ -161,7 +162,7 @@ impl Named {
         command.arg0(args.clone().next().map_or(path.as_os_str(), AsRef::as_ref)).args(args.skip(1));
         command.env_clear().envs(self.hook.env().iter().flatten().filter_map(|entry| entry.split_once('=')));
         command.process_group(0).stdin(input).stdout(writer()?).stderr(writer()?);
-        let child = command.spawn().map_err(|e| failed(e.to_string()))?;
+        let child = command.spawn().map_err(|e| failed(shortage::of_processes(e).to_string()))?;
         let group = Pid::from_raw(child.id().cast_signed());
         let code = self.ended(child::pidfd(child)?, group).await?;
         match code {

@@ -44,6 +44,7 @@ mod readable;
 mod rootfs;
 mod seccomp;
 mod serve;
+mod shortage;
 mod source;
 mod spawn;
 mod state;

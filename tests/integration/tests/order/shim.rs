@@ -43,12 +43,12 @@ impl Standing {
 /// A shim's server with one container that stays, so that it does not end between two tests of others.
 pub(crate) struct Shim<'n> {
     pub(crate) task: TaskClient,
-    node: &'n Node,
+    pub(crate) node: &'n Node,
     runtime: Runtime,
     engine: Engine,
     name: String,
-    pid: u32,
-    socket: PathBuf,
+    pub(crate) pid: u32,
+    pub(crate) socket: PathBuf,
     next: AtomicU32,
 }
 
@@ -176,7 +176,10 @@ fn make_root(root: &Path, runtime: Runtime) {
 
 /// A bundle that both runtimes take; the root file system is that of the shim's first container.
 fn write_bundle(bundle: &Path, first: &Path, namespace: &str, id: &str, engine: Engine) {
-    fs::write(bundle.join("log"), "").unwrap();
+    // Elsewhere: a file that is open for writing keeps a disk from being made read-only.
+    let log = first.ancestors().nth(2).unwrap().join("order.log");
+    fs::write(&log, "").unwrap();
+    std::os::unix::fs::symlink(log, bundle.join("log")).unwrap();
     fs::create_dir_all(bundle.join("rootfs")).unwrap();
     let kinds = ["pid", "ipc", "uts", "mount", "network"].map(|kind| json!({ "type": kind }));
     let capabilities = json!({ "bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"] });
