@@ -24,6 +24,7 @@ mod cache;
 mod cgroup;
 mod child;
 mod choice;
+mod clients;
 mod container;
 mod delete;
 mod devices;
