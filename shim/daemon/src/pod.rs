@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskStart};
-use log::{info, warn};
+use log::info;
 use tokio::sync::Notify;
 
 use crate::container::{Container, Exit, Request};
@@ -176,17 +176,17 @@ impl Pod {
         }
         let container = self.container(id)?;
         let exit = container.delete().await?;
-        if self.vacate(&container) {
-            self.publisher.publish(&TaskDelete {
-                container_id: container.id.clone(),
-                pid: container.pid,
-                exit_status: exit.code,
-                exited_at: Some(exit.at.clone()).into(),
-                ..Default::default()
-            });
-        } else {
-            warn!("container {} was deleted twice at once", container.id);
+        if !self.vacate(&container) {
+            // By another call meanwhile, which is told of it: one deletion, one answer, one event.
+            return Err(Error::NotFound(format!("container {id}")));
         }
+        self.publisher.publish(&TaskDelete {
+            container_id: container.id.clone(),
+            pid: container.pid,
+            exit_status: exit.code,
+            exited_at: Some(exit.at.clone()).into(),
+            ..Default::default()
+        });
         Ok((container, exit))
     }
 

@@ -13,6 +13,7 @@ use log::{info, warn};
 use tokio::sync::Notify;
 
 use crate::bootstrap::Server;
+use crate::clients::Clients;
 use crate::error::{Doing, Error, Result};
 use crate::events::Publisher;
 use crate::logging;
@@ -86,6 +87,5 @@ fn run(server: &Server) -> Result<()> {
 
 fn listener(server: &Server) -> Result<Listener> {
     let listener: UnixListener = server.listener.try_clone().on(&server.socket)?;
-    listener.set_nonblocking(true).on(&server.socket)?;
-    Listener::try_from(listener).on(&server.socket)
+    Clients::new(listener).map(Listener::new).on(&server.socket)
 }

@@ -18,6 +18,7 @@ use crate::child;
 use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
 use crate::readable::readable;
+use crate::shortage;
 
 /// A worker that is not ready by then hangs in a mount or a file that does not answer; it is killed.
 const LONGEST_CONFINEMENT: Duration = Duration::from_secs(60);
@@ -96,6 +97,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
         .stdout(Stdio::from(start.stdout.try_clone_to_owned().doing(doing)?))
         .stderr(Stdio::from(start.stderr.try_clone_to_owned().doing(doing)?))
         .spawn()
+        .map_err(shortage::of_processes)
         .on(&program)?;
     let pid = child.id();
     let intermediate = child::pidfd(child)?;

@@ -155,8 +155,18 @@ fn clone_worker(new: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<Option<
             let worker = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Some((pid as i32, worker)))
         }
-        _ => Err(io::Error::last_os_error()),
+        _ => Err(no_process(io::Error::last_os_error())),
     }
+}
+
+/// The kernel says no more of a limit than «resource temporarily unavailable».
+fn no_process(e: io::Error) -> io::Error {
+    if e.raw_os_error() != Some(libc::EAGAIN) {
+        return e;
+    }
+    let text =
+        format!("pids.limit of the container or pids.max of a cgroup above it, such as its pod's, is reached ({e})");
+    io::Error::new(e.kind(), text)
 }
 
 /// The worker's line to the shim.

@@ -15,6 +15,7 @@ use rustix::fs::MemfdFlags;
 
 use crate::child;
 use crate::error::{Doing, Result};
+use crate::shortage;
 
 /// One compile may take so long; it is killed then.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -54,6 +55,7 @@ pub(super) fn run(compiler: &Path, name: &str, bytes: &File, output: &File, tier
         .stdout(Stdio::from(output.try_clone().doing(doing)?))
         .stderr(Stdio::from(words.try_clone().doing(doing)?))
         .spawn()
+        .map_err(shortage::of_processes)
         .on(compiler)?;
     let pidfd = child::pidfd(child)?;
     let until = Instant::now() + LONGEST;

@@ -52,6 +52,7 @@ use crate::engine::Engine;
 use crate::error::{Declined, Doing, Error, Result};
 use crate::image::Image;
 use crate::readable::readable;
+use crate::shortage;
 use crate::source;
 use counters::Counter;
 pub(crate) use driver::{ACTION, run as drive};
@@ -210,6 +211,7 @@ impl Cache {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
+            .map_err(shortage::of_processes)
             .on(program)?;
         // It may go on after its answer, and after this shim.
         child::reap(child::pidfd(child)?);

@@ -21,6 +21,7 @@ mod plan;
 mod properties;
 mod remove;
 mod scope;
+mod shortage;
 mod systemd;
 mod v1;
 mod v2;

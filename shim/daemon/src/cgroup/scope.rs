@@ -149,6 +149,7 @@ async fn ask(request: &Request, limit: Duration) -> Result<Answer> {
         .stdout(Stdio::from(answer.try_clone().doing(doing)?))
         .stderr(Stdio::null())
         .spawn()
+        .map_err(crate::shortage::of_processes)
         .doing(doing)?;
     let pidfd = child::pidfd(child)?;
     let watched = pidfd.try_clone().doing(doing)?;

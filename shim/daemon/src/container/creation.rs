@@ -146,7 +146,7 @@ impl Creation<'_> {
         job.artifact = descriptors.add(file.into());
         match self.worker(&code, &job, &descriptors).await {
             Ok(worker) => Ok((worker, code)),
-            Err(Failure::Final(e)) => Err(e),
+            Err(Failure::Final(e)) => Err(self.cgroup.explain(e)),
             Err(Failure::Artifact(reason)) => {
                 info!("compiling {} again: {reason}", code.module);
                 let Artifact { code, .. } = self.cache.compile(self.wanted, code.engine).await?;

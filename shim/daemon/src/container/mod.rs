@@ -99,6 +99,8 @@ pub(crate) struct Container {
 struct Held {
     /// Until Start.
     control: Option<OwnedFd>,
+    /// Its deletion has begun, unstarted: it is not started any more.
+    doomed: bool,
     streams: Kept,
     /// Until it is run, by one of those who delete the container.
     poststop: Stage,
@@ -169,6 +171,7 @@ impl Container {
             turn: tokio::sync::Mutex::default(),
             held: Mutex::new(Held {
                 control: Some(worker.control),
+                doomed: false,
                 streams: streams.kept,
                 poststop: std::mem::take(&mut bundle.hooks.poststop),
                 ended: None,
@@ -252,6 +255,9 @@ impl Container {
             return Err(self.refuse("started"));
         }
         let mut held = self.held();
+        if held.doomed {
+            return Err(Error::Transition { id: self.id.clone(), state: "being deleted", wanted: "started" });
+        }
         let Some(control) = &held.control else {
             drop(held);
             return Err(self.refuse("started"));
@@ -337,10 +343,13 @@ impl Container {
     pub(crate) async fn delete(&self) -> Result<Exit> {
         match self.phase() {
             Phase::Running => return Err(self.refuse("deleted")),
-            Phase::Created => match self.kill(libc::SIGKILL as u32) {
-                Ok(()) | Err(Error::NotFound(_)) => {}
-                Err(e) => return Err(e),
-            },
+            Phase::Created => {
+                self.held().doomed = true;
+                match self.kill(libc::SIGKILL as u32) {
+                    Ok(()) | Err(Error::NotFound(_)) => {}
+                    Err(e) => return Err(e),
+                }
+            }
             Phase::Stopped => {}
         }
         let exit = self.wait().await?;

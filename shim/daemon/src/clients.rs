@@ -1,0 +1,57 @@
+//! Those who connect to the server.
+//!
+//! A connection that cannot be accepted, since there is no descriptor left for it, stays in the queue: a server that asked
+//! again at once would ask for ever, on the one thread that has the containers to serve.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+use log::warn;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::Sleep;
+
+/// Until it is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// The connections of a listener, as they come. It never ends.
+pub(crate) struct Clients {
+    listener: UnixListener,
+    pause: Option<Pin<Box<Sleep>>>,
+    /// Said once, until one is accepted again.
+    told: bool,
+}
+
+impl Clients {
+    pub(crate) fn new(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self { listener: UnixListener::from_std(listener)?, pause: None, told: false })
+    }
+}
+
+impl Stream for Clients {
+    type Item = io::Result<UnixStream>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(context));
+                self.pause = None;
+            }
+            match ready!(self.listener.poll_accept(context)) {
+                Ok((client, _)) => {
+                    self.told = false;
+                    return Poll::Ready(Some(Ok(client)));
+                }
+                Err(e) => {
+                    if !std::mem::replace(&mut self.told, true) {
+                        warn!("a client waits, which cannot be accepted: {e}");
+                    }
+                    self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
+                }
+            }
+        }
+    }
+}

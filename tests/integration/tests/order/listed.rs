@@ -1,0 +1,31 @@
+//! Where our answers differ from those of runc's shim, each with its reason. What is not in here is a failure.
+
+use catamaran_harness::direct::{Answer, Call};
+use containerd_shim_protos::ttrpc::Code;
+
+/// Calls that come with a later change. Until then each says Unimplemented, whatever the container; from then on what it
+/// answers is compared.
+const LATER: [Call; 7] =
+    [Call::Stats, Call::Update, Call::Pause, Call::Resume, Call::Exec, Call::ResizePty, Call::Checkpoint];
+
+/// Refusals to which runc's shim gives no code (Unknown, with runc's text), and ours one that says what is the matter. None
+/// of these is NotFound, which containerd takes for a task that is gone.
+const CODED: [(Call, Code); 4] = [
+    // Two clients that create one id: the second is told so.
+    (Call::Create, Code::ALREADY_EXISTS),
+    (Call::Start, Code::FAILED_PRECONDITION),
+    (Call::Delete, Code::FAILED_PRECONDITION),
+    // What no kernel knows is the request's fault.
+    (Call::Signal99, Code::INVALID_ARGUMENT),
+];
+
+/// Whether a call is not there yet, and says so.
+pub(crate) fn is_missing(call: Call, ours: Answer) -> bool {
+    LATER.contains(&call) && ours == Answer::Refused(Code::UNIMPLEMENTED)
+}
+
+/// Whether ours may answer so where runc's shim answers otherwise.
+pub(crate) fn is_listed(call: Call, ours: Answer, theirs: Answer) -> bool {
+    theirs == Answer::Refused(Code::UNKNOWN)
+        && CODED.iter().any(|(coded, code)| *coded == call && ours == Answer::Refused(*code))
+}

@@ -1,0 +1,216 @@
+//! The calls of the task API in every order, and at once, sent to the shim itself.
+//!
+//! ```text
+//! one after the other:  ours  ==  runc's shim, but for what is listed with a reason    (answer by answer, and the state after)
+//! at once:              ours  ==  ours, one after the other, in some order             (no call is seen half done)
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+mod listed;
+
+use std::collections::BTreeMap;
+use std::sync::Barrier;
+
+use catamaran_harness::direct::{Answer, Call, Case, Shim, Standing};
+use catamaran_harness::{Engine, Node, Runtime};
+use containerd_shim_protos::ttrpc::Code;
+
+use listed::{is_listed, is_missing};
+
+/// What came of some calls: an answer each, and where the container was after them.
+type Outcome = (Vec<Answer>, Standing);
+
+/// One after the other, each when what the one before has set off is over.
+fn in_order(case: Case<'_>, from: Standing, calls: &[Call]) -> Outcome {
+    case.bring(from);
+    let answers = calls.iter().map(|&call| case.settled(call)).collect();
+    let outcome = (answers, case.standing());
+    case.discard();
+    outcome
+}
+
+fn at_once(case: Case<'_>, from: Standing, calls: &[Call]) -> Outcome {
+    case.bring(from);
+    let ready = Barrier::new(calls.len());
+    let answers = std::thread::scope(|scope| {
+        let send = |call| {
+            let (case, ready) = (&case, &ready);
+            scope.spawn(move || {
+                ready.wait();
+                case.call(call)
+            })
+        };
+        let sent: Vec<_> = calls.iter().map(|&call| send(call)).collect();
+        sent.into_iter().map(|answer| answer.join().unwrap()).collect()
+    });
+    case.settle(calls);
+    let outcome = (answers, case.standing());
+    case.discard();
+    outcome
+}
+
+/// Complains of what our shim answers otherwise than runc's.
+fn compare(ours: &Shim<'_>, theirs: &Shim<'_>, from: Standing, calls: &[Call], complaints: &mut Vec<String>) {
+    let own = in_order(ours.case(), from, calls);
+    if calls.iter().zip(&own.0).any(|(&call, &answer)| is_missing(call, answer)) {
+        let nothing = matches!(from, Standing::None | Standing::Deleted);
+        let stays = own.1 == from || nothing && own.1 == Standing::None;
+        if !stays {
+            complaints.push(format!("{from:?} {calls:?}: what is not there changed it: {own:?}"));
+        }
+        return;
+    }
+    let other = in_order(theirs.case(), from, calls);
+    let same = |(&call, (&own, &other))| own == other || is_listed(call, own, other);
+    if own.1 != other.1 || !calls.iter().zip(own.0.iter().zip(&other.0)).all(same) {
+        complaints.push(format!("{from:?} {calls:?}: {own:?}, on runc's shim {other:?}"));
+    }
+}
+
+fn compare_all(engine: Engine, sequences: impl IntoIterator<Item = Vec<Call>>) {
+    let node = Node::start();
+    let ours = Shim::start(&node, Runtime::Catamaran, engine);
+    let theirs = Shim::start(&node, Runtime::Runc, engine);
+    let mut complaints = Vec::new();
+    for calls in sequences {
+        for from in Standing::ALL {
+            compare(&ours, &theirs, from, &calls, &mut complaints);
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    ours.end();
+    theirs.end();
+    node.finish();
+}
+
+/// All orders of some calls, as numbers of theirs.
+fn orders(size: usize) -> Vec<Vec<usize>> {
+    let mut all = vec![Vec::new()];
+    for _ in 0..size {
+        let longer = |order: Vec<usize>| {
+            let free: Vec<usize> = (0..size).filter(|number| !order.contains(number)).collect();
+            free.into_iter().map(move |number| order.iter().copied().chain([number]).collect())
+        };
+        all = all.into_iter().flat_map(longer).collect();
+    }
+    all
+}
+
+/// Whether an answer to a call among others may stand for the one that it has after some and before others of them: those
+/// that last, or whose effect is seen later.
+fn may_stand_for(call: Call, answer: Answer, other: Answer) -> bool {
+    let gone = Answer::Refused(Code::NOT_FOUND);
+    answer == other
+        || match call {
+            // A signal reaches a process that another one is just ending.
+            Call::Term | Call::Kill => answer == Answer::Done && other == gone,
+            // It goes on while the others are answered.
+            Call::Wait => answer == Answer::Done && [Answer::Waits, gone].contains(&other),
+            _ => false,
+        }
+}
+
+/// What is no order's outcome, and all the same right.
+fn is_meant(calls: &[Call], (answers, end): &Outcome) -> bool {
+    // A Delete during a Create: the client gave up waiting, and what is being made is undone.
+    let undone = |(call, answer): (&Call, &Answer)| {
+        !matches!(call, Call::Create | Call::Delete) || *answer == Answer::Refused(Code::NOT_FOUND) || {
+            *call == Call::Create && *answer == Answer::Refused(Code::ALREADY_EXISTS)
+        }
+    };
+    *end == Standing::None
+        && [Call::Create, Call::Delete].iter().all(|call| calls.contains(call))
+        && calls.iter().zip(answers).all(undone)
+}
+
+/// Looks that calls at once come to what they come to in some order.
+fn all_at_once(engine: Engine, sets: &[Vec<Call>]) {
+    let node = Node::start();
+    let shim = Shim::start(&node, Runtime::Catamaran, engine);
+    let mut known: BTreeMap<(Standing, Vec<Call>), Outcome> = BTreeMap::new();
+    let mut complaints = Vec::new();
+    for calls in sets {
+        for from in Standing::ALL {
+            let outcome = at_once(shim.case(), from, calls);
+            let alive = matches!(outcome.1, Standing::Created | Standing::Running);
+            let ended = calls.iter().zip(&outcome.0).any(|pair| pair == (&Call::Wait, &Answer::Done));
+            let mut fits = |order: Vec<usize>| {
+                let sequence: Vec<Call> = order.iter().map(|&number| calls[number]).collect();
+                let place = known.entry((from, sequence.clone()));
+                let (answers, end) = place.or_insert_with(|| in_order(shim.case(), from, &sequence));
+                let mut pairs = order.iter().zip(answers.iter());
+                *end == outcome.1 && pairs.all(|(&n, &other)| may_stand_for(calls[n], outcome.0[n], other))
+            };
+            let some = orders(calls.len()).into_iter().any(&mut fits) || is_meant(calls, &outcome);
+            if !some || alive && ended {
+                complaints.push(format!("{from:?} {calls:?} at once: {outcome:?}, as in no order"));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    shim.end();
+    node.finish();
+}
+
+/// Two and three of each, and every two different ones.
+fn sets(of: &[Call]) -> Vec<Vec<Call>> {
+    let mut all: Vec<Vec<Call>> = of.iter().flat_map(|&call| [vec![call; 2], vec![call; 3]]).collect();
+    for (number, &one) in of.iter().enumerate() {
+        all.extend(of[number + 1..].iter().map(|&other| vec![one, other]));
+    }
+    all
+}
+
+#[test]
+fn each_call_twice_in_each_state_is_answered_as_by_runcs_shim() {
+    compare_all(Engine::Wasmtime, Call::ALL.map(|call| vec![call; 2]));
+}
+
+#[test]
+fn calls_at_once_come_to_what_they_come_to_in_some_order() {
+    all_at_once(Engine::Wasmtime, &sets(&[Call::Create, Call::Start, Call::Kill, Call::Wait, Call::Delete]));
+}
+
+/// Both once were, and the start was told to whoever listens to events.
+#[test]
+fn a_start_or_a_second_delete_during_a_delete_was_answered_as_done() {
+    let node = Node::start();
+    let shim = Shim::start(&node, Runtime::Catamaran, Engine::Wasmtime);
+    for from in [Standing::Created, Standing::Stopped] {
+        for calls in [[Call::Delete, Call::Start], [Call::Start, Call::Delete], [Call::Delete, Call::Delete]] {
+            for _ in 0..10 {
+                let (answers, _) = at_once(shim.case(), from, &calls);
+                let done = answers.iter().filter(|answer| **answer == Answer::Done).count();
+                assert_eq!(done, 1, "{from:?} {calls:?}: {answers:?}");
+            }
+        }
+    }
+    shim.end();
+    node.finish();
+}
+
+/// All pairs in all states on three shims: minutes.
+#[test]
+#[ignore = "minutes: make soak"]
+fn every_two_calls_are_answered_as_by_runcs_shim() {
+    for engine in Engine::ALL {
+        let second = |one| Call::OF_LIFE.into_iter().map(move |other| vec![one, other]);
+        compare_all(engine, Call::OF_LIFE.into_iter().flat_map(second));
+    }
+}
+
+#[test]
+#[ignore = "minutes: make soak"]
+fn every_three_calls_at_once_come_to_what_they_come_to_in_some_order() {
+    let of = Call::OF_LIFE;
+    let mut all = sets(&of);
+    for (one, &first) in of.iter().enumerate() {
+        for (two, &second) in of.iter().enumerate().skip(one + 1) {
+            all.extend(of[two + 1..].iter().map(|&third| vec![first, second, third]));
+        }
+    }
+    for engine in Engine::ALL {
+        all_at_once(engine, &all);
+    }
+}
