@@ -221,12 +221,20 @@ async fn tell_kills(watch: Watch, container: Arc<Container>, publisher: Publishe
         if let Err(e) = watch.changed().await {
             return warn!("container {}: watching for the kernel's kills: {e}", container.id);
         }
-        tell_kill(&container, &publisher);
+        let mut pauses = watch.pauses().iter();
+        while !tell_kill(&container, &publisher)
+            && let Some(pause) = pauses.next()
+        {
+            tokio::time::sleep(*pause).await;
+        }
     }
 }
 
-fn tell_kill(container: &Container, publisher: &Publisher) {
-    if container.newly_killed() {
+/// Tells of a kill, if there was one since it was looked for last.
+fn tell_kill(container: &Container, publisher: &Publisher) -> bool {
+    let killed = container.newly_killed();
+    if killed {
         publisher.publish(&TaskOOM { container_id: container.id.clone(), ..Default::default() });
     }
+    killed
 }

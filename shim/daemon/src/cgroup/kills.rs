@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!        counter                          woken by
-//! v1     memory.oom_control: oom_kill     an eventfd, told to cgroup.event_control
+//! v1     memory.oom_control: oom_kill     an eventfd, told to cgroup.event_control: when memory has run out, before the kill
 //! v2     memory.events: oom_kill          poll(2) of that file: PRI. Unlike inotify it takes nothing that a user of the
 //!                                         host has few of (128 instances, by default)
 //! ```
@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::libc;
 use rustix::event::EventfdFlags;
@@ -45,6 +46,17 @@ fn parse(text: &str, path: &Path) -> io::Result<Option<u64>> {
     value.trim().parse().map(Some).map_err(strange)
 }
 
+/// v1 tells before it kills, and not when it has: when to look again. It may hold itself up with its own report of the kill.
+const PAUSES: [Duration; 12] = {
+    let mut pauses = [Duration::from_millis(1); 12];
+    let mut n = 1;
+    while n < pauses.len() {
+        pauses[n] = Duration::from_millis(1 << n);
+        n += 1;
+    }
+    pauses
+};
+
 /// Wakes whoever waits for the next kill. Dropped, it takes its one descriptor along.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -60,11 +72,16 @@ impl Watch {
         Ok(Self { descriptor: registered(descriptor, interest)?, interest })
     }
 
-    /// Waits until there may have been a kill since it was waited for last. At first there may.
+    /// Waits until there may have been a kill since it was waited for last, or there is about to be one.
     pub(crate) async fn changed(&self) -> io::Result<()> {
         // The event loop hears of each new event, whether the descriptor was read or not.
         self.descriptor.ready(self.interest).await?.clear_ready();
         Ok(())
+    }
+
+    /// After how long to look again for the kill that was told, each time that it is not in the counter.
+    pub(crate) fn pauses(&self) -> &'static [Duration] {
+        if self.interest == Interest::READABLE { &PAUSES } else { &[] }
     }
 }
 

@@ -144,7 +144,7 @@ impl Creation<'_> {
         job.artifact = descriptors.add(file.into());
         match self.worker(&code, &job, &descriptors).await {
             Ok(worker) => Ok((worker, code)),
-            Err(Failure::Final(e)) => Err(e),
+            Err(Failure::Final(e)) => Err(self.unless_killed(e)),
             Err(Failure::Artifact(reason)) => {
                 info!("compiling {} again: {reason}", code.module);
                 let Artifact { code, .. } = self.cache.compile(self.wanted, code.engine).await?;
@@ -152,6 +152,21 @@ impl Creation<'_> {
                 let reason = format!("{reason}: it was compiled anew, create the container again");
                 Err(Error::Compiler { module: code.module, reason })
             }
+        }
+    }
+
+    /// The reason of a failure: not what was seen of a worker that the kernel has killed, which could say nothing.
+    fn unless_killed(&self, e: Error) -> Error {
+        if !matches!(self.cgroup.kills(), Ok(Some(1..))) {
+            return e;
+        }
+        let killed = "the kernel killed the container's process before it was ready, for want of memory";
+        match self.bundle.resources().and_then(|all| all.memory().as_ref()).and_then(|memory| memory.limit()) {
+            Some(limit @ 1..) => {
+                let expected = format!("more, since {killed}");
+                Error::refused("config.json: linux.resources.memory.limit", limit.to_string(), expected)
+            }
+            _ => Error::Worker(format!("{killed}: the limit of its pod is too low, or the node has no more")),
         }
     }
 
