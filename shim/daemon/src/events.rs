@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use containerd_shim_protos::api::ForwardRequest;
-use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskStart};
+use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskOOM, TaskStart};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::{any::Any, timestamp::Timestamp};
 use containerd_shim_protos::shim::event::Envelope;
@@ -44,6 +44,11 @@ impl Event for TaskExit {
     const TYPE: &'static str = "containerd.events.TaskExit";
 }
 
+impl Event for TaskOOM {
+    const TOPIC: &'static str = "/tasks/oom";
+    const TYPE: &'static str = "containerd.events.TaskOOM";
+}
+
 impl Event for TaskDelete {
     const TOPIC: &'static str = "/tasks/delete";
     const TYPE: &'static str = "containerd.events.TaskDelete";
@@ -65,7 +70,8 @@ impl Publisher {
     /// Starts the task that forwards to containerd's ttrpc socket at `address`. The connection is made at the first
     /// event.
     pub(crate) fn new(address: String, namespace: String) -> Self {
-        // Unbounded, but a container adds four entries in its life and their number is containerd's to limit.
+        // Unbounded, but a container adds four entries in its life, and one for each of the kernel's kills in it; the
+        // number of containers is containerd's to limit.
         let (queue, entries) = mpsc::unbounded_channel();
         tokio::spawn(forward(address, entries));
         Self { queue, namespace }
@@ -157,6 +163,7 @@ mod tests {
         check::<TaskCreate>();
         check::<TaskStart>();
         check::<TaskExit>();
+        check::<TaskOOM>();
         check::<TaskDelete>();
     }
 }

@@ -10,7 +10,8 @@
 //!                                                                  |- source   where the Wasm module is
 //!                                                                  |- image    the layer that it may be instead of a file
 //!                                                                  |- cache    its machine code, compiled once
-//!                                                                  |- cgroup   made, limited, emptied, removed
+//!                                                                  |- cgroup   made, limited, watched, emptied, removed
+//!                                                                  |- stats    what was used, read from the cgroup
 //!                                                                  '- spawn    the worker, up to «ready»
 //! containerd --delete-->  delete     cleans up from what the bundle tells, with the server dead
 //! ```
@@ -49,8 +50,10 @@ mod shortage;
 mod source;
 mod spawn;
 mod state;
+mod stats;
 mod stdio;
 mod task;
+mod wire;
 
 use std::process::ExitCode;
 

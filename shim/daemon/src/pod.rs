@@ -2,14 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskStart};
-use log::info;
+use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskOOM, TaskStart};
+use log::{info, warn};
 use tokio::sync::Notify;
 
+use crate::cgroup::Watch;
 use crate::container::{Container, Exit, Request};
 use crate::error::{Error, Result};
 use crate::events::Publisher;
+
+/// How long an exit may be held up by the events before it, where the kernel has killed: CRI learns the exit by Wait and its
+/// reason by the event, and a kubelet that asks in between reads «Error».
+const REASON_FIRST: Duration = Duration::from_secs(1);
 
 /// A container's place: taken from the first moment of its creation, so that no id is created twice.
 enum Place {
@@ -127,10 +133,20 @@ impl Pod {
             pid: container.pid,
             ..Default::default()
         });
-        // After the create event: an exit is never told before it.
+        // After the create event: neither an exit nor a kill is told before it.
         let (publisher, watched) = (self.publisher.clone(), container.clone());
+        let kills = container.watch_kills();
+        let kills = kills.map(|watch| tokio::spawn(tell_kills(watch, container.clone(), publisher.clone())));
         tokio::spawn(async move {
-            let exit = watched.watch().await;
+            let exit = watched.ended().await;
+            if let Some(kills) = kills {
+                kills.abort();
+            }
+            tell_kill(&watched, &publisher);
+            if watched.was_killed() {
+                publisher.flush(REASON_FIRST).await;
+            }
+            watched.make_known(&exit).await;
             publisher.publish(&TaskExit {
                 container_id: watched.id.clone(),
                 id: watched.id.clone(),
@@ -199,4 +215,28 @@ impl Pod {
         }
         own
     }
+}
+
+/// Tells of each of the kernel's kills in a container's cgroup, for as long as the container runs.
+async fn tell_kills(watch: Watch, container: Arc<Container>, publisher: Publisher) {
+    loop {
+        if let Err(e) = watch.changed().await {
+            return warn!("container {}: watching for the kernel's kills: {e}", container.id);
+        }
+        let mut pauses = watch.pauses().iter();
+        while !tell_kill(&container, &publisher)
+            && let Some(pause) = pauses.next()
+        {
+            tokio::time::sleep(*pause).await;
+        }
+    }
+}
+
+/// Tells of a kill, if there was one since it was looked for last.
+fn tell_kill(container: &Container, publisher: &Publisher) -> bool {
+    let killed = container.newly_killed();
+    if killed {
+        publisher.publish(&TaskOOM { container_id: container.id.clone(), ..Default::default() });
+    }
+    killed
 }

@@ -9,7 +9,12 @@ use tokio::io::unix::AsyncFd;
 
 /// Registers `descriptor` for reading.
 pub(crate) fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    registered(descriptor, Interest::READABLE)
+}
+
+/// Registers `descriptor` for what is of interest.
+pub(crate) fn registered(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd is open and names one file until it is dropped, and nothing gets at it inside the AsyncFd but
     // by shared reference.
-    Ok(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?)
+    Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
 }

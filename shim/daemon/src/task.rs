@@ -200,7 +200,8 @@ impl Task for TaskService {
         unimplemented("Update")
     }
 
-    async fn stats(&self, _ctx: &TtrpcContext, _req: StatsRequest) -> Answer<StatsResponse> {
-        unimplemented("Stats")
+    async fn stats(&self, _ctx: &TtrpcContext, req: StatsRequest) -> Answer<StatsResponse> {
+        let stats = self.pod.container(&req.id)?.stats()?;
+        Ok(StatsResponse { stats: Some(stats).into(), ..Default::default() })
     }
 }

@@ -9,6 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use catamaran_harness::{Container, Image, Node, Runtime, Task, guests};
+use containerd_shim_protos::cgroups_v2::metrics::Metrics;
+use containerd_shim_protos::protobuf::Message;
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -39,6 +41,15 @@ fn the_machine_is_the_node_that_it_is_for() {
     assert_eq!(read("/sys/module/apparmor/parameters/enabled"), "Y");
     let profiles = read("/sys/kernel/security/apparmor/profiles");
     assert!(profiles.lines().any(|line| line == format!("{PROFILE} (enforce)")), "{profiles}");
+}
+
+fn hog() -> Image {
+    let hog = wat::parse_str(
+        r#"(module (memory 1) (func (export "_start")
+             (drop (memory.grow (i32.const 4096)))
+             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
+    );
+    Image::new("hog").file("/hog.wasm", hog.unwrap()).entrypoint(["/hog.wasm"])
 }
 
 /// What systemd says of a unit.
@@ -77,14 +88,8 @@ fn a_systemd_scope_lies_below_its_slice() {
 #[test]
 #[ignore = "runs in tests/machine"]
 fn who_needs_more_than_memory_max_is_killed() {
-    let hog = wat::parse_str(
-        r#"(module (memory 1) (func (export "_start")
-             (drop (memory.grow (i32.const 4096)))
-             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
-    );
-    let hog = Image::new("hog").file("/hog.wasm", hog.unwrap()).entrypoint(["/hog.wasm"]);
     let node = Node::start();
-    let task = node.container("hog").image(&hog).memory(64 << 20).create();
+    let task = node.container("hog").image(&hog()).memory(64 << 20).create();
     let folder = cgroup(&task);
     assert_eq!(read(folder.join("memory.max")), (64 << 20).to_string());
     task.start();
@@ -92,6 +97,28 @@ fn who_needs_more_than_memory_max_is_killed() {
     let events = read(folder.join("memory.events"));
     assert!(events.lines().any(|line| line == "oom_kill 1"), "{events}");
     task.delete();
+    node.finish();
+}
+
+/// systemd removes a scope's cgroup, and the counter in it, as soon as it is empty.
+#[test]
+#[ignore = "runs in tests/machine"]
+fn a_kill_for_memory_in_a_scope_is_told_though_the_scope_is_gone() {
+    let node = Node::start();
+    let events = node.events();
+    for n in 0..10 {
+        let id = format!("hog-{n}");
+        let path = format!("system.slice:{}:{id}", node.namespace());
+        let order = node.container(&id).image(&hog()).memory(64 << 20);
+        let task = order.spec(move |spec| spec["linux"]["cgroupsPath"] = json!(path)).spawn();
+        assert_eq!(task.wait(SOON).code, 137);
+        let (kind, figures) = task.try_metrics().unwrap();
+        assert_eq!(kind, "io.containerd.cgroups.v2.Metrics");
+        let figures: Metrics = Message::parse_from_bytes(&figures).unwrap();
+        assert_eq!(figures.memory_events.oom_kill, 1, "{figures:?}");
+        task.delete();
+        events.expect(&id, &["create", "start", "oom", "exit", "delete"]);
+    }
     node.finish();
 }
 

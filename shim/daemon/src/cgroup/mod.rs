@@ -15,6 +15,7 @@ mod bpf;
 mod compilers;
 mod devices;
 mod hierarchy;
+mod kills;
 mod limits;
 mod make;
 mod plan;
@@ -44,6 +45,7 @@ use crate::error::{Doing, Error, Result};
 
 pub(crate) use self::compilers::Compilers;
 pub(crate) use self::hierarchy::is_unified;
+pub(crate) use self::kills::Watch;
 pub(crate) use self::remove::remove;
 pub(crate) use self::scope::{ACTION, answer};
 
@@ -239,6 +241,31 @@ impl Cgroup {
         match found.or(self.folders.first()) {
             Some(folder) => remove::processes(folder).on(folder),
             None => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether a controller's files are v1's.
+    pub(crate) fn is_v1(&self) -> bool {
+        matches!(self.kind, Kind::V1(_))
+    }
+
+    /// Where a controller's files are: none where the host does not have the controller. On v2 one folder is everybody's.
+    pub(crate) fn files(&self, controller: &str) -> Option<&Path> {
+        self.folder(controller)
+    }
+
+    /// How often the kernel has killed in it because memory ran out; none where nobody counts that, or not any more.
+    pub(crate) fn kills(&self) -> Result<Option<u64>> {
+        let Some(folder) = self.files("memory") else { return Ok(None) };
+        kills::count(folder, self.is_v1()).doing(|| "looking for the kernel's kills".to_owned())
+    }
+
+    /// Tells of the kernel's kills in it; none where there is no memory controller.
+    pub(crate) fn watch_kills(&self) -> Result<Option<Watch>> {
+        let Some(folder) = self.files("memory") else { return Ok(None) };
+        match Watch::new(folder, self.is_v1()) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            watch => watch.map(Some).doing(|| "watching for the kernel's kills".to_owned()),
         }
     }
 }

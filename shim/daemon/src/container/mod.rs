@@ -4,6 +4,7 @@ mod creation;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tokio::sync::{MutexGuard, watch};
 
 use crate::bundle::Bundle;
 use crate::cache::Cache;
-use crate::cgroup::{self, Cgroup};
+use crate::cgroup::{self, Cgroup, Watch};
 use crate::choice::Choice;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
@@ -24,7 +25,7 @@ use crate::options::Policy;
 use crate::spawn::Handover;
 use crate::state::State;
 use crate::stdio::{self, Kept, Logger};
-use crate::{child, rootfs};
+use crate::{child, rootfs, stats};
 use creation::{Creation, find_module, make_job, prepare_mounts, wanted};
 
 /// How long an exit waits for its container's last words to be read.
@@ -86,6 +87,8 @@ pub(crate) struct Container {
     pub(crate) stdio: stdio::Paths,
     pidfd: OwnedFd,
     cgroup: Cgroup,
+    /// How many of the kernel's kills in the cgroup were seen.
+    kills: AtomicU64,
     poststart: Stage,
     /// Held while hooks of this container run, and while it is cleaned up: poststop comes after poststart, and is over when
     /// any deletion is.
@@ -167,6 +170,7 @@ impl Container {
             stdio: request.stdio,
             pidfd: worker.pidfd,
             cgroup,
+            kills: AtomicU64::new(0),
             poststart: std::mem::take(&mut bundle.hooks.poststart),
             turn: tokio::sync::Mutex::default(),
             held: Mutex::new(Held {
@@ -180,8 +184,8 @@ impl Container {
         })
     }
 
-    /// Waits for the worker's end, and makes it known. Called once, by the pod. [`Container::reap`] is to follow.
-    pub(crate) async fn watch(&self) -> Exit {
+    /// Waits for the worker's end. Called once, by the pod, which then makes it known. [`Container::reap`] is to follow.
+    pub(crate) async fn ended(&self) -> Exit {
         let ended = match self.pidfd.try_clone().doing(|| format!("watching {}", self.id)) {
             Ok(pidfd) => child::wait_unreaped(pidfd).await,
             Err(e) => Err(e),
@@ -194,7 +198,11 @@ impl Container {
             child::exit_code,
         );
         info!("ended id={} pid={} code={code}", self.id, self.pid);
-        let exit = Exit { code, at: Timestamp::now() };
+        Exit { code, at: Timestamp::now() }
+    }
+
+    /// Makes the end known to those who wait for it.
+    pub(crate) async fn make_known(&self, exit: &Exit) {
         // containerd's clients drop a stream that they are still opening when they hear of the exit, and a short guest's
         // only words with it.
         for _ in 0..MOST_PAUSES {
@@ -210,7 +218,6 @@ impl Container {
         held.control = None;
         drop(held);
         self.exit.send_replace(Some(exit.clone()));
-        exit
     }
 
     /// Gives the worker's pid back, once no hook that was told of it runs any more.
@@ -319,10 +326,46 @@ impl Container {
         self.cgroup.pids()
     }
 
+    /// What the container has used so far: also when it has stopped, until it is deleted.
+    pub(crate) fn stats(&self) -> Result<Any> {
+        stats::of(&self.cgroup, self.kills.load(Ordering::Relaxed))
+    }
+
+    /// Tells of the kernel's kills in the container's cgroup, if that can be had. Without it a kill is found at the exit.
+    pub(crate) fn watch_kills(&self) -> Option<Watch> {
+        self.cgroup.watch_kills().unwrap_or_else(|e| {
+            warn!("container {}: a kill for want of memory is found at its exit alone: {e}", self.id);
+            None
+        })
+    }
+
+    /// Whether the kernel has killed in the container's cgroup because memory ran out, since this was asked last. Asked
+    /// when the worker has ended, it has counted a kill of it.
+    pub(crate) fn newly_killed(&self) -> bool {
+        let now = match self.cgroup.kills() {
+            Ok(count) => count.unwrap_or(0),
+            Err(e) => {
+                warn!("container {}: {e}", self.id);
+                return false;
+            }
+        };
+        let before = self.kills.fetch_max(now, Ordering::Relaxed);
+        if now > before {
+            info!("out of memory: the kernel killed in the cgroup of id={} kills={now}", self.id);
+        }
+        now > before
+    }
+
+    /// Whether the kernel ever did.
+    pub(crate) fn was_killed(&self) -> bool {
+        self.kills.load(Ordering::Relaxed) > 0
+    }
+
     /// Undoes a creation that nobody waits for any more.
     pub(crate) async fn discard(&self) {
         let ended = self.kill(libc::SIGKILL as u32);
-        self.watch().await;
+        let exit = self.ended().await;
+        self.make_known(&exit).await;
         if let Err(e) = ended.and(self.clean_up().await) {
             warn!("container {}: {e}", self.id);
         }

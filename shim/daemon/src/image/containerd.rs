@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::grpc::{CallError, Connection, Method};
 use super::manifest::{Descriptor, LARGEST_DOCUMENT};
-use super::wire::{self, Malformed, Message};
+use crate::wire::{self, Malformed, Message};
 
 const GET_CONTAINER: &str = "containerd.services.containers.v1.Containers/Get";
 const GET_IMAGE: &str = "containerd.services.images.v1.Images/Get";

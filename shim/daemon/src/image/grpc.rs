@@ -6,7 +6,7 @@ use std::io;
 
 use super::hpack::Field;
 use super::http2::{Http2, Http2Error, Part};
-use super::wire::{Malformed, Message};
+use crate::wire::{Malformed, Message};
 
 /// As large as containerd makes a message (its `defaults.DefaultMaxSendMsgSize`).
 const LARGEST_MESSAGE: usize = 16 << 20;

@@ -14,7 +14,6 @@ mod grpc;
 mod hpack;
 mod http2;
 mod manifest;
-mod wire;
 
 use std::fs::File;
 use std::io::Write;

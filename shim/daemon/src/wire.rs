@@ -1,9 +1,10 @@
-//! The little of protobuf that the calls to containerd need: writing a few fields, reading a few back. Its services' messages
-//! are in no crate that this program has, and a generated client is larger than all that it would be asked.
+//! The little of protobuf that the calls to containerd and a container's figures need: writing fields, reading a few back. The
+//! services' messages are in no crate that this program has, and a generated client is larger than all that it would be
+//! asked; those of the figures are, and their code is a page or two of every pod's memory.
 
 /// A message being written. What is zero or empty is left out, as proto3 does.
 #[derive(Debug, Default)]
-pub(super) struct Message(Vec<u8>);
+pub(crate) struct Message(Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut value: u64) {
@@ -15,7 +16,7 @@ impl Message {
     }
 
     /// A string, bytes, or a message.
-    pub(super) fn with(mut self, field: u32, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn with(mut self, field: u32, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
         if !value.is_empty() {
             self.varint(u64::from(field) << 3 | 2);
@@ -23,6 +24,48 @@ impl Message {
             self.0.extend_from_slice(value);
         }
         self
+    }
+
+    /// A number.
+    pub(crate) fn number(&mut self, field: u32, value: u64) {
+        if value != 0 {
+            self.varint(u64::from(field) << 3);
+            self.varint(value);
+        }
+    }
+
+    /// A number of type `double`.
+    pub(crate) fn double(&mut self, field: u32, value: f64) {
+        if value != 0.0 {
+            self.varint(u64::from(field) << 3 | 1);
+            self.0.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
+    /// Numbers, all in one field.
+    pub(crate) fn numbers(&mut self, field: u32, values: &[u64]) {
+        let mut all = Self::default();
+        values.iter().for_each(|value| all.varint(*value));
+        if !values.is_empty() {
+            self.part(field, &all);
+        }
+    }
+
+    /// A string.
+    pub(crate) fn text(&mut self, field: u32, value: &str) {
+        *self = std::mem::take(self).with(field, value);
+    }
+
+    /// A message, also when nothing is in it: it is there.
+    pub(crate) fn part(&mut self, field: u32, value: &Self) {
+        self.varint(u64::from(field) << 3 | 2);
+        self.varint(value.0.len() as u64);
+        self.0.extend_from_slice(&value.0);
+    }
+
+    /// What was written.
+    pub(crate) fn done(self) -> Vec<u8> {
+        self.0
     }
 }
 
@@ -44,10 +87,10 @@ enum Value<'a> {
 /// The bytes are no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the answer is no protobuf message")]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// The last string, bytes or message of that number, as proto3 reads a field; empty where there is none.
-pub(super) fn bytes(message: &[u8], number: u32) -> Result<&[u8], Malformed> {
+pub(crate) fn bytes(message: &[u8], number: u32) -> Result<&[u8], Malformed> {
     let mut found: &[u8] = &[];
     each(message, |field, value| match value {
         Value::Bytes(bytes) if field == number => found = bytes,
@@ -57,12 +100,12 @@ pub(super) fn bytes(message: &[u8], number: u32) -> Result<&[u8], Malformed> {
 }
 
 /// The same, of text.
-pub(super) fn text(message: &[u8], number: u32) -> Result<&str, Malformed> {
+pub(crate) fn text(message: &[u8], number: u32) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes(message, number)?).map_err(|_| Malformed)
 }
 
 /// The last number, zero where there is none.
-pub(super) fn number(message: &[u8], number: u32) -> Result<u64, Malformed> {
+pub(crate) fn number(message: &[u8], number: u32) -> Result<u64, Malformed> {
     let mut found = 0;
     each(message, |field, value| match value {
         Value::Number(value) if field == number => found = value,
@@ -114,12 +157,36 @@ mod tests {
     use containerd_shim_protos::api::ForwardRequest;
     use containerd_shim_protos::protobuf::Message as _;
     use containerd_shim_protos::shim::event::Envelope;
+    use containerd_shim_protos::{cgroups, cgroups_v2};
 
     #[test]
     fn what_is_written_another_library_reads() {
         let written = Message::default().with(1, Message::default().with(2, "namespace").with(3, "a".repeat(300)));
         let read = ForwardRequest::parse_from_bytes(written.as_ref()).unwrap();
         assert_eq!((read.envelope.namespace.as_str(), read.envelope.topic.len()), ("namespace", 300));
+    }
+
+    #[test]
+    fn numbers_of_each_kind_another_library_reads() {
+        let (mut data, mut psi, mut cpu, mut all) = Default::default();
+        let figures: [(u32, f64); 3] = [(1, 12.34), (2, 0.0), (3, 100.0)];
+        figures.iter().for_each(|(field, value)| Message::double(&mut data, *field, *value));
+        data.number(4, u64::MAX);
+        Message::part(&mut psi, 1, &data);
+        Message::number(&mut cpu, 1, 300);
+        cpu.part(7, &psi);
+        Message::part(&mut all, 2, &cpu);
+        all.part(4, &Message::default());
+        let read = cgroups_v2::metrics::Metrics::parse_from_bytes(&all.done()).unwrap();
+        let some = &read.cpu.psi.some;
+        assert_eq!((some.avg10, some.avg60, some.avg300, some.total), (12.34, 0.0, 100.0, u64::MAX));
+        assert_eq!(read.cpu.usage_usec, 300);
+        assert!(read.memory.is_some() && read.pids.is_none(), "what is empty is there all the same");
+        let mut usage = Message::default();
+        usage.numbers(4, &[1, 0, 300]);
+        usage.numbers(5, &[]);
+        let read = cgroups::metrics::CPUUsage::parse_from_bytes(&usage.done()).unwrap();
+        assert_eq!(read.per_cpu, [1, 0, 300]);
     }
 
     #[test]
