@@ -13,12 +13,15 @@ use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io;
 
+use crate::files::{self, Root};
 use crate::{interfaces, lookup, wasi};
 
 /// What the guest's host calls work on.
 pub(crate) struct World {
     context: WasiCtx,
     pub(crate) table: ResourceTable,
+    /// None if no root was given.
+    pub(crate) root: Option<Root>,
 }
 
 impl WasiView for World {
@@ -74,7 +77,9 @@ impl Program {
         if sockets {
             builder.inherit_network().allow_tcp(true).allow_udp(true);
         }
-        let world = World { context: builder.build(), table: ResourceTable::new() };
+        let mut world = World { context: builder.build(), table: ResourceTable::new(), root: None };
+        world.root =
+            Root::of(&mut world).map_err(|e| format!("the container's root directory cannot be found: {e:#}"))?;
         Ok(Store::new(self.0.engine(), world))
     }
 
@@ -114,7 +119,7 @@ fn provide(linker: &mut Linker<World>) -> Result<()> {
     clocks::wall_clock::add_to_linker::<World, WasiClocks>(l, World::clocks)?;
     clocks::monotonic_clock::add_to_linker::<World, WasiClocks>(l, World::clocks)?;
     filesystem::preopens::add_to_linker::<World, WasiFilesystem>(l, World::filesystem)?;
-    filesystem::types::add_to_linker::<World, WasiFilesystem>(l, World::filesystem)?;
+    files::add_types_to_linker(l)?;
     random::random::add_to_linker::<World, WasiRandom>(l, World::random)?;
     random::insecure::add_to_linker::<World, WasiRandom>(l, World::random)?;
     random::insecure_seed::add_to_linker::<World, WasiRandom>(l, World::random)?;

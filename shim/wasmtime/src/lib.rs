@@ -21,6 +21,7 @@ mod artifact;
 mod component;
 mod config;
 mod engine;
+mod files;
 mod imports;
 mod interfaces;
 mod lookup;

@@ -5,7 +5,7 @@ use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Result, Store};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
-use crate::{imports, wasi};
+use crate::{files, imports, wasi};
 
 /// A module with its imports found.
 pub(crate) struct Program(InstancePre<WasiP1Ctx>);
@@ -32,12 +32,13 @@ impl Program {
     }
 }
 
-/// WASI preview 1, with an exit that takes any code.
+/// WASI preview 1, with an exit that takes any code, and with the links of a container.
 fn provide(linker: &mut Linker<WasiP1Ctx>) -> Result<()> {
     p1::add_to_linker_async(linker, |context| context)?;
     // wasmtime-wasi makes codes from 126 an error, but a container's code is 0..=255, as for any process.
     linker.allow_shadowing(true);
     linker.func_wrap(imports::PREVIEW1, "proc_exit", |code: i32| -> Result<()> { Err(I32Exit(code).into()) })?;
+    files::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     Ok(())
 }

@@ -21,6 +21,8 @@ fn attack(name: &'static str, also: &'static str, first: &[&str], steps: &[&str]
 }
 
 const ENGINE: &str = "engine, mount namespace";
+/// The engine follows links as the kernel does in the worker's tree.
+const MOUNTS: &str = "mount namespace";
 const READ_ONLY: &str = "read-only mount";
 const NO_PROCFS: &str = "no procfs in the tree";
 const NODEV: &str = "nodev";
@@ -82,24 +84,30 @@ fn attacks(secret: &str) -> Vec<Attack> {
             ],
         ),
         attack("an absolute path", ENGINE, &[], &[&format!("r{secret}"), "r/etc/shadow", "r/proc/self/mem"]),
-        attack("links of the image", ENGINE, &[], &["rlink-absolute", "rlink-relative", "olink-relative"]),
+        attack("links of the image", MOUNTS, &[], &["rlink-absolute", "rlink-relative", "olink-relative"]),
         attack(
             "links of a volume",
-            ENGINE,
+            MOUNTS,
             &[],
             &["rdata/link-absolute", "rdata/link-relative", "odata/link-relative"],
         ),
         attack(
             "links that the guest makes",
-            ENGINE,
+            MOUNTS,
             &[&format!("s{up}{inside}|tmp/own"), "s../proc/self|tmp/self", "s..|tmp/up", "stmp/up/..|up2"],
             &["rtmp/own", "rtmp/self/mem", &format!("rtmp/up/../../{inside}"), &format!("rup2/..{secret}")],
         ),
         attack(
             "a link to an absolute path, made by the guest",
-            ENGINE,
-            &[],
-            &[&format!("s{secret}|tmp/absolute"), "rtmp/absolute", &format!("sdata/{up}{inside}|tmp/long/")],
+            MOUNTS,
+            &[&format!("s{secret}|tmp/absolute"), "s/proc/self|tmp/process", &format!("s/{up}{inside}|tmp/above")],
+            &[
+                "rtmp/absolute",
+                "otmp/absolute",
+                "rtmp/process/mem",
+                "rtmp/above",
+                &format!("sdata/{up}{inside}|tmp/long/"),
+            ],
         ),
         attack(
             "device nodes of the image and of a volume",

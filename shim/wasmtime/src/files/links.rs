@@ -1,0 +1,163 @@
+//! Where a path leads: its links followed, as the kernel does it for a process whose root this is.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::readlinkat;
+use rustix::io::{Errno, Result};
+
+/// How many links the kernel follows in one look-up.
+const MOST_LINKS: usize = 40;
+
+/// `path` without a link in it, its last name's only if `follow`. The result has no `..` but as a last name that is not
+/// followed, and ends in a slash where it has to be a folder.
+///
+/// Looks at names one after the other, so that what it says was true of each at its time: whoever opens the place must
+/// not rely on it to stay within the root. Nothing if the path leaves the root by itself, which WASI does not permit; a link
+/// that does so stays in the root, as with the kernel.
+pub(super) fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<Option<Vec<u8>>> {
+    if path.is_empty() || path.starts_with(b"/") {
+        return Ok(None);
+    }
+    let mut walk = Walk { root, done: Vec::new(), rest: path.to_vec(), at: 0, own: path.len(), links: 0 };
+    while let Some(name) = walk.next() {
+        let step = match walk.rest[walk.at..name.end] {
+            // Without a look at it, and with the slashes behind it: what those mean is told by the call that it is for.
+            _ if name.last && !follow => walk.last(&name),
+            [b'.'] => walk.pass(&name),
+            [b'.', b'.'] => walk.parent(&name)?,
+            _ => walk.normal(&name)?,
+        };
+        match step {
+            Step::On => {}
+            Step::Out => return Ok(None),
+            Step::End { folder } => return Ok(Some(walk.end(folder))),
+        }
+    }
+    Ok(Some(walk.end(true)))
+}
+
+struct Walk<'a> {
+    root: BorrowedFd<'a>,
+    /// From the root, without links.
+    done: Vec<u8>,
+    /// What is still to be walked, from `at` on.
+    rest: Vec<u8>,
+    at: usize,
+    /// How many bytes at the end of `rest` are the path's own, and not a link's.
+    own: usize,
+    links: usize,
+}
+
+/// A name of `rest`, which begins at `at`: where it ends, where the next one begins, and whether there is none.
+struct Name {
+    end: usize,
+    next: usize,
+    last: bool,
+}
+
+enum Step {
+    On,
+    /// Out of the root.
+    Out,
+    /// Whether it has to be a folder.
+    End {
+        folder: bool,
+    },
+}
+
+impl Walk<'_> {
+    fn next(&mut self) -> Option<Name> {
+        let slashes = |from: usize| self.rest[from..].iter().take_while(|&&byte| byte == b'/').count();
+        let name = |from: usize| self.rest[from..].iter().take_while(|&&byte| byte != b'/').count();
+        self.at += slashes(self.at);
+        let end = self.at + name(self.at);
+        let next = end + slashes(end);
+        (end > self.at).then_some(Name { end, next, last: next == self.rest.len() })
+    }
+
+    /// Whether the name is one of the path itself.
+    fn is_own(&self) -> bool {
+        self.rest.len() - self.at <= self.own
+    }
+
+    fn pass(&mut self, name: &Name) -> Step {
+        self.at = name.next;
+        Step::On
+    }
+
+    fn last(&mut self, name: &Name) -> Step {
+        if self.rest[self.at..name.end] == *b".." && self.done.is_empty() {
+            return Step::Out;
+        }
+        self.push(name);
+        self.done.extend_from_slice(&self.rest[name.end..]);
+        Step::End { folder: false }
+    }
+
+    fn end(mut self, folder: bool) -> Vec<u8> {
+        if self.done.is_empty() {
+            self.done.push(b'.');
+        }
+        if folder && !self.done.ends_with(b"/") {
+            self.done.push(b'/');
+        }
+        self.done
+    }
+
+    /// Goes up.
+    fn parent(&mut self, name: &Name) -> Result<Step> {
+        if self.done.is_empty() {
+            return Ok(if self.is_own() { Step::Out } else { self.pass(name) });
+        }
+        // A file has no parent, and a folder that may not be searched shows none.
+        match readlinkat(self.root, [&self.done[..], b"/."].concat(), Vec::new()) {
+            Err(Errno::INVAL) => {}
+            Err(e) => return Err(e),
+            Ok(_) => return Err(Errno::NOTDIR),
+        }
+        self.done.truncate(self.done.iter().rposition(|&byte| byte == b'/').unwrap_or(0));
+        Ok(self.pass(name))
+    }
+
+    /// Goes to that name, or to where the link of that name leads.
+    fn normal(&mut self, name: &Name) -> Result<Step> {
+        let before = self.done.len();
+        self.push(name);
+        match readlinkat(self.root, &self.done[..], Vec::new()) {
+            Ok(text) => {
+                self.done.truncate(before);
+                self.link(text.as_bytes(), name.end).map(|()| Step::On)
+            }
+            // What is there, if anything, tells whoever uses the place.
+            Err(_) if name.last => Ok(Step::End { folder: name.next > name.end }),
+            Err(Errno::INVAL) => Ok(self.pass(name)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Puts a link's text before what lies behind its name.
+    fn link(&mut self, text: &[u8], end: usize) -> Result<()> {
+        self.links += 1;
+        match text.first() {
+            _ if self.links > MOST_LINKS => return Err(Errno::LOOP),
+            None => return Err(Errno::NOENT),
+            Some(b'/') => self.done.clear(),
+            Some(_) => {}
+        }
+        let behind = &self.rest[end..];
+        self.own = self.own.min(behind.len());
+        self.rest = [text, behind].concat();
+        self.at = 0;
+        Ok(())
+    }
+
+    fn push(&mut self, name: &Name) {
+        if !self.done.is_empty() {
+            self.done.push(b'/');
+        }
+        self.done.extend_from_slice(&self.rest[self.at..name.end]);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! `wasi:filesystem` for components: wasmtime-wasi's own, and once more where its answer is not the last word.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+use rustix::io::Errno;
+use wasmtime::Result;
+use wasmtime::component::{HasData, Linker, Resource};
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView, WasiFilesystemView as _};
+use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Host, HostDescriptor,
+    HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator};
+
+use super::kernel::{self, Asked, Base, Entry};
+use super::refused::{self, Refused};
+use super::times;
+use crate::component::World;
+
+/// The container's root as a component gets it: wasmtime-wasi's one descriptor of it, which is open as long as the guest runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Root(RawFd);
+
+impl Root {
+    /// Among what is preopened in `view`, the one that is called `/`.
+    pub(crate) fn of(view: &mut impl WasiView) -> Result<Option<Self>> {
+        let mut files = view.filesystem();
+        let mut root = None;
+        for (folder, name) in files.get_directories()? {
+            if let (Descriptor::Dir(folder), "/") = (files.table.get(&folder)?, name.as_str()) {
+                root = Some(Self(folder.dir.as_raw_fd()));
+            }
+            files.table.delete(folder)?;
+        }
+        Ok(root)
+    }
+}
+
+/// Adds `wasi:filesystem/types`.
+pub(crate) fn add_types_to_linker(linker: &mut Linker<World>) -> Result<()> {
+    types::add_to_linker::<World, Types>(linker, |world| {
+        let root = world.root;
+        Files { inner: world.filesystem(), root }
+    })
+}
+
+/// A component's files.
+struct Files<'a> {
+    inner: WasiFilesystemCtxView<'a>,
+    root: Option<Root>,
+}
+
+struct Types;
+
+impl HasData for Types {
+    type Data<'a> = Files<'a>;
+}
+
+type Folder = Resource<Descriptor>;
+type Asking<T> = rustix::io::Result<T>;
+
+/// The same descriptor for one more call.
+fn again(folder: &Folder) -> Folder {
+    Resource::new_borrow(folder.rep())
+}
+
+/// A call that was refused, and how.
+struct Call {
+    first: FsError,
+    refused: Option<Refused>,
+}
+
+impl From<FsError> for Call {
+    fn from(first: FsError) -> Self {
+        let refused = first.downcast_ref().copied().and_then(Refused::of);
+        Self { first, refused }
+    }
+}
+
+impl Call {
+    /// The kernel's answer if it was asked, else the first.
+    fn answer<T>(self, asked: Option<Asking<T>>) -> FsResult<T> {
+        match asked {
+            Some(answer) => answer.map_err(|e| refused::code(e).into()),
+            None => Err(self.first),
+        }
+    }
+}
+
+impl Files<'_> {
+    /// Where a path leads, if there is reason to ask, and unless it leaves the folder by itself.
+    fn entry(&self, call: &Call, folder: &Folder, path: &str, follow: bool) -> Option<Asking<Entry>> {
+        let Ok(Descriptor::Dir(folder)) = self.inner.table.get(folder) else { return None };
+        let is_root = self.root.is_some_and(|root| root.0 == folder.dir.as_raw_fd());
+        // Below another folder what is not permitted stays so, and only the reason of another refusal is asked for.
+        let asks = is_root || call.refused == Some(Refused::Unclear);
+        (call.refused.is_some() && asks)
+            .then(|| Base { folder: folder.dir.as_fd(), is_root }.entry(path, follow).transpose())
+            .flatten()
+    }
+
+    /// The same, for who looks at it or opens it.
+    fn seen(&self, call: &Call, folder: &Folder, path: &str, flags: PathFlags) -> Option<Asking<Entry>> {
+        let follow = flags.contains(PathFlags::SYMLINK_FOLLOW) || kernel::is_folder(path);
+        self.entry(call, folder, path, follow)
+    }
+
+    /// Asks the kernel about a name.
+    fn ask<T>(&self, e: FsError, at: (&Folder, &str), ask: impl FnOnce(&Entry) -> Asking<T>) -> FsResult<T> {
+        let call = Call::from(e);
+        let entry = self.entry(&call, at.0, at.1, false);
+        call.answer(entry.map(|entry| entry.and_then(|entry| ask(&entry))))
+    }
+
+    /// The same about two.
+    fn ask_both(
+        &self,
+        e: FsError,
+        from: (&Folder, &str),
+        to: (&Folder, &str),
+        ask: impl FnOnce(&Entry, &Entry) -> Asking<()>,
+    ) -> FsResult<()> {
+        let call = Call::from(e);
+        let both = self.entry(&call, from.0, from.1, false).zip(self.entry(&call, to.0, to.1, false));
+        call.answer(both.map(|(from, to)| ask(&from?, &to?)))
+    }
+}
+
+/// The path that wasmtime-wasi is asked about once more.
+fn path_of(entry: &Entry) -> FsResult<String> {
+    Ok(entry.path().map_err(refused::code)?.to_owned())
+}
+
+/// Functions that are wasmtime-wasi's alone.
+macro_rules! theirs {
+    ($($call:ident($($argument:ident: $ty:ty),*) -> $answer:ty;)*) => {$(
+        async fn $call(&mut self, folder: Folder, $($argument: $ty),*) -> $answer {
+            self.inner.$call(folder, $($argument),*).await
+        }
+    )*};
+}
+
+impl HostDescriptor for Files<'_> {
+    theirs! {
+        advise(offset: u64, len: u64, advice: Advice) -> FsResult<()>;
+        sync_data() -> FsResult<()>;
+        get_flags() -> FsResult<DescriptorFlags>;
+        get_type() -> FsResult<DescriptorType>;
+        set_size(size: u64) -> FsResult<()>;
+        set_times(accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()>;
+        read(len: u64, offset: u64) -> FsResult<(Vec<u8>, bool)>;
+        write(buffer: Vec<u8>, offset: u64) -> FsResult<u64>;
+        read_directory() -> FsResult<Resource<ReaddirIterator>>;
+        sync() -> FsResult<()>;
+        stat() -> FsResult<DescriptorStat>;
+        is_same_object(other: Folder) -> Result<bool>;
+        metadata_hash() -> FsResult<MetadataHashValue>;
+    }
+
+    fn drop(&mut self, descriptor: Folder) -> Result<()> {
+        HostDescriptor::drop(&mut self.inner, descriptor)
+    }
+
+    fn read_via_stream(&mut self, file: Folder, offset: u64) -> FsResult<Resource<DynInputStream>> {
+        self.inner.read_via_stream(file, offset)
+    }
+
+    fn write_via_stream(&mut self, file: Folder, offset: u64) -> FsResult<Resource<DynOutputStream>> {
+        self.inner.write_via_stream(file, offset)
+    }
+
+    fn append_via_stream(&mut self, file: Folder) -> FsResult<Resource<DynOutputStream>> {
+        self.inner.append_via_stream(file)
+    }
+
+    async fn create_directory_at(&mut self, folder: Folder, path: String) -> FsResult<()> {
+        let Err(e) = self.inner.create_directory_at(again(&folder), path.clone()).await else { return Ok(()) };
+        self.ask(e, (&folder, &path), Entry::create_directory)
+    }
+
+    async fn remove_directory_at(&mut self, folder: Folder, path: String) -> FsResult<()> {
+        let Err(e) = self.inner.remove_directory_at(again(&folder), path.clone()).await else { return Ok(()) };
+        self.ask(e, (&folder, &path), Entry::remove_directory)
+    }
+
+    async fn unlink_file_at(&mut self, folder: Folder, path: String) -> FsResult<()> {
+        let Err(e) = self.inner.unlink_file_at(again(&folder), path.clone()).await else { return Ok(()) };
+        self.ask(e, (&folder, &path), Entry::unlink)
+    }
+
+    async fn symlink_at(&mut self, folder: Folder, text: String, path: String) -> FsResult<()> {
+        let first = self.inner.symlink_at(again(&folder), text.clone(), path.clone()).await;
+        let Err(e) = first else { return Ok(()) };
+        // wasmtime-wasi makes no link to an absolute path.
+        self.ask(e, (&folder, &path), |entry| entry.symlink(&text))
+    }
+
+    async fn readlink_at(&mut self, folder: Folder, path: String) -> FsResult<String> {
+        match self.inner.readlink_at(again(&folder), path.clone()).await {
+            // Nor does it say where one leads.
+            Err(e) => self.ask(e, (&folder, &path), Entry::read_link),
+            text => text,
+        }
+    }
+
+    async fn rename_at(&mut self, folder: Folder, path: String, to: Folder, to_path: String) -> FsResult<()> {
+        let first = self.inner.rename_at(again(&folder), path.clone(), again(&to), to_path.clone()).await;
+        let Err(e) = first else { return Ok(()) };
+        self.ask_both(e, (&folder, &path), (&to, &to_path), Entry::rename)
+    }
+
+    async fn link_at(
+        &mut self,
+        folder: Folder,
+        flags: PathFlags,
+        path: String,
+        to: Folder,
+        to_path: String,
+    ) -> FsResult<()> {
+        let first = self.inner.link_at(again(&folder), flags, path.clone(), again(&to), to_path.clone()).await;
+        let Err(e) = first else { return Ok(()) };
+        self.ask_both(e, (&folder, &path), (&to, &to_path), Entry::link)
+    }
+
+    async fn set_times_at(
+        &mut self,
+        folder: Folder,
+        flags: PathFlags,
+        path: String,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        let first = self.inner.set_times_at(again(&folder), flags, path.clone(), accessed, modified).await;
+        let Err(e) = first else { return Ok(()) };
+        let call = Call::from(e);
+        let entry = self.seen(&call, &folder, &path, flags);
+        call.answer(
+            entry.map(|entry| entry.and_then(|entry| entry.set_times(&times::of_preview2(accessed, modified)?))),
+        )
+    }
+
+    async fn stat_at(&mut self, folder: Folder, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+        let first = self.inner.stat_at(again(&folder), flags, path.clone()).await;
+        let Err(e) = first else { return first };
+        let call = Call::from(e);
+        match self.seen(&call, &folder, &path, flags) {
+            Some(entry) => self.inner.stat_at(folder, flags, path_of(&entry.map_err(refused::code)?)?).await,
+            None => Err(call.first),
+        }
+    }
+
+    async fn metadata_hash_at(
+        &mut self,
+        folder: Folder,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
+        let first = self.inner.metadata_hash_at(again(&folder), flags, path.clone()).await;
+        let Err(e) = first else { return first };
+        let call = Call::from(e);
+        match self.seen(&call, &folder, &path, flags) {
+            Some(entry) => self.inner.metadata_hash_at(folder, flags, path_of(&entry.map_err(refused::code)?)?).await,
+            None => Err(call.first),
+        }
+    }
+
+    async fn open_at(
+        &mut self,
+        folder: Folder,
+        mut flags: PathFlags,
+        path: String,
+        how: OpenFlags,
+        access: DescriptorFlags,
+    ) -> FsResult<Folder> {
+        let first = self.inner.open_at(again(&folder), flags, path.clone(), how, access).await;
+        let Err(e) = first else { return first };
+        let mut call = Call::from(e);
+        // What is made must not be there, not even as a link.
+        if how.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE) {
+            flags &= !PathFlags::SYMLINK_FOLLOW;
+        }
+        let Some(entry) = self.seen(&call, &folder, &path, flags) else { return Err(call.first) };
+        let entry = entry.map_err(refused::code)?;
+        if call.refused == Some(Refused::NotPermitted) {
+            match self.inner.open_at(folder, flags, path_of(&entry)?, how, access).await {
+                Err(e) => call = e.into(),
+                opened => return opened,
+            }
+        }
+        let create = how.contains(OpenFlags::CREATE);
+        let write = create || how.contains(OpenFlags::TRUNCATE) || access.contains(DescriptorFlags::WRITE);
+        let asks = call.refused == Some(Refused::Unclear);
+        let refusal = asks.then(|| entry.refusal(Asked { write, create })).flatten();
+        call.answer(refusal.map(Err))
+    }
+}
+
+impl HostDirectoryEntryStream for Files<'_> {
+    async fn read_directory_entry(&mut self, stream: Resource<ReaddirIterator>) -> FsResult<Option<DirectoryEntry>> {
+        self.inner.read_directory_entry(stream).await
+    }
+
+    fn drop(&mut self, stream: Resource<ReaddirIterator>) -> Result<()> {
+        HostDirectoryEntryStream::drop(&mut self.inner, stream)
+    }
+}
+
+impl Host for Files<'_> {
+    fn convert_error_code(&mut self, e: FsError) -> Result<ErrorCode> {
+        self.inner.convert_error_code(e)
+    }
+
+    /// What a stream of a file ended with.
+    fn filesystem_error_code(&mut self, e: Resource<wasmtime::Error>) -> Result<Option<ErrorCode>> {
+        let found = self.inner.table.get(&e)?.downcast_ref::<std::io::Error>();
+        Ok(found.map(|e| Errno::from_io_error(e).map_or_else(|| e.into(), refused::code)))
+    }
+}

@@ -1,0 +1,41 @@
+//! wasmtime-wasi's answers behind which another one may be, and the kernel's error numbers in WASI's words.
+
+use std::io;
+
+use rustix::io::Errno;
+use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
+
+/// An answer that need not be the last word.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// «Not permitted»: a link leads from the root, or above it. Or the kernel said so, and says it again.
+    NotPermitted,
+    /// «Input or output error»: what stands for each error number that wasmtime-wasi does not know.
+    Unclear,
+}
+
+impl Refused {
+    pub(super) fn of(code: ErrorCode) -> Option<Self> {
+        match code {
+            ErrorCode::NotPermitted => Some(Self::NotPermitted),
+            ErrorCode::Io => Some(Self::Unclear),
+            _ => None,
+        }
+    }
+}
+
+/// An error number in the words of WASI 0.2.
+pub(super) fn code(errno: Errno) -> ErrorCode {
+    match errno {
+        Errno::ROFS => ErrorCode::ReadOnly,
+        Errno::XDEV => ErrorCode::CrossDevice,
+        Errno::DQUOT => ErrorCode::Quota,
+        Errno::TXTBSY => ErrorCode::TextFileBusy,
+        Errno::NODEV => ErrorCode::NoDevice,
+        Errno::NXIO => ErrorCode::NoSuchDevice,
+        Errno::AGAIN => ErrorCode::WouldBlock,
+        Errno::DEADLK => ErrorCode::Deadlock,
+        Errno::NOLCK => ErrorCode::NoLock,
+        known => io::Error::from(known).into(),
+    }
+}
