@@ -3,7 +3,7 @@
 mod creation;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
 use crate::options::Policy;
 use crate::spawn::Handover;
-use crate::state::State;
+use crate::state::{Ended, Folder, State};
 use crate::stdio::{self, Kept};
 use crate::{child, rootfs};
 use creation::{Creation, find_module, make_job, prepare_mounts, wanted};
@@ -38,8 +38,8 @@ pub(crate) struct Request {
     pub(crate) bundle: PathBuf,
     pub(crate) rootfs: Vec<Mount>,
     pub(crate) stdio: stdio::Paths,
-    /// The shim's own, for `delete`.
-    pub(crate) socket: PathBuf,
+    /// Its pod's, for `delete`.
+    pub(crate) state: Folder,
     /// containerd's gRPC socket.
     pub(crate) address: String,
     /// The handler's.
@@ -87,6 +87,8 @@ pub(crate) struct Container {
     pidfd: OwnedFd,
     cgroup: Cgroup,
     poststart: Stage,
+    /// The pod's, where the container's state is written down.
+    states: Folder,
     /// Held while hooks of this container run, and while it is cleaned up: poststop comes after poststart, and is over when
     /// any deletion is.
     turn: tokio::sync::Mutex<()>,
@@ -97,6 +99,8 @@ pub(crate) struct Container {
 
 /// What the shim holds open for the container.
 struct Held {
+    /// As it is written down.
+    state: State,
     /// Until Start.
     control: Option<OwnedFd>,
     streams: Kept,
@@ -121,8 +125,8 @@ impl Container {
         let streams = stdio::open(&request.stdio)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
-        let mut state = State::new(cgroup.folders().to_vec(), request.socket);
-        state.write(&request.bundle)?;
+        let mut state = State::new(cgroup.folders().to_vec());
+        request.state.write(&request.id, &state)?;
         let creation = Creation {
             id: &request.id,
             bundle: &bundle,
@@ -130,13 +134,15 @@ impl Container {
             wanted: &wanted,
             cgroup: &cgroup,
             streams: &streams,
+            states: &request.state,
             state: &mut state,
         };
         let (worker, code) = match creation.run(job, descriptors).await {
             Ok(made) => made,
             Err(e) => {
                 // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
-                if let Err(e) = clean_up(&request.bundle, cgroup.folders(), || state.poststop).await {
+                let left = (&request.state, request.id.as_str());
+                if let Err(e) = clean_up(left, cgroup.folders(), || state.poststop).await {
                     warn!("container {}: {e}", request.id);
                 }
                 return Err(choice.explain(e));
@@ -162,8 +168,10 @@ impl Container {
             pidfd: worker.pidfd,
             cgroup,
             poststart: std::mem::take(&mut bundle.hooks.poststart),
+            states: request.state,
             turn: tokio::sync::Mutex::default(),
             held: Mutex::new(Held {
+                state,
                 control: Some(worker.control),
                 streams: streams.kept,
                 poststop: std::mem::take(&mut bundle.hooks.poststop),
@@ -187,6 +195,7 @@ impl Container {
         );
         info!("ended id={} pid={} code={code}", self.id, self.pid);
         let exit = Exit { code, at: Timestamp::now() };
+        self.write_down(&exit);
         // containerd's clients drop a stream that they are still opening when they hear of the exit, and a short guest's
         // only words with it.
         for _ in 0..MOST_PAUSES {
@@ -202,6 +211,15 @@ impl Container {
         drop(held);
         self.exit.send_replace(Some(exit.clone()));
         exit
+    }
+
+    /// So that it is known if this shim is killed before containerd, which may be down, has heard of it.
+    fn write_down(&self, exit: &Exit) {
+        let mut held = self.held();
+        held.state.ended = Some(Ended { code: exit.code, seconds: exit.at.seconds, nanos: exit.at.nanos });
+        if let Err(e) = self.states.write(&self.id, &held.state) {
+            warn!("container {}: {e}", self.id);
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -304,7 +322,8 @@ impl Container {
 
     async fn clean_up(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
-        clean_up(&self.bundle, self.cgroup.folders(), || std::mem::take(&mut self.held().poststop)).await
+        let left = (&self.states, self.id.as_str());
+        clean_up(left, self.cgroup.folders(), || std::mem::take(&mut self.held().poststop)).await
     }
 
     /// Removes what lies outside the bundle. A container that was never started is ended first.
@@ -324,8 +343,9 @@ impl Container {
 }
 
 /// Removes what lies outside the bundle, and then what told of it: until then `delete` can do it again.
-async fn clean_up(bundle: &Path, cgroups: &[PathBuf], poststop: impl FnOnce() -> Stage) -> Result<()> {
+async fn clean_up(left: (&Folder, &str), cgroups: &[PathBuf], poststop: impl FnOnce() -> Stage) -> Result<()> {
     cgroup::remove(cgroups).await?;
     poststop().run_all().await;
-    State::remove_own(bundle)
+    let (states, id) = left;
+    states.forget(id)
 }
