@@ -70,7 +70,9 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
         Err(e @ Error::Exists(_)) => return Err(e),
         made => made.err(),
     };
-    let listener = bind(&socket)?;
+    // Before anything is there to be left.
+    state.serve(std::process::id(), &socket, &bundle)?;
+    let listener = bind(&socket).inspect_err(|_| drop(state.remove()))?;
     let (known, knows) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
     let server = Server {
         listener,
@@ -92,7 +94,7 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
             serve::serve(server)
         }
         ForkResult::Parent { child } => {
-            let recorded = server.state.serve(child.as_raw().cast_unsigned(), &server.socket);
+            let recorded = server.state.serve(child.as_raw().cast_unsigned(), &server.socket, &server.bundle);
             let answered = recorded.and_then(|()| reply(&address, &protocol));
             match &answered {
                 // A server that is gone already needs no word.

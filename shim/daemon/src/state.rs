@@ -52,6 +52,8 @@ pub(crate) struct Server {
     started: String,
     /// Where it listens, or did.
     pub(crate) socket: PathBuf,
+    /// The pod's bundle, which containerd removes when it knows of the pod no more.
+    bundle: PathBuf,
 }
 
 /// Everything of a container that lies outside its bundle.
@@ -94,6 +96,18 @@ impl Pods {
         Self(root.join(digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
     }
 
+    /// The pods that nobody will ask for: their shim is dead, and containerd has forgotten them. Such as one whose shim was
+    /// killed before containerd had connected to it.
+    pub(crate) fn forgotten(&self) -> Result<Vec<Folder>> {
+        let pods = entries(&self.0)?.into_iter().map(|pod| Folder(self.0.join(pod)));
+        let forgotten = |pod: &Folder| match pod.server() {
+            Ok(Some(server)) => !server.bundle.exists() && matches!(server.process(), Ok(None)),
+            // Just being made, or not to be understood.
+            Ok(None) | Err(_) => false,
+        };
+        Ok(pods.filter(forgotten).collect())
+    }
+
     /// The pod `id`, whether it is there or not.
     pub(crate) fn pod(&self, id: &str) -> Result<Folder> {
         Ok(Folder(self.0.join(plain(id)?)))
@@ -108,11 +122,12 @@ impl Pods {
 }
 
 impl Folder {
-    /// Makes it for the shim with this pid, which listens at `socket`.
-    pub(crate) fn serve(&self, pid: u32, socket: &Path) -> Result<()> {
+    /// Makes it for the shim with this pid, which is to listen at `socket`.
+    pub(crate) fn serve(&self, pid: u32, socket: &Path, bundle: &Path) -> Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0).on(&self.0)?;
         let started = child::start_time(&pid.to_string()).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
-        self.put(SERVER, &Server { format: FORMAT, pid, started, socket: socket.to_owned() })
+        let (socket, bundle) = (socket.to_owned(), bundle.to_owned());
+        self.put(SERVER, &Server { format: FORMAT, pid, started, socket, bundle })
     }
 
     /// The pod's shim; none where there is no such pod.
@@ -142,8 +157,11 @@ impl Folder {
         gone(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
     }
 
-    /// Forgets the pod, which has no container any more.
+    /// Forgets the pod. One of whose containers something is left stays, to be cleaned up by whoever comes next.
     pub(crate) fn remove(&self) -> Result<()> {
+        if !self.containers()?.is_empty() {
+            return Ok(());
+        }
         match fs::remove_dir_all(&self.0) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).on(&self.0),
             _ => {}

@@ -274,6 +274,15 @@ impl<'n> Container<'n> {
     /// # Errors
     /// What containerd or the shim answered. The container is removed then.
     pub fn try_create(&self) -> Result<Task<'n>, Status> {
+        self.record();
+        Task::create(self)
+    }
+
+    /// Makes the container's record and snapshot, for [`Container::try_create_again`].
+    ///
+    /// # Panics
+    /// When containerd refuses it.
+    pub fn record(&self) {
         let words = self.words(&["containers", "create"]);
         self.node.ctr_ok(words);
         if !self.edits.is_empty() {
@@ -286,7 +295,6 @@ impl<'n> Container<'n> {
         if let Some(pod) = &self.pod {
             self.enter(pod).unwrap_or_else(|status| panic!("cannot put {} into the pod {pod}: {status}", self.id));
         }
-        Task::create(self)
     }
 
     /// Names the sandbox in the container's record, by a new one: it cannot be changed.
@@ -302,6 +310,11 @@ impl<'n> Container<'n> {
         let answer = call(&format!("{CONTAINERS}/Get"), named.clone())?;
         // Fields of a message may follow one another in any order.
         let record = [fields(&answer).bytes(1), &Message::new().bytes(11, pod).done()].concat();
+        // Without a record its snapshot is containerd's to collect, for the moment.
+        let label = Message::new().bytes(1, &self.id).entry(6, "containerd.io/gc.root", "test").done();
+        let mask = Message::new().bytes(1, "labels.containerd.io/gc.root").done();
+        let keep = Message::new().bytes(1, "overlayfs").bytes(2, label).bytes(3, mask).done();
+        call("containerd.services.snapshots.v1.Snapshots/Update", keep)?;
         call(&format!("{CONTAINERS}/Delete"), named)?;
         call(&format!("{CONTAINERS}/Create"), Message::new().bytes(1, record).done()).map(drop)
     }

@@ -53,6 +53,10 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
             Err(e) => (told, released.and(Err(e))),
         }
     });
+    for pod in pods.forgotten()? {
+        // Nobody waits for it; what cannot be cleaned up now is tried again by the next.
+        let _ = runtime()?.block_on(release_pod(&pod, ""));
+    }
     // Where a server left nothing but its socket, it is where containerd would have it.
     remove_socket(&default_socket(flags));
     released?;

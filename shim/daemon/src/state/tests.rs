@@ -23,7 +23,7 @@ impl Drop for Root {
 
 fn pod(pods: &Pods, id: &str) -> Folder {
     let pod = pods.pod(id).unwrap();
-    pod.serve(std::process::id(), Path::new("/run/s")).unwrap();
+    pod.serve(std::process::id(), Path::new("/run/s"), Path::new("/nowhere")).unwrap();
     pod
 }
 
@@ -50,8 +50,13 @@ fn a_pods_containers_are_found_by_its_id_and_by_theirs() {
     a.forget("c1").unwrap();
     assert!(pods.with("c1").unwrap().is_empty());
     a.remove().unwrap();
+    assert!(a.exists(), "it has containers");
+    a.forget("a").unwrap();
+    a.forget("c2.json").unwrap();
+    a.remove().unwrap();
     a.remove().unwrap();
     assert!(!a.exists() && b.exists());
+    b.forget("b").unwrap();
     b.remove().unwrap();
     assert!(!pods.0.exists(), "nor is the namespace's folder left");
 }
@@ -94,6 +99,11 @@ fn a_shim_is_known_by_its_start_too() {
     assert!(server.process().unwrap().is_some() && server.is(std::process::id()));
     let other = Server { started: "1".to_owned(), ..server.clone() };
     assert!(other.process().unwrap().is_none(), "its number is another's");
+    assert!(root.pods().forgotten().unwrap().is_empty());
+    a.put(SERVER, &other).unwrap();
+    assert_eq!(root.pods().forgotten().unwrap().len(), 1, "containerd has no bundle of it");
+    a.put(SERVER, &Server { bundle: root.0.clone(), ..other }).unwrap();
+    assert!(root.pods().forgotten().unwrap().is_empty(), "containerd is going to ask for it");
     let never = Server { pid: i32::MAX.cast_unsigned(), ..server };
     assert!(never.process().unwrap().is_none());
 }

@@ -80,14 +80,16 @@ impl Who {
     }
 }
 
+impl Who {
+    /// Whether the step has no length: what comes after it is not the victim's to see.
+    pub(crate) fn dies_at_once(self, step: Step) -> bool {
+        matches!(step, Step::Created | Step::Running) || (self, step) == (Self::Worker, Step::Kill)
+    }
+}
+
 impl Step {
     pub(crate) const ALL: [Self; 7] =
         [Self::Bootstrap, Self::Create, Self::Created, Self::Start, Self::Running, Self::Kill, Self::Delete];
-
-    /// Whether it has no length.
-    pub(crate) fn is_moment(self) -> bool {
-        matches!(self, Self::Created | Self::Running)
-    }
 }
 
 /// How much of it is tried.

@@ -45,7 +45,7 @@ fn row(who: Who, engine: Engine, points: usize) -> Row {
     let mut cells: Vec<(Step, Cell)> = who.steps().iter().map(|step| (*step, Cell::default())).collect();
     let mut todo: VecDeque<(usize, At)> = VecDeque::new();
     for (n, (step, _)) in cells.iter().enumerate() {
-        todo.push_back((n, if step.is_moment() { At::Once } else { At::Never }));
+        todo.push_back((n, if who.dies_at_once(*step) { At::Once } else { At::Never }));
     }
     while !todo.is_empty() {
         let node = Node::start().engine(engine);

@@ -126,6 +126,11 @@ impl<'n> Scene<'n> {
         assert!(rubbish.is_empty(), "left in the cache: {rubbish:?}");
     }
 
+    /// Creates a container and deletes it.
+    pub(crate) fn use_briefly(&self, id: &str) {
+        self.order(id).create().discard();
+    }
+
     /// Forgets all machine code, so that the next Create compiles.
     pub(crate) fn empty_cache(&self) {
         self.node.await_compiles();

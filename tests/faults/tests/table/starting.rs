@@ -31,13 +31,13 @@ pub(crate) struct Starting {
 }
 
 impl Starting {
-    /// Looks for the shim of the container `id` from now on.
-    pub(crate) fn watch(id: &str, who: Who, at: At) -> Self {
+    /// Looks for the shim of the container `id` from now on, which this containerd starts.
+    pub(crate) fn watch(id: &str, containerd: u32, who: Who, at: At) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let words = format!("\0-id\0{id}\0");
         let others = pids();
-        let thread = std::thread::spawn(move || look(&told, &words, others, who, at));
+        let thread = std::thread::spawn(move || look(&told, &words, containerd, others, who, at));
         Self { thread, stop }
     }
 
@@ -47,8 +47,7 @@ impl Starting {
     }
 }
 
-fn look(stop: &AtomicBool, words: &str, mut known: BTreeSet<i32>, who: Who, at: At) -> Seen {
-    let mut starter = None;
+fn look(stop: &AtomicBool, words: &str, containerd: u32, mut known: BTreeSet<i32>, who: Who, at: At) -> Seen {
     while !stop.load(Ordering::SeqCst) {
         for pid in pids().difference(&known.clone()) {
             let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -58,10 +57,10 @@ fn look(stop: &AtomicBool, words: &str, mut known: BTreeSet<i32>, who: Who, at: 
                 continue;
             }
             known.insert(*pid);
-            if starter.is_none() {
-                starter = Some(*pid);
-            }
-            if (who == Who::Starter) == (starter == Some(*pid)) {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+            let starts = parent == Some(containerd.to_string().as_str());
+            if (who == Who::Starter) == starts {
                 return end(*pid, who, at);
             }
         }

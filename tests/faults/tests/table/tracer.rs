@@ -3,7 +3,7 @@
 //! A shim is followed by ptrace(2) with all that it starts, so that a victim is known from its first moment on. What is
 //! followed knows nothing of it, is slower, and is let go when the thread that follows it ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +56,8 @@ impl Tracer {
         let told = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let root = Pid::from_raw(root.cast_signed());
-            let mut follower = Follower { victim, seen: Seen::default(), all: BTreeMap::new() };
+            let (all, early) = (BTreeMap::new(), BTreeSet::new());
+            let mut follower = Follower { victim, seen: Seen::default(), all, early };
             follower.seize(root);
             ready.send(()).unwrap();
             follower.run(&told);
@@ -85,6 +86,8 @@ struct Follower {
     victim: Option<(Role, usize)>,
     seen: Seen,
     all: BTreeMap<Pid, Process>,
+    /// That stopped at their first moment, before their parents told of them.
+    early: BTreeSet<Pid>,
 }
 
 impl Follower {
@@ -112,6 +115,10 @@ impl Follower {
                     go_on(pid, None);
                 }
                 Ok(WaitStatus::PtraceEvent(pid, _, event)) => {
+                    if !self.all.contains_key(&pid) {
+                        self.early.insert(pid);
+                        continue;
+                    }
                     self.at_event(pid, event);
                     go_on(pid, None);
                 }
@@ -126,7 +133,7 @@ impl Follower {
 
     /// True when it was the victim's last.
     fn at_call(&mut self, pid: Pid) -> bool {
-        let process = self.all.entry(pid).or_insert(Process { role: Role::Other, parent: Role::Other, inside: false });
+        let Some(process) = self.all.get_mut(&pid) else { return false };
         process.inside = !process.inside;
         if !process.inside {
             return false;
@@ -153,7 +160,10 @@ impl Follower {
                 let child = Pid::from_raw(i32::try_from(child).unwrap());
                 // Without an exec of its own, which a thread has not either.
                 let role = if parent == Role::Intermediate { Role::Worker } else { Role::Other };
-                self.all.entry(child).or_insert(Process { role, parent, inside: false });
+                self.all.insert(child, Process { role, parent, inside: false });
+                if self.early.remove(&child) {
+                    go_on(child, None);
+                }
             }
             PTRACE_EVENT_EXEC => {
                 if let Some(process) = self.all.get_mut(&pid) {

@@ -47,12 +47,14 @@ pub(crate) fn die(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
 }
 
 fn starting(scene: &Scene<'_>, who: Who, at: At) -> Died {
-    let watched = Starting::watch(SOLO, who, at);
+    let watched = Starting::watch(SOLO, scene.node.containerd_pid(), who, at);
     let created = scene.order(SOLO).try_create();
     let seen = watched.end();
     if let Ok(task) = created {
         scene.dismiss(task, true);
     }
+    // Of a start that failed containerd forgets all, and calls no `delete`: the next one of anybody cleans up.
+    scene.use_briefly("other");
     scene.check();
     Died { killed: seen.killed, length: At::Time(seen.lived), place: format!("{at:?}") }
 }
@@ -72,8 +74,13 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
         scene.empty_cache();
     }
     let before = (scene.exits(POD), scene.exits(id));
-    let prepared = (step != Step::Create).then(|| prepare(scene, id, step));
-    let shim = prepared.as_ref().map_or_else(|| parent(pod), |task| parent(task.pid()));
+    let (prepared, shim) = match step {
+        Step::Create => (None, parent(pod)),
+        _ => {
+            let (task, shim) = prepare(scene, id, step);
+            (Some(task), shim)
+        }
+    };
     let root = match (&prepared, who) {
         (Some(task), Who::Worker) => task.pid(),
         _ => shim,
@@ -87,7 +94,7 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     let task = if at == At::Once {
         kill9(root);
         place = Some("at once".to_owned());
-        prepared
+        go(scene, prepared, id, step, root)
     } else {
         let tracer = Tracer::follow(root, victim);
         let task = go(scene, prepared, id, step, root);
@@ -126,9 +133,10 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     Died { killed: place.is_some(), length, place: place.unwrap_or_default() }
 }
 
-/// A container just before the step.
-fn prepare<'n>(scene: &Scene<'n>, id: &str, step: Step) -> Task<'n> {
+/// A container just before the step, and its shim.
+fn prepare<'n>(scene: &Scene<'n>, id: &str, step: Step) -> (Task<'n>, u32) {
     let task = scene.order(id).create();
+    let shim = parent(task.pid());
     if matches!(step, Step::Running | Step::Kill | Step::Delete) {
         task.start();
         task.expect_stdout("ready\n");
@@ -137,7 +145,7 @@ fn prepare<'n>(scene: &Scene<'n>, id: &str, step: Step) -> Task<'n> {
         task.kill("KILL");
         task.wait(SOON);
     }
-    task
+    (task, shim)
 }
 
 /// The step itself, whose answer may be anything.
@@ -163,8 +171,11 @@ fn go<'n>(scene: &Scene<'n>, task: Option<Task<'n>>, id: &str, step: Step, root:
 fn containerd(scene: &Scene<'_>, step: Step, at: At) -> Died {
     let node = scene.node;
     let order = scene.order(SOLO).keep();
-    let prepared = (step != Step::Create).then(|| prepare(scene, SOLO, step));
+    let prepared = (step != Step::Create).then(|| prepare(scene, SOLO, step).0);
     let worker = prepared.as_ref().map(Task::pid);
+    if prepared.is_none() {
+        order.record();
+    }
     let begin = Instant::now();
     let (task, length) = std::thread::scope(|scope| {
         let killer = scope.spawn(|| match at {
@@ -176,7 +187,7 @@ fn containerd(scene: &Scene<'_>, step: Step, at: At) -> Died {
             At::Once | At::Call(_) => node.kill_containerd(),
         });
         let task = match prepared {
-            None => order.try_create().ok(),
+            None => order.try_create_again().ok(),
             Some(task) if at == At::Once => Some(task),
             Some(task) => go(scene, Some(task), SOLO, step, worker.unwrap_or(0)),
         };
