@@ -3,9 +3,11 @@
 //! containerd 2.0 to 2.2 passes flags and environment and reads JSON; 2.3 and later writes a `BootstrapParams` message to
 //! standard input and reads a `BootstrapResult` (containerd docs/runtime-v2.md, «Bootstrap protocol»). The server is a
 //! fork, taken while there is one thread, of this very process: one exec a pod. The socket is bound before, so that
-//! containerd's first request waits in its queue however soon it comes.
+//! containerd's first request waits in its queue however soon it comes. The server goes on once containerd has its address:
+//! one whose parent was killed before that would be known to nobody, and stay for ever.
 #![allow(unsafe_code, reason = "fork: the SAFETY comment at the call says why it is sound here")]
 
+use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -16,9 +18,11 @@ use containerd_shim_protos::TASK_API_VERSION;
 use containerd_shim_protos::protobuf::Message;
 use nix::unistd::ForkResult;
 use rustix::fs::Mode;
+use rustix::pipe::PipeFlags;
 
 use crate::error::{Doing, Error, Result};
-use crate::serve;
+use crate::state::{Folder, Pods};
+use crate::{delete, serve};
 
 /// As much as containerd's own shims read of standard input.
 const MOST_INPUT: u64 = 10 << 20;
@@ -40,6 +44,12 @@ pub(crate) struct Server {
     pub(crate) id: String,
     /// Its bundle.
     pub(crate) bundle: PathBuf,
+    /// Where it writes down what is to be cleaned up after it.
+    pub(crate) state: Folder,
+    /// Of an earlier shim of this id: what could not be cleaned up.
+    pub(crate) leftover: Option<Error>,
+    /// Has one byte when containerd has the address, and ends without one if it never will.
+    pub(crate) known: File,
     /// containerd's gRPC socket.
     pub(crate) address: String,
     /// Where events go: containerd's ttrpc socket.
@@ -53,26 +63,48 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
     let bundle = std::env::current_dir().doing(|| "finding the bundle, this program's working directory".to_owned())?;
     let address = options.socket_address(&options.id);
     let socket = PathBuf::from(address.trim_start_matches("unix://"));
-    let listener = bind(&socket)?;
+    let pods = Pods::of(&options.address, &options.namespace);
+    let state = pods.pod(&options.id)?;
+    // No reason not to start another one, unless it lives.
+    let leftover = match delete::make_room(&pods, &options.id) {
+        Err(e @ Error::Exists(_)) => return Err(e),
+        made => made.err(),
+    };
+    // Before anything is there to be left.
+    state.serve(std::process::id(), &socket, &bundle)?;
+    let listener = bind(&socket).inspect_err(|_| drop(state.remove()))?;
+    let (known, knows) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
     let server = Server {
         listener,
         socket,
         namespace: options.namespace,
         id: options.id,
         bundle,
+        state,
+        leftover,
+        known: known.into(),
         address: options.address,
         events: options.ttrpc_address,
         debug: options.debug,
     };
     // SAFETY: this process has one thread (no runtime was made yet), so that the copy holds no lock of another one.
     match unsafe { nix::unistd::fork() }.doing(|| "forking the server".to_owned())? {
-        ForkResult::Child => serve::serve(server),
+        ForkResult::Child => {
+            drop(knows);
+            serve::serve(server)
+        }
         ForkResult::Parent { child } => {
-            let answered = reply(&address, &protocol);
-            if answered.is_err() {
-                // containerd does not know of the server: it would stay for ever.
-                let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
-                let _ = std::fs::remove_file(&server.socket);
+            let recorded = server.state.serve(child.as_raw().cast_unsigned(), &server.socket, &server.bundle);
+            let answered = recorded.and_then(|()| reply(&address, &protocol));
+            match &answered {
+                // A server that is gone already needs no word.
+                Ok(()) => drop(rustix::io::write(&knows, &[1])),
+                Err(_) => {
+                    // containerd does not know of it. Not reaped: it is still the one.
+                    let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+                    let _ = std::fs::remove_file(&server.socket);
+                    let _ = server.state.remove();
+                }
             }
             answered
         }

@@ -1,6 +1,7 @@
 //! Waiting for a child process through its pidfd: no signal handler, and nobody else's status is taken.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
@@ -107,6 +108,18 @@ pub(crate) fn end_group(leader: u32) {
             }
         }
     });
+}
+
+/// When a process started, in ticks since the boot (field 22 of proc_pid_stat(5)); pids come again. None for one that has
+/// ended, whether somebody has waited for it or not.
+pub(crate) fn start_time(pid: &str) -> Option<String> {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
+    // The name in parentheses may hold anything; field 3, the state, comes after it.
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    match fields.next()? {
+        "Z" | "X" => None,
+        _ => fields.nth(18).map(str::to_owned),
+    }
 }
 
 /// Sends a signal to a process that may have ended: ESRCH then.

@@ -1,8 +1,10 @@
 //! Events to containerd, in the order in which they happened.
 //!
-//! One queue and one task: an event waits for the one before it, also while containerd restarts.
+//! One queue and one task: an event waits for the one before it, also while containerd restarts, however long that takes. A
+//! queue that is full loses its oldest: what became of a container is also told by State and Wait, whoever missed its event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use containerd_shim_protos::api::ForwardRequest;
@@ -13,14 +15,16 @@ use containerd_shim_protos::shim::event::Envelope;
 use containerd_shim_protos::shim_async::{Client, EventsClient};
 use containerd_shim_protos::ttrpc::{self, context::Context};
 use log::warn;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 
-/// How long one event is offered before it is dropped: a containerd that restarts is back sooner.
-const OFFERED: Duration = Duration::from_secs(120);
-/// Between two offers.
-const PAUSE: Duration = Duration::from_millis(500);
-/// For one call.
-const CALL_NANOS: i64 = 10_000_000_000;
+/// Between two offers to a containerd that is not there, the first time; then twice as long each time.
+const PAUSE: Duration = Duration::from_millis(50);
+/// At most. One that comes back asks first what there is, which ends the pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A containerd that has taken an event and is stopped has it still: it is not to hear of it twice.
+const CALL: Duration = Duration::from_secs(120);
+/// So many events wait, some hundred bytes each: those of some hundred containers, which one pod does not have.
+const MOST: usize = 1024;
 
 /// An event of containerd's (api/events/task.proto). Its name is written here, since the library would find it out by
 /// reflection: a third of a megabyte in every shim.
@@ -59,10 +63,45 @@ enum Entry {
     Flush(oneshot::Sender<()>),
 }
 
+/// What waits for containerd, in order. Never locked across an await.
+#[derive(Default)]
+struct Queue {
+    entries: Mutex<VecDeque<Entry>>,
+    /// Told when there is something new, or reason to try again.
+    awake: Notify,
+}
+
+impl Queue {
+    fn entries(&self) -> MutexGuard<'_, VecDeque<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, entry: Entry) {
+        let mut entries = self.entries();
+        if entries.len() >= MOST
+            && let Some(Entry::Event(lost)) = entries.pop_front()
+        {
+            warn!("event {} is lost: {MOST} others wait for containerd", lost.topic);
+        }
+        entries.push_back(entry);
+        drop(entries);
+        self.awake.notify_one();
+    }
+
+    async fn pop(&self) -> Entry {
+        loop {
+            if let Some(entry) = self.entries().pop_front() {
+                return entry;
+            }
+            self.awake.notified().await;
+        }
+    }
+}
+
 /// The queue's end that takes events.
 #[derive(Clone)]
 pub(crate) struct Publisher {
-    queue: mpsc::UnboundedSender<Entry>,
+    queue: Arc<Queue>,
     namespace: String,
 }
 
@@ -70,10 +109,8 @@ impl Publisher {
     /// Starts the task that forwards to containerd's ttrpc socket at `address`. The connection is made at the first
     /// event.
     pub(crate) fn new(address: String, namespace: String) -> Self {
-        // Unbounded, but a container adds four entries in its life, and one for each of the kernel's kills in it; the
-        // number of containers is containerd's to limit.
-        let (queue, entries) = mpsc::unbounded_channel();
-        tokio::spawn(forward(address, entries));
+        let queue = Arc::new(Queue::default());
+        tokio::spawn(forward(address, queue.clone()));
         Self { queue, namespace }
     }
 
@@ -89,34 +126,40 @@ impl Publisher {
             event: Some(Any { type_url: E::TYPE.to_owned(), value, ..Default::default() }).into(),
             ..Default::default()
         };
-        // The task that takes it ends only with the process.
-        let _ = self.queue.send(Entry::Event(Box::new(envelope)));
+        self.queue.push(Entry::Event(Box::new(envelope)));
+    }
+
+    /// Ends the pause between two offers: containerd seems to be there.
+    pub(crate) fn retry(&self) {
+        self.queue.awake.notify_one();
     }
 
     /// Waits until all events so far were forwarded or given up, or `most` has passed.
     pub(crate) async fn flush(&self, most: Duration) {
         let (done, wait) = oneshot::channel();
-        if self.queue.send(Entry::Flush(done)).is_ok() {
-            let _ = tokio::time::timeout(most, wait).await;
-        }
+        self.queue.push(Entry::Flush(done));
+        let _ = tokio::time::timeout(most, wait).await;
     }
 }
 
-async fn forward(address: String, mut entries: mpsc::UnboundedReceiver<Entry>) {
+async fn forward(address: String, queue: Arc<Queue>) {
     let address = if address.contains("://") { address } else { format!("unix://{address}") };
     let mut client = None;
-    while let Some(entry) = entries.recv().await {
-        match entry {
-            Entry::Event(envelope) => offer(&address, &mut client, &envelope).await,
+    loop {
+        match queue.pop().await {
+            Entry::Event(envelope) => offer(&address, &mut client, &envelope, &queue).await,
             Entry::Flush(done) => drop(done.send(())),
         }
     }
 }
 
-async fn offer(address: &str, client: &mut Option<EventsClient>, envelope: &Envelope) {
+async fn offer(address: &str, client: &mut Option<EventsClient>, envelope: &Envelope, queue: &Queue) {
     let request = ForwardRequest { envelope: Some(envelope.clone()).into(), ..Default::default() };
-    let until = tokio::time::Instant::now() + OFFERED;
+    let mut pause = PAUSE;
     loop {
+        // One from before may be that of a containerd that has ended since: then there is no reason to wait yet.
+        let connected = client.is_some();
+        let begin = tokio::time::Instant::now();
         match try_forward(address, client, &request).await {
             Ok(()) => return,
             // containerd has heard it and will not take it: the next one may be better.
@@ -127,11 +170,17 @@ async fn offer(address: &str, client: &mut Option<EventsClient>, envelope: &Enve
             Err(reason) => {
                 // A broken connection is not used again.
                 *client = None;
-                if tokio::time::Instant::now() >= until {
-                    warn!("event {} is lost: {reason}", envelope.topic);
+                if begin.elapsed() >= CALL {
+                    warn!("event {}: no word of it from containerd in {CALL:?}: {reason}", envelope.topic);
                     return;
                 }
-                tokio::time::sleep(PAUSE).await;
+                if connected {
+                    continue;
+                }
+                let awake = queue.awake.notified();
+                if tokio::time::timeout(pause, awake).await.is_err() {
+                    pause = (2 * pause).min(LONGEST_PAUSE);
+                }
             }
         }
     }
@@ -145,7 +194,7 @@ async fn try_forward(address: &str, client: &mut Option<EventsClient>, request: 
             client.insert(EventsClient::new(connection))
         }
     };
-    let context = Context { timeout_nano: CALL_NANOS, metadata: HashMap::new() };
+    let context = Context { timeout_nano: CALL.as_nanos() as i64, metadata: HashMap::new() };
     connected.forward(context, request).await.map(drop)
 }
 
@@ -156,6 +205,22 @@ mod tests {
 
     fn check<E: Event + MessageFull>() {
         assert_eq!(E::descriptor().full_name(), E::TYPE);
+    }
+
+    #[test]
+    fn a_full_queue_loses_its_oldest() {
+        let queue = Queue::default();
+        for n in 0..MOST + 2 {
+            let envelope = Envelope { topic: n.to_string(), ..Default::default() };
+            queue.push(Entry::Event(Box::new(envelope)));
+        }
+        let entries = queue.entries();
+        let topic = |entry: Option<&Entry>| match entry {
+            Some(Entry::Event(envelope)) => envelope.topic.clone(),
+            _ => String::new(),
+        };
+        assert_eq!((entries.len(), topic(entries.front())), (MOST, "2".to_owned()));
+        assert_eq!(topic(entries.back()), (MOST + 1).to_string());
     }
 
     #[test]

@@ -83,6 +83,11 @@ impl Pod {
         true
     }
 
+    /// Whether it has neither containers nor creations.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places().by_id.is_empty()
+    }
+
     /// Lets a closed pod end: at once, or with its last unwanted creation.
     pub(crate) fn end(&self) {
         self.end_if_over(&self.places());

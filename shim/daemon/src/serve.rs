@@ -1,6 +1,7 @@
 //! The server: the fork that stays, on one thread, until containerd shuts it down.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,14 +27,26 @@ const LAST_ANSWER: Duration = Duration::from_millis(20);
 /// Serves the pod's containers until Shutdown.
 pub(crate) fn serve(server: Server) -> Result<()> {
     logging::init(server.bundle.join("log"), server.debug);
-    let served = detach().and_then(|()| run(&server));
+    let served = detach().and_then(|()| await_known(&server)).and_then(|()| run(&server));
     if let Err(e) = &served {
         log::error!("{e}");
         // Whoever connects finds nobody, instead of waiting for one. (Shutdown has removed it before its answer; by now
         // it may be the next shim's.)
         let _ = std::fs::remove_file(&server.socket);
     }
+    // One that ended with an unwanted creation: without it, Shutdown has removed it. By now it may be the next shim's.
+    if let Ok(Some(of)) = server.state.server()
+        && of.is(std::process::id())
+        && let Err(e) = server.state.remove()
+    {
+        warn!("{e}");
+    }
     served
+}
+
+/// Waits until containerd has the address. The parent may have been killed before it was told.
+fn await_known(server: &Server) -> Result<()> {
+    (&server.known).read_exact(&mut [0]).doing(|| "waiting to be known to containerd".to_owned())
 }
 
 /// Away from containerd: its session, its pipes (it reads them to their end) and its working directory.
@@ -67,8 +80,12 @@ fn run(server: &Server) -> Result<()> {
     runtime.block_on(async {
         let publisher = Publisher::new(server.events.clone(), server.namespace.clone());
         let ended = Arc::new(Notify::new());
+        if let Some(e) = &server.leftover {
+            warn!("left by an earlier shim of {}: {e}", server.id);
+        }
         let service = TaskService {
             pod: Arc::new(Pod::new(publisher.clone(), ended.clone())),
+            state: server.state.clone(),
             namespace: server.namespace.clone(),
             publisher,
             socket: server.socket.clone(),

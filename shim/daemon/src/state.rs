@@ -1,114 +1,287 @@
-//! What must outlive the shim: a file in the container's bundle from which `delete` cleans up with the server dead.
+//! What must outlive the shim: files from which `delete` and a later `start` clean up with the server dead.
+//!
+//! ```text
+//! /run/catamaran/<containerd>/<pod>/server             the shim: its process and its socket
+//!                                  /<container>.json   what of one container lies outside its bundle
+//! ```
+//!
+//! `<containerd>` is a digest of containerd's address and namespace, `<pod>` the id that the shim was started for. Not in
+//! the bundles: containerd asks for the end of a pod's dead shim by the pod's id alone, and may remove the other containers'
+//! bundles before, or never. Shims before format 2 wrote into the bundle, where [`State::of_older_shim`] looks.
+//!
+//! The folder's lock is held by whoever cleans up; a living shim is the only one who writes otherwise.
 
-use std::fs;
+use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, PidfdFlags};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
 use crate::stdio::Record;
 
-const NAME: &str = "catamaran.json";
+/// A file system in memory on every distribution: what it tells of is gone with a boot, and so is it.
+const ROOT: &str = "/run/catamaran";
+const SERVER: &str = "server";
+const SUFFIX: &str = ".json";
+/// Where shims up to format 1 wrote, in the bundle.
+const OLDER: &str = "catamaran.json";
 /// Raised when a field changes its meaning; a `delete` reads older numbers, and refuses newer ones.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// The pods of one containerd namespace.
+#[derive(Debug, Clone)]
+pub(crate) struct Pods(PathBuf);
+
+/// One pod's folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Folder(PathBuf);
+
+/// A pod's shim.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Server {
+    format: u32,
+    pid: u32,
+    /// As [`child::start_time`] has it.
+    started: String,
+    /// Where it listens, or did.
+    pub(crate) socket: PathBuf,
+    /// The pod's bundle, which containerd removes when it knows of the pod no more.
+    bundle: PathBuf,
+}
 
 /// Everything of a container that lies outside its bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     format: u32,
-    /// The shim that wrote it: another one of the same id may have been given the same bundle since.
-    #[serde(default)]
-    shim: u32,
     /// The worker; 0 before it exists. For the record only: what is killed is what lies in the cgroups.
     pub(crate) pid: u32,
     /// The container's cgroups as folders of the host, one a hierarchy. Written before the first is made.
     pub(crate) cgroups: Vec<PathBuf>,
-    /// Where the shim's server listens.
-    pub(crate) socket: PathBuf,
     /// What is to be run when the container is gone: from the moment on at which its other hooks begin to run.
     #[serde(default, skip_serializing_if = "Stage::is_empty")]
     pub(crate) poststop: Stage,
     /// What reads the container's output, from its start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) logger: Option<Record>,
+    /// How it ended, once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ended: Option<Ended>,
+    /// Of older shims alone, whose pods have no file for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) socket: Option<PathBuf>,
 }
 
-impl State {
-    pub(crate) fn new(cgroups: Vec<PathBuf>, socket: PathBuf) -> Self {
-        let shim = std::process::id();
-        Self { format: FORMAT, shim, pid: 0, cgroups, socket, poststop: Stage::default(), logger: None }
+/// A container's end, as containerd is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    pub(crate) code: u32,
+    /// Since 1970.
+    pub(crate) seconds: i64,
+    pub(crate) nanos: i32,
+}
+
+impl Pods {
+    /// Those of the containerd at `address`, in its `namespace`.
+    pub(crate) fn of(address: &str, namespace: &str) -> Self {
+        Self::below(Path::new(ROOT), address, namespace)
     }
 
-    /// Replaces the bundle's state file whole.
-    pub(crate) fn write(&self, bundle: &Path) -> Result<()> {
-        let path = bundle.join(NAME);
-        let new = bundle.join(".catamaran.json.new");
-        let text = serde_json::to_vec(self).doing(|| "writing the container's state".to_owned())?;
-        // No fsync: the folder lies on a tmpfs, and a machine that stops has no container left.
+    fn below(root: &Path, address: &str, namespace: &str) -> Self {
+        // With the kernel's limit in mind, and neither text can end the other.
+        let digest = Sha256::digest(format!("{namespace}\0{address}"));
+        Self(root.join(digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+    }
+
+    /// The pods that nobody will ask for: their shim is dead, and containerd has forgotten them. Such as one whose shim was
+    /// killed before containerd had connected to it.
+    pub(crate) fn forgotten(&self) -> Result<Vec<Folder>> {
+        let pods = entries(&self.0)?.into_iter().map(|pod| Folder(self.0.join(pod)));
+        let forgotten = |pod: &Folder| match pod.server() {
+            Ok(Some(server)) => !server.bundle.exists() && matches!(server.process(), Ok(None)),
+            // Just being made, or not to be understood.
+            Ok(None) | Err(_) => false,
+        };
+        Ok(pods.filter(forgotten).collect())
+    }
+
+    /// The pod `id`, whether it is there or not.
+    pub(crate) fn pod(&self, id: &str) -> Result<Folder> {
+        Ok(Folder(self.0.join(plain(id)?)))
+    }
+
+    /// The pods that the container `id` is in: one, whose shim may be dead.
+    pub(crate) fn with(&self, id: &str) -> Result<Vec<Folder>> {
+        let name = format!("{}{SUFFIX}", plain(id)?);
+        let pods = entries(&self.0)?.into_iter();
+        Ok(pods.map(|pod| self.0.join(pod)).filter(|pod| pod.join(&name).exists()).map(Folder).collect())
+    }
+}
+
+impl Folder {
+    /// Makes it for the shim with this pid, which is to listen at `socket`.
+    pub(crate) fn serve(&self, pid: u32, socket: &Path, bundle: &Path) -> Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.0).on(&self.0)?;
+        let started = child::start_time(&pid.to_string()).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
+        let (socket, bundle) = (socket.to_owned(), bundle.to_owned());
+        self.put(SERVER, &Server { format: FORMAT, pid, started, socket, bundle })
+    }
+
+    /// The pod's shim; none where there is no such pod.
+    pub(crate) fn server(&self) -> Result<Option<Server>> {
+        read(&self.0.join(SERVER))
+    }
+
+    /// The ids of the containers that something may be left of.
+    pub(crate) fn containers(&self) -> Result<Vec<String>> {
+        // What is being written has a dot before its name, which no id has.
+        let names = entries(&self.0)?.into_iter().filter(|name| !name.starts_with('.'));
+        Ok(names.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned)).collect())
+    }
+
+    /// Replaces a container's state whole.
+    pub(crate) fn write(&self, id: &str, state: &State) -> Result<()> {
+        self.put(&format!("{}{SUFFIX}", plain(id)?), state)
+    }
+
+    /// A container's state; none where there is nothing of it.
+    pub(crate) fn read(&self, id: &str) -> Result<Option<State>> {
+        read(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
+    }
+
+    /// Forgets a container of which nothing is left.
+    pub(crate) fn forget(&self, id: &str) -> Result<()> {
+        gone(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
+    }
+
+    /// Forgets the pod. One of whose containers something is left stays, to be cleaned up by whoever comes next.
+    pub(crate) fn remove(&self) -> Result<()> {
+        if !self.containers()?.is_empty() {
+            return Ok(());
+        }
+        match fs::remove_dir_all(&self.0) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).on(&self.0),
+            _ => {}
+        }
+        if let Some(namespace) = self.0.parent() {
+            // Refused where there are others; a pod that comes at this moment makes it again.
+            let _ = fs::remove_dir(namespace);
+        }
+        Ok(())
+    }
+
+    /// Takes the lock of those who clean up. None where somebody has it, or where there is no such folder any more.
+    pub(crate) fn lock(&self) -> Result<Option<File>> {
+        let file = match File::open(&self.0) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file.on(&self.0)?,
+        };
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            locked => locked.on(&self.0).map(|()| Some(file)),
+        }
+    }
+
+    /// Whether there is such a pod.
+    pub(crate) fn exists(&self) -> bool {
+        self.0.exists()
+    }
+
+    fn put(&self, name: &str, value: &impl Serialize) -> Result<()> {
+        let (path, new) = (self.0.join(name), self.0.join(format!(".{name}.new")));
+        let text = serde_json::to_vec(value).doing(|| format!("writing {}", path.display()))?;
+        // No fsync: a machine that stops has no container left.
         fs::write(&new, text).on(&new)?;
         fs::rename(&new, &path).on(&path)
     }
+}
 
-    /// The bundle's state; none where no container was created in it.
-    pub(crate) fn read(bundle: &Path) -> Result<Option<Self>> {
-        let path = bundle.join(NAME);
-        let text = match fs::read(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            text => text.on(&path)?,
+/// An id that can be a file's name: containerd gives no others.
+fn plain(id: &str) -> Result<&str> {
+    let first = id.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if first && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
+        return Ok(id);
+    }
+    Err(Error::refused("the container's id", format!("{id:?}"), "letters, digits and _.- after a letter or a digit"))
+}
+
+/// The names in a folder that may not be there.
+fn entries(folder: &Path) -> Result<Vec<String>> {
+    match fs::read_dir(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        all => Ok(all.on(folder)?.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()),
+    }
+}
+
+fn gone(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e).on(path),
+        _ => Ok(()),
+    }
+}
+
+/// A file of a format that this shim knows.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    #[derive(Deserialize)]
+    struct Numbered {
+        format: u32,
+    }
+    let text = match fs::read(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.on(path)?,
+    };
+    // Before the rest, whose fields may be others.
+    let Numbered { format } = serde_json::from_slice(&text).on(path)?;
+    if format > FORMAT {
+        return Err(Error::refused(
+            path.display().to_string(),
+            format!("format {format}"),
+            format!("at most {FORMAT}: a newer shim wrote it, and its own delete reads it"),
+        ));
+    }
+    serde_json::from_slice(&text).on(path).map(Some)
+}
+
+impl Server {
+    /// Its process; none if it has ended.
+    pub(crate) fn process(&self) -> Result<Option<OwnedFd>> {
+        let Some(pid) = Pid::from_raw(self.pid.cast_signed()) else { return Ok(None) };
+        let opened = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            opened => opened.doing(|| format!("opening the shim, process {pid}"))?,
         };
-        let state: State = serde_json::from_slice(&text).on(&path)?;
-        if state.format > FORMAT {
-            return Err(Error::refused(
-                path.display().to_string(),
-                format!("format {}", state.format),
-                format!("at most {FORMAT}: a newer shim wrote it, and its own delete reads it"),
-            ));
-        }
-        Ok(Some(state))
+        // Looked at behind the opening: the number was this process's all the time.
+        Ok((child::start_time(&self.pid.to_string()) == Some(self.started.clone())).then_some(opened))
     }
 
-    /// Removes the bundle's state file, unless another shim has written it.
-    pub(crate) fn remove_own(bundle: &Path) -> Result<()> {
-        match Self::read(bundle)? {
-            Some(state) if state.shim != std::process::id() => Ok(()),
-            _ => Self::remove(bundle),
-        }
+    pub(crate) fn is(&self, pid: u32) -> bool {
+        self.pid == pid
+    }
+}
+
+impl State {
+    pub(crate) fn new(cgroups: Vec<PathBuf>) -> Self {
+        let poststop = Stage::default();
+        Self { format: FORMAT, pid: 0, cgroups, poststop, logger: None, ended: None, socket: None }
     }
 
-    pub(crate) fn remove(bundle: &Path) -> Result<()> {
-        let path = bundle.join(NAME);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed.on(&path),
-        }
+    /// What a shim of format 1 has left in the container's bundle.
+    pub(crate) fn of_older_shim(bundle: &Path) -> Result<Option<Self>> {
+        read(&bundle.join(OLDER))
+    }
+
+    /// Forgets it.
+    pub(crate) fn forget_older_shims(bundle: &Path) -> Result<()> {
+        gone(&bundle.join(OLDER))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_state_is_read_back_and_a_newer_one_refused() {
-        let bundle = std::env::temp_dir().join(format!("catamaran-state-{}", std::process::id()));
-        fs::create_dir_all(&bundle).unwrap();
-        assert_eq!(State::read(&bundle).unwrap(), None);
-        let mut state = State::new(vec!["/sys/fs/cgroup/a".into()], "/run/s".into());
-        state.write(&bundle).unwrap();
-        assert_eq!(State::read(&bundle).unwrap(), Some(state.clone()));
-        state.format = FORMAT + 1;
-        state.write(&bundle).unwrap();
-        assert!(State::read(&bundle).unwrap_err().to_string().contains("a newer shim"));
-        State::remove_own(&bundle).unwrap_err();
-        state.format = FORMAT;
-        state.shim += 1;
-        state.write(&bundle).unwrap();
-        State::remove_own(&bundle).unwrap();
-        assert!(State::read(&bundle).unwrap().is_some(), "it is another shim's");
-        State::remove(&bundle).unwrap();
-        State::remove(&bundle).unwrap();
-        fs::remove_dir_all(&bundle).unwrap();
-    }
-}
+mod tests;

@@ -23,6 +23,7 @@ use crate::container::{Phase, Request};
 use crate::error::{Error, Result};
 use crate::events::Publisher;
 use crate::pod::Pod;
+use crate::state::Folder;
 use crate::stdio;
 
 /// How long the last events may hold up the answer to Shutdown, for which containerd waits three seconds.
@@ -34,6 +35,8 @@ pub(crate) struct TaskService {
     pub(crate) publisher: Publisher,
     /// Where this server listens.
     pub(crate) socket: PathBuf,
+    /// Where it writes down what is to be cleaned up after it.
+    pub(crate) state: Folder,
     /// containerd's gRPC socket.
     pub(crate) address: String,
 }
@@ -61,7 +64,7 @@ fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
         bundle: PathBuf::from(req.bundle),
         rootfs: req.rootfs,
         stdio: stdio::Paths { stdin: req.stdin, stdout: req.stdout, stderr: req.stderr },
-        socket: service.socket.clone(),
+        state: service.state.clone(),
         address: service.address.clone(),
         options: req.options.into_option().unwrap_or_default(),
     })
@@ -152,7 +155,9 @@ impl Task for TaskService {
     }
 
     async fn connect(&self, _ctx: &TtrpcContext, req: ConnectRequest) -> Answer<ConnectResponse> {
-        // containerd asks right after it connects, before there is a container: that is no error.
+        // It is what a containerd asks first that was restarted.
+        self.publisher.retry();
+        // Asked right after it connects too, before there is a container: that is no error.
         let task_pid = self.pod.container(&req.id).map_or(0, |container| container.pid);
         Ok(ConnectResponse {
             shim_pid: std::process::id(),
@@ -170,6 +175,12 @@ impl Task for TaskService {
             self.publisher.flush(LAST_EVENTS).await;
             if let Err(e) = std::fs::remove_file(&self.socket) {
                 warn!("{}: {e}", self.socket.display());
+            }
+            // A creation that still goes on needs it to the end.
+            if self.pod.is_empty()
+                && let Err(e) = self.state.remove()
+            {
+                warn!("{e}");
             }
             self.pod.end();
         }

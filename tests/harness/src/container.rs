@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deadline::PATIENCE;
-use crate::grpc::Status;
+use crate::grpc::{Code, Status};
 use crate::image::Image;
 use crate::node::Node;
 use crate::runtime::{Engine, Runtime};
@@ -43,6 +43,8 @@ pub struct Container<'n> {
     flags: Vec<String>,
     edits: Vec<Edit>,
     recorded: Option<String>,
+    pod: Option<String>,
+    pub(crate) kept: bool,
     pub(crate) stdin: Option<String>,
     pub(crate) hold_stdin: bool,
     pub(crate) streams: [Option<String>; 3],
@@ -61,6 +63,8 @@ impl<'n> Container<'n> {
             flags: Vec::new(),
             edits: Vec::new(),
             recorded: None,
+            pod: None,
+            kept: false,
             stdin: None,
             hold_stdin: false,
             streams: [None, None, None],
@@ -88,6 +92,21 @@ impl<'n> Container<'n> {
     #[must_use]
     pub fn recorded_image(mut self, name: &str) -> Self {
         self.recorded = Some(name.to_owned());
+        self
+    }
+
+    /// A further container of a pod, as the CRI makes them: served by the shim of the task of that name, which is there. As
+    /// [`Container::spec`].
+    #[must_use]
+    pub fn in_pod(mut self, pod: &str) -> Self {
+        self.pod = Some(pod.to_owned());
+        self
+    }
+
+    /// Leaves the container's record where it is when its Create is refused, for tests whose containerd is gone by then.
+    #[must_use]
+    pub fn keep(mut self) -> Self {
+        self.kept = true;
         self
     }
 
@@ -260,7 +279,7 @@ impl<'n> Container<'n> {
     /// # Panics
     /// When it does not end within the limit.
     pub fn run(&self) -> Output {
-        let changed = !self.edits.is_empty() || self.recorded.is_some();
+        let changed = !self.edits.is_empty() || self.recorded.is_some() || self.pod.is_some();
         assert!(!changed, "ctr run takes no changed record: use create or spawn");
         let fifo = self.node.dir().join("fifo").display().to_string();
         let words = self.words(&["run", "--rm", "--fifo-dir", &fifo]);
@@ -272,6 +291,15 @@ impl<'n> Container<'n> {
     /// # Errors
     /// What containerd or the shim answered. The container is removed then.
     pub fn try_create(&self) -> Result<Task<'n>, Status> {
+        self.record();
+        Task::create(self)
+    }
+
+    /// Makes the container's record and snapshot, for [`Container::try_create_again`].
+    ///
+    /// # Panics
+    /// When containerd refuses it.
+    pub fn record(&self) {
         let words = self.words(&["containers", "create"]);
         self.node.ctr_ok(words);
         if !self.edits.is_empty() {
@@ -281,7 +309,31 @@ impl<'n> Container<'n> {
             let record = Message::new().bytes(1, &self.id).bytes(3, image);
             self.update(record, "image").unwrap_or_else(|status| panic!("cannot name {image}: {status}"));
         }
-        Task::create(self)
+        if let Some(pod) = &self.pod {
+            self.enter(pod).unwrap_or_else(|status| panic!("cannot put {} into the pod {pod}: {status}", self.id));
+        }
+    }
+
+    /// Names the sandbox in the container's record, by a new one: it cannot be changed.
+    fn enter(&self, pod: &str) -> Result<(), Status> {
+        let call = |method: &str, body| self.node.address().call(method, body, PATIENCE);
+        let runtime = Message::new().bytes(1, self.runtime.name());
+        let sandbox = Message::new().bytes(1, pod).message(2, runtime).bytes(10, "podsandbox").done();
+        match call("containerd.services.sandbox.v1.Store/Create", Message::new().bytes(1, sandbox).done()) {
+            Err(status) if status.code != Code::AlreadyExists => return Err(status),
+            _ => {}
+        }
+        let named = Message::new().bytes(1, &self.id).done();
+        let answer = call(&format!("{CONTAINERS}/Get"), named.clone())?;
+        // Fields of a message may follow one another in any order.
+        let record = [fields(&answer).bytes(1), &Message::new().bytes(11, pod).done()].concat();
+        // Without a record its snapshot is containerd's to collect, for the moment.
+        let label = Message::new().bytes(1, &self.id).entry(6, "containerd.io/gc.root", "test").done();
+        let mask = Message::new().bytes(1, "labels.containerd.io/gc.root").done();
+        let keep = Message::new().bytes(1, "overlayfs").bytes(2, label).bytes(3, mask).done();
+        call("containerd.services.snapshots.v1.Snapshots/Update", keep)?;
+        call(&format!("{CONTAINERS}/Delete"), named)?;
+        call(&format!("{CONTAINERS}/Create"), Message::new().bytes(1, record).done()).map(drop)
     }
 
     fn update(&self, record: Message, field: &str) -> Result<(), Status> {

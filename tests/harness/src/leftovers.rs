@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 use crate::{cgroups, processes};
 
 const SOCKETS: &str = "/run/containerd/s";
+/// Where our shims write down what is to be cleaned up after them.
+const STATES: &str = "/run/catamaran";
 /// Where systemd listens, if it is the machine's init.
 const SYSTEMD: &str = "/run/systemd/private";
 const NETNS: [&str; 2] = ["/run/netns", "/var/run/netns"];
@@ -27,6 +29,7 @@ pub(crate) fn of(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String>
     found.extend(cgroups::of_containers(tag).iter().map(|path| format!("cgroup {}", path.display())));
     found.extend(units(tag).iter().map(|unit| format!("systemd unit {unit}")));
     found.extend(sockets(dir).iter().map(|path| format!("socket {}", path.display())));
+    found.extend(states(dir).iter().map(|path| format!("state {}", path.display())));
     found.extend(netns(tag).iter().map(|path| format!("network namespace {}", path.display())));
     found.extend(bundles(dir).iter().map(|path| format!("bundle {}", path.display())));
     found
@@ -111,6 +114,26 @@ pub(crate) fn sockets(dir: &Path) -> Vec<PathBuf> {
                 found.push(path);
             }
         }
+    }
+    found
+}
+
+/// What our shims have written down of the node's pods: below a digest of containerd's address and each namespace.
+pub(crate) fn states(dir: &Path) -> Vec<PathBuf> {
+    let namespaces = fs::read_dir(dir.join("ids")).into_iter().flatten().flatten();
+    let folders = namespaces.map(|namespace| {
+        let key = format!("{}\0{}", namespace.file_name().to_string_lossy(), dir.join("containerd.sock").display());
+        Path::new(STATES).join(hex(&Sha256::digest(key)[..16]))
+    });
+    let mut found = Vec::new();
+    for folder in folders.filter(|folder| folder.exists()) {
+        let pods = fs::read_dir(&folder).into_iter().flatten().flatten().map(|pod| pod.path());
+        let all = pods.flat_map(|pod| {
+            let files = fs::read_dir(&pod).into_iter().flatten().flatten().map(|file| file.path());
+            files.chain([pod.clone()]).collect::<Vec<_>>()
+        });
+        found.extend(all);
+        found.push(folder);
     }
     found
 }

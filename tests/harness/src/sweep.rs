@@ -52,6 +52,13 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
             troubles.push(format!("cannot remove {}: {error}", path.display()));
         }
     }
+    // Files before their folders, as they are listed.
+    for path in leftovers::states(dir) {
+        let removed = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
+        if let Err(error) = removed {
+            troubles.push(format!("cannot remove {}: {error}", path.display()));
+        }
+    }
     remove_folder(tag, dir, &mut troubles);
     troubles
 }

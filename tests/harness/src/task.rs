@@ -99,7 +99,9 @@ impl<'n> Task<'n> {
                 Ok(task)
             }
             Err(status) => {
-                task.remove_container();
+                if !container.kept {
+                    task.remove_container();
+                }
                 Err(status)
             }
         }

@@ -25,6 +25,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 
 use super::checksum;
+use crate::child::start_time;
 use crate::error::{Doing, Error, Result};
 use crate::lease;
 
@@ -287,18 +288,6 @@ fn note_use(path: &Path) {
         // A cache that is read-only keeps its order, and evicts nothing either. Not to wait for somebody's lease on it.
         let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
         let _ = opened.and_then(|file| file.set_modified(SystemTime::now()));
-    }
-}
-
-/// When a process started, in ticks since the boot (field 22 of proc_pid_stat(5)); pids come again. None for one that has
-/// ended, whether somebody has waited for it or not.
-fn start_time(pid: &str) -> Option<String> {
-    let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
-    // The name in parentheses may hold anything; field 3, the state, comes after it.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    match fields.next()? {
-        "Z" | "X" => None,
-        _ => fields.nth(18).map(str::to_owned),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::image::Image;
 use crate::mounts::Prepared;
 use crate::source::{self, Sought, Tree};
 use crate::spawn::{self, Failure, Handover, Worker};
-use crate::state::State;
+use crate::state::{Folder, State};
 use crate::stdio::Stdio;
 use crate::{devices, lower, mounts};
 
@@ -133,6 +133,8 @@ pub(super) struct Creation<'a> {
     pub(super) wanted: &'a Wanted,
     pub(super) cgroup: &'a Cgroup,
     pub(super) streams: &'a mut Stdio,
+    /// Where its state is written down.
+    pub(super) states: &'a Folder,
     pub(super) state: &'a mut State,
 }
 
@@ -172,7 +174,7 @@ impl Creation<'_> {
         let forked = spawn::fork(start).await?;
         self.state.pid = forked.pid;
         self.state.poststop = self.bundle.hooks.poststop.clone();
-        let recorded = self.state.write(&self.bundle.path);
+        let recorded = self.states.write(self.id, self.state);
         let settled = match recorded {
             Ok(()) => self.cgroup.settle().await,
             failed => failed,

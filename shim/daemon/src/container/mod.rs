@@ -3,7 +3,7 @@
 mod creation;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
 use crate::options::Policy;
 use crate::spawn::Handover;
-use crate::state::State;
+use crate::state::{Ended, Folder, State};
 use crate::stdio::{self, Kept, Logger};
 use crate::{child, rootfs, stats};
 use creation::{Creation, find_module, make_job, prepare_mounts, wanted};
@@ -39,8 +39,8 @@ pub(crate) struct Request {
     pub(crate) bundle: PathBuf,
     pub(crate) rootfs: Vec<Mount>,
     pub(crate) stdio: stdio::Paths,
-    /// The shim's own, for `delete`.
-    pub(crate) socket: PathBuf,
+    /// Its pod's, for `delete`.
+    pub(crate) state: Folder,
     /// containerd's gRPC socket.
     pub(crate) address: String,
     /// The handler's.
@@ -90,6 +90,8 @@ pub(crate) struct Container {
     /// How many of the kernel's kills in the cgroup were seen.
     kills: AtomicU64,
     poststart: Stage,
+    /// The pod's, where the container's state is written down.
+    states: Folder,
     /// Held while hooks of this container run, and while it is cleaned up: poststop comes after poststart, and is over when
     /// any deletion is.
     turn: tokio::sync::Mutex<()>,
@@ -100,6 +102,8 @@ pub(crate) struct Container {
 
 /// What the shim holds open for the container.
 struct Held {
+    /// As it is written down.
+    state: State,
     /// Until Start.
     control: Option<OwnedFd>,
     /// Its deletion has begun, unstarted: it is not started any more.
@@ -128,9 +132,9 @@ impl Container {
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let mut streams = stdio::open(&request.stdio, &request.id, &request.namespace)?;
         let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
-        let mut state = State::new(cgroup.folders().to_vec(), request.socket);
+        let mut state = State::new(cgroup.folders().to_vec());
         state.logger = streams.kept.logger();
-        state.write(&request.bundle)?;
+        request.state.write(&request.id, &state)?;
         let creation = Creation {
             id: &request.id,
             bundle: &bundle,
@@ -138,6 +142,7 @@ impl Container {
             wanted: &wanted,
             cgroup: &cgroup,
             streams: &mut streams,
+            states: &request.state,
             state: &mut state,
         };
         let (worker, code) = match creation.run(job, descriptors).await {
@@ -145,7 +150,8 @@ impl Container {
             Err(e) => {
                 let logger = streams.discard().map(|logger| (logger, tokio::time::Instant::now()));
                 // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
-                if let Err(e) = clean_up(&request.bundle, cgroup.folders(), logger, || state.poststop).await {
+                let left = (&request.state, request.id.as_str());
+                if let Err(e) = clean_up(left, cgroup.folders(), logger, || state.poststop).await {
                     warn!("container {}: {e}", request.id);
                 }
                 return Err(choice.explain(e));
@@ -172,8 +178,10 @@ impl Container {
             cgroup,
             kills: AtomicU64::new(0),
             poststart: std::mem::take(&mut bundle.hooks.poststart),
+            states: request.state,
             turn: tokio::sync::Mutex::default(),
             held: Mutex::new(Held {
+                state,
                 control: Some(worker.control),
                 doomed: false,
                 streams: streams.kept,
@@ -198,7 +206,9 @@ impl Container {
             child::exit_code,
         );
         info!("ended id={} pid={} code={code}", self.id, self.pid);
-        Exit { code, at: Timestamp::now() }
+        let exit = Exit { code, at: Timestamp::now() };
+        self.write_down(&exit);
+        exit
     }
 
     /// Makes the end known to those who wait for it.
@@ -224,6 +234,15 @@ impl Container {
     pub(crate) async fn reap(&self) {
         let _turn = self.turn.lock().await;
         child::reap_ended(&self.pidfd);
+    }
+
+    /// So that it is known if this shim is killed before containerd, which may be down, has heard of it.
+    fn write_down(&self, exit: &Exit) {
+        let mut held = self.held();
+        held.state.ended = Some(Ended { code: exit.code, seconds: exit.at.seconds, nanos: exit.at.nanos });
+        if let Err(e) = self.states.write(&self.id, &held.state) {
+            warn!("container {}: {e}", self.id);
+        }
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {
@@ -379,7 +398,8 @@ impl Container {
             let ended = held.ended.unwrap_or_else(tokio::time::Instant::now);
             held.streams.take_logger().map(|logger| (logger, ended))
         };
-        clean_up(&self.bundle, self.cgroup.folders(), logger, || std::mem::take(&mut self.held().poststop)).await
+        let left = (&self.states, self.id.as_str());
+        clean_up(left, self.cgroup.folders(), logger, || std::mem::take(&mut self.held().poststop)).await
     }
 
     /// Removes what lies outside the bundle. A container that was never started is ended first.
@@ -404,7 +424,7 @@ impl Container {
 /// Removes what lies outside the bundle, and then what told of it: until then `delete` can do it again. A logger comes with
 /// the time at which its input ended.
 async fn clean_up(
-    bundle: &Path,
+    left: (&Folder, &str),
     cgroups: &[PathBuf],
     logger: Option<(Logger, tokio::time::Instant)>,
     poststop: impl FnOnce() -> Stage,
@@ -414,5 +434,6 @@ async fn clean_up(
         logger.end(ended).await;
     }
     poststop().run_all().await;
-    State::remove_own(bundle)
+    let (states, id) = left;
+    states.forget(id)
 }

@@ -256,8 +256,19 @@ async fn words(pipe: OwnedFd, greeting: Greeting) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// Ends the logger of a container whose shim is dead, if it is still that process. Its input has ended with the worker.
-pub(crate) async fn end_recorded(record: &Record) -> Result<()> {
+/// Ends the loggers of containers whose shim is dead, all at once: there is one time limit for all. The first failure is told.
+pub(crate) async fn end_recorded(records: impl IntoIterator<Item = Record>) -> Result<()> {
+    let ending: Vec<_> = records.into_iter().map(|record| tokio::spawn(end(record))).collect();
+    let mut outcome = Ok(());
+    for end in ending {
+        let ended = end.await.map_err(std::io::Error::other).doing(|| "ending a logger".to_owned());
+        outcome = outcome.and(ended.flatten());
+    }
+    outcome
+}
+
+/// Ends one, if it is still that process. Its input has ended with the worker.
+async fn end(record: Record) -> Result<()> {
     let doing = || format!("ending the logger {}", record.pid);
     let Some(pid) = rustix::process::Pid::from_raw(record.pid.cast_signed()) else { return Ok(()) };
     let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {

@@ -1,0 +1,234 @@
+//! The `delete` action, and what `start` does before: cleaning up after a shim that is dead, from what it has written down.
+//!
+//! The workers died with the shim (their parent-death signal); what is still in a cgroup is killed. For a pod containerd asks
+//! by the pod's id alone: all of its containers are cleaned up. Safe to run again, several at once, and after a creation
+//! that broke off anywhere.
+//!
+//! ```text
+//!                    the shim is       by the pod's id                  by another container's
+//! dead               -                 all of the pod                   that container
+//! lives, answers     known no more     asked to let go and to end       asked to let go
+//! lives, silent      stopped, ending   killed, then as if dead          that container
+//! ```
+
+mod ask;
+
+use std::io::{ErrorKind, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use containerd_shim::{Flags, StartOpts};
+use containerd_shim_protos::api::DeleteResponse;
+use containerd_shim_protos::protobuf::Message;
+use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
+use nix::libc;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::error::{Doing, Error, Result};
+use crate::state::{Ended, Folder, Pods, State};
+use crate::{cgroup, child, stdio};
+
+/// What containerd is told of a container whose exit nobody saw: killed.
+const KILLED: u32 = 137;
+/// Another one that cleans up the same pod is waited for; containerd gives `delete` five seconds in all.
+const OTHERS: Duration = Duration::from_secs(4);
+const PAUSE: Duration = Duration::from_millis(5);
+/// A killed shim ends when the kernel has taken down its memory and its children.
+const TO_END: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+
+/// Cleans up and prints a `DeleteResponse`. Everything is tried; the first failure is told.
+pub(crate) fn delete(flags: &Flags) -> Result<()> {
+    // containerd names the bundle, and runs this program in it.
+    let bundle = match flags.bundle.as_str() {
+        "" => std::env::current_dir().doing(|| "finding the bundle, this program's working directory".to_owned())?,
+        path => PathBuf::from(path),
+    };
+    let pods = Pods::of(&flags.address, &flags.namespace);
+    let (told, released) = runtime()?.block_on(async {
+        let (told, released) = release(&pods, &flags.id).await;
+        match release_older(&bundle).await {
+            Ok(older) => (told.or(older), released),
+            Err(e) => (told, released.and(Err(e))),
+        }
+    });
+    for pod in pods.forgotten()? {
+        // Nobody waits for it; what cannot be cleaned up now is tried again by the next.
+        let _ = runtime()?.block_on(release_pod(&pod, ""));
+    }
+    // Where a server left nothing but its socket, it is where containerd would have it.
+    remove_socket(&default_socket(flags));
+    released?;
+    let (pid, ended) = told.map_or((0, None), |state| (state.pid, state.ended));
+    let now = Timestamp::now();
+    let Ended { code, seconds, nanos } =
+        ended.unwrap_or(Ended { code: KILLED, seconds: now.seconds, nanos: now.nanos });
+    let exited_at = Some(Timestamp { seconds, nanos, ..Default::default() }).into();
+    let response = DeleteResponse { pid, exit_status: code, exited_at, ..Default::default() };
+    let bytes = response.write_to_bytes().map_err(|e| Error::refused("delete response", e.to_string(), "a message"))?;
+    std::io::stdout().write_all(&bytes).doing(|| "answering containerd".to_owned())
+}
+
+/// Makes room for a shim of the pod `id`, which containerd knows nothing of: cleans up what an earlier one left. An error
+/// where that one lives and has containers.
+pub(crate) fn make_room(pods: &Pods, id: &str) -> Result<()> {
+    let pod = pods.pod(id)?;
+    if !pod.exists() {
+        return Ok(());
+    }
+    runtime()?.block_on(async {
+        if let Some(server) = pod.server()?
+            && UnixStream::connect(&server.socket).is_ok()
+        {
+            // Whether it did, its socket tells.
+            let _ = ask::shut_down(&server.socket, id).await;
+            if UnixStream::connect(&server.socket).is_ok() {
+                return Err(Error::Exists(format!("with a shim listening on {}", server.socket.display())));
+            }
+        }
+        release(pods, id).await.1
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let made = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    made.doing(|| "starting the event loop".to_owned())
+}
+
+/// Frees what there is of the container `id`, and of all others of the pod `id`: what was known of the container.
+async fn release(pods: &Pods, id: &str) -> (Option<State>, Result<()>) {
+    let found = pods.pod(id).and_then(|pod| Ok((pod, pods.with(id)?)));
+    let (own, with) = match found {
+        Ok(found) => found,
+        Err(e) => return (None, Err(e)),
+    };
+    let mut told = own.read(id).ok().flatten();
+    let mut released = release_pod(&own, id).await;
+    // After it, so that a pod that is gone by now is not looked at again.
+    for pod in with.into_iter().filter(Folder::exists) {
+        told = told.or(pod.read(id).ok().flatten());
+        released = released.and(release_member(&pod, id).await);
+    }
+    (told, released)
+}
+
+/// All of a pod, by its own id.
+async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
+    let Some(_lock) = lock(pod).await? else { return Ok(()) };
+    let server = pod.server()?;
+    if let Some(server) = &server
+        && let Some(process) = server.process()?
+    {
+        let let_go = ask::let_go(&server.socket, id).await;
+        // One that does not listen any more ends with a creation that nobody waits for: there is no use in that.
+        if let_go && pod.read(id)?.is_none() && (!pod.exists() || UnixStream::connect(&server.socket).is_ok()) {
+            return Ok(());
+        }
+        end(&process)?;
+    }
+    let cleaned = clean(pod, pod.containers()?).await;
+    if let Some(server) = &server {
+        remove_socket(&server.socket);
+    }
+    cleaned?;
+    pod.remove()
+}
+
+/// One container of a pod.
+async fn release_member(pod: &Folder, id: &str) -> Result<()> {
+    let Some(_lock) = lock(pod).await? else { return Ok(()) };
+    if let Some(server) = pod.server()?
+        && server.process()?.is_some()
+    {
+        // It may be in the midst of it, and leaves then nothing to do.
+        let _ = ask::let_go(&server.socket, id).await;
+    }
+    clean(pod, vec![id.to_owned()]).await
+}
+
+/// What a shim of an older format has left of its one container.
+async fn release_older(bundle: &Path) -> Result<Option<State>> {
+    let Some(state) = State::of_older_shim(bundle)? else { return Ok(None) };
+    let removed = cgroup::remove(&state.cgroups).await;
+    if let Some(socket) = &state.socket {
+        remove_socket(socket);
+    }
+    removed?;
+    stdio::end_recorded(state.logger.clone()).await?;
+    state.poststop.run_all().await;
+    State::forget_older_shims(bundle)?;
+    Ok(Some(state))
+}
+
+/// The pod's lock; none where there is no such pod, any more.
+async fn lock(pod: &Folder) -> Result<Option<std::fs::File>> {
+    let until = Instant::now() + OTHERS;
+    loop {
+        match pod.lock()? {
+            None if !pod.exists() => return Ok(None),
+            None if Instant::now() >= until => {
+                let busy = std::io::Error::new(ErrorKind::TimedOut, format!("others were at it for {OTHERS:?}"));
+                return Err(busy).doing(|| "cleaning up a pod".to_owned());
+            }
+            None => tokio::time::sleep(PAUSE).await,
+            // Removed between its opening and its locking.
+            Some(_) if !pod.exists() => return Ok(None),
+            locked => return Ok(locked),
+        }
+    }
+}
+
+/// Kills a shim, and waits for its end.
+fn end(process: &OwnedFd) -> Result<()> {
+    match child::signal(process, libc::SIGKILL) {
+        Err(nix::errno::Errno::ESRCH) => return Ok(()),
+        sent => sent.doing(|| "killing a shim that does not answer".to_owned())?,
+    }
+    let mut watched = [PollFd::new(process, PollFlags::IN)];
+    match rustix::event::poll(&mut watched, Some(&TO_END)) {
+        Ok(0) => Err(std::io::Error::from(ErrorKind::TimedOut)).doing(|| "waiting for a killed shim".to_owned()),
+        // Interrupted: by nothing that this program waits for.
+        _ => Ok(()),
+    }
+}
+
+/// Cleans up containers without a shim. What cannot be read or removed holds up no other; the first failure is told.
+async fn clean(pod: &Folder, ids: Vec<String>) -> Result<()> {
+    let mut outcome = Ok(());
+    let mut states = Vec::new();
+    for id in ids {
+        match pod.read(&id) {
+            Ok(Some(state)) => states.push((id, state)),
+            Ok(None) => {}
+            Err(e) => outcome = outcome.and(Err(e)),
+        }
+    }
+    // In one go: there is one time limit for all.
+    let cgroups: Vec<_> = states.iter().flat_map(|(_, state)| state.cgroups.iter().cloned()).collect();
+    outcome = outcome.and(cgroup::remove(&cgroups).await);
+    outcome = outcome.and(stdio::end_recorded(states.iter().filter_map(|(_, state)| state.logger.clone())).await);
+    for (id, state) in states.iter().filter(|(_, state)| !state.cgroups.iter().any(|folder| folder.exists())) {
+        state.poststop.run_all().await;
+        outcome = outcome.and(pod.forget(id));
+    }
+    outcome
+}
+
+fn default_socket(flags: &Flags) -> PathBuf {
+    let options = StartOpts {
+        id: flags.id.clone(),
+        namespace: flags.namespace.clone(),
+        address: flags.address.clone(),
+        ..Default::default()
+    };
+    PathBuf::from(options.socket_address(&flags.id).trim_start_matches("unix://"))
+}
+
+/// The dead server's socket. One that answers, or might, is another shim's by now.
+fn remove_socket(socket: &Path) {
+    if UnixStream::connect(socket).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused) {
+        // Nobody listens: whether it can be removed or not, nothing follows from it.
+        let _ = std::fs::remove_file(socket);
+    }
+}

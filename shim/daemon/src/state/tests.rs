@@ -1,0 +1,135 @@
+use super::*;
+
+/// A state directory of the test's own, removed with it.
+struct Root(PathBuf);
+
+impl Root {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("catamaran-state-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn pods(&self) -> Pods {
+        Pods::below(&self.0, "/run/containerd.sock", "k8s.io")
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn pod(pods: &Pods, id: &str) -> Folder {
+    let pod = pods.pod(id).unwrap();
+    pod.serve(std::process::id(), Path::new("/run/s"), Path::new("/nowhere")).unwrap();
+    pod
+}
+
+#[test]
+fn a_pods_containers_are_found_by_its_id_and_by_theirs() {
+    let root = Root::new("found");
+    let pods = root.pods();
+    assert_eq!(pods.pod("a").unwrap().containers().unwrap(), Vec::<String>::new());
+    assert!(pods.with("a").unwrap().is_empty());
+    let (a, b) = (pod(&pods, "a"), pod(&pods, "b"));
+    let state = State::new(vec!["/sys/fs/cgroup/a".into()]);
+    for id in ["a", "c1", "c2.json"] {
+        a.write(id, &state).unwrap();
+    }
+    b.write("b", &state).unwrap();
+    let mut containers = a.containers().unwrap();
+    containers.sort();
+    assert_eq!(containers, ["a", "c1", "c2.json"]);
+    let with: Vec<_> = pods.with("c1").unwrap().into_iter().map(|pod| pod.0).collect();
+    assert_eq!(with, std::slice::from_ref(&a.0));
+    assert_eq!(a.read("c2.json").unwrap(), Some(state));
+    assert_eq!(a.read("b").unwrap(), None);
+    a.forget("c1").unwrap();
+    a.forget("c1").unwrap();
+    assert!(pods.with("c1").unwrap().is_empty());
+    a.remove().unwrap();
+    assert!(a.exists(), "it has containers");
+    a.forget("a").unwrap();
+    a.forget("c2.json").unwrap();
+    a.remove().unwrap();
+    a.remove().unwrap();
+    assert!(!a.exists() && b.exists());
+    b.forget("b").unwrap();
+    b.remove().unwrap();
+    assert!(!pods.0.exists(), "nor is the namespace's folder left");
+}
+
+#[test]
+fn what_was_not_written_to_its_end_is_nothing() {
+    let root = Root::new("half");
+    let a = pod(&root.pods(), "a");
+    fs::write(a.0.join(".c1.json.new"), "{\"format\":2,\"pi").unwrap();
+    assert_eq!(a.containers().unwrap(), Vec::<String>::new());
+    fs::write(a.0.join("c2.json"), "{\"format\":2,\"pi").unwrap();
+    assert_eq!(a.containers().unwrap(), ["c2"], "something may be left of it");
+    assert!(a.read("c2").unwrap_err().to_string().contains("c2.json"));
+}
+
+#[test]
+fn a_newer_format_is_refused_and_an_older_one_read() {
+    let root = Root::new("format");
+    let a = pod(&root.pods(), "a");
+    let newer = State { format: FORMAT + 1, ..State::new(Vec::new()) };
+    a.write("c", &newer).unwrap();
+    assert!(a.read("c").unwrap_err().to_string().contains("a newer shim"));
+    fs::write(a.0.join("c.json"), format!("{{\"format\":{},\"other\":1}}", FORMAT + 1)).unwrap();
+    assert!(a.read("c").unwrap_err().to_string().contains("a newer shim"), "whatever else is in it");
+    // As format 1 was written.
+    let older = r#"{"format":1,"shim":7,"pid":8,"cgroups":["/sys/fs/cgroup/pids/a"],"socket":"/run/containerd/s/x"}"#;
+    fs::write(root.0.join(OLDER), older).unwrap();
+    let state = State::of_older_shim(&root.0).unwrap().unwrap();
+    assert_eq!((state.pid, state.cgroups), (8, vec![PathBuf::from("/sys/fs/cgroup/pids/a")]));
+    assert_eq!(state.socket, Some(PathBuf::from("/run/containerd/s/x")));
+    State::forget_older_shims(&root.0).unwrap();
+    assert_eq!(State::of_older_shim(&root.0).unwrap(), None);
+}
+
+#[test]
+fn a_shim_is_known_by_its_start_too() {
+    let root = Root::new("server");
+    let a = pod(&root.pods(), "a");
+    let server = a.server().unwrap().unwrap();
+    assert!(server.process().unwrap().is_some() && server.is(std::process::id()));
+    let other = Server { started: "1".to_owned(), ..server.clone() };
+    assert!(other.process().unwrap().is_none(), "its number is another's");
+    assert!(root.pods().forgotten().unwrap().is_empty());
+    a.put(SERVER, &other).unwrap();
+    assert_eq!(root.pods().forgotten().unwrap().len(), 1, "containerd has no bundle of it");
+    a.put(SERVER, &Server { bundle: root.0.clone(), ..other }).unwrap();
+    assert!(root.pods().forgotten().unwrap().is_empty(), "containerd is going to ask for it");
+    let never = Server { pid: i32::MAX.cast_unsigned(), ..server };
+    assert!(never.process().unwrap().is_none());
+}
+
+#[test]
+fn one_cleans_up_at_a_time() {
+    let root = Root::new("lock");
+    let a = pod(&root.pods(), "a");
+    let held = a.lock().unwrap();
+    assert!(held.is_some() && a.lock().unwrap().is_none());
+    drop(held);
+    assert!(a.lock().unwrap().is_some());
+    a.remove().unwrap();
+    assert!(a.lock().unwrap().is_none());
+}
+
+#[test]
+fn an_id_that_is_no_files_name_is_refused() {
+    let root = Root::new("names");
+    let pods = root.pods();
+    for id in ["", ".", "..", ".server", "a/b", "a b", "-a"] {
+        assert!(pods.pod(id).is_err() && pods.with(id).is_err(), "{id:?}");
+    }
+    let a = pod(&pods, "a");
+    a.write("server", &State::new(Vec::new())).unwrap();
+    assert!(a.server().unwrap().is_some(), "a container may be called so");
+    let (one, other) = (Pods::below(&root.0, "/a", "b"), Pods::below(&root.0, "/ab", ""));
+    assert_ne!(one.0, other.0);
+}

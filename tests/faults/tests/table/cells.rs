@@ -1,0 +1,117 @@
+//! The table's rows and columns.
+
+use catamaran_harness::Engine;
+
+/// Who dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// The program that containerd runs, up to its answer.
+    Starter,
+    /// The server that it forks, up to the first Create.
+    Server,
+    /// Of one container, its last.
+    Alone,
+    /// Of a pod, whose further container is in that step.
+    Shim,
+    Intermediate,
+    Worker,
+    Driver,
+    Compile,
+    Containerd,
+}
+
+/// When.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// From containerd's exec on.
+    Bootstrap,
+    Create,
+    /// After Create.
+    Created,
+    Start,
+    Running,
+    Kill,
+    Delete,
+}
+
+impl Who {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Starter,
+        Self::Server,
+        Self::Alone,
+        Self::Shim,
+        Self::Intermediate,
+        Self::Worker,
+        Self::Driver,
+        Self::Compile,
+        Self::Containerd,
+    ];
+
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Starter => "start program",
+            Self::Server => "server, new",
+            Self::Alone => "shim of one",
+            Self::Shim => "shim of a pod",
+            Self::Intermediate => "intermediate",
+            Self::Worker => "worker",
+            Self::Driver => "compile driver",
+            Self::Compile => "compile process",
+            Self::Containerd => "containerd",
+        }
+    }
+
+    /// The steps in which it is there.
+    pub(crate) fn steps(self) -> &'static [Step] {
+        use Step::{Bootstrap, Create, Created, Delete, Kill, Running, Start};
+        match self {
+            Self::Starter | Self::Server => &[Bootstrap],
+            Self::Alone => &[Start, Kill, Delete],
+            Self::Shim => &[Create, Created, Start, Running, Kill, Delete],
+            Self::Intermediate | Self::Driver | Self::Compile => &[Create],
+            Self::Worker => &[Create, Created, Start, Running, Kill],
+            Self::Containerd => &[Create, Created, Start, Running, Kill, Delete],
+        }
+    }
+
+    /// Whether the engine has a part in it.
+    fn is_engines(self) -> bool {
+        matches!(self, Self::Intermediate | Self::Worker | Self::Compile)
+    }
+}
+
+impl Who {
+    /// Whether the step has no length: what comes after it is not the victim's to see.
+    pub(crate) fn dies_at_once(self, step: Step) -> bool {
+        matches!(step, Step::Created | Step::Running) || (self, step) == (Self::Worker, Step::Kill)
+    }
+}
+
+impl Step {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Bootstrap, Self::Create, Self::Created, Self::Start, Self::Running, Self::Kill, Self::Delete];
+}
+
+/// How much of it is tried.
+pub(crate) struct Extent {
+    /// In each step that has a length.
+    pub(crate) points: usize,
+    /// All rows on both engines.
+    pub(crate) everything: bool,
+}
+
+impl Extent {
+    /// `CATAMARAN_FAULTS` says how many points a cell has; without it there are few.
+    pub(crate) fn wanted() -> Self {
+        const NAME: &str = "CATAMARAN_FAULTS";
+        let Ok(text) = std::env::var(NAME) else { return Self { points: 2, everything: false } };
+        let points = text.parse().ok().filter(|points| (1..=10_000).contains(points));
+        let points = points.unwrap_or_else(|| panic!("{NAME} is {text:?}: write a number of points, from 1 to 10000"));
+        Self { points, everything: true }
+    }
+
+    pub(crate) fn rows(&self) -> Vec<(Who, Engine)> {
+        let all = Engine::ALL.into_iter().flat_map(|engine| Who::ALL.map(|who| (who, engine)));
+        all.filter(|(who, engine)| self.everything || who.is_engines() || *engine == Engine::Wasmtime).collect()
+    }
+}

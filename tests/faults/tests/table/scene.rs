@@ -1,0 +1,164 @@
+//! Where people die: a node with a neighbour whom it must not touch, a pod, and what may be there beside a trial.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use catamaran_harness::{Code, Container, Events, Image, Node, Runtime, State, Status, Task, guests};
+
+use crate::tracer::runs;
+
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// The ids of a pod and of its further container, and of one that is alone.
+pub(crate) const POD: &str = "pod";
+pub(crate) const MEMBER: &str = "member";
+pub(crate) const SOLO: &str = "solo";
+
+pub(crate) struct Scene<'n> {
+    pub(crate) node: &'n Node,
+    neighbour: Task<'n>,
+    /// Not while containerd is killed, which would end it.
+    events: Option<Events>,
+    pub(crate) pod: Option<Task<'n>>,
+    /// What is the neighbour's, and the pod's.
+    expected: BTreeSet<String>,
+}
+
+pub(crate) fn guest() -> Image {
+    guests::image(Runtime::Catamaran, "sleep")
+}
+
+impl<'n> Scene<'n> {
+    pub(crate) fn new(node: &'n Node, listen: bool) -> Self {
+        let neighbour = node.container("neighbour").image(&guest()).spawn();
+        neighbour.expect_stdout("ready\n");
+        let events = listen.then(|| node.events());
+        let expected = node.leftovers().into_iter().collect();
+        Self { node, neighbour, events, pod: None, expected }
+    }
+
+    /// A container that prints «ready» and sleeps.
+    pub(crate) fn order(&self, id: &str) -> Container<'n> {
+        let order = self.node.container(id).image(&guest()).limit(SOON);
+        if id == MEMBER { order.in_pod(POD) } else { order }
+    }
+
+    /// The pod, made if it is not there: the pid of its first container.
+    pub(crate) fn need_pod(&mut self) -> u32 {
+        if self.pod.is_none() {
+            let pod = self.order(POD).spawn();
+            pod.expect_stdout("ready\n");
+            self.pod = Some(pod);
+            self.expected = self.node.leftovers().into_iter().collect();
+        }
+        self.pod.as_ref().map_or(0, Task::pid)
+    }
+
+    /// How often containerd was told that this container's task had ended.
+    pub(crate) fn exits(&self, id: &str) -> usize {
+        let Some(events) = &self.events else { return 0 };
+        events.settle();
+        events.of(id).iter().filter(|topic| *topic == "exit").count()
+    }
+
+    /// After the pod's shim has died: containerd forgets the pod.
+    pub(crate) fn bury_pod(&mut self) {
+        let Some(pod) = self.pod.take() else { return };
+        soon("containerd to forget the pod", || pod.try_state().is_err());
+        soon("the pod's container to end", || !runs(pod.pid()));
+        pod.remove_container();
+        self.forget_pod();
+    }
+
+    fn forget_pod(&mut self) {
+        let of_neighbour = |line: &String| !line.contains(&format!("/{POD}")) && !line.ends_with(&format!(" {POD}"));
+        self.expected.retain(of_neighbour);
+        // Its processes do not name it.
+        let neighbour = self.neighbour.pid();
+        let shim = crate::tracer::parent(neighbour);
+        let own = [format!("process {neighbour}:"), format!("process {shim}:")];
+        self.expected.retain(|line| !line.starts_with("process ") || own.iter().any(|own| line.starts_with(own)));
+    }
+
+    /// Ends what is left of a trial's container, by containerd's own calls. They may all find nothing.
+    pub(crate) fn dismiss(&self, task: Task<'n>, shim_lives: bool) {
+        let gone = |status: &Status| matches!(status.code, Code::NotFound | Code::FailedPrecondition);
+        let check = |what: &str, answer: Result<(), Status>| {
+            if let Err(status) = answer {
+                assert!(!shim_lives || gone(&status), "{what} {}: {status}", task.id());
+            }
+        };
+        check("kill", task.try_kill(9, true));
+        check("wait for", task.try_wait(SOON).map(drop));
+        check("delete", task.try_delete().map(drop));
+        task.remove_container();
+    }
+
+    /// Everything that a death must leave as it was.
+    pub(crate) fn check(&self) {
+        let begin = Instant::now();
+        loop {
+            let left: Vec<String> =
+                self.node.leftovers().into_iter().filter(|line| !self.expected.contains(line)).collect();
+            if left.is_empty() {
+                break;
+            }
+            assert!(begin.elapsed() < SOON, "left behind: {}", left.join("; "));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        for task in self.pod.iter().chain([&self.neighbour]) {
+            let state = task.try_state();
+            assert!(state == Ok(State::Running) && runs(task.pid()), "the other container {}: {state:?}", task.id());
+        }
+    }
+
+    /// The ids can be used: their containers run to their ends.
+    pub(crate) fn use_again(&mut self) {
+        self.need_pod();
+        for id in [MEMBER, SOLO] {
+            let task = self.order(id).spawn();
+            task.expect_stdout("ready\n");
+            let output = task.discard();
+            assert!(output.code == 137, "{id} again: {output:?}");
+        }
+        let rubbish = self.rubbish();
+        assert!(rubbish.is_empty(), "left in the cache: {rubbish:?}");
+    }
+
+    /// Creates a container and deletes it.
+    pub(crate) fn use_briefly(&self, id: &str) {
+        self.order(id).create().discard();
+    }
+
+    /// Forgets all machine code, so that the next Create compiles.
+    pub(crate) fn empty_cache(&self) {
+        self.node.await_compiles();
+        let cache = self.node.catamaran_root().join("cache");
+        if cache.exists() {
+            fs::remove_dir_all(cache).expect("cannot empty the cache");
+        }
+    }
+
+    /// What those who compile leave only when they are killed: files that were being written, locks, tickets.
+    fn rubbish(&self) -> Vec<PathBuf> {
+        let root = self.node.catamaran_root();
+        let files = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let entries = files(root.join("cache")).flat_map(files);
+        let new =
+            entries.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("new-")));
+        new.chain(files(root.join("locks"))).chain(files(root.join("slots/queue"))).collect()
+    }
+
+    /// The end of a scene in which all was clean.
+    pub(crate) fn end(self) {
+        for task in self.pod.into_iter().chain([self.neighbour]) {
+            task.discard();
+        }
+    }
+}
+
+/// Waits for what must come soon.
+pub(crate) fn soon(what: &str, mut is: impl FnMut() -> bool) {
+    catamaran_harness::wait_until(SOON, what, || is().then_some(()));
+}

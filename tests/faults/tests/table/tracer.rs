@@ -1,0 +1,205 @@
+//! Kills a process at a system call of its own, by its number in the step: the same place each time, on any machine.
+//!
+//! A shim is followed by ptrace(2) with all that it starts, so that a victim is known from its first moment on. What is
+//! followed knows nothing of it, is slower, and is let go when the thread that follows it ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Between two looks for something to do.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// What a followed process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// The process that was given: a shim, or a worker.
+    Root,
+    Intermediate,
+    Worker,
+    Driver,
+    Compile,
+    /// Of any of them, and what has not executed its program yet.
+    Other,
+}
+
+/// What was seen of one step.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// How many system calls each role has begun.
+    pub(crate) calls: BTreeMap<Role, usize>,
+    /// The number of the system call that the victim was killed at.
+    pub(crate) killed_at: Option<String>,
+}
+
+/// A step that is followed.
+pub(crate) struct Tracer {
+    thread: JoinHandle<Seen>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Tracer {
+    /// Follows `root` from now on, and kills the process of that role at its system call of that number, from 0.
+    pub(crate) fn follow(root: u32, victim: Option<(Role, usize)>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (ready, wait) = mpsc::channel();
+        let told = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let root = Pid::from_raw(root.cast_signed());
+            let (all, early) = (BTreeMap::new(), BTreeSet::new());
+            let mut follower = Follower { victim, seen: Seen::default(), all, early };
+            follower.seize(root);
+            ready.send(()).unwrap();
+            follower.run(&told);
+            follower.seen
+        });
+        wait.recv().expect("the process cannot be followed");
+        Self { thread, stop }
+    }
+
+    /// Lets go what is followed.
+    pub(crate) fn end(self) -> Seen {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap()
+    }
+}
+
+struct Process {
+    role: Role,
+    /// Of the role that it comes from.
+    parent: Role,
+    /// Whether its next stop at a system call is the call's end.
+    inside: bool,
+}
+
+struct Follower {
+    victim: Option<(Role, usize)>,
+    seen: Seen,
+    all: BTreeMap<Pid, Process>,
+    /// That stopped at their first moment, before their parents told of them.
+    early: BTreeSet<Pid>,
+}
+
+impl Follower {
+    fn seize(&mut self, root: Pid) {
+        let options = Options::PTRACE_O_TRACESYSGOOD
+            | Options::PTRACE_O_TRACEFORK
+            | Options::PTRACE_O_TRACEVFORK
+            | Options::PTRACE_O_TRACECLONE
+            | Options::PTRACE_O_TRACEEXEC;
+        ptrace::seize(root, options).unwrap();
+        ptrace::interrupt(root).unwrap();
+        self.all.insert(root, Process { role: Role::Root, parent: Role::Root, inside: false });
+    }
+
+    fn run(&mut self, stop: &AtomicBool) {
+        // Of this thread's alone: the other threads have children of their own.
+        let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
+        while !stop.load(Ordering::SeqCst) {
+            match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::StillAlive) => std::thread::sleep(PAUSE),
+                Ok(WaitStatus::PtraceSyscall(pid)) => {
+                    if self.at_call(pid) {
+                        return;
+                    }
+                    go_on(pid, None);
+                }
+                Ok(WaitStatus::PtraceEvent(pid, _, event)) => {
+                    if !self.all.contains_key(&pid) {
+                        self.early.insert(pid);
+                        continue;
+                    }
+                    self.at_event(pid, event);
+                    go_on(pid, None);
+                }
+                Ok(WaitStatus::Stopped(pid, signal)) => go_on(pid, Some(signal)),
+                Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => drop(self.all.remove(&pid)),
+                Ok(_) => {}
+                Err(nix::errno::Errno::ECHILD) => return,
+                Err(e) => panic!("following: {e}"),
+            }
+        }
+    }
+
+    /// True when it was the victim's last.
+    fn at_call(&mut self, pid: Pid) -> bool {
+        let Some(process) = self.all.get_mut(&pid) else { return false };
+        process.inside = !process.inside;
+        if !process.inside {
+            return false;
+        }
+        let role = process.role;
+        let count = self.seen.calls.entry(role).or_default();
+        let number = *count;
+        *count += 1;
+        if self.victim != Some((role, number)) {
+            return false;
+        }
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        self.seen.killed_at = Some(format!("{number}, number {}", call.split(' ').next().unwrap_or_default()));
+        kill(pid, Signal::SIGKILL).unwrap();
+        true
+    }
+
+    fn at_event(&mut self, pid: Pid, event: i32) {
+        use nix::libc::{PTRACE_EVENT_CLONE, PTRACE_EVENT_EXEC, PTRACE_EVENT_FORK, PTRACE_EVENT_VFORK};
+        let parent = self.all.get(&pid).map_or(Role::Other, |process| process.role);
+        match event {
+            PTRACE_EVENT_CLONE | PTRACE_EVENT_FORK | PTRACE_EVENT_VFORK => {
+                let Ok(child) = ptrace::getevent(pid) else { return };
+                let child = Pid::from_raw(i32::try_from(child).unwrap());
+                // Without an exec of its own, which a thread has not either.
+                let role = if parent == Role::Intermediate { Role::Worker } else { Role::Other };
+                self.all.insert(child, Process { role, parent, inside: false });
+                if self.early.remove(&child) {
+                    go_on(child, None);
+                }
+            }
+            PTRACE_EVENT_EXEC => {
+                if let Some(process) = self.all.get_mut(&pid) {
+                    process.role = executed(pid, process.parent);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What a process is by the program that it has just executed.
+fn executed(pid: Pid, parent: Role) -> Role {
+    let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match (parent, name.as_str()) {
+        (Role::Driver, name) if name.ends_with("-compile") => Role::Compile,
+        (Role::Root, "containerd-shim-catamaran-v1") => Role::Driver,
+        (Role::Root, "catamaran-wasmtime" | "catamaran-wasmer") => Role::Intermediate,
+        _ => Role::Other,
+    }
+}
+
+fn go_on(pid: Pid, signal: Option<Signal>) {
+    // Killed meanwhile by somebody else: its end is told next.
+    let _ = ptrace::syscall(pid, signal);
+}
+
+/// Whether a process is there, and not a zombie.
+pub(crate) fn runs(pid: u32) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// The pid of a process's parent.
+pub(crate) fn parent(pid: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
+}

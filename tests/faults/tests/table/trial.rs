@@ -1,0 +1,230 @@
+//! One death: a step of a container's life, somebody killed in it, and what must be so afterwards.
+
+use std::time::{Duration, Instant};
+
+use catamaran_harness::{Task, wait_until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::cells::{Step, Who};
+use crate::scene::{MEMBER, POD, SOLO, SOON, Scene, soon};
+use crate::starting::Starting;
+use crate::tracer::{Role, Tracer, parent, runs};
+
+/// Where in the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// Nobody is killed: to learn how long the step is.
+    Never,
+    /// At the victim's system call of this number.
+    Call(usize),
+    /// So long after the victim was seen, or the call was made.
+    Time(Duration),
+    /// The step has no length.
+    Once,
+}
+
+/// What came of it.
+pub(crate) struct Died {
+    /// Whether it did.
+    pub(crate) killed: bool,
+    /// The last place in the step that there is.
+    pub(crate) length: At,
+    /// For whoever looks for the place.
+    pub(crate) place: String,
+}
+
+/// Lets somebody die.
+///
+/// # Panics
+/// When anything is not as it must be.
+pub(crate) fn die(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
+    match who {
+        Who::Starter | Who::Server => starting(scene, who, at),
+        Who::Containerd => containerd(scene, step, at),
+        _ => followed(scene, who, step, at),
+    }
+}
+
+fn starting(scene: &Scene<'_>, who: Who, at: At) -> Died {
+    let watched = Starting::watch(SOLO, scene.node.containerd_pid(), who, at);
+    let created = scene.order(SOLO).try_create();
+    let seen = watched.end();
+    if let Ok(task) = created {
+        scene.dismiss(task, true);
+    }
+    // Of a start that failed containerd forgets all, and calls no `delete`: the next one of anybody cleans up.
+    scene.use_briefly("other");
+    scene.check();
+    Died { killed: seen.killed, length: At::Time(seen.lived), place: format!("{at:?}") }
+}
+
+/// The processes that a shim starts, and a shim that is there.
+fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
+    let (id, role) = match who {
+        Who::Alone => (SOLO, Role::Root),
+        Who::Intermediate => (MEMBER, Role::Intermediate),
+        Who::Driver => (MEMBER, Role::Driver),
+        Who::Compile => (MEMBER, Role::Compile),
+        Who::Worker if step == Step::Create => (MEMBER, Role::Worker),
+        _ => (MEMBER, Role::Root),
+    };
+    let pod = scene.need_pod();
+    if matches!(who, Who::Driver | Who::Compile) {
+        scene.empty_cache();
+    }
+    let before = (scene.exits(POD), scene.exits(id));
+    let (prepared, shim) = match step {
+        Step::Create => (None, parent(pod)),
+        _ => {
+            let (task, shim) = prepare(scene, id, step);
+            (Some(task), shim)
+        }
+    };
+    let root = match (&prepared, who) {
+        (Some(task), Who::Worker) => task.pid(),
+        _ => shim,
+    };
+    let victim = match at {
+        At::Call(number) => Some((role, number)),
+        _ => None,
+    };
+    let mut place = None;
+    let mut length = At::Once;
+    let task = if at == At::Once {
+        kill9(root);
+        place = Some("at once".to_owned());
+        go(scene, prepared, id, step, root)
+    } else {
+        let tracer = Tracer::follow(root, victim);
+        let task = go(scene, prepared, id, step, root);
+        let seen = tracer.end();
+        place = place.or(seen.killed_at);
+        length = At::Call(seen.calls.get(&role).copied().unwrap_or(0));
+        task
+    };
+    let shim_dead = place.is_some() && matches!(who, Who::Shim | Who::Alone);
+    let created = task.is_some();
+    if shim_dead {
+        soon("the shim to end", || !runs(shim));
+    }
+    if shim_dead && who == Who::Shim {
+        scene.bury_pod();
+    }
+    if let Some(task) = task {
+        scene.dismiss(task, !shim_dead);
+    }
+    scene.check();
+    let exits = (scene.exits(POD) - before.0, scene.exits(id) - before.1);
+    // For a pod containerd tells of the first container alone, and of an exit once more that a shim has told of before it was
+    // killed.
+    let expected = match (who, created) {
+        (Who::Shim, _) if shim_dead => (1..=1, 0..=1),
+        (Who::Alone, _) if shim_dead => (0..=0, 1..=2),
+        (_, true) => (0..=0, 1..=1),
+        (_, false) => (0..=0, 0..=0),
+    };
+    assert!(
+        expected.0.contains(&exits.0) && expected.1.contains(&exits.1),
+        "exits that were told of: {} of the pod, {} of {id}; expected {expected:?}",
+        exits.0,
+        exits.1
+    );
+    Died { killed: place.is_some(), length, place: place.unwrap_or_default() }
+}
+
+/// A container just before the step, and its shim.
+fn prepare<'n>(scene: &Scene<'n>, id: &str, step: Step) -> (Task<'n>, u32) {
+    let task = scene.order(id).create();
+    let shim = parent(task.pid());
+    if matches!(step, Step::Running | Step::Kill | Step::Delete) {
+        task.start();
+        task.expect_stdout("ready\n");
+    }
+    if step == Step::Delete {
+        task.kill("KILL");
+        task.wait(SOON);
+    }
+    (task, shim)
+}
+
+/// The step itself, whose answer may be anything.
+fn go<'n>(scene: &Scene<'n>, task: Option<Task<'n>>, id: &str, step: Step, root: u32) -> Option<Task<'n>> {
+    let Some(task) = task else { return scene.order(id).try_create().ok() };
+    match step {
+        Step::Start => {
+            if task.try_start().is_ok() {
+                soon("the guest to begin", || task.stdout().contains("ready\n") || !runs(root));
+            }
+        }
+        Step::Kill => {
+            let _ = task.try_kill(9, true);
+            let _ = task.try_wait(SOON);
+        }
+        Step::Delete => drop(task.try_delete()),
+        Step::Bootstrap | Step::Create | Step::Created | Step::Running => {}
+    }
+    Some(task)
+}
+
+/// containerd, which is started again then.
+fn containerd(scene: &Scene<'_>, step: Step, at: At) -> Died {
+    let node = scene.node;
+    let order = scene.order(SOLO).keep();
+    let prepared = (step != Step::Create).then(|| prepare(scene, SOLO, step).0);
+    let worker = prepared.as_ref().map(Task::pid);
+    if prepared.is_none() {
+        order.record();
+    }
+    let begin = Instant::now();
+    let (task, length) = std::thread::scope(|scope| {
+        let killer = scope.spawn(|| match at {
+            At::Never => {}
+            At::Time(delay) => {
+                std::thread::sleep(delay);
+                node.kill_containerd();
+            }
+            At::Once | At::Call(_) => node.kill_containerd(),
+        });
+        let task = match prepared {
+            None => order.try_create_again().ok(),
+            Some(task) if at == At::Once => Some(task),
+            Some(task) => go(scene, Some(task), SOLO, step, worker.unwrap_or(0)),
+        };
+        let length = begin.elapsed();
+        killer.join().unwrap();
+        (task, length)
+    });
+    if at != At::Never {
+        node.restart_containerd();
+    }
+    after_restart(scene, step, worker, task);
+    scene.check();
+    Died { killed: at != At::Never, length: At::Time(length), place: format!("{at:?}") }
+}
+
+fn after_restart(scene: &Scene<'_>, step: Step, worker: Option<u32>, task: Option<Task<'_>>) {
+    let Some(task) = task else {
+        // Created or not, whoever asked does not know: kubelets ask again, by the same name or after a removal.
+        for words in [["tasks", "delete", "-f", SOLO].as_slice(), &["containers", "rm", SOLO]] {
+            scene.node.ctr(words);
+        }
+        return;
+    };
+    if step == Step::Running {
+        assert!(worker.is_some_and(runs), "it did not go on");
+        let events = scene.node.events();
+        task.kill("KILL");
+        assert_eq!(task.wait(SOON).code, 137);
+        events.expect(SOLO, &["exit"]);
+    }
+    if step == Step::Created {
+        task.start();
+        wait_until(SOON, "the guest to begin", || task.stdout().contains("ready\n").then_some(()));
+    }
+    scene.dismiss(task, true);
+}
+
+fn kill9(pid: u32) {
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
+}
