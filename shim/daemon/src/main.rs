@@ -10,6 +10,7 @@
 //!                                                                  |- source   where the Wasm module is
 //!                                                                  |- image    the layer that it may be instead of a file
 //!                                                                  |- cache    its machine code, compiled once
+//!                                                                  |- holder   a pod's first container: namespaces, no image
 //!                                                                  |- cgroup   made, limited, emptied, removed
 //!                                                                  '- spawn    the worker, up to «ready»
 //! containerd --delete-->  delete     cleans up from what the bundle tells, with the server dead
@@ -30,6 +31,7 @@ mod devices;
 mod engine;
 mod error;
 mod events;
+mod holder;
 mod hooks;
 mod image;
 mod info;
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         // Not containerd's: the shim starts itself so.
         Ok(flags) if flags.action == cache::ACTION => cache::drive(),
         Ok(flags) if flags.action == cgroup::ACTION => cgroup::answer(),
+        Ok(flags) if flags.action == holder::ACTION => return catamaran_worker::hold(),
         Ok(flags) => Err(error::Error::refused(
             "command line",
             format!("action {:?}", flags.action),

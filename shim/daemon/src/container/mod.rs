@@ -1,6 +1,7 @@
-//! One Wasm container: its creation step by step, and its state.
+//! One container: its creation step by step, and its state.
 
 mod creation;
+mod sandbox;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -21,11 +22,11 @@ use crate::choice::Choice;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
 use crate::options::Policy;
-use crate::spawn::Handover;
+use crate::spawn::{Handover, Worker};
 use crate::state::State;
-use crate::stdio::{self, Kept};
-use crate::{child, rootfs};
-use creation::{Creation, find_module, make_job, prepare_mounts, wanted};
+use crate::stdio::{self, Kept, Stdio};
+use crate::{child, holder, rootfs};
+use creation::{Creation, all_mounts, find_module, make_job, prepare_mounts, wanted};
 
 /// How long an exit waits for its container's last words to be read.
 const MOST_PAUSES: u32 = 100;
@@ -109,7 +110,10 @@ impl Container {
     pub(crate) async fn create(request: Request) -> Result<Self> {
         let begin = Instant::now();
         let policy = Policy::of(&request.options)?;
-        let mut bundle = Bundle::load(&request.bundle, &request.id, format!("/{}/{}", request.namespace, request.id))?;
+        let bundle = Bundle::load(&request.bundle, &request.id, format!("/{}/{}", request.namespace, request.id))?;
+        if holder::keeps(&bundle.spec) {
+            return Self::create_sandbox(request, bundle, begin).await;
+        }
         let choice = Choice::of(&bundle.spec, policy)?;
         let mut descriptors = Handover::default();
         let root = rootfs::prepare(&request.rootfs, &bundle.root(), &request.bundle.join("rootfs"))?;
@@ -120,8 +124,9 @@ impl Container {
         let wanted = wanted(&cache, &request, sought).await?;
         let streams = stdio::open(&request.stdio)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
-        let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
-        let mut state = State::new(cgroup.folders().to_vec(), request.socket);
+        let mounts = all_mounts(prepared, &mut descriptors)?;
+        let job = make_job(&bundle, &mut descriptors, root, mounts, &streams)?;
+        let mut state = State::new(cgroup.folders().to_vec(), request.socket.clone());
         state.write(&request.bundle)?;
         let creation = Creation {
             id: &request.id,
@@ -154,22 +159,27 @@ impl Container {
             worker.pid,
             begin.elapsed().as_millis(),
         );
-        Ok(Self {
+        Ok(Self::made(request, bundle, cgroup, streams, worker))
+    }
+
+    /// A container whose process waits for Start.
+    fn made(request: Request, bundle: Bundle, cgroup: Cgroup, streams: Stdio, worker: Worker) -> Self {
+        Self {
             id: request.id,
             bundle: request.bundle,
             pid: worker.pid,
             stdio: request.stdio,
             pidfd: worker.pidfd,
             cgroup,
-            poststart: std::mem::take(&mut bundle.hooks.poststart),
+            poststart: bundle.hooks.poststart,
             turn: tokio::sync::Mutex::default(),
             held: Mutex::new(Held {
                 control: Some(worker.control),
                 streams: streams.kept,
-                poststop: std::mem::take(&mut bundle.hooks.poststop),
+                poststop: bundle.hooks.poststop,
             }),
             exit: watch::Sender::new(None),
-        })
+        }
     }
 
     /// Waits for the worker's end, and makes it known. Called once, by the pod.

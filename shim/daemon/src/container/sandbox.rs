@@ -1,0 +1,65 @@
+//! A pod's sandbox container: created as any other, with a holder in place of a worker.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Instant;
+
+use log::{info, warn};
+
+use super::creation::{bring_up, make_job};
+use super::{Container, Request, clean_up};
+use crate::bundle::Bundle;
+use crate::cgroup::Cgroup;
+use crate::error::{Error, Result};
+use crate::spawn::{self, Failure, Handover, Worker};
+use crate::state::State;
+use crate::stdio::Stdio;
+use crate::{holder, stdio};
+
+impl Container {
+    pub(super) async fn create_sandbox(request: Request, bundle: Bundle, begin: Instant) -> Result<Self> {
+        let streams = stdio::open(&request.stdio)?;
+        let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
+        let mut state = State::new(cgroup.folders().to_vec(), request.socket.clone());
+        state.write(&request.bundle)?;
+        let holder = match start(&request.id, &bundle, &cgroup, &streams, &mut state).await {
+            Ok(holder) => holder,
+            Err(e) => {
+                if let Err(e) = clean_up(&request.bundle, cgroup.folders(), || state.poststop).await {
+                    warn!("container {}: {e}", request.id);
+                }
+                return Err(e);
+            }
+        };
+        let (id, pid) = (&request.id, holder.pid);
+        info!("created id={id} holder pid={pid} milliseconds={}", begin.elapsed().as_millis());
+        Ok(Self::made(request, bundle, cgroup, streams, holder))
+    }
+}
+
+/// A holder, up to «ready».
+async fn start(id: &str, bundle: &Bundle, cgroup: &Cgroup, streams: &Stdio, state: &mut State) -> Result<Worker> {
+    let mut descriptors = Handover::default();
+    let root = holder::root(&mut descriptors)?;
+    let mut job = make_job(bundle, &mut descriptors, root, Vec::new(), streams)?;
+    holder::make_job(&mut job, id, &mut descriptors)?;
+    cgroup.create()?;
+    job.cgroup = cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
+    let start = spawn::Start {
+        // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
+        program: Path::new("/proc/self/exe"),
+        name: "containerd-shim-catamaran-v1",
+        action: Some(holder::ACTION),
+        id,
+        module: "the pod's sandbox container",
+        job: &job,
+        descriptors: &descriptors,
+        cgroup,
+        stdout: streams.stdout.as_fd(),
+        stderr: streams.stderr.as_fd(),
+    };
+    bring_up(start, bundle, state).await.map_err(|failure| match failure {
+        Failure::Final(e) => e,
+        Failure::Artifact(text) => Error::Worker(text),
+    })
+}
