@@ -1,7 +1,8 @@
 //! The `delete` action: cleans up after a shim that is dead, from what the bundle tells.
 //!
-//! The workers died with the shim (their parent-death signal); what is still in a cgroup is killed. Safe to run again,
-//! and after a creation that broke off anywhere.
+//! The workers died with the shim (their parent-death signal); what is still in a cgroup is killed. For a pod containerd
+//! runs it once, for the sandbox container: the pod's others are cleaned up too. Safe to run again, and after a creation
+//! that broke off anywhere.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::net::UnixStream;
@@ -27,7 +28,7 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
         path => PathBuf::from(path),
     };
     let state = State::read(&bundle);
-    let cleaned = if let Ok(Some(state)) = &state { clean(&bundle, state) } else { Ok(()) };
+    let cleaned = if let Ok(Some(state)) = &state { clean_pod(&bundle, state) } else { Ok(()) };
     match &state {
         Ok(Some(state)) => remove_socket(&state.socket),
         // Nothing was created: the server is known by where containerd would have it.
@@ -41,16 +42,30 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
     std::io::stdout().write_all(&bytes).doing(|| "answering containerd".to_owned())
 }
 
-fn clean(bundle: &Path, state: &State) -> Result<()> {
+/// The container, and all that had the same server: but for one that lives, whose containers are its own.
+fn clean_pod(bundle: &Path, state: &State) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .doing(|| "starting the event loop".to_owned())?;
+    let others = if listens(&state.socket) { Vec::new() } else { state.of_the_same_server(bundle) };
     runtime.block_on(async {
-        cgroup::remove(&state.cgroups).await?;
-        state.poststop.run_all().await;
-        State::remove(bundle)
+        let mut cleaned = clean(bundle, state).await;
+        for (bundle, state) in &others {
+            cleaned = cleaned.and(clean(bundle, state).await);
+        }
+        cleaned
     })
+}
+
+async fn clean(bundle: &Path, state: &State) -> Result<()> {
+    cgroup::remove(&state.cgroups).await?;
+    state.poststop.run_all().await;
+    State::remove(bundle)
+}
+
+fn listens(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_ok()
 }
 
 fn default_socket(flags: &Flags) -> PathBuf {

@@ -64,6 +64,18 @@ impl State {
         Ok(Some(state))
     }
 
+    /// The other containers of the same server, by their bundles: those of a pod, whose bundles lie beside each other.
+    pub(crate) fn of_the_same_server(&self, bundle: &Path) -> Vec<(PathBuf, Self)> {
+        let beside = bundle.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
+        beside
+            .map(|entry| entry.path())
+            .filter(|path| path != bundle)
+            // One that cannot be read is left to the `delete` of its own, which tells why.
+            .filter_map(|path| Self::read(&path).ok().flatten().map(|state| (path, state)))
+            .filter(|(_, state)| state.socket == self.socket)
+            .collect()
+    }
+
     /// Removes the bundle's state file, unless another shim has written it.
     pub(crate) fn remove_own(bundle: &Path) -> Result<()> {
         match Self::read(bundle)? {
@@ -84,6 +96,20 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_containers_of_one_server_are_found_beside_each_other() {
+        let folder = std::env::temp_dir().join(format!("catamaran-states-{}", std::process::id()));
+        for (name, socket) in [("pod", "/run/s/1"), ("one", "/run/s/1"), ("other", "/run/s/2")] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+            State::new(Vec::new(), socket.into()).write(&folder.join(name)).unwrap();
+        }
+        fs::create_dir_all(folder.join("empty")).unwrap();
+        let pod = State::read(&folder.join("pod")).unwrap().unwrap();
+        let found = pod.of_the_same_server(&folder.join("pod"));
+        assert_eq!(found.iter().map(|(path, _)| path).collect::<Vec<_>>(), [&folder.join("one")]);
+        fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn a_state_is_read_back_and_a_newer_one_refused() {
