@@ -31,6 +31,7 @@ mod devices;
 mod engine;
 mod error;
 mod events;
+mod group;
 mod holder;
 mod hooks;
 mod image;
