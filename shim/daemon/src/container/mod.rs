@@ -85,6 +85,8 @@ pub(crate) struct Container {
     pub(crate) bundle: PathBuf,
     pub(crate) pid: u32,
     pub(crate) stdio: stdio::Paths,
+    /// It is the pod's sandbox container.
+    pub(crate) keeps_pod: bool,
     pidfd: OwnedFd,
     cgroup: Cgroup,
     poststart: Stage,
@@ -169,6 +171,7 @@ impl Container {
             bundle: request.bundle,
             pid: worker.pid,
             stdio: request.stdio,
+            keeps_pod: holder::keeps(&bundle.spec),
             pidfd: worker.pidfd,
             cgroup,
             poststart: bundle.hooks.poststart,
