@@ -42,30 +42,27 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
     std::io::stdout().write_all(&bytes).doing(|| "answering containerd".to_owned())
 }
 
-/// The container, and all that had the same server: but for one that lives, whose containers are its own.
+/// The container, and where it is a pod's first one all that had the same server; but for a server that lives, whose
+/// containers are its own.
 fn clean_pod(bundle: &Path, state: &State) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .doing(|| "starting the event loop".to_owned())?;
-    let others = if listens(&state.socket) { Vec::new() } else { state.of_the_same_server(bundle) };
+    let others = if UnixStream::connect(&state.socket).is_ok() { Vec::new() } else { State::members(bundle) };
     runtime.block_on(async {
-        let mut cleaned = clean(bundle, state).await;
-        for (bundle, state) in &others {
-            cleaned = cleaned.and(clean(bundle, state).await);
+        let mut cleaned = Ok(());
+        for other in &others {
+            cleaned = cleaned.and(clean(other).await.and_then(|()| other.remove_member()));
         }
-        cleaned
+        cleaned.and(clean(state).await.and_then(|()| State::remove(bundle)))
     })
 }
 
-async fn clean(bundle: &Path, state: &State) -> Result<()> {
+async fn clean(state: &State) -> Result<()> {
     cgroup::remove(&state.cgroups).await?;
     state.poststop.run_all().await;
-    State::remove(bundle)
-}
-
-fn listens(socket: &Path) -> bool {
-    UnixStream::connect(socket).is_ok()
+    Ok(())
 }
 
 fn default_socket(flags: &Flags) -> PathBuf {

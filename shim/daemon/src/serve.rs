@@ -71,6 +71,7 @@ fn run(server: &Server) -> Result<()> {
             namespace: server.namespace.clone(),
             publisher,
             socket: server.socket.clone(),
+            bundle: server.bundle.clone(),
             address: server.address.clone(),
         };
         let mut rpc = Rpc::new().add_listener(listener(server)?).register_service(create_task(Arc::new(service)));

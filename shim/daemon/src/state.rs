@@ -10,6 +10,8 @@ use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
 
 const NAME: &str = "catamaran.json";
+/// What the copies of other containers' states begin with.
+const MEMBER: &str = "catamaran-";
 /// Raised when a field changes its meaning; a `delete` reads older numbers, and refuses newer ones.
 const FORMAT: u32 = 1;
 
@@ -26,34 +28,74 @@ pub(crate) struct State {
     pub(crate) cgroups: Vec<PathBuf>,
     /// Where the shim's server listens.
     pub(crate) socket: PathBuf,
+    /// Where it is in a pod, if it is not the first container of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member: Option<Member>,
     /// What is to be run when the container is gone: from the moment on at which its other hooks begin to run.
     #[serde(default, skip_serializing_if = "Stage::is_empty")]
     pub(crate) poststop: Stage,
 }
 
+/// A container of a pod. containerd runs `delete` for the pod's first container alone, and by then may have removed the
+/// bundles of the others: a copy of the state lies in the first one's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Member {
+    /// The container's own bundle.
+    bundle: PathBuf,
+    copy: PathBuf,
+}
+
 impl State {
     pub(crate) fn new(cgroups: Vec<PathBuf>, socket: PathBuf) -> Self {
-        Self { format: FORMAT, shim: std::process::id(), pid: 0, cgroups, socket, poststop: Stage::default() }
+        let poststop = Stage::default();
+        Self { format: FORMAT, shim: std::process::id(), pid: 0, cgroups, socket, member: None, poststop }
     }
 
-    /// Replaces the bundle's state file whole.
+    /// The same, of a container in this bundle whose shim was started for that of the pod.
+    pub(crate) fn in_pod(mut self, pod: &Path, bundle: &Path) -> Self {
+        if pod != bundle {
+            let id = bundle.file_name().unwrap_or_default().to_string_lossy();
+            let copy = pod.join(format!("{MEMBER}{id}.json"));
+            self.member = Some(Member { bundle: bundle.to_owned(), copy });
+        }
+        self
+    }
+
+    /// Replaces the bundle's state file whole, and its copy.
     pub(crate) fn write(&self, bundle: &Path) -> Result<()> {
-        let path = bundle.join(NAME);
-        let new = bundle.join(".catamaran.json.new");
         let text = serde_json::to_vec(self).doing(|| "writing the container's state".to_owned())?;
-        // No fsync: the folder lies on a tmpfs, and a machine that stops has no container left.
-        fs::write(&new, text).on(&new)?;
-        fs::rename(&new, &path).on(&path)
+        if let Some(Member { copy, .. }) = &self.member {
+            match replace(copy, &text) {
+                // The pod's first container was deleted before this one: nobody cleans up from there any more.
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                written => written.on(copy)?,
+            }
+        }
+        let path = bundle.join(NAME);
+        replace(&path, &text).on(&path)
     }
 
     /// The bundle's state; none where no container was created in it.
     pub(crate) fn read(bundle: &Path) -> Result<Option<Self>> {
-        let path = bundle.join(NAME);
-        let text = match fs::read(&path) {
+        Self::read_file(&bundle.join(NAME))
+    }
+
+    /// The states of the pod's other containers, from its first one's bundle.
+    pub(crate) fn members(bundle: &Path) -> Vec<Self> {
+        let entries = fs::read_dir(bundle).into_iter().flatten().flatten();
+        entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(MEMBER))
+            // One that cannot be read, of a newer shim, keeps nobody from the others.
+            .filter_map(|entry| Self::read_file(&entry.path()).ok().flatten())
+            .collect()
+    }
+
+    fn read_file(path: &Path) -> Result<Option<Self>> {
+        let text = match fs::read(path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            text => text.on(&path)?,
+            text => text.on(path)?,
         };
-        let state: State = serde_json::from_slice(&text).on(&path)?;
+        let state: State = serde_json::from_slice(&text).on(path)?;
         if state.format > FORMAT {
             return Err(Error::refused(
                 path.display().to_string(),
@@ -62,18 +104,6 @@ impl State {
             ));
         }
         Ok(Some(state))
-    }
-
-    /// The other containers of the same server, by their bundles: those of a pod, whose bundles lie beside each other.
-    pub(crate) fn of_the_same_server(&self, bundle: &Path) -> Vec<(PathBuf, Self)> {
-        let beside = bundle.parent().and_then(|folder| fs::read_dir(folder).ok()).into_iter().flatten().flatten();
-        beside
-            .map(|entry| entry.path())
-            .filter(|path| path != bundle)
-            // One that cannot be read is left to the `delete` of its own, which tells why.
-            .filter_map(|path| Self::read(&path).ok().flatten().map(|state| (path, state)))
-            .filter(|(_, state)| state.socket == self.socket)
-            .collect()
     }
 
     /// Removes the bundle's state file, unless another shim has written it.
@@ -85,11 +115,30 @@ impl State {
     }
 
     pub(crate) fn remove(bundle: &Path) -> Result<()> {
-        let path = bundle.join(NAME);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed.on(&path),
+        if let Some(Member { copy, .. }) = Self::read(bundle)?.and_then(|state| state.member) {
+            remove_file(&copy)?;
         }
+        remove_file(&bundle.join(NAME))
+    }
+
+    /// Removes the state of a container of a pod, where it still is.
+    pub(crate) fn remove_member(&self) -> Result<()> {
+        let Some(Member { bundle, copy }) = &self.member else { return Ok(()) };
+        remove_file(&bundle.join(NAME)).and(remove_file(copy))
+    }
+}
+
+fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("json.new");
+    // No fsync: the folder lies on a tmpfs, and a machine that stops has no container left.
+    fs::write(&new, text)?;
+    fs::rename(&new, path)
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.on(path),
     }
 }
 
@@ -98,16 +147,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_containers_of_one_server_are_found_beside_each_other() {
+    fn a_pod_knows_its_containers_when_their_bundles_are_gone() {
         let folder = std::env::temp_dir().join(format!("catamaran-states-{}", std::process::id()));
-        for (name, socket) in [("pod", "/run/s/1"), ("one", "/run/s/1"), ("other", "/run/s/2")] {
+        let bundle = |name: &str| {
             fs::create_dir_all(folder.join(name)).unwrap();
-            State::new(Vec::new(), socket.into()).write(&folder.join(name)).unwrap();
+            folder.join(name)
+        };
+        let (pod, one, two) = (bundle("pod"), bundle("one"), bundle("two"));
+        let state = |bundle: &Path| State::new(Vec::new(), "/run/s".into()).in_pod(&pod, bundle);
+        for bundle in [&pod, &one, &two] {
+            state(bundle).write(bundle).unwrap();
         }
-        fs::create_dir_all(folder.join("empty")).unwrap();
-        let pod = State::read(&folder.join("pod")).unwrap().unwrap();
-        let found = pod.of_the_same_server(&folder.join("pod"));
-        assert_eq!(found.iter().map(|(path, _)| path).collect::<Vec<_>>(), [&folder.join("one")]);
+        State::remove_own(&one).unwrap();
+        fs::remove_dir_all(&two).unwrap();
+        assert_eq!(State::members(&pod), [state(&two)]);
+        State::members(&pod)[0].remove_member().unwrap();
+        assert!(State::members(&pod).is_empty() && State::read(&pod).unwrap().is_some());
+        // A pod whose holder was deleted before has no bundle.
+        fs::remove_dir_all(&pod).unwrap();
+        state(&one).write(&one).unwrap();
+        State::remove_own(&one).unwrap();
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct TaskService {
     pub(crate) publisher: Publisher,
     /// Where this server listens.
     pub(crate) socket: PathBuf,
+    /// The bundle that this server was started for.
+    pub(crate) bundle: PathBuf,
     /// containerd's gRPC socket.
     pub(crate) address: String,
 }
@@ -62,6 +64,7 @@ fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
         rootfs: req.rootfs,
         stdio: stdio::Paths { stdin: req.stdin, stdout: req.stdout, stderr: req.stderr },
         socket: service.socket.clone(),
+        pod: service.bundle.clone(),
         address: service.address.clone(),
         options: req.options.into_option().unwrap_or_default(),
     })

@@ -47,10 +47,11 @@ fn bridge(tag: &str) -> String {
     format!("ctm-{}", hex(&digest(tag)[..4]))
 }
 
-/// 14 addresses of the range that is for tests of networks (RFC 2544), another range for another node.
+/// 126 addresses of those that no network of the machine's own has (RFC 6598, 100.64.0.0/10): one of 32768 such ranges, so
+/// that nodes of tests beside each other hardly meet.
 fn subnet(tag: &str) -> String {
-    let [a, b, ..] = digest(tag);
-    format!("198.{}.{}.{}/28", 18 + (b & 1), a, b & 0xf0)
+    let [a, b, c, ..] = digest(tag);
+    format!("100.{}.{b}.{}/25", 64 | a & 63, c & 128)
 }
 
 /// What is left of pods' networks: what hangs on the bridge, addresses that are taken, and what the library remembers.
@@ -98,7 +99,8 @@ mod tests {
             let tag = format!("catamaran-test-123-456-{number:03}");
             assert!(bridge(&tag).len() < 16);
             let subnet = subnet(&tag);
-            assert!(subnet.starts_with("198.18.") || subnet.starts_with("198.19."), "{subnet}");
+            let parts: Vec<u8> = subnet.trim_end_matches("/25").split('.').map(|part| part.parse().unwrap()).collect();
+            assert!(parts[0] == 100 && parts[1] & 0xc0 == 64 && parts[3] & 127 == 0, "{subnet}");
         }
         assert_ne!(bridge("a"), bridge("b"));
     }

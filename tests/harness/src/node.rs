@@ -164,7 +164,11 @@ impl Node {
         let ready = deadline::poll(PATIENCE, || {
             ended = child.try_wait().expect("cannot wait for containerd");
             let answers = || {
-                let call = "containerd.services.version.v1.Version/Version";
+                // The CRI's service answers later than containerd's own.
+                let call = match self.options.cri {
+                    true => "runtime.v1.RuntimeService/Status",
+                    false => "containerd.services.version.v1.Version/Version",
+                };
                 self.address().call(call, Vec::new(), Duration::from_secs(5)).is_ok()
             };
             (ended.is_some() || answers()).then_some(())

@@ -41,6 +41,8 @@ pub(crate) struct Request {
     pub(crate) stdio: stdio::Paths,
     /// The shim's own, for `delete`.
     pub(crate) socket: PathBuf,
+    /// The bundle that the shim was started for: the first container's of the pod.
+    pub(crate) pod: PathBuf,
     /// containerd's gRPC socket.
     pub(crate) address: String,
     /// The handler's.
@@ -128,7 +130,8 @@ impl Container {
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let mounts = all_mounts(prepared, &mut descriptors)?;
         let job = make_job(&bundle, &mut descriptors, root, mounts, &streams)?;
-        let mut state = State::new(cgroup.folders().to_vec(), request.socket.clone());
+        let mut state =
+            State::new(cgroup.folders().to_vec(), request.socket.clone()).in_pod(&request.pod, &request.bundle);
         state.write(&request.bundle)?;
         let creation = Creation {
             id: &request.id,

@@ -20,7 +20,8 @@ impl Container {
     pub(super) async fn create_sandbox(request: Request, bundle: Bundle, begin: Instant) -> Result<Self> {
         let streams = stdio::open(&request.stdio)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
-        let mut state = State::new(cgroup.folders().to_vec(), request.socket.clone());
+        let mut state =
+            State::new(cgroup.folders().to_vec(), request.socket.clone()).in_pod(&request.pod, &request.bundle);
         state.write(&request.bundle)?;
         let holder = match start(&request.id, &bundle, &cgroup, &streams, &mut state).await {
             Ok(holder) => holder,
