@@ -18,6 +18,7 @@ CARGO ?= cargo
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
 # A workspace of its own, with a lock file of its own (see there).
 WASMER_COMPILE := --manifest-path shim/wasmer-compile/Cargo.toml
+HOLDER := --manifest-path shim/holder/Cargo.toml
 BENCH_BIN := $(CARGO_TARGET_DIR)/$(TRIPLE)/release
 
 .PHONY: help
@@ -29,8 +30,9 @@ prepare:
 	tests/harness/prepare
 
 .PHONY: build
-build: ## Build the shim, its workers and its compilers (the profile of demo and tests)
+build: ## Build the shim, its holder, its workers and its compilers (the profile of demo and tests)
 	$(CARGO) build --locked -p catamaran-daemon
+	$(CARGO) build --locked $(HOLDER)
 	$(CARGO) build --locked -p catamaran-wasmtime
 	$(CARGO) build --locked -p catamaran-wasmtime-compile
 	$(CARGO) build --locked -p catamaran-wasmer
@@ -39,6 +41,7 @@ build: ## Build the shim, its workers and its compilers (the profile of demo and
 .PHONY: release
 release: ## Build what is shipped and benchmarked
 	$(CARGO) build --locked --release -p catamaran-daemon
+	$(CARGO) build --locked --release $(HOLDER)
 	$(CARGO) build --locked --release -p catamaran-wasmtime
 	$(CARGO) build --locked --release -p catamaran-wasmtime-compile
 	$(CARGO) build --locked --release -p catamaran-wasmer
@@ -77,15 +80,17 @@ machine: prepare build ## Run tests in an emulated machine with cgroup v2, syste
 lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck and cargo-deny where they are installed
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt $(WASMER_COMPILE) --check
+	$(CARGO) fmt $(HOLDER) --check
 	$(CARGO) clippy --locked -p catamaran-wasmtime --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-wasmtime-compile --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-wasmer --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(WASMER_COMPILE) --all-targets -- -D warnings
+	$(CARGO) clippy --locked $(HOLDER) -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-names --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-attacks --all-targets -- -D warnings
 	tests/layering
-	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/harness/provision-clang examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench

@@ -22,7 +22,7 @@ use rustix::pipe::PipeFlags;
 
 use crate::error::{Doing, Error, Result};
 use crate::state::{Folder, Pods};
-use crate::{delete, serve};
+use crate::{delete, group, serve};
 
 /// As much as containerd's own shims read of standard input.
 const MOST_INPUT: u64 = 10 << 20;
@@ -61,6 +61,9 @@ pub(crate) struct Server {
 pub(crate) fn start(flags: &Flags) -> Result<()> {
     let (options, protocol) = read_parameters(flags)?;
     let bundle = std::env::current_dir().doing(|| "finding the bundle, this program's working directory".to_owned())?;
+    if let Some(address) = group::server_of_pod(&options, &bundle) {
+        return reply(&address, &protocol);
+    }
     let address = options.socket_address(&options.id);
     let socket = PathBuf::from(address.trim_start_matches("unix://"));
     let pods = Pods::of(&options.address, &options.namespace);

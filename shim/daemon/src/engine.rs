@@ -63,7 +63,7 @@ pub(crate) fn quoted(engines: &[Engine]) -> String {
 }
 
 /// A program of this shim's own version: it lies in the same folder.
-fn beside_the_shim(name: &str) -> Result<PathBuf> {
+pub(crate) fn beside_the_shim(name: &str) -> Result<PathBuf> {
     let shim = std::env::current_exe().doing(|| "finding this program's folder".to_owned())?;
     Ok(shim.with_file_name(name))
 }

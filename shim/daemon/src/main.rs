@@ -10,6 +10,7 @@
 //!                                                                  |- source   where the Wasm module is
 //!                                                                  |- image    the layer that it may be instead of a file
 //!                                                                  |- cache    its machine code, compiled once
+//!                                                                  |- holder   a pod's first container: namespaces, no image
 //!                                                                  |- cgroup   made, limited, watched, emptied, removed
 //!                                                                  |- stats    what was used, read from the cgroup
 //!                                                                  '- spawn    the worker, up to «ready»
@@ -32,6 +33,8 @@ mod devices;
 mod engine;
 mod error;
 mod events;
+mod group;
+mod holder;
 mod hooks;
 mod image;
 mod info;
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Ok(flags) if flags.action == cache::ACTION => cache::drive(),
         Ok(flags) if flags.action == cgroup::ACTION => cgroup::answer(),
         Ok(flags) if flags.action == stdio::ACTION => stdio::append(),
+        Ok(flags) if flags.action == holder::ACTION => return catamaran_worker::hold(),
         Ok(flags) => Err(error::Error::refused(
             "command line",
             format!("action {:?}", flags.action),

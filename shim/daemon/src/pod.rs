@@ -26,11 +26,23 @@ enum Place {
     Taken(Arc<Container>),
 }
 
+impl Place {
+    fn container(&self) -> Option<&Container> {
+        match self {
+            Place::Taken(container) => Some(container),
+            Place::Creating { .. } => None,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Places {
     by_id: HashMap<String, Place>,
     /// Shutdown was asked for: nothing is created any more, and the shim ends with the last place.
     closing: bool,
+    /// Shutdown was asked for and refused, since there were containers, and none of them keeps the pod: its holder was
+    /// deleted before them. Nobody will ask again.
+    forsaken: bool,
 }
 
 pub(crate) struct Pod {
@@ -76,7 +88,9 @@ impl Pod {
     /// end of a shim while it waits for one.
     pub(crate) fn close(&self) -> bool {
         let mut places = self.places();
-        if places.by_id.values().any(|place| matches!(place, Place::Taken(_))) {
+        let taken = || places.by_id.values().filter_map(Place::container);
+        if taken().next().is_some() {
+            places.forsaken = !taken().any(|container| container.keeps_pod);
             return false;
         }
         places.closing = true;
@@ -86,6 +100,14 @@ impl Pod {
     /// Whether it has neither containers nor creations.
     pub(crate) fn is_empty(&self) -> bool {
         self.places().by_id.is_empty()
+    }
+
+    /// Closes the pod, if it was to end before and its last container is gone.
+    pub(crate) fn close_forsaken(&self) -> bool {
+        let mut places = self.places();
+        let over = places.forsaken && places.by_id.is_empty() && !places.closing;
+        places.closing |= over;
+        over
     }
 
     /// Lets a closed pod end: at once, or with its last unwanted creation.

@@ -1,7 +1,8 @@
-//! A worker, from exec to «ready».
+//! A container's process, from exec to «ready»: a worker, or the holder of a pod.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -15,7 +16,6 @@ use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::Cgroup;
 use crate::child;
-use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
 use crate::readable::readable;
 use crate::shortage;
@@ -63,9 +63,11 @@ impl From<Error> for Failure {
 
 /// What a worker is started with.
 pub(crate) struct Start<'a> {
-    /// The executable is the engine.
-    pub(crate) engine: Engine,
-    /// The container's id and its module's name, for messages and `ps`.
+    /// The executable, by what name it is called, and with which word if it has several things to do.
+    pub(crate) program: &'a Path,
+    pub(crate) name: &'a str,
+    pub(crate) action: Option<&'a str>,
+    /// The container's id and what it runs, for messages and `ps`.
     pub(crate) id: &'a str,
     pub(crate) module: &'a str,
     pub(crate) job: &'a Job,
@@ -84,11 +86,12 @@ pub(crate) struct Forked {
 
 /// Starts a worker, up to its own process in its own namespaces.
 pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failure> {
-    let doing = || format!("starting the {} worker", start.engine);
+    let doing = || format!("starting {}", start.name);
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
-    let program = start.engine.worker()?;
-    let child = Command::new(&program)
+    let child = Command::new(start.program)
+        .arg0(start.name)
+        .args(start.action)
         .arg(start.id)
         .env_clear()
         // kill(0, ..) of a worker reaches no shim: process groups cross pid namespaces.
@@ -98,7 +101,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
         .stderr(Stdio::from(start.stderr.try_clone_to_owned().doing(doing)?))
         .spawn()
         .map_err(shortage::of_processes)
-        .on(&program)?;
+        .on(start.program)?;
     let pid = child.id();
     let intermediate = child::pidfd(child)?;
     match forked(&start, ours, pid).await {
@@ -122,7 +125,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
 }
 
 async fn forked(start: &Start<'_>, control: OwnedFd, intermediate: u32) -> std::result::Result<Forked, Failure> {
-    let doing = || format!("starting the {} worker", start.engine);
+    let doing = || format!("starting {}", start.name);
     tell(start, &control, intermediate).await?;
     rustix::io::ioctl_fionbio(&control, true).doing(doing)?;
     let control = readable(control).doing(doing)?;

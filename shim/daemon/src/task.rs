@@ -70,6 +70,25 @@ fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
     })
 }
 
+impl TaskService {
+    /// The end of a pod that was closed. Before the answer to what closed it: after that containerd may start the next shim
+    /// of this id, which binds the same socket, and whose events are to come after ours.
+    async fn leave(&self) {
+        info!("shutting down");
+        self.publisher.flush(LAST_EVENTS).await;
+        if let Err(e) = std::fs::remove_file(&self.socket) {
+            warn!("{}: {e}", self.socket.display());
+        }
+        // A creation that still goes on needs it to the end.
+        if self.pod.is_empty()
+            && let Err(e) = self.state.remove()
+        {
+            warn!("{e}");
+        }
+        self.pod.end();
+    }
+}
+
 #[async_trait]
 impl Task for TaskService {
     async fn create(&self, _ctx: &TtrpcContext, req: CreateTaskRequest) -> Answer<CreateTaskResponse> {
@@ -78,6 +97,9 @@ impl Task for TaskService {
         // A task of its own: a client that gives up does not leave half a container.
         let created = tokio::spawn(async move { pod.create(request).await }).await;
         let created = created.map_err(|e| ttrpc::Error::Others(format!("the creation broke off: {e}")))?;
+        if created.is_err() && self.pod.close_forsaken() {
+            self.leave().await;
+        }
         Ok(CreateTaskResponse { pid: created?.pid, ..Default::default() })
     }
 
@@ -131,6 +153,9 @@ impl Task for TaskService {
         let pod = self.pod.clone();
         let deleted = tokio::spawn(async move { pod.delete(&req.id).await }).await;
         let (container, exit) = deleted.map_err(|e| ttrpc::Error::Others(format!("the deletion broke off: {e}")))??;
+        if self.pod.close_forsaken() {
+            self.leave().await;
+        }
         Ok(DeleteResponse {
             pid: container.pid,
             exit_status: exit.code,
@@ -169,20 +194,7 @@ impl Task for TaskService {
 
     async fn shutdown(&self, _ctx: &TtrpcContext, _req: ShutdownRequest) -> Answer<Empty> {
         if self.pod.close() {
-            info!("shutting down");
-            // Before the answer: after it containerd may start the next shim of this id, which binds the same socket,
-            // and whose events are to come after ours.
-            self.publisher.flush(LAST_EVENTS).await;
-            if let Err(e) = std::fs::remove_file(&self.socket) {
-                warn!("{}: {e}", self.socket.display());
-            }
-            // A creation that still goes on needs it to the end.
-            if self.pod.is_empty()
-                && let Err(e) = self.state.remove()
-            {
-                warn!("{e}");
-            }
-            self.pod.end();
+            self.leave().await;
         }
         Ok(Empty::default())
     }

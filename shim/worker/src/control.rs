@@ -102,6 +102,11 @@ pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, pidfd: Option<Borr
     }
 }
 
+/// A report as its message's bytes, for a program that has no words of its own.
+pub(crate) fn written(report: &Report) -> io::Result<Vec<u8>> {
+    Ok(serde_json::to_vec(report)?)
+}
+
 /// Receives one report, in the shim. `UnexpectedEof` when the worker is gone.
 pub fn receive_report(socket: BorrowedFd<'_>) -> io::Result<(Report, Vec<OwnedFd>)> {
     let (bytes, descriptors) = receive(socket)?;

@@ -26,13 +26,15 @@ pub mod devices;
 pub mod engine;
 pub mod filter;
 pub mod form;
+mod hold;
 pub mod job;
 pub mod mountattr;
 pub mod signals;
 mod stage;
 
-pub use confine::close_inherited;
+pub use confine::{close_inherited, empty_root};
 pub use engine::{Engine, EngineError, Guest, Needs};
+pub use hold::hold;
 pub use stage::run;
 
 /// Repeats an openat2(2) that says EAGAIN: under `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` it does so when anything on the

@@ -17,7 +17,7 @@ use crate::job::{Job, NamespaceKind};
 
 /// Why no worker came to wait for Start.
 #[derive(Debug, thiserror::Error)]
-enum StageError {
+pub(crate) enum StageError {
     #[error(transparent)]
     Confine(#[from] ConfineError),
     #[error(transparent)]
@@ -54,6 +54,11 @@ pub fn run<E: Engine>() -> ExitCode {
         println!("{}", E::VERSION);
         return ExitCode::SUCCESS;
     }
+    staged(worker::<E>)
+}
+
+/// Both stages: what `second` does is done in the container's namespaces.
+pub(crate) fn staged(second: fn(&Job, Descriptors, Line) -> ExitCode) -> ExitCode {
     // First of all, and for the clone too: a process of the namespace that is joined could otherwise open this program's
     // file, its descriptors or the host's root through /proc while the worker is not confined yet.
     if let Err(e) = confine::close_to_others() {
@@ -80,7 +85,7 @@ pub fn run<E: Engine>() -> ExitCode {
                 false => ExitCode::FAILURE,
             }
         }
-        Ok(Side::Worker { known }) => worker::<E>(&job, descriptors, control, known),
+        Ok(Side::Worker { known }) => second(&job, descriptors, Line { control, known: Some(known) }),
         Err(e) => fail(&control, e.into()),
     }
 }
@@ -92,7 +97,7 @@ fn usage(e: &io::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn fail(control: &OwnedFd, e: StageError) -> ExitCode {
+pub(crate) fn fail(control: &OwnedFd, e: StageError) -> ExitCode {
     let report = Report::Failed { cause: e.cause(), text: control::cut(e.to_string()) };
     // Nobody else is left to tell: standard error is the container's, and a shim that is gone needs no report.
     let _ = control::report(control.as_fd(), &report, None);
@@ -170,15 +175,15 @@ fn no_process(e: io::Error) -> io::Error {
 }
 
 /// The worker's line to the shim.
-struct Line {
-    control: OwnedFd,
+pub(crate) struct Line {
+    pub(crate) control: OwnedFd,
     /// Until the shim knows of the worker: the intermediate and the worker report on one socket.
     known: Option<OwnedFd>,
 }
 
 impl Line {
     /// Returns when the shim knows of this process. An error when it never will.
-    fn be_known(&mut self) -> io::Result<()> {
+    pub(crate) fn be_known(&mut self) -> io::Result<()> {
         match self.known.take() {
             Some(known) if !matches!(rustix::io::read(&known, &mut [0]), Ok(1)) => {
                 Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the intermediate ended without a report"))
@@ -186,11 +191,19 @@ impl Line {
             _ => Ok(()),
         }
     }
+
+    /// Returns when the job's hooks have run, if it has any.
+    pub(crate) fn await_hooks(&mut self, job: &Job) -> io::Result<()> {
+        if job.hooks {
+            self.be_known()?;
+            control::await_hooked(self.control.as_fd())?;
+        }
+        Ok(())
+    }
 }
 
 /// Confines itself, loads, links, reports, waits, runs.
-fn worker<E: Engine>(job: &Job, mut descriptors: Descriptors, control: OwnedFd, known: OwnedFd) -> ExitCode {
-    let mut line = Line { control, known: Some(known) };
+fn worker<E: Engine>(job: &Job, mut descriptors: Descriptors, mut line: Line) -> ExitCode {
     let prepared = prepare::<E>(job, &mut descriptors, &mut line);
     if line.be_known().is_err() {
         return ExitCode::FAILURE;
@@ -224,16 +237,9 @@ fn prepare<E: Engine>(
     let stdin = confine::step("taking standard input", descriptors.take(job.stdin))?;
     confine::step("opening standard input", rustix::stdio::dup2_stdin(&stdin))?;
     drop(stdin);
-    let hooks = || {
-        if job.hooks {
-            line.be_known()?;
-            control::await_hooked(line.control.as_fd())?;
-        }
-        Ok(())
-    };
     let artifact = File::from(artifact);
     let confinement = Confinement::new(job, descriptors).by_name(E::maps_by_name(&artifact));
-    let Confined { warnings, label, descriptors: names } = confinement.apply(hooks)?;
+    let Confined { warnings, label, descriptors: names } = confinement.apply(|| line.await_hooks(job))?;
     confine::step("installing signal handlers", crate::signals::end_on_signals())?;
     // Confined first: the artifact was made from hostile bytes by a process that met them. Mapping it needs its
     // descriptor alone.

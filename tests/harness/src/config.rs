@@ -16,10 +16,14 @@ const DISABLED: [&str; 7] = [
 
 const CRI: [&str; 3] = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"];
 
+/// The drop-in for who installs by hand: what the nodes are configured with.
+pub(crate) const DROP_IN: &str = include_str!("../../../runtimeclass/containerd-v3.toml");
+
 /// How a node differs from the ordinary one.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub(crate) cri: bool,
+    pub(crate) network: bool,
     pub(crate) extra: String,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) programs: Vec<(String, PathBuf)>,
@@ -31,11 +35,18 @@ impl Options {
         Self::default()
     }
 
-    /// Serves CRI too, with the handlers `runc` and `catamaran` and a CNI folder of the node's own (empty:
-    /// put a configuration into `Node::dir()/cni/conf`, plugins into `Node::dir()/cni/bin`).
+    /// Serves CRI too, with the handlers `runc` and `catamaran`, and pods in the host's network alone: see
+    /// [`Options::network`].
     #[must_use]
     pub fn cri(mut self) -> Self {
         self.cri = true;
+        self
+    }
+
+    /// Has the CRI give pods networks of their own, on a bridge of the node's.
+    #[must_use]
+    pub fn network(mut self) -> Self {
+        self.network = true;
         self
     }
 
@@ -61,15 +72,16 @@ impl Options {
         self
     }
 
-    /// containerd's configuration file, version 3, with everything below the node's folder.
-    pub(crate) fn to_toml(&self, dir: &Path) -> String {
-        let dir = dir.display();
+    /// containerd's configuration file, version 3, with everything below the node's folder. `plugins` is where those of
+    /// CNI are.
+    pub(crate) fn to_toml(&self, dir: &Path, plugins: &Path) -> String {
+        let (dir, plugins) = (dir.display(), plugins.display());
         let mut disabled: Vec<&str> = DISABLED.to_vec();
         if !self.cri {
             disabled.extend(CRI);
         }
         let mut text = format!(
-            "version = 3\nroot = '{dir}/root'\nstate = '{dir}/state'\noom_score = 0\ndisabled_plugins = {disabled:?}\n\n\
+            "version = 3\nimports = ['{dir}/conf.d/*.toml']\nroot = '{dir}/root'\nstate = '{dir}/state'\noom_score = 0\ndisabled_plugins = {disabled:?}\n\n\
              [grpc]\n  address = '{dir}/containerd.sock'\n\n[ttrpc]\n  address = '{dir}/containerd.sock.ttrpc'\n\n\
              [debug]\n  level = 'info'\n"
         );
@@ -79,15 +91,10 @@ impl Options {
                 text,
                 "\n[plugins.'io.containerd.cri.v1.runtime']\n  restrict_oom_score_adj = true\n  \
                  netns_mounts_under_state_dir = true\n\
-                 \n[plugins.'io.containerd.cri.v1.runtime'.cni]\n  bin_dirs = ['{dir}/cni/bin']\n  conf_dir = '{dir}/cni/conf'\n"
+                 \n[plugins.'io.containerd.cri.v1.runtime'.cni]\n  bin_dirs = ['{plugins}']\n  conf_dir = '{dir}/cni/conf'\n\
+                 \n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\n  \
+                 runtime_type = 'io.containerd.runc.v2'\n"
             );
-            for (handler, kind) in [("runc", "io.containerd.runc.v2"), ("catamaran", "io.containerd.catamaran.v1")] {
-                let _ = write!(
-                    text,
-                    "\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{handler}]\n  runtime_type = '{kind}'\n  \
-                     pod_annotations = ['catamaran.wasm/*']\n"
-                );
-            }
         }
         text.push('\n');
         text.push_str(&self.extra);

@@ -1,19 +1,26 @@
-//! Pods by the CRI, for the specs that containerd writes for Kubernetes' containers.
+//! Pods by the CRI.
 //!
 //! ```text
-//! Pod::run --RunPodSandbox--> a sandbox on runc, in the host's network
-//!    |- order(): Order --CreateContainer--> Created   the record with its spec, never started by the CRI
+//! Pod::run --RunPodSandbox--> a sandbox on the shape's handler
+//!    |- order(): Order --CreateContainer--> Running   started, looked at and stopped by the CRI
+//!    |             `-----CreateContainer--> Created   the record with its spec, never started by the CRI
 //!    |                                       `- try_task(): Task   that very spec, on our runtime, in the node's namespace
 //!    `- remove --StopPodSandbox, RemovePodSandbox-->
 //! ```
 //!
-//! Field numbers are those of `k8s.io/cri-api`, `runtime.v1`. A node for it is started with [`options`].
+//! Field numbers are those of `k8s.io/cri-api`, `runtime.v1`. A node for it is started with [`options`], and with
+//! [`Options::network`] if its pods are to have networks.
 
 mod order;
+mod running;
+
+use std::fs;
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 pub use order::{Order, Propagation, Seccomp};
+pub use running::{ContainerState, ContainerStatus, LogLine, Running};
 
 use crate::config::Options;
 use crate::container::Container;
@@ -28,7 +35,9 @@ use crate::{guests, leftovers};
 /// containerd's namespace of all that Kubernetes makes.
 const NAMESPACE: &str = "k8s.io";
 const CONTAINERS: &str = "containerd.services.containers.v1.Containers";
-/// `NamespaceMode`: one's own, the pod's being 0.
+/// `NamespaceMode`: the pod's.
+const POD: u64 = 0;
+/// `NamespaceMode`: one's own.
 const CONTAINER: u64 = 1;
 /// `NamespaceMode`: the host's.
 const NODE: u64 = 2;
@@ -46,6 +55,16 @@ pub fn options() -> Options {
 /// What of a pod is not the ordinary one.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
+    /// The handler of the node's configuration; the default one, runc, by an empty name.
+    pub handler: String,
+    /// A network of the pod's own, instead of the host's.
+    pub network: bool,
+    /// `shareProcessNamespace`.
+    pub shared_pid: bool,
+    /// `hostname`.
+    pub hostname: String,
+    /// `metadata.annotations`.
+    pub annotations: Vec<(String, String)>,
     /// `hostPID`.
     pub host_pid: bool,
     /// `hostIPC`.
@@ -57,17 +76,58 @@ pub struct Shape {
 }
 
 impl Shape {
-    fn namespaces(&self) -> Message {
-        let ipc = if self.host_ipc { NODE } else { 0 };
-        // Kubernetes asks for a pid namespace of each container's own unless told otherwise.
-        let pid = if self.host_pid { NODE } else { CONTAINER };
-        Message::new().number(1, NODE).number(2, pid).number(3, ipc)
+    /// A pod as `runtimeClassName: catamaran` makes it, with a network of its own.
+    pub fn wasm() -> Self {
+        Self { handler: "catamaran".to_owned(), network: true, ..Self::default() }
     }
+
+    /// The same, with an annotation.
+    #[must_use]
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.annotations.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn namespaces(&self) -> Message {
+        let network = if self.network { POD } else { NODE };
+        let ipc = if self.host_ipc { NODE } else { POD };
+        // Kubernetes asks for a pid namespace of each container's own unless told otherwise.
+        let pid = match (self.host_pid, self.shared_pid) {
+            (true, _) => NODE,
+            (false, true) => POD,
+            (false, false) => CONTAINER,
+        };
+        Message::new().number(1, network).number(2, pid).number(3, ipc)
+    }
+
+    /// `PodSandboxConfig`.
+    fn config(&self, node: &Node, name: &str) -> Message {
+        let metadata = Message::new().bytes(1, name).bytes(2, format!("{name}-uid")).bytes(3, "default");
+        let security = Message::new().message(1, self.namespaces()).number(6, self.privileged.into());
+        // The cgroups bear the node's tag, by which they are found.
+        let mut linux = Message::new().bytes(1, format!("/{}", node.namespace())).message(2, security);
+        for (key, value) in &self.sysctls {
+            linux = linux.entry(3, key, value);
+        }
+        let logs = logs(node, name).display().to_string();
+        // One in the host's network has the host's name.
+        let mut config = Message::new().message(1, metadata).bytes(2, &self.hostname).bytes(3, logs).message(8, linux);
+        for (key, value) in &self.annotations {
+            config = config.entry(7, key, value);
+        }
+        config
+    }
+}
+
+/// Where the logs of a pod's containers are.
+fn logs(node: &Node, pod: &str) -> PathBuf {
+    node.folder("logs").join(pod)
 }
 
 /// A pod whose sandbox runs.
 pub struct Pod<'n> {
     node: &'n Node,
+    name: String,
     id: String,
     config: Message,
     shape: Shape,
@@ -98,46 +158,80 @@ fn import(node: &Node, image: &Image) {
     });
 }
 
-/// Runs a sandbox of a handler of the node's configuration, for what is said of it: one that runs is stopped and removed.
-///
-/// # Errors
-/// What containerd or the shim answered.
-pub fn try_sandbox(node: &Node, name: &str, handler: &str) -> Result<(), Status> {
-    import(node, &pause());
-    let metadata = Message::new().bytes(1, name).bytes(2, format!("{name}-uid")).bytes(3, "default");
-    let security = Message::new().message(1, Shape::default().namespaces());
-    let linux = Message::new().bytes(1, format!("/{}", node.namespace())).message(2, security);
-    let config = Message::new().message(1, metadata).message(8, linux);
-    let answer = runtime(node, "RunPodSandbox", Message::new().message(1, config).bytes(2, handler))?;
-    let id = String::from_utf8_lossy(fields(&answer).bytes(1)).into_owned();
-    node.expect_id(NAMESPACE, &id);
-    for method in ["StopPodSandbox", "RemovePodSandbox"] {
-        runtime(node, method, Message::new().bytes(1, &id))?;
-    }
-    Ok(())
+/// How a pod stands, as the kubelet is told it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodStatus {
+    /// `SANDBOX_READY`.
+    pub ready: bool,
+    /// Its address; empty in the host's network.
+    pub ip: String,
+    /// The process of the sandbox container, as the host sees it; 0 when there is none.
+    pub pid: u32,
 }
 
 impl<'n> Pod<'n> {
-    /// Runs a sandbox on runc.
+    /// Runs a pod's sandbox.
+    ///
+    /// # Errors
+    /// What containerd or the shim answered.
+    pub fn try_run(node: &'n Node, name: &str, shape: Shape) -> Result<Self, Status> {
+        import(node, &pause());
+        let config = shape.config(node, name);
+        fs::create_dir_all(logs(node, name)).expect("cannot make a folder");
+        let request = Message::new().message(1, config.clone()).bytes(2, &shape.handler);
+        let answer = runtime(node, "RunPodSandbox", request)?;
+        let id = running::text(&fields(&answer), 1);
+        node.expect_id(NAMESPACE, &id);
+        Ok(Self { node, name: name.to_owned(), id, config, shape })
+    }
+
+    /// As [`Pod::try_run`].
     ///
     /// # Panics
     /// When the CRI refuses it.
     pub fn run(node: &'n Node, name: &str, shape: Shape) -> Self {
-        import(node, &pause());
-        let metadata = Message::new().bytes(1, name).bytes(2, format!("{name}-uid")).bytes(3, "default");
-        let security = Message::new().message(1, shape.namespaces()).number(6, shape.privileged.into());
-        // The cgroups bear the node's tag, by which they are found.
-        let mut linux = Message::new().bytes(1, format!("/{}", node.namespace())).message(2, security);
-        for (key, value) in &shape.sysctls {
-            linux = linux.entry(3, key, value);
-        }
-        // No host name: one in the host's network has the host's.
-        let config = Message::new().message(1, metadata).message(8, linux);
-        let request = Message::new().message(1, config.clone()).bytes(2, "runc");
-        let answer = runtime(node, "RunPodSandbox", request).unwrap_or_else(|status| panic!("no pod {name}: {status}"));
-        let id = String::from_utf8_lossy(fields(&answer).bytes(1)).into_owned();
-        node.expect_id(NAMESPACE, &id);
-        Self { node, id, config, shape }
+        Self::try_run(node, name, shape).unwrap_or_else(|status| panic!("no pod {name}: {status}"))
+    }
+
+    fn ask(&self, method: &str) -> Result<Vec<u8>, Status> {
+        runtime(self.node, method, Message::new().bytes(1, &self.id))
+    }
+
+    /// How it stands now.
+    ///
+    /// # Panics
+    /// When the CRI does not say.
+    pub fn status(&self) -> PodStatus {
+        let request = Message::new().bytes(1, &self.id).number(2, 1);
+        let answer = runtime(self.node, "PodSandboxStatus", request).unwrap_or_else(|status| panic!("{status}"));
+        let answer = fields(&answer);
+        let status = fields(answer.bytes(1));
+        let ip = running::text(&fields(status.bytes(5)), 1);
+        PodStatus { ready: status.number(3) == 0, ip, pid: running::pid(&answer, 2) }
+    }
+
+    /// The ids of its containers that the CRI lists, but for the sandbox container.
+    ///
+    /// # Panics
+    /// When the CRI does not say.
+    pub fn containers(&self) -> Vec<String> {
+        let filter = Message::new().bytes(3, &self.id);
+        let answer = runtime(self.node, "ListContainers", Message::new().message(1, filter));
+        let answer = answer.unwrap_or_else(|status| panic!("{status}"));
+        fields(&answer).all(1).map(|container| running::text(&fields(container), 1)).collect()
+    }
+
+    /// Stops it with its containers. Twice is as good.
+    ///
+    /// # Panics
+    /// When the CRI refuses it.
+    pub fn stop(&self) {
+        self.ask("StopPodSandbox").unwrap_or_else(|status| panic!("StopPodSandbox: {status}"));
+    }
+
+    /// Where its containers' logs are.
+    pub fn logs(&self) -> PathBuf {
+        logs(self.node, &self.name)
     }
 
     /// The sandbox's id.
@@ -156,10 +250,8 @@ impl<'n> Pod<'n> {
     /// # Panics
     /// When the CRI refuses it.
     pub fn remove(self) {
-        for method in ["StopPodSandbox", "RemovePodSandbox"] {
-            runtime(self.node, method, Message::new().bytes(1, &self.id))
-                .unwrap_or_else(|status| panic!("{method}: {status}"));
-        }
+        self.stop();
+        self.ask("RemovePodSandbox").unwrap_or_else(|status| panic!("RemovePodSandbox: {status}"));
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-use crate::{cgroups, processes};
+use crate::{bridge, cgroups, processes};
 
 const SOCKETS: &str = "/run/containerd/s";
 /// Where our shims write down what is to be cleaned up after them.
@@ -31,6 +31,7 @@ pub(crate) fn of(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String>
     found.extend(sockets(dir).iter().map(|path| format!("socket {}", path.display())));
     found.extend(states(dir).iter().map(|path| format!("state {}", path.display())));
     found.extend(netns(tag).iter().map(|path| format!("network namespace {}", path.display())));
+    found.extend(bridge::left(tag, dir));
     found.extend(bundles(dir).iter().map(|path| format!("bundle {}", path.display())));
     found
 }

@@ -27,6 +27,7 @@
     reason = "test code: a panic is how a test says that it failed"
 )]
 
+mod bridge;
 mod cgroups;
 mod config;
 mod container;

@@ -12,6 +12,7 @@ use crate::node::Node;
 
 // linux/netlink.h, linux/rtnetlink.h, linux/if.h
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const IFF_UP: u32 = 1;
@@ -79,17 +80,29 @@ fn leave() {
     left.expect("cannot make a network namespace");
 }
 
-/// By netlink: ip(8) is not on every machine.
 fn raise_loopback() {
+    // In the namespace that the thread is in.
+    change_link(RTM_NEWLINK, LOOPBACK, IFF_UP).expect("the loopback cannot be raised");
+}
+
+/// Removes an interface of the namespace that this program is in. One that is gone is as good.
+pub(crate) fn remove_link(index: u32) {
+    if let Err(error) = change_link(RTM_DELLINK, index, 0) {
+        assert_eq!(error, rustix::io::Errno::NODEV, "the interface {index} cannot be removed");
+    }
+}
+
+/// By netlink: ip(8) is not on every machine. Sets these flags of an interface, or removes it.
+fn change_link(change: u16, index: u32, flags: u32) -> Result<(), rustix::io::Errno> {
     let mut message = Vec::new();
     // struct nlmsghdr: length, type, flags, sequence, port
     message.extend(32_u32.to_ne_bytes());
-    message.extend(RTM_NEWLINK.to_ne_bytes());
+    message.extend(change.to_ne_bytes());
     message.extend((NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
     message.extend([0; 8]);
     // struct ifinfomsg: family and type, index, flags, which flags
     message.extend([0; 4]);
-    for word in [LOOPBACK, IFF_UP, IFF_UP] {
+    for word in [index, flags, flags] {
         message.extend(word.to_ne_bytes());
     }
     // NETLINK_ROUTE is the protocol 0.
@@ -99,5 +112,8 @@ fn raise_loopback() {
     let mut answer = [0; 256];
     let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty()).expect("netlink does not answer");
     let error = answer[..length].get(ERROR_AT..ERROR_AT + 4).expect("a short answer of netlink's");
-    assert_eq!(error, [0; 4], "the loopback cannot be raised: {:?}", &answer[..length]);
+    match i32::from_ne_bytes(error.try_into().expect("four bytes")) {
+        0 => Ok(()),
+        number => Err(rustix::io::Errno::from_raw_os_error(-number)),
+    }
 }

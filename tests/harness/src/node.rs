@@ -12,14 +12,14 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::config::Options;
+use crate::config::{DROP_IN, Options};
 use crate::container::{Container, Output};
 use crate::deadline::{self, PATIENCE};
 use crate::events::Events;
 use crate::grpc::Address;
 use crate::programs::{Programs, shim_folder};
 use crate::runtime::{Engine, Runtime};
-use crate::{ctr, keeper, leftovers, sweep, tag};
+use crate::{bridge, ctr, keeper, leftovers, sweep, tag};
 
 /// How many lines of containerd's log a failing test shows.
 const LOG_LINES: usize = 150;
@@ -31,8 +31,9 @@ const SOCKET_PATH: usize = 100;
 const LAST_COMPILE: Duration = Duration::from_secs(300);
 
 /// Our own programs, as they lie in one folder.
-const OURS: [&str; 5] = [
+const OURS: [&str; 6] = [
     "containerd-shim-catamaran-v1",
+    "catamaran-holder",
     "catamaran-wasmtime",
     "catamaran-wasmtime-compile",
     "catamaran-wasmer",
@@ -89,11 +90,10 @@ impl Node {
             imported: Mutex::default(),
             helpers: Arc::default(),
         };
-        for folder in ["cni/conf", "cni/bin", "fifo", "catamaran"] {
+        for folder in ["cni/conf", "cni/bin", "conf.d", "fifo", "catamaran"] {
             fs::create_dir_all(node.dir.join(folder)).expect("cannot make a folder");
         }
-        fs::write(node.dir.join("config.toml"), node.options.to_toml(&node.dir))
-            .expect("cannot write the configuration");
+        node.configure();
         node.copy_programs();
         node.launch();
         node
@@ -131,6 +131,20 @@ impl Node {
         }
     }
 
+    fn configure(&self) {
+        let plugins = match self.options.network {
+            true => bridge::configure(&self.tag, &self.dir),
+            false => self.dir.join("cni/bin"),
+        };
+        let write = |name: &str, text: &str| {
+            fs::write(self.dir.join(name), text).unwrap_or_else(|error| panic!("cannot write {name}: {error}"));
+        };
+        write("config.toml", &self.options.to_toml(&self.dir, &plugins));
+        if self.options.cri {
+            write("conf.d/catamaran.toml", DROP_IN);
+        }
+    }
+
     fn launch(&self) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("cannot open the log");
         let mut command = keeper::tied(&self.programs.containerd);
@@ -150,7 +164,11 @@ impl Node {
         let ready = deadline::poll(PATIENCE, || {
             ended = child.try_wait().expect("cannot wait for containerd");
             let answers = || {
-                let call = "containerd.services.version.v1.Version/Version";
+                // The CRI's service answers later than containerd's own.
+                let call = match self.options.cri {
+                    true => "runtime.v1.RuntimeService/Status",
+                    false => "containerd.services.version.v1.Version/Version",
+                };
                 self.address().call(call, Vec::new(), Duration::from_secs(5)).is_ok()
             };
             (ended.is_some() || answers()).then_some(())

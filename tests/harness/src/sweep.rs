@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::{cgroups, deadline, leftovers, processes, tag};
+use crate::{bridge, cgroups, deadline, leftovers, processes, tag};
 
 /// Removes everything that names the tag, and tells what could not be removed.
 pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
@@ -59,6 +59,7 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
             troubles.push(format!("cannot remove {}: {error}", path.display()));
         }
     }
+    troubles.extend(bridge::remove(tag, dir));
     remove_folder(tag, dir, &mut troubles);
     troubles
 }

@@ -66,11 +66,20 @@ pub(super) async fn wanted(cache: &Cache, request: &Request, sought: Sought) -> 
     cache.module(found.name, found.file, lower).await.map(Wanted::Module)
 }
 
+/// What is mounted in the container: what was prepared, and the default devices.
+pub(super) fn all_mounts(prepared: Vec<Prepared>, descriptors: &mut Handover) -> Result<Vec<job::Mount>> {
+    let mut all: Vec<_> =
+        prepared.into_iter().map(|p| job::Mount { destination: p.destination, source: p.source }).collect();
+    let devices = devices::prepare(&all, descriptors)?;
+    all.extend(devices);
+    Ok(all)
+}
+
 pub(super) fn make_job(
     bundle: &Bundle,
     descriptors: &mut Handover,
     root: job::Fd,
-    prepared: Vec<Prepared>,
+    mounts: Vec<job::Mount>,
     streams: &Stdio,
 ) -> Result<Job> {
     let mut namespaces = Vec::new();
@@ -82,10 +91,6 @@ pub(super) fn make_job(
         namespaces.push(job::Namespace { kind: namespace.kind, join });
     }
     let linux = bundle.spec.linux().as_ref();
-    let mut all: Vec<_> =
-        prepared.into_iter().map(|p| job::Mount { destination: p.destination, source: p.source }).collect();
-    let devices = devices::prepare(&all, descriptors)?;
-    all.extend(devices);
     let stdin = streams.stdin.try_clone().doing(|| "handing over standard input".to_owned())?;
     Ok(Job {
         guest: bundle.guest.clone(),
@@ -102,7 +107,7 @@ pub(super) fn make_job(
             at: bundle.path.join("rootfs").to_string_lossy().into_owned(),
             readonly: bundle.spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
         },
-        mounts: all,
+        mounts,
         masked: linux.and_then(|l| l.masked_paths().clone()).unwrap_or_default(),
         readonly: linux.and_then(|l| l.readonly_paths().clone()).unwrap_or_default(),
         user: bundle.user.clone(),
@@ -161,8 +166,11 @@ impl Creation<'_> {
 
     /// One worker, up to «ready».
     async fn worker(&mut self, code: &Code, job: &Job, descriptors: &Handover) -> std::result::Result<Worker, Failure> {
+        let program = code.engine.worker()?;
         let start = spawn::Start {
-            engine: code.engine,
+            program: &program,
+            name: &program.to_string_lossy(),
+            action: None,
             id: self.id,
             module: &code.module,
             job,
@@ -171,22 +179,33 @@ impl Creation<'_> {
             stdout: self.streams.stdout.as_fd(),
             stderr: self.streams.stderr.as_fd(),
         };
-        let forked = spawn::fork(start).await?;
-        self.state.pid = forked.pid;
-        self.state.poststop = self.bundle.hooks.poststop.clone();
-        let recorded = self.states.write(self.id, self.state);
-        let settled = match recorded {
-            Ok(()) => self.cgroup.settle().await,
-            failed => failed,
-        };
-        let prepared = match settled {
-            Ok(()) if job.hooks => self.bundle.hooks.create.run(forked.pid).await.map(|()| forked.hooked()),
-            settled => settled,
-        };
-        if let Err(e) = prepared {
-            forked.end();
-            return Err(e.into());
-        }
-        forked.ready(self.id, &code.module).await
+        bring_up(start, self.bundle, self.states, self.state).await
     }
+}
+
+/// One process, up to «ready», recorded as soon as it exists.
+pub(super) async fn bring_up(
+    start: spawn::Start<'_>,
+    bundle: &Bundle,
+    states: &Folder,
+    state: &mut State,
+) -> std::result::Result<Worker, Failure> {
+    let (id, module, cgroup, hooks) = (start.id, start.module, start.cgroup, start.job.hooks);
+    let forked = spawn::fork(start).await?;
+    state.pid = forked.pid;
+    state.poststop = bundle.hooks.poststop.clone();
+    let recorded = states.write(id, state);
+    let settled = match recorded {
+        Ok(()) => cgroup.settle().await,
+        failed => failed,
+    };
+    let prepared = match settled {
+        Ok(()) if hooks => bundle.hooks.create.run(forked.pid).await.map(|()| forked.hooked()),
+        settled => settled,
+    };
+    if let Err(e) = prepared {
+        forked.end();
+        return Err(e.into());
+    }
+    forked.ready(id, module).await
 }

@@ -1,6 +1,7 @@
-//! One Wasm container: its creation step by step, and its state.
+//! One container: its creation step by step, and its state.
 
 mod creation;
+mod sandbox;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -22,11 +23,11 @@ use crate::choice::Choice;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
 use crate::options::Policy;
-use crate::spawn::Handover;
+use crate::spawn::{Handover, Worker};
 use crate::state::{Ended, Folder, State};
-use crate::stdio::{self, Kept, Logger};
-use crate::{child, rootfs, stats};
-use creation::{Creation, find_module, make_job, prepare_mounts, wanted};
+use crate::stdio::{self, Kept, Logger, Stdio};
+use crate::{child, holder, rootfs, stats};
+use creation::{Creation, all_mounts, find_module, make_job, prepare_mounts, wanted};
 
 /// How long an exit waits for its container's last words to be read.
 const MOST_PAUSES: u32 = 100;
@@ -85,6 +86,8 @@ pub(crate) struct Container {
     pub(crate) bundle: PathBuf,
     pub(crate) pid: u32,
     pub(crate) stdio: stdio::Paths,
+    /// It is the pod's sandbox container.
+    pub(crate) keeps_pod: bool,
     pidfd: OwnedFd,
     cgroup: Cgroup,
     /// How many of the kernel's kills in the cgroup were seen.
@@ -120,7 +123,10 @@ impl Container {
     pub(crate) async fn create(request: Request) -> Result<Self> {
         let begin = Instant::now();
         let policy = Policy::of(&request.options)?;
-        let mut bundle = Bundle::load(&request.bundle, &request.id, format!("/{}/{}", request.namespace, request.id))?;
+        let bundle = Bundle::load(&request.bundle, &request.id, format!("/{}/{}", request.namespace, request.id))?;
+        if holder::keeps(&bundle.spec) {
+            return Self::create_sandbox(request, bundle, begin).await;
+        }
         let choice = Choice::of(&bundle.spec, policy)?;
         let mut descriptors = Handover::default();
         let root = rootfs::prepare(&request.rootfs, &bundle.root(), &request.bundle.join("rootfs"))?;
@@ -131,7 +137,8 @@ impl Container {
         let wanted = wanted(&cache, &request, sought).await?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let mut streams = stdio::open(&request.stdio, &request.id, &request.namespace)?;
-        let job = make_job(&bundle, &mut descriptors, root, prepared, &streams)?;
+        let mounts = all_mounts(prepared, &mut descriptors)?;
+        let job = make_job(&bundle, &mut descriptors, root, mounts, &streams)?;
         let mut state = State::new(cgroup.folders().to_vec());
         state.logger = streams.kept.logger();
         request.state.write(&request.id, &state)?;
@@ -169,15 +176,21 @@ impl Container {
             worker.pid,
             begin.elapsed().as_millis(),
         );
-        Ok(Self {
+        Ok(Self::made(request, bundle, cgroup, streams, worker, state))
+    }
+
+    /// A container whose process waits for Start.
+    fn made(request: Request, bundle: Bundle, cgroup: Cgroup, streams: Stdio, worker: Worker, state: State) -> Self {
+        Self {
             id: request.id,
             bundle: request.bundle,
             pid: worker.pid,
             stdio: request.stdio,
+            keeps_pod: holder::keeps(&bundle.spec),
             pidfd: worker.pidfd,
             cgroup,
             kills: AtomicU64::new(0),
-            poststart: std::mem::take(&mut bundle.hooks.poststart),
+            poststart: bundle.hooks.poststart,
             states: request.state,
             turn: tokio::sync::Mutex::default(),
             held: Mutex::new(Held {
@@ -185,11 +198,11 @@ impl Container {
                 control: Some(worker.control),
                 doomed: false,
                 streams: streams.kept,
-                poststop: std::mem::take(&mut bundle.hooks.poststop),
+                poststop: bundle.hooks.poststop,
                 ended: None,
             }),
             exit: watch::Sender::new(None),
-        })
+        }
     }
 
     /// Waits for the worker's end. Called once, by the pod, which then makes it known. [`Container::reap`] is to follow.

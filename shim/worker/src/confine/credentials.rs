@@ -138,6 +138,14 @@ pub fn close_inherited() -> io::Result<()> {
     if closed != 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Has an exec close every descriptor but standard input.
+pub(crate) fn keep_one() -> Result<(), ConfineError> {
+    // SAFETY: the call takes three numbers, and with this flag closes nothing that somebody owns: descriptors end with the
+    // program that is executed, and with none if there is none.
+    let marked = unsafe { libc::syscall(libc::SYS_close_range, 1, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    step("giving up what is open", Errno::result(marked).map(drop))
+}
+
 /// A session keyring of its own, and empty: what is inherited is containerd's, with the keys of whoever started it.
 pub(super) fn own_keyring() -> Result<(), ConfineError> {
     // SAFETY: the call takes two numbers here; no name means a new keyring without one (keyctl_join_session_keyring(3)).

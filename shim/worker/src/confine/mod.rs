@@ -19,8 +19,9 @@ use crate::job::Job;
 
 pub(crate) use apparmor::Label;
 pub use credentials::close_inherited;
-pub(crate) use credentials::{close_to_others, compile_process};
+pub(crate) use credentials::{close_to_others, compile_process, keep_one};
 pub(crate) use descriptors::Descriptors;
+pub use mounts::empty_root;
 pub(crate) use syscalls::restrict;
 
 /// A step of the confinement that failed, for the user.
@@ -41,6 +42,7 @@ pub(crate) struct Confinement<'a> {
     job: &'a Job,
     descriptors: &'a mut control::Descriptors,
     by_name: bool,
+    executes: bool,
 }
 
 /// What is left once the process is confined.
@@ -55,12 +57,17 @@ pub(crate) struct Confined {
 
 impl<'a> Confinement<'a> {
     pub(crate) fn new(job: &'a Job, descriptors: &'a mut control::Descriptors) -> Self {
-        Self { job, descriptors, by_name: false }
+        Self { job, descriptors, by_name: false, executes: false }
     }
 
     /// Whether the artifact is going to be opened by a name.
     pub(crate) fn by_name(self, by_name: bool) -> Self {
         Self { by_name, ..self }
+    }
+
+    /// For a process that executes another program as its last act: Landlock would not let it.
+    pub(crate) fn executes(self) -> Self {
+        Self { executes: true, ..self }
     }
 
     /// Confines this process for good. `hooks` returns when those of the spec have run, for which the container's
@@ -86,7 +93,9 @@ impl<'a> Confinement<'a> {
         // socket.
         credentials::die_with_parent()?;
         credentials::no_new_privileges()?;
-        landlock::restrict()?;
+        if !self.executes {
+            landlock::restrict()?;
+        }
         Ok(Confined { warnings, label, descriptors })
     }
 }

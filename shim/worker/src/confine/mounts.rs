@@ -132,6 +132,11 @@ pub(super) fn enter_empty_root() -> Result<(), ConfineError> {
     step("entering the empty root", rustix::process::fchdir(&empty).and_then(|()| rustix::process::chroot(".")))
 }
 
+/// An empty, read-only folder as a detached mount: the root of a process that names no file.
+pub fn empty_root() -> io::Result<OwnedFd> {
+    empty_tree(MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
 fn change(path: &str, flags: MsFlags) -> io::Result<()> {
     Ok(nix::mount::mount(None::<&str>, path, None::<&str>, flags, None::<&str>)?)
 }

@@ -1,10 +1,13 @@
 //! The order for a container of a pod, in the words of Kubernetes.
 
+use std::fs;
 use std::path::Path;
 
-use super::{CONTAINERS, Created, Pod, address, runtime};
+use super::{CONTAINERS, Created, NAMESPACE, Pod, Running, address, runtime};
 use crate::deadline::PATIENCE;
+use crate::grpc::Status;
 use crate::image::Image;
+use crate::leftovers;
 use crate::wire::{Message, fields};
 
 /// `SecurityProfile`: which filter of system calls is asked for.
@@ -30,6 +33,7 @@ pub enum Propagation {
 pub struct Order<'n, 'p> {
     pod: &'p Pod<'n>,
     name: String,
+    attempt: u64,
     image: String,
     config: Message,
     resources: Message,
@@ -41,6 +45,7 @@ impl<'n, 'p> Order<'n, 'p> {
         Self {
             pod,
             name: name.to_owned(),
+            attempt: 0,
             image: image.name().to_owned(),
             config: Message::new(),
             resources: Message::new(),
@@ -191,22 +196,69 @@ impl<'n, 'p> Order<'n, 'p> {
         self
     }
 
-    /// Creates it, without a start.
+    /// `metadata.annotations` of the container alone, as the kubelet sends none; those of the pod come by the pod.
+    #[must_use]
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.config = self.config.entry(10, key, value);
+        self
+    }
+
+    fn ask(&self) -> Result<String, Status> {
+        let linux = Message::new().message(1, self.resources.clone()).message(2, self.security.clone());
+        let config = self
+            .config
+            .clone()
+            .message(1, Message::new().bytes(1, &self.name).number(2, self.attempt))
+            .message(2, Message::new().bytes(1, &self.image))
+            .bytes(11, self.log())
+            .message(15, linux);
+        let request = Message::new().bytes(1, &self.pod.id).message(2, config).message(3, self.pod.config.clone());
+        let answer = runtime(self.pod.node, "CreateContainer", request)?;
+        let id = String::from_utf8_lossy(fields(&answer).bytes(1)).into_owned();
+        leftovers::note_id(self.pod.node.dir(), NAMESPACE, &id);
+        Ok(id)
+    }
+
+    /// Below the pod's folder, as the kubelet names it.
+    fn log(&self) -> String {
+        format!("{}/{}.log", self.name, self.attempt)
+    }
+
+    /// Which restart of the container this is, from 0 on.
+    #[must_use]
+    pub fn attempt(mut self, number: u64) -> Self {
+        self.attempt = number;
+        self
+    }
+
+    /// Creates it for the CRI to start.
+    ///
+    /// # Panics
+    /// When the CRI refuses it.
+    pub fn ready(self) -> Running<'n> {
+        let log = self.pod.logs().join(self.log());
+        fs::create_dir_all(log.parent().expect("a file in a folder")).expect("cannot make a folder");
+        let id = self.ask().unwrap_or_else(|status| panic!("no container {}: {status}", self.name));
+        Running { node: self.pod.node, id, log }
+    }
+
+    /// Creates and starts it.
+    ///
+    /// # Panics
+    /// When the CRI refuses either.
+    pub fn start(self) -> Running<'n> {
+        let running = self.ready();
+        running.start();
+        running
+    }
+
+    /// Creates it, without a start by the CRI.
     ///
     /// # Panics
     /// When the CRI refuses it, and when its record cannot be read back.
     pub fn create(self) -> Created<'n> {
         let node = self.pod.node;
-        let linux = Message::new().message(1, self.resources).message(2, self.security);
-        let config = self
-            .config
-            .message(1, Message::new().bytes(1, &self.name))
-            .message(2, Message::new().bytes(1, &self.image))
-            .message(15, linux);
-        let request = Message::new().bytes(1, &self.pod.id).message(2, config).message(3, self.pod.config.clone());
-        let answer = runtime(node, "CreateContainer", request)
-            .unwrap_or_else(|status| panic!("no container {}: {status}", self.name));
-        let id = String::from_utf8_lossy(fields(&answer).bytes(1)).into_owned();
+        let id = self.ask().unwrap_or_else(|status| panic!("no container {}: {status}", self.name));
         let asked = Message::new().bytes(1, &id).done();
         let answer = address(node)
             .call(&format!("{CONTAINERS}/Get"), asked, PATIENCE)

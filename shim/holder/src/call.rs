@@ -1,0 +1,212 @@
+//! The system calls of the holder, one function each.
+#![allow(
+    unsafe_code,
+    reason = "there is no library below; this module is the safe form of what the program asks of Linux"
+)]
+
+use core::arch::asm;
+
+use crate::filter::{Instruction, LENGTH};
+
+/// Their numbers (linux/unistd.h).
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod number {
+    pub(crate) const READ: u32 = 0;
+    pub(crate) const WRITE: u32 = 1;
+    pub(crate) const CLOSE: u32 = 3;
+    pub(super) const RT_SIGACTION: u32 = 13;
+    pub(super) const RT_SIGPROCMASK: u32 = 14;
+    pub(crate) const RT_SIGTIMEDWAIT: u32 = 128;
+    pub(super) const PRCTL: u32 = 157;
+    pub(crate) const RESTART_SYSCALL: u32 = 219;
+    pub(crate) const EXIT_GROUP: u32 = 231;
+    pub(crate) const PPOLL: u32 = 271;
+    pub(crate) const SIGNALFD4: u32 = 289;
+    pub(super) const SECCOMP: u32 = 317;
+}
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod number {
+    pub(crate) const CLOSE: u32 = 57;
+    pub(crate) const READ: u32 = 63;
+    pub(crate) const WRITE: u32 = 64;
+    pub(crate) const PPOLL: u32 = 73;
+    pub(crate) const SIGNALFD4: u32 = 74;
+    pub(crate) const EXIT_GROUP: u32 = 94;
+    pub(crate) const RESTART_SYSCALL: u32 = 128;
+    pub(super) const RT_SIGACTION: u32 = 134;
+    pub(super) const RT_SIGPROCMASK: u32 = 135;
+    pub(crate) const RT_SIGTIMEDWAIT: u32 = 137;
+    pub(super) const PRCTL: u32 = 167;
+    pub(super) const SECCOMP: u32 = 277;
+}
+
+const SIGINT: u32 = 2;
+const SIGKILL: usize = 9;
+const SIGTERM: u32 = 15;
+const SIGCHLD: usize = 17;
+const SIG_BLOCK: usize = 0;
+const SIG_IGN: usize = 1;
+/// The kernel's set of signals, and its size.
+const ENDS: u64 = 1 << (SIGINT - 1) | 1 << (SIGTERM - 1);
+const SET: usize = size_of::<u64>();
+
+const PR_SET_PDEATHSIG: usize = 1;
+const PR_SET_DUMPABLE: usize = 4;
+const PR_SET_NAME: usize = 15;
+const SECCOMP_SET_MODE_FILTER: usize = 1;
+const POLLIN: i16 = 1;
+const EINTR: isize = -4;
+
+/// The kernel refused something that it has no reason to refuse.
+pub(crate) struct Ended;
+
+/// What a wait ended with.
+pub(crate) enum Woken {
+    /// The control socket has a message, or its end.
+    ByWord,
+    BySignal,
+}
+
+/// # Safety
+/// As the call's own: pointers among the arguments are for it to read or write, as far as it says.
+#[cfg(target_arch = "x86_64")]
+unsafe fn system(number: u32, arguments: [usize; 5]) -> isize {
+    let [a, b, c, d, e] = arguments;
+    let result: isize;
+    // SAFETY: these are the registers of a call (syscall(2)); of the others the kernel changes rcx and r11.
+    unsafe {
+        asm!("syscall", inlateout("rax") number as isize => result, in("rdi") a, in("rsi") b, in("rdx") c,
+            in("r10") d, in("r8") e, lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
+/// # Safety
+/// As on x86-64.
+#[cfg(target_arch = "aarch64")]
+unsafe fn system(number: u32, arguments: [usize; 5]) -> isize {
+    let [a, b, c, d, e] = arguments;
+    let result: isize;
+    // SAFETY: these are the registers of a call (syscall(2)); the kernel changes no other.
+    unsafe {
+        asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d, in("x4") e,
+            options(nostack));
+    }
+    result
+}
+
+fn checked(result: isize) -> Result<usize, Ended> {
+    if result < 0 { Err(Ended) } else { Ok(result.cast_unsigned()) }
+}
+
+/// Has SIGTERM and SIGINT wait. Blocked, they reach the first process of a namespace too.
+pub(crate) fn block_ends() -> Result<(), Ended> {
+    let set = ENDS;
+    // SAFETY: the call reads the set, whose size is told, and answers no old one.
+    let set = unsafe { system(number::RT_SIGPROCMASK, [SIG_BLOCK, (&raw const set) as usize, 0, SET, 0]) };
+    checked(set).map(drop)
+}
+
+/// Children that were left to this process are reaped by the kernel (wait(2), «SIGCHLD set to SIG_IGN»).
+pub(crate) fn ignore_children() -> Result<(), Ended> {
+    // struct sigaction of the kernel: handler, flags, restorer, mask; one word less on aarch64, which reads the first three
+    // and the mask all the same.
+    let action: [usize; 4] = [SIG_IGN, 0, 0, 0];
+    // SAFETY: the call reads the structure, which is as long as the longest of them, and answers no old one.
+    let set = unsafe { system(number::RT_SIGACTION, [SIGCHLD, (&raw const action) as usize, 0, SET, 0]) };
+    checked(set).map(drop)
+}
+
+/// What `ps` shows of a process without looking at its arguments.
+pub(crate) fn set_name() -> Result<(), Ended> {
+    prctl(PR_SET_NAME, c"catamaran-hold".as_ptr() as usize)
+}
+
+/// Nobody traces it or opens its files in /proc.
+pub(crate) fn close_to_others() -> Result<(), Ended> {
+    prctl(PR_SET_DUMPABLE, 0)
+}
+
+pub(crate) fn die_with_parent() -> Result<(), Ended> {
+    prctl(PR_SET_PDEATHSIG, SIGKILL)
+}
+
+fn prctl(what: usize, value: usize) -> Result<(), Ended> {
+    // SAFETY: the calls above take a number each, or a name that ends with a zero and stays.
+    checked(unsafe { system(number::PRCTL, [what, value, 0, 0, 0]) }).map(drop)
+}
+
+/// Restricts the process to what the program allows, for good.
+pub(crate) fn restrict(program: &[Instruction; LENGTH]) -> Result<(), Ended> {
+    // struct sock_fprog of linux/filter.h.
+    #[repr(C)]
+    struct Program(u16, *const Instruction);
+    let program = Program(LENGTH as u16, program.as_ptr());
+    // SAFETY: the kernel copies the instructions, of which there are so many, and changes none.
+    let set = unsafe { system(number::SECCOMP, [SECCOMP_SET_MODE_FILTER, 0, (&raw const program) as usize, 0, 0]) };
+    checked(set).map(drop)
+}
+
+pub(crate) fn write(descriptor: i32, bytes: &[u8]) -> Result<(), Ended> {
+    // SAFETY: the call reads so many bytes.
+    let written = unsafe { system(number::WRITE, [descriptor as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0]) };
+    checked(written).map(drop)
+}
+
+/// How many bytes came; none at the end.
+pub(crate) fn read(descriptor: i32, bytes: &mut [u8]) -> Result<usize, Ended> {
+    let (at, length) = (bytes.as_mut_ptr() as usize, bytes.len());
+    // SAFETY: the call writes so many bytes at the most.
+    checked(unsafe { system(number::READ, [descriptor as usize, at, length, 0, 0]) })
+}
+
+pub(crate) fn close(descriptor: i32) -> Result<(), Ended> {
+    // SAFETY: the call takes a number; each descriptor is closed once, by the one that has it.
+    checked(unsafe { system(number::CLOSE, [descriptor as usize, 0, 0, 0, 0]) }).map(drop)
+}
+
+/// A descriptor that tells of SIGTERM and SIGINT.
+pub(crate) fn signals() -> Result<i32, Ended> {
+    let set = ENDS;
+    // SAFETY: the call reads the set, whose size is told.
+    let made = unsafe { system(number::SIGNALFD4, [usize::MAX, (&raw const set) as usize, SET, 0, 0]) };
+    checked(made).map(|descriptor| descriptor as i32)
+}
+
+/// Waits for whichever comes first.
+pub(crate) fn wait(control: i32, signals: i32) -> Result<Woken, Ended> {
+    // struct pollfd of linux/poll.h.
+    #[repr(C)]
+    struct Watched(i32, i16, i16);
+    loop {
+        let mut both = [Watched(control, POLLIN, 0), Watched(signals, POLLIN, 0)];
+        // SAFETY: the call reads and writes both structures, and neither a time nor a set of signals.
+        let woken = unsafe { system(number::PPOLL, [(&raw mut both) as usize, both.len(), 0, 0, SET]) };
+        if woken == EINTR {
+            continue;
+        }
+        checked(woken)?;
+        let [_, Watched(_, _, signalled)] = both;
+        return Ok(if signalled == 0 { Woken::ByWord } else { Woken::BySignal });
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub(crate) fn await_end() -> Result<(), Ended> {
+    let set = ENDS;
+    loop {
+        // SAFETY: the call reads the set, whose size is told, and writes nothing.
+        let ended = unsafe { system(number::RT_SIGTIMEDWAIT, [(&raw const set) as usize, 0, 0, SET, 0]) };
+        // A tracer's doing, or a stop's.
+        if ended != EINTR {
+            return checked(ended).map(drop);
+        }
+    }
+}
+
+pub(crate) fn exit(code: i32) -> ! {
+    loop {
+        // SAFETY: the call takes a number. It does not return.
+        unsafe { system(number::EXIT_GROUP, [code as usize, 0, 0, 0, 0]) };
+    }
+}

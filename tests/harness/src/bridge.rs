@@ -1,0 +1,107 @@
+//! The network of a node's pods: a bridge and addresses of the node's own, by the CNI plugins.
+//!
+//! All of it is named after the node's tag or lies in its folder, but for the bridge, whose name the kernel bounds at 15
+//! characters: it is derived from the tag. The bridge plugin makes it with the first pod, and leaves it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::leftovers::hex;
+use crate::network::remove_link;
+use crate::programs::provided;
+
+/// Where the library behind the plugins remembers what it has set up, wherever it is told to keep addresses.
+const RESULTS: &str = "/var/lib/cni/results";
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// Configures it, before containerd starts. The answer is where the plugins are.
+pub(crate) fn configure(tag: &str, dir: &Path) -> PathBuf {
+    let ipam = json!({
+        "type": "host-local",
+        "dataDir": addresses(dir),
+        "ranges": [[{ "subnet": subnet(tag) }]],
+        "routes": [{ "dst": "0.0.0.0/0" }],
+    });
+    // A gateway, so that the host has an address beside the pods'. No masquerading: no rule of the host's is touched.
+    let bridge = json!({ "type": "bridge", "bridge": bridge(tag), "isGateway": true, "ipMasq": false, "ipam": ipam });
+    let network = json!({ "cniVersion": "1.0.0", "name": tag, "plugins": [bridge] });
+    fs::write(dir.join("cni/conf/10-pods.conflist"), network.to_string()).expect("cannot configure the pods' network");
+    // The plugin switches it on, and nobody off.
+    let before = fs::read(FORWARDING).unwrap_or_else(|error| panic!("{FORWARDING}: {error}"));
+    fs::write(dir.join("cni/ip_forward"), before).expect("cannot note what is to be restored");
+    provided("provision-cni")("folder").into()
+}
+
+fn addresses(dir: &Path) -> PathBuf {
+    dir.join("cni/addresses")
+}
+
+fn digest(tag: &str) -> [u8; 32] {
+    Sha256::digest(tag).into()
+}
+
+fn bridge(tag: &str) -> String {
+    format!("ctm-{}", hex(&digest(tag)[..4]))
+}
+
+/// 126 addresses of those that no network of the machine's own has (RFC 6598, 100.64.0.0/10): one of 32768 such ranges, so
+/// that nodes of tests beside each other hardly meet.
+fn subnet(tag: &str) -> String {
+    let [a, b, c, ..] = digest(tag);
+    format!("100.{}.{b}.{}/25", 64 | a & 63, c & 128)
+}
+
+/// What is left of pods' networks: what hangs on the bridge, addresses that are taken, and what the library remembers.
+pub(crate) fn left(tag: &str, dir: &Path) -> Vec<String> {
+    let names = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+    };
+    let mut found = Vec::new();
+    found.extend(
+        names(Path::new("/sys/class/net").join(bridge(tag)).join("brif")).map(|name| format!("interface {name}")),
+    );
+    let taken = names(addresses(dir).join(tag)).filter(|name| name.parse::<std::net::IpAddr>().is_ok());
+    found.extend(taken.map(|address| format!("address {address}")));
+    found.extend(names(RESULTS.into()).filter(|name| name.contains(tag)).map(|name| format!("{RESULTS}/{name}")));
+    found
+}
+
+/// Removes the bridge, and what was left of the pods on it: interfaces go with their pods' namespaces.
+pub(crate) fn remove(tag: &str, dir: &Path) -> Vec<String> {
+    let mut troubles = Vec::new();
+    if let Ok(index) = fs::read_to_string(Path::new("/sys/class/net").join(bridge(tag)).join("ifindex")) {
+        remove_link(index.trim().parse().expect("an interface's number"));
+    }
+    for result in left(tag, dir).iter().filter(|path| path.starts_with('/')) {
+        if let Err(error) = fs::remove_file(result) {
+            troubles.push(format!("cannot remove {result}: {error}"));
+        }
+    }
+    if fs::read_to_string(dir.join("cni/ip_forward")).is_ok_and(|before| before.trim() == "0")
+        && let Err(error) = fs::write(FORWARDING, "0")
+    {
+        troubles.push(format!("{FORWARDING}: {error}"));
+    }
+    troubles
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bridge, subnet};
+
+    #[test]
+    fn a_bridge_has_a_name_that_the_kernel_takes_and_a_range_for_tests() {
+        for number in 1..100 {
+            let tag = format!("catamaran-test-123-456-{number:03}");
+            assert!(bridge(&tag).len() < 16);
+            let subnet = subnet(&tag);
+            let parts: Vec<u8> = subnet.trim_end_matches("/25").split('.').map(|part| part.parse().unwrap()).collect();
+            assert!(parts[0] == 100 && parts[1] & 0xc0 == 64 && parts[3] & 127 == 0, "{subnet}");
+        }
+        assert_ne!(bridge("a"), bridge("b"));
+    }
+}

@@ -1,0 +1,409 @@
+//! Pods of our handler through the CRI, as a kubelet runs them: sandbox, containers, network, logs, ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use catamaran_harness::cri::{self, ContainerState, Pod, Propagation, Shape};
+use catamaran_harness::{Engine, Example, Image, Node, Runtime, State, guests, shim_folder, wait_until};
+
+const SOON: Duration = Duration::from_secs(10);
+/// The first start of a module of some size.
+const COMPILED: Duration = Duration::from_secs(60);
+
+fn wasm(name: &str) -> Image {
+    guests::image(Runtime::Catamaran, name)
+}
+
+fn node() -> Node {
+    Node::start_with(cri::options().network())
+}
+
+fn proc(pid: u32, what: &str) -> PathBuf {
+    Path::new("/proc").join(pid.to_string()).join(what)
+}
+
+/// `/proc/PID/status` by its keys.
+fn status(pid: u32) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(proc(pid, "status")).unwrap();
+    text.lines().filter_map(|l| l.split_once(":\t")).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
+}
+
+fn parent(pid: u32) -> u32 {
+    status(pid)["PPid"].parse().unwrap()
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    text.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
+fn runs(pid: u32) -> bool {
+    proc(pid, "stat").exists()
+}
+
+fn kill(pid: u32, signal: &str) {
+    assert!(Command::new("kill").args(["-s", signal, &pid.to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_pod_of_one_container_on_each_engine() {
+    let node = node();
+    for engine in Engine::ALL {
+        let shape = Shape::wasm().annotation("catamaran.wasm/engine", engine.name());
+        let pod = Pod::run(&node, engine.name(), shape);
+        assert!(pod.status().ready, "{:?}", pod.status());
+        let hello = pod.order("hello", &wasm("hello")).start();
+        let ended = hello.wait(SOON);
+        assert_eq!((ended.exit_code, ended.reason.as_str()), (0, "Completed"), "{engine:?}: {ended:?}");
+        assert_eq!(hello.lines("stdout"), ["hello from wasm"], "{engine:?}");
+        let exit = pod.order("exit", &wasm("exit")).args(["42"]).start();
+        let ended = exit.wait(SOON);
+        assert_eq!((ended.exit_code, ended.reason.as_str()), (42, "Error"), "{engine:?}: {ended:?}");
+        let sleep = pod.order("sleep", &wasm("sleep")).start();
+        sleep.expect_line("ready");
+        assert_eq!(sleep.status().state, ContainerState::Running);
+        let exe = fs::read_link(proc(sleep.status().pid, "exe")).unwrap();
+        assert_eq!(exe, engine.worker());
+        assert_eq!(pod.containers().len(), 3);
+        pod.remove();
+    }
+    node.finish();
+}
+
+#[test]
+fn a_pod_of_one_container_is_three_processes() {
+    let node = node();
+    let pod = Pod::run(&node, "three", Shape::wasm());
+    let sleep = pod.order("sleep", &wasm("sleep")).start();
+    sleep.expect_line("ready");
+    let (holder, worker) = (pod.status().pid, sleep.status().pid);
+    let shim = parent(holder);
+    assert_eq!(fs::read_link(proc(shim, "exe")).unwrap(), shim_folder().join("containerd-shim-catamaran-v1"));
+    assert_eq!(fs::read_link(proc(holder, "exe")).unwrap(), shim_folder().join("catamaran-holder"));
+    let mut all = children(shim);
+    all.sort_unstable();
+    let mut expected = vec![holder, worker];
+    expected.sort_unstable();
+    assert_eq!(all, expected, "shim, holder, worker");
+    assert!(children(holder).is_empty() && children(worker).is_empty());
+    pod.remove();
+    wait_until(SOON, "all of them to end", || (![shim, holder, worker].into_iter().any(runs)).then_some(()));
+    node.finish();
+}
+
+#[test]
+fn a_holder_has_nothing_and_no_rights() {
+    let node = node();
+    let pod = Pod::run(&node, "holder", Shape::wasm());
+    let holder = pod.status().pid;
+    let status = status(holder);
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(status[set], "0000000000000000", "{set}");
+    }
+    assert_eq!((status["NoNewPrivs"].as_str(), status["Seccomp"].as_str()), ("1", "2"));
+    assert_eq!(status["Threads"], "1");
+    assert_eq!(fs::read_dir(proc(holder, "fd")).unwrap().count(), 0, "it holds no descriptor");
+    assert_eq!(fs::read_dir(proc(holder, "root")).unwrap().count(), 0, "its root is empty");
+    assert!(fs::write(proc(holder, "root/new"), "x").is_err(), "and read-only");
+    let mounts = fs::read_to_string(proc(holder, "mountinfo")).unwrap();
+    assert_eq!(mounts.lines().count(), 1, "it pins no mount of the host's: {mounts}");
+    pod.remove();
+    node.finish();
+}
+
+#[test]
+fn containers_of_one_pod_have_engines_of_their_own() {
+    let node = node();
+    let shape = Shape::wasm().annotation("catamaran.wasm/engine.left", "wasmtime");
+    let pod = Pod::run(&node, "both", shape.annotation("catamaran.wasm/engine.right", "wasmer"));
+    let started = ["left", "right"].map(|name| pod.order(name, &wasm("sleep")).start());
+    let mut shims = Vec::new();
+    for (container, engine) in started.iter().zip([Engine::Wasmtime, Engine::Wasmer]) {
+        container.expect_line("ready");
+        let pid = container.status().pid;
+        assert_eq!(fs::read_link(proc(pid, "exe")).unwrap(), engine.worker());
+        shims.push(parent(pid));
+    }
+    assert_eq!(shims[0], shims[1], "one shim a pod");
+    pod.remove();
+    node.finish();
+}
+
+#[test]
+fn an_init_container_fills_a_volume_from_which_the_next_is_loaded() {
+    let node = node();
+    let volume = node.folder("volume");
+    let image = guests::of("carry", guests::go("carry")).file("/hello.wasm", guests::wat("hello"));
+    let pod = Pod::run(&node, "init", Shape::wasm());
+    let order = pod.order("carry", &image).args(["/hello.wasm", "/work/module.wasm"]);
+    let carry = order.mount(&volume, "/work", false, Propagation::None).start();
+    let ended = carry.wait(COMPILED);
+    assert_eq!((ended.exit_code, ended.reason.as_str()), (0, "Completed"), "{ended:?}: {:?}", carry.log());
+    // No module in its own image.
+    let order = pod.order("hello", &Image::new("empty").entrypoint(["/nothing"])).command(["/app/module.wasm"]);
+    let hello = order.mount(&volume, "/app", true, Propagation::None).start();
+    assert_eq!(hello.wait(SOON).exit_code, 0, "{:?}", hello.log());
+    assert_eq!(hello.lines("stdout"), ["hello from wasm"]);
+    pod.remove();
+    node.finish();
+}
+
+#[test]
+fn a_container_that_ended_is_started_anew_in_its_pod() {
+    let node = node();
+    let pod = Pod::run(&node, "restarts", Shape::wasm());
+    let before = parent(pod.status().pid);
+    for attempt in 0..3 {
+        let trap = pod.order("trap", &wasm("trap")).attempt(attempt).start();
+        let ended = trap.wait(SOON);
+        assert_eq!((ended.exit_code, ended.reason.as_str()), (134, "Error"), "{ended:?}");
+        assert!(trap.lines("stderr").iter().any(|line| line.contains("unreachable")), "{:?}", trap.log());
+        trap.remove();
+    }
+    let sleep = pod.order("trap", &wasm("sleep")).attempt(3).start();
+    sleep.expect_line("ready");
+    assert_eq!(parent(sleep.status().pid), before, "the pod has the shim that it had");
+    assert!(pod.status().ready);
+    pod.remove();
+    node.finish();
+}
+
+#[test]
+fn a_container_that_is_stopped_ends_by_sigterm_long_before_its_grace_period() {
+    let node = node();
+    let pod = Pod::run(&node, "stop", Shape::wasm());
+    let containers = ["sleep", "spin"].map(|name| pod.order(name, &wasm(name)).start());
+    for container in &containers {
+        let begin = Instant::now();
+        container.stop(Duration::from_secs(30));
+        assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+        let status = container.status();
+        assert_eq!((status.state, status.exit_code), (ContainerState::Exited, 143), "{status:?}");
+    }
+    // What still runs when the pod is stopped ends with it.
+    let last = pod.order("last", &wasm("sleep")).start();
+    pod.stop();
+    assert_eq!(last.status().state, ContainerState::Exited);
+    assert!(!pod.status().ready);
+    pod.remove();
+    node.finish();
+}
+
+#[test]
+fn a_server_answers_on_its_pods_address() {
+    let node = node();
+    let example = Example::of("wasix-server");
+    let pod = Pod::run(&node, "server", Shape::wasm().annotation("catamaran.wasm/engine", "wasmer"));
+    let args = example.args();
+    let server = pod.order("server", &example.image()).args(args.iter().map(String::as_str)).start();
+    server.expect_line("listening on port 8080");
+    let ip: IpAddr = pod.status().ip.parse().unwrap();
+    for number in 1..=3 {
+        let mut connection = TcpStream::connect((ip, 8080)).unwrap();
+        connection.set_read_timeout(Some(SOON)).unwrap();
+        connection.write_all(b"GET / HTTP/1.1\r\nHost: pod\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with(&format!("\r\n\r\nAhoy, you are number {number}.\n")), "{answer:?}");
+    }
+    pod.remove();
+    node.finish();
+}
+
+#[test]
+fn a_pod_whose_shim_died_is_gone_and_can_be_removed() {
+    let node = node();
+    let pod = Pod::run(&node, "orphan", Shape::wasm());
+    let containers = ["one", "two"].map(|name| pod.order(name, &wasm("sleep")).start());
+    for container in &containers {
+        container.expect_line("ready");
+    }
+    let holder = pod.status().pid;
+    let workers = containers.each_ref().map(|container| container.status().pid);
+    kill(parent(holder), "KILL");
+    wait_until(SOON, "holder and workers to end", || {
+        (![holder, workers[0], workers[1]].into_iter().any(runs)).then_some(())
+    });
+    wait_until(SOON, "the pod to be known as gone", || (!pod.status().ready).then_some(()));
+    for container in &containers {
+        let ended = container.wait(SOON);
+        assert_ne!(ended.exit_code, 0, "{ended:?}");
+    }
+    pod.remove();
+    // The name is free for the next one.
+    let pod = Pod::run(&node, "orphan", Shape::wasm());
+    assert_eq!(pod.order("hello", &wasm("hello")).start().wait(SOON).exit_code, 0);
+    pod.remove();
+    node.finish();
+}
+
+#[test]
+fn a_pod_outlives_its_containerd() {
+    let node = node();
+    let pod = Pod::run(&node, "survivor", Shape::wasm());
+    let sleep = pod.order("sleep", &wasm("sleep")).start();
+    sleep.expect_line("ready");
+    let before = (pod.status(), sleep.status());
+    node.kill_containerd();
+    node.restart_containerd();
+    assert_eq!((pod.status(), sleep.status()), before);
+    let hello = pod.order("hello", &wasm("hello")).start();
+    assert_eq!(hello.wait(SOON).exit_code, 0);
+    sleep.stop(Duration::from_secs(30));
+    assert_eq!(sleep.status().exit_code, 143);
+    pod.remove();
+    node.finish();
+}
+
+#[test]
+fn a_pod_whose_holder_ended_is_removed_with_its_shim() {
+    let node = node();
+    let pod = Pod::run(&node, "fallen", Shape::wasm());
+    let sleep = pod.order("sleep", &wasm("sleep")).start();
+    sleep.expect_line("ready");
+    let (holder, worker) = (pod.status().pid, sleep.status().pid);
+    let shim = parent(holder);
+    kill(holder, "KILL");
+    wait_until(SOON, "the pod not to be ready", || (!pod.status().ready).then_some(()));
+    // Now containerd has asked the shim to end, and will not ask again.
+    assert!(runs(shim) && runs(worker), "a container goes on until the kubelet has seen to it, as with other runtimes");
+    pod.remove();
+    wait_until(SOON, "the shim to end", || (!runs(shim)).then_some(()));
+    node.finish();
+}
+
+#[test]
+fn a_pods_namespaces_are_as_it_asks() {
+    let node = node();
+    let own = |pid: u32, kind: &str| fs::read_link(proc(pid, "ns").join(kind)).unwrap();
+    let host = |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+    let sysctl = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    for (name, shape, of_the_host) in [
+        ("own", Shape { hostname: "alone".to_owned(), ..Shape::wasm() }, &[][..]),
+        ("net", Shape { network: false, ..Shape::wasm() }, &["net", "uts"]),
+        ("pid", Shape { host_pid: true, ..Shape::wasm() }, &["pid"]),
+        ("ipc", Shape { host_ipc: true, ..Shape::wasm() }, &["ipc"]),
+        (
+            "set",
+            Shape {
+                sysctls: vec![
+                    sysctl("kernel.shm_rmid_forced", "1"),
+                    sysctl("net.ipv4.ip_local_port_range", "2000 3000"),
+                ],
+                ..Shape::wasm()
+            },
+            &[],
+        ),
+    ] {
+        let pod = Pod::run(&node, name, shape);
+        let sleep = pod.order("sleep", &wasm("sleep")).start();
+        sleep.expect_line("ready");
+        let (holder, worker) = (pod.status().pid, sleep.status().pid);
+        for kind in ["net", "uts", "ipc", "pid"] {
+            assert_eq!(own(holder, kind) == host(kind), of_the_host.contains(&kind), "{name}: {kind}");
+        }
+        for kind in ["net", "uts", "ipc"] {
+            assert_eq!(own(holder, kind), own(worker, kind), "{name}: {kind} is the pod's");
+        }
+        assert_ne!(own(holder, "mnt"), host("mnt"), "{name}");
+        let read = |file: &str| {
+            let output =
+                Command::new("nsenter").args(["-t", &holder.to_string(), "-n", "-u", "-i", "cat", file]).output();
+            String::from_utf8(output.unwrap().stdout).unwrap().trim().replace('\t', " ")
+        };
+        match name {
+            "own" => assert_eq!(read("/proc/sys/kernel/hostname"), "alone"),
+            "set" => {
+                assert_eq!(read("/proc/sys/kernel/shm_rmid_forced"), "1");
+                assert_eq!(read("/proc/sys/net/ipv4/ip_local_port_range"), "2000 3000");
+            }
+            _ => {}
+        }
+        pod.remove();
+    }
+    node.finish();
+}
+
+#[test]
+fn containers_share_the_process_namespace_whose_first_process_reaps() {
+    let node = node();
+    let pod = Pod::run(&node, "shared", Shape { shared_pid: true, ..Shape::wasm() });
+    let sleep = pod.order("sleep", &wasm("sleep")).start();
+    sleep.expect_line("ready");
+    let (holder, worker) = (pod.status().pid, sleep.status().pid);
+    let number = |pid: u32| status(pid)["NSpid"].split_whitespace().last().unwrap().to_owned();
+    assert_eq!((number(holder).as_str(), number(worker).as_str()), ("1", "2"));
+    // A process whose parent has ended, in that namespace: the holder is its next one.
+    let orphan = "(sleep 0.3 & echo $!) ; exec sleep 0";
+    let output = Command::new("nsenter").args(["-t", &holder.to_string(), "-p", "sh", "-c", orphan]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let found = wait_until(SOON, "the orphan to be the holder's child", || children(holder).first().copied());
+    wait_until(SOON, "the orphan to be reaped", || (!proc(found, "stat").exists()).then_some(()));
+    assert!(runs(holder));
+    // It ends with all that is in the namespace.
+    kill(holder, "KILL");
+    wait_until(SOON, "the worker to end", || (!runs(worker)).then_some(()));
+    assert_eq!(sleep.wait(SOON).exit_code, 137);
+    pod.remove();
+    node.finish();
+}
+
+/// What the sandbox container's own task says; in a pod of the CRI nobody sees it.
+#[test]
+fn a_holder_ends_as_the_pause_container_does() {
+    let node = Node::start();
+    let order = node.container("pod").image(&wasm("hello")).annotation("io.kubernetes.cri.container-type", "sandbox");
+    for (signal, code) in [("TERM", 0), ("INT", 0), ("KILL", 137)] {
+        let task = order.spawn();
+        assert_eq!((task.state(), task.try_pids().unwrap()), (State::Running, vec![task.pid()]));
+        // The namespace's first process takes no signal that it does not wait for.
+        task.kill("HUP");
+        task.kill(signal);
+        assert_eq!(task.wait(SOON).code, code, "{signal}");
+        let output = task.delete();
+        assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""), "the image is not run");
+    }
+    // Before its start too.
+    let task = order.create();
+    assert_eq!(task.state(), State::Created);
+    task.kill("TERM");
+    assert_eq!(task.wait(SOON).code, 0);
+    task.delete();
+    order.create().delete();
+    node.finish();
+}
+
+/// By `start`, which containerd runs for each container that is not the CRI's.
+#[test]
+fn containers_with_a_pods_annotation_share_its_shim() {
+    let node = Node::start();
+    let holder = node.container("pod").image(&wasm("hello")).annotation("io.kubernetes.cri.container-type", "sandbox");
+    let holder = holder.spawn();
+    let shim = parent(holder.pid());
+    let order = |id: &str, pod: &str| {
+        let order =
+            node.container(id).image(&wasm("sleep")).annotation("io.kubernetes.cri.container-type", "container");
+        order.annotation("io.kubernetes.cri.sandbox-id", pod)
+    };
+    for _ in 0..2 {
+        let (one, two) = (order("one", "pod").spawn(), order("two", "pod").spawn());
+        assert_eq!((parent(one.pid()), parent(two.pid())), (shim, shim));
+        one.expect_stdout("ready\n");
+        one.discard();
+        two.expect_stdout("ready\n");
+        two.discard();
+    }
+    // A pod that is not there: a shim of its own.
+    let alone = order("alone", "nobody").spawn();
+    assert_ne!(parent(alone.pid()), shim);
+    alone.discard();
+    holder.discard();
+    node.finish();
+}
