@@ -7,6 +7,7 @@
 //!                                    |                                                   -> create(), spawn(): Task
 //!                                    |- Task         containerd's own task API, call by call, with its status codes
 //!                                    |- Events       what `ctr events` says
+//!                                    |- direct       a shim of the test's own, called over ttrpc without containerd between
 //!                                    |- cri          pods by the CRI, and the specs that it writes
 //!                                    |- limits       what the kernel keeps of a task's cgroup, v1 and v2
 //!                                    `- leftovers    what is still there once the containers are gone
@@ -33,6 +34,7 @@ mod content;
 pub mod cri;
 mod ctr;
 mod deadline;
+pub mod direct;
 mod events;
 mod example;
 mod grpc;

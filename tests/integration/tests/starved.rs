@@ -4,33 +4,24 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-#[path = "order/calls.rs"]
-#[allow(dead_code, reason = "of all calls this file sends a few")]
-mod calls;
-#[path = "order/shim.rs"]
-#[allow(dead_code, reason = "as above")]
-mod shim;
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use catamaran_harness::direct::{Call, Shim, Standing};
 use catamaran_harness::{CgroupVersion, Engine, Mounted, Node, Runtime, cgroup_version, guests, wait_until};
 use containerd_shim_protos::api::ConnectRequest;
 use containerd_shim_protos::ttrpc::{self, Error};
 use containerd_shim_protos::{Client, TaskClient};
 
-use calls::Call;
-use shim::{Shim, Standing};
-
 const SOON: Duration = Duration::from_secs(10);
 
 /// What a shim holds: its descriptors, its children, and the folders of cgroups below the node's.
-fn held(shim: &Shim<'_>) -> (usize, usize, usize) {
+fn held(node: &Node, shim: &Shim<'_>) -> (usize, usize, usize) {
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", shim.pid)).unwrap();
-    let cgroups = fs::read_dir(controller("pids").join(shim.node.namespace())).unwrap();
+    let cgroups = fs::read_dir(controller("pids").join(node.namespace())).unwrap();
     let folders = cgroups.flatten().filter(|entry| entry.path().is_dir());
     (descriptors(shim.pid), children.split_whitespace().count(), folders.count())
 }
@@ -54,8 +45,8 @@ fn limit_descriptors(pid: u32, number: usize) {
 }
 
 /// One Create under a limit that `starve` sets and `feed` lifts: its refusal, if it was refused. Nothing of it is left.
-fn starved(shim: &Shim<'_>, starve: impl FnOnce(&Path), feed: impl FnOnce()) -> Option<String> {
-    let before = held(shim);
+fn starved(node: &Node, shim: &Shim<'_>, starve: impl FnOnce(&Path), feed: impl FnOnce()) -> Option<String> {
+    let before = held(node, shim);
     let case = shim.case();
     starve(&case.bundle);
     let created = case.send(Call::Create);
@@ -72,7 +63,7 @@ fn starved(shim: &Shim<'_>, starve: impl FnOnce(&Path), feed: impl FnOnce()) -> 
     };
     case.discard();
     let what = format!("the shim to let go, which had {before:?}");
-    wait_until(SOON, &what, || (held(shim) == before).then_some(()));
+    wait_until(SOON, &what, || (held(node, shim) == before).then_some(()));
     refusal
 }
 
@@ -121,7 +112,7 @@ fn without_descriptors_a_create_says_so_wherever_it_runs_out_of_them() {
         let mut refused = 0;
         for more in 0..64 {
             let starve = |_: &Path| limit_descriptors(shim.pid, open + more);
-            let Some(text) = starved(&shim, starve, || limit_descriptors(shim.pid, 1024)) else { break };
+            let Some(text) = starved(&node, &shim, starve, || limit_descriptors(shim.pid, 1024)) else { break };
             assert!(text.contains("Too many open files"), "{more} more than {open}: {text}");
             refused += 1;
         }
@@ -183,7 +174,7 @@ fn without_processes_a_create_names_the_limit() {
                     fs::remove_dir_all(node.catamaran_root().join("cache")).unwrap();
                 }
                 let starve = |_: &Path| cgroup.put("pids.max", &most.to_string());
-                let Some(text) = starved(&shim, starve, || cgroup.put("pids.max", "max")) else { break };
+                let Some(text) = starved(&node, &shim, starve, || cgroup.put("pids.max", "max")) else { break };
                 refused.push(text);
             }
             assert!(!refused.is_empty(), "cold: {cold}");
@@ -270,7 +261,7 @@ fn on_a_full_disk_a_create_names_the_file() {
     let mut refusals = Vec::new();
     for pages in 0..4 {
         let filler = disk.path().join("filler");
-        refusals.extend(starved(&shim, |_| drop(fill(&disk, pages)), || fs::remove_file(filler).unwrap()));
+        refusals.extend(starved(&node, &shim, |_| drop(fill(&disk, pages)), || fs::remove_file(filler).unwrap()));
     }
     assert!(!refusals.is_empty(), "it needs no room");
     for text in &refusals {
@@ -287,7 +278,7 @@ fn on_a_read_only_disk_create_and_delete_name_the_file() {
     let node = Node::start();
     let disk = small_disk(&node);
     let shim = Shim::start(&node, Runtime::Catamaran, Engine::Wasmtime);
-    let refusal = starved(&shim, |_| remount(&disk, "ro"), || remount(&disk, "rw")).expect("it needs no file");
+    let refusal = starved(&node, &shim, |_| remount(&disk, "ro"), || remount(&disk, "rw")).expect("it needs no file");
     assert!(refusal.contains("catamaran.json") && refusal.contains("Read-only file system"), "{refusal}");
     // And a container that is there cannot be forgotten before it can.
     let case = shim.case();

@@ -1,8 +1,7 @@
 //! Where our answers differ from those of runc's shim, each with its reason. What is not in here is a failure.
 
+use catamaran_harness::direct::{Answer, Call};
 use containerd_shim_protos::ttrpc::Code;
-
-use crate::calls::{Answer, Call};
 
 /// Calls that come with a later change. Until then each says Unimplemented, whatever the container; from then on what it
 /// answers is compared.

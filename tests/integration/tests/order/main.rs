@@ -7,19 +7,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-mod calls;
 mod listed;
-mod shim;
 
 use std::collections::BTreeMap;
 use std::sync::Barrier;
 
+use catamaran_harness::direct::{Answer, Call, Case, Shim, Standing};
 use catamaran_harness::{Engine, Node, Runtime};
 use containerd_shim_protos::ttrpc::Code;
 
-use calls::{Answer, Call};
 use listed::{is_listed, is_missing};
-use shim::{Case, Shim, Standing};
 
 /// What came of some calls: an answer each, and where the container was after them.
 type Outcome = (Vec<Answer>, Standing);

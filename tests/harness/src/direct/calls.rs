@@ -8,7 +8,7 @@ use containerd_shim_protos::api::{
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::{self, Code, context::Context};
 
-use crate::shim::Case;
+use super::shim::Case;
 
 const TERM: u32 = 15;
 const KILL: u32 = 9;
@@ -19,7 +19,8 @@ const PATIENCE: i64 = 20_000_000_000;
 
 /// A call, with all that is said in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Call {
+#[allow(missing_docs, reason = "the API's own words")]
+pub enum Call {
     Create,
     Start,
     Term,
@@ -45,7 +46,8 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    pub(crate) const ALL: [Self; 20] = [
+    /// Every one of them.
+    pub const ALL: [Self; 20] = [
         Self::Create,
         Self::Start,
         Self::Term,
@@ -69,14 +71,16 @@ impl Call {
     ];
 
     /// Those that change where a container is in its life, or are changed by it while they last.
-    pub(crate) const OF_LIFE: [Self; 8] =
+    pub const OF_LIFE: [Self; 8] =
         [Self::Create, Self::Start, Self::Term, Self::Kill, Self::Wait, Self::Pids, Self::Delete, Self::Shutdown];
 }
 
 /// What came of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
+    /// Without an error.
     Done,
+    /// With this code.
     Refused(Code),
     /// A Wait that goes on.
     Waits,
@@ -99,7 +103,7 @@ impl Case<'_> {
     ///
     /// # Panics
     /// When the shim does not answer as a shim does.
-    pub(crate) fn call(&self, call: Call) -> Answer {
+    pub fn call(&self, call: Call) -> Answer {
         match self.send(call) {
             Ok(()) => Answer::Done,
             Err(ttrpc::Error::RpcStatus(status)) => match status.code() {
@@ -112,7 +116,11 @@ impl Case<'_> {
         }
     }
 
-    pub(crate) fn send(&self, call: Call) -> ttrpc::Result<()> {
+    /// As [`Case::call`], with the error as it came.
+    ///
+    /// # Errors
+    /// The shim's refusal, or what became of the connection.
+    pub fn send(&self, call: Call) -> ttrpc::Result<()> {
         let (task, id) = (&self.shim.task, self.id.clone());
         let ctx = patience(call);
         let signal = |signal| KillRequest { id: id.clone(), signal, ..Default::default() };

@@ -10,14 +10,18 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Engine, Node, Runtime, guests, shim_folder, wait_until};
 use containerd_shim_protos::api::{ConnectRequest, StateRequest, Status};
 use containerd_shim_protos::ttrpc::{self, Code};
 use containerd_shim_protos::{Client, TaskClient};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use serde_json::json;
 
-use crate::calls::{Answer, Call};
+use super::calls::{Answer, Call};
+use crate::deadline::wait_until;
+use crate::guests;
+use crate::node::Node;
+use crate::programs::shim_folder;
+use crate::runtime::{Engine, Runtime};
 
 const SOON: Duration = Duration::from_secs(10);
 /// How long a signal that was taken may need to end the container. One that is ignored does not.
@@ -25,7 +29,8 @@ const ENDING: Duration = Duration::from_millis(700);
 
 /// Where a container is, as State tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Standing {
+#[allow(missing_docs, reason = "the API's own words")]
+pub enum Standing {
     None,
     Created,
     Running,
@@ -37,26 +42,31 @@ pub(crate) enum Standing {
 
 impl Standing {
     /// Where a container is brought to, before it is called.
-    pub(crate) const ALL: [Self; 5] = [Self::None, Self::Created, Self::Running, Self::Stopped, Self::Deleted];
+    pub const ALL: [Self; 5] = [Self::None, Self::Created, Self::Running, Self::Stopped, Self::Deleted];
 }
 
 /// A shim's server with one container that stays, so that it does not end between two tests of others.
-pub(crate) struct Shim<'n> {
-    pub(crate) task: TaskClient,
+pub struct Shim<'n> {
+    /// Its client.
+    pub task: TaskClient,
     pub(crate) node: &'n Node,
     runtime: Runtime,
     engine: Engine,
     name: String,
-    pub(crate) pid: u32,
-    pub(crate) socket: PathBuf,
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens.
+    pub socket: PathBuf,
     next: AtomicU32,
 }
 
 /// One container of a shim's, in its bundle.
-pub(crate) struct Case<'s> {
+pub struct Case<'s> {
     pub(crate) shim: &'s Shim<'s>,
-    pub(crate) id: String,
-    pub(crate) bundle: PathBuf,
+    /// Its id.
+    pub id: String,
+    /// Its bundle's folder.
+    pub bundle: PathBuf,
     /// What its guest prints; held open, so that nobody waits for a reader.
     stdout: Mutex<File>,
     said: Mutex<String>,
@@ -67,7 +77,7 @@ impl<'n> Shim<'n> {
     ///
     /// # Panics
     /// When it does not start.
-    pub(crate) fn start(node: &'n Node, runtime: Runtime, engine: Engine) -> Self {
+    pub fn start(node: &'n Node, runtime: Runtime, engine: Engine) -> Self {
         let name = match runtime {
             Runtime::Catamaran => format!("order-{}", engine.name()),
             Runtime::Runc => "order-runc".to_owned(),
@@ -121,7 +131,7 @@ impl<'n> Shim<'n> {
     }
 
     /// A container that is not there yet, of an id that nobody had.
-    pub(crate) fn case(&self) -> Case<'_> {
+    pub fn case(&self) -> Case<'_> {
         let id = format!("{}-{}", self.name, self.next.fetch_add(1, Ordering::Relaxed));
         let bundle = self.node.folder(&format!("order/{id}"));
         write_bundle(&bundle, &self.node.dir().join("order").join(&self.name), self.node.namespace(), &id, self.engine);
@@ -140,7 +150,7 @@ impl<'n> Shim<'n> {
     ///
     /// # Panics
     /// When it does not end, with its socket.
-    pub(crate) fn end(self) {
+    pub fn end(self) {
         assert!(Path::new("/proc").join(self.pid.to_string()).exists(), "the shim is gone");
         let bundle = self.node.dir().join("order").join(&self.name);
         let _ = fs::remove_file(bundle.join("stdout"));
@@ -201,7 +211,7 @@ impl Case<'_> {
     ///
     /// # Panics
     /// When State is refused otherwise.
-    pub(crate) fn standing(&self) -> Standing {
+    pub fn standing(&self) -> Standing {
         let asked = StateRequest { id: self.id.clone(), ..Default::default() };
         match self.shim.task.state(ttrpc::context::with_timeout(10_000_000_000), &asked) {
             Ok(state) => match state.status.enum_value() {
@@ -224,7 +234,7 @@ impl Case<'_> {
     ///
     /// # Panics
     /// When a call on the way is refused.
-    pub(crate) fn bring(&self, to: Standing) {
+    pub fn bring(&self, to: Standing) {
         if to == Standing::None {
             return;
         }
@@ -261,7 +271,7 @@ impl Case<'_> {
     }
 
     /// Sends a call, and waits until what it set off has happened.
-    pub(crate) fn settled(&self, call: Call) -> Answer {
+    pub fn settled(&self, call: Call) -> Answer {
         let answer = self.call(call);
         if answer == Answer::Done {
             self.settle(&[call]);
@@ -270,7 +280,7 @@ impl Case<'_> {
     }
 
     /// Waits until what these calls may have set off has happened.
-    pub(crate) fn settle(&self, calls: &[Call]) {
+    pub fn settle(&self, calls: &[Call]) {
         if calls.contains(&Call::Start) {
             self.await_ready();
         }
@@ -286,7 +296,7 @@ impl Case<'_> {
     ///
     /// # Panics
     /// When it does not go.
-    pub(crate) fn discard(self) {
+    pub fn discard(self) {
         self.call(Call::Resume);
         self.call(Call::Kill);
         wait_until(SOON, &format!("{} to go", self.id), || {

@@ -1,0 +1,79 @@
+//! Mixed load on both engines and runc for as long as is asked, and what grows by it.
+//!
+//! ```text
+//! minutes -> Node: a private containerd
+//!              |- Residents   containers that stay from before the first sample until after the last, and shims that serve
+//!              |              one container after the other, as a pod's does
+//!              |- load        threads that start, stop, kill, print; between them containerd is restarted
+//!              '- Census      every few seconds: descriptors, threads, memory, mounts, cgroups, zombies, sizes of folders
+//!                   |
+//!              Report: start, middle, end, most -> a table; fails by what is there at the end and was not at the start
+//! ```
+//!
+//! Start and end are taken at rest: the residents are there, nothing else is.
+//!
+//! Needs root. The one argument is the number of minutes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "like a test: a panic is how the program says that a run failed, and the node is removed by unwinding"
+)]
+
+mod census;
+mod load;
+mod report;
+mod residents;
+
+use std::time::{Duration, Instant};
+
+use catamaran_harness::Node;
+
+use crate::census::Census;
+use crate::load::Load;
+use crate::report::Report;
+use crate::residents::Residents;
+
+/// Between two samples.
+const PERIOD: Duration = Duration::from_secs(5);
+/// How long the last of the load may take to go.
+const REST: Duration = Duration::from_secs(60);
+
+fn main() {
+    let minutes = std::env::args().nth(1).expect("the number of minutes: catamaran-soak MINUTES");
+    let minutes: f64 = minutes.parse().unwrap_or_else(|e| panic!("MINUTES is {minutes:?}, no number: {e}"));
+    let node = Node::start();
+    let residents = Residents::start(&node);
+    // One of each, so that what is made once is made, and the cache is filled. A restarted containerd is what ends the run,
+    // so it is what begins it.
+    load::warm_up(&node, &residents);
+    residents.restart_containerd();
+    node.await_compiles();
+    let mut report = Report::new(at_rest(&node, &residents, None));
+    println!("{minutes} minutes of load");
+    let load = Load::new(&node, &residents);
+    let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
+    let samples = load.run(end, || Census::take(&node, &residents), PERIOD);
+    samples.into_iter().for_each(|census| report.add(census));
+    residents.restart_containerd();
+    node.await_compiles();
+    let last = at_rest(&node, &residents, Some(report.start()));
+    report.end(last, load.done());
+    report.print();
+    residents.end();
+    node.finish();
+    report.judge();
+}
+
+/// What is there when nothing of the load is any more; waits until it is as it was before, for as long as that may take.
+fn at_rest(node: &Node, residents: &Residents<'_>, before: Option<&Census>) -> Census {
+    let until = Instant::now() + REST;
+    loop {
+        std::thread::sleep(Duration::from_secs(2));
+        let census = Census::take(node, residents);
+        if before.is_none_or(|before| census.grown(before).is_empty()) || Instant::now() >= until {
+            return census;
+        }
+    }
+}
