@@ -130,6 +130,16 @@ fn processes(node: &Node) -> (Vec<Process>, u64) {
     (found, zombies as u64)
 }
 
+/// Whether somebody compiles for the node.
+pub(crate) fn compiles(node: &Node) -> bool {
+    let own = |pid: u32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.ends_with(b"\0compile\0") && names(pid, node.namespace())
+    };
+    let all = fs::read_dir("/proc").expect("no /proc").flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).any(own)
+}
+
 /// A process's state and its parent.
 fn stat(pid: u32) -> Option<(char, u32)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
