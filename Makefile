@@ -88,7 +88,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 	$(CARGO) clippy --locked $(HOLDER) -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-names --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-attacks --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-soak -p catamaran-attacks --all-targets -- -D warnings
 	tests/layering
 	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
@@ -96,6 +96,13 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 .PHONY: bench
 bench: prepare release ## Measure this shim on both engines beside runc and VERSUS=/path/to/another/shim, interleaved
 	CATAMARAN_BIN=$(BENCH_BIN) $(CARGO) run --locked --release -q -p catamaran-bench
+
+MINUTES ?= 20
+
+.PHONY: soak
+soak: prepare build ## Every order of calls, floods of 200, then MINUTES (20) of mixed load, and what grew by it; root
+	$(CARGO) test --locked -p catamaran-integration --test order --test floods -- --ignored --nocapture
+	$(CARGO) run --locked -q -p catamaran-soak -- $(MINUTES)
 
 .PHONY: clean
 clean: ## Remove what was built here; the cache outside the clone stays

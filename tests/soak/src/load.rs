@@ -13,6 +13,8 @@ use crate::residents::Residents;
 const SOON: Duration = Duration::from_secs(60);
 /// Threads that go through containerd.
 const CLIENTS: u64 = 3;
+/// Containers that a shim has served before it is looked at.
+const WARM: u32 = 300;
 /// Between two restarts of containerd.
 const RESTART: Duration = Duration::from_secs(180);
 
@@ -80,7 +82,10 @@ pub(crate) fn warm_up(node: &Node, residents: &Residents<'_>) {
     for place in PLACES {
         DEEDS.into_iter().for_each(|deed| act(node, "warm", deed, place));
     }
-    residents.direct.iter().for_each(serve);
+    // An allocator has its full size only after some hundreds, and then keeps it.
+    for shim in &residents.direct {
+        (0..WARM).for_each(|_| serve(shim));
+    }
     residents.speak("warm");
 }
 
