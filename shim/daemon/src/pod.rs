@@ -1,21 +1,19 @@
 //! The containers of one shim, by id.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+mod kills;
 
-use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskOOM, TaskStart};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskStart};
 use log::{info, warn};
 use tokio::sync::Notify;
 
-use crate::cgroup::Watch;
+use crate::cgroup::Slice;
 use crate::container::{Container, Exit, Request};
 use crate::error::{Error, Result};
 use crate::events::Publisher;
-
-/// How long an exit may be held up by the events before it, where the kernel has killed: CRI learns the exit by Wait and its
-/// reason by the event, and a kubelet that asks in between reads «Error».
-const REASON_FIRST: Duration = Duration::from_secs(1);
+use kills::Kills;
 
 /// A container's place: taken from the first moment of its creation, so that no id is created twice.
 enum Place {
@@ -49,6 +47,8 @@ pub(crate) struct Pod {
     /// Never held across an await; a creation holds its place, not the lock.
     places: Mutex<Places>,
     publisher: Publisher,
+    /// Of the containers that are systemd's scopes: in Kubernetes all lie in one. Never held across an await.
+    slice: Mutex<Weak<Slice>>,
     /// Told once, when the pod was closed and is empty.
     ended: Arc<Notify>,
 }
@@ -71,7 +71,7 @@ impl Drop for Reservation<'_> {
 
 impl Pod {
     pub(crate) fn new(publisher: Publisher, ended: Arc<Notify>) -> Self {
-        Self { places: Mutex::default(), publisher, ended }
+        Self { places: Mutex::default(), publisher, slice: Mutex::default(), ended }
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -162,17 +162,14 @@ impl Pod {
         });
         // After the create event: neither an exit nor a kill is told before it.
         let (publisher, watched) = (self.publisher.clone(), container.clone());
-        let kills = container.watch_kills();
-        let kills = kills.map(|watch| tokio::spawn(tell_kills(watch, container.clone(), publisher.clone())));
+        let kills = Kills { container: watched.clone(), publisher: publisher.clone(), slice: self.slice_of(&watched) };
+        let telling = container.watch_kills().map(|watch| tokio::spawn(kills.clone().tell_all(watch)));
         tokio::spawn(async move {
             let exit = watched.ended().await;
-            if let Some(kills) = kills {
-                kills.abort();
+            if let Some(telling) = telling {
+                telling.abort();
             }
-            tell_kill(&watched, &publisher);
-            if watched.was_killed() {
-                publisher.flush(REASON_FIRST).await;
-            }
+            kills.tell_last(&exit).await;
             watched.make_known(&exit).await;
             publisher.publish(&TaskExit {
                 container_id: watched.id.clone(),
@@ -185,6 +182,22 @@ impl Pod {
             watched.reap().await;
         });
         Ok(container)
+    }
+
+    /// The slice that a container's scope lies in, which is another container's too.
+    fn slice_of(&self, container: &Container) -> Option<Arc<Slice>> {
+        let folder = container.slice()?;
+        let mut known = self.slice.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slice) = known.upgrade().filter(|slice| slice.is(folder)) {
+            return Some(slice);
+        }
+        let new = Slice::new(folder).unwrap_or_else(|e| {
+            warn!("container {}: {e}", container.id);
+            None
+        });
+        let new = new.map(Arc::new)?;
+        *known = Arc::downgrade(&new);
+        Some(new)
     }
 
     /// Puts a created container in its place; false when nobody wants it any more.
@@ -242,28 +255,4 @@ impl Pod {
         }
         own
     }
-}
-
-/// Tells of each of the kernel's kills in a container's cgroup, for as long as the container runs.
-async fn tell_kills(watch: Watch, container: Arc<Container>, publisher: Publisher) {
-    loop {
-        if let Err(e) = watch.changed().await {
-            return warn!("container {}: watching for the kernel's kills: {e}", container.id);
-        }
-        let mut pauses = watch.pauses().iter();
-        while !tell_kill(&container, &publisher)
-            && let Some(pause) = pauses.next()
-        {
-            tokio::time::sleep(*pause).await;
-        }
-    }
-}
-
-/// Tells of a kill, if there was one since it was looked for last.
-fn tell_kill(container: &Container, publisher: &Publisher) -> bool {
-    let killed = container.newly_killed();
-    if killed {
-        publisher.publish(&TaskOOM { container_id: container.id.clone(), ..Default::default() });
-    }
-    killed
 }

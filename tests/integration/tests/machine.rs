@@ -106,19 +106,33 @@ fn who_needs_more_than_memory_max_is_killed() {
 fn a_kill_for_memory_in_a_scope_is_told_though_the_scope_is_gone() {
     let node = Node::start();
     let events = node.events();
+    let in_scope = |id: &str, image: &Image| {
+        let path = format!("system.slice:{}:{id}", node.namespace());
+        node.container(id).image(image).spec(move |spec| spec["linux"]["cgroupsPath"] = json!(path))
+    };
+    let mut gone = 0;
     for n in 0..10 {
         let id = format!("hog-{n}");
-        let path = format!("system.slice:{}:{id}", node.namespace());
-        let order = node.container(&id).image(&hog()).memory(64 << 20);
-        let task = order.spec(move |spec| spec["linux"]["cgroupsPath"] = json!(path)).spawn();
+        let task = in_scope(&id, &hog()).memory(64 << 20).create();
+        let folder = cgroup(&task);
+        task.start();
         assert_eq!(task.wait(SOON).code, 137);
         let (kind, figures) = task.try_metrics().unwrap();
         assert_eq!(kind, "io.containerd.cgroups.v2.Metrics");
+        gone += usize::from(!folder.exists());
         let figures: Metrics = Message::parse_from_bytes(&figures).unwrap();
         assert_eq!(figures.memory_events.oom_kill, 1, "{figures:?}");
         task.delete();
         events.expect(&id, &["create", "start", "oom", "exit", "delete"]);
     }
+    println!("{gone} of 10 cgroups were gone when the exit was told");
+    // Killed by somebody else, not for memory.
+    let task = in_scope("killed", &guests::image(Runtime::Catamaran, "sleep")).spawn();
+    task.expect_stdout("ready\n");
+    assert!(Command::new("kill").args(["-9", &task.pid().to_string()]).status().unwrap().success());
+    assert_eq!(task.wait(SOON).code, 137);
+    task.delete();
+    events.expect("killed", &["create", "start", "exit", "delete"]);
     node.finish();
 }
 

@@ -149,11 +149,11 @@ fn a_limit_that_the_worker_does_not_fit_in_refuses_the_container() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let image = guests::image(Runtime::Catamaran, "hello");
-        let small = 256 << 10;
+        let small = 64 << 10;
         let order = node.container("small").image(&image);
         let refused = order.clone().spec(move |spec| spec["linux"]["resources"]["memory"] = json!({"limit": small}));
         let status = refused.try_create().err().expect("created");
-        for words in ["linux.resources.memory.limit: 262144", "the kernel killed"] {
+        for words in ["linux.resources.memory.limit: 65536", "the kernel killed"] {
             assert!(status.message.contains(words), "{engine:?}: {words} is missing in: {status}");
         }
         node.expect_nothing_left(SOON);

@@ -23,10 +23,37 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::write::put;
+use super::{Cgroup, Kind};
+use crate::error::{self, Doing};
 use crate::readable::registered;
 
 const V1: &str = "memory.oom_control";
 const V2: &str = "memory.events";
+
+impl Cgroup {
+    /// What it lies in, where it is systemd's, which removes it when it is empty.
+    pub(crate) fn slice(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Systemd(_, found) => found.get()?.parent(),
+            Kind::V1(_) | Kind::V2(_) => None,
+        }
+    }
+
+    /// How often the kernel has killed in it because memory ran out; none where nobody counts that, or not any more.
+    pub(crate) fn kills(&self) -> error::Result<Option<u64>> {
+        let Some(folder) = self.files("memory") else { return Ok(None) };
+        count(folder, self.is_v1()).doing(|| "looking for the kernel's kills".to_owned())
+    }
+
+    /// Tells of the kernel's kills in it; none where there is no memory controller.
+    pub(crate) fn watch_kills(&self) -> error::Result<Option<Watch>> {
+        let Some(folder) = self.files("memory") else { return Ok(None) };
+        match Watch::new(folder, self.is_v1()) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            watch => watch.map(Some).doing(|| "watching for the kernel's kills".to_owned()),
+        }
+    }
+}
 
 /// How often the kernel has killed in the cgroup of a folder; none where nobody counts that, or not any more.
 pub(super) fn count(folder: &Path, v1: bool) -> io::Result<Option<u64>> {

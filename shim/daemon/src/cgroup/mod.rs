@@ -23,6 +23,7 @@ mod properties;
 mod remove;
 mod scope;
 mod shortage;
+mod slice;
 mod systemd;
 mod v1;
 mod v2;
@@ -48,6 +49,7 @@ pub(crate) use self::hierarchy::is_unified;
 pub(crate) use self::kills::Watch;
 pub(crate) use self::remove::remove;
 pub(crate) use self::scope::{ACTION, answer};
+pub(crate) use self::slice::Slice;
 
 /// The intermediate and the worker that it clones are both in the cgroup for a moment, but for CLONE_INTO_CGROUP.
 const TOGETHER: u64 = 2;
@@ -252,21 +254,6 @@ impl Cgroup {
     /// Where a controller's files are: none where the host does not have the controller. On v2 one folder is everybody's.
     pub(crate) fn files(&self, controller: &str) -> Option<&Path> {
         self.folder(controller)
-    }
-
-    /// How often the kernel has killed in it because memory ran out; none where nobody counts that, or not any more.
-    pub(crate) fn kills(&self) -> Result<Option<u64>> {
-        let Some(folder) = self.files("memory") else { return Ok(None) };
-        kills::count(folder, self.is_v1()).doing(|| "looking for the kernel's kills".to_owned())
-    }
-
-    /// Tells of the kernel's kills in it; none where there is no memory controller.
-    pub(crate) fn watch_kills(&self) -> Result<Option<Watch>> {
-        let Some(folder) = self.files("memory") else { return Ok(None) };
-        match Watch::new(folder, self.is_v1()) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            watch => watch.map(Some).doing(|| "watching for the kernel's kills".to_owned()),
-        }
     }
 }
 

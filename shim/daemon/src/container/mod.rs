@@ -1,11 +1,12 @@
 //! One container: its creation step by step, and its state.
 
 mod creation;
+mod kills;
 mod sandbox;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use tokio::sync::{MutexGuard, watch};
 
 use crate::bundle::Bundle;
 use crate::cache::Cache;
-use crate::cgroup::{self, Cgroup, Watch};
+use crate::cgroup::{self, Cgroup};
 use crate::choice::Choice;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
@@ -92,6 +93,8 @@ pub(crate) struct Container {
     cgroup: Cgroup,
     /// How many of the kernel's kills in the cgroup were seen.
     kills: AtomicU64,
+    /// A SIGKILL was sent to it on request.
+    asked: AtomicBool,
     poststart: Stage,
     /// The pod's, where the container's state is written down.
     states: Folder,
@@ -190,6 +193,7 @@ impl Container {
             pidfd: worker.pidfd,
             cgroup,
             kills: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
             poststart: bundle.hooks.poststart,
             states: request.state,
             turn: tokio::sync::Mutex::default(),
@@ -344,6 +348,9 @@ impl Container {
         let Some(number) = number else {
             return Err(Error::refused("the request's signal", signal.to_string(), "a signal of Linux, 0 to 64"));
         };
+        if number == libc::SIGKILL {
+            self.asked.store(true, Ordering::Relaxed);
+        }
         match child::signal(&self.pidfd, number) {
             Err(nix::errno::Errno::ESRCH) => Err(gone()),
             sent => sent.doing(|| format!("signalling {}", self.id)),
@@ -361,36 +368,6 @@ impl Container {
     /// What the container has used so far: also when it has stopped, until it is deleted.
     pub(crate) fn stats(&self) -> Result<Any> {
         stats::of(&self.cgroup, self.kills.load(Ordering::Relaxed))
-    }
-
-    /// Tells of the kernel's kills in the container's cgroup, if that can be had. Without it a kill is found at the exit.
-    pub(crate) fn watch_kills(&self) -> Option<Watch> {
-        self.cgroup.watch_kills().unwrap_or_else(|e| {
-            warn!("container {}: a kill for want of memory is found at its exit alone: {e}", self.id);
-            None
-        })
-    }
-
-    /// Whether the kernel has killed in the container's cgroup because memory ran out, since this was asked last. Asked
-    /// when the worker has ended, it has counted a kill of it.
-    pub(crate) fn newly_killed(&self) -> bool {
-        let now = match self.cgroup.kills() {
-            Ok(count) => count.unwrap_or(0),
-            Err(e) => {
-                warn!("container {}: {e}", self.id);
-                return false;
-            }
-        };
-        let before = self.kills.fetch_max(now, Ordering::Relaxed);
-        if now > before {
-            info!("out of memory: the kernel killed in the cgroup of id={} kills={now}", self.id);
-        }
-        now > before
-    }
-
-    /// Whether the kernel ever did.
-    pub(crate) fn was_killed(&self) -> bool {
-        self.kills.load(Ordering::Relaxed) > 0
     }
 
     /// Undoes a creation that nobody waits for any more.

@@ -1,10 +1,15 @@
 //! The kernel's files of a cgroup: a number, or a name and a number a line.
 
-use std::fs;
-use std::io::{Error, ErrorKind, Result};
+use std::fs::File;
+use std::io::{Error, ErrorKind, Read, Result};
+use std::mem::MaybeUninit;
 use std::path::Path;
 
 use nix::libc;
+use rustix::fs::RawDir;
+
+/// Nearly every file fits in it, and is then read at once.
+const PAGE: usize = 4096;
 
 /// A controller's files of one container.
 #[derive(Clone, Copy)]
@@ -17,8 +22,9 @@ pub(super) struct Folder<'a> {
 impl Folder<'_> {
     /// A file's text; none where the kernel has no such file, or not any more, or does not keep what it would say.
     pub(super) fn text(&self, file: &str) -> Result<Option<String>> {
-        match fs::read_to_string(self.path.join(file)) {
-            Ok(text) => Ok(Some(text)),
+        let mut text = String::with_capacity(PAGE);
+        match File::open(self.path.join(file)).and_then(|mut file| file.read_to_string(&mut text)) {
+            Ok(_) => Ok(Some(text)),
             Err(e) => match e.raw_os_error() {
                 // ENODEV: the cgroup was removed after the file was opened. EOPNOTSUPP: of pressure, where it is disabled.
                 Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP) => Ok(None),
@@ -58,14 +64,21 @@ impl Folder<'_> {
 
     /// What stands between `before` and `after` in the names of files: the page sizes of `hugetlb.2MB.max`. Sorted.
     pub(super) fn named(&self, before: &str, after: &str) -> Result<Vec<String>> {
-        let entries = match fs::read_dir(self.path) {
+        let folder = match File::open(self.path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.map_err(|e| self.place("", &e))?,
+            opened => opened.map_err(|e| self.place("", &e))?,
         };
+        // Not std's, which takes 32 kB for it from a heap that would keep them.
+        let mut space = [MaybeUninit::uninit(); PAGE];
+        let mut entries = RawDir::new(&folder, &mut space);
         let mut found = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(|e| self.place("", &e))?.file_name();
-            let middle = name.to_str().and_then(|name| name.strip_prefix(before)?.strip_suffix(after));
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                Err(e) if e == rustix::io::Errno::NOENT => break,
+                entry => entry.map_err(|e| self.place("", &e.into()))?,
+            };
+            let name = entry.file_name().to_str().ok();
+            let middle = name.and_then(|name| name.strip_prefix(before)?.strip_suffix(after));
             found.extend(middle.filter(|middle| !middle.contains('.')).map(str::to_owned));
         }
         found.sort();
