@@ -109,7 +109,9 @@ fn a_holder_has_nothing_and_no_rights() {
     }
     assert_eq!((status["NoNewPrivs"].as_str(), status["Seccomp"].as_str()), ("1", "2"));
     assert_eq!(status["Threads"], "1");
-    assert_eq!(fs::read_dir(proc(holder, "fd")).unwrap().count(), 0, "it holds no descriptor");
+    // It closes the last ones when it hears of Start.
+    let descriptors = || fs::read_dir(proc(holder, "fd")).unwrap().count();
+    wait_until(SOON, "the holder to hold no descriptor", || (descriptors() == 0).then_some(()));
     assert_eq!(fs::read_dir(proc(holder, "root")).unwrap().count(), 0, "its root is empty");
     assert!(fs::write(proc(holder, "root/new"), "x").is_err(), "and read-only");
     let mounts = fs::read_to_string(proc(holder, "mountinfo")).unwrap();
@@ -405,5 +407,21 @@ fn containers_with_a_pods_annotation_share_its_shim() {
     assert_ne!(parent(alone.pid()), shim);
     alone.discard();
     holder.discard();
+    node.finish();
+}
+
+/// All other nodes here have the one for version 3.
+#[test]
+fn the_drop_in_for_version_2_of_the_configuration_gives_pods_their_handler() {
+    let node = Node::start_with(cri::options().network().version_2());
+    let pod = Pod::run(&node, "old", Shape::wasm().annotation("catamaran.wasm/engine", "wasmer"));
+    let sleep = pod.order("sleep", &wasm("sleep")).start();
+    sleep.expect_line("ready");
+    assert_eq!(
+        fs::read_link(proc(sleep.status().pid, "exe")).unwrap(),
+        Engine::Wasmer.worker(),
+        "annotations come through"
+    );
+    pod.remove();
     node.finish();
 }
