@@ -16,13 +16,12 @@ const DISABLED: [&str; 7] = [
 
 const CRI: [&str; 3] = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"];
 
-/// The drop-in for who installs by hand: what the nodes are configured with.
-pub(crate) const DROP_IN: &str = include_str!("../../../runtimeclass/containerd-v3.toml");
-
 /// How a node differs from the ordinary one.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub(crate) cri: bool,
+    pub(crate) sandbox: String,
+    pub(crate) version_2: bool,
     pub(crate) network: bool,
     pub(crate) extra: String,
     pub(crate) env: Vec<(String, String)>,
@@ -36,10 +35,11 @@ impl Options {
     }
 
     /// Serves CRI too, with the handlers `runc` and `catamaran`, and pods in the host's network alone: see
-    /// [`Options::network`].
+    /// [`Options::network`]. `sandbox` is the image of their sandbox containers.
     #[must_use]
-    pub fn cri(mut self) -> Self {
+    pub(crate) fn cri(mut self, sandbox: &str) -> Self {
         self.cri = true;
+        self.sandbox = sandbox.to_owned();
         self
     }
 
@@ -72,32 +72,67 @@ impl Options {
         self
     }
 
-    /// containerd's configuration file, version 3, with everything below the node's folder. `plugins` is where those of
-    /// CNI are.
-    pub(crate) fn to_toml(&self, dir: &Path, plugins: &Path) -> String {
-        let (dir, plugins) = (dir.display(), plugins.display());
+    /// Writes containerd's configuration in the form of version 2, which containerd 1 had and 2 still reads.
+    #[must_use]
+    pub fn version_2(mut self) -> Self {
+        self.version_2 = true;
+        self
+    }
+
+    /// The files of containerd's configuration by their names below the node's folder, with everything else there too.
+    /// `plugins` is where those of CNI are.
+    pub(crate) fn files(&self, dir: &Path, plugins: &Path) -> Vec<(&'static str, String)> {
+        let (version, form, drop_in) = match self.version_2 {
+            false => (3, VERSION_3, include_str!("../../../runtimeclass/containerd-v3.toml")),
+            true => (2, VERSION_2, include_str!("../../../runtimeclass/containerd-v2.toml")),
+        };
         let mut disabled: Vec<&str> = DISABLED.to_vec();
         if !self.cri {
             disabled.extend(CRI);
         }
+        let (folder, plugins) = (dir.display(), plugins.display());
         let mut text = format!(
-            "version = 3\nimports = ['{dir}/conf.d/*.toml']\nroot = '{dir}/root'\nstate = '{dir}/state'\noom_score = 0\ndisabled_plugins = {disabled:?}\n\n\
-             [grpc]\n  address = '{dir}/containerd.sock'\n\n[ttrpc]\n  address = '{dir}/containerd.sock.ttrpc'\n\n\
-             [debug]\n  level = 'info'\n"
+            "version = {version}\nimports = ['{folder}/conf.d/*.toml']\nroot = '{folder}/root'\nstate = '{folder}/state'\n\
+             oom_score = 0\ndisabled_plugins = {disabled:?}\n\n[grpc]\n  address = '{folder}/containerd.sock'\n\n\
+             [ttrpc]\n  address = '{folder}/containerd.sock.ttrpc'\n\n[debug]\n  level = 'info'\n\n"
         );
         if self.cri {
             // Root may be without CAP_SYS_RESOURCE, then lowering oom_score_adj is refused: containerd is told not to try.
             let _ = write!(
                 text,
-                "\n[plugins.'io.containerd.cri.v1.runtime']\n  restrict_oom_score_adj = true\n  \
-                 netns_mounts_under_state_dir = true\n\
-                 \n[plugins.'io.containerd.cri.v1.runtime'.cni]\n  bin_dirs = ['{plugins}']\n  conf_dir = '{dir}/cni/conf'\n\
-                 \n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\n  \
-                 runtime_type = 'io.containerd.runc.v2'\n"
+                "[plugins.'{runtime}']\n  restrict_oom_score_adj = true\n  netns_mounts_under_state_dir = true\n{sandbox}\n\
+                 [plugins.'{runtime}'.cni]\n  {bin_dir}\n  conf_dir = '{folder}/cni/conf'\n\n\
+                 [plugins.'{runtime}'.containerd.runtimes.runc]\n  runtime_type = 'io.containerd.runc.v2'\n\n",
+                runtime = form.runtime,
+                sandbox = form.sandbox.replace("IMAGE", &self.sandbox),
+                bin_dir = form.bin_dir.replace("FOLDER", &plugins.to_string()),
             );
         }
-        text.push('\n');
         text.push_str(&self.extra);
-        text
+        let mut files = vec![("config.toml", text)];
+        if self.cri {
+            files.push(("conf.d/catamaran.toml", drop_in.to_owned()));
+        }
+        files
     }
 }
+
+/// What the two forms of the configuration call what they both have.
+struct Form {
+    /// The CRI's plugin.
+    runtime: &'static str,
+    /// Where the sandbox's image is named: in that table, or behind it.
+    sandbox: &'static str,
+    bin_dir: &'static str,
+}
+
+const VERSION_2: Form = Form {
+    runtime: "io.containerd.grpc.v1.cri",
+    sandbox: "  sandbox_image = 'IMAGE'\n",
+    bin_dir: "bin_dir = 'FOLDER'",
+};
+const VERSION_3: Form = Form {
+    runtime: "io.containerd.cri.v1.runtime",
+    sandbox: "\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\n  sandbox = 'IMAGE'\n",
+    bin_dir: "bin_dirs = ['FOLDER']",
+};

@@ -48,8 +48,7 @@ fn pause() -> Image {
 
 /// A node that serves the CRI, with a sandbox image of the harness's own.
 pub fn options() -> Options {
-    let pinned = format!("[plugins.'io.containerd.cri.v1.images'.pinned_images]\n  sandbox = '{}'", pause().name());
-    Options::new().cri().config(&pinned)
+    Options::new().cri(pause().name())
 }
 
 /// What of a pod is not the ordinary one.

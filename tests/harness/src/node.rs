@@ -12,7 +12,7 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::config::{DROP_IN, Options};
+use crate::config::Options;
 use crate::container::{Container, Output};
 use crate::deadline::{self, PATIENCE};
 use crate::events::Events;
@@ -136,12 +136,8 @@ impl Node {
             true => bridge::configure(&self.tag, &self.dir),
             false => self.dir.join("cni/bin"),
         };
-        let write = |name: &str, text: &str| {
+        for (name, text) in self.options.files(&self.dir, &plugins) {
             fs::write(self.dir.join(name), text).unwrap_or_else(|error| panic!("cannot write {name}: {error}"));
-        };
-        write("config.toml", &self.options.to_toml(&self.dir, &plugins));
-        if self.options.cri {
-            write("conf.d/catamaran.toml", DROP_IN);
         }
     }
 

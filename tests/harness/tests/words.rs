@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Code, Image, Node, Options, Runtime, State, guests};
+use catamaran_harness::{Code, Image, Node, Runtime, State, cri, guests};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -181,7 +181,7 @@ fn containers_outlive_containerd() {
 
 #[test]
 fn cri_is_served_when_asked_for() {
-    let node = Node::start_with(Options::new().cri()).runtime(Runtime::Runc);
+    let node = Node::start_with(cri::options()).runtime(Runtime::Runc);
     let plugins = node.ctr_ok(["plugins", "ls", "id==cri"]);
     assert!(plugins.lines().any(|line| line.contains(".grpc.") && line.trim_end().ends_with("ok")), "{plugins}");
     node.finish();

@@ -7,7 +7,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use catamaran_harness::cri::{self, ContainerState, Pod, Propagation, Shape};
@@ -109,7 +110,9 @@ fn a_holder_has_nothing_and_no_rights() {
     }
     assert_eq!((status["NoNewPrivs"].as_str(), status["Seccomp"].as_str()), ("1", "2"));
     assert_eq!(status["Threads"], "1");
-    assert_eq!(fs::read_dir(proc(holder, "fd")).unwrap().count(), 0, "it holds no descriptor");
+    // It closes the last ones when it hears of Start.
+    let descriptors = || fs::read_dir(proc(holder, "fd")).unwrap().count();
+    wait_until(SOON, "the holder to hold no descriptor", || (descriptors() == 0).then_some(()));
     assert_eq!(fs::read_dir(proc(holder, "root")).unwrap().count(), 0, "its root is empty");
     assert!(fs::write(proc(holder, "root/new"), "x").is_err(), "and read-only");
     let mounts = fs::read_to_string(proc(holder, "mountinfo")).unwrap();
@@ -380,6 +383,50 @@ fn a_holder_ends_as_the_pause_container_does() {
     node.finish();
 }
 
+#[test]
+fn a_holder_killed_at_any_moment_of_its_creation_leaves_nothing() {
+    let node = Node::start();
+    let order =
+        node.container("stormy").image(&wasm("hello")).annotation("io.kubernetes.cri.container-type", "sandbox");
+    order.create().discard();
+    // The intermediate, what becomes the holder, and the holder.
+    let own = |process: &Path| {
+        let words = fs::read(process.join("cmdline")).unwrap_or_default();
+        words.ends_with(b"\0hold\0stormy\0") || words == b"catamaran-holder\0stormy\0"
+    };
+    let mut refused = 0;
+    for delay in 0..16 {
+        let done = AtomicBool::new(false);
+        let created = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let all = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+                    if let Some(found) = all.into_iter().find(|process| own(process)) {
+                        std::thread::sleep(Duration::from_millis(delay / 2));
+                        let name = found.file_name().unwrap().to_string_lossy().into_owned();
+                        // It may be gone: an intermediate lives for a few milliseconds.
+                        let _ = Command::new("kill").args(["-9", &name]).stderr(Stdio::null()).status();
+                        return;
+                    }
+                }
+            });
+            let created = order.try_create();
+            done.store(true, Ordering::Relaxed);
+            created
+        });
+        match created {
+            Ok(task) => drop(task.discard()),
+            Err(status) => {
+                refused += 1;
+                assert!(status.message.contains("the container's process: "), "{status}");
+            }
+        }
+        node.expect_nothing_left(SOON);
+    }
+    assert!(refused > 0, "none was killed in time: the test needs other delays");
+    node.finish();
+}
+
 /// By `start`, which containerd runs for each container that is not the CRI's.
 #[test]
 fn containers_with_a_pods_annotation_share_its_shim() {
@@ -405,5 +452,21 @@ fn containers_with_a_pods_annotation_share_its_shim() {
     assert_ne!(parent(alone.pid()), shim);
     alone.discard();
     holder.discard();
+    node.finish();
+}
+
+/// All other nodes here have the one for version 3.
+#[test]
+fn the_drop_in_for_version_2_of_the_configuration_gives_pods_their_handler() {
+    let node = Node::start_with(cri::options().network().version_2());
+    let pod = Pod::run(&node, "old", Shape::wasm().annotation("catamaran.wasm/engine", "wasmer"));
+    let sleep = pod.order("sleep", &wasm("sleep")).start();
+    sleep.expect_line("ready");
+    assert_eq!(
+        fs::read_link(proc(sleep.status().pid, "exe")).unwrap(),
+        Engine::Wasmer.worker(),
+        "annotations come through"
+    );
+    pod.remove();
     node.finish();
 }

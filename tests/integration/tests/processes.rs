@@ -323,6 +323,9 @@ fn the_programs_are_static_and_a_runner_has_no_compiler() {
         assert!(!has("/lib64/ld-linux") && !has("/lib/ld-linux"), "{name} names a dynamic loader");
         assert_eq!(has("cranelift_codegen"), name.ends_with("-compile"), "{name} and the code generator");
     }
+    let holder = fs::read(shim_folder().join("catamaran-holder")).unwrap();
+    assert!(!holder.windows(9).any(|w| w == b"/ld-linux"), "the holder names a dynamic loader");
+    assert!(holder.len() < 16 << 10, "a holder is there once a pod: {} bytes", holder.len());
     let shim = fs::read(shim_folder().join("containerd-shim-catamaran-v1")).unwrap();
     assert!(!shim.windows(9).any(|w| w == b"wasmparse"), "the shim links an engine's parser");
 }
