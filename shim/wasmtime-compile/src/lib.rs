@@ -8,6 +8,7 @@
 //! The bytes are hostile. This runs in a process without rights and with limits; nothing here opens a file.
 
 mod inspect;
+mod room;
 
 pub use inspect::{Kind, inspect};
 
@@ -19,7 +20,10 @@ use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 /// The same bytes give the same artifact on the same kind of CPU.
 pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     let kind = inspect(bytes)?;
-    translate(bytes, kind, tier)
+    room::check_start(bytes).map_err(Refusal::Module)?;
+    let artifact = translate(bytes, kind, tier)?;
+    room::check_artifact(bytes.len(), artifact.len()).map_err(Refusal::Module)?;
+    Ok(artifact)
 }
 
 /// Compiles what [`inspect`] let through, or what a test wants to have in spite of it.

@@ -108,6 +108,40 @@ fn an_invalid_module_is_told_where() {
     says(&refusal(&bytes[..bytes.len() - 3]), &["offset"]);
 }
 
+/// A program with a hundred pieces.
+fn hundred(piece: impl Fn(u32) -> String) -> String {
+    format!("(module (func $f (export \"_start\")) {})", (0..100).map(piece).collect::<String>())
+}
+
+#[test]
+fn few_bytes_do_not_become_a_large_artifact() {
+    let tables = hundred(|n| format!("(table $t{n} 1048576 funcref) (elem (table $t{n}) (i32.const 1048575) func $f)"));
+    let filled = hundred(|n| format!("(table $t{n} 1048576 funcref (ref.func $f))"));
+    let memories = hundred(|n| {
+        format!(
+            "(memory $m{n} 256) (data (memory $m{n}) (i32.const 0) \"x\") (data (memory $m{n}) (i32.const 16000000) \"x\")"
+        )
+    });
+    let run = r#"(core module $m (func (export "run") (result i32) i32.const 0)) (core instance $i (instantiate $m))
+      (func $run (result (result)) (canon lift (core func $i "run"))) (instance $c (export "run" (func $run)))
+      (export "wasi:cli/run@0.2.0" (instance $c))"#;
+    let nested = format!("(component {run} {})", tables.replace("(module", "(core module"));
+    let began = std::time::Instant::now();
+    for text in [&tables, &filled, &memories, &nested] {
+        let bytes = module(text);
+        says(&refusal(&bytes), &[&format!("the file has {} bytes", bytes.len()), "at most 67", "closer together"]);
+    }
+    assert!(began.elapsed().as_secs() < 5, "{:?}: they were compiled", began.elapsed());
+}
+
+#[test]
+fn sparse_tables_and_memories_that_programs_have_are_compiled() {
+    let one = r#"(module (func $f (export "_start")) (table 1000000 funcref) (elem (i32.const 999999) func $f)
+      (memory 65536) (data (i32.const 16) "x") (data (i32.const 0x0ff0_0000) "x")
+      (table $large 10000000 funcref) (elem (table $large) (i32.const 9999999) func $f))"#;
+    assert!(compile(&module(one), Tier::Best).unwrap().len() < 8 << 20);
+}
+
 #[test]
 fn the_same_bytes_give_the_same_artifact() {
     let bytes = module(include_str!("guests/many.wat"));

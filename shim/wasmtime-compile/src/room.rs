@@ -1,0 +1,82 @@
+//! What a file comes to as an artifact: a cache is for all of a node, and few bytes can ask for much of it.
+//!
+//! Wasmtime writes tables and memories into an artifact as they are when the guest begins, with the gaps between what is in
+//! them. It bounds each, and not their number: two kilobytes made 1.6 GB, and a compile process of 3.7 GB (tried).
+
+use std::collections::BTreeMap;
+
+use wasmtime::wasmparser::{ConstExpr, DataKind, DataSectionReader, Operator, Parser, Payload, TableSectionReader};
+
+const MIB: u64 = 1 << 20;
+/// What is there for any file, tables and memories of many small modules among it.
+const ROOM: u64 = 64 * MIB;
+/// Wasmtime's own bounds: for the entries of a table, and for the memory that is written out whatever lies in it
+/// (`memory_guaranteed_dense_image_size`).
+const TABLE_MOST: u64 = MIB;
+const IMAGE_MOST: u64 = 16 * MIB;
+/// The most that one entry of a table takes.
+const ENTRY: u64 = 5;
+/// How much larger than the file an artifact may be, on top. Compilers' output makes 2 to 6 times as much, a million empty
+/// functions or types 30 times.
+const TIMES: u64 = 64;
+
+/// Refuses, with a text for the user, what begins with tables and memories out of proportion to it. What is broken passes:
+/// the compiler tells where.
+pub(crate) fn check_start(bytes: &[u8]) -> Result<(), String> {
+    let mut start = 0u64;
+    for payload in Parser::new(0).parse_all(bytes) {
+        start = start.saturating_add(match payload {
+            Ok(Payload::TableSection(section)) => tables(section),
+            Ok(Payload::DataSection(section)) => memories(section),
+            Ok(_) => 0,
+            Err(_) => break,
+        });
+    }
+    let most = ROOM + 2 * bytes.len() as u64;
+    match start > most {
+        false => Ok(()),
+        true => Err(format!(
+            "the file has {} bytes, and its tables and memories with the gaps in them begin as {start}: at most {most} are \
+             compiled; make tables no larger than their elements, and put the data of memories closer together",
+            bytes.len()
+        )),
+    }
+}
+
+/// Refuses an artifact that is out of proportion for whatever reason.
+pub(crate) fn check_artifact(bytes: usize, artifact: usize) -> Result<(), String> {
+    let most = ROOM + TIMES * bytes as u64;
+    match artifact as u64 > most {
+        false => Ok(()),
+        true => Err(format!("the file has {bytes} bytes and its machine code {artifact}: at most {most} are kept")),
+    }
+}
+
+fn tables(section: TableSectionReader<'_>) -> u64 {
+    let entries = section.into_iter().flatten().map(|table| table.ty.initial).filter(|&entries| entries <= TABLE_MOST);
+    entries.fold(0, |all, entries| all.saturating_add(entries * ENTRY))
+}
+
+fn memories(section: DataSectionReader<'_>) -> u64 {
+    // By memory: where its data begins and ends, and how much it is.
+    let mut spans = BTreeMap::<u32, (u64, u64, u64)>::new();
+    for data in section.into_iter().flatten() {
+        let DataKind::Active { memory_index, offset_expr } = data.kind else { continue };
+        let Some(begin) = constant(&offset_expr) else { continue };
+        let length = data.data.len() as u64;
+        let span = spans.entry(memory_index).or_insert((u64::MAX, 0, 0));
+        *span = (span.0.min(begin), span.1.max(begin.saturating_add(length)), span.2 + length);
+    }
+    let images = spans.into_values().map(|(begin, end, data)| (end.saturating_sub(begin), data));
+    let written = images.filter(|&(image, data)| image < IMAGE_MOST || image < 2 * data);
+    written.fold(0, |all, (image, _)| all.saturating_add(image))
+}
+
+/// Where a segment lies, if that is known before the module runs.
+fn constant(offset: &ConstExpr<'_>) -> Option<u64> {
+    match offset.get_operators_reader().read().ok()? {
+        Operator::I32Const { value } => Some(value.cast_unsigned().into()),
+        Operator::I64Const { value } => Some(value.cast_unsigned()),
+        _ => None,
+    }
+}
