@@ -282,10 +282,10 @@ fn parent(pid: u32) -> u32 {
     text.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap().parse().unwrap()
 }
 
-/// Kilobytes that are a process's own.
+/// Kilobytes that are a process's own, its program's pages left out: a file on a tmpfs counts as written to.
 fn own_memory(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("Anonymous:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
