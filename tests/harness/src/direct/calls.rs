@@ -8,7 +8,7 @@ use containerd_shim_protos::api::{
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::ttrpc::{self, Code, context::Context};
 
-use super::shim::Case;
+use super::shim::{Case, Standing};
 
 const TERM: u32 = 15;
 const KILL: u32 = 9;
@@ -86,10 +86,6 @@ pub enum Answer {
     Waits,
 }
 
-fn patience(call: Call) -> Context {
-    ttrpc::context::with_timeout(if call == Call::Wait { WAIT } else { PATIENCE })
-}
-
 fn any(kind: &str, json: &str) -> Option<Any> {
     let type_url = format!("types.containerd.io/opencontainers/runtime-spec/1/{kind}");
     Some(Any { type_url, value: json.as_bytes().to_vec(), ..Default::default() })
@@ -122,7 +118,7 @@ impl Case<'_> {
     /// The shim's refusal, or what became of the connection.
     pub fn send(&self, call: Call) -> ttrpc::Result<()> {
         let (task, id) = (&self.shim.task, self.id.clone());
-        let ctx = patience(call);
+        let ctx = self.patience(call);
         let signal = |signal| KillRequest { id: id.clone(), signal, ..Default::default() };
         match call {
             Call::Create => task.create(ctx, &self.order()).map(drop),
@@ -159,6 +155,12 @@ impl Case<'_> {
             }
             Call::Shutdown => task.shutdown(ctx, &ShutdownRequest { id, ..Default::default() }).map(drop),
         }
+    }
+
+    /// A container that runs may keep a Wait for ever; of any other the answer is there, however busy the machine is.
+    fn patience(&self, call: Call) -> Context {
+        let lasts = call == Call::Wait && !matches!(self.standing(), Standing::None | Standing::Stopped);
+        ttrpc::context::with_timeout(if lasts { WAIT } else { PATIENCE })
     }
 
     fn order(&self) -> CreateTaskRequest {

@@ -25,7 +25,7 @@ use crate::runtime::{Engine, Runtime};
 
 const SOON: Duration = Duration::from_secs(10);
 /// How long a signal that was taken may need to end the container. One that is ignored does not.
-const ENDING: Duration = Duration::from_millis(700);
+const ENDING: Duration = Duration::from_secs(3);
 
 /// Where a container is, as State tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

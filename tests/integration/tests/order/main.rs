@@ -36,7 +36,7 @@ fn in_order(case: Case<'_>, from: Standing, calls: &[Call]) -> Outcome {
 fn at_once(case: Case<'_>, from: Standing, calls: &[Call]) -> Outcome {
     case.bring(from);
     let ready = Barrier::new(calls.len());
-    let answers = std::thread::scope(|scope| {
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
         let send = |call| {
             let (case, ready) = (&case, &ready);
             scope.spawn(move || {
@@ -47,7 +47,9 @@ fn at_once(case: Case<'_>, from: Standing, calls: &[Call]) -> Outcome {
         let sent: Vec<_> = calls.iter().map(|&call| send(call)).collect();
         sent.into_iter().map(|answer| answer.join().unwrap()).collect()
     });
-    case.settle(calls);
+    let done: Vec<Call> =
+        calls.iter().zip(&answers).filter(|(_, answer)| **answer == Answer::Done).map(|(call, _)| *call).collect();
+    case.settle(&done);
     let outcome = (answers, case.standing());
     case.discard();
     outcome
