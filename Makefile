@@ -62,10 +62,18 @@ test: prepare build ## Run every test; root, and fails where it cannot run
 	$(CARGO) test --locked -p catamaran-harness --tests
 	$(CARGO) test --locked -p catamaran-integration --tests
 	$(CARGO) test --locked -p catamaran-attacks --tests
+	$(CARGO) test --locked -p catamaran-faults --tests
 
 .PHONY: attacks
 attacks: prepare build ## Attack from a worker that was broken into and from a guest, and print what carried each denial; root
 	$(CARGO) test --locked -p catamaran-attacks --tests -- --nocapture
+
+# So many points of each step: 1000 are all system calls of one. ROW="shim of a pod" tries that row alone.
+POINTS ?= 16
+
+.PHONY: faults
+faults: prepare build ## Kill every process of a container's life at each step of it, and print what was left; root (POINTS, ROW)
+	CATAMARAN_FAULTS="$(strip $(POINTS) $(ROW))" $(CARGO) test --locked -p catamaran-faults --tests -- --nocapture
 
 # Everything takes some fifteen times as long there: what the kernel, systemd and AppArmor have a say in, and no more.
 MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signals_end processes:--skip,intermediates \
@@ -88,7 +96,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 	$(CARGO) clippy --locked $(HOLDER) -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-names --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-soak -p catamaran-attacks --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-soak -p catamaran-attacks -p catamaran-faults --all-targets -- -D warnings
 	tests/layering
 	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi

@@ -122,6 +122,11 @@ pub(crate) fn start_time(pid: &str) -> Option<String> {
     }
 }
 
+/// The same as a number: which of two processes was started first.
+pub(crate) fn start_ticks(pid: &str) -> Option<u64> {
+    start_time(pid)?.parse().ok()
+}
+
 /// Sends a signal to a process that may have ended: ESRCH then.
 pub(crate) fn signal(pidfd: &OwnedFd, signal: i32) -> nix::Result<()> {
     // By number, since real-time signals have no name in the safe libraries' types.

@@ -16,6 +16,7 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
@@ -33,6 +34,8 @@ const SERVER: &str = "server";
 const SUFFIX: &str = ".json";
 /// Where shims up to format 1 wrote, in the bundle.
 const OLDER: &str = "catamaran.json";
+/// A folder without a word of its shim is not being made any more when it is so old.
+const MAKING: Duration = Duration::from_secs(60);
 /// Raised when a field changes its meaning; a `delete` reads older numbers, and refuses newer ones.
 const FORMAT: u32 = 2;
 
@@ -49,8 +52,8 @@ pub(crate) struct Folder(PathBuf);
 pub(crate) struct Server {
     format: u32,
     pid: u32,
-    /// As [`child::start_time`] has it.
-    started: String,
+    /// As [`child::start_ticks`] has it.
+    pub(crate) started: u64,
     /// Where it listens, or did.
     pub(crate) socket: PathBuf,
     /// The pod's bundle, which containerd removes when it knows of the pod no more.
@@ -100,16 +103,9 @@ impl Pods {
         Self(root.join(digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
     }
 
-    /// The pods that nobody will ask for: their shim is dead, and containerd has forgotten them. Such as one whose shim was
-    /// killed before containerd had connected to it.
-    pub(crate) fn forgotten(&self) -> Result<Vec<Folder>> {
-        let pods = entries(&self.0)?.into_iter().map(|pod| Folder(self.0.join(pod)));
-        let forgotten = |pod: &Folder| match pod.server() {
-            Ok(Some(server)) => !server.bundle.exists() && matches!(server.process(), Ok(None)),
-            // Just being made, or not to be understood.
-            Ok(None) | Err(_) => false,
-        };
-        Ok(pods.filter(forgotten).collect())
+    /// All of them.
+    pub(crate) fn all(&self) -> Result<Vec<Folder>> {
+        Ok(entries(&self.0)?.into_iter().map(|pod| Folder(self.0.join(pod))).collect())
     }
 
     /// The pod `id`, whether it is there or not.
@@ -129,7 +125,8 @@ impl Folder {
     /// Makes it for the shim with this pid, which is to listen at `socket`.
     pub(crate) fn serve(&self, pid: u32, socket: &Path, bundle: &Path) -> Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0).on(&self.0)?;
-        let started = child::start_time(&pid.to_string()).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
+        let started =
+            child::start_ticks(&pid.to_string()).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
         let (socket, bundle) = (socket.to_owned(), bundle.to_owned());
         self.put(SERVER, &Server { format: FORMAT, pid, started, socket, bundle })
     }
@@ -137,6 +134,21 @@ impl Folder {
     /// The pod's shim; none where there is no such pod.
     pub(crate) fn server(&self) -> Result<Option<Server>> {
         read(&self.0.join(SERVER))
+    }
+
+    /// Whether nobody will ask for it: its shim is dead, and containerd has forgotten it. Such as one whose shim was killed
+    /// before containerd had connected to it.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        match self.server() {
+            Ok(Some(server)) => !server.bundle.exists() && matches!(server.process(), Ok(None)),
+            Ok(None) => {
+                // By whoever was killed while it made or removed it; or it is just being made.
+                let age = fs::metadata(&self.0).and_then(|meta| meta.modified()).ok().and_then(|t| t.elapsed().ok());
+                age.is_some_and(|age| age > MAKING)
+            }
+            // Not to be understood.
+            Err(_) => false,
+        }
     }
 
     /// The ids of the containers that something may be left of.
@@ -258,7 +270,7 @@ impl Server {
             opened => opened.doing(|| format!("opening the shim, process {pid}"))?,
         };
         // Looked at behind the opening: the number was this process's all the time.
-        Ok((child::start_time(&self.pid.to_string()) == Some(self.started.clone())).then_some(opened))
+        Ok((child::start_ticks(&self.pid.to_string()) == Some(self.started)).then_some(opened))
     }
 
     pub(crate) fn is(&self, pid: u32) -> bool {

@@ -95,7 +95,7 @@ impl Node {
         }
         node.configure();
         node.copy_programs();
-        node.launch();
+        node.launch(&node.programs.containerd);
         node
     }
 
@@ -141,9 +141,9 @@ impl Node {
         }
     }
 
-    fn launch(&self) {
+    fn launch(&self, containerd: &Path) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("cannot open the log");
-        let mut command = keeper::tied(&self.programs.containerd);
+        let mut command = keeper::tied(containerd);
         command
             .arg("--config")
             .arg(self.dir.join("config.toml"))
@@ -155,7 +155,7 @@ impl Node {
             .stdout(log.try_clone().expect("cannot duplicate the log"))
             .stderr(log);
         let mut child = keeper::spawn(command)
-            .unwrap_or_else(|error| panic!("cannot start {} by setpriv: {error}", self.programs.containerd.display()));
+            .unwrap_or_else(|error| panic!("cannot start {} by setpriv: {error}", containerd.display()));
         let mut ended = None;
         let ready = deadline::poll(PATIENCE, || {
             ended = child.try_wait().expect("cannot wait for containerd");
@@ -186,8 +186,13 @@ impl Node {
 
     /// Starts containerd, after stopping the one that runs. Shims and containers go on meanwhile.
     pub fn restart_containerd(&self) {
+        self.restart_containerd_as(&self.programs.containerd);
+    }
+
+    /// As [`Node::restart_containerd`], with another containerd: an upgrade, or the way back.
+    pub fn restart_containerd_as(&self, containerd: &Path) {
         self.stop_containerd();
-        self.launch();
+        self.launch(containerd);
     }
 
     fn stop_containerd(&self) {

@@ -361,8 +361,11 @@ impl Container {
         self.held().streams.close_stdin();
     }
 
+    /// The processes; of a container that has stopped the one that it was. A containerd that restarts takes a task without
+    /// processes for one that was never made, and deletes it with its exit code.
     pub(crate) fn pids(&self) -> Result<Vec<u32>> {
-        self.cgroup.pids()
+        let pids = self.cgroup.pids()?;
+        Ok(if pids.is_empty() { vec![self.pid] } else { pids })
     }
 
     /// What the container has used so far: also when it has stopped, until it is deleted.

@@ -27,7 +27,7 @@ use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::error::{Doing, Error, Result};
-use crate::state::{Ended, Folder, Pods, State};
+use crate::state::{Ended, Folder, Pods, Server, State};
 use crate::{cgroup, child, stdio};
 
 /// What containerd is told of a container whose exit nobody saw: killed.
@@ -53,9 +53,9 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
             Err(e) => (told, released.and(Err(e))),
         }
     });
-    for pod in pods.forgotten()? {
+    for pod in pods.all()?.iter().filter(|pod| pod.is_forgotten()) {
         // Nobody waits for it; what cannot be cleaned up now is tried again by the next.
-        let _ = runtime()?.block_on(release_pod(&pod, ""));
+        let _ = runtime()?.block_on(sweep(pod));
     }
     // Where a server left nothing but its socket, it is where containerd would have it.
     remove_socket(&default_socket(flags));
@@ -113,10 +113,30 @@ async fn release(pods: &Pods, id: &str) -> (Option<State>, Result<()>) {
     (told, released)
 }
 
+/// Whether this program was run for an earlier shim: one that is started again while the last orders of a containerd that was
+/// killed are still carried out.
+fn came_later(server: &Server) -> bool {
+    child::start_ticks("self").is_some_and(|own| server.started > own)
+}
+
+/// A pod that nobody will ask for.
+async fn sweep(pod: &Folder) -> Result<()> {
+    match pod.lock()? {
+        Some(_lock) if pod.is_forgotten() => {
+            let server = pod.server()?;
+            free(pod, server.as_ref()).await
+        }
+        _ => Ok(()),
+    }
+}
+
 /// All of a pod, by its own id.
 async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
     let Some(_lock) = lock(pod).await? else { return Ok(()) };
     let server = pod.server()?;
+    if server.as_ref().is_some_and(came_later) {
+        return Ok(());
+    }
     if let Some(server) = &server
         && let Some(process) = server.process()?
     {
@@ -127,8 +147,13 @@ async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
         }
         end(&process)?;
     }
+    free(pod, server.as_ref()).await
+}
+
+/// All that a dead shim has left.
+async fn free(pod: &Folder, server: Option<&Server>) -> Result<()> {
     let cleaned = clean(pod, pod.containers()?).await;
-    if let Some(server) = &server {
+    if let Some(server) = server {
         remove_socket(&server.socket);
     }
     cleaned?;
@@ -138,7 +163,11 @@ async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
 /// One container of a pod.
 async fn release_member(pod: &Folder, id: &str) -> Result<()> {
     let Some(_lock) = lock(pod).await? else { return Ok(()) };
-    if let Some(server) = pod.server()?
+    let server = pod.server()?;
+    if server.as_ref().is_some_and(came_later) {
+        return Ok(());
+    }
+    if let Some(server) = server
         && server.process()?.is_some()
     {
         // It may be in the midst of it, and leaves then nothing to do.

@@ -97,13 +97,18 @@ fn a_shim_is_known_by_its_start_too() {
     let a = pod(&root.pods(), "a");
     let server = a.server().unwrap().unwrap();
     assert!(server.process().unwrap().is_some() && server.is(std::process::id()));
-    let other = Server { started: "1".to_owned(), ..server.clone() };
+    let other = Server { started: 1, ..server.clone() };
     assert!(other.process().unwrap().is_none(), "its number is another's");
-    assert!(root.pods().forgotten().unwrap().is_empty());
+    assert!(!a.is_forgotten(), "it lives");
     a.put(SERVER, &other).unwrap();
-    assert_eq!(root.pods().forgotten().unwrap().len(), 1, "containerd has no bundle of it");
+    assert!(a.is_forgotten(), "containerd has no bundle of it");
     a.put(SERVER, &Server { bundle: root.0.clone(), ..other }).unwrap();
-    assert!(root.pods().forgotten().unwrap().is_empty(), "containerd is going to ask for it");
+    assert!(!a.is_forgotten(), "containerd is going to ask for it");
+    assert_eq!(root.pods().all().unwrap().len(), 1);
+    fs::remove_file(a.0.join(SERVER)).unwrap();
+    assert!(!a.is_forgotten(), "it may be just being made");
+    File::open(&a.0).unwrap().set_modified(std::time::SystemTime::now() - 2 * MAKING).unwrap();
+    assert!(a.is_forgotten());
     let never = Server { pid: i32::MAX.cast_unsigned(), ..server };
     assert!(never.process().unwrap().is_none());
 }

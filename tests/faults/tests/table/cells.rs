@@ -97,21 +97,30 @@ pub(crate) struct Extent {
     /// In each step that has a length.
     pub(crate) points: usize,
     /// All rows on both engines.
-    pub(crate) everything: bool,
+    everything: bool,
+    /// The only row that is wanted.
+    only: Option<String>,
 }
 
 impl Extent {
-    /// `CATAMARAN_FAULTS` says how many points a cell has; without it there are few.
+    /// `CATAMARAN_FAULTS` says how many points a cell has, and behind a blank whose row alone is wanted; without it there are
+    /// few points, and of the rows that are the same on both engines one.
     pub(crate) fn wanted() -> Self {
         const NAME: &str = "CATAMARAN_FAULTS";
-        let Ok(text) = std::env::var(NAME) else { return Self { points: 2, everything: false } };
-        let points = text.parse().ok().filter(|points| (1..=10_000).contains(points));
+        let Ok(text) = std::env::var(NAME) else { return Self { points: 2, everything: false, only: None } };
+        let (points, only) = text.split_once(' ').map_or((text.as_str(), None), |(points, only)| (points, Some(only)));
+        let points = points.parse().ok().filter(|points| (1..=10_000).contains(points));
         let points = points.unwrap_or_else(|| panic!("{NAME} is {text:?}: write a number of points, from 1 to 10000"));
-        Self { points, everything: true }
+        let known = only.is_none_or(|only| Who::ALL.iter().any(|who| who.words() == only));
+        assert!(known, "{NAME} is {text:?}: there is no such row");
+        Self { points, everything: true, only: only.map(str::to_owned) }
     }
 
     pub(crate) fn rows(&self) -> Vec<(Who, Engine)> {
         let all = Engine::ALL.into_iter().flat_map(|engine| Who::ALL.map(|who| (who, engine)));
-        all.filter(|(who, engine)| self.everything || who.is_engines() || *engine == Engine::Wasmtime).collect()
+        let wanted = |who: Who| self.only.as_ref().is_none_or(|only| who.words() == only);
+        all.filter(|(who, _)| wanted(*who))
+            .filter(|(who, engine)| self.everything || who.is_engines() || *engine == Engine::Wasmtime)
+            .collect()
     }
 }

@@ -31,6 +31,9 @@ use report::{Cell, Row};
 use scene::Scene;
 use trial::{At, Died, die};
 
+/// How much of containerd's log is shown with a trouble.
+const LOG_LINES: usize = 40;
+
 #[test]
 fn whoever_dies_nothing_is_lost_and_nothing_is_left() {
     let extent = Extent::wanted();
@@ -89,6 +92,9 @@ fn go_through(
                 cell.killed += 1;
                 let words = panic.downcast_ref::<String>().cloned();
                 let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
+                let log = scene.node.log();
+                let lines: Vec<&str> = log.lines().filter(|line| !line.contains("loading plugin")).collect();
+                println!("containerd's log:\n{}", lines[lines.len().saturating_sub(LOG_LINES)..].join("\n"));
                 cell.troubles.push(format!("{at:?}: {}", words.unwrap_or_default()));
                 return false;
             }

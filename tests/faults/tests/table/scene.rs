@@ -126,6 +126,15 @@ impl<'n> Scene<'n> {
         assert!(rubbish.is_empty(), "left in the cache: {rubbish:?}");
     }
 
+    /// A containerd that is killed while it removes a bundle leaves it under a hidden name for ever, and removes no later one
+    /// of that id: so do we here, as an administrator has to, whatever the runtime.
+    pub(crate) fn finish_for_containerd(&self, id: &str) {
+        let hidden = self.node.bundle(&format!(".{id}"));
+        if hidden.exists() {
+            fs::remove_dir_all(hidden).expect("cannot remove what containerd has left");
+        }
+    }
+
     /// Creates a container and deletes it.
     pub(crate) fn use_briefly(&self, id: &str) {
         self.order(id).create().discard();

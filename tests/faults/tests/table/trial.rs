@@ -196,6 +196,7 @@ fn containerd(scene: &Scene<'_>, step: Step, at: At) -> Died {
         (task, length)
     });
     if at != At::Never {
+        scene.finish_for_containerd(SOLO);
         node.restart_containerd();
     }
     after_restart(scene, step, worker, task);
