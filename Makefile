@@ -69,7 +69,7 @@ attacks: prepare build ## Attack from a worker that was broken into and from a g
 
 # Everything takes some fifteen times as long there: what the kernel, systemd and AppArmor have a say in, and no more.
 MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signals_end processes:--skip,intermediates \
-	guest:an_image_of_many_layers_is_mounted catamaran-harness/leftovers:planted,--include-ignored resources cri \
+	guest:an_image_of_many_layers_is_mounted catamaran-harness/leftovers:planted,--include-ignored resources cri pods:a_holder_ends,annotation_share \
 	catamaran-attacks/table
 
 .PHONY: machine
