@@ -109,10 +109,9 @@ pub(crate) fn block_ends() -> Result<(), Ended> {
 
 /// Children that were left to this process are reaped by the kernel (wait(2), «SIGCHLD set to SIG_IGN»).
 pub(crate) fn ignore_children() -> Result<(), Ended> {
-    // struct sigaction of the kernel: handler, flags, restorer, mask; one word less on aarch64, which reads the first three
-    // and the mask all the same.
+    // struct sigaction of the kernel: handler, flags, restorer, mask.
     let action: [usize; 4] = [SIG_IGN, 0, 0, 0];
-    // SAFETY: the call reads the structure, which is as long as the longest of them, and answers no old one.
+    // SAFETY: the call reads the structure, which is as long as it expects, and answers no old one.
     let set = unsafe { system(number::RT_SIGACTION, [SIGCHLD, (&raw const action) as usize, 0, SET, 0]) };
     checked(set).map(drop)
 }

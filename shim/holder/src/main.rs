@@ -7,7 +7,7 @@
 //!   |-------------------------------- Start ------------------------------------------------------------->  waits
 //! ```
 //!
-//! There is one a pod, so that its memory counts: no allocator, no C library and no standard library, 5 pages of its
+//! There is one a pod, so that its memory counts: no allocator, no C library and no standard library, 3 pages of its
 //! own. What confines it (namespaces, mounts, user, capabilities) has happened before it begins
 //! (`shim/worker/src/hold.rs`); an exec takes two things back, which are set here, and the filter of system calls comes
 //! last.

@@ -3,9 +3,10 @@
 //! All of it is named after the node's tag or lies in its folder, but for the bridge, whose name the kernel bounds at 15
 //! characters: it is derived from the tag. The bridge plugin makes it with the first pod, and leaves it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -29,9 +30,7 @@ pub(crate) fn configure(tag: &str, dir: &Path) -> PathBuf {
     let bridge = json!({ "type": "bridge", "bridge": bridge(tag), "isGateway": true, "ipMasq": false, "ipam": ipam });
     let network = json!({ "cniVersion": "1.0.0", "name": tag, "plugins": [bridge] });
     fs::write(dir.join("cni/conf/10-pods.conflist"), network.to_string()).expect("cannot configure the pods' network");
-    // The plugin switches it on, and nobody off.
-    let before = fs::read(FORWARDING).unwrap_or_else(|error| panic!("{FORWARDING}: {error}"));
-    fs::write(dir.join("cni/ip_forward"), before).expect("cannot note what is to be restored");
+    note_forwarding(tag);
     provided("provision-cni")("folder").into()
 }
 
@@ -81,12 +80,36 @@ pub(crate) fn remove(tag: &str, dir: &Path) -> Vec<String> {
             troubles.push(format!("cannot remove {result}: {error}"));
         }
     }
-    if fs::read_to_string(dir.join("cni/ip_forward")).is_ok_and(|before| before.trim() == "0")
-        && let Err(error) = fs::write(FORWARDING, "0")
-    {
-        troubles.push(format!("{FORWARDING}: {error}"));
-    }
+    restore_forwarding(tag);
     troubles
+}
+
+/// Where each node that has a network notes, in a file of its own, how the machine's forwarding was before the first of
+/// them: the bridge plugin switches it on, and nobody off.
+fn notes() -> (PathBuf, File) {
+    let folder = std::env::temp_dir().join("catamaran-test-forwarding");
+    fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
+    let lock = File::open(&folder).expect("a folder that was just made");
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).expect("cannot lock");
+    (folder, lock)
+}
+
+fn note_forwarding(tag: &str) {
+    let (folder, _lock) = notes();
+    let others = fs::read_dir(&folder).expect("a folder").flatten().next().map(|other| other.path());
+    let source = others.unwrap_or_else(|| FORWARDING.into());
+    let before = fs::read(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
+    fs::write(folder.join(tag), before).expect("cannot note how forwarding was");
+}
+
+/// The last of them restores it.
+fn restore_forwarding(tag: &str) {
+    let (folder, _lock) = notes();
+    let Ok(before) = fs::read(folder.join(tag)) else { return };
+    fs::remove_file(folder.join(tag)).expect("a file that was just read");
+    if fs::read_dir(&folder).expect("a folder").next().is_none() {
+        fs::write(FORWARDING, before).unwrap_or_else(|error| panic!("{FORWARDING}: {error}"));
+    }
 }
 
 #[cfg(test)]

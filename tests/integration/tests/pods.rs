@@ -94,6 +94,11 @@ fn a_pod_of_one_container_is_three_processes() {
     expected.sort_unstable();
     assert_eq!(all, expected, "shim, holder, worker");
     assert!(children(holder).is_empty() && children(worker).is_empty());
+    // What `finish` looks for is there while the pod is.
+    let left = node.leftovers();
+    for kind in ["interface ", "address ", "/var/lib/cni/results/"] {
+        assert!(left.iter().any(|line| line.starts_with(kind)), "no {kind} in {left:#?}");
+    }
     pod.remove();
     wait_until(SOON, "all of them to end", || (![shim, holder, worker].into_iter().any(runs)).then_some(()));
     node.finish();
@@ -344,11 +349,11 @@ fn containers_share_the_process_namespace_whose_first_process_reaps() {
     let number = |pid: u32| status(pid)["NSpid"].split_whitespace().last().unwrap().to_owned();
     assert_eq!((number(holder).as_str(), number(worker).as_str()), ("1", "2"));
     // A process whose parent has ended, in that namespace: the holder is its next one.
-    let orphan = "(sleep 0.3 & echo $!) ; exec sleep 0";
-    let output = Command::new("nsenter").args(["-t", &holder.to_string(), "-p", "sh", "-c", orphan]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let orphan = ["-t", &holder.to_string(), "-p", "sh", "-c", "sleep 100 >/dev/null 2>&1 &"].map(str::to_owned);
+    assert!(Command::new("nsenter").args(orphan).status().unwrap().success());
     let found = wait_until(SOON, "the orphan to be the holder's child", || children(holder).first().copied());
-    wait_until(SOON, "the orphan to be reaped", || (!proc(found, "stat").exists()).then_some(()));
+    kill(found, "KILL");
+    wait_until(SOON, "the orphan to be reaped", || (!runs(found)).then_some(()));
     assert!(runs(holder));
     // It ends with all that is in the namespace.
     kill(holder, "KILL");
@@ -373,6 +378,15 @@ fn a_holder_ends_as_the_pause_container_does() {
         let output = task.delete();
         assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""), "the image is not run");
     }
+    // As the user of the spec, as which it must be allowed to execute its program.
+    let task = order.clone().user("65535:65534").spawn();
+    let status = status(task.pid());
+    assert_eq!(
+        (status["Uid"].as_str(), status["Gid"].as_str()),
+        ("65535\t65535\t65535\t65535", "65534\t65534\t65534\t65534")
+    );
+    assert_eq!((status["CapBnd"].as_str(), status["Seccomp"].as_str()), ("0000000000000000", "2"));
+    task.discard();
     // Before its start too.
     let task = order.create();
     assert_eq!(task.state(), State::Created);
