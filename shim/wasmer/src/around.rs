@@ -1,14 +1,14 @@
 //! Calls of WASI that this worker does something around, in the process's own code: wasmer-wasix has no hook for them.
 
 use std::cell::Cell;
+use std::sync::{Arc, OnceLock};
 
-use wasmer::{
-    AsStoreMut, Extern, Function, FunctionEnv, FunctionEnvMut, Imports, Module, RuntimeError, StoreMut, Value,
-};
-use wasmer_wasix::wasmer_wasix_types::wasi::{Fdflags, Oflags};
+use wasmer::{Extern, Function, FunctionEnv, FunctionEnvMut, Imports, Memory, Module, RuntimeError, StoreMut, Value};
+use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Oflags};
 
+use crate::call::{Call, Calls};
 use crate::remembered::{self, Opening, Tree};
-use crate::{imports, signals};
+use crate::{errors, imports, input, links, listing, raised, signals, times};
 
 thread_local! {
     static SYNCING: Cell<bool> = const { Cell::new(false) };
@@ -22,116 +22,174 @@ pub(crate) fn is_syncing() -> bool {
 /// What a call is put between.
 #[derive(Clone, Copy)]
 enum Around {
+    /// The kernel's error numbers, as around all that follow but the last three.
+    Errors,
     Sync,
-    Signals,
+    /// A read, which may be of standard input.
+    Read,
+    /// One that may say that reads of it do not wait.
+    Flags,
+    Close,
+    Times,
     /// A call with paths: where its parameters are that say below which folders they lie.
     Path(&'static [usize]),
     /// One that opens: path_open's parameters 4 and 7 say how, WASI's `oflags` and `fdflags`.
     Open,
     /// One that finds only what is remembered: it is looked up before.
     RemoveFolder,
+    MakeFolder,
+    List,
+    PathTimes,
+    Link,
+    Rename,
+    Handler,
+    /// A signal to oneself: the place of its number, and of the process's, if it names one.
+    Raise(usize, Option<usize>),
+    Exit,
 }
 
-const CALLS: [(&str, Around); 16] = [
+const CALLS: [(&str, Around); 31] = [
+    ("fd_allocate", Around::Errors),
+    ("fd_filestat_get", Around::Errors),
+    ("fd_filestat_set_size", Around::Errors),
+    ("fd_pwrite", Around::Errors),
+    ("fd_write", Around::Errors),
     ("fd_sync", Around::Sync),
     ("fd_datasync", Around::Sync),
-    ("callback_signal", Around::Signals),
+    ("fd_read", Around::Read),
+    ("fd_pread", Around::Read),
+    ("fd_fdstat_set_flags", Around::Flags),
+    ("fd_close", Around::Close),
+    ("fd_filestat_set_times", Around::Times),
     ("path_open", Around::Open),
     ("path_open2", Around::Open),
     ("path_remove_directory", Around::RemoveFolder),
-    ("fd_readdir", Around::Path(&[0])),
-    ("path_create_directory", Around::Path(&[0])),
+    ("path_create_directory", Around::MakeFolder),
+    ("fd_readdir", Around::List),
     ("path_filestat_get", Around::Path(&[0])),
-    ("path_filestat_set_times", Around::Path(&[0])),
-    ("path_link", Around::Path(&[0, 4])),
     ("path_readlink", Around::Path(&[0])),
-    ("path_rename", Around::Path(&[0, 3])),
     ("path_symlink", Around::Path(&[2])),
     ("path_unlink_file", Around::Path(&[0])),
     ("chdir", Around::Path(&[])),
+    ("path_filestat_set_times", Around::PathTimes),
+    ("path_link", Around::Link),
+    ("path_rename", Around::Rename),
+    ("callback_signal", Around::Handler),
+    ("proc_raise", Around::Raise(0, None)),
+    ("thread_signal", Around::Raise(1, None)),
+    ("proc_signal", Around::Raise(1, Some(0))),
+    ("proc_exit", Around::Exit),
+    ("proc_exit2", Around::Exit),
 ];
-const LOOK_UP: &str = "path_filestat_set_times";
 
-/// Both of these are open when a guest starts, and are called `/`. The first is a folder of wasmer-wasix's own making, that
-/// lists what is preopened and in which nothing can be made; the second is the container's root.
-const LIST: i32 = 3;
-const ROOT: i32 = 4;
-
-/// Puts what is done around them around those calls that `module` imports.
-pub(crate) fn wrap(module: &Module, store: &mut StoreMut<'_>, imports: &mut Imports, tree: &Tree) {
+/// Puts what is done around them around those calls that `module` imports. The memory is to be told when there is one.
+pub(crate) fn wrap(
+    module: &Module,
+    store: &mut StoreMut<'_>,
+    imports: &mut Imports,
+    tree: &Tree,
+) -> Arc<OnceLock<Memory>> {
+    let memory = Arc::default();
+    // As they are before one of them is wrapped.
+    let provided = imports.clone();
+    let function = |from: &str, name: &str| match provided.get_export(from, name) {
+        Some(Extern::Function(function)) => Some(function),
+        _ => None,
+    };
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
         let around = CALLS.iter().find(|(call, _)| *call == name).map(|(_, around)| *around);
         let (Some(around), true) = (around, imports::is_provided(from, name)) else { continue };
-        let Some(Extern::Function(inner)) = imports.get_export(from, name) else { continue };
-        let look_up = match imports.get_export(from, LOOK_UP) {
-            Some(Extern::Function(look_up)) => Some(look_up),
-            _ => None,
+        let Some(inner) = function(from, name) else { continue };
+        let calls = Calls {
+            inner,
+            look_up: function(from, "path_filestat_set_times"),
+            read_folder: function(from, "fd_readdir"),
+            tree: tree.clone(),
+            memory: Arc::clone(&memory),
         };
-        imports.define(from, name, wrapped(store, Calls { inner, look_up, tree: tree.clone() }, around));
+        imports.define(from, name, wrapped(store, calls, around));
     }
-}
-
-#[derive(Clone)]
-struct Calls {
-    inner: Function,
-    look_up: Option<Function>,
-    tree: Tree,
+    memory
 }
 
 fn wrapped(store: &mut StoreMut<'_>, calls: Calls, around: Around) -> Function {
     let ty = calls.inner.ty(store);
     let env = FunctionEnv::new(store, calls);
     Function::new_with_env(store, &env, ty, move |mut env: FunctionEnvMut<'_, Calls>, arguments: &[Value]| {
-        let Calls { inner, look_up, tree } = env.data().clone();
-        let mut call = |arguments: &[Value]| inner.call(&mut env.as_store_mut(), arguments);
-        let result = match around {
-            Around::Signals => {
+        let mut call = Call::new(&mut env, arguments);
+        match around {
+            Around::Handler => {
                 // Before the guest's handler counts: a signal in between is the guest's.
                 signals::take().map_err(|e| RuntimeError::new(format!("taking signals: {e}")))?;
-                call(arguments)
+                call.hand_on().map(Vec::from)
             }
-            Around::Sync => {
-                SYNCING.set(true);
-                let result = call(arguments);
-                SYNCING.set(false);
-                result
+            Around::Exit => {
+                raised::exits();
+                call.hand_on().map(Vec::from)
             }
-            Around::Path(folders) => {
-                remembered::without(&tree, Opening::default(), || call(&below_the_root(arguments, folders)))
-            }
-            Around::Open => {
-                let has =
-                    |at: usize, flag: u16| arguments.get(at).and_then(Value::i32).unwrap_or(0) & i32::from(flag) != 0;
-                let opening =
-                    Opening { append: has(7, Fdflags::APPEND.bits()), truncate: has(4, Oflags::TRUNC.bits()) };
-                remembered::without(&tree, opening, || call(&below_the_root(arguments, &[0])))
-            }
-            Around::RemoveFolder => remembered::without(&tree, Opening::default(), || {
-                let arguments = below_the_root(arguments, &[0]);
-                if let (Some(look_up), [folder, path, length]) = (look_up, arguments.as_slice()) {
-                    let (none, zero) = (Value::I64(0), Value::I32(0));
-                    // To set no time: what it answers, the call itself does.
-                    let arguments =
-                        [folder.clone(), zero.clone(), path.clone(), length.clone(), none.clone(), none, zero];
-                    look_up.call(&mut env.as_store_mut(), &arguments)?;
-                }
-                inner.call(&mut env.as_store_mut(), &arguments)
-            }),
-        };
-        result.map(Vec::from)
+            Around::Raise(signal, process) => raised::raise(&mut call, signal, process).map(said),
+            _ => errors::carried(|| made(&mut call, around)).map(said),
+        }
     })
 }
 
-/// The arguments, with the container's root where [`LIST`] is one of those at `folders`.
-fn below_the_root(arguments: &[Value], folders: &[usize]) -> Vec<Value> {
-    let mut arguments = arguments.to_vec();
-    for folder in folders {
-        if let Some(Value::I32(folder)) = arguments.get_mut(*folder)
-            && *folder == LIST
-        {
-            *folder = ROOT;
+fn said(number: i32) -> Vec<Value> {
+    vec![Value::I32(number)]
+}
+
+/// A call that has to do with files.
+fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
+    match around {
+        Around::Sync => {
+            SYNCING.set(true);
+            let answer = call.made();
+            SYNCING.set(false);
+            answer
         }
+        Around::Read => input::read(call),
+        Around::Flags => input::set_flags(call),
+        Around::Close => {
+            let answer = call.made();
+            listing::closed(call.number(0));
+            answer
+        }
+        Around::Times => times::by_descriptor(call),
+        Around::Path(folders) => below(call, folders, Call::made),
+        Around::Open => open(call),
+        Around::RemoveFolder => below(call, &[0], |call| {
+            call.look_up(0, 1)?;
+            call.made()
+        }),
+        Around::MakeFolder => below(call, &[0], |call| match call.made()? {
+            // One that somebody else made since it was looked for is a success to wasmer-wasix: a lock would have two owners.
+            0 if errors::last() == Some(libc::EEXIST) => Ok(Errno::Exist as i32),
+            answer => Ok(answer),
+        }),
+        Around::List => below(call, &[0], |call| {
+            let (descriptor, behind) = (call.number(0), call.number(3));
+            listing::piece(descriptor, behind, || call.made())
+        }),
+        Around::PathTimes => below(call, &[0], times::by_path),
+        Around::Link => below(call, &[0, 4], links::link),
+        Around::Rename => below(call, &[0, 3], links::rename),
+        Around::Errors | Around::Handler | Around::Raise(..) | Around::Exit => call.made(),
     }
-    arguments
+}
+
+/// Makes a call with paths, below the container's root.
+fn below<'a>(
+    call: &mut Call<'a>,
+    folders: &[usize],
+    body: impl FnOnce(&mut Call<'a>) -> Result<i32, RuntimeError>,
+) -> Result<i32, RuntimeError> {
+    call.below_the_root(folders);
+    remembered::without(&call.tree(), Opening::default(), || body(call))
+}
+
+fn open(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
+    let has = |at: usize, flag: u16| call.number(at) & u64::from(flag) != 0;
+    let opening = Opening { append: has(7, Fdflags::APPEND.bits()), truncate: has(4, Oflags::TRUNC.bits()) };
+    call.below_the_root(&[0]);
+    remembered::without(&call.tree(), opening, || call.made())
 }

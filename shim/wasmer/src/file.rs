@@ -5,13 +5,15 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use rustix::fs as at;
 use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 use virtual_fs::{FsError, VirtualFile};
 
-use crate::around;
-use crate::files::{self, nanoseconds, refusal};
+use crate::errors::{of_a_file, refusal};
+use crate::files::{self, nanoseconds};
+use crate::{around, times};
 
 /// What is promised to a guest that asks how much a file takes.
 const ROOM: usize = 4096;
@@ -41,7 +43,7 @@ fn whole<T>(mut call: impl FnMut() -> io::Result<T>) -> Poll<io::Result<T>> {
     loop {
         match call() {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            done => return Poll::Ready(done),
+            done => return Poll::Ready(done.map_err(of_a_file)),
         }
     }
 }
@@ -76,7 +78,7 @@ impl AsyncSeek for Open {
             }
             // A pipe or a terminal has no position: wasmer-wasix seeks before each read and write all the same.
             Err(e) if e.kind() == io::ErrorKind::NotSeekable => Ok(()),
-            Err(e) => Err(e),
+            Err(e) => Err(of_a_file(e)),
         }
     }
 
@@ -98,16 +100,9 @@ impl VirtualFile for Open {
         self.time(std::fs::Metadata::created)
     }
 
-    fn set_times(&mut self, accessed: Option<u64>, modified: Option<u64>) -> virtual_fs::Result<()> {
-        let at = |nanoseconds| SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds);
-        let mut times = std::fs::FileTimes::new();
-        if let Some(accessed) = accessed {
-            times = times.set_accessed(at(accessed));
-        }
-        if let Some(modified) = modified {
-            times = times.set_modified(at(modified));
-        }
-        self.file.set_times(times).map_err(refusal)
+    /// As the guest's call says it, more exactly than wasmer-wasix: «now» needs other rights than a moment that is named.
+    fn set_times(&mut self, _accessed: Option<u64>, _modified: Option<u64>) -> virtual_fs::Result<()> {
+        times::take().map_or(Ok(()), |times| at::futimens(&self.file, &times).map_err(|e| refusal(e.into())))
     }
 
     fn size(&self) -> u64 {

@@ -5,6 +5,7 @@
 //!
 //! Calls with a folder's descriptor where the standard library makes others: the filter of system calls knows no other.
 
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions as Std};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -14,11 +15,12 @@ use std::time::SystemTime;
 
 use rustix::fs::{self as at, AtFlags, CWD, Mode};
 use virtual_fs::{
-    DirEntry, FileOpener, FileSystem, FileType, FsError, Metadata, OpenOptions, OpenOptionsConfig, ReadDir, Result,
-    VirtualFile,
+    DirEntry, FileOpener, FileSystem, FileType, Metadata, OpenOptions, OpenOptionsConfig, ReadDir, Result, VirtualFile,
 };
 
+use crate::errors::{not_found, refusal};
 use crate::file::Open;
+use crate::listing;
 use crate::remembered::{self, Links};
 
 /// The process's own root directory.
@@ -41,24 +43,24 @@ fn absolute(path: &Path) -> PathBuf {
 
 impl FileSystem for Root {
     fn readlink(&self, path: &Path) -> Result<PathBuf> {
-        fs::read_link(absolute(path)).map_err(refusal)
+        fs::read_link(absolute(path)).map_err(not_found)
     }
 
     fn read_dir(&self, path: &Path) -> Result<ReadDir> {
         let folder = absolute(path);
-        let mut entries = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(refusal)? {
-            let entry = entry.map_err(refusal)?;
-            // A name that is gone meanwhile, or that may not be looked at, is a name all the same.
-            let metadata = entry.metadata().map(|m| described(&m)).map_err(refusal);
-            entries.push(DirEntry { path: folder.join(entry.file_name()), metadata });
-        }
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
-        Ok(ReadDir::new(entries))
+        let names = listing::of(&folder)?;
+        let entry = |(name, kind): &(OsString, FileType)| DirEntry {
+            path: folder.join(name),
+            // Of which a guest's readdir hears the kind alone.
+            metadata: Ok(Metadata { ft: kind.clone(), accessed: 0, created: 0, modified: 0, len: 0 }),
+        };
+        Ok(ReadDir::new(names.iter().map(entry).collect()))
     }
 
     fn create_dir(&self, path: &Path) -> Result<()> {
-        done(at::mkdirat(CWD, absolute(path), Mode::from_raw_mode(0o777)))
+        done(at::mkdirat(CWD, absolute(path), Mode::from_raw_mode(0o777)))?;
+        remembered::note_folder();
+        Ok(())
     }
 
     /// A link at `target` to `source`, which is kept as it is.
@@ -92,8 +94,11 @@ impl FileSystem for Root {
 
     fn symlink_metadata(&self, path: &Path) -> Result<Metadata> {
         let path = absolute(path);
-        let metadata = fs::symlink_metadata(&path).map(|m| described(&m)).map_err(refusal)?;
-        remembered::note(&path, Links::Stay);
+        let metadata = fs::symlink_metadata(&path).map(|m| described(&m)).map_err(not_found)?;
+        match metadata.ft.is_dir() {
+            true => remembered::note_folder(),
+            false => remembered::note(&path, Links::Stay),
+        }
         Ok(metadata)
     }
 
@@ -122,17 +127,8 @@ impl FileOpener for Root {
 }
 
 fn described(metadata: &fs::Metadata) -> Metadata {
-    let kind = metadata.file_type();
     Metadata {
-        ft: FileType {
-            dir: kind.is_dir(),
-            file: kind.is_file(),
-            symlink: kind.is_symlink(),
-            char_device: kind.is_char_device(),
-            block_device: kind.is_block_device(),
-            socket: kind.is_socket(),
-            fifo: kind.is_fifo(),
-        },
+        ft: kind(metadata.file_type()),
         accessed: nanoseconds(metadata.accessed()),
         created: nanoseconds(metadata.created()),
         modified: nanoseconds(metadata.modified()),
@@ -140,24 +136,21 @@ fn described(metadata: &fs::Metadata) -> Metadata {
     }
 }
 
+/// What a file is, as wasmer-wasix has it.
+pub(crate) fn kind(kernels: fs::FileType) -> FileType {
+    FileType {
+        dir: kernels.is_dir(),
+        file: kernels.is_file(),
+        symlink: kernels.is_symlink(),
+        char_device: kernels.is_char_device(),
+        block_device: kernels.is_block_device(),
+        socket: kernels.is_socket(),
+        fifo: kernels.is_fifo(),
+    }
+}
+
 /// Since 1970; 0 for a time before it, or one that the file system does not know.
 pub(crate) fn nanoseconds(time: io::Result<SystemTime>) -> u64 {
     let since = time.ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
     since.and_then(|since| since.as_nanos().try_into().ok()).unwrap_or(0)
-}
-
-/// The kernel's answer as wasmer-wasix's file systems have it; the conversion that it brings knows half of them.
-pub(crate) fn refusal(e: io::Error) -> FsError {
-    match e.raw_os_error() {
-        // wasmer-wasix opens for writing first, and as asked only if that is not permitted.
-        Some(libc::EROFS | libc::ETXTBSY | libc::EPERM | libc::EACCES) => FsError::PermissionDenied,
-        Some(libc::ENOTDIR) => FsError::BaseNotDirectory,
-        Some(libc::EISDIR) => FsError::NotAFile,
-        Some(libc::ENOTEMPTY) => FsError::DirectoryNotEmpty,
-        Some(libc::ENOSPC | libc::EDQUOT) => FsError::StorageFull,
-        Some(libc::ENODEV | libc::ENXIO) => FsError::NoDevice,
-        Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::EXDEV) => FsError::Unsupported,
-        Some(libc::EIO) => FsError::IOError,
-        _ => e.into(),
-    }
 }

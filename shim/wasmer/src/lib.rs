@@ -5,6 +5,8 @@
 //! Guest (args, env, cwd) --- link ---> imports checked, WASI's world made      fully confined
 //!                             `--- program ---> a thread that runs `_start`, this one for timers and sockets
 //!                                                  `--- trap: message and backtrace on fd 2, 134
+//! a call of WASI --- around ---> wasmer-wasix ---> files, stdio: the kernel's, its answer carried past wasmer-wasix (errors)
+//!                      `--- links, times, raised: what it would answer without doing
 //! ```
 //!
 //! Invariants, each with its reason where it binds:
@@ -18,16 +20,23 @@
 
 mod around;
 mod artifact;
+mod call;
 mod engine;
+mod errors;
 mod file;
 mod files;
 mod imports;
+mod input;
+mod links;
+mod listing;
 mod net;
 mod outcome;
+mod raised;
 mod remembered;
 mod signals;
 mod stdio;
 mod tasks;
+mod times;
 mod wasi;
 mod world;
 

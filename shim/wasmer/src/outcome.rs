@@ -34,6 +34,14 @@ pub(crate) fn stop(text: &str) -> ! {
     exit(EXIT_TRAPPED)
 }
 
+/// Says of a guest that it ended itself by a signal of a fault's.
+pub(crate) fn aborted(signal: u8) {
+    say(&match i32::from(signal) {
+        libc::SIGABRT => "catamaran: the guest aborted\n".to_owned(),
+        signal => format!("catamaran: the guest ended itself with signal {signal}\n"),
+    });
+}
+
 /// Ends the process at once: other threads may be in guest code, and nothing that an exit handler does is for them.
 #[allow(unsafe_code, reason = "_exit(2) has no safe form in the standard library")]
 pub(crate) fn exit(code: u8) -> ! {

@@ -4,11 +4,12 @@
 //! file had then and one handle for all who open it. So a file that was truncated has its old size, what is appended goes
 //! where the end once was, over what another process has written since, and a name that was renamed over shows what lay there
 //! before. Here each call that takes a path begins and ends without a remembered file: each open has a handle of its own,
-//! which is the kernel's, and the size is that of the moment. Folders stay, which know no more than their path, and so do
-//! links that the guest made, until they are renamed over: wasmer-wasix renames only those that it remembers.
+//! which is the kernel's, and the size is that of the moment. Folders stay, which know no more than their path, until there
+//! are many of them and nobody has them open; and so do links that the guest made, until they are renamed over.
 
 use std::cell::{Cell, RefCell};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use wasmer_wasix::fs::{InodeGuard, Kind};
@@ -18,6 +19,12 @@ pub(crate) type Tree = Arc<OnceLock<InodeGuard>>;
 
 /// One call at a time: it looks twice for what it is about to remove or rename, and ends the process where that went.
 static ONE: Mutex<()> = Mutex::new(());
+
+/// Folders that are remembered since they were last counted, and how many there may be until they are again. Each takes
+/// half a kilobyte; a guest may look at ever new ones, that others make and remove.
+static FOLDERS: AtomicUsize = AtomicUsize::new(0);
+static MOST_FOLDERS: AtomicUsize = AtomicUsize::new(FEW_FOLDERS);
+const FEW_FOLDERS: usize = 1024;
 
 /// How a call with a path opens a file.
 #[derive(Clone, Copy, Default)]
@@ -47,6 +54,11 @@ pub(crate) fn note(path: &Path, links: Links) {
     }
 }
 
+/// Notes that wasmer-wasix remembers another folder.
+pub(crate) fn note_folder() {
+    FOLDERS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// How the call opens that this thread is in.
 pub(crate) fn opening() -> Opening {
     OPENING.get()
@@ -65,6 +77,12 @@ pub(crate) fn without<T>(tree: &Tree, opening: Opening, body: impl FnOnce() -> T
     if !outer && let Some(root) = tree.get() {
         for (path, links) in NAMED.take() {
             forget(root, &path, links);
+        }
+        if FOLDERS.load(Ordering::Relaxed) > MOST_FOLDERS.load(Ordering::Relaxed) {
+            let left = top(root).map_or(0, |top| without_unused(&top));
+            FOLDERS.store(left, Ordering::Relaxed);
+            // So that counting takes a share of the calls alone.
+            MOST_FOLDERS.store(2 * left + FEW_FOLDERS, Ordering::Relaxed);
         }
     }
     answer
@@ -86,12 +104,36 @@ fn forget(root: &InodeGuard, path: &Path, links: Links) {
     }
 }
 
-/// The folder at `path`, if it is remembered.
-fn folder(root: &InodeGuard, path: &Path) -> Option<InodeGuard> {
-    let mut at = match &*root.read() {
+/// Forgets all folders below `folder` that nobody has open, nor anything in them, and answers how many are left with it.
+fn without_unused(folder: &InodeGuard) -> usize {
+    let mut left = 1;
+    if let Kind::Dir { entries, .. } = &mut *folder.write() {
+        entries.retain(|_, entry| {
+            if !matches!(&*entry.read(), Kind::Dir { .. }) {
+                return true;
+            }
+            let below = without_unused(entry);
+            let empty = matches!(&*entry.read(), Kind::Dir { entries, .. } if entries.is_empty());
+            // The one that knows it is this entry.
+            let stays = !empty || entry.ref_cnt() > 1;
+            left += if stays { below } else { 0 };
+            stays
+        });
+    }
+    left
+}
+
+/// The container's root.
+fn top(root: &InodeGuard) -> Option<InodeGuard> {
+    match &*root.read() {
         Kind::Root { entries } => entries.get("/").cloned(),
         _ => None,
-    }?;
+    }
+}
+
+/// The folder at `path`, if it is remembered.
+fn folder(root: &InodeGuard, path: &Path) -> Option<InodeGuard> {
+    let mut at = top(root)?;
     for component in path.components() {
         let Component::Normal(name) = component else { continue };
         let below = match &*at.read() {

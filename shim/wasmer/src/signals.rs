@@ -6,6 +6,7 @@
 //! it what is the default. That is done here at once, in an endless loop too.
 #![allow(unsafe_code, reason = "signal handlers: each call has its SAFETY comment")]
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
@@ -52,6 +53,14 @@ const EINTR: u8 = Errno::Intr as u8;
 const ENTRY: usize = 20;
 const ENTRIES: usize = 65;
 const DEFAULT: u32 = 0;
+/// The second word: flags of sigaction(2), of which this one has an interrupted call go on.
+const FLAGS: usize = 4;
+const RESTART: u32 = 0x1000_0000;
+
+thread_local! {
+    /// Whether this thread's instance has the handler.
+    static HANDLES: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Looks into the table at `address` of the guest's memory from now on; the first memory that it is told of counts.
 ///
@@ -67,18 +76,30 @@ pub(crate) fn look_at(memory: &Memory, store: &impl AsStoreRef, address: u32) {
     }
 }
 
-/// Whether the guest's C library would do with a signal of WASI's what is the default.
-fn is_default(signal: Signal) -> bool {
+/// A word of the C library's table: of a signal of WASI's, so many bytes in. None without a table.
+fn word(signal: Signal, at: usize) -> Option<u32> {
     match TABLE.load(Ordering::Acquire) {
-        0 => false,
+        0 => None,
         table => {
-            let entry = (table + ENTRY * signal as usize) as *const AtomicU32;
+            let word = (table + ENTRY * signal as usize + at) as *const AtomicU32;
             // SAFETY: the entry lies within the guest's memory, which `look_at` has measured, which never shrinks or moves
             // and is kept by `MEMORY`; it is aligned to 4 there. Guest threads may write to it meanwhile, whence an atomic.
-            let handler = unsafe { &*entry };
-            handler.load(Ordering::Relaxed) == DEFAULT
+            let word = unsafe { &*word };
+            Some(word.load(Ordering::Relaxed))
         }
     }
+}
+
+/// Whether the guest's C library would do with a signal of WASI's what is the default; none where that cannot be known.
+pub(crate) fn is_default(signal: Signal) -> Option<bool> {
+    word(signal, 0).map(|handler| handler == DEFAULT)
+}
+
+/// Whether a signal that waits for this thread ends a call that waits, once its handler has run.
+pub(crate) fn interrupts(waiting: &[Signal]) -> bool {
+    let goes_on = |signal: &Signal| word(*signal, FLAGS).is_some_and(|flags| flags & RESTART != 0);
+    let handed = |signal: &&Signal| !matches!(signal, Signal::Sigwakeup);
+    HANDLES.get() && waiting.iter().filter(handed).any(|signal| !goes_on(signal))
 }
 
 /// The event loop's end of the bell.
@@ -126,8 +147,9 @@ pub(crate) fn ending(code: u8) -> u8 {
     }
 }
 
-/// Hands signals on from now on: the guest has a handler.
+/// Hands signals on from now on: the guest has a handler, on this thread.
 pub(crate) fn take() -> io::Result<()> {
+    HANDLES.set(true);
     if TAKEN.swap(true, Ordering::AcqRel) {
         return Ok(());
     }
@@ -151,7 +173,7 @@ fn handle(signal: i32) -> io::Result<()> {
 }
 
 extern "C" fn note(signal: i32) {
-    if HANDED_ON.iter().any(|&(number, wasis)| number == signal && is_default(wasis)) {
+    if HANDED_ON.iter().any(|&(number, wasis)| number == signal && is_default(wasis) == Some(true)) {
         match signal {
             // Whose default is nothing.
             libc::SIGWINCH => return,

@@ -3,7 +3,7 @@
 //! wasmer-wasix has a task manager of its own. It starts a thread for each task until there are 200, keeps them all for
 //! ever, and panics when the kernel grants none.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use wasmer_wasix::runtime::SpawnType;
 use wasmer_wasix::runtime::task_manager::{
     SpawnMemoryTypeOrStore, TaskWasm, TaskWasmCallbacks, TaskWasmRunProperties, VirtualTaskManager, block_on,
 };
-use wasmer_wasix::{WasiFunctionEnv, WasiThreadError};
+use wasmer_wasix::{WasiFunctionEnv, WasiThread, WasiThreadError};
 
 use crate::outcome;
 
@@ -28,6 +28,18 @@ pub(crate) const MOST_THREADS: usize = 512;
 thread_local! {
     /// Whether this thread belongs to the container's first process.
     static FIRST: Cell<bool> = const { Cell::new(false) };
+    /// What wasmer-wasix has of this thread.
+    static THREAD: RefCell<Option<WasiThread>> = const { RefCell::new(None) };
+}
+
+/// What wasmer-wasix has of this thread, if it is a guest's.
+pub(crate) fn thread() -> Option<WasiThread> {
+    THREAD.with_borrow(Clone::clone)
+}
+
+/// The number of this thread's process among the guest's; 0 for a thread of the worker's own.
+pub(crate) fn process() -> u32 {
+    THREAD.with_borrow(|thread| thread.as_ref().map_or(0, |thread| thread.pid().raw()))
 }
 
 /// Whether this thread belongs to the container's first process, whose end is the container's.
@@ -114,7 +126,9 @@ impl VirtualTaskManager for Tasks {
         let first = self.first.get() == Some(&process);
         let opened = self.opened.clone();
         let (ready, started) = mpsc::channel();
+        let thread = task.env.thread.clone();
         self.start(first, move || {
+            THREAD.set(Some(thread));
             let told = |result| {
                 // Nobody waits for the container's first thread.
                 let _ = ready.send(result);
@@ -128,6 +142,8 @@ impl VirtualTaskManager for Tasks {
                 Err(e) if opens => outcome::stop(&not_started(&e)),
                 Err(e) => told(Err(e)),
             }
+            // Whoever waits for the thread waits for the last one who knows it.
+            THREAD.take();
         })?;
         // Instantiating runs a start function, and that may wait for the event loop, which is this thread's when it starts
         // the container's first process.

@@ -7,8 +7,9 @@ use wasmer_wasix::capabilities::{Capabilities, CapabilityThreadingV1};
 use wasmer_wasix::{Runtime, WasiEnv};
 
 use crate::files::Root;
+use crate::input::Input;
 use crate::remembered::Tree;
-use crate::stdio::{Input, Output};
+use crate::stdio::Output;
 
 /// Arguments, environment, working directory, the file tree and the standard streams. Must be called within the event
 /// loop's context. The error is a text for the user.

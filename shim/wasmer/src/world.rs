@@ -2,7 +2,7 @@
 //! client, modules to compile.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use wasmer::Engine;
 use wasmer_wasix::runtime::module_cache::progress::ModuleLoadProgressReporter;
@@ -72,18 +72,23 @@ impl Runtime for World {
         store: &mut wasmer::StoreMut<'_>,
         imports: &mut wasmer::Imports,
     ) -> anyhow::Result<InstantiationState> {
-        around::wrap(module, store, imports, &self.tree);
-        Ok(InstantiationState::empty())
+        Ok(InstantiationState::new(around::wrap(module, store, imports, &self.tree)))
     }
 
     fn configure_new_instance(
         &self,
         _module: &wasmer::Module,
         store: &mut wasmer::StoreMut<'_>,
-        _instance: &wasmer::Instance,
+        instance: &wasmer::Instance,
         memory: Option<&wasmer::Memory>,
-        _state: InstantiationState,
+        state: InstantiationState,
     ) -> anyhow::Result<()> {
+        // Imported, or the module's own.
+        let own = || instance.exports.iter().memories().next().map(|(_, memory)| memory);
+        if let Some(memory) = memory.or_else(own) {
+            // It has just been made for this instance, and is told once.
+            let _ = state.take::<Arc<OnceLock<wasmer::Memory>>>()?.set(memory.clone());
+        }
         // Of the first instance alone: a forked process has a memory of its own, and no signals from outside.
         if let (Some(address), Some(memory)) = (self.dispositions, memory) {
             signals::look_at(memory, store, address);

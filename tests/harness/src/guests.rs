@@ -3,7 +3,8 @@
 //! - WAT: `hello both args env exit cat spin sleep trap write read`, WASI preview 1, assembled when they are asked for.
 //! - The native peer: the same programs as an ELF, for the same test on runc.
 //! - Go: `kitchen`, one program with subcommands, built for `wasip1`.
-//! - C, in `tests/guests/c`: the kitchen again, and `compute`; each for preview 1, for WASIX and as a native program.
+//! - C, in `tests/guests/c`: the kitchen again, `compute`, `errors` (what the kernel refuses) and `churn` (many files); each for
+//!   preview 1, for WASIX and as a native program.
 //! - C, in `tests/guests/wasix`: what only WASIX has, threads, sockets, fork and signals.
 //!
 //! What is built is kept in `CATAMARAN_CACHE/guests`, by a digest of the source and the compiler's version. The C compiler

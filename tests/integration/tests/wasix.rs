@@ -204,8 +204,73 @@ fn exit_codes_are_the_guests_own() {
         let exit = run(&node, "kitchen-wasix", &["exit", &code.to_string()]);
         assert_eq!((exit.code, exit.stderr.as_str()), (code, ""));
     }
-    // A signal that a guest sends itself has the code that wasmer-wasix gives it (27, «interrupted»), not 128 and its number.
-    assert_ne!(run(&node, "kitchen-wasix", &["abort"]).code, 0);
+    let abort = run(&node, "kitchen-wasix", &["abort"]);
+    assert_eq!((abort.code, abort.stderr.as_str()), (134, "catamaran: the guest aborted\n"));
+    node.finish();
+}
+
+#[test]
+fn a_signal_to_itself_is_128_and_its_number() {
+    let node = Node::start();
+    for (words, code) in [
+        (["raise", "6"], 134),
+        (["raise", "9"], 137),
+        (["kill", "9"], 137),
+        (["raise", "15"], 143),
+        (["kill", "15"], 143),
+        (["raise", "11"], 139),
+        (["raise", "24"], 152),
+        // SIGCHLD, SIGWINCH: nothing by default.
+        (["raise", "17"], 3),
+        (["raise", "28"], 3),
+        // Its own code, which is what wasmer-wasix makes of a default.
+        (["leave", "15"], 27),
+    ] {
+        let raised = run(&node, "signal", &words);
+        let says = if code == 3 { "sent: 0\n" } else { "" };
+        assert_eq!((raised.code, raised.stdout.as_str()), (code, says), "{words:?}: {}", raised.stderr);
+    }
+    node.finish();
+}
+
+#[test]
+fn a_read_of_stdin_hears_signals_and_keeps_nobody_waiting() {
+    let node = Node::start();
+    for (way, code, says) in [
+        ("handler", 0, "ready 0\ninterrupted -1\nsignal 15\n"),
+        ("restart", 0, "ready 0\nread 0\nsignal 15\n"),
+        ("thread", 7, "ready 0\nsignal 15\n"),
+    ] {
+        let task = order(&node, "stdin", &[way]).hold_stdin().spawn();
+        task.expect_stdout("ready 0\n");
+        // It may be a moment before its read.
+        std::thread::sleep(Duration::from_millis(200));
+        task.kill("TERM");
+        if way == "restart" {
+            std::thread::sleep(Duration::from_millis(500));
+            task.close_stdin();
+        }
+        assert_eq!(task.wait(SOON).code, code, "{way}");
+        assert_eq!(task.delete().stdout, says, "{way}");
+    }
+    let at_once = order(&node, "stdin", &["at-once"]).hold_stdin().spawn();
+    assert_eq!(at_once.wait(SOON).code, 0);
+    assert_eq!(at_once.delete().stdout, "again 0\n");
+    node.finish();
+}
+
+/// One waker was kept of all that waited, and a read that waited held a lock that who polled needed.
+#[test]
+fn the_end_of_stdin_wakes_all_who_wait() {
+    let node = Node::start();
+    let task = order(&node, "stdin", &["both"]).hold_stdin().spawn();
+    task.expect_stdout("for a moment 0\n");
+    task.close_stdin();
+    assert_eq!(task.wait(SOON).code, 0);
+    let said = task.delete().stdout;
+    let mut lines: Vec<_> = said.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["for a moment 0", "polled 1", "read 0"]);
     node.finish();
 }
 

@@ -1,24 +1,55 @@
-//! The attacks that WASI can say, by a Wasm guest on the worker that is shipped.
+//! The attacks that WASI can say, by a Wasm guest on the workers that are shipped, on each engine.
+//!
+//! Where an engine lets a guest do what another refuses, and the kernel keeps it harmless, the step says what it reads inside
+//! of the container's tree: anything else is through.
 
 use catamaran_attacks::Outcome;
-use catamaran_harness::{Image, Node};
+use catamaran_harness::{Engine, Image, Node};
 
 use crate::report::Line;
 use crate::world::World;
 
-/// An attack: its name, what is in its way, what is made for it, and its steps, of which none may succeed. The letters
-/// are those of `reach.wat`.
+/// An attack: its name, what is in its way, what is made for it, and its steps. The letters are those of `reach.wat`.
 struct Attack {
     name: &'static str,
     also: &'static str,
     first: Vec<String>,
-    steps: Vec<String>,
+    steps: Vec<Step>,
+}
+
+/// What may not succeed; or only if this is what was read.
+struct Step {
+    text: String,
+    inside: Option<&'static str>,
 }
 
 fn attack(name: &'static str, also: &'static str, first: &[&str], steps: &[&str]) -> Attack {
-    let owned = |all: &[&str]| all.iter().map(|&step| step.to_owned()).collect();
-    Attack { name, also, first: owned(first), steps: owned(steps) }
+    let first = first.iter().map(|&step| step.to_owned()).collect();
+    Attack { name, also, first, steps: Vec::new() }.and(steps)
 }
+
+impl Attack {
+    fn first(mut self, steps: &[&str]) -> Self {
+        self.first.extend(steps.iter().map(|&step| step.to_owned()));
+        self
+    }
+
+    fn and(mut self, steps: &[&str]) -> Self {
+        self.steps.extend(steps.iter().map(|&text| Step { text: text.to_owned(), inside: None }));
+        self
+    }
+
+    /// A step that may reach what is inside.
+    fn inside(mut self, text: &str, inside: &'static str) -> Self {
+        self.steps.push(Step { text: text.to_owned(), inside: Some(inside) });
+        self
+    }
+}
+
+/// What a guest may read in its tree, at `data/own`.
+const OWN: &str = "own";
+/// What `w` and `o` write.
+const WRITTEN: &str = "x";
 
 const ENGINE: &str = "engine, mount namespace";
 /// The engine follows links as the kernel does in the worker's tree.
@@ -27,12 +58,77 @@ const READ_ONLY: &str = "read-only mount";
 const NO_PROCFS: &str = "no procfs in the tree";
 const NODEV: &str = "nodev";
 
-fn attacks(secret: &str) -> Vec<Attack> {
+/// Those in which the engines differ: what is open at first, what `..` of the root is, and where a link may lead up.
+fn of_the_engine(engine: Engine, secret: &str) -> Vec<Attack> {
     let inside = &secret[1..];
     let up = "../".repeat(30);
-    vec![
-        // First: what a step opens stays open.
-        attack("descriptors beside the streams and the root", ENGINE, &[], &["f4", "f5", "f6", "f7", "f8", "f9"]),
+    // First: what a step opens stays open.
+    let open = attack("descriptors beside the streams and the root", ENGINE, &[], &["f5", "f6", "f7", "f8", "f9"]);
+    let parents = attack(
+        "..: from the root and from volumes",
+        ENGINE,
+        &[],
+        &[
+            &format!("r{up}{inside}"),
+            &format!("rdata/{up}{inside}"),
+            &format!("rproc/{up}{inside}"),
+            &format!("wdata/../../{inside}"),
+        ],
+    );
+    let absolute = attack("a link to an absolute path, made by the guest", MOUNTS, &[], &[]);
+    let links = attack(
+        "hard links and renames out of a mount",
+        ENGINE,
+        &["wtmp/mine"],
+        &[
+            "lhost/etc/passwd|tmp/passwd",
+            "mtmp/mine|host/tmp/attack",
+            "mtmp/mine|dev/shm/mine",
+            "mproc|elsewhere",
+            "mdata|elsewhere",
+            "xproc",
+            "ldev/null|tmp/null",
+        ],
+    );
+    let (upwards, long) = (format!("ltmp/mine|{up}tmp/attack"), format!("sdata/{up}{inside}|tmp/long"));
+    match engine {
+        Engine::Wasmtime => vec![
+            open.and(&["f4"]),
+            parents.and(&[&format!("D{up}"), &format!("r{up}data/own")]),
+            absolute
+                .first(&[
+                    &format!("s{secret}|tmp/absolute"),
+                    "s/proc/self|tmp/process",
+                    &format!("s/{up}{inside}|tmp/above"),
+                ])
+                .first(&["s/data/own|tmp/inside"])
+                .and(&["rtmp/absolute", "otmp/absolute", "rtmp/process/mem", "rtmp/above", &format!("{long}/")])
+                .inside("rtmp/inside", OWN),
+            links.and(&[&upwards]),
+        ],
+        // `..` of the root is the root, as the kernel has it, or the engine's list of what is preopened; the root is open twice.
+        Engine::Wasmer => vec![
+            open.inside("Rdata/own", OWN).and(&[
+                &format!("R{up}{inside}"),
+                &format!("R{secret}"),
+                "R../proc/1/environ",
+            ]),
+            parents.inside(&format!("D{up}"), "///").inside(&format!("r{up}data/own"), OWN),
+            absolute
+                .first(&[&format!("s{secret}|tmp/absolute"), &long, "s/data/own|tmp/inside"])
+                .and(&["rtmp/absolute", "otmp/absolute", "wtmp/absolute", "Dtmp/absolute", "ltmp/absolute|ro/hard"])
+                .and(&["rtmp/long", "otmp/long", "wtmp/long"])
+                .inside("rtmp/inside", OWN),
+            links.first(&[&upwards]).inside("rtmp/attack", WRITTEN),
+        ],
+    }
+}
+
+fn attacks(engine: Engine, secret: &str) -> Vec<Attack> {
+    let inside = &secret[1..];
+    let up = "../".repeat(30);
+    let mut all = of_the_engine(engine, secret);
+    all.extend([
         attack(
             "/proc/self/mem, exe, fd, root, maps, environ",
             NO_PROCFS,
@@ -71,18 +167,6 @@ fn attacks(secret: &str) -> Vec<Attack> {
             &[],
             &["rhost/proc/self/status", "ohost/proc/self/mem", "Dhost/proc/1/root", "rhost/proc/1/environ"],
         ),
-        attack(
-            "..: from the root and from volumes",
-            ENGINE,
-            &[],
-            &[
-                &format!("r{up}{inside}"),
-                &format!("rdata/{up}{inside}"),
-                &format!("rproc/{up}{inside}"),
-                &format!("D{up}"),
-                &format!("wdata/../../{inside}"),
-            ],
-        ),
         attack("an absolute path", ENGINE, &[], &[&format!("r{secret}"), "r/etc/shadow", "r/proc/self/mem"]),
         attack("links of the image", MOUNTS, &[], &["rlink-absolute", "rlink-relative", "olink-relative"]),
         attack(
@@ -96,18 +180,6 @@ fn attacks(secret: &str) -> Vec<Attack> {
             MOUNTS,
             &[&format!("s{up}{inside}|tmp/own"), "s../proc/self|tmp/self", "s..|tmp/up", "stmp/up/..|up2"],
             &["rtmp/own", "rtmp/self/mem", &format!("rtmp/up/../../{inside}"), &format!("rup2/..{secret}")],
-        ),
-        attack(
-            "a link to an absolute path, made by the guest",
-            MOUNTS,
-            &[&format!("s{secret}|tmp/absolute"), "s/proc/self|tmp/process", &format!("s/{up}{inside}|tmp/above")],
-            &[
-                "rtmp/absolute",
-                "otmp/absolute",
-                "rtmp/process/mem",
-                "rtmp/above",
-                &format!("sdata/{up}{inside}|tmp/long/"),
-            ],
         ),
         attack(
             "device nodes of the image and of a volume",
@@ -176,28 +248,18 @@ fn attacks(secret: &str) -> Vec<Attack> {
                 "wsys/fs/cgroup/attack",
             ],
         ),
-        attack(
-            "hard links and renames out of a mount",
-            ENGINE,
-            &["wtmp/mine"],
-            &[
-                &format!("ltmp/mine|{up}tmp/attack"),
-                "lhost/etc/passwd|tmp/passwd",
-                "mtmp/mine|host/tmp/attack",
-                "mtmp/mine|dev/shm/mine",
-                "mproc|elsewhere",
-                "mdata|elsewhere",
-                "xproc",
-                "ldev/null|tmp/null",
-            ],
-        ),
         attack("/dev/null: times of the host's node", READ_ONLY, &[], &["tdev/null", "udev/null"]),
-    ]
+    ]);
+    all
 }
 
-/// Runs them in one container.
+/// Runs them in one container of each engine.
 pub(crate) fn lines() -> Vec<Line> {
-    let node = Node::start();
+    Engine::ALL.into_iter().flat_map(on).collect()
+}
+
+fn on(engine: Engine) -> Vec<Line> {
+    let node = Node::start().engine(engine);
     let world = World::new(&node);
     let module = wat::parse_str(include_str!("reach.wat")).unwrap();
     let secret = world.secret().display().to_string();
@@ -208,18 +270,22 @@ pub(crate) fn lines() -> Vec<Line> {
         .device("/node-mem", 1, 1)
         .link("/link-absolute", &secret)
         .link("/link-relative", &format!("{}{}", "../".repeat(30), &secret[1..]));
-    let attacks = attacks(&secret);
-    let steps: Vec<&str> =
-        attacks.iter().flat_map(|a| a.first.iter().chain(&a.steps)).map(String::as_str).chain(["rdata/own"]).collect();
+    let attacks = attacks(engine, &secret);
+    let of =
+        |attack: &Attack| attack.first.iter().cloned().chain(attack.steps.iter().map(|s| s.text.clone())).collect();
+    let mut steps: Vec<String> = attacks.iter().flat_map::<Vec<String>, _>(of).collect();
+    steps.push("rdata/own".to_owned());
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     let before = world.look();
     let output = crate::run::order(&world, &image, catamaran_attacks::Shape::Plain, &steps).create();
     output.start();
+    assert_eq!(std::fs::read_link(format!("/proc/{}/exe", output.pid())).unwrap(), engine.worker());
     output.wait(std::time::Duration::from_secs(30));
     let output = output.delete();
     assert_eq!(world.changes(&before, true), Vec::<String>::new(), "changed outside of the container");
     let answers: Vec<&str> = output.stdout.lines().collect();
     assert_eq!((output.code, answers.len()), (0, steps.len()), "{output:?}");
-    assert_eq!(answers.last(), Some(&"00 own"), "what is the guest's to read it reads: {output:?}");
+    assert_eq!(answers.last(), Some(&format!("00 {OWN}").as_str()), "what is the guest's to read it reads: {output:?}");
     let mut rest = answers.as_slice();
     let mut lines = Vec::new();
     for attack in &attacks {
@@ -227,26 +293,27 @@ pub(crate) fn lines() -> Vec<Line> {
         rest = next;
         let (made, got) = mine.split_at(attack.first.len());
         assert!(made.iter().all(|answer| answer.starts_with("00")), "{}: {:?} {made:?}", attack.name, attack.first);
-        lines.push(Line::guest(attack.name, attack.also, outcome(&attack.steps, got)));
+        lines.push(Line::guest(attack.name, engine, attack.also, outcome(&attack.steps, got)));
     }
     drop(world);
     node.finish();
     lines
 }
 
-fn outcome(steps: &[String], answers: &[&str]) -> Outcome {
-    let mut errors = Vec::new();
+fn outcome(steps: &[Step], answers: &[&str]) -> Outcome {
+    let mut words = Vec::new();
     let mut open = Vec::new();
-    for (step, answer) in steps.iter().zip(answers) {
-        let (number, text) = answer.split_once(' ').unwrap();
-        match number {
-            "00" => open.push(format!("{step} {text:?}")),
-            number => errors.push(errno(number)),
+    for (Step { text, inside }, answer) in steps.iter().zip(answers) {
+        let (number, read) = answer.split_once(' ').unwrap();
+        match (number, inside) {
+            ("00", Some(inside)) if read == *inside => words.push("inside".to_owned()),
+            ("00", _) => open.push(format!("{text} {read:?}")),
+            (number, _) => words.push(errno(number)),
         }
     }
-    errors.sort();
-    errors.dedup();
-    if open.is_empty() { Outcome::Denied(errors.join(", ")) } else { Outcome::Open(open.join(", ")) }
+    words.sort();
+    words.dedup();
+    if open.is_empty() { Outcome::Denied(words.join(", ")) } else { Outcome::Open(open.join(", ")) }
 }
 
 /// WASI preview 1's numbers, by the names of the kernel's.
@@ -260,6 +327,7 @@ fn errno(number: &str) -> String {
         ("28", "EINVAL"),
         ("29", "EIO"),
         ("31", "EISDIR"),
+        ("37", "ENAMETOOLONG"),
         ("32", "ELOOP"),
         ("44", "ENOENT"),
         ("54", "ENOTDIR"),

@@ -5,7 +5,7 @@
 //! image   what the attacks find inside
 //! run     rows -> containers -> outcomes, one container for as many rows as it survives
 //! alone   rows that need the host's hand: before Start, and a shim that is killed
-//! guest   the same from a Wasm guest, on the worker that is shipped
+//! guest   the same from a Wasm guest, on each engine's worker that is shipped
 //! report  the table
 //! ```
 //!

@@ -1,6 +1,7 @@
 ;; What WASI lets a guest say of files, one argument each: a letter, then a path, or two with «|» between them.
 ;; For each it prints a line: WASI's error number, 0 where it was done, and what was read.
-;;   r read   o write to what is there   w write, made if need be   D list a folder   d make a folder   x remove one
+;;   r read   R the same, by descriptor 4   o write to what is there   w write, made if need be   D list a folder
+;;   d make a folder   x remove one
 ;;   u remove a file   s make a link (target|path)   l make a hard link   m move   t set times   f look at a descriptor
 (module
   (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
@@ -20,8 +21,11 @@
   (import "wasi_snapshot_preview1" "path_filestat_set_times"
     (func $touch (param i32 i32 i32 i32 i64 i64 i32) (result i32)))
   (memory (export "memory") 4)
-  ;; 0: sizes, descriptors, counts. 16: one (address, length). 32: two digits. 64: what was read. 65536: arguments.
+  ;; 0: sizes, descriptors, counts. 16: one (address, length). 32: two digits. 64: what was read. 32768: a folder's entries.
+  ;; 65536: arguments.
   (global $read (mut i32) (i32.const 0))
+  ;; Below which descriptor a path lies.
+  (global $root (mut i32) (i32.const 3))
 
   (func $vector (param $at i32) (param $length i32)
     (i32.store (i32.const 16) (local.get $at))
@@ -32,7 +36,7 @@
     (drop (call $fd_write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8))))
 
   (func $open (param $path i32) (param $length i32) (param $how i32) (param $rights i64) (result i32)
-    (call $path_open (i32.const 3) (i32.const 1) (local.get $path) (local.get $length) (local.get $how)
+    (call $path_open (global.get $root) (i32.const 1) (local.get $path) (local.get $length) (local.get $how)
       (local.get $rights) (i64.const 0) (i32.const 0) (i32.const 8)))
 
   (func $read_from (result i32)
@@ -47,8 +51,25 @@
     (call $vector (i32.const 64) (i32.const 1))
     (call $fd_write (i32.load (i32.const 8)) (i32.const 16) (i32.const 1) (i32.const 12)))
 
+  ;; The names, one behind the other with «/» between them: an entry is 24 bytes, the name's length from the 16th on, and it.
   (func $list (result i32)
-    (call $fd_readdir (i32.load (i32.const 8)) (i32.const 1024) (i32.const 1024) (i64.const 0) (i32.const 12)))
+    (local $error i32) (local $at i32) (local $end i32) (local $length i32)
+    (local.set $error
+      (call $fd_readdir (i32.load (i32.const 8)) (i32.const 32768) (i32.const 2048) (i64.const 0) (i32.const 12)))
+    (if (local.get $error) (then (return (local.get $error))))
+    (local.set $at (i32.const 32768))
+    (local.set $end (i32.add (i32.const 32768) (i32.load (i32.const 12))))
+    (block $done (loop $next
+      (br_if $done (i32.gt_u (i32.add (local.get $at) (i32.const 24)) (local.get $end)))
+      (local.set $length (i32.load offset=16 (local.get $at)))
+      (br_if $done (i32.gt_u (i32.add (i32.add (local.get $at) (i32.const 24)) (local.get $length)) (local.get $end)))
+      (memory.copy (i32.add (i32.const 64) (global.get $read)) (i32.add (local.get $at) (i32.const 24)) (local.get $length))
+      (global.set $read (i32.add (global.get $read) (local.get $length)))
+      (i32.store8 (i32.add (i32.const 64) (global.get $read)) (i32.const 47))
+      (global.set $read (i32.add (global.get $read) (i32.const 1)))
+      (local.set $at (i32.add (i32.add (local.get $at) (i32.const 24)) (local.get $length)))
+      (br $next)))
+    (i32.const 0))
 
   ;; The length of the text at $at, up to its end or the character.
   (func $until (param $at i32) (param $character i32) (result i32)
@@ -63,6 +84,12 @@
     (local $error i32)
     (if (i32.eq (local.get $letter) (i32.const 114)) (then ;; r
       (local.set $error (call $open (local.get $a) (local.get $al) (i32.const 0) (i64.const 2)))
+      (if (local.get $error) (then (return (local.get $error))))
+      (return (call $read_from))))
+    (if (i32.eq (local.get $letter) (i32.const 82)) (then ;; R
+      (global.set $root (i32.const 4))
+      (local.set $error (call $open (local.get $a) (local.get $al) (i32.const 0) (i64.const 2)))
+      (global.set $root (i32.const 3))
       (if (local.get $error) (then (return (local.get $error))))
       (return (call $read_from))))
     (if (i32.eq (local.get $letter) (i32.const 111)) (then ;; o

@@ -1,6 +1,7 @@
 //! The table.
 
 use catamaran_attacks::Outcome;
+use catamaran_harness::Engine;
 
 /// One row: an attack, by whom, and what it got.
 pub(crate) struct Line {
@@ -12,8 +13,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    pub(crate) fn guest(attack: &str, also: &str, outcome: Outcome) -> Self {
-        Self { attack: attack.to_owned(), by: "guest", outcome, without_filter: None, carried_by: also.to_owned() }
+    pub(crate) fn guest(attack: &str, engine: Engine, also: &str, outcome: Outcome) -> Self {
+        let by = match engine {
+            Engine::Wasmtime => "guest, wasmtime",
+            Engine::Wasmer => "guest, wasmer",
+        };
+        Self { attack: attack.to_owned(), by, outcome, without_filter: None, carried_by: also.to_owned() }
     }
 
     pub(crate) fn native(attack: &str, also: &str, outcome: &Outcome, without: Option<&Outcome>) -> Self {

@@ -114,7 +114,7 @@ impl<'n> World<'n> {
             let times = if path.starts_with("/dev") { 0 } else { m.mtime() };
             look.insert(format!("{}: mode, owner", path.display()), format!("{:o} {} {times}", m.mode(), m.uid()));
         }
-        for name in ["tmp/catamaran-attack", "dev/shm/catamaran-attack", "attack"] {
+        for name in ["tmp/catamaran-attack", "tmp/attack", "dev/shm/catamaran-attack", "attack"] {
             look.insert(name.to_owned(), Path::new("/").join(name).exists().to_string());
         }
         let names = |folder: &str| {

@@ -1,0 +1,142 @@
+//! A call of WASI on its way from the guest to wasmer-wasix.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use wasmer::{Function, FunctionEnvMut, Memory, RuntimeError, StoreMut, Type, Value};
+use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
+
+use crate::listing;
+use crate::remembered::Tree;
+
+/// Both of these are open when a guest starts, and are called `/`. The first is a folder of wasmer-wasix's own making, that
+/// lists what is preopened and in which nothing can be made; the second is the container's root.
+const LIST: i32 = 3;
+const ROOT: i32 = 4;
+
+/// WASI's flag of a call that follows a link at a path's end.
+const FOLLOW: u64 = 1;
+
+/// wasmer-wasix's own functions for a call.
+pub(crate) struct Calls {
+    pub(crate) inner: Function,
+    /// `path_filestat_set_times`, which looks a path up.
+    pub(crate) look_up: Option<Function>,
+    /// `fd_readdir`.
+    pub(crate) read_folder: Option<Function>,
+    pub(crate) tree: Tree,
+    /// The guest's memory, from its instance on.
+    pub(crate) memory: Arc<OnceLock<Memory>>,
+}
+
+/// One call: its arguments, and where it was going to.
+pub(crate) struct Call<'a> {
+    calls: &'a Calls,
+    store: StoreMut<'a>,
+    arguments: Vec<Value>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(env: &'a mut FunctionEnvMut<'_, Calls>, arguments: &[Value]) -> Self {
+        let (calls, store) = env.data_and_store_mut();
+        Self { calls, store, arguments: arguments.to_vec() }
+    }
+
+    /// The call as the guest makes it, with the container's root where [`LIST`] is one of the folders at `places`.
+    pub(crate) fn below_the_root(&mut self, places: &[usize]) {
+        for place in places {
+            if let Some(Value::I32(folder)) = self.arguments.get_mut(*place)
+                && *folder == LIST
+            {
+                *folder = ROOT;
+            }
+        }
+    }
+
+    pub(crate) fn tree(&self) -> Tree {
+        self.calls.tree.clone()
+    }
+
+    /// Hands the call on to wasmer-wasix.
+    pub(crate) fn hand_on(&mut self) -> Result<Box<[Value]>, RuntimeError> {
+        self.calls.inner.call(&mut self.store, &self.arguments)
+    }
+
+    /// As [`Self::hand_on`]: what it answers, an error number.
+    pub(crate) fn made(&mut self) -> Result<i32, RuntimeError> {
+        answered(&self.hand_on()?)
+    }
+
+    /// Has wasmer-wasix look up a path in a folder, at these places, so that it remembers it. What that answers, the call itself does.
+    pub(crate) fn look_up(&mut self, folder: usize, path: usize) -> Result<(), RuntimeError> {
+        let places = [folder, path, path + 1].map(|at| self.arguments.get(at).cloned());
+        if let (Some(look_up), [Some(folder), Some(path), Some(length)]) = (&self.calls.look_up, places) {
+            let (none, zero) = (Value::I64(0), Value::I32(0));
+            // To set no time.
+            let arguments = [folder, zero.clone(), path, length, none.clone(), none, zero];
+            look_up.call(&mut self.store, &arguments)?;
+        }
+        Ok(())
+    }
+
+    /// An argument: a number, a descriptor, an address.
+    pub(crate) fn number(&self, at: usize) -> u64 {
+        match self.arguments.get(at) {
+            Some(Value::I32(number)) => u64::from(number.cast_unsigned()),
+            Some(Value::I64(number)) => number.cast_unsigned(),
+            _ => 0,
+        }
+    }
+
+    /// Whether WASI's flags of a look-up, at that place, say that a link at the end is followed.
+    pub(crate) fn follows(&self, at: usize) -> bool {
+        self.number(at) & FOLLOW != 0
+    }
+
+    /// The path at these places, by its folder: from the root, as the kernel takes it. Or what to answer.
+    pub(crate) fn path(&mut self, folder: usize, text: usize) -> Result<Result<PathBuf, i32>, RuntimeError> {
+        let text = match self.text(text) {
+            Some(text) if text.is_empty() => return Ok(Err(Errno::Noent as i32)),
+            Some(text) => text,
+            None => return Ok(Err(Errno::Fault as i32)),
+        };
+        match text.starts_with('/') {
+            true => Ok(Ok(PathBuf::from(text))),
+            false => Ok(self.folder(folder)?.map(|folder| folder.join(text))),
+        }
+    }
+
+    /// A text of the guest's, by the places of its address and its length.
+    fn text(&self, at: usize) -> Option<String> {
+        let length = usize::try_from(self.number(at + 1)).ok().filter(|&length| length <= libc::PATH_MAX as usize)?;
+        let mut bytes = vec![0; length];
+        self.calls.memory.get()?.view(&self.store).read(self.number(at), &mut bytes).ok()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    /// The folder that a descriptor is, or what wasmer-wasix says of it: it tells nobody, so it is asked to read the folder.
+    pub(crate) fn folder(&mut self, at: usize) -> Result<Result<PathBuf, i32>, RuntimeError> {
+        let Some(read) = self.calls.read_folder.clone() else { return Ok(Err(Errno::Nosys as i32)) };
+        let descriptor = self.arguments.get(at).cloned().unwrap_or(Value::I32(-1));
+        let pointer = read.ty(&self.store).params().get(1).copied();
+        // Nothing is written: there is no room for names, and no memory where the number of bytes would go.
+        let (nowhere, none) = match pointer {
+            Some(Type::I64) => (Value::I64(-1), Value::I64(0)),
+            _ => (Value::I32(-1), Value::I32(0)),
+        };
+        let arguments = [descriptor, none.clone(), none, Value::I64(0), nowhere];
+        let (said, folder) = listing::folder_of(|| read.call(&mut self.store, &arguments));
+        match folder {
+            Some(folder) => Ok(Ok(folder)),
+            None => answered(&said?).map(Err),
+        }
+    }
+}
+
+/// The error number that a call answered.
+fn answered(values: &[Value]) -> Result<i32, RuntimeError> {
+    match values {
+        [Value::I32(said)] => Ok(*said),
+        _ => Err(RuntimeError::new("a call of WASI answered no error number")),
+    }
+}

@@ -1,0 +1,73 @@
+//! Signals that a guest sends itself, and what it ends with of them.
+//!
+//! wasix-libc does what is the default by a trap, of which wasmer-wasix makes the exit code 27, «interrupted», whatever the
+//! signal was.
+
+use std::cell::Cell;
+
+use wasmer::RuntimeError;
+use wasmer_wasix::WasiError;
+use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Signal};
+
+use crate::call::Call;
+use crate::{outcome, signals, tasks};
+
+thread_local! {
+    /// Whether the guest itself said with which code it ends.
+    static EXITS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Notes that the guest ends by itself.
+pub(crate) fn exits() {
+    EXITS.set(true);
+}
+
+/// A call that sends a signal; its number is the argument at `place`, the process's at `process` if it names one.
+pub(crate) fn raise(call: &mut Call<'_>, place: usize, process: Option<usize>) -> Result<i32, RuntimeError> {
+    let first =
+        tasks::of_the_first_process() && process.is_none_or(|at| call.number(at) == u64::from(tasks::process()));
+    let number = u8::try_from(call.number(place)).unwrap_or(0);
+    let Ok(signal) = Signal::try_from(number) else { return Ok(Errno::Inval as i32) };
+    if first && signals::is_default(signal) == Some(true) {
+        match default(signal) {
+            Default::End => end(signal, number),
+            Default::Nothing => return Ok(0),
+            Default::Stop => {}
+        }
+    }
+    match call.made() {
+        // The process of a fork ends with 27, of which wasmer-wasix tells its parent: no code above 78 gets through to that.
+        Err(e) if first && interrupted(&e) && !EXITS.get() => end(signal, number),
+        answer => answer,
+    }
+}
+
+/// What the kernel does for a signal that nobody takes (signal(7)).
+enum Default {
+    End,
+    Nothing,
+    Stop,
+}
+
+fn default(signal: Signal) -> Default {
+    match signal {
+        Signal::Signone | Signal::Sigchld | Signal::Sigurg | Signal::Sigwinch | Signal::Sigcont => Default::Nothing,
+        Signal::Sigstop | Signal::Sigtstp | Signal::Sigttin | Signal::Sigttou => Default::Stop,
+        _ => Default::End,
+    }
+}
+
+/// Ends the container as its program's own signal ends it.
+fn end(signal: Signal, number: u8) -> ! {
+    // A fault, as the guest's C library has it: said like a trap, since nothing else tells why.
+    if let Signal::Sigabrt | Signal::Sigsegv | Signal::Sigbus | Signal::Sigill | Signal::Sigfpe | Signal::Sigtrap =
+        signal
+    {
+        outcome::aborted(number);
+    }
+    outcome::exit(128 + number)
+}
+
+fn interrupted(e: &RuntimeError) -> bool {
+    matches!(e.downcast_ref::<WasiError>(), Some(WasiError::Exit(code)) if code.raw() == Errno::Intr as i32)
+}
