@@ -122,12 +122,9 @@ pub(crate) fn sockets(dir: &Path) -> Vec<PathBuf> {
 /// What our shims have written down of the node's pods: below a digest of containerd's address and each namespace.
 pub(crate) fn states(dir: &Path) -> Vec<PathBuf> {
     let namespaces = fs::read_dir(dir.join("ids")).into_iter().flatten().flatten();
-    let folders = namespaces.map(|namespace| {
-        let key = format!("{}\0{}", namespace.file_name().to_string_lossy(), dir.join("containerd.sock").display());
-        Path::new(STATES).join(hex(&Sha256::digest(key)[..16]))
-    });
+    let folders = namespaces.map(|namespace| states_of(dir, &namespace.file_name().to_string_lossy()));
     let mut found = Vec::new();
-    for folder in folders.filter(|folder| folder.exists()) {
+    for folder in folders.filter(|folder| folder.symlink_metadata().is_ok()) {
         let pods = fs::read_dir(&folder).into_iter().flatten().flatten().map(|pod| pod.path());
         let all = pods.flat_map(|pod| {
             let files = fs::read_dir(&pod).into_iter().flatten().flatten().map(|file| file.path());
@@ -137,6 +134,12 @@ pub(crate) fn states(dir: &Path) -> Vec<PathBuf> {
         found.push(folder);
     }
     found
+}
+
+/// Where our shims write that down for one namespace.
+pub(crate) fn states_of(dir: &Path, namespace: &str) -> PathBuf {
+    let key = format!("{namespace}\0{}", dir.join("containerd.sock").display());
+    Path::new(STATES).join(hex(&Sha256::digest(key)[..16]))
 }
 
 /// Remembers, in the node's folder, that there was a container of this name.

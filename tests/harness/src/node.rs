@@ -239,6 +239,11 @@ impl Node {
         self.dir.join("catamaran")
     }
 
+    /// Where the node's shims write down what is to be cleaned up after them; there while there are pods.
+    pub fn states(&self) -> PathBuf {
+        leftovers::states_of(&self.dir, &self.tag)
+    }
+
     /// The folder of a container's bundle, which is there from create to delete.
     pub fn bundle(&self, id: &str) -> PathBuf {
         self.dir.join("state/io.containerd.runtime.v2.task").join(&self.tag).join(id)

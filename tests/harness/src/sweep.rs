@@ -54,7 +54,11 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
     }
     // Files before their folders, as they are listed.
     for path in leftovers::states(dir) {
-        let removed = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
+        let removed = if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            fs::remove_dir(&path)
+        } else {
+            fs::remove_file(&path)
+        };
         if let Err(error) = removed {
             troubles.push(format!("cannot remove {}: {error}", path.display()));
         }

@@ -153,7 +153,7 @@ fn a_limit_that_the_worker_does_not_fit_in_refuses_the_container() {
         let order = node.container("small").image(&image);
         let refused = order.clone().spec(move |spec| spec["linux"]["resources"]["memory"] = json!({"limit": small}));
         let status = refused.try_create().err().expect("created");
-        for words in ["linux.resources.memory.limit: 65536", "the kernel killed"] {
+        for words in ["linux.resources.memory.limit", "allows 65536 bytes", "the kernel killed"] {
             assert!(status.message.contains(words), "{engine:?}: {words} is missing in: {status}");
         }
         node.expect_nothing_left(SOON);

@@ -55,8 +55,9 @@ fn starved(node: &Node, shim: &Shim<'_>, starve: impl FnOnce(&Path), feed: impl 
         Ok(()) => None,
         Err(Error::RpcStatus(status)) => {
             assert_eq!(case.standing(), Standing::None, "it was refused");
-            let state = case.bundle.join("catamaran.json");
-            assert!(!state.exists(), "{} is left of a refused creation", state.display());
+            let pods = fs::read_dir(node.states()).unwrap().flatten();
+            let left = pods.map(|pod| pod.path().join(format!("{}.json", case.id))).find(|state| state.exists());
+            assert_eq!(left, None, "of a refused creation");
             Some(status.message().to_owned())
         }
         Err(e) => panic!("no answer of a shim's: {e}"),
@@ -230,9 +231,24 @@ fn without_memory_a_create_names_the_limit() {
     node.finish();
 }
 
-/// A small disk for the bundles of a shim that has a container on it already.
-fn small_disk(node: &Node) -> Mounted {
-    Mounted::at(&["-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs"], &node.dir().join("order"))
+/// A small disk for what the node's shims write down, by a link from where that lies.
+struct SmallDisk {
+    disk: Mounted,
+    link: PathBuf,
+}
+
+impl SmallDisk {
+    fn new(node: &Node) -> Self {
+        let disk = Mounted::at(&["-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs"], &node.dir().join("states"));
+        let link = node.states();
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(disk.path(), &link).unwrap();
+        Self { disk, link }
+    }
+
+    fn end(self) {
+        fs::remove_file(&self.link).unwrap();
+    }
 }
 
 fn remount(disk: &Mounted, how: &str) {
@@ -256,41 +272,43 @@ fn fill(disk: &Mounted, pages: u64) -> PathBuf {
 #[test]
 fn on_a_full_disk_a_create_names_the_file() {
     let node = Node::start();
-    let disk = small_disk(&node);
+    let small = SmallDisk::new(&node);
+    let disk = &small.disk;
     let shim = Shim::start(&node, Runtime::Catamaran, Engine::Wasmtime);
     let mut refusals = Vec::new();
     for pages in 0..4 {
         let filler = disk.path().join("filler");
-        refusals.extend(starved(&node, &shim, |_| drop(fill(&disk, pages)), || fs::remove_file(filler).unwrap()));
+        refusals.extend(starved(&node, &shim, |_| drop(fill(disk, pages)), || fs::remove_file(filler).unwrap()));
     }
     assert!(!refusals.is_empty(), "it needs no room");
     for text in &refusals {
-        assert!(text.contains("catamaran.json") && text.contains("No space left on device"), "{text}");
+        assert!(text.contains(".json") && text.contains("No space left on device"), "{text}");
     }
     works(&shim);
     shim.end();
-    drop(disk);
+    small.end();
     node.finish();
 }
 
 #[test]
 fn on_a_read_only_disk_create_and_delete_name_the_file() {
     let node = Node::start();
-    let disk = small_disk(&node);
+    let small = SmallDisk::new(&node);
+    let disk = &small.disk;
     let shim = Shim::start(&node, Runtime::Catamaran, Engine::Wasmtime);
-    let refusal = starved(&node, &shim, |_| remount(&disk, "ro"), || remount(&disk, "rw")).expect("it needs no file");
-    assert!(refusal.contains("catamaran.json") && refusal.contains("Read-only file system"), "{refusal}");
+    let refusal = starved(&node, &shim, |_| remount(disk, "ro"), || remount(disk, "rw")).expect("it needs no file");
+    assert!(refusal.contains(".json") && refusal.contains("Read-only file system"), "{refusal}");
     // And a container that is there cannot be forgotten before it can.
     let case = shim.case();
     case.bring(Standing::Stopped);
-    remount(&disk, "ro");
+    remount(disk, "ro");
     let refused = case.send(Call::Delete).unwrap_err().to_string();
-    remount(&disk, "rw");
-    assert!(refused.contains("catamaran.json") && refused.contains("Read-only file system"), "{refused}");
+    remount(disk, "rw");
+    assert!(refused.contains(".json") && refused.contains("Read-only file system"), "{refused}");
     assert_eq!(case.standing(), Standing::Stopped);
     case.discard();
     works(&shim);
     shim.end();
-    drop(disk);
+    small.end();
     node.finish();
 }

@@ -32,10 +32,14 @@ fn shortage(folder: &Path, limit: &str) -> String {
     };
     let least = folder.ancestors().filter_map(of).min_by_key(|(bytes, _)| *bytes);
     match least {
-        Some((bytes, file)) => format!(
-            "the kernel killed it because memory ran out: {} allows {bytes} bytes, and a worker needs some of them before its guest begins",
-            file.display()
-        ),
+        Some((bytes, file)) => {
+            let key = if file.parent() == Some(folder) { " (linux.resources.memory.limit)" } else { "" };
+            format!(
+                "the kernel killed it because memory ran out: {} allows {bytes} bytes{key}, and a worker needs some of them \
+                 before its guest begins",
+                file.display()
+            )
+        }
         None => "the kernel killed it because the host's memory ran out".to_owned(),
     }
 }
