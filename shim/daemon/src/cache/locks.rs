@@ -69,6 +69,20 @@ pub(super) fn module(
     })
 }
 
+/// Removes the modules' locks that nobody holds: their holders were killed, and who comes for such a module later may find
+/// its artifact, and needs none.
+pub(super) fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // One that is just being made may be taken for a dead one's: who made it looks, and makes another.
+        if let Ok(Some(held)) = try_lock(&path)
+            && held.is_there(&path).unwrap_or(false)
+        {
+            drop(held.removed_with(path));
+        }
+    }
+}
+
 fn patiently(limit: Duration, mut attempt: impl FnMut() -> Result<Option<Held>>) -> Result<Option<Held>> {
     let begin = Instant::now();
     loop {
