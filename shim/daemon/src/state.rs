@@ -16,7 +16,6 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
@@ -34,8 +33,6 @@ const SERVER: &str = "server";
 const SUFFIX: &str = ".json";
 /// Where shims up to format 1 wrote, in the bundle.
 const OLDER: &str = "catamaran.json";
-/// A folder without a word of its shim is not being made any more when it is so old.
-const MAKING: Duration = Duration::from_secs(60);
 /// Raised when a field changes its meaning; a `delete` reads older numbers, and refuses newer ones.
 const FORMAT: u32 = 2;
 
@@ -105,7 +102,22 @@ impl Pods {
 
     /// All of them.
     pub(crate) fn all(&self) -> Result<Vec<Folder>> {
-        Ok(entries(&self.0)?.into_iter().map(|pod| Folder(self.0.join(pod))).collect())
+        let pods = entries(&self.0)?.into_iter().filter(|name| !name.starts_with('.'));
+        Ok(pods.map(|pod| Folder(self.0.join(pod))).collect())
+    }
+
+    /// Removes what those have left who were killed while they made or removed a pod's folder.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for name in entries(&self.0)? {
+            let mut words = name.strip_prefix('.').unwrap_or_default().split('.');
+            if let (Some(pid), Some(started)) = (words.next(), words.next())
+                && child::start_time(pid).as_deref() != Some(started)
+            {
+                let folder = self.0.join(&name);
+                fs::remove_dir_all(&folder).on(&folder)?;
+            }
+        }
+        Ok(())
     }
 
     /// The pod `id`, whether it is there or not.
@@ -116,19 +128,31 @@ impl Pods {
     /// The pods that the container `id` is in: one, whose shim may be dead.
     pub(crate) fn with(&self, id: &str) -> Result<Vec<Folder>> {
         let name = format!("{}{SUFFIX}", plain(id)?);
-        let pods = entries(&self.0)?.into_iter();
-        Ok(pods.map(|pod| self.0.join(pod)).filter(|pod| pod.join(&name).exists()).map(Folder).collect())
+        Ok(self.all()?.into_iter().filter(|pod| pod.0.join(&name).exists()).collect())
     }
 }
 
 impl Folder {
-    /// Makes it for the shim with this pid, which is to listen at `socket`.
+    /// Makes it for the shim with this pid, which is to listen at `socket`. It is there with its server or not at all.
     pub(crate) fn serve(&self, pid: u32, socket: &Path, bundle: &Path) -> Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.0).on(&self.0)?;
         let started =
             child::start_ticks(&pid.to_string()).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
         let (socket, bundle) = (socket.to_owned(), bundle.to_owned());
-        self.put(SERVER, &Server { format: FORMAT, pid, started, socket, bundle })
+        let server = Server { format: FORMAT, pid, started, socket, bundle };
+        if self.exists() {
+            return self.put(SERVER, &server);
+        }
+        let new = self.aside("new")?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&new.0).on(&new.0)?;
+        new.put(SERVER, &server)?;
+        fs::rename(&new.0, &self.0).on(&self.0)
+    }
+
+    /// A folder of this process's alone beside it, for what must not be seen half.
+    fn aside(&self, what: &str) -> Result<Self> {
+        let own = std::process::id().to_string();
+        let started = child::start_ticks(&own).ok_or(ErrorKind::NotFound).on("/proc/self/stat")?;
+        Ok(Self(self.0.with_file_name(format!(".{own}.{started}.{what}"))))
     }
 
     /// The pod's shim; none where there is no such pod.
@@ -136,19 +160,9 @@ impl Folder {
         read(&self.0.join(SERVER))
     }
 
-    /// Whether nobody will ask for it: its shim is dead, and containerd has forgotten it. Such as one whose shim was killed
-    /// before containerd had connected to it.
+    /// Whether containerd has forgotten it: nobody will ask for it. Such as one whose start broke off.
     pub(crate) fn is_forgotten(&self) -> bool {
-        match self.server() {
-            Ok(Some(server)) => !server.bundle.exists() && matches!(server.process(), Ok(None)),
-            Ok(None) => {
-                // By whoever was killed while it made or removed it; or it is just being made.
-                let age = fs::metadata(&self.0).and_then(|meta| meta.modified()).ok().and_then(|t| t.elapsed().ok());
-                age.is_some_and(|age| age > MAKING)
-            }
-            // Not to be understood.
-            Err(_) => false,
-        }
+        matches!(self.server(), Ok(Some(server)) if !server.bundle.exists())
     }
 
     /// The ids of the containers that something may be left of.
@@ -178,9 +192,10 @@ impl Folder {
         if !self.containers()?.is_empty() {
             return Ok(());
         }
-        match fs::remove_dir_all(&self.0) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e).on(&self.0),
-            _ => {}
+        let old = self.aside("old")?;
+        match fs::rename(&self.0, &old.0) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            renamed => renamed.and_then(|()| fs::remove_dir_all(&old.0)).on(&self.0)?,
         }
         if let Some(namespace) = self.0.parent() {
             // Refused where there are others; a pod that comes at this moment makes it again.

@@ -155,7 +155,7 @@ fn calls_in_flight_when_containerd_dies_are_answered_by_the_next_one() {
 #[test]
 fn a_retry_after_a_restart_finds_what_was_being_compiled() {
     let node = Node::start();
-    let image = guests::of("large", guests::large(400));
+    let image = guests::of("large", guests::large(150));
     let order = node.container("large").image(&image).limit(LATER).keep();
     let root = node.catamaran_root();
     let compiles = || {

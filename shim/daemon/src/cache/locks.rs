@@ -77,6 +77,20 @@ fn passing(path: &Path) -> Result<Option<Held>> {
     Ok(if held.is_there(path)? { Some(held.removed_with(path.to_owned())) } else { None })
 }
 
+/// Removes the modules' locks that nobody holds: their holders were killed, and who comes for such a module later may find
+/// its artifact, and needs none.
+pub(super) fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // One that is just being made may be taken for a dead one's: who made it looks, and makes another.
+        if let Ok(Some(held)) = try_lock(&path)
+            && held.is_there(&path).unwrap_or(false)
+        {
+            drop(held.removed_with(path));
+        }
+    }
+}
+
 fn patiently(limit: Duration, mut attempt: impl FnMut() -> Result<Option<Held>>) -> Result<Option<Held>> {
     let begin = Instant::now();
     loop {

@@ -11,7 +11,7 @@ use super::driver::Driver;
 use super::given::{Given, Read, Sealed};
 use super::places::Part;
 use super::store::{Lasting, New};
-use super::{Counter, counters, evict, module};
+use super::{Counter, counters, evict, locks, module};
 use crate::cgroup::Compilers;
 use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
@@ -27,6 +27,7 @@ impl Driver {
     pub(super) fn compile(&mut self, part: &Part, module: &Sealed, tier: Tier) -> Result<Outcome> {
         if let Some(store) = &part.store {
             store.sweep();
+            locks::sweep(&self.places.locks);
             match store.create() {
                 Ok(new) => match self.verdict(part, module, &new.file, tier)? {
                     Verdict::Output(reason) => self.uncached(&reason),

@@ -53,8 +53,9 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
             Err(e) => (told, released.and(Err(e))),
         }
     });
+    // Nobody waits for it; what cannot be cleaned up now is tried again by the next.
+    let _ = pods.sweep();
     for pod in pods.all()?.iter().filter(|pod| pod.is_forgotten()) {
-        // Nobody waits for it; what cannot be cleaned up now is tried again by the next.
         let _ = runtime()?.block_on(sweep(pod));
     }
     // Where a server left nothing but its socket, it is where containerd would have it.
@@ -119,12 +120,19 @@ fn came_later(server: &Server) -> bool {
     child::start_ticks("self").is_some_and(|own| server.started > own)
 }
 
-/// A pod that nobody will ask for.
+/// A pod that containerd has forgotten.
 async fn sweep(pod: &Folder) -> Result<()> {
     match pod.lock()? {
         Some(_lock) if pod.is_forgotten() => {
             let server = pod.server()?;
-            free(pod, server.as_ref()).await
+            match &server {
+                Some(server) if server.process()?.is_some() => {
+                    // Whose start containerd takes for a failure, and which has no container. Or has: then it stays.
+                    let _ = ask::shut_down(&server.socket, "").await;
+                    Ok(())
+                }
+                server => free(pod, server.as_ref()).await,
+            }
         }
         _ => Ok(()),
     }

@@ -99,16 +99,19 @@ fn a_shim_is_known_by_its_start_too() {
     assert!(server.process().unwrap().is_some() && server.is(std::process::id()));
     let other = Server { started: 1, ..server.clone() };
     assert!(other.process().unwrap().is_none(), "its number is another's");
-    assert!(!a.is_forgotten(), "it lives");
-    a.put(SERVER, &other).unwrap();
     assert!(a.is_forgotten(), "containerd has no bundle of it");
     a.put(SERVER, &Server { bundle: root.0.clone(), ..other }).unwrap();
     assert!(!a.is_forgotten(), "containerd is going to ask for it");
     assert_eq!(root.pods().all().unwrap().len(), 1);
-    fs::remove_file(a.0.join(SERVER)).unwrap();
-    assert!(!a.is_forgotten(), "it may be just being made");
-    File::open(&a.0).unwrap().set_modified(std::time::SystemTime::now() - 2 * MAKING).unwrap();
-    assert!(a.is_forgotten());
+    // Of one that was killed, and of one that is at it.
+    let own = a.aside("new").unwrap().0;
+    for folder in [&a.0.with_file_name(".4194305.1.old"), &own] {
+        fs::create_dir(folder).unwrap();
+    }
+    root.pods().sweep().unwrap();
+    assert_eq!(entries(&root.pods().0).unwrap().len(), 2, "the pod's, and its own");
+    assert_eq!(root.pods().all().unwrap().len(), 1);
+    fs::remove_dir(own).unwrap();
     let never = Server { pid: i32::MAX.cast_unsigned(), ..server };
     assert!(never.process().unwrap().is_none());
 }

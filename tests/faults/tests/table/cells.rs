@@ -7,7 +7,7 @@ use catamaran_harness::Engine;
 pub(crate) enum Who {
     /// The program that containerd runs, up to its answer.
     Starter,
-    /// The server that it forks, up to the first Create.
+    /// The server that it forks, up to the end of the first Create.
     Server,
     /// Of one container, its last.
     Alone,

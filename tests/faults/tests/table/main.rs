@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! cells      who dies, and in which step of a container's life
-//! tracer     kills at a system call that was counted       starting   kills a shim that is just being started
-//! scene      the node, a neighbour, a pod, what is left    trial      one death, and what must be so afterwards
+//! tracer     kills at a system call that was counted
+//! scene      the node, a neighbour, a pod, what is left
+//! trial      one death, and what must be so afterwards
 //! report     the table
 //! ```
 //!
@@ -16,7 +17,6 @@
 mod cells;
 mod report;
 mod scene;
-mod starting;
 mod tracer;
 mod trial;
 

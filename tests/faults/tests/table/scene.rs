@@ -122,6 +122,10 @@ impl<'n> Scene<'n> {
             let output = task.discard();
             assert!(output.code == 137, "{id} again: {output:?}");
         }
+        // A compile of another module, which sweeps what others have left who were killed.
+        self.empty_cache();
+        let other = self.node.container("other").image(&guests::image(Runtime::Catamaran, "hello")).create();
+        other.discard();
         let rubbish = self.rubbish();
         assert!(rubbish.is_empty(), "left in the cache: {rubbish:?}");
     }

@@ -1,7 +1,7 @@
 //! Kills a process at a system call of its own, by its number in the step: the same place each time, on any machine.
 //!
-//! A shim is followed by ptrace(2) with all that it starts, so that a victim is known from its first moment on. What is
-//! followed knows nothing of it, is slower, and is let go when the thread that follows it ends.
+//! A shim, or containerd, is followed by ptrace(2) with all that it starts, so that a victim is known from its first moment on.
+//! What is followed knows nothing of it, is slower, and is let go when the thread that follows it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,6 +25,10 @@ const PAUSE: Duration = Duration::from_micros(50);
 pub(crate) enum Role {
     /// The process that was given: a shim, or a worker.
     Root,
+    /// Its threads, if that is what was given: their system calls are not looked at.
+    Containerd,
+    Starter,
+    Server,
     Intermediate,
     Worker,
     Driver,
@@ -97,9 +101,23 @@ impl Follower {
             | Options::PTRACE_O_TRACEVFORK
             | Options::PTRACE_O_TRACECLONE
             | Options::PTRACE_O_TRACEEXEC;
-        ptrace::seize(root, options).unwrap();
-        ptrace::interrupt(root).unwrap();
-        self.all.insert(root, Process { role: Role::Root, parent: Role::Root, inside: false });
+        let name = fs::read_to_string(format!("/proc/{root}/comm")).unwrap_or_default();
+        let role = if name == "containerd\n" { Role::Containerd } else { Role::Root };
+        loop {
+            let before = self.all.len();
+            for thread in fs::read_dir(format!("/proc/{root}/task")).unwrap().flatten() {
+                let thread = Pid::from_raw(thread.file_name().to_str().unwrap().parse().unwrap());
+                // One that is followed already is a thread of one that is.
+                if !self.all.contains_key(&thread) && ptrace::seize(thread, options).is_ok() {
+                    ptrace::interrupt(thread).unwrap();
+                    self.all.insert(thread, Process { role, parent: role, inside: false });
+                }
+            }
+            if self.all.len() == before {
+                break;
+            }
+        }
+        assert!(!self.all.is_empty(), "{root} cannot be followed");
     }
 
     fn run(&mut self, stop: &AtomicBool) {
@@ -112,7 +130,7 @@ impl Follower {
                     if self.at_call(pid) {
                         return;
                     }
-                    go_on(pid, None);
+                    self.go_on(pid, None);
                 }
                 Ok(WaitStatus::PtraceEvent(pid, _, event)) => {
                     if !self.all.contains_key(&pid) {
@@ -120,9 +138,9 @@ impl Follower {
                         continue;
                     }
                     self.at_event(pid, event);
-                    go_on(pid, None);
+                    self.go_on(pid, None);
                 }
-                Ok(WaitStatus::Stopped(pid, signal)) => go_on(pid, Some(signal)),
+                Ok(WaitStatus::Stopped(pid, signal)) => self.go_on(pid, Some(signal)),
                 Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => drop(self.all.remove(&pid)),
                 Ok(_) => {}
                 Err(nix::errno::Errno::ECHILD) => return,
@@ -159,19 +177,39 @@ impl Follower {
                 let Ok(child) = ptrace::getevent(pid) else { return };
                 let child = Pid::from_raw(i32::try_from(child).unwrap());
                 // Without an exec of its own, which a thread has not either.
-                let role = if parent == Role::Intermediate { Role::Worker } else { Role::Other };
+                let role = match parent {
+                    Role::Intermediate => Role::Worker,
+                    Role::Starter => Role::Server,
+                    Role::Containerd => Role::Containerd,
+                    _ => Role::Other,
+                };
                 self.all.insert(child, Process { role, parent, inside: false });
                 if self.early.remove(&child) {
-                    go_on(child, None);
+                    self.go_on(child, None);
                 }
             }
             PTRACE_EVENT_EXEC => {
                 if let Some(process) = self.all.get_mut(&pid) {
                     process.role = executed(pid, process.parent);
+                    // Its beginning may not have been looked at.
+                    process.inside = true;
                 }
             }
             _ => {}
         }
+    }
+
+    fn go_on(&self, pid: Pid, signal: Option<Signal>) {
+        let unseen = |process: &Process| match process.role {
+            Role::Containerd => true,
+            Role::Other => matches!(process.parent, Role::Containerd | Role::Other),
+            _ => false,
+        };
+        // Killed meanwhile by somebody else: its end is told next.
+        let _ = match self.all.get(&pid) {
+            Some(process) if unseen(process) => ptrace::cont(pid, signal),
+            _ => ptrace::syscall(pid, signal),
+        };
     }
 }
 
@@ -181,15 +219,16 @@ fn executed(pid: Pid, parent: Role) -> Role {
     let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     match (parent, name.as_str()) {
         (Role::Driver, name) if name.ends_with("-compile") => Role::Compile,
-        (Role::Root, "containerd-shim-catamaran-v1") => Role::Driver,
-        (Role::Root, "catamaran-wasmtime" | "catamaran-wasmer") => Role::Intermediate,
+        (Role::Root | Role::Server, "containerd-shim-catamaran-v1") => Role::Driver,
+        (Role::Root | Role::Server, "catamaran-wasmtime" | "catamaran-wasmer") => Role::Intermediate,
+        (Role::Containerd, "containerd-shim-catamaran-v1") if has_last_word(pid, "start") => Role::Starter,
         _ => Role::Other,
     }
 }
 
-fn go_on(pid: Pid, signal: Option<Signal>) {
-    // Killed meanwhile by somebody else: its end is told next.
-    let _ = ptrace::syscall(pid, signal);
+fn has_last_word(pid: Pid, word: &str) -> bool {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.ends_with(format!("\0{word}\0").as_bytes())
 }
 
 /// Whether a process is there, and not a zombie.

@@ -8,7 +8,6 @@ use nix::unistd::Pid;
 
 use crate::cells::{Step, Who};
 use crate::scene::{MEMBER, POD, SOLO, SOON, Scene, soon};
-use crate::starting::Starting;
 use crate::tracer::{Role, Tracer, parent, runs};
 
 /// Where in the step.
@@ -18,7 +17,7 @@ pub(crate) enum At {
     Never,
     /// At the victim's system call of this number.
     Call(usize),
-    /// So long after the victim was seen, or the call was made.
+    /// So long after the call was made.
     Time(Duration),
     /// The step has no length.
     Once,
@@ -46,17 +45,27 @@ pub(crate) fn die(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     }
 }
 
+/// A shim that is just being started, by the program that containerd runs.
 fn starting(scene: &Scene<'_>, who: Who, at: At) -> Died {
-    let watched = Starting::watch(SOLO, scene.node.containerd_pid(), who, at);
-    let created = scene.order(SOLO).try_create();
-    let seen = watched.end();
+    let role = if who == Who::Starter { Role::Starter } else { Role::Server };
+    let victim = match at {
+        At::Call(number) => Some((role, number)),
+        _ => None,
+    };
+    let order = scene.order(SOLO);
+    order.record();
+    let tracer = Tracer::follow(scene.node.containerd_pid(), victim);
+    let created = order.try_create_again();
+    let seen = tracer.end();
+    let killed = seen.killed_at.is_some();
     if let Ok(task) = created {
-        scene.dismiss(task, true);
+        scene.dismiss(task, !killed);
     }
     // Of a start that failed containerd forgets all, and calls no `delete`: the next one of anybody cleans up.
     scene.use_briefly("other");
     scene.check();
-    Died { killed: seen.killed, length: At::Time(seen.lived), place: format!("{at:?}") }
+    let length = At::Call(seen.calls.get(&role).copied().unwrap_or(0));
+    Died { killed, length, place: seen.killed_at.unwrap_or_default() }
 }
 
 /// The processes that a shim starts, and a shim that is there.
