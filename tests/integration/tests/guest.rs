@@ -191,7 +191,8 @@ fn a_go_program_has_arguments_files_streams_and_a_directory(node: &Node) {
     assert_eq!(run(&["cwd"], "").stdout, "/work\n");
     assert_eq!(run(&["read", "file"], "").stdout, "in the image");
     assert_eq!(run(&["read", "/work/file"], "").stdout, "in the image");
-    assert_eq!(run(&["stdin"], "some text").stdout, "9\nsome text");
+    let copied = run(&["stdin"], "some text");
+    assert_eq!(copied.stdout, "9\nsome text", "{copied:?}");
     assert_eq!(run(&["stderr", "a complaint"], "").stderr, "a complaint\n");
     assert_eq!(run(&["exit", "42"], "").code, 42);
     let panicked = run(&["panic"], "");

@@ -321,7 +321,10 @@ fn a_logger_that_is_never_ready_is_killed() {
     let status = order.try_create().err().unwrap();
     assert!(status.message.contains("not ready after 30s"), "{status}");
     node.expect_nothing_left(SOON);
-    assert!(!Command::new("pgrep").args(["-fx", "sleep 4713"]).status().unwrap().success());
+    wait_until(SOON, "what the logger has started to end", || {
+        let found = Command::new("pgrep").args(["-fx", "sleep 4713"]).status().unwrap();
+        (!found.success()).then_some(())
+    });
     node.finish();
 }
 
