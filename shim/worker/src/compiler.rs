@@ -121,3 +121,16 @@ pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, Refusal>) -> Exi
 fn duplicate(fd: std::os::fd::BorrowedFd<'_>) -> std::io::Result<File> {
     Ok(File::from(fd.try_clone_to_owned()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{ROOM, in_proportion};
+
+    #[test]
+    fn an_artifact_out_of_proportion_is_refused_and_says_both_sizes() {
+        let most = usize::try_from(ROOM).unwrap() + 64 * 2;
+        assert_eq!(in_proportion(b"ab", vec![0; most]).map(|kept| kept.len()), Ok(most));
+        let text = format!("{:?}", in_proportion(b"ab", vec![0; most + 1]).unwrap_err());
+        assert!(text.contains("2 bytes") && text.contains(&format!("code {}: at most {most}", most + 1)), "{text}");
+    }
+}
