@@ -20,7 +20,7 @@ pub use inspect::inspect;
 
 use std::fmt::Display;
 
-use catamaran_worker::compiler::{Refusal, Tier};
+use catamaran_worker::compiler::{self, Refusal, Tier};
 use wasmer::CompileError;
 use wasmer::sys::wasmparser::{Validator, WasmFeatures};
 use wasmer::sys::{Cranelift, CraneliftOptLevel, Features};
@@ -31,7 +31,7 @@ use wasmer_compiler::{ArtifactBuild, ArtifactCreate, Engine, EngineBuilder, Modu
 /// The same bytes give the same artifact on the same kind of CPU.
 pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     inspect(bytes)?;
-    translate(bytes, tier)
+    compiler::in_proportion(bytes, translate(bytes, tier)?)
 }
 
 /// Compiles a module that [`inspect`] let through, or that a test wants to have in spite of it.

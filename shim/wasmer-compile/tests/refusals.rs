@@ -96,3 +96,16 @@ fn the_same_bytes_give_the_same_artifact() {
     }
     assert!(compile(&bytes, Tier::Fast).unwrap() != compile(&bytes, Tier::Best).unwrap());
 }
+
+#[test]
+fn few_bytes_do_not_become_a_large_artifact() {
+    // Two bytes a call, and 30 kB of code: all that is passed and answered lies on the stack. 9 kB make 71 MB.
+    let values = "i32 ".repeat(1000);
+    let caller = format!("(func call $first {} unreachable)", "call $next ".repeat(10));
+    let bytes = module(&format!(
+        r#"(module (func (export "_start")) (func $first (result {values}) unreachable)
+          (func $next (param {values}) (result {values}) unreachable) {})"#,
+        caller.repeat(230)
+    ));
+    says(&refusal(&bytes), &[&format!("the file has {} bytes", bytes.len()), "machine code", "at most 6"]);
+}

@@ -12,7 +12,7 @@ mod room;
 
 pub use inspect::{Kind, inspect};
 
-use catamaran_worker::compiler::{Refusal, Tier};
+use catamaran_worker::compiler::{self, Refusal, Tier};
 use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 
 /// The artifact for the module or component in `bytes`, or why there is none.
@@ -22,8 +22,7 @@ pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     let kind = inspect(bytes)?;
     room::check_start(bytes).map_err(Refusal::Module)?;
     let artifact = translate(bytes, kind, tier)?;
-    room::check_artifact(bytes.len(), artifact.len()).map_err(Refusal::Module)?;
-    Ok(artifact)
+    compiler::in_proportion(bytes, artifact)
 }
 
 /// Compiles what [`inspect`] let through, or what a test wants to have in spite of it.

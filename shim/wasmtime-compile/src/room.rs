@@ -5,20 +5,16 @@
 
 use std::collections::BTreeMap;
 
+use catamaran_worker::compiler::ROOM;
 use wasmtime::wasmparser::{ConstExpr, DataKind, DataSectionReader, Operator, Parser, Payload, TableSectionReader};
 
 const MIB: u64 = 1 << 20;
-/// What is there for any file, tables and memories of many small modules among it.
-const ROOM: u64 = 64 * MIB;
 /// Wasmtime's own bounds: for the entries of a table, and for the memory that is written out whatever lies in it
 /// (`memory_guaranteed_dense_image_size`).
 const TABLE_MOST: u64 = MIB;
 const IMAGE_MOST: u64 = 16 * MIB;
 /// The most that one entry of a table takes.
 const ENTRY: u64 = 5;
-/// How much larger than the file an artifact may be, on top. Compilers' output makes 2 to 6 times as much, a million empty
-/// functions or types 30 times.
-const TIMES: u64 = 64;
 
 /// Refuses, with a text for the user, what begins with tables and memories out of proportion to it. What is broken passes:
 /// the compiler tells where.
@@ -40,15 +36,6 @@ pub(crate) fn check_start(bytes: &[u8]) -> Result<(), String> {
              compiled; make tables no larger than their elements, and put the data of memories closer together",
             bytes.len()
         )),
-    }
-}
-
-/// Refuses an artifact that is out of proportion for whatever reason.
-pub(crate) fn check_artifact(bytes: usize, artifact: usize) -> Result<(), String> {
-    let most = ROOM + TIMES * bytes as u64;
-    match artifact as u64 > most {
-        false => Ok(()),
-        true => Err(format!("the file has {bytes} bytes and its machine code {artifact}: at most {most} are kept")),
     }
 }
 

@@ -29,6 +29,25 @@ pub enum Refusal {
     OtherEngine(String),
 }
 
+/// The artifact that any file may have, however small it is.
+pub const ROOM: u64 = 64 << 20;
+/// How much larger than its file an artifact may be, on top. Compilers' output makes 2 to 6 times as much, a million empty
+/// functions or types 30 times with Wasmtime and 51 with Wasmer.
+const TIMES: u64 = 64;
+
+/// The artifact, unless it is out of proportion to the module: the cache is for all of a node. Two bytes that call a function
+/// with a thousand parameters and results are 30 kB of machine code, with either engine.
+pub fn in_proportion(module: &[u8], artifact: Vec<u8>) -> Result<Vec<u8>, Refusal> {
+    let (bytes, code) = (module.len() as u64, artifact.len() as u64);
+    let most = ROOM + TIMES * bytes;
+    match code > most {
+        false => Ok(artifact),
+        true => Err(Refusal::Module(format!(
+            "the file has {bytes} bytes and its machine code {code}: at most {most} are kept"
+        ))),
+    }
+}
+
 /// How much time goes into an artifact. The first argument of a compile process; the second is its driver's pid, with which it
 /// dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,4 +120,17 @@ pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, Refusal>) -> Exi
 /// The descriptor as a plain file: no buffer and no lock between the bytes and the kernel.
 fn duplicate(fd: std::os::fd::BorrowedFd<'_>) -> std::io::Result<File> {
     Ok(File::from(fd.try_clone_to_owned()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ROOM, in_proportion};
+
+    #[test]
+    fn an_artifact_out_of_proportion_is_refused_and_says_both_sizes() {
+        let most = usize::try_from(ROOM).unwrap() + 64 * 2;
+        assert_eq!(in_proportion(b"ab", vec![0; most]).map(|kept| kept.len()), Ok(most));
+        let text = format!("{:?}", in_proportion(b"ab", vec![0; most + 1]).unwrap_err());
+        assert!(text.contains("2 bytes") && text.contains(&format!("code {}: at most {most}", most + 1)), "{text}");
+    }
 }
