@@ -52,7 +52,7 @@ pub(crate) struct Folder(PathBuf);
 pub(crate) struct Server {
     format: u32,
     pid: u32,
-    /// As [`child::start_ticks`] has it.
+    /// As [`child::started`] has it.
     pub(crate) started: u64,
     /// Where it listens, or did.
     pub(crate) socket: PathBuf,
@@ -125,8 +125,7 @@ impl Folder {
     /// Makes it for the shim with this pid, which is to listen at `socket`.
     pub(crate) fn serve(&self, pid: u32, socket: &Path, bundle: &Path) -> Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0).on(&self.0)?;
-        let started =
-            child::start_ticks(&pid.to_string()).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
+        let started = child::started(pid).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
         let (socket, bundle) = (socket.to_owned(), bundle.to_owned());
         self.put(SERVER, &Server { format: FORMAT, pid, started, socket, bundle })
     }
@@ -270,7 +269,7 @@ impl Server {
             opened => opened.doing(|| format!("opening the shim, process {pid}"))?,
         };
         // Looked at behind the opening: the number was this process's all the time.
-        Ok((child::start_ticks(&self.pid.to_string()) == Some(self.started)).then_some(opened))
+        Ok((child::started(self.pid) == Some(self.started)).then_some(opened))
     }
 
     pub(crate) fn is(&self, pid: u32) -> bool {

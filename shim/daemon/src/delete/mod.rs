@@ -116,7 +116,7 @@ async fn release(pods: &Pods, id: &str) -> (Option<State>, Result<()>) {
 /// Whether this program was run for an earlier shim: one that is started again while the last orders of a containerd that was
 /// killed are still carried out.
 fn came_later(server: &Server) -> bool {
-    child::start_ticks("self").is_some_and(|own| server.started > own)
+    child::started("self").is_some_and(|own| server.started > own)
 }
 
 /// A pod that nobody will ask for.
