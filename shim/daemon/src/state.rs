@@ -167,6 +167,11 @@ impl Folder {
         read(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
     }
 
+    /// Whether something may be left of a container.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.0.join(format!("{id}{SUFFIX}")).exists()
+    }
+
     /// Forgets a container of which nothing is left.
     pub(crate) fn forget(&self, id: &str) -> Result<()> {
         gone(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
