@@ -365,7 +365,7 @@ fn a_shim_keeps_nothing_of_a_container_that_is_gone() {
             2 => member.create(),
             uri => member.log_uri(&uris[uri]).create(),
         };
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             task.start();
         }
         task.discard();
