@@ -1,8 +1,7 @@
 //! Waiting for a child process through its pidfd: no signal handler, and nobody else's status is taken.
 
+use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
-use std::process::Child;
 use std::time::Duration;
 
 use log::warn;
@@ -25,13 +24,16 @@ pub(crate) fn exit_code(status: WaitStatus) -> u32 {
 }
 
 /// The pidfd of a child that was just spawned. Where there is none to be had, the child is ended: nobody could wait for it.
-pub(crate) fn pidfd(mut child: Child) -> Result<OwnedFd> {
-    let pid = rustix::process::Pid::from_child(&child);
-    let opened = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty());
+pub(crate) fn pidfd(child: u32) -> Result<OwnedFd> {
+    let opened = match rustix::process::Pid::from_raw(child.cast_signed()) {
+        Some(pid) => rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()),
+        None => Err(rustix::io::Errno::SRCH),
+    };
     if opened.is_err() {
         // It cannot have been reaped, so that neither fails.
-        let _ = child.kill();
-        let _ = child.wait();
+        let child = Pid::from_raw(child.cast_signed());
+        let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+        while waitid(Id::Pid(child), WaitPidFlag::WEXITED) == Err(Errno::EINTR) {}
     }
     opened.doing(|| "opening a child".to_owned())
 }
@@ -110,21 +112,35 @@ pub(crate) fn end_group(leader: u32) {
     });
 }
 
-/// When a process started, in ticks since the boot (field 22 of proc_pid_stat(5)); pids come again. None for one that has
-/// ended, whether somebody has waited for it or not.
-pub(crate) fn start_time(pid: &str) -> Option<String> {
-    let stat = std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).ok()?;
-    // The name in parentheses may hold anything; field 3, the state, comes after it.
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    match fields.next()? {
-        "Z" | "X" => None,
-        _ => fields.nth(18).map(str::to_owned),
-    }
+/// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
+pub(crate) struct Stat {
+    /// When it started, in ticks since the boot; pids come again.
+    pub(crate) started: u64,
+    /// Whether it has begun to end: said before its descriptors are closed.
+    pub(crate) ends: bool,
+    /// Whether it has ended, and nobody has waited for it yet.
+    ended: bool,
 }
 
-/// The same as a number: which of two processes was started first.
-pub(crate) fn start_ticks(pid: &str) -> Option<u64> {
-    start_time(pid)?.parse().ok()
+/// None when there is no such process. `self` is a process too.
+pub(crate) fn stat(pid: impl Display) -> Option<Stat> {
+    /// linux/sched.h.
+    const PF_EXITING: u64 = 4;
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses, the second field, may hold anything; the third is the first behind it.
+    let fields: Vec<_> = text.rsplit_once(") ")?.1.split(' ').collect();
+    let field = |number: usize| fields.get(number - 3).copied();
+    let number = |field: Option<&str>| field?.parse::<u64>().ok();
+    Some(Stat {
+        started: number(field(22))?,
+        ends: number(field(9))? & PF_EXITING != 0,
+        ended: matches!(field(3), Some("Z" | "X")),
+    })
+}
+
+/// When a process started. None for one that has ended, whether somebody has waited for it or not.
+pub(crate) fn started(pid: impl Display) -> Option<u64> {
+    stat(pid).filter(|stat| !stat.ended).map(|stat| stat.started)
 }
 
 /// Sends a signal to a process that may have ended: ESRCH then.

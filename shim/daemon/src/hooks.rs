@@ -177,7 +177,7 @@ impl Named {
         // What is left open of the output is the hook's.
         drop((command, output));
         let group = Pid::from_raw(child.id().cast_signed());
-        let code = self.ended(child::pidfd(child)?, group).await?;
+        let code = self.ended(child::pidfd(child.id())?, group).await?;
         match code {
             Some(0) => Ok(()),
             Some(code) => Err(failed(format!("ended with {code}{}", words.tail().await))),

@@ -20,6 +20,7 @@ enum Place {
     Creating {
         /// Deleted before it was there: containerd gave up waiting and forgot it.
         unwanted: bool,
+        given_up: Arc<Notify>,
     },
     Taken(Arc<Container>),
 }
@@ -29,6 +30,14 @@ impl Place {
         match self {
             Place::Taken(container) => Some(container),
             Place::Creating { .. } => None,
+        }
+    }
+
+    /// Nobody waits for it any more, where it is a creation's: it is not to be waited with either.
+    fn give_up(&mut self) {
+        if let Place::Creating { unwanted, given_up } = self {
+            *unwanted = true;
+            given_up.notify_one();
         }
     }
 }
@@ -41,6 +50,13 @@ struct Places {
     /// Shutdown was asked for and refused, since there were containers, and none of them keeps the pod: its holder was
     /// deleted before them. Nobody will ask again.
     forsaken: bool,
+}
+
+impl Places {
+    /// Frees the places of those that nobody will ask for.
+    fn forget(&mut self) {
+        self.by_id.retain(|_, place| place.container().is_none_or(|container| !container.is_forgotten()));
+    }
 }
 
 pub(crate) struct Pod {
@@ -88,12 +104,14 @@ impl Pod {
     /// end of a shim while it waits for one.
     pub(crate) fn close(&self) -> bool {
         let mut places = self.places();
+        places.forget();
         let taken = || places.by_id.values().filter_map(Place::container);
         if taken().next().is_some() {
             places.forsaken = !taken().any(|container| container.keeps_pod);
             return false;
         }
         places.closing = true;
+        places.by_id.values_mut().for_each(Place::give_up);
         true
     }
 
@@ -105,6 +123,7 @@ impl Pod {
     /// Closes the pod, if it was to end before and its last container is gone.
     pub(crate) fn close_forsaken(&self) -> bool {
         let mut places = self.places();
+        places.forget();
         let over = places.forsaken && places.by_id.is_empty() && !places.closing;
         places.closing |= over;
         over
@@ -123,21 +142,24 @@ impl Pod {
         }
     }
 
-    fn reserve(&self, id: &str) -> Result<Reservation<'_>> {
+    fn reserve(&self, request: &Request) -> Result<Reservation<'_>> {
+        let id = &request.id;
         let mut places = self.places();
+        places.forget();
         if places.closing {
             return Err(Error::Closing);
         }
         if places.by_id.contains_key(id) {
-            return Err(Error::Exists(id.to_owned()));
+            return Err(Error::Exists(id.clone()));
         }
-        places.by_id.insert(id.to_owned(), Place::Creating { unwanted: false });
-        Ok(Reservation { pod: self, id: id.to_owned() })
+        let given_up = request.given_up.clone();
+        places.by_id.insert(id.clone(), Place::Creating { unwanted: false, given_up });
+        Ok(Reservation { pod: self, id: id.clone() })
     }
 
     /// Creates a container and begins to watch it. Events: create, and later exit.
     pub(crate) async fn create(&self, request: Request) -> Result<Arc<Container>> {
-        let reservation = self.reserve(&request.id)?;
+        let reservation = self.reserve(&request)?;
         let rootfs = request.rootfs.clone();
         let container = Arc::new(Container::create(request).await?);
         if !self.take(&reservation.id, &container) {
@@ -203,7 +225,7 @@ impl Pod {
     /// Puts a created container in its place; false when nobody wants it any more.
     fn take(&self, id: &str, container: &Arc<Container>) -> bool {
         let mut places = self.places();
-        if places.closing || !matches!(places.by_id.get(id), Some(Place::Creating { unwanted: false })) {
+        if places.closing || !matches!(places.by_id.get(id), Some(Place::Creating { unwanted: false, .. })) {
             return false;
         }
         places.by_id.insert(id.to_owned(), Place::Taken(container.clone()));
@@ -227,8 +249,8 @@ impl Pod {
     /// Deletes a container that has stopped or was never started. One that is being created is not found, and will not
     /// be there when it is made.
     pub(crate) async fn delete(&self, id: &str) -> Result<(Arc<Container>, Exit)> {
-        if let Some(Place::Creating { unwanted }) = self.places().by_id.get_mut(id) {
-            *unwanted = true;
+        if let Some(place) = self.places().by_id.get_mut(id) {
+            place.give_up();
         }
         let container = self.container(id)?;
         let exit = container.delete().await?;

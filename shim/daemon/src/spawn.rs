@@ -103,7 +103,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
         .map_err(shortage::of_processes)
         .on(start.program)?;
     let pid = child.id();
-    let intermediate = child::pidfd(child)?;
+    let intermediate = child::pidfd(child.id())?;
     match forked(&start, ours, pid).await {
         Ok(worker) => {
             child::reap(intermediate);

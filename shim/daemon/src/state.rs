@@ -49,7 +49,7 @@ pub(crate) struct Folder(PathBuf);
 pub(crate) struct Server {
     format: u32,
     pid: u32,
-    /// As [`child::start_ticks`] has it.
+    /// As [`child::started`] has it.
     pub(crate) started: u64,
     /// Where it listens, or did.
     pub(crate) socket: PathBuf,
@@ -111,7 +111,7 @@ impl Pods {
         for name in entries(&self.0)? {
             let mut words = name.strip_prefix('.').unwrap_or_default().split('.');
             if let (Some(pid), Some(started)) = (words.next(), words.next())
-                && child::start_time(pid).as_deref() != Some(started)
+                && child::started(pid).map(|started| started.to_string()).as_deref() != Some(started)
             {
                 let folder = self.0.join(&name);
                 fs::remove_dir_all(&folder).on(&folder)?;
@@ -135,8 +135,7 @@ impl Pods {
 impl Folder {
     /// Makes it for the shim with this pid, which is to listen at `socket`. It is there with its server or not at all.
     pub(crate) fn serve(&self, pid: u32, socket: &Path, bundle: &Path) -> Result<()> {
-        let started =
-            child::start_ticks(&pid.to_string()).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
+        let started = child::started(pid).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
         let (socket, bundle) = (socket.to_owned(), bundle.to_owned());
         let server = Server { format: FORMAT, pid, started, socket, bundle };
         if self.exists() {
@@ -151,7 +150,7 @@ impl Folder {
     /// A folder of this process's alone beside it, for what must not be seen half.
     fn aside(&self, what: &str) -> Result<Self> {
         let own = std::process::id().to_string();
-        let started = child::start_ticks(&own).ok_or(ErrorKind::NotFound).on("/proc/self/stat")?;
+        let started = child::started(&own).ok_or(ErrorKind::NotFound).on("/proc/self/stat")?;
         Ok(Self(self.0.with_file_name(format!(".{own}.{started}.{what}"))))
     }
 
@@ -180,6 +179,11 @@ impl Folder {
     /// A container's state; none where there is nothing of it.
     pub(crate) fn read(&self, id: &str) -> Result<Option<State>> {
         read(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
+    }
+
+    /// Whether something may be left of a container.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.0.join(format!("{id}{SUFFIX}")).exists()
     }
 
     /// Forgets a container of which nothing is left.
@@ -285,7 +289,7 @@ impl Server {
             opened => opened.doing(|| format!("opening the shim, process {pid}"))?,
         };
         // Looked at behind the opening: the number was this process's all the time.
-        Ok((child::start_ticks(&self.pid.to_string()) == Some(self.started)).then_some(opened))
+        Ok((child::started(self.pid) == Some(self.started)).then_some(opened))
     }
 
     pub(crate) fn is(&self, pid: u32) -> bool {

@@ -67,6 +67,7 @@ fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
         state: service.state.clone(),
         address: service.address.clone(),
         options: req.options.into_option().unwrap_or_default(),
+        given_up: Arc::default(),
     })
 }
 

@@ -132,7 +132,7 @@ fn a_large_module_starts_on_fast_code_and_later_on_the_best() {
     let image = image("large", guests::large(300));
     let run = || assert_eq!(node.container("large").image(&image).limit(LATER).run().code, 0);
     run();
-    wait_until(LATER, "the best code", || {
+    wait_until(10 * LATER, "the best code", || {
         let entries = entries(&node);
         (entries.len() == 1 && entries[0].len() == 64).then_some(())
     });

@@ -328,6 +328,62 @@ fn a_logger_that_is_never_ready_is_killed() {
     node.finish();
 }
 
+/// Where a pod goes on, nothing else ends such a creation: it had waited for its logger, and compiled then.
+#[test]
+fn a_creation_that_was_given_up_went_on_with_its_logger() {
+    let node = Node::start();
+    let hello = guests::image(Runtime::Catamaran, "hello");
+    let pod = node.container("pod").image(&guests::image(Runtime::Catamaran, "sleep")).spawn();
+    pod.expect_stdout("ready\n");
+    let shim = parent(pod.pid());
+    let hangs = script(&node, "hangs", "cat <&3 >/dev/null");
+    let uri = format!("binary://{}", hangs.display());
+    let member = || node.container("member").image(&hello).in_pod("pod");
+    assert!(member().limit(Duration::from_secs(2)).log_uri(&uri).try_create().is_err());
+    // A logger that was never ready is killed after 30 s.
+    let left = || running(&hangs).len() + node.leftovers().iter().filter(|line| line.contains("/member.json")).count();
+    wait_until(SOON, "the creation to end", || (left() == 0).then_some(()));
+    let again = member().create();
+    assert_eq!(parent(again.pid()), shim, "the id is free");
+    again.discard();
+    pod.discard();
+    node.finish();
+}
+
+/// With all that a shim has for a container: streams or a logger, its state, its cgroup and the watch for kills in it.
+#[test]
+fn a_shim_keeps_nothing_of_a_container_that_is_gone() {
+    let node = Node::start();
+    let sleep = guests::image(Runtime::Catamaran, "sleep");
+    let pod = node.container("pod").image(&sleep).spawn();
+    pod.expect_stdout("ready\n");
+    let shim = parent(pod.pid());
+    let uris = [
+        format!("binary://{}", script(&node, "keeps", KEEPS).display()),
+        format!("file://{}/log", node.dir().display()),
+    ];
+    let round = |number: usize| {
+        let member = node.container(&format!("m.{number}")).image(&sleep).in_pod("pod").memory(64 << 20);
+        let task = match number % 3 {
+            2 => member.create(),
+            uri => member.log_uri(&uris[uri]).create(),
+        };
+        if number.is_multiple_of(2) {
+            task.start();
+        }
+        task.discard();
+    };
+    let descriptors = || fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
+    (0..6).for_each(round);
+    // A task of the shim's that ends behind the answer.
+    wait_until(SOON, "the first ones' tasks", || (descriptors() < 40).then_some(()));
+    let before = descriptors();
+    (6..42).for_each(round);
+    wait_until(SOON, "the shim to let go", || (descriptors() <= before).then_some(()));
+    pod.discard();
+    node.finish();
+}
+
 #[test]
 fn a_container_that_cannot_run_ends_its_logger() {
     let node = Node::start();

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use catamaran_harness::{Code, Image, Node, Runtime, State, Task, guests, shim_folder, wait_until};
 use containerd_shim_protos::api::{ConnectRequest, DeleteResponse, KillRequest, StateRequest};
@@ -320,6 +320,75 @@ fn a_shim_that_answers_nobody_goes_with_its_pod_when_containerd_restarts() {
     stuck.remove_container();
     node.expect_nothing_left(SOON);
     assert_eq!(node.container("stuck").image(&wasm("hello")).run().code, 0);
+    node.finish();
+}
+
+#[test]
+fn a_container_that_delete_took_from_a_stopped_shim_kept_that_shim_for_ever() {
+    let node = Node::start();
+    let pod = sleeping(&node, "pod");
+    let member = |id: &str| node.container(id).image(&wasm("sleep")).in_pod("pod");
+    let (running, ended_before) = (member("running").spawn(), member("ended").create());
+    running.expect_stdout("ready\n");
+    ended_before.kill("KILL");
+    ended_before.wait(SOON);
+    let shim = parent(pod.pid());
+    // As a containerd that restarts does, for those whose shim does not answer while it looks for them.
+    signal("-STOP", shim);
+    for task in [&running, &ended_before] {
+        assert_eq!(delete_in(&node, task.id()).exit_status, 137);
+    }
+    signal("-CONT", shim);
+    running.wait(SOON);
+    let written = || node.leftovers().into_iter().filter(|line| line.ends_with(".json")).collect::<Vec<_>>();
+    assert!(written().iter().all(|line| line.ends_with("/pod.json")), "written down anew: {:?}", written());
+    pod.kill("KILL");
+    pod.wait(SOON);
+    assert_eq!(pod.delete().code, 137);
+    ended(shim);
+    for task in [running, ended_before] {
+        let _ = task.try_delete();
+        task.remove_container();
+    }
+    node.finish();
+}
+
+#[test]
+fn pods_that_cannot_be_cleaned_up_held_up_every_other_ones_delete() {
+    let node = Node::start();
+    let task = sleeping(&node, "task");
+    let states = node.leftovers().into_iter().find_map(|line| Some(line.strip_prefix("state ")?.to_owned())).unwrap();
+    let of_node =
+        Path::new(&states).ancestors().find(|path| path.parent() == Some(Path::new("/run/catamaran"))).unwrap();
+    // A cgroup with a process that hangs in the kernel is busy whatever is done; so is a folder on which something lies.
+    let stuck: Vec<_> = ["one", "two"].map(|id| (of_node.join(id), node.folder(id))).into();
+    for (pod, busy) in &stuck {
+        let mount = Command::new("mount").args(["-t", "tmpfs", "busy"]).arg(busy).status().unwrap();
+        assert!(mount.success());
+        fs::create_dir_all(pod).unwrap();
+        let server = serde_json::json!({
+            "format": 2, "pid": 4_194_305, "started": 1, "socket": "/nowhere", "bundle": "/nowhere",
+        });
+        fs::write(pod.join("server"), server.to_string()).unwrap();
+        let state = serde_json::json!({ "format": 2, "pid": 0, "cgroups": [busy] });
+        fs::write(pod.join("container.json"), state.to_string()).unwrap();
+    }
+    let shim = parent(task.pid());
+    node.kill_containerd();
+    signal("-KILL", shim);
+    ended(shim);
+    let begin = Instant::now();
+    assert_eq!(delete_in(&node, "task").exit_status, 137);
+    let lasted = begin.elapsed();
+    for (_, busy) in &stuck {
+        assert!(Command::new("umount").arg(busy).status().unwrap().success());
+    }
+    // containerd waits for five seconds, and takes it for failed then.
+    assert!(lasted < Duration::from_secs(4), "{lasted:?}");
+    delete_in(&node, "task");
+    assert!(stuck.iter().all(|(pod, busy)| !pod.exists() && !busy.exists()), "the next one tries again");
+    node.restart_containerd();
+    task.remove_container();
     node.finish();
 }
 

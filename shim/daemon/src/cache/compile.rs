@@ -57,7 +57,7 @@ pub(super) fn run(compiler: &Path, name: &str, bytes: &File, output: &File, tier
         .spawn()
         .map_err(shortage::of_processes)
         .on(compiler)?;
-    let pidfd = child::pidfd(child)?;
+    let pidfd = child::pidfd(child.id())?;
     let until = Instant::now() + LONGEST;
     let ended = loop {
         let left = until.saturating_duration_since(Instant::now());

@@ -214,7 +214,7 @@ impl Cache {
             .map_err(shortage::of_processes)
             .on(program)?;
         // It may go on after its answer, and after this shim.
-        child::reap(child::pidfd(child)?);
+        child::reap(child::pidfd(child.id())?);
         let order = Order {
             engines: engines.to_vec(),
             owner: self.owner.clone(),

@@ -25,7 +25,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 
 use super::checksum;
-use crate::child::start_time;
+use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::lease;
 
@@ -152,8 +152,8 @@ impl Store {
     pub(super) fn create(&self) -> Result<New> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let pid = std::process::id().to_string();
-        let started = start_time(&pid).unwrap_or_default();
+        let pid = std::process::id();
+        let started = child::started(pid).unwrap_or_default();
         let path = self.folder.join(format!("{NEW}{pid}.{started}-{number}"));
         let file = File::options().write(true).create_new(true).mode(0o600).open(&path).on(&path)?;
         Ok(New { file, name: Name { path, published: false } })
@@ -209,8 +209,9 @@ impl Store {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let Some(owner) = name.strip_prefix(NEW).and_then(|rest| rest.rsplit_once('-')) else { continue };
-            let alive =
-                owner.0.split_once('.').is_some_and(|(pid, started)| start_time(pid) == Some(started.to_owned()));
+            let alive = owner.0.split_once('.').is_some_and(|(pid, started)| {
+                started.parse().ok().is_some_and(|started| child::started(pid) == Some(started))
+            });
             if !alive {
                 let _ = fs::remove_file(entry.path());
             }
@@ -335,8 +336,8 @@ mod tests {
     #[test]
     fn what_the_dead_left_is_swept() {
         let folder = Folder::new("sweep");
-        let pid = std::process::id().to_string();
-        let own = format!("new-{pid}.{}-0", start_time(&pid).unwrap());
+        let pid = std::process::id();
+        let own = format!("new-{pid}.{}-0", child::started(pid).unwrap());
         let stale = [format!("new-{pid}.1-0"), "new-4194305.7-3".to_owned(), "new-junk-0".to_owned()];
         for name in stale.iter().chain([&own, &"0123abc".to_owned()]) {
             fs::write(folder.0.join(name), "").unwrap();

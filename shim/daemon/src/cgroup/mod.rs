@@ -47,7 +47,7 @@ use crate::error::{Doing, Error, Result};
 pub(crate) use self::compilers::Compilers;
 pub(crate) use self::hierarchy::is_unified;
 pub(crate) use self::kills::Watch;
-pub(crate) use self::remove::remove;
+pub(crate) use self::remove::{PATIENCE, remove, remove_within};
 pub(crate) use self::scope::{ACTION, answer};
 pub(crate) use self::slice::Slice;
 

@@ -12,7 +12,7 @@ use super::write::put;
 use crate::error::{Doing, Result};
 
 /// How long killed processes may take to leave their cgroup; containerd gives `delete` five seconds in all.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(4);
 
 /// The processes in a folder; none where there is no such folder any more.
@@ -34,9 +34,14 @@ fn children(folder: &Path) -> Vec<PathBuf> {
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
-/// Kills what is left in the cgroups, ends the unit of one that is systemd's, and removes them, in [`PATIENCE`]. Does
-/// everything it can, then tells the first failure.
+/// As [`remove_within`], in the time that there is for a container's own.
 pub(crate) async fn remove(folders: &[PathBuf]) -> Result<()> {
+    remove_within(folders, PATIENCE).await
+}
+
+/// Kills what is left in the cgroups, ends the unit of one that is systemd's, and removes them. Does everything it can, then
+/// tells the first failure.
+pub(crate) async fn remove_within(folders: &[PathBuf], patience: Duration) -> Result<()> {
     let mut failure = Ok(());
     for folder in folders {
         if let Some(unit) = scope::unit_of(folder) {
@@ -45,7 +50,7 @@ pub(crate) async fn remove(folders: &[PathBuf]) -> Result<()> {
             failure = failure.and(killed).and(scope::stop(&unit).await);
         }
     }
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + patience;
     let mut left: Vec<&PathBuf> = folders.iter().collect();
     loop {
         left.retain(|folder| match attempt(folder) {
@@ -60,7 +65,7 @@ pub(crate) async fn remove(folders: &[PathBuf]) -> Result<()> {
         match left.first() {
             None => return failure,
             Some(folder) if Instant::now() >= until => {
-                let e = io::Error::new(ErrorKind::TimedOut, format!("still in use after {PATIENCE:?}"));
+                let e = io::Error::new(ErrorKind::TimedOut, format!("still in use after {patience:?}"));
                 return failure.and(Err(e).on(*folder));
             }
             Some(_) => tokio::time::sleep(PAUSE).await,

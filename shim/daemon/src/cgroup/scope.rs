@@ -151,7 +151,7 @@ async fn ask(request: &Request, limit: Duration) -> Result<Answer> {
         .spawn()
         .map_err(crate::shortage::of_processes)
         .doing(doing)?;
-    let pidfd = child::pidfd(child)?;
+    let pidfd = child::pidfd(child.id())?;
     let watched = pidfd.try_clone().doing(doing)?;
     if tokio::time::timeout(limit + GRACE, child::wait(watched)).await.is_err() {
         // Not reaped yet, so that it is still the one; reaped by the task that this starts.

@@ -1,13 +1,17 @@
 //! The parts of a creation: what is prepared for a worker, and the worker.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::pin::pin;
+use std::task::Poll;
 
 use catamaran_worker::job::{self, Job, Source};
 use log::info;
 use nix::libc;
+use tokio::sync::Notify;
 
 use super::Request;
 use crate::bundle::Bundle;
@@ -141,13 +145,22 @@ pub(super) struct Creation<'a> {
     /// Where its state is written down.
     pub(super) states: &'a Folder,
     pub(super) state: &'a mut State,
+    pub(super) given_up: &'a Notify,
 }
 
 impl Creation<'_> {
     pub(super) async fn run(mut self, mut job: Job, mut descriptors: Handover) -> Result<(Worker, Code)> {
-        // Before a compilation that nobody may be there to see fail.
-        self.streams.ready().await?;
-        let Artifact { file, code } = self.cache.artifact(self.wanted).await?;
+        // What may take minutes. The logger comes before a compilation that nobody may be there to see fail; the compilation
+        // is its driver's, and goes on.
+        let prepared = async {
+            self.streams.ready().await?;
+            self.cache.artifact(self.wanted).await
+        };
+        let Some(prepared) = unless(self.given_up.notified(), prepared).await else {
+            info!("container {} was given up while it was created", self.id);
+            return Err(Error::NotFound(format!("container {}", self.id)));
+        };
+        let Artifact { file, code } = prepared?;
         self.cgroup.create()?;
         job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
         job.artifact = descriptors.add(file.into());
@@ -181,6 +194,16 @@ impl Creation<'_> {
         };
         bring_up(start, self.bundle, self.states, self.state).await
     }
+}
+
+/// What comes of `work`; none where `end` comes first.
+async fn unless<T>(end: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
+    let (mut end, mut work) = (pin!(end), pin!(work));
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => end.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }
 
 /// One process, up to «ready», recorded as soon as it exists.

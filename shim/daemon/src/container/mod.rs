@@ -7,7 +7,7 @@ mod sandbox;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
@@ -15,7 +15,7 @@ use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::types::mount::Mount;
 use log::{info, warn};
 use nix::libc;
-use tokio::sync::{MutexGuard, watch};
+use tokio::sync::{MutexGuard, Notify, watch};
 
 use crate::bundle::Bundle;
 use crate::cache::Cache;
@@ -47,6 +47,8 @@ pub(crate) struct Request {
     pub(crate) address: String,
     /// The handler's.
     pub(crate) options: Any,
+    /// Told when nobody waits for it any more.
+    pub(crate) given_up: Arc<Notify>,
 }
 
 /// How a container ended.
@@ -154,6 +156,7 @@ impl Container {
             streams: &mut streams,
             states: &request.state,
             state: &mut state,
+            given_up: &request.given_up,
         };
         let (worker, code) = match creation.run(job, descriptors).await {
             Ok(made) => made,
@@ -255,6 +258,10 @@ impl Container {
 
     /// So that it is known if this shim is killed before containerd, which may be down, has heard of it.
     fn write_down(&self, exit: &Exit) {
+        if !self.states.has(&self.id) {
+            // By a `delete` that this shim did not answer: nobody will remove it again.
+            return info!("cleaned up by others: id={}", self.id);
+        }
         let mut held = self.held();
         held.state.ended = Some(Ended { code: exit.code, seconds: exit.at.seconds, nanos: exit.at.nanos });
         if let Err(e) = self.states.write(&self.id, &held.state) {
@@ -274,6 +281,12 @@ impl Container {
         } else {
             Phase::Running
         }
+    }
+
+    /// Whether a `delete` has cleaned it up that this shim did not answer in time: containerd has forgotten it, and will not
+    /// ask for its deletion.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.phase() == Phase::Stopped && !self.states.has(&self.id)
     }
 
     pub(crate) fn exit(&self) -> Option<Exit> {

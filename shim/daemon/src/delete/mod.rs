@@ -8,7 +8,7 @@
 //!                    the shim is       by the pod's id                  by another container's
 //! dead               -                 all of the pod                   that container
 //! lives, answers     known no more     asked to let go and to end       asked to let go
-//! lives, silent      stopped, ending   killed, then as if dead          that container
+//! lives, silent      stopped, ending   killed, then as if dead          that container, which the shim forgets then
 //! ```
 
 mod ask;
@@ -35,6 +35,11 @@ const KILLED: u32 = 137;
 /// Another one that cleans up the same pod is waited for; containerd gives `delete` five seconds in all.
 const OTHERS: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(5);
+/// Until then others' pods are cleaned up too, one after the other: a `delete` that takes longer than containerd waits has
+/// failed for the one that it was asked for.
+const FOR_FORGOTTEN: Duration = Duration::from_millis(1500);
+/// What is killed there ends at once, or hangs in the kernel, and does so in front of each `delete` on the node.
+const FORGOTTEN_TO_END: Duration = Duration::from_millis(200);
 /// A killed shim ends when the kernel has taken down its memory and its children.
 const TO_END: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -46,6 +51,7 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
         path => PathBuf::from(path),
     };
     let pods = Pods::of(&flags.address, &flags.namespace);
+    let begin = Instant::now();
     let (told, released) = runtime()?.block_on(async {
         let (told, released) = release(&pods, &flags.id).await;
         match release_older(&bundle).await {
@@ -55,7 +61,7 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
     });
     // Nobody waits for it; what cannot be cleaned up now is tried again by the next.
     let _ = pods.sweep();
-    for pod in pods.all()?.iter().filter(|pod| pod.is_forgotten()) {
+    for pod in pods.all()?.iter().filter(|pod| begin.elapsed() < FOR_FORGOTTEN && pod.is_forgotten()) {
         let _ = runtime()?.block_on(sweep(pod));
     }
     // Where a server left nothing but its socket, it is where containerd would have it.
@@ -117,7 +123,7 @@ async fn release(pods: &Pods, id: &str) -> (Option<State>, Result<()>) {
 /// Whether this program was run for an earlier shim: one that is started again while the last orders of a containerd that was
 /// killed are still carried out.
 fn came_later(server: &Server) -> bool {
-    child::start_ticks("self").is_some_and(|own| server.started > own)
+    child::started("self").is_some_and(|own| server.started > own)
 }
 
 /// A pod that containerd has forgotten.
@@ -131,7 +137,7 @@ async fn sweep(pod: &Folder) -> Result<()> {
                     let _ = ask::shut_down(&server.socket, "").await;
                     Ok(())
                 }
-                server => free(pod, server.as_ref()).await,
+                server => free(pod, server.as_ref(), FORGOTTEN_TO_END).await,
             }
         }
         _ => Ok(()),
@@ -155,12 +161,12 @@ async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
         }
         end(&process)?;
     }
-    free(pod, server.as_ref()).await
+    free(pod, server.as_ref(), cgroup::PATIENCE).await
 }
 
 /// All that a dead shim has left.
-async fn free(pod: &Folder, server: Option<&Server>) -> Result<()> {
-    let cleaned = clean(pod, pod.containers()?).await;
+async fn free(pod: &Folder, server: Option<&Server>, to_end: Duration) -> Result<()> {
+    let cleaned = clean(pod, pod.containers()?, to_end).await;
     if let Some(server) = server {
         remove_socket(&server.socket);
     }
@@ -181,7 +187,7 @@ async fn release_member(pod: &Folder, id: &str) -> Result<()> {
         // It may be in the midst of it, and leaves then nothing to do.
         let _ = ask::let_go(&server.socket, id).await;
     }
-    clean(pod, vec![id.to_owned()]).await
+    clean(pod, vec![id.to_owned()], cgroup::PATIENCE).await
 }
 
 /// What a shim of an older format has left of its one container.
@@ -231,7 +237,7 @@ fn end(process: &OwnedFd) -> Result<()> {
 }
 
 /// Cleans up containers without a shim. What cannot be read or removed holds up no other; the first failure is told.
-async fn clean(pod: &Folder, ids: Vec<String>) -> Result<()> {
+async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
     let mut outcome = Ok(());
     let mut states = Vec::new();
     for id in ids {
@@ -243,7 +249,7 @@ async fn clean(pod: &Folder, ids: Vec<String>) -> Result<()> {
     }
     // In one go: there is one time limit for all.
     let cgroups: Vec<_> = states.iter().flat_map(|(_, state)| state.cgroups.iter().cloned()).collect();
-    outcome = outcome.and(cgroup::remove(&cgroups).await);
+    outcome = outcome.and(cgroup::remove_within(&cgroups, to_end).await);
     outcome = outcome.and(stdio::end_recorded(states.iter().filter_map(|(_, state)| state.logger.clone())).await);
     for (id, state) in states.iter().filter(|(_, state)| !state.cgroups.iter().any(|folder| folder.exists())) {
         state.poststop.run_all().await;

@@ -135,10 +135,10 @@ impl Logger {
     }
 
     fn watched(container: Container<'_>, name: String, pid: Pid, greeting: Greeting, ready: OwnedFd) -> Result<Self> {
-        let pidfd = process::pidfd(pid)?;
         let pid = pid.as_raw().cast_unsigned();
+        let pidfd = child::pidfd(pid)?;
         // It cannot have been reaped, so that it is there.
-        let started = process::stat(pid).map_or(0, |stat| stat.started);
+        let started = child::stat(pid).map_or(0, |stat| stat.started);
         let logger = Self { name, record: Record { pid, started }, pidfd, greeting, ready: Some(ready), reaped: false };
         let watched = logger.pidfd.try_clone().doing(|| "watching a logger".to_owned())?;
         let (name, id) = (logger.name.clone(), container.id.to_owned());
@@ -180,7 +180,7 @@ impl Logger {
             (_, None) => {}
         }
         // A process that ends closes its descriptors too, which is no greeting: it was marked before.
-        let ends = process::stat(self.record.pid).is_none_or(|stat| stat.ends);
+        let ends = child::stat(self.record.pid).is_none_or(|stat| stat.ends);
         if ends {
             process::ended(&self.pidfd, Some(Instant::now() + LONGEST_KILL)).await;
             let code = child::ended(&self.pidfd).map_or_else(String::new, |code| format!(" with {code}"));
@@ -276,7 +276,7 @@ async fn end(record: Record) -> Result<()> {
         opened => opened.doing(doing)?,
     };
     // Opened first: what is looked at is what the descriptor stands for, or that has ended.
-    let is_it = || process::stat(record.pid).is_some_and(|stat| stat.started == record.started);
+    let is_it = || child::stat(record.pid).is_some_and(|stat| stat.started == record.started);
     let steps = [(None, LONGEST_END_IN_DELETE), (Some(Signal::SIGTERM), LAST_WORDS_IN_DELETE)];
     for (signal, limit) in steps.into_iter().chain([(Some(Signal::SIGKILL), LONGEST_KILL)]) {
         if !is_it() {
