@@ -29,6 +29,8 @@ enum Around {
     Read,
     /// One that may say that reads of it do not wait.
     Flags,
+    /// One that tells whether they do.
+    Status,
     Close,
     Times,
     /// A call with paths: where its parameters are that say below which folders they lie.
@@ -48,7 +50,7 @@ enum Around {
     Exit,
 }
 
-const CALLS: [(&str, Around); 31] = [
+const CALLS: [(&str, Around); 32] = [
     ("fd_allocate", Around::Errors),
     ("fd_filestat_get", Around::Errors),
     ("fd_filestat_set_size", Around::Errors),
@@ -59,6 +61,7 @@ const CALLS: [(&str, Around); 31] = [
     ("fd_read", Around::Read),
     ("fd_pread", Around::Read),
     ("fd_fdstat_set_flags", Around::Flags),
+    ("fd_fdstat_get", Around::Status),
     ("fd_close", Around::Close),
     ("fd_filestat_set_times", Around::Times),
     ("path_open", Around::Open),
@@ -149,6 +152,7 @@ fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
         }
         Around::Read => input::read(call),
         Around::Flags => input::set_flags(call),
+        Around::Status => input::status(call),
         Around::Close => {
             let answer = call.made();
             listing::closed(call.number(0));

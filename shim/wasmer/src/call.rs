@@ -114,6 +114,11 @@ impl<'a> Call<'a> {
         String::from_utf8(bytes).ok()
     }
 
+    /// Writes into the guest's memory; false where it has none at that address.
+    pub(crate) fn put(&self, address: u64, bytes: &[u8]) -> bool {
+        self.calls.memory.get().is_some_and(|memory| memory.view(&self.store).write(address, bytes).is_ok())
+    }
+
     /// The folder that a descriptor is, or what wasmer-wasix says of it: it tells nobody, so it is asked to read the folder.
     pub(crate) fn folder(&mut self, at: usize) -> Result<Result<PathBuf, i32>, RuntimeError> {
         let Some(read) = self.calls.read_folder.clone() else { return Ok(Err(Errno::Nosys as i32)) };

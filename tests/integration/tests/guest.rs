@@ -39,6 +39,7 @@ table! {
     a_module_in_a_volume_runs
     a_bare_name_is_found_in_path_and_in_the_working_directory
     a_go_program_has_arguments_files_streams_and_a_directory
+    a_go_program_waits_for_its_stdin
     what_a_go_program_does_with_files_is_what_comes_of_them
     a_c_program_has_arguments_files_streams_and_memory
     default_devices_work_and_others_are_not_there
@@ -93,6 +94,29 @@ fn stdin_stays_open_until_it_is_closed(node: &Node) {
     task.close_stdin();
     assert_eq!(task.wait(SOON).code, 0);
     assert_eq!(task.delete().stdout, "first\nsecond\n");
+}
+
+fn a_go_program_waits_for_its_stdin(node: &Node) {
+    let order = node.container("kitchen").image(&guests::kitchen()).args(["/kitchen.wasm", "stdin"]);
+    let task = order.hold_stdin().spawn();
+    // It comes to its read, and there is nothing.
+    std::thread::sleep(Duration::from_secs(1));
+    let ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", task.pid())).unwrap();
+        let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+        fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    let spent = ticks() - before;
+    assert!(spent < 20, "waiting took {spent} of some 100 ticks");
+    task.write("some ");
+    std::thread::sleep(Duration::from_millis(200));
+    task.write("text");
+    task.close_stdin();
+    let code = task.wait(SOON).code;
+    let output = task.delete();
+    assert_eq!((code, output.stdout.as_str()), (0, "9\nsome text"), "{output:?}");
 }
 
 fn a_bind_mount_is_written_and_read_back(node: &Node) {
