@@ -285,7 +285,8 @@ impl Server {
     pub(crate) fn process(&self) -> Result<Option<OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid.cast_signed()) else { return Ok(None) };
         let opened = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            // EINVAL: its number is that of a group or session which others are still in.
+            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
             opened => opened.doing(|| format!("opening the shim, process {pid}"))?,
         };
         // Looked at behind the opening: the number was this process's all the time.

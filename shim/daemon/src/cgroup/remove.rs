@@ -114,7 +114,8 @@ fn kill(folder: &Path) -> io::Result<()> {
 fn kill_member(folder: &Path, pid: u32) -> io::Result<()> {
     let Some(number) = rustix::process::Pid::from_raw(pid.cast_signed()) else { return Ok(()) };
     let process = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
-        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        // EINVAL: it is gone, and its number is that of a group which others are still in.
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(()),
         opened => opened?,
     };
     if processes(folder)?.contains(&pid) {

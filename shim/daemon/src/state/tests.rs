@@ -141,3 +141,23 @@ fn an_id_that_is_no_files_name_is_refused() {
     let (one, other) = (Pods::below(&root.0, "/a", "b"), Pods::below(&root.0, "/ab", ""));
     assert_ne!(one.0, other.0);
 }
+
+/// Linux 6.1 says EINVAL of such a number, and not that there is no process.
+#[test]
+fn a_shim_that_is_gone_but_whose_group_is_not_made_its_delete_fail() {
+    use std::os::unix::process::CommandExt;
+    let root = Root::new("group");
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "sleep 60 & read word"]).process_group(0).stdin(std::process::Stdio::piped());
+    let mut leader = command.spawn().unwrap();
+    let pid = leader.id();
+    let pod = root.pods().pod("a").unwrap();
+    pod.serve(pid, Path::new("/run/s"), Path::new("/nowhere")).unwrap();
+    let server = pod.server().unwrap().unwrap();
+    assert!(server.process().unwrap().is_some());
+    drop(leader.stdin.take());
+    leader.wait().unwrap();
+    let gone = server.process();
+    nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert!(gone.unwrap().is_none());
+}

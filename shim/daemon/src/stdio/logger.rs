@@ -272,7 +272,8 @@ async fn end(record: Record) -> Result<()> {
     let doing = || format!("ending the logger {}", record.pid);
     let Some(pid) = rustix::process::Pid::from_raw(record.pid.cast_signed()) else { return Ok(()) };
     let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        // EINVAL: it is gone, and its number is that of a group which others are still in.
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(()),
         opened => opened.doing(doing)?,
     };
     // Opened first: what is looked at is what the descriptor stands for, or that has ended.
