@@ -8,6 +8,8 @@ use std::path::Path;
 use nix::libc;
 use rustix::fs::RawDir;
 
+use crate::wire::Message;
+
 /// Nearly every file fits in it, and is then read at once.
 const PAGE: usize = 4096;
 
@@ -53,6 +55,17 @@ impl Folder<'_> {
             take(name, value);
         }
         Ok(true)
+    }
+
+    /// A message of a file's lines, each in the field that `field` has for its name; none where there is no such file.
+    pub(super) fn message(&self, file: &str, field: impl Fn(&str) -> Option<u32>) -> Result<Option<Message>> {
+        let mut message = Message::default();
+        let found = self.lines(file, |name, value| {
+            if let Some(field) = field(name) {
+                message.number(field, value);
+            }
+        })?;
+        Ok(found.then_some(message))
     }
 
     /// The numbers of a file, in order.

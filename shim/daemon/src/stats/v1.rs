@@ -60,12 +60,15 @@ fn cpu(cpu: Option<Folder<'_>>, cpuacct: Option<Folder<'_>>) -> Result<Message> 
         usage.numbers(4, &folder.numbers("cpuacct.usage_percpu")?);
     }
     if let Some(folder) = cpu {
-        folder.lines("cpu.stat", |name, value| match name {
-            "nr_periods" => throttle.number(1, value),
-            "nr_throttled" => throttle.number(2, value),
-            "throttled_time" => throttle.number(3, value),
-            _ => {}
+        let told = folder.message("cpu.stat", |name| {
+            Some(match name {
+                "nr_periods" => 1,
+                "nr_throttled" => 2,
+                "throttled_time" => 3,
+                _ => return None,
+            })
         })?;
+        throttle = told.unwrap_or_default();
     }
     let mut stat = Message::default();
     stat.part(1, &usage);
@@ -75,15 +78,7 @@ fn cpu(cpu: Option<Folder<'_>>, cpuacct: Option<Folder<'_>>) -> Result<Message> 
 
 /// `MemoryStat`.
 fn memory(folder: Folder<'_>) -> Result<Option<Message>> {
-    let mut stat = Message::default();
-    let found = folder.lines("memory.stat", |name, value| {
-        if let Some(field) = field(name) {
-            stat.number(field, value);
-        }
-    })?;
-    if !found {
-        return Ok(None);
-    }
+    let Some(mut stat) = folder.message("memory.stat", field)? else { return Ok(None) };
     stat.part(33, &entry(folder, "memory")?);
     stat.part(34, &entry(folder, "memory.memsw")?);
     stat.part(35, &entry(folder, "memory.kmem")?);
@@ -141,14 +136,14 @@ fn entry(folder: Folder<'_>, account: &str) -> Result<Message> {
 
 /// `MemoryOomControl`.
 fn oom_control(folder: Folder<'_>) -> Result<Option<Message>> {
-    let mut control = Message::default();
-    let found = folder.lines("memory.oom_control", |name, value| match name {
-        "oom_kill_disable" => control.number(1, value),
-        "under_oom" => control.number(2, value),
-        "oom_kill" => control.number(3, value),
-        _ => {}
-    })?;
-    Ok(found.then_some(control))
+    folder.message("memory.oom_control", |name| {
+        Some(match name {
+            "oom_kill_disable" => 1,
+            "under_oom" => 2,
+            "oom_kill" => 3,
+            _ => return None,
+        })
+    })
 }
 
 /// `BlkIOStat`: what went to devices and came from them. The fields' names speak of CFQ, which kernels that this shim runs on

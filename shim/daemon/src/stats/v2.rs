@@ -49,33 +49,28 @@ fn read(folder: Folder<'_>, all: &mut Message) -> Result<Option<Message>> {
 
 /// `CPUStat`.
 fn cpu(folder: Folder<'_>) -> Result<Option<Message>> {
-    let mut stat = Message::default();
-    let found = folder.lines("cpu.stat", |name, value| match name {
-        "usage_usec" => stat.number(1, value),
-        "user_usec" => stat.number(2, value),
-        "system_usec" => stat.number(3, value),
-        "nr_periods" => stat.number(4, value),
-        "nr_throttled" => stat.number(5, value),
-        "throttled_usec" => stat.number(6, value),
-        "nr_bursts" => stat.number(8, value),
-        "burst_usec" => stat.number(9, value),
-        _ => {}
+    let stat = folder.message("cpu.stat", |name| {
+        Some(match name {
+            "usage_usec" => 1,
+            "user_usec" => 2,
+            "system_usec" => 3,
+            "nr_periods" => 4,
+            "nr_throttled" => 5,
+            "throttled_usec" => 6,
+            "nr_bursts" => 8,
+            "burst_usec" => 9,
+            _ => return None,
+        })
     })?;
+    let found = stat.is_some();
+    let mut stat = stat.unwrap_or_default();
     pressure(folder, "cpu.pressure", 7, &mut stat)?;
     Ok(found.then_some(stat))
 }
 
 /// `MemoryStat`.
 fn memory(folder: Folder<'_>) -> Result<Option<Message>> {
-    let mut stat = Message::default();
-    let found = folder.lines("memory.stat", |name, value| {
-        if let Some(field) = field(name) {
-            stat.number(field, value);
-        }
-    })?;
-    if !found {
-        return Ok(None);
-    }
+    let Some(mut stat) = folder.message("memory.stat", field)? else { return Ok(None) };
     for (field, file) in [
         (32, "memory.current"),
         (33, "memory.max"),
@@ -132,17 +127,17 @@ fn field(name: &str) -> Option<u32> {
 const OOM_KILL: u32 = 5;
 
 fn memory_events(folder: Folder<'_>) -> Result<Option<Message>> {
-    let mut events = Message::default();
-    let found = folder.lines("memory.events", |name, value| match name {
-        "low" => events.number(1, value),
-        "high" => events.number(2, value),
-        "max" => events.number(3, value),
-        "oom" => events.number(4, value),
-        "oom_kill" => events.number(OOM_KILL, value),
-        "oom_group_kill" => events.number(6, value),
-        _ => {}
-    })?;
-    Ok(found.then_some(events))
+    folder.message("memory.events", |name| {
+        Some(match name {
+            "low" => 1,
+            "high" => 2,
+            "max" => 3,
+            "oom" => 4,
+            "oom_kill" => OOM_KILL,
+            "oom_group_kill" => 6,
+            _ => return None,
+        })
+    })
 }
 
 /// `IOStat`, of lines such as `254:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`.
