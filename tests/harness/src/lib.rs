@@ -49,6 +49,7 @@ mod network;
 mod node;
 mod pipes;
 mod processes;
+pub mod procfs;
 mod programs;
 mod runtime;
 mod sweep;

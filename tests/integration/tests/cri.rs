@@ -3,13 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, Created, Pod, Propagation, Seccomp, Shape};
-use catamaran_harness::{Code, Image, Mounted, Node, Output, Runtime, Task, guests};
+use catamaran_harness::{Code, Image, Mounted, Node, Output, Runtime, Task, guests, procfs};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -27,12 +26,6 @@ fn to_its_end(created: &Created<'_>) -> Output {
     let task = start(created);
     task.wait(SOON);
     task.delete()
-}
-
-/// `/proc/PID/status` by its keys.
-fn status(pid: u32) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    text.lines().filter_map(|l| l.split_once(":\t")).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
 }
 
 #[test]
@@ -96,7 +89,7 @@ fn a_security_context_is_kept_to_the_letter() {
     let order = pod.order("sleep", &wasm("sleep")).user(1000, 1001).group(2000).group(3000).read_only().no_escalation();
     let task = start(&order.capabilities(&["NET_ADMIN"], &["ALL"]).seccomp(Seccomp::Unconfined).create());
     task.expect_stdout("ready\n");
-    let status = status(task.pid());
+    let status = procfs::status(task.pid());
     assert_eq!((status["Uid"].as_str(), status["Gid"].as_str()), ("1000\t1000\t1000\t1000", "1001\t1001\t1001\t1001"));
     // The group of the user itself is among them, as containerd has it.
     assert_eq!(status["Groups"].split_whitespace().collect::<Vec<_>>(), ["1001", "2000", "3000"]);

@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::Duration;
 
-use catamaran_harness::{Image, Node, Runtime, guests};
+use catamaran_harness::{Image, Node, Runtime, guests, procfs};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -101,14 +101,9 @@ fn a_go_program_waits_for_its_stdin(node: &Node) {
     let task = order.hold_stdin().spawn();
     // It comes to its read, and there is nothing.
     std::thread::sleep(Duration::from_secs(1));
-    let ticks = || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", task.pid())).unwrap();
-        let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
-        fields.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>()
-    };
-    let before = ticks();
+    let before = procfs::ticks(task.pid());
     std::thread::sleep(Duration::from_secs(1));
-    let spent = ticks() - before;
+    let spent = procfs::ticks(task.pid()) - before;
     assert!(spent < 20, "waiting took {spent} of some 100 ticks");
     task.write("some ");
     std::thread::sleep(Duration::from_millis(200));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Code, Engine, Image, Node, Runtime, State, guests, wait_until};
+use catamaran_harness::{Code, Engine, Image, Node, Runtime, State, guests, procfs, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 const BOTH: [Runtime; 2] = [Runtime::Catamaran, Runtime::Runc];
@@ -44,11 +44,6 @@ fn running(path: &Path) -> Vec<u32> {
     };
     let names = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
     names.filter_map(|name| name.to_str()?.parse().ok()).filter(runs).collect()
-}
-
-fn parent(pid: u32) -> u32 {
-    let status = text(format!("/proc/{pid}/status"));
-    status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap().parse().unwrap()
 }
 
 fn kill9(pid: u32) {
@@ -199,7 +194,7 @@ fn a_logger_ends_with_a_shim_that_was_killed() {
         if name == "reads" {
             wait_until(SOON, "the first line", || (text(node.dir().join("out")) == "ready\n").then_some(()));
         }
-        kill9(parent(task.pid()));
+        kill9(procfs::parent(task.pid()));
         wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
         wait_until(SOON, "the logger to end", || running(&logger).is_empty().then_some(()));
         task.remove_container();
@@ -335,7 +330,7 @@ fn a_creation_that_was_given_up_went_on_with_its_logger() {
     let hello = guests::image(Runtime::Catamaran, "hello");
     let pod = node.container("pod").image(&guests::image(Runtime::Catamaran, "sleep")).spawn();
     pod.expect_stdout("ready\n");
-    let shim = parent(pod.pid());
+    let shim = procfs::parent(pod.pid());
     let hangs = script(&node, "hangs", "cat <&3 >/dev/null");
     let uri = format!("binary://{}", hangs.display());
     let member = || node.container("member").image(&hello).in_pod("pod");
@@ -344,7 +339,7 @@ fn a_creation_that_was_given_up_went_on_with_its_logger() {
     let left = || running(&hangs).len() + node.leftovers().iter().filter(|line| line.contains("/member.json")).count();
     wait_until(SOON, "the creation to end", || (left() == 0).then_some(()));
     let again = member().create();
-    assert_eq!(parent(again.pid()), shim, "the id is free");
+    assert_eq!(procfs::parent(again.pid()), shim, "the id is free");
     again.discard();
     pod.discard();
     node.finish();
@@ -357,7 +352,7 @@ fn a_shim_keeps_nothing_of_a_container_that_is_gone() {
     let sleep = guests::image(Runtime::Catamaran, "sleep");
     let pod = node.container("pod").image(&sleep).spawn();
     pod.expect_stdout("ready\n");
-    let shim = parent(pod.pid());
+    let shim = procfs::parent(pod.pid());
     let uris = [
         format!("binary://{}", script(&node, "keeps", KEEPS).display()),
         format!("file://{}/log", node.dir().display()),
@@ -404,7 +399,7 @@ fn a_log_file_costs_an_idle_process_and_no_wake_ups() {
     let sleep = guests::image(Runtime::Catamaran, "sleep");
     let task = node.container("sleep").image(&sleep).log_uri(&format!("file://{}", file.display())).spawn();
     wait_until(SOON, "the first line", || (text(&file) == "ready\n").then_some(()));
-    let (worker, shim) = (task.pid(), parent(task.pid()));
+    let (worker, shim) = (task.pid(), procfs::parent(task.pid()));
     let children = text(format!("/proc/{shim}/task/{shim}/children"));
     let children: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
     let appends: Vec<_> = children.iter().copied().filter(|pid| *pid != worker).collect();

@@ -2,17 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use catamaran_harness::cri::{self, ContainerState, Pod, Propagation, Shape};
-use catamaran_harness::{Engine, Example, Image, Node, Runtime, State, guests, shim_folder, wait_until};
+use catamaran_harness::procfs::{children, parent, status};
+use catamaran_harness::{Engine, Example, Image, Node, Runtime, State, guests, procfs, shim_folder, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 /// The first start of a module of some size.
@@ -26,27 +26,8 @@ fn node() -> Node {
     Node::start_with(cri::options().network())
 }
 
-fn proc(pid: u32, what: &str) -> PathBuf {
-    Path::new("/proc").join(pid.to_string()).join(what)
-}
-
-/// `/proc/PID/status` by its keys.
-fn status(pid: u32) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(proc(pid, "status")).unwrap();
-    text.lines().filter_map(|l| l.split_once(":\t")).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
-}
-
-fn parent(pid: u32) -> u32 {
-    status(pid)["PPid"].parse().unwrap()
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    text.split_whitespace().map(|child| child.parse().unwrap()).collect()
-}
-
 fn runs(pid: u32) -> bool {
-    proc(pid, "stat").exists()
+    procfs::file(pid, "stat").exists()
 }
 
 fn kill(pid: u32, signal: &str) {
@@ -70,7 +51,7 @@ fn a_pod_of_one_container_on_each_engine() {
         let sleep = pod.order("sleep", &wasm("sleep")).start();
         sleep.expect_line("ready");
         assert_eq!(sleep.status().state, ContainerState::Running);
-        let exe = fs::read_link(proc(sleep.status().pid, "exe")).unwrap();
+        let exe = fs::read_link(procfs::file(sleep.status().pid, "exe")).unwrap();
         assert_eq!(exe, engine.worker());
         assert_eq!(pod.containers().len(), 3);
         pod.remove();
@@ -86,8 +67,8 @@ fn a_pod_of_one_container_is_three_processes() {
     sleep.expect_line("ready");
     let (holder, worker) = (pod.status().pid, sleep.status().pid);
     let shim = parent(holder);
-    assert_eq!(fs::read_link(proc(shim, "exe")).unwrap(), shim_folder().join("containerd-shim-catamaran-v1"));
-    assert_eq!(fs::read_link(proc(holder, "exe")).unwrap(), shim_folder().join("catamaran-holder"));
+    assert_eq!(fs::read_link(procfs::file(shim, "exe")).unwrap(), shim_folder().join("containerd-shim-catamaran-v1"));
+    assert_eq!(fs::read_link(procfs::file(holder, "exe")).unwrap(), shim_folder().join("catamaran-holder"));
     let mut all = children(shim);
     all.sort_unstable();
     let mut expected = vec![holder, worker];
@@ -116,11 +97,11 @@ fn a_holder_has_nothing_and_no_rights() {
     assert_eq!((status["NoNewPrivs"].as_str(), status["Seccomp"].as_str()), ("1", "2"));
     assert_eq!(status["Threads"], "1");
     // It closes the last ones when it hears of Start.
-    let descriptors = || fs::read_dir(proc(holder, "fd")).unwrap().count();
+    let descriptors = || fs::read_dir(procfs::file(holder, "fd")).unwrap().count();
     wait_until(SOON, "the holder to hold no descriptor", || (descriptors() == 0).then_some(()));
-    assert_eq!(fs::read_dir(proc(holder, "root")).unwrap().count(), 0, "its root is empty");
-    assert!(fs::write(proc(holder, "root/new"), "x").is_err(), "and read-only");
-    let mounts = fs::read_to_string(proc(holder, "mountinfo")).unwrap();
+    assert_eq!(fs::read_dir(procfs::file(holder, "root")).unwrap().count(), 0, "its root is empty");
+    assert!(fs::write(procfs::file(holder, "root/new"), "x").is_err(), "and read-only");
+    let mounts = fs::read_to_string(procfs::file(holder, "mountinfo")).unwrap();
     assert_eq!(mounts.lines().count(), 1, "it pins no mount of the host's: {mounts}");
     pod.remove();
     node.finish();
@@ -136,7 +117,7 @@ fn containers_of_one_pod_have_engines_of_their_own() {
     for (container, engine) in started.iter().zip([Engine::Wasmtime, Engine::Wasmer]) {
         container.expect_line("ready");
         let pid = container.status().pid;
-        assert_eq!(fs::read_link(proc(pid, "exe")).unwrap(), engine.worker());
+        assert_eq!(fs::read_link(procfs::file(pid, "exe")).unwrap(), engine.worker());
         shims.push(parent(pid));
     }
     assert_eq!(shims[0], shims[1], "one shim a pod");
@@ -290,7 +271,7 @@ fn a_pod_whose_holder_ended_is_removed_with_its_shim() {
 #[test]
 fn a_pods_namespaces_are_as_it_asks() {
     let node = node();
-    let own = |pid: u32, kind: &str| fs::read_link(proc(pid, "ns").join(kind)).unwrap();
+    let own = |pid: u32, kind: &str| fs::read_link(procfs::file(pid, "ns").join(kind)).unwrap();
     let host = |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
     let sysctl = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     for (name, shape, of_the_host) in [
@@ -477,7 +458,7 @@ fn the_drop_in_for_version_2_of_the_configuration_gives_pods_their_handler() {
     let sleep = pod.order("sleep", &wasm("sleep")).start();
     sleep.expect_line("ready");
     assert_eq!(
-        fs::read_link(proc(sleep.status().pid, "exe")).unwrap(),
+        fs::read_link(procfs::file(sleep.status().pid, "exe")).unwrap(),
         Engine::Wasmer.worker(),
         "annotations come through"
     );

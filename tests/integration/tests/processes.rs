@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use catamaran_harness::{Container, Image, Node, Runtime, Task, guests, shim_folder, wait_until};
+use catamaran_harness::procfs::{children, parent, status};
+use catamaran_harness::{Container, Image, Node, Runtime, Task, guests, procfs, shim_folder, wait_until};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -25,27 +25,8 @@ fn sleeping(node: &Node) -> Task<'_> {
     task
 }
 
-fn proc(pid: u32, what: &str) -> PathBuf {
-    Path::new("/proc").join(pid.to_string()).join(what)
-}
-
-/// `/proc/PID/status` by its keys.
-fn status(pid: u32) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(proc(pid, "status")).unwrap();
-    text.lines().filter_map(|l| l.split_once(":\t")).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
-}
-
-fn parent(pid: u32) -> u32 {
-    status(pid)["PPid"].parse().unwrap()
-}
-
-fn children(pid: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    text.split_whitespace().map(|child| child.parse().unwrap()).collect()
-}
-
 fn runs(pid: u32) -> bool {
-    proc(pid, "stat").exists()
+    procfs::file(pid, "stat").exists()
 }
 
 fn kill9(pid: u32) {
@@ -57,12 +38,12 @@ fn a_container_is_two_processes_of_one_thread() {
     let node = Node::start();
     let task = sleeping(&node);
     let (worker, shim) = (task.pid(), parent(task.pid()));
-    assert_eq!(fs::read_link(proc(shim, "exe")).unwrap(), shim_folder().join("containerd-shim-catamaran-v1"));
-    assert_eq!(fs::read_link(proc(worker, "exe")).unwrap(), shim_folder().join("catamaran-wasmtime"));
+    assert_eq!(fs::read_link(procfs::file(shim, "exe")).unwrap(), shim_folder().join("containerd-shim-catamaran-v1"));
+    assert_eq!(fs::read_link(procfs::file(worker, "exe")).unwrap(), shim_folder().join("catamaran-wasmtime"));
     assert_eq!(children(shim), [worker], "no intermediate, no compiler is left");
     assert!(children(worker).is_empty());
     for pid in [shim, worker] {
-        assert_eq!(status(pid)["Threads"], "1", "threads of {:?}", fs::read_link(proc(pid, "exe")));
+        assert_eq!(status(pid)["Threads"], "1", "threads of {:?}", fs::read_link(procfs::file(pid, "exe")));
     }
     task.discard();
     node.finish();
@@ -103,7 +84,7 @@ fn a_worker_has_no_rights_left() {
     task.discard();
     let task = node.container("user").image(&wasm("sleep")).user("1000:1001").spawn();
     task.expect_stdout("ready\n");
-    let status = self::status(task.pid());
+    let status = procfs::status(task.pid());
     assert_eq!((status["Uid"].as_str(), status["Gid"].as_str()), ("1000\t1000\t1000\t1000", "1001\t1001\t1001\t1001"));
     assert_eq!(status["CapBnd"], "0000000000000000");
     task.discard();
@@ -118,7 +99,7 @@ fn a_worker_lives_in_namespaces_and_a_cgroup_of_its_own() {
         let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
         assert_ne!(of(&task.pid().to_string()), of("self"), "{kind}");
     }
-    let cgroups = fs::read_to_string(proc(task.pid(), "cgroup")).unwrap();
+    let cgroups = fs::read_to_string(procfs::file(task.pid(), "cgroup")).unwrap();
     let own = format!("/{}/sleep", node.namespace());
     for controller in ["memory", "pids", "cpu"] {
         let line = cgroups.lines().find(|l| l.starts_with("0::") || l.split(':').nth(1) == Some(controller)).unwrap();
@@ -132,7 +113,7 @@ fn a_worker_lives_in_namespaces_and_a_cgroup_of_its_own() {
 fn a_worker_sees_its_tree_and_nothing_of_the_host() {
     let node = Node::start();
     let task = sleeping(&node);
-    let mounts = fs::read_to_string(proc(task.pid(), "mountinfo")).unwrap();
+    let mounts = fs::read_to_string(procfs::file(task.pid(), "mountinfo")).unwrap();
     let kinds: Vec<_> = mounts
         .lines()
         .map(|line| {
@@ -143,7 +124,7 @@ fn a_worker_sees_its_tree_and_nothing_of_the_host() {
     assert_eq!(kinds[0], ("/", "overlay"), "{mounts}");
     assert!(!kinds.iter().any(|(_, kind)| *kind == "proc"), "no procfs: {mounts}");
     assert!(kinds.contains(&("/proc", "tmpfs")), "{mounts}");
-    let root = proc(task.pid(), "root");
+    let root = procfs::file(task.pid(), "root");
     assert_eq!(fs::read_dir(root.join("proc")).unwrap().count(), 0);
     assert_eq!(fs::write(root.join("proc/x"), "").unwrap_err().raw_os_error(), Some(30), "EROFS");
     for line in mounts.lines().filter(|l| !l.split(' ').nth(4).unwrap().starts_with("/dev/")) {
@@ -166,11 +147,14 @@ fn artifact(link: &str) -> bool {
 fn a_worker_holds_no_descriptor_of_the_host() {
     let node = Node::start();
     let task = sleeping(&node);
-    let target = |number: u32| fs::read_link(proc(task.pid(), "fd").join(number.to_string())).unwrap();
+    let target = |number: u32| fs::read_link(procfs::file(task.pid(), "fd").join(number.to_string())).unwrap();
     let streams = [target(0), target(1), target(2)];
     // No stdin was ordered: the null device, on a mount of its own.
-    assert_eq!(fs::metadata(proc(task.pid(), "fd/0")).unwrap().rdev(), fs::metadata("/dev/null").unwrap().rdev());
-    for entry in fs::read_dir(proc(task.pid(), "fd")).unwrap() {
+    assert_eq!(
+        fs::metadata(procfs::file(task.pid(), "fd/0")).unwrap().rdev(),
+        fs::metadata("/dev/null").unwrap().rdev()
+    );
+    for entry in fs::read_dir(procfs::file(task.pid(), "fd")).unwrap() {
         let number: u32 = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
         let target = target(number);
         // The engine's copies of the streams, its event loop, the guest's root, and the artifact that its memory image is

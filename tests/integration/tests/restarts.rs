@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Code, Image, Node, Runtime, State, Task, guests, shim_folder, wait_until};
+use catamaran_harness::{Code, Image, Node, Runtime, State, Task, guests, procfs, shim_folder, wait_until};
 use containerd_shim_protos::api::{ConnectRequest, DeleteResponse, KillRequest, StateRequest};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::{Client, TaskClient, ttrpc};
@@ -40,11 +40,6 @@ fn sleeping<'n>(node: &'n Node, id: &str) -> Task<'n> {
     let task = node.container(id).image(&wasm("sleep")).spawn();
     task.expect_stdout("ready\n");
     task
-}
-
-fn parent(pid: u32) -> u32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 fn runs(pid: u32) -> bool {
@@ -186,7 +181,7 @@ fn a_shim_idles_while_containerd_is_down_and_after_it_came_back() {
     let node = Node::start();
     let quiet = sleeping(&node, "quiet");
     let ending = sleeping(&node, "ending");
-    let shims = [&quiet, &ending].map(|task| parent(task.pid()));
+    let shims = [&quiet, &ending].map(|task| procfs::parent(task.pid()));
     node.kill_containerd();
     signal("-TERM", ending.pid());
     ended(ending.pid());
@@ -230,11 +225,11 @@ fn a_shim_that_died_while_containerd_was_down_is_cleaned_up_and_its_exit_code_ke
     let node = Node::start();
     let task = node.container("task").image(&seven()).hold_stdin().spawn();
     let other = sleeping(&node, "other");
-    let shim = parent(task.pid());
+    let shim = procfs::parent(task.pid());
     node.kill_containerd();
     task.write("x");
     ended(task.pid());
-    let died = parent(other.pid());
+    let died = procfs::parent(other.pid());
     for pid in [shim, died] {
         signal("-KILL", pid);
         ended(pid);
@@ -276,8 +271,8 @@ fn a_pod_of_several_containers_goes_with_its_shim() {
     let (running, created) = (member("running").spawn(), member("created").create());
     running.expect_stdout("ready\n");
     let stranger = sleeping(&node, "stranger");
-    let shim = parent(pod.pid());
-    assert_eq!([parent(running.pid()), parent(created.pid())], [shim, shim]);
+    let shim = procfs::parent(pod.pid());
+    assert_eq!([procfs::parent(running.pid()), procfs::parent(created.pid())], [shim, shim]);
     // One of them goes after a restart, when containerd runs `delete` for it under the living shim.
     node.restart_containerd();
     let gone = member("gone").spawn();
@@ -311,7 +306,7 @@ fn a_pod_of_several_containers_goes_with_its_shim() {
 fn a_shim_that_answers_nobody_goes_with_its_pod_when_containerd_restarts() {
     let node = Node::start();
     let stuck = sleeping(&node, "stuck");
-    let shim = parent(stuck.pid());
+    let shim = procfs::parent(stuck.pid());
     signal("-STOP", shim);
     node.restart_containerd();
     assert_eq!(stuck.try_state().unwrap_err().code, Code::NotFound, "containerd has given it up");
@@ -332,7 +327,7 @@ fn a_container_that_delete_took_from_a_stopped_shim_kept_that_shim_for_ever() {
     running.expect_stdout("ready\n");
     ended_before.kill("KILL");
     ended_before.wait(SOON);
-    let shim = parent(pod.pid());
+    let shim = procfs::parent(pod.pid());
     // As a containerd that restarts does, for those whose shim does not answer while it looks for them.
     signal("-STOP", shim);
     for task in [&running, &ended_before] {
@@ -373,7 +368,7 @@ fn pods_that_cannot_be_cleaned_up_held_up_every_other_ones_delete() {
         let state = serde_json::json!({ "format": 2, "pid": 0, "cgroups": [busy] });
         fs::write(pod.join("container.json"), state.to_string()).unwrap();
     }
-    let shim = parent(task.pid());
+    let shim = procfs::parent(task.pid());
     node.kill_containerd();
     signal("-KILL", shim);
     ended(shim);
@@ -396,7 +391,7 @@ fn pods_that_cannot_be_cleaned_up_held_up_every_other_ones_delete() {
 fn many_clients_and_one_that_says_half_a_word() {
     let node = Node::start();
     let task = sleeping(&node, "task");
-    let shim = parent(task.pid());
+    let shim = procfs::parent(task.pid());
     let address = socket(&node, "task");
     let open = || fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
     let before = open();
@@ -486,7 +481,7 @@ fn containers_outlive_an_upgrade_of_containerd() {
     node.restart_containerd();
     assert_eq!([&created, &started, &pod, &member].map(Task::state), [State::Running; 4]);
     node.restart_containerd_as(&newer);
-    signal("-KILL", parent(pod.pid()));
+    signal("-KILL", procfs::parent(pod.pid()));
     wait_until(SOON, "containerd to forget the pod", || pod.try_state().is_err().then_some(()));
     let _ = member.try_delete();
     member.remove_container();

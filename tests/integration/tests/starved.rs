@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use catamaran_harness::direct::{Call, Shim, Standing};
-use catamaran_harness::{CgroupVersion, Engine, Mounted, Node, Runtime, cgroup_version, guests, wait_until};
+use catamaran_harness::{CgroupVersion, Engine, Mounted, Node, Runtime, cgroup_version, guests, procfs, wait_until};
 use containerd_shim_protos::api::ConnectRequest;
 use containerd_shim_protos::ttrpc::{self, Error};
 use containerd_shim_protos::{Client, TaskClient};
@@ -137,11 +137,11 @@ fn a_client_that_comes_while_there_are_no_descriptors_is_served_when_there_are()
         let request = ConnectRequest { id: "nobody".to_owned(), ..Default::default() };
         client.connect(ttrpc::context::with_timeout(nanoseconds), &request)
     };
-    let before = ticks(shim.pid);
+    let before = procfs::ticks(shim.pid);
     let begin = Instant::now();
     assert!(ask(1_000_000_000).is_err(), "it had a descriptor for it");
     std::thread::sleep(Duration::from_secs(1));
-    let (used, passed) = (ticks(shim.pid) - before, begin.elapsed());
+    let (used, passed) = (procfs::ticks(shim.pid) - before, begin.elapsed());
     limit_descriptors(shim.pid, 1024);
     // In ticks of 10 ms.
     assert!(used <= 20, "{used} ticks on a processor in {passed:?}");
@@ -153,12 +153,6 @@ fn a_client_that_comes_while_there_are_no_descriptors_is_served_when_there_are()
 }
 
 /// Time on a processor so far.
-fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
-}
-
 #[test]
 fn without_processes_a_create_names_the_limit() {
     let node = Node::start();

@@ -7,7 +7,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use catamaran_harness::{
-    CgroupVersion, Container, Engine, Image, Node, Runtime, Task, cgroup_version, controllers, guests, wait_until,
+    CgroupVersion, Container, Engine, Image, Node, Runtime, Task, cgroup_version, controllers, guests, procfs,
+    wait_until,
 };
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::text_format::print_to_string_pretty;
@@ -277,11 +278,6 @@ fn a_kill_for_memory_is_in_the_figures_of_the_stopped_container() {
     node.finish();
 }
 
-fn parent(pid: u32) -> u32 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    text.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap().parse().unwrap()
-}
-
 /// Kilobytes that are a process's own, its program's pages left out: a file on a tmpfs counts as written to.
 fn own_memory(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
@@ -294,7 +290,7 @@ fn a_thousand_questions_leave_nothing_behind() {
     let node = Node::start();
     let task = node.container("sleep").image(&guests::image(Runtime::Catamaran, "sleep")).spawn();
     task.expect_stdout("ready\n");
-    let shim = parent(task.pid());
+    let shim = procfs::parent(task.pid());
     let descriptors = || fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
     Metrics::of(&task);
     let before = (own_memory(shim), descriptors());

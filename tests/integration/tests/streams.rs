@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Engine, Fifo, Image, Node, Runtime, State, Task, guests, wait_until};
+use catamaran_harness::{Engine, Fifo, Image, Node, Runtime, State, Task, guests, procfs, wait_until};
 use containerd_shim_protos::api::{
     CloseIORequest, ConnectRequest, CreateTaskRequest, DeleteRequest, StartRequest, StateRequest, WaitRequest,
 };
@@ -77,11 +77,6 @@ fn digest(reader: &mut File) -> (Vec<u8>, usize) {
         count += length;
     }
     (digest.finalize().to_vec(), count)
-}
-
-fn parent(pid: u32) -> u32 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    status.lines().find_map(|line| line.strip_prefix("PPid:\t")).unwrap().parse().unwrap()
 }
 
 /// What a process has open.
@@ -228,7 +223,7 @@ fn a_guest_that_nobody_reads_holds_up_nobody_else() {
     let path = fifo(&node, "out");
     let task = node.container("flood").image(&flood(32)).stream("stdout", path.path()).spawn();
     expect_blocked(&task);
-    let (shim, pid) = (shim(&node, &task), parent(task.pid()));
+    let (shim, pid) = (shim(&node, &task), procfs::parent(task.pid()));
     let bundle = further(&node, &task, "further");
     let mut before = None;
     for round in 0..6 {

@@ -2,11 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use catamaran_harness::{Container, Image, Node, Output, Runtime, Task, guests, shim_folder};
+use catamaran_harness::{Container, Image, Node, Output, Runtime, Task, guests, procfs, shim_folder};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -30,11 +29,6 @@ fn to_its_end(container: &Container<'_>) -> Output {
     let task = container.spawn();
     task.wait(SOON);
     task.delete()
-}
-
-fn status(pid: u32) -> BTreeMap<String, String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    text.lines().filter_map(|l| l.split_once(":\t")).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
 }
 
 fn ready<'n>(container: &Container<'n>) -> Task<'n> {
@@ -176,7 +170,7 @@ fn a_worker_is_two_threads_that_sleep_and_has_no_rights() {
     assert_eq!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), shim_folder().join("catamaran-wasmer"));
     // What Start set off may still be on its way.
     std::thread::sleep(Duration::from_secs(1));
-    let before = status(pid);
+    let before = procfs::status(pid);
     assert_eq!(before["Threads"], "2", "the guest's, and the one for timers");
     assert_eq!((before["CapEff"].as_str(), before["CapBnd"].as_str()), ("0000000000000000", "0000000000000000"));
     for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
@@ -192,7 +186,7 @@ fn a_worker_is_two_threads_that_sleep_and_has_no_rights() {
         assert!(stream || copy || text.starts_with("anon_inode:[event"), "{path:?}: {text}");
     }
     std::thread::sleep(Duration::from_secs(2));
-    let after = status(pid);
+    let after = procfs::status(pid);
     for key in ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"] {
         assert_eq!(before[key], after[key], "{key}");
     }

@@ -76,7 +76,7 @@ impl<'n> Scene<'n> {
         self.expected.retain(of_neighbour);
         // Its processes do not name it.
         let neighbour = self.neighbour.pid();
-        let shim = crate::tracer::parent(neighbour);
+        let shim = catamaran_harness::procfs::parent(neighbour);
         let own = [format!("process {neighbour}:"), format!("process {shim}:")];
         self.expected.retain(|line| !line.starts_with("process ") || own.iter().any(|own| line.starts_with(own)));
     }

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Task, wait_until};
+use catamaran_harness::{Task, procfs, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cells::{Step, Who};
 use crate::scene::{MEMBER, POD, SOLO, SOON, Scene, soon};
-use crate::tracer::{Role, Tracer, parent, runs};
+use crate::tracer::{Role, Tracer, runs};
 
 /// Where in the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     }
     let before = (scene.exits(POD), scene.exits(id));
     let (prepared, shim) = match step {
-        Step::Create => (None, parent(pod)),
+        Step::Create => (None, procfs::parent(pod)),
         _ => {
             let (task, shim) = prepare(scene, id, step);
             (Some(task), shim)
@@ -145,7 +145,7 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
 /// A container just before the step, and its shim.
 fn prepare<'n>(scene: &Scene<'n>, id: &str, step: Step) -> (Task<'n>, u32) {
     let task = scene.order(id).create();
-    let shim = parent(task.pid());
+    let shim = procfs::parent(task.pid());
     if matches!(step, Step::Running | Step::Kill | Step::Delete) {
         task.start();
         task.expect_stdout("ready\n");

@@ -1,0 +1,43 @@
+//! What /proc says of a process, for tests that look at one from the host.
+//!
+//! # Panics
+//! Each where there is no such process.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file or folder of a process's.
+pub fn file(pid: u32, name: &str) -> PathBuf {
+    Path::new("/proc").join(pid.to_string()).join(name)
+}
+
+fn text(pid: u32, name: &str) -> String {
+    let path = file(pid, name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// `/proc/PID/status` by its keys.
+pub fn status(pid: u32) -> BTreeMap<String, String> {
+    let lines = text(pid, "status");
+    lines.lines().filter_map(|l| l.split_once(":\t")).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
+}
+
+/// Whose child it is.
+pub fn parent(pid: u32) -> u32 {
+    status(pid)["PPid"].parse().unwrap()
+}
+
+/// The children of its first thread.
+pub fn children(pid: u32) -> Vec<u32> {
+    let all = text(pid, &format!("task/{pid}/children"));
+    all.split_whitespace().map(|child| child.parse().unwrap()).collect()
+}
+
+/// The processor time that it has had, its own and the kernel's for it, in ticks of a hundredth of a second.
+pub fn ticks(pid: u32) -> u64 {
+    let stat = text(pid, "stat");
+    // The second field, the name in parentheses, may itself hold blanks and parentheses.
+    let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+    fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+}
