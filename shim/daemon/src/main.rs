@@ -14,7 +14,7 @@
 //!                                                                  |- cgroup   made, limited, watched, emptied, removed
 //!                                                                  |- stats    what was used, read from the cgroup
 //!                                                                  '- spawn    the worker, up to «ready»
-//! containerd --delete-->  delete     cleans up from what the bundle tells, with the server dead
+//! containerd --delete-->  delete     cleans up from what the server has written down, when that is dead
 //! ```
 //!
 //! One thread, no engine: a worker is another executable, and all that is said to it goes through
