@@ -134,11 +134,6 @@ fn check_process(process: &Process) -> Result<()> {
         return Err(refused("process.user", u32::MAX.to_string(), "a user or group below it"));
     }
     absent(
-        "process.terminal",
-        process.terminal().unwrap_or(false),
-        "no terminal: this version has plain streams only",
-    )?;
-    absent(
         "process.selinuxLabel",
         process.selinux_label().as_deref().is_some_and(|l| !l.is_empty()),
         "no label: this version applies none",

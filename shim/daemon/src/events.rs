@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use containerd_shim_protos::api::ForwardRequest;
-use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskOOM, TaskStart};
+use containerd_shim_protos::events::task::{
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskOOM, TaskStart,
+};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::{any::Any, timestamp::Timestamp};
 use containerd_shim_protos::shim::event::Envelope;
@@ -41,6 +43,16 @@ impl Event for TaskCreate {
 impl Event for TaskStart {
     const TOPIC: &'static str = "/tasks/start";
     const TYPE: &'static str = "containerd.events.TaskStart";
+}
+
+impl Event for TaskExecAdded {
+    const TOPIC: &'static str = "/tasks/exec-added";
+    const TYPE: &'static str = "containerd.events.TaskExecAdded";
+}
+
+impl Event for TaskExecStarted {
+    const TOPIC: &'static str = "/tasks/exec-started";
+    const TYPE: &'static str = "containerd.events.TaskExecStarted";
 }
 
 impl Event for TaskExit {
@@ -227,6 +239,8 @@ mod tests {
     fn the_names_are_the_messages_own() {
         check::<TaskCreate>();
         check::<TaskStart>();
+        check::<TaskExecAdded>();
+        check::<TaskExecStarted>();
         check::<TaskExit>();
         check::<TaskOOM>();
         check::<TaskDelete>();

@@ -5,12 +5,14 @@ mod kills;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskIO, TaskStart};
+use containerd_shim_protos::events::task::{
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskStart,
+};
 use log::{info, warn};
 use tokio::sync::Notify;
 
 use crate::cgroup::Slice;
-use crate::container::{Container, Exit, Request};
+use crate::container::{Container, Exec, ExecRequest, Exit, Request};
 use crate::error::{Error, Result};
 use crate::events::Publisher;
 use kills::Kills;
@@ -107,7 +109,7 @@ impl Pod {
         places.forget();
         let taken = || places.by_id.values().filter_map(Place::container);
         if taken().next().is_some() {
-            places.forsaken = !taken().any(|container| container.keeps_pod);
+            places.forsaken = !taken().any(|container| container.keeps_pod());
             return false;
         }
         places.closing = true;
@@ -163,23 +165,23 @@ impl Pod {
         let rootfs = request.rootfs.clone();
         let container = Arc::new(Container::create(request).await?);
         if !self.take(&reservation.id, &container) {
-            info!("container {} was given up while it was created", container.id);
+            info!("container {} was given up while it was created", container.id());
             container.discard().await;
-            return Err(Error::NotFound(format!("container {}", container.id)));
+            return Err(Error::NotFound(format!("container {}", container.id())));
         }
         drop(reservation);
         self.publisher.publish(&TaskCreate {
-            container_id: container.id.clone(),
-            bundle: container.bundle.to_string_lossy().into_owned(),
+            container_id: container.id().to_owned(),
+            bundle: container.bundle().to_string_lossy().into_owned(),
             rootfs,
             io: Some(TaskIO {
-                stdin: container.stdio.stdin.clone(),
-                stdout: container.stdio.stdout.clone(),
-                stderr: container.stdio.stderr.clone(),
+                stdin: container.process.stdio.stdin.clone(),
+                stdout: container.process.stdio.stdout.clone(),
+                stderr: container.process.stdio.stderr.clone(),
                 ..Default::default()
             })
             .into(),
-            pid: container.pid,
+            pid: container.process.pid(),
             ..Default::default()
         });
         // After the create event: neither an exit nor a kill is told before it.
@@ -194,9 +196,9 @@ impl Pod {
             kills.tell_last(&exit).await;
             watched.make_known(&exit).await;
             publisher.publish(&TaskExit {
-                container_id: watched.id.clone(),
-                id: watched.id.clone(),
-                pid: watched.pid,
+                container_id: watched.id().to_owned(),
+                id: watched.id().to_owned(),
+                pid: watched.process.pid(),
                 exit_status: exit.code,
                 exited_at: Some(exit.at).into(),
                 ..Default::default()
@@ -214,7 +216,7 @@ impl Pod {
             return Some(slice);
         }
         let new = Slice::new(folder).unwrap_or_else(|e| {
-            warn!("container {}: {e}", container.id);
+            warn!("container {}: {e}", container.id());
             None
         });
         let new = new.map(Arc::new)?;
@@ -238,12 +240,50 @@ impl Pod {
         let turn = container.turn_to_start().await?;
         container.start()?;
         self.publisher.publish(&TaskStart {
-            container_id: container.id.clone(),
-            pid: container.pid,
+            container_id: container.id().to_owned(),
+            pid: container.process.pid(),
             ..Default::default()
         });
         container.after_start(turn).await?;
         Ok(container)
+    }
+
+    /// Adds a process to a container.
+    pub(crate) fn exec(&self, id: &str, request: ExecRequest) -> Result<()> {
+        let exec_id = request.id.clone();
+        self.container(id)?.add_exec(request)?;
+        self.publisher.publish(&TaskExecAdded { container_id: id.to_owned(), exec_id, ..Default::default() });
+        Ok(())
+    }
+
+    /// Starts a process that was added to a container. Events: its start, and later its exit, which comes before that of the
+    /// container.
+    pub(crate) async fn start_exec(&self, id: &str, exec_id: &str) -> Result<Arc<Exec>> {
+        let container = self.container(id)?;
+        let exec = container.exec(exec_id)?;
+        let turn = exec.turn_to_start().await;
+        container.start_exec(&exec).await?;
+        drop(turn);
+        self.publisher.publish(&TaskExecStarted {
+            container_id: id.to_owned(),
+            exec_id: exec_id.to_owned(),
+            pid: exec.process.pid(),
+            ..Default::default()
+        });
+        let (publisher, watched) = (self.publisher.clone(), exec.clone());
+        tokio::spawn(async move {
+            let exit = watched.ended().await;
+            publisher.publish(&TaskExit {
+                container_id: container.id().to_owned(),
+                id: watched.id.clone(),
+                pid: watched.process.pid(),
+                exit_status: exit.code,
+                exited_at: Some(exit.at.clone()).into(),
+                ..Default::default()
+            });
+            watched.make_known(exit);
+        });
+        Ok(exec)
     }
 
     /// Deletes a container that has stopped or was never started. One that is being created is not found, and will not
@@ -259,8 +299,8 @@ impl Pod {
             return Err(Error::NotFound(format!("container {id}")));
         }
         self.publisher.publish(&TaskDelete {
-            container_id: container.id.clone(),
-            pid: container.pid,
+            container_id: container.id().to_owned(),
+            pid: container.process.pid(),
             exit_status: exit.code,
             exited_at: Some(exit.at.clone()).into(),
             ..Default::default()
@@ -271,9 +311,10 @@ impl Pod {
     /// Frees the place of this very container, and not of a later one of its id: false if it has none.
     fn vacate(&self, container: &Arc<Container>) -> bool {
         let mut places = self.places();
-        let own = matches!(places.by_id.get(&container.id), Some(Place::Taken(taken)) if Arc::ptr_eq(taken, container));
+        let own =
+            matches!(places.by_id.get(container.id()), Some(Place::Taken(taken)) if Arc::ptr_eq(taken, container));
         if own {
-            places.by_id.remove(&container.id);
+            places.by_id.remove(container.id());
         }
         own
     }

@@ -235,7 +235,7 @@ impl Folder {
 }
 
 /// An id that can be a file's name: containerd gives no others.
-fn plain(id: &str) -> Result<&str> {
+pub(crate) fn plain(id: &str) -> Result<&str> {
     let first = id.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if first && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
         return Ok(id);

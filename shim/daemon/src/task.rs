@@ -14,12 +14,13 @@ use containerd_shim_protos::api::{
     ProcessInfo, ResizePtyRequest, ResumeRequest, ShutdownRequest, StartRequest, StartResponse, StateRequest,
     StateResponse, StatsRequest, StatsResponse, Status, UpdateTaskRequest, WaitRequest, WaitResponse,
 };
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::ttrpc::r#async::TtrpcContext;
 use containerd_shim_protos::ttrpc::{self, Result as Answer};
 use log::{info, warn};
 
-use crate::container::{Phase, Request};
+use crate::container::{Container, Exec, ExecRequest, Phase, Process, Request};
 use crate::error::{Error, Result};
 use crate::events::Publisher;
 use crate::pod::Pod;
@@ -41,9 +42,38 @@ pub(crate) struct TaskService {
     pub(crate) address: String,
 }
 
-/// This shim has no exec: a request for one finds nothing.
-fn no_exec(id: &str, exec_id: &str) -> Result<()> {
-    if exec_id.is_empty() { Ok(()) } else { Err(Error::NotFound(format!("process {exec_id} of container {id}"))) }
+/// What a request is about: a container's own process, or one that was added to it.
+enum Subject {
+    Own(Arc<Container>),
+    Exec(Arc<Container>, Arc<Exec>),
+}
+
+impl Subject {
+    fn container(&self) -> &Container {
+        match self {
+            Subject::Own(container) | Subject::Exec(container, _) => container,
+        }
+    }
+
+    fn process(&self) -> &Process {
+        match self {
+            Subject::Own(container) => &container.process,
+            Subject::Exec(_, exec) => &exec.process,
+        }
+    }
+}
+
+/// What tells whose a process is in the answer to Pids (containerd's api/runc/options): field 1, a text.
+fn details(exec_id: &str) -> Any {
+    let mut details = containerd_shim_protos::protobuf::UnknownFields::new();
+    details.add_length_delimited(1, exec_id.as_bytes().to_vec());
+    let mut value = Vec::new();
+    {
+        let mut out = containerd_shim_protos::protobuf::CodedOutputStream::vec(&mut value);
+        // Into memory: it cannot fail.
+        let _ = out.write_unknown_fields(&details).and_then(|()| out.flush());
+    }
+    Any { type_url: "containerd.runc.v1.ProcessDetails".to_owned(), value, ..Default::default() }
 }
 
 fn unimplemented<T>(call: &'static str) -> Answer<T> {
@@ -51,9 +81,6 @@ fn unimplemented<T>(call: &'static str) -> Answer<T> {
 }
 
 fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
-    if req.terminal {
-        return Err(Error::refused("the request", "a terminal", "plain streams: this version has no terminals"));
-    }
     if !req.checkpoint.is_empty() || !req.parent_checkpoint.is_empty() {
         // Not Unimplemented: containerd takes that from Create as an older shim's answer, and asks again.
         return Err(Error::refused("the request", "a checkpoint", "none: this shim does not restore checkpoints"));
@@ -63,7 +90,7 @@ fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
         namespace: service.namespace.clone(),
         bundle: PathBuf::from(req.bundle),
         rootfs: req.rootfs,
-        stdio: stdio::Paths { stdin: req.stdin, stdout: req.stdout, stderr: req.stderr },
+        stdio: stdio::Paths { stdin: req.stdin, stdout: req.stdout, stderr: req.stderr, terminal: req.terminal },
         state: service.state.clone(),
         address: service.address.clone(),
         options: req.options.into_option().unwrap_or_default(),
@@ -72,6 +99,15 @@ fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
 }
 
 impl TaskService {
+    fn subject(&self, id: &str, exec_id: &str) -> Result<Subject> {
+        let container = self.pod.container(id)?;
+        if exec_id.is_empty() {
+            return Ok(Subject::Own(container));
+        }
+        let exec = container.exec(exec_id)?;
+        Ok(Subject::Exec(container, exec))
+    }
+
     /// The end of a pod that was closed. Before the answer to what closed it: after that containerd may start the next shim
     /// of this id, which binds the same socket, and whose events are to come after ours.
     async fn leave(&self) {
@@ -101,56 +137,73 @@ impl Task for TaskService {
         if created.is_err() && self.pod.close_forsaken() {
             self.leave().await;
         }
-        Ok(CreateTaskResponse { pid: created?.pid, ..Default::default() })
+        Ok(CreateTaskResponse { pid: created?.process.pid(), ..Default::default() })
     }
 
     async fn start(&self, _ctx: &TtrpcContext, req: StartRequest) -> Answer<StartResponse> {
-        no_exec(&req.id, &req.exec_id)?;
         let pod = self.pod.clone();
         // As Create: what has begun is not cut off by a client's time-out.
-        let started = tokio::spawn(async move { pod.start(&req.id).await }).await;
-        let container = started.map_err(|e| ttrpc::Error::Others(format!("the start broke off: {e}")))??;
-        Ok(StartResponse { pid: container.pid, ..Default::default() })
+        let started = tokio::spawn(async move {
+            match req.exec_id.as_str() {
+                "" => pod.start(&req.id).await.map(|container| container.process.pid()),
+                exec_id => pod.start_exec(&req.id, exec_id).await.map(|exec| exec.process.pid()),
+            }
+        });
+        let pid = started.await.map_err(|e| ttrpc::Error::Others(format!("the start broke off: {e}")))??;
+        Ok(StartResponse { pid, ..Default::default() })
     }
 
     async fn state(&self, _ctx: &TtrpcContext, req: StateRequest) -> Answer<StateResponse> {
-        no_exec(&req.id, &req.exec_id)?;
-        let container = self.pod.container(&req.id)?;
-        let status = match container.phase() {
+        let subject = self.subject(&req.id, &req.exec_id)?;
+        let (container, process) = (subject.container(), subject.process());
+        let status = match process.phase() {
             Phase::Created => Status::CREATED,
             Phase::Running => Status::RUNNING,
             Phase::Stopped => Status::STOPPED,
         };
-        let exit = container.exit();
+        let exit = process.exit();
         Ok(StateResponse {
-            id: container.id.clone(),
-            bundle: container.bundle.to_string_lossy().into_owned(),
-            pid: container.pid,
+            id: container.id().to_owned(),
+            bundle: container.bundle().to_string_lossy().into_owned(),
+            pid: process.pid(),
             status: status.into(),
-            stdin: container.stdio.stdin.clone(),
-            stdout: container.stdio.stdout.clone(),
-            stderr: container.stdio.stderr.clone(),
+            stdin: process.stdio.stdin.clone(),
+            stdout: process.stdio.stdout.clone(),
+            stderr: process.stdio.stderr.clone(),
+            terminal: process.terminal(),
             exit_status: exit.as_ref().map_or(0, |exit| exit.code),
             exited_at: exit.map(|exit| exit.at).into(),
+            exec_id: req.exec_id,
             ..Default::default()
         })
     }
 
     async fn wait(&self, _ctx: &TtrpcContext, req: WaitRequest) -> Answer<WaitResponse> {
-        no_exec(&req.id, &req.exec_id)?;
-        let exit = self.pod.container(&req.id)?.wait().await?;
+        let exit = self.subject(&req.id, &req.exec_id)?.process().wait().await?;
         Ok(WaitResponse { exit_status: exit.code, exited_at: Some(exit.at).into(), ..Default::default() })
     }
 
     /// `all` makes no difference: a Wasm container is one process.
     async fn kill(&self, _ctx: &TtrpcContext, req: KillRequest) -> Answer<Empty> {
-        no_exec(&req.id, &req.exec_id)?;
-        self.pod.container(&req.id)?.kill(req.signal)?;
+        match self.subject(&req.id, &req.exec_id)? {
+            Subject::Own(container) => container.kill(req.signal)?,
+            Subject::Exec(_, exec) => exec.process.kill(req.signal)?,
+        }
         Ok(Empty::default())
     }
 
     async fn delete(&self, _ctx: &TtrpcContext, req: DeleteRequest) -> Answer<DeleteResponse> {
-        no_exec(&req.id, &req.exec_id)?;
+        if !req.exec_id.is_empty() {
+            let container = self.pod.container(&req.id)?;
+            let exec = container.exec(&req.exec_id)?;
+            let exit = container.delete_exec(&exec)?;
+            return Ok(DeleteResponse {
+                pid: exec.process.pid(),
+                exit_status: exit.as_ref().map_or(0, |exit| exit.code),
+                exited_at: exit.map(|exit| exit.at).into(),
+                ..Default::default()
+            });
+        }
         let pod = self.pod.clone();
         let deleted = tokio::spawn(async move { pod.delete(&req.id).await }).await;
         let (container, exit) = deleted.map_err(|e| ttrpc::Error::Others(format!("the deletion broke off: {e}")))??;
@@ -158,7 +211,7 @@ impl Task for TaskService {
             self.leave().await;
         }
         Ok(DeleteResponse {
-            pid: container.pid,
+            pid: container.process.pid(),
             exit_status: exit.code,
             exited_at: Some(exit.at).into(),
             ..Default::default()
@@ -166,16 +219,18 @@ impl Task for TaskService {
     }
 
     async fn pids(&self, _ctx: &TtrpcContext, req: PidsRequest) -> Answer<PidsResponse> {
-        let pids = self.pod.container(&req.id)?.pids()?;
-        let processes = pids.into_iter().map(|pid| ProcessInfo { pid, ..Default::default() }).collect();
+        let container = self.pod.container(&req.id)?;
+        let execs = container.running_execs();
+        let info = |pid| execs.iter().find(|(_, of)| *of == pid).map(|(id, _)| details(id)).into();
+        let processes = container.pids()?.into_iter();
+        let processes = processes.map(|pid| ProcessInfo { pid, info: info(pid), ..Default::default() }).collect();
         Ok(PidsResponse { processes, ..Default::default() })
     }
 
     async fn close_io(&self, _ctx: &TtrpcContext, req: CloseIORequest) -> Answer<Empty> {
-        no_exec(&req.id, &req.exec_id)?;
-        let container = self.pod.container(&req.id)?;
+        let subject = self.subject(&req.id, &req.exec_id)?;
         if req.stdin {
-            container.close_stdin();
+            subject.process().close_stdin();
         }
         Ok(Empty::default())
     }
@@ -184,7 +239,7 @@ impl Task for TaskService {
         // It is what a containerd asks first that was restarted.
         self.publisher.retry();
         // Asked right after it connects too, before there is a container: that is no error.
-        let task_pid = self.pod.container(&req.id).map_or(0, |container| container.pid);
+        let task_pid = self.pod.container(&req.id).map_or(0, |container| container.process.pid());
         Ok(ConnectResponse {
             shim_pid: std::process::id(),
             task_pid,
@@ -212,12 +267,16 @@ impl Task for TaskService {
         unimplemented("Checkpoint")
     }
 
-    async fn exec(&self, _ctx: &TtrpcContext, _req: ExecProcessRequest) -> Answer<Empty> {
-        unimplemented("Exec")
+    async fn exec(&self, _ctx: &TtrpcContext, req: ExecProcessRequest) -> Answer<Empty> {
+        let stdio = stdio::Paths { stdin: req.stdin, stdout: req.stdout, stderr: req.stderr, terminal: req.terminal };
+        let spec = req.spec.into_option().unwrap_or_default();
+        self.pod.exec(&req.id, ExecRequest { id: req.exec_id, stdio, spec })?;
+        Ok(Empty::default())
     }
 
-    async fn resize_pty(&self, _ctx: &TtrpcContext, _req: ResizePtyRequest) -> Answer<Empty> {
-        unimplemented("ResizePty")
+    async fn resize_pty(&self, _ctx: &TtrpcContext, req: ResizePtyRequest) -> Answer<Empty> {
+        self.subject(&req.id, &req.exec_id)?.process().resize(req.width, req.height)?;
+        Ok(Empty::default())
     }
 
     async fn update(&self, _ctx: &TtrpcContext, _req: UpdateTaskRequest) -> Answer<Empty> {

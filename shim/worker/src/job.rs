@@ -19,6 +19,8 @@ pub struct Job {
     pub guest: Guest,
     /// The container's standard input; `/dev/null` where it has none. Standard output and error are inherited.
     pub stdin: Fd,
+    /// Whether the three streams are a terminal, which is to be the process's controlling one.
+    pub terminal: bool,
     /// The machine code, open for reading.
     pub artifact: Fd,
     /// cgroup v2: the directory that the worker is cloned into. On v1 the intermediate is moved before it gets the job.

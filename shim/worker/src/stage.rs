@@ -228,6 +228,12 @@ fn worker<E: Engine>(job: &Job, mut descriptors: Descriptors, mut line: Line) ->
     program()
 }
 
+/// Makes standard input's terminal the controlling one: of a session of its own, to which its signals go.
+fn take_terminal() -> io::Result<()> {
+    rustix::process::setsid()?;
+    Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?)
+}
+
 fn prepare<E: Engine>(
     job: &Job,
     descriptors: &mut Descriptors,
@@ -237,6 +243,9 @@ fn prepare<E: Engine>(
     let stdin = confine::step("taking standard input", descriptors.take(job.stdin))?;
     confine::step("opening standard input", rustix::stdio::dup2_stdin(&stdin))?;
     drop(stdin);
+    if job.terminal {
+        confine::step("taking the terminal", take_terminal())?;
+    }
     let artifact = File::from(artifact);
     let confinement = Confinement::new(job, descriptors).by_name(E::maps_by_name(&artifact));
     let Confined { warnings, label, descriptors: names } = confinement.apply(|| line.await_hooks(job))?;

@@ -99,6 +99,7 @@ pub(super) fn make_job(
     Ok(Job {
         guest: bundle.guest.clone(),
         stdin: descriptors.add(stdin),
+        terminal: bundle.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
         // Filled in when they exist.
         artifact: job::Fd(usize::MAX),
         cgroup: None,

@@ -12,7 +12,7 @@ impl Container {
     /// Tells of the kernel's kills in the container's cgroup, if that can be had. Without it a kill is found at the exit.
     pub(crate) fn watch_kills(&self) -> Option<Watch> {
         self.cgroup.watch_kills().unwrap_or_else(|e| {
-            warn!("container {}: a kill for want of memory is found at its exit alone: {e}", self.id);
+            warn!("container {}: a kill for want of memory is found at its exit alone: {e}", self.id());
             None
         })
     }
@@ -21,7 +21,7 @@ impl Container {
     /// worker has ended, a kill of it is counted.
     pub(crate) fn new_kills(&self) -> u64 {
         let now = self.cgroup.kills().unwrap_or_else(|e| {
-            warn!("container {}: {e}", self.id);
+            warn!("container {}: {e}", self.id());
             None
         });
         let now = now.unwrap_or(0);
@@ -40,7 +40,7 @@ impl Container {
 
     /// Whether it was this shim that sent a SIGKILL.
     pub(crate) fn kill_was_asked_for(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.process.kill_was_asked_for()
     }
 
     /// systemd removes a scope's when it is empty.

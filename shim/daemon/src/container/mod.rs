@@ -1,38 +1,40 @@
 //! One container: its creation step by step, and its state.
 
 mod creation;
+mod exec;
 mod kills;
+mod process;
 mod sandbox;
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
-use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use containerd_shim_protos::types::mount::Mount;
 use log::{info, warn};
 use nix::libc;
-use tokio::sync::{MutexGuard, Notify, watch};
+use tokio::sync::{MutexGuard, Notify};
 
 use crate::bundle::Bundle;
 use crate::cache::Cache;
 use crate::cgroup::{self, Cgroup};
 use crate::choice::Choice;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Error, Result};
 use crate::hooks::Stage;
 use crate::options::Policy;
 use crate::spawn::{Handover, Worker};
 use crate::state::{Ended, Folder, State};
 use crate::stdio::{self, Kept, Logger, Stdio};
-use crate::{child, holder, rootfs, stats};
+use crate::{holder, rootfs, stats};
 use creation::{Creation, all_mounts, find_module, make_job, prepare_mounts, wanted};
+pub(crate) use exec::{Exec, ExecRequest};
+pub(crate) use process::{Exit, Phase, Process};
 
-/// How long an exit waits for its container's last words to be read.
-const MOST_PAUSES: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(2);
+/// How long the processes that were started in a container may take to end when its own has.
+const EXECS_TO_END: Duration = Duration::from_secs(2);
 
 /// What containerd asks to be created.
 pub(crate) struct Request {
@@ -51,76 +53,38 @@ pub(crate) struct Request {
     pub(crate) given_up: Arc<Notify>,
 }
 
-/// How a container ended.
-#[derive(Debug, Clone)]
-pub(crate) struct Exit {
-    pub(crate) code: u32,
-    pub(crate) at: Timestamp,
+/// What a container's process is, and what else is started in it.
+enum Body {
+    /// The pod's sandbox container: a holder, in which nothing else runs.
+    Holder,
+    /// A worker. Others are started from the request and the bundle as the first one was.
+    Wasm,
 }
 
-/// Where a container is in its life.
-///
-/// ```text
-///            start            exit
-/// Created ----------> Running -----> Stopped ---delete---> gone
-///    |                                  ^
-///    '---- kill, or its process dies ---'
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Created,
-    Running,
-    Stopped,
-}
-
-impl Phase {
-    fn word(self) -> &'static str {
-        match self {
-            Phase::Created => "created",
-            Phase::Running => "running",
-            Phase::Stopped => "stopped",
-        }
-    }
-}
-
-/// A container that was created. Its phase is derived: an exit makes it Stopped, an open control socket Created.
+/// A container that was created.
 pub(crate) struct Container {
-    pub(crate) id: String,
-    pub(crate) bundle: PathBuf,
-    pub(crate) pid: u32,
-    pub(crate) stdio: stdio::Paths,
-    /// It is the pod's sandbox container.
-    pub(crate) keeps_pod: bool,
-    pidfd: OwnedFd,
+    /// What it was created from.
+    request: Request,
+    body: Body,
+    pub(crate) process: Process,
     cgroup: Cgroup,
     /// How many of the kernel's kills in the cgroup were seen.
     kills: AtomicU64,
-    /// A SIGKILL was sent to it on request.
-    asked: AtomicBool,
     poststart: Stage,
-    /// The pod's, where the container's state is written down.
-    states: Folder,
     /// Held while hooks of this container run, and while it is cleaned up: poststop comes after poststart, and is over when
     /// any deletion is.
     turn: tokio::sync::Mutex<()>,
     /// Never held across an await.
     held: Mutex<Held>,
-    exit: watch::Sender<Option<Exit>>,
+    /// Processes that were started in it, or are to be, by their ids. Never held across an await.
+    execs: Mutex<HashMap<String, Arc<Exec>>>,
 }
 
-/// What the shim holds open for the container.
 struct Held {
     /// As it is written down.
     state: State,
-    /// Until Start.
-    control: Option<OwnedFd>,
-    /// Its deletion has begun, unstarted: it is not started any more.
-    doomed: bool,
-    streams: Kept,
     /// Until it is run, by one of those who delete the container.
     poststop: Stage,
-    /// When the streams ended: the logger's time runs from then on.
-    ended: Option<tokio::time::Instant>,
 }
 
 impl Container {
@@ -141,7 +105,7 @@ impl Container {
         let cache = Cache::open(choice.engines(), bundle.owner(&request.namespace))?;
         let wanted = wanted(&cache, &request, sought).await?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
-        let mut streams = stdio::open(&request.stdio, &request.id, &request.namespace)?;
+        let mut streams = open_streams(&request, &bundle)?;
         let mounts = all_mounts(prepared, &mut descriptors)?;
         let job = make_job(&bundle, &mut descriptors, root, mounts, &streams)?;
         let mut state = State::new(cgroup.folders().to_vec());
@@ -187,85 +151,66 @@ impl Container {
 
     /// A container whose process waits for Start.
     fn made(request: Request, bundle: Bundle, cgroup: Cgroup, streams: Stdio, worker: Worker, state: State) -> Self {
+        let body = if holder::keeps(&bundle.spec) { Body::Holder } else { Body::Wasm };
+        let process = Process::new(request.id.clone(), request.stdio.clone());
+        process.lives(worker.pid, worker.pidfd, Some(worker.control), streams.kept);
         Self {
-            id: request.id,
-            bundle: request.bundle,
-            pid: worker.pid,
-            stdio: request.stdio,
-            keeps_pod: holder::keeps(&bundle.spec),
-            pidfd: worker.pidfd,
+            request,
+            body,
+            process,
             cgroup,
             kills: AtomicU64::new(0),
-            asked: AtomicBool::new(false),
             poststart: bundle.hooks.poststart,
-            states: request.state,
             turn: tokio::sync::Mutex::default(),
-            held: Mutex::new(Held {
-                state,
-                control: Some(worker.control),
-                doomed: false,
-                streams: streams.kept,
-                poststop: bundle.hooks.poststop,
-                ended: None,
-            }),
-            exit: watch::Sender::new(None),
+            held: Mutex::new(Held { state, poststop: bundle.hooks.poststop }),
+            execs: Mutex::default(),
         }
     }
 
-    /// Waits for the worker's end. Called once, by the pod, which then makes it known. [`Container::reap`] is to follow.
+    pub(crate) fn id(&self) -> &str {
+        &self.request.id
+    }
+
+    pub(crate) fn bundle(&self) -> &Path {
+        &self.request.bundle
+    }
+
+    /// Whether it is the pod's sandbox container.
+    pub(crate) fn keeps_pod(&self) -> bool {
+        matches!(self.body, Body::Holder)
+    }
+
+    /// Waits for the end of its process. Called once, by the pod, which then makes it known. [`Container::reap`] is to follow.
     pub(crate) async fn ended(&self) -> Exit {
-        let ended = match self.pidfd.try_clone().doing(|| format!("watching {}", self.id)) {
-            Ok(pidfd) => child::wait_unreaped(pidfd).await,
-            Err(e) => Err(e),
-        };
-        let code = ended.map_or_else(
-            |e| {
-                warn!("container {}: its exit code is lost: {e}", self.id);
-                255
-            },
-            child::exit_code,
-        );
-        info!("ended id={} pid={} code={code}", self.id, self.pid);
-        let exit = Exit { code, at: Timestamp::now() };
+        let exit = self.process.ended().await;
         self.write_down(&exit);
+        self.end_execs().await;
         exit
     }
 
     /// Makes the end known to those who wait for it.
     pub(crate) async fn make_known(&self, exit: &Exit) {
-        // containerd's clients drop a stream that they are still opening when they hear of the exit, and a short guest's
-        // only words with it.
-        for _ in 0..MOST_PAUSES {
-            if !self.held().streams.unread() {
-                break;
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        // Written to nobody any more: the client's end of the streams shows their end.
-        let mut held = self.held();
-        held.streams.close();
-        held.ended = Some(tokio::time::Instant::now());
-        held.control = None;
-        drop(held);
-        self.exit.send_replace(Some(exit.clone()));
+        self.process.last_words().await;
+        self.process.make_known(exit.clone());
     }
 
     /// Gives the worker's pid back, once no hook that was told of it runs any more.
     pub(crate) async fn reap(&self) {
         let _turn = self.turn.lock().await;
-        child::reap_ended(&self.pidfd);
+        self.process.reap();
     }
 
     /// So that it is known if this shim is killed before containerd, which may be down, has heard of it.
     fn write_down(&self, exit: &Exit) {
-        if !self.states.has(&self.id) {
+        let (states, id) = (&self.request.state, self.id());
+        if !states.has(id) {
             // By a `delete` that this shim did not answer: nobody will remove it again.
-            return info!("cleaned up by others: id={}", self.id);
+            return info!("cleaned up by others: id={id}");
         }
         let mut held = self.held();
         held.state.ended = Some(Ended { code: exit.code, seconds: exit.at.seconds, nanos: exit.at.nanos });
-        if let Err(e) = self.states.write(&self.id, &held.state) {
-            warn!("container {}: {e}", self.id);
+        if let Err(e) = states.write(id, &held.state) {
+            warn!("container {id}: {e}");
         }
     }
 
@@ -274,111 +219,50 @@ impl Container {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        if self.exit.borrow().is_some() {
-            Phase::Stopped
-        } else if self.held().control.is_some() {
-            Phase::Created
-        } else {
-            Phase::Running
-        }
+        self.process.phase()
     }
 
     /// Whether a `delete` has cleaned it up that this shim did not answer in time: containerd has forgotten it, and will not
     /// ask for its deletion.
     pub(crate) fn is_forgotten(&self) -> bool {
-        self.phase() == Phase::Stopped && !self.states.has(&self.id)
-    }
-
-    pub(crate) fn exit(&self) -> Option<Exit> {
-        self.exit.borrow().clone()
-    }
-
-    fn refuse(&self, wanted: &'static str) -> Error {
-        Error::Transition { id: self.id.clone(), state: self.phase().word(), wanted }
+        self.phase() == Phase::Stopped && !self.request.state.has(self.id())
     }
 
     /// To be had before [`Container::start`] and given to [`Container::after_start`]: no pid is given back in between.
     pub(crate) async fn turn_to_start(&self) -> Result<MutexGuard<'_, ()>> {
         match self.phase() {
             Phase::Created => Ok(self.turn.lock().await),
-            _ => Err(self.refuse("started")),
+            _ => Err(self.process.refuse("started")),
         }
     }
 
     /// Lets the guest go.
     pub(crate) fn start(&self) -> Result<()> {
-        if self.phase() != Phase::Created {
-            return Err(self.refuse("started"));
-        }
-        let mut held = self.held();
-        if held.doomed {
-            return Err(Error::Transition { id: self.id.clone(), state: "being deleted", wanted: "started" });
-        }
-        let Some(control) = &held.control else {
-            drop(held);
-            return Err(self.refuse("started"));
-        };
-        match catamaran_worker::control::send_start(control.as_fd()) {
-            Ok(()) => {
-                held.control = None;
-                Ok(())
-            }
-            // Its process died a moment ago; the exit is on its way.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
-                Err(Error::Transition { id: self.id.clone(), state: "ending", wanted: "started" })
-            }
-            Err(e) => Err(e).doing(|| format!("starting {}", self.id)),
-        }
+        self.process.let_go()
     }
 
     /// What the spec wants to be run once the guest was let go. A container whose hook fails is killed.
     pub(crate) async fn after_start(&self, _turn: MutexGuard<'_, ()>) -> Result<()> {
-        let ran = self.poststart.run(self.pid).await;
+        let ran = self.poststart.run(self.process.pid()).await;
         if ran.is_err() {
             match self.kill(libc::SIGKILL as u32) {
                 Ok(()) | Err(Error::NotFound(_)) => {}
-                Err(e) => warn!("container {}: {e}", self.id),
+                Err(e) => warn!("container {}: {e}", self.id()),
             }
         }
         ran
     }
 
-    /// Waits for the end, if it has not come.
-    pub(crate) async fn wait(&self) -> Result<Exit> {
-        let mut exits = self.exit.subscribe();
-        let ended = exits.wait_for(Option::is_some).await.map(|exit| exit.clone());
-        ended.ok().flatten().ok_or_else(|| Error::NotFound(format!("container {}", self.id)))
-    }
-
     /// Sends a signal; NotFound once the container has stopped, which is how containerd takes a kill that came too late.
     pub(crate) fn kill(&self, signal: u32) -> Result<()> {
-        let gone = || Error::NotFound(format!("process of container {}", self.id));
-        // One that has ended and is not reaped yet would take any signal.
-        if self.phase() == Phase::Stopped || child::ended(&self.pidfd).is_some() {
-            return Err(gone());
-        }
-        let number = i32::try_from(signal).ok().filter(|n| (0..=libc::SIGRTMAX()).contains(n));
-        let Some(number) = number else {
-            return Err(Error::refused("the request's signal", signal.to_string(), "a signal of Linux, 0 to 64"));
-        };
-        if number == libc::SIGKILL {
-            self.asked.store(true, Ordering::Relaxed);
-        }
-        match child::signal(&self.pidfd, number) {
-            Err(nix::errno::Errno::ESRCH) => Err(gone()),
-            sent => sent.doing(|| format!("signalling {}", self.id)),
-        }
-    }
-
-    pub(crate) fn close_stdin(&self) {
-        self.held().streams.close_stdin();
+        self.process.kill(signal)
     }
 
     /// The processes; of a container that has stopped the one that it was. A containerd that restarts takes a task without
     /// processes for one that was never made, and deletes it with its exit code.
     pub(crate) fn pids(&self) -> Result<Vec<u32>> {
         let pids = self.cgroup.pids()?;
-        Ok(if pids.is_empty() { vec![self.pid] } else { pids })
+        Ok(if pids.is_empty() { vec![self.process.pid()] } else { pids })
     }
 
     /// What the container has used so far: also when it has stopped, until it is deleted.
@@ -392,28 +276,24 @@ impl Container {
         let exit = self.ended().await;
         self.make_known(&exit).await;
         if let Err(e) = ended.and(self.clean_up().await) {
-            warn!("container {}: {e}", self.id);
+            warn!("container {}: {e}", self.id());
         }
     }
 
     async fn clean_up(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
-        child::reap_ended(&self.pidfd);
-        let logger = {
-            let mut held = self.held();
-            let ended = held.ended.unwrap_or_else(tokio::time::Instant::now);
-            held.streams.take_logger().map(|logger| (logger, ended))
-        };
-        let left = (&self.states, self.id.as_str());
-        clean_up(left, self.cgroup.folders(), logger, || std::mem::take(&mut self.held().poststop)).await
+        self.process.reap();
+        let left = (&self.request.state, self.id());
+        let poststop = || std::mem::take(&mut self.held().poststop);
+        clean_up(left, self.cgroup.folders(), self.process.take_logger(), poststop).await
     }
 
     /// Removes what lies outside the bundle. A container that was never started is ended first.
     pub(crate) async fn delete(&self) -> Result<Exit> {
         match self.phase() {
-            Phase::Running => return Err(self.refuse("deleted")),
+            Phase::Running => return Err(self.process.refuse("deleted")),
             Phase::Created => {
-                self.held().doomed = true;
+                self.process.doom();
                 match self.kill(libc::SIGKILL as u32) {
                     Ok(()) | Err(Error::NotFound(_)) => {}
                     Err(e) => return Err(e),
@@ -421,10 +301,38 @@ impl Container {
             }
             Phase::Stopped => {}
         }
-        let exit = self.wait().await?;
+        let exit = self.process.wait().await?;
         self.clean_up().await?;
         Ok(exit)
     }
+}
+
+/// The streams of a container's process, and its terminal where it is to have one: the request and the bundle are to agree.
+fn open_streams(request: &Request, bundle: &Bundle) -> Result<Stdio> {
+    let process = bundle.spec.process().as_ref();
+    check_terminal("config.json: process.terminal", process, &request.stdio)?;
+    let streams = stdio::open(&request.stdio, &request.id, &request.namespace)?.on_terminal(&request.stdio)?;
+    set_size(&streams.kept, process)?;
+    Ok(streams)
+}
+
+/// `process.consoleSize`, for a process on a terminal.
+fn set_size(kept: &Kept, process: Option<&oci_spec::runtime::Process>) -> Result<()> {
+    match process.and_then(|process| process.console_size()) {
+        Some(size) if process.and_then(|process| process.terminal()).unwrap_or(false) => {
+            kept.resize(size.width() as u32, size.height() as u32)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_terminal(place: &str, process: Option<&oci_spec::runtime::Process>, stdio: &stdio::Paths) -> Result<()> {
+    let said = process.and_then(|process| process.terminal()).unwrap_or(false);
+    if said == stdio.terminal {
+        return Ok(());
+    }
+    let expected = format!("{}, as the request has it", stdio.terminal);
+    Err(Error::refused(place, said.to_string(), expected))
 }
 
 /// Removes what lies outside the bundle, and then what told of it: until then `delete` can do it again. A logger comes with

@@ -7,19 +7,19 @@ use std::time::Instant;
 use log::{info, warn};
 
 use super::creation::{bring_up, make_job};
-use super::{Container, Request, clean_up};
+use super::{Container, Request, clean_up, open_streams};
 use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
+use crate::holder;
 use crate::spawn::{self, Failure, Handover, Worker};
 use crate::state::{Folder, State};
 use crate::stdio::Stdio;
-use crate::{holder, stdio};
 
 impl Container {
     pub(super) async fn create_sandbox(request: Request, bundle: Bundle, begin: Instant) -> Result<Self> {
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
-        let mut streams = stdio::open(&request.stdio, &request.id, &request.namespace)?;
+        let mut streams = open_streams(&request, &bundle)?;
         let mut state = State::new(cgroup.folders().to_vec());
         state.logger = streams.kept.logger();
         request.state.write(&request.id, &state)?;

@@ -31,7 +31,7 @@ impl Kills {
     pub(super) async fn tell_all(self, watch: Watch) {
         loop {
             if let Err(e) = watch.changed().await {
-                return warn!("container {}: watching for the kernel's kills: {e}", self.container.id);
+                return warn!("container {}: watching for the kernel's kills: {e}", self.container.id());
             }
             let mut pauses = watch.pauses().iter();
             while !self.tell()
@@ -70,13 +70,13 @@ impl Kills {
     fn vanished(&self) -> bool {
         let Some(slice) = self.slice.as_ref().filter(|_| self.container.cgroup_is_gone()) else { return false };
         slice.take_unseen().unwrap_or_else(|e| {
-            warn!("container {}: {e}", self.container.id);
+            warn!("container {}: {e}", self.container.id());
             false
         })
     }
 
     fn publish(&self) {
-        info!("out of memory: the kernel killed in the cgroup of id={}", self.container.id);
-        self.publisher.publish(&TaskOOM { container_id: self.container.id.clone(), ..Default::default() });
+        info!("out of memory: the kernel killed in the cgroup of id={}", self.container.id());
+        self.publisher.publish(&TaskOOM { container_id: self.container.id().to_owned(), ..Default::default() });
     }
 }

@@ -10,11 +10,13 @@
 //! stderr make a dead containerd a full pipe instead of a broken one. The write end of stdin keeps a guest from reading
 //! an end of file before the client came, or when it only detached; CloseIO lets it go. Of a logger's pipes nothing is
 //! kept: its input ends with the worker, and where the logger is gone, writing is an error, since nobody comes back.
+//! With a terminal the worker has that for its streams, and the shim copies (`terminal`).
 
 mod append;
 mod fifo;
 mod logger;
 mod process;
+mod terminal;
 mod uri;
 
 use std::fs::File;
@@ -25,6 +27,7 @@ use rustix::pipe::PipeFlags;
 pub(crate) use append::{ACTION, append};
 use logger::Container;
 pub(crate) use logger::{Logger, Record, end_recorded};
+use terminal::Terminal;
 use uri::Target;
 
 use crate::error::{Doing, Error, Result};
@@ -35,6 +38,8 @@ pub(crate) struct Paths {
     pub(crate) stdin: String,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    /// They are one terminal's: there is no stderr then.
+    pub(crate) terminal: bool,
 }
 
 /// Both sides of the three streams.
@@ -54,6 +59,7 @@ pub(crate) struct Kept {
     outputs: Vec<File>,
     /// Outlives the streams: it may have to write what it has read.
     logger: Option<Logger>,
+    terminal: Option<Terminal>,
 }
 
 impl Kept {
@@ -66,12 +72,26 @@ impl Kept {
     pub(crate) fn close(&mut self) {
         self.stdin = None;
         self.outputs.clear();
+        self.terminal = None;
+    }
+
+    /// The size of the terminal's window, in characters; an error where there is no terminal.
+    pub(crate) fn resize(&self, width: u32, height: u32) -> Result<()> {
+        let short = |name: &str, size: u32| {
+            let expected = format!("at most {}", u16::MAX);
+            u16::try_from(size).map_err(|_| Error::refused(format!("the request's {name}"), size.to_string(), expected))
+        };
+        let (width, height) = (short("width", width)?, short("height", height)?);
+        let expected = "a process that was created with one";
+        let terminal = self.terminal.as_ref().ok_or_else(|| Error::refused("the request", "no terminal", expected))?;
+        terminal.resize(width, height)
     }
 
     /// Whether something is left that the client has not read.
     pub(crate) fn unread(&self) -> bool {
         // A descriptor of ours that does not say holds up nobody.
-        self.outputs.iter().any(|fifo| rustix::io::ioctl_fionread(fifo).is_ok_and(|bytes| bytes > 0))
+        let unread = |fifo| rustix::io::ioctl_fionread(fifo).is_ok_and(|bytes| bytes > 0);
+        self.terminal.as_ref().is_some_and(Terminal::unread) || self.outputs.iter().any(unread)
     }
 
     /// What `delete` has to know of the logger.
@@ -94,6 +114,26 @@ impl Stdio {
         }
     }
 
+    /// Puts a new terminal between the process and the client, where `paths` says so.
+    pub(crate) fn on_terminal(self, paths: &Paths) -> Result<Self> {
+        if !paths.terminal {
+            return Ok(self);
+        }
+        let (master, slave) = terminal::pair()?;
+        let clone = || slave.try_clone().doing(|| "making a terminal".to_owned());
+        let (stdin, stdout) = (clone()?, clone()?);
+        Ok(Self { stdin, stdout, stderr: slave, kept: self.attach(master, paths)? })
+    }
+
+    /// Copies between a terminal's `master` and the client: what the shim keeps of the streams.
+    pub(crate) fn attach(self, master: OwnedFd, paths: &Paths) -> Result<Kept> {
+        let input = Some(self.stdin).filter(|_| !paths.stdin.is_empty());
+        let output = Some(self.stdout).filter(|_| !paths.stdout.is_empty());
+        let mut kept = self.kept;
+        kept.terminal = Some(Terminal::begin(master, input, output)?);
+        Ok(kept)
+    }
+
     /// Closes the streams of a container that was not created. Of them its logger is left, to be ended by [`Logger::end`].
     pub(crate) fn discard(self) -> Option<Logger> {
         self.kept.logger
@@ -114,10 +154,11 @@ pub(crate) fn open(paths: &Paths, id: &str, namespace: &str) -> Result<Stdio> {
             ));
         }
     };
-    let targets = [uri::parse("stdout", &paths.stdout)?, uri::parse("stderr", &paths.stderr)?];
+    let stderr = if paths.terminal { "" } else { &paths.stderr };
+    let targets = [uri::parse("stdout", &paths.stdout)?, uri::parse("stderr", stderr)?];
     let mut kept = Kept { stdin: stdin_kept, ..Kept::default() };
     let [stdout, stderr] = match targets {
-        [Target::Program(program), _] if paths.stdout == paths.stderr => {
+        [Target::Program(program), _] if paths.terminal || paths.stdout == paths.stderr => {
             let ((out_reader, out), (err_reader, err)) = (pipe()?, pipe()?);
             kept.logger = Some(Logger::program(container, &program, [out_reader, err_reader])?);
             [out, err]

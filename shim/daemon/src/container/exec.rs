@@ -1,0 +1,151 @@
+//! Processes that are started in a container beside its own: Exec adds one, Start starts it (containerd's
+//! api/runtime/task/v3). Until its start it is a text.
+
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use log::warn;
+use nix::libc;
+use oci_spec::runtime::Process as Spec;
+
+use super::{Body, Container, EXECS_TO_END, Exit, Phase, Process, check_terminal};
+use crate::error::{Error, Result};
+use crate::state;
+use crate::stdio::{self, Paths};
+
+/// What containerd asks to be added to a container.
+pub(crate) struct ExecRequest {
+    pub(crate) id: String,
+    pub(crate) stdio: Paths,
+    /// A `process` of the OCI runtime spec, as JSON.
+    pub(crate) spec: Any,
+}
+
+/// A process that was added to a container.
+pub(crate) struct Exec {
+    pub(crate) id: String,
+    pub(crate) process: Process,
+    pub(super) spec: Spec,
+    /// Held while it is started: that is done once.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Exec {
+    /// To be had before [`Container::start_exec`], and held until the start is told.
+    pub(crate) async fn turn_to_start(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// Waits for its end. Called once, by the pod, when its start is told. [`Exec::make_known`] is to follow.
+    pub(crate) async fn ended(&self) -> Exit {
+        // One that never ran has its exit already.
+        if let Some(exit) = self.process.exit() {
+            return exit;
+        }
+        let exit = self.process.ended().await;
+        self.process.reap();
+        self.process.last_words().await;
+        exit
+    }
+
+    /// Makes the end known to those who wait for it.
+    pub(crate) fn make_known(&self, exit: Exit) {
+        self.process.make_known(exit);
+    }
+}
+
+impl Container {
+    fn execs(&self) -> MutexGuard<'_, std::collections::HashMap<String, Arc<Exec>>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The process `id` that was added, or NotFound.
+    pub(crate) fn exec(&self, id: &str) -> Result<Arc<Exec>> {
+        let found = self.execs().get(id).cloned();
+        found.ok_or_else(|| Error::NotFound(format!("process {id} of container {}", self.id())))
+    }
+
+    /// The ids of those that run, with their pids.
+    pub(crate) fn running_execs(&self) -> Vec<(String, u32)> {
+        let execs = self.execs();
+        let running = execs.values().filter(|exec| exec.process.phase() == Phase::Running);
+        running.map(|exec| (exec.id.clone(), exec.process.pid())).collect()
+    }
+
+    /// Adds a process, to be started.
+    pub(crate) fn add_exec(&self, request: ExecRequest) -> Result<()> {
+        if self.phase() == Phase::Stopped {
+            return Err(self.process.refuse("executed in"));
+        }
+        if self.keeps_pod() {
+            let expected = "another container of the pod: there is no program in this one, which keeps its namespaces";
+            return Err(Error::refused("the request's id", format!("{}, a pod's own", self.id()), expected));
+        }
+        let spec: Spec = serde_json::from_slice(&request.spec.value)
+            .map_err(|e| Error::refused("the request's spec", e.to_string(), "a process of the OCI runtime spec"))?;
+        check_terminal("the request's spec: terminal", Some(&spec), &request.stdio)?;
+        let id = state::plain(&request.id)?.to_owned();
+        let mut execs = self.execs();
+        if execs.contains_key(&id) {
+            return Err(Error::Exists(format!("{} with a process {id}", self.id())));
+        }
+        let process = Process::new(format!("{}/{id}", self.id()), request.stdio);
+        let exec = Exec { id: id.clone(), process, spec, turn: tokio::sync::Mutex::default() };
+        execs.insert(id, Arc::new(exec));
+        Ok(())
+    }
+
+    /// Starts a process that was added. One that is not to be found, or that this container cannot run, has ended then, with
+    /// 127 or 126 and the reason on its standard error, as a shell would tell it.
+    pub(crate) async fn start_exec(&self, exec: &Exec) -> Result<()> {
+        exec.process.check_startable()?;
+        match self.phase() {
+            Phase::Created | Phase::Running => {}
+            Phase::Stopped => return Err(self.process.refuse("executed in")),
+        }
+        let streams = stdio::open(&exec.process.stdio, &exec.id, &self.request.namespace)?;
+        match self.body {
+            Body::Holder => Err(self.process.refuse("executed in")),
+            Body::Wasm => Err(Error::Unimplemented("Exec")),
+        }
+    }
+
+    /// Forgets a process that has ended, or was never started: how it ended.
+    pub(crate) fn delete_exec(&self, exec: &Arc<Exec>) -> Result<Option<Exit>> {
+        let gone = || Error::NotFound(format!("process {} of container {}", exec.id, self.id()));
+        let mut execs = self.execs();
+        match exec.process.phase() {
+            Phase::Running => return Err(exec.process.refuse("deleted")),
+            // It may be in the midst of its start.
+            Phase::Created if exec.turn.try_lock().is_err() => return Err(exec.process.refuse("deleted")),
+            Phase::Created => exec.process.doom(),
+            Phase::Stopped => {}
+        }
+        let own = execs.get(&exec.id).is_some_and(|there| Arc::ptr_eq(there, exec));
+        if !own || execs.remove(&exec.id).is_none() {
+            return Err(gone());
+        }
+        Ok(exec.process.exit())
+    }
+
+    /// Ends those that are left when the container's own process has ended: they are told before it is. With a pid namespace of
+    /// the container's the kernel has ended them already.
+    pub(super) async fn end_execs(&self) {
+        let running: Vec<_> = {
+            let execs = self.execs();
+            execs.values().filter(|exec| exec.process.phase() == Phase::Running).cloned().collect()
+        };
+        let deadline = tokio::time::Instant::now() + EXECS_TO_END;
+        for exec in &running {
+            match exec.process.kill(libc::SIGKILL as u32) {
+                Ok(()) | Err(Error::NotFound(_)) => {}
+                Err(e) => warn!("container {}: {e}", self.id()),
+            }
+        }
+        for exec in running {
+            if tokio::time::timeout_at(deadline, exec.process.wait()).await.is_err() {
+                warn!("container {}: its process {} does not end", self.id(), exec.id);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A terminal: what a container's process has for its three streams, and its other end, which the shim copies to and from
+//! the client's streams.
+//!
+//! ```text
+//! client --- FIFO ---> input  ---> master ===== slave   the process, whose controlling terminal it is
+//!        <-- FIFO ---- output <---
+//! ```
+//!
+//! Here alone the shim handles a container's bytes: the line discipline lies between. A client that does not read holds up
+//! its own terminal, and no other.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use log::warn;
+use rustix::io::Errno;
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
+
+use crate::error::{Doing, Result};
+use crate::readable::{readable, registered};
+
+/// As much is copied at once as a terminal holds.
+const CHUNK: usize = 4096;
+
+/// The shim's side of a terminal.
+pub(super) struct Terminal {
+    master: Arc<AsyncFd<OwnedFd>>,
+    input: Option<JoinHandle<()>>,
+    output: JoinHandle<()>,
+}
+
+/// A new terminal: its master, and the slave for a process.
+pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
+    let doing = || "making a terminal".to_owned();
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = rustix::pty::openpt(flags).doing(doing)?;
+    rustix::pty::unlockpt(&master).doing(doing)?;
+    // By the master, not by a name: /dev/pts may be another instance's.
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(doing)?;
+    Ok((master, slave))
+}
+
+impl Terminal {
+    /// Begins to copy: from `input` to the terminal, and from it to `output`, where there are such.
+    pub(super) fn begin(master: OwnedFd, input: Option<OwnedFd>, output: Option<OwnedFd>) -> Result<Self> {
+        let doing = || "copying a terminal's streams".to_owned();
+        rustix::io::ioctl_fionbio(&master, true).doing(doing)?;
+        let master = Arc::new(registered(master, Interest::READABLE | Interest::WRITABLE).doing(doing)?);
+        let input = match input {
+            None => None,
+            Some(input) => {
+                rustix::io::ioctl_fionbio(&input, true).doing(doing)?;
+                let input = readable(input).doing(doing)?;
+                let master = master.clone();
+                Some(tokio::spawn(async move { told("input", copy_in(&input, &master).await) }))
+            }
+        };
+        let output = match output {
+            None => None,
+            Some(output) => {
+                rustix::io::ioctl_fionbio(&output, true).doing(doing)?;
+                Some(registered(output, Interest::WRITABLE).doing(doing)?)
+            }
+        };
+        let from = master.clone();
+        let output = tokio::spawn(async move { told("output", copy_out(&from, output.as_ref()).await) });
+        Ok(Self { master, input, output })
+    }
+
+    /// Whether there is something that was not copied out yet: the other end is open, or was until now.
+    pub(super) fn unread(&self) -> bool {
+        !self.output.is_finished()
+    }
+
+    /// The size of its window, in characters. Those whose terminal it is get SIGWINCH.
+    pub(super) fn resize(&self, width: u16, height: u16) -> Result<()> {
+        let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(self.master.get_ref(), size).doing(|| "resizing a terminal".to_owned())
+    }
+}
+
+impl Drop for Terminal {
+    /// Nothing more comes in; what is on its way out goes on to its end, or to that of who reads it.
+    fn drop(&mut self) {
+        if let Some(input) = &self.input {
+            input.abort();
+        }
+    }
+}
+
+fn told(what: &str, copied: io::Result<()>) {
+    match copied {
+        // Nobody reads it any more.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(e) => warn!("a terminal's {what}: {e}"),
+        Ok(()) => {}
+    }
+}
+
+async fn copy_in(input: &AsyncFd<OwnedFd>, master: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let count = input.async_io(Interest::READABLE, |from| Ok(rustix::io::read(from, &mut chunk)?)).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        match write_all(master, chunk.get(..count).unwrap_or_default()).await {
+            // Nobody has the other end any more.
+            Err(e) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(()),
+            written => written?,
+        }
+    }
+}
+
+/// Until nobody has the other end any more, which a read says with EIO.
+async fn copy_out(master: &AsyncFd<OwnedFd>, output: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        let read = master.async_io(Interest::READABLE, |from| Ok(rustix::io::read(from, &mut chunk)?)).await;
+        let count = match read {
+            Err(e) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(()),
+            read => read?,
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        if let Some(output) = output {
+            write_all(output, chunk.get(..count).unwrap_or_default()).await?;
+        }
+    }
+}
+
+async fn write_all(to: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let count = to.async_io(Interest::WRITABLE, |to| Ok(rustix::io::write(to, bytes)?)).await?;
+        bytes = bytes.get(count..).unwrap_or_default();
+    }
+    Ok(())
+}
