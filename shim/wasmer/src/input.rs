@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::future::poll_fn;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use wasmer::RuntimeError;
 use wasmer_wasix::WasiThread;
 use wasmer_wasix::runtime::task_manager::block_on;
-use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Signal};
+use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Filetype, Signal};
 
 use crate::call::Call;
 use crate::signals;
@@ -205,18 +205,27 @@ pub(crate) fn set_flags(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
 }
 
 /// `fd_fdstat_get`: descriptor, address of WASI's `fdstat`. wasmer-wasix's answer for standard input is always the same one,
-/// with no flags; Go sets O_NONBLOCK, looks whether it is set, and then either polls or takes no read that finds nothing.
+/// with no flags; Go sets O_NONBLOCK, looks whether it is set, and then either polls or takes no read that finds nothing. And
+/// it calls each of the three streams a terminal, which programs write to line by line and in colours.
 pub(crate) fn status(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
-    /// Where the flags are in it.
+    /// Where the flags are in it; the type is first.
     const FLAGS: u64 = 2;
     let said = call.made()?;
-    if (said, call.number(0)) == (0, 0)
-        && AT_ONCE.load(Ordering::Relaxed)
-        && !call.put(call.number(1) + FLAGS, &Fdflags::NONBLOCK.bits().to_le_bytes())
-    {
-        return Ok(Errno::Fault as i32);
+    if said != 0 {
+        return Ok(said);
     }
-    Ok(said)
+    let (stream, at) = (call.number(0), call.number(1));
+    let flagged = stream != 0
+        || !AT_ONCE.load(Ordering::Relaxed)
+        || call.put(at + FLAGS, &Fdflags::NONBLOCK.bits().to_le_bytes());
+    let terminal = match stream {
+        0 => io::stdin().is_terminal(),
+        1 => io::stdout().is_terminal(),
+        2 => io::stderr().is_terminal(),
+        _ => true,
+    };
+    let told = terminal || call.put(at, &[Filetype::Unknown as u8]);
+    Ok(if flagged && told { 0 } else { Errno::Fault as i32 })
 }
 
 impl AsyncRead for Input {

@@ -77,7 +77,8 @@ impl<'n> Task<'n> {
             None => Capture::fifo(&paths.of(name)),
         };
         let stdout = capture(&streams[1], "stdout");
-        let stderr = capture(&streams[2], "stderr");
+        // A terminal has none.
+        let stderr = if container.terminal { Capture::nothing() } else { capture(&streams[2], "stderr") };
         let wanted = container.stdin.is_some() || container.hold_stdin;
         let stdin = wanted.then(|| Stdin::fifo(&paths.of("stdin")));
         let mut task = Self {
@@ -93,7 +94,7 @@ impl<'n> Task<'n> {
             text: container.stdin.clone(),
             hold_stdin: container.hold_stdin,
         };
-        match mounts(&task).and_then(|mounts| task.request_create(&mounts, container.limit)) {
+        match mounts(&task).and_then(|mounts| task.request_create(&mounts, container)) {
             Ok(pid) => {
                 task.pid = pid;
                 Ok(task)
@@ -107,7 +108,7 @@ impl<'n> Task<'n> {
         }
     }
 
-    fn request_create(&self, mounts: &[u8], limit: Duration) -> Result<u32, Status> {
+    fn request_create(&self, mounts: &[u8], container: &Container<'_>) -> Result<u32, Status> {
         let mut request = Message::new().bytes(1, &self.id);
         for mount in fields(mounts).all(1) {
             request = request.bytes(3, mount);
@@ -118,8 +119,12 @@ impl<'n> Task<'n> {
         if self.stdin.lock().unwrap().is_some() || self.streams[0].is_some() {
             request = request.bytes(4, place(0, "stdin"));
         }
-        let request = request.bytes(5, place(1, "stdout")).bytes(6, place(2, "stderr"));
-        let answer = self.call_within("Create", request, limit)?;
+        let request = request.bytes(5, place(1, "stdout"));
+        let request = match container.terminal {
+            true => request.number(7, 1),
+            false => request.bytes(6, place(2, "stderr")),
+        };
+        let answer = self.call_within("Create", request, container.limit)?;
         Ok(fields(&answer).number(2) as u32)
     }
 
@@ -202,6 +207,14 @@ impl<'n> Task<'n> {
     /// The shim's refusal.
     pub fn try_close_io(&self) -> Result<(), Status> {
         self.call("CloseIO", self.named().number(3, 1)).map(drop)
+    }
+
+    /// Changes the size of its terminal's window.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_resize(&self, width: u32, height: u32) -> Result<(), Status> {
+        self.call("ResizePty", self.named().number(3, width.into()).number(4, height.into())).map(drop)
     }
 
     /// Sends a signal by its number, to all of its processes when `all`.

@@ -6,12 +6,18 @@
 //!        <-- FIFO ---- output <---
 //! ```
 //!
+//! The input's end hangs up, as on containerd's own shims: nobody can type any more (`stdinOnce`). A client that only went
+//! away is no end, since the shim holds the FIFO open until CloseIO.
+//!
 //! Here alone the shim handles a container's bytes: the line discipline lies between. A client that does not read holds up
 //! its own terminal, and no other.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
 
 use log::warn;
 use rustix::io::Errno;
@@ -19,6 +25,7 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::error::{Doing, Result};
@@ -29,7 +36,8 @@ const CHUNK: usize = 4096;
 
 /// The shim's side of a terminal.
 pub(super) struct Terminal {
-    master: Arc<AsyncFd<OwnedFd>>,
+    /// Those who copy have it, and with the last of them it closes.
+    master: Weak<AsyncFd<OwnedFd>>,
     input: Option<JoinHandle<()>>,
     output: JoinHandle<()>,
 }
@@ -51,13 +59,17 @@ impl Terminal {
         let doing = || "copying a terminal's streams".to_owned();
         rustix::io::ioctl_fionbio(&master, true).doing(doing)?;
         let master = Arc::new(registered(master, Interest::READABLE | Interest::WRITABLE).doing(doing)?);
+        let hung_up = Arc::new(Notify::new());
         let input = match input {
             None => None,
             Some(input) => {
                 rustix::io::ioctl_fionbio(&input, true).doing(doing)?;
                 let input = readable(input).doing(doing)?;
-                let master = master.clone();
-                Some(tokio::spawn(async move { told("input", copy_in(&input, &master).await) }))
+                let (master, hung_up) = (master.clone(), hung_up.clone());
+                Some(tokio::spawn(async move {
+                    told("input", copy_in(&input, &master).await);
+                    hung_up.notify_one();
+                }))
             }
         };
         let output = match output {
@@ -67,9 +79,9 @@ impl Terminal {
                 Some(registered(output, Interest::WRITABLE).doing(doing)?)
             }
         };
-        let from = master.clone();
-        let output = tokio::spawn(async move { told("output", copy_out(&from, output.as_ref()).await) });
-        Ok(Self { master, input, output })
+        let weak = Arc::downgrade(&master);
+        let output = tokio::spawn(async move { told("output", copy_out(&master, output.as_ref(), &hung_up).await) });
+        Ok(Self { master: weak, input, output })
     }
 
     /// Whether there is something that was not copied out yet: the other end is open, or was until now.
@@ -80,7 +92,12 @@ impl Terminal {
     /// The size of its window, in characters. Those whose terminal it is get SIGWINCH.
     pub(super) fn resize(&self, width: u16, height: u16) -> Result<()> {
         let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
-        rustix::termios::tcsetwinsize(self.master.get_ref(), size).doing(|| "resizing a terminal".to_owned())
+        match self.master.upgrade() {
+            Some(master) => rustix::termios::tcsetwinsize(master.get_ref(), size),
+            // It was hung up: nobody looks at it.
+            None => Ok(()),
+        }
+        .doing(|| "resizing a terminal".to_owned())
     }
 }
 
@@ -117,14 +134,24 @@ async fn copy_in(input: &AsyncFd<OwnedFd>, master: &AsyncFd<OwnedFd>) -> io::Res
     }
 }
 
-/// Until nobody has the other end any more, which a read says with EIO.
-async fn copy_out(master: &AsyncFd<OwnedFd>, output: Option<&AsyncFd<OwnedFd>>) -> io::Result<()> {
+/// Until nobody has the other end any more, which a read says with EIO, or it is hung up and what was printed is copied.
+async fn copy_out(master: &AsyncFd<OwnedFd>, output: Option<&AsyncFd<OwnedFd>>, hung_up: &Notify) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
+    let mut over = pin!(hung_up.notified());
     loop {
-        let read = master.async_io(Interest::READABLE, |from| Ok(rustix::io::read(from, &mut chunk)?)).await;
-        let count = match read {
-            Err(e) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(()),
-            read => read?,
+        let read = async {
+            let mut reading = pin!(master.async_io(Interest::READABLE, |from| Ok(rustix::io::read(from, &mut chunk)?)));
+            // What there is comes first.
+            poll_fn(|context| match reading.as_mut().poll(context) {
+                Poll::Pending => over.as_mut().poll(context).map(|()| None),
+                Poll::Ready(read) => Poll::Ready(Some(read)),
+            })
+            .await
+        };
+        let count = match read.await {
+            None => return Ok(()),
+            Some(Err(e)) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(()),
+            Some(read) => read?,
         };
         if count == 0 {
             return Ok(());
