@@ -1,9 +1,10 @@
 ;; A component's core: sockets of WASI 0.2, arguments and output of preview 1 (by the adapter). By its first argument:
 ;;   server       TCP on port 7000: echoes every connection to its end, prints "listening" first
+;;   web          TCP on port 7000: answers what is asked by HTTP, whatever it is, and prints "listening" first
 ;;   client       TCP to 127.0.0.1:7002: sends "ping", prints what comes back
 ;;   udp          UDP on port 7001: echoes every datagram, prints "listening" first
 ;;   name NAME    prints NAME's IPv4 addresses, one a line, and "end"
-;; What fails prints "error" and the number of WASI's error code, and traps.
+;; Anything else ends at once. What fails prints "error" and the number of WASI's error code, and traps.
 (module
   (type $address (func (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
@@ -50,6 +51,7 @@
   ;; 0: results; 256: the vector of fd_write; 272: digits; 512: texts; 1024: arguments; from 4096: what the host returns.
   (memory (export "memory") 8)
   (data (i32.const 512) "listening\0aping\0aerror end\0a.")
+  (data (i32.const 640) "HTTP/1.0 200 OK\0d\0aContent-Length: 6\0d\0a\0d\0ahello\0a")
   (global $heap (mut i32) (i32.const 4096))
 
   (global $kept (mut i32) (i32.const 4096))
@@ -95,7 +97,7 @@
     (call $output_drop (local.get $output))
     (call $tcp_drop (local.get $socket)))
 
-  (func $server
+  (func $server (param $web i32)
     (local $socket i32) (local $client i32) (local $input i32) (local $output i32)
     (local.set $socket (call $tcp))
     (call $tcp_start_bind (local.get $socket) (call $network) (i32.const 0) (i32.const 7000)
@@ -129,6 +131,10 @@
           (call $forget)
           (call $read (local.get $input) (i64.const 1024) (i32.const 0))
           (br_if $ended (i32.load8_u (i32.const 0)))
+          (if (local.get $web)
+            (then
+              (call $write (local.get $output) (i32.const 640) (i32.const 44) (i32.const 0))
+              (br $ended)))
           (call $write (local.get $output) (i32.load (i32.const 4)) (i32.load (i32.const 8)) (i32.const 0))
           (br_if $ended (i32.load8_u (i32.const 0)))
           (br $more)))
@@ -218,7 +224,8 @@
     (drop (call $args_get (i32.const 1032) (i32.const 1280)))
     (global.set $kept (global.get $heap))
     (local.set $what (i32.load8_u (i32.load (i32.const 1036))))
-    (if (i32.eq (local.get $what) (i32.const 115)) (then (call $server)))
+    (if (i32.eq (local.get $what) (i32.const 115)) (then (call $server (i32.const 0))))
+    (if (i32.eq (local.get $what) (i32.const 119)) (then (call $server (i32.const 1))))
     (if (i32.eq (local.get $what) (i32.const 99)) (then (call $client)))
     (if (i32.eq (local.get $what) (i32.const 117)) (then (call $udp)))
     (if (i32.eq (local.get $what) (i32.const 110)) (then (call $name (i32.load (i32.const 1040)))))))
