@@ -13,6 +13,7 @@
 
 mod order;
 mod running;
+mod session;
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 pub use order::{Order, Propagation, Seccomp};
 pub use running::{ContainerState, ContainerStatus, LogLine, Running};
+pub use session::Session;
 
 use crate::config::Options;
 use crate::container::Container;

@@ -41,3 +41,15 @@ pub fn ticks(pid: u32) -> u64 {
     let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
     fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
+
+/// Columns and rows of the terminal that is a process's standard input.
+///
+/// # Panics
+/// When it is no terminal.
+pub fn window(pid: u32) -> (u16, u16) {
+    // Not to make it this process's own.
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
+    let terminal = rustix::fs::open(file(pid, "fd/0"), flags, rustix::fs::Mode::empty()).expect("no standard input");
+    let size = rustix::termios::tcgetwinsize(&terminal).expect("no terminal");
+    (size.ws_col, size.ws_row)
+}

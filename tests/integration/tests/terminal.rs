@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use catamaran_harness::{Code, Engine, Fifo, Image, Node, Runtime, guests, procfs, wait_until};
@@ -22,15 +21,6 @@ fn everywhere(check: impl Fn(&Node, Runtime)) {
         check(&node, runtime);
         node.finish();
     }
-}
-
-/// Columns and rows of the terminal that is a process's standard input.
-fn size(pid: u32) -> (u16, u16) {
-    let noctty = rustix::fs::OFlags::NOCTTY.bits().cast_signed();
-    let mut options = std::fs::File::options();
-    let terminal = options.read(true).custom_flags(noctty).open(format!("/proc/{pid}/fd/0")).unwrap();
-    let size = rustix::termios::tcgetwinsize(&terminal).unwrap();
-    (size.ws_col, size.ws_row)
 }
 
 #[test]
@@ -77,12 +67,12 @@ fn a_terminal_has_the_size_that_was_asked_for_last() {
         let order = node.container("cat").image(&guests::image(runtime, "cat")).terminal().hold_stdin();
         let order = order.spec(|spec| spec["process"]["consoleSize"] = serde_json::json!({"width": 91, "height": 27}));
         let task = order.create();
-        assert_eq!(size(task.pid()), (91, 27), "{runtime:?}: of the spec");
+        assert_eq!(procfs::window(task.pid()), (91, 27), "{runtime:?}: of the spec");
         task.try_resize(120, 40).unwrap();
-        assert_eq!(size(task.pid()), (120, 40), "{runtime:?}: before its start");
+        assert_eq!(procfs::window(task.pid()), (120, 40), "{runtime:?}: before its start");
         task.start();
         task.try_resize(132, 50).unwrap();
-        assert_eq!(size(task.pid()), (132, 50), "{runtime:?}");
+        assert_eq!(procfs::window(task.pid()), (132, 50), "{runtime:?}");
         task.kill("KILL");
         task.wait(SOON);
         task.try_resize(80, 25).unwrap();

@@ -78,6 +78,20 @@ impl<'n, 'p> Order<'n, 'p> {
         self
     }
 
+    /// `stdin`, and `stdinOnce`.
+    #[must_use]
+    pub fn stdin(mut self, once: bool) -> Self {
+        self.config = self.config.number(12, 1).number(13, once.into());
+        self
+    }
+
+    /// `tty`.
+    #[must_use]
+    pub fn tty(mut self) -> Self {
+        self.config = self.config.number(14, 1);
+        self
+    }
+
     /// A mount as the kubelet sends it: what of the machine, where, and whether read-only.
     #[must_use]
     pub fn mount(mut self, source: &Path, destination: &str, readonly: bool, propagation: Propagation) -> Self {

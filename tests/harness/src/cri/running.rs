@@ -59,7 +59,7 @@ impl Running<'_> {
         &self.id
     }
 
-    fn ask(&self, method: &str, request: Message) -> Result<Vec<u8>, Status> {
+    pub(super) fn ask(&self, method: &str, request: Message) -> Result<Vec<u8>, Status> {
         runtime(self.node, method, request)
     }
 

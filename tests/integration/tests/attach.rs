@@ -1,0 +1,74 @@
+//! `kubectl attach`: sessions to a container's own process through the CRI, on both engines.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::time::Duration;
+
+use catamaran_harness::cri::{self, ContainerState, Pod, Shape};
+use catamaran_harness::{Engine, Image, Node, Runtime, guests, procfs, wait_until};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn cat() -> Image {
+    guests::image(Runtime::Catamaran, "cat")
+}
+
+/// A pod on each engine.
+fn everywhere(check: impl Fn(&Pod<'_>)) {
+    let node = Node::start_with(cri::options().network());
+    for engine in Engine::ALL {
+        let shape = Shape::wasm().annotation("catamaran.wasm/engine", engine.name());
+        let pod = Pod::run(&node, engine.name(), shape);
+        check(&pod);
+        pod.remove();
+    }
+    node.finish();
+}
+
+#[test]
+fn a_session_types_and_reads_and_the_next_one_goes_on() {
+    everywhere(|pod| {
+        let cat = pod.order("cat", &cat()).stdin(false).start();
+        let mut first = cat.attach(false).unwrap();
+        first.write("one\n");
+        first.expect("one\n");
+        drop(first);
+        let mut second = cat.attach(false).unwrap();
+        second.write("two\n");
+        second.expect("two\n");
+        assert_eq!(second.heard().0, "two\n", "what the first one had read is not told again");
+        assert_eq!(cat.status().state, ContainerState::Running);
+        cat.stop(SOON);
+        assert_eq!(second.end(), Some(0), "a session ends with its container");
+        assert_eq!(cat.lines("stdout"), ["one", "two"], "the log has all of it");
+    });
+}
+
+#[test]
+fn the_input_ends_with_its_only_session_where_the_pod_says_once() {
+    everywhere(|pod| {
+        let cat = pod.order("once", &cat()).stdin(true).start();
+        let mut session = cat.attach(false).unwrap();
+        session.write("last words\n");
+        session.expect("last words\n");
+        drop(session);
+        let ended = cat.wait(SOON);
+        assert_eq!((ended.exit_code, ended.reason.as_str()), (0, "Completed"));
+    });
+}
+
+#[test]
+fn a_session_on_a_terminal_has_its_echo_its_size_and_its_keys() {
+    everywhere(|pod| {
+        let cat = pod.order("terminal", &cat()).stdin(false).tty().start();
+        let mut session = cat.attach(true).unwrap();
+        session.write("typed\n");
+        session.expect("typed\r\ntyped\r\n");
+        session.resize(133, 44);
+        let pid = cat.status().pid;
+        wait_until(SOON, "the window's size", || (procfs::window(pid) == (133, 44)).then_some(()));
+        session.write("\u{3}");
+        assert_eq!(session.end(), Some(0));
+        assert_eq!(cat.wait(SOON).exit_code, 130);
+    });
+}
