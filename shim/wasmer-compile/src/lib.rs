@@ -15,6 +15,8 @@ compile_error!(
 
 mod dispositions;
 mod inspect;
+#[path = "../../wasmtime-compile/src/operands.rs"]
+mod operands;
 
 pub use inspect::inspect;
 
@@ -22,7 +24,7 @@ use std::fmt::Display;
 
 use catamaran_worker::compiler::{self, Refusal, Tier};
 use wasmer::CompileError;
-use wasmer::sys::wasmparser::{Validator, WasmFeatures};
+use wasmer::sys::wasmparser::{self, Validator, WasmFeatures};
 use wasmer::sys::{Cranelift, CraneliftOptLevel, Features};
 use wasmer_compiler::{ArtifactBuild, ArtifactCreate, Engine, EngineBuilder, ModuleEnvironment};
 
@@ -31,6 +33,7 @@ use wasmer_compiler::{ArtifactBuild, ArtifactCreate, Engine, EngineBuilder, Modu
 /// The same bytes give the same artifact on the same kind of CPU.
 pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     inspect(bytes)?;
+    operands::check(bytes).map_err(Refusal::Module)?;
     compiler::in_proportion(bytes, translate(bytes, tier)?)
 }
 

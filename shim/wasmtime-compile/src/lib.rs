@@ -8,11 +8,13 @@
 //! The bytes are hostile. This runs in a process without rights and with limits; nothing here opens a file.
 
 mod inspect;
+mod operands;
 mod room;
 
 pub use inspect::{Kind, inspect};
 
 use catamaran_worker::compiler::{self, Refusal, Tier};
+use wasmtime::wasmparser;
 use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 
 /// The artifact for the module or component in `bytes`, or why there is none.
@@ -20,7 +22,7 @@ use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 /// The same bytes give the same artifact on the same kind of CPU.
 pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     let kind = inspect(bytes)?;
-    room::check_start(bytes).map_err(Refusal::Module)?;
+    room::check_start(bytes).and_then(|()| operands::check(bytes)).map_err(Refusal::Module)?;
     let artifact = translate(bytes, kind, tier)?;
     compiler::in_proportion(bytes, artifact)
 }

@@ -99,11 +99,19 @@ fn excesses() -> Vec<(String, Vec<u8>)> {
         " end".repeat(899)
     );
     let table = table.replace("br_table", "local.get 0 br_table").replace(" (local.get 0) end", " end");
+    let (numbers, drops) = ("i32 ".repeat(1000), "drop ".repeat(1000));
+    let operands = format!(
+        "(module (func $f (param {numbers}) (result {numbers}) {}) {start} (func {} {} {drops}))",
+        (0..1000).map(|n| format!("local.get {n} ")).collect::<String>(),
+        "i32.const 0 ".repeat(1000),
+        "call $f ".repeat(14_000)
+    );
     let whole = guests::wat("hello");
     vec![
         named("memory", &format!("(module (memory 65536) {start})")),
         named("table", &format!("(module (table 10000000 funcref) {start})")),
         named("nested", &nested),
+        named("operands", &operands),
         named("branches", &table),
         named("empties", &repeated(start, "(func)", 300_000, "")),
         named("types", &repeated(start, "(type (func (param i32 i64 f32 f64)))", 20_000, "")),
