@@ -14,6 +14,7 @@
 mod bpf;
 mod compilers;
 mod devices;
+mod freezer;
 mod hierarchy;
 mod kills;
 mod limits;
