@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         // Not containerd's: the shim starts itself so.
         Ok(flags) if flags.action == cache::ACTION => cache::drive(),
         Ok(flags) if flags.action == cgroup::ACTION => cgroup::answer(),
+        Ok(flags) if flags.action == cgroup::LIMITS => cgroup::write_limits(),
         Ok(flags) if flags.action == stdio::ACTION => stdio::append(),
         Ok(flags) if flags.action == holder::ACTION => return catamaran_worker::hold(),
         Ok(flags) => Err(error::Error::refused(
