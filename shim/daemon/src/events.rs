@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use containerd_shim_protos::api::ForwardRequest;
-use containerd_shim_protos::events::task::{TaskCreate, TaskDelete, TaskExit, TaskOOM, TaskStart};
+use containerd_shim_protos::events::task::{
+    TaskCreate, TaskDelete, TaskExit, TaskOOM, TaskPaused, TaskResumed, TaskStart,
+};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::{any::Any, timestamp::Timestamp};
 use containerd_shim_protos::shim::event::Envelope;
@@ -51,6 +53,16 @@ impl Event for TaskExit {
 impl Event for TaskOOM {
     const TOPIC: &'static str = "/tasks/oom";
     const TYPE: &'static str = "containerd.events.TaskOOM";
+}
+
+impl Event for TaskPaused {
+    const TOPIC: &'static str = "/tasks/paused";
+    const TYPE: &'static str = "containerd.events.TaskPaused";
+}
+
+impl Event for TaskResumed {
+    const TOPIC: &'static str = "/tasks/resumed";
+    const TYPE: &'static str = "containerd.events.TaskResumed";
 }
 
 impl Event for TaskDelete {
@@ -229,6 +241,8 @@ mod tests {
         check::<TaskStart>();
         check::<TaskExit>();
         check::<TaskOOM>();
+        check::<TaskPaused>();
+        check::<TaskResumed>();
         check::<TaskDelete>();
     }
 }

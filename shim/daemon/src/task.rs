@@ -119,6 +119,8 @@ impl Task for TaskService {
         let status = match container.phase() {
             Phase::Created => Status::CREATED,
             Phase::Running => Status::RUNNING,
+            Phase::Pausing => Status::PAUSING,
+            Phase::Paused => Status::PAUSED,
             Phase::Stopped => Status::STOPPED,
         };
         let exit = container.exit();
@@ -200,16 +202,23 @@ impl Task for TaskService {
         Ok(Empty::default())
     }
 
-    async fn pause(&self, _ctx: &TtrpcContext, _req: PauseRequest) -> Answer<Empty> {
-        unimplemented("Pause")
+    async fn pause(&self, _ctx: &TtrpcContext, req: PauseRequest) -> Answer<Empty> {
+        let pod = self.pod.clone();
+        // As Create: a client that gives up leaves nothing half frozen.
+        let paused = tokio::spawn(async move { pod.pause(&req.id).await }).await;
+        paused.map_err(|e| ttrpc::Error::Others(format!("the pause broke off: {e}")))??;
+        Ok(Empty::default())
     }
 
-    async fn resume(&self, _ctx: &TtrpcContext, _req: ResumeRequest) -> Answer<Empty> {
-        unimplemented("Resume")
+    async fn resume(&self, _ctx: &TtrpcContext, req: ResumeRequest) -> Answer<Empty> {
+        self.pod.resume(&req.id)?;
+        Ok(Empty::default())
     }
 
-    async fn checkpoint(&self, _ctx: &TtrpcContext, _req: CheckpointTaskRequest) -> Answer<Empty> {
-        unimplemented("Checkpoint")
+    async fn checkpoint(&self, _ctx: &TtrpcContext, req: CheckpointTaskRequest) -> Answer<Empty> {
+        // One that is not there is told so.
+        self.pod.container(&req.id)?;
+        Err(Error::Uncheckpointed(req.id).into())
     }
 
     async fn exec(&self, _ctx: &TtrpcContext, _req: ExecProcessRequest) -> Answer<Empty> {
@@ -220,8 +229,12 @@ impl Task for TaskService {
         unimplemented("ResizePty")
     }
 
-    async fn update(&self, _ctx: &TtrpcContext, _req: UpdateTaskRequest) -> Answer<Empty> {
-        unimplemented("Update")
+    async fn update(&self, _ctx: &TtrpcContext, req: UpdateTaskRequest) -> Answer<Empty> {
+        let container = self.pod.container(&req.id)?;
+        // As Create: what is half written is set back, whether the client is still there or not.
+        let updated = tokio::spawn(async move { container.update(req.resources.into_option()).await }).await;
+        updated.map_err(|e| ttrpc::Error::Others(format!("the update broke off: {e}")))??;
+        Ok(Empty::default())
     }
 
     async fn stats(&self, _ctx: &TtrpcContext, req: StatsRequest) -> Answer<StatsResponse> {

@@ -1,8 +1,10 @@
 //! One container: its creation step by step, and its state.
 
 mod creation;
+mod freeze;
 mod kills;
 mod sandbox;
+mod update;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ use crate::state::{Ended, Folder, State};
 use crate::stdio::{self, Kept, Logger, Stdio};
 use crate::{child, holder, rootfs, stats};
 use creation::{Creation, all_mounts, find_module, make_job, prepare_mounts, wanted};
+use freeze::Freeze;
 
 /// How long an exit waits for its container's last words to be read.
 const MOST_PAUSES: u32 = 100;
@@ -63,13 +66,18 @@ pub(crate) struct Exit {
 /// ```text
 ///            start            exit
 /// Created ----------> Running -----> Stopped ---delete---> gone
-///    |                                  ^
+///    |                 |   ^            ^
+///    |           Pausing   |            |
+///    |                 v   |   exit     |
+///    |                Paused -----------+
 ///    '---- kill, or its process dies ---'
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Created,
     Running,
+    Pausing,
+    Paused,
     Stopped,
 }
 
@@ -78,12 +86,15 @@ impl Phase {
         match self {
             Phase::Created => "created",
             Phase::Running => "running",
+            Phase::Pausing => "pausing",
+            Phase::Paused => "paused",
             Phase::Stopped => "stopped",
         }
     }
 }
 
-/// A container that was created. Its phase is derived: an exit makes it Stopped, an open control socket Created.
+/// A container that was created. Its phase is derived: an exit makes it Stopped, an open control socket Created, its freezer
+/// Pausing and Paused.
 pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
@@ -116,6 +127,7 @@ struct Held {
     control: Option<OwnedFd>,
     /// Its deletion has begun, unstarted: it is not started any more.
     doomed: bool,
+    freeze: Freeze,
     streams: Kept,
     /// Until it is run, by one of those who delete the container.
     poststop: Stage,
@@ -204,6 +216,7 @@ impl Container {
                 state,
                 control: Some(worker.control),
                 doomed: false,
+                freeze: Freeze::Off,
                 streams: streams.kept,
                 poststop: bundle.hooks.poststop,
                 ended: None,
@@ -228,6 +241,7 @@ impl Container {
         info!("ended id={} pid={} code={code}", self.id, self.pid);
         let exit = Exit { code, at: Timestamp::now() };
         self.write_down(&exit);
+        self.thaw_after_end();
         exit
     }
 
@@ -275,12 +289,10 @@ impl Container {
 
     pub(crate) fn phase(&self) -> Phase {
         if self.exit.borrow().is_some() {
-            Phase::Stopped
-        } else if self.held().control.is_some() {
-            Phase::Created
-        } else {
-            Phase::Running
+            return Phase::Stopped;
         }
+        let held = self.held();
+        if held.control.is_some() { Phase::Created } else { held.freeze.phase() }
     }
 
     /// Whether a `delete` has cleaned it up that this shim did not answer in time: containerd has forgotten it, and will not
@@ -365,9 +377,13 @@ impl Container {
             self.asked.store(true, Ordering::Relaxed);
         }
         match child::signal(&self.pidfd, number) {
-            Err(nix::errno::Errno::ESRCH) => Err(gone()),
-            sent => sent.doing(|| format!("signalling {}", self.id)),
+            Err(nix::errno::Errno::ESRCH) => return Err(gone()),
+            sent => sent.doing(|| format!("signalling {}", self.id))?,
         }
+        if number == libc::SIGKILL {
+            self.let_die();
+        }
+        Ok(())
     }
 
     pub(crate) fn close_stdin(&self) {
@@ -411,7 +427,7 @@ impl Container {
     /// Removes what lies outside the bundle. A container that was never started is ended first.
     pub(crate) async fn delete(&self) -> Result<Exit> {
         match self.phase() {
-            Phase::Running => return Err(self.refuse("deleted")),
+            Phase::Running | Phase::Pausing | Phase::Paused => return Err(self.refuse("deleted")),
             Phase::Created => {
                 self.held().doomed = true;
                 match self.kill(libc::SIGKILL as u32) {
