@@ -15,7 +15,7 @@ use catamaran_harness::{
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
-/// In this time a guest that computes is seen to, and one that is paused not to.
+/// In this time one that computes would be seen to.
 const A_WHILE: Duration = Duration::from_millis(300);
 
 fn wasm(name: &str) -> Image {
@@ -38,10 +38,16 @@ fn started<'n>(node: &'n Node, id: &str, guest: &str) -> Task<'n> {
     started_on(node, Runtime::Catamaran, id, guest)
 }
 
-fn computes(pid: u32) -> bool {
+/// Waits until a guest that computes is seen to.
+fn goes_on(pid: u32) {
+    let before = procfs::ticks(pid);
+    wait_until(SOON, "the process to compute", || (procfs::ticks(pid) > before).then_some(()));
+}
+
+fn stands_still(pid: u32) {
     let before = procfs::ticks(pid);
     std::thread::sleep(A_WHILE);
-    procfs::ticks(pid) > before
+    assert_eq!(procfs::ticks(pid), before, "it computes");
 }
 
 fn runs(pid: u32) -> bool {
@@ -65,14 +71,14 @@ fn a_paused_guest_stands_still_and_goes_on() {
     for (node, runtime) in nodes() {
         let events = node.events();
         let task = started_on(&node, runtime, "spin", "spin");
-        assert!(computes(task.pid()));
+        goes_on(task.pid());
         for _ in 0..3 {
             task.try_pause().unwrap();
             assert_eq!(task.state(), State::Paused);
-            assert!(!computes(task.pid()), "it goes on");
+            stands_still(task.pid());
             task.try_resume().unwrap();
             assert_eq!(task.state(), State::Running);
-            assert!(computes(task.pid()), "it does not go on");
+            goes_on(task.pid());
         }
         task.kill("KILL");
         task.wait(SOON);
@@ -224,11 +230,11 @@ fn all_processes_in_the_cgroup_are_told_and_paused() {
         expected.sort_unstable();
         (told == expected).then_some(())
     });
-    assert!(computes(other.id()));
+    goes_on(other.id());
     task.try_pause().unwrap();
-    assert!(!computes(other.id()));
+    stands_still(other.id());
     task.try_resume().unwrap();
-    assert!(computes(other.id()));
+    goes_on(other.id());
     task.try_pause().unwrap();
     // Delete clears the cgroup, whoever is in it and however still.
     task.kill("KILL");
@@ -284,7 +290,8 @@ fn one_container_of_a_pod_is_paused_and_the_others_go_on() {
     one.expect_line("ready");
     two.expect_line("ready");
     ctr_of_pods(&node, &["tasks", "pause", one.id()]);
-    assert!(!computes(one.status().pid) && computes(two.status().pid));
+    stands_still(one.status().pid);
+    goes_on(two.status().pid);
     // A kubelet's stop: SIGTERM, which waits, and then SIGKILL.
     one.stop(Duration::from_secs(1));
     let status = one.status();
@@ -315,6 +322,10 @@ fn a_pod_whose_shim_dies_while_its_containers_are_paused_is_gone() {
     }
     kill9(parent(holder));
     wait_until(SOON, "holder and workers to die", || (!pids.into_iter().any(runs)).then_some(()));
+    wait_until(SOON, "the pod to be known as gone", || (!pod.status().ready).then_some(()));
+    for container in &containers {
+        assert_ne!(container.wait(SOON).exit_code, 0);
+    }
     pod.remove();
     node.finish();
 }
@@ -335,9 +346,9 @@ fn a_scope_of_systemds_is_paused_and_ends() {
     task.try_pause().unwrap();
     let (file, on) = freezer(&task);
     assert_eq!(fs::read_to_string(&file).unwrap().trim(), on);
-    assert!(!computes(task.pid()));
+    stands_still(task.pid());
     task.try_resume().unwrap();
-    assert!(computes(task.pid()));
+    goes_on(task.pid());
     task.try_pause().unwrap();
     task.kill("KILL");
     assert_eq!(task.wait(SOON).code, 137);
