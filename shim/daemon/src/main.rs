@@ -11,7 +11,7 @@
 //!                                                                  |- image    the layer that it may be instead of a file
 //!                                                                  |- cache    its machine code, compiled once
 //!                                                                  |- holder   a pod's first container: namespaces, no image
-//!                                                                  |- cgroup   made, limited, watched, emptied, removed
+//!                                                                  |- cgroup   made, limited, watched, frozen, emptied, removed
 //!                                                                  |- stats    what was used, read from the cgroup
 //!                                                                  '- spawn    the worker, up to «ready»
 //! containerd --delete-->  delete     cleans up from what the server has written down, when that is dead

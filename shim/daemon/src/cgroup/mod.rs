@@ -8,8 +8,8 @@
 //! systemd  scope     -                     scope made, limits, program    a limit below two processes
 //! ```
 //!
-//! `limits`, `v1` and `v2` say what is to be written, `write` writes it; what `remove` does must also work from `delete`,
-//! with nothing but the folders' paths.
+//! `limits`, `v1` and `v2` say what is to be written; `write` writes it, and `update` what is changed later; `freezer` stops the
+//! processes. What `remove` does must also work from `delete`, with nothing but the folders' paths.
 
 mod bpf;
 mod compilers;
