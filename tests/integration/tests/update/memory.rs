@@ -1,7 +1,10 @@
 //! Memory and swap: up and down, below what is used, and what is told of it.
 
+use std::fs;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use catamaran_harness::procfs::{self, children, parent};
 use catamaran_harness::{Code, Image, Node, Runtime, State, Task, guests};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::{cgroups, cgroups_v2};
@@ -135,6 +138,56 @@ fn a_limit_below_what_is_used() {
     let task = running(&node, "runc", Runtime::Runc, json!({"memory": {"limit": 256 * MIB}}));
     assert!(task.try_update(r#"{"memory":{"limit":4096}}"#).is_err());
     expect(&task, MEMORY, ["268435456", "268435456"]);
+    task.discard();
+    node.finish();
+}
+
+/// The kernel takes its time for this limit, and somebody kills who waits for it.
+#[test]
+fn an_update_that_breaks_off_is_set_back() {
+    if !has("memory") || !has("pids") {
+        return expect_no_memory();
+    }
+    let node = Node::start();
+    let resources = json!({"memory": {"limit": 512 * MIB}, "pids": {"limit": 33}});
+    let task = running(&node, "broken", Runtime::Catamaran, resources);
+    let shim = parent(task.pid());
+    let file = node.dir().join("pages");
+    let less = json!({"memory": {"limit": 32 * MIB}, "pids": {"limit": 44}}).to_string();
+    let mut killed = false;
+    for _ in 0..10 {
+        // Files in its cache that are not written to the disk yet.
+        let fill = format!("dd if=/dev/zero of={} bs=1M count=300 conv=notrunc", file.display());
+        assert!(task.in_cgroup("memory", &fill).status.success());
+        let answer = std::thread::scope(|scope| {
+            let update = scope.spawn(|| task.try_update(&less));
+            // The first one; the second sets back what it has written.
+            let writes =
+                |child: &u32| fs::read(procfs::file(*child, "cmdline")).is_ok_and(|w| w.ends_with(b"\0limits\0"));
+            while !update.is_finished() {
+                if let Some(child) = children(shim).into_iter().find(writes) {
+                    // It may have ended.
+                    let _ = Command::new("kill").args(["-9", &child.to_string()]).stderr(Stdio::null()).status();
+                    break;
+                }
+            }
+            update.join().unwrap()
+        });
+        let Err(status) = answer else {
+            // Nobody was met in time.
+            update(&task, &json!({"memory": {"limit": 512 * MIB}, "pids": {"limit": 33}}));
+            continue;
+        };
+        assert_eq!(status.code, Code::Internal, "{status}");
+        assert!(status.message.ends_with("; nothing was changed"), "{status}");
+        expect(&task, MEMORY, ["536870912"; 2]);
+        expect(&task, PIDS, ["33"; 2]);
+        killed = true;
+        break;
+    }
+    assert!(killed, "the test needs a slower kernel, or more pages");
+    assert_eq!(task.state(), State::Running);
+    update(&task, &json!({"memory": {"limit": 256 * MIB}}));
     task.discard();
     node.finish();
 }
