@@ -84,37 +84,49 @@ impl Bundle {
     }
 }
 
+/// `linux.resources` by themselves, as an Update brings them.
+pub(crate) fn resources(text: &[u8]) -> std::result::Result<LinuxResources, serde_json::Error> {
+    let mut resources = serde_json::from_slice(text)?;
+    let written: WrittenResources = serde_json::from_slice(text)?;
+    tell_none(&mut resources, &written);
+    Ok(resources)
+}
+
 /// A limit of 0 processes is one: no process but the container's own, as runc has it from 1.4 on (runtime-spec 1.3). oci-spec
 /// reads a limit that is not there as 0 too, so that the text itself is asked.
 fn tell_no_processes(spec: &mut Spec, text: &[u8]) {
-    let resources = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut());
-    if let Some(pids) = resources.and_then(|resources| resources.pids_mut().as_mut())
-        && pids.limit() == 0
-        && written_pids_limit(text) == Some(0)
-    {
-        pids.set_limit(1);
-    }
-}
-
-/// `linux.resources.pids.limit`, if it is there.
-fn written_pids_limit(text: &[u8]) -> Option<i64> {
     #[derive(serde::Deserialize)]
     struct Written {
         linux: Linux,
     }
     #[derive(serde::Deserialize)]
     struct Linux {
-        resources: Resources,
+        resources: WrittenResources,
     }
-    #[derive(serde::Deserialize)]
-    struct Resources {
-        pids: Pids,
+    let resources = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut());
+    if let Some(resources) = resources
+        && let Ok(written) = serde_json::from_slice::<Written>(text)
+    {
+        tell_none(resources, &written.linux.resources);
     }
-    #[derive(serde::Deserialize)]
-    struct Pids {
-        limit: Option<i64>,
+}
+
+/// What of the resources is asked for in the text.
+#[derive(serde::Deserialize)]
+struct WrittenResources {
+    pids: Option<WrittenPids>,
+}
+
+#[derive(serde::Deserialize)]
+struct WrittenPids {
+    limit: Option<i64>,
+}
+
+fn tell_none(resources: &mut LinuxResources, written: &WrittenResources) {
+    let limit = written.pids.as_ref().and_then(|pids| pids.limit);
+    if let Some(pids) = resources.pids_mut().as_mut().filter(|_| limit == Some(0)) {
+        pids.set_limit(1);
     }
-    serde_json::from_slice::<Written>(text).ok()?.linux.resources.pids.limit
 }
 
 fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {

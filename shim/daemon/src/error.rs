@@ -47,6 +47,11 @@ pub(crate) enum Error {
     Closing,
     #[error("{0} is not implemented by this shim")]
     Unimplemented(&'static str),
+    #[error(
+        "Checkpoint is not implemented by this shim: container {0} runs Wasm, whose engines cannot save a guest that runs, so \
+         that nothing could be restored. Pause stops it where it is, and Resume lets it go on"
+    )]
+    Uncheckpointed(String),
     #[error("{path}: {source}", path = path.display())]
     File { path: PathBuf, source: io::Error },
     #[error("{doing}: {source}")]
@@ -82,7 +87,7 @@ impl Error {
             | Error::Closing => Code::FAILED_PRECONDITION,
             Error::NotFound(_) => Code::NOT_FOUND,
             Error::Exists(_) => Code::ALREADY_EXISTS,
-            Error::Unimplemented(_) => Code::UNIMPLEMENTED,
+            Error::Unimplemented(_) | Error::Uncheckpointed(_) => Code::UNIMPLEMENTED,
             Error::File { .. }
             | Error::System { .. }
             | Error::Worker(_)

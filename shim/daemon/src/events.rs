@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use containerd_shim_protos::api::ForwardRequest;
 use containerd_shim_protos::events::task::{
-    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskOOM, TaskStart,
+    TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskOOM, TaskPaused, TaskResumed, TaskStart,
 };
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::{any::Any, timestamp::Timestamp};
@@ -63,6 +63,16 @@ impl Event for TaskExit {
 impl Event for TaskOOM {
     const TOPIC: &'static str = "/tasks/oom";
     const TYPE: &'static str = "containerd.events.TaskOOM";
+}
+
+impl Event for TaskPaused {
+    const TOPIC: &'static str = "/tasks/paused";
+    const TYPE: &'static str = "containerd.events.TaskPaused";
+}
+
+impl Event for TaskResumed {
+    const TOPIC: &'static str = "/tasks/resumed";
+    const TYPE: &'static str = "containerd.events.TaskResumed";
 }
 
 impl Event for TaskDelete {
@@ -243,6 +253,8 @@ mod tests {
         check::<TaskExecStarted>();
         check::<TaskExit>();
         check::<TaskOOM>();
+        check::<TaskPaused>();
+        check::<TaskResumed>();
         check::<TaskDelete>();
     }
 }

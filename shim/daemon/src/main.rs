@@ -11,7 +11,7 @@
 //!                                                                  |- image    the layer that it may be instead of a file
 //!                                                                  |- cache    its machine code, compiled once
 //!                                                                  |- holder   a pod's first container: namespaces, no image
-//!                                                                  |- cgroup   made, limited, watched, emptied, removed
+//!                                                                  |- cgroup   made, limited, watched, frozen, emptied, removed
 //!                                                                  |- stats    what was used, read from the cgroup
 //!                                                                  '- spawn    the worker, up to «ready»
 //! containerd --delete-->  delete     cleans up from what the server has written down, when that is dead
@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         // Not containerd's: the shim starts itself so.
         Ok(flags) if flags.action == cache::ACTION => cache::drive(),
         Ok(flags) if flags.action == cgroup::ACTION => cgroup::answer(),
+        Ok(flags) if flags.action == cgroup::LIMITS => cgroup::write_limits(),
         Ok(flags) if flags.action == stdio::ACTION => stdio::append(),
         Ok(flags) if flags.action == holder::ACTION => return catamaran_worker::hold(),
         Ok(flags) => Err(error::Error::refused(

@@ -1,6 +1,7 @@
 //! The containers of one shim, by id.
 
 mod kills;
+mod pauses;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

@@ -55,6 +55,13 @@ impl Subject {
         }
     }
 
+    fn phase(&self) -> Phase {
+        match self {
+            Subject::Own(container) => container.phase(),
+            Subject::Exec(_, exec) => exec.process.phase(),
+        }
+    }
+
     fn process(&self) -> &Process {
         match self {
             Subject::Own(container) => &container.process,
@@ -156,9 +163,11 @@ impl Task for TaskService {
     async fn state(&self, _ctx: &TtrpcContext, req: StateRequest) -> Answer<StateResponse> {
         let subject = self.subject(&req.id, &req.exec_id)?;
         let (container, process) = (subject.container(), subject.process());
-        let status = match process.phase() {
+        let status = match subject.phase() {
             Phase::Created => Status::CREATED,
             Phase::Running => Status::RUNNING,
+            Phase::Pausing => Status::PAUSING,
+            Phase::Paused => Status::PAUSED,
             Phase::Stopped => Status::STOPPED,
         };
         let exit = process.exit();
@@ -255,16 +264,23 @@ impl Task for TaskService {
         Ok(Empty::default())
     }
 
-    async fn pause(&self, _ctx: &TtrpcContext, _req: PauseRequest) -> Answer<Empty> {
-        unimplemented("Pause")
+    async fn pause(&self, _ctx: &TtrpcContext, req: PauseRequest) -> Answer<Empty> {
+        let pod = self.pod.clone();
+        // As Create: a client that gives up leaves nothing half frozen.
+        let paused = tokio::spawn(async move { pod.pause(&req.id).await }).await;
+        paused.map_err(|e| ttrpc::Error::Others(format!("the pause broke off: {e}")))??;
+        Ok(Empty::default())
     }
 
-    async fn resume(&self, _ctx: &TtrpcContext, _req: ResumeRequest) -> Answer<Empty> {
-        unimplemented("Resume")
+    async fn resume(&self, _ctx: &TtrpcContext, req: ResumeRequest) -> Answer<Empty> {
+        self.pod.resume(&req.id)?;
+        Ok(Empty::default())
     }
 
-    async fn checkpoint(&self, _ctx: &TtrpcContext, _req: CheckpointTaskRequest) -> Answer<Empty> {
-        unimplemented("Checkpoint")
+    async fn checkpoint(&self, _ctx: &TtrpcContext, req: CheckpointTaskRequest) -> Answer<Empty> {
+        // One that is not there is told so.
+        self.pod.container(&req.id)?;
+        Err(Error::Uncheckpointed(req.id).into())
     }
 
     async fn exec(&self, _ctx: &TtrpcContext, req: ExecProcessRequest) -> Answer<Empty> {
@@ -279,8 +295,12 @@ impl Task for TaskService {
         Ok(Empty::default())
     }
 
-    async fn update(&self, _ctx: &TtrpcContext, _req: UpdateTaskRequest) -> Answer<Empty> {
-        unimplemented("Update")
+    async fn update(&self, _ctx: &TtrpcContext, req: UpdateTaskRequest) -> Answer<Empty> {
+        let container = self.pod.container(&req.id)?;
+        // As Create: what is half written is set back, whether the client is still there or not.
+        let updated = tokio::spawn(async move { container.update(req.resources.into_option()).await }).await;
+        updated.map_err(|e| ttrpc::Error::Others(format!("the update broke off: {e}")))??;
+        Ok(Empty::default())
     }
 
     async fn stats(&self, _ctx: &TtrpcContext, req: StatsRequest) -> Answer<StatsResponse> {

@@ -8,12 +8,14 @@
 //! systemd  scope     -                     scope made, limits, program    a limit below two processes
 //! ```
 //!
-//! `limits`, `v1` and `v2` say what is to be written, `write` writes it; what `remove` does must also work from `delete`,
-//! with nothing but the folders' paths.
+//! `limits`, `v1` and `v2` say what is to be written; `write` writes it, and `update` what is changed later; `freezer` stops the
+//! processes. What `remove` does must also work from `delete`, with nothing but the folders' paths.
 
 mod bpf;
 mod compilers;
 mod devices;
+mod errand;
+mod freezer;
 mod hierarchy;
 mod kills;
 mod limits;
@@ -25,6 +27,7 @@ mod scope;
 mod shortage;
 mod slice;
 mod systemd;
+mod update;
 mod v1;
 mod v2;
 mod write;
@@ -50,6 +53,7 @@ pub(crate) use self::kills::Watch;
 pub(crate) use self::remove::{PATIENCE, remove, remove_within};
 pub(crate) use self::scope::{ACTION, answer};
 pub(crate) use self::slice::Slice;
+pub(crate) use self::update::{ACTION as LIMITS, write_limits};
 
 /// The intermediate and the worker that it clones are both in the cgroup for a moment, but for CLONE_INTO_CGROUP.
 const TOGETHER: u64 = 2;
@@ -62,6 +66,8 @@ pub(crate) struct Cgroup {
     /// Where it is planned to be, one folder a hierarchy.
     folders: Vec<PathBuf>,
     settings: Vec<Setting>,
+    /// Held while limits are changed: one Update reads what the other has written.
+    updating: tokio::sync::Mutex<()>,
     /// Set when somebody else turned out to have it: what is in it is not ours to kill.
     foreign: AtomicBool,
 }
@@ -76,27 +82,34 @@ enum Kind {
     Systemd(Scope, OnceLock<PathBuf>),
 }
 
-/// What makes settings of a spec's resources.
-type Table = fn(&LinuxResources) -> Result<Vec<Setting>>;
+impl Kind {
+    /// What a spec's resources come to.
+    fn settings(&self, resources: &LinuxResources) -> Result<Vec<Setting>> {
+        match self {
+            Kind::V1(_) => v1::settings(resources),
+            Kind::V2(_) => v2::settings(resources),
+            Kind::Systemd(..) => Ok(v2::settings(resources)?.into_iter().map(properties::kept).collect()),
+        }
+    }
+}
 
 impl Cgroup {
     /// Where the cgroup will be and what will be written there. Nothing is made yet; refused where somebody else's
     /// processes or cgroups are, since what is found in a container's cgroup is killed with it.
     pub(crate) fn plan(path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
-        let (kind, folders, table): (_, Vec<PathBuf>, Table) = if is_unified() {
+        let (kind, folders) = if is_unified() {
             let (kind, folder) = plan::v2(path)?;
-            (kind, vec![folder], v2::settings)
+            (kind, vec![folder])
         } else {
-            let (kind, folders) = plan::v1(path)?;
-            (kind, folders, v1::settings)
+            plan::v1(path)?
         };
-        let settings = resources.map(table).transpose()?.unwrap_or_default();
+        let settings = resources.map(|resources| kind.settings(resources)).transpose()?.unwrap_or_default();
         for folder in &folders {
             if remove::is_used(folder).on(folder)? {
                 return Err(make::occupied(folder));
             }
         }
-        Ok(Self { kind, folders, settings, foreign: AtomicBool::new(false) })
+        Ok(Self { kind, folders, settings, updating: tokio::sync::Mutex::default(), foreign: AtomicBool::new(false) })
     }
 
     /// What [`remove`] is to remove: nothing, if it turned out to be somebody else's.
@@ -226,9 +239,8 @@ impl Cgroup {
             Kind::V1(_) => {}
             Kind::V2(_) => return Ok(()),
             Kind::Systemd(scope, _) => {
-                // systemd takes no limit below one, and writes its own into the file.
-                let one = Setting { value: "1".to_owned(), ..late.clone() };
-                scope::change(scope, properties::limit(&one)).await?;
+                // It writes its own into the file, which takes none below one.
+                scope::change(scope, properties::limit(late)).await?;
             }
         }
         write::write_all(self, std::iter::once(late))
@@ -316,6 +328,7 @@ mod tests {
             kind: Kind::V1(vec![Hierarchy { controllers: vec!["pids".to_owned()], mount: std::env::temp_dir() }]),
             folders: vec![folder],
             settings: pids.iter().map(setting).collect(),
+            updating: tokio::sync::Mutex::default(),
             foreign: AtomicBool::new(false),
         }
     }

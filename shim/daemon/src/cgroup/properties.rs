@@ -48,6 +48,8 @@ pub(super) fn limit(setting: &Setting) -> Vec<Property> {
         "memory.min" => number("MemoryMin"),
         "memory.swap.max" => number("MemorySwapMax"),
         "cpu.weight" => number("CPUWeight"),
+        // None below one is taken; the file has the last word.
+        "pids.max" if setting.value.trim() == "0" => vec![Property("TasksMax".to_owned(), Value::Number(1))],
         "pids.max" => number("TasksMax"),
         "cpuset.cpus" => bits("AllowedCPUs"),
         "cpuset.mems" => bits("AllowedMemoryNodes"),
@@ -61,13 +63,31 @@ pub(super) fn limit(setting: &Setting) -> Vec<Property> {
     }
 }
 
+/// A limit with the value that systemd keeps of it, and writes whenever it likes: of a quota the next whole percent, as runc
+/// has it. Below that, its file would be changed behind the shim's back.
+pub(super) fn kept(mut setting: Setting) -> Setting {
+    let words: Vec<_> = setting.value.split_whitespace().collect();
+    if let ("cpu.max", [Ok(quota), Ok(period @ 1..)]) =
+        (setting.file.as_str(), &words.iter().map(|word| word.parse::<u64>()).collect::<Vec<_>>()[..])
+    {
+        let a_second = a_second(*quota, *period);
+        setting.value = format!("{} {period}", u128::from(a_second) * u128::from(*period) / u128::from(MICROSECONDS));
+    }
+    setting
+}
+
+/// Microseconds on a processor in a second, in whole percents, rounded up.
+fn a_second(quota: u64, period: u64) -> u64 {
+    (quota.saturating_mul(MICROSECONDS) / period).div_ceil(PERCENT).saturating_mul(PERCENT)
+}
+
 /// `QUOTA PERIOD` as time on a processor in a second, rounded up.
 fn quota(value: &str) -> Vec<Property> {
     let mut words = value.split_whitespace();
     let (quota, period) = (words.next(), words.next().map_or(Some(100_000), |word| word.parse::<u64>().ok()));
     let (Some(quota), Some(period @ 1..)) = (quota, period) else { return Vec::new() };
     let a_second = match quota.parse::<u64>() {
-        Ok(quota) => (quota.saturating_mul(MICROSECONDS) / period).div_ceil(PERCENT).saturating_mul(PERCENT),
+        Ok(quota) => a_second(quota, period),
         Err(_) if quota == "max" => u64::MAX,
         Err(_) => return Vec::new(),
     };
@@ -138,6 +158,26 @@ mod tests {
             "TasksMax=Number(18446744073709551615)",
         ];
         assert_eq!(shown(&of(&scope, 77, &v2::settings(&spec).unwrap())), expected);
+    }
+
+    #[test]
+    fn a_limit_is_kept_as_systemd_writes_it() {
+        let value = |file: &str, value: &str| {
+            let (key, file, value) = (String::new(), file.to_owned(), value.to_owned());
+            kept(Setting { key, file, value, missing: super::super::limits::Missing::Refused }).value
+        };
+        for (quota, expected) in [
+            ("50000 100000", "50000 100000"),
+            ("12345 100000", "13000 100000"),
+            ("1 1000000", "10000 1000000"),
+            ("150000 100000", "150000 100000"),
+            ("max 100000", "max 100000"),
+            ("5 0", "5 0"),
+            ("max", "max"),
+        ] {
+            assert_eq!(value("cpu.max", quota), expected);
+        }
+        assert_eq!(value("memory.max", "12345"), "12345");
     }
 
     #[test]

@@ -1,32 +1,26 @@
 //! A container's cgroup that systemd makes: a transient scope, asked for with the pid of the process that is to be in it
 //! (`slice:prefix:name` in `linux.cgroupsPath`, as kubelets with the systemd driver and runc have it).
 //!
-//! systemd is spoken to by a short-lived child, this program started anew as `scope`, so that neither the shim's one
-//! event loop waits for an answer nor its memory grows. The child reads a [`Request`] on its standard input and
-//! writes an [`Answer`] on its standard output, both files in memory.
+//! systemd is spoken to by a short-lived child, this program started anew as `scope` ([`super::errand`]), so that neither the
+//! shim's one event loop waits for an answer nor its memory grows. The child is told a [`Request`] and gives an [`Answer`].
 
-use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
+use super::errand;
 use super::systemd::{self, Property};
-use crate::child;
 use crate::error::{Doing, Error, Result};
 
 /// The child's action on the command line.
 pub(crate) const ACTION: &str = "scope";
 /// As long as runc waits for a scope to be made.
 const TO_START: Duration = Duration::from_secs(30);
+/// systemd writes limits itself, and may wait for the kernel as any other does.
+pub(super) const TO_CHANGE: Duration = Duration::from_secs(15);
 /// Emptied before, it ends at once; containerd gives `delete` five seconds in all.
 const TO_STOP: Duration = Duration::from_secs(2);
-/// What the child may take beyond that to begin and to end.
-const GRACE: Duration = Duration::from_secs(1);
 /// systemd.unit(5).
 const LONGEST_NAME: usize = 255;
 
@@ -134,45 +128,15 @@ pub(super) fn done(unit: &str, doing: &str, answer: Answer) -> Result<()> {
 }
 
 async fn ask(request: &Request, limit: Duration) -> Result<Answer> {
-    let doing = || "asking systemd".to_owned();
-    let memory = |name| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).map(File::from).doing(doing);
-    let mut question = memory("scope-request")?;
-    let mut answer = memory("scope-answer")?;
-    question.write_all(&serde_json::to_vec(&(request, limit)).doing(doing)?).doing(doing)?;
-    question.rewind().doing(doing)?;
-    // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
-    let child = Command::new("/proc/self/exe")
-        .arg(ACTION)
-        .env_clear()
-        .process_group(0)
-        .stdin(question)
-        .stdout(Stdio::from(answer.try_clone().doing(doing)?))
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(crate::shortage::of_processes)
-        .doing(doing)?;
-    let pidfd = child::pidfd(child.id())?;
-    let watched = pidfd.try_clone().doing(doing)?;
-    if tokio::time::timeout(limit + GRACE, child::wait(watched)).await.is_err() {
-        // Not reaped yet, so that it is still the one; reaped by the task that this starts.
-        let _ = child::signal(&pidfd, nix::libc::SIGKILL);
-        child::reap(pidfd);
-        return Ok(Answer::Failed(format!("no answer within {limit:?}")));
-    }
-    let mut text = Vec::new();
-    answer.rewind().and_then(|()| answer.read_to_end(&mut text)).doing(doing)?;
-    serde_json::from_slice(&text).doing(|| "reading what the program that asks systemd answered".to_owned())
+    let answer = errand::run(ACTION, &(request, limit), limit, "asking systemd").await?;
+    Ok(answer.unwrap_or_else(|| Answer::Failed(format!("no answer within {limit:?}"))))
 }
 
 /// The `scope` action: what the child does.
 pub(crate) fn answer() -> Result<()> {
-    let mut text = Vec::new();
-    std::io::stdin().read_to_end(&mut text).doing(|| "reading the request".to_owned())?;
-    let (request, limit): (Request, Duration) =
-        serde_json::from_slice(&text).doing(|| "reading the request".to_owned())?;
-    let answer = systemd::carry_out(Path::new(systemd::SOCKET), &request, limit);
-    let text = serde_json::to_vec(&answer).doing(|| "answering".to_owned())?;
-    std::io::stdout().write_all(&text).doing(|| "answering".to_owned())
+    errand::carry_out(|(request, limit): (Request, Duration)| {
+        systemd::carry_out(Path::new(systemd::SOCKET), &request, limit)
+    })
 }
 
 #[cfg(test)]

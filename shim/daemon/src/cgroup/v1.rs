@@ -41,7 +41,7 @@ pub(super) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
 
 /// Kernel memory is not limited, as runc does not: its two keys are gone from the specification's advice and from the
 /// kernel. `useHierarchy` is what every kernel since 5.11 does and cannot be made not to. `checkBeforeUpdate` needs no
-/// check: the cgroup is new.
+/// check: the kernel takes no limit below what is used.
 fn set_memory(table: &mut Table, memory: &LinuxMemory) -> Result<()> {
     let limit = Limit::parse("memory.limit", memory.limit())?;
     let swap = Limit::parse("memory.swap", memory.swap())?;
@@ -75,8 +75,10 @@ fn set_memory(table: &mut Table, memory: &LinuxMemory) -> Result<()> {
         Some(n) if n <= MOST_SWAPPINESS => table.must("memory.swappiness", "memory.swappiness", n),
         Some(n) => return Err(refused("memory.swappiness", n.to_string(), "0 to 100")),
     }
-    if memory.disable_oom_killer() == Some(true) {
-        table.must("memory.disableOOMKiller", "memory.oom_control", 1);
+    match memory.disable_oom_killer() {
+        None => {}
+        Some(true) => table.must("memory.disableOOMKiller", "memory.oom_control", 1),
+        Some(false) => table.may("memory.disableOOMKiller", "memory.oom_control", 0),
     }
     Ok(())
 }
@@ -197,7 +199,8 @@ mod tests {
         assert_eq!(table(limited), expected);
         let unlimited = ["memory.limit_in_bytes=-1 (or nothing)", "memory.memsw.limit_in_bytes=-1 (or nothing)"];
         assert_eq!(table(json!({"memory": {"limit": -1}})), unlimited);
-        assert_eq!(table(json!({"memory": {"limit": 0, "swap": 0, "disableOOMKiller": false}})), [""; 0]);
+        let killed = ["memory.oom_control=0 (or nothing)"];
+        assert_eq!(table(json!({"memory": {"limit": 0, "swap": 0, "disableOOMKiller": false}})), killed);
         assert!(refusal(json!({"memory": {"limit": 64, "swap": 63}})).contains("memory.swap: 63"));
         assert!(refusal(json!({"memory": {"limit": -7}})).contains("memory.limit: -7"));
         assert!(refusal(json!({"memory": {"swappiness": 101}})).contains("memory.swappiness: 101"));

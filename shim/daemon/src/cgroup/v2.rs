@@ -52,7 +52,7 @@ fn without(key: &str, present: bool, expected: &str) -> Result<()> {
 }
 
 /// Kernel memory is not limited by itself, as runc does not: v2 counts it with the rest. `useHierarchy` is what v2 does.
-/// `checkBeforeUpdate` needs no check: the cgroup is new.
+/// `checkBeforeUpdate` is for an Update, which looks by itself.
 fn set_memory(table: &mut Table, memory: &LinuxMemory) -> Result<()> {
     without("memory.swappiness", memory.swappiness().is_some(), "it has no swappiness of a cgroup's own")?;
     let disabled = memory.disable_oom_killer() == Some(true);

@@ -1,8 +1,8 @@
 //! Writes a table of limits into a container's cgroup.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use nix::libc;
 
@@ -20,14 +20,51 @@ pub(super) trait Place {
 /// Writes all settings in their order. What the kernel refuses at first, because of a value that another setting changes
 /// (memory and swap together may not be below memory, a burst not above its quota), is tried once more at the end.
 pub(super) fn write_all<'a>(place: &dyn Place, settings: impl Iterator<Item = &'a Setting>) -> Result<()> {
-    let mut again = Vec::new();
-    for setting in settings {
-        match write(place, setting) {
-            Err(Failure::Kernel(..)) => again.push(setting),
-            written => written.map_err(Failure::told)?,
+    in_two_rounds(settings, |setting| write(place, setting), |(_, failure)| matches!(failure, Failure::Kernel(..)))
+        .map_err(|(_, failure)| failure.told())
+}
+
+/// Does `write` with each, and once more, at the end, with those of which `again` says that another one may have been missing.
+pub(super) fn in_two_rounds<T: Copy, E>(
+    all: impl Iterator<Item = T>,
+    write: impl Fn(T) -> std::result::Result<(), E>,
+    again: impl Fn(&(T, E)) -> bool,
+) -> std::result::Result<(), (T, E)> {
+    let mut second = Vec::new();
+    for one in all {
+        match write(one).map_err(|e| (one, e)) {
+            Err(failure) if again(&failure) => second.push(one),
+            written => written?,
         }
     }
-    again.into_iter().try_for_each(|setting| write(place, setting).map_err(Failure::told))
+    second.into_iter().try_for_each(|one| write(one).map_err(|e| (one, e)))
+}
+
+/// Where a setting is written, and the setting, or the one that stands for it; none where it holds without.
+pub(super) fn find<'a>(place: &dyn Place, setting: &'a Setting) -> Result<Option<(PathBuf, &'a Setting)>> {
+    if let Some(folder) = place.folder(setting.controller()) {
+        let path = folder.join(&setting.file);
+        // In a cgroup that is gone nothing is missing: the write says what is the matter.
+        if path.exists() || !folder.exists() {
+            return Ok(Some((path, setting)));
+        }
+    }
+    match &setting.missing {
+        Missing::Passed => Ok(None),
+        Missing::Instead(other) => find(place, other),
+        Missing::Refused => {
+            let expected = format!("no such limit on this host: {}", why(place, setting));
+            Err(Error::refused(place_of(setting), &setting.value, expected))
+        }
+    }
+}
+
+/// Whether the kernel does not take a value, as it is or now.
+pub(super) fn is_refusal(e: &io::Error) -> bool {
+    // ENODEV: a block device that is not there. EBUSY of v1's memory limit: less than is used already. EACCES, ENOSPC: processors
+    // that the cgroup above does not have, or none.
+    let refusals = [libc::EINVAL, libc::ERANGE, libc::EOVERFLOW, libc::ENODEV, libc::EBUSY, libc::ENOSPC, libc::EACCES];
+    e.raw_os_error().is_some_and(|number| refusals.contains(&number))
 }
 
 enum Failure {
@@ -52,31 +89,13 @@ fn place_of(setting: &Setting) -> String {
 }
 
 fn write(place: &dyn Place, setting: &Setting) -> std::result::Result<(), Failure> {
-    let Some(folder) = place.folder(setting.controller()) else { return missing(place, setting) };
-    let path = folder.join(&setting.file);
+    let Some((path, setting)) = find(place, setting).map_err(Failure::Other)? else { return Ok(()) };
     match put(&path, &setting.value) {
         Ok(()) => Ok(()),
-        Err(e) if e.kind() == ErrorKind::NotFound && folder.exists() => missing(place, setting),
-        Err(e) => match e.raw_os_error() {
-            // ENODEV: a block device that is not there. EBUSY of v1's memory limit: less than is used already.
-            Some(libc::EINVAL | libc::ERANGE | libc::EOVERFLOW | libc::ENODEV | libc::EBUSY | libc::ENOSPC) => {
-                Err(Failure::Kernel(setting.clone(), e))
-            }
-            _ => {
-                let doing = || format!("{}: writing {} to {}", place_of(setting), setting.value, path.display());
-                Err(e).doing(doing).map_err(Failure::Other)
-            }
-        },
-    }
-}
-
-fn missing(place: &dyn Place, setting: &Setting) -> std::result::Result<(), Failure> {
-    match &setting.missing {
-        Missing::Passed => Ok(()),
-        Missing::Instead(other) => write(place, other),
-        Missing::Refused => {
-            let expected = format!("no such limit on this host: {}", why(place, setting));
-            Err(Failure::Other(Error::refused(place_of(setting), &setting.value, expected)))
+        Err(e) if is_refusal(&e) => Err(Failure::Kernel(setting.clone(), e)),
+        Err(e) => {
+            let doing = || format!("{}: writing {} to {}", place_of(setting), setting.value, path.display());
+            Err(e).doing(doing).map_err(Failure::Other)
         }
     }
 }
@@ -105,7 +124,6 @@ pub(super) fn put(path: &Path, value: &str) -> io::Result<()> {
 mod tests {
     use super::super::hierarchy;
     use super::*;
-    use std::path::PathBuf;
 
     /// A folder on disk that stands for a cgroup of every controller, but for those that it lacks.
     struct Stand(PathBuf, &'static str);

@@ -74,8 +74,8 @@ impl Container {
 
     /// Adds a process, to be started.
     pub(crate) fn add_exec(&self, request: ExecRequest) -> Result<()> {
-        if self.phase() == Phase::Stopped {
-            return Err(self.process.refuse("executed in"));
+        if matches!(self.phase(), Phase::Pausing | Phase::Paused | Phase::Stopped) {
+            return Err(self.refuse("executed in"));
         }
         if self.keeps_pod() {
             let expected = "another container of the pod: there is no program in this one, which keeps its namespaces";
@@ -101,11 +101,11 @@ impl Container {
         exec.process.check_startable()?;
         match self.phase() {
             Phase::Created | Phase::Running => {}
-            Phase::Stopped => return Err(self.process.refuse("executed in")),
+            Phase::Pausing | Phase::Paused | Phase::Stopped => return Err(self.refuse("executed in")),
         }
         let streams = stdio::open(&exec.process.stdio, &exec.id, &self.request.namespace)?;
         match self.body {
-            Body::Holder => Err(self.process.refuse("executed in")),
+            Body::Holder => Err(self.refuse("executed in")),
             Body::Wasm => Err(Error::Unimplemented("Exec")),
         }
     }
@@ -115,7 +115,7 @@ impl Container {
         let gone = || Error::NotFound(format!("process {} of container {}", exec.id, self.id()));
         let mut execs = self.execs();
         match exec.process.phase() {
-            Phase::Running => return Err(exec.process.refuse("deleted")),
+            Phase::Running | Phase::Pausing | Phase::Paused => return Err(exec.process.refuse("deleted")),
             // It may be in the midst of its start.
             Phase::Created if exec.turn.try_lock().is_err() => return Err(exec.process.refuse("deleted")),
             Phase::Created => exec.process.doom(),

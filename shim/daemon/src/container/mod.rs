@@ -2,9 +2,11 @@
 
 mod creation;
 mod exec;
+mod freeze;
 mod kills;
 mod process;
 mod sandbox;
+mod update;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,7 @@ use crate::stdio::{self, Kept, Logger, Stdio};
 use crate::{holder, rootfs, stats};
 use creation::{Creation, all_mounts, find_module, make_job, prepare_mounts, wanted};
 pub(crate) use exec::{Exec, ExecRequest};
+use freeze::Freeze;
 pub(crate) use process::{Exit, Phase, Process};
 
 /// How long the processes that were started in a container may take to end when its own has.
@@ -61,7 +64,7 @@ enum Body {
     Wasm,
 }
 
-/// A container that was created.
+/// A container that was created. Its phase is its process's, but for what its freezer says of one that runs.
 pub(crate) struct Container {
     /// What it was created from.
     request: Request,
@@ -83,6 +86,7 @@ pub(crate) struct Container {
 struct Held {
     /// As it is written down.
     state: State,
+    freeze: Freeze,
     /// Until it is run, by one of those who delete the container.
     poststop: Stage,
 }
@@ -162,7 +166,7 @@ impl Container {
             kills: AtomicU64::new(0),
             poststart: bundle.hooks.poststart,
             turn: tokio::sync::Mutex::default(),
-            held: Mutex::new(Held { state, poststop: bundle.hooks.poststop }),
+            held: Mutex::new(Held { state, freeze: Freeze::Off, poststop: bundle.hooks.poststop }),
             execs: Mutex::default(),
         }
     }
@@ -184,6 +188,7 @@ impl Container {
     pub(crate) async fn ended(&self) -> Exit {
         let exit = self.process.ended().await;
         self.write_down(&exit);
+        self.thaw_after_end();
         self.end_execs().await;
         exit
     }
@@ -219,7 +224,14 @@ impl Container {
     }
 
     pub(crate) fn phase(&self) -> Phase {
-        self.process.phase()
+        match self.process.phase() {
+            Phase::Running => self.held().freeze.phase(),
+            phase => phase,
+        }
+    }
+
+    fn refuse(&self, wanted: &'static str) -> Error {
+        Error::Transition { id: self.id().to_owned(), state: self.phase().word(), wanted }
     }
 
     /// Whether a `delete` has cleaned it up that this shim did not answer in time: containerd has forgotten it, and will not
@@ -232,7 +244,7 @@ impl Container {
     pub(crate) async fn turn_to_start(&self) -> Result<MutexGuard<'_, ()>> {
         match self.phase() {
             Phase::Created => Ok(self.turn.lock().await),
-            _ => Err(self.process.refuse("started")),
+            _ => Err(self.refuse("started")),
         }
     }
 
@@ -255,7 +267,11 @@ impl Container {
 
     /// Sends a signal; NotFound once the container has stopped, which is how containerd takes a kill that came too late.
     pub(crate) fn kill(&self, signal: u32) -> Result<()> {
-        self.process.kill(signal)
+        self.process.kill(signal)?;
+        if signal == libc::SIGKILL as u32 {
+            self.let_die();
+        }
+        Ok(())
     }
 
     /// The processes; of a container that has stopped the one that it was. A containerd that restarts takes a task without
@@ -291,7 +307,7 @@ impl Container {
     /// Removes what lies outside the bundle. A container that was never started is ended first.
     pub(crate) async fn delete(&self) -> Result<Exit> {
         match self.phase() {
-            Phase::Running => return Err(self.process.refuse("deleted")),
+            Phase::Running | Phase::Pausing | Phase::Paused => return Err(self.refuse("deleted")),
             Phase::Created => {
                 self.process.doom();
                 match self.kill(libc::SIGKILL as u32) {

@@ -33,18 +33,23 @@ impl Exit {
     }
 }
 
-/// Where a process is in its life.
+/// Where a process is in its life; a container's own is paused with its container.
 ///
 /// ```text
 ///            start            exit
 /// Created ----------> Running -----> Stopped ---delete---> gone
-///    |                                  ^
+///    |                 |   ^            ^
+///    |           Pausing   |            |
+///    |                 v   |   exit     |
+///    |                Paused -----------+
 ///    '---- kill, or it dies ------------'
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     Created,
     Running,
+    Pausing,
+    Paused,
     Stopped,
 }
 
@@ -53,6 +58,8 @@ impl Phase {
         match self {
             Phase::Created => "created",
             Phase::Running => "running",
+            Phase::Pausing => "pausing",
+            Phase::Paused => "paused",
             Phase::Stopped => "stopped",
         }
     }
@@ -207,6 +214,11 @@ impl Process {
         );
         info!("ended id={} pid={} code={code}", self.name, self.pid());
         Exit::now(code)
+    }
+
+    /// Whether it has ended, told or not yet.
+    pub(super) fn ends(&self) -> bool {
+        self.phase() == Phase::Stopped || self.pidfd().is_some_and(|pidfd| child::ended(pidfd).is_some())
     }
 
     /// Waits until what it wrote last was read, for a moment: containerd's clients drop a stream that they are still opening

@@ -134,6 +134,16 @@ impl Running<'_> {
         self.expect("RemoveContainer", Message::new().bytes(1, &self.id));
     }
 
+    /// Changes its limits, as the kubelet does for a resize in place: `resources` as in [`Order::limits`](super::Order::limits),
+    /// a swap of 0 left to containerd.
+    ///
+    /// # Errors
+    /// What containerd or the shim answered.
+    pub fn update(&self, memory: u64, shares: u64, quota: u64) -> Result<(), Status> {
+        let resources = Message::new().number(1, 100_000).number(2, quota).number(3, shares).number(4, memory);
+        self.ask("UpdateContainerResources", Message::new().bytes(1, &self.id).message(2, resources)).map(drop)
+    }
+
     /// Its working set in bytes, as `ContainerStats` has it.
     ///
     /// # Errors

@@ -71,8 +71,18 @@ impl Call {
     ];
 
     /// Those that change where a container is in its life, or are changed by it while they last.
-    pub const OF_LIFE: [Self; 8] =
-        [Self::Create, Self::Start, Self::Term, Self::Kill, Self::Wait, Self::Pids, Self::Delete, Self::Shutdown];
+    pub const OF_LIFE: [Self; 10] = [
+        Self::Create,
+        Self::Start,
+        Self::Term,
+        Self::Kill,
+        Self::Wait,
+        Self::Pids,
+        Self::Pause,
+        Self::Resume,
+        Self::Delete,
+        Self::Shutdown,
+    ];
 }
 
 /// What came of a call.

@@ -34,15 +34,14 @@ pub enum Standing {
     None,
     Created,
     Running,
+    Paused,
     Stopped,
     Deleted,
-    /// Where none is brought to yet, and runc's shim may lead.
-    Paused,
 }
 
 impl Standing {
     /// Where a container is brought to, before it is called.
-    pub const ALL: [Self; 5] = [Self::None, Self::Created, Self::Running, Self::Stopped, Self::Deleted];
+    pub const ALL: [Self; 6] = [Self::None, Self::Created, Self::Running, Self::Paused, Self::Stopped, Self::Deleted];
 }
 
 /// A shim's server with one container that stays, so that it does not end between two tests of others.
@@ -218,7 +217,7 @@ impl Case<'_> {
                 Ok(Status::CREATED) => Standing::Created,
                 Ok(Status::RUNNING) => Standing::Running,
                 Ok(Status::STOPPED) => Standing::Stopped,
-                Ok(Status::PAUSED) => Standing::Paused,
+                Ok(Status::PAUSING | Status::PAUSED) => Standing::Paused,
                 other => panic!("{}: a status {other:?}", self.id),
             },
             Err(ttrpc::Error::RpcStatus(status)) if status.code() == Code::NOT_FOUND => Standing::None,
@@ -245,6 +244,10 @@ impl Case<'_> {
         self.must(Call::Start);
         self.await_ready();
         if to == Standing::Running {
+            return;
+        }
+        if to == Standing::Paused {
+            self.must(Call::Pause);
             return;
         }
         self.must(Call::Kill);
@@ -286,7 +289,13 @@ impl Case<'_> {
         }
         if calls.iter().any(|call| matches!(call, Call::Term | Call::Kill)) {
             let until = Instant::now() + ENDING;
-            while matches!(self.standing(), Standing::Created | Standing::Running) && Instant::now() < until {
+            // What is paused hears of no other signal.
+            let ends = |standing| match standing {
+                Standing::Created | Standing::Running => true,
+                Standing::Paused => calls.contains(&Call::Kill),
+                _ => false,
+            };
+            while ends(self.standing()) && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }

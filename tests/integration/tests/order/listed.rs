@@ -5,16 +5,20 @@ use containerd_shim_protos::ttrpc::Code;
 
 /// Calls that come with a later change. Until then each says Unimplemented, whatever the container; from then on what it
 /// answers is compared.
-const LATER: [Call; 7] =
-    [Call::Stats, Call::Update, Call::Pause, Call::Resume, Call::Exec, Call::ResizePty, Call::Checkpoint];
+const LATER: [Call; 2] = [Call::Exec, Call::ResizePty];
 
 /// Refusals to which runc's shim gives no code (Unknown, with runc's text), and ours one that says what is the matter. None
 /// of these is NotFound, which containerd takes for a task that is gone.
-const CODED: [(Call, Code); 4] = [
+const CODED: [(Call, Code); 8] = [
     // Two clients that create one id: the second is told so.
     (Call::Create, Code::ALREADY_EXISTS),
     (Call::Start, Code::FAILED_PRECONDITION),
     (Call::Delete, Code::FAILED_PRECONDITION),
+    (Call::Pause, Code::FAILED_PRECONDITION),
+    (Call::Resume, Code::FAILED_PRECONDITION),
+    (Call::Update, Code::FAILED_PRECONDITION),
+    // It has criu asked, where there is one.
+    (Call::Checkpoint, Code::UNIMPLEMENTED),
     // What no kernel knows is the request's fault.
     (Call::Signal99, Code::INVALID_ARGUMENT),
 ];

@@ -150,7 +150,7 @@ fn all_at_once(engine: Engine, sets: &[Vec<Call>]) {
     for calls in sets {
         for from in Standing::ALL {
             let outcome = at_once(shim.case(), from, calls);
-            let alive = matches!(outcome.1, Standing::Created | Standing::Running);
+            let alive = matches!(outcome.1, Standing::Created | Standing::Running | Standing::Paused);
             let ended = calls.iter().zip(&outcome.0).any(|pair| pair == (&Call::Wait, &Answer::Done));
             let mut fits = |order: Vec<usize>| {
                 let sequence: Vec<Call> = order.iter().map(|&number| calls[number]).collect();
@@ -186,7 +186,10 @@ fn each_call_twice_in_each_state_is_answered_as_by_runcs_shim() {
 
 #[test]
 fn calls_at_once_come_to_what_they_come_to_in_some_order() {
-    all_at_once(Engine::Wasmtime, &sets(&[Call::Create, Call::Start, Call::Kill, Call::Wait, Call::Delete]));
+    all_at_once(
+        Engine::Wasmtime,
+        &sets(&[Call::Create, Call::Start, Call::Kill, Call::Wait, Call::Pause, Call::Resume, Call::Delete]),
+    );
 }
 
 /// Both once were, and the start was told to whoever listens to events.

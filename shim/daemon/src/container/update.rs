@@ -1,0 +1,71 @@
+//! A container whose limits change while it runs. Its memory, once grown, is Wasm's, which never shrinks: a new limit is the
+//! kernel's affair alone, and so are the worker's own (rlimits), which stay.
+
+use containerd_shim_protos::protobuf::well_known_types::any::Any;
+use oci_spec::runtime::LinuxResources;
+
+use super::{Container, Phase};
+use crate::bundle;
+use crate::error::{Error, Result};
+
+/// The type of an OCI specification's `linux.resources`, as containerd's typeurl names it; before it stands whose name it is.
+const RESOURCES: &str = "opencontainers/runtime-spec/1/LinuxResources";
+
+impl Container {
+    /// Sets the limits that a request names. Never NotFound: CRI takes that for a container that has ended, and for done.
+    pub(crate) async fn update(&self, wanted: Option<Any>) -> Result<()> {
+        if self.phase() == Phase::Stopped {
+            return Err(self.refuse("updated"));
+        }
+        let updated = self.cgroup.update(resources(wanted)?).await;
+        match updated {
+            // Its cgroup may be gone.
+            Err(_) if self.ends() => Err(self.ending("updated")),
+            updated => updated,
+        }
+    }
+}
+
+fn resources(wanted: Option<Any>) -> Result<LinuxResources> {
+    let refused = |found: String, expected| Error::refused("Update: resources", found, expected);
+    let expected = "the OCI runtime specification's linux.resources, as JSON";
+    let Some(wanted) = wanted else { return Err(refused("missing".to_owned(), expected)) };
+    if wanted.type_url.trim_start_matches('/') != RESOURCES && !wanted.type_url.ends_with(&format!("/{RESOURCES}")) {
+        return Err(refused(
+            format!("type {:?}", wanted.type_url),
+            "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources",
+        ));
+    }
+    bundle::resources(&wanted.value).map_err(|e| refused(e.to_string(), expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn any(kind: &str, value: &str) -> Option<Any> {
+        Some(Any { type_url: kind.to_owned(), value: value.as_bytes().to_vec(), ..Default::default() })
+    }
+
+    #[test]
+    fn resources_are_read_and_nothing_else() {
+        let json = r#"{"memory": {"limit": 7}, "pids": {"limit": 0}, "devices": [{"allow": false, "access": "rwm"}]}"#;
+        for kind in ["types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", RESOURCES] {
+            let read = resources(any(kind, json)).unwrap();
+            assert_eq!(read.memory().as_ref().unwrap().limit(), Some(7));
+            // As in a bundle.
+            assert_eq!(read.pids().as_ref().unwrap().limit(), 1);
+        }
+        for (wanted, words) in [
+            (None, "Update: resources: missing"),
+            (any("types.containerd.io/opencontainers/runtime-spec/1/WindowsResources", "{}"), "WindowsResources"),
+            (any("myLinuxResources", "{}"), "myLinuxResources"),
+            (any(RESOURCES, "null"), "linux.resources, as JSON"),
+            (any(RESOURCES, r#"{"memory": {"limit": "7"}}"#), "linux.resources, as JSON"),
+            (any(RESOURCES, ""), "linux.resources, as JSON"),
+        ] {
+            let text = resources(wanted).unwrap_err().to_string();
+            assert!(text.contains(words), "{text}");
+        }
+    }
+}
