@@ -149,11 +149,7 @@ fn check_process(process: &Process) -> Result<()> {
 }
 
 fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
-    absent(
-        "linux.devices",
-        linux.devices().as_ref().is_some_and(|d| !d.is_empty()),
-        "no devices: a Wasm guest cannot use one, and its worker gets none but the default ones",
-    )?;
+    no_devices(linux)?;
     let propagation = linux.rootfs_propagation().as_deref().unwrap_or_default();
     if !["", "private", "slave", "shared", "unbindable"].contains(&propagation.strip_prefix('r').unwrap_or(propagation))
     {
@@ -175,6 +171,20 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
         absent("mounts[].uidMappings or gidMappings", mapped, "no id mapping: this version has none")?;
     }
     Ok(())
+}
+
+/// A device plugin's, or all of the host's: that is what CRI makes of a privileged container.
+fn no_devices(linux: &Linux) -> Result<()> {
+    let devices = linux.devices().as_deref().unwrap_or_default();
+    let Some(first) = devices.first() else { return Ok(()) };
+    let found = match devices.len() - 1 {
+        0 => first.path().display().to_string(),
+        more => format!("{} and {more} more", first.path().display()),
+    };
+    let expected = "no devices: a Wasm guest cannot use one, and its worker gets none but the default ones; where they are \
+                    those of a privileged container write «privileged: false», or have the handler say \
+                    «privileged_without_host_devices = true» in containerd's configuration";
+    Err(refused("linux.devices", found, expected))
 }
 
 fn namespaces(linux: &Linux) -> Result<Vec<Namespace>> {
