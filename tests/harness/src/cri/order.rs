@@ -48,7 +48,7 @@ impl<'n, 'p> Order<'n, 'p> {
     #[must_use]
     pub fn command<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
         for word in words {
-            self.config = self.config.bytes(3, word);
+            self.config = self.config.word(3, word);
         }
         self
     }
@@ -57,7 +57,7 @@ impl<'n, 'p> Order<'n, 'p> {
     #[must_use]
     pub fn args<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
         for word in words {
-            self.config = self.config.bytes(4, word);
+            self.config = self.config.word(4, word);
         }
         self
     }
