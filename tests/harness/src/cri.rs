@@ -177,6 +177,15 @@ impl<'n> Pod<'n> {
         all.into_iter().map(|container| container.id).collect()
     }
 
+    /// `PodSandboxStats`.
+    ///
+    /// # Errors
+    /// What containerd or the shim answered.
+    pub fn stats(&self) -> Result<PodStats, Status> {
+        let answer = runtime(self.node, "PodSandboxStats", Message::new().bytes(1, &self.id))?;
+        Ok(PodStats::read(fields(&answer).bytes(1)))
+    }
+
     /// Stops it with its containers. Twice is as good.
     ///
     /// # Panics
