@@ -3,9 +3,10 @@
 use std::fs;
 
 use catamaran_harness::cri::{ContainerState, Pod, Shape, remove_pod, stop_pod};
-use catamaran_harness::{Engine, procfs};
+use catamaran_harness::procfs::{children, parent};
+use catamaran_harness::{Engine, procfs, shim_folder};
 
-use crate::{c, node, ready, says, to_its_end, wasm};
+use crate::{c, node, on_each_engine, ready, says, to_its_end, wasm};
 
 #[test]
 fn a_pod_that_is_stopped_stops_its_containers_and_one_that_is_removed_removes_them() {
@@ -51,6 +52,25 @@ fn a_pod_that_runs_is_removed_without_a_stop() {
         assert!(!procfs::file(pid, "stat").exists(), "{engine:?}: {pid} runs on");
         node.expect_nothing_left(crate::SOON);
     }
+    node.finish();
+}
+
+#[test]
+fn a_pod_of_one_container_is_three_processes_on_either_engine() {
+    let node = node();
+    on_each_engine(&node, |pod, engine| {
+        let worker = ready(pod.order("sleep", &wasm("sleep"))).status().pid;
+        let holder = pod.status().pid;
+        let shim = parent(holder);
+        let mut all = children(shim);
+        all.sort_unstable();
+        assert_eq!(all, [holder.min(worker), holder.max(worker)], "{engine:?}: shim, holder, worker");
+        assert!(children(holder).is_empty() && children(worker).is_empty(), "{engine:?}");
+        let file = |pid| fs::read_link(procfs::file(pid, "exe")).unwrap();
+        assert_eq!(file(shim), shim_folder().join("containerd-shim-catamaran-v1"), "{engine:?}");
+        assert_eq!(file(holder), shim_folder().join("catamaran-holder"), "{engine:?}");
+        assert_eq!(file(worker), engine.worker());
+    });
     node.finish();
 }
 
