@@ -3,6 +3,8 @@
 //! What a spec asks for is honoured, or satisfied by something stricter (the table in ARCHITECTURE.md), or refused here
 //! with the key's name. Nothing is passed over.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 
 use catamaran_worker::Guest;
@@ -156,11 +158,7 @@ fn check_process(process: &Process) -> Result<()> {
 }
 
 fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
-    absent(
-        "linux.devices",
-        linux.devices().as_ref().is_some_and(|d| !d.is_empty()),
-        "no devices: a Wasm guest cannot use one, and its worker gets none but the default ones",
-    )?;
+    no_devices(linux)?;
     let propagation = linux.rootfs_propagation().as_deref().unwrap_or_default();
     if !["", "private", "slave", "shared", "unbindable"].contains(&propagation.strip_prefix('r').unwrap_or(propagation))
     {
@@ -182,6 +180,20 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
         absent("mounts[].uidMappings or gidMappings", mapped, "no id mapping: this version has none")?;
     }
     Ok(())
+}
+
+/// A device plugin's, or all of the host's: that is what CRI makes of a privileged container.
+fn no_devices(linux: &Linux) -> Result<()> {
+    let devices = linux.devices().as_deref().unwrap_or_default();
+    let Some(first) = devices.first() else { return Ok(()) };
+    let found = match devices.len() - 1 {
+        0 => first.path().display().to_string(),
+        more => format!("{} and {more} more", first.path().display()),
+    };
+    let expected = "no devices: a Wasm guest cannot use one, and its worker gets none but the default ones; where they are \
+                    those of a privileged container write «privileged: false», or have the handler say \
+                    «privileged_without_host_devices = true» in containerd's configuration";
+    Err(refused("linux.devices", found, expected))
 }
 
 fn namespaces(linux: &Linux) -> Result<Vec<Namespace>> {
@@ -263,19 +275,33 @@ fn guest(process: &Process) -> Result<Guest> {
                         layer is the module)";
         return Err(refused("process.args", "empty", expected));
     }
-    let mut env = Vec::new();
-    for (index, entry) in process.env().iter().flatten().enumerate() {
-        let Some((key, value)) = entry.split_once('=') else {
-            // Not its text: an environment holds secrets.
-            return Err(refused(&format!("process.env[{index}]"), "no «=» in it", "NAME=value"));
-        };
-        env.push((key.to_owned(), value.to_owned()));
-    }
+    let env = environment(process)?;
     let cwd = process.cwd();
     if !cwd.is_absolute() {
         return Err(refused("process.cwd", format!("{}", cwd.display()), "an absolute path"));
     }
     Ok(Guest { args, env, cwd: cwd.to_string_lossy().into_owned() })
+}
+
+/// `process.env`. Of a name that is there twice the last value counts, as with every other runtime: CRI writes the pod's
+/// behind the image's, and a guest's C library would take the first.
+fn environment(process: &Process) -> Result<Vec<(String, String)>> {
+    let mut env: Vec<(String, String)> = Vec::new();
+    let mut places = HashMap::<&str, usize>::new();
+    for (index, entry) in process.env().iter().flatten().enumerate() {
+        let Some((key, value)) = entry.split_once('=') else {
+            // Not its text: an environment holds secrets.
+            return Err(refused(&format!("process.env[{index}]"), "no «=» in it", "NAME=value"));
+        };
+        match places.entry(key) {
+            Entry::Occupied(place) => env[*place.get()].1 = value.to_owned(),
+            Entry::Vacant(place) => {
+                place.insert(env.len());
+                env.push((key.to_owned(), value.to_owned()));
+            }
+        }
+    }
+    Ok(env)
 }
 
 fn user(process: &Process) -> User {
@@ -296,6 +322,15 @@ fn rlimits(process: &Process) -> Vec<Rlimit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_name_that_is_there_twice_the_last_value_counts() {
+        let text = r#"{"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["/m"],
+            "env": ["A=1", "B=image", "A=2", "C=", "B=a=b", "B2=x", "A=3"]}"#;
+        let env = environment(&serde_json::from_str(text).unwrap()).unwrap();
+        let expected = [("A", "3"), ("B", "a=b"), ("C", ""), ("B2", "x")];
+        assert_eq!(env, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
 
     #[test]
     fn a_limit_of_no_processes_is_one_and_a_missing_one_is_none() {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use catamaran_harness::cri::Shape;
 use catamaran_harness::{Container, Engine, Image, Node, Runtime, guests, shim_folder};
 
 use crate::plan::Plan;
@@ -68,6 +69,15 @@ impl Contender {
         let (program, suffix) =
             if self.runs_wasm() { (guests::c(name), "wasm") } else { (guests::native(name), "native") };
         Image::new(&format!("{name}-{suffix}")).file(&path, program).entrypoint([&path])
+    }
+
+    /// What a pod of it asks for, where the harness's nodes have a handler of it: not of another shim.
+    pub(crate) fn pod(&self) -> Option<Shape> {
+        match (&self.path, self.engine) {
+            (Some(_), _) => None,
+            (None, Some(engine)) => Some(Shape::on(engine)),
+            (None, None) => Some(Shape { network: true, ..Shape::default() }),
+        }
     }
 
     /// Begins the order for a container of this contender's.

@@ -9,7 +9,8 @@
 //!                           |- sizes     modules of three sizes, as a file and as a layer, likewise
 //!                           |- stampede  ten first starts of one module at once
 //!                           |- code      20 idle containers of one large module: its code in their memory
-//!                           '- compute   C programs that only compute, the same natively
+//!                           |- compute   C programs that only compute, the same natively
+//!                           '- pods      20 idle pods of the CRI, on a node of their own
 //!                                |
 //!                           Samples by row and contender -> table on stdout, bench.json with every sample
 //! ```
@@ -38,6 +39,7 @@ mod ctr;
 mod hello;
 mod herd;
 mod plan;
+mod pods;
 mod report;
 mod rows;
 mod samples;
@@ -71,6 +73,7 @@ fn main() {
 
     // Before the node looks for leftovers, among which a cgroup below its own would be one.
     drop(account);
+    pods::measure(&contenders, &plan, &mut samples);
     let report = Report::new(&node, &contenders, plan, samples);
     node.finish();
     table::print(&report);

@@ -8,6 +8,7 @@
 //! - `BENCH_STAMPEDES`: how often ten first starts come at once.
 //! - `BENCH_CODE`: how often twenty containers of a module of 15 MB are left idle.
 //! - `BENCH_COMPUTE`: how often the C programs compute.
+//! - `BENCH_PODS`: how often twenty pods of the CRI are left idle.
 //!
 //! 0 leaves rows out.
 
@@ -27,6 +28,7 @@ pub(crate) struct Plan {
     pub(crate) stampedes: usize,
     pub(crate) code: usize,
     pub(crate) compute: usize,
+    pub(crate) pods: usize,
     /// Paths are the machine's own business and do not go into the report.
     #[serde(skip)]
     pub(crate) versus: Option<PathBuf>,
@@ -50,6 +52,7 @@ impl Plan {
             stampedes: number("BENCH_STAMPEDES", 3),
             code: number("BENCH_CODE", 1),
             compute: number("BENCH_COMPUTE", 5),
+            pods: number("BENCH_PODS", 1),
             versus,
         }
     }

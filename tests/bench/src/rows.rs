@@ -42,6 +42,10 @@ pub(crate) enum Row {
     Fib,
     Mandelbrot,
     Sha256,
+    PodPss,
+    PodShim,
+    PodSandbox,
+    PodContainer,
 }
 
 /// A row in words.
@@ -95,6 +99,10 @@ impl Row {
             Self::Fib => ("compute: fib(38)", "ms", 0, ""),
             Self::Mandelbrot => ("compute: mandelbrot", "ms", 0, ""),
             Self::Sha256 => ("compute: SHA-256", "ms", 0, ""),
+            Self::PodPss => ("idle pod of 20 by CRI, one container: PSS", "MB", 2, ""),
+            Self::PodShim => ("- shim", "MB", 2, ""),
+            Self::PodSandbox => ("- holder, runc's: pause", "MB", 3, ""),
+            Self::PodContainer => ("- container", "MB", 2, ""),
         };
         Words { title, unit, decimals, goal }
     }

@@ -5,34 +5,46 @@
 //!    |- order(): Order --CreateContainer--> Running   started, looked at and stopped by the CRI
 //!    |             `-----CreateContainer--> Created   the record with its spec, never started by the CRI
 //!    |                                       `- try_task(): Task   that very spec, on our runtime, in the node's namespace
+//!    |- status(), stats()
 //!    `- remove --StopPodSandbox, RemovePodSandbox-->
+//! pods(), containers(), pod_stats(), container_stats(): what the CRI lists of a node, by a filter
 //! ```
 //!
 //! Field numbers are those of `k8s.io/cri-api`, `runtime.v1`. A node for it is started with [`options`], and with
 //! [`Options::network`] if its pods are to have networks.
 
+mod created;
+mod list;
+mod log;
 mod order;
 mod running;
+mod security;
 mod session;
+mod shape;
+mod stats;
+mod status;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use serde_json::Value;
-
-pub use order::{Order, Propagation, Seccomp};
-pub use running::{ContainerState, ContainerStatus, LogLine, Running};
+pub use created::Created;
+pub use list::{ContainerFilter, Listed, PodFilter, containers, pods};
+pub use log::LogLine;
+pub use order::{Order, Propagation};
+pub use running::Running;
+pub use security::{AppArmor, Seccomp};
 pub use session::Session;
+pub use shape::{Dns, Shape};
+pub use stats::{ContainerStats, Cpu, Layer, Memory, PodStats, container_stats, pod_stats};
+pub use status::{ContainerState, ContainerStatus, MountStatus, PodStatus};
 
 use crate::config::Options;
-use crate::container::Container;
 use crate::deadline::{self, PATIENCE};
 use crate::grpc::{Address, Status};
 use crate::image::Image;
-use crate::task::Task;
 use crate::wire::{Message, fields};
-use crate::{Node, Runtime};
-use crate::{guests, leftovers};
+use crate::{Node, guests};
 
 /// containerd's namespace of all that Kubernetes makes.
 const NAMESPACE: &str = "k8s.io";
@@ -51,73 +63,6 @@ fn pause() -> Image {
 /// A node that serves the CRI, with a sandbox image of the harness's own.
 pub fn options() -> Options {
     Options::new().cri(pause().name())
-}
-
-/// What of a pod is not the ordinary one.
-#[derive(Clone, Debug, Default)]
-pub struct Shape {
-    /// The handler of the node's configuration; the default one, runc, by an empty name.
-    pub handler: String,
-    /// A network of the pod's own, instead of the host's.
-    pub network: bool,
-    /// `shareProcessNamespace`.
-    pub shared_pid: bool,
-    /// `hostname`.
-    pub hostname: String,
-    /// `metadata.annotations`.
-    pub annotations: Vec<(String, String)>,
-    /// `hostPID`.
-    pub host_pid: bool,
-    /// `hostIPC`.
-    pub host_ipc: bool,
-    /// A pod may hold privileged containers only if it is privileged itself.
-    pub privileged: bool,
-    /// `securityContext.sysctls`.
-    pub sysctls: Vec<(String, String)>,
-}
-
-impl Shape {
-    /// A pod as `runtimeClassName: catamaran` makes it, with a network of its own.
-    pub fn wasm() -> Self {
-        Self { handler: "catamaran".to_owned(), network: true, ..Self::default() }
-    }
-
-    /// The same, with an annotation.
-    #[must_use]
-    pub fn annotation(mut self, key: &str, value: &str) -> Self {
-        self.annotations.push((key.to_owned(), value.to_owned()));
-        self
-    }
-
-    fn namespaces(&self) -> Message {
-        let network = if self.network { POD } else { NODE };
-        let ipc = if self.host_ipc { NODE } else { POD };
-        // Kubernetes asks for a pid namespace of each container's own unless told otherwise.
-        let pid = match (self.host_pid, self.shared_pid) {
-            (true, _) => NODE,
-            (false, true) => POD,
-            (false, false) => CONTAINER,
-        };
-        Message::new().number(1, network).number(2, pid).number(3, ipc)
-    }
-
-    /// `PodSandboxConfig`.
-    fn config(&self, node: &Node, name: &str) -> Message {
-        let metadata = Message::new().bytes(1, name).bytes(2, format!("{name}-uid")).bytes(3, "default");
-        let security = Message::new().message(1, self.namespaces()).number(6, self.privileged.into());
-        // The cgroups bear the node's tag, by which they are found.
-        let mut linux = Message::new().bytes(1, format!("/{}", node.namespace())).message(2, security);
-        for (key, value) in &self.sysctls {
-            linux = linux.entry(3, key, value);
-        }
-        let logs = logs(node, name).display().to_string();
-        // One in the host's network has the host's name.
-        let mut config = Message::new().message(1, metadata).bytes(2, &self.hostname).bytes(3, logs).message(8, linux);
-        for (key, value) in &self.annotations {
-            config = config.entry(7, key, value);
-        }
-        config
-    }
 }
 
 /// Where the logs of a pod's containers are.
@@ -142,6 +87,38 @@ fn runtime(node: &Node, method: &str, request: Message) -> Result<Vec<u8>, Statu
     address(node).call(&format!("runtime.v1.RuntimeService/{method}"), request.done(), PATIENCE)
 }
 
+/// `StopPodSandbox` of any id.
+///
+/// # Errors
+/// What containerd or the shim answered.
+pub fn stop_pod(node: &Node, id: &str) -> Result<(), Status> {
+    runtime(node, "StopPodSandbox", Message::new().bytes(1, id)).map(drop)
+}
+
+/// `RemovePodSandbox` of any id.
+///
+/// # Errors
+/// What containerd or the shim answered.
+pub fn remove_pod(node: &Node, id: &str) -> Result<(), Status> {
+    runtime(node, "RemovePodSandbox", Message::new().bytes(1, id)).map(drop)
+}
+
+/// `StopContainer` of any id.
+///
+/// # Errors
+/// What containerd or the shim answered.
+pub fn stop_container(node: &Node, id: &str, grace: Duration) -> Result<(), Status> {
+    runtime(node, "StopContainer", Message::new().bytes(1, id).number(2, grace.as_secs())).map(drop)
+}
+
+/// `RemoveContainer` of any id.
+///
+/// # Errors
+/// What containerd or the shim answered.
+pub fn remove_container(node: &Node, id: &str) -> Result<(), Status> {
+    runtime(node, "RemoveContainer", Message::new().bytes(1, id)).map(drop)
+}
+
 /// Imports an image where the CRI looks for it, and waits until it does.
 fn import(node: &Node, image: &Image) {
     let output = crate::ctr::foreground(
@@ -159,17 +136,6 @@ fn import(node: &Node, image: &Image) {
     });
 }
 
-/// How a pod stands, as the kubelet is told it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodStatus {
-    /// `SANDBOX_READY`.
-    pub ready: bool,
-    /// Its address; empty in the host's network.
-    pub ip: String,
-    /// The process of the sandbox container, as the host sees it; 0 when there is none.
-    pub pid: u32,
-}
-
 impl<'n> Pod<'n> {
     /// Runs a pod's sandbox.
     ///
@@ -181,7 +147,7 @@ impl<'n> Pod<'n> {
         fs::create_dir_all(logs(node, name)).expect("cannot make a folder");
         let request = Message::new().message(1, config.clone()).bytes(2, &shape.handler);
         let answer = runtime(node, "RunPodSandbox", request)?;
-        let id = running::text(&fields(&answer), 1);
+        let id = status::text(&fields(&answer), 1);
         node.expect_id(NAMESPACE, &id);
         Ok(Self { node, name: name.to_owned(), id, config, shape })
     }
@@ -194,10 +160,6 @@ impl<'n> Pod<'n> {
         Self::try_run(node, name, shape).unwrap_or_else(|status| panic!("no pod {name}: {status}"))
     }
 
-    fn ask(&self, method: &str) -> Result<Vec<u8>, Status> {
-        runtime(self.node, method, Message::new().bytes(1, &self.id))
-    }
-
     /// How it stands now.
     ///
     /// # Panics
@@ -205,10 +167,7 @@ impl<'n> Pod<'n> {
     pub fn status(&self) -> PodStatus {
         let request = Message::new().bytes(1, &self.id).number(2, 1);
         let answer = runtime(self.node, "PodSandboxStatus", request).unwrap_or_else(|status| panic!("{status}"));
-        let answer = fields(&answer);
-        let status = fields(answer.bytes(1));
-        let ip = running::text(&fields(status.bytes(5)), 1);
-        PodStatus { ready: status.number(3) == 0, ip, pid: running::pid(&answer, 2) }
+        PodStatus::read(&answer)
     }
 
     /// The ids of its containers that the CRI lists, but for the sandbox container.
@@ -216,10 +175,17 @@ impl<'n> Pod<'n> {
     /// # Panics
     /// When the CRI does not say.
     pub fn containers(&self) -> Vec<String> {
-        let filter = Message::new().bytes(3, &self.id);
-        let answer = runtime(self.node, "ListContainers", Message::new().message(1, filter));
-        let answer = answer.unwrap_or_else(|status| panic!("{status}"));
-        fields(&answer).all(1).map(|container| running::text(&fields(container), 1)).collect()
+        let all = containers(self.node, &ContainerFilter { pod: self.id.clone(), ..ContainerFilter::default() });
+        all.into_iter().map(|container| container.id).collect()
+    }
+
+    /// `PodSandboxStats`.
+    ///
+    /// # Errors
+    /// What containerd or the shim answered.
+    pub fn stats(&self) -> Result<PodStats, Status> {
+        let answer = runtime(self.node, "PodSandboxStats", Message::new().bytes(1, &self.id))?;
+        Ok(PodStats::read(fields(&answer).bytes(1)))
     }
 
     /// Stops it with its containers. Twice is as good.
@@ -227,7 +193,7 @@ impl<'n> Pod<'n> {
     /// # Panics
     /// When the CRI refuses it.
     pub fn stop(&self) {
-        self.ask("StopPodSandbox").unwrap_or_else(|status| panic!("StopPodSandbox: {status}"));
+        stop_pod(self.node, &self.id).unwrap_or_else(|status| panic!("StopPodSandbox: {status}"));
     }
 
     /// Where its containers' logs are.
@@ -252,56 +218,6 @@ impl<'n> Pod<'n> {
     /// When the CRI refuses it.
     pub fn remove(self) {
         self.stop();
-        self.ask("RemovePodSandbox").unwrap_or_else(|status| panic!("RemovePodSandbox: {status}"));
-    }
-}
-
-/// A container that the CRI created: its record and its snapshot.
-pub struct Created<'n> {
-    node: &'n Node,
-    id: String,
-    /// The name of its image.
-    image: String,
-    /// The `Any` of the record.
-    spec: Vec<u8>,
-}
-
-impl<'n> Created<'n> {
-    /// The spec that the CRI wrote.
-    pub fn spec(&self) -> Value {
-        serde_json::from_slice(fields(&self.spec).bytes(2)).expect("the spec is no JSON")
-    }
-
-    /// Replaces the spec, for what of it is looked at by itself.
-    pub fn change(&mut self, edit: impl FnOnce(&mut Value)) {
-        let mut spec = self.spec();
-        edit(&mut spec);
-        self.spec = Message::new().bytes(1, fields(&self.spec).bytes(1)).bytes(2, spec.to_string()).done();
-    }
-
-    /// The name that the CRI has put into the record for the image.
-    pub fn image(&self) -> &str {
-        &self.image
-    }
-
-    /// Creates a task of our runtime from that spec, on that snapshot, by a record in the node's own namespace.
-    ///
-    /// # Errors
-    /// What containerd or the shim answered. The record is removed then.
-    pub fn try_task(&self) -> Result<Task<'n>, Status> {
-        let Self { node, id, image, spec } = self;
-        node.require(Runtime::Catamaran);
-        leftovers::note_id(node.dir(), node.namespace(), id);
-        let record = Message::new()
-            .bytes(1, id)
-            .bytes(3, image)
-            .message(4, Message::new().bytes(1, Runtime::Catamaran.name()))
-            .bytes(5, spec);
-        let request = Message::new().message(1, record).done();
-        node.address().call(&format!("{CONTAINERS}/Create"), request, PATIENCE)?;
-        Task::create_on(&Container::new(node, id, Runtime::Catamaran), |_| {
-            let asked = Message::new().bytes(1, "overlayfs").bytes(2, id).done();
-            address(node).call("containerd.services.snapshots.v1.Snapshots/Mounts", asked, PATIENCE)
-        })
+        remove_pod(self.node, &self.id).unwrap_or_else(|status| panic!("RemovePodSandbox: {status}"));
     }
 }

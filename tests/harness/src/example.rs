@@ -28,6 +28,24 @@ impl Example {
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
     }
 
+    /// The names of all of them.
+    ///
+    /// # Panics
+    /// When the folder cannot be read.
+    pub fn all() -> Vec<String> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let folders = entries.flatten().filter(|entry| entry.path().join("pod.yaml").exists());
+        let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Its `pod.yaml`.
+    pub fn pod(&self) -> String {
+        self.text("pod.yaml")
+    }
+
     /// Its image, built.
     ///
     /// # Panics

@@ -204,6 +204,19 @@ impl Image {
         self.set("User", user.into())
     }
 
+    /// Folders that are to be volumes, also where nobody mounts anything there.
+    #[must_use]
+    pub fn volumes<S: AsRef<str>>(self, paths: impl IntoIterator<Item = S>) -> Self {
+        let volumes = paths.into_iter().map(|path| (path.as_ref().to_owned(), json!({})));
+        self.set("Volumes", Value::Object(volumes.collect()))
+    }
+
+    /// What ends it, when not SIGTERM.
+    #[must_use]
+    pub fn stop_signal(self, signal: &str) -> Self {
+        self.set("StopSignal", signal.into())
+    }
+
     /// The OCI layout as one tar, the same bytes for the same image.
     pub fn to_tar(&self) -> Vec<u8> {
         let mut archive = Archive::default();

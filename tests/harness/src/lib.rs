@@ -64,7 +64,7 @@ pub use events::{Event, Events};
 pub use example::Example;
 pub use grpc::{Code, Status};
 pub use image::Image;
-pub use limits::{CgroupVersion, cgroup_version, controllers, systemd_runs};
+pub use limits::{CgroupVersion, cgroup_folder, cgroup_version, controllers, systemd_runs};
 pub use mounted::{Mount, Mounted};
 pub use network::Network;
 pub use node::Node;

@@ -53,27 +53,35 @@ fn v1_mounts() -> Vec<(Vec<String>, PathBuf)> {
     table.lines().filter_map(parse).collect()
 }
 
+/// The folder of a process's cgroup that holds a controller's files.
+///
+/// # Panics
+/// When the process has gone, or the machine lacks the controller.
+pub fn cgroup_folder(pid: u32, controller: &str) -> PathBuf {
+    let path = format!("/proc/{pid}/cgroup");
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    let below = |root: &Path, path: &str| root.join(path.trim_start_matches('/'));
+    let found = text.lines().find_map(|line| {
+        let [_, controllers, path] = line.splitn(3, ':').collect::<Vec<_>>()[..] else { return None };
+        match cgroup_version() {
+            CgroupVersion::V2 => controllers.is_empty().then(|| below(Path::new(ROOT), path)),
+            CgroupVersion::V1 => {
+                controllers.split(',').find(|name| *name == controller)?;
+                let (_, mount) = v1_mounts().into_iter().find(|(all, _)| all.iter().any(|c| c == controller))?;
+                Some(below(&mount, path))
+            }
+        }
+    });
+    found.unwrap_or_else(|| panic!("no {controller} controller of {pid}:\n{text}"))
+}
+
 impl Task<'_> {
     /// The folder of its cgroup that holds a controller's files.
     ///
     /// # Panics
     /// When the task's process has gone, or the machine lacks the controller.
     pub fn cgroup_folder(&self, controller: &str) -> PathBuf {
-        let path = format!("/proc/{}/cgroup", self.pid());
-        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-        let below = |root: &Path, path: &str| root.join(path.trim_start_matches('/'));
-        let found = text.lines().find_map(|line| {
-            let [_, controllers, path] = line.splitn(3, ':').collect::<Vec<_>>()[..] else { return None };
-            match cgroup_version() {
-                CgroupVersion::V2 => controllers.is_empty().then(|| below(Path::new(ROOT), path)),
-                CgroupVersion::V1 => {
-                    controllers.split(',').find(|name| *name == controller)?;
-                    let (_, mount) = v1_mounts().into_iter().find(|(all, _)| all.iter().any(|c| c == controller))?;
-                    Some(below(&mount, path))
-                }
-            }
-        });
-        found.unwrap_or_else(|| panic!("no {controller} controller of {}:\n{text}", self.id()))
+        cgroup_folder(self.pid(), controller)
     }
 
     /// What a file of its cgroup says: the first name on v1, the second on v2.

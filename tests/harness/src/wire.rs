@@ -38,6 +38,11 @@ impl Message {
         self
     }
 
+    /// One of several strings: there, also when it is empty.
+    pub(crate) fn word(self, field: u32, value: &str) -> Self {
+        self.message(field, Self(value.as_bytes().to_vec()))
+    }
+
     /// An embedded message, also when it is empty: there, with all its fields at their defaults.
     pub(crate) fn message(mut self, field: u32, value: Self) -> Self {
         self.varint(u64::from(field) << 3 | 2);

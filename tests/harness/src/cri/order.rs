@@ -3,21 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use super::{CONTAINERS, Created, NAMESPACE, Pod, Running, address, runtime};
+use super::{CONTAINERS, Created, NAMESPACE, Pod, Running, address, import, runtime};
 use crate::deadline::PATIENCE;
 use crate::grpc::Status;
 use crate::image::Image;
 use crate::leftovers;
 use crate::wire::{Message, fields};
-
-/// `SecurityProfile`: which filter of system calls is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seccomp {
-    /// The runtime's own.
-    RuntimeDefault,
-    /// None.
-    Unconfined,
-}
 
 /// `MountPropagation`, as a pod's volume mount says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +28,7 @@ pub struct Order<'n, 'p> {
     image: String,
     config: Message,
     resources: Message,
-    security: Message,
+    pub(super) security: Message,
 }
 
 impl<'n, 'p> Order<'n, 'p> {
@@ -57,7 +48,7 @@ impl<'n, 'p> Order<'n, 'p> {
     #[must_use]
     pub fn command<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
         for word in words {
-            self.config = self.config.bytes(3, word);
+            self.config = self.config.word(3, word);
         }
         self
     }
@@ -66,8 +57,15 @@ impl<'n, 'p> Order<'n, 'p> {
     #[must_use]
     pub fn args<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
         for word in words {
-            self.config = self.config.bytes(4, word);
+            self.config = self.config.word(4, word);
         }
+        self
+    }
+
+    /// `workingDir`.
+    #[must_use]
+    pub fn workdir(mut self, path: &str) -> Self {
+        self.config = self.config.bytes(5, path);
         self
     }
 
@@ -115,76 +113,19 @@ impl<'n, 'p> Order<'n, 'p> {
         self
     }
 
-    /// `runAsUser`, `runAsGroup`.
+    /// A volume that is an image.
     #[must_use]
-    pub fn user(mut self, uid: u64, gid: u64) -> Self {
-        let id = |id| Message::new().number(1, id);
-        self.security = self.security.message(5, id(uid)).message(12, id(gid));
+    pub fn image_volume(mut self, image: &Image, destination: &str) -> Self {
+        import(self.pod.node, image);
+        let image = Message::new().bytes(1, image.name());
+        self.config = self.config.message(7, Message::new().bytes(1, destination).number(3, 1).message(9, image));
         self
     }
 
-    /// `supplementalGroups` and `fsGroup`: both come as this.
+    /// A device of the node's, as a device plugin asks for it.
     #[must_use]
-    pub fn group(mut self, gid: u64) -> Self {
-        self.security = self.security.number(8, gid);
-        self
-    }
-
-    /// `readOnlyRootFilesystem`.
-    #[must_use]
-    pub fn read_only(mut self) -> Self {
-        self.security = self.security.number(7, 1);
-        self
-    }
-
-    /// `allowPrivilegeEscalation: false`.
-    #[must_use]
-    pub fn no_escalation(mut self) -> Self {
-        self.security = self.security.number(11, 1);
-        self
-    }
-
-    /// `privileged`.
-    #[must_use]
-    pub fn privileged(mut self) -> Self {
-        self.security = self.security.number(2, 1);
-        self
-    }
-
-    /// `seccompProfile`.
-    #[must_use]
-    pub fn seccomp(mut self, profile: Seccomp) -> Self {
-        let kind = u64::from(profile == Seccomp::Unconfined);
-        self.security = self.security.message(15, Message::new().number(1, kind));
-        self
-    }
-
-    /// `capabilities`.
-    #[must_use]
-    pub fn capabilities(mut self, add: &[&str], drop: &[&str]) -> Self {
-        let mut capabilities = Message::new();
-        for name in add {
-            capabilities = capabilities.bytes(1, name);
-        }
-        for name in drop {
-            capabilities = capabilities.bytes(2, name);
-        }
-        self.security = self.security.message(1, capabilities);
-        self
-    }
-
-    /// The masked and read-only paths that the kubelet sends with `procMount: Default`.
-    #[must_use]
-    pub fn default_paths(mut self) -> Self {
-        for path in ["asound", "acpi", "interrupts", "kcore", "keys", "latency_stats", "timer_list", "timer_stats"] {
-            self.security = self.security.bytes(13, format!("/proc/{path}"));
-        }
-        for path in ["/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"] {
-            self.security = self.security.bytes(13, path);
-        }
-        for path in ["bus", "fs", "irq", "sys", "sysrq-trigger"] {
-            self.security = self.security.bytes(14, format!("/proc/{path}"));
-        }
+    pub fn device(mut self, path: &str) -> Self {
+        self.config = self.config.message(8, Message::new().bytes(1, path).bytes(2, path).bytes(3, "rwm"));
         self
     }
 
@@ -207,6 +148,13 @@ impl<'n, 'p> Order<'n, 'p> {
     #[must_use]
     pub fn unified(mut self, key: &str, value: &str) -> Self {
         self.resources = self.resources.entry(9, key, value);
+        self
+    }
+
+    /// A label of the container, as the kubelet makes them.
+    #[must_use]
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.config = self.config.entry(9, key, value);
         self
     }
 
@@ -247,13 +195,21 @@ impl<'n, 'p> Order<'n, 'p> {
 
     /// Creates it for the CRI to start.
     ///
+    /// # Errors
+    /// What containerd answered: the shim hears of it only when it is started.
+    pub fn try_ready(self) -> Result<Running<'n>, Status> {
+        let log = self.pod.logs().join(self.log());
+        fs::create_dir_all(log.parent().expect("a file in a folder")).expect("cannot make a folder");
+        Ok(Running { node: self.pod.node, id: self.ask()?, log })
+    }
+
+    /// As [`Order::try_ready`].
+    ///
     /// # Panics
     /// When the CRI refuses it.
     pub fn ready(self) -> Running<'n> {
-        let log = self.pod.logs().join(self.log());
-        fs::create_dir_all(log.parent().expect("a file in a folder")).expect("cannot make a folder");
-        let id = self.ask().unwrap_or_else(|status| panic!("no container {}: {status}", self.name));
-        Running { node: self.pod.node, id, log }
+        let name = self.name.clone();
+        self.try_ready().unwrap_or_else(|status| panic!("no container {name}: {status}"))
     }
 
     /// Creates and starts it.

@@ -1,50 +1,13 @@
 //! A container of a pod that the CRI runs itself, from its start to its removal.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::runtime;
+use super::{ContainerState, ContainerStats, ContainerStatus, LogLine, log, remove_container, runtime, stop_container};
 use crate::Node;
 use crate::deadline::{self, PATIENCE};
 use crate::grpc::Status;
-use crate::wire::{Fields, Message, fields};
-
-/// `ContainerState`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the CRI's own words")]
-pub enum ContainerState {
-    Created,
-    Running,
-    Exited,
-    Unknown,
-}
-
-/// How a container stands, as the kubelet is told it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContainerStatus {
-    /// Where in its life it is.
-    pub state: ContainerState,
-    /// Its exit code; 0 until then.
-    pub exit_code: i32,
-    /// Why it ended: `Completed`, `Error`, `OOMKilled` and so on.
-    pub reason: String,
-    /// What belongs to the reason.
-    pub message: String,
-    /// The process, as the host sees it; 0 when it has none.
-    pub pid: u32,
-}
-
-/// A line of a container's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogLine {
-    /// `stdout` or `stderr`.
-    pub stream: String,
-    /// Without its end.
-    pub text: String,
-}
+use crate::wire::{Message, fields};
 
 /// A container that the CRI created in a pod, to be started by it.
 pub struct Running<'n> {
@@ -89,22 +52,7 @@ impl Running<'_> {
     /// When the CRI does not say.
     pub fn status(&self) -> ContainerStatus {
         let answer = self.expect("ContainerStatus", Message::new().bytes(1, &self.id).number(2, 1));
-        let answer = fields(&answer);
-        let status = fields(answer.bytes(1));
-        let state = match status.number(3) {
-            0 => ContainerState::Created,
-            1 => ContainerState::Running,
-            2 => ContainerState::Exited,
-            _ => ContainerState::Unknown,
-        };
-        ContainerStatus {
-            state,
-            // An int32, which is written with the sign of an int64.
-            exit_code: status.number(7) as i32,
-            reason: text(&status, 10),
-            message: text(&status, 11),
-            pid: pid(&answer, 2),
-        }
+        ContainerStatus::read(&answer)
     }
 
     /// Waits for the end.
@@ -123,7 +71,7 @@ impl Running<'_> {
     /// # Panics
     /// When the CRI refuses it.
     pub fn stop(&self, grace: Duration) {
-        self.expect("StopContainer", Message::new().bytes(1, &self.id).number(2, grace.as_secs()));
+        stop_container(self.node, &self.id, grace).unwrap_or_else(|status| panic!("StopContainer: {status}"));
     }
 
     /// Removes it.
@@ -131,7 +79,7 @@ impl Running<'_> {
     /// # Panics
     /// When the CRI refuses it.
     pub fn remove(self) {
-        self.expect("RemoveContainer", Message::new().bytes(1, &self.id));
+        remove_container(self.node, &self.id).unwrap_or_else(|status| panic!("RemoveContainer: {status}"));
     }
 
     /// Changes its limits, as the kubelet does for a resize in place: `resources` as in [`Order::limits`](super::Order::limits),
@@ -144,13 +92,26 @@ impl Running<'_> {
         self.ask("UpdateContainerResources", Message::new().bytes(1, &self.id).message(2, resources)).map(drop)
     }
 
-    /// Its working set in bytes, as `ContainerStats` has it.
+    /// `ContainerStats`.
     ///
     /// # Errors
     /// What containerd or the shim answered.
-    pub fn memory(&self) -> Result<u64, Status> {
+    pub fn stats(&self) -> Result<ContainerStats, Status> {
         let answer = self.ask("ContainerStats", Message::new().bytes(1, &self.id))?;
-        Ok(fields(fields(fields(fields(&answer).bytes(1)).bytes(3)).bytes(2)).number(1))
+        Ok(ContainerStats::read(fields(&answer).bytes(1)))
+    }
+
+    /// `ReopenContainerLog`: what the kubelet asks for when it has renamed the log.
+    ///
+    /// # Errors
+    /// What containerd answered.
+    pub fn try_reopen_log(&self) -> Result<(), Status> {
+        self.ask("ReopenContainerLog", Message::new().bytes(1, &self.id)).map(drop)
+    }
+
+    /// Where its log is.
+    pub fn log_path(&self) -> &Path {
+        &self.log
     }
 
     /// What it has written so far, line by line: from the file that `kubectl logs` reads.
@@ -158,23 +119,15 @@ impl Running<'_> {
     /// # Panics
     /// When a line is not in the CRI's form, `TIME STREAM TAG TEXT`.
     pub fn log(&self) -> Vec<LogLine> {
-        let text = fs::read_to_string(&self.log).unwrap_or_else(|error| panic!("{}: {error}", self.log.display()));
-        text.lines()
-            .map(|line| {
-                let words: Vec<&str> = line.splitn(4, ' ').collect();
-                let [time, stream, tag, text] = words[..] else { panic!("no line of a log: {line:?}") };
-                assert!(time.len() > 20 && time.contains('T') && ["F", "P"].contains(&tag), "{line:?}");
-                LogLine { stream: stream.to_owned(), text: text.to_owned() }
-            })
-            .collect()
+        log::read(&self.log)
     }
 
-    /// The lines of one stream.
+    /// The lines of one stream, as the guest wrote them.
     ///
     /// # Panics
     /// As [`Running::log`].
     pub fn lines(&self, stream: &str) -> Vec<String> {
-        self.log().into_iter().filter(|line| line.stream == stream).map(|line| line.text).collect()
+        log::whole(self.log(), stream)
     }
 
     /// Waits until it has written this line to stdout.
@@ -186,17 +139,4 @@ impl Running<'_> {
             self.lines("stdout").contains(&line.to_owned()).then_some(())
         });
     }
-}
-
-pub(super) fn text(fields: &Fields<'_>, field: u32) -> String {
-    String::from_utf8_lossy(fields.bytes(field)).into_owned()
-}
-
-/// The process that the verbose part of an answer names: a map whose entry `info` is JSON.
-pub(super) fn pid(answer: &Fields<'_>, field: u32) -> u32 {
-    let entries = answer.all(field).map(fields);
-    let info = entries.into_iter().find(|entry| entry.bytes(1) == b"info");
-    let info: Value =
-        info.map_or(Value::Null, |entry| serde_json::from_slice(entry.bytes(2)).expect("the info is no JSON"));
-    u32::try_from(info["pid"].as_u64().unwrap_or_default()).expect("a pid")
 }

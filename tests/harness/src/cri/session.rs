@@ -11,7 +11,7 @@ use tungstenite::http::HeaderValue;
 use tungstenite::{Error, Message as Frame, WebSocket};
 
 use super::Running;
-use super::running::text;
+use super::status::text;
 use crate::deadline::PATIENCE;
 use crate::grpc::Status;
 use crate::wire::{Message, fields};

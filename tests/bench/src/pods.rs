@@ -1,0 +1,78 @@
+//! Twenty idle pods by the CRI, one container each, with networks of their own: what one costs with all that belongs to it.
+//!
+//! On a node of its own, since the others' containerd is spared the CRI.
+
+use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::Duration;
+
+use catamaran_harness::cri::{self, Pod, Running, Shape};
+use catamaran_harness::procfs::parent;
+use catamaran_harness::{Image, Node};
+
+use crate::census;
+use crate::contender::Contender;
+use crate::crowd::crowd;
+use crate::plan::Plan;
+use crate::rows::Row;
+use crate::samples::Samples;
+
+const SIZE: usize = 20;
+const AT_A_TIME: usize = 4;
+/// After the last has said that it is ready, before it counts as idle.
+const CALM: Duration = Duration::from_secs(2);
+
+/// Measures the rows of the pods, for those that the node has a handler of.
+pub(crate) fn measure(contenders: &[Contender], plan: &Plan, samples: &mut Samples) {
+    if plan.pods == 0 {
+        return;
+    }
+    let node = Node::start_with(cri::options().network());
+    for round in 0..plan.pods {
+        for contender in contenders {
+            let Some(shape) = contender.pod() else { continue };
+            eprintln!("pods {} of {}: {}", round + 1, plan.pods, contender.name);
+            let image = contender.image("sleep");
+            if round == 0 {
+                // Compiles it, where that is to be done.
+                start(&node, &contender.id("pod-warm-up", 0), &shape, &image).0.remove();
+                node.await_compiles();
+            }
+            idle(&node, contender, &shape, &image, round, samples);
+        }
+    }
+    node.finish();
+}
+
+fn start<'n>(node: &'n Node, name: &str, shape: &Shape, image: &Image) -> (Pod<'n>, Running<'n>) {
+    let pod = Pod::run(node, name, shape.clone());
+    let container = pod.order("sleep", image).start();
+    container.expect_line("ready");
+    (pod, container)
+}
+
+fn idle(node: &Node, contender: &Contender, shape: &Shape, image: &Image, round: usize, samples: &mut Samples) {
+    let pods: Vec<(Pod<'_>, Running<'_>)> =
+        crowd(SIZE, AT_A_TIME, |number| start(node, &contender.id("pod", round * SIZE + number), shape, image));
+    sleep(CALM);
+    let sandboxes: BTreeSet<u32> = pods.iter().map(|(pod, _)| pod.status().pid).collect();
+    let containers: BTreeSet<u32> = pods.iter().map(|(_, container)| container.status().pid).collect();
+    let shims: BTreeSet<u32> = sandboxes.iter().map(|sandbox| parent(*sandbox)).collect();
+    let each = |processes: &BTreeSet<u32>| {
+        assert!(
+            processes.len() == SIZE,
+            "{} has {} processes of a kind in {SIZE} pods",
+            contender.name,
+            processes.len()
+        );
+        processes.iter().map(|pid| census::memory(*pid).pss).sum::<f64>() / SIZE as f64
+    };
+    let (shim, sandbox, container) = (each(&shims), each(&sandboxes), each(&containers));
+    samples.add(Row::PodPss, contender, shim + sandbox + container);
+    samples.add(Row::PodShim, contender, shim);
+    samples.add(Row::PodSandbox, contender, sandbox);
+    samples.add(Row::PodContainer, contender, container);
+    for (pod, _) in pods {
+        pod.remove();
+    }
+}

@@ -1,0 +1,64 @@
+//! What a container runtime owes the CRI, told again with Wasm containers on both engines: the behaviours are those that
+//! critest (kubernetes-sigs/cri-tools) looks at, less images and exec.
+//!
+//! - `lifecycle`: created, started, stopped, removed, and what the status says of it
+//! - `listing`: what is listed by which filter
+//! - `pods`: the same of pods, and of containers in one
+//! - `logs`: what `kubectl logs` reads
+//! - `world`: arguments, environment, names, volumes
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+mod lifecycle;
+mod listing;
+mod logs;
+mod pods;
+mod world;
+
+use std::time::Duration;
+
+use catamaran_harness::cri::{self, ContainerStatus, Order, Pod, Running, Shape};
+use catamaran_harness::{Engine, Image, Node, Runtime, guests};
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn wasm(name: &str) -> Image {
+    guests::image(Runtime::Catamaran, name)
+}
+
+/// A module from `tests/guests/c/NAME.c`, which runs on either engine.
+fn c(name: &str) -> Image {
+    guests::of(name, guests::c(name))
+}
+
+fn node() -> Node {
+    Node::start_with(cri::options().network())
+}
+
+/// Does it in a pod on each engine.
+fn on_each_engine(node: &Node, work: impl Fn(&Pod<'_>, Engine)) {
+    for engine in Engine::ALL {
+        let pod = Pod::run(node, engine.name(), Shape::on(engine));
+        work(&pod, engine);
+        pod.remove();
+    }
+}
+
+fn to_its_end<'n>(order: Order<'n, '_>) -> (Running<'n>, ContainerStatus) {
+    let container = order.start();
+    let ended = container.wait(SOON);
+    (container, ended)
+}
+
+/// What a guest that does well says.
+fn says(order: Order<'_, '_>) -> Vec<String> {
+    let (container, ended) = to_its_end(order);
+    assert_eq!((ended.exit_code, ended.reason.as_str()), (0, "Completed"), "{ended:?}: {:?}", container.log());
+    container.lines("stdout")
+}
+
+fn ready<'n>(order: Order<'n, '_>) -> Running<'n> {
+    let container = order.start();
+    container.expect_line("ready");
+    container
+}

@@ -1,0 +1,295 @@
+//! Each `examples/*/pod.yaml` as a kubelet would run it: its YAML in the CRI's words. What a kubelet would do by itself
+//! (probes, restarts) is left out; a field that is not known here fails.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use catamaran_harness::cri::{self, Order, Pod, Propagation, Running, Shape};
+use catamaran_harness::{Engine, Example, Image, Node, procfs};
+use serde::Deserialize;
+
+const SOON: Duration = Duration::from_secs(20);
+/// The first start of a module of some size.
+const COMPILED: Duration = Duration::from_secs(60);
+const ENGINE: &str = "catamaran.wasm/engine";
+
+type Words = BTreeMap<String, String>;
+
+#[derive(Deserialize)]
+#[serde(tag = "kind", deny_unknown_fields)]
+enum Document {
+    ConfigMap {
+        #[serde(rename = "apiVersion")]
+        _version: String,
+        metadata: Metadata,
+        data: Words,
+    },
+    Pod {
+        #[serde(rename = "apiVersion")]
+        _version: String,
+        metadata: Metadata,
+        spec: PodSpec,
+    },
+    Service {
+        #[serde(rename = "apiVersion")]
+        _version: String,
+        #[serde(rename = "metadata")]
+        _metadata: Metadata,
+        spec: ServiceSpec,
+    },
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metadata {
+    name: String,
+    #[serde(default)]
+    labels: Words,
+    #[serde(default)]
+    annotations: Words,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct PodSpec {
+    runtime_class_name: String,
+    #[serde(default)]
+    restart_policy: Option<String>,
+    containers: Vec<Container>,
+    #[serde(default)]
+    volumes: Vec<Volume>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Container {
+    name: String,
+    image: String,
+    #[serde(rename = "imagePullPolicy")]
+    _pull: Option<String>,
+    #[serde(default)]
+    command: Vec<String>,
+    #[serde(default)]
+    args: Vec<String>,
+    #[serde(default)]
+    env: Vec<Variable>,
+    #[serde(default)]
+    volume_mounts: Vec<VolumeMount>,
+    #[serde(default)]
+    resources: Resources,
+    #[serde(default)]
+    ports: Vec<Port>,
+    // A kubelet's own.
+    #[serde(rename = "livenessProbe")]
+    _liveness: Option<serde_yaml::Value>,
+    #[serde(rename = "readinessProbe")]
+    _readiness: Option<serde_yaml::Value>,
+    #[serde(rename = "startupProbe")]
+    _startup: Option<serde_yaml::Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Variable {
+    name: String,
+    value: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct VolumeMount {
+    name: String,
+    mount_path: String,
+    #[serde(default)]
+    read_only: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resources {
+    #[serde(default)]
+    limits: Words,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Port {
+    container_port: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Volume {
+    name: String,
+    config_map: ConfigMap,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigMap {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ServiceSpec {
+    selector: Words,
+    ports: Vec<ServicePort>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ServicePort {
+    #[serde(rename = "port")]
+    _port: u64,
+    target_port: u64,
+}
+
+/// An example's documents.
+struct Applied {
+    name: String,
+    image: Image,
+    metadata: Metadata,
+    spec: PodSpec,
+    config_maps: BTreeMap<String, Words>,
+    services: Vec<ServiceSpec>,
+}
+
+impl Applied {
+    fn of(name: &str) -> Self {
+        let example = Example::of(name);
+        let (mut pods, mut config_maps, mut services) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for document in serde_yaml::Deserializer::from_str(&example.pod()) {
+            match Document::deserialize(document).unwrap_or_else(|error| panic!("examples/{name}/pod.yaml: {error}")) {
+                Document::ConfigMap { metadata, data, .. } => drop(config_maps.insert(metadata.name, data)),
+                Document::Pod { metadata, spec, .. } => pods.push((metadata, spec)),
+                Document::Service { spec, .. } => services.push(spec),
+            }
+        }
+        let [(metadata, spec)] = <[_; 1]>::try_from(pods).unwrap_or_else(|_| panic!("examples/{name}: one pod"));
+        assert_eq!(spec.runtime_class_name, "catamaran", "examples/{name}");
+        Self { name: name.to_owned(), image: example.image(), metadata, spec, config_maps, services }
+    }
+
+    /// The pod's sandbox; with another engine than its own, if one is named.
+    fn run<'n>(&self, node: &'n Node, engine: Option<Engine>) -> Pod<'n> {
+        let mut annotations = self.metadata.annotations.clone();
+        if let Some(engine) = engine {
+            annotations.insert(ENGINE.to_owned(), engine.name().to_owned());
+        }
+        // Logs are the name's.
+        let on = engine.map_or("its-own", Engine::name);
+        let shape = Shape {
+            labels: self.metadata.labels.clone().into_iter().collect(),
+            annotations: annotations.into_iter().collect(),
+            ports: self.spec.containers.iter().flat_map(|one| &one.ports).map(|port| port.container_port).collect(),
+            hostname: self.metadata.name.clone(),
+            ..Shape::wasm()
+        };
+        Pod::run(node, &format!("{}-on-{on}", self.name), shape)
+    }
+
+    /// The pod's only container.
+    fn start<'n>(&self, node: &'n Node, pod: &Pod<'n>) -> Running<'n> {
+        let [container] = &self.spec.containers[..] else { panic!("examples/{}: one container", self.name) };
+        assert_eq!(container.image, format!("localhost/{}:latest", self.name), "the name of the README's build line");
+        let mut order: Order<'_, '_> = pod.order(&container.name, &self.image);
+        order = order.command(container.command.iter().map(String::as_str));
+        order = order.args(container.args.iter().map(String::as_str));
+        for Variable { name, value } in &container.env {
+            order = order.env(name, value);
+        }
+        for mount in &container.volume_mounts {
+            let volume = self.volume(node, &mount.name);
+            order = order.mount(&volume, &mount.mount_path, mount.read_only, Propagation::None);
+        }
+        for (key, value) in &container.resources.limits {
+            assert_eq!(key, "memory", "examples/{}: a limit that is not known here", self.name);
+            order = order.limits(bytes(value), 1024, 0);
+        }
+        order.start()
+    }
+
+    /// A config map's folder, as a kubelet makes it: files behind a link that it turns over.
+    fn volume(&self, node: &Node, name: &str) -> PathBuf {
+        let volume = self.spec.volumes.iter().find(|volume| volume.name == name);
+        let map = &volume.unwrap_or_else(|| panic!("examples/{}: no volume {name}", self.name)).config_map.name;
+        let folder = node.folder(&format!("volumes/{}-{name}", self.name));
+        if !folder.join("..data").exists() {
+            fs::create_dir(folder.join("..first")).unwrap();
+            std::os::unix::fs::symlink("..first", folder.join("..data")).unwrap();
+            for (key, value) in &self.config_maps[map] {
+                fs::write(folder.join("..first").join(key), value).unwrap();
+                std::os::unix::fs::symlink(format!("..data/{key}"), folder.join(key)).unwrap();
+            }
+        }
+        folder
+    }
+}
+
+/// A quantity such as `64Mi`.
+fn bytes(quantity: &str) -> u64 {
+    let number = quantity.strip_suffix("Mi").unwrap_or_else(|| panic!("{quantity}: mebibytes are known here"));
+    number.parse::<u64>().unwrap() << 20
+}
+
+/// Runs it on both engines to its end.
+fn says(node: &Node, example: &Applied, expected: &[&str]) {
+    assert_eq!(example.spec.restart_policy.as_deref(), Some("Never"), "examples/{}: it ends", example.name);
+    for engine in [None, Some(Engine::Wasmtime), Some(Engine::Wasmer)] {
+        let pod = example.run(node, engine);
+        let container = example.start(node, &pod);
+        let ended = container.wait(COMPILED);
+        assert_eq!((ended.exit_code, ended.reason.as_str()), (0, "Completed"), "{engine:?}: {:?}", container.log());
+        assert_eq!(container.lines("stdout"), expected, "{engine:?}");
+        assert!(container.lines("stderr").is_empty(), "{engine:?}: {:?}", container.log());
+        pod.remove();
+    }
+}
+
+fn serves(node: &Node, example: &Applied) {
+    let pod = example.run(node, None);
+    let server = example.start(node, &pod);
+    server.expect_line("listening on port 8080");
+    let exe = fs::read_link(procfs::file(server.status().pid, "exe")).unwrap();
+    assert_eq!(exe, Engine::Wasmer.worker(), "WASIX");
+    let [service] = &example.services[..] else { panic!("one service") };
+    assert!(service.selector.iter().all(|(key, value)| example.metadata.labels.get(key) == Some(value)));
+    for number in 1..=3 {
+        let mut connection = TcpStream::connect((&*pod.status().ip, service.ports[0].target_port as u16)).unwrap();
+        connection.set_read_timeout(Some(SOON)).unwrap();
+        connection.write_all(b"GET / HTTP/1.1\r\nHost: pod\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
+        assert!(answer.ends_with(&format!("\r\n\r\nAhoy, you are number {number}.\n")), "{answer:?}");
+    }
+    server.stop(SOON);
+    assert_eq!(server.status().exit_code, 143);
+    pod.remove();
+}
+
+#[test]
+fn every_example_runs_as_its_pod_says() {
+    let node = Node::start_with(cri::options().network());
+    for name in Example::all() {
+        let example = Applied::of(&name);
+        match name.as_str() {
+            "hello" => says(&node, &example, &["Ahoy from WebAssembly aboard!"]),
+            "go-hello" => says(
+                &node,
+                &example,
+                &["Ahoy, Kubernetes, from Go on wasip1/wasm!", "/config/motto: two hulls, one deck"],
+            ),
+            "wasix-server" => serves(&node, &example),
+            other => panic!("examples/{other}: say here what its pod does"),
+        }
+    }
+    node.finish();
+}
