@@ -59,7 +59,7 @@ test: prepare build ## Run every test; root, and fails where it cannot run
 	$(CARGO) test --locked $(WASMER_COMPILE) --tests
 	$(CARGO) test --locked -p catamaran-worker -p catamaran-daemon --tests
 	$(CARGO) test --locked -p catamaran-names --tests
-	$(CARGO) test --locked -p catamaran-harness --tests
+	$(CARGO) test --locked -p catamaran-harness -p catamaran-critest --tests
 	$(CARGO) test --locked -p catamaran-integration --tests
 	$(CARGO) test --locked -p catamaran-attacks --tests
 	$(CARGO) test --locked -p catamaran-faults --tests
@@ -74,6 +74,13 @@ POINTS ?= 16
 .PHONY: faults
 faults: prepare build ## Kill every process of a container's life at each step of it, and print what was left; root (POINTS, ROW)
 	CATAMARAN_FAULTS="$(strip $(POINTS) $(ROW))" $(CARGO) test --locked -p catamaran-faults --tests -- --nocapture
+
+# Parts of the names of the specs to try: SPECS="NoNewPrivs"; without, all of them.
+SPECS ?=
+
+.PHONY: critest
+critest: prepare build ## Run Kubernetes' critest on runc's handler and on ours, and print where they part; root (SPECS)
+	$(CARGO) run --locked -q -p catamaran-critest -- $(if $(SPECS),"$(SPECS)")
 
 # Everything takes some fifteen times as long there: what the kernel, systemd and AppArmor have a say in, and no more.
 MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signals_end processes:--skip,intermediates \
@@ -96,9 +103,9 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 	$(CARGO) clippy --locked $(HOLDER) -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p catamaran-names --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-soak -p catamaran-attacks -p catamaran-faults --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-soak -p catamaran-attacks -p catamaran-critest -p catamaran-faults --all-targets -- -D warnings
 	tests/layering
-	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/harness/prepare tests/harness/provision tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench

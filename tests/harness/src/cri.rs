@@ -57,7 +57,7 @@ const CONTAINER: u64 = 1;
 const NODE: u64 = 2;
 
 fn pause() -> Image {
-    Image::new("pause").file("/sleep", guests::peer()).entrypoint(["/sleep"])
+    Image::new("pause").file("/pause", guests::peer()).entrypoint(["/pause"])
 }
 
 /// A node that serves the CRI, with a sandbox image of the harness's own.
@@ -117,6 +117,24 @@ pub fn stop_container(node: &Node, id: &str, grace: Duration) -> Result<(), Stat
 /// What containerd or the shim answered.
 pub fn remove_container(node: &Node, id: &str) -> Result<(), Status> {
     runtime(node, "RemoveContainer", Message::new().bytes(1, id)).map(drop)
+}
+
+/// Imports the image of runc's sandbox containers, for pods that others run.
+pub fn import_sandbox_image(node: &Node) {
+    import(node, &pause());
+}
+
+/// Stops and removes all pods of a node, as a kubelet does with those that it does not know.
+///
+/// # Panics
+/// When the CRI refuses it.
+pub fn remove_pods(node: &Node) {
+    for pod in pods(node, &PodFilter::default()) {
+        for method in ["StopPodSandbox", "RemovePodSandbox"] {
+            let answer = runtime(node, method, Message::new().bytes(1, &pod.id));
+            answer.unwrap_or_else(|status| panic!("{method}: {status}"));
+        }
+    }
 }
 
 /// Imports an image where the CRI looks for it, and waits until it does.

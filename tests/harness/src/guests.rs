@@ -6,11 +6,13 @@
 //! - C, in `tests/guests/c`: the kitchen again, `compute`, `errors` (what the kernel refuses) and `churn` (many files); each for
 //!   preview 1, for WASIX and as a native program.
 //! - C, in `tests/guests/wasix`: what only WASIX has, threads, sockets, fork and signals.
+//! - busybox, for native containers: fetched, see `provision-busybox`.
 //!
 //! What is built is kept in `CATAMARAN_CACHE/guests`, by a digest of the source and the compiler's version. The C compiler
 //! for Wasm is fetched, see `provision-clang`.
 
 mod built;
+mod busybox;
 mod c;
 mod go;
 mod large;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 use crate::image::Image;
 use crate::runtime::Runtime;
 
+pub use busybox::busybox;
 pub(crate) use c::wasix_cc;
 pub use c::{c, native, peer, wasix};
 pub(crate) use go::GO_STAYS_HOME;

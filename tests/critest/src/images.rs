@@ -1,0 +1,29 @@
+//! The images that critest's specs run, by the repositories and tags that it asks for: busybox in all of them, and what
+//! stands in for a web server and the like.
+
+use std::fs;
+use std::path::Path;
+
+use catamaran_harness::{Image, guests};
+
+/// Those of all specs but the ones on images.
+pub(crate) fn all(standin: &Path) -> Vec<(&'static str, &'static str, Image)> {
+    let program = fs::read(standin).unwrap_or_else(|error| panic!("{}: {error}", standin.display()));
+    let server = |name: &str| {
+        let path = format!("/bin/{name}");
+        let image = guests::busybox().dir("var", 0o755, 0, 0).dir("var/run", 0o755, 0, 0);
+        // As the server calls itself, by which some specs know it.
+        image.file(&path, &program).cmd([path.as_str(), "master process"])
+    };
+    let users = "root:x:0:0:root:/root:/bin/sh\ndefault-user:x:1000:1000:user:/:/bin/sh\n";
+    let groups = "root:x:0:\ndefault-user:x:1000:\ngroup-defined-in-image:x:50000:default-user\n";
+    let grouped = guests::busybox().file_as("/etc/passwd", users, 0o644, 0, 0).file_as("/etc/group", groups, 0o644, 0, 0);
+    vec![
+        ("e2e-test-images/busybox", "1.29-2", guests::busybox()),
+        ("e2e-test-images/nginx", "1.14-2", server("nginx")),
+        ("e2e-test-images/httpd", "2.4.39-4", server("httpd")),
+        ("e2e-test-images/nonewprivs", "1.3", guests::busybox().file_as("/nnp", &program, 0o4755, 0, 0).cmd(["/nnp"])),
+        ("k8s-staging-cri-tools/hostnet-nginx-amd64", "latest", server("nginx").env(["PATH=/bin", "PORT=12003"])),
+        ("k8s-staging-cri-tools/test-image-predefined-group", "latest", grouped.user("1000")),
+    ]
+}

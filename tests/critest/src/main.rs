@@ -1,0 +1,141 @@
+//! Kubernetes' own conformance suite of CRI runtimes, critest, on runc's handler and on ours: `make critest`.
+//!
+//! ```text
+//! provision   builds critest from its module        registry   serves its images on loopback, under any host's name
+//! skipped     specs that cannot run here, on either  expected   those that runc's handler passes and ours does not, and why
+//! ```
+//!
+//! Both handlers are tried with the same list of skipped specs. One that passes on runc's handler alone fails the run, if it
+//! is not expected, and so does an expected one that passes. Words after the command are parts of the names of specs to try.
+//!
+//! Needs root, and no critest that runs at the same time: some of its specs have fixed ports.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "like a test: a panic is how it says that it cannot go on, and the node is removed by unwinding"
+)]
+
+mod images;
+mod list;
+mod outcome;
+mod registry;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use catamaran_harness::{Node, cri};
+
+use outcome::Outcomes;
+use registry::Registry;
+
+/// runc's, which is the measure, and ours.
+const HANDLERS: [&str; 2] = ["runc", "catamaran"];
+/// critest has no limit of its own for a spec that hangs.
+const LIMIT: &str = "15m";
+
+/// What `provision` has built.
+fn provided(name: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("provision");
+    let output = Command::new(&script).stderr(Stdio::inherit()).output().expect("cannot run provision");
+    assert!(output.status.success(), "provision failed; it says why above");
+    let text = String::from_utf8(output.stdout).expect("paths");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.unwrap_or_else(|| panic!("provision said nothing of {name}")).into()
+}
+
+/// A folder of this run's own, removed with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Self {
+        let path = std::env::temp_dir().join(format!("catamaran-critest-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("cannot make a folder");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A name as an expression that matches it alone.
+fn quoted(name: &str) -> String {
+    name.chars().flat_map(|c| if c.is_ascii_punctuation() { vec!['\\', c] } else { vec![c] }).collect()
+}
+
+/// All specs on one handler.
+fn tried(handler: &str, words: &[String], skipped: &BTreeMap<String, String>, folder: &Path, port: u16) -> Outcomes {
+    let hosts = folder.join("certs.d/_default");
+    fs::create_dir_all(&hosts).expect("cannot make a folder");
+    fs::write(hosts.join("hosts.toml"), format!("[host.'http://127.0.0.1:{port}']\n")).expect("cannot write");
+    let certs = folder.join("certs.d");
+    let registry = format!("[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '{}'", certs.display());
+    let node = Node::start_with(cri::options().network().config(&registry));
+    cri::import_sandbox_image(&node);
+    let report = folder.join(format!("{handler}.json"));
+    let mut critest = Command::new(provided("critest"));
+    critest.current_dir(folder).stdin(Stdio::null());
+    critest.arg(format!("--runtime-endpoint=unix://{}/containerd.sock", node.dir().display()));
+    critest.arg(format!("--runtime-handler={handler}"));
+    critest.arg(format!("--ginkgo.json-report={}", report.display()));
+    critest.args([format!("--ginkgo.timeout={LIMIT}"), "--ginkgo.no-color".to_owned()]);
+    critest.args(skipped.keys().map(|name| format!("--ginkgo.skip={}", quoted(name))));
+    critest.args(words.iter().map(|word| format!("--ginkgo.focus={}", quoted(word))));
+    let begin = Instant::now();
+    let output = critest.output().expect("cannot run critest");
+    fs::write(folder.join(format!("{handler}.log")), &output.stdout).expect("cannot write");
+    if let Some(kept) = std::env::var_os("CATAMARAN_CRITEST_LOGS") {
+        fs::create_dir_all(&kept).expect("cannot make a folder");
+        fs::write(Path::new(&kept).join(format!("{handler}.log")), &output.stdout).expect("cannot write");
+    }
+    let outcomes = outcome::read(&report);
+    let passed = outcomes.values().filter(|why| why.is_none()).count();
+    println!("{handler}: {passed} of {} specs passed, {} s", outcomes.len(), begin.elapsed().as_secs());
+    cri::remove_pods(&node);
+    node.finish();
+    outcomes
+}
+
+/// Prints where the two part; whether that is as expected.
+fn compare(on_runc: &Outcomes, on_ours: &Outcomes, expected: &BTreeMap<String, String>) -> bool {
+    let mut good = true;
+    for (name, of_runc) in on_runc {
+        let of_ours = on_ours.get(name).cloned().unwrap_or(Some("it did not run".to_owned()));
+        let (title, text) = match (of_runc, of_ours, expected.get(name)) {
+            (None, None, None) => continue,
+            (None, Some(_), Some(reason)) => ("expected", reason.clone()),
+            (None, Some(why), None) => {
+                good = false;
+                ("DIFFERENCE", why)
+            }
+            (None, None, Some(_)) => {
+                good = false;
+                ("STALE", "it passes: remove it from tests/critest/expected".to_owned())
+            }
+            (Some(why), of_ours, _) => {
+                (if of_ours.is_none() { "on runc's handler alone fails" } else { "fails on both" }, why.clone())
+            }
+        };
+        println!("\n{title}: {name}");
+        text.lines().for_each(|line| println!("    {line}"));
+    }
+    good
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let (skipped, expected) = (list::read("skipped"), list::read("expected"));
+    let folder = Folder::make();
+    let registry = Registry::serve(images::all(&provided("standin")));
+    let [on_runc, on_ours] = HANDLERS.map(|handler| tried(handler, &words, &skipped, &folder.0, registry.port));
+    let good = compare(&on_runc, &on_ours, &expected);
+    println!("\n{} specs skipped on both, {} differences expected", skipped.len(), expected.len());
+    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
