@@ -99,7 +99,7 @@ impl From<Error> for ttrpc::Error {
 }
 
 /// The text without control characters: it may quote an image, and ends in somebody's terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| if c.is_control() && c != '\n' { c.escape_default().collect() } else { vec![c] })
         .collect()

@@ -187,7 +187,7 @@ impl Task for TaskService {
     async fn kill(&self, _ctx: &TtrpcContext, req: KillRequest) -> Answer<Empty> {
         match self.subject(&req.id, &req.exec_id)? {
             Subject::Own(container) => container.kill(req.signal)?,
-            Subject::Exec(_, exec) => exec.process.kill(req.signal)?,
+            Subject::Exec(container, exec) => container.kill_exec(&exec, req.signal)?,
         }
         Ok(Empty::default())
     }

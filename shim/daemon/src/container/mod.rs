@@ -5,6 +5,7 @@ mod exec;
 mod kills;
 mod process;
 mod sandbox;
+mod wasm_exec;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
