@@ -153,10 +153,11 @@ impl Container {
     /// before it begins.
     pub(crate) fn kill_exec(&self, exec: &Exec, signal: u32) -> Result<()> {
         match self.body {
-            Body::Wasm if exec.is_starting() && ends(signal) => {
+            Body::Wasm if exec.is_starting() && signal <= libc::SIGRTMAX() as u32 => {
                 // The first counts.
-                let _ = exec.ended_by.set(signal);
-                exec.given_up.notify_one();
+                if ends(signal) && exec.ended_by.set(signal).is_ok() {
+                    exec.given_up.notify_one();
+                }
                 Ok(())
             }
             _ if exec.process.pid() == 0 && exec.process.phase() == Phase::Created => {
@@ -222,5 +223,5 @@ fn ends(signal: u32) -> bool {
         libc::SIGURG,
         libc::SIGWINCH,
     ];
-    signal <= libc::SIGRTMAX() as u32 && !OTHERS.contains(&(signal as i32))
+    !OTHERS.contains(&signal.cast_signed())
 }

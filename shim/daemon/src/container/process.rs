@@ -115,11 +115,13 @@ impl Process {
         held.started = true;
     }
 
-    /// The process, if it is there and has not ended: as long as nobody awaits anything, its number is nobody else's.
+    /// The process, if it is there and has not begun to end: as long as nobody awaits anything, its number is nobody else's.
     pub(super) fn alive(&self) -> Option<(u32, &OwnedFd)> {
         let living = self.living.get().filter(|_| self.exit.borrow().is_none())?;
-        let there = child::ended(&living.pidfd).is_none() && child::signal(&living.pidfd, 0).is_ok();
-        there.then_some((living.pid, &living.pidfd))
+        // Not reaped, by whom but this shim, it keeps its number, so that what is asked by that is about this process.
+        let there =
+            || child::signal(&living.pidfd, 0).is_ok() && child::stat(living.pid).is_some_and(|stat| !stat.ends);
+        there().then_some((living.pid, &living.pidfd))
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
