@@ -10,11 +10,12 @@ const LATER: [Call; 7] =
 
 /// Refusals to which runc's shim gives no code (Unknown, with runc's text), and ours one that says what is the matter. None
 /// of these is NotFound, which containerd takes for a task that is gone.
-const CODED: [(Call, Code); 4] = [
+const CODED: [(Call, Code); 5] = [
     // Two clients that create one id: the second is told so.
     (Call::Create, Code::ALREADY_EXISTS),
     (Call::Start, Code::FAILED_PRECONDITION),
     (Call::Delete, Code::FAILED_PRECONDITION),
+    (Call::Exec, Code::FAILED_PRECONDITION),
     // What no kernel knows is the request's fault.
     (Call::Signal99, Code::INVALID_ARGUMENT),
 ];
