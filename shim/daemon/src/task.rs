@@ -197,6 +197,7 @@ impl Task for TaskService {
             let container = self.pod.container(&req.id)?;
             let exec = container.exec(&req.exec_id)?;
             let exit = container.delete_exec(&exec)?;
+            exec.end_logger().await;
             return Ok(DeleteResponse {
                 pid: exec.process.pid(),
                 exit_status: exit.as_ref().map_or(0, |exit| exit.code),

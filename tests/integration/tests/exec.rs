@@ -303,3 +303,21 @@ fn what_create_refuses_an_exec_is_refused_for() {
     task.discard();
     node.finish();
 }
+
+#[test]
+fn the_digest_of_an_images_file_is_remembered_and_what_the_guest_wrote_is_looked_at() {
+    let node = Node::start();
+    let task = sleeping(&node, "c");
+    let remembered = || fs::read_dir(node.catamaran_root().join("memo")).unwrap().count();
+    let before = remembered();
+    assert_eq!(task.further("e").args(["/bin/hello"]).run().stdout, "hello from wasm\n");
+    assert_eq!(remembered(), before + 1, "it is the image's");
+    assert_eq!(task.further("e").args(["/bin/link"]).run().stdout, "hello from wasm\n");
+    assert_eq!(remembered(), before + 1, "by another name");
+    // Over the image's own, by the guest: same name, same size or not.
+    fs::write(procfs::file(task.pid(), "root/bin/hello"), guests::wat("exit")).unwrap();
+    assert_eq!(task.further("e").args(["/bin/hello", "9"]).run().code, 9);
+    assert_eq!(remembered(), before + 1);
+    task.discard();
+    node.finish();
+}

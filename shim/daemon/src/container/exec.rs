@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::{Body, Container, EXECS_TO_END, Exit, Kept, Phase, Process, check_terminal};
 use crate::error::{Error, Result};
 use crate::state;
-use crate::stdio::{self, Paths};
+use crate::stdio::{self, Paths, Record};
 
 /// What containerd asks to be added to a container.
 pub(crate) struct ExecRequest {
@@ -56,10 +56,14 @@ impl Exec {
             }
         };
         self.process.last_words().await;
-        if let Some((logger, ended)) = self.process.take_logger() {
-            tokio::spawn(logger.end(ended));
-        }
         exit
+    }
+
+    /// Ends what reads its output, if that is a program: in the time that it has since its input ended.
+    pub(crate) async fn end_logger(&self) {
+        if let Some((logger, ended)) = self.process.take_logger() {
+            logger.end(ended).await;
+        }
     }
 
     /// It never runs: this is how it ended, and `streams` are those on which that was told.
@@ -186,6 +190,23 @@ impl Container {
             return Err(gone());
         }
         Ok(exec.process.exit())
+    }
+
+    /// Writes down what reads the output of one that is being started: nobody else could end it if this shim was killed.
+    pub(super) fn record_logger(&self, logger: Option<Record>) -> Result<()> {
+        let Some(logger) = logger else { return Ok(()) };
+        let mut held = self.held();
+        held.state.exec_loggers.retain(Record::is_there);
+        held.state.exec_loggers.push(logger);
+        self.request.state.write(self.id(), &held.state)
+    }
+
+    /// Ends what reads the output of those that nobody has deleted.
+    pub(super) async fn end_exec_loggers(&self) {
+        let all: Vec<_> = self.execs().values().cloned().collect();
+        for exec in all {
+            exec.end_logger().await;
+        }
     }
 
     /// Ends those that are left when the container's own process has ended: they are told before it is. With a pid namespace of

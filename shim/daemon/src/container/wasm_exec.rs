@@ -95,8 +95,13 @@ impl Container {
     async fn exec_worker(&self, exec: &Exec, streams: &mut Stdio) -> std::result::Result<Worker, Stop> {
         let begin = Instant::now();
         set_size(&streams.kept, Some(&exec.spec))?;
+        self.record_logger(streams.kept.logger())?;
         let asked = self.asked(exec)?;
-        let program = self.exec_program(&asked)?;
+        let program = self.exec_program(&asked).or_else(|stop| {
+            // A tree that is being taken down has no files.
+            self.check_wanted(exec)?;
+            Err(stop)
+        })?;
         let cache = Cache::open(asked.choice.engines(), asked.bundle.owner(&self.request.namespace))?;
         // What may take minutes. The compilation is its driver's, and goes on.
         let prepared = async {
