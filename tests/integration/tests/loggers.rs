@@ -432,9 +432,8 @@ fn a_logger_of_an_exec_ends_with_its_deletion_and_with_its_shim() {
     let keeps = script(&node, "keeps", KEEPS);
     // It does not end with its input.
     let stays = script(&node, "stays", "ready; trap '' TERM; while :; do sleep 1; done");
-    let order = node.container("c").image(&guests::image(Runtime::Catamaran, "sleep"));
-    let image = guests::image(Runtime::Catamaran, "sleep").file("/both", guests::wat("both"));
-    let task = order.image(&image).spawn();
+    let image = guests::of("sleep", guests::wat("sleep")).file("/both", guests::wat("both"));
+    let task = node.container("c").image(&image).spawn();
     task.expect_stdout("ready\n");
     let by = |id: &str, logger: &Path| {
         let uri = format!("binary://{}", logger.display());
