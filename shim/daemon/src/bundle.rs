@@ -38,7 +38,41 @@ pub(crate) struct Namespace {
     pub(crate) path: Option<PathBuf>,
 }
 
+/// What of a `process` of the OCI runtime spec its worker is told, checked.
+pub(crate) struct Told {
+    pub(crate) guest: Guest,
+    pub(crate) user: User,
+    pub(crate) rlimits: Vec<Rlimit>,
+    pub(crate) apparmor: Option<String>,
+}
+
+impl Told {
+    /// `place` is what stands before a key in an error.
+    fn of(place: &str, process: &Process) -> Result<Self> {
+        check_process(place, process)?;
+        Ok(Self {
+            guest: guest(place, process)?,
+            user: user(process),
+            rlimits: rlimits(process),
+            apparmor: apparmor(place, process)?,
+        })
+    }
+}
+
 impl Bundle {
+    /// What a further process of the container is told: what the spec in `place` says, and what is the container's where that
+    /// says nothing, as runc has it.
+    pub(crate) fn further(&self, place: &str, process: &Process) -> Result<Told> {
+        let mut told = Told::of(place, process)?;
+        if told.rlimits.is_empty() {
+            told.rlimits.clone_from(&self.rlimits);
+        }
+        if process.apparmor_profile().as_ref().is_none_or(String::is_empty) {
+            told.apparmor.clone_from(&self.apparmor);
+        }
+        Ok(told)
+    }
+
     /// Reads and checks the bundle of the container `id` in the folder `path`. `default_cgroup` is for a spec that names
     /// none.
     pub(crate) fn load(path: &Path, id: &str, default_cgroup: String) -> Result<Self> {
@@ -49,19 +83,19 @@ impl Bundle {
         tell_no_processes(&mut spec, &bytes);
         let process = spec.process().as_ref().ok_or_else(|| refused("process", "missing", "a process"))?;
         let linux = spec.linux().as_ref().ok_or_else(|| refused("linux", "missing", "a Linux container"))?;
-        check_process(process)?;
+        let told = Told::of("config.json: process.", process)?;
         check_linux(&spec, linux)?;
         let namespaces = namespaces(linux)?;
         check_namespaced(&spec, linux, &namespaces)?;
         Ok(Self {
             path: path.to_owned(),
-            guest: guest(process)?,
-            user: user(process),
-            rlimits: rlimits(process),
+            guest: told.guest,
+            user: told.user,
+            rlimits: told.rlimits,
             namespaces,
             hooks: Hooks::of(&spec, id, path)?,
             seccomp: linux.seccomp().as_ref().map(seccomp::compile).transpose()?,
-            apparmor: apparmor(process)?,
+            apparmor: told.apparmor,
             cgroup: linux.cgroups_path().as_ref().map_or(default_cgroup, |p| p.to_string_lossy().into_owned()),
             spec,
         })
@@ -140,21 +174,25 @@ fn absent(key: &str, present: bool, expected: &str) -> Result<()> {
     if present { Err(refused(key, "set", expected)) } else { Ok(()) }
 }
 
-fn check_process(process: &Process) -> Result<()> {
+fn check_process(place: &str, process: &Process) -> Result<()> {
+    let refused = |key: &str, found: String, expected: &str| Error::refused(format!("{place}{key}"), found, expected);
+    let absent = |key: &str, present: bool, expected: &str| {
+        if present { Err(refused(key, "set".to_owned(), expected)) } else { Ok(()) }
+    };
     let user = process.user();
     let groups = user.additional_gids().iter().flatten();
     // The kernel reads this number as «unchanged», which is root.
     if groups.chain([&user.uid(), &user.gid()]).any(|id| *id == u32::MAX) {
-        return Err(refused("process.user", u32::MAX.to_string(), "a user or group below it"));
+        return Err(refused("user", u32::MAX.to_string(), "a user or group below it"));
     }
     absent(
-        "process.selinuxLabel",
+        "selinuxLabel",
         process.selinux_label().as_deref().is_some_and(|l| !l.is_empty()),
         "no label: this version applies none",
     )?;
-    absent("process.ioPriority", process.io_priority().is_some(), "no I/O priority: this version sets none")?;
-    absent("process.scheduler", process.scheduler().is_some(), "no scheduler: this version sets none")?;
-    absent("process.execCPUAffinity", process.exec_cpu_affinity().is_some(), "no affinity: this version sets none")
+    absent("ioPriority", process.io_priority().is_some(), "no I/O priority: this version sets none")?;
+    absent("scheduler", process.scheduler().is_some(), "no scheduler: this version sets none")?;
+    absent("execCPUAffinity", process.exec_cpu_affinity().is_some(), "no affinity: this version sets none")
 }
 
 fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
@@ -256,7 +294,7 @@ fn check_namespaced(spec: &Spec, linux: &Linux, namespaces: &[Namespace]) -> Res
 }
 
 /// `process.apparmorProfile`, which a host without AppArmor cannot apply.
-fn apparmor(process: &Process) -> Result<Option<String>> {
+fn apparmor(place: &str, process: &Process) -> Result<Option<String>> {
     let Some(name) = process.apparmor_profile().clone().filter(|p| !p.is_empty() && p != "unconfined") else {
         return Ok(None);
     };
@@ -265,33 +303,33 @@ fn apparmor(process: &Process) -> Result<Option<String>> {
         return Ok(Some(name));
     }
     let expected = "no profile, or «unconfined»: this node's kernel runs without AppArmor";
-    Err(refused("process.apparmorProfile", format!("{name:?}"), expected))
+    Err(Error::refused(format!("{place}apparmorProfile"), format!("{name:?}"), expected))
 }
 
-fn guest(process: &Process) -> Result<Guest> {
+fn guest(place: &str, process: &Process) -> Result<Guest> {
     let args = process.args().clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
         let expected = "the module's path: give the image an ENTRYPOINT, or the container a command («/» for an image whose \
                         layer is the module)";
-        return Err(refused("process.args", "empty", expected));
+        return Err(Error::refused(format!("{place}args"), "empty", expected));
     }
-    let env = environment(process)?;
+    let env = environment(place, process)?;
     let cwd = process.cwd();
     if !cwd.is_absolute() {
-        return Err(refused("process.cwd", format!("{}", cwd.display()), "an absolute path"));
+        return Err(Error::refused(format!("{place}cwd"), cwd.display().to_string(), "an absolute path"));
     }
     Ok(Guest { args, env, cwd: cwd.to_string_lossy().into_owned() })
 }
 
 /// `process.env`. Of a name that is there twice the last value counts, as with every other runtime: CRI writes the pod's
 /// behind the image's, and a guest's C library would take the first.
-fn environment(process: &Process) -> Result<Vec<(String, String)>> {
+fn environment(place: &str, process: &Process) -> Result<Vec<(String, String)>> {
     let mut env: Vec<(String, String)> = Vec::new();
     let mut places = HashMap::<&str, usize>::new();
     for (index, entry) in process.env().iter().flatten().enumerate() {
         let Some((key, value)) = entry.split_once('=') else {
             // Not its text: an environment holds secrets.
-            return Err(refused(&format!("process.env[{index}]"), "no «=» in it", "NAME=value"));
+            return Err(Error::refused(format!("{place}env[{index}]"), "no «=» in it", "NAME=value"));
         };
         match places.entry(key) {
             Entry::Occupied(place) => env[*place.get()].1 = value.to_owned(),
@@ -327,7 +365,7 @@ mod tests {
     fn of_a_name_that_is_there_twice_the_last_value_counts() {
         let text = r#"{"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["/m"],
             "env": ["A=1", "B=image", "A=2", "C=", "B=a=b", "B2=x", "A=3"]}"#;
-        let env = environment(&serde_json::from_str(text).unwrap()).unwrap();
+        let env = environment("process.", &serde_json::from_str(text).unwrap()).unwrap();
         let expected = [("A", "3"), ("B", "a=b"), ("C", ""), ("B2", "x")];
         assert_eq!(env, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }

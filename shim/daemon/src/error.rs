@@ -45,8 +45,6 @@ pub(crate) enum Error {
     Occupied(String),
     #[error("the shim is shutting down: its pod is gone")]
     Closing,
-    #[error("{0} is not implemented by this shim")]
-    Unimplemented(&'static str),
     #[error(
         "Checkpoint is not implemented by this shim: container {0} runs Wasm, whose engines cannot save a guest that runs, so \
          that nothing could be restored. Pause stops it where it is, and Resume lets it go on"
@@ -87,7 +85,7 @@ impl Error {
             | Error::Closing => Code::FAILED_PRECONDITION,
             Error::NotFound(_) => Code::NOT_FOUND,
             Error::Exists(_) => Code::ALREADY_EXISTS,
-            Error::Unimplemented(_) | Error::Uncheckpointed(_) => Code::UNIMPLEMENTED,
+            Error::Uncheckpointed(_) => Code::UNIMPLEMENTED,
             Error::File { .. }
             | Error::System { .. }
             | Error::Worker(_)
@@ -104,7 +102,7 @@ impl From<Error> for ttrpc::Error {
 }
 
 /// The text without control characters: it may quote an image, and ends in somebody's terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| if c.is_control() && c != '\n' { c.escape_default().collect() } else { vec![c] })
         .collect()

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 
-use catamaran_worker::job::{Fd, Job};
+use catamaran_worker::job::{Fd, Job, World};
 use oci_spec::runtime::Spec;
 
 use crate::engine::beside_the_shim;
@@ -40,9 +40,11 @@ pub(crate) fn make_job(job: &mut Job, id: &str, descriptors: &mut Handover) -> R
     job.artifact = descriptors.add(File::open(&program).on(&program)?.into());
     job.guest.args = vec![PROGRAM.to_owned(), id.to_owned()];
     job.guest.env = Vec::new();
-    job.root.readonly = true;
-    job.masked = Vec::new();
-    job.readonly = Vec::new();
+    if let World::New(world) = &mut job.world {
+        world.root.readonly = true;
+        world.masked = Vec::new();
+        world.readonly = Vec::new();
+    }
     // Its own is narrower than any profile that a program runs under.
     job.seccomp = None;
     Ok(())

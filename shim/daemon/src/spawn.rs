@@ -47,6 +47,15 @@ pub(crate) struct Worker {
     pub(crate) control: OwnedFd,
 }
 
+impl Worker {
+    /// Ends it, unstarted.
+    pub(crate) fn end(self) {
+        // It cannot have been reaped; one that ended by itself is as good.
+        let _ = child::signal(&self.pidfd, libc::SIGKILL);
+        child::reap(self.pidfd);
+    }
+}
+
 /// Why there is no worker.
 pub(crate) enum Failure {
     /// The artifact does not fit: compile again.
@@ -73,6 +82,8 @@ pub(crate) struct Start<'a> {
     pub(crate) job: &'a Job,
     pub(crate) descriptors: &'a Handover,
     pub(crate) cgroup: &'a Cgroup,
+    /// Whether it is a further process of a container that is there.
+    pub(crate) further: bool,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
 }
@@ -197,7 +208,10 @@ fn silent_end(code: u32) -> String {
 
 /// Moves the intermediate into its cgroup where it must be there before the clone, and sends the job.
 async fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
-    start.cgroup.admit(intermediate).await?;
+    match start.further {
+        true => start.cgroup.admit_further(intermediate).await?,
+        false => start.cgroup.admit(intermediate).await?,
+    }
     let descriptors: Vec<_> = start.descriptors.0.iter().map(AsFd::as_fd).collect();
     control::send_job(control.as_fd(), start.job, &descriptors).doing(|| "sending the job to the worker".to_owned())
 }

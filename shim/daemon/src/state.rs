@@ -71,6 +71,9 @@ pub(crate) struct State {
     /// What reads the container's output, from its start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) logger: Option<Record>,
+    /// What reads the output of processes that were started in it later; some may have ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exec_loggers: Vec<Record>,
     /// How it ended, once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<Ended>,
@@ -301,7 +304,16 @@ impl Server {
 impl State {
     pub(crate) fn new(cgroups: Vec<PathBuf>) -> Self {
         let poststop = Stage::default();
-        Self { format: FORMAT, pid: 0, cgroups, poststop, logger: None, ended: None, socket: None }
+        Self {
+            format: FORMAT,
+            pid: 0,
+            cgroups,
+            poststop,
+            logger: None,
+            exec_loggers: Vec::new(),
+            ended: None,
+            socket: None,
+        }
     }
 
     /// What a shim of format 1 has left in the container's bundle.

@@ -83,10 +83,6 @@ fn details(exec_id: &str) -> Any {
     Any { type_url: "containerd.runc.v1.ProcessDetails".to_owned(), value, ..Default::default() }
 }
 
-fn unimplemented<T>(call: &'static str) -> Answer<T> {
-    Err(Error::Unimplemented(call).into())
-}
-
 fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
     if !req.checkpoint.is_empty() || !req.parent_checkpoint.is_empty() {
         // Not Unimplemented: containerd takes that from Create as an older shim's answer, and asks again.
@@ -196,7 +192,7 @@ impl Task for TaskService {
     async fn kill(&self, _ctx: &TtrpcContext, req: KillRequest) -> Answer<Empty> {
         match self.subject(&req.id, &req.exec_id)? {
             Subject::Own(container) => container.kill(req.signal)?,
-            Subject::Exec(_, exec) => exec.process.kill(req.signal)?,
+            Subject::Exec(container, exec) => container.kill_exec(&exec, req.signal)?,
         }
         Ok(Empty::default())
     }
@@ -206,6 +202,7 @@ impl Task for TaskService {
             let container = self.pod.container(&req.id)?;
             let exec = container.exec(&req.exec_id)?;
             let exit = container.delete_exec(&exec)?;
+            exec.end_logger().await;
             return Ok(DeleteResponse {
                 pid: exec.process.pid(),
                 exit_status: exit.as_ref().map_or(0, |exit| exit.code),

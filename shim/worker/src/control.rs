@@ -166,9 +166,16 @@ pub(crate) struct Descriptors(Vec<Option<OwnedFd>>);
 impl Descriptors {
     /// Takes the descriptor that the job numbers.
     pub(crate) fn take(&mut self, fd: crate::job::Fd) -> io::Result<OwnedFd> {
-        self.0.get_mut(fd.0).and_then(Option::take).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("descriptor {} of the job is missing", fd.0))
-        })
+        self.0.get_mut(fd.0).and_then(Option::take).ok_or_else(|| Self::missing(fd))
+    }
+
+    /// Lends one that is to be taken later.
+    pub(crate) fn lend(&self, fd: crate::job::Fd) -> io::Result<BorrowedFd<'_>> {
+        self.0.get(fd.0).and_then(Option::as_ref).map(AsFd::as_fd).ok_or_else(|| Self::missing(fd))
+    }
+
+    fn missing(fd: crate::job::Fd) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, format!("descriptor {} of the job is missing", fd.0))
     }
 }
 

@@ -25,6 +25,32 @@ pub struct Job {
     pub artifact: Fd,
     /// cgroup v2: the directory that the worker is cloned into. On v1 the intermediate is moved before it gets the job.
     pub cgroup: Option<Fd>,
+    /// What it lives in.
+    pub world: World,
+    /// `process.user`.
+    pub user: User,
+    /// `process.rlimits`.
+    pub rlimits: Vec<Rlimit>,
+    /// `process.oomScoreAdj`, -1000 to 1000.
+    pub oom_score_adj: Option<i32>,
+    /// `linux.seccomp`: what it answers counts beside the worker's own filter, the stricter of the two.
+    pub seccomp: Option<Profile>,
+    /// `process.apparmorProfile`: loaded on this host.
+    pub apparmor: Option<String>,
+}
+
+/// The namespaces and the file tree that a worker lives in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum World {
+    /// Made for it: a container's first process.
+    New(Box<NewWorld>),
+    /// Those of a process that is there already, whose pidfd this is: a further process of its container.
+    Of(Fd),
+}
+
+/// What is made for a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewWorld {
     /// `linux.namespaces` of the spec, in any order.
     pub namespaces: Vec<Namespace>,
     /// `hostname` of the spec; needs a uts namespace of its own.
@@ -41,16 +67,6 @@ pub struct Job {
     pub masked: Vec<String>,
     /// `linux.readonlyPaths`: made read-only where they exist.
     pub readonly: Vec<String>,
-    /// `process.user`.
-    pub user: User,
-    /// `process.rlimits`.
-    pub rlimits: Vec<Rlimit>,
-    /// `process.oomScoreAdj`, -1000 to 1000.
-    pub oom_score_adj: Option<i32>,
-    /// `linux.seccomp`: what it answers counts beside the worker's own filter, the stricter of the two.
-    pub seccomp: Option<Profile>,
-    /// `process.apparmorProfile`: loaded on this host.
-    pub apparmor: Option<String>,
     /// Whether the shim has hooks to run while the namespaces exist and the container's tree is not entered yet.
     pub hooks: bool,
 }

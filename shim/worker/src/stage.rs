@@ -13,7 +13,7 @@ use rustix::pipe::PipeFlags;
 use crate::confine::{self, ConfineError, Confined, Confinement, Label};
 use crate::control::{self, Cause, Descriptors, Report};
 use crate::engine::{Engine, EngineError};
-use crate::job::{Job, NamespaceKind};
+use crate::job::{Job, NamespaceKind, NewWorld, World};
 
 /// Why no worker came to wait for Start.
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +107,34 @@ pub(crate) fn fail(control: &OwnedFd, e: StageError) -> ExitCode {
 /// Joins what exists, clones the worker into what is new.
 fn intermediate(job: &Job, descriptors: &mut Descriptors) -> Result<Side, ConfineError> {
     use confine::step;
+    let new = match &job.world {
+        World::New(world) => join_or_make(world, descriptors)?,
+        World::Of(process) => {
+            // By its pidfd, so that it is this very process or nobody. Not all of them: the rest is for the worker itself,
+            // which is in its pid namespace then.
+            let process = step("taking the container's process", descriptors.lend(*process))?;
+            let flags = CloneFlags::CLONE_NEWNET
+                | CloneFlags::CLONE_NEWIPC
+                | CloneFlags::CLONE_NEWUTS
+                | CloneFlags::CLONE_NEWPID;
+            step("joining the container's namespaces", nix::sched::setns(process, flags))?;
+            CloneFlags::empty()
+        }
+    };
+    let cgroup = job.cgroup.map(|fd| descriptors.take(fd)).transpose();
+    let cgroup = step("taking the cgroup", cgroup)?;
+    let (known, told) = step("making a pipe", rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
+    match step("cloning the worker", clone_worker(new, cgroup.as_ref()))? {
+        None => Ok(Side::Worker { known }),
+        Some((pid, worker)) => Ok(Side::Intermediate { pid, worker, told }),
+    }
+}
+
+/// Joins the namespaces of a container's world that exist: those that the worker is to be cloned into are left.
+fn join_or_make(world: &NewWorld, descriptors: &mut Descriptors) -> Result<CloneFlags, ConfineError> {
+    use confine::step;
     let mut new = CloneFlags::CLONE_NEWNS;
-    for namespace in &job.namespaces {
+    for namespace in &world.namespaces {
         let flag = match namespace.kind {
             NamespaceKind::Net => CloneFlags::CLONE_NEWNET,
             NamespaceKind::Ipc => CloneFlags::CLONE_NEWIPC,
@@ -126,13 +152,7 @@ fn intermediate(job: &Job, descriptors: &mut Descriptors) -> Result<Side, Confin
             None => new |= flag,
         }
     }
-    let cgroup = job.cgroup.map(|fd| descriptors.take(fd)).transpose();
-    let cgroup = step("taking the cgroup", cgroup)?;
-    let (known, told) = step("making a pipe", rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
-    match step("cloning the worker", clone_worker(new, cgroup.as_ref()))? {
-        None => Ok(Side::Worker { known }),
-        Some((pid, worker)) => Ok(Side::Intermediate { pid, worker, told }),
-    }
+    Ok(new)
 }
 
 /// linux/sched.h; the libc crate's constant is too narrow for it.
@@ -194,7 +214,7 @@ impl Line {
 
     /// Returns when the job's hooks have run, if it has any.
     pub(crate) fn await_hooks(&mut self, job: &Job) -> io::Result<()> {
-        if job.hooks {
+        if matches!(&job.world, World::New(new) if new.hooks) {
             self.be_known()?;
             control::await_hooked(self.control.as_fd())?;
         }

@@ -17,7 +17,8 @@ pub(crate) fn all(standin: &Path) -> Vec<(&'static str, &'static str, Image)> {
     };
     let users = "root:x:0:0:root:/root:/bin/sh\ndefault-user:x:1000:1000:user:/:/bin/sh\n";
     let groups = "root:x:0:\ndefault-user:x:1000:\ngroup-defined-in-image:x:50000:default-user\n";
-    let grouped = guests::busybox().file_as("/etc/passwd", users, 0o644, 0, 0).file_as("/etc/group", groups, 0o644, 0, 0);
+    let grouped =
+        guests::busybox().file_as("/etc/passwd", users, 0o644, 0, 0).file_as("/etc/group", groups, 0o644, 0, 0);
     vec![
         ("e2e-test-images/busybox", "1.29-2", guests::busybox()),
         ("e2e-test-images/nginx", "1.14-2", server("nginx")),

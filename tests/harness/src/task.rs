@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::container::{Container, Output};
 use crate::deadline::{self, PATIENCE};
+use crate::exec::ExecOrder;
 use crate::grpc::{Code, Status};
 use crate::node::Node;
 use crate::pipes::{Capture, Paths, Stdin};
@@ -31,6 +32,20 @@ pub enum State {
     Pausing,
 }
 
+impl State {
+    /// By its number in the API.
+    pub(crate) fn of(number: u64) -> Self {
+        match number {
+            1 => State::Created,
+            2 => State::Running,
+            3 => State::Stopped,
+            4 => State::Paused,
+            5 => State::Pausing,
+            _ => State::Unknown,
+        }
+    }
+}
+
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
@@ -42,7 +57,7 @@ pub struct Exit {
 
 /// A task that was created.
 pub struct Task<'n> {
-    node: &'n Node,
+    pub(crate) node: &'n Node,
     id: String,
     pid: u32,
     begin: Instant,
@@ -128,11 +143,11 @@ impl<'n> Task<'n> {
         Ok(fields(&answer).number(2) as u32)
     }
 
-    fn call(&self, method: &str, request: Message) -> Result<Vec<u8>, Status> {
+    pub(crate) fn call(&self, method: &str, request: Message) -> Result<Vec<u8>, Status> {
         self.call_within(method, request, PATIENCE)
     }
 
-    fn call_within(&self, method: &str, request: Message, limit: Duration) -> Result<Vec<u8>, Status> {
+    pub(crate) fn call_within(&self, method: &str, request: Message, limit: Duration) -> Result<Vec<u8>, Status> {
         self.node.address().call(&format!("containerd.services.tasks.v1.Tasks/{method}"), request.done(), limit)
     }
 
@@ -271,14 +286,7 @@ impl<'n> Task<'n> {
     /// `NotFound` when it is gone.
     pub fn try_state(&self) -> Result<State, Status> {
         let answer = self.call("Get", self.named())?;
-        Ok(match fields(fields(&answer).bytes(1)).number(4) {
-            1 => State::Created,
-            2 => State::Running,
-            3 => State::Stopped,
-            4 => State::Paused,
-            5 => State::Pausing,
-            _ => State::Unknown,
-        })
+        Ok(State::of(fields(fields(&answer).bytes(1)).number(4)))
     }
 
     /// As [`Task::try_state`].
@@ -334,6 +342,28 @@ impl<'n> Task<'n> {
             .bytes(1, "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources")
             .bytes(2, resources);
         self.call("Update", self.named().bytes(2, any.done())).map(drop)
+    }
+
+    /// Begins the order for a further process of it.
+    pub fn further(&self, exec_id: &str) -> ExecOrder<'_, 'n> {
+        let asked = Message::new().bytes(1, &self.id).done();
+        let answer = self.node.address().call("containerd.services.containers.v1.Containers/Get", asked, PATIENCE);
+        let answer = self.must("ask for the record of", answer);
+        let any = fields(fields(&answer).bytes(1)).bytes(5);
+        let spec: serde_json::Value = serde_json::from_slice(fields(any).bytes(2)).expect("the spec is no JSON");
+        ExecOrder::new(self, exec_id, spec["process"].clone())
+    }
+
+    /// The pids of its processes, with the exec that each belongs to; empty where that is none.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_processes(&self) -> Result<Vec<(u32, String)>, Status> {
+        let answer = self.call("ListPids", self.named())?;
+        let exec = |process: &[u8]| {
+            String::from_utf8_lossy(fields(fields(fields(process).bytes(2)).bytes(2)).bytes(1)).into_owned()
+        };
+        Ok(fields(&answer).all(1).map(|process| (fields(process).number(1) as u32, exec(process))).collect())
     }
 
     /// Runs a further program in it, to its end, by `ctr tasks exec`.
@@ -413,7 +443,7 @@ impl<'n> Task<'n> {
 }
 
 /// A protobuf timestamp in nanoseconds. One before 1970 stands for "never".
-fn instant(bytes: &[u8]) -> u128 {
+pub(crate) fn instant(bytes: &[u8]) -> u128 {
     let time = fields(bytes);
     let seconds = time.number(1).cast_signed();
     u128::try_from(seconds).map_or(0, |seconds| seconds * 1_000_000_000 + u128::from(time.number(2)))

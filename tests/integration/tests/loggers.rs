@@ -425,3 +425,28 @@ fn a_log_file_costs_an_idle_process_and_no_wake_ups() {
     task.discard();
     node.finish();
 }
+
+#[test]
+fn a_logger_of_an_exec_ends_with_its_deletion_and_with_its_shim() {
+    let node = Node::start();
+    let keeps = script(&node, "keeps", KEEPS);
+    // It does not end with its input.
+    let stays = script(&node, "stays", "ready; trap '' TERM; while :; do sleep 1; done");
+    let image = guests::of("sleep", guests::wat("sleep")).file("/both", guests::wat("both"));
+    let task = node.container("c").image(&image).spawn();
+    task.expect_stdout("ready\n");
+    let by = |id: &str, logger: &Path| {
+        let uri = format!("binary://{}", logger.display());
+        node.ctr(["tasks", "exec", "--detach", "--log-uri", &uri, "--exec-id", id, "c", "/both"])
+    };
+    assert_eq!(by("kept", &keeps).code, 0);
+    wait_until(SOON, "its lines", || (text(node.dir().join("out")) == "to stdout\n").then_some(()));
+    wait_until(SOON, "the logger to end with its input", || running(&keeps).is_empty().then_some(()));
+    assert_eq!(by("stays", &stays).code, 0);
+    assert_eq!(running(&stays).len(), 1);
+    kill9(procfs::parent(task.pid()));
+    wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
+    wait_until(SOON, "the logger to go with its shim", || running(&stays).is_empty().then_some(()));
+    task.remove_container();
+    node.finish();
+}

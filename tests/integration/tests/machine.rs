@@ -196,3 +196,43 @@ fn an_apparmor_profile_that_is_not_loaded_is_refused() {
     }
     node.finish();
 }
+
+/// systemd mounts cgroup v2 with `nsdelegate`: who is in a container's cgroup namespace clones nobody into it from outside.
+#[test]
+#[ignore = "runs in tests/machine"]
+fn an_exec_is_in_the_containers_cgroup_and_under_its_profile() {
+    assert!(read("/proc/self/mounts").contains("nsdelegate"));
+    let node = Node::start();
+    let sleep = guests::image(Runtime::Catamaran, "sleep");
+    for scope in [true, false] {
+        let path = format!("system.slice:{}:c", node.namespace());
+        let order = node.container("c").image(&sleep).spec(move |spec| {
+            if scope {
+                spec["linux"]["cgroupsPath"] = json!(path);
+            }
+            let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.retain(|namespace| namespace["type"] != "cgroup");
+            namespaces.push(json!({"type": "cgroup"}));
+            spec["process"]["apparmorProfile"] = json!(PROFILE);
+        });
+        let task = order.spawn();
+        task.expect_stdout("ready\n");
+        let exec = task.further("e").args(["/sleep"]).process(|process| process["apparmorProfile"] = json!("")).add();
+        let pid = exec.start();
+        exec.expect_stdout("ready\n");
+        for file in ["cgroup", "attr/apparmor/current", "mountinfo"] {
+            assert_eq!(read(format!("/proc/{pid}/{file}")), read(format!("/proc/{}/{file}", task.pid())), "{file}");
+        }
+        for namespace in ["cgroup", "pid", "mnt"] {
+            let of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap();
+            assert_eq!(of(pid), of(task.pid()));
+        }
+        assert!(read(cgroup(&task).join("cgroup.procs")).lines().any(|line| line == pid.to_string()));
+        task.kill("KILL");
+        assert_eq!(exec.wait(SOON).code, 137);
+        exec.delete();
+        task.wait(SOON);
+        task.delete();
+    }
+    node.finish();
+}

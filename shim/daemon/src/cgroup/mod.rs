@@ -209,6 +209,21 @@ impl Cgroup {
         }
     }
 
+    /// Moves the intermediate of a further process to where it clones that, on v1: [`Cgroup::folder_of_further`] is for v2.
+    pub(crate) async fn admit_further(&self, pid: u32) -> Result<()> {
+        if self.is_v1() { self.admit(pid).await } else { Ok(()) }
+    }
+
+    /// What a further process of the container is cloned into, on v2.
+    pub(crate) fn folder_of_further(&self) -> Result<Option<OwnedFd>> {
+        let folder = match &self.kind {
+            Kind::V1(_) => None,
+            Kind::V2(_) => self.folders.first(),
+            Kind::Systemd(_, found) => found.get(),
+        };
+        folder.map(|folder| File::open(folder).map(OwnedFd::from).on(folder)).transpose()
+    }
+
     async fn start_scope(&self, scope: &Scope, found: &OnceLock<PathBuf>, pid: u32) -> Result<()> {
         if found.get().is_some() {
             // The scope of a worker whose artifact did not fit, which may just be going away.

@@ -86,6 +86,29 @@ pub(super) fn make_job(
     mounts: Vec<job::Mount>,
     streams: &Stdio,
 ) -> Result<Job> {
+    let stdin = streams.stdin.try_clone().doing(|| "handing over standard input".to_owned())?;
+    Ok(Job {
+        guest: bundle.guest.clone(),
+        stdin: descriptors.add(stdin),
+        terminal: bundle.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
+        // Filled in when they exist.
+        artifact: job::Fd(usize::MAX),
+        cgroup: None,
+        world: job::World::New(Box::new(make_world(bundle, descriptors, root, mounts)?)),
+        user: bundle.user.clone(),
+        rlimits: bundle.rlimits.clone(),
+        oom_score_adj: bundle.spec.process().as_ref().and_then(|p| p.oom_score_adj()),
+        seccomp: bundle.seccomp.clone(),
+        apparmor: bundle.apparmor.clone(),
+    })
+}
+
+fn make_world(
+    bundle: &Bundle,
+    descriptors: &mut Handover,
+    root: job::Fd,
+    mounts: Vec<job::Mount>,
+) -> Result<job::NewWorld> {
     let mut namespaces = Vec::new();
     for namespace in &bundle.namespaces {
         let join = match &namespace.path {
@@ -95,14 +118,7 @@ pub(super) fn make_job(
         namespaces.push(job::Namespace { kind: namespace.kind, join });
     }
     let linux = bundle.spec.linux().as_ref();
-    let stdin = streams.stdin.try_clone().doing(|| "handing over standard input".to_owned())?;
-    Ok(Job {
-        guest: bundle.guest.clone(),
-        stdin: descriptors.add(stdin),
-        terminal: bundle.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
-        // Filled in when they exist.
-        artifact: job::Fd(usize::MAX),
-        cgroup: None,
+    Ok(job::NewWorld {
         namespaces,
         hostname: bundle.spec.hostname().clone().filter(|name| !name.is_empty()),
         domainname: bundle.spec.domainname().clone().filter(|name| !name.is_empty()),
@@ -115,11 +131,6 @@ pub(super) fn make_job(
         mounts,
         masked: linux.and_then(|l| l.masked_paths().clone()).unwrap_or_default(),
         readonly: linux.and_then(|l| l.readonly_paths().clone()).unwrap_or_default(),
-        user: bundle.user.clone(),
-        rlimits: bundle.rlimits.clone(),
-        oom_score_adj: bundle.spec.process().as_ref().and_then(|p| p.oom_score_adj()),
-        seccomp: bundle.seccomp.clone(),
-        apparmor: bundle.apparmor.clone(),
         hooks: !bundle.hooks.create.is_empty(),
     })
 }
@@ -190,6 +201,7 @@ impl Creation<'_> {
             job,
             descriptors,
             cgroup: self.cgroup,
+            further: false,
             stdout: self.streams.stdout.as_fd(),
             stderr: self.streams.stderr.as_fd(),
         };
@@ -198,7 +210,7 @@ impl Creation<'_> {
 }
 
 /// What comes of `work`; none where `end` comes first.
-async fn unless<T>(end: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn unless<T>(end: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
     let (mut end, mut work) = (pin!(end), pin!(work));
     poll_fn(|context| match work.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
@@ -214,7 +226,7 @@ pub(super) async fn bring_up(
     states: &Folder,
     state: &mut State,
 ) -> std::result::Result<Worker, Failure> {
-    let (id, module, cgroup, hooks) = (start.id, start.module, start.cgroup, start.job.hooks);
+    let (id, module, cgroup, hooks) = (start.id, start.module, start.cgroup, !bundle.hooks.create.is_empty());
     let forked = spawn::fork(start).await?;
     state.pid = forked.pid;
     state.poststop = bundle.hooks.poststop.clone();

@@ -1,17 +1,18 @@
 //! Processes that are started in a container beside its own: Exec adds one, Start starts it (containerd's
 //! api/runtime/task/v3). Until its start it is a text.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use log::warn;
 use nix::libc;
 use oci_spec::runtime::Process as Spec;
+use tokio::sync::Notify;
 
-use super::{Body, Container, EXECS_TO_END, Exit, Phase, Process, check_terminal};
+use super::{Body, Container, EXECS_TO_END, Exit, Kept, Phase, Process, check_terminal};
 use crate::error::{Error, Result};
 use crate::state;
-use crate::stdio::{self, Paths};
+use crate::stdio::{self, Paths, Record};
 
 /// What containerd asks to be added to a container.
 pub(crate) struct ExecRequest {
@@ -28,6 +29,12 @@ pub(crate) struct Exec {
     pub(super) spec: Spec,
     /// Held while it is started: that is done once.
     turn: tokio::sync::Mutex<()>,
+    /// Set where it never ran: how it ended.
+    unborn: OnceLock<Exit>,
+    /// The signal by which it was ended while it was started.
+    ended_by: OnceLock<u32>,
+    /// Told when nobody wants it any more that is being started.
+    pub(super) given_up: Notify,
 }
 
 impl Exec {
@@ -38,14 +45,42 @@ impl Exec {
 
     /// Waits for its end. Called once, by the pod, when its start is told. [`Exec::make_known`] is to follow.
     pub(crate) async fn ended(&self) -> Exit {
-        // One that never ran has its exit already.
-        if let Some(exit) = self.process.exit() {
-            return exit;
-        }
-        let exit = self.process.ended().await;
-        self.process.reap();
+        // One that never ran has its exit already; what it is about may not be read yet.
+        let exit = match self.unborn.get() {
+            Some(exit) => exit.clone(),
+            None => {
+                let exit = self.process.ended().await;
+                // Before anything else: a pid namespace whose first process ends waits for this one to be reaped.
+                self.process.reap();
+                exit
+            }
+        };
         self.process.last_words().await;
         exit
+    }
+
+    /// Ends what reads its output, if that is a program: in the time that it has since its input ended.
+    pub(crate) async fn end_logger(&self) {
+        if let Some((logger, ended)) = self.process.take_logger() {
+            logger.end(ended).await;
+        }
+    }
+
+    /// It never runs: this is how it ended, and `streams` are those on which that was told.
+    pub(super) fn never_runs(&self, exit: Exit, streams: Kept) {
+        self.process.never_lives(streams);
+        // It is started once.
+        let _ = self.unborn.set(exit);
+    }
+
+    /// The signal that ended it before it was there.
+    pub(super) fn ended_by(&self) -> Option<u32> {
+        self.ended_by.get().copied()
+    }
+
+    /// Whether it is in the midst of its start.
+    fn is_starting(&self) -> bool {
+        self.process.pid() == 0 && self.process.phase() == Phase::Created && self.turn.try_lock().is_err()
     }
 
     /// Makes the end known to those who wait for it.
@@ -90,7 +125,15 @@ impl Container {
             return Err(Error::Exists(format!("{} with a process {id}", self.id())));
         }
         let process = Process::new(format!("{}/{id}", self.id()), request.stdio);
-        let exec = Exec { id: id.clone(), process, spec, turn: tokio::sync::Mutex::default() };
+        let exec = Exec {
+            id: id.clone(),
+            process,
+            spec,
+            turn: tokio::sync::Mutex::default(),
+            unborn: OnceLock::new(),
+            ended_by: OnceLock::new(),
+            given_up: Notify::new(),
+        };
         execs.insert(id, Arc::new(exec));
         Ok(())
     }
@@ -106,7 +149,25 @@ impl Container {
         let streams = stdio::open(&exec.process.stdio, &exec.id, &self.request.namespace)?;
         match self.body {
             Body::Holder => Err(self.refuse("executed in")),
-            Body::Wasm => Err(Error::Unimplemented("Exec")),
+            Body::Wasm => self.start_wasm_exec(exec, streams).await,
+        }
+    }
+
+    /// Sends a signal to a process that was added. One that is being started, which may take a compilation, is ended by it
+    /// before it begins.
+    pub(crate) fn kill_exec(&self, exec: &Exec, signal: u32) -> Result<()> {
+        match self.body {
+            Body::Wasm if exec.is_starting() && signal <= libc::SIGRTMAX() as u32 => {
+                // The first counts.
+                if ends(signal) && exec.ended_by.set(signal).is_ok() {
+                    exec.given_up.notify_one();
+                }
+                Ok(())
+            }
+            _ if exec.process.pid() == 0 && exec.process.phase() == Phase::Created => {
+                Err(exec.process.refuse("signalled"))
+            }
+            _ => exec.process.kill(signal),
         }
     }
 
@@ -116,8 +177,11 @@ impl Container {
         let mut execs = self.execs();
         match exec.process.phase() {
             Phase::Running | Phase::Pausing | Phase::Paused => return Err(exec.process.refuse("deleted")),
-            // It may be in the midst of its start.
-            Phase::Created if exec.turn.try_lock().is_err() => return Err(exec.process.refuse("deleted")),
+            // What is in the midst of its start is not started any more: a client that waited for it has gone.
+            Phase::Created if exec.is_starting() => {
+                exec.process.doom();
+                exec.given_up.notify_one();
+            }
             Phase::Created => exec.process.doom(),
             Phase::Stopped => {}
         }
@@ -126,6 +190,23 @@ impl Container {
             return Err(gone());
         }
         Ok(exec.process.exit())
+    }
+
+    /// Writes down what reads the output of one that is being started: nobody else could end it if this shim was killed.
+    pub(super) fn record_logger(&self, logger: Option<Record>) -> Result<()> {
+        let Some(logger) = logger else { return Ok(()) };
+        let mut held = self.held();
+        held.state.exec_loggers.retain(Record::is_there);
+        held.state.exec_loggers.push(logger);
+        self.request.state.write(self.id(), &held.state)
+    }
+
+    /// Ends what reads the output of those that nobody has deleted.
+    pub(super) async fn end_exec_loggers(&self) {
+        let all: Vec<_> = self.execs().values().cloned().collect();
+        for exec in all {
+            exec.end_logger().await;
+        }
     }
 
     /// Ends those that are left when the container's own process has ended: they are told before it is. With a pid namespace of
@@ -148,4 +229,20 @@ impl Container {
             }
         }
     }
+}
+
+/// Whether a signal ends a process that has not said what it is to do.
+fn ends(signal: u32) -> bool {
+    const OTHERS: [i32; 9] = [
+        0,
+        libc::SIGCHLD,
+        libc::SIGCONT,
+        libc::SIGSTOP,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGURG,
+        libc::SIGWINCH,
+    ];
+    !OTHERS.contains(&signal.cast_signed())
 }

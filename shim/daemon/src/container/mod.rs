@@ -7,6 +7,7 @@ mod kills;
 mod process;
 mod sandbox;
 mod update;
+mod wasm_exec;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -299,6 +300,7 @@ impl Container {
     async fn clean_up(&self) -> Result<()> {
         let _turn = self.turn.lock().await;
         self.process.reap();
+        self.end_exec_loggers().await;
         let left = (&self.request.state, self.id());
         let poststop = || std::mem::take(&mut self.held().poststop);
         clean_up(left, self.cgroup.folders(), self.process.take_logger(), poststop).await

@@ -115,6 +115,22 @@ impl Process {
         }
     }
 
+    /// It will never exist, with the streams on which it was told why. Its end is still to be made known.
+    pub(super) fn never_lives(&self, streams: Kept) {
+        let mut held = self.held();
+        held.streams = streams;
+        held.started = true;
+    }
+
+    /// The process, if it is there and has not begun to end: as long as nobody awaits anything, its number is nobody else's.
+    pub(super) fn alive(&self) -> Option<(u32, &OwnedFd)> {
+        let living = self.living.get().filter(|_| self.exit.borrow().is_none())?;
+        // Not reaped, by whom but this shim, it keeps its number, so that what is asked by that is about this process.
+        let there =
+            || child::signal(&living.pidfd, 0).is_ok() && child::stat(living.pid).is_some_and(|stat| !stat.ends);
+        there().then_some((living.pid, &living.pidfd))
+    }
+
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -65,6 +65,7 @@ async fn start(
         job: &job,
         descriptors: &descriptors,
         cgroup,
+        further: false,
         stdout: streams.stdout.as_fd(),
         stderr: streams.stderr.as_fd(),
     };

@@ -250,7 +250,8 @@ async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
     // In one go: there is one time limit for all.
     let cgroups: Vec<_> = states.iter().flat_map(|(_, state)| state.cgroups.iter().cloned()).collect();
     outcome = outcome.and(cgroup::remove_within(&cgroups, to_end).await);
-    outcome = outcome.and(stdio::end_recorded(states.iter().filter_map(|(_, state)| state.logger.clone())).await);
+    let loggers = states.iter().flat_map(|(_, state)| state.logger.iter().chain(&state.exec_loggers));
+    outcome = outcome.and(stdio::end_recorded(loggers.cloned().collect::<Vec<_>>()).await);
     for (id, state) in states.iter().filter(|(_, state)| !state.cgroups.iter().any(|folder| folder.exists())) {
         state.poststop.run_all().await;
         outcome = outcome.and(pod.forget(id));

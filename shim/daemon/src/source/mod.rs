@@ -18,7 +18,7 @@ pub(crate) use tree::Tree;
 /// As many folders of PATH are looked in.
 const MOST_CANDIDATES: usize = 64;
 /// So many of the places that were looked at are named in a message.
-const MOST_NAMED: usize = 4;
+pub(crate) const MOST_NAMED: usize = 4;
 
 /// What `process.args[0]` names.
 pub(crate) enum Sought {
@@ -88,7 +88,7 @@ fn check(path: &Path, mut file: File, in_root: Option<PathBuf>) -> Result<Found>
 
 /// The places where `args[0]` may be, in the order in which execvp(3) would look: as it is, or below the working
 /// directory, or in the directories of PATH and, since many images name their module so, in the working directory.
-fn candidates(entry: &str, cwd: &str, path: Option<&str>) -> Vec<PathBuf> {
+pub(crate) fn candidates(entry: &str, cwd: &str, path: Option<&str>) -> Vec<PathBuf> {
     if entry.contains('/') {
         return vec![Path::new(cwd).join(entry)];
     }

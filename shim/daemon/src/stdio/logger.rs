@@ -60,6 +60,13 @@ pub(crate) struct Record {
     started: u64,
 }
 
+impl Record {
+    /// Whether it is there, and the same process still.
+    pub(crate) fn is_there(&self) -> bool {
+        child::stat(self.pid).is_some_and(|stat| stat.started == self.started)
+    }
+}
+
 /// What being ready looks like.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Greeting {
@@ -277,7 +284,7 @@ async fn end(record: Record) -> Result<()> {
         opened => opened.doing(doing)?,
     };
     // Opened first: what is looked at is what the descriptor stands for, or that has ended.
-    let is_it = || child::stat(record.pid).is_some_and(|stat| stat.started == record.started);
+    let is_it = || record.is_there();
     let steps = [(None, LONGEST_END_IN_DELETE), (Some(Signal::SIGTERM), LAST_WORDS_IN_DELETE)];
     for (signal, limit) in steps.into_iter().chain([(Some(Signal::SIGKILL), LONGEST_KILL)]) {
         if !is_it() {

@@ -15,7 +15,7 @@ use std::fmt::Display;
 use std::io;
 
 use crate::control;
-use crate::job::Job;
+use crate::job::{Job, World};
 
 pub(crate) use apparmor::Label;
 pub use credentials::close_inherited;
@@ -73,18 +73,26 @@ impl<'a> Confinement<'a> {
     /// Confines this process for good. `hooks` returns when those of the spec have run, for which the container's
     /// namespaces and mounts exist and its tree is not entered yet.
     pub(crate) fn apply(self, hooks: impl FnOnce() -> io::Result<()>) -> Result<Confined, ConfineError> {
-        // While /proc is still the host's: it is gone after the pivot.
-        namespaces::new_cgroup_namespace(self.job)?;
-        namespaces::host_names(self.job)?;
-        namespaces::loopback_up(self.job)?;
-        namespaces::sysctls(self.job)?;
+        // While /proc is still the host's: it is gone with the host's tree.
+        if let World::New(new) = &self.job.world {
+            namespaces::new_cgroup_namespace(new)?;
+            namespaces::host_names(new)?;
+            namespaces::loopback_up(new)?;
+            namespaces::sysctls(new)?;
+        }
         let warnings = credentials::oom_score(self.job)?.into_iter().collect();
         let label = Label::open(self.job)?;
         credentials::own_keyring()?;
         // A mount, and of the pid namespace that the worker is in.
         let descriptors = if self.by_name { Some(Descriptors::open()?) } else { None };
         // The container's tree becomes the only one that this process can name.
-        mounts::build_and_enter(self.job, self.descriptors, hooks)?;
+        match &self.job.world {
+            World::New(new) => mounts::build_and_enter(new, self.descriptors, hooks)?,
+            World::Of(process) => {
+                let process = step("taking the container's process", self.descriptors.take(*process))?;
+                namespaces::enter_those_of(process)?;
+            }
+        }
         // Before the capabilities go: a hard limit may be raised only with them.
         credentials::limits(self.job)?;
         credentials::user(self.job)?;

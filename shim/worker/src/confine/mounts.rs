@@ -18,12 +18,12 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, O
 use super::mountpoint::{open_or_make, resolve};
 use super::{ConfineError, procfs, step};
 use crate::control::Descriptors;
-use crate::job::{Job, Later, Mount, Source};
+use crate::job::{Later, Mount, NewWorld, Source};
 use crate::mountattr::Change;
 
-/// Builds the tree of the job and makes it this process's root and only tree.
+/// Builds the tree of the job's world and makes it this process's root and only tree.
 pub(super) fn build_and_enter(
-    job: &Job,
+    world: &NewWorld,
     descriptors: &mut Descriptors,
     hooks: impl FnOnce() -> io::Result<()>,
 ) -> Result<(), ConfineError> {
@@ -31,14 +31,14 @@ pub(super) fn build_and_enter(
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // Nothing that is mounted here may reach the host; what the host mounts below a slave volume still arrives.
     step("cutting the mounts off from the host's", change("/", MsFlags::MS_SLAVE | MsFlags::MS_REC))?;
-    let at = Path::new(&job.root.at);
+    let at = Path::new(&world.root.at);
     // Before the root covers its place.
-    let mut received = receive_all(job, descriptors, at)?;
-    let tree = step("taking the root file system", descriptors.take(job.root.tree))?;
-    step(format_args!("attaching the root file system at {}", job.root.at), attach_root(&tree, at))?;
-    let root = step(format_args!("opening {}", job.root.at), open_directory(at))?;
+    let mut received = receive_all(world, descriptors, at)?;
+    let tree = step("taking the root file system", descriptors.take(world.root.tree))?;
+    step(format_args!("attaching the root file system at {}", world.root.at), attach_root(&tree, at))?;
+    let root = step(format_args!("opening {}", world.root.at), open_directory(at))?;
     let mut unsealed = Vec::new();
-    for (index, mount) in job.mounts.iter().enumerate() {
+    for (index, mount) in world.mounts.iter().enumerate() {
         let placed = match received.remove(&index) {
             Some((tree, folder)) => place_tree(root.as_fd(), &mount.destination, tree.as_fd(), folder),
             None => place(root.as_fd(), mount, descriptors, &mut unsealed),
@@ -55,13 +55,13 @@ pub(super) fn build_and_enter(
         )?;
     }
     step("covering what shows processes", procfs::cover_all(root.as_fd(), at))?;
-    for path in &job.readonly {
+    for path in &world.readonly {
         step(format_args!("making {path} read-only"), make_readonly(root.as_fd(), path))?;
     }
-    for path in &job.masked {
+    for path in &world.masked {
         step(format_args!("masking {path}"), mask(root.as_fd(), path))?;
     }
-    if job.root.readonly {
+    if world.root.readonly {
         let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
         step("making the root file system read-only", set_attributes(root.as_fd(), attributes, false))?;
     }
@@ -73,9 +73,9 @@ type Received = BTreeMap<usize, (OwnedFd, bool)>;
 
 /// Makes them, on a file system of our own that lies for the while where the container's root will be. There no name is
 /// anybody else's to change, and from the bind on each of them receives: nothing is missed on the way to its place.
-fn receive_all(job: &Job, descriptors: &mut Descriptors, at: &Path) -> Result<Received, ConfineError> {
+fn receive_all(world: &NewWorld, descriptors: &mut Descriptors, at: &Path) -> Result<Received, ConfineError> {
     let mut received = Received::new();
-    let later = job.mounts.iter().enumerate().filter_map(|(index, mount)| match &mount.source {
+    let later = world.mounts.iter().enumerate().filter_map(|(index, mount)| match &mount.source {
         Source::Tree { fd, folder, later: Some(later) } => Some((index, *fd, *folder, later)),
         _ => None,
     });

@@ -8,6 +8,7 @@ mod escapes;
 mod exhaustion;
 mod files;
 mod hosts;
+mod joins;
 mod kernel;
 mod memory;
 mod namespaces;
@@ -26,9 +27,13 @@ use crate::outcome::Outcome;
 pub use crate::code::{ANSWER, MARK};
 pub use exhaustion::{MOST_MEMORY, MOST_PROCESSES};
 pub use hosts::{NSS, c_library};
+pub use joins::DONE;
 
 /// What a program of the image says when it is executed: the attacker's own `--version`.
 pub const EXECUTED: &str = "executed";
+
+/// What a worker's arguments are in place of an attack that is only to be there, for others to be executed beside it.
+pub const WAIT: &str = "wait";
 
 /// The container that an attack needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,6 +63,8 @@ pub enum When {
     AfterStart,
     /// As the guest, whose shim is killed then.
     Orphaned,
+    /// As the guest, beside whom others are executed meanwhile.
+    Joined,
 }
 
 /// One attack.
@@ -97,6 +104,10 @@ impl Row {
 
     fn orphaned(self) -> Self {
         Self { when: When::Orphaned, ..self }
+    }
+
+    fn joined(self) -> Self {
+        Self { when: When::Joined, ..self }
     }
 
     fn before_start(self) -> Self {
@@ -156,10 +167,11 @@ pub(crate) mod also {
 
 /// All of them, in the table's order.
 pub fn all() -> Vec<Row> {
-    let parts: [fn() -> Vec<Row>; 16] = [
+    let parts: [fn() -> Vec<Row>; 17] = [
         memory::rows,
         processes::rows,
         others::rows,
+        joins::rows,
         namespaces::rows,
         files::rows,
         escapes::rows,

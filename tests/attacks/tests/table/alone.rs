@@ -11,6 +11,8 @@ use crate::world::{World, parent, runs};
 use crate::{Outcomes, run};
 
 const SOON: Duration = Duration::from_secs(10);
+/// As many are executed beside one that attacks them.
+const JOINING: u32 = 24;
 /// The parent-death signal takes microseconds.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
@@ -52,6 +54,32 @@ fn lie(world: &World<'_>, image: &Image, name: &str) -> Outcome {
         }
         Err(status) => Outcome::Denied(format!("Create answered {:?}", status.code)),
     }
+}
+
+/// A worker that attacks those that are executed beside it, from their first moment on.
+pub(crate) fn joins(world: &World<'_>, image: &Image, must_see: bool) -> Outcomes {
+    let rows = rows::all();
+    let all = rows.iter().filter(|row| row.when == When::Joined);
+    all.map(|row| (row.name.to_owned(), joined(world, image, row.name, row.shape, must_see))).collect()
+}
+
+fn joined(world: &World<'_>, image: &Image, name: &str, shape: Shape, must_see: bool) -> Outcome {
+    let done = world.folder("told").join(rows::DONE.rsplit('/').next().unwrap());
+    let task = run::order(world, image, shape, &[name]).spawn();
+    task.expect_stdout("waiting\n");
+    for number in 0..JOINING {
+        let ran = task.further(&format!("e{number}")).args(["/attack.wasm"]).run();
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    std::fs::write(&done, "").unwrap();
+    task.wait(SOON);
+    let output = task.delete();
+    std::fs::remove_file(&done).unwrap();
+    let said = output.stdout.lines().find_map(|line| line.strip_prefix("= ").and_then(Outcome::parse));
+    let said = said.unwrap_or_else(|| panic!("no outcome: {output:?}"));
+    let seen = matches!(&said, Outcome::Denied(text) if text.contains("EPERM"));
+    assert!(!must_see || seen || matches!(said, Outcome::Open(_)), "nobody was attacked: {said:?}");
+    said
 }
 
 /// Workers that try not to die with their shim.

@@ -26,6 +26,7 @@ use catamaran_attacks::{Outcome, rows};
 use catamaran_harness::{Node, Options, shim_folder};
 
 use report::Line;
+use run::By;
 use world::World;
 
 /// What every row got of one attacker.
@@ -38,7 +39,12 @@ fn every_attack_is_denied() {
     changes.extend(more);
     let mut lines: Vec<Line> = guest::lines();
     for row in rows::all() {
-        lines.push(Line::native(row.name, row.also, &filtered[row.name], unfiltered.get(row.name)));
+        lines.push(Line::native(row.name, row.also, &filtered.own[row.name], unfiltered.own.get(row.name)));
+    }
+    for row in rows::all() {
+        if let Some(outcome) = filtered.executed.get(row.name) {
+            lines.push(Line::executed(row.name, row.also, outcome, unfiltered.executed.get(row.name)));
+        }
     }
     report::print(&lines);
     let through: Vec<_> = lines.iter().filter_map(Line::broken_through).collect();
@@ -53,19 +59,27 @@ enum Filter {
     Off,
 }
 
+/// What one attacker got, as a container's own process and as one that was executed in it.
+struct Got {
+    own: Outcomes,
+    executed: Outcomes,
+}
+
 /// Every row of one attacker, and what changed outside meanwhile.
-fn attack(program: &str, filter: Filter) -> (Outcomes, Vec<String>) {
+fn attack(program: &str, filter: Filter) -> (Got, Vec<String>) {
     let file = shim_folder().join(program);
     assert!(file.exists(), "{} is missing: run `make attacks`, which builds it", file.display());
     let node = Node::start_with(Options::new().program("catamaran-wasmtime", &file));
     let world = World::new(&node);
     let image = image::hostile(&world, &file);
     let before = world.look();
-    let mut outcomes = run::batches(&world, &image);
-    outcomes.extend(alone::before_start(&world, &image));
-    outcomes.extend(alone::orphans(&world, &image));
+    let mut own = run::batches(&world, &image, By::First);
+    own.extend(alone::before_start(&world, &image));
+    own.extend(alone::orphans(&world, &image));
+    own.extend(alone::joins(&world, &image, filter == Filter::Off));
+    let executed = run::batches(&world, &image, By::Exec { filtered: filter == Filter::On });
     let changes = world.changes(&before, filter == Filter::On);
     drop(world);
     node.finish();
-    (outcomes, changes)
+    (Got { own, executed }, changes)
 }

@@ -27,6 +27,11 @@ impl Line {
         Self { attack: attack.to_owned(), by: "native", outcome, without_filter, carried_by }
     }
 
+    /// From a process that was executed in a container.
+    pub(crate) fn executed(attack: &str, also: &str, outcome: &Outcome, without: Option<&Outcome>) -> Self {
+        Self { by: "native, exec", ..Self::native(attack, also, outcome, without) }
+    }
+
     /// The attack's name and what it got, if it got anything.
     pub(crate) fn broken_through(&self) -> Option<String> {
         match &self.outcome {

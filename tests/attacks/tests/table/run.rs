@@ -5,8 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use catamaran_attacks::Outcome;
-use catamaran_attacks::rows::{self, EXECUTED, MOST_MEMORY, MOST_PROCESSES, Row, Shape, TOLD, When};
-use catamaran_harness::{Container, Image, Task};
+use catamaran_attacks::rows::{self, EXECUTED, MOST_MEMORY, MOST_PROCESSES, Row, Shape, TOLD, WAIT, When};
+use catamaran_harness::{Container, Image, Output, Task};
 use serde_json::{Value, json};
 
 use crate::Outcomes;
@@ -15,20 +15,37 @@ use crate::world::{World, parent};
 /// An attack that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Every row that runs as the guest. A container takes as many as it survives; the next one goes on behind.
-pub(crate) fn batches(world: &World<'_>, image: &Image) -> Outcomes {
+/// Whom the attacker runs as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// The container's own process.
+    First,
+    /// One that was executed in it.
+    Exec {
+        /// Whether our filter of system calls is on.
+        filtered: bool,
+    },
+}
+
+/// Not the first process of its pid namespace, it could make a child of the shim's but for the filter, which nobody would reap:
+/// the container would not end, and neither would the table.
+const ORPHANS_TO_THE_SHIM: &str = "clone: the shim as its parent";
+
+/// Every row that runs as the guest. A process takes as many as it survives; the next one goes on behind.
+pub(crate) fn batches(world: &World<'_>, image: &Image, by: By) -> Outcomes {
     let mut outcomes = Outcomes::new();
     let all = rows::all();
-    let after = || all.iter().filter(|row| row.when == When::AfterStart);
+    let possible = |row: &&Row| by != By::Exec { filtered: false } || row.name != ORPHANS_TO_THE_SHIM;
+    let after = || all.iter().filter(|row| row.when == When::AfterStart).filter(possible);
     for shape in after().map(|row| row.shape).collect::<BTreeSet<_>>() {
         let (single, many): (Vec<&Row>, Vec<&Row>) =
             after().filter(|row| row.shape == shape).partition(|row| row.alone);
         for row in single {
-            outcomes.extend(batch(world, image, shape, &[row.name]));
+            outcomes.extend(batch(world, image, shape, by, &[row.name]));
         }
         let mut names: Vec<&str> = many.iter().map(|row| row.name).collect();
         while !names.is_empty() {
-            let got = batch(world, image, shape, &names);
+            let got = batch(world, image, shape, by, &names);
             assert!(!got.is_empty(), "no attack of {names:?} began");
             names.retain(|name| !got.contains_key(*name));
             outcomes.extend(got);
@@ -37,12 +54,11 @@ pub(crate) fn batches(world: &World<'_>, image: &Image) -> Outcomes {
     outcomes
 }
 
-fn batch(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> Outcomes {
-    let task = order(world, image, shape, names).create();
-    tell(world, &task);
-    task.start();
-    let ended = task.try_wait(LIMIT).is_ok();
-    let output = if ended { task.delete() } else { task.discard() };
+fn batch(world: &World<'_>, image: &Image, shape: Shape, by: By, names: &[&str]) -> Outcomes {
+    let (ended, output) = match by {
+        By::First => first(world, image, shape, names),
+        By::Exec { .. } => executed(world, image, shape, names),
+    };
     let mut outcomes = BTreeMap::new();
     let mut begun = None;
     for line in output.stdout.lines() {
@@ -65,6 +81,32 @@ fn batch(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> Outc
         assert_eq!(output.code, 0, "{output:?}");
     }
     outcomes
+}
+
+fn first(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (bool, Output) {
+    let task = order(world, image, shape, names).create();
+    tell(world, &task);
+    task.start();
+    let ended = task.try_wait(LIMIT).is_ok();
+    (ended, if ended { task.delete() } else { task.discard() })
+}
+
+fn executed(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (bool, Output) {
+    let task = order(world, image, shape, &[WAIT]).create();
+    tell(world, &task);
+    task.start();
+    task.expect_stdout("waiting\n");
+    // The container's own words are the attacker.
+    let exec = task.further("attack").args(["/attack.wasm"].iter().chain(names)).spawn();
+    let ended = exec.try_wait(LIMIT).is_ok();
+    if !ended {
+        exec.try_kill(9).unwrap();
+        exec.wait(LIMIT);
+    }
+    let output = exec.delete();
+    assert_eq!(task.state(), catamaran_harness::State::Running, "an exec has ended its container: {names:?}");
+    task.discard();
+    (ended, output)
 }
 
 /// What the exit code of a container says whose attack did not come back.

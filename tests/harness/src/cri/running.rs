@@ -1,10 +1,12 @@
 //! A container of a pod that the CRI runs itself, from its start to its removal.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::status::text;
 use super::{ContainerState, ContainerStats, ContainerStatus, LogLine, log, remove_container, runtime, stop_container};
 use crate::Node;
+use crate::container::Output;
 use crate::deadline::{self, PATIENCE};
 use crate::grpc::Status;
 use crate::wire::{Message, fields};
@@ -63,6 +65,25 @@ impl Running<'_> {
         deadline::wait_until(limit, "the container to end", || {
             let status = self.status();
             (status.state == ContainerState::Exited).then_some(status)
+        })
+    }
+
+    /// Runs a further program in it to its end, as a probe or a hook of the kubelet's does: killed after `limit`, which is in
+    /// whole seconds.
+    ///
+    /// # Errors
+    /// What containerd or the shim answered; `DeadlineExceeded` after the limit.
+    pub fn exec_sync(&self, words: &[&str], limit: Duration) -> Result<Output, Status> {
+        let request = Message::new().bytes(1, &self.id);
+        let request = words.iter().fold(request, |request, word| request.bytes(2, word));
+        let begin = Instant::now();
+        let answer = self.ask("ExecSync", request.number(3, limit.as_secs()))?;
+        let answer = fields(&answer);
+        Ok(Output {
+            code: answer.number(3) as i32,
+            stdout: text(&answer, 1),
+            stderr: text(&answer, 2),
+            duration: begin.elapsed(),
         })
     }
 

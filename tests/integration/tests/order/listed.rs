@@ -3,13 +3,9 @@
 use catamaran_harness::direct::{Answer, Call};
 use containerd_shim_protos::ttrpc::Code;
 
-/// Calls that come with a later change. Until then each says Unimplemented, whatever the container; from then on what it
-/// answers is compared.
-const LATER: [Call; 2] = [Call::Exec, Call::ResizePty];
-
 /// Refusals to which runc's shim gives no code (Unknown, with runc's text), and ours one that says what is the matter. None
 /// of these is NotFound, which containerd takes for a task that is gone.
-const CODED: [(Call, Code); 8] = [
+const CODED: [(Call, Code); 9] = [
     // Two clients that create one id: the second is told so.
     (Call::Create, Code::ALREADY_EXISTS),
     (Call::Start, Code::FAILED_PRECONDITION),
@@ -19,14 +15,10 @@ const CODED: [(Call, Code); 8] = [
     (Call::Update, Code::FAILED_PRECONDITION),
     // It has criu asked, where there is one.
     (Call::Checkpoint, Code::UNIMPLEMENTED),
+    (Call::Exec, Code::FAILED_PRECONDITION),
     // What no kernel knows is the request's fault.
     (Call::Signal99, Code::INVALID_ARGUMENT),
 ];
-
-/// Whether a call is not there yet, and says so.
-pub(crate) fn is_missing(call: Call, ours: Answer) -> bool {
-    LATER.contains(&call) && ours == Answer::Refused(Code::UNIMPLEMENTED)
-}
 
 /// Whether ours may answer so where runc's shim answers otherwise.
 pub(crate) fn is_listed(call: Call, ours: Answer, theirs: Answer) -> bool {

@@ -1,0 +1,275 @@
+//! A further process of a Wasm container: a worker of its own, in what the first one lives in.
+//!
+//! ```text
+//! words of the exec --> program (`program`) --> its artifact --> worker: joins, and is confined as the first
+//!                        |  no such file: 127    |  declined        |  wrong imports
+//!                        '- not Wasm: 126        '- or refused: 126 '- 126      each with a line on its standard error
+//! ```
+//!
+//! What ends so has been started, and has ended: a probe has failed then, where an error of the request would say nothing of the
+//! container. An error is what the node is at fault for, or a request that is wrong.
+//!
+//! Nothing of it is kept between two of them: the bundle is read again, the module is looked for again.
+
+mod program;
+
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use catamaran_worker::control;
+use catamaran_worker::job::{Job, World};
+use log::{info, warn};
+
+use super::creation::unless;
+use super::{Container, Exec, Exit, set_size};
+use crate::bundle::{Bundle, Told};
+use crate::cache::{Artifact, Cache, Code, Wanted};
+use crate::choice::Choice;
+use crate::error::{Doing, Error, Result, printable};
+use crate::image::Image;
+use crate::lower;
+use crate::options::Policy;
+use crate::spawn::{self, Failure, Handover, Worker};
+use crate::stdio::Stdio;
+use program::Program;
+
+/// As a shell has it: there is no such program, and there is one that cannot be run.
+const NOT_FOUND: u32 = 127;
+const NOT_RUN: u32 = 126;
+
+/// What stands before a key of the exec's spec in an error.
+const PLACE: &str = "the request's spec: ";
+/// As much is told of a reason; a terminal holds twice that.
+const MOST_WORDS: usize = 2048;
+
+/// Why there is no worker.
+enum Stop {
+    /// The process has ended before it ran, with this code. The words, if there are any, are for who wanted to run it.
+    Ended(u32, String),
+    /// The request fails.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(e: Error) -> Self {
+        match e {
+            Error::Module { module, reason } => Stop::Ended(NOT_RUN, format!("{module}: {reason}")),
+            e => Stop::Failed(e),
+        }
+    }
+}
+
+/// The container's own bundle, as it is read for one exec, and what the exec asks for.
+struct Asked {
+    bundle: Bundle,
+    told: Told,
+    choice: Choice,
+}
+
+impl Container {
+    /// Starts a process that was added.
+    pub(super) async fn start_wasm_exec(&self, exec: &Exec, streams: Stdio) -> Result<()> {
+        let mut streams = streams.on_terminal(&exec.process.stdio)?;
+        match self.exec_worker(exec, &mut streams).await {
+            Ok(worker) => {
+                exec.process.lives(worker.pid, worker.pidfd, None, streams.kept);
+                exec.process.was_started();
+                Ok(())
+            }
+            Err(Stop::Ended(code, words)) => {
+                info!("not run id={}/{} code={code}: {}", self.id(), exec.id, printable(&words));
+                tell(&streams, &words);
+                exec.never_runs(Exit::now(code), streams.kept);
+                Ok(())
+            }
+            Err(Stop::Failed(e)) => {
+                if let Some(logger) = streams.discard() {
+                    tokio::spawn(logger.end(tokio::time::Instant::now()));
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// A worker that was let go.
+    async fn exec_worker(&self, exec: &Exec, streams: &mut Stdio) -> std::result::Result<Worker, Stop> {
+        let begin = Instant::now();
+        set_size(&streams.kept, Some(&exec.spec))?;
+        self.record_logger(streams.kept.logger())?;
+        let asked = self.asked(exec)?;
+        let program = self.exec_program(&asked).or_else(|stop| {
+            // A tree that is being taken down has no files.
+            self.check_wanted(exec)?;
+            Err(stop)
+        })?;
+        let cache = Cache::open(asked.choice.engines(), asked.bundle.owner(&self.request.namespace))?;
+        // What may take minutes. The compilation is its driver's, and goes on.
+        let prepared = async {
+            streams.ready().await?;
+            let wanted = self.exec_wanted(&cache, program).await?;
+            let artifact = cache.artifact(&wanted).await.map_err(|e| no_artifact(&wanted, asked.choice.explain(e)))?;
+            Ok::<_, Stop>((wanted, artifact))
+        };
+        let Some(prepared) = unless(exec.given_up.notified(), prepared).await else {
+            self.check_wanted(exec)?;
+            return Err(Error::NotFound(format!("process {} of container {}", exec.id, self.id())).into());
+        };
+        let (wanted, mut artifact) = prepared?;
+        let kills = self.cgroup.kills();
+        let worker = match self.try_worker(exec, &asked, &artifact, streams).await {
+            Err(Failure::Artifact(reason)) => {
+                info!("compiling {} again: {reason}", artifact.code.module);
+                artifact = cache.compile(&wanted, artifact.code.engine).await?;
+                self.try_worker(exec, &asked, &artifact, streams).await
+            }
+            tried => tried,
+        };
+        let killed = || matches!((&kills, self.cgroup.kills()), (Ok(Some(before)), Ok(Some(now))) if now > *before);
+        let worker = worker.map_err(|failure| self.no_worker(exec, failure, &artifact.code, killed()))?;
+        // Nothing is awaited from here on: what is found now holds until others know of the process.
+        let begun = self.check_wanted(exec).and_then(|()| {
+            control::send_start(worker.control.as_fd()).doing(|| format!("starting {}/{}", self.id(), exec.id))?;
+            Ok(())
+        });
+        if let Err(stop) = begun {
+            worker.end();
+            return Err(stop);
+        }
+        let Code { engine, module, digest, origin, tier } = &artifact.code;
+        info!(
+            "executed id={}/{} engine={engine} module={module:?} digest=sha256:{digest} artifact={origin} tier={} pid={} \
+             milliseconds={}",
+            self.id(),
+            exec.id,
+            tier.word(),
+            worker.pid,
+            begin.elapsed().as_millis(),
+        );
+        Ok(worker)
+    }
+
+    fn asked(&self, exec: &Exec) -> Result<Asked> {
+        let request = &self.request;
+        let policy = Policy::of(&request.options)?;
+        let bundle = Bundle::load(&request.bundle, &request.id, format!("/{}/{}", request.namespace, request.id))?;
+        let told = bundle.further(PLACE, &exec.spec)?;
+        let choice = Choice::of(&bundle.spec, policy)?;
+        Ok(Asked { bundle, told, choice })
+    }
+
+    /// What the words of the exec name in the container's tree as it is now.
+    fn exec_program(&self, asked: &Asked) -> std::result::Result<Program, Stop> {
+        let (pid, _) = self.process.alive().ok_or_else(|| self.ending("executed in"))?;
+        let root = program::Root::of(pid).doing(|| format!("opening the tree of container {}", self.id()))?;
+        // The same words name the same module: from where the container's own began to look, and its layer.
+        let (own, further) = (&asked.bundle.guest, &asked.told.guest);
+        match own.args.first() == further.args.first() {
+            true => root.find_own(own),
+            false => root.find(further, own.args.first().map_or("", String::as_str)),
+        }
+    }
+
+    async fn exec_wanted(&self, cache: &Cache, program: Program) -> std::result::Result<Wanted, Stop> {
+        let request = &self.request;
+        match program {
+            Program::Layer(looked) => {
+                let (address, namespace) = (request.address.clone(), request.namespace.clone());
+                Ok(Wanted::Layer { image: Image { address, namespace, container: request.id.clone() }, looked })
+            }
+            Program::File { name, file, in_root } => {
+                let lower = match in_root {
+                    Some(path) => lower::find(&request.rootfs, &path, &file).on(&name)?,
+                    None => None,
+                };
+                Ok(Wanted::Module(cache.module(name, file, lower).await?))
+            }
+        }
+    }
+
+    /// One worker, up to «ready».
+    async fn try_worker(
+        &self,
+        exec: &Exec,
+        asked: &Asked,
+        artifact: &Artifact,
+        streams: &Stdio,
+    ) -> std::result::Result<Worker, Failure> {
+        let doing = || "handing over descriptors".to_owned();
+        let (_, process) = self.process.alive().ok_or_else(|| self.ending("executed in"))?;
+        let mut descriptors = Handover::default();
+        let job = Job {
+            guest: asked.told.guest.clone(),
+            stdin: descriptors.add(streams.stdin.try_clone().doing(doing)?),
+            terminal: exec.process.terminal(),
+            artifact: descriptors.add(artifact.file.try_clone().doing(doing)?.into()),
+            cgroup: self.cgroup.folder_of_further()?.map(|folder| descriptors.add(folder)),
+            world: World::Of(descriptors.add(process.try_clone().doing(doing)?)),
+            user: asked.told.user.clone(),
+            rlimits: asked.told.rlimits.clone(),
+            oom_score_adj: asked.bundle.spec.process().as_ref().and_then(|process| process.oom_score_adj()),
+            seccomp: asked.bundle.seccomp.clone(),
+            apparmor: asked.told.apparmor.clone(),
+        };
+        let (program, id) = (artifact.code.engine.worker()?, format!("{}/{}", self.id(), exec.id));
+        let start = spawn::Start {
+            program: &program,
+            name: &program.to_string_lossy(),
+            action: None,
+            id: &id,
+            module: &artifact.code.module,
+            job: &job,
+            descriptors: &descriptors,
+            cgroup: &self.cgroup,
+            further: true,
+            stdout: streams.stdout.as_fd(),
+            stderr: streams.stderr.as_fd(),
+        };
+        spawn::fork(start).await?.ready(&id, &artifact.code.module).await
+    }
+
+    /// What came of the last try, in which the kernel may have killed for want of memory.
+    fn no_worker(&self, exec: &Exec, failure: Failure, code: &Code, killed: bool) -> Stop {
+        // The end of the container, or of the exec, is the reason of whatever failed.
+        if let Err(stop) = self.check_wanted(exec) {
+            return stop;
+        }
+        match failure {
+            Failure::Final(e) if killed => self.cgroup.explain(e).into(),
+            Failure::Final(e) => e.into(),
+            Failure::Artifact(reason) => Error::Compiler { module: code.module.clone(), reason }.into(),
+        }
+    }
+
+    /// An error where the exec is not to be let go: it was ended meanwhile, or deleted, or the container has ended.
+    fn check_wanted(&self, exec: &Exec) -> std::result::Result<(), Stop> {
+        if let Some(signal) = exec.ended_by() {
+            return Err(Stop::Ended(128 + signal, String::new()));
+        }
+        exec.process.check_startable()?;
+        match self.process.alive() {
+            Some(_) => Ok(()),
+            None => Err(self.ending("executed in").into()),
+        }
+    }
+}
+
+/// An image without a layer to run has no program of that name either.
+fn no_artifact(wanted: &Wanted, e: Error) -> Stop {
+    match (wanted, e) {
+        (Wanted::Layer { .. }, Error::Refused { found, .. }) => Stop::Ended(NOT_FOUND, found),
+        (_, e) => e.into(),
+    }
+}
+
+/// One line on standard error, which a terminal shows too. Nobody is waited for who does not read.
+fn tell(streams: &Stdio, words: &str) {
+    if words.is_empty() {
+        return;
+    }
+    let line: String = printable(words).replace('\n', " ").chars().take(MOST_WORDS).collect();
+    let written = rustix::io::ioctl_fionbio(&streams.stderr, true)
+        .and_then(|()| rustix::io::write(&streams.stderr, format!("catamaran: {line}\n").as_bytes()));
+    if let Err(e) = written {
+        warn!("nobody is told that {line}: {e}");
+    }
+}
