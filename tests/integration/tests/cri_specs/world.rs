@@ -1,11 +1,11 @@
 //! What a guest finds: its arguments, its environment, its names, its volumes.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use catamaran_harness::cri::{Dns, Order, Pod, Propagation, Shape};
-use catamaran_harness::{Engine, Image, Node, Runtime, guests};
+use catamaran_harness::{Engine, Image, Mounted, Node, Runtime, guests, procfs};
 
 use crate::{c, node, on_each_engine, ready, says, wasm};
 
@@ -142,6 +142,48 @@ fn volumes_are_folders_files_and_what_links_of_the_nodes_lead_to() {
         assert_ne!(reads(nested, "/a/file"), ["of the node"], "{engine:?}");
     });
     assert_eq!(fs::read_to_string(volume.join("file")).unwrap(), "of the node\n");
+    node.finish();
+}
+
+#[test]
+fn what_the_node_mounts_later_comes_where_it_is_asked_for() {
+    let node = node();
+    let shared = Mounted::shared(&node.dir().join("shared"));
+    on_each_engine(&node, |pod, engine| {
+        let propagations = [
+            ("private", Propagation::None, false),
+            ("slave", Propagation::HostToContainer, true),
+            ("shared", Propagation::Bidirectional, true),
+        ];
+        let started = propagations.map(|(name, propagation, _)| {
+            let order = pod.order(name, &wasm("sleep")).mount(shared.path(), "/volume", false, propagation);
+            ready(order).status().pid
+        });
+        let later = Mounted::tmpfs(&shared.path().join("later"));
+        fs::write(later.path().join("file"), engine.name()).unwrap();
+        for (pid, (name, _, comes)) in started.into_iter().zip(propagations) {
+            let file = procfs::file(pid, "root/volume/later/file");
+            assert_eq!(fs::read_to_string(file).is_ok_and(|text| text == engine.name()), comes, "{engine:?}: {name}");
+        }
+        drop(later);
+    });
+    drop(shared);
+    node.finish();
+}
+
+/// `terminationMessagePath`: a file of the kubelet's, which it shows as the reason of the end.
+#[test]
+fn a_guest_leaves_a_message_for_the_kubelet() {
+    let node = node();
+    let message = node.dir().join("message");
+    on_each_engine(&node, |pod, engine| {
+        fs::write(&message, "").unwrap();
+        fs::set_permissions(&message, fs::Permissions::from_mode(0o666)).unwrap();
+        let order = pod.order("last-words", &c("kitchen")).mount(&message, "/dev/termination-log", false, NONE);
+        let words = format!("gave up on {}", engine.name());
+        says(order.user(1000, 1000).read_only().args(["write", "/dev/termination-log", words.as_str()]));
+        assert_eq!(fs::read_to_string(&message).unwrap(), words);
+    });
     node.finish();
 }
 
