@@ -183,10 +183,10 @@ impl Task for TaskService {
         Ok(WaitResponse { exit_status: exit.code, exited_at: Some(exit.at).into(), ..Default::default() })
     }
 
-    /// `all` makes no difference: a Wasm container is one process.
+    /// `all` makes no difference to a Wasm container, which is one process.
     async fn kill(&self, _ctx: &TtrpcContext, req: KillRequest) -> Answer<Empty> {
         match self.subject(&req.id, &req.exec_id)? {
-            Subject::Own(container) => container.kill(req.signal)?,
+            Subject::Own(container) => container.signal(req.signal, req.all)?,
             Subject::Exec(_, exec) => exec.process.kill(req.signal)?,
         }
         Ok(Empty::default())
@@ -255,12 +255,14 @@ impl Task for TaskService {
         Ok(Empty::default())
     }
 
-    async fn pause(&self, _ctx: &TtrpcContext, _req: PauseRequest) -> Answer<Empty> {
-        unimplemented("Pause")
+    async fn pause(&self, _ctx: &TtrpcContext, req: PauseRequest) -> Answer<Empty> {
+        self.pod.container(&req.id)?.pause_native().await?;
+        Ok(Empty::default())
     }
 
-    async fn resume(&self, _ctx: &TtrpcContext, _req: ResumeRequest) -> Answer<Empty> {
-        unimplemented("Resume")
+    async fn resume(&self, _ctx: &TtrpcContext, req: ResumeRequest) -> Answer<Empty> {
+        self.pod.container(&req.id)?.resume_native().await?;
+        Ok(Empty::default())
     }
 
     async fn checkpoint(&self, _ctx: &TtrpcContext, _req: CheckpointTaskRequest) -> Answer<Empty> {
@@ -279,8 +281,10 @@ impl Task for TaskService {
         Ok(Empty::default())
     }
 
-    async fn update(&self, _ctx: &TtrpcContext, _req: UpdateTaskRequest) -> Answer<Empty> {
-        unimplemented("Update")
+    async fn update(&self, _ctx: &TtrpcContext, req: UpdateTaskRequest) -> Answer<Empty> {
+        let container = self.pod.container(&req.id)?;
+        container.update_native(&req.resources.into_option().unwrap_or_default()).await?;
+        Ok(Empty::default())
     }
 
     async fn stats(&self, _ctx: &TtrpcContext, req: StatsRequest) -> Answer<StatsResponse> {

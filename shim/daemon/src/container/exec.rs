@@ -8,7 +8,7 @@ use log::warn;
 use nix::libc;
 use oci_spec::runtime::Process as Spec;
 
-use super::{Body, Container, EXECS_TO_END, Exit, Phase, Process, check_terminal};
+use super::{Body, Container, EXECS_TO_END, Exit, Phase, Process, check_terminal, has_terminal};
 use crate::error::{Error, Result};
 use crate::state;
 use crate::stdio::{self, Paths};
@@ -83,7 +83,7 @@ impl Container {
         }
         let spec: Spec = serde_json::from_slice(&request.spec.value)
             .map_err(|e| Error::refused("the request's spec", e.to_string(), "a process of the OCI runtime spec"))?;
-        check_terminal("the request's spec: terminal", Some(&spec), &request.stdio)?;
+        check_terminal("the request's spec: terminal", has_terminal(Some(&spec)), &request.stdio)?;
         let id = state::plain(&request.id)?.to_owned();
         let mut execs = self.execs();
         if execs.contains_key(&id) {
@@ -104,9 +104,10 @@ impl Container {
             Phase::Stopped => return Err(self.process.refuse("executed in")),
         }
         let streams = stdio::open(&exec.process.stdio, &exec.id, &self.request.namespace)?;
-        match self.body {
+        match &self.body {
             Body::Holder => Err(self.process.refuse("executed in")),
             Body::Wasm => Err(Error::Unimplemented("Exec")),
+            Body::Native(native) => self.start_native_exec(native, exec, streams).await,
         }
     }
 
