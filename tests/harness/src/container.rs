@@ -47,6 +47,7 @@ pub struct Container<'n> {
     pub(crate) kept: bool,
     pub(crate) stdin: Option<String>,
     pub(crate) hold_stdin: bool,
+    pub(crate) terminal: bool,
     pub(crate) streams: [Option<String>; 3],
     pub(crate) limit: Duration,
 }
@@ -67,6 +68,7 @@ impl<'n> Container<'n> {
             kept: false,
             stdin: None,
             hold_stdin: false,
+            terminal: false,
             streams: [None, None, None],
             limit: PATIENCE,
         }
@@ -233,6 +235,13 @@ impl<'n> Container<'n> {
     pub fn hold_stdin(mut self) -> Self {
         self.hold_stdin = true;
         self
+    }
+
+    /// Its streams are a terminal's.
+    #[must_use]
+    pub fn terminal(mut self) -> Self {
+        self.terminal = true;
+        self.spec(|spec| spec["process"]["terminal"] = true.into())
     }
 
     /// Where Create is told that a stream is, `stdin`, `stdout` or `stderr`: any text in place of the path of a FIFO of the

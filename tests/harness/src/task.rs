@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::container::{Container, Output};
 use crate::deadline::{self, PATIENCE};
+use crate::exec::ExecOrder;
 use crate::grpc::{Code, Status};
 use crate::node::Node;
 use crate::pipes::{Capture, Paths, Stdin};
@@ -31,6 +32,20 @@ pub enum State {
     Pausing,
 }
 
+impl State {
+    /// By its number in the API.
+    pub(crate) fn of(number: u64) -> Self {
+        match number {
+            1 => State::Created,
+            2 => State::Running,
+            3 => State::Stopped,
+            4 => State::Paused,
+            5 => State::Pausing,
+            _ => State::Unknown,
+        }
+    }
+}
+
 /// How a task ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
@@ -42,7 +57,7 @@ pub struct Exit {
 
 /// A task that was created.
 pub struct Task<'n> {
-    node: &'n Node,
+    pub(crate) node: &'n Node,
     id: String,
     pid: u32,
     begin: Instant,
@@ -77,7 +92,8 @@ impl<'n> Task<'n> {
             None => Capture::fifo(&paths.of(name)),
         };
         let stdout = capture(&streams[1], "stdout");
-        let stderr = capture(&streams[2], "stderr");
+        // A terminal has none.
+        let stderr = if container.terminal { Capture::nothing() } else { capture(&streams[2], "stderr") };
         let wanted = container.stdin.is_some() || container.hold_stdin;
         let stdin = wanted.then(|| Stdin::fifo(&paths.of("stdin")));
         let mut task = Self {
@@ -93,7 +109,7 @@ impl<'n> Task<'n> {
             text: container.stdin.clone(),
             hold_stdin: container.hold_stdin,
         };
-        match mounts(&task).and_then(|mounts| task.request_create(&mounts, container.limit)) {
+        match mounts(&task).and_then(|mounts| task.request_create(&mounts, container)) {
             Ok(pid) => {
                 task.pid = pid;
                 Ok(task)
@@ -107,7 +123,7 @@ impl<'n> Task<'n> {
         }
     }
 
-    fn request_create(&self, mounts: &[u8], limit: Duration) -> Result<u32, Status> {
+    fn request_create(&self, mounts: &[u8], container: &Container<'_>) -> Result<u32, Status> {
         let mut request = Message::new().bytes(1, &self.id);
         for mount in fields(mounts).all(1) {
             request = request.bytes(3, mount);
@@ -118,16 +134,20 @@ impl<'n> Task<'n> {
         if self.stdin.lock().unwrap().is_some() || self.streams[0].is_some() {
             request = request.bytes(4, place(0, "stdin"));
         }
-        let request = request.bytes(5, place(1, "stdout")).bytes(6, place(2, "stderr"));
-        let answer = self.call_within("Create", request, limit)?;
+        let request = request.bytes(5, place(1, "stdout"));
+        let request = match container.terminal {
+            true => request.number(7, 1),
+            false => request.bytes(6, place(2, "stderr")),
+        };
+        let answer = self.call_within("Create", request, container.limit)?;
         Ok(fields(&answer).number(2) as u32)
     }
 
-    fn call(&self, method: &str, request: Message) -> Result<Vec<u8>, Status> {
+    pub(crate) fn call(&self, method: &str, request: Message) -> Result<Vec<u8>, Status> {
         self.call_within(method, request, PATIENCE)
     }
 
-    fn call_within(&self, method: &str, request: Message, limit: Duration) -> Result<Vec<u8>, Status> {
+    pub(crate) fn call_within(&self, method: &str, request: Message, limit: Duration) -> Result<Vec<u8>, Status> {
         self.node.address().call(&format!("containerd.services.tasks.v1.Tasks/{method}"), request.done(), limit)
     }
 
@@ -204,6 +224,14 @@ impl<'n> Task<'n> {
         self.call("CloseIO", self.named().number(3, 1)).map(drop)
     }
 
+    /// Changes the size of its terminal's window.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_resize(&self, width: u32, height: u32) -> Result<(), Status> {
+        self.call("ResizePty", self.named().number(3, width.into()).number(4, height.into())).map(drop)
+    }
+
     /// Sends a signal by its number, to all of its processes when `all`.
     ///
     /// # Errors
@@ -258,14 +286,7 @@ impl<'n> Task<'n> {
     /// `NotFound` when it is gone.
     pub fn try_state(&self) -> Result<State, Status> {
         let answer = self.call("Get", self.named())?;
-        Ok(match fields(fields(&answer).bytes(1)).number(4) {
-            1 => State::Created,
-            2 => State::Running,
-            3 => State::Stopped,
-            4 => State::Paused,
-            5 => State::Pausing,
-            _ => State::Unknown,
-        })
+        Ok(State::of(fields(fields(&answer).bytes(1)).number(4)))
     }
 
     /// As [`Task::try_state`].
@@ -321,6 +342,28 @@ impl<'n> Task<'n> {
             .bytes(1, "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources")
             .bytes(2, resources);
         self.call("Update", self.named().bytes(2, any.done())).map(drop)
+    }
+
+    /// Begins the order for a further process of it.
+    pub fn further(&self, exec_id: &str) -> ExecOrder<'_, 'n> {
+        let asked = Message::new().bytes(1, &self.id).done();
+        let answer = self.node.address().call("containerd.services.containers.v1.Containers/Get", asked, PATIENCE);
+        let answer = self.must("ask for the record of", answer);
+        let any = fields(fields(&answer).bytes(1)).bytes(5);
+        let spec: serde_json::Value = serde_json::from_slice(fields(any).bytes(2)).expect("the spec is no JSON");
+        ExecOrder::new(self, exec_id, spec["process"].clone())
+    }
+
+    /// The pids of its processes, with the exec that each belongs to; empty where that is none.
+    ///
+    /// # Errors
+    /// The shim's refusal.
+    pub fn try_processes(&self) -> Result<Vec<(u32, String)>, Status> {
+        let answer = self.call("ListPids", self.named())?;
+        let exec = |process: &[u8]| {
+            String::from_utf8_lossy(fields(fields(fields(process).bytes(2)).bytes(2)).bytes(1)).into_owned()
+        };
+        Ok(fields(&answer).all(1).map(|process| (fields(process).number(1) as u32, exec(process))).collect())
     }
 
     /// Runs a further program in it, to its end, by `ctr tasks exec`.
@@ -400,7 +443,7 @@ impl<'n> Task<'n> {
 }
 
 /// A protobuf timestamp in nanoseconds. One before 1970 stands for "never".
-fn instant(bytes: &[u8]) -> u128 {
+pub(crate) fn instant(bytes: &[u8]) -> u128 {
     let time = fields(bytes);
     let seconds = time.number(1).cast_signed();
     u128::try_from(seconds).map_or(0, |seconds| seconds * 1_000_000_000 + u128::from(time.number(2)))
