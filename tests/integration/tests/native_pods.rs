@@ -112,10 +112,9 @@ fn a_privileged_container_is_runcs() {
 #[test]
 fn orphans_are_reaped_and_known_children_are_not() {
     let node = node();
-    for (name, shape) in [
-        ("shared", Shape { shared_pid: true, ..Shape::wasm() }),
-        ("host", Shape { host_pid: true, ..Shape::wasm() }),
-    ] {
+    for (name, shape) in
+        [("shared", Shape { shared_pid: true, ..Shape::wasm() }), ("host", Shape { host_pid: true, ..Shape::wasm() })]
+    {
         let pod = Pod::run(&node, name, shape);
         let shim = parent(pod.status().pid);
         let wasm = pod.order("wasm", &wasm("sleep")).start();
@@ -123,7 +122,11 @@ fn orphans_are_reaped_and_known_children_are_not() {
         for n in 0..4 {
             let orphans = started(&pod, &format!("orphans-{n}"), &["orphans", "20"]);
             let ended = orphans.wait(SOON);
-            assert_eq!((ended.exit_code, orphans.lines("stdout")), (0, vec!["orphans".to_owned()]), "{name}: {ended:?}");
+            assert_eq!(
+                (ended.exit_code, orphans.lines("stdout")),
+                (0, vec!["orphans".to_owned()]),
+                "{name}: {ended:?}"
+            );
             let code = format!("{}", 30 + n);
             let exit = started(&pod, &format!("exit-{n}"), &["exit", &code]).wait(SOON);
             assert_eq!(exit.exit_code, 30 + n, "{name}: {exit:?}");

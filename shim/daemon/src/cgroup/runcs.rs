@@ -11,7 +11,9 @@ impl Cgroup {
     /// Looks where runc has put the process: it must be where `delete` will look for it.
     pub(crate) fn adopt(&self, pid: u32) -> Result<()> {
         let here = match &self.kind {
-            Kind::Systemd(scope, found) => found.get_or_init(|| folder_of(pid).unwrap_or_default()).ends_with(&scope.unit),
+            Kind::Systemd(scope, found) => {
+                found.get_or_init(|| folder_of(pid).unwrap_or_default()).ends_with(&scope.unit)
+            }
             Kind::V1(_) | Kind::V2(_) => {
                 self.folders.iter().any(|folder| remove::processes(folder).is_ok_and(|pids| pids.contains(&pid)))
             }

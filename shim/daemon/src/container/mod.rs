@@ -102,7 +102,8 @@ impl Container {
         let policy = Policy::of(&request.options)?;
         let text = bundle::text(&request.bundle)?;
         let outline = Outline::of(&text)?;
-        let load = || Bundle::load(&request.bundle, &text, &request.id, format!("/{}/{}", request.namespace, request.id));
+        let load =
+            || Bundle::load(&request.bundle, &text, &request.id, format!("/{}/{}", request.namespace, request.id));
         if holder::is_asked_for(&outline.annotations) {
             let bundle = load()?;
             return Self::create_sandbox(request, bundle, begin).await;
@@ -344,9 +345,7 @@ fn open_streams(request: &Request, bundle: &Bundle) -> Result<Stdio> {
 /// `process.consoleSize`, for a process on a terminal.
 fn set_size(kept: &Kept, process: Option<&oci_spec::runtime::Process>) -> Result<()> {
     match process.and_then(|process| process.console_size()) {
-        Some(size) if has_terminal(process) => {
-            kept.resize(size.width() as u32, size.height() as u32)
-        }
+        Some(size) if has_terminal(process) => kept.resize(size.width() as u32, size.height() as u32),
         _ => Ok(()),
     }
 }

@@ -67,40 +67,19 @@ impl Container {
         // Where runc will make it of the same path. The limits are runc's affair.
         let cgroup = Cgroup::plan(outline.cgroup()?, None)?;
         let tree = rootfs::for_native(tree, &request.rootfs)?;
-        let place = tree.is_some().then(|| request.bundle.join("rootfs"));
+        let rootfs = tree.is_some().then(|| request.bundle.join("rootfs"));
         let runtime = Runtime { program, root: request.state.runc(), systemd: outline.is_scope() };
-        let record = Record { runtime, rootfs: place };
-        let mut streams = stdio::open(&request.stdio, &request.id, &request.namespace)?;
+        let record = Record { runtime, rootfs };
+        let streams = stdio::open(&request.stdio, &request.id, &request.namespace)?;
         let mut state = State::of_native(cgroup.folders().to_vec(), record.clone());
         state.logger = streams.kept.logger();
         request.state.write(&request.id, &state)?;
-        let making = make(&request, &record, tree, (&cgroup, &mut streams, &mut state));
-        let made = match unless(request.given_up.notified(), making).await {
-            Some(made) => made,
-            None => {
-                info!("container {} was given up while it was created", request.id);
-                Err(Error::NotFound(format!("container {}", request.id)))
-            }
-        };
-        let (pid, process) = match made {
-            Ok(made) => (made.pid, made.into_process(request.id.clone(), streams, &request.stdio)),
-            Err(e) => (0, Err((e, streams.discard()))),
-        };
-        let process = match process {
-            Ok(process) => process,
-            Err((e, logger)) => {
-                let logger = logger.map(|logger| (logger, tokio::time::Instant::now()));
-                let left = (&request.state, request.id.as_str());
-                if let Err(e) = clean_up(left, Some(&record), cgroup.folders(), logger, Stage::default).await {
-                    warn!("container {}: {e}", request.id);
-                }
-                return Err(e);
-            }
-        };
+        let process = make(&request, &record, tree, &cgroup, streams, &mut state).await?;
         info!(
-            "created id={} native={what:?} runtime={} pid={pid} milliseconds={}",
+            "created id={} native={what:?} runtime={} pid={} milliseconds={}",
             request.id,
             record.runtime.program.display(),
+            process.pid(),
             begin.elapsed().as_millis(),
         );
         Ok(Self {
@@ -143,7 +122,7 @@ impl Container {
         let _ = std::fs::remove_file(&pid_file);
         let made = Made::of(ran?, console).await?;
         drop(held);
-        let (pid, pidfd, kept) = made.kept(streams, &exec.process.stdio).map_err(|(e, _)| e)?;
+        let (pid, pidfd, kept) = made.kept(streams, &exec.process.stdio)?;
         exec.process.lives(pid, pidfd, None, kept);
         exec.process.was_started();
         Ok(())
@@ -218,12 +197,47 @@ fn forbidden(policy: &Policy, what: &str) -> Error {
     }
 }
 
-/// All that a creation leaves if it breaks off was written down before.
+/// What was written down is made; and undone, where that fails or nobody waits for it any more.
 async fn make(
     request: &Request,
     record: &Record,
     tree: Option<OwnedFd>,
-    (cgroup, streams, state): (&Cgroup, &mut Stdio, &mut State),
+    cgroup: &Cgroup,
+    mut streams: Stdio,
+    state: &mut State,
+) -> Result<Process> {
+    let made =
+        unless(request.given_up.notified(), make_once(request, record, tree, cgroup, (&mut streams, state))).await;
+    let (e, logger) = match made {
+        Some(Ok(made)) => match made.kept(streams, &request.stdio) {
+            Ok((pid, pidfd, kept)) => {
+                let process = Process::new(request.id.clone(), request.stdio.clone());
+                process.lives(pid, pidfd, None, kept);
+                return Ok(process);
+            }
+            Err(e) => (e, None),
+        },
+        Some(Err(e)) => (e, streams.discard()),
+        None => {
+            info!("container {} was given up while it was created", request.id);
+            (Error::NotFound(format!("container {}", request.id)), streams.discard())
+        }
+    };
+    let logger = logger.map(|logger| (logger, tokio::time::Instant::now()));
+    let left = (&request.state, request.id.as_str());
+    // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
+    if let Err(e) = clean_up(left, Some(record), cgroup.folders(), logger, Stage::default).await {
+        warn!("container {}: {e}", request.id);
+    }
+    Err(e)
+}
+
+async fn make_once(
+    request: &Request,
+    record: &Record,
+    tree: Option<OwnedFd>,
+    cgroup: &Cgroup,
+    (streams, state): (&mut Stdio, &mut State),
 ) -> Result<Made> {
     strangers::take_in()?;
     streams.ready().await?;
@@ -278,32 +292,16 @@ impl Made {
         reason
     }
 
-    /// The process, and what the shim keeps of its streams; their logger, where that fails.
-    #[allow(clippy::type_complexity, reason = "each is taken apart where this is called")]
-    fn kept(
-        mut self,
-        streams: Stdio,
-        paths: &stdio::Paths,
-    ) -> std::result::Result<(u32, OwnedFd, Kept), (Error, Option<stdio::Logger>)> {
-        match self.master.take() {
-            None => Ok((self.pid, self.pidfd, streams.kept)),
+    /// The process, and what the shim keeps of its streams.
+    fn kept(mut self, streams: Stdio, paths: &stdio::Paths) -> Result<(u32, OwnedFd, Kept)> {
+        let kept = match self.master.take() {
+            None => streams.kept,
             Some(master) => match streams.attach(master, paths) {
-                Ok(kept) => Ok((self.pid, self.pidfd, kept)),
-                Err(e) => Err((self.end(e), None)),
+                Ok(kept) => kept,
+                Err(e) => return Err(self.end(e)),
             },
-        }
-    }
-
-    fn into_process(
-        self,
-        id: String,
-        streams: Stdio,
-        paths: &stdio::Paths,
-    ) -> std::result::Result<Process, (Error, Option<stdio::Logger>)> {
-        let (pid, pidfd, kept) = self.kept(streams, paths)?;
-        let process = Process::new(id, paths.clone());
-        process.lives(pid, pidfd, None, kept);
-        Ok(process)
+        };
+        Ok((self.pid, self.pidfd, kept))
     }
 }
 

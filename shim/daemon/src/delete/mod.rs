@@ -265,9 +265,8 @@ async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
 /// What runc has of containers whose processes are gone, all at once: there is one time limit for all.
 async fn clear_native(states: &[(String, State)]) -> Result<()> {
     let native = states.iter().filter_map(|(id, state)| Some((id.clone(), state.native.clone()?)));
-    let clearing: Vec<_> = native
-        .map(|(id, record)| tokio::spawn(async move { record.clear(&id, RUNC_TO_END).await }))
-        .collect();
+    let clearing: Vec<_> =
+        native.map(|(id, record)| tokio::spawn(async move { record.clear(&id, RUNC_TO_END).await })).collect();
     let mut outcome = Ok(());
     for clear in clearing {
         let cleared = clear.await.map_err(std::io::Error::other).doing(|| "removing a native container".to_owned());

@@ -128,7 +128,10 @@ mod tests {
 
     #[test]
     fn a_cgroup_is_named_from_the_root() {
-        let of = |path: &str| Outline { linux: Linux { cgroups_path: path.to_owned(), ..Linux::default() }, ..Outline::default() };
+        let of = |path: &str| Outline {
+            linux: Linux { cgroups_path: path.to_owned(), ..Linux::default() },
+            ..Outline::default()
+        };
         assert!(of("a.slice:b:c").is_scope() && of("a.slice:b:c").cgroup().is_ok());
         for wrong in ["", "a/b", "a:b"] {
             let text = of(wrong).cgroup().unwrap_err().to_string();

@@ -249,7 +249,10 @@ mod tests {
         let mut again = serde_json::to_value(&process).unwrap();
         let mut came: serde_json::Value = serde_json::from_str(text).unwrap();
         for value in [&mut again, &mut came] {
-            value["capabilities"]["bounding"].as_array_mut().unwrap().sort_by_key(|name| name.as_str().map(str::to_owned));
+            value["capabilities"]["bounding"]
+                .as_array_mut()
+                .unwrap()
+                .sort_by_key(|name| name.as_str().map(str::to_owned));
         }
         assert_eq!(again, came);
     }

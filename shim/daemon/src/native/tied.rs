@@ -77,17 +77,15 @@ impl Tied {
             let mut command = tied(wanted);
             match self.streams.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 Some(Streams { stdin, stdout, stderr }) => command.stdin(stdin).stdout(stdout).stderr(stderr),
-                None => command
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::null())
-                    .stderr(memory.try_clone().doing(doing)?),
+                None => command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(memory.try_clone().doing(doing)?),
             };
             let pid = command.spawn().map_err(shortage::of_processes).doing(doing)?.id();
             Running { pid, pidfd: child::pidfd(pid)?, ended: false }
         };
         let watched = running.pidfd.try_clone().doing(doing)?;
         let Ok(status) = tokio::time::timeout(self.limit, child::wait_unreaped(watched)).await else {
-            let late = std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no end within {:?}: killed", self.limit));
+            let late =
+                std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no end within {:?}: killed", self.limit));
             return Err(late).doing(doing);
         };
         let status = status?;
@@ -129,7 +127,8 @@ fn exit_status(status: WaitStatus) -> ExitStatus {
 impl runc::Spawner for Tied {
     async fn execute(&self, command: runc::Command) -> runc::Result<(ExitStatus, u32, String, String)> {
         let ran = self.run(command.as_std()).await;
-        let (status, pid) = ran.map_err(|e| runc::error::Error::InvalidCommand(std::io::Error::other(e.to_string())))?;
+        let (status, pid) =
+            ran.map_err(|e| runc::error::Error::InvalidCommand(std::io::Error::other(e.to_string())))?;
         Ok((status, pid, String::new(), String::new()))
     }
 }
@@ -144,7 +143,10 @@ pub(crate) fn become_it(arguments: &[OsString]) -> Error {
     // Where the parent was gone before, there is nothing that would kill it.
     let own = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
     if own.is_none_or(|own| *parent != *own) {
-        return Error::System { doing: "tying a command to the shim".to_owned(), source: std::io::ErrorKind::NotFound.into() };
+        return Error::System {
+            doing: "tying a command to the shim".to_owned(),
+            source: std::io::ErrorKind::NotFound.into(),
+        };
     }
     let source = Command::new(program).args(rest).exec();
     Error::File { path: program.into(), source }

@@ -39,9 +39,7 @@ pub(crate) fn other_than_wasm(first: &[u8]) -> Option<String> {
             "native code that Wasmtime compiled beforehand (.cwasm), which is never run from an image: put the .wasm into \
              it that this was made from"
         }
-        [0x7f, b'E', b'L', b'F', ..] => {
-            "an ELF file: native code is never run as Wasm"
-        }
+        [0x7f, b'E', b'L', b'F', ..] => "an ELF file: native code is never run as Wasm",
         [b'#', b'!', ..] => "a script, which is never run as Wasm",
         [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             "compressed (gzip or zstd): a module is to be in its image as it is"
