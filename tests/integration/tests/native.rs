@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use catamaran_harness::procfs::{children, parent, status};
-use catamaran_harness::{Code, Image, Node, Options, Runtime, State, Task, guests, procfs, shim_folder};
+use catamaran_harness::{Code, Engine, Image, Node, Options, Runtime, State, Task, guests, procfs, shim_folder};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -30,6 +30,9 @@ fn a_native_program_runs_as_on_runcs_own_shim() {
             let words = ["side"].iter().chain(words);
             node.container("side").runtime(runtime).image(&side()).args(words).stdin("typed\n").to_its_end()
         };
+        // It is for Wasm alone.
+        let order = node.container("side").runtime(runtime).engine(Engine::Wasmer).image(&side());
+        assert_eq!(order.args(["side", "echo", "native"]).to_its_end().stdout, "native\n");
         let both = run(&["both"]);
         assert_eq!((both.code, both.stdout.as_str(), both.stderr.as_str()), (0, "to stdout\n", "to stderr\n"));
         assert_eq!(run(&["cat"]).stdout, "typed\n", "{runtime:?}");
@@ -85,6 +88,9 @@ fn it_is_runcs_with_what_the_spec_gives_it() {
     assert_eq!(status(shim)["Threads"], "1");
     assert!(procfs::file(pid, "root/proc/1/stat").exists(), "it has a procfs");
     assert_ne!(status(pid)["CapBnd"], "0000000000000000", "its capabilities are the spec's");
+    for set in ["SigIgn", "SigBlk"] {
+        assert_eq!(status(pid)[set], "0000000000000000", "{set}: nothing of the shim's is inherited");
+    }
     let cgroups = fs::read_to_string(procfs::file(pid, "cgroup")).unwrap();
     assert!(cgroups.lines().any(|line| line.ends_with(&format!("/{}/side", node.namespace()))), "{cgroups}");
     assert_eq!(task.try_pids().unwrap(), [pid]);
@@ -142,6 +148,26 @@ fn a_script_and_a_program_of_a_volume_are_native_too() {
     let order = node.container("volume").image(&Image::new("empty")).args(["/tools/tool", "echo", "from a volume"]);
     let output = order.bind(&volume, "/tools", ["rbind", "ro"]).to_its_end();
     assert_eq!((output.code, output.stdout.as_str()), (0, "from a volume\n"), "{output:?}");
+    node.finish();
+}
+
+#[test]
+fn what_cannot_be_executed_ends_as_on_runcs_own_shim() {
+    let node = Node::start();
+    for (name, bytes) in
+        [("broken", &b"\x7fELF\x02\x01\x01\0 and no more"[..]), ("script", b"#!/no/such/interpreter\n")]
+    {
+        let image = Image::new(name).file("/app", bytes).entrypoint(["/app"]);
+        let outcome = [Runtime::Catamaran, Runtime::Runc].map(|runtime| {
+            let created = node.container(name).runtime(runtime).image(&image).try_create();
+            let task = created.map_err(|status| (status.code, status.message))?;
+            let started = task.try_start().map(drop).map_err(|status| (status.code, status.message));
+            let exit = task.wait(SOON).code;
+            let output = task.delete();
+            Ok::<_, (Code, String)>((started, exit, output.stdout, output.stderr))
+        });
+        assert_eq!(outcome[0], outcome[1], "{name}");
+    }
     node.finish();
 }
 

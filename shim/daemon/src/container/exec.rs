@@ -107,7 +107,7 @@ impl Container {
         match &self.body {
             Body::Holder => Err(self.process.refuse("executed in")),
             Body::Wasm => Err(Error::Unimplemented("Exec")),
-            Body::Native(native) => self.start_native_exec(native, exec, streams).await,
+            Body::Native(native) => Box::pin(self.start_native_exec(native, exec, streams)).await,
         }
     }
 

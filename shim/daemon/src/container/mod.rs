@@ -110,7 +110,9 @@ impl Container {
         }
         let root = rootfs::prepare(&request.rootfs, &outline.root(&request.bundle), &request.bundle.join("rootfs"))?;
         if let Some(found) = source::native(&outline, root.as_fd()) {
-            return Self::create_native(request, outline, &policy, (root, native::described(found)), begin).await;
+            // In a box, here and below: what a Wasm container does is no larger for it.
+            let what = native::described(found);
+            return Box::pin(Self::create_native(request, outline, &policy, (root, what), begin)).await;
         }
         let bundle = load()?;
         let choice = Choice::of(&bundle.spec, policy)?;
@@ -200,7 +202,7 @@ impl Container {
     pub(crate) async fn ended(&self) -> Exit {
         let exit = self.process.ended().await;
         if let Body::Native(native) = &self.body {
-            self.after_native_end(native).await;
+            Box::pin(self.after_native_end(native)).await;
         }
         self.write_down(&exit);
         self.end_execs().await;
@@ -258,7 +260,7 @@ impl Container {
     /// Lets the guest go: a worker without waiting for anything.
     pub(crate) async fn start(&self) -> Result<()> {
         match &self.body {
-            Body::Native(native) => self.start_native(native).await,
+            Body::Native(native) => Box::pin(self.start_native(native)).await,
             Body::Holder | Body::Wasm => self.process.let_go(),
         }
     }
@@ -374,7 +376,7 @@ async fn clean_up(
     let (states, id) = left;
     let cleared = match native {
         // Whoever runs is killed by it, and the cgroup goes with it.
-        Some(record) => record.clear(id, CLEARING).await,
+        Some(record) => Box::pin(record.clear(id, CLEARING)).await,
         None => Ok(()),
     };
     cgroup::remove(cgroups).await.and(cleared)?;
