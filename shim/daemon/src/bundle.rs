@@ -18,6 +18,12 @@ use crate::seccomp;
 /// `umask` where the spec has none, as every other runtime leaves it.
 const UMASK: u32 = 0o022;
 
+/// The text of config.json in a bundle.
+pub(crate) fn text(bundle: &Path) -> Result<Vec<u8>> {
+    let config = bundle.join("config.json");
+    std::fs::read(&config).on(&config)
+}
+
 /// A checked config.json.
 pub(crate) struct Bundle {
     pub(crate) path: PathBuf,
@@ -73,14 +79,12 @@ impl Bundle {
         Ok(told)
     }
 
-    /// Reads and checks the bundle of the container `id` in the folder `path`. `default_cgroup` is for a spec that names
-    /// none.
-    pub(crate) fn load(path: &Path, id: &str, default_cgroup: String) -> Result<Self> {
-        let config = path.join("config.json");
-        let bytes = std::fs::read(&config).on(&config)?;
-        let mut spec: Spec = serde_json::from_slice(&bytes)
+    /// Checks the bundle of the container `id` in the folder `path`, whose config.json is `text`. `default_cgroup` is for a
+    /// spec that names none.
+    pub(crate) fn load(path: &Path, text: &[u8], id: &str, default_cgroup: String) -> Result<Self> {
+        let mut spec: Spec = serde_json::from_slice(text)
             .map_err(|e| Error::refused("config.json", e.to_string(), "an OCI runtime spec"))?;
-        tell_no_processes(&mut spec, &bytes);
+        tell_no_processes(&mut spec, text);
         let process = spec.process().as_ref().ok_or_else(|| refused("process", "missing", "a process"))?;
         let linux = spec.linux().as_ref().ok_or_else(|| refused("linux", "missing", "a Linux container"))?;
         let told = Told::of("config.json: process.", process)?;
@@ -111,12 +115,6 @@ impl Bundle {
         let annotations = self.spec.annotations().as_ref();
         let of_pod = annotations.and_then(|all| all.get("io.kubernetes.cri.sandbox-namespace"));
         format!("{namespace}/{}", of_pod.map_or("", String::as_str))
-    }
-
-    /// `root.path`, made absolute.
-    pub(crate) fn root(&self) -> PathBuf {
-        let root = self.spec.root().as_ref().map_or_else(|| PathBuf::from("rootfs"), |r| r.path().clone());
-        self.path.join(root)
     }
 }
 

@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Doing, Result};
 use crate::readable::readable;
+use crate::strangers;
 
 /// How a process ended, as Kubernetes counts it: its own code, or 128 + the signal that ended it.
 pub(crate) fn exit_code(status: WaitStatus) -> u32 {
@@ -95,7 +96,10 @@ pub(crate) fn end_group(leader: u32) {
     let leader = Pid::from_raw(leader.cast_signed());
     // Members that have ended are no failure, and there is one at least.
     let _ = nix::sys::signal::killpg(leader, nix::sys::signal::Signal::SIGKILL);
+    // Reaped by others, its number could become that of another group.
+    let held = strangers::hold();
     tokio::spawn(async move {
+        let _held = held;
         let mut pause = PAUSE;
         // No await between a member that was reaped and the next look: the group's number cannot become another's.
         loop {
@@ -114,6 +118,7 @@ pub(crate) fn end_group(leader: u32) {
 
 /// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
 pub(crate) struct Stat {
+    pub(crate) parent: u32,
     /// When it started, in ticks since the boot; pids come again.
     pub(crate) started: u64,
     /// Whether it has begun to end: said before its descriptors are closed.
@@ -132,6 +137,7 @@ pub(crate) fn stat(pid: impl Display) -> Option<Stat> {
     let field = |number: usize| fields.get(number - 3).copied();
     let number = |field: Option<&str>| field?.parse::<u64>().ok();
     Some(Stat {
+        parent: u32::try_from(number(field(4))?).ok()?,
         started: number(field(22))?,
         ends: number(field(9))? & PF_EXITING != 0,
         ended: matches!(field(3), Some("Z" | "X")),

@@ -207,7 +207,14 @@ mod tests {
 
     fn choice(annotations: serde_json::Value, allowed: &[Engine], default: Engine) -> Result<Choice> {
         let spec: Spec = serde_json::from_value(json!({"ociVersion": "1.2.0", "annotations": annotations})).unwrap();
-        let policy = Policy { allowed: allowed.to_vec(), default, said: true, place: "conf".to_owned() };
+        let policy = Policy {
+            allowed: allowed.to_vec(),
+            default,
+            said: true,
+            native: true,
+            runtime: "runc".to_owned(),
+            place: "conf".to_owned(),
+        };
         Choice::of(&spec, policy)
     }
 
@@ -249,7 +256,14 @@ mod tests {
     }
 
     fn made(asked: Option<(&str, Engine)>, allowed: &[Engine], name: Option<&str>) -> Choice {
-        let policy = Policy { allowed: allowed.to_vec(), default: allowed[0], said: true, place: "conf".to_owned() };
+        let policy = Policy {
+            allowed: allowed.to_vec(),
+            default: allowed[0],
+            said: true,
+            native: true,
+            runtime: "runc".to_owned(),
+            place: "conf".to_owned(),
+        };
         let asked = asked.map(|(key, engine)| Asked { engine, key: key.to_owned() });
         Choice { policy, asked, name: name.map(str::to_owned) }
     }

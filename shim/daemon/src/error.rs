@@ -63,6 +63,9 @@ pub(crate) enum Error {
     /// The program that is to read the container's output does not.
     #[error("the logger {logger}: {reason}")]
     Logger { logger: String, reason: String },
+    /// runc refused a native container, in its own words, behind those of containerd's shim for runc.
+    #[error("OCI runtime {verb} failed: {reason}")]
+    Runtime { verb: &'static str, reason: String },
     /// The compiler failed, not the module.
     #[error("compiling {module}: {reason}")]
     Compiler { module: String, reason: String },
@@ -86,6 +89,8 @@ impl Error {
             Error::NotFound(_) => Code::NOT_FOUND,
             Error::Exists(_) => Code::ALREADY_EXISTS,
             Error::Uncheckpointed(_) => Code::UNIMPLEMENTED,
+            // As containerd's shim for runc has it, whose clients look at the text.
+            Error::Runtime { .. } => Code::UNKNOWN,
             Error::File { .. }
             | Error::System { .. }
             | Error::Worker(_)

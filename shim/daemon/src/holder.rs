@@ -4,6 +4,7 @@
 //! It is started as a worker is, with a job (`shim/worker/src/hold.rs`), by the shim's own executable. That confines itself
 //! in the new namespaces and becomes the holder's small program (`shim/holder`).
 
+use std::collections::HashMap;
 use std::fs::File;
 
 use catamaran_worker::job::{Fd, Job, World};
@@ -24,8 +25,12 @@ const SANDBOX: &str = "sandbox";
 
 /// Whether a holder is what the spec asks for: it is a pod's first container.
 pub(crate) fn keeps(spec: &Spec) -> bool {
-    let annotations = spec.annotations().as_ref();
-    annotations.and_then(|all| all.get(KIND)).is_some_and(|kind| kind == SANDBOX)
+    spec.annotations().as_ref().is_some_and(is_asked_for)
+}
+
+/// The same by the spec's annotations alone.
+pub(crate) fn is_asked_for(annotations: &HashMap<String, String>) -> bool {
+    annotations.get(KIND).is_some_and(|kind| kind == SANDBOX)
 }
 
 /// A holder's root: empty.

@@ -10,6 +10,7 @@
 //!                                                                  |- source   where the Wasm module is
 //!                                                                  |- image    the layer that it may be instead of a file
 //!                                                                  |- cache    its machine code, compiled once
+//!                                                                  |- native   a container that is runc's
 //!                                                                  |- holder   a pod's first container: namespaces, no image
 //!                                                                  |- cgroup   made, limited, watched, frozen, emptied, removed
 //!                                                                  |- stats    what was used, read from the cgroup
@@ -43,6 +44,7 @@ mod logging;
 mod lower;
 mod mountoptions;
 mod mounts;
+mod native;
 mod options;
 mod pod;
 mod readable;
@@ -55,7 +57,9 @@ mod spawn;
 mod state;
 mod stats;
 mod stdio;
+mod strangers;
 mod task;
+mod unless;
 mod wire;
 
 use std::process::ExitCode;
@@ -67,6 +71,13 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    // Not containerd's, and with another program's flags behind it.
+    if let [word, rest @ ..] = arguments.as_slice()
+        && word == native::WORD
+    {
+        eprintln!("containerd-shim-catamaran-v1: {}", native::become_it(rest));
+        return ExitCode::FAILURE;
+    }
     let outcome = match containerd_shim::parse(&arguments) {
         Ok(flags) if flags.version => info::print_version(),
         Ok(flags) if flags.info => info::print_info(),

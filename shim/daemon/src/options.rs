@@ -22,6 +22,8 @@ const OURS: &str = "runtimeoptions.v1.Options";
 const RUNCS: &str = "containerd.runc.v1.Options";
 /// What `TypeUrl` may say of the options, if it says anything.
 const TYPE: &str = "io.containerd.catamaran.v1.options";
+/// What runs native containers where no other is written.
+const RUNC: &str = "runc";
 /// Nobody writes more.
 const LARGEST: u64 = 64 << 10;
 
@@ -34,6 +36,10 @@ pub(crate) struct Policy {
     pub(crate) default: Engine,
     /// Whether the default was written.
     pub(crate) said: bool,
+    /// `native_containers`: whether programs that are no Wasm run, by runc.
+    pub(crate) native: bool,
+    /// `native_runtime`: runc's name in containerd's PATH, or its absolute path.
+    pub(crate) runtime: String,
     /// Where that was read: a file, or containerd's configuration.
     pub(crate) place: String,
 }
@@ -44,6 +50,8 @@ pub(crate) struct Policy {
 struct Written {
     allowed_engines: Option<Vec<String>>,
     default_engine: Option<String>,
+    native_containers: Option<bool>,
+    native_runtime: Option<String>,
     /// containerd's own key, which it sends along with the text in which it stands.
     #[serde(rename = "TypeUrl")]
     type_url: Option<String>,
@@ -107,7 +115,13 @@ impl Policy {
             let expected = format!("{}, as allowed_engines says", quoted(&allowed));
             return Err(Error::refused(at("default_engine"), format!("{:?}", default.word()), expected));
         }
-        Ok(Self { allowed, default, said: said.is_some(), place: place.to_owned() })
+        let native = written.native_containers.unwrap_or(true);
+        let runtime = written.native_runtime.unwrap_or_else(|| RUNC.to_owned());
+        if runtime.is_empty() || runtime.contains('/') && !runtime.starts_with('/') {
+            let expected = "a program's name, which is looked for in containerd's PATH, or its absolute path";
+            return Err(Error::refused(at("native_runtime"), format!("{runtime:?}"), expected));
+        }
+        Ok(Self { allowed, default, said: said.is_some(), native, runtime, place: place.to_owned() })
     }
 }
 
@@ -177,8 +191,8 @@ fn file(path: &Path) -> Result<Vec<u8>> {
 
 /// What the parser met, with the line in which it did.
 fn unreadable(place: &str, text: &str, e: &toml::de::Error) -> Error {
-    const KEYS: &str = "TOML with the keys allowed_engines (a list, such as [\"wasmtime\", \"wasmer\"]) and default_engine (one \
-                        of them)";
+    const KEYS: &str = "TOML with the keys allowed_engines (a list, such as [\"wasmtime\", \"wasmer\"]), default_engine (one \
+                        of them), native_containers (true or false) and native_runtime (such as \"runc\")";
     let line = e.span().map(|span| {
         let before = text.get(..span.start).unwrap_or_default();
         let number = before.matches('\n').count() + 1;

@@ -235,11 +235,11 @@ impl Pod {
         true
     }
 
-    /// Starts a container. The event is queued before anything else can run on this thread, an exit's included.
+    /// Starts a container. The event is queued before an exit's, which waits for the turn or cannot run on this thread.
     pub(crate) async fn start(&self, id: &str) -> Result<Arc<Container>> {
         let container = self.container(id)?;
         let turn = container.turn_to_start().await?;
-        container.start()?;
+        container.start().await?;
         self.publisher.publish(&TaskStart {
             container_id: container.id().to_owned(),
             pid: container.process.pid(),

@@ -50,6 +50,26 @@ pub(crate) fn prepare(mounts: &[Mount], root_path: &Path, stage: &Path) -> Resul
     }
 }
 
+/// The same for a native container: with no attribute that containerd's snapshotter has not asked for, such as `nosuid`. None
+/// where it says nothing, and `root.path` is used as it is.
+pub(crate) fn for_native(tree: OwnedFd, mounts: &[Mount]) -> Result<Option<OwnedFd>> {
+    let [mount] = mounts else { return Ok(None) };
+    let options = Options::parse(&mount.options)
+        .map_err(|e| Error::refused(PLACE, format!("option {:?}", e.option), e.expected))?;
+    let doing = || "preparing the root file system for runc".to_owned();
+    if mount.type_ == "bind" {
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        flags.set(OpenTreeFlags::AT_RECURSIVE, options.bind.unwrap_or(false));
+        let tree = rustix::mount::open_tree(CWD, &mount.source, flags).on(&mount.source)?;
+        mountattr::set(tree.as_fd(), &options.here.change(), false).doing(doing)?;
+        return Ok(Some(tree));
+    }
+    let clear = [libc::MOUNT_ATTR_NODEV, libc::MOUNT_ATTR_NOSUID].into_iter().filter(|bit| !options.here.has(*bit));
+    let change = Change { add: 0, clear: clear.sum(), propagation: 0 };
+    mountattr::set(tree.as_fd(), &change, false).doing(doing)?;
+    Ok(Some(tree))
+}
+
 fn bind(source: &Path, options: &Options) -> Result<OwnedFd> {
     if let Some(own) = options.own.first() {
         return Err(Error::refused(PLACE, format!("option {own:?}"), "an option of a bind mount"));

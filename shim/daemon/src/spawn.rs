@@ -18,7 +18,7 @@ use crate::cgroup::Cgroup;
 use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::readable::readable;
-use crate::shortage;
+use crate::{shortage, strangers};
 
 /// A worker that is not ready by then hangs in a mount or a file that does not answer; it is killed.
 const LONGEST_CONFINEMENT: Duration = Duration::from_secs(60);
@@ -100,6 +100,8 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
     let doing = || format!("starting {}", start.name);
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
+    // The worker is a child from its clone on, which is before its report.
+    let _held = strangers::hold();
     let child = Command::new(start.program)
         .arg0(start.name)
         .args(start.action)

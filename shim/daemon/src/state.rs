@@ -3,6 +3,7 @@
 //! ```text
 //! /run/catamaran/<containerd>/<pod>/server             the shim: its process and its socket
 //!                                  /<container>.json   what of one container lies outside its bundle
+//!                                  /runc               what runc keeps of the pod's native containers
 //! ```
 //!
 //! `<containerd>` is a digest of containerd's address and namespace, `<pod>` the id that the shim was started for. Not in
@@ -16,6 +17,7 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
@@ -25,16 +27,20 @@ use sha2::{Digest, Sha256};
 use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
+use crate::native;
 use crate::stdio::Record;
 
 /// A file system in memory on every distribution: what it tells of is gone with a boot, and so is it.
 const ROOT: &str = "/run/catamaran";
 const SERVER: &str = "server";
 const SUFFIX: &str = ".json";
+const RUNC: &str = "runc";
 /// Where shims up to format 1 wrote, in the bundle.
 const OLDER: &str = "catamaran.json";
 /// Raised when a field changes its meaning; a `delete` reads older numbers, and refuses newer ones.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
+/// What is written of all but native containers, which a `delete` of this format would leave behind.
+const BEFORE_NATIVE: u32 = 2;
 
 /// The pods of one containerd namespace.
 #[derive(Debug, Clone)]
@@ -74,6 +80,9 @@ pub(crate) struct State {
     /// What reads the output of processes that were started in it later; some may have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) exec_loggers: Vec<Record>,
+    /// Of a native container: what has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) native: Option<native::Record>,
     /// How it ended, once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<Ended>,
@@ -140,7 +149,7 @@ impl Folder {
     pub(crate) fn serve(&self, pid: u32, socket: &Path, bundle: &Path) -> Result<()> {
         let started = child::started(pid).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
         let (socket, bundle) = (socket.to_owned(), bundle.to_owned());
-        let server = Server { format: FORMAT, pid, started, socket, bundle };
+        let server = Server { format: BEFORE_NATIVE, pid, started, socket, bundle };
         if self.exists() {
             return self.put(SERVER, &server);
         }
@@ -148,6 +157,20 @@ impl Folder {
         DirBuilder::new().recursive(true).mode(0o700).create(&new.0).on(&new.0)?;
         new.put(SERVER, &server)?;
         fs::rename(&new.0, &self.0).on(&self.0)
+    }
+
+    /// A new folder that root alone may enter. Whoever makes it removes it; after a kill the next `delete` does.
+    pub(crate) fn private(&self, what: &str) -> Result<PathBuf> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let Self(path) = self.aside(&format!("{what}{number}"))?;
+        DirBuilder::new().mode(0o700).create(&path).on(&path)?;
+        Ok(path)
+    }
+
+    /// What runc is to keep of the pod's containers.
+    pub(crate) fn runc(&self) -> PathBuf {
+        self.0.join(RUNC)
     }
 
     /// A folder of this process's alone beside it, for what must not be seen half.
@@ -305,15 +328,21 @@ impl State {
     pub(crate) fn new(cgroups: Vec<PathBuf>) -> Self {
         let poststop = Stage::default();
         Self {
-            format: FORMAT,
+            format: BEFORE_NATIVE,
             pid: 0,
             cgroups,
             poststop,
             logger: None,
             exec_loggers: Vec::new(),
+            native: None,
             ended: None,
             socket: None,
         }
+    }
+
+    /// The same of a native container.
+    pub(crate) fn of_native(cgroups: Vec<PathBuf>, record: native::Record) -> Self {
+        Self { format: FORMAT, native: Some(record), ..Self::new(cgroups) }
     }
 
     /// What a shim of format 1 has left in the container's bundle.

@@ -188,10 +188,10 @@ impl Task for TaskService {
         Ok(WaitResponse { exit_status: exit.code, exited_at: Some(exit.at).into(), ..Default::default() })
     }
 
-    /// `all` makes no difference: a Wasm container is one process.
+    /// `all` makes no difference to a Wasm container, which is one process.
     async fn kill(&self, _ctx: &TtrpcContext, req: KillRequest) -> Answer<Empty> {
         match self.subject(&req.id, &req.exec_id)? {
-            Subject::Own(container) => container.kill(req.signal)?,
+            Subject::Own(container) => container.signal(req.signal, req.all)?,
             Subject::Exec(container, exec) => container.kill_exec(&exec, req.signal)?,
         }
         Ok(Empty::default())

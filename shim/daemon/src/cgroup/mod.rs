@@ -23,6 +23,7 @@ mod make;
 mod plan;
 mod properties;
 mod remove;
+mod runcs;
 mod scope;
 mod shortage;
 mod slice;
@@ -267,7 +268,9 @@ impl Cgroup {
             Kind::Systemd(_, found) => found.get(),
             _ => None,
         };
-        match found.or(self.folders.first()) {
+        // runc's containers have no folder in some trees.
+        let made = || self.folders.iter().find(|folder| folder.exists()).or(self.folders.first());
+        match found.or_else(made) {
             Some(folder) => remove::processes(folder).on(folder),
             None => Ok(Vec::new()),
         }

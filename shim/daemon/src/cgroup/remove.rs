@@ -91,7 +91,7 @@ fn attempt(folder: &Path) -> io::Result<bool> {
 }
 
 /// Kills what is in the folder.
-fn kill(folder: &Path) -> io::Result<()> {
+pub(super) fn kill(folder: &Path) -> io::Result<()> {
     // v2, since Linux 5.14: at once and with all that lies below; who forks meanwhile does not get away.
     match put(&folder.join("cgroup.kill"), "1") {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
@@ -99,15 +99,19 @@ fn kill(folder: &Path) -> io::Result<()> {
         Err(e) if e.raw_os_error() == Some(nix::libc::ENODEV) => return Ok(()),
         killed => return killed,
     }
-    // v1: a frozen process dies when it is let go.
-    match put(&folder.join("freezer.state"), "THAWED") {
-        Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(nix::libc::ENODEV) => {}
-        thawed => thawed?,
-    }
+    thaw(folder)?;
     for pid in processes(folder)? {
         kill_member(folder, pid)?;
     }
     Ok(())
+}
+
+/// v1: a frozen process dies when it is let go.
+pub(super) fn thaw(folder: &Path) -> io::Result<()> {
+    match put(&folder.join("freezer.state"), "THAWED") {
+        Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(nix::libc::ENODEV) => Ok(()),
+        thawed => thawed,
+    }
 }
 
 /// Kills a process that is in the cgroup now: by a descriptor, since the number may be another's a moment later.

@@ -1,12 +1,9 @@
 //! The parts of a creation: what is prepared for a worker, and the worker.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::pin::pin;
-use std::task::Poll;
 
 use catamaran_worker::job::{self, Job, Source};
 use log::info;
@@ -24,6 +21,7 @@ use crate::source::{self, Sought, Tree};
 use crate::spawn::{self, Failure, Handover, Worker};
 use crate::state::{Folder, State};
 use crate::stdio::Stdio;
+use crate::unless::unless;
 use crate::{devices, lower, mounts};
 
 /// linux/magic.h: what a namespace's file lies on.
@@ -207,16 +205,6 @@ impl Creation<'_> {
         };
         bring_up(start, self.bundle, self.states, self.state).await
     }
-}
-
-/// What comes of `work`; none where `end` comes first.
-pub(super) async fn unless<T>(end: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
-    let (mut end, mut work) = (pin!(end), pin!(work));
-    poll_fn(|context| match work.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => end.as_mut().poll(context).map(|()| None),
-    })
-    .await
 }
 
 /// One process, up to «ready», recorded as soon as it exists.

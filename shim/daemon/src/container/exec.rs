@@ -9,7 +9,7 @@ use nix::libc;
 use oci_spec::runtime::Process as Spec;
 use tokio::sync::Notify;
 
-use super::{Body, Container, EXECS_TO_END, Exit, Kept, Phase, Process, check_terminal};
+use super::{Body, Container, EXECS_TO_END, Exit, Kept, Phase, Process, check_terminal, has_terminal};
 use crate::error::{Error, Result};
 use crate::state;
 use crate::stdio::{self, Paths, Record};
@@ -118,7 +118,7 @@ impl Container {
         }
         let spec: Spec = serde_json::from_slice(&request.spec.value)
             .map_err(|e| Error::refused("the request's spec", e.to_string(), "a process of the OCI runtime spec"))?;
-        check_terminal("the request's spec: terminal", Some(&spec), &request.stdio)?;
+        check_terminal("the request's spec: terminal", has_terminal(Some(&spec)), &request.stdio)?;
         let id = state::plain(&request.id)?.to_owned();
         let mut execs = self.execs();
         if execs.contains_key(&id) {
@@ -147,9 +147,10 @@ impl Container {
             Phase::Pausing | Phase::Paused | Phase::Stopped => return Err(self.refuse("executed in")),
         }
         let streams = stdio::open(&exec.process.stdio, &exec.id, &self.request.namespace)?;
-        match self.body {
+        match &self.body {
             Body::Holder => Err(self.refuse("executed in")),
             Body::Wasm => self.start_wasm_exec(exec, streams).await,
+            Body::Native(native) => Box::pin(self.start_native_exec(native, exec, streams)).await,
         }
     }
 

@@ -4,12 +4,14 @@ mod creation;
 mod exec;
 mod freeze;
 mod kills;
+mod native;
 mod process;
 mod sandbox;
 mod update;
 mod wasm_exec;
 
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,17 +23,18 @@ use log::{info, warn};
 use nix::libc;
 use tokio::sync::{MutexGuard, Notify};
 
-use crate::bundle::Bundle;
+use crate::bundle::{self, Bundle};
 use crate::cache::Cache;
 use crate::cgroup::{self, Cgroup};
 use crate::choice::Choice;
 use crate::error::{Error, Result};
 use crate::hooks::Stage;
+use crate::native::{Outline, Record};
 use crate::options::Policy;
 use crate::spawn::{Handover, Worker};
 use crate::state::{Ended, Folder, State};
 use crate::stdio::{self, Kept, Logger, Stdio};
-use crate::{holder, rootfs, stats};
+use crate::{holder, rootfs, source, stats};
 use creation::{Creation, all_mounts, find_module, make_job, prepare_mounts, wanted};
 pub(crate) use exec::{Exec, ExecRequest};
 use freeze::Freeze;
@@ -39,6 +42,9 @@ pub(crate) use process::{Exit, Phase, Process};
 
 /// How long the processes that were started in a container may take to end when its own has.
 const EXECS_TO_END: Duration = Duration::from_secs(2);
+
+/// How long runc may take to remove a container, its hooks included.
+const CLEARING: Duration = Duration::from_secs(10);
 
 /// What containerd asks to be created.
 pub(crate) struct Request {
@@ -63,6 +69,8 @@ enum Body {
     Holder,
     /// A worker. Others are started from the request and the bundle as the first one was.
     Wasm,
+    /// runc's.
+    Native(native::Native),
 }
 
 /// A container that was created. Its phase is its process's, but for what its freezer says of one that runs.
@@ -97,13 +105,23 @@ impl Container {
     pub(crate) async fn create(request: Request) -> Result<Self> {
         let begin = Instant::now();
         let policy = Policy::of(&request.options)?;
-        let bundle = Bundle::load(&request.bundle, &request.id, format!("/{}/{}", request.namespace, request.id))?;
-        if holder::keeps(&bundle.spec) {
+        let text = bundle::text(&request.bundle)?;
+        let outline = Outline::of(&text)?;
+        let load =
+            || Bundle::load(&request.bundle, &text, &request.id, format!("/{}/{}", request.namespace, request.id));
+        if holder::is_asked_for(&outline.annotations) {
+            let bundle = load()?;
             return Self::create_sandbox(request, bundle, begin).await;
         }
+        let root = rootfs::prepare(&request.rootfs, &outline.root(&request.bundle), &request.bundle.join("rootfs"))?;
+        if let Some(found) = source::native(&outline, root.as_fd()) {
+            // In a box, here and below: what a Wasm container does is no larger for it.
+            let what = native::described(found);
+            return Box::pin(Self::create_native(request, outline, &policy, (root, what), begin)).await;
+        }
+        let bundle = load()?;
         let choice = Choice::of(&bundle.spec, policy)?;
         let mut descriptors = Handover::default();
-        let root = rootfs::prepare(&request.rootfs, &bundle.root(), &request.bundle.join("rootfs"))?;
         let root = descriptors.add(root);
         let prepared = prepare_mounts(&bundle, &mut descriptors)?;
         let sought = find_module(&bundle, &descriptors, root, &prepared)?;
@@ -133,7 +151,7 @@ impl Container {
                 let logger = streams.discard().map(|logger| (logger, tokio::time::Instant::now()));
                 // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
                 let left = (&request.state, request.id.as_str());
-                if let Err(e) = clean_up(left, cgroup.folders(), logger, || state.poststop).await {
+                if let Err(e) = clean_up(left, None, cgroup.folders(), logger, || state.poststop).await {
                     warn!("container {}: {e}", request.id);
                 }
                 return Err(choice.explain(e));
@@ -188,6 +206,9 @@ impl Container {
     /// Waits for the end of its process. Called once, by the pod, which then makes it known. [`Container::reap`] is to follow.
     pub(crate) async fn ended(&self) -> Exit {
         let exit = self.process.ended().await;
+        if let Body::Native(native) = &self.body {
+            Box::pin(self.after_native_end(native)).await;
+        }
         self.write_down(&exit);
         self.thaw_after_end();
         self.end_execs().await;
@@ -249,9 +270,12 @@ impl Container {
         }
     }
 
-    /// Lets the guest go.
-    pub(crate) fn start(&self) -> Result<()> {
-        self.process.let_go()
+    /// Lets the guest go: a worker without waiting for anything.
+    pub(crate) async fn start(&self) -> Result<()> {
+        match &self.body {
+            Body::Native(native) => Box::pin(self.start_native(native)).await,
+            Body::Holder | Body::Wasm => self.process.let_go(),
+        }
     }
 
     /// What the spec wants to be run once the guest was let go. A container whose hook fails is killed.
@@ -268,11 +292,7 @@ impl Container {
 
     /// Sends a signal; NotFound once the container has stopped, which is how containerd takes a kill that came too late.
     pub(crate) fn kill(&self, signal: u32) -> Result<()> {
-        self.process.kill(signal)?;
-        if signal == libc::SIGKILL as u32 {
-            self.let_die();
-        }
-        Ok(())
+        self.signal(signal, false)
     }
 
     /// The processes; of a container that has stopped the one that it was. A containerd that restarts takes a task without
@@ -303,7 +323,11 @@ impl Container {
         self.end_exec_loggers().await;
         let left = (&self.request.state, self.id());
         let poststop = || std::mem::take(&mut self.held().poststop);
-        clean_up(left, self.cgroup.folders(), self.process.take_logger(), poststop).await
+        let native = match &self.body {
+            Body::Native(native) => Some(native.record()),
+            Body::Holder | Body::Wasm => None,
+        };
+        clean_up(left, native, self.cgroup.folders(), self.process.take_logger(), poststop).await
     }
 
     /// Removes what lies outside the bundle. A container that was never started is ended first.
@@ -328,7 +352,7 @@ impl Container {
 /// The streams of a container's process, and its terminal where it is to have one: the request and the bundle are to agree.
 fn open_streams(request: &Request, bundle: &Bundle) -> Result<Stdio> {
     let process = bundle.spec.process().as_ref();
-    check_terminal("config.json: process.terminal", process, &request.stdio)?;
+    check_terminal("config.json: process.terminal", has_terminal(process), &request.stdio)?;
     let streams = stdio::open(&request.stdio, &request.id, &request.namespace)?.on_terminal(&request.stdio)?;
     set_size(&streams.kept, process)?;
     Ok(streams)
@@ -337,15 +361,16 @@ fn open_streams(request: &Request, bundle: &Bundle) -> Result<Stdio> {
 /// `process.consoleSize`, for a process on a terminal.
 fn set_size(kept: &Kept, process: Option<&oci_spec::runtime::Process>) -> Result<()> {
     match process.and_then(|process| process.console_size()) {
-        Some(size) if process.and_then(|process| process.terminal()).unwrap_or(false) => {
-            kept.resize(size.width() as u32, size.height() as u32)
-        }
+        Some(size) if has_terminal(process) => kept.resize(size.width() as u32, size.height() as u32),
         _ => Ok(()),
     }
 }
 
-fn check_terminal(place: &str, process: Option<&oci_spec::runtime::Process>, stdio: &stdio::Paths) -> Result<()> {
-    let said = process.and_then(|process| process.terminal()).unwrap_or(false);
+fn has_terminal(process: Option<&oci_spec::runtime::Process>) -> bool {
+    process.and_then(|process| process.terminal()).unwrap_or(false)
+}
+
+fn check_terminal(place: &str, said: bool, stdio: &stdio::Paths) -> Result<()> {
     if said == stdio.terminal {
         return Ok(());
     }
@@ -357,15 +382,21 @@ fn check_terminal(place: &str, process: Option<&oci_spec::runtime::Process>, std
 /// the time at which its input ended.
 async fn clean_up(
     left: (&Folder, &str),
+    native: Option<&Record>,
     cgroups: &[PathBuf],
     logger: Option<(Logger, tokio::time::Instant)>,
     poststop: impl FnOnce() -> Stage,
 ) -> Result<()> {
-    cgroup::remove(cgroups).await?;
+    let (states, id) = left;
+    let cleared = match native {
+        // Whoever runs is killed by it, and the cgroup goes with it.
+        Some(record) => Box::pin(record.clear(id, CLEARING)).await,
+        None => Ok(()),
+    };
+    cgroup::remove(cgroups).await.and(cleared)?;
     if let Some((logger, ended)) = logger {
         logger.end(ended).await;
     }
     poststop().run_all().await;
-    let (states, id) = left;
     states.forget(id)
 }

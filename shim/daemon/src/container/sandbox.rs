@@ -28,7 +28,7 @@ impl Container {
             Err(e) => {
                 let logger = streams.discard().map(|logger| (logger, tokio::time::Instant::now()));
                 let left = (&request.state, request.id.as_str());
-                if let Err(e) = clean_up(left, cgroup.folders(), logger, || state.poststop).await {
+                if let Err(e) = clean_up(left, None, cgroup.folders(), logger, || state.poststop).await {
                     warn!("container {}: {e}", request.id);
                 }
                 return Err(e);

@@ -4,7 +4,7 @@
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use oci_spec::runtime::LinuxResources;
 
-use super::{Container, Phase};
+use super::{Body, Container, Phase};
 use crate::bundle;
 use crate::error::{Error, Result};
 
@@ -17,7 +17,11 @@ impl Container {
         if self.phase() == Phase::Stopped {
             return Err(self.refuse("updated"));
         }
-        let updated = self.cgroup.update(resources(wanted)?).await;
+        let resources = resources(wanted)?;
+        let updated = match &self.body {
+            Body::Native(native) => Box::pin(Self::update_native(native, self.id(), &resources)).await,
+            Body::Holder | Body::Wasm => self.cgroup.update(resources).await,
+        };
         match updated {
             // Its cgroup may be gone.
             Err(_) if self.ends() => Err(self.ending("updated")),

@@ -20,9 +20,8 @@ use catamaran_worker::control;
 use catamaran_worker::job::{Job, World};
 use log::{info, warn};
 
-use super::creation::unless;
 use super::{Container, Exec, Exit, set_size};
-use crate::bundle::{Bundle, Told};
+use crate::bundle::{self, Bundle, Told};
 use crate::cache::{Artifact, Cache, Code, Wanted};
 use crate::choice::Choice;
 use crate::error::{Doing, Error, Result, printable};
@@ -31,6 +30,7 @@ use crate::lower;
 use crate::options::Policy;
 use crate::spawn::{self, Failure, Handover, Worker};
 use crate::stdio::Stdio;
+use crate::unless::unless;
 use program::Program;
 
 /// As a shell has it: there is no such program, and there is one that cannot be run.
@@ -151,7 +151,9 @@ impl Container {
     fn asked(&self, exec: &Exec) -> Result<Asked> {
         let request = &self.request;
         let policy = Policy::of(&request.options)?;
-        let bundle = Bundle::load(&request.bundle, &request.id, format!("/{}/{}", request.namespace, request.id))?;
+        let text = bundle::text(&request.bundle)?;
+        let default_cgroup = format!("/{}/{}", request.namespace, request.id);
+        let bundle = Bundle::load(&request.bundle, &text, &request.id, default_cgroup)?;
         let told = bundle.further(PLACE, &exec.spec)?;
         let choice = Choice::of(&bundle.spec, policy)?;
         Ok(Asked { bundle, told, choice })

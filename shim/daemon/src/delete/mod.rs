@@ -1,6 +1,7 @@
 //! The `delete` action, and what `start` does before: cleaning up after a shim that is dead, from what it has written down.
 //!
-//! The workers died with the shim (their parent-death signal); what is still in a cgroup is killed. For a pod containerd asks
+//! The workers died with the shim (their parent-death signal); what is still in a cgroup is killed, native containers, which
+//! outlive their shim, among it. For a pod containerd asks
 //! by the pod's id alone: all of its containers are cleaned up. Safe to run again, several at once, and after a creation
 //! that broke off anywhere.
 //!
@@ -40,6 +41,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 const FOR_FORGOTTEN: Duration = Duration::from_millis(1500);
 /// What is killed there ends at once, or hangs in the kernel, and does so in front of each `delete` on the node.
 const FORGOTTEN_TO_END: Duration = Duration::from_millis(200);
+/// runc removes what it knows of a container at once; its hooks may not.
+const RUNC_TO_END: Duration = Duration::from_millis(1500);
 /// A killed shim ends when the kernel has taken down its memory and its children.
 const TO_END: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
@@ -250,11 +253,25 @@ async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
     // In one go: there is one time limit for all.
     let cgroups: Vec<_> = states.iter().flat_map(|(_, state)| state.cgroups.iter().cloned()).collect();
     outcome = outcome.and(cgroup::remove_within(&cgroups, to_end).await);
+    outcome = outcome.and(clear_native(&states).await);
     let loggers = states.iter().flat_map(|(_, state)| state.logger.iter().chain(&state.exec_loggers));
     outcome = outcome.and(stdio::end_recorded(loggers.cloned().collect::<Vec<_>>()).await);
     for (id, state) in states.iter().filter(|(_, state)| !state.cgroups.iter().any(|folder| folder.exists())) {
         state.poststop.run_all().await;
         outcome = outcome.and(pod.forget(id));
+    }
+    outcome
+}
+
+/// What runc has of containers whose processes are gone, all at once: there is one time limit for all.
+async fn clear_native(states: &[(String, State)]) -> Result<()> {
+    let native = states.iter().filter_map(|(id, state)| Some((id.clone(), state.native.clone()?)));
+    let clearing: Vec<_> =
+        native.map(|(id, record)| tokio::spawn(async move { record.clear(&id, RUNC_TO_END).await })).collect();
+    let mut outcome = Ok(());
+    for clear in clearing {
+        let cleared = clear.await.map_err(std::io::Error::other).doing(|| "removing a native container".to_owned());
+        outcome = outcome.and(cleared.flatten());
     }
     outcome
 }

@@ -35,7 +35,8 @@ fn what_is_not_written_has_its_default() {
         ),
         ("TypeUrl = 'io.containerd.catamaran.v1.options'", vec![Wasmtime, Wasmer], Wasmtime, false),
     ] {
-        let expected = Policy { allowed, default, said, place: "conf".to_owned() };
+        let (native, runtime) = (true, "runc".to_owned());
+        let expected = Policy { allowed, default, said, native, runtime, place: "conf".to_owned() };
         assert_eq!(read(text).unwrap(), expected, "{text}");
     }
 }

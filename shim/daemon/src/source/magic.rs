@@ -7,6 +7,29 @@ pub(crate) const FIRST: usize = 8;
 /// The system that Wasmtime names in the ELF header of its artifacts (`ELFOSABI_WASMTIME`), at the header's seventh byte.
 const WASMTIMES: u8 = 200;
 
+/// What the first bytes of a file tell of who runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bytes {
+    Wasm,
+    /// A program of the kernel's.
+    Elf,
+    Script,
+    /// Wasmtime's own code among it.
+    Other,
+}
+
+impl Bytes {
+    pub(crate) fn of(first: &[u8]) -> Self {
+        match first {
+            first if first.starts_with(MAGIC) => Bytes::Wasm,
+            [0x7f, b'E', b'L', b'F', _, _, _, WASMTIMES, ..] => Bytes::Other,
+            [0x7f, b'E', b'L', b'F', ..] => Bytes::Elf,
+            [b'#', b'!', ..] => Bytes::Script,
+            _ => Bytes::Other,
+        }
+    }
+}
+
 /// Says, for the user, what bytes are that begin with `first`; nothing where they are Wasm.
 pub(crate) fn other_than_wasm(first: &[u8]) -> Option<String> {
     let what = match first {
@@ -16,10 +39,8 @@ pub(crate) fn other_than_wasm(first: &[u8]) -> Option<String> {
             "native code that Wasmtime compiled beforehand (.cwasm), which is never run from an image: put the .wasm into \
              it that this was made from"
         }
-        [0x7f, b'E', b'L', b'F', ..] => {
-            "an ELF file: this version does not run native containers, and native code never as Wasm"
-        }
-        [b'#', b'!', ..] => "a script: this version does not run native containers",
+        [0x7f, b'E', b'L', b'F', ..] => "an ELF file: native code is never run as Wasm",
+        [b'#', b'!', ..] => "a script, which is never run as Wasm",
         [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             "compressed (gzip or zstd): a module is to be in its image as it is"
         }

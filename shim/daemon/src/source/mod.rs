@@ -1,6 +1,8 @@
 //! Where the container's Wasm module is: the file that `process.args[0]` names in the container's tree, volumes included, or,
-//! where it names none, the image's own Wasm layer, which [`crate::image`] looks for.
+//! where it names none, the image's own Wasm layer, which [`crate::image`] looks for. And before that: whether the file is native
+//! code, which makes the container another runtime's (`kind`).
 
+mod kind;
 mod magic;
 mod tree;
 
@@ -12,6 +14,7 @@ use catamaran_worker::Guest;
 
 use crate::error::{Doing, Error, Result};
 use crate::image::WASM_LAYERS;
+pub(crate) use kind::native;
 pub(crate) use magic::{FIRST, other_than_wasm};
 pub(crate) use tree::Tree;
 

@@ -18,6 +18,12 @@ pub(crate) enum Who {
     Driver,
     Compile,
     Containerd,
+    /// As [`Who::Shim`], with a native container in that step.
+    NativeShim,
+    /// A command of runc's.
+    Runc,
+    /// A native container's process.
+    Native,
 }
 
 /// When.
@@ -35,7 +41,7 @@ pub(crate) enum Step {
 }
 
 impl Who {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Starter,
         Self::Server,
         Self::Alone,
@@ -45,6 +51,9 @@ impl Who {
         Self::Driver,
         Self::Compile,
         Self::Containerd,
+        Self::NativeShim,
+        Self::Runc,
+        Self::Native,
     ];
 
     pub(crate) fn words(self) -> &'static str {
@@ -58,6 +67,9 @@ impl Who {
             Self::Driver => "compile driver",
             Self::Compile => "compile process",
             Self::Containerd => "containerd",
+            Self::NativeShim => "shim, native",
+            Self::Runc => "runc",
+            Self::Native => "native process",
         }
     }
 
@@ -67,11 +79,23 @@ impl Who {
         match self {
             Self::Starter | Self::Server => &[Bootstrap],
             Self::Alone => &[Start, Kill, Delete],
-            Self::Shim => &[Create, Created, Start, Running, Kill, Delete],
+            Self::Shim | Self::NativeShim => &[Create, Created, Start, Running, Kill, Delete],
             Self::Intermediate | Self::Driver | Self::Compile => &[Create],
             Self::Worker => &[Create, Created, Start, Running, Kill],
+            Self::Runc => &[Create, Start, Delete],
+            Self::Native => &[Created, Start, Running, Kill],
             Self::Containerd => &[Create, Created, Start, Running, Kill, Delete],
         }
+    }
+
+    /// Whether the pod's further container is a native one.
+    pub(crate) fn is_native(self) -> bool {
+        matches!(self, Self::NativeShim | Self::Runc | Self::Native)
+    }
+
+    /// Whether it is the shim of a pod.
+    pub(crate) fn is_pods_shim(self) -> bool {
+        matches!(self, Self::Shim | Self::NativeShim)
     }
 
     /// Whether the engine has a part in it.
@@ -83,7 +107,8 @@ impl Who {
 impl Who {
     /// Whether the step has no length: what comes after it is not the victim's to see.
     pub(crate) fn dies_at_once(self, step: Step) -> bool {
-        matches!(step, Step::Created | Step::Running) || (self, step) == (Self::Worker, Step::Kill)
+        matches!(step, Step::Created | Step::Running)
+            || matches!((self, step), (Self::Worker | Self::Native, Step::Kill))
     }
 }
 
@@ -120,6 +145,7 @@ impl Extent {
         let all = Engine::ALL.into_iter().flat_map(|engine| Who::ALL.map(|who| (who, engine)));
         let wanted = |who: Who| self.only.as_ref().is_none_or(|only| who.words() == only);
         all.filter(|(who, _)| wanted(*who))
+            .filter(|(who, engine)| !who.is_native() || *engine == Engine::Wasmtime)
             .filter(|(who, engine)| self.everything || who.is_engines() || *engine == Engine::Wasmtime)
             .collect()
     }

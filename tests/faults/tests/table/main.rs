@@ -52,7 +52,7 @@ fn row(who: Who, engine: Engine, points: usize) -> Row {
     }
     while !todo.is_empty() {
         let node = Node::start().engine(engine);
-        let mut scene = Scene::new(&node, who != Who::Containerd);
+        let mut scene = Scene::new(&node, who != Who::Containerd, who.is_native());
         if go_through(&mut scene, who, points, &mut todo, &mut cells) {
             scene.end();
             node.finish();

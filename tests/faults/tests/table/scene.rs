@@ -21,6 +21,8 @@ pub(crate) struct Scene<'n> {
     /// Not while containerd is killed, which would end it.
     events: Option<Events>,
     pub(crate) pod: Option<Task<'n>>,
+    /// Whether the pod's further container is a native one.
+    native: bool,
     /// What is the neighbour's, and the pod's.
     expected: BTreeSet<String>,
 }
@@ -30,18 +32,22 @@ pub(crate) fn guest() -> Image {
 }
 
 impl<'n> Scene<'n> {
-    pub(crate) fn new(node: &'n Node, listen: bool) -> Self {
+    pub(crate) fn new(node: &'n Node, listen: bool, native: bool) -> Self {
         let neighbour = node.container("neighbour").image(&guest()).spawn();
         neighbour.expect_stdout("ready\n");
         let events = listen.then(|| node.events());
         let expected = node.leftovers().into_iter().collect();
-        Self { node, neighbour, events, pod: None, expected }
+        Self { node, neighbour, events, pod: None, native, expected }
     }
 
     /// A container that prints «ready» and sleeps.
     pub(crate) fn order(&self, id: &str) -> Container<'n> {
-        let order = self.node.container(id).image(&guest()).limit(SOON);
-        if id == MEMBER { order.in_pod(POD) } else { order }
+        let order = self.node.container(id).limit(SOON);
+        match id {
+            MEMBER if self.native => order.image(&guests::image(Runtime::Runc, "sleep")).in_pod(POD),
+            MEMBER => order.image(&guest()).in_pod(POD),
+            _ => order.image(&guest()),
+        }
     }
 
     /// The pod, made if it is not there: the pid of its first container.

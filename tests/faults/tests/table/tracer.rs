@@ -33,6 +33,8 @@ pub(crate) enum Role {
     Worker,
     Driver,
     Compile,
+    /// A command of runc's, from its start by the shim on.
+    Runc,
     /// Of any of them, and what has not executed its program yet.
     Other,
 }
@@ -219,11 +221,18 @@ fn executed(pid: Pid, parent: Role) -> Role {
     let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     match (parent, name.as_str()) {
         (Role::Driver, name) if name.ends_with("-compile") => Role::Compile,
+        (Role::Root | Role::Server, "runc") => Role::Runc,
+        (Role::Root | Role::Server, "containerd-shim-catamaran-v1") if has_word(pid, "tied") => Role::Runc,
         (Role::Root | Role::Server, "containerd-shim-catamaran-v1") => Role::Driver,
         (Role::Root | Role::Server, "catamaran-wasmtime" | "catamaran-wasmer") => Role::Intermediate,
         (Role::Containerd, "containerd-shim-catamaran-v1") if has_last_word(pid, "start") => Role::Starter,
         _ => Role::Other,
     }
+}
+
+fn has_word(pid: Pid, word: &str) -> bool {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.split(|byte| *byte == 0).any(|own| own == word.as_bytes())
 }
 
 fn has_last_word(pid: Pid, word: &str) -> bool {

@@ -75,6 +75,7 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
         Who::Intermediate => (MEMBER, Role::Intermediate),
         Who::Driver => (MEMBER, Role::Driver),
         Who::Compile => (MEMBER, Role::Compile),
+        Who::Runc => (MEMBER, Role::Runc),
         Who::Worker if step == Step::Create => (MEMBER, Role::Worker),
         _ => (MEMBER, Role::Root),
     };
@@ -91,7 +92,7 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
         }
     };
     let root = match (&prepared, who) {
-        (Some(task), Who::Worker) => task.pid(),
+        (Some(task), Who::Worker | Who::Native) => task.pid(),
         _ => shim,
     };
     let victim = match at {
@@ -112,12 +113,12 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
         length = At::Call(seen.calls.get(&role).copied().unwrap_or(0));
         task
     };
-    let shim_dead = place.is_some() && matches!(who, Who::Shim | Who::Alone);
+    let shim_dead = place.is_some() && (who.is_pods_shim() || who == Who::Alone);
     let created = task.is_some();
     if shim_dead {
         soon("the shim to end", || !runs(shim));
     }
-    if shim_dead && who == Who::Shim {
+    if shim_dead && who.is_pods_shim() {
         scene.bury_pod();
     }
     if let Some(task) = task {
@@ -128,7 +129,7 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     // For a pod containerd tells of the first container alone, and of an exit once more that a shim has told of before it was
     // killed.
     let expected = match (who, created) {
-        (Who::Shim, _) if shim_dead => (1..=1, 0..=1),
+        (who, _) if shim_dead && who.is_pods_shim() => (1..=1, 0..=1),
         (Who::Alone, _) if shim_dead => (0..=0, 1..=2),
         (_, true) => (0..=0, 1..=1),
         (_, false) => (0..=0, 0..=0),

@@ -22,6 +22,9 @@ const CODED: [(Call, Code); 9] = [
 
 /// Whether ours may answer so where runc's shim answers otherwise.
 pub(crate) fn is_listed(call: Call, ours: Answer, theirs: Answer) -> bool {
-    theirs == Answer::Refused(Code::UNKNOWN)
-        && CODED.iter().any(|(coded, code)| *coded == call && ours == Answer::Refused(*code))
+    // Where there is no terminal, runc's shim says that it was resized.
+    let unsaid = call == Call::ResizePty && theirs == Answer::Done && ours == Answer::Refused(Code::INVALID_ARGUMENT);
+    unsaid
+        || theirs == Answer::Refused(Code::UNKNOWN)
+            && CODED.iter().any(|(coded, code)| *coded == call && ours == Answer::Refused(*code))
 }

@@ -1,0 +1,301 @@
+//! A native container: created as any other, with runc in place of a worker.
+//!
+//! ```text
+//! written down -> root file system mounted -> runc create -> the container's process is the shim's child
+//! Start: runc start     Delete: runc delete, unmounted     an exec: runc exec     signals: the shim's own, by pidfd
+//! ```
+
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use nix::libc;
+use oci_spec::runtime::LinuxResources;
+
+use super::exec::Exec;
+use super::freeze::Freeze;
+use super::{Body, Container, Held, Process, Request, check_terminal, clean_up};
+use crate::cgroup::Cgroup;
+use crate::error::{Doing, Error, Result};
+use crate::hooks::Stage;
+use crate::native::{self, Console, Outline, Place, Record, Runtime, Streams};
+use crate::options::Policy;
+use crate::state::{Folder, State};
+use crate::stdio::{self, Kept, Stdio};
+use crate::unless::unless;
+use crate::{child, rootfs, strangers};
+
+/// How long `runc start` may go on when what it has started has ended.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How often processes that are left in the cgroup are killed, and for how long.
+const PAUSE: Duration = Duration::from_millis(5);
+const TO_END: Duration = Duration::from_secs(2);
+
+/// What the shim knows of a native container beside its process.
+pub(super) struct Native {
+    pub(super) record: Record,
+    /// A pid namespace ends with its first process; without one of its own the others are to be ended.
+    own_pids: bool,
+}
+
+/// A process that runc has made, which is this one's child.
+struct Made {
+    pid: u32,
+    pidfd: OwnedFd,
+    /// Of its terminal.
+    master: Option<OwnedFd>,
+}
+
+impl Container {
+    /// Makes a native container on `tree`, whose program is `what`. Its process waits for Start.
+    pub(super) async fn create_native(
+        request: Request,
+        outline: Outline,
+        policy: &Policy,
+        (tree, what): (OwnedFd, String),
+        begin: Instant,
+    ) -> Result<Self> {
+        if !policy.native {
+            return Err(forbidden(policy, &what));
+        }
+        let program = native::find(&policy.runtime, &policy.place)?;
+        check_terminal("config.json: process.terminal", outline.process.terminal, &request.stdio)?;
+        // Where runc will make it of the same path. The limits are runc's affair.
+        let cgroup = Cgroup::plan(outline.cgroup()?, None)?;
+        let tree = rootfs::for_native(tree, &request.rootfs)?;
+        let rootfs = tree.is_some().then(|| request.bundle.join("rootfs"));
+        let runtime = Runtime { program, root: request.state.runc(), systemd: outline.is_scope() };
+        let record = Record { runtime, rootfs };
+        let streams = stdio::open(&request.stdio, &request.id, &request.namespace)?;
+        let mut state = State::of_native(cgroup.folders().to_vec(), record.clone());
+        state.logger = streams.kept.logger();
+        request.state.write(&request.id, &state)?;
+        let process = make(&request, &record, tree, &cgroup, streams, &mut state).await?;
+        info!(
+            "created id={} native={what:?} runtime={} pid={} milliseconds={}",
+            request.id,
+            record.runtime.program.display(),
+            process.pid(),
+            begin.elapsed().as_millis(),
+        );
+        Ok(Self {
+            request,
+            body: Body::Native(Native { record, own_pids: outline.has_own_pids() }),
+            process,
+            cgroup,
+            kills: AtomicU64::new(0),
+            poststart: Stage::default(),
+            turn: tokio::sync::Mutex::default(),
+            held: Mutex::new(Held { state, freeze: Freeze::Off, poststop: Stage::default() }),
+            execs: Mutex::new(HashMap::default()),
+        })
+    }
+
+    /// Lets runc let the process go. Where that has ended meanwhile, runc is not waited for much longer.
+    pub(super) async fn start_native(&self, native: &Native) -> Result<()> {
+        self.process.check_startable()?;
+        let doing = || format!("watching {}", self.id());
+        let pidfd = self.process.pidfd().ok_or(std::io::ErrorKind::NotFound).doing(doing)?.try_clone().doing(doing)?;
+        let over = async {
+            // Whether it can be watched or not, the time is what there is.
+            let _ = child::wait_unreaped(pidfd).await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        match unless(over, native.record.runtime.start(self.id())).await {
+            Some(started) => started.map(|()| self.process.was_started()),
+            None => Err(Error::Transition { id: self.id().to_owned(), state: "ending", wanted: "started" }),
+        }
+    }
+
+    /// Starts a process that was added. One that is not to be found is refused in runc's words.
+    pub(super) async fn start_native_exec(&self, native: &Native, exec: &Exec, mut streams: Stdio) -> Result<()> {
+        streams.ready().await?;
+        let (place, console) = place(&streams, exec.process.terminal(), &self.request.state)?;
+        let pid_file = self.request.bundle.join(format!("exec.{}.pid", exec.id));
+        let held = strangers::hold();
+        let ran = native.record.runtime.exec(self.id(), &exec.spec, &pid_file, place).await;
+        // It is of no use any more, and goes with the bundle.
+        let _ = std::fs::remove_file(&pid_file);
+        let made = Made::of(ran?, console).await?;
+        drop(held);
+        // Deleted meanwhile, by a client that waits no more.
+        if let Err(e) = exec.process.check_startable() {
+            return Err(made.end(e));
+        }
+        let (pid, pidfd, kept) = made.kept(streams, &exec.process.stdio)?;
+        exec.process.lives(pid, pidfd, None, kept);
+        exec.process.was_started();
+        Ok(())
+    }
+
+    /// What follows from the end of the container's process, before anybody is told of it.
+    pub(super) async fn after_native_end(&self, native: &Native) {
+        // Its start is told before.
+        drop(self.turn.lock().await);
+        if native.own_pids {
+            return;
+        }
+        let deadline = tokio::time::Instant::now() + TO_END;
+        while self.cgroup.pids().is_ok_and(|pids| !pids.is_empty()) && tokio::time::Instant::now() < deadline {
+            if let Err(e) = self.cgroup.kill() {
+                return warn!("container {}: {e}", self.id());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// A signal for the container's process, or for all that are in it.
+    pub(crate) fn signal(&self, signal: u32, all: bool) -> Result<()> {
+        self.process.kill(signal)?;
+        if signal == libc::SIGKILL as u32 {
+            self.let_die();
+        }
+        if !matches!(self.body, Body::Native(_)) {
+            return Ok(());
+        }
+        match signal.cast_signed() {
+            libc::SIGKILL if all => self.cgroup.kill(),
+            signal if all => self.cgroup.signal_others(self.process.pid(), signal),
+            _ => Ok(()),
+        }
+    }
+
+    /// Changes the limits of a native container: those that are named.
+    pub(super) async fn update_native(native: &Native, id: &str, resources: &LinuxResources) -> Result<()> {
+        native.record.runtime.update(id, resources).await
+    }
+}
+
+fn forbidden(policy: &Policy, what: &str) -> Error {
+    Error::Unavailable {
+        place: format!("{}: native_containers", policy.place),
+        found: format!("false, and config.json's process.args[0] is {what}"),
+        expected: "a Wasm module; or a pod of another runtime class; native containers of this one are the node \
+                   administrator's to allow (native_containers = true)"
+            .to_owned(),
+    }
+}
+
+/// What was written down is made; and undone, where that fails or nobody waits for it any more.
+async fn make(
+    request: &Request,
+    record: &Record,
+    tree: Option<OwnedFd>,
+    cgroup: &Cgroup,
+    mut streams: Stdio,
+    state: &mut State,
+) -> Result<Process> {
+    let made =
+        unless(request.given_up.notified(), make_once(request, record, tree, cgroup, (&mut streams, state))).await;
+    let (e, logger) = match made {
+        Some(Ok(made)) => match made.kept(streams, &request.stdio) {
+            Ok((pid, pidfd, kept)) => {
+                let process = Process::new(request.id.clone(), request.stdio.clone());
+                process.lives(pid, pidfd, None, kept);
+                return Ok(process);
+            }
+            Err(e) => (e, None),
+        },
+        Some(Err(e)) => (e, streams.discard()),
+        None => {
+            info!("container {} was given up while it was created", request.id);
+            (Error::NotFound(format!("container {}", request.id)), streams.discard())
+        }
+    };
+    let logger = logger.map(|logger| (logger, tokio::time::Instant::now()));
+    let left = (&request.state, request.id.as_str());
+    // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
+    if let Err(e) = clean_up(left, Some(record), cgroup.folders(), logger, Stage::default).await {
+        warn!("container {}: {e}", request.id);
+    }
+    Err(e)
+}
+
+async fn make_once(
+    request: &Request,
+    record: &Record,
+    tree: Option<OwnedFd>,
+    cgroup: &Cgroup,
+    (streams, state): (&mut Stdio, &mut State),
+) -> Result<Made> {
+    strangers::take_in()?;
+    streams.ready().await?;
+    if let (Some(tree), Some(at)) = (&tree, &record.rootfs) {
+        native::mount(tree, at)?;
+    }
+    let (place, console) = place(streams, request.stdio.terminal, &request.state)?;
+    let _held = strangers::hold();
+    let pid = record.runtime.create(&request.id, &request.bundle, place).await?;
+    let made = Made::of(pid, console).await?;
+    cgroup.adopt(pid)?;
+    state.pid = pid;
+    request.state.write(&request.id, state)?;
+    Ok(made)
+}
+
+/// Where runc puts a new process's input and output: the ends that a worker would have, or a terminal of its making.
+fn place(streams: &Stdio, terminal: bool, state: &Folder) -> Result<(Place, Option<Console>)> {
+    if terminal {
+        let console = Console::open(state)?;
+        return Ok((Place::Console(console.path()), Some(console)));
+    }
+    let clone = |end: &OwnedFd| end.try_clone().doing(|| "handing over the streams".to_owned());
+    let (stdin, stdout, stderr) = (clone(&streams.stdin)?, clone(&streams.stdout)?, clone(&streams.stderr)?);
+    Ok((Place::Streams(Streams { stdin, stdout, stderr }), None))
+}
+
+impl Made {
+    /// The process `pid`, which has become this one's child as runc ended. One whose terminal does not come is killed.
+    async fn of(pid: u32, console: Option<Console>) -> Result<Self> {
+        let own = std::process::id();
+        if child::stat(pid).is_none_or(|stat| stat.parent != own) {
+            let strange = std::io::Error::other(format!("process {pid} is no child of the shim"));
+            return Err(strange).doing(|| "taking in what runc has made".to_owned());
+        }
+        let pidfd = child::pidfd(pid)?;
+        let master = match console {
+            None => Ok(None),
+            Some(console) => console.master().await.map(Some),
+        };
+        match master {
+            Ok(master) => Ok(Self { pid, pidfd, master }),
+            Err(e) => Err(Self { pid, pidfd, master: None }.end(e)),
+        }
+    }
+
+    /// Ends it, and hands the reason on.
+    fn end(self, reason: Error) -> Error {
+        // It is not reaped, so that it is there.
+        let _ = child::signal(&self.pidfd, libc::SIGKILL);
+        child::reap(self.pidfd);
+        reason
+    }
+
+    /// The process, and what the shim keeps of its streams.
+    fn kept(mut self, streams: Stdio, paths: &stdio::Paths) -> Result<(u32, OwnedFd, Kept)> {
+        let kept = match self.master.take() {
+            None => streams.kept,
+            Some(master) => match streams.attach(master, paths) {
+                Ok(kept) => kept,
+                Err(e) => return Err(self.end(e)),
+            },
+        };
+        Ok((self.pid, self.pidfd, kept))
+    }
+}
+
+impl Native {
+    /// What is to be done beside the removal of the cgroup.
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+}
+
+/// A program and what it is, for a message.
+pub(super) fn described((path, what): (impl AsRef<Path>, &str)) -> String {
+    format!("{}, {what}", path.as_ref().display())
+}

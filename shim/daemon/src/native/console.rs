@@ -1,0 +1,86 @@
+//! The socket by which runc hands over the master of a terminal that it has made in the container (runc's docs/terminals.md).
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::io::IoSliceMut;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
+use tokio::io::Interest;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::error::{Doing, Result};
+use crate::state::Folder;
+
+/// The terminal is sent before runc ends, and then only has to be taken.
+const LONGEST: Duration = Duration::from_secs(5);
+/// runc sends the terminal's name along.
+const LONGEST_NAME: usize = 4096;
+
+/// A socket that one terminal comes by. It goes with this.
+pub(crate) struct Console {
+    /// A folder of its own, which root alone can enter: whoever reached the socket could send another terminal.
+    folder: PathBuf,
+    listener: UnixListener,
+}
+
+/// Short: a socket's address has 108 bytes (unix(7)).
+const NAME: &str = "s";
+
+impl Console {
+    /// One of the pod that `state` is the folder of.
+    pub(crate) fn open(state: &Folder) -> Result<Self> {
+        let folder = state.private("tty")?;
+        let listener = UnixListener::bind(folder.join(NAME)).on(folder.join(NAME));
+        match listener {
+            Ok(listener) => Ok(Self { folder, listener }),
+            Err(e) => {
+                // Empty; if it cannot be removed, the next `delete` does.
+                let _ = std::fs::remove_dir_all(&folder);
+                Err(e)
+            }
+        }
+    }
+
+    /// What runc is told.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.join(NAME)
+    }
+
+    /// The terminal's master, which runc has sent by the time that it ends.
+    pub(crate) async fn master(&self) -> Result<OwnedFd> {
+        let received = tokio::time::timeout(LONGEST, self.receive()).await;
+        let received = received.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        received.doing(|| "receiving the terminal that runc has made".to_owned())
+    }
+
+    async fn receive(&self) -> std::io::Result<OwnedFd> {
+        let (stream, _) = self.listener.accept().await?;
+        stream.async_io(Interest::READABLE, || receive(&stream)).await
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        // What is left of it is swept by the next `delete`.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// One descriptor, with which a name comes.
+fn receive(stream: &UnixStream) -> std::io::Result<OwnedFd> {
+    let mut name = [0; LONGEST_NAME];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let parts = &mut [IoSliceMut::new(&mut name)];
+    let message = rustix::net::recvmsg(stream, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT)?;
+    if message.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(std::io::Error::other("more than one descriptor"));
+    }
+    let rights = ancillary.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+        _ => None,
+    });
+    rights.ok_or_else(|| std::io::Error::other("a message without a descriptor"))
+}

@@ -1,0 +1,28 @@
+//! Native containers: those whose program is no Wasm. They are runc's, the node's own, from its mounts to its system call
+//! filter: config.json is handed to it untouched. What is here is how it is driven.
+//!
+//! ```text
+//! outline   the few keys of config.json that are looked at
+//! rootfs    what containerd's snapshotter has is mounted where the bundle says, and unmounted
+//! runtime   runc's commands, one after the other, each with its error's text
+//! tied      a command of runc's as a process that ends with the shim
+//! console   the socket by which runc hands over a terminal
+//! record    what `delete` has to know, and does where the shim is dead
+//! ```
+//!
+//! runc's own process ends after each command. What it leaves is the container's process, which is the shim's child then,
+//! as every orphan below it (`strangers`).
+
+mod console;
+mod outline;
+mod record;
+mod rootfs;
+mod runtime;
+mod tied;
+
+pub(crate) use console::Console;
+pub(crate) use outline::Outline;
+pub(crate) use record::Record;
+pub(crate) use rootfs::mount;
+pub(crate) use runtime::{Place, Runtime, Streams, find};
+pub(crate) use tied::{WORD, become_it};

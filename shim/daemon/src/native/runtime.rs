@@ -1,0 +1,247 @@
+//! runc's commands, by the `runc` crate: each a process that ends with what was asked for, or with an error in its log.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use oci_spec::runtime::{LinuxResources, Process};
+use runc::Runc;
+use runc::options::{CreateOpts, DeleteOpts, ExecOpts, GlobalOpts};
+use serde::{Deserialize, Serialize};
+
+use super::tied::Tied;
+use crate::error::{Doing, Error, Result};
+
+/// As long as a kubelet waits. Hooks of the spec run in it.
+const LONGEST: Duration = Duration::from_secs(120);
+/// For what waits for nobody but the kernel.
+const SHORT: Duration = Duration::from_secs(10);
+/// So much of a log is read: its end, where the error stands.
+const LONGEST_LOG: u64 = 64 << 10;
+
+/// The node's runc, and where it is to keep what it knows of a pod's containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Runtime {
+    pub(crate) program: PathBuf,
+    /// Its `--root`, in the pod's folder: gone with the pod.
+    pub(crate) root: PathBuf,
+    /// Whether systemd makes the container's cgroup.
+    pub(crate) systemd: bool,
+}
+
+/// What a process in a container has for its streams.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// Where a new process is to have its input and output.
+pub(crate) enum Place {
+    Streams(Streams),
+    /// A terminal, whose master is sent to this socket.
+    Console(PathBuf),
+}
+
+impl Place {
+    fn apart(self) -> (Option<Streams>, Option<PathBuf>) {
+        match self {
+            Place::Streams(streams) => (Some(streams), None),
+            Place::Console(socket) => (None, Some(socket)),
+        }
+    }
+}
+
+/// Finds the program that `name` is: an absolute path, or a name in PATH. `place` is where that was written.
+pub(crate) fn find(name: &str, place: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let candidates: Vec<PathBuf> = match name.starts_with('/') {
+        true => vec![PathBuf::from(name)],
+        false => std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|f| f.join(name)).collect(),
+    };
+    let runs = |file: &PathBuf| fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+    candidates.into_iter().find(runs).ok_or_else(|| Error::Unavailable {
+        place: format!("{place}: native_runtime"),
+        found: format!("{name:?}: no such program in containerd's PATH ({})", path.to_string_lossy()),
+        expected: "the name or the absolute path of the node's runc or crun, which runs native containers".to_owned(),
+    })
+}
+
+/// One command that is to be run.
+struct Call {
+    verb: &'static str,
+    runc: Runc,
+    tied: Arc<Tied>,
+    log: Log,
+}
+
+impl Runtime {
+    fn call(&self, verb: &'static str, streams: Option<Streams>, limit: Duration) -> Result<Call> {
+        let folder = self.root.parent().unwrap_or(&self.root);
+        let log = Log::new(folder, verb)?;
+        let tied = Arc::new(Tied::new(streams, limit));
+        let mut options = GlobalOpts::new()
+            .command(&self.program)
+            .root(&self.root)
+            .log(&log.0)
+            .log_json()
+            .systemd_cgroup(self.systemd);
+        options.custom_spawner(tied.clone());
+        let runc = options.build().map_err(|e| Error::Runtime { verb, reason: e.to_string() })?;
+        Ok(Call { verb, runc, tied, log })
+    }
+
+    /// Makes the container of `bundle`, whose process then waits for [`Runtime::start`]: its pid.
+    pub(crate) async fn create(&self, id: &str, bundle: &Path, place: Place) -> Result<u32> {
+        let (streams, console) = place.apart();
+        let call = self.call("create", streams, LONGEST)?;
+        let pid_file = bundle.join("init.pid");
+        let mut options = CreateOpts::new().pid_file(&pid_file);
+        options.console_socket = console;
+        call.told(call.runc.create(id, bundle, Some(&options)).await)?;
+        pid_in(&pid_file)
+    }
+
+    /// Lets the container's process go.
+    pub(crate) async fn start(&self, id: &str) -> Result<()> {
+        let call = self.call("start", None, LONGEST)?;
+        call.told(call.runc.start(id).await).map(drop)
+    }
+
+    /// Starts a further process in the container: its pid. `name` is one of the container's bundle that nobody else uses.
+    pub(crate) async fn exec(&self, id: &str, process: &Process, pid_file: &Path, place: Place) -> Result<u32> {
+        let (streams, console) = place.apart();
+        let call = self.call("exec", streams, LONGEST)?;
+        let mut options = ExecOpts::new().pid_file(pid_file).detach(true);
+        options.console_socket = console;
+        call.told(call.runc.exec(id, process, Some(&options)).await)?;
+        pid_in(pid_file)
+    }
+
+    /// Removes the container, whatever state it is in. One that there is not is as good.
+    pub(crate) async fn delete(&self, id: &str, limit: Duration) -> Result<()> {
+        let call = self.call("delete", None, limit)?;
+        call.told(call.runc.delete(id, Some(&DeleteOpts::new().force(true))).await)
+    }
+
+    /// Changes the container's limits: those that `resources` has.
+    pub(crate) async fn update(&self, id: &str, resources: &LinuxResources) -> Result<()> {
+        let call = self.call("update", None, SHORT)?;
+        call.told(call.runc.update(id, resources).await)
+    }
+}
+
+impl Call {
+    /// What came of it, or runc's own words on it, as containerd's shim for runc has them.
+    fn told<T>(&self, outcome: runc::Result<T>) -> Result<T> {
+        outcome.map_err(|e| {
+            let reason = match (self.log.last_error(), e) {
+                (Some(words), _) => words,
+                (None, runc::error::Error::CommandFailed { status, .. }) => match self.tied.words() {
+                    words if words.is_empty() => format!("{status}, without a word of why"),
+                    words => format!("{status}: {words}"),
+                },
+                (None, other) => other.to_string(),
+            };
+            Error::Runtime { verb: self.verb, reason }
+        })
+    }
+}
+
+fn pid_in(file: &Path) -> Result<u32> {
+    let text = fs::read_to_string(file).on(file)?;
+    text.trim().parse().map_err(std::io::Error::other).on(file)
+}
+
+/// What runc writes of one command, to be removed with it.
+struct Log(PathBuf);
+
+impl Log {
+    /// A new file, in a folder where names with a dot before them are nobody else's.
+    fn new(folder: &Path, verb: &str) -> Result<Self> {
+        for number in 0.. {
+            let path = folder.join(format!(".{verb}.{number}.log"));
+            match File::options().write(true).create_new(true).mode(0o600).open(&path) {
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                made => return made.on(&path).map(|_| Self(path)),
+            }
+        }
+        Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists)).on(folder)
+    }
+
+    /// The message of its last line that is an error's.
+    fn last_error(&self) -> Option<String> {
+        let mut file = File::open(&self.0).ok()?;
+        let length = file.metadata().ok()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_LOG))).ok()?;
+        let mut text = Vec::new();
+        file.take(LONGEST_LOG).read_to_end(&mut text).ok()?;
+        last_error(&String::from_utf8_lossy(&text))
+    }
+}
+
+fn last_error(log: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Line {
+        level: String,
+        msg: String,
+    }
+    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    let errors = lines.filter(|line| line.level == "error").map(|line| line.msg.trim().to_owned());
+    errors.into_iter().find(|message| !message.is_empty())
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // It goes with the pod's folder at the latest.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_error_is_runcs_reason() {
+        let log = "{\"level\":\"error\",\"msg\":\"first\",\"time\":\"x\"}\n{\"level\":\"warning\",\"msg\":\"w\"}\nnoise\n\
+                   {\"level\":\"error\",\"msg\":\"exec: \\\"a\\\": executable file not found in $PATH\\n\"}\n{\"level\":\"inf";
+        assert_eq!(last_error(log).unwrap(), "exec: \"a\": executable file not found in $PATH");
+        assert_eq!(last_error("{\"level\":\"info\",\"msg\":\"a\"}"), None);
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named_with_the_option() {
+        assert_eq!(find("/bin/sh", "conf").unwrap(), Path::new("/bin/sh"));
+        assert!(find("sh", "conf").unwrap().is_absolute());
+        for name in ["/etc/passwd", "no-such-runc", "/bin"] {
+            let text = find(name, "conf").unwrap_err().to_string();
+            assert!(text.contains("conf: native_runtime") && text.contains(name), "{text}");
+        }
+    }
+
+    /// containerd's form of a process is handed on through a type of its own.
+    #[test]
+    fn a_process_is_handed_on_as_it_came() {
+        let text = r#"{"terminal":true,"consoleSize":{"height":24,"width":80},"user":{"uid":1,"gid":2,"umask":18,
+            "additionalGids":[3]},"args":["sh"],"env":["A=b"],"cwd":"/","capabilities":{"bounding":["CAP_KILL",
+            "CAP_CHECKPOINT_RESTORE"],"effective":["CAP_KILL"],"permitted":["CAP_KILL"]},"rlimits":[{"type":
+            "RLIMIT_NOFILE","hard":1024,"soft":1024}],"noNewPrivileges":true,"apparmorProfile":"p","oomScoreAdj":-5,
+            "selinuxLabel":"l","ioPriority":{"class":"IOPRIO_CLASS_IDLE","priority":1}}"#;
+        let process: Process = serde_json::from_str(text).unwrap();
+        let mut again = serde_json::to_value(&process).unwrap();
+        let mut came: serde_json::Value = serde_json::from_str(text).unwrap();
+        for value in [&mut again, &mut came] {
+            value["capabilities"]["bounding"]
+                .as_array_mut()
+                .unwrap()
+                .sort_by_key(|name| name.as_str().map(str::to_owned));
+        }
+        assert_eq!(again, came);
+    }
+}
