@@ -3,7 +3,7 @@
 //! ```text
 //! /run/catamaran/<containerd>/<pod>/server             the shim: its process and its socket
 //!                                  /<container>.json   what of one container lies outside its bundle
-//!                                  /runc               what runc keeps of the pod's native containers
+//!                                  /<container>.runc   of a native one: what runc keeps of it
 //! ```
 //!
 //! `<containerd>` is a digest of containerd's address and namespace, `<pod>` the id that the shim was started for. Not in
@@ -34,7 +34,7 @@ use crate::stdio::Record;
 const ROOT: &str = "/run/catamaran";
 const SERVER: &str = "server";
 const SUFFIX: &str = ".json";
-const RUNC: &str = "runc";
+const RUNC: &str = ".runc";
 /// Where shims up to format 1 wrote, in the bundle.
 const OLDER: &str = "catamaran.json";
 /// Raised when a field changes its meaning; a `delete` reads older numbers, and refuses newer ones.
@@ -168,9 +168,9 @@ impl Folder {
         Ok(path)
     }
 
-    /// What runc is to keep of the pod's containers.
-    pub(crate) fn runc(&self) -> PathBuf {
-        self.0.join(RUNC)
+    /// What runc is to keep of a native container: a folder of that one's alone, which can be removed with it.
+    pub(crate) fn runc(&self, id: &str) -> Result<PathBuf> {
+        Ok(self.0.join(format!("{}{RUNC}", plain(id)?)))
     }
 
     /// A folder of this process's alone beside it, for what must not be seen half.

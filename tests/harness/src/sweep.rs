@@ -55,7 +55,8 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
     // Files before their folders, as they are listed.
     for path in leftovers::states(dir) {
         let removed = if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            fs::remove_dir(&path)
+            // Some hold what runc keeps of a container.
+            fs::remove_dir_all(&path)
         } else {
             fs::remove_file(&path)
         };

@@ -68,7 +68,7 @@ impl Container {
         let cgroup = Cgroup::plan(outline.cgroup()?, None)?;
         let tree = rootfs::for_native(tree, &request.rootfs)?;
         let rootfs = tree.is_some().then(|| request.bundle.join("rootfs"));
-        let runtime = Runtime { program, root: request.state.runc(), systemd: outline.is_scope() };
+        let runtime = Runtime { program, root: request.state.runc(&request.id)?, systemd: outline.is_scope() };
         let record = Record { runtime, rootfs };
         let streams = stdio::open(&request.stdio, &request.id, &request.namespace)?;
         let mut state = State::of_native(cgroup.folders().to_vec(), record.clone());

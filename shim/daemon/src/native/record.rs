@@ -24,14 +24,16 @@ impl Record {
     /// Removes what runc has of the container `id`, which runs its poststop hooks, and what was mounted. Where runc itself
     /// fails, or does not answer in time, what it knew is removed without it. Its processes are the cgroup's matter.
     pub(crate) async fn clear(&self, id: &str, limit: Duration) -> Result<()> {
-        let known = self.runtime.root.join(id);
+        let known = &self.runtime.root;
         let mut cleared = Ok(());
         if known.exists() {
-            if let Err(e) = self.runtime.delete(id, limit).await {
+            if known.join(id).exists()
+                && let Err(e) = self.runtime.delete(id, limit).await
+            {
                 warn!("container {id}: {e}: its state is removed without runc");
             }
-            cleared = match std::fs::remove_dir_all(&known) {
-                Err(e) if e.kind() != ErrorKind::NotFound => Err(e).on(&known),
+            cleared = match std::fs::remove_dir_all(known) {
+                Err(e) if e.kind() != ErrorKind::NotFound => Err(e).on(known),
                 _ => Ok(()),
             };
         }

@@ -23,11 +23,11 @@ const SHORT: Duration = Duration::from_secs(10);
 /// So much of a log is read: its end, where the error stands.
 const LONGEST_LOG: u64 = 64 << 10;
 
-/// The node's runc, and where it is to keep what it knows of a pod's containers.
+/// The node's runc, and where it is to keep what it knows of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Runtime {
     pub(crate) program: PathBuf,
-    /// Its `--root`, in the pod's folder: gone with the pod.
+    /// Its `--root`, in the pod's folder, for this one container.
     pub(crate) root: PathBuf,
     /// Whether systemd makes the container's cgroup.
     pub(crate) systemd: bool,

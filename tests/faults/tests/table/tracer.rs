@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 
 /// Between two looks for something to do.
@@ -126,8 +126,16 @@ impl Follower {
         // Of this thread's alone: the other threads have children of their own.
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
         while !stop.load(Ordering::SeqCst) {
-            match waitpid(None, Some(flags)) {
-                Ok(WaitStatus::StillAlive) => std::thread::sleep(PAUSE),
+            let (pid, status) = match raw::wait(flags) {
+                Ok(stopped) => stopped,
+                Err(nix::errno::Errno::ECHILD) => return,
+                Err(e) => panic!("following: {e}"),
+            };
+            if pid.as_raw() == 0 {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            match WaitStatus::from_raw(pid, status) {
                 Ok(WaitStatus::PtraceSyscall(pid)) => {
                     if self.at_call(pid) {
                         return;
@@ -145,8 +153,8 @@ impl Follower {
                 Ok(WaitStatus::Stopped(pid, signal)) => self.go_on(pid, Some(signal)),
                 Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => drop(self.all.remove(&pid)),
                 Ok(_) => {}
-                Err(nix::errno::Errno::ECHILD) => return,
-                Err(e) => panic!("following: {e}"),
+                // A real-time signal, which nix has no name for: threads of a C library ask one another by them.
+                Err(_) => raw::go_on(pid, status),
             }
         }
     }
@@ -212,6 +220,30 @@ impl Follower {
             Some(process) if unseen(process) => ptrace::cont(pid, signal),
             _ => ptrace::syscall(pid, signal),
         };
+    }
+}
+
+/// Calls for which nix has no form.
+#[allow(unsafe_code, reason = "nix knows no real-time signals")]
+mod raw {
+    use nix::errno::Errno;
+    use nix::libc;
+    use nix::sys::wait::WaitPidFlag;
+    use nix::unistd::Pid;
+
+    /// Whom something has happened to, and what; pid 0 for nobody.
+    pub(super) fn wait(flags: WaitPidFlag) -> nix::Result<(Pid, i32)> {
+        let mut status = 0;
+        // SAFETY: the status is written to a number that outlives the call.
+        let pid = unsafe { libc::waitpid(-1, &raw mut status, flags.bits()) };
+        Errno::result(pid).map(|pid| (Pid::from_raw(pid), status))
+    }
+
+    /// Lets go on who stopped for a signal, with it.
+    pub(super) fn go_on(pid: Pid, status: i32) {
+        let signal = libc::c_long::from(libc::WSTOPSIG(status));
+        // SAFETY: this request reads its numbers alone; of a process that is not stopped, or gone, it is refused.
+        let _ = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid.as_raw(), 0, signal) };
     }
 }
 
