@@ -156,8 +156,8 @@ fn an_update_that_breaks_off_is_set_back() {
     let less = json!({"memory": {"limit": 32 * MIB}, "pids": {"limit": 44}}).to_string();
     let mut killed = false;
     for _ in 0..10 {
-        // Files in its cache that are not written to the disk yet.
-        let fill = format!("dd if=/dev/zero of={} bs=1M count=300 conv=notrunc", file.display());
+        // Files in its cache: on the disk too, so that the kernel can take them, and on v2 need not kill.
+        let fill = format!("dd if=/dev/zero of={} bs=1M count=300 conv=notrunc,fsync", file.display());
         assert!(task.in_cgroup("memory", &fill).status.success());
         let answer = std::thread::scope(|scope| {
             let update = scope.spawn(|| task.try_update(&less));

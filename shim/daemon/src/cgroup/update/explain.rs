@@ -7,6 +7,7 @@ use std::path::Path;
 use nix::libc;
 
 use super::super::limits::Setting;
+use super::super::write::is_refusal;
 use super::step::Step;
 use crate::error::Error;
 
@@ -17,6 +18,10 @@ pub(super) fn place(setting: &Setting) -> String {
 
 /// What the kernel said to a step, and what it would take instead. `left` ends the text.
 pub(super) fn refusal(step: &Step, e: &io::Error, left: &str) -> Error {
+    if !is_refusal(e) {
+        let doing = format!("{}: writing {} to {}", place(&step.setting), step.setting.value, step.path.display());
+        return Error::System { doing, source: io::Error::other(format!("{e}{left}")) };
+    }
     let folder = step.path.parent().unwrap_or(Path::new("/"));
     let (file, value) = (step.setting.file.as_str(), step.setting.value.as_str());
     let expected = match (e.raw_os_error(), file) {
@@ -119,6 +124,8 @@ mod tests {
             assert!(text.starts_with("Update: linux.resources.a.b: 7: ") && text.ends_with("; END"), "{text}");
             assert!(text.contains(words), "{text}");
         }
+        let text = told(&own, "pids.max", libc::EIO);
+        assert!(text.starts_with("Update: linux.resources.a.b: writing 7 to /") && text.ends_with("; END"), "{text}");
         fs::remove_dir_all(&above).unwrap();
     }
 }

@@ -64,7 +64,7 @@ impl Cgroup {
             Ok(Some(Outcome::Done)) => return Ok(()),
             failed => failed,
         };
-        let left = match set_back(&steps).await[..] {
+        let left = match self.set_back(&steps).await[..] {
             [] => "; nothing was changed".to_owned(),
             ref left => format!("; these could not be set back: {}", left.join(", ")),
         };
@@ -117,6 +117,27 @@ impl Cgroup {
         let told: Vec<_> = steps.iter().flat_map(|step| properties::limit(&step.setting)).collect();
         (!told.is_empty()).then(|| (scope.unit.clone(), told))
     }
+
+    /// Writes what the files said before, the last one first, where they say something else now. The keys of those that still do.
+    async fn set_back(&self, steps: &[Step]) -> Vec<String> {
+        let now = |step: &Step| Before::of(&step.setting, std::fs::read_to_string(&step.path).ok().as_deref());
+        // A cgroup that has gone meanwhile needs no setting back.
+        let changed = |step: &&Step| step.path.exists() && now(step) != step.before;
+        let back = steps.iter().rev().filter(changed).filter_map(|step| match &step.before {
+            Before::Value(value) if may_go_back(step, value) => {
+                Some(Step { setting: Setting { value: value.clone(), ..step.setting.clone() }, ..step.clone() })
+            }
+            _ => None,
+        });
+        let back: Vec<Step> = back.collect();
+        if !back.is_empty() {
+            // What came of it is looked at. systemd is told too: it may have heard of the new values, and not said so in time.
+            let _ = carry_out(&back, self.told(&back)).await;
+        }
+        let mut left: Vec<String> = steps.iter().filter(changed).map(|step| step.setting.key.clone()).collect();
+        left.dedup();
+        left
+    }
 }
 
 /// v2 kills for want of memory whoever uses more than a new limit, unless the client wants it to be looked at before. v1 says
@@ -157,27 +178,6 @@ fn of_update(e: Error) -> Error {
 async fn carry_out(steps: &[Step], scope: Option<(String, Vec<Property>)>) -> Result<Option<Outcome>> {
     let values = steps.iter().map(|step| (step.path.clone(), step.setting.value.clone())).collect();
     errand::run(ACTION, &Order { values, scope }, PATIENCE, DOING).await
-}
-
-/// Writes what the files said before, the last one first, where they say something else now. The keys of those that still do.
-async fn set_back(steps: &[Step]) -> Vec<String> {
-    let now = |step: &Step| Before::of(&step.setting, std::fs::read_to_string(&step.path).ok().as_deref());
-    // A cgroup that has gone meanwhile needs no setting back.
-    let changed = |step: &&Step| step.path.exists() && now(step) != step.before;
-    let back = steps.iter().rev().filter(changed).filter_map(|step| match &step.before {
-        Before::Value(value) if may_go_back(step, value) => {
-            Some(Step { setting: Setting { value: value.clone(), ..step.setting.clone() }, ..step.clone() })
-        }
-        _ => None,
-    });
-    let back: Vec<Step> = back.collect();
-    if !back.is_empty() {
-        // What came of it is looked at.
-        let _ = carry_out(&back, None).await;
-    }
-    let mut left: Vec<String> = steps.iter().filter(changed).map(|step| step.setting.key.clone()).collect();
-    left.dedup();
-    left
 }
 
 /// Whether an old value may be written again. v2 would kill for a limit of memory that has been outgrown since.
