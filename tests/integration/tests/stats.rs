@@ -305,3 +305,20 @@ fn a_thousand_questions_leave_nothing_behind() {
     task.discard();
     node.finish();
 }
+
+#[test]
+fn an_exec_is_counted_with_its_container() {
+    let node = Node::start();
+    let task = node.container("c").image(&guests::image(Runtime::Catamaran, "sleep")).spawn();
+    task.expect_stdout("ready\n");
+    let before = Metrics::of(&task).pids().0;
+    let exec = task.further("e").args(["/sleep"]).spawn();
+    exec.expect_stdout("ready\n");
+    assert_eq!(Metrics::of(&task).pids().0, before + 1);
+    exec.try_kill(9).unwrap();
+    exec.wait(SOON);
+    exec.delete();
+    assert_eq!(Metrics::of(&task).pids().0, before);
+    task.discard();
+    node.finish();
+}
