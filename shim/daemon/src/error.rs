@@ -46,8 +46,8 @@ pub(crate) enum Error {
     #[error("the shim is shutting down: its pod is gone")]
     Closing,
     #[error(
-        "Checkpoint is not implemented by this shim: container {0} runs Wasm, whose engines cannot save a guest that runs, so \
-         that nothing could be restored. Pause stops it where it is, and Resume lets it go on"
+        "Checkpoint is not implemented by this shim, for container {0} or any other: the engines cannot save a Wasm guest that \
+         runs, and native containers are not saved either. Pause stops one where it is, and Resume lets it go on"
     )]
     Uncheckpointed(String),
     #[error("{path}: {source}", path = path.display())]

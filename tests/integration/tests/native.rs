@@ -89,7 +89,9 @@ fn it_is_runcs_with_what_the_spec_gives_it() {
     assert!(procfs::file(pid, "root/proc/1/stat").exists(), "it has a procfs");
     assert_ne!(status(pid)["CapBnd"], "0000000000000000", "its capabilities are the spec's");
     for set in ["SigIgn", "SigBlk"] {
-        assert_eq!(status(pid)[set], "0000000000000000", "{set}: nothing of the shim's is inherited");
+        let signals = u64::from_str_radix(&status(pid)[set], 16).unwrap();
+        // The C library keeps the signals 32 and 33 to itself, and its posix_spawn may leave them ignored: the tests' own, here.
+        assert_eq!(signals & !(0b11 << 31), 0, "{set}: nothing of the shim's is inherited");
     }
     let cgroups = fs::read_to_string(procfs::file(pid, "cgroup")).unwrap();
     assert!(cgroups.lines().any(|line| line.ends_with(&format!("/{}/side", node.namespace()))), "{cgroups}");

@@ -222,8 +222,8 @@ fn a_paused_one_stands_still_and_can_be_killed() {
     };
     let read = || fs::read_to_string(task.cgroup_folder(frozen.0).join(frozen.1)).unwrap().trim().to_owned();
     assert_eq!(read(), frozen.2);
-    let refused = task.further("exec").args(["side", "echo", "a"]).add();
-    assert!(refused.try_start().unwrap_err().message.contains("paused"));
+    let refused = task.further("exec").args(["side", "echo", "a"]).try_add().err().unwrap();
+    assert!(refused.message.contains("paused"), "{}", refused.message);
     task.try_resume().unwrap();
     assert_ne!(read(), frozen.2);
     task.try_pause().unwrap();

@@ -38,6 +38,10 @@ impl Container {
         if self.phase() != Phase::Running {
             return Err(self.refuse("paused"));
         }
+        // On cgroup v1 it would be stopped before it has died.
+        if self.process.kill_was_asked_for() {
+            return Err(self.ending("paused"));
+        }
         let freezer = self.cgroup.freezer()?;
         self.held().freeze = Freeze::Coming;
         let frozen = freezer.freeze(|| self.phase() == Phase::Pausing).await;

@@ -16,7 +16,7 @@ use crate::error::{Doing, Error, Result};
 use crate::stdio::{self, Kept, Logger};
 
 /// How long an exit waits for its process's last words to be read.
-const MOST_PAUSES: u32 = 100;
+const MOST_PAUSES: u32 = 500;
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// How a process ended.
