@@ -18,7 +18,7 @@ use nix::libc;
 use oci_spec::runtime::LinuxResources;
 
 use super::exec::Exec;
-use super::{Body, Container, Held, Process, Request, check_terminal, clean_up};
+use super::{Body, Container, Held, Phase, Process, Request, check_terminal, clean_up};
 use crate::cgroup::Cgroup;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
@@ -168,7 +168,12 @@ impl Container {
 
     /// Freezes a native container.
     pub(crate) async fn pause_native(&self) -> Result<()> {
-        self.native("Pause")?.pause(self.id()).await
+        let runtime = self.native("Pause")?;
+        // runc would freeze one that waits for its start too, which could not be started then.
+        match self.phase() {
+            Phase::Running => runtime.pause(self.id()).await,
+            Phase::Created | Phase::Stopped => Err(self.process.refuse("paused")),
+        }
     }
 
     /// Lets a native container go on.
