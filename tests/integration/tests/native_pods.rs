@@ -177,3 +177,29 @@ fn a_native_container_in_a_pod_whose_holder_died_ends_with_the_pod() {
     assert!(!runs(pid));
     node.finish();
 }
+
+/// As `kubectl debug --target` has it.
+#[test]
+fn a_native_container_looks_into_a_wasm_one() {
+    let node = Node::start();
+    let wasm = node.container("wasm").image(&wasm("sleep")).spawn();
+    wasm.expect_stdout("ready\n");
+    let namespace = format!("/proc/{}/ns/pid", wasm.pid());
+    let debug = node.container("debug").image(&side()).args(["side", "cat", "/proc/1/comm"]).in_pod("wasm");
+    let debug = debug.spec(move |spec| {
+        let all = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        let own = all.iter_mut().find(|namespace| namespace["type"] == "pid").unwrap();
+        own["path"] = serde_json::json!(namespace);
+    });
+    let output = debug.to_its_end();
+    assert_eq!((output.code, output.stdout.as_str()), (0, "catamaran-wasmt\n"), "{output:?}");
+    assert!(runs(wasm.pid()));
+    let stays = debug.args(["side", "sleep"]).spawn();
+    stays.expect_stdout("ready");
+    wasm.kill("KILL");
+    wasm.wait(SOON);
+    assert_eq!(stays.wait(SOON).code, 137, "the namespace has ended");
+    stays.delete();
+    wasm.delete();
+    node.finish();
+}

@@ -42,7 +42,7 @@ const FOR_FORGOTTEN: Duration = Duration::from_millis(1500);
 /// What is killed there ends at once, or hangs in the kernel, and does so in front of each `delete` on the node.
 const FORGOTTEN_TO_END: Duration = Duration::from_millis(200);
 /// runc removes what it knows of a container at once; its hooks may not.
-const RUNC_TO_END: Duration = Duration::from_millis(1500);
+const RUNC_TO_END: Duration = Duration::from_millis(700);
 /// A killed shim ends when the kernel has taken down its memory and its children.
 const TO_END: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 

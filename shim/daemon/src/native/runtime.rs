@@ -123,10 +123,16 @@ impl Runtime {
         pid_in(pid_file)
     }
 
-    /// Removes the container, whatever state it is in. One that there is not is as good.
+    /// Removes the container, whatever state it is in. One that there is not is as good. Within the limit, or twice that.
     pub(crate) async fn delete(&self, id: &str, limit: Duration) -> Result<()> {
+        // Forced at once, runc looks for the end of a process that has ended after a tenth of a second.
+        let deleted = self.delete_once(id, false, limit).await;
+        if deleted.is_err() { self.delete_once(id, true, limit).await } else { deleted }
+    }
+
+    async fn delete_once(&self, id: &str, force: bool, limit: Duration) -> Result<()> {
         let call = self.call("delete", None, limit)?;
-        call.told(call.runc.delete(id, Some(&DeleteOpts::new().force(true))).await)
+        call.told(call.runc.delete(id, Some(&DeleteOpts::new().force(force))).await)
     }
 
     /// Changes the container's limits: those that `resources` has.
@@ -191,9 +197,13 @@ fn last_error(log: &str) -> Option<String> {
         level: String,
         msg: String,
     }
-    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    let errors = lines.filter(|line| line.level == "error").map(|line| line.msg.trim().to_owned());
-    errors.into_iter().find(|message| !message.is_empty())
+    // crun writes one message over several lines, and both write other things between them.
+    let begins = log.match_indices('{').map(|(at, _)| at).filter(|at| *at == 0 || log[..*at].ends_with('\n'));
+    let mut messages = begins.rev().filter_map(|at| {
+        let line = serde_json::Deserializer::from_str(&log[at..]).into_iter::<Line>().next()?.ok()?;
+        Some(line.msg.trim().to_owned()).filter(|message| line.level == "error" && !message.is_empty())
+    });
+    messages.next()
 }
 
 impl Drop for Log {
@@ -213,6 +223,8 @@ mod tests {
                    {\"level\":\"error\",\"msg\":\"exec: \\\"a\\\": executable file not found in $PATH\\n\"}\n{\"level\":\"inf";
         assert_eq!(last_error(log).unwrap(), "exec: \"a\": executable file not found in $PATH");
         assert_eq!(last_error("{\"level\":\"info\",\"msg\":\"a\"}"), None);
+        let crun = "noise\n{\n  \"msg\": \"no `mounts` block\",\n  \"level\": \"error\",\n  \"time\": \"x\"\n}\nnoise";
+        assert_eq!(last_error(crun).unwrap(), "no `mounts` block");
     }
 
     #[test]

@@ -122,3 +122,18 @@ fn what_is_no_option_file_or_message_is_refused() {
     let said = Policy::of(&sent(&[(1, "other")])).unwrap_err().to_string();
     assert!(said.contains("TypeUrl") && said.contains(TYPE), "{said}");
 }
+
+#[test]
+fn native_containers_are_forbidden_and_their_runtime_is_named() {
+    let policy = read("native_containers = false\nnative_runtime = '/opt/crun'").unwrap();
+    assert_eq!((policy.native, policy.runtime.as_str()), (false, "/opt/crun"));
+    assert_eq!(read("native_runtime = 'crun'").unwrap().runtime, "crun");
+    for (text, words) in [
+        ("native_runtime = ''", ["conf: native_runtime", "absolute path"]),
+        ("native_runtime = 'bin/runc'", ["conf: native_runtime", "bin/runc"]),
+        ("native_containers = 'no'", ["native_containers = 'no'", "boolean"]),
+    ] {
+        let refused = read(text).unwrap_err().to_string();
+        assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
+    }
+}

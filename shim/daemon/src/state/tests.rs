@@ -161,3 +161,21 @@ fn a_shim_that_is_gone_but_whose_group_is_not_made_its_delete_fail() {
     nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::Signal::SIGKILL).unwrap();
     assert!(gone.unwrap().is_none());
 }
+
+/// A `delete` of before would leave a native container behind: it must not take its state for one that it knows.
+#[test]
+fn a_native_containers_state_is_refused_by_older_shims_and_no_others_is() {
+    let root = Root::new("native");
+    let pod = pod(&root.pods(), "a");
+    let runtime = native::Runtime { program: "/usr/bin/runc".into(), root: pod.runc("n").unwrap(), systemd: true };
+    let record = native::Record { runtime, rootfs: Some("/run/b/rootfs".into()) };
+    pod.write("n", &State::of_native(vec!["/sys/fs/cgroup/n".into()], record.clone())).unwrap();
+    pod.write("w", &State::new(Vec::new())).unwrap();
+    let format = |file: &str| {
+        let text = fs::read(pod.0.join(file)).unwrap();
+        serde_json::from_slice::<serde_json::Value>(&text).unwrap()["format"].as_u64().unwrap()
+    };
+    assert_eq!([format("n.json"), format("w.json"), format(SERVER)], [3, 2, 2]);
+    assert_eq!(pod.read("n").unwrap().unwrap().native, Some(record));
+    assert_eq!(pod.containers().unwrap().len(), 2, "what runc keeps is no container's state");
+}

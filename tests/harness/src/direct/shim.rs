@@ -77,9 +77,23 @@ impl<'n> Shim<'n> {
     /// # Panics
     /// When it does not start.
     pub fn start(node: &'n Node, runtime: Runtime, engine: Engine) -> Self {
-        let name = match runtime {
-            Runtime::Catamaran => format!("order-{}", engine.name()),
-            Runtime::Runc => "order-runc".to_owned(),
+        Self::start_with(node, runtime, engine, runtime)
+    }
+
+    /// Ours, whose containers are native ones: the program that runc's shim has.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_native(node: &'n Node) -> Self {
+        Self::start_with(node, Runtime::Catamaran, Engine::Wasmtime, Runtime::Runc)
+    }
+
+    /// With the program of `of`.
+    fn start_with(node: &'n Node, runtime: Runtime, engine: Engine, of: Runtime) -> Self {
+        let name = match (runtime, of) {
+            (Runtime::Catamaran, Runtime::Catamaran) => format!("order-{}", engine.name()),
+            (Runtime::Catamaran, Runtime::Runc) => "order-native".to_owned(),
+            (Runtime::Runc, _) => "order-runc".to_owned(),
         };
         let programs = node.programs();
         let program = match runtime {
@@ -88,7 +102,7 @@ impl<'n> Shim<'n> {
         };
         node.expect_id(node.namespace(), &name);
         let bundle = node.folder(&format!("order/{name}"));
-        make_root(&bundle.join("root"), runtime);
+        make_root(&bundle.join("root"), of);
         write_bundle(&bundle, &bundle, node.namespace(), &name, engine);
         let folders = [&programs.runc, &programs.containerd].map(|file| file.parent().unwrap().to_owned());
         let path = env::join_paths(folders.into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap()))).unwrap();

@@ -76,8 +76,12 @@ fn compare(ours: &Shim<'_>, theirs: &Shim<'_>, from: Standing, calls: &[Call], c
 }
 
 fn compare_all(engine: Engine, sequences: impl IntoIterator<Item = Vec<Call>>) {
+    compare_on(|node| Shim::start(node, Runtime::Catamaran, engine), engine, sequences);
+}
+
+fn compare_on(ours: impl FnOnce(&Node) -> Shim<'_>, engine: Engine, sequences: impl IntoIterator<Item = Vec<Call>>) {
     let node = Node::start();
-    let ours = Shim::start(&node, Runtime::Catamaran, engine);
+    let ours = ours(&node);
     let theirs = Shim::start(&node, Runtime::Runc, engine);
     let mut complaints = Vec::new();
     for calls in sequences {
@@ -177,6 +181,14 @@ fn each_call_twice_in_each_state_is_answered_as_by_runcs_shim() {
 }
 
 #[test]
+fn each_call_twice_to_a_native_container_is_answered_as_by_runcs_shim() {
+    // Whether a task is paused, and what of the others is refused with which code, is the whole shim's affair.
+    let own = |call: &Call| ![Call::Pause, Call::Exec, Call::ResizePty].contains(call);
+    let calls = Call::ALL.into_iter().filter(own).map(|call| vec![call; 2]);
+    compare_on(|node| Shim::start_native(node), Engine::Wasmtime, calls);
+}
+
+#[test]
 fn calls_at_once_come_to_what_they_come_to_in_some_order() {
     all_at_once(
         Engine::Wasmtime,
@@ -210,6 +222,8 @@ fn every_two_calls_are_answered_as_by_runcs_shim() {
         let second = |one| Call::OF_LIFE.into_iter().map(move |other| vec![one, other]);
         compare_all(engine, Call::OF_LIFE.into_iter().flat_map(second));
     }
+    let second = |one| Call::OF_LIFE.into_iter().map(move |other| vec![one, other]);
+    compare_on(|node| Shim::start_native(node), Engine::Wasmtime, Call::OF_LIFE.into_iter().flat_map(second));
 }
 
 #[test]
