@@ -24,6 +24,7 @@ mod registry;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -65,6 +66,36 @@ impl Drop for Folder {
     }
 }
 
+/// The segments of shared memory that specs make on the host by `ipcmk`, and leave there: a program of that name, before the
+/// host's own, notes which.
+struct Segments(PathBuf);
+
+impl Segments {
+    fn noted(folder: &Path) -> Self {
+        let programs = folder.join("bin");
+        fs::create_dir_all(&programs).expect("cannot make a folder");
+        let path = programs.join("ipcmk");
+        let script = format!("#!/bin/sh\n/usr/bin/ipcmk \"$@\" | tee -a '{}'\n", folder.join("segments").display());
+        fs::write(&path, script).expect("cannot write");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("cannot make a program");
+        Self(folder.to_owned())
+    }
+
+    fn path(&self) -> String {
+        format!("{}:{}", self.0.join("bin").display(), std::env::var("PATH").unwrap_or_default())
+    }
+}
+
+impl Drop for Segments {
+    fn drop(&mut self) {
+        let noted = fs::read_to_string(self.0.join("segments")).unwrap_or_default();
+        for id in noted.lines().filter_map(|line| line.rsplit_once(' ')) {
+            let _ = Command::new("ipcrm").args(["-m", id.1]).status();
+        }
+        let _ = fs::remove_file(self.0.join("segments"));
+    }
+}
+
 /// A name as an expression that matches it alone.
 fn quoted(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_ascii_punctuation() { vec!['\\', c] } else { vec![c] }).collect()
@@ -81,7 +112,8 @@ fn tried(handler: &str, words: &[String], skipped: &BTreeMap<String, String>, fo
     cri::import_sandbox_image(&node);
     let report = folder.join(format!("{handler}.json"));
     let mut critest = Command::new(provided("critest"));
-    critest.current_dir(folder).stdin(Stdio::null());
+    let segments = Segments::noted(folder);
+    critest.current_dir(folder).stdin(Stdio::null()).env("TMPDIR", folder).env("PATH", segments.path());
     critest.arg(format!("--runtime-endpoint=unix://{}/containerd.sock", node.dir().display()));
     critest.arg(format!("--runtime-handler={handler}"));
     critest.arg(format!("--ginkgo.json-report={}", report.display()));
@@ -100,7 +132,16 @@ fn tried(handler: &str, words: &[String], skipped: &BTreeMap<String, String>, fo
     println!("{handler}: {passed} of {} specs passed, {} s", outcomes.len(), begin.elapsed().as_secs());
     cri::remove_pods(&node);
     node.finish();
+    remove_parents();
     outcomes
+}
+
+/// The cgroups above those of pods that name none, which containerd makes and leaves. One in use is not removed.
+fn remove_parents() {
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(hierarchy.path().join("k8s.io"));
+    }
+    let _ = fs::remove_dir("/sys/fs/cgroup/k8s.io");
 }
 
 /// Prints where the two part; whether that is as expected.

@@ -175,7 +175,7 @@ fn calls_that_are_not_there_say_so() {
     let images = node.ctr_ok(["images", "ls", "-q"]);
     let refused = node.ctr(["tasks", "checkpoint", task.id()]);
     assert_ne!(refused.code, 0, "{refused:?}");
-    for words in ["Checkpoint is not implemented", "container sleep", "Pause stops it where it is"] {
+    for words in ["Checkpoint is not implemented", "container sleep", "Pause stops one where it is"] {
         assert!(refused.stderr.contains(words), "{words:?} is missing in: {refused:?}");
     }
     assert_eq!(task.state(), State::Running);
