@@ -1,1 +1,40 @@
-//! Placeholder.
+//! Guests that the tests of this crate make themselves: components, of modules of preview 1 by the adapter that every
+//! toolchain has.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test says that it failed")]
+
+use std::path::PathBuf;
+
+use catamaran_harness::Image;
+use wit_component::{ComponentEncoder, StringEncoding};
+
+/// The component of a module of preview 1.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn adapted(module: &[u8]) -> Vec<u8> {
+    let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+    let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
+    let encoder = ComponentEncoder::default().validate(true).module(module).unwrap();
+    encoder.adapter(name, adapter).unwrap().encode().unwrap()
+}
+
+/// An image whose entrypoint is the component `/NAME.wasm`.
+pub fn component(name: &str, component: impl AsRef<[u8]>) -> Image {
+    let path = format!("/{name}.wasm");
+    Image::new(&format!("component-{name}")).file(&path, component).entrypoint([&path])
+}
+
+/// `tests/guests/net.wat`, as the component `/net.wasm`.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn net() -> Image {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../guests");
+    let mut module = wat::parse_file(folder.join("net.wat")).unwrap();
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_file(folder.join("net.wit")).unwrap();
+    let world = resolve.select_world(&[package], Some("net")).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    component("net", adapted(&module))
+}

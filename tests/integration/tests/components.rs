@@ -14,41 +14,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use catamaran_harness::{Code, Container, Image, Node, Task, guests, shim_folder, wait_until};
+use catamaran_integration::{adapted, component as image, net};
 use object::{Object, ObjectSymbol, SymbolKind};
 use rustix::thread::LinkNameSpaceType;
 use serde_json::json;
-use wit_component::{ComponentEncoder, StringEncoding};
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// The component of a module of preview 1.
-fn adapted(module: &[u8]) -> Vec<u8> {
-    let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
-    let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
-    let encoder = ComponentEncoder::default().validate(true).module(module).unwrap();
-    encoder.adapter(name, adapter).unwrap().encode().unwrap()
-}
-
-/// An image whose entrypoint is the component `/NAME.wasm`.
-fn image(name: &str, component: impl AsRef<[u8]>) -> Image {
-    let path = format!("/{name}.wasm");
-    Image::new(&format!("component-{name}")).file(&path, component).entrypoint([&path])
-}
 
 /// One of `tests/guests`, as a component.
 fn guest(name: &str) -> Image {
     image(name, adapted(&guests::wat(name)))
-}
-
-/// `tests/guests/net.wat`.
-fn net() -> Image {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../guests");
-    let mut module = wat::parse_file(folder.join("net.wat")).unwrap();
-    let mut resolve = wit_parser::Resolve::default();
-    let package = resolve.push_file(folder.join("net.wit")).unwrap();
-    let world = resolve.select_world(&[package], Some("net")).unwrap();
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    image("net", adapted(&module))
 }
 
 /// Runs in the container's network namespace.
