@@ -78,7 +78,7 @@ faults: prepare build ## Kill every process of a container's life at each step o
 # Everything takes some fifteen times as long there: what the kernel, systemd and AppArmor have a say in, and no more.
 MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signals_end processes:--skip,intermediates \
 	guest:an_image_of_many_layers_is_mounted catamaran-harness/leftovers:planted,--include-ignored resources cri \
-	pods:a_holder_ends,annotation_share stats:--skip,a_thousand oom:--skip,on_runc catamaran-attacks/table
+	pods:a_holder_ends,annotation_share native:its_life,it_is_runcs native_exec:terminal native_ends:paused,its_limits stats:--skip,a_thousand oom:--skip,on_runc catamaran-attacks/table
 
 .PHONY: machine
 machine: prepare build ## Run tests in an emulated machine with cgroup v2, systemd, AppArmor (SUITE=forky: a new kernel)
