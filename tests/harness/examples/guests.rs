@@ -9,6 +9,7 @@ use catamaran_harness::guests;
 
 fn main() {
     guests::peer();
+    guests::native("side");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/go");
     for entry in folder.read_dir().expect("tests/guests/go cannot be read") {
         let path = entry.expect("tests/guests/go cannot be read").path();

@@ -236,3 +236,41 @@ fn an_exec_is_in_the_containers_cgroup_and_under_its_profile() {
     }
     node.finish();
 }
+
+#[test]
+#[ignore = "runs in tests/machine"]
+fn a_native_container_lives_in_a_scope_that_runc_asks_for() {
+    let node = Node::start();
+    let events = node.events();
+    let side = Image::new("side").file("/bin/side", guests::native("side"));
+    let in_scope = |id: &str, words: &[&str]| {
+        let path = format!("system.slice:{}:{id}", node.namespace());
+        let order = node.container(id).image(&side).args(["/bin/side"].iter().chain(words)).memory(64 << 20);
+        order.spec(move |spec| spec["linux"]["cgroupsPath"] = json!(path))
+    };
+    let unit = |id: &str| format!("{}-{id}.scope", node.namespace());
+    let task = in_scope("sleep", &["sleep"]).spawn();
+    task.expect_stdout("ready 1\n");
+    assert_eq!(cgroup(&task), Path::new("/sys/fs/cgroup/system.slice").join(unit("sleep")));
+    assert_eq!(property(&unit("sleep"), "MemoryMax"), (64 << 20).to_string());
+    assert_eq!(task.try_pids().unwrap(), [task.pid()]);
+    assert_eq!(task.further("echo").args(["/bin/side", "echo", "hello"]).run().stdout, "hello\n");
+    task.discard();
+    assert_eq!(property(&unit("sleep"), "LoadState"), "not-found", "the unit is gone");
+    let hog = in_scope("hog", &["hog", "256"]).to_its_end();
+    assert_eq!(hog.code, 137, "{hog:?}");
+    events.expect("hog", &["create", "start", "oom", "exit", "delete"]);
+    // The shim dies: the scope goes with the container.
+    let task = in_scope("victim", &["sleep"]).spawn();
+    task.expect_stdout("ready 1\n");
+    let shim = catamaran_harness::procfs::parent(task.pid());
+    assert!(Command::new("kill").args(["-9", &shim.to_string()]).status().unwrap().success());
+    catamaran_harness::wait_until(Duration::from_secs(100), "the scope to be gone", || {
+        (property(&unit("victim"), "LoadState") == "not-found").then_some(())
+    });
+    catamaran_harness::wait_until(Duration::from_secs(100), "containerd to forget the task", || {
+        task.try_state().is_err().then_some(())
+    });
+    task.remove_container();
+    node.finish();
+}
