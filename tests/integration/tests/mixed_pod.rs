@@ -75,6 +75,8 @@ fn a_go_init_container_both_engines_and_a_native_sidecar_answer_their_probes() {
         assert_eq!(exec(&sidecar, &["sh", "-c", "exit 3"]), 3);
     }
     let shim = parent(front.status().pid);
+    // The optimiser's are in the background, of whoever was first.
+    node.await_compiles();
     let mut found = children(shim);
     let mut known = vec![pod.status().pid, front.status().pid, back.status().pid, sidecar.status().pid];
     found.sort_unstable();

@@ -65,6 +65,7 @@ fn wasm_and_native_containers_share_a_pod() {
     assert_eq!(network(worker), network(native));
     let mut known = vec![pod.status().pid, worker, native];
     known.sort_unstable();
+    node.await_compiles();
     let mut found = children(parent(worker));
     found.sort_unstable();
     assert_eq!(found, known, "those that have ended are reaped");

@@ -69,6 +69,7 @@ fn a_pod_of_one_container_is_three_processes() {
     let shim = parent(holder);
     assert_eq!(fs::read_link(procfs::file(shim, "exe")).unwrap(), shim_folder().join("containerd-shim-catamaran-v1"));
     assert_eq!(fs::read_link(procfs::file(holder, "exe")).unwrap(), shim_folder().join("catamaran-holder"));
+    node.await_compiles();
     let mut all = children(shim);
     all.sort_unstable();
     let mut expected = vec![holder, worker];
