@@ -1,28 +1,45 @@
-//! What one function hands around: the parameters and results of its calls, blocks and branches.
+//! What one function hands around: the parameters and results of its calls, blocks and branches, what its handlers of exceptions
+//! are given, and the fields of its new objects.
 //!
 //! A call is two bytes, and may have a thousand of each. The code generators hold a value for every one of them, some 500
 //! bytes: 29 kilobytes made a compile process of 8 GB, on both engines (tried). So a function is bounded by what it hands
-//! around; the largest of Go's runtime come to some ten thousand.
+//! around; the largest of Go's runtime come to some ten thousand. A call has an entry for each handler around it besides: three
+//! thousand of both, 12 kilobytes, made more than 10 GB.
 //!
 //! The other engine's compiler has this file too, over its own release of the parser.
 
-use crate::wasmparser::{BlockType, CompositeInnerType, FunctionBody, Operator, Parser, Payload, RecGroup, TypeRef};
+use crate::wasmparser::{
+    BlockType, Catch, CompositeInnerType, FunctionBody, Operator, Parser, Payload, RecGroup, TypeRef,
+};
 
 /// The most of one function.
 const MOST: u64 = 1 << 20;
+/// `try_table`. In a function without such a byte no call has a handler.
+const TRY_TABLE: u8 = 0x1f;
 
 /// As far as it is read: a module's own, of a component that of the nested one.
 #[derive(Default)]
 struct Module {
-    /// Parameters and results of each type, in their order; none of what is no function's.
+    /// Parameters and results of each type, in their order; fields of what is a structure's.
     types: Vec<(u64, u64)>,
+    /// The type of each tag of exceptions.
+    tags: Vec<u32>,
     /// The type of each function.
     functions: Vec<u32>,
     imported: usize,
     /// Of the code so far.
     bodies: usize,
-    /// The most parameters and results of any type.
+    /// The most parameters and results, or fields, of any type.
     widest: u64,
+}
+
+/// A block that is open.
+#[derive(Clone, Copy)]
+struct Label {
+    /// What a branch to it hands over.
+    values: u64,
+    /// The handlers of exceptions around what is in it.
+    handlers: u64,
 }
 
 /// Refuses, with a text for the user, a module with a function that hands around too much. What is broken passes: the compiler
@@ -35,13 +52,18 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
             Ok(Payload::TypeSection(section)) => section.into_iter().flatten().for_each(|group| module.add(group)),
             Ok(Payload::ImportSection(section)) => {
                 for import in section.into_imports().flatten() {
-                    if let TypeRef::Func(of) = import.ty {
-                        module.functions.push(of);
+                    match import.ty {
+                        TypeRef::Func(of) => module.functions.push(of),
+                        TypeRef::Tag(tag) => module.tags.push(tag.func_type_idx),
+                        _ => {}
                     }
                 }
                 module.imported = module.functions.len();
             }
             Ok(Payload::FunctionSection(section)) => module.functions.extend(section.into_iter().flatten()),
+            Ok(Payload::TagSection(section)) => {
+                module.tags.extend(section.into_iter().flatten().map(|tag| tag.func_type_idx));
+            }
             Ok(Payload::CodeSectionEntry(body)) => module.check(&body)?,
             Ok(_) => {}
             Err(_) => break,
@@ -55,6 +77,7 @@ impl Module {
         for of in group.types() {
             let shape = match &of.composite_type.inner {
                 CompositeInnerType::Func(function) => (function.params().len() as u64, function.results().len() as u64),
+                CompositeInnerType::Struct(structure) => (structure.fields.len() as u64, 0),
                 _ => (0, 0),
             };
             self.widest = self.widest.max(shape.0 + shape.1);
@@ -76,15 +99,19 @@ impl Module {
         self.bodies += 1;
         // An operator has a byte at least, and a branch names each of its targets.
         let length = body.as_bytes().len() as u64;
-        if length.saturating_mul(self.widest.max(1)) <= MOST {
+        // Two bytes each for a call and for a handler: of both together no more than so many pairs.
+        let pairs = if body.as_bytes().contains(&TRY_TABLE) { length.saturating_mul(length) / 16 } else { 0 };
+        // A handler is one more than what it is given.
+        if length.saturating_mul(self.widest + 1).saturating_add(pairs) <= MOST {
             return Ok(());
         }
         let sum = self.sum(index, body);
         match sum > MOST {
             false => Ok(()),
             true => Err(format!(
-                "its function {index} has {length} bytes, and hands around {sum} parameters and results in its calls and \
-                 branches: at most {MOST} are compiled; hand around addresses of memory instead, or split the function"
+                "its function {index} has {length} bytes, and hands around {sum} parameters and results in its calls, \
+                 branches, handlers of exceptions and new objects: at most {MOST} are compiled; hand around addresses of \
+                 memory instead, or split the function"
             )),
         }
     }
@@ -92,7 +119,7 @@ impl Module {
     fn sum(&self, index: usize, body: &FunctionBody<'_>) -> u64 {
         let function = self.functions.get(index).copied().unwrap_or(u32::MAX);
         // What a branch to each of the blocks that are open hands to it, the function's own first.
-        let mut labels = vec![self.shape(function).1];
+        let mut labels = vec![Label { values: self.shape(function).1, handlers: 0 }];
         let Ok(operators) = body.get_operators_reader() else { return 0 };
         operators
             .into_iter()
@@ -101,36 +128,41 @@ impl Module {
     }
 
     /// What one operator hands around.
-    fn handed(&self, operator: &Operator<'_>, labels: &mut Vec<u64>) -> u64 {
+    fn handed(&self, operator: &Operator<'_>, labels: &mut Vec<Label>) -> u64 {
         let target = |depth: u32| {
             let at = labels.len().checked_sub(1 + depth as usize);
-            at.and_then(|at| labels.get(at)).copied().unwrap_or(0)
+            at.and_then(|at| labels.get(at)).map_or(0, |label| label.values)
         };
+        let handlers = labels.last().map_or(0, |label| label.handlers);
         match operator {
             Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
-                self.functions.get(*function_index as usize).map_or(0, |of| self.both(*of))
+                handlers + self.functions.get(*function_index as usize).map_or(0, |of| self.both(*of))
             }
             Operator::CallIndirect { type_index, .. }
             | Operator::ReturnCallIndirect { type_index, .. }
             | Operator::CallRef { type_index }
-            | Operator::ReturnCallRef { type_index } => self.both(*type_index),
+            | Operator::ReturnCallRef { type_index } => handlers + self.both(*type_index),
+            Operator::Throw { .. } | Operator::ThrowRef => handlers,
+            // What it begins with is stored field by field.
+            Operator::StructNewDefault { struct_type_index } => self.both(*struct_type_index),
             Operator::Block { blockty } | Operator::If { blockty } | Operator::Try { blockty } => {
-                let (parameters, results) = self.block(*blockty);
-                labels.push(results);
-                parameters + results
+                let (parameters, values) = self.block(*blockty);
+                labels.push(Label { values, handlers });
+                parameters + values
             }
             Operator::TryTable { try_table } => {
-                let (parameters, results) = self.block(try_table.ty);
-                labels.push(results);
-                parameters + results
+                let (parameters, values) = self.block(try_table.ty);
+                let given = try_table.catches.iter().map(|catch| self.given(catch)).fold(0, u64::saturating_add);
+                labels.push(Label { values, handlers: handlers + try_table.catches.len() as u64 });
+                given.saturating_add(parameters + values)
             }
             Operator::Loop { blockty } => {
                 let (parameters, results) = self.block(*blockty);
                 // Its beginning is what a branch goes to.
-                labels.push(parameters);
+                labels.push(Label { values: parameters, handlers });
                 parameters + results
             }
-            Operator::End => labels.pop().unwrap_or(0),
+            Operator::End => labels.pop().map_or(0, |label| label.values),
             Operator::Br { relative_depth }
             | Operator::BrIf { relative_depth }
             | Operator::BrOnNull { relative_depth }
@@ -141,8 +173,18 @@ impl Module {
                 let depths = targets.targets().map_while(Result::ok).chain([targets.default()]);
                 depths.fold(0, |sum: u64, depth| sum.saturating_add(target(depth)))
             }
-            Operator::Return => labels.first().copied().unwrap_or(0),
+            Operator::Return => labels.first().map_or(0, |label| label.values),
             _ => 0,
+        }
+    }
+
+    /// What a handler is given, and itself.
+    fn given(&self, catch: &Catch) -> u64 {
+        match catch {
+            Catch::One { tag, .. } | Catch::OneRef { tag, .. } => {
+                1 + self.tags.get(*tag as usize).map_or(0, |of| self.both(*of))
+            }
+            Catch::All { .. } | Catch::AllRef { .. } => 1,
         }
     }
 
@@ -198,6 +240,43 @@ mod tests {
         assert!(!refused(&"call $small drop ".repeat(500_000)));
         let said = check(&module(&"call $f ".repeat(5_300))).unwrap_err();
         assert!(said.contains("function 2 has 1") && said.contains("at most 1048576"), "{said}");
+    }
+
+    #[test]
+    fn each_call_counts_the_handlers_around_it() {
+        let within = |handlers: usize, calls: usize| {
+            let (catches, calls) = ("(catch_all 0)".repeat(handlers), "call $f ".repeat(calls));
+            let text = format!("(module (func $f) (func (block (try_table {catches} (block {calls})))))");
+            check(&wat::parse_str(text).unwrap())
+        };
+        assert!(within(1_000, 1_000).is_ok() && within(3_000, 300).is_ok());
+        let said = within(3_000, 3_000).unwrap_err();
+        assert!(said.contains("function 1 has 12") && said.contains("handlers of exceptions"), "{said}");
+        assert!(within(1, 5_000).is_ok() && within(5_000, 1).is_ok());
+        // Many around each other are many.
+        let deep = format!("{}{}", "(try_table (catch_all 0) ".repeat(2_000), "call $f ".repeat(2_000));
+        let text = format!("(module (func $f) (func (block {deep} {})))", ")".repeat(2_000));
+        assert!(check(&wat::parse_str(text).unwrap()).is_err());
+    }
+
+    #[test]
+    fn what_handlers_are_given_and_objects_begin_with_counts() {
+        let numbers = "i32 ".repeat(900);
+        let handlers = |count: usize| {
+            let (zeros, drops) = ("(i32.const 0)".repeat(900), "drop ".repeat(900));
+            let catches = "(catch $t 0)".repeat(count);
+            let text = format!(
+                "(module (tag $t (param {numbers})) (func $f)
+                   (func (block (result {numbers}) (try_table {catches} call $f) {zeros}) {drops}))"
+            );
+            check(&wat::parse_str(text).unwrap())
+        };
+        assert!(handlers(1_000).is_ok() && handlers(1_200).is_err());
+        let objects = |count: usize| {
+            let (fields, made) = ("(field i32)".repeat(9_000), "struct.new_default $s drop ".repeat(count));
+            check(&wat::parse_str(format!("(module (type $s (struct {fields})) (func {made}))")).unwrap())
+        };
+        assert!(objects(100).is_ok() && objects(120).is_err());
     }
 
     #[test]
