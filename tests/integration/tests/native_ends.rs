@@ -251,6 +251,35 @@ fn its_limits_change_while_it_runs() {
 }
 
 #[test]
+fn an_exec_that_runc_has_made_as_the_container_ended_is_not_told_after_it() {
+    let node = Node::start();
+    let events = node.events();
+    // Its work is done long before it ends.
+    let real = node.programs().runc.display().to_string();
+    let script = format!("[ $verb != exec ] || {{ {real} \"$@\"; code=$?; sleep 2; exit $code; }}");
+    let (_, options) = runc(&node, &script);
+    let shared = with(order(&node, "c"), &options).spec(|spec| {
+        spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "pid");
+    });
+    let task = shared.spawn();
+    task.expect_stdout("ready");
+    let exec = task.further("late").args(["side", "sleep"]).add();
+    std::thread::scope(|scope| {
+        let start = scope.spawn(|| exec.try_start());
+        exec.expect_stdout("ready");
+        task.kill("KILL");
+        assert_eq!(task.wait(SOON).code, 137);
+        let refused = start.join().unwrap().unwrap_err();
+        assert_eq!(refused.code, Code::FailedPrecondition, "{refused}");
+    });
+    exec.try_delete().unwrap();
+    events.settle();
+    assert_eq!(events.of("c").last().map(String::as_str), Some("exit"), "{:?}", events.of("c"));
+    task.delete();
+    node.finish();
+}
+
+#[test]
 fn fifty_start_eight_at_a_time() {
     let node = Node::start();
     node.container("first").image(&side()).args(["side", "exit", "0"]).to_its_end();
