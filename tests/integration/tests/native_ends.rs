@@ -13,6 +13,8 @@ use catamaran_harness::procfs::{children, parent, status};
 use catamaran_harness::{
     CgroupVersion, Code, Container, Image, Node, Runtime, State, Task, cgroup_version, guests, procfs, wait_until,
 };
+use nix::sys::ptrace;
+use nix::unistd::Pid;
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -276,6 +278,27 @@ fn an_exec_that_runc_has_made_as_the_container_ended_is_not_told_after_it() {
     events.settle();
     assert_eq!(events.of("c").last().map(String::as_str), Some("exit"), "{:?}", events.of("c"));
     task.delete();
+    node.finish();
+}
+
+#[test]
+fn one_whose_end_a_tracer_keeps_holds_up_nobody() {
+    let node = Node::start();
+    let pod = sleeping(&node, "pod");
+    let traced = order(&node, "traced").in_pod("pod").spawn();
+    traced.expect_stdout("ready");
+    let pid = Pid::from_raw(traced.pid().cast_signed());
+    ptrace::seize(pid, ptrace::Options::empty()).unwrap();
+    kill9(traced.pid());
+    wait_until(SOON, "it to end", || status(traced.pid())["State"].starts_with('Z').then_some(()));
+    // Its parent is told of the end, and does not get it before the tracer has.
+    std::thread::sleep(Duration::from_millis(300));
+    let answer = pod.further("echo").args(["side", "echo", "a"]).try_add().map(drop);
+    nix::sys::wait::waitpid(pid, None).unwrap();
+    answer.unwrap();
+    assert_eq!(traced.wait(SOON).code, 137);
+    traced.delete();
+    pod.discard();
     node.finish();
 }
 
