@@ -265,11 +265,13 @@ impl Process {
         }
     }
 
-    /// Waits for the end, if it has not come; NotFound where it is deleted before.
-    pub(crate) async fn wait(&self) -> Result<Exit> {
-        let mut exits = self.exit.subscribe();
-        let ended = exits.wait_for(Option::is_some).await.map(|exit| exit.clone());
-        ended.ok().flatten().ok_or_else(|| self.gone())
+    /// Waits for the end, if it has not come; NotFound where it is deleted before: who waits does not hold it.
+    pub(crate) fn wait(&self) -> impl Future<Output = Result<Exit>> + Send + use<> {
+        let (mut exits, gone) = (self.exit.subscribe(), self.gone());
+        async move {
+            let ended = exits.wait_for(Option::is_some).await.map(|exit| exit.clone());
+            ended.ok().flatten().ok_or(gone)
+        }
     }
 
     fn gone(&self) -> Error {
