@@ -188,3 +188,16 @@ fn who_waits_for_one_that_never_ran_hears_of_its_deletion() {
     task.discard();
     node.finish();
 }
+
+#[test]
+fn an_end_of_its_input_before_its_start_is_one() {
+    let node = Node::start();
+    let task = sleeping(&node, "side", Runtime::Catamaran);
+    let cat = task.further("cat").args(["side", "cat"]).hold_stdin().add();
+    cat.close_stdin();
+    cat.start();
+    assert_eq!(cat.wait(SOON).code, 0);
+    cat.delete();
+    task.discard();
+    node.finish();
+}
