@@ -41,17 +41,30 @@ pub(crate) fn pidfd(child: u32) -> Result<OwnedFd> {
 
 /// Waits until the child ends, and reaps it.
 pub(crate) async fn wait(pidfd: OwnedFd) -> Result<WaitStatus> {
-    let watched = readable(pidfd).doing(|| "watching a child".to_owned())?;
-    drop(watched.readable().await.doing(|| "watching a child".to_owned())?);
-    waitid(Id::PIDFd(watched.get_ref().as_fd()), WaitPidFlag::WEXITED).doing(|| "reaping a child".to_owned())
+    end_of(pidfd, WaitPidFlag::WEXITED).await.doing(|| "reaping a child".to_owned())
 }
 
 /// Waits until the child ends, and leaves its number to it: [`reap_ended`] is to follow.
 pub(crate) async fn wait_unreaped(pidfd: OwnedFd) -> Result<WaitStatus> {
-    let watched = readable(pidfd).doing(|| "watching a child".to_owned())?;
-    drop(watched.readable().await.doing(|| "watching a child".to_owned())?);
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
-    waitid(Id::PIDFd(watched.get_ref().as_fd()), look).doing(|| "looking at a child that has ended".to_owned())
+    end_of(pidfd, look).await.doing(|| "looking at a child that has ended".to_owned())
+}
+
+/// The end of a child. One that is traced is its tracer's first (ptrace(2)), which may be a process of a container and never
+/// look: the thread does not wait for it.
+async fn end_of(pidfd: OwnedFd, look: WaitPidFlag) -> std::io::Result<WaitStatus> {
+    let watched = readable(pidfd)?;
+    drop(watched.readable().await?);
+    let mut pause = PAUSE;
+    loop {
+        match waitid(Id::PIDFd(watched.get_ref().as_fd()), look | WaitPidFlag::WNOHANG)? {
+            WaitStatus::StillAlive => {
+                tokio::time::sleep(pause).await;
+                pause = (2 * pause).min(LONGEST_TRACED);
+            }
+            ended => return Ok(ended),
+        }
+    }
 }
 
 /// Reaps a child that has ended. One that was reaped before is none any more, and one that has not ended stays.
@@ -90,6 +103,8 @@ pub(crate) fn reap(pidfd: OwnedFd) {
 /// How often an ended process group is looked after until all of it is gone: less often for one that hangs in the kernel.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The same of one whose tracer has not looked at its end.
+const LONGEST_TRACED: Duration = Duration::from_millis(500);
 
 /// Kills and reaps a process group of children, named by its first member's pid, which must not have been reaped yet.
 pub(crate) fn end_group(leader: u32) {

@@ -184,7 +184,9 @@ impl Task for TaskService {
     }
 
     async fn wait(&self, _ctx: &TtrpcContext, req: WaitRequest) -> Answer<WaitResponse> {
-        let exit = self.subject(&req.id, &req.exec_id)?.process().wait().await?;
+        // Whose end it is is let go before: one that is deleted unstarted has no other end.
+        let ended = self.subject(&req.id, &req.exec_id)?.process().wait();
+        let exit = ended.await?;
         Ok(WaitResponse { exit_status: exit.code, exited_at: Some(exit.at).into(), ..Default::default() })
     }
 

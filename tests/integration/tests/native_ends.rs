@@ -13,6 +13,8 @@ use catamaran_harness::procfs::{children, parent, status};
 use catamaran_harness::{
     CgroupVersion, Code, Container, Image, Node, Runtime, State, Task, cgroup_version, guests, procfs, wait_until,
 };
+use nix::sys::ptrace;
+use nix::unistd::Pid;
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -247,6 +249,56 @@ fn its_limits_change_while_it_runs() {
     let refused = task.try_update(&json!({"cpu": {"cpus": "9999"}}).to_string()).unwrap_err();
     assert!(refused.message.contains("OCI runtime update failed"), "{refused}");
     task.discard();
+    node.finish();
+}
+
+#[test]
+fn an_exec_that_runc_has_made_as_the_container_ended_is_not_told_after_it() {
+    let node = Node::start();
+    let events = node.events();
+    // Its work is done long before it ends.
+    let real = node.programs().runc.display().to_string();
+    let script = format!("[ $verb != exec ] || {{ {real} \"$@\"; code=$?; sleep 2; exit $code; }}");
+    let (_, options) = runc(&node, &script);
+    let shared = with(order(&node, "c"), &options).spec(|spec| {
+        spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "pid");
+    });
+    let task = shared.spawn();
+    task.expect_stdout("ready");
+    let exec = task.further("late").args(["side", "sleep"]).add();
+    std::thread::scope(|scope| {
+        let start = scope.spawn(|| exec.try_start());
+        exec.expect_stdout("ready");
+        task.kill("KILL");
+        assert_eq!(task.wait(SOON).code, 137);
+        let refused = start.join().unwrap().unwrap_err();
+        assert_eq!(refused.code, Code::FailedPrecondition, "{refused}");
+    });
+    exec.try_delete().unwrap();
+    events.settle();
+    assert_eq!(events.of("c").last().map(String::as_str), Some("exit"), "{:?}", events.of("c"));
+    task.delete();
+    node.finish();
+}
+
+#[test]
+fn one_whose_end_a_tracer_keeps_holds_up_nobody() {
+    let node = Node::start();
+    let pod = sleeping(&node, "pod");
+    let traced = order(&node, "traced").in_pod("pod").spawn();
+    traced.expect_stdout("ready");
+    let pid = Pid::from_raw(traced.pid().cast_signed());
+    ptrace::seize(pid, ptrace::Options::empty()).unwrap();
+    kill9(traced.pid());
+    wait_until(SOON, "it to end", || status(traced.pid())["State"].starts_with('Z').then_some(()));
+    // Its parent is told of the end, and does not get it before the tracer has.
+    std::thread::sleep(Duration::from_millis(300));
+    let answer = pod.further("echo").args(["side", "echo", "a"]).try_add().map(drop);
+    nix::sys::wait::waitpid(pid, None).unwrap();
+    answer.unwrap();
+    assert_eq!(traced.wait(SOON).code, 137);
+    traced.delete();
+    pod.discard();
     node.finish();
 }
 

@@ -166,3 +166,38 @@ fn a_hundred_leave_no_zombie_and_no_descriptor() {
     task.discard();
     node.finish();
 }
+
+#[test]
+fn who_waits_for_one_that_never_ran_hears_of_its_deletion() {
+    let node = Node::start();
+    let task = sleeping(&node, "side", Runtime::Catamaran);
+    for started in [false, true] {
+        let none = task.further("none").args(["none"]).add();
+        if started {
+            none.try_start().unwrap_err();
+        }
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| none.try_wait(SOON));
+            // So long that it waits by then.
+            std::thread::sleep(Duration::from_millis(300));
+            none.try_delete().unwrap();
+            let refused = waits.join().unwrap().unwrap_err();
+            assert_eq!(refused.code, Code::NotFound, "started: {started}: {refused}");
+        });
+    }
+    task.discard();
+    node.finish();
+}
+
+#[test]
+fn an_end_of_its_input_before_its_start_is_one() {
+    let node = Node::start();
+    let task = sleeping(&node, "side", Runtime::Catamaran);
+    let cat = task.further("cat").args(["side", "cat"]).hold_stdin().add();
+    cat.close_stdin();
+    cat.start();
+    assert_eq!(cat.wait(SOON).code, 0);
+    cat.delete();
+    task.discard();
+    node.finish();
+}

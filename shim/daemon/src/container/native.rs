@@ -122,8 +122,10 @@ impl Container {
         let _ = std::fs::remove_file(&pid_file);
         let made = Made::of(ran?, console).await?;
         drop(held);
-        // Deleted meanwhile, by a client that waits no more.
-        if let Err(e) = exec.process.check_startable() {
+        // Deleted meanwhile, by a client that waits no more; or the container has ended, whose exit is told last.
+        let wanted = exec.process.check_startable();
+        let alive = || self.process.alive().map(drop).ok_or_else(|| self.ending("executed in"));
+        if let Err(e) = wanted.and_then(|()| alive()) {
             return Err(made.end(e));
         }
         let (pid, pidfd, kept) = made.kept(streams, &exec.process.stdio)?;

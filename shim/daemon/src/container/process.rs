@@ -94,6 +94,8 @@ struct Held {
     /// Until a worker is let go.
     control: Option<OwnedFd>,
     streams: Kept,
+    /// CloseIO was asked for, which a client may do before there are streams.
+    stdin_closed: bool,
     /// When the streams ended: the logger's time runs from then on.
     ended: Option<Instant>,
 }
@@ -110,6 +112,9 @@ impl Process {
         let mut held = self.held();
         held.control = control;
         held.streams = streams;
+        if held.stdin_closed {
+            held.streams.close_stdin();
+        }
         if self.living.set(Living { pid, pidfd }).is_err() {
             warn!("{}: a second process for it: {pid}", self.name);
         }
@@ -265,11 +270,13 @@ impl Process {
         }
     }
 
-    /// Waits for the end, if it has not come; NotFound where it is deleted before.
-    pub(crate) async fn wait(&self) -> Result<Exit> {
-        let mut exits = self.exit.subscribe();
-        let ended = exits.wait_for(Option::is_some).await.map(|exit| exit.clone());
-        ended.ok().flatten().ok_or_else(|| self.gone())
+    /// Waits for the end, if it has not come; NotFound where it is deleted before: who waits does not hold it.
+    pub(crate) fn wait(&self) -> impl Future<Output = Result<Exit>> + Send + use<> {
+        let (mut exits, gone) = (self.exit.subscribe(), self.gone());
+        async move {
+            let ended = exits.wait_for(Option::is_some).await.map(|exit| exit.clone());
+            ended.ok().flatten().ok_or(gone)
+        }
     }
 
     fn gone(&self) -> Error {
@@ -300,7 +307,9 @@ impl Process {
     }
 
     pub(crate) fn close_stdin(&self) {
-        self.held().streams.close_stdin();
+        let mut held = self.held();
+        held.stdin_closed = true;
+        held.streams.close_stdin();
     }
 
     /// The size of its terminal's window, in characters.
