@@ -259,6 +259,11 @@ fn prepare<E: Engine>(
     descriptors: &mut Descriptors,
     line: &mut Line,
 ) -> Result<(E::Program, Vec<String>), StageError> {
+    if job.terminal {
+        // In a session of its own it is no member of the group any more that the shim ends and reaps where nobody reports it,
+        // and a pid namespace whose first process ends waits for each that was not reaped.
+        confine::step("waiting for the intermediate", line.be_known())?;
+    }
     let artifact = confine::step("taking the artifact", descriptors.take(job.artifact))?;
     let stdin = confine::step("taking standard input", descriptors.take(job.stdin))?;
     confine::step("opening standard input", rustix::stdio::dup2_stdin(&stdin))?;
@@ -282,4 +287,54 @@ fn prepare<E: Engine>(
         confine::restrict(job.seccomp.as_ref(), engine.needs())?;
     }
     Ok((engine.link(&job.guest)?, warnings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Guest;
+    use crate::job::{Fd, User};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    struct Nothing;
+
+    impl Engine for Nothing {
+        const VERSION: &'static str = "";
+        type Program = fn() -> ExitCode;
+
+        fn load(_: File) -> Result<Self, EngineError> {
+            Err(EngineError::Module("loaded".to_owned()))
+        }
+
+        fn link(self, _: &Guest) -> Result<Self::Program, EngineError> {
+            Err(EngineError::Module("linked".to_owned()))
+        }
+    }
+
+    #[test]
+    fn a_worker_that_nobody_reports_takes_no_terminal() {
+        let (shim, worker) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let job = Job {
+            guest: Guest { args: Vec::new(), env: Vec::new(), cwd: "/".to_owned() },
+            stdin: Fd(0),
+            terminal: true,
+            artifact: Fd(1),
+            cgroup: None,
+            world: World::Of(Fd(2)),
+            user: User { uid: 0, gid: 0, groups: Vec::new(), umask: 0o022 },
+            rlimits: Vec::new(),
+            oom_score_adj: None,
+            seccomp: None,
+            apparmor: None,
+        };
+        control::send_job(shim.as_fd(), &job, &[]).unwrap();
+        let (job, mut descriptors) = control::receive_job(worker.as_fd()).unwrap();
+        // The intermediate was killed between its clone and its report.
+        let (known, told) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).unwrap();
+        drop(told);
+        let mut line = Line { control: worker, known: Some(known) };
+        let Err(stopped) = prepare::<Nothing>(&job, &mut descriptors, &mut line) else { panic!("prepared") };
+        assert!(stopped.to_string().starts_with("waiting for the intermediate: "), "{stopped}");
+    }
 }
