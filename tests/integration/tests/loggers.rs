@@ -450,3 +450,22 @@ fn a_logger_of_an_exec_ends_with_its_deletion_and_with_its_shim() {
     task.remove_container();
     node.finish();
 }
+
+#[test]
+fn a_logger_of_a_native_containers_exec_ends_with_the_shim_too() {
+    let node = Node::start();
+    let stays = script(&node, "stays", "ready; trap '' TERM; while :; do sleep 1; done");
+    let image = Image::new("side").file("/bin/side", guests::native("side")).env(["PATH=/bin"]).entrypoint(["side"]);
+    let task = node.container("c").image(&image).args(["side", "sleep"]).spawn();
+    task.expect_stdout("ready");
+    let uri = format!("binary://{}", stays.display());
+    let ran = node.ctr(["tasks", "exec", "--detach", "--log-uri", &uri, "--exec-id", "e", "c", "side", "both"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let loggers = running(&stays);
+    assert_eq!(loggers.len(), 1);
+    kill9(procfs::parent(task.pid()));
+    wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
+    wait_until(SOON, "the logger to go with its shim", || running(&stays).is_empty().then_some(()));
+    task.remove_container();
+    node.finish();
+}

@@ -113,6 +113,7 @@ impl Container {
 
     /// Starts a process that was added. One that is not to be found is refused in runc's words.
     pub(super) async fn start_native_exec(&self, native: &Native, exec: &Exec, mut streams: Stdio) -> Result<()> {
+        self.record_logger(streams.kept.logger())?;
         streams.ready().await?;
         let (place, console) = place(&streams, exec.process.terminal(), &self.request.state)?;
         let pid_file = self.request.bundle.join(format!("exec.{}.pid", exec.id));
