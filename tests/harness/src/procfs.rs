@@ -23,6 +23,11 @@ pub fn status(pid: u32) -> BTreeMap<String, String> {
     lines.lines().filter_map(|l| l.split_once(":\t")).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
 }
 
+/// Whether there is such a process, be it a zombie.
+pub fn is_there(pid: u32) -> bool {
+    file(pid, "stat").exists()
+}
+
 /// Whose child it is.
 pub fn parent(pid: u32) -> u32 {
     status(pid)["PPid"].parse().unwrap()

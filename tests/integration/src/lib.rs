@@ -1,12 +1,25 @@
-//! Guests that the tests of this crate make themselves: components, of modules of preview 1 by the adapter that every
-//! toolchain has.
+//! What several tests of this crate have in common: where what holds on runc too is tried, and components, made of modules
+//! of preview 1 by the adapter that every toolchain has.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says that it failed")]
 
 use std::path::PathBuf;
 
-use catamaran_harness::Image;
+use catamaran_harness::{Engine, Image, Node, Runtime};
 use wit_component::{ComponentEncoder, StringEncoding};
+
+/// Tries each runtime, and ours with each engine, on a node of its own.
+pub fn everywhere(check: impl Fn(&Node, Runtime)) {
+    for (runtime, engine) in [
+        (Runtime::Catamaran, Engine::Wasmtime),
+        (Runtime::Catamaran, Engine::Wasmer),
+        (Runtime::Runc, Engine::Wasmtime),
+    ] {
+        let node = Node::start().runtime(runtime).engine(engine);
+        check(&node, runtime);
+        node.finish();
+    }
+}
 
 /// The component of a module of preview 1.
 ///

@@ -30,10 +30,6 @@ fn sleeping<'n>(order: &Container<'n>) -> Task<'n> {
     task
 }
 
-fn runs(pid: u32) -> bool {
-    procfs::file(pid, "stat").exists()
-}
-
 fn kill9(pid: u32) {
     assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
@@ -104,7 +100,7 @@ fn each_process_is_told_by_its_exec_and_counted_in_the_container() {
         assert_eq!(waits.join().unwrap(), 137);
         pid
     });
-    assert!(!runs(pid), "it is reaped");
+    assert!(!procfs::is_there(pid), "it is reaped");
     assert_eq!(one.delete().code, 137);
     assert_eq!(task.further("one").args(["/exit", "3"]).run().code, 3, "its id is free");
     let gone = task.further("gone").args(["/hello"]).add();
@@ -132,7 +128,7 @@ fn execs_end_with_the_container_and_are_told_before_it() {
         task.kill("KILL");
         assert_eq!(task.wait(SOON).code, 137);
         for (exec, pid) in execs.iter().zip(pids) {
-            assert!(!runs(pid), "it runs on, with a pid namespace of the container's: {own}");
+            assert!(!procfs::is_there(pid), "it runs on, with a pid namespace of the container's: {own}");
             assert_eq!(exec.wait(SOON).code, 137);
         }
         events.settle();
@@ -188,7 +184,7 @@ fn a_shim_that_dies_takes_them_along() {
     let pids = [sleep.start(), spin.start(), task.pid()];
     kill9(procfs::parent(task.pid()));
     for pid in pids {
-        wait_until(SOON, "a process to end with its shim", || (!runs(pid)).then_some(()));
+        wait_until(SOON, "a process to end with its shim", || (!procfs::is_there(pid)).then_some(()));
     }
     wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
     task.remove_container();

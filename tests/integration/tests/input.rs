@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use catamaran_harness::{Code, Engine, Fifo, Node, Runtime, guests};
+use catamaran_integration::everywhere;
 
 const SOON: Duration = Duration::from_secs(10);
 /// What a pipe holds.
@@ -14,19 +15,6 @@ const PIPE: usize = 64 << 10;
 
 fn fifo(node: &Node, name: &str) -> Fifo {
     Fifo::make(node.dir().join(name))
-}
-
-/// Each runtime, and ours with each engine.
-fn everywhere(check: impl Fn(&Node, Runtime)) {
-    for (runtime, engine) in [
-        (Runtime::Catamaran, Engine::Wasmtime),
-        (Runtime::Catamaran, Engine::Wasmer),
-        (Runtime::Runc, Engine::Wasmtime),
-    ] {
-        let node = Node::start().runtime(runtime).engine(engine);
-        check(&node, runtime);
-        node.finish();
-    }
 }
 
 #[test]

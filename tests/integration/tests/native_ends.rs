@@ -33,10 +33,6 @@ fn sleeping<'n>(node: &'n Node, id: &str) -> Task<'n> {
     task
 }
 
-fn runs(pid: u32) -> bool {
-    procfs::file(pid, "stat").exists()
-}
-
 fn kill9(pid: u32) {
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
@@ -75,7 +71,7 @@ fn killing_the_shim_ends_its_containers_and_leaves_nothing() {
         assert!(mounted(&node, "victim"), "{victim}");
         kill9(parent(task.pid()));
         wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
-        wait_until(SOON, "`delete` to end them", || (!native.iter().any(|pid| runs(*pid))).then_some(()));
+        wait_until(SOON, "`delete` to end them", || (!native.iter().any(|pid| procfs::is_there(*pid))).then_some(()));
         wait_until(SOON, "the exit to be told", || events.of("victim").contains(&"exit".to_owned()).then_some(()));
         task.remove_container();
         for member in members {
@@ -175,7 +171,7 @@ fn a_runc_that_hangs_holds_up_its_own_container_alone() {
     // The one that waits is given up by its deletion, which containerd asks for.
     wait_until(SOON, "the creation to be given up", || (children(shim) == [pod.pid()]).then_some(()));
     let pid: u32 = fs::read_to_string(&hung).unwrap().trim().parse().unwrap();
-    assert!(!runs(pid), "runc goes with it");
+    assert!(!procfs::is_there(pid), "runc goes with it");
     assert!(!mounted(&node, "late"));
     assert_eq!(pod.state(), State::Running);
     // And with the shim.
@@ -186,7 +182,7 @@ fn a_runc_that_hangs_holds_up_its_own_container_alone() {
         let pid: u32 = wait_until(SOON, "runc to hang", || fs::read_to_string(&hung).ok()?.trim().parse().ok());
         kill9(shim);
         created.join().unwrap().unwrap_err();
-        wait_until(SOON, "runc to end with the shim", || (!runs(pid)).then_some(()));
+        wait_until(SOON, "runc to end with the shim", || (!procfs::is_there(pid)).then_some(()));
     });
     wait_until(SOON, "containerd to forget the pod", || pod.try_state().is_err().then_some(()));
     pod.remove_container();
@@ -204,7 +200,7 @@ fn all_of_a_containers_processes_are_signalled_where_all_are_meant() {
     assert_eq!(left.len(), 1);
     task.try_kill(10, true).unwrap();
     wait_until(SOON, "the child to hear of it", || {
-        (!runs(left[0]) || status(left[0])["State"].starts_with('Z')).then_some(())
+        (!procfs::is_there(left[0]) || status(left[0])["State"].starts_with('Z')).then_some(())
     });
     assert_eq!(task.state(), State::Running, "the first process of a namespace hears nothing of it");
     task.try_kill(9, true).unwrap();

@@ -24,10 +24,6 @@ fn node() -> Node {
     Node::start_with(cri::options().network())
 }
 
-fn runs(pid: u32) -> bool {
-    procfs::file(pid, "stat").exists()
-}
-
 fn started<'n>(pod: &Pod<'n>, name: &str, words: &[&str]) -> Running<'n> {
     pod.order(name, &side()).args(words.iter().copied()).start()
 }
@@ -157,7 +153,7 @@ fn what_a_container_leaves_in_a_shared_namespace_ends_with_it() {
         // Of SIGTERM the child hears nothing: only its parent is told.
         leave.stop(SOON);
         assert_eq!(leave.status().exit_code, 143);
-        wait_until(SOON, "the child to end with the container", || (!runs(left[0])).then_some(()));
+        wait_until(SOON, "the child to end with the container", || (!procfs::is_there(left[0])).then_some(()));
         assert_eq!(other.status().state, ContainerState::Running);
         pod.remove();
     }
@@ -173,9 +169,9 @@ fn a_native_container_in_a_pod_whose_holder_died_ends_with_the_pod() {
     let pid = sleep.status().pid;
     assert!(std::process::Command::new("kill").args(["-9", &pod.status().pid.to_string()]).status().unwrap().success());
     wait_until(SOON, "the pod not to be ready", || (!pod.status().ready).then_some(()));
-    assert!(runs(pid));
+    assert!(procfs::is_there(pid));
     pod.remove();
-    assert!(!runs(pid));
+    assert!(!procfs::is_there(pid));
     node.finish();
 }
 
@@ -194,7 +190,7 @@ fn a_native_container_looks_into_a_wasm_one() {
     });
     let output = debug.to_its_end();
     assert_eq!((output.code, output.stdout.as_str()), (0, "catamaran-wasmt\n"), "{output:?}");
-    assert!(runs(wasm.pid()));
+    assert!(procfs::is_there(wasm.pid()));
     let stays = debug.args(["side", "sleep"]).spawn();
     stays.expect_stdout("ready");
     wasm.kill("KILL");

@@ -50,10 +50,6 @@ fn stands_still(pid: u32) {
     assert_eq!(procfs::ticks(pid), before, "it computes");
 }
 
-fn runs(pid: u32) -> bool {
-    procfs::file(pid, "stat").exists()
-}
-
 fn kill9(pid: u32) {
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
@@ -268,7 +264,7 @@ fn a_shim_that_dies_leaves_no_paused_process() {
         let worker = task.pid();
         kill9(parent(worker));
         wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
-        wait_until(SOON, "the worker to die", || (!runs(worker)).then_some(()));
+        wait_until(SOON, "the worker to die", || (!procfs::is_there(worker)).then_some(()));
         task.remove_container();
         node.expect_nothing_left(SOON);
         let again = node.container("victim").image(&wasm("hello")).run();
@@ -321,7 +317,7 @@ fn a_pod_whose_shim_dies_while_its_containers_are_paused_is_gone() {
         ctr_of_pods(&node, &["tasks", "pause", id]);
     }
     kill9(parent(holder));
-    wait_until(SOON, "holder and workers to die", || (!pids.into_iter().any(runs)).then_some(()));
+    wait_until(SOON, "holder and workers to die", || (!pids.into_iter().any(procfs::is_there)).then_some(()));
     wait_until(SOON, "the pod to be known as gone", || (!pod.status().ready).then_some(()));
     for container in &containers {
         assert_ne!(container.wait(SOON).exit_code, 0);

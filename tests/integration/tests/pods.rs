@@ -26,10 +26,6 @@ fn node() -> Node {
     Node::start_with(cri::options().network())
 }
 
-fn runs(pid: u32) -> bool {
-    procfs::file(pid, "stat").exists()
-}
-
 fn kill(pid: u32, signal: &str) {
     assert!(Command::new("kill").args(["-s", signal, &pid.to_string()]).status().unwrap().success());
 }
@@ -82,7 +78,9 @@ fn a_pod_of_one_container_is_three_processes() {
         assert!(left.iter().any(|line| line.starts_with(kind)), "no {kind} in {left:#?}");
     }
     pod.remove();
-    wait_until(SOON, "all of them to end", || (![shim, holder, worker].into_iter().any(runs)).then_some(()));
+    wait_until(SOON, "all of them to end", || {
+        (![shim, holder, worker].into_iter().any(procfs::is_there)).then_some(())
+    });
     node.finish();
 }
 
@@ -219,7 +217,7 @@ fn a_pod_whose_shim_died_is_gone_and_can_be_removed() {
     let workers = containers.each_ref().map(|container| container.status().pid);
     kill(parent(holder), "KILL");
     wait_until(SOON, "holder and workers to end", || {
-        (![holder, workers[0], workers[1]].into_iter().any(runs)).then_some(())
+        (![holder, workers[0], workers[1]].into_iter().any(procfs::is_there)).then_some(())
     });
     wait_until(SOON, "the pod to be known as gone", || (!pod.status().ready).then_some(()));
     for container in &containers {
@@ -263,9 +261,12 @@ fn a_pod_whose_holder_ended_is_removed_with_its_shim() {
     kill(holder, "KILL");
     wait_until(SOON, "the pod not to be ready", || (!pod.status().ready).then_some(()));
     // Now containerd has asked the shim to end, and will not ask again.
-    assert!(runs(shim) && runs(worker), "a container goes on until the kubelet has seen to it, as with other runtimes");
+    assert!(
+        procfs::is_there(shim) && procfs::is_there(worker),
+        "a container goes on until the kubelet has seen to it, as with other runtimes"
+    );
     pod.remove();
-    wait_until(SOON, "the shim to end", || (!runs(shim)).then_some(()));
+    wait_until(SOON, "the shim to end", || (!procfs::is_there(shim)).then_some(()));
     node.finish();
 }
 
@@ -335,11 +336,11 @@ fn containers_share_the_process_namespace_whose_first_process_reaps() {
     assert!(Command::new("nsenter").args(orphan).status().unwrap().success());
     let found = wait_until(SOON, "the orphan to be the holder's child", || children(holder).first().copied());
     kill(found, "KILL");
-    wait_until(SOON, "the orphan to be reaped", || (!runs(found)).then_some(()));
-    assert!(runs(holder));
+    wait_until(SOON, "the orphan to be reaped", || (!procfs::is_there(found)).then_some(()));
+    assert!(procfs::is_there(holder));
     // It ends with all that is in the namespace.
     kill(holder, "KILL");
-    wait_until(SOON, "the worker to end", || (!runs(worker)).then_some(()));
+    wait_until(SOON, "the worker to end", || (!procfs::is_there(worker)).then_some(()));
     assert_eq!(sleep.wait(SOON).exit_code, 137);
     pod.remove();
     node.finish();

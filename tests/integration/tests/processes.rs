@@ -25,10 +25,6 @@ fn sleeping(node: &Node) -> Task<'_> {
     task
 }
 
-fn runs(pid: u32) -> bool {
-    procfs::file(pid, "stat").exists()
-}
-
 fn kill9(pid: u32) {
     assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
@@ -177,7 +173,7 @@ fn killing_the_shim_ends_the_container_and_leaves_nothing() {
         task.expect_stdout("ready\n");
         let worker = task.pid();
         kill9(parent(worker));
-        wait_until(SOON, "the worker to die with its shim", || (!runs(worker)).then_some(()));
+        wait_until(SOON, "the worker to die with its shim", || (!procfs::is_there(worker)).then_some(()));
         wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
         wait_until(SOON, "the exit to be told", || events.of("victim").contains(&"exit".to_owned()).then_some(()));
         task.remove_container();
@@ -194,7 +190,7 @@ fn killing_the_shim_of_a_created_container_leaves_nothing() {
     let task = node.container("victim").image(&wasm("sleep")).create();
     let worker = task.pid();
     kill9(parent(worker));
-    wait_until(SOON, "the worker to die with its shim", || (!runs(worker)).then_some(()));
+    wait_until(SOON, "the worker to die with its shim", || (!procfs::is_there(worker)).then_some(()));
     wait_until(SOON, "containerd to forget the task", || task.try_state().is_err().then_some(()));
     task.remove_container();
     node.finish();
@@ -225,7 +221,7 @@ fn a_worker_that_confines_itself_ends_with_its_shim() {
     let script = format!("echo $pid >{}; kill -9 $PPID", pid.display());
     interrupted(&node, "victim", &script).try_create().map(drop).unwrap_err();
     let worker = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
-    wait_until(SOON, "the worker to end with its shim", || (!runs(worker)).then_some(()));
+    wait_until(SOON, "the worker to end with its shim", || (!procfs::is_there(worker)).then_some(()));
     node.expect_nothing_left(SOON);
     assert_eq!(node.container("victim").image(&wasm("hello")).run().code, 0, "the id is free");
     node.finish();

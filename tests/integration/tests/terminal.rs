@@ -7,21 +7,9 @@ use std::io::Read;
 use std::time::Duration;
 
 use catamaran_harness::{Code, Engine, Fifo, Image, Node, Runtime, guests, procfs, wait_until};
+use catamaran_integration::everywhere;
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// Each runtime, and ours with each engine.
-fn everywhere(check: impl Fn(&Node, Runtime)) {
-    for (runtime, engine) in [
-        (Runtime::Catamaran, Engine::Wasmtime),
-        (Runtime::Catamaran, Engine::Wasmer),
-        (Runtime::Runc, Engine::Wasmtime),
-    ] {
-        let node = Node::start().runtime(runtime).engine(engine);
-        check(&node, runtime);
-        node.finish();
-    }
-}
 
 #[test]
 fn what_is_typed_is_echoed_and_read_line_by_line() {
