@@ -15,8 +15,16 @@ static ORDERS: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
 
 /// A command that the kernel kills when this program ends, however it ends. To be started by [`spawn`].
 pub(crate) fn tied(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
+    let mut command = settled(Path::new("setpriv"));
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// A command whose signals have their default dispositions, whoever calls the tests: `nohup` ignores SIGHUP, and an ignored
+/// signal stays ignored in every process below.
+pub(crate) fn settled(program: &Path) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(program);
     command
 }
 

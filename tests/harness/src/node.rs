@@ -12,6 +12,8 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::fs::Mode;
+
 use crate::config::Options;
 use crate::container::{Container, Output};
 use crate::deadline::{self, PATIENCE};
@@ -71,6 +73,8 @@ impl Node {
             rustix::process::geteuid().is_root(),
             "these tests need root: they start containerd and containers. Run them as root (sudo -E cargo test ...)"
         );
+        // As a service's, whoever calls the tests: folders and files of images get their modes by it.
+        rustix::process::umask(Mode::from_raw_mode(0o022));
         let programs = Programs::provide();
         sweep::sweep_stale();
         let tag = tag::new();

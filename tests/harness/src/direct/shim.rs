@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use serde_json::json;
 
 use super::calls::{Answer, Call};
 use crate::deadline::wait_until;
-use crate::guests;
 use crate::node::Node;
 use crate::programs::shim_folder;
 use crate::runtime::{Engine, Runtime};
+use crate::{guests, keeper};
 
 const SOON: Duration = Duration::from_secs(10);
 /// How long a signal that was taken may need to end the container. One that is ignored does not.
@@ -106,7 +106,7 @@ impl<'n> Shim<'n> {
         write_bundle(&bundle, &bundle, node.namespace(), &name, engine);
         let folders = [&programs.runc, &programs.containerd].map(|file| file.parent().unwrap().to_owned());
         let path = env::join_paths(folders.into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap()))).unwrap();
-        let started = Command::new(program)
+        let started = keeper::settled(&program)
             .args(["-namespace", node.namespace(), "-id", &name, "-address"])
             .arg(node.socket())
             .arg("-publish-binary")
