@@ -6,7 +6,7 @@
 //! one handler, and with it the worker looks there when a signal comes. What does not look like that handler has no address,
 //! and then every signal is the guest's.
 
-use wasmer::sys::wasmparser::{ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
+use wasmer_compiler::wasmparser::{ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
 
 /// The name under which wasix-libc exports its handler.
 const HANDLER: &str = "__wasm_signal";

@@ -1,9 +1,9 @@
 //! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
 
-use catamaran_wasmer::{is_provided, not_provided};
+use catamaran_wasmer_artifact::imports::{is_provided, not_provided};
 use catamaran_worker::compiler::Refusal;
 use catamaran_worker::form::{self, Form};
-use wasmer::sys::wasmparser::{Import, Parser, Payload, TypeRef};
+use wasmer_compiler::wasmparser::{Import, Parser, Payload, TypeRef};
 
 /// Refuses, with a text for the user, what is not a module or imports what is not provided.
 ///

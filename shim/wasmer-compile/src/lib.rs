@@ -1,4 +1,4 @@
-//! From a module's bytes to an artifact for [`catamaran_wasmer`], or the reason why not.
+//! From a module's bytes to an artifact for Wasmer's worker, or the reason why not.
 //!
 //! ```text
 //! bytes --- inspect ---> a module that could run here --- translate ---> header, artifact
@@ -22,11 +22,12 @@ pub use inspect::inspect;
 
 use std::fmt::Display;
 
+use catamaran_wasmer_artifact::header::header;
 use catamaran_worker::compiler::{self, Refusal, Tier};
-use wasmer::CompileError;
-use wasmer::sys::wasmparser::{self, Validator, WasmFeatures};
-use wasmer::sys::{Cranelift, CraneliftOptLevel, Features};
-use wasmer_compiler::{ArtifactBuild, ArtifactCreate, Engine, EngineBuilder, ModuleEnvironment};
+use wasmer_compiler::wasmparser::{self, Validator, WasmFeatures};
+use wasmer_compiler::{ArtifactBuild, ArtifactCreate, Engine, EngineBuilder, Features, ModuleEnvironment};
+use wasmer_compiler_cranelift::{Cranelift, CraneliftOptLevel};
+use wasmer_types::CompileError;
 
 /// The artifact for the module in `bytes`, or why there is none.
 ///
@@ -43,7 +44,7 @@ pub fn translate(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     engine.validate(bytes).map_err(|e| invalid(bytes, &e))?;
     // Not `Module`: that would make the code executable here, which this process may not, and need not.
     let body = build(&engine, bytes).map_err(|e| refused(&e))?.serialize().map_err(|e| refused(&e))?;
-    let mut artifact = catamaran_wasmer::header(dispositions::address(bytes));
+    let mut artifact = header(dispositions::address(bytes));
     artifact.extend_from_slice(&body);
     Ok(artifact)
 }

@@ -3,12 +3,13 @@
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
+use catamaran_wasmer_artifact::imports;
 use wasmer::{Extern, Function, FunctionEnv, FunctionEnvMut, Imports, Memory, Module, RuntimeError, StoreMut, Value};
 use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Oflags};
 
 use crate::call::{Call, Calls};
 use crate::remembered::{self, Opening, Tree};
-use crate::{errors, imports, input, links, listing, raised, signals, times};
+use crate::{errors, input, links, listing, raised, signals, times};
 
 thread_local! {
     static SYNCING: Cell<bool> = const { Cell::new(false) };

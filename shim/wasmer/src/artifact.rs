@@ -1,53 +1,14 @@
 //! From a file of our cache to machine code: the one place where bytes become executable.
-//!
-//! Wasmer's artifact says neither with which version and settings it was made, nor is what it says of the CPU enough: a
-//! page of our own stands before it, written by the compile process and compared here.
 #![allow(unsafe_code, reason = "deserialising an artifact trusts its bytes; the argument is at each call")]
 
 use std::fs::File;
 
 use bytes::Bytes;
+use catamaran_wasmer_artifact::header::{HEADER, WASMERS_MAGIC, check};
 use memmap2::Mmap;
-use wasmer::sys::{CpuFeature, Triple};
 use wasmer::{Engine, Module};
 use wasmer_compiler::serialize::SerializableModule;
 use wasmer_types::MetadataHeader;
-
-/// The exact version of Wasmer.
-pub const WASMER: &str = "7.4.2";
-
-/// Raised by hand when a setting changes, or when a code generation CVE demands that old artifacts die.
-pub const SETTINGS: u32 = 1;
-
-/// The first bytes of an artifact.
-const MAGIC: &str = "catamaran-wasmer-artifact";
-
-/// The first bytes of what Wasmer itself writes.
-pub const WASMERS_MAGIC: &[u8] = b"wasmer-universal";
-
-/// Our part of an artifact: a page, so that Wasmer's part is aligned as Wasmer wants it.
-const HEADER: usize = 4096;
-
-/// What stands before Wasmer's part of an artifact that is made here and now, of a module whose C library keeps its
-/// dispositions of signals at that address.
-pub fn header(dispositions: Option<u32>) -> Vec<u8> {
-    let mut header = identity().into_bytes();
-    let dispositions = dispositions.map_or_else(|| "-".to_owned(), |address| address.to_string());
-    header.extend(format!(" {} {dispositions}\n", features().join(",")).bytes());
-    debug_assert!(header.len() <= HEADER, "a CPU has some twenty features that Wasmer knows");
-    header.resize(HEADER, 0);
-    header
-}
-
-/// Engine, settings and target: what has to be the same to the letter.
-fn identity() -> String {
-    format!("{MAGIC} {WASMER}+catamaran{SETTINGS} {}", Triple::host())
-}
-
-/// The features of this machine's CPU that the code generator may use.
-fn features() -> Vec<String> {
-    CpuFeature::for_host().iter().map(|feature| feature.to_string()).collect()
-}
 
 /// Checks that `artifact` was made by this version of Wasmer, for these settings and a CPU that has what this one has, and
 /// makes its code executable. The error is a text about the artifact.
@@ -68,33 +29,6 @@ pub(crate) fn load(engine: &Engine, artifact: &File) -> Result<(Module, Option<u
     Ok((module, dispositions))
 }
 
-/// What the header says of the module, if it fits.
-fn check(artifact: &[u8]) -> Result<Option<u32>, String> {
-    let Some(header) = artifact.get(..HEADER) else {
-        return Err(format!("it has {} bytes, less than its header", artifact.len()));
-    };
-    let end = header.iter().position(|&byte| byte == b'\n').unwrap_or(HEADER);
-    let (line, padding) = header.split_at(end);
-    if padding.iter().skip(1).any(|&byte| byte != 0) {
-        return Err("its header is damaged".to_owned());
-    }
-    let line = String::from_utf8_lossy(line);
-    let identity = identity();
-    let Some(rest) = line.strip_prefix(&identity).and_then(|rest| rest.strip_prefix(' ')) else {
-        return Err(format!("it begins with «{line}», not with «{identity}»"));
-    };
-    let (wanted, dispositions) = rest.split_once(' ').ok_or("its header is damaged")?;
-    let dispositions = match dispositions {
-        "-" => None,
-        address => Some(address.parse().map_err(|_| "its header is damaged")?),
-    };
-    let here = features();
-    match wanted.split(',').find(|&feature| !feature.is_empty() && !here.iter().any(|h| h == feature)) {
-        Some(feature) => Err(format!("it was made for a CPU with {feature}, which this one lacks")),
-        None => Ok(dispositions),
-    }
-}
-
 /// Walks Wasmer's tables once, which [`Module::deserialize`] does not do: a damaged file is an error then and no fault.
 fn validate(body: &[u8]) -> Result<(), String> {
     let Some(metadata) = body.strip_prefix(WASMERS_MAGIC) else {
@@ -105,52 +39,4 @@ fn validate(body: &[u8]) -> Result<(), String> {
     let tables = tables.ok_or_else(|| format!("it ends before the {length} bytes of its tables"))?;
     SerializableModule::archive_from_slice_checked(tables).map_err(|e| e.to_string())?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{HEADER, MAGIC, SETTINGS, WASMER, check, features, header};
-
-    /// The version of a package in a lock file.
-    fn locked(lock: &str, package: &str) -> Vec<String> {
-        let start = format!("name = \"{package}\"\nversion = \"");
-        lock.split(&start).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn the_version_is_the_one_that_is_linked() {
-        let ours = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
-        let theirs =
-            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../wasmer-compile/Cargo.lock")).unwrap();
-        assert_eq!(locked(&ours, "wasmer"), [WASMER], "update WASMER");
-        // An artifact's form is that of these packages: the one that writes it must be the one that reads it.
-        for package in ["wasmer", "wasmer-compiler", "wasmer-types", "wasmer-vm", "rkyv"] {
-            assert_eq!(locked(&ours, package), locked(&theirs, package), "{package}: the two lock files differ");
-        }
-    }
-
-    #[test]
-    fn a_header_fits_where_it_was_made_and_nowhere_else() {
-        let good = header(None);
-        assert_eq!(good.len(), HEADER);
-        assert_eq!(check(&good), Ok(None));
-        assert_eq!(check(&header(Some(5040))), Ok(Some(5040)));
-        assert!(check(&good[1..]).unwrap_err().contains("less than its header"));
-        let with = |from: &str, to: &str| {
-            let text = String::from_utf8(good.clone()).unwrap().replacen(from, to, 1);
-            let mut bytes = text.into_bytes();
-            bytes.resize(HEADER, 0);
-            check(&bytes).unwrap_err()
-        };
-        let version = format!("{WASMER}+catamaran{SETTINGS}");
-        assert!(with(&version, "7.4.1+catamaran1").contains("7.4.1"), "another version");
-        assert!(with(&version, &format!("{WASMER}+catamaran0")).contains("catamaran0"), "other settings");
-        assert!(with("x86_64", "riscv64").contains("riscv64"), "another machine");
-        assert!(with(MAGIC, "wasmer-universal").contains("begins with"), "not ours");
-        let first = &features()[0];
-        assert!(with(&format!(" {first}"), " avx1024").contains("avx1024"), "another CPU");
-        let mut dirty = good.clone();
-        dirty[HEADER - 1] = 1;
-        assert!(check(&dirty).unwrap_err().contains("damaged"));
-    }
 }

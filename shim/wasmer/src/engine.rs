@@ -4,6 +4,8 @@ use std::fs::File;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use catamaran_wasmer_artifact::header::WASMER;
+use catamaran_wasmer_artifact::imports;
 use catamaran_worker::{Engine, EngineError, Guest, Needs};
 use tokio::runtime::Runtime as EventLoop;
 use virtual_net::{UnsupportedVirtualNetworking, VirtualNetworking};
@@ -17,7 +19,7 @@ use crate::remembered::Tree;
 use crate::signals::{self, Bell};
 use crate::tasks::Tasks;
 use crate::world::World;
-use crate::{artifact, imports, outcome, wasi};
+use crate::{artifact, outcome, wasi};
 
 /// What a thread's own stack of Wasm frames may grow to: Linux's usual limit for a native program. Paid for where touched.
 const GUEST_STACK: usize = 8 << 20;
@@ -31,7 +33,7 @@ pub struct Wasmer {
 }
 
 impl Engine for Wasmer {
-    const VERSION: &'static str = artifact::WASMER;
+    const VERSION: &'static str = WASMER;
 
     type Program = Box<dyn FnOnce() -> ExitCode>;
 

@@ -25,7 +25,6 @@ mod engine;
 mod errors;
 mod file;
 mod files;
-mod imports;
 mod input;
 mod links;
 mod listing;
@@ -40,6 +39,4 @@ mod times;
 mod wasi;
 mod world;
 
-pub use artifact::{SETTINGS, WASMER, WASMERS_MAGIC, header};
 pub use engine::Wasmer;
-pub use imports::{is_provided, not_provided};

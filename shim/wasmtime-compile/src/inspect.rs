@@ -1,6 +1,7 @@
 //! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
 
-use catamaran_wasmtime::{PREVIEW1, no_program, not_provided, of_the_other_engine, refusal, shared_memory};
+use catamaran_wasmtime_artifact::imports::{PREVIEW1, not_provided, of_the_other_engine, shared_memory};
+use catamaran_wasmtime_artifact::interfaces::{no_program, refusal};
 use catamaran_worker::compiler::Refusal;
 use catamaran_worker::form::{self, Form};
 use wasmtime::wasmparser::{Import, Parser, Payload, TypeRef};

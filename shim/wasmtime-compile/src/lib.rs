@@ -1,4 +1,4 @@
-//! From a module's or a component's bytes to an artifact for [`catamaran_wasmtime`], or the reason why not.
+//! From a module's or a component's bytes to an artifact for Wasmtime's worker, or the reason why not.
 //!
 //! ```text
 //! bytes --- inspect ---> what could run here --- translate ---> artifact
@@ -48,7 +48,7 @@ fn refused(what: &str, e: &wasmtime::Error) -> Refusal {
 /// Winch would be faster still, but a runner without a compiler does not take its code: the calling convention is a setting
 /// that only a compiler's configuration has.
 fn config(tier: Tier) -> wasmtime::Result<Config> {
-    let mut config = catamaran_wasmtime::config()?;
+    let mut config = catamaran_wasmtime_artifact::config::config()?;
     config.strategy(Strategy::Cranelift);
     let (level, allocation) = match tier {
         Tier::Fast => (OptLevel::None, RegallocAlgorithm::SinglePass),

@@ -1,5 +1,6 @@
 //! A component that is a program of WASI 0.2: its imports, and its run.
 
+use catamaran_wasmtime_artifact::interfaces;
 use catamaran_worker::{EngineError, Guest, Needs};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
@@ -14,7 +15,7 @@ use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io;
 
 use crate::files::{self, Root};
-use crate::{interfaces, lookup, wasi};
+use crate::{lookup, wasi};
 
 /// What the guest's host calls work on.
 pub(crate) struct World {

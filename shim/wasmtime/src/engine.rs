@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::process::ExitCode;
 
+use catamaran_wasmtime_artifact::config::{WASMTIME, config};
 use catamaran_worker::{Engine, EngineError, Guest, Needs};
 use tokio::runtime::Runtime;
 use wasmtime::Store;
 
 use crate::artifact::{self, Code};
-use crate::{component, config, module, outcome};
+use crate::{component, module, outcome};
 
 /// What host calls may copy from the guest at once. A guest has no larger memory to name, and what it makes us allocate
 /// is charged to its own cgroup; the default (128 MiB) would fail a write that every kernel takes.
@@ -21,7 +22,7 @@ pub struct Wasmtime {
 }
 
 impl Engine for Wasmtime {
-    const VERSION: &'static str = config::WASMTIME;
+    const VERSION: &'static str = WASMTIME;
 
     type Program = Box<dyn FnOnce() -> ExitCode>;
 

@@ -12,25 +12,19 @@
 //! - One thread. Guest and host calls share it; what would block another task blocks only this guest.
 //! - Nothing here needs the container's `/proc`, or opens a path of it other than `/` and the two files that names are
 //!   resolved by.
-//! - [`config`] is the one place for settings, shared with the compile process: an artifact fits or is refused.
+//! - [`catamaran_wasmtime_artifact::config`] is the one place for settings, shared with the compile process: an artifact fits or is refused.
 //!
 //! Runs programs: WASI preview 1 modules, which export `_start`, and components of WASI 0.2, which export `wasi:cli/run`.
 //! Sockets are the components' alone; no threads.
 
 mod artifact;
 mod component;
-mod config;
 mod engine;
 mod files;
-mod imports;
-mod interfaces;
 mod lookup;
 mod module;
 mod outcome;
 mod stdio;
 mod wasi;
 
-pub use config::{SETTINGS, WASMTIME, config};
 pub use engine::Wasmtime;
-pub use imports::{PREVIEW1, not_provided, of_the_other_engine, shared_memory};
-pub use interfaces::{PROVIDED, RUN, no_program, refusal};

@@ -1,11 +1,12 @@
 //! A module of WASI preview 1 that is a program: its imports, and its run.
 
+use catamaran_wasmtime_artifact::imports;
 use catamaran_worker::{EngineError, Guest};
-use wasmtime::{Engine, ExternType, InstancePre, Linker, Module, Result, Store};
+use wasmtime::{Engine, Error, ExternType, InstancePre, Linker, Module, Result, Store, UnknownImportError};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
-use crate::{files, imports, wasi};
+use crate::{files, wasi};
 
 /// A module with its imports found.
 pub(crate) struct Program(InstancePre<WasiP1Ctx>);
@@ -16,7 +17,7 @@ impl Program {
         check_start(module)?;
         let mut linker = Linker::new(engine);
         provide(&mut linker).map_err(|e| EngineError::Module(format!("WASI preview 1 cannot be linked: {e:#}")))?;
-        linker.instantiate_pre(module).map(Self).map_err(|e| EngineError::Module(imports::explain(&e)))
+        linker.instantiate_pre(module).map(Self).map_err(|e| EngineError::Module(explain(&e)))
     }
 
     /// The guest's world. Must be called within the event loop's context.
@@ -41,6 +42,15 @@ fn provide(linker: &mut Linker<WasiP1Ctx>) -> Result<()> {
     files::add_to_linker(linker)?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// The text for a module that could not be linked.
+fn explain(e: &Error) -> String {
+    match e.downcast_ref::<UnknownImportError>() {
+        Some(unknown) => imports::not_provided(unknown.module(), unknown.name()),
+        // A known name with another signature: Wasmtime's text names the import and both types.
+        None => format!("the module cannot be linked: {e:#}"),
+    }
 }
 
 /// A container runs a command: a module that exports `_start`, without parameters or results.

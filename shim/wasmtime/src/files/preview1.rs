@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::os::fd::AsFd;
 
+use catamaran_wasmtime_artifact::imports::PREVIEW1;
 use rustix::io::Errno as Kernel;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, Result, bail};
 use wasmtime_wasi::p1::WasiP1Ctx;
@@ -14,7 +15,6 @@ use wiggle::{GuestMemory, GuestPtr};
 use super::kernel::{self, Asked, Base, Entry};
 use super::refused::{self, Refused};
 use super::times;
-use crate::imports::PREVIEW1;
 
 /// Each function with its parameters, and what is done when wasmtime-wasi refused.
 macro_rules! functions {

@@ -11,10 +11,8 @@ mod guest;
 use std::process::Stdio;
 
 use catamaran_wasmtime::Wasmtime;
-use catamaran_wasmtime_compile::{Kind, compile};
 use catamaran_worker::Engine;
-use catamaran_worker::compiler::Tier;
-use guest::{file, guest as world, load, output, run, stdout};
+use guest::{compile, file, guest as world, link_refusal as refusal, load, output, run, stdout};
 
 /// Not a test of its own: the guest's process.
 #[test]
@@ -94,17 +92,13 @@ fn garbage_collection_and_exceptions_work_inside() {
 
 #[test]
 fn linking_runs_no_guest_code() {
-    let bytes = wat::parse_str(program(
-        "",
-        "",
-        r#"(func $early unreachable) (start $early) (func (export "run") (result i32) (i32.const 0))"#,
-    ));
-    assert!(load(&compile(&bytes.unwrap(), Tier::Best).unwrap()).unwrap().link(&world()).is_ok());
+    let wat =
+        program("", "", r#"(func $early unreachable) (start $early) (func (export "run") (result i32) (i32.const 0))"#);
+    assert!(load(&compile(&wat, "best")).unwrap().link(&world()).is_ok());
 }
 
 #[test]
 fn a_component_that_cannot_be_linked_is_told_why() {
-    let refusal = |wat: &str| guest::link_refusal(wat, Kind::Component);
     let unknown = program(
         r#"(import "wasi:cli/exit@0.2.1" (instance $exit (export "leave-quietly" (func))))"#,
         "",
@@ -123,8 +117,8 @@ fn a_component_that_cannot_be_linked_is_told_why() {
 
 #[test]
 fn an_artifact_says_which_kind_it_is() {
-    let module = compile(&wat::parse_str(r#"(module (func (export "_start")))"#).unwrap(), Tier::Best).unwrap();
-    let component = compile(&wat::parse_str(returning(0)).unwrap(), Tier::Fast).unwrap();
+    let module = compile(r#"(module (func (export "_start")))"#, "best");
+    let component = compile(&returning(0), "fast");
     let by_name = |bytes: &[u8]| {
         let (file, path) = file(bytes);
         std::fs::remove_file(path).unwrap();
@@ -140,13 +134,13 @@ fn an_artifact_says_which_kind_it_is() {
 fn sockets_are_for_those_that_import_them() {
     let needs = |imports: &str| {
         let wat = program(imports, "", r#"(func (export "run") (result i32) (i32.const 0))"#);
-        load(&compile(&wat::parse_str(wat).unwrap(), Tier::Fast).unwrap()).unwrap().needs().sockets
+        load(&compile(&wat, "fast")).unwrap().needs().sockets
     };
     assert!(!needs("") && !needs(r#"(import "wasi:sockets/network@0.2.0" (instance))"#));
     for interface in ["tcp-create-socket", "udp-create-socket", "ip-name-lookup"] {
         assert!(needs(&format!(r#"(import "wasi:sockets/{interface}@0.2.0" (instance))"#)), "{interface}");
     }
-    let module = compile(&wat::parse_str(r#"(module (func (export "_start")))"#).unwrap(), Tier::Best).unwrap();
+    let module = compile(r#"(module (func (export "_start")))"#, "best");
     assert!(!load(&module).unwrap().needs().sockets);
 }
 

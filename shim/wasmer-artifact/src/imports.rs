@@ -1,17 +1,17 @@
 //! Which imports a module may have here, and what to tell a user whose module cannot run.
 //!
-//! Public because the compile process says the same about the same module, before it spends time on it.
+//! The compile process says the same about a module as the worker, before it spends time on it.
 
 /// The import module of WASI preview 1.
-pub(crate) const PREVIEW1: &str = "wasi_snapshot_preview1";
+pub const PREVIEW1: &str = "wasi_snapshot_preview1";
 
 /// Whether an import module is WASIX's: what has threads, processes, sockets and signals.
-pub(crate) fn is_wasix(module: &str) -> bool {
+pub fn is_wasix(module: &str) -> bool {
     matches!(module, "wasix_32v1" | "wasix_64v1")
 }
 
 /// Whether the import lets a module have sockets: all others of WASIX work on those that there are.
-pub(crate) fn opens_sockets(module: &str, name: &str) -> bool {
+pub fn opens_sockets(module: &str, name: &str) -> bool {
     is_wasix(module) && matches!(name, "sock_open" | "resolve")
 }
 
@@ -48,14 +48,14 @@ pub fn not_provided(module: &str, name: &str) -> String {
 }
 
 /// Why the import `module`.`name` of another type than the one that is provided cannot be linked.
-pub(crate) fn another_type(module: &str, name: &str, wanted: &str, provided: &str) -> String {
+pub fn another_type(module: &str, name: &str, wanted: &str, provided: &str) -> String {
     format!(
         "the module imports `{module}.{name}` as {wanted}, and it is {provided}: build it again with a current toolchain"
     )
 }
 
 /// Why a module without `_start` cannot run; `library` if it exports `_initialize`.
-pub(crate) fn no_start(library: bool) -> String {
+pub fn no_start(library: bool) -> String {
     let what = "the module does not export `_start`";
     if library {
         format!("{what} but `_initialize`: it is a library (a reactor); build it as a program with a main function")

@@ -1,8 +1,6 @@
 //! What to tell a user whose module cannot run here, and what to do instead.
 //!
-//! Public because the compile process says the same about the same module, before it spends time on it.
-
-use wasmtime::{Error, UnknownImportError};
+//! The compile process says the same about a module as the worker, before it spends time on it.
 
 /// The import module of WASI preview 1, the only one that is provided.
 pub const PREVIEW1: &str = "wasi_snapshot_preview1";
@@ -51,21 +49,12 @@ pub fn shared_memory() -> String {
 }
 
 /// Why a module without `_start` cannot run; `library` if it exports `_initialize`.
-pub(crate) fn no_start(library: bool) -> String {
+pub fn no_start(library: bool) -> String {
     let what = "the module does not export `_start`";
     if library {
         format!("{what} but `_initialize`: it is a library (a reactor); build it as a program with a main function")
     } else {
         format!("{what}: build it as a program for wasm32-wasip1, or, if the file is a library, use it from one")
-    }
-}
-
-/// The text for a module that could not be linked.
-pub(crate) fn explain(e: &Error) -> String {
-    match e.downcast_ref::<UnknownImportError>() {
-        Some(unknown) => not_provided(unknown.module(), unknown.name()),
-        // A known name with another signature: Wasmtime's text names the import and both types.
-        None => format!("the module cannot be linked: {e:#}"),
     }
 }
 

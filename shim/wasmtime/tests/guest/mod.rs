@@ -2,11 +2,10 @@
 //! process's exit code. The child is the test's own `child`, which calls [`be`].
 
 use std::fs::File;
+use std::io::Write;
 use std::process::{Command, ExitCode, Output, Stdio};
 
 use catamaran_wasmtime::Wasmtime;
-use catamaran_wasmtime_compile::{Kind, compile, translate};
-use catamaran_worker::compiler::Tier;
 use catamaran_worker::{Engine, EngineError, Guest};
 
 /// Where the child finds its artifact; unset in the parent.
@@ -46,9 +45,28 @@ pub(crate) fn load(artifact: &[u8]) -> Result<Wasmtime, EngineError> {
     thread.join().unwrap()
 }
 
+/// The artifact of a module or component, by the compile process's own code but for its inspection. The worker links no
+/// compiler, and so do its tests. `how` is `fast`, `best`, or `misfit` for settings that are not the worker's.
+pub(crate) fn compile(wat: &str, how: &str) -> Vec<u8> {
+    let mut folder = std::env::current_exe().unwrap();
+    folder.pop();
+    folder.pop();
+    let program = folder.join("examples/translate-for-wasmtime");
+    let mut child = Command::new(&program)
+        .arg(how)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{}: {e}; tests/all builds it", program.display()));
+    child.stdin.take().unwrap().write_all(&wat::parse_str(wat).unwrap()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
+}
+
 /// The text with which linking refuses what was compiled in spite of the inspection.
-pub(crate) fn link_refusal(wat: &str, kind: Kind) -> String {
-    let engine = load(&translate(&wat::parse_str(wat).unwrap(), kind, Tier::Best).unwrap()).unwrap();
+pub(crate) fn link_refusal(wat: &str) -> String {
+    let engine = load(&compile(wat, "best")).unwrap();
     match engine.link(&guest()) {
         Err(EngineError::Module(text)) => text,
         Err(e) => panic!("not the module's fault: {e}"),
@@ -58,8 +76,7 @@ pub(crate) fn link_refusal(wat: &str, kind: Kind) -> String {
 
 /// Runs the module or component in a child process with `input` on standard input.
 pub(crate) fn run(wat: &str, input: Stdio) -> std::process::Child {
-    let artifact = compile(&wat::parse_str(wat).unwrap(), Tier::Best).unwrap();
-    let (_, path) = file(&artifact);
+    let (_, path) = file(&compile(wat, "best"));
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
         .env(ARTIFACT, &path)

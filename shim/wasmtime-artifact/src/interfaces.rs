@@ -1,6 +1,6 @@
 //! The interfaces that a component may import, and what to tell a user whose component cannot run here.
 //!
-//! Public because the compile process says the same about the same component, before it spends time on it.
+//! The compile process says the same about a component as the worker, before it spends time on it.
 
 /// What a program exports.
 pub const RUN: &str = "wasi:cli/run";
@@ -52,7 +52,7 @@ fn is_of_wasi_2(version: &str) -> bool {
 }
 
 /// Whether the import lets a component have sockets.
-pub(crate) fn opens_sockets(import: &str) -> bool {
+pub fn opens_sockets(import: &str) -> bool {
     OPENING.contains(&parts(import).0)
 }
 
@@ -86,13 +86,13 @@ pub fn refusal(import: &str) -> Option<String> {
 }
 
 /// Whether the export is the interface of a program, in a version that can run here.
-pub(crate) fn is_run(export: &str) -> bool {
+pub fn is_run(export: &str) -> bool {
     let (interface, version) = parts(export);
     interface == RUN && is_of_wasi_2(version)
 }
 
 /// Why a component whose `wasi:cli/run` is another one cannot run.
-pub(crate) fn no_run() -> String {
+pub fn no_run() -> String {
     format!(
         "the component's export `{RUN}` has another type than that of WASI 0.2, an instance with `run: func() -> result`: \
          build it with a toolchain for wasm32-wasip2"

@@ -1,0 +1,22 @@
+//! A module from standard input, its artifact to standard output: for the worker's tests, which link no compiler.
+//!
+//! `fast` and `best` compile with that tier, and leave out the inspection: a worker must refuse by itself what could only reach
+//! it by a fault of ours.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a program for tests: a panic is how it says that it failed")]
+
+use std::io::{Read, Write};
+
+use catamaran_wasmer_compile::translate;
+use catamaran_worker::compiler::Tier;
+
+fn main() {
+    let tier = match std::env::args().nth(1).as_deref() {
+        Some("fast") => Tier::Fast,
+        Some("best") => Tier::Best,
+        other => panic!("fast or best, not {other:?}"),
+    };
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).unwrap();
+    std::io::stdout().write_all(&translate(&bytes, tier).unwrap()).unwrap();
+}
