@@ -1,6 +1,4 @@
 # Catamaran's targets; `make help` lists them.
-#
-# One cargo call a package where it matters: features unify within one call, and a runner must not get a compiler that way.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -31,38 +29,24 @@ prepare:
 
 .PHONY: build
 build: ## Build the shim, its holder, its workers and its compilers (the profile of demo and tests)
-	$(CARGO) build --locked -p catamaran-daemon
-	$(CARGO) build --locked $(HOLDER)
-	$(CARGO) build --locked -p catamaran-wasmtime
-	$(CARGO) build --locked -p catamaran-wasmtime-compile
-	$(CARGO) build --locked -p catamaran-wasmer
-	$(CARGO) build --locked $(WASMER_COMPILE)
+	shim/build
 
 .PHONY: release
 release: ## Build what is shipped and benchmarked
-	$(CARGO) build --locked --release -p catamaran-daemon
-	$(CARGO) build --locked --release $(HOLDER)
-	$(CARGO) build --locked --release -p catamaran-wasmtime
-	$(CARGO) build --locked --release -p catamaran-wasmtime-compile
-	$(CARGO) build --locked --release -p catamaran-wasmer
-	$(CARGO) build --locked --release $(WASMER_COMPILE)
+	shim/build --release
 
 .PHONY: demo
-demo: prepare build ## Run Wasm programs on both engines under a private containerd and show them
+demo: ## Run Wasm programs on both engines under a private containerd and show them
+	tests/harness/prepare demo
+	shim/build --demo
 	$(CARGO) run --locked -q -p catamaran-harness --example demo
 
+# Names of test programs: TESTS="pods harness"; without, all of them.
+TESTS ?=
+
 .PHONY: test
-test: prepare build ## Run every test; root, and fails where it cannot run
-	$(CARGO) test --locked -p catamaran-wasmtime --tests
-	$(CARGO) test --locked -p catamaran-wasmtime-compile --tests
-	$(CARGO) test --locked -p catamaran-wasmer --tests
-	$(CARGO) test --locked $(WASMER_COMPILE) --tests
-	$(CARGO) test --locked -p catamaran-worker -p catamaran-daemon --tests
-	$(CARGO) test --locked -p catamaran-names --tests
-	$(CARGO) test --locked -p catamaran-harness -p catamaran-critest --tests
-	$(CARGO) test --locked -p catamaran-integration --tests
-	$(CARGO) test --locked -p catamaran-attacks --tests
-	$(CARGO) test --locked -p catamaran-faults --tests
+test: prepare build ## Run every test, and list what failed; root, and fails where it cannot run (TESTS)
+	tests/all $(TESTS)
 
 .PHONY: attacks
 attacks: prepare build ## Attack from a worker that was broken into and from a guest, and print what carried each denial; root
@@ -97,16 +81,11 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt $(WASMER_COMPILE) --check
 	$(CARGO) fmt $(HOLDER) --check
-	$(CARGO) clippy --locked -p catamaran-wasmtime --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p catamaran-wasmtime-compile --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p catamaran-wasmer --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(WASMER_COMPILE) --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(HOLDER) -- -D warnings
-	$(CARGO) clippy --locked -p catamaran-worker -p catamaran-daemon --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p catamaran-names --all-targets -- -D warnings
-	$(CARGO) clippy --locked -p catamaran-harness -p catamaran-integration -p catamaran-bench -p catamaran-soak -p catamaran-attacks -p catamaran-critest -p catamaran-faults --all-targets -- -D warnings
 	tests/layering
-	if command -v shellcheck >/dev/null; then shellcheck -S warning .ci/run tests/layering tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build tests/all tests/layering tests/harness/steps.sh tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench
