@@ -143,8 +143,11 @@ async fn forked(start: &Start<'_>, control: OwnedFd, intermediate: u32) -> std::
     rustix::io::ioctl_fionbio(&control, true).doing(doing)?;
     let control = readable(control).doing(doing)?;
     match receive_in_time(&control).await {
-        Ok((Report::Forked { pid }, mut descriptors)) if descriptors.len() == 1 => {
-            Ok(Forked { pid: pid as u32, pidfd: descriptors.remove(0), control })
+        Ok((Report::Forked { pid }, mut descriptors)) if matches!(descriptors.len(), 1 | 2) => {
+            let pidfd = descriptors.remove(0);
+            // The intermediate's copy, which ends as the intermediate does.
+            descriptors.pop().map(child::reap);
+            Ok(Forked { pid: pid as u32, pidfd, control })
         }
         Ok((other, _)) => Err(refuse(other, start.module)),
         Err(e) => Err(Failure::Final(Error::Worker(e.to_string()))),
@@ -152,7 +155,7 @@ async fn forked(start: &Start<'_>, control: OwnedFd, intermediate: u32) -> std::
 }
 
 impl Forked {
-    /// Tells the worker, which waits for it, that the hooks have run.
+    /// Tells the intermediate, which waits for it, that the hooks have run.
     pub(crate) fn hooked(&self) {
         // One that is gone never becomes ready, and it is then that its end is looked at.
         let _ = control::send_hooked(self.control.get_ref().as_fd());
