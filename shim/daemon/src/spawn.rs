@@ -28,6 +28,15 @@ const LONGEST_CONFINEMENT: Duration = Duration::from_secs(60);
 pub(crate) struct Handover(Vec<OwnedFd>);
 
 impl Handover {
+    /// Of descriptors that are numbered already.
+    pub(crate) fn of(descriptors: Vec<OwnedFd>) -> Self {
+        Self(descriptors)
+    }
+
+    pub(crate) fn into_all(self) -> Vec<OwnedFd> {
+        self.0
+    }
+
     pub(crate) fn add(&mut self, descriptor: OwnedFd) -> Fd {
         self.0.push(descriptor);
         Fd(self.0.len() - 1)

@@ -208,6 +208,17 @@ impl Cgroup {
         }
     }
 
+    /// Moves a process that is not cloned into it.
+    pub(crate) async fn take_in(&self, pid: u32) -> Result<()> {
+        match (&self.kind, self.folders.as_slice()) {
+            (Kind::V2(_), [folder]) => {
+                let procs = folder.join("cgroup.procs");
+                write::put(&procs, &pid.to_string()).on(&procs)
+            }
+            _ => self.admit(pid).await,
+        }
+    }
+
     /// Moves the intermediate of a further process to where it clones that, on v1: [`Cgroup::folder_of_further`] is for v2.
     pub(crate) async fn admit_further(&self, pid: u32) -> Result<()> {
         if self.is_v1() { self.admit(pid).await } else { Ok(()) }
