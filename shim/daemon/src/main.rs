@@ -6,6 +6,7 @@
 //! containerd --ttrpc-->   serve  ->  task service  ->  pod  ->  container
 //!                                                                  |- bundle   config.json, checked whole
 //!                                                                  |- choice   which engine, by annotations and options
+//!                                                                  |- finder   a process that looks into what the pod controls
 //!                                                                  |- rootfs   detached mount trees
 //!                                                                  |- source   where the Wasm module is
 //!                                                                  |- image    the layer that it may be instead of a file
@@ -34,6 +35,7 @@ mod devices;
 mod engine;
 mod error;
 mod events;
+mod finder;
 mod group;
 mod holder;
 mod hooks;
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Ok(flags) if flags.action == cache::ACTION => cache::drive(),
         Ok(flags) if flags.action == cgroup::ACTION => cgroup::answer(),
         Ok(flags) if flags.action == cgroup::LIMITS => cgroup::write_limits(),
+        Ok(flags) if flags.action == finder::ACTION => finder::find(),
         Ok(flags) if flags.action == stdio::ACTION => stdio::append(),
         Ok(flags) if flags.action == holder::ACTION => return catamaran_worker::hold(),
         Ok(flags) => Err(error::Error::refused(

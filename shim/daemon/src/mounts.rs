@@ -14,12 +14,14 @@ use oci_spec::runtime::Mount;
 use rustix::fs::{CWD, FileType};
 use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::mountoptions::{ALWAYS, Options};
 use crate::spawn::Handover;
 
 /// One mount of the spec, ready for the worker, and for the search for the module.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Prepared {
     pub(crate) destination: String,
     pub(crate) source: Source,

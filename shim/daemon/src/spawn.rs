@@ -28,6 +28,15 @@ const LONGEST_CONFINEMENT: Duration = Duration::from_secs(60);
 pub(crate) struct Handover(Vec<OwnedFd>);
 
 impl Handover {
+    /// Of descriptors that are numbered already.
+    pub(crate) fn of(descriptors: Vec<OwnedFd>) -> Self {
+        Self(descriptors)
+    }
+
+    pub(crate) fn into_all(self) -> Vec<OwnedFd> {
+        self.0
+    }
+
     pub(crate) fn add(&mut self, descriptor: OwnedFd) -> Fd {
         self.0.push(descriptor);
         Fd(self.0.len() - 1)
@@ -143,8 +152,11 @@ async fn forked(start: &Start<'_>, control: OwnedFd, intermediate: u32) -> std::
     rustix::io::ioctl_fionbio(&control, true).doing(doing)?;
     let control = readable(control).doing(doing)?;
     match receive_in_time(&control).await {
-        Ok((Report::Forked { pid }, mut descriptors)) if descriptors.len() == 1 => {
-            Ok(Forked { pid: pid as u32, pidfd: descriptors.remove(0), control })
+        Ok((Report::Forked { pid }, mut descriptors)) if matches!(descriptors.len(), 1 | 2) => {
+            let pidfd = descriptors.remove(0);
+            // The intermediate's copy, which ends as the intermediate does.
+            descriptors.pop().map(child::reap);
+            Ok(Forked { pid: pid as u32, pidfd, control })
         }
         Ok((other, _)) => Err(refuse(other, start.module)),
         Err(e) => Err(Failure::Final(Error::Worker(e.to_string()))),
@@ -152,7 +164,7 @@ async fn forked(start: &Start<'_>, control: OwnedFd, intermediate: u32) -> std::
 }
 
 impl Forked {
-    /// Tells the worker, which waits for it, that the hooks have run.
+    /// Tells the intermediate, which waits for it, that the hooks have run.
     pub(crate) fn hooked(&self) {
         // One that is gone never becomes ready, and it is then that its end is looked at.
         let _ = control::send_hooked(self.control.get_ref().as_fd());

@@ -86,6 +86,9 @@ pub(crate) struct State {
     /// How it ended, once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<Ended>,
+    /// Whether it is no container's: the cgroups are a search's that may hang in the kernel (`finder`), and nobody waits for that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) search: bool,
     /// Of older shims alone, whose pods have no file for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) socket: Option<PathBuf>,
@@ -336,6 +339,7 @@ impl State {
             exec_loggers: Vec::new(),
             native: None,
             ended: None,
+            search: false,
             socket: None,
         }
     }
@@ -343,6 +347,11 @@ impl State {
     /// The same of a native container.
     pub(crate) fn of_native(cgroups: Vec<PathBuf>, record: native::Record) -> Self {
         Self { format: FORMAT, native: Some(record), ..Self::new(cgroups) }
+    }
+
+    /// Of a search in what the pod controls.
+    pub(crate) fn of_search(cgroups: Vec<PathBuf>) -> Self {
+        Self { search: true, ..Self::new(cgroups) }
     }
 
     /// What a shim of format 1 has left in the container's bundle.

@@ -26,18 +26,19 @@ const MAX_MESSAGE: usize = 64 * 1024;
 
 /// What lets a worker go.
 const START: &[u8] = b"start";
-/// What tells a worker that the hooks have run.
+/// What tells an intermediate that the hooks have run.
 const HOOKED: &[u8] = b"hooked";
 
 /// What comes back to the shim, in this order: [`Report::Forked`], then one of the others.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
-    /// From the intermediate: the worker exists. Carries its pidfd.
+    /// From the intermediate: the worker exists. Carries its pidfd, and behind it that of the reporting process where this is
+    /// a child of the shim's that the shim does not know.
     Forked {
         /// The worker's pid, as the shim sees it.
         pid: i32,
     },
-    /// From the worker: confined, linked, waiting for Start. Before it the worker has waited for the hooks, if the job
+    /// From the worker: confined, linked, waiting for Start. Before it the intermediate has waited for the hooks, if the job
     /// says that there are any.
     Ready {
         /// What could not be done but need not stop the container, for the log.
@@ -65,8 +66,17 @@ pub enum Cause {
 
 /// Sends the job and its descriptors to a new worker.
 pub fn send_job(socket: BorrowedFd<'_>, job: &Job, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send_in_memory(socket, job, descriptors)
+}
+
+/// Sends a value that may be larger than one message, in a file in memory, and descriptors with it.
+pub fn send_in_memory<T: Serialize>(
+    socket: BorrowedFd<'_>,
+    value: &T,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
     let mut text = File::from(rustix::fs::memfd_create("catamaran-job", MemfdFlags::CLOEXEC)?);
-    text.write_all(&serde_json::to_vec(job)?)?;
+    text.write_all(&serde_json::to_vec(value)?)?;
     text.rewind()?;
     let mut all = vec![text.as_fd()];
     all.extend_from_slice(descriptors);
@@ -81,24 +91,29 @@ pub fn send_job(socket: BorrowedFd<'_>, job: &Job, descriptors: &[BorrowedFd<'_>
 
 /// Receives the job, in the intermediate.
 pub(crate) fn receive_job(socket: BorrowedFd<'_>) -> io::Result<(Job, Descriptors)> {
-    let (_, mut descriptors) = receive(socket)?;
-    if descriptors.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the shim sent no job"));
-    }
-    let mut text = Vec::new();
-    File::from(descriptors.remove(0)).read_to_end(&mut text)?;
-    let job = serde_json::from_slice(&text)?;
+    let (job, descriptors) = receive_in_memory(socket)?;
     Ok((job, Descriptors(descriptors.into_iter().map(Some).collect())))
 }
 
-/// Reports to the shim; `pidfd` goes with [`Report::Forked`].
+/// Receives what [`send_in_memory`] sent. `UnexpectedEof` when the other side is gone.
+pub fn receive_in_memory<T: for<'de> Deserialize<'de>>(socket: BorrowedFd<'_>) -> io::Result<(T, Vec<OwnedFd>)> {
+    let (_, mut descriptors) = receive(socket)?;
+    if descriptors.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other side sent nothing"));
+    }
+    let mut text = Vec::new();
+    File::from(descriptors.remove(0)).read_to_end(&mut text)?;
+    Ok((serde_json::from_slice(&text)?, descriptors))
+}
+
+/// Reports to the shim; `pidfds` go with [`Report::Forked`].
 ///
-/// Without one it is a plain write: the worker's filter of system calls has no sendmsg.
-pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, pidfd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// Without any it is a plain write: the worker's filter of system calls has no sendmsg.
+pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, pidfds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let bytes = serde_json::to_vec(report)?;
-    match pidfd {
-        Some(_) => send(socket, &bytes, pidfd.as_slice()),
-        None => rustix::io::retry_on_intr(|| rustix::io::write(socket, &bytes)).map(drop).map_err(Into::into),
+    match pidfds {
+        [_, ..] => send(socket, &bytes, pidfds),
+        [] => rustix::io::retry_on_intr(|| rustix::io::write(socket, &bytes)).map(drop).map_err(Into::into),
     }
 }
 
@@ -128,12 +143,12 @@ pub(crate) fn await_start(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(heard(socket)? == START)
 }
 
-/// Tells the worker that the hooks it waits for have run, in the shim.
+/// Tells the intermediate that the hooks have run, in the shim.
 pub fn send_hooked(socket: BorrowedFd<'_>) -> io::Result<()> {
     send(socket, HOOKED, &[])
 }
 
-/// Waits until the hooks have run, in the worker.
+/// Waits until the hooks have run, in the intermediate.
 pub(crate) fn await_hooked(socket: BorrowedFd<'_>) -> io::Result<()> {
     if heard(socket)? == HOOKED {
         Ok(())
@@ -236,7 +251,7 @@ mod tests {
     #[test]
     fn a_report_carries_its_descriptor() {
         let (shim, worker) = pair();
-        report(worker.as_fd(), &Report::Forked { pid: 7 }, Some(worker.as_fd())).unwrap();
+        report(worker.as_fd(), &Report::Forked { pid: 7 }, &[worker.as_fd()]).unwrap();
         let (received, descriptors) = receive_report(shim.as_fd()).unwrap();
         assert!(matches!(received, Report::Forked { pid: 7 }));
         assert_eq!(descriptors.len(), 1);
@@ -254,7 +269,7 @@ mod tests {
         let (shim, worker) = pair();
         send_start(shim.as_fd()).unwrap();
         assert!(await_start(worker.as_fd()).unwrap());
-        let late = report(worker.as_fd(), &Report::Ready { warnings: Vec::new() }, None);
+        let late = report(worker.as_fd(), &Report::Ready { warnings: Vec::new() }, &[]);
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::BrokenPipe, "nothing is said after Start");
         drop(shim);
         assert!(!await_start(worker.as_fd()).unwrap());

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use nix::fcntl::AtFlags;
 
-use crate::confine::{self, ConfineError, Confined, Confinement, Label, step};
+use crate::confine::{self, ConfineError, Confined, Confinement, Label, Surroundings, step};
 use crate::control::{self, Descriptors, Report};
 use crate::job::Job;
 use crate::stage::{self, Line};
@@ -22,8 +22,8 @@ pub fn hold() -> ExitCode {
     stage::staged(holder)
 }
 
-fn holder(job: &Job, mut descriptors: Descriptors, mut line: Line) -> ExitCode {
-    let confined = become_holder(job, &mut descriptors, &mut line);
+fn holder(job: &Job, mut descriptors: Descriptors, mut line: Line, surroundings: Surroundings) -> ExitCode {
+    let confined = become_holder(job, &mut descriptors, &mut line, surroundings);
     if line.be_known().is_err() {
         return ExitCode::FAILURE;
     }
@@ -33,10 +33,15 @@ fn holder(job: &Job, mut descriptors: Descriptors, mut line: Line) -> ExitCode {
     }
 }
 
-fn become_holder(job: &Job, descriptors: &mut Descriptors, line: &mut Line) -> Result<Infallible, ConfineError> {
+fn become_holder(
+    job: &Job,
+    descriptors: &mut Descriptors,
+    line: &mut Line,
+    surroundings: Surroundings,
+) -> Result<Infallible, ConfineError> {
     let program = step("taking the holder's program", descriptors.take(job.artifact))?;
-    let confinement = Confinement::new(job, descriptors).executes();
-    let Confined { warnings, label, .. } = confinement.apply(|| line.await_hooks(job))?;
+    let confinement = Confinement::new(job, descriptors, surroundings).executes();
+    let Confined { warnings, label, .. } = confinement.apply()?;
     label.map_or(Ok(()), Label::apply)?;
     // What it is to say once it is what it is to be. In its environment, which it looks for nothing else in.
     let report = step("writing the report", control::written(&Report::Ready { warnings }))?;

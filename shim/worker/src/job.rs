@@ -23,7 +23,8 @@ pub struct Job {
     pub terminal: bool,
     /// The machine code, open for reading.
     pub artifact: Fd,
-    /// cgroup v2: the directory that the worker is cloned into. On v1 the intermediate is moved before it gets the job.
+    /// cgroup v2: the directory that the intermediate's copy, or the worker of an exec, is cloned into. On v1 the intermediate is
+    /// moved before it gets the job.
     pub cgroup: Option<Fd>,
     /// What it lives in.
     pub world: World,

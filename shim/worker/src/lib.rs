@@ -9,8 +9,9 @@
 //! ```
 //!
 //! The shim prepares what needs the host's rights (mount trees, cgroup, the artifact) and hands over descriptors; the
-//! intermediate joins namespaces and clones the worker into the new ones; the worker builds its file tree, gives up every right it has and then waits for Start (`confine` is that sequence). A further process of the container
-//! ([`job::World`]) joins what the first one lives in, and gives up the same. An engine's executable is a `main` that calls
+//! intermediate joins and makes namespaces, builds and enters the file tree in them, and clones the worker; the worker gives up
+//! every right it has and then waits for Start (`confine` is that sequence). A further process of the container
+//! ([`job::World`]) comes into what the first one lives in, and gives up the same. An engine's executable is a `main` that calls
 //! [`run`] with its [`Engine`].
 //!
 //! The same library holds what the shim needs to speak to a worker ([`job`], [`control`]) and what a compile process
@@ -28,6 +29,7 @@ pub mod engine;
 pub mod filter;
 pub mod form;
 mod hold;
+mod intermediate;
 pub mod job;
 pub mod mountattr;
 pub mod signals;

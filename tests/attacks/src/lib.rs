@@ -19,6 +19,7 @@ mod call;
 mod code;
 mod outcome;
 pub mod rows;
+pub mod sidecar;
 
 pub use attacker::Attacker;
 pub use outcome::Outcome;

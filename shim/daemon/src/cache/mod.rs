@@ -105,6 +105,18 @@ impl std::fmt::Display for Origin {
     }
 }
 
+/// What a cache is opened for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Purpose {
+    pub(crate) engines: Vec<Engine>,
+    pub(crate) owner: String,
+}
+
+/// What of the shim's environment says where the cache is and what it may take, for a process of its own that uses it.
+pub(crate) fn environment() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
+    [ROOT_VARIABLE, BYTES_VARIABLE].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
+}
+
 /// The artifacts for one container: of the engines that may run it, in the order in which they are to be tried.
 pub(crate) struct Cache {
     engines: Vec<Engine>,
@@ -205,7 +217,7 @@ impl Cache {
             .arg0("containerd-shim-catamaran-v1")
             .arg(ACTION)
             .env_clear()
-            .envs([ROOT_VARIABLE, BYTES_VARIABLE].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(environment())
             .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())

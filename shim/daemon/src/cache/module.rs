@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use sha2::{Digest, Sha256};
@@ -39,6 +41,11 @@ impl Module {
         Self { name, digest, file }
     }
 
+    /// Name, digest and file.
+    pub(crate) fn into_parts(self) -> (String, String, File) {
+        (self.name, self.digest, self.file)
+    }
+
     /// Reads `file` to its end for its digest. Nothing is kept: what is compiled is read again, into memory of the compile's.
     pub(crate) async fn hashed(name: String, mut file: File) -> Result<Self> {
         let mut reading = Reading::begin(&name, &file)?;
@@ -54,11 +61,19 @@ impl Module {
 /// Copies `file` into sealed memory: what is hashed here is what is compiled.
 pub(super) fn sealed(name: &str, file: &mut File) -> Result<(File, String)> {
     sealed_memory(name, |bytes| {
+        *file = reopened(file).on(name)?;
         let mut reading = Reading::begin(name, file)?;
         file.rewind().doing(|| format!("reading {name}"))?;
         while reading.turn(file, Some(bytes))? {}
         Ok(reading.digest())
     })
+}
+
+/// The file, open for reading: the shim has it by a descriptor that reads nothing, whose closing asks the file system nothing.
+fn reopened(file: &File) -> std::io::Result<File> {
+    // Not to wait for somebody's lease on it.
+    let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+    File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(link)
 }
 
 /// Memory that nobody changes any more once `fill` has filled it.

@@ -56,7 +56,7 @@ pub(crate) use self::scope::{ACTION, answer};
 pub(crate) use self::slice::Slice;
 pub(crate) use self::update::{ACTION as LIMITS, write_limits};
 
-/// The intermediate and the worker that it clones are both in the cgroup for a moment, but for CLONE_INTO_CGROUP.
+/// The intermediate and the worker that it clones are both in the cgroup for a moment.
 const TOGETHER: u64 = 2;
 const PIDS: &str = "pids.max";
 
@@ -182,10 +182,8 @@ impl Cgroup {
     /// The settings of a cgroup that the intermediate is in as well.
     fn early(&self) -> Vec<Setting> {
         let mut settings = self.settings.clone();
-        if !matches!(self.kind, Kind::V2(_)) {
-            for setting in settings.iter_mut().filter(|setting| is_below_two(setting)) {
-                setting.value = TOGETHER.to_string();
-            }
+        for setting in settings.iter_mut().filter(|setting| is_below_two(setting)) {
+            setting.value = TOGETHER.to_string();
         }
         settings
     }
@@ -207,6 +205,17 @@ impl Cgroup {
             }),
             Kind::V2(_) => Ok(()),
             Kind::Systemd(scope, found) => self.start_scope(scope, found, pid).await,
+        }
+    }
+
+    /// Moves a process that is not cloned into it.
+    pub(crate) async fn take_in(&self, pid: u32) -> Result<()> {
+        match (&self.kind, self.folders.as_slice()) {
+            (Kind::V2(_), [folder]) => {
+                let procs = folder.join("cgroup.procs");
+                write::put(&procs, &pid.to_string()).on(&procs)
+            }
+            _ => self.admit(pid).await,
         }
     }
 
@@ -252,8 +261,7 @@ impl Cgroup {
         let last = self.settings.iter().rfind(|setting| setting.file == PIDS);
         let Some(late) = last.filter(|setting| is_below_two(setting)) else { return Ok(()) };
         match &self.kind {
-            Kind::V1(_) => {}
-            Kind::V2(_) => return Ok(()),
+            Kind::V1(_) | Kind::V2(_) => {}
             Kind::Systemd(scope, _) => {
                 // It writes its own into the file, which takes none below one.
                 scope::change(scope, properties::limit(late)).await?;

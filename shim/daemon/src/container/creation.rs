@@ -1,11 +1,10 @@
 //! The parts of a creation: what is prepared for a worker, and the worker.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use catamaran_worker::job::{self, Job, Source};
+use catamaran_worker::job::{self, Job};
 use log::info;
 use nix::libc;
 use tokio::sync::Notify;
@@ -14,58 +13,39 @@ use super::Request;
 use crate::bundle::Bundle;
 use crate::cache::{Artifact, Cache, Code, Wanted};
 use crate::cgroup::Cgroup;
+use crate::devices;
 use crate::error::{Doing, Error, Result};
+use crate::finder::{Layers, Module, Order};
 use crate::image::Image;
 use crate::mounts::Prepared;
-use crate::source::{self, Sought, Tree};
+use crate::native::Outline;
 use crate::spawn::{self, Failure, Handover, Worker};
 use crate::state::{Folder, State};
 use crate::stdio::Stdio;
 use crate::unless::unless;
-use crate::{devices, lower, mounts};
+
+/// Of what the finder hands back.
+pub(super) const ROOT: job::Fd = job::Fd(0);
 
 /// linux/magic.h: what a namespace's file lies on.
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
-pub(super) fn prepare_mounts(bundle: &Bundle, descriptors: &mut Handover) -> Result<Vec<Prepared>> {
-    let all = bundle.spec.mounts().iter().flatten();
-    all.enumerate().map(|(index, mount)| mounts::prepare(index, mount, descriptors)).collect()
-}
-
-/// Looks for the module in the tree that the container will have.
-pub(super) fn find_module(
-    bundle: &Bundle,
-    descriptors: &Handover,
-    root: job::Fd,
-    prepared: &[Prepared],
-) -> Result<Sought> {
-    let root = descriptors.get(root).ok_or(io::ErrorKind::NotFound).doing(|| "looking for the module".to_owned())?;
-    let mut tree = Tree::new(root);
-    for mount in prepared {
-        let seen = match &mount.source {
-            Source::Tree { fd, .. } => descriptors.get(*fd),
-            Source::Filesystem { .. } | Source::Empty => None,
-        };
-        tree.mount(&mount.destination, seen).on(&mount.destination)?;
-    }
-    source::find(&bundle.guest, &tree)
+/// The first order of a Create: what `outline` says of the program is looked for in the root file system of `request`.
+pub(super) fn order_root(request: &Request, outline: &Outline) -> Order {
+    let (path, outline) = (outline.root(&request.bundle), outline.clone());
+    Order::Root { rootfs: Layers::of(&request.rootfs), path, stage: request.bundle.join("rootfs"), outline }
 }
 
 /// What is to be run: a file's bytes, or the image's layer, which another process looks for.
-pub(super) async fn wanted(cache: &Cache, request: &Request, sought: Sought) -> Result<Wanted> {
-    let found = match sought {
-        Sought::File(found) => found,
-        Sought::Nowhere(looked) => {
+pub(super) fn wanted(request: &Request, module: Module, file: Option<OwnedFd>) -> Result<Wanted> {
+    match module {
+        Module::File { name, digest } => Module::wanted(name, digest, file),
+        Module::Nowhere(looked) => {
             let (address, namespace) = (request.address.clone(), request.namespace.clone());
             let image = Image { address, namespace, container: request.id.clone() };
-            return Ok(Wanted::Layer { image, looked });
+            Ok(Wanted::Layer { image, looked })
         }
-    };
-    let lower = match &found.in_root {
-        Some(path) => lower::find(&request.rootfs, path, &found.file).on(&found.name)?,
-        None => None,
-    };
-    cache.module(found.name, found.file, lower).await.map(Wanted::Module)
+    }
 }
 
 /// What is mounted in the container: what was prepared, and the default devices.

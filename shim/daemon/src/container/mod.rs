@@ -11,7 +11,6 @@ mod update;
 mod wasm_exec;
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,18 +23,20 @@ use nix::libc;
 use tokio::sync::{MutexGuard, Notify};
 
 use crate::bundle::{self, Bundle};
-use crate::cache::Cache;
+use crate::cache::{Cache, Purpose};
 use crate::cgroup::{self, Cgroup};
 use crate::choice::Choice;
 use crate::error::{Error, Result};
+use crate::finder::{self, Finder, Order, Prepared};
 use crate::hooks::Stage;
 use crate::native::{Outline, Record};
 use crate::options::Policy;
-use crate::spawn::{Handover, Worker};
+use crate::spawn::Worker;
 use crate::state::{Ended, Folder, State};
 use crate::stdio::{self, Kept, Logger, Stdio};
-use crate::{holder, rootfs, source, stats};
-use creation::{Creation, all_mounts, find_module, make_job, prepare_mounts, wanted};
+use crate::unless::unless;
+use crate::{holder, stats};
+use creation::{Creation, ROOT, all_mounts, make_job, order_root, wanted};
 pub(crate) use exec::{Exec, ExecRequest};
 use freeze::Freeze;
 pub(crate) use process::{Exit, Phase, Process};
@@ -61,6 +62,16 @@ pub(crate) struct Request {
     pub(crate) options: Any,
     /// Told when nobody waits for it any more.
     pub(crate) given_up: Arc<Notify>,
+}
+
+impl Request {
+    /// What comes of `work`; NotFound where nobody waits for the container any more.
+    async fn unless_given_up<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        unless(self.given_up.notified(), work).await.unwrap_or_else(|| {
+            info!("container {} was given up while it was created", self.id);
+            Err(Error::NotFound(format!("container {}", self.id)))
+        })
+    }
 }
 
 /// What a container's process is, and what else is started in it.
@@ -113,24 +124,28 @@ impl Container {
             let bundle = load()?;
             return Self::create_sandbox(request, bundle, begin).await;
         }
-        let root = rootfs::prepare(&request.rootfs, &outline.root(&request.bundle), &request.bundle.join("rootfs"))?;
-        if let Some(found) = source::native(&outline, root.as_fd()) {
+        let cgroup = outline.cgroup_or(format!("/{}/{}", request.namespace, request.id));
+        let mut finder = Finder::start(finder::Place { cgroup, states: request.state.clone() })?;
+        finder.look_at_root(&order_root(&request, &outline))?;
+        // Meanwhile. What it says counts for a Wasm container alone.
+        let bundle = load();
+        if let Some(native) = request.unless_given_up(finder.native()).await? {
             // In a box, here and below: what a Wasm container does is no larger for it.
-            let what = native::described(found);
-            return Box::pin(Self::create_native(request, outline, &policy, (root, what), begin)).await;
+            return Box::pin(Self::create_native(request, outline, &policy, native, begin)).await;
         }
-        let bundle = load()?;
+        let bundle = bundle?;
         let choice = Choice::of(&bundle.spec, policy)?;
-        let mut descriptors = Handover::default();
-        let root = descriptors.add(root);
-        let prepared = prepare_mounts(&bundle, &mut descriptors)?;
-        let sought = find_module(&bundle, &descriptors, root, &prepared)?;
-        let cache = Cache::open(choice.engines(), bundle.owner(&request.namespace))?;
-        let wanted = wanted(&cache, &request, sought).await?;
+        let purpose = Purpose { engines: choice.engines(), owner: bundle.owner(&request.namespace) };
+        let mounts = bundle.spec.mounts().clone().unwrap_or_default();
+        finder.look_for_module(&Order::Module { mounts, guest: bundle.guest.clone(), cache: purpose.clone() })?;
+        let cache = Cache::open(purpose.engines, purpose.owner)?;
+        let Prepared { mut descriptors, mounts, module, file } = request.unless_given_up(finder.prepared()).await?;
+        drop(finder);
+        let wanted = wanted(&request, module, file)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let mut streams = open_streams(&request, &bundle)?;
-        let mounts = all_mounts(prepared, &mut descriptors)?;
-        let job = make_job(&bundle, &mut descriptors, root, mounts, &streams)?;
+        let mounts = all_mounts(mounts, &mut descriptors)?;
+        let job = make_job(&bundle, &mut descriptors, ROOT, mounts, &streams)?;
         let mut state = State::new(cgroup.folders().to_vec());
         state.logger = streams.kept.logger();
         request.state.write(&request.id, &state)?;

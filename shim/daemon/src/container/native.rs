@@ -7,7 +7,6 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -27,7 +26,7 @@ use crate::options::Policy;
 use crate::state::{Folder, State};
 use crate::stdio::{self, Kept, Stdio};
 use crate::unless::unless;
-use crate::{child, rootfs, strangers};
+use crate::{child, finder, strangers};
 
 /// How long `runc start` may go on when what it has started has ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -51,14 +50,15 @@ struct Made {
 }
 
 impl Container {
-    /// Makes a native container on `tree`, whose program is `what`. Its process waits for Start.
+    /// Makes a native container. Its process waits for Start.
     pub(super) async fn create_native(
         request: Request,
         outline: Outline,
         policy: &Policy,
-        (tree, what): (OwnedFd, String),
+        found: finder::Native,
         begin: Instant,
     ) -> Result<Self> {
+        let finder::Native { what, tree } = found;
         if !policy.native {
             return Err(forbidden(policy, &what));
         }
@@ -66,7 +66,6 @@ impl Container {
         check_terminal("config.json: process.terminal", outline.process.terminal, &request.stdio)?;
         // Where runc will make it of the same path. The limits are runc's affair.
         let cgroup = Cgroup::plan(outline.cgroup()?, None)?;
-        let tree = rootfs::for_native(tree, &request.rootfs)?;
         let rootfs = tree.is_some().then(|| request.bundle.join("rootfs"));
         let runtime = Runtime { program, root: request.state.runc(&request.id)?, systemd: outline.is_scope() };
         let record = Record { runtime, rootfs };
@@ -296,9 +295,4 @@ impl Native {
     pub(super) fn record(&self) -> &Record {
         &self.record
     }
-}
-
-/// A program and what it is, for a message.
-pub(super) fn described((path, what): (impl AsRef<Path>, &str)) -> String {
-    format!("{}, {what}", path.as_ref().display())
 }

@@ -1,7 +1,7 @@
 //! A further process of a Wasm container: a worker of its own, in what the first one lives in.
 //!
 //! ```text
-//! words of the exec --> program (`program`) --> its artifact --> worker: joins, and is confined as the first
+//! words of the exec --> program (`finder`) --> its artifact --> worker: joins, and is confined as the first
 //!                        |  no such file: 127    |  declined        |  wrong imports
 //!                        '- not Wasm: 126        '- or refused: 126 '- 126      each with a line on its standard error
 //! ```
@@ -10,8 +10,6 @@
 //! container. An error is what the node is at fault for, or a request that is wrong.
 //!
 //! Nothing of it is kept between two of them: the bundle is read again, the module is looked for again.
-
-mod program;
 
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -22,20 +20,16 @@ use log::{info, warn};
 
 use super::{Container, Exec, Exit, set_size};
 use crate::bundle::{self, Bundle, Told};
-use crate::cache::{Artifact, Cache, Code, Wanted};
+use crate::cache::{Artifact, Cache, Code, Purpose, Wanted};
 use crate::choice::Choice;
 use crate::error::{Doing, Error, Result, printable};
+use crate::finder::{self, Executable, Finder, Layers, Module, Order};
 use crate::image::Image;
-use crate::lower;
 use crate::options::Policy;
+use crate::source::{NOT_FOUND, NOT_RUN};
 use crate::spawn::{self, Failure, Handover, Worker};
 use crate::stdio::Stdio;
 use crate::unless::unless;
-use program::Program;
-
-/// As a shell has it: there is no such program, and there is one that cannot be run.
-const NOT_FOUND: u32 = 127;
-const NOT_RUN: u32 = 126;
 
 /// What stands before a key of the exec's spec in an error.
 const PLACE: &str = "the request's spec: ";
@@ -97,16 +91,17 @@ impl Container {
         set_size(&streams.kept, Some(&exec.spec))?;
         self.record_logger(streams.kept.logger())?;
         let asked = self.asked(exec)?;
-        let program = self.exec_program(&asked).or_else(|stop| {
-            // A tree that is being taken down has no files.
-            self.check_wanted(exec)?;
-            Err(stop)
-        })?;
-        let cache = Cache::open(asked.choice.engines(), asked.bundle.owner(&self.request.namespace))?;
+        let owner = asked.bundle.owner(&self.request.namespace);
+        let purpose = Purpose { engines: asked.choice.engines(), owner };
+        let cache = Cache::open(purpose.engines.clone(), purpose.owner.clone())?;
         // What may take minutes. The compilation is its driver's, and goes on.
         let prepared = async {
+            let wanted = self.exec_wanted(&asked, purpose).await.or_else(|stop| {
+                // A tree that is being taken down has no files.
+                self.check_wanted(exec)?;
+                Err(stop)
+            })?;
             streams.ready().await?;
-            let wanted = self.exec_wanted(&cache, program).await?;
             let artifact = cache.artifact(&wanted).await.map_err(|e| no_artifact(&wanted, asked.choice.explain(e)))?;
             Ok::<_, Stop>((wanted, artifact))
         };
@@ -160,30 +155,27 @@ impl Container {
     }
 
     /// What the words of the exec name in the container's tree as it is now.
-    fn exec_program(&self, asked: &Asked) -> std::result::Result<Program, Stop> {
-        let (pid, _) = self.process.alive().ok_or_else(|| self.ending("executed in"))?;
-        let root = program::Root::of(pid).doing(|| format!("opening the tree of container {}", self.id()))?;
+    async fn exec_wanted(&self, asked: &Asked, cache: Purpose) -> std::result::Result<Wanted, Stop> {
+        let request = &self.request;
+        let (pid, process) = self.process.alive().ok_or_else(|| self.ending("executed in"))?;
         // The same words name the same module: from where the container's own began to look, and its layer.
         let (own, further) = (&asked.bundle.guest, &asked.told.guest);
-        match own.args.first() == further.args.first() {
-            true => root.find_own(own),
-            false => root.find(further, own.args.first().map_or("", String::as_str)),
-        }
-    }
-
-    async fn exec_wanted(&self, cache: &Cache, program: Program) -> std::result::Result<Wanted, Stop> {
-        let request = &self.request;
-        match program {
-            Program::Layer(looked) => {
+        let same = own.args.first() == further.args.first();
+        let order = Order::Exec {
+            pid,
+            guest: if same { own.clone() } else { further.clone() },
+            own: (!same).then(|| own.args.first().cloned().unwrap_or_default()),
+            rootfs: Layers::of(&request.rootfs),
+            cache,
+        };
+        let place = finder::Place { cgroup: asked.bundle.cgroup.clone(), states: request.state.clone() };
+        let (executable, file) = Finder::start(place)?.executable(&order, process.as_fd()).await?;
+        match executable {
+            Executable::Ended(code, words) => Err(Stop::Ended(code, words)),
+            Executable::File { name, digest } => Ok(Module::wanted(name, digest, file)?),
+            Executable::Layer(looked) => {
                 let (address, namespace) = (request.address.clone(), request.namespace.clone());
                 Ok(Wanted::Layer { image: Image { address, namespace, container: request.id.clone() }, looked })
-            }
-            Program::File { name, file, in_root } => {
-                let lower = match in_root {
-                    Some(path) => lower::find(&request.rootfs, &path, &file).on(&name)?,
-                    None => None,
-                };
-                Ok(Wanted::Module(cache.module(name, file, lower).await?))
             }
         }
     }

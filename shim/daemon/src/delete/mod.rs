@@ -41,6 +41,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 const FOR_FORGOTTEN: Duration = Duration::from_millis(1500);
 /// What is killed there ends at once, or hangs in the kernel, and does so in front of each `delete` on the node.
 const FORGOTTEN_TO_END: Duration = Duration::from_millis(200);
+/// The same of searches in what a pod controlled.
+const SEARCHES_TO_END: Duration = Duration::from_millis(200);
 /// runc removes what it knows of a container at once; its hooks may not.
 const RUNC_TO_END: Duration = Duration::from_millis(700);
 /// A killed shim ends when the kernel has taken down its memory and its children.
@@ -251,8 +253,13 @@ async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
         }
     }
     // In one go: there is one time limit for all.
-    let cgroups: Vec<_> = states.iter().flat_map(|(_, state)| state.cgroups.iter().cloned()).collect();
-    outcome = outcome.and(cgroup::remove_within(&cgroups, to_end).await);
+    let cgroups = |search| -> Vec<PathBuf> {
+        let of = states.iter().filter(|(_, state)| state.search == search);
+        of.flat_map(|(_, state)| state.cgroups.iter().cloned()).collect()
+    };
+    outcome = outcome.and(cgroup::remove_within(&cgroups(false), to_end).await);
+    // A search that hangs in the kernel is no failure: it stays written down, for the next `delete` on the node.
+    let _ = cgroup::remove_within(&cgroups(true), SEARCHES_TO_END).await;
     outcome = outcome.and(clear_native(&states).await);
     let loggers = states.iter().flat_map(|(_, state)| state.logger.iter().chain(&state.exec_loggers));
     outcome = outcome.and(stdio::end_recorded(loggers.cloned().collect::<Vec<_>>()).await);

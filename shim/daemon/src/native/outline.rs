@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
 /// The keys that are looked at.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Outline {
     pub(crate) process: Process,
@@ -19,7 +19,7 @@ pub(crate) struct Outline {
     pub(crate) annotations: HashMap<String, String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Process {
     pub(crate) args: Vec<String>,
@@ -28,14 +28,14 @@ pub(crate) struct Process {
     pub(crate) terminal: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
 struct Root {
     path: String,
 }
 
 /// A mount of the spec.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Mount {
     pub(crate) destination: String,
@@ -45,14 +45,14 @@ pub(crate) struct Mount {
     options: Vec<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Linux {
     cgroups_path: String,
     namespaces: Vec<Namespace>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
 struct Namespace {
     #[serde(rename = "type")]
@@ -87,6 +87,12 @@ impl Outline {
         }
         let expected = "an absolute path, or SLICE:PREFIX:NAME for systemd's scopes, as containerd writes it";
         Err(Error::refused("config.json: linux.cgroupsPath", format!("{path:?}"), expected))
+    }
+
+    /// `linux.cgroupsPath` as it is written, or `default` where there is none.
+    pub(crate) fn cgroup_or(&self, default: String) -> String {
+        let path = &self.linux.cgroups_path;
+        if path.is_empty() { default } else { path.clone() }
     }
 
     /// Whether the cgroup is a scope of systemd's, which runc has to be told.

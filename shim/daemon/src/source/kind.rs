@@ -27,7 +27,12 @@ pub(crate) fn native(outline: &Outline, root: BorrowedFd<'_>) -> Option<(PathBuf
     let entry = process.args.first().filter(|entry| !entry.is_empty())?;
     let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
     for candidate in candidates(entry, cwd, outline.variable("PATH")) {
-        let Ok((file, _)) = tree.open(&candidate) else { continue };
+        let Ok((file, _)) = tree.open(&candidate) else {
+            if tree.exhausted().is_some() {
+                return None;
+            }
+            continue;
+        };
         return match Bytes::of(&first(file)?) {
             Bytes::Elf => Some((candidate, "an ELF file")),
             Bytes::Script => Some((candidate, "a script")),

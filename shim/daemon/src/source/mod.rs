@@ -4,6 +4,7 @@
 
 mod kind;
 mod magic;
+mod program;
 mod tree;
 
 use std::fs::File;
@@ -16,12 +17,13 @@ use crate::error::{Doing, Error, Result};
 use crate::image::WASM_LAYERS;
 pub(crate) use kind::native;
 pub(crate) use magic::{FIRST, other_than_wasm};
+pub(crate) use program::{NOT_FOUND, NOT_RUN, Program, Root, Stop};
 pub(crate) use tree::Tree;
 
 /// As many folders of PATH are looked in.
 const MOST_CANDIDATES: usize = 64;
 /// So many of the places that were looked at are named in a message.
-pub(crate) const MOST_NAMED: usize = 4;
+const MOST_NAMED: usize = 4;
 
 /// What `process.args[0]` names.
 pub(crate) enum Sought {
@@ -47,6 +49,7 @@ pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
     for candidate in &candidates {
         match tree.open(candidate) {
             Ok((file, in_root)) => return check(candidate, file, in_root).map(Sought::File),
+            Err(_) if tree.exhausted().is_some() => break,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             // execvp(3) goes on to the next folder of PATH, and so do we.
             Err(_) if candidates.len() > 1 => {}
@@ -59,6 +62,9 @@ pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
                 };
             }
         }
+    }
+    if let Some(words) = tree.exhausted() {
+        return Err(Error::refused(PLACE, format!("{entry:?}: {words}"), "the path of a Wasm module"));
     }
     let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|c| c.display().to_string()).collect();
     let more = if candidates.len() > MOST_NAMED { ", ..." } else { "" };
@@ -91,7 +97,7 @@ fn check(path: &Path, mut file: File, in_root: Option<PathBuf>) -> Result<Found>
 
 /// The places where `args[0]` may be, in the order in which execvp(3) would look: as it is, or below the working
 /// directory, or in the directories of PATH and, since many images name their module so, in the working directory.
-pub(crate) fn candidates(entry: &str, cwd: &str, path: Option<&str>) -> Vec<PathBuf> {
+fn candidates(entry: &str, cwd: &str, path: Option<&str>) -> Vec<PathBuf> {
     if entry.contains('/') {
         return vec![Path::new(cwd).join(entry)];
     }

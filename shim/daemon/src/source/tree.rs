@@ -1,35 +1,62 @@
-//! The container's tree before it exists, walked as the worker will build it.
+//! The container's tree, walked as the worker will build it, or as it is in a container that runs.
 //!
-//! It is walked over the same detached mounts that the worker will attach, one name at a time, with symbolic links resolved
-//! against the container's root. Every step is an openat2 that follows no link, so that no link of the image or of a volume
-//! leads out of its mount.
+//! One name is taken after the other, each from the descriptor of the folder before it, with symbolic links resolved against
+//! the container's root. No step follows a link and none goes up by the kernel: «..» is the folder that was there before. So
+//! no link of the image or of a volume leads out of its mount, whatever is renamed meanwhile, and a name costs one look-up
+//! however deep it lies. All that is looked up in one tree has one budget.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
 const MOST_LINKS: usize = 40;
-/// As many names are looked at for one path; forty links of many parts could name a hundred thousand.
+/// As many names are looked at in one tree, for all paths together: links can name a hundred thousand for each.
 const MOST_STEPS: usize = 4096;
+/// As many bytes of links are read, for all paths together.
+const MOST_BYTES: usize = 256 << 10;
+/// As many folders may lie one in the other, since each of them is open meanwhile.
+const DEEPEST: usize = 256;
+/// A longer path is none for the kernel either (`PATH_MAX`).
+const LONGEST_PATH: usize = 4096;
 
-/// The container's tree before it is mounted.
+/// A container's tree.
 pub(crate) struct Tree<'a> {
-    /// In the order of mounting, the root first. What the shim cannot see into has no descriptor: an empty file system.
+    /// In the order of mounting, the root first. What cannot be seen into has no descriptor: an empty file system.
     mounts: Vec<(PathBuf, Option<BorrowedFd<'a>>)>,
+    steps: Cell<usize>,
+    bytes: Cell<usize>,
+}
+
+/// Where a walk is.
+struct Here<'a, 'b> {
+    tree: &'b Tree<'a>,
+    /// Without links. It has a place for each of `folders` but the first, which is the root.
+    path: PathBuf,
+    folders: Vec<Place>,
+}
+
+/// What lies at a path.
+struct Place {
+    /// None for a folder that the worker will make, because a mount lies below it.
+    at: Option<OwnedFd>,
+    /// Which of the tree's mounts it lies in. A later one hides all earlier ones below it.
+    mount: usize,
 }
 
 impl<'a> Tree<'a> {
     pub(crate) fn new(root: BorrowedFd<'a>) -> Self {
-        Self { mounts: vec![(PathBuf::from("/"), Some(root))] }
+        let mounts = vec![(PathBuf::from("/"), Some(root))];
+        Self { mounts, steps: Cell::new(MOST_STEPS), bytes: Cell::new(MOST_BYTES) }
     }
 
     /// Adds a mount over what is there so far; its place is resolved as the worker will resolve it.
@@ -39,11 +66,23 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
+    /// What is said of it where its budget is used up: nothing is found in it any more.
+    pub(crate) fn exhausted(&self) -> Option<String> {
+        let over = self.steps.get() == 0 || self.bytes.get() == 0;
+        over.then(|| {
+            format!(
+                "the search went through {MOST_STEPS} names or {MOST_BYTES} bytes of links, and goes on no further: give a \
+                 short path"
+            )
+        })
+    }
+
     /// Opens a regular file for reading, and answers its path without links where it lies in the root file system itself.
     /// `NotFound`, `IsADirectory` and so on as open(2) says them.
     pub(crate) fn open(&self, path: &Path) -> io::Result<(File, Option<PathBuf>)> {
         let (place, found) = self.walk(path, Missing::IsAnError)?;
-        let found = found.ok_or(Errno::NOENT)?;
+        // A folder that is not there yet.
+        let found = found.ok_or(Errno::ISDIR)?;
         match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
             FileType::RegularFile => {}
             FileType::Directory => return Err(Errno::ISDIR.into()),
@@ -55,75 +94,132 @@ impl<'a> Tree<'a> {
         let flags = nix::libc::O_NONBLOCK;
         let file =
             File::options().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
-        let in_root = !self.mounts.iter().skip(1).any(|(at, _)| place.starts_with(at));
+        let root = self.mounts[0].1.ok_or(Errno::NOENT)?;
+        let in_root = mount_of(found.as_fd())? == mount_of(root)?;
         Ok((file, in_root.then_some(place)))
     }
 
     /// Follows `path` to the place that it names, link-free, and to what lies there.
     fn walk(&self, path: &Path, missing: Missing) -> io::Result<(PathBuf, Option<OwnedFd>)> {
-        let mut todo: VecDeque<OsString> = catamaran_worker::names(path);
-        let mut here = PathBuf::from("/");
-        let mut last = Some(self.entry(&here)?);
-        let (mut links, mut steps) = (0, 0);
-        while let Some(name) = todo.pop_front() {
-            steps += 1;
-            if steps > MOST_STEPS {
-                return Err(Errno::NAMETOOLONG.into());
-            }
-            if name == ".." {
-                here.pop();
-                last = Some(self.entry(&here)?);
-                continue;
-            }
-            let next = here.join(&name);
-            let entry = match self.entry(&next) {
-                Ok(entry) => entry,
-                Err(Errno::NOENT) if missing == Missing::IsFine => {
-                    here = next;
-                    here.extend(todo);
-                    return Ok((here, None));
-                }
-                Err(e) => return Err(e.into()),
-            };
-            if FileType::from_raw_mode(rustix::fs::fstat(&entry)?.st_mode) == FileType::Symlink {
-                links += 1;
-                if links > MOST_LINKS {
-                    return Err(Errno::LOOP.into());
-                }
-                let target = rustix::fs::readlinkat(&entry, "", Vec::new())?;
-                let target = Path::new(OsStr::from_bytes(target.as_bytes()));
-                if target.is_absolute() {
-                    here = PathBuf::from("/");
-                }
-                for part in catamaran_worker::names(target).into_iter().rev() {
-                    todo.push_front(part);
-                }
-                continue;
-            }
-            here = next;
-            last = Some(entry);
+        if path.as_os_str().len() >= LONGEST_PATH {
+            return Err(Errno::NAMETOOLONG.into());
         }
-        Ok((here, last))
+        let mut todo: VecDeque<OsString> = catamaran_worker::names(path);
+        let mut here = Here::at_root(self)?;
+        let mut links = 0;
+        while let Some(name) = todo.pop_front() {
+            spend(&self.steps, 1)?;
+            if name == ".." {
+                here.up();
+                continue;
+            }
+            let next = match here.look_up(&name) {
+                Err(Errno::NOENT) if missing == Missing::IsFine => {
+                    let mut path = here.path.join(&name);
+                    path.extend(todo);
+                    return Ok((path, None));
+                }
+                next => next?,
+            };
+            let Some(target) = next.at.as_ref().map(link).transpose()?.flatten() else {
+                here.down(&name, next)?;
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(Errno::LOOP.into());
+            }
+            spend(&self.bytes, target.as_os_str().len())?;
+            if target.is_absolute() {
+                here.to_root();
+            }
+            for part in catamaran_worker::names(&target).into_iter().rev() {
+                todo.push_front(part);
+            }
+        }
+        let found = here.folders.pop().and_then(|place| place.at);
+        Ok((here.path, found))
+    }
+}
+
+impl<'a, 'b> Here<'a, 'b> {
+    fn at_root(tree: &'b Tree<'a>) -> rustix::io::Result<Self> {
+        let mount = tree.mounts.iter().rposition(|(at, _)| at == Path::new("/")).ok_or(Errno::NOENT)?;
+        let at = tree.mounts[mount].1.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0)).transpose()?;
+        Ok(Self { tree, path: PathBuf::from("/"), folders: vec![Place { at, mount }] })
     }
 
-    /// What lies at a link-free path, seen through the last mount that covers it.
-    fn entry(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
-        let (at, tree) = self.mounts.iter().rfind(|(at, _)| path.starts_with(at)).ok_or(Errno::NOENT)?;
-        let tree = tree.ok_or(Errno::NOENT)?;
-        let inside = path.strip_prefix(at).map_err(|_| Errno::NOENT)?;
-        if inside.as_os_str().is_empty() {
-            return rustix::io::fcntl_dupfd_cloexec(tree, 0);
+    fn to_root(&mut self) {
+        self.path = PathBuf::from("/");
+        self.folders.truncate(1);
+    }
+
+    /// At the root it is the root.
+    fn up(&mut self) {
+        if self.folders.len() > 1 {
+            self.folders.pop();
+            self.path.pop();
+        }
+    }
+
+    fn down(&mut self, name: &OsStr, place: Place) -> rustix::io::Result<()> {
+        if self.folders.len() > DEEPEST {
+            return Err(Errno::NAMETOOLONG);
+        }
+        self.path.push(name);
+        self.folders.push(place);
+        Ok(())
+    }
+
+    /// What `name` is here, seen through the last mount that covers it.
+    fn look_up(&self, name: &OsStr) -> rustix::io::Result<Place> {
+        let place = self.folders.last().ok_or(Errno::NOENT)?;
+        let (path, mounts) = (self.path.join(name), &self.tree.mounts);
+        if let Some(mount) = mounts.iter().rposition(|(at, _)| *at == path).filter(|mount| *mount > place.mount) {
+            let at = mounts[mount].1.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0)).transpose()?;
+            return Ok(Place { at, mount });
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::BENEATH;
-        match catamaran_worker::retried(|| rustix::fs::openat2(tree, inside, flags, Mode::empty(), resolve)) {
-            // The worker will make it: a mount lies below. Any folder stands for it.
-            Err(Errno::NOENT) if self.mounts.iter().any(|(at, _)| at != path && at.starts_with(path)) => {
-                rustix::io::fcntl_dupfd_cloexec(self.mounts[0].1.ok_or(Errno::NOENT)?, 0)
+        let found = match &place.at {
+            Some(folder) => {
+                catamaran_worker::retried(|| rustix::fs::openat2(folder, name, flags, Mode::empty(), resolve))
             }
-            found => found,
+            None => Err(Errno::NOENT),
+        };
+        match found {
+            // The worker will make it: a mount lies below.
+            Err(Errno::NOENT) if mounts.iter().any(|(at, _)| *at != path && at.starts_with(&path)) => {
+                Ok(Place { at: None, mount: place.mount })
+            }
+            found => Ok(Place { at: Some(found?), mount: place.mount }),
         }
     }
+}
+
+/// Where a link leads; none where `at` is no link.
+fn link(at: &OwnedFd) -> rustix::io::Result<Option<PathBuf>> {
+    if FileType::from_raw_mode(rustix::fs::fstat(at)?.st_mode) != FileType::Symlink {
+        return Ok(None);
+    }
+    let target = rustix::fs::readlinkat(at, "", Vec::new())?;
+    Ok(Some(PathBuf::from(OsStr::from_bytes(target.as_bytes()))))
+}
+
+fn spend(budget: &Cell<usize>, much: usize) -> rustix::io::Result<()> {
+    let left = budget.get().saturating_sub(much);
+    budget.set(left);
+    if left == 0 { Err(Errno::NAMETOOLONG) } else { Ok(()) }
+}
+
+/// The mount that a file was found on.
+fn mount_of(file: BorrowedFd<'_>) -> io::Result<u64> {
+    let status = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+    if status.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
+        let e = "this kernel does not tell a file's mount (before 5.8)";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, e));
+    }
+    Ok(status.stx_mnt_id)
 }
 
 /// What a name that does not exist means for a walk.
@@ -181,7 +277,84 @@ mod tests {
         // An empty file system over it hides it.
         tree.mount("/run", None).unwrap();
         assert_eq!(read(&tree, "/run/new/place/m").unwrap_err().kind(), io::ErrorKind::NotFound);
+        // Folders that the worker makes for the mounts below them.
+        tree.mount("/made/for/it", Some(volume_fd.as_fd())).unwrap();
+        assert_eq!(read(&tree, "/made/../made/for/it/m").unwrap(), "volume");
+        assert_eq!(read(&tree, "/made/for").unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        tree.mount("/run/deep/er", Some(volume_fd.as_fd())).unwrap();
+        assert_eq!(read(&tree, "/run/deep/er/m").unwrap(), "volume", "in an empty file system too");
         fs::remove_dir_all(&root).unwrap();
         fs::remove_dir_all(&volume).unwrap();
+    }
+
+    #[test]
+    fn a_file_knows_whether_it_lies_in_the_root_file_system() {
+        let (root, volume) = (folder("in-root"), folder("in-volume"));
+        fs::create_dir_all(root.join("bin")).unwrap();
+        fs::write(root.join("bin/m"), "").unwrap();
+        symlink("/bin", root.join("usr")).unwrap();
+        fs::write(volume.join("m"), "").unwrap();
+        let flags = rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let [root_fd, volume_fd] =
+            [&root, &volume].map(|folder| rustix::mount::open_tree(rustix::fs::CWD, folder, flags).unwrap());
+        let mut tree = Tree::new(root_fd.as_fd());
+        tree.mount("/data", Some(volume_fd.as_fd())).unwrap();
+        let in_root = |path: &str| tree.open(Path::new(path)).unwrap().1;
+        assert_eq!(in_root("/usr/../bin/./m"), Some(PathBuf::from("/bin/m")));
+        assert_eq!(in_root("/usr/m"), Some(PathBuf::from("/bin/m")));
+        assert_eq!(in_root("/data/m"), None);
+        fs::remove_dir_all(&root).unwrap();
+        fs::remove_dir_all(&volume).unwrap();
+    }
+
+    /// A folder as deep as names of one letter in one path make it, which is too deep for a path of the host's.
+    fn deep(root: &Path) -> usize {
+        let mut at = OwnedFd::from(File::open(root).unwrap());
+        let depth = 2030;
+        for _ in 0..depth {
+            rustix::fs::mkdirat(&at, "d", Mode::from_raw_mode(0o755)).unwrap();
+            at = rustix::fs::openat(&at, "d", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        depth
+    }
+
+    #[test]
+    fn a_deep_folder_and_many_paths_into_it_come_to_an_end() {
+        let root = folder("deep");
+        let depth = deep(&root);
+        fs::write(root.join("m"), "here").unwrap();
+        let root_fd = File::open(&root).unwrap();
+        let tree = Tree::new(root_fd.as_fd());
+        let begin = std::time::Instant::now();
+        for _ in 0..64 {
+            let refused = read(&tree, &format!("/{}m", "d/".repeat(depth))).unwrap_err();
+            assert_eq!(refused.raw_os_error(), Some(nix::libc::ENAMETOOLONG));
+        }
+        // In and out again, without end: each name is one step.
+        let there_and_back = format!("{}m", "d/../".repeat(700));
+        assert!(tree.exhausted().is_some(), "64 paths of 256 names and more");
+        assert_eq!(read(&tree, "/m").unwrap_err().raw_os_error(), Some(nix::libc::ENAMETOOLONG), "no more is spent");
+        let tree = Tree::new(root_fd.as_fd());
+        assert_eq!(read(&tree, &there_and_back).unwrap(), "here");
+        assert!(tree.exhausted().is_none());
+        // Generous for a busy machine: walked anew from the root at each name, it takes seconds.
+        assert!(begin.elapsed() < std::time::Duration::from_secs(1), "{:?}", begin.elapsed());
+        // Too deep for the standard library, which keeps each folder open.
+        assert!(std::process::Command::new("rm").arg("-rf").arg(&root).status().unwrap().success());
+    }
+
+    #[test]
+    fn links_that_name_long_paths_again_and_again_come_to_an_end() {
+        let root = folder("links");
+        for n in 0..MOST_LINKS {
+            symlink(format!("{}l{}", "./".repeat(2000), n + 1), root.join(format!("l{n}"))).unwrap();
+        }
+        fs::write(root.join(format!("l{MOST_LINKS}")), "end").unwrap();
+        let root_fd = File::open(&root).unwrap();
+        let tree = Tree::new(root_fd.as_fd());
+        assert_eq!(read(&tree, "/l0").unwrap(), "end");
+        let refused = (0..64).find_map(|_| read(&tree, "/l0").err()).unwrap();
+        assert_eq!(refused.raw_os_error(), Some(nix::libc::ENAMETOOLONG));
+        fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -2,14 +2,28 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{ConfineError, step};
 use crate::job::Job;
 
 /// Where a thread's own label is changed: first the place of a kernel with several security modules.
-const PLACES: [&str; 2] = ["/proc/thread-self/attr/apparmor/current", "/proc/thread-self/attr/current"];
+const PLACES: [&str; 2] = ["thread-self/attr/apparmor/current", "thread-self/attr/current"];
 
-/// A profile to change to, and the file to say so in: it is out of reach once the container's tree is entered.
+/// The host's procfs, for a worker that is going to change its label: its own file is opened in it by the worker itself, which has
+/// no procfs in its tree.
+pub(super) fn procfs(job: &Job) -> Result<Option<OwnedFd>, ConfineError> {
+    if job.apparmor.is_none() {
+        return Ok(None);
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    step("opening /proc", rustix::fs::open("/proc", flags, Mode::empty())).map(Some)
+}
+
+/// A profile to change to, and the file to say so in.
 pub(crate) struct Label {
     file: File,
     name: String,
@@ -17,9 +31,9 @@ pub(crate) struct Label {
 
 impl Label {
     /// Opens the way to the job's profile; none where the spec asks for none.
-    pub(super) fn open(job: &Job) -> Result<Option<Self>, ConfineError> {
-        let Some(name) = job.apparmor.clone() else { return Ok(None) };
-        let file = step(format_args!("process.apparmorProfile: changing to {name}"), open_first())?;
+    pub(super) fn open(job: &Job, procfs: Option<OwnedFd>) -> Result<Option<Self>, ConfineError> {
+        let (Some(name), Some(procfs)) = (job.apparmor.clone(), procfs) else { return Ok(None) };
+        let file = step(format_args!("process.apparmorProfile: changing to {name}"), open_first(&procfs))?;
         Ok(Some(Self { file, name }))
     }
 
@@ -35,10 +49,12 @@ impl Label {
     }
 }
 
-fn open_first() -> io::Result<File> {
+fn open_first(procfs: &OwnedFd) -> rustix::io::Result<File> {
     let [first, second] = PLACES;
-    match File::options().write(true).open(first) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => File::options().write(true).open(second),
+    let open = |place| rustix::fs::openat(procfs, place, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+    match open(first) {
+        Err(Errno::NOENT) => open(second),
         opened => opened,
     }
+    .map(File::from)
 }

@@ -15,6 +15,8 @@ use crate::job::{Job, Rlimit};
 /// The users and groups of compile processes: one each, this number and the pid (of 22 bits at most) together. Far from
 /// what systems hand out to people, services and containers (systemd's UIDS-GIDS.md), and not negative anywhere.
 const COMPILE_USERS: u32 = 0x7f00_0000;
+/// The users of processes that are not confined yet, in the same way.
+const UNCONFINED_USERS: u32 = 0x7e00_0000;
 /// linux/keyctl.h.
 const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
 
@@ -68,6 +70,15 @@ fn set_limit(limit: &Rlimit) -> io::Result<()> {
     let new = rustix::process::Rlimit { current: bound(limit.soft), maximum: bound(limit.hard) };
     rustix::process::setrlimit(resource, new)?;
     Ok(())
+}
+
+/// For a process that is going to be cloned: nobody's user has it until it has its own. It keeps root's rights, since those are the
+/// effective user's. Otherwise root of another container of the pod could change its limits (prlimit(2) asks for the real and
+/// the saved user) and signal it before it is confined.
+pub(super) fn belong_to_nobody() -> Result<(), ConfineError> {
+    use nix::unistd::Uid;
+    let (own, effective) = (Uid::from_raw(UNCONFINED_USERS | std::process::id()), Uid::effective());
+    step("taking a user of its own", nix::unistd::setresuid(own, effective, own))
 }
 
 /// `process.user`: groups first, since a plain user may no longer set them.

@@ -13,6 +13,7 @@ mod syscalls;
 
 use std::fmt::Display;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use crate::control;
 use crate::job::{Job, World};
@@ -21,6 +22,7 @@ pub(crate) use apparmor::Label;
 pub use credentials::close_inherited;
 pub(crate) use credentials::{close_to_others, compile_process, keep_one};
 pub(crate) use descriptors::Descriptors;
+pub(crate) use mounts::UnfinishedTree;
 pub use mounts::empty_root;
 pub(crate) use syscalls::restrict;
 
@@ -37,10 +39,53 @@ pub(crate) fn step<T>(name: impl Display, result: Result<T, impl Into<io::Error>
     result.map_err(|e| ConfineError { step: name.to_string(), source: e.into() })
 }
 
+/// What the worker has from the intermediate, in its own copy of the memory.
+#[derive(Default)]
+pub(crate) struct Surroundings {
+    /// What could not be done but need not stop the container.
+    warnings: Vec<String>,
+    /// The host's, where the worker needs it for its label.
+    procfs: Option<OwnedFd>,
+}
+
+/// Makes and enters what the worker is to live in, in the intermediate: its mount namespace has nothing but the container's tree
+/// when it is cloned. Where there are hooks, the tree is left unfinished for them.
+pub(crate) fn surround(
+    job: &Job,
+    descriptors: &mut control::Descriptors,
+) -> Result<(Surroundings, Option<UnfinishedTree>), ConfineError> {
+    // While /proc is the host's. A clone inherits the score.
+    let warnings = credentials::oom_score(job)?.into_iter().collect();
+    let procfs = apparmor::procfs(job)?;
+    let unfinished = match &job.world {
+        World::New(new) => {
+            namespaces::join_or_make(new, descriptors)?;
+            namespaces::host_names(new)?;
+            namespaces::loopback_up(new)?;
+            namespaces::sysctls(new)?;
+            let tree = UnfinishedTree::build(new, descriptors)?;
+            if new.hooks {
+                Some(tree)
+            } else {
+                tree.finish(new)?;
+                None
+            }
+        }
+        World::Of(process) => {
+            let process = step("taking the container's process", descriptors.lend(*process))?;
+            namespaces::join_those_of(process)?;
+            None
+        }
+    };
+    credentials::belong_to_nobody()?;
+    Ok((Surroundings { warnings, procfs }, unfinished))
+}
+
 /// A worker's way from the host's rights to none.
 pub(crate) struct Confinement<'a> {
     job: &'a Job,
     descriptors: &'a mut control::Descriptors,
+    surroundings: Surroundings,
     by_name: bool,
     executes: bool,
 }
@@ -56,8 +101,8 @@ pub(crate) struct Confined {
 }
 
 impl<'a> Confinement<'a> {
-    pub(crate) fn new(job: &'a Job, descriptors: &'a mut control::Descriptors) -> Self {
-        Self { job, descriptors, by_name: false, executes: false }
+    pub(crate) fn new(job: &'a Job, descriptors: &'a mut control::Descriptors, surroundings: Surroundings) -> Self {
+        Self { job, descriptors, surroundings, by_name: false, executes: false }
     }
 
     /// Whether the artifact is going to be opened by a name.
@@ -70,28 +115,16 @@ impl<'a> Confinement<'a> {
         Self { executes: true, ..self }
     }
 
-    /// Confines this process for good. `hooks` returns when those of the spec have run, for which the container's
-    /// namespaces and mounts exist and its tree is not entered yet.
-    pub(crate) fn apply(self, hooks: impl FnOnce() -> io::Result<()>) -> Result<Confined, ConfineError> {
-        // While /proc is still the host's: it is gone with the host's tree.
-        if let World::New(new) = &self.job.world {
-            namespaces::new_cgroup_namespace(new)?;
-            namespaces::host_names(new)?;
-            namespaces::loopback_up(new)?;
-            namespaces::sysctls(new)?;
-        }
-        let warnings = credentials::oom_score(self.job)?.into_iter().collect();
-        let label = Label::open(self.job)?;
+    /// Confines this process for good. The container's tree is the only one that it can name from its first moment on.
+    pub(crate) fn apply(self) -> Result<Confined, ConfineError> {
+        let Surroundings { warnings, procfs } = self.surroundings;
+        let label = Label::open(self.job, procfs)?;
         credentials::own_keyring()?;
         // A mount, and of the pid namespace that the worker is in.
         let descriptors = if self.by_name { Some(Descriptors::open()?) } else { None };
-        // The container's tree becomes the only one that this process can name.
-        match &self.job.world {
-            World::New(new) => mounts::build_and_enter(new, self.descriptors, hooks)?,
-            World::Of(process) => {
-                let process = step("taking the container's process", self.descriptors.take(*process))?;
-                namespaces::enter_those_of(process)?;
-            }
+        if let World::Of(process) = &self.job.world {
+            let process = step("taking the container's process", self.descriptors.take(*process))?;
+            namespaces::join_cgroup_of(process)?;
         }
         // Before the capabilities go: a hard limit may be raised only with them.
         credentials::limits(self.job)?;

@@ -1,9 +1,9 @@
 //! Where a mount goes: a path of the spec, found in the container's tree or made there.
 //!
-//! Images and volumes hold links, and a volume's other user may change them while we look. Every step is an openat2 with
-//! `RESOLVE_IN_ROOT`, so that whatever is found lies inside; the mount is then placed through the descriptor.
+//! Images and volumes hold links, and a volume's other user may change them while we look. Every look-up is an openat2 that stays
+//! inside, so that whatever is found lies inside; the mount is then placed through the descriptor.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -14,6 +14,8 @@ use rustix::io::Errno;
 
 /// Names that are looked at for one path, those of links included; as many as there is room for in a long path.
 const MOST_STEPS: usize = 2048;
+/// As many folders may lie one in the other on the way to a place that is missing.
+const DEEPEST: usize = 256;
 
 /// A place for a mount.
 pub(super) struct MountPoint {
@@ -55,28 +57,34 @@ pub(super) fn open_or_make(root: BorrowedFd<'_>, path: &str, folder: bool) -> io
     }
 }
 
-/// Goes along `path`, making what is missing: folders, and at its end a file if no `folder` is wanted.
+/// Goes along `path`, making what is missing: folders, and at its end a file if no `folder` is wanted. Each name is looked up in
+/// the folder before it, which is kept open, and «..» is the one that was there before: a name costs one look-up however deep it
+/// lies, and no rename leads out of the root.
 fn make(root: BorrowedFd<'_>, path: &Path, folder: bool) -> io::Result<OwnedFd> {
     let mut todo = crate::names(path);
-    // Exists, as the kernel resolves it: links and `..` in it stay inside the root.
-    let mut reached = PathBuf::from("/");
+    let mut folders = vec![rustix::io::fcntl_dupfd_cloexec(root, 0)?];
     for _ in 0..MOST_STEPS {
-        let Some(name) = todo.pop_front() else { return Ok(resolve(root, &reached)?) };
-        let next = reached.join(&name);
-        match resolve(root, &next) {
-            Ok(_) => {
-                reached = next;
-                continue;
-            }
-            Err(Errno::NOENT) => {}
-            Err(e) => return Err(e.into()),
+        let Some(here) = folders.last() else { return Err(Errno::NOENT.into()) };
+        let Some(name) = todo.pop_front() else {
+            return folders.pop().ok_or_else(|| Errno::NOENT.into());
+        };
+        if name == ".." {
+            folders.truncate((folders.len() - 1).max(1));
+            continue;
         }
-        let parent = resolve(root, &reached)?;
-        match rustix::fs::readlinkat(&parent, &name, Vec::new()) {
-            Ok(target) => {
+        match open_name(here, &name) {
+            Ok(found) => {
+                if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) != FileType::Symlink {
+                    if folders.len() > DEEPEST {
+                        return Err(Errno::NAMETOOLONG.into());
+                    }
+                    folders.push(found);
+                    continue;
+                }
+                let target = rustix::fs::readlinkat(&found, "", Vec::new())?;
                 let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
                 if target.is_absolute() {
-                    reached = PathBuf::from("/");
+                    folders.truncate(1);
                 }
                 for part in crate::names(&target).into_iter().rev() {
                     todo.push_front(part);
@@ -85,9 +93,9 @@ fn make(root: BorrowedFd<'_>, path: &Path, folder: bool) -> io::Result<OwnedFd> 
             Err(Errno::NOENT) => {
                 let made = if todo.is_empty() && !folder {
                     let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                    rustix::fs::openat(&parent, &name, new, Mode::from_raw_mode(0o644)).map(drop)
+                    rustix::fs::openat(here, &name, new, Mode::from_raw_mode(0o644)).map(drop)
                 } else {
-                    rustix::fs::mkdirat(&parent, &name, Mode::from_raw_mode(0o755))
+                    rustix::fs::mkdirat(here, &name, Mode::from_raw_mode(0o755))
                 };
                 match made {
                     // Made by us, or by somebody else meanwhile: looked at again.
@@ -95,12 +103,17 @@ fn make(root: BorrowedFd<'_>, path: &Path, folder: bool) -> io::Result<OwnedFd> 
                     Err(e) => return Err(e.into()),
                 }
             }
-            // Somebody made it meanwhile, and it is no link.
-            Err(Errno::INVAL) => todo.push_front(name),
             Err(e) => return Err(e.into()),
         }
     }
     Err(Errno::LOOP.into())
+}
+
+/// What `name` is in a folder: a link is not followed.
+fn open_name(folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    crate::retried(|| rustix::fs::openat2(folder, name, flags, Mode::empty(), inside))
 }
 
 #[cfg(test)]

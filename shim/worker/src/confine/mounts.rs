@@ -21,51 +21,80 @@ use crate::control::Descriptors;
 use crate::job::{Later, Mount, NewWorld, Source};
 use crate::mountattr::Change;
 
-/// Builds the tree of the job's world and makes it this process's root and only tree.
-pub(super) fn build_and_enter(
-    world: &NewWorld,
-    descriptors: &mut Descriptors,
-    hooks: impl FnOnce() -> io::Result<()>,
-) -> Result<(), ConfineError> {
-    // Mount points are for every user of the container, whatever the mask that was inherited.
-    rustix::process::umask(Mode::from_raw_mode(0o022));
-    // Nothing that is mounted here may reach the host; what the host mounts below a slave volume still arrives.
-    step("cutting the mounts off from the host's", change("/", MsFlags::MS_SLAVE | MsFlags::MS_REC))?;
-    let at = Path::new(&world.root.at);
-    // Before the root covers its place.
-    let mut received = receive_all(world, descriptors, at)?;
-    let tree = step("taking the root file system", descriptors.take(world.root.tree))?;
-    step(format_args!("attaching the root file system at {}", world.root.at), attach_root(&tree, at))?;
-    let root = step(format_args!("opening {}", world.root.at), open_directory(at))?;
-    let mut unsealed = Vec::new();
-    for (index, mount) in world.mounts.iter().enumerate() {
-        let placed = match received.remove(&index) {
-            Some((tree, folder)) => place_tree(root.as_fd(), &mount.destination, tree.as_fd(), folder),
-            None => place(root.as_fd(), mount, descriptors, &mut unsealed),
-        };
-        step(format_args!("mounting at {}", mount.destination), placed)?;
+/// The tree of the job's world with all of its mounts, attached in this process's own mount namespace and not entered yet.
+pub(crate) struct UnfinishedTree {
+    root: OwnedFd,
+    /// The host's root.
+    outside: OwnedFd,
+    /// What is to be read-only once everything has its place in it.
+    unsealed: Vec<OwnedFd>,
+}
+
+impl UnfinishedTree {
+    /// Builds it. Needs a mount namespace of this process's own.
+    pub(super) fn build(world: &NewWorld, descriptors: &mut Descriptors) -> Result<Self, ConfineError> {
+        // Mount points are for every user of the container, whatever the mask that was inherited.
+        rustix::process::umask(Mode::from_raw_mode(0o022));
+        // Nothing that is mounted here may reach the host; what the host mounts below a slave volume still arrives.
+        step("cutting the mounts off from the host's", change("/", MsFlags::MS_SLAVE | MsFlags::MS_REC))?;
+        let outside = step("opening the host's root", open_directory(Path::new("/")))?;
+        let at = Path::new(&world.root.at);
+        // Before the root covers its place.
+        let mut received = receive_all(world, descriptors, at)?;
+        let tree = step("taking the root file system", descriptors.take(world.root.tree))?;
+        step(format_args!("attaching the root file system at {}", world.root.at), attach_root(&tree, at))?;
+        let root = step(format_args!("opening {}", world.root.at), open_directory(at))?;
+        let mut unsealed = Vec::new();
+        for (index, mount) in world.mounts.iter().enumerate() {
+            let placed = match received.remove(&index) {
+                Some((tree, folder)) => place_tree(root.as_fd(), &mount.destination, tree.as_fd(), folder),
+                None => place(root.as_fd(), mount, descriptors, &mut unsealed),
+            };
+            step(format_args!("mounting at {}", mount.destination), placed)?;
+        }
+        Ok(Self { root, outside, unsealed })
     }
-    // What a hook mounts into the tree is there before procfs is looked for.
-    step("waiting for the hooks", hooks())?;
-    for tree in &unsealed {
-        // Not before: places for what is mounted in it had to be made.
-        step(
-            "making a new file system read-only",
-            set_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false),
-        )?;
+
+    /// Runs `clone` inside the tree, so that a clone's mount table and root are the tree's, while the namespace still has the
+    /// host's tree for hooks. The clone itself stays inside.
+    pub(crate) fn while_in<T>(&self, clone: impl FnOnce() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
+        change_root(self.root.as_fd())?;
+        let cloned = clone()?;
+        if cloned.is_some() {
+            change_root(self.outside.as_fd())?;
+        }
+        Ok(cloned)
     }
-    step("covering what shows processes", procfs::cover_all(root.as_fd(), at))?;
-    for path in &world.readonly {
-        step(format_args!("making {path} read-only"), make_readonly(root.as_fd(), path))?;
+
+    /// Makes it as the job has it, behind all that a hook has mounted there, and the only tree of this mount namespace and of the
+    /// processes in it.
+    pub(crate) fn finish(self, world: &NewWorld) -> Result<(), ConfineError> {
+        let root = self.root.as_fd();
+        for tree in &self.unsealed {
+            // Not before: places for what is mounted in it had to be made.
+            step(
+                "making a new file system read-only",
+                set_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false),
+            )?;
+        }
+        step("covering what shows processes", procfs::cover_all(root, Path::new(&world.root.at)))?;
+        for path in &world.readonly {
+            step(format_args!("making {path} read-only"), make_readonly(root, path))?;
+        }
+        for path in &world.masked {
+            step(format_args!("masking {path}"), mask(root, path))?;
+        }
+        if world.root.readonly {
+            let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
+            step("making the root file system read-only", set_attributes(root, attributes, false))?;
+        }
+        step("entering the container's tree", enter(root))
     }
-    for path in &world.masked {
-        step(format_args!("masking {path}"), mask(root.as_fd(), path))?;
-    }
-    if world.root.readonly {
-        let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
-        step("making the root file system read-only", set_attributes(root.as_fd(), attributes, false))?;
-    }
-    step("entering the container's tree", enter(root.as_fd()))
+}
+
+fn change_root(folder: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::fchdir(folder)?;
+    Ok(rustix::process::chroot(".")?)
 }
 
 /// The bind mounts that receive what the host mounts later, by their place in the job: each with whether it is a folder.

@@ -2,25 +2,42 @@
 #![allow(unsafe_code, reason = "the loopback interface is raised by an ioctl; the SAFETY comment argues it")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::libc;
 use nix::sched::CloneFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::{ConfineError, step};
+use crate::control::Descriptors;
 use crate::job::{NamespaceKind, NewWorld};
 
 fn is_new(world: &NewWorld, kind: NamespaceKind) -> bool {
     world.namespaces.iter().any(|n| n.kind == kind && n.join.is_none())
 }
 
-/// A cgroup namespace has the cgroup of the process that makes it as its root: only the worker lies in the right one.
-pub(super) fn new_cgroup_namespace(world: &NewWorld) -> Result<(), ConfineError> {
-    if is_new(world, NamespaceKind::Cgroup) {
-        step("making the cgroup namespace", nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP))?;
+/// Joins the namespaces that exist and makes the others: all of the world's but the pid namespace, which is for the worker
+/// alone. A mount namespace is always new.
+pub(super) fn join_or_make(world: &NewWorld, descriptors: &mut Descriptors) -> Result<(), ConfineError> {
+    let mut new = CloneFlags::CLONE_NEWNS;
+    for namespace in &world.namespaces {
+        let flag = match namespace.kind {
+            NamespaceKind::Net => CloneFlags::CLONE_NEWNET,
+            NamespaceKind::Ipc => CloneFlags::CLONE_NEWIPC,
+            NamespaceKind::Uts => CloneFlags::CLONE_NEWUTS,
+            // Its root is the cgroup of this process, which is the container's.
+            NamespaceKind::Cgroup => CloneFlags::CLONE_NEWCGROUP,
+            NamespaceKind::Pid => continue,
+        };
+        match namespace.join {
+            Some(fd) => {
+                let fd = step("taking a namespace", descriptors.take(fd))?;
+                step(format_args!("joining the {:?} namespace", namespace.kind), nix::sched::setns(fd, flag))?;
+            }
+            None => new |= flag,
+        }
     }
-    Ok(())
+    step("making the namespaces", nix::sched::unshare(new))
 }
 
 /// `hostname` and `domainname`; the shim has checked that a uts namespace is the container's or its pod's.
@@ -69,12 +86,16 @@ pub(super) fn sysctls(world: &NewWorld) -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// Enters what the process of a container is in that the intermediate could not enter for this one.
-///
-/// Its cgroup namespace: where the kernel guards their borders (`nsdelegate`), who is in it cannot clone from outside of it
-/// into the cgroup. Its mounts: the last act that needs the host's files. Root and working directory are the container's
-/// root then, and nothing of the host's tree has a name any more.
-pub(super) fn enter_those_of(process: OwnedFd) -> Result<(), ConfineError> {
-    let flags = CloneFlags::CLONE_NEWCGROUP | CloneFlags::CLONE_NEWNS;
-    step("joining the container's mounts", nix::sched::setns(process.as_fd(), flags))
+/// Enters what the process of a container lives in, all but its pid and cgroup namespaces. Root and working directory are the
+/// container's root then, and nothing of the host's tree has a name any more.
+pub(super) fn join_those_of(process: BorrowedFd<'_>) -> Result<(), ConfineError> {
+    let flags =
+        CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNS;
+    step("joining the container's namespaces", nix::sched::setns(process, flags))
+}
+
+/// Enters the cgroup namespace of a container's process, in the worker: where the kernel guards the borders of cgroup
+/// namespaces (`nsdelegate`), a process inside cannot clone from outside of it into the cgroup.
+pub(super) fn join_cgroup_of(process: OwnedFd) -> Result<(), ConfineError> {
+    step("joining the container's cgroup namespace", nix::sched::setns(process, CloneFlags::CLONE_NEWCGROUP))
 }

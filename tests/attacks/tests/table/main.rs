@@ -6,6 +6,7 @@
 //! run     rows -> containers -> outcomes, one container for as many rows as it survives
 //! alone   rows that need the host's hand: before Start, and a shim that is killed
 //! guest   the same from a Wasm guest, on each engine's worker that is shipped
+//! sidecar rows of a native sidecar that looks into workers while they are made
 //! report  the table
 //! ```
 //!
@@ -18,6 +19,7 @@ mod guest;
 mod image;
 mod report;
 mod run;
+mod sidecar;
 mod world;
 
 use std::collections::BTreeMap;
@@ -38,6 +40,7 @@ fn every_attack_is_denied() {
     let (unfiltered, more) = attack("attacker-unfiltered", Filter::Off);
     changes.extend(more);
     let mut lines: Vec<Line> = guest::lines();
+    lines.extend(sidecar::lines());
     for row in rows::all() {
         lines.push(Line::native(row.name, row.also, &filtered.own[row.name], unfiltered.own.get(row.name)));
     }
@@ -50,6 +53,13 @@ fn every_attack_is_denied() {
     let through: Vec<_> = lines.iter().filter_map(Line::broken_through).collect();
     assert!(through.is_empty(), "attacks that went through:\n  {}", through.join("\n  "));
     assert!(changes.is_empty(), "changed outside of the containers:\n  {}", changes.join("\n  "));
+}
+
+/// The sidecar's rows by themselves.
+#[test]
+fn a_sidecar_sees_nothing_of_the_host_in_a_worker_and_sets_no_limit_of_it() {
+    let through: Vec<_> = sidecar::lines().iter().filter_map(Line::broken_through).collect();
+    assert!(through.is_empty(), "attacks that went through:\n  {}", through.join("\n  "));
 }
 
 /// Which of the two attackers.

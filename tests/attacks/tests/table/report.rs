@@ -27,6 +27,16 @@ impl Line {
         Self { attack: attack.to_owned(), by: "native", outcome, without_filter, carried_by }
     }
 
+    /// From a native sidecar, on a worker of that engine.
+    pub(crate) fn sidecar(attack: &str, engine: Engine, outcome: Outcome) -> Self {
+        let by = match engine {
+            Engine::Wasmtime => "sidecar, wasmtime",
+            Engine::Wasmer => "sidecar, wasmer",
+        };
+        let carried_by = "cloned inside its tree, by nobody's user".to_owned();
+        Self { attack: attack.to_owned(), by, outcome, without_filter: None, carried_by }
+    }
+
     /// From a process that was executed in a container.
     pub(crate) fn executed(attack: &str, also: &str, outcome: &Outcome, without: Option<&Outcome>) -> Self {
         Self { by: "native, exec", ..Self::native(attack, also, outcome, without) }

@@ -2,28 +2,30 @@
 //! they have written included.
 //!
 //! The tree is that of the container's worker, whose guest may rename and replace what is in it at any moment. So nothing is
-//! looked at twice by its name, every name is looked for below the container's root and by no magic link, and what is read is a
-//! regular file, without waiting.
+//! looked at twice by its name, every name is looked for in a folder that was reached from the container's root, by no link of the
+//! kernel's, and what is read is a regular file, without waiting.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use catamaran_worker::Guest;
-use nix::libc;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{NOT_FOUND, NOT_RUN, Stop};
-use crate::source::{FIRST, MOST_NAMED, candidates};
+use super::{FIRST, MOST_NAMED, Tree, candidates};
+
+/// As a shell has it: there is no such program, and there is one that cannot be run.
+pub(crate) const NOT_FOUND: u32 = 127;
+pub(crate) const NOT_RUN: u32 = 126;
 
 /// As many characters of a word are quoted.
 const LONGEST_QUOTE: usize = 100;
 
 /// What is to be run.
-pub(super) enum Program {
+pub(crate) enum Program {
     File {
         name: String,
         file: File,
@@ -35,10 +37,14 @@ pub(super) enum Program {
 }
 
 /// The root of a container's tree.
-pub(super) struct Root {
+pub(crate) struct Root {
     folder: OwnedFd,
-    /// The mount that it lies on.
-    mount: u64,
+}
+
+/// Nothing is run: the exit code, and the words for who wanted to run it.
+pub(crate) struct Stop {
+    pub(crate) code: u32,
+    pub(crate) words: String,
 }
 
 /// A regular file that was found, and whether it is WebAssembly.
@@ -49,24 +55,29 @@ enum Found {
 }
 
 impl Root {
-    /// That of a process, which is known to be alive, and whose number stays its own meanwhile.
-    pub(super) fn of(pid: u32) -> io::Result<Self> {
+    /// That of the process `pid`, whose pidfd `process` is: an error where that has ended, since its number may be another's.
+    pub(crate) fn of(pid: u32, process: BorrowedFd<'_>) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?;
-        Ok(Self { mount: mount_of(&folder)?, folder })
+        // A pidfd is readable from the end of its process on.
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match rustix::event::poll(&mut [PollFd::from_borrowed_fd(process, PollFlags::IN)], Some(&at_once))? {
+            0 => Ok(Self { folder }),
+            _ => Err(Errno::SRCH.into()),
+        }
     }
 
     /// The container's own module once more: looked for as it was when the container was created.
-    pub(super) fn find_own(&self, guest: &Guest) -> Result<Program, Stop> {
+    pub(crate) fn find_own(&self, guest: &Guest) -> Result<Program, Stop> {
         match self.look(guest) {
             Ok(Found::Wasm(program)) => Ok(program),
-            Ok(Found::Other(what)) => Err(Stop::Ended(NOT_RUN, what)),
+            Ok(Found::Other(what)) => Err(Stop { code: NOT_RUN, words: what }),
             Err(Absent { looked, .. }) => Ok(Program::Layer(looked)),
         }
     }
 
     /// Another program of the container. `own` is what names the container's own, for a message.
-    pub(super) fn find(&self, guest: &Guest, own: &str) -> Result<Program, Stop> {
+    pub(crate) fn find(&self, guest: &Guest, own: &str) -> Result<Program, Stop> {
         let advice = format!(
             "this is a Wasm container: it has no shell and no tools, and runs WebAssembly modules from its own tree, or {:?} \
              once more; for a shell: kubectl debug, with an image that has one",
@@ -74,8 +85,8 @@ impl Root {
         );
         match self.look(guest) {
             Ok(Found::Wasm(program)) => Ok(program),
-            Ok(Found::Other(what)) => Err(Stop::Ended(NOT_RUN, format!("{what}; {advice}"))),
-            Err(Absent { code, looked }) => Err(Stop::Ended(code, format!("{looked}; {advice}"))),
+            Ok(Found::Other(what)) => Err(Stop { code: NOT_RUN, words: format!("{what}; {advice}") }),
+            Err(Absent { code, looked }) => Err(Stop { code, words: format!("{looked}; {advice}") }),
         }
     }
 
@@ -84,9 +95,11 @@ impl Root {
         let entry = guest.args.first().map_or("", String::as_str);
         let path = guest.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());
         let candidates = candidates(entry, &guest.cwd, path);
+        let tree = Tree::new(self.folder.as_fd());
         for candidate in &candidates {
-            match self.open(candidate) {
+            match open(&tree, candidate) {
                 Ok(found) => return Ok(found),
+                Err(_) if tree.exhausted().is_some() => break,
                 // On to the next folder of PATH.
                 Err(_) if candidates.len() > 1 => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -96,39 +109,27 @@ impl Root {
                 }
             }
         }
+        if let Some(words) = tree.exhausted() {
+            return Err(Absent { code: NOT_RUN, looked: format!("{:?}: {words}", cut(entry)) });
+        }
         let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|path| cut(&path.to_string_lossy())).collect();
         let more = if candidates.len() > MOST_NAMED { ", ..." } else { "" };
         let looked =
             format!("{:?}: no such file in the container (looked for {}{more})", cut(entry), looked.join(", "));
         Err(Absent { code: NOT_FOUND, looked })
     }
+}
 
-    fn open(&self, path: &Path) -> io::Result<Found> {
-        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat2(&self.folder, path, flags, Mode::empty(), inside);
-        let found = catamaran_worker::retried(open)?;
-        match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
-            FileType::RegularFile => {}
-            FileType::Directory => return Err(Errno::ISDIR.into()),
-            // A FIFO would block, a device might do anything.
-            _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
-        }
-        // The very file that was looked at, through the descriptor and no name. Not to wait for somebody's lease on it.
-        let link = format!("/proc/self/fd/{}", found.as_raw_fd());
-        let mut file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&link)?;
-        let mut first = Vec::new();
-        (&mut file).take(FIRST as u64).read_to_end(&mut first)?;
-        file.rewind()?;
-        let name = path.display().to_string();
-        if let Some(what) = other_than_wasm(&first) {
-            return Ok(Found::Other(format!("{}: {what}", cut(&name))));
-        }
-        // Where the file is, for the image's own, as the kernel has it. A path that was changed since names nothing of the image,
-        // or something else, and is asked for by nobody but this container.
-        let in_root = if mount_of(&found)? == self.mount { Some(std::fs::read_link(&link)?) } else { None };
-        Ok(Found::Wasm(Program::File { name, file, in_root }))
+fn open(tree: &Tree<'_>, path: &Path) -> io::Result<Found> {
+    let (mut file, in_root) = tree.open(path)?;
+    let mut first = Vec::new();
+    (&mut file).take(FIRST as u64).read_to_end(&mut first)?;
+    file.rewind()?;
+    let name = path.display().to_string();
+    if let Some(what) = other_than_wasm(&first) {
+        return Ok(Found::Other(format!("{}: {what}", cut(&name))));
     }
+    Ok(Found::Wasm(Program::File { name, file, in_root }))
 }
 
 /// Nothing to run is there.
@@ -159,15 +160,6 @@ fn other_than_wasm(first: &[u8]) -> Option<&'static str> {
         [b'#', b'!', ..] => Some("a script"),
         _ => Some("not a WebAssembly module"),
     }
-}
-
-fn mount_of(file: &OwnedFd) -> io::Result<u64> {
-    let status = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-    if status.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
-        let e = "this kernel does not tell a file's mount (before 5.8)";
-        return Err(io::Error::new(io::ErrorKind::Unsupported, e));
-    }
-    Ok(status.stx_mnt_id)
 }
 
 fn cut(text: &str) -> String {

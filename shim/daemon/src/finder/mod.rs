@@ -1,0 +1,206 @@
+//! The finder: a process that looks at what the pod controls, in the shim's stead. That is volumes, the files of an image, and the
+//! tree of a container that runs.
+//!
+//! ```text
+//! shim                               finder (the shim's executable, once a Create or an exec)
+//! Create: root, mounts, words -----> root file system -> native or not -> bind mounts -> module -> digest
+//! exec:   process, words ----------> its tree         -> module -> digest
+//!         descriptors, digest <-----
+//! ```
+//!
+//! A file system may never answer, and a thread that waits in it cannot even be killed. So no thread of the shim's waits: all of its
+//! other calls are answered meanwhile. A finder that takes longer than a moment is moved into a cgroup beside the container's,
+//! inside the pod's, which is charged for it then; the move itself takes longer than most searches. One that does not end is
+//! killed and left to the kernel, and its cgroup is removed when it is gone: by the shim, or by the next `delete` of the node.
+
+mod find;
+mod message;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use catamaran_worker::control;
+use log::{info, warn};
+use nix::libc;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::cgroup::{self, Cgroup};
+use crate::error::{Doing, Error, Result};
+use crate::readable::readable;
+use crate::state::{Folder, State};
+use crate::{cache, child, shortage};
+pub(crate) use find::find;
+use message::{Answer, DOING};
+pub(crate) use message::{Executable, Layers, Module, Native, Order, Prepared};
+
+/// What the shim's executable is started with to become a finder.
+pub(crate) const ACTION: &str = "find";
+
+/// A search that takes longer is charged to the pod.
+const MOMENT: Duration = Duration::from_millis(25);
+/// A search that takes longer waits for a file system that does not answer.
+const LONGEST: Duration = Duration::from_secs(30);
+/// One that was killed and has not ended by then hangs in the kernel.
+const TO_END: Duration = Duration::from_secs(1);
+/// So many of those are borne, for all containers of the pod.
+const MOST_STUCK: usize = 8;
+
+/// How many hang in the kernel although they were killed.
+static STUCK: AtomicUsize = AtomicUsize::new(0);
+
+/// Where a finder is to be charged, and where that is written down.
+pub(crate) struct Place {
+    /// `linux.cgroupsPath` of the container.
+    pub(crate) cgroup: String,
+    pub(crate) states: Folder,
+}
+
+/// A finder that runs. Dropped, it is killed.
+pub(crate) struct Finder {
+    pid: u32,
+    /// Until it is dropped.
+    pidfd: Option<OwnedFd>,
+    control: AsyncFd<OwnedFd>,
+    place: Place,
+    /// Its own cgroup, once it is in one.
+    cgroup: Option<Cgroup>,
+}
+
+impl Finder {
+    pub(crate) fn start(place: Place) -> Result<Self> {
+        let stuck = STUCK.load(Ordering::Relaxed);
+        if stuck >= MOST_STUCK {
+            return Err(Error::Unavailable {
+                place: "the pod's volumes and images".to_owned(),
+                found: format!(
+                    "{stuck} searches in them were ended and still wait for a file system that does not answer"
+                ),
+                expected: "file systems that answer".to_owned(),
+            });
+        }
+        let doing = || DOING.to_owned();
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .doing(doing)?;
+        rustix::io::ioctl_fionbio(&ours, true).doing(doing)?;
+        let control = readable(ours).doing(doing)?;
+        // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
+        let program = "/proc/self/exe";
+        let child = Command::new(program)
+            .arg0("containerd-shim-catamaran-v1")
+            .arg(ACTION)
+            .env_clear()
+            .envs(cache::environment())
+            .process_group(0)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(shortage::of_processes)
+            .on(program)?;
+        let pid = child.id();
+        let pidfd = Some(child::pidfd(pid)?);
+        Ok(Self { pid, pidfd, control, place, cgroup: None })
+    }
+
+    /// Gives it an order. [`Finder::answer`] is to follow.
+    fn order(&mut self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        control::send_in_memory(self.control.get_ref().as_fd(), order, descriptors).doing(|| DOING.to_owned())
+    }
+
+    /// Waits for what came of the order.
+    async fn answer(&mut self) -> Result<(Answer, Vec<OwnedFd>)> {
+        let received = match tokio::time::timeout(MOMENT, received(&self.control)).await {
+            Ok(received) => received,
+            Err(_) => {
+                self.move_into_pod().await?;
+                tokio::time::timeout(LONGEST, received(&self.control)).await.map_err(|_| no_answer())?
+            }
+        };
+        let (answer, descriptors): (Answer, _) = received.map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => self.ended(),
+            _ => Error::System { doing: DOING.to_owned(), source: e },
+        })?;
+        match answer {
+            Answer::Failed(failure) => Err(failure.into_error()),
+            answer => Ok((answer, descriptors)),
+        }
+    }
+
+    async fn move_into_pod(&mut self) -> Result<()> {
+        if self.cgroup.is_some() {
+            return Ok(());
+        }
+        let cgroup = Cgroup::plan(&format!("{}-find-{}", self.place.cgroup, self.pid), None)?;
+        self.place.states.write(&self.name(), &State::of_search(cgroup.folders().to_vec()))?;
+        let cgroup = self.cgroup.insert(cgroup);
+        cgroup.create()?;
+        cgroup.take_in(self.pid).await
+    }
+
+    /// Under which its cgroup is written down.
+    fn name(&self) -> String {
+        format!("find-{}", self.pid)
+    }
+
+    /// Why there is no answer from a finder that has closed its socket.
+    fn ended(&self) -> Error {
+        let code = self.pidfd.as_ref().and_then(child::ended);
+        let code = code.map_or_else(String::new, |code| format!(" with {code}"));
+        let e = Error::System {
+            doing: DOING.to_owned(),
+            source: std::io::Error::other(format!("the process that does it ended{code}")),
+        };
+        match &self.cgroup {
+            Some(cgroup) => cgroup.explain(e),
+            None => e,
+        }
+    }
+}
+
+async fn received(control: &AsyncFd<OwnedFd>) -> std::io::Result<(Answer, Vec<OwnedFd>)> {
+    control.async_io(Interest::READABLE, |socket| control::receive_in_memory(socket.as_fd())).await
+}
+
+fn no_answer() -> Error {
+    Error::Unavailable {
+        place: "the container's volumes and image".to_owned(),
+        found: format!("a file system that did not answer within {LONGEST:?}"),
+        expected: "file systems that answer".to_owned(),
+    }
+}
+
+impl Drop for Finder {
+    fn drop(&mut self) {
+        let (Some(pidfd), name) = (self.pidfd.take(), self.name()) else { return };
+        // It has nothing to finish, and its answer is here or not wanted any more.
+        let _ = child::signal(&pidfd, libc::SIGKILL);
+        let (cgroup, states) = (self.cgroup.take(), self.place.states.clone());
+        let pid = self.pid;
+        tokio::spawn(async move {
+            let mut end = std::pin::pin!(child::wait(pidfd));
+            let ended = match tokio::time::timeout(TO_END, end.as_mut()).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    STUCK.fetch_add(1, Ordering::Relaxed);
+                    let ended = end.await;
+                    STUCK.fetch_sub(1, Ordering::Relaxed);
+                    ended
+                }
+            };
+            if let Err(e) = ended {
+                warn!("{e}");
+            }
+            let Some(cgroup) = cgroup else { return };
+            info!("the search of process {pid} took long, and is over");
+            if let Err(e) = cgroup::remove(cgroup.folders()).await.and_then(|()| states.forget(&name)) {
+                warn!("{e}");
+            }
+        });
+    }
+}

@@ -1,0 +1,198 @@
+//! The intermediate: makes what the worker lives in and clones the worker into it.
+//!
+//! A process is visible to all others of its pid namespace from its clone on, and another container of the pod may be one of
+//! them. So everything that needs the host's file tree is done here, outside of that namespace: the worker's first moment is
+//! in the container's tree. On cgroup v2 a copy of the intermediate inside the container's cgroup does it, because a process
+//! that moves there would wait for RCU.
+#![allow(unsafe_code, reason = "clone3 has no safe form; the SAFETY comment at the call says why it is sound here")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::process::ExitCode;
+
+use nix::libc;
+use nix::sched::CloneFlags;
+use rustix::pipe::PipeFlags;
+use rustix::process::PidfdFlags;
+
+use crate::confine::{self, ConfineError, Surroundings, UnfinishedTree, step};
+use crate::control::{self, Descriptors, Report};
+use crate::job::{Job, NamespaceKind, World};
+use crate::stage::fail;
+
+/// Which process goes on.
+pub(crate) enum Side {
+    /// The intermediate whose copy, inside the cgroup, does its work.
+    Outside(Copied),
+    Intermediate(Intermediate),
+    Worker {
+        /// Gives a byte once the shim knows of the worker: both report on one socket, and the shim is to know whom it hears.
+        known: OwnedFd,
+        surroundings: Surroundings,
+    },
+}
+
+/// What is left to do for the process that has cloned the worker.
+pub(crate) struct Intermediate {
+    pid: i32,
+    worker: OwnedFd,
+    /// Takes one byte once the shim knows of the worker.
+    told: OwnedFd,
+    /// Where hooks are to see the tree before it is finished.
+    tree: Option<UnfinishedTree>,
+    copy: Option<Copy>,
+}
+
+/// The end of the intermediate's copy, for the intermediate: it takes a byte from one that has done its work.
+pub(crate) struct Copied(OwnedFd);
+
+/// This process is the intermediate's copy.
+struct Copy {
+    done: OwnedFd,
+}
+
+impl Copied {
+    pub(crate) fn await_end(self) -> ExitCode {
+        match rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut [0])) {
+            Ok(1) => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl Intermediate {
+    /// Tells the shim of the worker, and finishes the tree behind the hooks.
+    pub(crate) fn hand_over(self, job: &Job, control: &OwnedFd) -> ExitCode {
+        // Without the byte, for whatever reason, the worker ends: the shim has no hold on it.
+        if self.report(control).is_err() {
+            return ExitCode::FAILURE;
+        }
+        if let (Some(tree), World::New(world)) = (self.tree, &job.world) {
+            let hooked = step("waiting for the hooks", control::await_hooked(control.as_fd()));
+            if let Err(e) = hooked.and_then(|()| tree.finish(world)) {
+                return fail(control, e.into());
+            }
+        }
+        if rustix::io::write(&self.told, &[1]).is_err() {
+            return ExitCode::FAILURE;
+        }
+        match self.copy.map(|copy| rustix::io::write(&copy.done, &[1])) {
+            Some(Err(_)) => ExitCode::FAILURE,
+            _ => ExitCode::SUCCESS,
+        }
+    }
+
+    fn report(&self, control: &OwnedFd) -> io::Result<()> {
+        // The shim is to reap the copy too, which is its child.
+        let copy = match &self.copy {
+            Some(_) => Some(rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?),
+            None => None,
+        };
+        let descriptors: Vec<_> = [self.worker.as_fd()].into_iter().chain(copy.as_ref().map(AsFd::as_fd)).collect();
+        control::report(control.as_fd(), &Report::Forked { pid: self.pid }, &descriptors)
+    }
+}
+
+/// Makes what the worker lives in and clones it.
+pub(crate) fn divide(job: &Job, descriptors: &mut Descriptors) -> Result<Side, ConfineError> {
+    let cgroup = job.cgroup.map(|fd| descriptors.take(fd)).transpose();
+    let mut cgroup = step("taking the cgroup", cgroup)?;
+    let mut copy = None;
+    let inside = if matches!(job.world, World::New(_)) { cgroup.take() } else { None };
+    if let Some(inside) = inside {
+        let (end, done) = step("making a pipe", rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
+        match step("entering the cgroup", clone(CloneFlags::empty(), Some(&inside)))? {
+            Some(_) => return Ok(Side::Outside(Copied(end))),
+            None => copy = Some(Copy { done }),
+        }
+    }
+    let pids = pid_namespace(job, descriptors)?;
+    let (surroundings, tree) = confine::surround(job, descriptors)?;
+    let (known, told) = step("making a pipe", rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
+    let cloned = match &tree {
+        Some(tree) => tree.while_in(|| clone_worker(&pids, cgroup.as_ref())),
+        None => clone_worker(&pids, cgroup.as_ref()),
+    };
+    let cloned = step("cloning the worker", cloned)?;
+    Ok(match cloned {
+        None => Side::Worker { known, surroundings },
+        Some((pid, worker)) => Side::Intermediate(Intermediate { pid, worker, told, tree, copy }),
+    })
+}
+
+/// The worker's pid namespace.
+enum Pids {
+    /// The host's.
+    Shared,
+    New,
+    /// A process of it, or the namespace.
+    Of(OwnedFd),
+}
+
+fn pid_namespace(job: &Job, descriptors: &mut Descriptors) -> Result<Pids, ConfineError> {
+    let world = match &job.world {
+        World::New(world) => world,
+        World::Of(process) => {
+            let process = descriptors.lend(*process).and_then(|process| process.try_clone_to_owned());
+            return step("taking the container's process", process).map(Pids::Of);
+        }
+    };
+    match world.namespaces.iter().find(|namespace| namespace.kind == NamespaceKind::Pid).map(|pid| pid.join) {
+        None => Ok(Pids::Shared),
+        Some(None) => Ok(Pids::New),
+        Some(Some(fd)) => step("taking a namespace", descriptors.take(fd)).map(Pids::Of),
+    }
+}
+
+/// Clones the worker, the first thing of it that others may see.
+fn clone_worker(pids: &Pids, cgroup: Option<&OwnedFd>) -> io::Result<Option<(i32, OwnedFd)>> {
+    let new = match pids {
+        Pids::Shared => CloneFlags::empty(),
+        Pids::New => CloneFlags::CLONE_NEWPID,
+        Pids::Of(process) => {
+            nix::sched::setns(process, CloneFlags::CLONE_NEWPID)
+                .map_err(|e| io::Error::new(io::Error::from(e).kind(), format!("joining the Pid namespace: {e}")))?;
+            CloneFlags::empty()
+        }
+    };
+    clone(new, cgroup)
+}
+
+/// linux/sched.h; the libc crate's constant is too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// clone3(2) with the shim as the child's parent and, on cgroup v2, straight into its cgroup. The child's pid and pidfd,
+/// or nothing in the child itself.
+fn clone(new: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<Option<(i32, OwnedFd)>> {
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all-zero is a valid clone_args: no stack and no thread storage of its own, as for fork(2).
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = new.bits() as u64 | libc::CLONE_PARENT as u64 | libc::CLONE_PIDFD as u64;
+    args.pidfd = (&raw mut pidfd) as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of this memory, as after fork. This process has one thread
+    // (the engine is not initialised yet), so that no lock can be held by a thread that the copy lacks.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match pid {
+        0 => Ok(None),
+        pid if pid > 0 => {
+            // SAFETY: the kernel wrote a new descriptor there, which nothing else owns.
+            let child = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Some((pid as i32, child)))
+        }
+        _ => Err(no_process(io::Error::last_os_error())),
+    }
+}
+
+/// The kernel says no more of a limit than «resource temporarily unavailable».
+fn no_process(e: io::Error) -> io::Error {
+    if e.raw_os_error() != Some(libc::EAGAIN) {
+        return e;
+    }
+    let text =
+        format!("pids.limit of the container or pids.max of a cgroup above it, such as its pod's, is reached ({e})");
+    io::Error::new(e.kind(), text)
+}

@@ -1,0 +1,222 @@
+//! Volumes that take for ever: a file system that does not answer, and folders too deep to follow. They hold up who looks into
+//! them, and nobody beside.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::ffi::CStr;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use catamaran_harness::{Code, Container, Engine, Fuse, Image, Node, Runtime, Task, guests, wait_until};
+use rustix::fs::{Mode, OFlags};
+
+/// For a call that waits for nothing, on a busy machine.
+const AT_ONCE: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(20);
+/// A search in a file system that does not answer is ended after so long.
+const LONGEST: Duration = Duration::from_secs(30);
+
+fn wasm(name: &str) -> Image {
+    guests::image(Runtime::Catamaran, name)
+}
+
+fn module() -> Vec<u8> {
+    wat::parse_str(include_str!("../../guests/hello.wat")).unwrap()
+}
+
+/// What `call` answers, which is to be at once.
+fn at_once<T>(what: &str, call: impl FnOnce() -> T) -> T {
+    let begin = Instant::now();
+    let answer = call();
+    assert!(begin.elapsed() < AT_ONCE, "{what} took {:?}", begin.elapsed());
+    answer
+}
+
+/// Everything that is asked of a container that runs.
+fn all_calls(task: &Task<'_>) {
+    at_once("State", || task.try_state().unwrap());
+    at_once("Stats", || task.try_metrics().unwrap());
+    at_once("Pids", || assert!(task.try_pids().unwrap().contains(&task.pid())));
+    at_once("Pause", || task.try_pause().unwrap());
+    at_once("Resume", || task.try_resume().unwrap());
+    at_once("Update", || task.try_update(r#"{"pids": {"limit": 100}}"#).unwrap());
+}
+
+/// The cgroups of searches that are left.
+fn searches(id: &str) -> usize {
+    let pids = Path::new("/sys/fs/cgroup/pids");
+    let root = if pids.exists() { pids } else { Path::new("/sys/fs/cgroup") };
+    let output = Command::new("find").arg(root).args(["-type", "d", "-name", &format!("{id}-find-*")]).output();
+    String::from_utf8(output.unwrap().stdout).unwrap().lines().count()
+}
+
+fn in_fuse<'n>(node: &'n Node, id: &str, pod: &str, fuse: &Path) -> Container<'n> {
+    node.container(id).image(&wasm("hello")).in_pod(pod).limit(LONGEST + SOON).args(["/data/file"]).bind(
+        &fuse.join("folder"),
+        "/data",
+        ["rbind", "ro"],
+    )
+}
+
+#[test]
+fn a_creation_that_waits_for_a_dead_volume_holds_up_no_other_call() {
+    for engine in Engine::ALL {
+        let node = Node::start().engine(engine);
+        let at = node.dir().join("fuse");
+        let fuse = Fuse::mount(&at, module());
+        let own = node.container("own").image(&wasm("sleep")).spawn();
+        let other = node.container("other").image(&wasm("sleep")).spawn();
+        let runs = in_fuse(&node, "answers", "own", &at).to_its_end();
+        assert_eq!((runs.code, runs.stdout.as_str()), (0, "hello from wasm\n"), "{runs:?}");
+        fuse.fall_silent();
+        std::thread::scope(|scope| {
+            let hangs = scope.spawn(|| in_fuse(&node, "hangs", "own", &at).try_create().map(drop).unwrap_err());
+            fuse.expect_waiting(SOON);
+            for _ in 0..3 {
+                all_calls(&own);
+                all_calls(&other);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            assert_eq!(searches("hangs"), 1, "it is charged to the pod");
+            let ran = own.further("meanwhile").spawn();
+            ran.try_kill(9).unwrap();
+            ran.wait(SOON);
+            ran.delete();
+            let neighbour = node.container("neighbour").image(&wasm("hello")).in_pod("own").to_its_end();
+            assert_eq!(neighbour.code, 0, "{neighbour:?}");
+            // It is ended, and does not end: its cgroup stays behind while everything else goes.
+            let begin = Instant::now();
+            let refused = hangs.join().unwrap();
+            assert!(begin.elapsed() < LONGEST + SOON, "{:?}", begin.elapsed());
+            assert_eq!(refused.code, Code::FailedPrecondition, "{refused}");
+            assert!(refused.message.contains("did not answer within 30s"), "{refused}");
+        });
+        all_calls(&own);
+        assert_eq!(searches("hangs"), 1, "what does not end is still charged");
+        let again = node.container("hangs").image(&wasm("hello")).in_pod("own").to_its_end();
+        assert_eq!(again.code, 0, "the id is free: {again:?}");
+        at_once("Kill", || other.kill("KILL"));
+        at_once("Wait", || other.wait(SOON));
+        at_once("Delete", || other.delete());
+        fuse.end();
+        wait_until(SOON, "the search's cgroup to go", || (searches("hangs") == 0).then_some(()));
+        own.discard();
+        node.finish();
+    }
+}
+
+#[test]
+fn an_exec_that_waits_for_a_dead_volume_holds_up_no_other_call_and_ends_by_a_signal() {
+    let node = Node::start();
+    let at = node.dir().join("fuse");
+    let fuse = Fuse::mount(&at, module());
+    let task = node.container("own").image(&wasm("sleep")).bind(&at.join("folder"), "/data", ["rbind", "ro"]).spawn();
+    fuse.fall_silent();
+    let exec = task.further("hangs").args(["/data/file"]).add();
+    std::thread::scope(|scope| {
+        let starts = scope.spawn(|| exec.try_start());
+        fuse.expect_waiting(SOON);
+        std::thread::sleep(Duration::from_millis(200));
+        all_calls(&task);
+        // As a probe whose time is up.
+        at_once("Kill of the exec", || exec.try_kill(9).unwrap());
+        assert_eq!(exec.wait(SOON).code, 137);
+        starts.join().unwrap().unwrap();
+    });
+    exec.delete();
+    all_calls(&task);
+    at_once("Kill", || task.kill("KILL"));
+    at_once("Wait", || task.wait(SOON));
+    at_once("Delete", || task.delete());
+    fuse.end();
+    wait_until(SOON, "the search's cgroup to go", || (searches("own") == 0).then_some(()));
+    node.finish();
+}
+
+#[test]
+fn a_pod_whose_search_hangs_is_removed_and_its_search_later() {
+    let node = Node::start();
+    let at = node.dir().join("fuse");
+    let fuse = Fuse::mount(&at, module());
+    let task = node.container("own").image(&wasm("sleep")).bind(&at.join("folder"), "/data", ["rbind", "ro"]).spawn();
+    fuse.fall_silent();
+    let exec = task.further("hangs").args(["/data/file"]).add();
+    std::thread::scope(|scope| {
+        let starts = scope.spawn(|| exec.try_start());
+        fuse.expect_waiting(SOON);
+        std::thread::sleep(Duration::from_millis(200));
+        at_once("Kill of the exec", || exec.try_kill(9).unwrap());
+        starts.join().unwrap().unwrap();
+    });
+    exec.delete();
+    at_once("Kill", || task.kill("KILL"));
+    task.wait(SOON);
+    // The shim ends with its last container.
+    at_once("Delete", || task.delete());
+    assert_eq!(searches("own"), 1);
+    fuse.end();
+    // By the next `delete` on the node.
+    let mut number = 0;
+    wait_until(SOON, "the search's cgroup to go", || {
+        number += 1;
+        assert_eq!(node.container(&format!("next{number}")).image(&wasm("hello")).run().code, 0);
+        (searches("own") == 0).then_some(())
+    });
+    node.finish();
+}
+
+/// A folder so deep, by names of one letter, that a path of the kernel's just reaches its ground.
+fn deep(at: &Path) -> usize {
+    const DEPTH: usize = 2030;
+    fs::create_dir_all(at).unwrap();
+    let name: &CStr = c"d";
+    let mut folder = OwnedFd::from(File::open(at).unwrap());
+    for _ in 0..DEPTH {
+        rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o755)).unwrap();
+        folder = rustix::fs::openat(&folder, name, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    DEPTH
+}
+
+#[test]
+fn a_long_path_over_a_deep_folder_costs_a_moment() {
+    let node = Node::start();
+    let volume = node.dir().join("deep");
+    let depth = deep(&volume);
+    let path = vec![format!("/v{}", "/d".repeat(depth)); 64].join(":");
+    // Longer than an argument may be.
+    let variable = format!("PATH={path}");
+    let order = node
+        .container("deep")
+        .image(&wasm("hello"))
+        .args(["nothing.wasm"])
+        .spec({
+            let variable = variable.clone();
+            move |spec| spec["process"]["env"] = serde_json::json!([variable])
+        })
+        .bind(&volume, "/v", ["rbind", "ro"]);
+    order.record();
+    let begin = Instant::now();
+    let refused = order.try_create_again().map(drop).unwrap_err();
+    assert!(begin.elapsed() < AT_ONCE, "Create took {:?}", begin.elapsed());
+    assert_eq!(refused.code, Code::InvalidArgument, "{refused}");
+    assert!(refused.message.contains("give a short path"), "{refused}");
+    // The same of an exec, in the tree of a container that runs.
+    let task = node.container("own").image(&wasm("sleep")).bind(&volume, "/v", ["rbind", "ro"]).spawn();
+    let begin = Instant::now();
+    let output = task
+        .further("deep")
+        .args(["nothing.wasm"])
+        .process(|process| process["env"] = serde_json::json!([variable]))
+        .run();
+    assert!(begin.elapsed() < AT_ONCE, "the exec took {:?}", begin.elapsed());
+    assert_eq!(output.code, 126, "{output:?}");
+    assert!(output.stderr.contains("give a short path"), "{output:?}");
+    task.discard();
+    // Too deep for what cleans up behind the test.
+    assert!(Command::new("rm").arg("-rf").arg(&volume).status().unwrap().success());
+    node.finish();
+}
