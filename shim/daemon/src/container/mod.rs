@@ -24,7 +24,7 @@ use nix::libc;
 use tokio::sync::{MutexGuard, Notify};
 
 use crate::bundle::{self, Bundle};
-use crate::cache::Cache;
+use crate::cache::{Cache, Largest};
 use crate::cgroup::{self, Cgroup};
 use crate::choice::Choice;
 use crate::error::{Error, Result};
@@ -120,12 +120,13 @@ impl Container {
             return Box::pin(Self::create_native(request, outline, &policy, (root, what), begin)).await;
         }
         let bundle = load()?;
+        let largest = Largest(policy.largest);
         let choice = Choice::of(&bundle.spec, policy)?;
         let mut descriptors = Handover::default();
         let root = descriptors.add(root);
         let prepared = prepare_mounts(&bundle, &mut descriptors)?;
         let sought = find_module(&bundle, &descriptors, root, &prepared)?;
-        let cache = Cache::open(choice.engines(), bundle.owner(&request.namespace))?;
+        let cache = Cache::open(choice.engines(), bundle.owner(&request.namespace), largest)?;
         let wanted = wanted(&cache, &request, sought).await?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let mut streams = open_streams(&request, &bundle)?;

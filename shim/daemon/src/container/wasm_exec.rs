@@ -22,7 +22,7 @@ use log::{info, warn};
 
 use super::{Container, Exec, Exit, set_size};
 use crate::bundle::{self, Bundle, Told};
-use crate::cache::{Artifact, Cache, Code, Wanted};
+use crate::cache::{Artifact, Cache, Code, Largest, Wanted};
 use crate::choice::Choice;
 use crate::error::{Doing, Error, Result, printable};
 use crate::image::Image;
@@ -64,6 +64,7 @@ struct Asked {
     bundle: Bundle,
     told: Told,
     choice: Choice,
+    largest: Largest,
 }
 
 impl Container {
@@ -102,7 +103,8 @@ impl Container {
             self.check_wanted(exec)?;
             Err(stop)
         })?;
-        let cache = Cache::open(asked.choice.engines(), asked.bundle.owner(&self.request.namespace))?;
+        let owner = asked.bundle.owner(&self.request.namespace);
+        let cache = Cache::open(asked.choice.engines(), owner, asked.largest)?;
         // What may take minutes. The compilation is its driver's, and goes on.
         let prepared = async {
             streams.ready().await?;
@@ -155,8 +157,9 @@ impl Container {
         let default_cgroup = format!("/{}/{}", request.namespace, request.id);
         let bundle = Bundle::load(&request.bundle, &text, &request.id, default_cgroup)?;
         let told = bundle.further(PLACE, &exec.spec)?;
+        let largest = Largest(policy.largest);
         let choice = Choice::of(&bundle.spec, policy)?;
-        Ok(Asked { bundle, told, choice })
+        Ok(Asked { bundle, told, choice, largest })
     }
 
     /// What the words of the exec name in the container's tree as it is now.
