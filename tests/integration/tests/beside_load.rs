@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use catamaran_harness::{Node, Runtime, Task, guests};
 use catamaran_integration::compiles::{image, quiet};
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 const LATER: Duration = Duration::from_secs(120);
 
 /// Twice as many as there are processors, each busy all the time.
@@ -54,52 +54,60 @@ fn told(what: &str, mut all: Vec<Duration>) {
 
 #[test]
 #[ignore = "figures, for an idle machine"]
-fn first_starts_beside_twice_as_many_busy_processes_as_processors() {
+fn first_starts_of_a_module_of_go_alone() {
+    measure(false);
+}
+
+#[test]
+#[ignore = "figures, for a machine that has nothing else to do"]
+fn first_starts_of_a_module_of_go_beside_twice_as_many_busy_processes_as_processors() {
+    measure(true);
+}
+
+fn measure(loaded: bool) {
     let module = guests::go("report");
     println!("a module of Go of {} bytes", module.len());
     let cat = guests::image(Runtime::Catamaran, "cat");
-    for loaded in [false, true] {
-        let node = Node::start();
-        let neighbour = node.container("neighbour").image(&cat).hold_stdin().spawn();
-        let image = image("report", &module);
-        node.import(&image);
-        let load = loaded.then(Load::start);
-        let alone = (0..100).map(|n| echo(&neighbour, &format!("alone-{n}."))).collect();
-        let (mut creates, mut echoes) = (Vec::new(), Vec::new());
-        for round in 0..ROUNDS {
-            let order = node.container(&format!("c{round}")).image(&image).limit(LATER);
-            let done = AtomicBool::new(false);
-            std::thread::scope(|scope| {
-                let created = scope.spawn(|| {
-                    let begin = Instant::now();
-                    let task = order.create();
-                    let took = begin.elapsed();
-                    done.store(true, Ordering::Relaxed);
-                    (task, took)
-                });
-                for n in 0.. {
-                    echoes.push(echo(&neighbour, &format!("{round}-{n}.")));
-                    if done.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    std::thread::sleep(Duration::from_millis(5));
-                }
-                let (task, took) = created.join().unwrap();
-                creates.push(took);
-                task.discard();
+    let node = Node::start();
+    let neighbour = node.container("neighbour").image(&cat).hold_stdin().spawn();
+    let image = image("report", &module);
+    node.import(&image);
+    let load = loaded.then(Load::start);
+    let alone = (0..100).map(|n| echo(&neighbour, &format!("alone-{n}."))).collect();
+    let (mut creates, mut echoes) = (Vec::new(), Vec::new());
+    for round in 0..ROUNDS {
+        let order = node.container(&format!("c{round}")).image(&image).limit(LATER);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let created = scope.spawn(|| {
+                let begin = Instant::now();
+                let task = order.create();
+                let took = begin.elapsed();
+                done.store(true, Ordering::Relaxed);
+                (task, took)
             });
-            for pid in catamaran_integration::compiles::processes(&node, "driver") {
-                catamaran_integration::compiles::kill(pid);
+            for n in 0.. {
+                echoes.push(echo(&neighbour, &format!("{round}-{n}.")));
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
             }
-            quiet(&node);
-            fs::remove_dir_all(node.catamaran_root().join("cache")).unwrap();
+            let (task, took) = created.join().unwrap();
+            creates.push(took);
+            task.discard();
+        });
+        for pid in catamaran_integration::compiles::processes(&node, "driver") {
+            catamaran_integration::compiles::kill(pid);
         }
-        drop(load);
-        let where_ = if loaded { "beside load" } else { "alone" };
-        told(&format!("first start {where_}"), creates);
-        told(&format!("a neighbour's answer {where_}, nothing compiled"), alone);
-        told(&format!("a neighbour's answer {where_}, meanwhile"), echoes);
-        neighbour.discard();
-        node.finish();
+        quiet(&node);
+        fs::remove_dir_all(node.catamaran_root().join("cache")).unwrap();
     }
+    drop(load);
+    let where_ = if loaded { "beside load" } else { "alone" };
+    told(&format!("first start {where_}"), creates);
+    told(&format!("a neighbour's answer {where_}, nothing compiled"), alone);
+    told(&format!("a neighbour's answer {where_}, meanwhile"), echoes);
+    neighbour.discard();
+    node.finish();
 }

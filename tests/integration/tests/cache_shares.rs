@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use catamaran_harness::{Code, Container, Engine, Image, Node, Options, Runtime, Task, guests, wait_until};
 use catamaran_integration::compiles::{counter, creations, entries, image, processes, quiet};
+use catamaran_integration::{adapted, component};
 
 const SOON: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(120);
@@ -259,6 +260,12 @@ fn what_has_no_room_in_the_cache_is_refused_where_too_much_is_on_its_way() {
         let node = Node::start_with(Options::default().env("CATAMARAN_CACHE_BYTES", "1")).engine(engine);
         let hello = node.container("hello").image(&guests::image(Runtime::Catamaran, "hello"));
         assert_eq!(hello.run().stdout, "hello from wasm\n", "{engine:?}: uncached");
+        if engine == Engine::Wasmtime {
+            // Its artifact is opened by a name, as the container's user.
+            let component = component("hello", adapted(&guests::wat("hello")));
+            let hello = node.container("component").image(&component).user("1000:1000").run();
+            assert_eq!(hello.stdout, "hello from wasm\n", "{hello:?}");
+        }
         let owner = owner(&node);
         let uncached = node.catamaran_root().join("uncached");
         let much = locked(&uncached.join(format!("1.0-{}-{owner}", 1_u64 << 50)));

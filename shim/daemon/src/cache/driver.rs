@@ -46,7 +46,7 @@ const WORTH_TWO: u64 = 512 << 10;
 /// one new image.
 const ORDERS: Bounds = Bounds { own: 256, total: 768, least: 4 };
 /// Drivers that make better code, or wait for their turn to.
-const IMPROVEMENTS: Bounds = Bounds { own: 16, total: 64, least: 1 };
+const IMPROVEMENTS: Bounds = Bounds { own: 64, total: 256, least: 4 };
 /// Between two looks whether an artifact was taken over: it wakes up when it was.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -63,11 +63,11 @@ pub(crate) fn run() -> Result<()> {
     if let Err(e) = std::fs::write("/proc/self/oom_score_adj", "1000") {
         warnings.push(format!("oom_score_adj of a compile stays as it is: {e}"));
     }
-    let mut driver = match Driver::new(order, asker, warnings) {
-        Ok(driver) => driver,
-        // Whoever asked is gone with its socket, which was the driver's.
-        Err((e, asker)) => return asker.answer(&Answer::Failed(e.to_string()), None),
+    let places = match Places::find() {
+        Ok(places) => places,
+        Err(e) => return asker.answer(&Answer::Failed(e.to_string()), None),
     };
+    let mut driver = Driver { order, asker, places, counted: None, cgroup: None, warnings, missed: false };
     if let (Wish::Best, Some(engine)) = (driver.order.wish, driver.order.engines.first().copied()) {
         let improved = match driver.given(files.pop().map(File::from)) {
             Ok(Ok(given)) => driver.improve(engine, given),
@@ -76,20 +76,13 @@ pub(crate) fn run() -> Result<()> {
         };
         return driver.report(engine, improved);
     }
-    let counted = match driver.admitted() {
-        Ok(counted) => counted,
-        Err(e) => {
-            driver.count_failure(&e);
-            return driver.asker.answer(&refusal(e), None);
-        }
-    };
     let given = match driver.given(files.pop().map(File::from)) {
         Ok(Ok(given)) => given,
         Ok(Err(none)) => return driver.asker.answer(&Answer::NoLayer(none), None),
         Err(e) => return driver.asker.answer(&refusal(e), None),
     };
     match driver.serve(given) {
-        Ok(made) => driver.deliver(made, counted),
+        Ok(made) => driver.deliver(made),
         // One that nobody waits for any more did not fail.
         Err(_) if driver.asker.leaves_within(Duration::ZERO) => Ok(()),
         Err(e) => {
@@ -112,6 +105,8 @@ pub(super) struct Driver {
     pub(super) order: Order,
     asker: Asker,
     pub(super) places: Places,
+    /// One of the orders that there may be, from when it may have to wait until it is answered.
+    counted: Option<Held>,
     /// From the first compile on.
     pub(super) cgroup: Option<Compilers>,
     pub(super) warnings: Vec<String>,
@@ -138,34 +133,28 @@ enum Served {
 }
 
 impl Driver {
-    fn new(order: Order, asker: Asker, warnings: Vec<String>) -> std::result::Result<Self, (Error, Asker)> {
-        match Places::find() {
-            Ok(places) => Ok(Self { order, asker, places, cgroup: None, warnings, missed: false }),
-            Err(e) => Err((e, asker)),
+    /// Becomes one of the orders that there may be, or says that there are enough.
+    fn be_counted(&mut self) -> Result<()> {
+        if self.counted.is_some() {
+            return Ok(());
         }
-    }
-
-    /// One of the orders that there may be, until it is dropped. None where that cannot be told.
-    fn admitted(&mut self) -> Result<Option<Held>> {
         match shares::take(&self.places.orders, &self.order.owner, 1, &ORDERS) {
-            Ok(Ok(held)) => Ok(Some(held)),
+            Ok(Ok(held)) => self.counted = Some(held),
             Ok(Err(full)) => {
                 let (whose, most) = match full {
                     Full::Own => ("of this namespace", ORDERS.own),
                     Full::Total => ("on this node", ORDERS.total),
                 };
-                Err(self.failed(format!("{most} other starts {whose} wait for the compiler: try again")))
+                return Err(self.failed(format!("{most} other starts {whose} wait for the compiler: try again")));
             }
             // Read-only, or full: there are no turns either.
-            Err(e) => {
-                self.warnings.push(format!("orders are not counted: {e}"));
-                Ok(None)
-            }
+            Err(e) => self.warnings.push(format!("orders are not counted: {e}")),
         }
+        Ok(())
     }
 
-    /// Answers, and makes better code if there is to be some. `counted` is the order's place, until it is answered.
-    fn deliver(&mut self, made: Made, counted: Option<Held>) -> Result<()> {
+    /// Answers, and makes better code if there is to be some.
+    fn deliver(&mut self, made: Made) -> Result<()> {
         let Made { artifact, engine, digest, tier, origin, uncached, later } = made;
         let words = Answer::Made {
             module: self.order.name.clone(),
@@ -179,7 +168,7 @@ impl Driver {
         };
         // A shim that gave up finds the artifact at the next start.
         let answered = self.asker.answer(&words, Some(&artifact));
-        drop((artifact, counted));
+        drop((artifact, self.counted.take()));
         if let (Ok(()), Some(_uncached)) = (answered, &uncached) {
             while !self.asker.leaves_within(LONG) {}
         }
@@ -266,6 +255,7 @@ impl Driver {
                 Known::Unverified(_) => {}
             }
         }
+        self.be_counted()?;
         // Without a cache there is nothing to wait for.
         let locked = match &part.store {
             Some(_) => self.lock(engine, &given).map(Some),

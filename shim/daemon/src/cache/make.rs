@@ -175,7 +175,14 @@ impl Driver {
     /// An artifact's part of the memory that those may take which are handed over uncached; it is nobody's pod's until the
     /// container has a copy of its own. An error where that is too much.
     fn may_be_uncached(&mut self, size: u64, reason: &str) -> Result<Option<Held>> {
-        let total = Compilers::most_memory()? / UNCACHED_PART;
+        let memory = Compilers::most_memory()?;
+        if size > memory / 2 {
+            let most = memory / 2;
+            return Err(self.failed(format!(
+                "it has no room in the cache ({reason}), and {size} bytes of machine code: at most {most} run uncached"
+            )));
+        }
+        let total = memory / UNCACHED_PART;
         let bounds = Bounds { own: total / 2, total, least: 0 };
         match shares::take(&self.places.uncached, &self.order.owner, size, &bounds) {
             Ok(Ok(held)) => {
