@@ -213,6 +213,7 @@ mod tests {
             said: true,
             native: true,
             runtime: "runc".to_owned(),
+            largest: 1 << 20,
             place: "conf".to_owned(),
         };
         Choice::of(&spec, policy)
@@ -262,6 +263,7 @@ mod tests {
             said: true,
             native: true,
             runtime: "runc".to_owned(),
+            largest: 1 << 20,
             place: "conf".to_owned(),
         };
         let asked = asked.map(|(key, engine)| Asked { engine, key: key.to_owned() });

@@ -24,6 +24,10 @@ const RUNCS: &str = "containerd.runc.v1.Options";
 const TYPE: &str = "io.containerd.catamaran.v1.options";
 /// What runs native containers where no other is written.
 const RUNC: &str = "runc";
+/// The largest module where no other number is written: the largest that people build have about 50 MB.
+const LARGEST_MODULE: u64 = 128 << 20;
+/// No node takes larger ones: one costs tens of gigabytes to compile.
+const LARGEST_OF_ALL: u64 = 512 << 20;
 /// Nobody writes more.
 const LARGEST: u64 = 64 << 10;
 
@@ -40,6 +44,8 @@ pub(crate) struct Policy {
     pub(crate) native: bool,
     /// `native_runtime`: runc's name in containerd's PATH, or its absolute path.
     pub(crate) runtime: String,
+    /// `max_module_bytes`: a larger module is refused.
+    pub(crate) largest: u64,
     /// Where that was read: a file, or containerd's configuration.
     pub(crate) place: String,
 }
@@ -52,6 +58,7 @@ struct Written {
     default_engine: Option<String>,
     native_containers: Option<bool>,
     native_runtime: Option<String>,
+    max_module_bytes: Option<u64>,
     /// containerd's own key, which it sends along with the text in which it stands.
     #[serde(rename = "TypeUrl")]
     type_url: Option<String>,
@@ -121,7 +128,12 @@ impl Policy {
             let expected = "a program's name, which is looked for in containerd's PATH, or its absolute path";
             return Err(Error::refused(at("native_runtime"), format!("{runtime:?}"), expected));
         }
-        Ok(Self { allowed, default, said: said.is_some(), native, runtime, place: place.to_owned() })
+        let largest = written.max_module_bytes.unwrap_or(LARGEST_MODULE);
+        if !(1..=LARGEST_OF_ALL).contains(&largest) {
+            let expected = format!("a number of bytes from 1 to {LARGEST_OF_ALL}; {LARGEST_MODULE} without the key");
+            return Err(Error::refused(at("max_module_bytes"), largest.to_string(), expected));
+        }
+        Ok(Self { allowed, default, said: said.is_some(), native, runtime, largest, place: place.to_owned() })
     }
 }
 
@@ -192,7 +204,8 @@ fn file(path: &Path) -> Result<Vec<u8>> {
 /// What the parser met, with the line in which it did.
 fn unreadable(place: &str, text: &str, e: &toml::de::Error) -> Error {
     const KEYS: &str = "TOML with the keys allowed_engines (a list, such as [\"wasmtime\", \"wasmer\"]), default_engine (one \
-                        of them), native_containers (true or false) and native_runtime (such as \"runc\")";
+                        of them), native_containers (true or false), native_runtime (such as \"runc\") and max_module_bytes \
+                        (a number)";
     let line = e.span().map(|span| {
         let before = text.get(..span.start).unwrap_or_default();
         let number = before.matches('\n').count() + 1;

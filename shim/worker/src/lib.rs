@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Component, Path};
 
+mod artifact;
 pub mod compiler;
 mod confine;
 pub mod control;

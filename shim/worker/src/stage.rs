@@ -161,7 +161,7 @@ fn prepare<E: Engine>(
     if job.terminal {
         confine::step("taking the terminal", take_terminal())?;
     }
-    let artifact = File::from(artifact);
+    let artifact = confine::step("copying the artifact", crate::artifact::own(File::from(artifact)))?;
     let confinement = Confinement::new(job, descriptors, surroundings).by_name(E::maps_by_name(&artifact));
     let Confined { warnings, label, descriptors: names } = confinement.apply()?;
     confine::step("installing signal handlers", crate::signals::end_on_signals())?;

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says that it failed")]
 
+pub mod compiles;
+
 use std::path::PathBuf;
 
 use catamaran_harness::{Engine, Image, Node, Runtime};

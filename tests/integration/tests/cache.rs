@@ -7,40 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use catamaran_harness::{Code, Image, Node, Options, Runtime, guests, wait_until};
+use catamaran_harness::{Code, Image, Node, Runtime, guests, wait_until};
+use catamaran_integration::compiles::{counter, creations, entries, image, kill, processes, quiet};
 
 const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(90);
 
 fn wasm(name: &str) -> Image {
     guests::image(Runtime::Catamaran, name)
-}
-
-fn image(name: &str, module: impl AsRef<[u8]>) -> Image {
-    Image::new(name).file(&format!("/{name}.wasm"), module).entrypoint([format!("/{name}.wasm")])
-}
-
-/// The node's counter of this name.
-fn counter(node: &Node, name: &str) -> u64 {
-    let text = fs::read_to_string(node.catamaran_root().join("counters")).unwrap_or_default();
-    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
-}
-
-/// The shim's lines about creations, in order: the words behind `created`.
-fn creations(node: &Node, id: &str) -> Vec<String> {
-    let log = node.log();
-    let words = |line: &str| line.split_once(&format!("created id={id} ")).map(|(_, rest)| rest.to_owned());
-    log.lines().filter_map(words).collect()
-}
-
-/// What lies in the one folder of the cache, but for the checksums.
-fn entries(node: &Node) -> Vec<String> {
-    let folders = fs::read_dir(node.catamaran_root().join("cache")).into_iter().flatten().flatten();
-    let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
-    let mut names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
-    names.retain(|name| !name.ends_with(".sum"));
-    names.sort();
-    names
 }
 
 /// The one artifact of the cache.
@@ -50,38 +24,17 @@ fn artifact(node: &Node) -> PathBuf {
     folder.join(name)
 }
 
-/// The pids of the node's compile processes, or of their drivers.
-fn processes(node: &Node, what: &str) -> Vec<u32> {
-    let root = node.catamaran_root().display().to_string();
-    let drivers: Vec<u32> = pids()
-        .filter(|pid| {
-            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            words.ends_with(b"\0compile\0") && String::from_utf8_lossy(&environment).contains(&root)
-        })
-        .collect();
-    if what == "driver" {
-        return drivers;
-    }
-    let parent = |pid: u32| -> Option<u32> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+fn is_unified() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// The part of the processors of one of the node's cgroups.
+fn weight(name: &str) -> u64 {
+    let file = match is_unified() {
+        true => format!("/sys/fs/cgroup/{name}/cpu.weight"),
+        false => format!("/sys/fs/cgroup/cpu/{name}/cpu.shares"),
     };
-    pids().filter(|pid| parent(*pid).is_some_and(|parent| drivers.contains(&parent))).collect()
-}
-
-fn pids() -> impl Iterator<Item = u32> {
-    fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
-}
-
-fn kill(pid: u32) {
-    // It may be gone, which is as good.
-    let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
-}
-
-/// Better code is made with what the machine leaves, which may be little.
-fn quiet(node: &Node) {
-    wait_until(10 * LATER, "the last compile", || processes(node, "driver").is_empty().then_some(()));
+    fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file}: {e}")).trim().parse().unwrap()
 }
 
 #[test]
@@ -253,26 +206,6 @@ fn a_cache_that_cannot_be_used_costs_time_and_no_container() {
 }
 
 #[test]
-fn the_cache_is_bounded_and_what_is_in_use_stays() {
-    let node = Node::start_with(Options::default().env("CATAMARAN_CACHE_BYTES", "1"));
-    let sleeping = node.container("sleep").image(&wasm("sleep")).spawn();
-    sleeping.expect_stdout("ready\n");
-    for name in ["hello", "args", "env"] {
-        assert_eq!(node.container(name).image(&wasm(name)).run().code, 0);
-    }
-    let left = entries(&node);
-    assert!(left.len() <= 2, "the sleeping one's, and the last: {left:?}");
-    assert!(counter(&node, "evictions") >= 2);
-    let compiles = counter(&node, "compiles");
-    let again = node.container("again").image(&wasm("sleep")).spawn();
-    again.expect_stdout("ready\n");
-    assert_eq!(counter(&node, "compiles"), compiles, "what runs is still there for the next");
-    again.discard();
-    sleeping.discard();
-    node.finish();
-}
-
-#[test]
 fn a_burst_of_one_namespace_holds_up_no_other() {
     const BURST: usize = 10;
     let node = Node::start();
@@ -368,6 +301,7 @@ fn compiles_share_a_cgroup_and_have_no_rights() {
         let read = |what: &str| fs::read_to_string(Path::new("/proc").join(pid.to_string()).join(what)).unwrap();
         let cgroups = read("cgroup");
         assert!(cgroups.lines().any(|line| line.ends_with("/catamaran-compile")), "{cgroups}");
+        assert_eq!(weight("catamaran-compile"), [1024, 100][usize::from(is_unified())], "a pod's");
         wait_until(SOON, "the compile process to confine itself", || {
             read("status").contains("Seccomp:\t2").then_some(())
         });
@@ -379,6 +313,7 @@ fn compiles_share_a_cgroup_and_have_no_rights() {
         created.join().unwrap().discard();
     });
     quiet(&node);
+    assert_eq!(weight("catamaran-compile-later"), [2, 1][usize::from(is_unified())], "the least that there is");
     node.finish();
 }
 
@@ -468,19 +403,25 @@ fn a_start_does_not_wait_for_the_better_code_that_waits_for_its_turn() {
     fs::create_dir_all(&slots).unwrap();
     let slot = fs::File::create(slots.join("0")).unwrap();
     slot.lock().unwrap();
-    let image = image("large", guests::large(200));
-    let run = || assert_eq!(node.container("large").image(&image).limit(LATER).run().code, 0);
-    run();
+    let image = image("large", guests::idle_of_size(1 << 20));
+    let start = |id: &str| {
+        let task = node.container(id).image(&image).limit(LATER).spawn();
+        task.expect_stdout("ready\n");
+        task
+    };
+    let first = start("first");
     let fast = wait_until(SOON, "the driver of the better code in its queue", || {
         let queue = fs::read_dir(slots.join("queue")).ok()?;
         (queue.count() == 1).then(|| artifact(&node))
     });
     fs::remove_file(&fast).unwrap();
-    run();
-    let all = creations(&node, "large");
-    assert!(all.len() == 2 && all[1].contains("artifact=compiled") && all[1].contains("tier=fast"), "{all:?}");
+    let second = start("second");
+    let all = creations(&node, "second");
+    assert!(all.len() == 1 && all[0].contains("artifact=compiled") && all[0].contains("tier=fast"), "{all:?}");
     drop(slot);
     quiet(&node);
     assert!(entries(&node).iter().all(|name| name.len() == 64), "{:?}", entries(&node));
+    first.discard();
+    second.discard();
     node.finish();
 }

@@ -13,19 +13,19 @@
 //! bytes is the compile process.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use catamaran_worker::compiler::Tier;
-use catamaran_worker::control;
 
+use super::asker::Asker;
 use super::given::Given;
-use super::locks::{self, Held};
-use super::make::Outcome;
+use super::locks::{self, Held, Turn, Until};
+use super::make::{Fresh, Outcome};
 use super::order::{Answer, Order, Wish};
 use super::places::{Part, Places};
 use super::queue::Queue;
+use super::shares::{self, Bounds, Full};
 use super::store::Known;
 use super::{Counter, Origin};
 use crate::cgroup::Compilers;
@@ -37,8 +37,18 @@ use crate::image::Found;
 pub(crate) const ACTION: &str = "compile";
 /// So long an order waits for a slot.
 const LONGEST_QUEUE: Duration = Duration::from_secs(600);
+/// For nobody to read.
+const UNWANTED: &str = "whoever asked for it is gone";
 /// A module that is smaller is compiled by the optimiser at once: it takes less than a tenth of a second.
 const WORTH_TWO: u64 = 512 << 10;
+
+/// Orders for which starts wait, each a driver of a megabyte: as many of one namespace as a node has pods, which may all be of
+/// one new image.
+const ORDERS: Bounds = Bounds { own: 256, total: 768, least: 4 };
+/// Drivers that make better code, or wait for their turn to.
+const IMPROVEMENTS: Bounds = Bounds { own: 64, total: 256, least: 4 };
+/// Between two looks whether an artifact was taken over: it wakes up when it was.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// The `compile` action: serves the order on standard input.
 pub(crate) fn run() -> Result<()> {
@@ -47,47 +57,37 @@ pub(crate) fn run() -> Result<()> {
     nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGIO).thread_block().doing(doing)?;
     // Its own: what ends the shim's session or group does not end a compile.
     let _ = nix::unistd::setsid();
-    let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).doing(doing)?;
-    let (order, mut files) = control::receive_with::<Order>(control.as_fd()).doing(doing)?;
+    let asker = Asker::of_this_process()?;
+    let (order, mut files) = asker.order()?;
     let mut warnings = Vec::new();
     if let Err(e) = std::fs::write("/proc/self/oom_score_adj", "1000") {
         warnings.push(format!("oom_score_adj of a compile stays as it is: {e}"));
     }
-    let mut driver = match Driver::new(order, warnings) {
-        Ok(driver) => driver,
-        Err(e) => return answer(&control, &Answer::Failed(e.to_string()), None),
+    let places = match Places::find() {
+        Ok(places) => places,
+        Err(e) => return asker.answer(&Answer::Failed(e.to_string()), None),
     };
+    let mut driver = Driver { order, asker, places, counted: None, cgroup: None, warnings, missed: false };
+    if let (Wish::Best, Some(engine)) = (driver.order.wish, driver.order.engines.first().copied()) {
+        let improved = match driver.given(files.pop().map(File::from)) {
+            Ok(Ok(given)) => driver.improve(engine, given),
+            Ok(Err(none)) => Err(driver.failed(none)),
+            Err(e) => Err(e),
+        };
+        return driver.report(engine, improved);
+    }
     let given = match driver.given(files.pop().map(File::from)) {
         Ok(Ok(given)) => given,
-        Ok(Err(none)) => return answer(&control, &Answer::NoLayer(none), None),
-        Err(e) => return answer(&control, &refusal(e), None),
+        Ok(Err(none)) => return driver.asker.answer(&Answer::NoLayer(none), None),
+        Err(e) => return driver.asker.answer(&refusal(e), None),
     };
-    if let (Wish::Best, Some(engine)) = (driver.order.wish, driver.order.engines.first().copied()) {
-        let improved = driver.improve(engine, given);
-        return driver.report(&control, engine, improved);
-    }
     match driver.serve(given) {
-        Ok(made) => {
-            let engine = made.engine;
-            let words = Answer::Made {
-                module: driver.order.name.clone(),
-                engine,
-                digest: made.digest,
-                tier: made.tier,
-                origin: made.origin,
-                later: made.later.is_some(),
-                warnings: std::mem::take(&mut driver.warnings),
-            };
-            // A shim that gave up finds the artifact at the next start.
-            let _ = answer(&control, &words, Some(&made.artifact));
-            drop(made.artifact);
-            let Some(given) = made.later else { return Ok(()) };
-            let improved = driver.improve(engine, given);
-            driver.report(&control, engine, improved)
-        }
+        Ok(made) => driver.deliver(made),
+        // One that nobody waits for any more did not fail.
+        Err(_) if driver.asker.leaves_within(Duration::ZERO) => Ok(()),
         Err(e) => {
             driver.count_failure(&e);
-            answer(&control, &refusal(e), None)
+            driver.asker.answer(&refusal(e), None)
         }
     }
 }
@@ -101,14 +101,12 @@ fn refusal(e: Error) -> Answer {
     }
 }
 
-fn answer(control: &OwnedFd, words: &Answer, artifact: Option<&File>) -> Result<()> {
-    let artifact = artifact.map(AsFd::as_fd);
-    control::send_with(control.as_fd(), words, artifact.as_slice()).doing(|| "answering the shim".to_owned())
-}
-
 pub(super) struct Driver {
     pub(super) order: Order,
+    asker: Asker,
     pub(super) places: Places,
+    /// One of the orders that there may be, from when it may have to wait until it is answered.
+    counted: Option<Held>,
     /// From the first compile on.
     pub(super) cgroup: Option<Compilers>,
     pub(super) warnings: Vec<String>,
@@ -122,6 +120,7 @@ struct Made {
     digest: String,
     tier: Tier,
     origin: Origin,
+    uncached: Option<Held>,
     /// The module, where better code is to be made of it.
     later: Option<Given>,
 }
@@ -134,13 +133,53 @@ enum Served {
 }
 
 impl Driver {
-    fn new(order: Order, warnings: Vec<String>) -> Result<Self> {
-        Ok(Self { order, places: Places::find()?, cgroup: None, warnings, missed: false })
+    /// Becomes one of the orders that there may be, or says that there are enough.
+    fn be_counted(&mut self) -> Result<()> {
+        if self.counted.is_some() {
+            return Ok(());
+        }
+        match shares::take(&self.places.orders, &self.order.owner, 1, &ORDERS) {
+            Ok(Ok(held)) => self.counted = Some(held),
+            Ok(Err(full)) => {
+                let (whose, most) = match full {
+                    Full::Own => ("of this namespace", ORDERS.own),
+                    Full::Total => ("on this node", ORDERS.total),
+                };
+                return Err(self.failed(format!("{most} other starts {whose} wait for the compiler: try again")));
+            }
+            // Read-only, or full: there are no turns either.
+            Err(e) => self.warnings.push(format!("orders are not counted: {e}")),
+        }
+        Ok(())
+    }
+
+    /// Answers, and makes better code if there is to be some.
+    fn deliver(&mut self, made: Made) -> Result<()> {
+        let Made { artifact, engine, digest, tier, origin, uncached, later } = made;
+        let words = Answer::Made {
+            module: self.order.name.clone(),
+            engine,
+            digest,
+            tier,
+            origin,
+            later: later.is_some(),
+            uncached: uncached.is_some(),
+            warnings: std::mem::take(&mut self.warnings),
+        };
+        // A shim that gave up finds the artifact at the next start.
+        let answered = self.asker.answer(&words, Some(&artifact));
+        drop((artifact, self.counted.take()));
+        if let (Ok(()), Some(_uncached)) = (answered, &uncached) {
+            while !self.asker.leaves_within(LONG) {}
+        }
+        let Some(given) = later else { return Ok(()) };
+        let improved = self.improve(engine, given);
+        self.report(engine, improved)
     }
 
     /// Tells what came of the better code, for which nobody waits: to a line in the shim's log, if there still is one, and
     /// to the counters.
-    fn report(&self, control: &OwnedFd, engine: Engine, improved: Result<()>) -> Result<()> {
+    fn report(&self, engine: Engine, improved: Result<()>) -> Result<()> {
         let mut warnings = self.warnings.clone();
         if let Err(e) = improved {
             self.count_failure(&e);
@@ -148,7 +187,7 @@ impl Driver {
                 .push(format!("there is no better code of {} for {engine} than the fast one: {e}", self.order.name));
         }
         // The shim may be gone, with its pod.
-        let _ = answer(control, &Answer::Improved { warnings }, None);
+        let _ = self.asker.answer(&Answer::Improved { warnings }, None);
         Ok(())
     }
 
@@ -163,7 +202,7 @@ impl Driver {
     /// The module of the order; why there is none, in the inner error.
     fn given(&mut self, file: Option<File>) -> Result<std::result::Result<Given, String>> {
         match (&self.order.image, file) {
-            (None, Some(file)) => Ok(Ok(Given::File { file, digest: self.order.digest.clone() })),
+            (None, Some(file)) => Ok(Ok(Given::File { file, digest: self.order.digest.clone(), read: false })),
             (None, None) => Err(Error::refused("the order", "no module", "the descriptor of one")),
             (Some(image), _) => Ok(match image.find()? {
                 Found::Nothing(why) => Err(why),
@@ -216,16 +255,19 @@ impl Driver {
                 Known::Unverified(_) => {}
             }
         }
+        self.be_counted()?;
         // Without a cache there is nothing to wait for.
         let locked = match &part.store {
             Some(_) => self.lock(engine, &given).map(Some),
             None => Ok(None),
         };
         let _lock = match locked {
-            Ok(Some(None)) => {
+            Ok(Some(Turn::TooLate)) => {
                 return Err(self.failed(format!("others compile it since {LONGEST_QUEUE:?}: try again")));
             }
-            Ok(held) => held.flatten(),
+            Ok(Some(Turn::Unwanted)) => return Err(self.failed(UNWANTED.to_owned())),
+            Ok(Some(Turn::Came(held))) => Some(held),
+            Ok(None) => None,
             Err(e) => {
                 // Read-only, or full: there is nobody to wait for.
                 if let Known::Unverified(tier) = self.there(part, given.digest())?
@@ -254,21 +296,25 @@ impl Driver {
     }
 
     /// Compiles the module, whose lock is held, when its turn comes.
-    fn compile_given(&mut self, part: &mut Part, given: Given) -> Result<Served> {
+    fn compile_given(&mut self, part: &mut Part, mut given: Given) -> Result<Served> {
         let engine = part.engine;
         if self.cgroup.is_none() {
             self.cgroup = Compilers::join()
                 .inspect_err(|e| self.warnings.push(format!("compiles have no cgroup of their own: {e}")))
                 .ok();
         }
-        let slot = match self.slot(part, self.places.slots.clone(), slots()) {
-            Err(e @ Error::Compiler { .. }) => return Err(e),
+        let slot = match self.slot(part, self.places.slots.clone(), slots(), &given) {
             Err(e) => {
                 self.uncached(&e.to_string());
                 part.store = None;
                 None
             }
-            Ok(slot) => slot,
+            Ok(None) => None,
+            Ok(Some(Turn::Came(slot))) => Some(slot),
+            Ok(Some(Turn::TooLate)) => {
+                return Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}: try again")));
+            }
+            Ok(Some(Turn::Unwanted)) => return Err(self.failed(UNWANTED.to_owned())),
         };
         // Another owner's order for it may have had its turn meanwhile.
         match self.there(part, given.digest())? {
@@ -276,20 +322,20 @@ impl Driver {
             Known::OtherEngine(reason) => return Ok(Served::Declined(reason, given)),
             Known::Unverified(_) | Known::Nothing | Known::Refused(_) => {}
         }
-        let module = self.read(part, given)?;
+        let module = self.read(part, &mut given)?;
         let size = module.bytes.metadata().on("the module's bytes")?.len();
         let fast = self.order.wish == Wish::Any && size >= WORTH_TWO && part.store.is_some();
         let tier = if fast { Tier::Fast } else { Tier::Best };
         let begin = Instant::now();
-        let artifact = match self.compile(part, &module, tier)? {
-            Outcome::Made(artifact) => artifact,
-            Outcome::Declined(reason) => return Ok(Served::Declined(reason, Given::Bytes(module))),
+        let Fresh { artifact, uncached } = match self.compile(part, &module, tier, true)? {
+            Outcome::Made(fresh) => fresh,
+            // The bytes go: what is done next may have to wait.
+            Outcome::Declined(reason) => return Ok(Served::Declined(reason, given)),
         };
         drop(slot);
         let origin = Origin::Compiled(begin.elapsed().as_millis() as u64);
-        let digest = module.digest.clone();
-        let later = fast.then_some(Given::Bytes(module));
-        Ok(Served::made(Made { artifact, engine, digest, tier, origin, later }))
+        let later = (fast && uncached.is_none()).then_some(given);
+        Ok(Served::made(Made { artifact, engine, digest: module.digest, tier, origin, uncached, later }))
     }
 
     /// The first use of an artifact since the machine was started. None where the disk has damaged it.
@@ -304,20 +350,21 @@ impl Driver {
         Ok(verified)
     }
 
+    fn until(&self) -> Until<'_> {
+        Until { limit: LONGEST_QUEUE, asker: &self.asker }
+    }
+
     /// The module's lock, which is one of each owner's.
-    fn lock(&self, engine: Engine, given: &Given) -> Result<Option<Held>> {
-        locks::module(&self.places.locks, engine, given.digest(), &self.order.owner, LONGEST_QUEUE)
+    fn lock(&self, engine: Engine, given: &Given) -> Result<Turn> {
+        locks::module(&self.places.locks, engine, given.digest(), &self.order.owner, self.until())
     }
 
     /// A place among those that compile; without a cache there are no files to tell of it.
-    fn slot(&self, part: &Part, folder: PathBuf, count: usize) -> Result<Option<Held>> {
+    fn slot(&self, part: &Part, folder: PathBuf, count: usize, given: &Given) -> Result<Option<Turn>> {
         if part.store.is_none() {
             return Ok(None);
         }
-        match Queue::new(folder, count, &self.order.owner).slot(LONGEST_QUEUE)? {
-            None => Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}: try again"))),
-            held => Ok(held),
-        }
+        Queue::new(folder, count, &self.order.owner, given.digest()).slot(self.until()).map(Some)
     }
 
     /// What the shim itself does for a file: it cannot know a layer's digest.
@@ -339,22 +386,30 @@ impl Driver {
         }
     }
 
-    /// Compiles the module again for the best code, with what the others leave; unless somebody is at it. Not under the lock
-    /// that a start takes: if the fast code is evicted meanwhile, the next start makes its own and waits for nobody here.
-    fn improve(&mut self, engine: Engine, given: Given) -> Result<()> {
+    /// Compiles the module again for the best code, with what the others leave; unless somebody is at it, or there are too many.
+    /// Not under the lock that a start takes: if the fast code is evicted meanwhile, the next start makes its own and waits for
+    /// nobody here. What comes to nothing is ordered again by the next start that uses the fast code.
+    fn improve(&mut self, engine: Engine, mut given: Given) -> Result<()> {
         let Ok(part) = self.part(engine)? else { return Ok(()) };
         // One that has the usual weight is a compile all the same.
         self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
-        let (locks, owner) = (&self.places.locks, &self.order.owner);
-        let Some(_lock) = locks::later(locks, engine, given.digest(), owner)? else { return Ok(()) };
+        let (places, owner) = (&self.places, &self.order.owner);
+        let Ok(_counted) = shares::take(&places.improvements, owner, 1, &IMPROVEMENTS)? else { return Ok(()) };
+        let Some(_lock) = locks::later(&places.locks, engine, given.digest(), owner)? else { return Ok(()) };
         // Not one that a start waits for.
-        let _slot = self.slot(&part, self.places.slots.join("later"), 1)?;
+        let _slot = match self.slot(&part, places.slots.join("later"), 1, &given)? {
+            Some(Turn::Came(slot)) => slot,
+            Some(Turn::TooLate) => {
+                return Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}")));
+            }
+            Some(Turn::Unwanted) | None => return Ok(()),
+        };
         match part.look_up(given.digest()) {
             Known::Artifact(_, Tier::Best) | Known::Refused(_) | Known::OtherEngine(_) => return Ok(()),
             Known::Artifact(_, Tier::Fast) | Known::Unverified(_) | Known::Nothing => {}
         }
-        let module = self.read(&part, given)?;
-        match self.compile(&part, &module, Tier::Best)? {
+        let module = self.read(&part, &mut given)?;
+        match self.compile(&part, &module, Tier::Best, false)? {
             Outcome::Made(_) => Ok(()),
             Outcome::Declined(reason) => Err(self.failed(format!("{engine} leaves it to another engine: {reason}"))),
         }
@@ -369,7 +424,7 @@ impl Served {
     /// What another order has made meanwhile.
     fn shared(engine: Engine, artifact: File, tier: Tier, given: &Given) -> Self {
         let digest = given.digest().to_owned();
-        Self::made(Made { artifact, engine, digest, tier, origin: Origin::Shared, later: None })
+        Self::made(Made { artifact, engine, digest, tier, origin: Origin::Shared, uncached: None, later: None })
     }
 
     /// An artifact from before, counted.
@@ -377,7 +432,7 @@ impl Served {
         driver.count(engine, Counter::Hits);
         let digest = given.digest().to_owned();
         let later = (tier == Tier::Fast).then_some(given);
-        Self::made(Made { artifact, engine, digest, tier, origin: Origin::Hit, later })
+        Self::made(Made { artifact, engine, digest, tier, origin: Origin::Hit, uncached: None, later })
     }
 }
 

@@ -1,17 +1,36 @@
-//! Keeps the cache within its bytes: the least recently used entry goes first, never one in use.
+//! Keeps the cache within its bytes, what is in use among them, and each owner within its share. The least recently used entry
+//! goes first, never one in use; where it is not the owner's own that has to go, it is one of whoever has the most.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use log::info;
 
-use super::checksum;
+use super::{checksum, entry};
 use crate::engine::Engine;
 use crate::lease;
 
 /// What the smallest entry counts: some file systems keep small files in no block at all.
 const LEAST_BYTES: u64 = 4096;
+
+/// What entries may take on the disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Of every fingerprint and owner together.
+    pub(super) all: u64,
+    /// Of one owner.
+    pub(super) own: u64,
+}
+
+/// What came of making room.
+pub(super) struct Room {
+    /// Whose entries went: the engine that each one's folder is named after.
+    pub(super) removed: Vec<Option<Engine>>,
+    /// Why there is none.
+    pub(super) lacking: Option<String>,
+}
 
 struct Entry {
     path: PathBuf,
@@ -19,31 +38,71 @@ struct Entry {
     bytes: u64,
 }
 
-/// Removes entries below `root`, of every fingerprint, until they are `most` bytes together or all in use. Answers whose
-/// went: the engine that its folder is named after. What cannot be read or removed stays.
-pub(super) fn evict(root: &Path, most: u64) -> Vec<Option<Engine>> {
-    let mut entries = entries(root);
-    let mut total: u64 = entries.iter().map(|e| e.bytes).sum();
-    entries.sort_by_key(|e| e.used);
-    let mut removed = Vec::new();
-    for entry in entries {
-        if total <= most {
-            break;
+/// One owner's entries, the least recently used at the front: those that were not looked at yet.
+#[derive(Default)]
+struct Owned {
+    sum: u64,
+    entries: VecDeque<Entry>,
+}
+
+impl Owned {
+    /// Removes the next entry, unless it is in use. None when there is no further one.
+    fn remove_one(&mut self, removed: &mut Vec<Option<Engine>>) -> Option<()> {
+        let next = self.entries.pop_front()?;
+        if !in_use(&next.path) && entry::remove(&next.path).is_ok() {
+            info!("cache entry {} was removed, {} bytes", next.path.display(), next.bytes);
+            self.sum -= next.bytes;
+            removed.push(engine(&next.path));
         }
-        if in_use(&entry.path) || fs::remove_file(&entry.path).is_err() {
-            continue;
-        }
-        info!("cache entry {} was removed, {} bytes", entry.path.display(), entry.bytes);
-        total -= entry.bytes;
-        // Nothing without it; where it stays, it goes as an entry of its own.
-        let _ = fs::remove_file(checksum::beside(&entry.path));
-        removed.push(engine(&entry.path));
+        Some(())
     }
+}
+
+/// Removes entries below `root`, of every fingerprint, until one more of `owner`'s, with the bytes of the file `new`, is within
+/// the bounds. What cannot be read or removed stays. An owner has nobody's entry removed who would have less than it.
+///
+/// `owner` is one in the names of files. The lock of [`super::locks::room`] is held.
+pub(super) fn make_room(root: &Path, bounds: Bounds, owner: &str, new: Option<&Path>) -> Room {
+    let more = new.and_then(|new| fs::metadata(new).ok()).map_or(0, |meta| bytes(&meta));
+    let mut removed = Vec::new();
+    let lacking = match more > bounds.own.min(bounds.all) {
+        true => {
+            Some(format!("it has {more} bytes, and one namespace may have {} in the cache", bounds.own.min(bounds.all)))
+        }
+        false => try_to_fit(root, bounds, owner, more, new, &mut removed),
+    };
     // An older version's folder, once it is empty; the others have something in them.
     for folder in folders(root) {
         let _ = fs::remove_dir(folder);
     }
-    removed
+    Room { removed, lacking }
+}
+
+fn try_to_fit(
+    root: &Path,
+    bounds: Bounds,
+    owner: &str,
+    more: u64,
+    new: Option<&Path>,
+    removed: &mut Vec<Option<Engine>>,
+) -> Option<String> {
+    let mut all = owned(root, new);
+    let own = all.entry(owner.to_owned()).or_default();
+    while own.sum + more > bounds.own {
+        if own.remove_one(removed).is_none() {
+            return Some(format!("all that its namespace may have in the cache, {} bytes, is in use", bounds.own));
+        }
+    }
+    while all.values().map(|owned| owned.sum).sum::<u64>() + more > bounds.all {
+        let has = |name: &str, owned: &Owned| owned.sum + if name == owner { more } else { 0 };
+        let own = all.get(owner).map_or(more, |own| own.sum + more);
+        let with_more = all.iter_mut().filter(|(name, owned)| !owned.entries.is_empty() && has(name, owned) >= own);
+        let most = with_more.max_by_key(|(name, owned)| has(name, owned));
+        if most.and_then(|(_, most)| most.remove_one(removed)).is_none() {
+            return Some(format!("what is in use takes up the cache's {} bytes", bounds.all));
+        }
+    }
+    None
 }
 
 fn engine(entry: &Path) -> Option<Engine> {
@@ -56,19 +115,43 @@ fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
     all.filter(|path| path.is_dir())
 }
 
-fn entries(root: &Path) -> Vec<Entry> {
-    let mut all = Vec::new();
-    for file in folders(root).flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten()) {
-        let Ok(meta) = file.metadata() else { continue };
-        // A checksum goes with its artifact.
-        let belongs = checksum::artifact_of(&file.path()).is_some_and(|artifact| artifact.exists());
-        if let (true, false, Ok(used)) = (meta.is_file(), belongs, meta.modified()) {
-            // What it takes on the disk, at least a block: many small files are a burden too.
-            let bytes = (std::os::unix::fs::MetadataExt::blocks(&meta) * 512).max(LEAST_BYTES);
-            all.push(Entry { path: file.path(), used, bytes });
+/// Every entry but `except`, by owner. Marks without an entry are removed.
+fn owned(root: &Path, except: Option<&Path>) -> BTreeMap<String, Owned> {
+    let mut all = BTreeMap::<String, Owned>::new();
+    for folder in folders(root) {
+        let (mut owners, mut entries) = (BTreeMap::new(), Vec::new());
+        for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (path, name) = (file.path(), file.file_name().to_string_lossy().into_owned());
+            if let Some((of, owner)) = entry::marked(&name) {
+                owners.insert(folder.join(of), (owner.to_owned(), path));
+                continue;
+            }
+            let Ok(meta) = file.metadata() else { continue };
+            // A checksum goes with its artifact.
+            let belongs = checksum::artifact_of(&path).is_some_and(|artifact| artifact.exists());
+            if let (true, false, Ok(used)) = (meta.is_file() && Some(&*path) != except, belongs, meta.modified()) {
+                entries.push(Entry { path, used, bytes: bytes(&meta) });
+            }
+        }
+        for entry in entries {
+            let owner = owners.remove(&entry.path).map(|(owner, _)| owner).unwrap_or_default();
+            let owned = all.entry(owner).or_default();
+            owned.sum += entry.bytes;
+            owned.entries.push_back(entry);
+        }
+        for (_, mark) in owners.into_values() {
+            let _ = fs::remove_file(mark);
         }
     }
+    for owned in all.values_mut() {
+        owned.entries.make_contiguous().sort_by_key(|entry| entry.used);
+    }
     all
+}
+
+/// What a file takes on the disk, at least a block: many small files are a burden too.
+fn bytes(meta: &fs::Metadata) -> u64 {
+    (std::os::unix::fs::MetadataExt::blocks(meta) * 512).max(LEAST_BYTES)
 }
 
 /// Whether a process has it open: a write lease is granted only where none has (fcntl(2), «Leases»). Workers keep their
@@ -81,36 +164,4 @@ fn in_use(path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn the_least_recently_used_goes_and_never_one_in_use() {
-        let root = std::env::temp_dir().join(format!("catamaran-evict-{}", std::process::id()));
-        let block = vec![1; 64 << 10];
-        for (index, name) in ["old/a", "wasmer-new/b", "wasmer-new/c", "wasmer-new/d"].into_iter().enumerate() {
-            let path = root.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, &block).unwrap();
-            let age = Duration::from_secs(1000 - index as u64);
-            File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
-        }
-        for name in ["wasmer-new/b.sum", "wasmer-new/c.sum"] {
-            fs::write(root.join(name), "x").unwrap();
-        }
-        let used = File::open(root.join("wasmer-new/b")).unwrap();
-        assert_eq!(evict(&root, 1 << 20), []);
-        assert_eq!(evict(&root, 150 << 10), [None, Some(Engine::Wasmer)]);
-        assert!(!root.join("old").exists(), "an empty folder goes");
-        assert!(
-            root.join("wasmer-new/b").exists()
-                && !root.join("wasmer-new/c").exists()
-                && root.join("wasmer-new/d").exists()
-        );
-        assert!(root.join("wasmer-new/b.sum").exists() && !root.join("wasmer-new/c.sum").exists());
-        drop(used);
-        assert_eq!(evict(&root, 0).len(), 2);
-        fs::remove_dir_all(&root).unwrap();
-    }
-}
+mod tests;

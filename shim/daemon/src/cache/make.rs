@@ -2,6 +2,7 @@
 //! be used.
 
 use std::fs::File;
+use std::path::Path;
 
 use catamaran_worker::compiler::Tier;
 use rustix::fs::MemfdFlags;
@@ -9,42 +10,67 @@ use rustix::fs::MemfdFlags;
 use super::compile::{self, Verdict};
 use super::driver::Driver;
 use super::given::{Given, Read, Sealed};
+use super::locks::Held;
 use super::places::Part;
+use super::shares::{Bounds, Full};
 use super::store::{Lasting, New};
-use super::{Counter, counters, evict, locks, module};
+use super::{Counter, counters, evict, locks, module, queue, shares};
 use crate::cgroup::Compilers;
 use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
 
+/// Machine code that was made here.
+pub(super) struct Fresh {
+    pub(super) artifact: File,
+    /// Where it is in memory alone: its part of what may be, until it is the container's own.
+    pub(super) uncached: Option<Held>,
+}
+
 /// What a compile came to that nothing went wrong with.
 pub(super) enum Outcome {
-    Made(File),
+    Made(Fresh),
     /// The module is another engine's: why.
     Declined(String),
 }
 
+/// An artifact that has no room in the cache, and why.
+struct Unfit {
+    new: New,
+    reason: String,
+}
+
+/// Code that is on its way to a container uncached may take one so many-th of the memory of the compiles that starts wait for.
+const UNCACHED_PART: u64 = 4;
+
 impl Driver {
-    pub(super) fn compile(&mut self, part: &Part, module: &Sealed, tier: Tier) -> Result<Outcome> {
+    /// `waited` says that a start waits for it, which takes an artifact that is not in the cache too.
+    pub(super) fn compile(&mut self, part: &Part, module: &Sealed, tier: Tier, waited: bool) -> Result<Outcome> {
+        let mut lacking = "there is no cache".to_owned();
         if let Some(store) = &part.store {
             store.sweep();
             locks::sweep(&self.places.locks);
             match store.create() {
                 Ok(new) => match self.verdict(part, module, &new.file, tier)? {
-                    Verdict::Output(reason) => self.uncached(&reason),
+                    Verdict::Output(reason) => lacking = reason,
                     verdict => {
                         if let Some(declined) = self.judge(part, module, verdict)? {
                             return Ok(declined);
                         }
                         match self.publish(part, new, module, tier) {
-                            Ok(artifact) => return Ok(Outcome::Made(artifact)),
-                            Err(e) => self.uncached(&e.to_string()),
+                            Ok(Ok(artifact)) => return Ok(Outcome::Made(Fresh { artifact, uncached: None })),
+                            Ok(Err(unfit)) if waited => return self.hand_over(unfit).map(Outcome::Made),
+                            Ok(Err(unfit)) => return Err(self.failed(unfit.reason)),
+                            Err(e) => lacking = e.to_string(),
                         }
                     }
                 },
-                Err(e) => self.uncached(&e.to_string()),
+                Err(e) => lacking = e.to_string(),
             }
         }
-        self.compile_into_memory(part, module, tier)
+        if !waited {
+            return Err(self.failed(lacking));
+        }
+        self.compile_into_memory(part, module, tier, &lacking)
     }
 
     pub(super) fn uncached(&mut self, reason: &str) {
@@ -82,10 +108,11 @@ impl Driver {
     }
 
     fn remember(&self, part: &Part, digest: &str, lasting: Lasting, reason: &str) {
-        if let Some(store) = &part.store {
-            store.refuse(digest, lasting, reason);
-            self.evict(part);
-        }
+        let Some(store) = &part.store else { return };
+        // Without the lock it is found out again.
+        let Ok(Some(_lock)) = locks::room(&self.places.root) else { return };
+        store.refuse(digest, lasting, reason, &self.order.owner);
+        self.make_room(part, None);
     }
 
     /// Remembers that the module is at fault.
@@ -96,8 +123,8 @@ impl Driver {
     }
 
     /// The module's bytes. A layer that is no Wasm is remembered: it has been read whole, and verified.
-    pub(super) fn read(&mut self, part: &Part, given: Given) -> Result<Sealed> {
-        match given.read(&self.order.name, &mut self.warnings)? {
+    pub(super) fn read(&mut self, part: &Part, given: &mut Given) -> Result<Sealed> {
+        match given.read(&self.order.name, self.order.largest, &mut self.warnings)? {
             Read::Sealed(module) => Ok(module),
             Read::Refused { digest, reason } => Err(self.refused(part, &digest, Lasting::Always, reason)),
         }
@@ -111,21 +138,78 @@ impl Driver {
         counters::add(&self.places.root, engine, counter);
     }
 
-    fn publish(&self, part: &Part, new: New, module: &Sealed, tier: Tier) -> Result<File> {
+    /// Puts the artifact into the cache, if there is room: in the inner error, what does not fit.
+    fn publish(&self, part: &Part, new: New, module: &Sealed, tier: Tier) -> Result<std::result::Result<File, Unfit>> {
         let Some(store) = &part.store else { return Err(self.failed("there is no cache".to_owned())) };
-        let artifact = store.publish(new, &module.digest, tier)?;
-        self.evict(part);
-        Ok(artifact)
+        let Some(_lock) = locks::room(&self.places.root)? else {
+            return Err(self.failed("others put their entries into the cache all the time".to_owned()));
+        };
+        if let Some(reason) = self.make_room(part, Some(new.path())) {
+            return Ok(Err(Unfit { new, reason }));
+        }
+        store.publish(new, &module.digest, tier, &self.order.owner).map(Ok)
     }
 
-    fn evict(&self, part: &Part) {
-        for engine in evict::evict(&self.places.entries, self.places.most_bytes) {
+    /// Evicts for what is to come; why there is no room, if there is none. The lock is held.
+    fn make_room(&self, part: &Part, new: Option<&Path>) -> Option<String> {
+        let owner = queue::name(&self.order.owner);
+        let room = evict::make_room(&self.places.entries, self.places.bounds, &owner, new);
+        for engine in room.removed {
             self.count(engine.unwrap_or(part.engine), Counter::Evictions);
+        }
+        room.lacking
+    }
+
+    /// What was made and has no room in the cache, for one start.
+    fn hand_over(&mut self, unfit: Unfit) -> Result<Fresh> {
+        let size = unfit.new.file.metadata().on(unfit.new.path())?.len();
+        // Before it takes any memory.
+        let uncached = self.may_be_uncached(size, &unfit.reason)?;
+        let mut written = File::open(unfit.new.path()).on(unfit.new.path())?;
+        let (artifact, _) = module::sealed_memory(&self.order.name, |bytes| {
+            std::io::copy(&mut written, bytes).doing(|| format!("copying the artifact of {}", self.order.name))
+        })?;
+        Ok(Fresh { artifact, uncached })
+    }
+
+    /// An artifact's part of the memory that those may take which are handed over uncached; it is nobody's pod's until the
+    /// container has a copy of its own. An error where that is too much.
+    fn may_be_uncached(&mut self, size: u64, reason: &str) -> Result<Option<Held>> {
+        let memory = Compilers::most_memory()?;
+        if size > memory / 2 {
+            let most = memory / 2;
+            return Err(self.failed(format!(
+                "it has no room in the cache ({reason}), and {size} bytes of machine code: at most {most} run uncached"
+            )));
+        }
+        let total = memory / UNCACHED_PART;
+        let bounds = Bounds { own: total / 2, total, least: 0 };
+        match shares::take(&self.places.uncached, &self.order.owner, size, &bounds) {
+            Ok(Ok(held)) => {
+                self.uncached(reason);
+                Ok(Some(held))
+            }
+            Ok(Err(full)) => {
+                let whose = match full {
+                    Full::Own => "its namespace's",
+                    Full::Total => "the node's",
+                };
+                Err(self.failed(format!(
+                    "it has no room in the cache ({reason}), and {whose} other starts have as much uncached code in memory as \
+                     they may: try again"
+                )))
+            }
+            // Read-only, or full: the node's fault and nobody's doing.
+            Err(e) => {
+                self.uncached(reason);
+                self.warnings.push(format!("uncached code is not counted: {e}"));
+                Ok(None)
+            }
         }
     }
 
     /// For one start: the cache is full, read-only or gone.
-    fn compile_into_memory(&self, part: &Part, module: &Sealed, tier: Tier) -> Result<Outcome> {
+    fn compile_into_memory(&mut self, part: &Part, module: &Sealed, tier: Tier, reason: &str) -> Result<Outcome> {
         let doing = || format!("compiling {}", self.order.name);
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let output = File::from(rustix::fs::memfd_create("artifact", flags).doing(doing)?);
@@ -135,6 +219,7 @@ impl Driver {
         }
         // Sealing fails where somebody could still write to it by a mapping.
         module::seal(&output).doing(doing)?;
-        Ok(Outcome::Made(output))
+        let uncached = self.may_be_uncached(output.metadata().doing(doing)?.len(), reason)?;
+        Ok(Outcome::Made(Fresh { artifact: output, uncached }))
     }
 }

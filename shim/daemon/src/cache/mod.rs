@@ -17,10 +17,12 @@
 //! The shim itself reads digests and opens files. A cache that cannot be used, for whatever reason, costs time and is told
 //! to the log; it refuses no container.
 
+mod asker;
 mod checksum;
 mod compile;
 mod counters;
 mod driver;
+mod entry;
 mod evict;
 mod fingerprint;
 mod given;
@@ -31,6 +33,7 @@ mod module;
 mod order;
 mod places;
 mod queue;
+mod shares;
 mod store;
 
 use std::fs::File;
@@ -57,9 +60,9 @@ use crate::source;
 use counters::Counter;
 pub(crate) use driver::{ACTION, run as drive};
 use memo::{Key, Memo};
-pub(crate) use module::{Module, Wanted};
+pub(crate) use module::{Largest, Module, Wanted};
 use order::{Answer, Order, Wish};
-use places::{BYTES_VARIABLE, Part, Places, ROOT_VARIABLE};
+use places::{BYTES_VARIABLE, Part, Places, ROOT_VARIABLE, SHARE_VARIABLE};
 use store::Known;
 
 /// The sum of a driver's own limits, and some more: one that has not answered by then is stopped, or in a dead volume.
@@ -71,6 +74,13 @@ const LAYER: &str = "the image's layer";
 pub(crate) struct Artifact {
     pub(crate) file: File,
     pub(crate) code: Code,
+    /// To be kept until the container has the code: one that is not in the cache is counted so long.
+    pub(crate) counted: Option<Counted>,
+}
+
+/// The socket on which a driver sees that its artifact was taken over.
+pub(crate) struct Counted {
+    _control: AsyncFd<OwnedFd>,
 }
 
 /// What an artifact is machine code of, and which.
@@ -110,11 +120,14 @@ impl std::fmt::Display for Origin {
 pub(crate) struct Purpose {
     pub(crate) engines: Vec<Engine>,
     pub(crate) owner: String,
+    pub(crate) largest: Largest,
 }
 
 /// What of the shim's environment says where the cache is and what it may take, for a process of its own that uses it.
 pub(crate) fn environment() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
-    [ROOT_VARIABLE, BYTES_VARIABLE].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
+    [ROOT_VARIABLE, BYTES_VARIABLE, SHARE_VARIABLE]
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 /// The artifacts for one container: of the engines that may run it, in the order in which they are to be tried.
@@ -122,24 +135,26 @@ pub(crate) struct Cache {
     engines: Vec<Engine>,
     /// Whose the container is, for the order in which modules are compiled.
     owner: String,
+    largest: Largest,
     places: Places,
     memo: Memo,
 }
 
 impl Cache {
-    pub(crate) fn open(engines: Vec<Engine>, owner: String) -> Result<Self> {
+    pub(crate) fn open(purpose: Purpose) -> Result<Self> {
+        let Purpose { engines, owner, largest } = purpose;
         let places = Places::find()?;
-        Ok(Self { engines, owner, memo: Memo::at(places.root.join("memo")), places })
+        Ok(Self { engines, owner, largest, memo: Memo::at(places.root.join("memo")), places })
     }
 
     /// What is in `file`; `lower` is the file in an image's unpacked layer that it shows, where it is known.
     pub(crate) async fn module(&self, name: String, file: File, lower: Option<File>) -> Result<Module> {
-        let Some(lower) = lower else { return Module::hashed(name, file).await };
+        let Some(lower) = lower else { return Module::hashed(name, file, self.largest).await };
         let key = Key::of(&lower).on(&name)?;
         if let Some(digest) = key.as_ref().and_then(|key| self.memo.recall(key)) {
             return Ok(Module::known(name, lower, digest));
         }
-        let module = Module::hashed(name, lower).await?;
+        let module = Module::hashed(name, lower, self.largest).await?;
         if let Some(key) = key
             && let Err(e) = self.memo.remember(&key, &module.file, &module.digest)
         {
@@ -170,6 +185,7 @@ impl Cache {
                     return Ok(Artifact {
                         file,
                         code: Code { engine, module: name, digest, tier, origin: Origin::Hit },
+                        counted: None,
                     });
                 }
                 Known::Refused(reason) => return Err(Error::Module { module: module.name.clone(), reason }),
@@ -233,6 +249,7 @@ impl Cache {
             name: name.to_owned(),
             digest: digest.to_owned(),
             wish,
+            largest: self.largest,
             image: image.cloned(),
         };
         let file = module.map(|module| module.file.as_fd());
@@ -254,14 +271,20 @@ impl Cache {
             .map_err(|_| failed(format!("the compile driver did not answer in {LONGEST_ORDER:?}")))?
             .map_err(|e| failed(format!("the compile driver ended without an answer: {e}")))?;
         match (answer, wanted) {
-            ((Answer::Made { module, engine, digest, tier, origin, later, warnings }, mut files), _)
+            ((Answer::Made { module, engine, digest, tier, origin, later, uncached, warnings }, mut files), _)
                 if files.len() == 1 =>
             {
                 warnings.iter().for_each(|warning| warn!("{warning}"));
-                if later {
-                    listen(control);
-                }
-                Ok(Artifact { file: files.remove(0).into(), code: Code { engine, module, digest, tier, origin } })
+                let counted = match (uncached, later) {
+                    (true, _) => Some(Counted { _control: control }),
+                    (false, true) => {
+                        listen(control);
+                        None
+                    }
+                    (false, false) => None,
+                };
+                let code = Code { engine, module, digest, tier, origin };
+                Ok(Artifact { file: files.remove(0).into(), code, counted })
             }
             ((Answer::Made { .. } | Answer::Improved { .. }, _), _) => {
                 Err(failed("the compile driver sent no artifact".to_owned()))

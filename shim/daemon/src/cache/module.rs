@@ -6,16 +6,33 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::{MemfdFlags, SealFlags};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::hex;
 use crate::error::{Doing, Error, Result};
 use crate::image::Image;
 
-/// A module that is larger is refused: it would cost a node tens of gigabytes to compile.
-pub(super) const LARGEST: u64 = 512 << 20;
 /// The event loop gets a turn after so many bytes of a module.
 const TURN: usize = 1 << 20;
+
+/// The largest module that is compiled, in bytes: the handler's option `max_module_bytes`.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Largest(pub(crate) u64);
+
+impl Largest {
+    /// An error for a module that is larger. `size` may be a part of it.
+    pub(super) fn check(self, name: &str, size: u64) -> Result<()> {
+        if size <= self.0 {
+            return Ok(());
+        }
+        let reason = format!(
+            "{size} bytes or more, and at most {} are compiled (the option max_module_bytes of the node's handler)",
+            self.0
+        );
+        Err(Error::Module { module: name.to_owned(), reason })
+    }
+}
 
 /// What is to be run.
 pub(crate) enum Wanted {
@@ -47,8 +64,8 @@ impl Module {
     }
 
     /// Reads `file` to its end for its digest. Nothing is kept: what is compiled is read again, into memory of the compile's.
-    pub(crate) async fn hashed(name: String, mut file: File) -> Result<Self> {
-        let mut reading = Reading::begin(&name, &file)?;
+    pub(crate) async fn hashed(name: String, mut file: File, largest: Largest) -> Result<Self> {
+        let mut reading = Reading::begin(&name, &file, largest)?;
         while reading.turn(&mut file, None)? {
             tokio::task::yield_now().await;
         }
@@ -59,10 +76,10 @@ impl Module {
 }
 
 /// Copies `file` into sealed memory: what is hashed here is what is compiled.
-pub(super) fn sealed(name: &str, file: &mut File) -> Result<(File, String)> {
+pub(super) fn sealed(name: &str, file: &mut File, largest: Largest) -> Result<(File, String)> {
     sealed_memory(name, |bytes| {
         *file = reopened(file).on(name)?;
-        let mut reading = Reading::begin(name, file)?;
+        let mut reading = Reading::begin(name, file, largest)?;
         file.rewind().doing(|| format!("reading {name}"))?;
         while reading.turn(file, Some(bytes))? {}
         Ok(reading.digest())
@@ -98,15 +115,14 @@ struct Reading<'a> {
     digest: Sha256,
     buffer: Vec<u8>,
     total: u64,
+    largest: Largest,
 }
 
 impl<'a> Reading<'a> {
-    fn begin(name: &'a str, file: &File) -> Result<Self> {
+    fn begin(name: &'a str, file: &File, largest: Largest) -> Result<Self> {
         let size = file.metadata().on(name)?.len();
-        if size > LARGEST {
-            return Err(too_large(name, size));
-        }
-        Ok(Self { name, digest: Sha256::new(), buffer: vec![0; TURN.min(size as usize + 1)], total: 0 })
+        largest.check(name, size)?;
+        Ok(Self { name, digest: Sha256::new(), buffer: vec![0; TURN.min(size as usize + 1)], total: 0, largest })
     }
 
     /// Takes one piece; false at the end.
@@ -115,9 +131,7 @@ impl<'a> Reading<'a> {
         let n = file.read(&mut self.buffer).doing(doing)?;
         // The file may grow under us; its size was only a first look.
         self.total += n as u64;
-        if self.total > LARGEST {
-            return Err(too_large(self.name, self.total));
-        }
+        self.largest.check(self.name, self.total)?;
         self.digest.update(&self.buffer[..n]);
         if let Some(copy) = copy {
             copy.write_all(&self.buffer[..n]).doing(doing)?;
@@ -128,11 +142,6 @@ impl<'a> Reading<'a> {
     fn digest(self) -> String {
         hex(&self.digest.finalize())
     }
-}
-
-pub(super) fn too_large(name: &str, size: u64) -> Error {
-    let reason = format!("{size} bytes or more, and at most {LARGEST} are compiled");
-    Error::Module { module: name.to_owned(), reason }
 }
 
 #[cfg(test)]
@@ -147,15 +156,25 @@ mod tests {
         let path = std::env::temp_dir().join(format!("catamaran-module-{}", std::process::id()));
         fs::write(&path, "abc").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let module = runtime.block_on(Module::hashed("m".into(), File::open(&path).unwrap())).unwrap();
+        let open = || File::open(&path).unwrap();
+        let module = runtime.block_on(Module::hashed("m".into(), open(), Largest(3))).unwrap();
         assert_eq!(module.digest, ABC);
         let mut file = module.file;
-        let (mut bytes, digest) = sealed("m", &mut file).unwrap();
+        let (mut bytes, digest) = sealed("m", &mut file, Largest(3)).unwrap();
         fs::write(&path, "changed").unwrap();
         assert_eq!(digest, ABC);
         assert_eq!(bytes.write(b"x").unwrap_err().raw_os_error(), Some(nix::libc::EPERM));
-        let (_, digest) = sealed("m", &mut file).unwrap();
+        let (_, digest) = sealed("m", &mut file, Largest(7)).unwrap();
         assert_ne!(digest, ABC, "a module that changed meanwhile is another one");
+        for refused in [
+            runtime.block_on(Module::hashed("m".into(), open(), Largest(6))).map(drop).unwrap_err().to_string(),
+            sealed("m", &mut file, Largest(6)).map(drop).unwrap_err().to_string(),
+        ] {
+            assert!(
+                refused.contains("m: 7 bytes or more, and at most 6") && refused.contains("max_module_bytes"),
+                "{refused}"
+            );
+        }
         fs::remove_file(&path).unwrap();
     }
 }

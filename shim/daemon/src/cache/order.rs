@@ -5,6 +5,7 @@ use catamaran_worker::compiler::Tier;
 use serde::{Deserialize, Serialize};
 
 use super::Origin;
+use super::module::Largest;
 use crate::engine::Engine;
 use crate::error::Declined;
 use crate::image::Image;
@@ -21,6 +22,7 @@ pub(super) struct Order {
     /// The file's sha256 as the shim saw it; empty for an image.
     pub(super) digest: String,
     pub(super) wish: Wish,
+    pub(super) largest: Largest,
     /// Whose layer the module is. Without, the order carries the module's file.
     pub(super) image: Option<Image>,
 }
@@ -49,6 +51,8 @@ pub(super) enum Answer {
         origin: Origin,
         /// Whether an [`Answer::Improved`] comes when better code was made.
         later: bool,
+        /// Whether the artifact is in memory alone, which the driver counts until the socket is closed.
+        uncached: bool,
         /// What the node's administrator should know.
         warnings: Vec<String>,
     },

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::evict::Bounds;
 use super::fingerprint;
 use super::store::{Known, Store};
 use crate::engine::Engine;
@@ -14,6 +15,10 @@ pub(super) const ROOT_VARIABLE: &str = "CATAMARAN_ROOT";
 /// bytes.
 const MOST_BYTES: u64 = 4 << 30;
 pub(super) const BYTES_VARIABLE: &str = "CATAMARAN_CACHE_BYTES";
+/// What artifacts of one Kubernetes namespace may take of that, unless this variable says another number: a quarter. Of a small
+/// cache it may be all, up to [`LEAST_SHARE`].
+pub(super) const SHARE_VARIABLE: &str = "CATAMARAN_CACHE_NAMESPACE_BYTES";
+const LEAST_SHARE: u64 = 256 << 20;
 
 /// What all engines share.
 pub(super) struct Places {
@@ -22,7 +27,12 @@ pub(super) struct Places {
     pub(super) entries: PathBuf,
     pub(super) locks: PathBuf,
     pub(super) slots: PathBuf,
-    pub(super) most_bytes: u64,
+    /// Whose starts wait for an artifact, and who makes better code, or stands in line for that.
+    pub(super) orders: PathBuf,
+    pub(super) improvements: PathBuf,
+    /// Artifacts that are handed over uncached.
+    pub(super) uncached: PathBuf,
+    pub(super) bounds: Bounds,
 }
 
 impl Places {
@@ -32,18 +42,30 @@ impl Places {
             entries: root.join("cache"),
             locks: root.join("locks"),
             slots: root.join("slots"),
-            most_bytes: most_bytes()?,
+            orders: root.join("orders"),
+            improvements: root.join("improvements"),
+            uncached: root.join("uncached"),
+            bounds: bounds()?,
             root,
         })
     }
 }
 
-fn most_bytes() -> Result<u64> {
-    let Some(text) = std::env::var_os(BYTES_VARIABLE) else { return Ok(MOST_BYTES) };
+fn bounds() -> Result<Bounds> {
+    let all = bytes(BYTES_VARIABLE)?.unwrap_or(MOST_BYTES);
+    let own = bytes(SHARE_VARIABLE)?.unwrap_or_else(|| share(all));
+    Ok(Bounds { all, own })
+}
+
+fn share(all: u64) -> u64 {
+    (all / 4).max(all.min(LEAST_SHARE))
+}
+
+fn bytes(variable: &str) -> Result<Option<u64>> {
+    let Some(text) = std::env::var_os(variable) else { return Ok(None) };
     let bytes = text.to_str().and_then(|text| text.parse().ok());
-    bytes.ok_or_else(|| {
-        Error::refused(format!("environment: {BYTES_VARIABLE}"), text.to_string_lossy(), "a number of bytes")
-    })
+    let wrong = || Error::refused(format!("environment: {variable}"), text.to_string_lossy(), "a number of bytes");
+    bytes.ok_or_else(wrong).map(Some)
 }
 
 /// One engine's compiler, and what it has made that fits this machine's CPU.
@@ -75,5 +97,16 @@ impl Part {
     /// What there is of the module `digest`.
     pub(super) fn look_up(&self, digest: &str) -> Known {
         self.store.as_ref().map_or(Known::Nothing, |store| store.look_up(digest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owners_share_is_a_quarter_and_of_a_small_cache_more() {
+        let gigabyte = 1 << 30;
+        assert_eq!([4 * gigabyte, gigabyte, 1 << 20].map(share), [gigabyte, LEAST_SHARE, 1 << 20]);
     }
 }

@@ -4,11 +4,17 @@
 //! slots/0, 1 ...                     whoever holds the lock compiles
 //! slots/queue/TIME-PID.N-OWNER       a ticket: alive as long as its lock is held
 //! slots/served/OWNER                 when this owner had its last turn, as the file's time
+//! slots/left/OWNER-MODULE            the place in line of an order that nobody waits for any more: its ticket's time
 //! ```
 //!
 //! An owner is a namespace of Kubernetes, which admission and quotas are about; whoever has waited longest for a turn has the
 //! next one, and within an owner whoever came first. So a first start waits for the compiles that go on, and for one of each
 //! other owner, however many modules these have. Nobody keeps the queue: each who waits looks whether it is the first.
+//!
+//! Whoever asked may give up: a Create that was cancelled, an exec that took too long, a pod that is gone. What waits then ends
+//! with it, and holds nothing; its place in line is kept for the same module's next order, for a retry would otherwise begin
+//! at the end each time. What compiles goes on, and the retry finds its result.
+//!
 //! What the order costs or gets wrong when clocks jump or files go is order alone; the slots' locks decide who compiles.
 
 use std::collections::HashMap;
@@ -22,7 +28,7 @@ use std::time::{Duration, Instant, SystemTime};
 use sha2::{Digest, Sha256};
 
 use super::hex;
-use super::locks::{Held, try_lock};
+use super::locks::{Held, Turn, Until, own, remove_dead, try_lock};
 use crate::error::{Doing, Result};
 
 /// Between two looks of the first in the queue; the others look the more seldom the further behind they are.
@@ -32,12 +38,17 @@ const MOST_PAUSES: u32 = 50;
 const STUCK: Duration = Duration::from_secs(3);
 /// So many owners are known by their last turn; the older half is forgotten when there are more.
 const MOST_OWNERS: usize = 512;
+/// So long a place is kept, and so many of one owner's.
+const KEPT: Duration = Duration::from_secs(600);
+const MOST_KEPT: usize = 128;
 
 /// The slots in `folder`, seen by one owner.
 pub(super) struct Queue {
     folder: PathBuf,
     count: usize,
     owner: String,
+    /// The digest of the module that a slot is for.
+    module: String,
 }
 
 /// What a look at the queue tells one ticket.
@@ -50,19 +61,20 @@ struct Place {
 
 impl Queue {
     /// The queue for `count` slots. `owner` is any text: what is compiled for the same one stands in one line.
-    pub(super) fn new(folder: PathBuf, count: usize, owner: &str) -> Self {
-        Self { folder, count, owner: name(owner) }
+    pub(super) fn new(folder: PathBuf, count: usize, owner: &str, module: &str) -> Self {
+        Self { folder, count, owner: name(owner), module: module.to_owned() }
     }
 
-    /// Takes a slot when its turn comes; none if that has not come when `limit` has passed.
-    pub(super) fn slot(&self, limit: Duration) -> Result<Option<Held>> {
+    /// Takes a slot when its turn comes.
+    pub(super) fn slot(&self, until: Until<'_>) -> Result<Turn> {
         if self.tickets()?.is_empty()
             && let Some(held) = self.free()?
         {
-            return Ok(Some(self.granted(held)));
+            return Ok(Turn::Came(self.granted(held)));
         }
         let begin = Instant::now();
-        let ticket = self.ticket()?;
+        let came = self.place_kept().unwrap_or_else(now);
+        let ticket = self.ticket(came)?;
         let mut idle: Option<(String, Instant)> = None;
         loop {
             let place = self.place(&ticket)?;
@@ -73,14 +85,19 @@ impl Queue {
             if let Some(held) = self.free()? {
                 let since = stuck.map_or_else(Instant::now, |(_, since)| since);
                 if place.before == 0 || since.elapsed() >= STUCK {
-                    return Ok(Some(self.granted(held)));
+                    return Ok(Turn::Came(self.granted(held)));
                 }
                 idle = Some((place.first, since));
             }
-            if begin.elapsed() >= limit {
-                return Ok(None);
+            if begin.elapsed() >= until.limit {
+                return Ok(Turn::TooLate);
             }
-            std::thread::sleep(PAUSE * (1 + place.before.min(MOST_PAUSES)));
+            if until.asker.leaves_within(PAUSE * (1 + place.before.min(MOST_PAUSES))) {
+                if let Err(e) = self.keep_place(came) {
+                    log::debug!("{e}");
+                }
+                return Ok(Turn::Unwanted);
+            }
         }
     }
 
@@ -98,20 +115,45 @@ impl Queue {
         self.folder.join("queue")
     }
 
-    /// Stands in line. The ticket goes when it is dropped.
-    fn ticket(&self) -> Result<Held> {
+    /// Stands in line as one that came at this time. The ticket goes when it is dropped.
+    fn ticket(&self, came: u128) -> Result<Held> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let path = self.queue().join(format!("{now:020}-{}.{number}-{}", std::process::id(), self.owner));
-        loop {
-            // Somebody may look at it between its making and its locking, and take it for a dead one's.
-            if let Some(held) = try_lock(&path)?
-                && held.is_there(&path)?
-            {
-                return Ok(held.removed_with(path));
+        own(self.queue().join(format!("{came:020}-{}.{number}-{}", std::process::id(), self.owner)))
+    }
+
+    fn left(&self) -> PathBuf {
+        self.folder.join("left")
+    }
+
+    /// The place of an earlier order for the same module, which is this one's from now on.
+    fn place_kept(&self) -> Option<u128> {
+        let path = self.left().join(format!("{}-{}", self.owner, self.module));
+        let age = fs::metadata(&path).and_then(|meta| meta.modified()).ok()?.elapsed().unwrap_or(KEPT);
+        let came = fs::read_to_string(&path).ok()?.trim().parse().ok();
+        let _ = fs::remove_file(&path);
+        // By a clock that was set back it would be the first for ever.
+        came.filter(|came| age < KEPT && *came < now())
+    }
+
+    /// Notes the place for the next order.
+    fn keep_place(&self, came: u128) -> Result<()> {
+        let folder = self.left();
+        fs::create_dir_all(&folder).on(&folder)?;
+        let mut own = 0;
+        for entry in fs::read_dir(&folder).on(&folder)?.flatten() {
+            let kept = entry.metadata().and_then(|meta| meta.modified());
+            if kept.is_ok_and(|kept| kept.elapsed().is_ok_and(|age| age >= KEPT)) {
+                let _ = fs::remove_file(entry.path());
+            } else if entry.file_name().to_string_lossy().starts_with(&self.owner) {
+                own += 1;
             }
         }
+        if own >= MOST_KEPT {
+            return Ok(());
+        }
+        let path = folder.join(format!("{}-{}", self.owner, self.module));
+        fs::write(&path, came.to_string()).on(&path)
     }
 
     /// The names of all tickets, those who came first at the front.
@@ -133,28 +175,11 @@ impl Queue {
         loop {
             let order = order(self.tickets()?, |owner| self.last_turn(owner));
             let first = order.first().cloned().unwrap_or_default();
-            if first != own && !first.is_empty() && self.remove_dead(&first)? {
+            if first != own && !first.is_empty() && remove_dead(&self.queue().join(&first))? {
                 continue;
             }
             let before = order.iter().position(|name| name == own).unwrap_or_default();
             return Ok(Place { before: u32::try_from(before).unwrap_or(u32::MAX), first });
-        }
-    }
-
-    /// Removes a ticket whose holder is gone.
-    fn remove_dead(&self, name: &str) -> Result<bool> {
-        let path = self.queue().join(name);
-        let file = match File::open(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
-            file => file.on(&path)?,
-        };
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-            Err(e) => Err(e).on(&path),
-            Ok(()) => match fs::remove_file(&path) {
-                Err(e) if e.kind() != ErrorKind::NotFound => Err(e).on(&path),
-                _ => Ok(true),
-            },
         }
     }
 
@@ -180,6 +205,11 @@ impl Queue {
         file.set_modified(SystemTime::now()).on(&path)?;
         forget(&folder, MOST_OWNERS)
     }
+}
+
+/// In nanoseconds since 1970.
+fn now() -> u128 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos()
 }
 
 fn forget(folder: &Path, most: usize) -> Result<()> {

@@ -4,6 +4,7 @@
 //! <sha256>            machine code of the optimising compiler
 //! <sha256>.fast       of the fast one: used until the other is there
 //! ....sum             of the machine code beside it: see `checksum`
+//! ....of-OWNER        for whom the artifact or refusal beside it was made: see `entry`
 //! <sha256>.refused    why there is none, for the user, below a word that says for how long, or that the other engine has it
 //! new-PID.START-N     an artifact that is being written, by the process that names itself
 //! ```
@@ -24,7 +25,7 @@ use nix::libc;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::OpenTreeFlags;
 
-use super::checksum;
+use super::{checksum, entry};
 use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::lease;
@@ -137,11 +138,12 @@ impl Store {
         (lasting != Lasting::ForAWhile || age < SECOND_TRY).then(|| (lasting, reason.to_owned()))
     }
 
-    /// Remembers why there is no artifact. One that cannot be remembered is found out again.
-    pub(super) fn refuse(&self, digest: &str, lasting: Lasting, reason: &str) {
+    /// Remembers why there is no artifact, for `owner`. One that cannot be remembered is found out again.
+    pub(super) fn refuse(&self, digest: &str, lasting: Lasting, reason: &str, owner: &str) {
+        let path = self.folder.join(format!("{digest}{REFUSED}"));
         let written = self.create().and_then(|mut new| {
             write!(new.file, "{}\n{reason}", lasting.word()).on(&new.name.path)?;
-            new.publish(&self.folder.join(format!("{digest}{REFUSED}")), |_| Ok(()))
+            new.publish(&path, |_| entry::mark(&path, owner).on(&path))
         });
         if let Err(e) = written {
             log::warn!("{e}");
@@ -159,19 +161,19 @@ impl Store {
         Ok(New { file, name: Name { path, published: false } })
     }
 
-    /// Puts a new artifact in its place, and opens it. The fast one goes when the best one is there.
-    pub(super) fn publish(&self, new: New, digest: &str, tier: Tier) -> Result<File> {
+    /// Puts a new artifact of `owner`'s in its place, and opens it. The fast one goes when the best one is there.
+    pub(super) fn publish(&self, new: New, digest: &str, tier: Tier, owner: &str) -> Result<File> {
         let path = self.path(digest, tier);
         new.publish(&path, |written| {
             let sum = checksum::of(written).on(&path)?;
-            self.write_sum(&path, &sum)
+            self.write_sum(&path, &sum)?;
+            entry::mark(&path, owner).on(&path)
         })?;
         // It was a limit that it met before.
-        let _ = fs::remove_file(self.folder.join(format!("{digest}{REFUSED}")));
+        let _ = entry::remove(&self.folder.join(format!("{digest}{REFUSED}")));
         if tier == Tier::Best {
             // Whoever maps it keeps it.
-            let fast = self.path(digest, Tier::Fast);
-            let _ = fs::remove_file(&fast).and_then(|()| fs::remove_file(checksum::beside(&fast)));
+            let _ = entry::remove(&self.path(digest, Tier::Fast));
         }
         open_artifact(&path).on(&path)
     }
@@ -193,8 +195,7 @@ impl Store {
             return Ok(Some(file));
         }
         // One that stays, in a cache that is read-only, is passed over: the module runs uncached.
-        let _ = fs::remove_file(&path);
-        let _ = fs::remove_file(checksum::beside(&path));
+        let _ = entry::remove(&path);
         Ok(None)
     }
 
@@ -223,6 +224,13 @@ impl Store {
 pub(super) struct New {
     pub(super) file: File,
     name: Name,
+}
+
+impl New {
+    /// Where it is written.
+    pub(super) fn path(&self) -> &Path {
+        &self.name.path
+    }
 }
 
 /// The name of such a file: removed unless it was published.
@@ -369,7 +377,7 @@ mod tests {
         let store = folder.store();
         assert_eq!(store.refusal("d"), None);
         for (digest, lasting) in [("a", Lasting::Always), ("b", Lasting::ForAWhile), ("c", Lasting::OtherEngine)] {
-            store.refuse(digest, lasting, "why\nand how");
+            store.refuse(digest, lasting, "why\nand how", "a");
             assert_eq!(store.refusal(digest), Some((lasting, "why\nand how".to_owned())));
             let file = File::open(folder.0.join(format!("{digest}.refused"))).unwrap();
             file.set_modified(SystemTime::now() - 2 * SECOND_TRY).unwrap();

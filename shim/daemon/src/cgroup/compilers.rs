@@ -1,5 +1,6 @@
-//! The node's cgroups for compiles: a burst of cold starts takes a part of what the running pods would have, and no more
-//! memory than a share of the node's.
+//! The node's cgroups for compiles. All compiles that starts wait for have the weight of one pod together, so that a first
+//! start goes on beside load and a burst of them takes no more than one more pod would; those that nobody waits for have the
+//! least weight there is. Neither takes more memory than its part of the node's.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -11,14 +12,14 @@ use super::write::put;
 use crate::error::{Doing, Result};
 
 /// For a compile that a start waits for, and for one that nobody waits for.
-const AWAITED: Weight = Weight { name: "catamaran-compile", weight: "50", shares: "512", part: 3 };
+const AWAITED: Weight = Weight { name: "catamaran-compile", weight: "100", shares: "1024", part: 3 };
 const LATER: Weight = Weight { name: "catamaran-compile-later", weight: "1", shares: "2", part: 6 };
 /// Somebody may remove the empty folder between its making and our entering.
 const MOST_TRIES: usize = 10;
-/// Threads of all compiles together.
-const PIDS: &str = "1024";
+/// Threads of all compiles together, and the drivers that wait for their turn.
+const PIDS: &str = "4096";
 
-/// A cgroup and its part of the processors, beside others that have 100 (v2) and 1024 (v1) if they have not asked for more.
+/// A cgroup and its part of the processors: a pod that has not asked for more has 100 (v2) and 1024 (v1).
 struct Weight {
     name: &'static str,
     weight: &'static str,
@@ -74,6 +75,11 @@ impl Compilers {
             }
         }
         Ok(Self { memory })
+    }
+
+    /// The memory that all compiles together may take for which starts wait, in bytes.
+    pub(crate) fn most_memory() -> Result<u64> {
+        Ok(total_memory()? / AWAITED.part)
     }
 
     /// How many processes the kernel has killed in it for want of memory.

@@ -150,7 +150,7 @@ impl Creation<'_> {
             info!("container {} was given up while it was created", self.id);
             return Err(Error::NotFound(format!("container {}", self.id)));
         };
-        let Artifact { file, code } = prepared?;
+        let Artifact { file, code, counted: _counted } = prepared?;
         self.cgroup.create()?;
         job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
         job.artifact = descriptors.add(file.into());

@@ -23,7 +23,7 @@ use nix::libc;
 use tokio::sync::{MutexGuard, Notify};
 
 use crate::bundle::{self, Bundle};
-use crate::cache::{Cache, Purpose};
+use crate::cache::{Cache, Largest, Purpose};
 use crate::cgroup::{self, Cgroup};
 use crate::choice::Choice;
 use crate::error::{Error, Result};
@@ -134,11 +134,12 @@ impl Container {
             return Box::pin(Self::create_native(request, outline, &policy, native, begin)).await;
         }
         let bundle = bundle?;
+        let largest = Largest(policy.largest);
         let choice = Choice::of(&bundle.spec, policy)?;
-        let purpose = Purpose { engines: choice.engines(), owner: bundle.owner(&request.namespace) };
+        let purpose = Purpose { engines: choice.engines(), owner: bundle.owner(&request.namespace), largest };
         let mounts = bundle.spec.mounts().clone().unwrap_or_default();
         finder.look_for_module(&Order::Module { mounts, guest: bundle.guest.clone(), cache: purpose.clone() })?;
-        let cache = Cache::open(purpose.engines, purpose.owner)?;
+        let cache = Cache::open(purpose)?;
         let Prepared { mut descriptors, mounts, module, file } = request.unless_given_up(finder.prepared()).await?;
         drop(finder);
         let wanted = wanted(&request, module, file)?;

@@ -20,7 +20,7 @@ use log::{info, warn};
 
 use super::{Container, Exec, Exit, set_size};
 use crate::bundle::{self, Bundle, Told};
-use crate::cache::{Artifact, Cache, Code, Purpose, Wanted};
+use crate::cache::{Artifact, Cache, Code, Largest, Purpose, Wanted};
 use crate::choice::Choice;
 use crate::error::{Doing, Error, Result, printable};
 use crate::finder::{self, Executable, Finder, Layers, Module, Order};
@@ -58,6 +58,7 @@ struct Asked {
     bundle: Bundle,
     told: Told,
     choice: Choice,
+    largest: Largest,
 }
 
 impl Container {
@@ -92,8 +93,8 @@ impl Container {
         self.record_logger(streams.kept.logger())?;
         let asked = self.asked(exec)?;
         let owner = asked.bundle.owner(&self.request.namespace);
-        let purpose = Purpose { engines: asked.choice.engines(), owner };
-        let cache = Cache::open(purpose.engines.clone(), purpose.owner.clone())?;
+        let purpose = Purpose { engines: asked.choice.engines(), owner, largest: asked.largest };
+        let cache = Cache::open(purpose.clone())?;
         // What may take minutes. The compilation is its driver's, and goes on.
         let prepared = async {
             let wanted = self.exec_wanted(&asked, purpose).await.or_else(|stop| {
@@ -150,8 +151,9 @@ impl Container {
         let default_cgroup = format!("/{}/{}", request.namespace, request.id);
         let bundle = Bundle::load(&request.bundle, &text, &request.id, default_cgroup)?;
         let told = bundle.further(PLACE, &exec.spec)?;
+        let largest = Largest(policy.largest);
         let choice = Choice::of(&bundle.spec, policy)?;
-        Ok(Asked { bundle, told, choice })
+        Ok(Asked { bundle, told, choice, largest })
     }
 
     /// What the words of the exec name in the container's tree as it is now.

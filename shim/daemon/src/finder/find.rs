@@ -140,7 +140,7 @@ impl Kept {
             Some(path) => lower::find(&self.rootfs, &path, &file).on(&name)?,
             None => None,
         };
-        let cache = Cache::open(cache.engines, cache.owner)?;
+        let cache = Cache::open(cache)?;
         let runtime = tokio::runtime::Builder::new_current_thread().build().doing(|| DOING.to_owned())?;
         let (name, digest, file) = runtime.block_on(cache.module(name, file, lower))?.into_parts();
         // The shim closes it: one that reads would have a FUSE file system asked then, which may not answer.

@@ -36,7 +36,7 @@ fn what_is_not_written_has_its_default() {
         ("TypeUrl = 'io.containerd.catamaran.v1.options'", vec![Wasmtime, Wasmer], Wasmtime, false),
     ] {
         let (native, runtime) = (true, "runc".to_owned());
-        let expected = Policy { allowed, default, said, native, runtime, place: "conf".to_owned() };
+        let expected = Policy { allowed, default, said, native, runtime, largest: 128 << 20, place: "conf".to_owned() };
         assert_eq!(read(text).unwrap(), expected, "{text}");
     }
 }
@@ -132,6 +132,22 @@ fn native_containers_are_forbidden_and_their_runtime_is_named() {
         ("native_runtime = ''", ["conf: native_runtime", "absolute path"]),
         ("native_runtime = 'bin/runc'", ["conf: native_runtime", "bin/runc"]),
         ("native_containers = 'no'", ["native_containers = 'no'", "boolean"]),
+    ] {
+        let refused = read(text).unwrap_err().to_string();
+        assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
+    }
+}
+
+#[test]
+fn the_largest_module_is_a_number_of_bytes() {
+    assert_eq!(read("").unwrap().largest, 128 << 20);
+    assert_eq!(read("max_module_bytes = 67108864").unwrap().largest, 64 << 20);
+    assert_eq!(read("max_module_bytes = 536870912").unwrap().largest, 512 << 20);
+    for (text, words) in [
+        ("max_module_bytes = 0", ["conf: max_module_bytes: 0", "from 1 to 536870912"]),
+        ("max_module_bytes = 536870913", ["conf: max_module_bytes: 536870913", "134217728 without"]),
+        ("max_module_bytes = -1", ["max_module_bytes = -1", "u64"]),
+        ("max_module_bytes = '128Mi'", ["max_module_bytes = '128Mi'", "u64"]),
     ] {
         let refused = read(text).unwrap_err().to_string();
         assert!(words.iter().all(|word| refused.contains(word)), "{refused}");

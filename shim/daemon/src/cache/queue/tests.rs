@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex};
 
+use super::super::asker::Asker;
 use super::*;
 
 struct Folder(PathBuf);
@@ -12,7 +13,7 @@ impl Folder {
     }
 
     fn queue(&self, owner: &str) -> Queue {
-        Queue::new(self.0.clone(), 1, owner)
+        Queue::new(self.0.clone(), 1, owner, "module")
     }
 
     fn waiting(&self) -> usize {
@@ -23,6 +24,16 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One of somebody who waits.
+fn slot(queue: &Queue, limit: Duration) -> Option<Held> {
+    let (asker, _shim) = Asker::pair();
+    match queue.slot(Until { limit, asker: &asker }).unwrap() {
+        Turn::Came(held) => Some(held),
+        Turn::TooLate => None,
+        Turn::Unwanted => panic!("somebody waits"),
     }
 }
 
@@ -37,13 +48,13 @@ fn one_turn_of_each_owner_and_then_the_next() {
 #[test]
 fn a_burst_of_one_owner_holds_up_nobody_for_long() {
     let folder = Folder::new("burst");
-    let held = folder.queue("noisy").slot(Duration::ZERO).unwrap().unwrap();
+    let held = slot(&folder.queue("noisy"), Duration::ZERO).unwrap();
     let served = Arc::new(Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         let wait = |owner: &'static str, number: usize| {
             let (queue, served) = (folder.queue(owner), served.clone());
             scope.spawn(move || {
-                let slot = queue.slot(Duration::from_secs(60)).unwrap().unwrap();
+                let slot = slot(&queue, Duration::from_secs(60)).unwrap();
                 served.lock().unwrap().push((owner, number));
                 std::thread::sleep(Duration::from_millis(5));
                 drop(slot);
@@ -67,22 +78,22 @@ fn a_burst_of_one_owner_holds_up_nobody_for_long() {
 fn a_ticket_dies_with_its_holder_and_whoever_gives_up_goes() {
     let folder = Folder::new("dead");
     let queue = folder.queue("a");
-    let held = queue.slot(Duration::ZERO).unwrap().unwrap();
+    let held = slot(&queue, Duration::ZERO).unwrap();
     fs::create_dir_all(queue.queue()).unwrap();
     // As one leaves it that was killed: no lock on it.
     fs::write(queue.queue().join("00000000000000000001-7.0-b"), "").unwrap();
-    assert!(queue.slot(Duration::from_millis(50)).unwrap().is_none());
+    assert!(slot(&queue, Duration::from_millis(50)).is_none());
     assert_eq!(folder.waiting(), 0, "the dead one's is removed, and the own one too");
     drop(held);
-    assert!(queue.slot(Duration::ZERO).unwrap().is_some());
+    assert!(slot(&queue, Duration::ZERO).is_some());
 }
 
 #[test]
 fn a_first_that_is_stopped_holds_up_nobody_for_good() {
     let folder = Folder::new("stuck");
-    let stopped = folder.queue("a").ticket().unwrap();
+    let stopped = folder.queue("a").ticket(now()).unwrap();
     let begin = Instant::now();
-    assert!(folder.queue("a").slot(Duration::from_secs(30)).unwrap().is_some());
+    assert!(slot(&folder.queue("a"), Duration::from_secs(30)).is_some());
     assert!(begin.elapsed() >= STUCK);
     drop(stopped);
 }
@@ -91,11 +102,55 @@ fn a_first_that_is_stopped_holds_up_nobody_for_good() {
 fn owners_are_forgotten() {
     let folder = Folder::new("owners");
     for number in 0..5 {
-        drop(folder.queue(&number.to_string()).slot(Duration::ZERO).unwrap().unwrap());
+        drop(slot(&folder.queue(&number.to_string()), Duration::ZERO).unwrap());
         std::thread::sleep(Duration::from_millis(2));
     }
     let served = folder.0.join("served");
     forget(&served, 4).unwrap();
     assert_eq!(fs::read_dir(&served).unwrap().count(), 3);
     assert_ne!(folder.queue("").last_turn(&folder.queue("4").owner), SystemTime::UNIX_EPOCH, "the latest stay");
+}
+
+#[test]
+fn an_order_that_nobody_waits_for_ends_and_its_next_one_has_its_place() {
+    let folder = Folder::new("left");
+    let held = slot(&folder.queue("a"), Duration::ZERO).unwrap();
+    let (asker, shim) = Asker::pair();
+    let until = Until { limit: Duration::from_secs(60), asker: &asker };
+    let first = Queue::new(folder.0.clone(), 1, "a", "first");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| first.slot(until).unwrap());
+        while folder.waiting() < 1 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(shim);
+        assert!(matches!(waiting.join().unwrap(), Turn::Unwanted));
+    });
+    assert_eq!(folder.waiting(), 0, "nothing waits");
+    // Another one comes, and then the first again.
+    let second = Queue::new(folder.0.clone(), 1, "a", "second").ticket(now()).unwrap();
+    let retried = first.ticket(first.place_kept().unwrap()).unwrap();
+    assert_eq!(first.place(&retried).unwrap().before, 0, "before the second");
+    assert_eq!(first.place(&second).unwrap().before, 1);
+    assert_eq!(first.place_kept(), None, "one order has it");
+    assert_eq!(Queue::new(folder.0.clone(), 1, "b", "first").place_kept(), None, "and of its own owner");
+    drop((held, second, retried));
+}
+
+#[test]
+fn places_are_kept_for_a_while_and_only_so_many() {
+    let folder = Folder::new("kept");
+    let keep = |module: &str| Queue::new(folder.0.clone(), 1, "a", module).keep_place(7).unwrap();
+    let kept = |module: &str| Queue::new(folder.0.clone(), 1, "a", module).place_kept();
+    (0..MOST_KEPT + 5).for_each(|number| keep(&number.to_string()));
+    let left = folder.0.join("left");
+    assert_eq!(fs::read_dir(&left).unwrap().count(), MOST_KEPT);
+    for entry in fs::read_dir(&left).unwrap() {
+        let file = File::options().write(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(SystemTime::now() - KEPT).unwrap();
+    }
+    assert_eq!(kept("0"), None, "too old");
+    keep("new");
+    assert_eq!(fs::read_dir(&left).unwrap().count(), 1, "the old ones go");
+    assert_eq!((kept("new"), kept("new")), (Some(7), None));
 }

@@ -1,0 +1,46 @@
+//! An artifact that is in no cache: it came in memory that was charged to the node's compiles.
+
+use std::fs::File;
+use std::io::{self, Seek};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+
+/// The artifact as the container's own: what is a file of the cache stays that, what is memory is copied into memory that is
+/// charged to the cgroup of this process, and the other is let go.
+pub(crate) fn own(mut artifact: File) -> io::Result<File> {
+    // Only memory can be sealed.
+    let Ok(seals) = rustix::fs::fcntl_get_seals(&artifact) else { return Ok(artifact) };
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut own = File::from(rustix::fs::memfd_create("artifact", flags)?);
+    artifact.rewind()?;
+    io::copy(&mut artifact, &mut own)?;
+    own.rewind()?;
+    rustix::fs::fcntl_add_seals(&own, seals | SealFlags::SEAL)?;
+    Ok(own)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn memory_is_copied_with_its_seals_and_a_file_is_not() {
+        let inode = |file: &File| file.metadata().unwrap().ino();
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let mut made = File::from(rustix::fs::memfd_create("made", flags).unwrap());
+        made.write_all(b"machine code").unwrap();
+        rustix::fs::fcntl_add_seals(&made, SealFlags::WRITE).unwrap();
+        let number = inode(&made);
+        let mut copy = own(made).unwrap();
+        let mut text = String::new();
+        copy.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "machine code");
+        assert_ne!(inode(&copy), number);
+        assert_eq!(copy.write_all(b"x").unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        let file = File::open("/proc/self/exe").unwrap();
+        let number = inode(&file);
+        assert_eq!(inode(&own(file).unwrap()), number);
+    }
+}

@@ -1,0 +1,78 @@
+//! What a node's cache and its compiles look like from outside.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use catamaran_harness::{Image, Node, wait_until};
+
+const LATER: Duration = Duration::from_secs(90);
+
+/// An image whose entrypoint is the module `/NAME.wasm`.
+pub fn image(name: &str, module: impl AsRef<[u8]>) -> Image {
+    Image::new(name).file(&format!("/{name}.wasm"), module).entrypoint([format!("/{name}.wasm")])
+}
+
+/// The node's counter of this name.
+pub fn counter(node: &Node, name: &str) -> u64 {
+    let text = fs::read_to_string(node.catamaran_root().join("counters")).unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The shim's lines about creations, in order: the words behind `created`.
+pub fn creations(node: &Node, id: &str) -> Vec<String> {
+    let log = node.log();
+    let words = |line: &str| line.split_once(&format!("created id={id} ")).map(|(_, rest)| rest.to_owned());
+    log.lines().filter_map(words).collect()
+}
+
+/// What lies in the folders of the cache, but for the checksums and the owners' marks.
+///
+/// # Panics
+/// When the cache or `/proc` cannot be read.
+pub fn entries(node: &Node) -> Vec<String> {
+    let folders = fs::read_dir(node.catamaran_root().join("cache")).into_iter().flatten().flatten();
+    let files = folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten());
+    let mut names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    names.retain(|name| !name.ends_with(".sum") && !name.contains(".of-"));
+    names.sort();
+    names
+}
+
+/// The pids of the node's compile processes, or of their drivers.
+///
+/// # Panics
+/// When the cache or `/proc` cannot be read.
+pub fn processes(node: &Node, what: &str) -> Vec<u32> {
+    let root = node.catamaran_root().display().to_string();
+    let drivers: Vec<u32> = pids()
+        .filter(|pid| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            words.ends_with(b"\0compile\0") && String::from_utf8_lossy(&environment).contains(&root)
+        })
+        .collect();
+    if what == "driver" {
+        return drivers;
+    }
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    pids().filter(|pid| parent(*pid).is_some_and(|parent| drivers.contains(&parent))).collect()
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+}
+
+/// Kills the process, which may be gone.
+pub fn kill(pid: u32) {
+    // It may be gone, which is as good.
+    let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
+}
+
+/// Better code is made with what the machine leaves, which may be little.
+pub fn quiet(node: &Node) {
+    wait_until(10 * LATER, "the last compile", || processes(node, "driver").is_empty().then_some(()));
+}
