@@ -30,6 +30,7 @@ pub mod form;
 mod hold;
 pub mod job;
 pub mod mountattr;
+pub mod panics;
 pub mod signals;
 mod stage;
 
