@@ -17,6 +17,9 @@ const MAGIC: &str = "catamaran-wasmer-artifact";
 /// The first bytes of what Wasmer itself writes.
 pub const WASMERS_MAGIC: &[u8] = b"wasmer-universal";
 
+/// The name by which the compile process exports a start function, for the worker to call it.
+pub const START: &str = "catamaran:start";
+
 /// Our part of an artifact: a page, so that Wasmer's part is aligned as Wasmer wants it.
 pub const HEADER: usize = 4096;
 

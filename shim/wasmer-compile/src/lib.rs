@@ -17,6 +17,7 @@ mod dispositions;
 mod inspect;
 #[path = "../../wasmtime-compile/src/operands.rs"]
 mod operands;
+mod start;
 
 pub use inspect::inspect;
 
@@ -42,6 +43,7 @@ pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
 pub fn translate(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     let engine = engine(tier);
     engine.validate(bytes).map_err(|e| invalid(bytes, &e))?;
+    let bytes = &*start::exported(bytes);
     // Not `Module`: that would make the code executable here, which this process may not, and need not.
     let body = build(&engine, bytes).map_err(|e| refused(&e))?.serialize().map_err(|e| refused(&e))?;
     let mut artifact = header(dispositions::address(bytes));

@@ -1,15 +1,15 @@
 //! Calls of WASI that this worker does something around, in the process's own code: wasmer-wasix has no hook for them.
 
 use std::cell::Cell;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use catamaran_wasmer_artifact::imports;
-use wasmer::{Extern, Function, FunctionEnv, FunctionEnvMut, Imports, Memory, Module, RuntimeError, StoreMut, Value};
-use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Oflags};
+use wasmer::{Extern, Function, FunctionEnv, FunctionEnvMut, Imports, Module, RuntimeError, StoreMut, Value};
+use wasmer_wasix::wasmer_wasix_types::wasi::{Fdflags, Oflags};
 
-use crate::call::{Call, Calls};
+use crate::call::{Call, Calls, Own};
 use crate::remembered::{self, Opening, Tree};
-use crate::{errors, input, links, listing, raised, signals, times};
+use crate::{errors, guarded, input, listing, names, polls, raised, signals, timeouts, times, waits};
 
 thread_local! {
     static SYNCING: Cell<bool> = const { Cell::new(false) };
@@ -26,58 +26,69 @@ enum Around {
     /// The kernel's error numbers, as around all that follow but the last three.
     Errors,
     Sync,
-    /// A read, which may be of standard input.
-    Read,
-    /// One that may say that reads of it do not wait.
-    Flags,
-    /// One that tells whether they do.
-    Status,
     Close,
-    Times,
+    /// One that something of ours does, or does something around.
+    By(fn(&mut Call<'_>) -> Result<i32, RuntimeError>),
     /// A call with paths: where its parameters are that say below which folders they lie.
     Path(&'static [usize]),
+    /// One that something of ours does, or does something around.
+    PathBy(&'static [usize], fn(&mut Call<'_>) -> Result<i32, RuntimeError>),
     /// One that opens: path_open's parameters 4 and 7 say how, WASI's `oflags` and `fdflags`.
     Open,
-    /// One that finds only what is remembered: it is looked up before.
-    RemoveFolder,
-    MakeFolder,
     List,
-    PathTimes,
-    Link,
-    Rename,
     Handler,
     /// A signal to oneself: the place of its number, and of the process's, if it names one.
     Raise(usize, Option<usize>),
     Exit,
 }
 
-const CALLS: [(&str, Around); 32] = [
+const CALLS: [(&str, Around); 52] = [
     ("fd_allocate", Around::Errors),
     ("fd_filestat_get", Around::Errors),
     ("fd_filestat_set_size", Around::Errors),
     ("fd_pwrite", Around::Errors),
-    ("fd_write", Around::Errors),
+    ("fd_write", Around::By(waits::send_parts)),
     ("fd_sync", Around::Sync),
     ("fd_datasync", Around::Sync),
-    ("fd_read", Around::Read),
-    ("fd_pread", Around::Read),
-    ("fd_fdstat_set_flags", Around::Flags),
-    ("fd_fdstat_get", Around::Status),
+    ("fd_read", Around::By(waits::read)),
+    ("fd_pread", Around::By(waits::read)),
+    ("fd_fdstat_set_flags", Around::By(input::set_flags)),
+    ("fd_fdstat_get", Around::By(input::status)),
     ("fd_close", Around::Close),
-    ("fd_filestat_set_times", Around::Times),
+    ("fd_filestat_set_times", Around::By(times::by_descriptor)),
     ("path_open", Around::Open),
     ("path_open2", Around::Open),
-    ("path_remove_directory", Around::RemoveFolder),
-    ("path_create_directory", Around::MakeFolder),
     ("fd_readdir", Around::List),
     ("path_filestat_get", Around::Path(&[0])),
-    ("path_readlink", Around::Path(&[0])),
-    ("path_symlink", Around::Path(&[2])),
-    ("path_unlink_file", Around::Path(&[0])),
     ("chdir", Around::Path(&[])),
-    ("path_filestat_set_times", Around::PathTimes),
-    ("path_link", Around::Link),
-    ("path_rename", Around::Rename),
+    ("path_filestat_set_times", Around::PathBy(&[0], times::by_path)),
+    ("path_create_directory", Around::PathBy(&[0], names::make_folder)),
+    ("path_remove_directory", Around::PathBy(&[0], names::remove_folder)),
+    ("path_unlink_file", Around::PathBy(&[0], names::unlink)),
+    ("path_symlink", Around::PathBy(&[2], names::make_link)),
+    ("path_readlink", Around::PathBy(&[0], names::read_link)),
+    ("path_link", Around::PathBy(&[0, 4], names::link)),
+    ("path_rename", Around::PathBy(&[0, 3], names::rename)),
+    ("poll_oneoff", Around::By(polls::poll)),
+    ("epoll_wait", Around::By(waits::its_own_time)),
+    ("futex_wait", Around::By(waits::its_own_time)),
+    ("thread_sleep", Around::By(waits::its_own_time)),
+    ("sock_bind", Around::By(waits::its_own_time)),
+    ("sock_listen", Around::By(waits::its_own_time)),
+    ("sock_connect", Around::By(waits::its_own_time)),
+    ("sock_accept", Around::By(waits::receive)),
+    ("sock_accept_v2", Around::By(waits::receive)),
+    ("sock_recv", Around::By(waits::receive_parts)),
+    ("sock_recv_from", Around::By(waits::receive_from)),
+    ("sock_send", Around::By(waits::send_parts)),
+    ("sock_send_to", Around::By(waits::send)),
+    ("sock_send_file", Around::By(waits::send_file)),
+    ("sock_set_opt_time", Around::By(timeouts::set)),
+    ("sock_get_opt_time", Around::By(timeouts::get)),
+    ("call_dynamic", Around::By(guarded::call_dynamic)),
+    ("thread_spawn", Around::By(guarded::spawn_thread)),
+    ("thread_spawn_v2", Around::By(guarded::spawn_thread)),
+    ("thread-spawn", Around::By(guarded::spawn_wasi_thread)),
     ("callback_signal", Around::Handler),
     ("proc_raise", Around::Raise(0, None)),
     ("thread_signal", Around::Raise(1, None)),
@@ -86,14 +97,10 @@ const CALLS: [(&str, Around); 32] = [
     ("proc_exit2", Around::Exit),
 ];
 
-/// Puts what is done around them around those calls that `module` imports. The memory is to be told when there is one.
-pub(crate) fn wrap(
-    module: &Module,
-    store: &mut StoreMut<'_>,
-    imports: &mut Imports,
-    tree: &Tree,
-) -> Arc<OnceLock<Memory>> {
-    let memory = Arc::default();
+/// Puts what is done around them around those calls that `module` imports. What is the instance's own is to be told when there
+/// is one.
+pub(crate) fn wrap(module: &Module, store: &mut StoreMut<'_>, imports: &mut Imports, tree: &Tree) -> Arc<Own> {
+    let own = Arc::default();
     // As they are before one of them is wrapped.
     let provided = imports.clone();
     let function = |from: &str, name: &str| match provided.get_export(from, name) {
@@ -109,12 +116,13 @@ pub(crate) fn wrap(
             inner,
             look_up: function(from, "path_filestat_set_times"),
             read_folder: function(from, "fd_readdir"),
+            receive: function(from, "sock_recv"),
             tree: tree.clone(),
-            memory: Arc::clone(&memory),
+            own: Arc::clone(&own),
         };
         imports.define(from, name, wrapped(store, calls, around));
     }
-    memory
+    own
 }
 
 fn wrapped(store: &mut StoreMut<'_>, calls: Calls, around: Around) -> Function {
@@ -130,7 +138,7 @@ fn wrapped(store: &mut StoreMut<'_>, calls: Calls, around: Around) -> Function {
             }
             Around::Exit => {
                 raised::exits();
-                call.hand_on().map(Vec::from)
+                waits::untouched(|| call.hand_on()).map(Vec::from)
             }
             Around::Raise(signal, process) => raised::raise(&mut call, signal, process).map(said),
             _ => errors::carried(|| made(&mut call, around)).map(said),
@@ -151,33 +159,20 @@ fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
             SYNCING.set(false);
             answer
         }
-        Around::Read => input::read(call),
-        Around::Flags => input::set_flags(call),
-        Around::Status => input::status(call),
         Around::Close => {
             let answer = call.made();
             listing::closed(call.number(0));
+            timeouts::closed(call.number(0));
             answer
         }
-        Around::Times => times::by_descriptor(call),
+        Around::By(body) => body(call),
         Around::Path(folders) => below(call, folders, Call::made),
+        Around::PathBy(folders, body) => below(call, folders, body),
         Around::Open => open(call),
-        Around::RemoveFolder => below(call, &[0], |call| {
-            call.look_up(0, 1)?;
-            call.made()
-        }),
-        Around::MakeFolder => below(call, &[0], |call| match call.made()? {
-            // One that somebody else made since it was looked for is a success to wasmer-wasix: a lock would have two owners.
-            0 if errors::last() == Some(libc::EEXIST) => Ok(Errno::Exist as i32),
-            answer => Ok(answer),
-        }),
         Around::List => below(call, &[0], |call| {
             let (descriptor, behind) = (call.number(0), call.number(3));
             listing::piece(descriptor, behind, || call.made())
         }),
-        Around::PathTimes => below(call, &[0], times::by_path),
-        Around::Link => below(call, &[0, 4], links::link),
-        Around::Rename => below(call, &[0, 3], links::rename),
         Around::Errors | Around::Handler | Around::Raise(..) | Around::Exit => call.made(),
     }
 }

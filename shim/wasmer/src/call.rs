@@ -1,9 +1,11 @@
 //! A call of WASI on its way from the guest to wasmer-wasix.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use wasmer::{Function, FunctionEnvMut, Memory, RuntimeError, StoreMut, Type, Value};
+use wasmer::{Function, FunctionEnvMut, FunctionType, Memory, RuntimeError, StoreMut, Table, Type, Value};
 use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
 use crate::listing;
@@ -24,9 +26,18 @@ pub(crate) struct Calls {
     pub(crate) look_up: Option<Function>,
     /// `fd_readdir`.
     pub(crate) read_folder: Option<Function>,
+    /// `sock_recv`.
+    pub(crate) receive: Option<Function>,
     pub(crate) tree: Tree,
-    /// The guest's memory, from its instance on.
-    pub(crate) memory: Arc<OnceLock<Memory>>,
+    pub(crate) own: Arc<Own>,
+}
+
+/// What calls need of the guest's instance, from that on.
+#[derive(Default)]
+pub(crate) struct Own {
+    pub(crate) memory: OnceLock<Memory>,
+    /// The functions that it calls by a number.
+    pub(crate) functions: OnceLock<Table>,
 }
 
 /// One call: its arguments, and where it was going to.
@@ -67,6 +78,18 @@ impl<'a> Call<'a> {
         answered(&self.hand_on()?)
     }
 
+    /// An `fd_read` into several buffers as a `sock_recv` of a socket, or none if the descriptor is no socket.
+    pub(crate) fn received(&mut self) -> Option<Result<i32, RuntimeError>> {
+        let several = |number: &Value| !matches!(number, Value::I32(0 | 1) | Value::I64(0 | 1));
+        let [descriptor, buffers, number, size] = self.arguments.as_slice() else { return None };
+        let receive = self.calls.receive.as_ref().filter(|_| several(number))?;
+        // Its flags are written before the size, to the same place.
+        let arguments = [descriptor, buffers, number, &Value::I32(0), size, size].map(Value::clone);
+        let said = receive.call(&mut self.store, &arguments).and_then(|values| answered(&values));
+        let not_one = [Errno::Notsock, Errno::Access, Errno::Badf].map(|errno| errno as i32);
+        Some(said).filter(|said| !said.as_ref().is_ok_and(|said| not_one.contains(said)))
+    }
+
     /// Has wasmer-wasix look up a path in a folder, at these places, so that it remembers it. What that answers, the call itself does.
     pub(crate) fn look_up(&mut self, folder: usize, path: usize) -> Result<(), RuntimeError> {
         let places = [folder, path, path + 1].map(|at| self.arguments.get(at).cloned());
@@ -96,27 +119,57 @@ impl<'a> Call<'a> {
     /// The path at these places, by its folder: from the root, as the kernel takes it. Or what to answer.
     pub(crate) fn path(&mut self, folder: usize, text: usize) -> Result<Result<PathBuf, i32>, RuntimeError> {
         let text = match self.text(text) {
-            Some(text) if text.is_empty() => return Ok(Err(Errno::Noent as i32)),
-            Some(text) => text,
-            None => return Ok(Err(Errno::Fault as i32)),
+            Ok(text) if text.as_os_str().is_empty() => return Ok(Err(Errno::Noent as i32)),
+            Ok(text) => text,
+            Err(refused) => return Ok(Err(refused)),
         };
-        match text.starts_with('/') {
-            true => Ok(Ok(PathBuf::from(text))),
-            false => Ok(self.folder(folder)?.map(|folder| folder.join(text))),
+        match text.is_absolute() {
+            true => Ok(Ok(text)),
+            false => Ok(self.folder(folder)?.map(|folder| match (folder.parent(), text.as_os_str().as_bytes()) {
+                // What wasi-libc makes of the root's own name.
+                (None, b".") => folder,
+                _ => folder.join(text),
+            })),
         }
     }
 
-    /// A text of the guest's, by the places of its address and its length.
-    fn text(&self, at: usize) -> Option<String> {
-        let length = usize::try_from(self.number(at + 1)).ok().filter(|&length| length <= libc::PATH_MAX as usize)?;
+    /// A text of the guest's, by the places of its address and its length: as a path, which need not be UTF-8. Or what to
+    /// answer.
+    pub(crate) fn text(&self, at: usize) -> Result<PathBuf, i32> {
+        let fits = |&length: &usize| length <= libc::PATH_MAX as usize;
+        let length = usize::try_from(self.number(at + 1)).ok().filter(fits).ok_or(Errno::Nametoolong as i32)?;
         let mut bytes = vec![0; length];
-        self.calls.memory.get()?.view(&self.store).read(self.number(at), &mut bytes).ok()?;
-        String::from_utf8(bytes).ok()
+        match self.get(self.number(at), &mut bytes) {
+            true => Ok(OsString::from_vec(bytes).into()),
+            false => Err(Errno::Fault as i32),
+        }
+    }
+
+    /// Reads from the guest's memory; false where it has none at that address.
+    pub(crate) fn get(&self, address: u64, bytes: &mut [u8]) -> bool {
+        self.calls.own.memory.get().is_some_and(|memory| memory.view(&self.store).read(address, bytes).is_ok())
+    }
+
+    /// Writes a size to the address at `place`, as wide as the module's addresses are.
+    pub(crate) fn put_size(&self, place: usize, size: usize) -> bool {
+        match self.arguments.get(place) {
+            Some(Value::I64(_)) => self.put(self.number(place), &(size as u64).to_le_bytes()),
+            _ => self.put(self.number(place), &(size as u32).to_le_bytes()),
+        }
+    }
+
+    /// The type of a function that the guest calls by the number at `place`; none if there is no such function.
+    pub(crate) fn function(&mut self, place: usize) -> Option<FunctionType> {
+        let number = u32::try_from(self.number(place)).ok()?;
+        match self.calls.own.functions.get()?.get(&mut self.store, number)? {
+            Value::FuncRef(Some(function)) => Some(function.ty(&self.store)),
+            _ => None,
+        }
     }
 
     /// Writes into the guest's memory; false where it has none at that address.
     pub(crate) fn put(&self, address: u64, bytes: &[u8]) -> bool {
-        self.calls.memory.get().is_some_and(|memory| memory.view(&self.store).write(address, bytes).is_ok())
+        self.calls.own.memory.get().is_some_and(|memory| memory.view(&self.store).write(address, bytes).is_ok())
     }
 
     /// The folder that a descriptor is, or what wasmer-wasix says of it: it tells nobody, so it is asked to read the folder.

@@ -20,8 +20,7 @@ use virtual_fs::{
 
 use crate::errors::{not_found, refusal};
 use crate::file::Open;
-use crate::listing;
-use crate::remembered::{self, Links};
+use crate::{listing, names, remembered};
 
 /// The process's own root directory.
 #[derive(Debug)]
@@ -42,8 +41,9 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 impl FileSystem for Root {
+    /// For the way through a link: what a guest reads of one is the kernel's ([`names::read_link`]).
     fn readlink(&self, path: &Path) -> Result<PathBuf> {
-        fs::read_link(absolute(path)).map_err(not_found)
+        names::target(&absolute(path)).map_err(not_found)
     }
 
     fn read_dir(&self, path: &Path) -> Result<ReadDir> {
@@ -79,8 +79,6 @@ impl FileSystem for Root {
     fn rename<'a>(&'a self, from: &'a Path, to: &'a Path) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
         Box::pin(async {
             let (from, to) = (absolute(from), absolute(to));
-            remembered::note(&from, Links::Go);
-            remembered::note(&to, Links::Go);
             done(at::renameat(CWD, from, CWD, to))
         })
     }
@@ -97,7 +95,7 @@ impl FileSystem for Root {
         let metadata = fs::symlink_metadata(&path).map(|m| described(&m)).map_err(not_found)?;
         match metadata.ft.is_dir() {
             true => remembered::note_folder(),
-            false => remembered::note(&path, Links::Stay),
+            false => remembered::note(&path),
         }
         Ok(metadata)
     }
@@ -120,7 +118,7 @@ impl FileOpener for Root {
         // As the guest asks: wasmer-wasix seeks to what was the end. The standard library takes only one of the two.
         let append = if remembered::opening().append { libc::O_APPEND } else { 0 };
         options.custom_flags(libc::O_NOCTTY | append);
-        remembered::note(&path, Links::Stay);
+        remembered::note(&path);
         let file = options.open(&path).map_err(refusal)?;
         Ok(Box::new(Open::new(file, path)))
     }

@@ -191,7 +191,7 @@ impl Stream {
 }
 
 /// The signals that wait for a thread to take them.
-fn waiting(thread: &WasiThread) -> Vec<Signal> {
+pub(crate) fn waiting(thread: &WasiThread) -> Vec<Signal> {
     thread.signals().lock().map(|signals| signals.0.clone()).unwrap_or_default()
 }
 

@@ -6,7 +6,8 @@
 //!                             `--- program ---> a thread that runs `_start`, this one for timers and sockets
 //!                                                  `--- trap: message and backtrace on fd 2, 134
 //! a call of WASI --- around ---> wasmer-wasix ---> files, stdio: the kernel's, its answer carried past wasmer-wasix (errors)
-//!                      `--- links, times, raised: what it would answer without doing
+//!                      |--- names, times, raised: what it would answer without doing
+//!                      `--- waits, polls: for how long
 //! ```
 //!
 //! Invariants, each with its reason where it binds:
@@ -25,17 +26,22 @@ mod engine;
 mod errors;
 mod file;
 mod files;
+mod guarded;
 mod input;
-mod links;
 mod listing;
+mod names;
 mod net;
 mod outcome;
+mod polls;
 mod raised;
 mod remembered;
 mod signals;
+mod start;
 mod stdio;
 mod tasks;
+mod timeouts;
 mod times;
+mod waits;
 mod wasi;
 mod world;
 

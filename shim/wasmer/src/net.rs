@@ -4,11 +4,11 @@
 //! The thread that waits for sockets is made with the first of them: most guests have none.
 
 use std::net::{IpAddr, SocketAddr};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use catamaran_names::Failure;
+use catamaran_worker::panics;
 use tokio::runtime::Handle;
 use virtual_net::host::LocalNetworking;
 use virtual_net::{
@@ -32,7 +32,7 @@ impl Pod {
         let made = self.sockets.get_or_init(|| {
             let _entered = self.events.enter();
             // It panics where no thread can be had.
-            catch_unwind(AssertUnwindSafe(LocalNetworking::new)).ok()
+            panics::caught(LocalNetworking::new)
         });
         made.as_ref().ok_or(NetworkError::InsufficientMemory)
     }

@@ -50,7 +50,7 @@ pub(crate) fn exit(code: u8) -> ! {
 }
 
 /// What the kernel keeps of an exit code.
-fn low_byte(code: i32) -> u8 {
+pub(crate) fn low_byte(code: i32) -> u8 {
     code.to_le_bytes()[0]
 }
 

@@ -5,7 +5,8 @@
 //! where the end once was, over what another process has written since, and a name that was renamed over shows what lay there
 //! before. Here each call that takes a path begins and ends without a remembered file: each open has a handle of its own,
 //! which is the kernel's, and the size is that of the moment. Folders stay, which know no more than their path, until there
-//! are many of them and nobody has them open; and so do links that the guest made, until they are renamed over.
+//! are many of them and nobody has them open, or until one is removed. One that is renamed goes along: its descriptors are
+//! the folder's, whatever that is called.
 
 use std::cell::{Cell, RefCell};
 use std::path::{Component, Path, PathBuf};
@@ -17,7 +18,7 @@ use wasmer_wasix::fs::{InodeGuard, Kind};
 /// The root of all processes of a guest: of the one that is forked too.
 pub(crate) type Tree = Arc<OnceLock<InodeGuard>>;
 
-/// One call at a time: it looks twice for what it is about to remove or rename, and ends the process where that went.
+/// One call at a time: it looks twice for what it is about to open, and what it finds is forgotten behind it.
 static ONE: Mutex<()> = Mutex::new(());
 
 /// Folders that are remembered since they were last counted, and how many there may be until they are again. Each takes
@@ -37,20 +38,13 @@ thread_local! {
     /// Calls with a path that this thread is in: a signal's handler makes them within another.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     static OPENING: Cell<Opening> = const { Cell::new(Opening { append: false, truncate: false }) };
-    static NAMED: RefCell<Vec<(PathBuf, Links)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Whether a link of that name is to be forgotten.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Links {
-    Stay,
-    Go,
+    static NAMED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Notes that wasmer-wasix remembers `path` from now on.
-pub(crate) fn note(path: &Path, links: Links) {
+pub(crate) fn note(path: &Path) {
     if DEPTH.get() > 0 {
-        NAMED.with_borrow_mut(|named| named.push((path.to_owned(), links)));
+        NAMED.with_borrow_mut(|named| named.push(path.to_owned()));
     }
 }
 
@@ -75,8 +69,8 @@ pub(crate) fn without<T>(tree: &Tree, opening: Opening, body: impl FnOnce() -> T
     DEPTH.set(DEPTH.get() - 1);
     // Not within another call, which may be about to rename what it has looked up.
     if !outer && let Some(root) = tree.get() {
-        for (path, links) in NAMED.take() {
-            forget(root, &path, links);
+        for path in NAMED.take() {
+            forget(root, &path);
         }
         if FOLDERS.load(Ordering::Relaxed) > MOST_FOLDERS.load(Ordering::Relaxed) {
             let left = top(root).map_or(0, |top| without_unused(&top));
@@ -89,18 +83,62 @@ pub(crate) fn without<T>(tree: &Tree, opening: Opening, body: impl FnOnce() -> T
 }
 
 /// Forgets `path`, if it is no folder's. Whoever has it open keeps it.
-fn forget(root: &InodeGuard, path: &Path, links: Links) {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return };
-    let Some(folder) = folder(root, parent) else { return };
-    if let Kind::Dir { entries, .. } = &mut *folder.write() {
-        let goes = entries.get(name).is_some_and(|entry| match &*entry.read() {
-            Kind::File { fd, .. } => fd.is_none(),
-            Kind::Symlink { .. } => links == Links::Go,
-            _ => false,
-        });
-        if goes {
-            entries.remove(name);
+fn forget(root: &InodeGuard, path: &Path) {
+    let forgettable = |entry: &InodeGuard| matches!(&*entry.read(), Kind::File { fd: None, .. });
+    take(root, path, forgettable);
+}
+
+/// Takes `path` out of its folder, if it is remembered and `goes`.
+fn take(root: &InodeGuard, path: &Path, goes: impl FnOnce(&InodeGuard) -> bool) -> Option<InodeGuard> {
+    let name = path.file_name()?.to_str()?;
+    let folder = folder(root, path.parent()?)?;
+    let Kind::Dir { entries, .. } = &mut *folder.write() else { return None };
+    if entries.get(name).is_some_and(goes) { entries.remove(name) } else { None }
+}
+
+fn is_folder(entry: &InodeGuard) -> bool {
+    matches!(&*entry.read(), Kind::Dir { .. })
+}
+
+/// Forgets a folder that was removed.
+pub(crate) fn forget_folder(tree: &Tree, path: &Path) {
+    if let Some(root) = tree.get() {
+        take(root, path, is_folder);
+    }
+}
+
+/// Has a folder that was renamed remembered by its new name, with all below it: for those who have it open. What was there
+/// before, an empty folder at the most, is forgotten. If the folder that it went to is not remembered, it is itself no more:
+/// whoever has it open keeps it.
+pub(crate) fn move_folder(tree: &Tree, from: &Path, to: &Path) {
+    let Some(root) = tree.get() else { return };
+    let Some(moved) = take(root, from, is_folder) else { return forget_folder(tree, to) };
+    rename_all(&moved, to);
+    let (Some(above), Some(name)) = (to.parent(), to.file_name().and_then(|name| name.to_str())) else { return };
+    let Some(above) = folder(root, above) else { return };
+    if let Kind::Dir { parent, .. } = &mut *moved.write() {
+        *parent = above.downgrade();
+    }
+    if let Kind::Dir { entries, .. } = &mut *above.write() {
+        entries.insert(name.to_owned(), moved);
+    }
+}
+
+/// Gives `path` to a remembered folder or file, and to all below it theirs.
+fn rename_all(entry: &InodeGuard, to: &Path) {
+    let below: Vec<_> = match &mut *entry.write() {
+        Kind::Dir { path, entries, .. } => {
+            to.clone_into(path);
+            entries.iter().map(|(name, entry)| (to.join(name), entry.clone())).collect()
         }
+        Kind::File { path, .. } => {
+            to.clone_into(path);
+            Vec::new()
+        }
+        _ => Vec::new(),
+    };
+    for (path, entry) in below {
+        rename_all(&entry, &path);
     }
 }
 

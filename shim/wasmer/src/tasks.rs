@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,7 +18,7 @@ use wasmer_wasix::runtime::task_manager::{
 };
 use wasmer_wasix::{WasiFunctionEnv, WasiThread, WasiThreadError};
 
-use crate::outcome;
+use crate::{outcome, start, waits};
 
 /// Threads of all the guest's processes together. A server with a thread for each connection gets by with it, and a kubelet
 /// that allows a pod 1024 processes (the lowest of common defaults) has as many left for the pod's other containers.
@@ -91,11 +90,7 @@ impl Tasks {
         let body = move || {
             let _place = place;
             FIRST.set(first);
-            // A panic of the host in a thread's call is the end of all, as in a native program: it may hold any lock. The
-            // panic hook has printed where and why. Unwind safe: nothing is looked at again.
-            if catch_unwind(AssertUnwindSafe(task)).is_err() {
-                outcome::exit(catamaran_worker::EXIT_TRAPPED);
-            }
+            task();
         };
         let started = std::thread::Builder::new().name("guest".to_owned()).spawn(body);
         started.map(drop).map_err(|_| WasiThreadError::Unsupported)
@@ -104,6 +99,9 @@ impl Tasks {
 
 impl VirtualTaskManager for Tasks {
     fn sleep_now(&self, time: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + Sync + 'static>> {
+        if let Some(waiting) = waits::instead(&self.events, time) {
+            return waiting;
+        }
         let _entered = self.events.enter();
         Box::pin(tokio::time::sleep(time))
     }
@@ -171,7 +169,7 @@ fn prepare(task: TaskWasm) -> Result<(WasiFunctionEnv, wasmer::Store, TaskWasmCa
             (SpawnMemoryTypeOrStore::StoreAndMemory(store, memory), None)
         }
     };
-    let (ctx, store) = WasiFunctionEnv::new_with_store(
+    let (ctx, mut store) = WasiFunctionEnv::new_with_store(
         task.module,
         task.env,
         task.globals,
@@ -180,6 +178,7 @@ fn prepare(task: TaskWasm) -> Result<(WasiFunctionEnv, wasmer::Store, TaskWasmCa
         task.call_initialize,
         group,
     )?;
+    start::call(&mut store)?;
     Ok((ctx, store, task.callbacks))
 }
 

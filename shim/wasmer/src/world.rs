@@ -2,7 +2,7 @@
 //! client, modules to compile.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use wasmer::Engine;
 use wasmer_wasix::runtime::module_cache::progress::ModuleLoadProgressReporter;
@@ -11,8 +11,9 @@ use wasmer_wasix::runtime::{InstantiationState, ModuleInput, TaintReason};
 use wasmer_wasix::virtual_net::DynVirtualNetworking;
 use wasmer_wasix::{Runtime, SpawnError, VirtualTaskManager};
 
+use crate::call::Own;
 use crate::remembered::Tree;
-use crate::{around, outcome, signals, tasks};
+use crate::{around, outcome, signals, start, tasks};
 
 /// The host of all processes of one guest.
 pub(crate) struct World {
@@ -83,11 +84,16 @@ impl Runtime for World {
         memory: Option<&wasmer::Memory>,
         state: InstantiationState,
     ) -> anyhow::Result<()> {
+        start::note(instance);
         // Imported, or the module's own.
         let own = || instance.exports.iter().memories().next().map(|(_, memory)| memory);
+        let told = state.take::<Arc<Own>>()?;
+        // It has just been made for this instance, and is told once.
         if let Some(memory) = memory.or_else(own) {
-            // It has just been made for this instance, and is told once.
-            let _ = state.take::<Arc<OnceLock<wasmer::Memory>>>()?.set(memory.clone());
+            let _ = told.memory.set(memory.clone());
+        }
+        if let Ok(functions) = instance.exports.get_table("__indirect_function_table") {
+            let _ = told.functions.set(functions.clone());
         }
         // Of the first instance alone: a forked process has a memory of its own, and no signals from outside.
         if let (Some(address), Some(memory)) = (self.dispositions, memory) {

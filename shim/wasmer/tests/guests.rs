@@ -374,3 +374,29 @@ fn an_idle_guest_has_two_threads_uses_no_time_and_holds_no_device() {
     drop(pipe);
     assert_eq!(child.wait().unwrap().code(), Some(7));
 }
+
+/// wasmer-wasix has no call of WASI before there is an instance: it ended the process.
+#[test]
+fn a_start_function_calls_wasi() {
+    let module = |start: &str| {
+        format!(
+            r#"(module
+                 (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+                 (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+                 (memory (export "memory") 1) (data (i32.const 0) "\10\00\00\00\06\00\00\00") (data (i32.const 16) "first\n")
+                 (data (i32.const 32) "\30\00\00\00\05\00\00\00") (data (i32.const 48) "then\n")
+                 (func $say (param i32) (drop (call $write (i32.const 1) (local.get 0) (i32.const 1) (i32.const 8))))
+                 (func $start (call $say (i32.const 0)) {start})
+                 (start $start)
+                 (func (export "_start") (call $say (i32.const 32)) (call $exit (i32.const 7))))"#
+        )
+    };
+    let ended = output(&module(""));
+    assert_eq!((ended.status.code(), stdout(&ended).as_str()), (Some(7), "first\nthen\n"));
+    let left = output(&module("(call $exit (i32.const 5))"));
+    assert_eq!((left.status.code(), stdout(&left).as_str()), (Some(5), "first\n"));
+    let trapped = output(&module("unreachable"));
+    let text = String::from_utf8_lossy(&trapped.stderr).into_owned();
+    assert_eq!((trapped.status.code(), stdout(&trapped).as_str()), (Some(134), "first\n"));
+    assert!(text.contains("wasm trap: unreachable"), "{text}");
+}

@@ -85,7 +85,7 @@ fn started<T: 'static>(
     run: impl AsyncFnOnce(&mut Store<T>) -> wasmtime::Result<()> + 'static,
 ) -> Box<dyn FnOnce() -> ExitCode> {
     Box::new(move || {
-        let code = outcome::of(|| runtime.block_on(run(&mut store)));
+        let code = outcome::of(runtime.block_on(run(&mut store)));
         // Not a plain drop: that waits for helper threads, and one may sit in a read for ever.
         runtime.shutdown_background();
         code

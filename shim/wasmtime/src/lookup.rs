@@ -36,7 +36,7 @@ impl Pollable for Lookup {
         if let Self::Running(task) = self {
             let result = match task.await {
                 Ok(result) => result.map(Vec::into_iter).map_err(code),
-                // It panicked, and has said so.
+                // It was given up.
                 Err(_) => Err(ErrorCode::Unknown),
             };
             *self = Self::Done(result);

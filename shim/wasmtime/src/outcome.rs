@@ -1,20 +1,17 @@
 //! How a guest ended, as a container's exit code, with the reason on standard error.
 
 use std::io::Write;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use catamaran_worker::EXIT_TRAPPED;
 use wasmtime::{Error, Result, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-/// Runs `guest` and says how it ended: its own exit code, 0 if it returned, 134 for a trap, an error of the host, or a
-/// panic in it.
-pub(crate) fn of(guest: impl FnOnce() -> Result<()>) -> ExitCode {
-    // Unwind safe: whatever state the panic left is not looked at again, the process ends.
-    match catch_unwind(AssertUnwindSafe(guest)) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(e)) => match e.downcast_ref::<I32Exit>() {
+/// The exit code of a guest that ended so: its own, 0 if it returned, 134 for a trap or an error of the host.
+pub(crate) fn of(ended: Result<()>) -> ExitCode {
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => match e.downcast_ref::<I32Exit>() {
             Some(exit) => ExitCode::from(low_byte(exit.0)),
             None => {
                 // One write, so that a line of another process cannot come between. Nobody is left to tell if it fails.
@@ -22,8 +19,6 @@ pub(crate) fn of(guest: impl FnOnce() -> Result<()>) -> ExitCode {
                 ExitCode::from(EXIT_TRAPPED)
             }
         },
-        // The panic hook has printed where and why.
-        Err(_) => ExitCode::from(EXIT_TRAPPED),
     }
 }
 
@@ -60,13 +55,8 @@ mod tests {
 
     #[test]
     fn an_ending_is_an_exit_code() {
-        assert_eq!(of(|| Ok(())), ExitCode::SUCCESS);
-        assert_eq!(of(|| Err(I32Exit(255).into())), ExitCode::from(255));
-        assert_eq!(of(|| Err(wasmtime::Error::msg("the host failed"))), ExitCode::from(134));
-    }
-
-    #[test]
-    fn a_panic_of_the_host_is_a_trap() {
-        assert_eq!(of(|| panic!("on purpose")), ExitCode::from(134));
+        assert_eq!(of(Ok(())), ExitCode::SUCCESS);
+        assert_eq!(of(Err(I32Exit(255).into())), ExitCode::from(255));
+        assert_eq!(of(Err(wasmtime::Error::msg("the host failed"))), ExitCode::from(134));
     }
 }

@@ -33,6 +33,7 @@ mod hold;
 mod intermediate;
 pub mod job;
 pub mod mountattr;
+pub mod panics;
 pub mod signals;
 mod stage;
 

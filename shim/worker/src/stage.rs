@@ -41,6 +41,7 @@ pub fn run<E: Engine>() -> ExitCode {
 
 /// Both stages: what `second` does is done in the container's namespaces.
 pub(crate) fn staged(second: fn(&Job, Descriptors, Line, Surroundings) -> ExitCode) -> ExitCode {
+    crate::panics::end_the_process();
     // First of all, and for the clone too: a process of the namespace that is joined could otherwise open this program's
     // file, its descriptors or the host's root through /proc while the worker is not confined yet.
     if let Err(e) = confine::close_to_others() {

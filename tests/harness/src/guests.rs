@@ -3,7 +3,8 @@
 //! - WAT: `hello both args env exit cat spin sleep trap write read`, WASI preview 1, assembled when they are asked for.
 //! - The native peer: the same programs as an ELF, for the same test on runc.
 //! - Go: `kitchen`, one program with subcommands, built for `wasip1`.
-//! - C, in `tests/guests/c`: the kitchen again, `compute`, `errors` (what the kernel refuses) and `churn` (many files); each for
+//! - C, in `tests/guests/c`: the kitchen again, `compute`, `errors` (what the kernel refuses), `churn` (many files), `names`
+//!   (links and slashes) and `sleeps` (time-outs); each for
 //!   preview 1, for WASIX and as a native program.
 //! - C, in `tests/guests/wasix`: what only WASIX has, threads, sockets, fork and signals.
 //! - busybox, for native containers: fetched, see `provision-busybox`.

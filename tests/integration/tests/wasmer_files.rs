@@ -242,3 +242,31 @@ fn who_removes_files_while_it_reads_a_folder_misses_none() {
     assert_eq!((churn.code, churn.stdout.as_str()), (0, "none: 0\nmade: 1000\nremoved: 0\n"), "{}", churn.stderr);
     node.finish();
 }
+
+/// wasmer-wasix ended the process where a name lay below a link or ended in a slash; a file was moved all the same, or stayed.
+#[test]
+fn names_below_links_and_with_slashes_are_what_the_kernel_says() {
+    let node = Node::start();
+    let folder = node.folder("names");
+    let said = |order: Container<'_>, name: &str, program: &[u8]| {
+        fs::remove_dir_all(&folder).ok();
+        fs::create_dir(&folder).unwrap();
+        let image = Image::new(name)
+            .file_as("/names", program, 0o755, 0, 0)
+            .dir("/run", 0o755, 0, 0)
+            .dir("/var", 0o755, 0, 0)
+            .link("/var/run", "../run");
+        order.image(&image).args(["/names"]).bind(&folder, "/data", ["rbind", "rw"]).to_its_end()
+    };
+    let native = said(node.container("native").runtime(Runtime::Runc), "names-native", &guests::native("names"));
+    assert_eq!((native.code, native.stderr.as_str()), (3, ""), "{native:?}");
+    for (name, module) in [("names-wasi", guests::c("names")), ("names-wasix", guests::wasix("names"))] {
+        let ours = said(node.container(name).engine(Engine::Wasmer), name, &module);
+        for (native, ours) in native.stdout.lines().zip(ours.stdout.lines()) {
+            assert_eq!(ours, native, "{name}");
+        }
+        let lines = |text: &str| text.lines().count();
+        assert_eq!((lines(&ours.stdout), ours.code), (lines(&native.stdout), 3), "{name}: {}", ours.stderr);
+    }
+    node.finish();
+}

@@ -125,9 +125,7 @@ pub(crate) struct Purpose {
 
 /// What of the shim's environment says where the cache is and what it may take, for a process of its own that uses it.
 pub(crate) fn environment() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
-    [ROOT_VARIABLE, BYTES_VARIABLE, SHARE_VARIABLE]
-        .into_iter()
-        .filter_map(|name| Some((name, std::env::var_os(name)?)))
+    [ROOT_VARIABLE, BYTES_VARIABLE, SHARE_VARIABLE].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 /// The artifacts for one container: of the engines that may run it, in the order in which they are to be tried.

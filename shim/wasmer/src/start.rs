@@ -1,0 +1,31 @@
+//! A module's start function that calls WASI: called when there is an instance, without which wasmer-wasix has no call. The
+//! compile process exports it for that (`catamaran_wasmer_compile`).
+
+use std::cell::RefCell;
+
+use catamaran_wasmer_artifact::header::START;
+use wasmer::{Function, Instance, InstantiationError, Store};
+use wasmer_wasix::{WasiError, WasiThreadError};
+
+use crate::{outcome, tasks};
+
+thread_local! {
+    /// Of the instance that this thread is making.
+    static FUNCTION: RefCell<Option<Function>> = const { RefCell::new(None) };
+}
+
+/// Notes the start function of a new instance.
+pub(crate) fn note(instance: &Instance) {
+    FUNCTION.set(instance.exports.get_function(START).ok().cloned());
+}
+
+/// Calls the start function of the instance that this thread has made, if that is left to do.
+pub(crate) fn call(store: &mut Store) -> Result<(), WasiThreadError> {
+    let Some(function) = FUNCTION.take() else { return Ok(()) };
+    let Err(trap) = function.call(store, &[]) else { return Ok(()) };
+    match trap.downcast_ref::<WasiError>() {
+        // Of a forked process it is the end of that process alone, which has no other code to tell of.
+        Some(WasiError::Exit(code)) if tasks::of_the_first_process() => outcome::exit(outcome::low_byte(code.raw())),
+        _ => Err(WasiThreadError::InstanceCreateFailed(Box::new(InstantiationError::Start(trap)))),
+    }
+}
