@@ -14,7 +14,7 @@
 //! [`run`] with its [`Engine`].
 //!
 //! The same library holds what the shim needs to speak to a worker ([`job`], [`control`]) and what a compile process
-//! needs to give up its rights ([`compiler`]). No engine is linked here.
+//! needs to give up its rights ([`compiler`]), and how much all of them quote ([`quote`]). No engine is linked here.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -30,6 +30,7 @@ pub mod form;
 mod hold;
 pub mod job;
 pub mod mountattr;
+pub mod quote;
 pub mod signals;
 mod stage;
 
