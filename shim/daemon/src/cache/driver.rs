@@ -73,6 +73,7 @@ pub(crate) fn run() -> Result<()> {
                 module: driver.order.name.clone(),
                 engine,
                 digest: made.digest,
+                layer: driver.order.layer.clone(),
                 tier: made.tier,
                 origin: made.origin,
                 later: made.later.is_some(),
@@ -169,6 +170,7 @@ impl Driver {
                 Found::Nothing(why) => Err(why),
                 Found::Layer(layer) => {
                     self.order.name = layer.name();
+                    self.order.layer = Some(layer.chosen());
                     Ok(Given::Layer(layer))
                 }
             }),

@@ -7,7 +7,7 @@
 //!    '-- order, file -------------------> sealed copy, hashed, locks -------------> no rights: module in,
 //!        artifact <---------------------- published, or kept in memory <----------- artifact or refusal out
 //!
-//! image --- order -----------------------> its layer's digest, asked of containerd
+//! image --- order -----------------------> its layer's digest, asked of containerd; for an exec the digest from Create
 //!        artifact <----------------------- entry there, or the layer read and all of the above
 //! ```
 //!
@@ -50,7 +50,7 @@ use tokio::io::unix::AsyncFd;
 use crate::child;
 use crate::engine::Engine;
 use crate::error::{Declined, Doing, Error, Result};
-use crate::image::Image;
+use crate::image::{Chosen, Image};
 use crate::readable::readable;
 use crate::shortage;
 use crate::source;
@@ -80,6 +80,8 @@ pub(crate) struct Code {
     pub(crate) module: String,
     /// sha256 of the module, in hexadecimal.
     pub(crate) digest: String,
+    /// Where they are a layer of the container's image: which.
+    pub(crate) layer: Option<Chosen>,
     pub(crate) tier: Tier,
     pub(crate) origin: Origin,
 }
@@ -155,10 +157,8 @@ impl Cache {
                         self.improve(engine, module);
                     }
                     let (name, digest) = (module.name.clone(), module.digest.clone());
-                    return Ok(Artifact {
-                        file,
-                        code: Code { engine, module: name, digest, tier, origin: Origin::Hit },
-                    });
+                    let code = Code { engine, module: name, digest, layer: None, tier, origin: Origin::Hit };
+                    return Ok(Artifact { file, code });
                 }
                 Known::Refused(reason) => return Err(Error::Module { module: module.name.clone(), reason }),
                 Known::OtherEngine(reason) => declined.push((engine, reason)),
@@ -222,6 +222,7 @@ impl Cache {
             digest: digest.to_owned(),
             wish,
             image: image.cloned(),
+            layer: None,
         };
         let file = module.map(|module| module.file.as_fd());
         control::send_with(ours.as_fd(), &order, file.as_slice()).doing(doing)?;
@@ -242,14 +243,15 @@ impl Cache {
             .map_err(|_| failed(format!("the compile driver did not answer in {LONGEST_ORDER:?}")))?
             .map_err(|e| failed(format!("the compile driver ended without an answer: {e}")))?;
         match (answer, wanted) {
-            ((Answer::Made { module, engine, digest, tier, origin, later, warnings }, mut files), _)
+            ((Answer::Made { module, engine, digest, layer, tier, origin, later, warnings }, mut files), _)
                 if files.len() == 1 =>
             {
                 warnings.iter().for_each(|warning| warn!("{warning}"));
                 if later {
                     listen(control);
                 }
-                Ok(Artifact { file: files.remove(0).into(), code: Code { engine, module, digest, tier, origin } })
+                let code = Code { engine, module, digest, layer, tier, origin };
+                Ok(Artifact { file: files.remove(0).into(), code })
             }
             ((Answer::Made { .. } | Answer::Improved { .. }, _), _) => {
                 Err(failed("the compile driver sent no artifact".to_owned()))

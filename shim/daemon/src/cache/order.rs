@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Origin;
 use crate::engine::Engine;
 use crate::error::Declined;
-use crate::image::Image;
+use crate::image::{Chosen, Image};
 
 /// An artifact that the shim wants.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub(super) struct Order {
     pub(super) wish: Wish,
     /// Whose layer the module is. Without, the order carries the module's file.
     pub(super) image: Option<Image>,
+    /// The image's layer, once the driver has found it.
+    pub(super) layer: Option<Chosen>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +47,8 @@ pub(super) enum Answer {
         engine: Engine,
         /// sha256 of the bytes that this is machine code of.
         digest: String,
+        /// Which layer of the order's image they are.
+        layer: Option<Chosen>,
         tier: Tier,
         origin: Origin,
         /// Whether an [`Answer::Improved`] comes when better code was made.

@@ -126,7 +126,7 @@ impl Container {
         let prepared = prepare_mounts(&bundle, &mut descriptors)?;
         let sought = find_module(&bundle, &descriptors, root, &prepared)?;
         let cache = Cache::open(choice.engines(), bundle.owner(&request.namespace))?;
-        let wanted = wanted(&cache, &request, sought).await?;
+        let mut wanted = wanted(&cache, &request, sought).await?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let mut streams = open_streams(&request, &bundle)?;
         let mounts = all_mounts(prepared, &mut descriptors)?;
@@ -138,7 +138,7 @@ impl Container {
             id: &request.id,
             bundle: &bundle,
             cache: &cache,
-            wanted: &wanted,
+            wanted: &mut wanted,
             cgroup: &cgroup,
             streams: &mut streams,
             states: &request.state,

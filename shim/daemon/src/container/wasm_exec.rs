@@ -9,7 +9,8 @@
 //! What ends so has been started, and has ended: a probe has failed then, where an error of the request would say nothing of the
 //! container. An error is what the node is at fault for, or a request that is wrong.
 //!
-//! Nothing of it is kept between two of them: the bundle is read again, the module is looked for again.
+//! Nothing of it is kept between two of them: the bundle is read again, a module's file is looked for again. Which layer of its
+//! image a container runs is decided at its Create, and kept with its state.
 
 mod program;
 
@@ -18,6 +19,7 @@ use std::time::Instant;
 
 use catamaran_worker::control;
 use catamaran_worker::job::{Job, World};
+use catamaran_worker::quote::shortened;
 use log::{info, warn};
 
 use super::{Container, Exec, Exit, set_size};
@@ -77,7 +79,7 @@ impl Container {
                 Ok(())
             }
             Err(Stop::Ended(code, words)) => {
-                info!("not run id={}/{} code={code}: {}", self.id(), exec.id, printable(&words));
+                info!("not run id={}/{} code={code}: {}", self.id(), exec.id, printable(&shortened(&words)));
                 tell(&streams, &words);
                 exec.never_runs(Exit::now(code), streams.kept);
                 Ok(())
@@ -107,7 +109,7 @@ impl Container {
         let prepared = async {
             streams.ready().await?;
             let wanted = self.exec_wanted(&cache, program).await?;
-            let artifact = cache.artifact(&wanted).await.map_err(|e| no_artifact(&wanted, asked.choice.explain(e)))?;
+            let artifact = cache.artifact(&wanted).await.map_err(|e| asked.choice.explain(e))?;
             Ok::<_, Stop>((wanted, artifact))
         };
         let Some(prepared) = unless(exec.given_up.notified(), prepared).await else {
@@ -135,7 +137,7 @@ impl Container {
             worker.end();
             return Err(stop);
         }
-        let Code { engine, module, digest, origin, tier } = &artifact.code;
+        let Code { engine, module, digest, origin, tier, .. } = &artifact.code;
         info!(
             "executed id={}/{} engine={engine} module={module:?} digest=sha256:{digest} artifact={origin} tier={} pid={} \
              milliseconds={}",
@@ -163,20 +165,23 @@ impl Container {
     fn exec_program(&self, asked: &Asked) -> std::result::Result<Program, Stop> {
         let (pid, _) = self.process.alive().ok_or_else(|| self.ending("executed in"))?;
         let root = program::Root::of(pid).doing(|| format!("opening the tree of container {}", self.id()))?;
-        // The same words name the same module: from where the container's own began to look, and its layer.
+        // The same words name the same module: its layer, or a file from where the container's own began to look.
         let (own, further) = (&asked.bundle.guest, &asked.told.guest);
-        match own.args.first() == further.args.first() {
-            true => root.find_own(own),
-            false => root.find(further, own.args.first().map_or("", String::as_str)),
+        let layer = self.held().state.layer.clone();
+        match (own.args.first() == further.args.first(), layer) {
+            (true, Some(layer)) => Ok(Program::Layer(layer)),
+            (true, None) => root.find_own(own),
+            (false, _) => root.find(further, own.args.first().map_or("", String::as_str)),
         }
     }
 
     async fn exec_wanted(&self, cache: &Cache, program: Program) -> std::result::Result<Wanted, Stop> {
         let request = &self.request;
         match program {
-            Program::Layer(looked) => {
+            Program::Layer(layer) => {
                 let (address, namespace) = (request.address.clone(), request.namespace.clone());
-                Ok(Wanted::Layer { image: Image { address, namespace, container: request.id.clone() }, looked })
+                let image = Image { address, namespace, container: request.id.clone(), chosen: Some(layer) };
+                Ok(Wanted::Layer { image, looked: String::new() })
             }
             Program::File { name, file, in_root } => {
                 let lower = match in_root {
@@ -255,20 +260,12 @@ impl Container {
     }
 }
 
-/// An image without a layer to run has no program of that name either.
-fn no_artifact(wanted: &Wanted, e: Error) -> Stop {
-    match (wanted, e) {
-        (Wanted::Layer { .. }, Error::Refused { found, .. }) => Stop::Ended(NOT_FOUND, found),
-        (_, e) => e.into(),
-    }
-}
-
 /// One line on standard error, which a terminal shows too. Nobody is waited for who does not read.
 fn tell(streams: &Stdio, words: &str) {
     if words.is_empty() {
         return;
     }
-    let line: String = printable(words).replace('\n', " ").chars().take(MOST_WORDS).collect();
+    let line: String = printable(&shortened(words)).replace('\n', " ").chars().take(MOST_WORDS).collect();
     let written = rustix::io::ioctl_fionbio(&streams.stderr, true)
         .and_then(|()| rustix::io::write(&streams.stderr, format!("catamaran: {line}\n").as_bytes()));
     if let Err(e) = written {

@@ -12,15 +12,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use catamaran_worker::Guest;
+use catamaran_worker::quote::cut;
 use nix::libc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
 use super::{NOT_FOUND, NOT_RUN, Stop};
-use crate::source::{FIRST, MOST_NAMED, candidates};
-
-/// As many characters of a word are quoted.
-const LONGEST_QUOTE: usize = 100;
+use crate::image::Chosen;
+use crate::source::{FIRST, MOST_NAMED, candidates, named};
 
 /// What is to be run.
 pub(super) enum Program {
@@ -30,8 +29,8 @@ pub(super) enum Program {
         /// Its path without links, where no volume holds it.
         in_root: Option<PathBuf>,
     },
-    /// The layer of the container's image; which file was looked for in vain.
-    Layer(String),
+    /// The layer of the image that the container runs.
+    Layer(Chosen),
 }
 
 /// The root of a container's tree.
@@ -56,12 +55,12 @@ impl Root {
         Ok(Self { mount: mount_of(&folder)?, folder })
     }
 
-    /// The container's own module once more: looked for as it was when the container was created.
+    /// The container's own module once more, a file: looked for as it was when the container was created.
     pub(super) fn find_own(&self, guest: &Guest) -> Result<Program, Stop> {
         match self.look(guest) {
             Ok(Found::Wasm(program)) => Ok(program),
             Ok(Found::Other(what)) => Err(Stop::Ended(NOT_RUN, what)),
-            Err(Absent { looked, .. }) => Ok(Program::Layer(looked)),
+            Err(Absent { code, looked }) => Err(Stop::Ended(code, looked)),
         }
     }
 
@@ -96,7 +95,7 @@ impl Root {
                 }
             }
         }
-        let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|path| cut(&path.to_string_lossy())).collect();
+        let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|path| named(path)).collect();
         let more = if candidates.len() > MOST_NAMED { ", ..." } else { "" };
         let looked =
             format!("{:?}: no such file in the container (looked for {}{more})", cut(entry), looked.join(", "));
@@ -120,9 +119,9 @@ impl Root {
         let mut first = Vec::new();
         (&mut file).take(FIRST as u64).read_to_end(&mut first)?;
         file.rewind()?;
-        let name = path.display().to_string();
+        let name = named(path);
         if let Some(what) = other_than_wasm(&first) {
-            return Ok(Found::Other(format!("{}: {what}", cut(&name))));
+            return Ok(Found::Other(format!("{name}: {what}")));
         }
         // Where the file is, for the image's own, as the kernel has it. A path that was changed since names nothing of the image,
         // or something else, and is asked for by nobody but this container.
@@ -168,8 +167,4 @@ fn mount_of(file: &OwnedFd) -> io::Result<u64> {
         return Err(io::Error::new(io::ErrorKind::Unsupported, e));
     }
     Ok(status.stx_mnt_id)
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).collect()
 }
