@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use catamaran_worker::Guest;
 use catamaran_worker::job::{NamespaceKind, Profile, Rlimit, User};
+use catamaran_worker::quote::{cut, shortened};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 
 use crate::error::{Doing, Error, Result};
@@ -83,7 +84,7 @@ impl Bundle {
     /// spec that names none.
     pub(crate) fn load(path: &Path, text: &[u8], id: &str, default_cgroup: String) -> Result<Self> {
         let mut spec: Spec = serde_json::from_slice(text)
-            .map_err(|e| Error::refused("config.json", e.to_string(), "an OCI runtime spec"))?;
+            .map_err(|e| Error::refused("config.json", shortened(&e.to_string()), "an OCI runtime spec"))?;
         tell_no_processes(&mut spec, text);
         let process = spec.process().as_ref().ok_or_else(|| refused("process", "missing", "a process"))?;
         let linux = spec.linux().as_ref().ok_or_else(|| refused("linux", "missing", "a Linux container"))?;
@@ -265,7 +266,7 @@ fn check_namespaced(spec: &Spec, linux: &Linux, namespaces: &[Namespace]) -> Res
         }
     }
     for name in linux.sysctl().iter().flat_map(|all| all.keys()) {
-        let key = format!("linux.sysctl[{name}]");
+        let key = format!("linux.sysctl[{}]", cut(name));
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
         let ipc = ["kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"];
         let kind = match name.as_str() {
@@ -301,7 +302,7 @@ fn apparmor(place: &str, process: &Process) -> Result<Option<String>> {
         return Ok(Some(name));
     }
     let expected = "no profile, or «unconfined»: this node's kernel runs without AppArmor";
-    Err(Error::refused(format!("{place}apparmorProfile"), format!("{name:?}"), expected))
+    Err(Error::refused(format!("{place}apparmorProfile"), format!("{:?}", cut(&name)), expected))
 }
 
 fn guest(place: &str, process: &Process) -> Result<Guest> {
@@ -314,7 +315,7 @@ fn guest(place: &str, process: &Process) -> Result<Guest> {
     let env = environment(place, process)?;
     let cwd = process.cwd();
     if !cwd.is_absolute() {
-        return Err(Error::refused(format!("{place}cwd"), cwd.display().to_string(), "an absolute path"));
+        return Err(Error::refused(format!("{place}cwd"), cut(&cwd.to_string_lossy()), "an absolute path"));
     }
     Ok(Guest { args, env, cwd: cwd.to_string_lossy().into_owned() })
 }

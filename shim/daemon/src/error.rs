@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use catamaran_worker::quote::shortened;
 use containerd_shim_protos::ttrpc::{self, Code};
 
 use crate::engine::Engine;
@@ -102,7 +103,7 @@ impl Error {
 
 impl From<Error> for ttrpc::Error {
     fn from(e: Error) -> Self {
-        ttrpc::Error::RpcStatus(ttrpc::get_status(e.code(), printable(&e.to_string())))
+        ttrpc::Error::RpcStatus(ttrpc::get_status(e.code(), printable(&shortened(&e.to_string()))))
     }
 }
 

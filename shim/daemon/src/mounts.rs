@@ -9,6 +9,7 @@ use std::path::{Component, Path};
 
 use catamaran_worker::job::{Later, Source};
 use catamaran_worker::mountattr::{self, Change};
+use catamaran_worker::quote::cut;
 use nix::libc;
 use oci_spec::runtime::Mount;
 use rustix::fs::{CWD, FileType};
@@ -30,7 +31,7 @@ pub(crate) struct Prepared {
 /// Prepares a mount of the spec. `index` is its place in `mounts`, for the error's text.
 pub(crate) fn prepare(index: usize, mount: &Mount, handover: &mut Handover) -> Result<Prepared> {
     let destination = mount.destination().to_string_lossy();
-    let place = format!("config.json: mounts[{index}] at {destination}");
+    let place = format!("config.json: mounts[{index}] at {}", cut(&destination));
     let destination = checked_destination(&destination, index)?;
     let options = Options::parse(mount.options().as_deref().unwrap_or_default())
         .map_err(|e| Error::refused(&place, format!("option {:?}", e.option), e.expected))?;
@@ -38,9 +39,10 @@ pub(crate) fn prepare(index: usize, mount: &Mount, handover: &mut Handover) -> R
     let source = match (kind, options.bind) {
         (_, Some(recursive)) => bind(place, mount, recursive, &options, handover)?,
         ("bind", None) => bind(place, mount, true, &options, handover)?,
-        ("proc", None) => Source::Empty,
+        // A queue of the kernel's, which no guest can use, counts against its user on the whole node.
+        ("proc" | "mqueue", None) => Source::Empty,
         ("cgroup" | "cgroup2", None) => cgroup(&options),
-        ("tmpfs" | "mqueue" | "devpts", None) => filesystem(kind, &options, 0),
+        ("tmpfs" | "devpts", None) => filesystem(kind, &options, 0),
         // Much of it is root's to write, capabilities or not, and acts on the host.
         ("sysfs", None) => filesystem(kind, &options, libc::MOUNT_ATTR_RDONLY),
         (other, None) => {
@@ -61,7 +63,7 @@ fn checked_destination(destination: &str, index: usize) -> Result<String> {
     if !path.is_absolute() || !plain || path.components().count() < 2 {
         return Err(Error::refused(
             format!("config.json: mounts[{index}].destination"),
-            format!("{destination:?}"),
+            format!("{:?}", cut(destination)),
             "an absolute path below «/», without «..»",
         ));
     }
@@ -92,7 +94,10 @@ fn cgroup(options: &Options) -> Source {
 
 fn bind(place: String, mount: &Mount, recursive: bool, options: &Options, handover: &mut Handover) -> Result<Source> {
     let Some(source) = mount.source().as_deref().filter(|path| path.is_absolute()) else {
-        let found = mount.source().as_ref().map_or("no source".to_owned(), |path| format!("source {path:?}"));
+        let found = mount
+            .source()
+            .as_ref()
+            .map_or("no source".to_owned(), |path| format!("source {:?}", cut(&path.to_string_lossy())));
         return Err(Error::refused(place, found, "the absolute path of what is to be bound"));
     };
     if let Some(own) = options.own.first() {
@@ -105,9 +110,10 @@ fn bind(place: String, mount: &Mount, recursive: bool, options: &Options, handov
     }
     let (tree, folder) = detached(source, recursive, options).map_err(|e| match Errno::from_io_error(&e) {
         Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-            Error::refused(&place, format!("source {source:?}: {e}"), "the path of a file or folder of this machine")
+            let found = format!("source {:?}: {e}", cut(&source.to_string_lossy()));
+            Error::refused(&place, found, "the path of a file or folder of this machine")
         }
-        _ => Error::System { doing: format!("{place}: binding {}", source.display()), source: e },
+        _ => Error::System { doing: format!("{place}: binding {}", cut(&source.to_string_lossy())), source: e },
     })?;
     let later = options.receiving.then(|| Later {
         source: source.to_string_lossy().into_owned(),

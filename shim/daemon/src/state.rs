@@ -27,6 +27,7 @@ use sha2::{Digest, Sha256};
 use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::hooks::Stage;
+use crate::image::Chosen;
 use crate::native;
 use crate::stdio::Record;
 
@@ -80,6 +81,9 @@ pub(crate) struct State {
     /// What reads the output of processes that were started in it later; some may have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) exec_loggers: Vec<Record>,
+    /// The layer of its image that it runs, and whatever is executed in it by the same words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) layer: Option<Chosen>,
     /// Of a native container: what has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) native: Option<native::Record>,
@@ -337,6 +341,7 @@ impl State {
             poststop,
             logger: None,
             exec_loggers: Vec::new(),
+            layer: None,
             native: None,
             ended: None,
             search: false,

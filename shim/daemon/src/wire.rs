@@ -99,7 +99,17 @@ pub(crate) fn bytes(message: &[u8], number: u32) -> Result<&[u8], Malformed> {
     Ok(found)
 }
 
-/// The same, of text.
+/// All of them, of a field that is repeated, or of a map.
+pub(crate) fn all(message: &[u8], number: u32) -> Result<Vec<&[u8]>, Malformed> {
+    let mut found = Vec::new();
+    each(message, |field, value| match value {
+        Value::Bytes(bytes) if field == number => found.push(bytes),
+        _ => {}
+    })?;
+    Ok(found)
+}
+
+/// The same as [`bytes`], of text.
 pub(crate) fn text(message: &[u8], number: u32) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes(message, number)?).map_err(|_| Malformed)
 }
@@ -197,6 +207,7 @@ mod tests {
         let envelope = bytes(&written, 1).unwrap();
         assert_eq!((text(envelope, 2), text(envelope, 3), text(envelope, 9)), (Ok("n"), Ok(&*"t".repeat(200)), Ok("")));
         assert_eq!(number(&[8, 0x80, 1, 8, 7], 1), Ok(7), "the last one counts");
+        assert_eq!(all(&[10, 1, 7, 18, 0, 10, 0], 1), Ok(vec![&[7][..], &[]]), "each one");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quote::shortened;
+
 /// Exit code of a compile process that refuses its module; standard error says why. (`EX_DATAERR` of sysexits.h.)
 pub const EXIT_REFUSED: u8 = 65;
 /// Exit code of a compile process that could not write its artifact; standard error says why. (`EX_IOERR` of sysexits.h.)
@@ -35,16 +37,26 @@ pub const ROOM: u64 = 64 << 20;
 /// functions or types 30 times with Wasmtime and 51 with Wasmer.
 const TIMES: u64 = 64;
 
-/// The artifact, unless it is out of proportion to the module: the cache is for all of a node. Two bytes that call a function
-/// with a thousand parameters and results are 30 kB of machine code, with either engine.
+/// How large an artifact may be of a module with so many bytes.
+fn most(module: u64) -> u64 {
+    ROOM.saturating_add(module.saturating_mul(TIMES))
+}
+
+/// What is wrong with an artifact that is out of proportion to its module: the cache is for all of a node. Two bytes that call a
+/// function with a thousand parameters and results are 30 kB of machine code, with either engine.
+///
+/// A compile process asks it of itself, and its driver again: a process that met hostile bytes is not to be believed.
+pub fn out_of_proportion(module: u64, artifact: u64) -> Option<String> {
+    let most = most(module);
+    let text = || format!("the file has {module} bytes and its machine code {artifact}: at most {most} are kept");
+    (artifact > most).then(text)
+}
+
+/// The artifact, unless it is out of proportion to the module.
 pub fn in_proportion(module: &[u8], artifact: Vec<u8>) -> Result<Vec<u8>, Refusal> {
-    let (bytes, code) = (module.len() as u64, artifact.len() as u64);
-    let most = ROOM + TIMES * bytes;
-    match code > most {
-        false => Ok(artifact),
-        true => Err(Refusal::Module(format!(
-            "the file has {bytes} bytes and its machine code {code}: at most {most} are kept"
-        ))),
+    match out_of_proportion(module.len() as u64, artifact.len() as u64) {
+        None => Ok(artifact),
+        Some(reason) => Err(Refusal::Module(reason)),
     }
 }
 
@@ -85,7 +97,10 @@ pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, Refusal>) -> Exi
         return ExitCode::from(2);
     };
     let driver = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
-    if let Err(e) = crate::confine::close_to_others().and_then(|()| crate::confine::compile_process(driver)) {
+    let bytes = duplicate(std::io::stdin().as_fd()).and_then(|module| Ok(module.metadata()?.len())).unwrap_or(0);
+    let confined =
+        crate::confine::close_to_others().and_then(|()| crate::confine::compile_process(driver, most(bytes)));
+    if let Err(e) = confined {
         eprintln!("the compile process cannot confine itself: {e}");
         return ExitCode::FAILURE;
     }
@@ -102,7 +117,7 @@ pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, Refusal>) -> Exi
                 Refusal::Module(reason) => (reason, EXIT_REFUSED),
                 Refusal::OtherEngine(reason) => (reason, EXIT_OTHER_ENGINE),
             };
-            eprint!("{reason}");
+            eprint!("{}", shortened(&reason));
             return ExitCode::from(code);
         }
     };

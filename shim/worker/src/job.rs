@@ -164,14 +164,14 @@ pub enum Source {
     },
     /// A file system made in the container's own namespaces.
     Filesystem {
-        /// `tmpfs`, `mqueue`, `devpts`, `sysfs` or `cgroup2`.
+        /// `tmpfs`, `devpts`, `sysfs` or `cgroup2`.
         kind: String,
         /// The file system's own options: `key=value`, or a flag.
         options: Vec<String>,
         /// `MOUNT_ATTR_*` of mount_setattr(2).
         attributes: u64,
     },
-    /// An empty folder that nobody can write to: what a Wasm container has at `/proc`.
+    /// An empty folder that nobody can write to: what a Wasm container has at `/proc` and `/dev/mqueue`.
     Empty,
 }
 

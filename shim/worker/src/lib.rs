@@ -15,7 +15,7 @@
 //! [`run`] with its [`Engine`].
 //!
 //! The same library holds what the shim needs to speak to a worker ([`job`], [`control`]) and what a compile process
-//! needs to give up its rights ([`compiler`]). No engine is linked here.
+//! needs to give up its rights ([`compiler`]), and how much all of them quote ([`quote`]). No engine is linked here.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -34,6 +34,7 @@ mod intermediate;
 pub mod job;
 pub mod mountattr;
 pub mod panics;
+pub mod quote;
 pub mod signals;
 mod stage;
 

@@ -10,6 +10,7 @@ use crate::control::{self, Cause, Descriptors, Report};
 use crate::engine::{Engine, EngineError};
 use crate::intermediate::{self, Side};
 use crate::job::{Job, World};
+use crate::quote;
 
 /// Why no worker came to wait for Start.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +88,7 @@ fn usage(e: &io::Error) -> ExitCode {
 }
 
 pub(crate) fn fail(control: &OwnedFd, e: StageError) -> ExitCode {
-    let report = Report::Failed { cause: e.cause(), text: control::cut(e.to_string()) };
+    let report = Report::Failed { cause: e.cause(), text: control::cut(quote::shortened(&e.to_string()).into_owned()) };
     // Nobody else is left to tell: standard error is the container's, and a shim that is gone needs no report.
     let _ = control::report(control.as_fd(), &report, &[]);
     ExitCode::FAILURE

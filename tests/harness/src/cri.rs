@@ -14,6 +14,7 @@
 //! [`Options::network`] if its pods are to have networks.
 
 mod created;
+mod images;
 mod list;
 mod log;
 mod order;
@@ -29,6 +30,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use created::Created;
+use images::import;
+pub use images::{image_id, import_with, pin};
 pub use list::{ContainerFilter, Listed, PodFilter, containers, pods};
 pub use log::LogLine;
 pub use order::{Order, Propagation};
@@ -40,7 +43,7 @@ pub use stats::{ContainerStats, Cpu, Layer, Memory, PodStats, container_stats, p
 pub use status::{ContainerState, ContainerStatus, MountStatus, PodStatus};
 
 use crate::config::Options;
-use crate::deadline::{self, PATIENCE};
+use crate::deadline::PATIENCE;
 use crate::grpc::{Address, Status};
 use crate::image::Image;
 use crate::wire::{Message, fields};
@@ -137,23 +140,6 @@ pub fn remove_pods(node: &Node) {
     }
 }
 
-/// Imports an image where the CRI looks for it, and waits until it does.
-fn import(node: &Node, image: &Image) {
-    let output = crate::ctr::foreground(
-        node,
-        ["--namespace", NAMESPACE, "images", "import", "-"],
-        Some(image.to_tar()),
-        PATIENCE,
-    );
-    assert!(output.code == 0, "cannot import {}: {output:#?}", image.name());
-    let spec = Message::new().bytes(1, image.name());
-    let asked = Message::new().message(1, spec).done();
-    deadline::wait_until(PATIENCE, "the CRI to know the image", || {
-        let answer = address(node).call("runtime.v1.ImageService/ImageStatus", asked.clone(), PATIENCE).ok()?;
-        (!fields(&answer).bytes(1).is_empty()).then_some(())
-    });
-}
-
 impl<'n> Pod<'n> {
     /// Runs a pod's sandbox.
     ///
@@ -227,7 +213,12 @@ impl<'n> Pod<'n> {
     /// The order for a container of the pod, with the image's entrypoint.
     pub fn order(&self, name: &str, image: &Image) -> Order<'n, '_> {
         import(self.node, image);
-        Order::new(self, name, image)
+        Order::new(self, name, image.name())
+    }
+
+    /// The same for an image that the CRI knows: [`Order::image`] says which.
+    pub fn order_known(&self, name: &str) -> Order<'n, '_> {
+        Order::new(self, name, "")
     }
 
     /// Stops and removes the pod with its containers.

@@ -174,17 +174,6 @@ fn a_layer_is_read_under_a_lease_that_ends() {
 }
 
 #[test]
-fn a_name_that_moves_is_followed() {
-    let node = Node::start();
-    for (guest, printed) in [("hello", GREETING), ("args", "/\n"), ("hello", GREETING)] {
-        import(&node, &image("moving", guests::wat(guest)));
-        let run = node.container("moving").image_name(image("moving", "").name()).args(["/"]).run();
-        assert_eq!(run.stdout, printed, "{guest}: {run:?}");
-    }
-    node.finish();
-}
-
-#[test]
 fn a_file_of_the_image_is_preferred() {
     let node = Node::start();
     let both = Image::new("both").file("/app.wasm", guests::wat("args")).entrypoint(["/app.wasm"]);

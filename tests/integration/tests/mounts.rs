@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use catamaran_harness::{Code, Container, Image, Mounted, Node, Runtime, Task, guests, wait_until};
+use catamaran_harness::{Code, Container, Engine, Image, Mounted, Node, Runtime, Task, guests, wait_until};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -233,10 +233,35 @@ fn file_systems_of_a_containers_own() {
     assert!(task.mount_at("/sticky").unwrap().has(&["noatime"]));
     // Root's files in it act on the host: read-only, whatever is asked.
     assert!(task.mount_at("/writable-sys").unwrap().has(&["ro", "nodev"]));
-    assert_eq!(task.mount_at("/queues").unwrap().kind, "mqueue");
-    assert_eq!(task.mount_at("/proc").unwrap().kind, "tmpfs");
+    for empty in ["/queues", "/proc"] {
+        let mount = task.mount_at(empty).unwrap();
+        assert!(mount.kind == "tmpfs" && mount.has(&["ro", "nosuid", "nodev", "noexec"]), "{empty}: {mount:?}");
+    }
     task.discard();
     node.finish();
+}
+
+/// Queues count against their user on the whole node: a guest that runs as root left the host's root without any.
+#[test]
+fn a_guest_makes_no_message_queue() {
+    for engine in Engine::ALL {
+        let node = Node::start().engine(engine);
+        let volume = node.folder("volume");
+        let brought = Mounted::at(&["-t", "mqueue", "mqueue"], &volume.join("deep/queues"));
+        let order = |place: &str| {
+            let words = ["/write", &format!("{place}/queue"), "x"];
+            let order = node.container("queue").image(&wasm("write")).args(words).user("0:0");
+            order.with_mount("mqueue", "mqueue", "/own/queues", &["nosuid", "noexec", "nodev"])
+        };
+        // The last one is there and may be written to, or the others show nothing.
+        for (place, code) in [("/dev/mqueue", 69), ("/own/queues", 69), ("/data/deep/queues", 69), ("/data/deep", 0)] {
+            let run = order(place).with_volume(&volume, "/data", &["rbind"]).to_its_end();
+            assert_eq!(run.code, code, "{engine:?} {place}: EROFS is 69: {run:?}");
+        }
+        assert_eq!(fs::read_dir(brought.path()).unwrap().count(), 0, "a queue was made");
+        drop(brought);
+        node.finish();
+    }
 }
 
 #[test]

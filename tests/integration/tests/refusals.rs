@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-use catamaran_harness::{Code, Container, Image, Node, Runtime, guests};
+use catamaran_harness::{Code, Container, Engine, Image, Node, Runtime, guests};
+use serde_json::json;
 
 /// Creates a container that must be refused, and then one of the same id that must run.
 fn refused(node: &Node, container: &Container<'_>, code: Code, words: &[&str]) {
@@ -130,4 +131,57 @@ fn what_the_spec_asks_and_this_version_has_not() {
     let up = base().bind(std::path::Path::new("/tmp"), "/a/../../b", ["rbind"]);
     refused(&node, &up, Code::InvalidArgument, &["mounts[", ".."]);
     node.finish();
+}
+
+/// How long the longest run of that letter is.
+fn longest(text: &str, letter: char) -> usize {
+    text.split(|c| c != letter).map(|run| run.chars().count()).max().unwrap_or(0)
+}
+
+/// A command of a megabyte made a log line of two at each retry.
+#[test]
+fn what_is_quoted_of_a_tenant_is_cut() {
+    const MOST: usize = 200;
+    for engine in Engine::ALL {
+        let node = Node::start().engine(engine);
+        let long = "Q".repeat(100_000);
+        let hello = || node.container("same").image(&guests::image(Runtime::Catamaran, "hello"));
+        let spec = |key: &'static str, value: serde_json::Value| {
+            hello().spec(move |spec| spec["process"][key] = value.clone())
+        };
+        let importing = module(&format!(r#"(module (import "Q" "{long}" (func)) (func (export "_start")))"#));
+        let broken = module(&format!(r#"(module (func (export "{long}")) (func (export "{long}")))"#));
+        let document = json!({"layers": [{"mediaType": "application/wasm", "size": long}]}).to_string();
+        let manifest = node.ingest("application/vnd.oci.image.manifest.v1+json", document.as_bytes());
+        node.record_image("document", &manifest);
+        let volume = node.folder("volume");
+        let orders = [
+            ("a path", spec("args", json!([format!("/{long}")]))),
+            ("a name", spec("args", json!([long]))),
+            ("with blanks", spec("args", json!([format!("/{}", "Q ".repeat(50_000))]))),
+            ("a working directory", spec("cwd", json!(long))),
+            ("an import", node.container("same").image(&image_with("importing", importing))),
+            ("an export", node.container("same").image(&image_with("broken", broken))),
+            ("a mount", hello().with_volume(&volume, &format!("/{long}"), &["rbind"])),
+            ("an option", hello().with_volume(&volume, "/data", &["rbind", &long])),
+            ("a type", hello().with_mount(&long, "none", "/data", &[])),
+            ("a manifest", node.container("same").image(&Image::new("empty")).recorded_image("document").args(["/"])),
+        ];
+        for (what, order) in orders {
+            let message = order.try_create().err().unwrap_or_else(|| panic!("{what}: it was created")).message;
+            let (run, letters) = (longest(&message, 'Q'), message.matches('Q').count());
+            assert!(
+                (1..=MOST).contains(&run) && letters <= 6 * MOST,
+                "{what}: {run}, {letters} letters: {message:.2000}"
+            );
+        }
+        let task = node.container("waits").image(&guests::image(Runtime::Catamaran, "sleep")).spawn();
+        for words in [long.clone(), format!("/{long}"), "Q ".repeat(50_000)] {
+            let exec = task.further("e").args([words.as_str()]).run();
+            let letters = exec.stderr.matches('Q').count();
+            assert!(exec.code > 125 && (1..=6 * MOST).contains(&letters), "{engine:?}: {letters} letters: {exec:?}");
+        }
+        task.discard();
+        node.finish();
+    }
 }

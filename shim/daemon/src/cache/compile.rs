@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use catamaran_worker::compiler::{EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, Tier};
+use catamaran_worker::compiler::{EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, Tier, out_of_proportion};
+use catamaran_worker::quote::shortened;
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
@@ -78,7 +79,18 @@ pub(super) fn run(compiler: &Path, name: &str, bytes: &File, output: &File, tier
     let mut text = Vec::new();
     words.take(LONGEST_WORDS).read_to_end(&mut text).doing(doing)?;
     let text = String::from_utf8_lossy(&text).replace(|c: char| c.is_control() && c != '\n', " ");
-    Ok(judged(ended, code, text.trim().to_owned()))
+    // The process met hostile bytes: what it says of itself is looked at again.
+    Ok(match judged(ended, code, shortened(text.trim()).into_owned()) {
+        Verdict::Made => match out_of_proportion(length(bytes)?, length(output)?) {
+            None => Verdict::Made,
+            Some(reason) => Verdict::Refused(reason),
+        },
+        verdict => verdict,
+    })
+}
+
+fn length(file: &File) -> Result<u64> {
+    file.metadata().map(|status| status.len()).doing(|| "looking at what was compiled".to_owned())
 }
 
 fn judged(ended: bool, code: u32, words: String) -> Verdict {
@@ -97,5 +109,45 @@ fn judged(ended: bool, code: u32, words: String) -> Verdict {
         // What a Rust program does that is refused memory.
         ABORTED => Verdict::Limit(format!("it takes more memory to compile than a node gives to one module ({words})")),
         _ => Verdict::Failed(format!("the compiler ended with {code}: {words}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// Nothing is believed of what a compile process says of itself.
+    #[test]
+    fn a_compiler_that_was_broken_into_fills_no_cache_and_no_log() {
+        let folder = std::env::temp_dir().join(format!("catamaran-compile-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let program = folder.join("compiler");
+        let memory = |name: &str| File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).unwrap());
+        let verdict = |script: &str| {
+            // By another process: one that this one holds open for writing cannot be executed.
+            let mut copy = Command::new("install")
+                .args(["-m", "755", "/dev/stdin"])
+                .arg(&program)
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            copy.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{script}\n").as_bytes()).unwrap();
+            assert!(copy.wait().unwrap().success());
+            let mut module = memory("module");
+            module.write_all(b"\0asm").unwrap();
+            run(&program, "m", &module, &memory("artifact"), Tier::Best).unwrap()
+        };
+        let most = (64 << 20) + 64 * 4;
+        assert!(matches!(verdict(&format!("head -c {most} /dev/zero")), Verdict::Made));
+        match verdict(&format!("head -c {} /dev/zero", most + 1)) {
+            Verdict::Refused(reason) => assert!(reason.contains(&format!("at most {most} are kept")), "{reason}"),
+            _ => panic!("it is kept"),
+        }
+        match verdict("head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 65") {
+            Verdict::Refused(reason) => assert_eq!(reason, format!("{}...", "x".repeat(200))),
+            _ => panic!("it is not refused"),
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -160,6 +160,7 @@ impl Driver {
             module: self.order.name.clone(),
             engine,
             digest,
+            layer: self.order.layer.clone(),
             tier,
             origin,
             later: later.is_some(),
@@ -208,6 +209,7 @@ impl Driver {
                 Found::Nothing(why) => Err(why),
                 Found::Layer(layer) => {
                     self.order.name = layer.name();
+                    self.order.layer = Some(layer.chosen());
                     Ok(Given::Layer(layer))
                 }
             }),

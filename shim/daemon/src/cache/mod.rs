@@ -7,7 +7,7 @@
 //!    '-- order, file -------------------> sealed copy, hashed, locks -------------> no rights: module in,
 //!        artifact <---------------------- published, or kept in memory <----------- artifact or refusal out
 //!
-//! image --- order -----------------------> its layer's digest, asked of containerd
+//! image --- order -----------------------> its layer's digest, asked of containerd; for an exec the digest from Create
 //!        artifact <----------------------- entry there, or the layer read and all of the above
 //! ```
 //!
@@ -53,7 +53,7 @@ use tokio::io::unix::AsyncFd;
 use crate::child;
 use crate::engine::Engine;
 use crate::error::{Declined, Doing, Error, Result};
-use crate::image::Image;
+use crate::image::{Chosen, Image};
 use crate::readable::readable;
 use crate::shortage;
 use crate::source;
@@ -90,6 +90,8 @@ pub(crate) struct Code {
     pub(crate) module: String,
     /// sha256 of the module, in hexadecimal.
     pub(crate) digest: String,
+    /// Where they are a layer of the container's image: which.
+    pub(crate) layer: Option<Chosen>,
     pub(crate) tier: Tier,
     pub(crate) origin: Origin,
 }
@@ -182,7 +184,7 @@ impl Cache {
                     let (name, digest) = (module.name.clone(), module.digest.clone());
                     return Ok(Artifact {
                         file,
-                        code: Code { engine, module: name, digest, tier, origin: Origin::Hit },
+                        code: Code { engine, module: name, digest, layer: None, tier, origin: Origin::Hit },
                         counted: None,
                     });
                 }
@@ -249,6 +251,7 @@ impl Cache {
             wish,
             largest: self.largest,
             image: image.cloned(),
+            layer: None,
         };
         let file = module.map(|module| module.file.as_fd());
         control::send_with(ours.as_fd(), &order, file.as_slice()).doing(doing)?;
@@ -269,9 +272,10 @@ impl Cache {
             .map_err(|_| failed(format!("the compile driver did not answer in {LONGEST_ORDER:?}")))?
             .map_err(|e| failed(format!("the compile driver ended without an answer: {e}")))?;
         match (answer, wanted) {
-            ((Answer::Made { module, engine, digest, tier, origin, later, uncached, warnings }, mut files), _)
-                if files.len() == 1 =>
-            {
+            (
+                (Answer::Made { module, engine, digest, layer, tier, origin, later, uncached, warnings }, mut files),
+                _,
+            ) if files.len() == 1 => {
                 warnings.iter().for_each(|warning| warn!("{warning}"));
                 let counted = match (uncached, later) {
                     (true, _) => Some(Counted { _control: control }),
@@ -281,7 +285,7 @@ impl Cache {
                     }
                     (false, false) => None,
                 };
-                let code = Code { engine, module, digest, tier, origin };
+                let code = Code { engine, module, digest, layer, tier, origin };
                 Ok(Artifact { file: files.remove(0).into(), code, counted })
             }
             ((Answer::Made { .. } | Answer::Improved { .. }, _), _) => {

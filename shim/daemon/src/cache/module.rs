@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::hex;
 use crate::error::{Doing, Error, Result};
-use crate::image::Image;
+use crate::image::{Chosen, Image};
 
 /// The event loop gets a turn after so many bytes of a module.
 const TURN: usize = 1 << 20;
@@ -38,8 +38,17 @@ impl Largest {
 pub(crate) enum Wanted {
     /// A file that was found.
     Module(Module),
-    /// The layer of an image that is a module, if there is one; `looked` says which file was looked for in vain.
+    /// The layer of an image that is a module, if there is one; `looked` says which file was looked for in vain at Create.
     Layer { image: Image, looked: String },
+}
+
+impl Wanted {
+    /// What an artifact was answered for: of an image's layer that very one from now on, whatever becomes of the image's name.
+    pub(crate) fn decide(&mut self, layer: Option<&Chosen>) {
+        if let (Self::Layer { image, .. }, Some(_)) = (self, layer) {
+            image.chosen = layer.cloned();
+        }
+    }
 }
 
 /// A module that was found, and what is in it.

@@ -8,7 +8,7 @@ use super::Origin;
 use super::module::Largest;
 use crate::engine::Engine;
 use crate::error::Declined;
-use crate::image::Image;
+use crate::image::{Chosen, Image};
 
 /// An artifact that the shim wants.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub(super) struct Order {
     pub(super) largest: Largest,
     /// Whose layer the module is. Without, the order carries the module's file.
     pub(super) image: Option<Image>,
+    /// The image's layer, once the driver has found it.
+    pub(super) layer: Option<Chosen>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,8 @@ pub(super) enum Answer {
         engine: Engine,
         /// sha256 of the bytes that this is machine code of.
         digest: String,
+        /// Which layer of the order's image they are.
+        layer: Option<Chosen>,
         tier: Tier,
         origin: Origin,
         /// Whether an [`Answer::Improved`] comes when better code was made.

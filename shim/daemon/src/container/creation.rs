@@ -42,7 +42,7 @@ pub(super) fn wanted(request: &Request, module: Module, file: Option<OwnedFd>) -
         Module::File { name, digest } => Module::wanted(name, digest, file),
         Module::Nowhere(looked) => {
             let (address, namespace) = (request.address.clone(), request.namespace.clone());
-            let image = Image { address, namespace, container: request.id.clone() };
+            let image = Image { address, namespace, container: request.id.clone(), chosen: None };
             Ok(Wanted::Layer { image, looked })
         }
     }
@@ -129,7 +129,7 @@ pub(super) struct Creation<'a> {
     pub(super) id: &'a str,
     pub(super) bundle: &'a Bundle,
     pub(super) cache: &'a Cache,
-    pub(super) wanted: &'a Wanted,
+    pub(super) wanted: &'a mut Wanted,
     pub(super) cgroup: &'a Cgroup,
     pub(super) streams: &'a mut Stdio,
     /// Where its state is written down.
@@ -151,6 +151,8 @@ impl Creation<'_> {
             return Err(Error::NotFound(format!("container {}", self.id)));
         };
         let Artifact { file, code, counted: _counted } = prepared?;
+        self.wanted.decide(code.layer.as_ref());
+        self.state.layer.clone_from(&code.layer);
         self.cgroup.create()?;
         job.cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
         job.artifact = descriptors.add(file.into());

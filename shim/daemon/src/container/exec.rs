@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
+use catamaran_worker::quote::shortened;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use log::warn;
 use nix::libc;
@@ -116,8 +117,9 @@ impl Container {
             let expected = "another container of the pod: there is no program in this one, which keeps its namespaces";
             return Err(Error::refused("the request's id", format!("{}, a pod's own", self.id()), expected));
         }
-        let spec: Spec = serde_json::from_slice(&request.spec.value)
-            .map_err(|e| Error::refused("the request's spec", e.to_string(), "a process of the OCI runtime spec"))?;
+        let spec: Spec = serde_json::from_slice(&request.spec.value).map_err(|e| {
+            Error::refused("the request's spec", shortened(&e.to_string()), "a process of the OCI runtime spec")
+        })?;
         check_terminal("the request's spec: terminal", has_terminal(Some(&spec)), &request.stdio)?;
         let id = state::plain(&request.id)?.to_owned();
         let mut execs = self.execs();

@@ -142,7 +142,7 @@ impl Container {
         let cache = Cache::open(purpose)?;
         let Prepared { mut descriptors, mounts, module, file } = request.unless_given_up(finder.prepared()).await?;
         drop(finder);
-        let wanted = wanted(&request, module, file)?;
+        let mut wanted = wanted(&request, module, file)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let mut streams = open_streams(&request, &bundle)?;
         let mounts = all_mounts(mounts, &mut descriptors)?;
@@ -154,7 +154,7 @@ impl Container {
             id: &request.id,
             bundle: &bundle,
             cache: &cache,
-            wanted: &wanted,
+            wanted: &mut wanted,
             cgroup: &cgroup,
             streams: &mut streams,
             states: &request.state,

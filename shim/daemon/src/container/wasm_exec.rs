@@ -9,13 +9,15 @@
 //! What ends so has been started, and has ended: a probe has failed then, where an error of the request would say nothing of the
 //! container. An error is what the node is at fault for, or a request that is wrong.
 //!
-//! Nothing of it is kept between two of them: the bundle is read again, the module is looked for again.
+//! Nothing of it is kept between two of them: the bundle is read again, a module's file is looked for again. Which layer of its
+//! image a container runs is decided at its Create, and kept with its state.
 
 use std::os::fd::AsFd;
 use std::time::Instant;
 
 use catamaran_worker::control;
 use catamaran_worker::job::{Job, World};
+use catamaran_worker::quote::shortened;
 use log::{info, warn};
 
 use super::{Container, Exec, Exit, set_size};
@@ -26,7 +28,7 @@ use crate::error::{Doing, Error, Result, printable};
 use crate::finder::{self, Executable, Finder, Layers, Module, Order};
 use crate::image::Image;
 use crate::options::Policy;
-use crate::source::{NOT_FOUND, NOT_RUN};
+use crate::source::NOT_RUN;
 use crate::spawn::{self, Failure, Handover, Worker};
 use crate::stdio::Stdio;
 use crate::unless::unless;
@@ -72,7 +74,7 @@ impl Container {
                 Ok(())
             }
             Err(Stop::Ended(code, words)) => {
-                info!("not run id={}/{} code={code}: {}", self.id(), exec.id, printable(&words));
+                info!("not run id={}/{} code={code}: {}", self.id(), exec.id, printable(&shortened(&words)));
                 tell(&streams, &words);
                 exec.never_runs(Exit::now(code), streams.kept);
                 Ok(())
@@ -103,7 +105,7 @@ impl Container {
                 Err(stop)
             })?;
             streams.ready().await?;
-            let artifact = cache.artifact(&wanted).await.map_err(|e| no_artifact(&wanted, asked.choice.explain(e)))?;
+            let artifact = cache.artifact(&wanted).await.map_err(|e| asked.choice.explain(e))?;
             Ok::<_, Stop>((wanted, artifact))
         };
         let Some(prepared) = unless(exec.given_up.notified(), prepared).await else {
@@ -131,7 +133,7 @@ impl Container {
             worker.end();
             return Err(stop);
         }
-        let Code { engine, module, digest, origin, tier } = &artifact.code;
+        let Code { engine, module, digest, origin, tier, .. } = &artifact.code;
         info!(
             "executed id={}/{} engine={engine} module={module:?} digest=sha256:{digest} artifact={origin} tier={} pid={} \
              milliseconds={}",
@@ -160,9 +162,15 @@ impl Container {
     async fn exec_wanted(&self, asked: &Asked, cache: Purpose) -> std::result::Result<Wanted, Stop> {
         let request = &self.request;
         let (pid, process) = self.process.alive().ok_or_else(|| self.ending("executed in"))?;
-        // The same words name the same module: from where the container's own began to look, and its layer.
+        // The same words name the same module: its layer, or a file from where the container's own began to look.
         let (own, further) = (&asked.bundle.guest, &asked.told.guest);
         let same = own.args.first() == further.args.first();
+        let layer = self.held().state.layer.clone();
+        if let (true, Some(layer)) = (same, layer) {
+            let (address, namespace) = (request.address.clone(), request.namespace.clone());
+            let image = Image { address, namespace, container: request.id.clone(), chosen: Some(layer) };
+            return Ok(Wanted::Layer { image, looked: String::new() });
+        }
         let order = Order::Exec {
             pid,
             guest: if same { own.clone() } else { further.clone() },
@@ -175,10 +183,6 @@ impl Container {
         match executable {
             Executable::Ended(code, words) => Err(Stop::Ended(code, words)),
             Executable::File { name, digest } => Ok(Module::wanted(name, digest, file)?),
-            Executable::Layer(looked) => {
-                let (address, namespace) = (request.address.clone(), request.namespace.clone());
-                Ok(Wanted::Layer { image: Image { address, namespace, container: request.id.clone() }, looked })
-            }
         }
     }
 
@@ -249,20 +253,12 @@ impl Container {
     }
 }
 
-/// An image without a layer to run has no program of that name either.
-fn no_artifact(wanted: &Wanted, e: Error) -> Stop {
-    match (wanted, e) {
-        (Wanted::Layer { .. }, Error::Refused { found, .. }) => Stop::Ended(NOT_FOUND, found),
-        (_, e) => e.into(),
-    }
-}
-
 /// One line on standard error, which a terminal shows too. Nobody is waited for who does not read.
 fn tell(streams: &Stdio, words: &str) {
     if words.is_empty() {
         return;
     }
-    let line: String = printable(words).replace('\n', " ").chars().take(MOST_WORDS).collect();
+    let line: String = printable(&shortened(words)).replace('\n', " ").chars().take(MOST_WORDS).collect();
     let written = rustix::io::ioctl_fionbio(&streams.stderr, true)
         .and_then(|()| rustix::io::write(&streams.stderr, format!("catamaran: {line}\n").as_bytes()));
     if let Err(e) = written {

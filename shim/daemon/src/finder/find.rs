@@ -119,8 +119,7 @@ impl Kept {
             Some(own) => root.find(guest, own),
         };
         Ok(match found {
-            Ok(Program::Layer(looked)) => (Answer::Executable(Executable::Layer(looked)), Vec::new()),
-            Ok(Program::File { name, file, in_root }) => {
+            Ok(Program { name, file, in_root }) => {
                 let (name, digest, file) = self.digest(name, file, in_root, cache)?;
                 (Answer::Executable(Executable::File { name, digest }), vec![file])
             }

@@ -92,8 +92,6 @@ pub(crate) enum Executable {
         name: String,
         digest: String,
     },
-    /// The layer of the container's image; which file was looked for in vain.
-    Layer(String),
     /// Nothing that can be run: the exit code, and the words for who wanted it.
     Ended(u32, String),
 }

@@ -9,11 +9,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::grpc::{CallError, Connection, Method};
-use super::manifest::{Descriptor, LARGEST_DOCUMENT};
+use super::manifest::{Descriptor, Digest, LARGEST_DOCUMENT};
+use super::record::{EXTENSION, Record};
 use crate::wire::{self, Malformed, Message};
 
 const GET_CONTAINER: &str = "containerd.services.containers.v1.Containers/Get";
 const GET_IMAGE: &str = "containerd.services.images.v1.Images/Get";
+const LIST_IMAGES: &str = "containerd.services.images.v1.Images/List";
 const READ: &str = "containerd.services.content.v1.Content/Read";
 const CREATE_LEASE: &str = "containerd.services.leases.v1.Leases/Create";
 const ADD_RESOURCE: &str = "containerd.services.leases.v1.Leases/AddResource";
@@ -59,21 +61,33 @@ impl Containerd {
         Connection::open(address, namespace).map(Self)
     }
 
-    /// The name of a container's image; empty where it has none.
-    pub(super) fn image_of(&mut self, container: &str) -> Result<String, CallError> {
+    /// The name that a container's record has for its image, empty where it has none, and what is told of the image there; why
+    /// that cannot be read, in the inner error.
+    pub(super) fn image_of(&mut self, container: &str) -> Result<(String, Result<Record, String>), CallError> {
         let answer = self.0.call(GET_CONTAINER, &Message::default().with(1, container))?;
         let record = wire::bytes(&answer, 1).of(GET_CONTAINER)?;
-        Ok(wire::text(record, 3).of(GET_CONTAINER)?.to_owned())
+        let name = wire::text(record, 3).of(GET_CONTAINER)?;
+        for entry in wire::all(record, 10).of(GET_CONTAINER)? {
+            if wire::bytes(entry, 1).of(GET_CONTAINER)? == EXTENSION.as_bytes() {
+                let extension = wire::bytes(entry, 2).and_then(|any| wire::bytes(any, 2)).of(GET_CONTAINER)?;
+                return Ok((name.to_owned(), Record::resolved(extension)));
+            }
+        }
+        Ok((name.to_owned(), Ok(Record::named(name))))
     }
 
-    /// Where an image's content begins; why that is none, in the inner error.
+    /// Where the content of the image of that name begins; why that is none, in the inner error.
     pub(super) fn target(&mut self, image: &str) -> Result<Result<Descriptor, String>, CallError> {
         let answer = self.0.call(GET_IMAGE, &Message::default().with(1, image))?;
-        let target = wire::bytes(&answer, 1).and_then(|image| wire::bytes(image, 3)).of(GET_IMAGE)?;
-        let media_type = wire::text(target, 1).of(GET_IMAGE)?;
-        let digest = wire::text(target, 2).of(GET_IMAGE)?;
-        let size = wire::number(target, 3).of(GET_IMAGE)?;
-        Ok(Descriptor::new(media_type, digest, size.cast_signed()))
+        target(wire::bytes(&answer, 1).of(GET_IMAGE)?).of(GET_IMAGE)
+    }
+
+    /// The same of an image whose content begins there, whatever it is called; none where the node has no such image.
+    pub(super) fn target_of(&mut self, digest: &Digest) -> Result<Option<Result<Descriptor, String>>, CallError> {
+        let filter = format!("target.digest=={digest}");
+        let answer = self.0.call(LIST_IMAGES, &Message::default().with(1, filter))?;
+        let images = wire::all(&answer, 1).of(LIST_IMAGES)?;
+        images.first().map(|image| target(image).of(LIST_IMAGES)).transpose()
     }
 
     /// An index or a manifest.
@@ -149,4 +163,11 @@ impl Containerd {
     pub(super) fn give_back(&mut self, lease: Lease) -> Result<(), CallError> {
         self.0.call(DELETE_LEASE, &Message::default().with(1, &lease.0)).map(drop)
     }
+}
+
+/// The target in the record of an image.
+fn target(image: &[u8]) -> Result<Result<Descriptor, String>, Malformed> {
+    let target = wire::bytes(image, 3)?;
+    let (media_type, digest, size) = (wire::text(target, 1)?, wire::text(target, 2)?, wire::number(target, 3)?);
+    Ok(Descriptor::new(media_type, digest, size.cast_signed()))
 }

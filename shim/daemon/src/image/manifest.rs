@@ -3,6 +3,7 @@
 //!
 //! Whoever made the image wrote them: sizes, digests, names and their number are anything.
 
+use catamaran_worker::quote::shortened;
 use serde::Deserialize;
 
 const INDEXES: [&str; 2] =
@@ -127,6 +128,7 @@ pub(super) struct Index {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Manifest {
     media_type: Option<String>,
+    config: Option<Written>,
     #[serde(default)]
     layers: Vec<Written>,
     #[serde(default, rename = "manifests")]
@@ -145,7 +147,7 @@ pub(super) fn is_index(media_type: &str) -> Result<bool, String> {
 impl Document {
     /// Reads a document of the media type that its descriptor has.
     pub(super) fn parse(media_type: &str, bytes: &[u8]) -> Result<Self, String> {
-        let invalid = |e: serde_json::Error| e.to_string();
+        let invalid = |e: serde_json::Error| shortened(&e.to_string()).into_owned();
         let (document, said, both) = if is_index(media_type)? {
             let index: Index = serde_json::from_slice(bytes).map_err(invalid)?;
             let (said, both) = (index.media_type.clone(), index.other.is_some());
@@ -175,10 +177,15 @@ pub(super) struct Candidate {
 
 impl Index {
     /// The parts to look at, the best one first: those for Wasm, whatever system they name, then those for this machine,
-    /// then those that name no platform. A module is the same for every processor, so that variants do not matter.
-    pub(super) fn candidates(&self) -> Result<Vec<Candidate>, String> {
-        let mut ranked: Vec<_> =
-            self.manifests.iter().filter_map(|part| Some((rank(part.platform.as_ref())?, part))).collect();
+    /// then those that name no platform. A module is the same for every processor, so that variants do not matter. Where the
+    /// part is known by its configuration (`resolved`), the others come last: containerd has its own rules for what fits.
+    pub(super) fn candidates(&self, resolved: bool) -> Result<Vec<Candidate>, String> {
+        let last = |part: &Written| (resolved && part.checked().is_ok()).then_some(u8::MAX);
+        let mut ranked: Vec<_> = self
+            .manifests
+            .iter()
+            .filter_map(|part| Some((rank(part.platform.as_ref()).or(last(part))?, part)))
+            .collect();
         ranked.sort_by_key(|(rank, _)| *rank);
         ranked
             .into_iter()
@@ -222,7 +229,12 @@ pub(super) enum Layers {
 }
 
 impl Manifest {
-    /// The one Wasm layer, as other shims for containerd have it. The configuration is not asked: it may be of any type
+    /// Whether its configuration is that one.
+    pub(super) fn has_config(&self, id: &Digest) -> bool {
+        self.config.as_ref().is_some_and(|config| config.digest == id.to_string())
+    }
+
+    /// The one Wasm layer, as other shims for containerd have it. The configuration is not read: it may be of any type
     /// (`application/vnd.wasm.config.v0+json` is the CNCF's) and platform.
     pub(super) fn layers(&self) -> Result<Layers, String> {
         let wasm: Vec<_> =

@@ -1,19 +1,24 @@
 //! The module that is a layer of the container's image: found and read by containerd's gRPC API, by the compile driver alone.
 //!
 //! ```text
-//! container's id -> Containers.Get -> image's name -> Images.Get -> index -> manifest -> its one Wasm layer
-//!                                                                   '-- by platform     '-- read, if it is to be compiled
+//! container's id -> Containers.Get -> its record -> Images.Get, List -> index -> manifest -> its one Wasm layer
+//!                                     (`record`)                        '-- by platform, or  '-- read, if it is to be compiled
+//!                                                                           by configuration
 //! ```
 //!
-//! Names move: every start asks again. What was found is known by its digest, so that a layer whose machine code is there is
-//! never read. A lease is made for that read alone: it is three writes to containerd's disk, and an index and a manifest are
-//! read at once after the look-up that named them. Where one is gone by then the look-up is done again.
+//! That is done once for a container, at Create: names move. What was found then is kept by its digest with the container's
+//! state ([`Chosen`]), and is all that the processes ask for that are executed in the container later.
+//!
+//! A layer whose machine code is there is never read. A lease is made for that read alone: it is three writes to containerd's
+//! disk, and an index and a manifest are read at once after the look-up that named them. Where one is gone by then the look-up
+//! is done again.
 
 mod containerd;
 mod grpc;
 mod hpack;
 mod http2;
 mod manifest;
+mod record;
 
 use std::fs::File;
 use std::io::Write;
@@ -24,7 +29,8 @@ use crate::error::{Doing, Error, Result};
 use containerd::{BlobError, Containerd};
 use grpc::CallError;
 pub(crate) use manifest::WASM_LAYERS;
-use manifest::{Candidate, Descriptor, Document, Layers};
+use manifest::{Candidate, Descriptor, Digest, Document, Layers};
+use record::{Record, Root};
 
 /// So many documents are read for one image: an index may list thousands, and may list indexes.
 const MOST_DOCUMENTS: usize = 16;
@@ -39,6 +45,19 @@ pub(crate) struct Image {
     pub(crate) namespace: String,
     /// The container's id.
     pub(crate) container: String,
+    /// The layer that the container runs, where that is decided.
+    pub(crate) chosen: Option<Chosen>,
+}
+
+/// A layer that a container runs, from its Create on: no name is looked up for it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Chosen {
+    /// `sha256:` and 64 hexadecimal digits.
+    digest: String,
+    /// In bytes.
+    size: u64,
+    /// What its image was called then, for messages.
+    image: String,
 }
 
 /// What a look-up came to.
@@ -50,27 +69,37 @@ pub(crate) enum Found {
 
 /// A Wasm layer that was found.
 pub(crate) struct Layer {
-    containerd: Containerd,
-    container: String,
-    image: String,
+    /// What it is of.
+    image: Image,
+    /// The connection by which it was found, if it was looked for now.
+    containerd: Option<Containerd>,
+    name: String,
     blob: Descriptor,
 }
 
 impl Image {
-    /// Looks for the image's Wasm layer. Blocks.
+    /// Looks for the image's Wasm layer, unless it is decided. Blocks.
     pub(crate) fn find(&self) -> Result<Found> {
+        if let Some(Chosen { digest, size, image }) = &self.chosen {
+            let digest = Digest::parse(digest).map_err(|reason| unfit(image, reason))?;
+            let blob = Descriptor { media_type: String::new(), digest, size: *size };
+            return Ok(self.layer(None, image, blob));
+        }
         let mut containerd = Containerd::connect(&self.address, &self.namespace).map_err(asking)?;
-        let image = containerd.image_of(&self.container).map_err(asking)?;
-        if image.is_empty() {
+        let (name, record) = containerd.image_of(&self.container).map_err(asking)?;
+        let record = record.map_err(|reason| unfit(&name, reason))?;
+        if record.name.is_empty() {
             let why = "the container has no image of containerd's whose layers could hold one";
             return Ok(Found::Nothing(why.to_owned()));
         }
-        Ok(match choose(&mut containerd, &image)? {
-            Chosen::Layer(blob) => {
-                Found::Layer(Box::new(Layer { containerd, container: self.container.clone(), image, blob }))
-            }
-            Chosen::Nothing(why) => Found::Nothing(why),
+        Ok(match choose(&mut containerd, &record)? {
+            Choice::Layer(blob) => self.layer(Some(containerd), &record.name, blob),
+            Choice::Nothing(why) => Found::Nothing(why),
         })
+    }
+
+    fn layer(&self, containerd: Option<Containerd>, name: &str, blob: Descriptor) -> Found {
+        Found::Layer(Box::new(Layer { image: self.clone(), containerd, name: manifest::cut(name), blob }))
     }
 }
 
@@ -87,27 +116,30 @@ fn unfit(image: &str, reason: impl Into<String>) -> Error {
 const PULL_AGAIN: &str = "is not in containerd's content store (removed since, or never fetched by a snapshotter that works without): \
      pull the image again";
 
-enum Chosen {
+enum Choice {
     Layer(Descriptor),
     Nothing(String),
 }
 
-/// Goes from the image's name to a layer. The image may get another content at any moment, and its old one go.
-fn choose(containerd: &mut Containerd, image: &str) -> Result<Chosen> {
+/// Goes from the image's record to a layer. What a name stands for may change at any moment, and the content from before go.
+fn choose(containerd: &mut Containerd, record: &Record) -> Result<Choice> {
+    let image = &record.name;
     let mut last = None;
     for _ in 0..MOST_LOOKS {
-        let target = match containerd.target(image) {
-            Ok(target) => target.map_err(|reason| unfit(image, reason))?,
-            Err(e) if e.is_not_found() => {
-                return Err(unfit(image, "is no longer in containerd's image store: pull it again"));
-            }
-            Err(e) => return Err(asking(e)),
+        let target = match &record.root {
+            Root::Name(name) => containerd.target(name).map(Some),
+            Root::Digest(digest) => containerd.target_of(digest),
+        };
+        let target = match target {
+            Ok(Some(target)) => target.map_err(|reason| unfit(image, reason))?,
+            Err(e) if !e.is_not_found() => return Err(asking(e)),
+            Ok(None) | Err(_) => return Err(unfit(image, "is no longer in containerd's image store: pull it again")),
         };
         if last.as_ref() == Some(&target) {
             break;
         }
-        if let Some(chosen) = descend(containerd, image, target.clone())? {
-            return Ok(chosen);
+        if let Some(choice) = descend(containerd, record, target.clone())? {
+            return Ok(choice);
         }
         last = Some(target);
     }
@@ -115,11 +147,13 @@ fn choose(containerd: &mut Containerd, image: &str) -> Result<Chosen> {
     Err(unfit(image, format!("{target}{PULL_AGAIN}")))
 }
 
-/// Looks through what an image's target leads to, the best first, until there is a manifest with Wasm layers. None where
-/// the target itself is gone.
-fn descend(containerd: &mut Containerd, image: &str, target: Descriptor) -> Result<Option<Chosen>> {
+/// Looks through what an image's target leads to, the best first, until there is a manifest with Wasm layers: the one that
+/// containerd resolved, where it did. None where the target itself is gone.
+fn descend(containerd: &mut Containerd, record: &Record, target: Descriptor) -> Result<Option<Choice>> {
+    let (image, root) = (&record.name, target.digest.clone());
     let mut todo = vec![Candidate { descriptor: target, platform: String::new() }];
     let mut seen = Vec::new();
+    let mut resolved = false;
     for read in 0..=MOST_DOCUMENTS {
         let Some(Candidate { descriptor, platform }) = todo.pop() else { break };
         let place = if platform.is_empty() { String::new() } else { format!("{platform}: ") };
@@ -145,30 +179,50 @@ fn descend(containerd: &mut Containerd, image: &str, target: Descriptor) -> Resu
         };
         match Document::parse(&descriptor.media_type, &bytes).map_err(malformed)? {
             Document::Index(index) => {
-                let candidates = index.candidates().map_err(malformed)?;
+                let candidates = index.candidates(record.id.is_some()).map_err(malformed)?;
                 if candidates.is_empty() {
                     seen.push(format!("{place}no manifest for Wasm or this machine among {}", index.platforms()));
                 }
                 todo.extend(candidates.into_iter().rev());
             }
+            Document::Manifest(manifest) if record.id.as_ref().is_some_and(|id| !manifest.has_config(id)) => {
+                seen.push(format!("{place}a manifest with another configuration"));
+            }
             Document::Manifest(manifest) => match manifest.layers().map_err(malformed)? {
-                Layers::Wasm(layer) => return Ok(Some(Chosen::Layer(layer))),
+                Layers::Wasm(layer) => return Ok(Some(Choice::Layer(layer))),
                 Layers::Several(what) => {
                     let what = format!("the image {} has {what}: a container runs one", manifest::cut(image));
-                    return Ok(Some(Chosen::Nothing(what)));
+                    return Ok(Some(Choice::Nothing(what)));
                 }
-                Layers::Other(what) => seen.push(format!("{place}{what}")),
+                Layers::Other(what) => {
+                    resolved = true;
+                    seen.push(format!("{place}{what}"));
+                }
             },
         }
     }
     let seen = manifest::listed(seen.into_iter());
-    Ok(Some(Chosen::Nothing(format!("the image {} has no Wasm layer ({seen})", manifest::cut(image)))))
+    match &record.id {
+        Some(id) if !resolved => Err(unfit(
+            image,
+            format!(
+                "containerd resolved it to the image ID {id} when it recorded the container, and {root}, which it stands for now, \
+                 has no manifest with that configuration ({seen}): the name has moved since, create the container again"
+            ),
+        )),
+        _ => Ok(Some(Choice::Nothing(format!("the image {} has no Wasm layer ({seen})", manifest::cut(image))))),
+    }
 }
 
 impl Layer {
     /// What it is called.
     pub(crate) fn name(&self) -> String {
-        format!("layer {} of {}", self.blob.digest, manifest::cut(&self.image))
+        format!("layer {} of {}", self.blob.digest, self.name)
+    }
+
+    /// For all later starts in the container.
+    pub(crate) fn chosen(&self) -> Chosen {
+        Chosen { digest: self.blob.digest.to_string(), size: self.blob.size, image: self.name.clone() }
     }
 
     /// sha256 of its bytes, in hexadecimal.
@@ -183,9 +237,14 @@ impl Layer {
 
     /// Reads it into `sink`, verified. Blocks. Answers what should be in the log.
     pub(crate) fn read(&mut self, sink: &mut File) -> Result<Option<String>> {
-        let lease = self.containerd.lease(&self.container, &self.blob).map_err(asking)?;
-        let read = self.containerd.read(&self.blob, |piece| sink.write_all(piece));
-        let given_back = self.containerd.give_back(lease);
+        let Image { address, namespace, container, .. } = &self.image;
+        let mut containerd = match self.containerd.take() {
+            Some(containerd) => containerd,
+            None => Containerd::connect(address, namespace).map_err(asking)?,
+        };
+        let lease = containerd.lease(container, &self.blob).map_err(asking)?;
+        let read = containerd.read(&self.blob, |piece| sink.write_all(piece));
+        let given_back = containerd.give_back(lease);
         match read {
             Ok(()) => Ok(given_back.err().map(|e| format!("a lease stays until it expires: {e}"))),
             Err(BlobError::Missing) => Err(self.unfit(PULL_AGAIN)),

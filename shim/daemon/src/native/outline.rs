@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use catamaran_worker::quote::shortened;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -63,7 +64,8 @@ struct Namespace {
 impl Outline {
     /// Reads config.json's text.
     pub(crate) fn of(text: &[u8]) -> Result<Self> {
-        serde_json::from_slice(text).map_err(|e| Error::refused("config.json", e.to_string(), "an OCI runtime spec"))
+        serde_json::from_slice(text)
+            .map_err(|e| Error::refused("config.json", shortened(&e.to_string()), "an OCI runtime spec"))
     }
 
     /// `root.path`, made absolute.

@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use catamaran_worker::Guest;
+use catamaran_worker::quote::cut;
 
 use crate::error::{Doing, Error, Result};
 use crate::image::WASM_LAYERS;
@@ -54,7 +55,7 @@ pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
             // execvp(3) goes on to the next folder of PATH, and so do we.
             Err(_) if candidates.len() > 1 => {}
             Err(e) => {
-                let found = format!("{entry:?}, which is {} in the container", candidate.display());
+                let found = format!("{:?}, which is {} in the container", cut(entry), named(candidate));
                 return match e.kind() {
                     io::ErrorKind::IsADirectory => Ok(Sought::Nowhere(format!("{found}: a directory"))),
                     io::ErrorKind::NotADirectory => Ok(Sought::Nowhere(format!("{found}: below a file"))),
@@ -64,12 +65,17 @@ pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
         }
     }
     if let Some(words) = tree.exhausted() {
-        return Err(Error::refused(PLACE, format!("{entry:?}: {words}"), "the path of a Wasm module"));
+        return Err(Error::refused(PLACE, format!("{:?}: {words}", cut(entry)), "the path of a Wasm module"));
     }
-    let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|c| c.display().to_string()).collect();
+    let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|path| named(path)).collect();
     let more = if candidates.len() > MOST_NAMED { ", ..." } else { "" };
-    let found = format!("{entry:?}: no such file in the container (looked for {}{more})", looked.join(", "));
+    let found = format!("{:?}: no such file in the container (looked for {}{more})", cut(entry), looked.join(", "));
     Ok(Sought::Nowhere(found))
+}
+
+/// A path, for a message.
+pub(crate) fn named(path: &Path) -> String {
+    cut(&path.to_string_lossy()).into_owned()
 }
 
 const PLACE: &str = "config.json: process.args[0]";
@@ -85,10 +91,10 @@ pub(crate) fn nowhere(looked: &str, why: &str) -> Error {
 }
 
 fn check(path: &Path, mut file: File, in_root: Option<PathBuf>) -> Result<Found> {
-    let name = path.display().to_string();
+    let name = named(path);
     let mut first = Vec::new();
-    (&mut file).take(FIRST as u64).read_to_end(&mut first).on(path)?;
-    io::Seek::rewind(&mut file).on(path)?;
+    (&mut file).take(FIRST as u64).read_to_end(&mut first).on(&name)?;
+    io::Seek::rewind(&mut file).on(&name)?;
     match other_than_wasm(&first) {
         None => Ok(Found { name, file, in_root }),
         Some(reason) => Err(Error::Module { module: name, reason }),

@@ -11,29 +11,23 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use catamaran_worker::Guest;
+use catamaran_worker::quote::cut;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{FIRST, MOST_NAMED, Tree, candidates};
+use super::{FIRST, MOST_NAMED, Tree, candidates, named};
 
 /// As a shell has it: there is no such program, and there is one that cannot be run.
 pub(crate) const NOT_FOUND: u32 = 127;
 pub(crate) const NOT_RUN: u32 = 126;
 
-/// As many characters of a word are quoted.
-const LONGEST_QUOTE: usize = 100;
-
 /// What is to be run.
-pub(crate) enum Program {
-    File {
-        name: String,
-        file: File,
-        /// Its path without links, where no volume holds it.
-        in_root: Option<PathBuf>,
-    },
-    /// The layer of the container's image; which file was looked for in vain.
-    Layer(String),
+pub(crate) struct Program {
+    pub(crate) name: String,
+    pub(crate) file: File,
+    /// Its path without links, where no volume holds it.
+    pub(crate) in_root: Option<PathBuf>,
 }
 
 /// The root of a container's tree.
@@ -67,12 +61,12 @@ impl Root {
         }
     }
 
-    /// The container's own module once more: looked for as it was when the container was created.
+    /// The container's own module once more, a file: looked for as it was when the container was created.
     pub(crate) fn find_own(&self, guest: &Guest) -> Result<Program, Stop> {
         match self.look(guest) {
             Ok(Found::Wasm(program)) => Ok(program),
             Ok(Found::Other(what)) => Err(Stop { code: NOT_RUN, words: what }),
-            Err(Absent { looked, .. }) => Ok(Program::Layer(looked)),
+            Err(Absent { code, looked }) => Err(Stop { code, words: looked }),
         }
     }
 
@@ -112,7 +106,7 @@ impl Root {
         if let Some(words) = tree.exhausted() {
             return Err(Absent { code: NOT_RUN, looked: format!("{:?}: {words}", cut(entry)) });
         }
-        let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|path| cut(&path.to_string_lossy())).collect();
+        let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|path| named(path)).collect();
         let more = if candidates.len() > MOST_NAMED { ", ..." } else { "" };
         let looked =
             format!("{:?}: no such file in the container (looked for {}{more})", cut(entry), looked.join(", "));
@@ -125,11 +119,11 @@ fn open(tree: &Tree<'_>, path: &Path) -> io::Result<Found> {
     let mut first = Vec::new();
     (&mut file).take(FIRST as u64).read_to_end(&mut first)?;
     file.rewind()?;
-    let name = path.display().to_string();
+    let name = named(path);
     if let Some(what) = other_than_wasm(&first) {
-        return Ok(Found::Other(format!("{}: {what}", cut(&name))));
+        return Ok(Found::Other(format!("{name}: {what}")));
     }
-    Ok(Found::Wasm(Program::File { name, file, in_root }))
+    Ok(Found::Wasm(Program { name, file, in_root }))
 }
 
 /// Nothing to run is there.
@@ -160,8 +154,4 @@ fn other_than_wasm(first: &[u8]) -> Option<&'static str> {
         [b'#', b'!', ..] => Some("a script"),
         _ => Some("not a WebAssembly module"),
     }
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(LONGEST_QUOTE).collect()
 }

@@ -176,16 +176,16 @@ pub(super) fn no_new_privileges() -> Result<(), ConfineError> {
 /// Confines a compile process: it meets hostile bytes, and needs nothing but its three descriptors, memory and time.
 ///
 /// It is tied to its `driver`, which has a slot for it and a clock, and not to a shim: a compile goes on when the pod that
-/// asked is gone.
-pub(crate) fn compile_process(driver: Option<i32>) -> Result<(), ConfineError> {
+/// asked is gone. It writes no file that is larger than `most` bytes.
+pub(crate) fn compile_process(driver: Option<i32>, most: u64) -> Result<(), ConfineError> {
     step("setting oom_score_adj 1000", write_oom_score(1000))?;
     for (kind, most) in [
+        ("RLIMIT_FSIZE", most),
         ("RLIMIT_CORE", 0),
         ("RLIMIT_NOFILE", 64),
         // Threads count; a machine has one for each core.
         ("RLIMIT_NPROC", 1024),
         ("RLIMIT_CPU", 600),
-        ("RLIMIT_FSIZE", 4 << 30),
         ("RLIMIT_AS", 16 << 30),
     ] {
         let limit = Rlimit { kind: kind.to_owned(), soft: most, hard: most };

@@ -1,5 +1,6 @@
-//! Covering every procfs in the container's tree: a volume may hold one, at its root or below, and by whatever name. What
-//! opens `/proc/self/mem` there writes its own worker's code.
+//! Covering every procfs and every mqueue in the container's tree: a volume may hold one, at its root or below, and by whatever
+//! name. What opens `/proc/self/mem` writes its own worker's code; a file that is made in an mqueue is a message queue, which no
+//! guest can use, and which counts against its user on the whole node, root's own among it.
 
 use std::ffi::OsString;
 use std::io;
@@ -12,6 +13,8 @@ use rustix::io::Errno;
 
 /// Somebody may just move the place of a mount: it is looked for so often.
 const MOST_LOOKS: usize = 16;
+/// What is covered, as a mount table calls it.
+const COVERED: [&str; 2] = ["proc", "mqueue"];
 
 /// A mount of this namespace (proc_pid_mountinfo(5)).
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +33,8 @@ pub(super) fn cover_all(root: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
         let mounts = table.lines().map(parse).collect::<io::Result<Vec<_>>>()?;
         left = None;
         let reachable = |m: &&Mount| !is_covered(m, &mounts) && !is_hidden(m, &mounts);
-        for mount in mounts.iter().filter(|m| m.kind == "proc" && m.place.starts_with(at)).filter(reachable) {
+        let dangerous = |m: &&Mount| COVERED.contains(&m.kind.as_str()) && m.place.starts_with(at);
+        for mount in mounts.iter().filter(dangerous).filter(reachable) {
             if !cover(root, at, mount)? {
                 left = Some(mount.place.clone());
             }
@@ -43,7 +47,10 @@ pub(super) fn cover_all(root: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
     let place = left.unwrap_or_default();
     Err(io::Error::new(
         io::ErrorKind::ResourceBusy,
-        format!("the procfs at {} cannot be covered: the folders above it are being renamed", place.display()),
+        format!(
+            "the procfs or mqueue at {} cannot be covered: the folders above it are being renamed",
+            place.display()
+        ),
     ))
 }
 

@@ -58,6 +58,13 @@ pub(super) fn rows() -> Vec<Row> {
                 ("new cgroup", call(libc::SYS_mkdirat, [HERE, text(c"/sys/fs/cgroup/x"), 0o755])),
             ])
         }),
+        Row::new("a message queue: a file made in an mqueue", also::READ_ONLY, |_| {
+            let made = |path| open(path, libc::O_CREAT | libc::O_RDWR);
+            Outcome::of([
+                ("the spec's", made(c"/dev/mqueue/catamaran-attack")),
+                ("the host's", made(c"/host/dev/mqueue/catamaran-attack")),
+            ])
+        }),
         Row::new("extended attributes that the kernel or the overlay obeys", also::CAPABILITIES, |_| {
             let attribute = |name: &CStr| call(libc::SYS_setxattr, [text(c"/tmp/own"), text(name), text(c"x"), 1, 0]);
             open(c"/tmp/own", libc::O_CREAT | libc::O_WRONLY).map_or_else(

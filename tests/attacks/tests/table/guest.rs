@@ -248,6 +248,12 @@ fn attacks(engine: Engine, secret: &str) -> Vec<Attack> {
                 "wsys/fs/cgroup/attack",
             ],
         ),
+        attack(
+            "a message queue: a file made in an mqueue",
+            READ_ONLY,
+            &[],
+            &["wdev/mqueue/attack", "odev/mqueue/attack", "whost/dev/mqueue/attack"],
+        ),
         attack("/dev/null: times of the host's node", READ_ONLY, &[], &["tdev/null", "udev/null"]),
     ]);
     all

@@ -26,22 +26,32 @@ pub struct Order<'n, 'p> {
     name: String,
     attempt: u64,
     image: String,
+    /// The author's own words for it, where the kubelet sends an ID beside them.
+    words: String,
     config: Message,
     resources: Message,
     pub(super) security: Message,
 }
 
 impl<'n, 'p> Order<'n, 'p> {
-    pub(super) fn new(pod: &'p Pod<'n>, name: &str, image: &Image) -> Self {
+    pub(super) fn new(pod: &'p Pod<'n>, name: &str, image: &str) -> Self {
         Self {
             pod,
             name: name.to_owned(),
             attempt: 0,
-            image: image.name().to_owned(),
+            image: image.to_owned(),
+            words: String::new(),
             config: Message::new(),
             resources: Message::new(),
             security: Message::new().message(3, pod.shape.namespaces()),
         }
+    }
+
+    /// The image as the kubelet sends it: what it has resolved it to, and the words of who wrote the pod.
+    #[must_use]
+    pub fn image(mut self, resolved: &str, words: &str) -> Self {
+        (self.image, self.words) = (resolved.to_owned(), words.to_owned());
+        self
     }
 
     /// `command`: in place of the image's entrypoint.
@@ -171,7 +181,7 @@ impl<'n, 'p> Order<'n, 'p> {
             .config
             .clone()
             .message(1, Message::new().bytes(1, &self.name).number(2, self.attempt))
-            .message(2, Message::new().bytes(1, &self.image))
+            .message(2, Message::new().bytes(1, &self.image).bytes(18, &self.words))
             .bytes(11, self.log())
             .message(15, linux);
         let request = Message::new().bytes(1, &self.pod.id).message(2, config).message(3, self.pod.config.clone());

@@ -25,7 +25,7 @@ fn parse_manifest(document: &Value) -> Result<Layers, String> {
 
 fn candidates(document: &Value) -> Result<Vec<Candidate>, String> {
     match Document::parse(INDEX, document.to_string().as_bytes())? {
-        Document::Index(index) => index.candidates(),
+        Document::Index(index) => index.candidates(false),
         Document::Manifest(_) => panic!("a manifest"),
     }
 }

@@ -1,0 +1,188 @@
+//! Which image a container has, by containerd's record of it.
+//!
+//! The record's field `image` is a name, and under Kubernetes not even the pod's: containerd's CRI plugin (2.0 to 2.4,
+//! `internal/cri/server/container_create.go` and `helpers.go`) resolves what the kubelet asks for to an image ID, and then
+//! writes the first name that this ID has on the node (`References[0]`, tags before digests). For a pod pinned by
+//! `name@sha256:...` that is a tag, which may move, and it may be a name of another tenant's.
+//!
+//! Authoritative is the record's extension `io.cri-containerd.container.metadata`, which the CRI plugin alone writes, once,
+//! and from which it answers ContainerStatus:
+//!
+//! - `ImageRef` is the image ID, the digest of the configuration of the manifest that was resolved. No label or annotation has
+//!   it. The manifest that is read must have that configuration.
+//! - `Config.image` is what the pod asks for, `user_specified_image` its author's own words (kubelets since 1.28). The ID alone
+//!   proves no Wasm layer: a configuration lists the layers that containerd unpacks, so that images with other modules may
+//!   share one ID, and anybody may push an image with the configuration of another one. So the manifest is reached from the
+//!   pod's own words: from the digest if they have one, else from the tag as it is now.
+//!
+//! `ImageDigest` (2.4) is the target of `References[0]`, and proves no more than that name does.
+
+use catamaran_worker::quote::shortened;
+use serde::Deserialize;
+
+use super::manifest::{Digest, cut};
+
+/// The extension of a record that containerd's CRI plugin writes.
+pub(super) const EXTENSION: &str = "io.cri-containerd.container.metadata";
+/// Its form (`metadataVersion` in containerd's `internal/cri/store/container/metadata.go`).
+const VERSION: &str = "v1";
+const REGISTRY: &str = "docker.io";
+
+/// A container's image.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// What the image is called, for messages.
+    pub(super) name: String,
+    pub(super) root: Root,
+    /// The digest of the configuration that the manifest must have; none where nobody resolved it before.
+    pub(super) id: Option<Digest>,
+}
+
+/// Where the way to the manifest begins.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Root {
+    /// What this name has for a target now.
+    Name(String),
+    /// This very index or manifest.
+    Digest(Digest),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Versioned {
+    version: String,
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    image_ref: String,
+    config: Config,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    image: Spec,
+}
+
+#[derive(Deserialize)]
+struct Spec {
+    #[serde(default)]
+    image: String,
+    #[serde(default)]
+    user_specified_image: String,
+}
+
+impl Record {
+    /// Of a container that no CRI plugin made: whoever made it named the image.
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), root: Root::Name(name.to_owned()), id: None }
+    }
+
+    /// Reads the extension; an error says what is wrong with the record or with what the pod asks for.
+    pub(super) fn resolved(extension: &[u8]) -> Result<Self, String> {
+        let Versioned { version, metadata } = serde_json::from_slice(extension)
+            .map_err(|e| format!("the record's extension {EXTENSION}: {}", shortened(&e.to_string())))?;
+        if version != VERSION {
+            let version = cut(&version);
+            return Err(format!("the record's extension {EXTENSION} has version {version:?}: {VERSION:?} is known"));
+        }
+        let Spec { image, user_specified_image } = metadata.config.image;
+        let asked = if user_specified_image.is_empty() { image } else { user_specified_image };
+        let id = Digest::parse(&metadata.image_ref).map_err(|e| format!("ImageRef of {EXTENSION}: {e}"))?;
+        Ok(Self { root: root(&asked)?, name: asked, id: Some(id) })
+    }
+}
+
+/// Where a pod's words for an image lead, as the CRI plugin reads them.
+fn root(asked: &str) -> Result<Root, String> {
+    if let Some((_, digest)) = asked.split_once('@') {
+        return Digest::parse(digest).map(Root::Digest);
+    }
+    let hex = asked.strip_prefix("sha256:").unwrap_or(asked);
+    if asked.is_empty() || (hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        let asked = cut(asked);
+        return Err(format!(
+            "it is asked for by its ID, {asked:?}, which does not tell its Wasm layer: name it, with a tag or a digest \
+             (name@sha256:...)"
+        ));
+    }
+    Ok(Root::Name(normalized(asked)))
+}
+
+/// The name under which containerd has an image (`ParseDockerRef` in the module `distribution/reference`).
+fn normalized(name: &str) -> String {
+    let is_domain =
+        |first: &str| first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase);
+    let (domain, path) = match name.split_once('/') {
+        Some(("index.docker.io", path)) => (REGISTRY, path),
+        Some((first, path)) if is_domain(first) => (first, path),
+        _ => (REGISTRY, name),
+    };
+    let library = if domain == REGISTRY && !path.contains('/') { "library/" } else { "" };
+    let tag = if path.rsplit('/').next().is_some_and(|last| last.contains(':')) { "" } else { ":latest" };
+    format!("{domain}/{library}{path}{tag}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn record(version: &str, id: &str, image: &str, asked: &str) -> Result<Record, String> {
+        let image = json!({"image": image, "user_specified_image": asked});
+        let config = json!({"metadata": {"name": "c"}, "image": image, "envs": [{"key": "A"}]});
+        let metadata = json!({"ID": "x", "ImageRef": id, "Config": config, "StopSignal": ""});
+        Record::resolved(json!({"Version": version, "Metadata": metadata}).to_string().as_bytes())
+    }
+
+    #[test]
+    fn the_pods_own_words_count_and_not_the_id_that_the_kubelet_resolved() {
+        let (id, pinned) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
+        let root = |image: &str, asked: &str| record("v1", &id, image, asked).map(|record| record.root);
+        let digest = Digest::parse(&pinned).unwrap();
+        for asked in [format!("localhost/a@{pinned}"), format!("a:1@{pinned}"), format!("r.example:5000/a/b@{pinned}")]
+        {
+            assert_eq!(root(&id, &asked).as_ref(), Ok(&Root::Digest(digest.clone())), "{asked}");
+        }
+        assert_eq!(root(&id, "localhost/a:1"), Ok(Root::Name("localhost/a:1".to_owned())));
+        assert_eq!(root("localhost/b", ""), Ok(Root::Name("localhost/b:latest".to_owned())));
+        for asked in [id.as_str(), &id["sha256:".len()..], ""] {
+            assert!(root(&id, asked).unwrap_err().contains("asked for by its ID"), "{asked}");
+        }
+        assert!(root(&id, "a@sha512:00").unwrap_err().contains("sha256"));
+        let whole = record("v1", &id, &id, "a").unwrap();
+        assert_eq!((whole.name.as_str(), whole.id), ("a", Some(Digest::parse(&id).unwrap())));
+    }
+
+    #[test]
+    fn a_record_of_another_form_is_refused_and_never_taken_for_one_without() {
+        let id = format!("sha256:{}", "a".repeat(64));
+        for (version, id, word) in [("v2", id.as_str(), "version \"v2\""), ("v1", "localhost/a:1", "ImageRef")] {
+            assert!(record(version, id, "a", "").unwrap_err().contains(word));
+        }
+        for broken in
+            [&b""[..], b"{}", b"{\"Version\":\"v1\"}", b"{\"Version\":\"v1\",\"Metadata\":{\"ImageRef\":\"\"}}"]
+        {
+            assert!(Record::resolved(broken).unwrap_err().contains(EXTENSION));
+        }
+    }
+
+    #[test]
+    fn names_are_completed_as_containerd_does() {
+        for (name, whole) in [
+            ("busybox", "docker.io/library/busybox:latest"),
+            ("busybox:1", "docker.io/library/busybox:1"),
+            ("a/b", "docker.io/a/b:latest"),
+            ("docker.io/a", "docker.io/library/a:latest"),
+            ("index.docker.io/a:1", "docker.io/library/a:1"),
+            ("localhost/a", "localhost/a:latest"),
+            ("localhost:5000/a", "localhost:5000/a:latest"),
+            ("r.example/a/b:2", "r.example/a/b:2"),
+            ("Host/a", "Host/a:latest"),
+        ] {
+            assert_eq!(normalized(name), whole);
+        }
+    }
+}
