@@ -155,7 +155,9 @@ async fn forked(start: &Start<'_>, control: OwnedFd, intermediate: u32) -> std::
         Ok((Report::Forked { pid }, mut descriptors)) if matches!(descriptors.len(), 1 | 2) => {
             let pidfd = descriptors.remove(0);
             // The intermediate's copy, which ends as the intermediate does.
-            descriptors.pop().map(child::reap);
+            if let Some(copy) = descriptors.pop() {
+                child::reap(copy);
+            }
             Ok(Forked { pid: pid as u32, pidfd, control })
         }
         Ok((other, _)) => Err(refuse(other, start.module)),

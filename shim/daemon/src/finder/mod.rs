@@ -42,7 +42,7 @@ pub(crate) use message::{Executable, Layers, Module, Native, Order, Prepared};
 pub(crate) const ACTION: &str = "find";
 
 /// A search that takes longer is charged to the pod.
-const MOMENT: Duration = Duration::from_millis(25);
+const MOMENT: Duration = Duration::from_millis(100);
 /// A search that takes longer waits for a file system that does not answer.
 const LONGEST: Duration = Duration::from_secs(30);
 /// One that was killed and has not ended by then hangs in the kernel.
