@@ -42,7 +42,7 @@ enum Around {
     Exit,
 }
 
-const CALLS: [(&str, Around); 52] = [
+const CALLS: [(&str, Around); 54] = [
     ("fd_allocate", Around::Errors),
     ("fd_filestat_get", Around::Errors),
     ("fd_filestat_set_size", Around::Errors),
@@ -86,6 +86,8 @@ const CALLS: [(&str, Around); 52] = [
     ("sock_set_opt_time", Around::By(timeouts::set)),
     ("sock_get_opt_time", Around::By(timeouts::get)),
     ("call_dynamic", Around::By(guarded::call_dynamic)),
+    ("proc_spawn2", Around::By(guarded::spawn_process)),
+    ("proc_spawn3", Around::By(guarded::spawn_process)),
     ("thread_spawn", Around::By(guarded::spawn_thread)),
     ("thread_spawn_v2", Around::By(guarded::spawn_thread)),
     ("thread-spawn", Around::By(guarded::spawn_wasi_thread)),

@@ -111,6 +111,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Whether an argument has 64 bits: an address of one of the calls for such memories, that is.
+    pub(crate) fn is_wide(&self, at: usize) -> bool {
+        matches!(self.arguments.get(at), Some(Value::I64(_)))
+    }
+
     /// Whether WASI's flags of a look-up, at that place, say that a link at the end is followed.
     pub(crate) fn follows(&self, at: usize) -> bool {
         self.number(at) & FOLLOW != 0

@@ -1,7 +1,7 @@
 //! Calls that have wasmer-wasix end the process for what a guest gives them: refused before.
 
-use wasmer::{RuntimeError, Type};
-use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
+use wasmer::{Memory32, Memory64, RuntimeError, Type};
+use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, ProcSpawnFdOp, ProcSpawnFdOpName, Signal, SignalDisposition};
 
 use crate::call::Call;
 
@@ -31,4 +31,28 @@ pub(crate) fn spawn_wasi_thread(call: &mut Call<'_>) -> Result<i32, RuntimeError
 /// Whether a thread's description lies where it can be given on.
 fn is_described(call: &Call<'_>) -> bool {
     i32::try_from(call.number(0)).is_ok()
+}
+
+/// `proc_spawn2` and `proc_spawn3`: what is to be done with descriptors and with signals are arguments 6 and 8, each with its
+/// number. wasmer-wasix takes the kind of each, a byte, for one that there is, and jumps by it.
+pub(crate) fn spawn_process(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
+    let size = match call.is_wide(6) {
+        true => size_of::<ProcSpawnFdOp<Memory64>>(),
+        false => size_of::<ProcSpawnFdOp<Memory32>>(),
+    };
+    let operations = all(call, 6, size, |[kind]: [u8; 1]| ProcSpawnFdOpName::try_from(kind).is_ok());
+    let signals = all(call, 8, size_of::<SignalDisposition>(), |[signal, disposition]: [u8; 2]| {
+        Signal::try_from(signal).is_ok() && disposition < 2
+    });
+    if operations && signals { call.made() } else { Ok(Errno::Inval as i32) }
+}
+
+/// Whether each of an array's elements begins as it has to, as far as there is memory: `place` is where its address is.
+fn all<const N: usize>(call: &Call<'_>, place: usize, size: usize, holds: impl Fn([u8; N]) -> bool) -> bool {
+    let address = |n: u64| n.checked_mul(size as u64)?.checked_add(call.number(place));
+    let first = |n: u64| {
+        let mut bytes = [0; N];
+        address(n).filter(|&at| call.get(at, &mut bytes)).map(|_| bytes)
+    };
+    (0..call.number(place + 1)).map_while(first).all(holds)
 }
