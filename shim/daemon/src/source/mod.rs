@@ -18,7 +18,7 @@ use crate::error::{Doing, Error, Result};
 use crate::image::WASM_LAYERS;
 pub(crate) use kind::native;
 pub(crate) use magic::{FIRST, other_than_wasm};
-pub(crate) use program::{NOT_FOUND, NOT_RUN, Program, Root, Stop};
+pub(crate) use program::{NOT_RUN, Program, Root, Stop};
 pub(crate) use tree::Tree;
 
 /// As many folders of PATH are looked in.
