@@ -44,7 +44,7 @@ pub(super) fn find_module(
     for mount in prepared {
         let seen = match &mount.source {
             Source::Tree { fd, .. } => descriptors.get(*fd),
-            Source::Filesystem { .. } | Source::Empty => None,
+            Source::Filesystem { .. } | Source::Empty | Source::Link { .. } => None,
         };
         tree.mount(&mount.destination, seen).on(&mount.destination)?;
     }
