@@ -8,7 +8,7 @@ use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Oflags};
 
 use crate::call::{Call, Calls};
 use crate::remembered::{self, Opening, Tree};
-use crate::{errors, imports, input, links, listing, raised, signals, times};
+use crate::{descriptors, errors, imports, input, links, listing, net, raised, signals, times};
 
 thread_local! {
     static SYNCING: Cell<bool> = const { Cell::new(false) };
@@ -32,6 +32,8 @@ enum Around {
     /// One that tells whether they do.
     Status,
     Close,
+    /// One that makes a descriptor another one.
+    Renumber,
     Times,
     /// A call with paths: where its parameters are that say below which folders they lie.
     Path(&'static [usize]),
@@ -41,6 +43,10 @@ enum Around {
     RemoveFolder,
     MakeFolder,
     List,
+    /// One that looks at a path, which may be a descriptor's.
+    Stat,
+    /// One that waits for a connection, or begins to.
+    Connect,
     PathTimes,
     Link,
     Rename,
@@ -50,7 +56,7 @@ enum Around {
     Exit,
 }
 
-const CALLS: [(&str, Around); 32] = [
+const CALLS: [(&str, Around); 34] = [
     ("fd_allocate", Around::Errors),
     ("fd_filestat_get", Around::Errors),
     ("fd_filestat_set_size", Around::Errors),
@@ -63,17 +69,19 @@ const CALLS: [(&str, Around); 32] = [
     ("fd_fdstat_set_flags", Around::Flags),
     ("fd_fdstat_get", Around::Status),
     ("fd_close", Around::Close),
+    ("fd_renumber", Around::Renumber),
     ("fd_filestat_set_times", Around::Times),
     ("path_open", Around::Open),
     ("path_open2", Around::Open),
     ("path_remove_directory", Around::RemoveFolder),
     ("path_create_directory", Around::MakeFolder),
     ("fd_readdir", Around::List),
-    ("path_filestat_get", Around::Path(&[0])),
+    ("path_filestat_get", Around::Stat),
     ("path_readlink", Around::Path(&[0])),
     ("path_symlink", Around::Path(&[2])),
     ("path_unlink_file", Around::Path(&[0])),
     ("chdir", Around::Path(&[])),
+    ("sock_connect", Around::Connect),
     ("path_filestat_set_times", Around::PathTimes),
     ("path_link", Around::Link),
     ("path_rename", Around::Rename),
@@ -108,6 +116,9 @@ pub(crate) fn wrap(
             inner,
             look_up: function(from, "path_filestat_set_times"),
             read_folder: function(from, "fd_readdir"),
+            // Preview 1 has none, and the addresses of WASIX for 32 bits.
+            duplicate: function(from, "fd_dup").or_else(|| function("wasix_32v1", "fd_dup")),
+            stat: function(from, "fd_filestat_get"),
             tree: tree.clone(),
             memory: Arc::clone(&memory),
         };
@@ -129,6 +140,7 @@ fn wrapped(store: &mut StoreMut<'_>, calls: Calls, around: Around) -> Function {
             }
             Around::Exit => {
                 raised::exits();
+                listing::ended();
                 call.hand_on().map(Vec::from)
             }
             Around::Raise(signal, process) => raised::raise(&mut call, signal, process).map(said),
@@ -158,6 +170,11 @@ fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
             listing::closed(call.number(0));
             answer
         }
+        Around::Renumber => {
+            let answer = call.made();
+            listing::closed(call.number(1));
+            answer
+        }
         Around::Times => times::by_descriptor(call),
         Around::Path(folders) => below(call, folders, Call::made),
         Around::Open => open(call),
@@ -170,10 +187,9 @@ fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
             0 if errors::last() == Some(libc::EEXIST) => Ok(Errno::Exist as i32),
             answer => Ok(answer),
         }),
-        Around::List => below(call, &[0], |call| {
-            let (descriptor, behind) = (call.number(0), call.number(3));
-            listing::piece(descriptor, behind, || call.made())
-        }),
+        Around::List => below(call, &[0], listing::read),
+        Around::Stat => below(call, &[0], descriptors::stat),
+        Around::Connect => net::connecting(|| call.made()),
         Around::PathTimes => below(call, &[0], times::by_path),
         Around::Link => below(call, &[0, 4], links::link),
         Around::Rename => below(call, &[0, 3], links::rename),
@@ -195,5 +211,5 @@ fn open(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let has = |at: usize, flag: u16| call.number(at) & u64::from(flag) != 0;
     let opening = Opening { append: has(7, Fdflags::APPEND.bits()), truncate: has(4, Oflags::TRUNC.bits()) };
     call.below_the_root(&[0]);
-    remembered::without(&call.tree(), opening, || call.made())
+    remembered::without(&call.tree(), opening, || descriptors::open(call))
 }

@@ -24,9 +24,19 @@ pub(crate) struct Calls {
     pub(crate) look_up: Option<Function>,
     /// `fd_readdir`.
     pub(crate) read_folder: Option<Function>,
+    /// `fd_dup` and `fd_filestat_get`.
+    pub(crate) duplicate: Option<Function>,
+    pub(crate) stat: Option<Function>,
     pub(crate) tree: Tree,
     /// The guest's memory, from its instance on.
     pub(crate) memory: Arc<OnceLock<Memory>>,
+}
+
+/// What is asked of a descriptor in place of a call.
+#[derive(Clone, Copy)]
+pub(crate) enum Which {
+    Duplicate,
+    Stat,
 }
 
 /// One call: its arguments, and where it was going to.
@@ -79,6 +89,18 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
+    /// Asks `function`, of one of the guest's descriptors, to answer at the address that this call's last argument is.
+    pub(crate) fn instead(&mut self, function: Which, descriptor: u32) -> Result<i32, RuntimeError> {
+        let function = match function {
+            Which::Duplicate => self.calls.duplicate.as_ref(),
+            Which::Stat => self.calls.stat.as_ref(),
+        };
+        let (Some(function), Some(to)) = (function, self.arguments.last().cloned()) else {
+            return Ok(Errno::Nosys as i32);
+        };
+        answered(&function.call(&mut self.store, &[Value::I32(descriptor.cast_signed()), to])?)
+    }
+
     /// An argument: a number, a descriptor, an address.
     pub(crate) fn number(&self, at: usize) -> u64 {
         match self.arguments.get(at) {
@@ -112,6 +134,18 @@ impl<'a> Call<'a> {
         let mut bytes = vec![0; length];
         self.calls.memory.get()?.view(&self.store).read(self.number(at), &mut bytes).ok()?;
         String::from_utf8(bytes).ok()
+    }
+
+    /// How much of a buffer of the guest's there is room for in its memory; nothing if not for all of it.
+    pub(crate) fn room(&self, address: u64, length: u64) -> Option<usize> {
+        let memory = self.calls.memory.get()?.view(&self.store).data_size();
+        let end = address.checked_add(length).filter(|&end| end <= memory)?;
+        usize::try_from(end - address).ok()
+    }
+
+    /// Whether an argument has 64 bits, as an address of a memory that may be larger than 4 GiB.
+    pub(crate) fn is_wide(&self, at: usize) -> bool {
+        matches!(self.arguments.get(at), Some(Value::I64(_)))
     }
 
     /// Writes into the guest's memory; false where it has none at that address.
