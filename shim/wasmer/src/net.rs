@@ -16,9 +16,14 @@ use catamaran_names::Failure;
 use tokio::runtime::Handle;
 use virtual_net::host::LocalNetworking;
 use virtual_net::{
-    InterestHandler, NetworkError, Result, SocketStatus, VirtualConnectedSocket, VirtualIoSource, VirtualNetworking, VirtualSocket,
-    VirtualTcpBoundSocket, VirtualTcpListener, VirtualTcpSocket, VirtualUdpSocket,
+    InterestHandler, NetworkError, Result, SocketStatus, VirtualConnectedSocket, VirtualIoSource, VirtualNetworking,
+    VirtualSocket, VirtualTcpBoundSocket, VirtualTcpListener, VirtualTcpSocket, VirtualUdpSocket,
 };
+use wasmer::RuntimeError;
+use wasmer_wasix::net::net_error_into_wasi_err;
+use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
+
+use crate::call::Call;
 
 /// The pod's network, as far as guests are given it.
 #[derive(Debug)]
@@ -93,17 +98,23 @@ impl VirtualNetworking for Pod {
 }
 
 thread_local! {
-    /// Whether this thread is in the guest's connect(2).
+    /// Whether this thread is in the guest's connect(2), and why that could not make a connection.
     static CONNECTING: Cell<bool> = const { Cell::new(false) };
+    static FAILED: Cell<Option<NetworkError>> = const { Cell::new(None) };
 }
 
-/// Makes `call`, the guest's connect(2).
-pub(crate) fn connecting<T>(call: impl FnOnce() -> T) -> T {
+/// `sock_connect`. A refusal that is there at once is told at once, though the guest does not wait: wasmer-wasix leaves it for
+/// later (SO_ERROR), and wasix-libc does not ask for that, but says that there was none.
+pub(crate) fn connect(call: &mut Call<'_>) -> std::result::Result<i32, RuntimeError> {
     // A signal's handler may connect within it.
-    let outer = CONNECTING.replace(true);
-    let answer = call();
-    CONNECTING.set(outer);
-    answer
+    let outer = (CONNECTING.replace(true), FAILED.take());
+    let said = call.made();
+    CONNECTING.set(outer.0);
+    let failed = FAILED.replace(outer.1);
+    said.map(|said| match failed {
+        Some(failed) if said == Errno::Inprogress as i32 => net_error_into_wasi_err(failed) as i32,
+        _ => said,
+    })
 }
 
 /// A connection that is being made, or has been. To wasmer-wasix it is made as soon as its socket can be written to, which one
@@ -116,7 +127,7 @@ impl Connection {
         Box::new(Self(socket))
     }
 
-    /// Why it could not be made, to whom waits for it. Later the guest asks for it (SO_ERROR), so that it is left.
+    /// Why it could not be made, to the call that is about to make it.
     fn failure(&self) -> Option<NetworkError> {
         let failed = CONNECTING.get() && matches!(self.0.status(), Ok(SocketStatus::Failed));
         failed.then(|| self.0.last_error().ok().flatten().unwrap_or(NetworkError::IOError))
@@ -156,12 +167,19 @@ impl VirtualSocket for Connection {
     own! {
         ttl(&self) -> Result<u32>;
         addr_local(&self) -> Result<SocketAddr>;
-        status(&self) -> Result<SocketStatus>;
         last_error(&self) -> Result<Option<NetworkError>>;
     }
     own! {
         set_ttl(&mut self, ttl: u32) -> Result<()>;
         set_handler(&mut self, handler: Box<dyn InterestHandler + Send + Sync>) -> Result<()>;
+    }
+
+    fn status(&self) -> Result<SocketStatus> {
+        let status = self.0.status();
+        if let Some(failure) = self.failure() {
+            FAILED.set(Some(failure));
+        }
+        status
     }
 }
 

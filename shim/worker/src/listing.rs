@@ -31,8 +31,21 @@ struct Name {
     /// The guest's position behind it.
     behind: usize,
     inode: u64,
-    kind: u8,
+    kind: FileType,
     name: Vec<u8>,
+}
+
+/// A name, as a guest's inode number is made of it.
+#[derive(Clone, Copy)]
+pub struct Found<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// The device of the folder.
+    pub device: u64,
+    /// The kernel's number.
+    pub inode: u64,
+    /// Whether it is a symbolic link.
+    pub is_link: bool,
 }
 
 impl Listing {
@@ -48,11 +61,11 @@ impl Listing {
 
     /// Fills `buffer` with the names from the guest's position `from` on, as `fd_readdir` has them, the last one cut off if
     /// there is no room for it; answers how much was filled. Less than the whole buffer means that the folder has ended.
-    /// `inode` makes a guest's inode number of the folder's device and the kernel's number.
+    /// `inode` makes a guest's inode number.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn fill(&mut self, from: u64, buffer: &mut [u8], inode: impl Fn(u64, u64) -> u64) -> io::Result<usize> {
+    pub fn fill(&mut self, from: u64, buffer: &mut [u8], inode: impl Fn(Found<'_>) -> u64) -> io::Result<usize> {
         let Some(mut next) = self.turn_to(usize::try_from(from).unwrap_or(usize::MAX))? else { return Ok(0) };
         let mut filled = 0;
         while filled < buffer.len() {
@@ -64,7 +77,9 @@ impl Listing {
                     false => break,
                 }
             };
-            for part in [&name.header(inode(self.device, name.inode))[..], &name.name] {
+            let is_link = name.kind == FileType::Symlink;
+            let found = Found { name: &name.name, device: self.device, inode: name.inode, is_link };
+            for part in [&name.header(inode(found))[..], &name.name] {
                 let length = part.len().min(buffer.len() - filled);
                 buffer[filled..filled + length].copy_from_slice(&part[..length]);
                 filled += length;
@@ -118,7 +133,7 @@ impl Listing {
                 told => told,
             };
             let name = entry.file_name().to_bytes().to_vec();
-            self.chunk.push(Name { behind: at, inode: entry.ino(), kind: wasis(kind), name });
+            self.chunk.push(Name { behind: at, inode: entry.ino(), kind, name });
             if names.is_buffer_empty() {
                 break;
             }
@@ -146,7 +161,7 @@ impl Name {
         header[..8].copy_from_slice(&(self.behind as u64).to_le_bytes());
         header[8..16].copy_from_slice(&inode.to_le_bytes());
         header[16..20].copy_from_slice(&(self.name.len() as u32).to_le_bytes());
-        header[20] = self.kind;
+        header[20] = wasis(self.kind);
         header
     }
 }

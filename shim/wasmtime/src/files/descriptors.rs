@@ -4,6 +4,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use catamaran_worker::listing::Found;
 use rustix::io::{Errno as Kernel, retry_on_intr};
 use wasmtime::{Caller, Linker, Result};
 use wasmtime_wasi::p1::types::{Ciovec, Errno, Error, Iovec, Rights};
@@ -102,13 +103,17 @@ async fn read_folder(
 }
 
 /// The number of a file as wasmtime-wasi tells it when asked for that file: of device and number together.
-fn inode(device: u64, inode: u64) -> u64 {
+fn inode(found: Found<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (device, inode).hash(&mut hasher);
+    (found.device, found.inode).hash(&mut hasher);
     hasher.finish()
 }
 
-async fn read(mut memory: Memory<'_>, world: &mut Preview1, (fd, to, count, read): (i32, i32, i32, i32)) -> Result<i32> {
+async fn read(
+    mut memory: Memory<'_>,
+    world: &mut Preview1,
+    (fd, to, count, read): (i32, i32, i32, i32),
+) -> Result<i32> {
     let original = world.opened.original(fd.cast_unsigned());
     let stream = world.opened.stream(&mut world.wasi, fd.cast_unsigned());
     let (Some(stream), None) = (stream, original) else {

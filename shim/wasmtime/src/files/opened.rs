@@ -84,7 +84,9 @@ fn at(wasi: &mut WasiP1Ctx, place: u32) -> Option<&mut Descriptor> {
 impl Opened {
     /// Notes what was opened at `place`, which the next file had before.
     pub(super) fn note(&mut self, wasi: &mut WasiP1Ctx, fd: u32, place: Option<u32>) {
-        let Some((place, opened)) = place.and_then(|place| at(wasi, place).map(|opened| (place, opened))) else { return };
+        let Some((place, opened)) = place.and_then(|place| at(wasi, place).map(|opened| (place, opened))) else {
+            return;
+        };
         let is_stream = match opened {
             Descriptor::File(file) => at::seek(&*file.file, SeekFrom::Current(0)) == Err(Errno::SPIPE),
             Descriptor::Dir(_) => false,

@@ -59,16 +59,12 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
         path_symlink(text: i32, text_len: i32, folder: i32, path: i32, len: i32) => symlink;
         path_unlink_file(folder: i32, path: i32, len: i32) => unlink;
     }
-    linker.func_wrap_async(
-        PREVIEW1,
-        "path_open",
-        |mut caller: Caller<'_, Preview1>, arguments: Open| {
-            Box::new(async move {
-                let (memory, world) = guest(&mut caller)?;
-                first_open(memory, world, arguments).await
-            })
-        },
-    )?;
+    linker.func_wrap_async(PREVIEW1, "path_open", |mut caller: Caller<'_, Preview1>, arguments: Open| {
+        Box::new(async move {
+            let (memory, world) = guest(&mut caller)?;
+            first_open(memory, world, arguments).await
+        })
+    })?;
     descriptors::add_to_linker(linker)
 }
 
@@ -289,7 +285,13 @@ async fn first_open(mut memory: GuestMemory<'_>, world: &mut Preview1, arguments
 }
 
 /// Opens what one of the guest's descriptors is once more.
-async fn open_descriptor(call: &mut Call<'_>, folder: i32, descriptor: u32, how: Oflags, rights: Rights) -> Result<OpenedAs> {
+async fn open_descriptor(
+    call: &mut Call<'_>,
+    folder: i32,
+    descriptor: u32,
+    how: Oflags,
+    rights: Rights,
+) -> Result<OpenedAs> {
     if how.contains(Oflags::CREAT | Oflags::EXCL) {
         return Ok(Err(Errno::Exist as i32));
     }

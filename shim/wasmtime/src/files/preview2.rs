@@ -8,7 +8,6 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource};
-use wasmtime_wasi::{FsPerms, OpenMode, WasiView};
 use wasmtime_wasi::cli::StdoutStream as _;
 use wasmtime_wasi::filesystem::{self, Descriptor, WasiFilesystemCtxView, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
@@ -17,6 +16,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
     HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator};
+use wasmtime_wasi::{FsPerms, OpenMode, WasiView};
 
 use super::kernel::{self, Asked, Base, Entry};
 use super::names::Names;
@@ -107,9 +107,7 @@ impl Files<'_> {
             Some(Refused::Unclear) => true,
             Some(Refused::NotFound) | None => false,
         };
-        asks
-            .then(|| Base { folder: folder.dir.as_fd(), is_root }.entry(path, follow).transpose())
-            .flatten()
+        asks.then(|| Base { folder: folder.dir.as_fd(), is_root }.entry(path, follow).transpose()).flatten()
     }
 
     /// The same, for who looks at it or opens it.
@@ -211,8 +209,7 @@ impl HostDescriptor for Files<'_> {
     fn read_via_stream(&mut self, file: Folder, offset: u64) -> FsResult<Resource<DynInputStream>> {
         match self.without_position(&file) {
             Some(file) => {
-                let input: DynInputStream =
-                    Box::new(file.try_clone().and_then(Input::over).map_err(ErrorCode::from)?);
+                let input: DynInputStream = Box::new(file.try_clone().and_then(Input::over).map_err(ErrorCode::from)?);
                 Ok(self.inner.table.push(input)?)
             }
             None => self.inner.read_via_stream(file, offset),
@@ -351,13 +348,14 @@ impl HostDescriptor for Files<'_> {
         let Err(e) = first else { return first };
         let mut call = Call::from(e);
         if let Some(stream) = self.stream(&call, &folder, &path, flags) {
+            let stream = stream?;
             if how.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE) {
                 return Err(ErrorCode::Exist.into());
             }
             if how.contains(OpenFlags::DIRECTORY) {
                 return Err(ErrorCode::NotDirectory.into());
             }
-            return Ok(self.inner.table.push(descriptor(stream?, access))?);
+            return Ok(self.inner.table.push(descriptor(stream, access))?);
         }
         // What is made must not be there, not even as a link.
         if how.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE) {

@@ -133,9 +133,7 @@ fn every_path_leads_where_the_kernel_has_it_lead() {
 fn what_is_not_there_yet_is_where_it_will_be() {
     let tree = tree();
     let root = tree.open();
-    let place = |path: &str, follow| {
-        String::from_utf8(led(&root, path.as_bytes(), follow).unwrap().unwrap()).unwrap()
-    };
+    let place = |path: &str, follow| String::from_utf8(led(&root, path.as_bytes(), follow).unwrap().unwrap()).unwrap();
     assert_eq!(place("new", true), "d/new");
     assert_eq!(place("new-slash", true), "d/new/");
     // The link itself, with what the path says behind it.
@@ -206,7 +204,8 @@ fn a_path_below_a_procfs_that_is_not_there_is_a_descriptor() {
         for (path, number) in some.into_iter().chain([("proc/self/fd/3", 3), ("proc/thread-self/fd/3", 3)]) {
             assert_eq!(leads(path), Ok(Place::Descriptor(number)), "{path}");
         }
-        let none = ["dev/other", "dev/fd/x", "dev/fd/01", "dev/fd/+1", "dev/fd/1/", "dev/stdout/x", "dev/fd/99999999999"];
+        let none =
+            ["dev/other", "dev/fd/x", "dev/fd/01", "dev/fd/+1", "dev/fd/1/", "dev/stdout/x", "dev/fd/99999999999"];
         for path in none.into_iter().chain(["proc/self/mem", "proc/self/fd/", "proc/self/fd/1/x", "self/fd/1"]) {
             assert_eq!(leads(path), Err(Errno::NOENT), "{path}");
         }

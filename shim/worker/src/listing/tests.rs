@@ -37,7 +37,7 @@ fn file(n: usize) -> String {
 /// The whole names of a piece, with the position behind each, and whether it was full.
 fn piece(listing: &mut Listing, from: u64, room: usize) -> (Vec<(String, u64)>, bool) {
     let mut buffer = vec![0xff; room];
-    let filled = listing.fill(from, &mut buffer, |_, inode| inode).unwrap();
+    let filled = listing.fill(from, &mut buffer, |found| found.inode).unwrap();
     let (mut names, mut at) = (Vec::new(), 0);
     while at + HEADER <= filled {
         let number = |from: usize, bytes: usize| {
@@ -80,7 +80,7 @@ fn every_name_is_told_once_with_what_it_is() {
     assert_eq!(read(&mut listing, 0, |name, _| assert!(names.insert(name.to_owned()), "{name} twice")), 3002);
     assert_eq!(read(&mut listing, 0, |name, _| assert!(names.remove(name), "{name} is new")), 3002);
     let mut buffer = vec![0; 1 << 20];
-    let filled = listing.fill(0, &mut buffer, |device, inode| device + inode).unwrap();
+    let filled = listing.fill(0, &mut buffer, |found| found.device + found.inode).unwrap();
     for (name, kind) in [("folder", 3), ("link", 7), (file(7).as_str(), 4)] {
         let at = buffer[..filled].windows(name.len()).position(|bytes| bytes == name.as_bytes()).unwrap();
         assert_eq!(buffer[at - 4], kind, "{name}");
@@ -136,10 +136,10 @@ fn a_piece_has_what_there_is_room_for() {
     let folder = Folder::new("room", 20);
     let mut listing = folder.open();
     let mut whole = vec![0; 1 << 16];
-    let filled = listing.fill(0, &mut whole, |_, inode| inode).unwrap();
+    let filled = listing.fill(0, &mut whole, |found| found.inode).unwrap();
     for room in (0..filled + 3).step_by(7) {
         let mut buffer = vec![0; room];
-        assert_eq!(listing.fill(0, &mut buffer, |_, inode| inode).unwrap(), room.min(filled));
+        assert_eq!(listing.fill(0, &mut buffer, |found| found.inode).unwrap(), room.min(filled));
         assert_eq!(buffer[..room.min(filled)], whole[..room.min(filled)]);
     }
 }
