@@ -1,6 +1,8 @@
-//! The default devices of a container (OCI runtime spec, «Default Devices»), as far as a Wasm guest can use them.
+//! The default devices of a container (OCI runtime spec, «Default Devices»), as far as a Wasm guest can use them, and the
+//! links to its streams that every runtime makes beside them (`runtime-linux.md`, «Dev symbolic links»).
 //!
-//! Each is a bind mount of the host's node: nothing is made by mknod, and every other mount is `nodev`.
+//! Each device is a bind mount of the host's node: nothing is made by mknod, and every other mount is `nodev`. The links lead
+//! into a procfs that a Wasm container does not have: the engines know what they mean.
 
 use std::ffi::CStr;
 
@@ -11,13 +13,22 @@ use crate::spawn::Handover;
 
 const DEVICES: [&CStr; 5] = [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom"];
 
-/// The devices' mounts, to come after those of the spec, which are `mounts`. None where the spec binds a folder of the
+/// Where each link is, and where it leads.
+const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// The devices' mounts and the links, to come after the mounts of the spec, which are `mounts`. None where the spec binds a folder of the
 /// host's to `/dev`: files for them would have to be made in it.
 pub(crate) fn prepare(mounts: &[Mount], handover: &mut Handover) -> Result<Vec<Mount>> {
     if mounts.iter().any(|mount| mount.destination == "/dev" && matches!(mount.source, Source::Tree { .. })) {
         return Ok(Vec::new());
     }
-    DEVICES.iter().map(|path| prepare_one(path, handover)).collect()
+    let link = |(at, to): (&str, &str)| Mount { destination: at.into(), source: Source::Link { target: to.into() } };
+    DEVICES.iter().map(|path| prepare_one(path, handover)).chain(LINKS.map(link).map(Ok)).collect()
 }
 
 fn prepare_one(path: &CStr, handover: &mut Handover) -> Result<Mount> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use catamaran_wasmer_artifact::imports;
 use wasmer::{Extern, Function, FunctionEnv, FunctionEnvMut, Imports, Module, RuntimeError, StoreMut, Value};
-use wasmer_wasix::wasmer_wasix_types::wasi::{Fdflags, Oflags};
+use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Oflags};
 
 use crate::call::{Call, Calls, Own};
 use crate::remembered::{self, Opening, Tree};
-use crate::{errors, guarded, input, listing, names, polls, raised, signals, timeouts, times, waits};
+use crate::{descriptors, errors, guarded, input, listing, names, net, polls, raised, signals, timeouts, times, waits};
 
 thread_local! {
     static SYNCING: Cell<bool> = const { Cell::new(false) };
@@ -35,14 +35,13 @@ enum Around {
     PathBy(&'static [usize], fn(&mut Call<'_>) -> Result<i32, RuntimeError>),
     /// One that opens: path_open's parameters 4 and 7 say how, WASI's `oflags` and `fdflags`.
     Open,
-    List,
     Handler,
     /// A signal to oneself: the place of its number, and of the process's, if it names one.
     Raise(usize, Option<usize>),
     Exit,
 }
 
-const CALLS: [(&str, Around); 54] = [
+const CALLS: [(&str, Around); 57] = [
     ("fd_allocate", Around::Errors),
     ("fd_filestat_get", Around::Errors),
     ("fd_filestat_set_size", Around::Errors),
@@ -55,11 +54,14 @@ const CALLS: [(&str, Around); 54] = [
     ("fd_fdstat_set_flags", Around::By(input::set_flags)),
     ("fd_fdstat_get", Around::By(input::status)),
     ("fd_close", Around::Close),
+    ("fd_renumber", Around::By(renumber)),
+    ("fd_seek", Around::By(seek)),
+    ("fd_tell", Around::By(seek)),
     ("fd_filestat_set_times", Around::By(times::by_descriptor)),
     ("path_open", Around::Open),
     ("path_open2", Around::Open),
-    ("fd_readdir", Around::List),
-    ("path_filestat_get", Around::Path(&[0])),
+    ("fd_readdir", Around::PathBy(&[0], listing::read)),
+    ("path_filestat_get", Around::PathBy(&[0], descriptors::stat)),
     ("chdir", Around::Path(&[])),
     ("path_filestat_set_times", Around::PathBy(&[0], times::by_path)),
     ("path_create_directory", Around::PathBy(&[0], names::make_folder)),
@@ -75,7 +77,7 @@ const CALLS: [(&str, Around); 54] = [
     ("thread_sleep", Around::By(waits::its_own_time)),
     ("sock_bind", Around::By(waits::its_own_time)),
     ("sock_listen", Around::By(waits::its_own_time)),
-    ("sock_connect", Around::By(waits::its_own_time)),
+    ("sock_connect", Around::By(net::connect)),
     ("sock_accept", Around::By(waits::receive)),
     ("sock_accept_v2", Around::By(waits::receive)),
     ("sock_recv", Around::By(waits::receive_parts)),
@@ -119,6 +121,9 @@ pub(crate) fn wrap(module: &Module, store: &mut StoreMut<'_>, imports: &mut Impo
             look_up: function(from, "path_filestat_set_times"),
             read_folder: function(from, "fd_readdir"),
             receive: function(from, "sock_recv"),
+            // Preview 1 has none, and the addresses of WASIX for 32 bits.
+            duplicate: function(from, "fd_dup").or_else(|| function("wasix_32v1", "fd_dup")),
+            stat: function(from, "fd_filestat_get"),
             tree: tree.clone(),
             own: Arc::clone(&own),
         };
@@ -140,6 +145,7 @@ fn wrapped(store: &mut StoreMut<'_>, calls: Calls, around: Around) -> Function {
             }
             Around::Exit => {
                 raised::exits();
+                listing::ended();
                 waits::untouched(|| call.hand_on()).map(Vec::from)
             }
             Around::Raise(signal, process) => raised::raise(&mut call, signal, process).map(said),
@@ -171,12 +177,28 @@ fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
         Around::Path(folders) => below(call, folders, Call::made),
         Around::PathBy(folders, body) => below(call, folders, body),
         Around::Open => open(call),
-        Around::List => below(call, &[0], |call| {
-            let (descriptor, behind) = (call.number(0), call.number(3));
-            listing::piece(descriptor, behind, || call.made())
-        }),
         Around::Errors | Around::Handler | Around::Raise(..) | Around::Exit => call.made(),
     }
+}
+
+/// `fd_renumber`: a descriptor, and a second number for it. What had that number is closed.
+fn renumber(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
+    let said = call.made()?;
+    let (from, to) = (call.number(0), call.number(1));
+    listing::closed(to);
+    if said == 0 && from != to {
+        timeouts::closed(to);
+    }
+    Ok(said)
+}
+
+/// `fd_seek` and `fd_tell`.
+fn seek(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
+    Ok(match call.made()? {
+        // To wasmer-wasix a stream lacks a right.
+        said if said == Errno::Access as i32 => Errno::Spipe as i32,
+        said => said,
+    })
 }
 
 /// Makes a call with paths, below the container's root.
@@ -193,5 +215,5 @@ fn open(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let has = |at: usize, flag: u16| call.number(at) & u64::from(flag) != 0;
     let opening = Opening { append: has(7, Fdflags::APPEND.bits()), truncate: has(4, Oflags::TRUNC.bits()) };
     call.below_the_root(&[0]);
-    remembered::without(&call.tree(), opening, || call.made())
+    remembered::without(&call.tree(), opening, || descriptors::open(call))
 }

@@ -28,6 +28,9 @@ pub(crate) struct Calls {
     pub(crate) read_folder: Option<Function>,
     /// `sock_recv`.
     pub(crate) receive: Option<Function>,
+    /// `fd_dup` and `fd_filestat_get`.
+    pub(crate) duplicate: Option<Function>,
+    pub(crate) stat: Option<Function>,
     pub(crate) tree: Tree,
     pub(crate) own: Arc<Own>,
 }
@@ -38,6 +41,13 @@ pub(crate) struct Own {
     pub(crate) memory: OnceLock<Memory>,
     /// The functions that it calls by a number.
     pub(crate) functions: OnceLock<Table>,
+}
+
+/// What is asked of a descriptor in place of a call.
+#[derive(Clone, Copy)]
+pub(crate) enum Which {
+    Duplicate,
+    Stat,
 }
 
 /// One call: its arguments, and where it was going to.
@@ -100,6 +110,18 @@ impl<'a> Call<'a> {
             look_up.call(&mut self.store, &arguments)?;
         }
         Ok(())
+    }
+
+    /// Asks `function`, of one of the guest's descriptors, to answer at the address that this call's last argument is.
+    pub(crate) fn instead(&mut self, function: Which, descriptor: u32) -> Result<i32, RuntimeError> {
+        let function = match function {
+            Which::Duplicate => self.calls.duplicate.as_ref(),
+            Which::Stat => self.calls.stat.as_ref(),
+        };
+        let (Some(function), Some(to)) = (function, self.arguments.last().cloned()) else {
+            return Ok(Errno::Nosys as i32);
+        };
+        answered(&function.call(&mut self.store, &[Value::I32(descriptor.cast_signed()), to])?)
     }
 
     /// An argument: a number, a descriptor, an address.
@@ -170,6 +192,13 @@ impl<'a> Call<'a> {
             Value::FuncRef(Some(function)) => Some(function.ty(&self.store)),
             _ => None,
         }
+    }
+
+    /// How much of a buffer of the guest's there is room for in its memory; nothing if not for all of it.
+    pub(crate) fn room(&self, address: u64, length: u64) -> Option<usize> {
+        let memory = self.calls.own.memory.get()?.view(&self.store).data_size();
+        let end = address.checked_add(length).filter(|&end| end <= memory)?;
+        usize::try_from(end - address).ok()
     }
 
     /// Writes into the guest's memory; false where it has none at that address.

@@ -5,7 +5,6 @@
 //!
 //! Calls with a folder's descriptor where the standard library makes others: the filter of system calls knows no other.
 
-use std::ffi::OsString;
 use std::fs::{self, OpenOptions as Std};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -48,13 +47,15 @@ impl FileSystem for Root {
 
     fn read_dir(&self, path: &Path) -> Result<ReadDir> {
         let folder = absolute(path);
-        let names = listing::of(&folder)?;
-        let entry = |(name, kind): &(OsString, FileType)| DirEntry {
-            path: folder.join(name),
-            // Of which a guest's readdir hears the kind alone.
-            metadata: Ok(Metadata { ft: kind.clone(), accessed: 0, created: 0, modified: 0, len: 0 }),
+        listing::is_asked(&folder)?;
+        let entry = |entry: io::Result<fs::DirEntry>| {
+            let entry = entry.map_err(refusal)?;
+            // A name whose kind cannot be had, because it is gone meanwhile, is a name all the same.
+            let ft = entry.file_type().map(kind).unwrap_or_else(|_| FileType::new_file());
+            let metadata = Ok(Metadata { ft, accessed: 0, created: 0, modified: 0, len: 0 });
+            Ok(DirEntry { path: entry.path(), metadata })
         };
-        Ok(ReadDir::new(names.iter().map(entry).collect()))
+        Ok(ReadDir::new(fs::read_dir(&folder).map_err(refusal)?.map(entry).collect::<Result<_>>()?))
     }
 
     fn create_dir(&self, path: &Path) -> Result<()> {

@@ -22,6 +22,7 @@
 mod around;
 mod artifact;
 mod call;
+mod descriptors;
 mod engine;
 mod errors;
 mod file;

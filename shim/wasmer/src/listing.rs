@@ -1,115 +1,133 @@
-//! What is in a folder, as a guest reads it: call by call.
+//! What is in a folder, as a guest reads it: the kernel's own, piece by piece.
 //!
 //! wasmer-wasix lists the whole folder anew for each piece that a guest reads, and goes on behind as many names as the guest
-//! has had: who removes files while it reads misses as many, and 20,000 of them take minutes. So the names of the first
-//! piece are kept for the next ones, until the folder is closed.
+//! has had: who removes files while it reads misses as many, and 20,000 of them take minutes. So it is asked which folder a
+//! descriptor is, and no more. The folder is open from the first piece on, until the guest closes it.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::ffi::OsString;
-use std::fs;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use virtual_fs::{FileType, FsError};
+use catamaran_worker::listing::{Found, Listing};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use virtual_fs::FsError;
+use wasmer::RuntimeError;
+use wasmer_wasix::fs::Inode;
+use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
-use crate::errors::refusal;
-use crate::files;
+use crate::call::Call;
+use crate::errors::wasis;
 use crate::tasks;
 
-/// The names in a folder, in order, and what each is.
-pub(crate) type Names = Arc<Vec<(OsString, FileType)>>;
-
-/// Names that are kept for the pieces to come, of all folders together; one folder's are whatever their number is.
-const MOST_NAMES: usize = 100_000;
-
-/// Why this thread reads a folder.
-enum Reading {
-    /// For a piece that begins behind so many names, by that descriptor.
-    Piece { descriptor: u64, behind: u64 },
-    /// To hear which folder a descriptor is.
-    Where(Option<PathBuf>),
-}
+/// Folders that are open at once for being read: of a process that ended, nobody tells that they were closed. One that is
+/// read on after it was forgotten is opened once more.
+const MOST: usize = 256;
 
 struct Kept {
     process: u32,
     descriptor: u64,
     folder: PathBuf,
-    names: Names,
+    listing: Listing,
 }
 
 static KEPT: Mutex<VecDeque<Kept>> = Mutex::new(VecDeque::new());
 
 thread_local! {
-    static READING: RefCell<Option<Reading>> = const { RefCell::new(None) };
+    /// Where this thread is asking which folder a descriptor is: what it is told.
+    static WHERE: RefCell<Option<Option<PathBuf>>> = const { RefCell::new(None) };
 }
 
-fn during<T>(reading: Reading, call: impl FnOnce() -> T) -> (T, Option<Reading>) {
-    // A signal's handler may read within another call.
-    let outer = READING.replace(Some(reading));
-    let answer = call();
-    (answer, READING.replace(outer))
-}
-
-/// Makes `call`, a readdir of a piece.
-pub(crate) fn piece<T>(descriptor: u64, behind: u64, call: impl FnOnce() -> T) -> T {
-    during(Reading::Piece { descriptor, behind }, call).0
-}
-
-/// Makes `call`, a readdir, and answers which folder it was about to read.
+/// Makes `call`, a readdir of wasmer-wasix's, and answers which folder it was about to read.
 pub(crate) fn folder_of<T>(call: impl FnOnce() -> T) -> (T, Option<PathBuf>) {
-    match during(Reading::Where(None), call) {
-        (answer, Some(Reading::Where(folder))) => (answer, folder),
-        (answer, _) => (answer, None),
-    }
+    // A signal's handler may read within another call.
+    let outer = WHERE.replace(Some(None));
+    let answer = call();
+    (answer, WHERE.replace(outer).flatten())
 }
 
-/// Forgets what is kept of a descriptor that was closed.
+/// Whether this thread only asks which folder it is: then it is told, and reads nothing.
+pub(crate) fn is_asked(folder: &Path) -> virtual_fs::Result<()> {
+    WHERE.with_borrow_mut(|asking| match asking {
+        Some(told) => {
+            *told = Some(folder.to_owned());
+            Err(FsError::IOError)
+        }
+        None => Ok(()),
+    })
+}
+
+/// `fd_readdir`: the folder, a buffer, its length, a position, where to say how much was filled.
+pub(crate) fn read(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
+    let folder = match call.folder(0)? {
+        Ok(folder) => folder,
+        Err(refused) => return Ok(refused),
+    };
+    let (buffer, from) = (call.number(1), call.number(3));
+    let Some(room) = call.room(buffer, call.number(2)) else { return Ok(Errno::Fault as i32) };
+    let mut names = vec![0; room];
+    let filled = match filled(call.number(0), folder, from, &mut names) {
+        Ok(filled) => filled,
+        Err(e) => return Ok(wasis(e.raw_os_error().unwrap_or(libc::EIO)) as i32),
+    };
+    let put = call.put(buffer, &names[..filled]) && call.put_size(4, filled);
+    Ok(if put { 0 } else { Errno::Fault as i32 })
+}
+
+fn filled(descriptor: u64, folder: PathBuf, from: u64, names: &mut [u8]) -> io::Result<usize> {
+    let process = tasks::process();
+    let known = {
+        let mut all = kept();
+        let known = all.iter().position(|kept| (kept.process, kept.descriptor) == (process, descriptor));
+        known.and_then(|known| all.remove(known))
+    };
+    let mut mine = match known {
+        Some(kept) if kept.folder == folder => kept,
+        _ => Kept { process, descriptor, listing: Listing::new(open(&folder)?)?, folder },
+    };
+    // Not while it is taken from all others: a file system may take its time.
+    let filled = mine.listing.fill(from, names, |found| inode(&mine.folder, found));
+    let mut all = kept();
+    while all.len() >= MOST {
+        all.pop_front();
+    }
+    all.push_back(mine);
+    filled
+}
+
+/// The number of a file as wasmer-wasix tells it when asked for that file: of its path, a link's without the first slash. Where
+/// none is told, a guest's C library asks for each name.
+fn inode(folder: &Path, found: Found<'_>) -> u64 {
+    let path = match found.name {
+        b"." => folder.to_owned(),
+        b".." => folder.parent().unwrap_or(folder).to_owned(),
+        name => folder.join(OsStr::from_bytes(name)),
+    };
+    let path = path.to_string_lossy();
+    let path = if found.is_link { path.trim_start_matches('/') } else { &*path };
+    Inode::from_path(path).as_u64()
+}
+
+fn open(folder: &Path) -> rustix::io::Result<OwnedFd> {
+    openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Forgets what is kept of a descriptor that was closed, or that is another one now.
 pub(crate) fn closed(descriptor: u64) {
     let process = tasks::process();
     kept().retain(|kept| (kept.process, kept.descriptor) != (process, descriptor));
 }
 
-/// The names in `folder`.
-pub(crate) fn of(folder: &Path) -> virtual_fs::Result<Names> {
-    let piece = READING.with_borrow_mut(|reading| match reading {
-        Some(Reading::Piece { descriptor, behind }) => Ok(Some((*descriptor, *behind))),
-        Some(Reading::Where(found)) => {
-            *found = Some(folder.to_owned());
-            Err(FsError::IOError)
-        }
-        None => Ok(None),
-    })?;
-    let Some((descriptor, behind)) = piece else { return read(folder) };
+/// Forgets what is kept of a process that ends.
+pub(crate) fn ended() {
     let process = tasks::process();
-    let mine = |kept: &Kept| kept.process == process && kept.descriptor == descriptor;
-    if behind > 0
-        && let Some(kept) = kept().iter().find(|kept| mine(kept) && kept.folder == folder)
-    {
-        return Ok(kept.names.clone());
-    }
-    let names = read(folder)?;
-    let mut all = kept();
-    all.retain(|kept| !mine(kept));
-    all.push_back(Kept { process, descriptor, folder: folder.to_owned(), names: names.clone() });
-    while all.len() > 1 && all.iter().map(|kept| kept.names.len() + 1).sum::<usize>() > MOST_NAMES {
-        all.pop_front();
-    }
-    Ok(names)
+    kept().retain(|kept| kept.process != process);
 }
 
-fn kept() -> std::sync::MutexGuard<'static, VecDeque<Kept>> {
+fn kept() -> MutexGuard<'static, VecDeque<Kept>> {
     KEPT.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn read(folder: &Path) -> virtual_fs::Result<Names> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(refusal)? {
-        let entry = entry.map_err(refusal)?;
-        // A name whose kind cannot be had, because it is gone meanwhile, is a name all the same.
-        let kind = entry.file_type().map(files::kind).unwrap_or_else(|_| FileType::new_file());
-        names.push((entry.file_name(), kind));
-    }
-    names.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(Arc::new(names))
 }

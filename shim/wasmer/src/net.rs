@@ -3,8 +3,12 @@
 //!
 //! The thread that waits for sockets is made with the first of them: most guests have none.
 
-use std::net::{IpAddr, SocketAddr};
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::OnceLock;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use catamaran_names::Failure;
@@ -12,9 +16,15 @@ use catamaran_worker::panics;
 use tokio::runtime::Handle;
 use virtual_net::host::LocalNetworking;
 use virtual_net::{
-    NetworkError, Result, VirtualNetworking, VirtualTcpBoundSocket, VirtualTcpListener, VirtualTcpSocket,
-    VirtualUdpSocket,
+    InterestHandler, NetworkError, Result, SocketStatus, VirtualConnectedSocket, VirtualIoSource, VirtualNetworking,
+    VirtualSocket, VirtualTcpBoundSocket, VirtualTcpListener, VirtualTcpSocket, VirtualUdpSocket,
 };
+use wasmer::RuntimeError;
+use wasmer_wasix::net::net_error_into_wasi_err;
+use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
+
+use crate::call::Call;
+use crate::waits;
 
 /// The pod's network, as far as guests are given it.
 #[derive(Debug)]
@@ -57,7 +67,8 @@ impl VirtualNetworking for Pod {
         reuse_port: bool,
         reuse_address: bool,
     ) -> Result<Box<dyn VirtualTcpBoundSocket + Sync>> {
-        self.sockets()?.bind_tcp(address, only_v6, reuse_port, reuse_address).await
+        let bound = self.sockets()?.bind_tcp(address, only_v6, reuse_port, reuse_address).await?;
+        Ok(Box::new(Bound(bound)))
     }
 
     async fn bind_udp(
@@ -70,7 +81,7 @@ impl VirtualNetworking for Pod {
     }
 
     async fn connect_tcp(&self, address: SocketAddr, peer: SocketAddr) -> Result<Box<dyn VirtualTcpSocket + Sync>> {
-        self.sockets()?.connect_tcp(address, peer).await
+        self.sockets()?.connect_tcp(address, peer).await.map(Connection::over)
     }
 
     /// By the container's own files and servers. [`LocalNetworking`] would ask the C library, which loads the image's code.
@@ -84,5 +95,143 @@ impl VirtualNetworking for Pod {
             Err(Failure::Invalid) => Err(NetworkError::InvalidInput),
             Err(Failure::Unavailable) => Err(NetworkError::TimedOut),
         }
+    }
+}
+
+thread_local! {
+    /// Whether this thread is in the guest's connect(2), and why that could not make a connection.
+    static CONNECTING: Cell<bool> = const { Cell::new(false) };
+    static FAILED: Cell<Option<NetworkError>> = const { Cell::new(None) };
+}
+
+/// `sock_connect`. A refusal that is there at once is told at once, though the guest does not wait: wasmer-wasix leaves it for
+/// later (SO_ERROR), and wasix-libc does not ask for that, but says that there was none.
+pub(crate) fn connect(call: &mut Call<'_>) -> std::result::Result<i32, RuntimeError> {
+    // A signal's handler may connect within it.
+    let outer = (CONNECTING.replace(true), FAILED.take());
+    let said = waits::its_own_time(call);
+    CONNECTING.set(outer.0);
+    let failed = FAILED.replace(outer.1);
+    said.map(|said| match failed {
+        Some(failed) if said == Errno::Inprogress as i32 => net_error_into_wasi_err(failed) as i32,
+        _ => said,
+    })
+}
+
+/// A connection that is being made, or has been. To wasmer-wasix it is made as soon as its socket can be written to, which one
+/// that was refused can: connect(2) succeeded.
+#[derive(Debug)]
+struct Connection(Box<dyn VirtualTcpSocket + Sync>);
+
+impl Connection {
+    fn over(socket: Box<dyn VirtualTcpSocket + Sync>) -> Box<dyn VirtualTcpSocket + Sync> {
+        Box::new(Self(socket))
+    }
+
+    /// Why it could not be made, to the call that is about to make it.
+    fn failure(&self) -> Option<NetworkError> {
+        let failed = CONNECTING.get() && matches!(self.0.status(), Ok(SocketStatus::Failed));
+        failed.then(|| self.0.last_error().ok().flatten().unwrap_or(NetworkError::IOError))
+    }
+}
+
+/// Functions that are the socket's own.
+macro_rules! own {
+    ($($call:ident(&self) -> $answer:ty;)*) => {$(
+        fn $call(&self) -> $answer {
+            self.0.$call()
+        }
+    )*};
+    ($($call:ident(&mut self $(, $argument:ident: $ty:ty)*) -> $answer:ty;)*) => {$(
+        fn $call(&mut self $(, $argument: $ty)*) -> $answer {
+            self.0.$call($($argument),*)
+        }
+    )*};
+}
+
+impl VirtualIoSource for Connection {
+    fn remove_handler(&mut self) {
+        self.0.remove_handler();
+    }
+
+    fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize>> {
+        self.0.poll_read_ready(cx)
+    }
+
+    fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize>> {
+        let room = ready!(self.0.poll_write_ready(cx));
+        Poll::Ready(self.failure().map_or(room, Err))
+    }
+}
+
+impl VirtualSocket for Connection {
+    own! {
+        ttl(&self) -> Result<u32>;
+        addr_local(&self) -> Result<SocketAddr>;
+        last_error(&self) -> Result<Option<NetworkError>>;
+    }
+    own! {
+        set_ttl(&mut self, ttl: u32) -> Result<()>;
+        set_handler(&mut self, handler: Box<dyn InterestHandler + Send + Sync>) -> Result<()>;
+    }
+
+    fn status(&self) -> Result<SocketStatus> {
+        let status = self.0.status();
+        if let Some(failure) = self.failure() {
+            FAILED.set(Some(failure));
+        }
+        status
+    }
+}
+
+impl VirtualConnectedSocket for Connection {
+    own! {
+        linger(&self) -> Result<Option<Duration>>;
+    }
+    own! {
+        set_linger(&mut self, linger: Option<Duration>) -> Result<()>;
+        try_send(&mut self, bytes: &[u8]) -> Result<usize>;
+        try_flush(&mut self) -> Result<()>;
+        close(&mut self) -> Result<()>;
+        try_recv(&mut self, buffer: &mut [MaybeUninit<u8>], peek: bool) -> Result<usize>;
+    }
+}
+
+impl VirtualTcpSocket for Connection {
+    own! {
+        recv_buf_size(&self) -> Result<usize>;
+        send_buf_size(&self) -> Result<usize>;
+        nodelay(&self) -> Result<bool>;
+        keepalive(&self) -> Result<bool>;
+        dontroute(&self) -> Result<bool>;
+        addr_peer(&self) -> Result<SocketAddr>;
+        is_closed(&self) -> bool;
+    }
+    own! {
+        set_recv_buf_size(&mut self, size: usize) -> Result<()>;
+        set_send_buf_size(&mut self, size: usize) -> Result<()>;
+        set_nodelay(&mut self, nodelay: bool) -> Result<()>;
+        set_keepalive(&mut self, keepalive: bool) -> Result<()>;
+        set_dontroute(&mut self, dontroute: bool) -> Result<()>;
+        shutdown(&mut self, how: Shutdown) -> Result<()>;
+    }
+}
+
+/// A socket with an address of its own, from which a connection can be made.
+#[derive(Debug)]
+struct Bound(Box<dyn VirtualTcpBoundSocket + Sync>);
+
+impl VirtualTcpBoundSocket for Bound {
+    own! {
+        addr_local(&self) -> Result<SocketAddr>;
+        ttl(&self) -> Result<u32>;
+    }
+    own! {
+        listen(&mut self) -> Result<Box<dyn VirtualTcpListener + Sync>>;
+        set_ttl(&mut self, ttl: u32) -> Result<()>;
+    }
+
+    fn connect(&mut self, peer: SocketAddr) -> Result<Box<dyn VirtualTcpSocket + Sync>> {
+        self.0.connect(peer).map(Connection::over)
     }
 }

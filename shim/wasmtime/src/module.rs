@@ -4,12 +4,13 @@ use catamaran_wasmtime_artifact::imports;
 use catamaran_worker::{EngineError, Guest};
 use wasmtime::{Engine, Error, ExternType, InstancePre, Linker, Module, Result, Store, UnknownImportError};
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::p1;
 
-use crate::{files, wasi};
+use crate::files::{self, Preview1};
+use crate::wasi;
 
 /// A module with its imports found.
-pub(crate) struct Program(InstancePre<WasiP1Ctx>);
+pub(crate) struct Program(InstancePre<Preview1>);
 
 impl Program {
     /// Links it. The text of an error is for the user.
@@ -21,12 +22,12 @@ impl Program {
     }
 
     /// The guest's world. Must be called within the event loop's context.
-    pub(crate) fn store(&self, guest: &Guest) -> std::result::Result<Store<WasiP1Ctx>, String> {
-        Ok(Store::new(self.0.module().engine(), wasi::builder(guest)?.build_p1()))
+    pub(crate) fn store(&self, guest: &Guest) -> std::result::Result<Store<Preview1>, String> {
+        Ok(Store::new(self.0.module().engine(), Preview1::new(wasi::builder(guest)?.build_p1())))
     }
 
     /// Runs it to its end.
-    pub(crate) async fn run(&self, store: &mut Store<WasiP1Ctx>) -> Result<()> {
+    pub(crate) async fn run(&self, store: &mut Store<Preview1>) -> Result<()> {
         let instance = self.0.instantiate_async(&mut *store).await?;
         let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
         start.call_async(store, ()).await
@@ -34,8 +35,8 @@ impl Program {
 }
 
 /// WASI preview 1, with an exit that takes any code, and with the links of a container.
-fn provide(linker: &mut Linker<WasiP1Ctx>) -> Result<()> {
-    p1::add_to_linker_async(linker, |context| context)?;
+fn provide(linker: &mut Linker<Preview1>) -> Result<()> {
+    p1::add_to_linker_async(linker, Preview1::wasi)?;
     // wasmtime-wasi makes codes from 126 an error, but a container's code is 0..=255, as for any process.
     linker.allow_shadowing(true);
     linker.func_wrap(imports::PREVIEW1, "proc_exit", |code: i32| -> Result<()> { Err(I32Exit(code).into()) })?;

@@ -69,8 +69,9 @@ impl Input {
         Self::over(File::from(std::io::stdin().as_fd().try_clone_to_owned()?))
     }
 
+    /// Over a file of its own, which may be read without waiting for others' reads.
     #[expect(unsafe_code, reason = "tokio watches a raw descriptor")]
-    fn over(file: File) -> std::io::Result<Self> {
+    pub(crate) fn over(file: File) -> std::io::Result<Self> {
         // SAFETY: the descriptor must stay open and the same while it is watched. `File` owns it and hands out the same
         // number always; the `AsyncFd` owns the `File`, is reached only through `&` from then on, and drops it last.
         match unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) } {

@@ -173,6 +173,12 @@ pub enum Source {
     },
     /// An empty folder that nobody can write to: what a Wasm container has at `/proc` and `/dev/mqueue`.
     Empty,
+    /// No mount but a symbolic link, unless there is something of that name: into `/proc`, where nothing is. What it names,
+    /// the engines know ([`crate::links`]).
+    Link {
+        /// The link's text.
+        target: String,
+    },
 }
 
 /// A bind mount with slave propagation: the worker makes it, from the copy of the host's mounts that it has. A detached

@@ -15,7 +15,8 @@
 //! [`run`] with its [`Engine`].
 //!
 //! The same library holds what the shim needs to speak to a worker ([`job`], [`control`]) and what a compile process
-//! needs to give up its rights ([`compiler`]), and how much all of them quote ([`quote`]). No engine is linked here.
+//! needs to give up its rights ([`compiler`]), what both engines ask of the kernel for a guest ([`links`], [`listing`]), and
+//! how much all of them quote ([`quote`]). No engine is linked here.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -32,6 +33,8 @@ pub mod form;
 mod hold;
 mod intermediate;
 pub mod job;
+pub mod links;
+pub mod listing;
 pub mod mountattr;
 pub mod panics;
 pub mod quote;

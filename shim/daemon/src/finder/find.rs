@@ -156,7 +156,7 @@ fn find_module(guest: &Guest, descriptors: &Handover, root: Fd, prepared: &[Prep
     for mount in prepared {
         let seen = match &mount.source {
             Source::Tree { fd, .. } => descriptors.get(*fd),
-            Source::Filesystem { .. } | Source::Empty => None,
+            Source::Filesystem { .. } | Source::Empty | Source::Link { .. } => None,
         };
         tree.mount(&mount.destination, seen).on(&mount.destination)?;
     }

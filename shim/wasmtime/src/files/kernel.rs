@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self as at, AtFlags, CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Timestamps};
 use rustix::io::{Errno, Result};
 
-use super::links;
+use catamaran_worker::links::{self, Place};
 
 /// The folder that a path begins at.
 #[derive(Clone, Copy)]
@@ -31,10 +31,22 @@ impl<'a> Base<'a> {
     /// Where `path` leads; the link at its end is followed if `follow`. Nothing if it leads out of the folder by itself.
     pub(super) fn entry(&self, path: &str, follow: bool) -> Result<Option<Entry>> {
         let path = match self.is_root {
-            true => links::expand(self.folder, path.as_bytes(), follow)?,
+            true => match links::expand(self.folder, path.as_bytes(), follow)? {
+                Place::Outside => None,
+                Place::At(path) => Some(path),
+                Place::Descriptor(_) => return Err(Errno::NOENT),
+            },
             false => Some(path.into()),
         };
         path.map(|path| Entry::open(self.folder, path)).transpose()
+    }
+}
+
+/// The guest's own descriptor that a path below the container's root leads to.
+pub(super) fn descriptor(path: &str, follow: bool) -> Option<u32> {
+    match links::expand(root().ok()?.as_fd(), path.as_bytes(), follow) {
+        Ok(Place::Descriptor(number)) => Some(number),
+        _ => None,
     }
 }
 

@@ -17,12 +17,15 @@
 //! start links lead from the root, and what is opened in the end is opened beneath that, without magic links, whatever has
 //! become of the path meanwhile. A call that is not refused is wasmtime-wasi's alone and costs what it did.
 
+mod descriptors;
 mod kernel;
-mod links;
+mod names;
+mod opened;
 mod preview1;
 mod preview2;
 mod refused;
 mod times;
 
+pub(crate) use opened::Preview1;
 pub(crate) use preview1::add_to_linker;
 pub(crate) use preview2::{Root, add_types_to_linker};

@@ -1,4 +1,5 @@
-//! The functions of preview 1 with a path: wasmtime-wasi's own, and once more where its answer is not the last word.
+//! The functions of preview 1 with a path: wasmtime-wasi's own, and once more where its answer is not the last word. What they
+//! open is noted, for those with a descriptor.
 
 use std::borrow::Cow;
 use std::os::fd::AsFd;
@@ -12,7 +13,9 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as calls, WasiSnapshotPrevi
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wiggle::{GuestMemory, GuestPtr};
 
+use super::descriptors;
 use super::kernel::{self, Asked, Base, Entry};
+use super::opened::{Opened, Preview1, next_place};
 use super::refused::{self, Refused};
 use super::times;
 
@@ -22,11 +25,11 @@ macro_rules! functions {
         $linker.func_wrap_async(
             PREVIEW1,
             stringify!($call),
-            |mut caller: Caller<'_, WasiP1Ctx>, ($($argument,)*): ($($ty,)*)| Box::new(async move {
-                let (mut memory, context) = guest(&mut caller)?;
-                let first = calls::$call(context, &mut memory, $($argument),*).await?;
+            |mut caller: Caller<'_, Preview1>, ($($argument,)*): ($($ty,)*)| Box::new(async move {
+                let (mut memory, world) = guest(&mut caller)?;
+                let first = calls::$call(&mut world.wasi, &mut memory, $($argument),*).await?;
                 let Some(refused) = refused(first) else { return Ok(first) };
-                let call = Call { memory, context, refused };
+                let call = Call { memory, context: &mut world.wasi, opened: &mut world.opened, refused };
                 Ok(wait!($again(call, ($($argument,)*))$(, $wait)?)?.unwrap_or(first))
             }),
         )?;
@@ -43,22 +46,26 @@ macro_rules! wait {
 }
 
 /// Defines them over wasmtime-wasi's, for which shadowing has to be allowed.
-pub(crate) fn add_to_linker(linker: &mut Linker<WasiP1Ctx>) -> Result<()> {
+pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
     functions! { linker:
         path_create_directory(folder: i32, path: i32, len: i32) => create_directory;
         path_filestat_get(folder: i32, flags: i32, path: i32, len: i32, to: i32) => stat.wait;
         path_filestat_set_times(folder: i32, flags: i32, path: i32, len: i32, accessed: i64, modified: i64, set: i32)
             => set_times;
         path_link(from: i32, flags: i32, path: i32, len: i32, to: i32, to_path: i32, to_len: i32) => link;
-        path_open(folder: i32, flags: i32, path: i32, len: i32, how: i32, rights: i64, inherited: i64, fd: i32, to: i32)
-            => open.wait;
         path_readlink(folder: i32, path: i32, len: i32, buffer: i32, room: i32, to: i32) => read_link;
         path_remove_directory(folder: i32, path: i32, len: i32) => remove_directory;
         path_rename(from: i32, path: i32, len: i32, to: i32, to_path: i32, to_len: i32) => rename;
         path_symlink(text: i32, text_len: i32, folder: i32, path: i32, len: i32) => symlink;
         path_unlink_file(folder: i32, path: i32, len: i32) => unlink;
     }
-    Ok(())
+    linker.func_wrap_async(PREVIEW1, "path_open", |mut caller: Caller<'_, Preview1>, arguments: Open| {
+        Box::new(async move {
+            let (memory, world) = guest(&mut caller)?;
+            first_open(memory, world, arguments).await
+        })
+    })?;
+    descriptors::add_to_linker(linker)
 }
 
 /// What a function of preview 1 answers; nothing if the first answer stays.
@@ -68,27 +75,39 @@ type Answer = Option<i32>;
 struct Call<'a> {
     memory: GuestMemory<'a>,
     context: &'a mut WasiP1Ctx,
+    opened: &'a mut Opened,
     refused: Refused,
 }
 
-fn guest<'a>(caller: &'a mut Caller<'_, WasiP1Ctx>) -> Result<(GuestMemory<'a>, &'a mut WasiP1Ctx)> {
+pub(super) fn guest<'a>(caller: &'a mut Caller<'_, Preview1>) -> Result<(GuestMemory<'a>, &'a mut Preview1)> {
     let fuel = caller.as_context_mut().hostcall_fuel();
     let Some(Extern::Memory(memory)) = caller.get_export("memory") else { bail!("missing required memory export") };
-    let (memory, context) = memory.data_and_store_mut(caller);
-    context.set_hostcall_fuel(fuel);
-    Ok((GuestMemory::Unshared(memory), context))
+    let (memory, world) = memory.data_and_store_mut(caller);
+    world.wasi.set_hostcall_fuel(fuel);
+    Ok((GuestMemory::Unshared(memory), world))
+}
+
+/// Whether a descriptor is the container's root: what is preopened as `/`, and no folder that the guest opened.
+pub(super) fn is_root(context: &mut WasiP1Ctx, folder: i32) -> Result<bool> {
+    let mut name = [0];
+    let mut scratch = GuestMemory::Unshared(&mut name);
+    match context.fd_prestat_dir_name(&mut scratch, Fd::from(folder), GuestPtr::new(0), 1) {
+        Ok(()) => Ok(name == *b"/"),
+        Err(e) => e.downcast().map(|_| false),
+    }
 }
 
 fn refused(answer: i32) -> Option<Refused> {
     match Errno::try_from(answer).ok()? {
         Errno::Perm => Refused::of(ErrorCode::NotPermitted),
         Errno::Io => Refused::of(ErrorCode::Io),
+        Errno::Noent => Refused::of(ErrorCode::NoEntry),
         _ => None,
     }
 }
 
 /// The kernel's answer in preview 1's words, of which it has more than 0.2.
-fn number(answer: rustix::io::Result<()>) -> i32 {
+pub(super) fn number(answer: rustix::io::Result<()>) -> i32 {
     let errno = match answer {
         Ok(()) => Errno::Success,
         Err(Kernel::MFILE) => Errno::Mfile,
@@ -111,19 +130,9 @@ impl Call<'_> {
         Ok(self.memory.as_cow_str(string(at, len))?)
     }
 
-    /// Whether it is the container's root: what is preopened as `/`, and no folder that the guest opened.
-    fn is_root(&mut self, folder: i32) -> Result<bool> {
-        let mut name = [0];
-        let mut scratch = GuestMemory::Unshared(&mut name);
-        match self.context.fd_prestat_dir_name(&mut scratch, Fd::from(folder), GuestPtr::new(0), 1) {
-            Ok(()) => Ok(name == *b"/"),
-            Err(e) => e.downcast().map(|_| false),
-        }
-    }
-
     /// Where a path below the root leads, unless it leaves the root by itself.
     fn entry(&mut self, path: Path, follow: bool) -> Result<Option<rustix::io::Result<Entry>>> {
-        if !self.is_root(path.0)? {
+        if self.refused == Refused::NotFound || !is_root(self.context, path.0)? {
             return Ok(None);
         }
         let path = self.text(path.1, path.2)?;
@@ -134,6 +143,18 @@ impl Call<'_> {
     fn seen(&mut self, path: Path, flags: Lookupflags) -> Result<Option<rustix::io::Result<Entry>>> {
         let follow = flags.contains(Lookupflags::SYMLINK_FOLLOW) || kernel::is_folder(&self.text(path.1, path.2)?);
         self.entry(path, follow)
+    }
+
+    /// The descriptor of the guest's own that a path leads to.
+    fn descriptor(&mut self, path: Path, flags: Lookupflags) -> Result<Option<u32>> {
+        let text = self.text(path.1, path.2)?;
+        // What is just not there leads to none, unless it is called so itself.
+        if self.refused == Refused::Unclear || (self.refused == Refused::NotFound && !text.contains("fd/")) {
+            return Ok(None);
+        }
+        let text = text.into_owned();
+        let follow = flags.contains(Lookupflags::SYMLINK_FOLLOW);
+        Ok(if is_root(self.context, path.0)? { kernel::descriptor(&text, follow) } else { None })
     }
 
     fn ask(mut self, path: Path, ask: impl FnOnce(&Entry) -> rustix::io::Result<()>) -> Result<Answer> {
@@ -230,6 +251,10 @@ fn once_more(entry: &Entry) -> Option<(Vec<u8>, GuestPtr<str>)> {
 
 async fn stat(mut call: Call<'_>, (folder, flags, path, len, to): (i32, i32, i32, i32, i32)) -> Result<Answer> {
     let flags = Lookupflags::try_from(flags)?;
+    if let Some(descriptor) = call.descriptor((folder, path, len), flags)? {
+        let answer = calls::fd_filestat_get(call.context, &mut call.memory, descriptor.cast_signed(), to).await?;
+        return Ok(Some(if answer == Errno::Badf as i32 { Errno::Noent as i32 } else { answer }));
+    }
     let entry = match call.seen((folder, path, len), flags)? {
         None => return Ok(None),
         Some(Ok(entry)) => entry,
@@ -241,15 +266,73 @@ async fn stat(mut call: Call<'_>, (folder, flags, path, len, to): (i32, i32, i32
     answered(found, |stat| Ok(call.memory.write(GuestPtr::<Filestat>::new(to.cast_unsigned()), stat)?))
 }
 
+/// The parameters of `path_open`.
+type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
+
+async fn first_open(mut memory: GuestMemory<'_>, world: &mut Preview1, arguments: Open) -> Result<i32> {
+    let (folder, flags, path, len, how, rights, inherited, fd_flags, to) = arguments;
+    let place = next_place(&mut world.wasi);
+    let context = &mut world.wasi;
+    let first =
+        calls::path_open(context, &mut memory, folder, flags, path, len, how, rights, inherited, fd_flags, to).await?;
+    if first == Errno::Success as i32 {
+        let fd = memory.read(GuestPtr::<u32>::new(to.cast_unsigned()))?;
+        world.opened.note(&mut world.wasi, fd, place);
+    }
+    let Some(refused) = refused(first) else { return Ok(first) };
+    let call = Call { memory, context: &mut world.wasi, opened: &mut world.opened, refused };
+    Ok(open(call, arguments).await?.unwrap_or(first))
+}
+
+/// Opens what one of the guest's descriptors is once more.
+async fn open_descriptor(
+    call: &mut Call<'_>,
+    folder: i32,
+    descriptor: u32,
+    how: Oflags,
+    rights: Rights,
+) -> Result<OpenedAs> {
+    if how.contains(Oflags::CREAT | Oflags::EXCL) {
+        return Ok(Err(Errno::Exist as i32));
+    }
+    let again = match call.opened.once_more(call.context, descriptor, rights) {
+        Ok(again) if how.contains(Oflags::DIRECTORY) && !again.is_folder() => return Ok(Err(Errno::Notdir as i32)),
+        Ok(again) => again,
+        Err(e) => return Ok(Err(number(Err(e)))),
+    };
+    // wasmtime-wasi has no other way to a descriptor than opening something of the same kind.
+    let (path, kind) = if again.is_folder() { (".", Oflags::DIRECTORY) } else { ("dev/null", Oflags::empty()) };
+    let mut memory = path.as_bytes().to_vec();
+    let mut memory = GuestMemory::Unshared(&mut memory);
+    let (text, place) = (GuestPtr::new((0, u32::try_from(path.len())?)), next_place(call.context));
+    let (flags, none) = (Lookupflags::empty(), Fdflags::empty());
+    let opened = call.context.path_open(&mut memory, folder.into(), flags, text, kind, rights, rights, none);
+    let fd = match opened.await {
+        Ok(fd) => fd,
+        Err(e) => return Ok(Err(e.downcast()? as i32)),
+    };
+    let replaced = call.opened.replace(call.context, fd.into(), place, again);
+    replaced.map(|()| Ok(fd)).ok_or_else(|| wasmtime::format_err!("a file is not where it was opened"))
+}
+
+/// The descriptor, or the error number.
+type OpenedAs = std::result::Result<Fd, i32>;
+
 async fn open(
     mut call: Call<'_>,
-    (folder, flags, path, len, how, rights, inherited, fd_flags, to): (i32, i32, i32, i32, i32, i64, i64, i32, i32),
+    (folder, flags, path, len, how, rights, inherited, fd_flags, to): Open,
 ) -> Result<Answer> {
     let (mut flags, how) = (Lookupflags::try_from(flags)?, Oflags::try_from(how)?);
     let (rights, inherited) = (Rights::try_from(rights)?, Rights::try_from(inherited)?);
     // What is made must not be there, not even as a link.
     if how.contains(Oflags::CREAT | Oflags::EXCL) {
         flags &= !Lookupflags::SYMLINK_FOLLOW;
+    }
+    if let Some(descriptor) = call.descriptor((folder, path, len), flags)? {
+        return Ok(Some(match open_descriptor(&mut call, folder, descriptor, how, rights).await? {
+            Ok(fd) => call.memory.write(GuestPtr::<Fd>::new(to.cast_unsigned()), fd).map(|()| Errno::Success as i32)?,
+            Err(number) => number,
+        }));
     }
     let entry = match call.seen((folder, path, len), flags)? {
         None => return Ok(None),
@@ -261,8 +344,13 @@ async fn open(
         let Some((mut memory, path)) = once_more(&entry) else { return Ok(Some(number(Err(Kernel::ILSEQ)))) };
         let mut memory = GuestMemory::Unshared(&mut memory);
         let fd_flags = Fdflags::try_from(fd_flags)?;
+        let place = next_place(call.context);
         let opened = call.context.path_open(&mut memory, folder.into(), flags, path, how, rights, inherited, fd_flags);
-        answer = answered(opened.await, |fd| Ok(call.memory.write(GuestPtr::<Fd>::new(to.cast_unsigned()), fd)?))?;
+        let opened = opened.await;
+        if let Ok(fd) = &opened {
+            call.opened.note(call.context, (*fd).into(), place);
+        }
+        answer = answered(opened, |fd| Ok(call.memory.write(GuestPtr::<Fd>::new(to.cast_unsigned()), fd)?))?;
     }
     if answer.is_none_or(|answer| answer == Errno::Io as i32) {
         let create = how.contains(Oflags::CREAT);

@@ -1,23 +1,30 @@
 //! `wasi:filesystem` for components: wasmtime-wasi's own, and once more where its answer is not the last word.
 
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
 
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource};
-use wasmtime_wasi::WasiView;
-use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView, WasiFilesystemView as _};
+use wasmtime_wasi::cli::StdoutStream as _;
+use wasmtime_wasi::filesystem::{self, Descriptor, WasiFilesystemCtxView, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Host, HostDescriptor,
     HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator};
+use wasmtime_wasi::{FsPerms, OpenMode, WasiView};
 
 use super::kernel::{self, Asked, Base, Entry};
+use super::names::Names;
+use super::opened::own_stream;
 use super::refused::{self, Refused};
 use super::times;
 use crate::component::World;
+use crate::stdio::{Input, Output};
 
 /// The container's root as a component gets it: wasmtime-wasi's one descriptor of it, which is open as long as the guest runs.
 #[derive(Clone, Copy)]
@@ -95,16 +102,45 @@ impl Files<'_> {
         let Ok(Descriptor::Dir(folder)) = self.inner.table.get(folder) else { return None };
         let is_root = self.root.is_some_and(|root| root.0 == folder.dir.as_raw_fd());
         // Below another folder what is not permitted stays so, and only the reason of another refusal is asked for.
-        let asks = is_root || call.refused == Some(Refused::Unclear);
-        (call.refused.is_some() && asks)
-            .then(|| Base { folder: folder.dir.as_fd(), is_root }.entry(path, follow).transpose())
-            .flatten()
+        let asks = match call.refused {
+            Some(Refused::NotPermitted) => is_root,
+            Some(Refused::Unclear) => true,
+            Some(Refused::NotFound) | None => false,
+        };
+        asks.then(|| Base { folder: folder.dir.as_fd(), is_root }.entry(path, follow).transpose()).flatten()
     }
 
     /// The same, for who looks at it or opens it.
     fn seen(&self, call: &Call, folder: &Folder, path: &str, flags: PathFlags) -> Option<Asking<Entry>> {
         let follow = flags.contains(PathFlags::SYMLINK_FOLLOW) || kernel::is_folder(path);
         self.entry(call, folder, path, follow)
+    }
+
+    /// The standard stream that a path leads to; of its other descriptors a component's C library alone knows.
+    fn stream(&self, call: &Call, folder: &Folder, path: &str, flags: PathFlags) -> Option<FsResult<File>> {
+        let asks = match call.refused? {
+            Refused::NotPermitted => true,
+            Refused::NotFound => path.contains("fd/"),
+            Refused::Unclear => false,
+        };
+        let Ok(Descriptor::Dir(folder)) = self.inner.table.get(folder) else { return None };
+        if !asks || self.root.is_none_or(|root| root.0 != folder.dir.as_raw_fd()) {
+            return None;
+        }
+        let number = kernel::descriptor(path, flags.contains(PathFlags::SYMLINK_FOLLOW))?;
+        Some(own_stream(number).map_err(|e| refused::code(e).into()))
+    }
+
+    /// The file that a descriptor is, if it is one without a position: a pipe or a terminal.
+    fn without_position(&self, file: &Folder) -> Option<Arc<File>> {
+        let Ok(Descriptor::File(file)) = self.inner.table.get(file) else { return None };
+        (seek(&*file.file, SeekFrom::Current(0)) == Err(Errno::SPIPE)).then(|| file.file.clone())
+    }
+
+    /// What is written to it, wherever: it has no other place than its end.
+    fn output(&mut self, file: &File) -> FsResult<Resource<DynOutputStream>> {
+        let output = Output::inherit(file).map_err(ErrorCode::from)?;
+        Ok(self.inner.table.push(output.p2_stream())?)
     }
 
     /// Asks the kernel about a name.
@@ -133,6 +169,14 @@ fn path_of(entry: &Entry) -> FsResult<String> {
     Ok(entry.path().map_err(refused::code)?.to_owned())
 }
 
+/// A standard stream as a file that a component opened.
+fn descriptor(stream: File, access: DescriptorFlags) -> Descriptor {
+    let mut mode = OpenMode::empty();
+    mode.set(OpenMode::READ, access.contains(DescriptorFlags::READ));
+    mode.set(OpenMode::WRITE, access.contains(DescriptorFlags::WRITE));
+    Descriptor::File(filesystem::File::new(stream, FsPerms::ReadWrite, mode, true))
+}
+
 /// Functions that are wasmtime-wasi's alone.
 macro_rules! theirs {
     ($($call:ident($($argument:ident: $ty:ty),*) -> $answer:ty;)*) => {$(
@@ -152,7 +196,6 @@ impl HostDescriptor for Files<'_> {
         set_times(accessed: NewTimestamp, modified: NewTimestamp) -> FsResult<()>;
         read(len: u64, offset: u64) -> FsResult<(Vec<u8>, bool)>;
         write(buffer: Vec<u8>, offset: u64) -> FsResult<u64>;
-        read_directory() -> FsResult<Resource<ReaddirIterator>>;
         sync() -> FsResult<()>;
         stat() -> FsResult<DescriptorStat>;
         is_same_object(other: Folder) -> Result<bool>;
@@ -164,15 +207,36 @@ impl HostDescriptor for Files<'_> {
     }
 
     fn read_via_stream(&mut self, file: Folder, offset: u64) -> FsResult<Resource<DynInputStream>> {
-        self.inner.read_via_stream(file, offset)
+        match self.without_position(&file) {
+            Some(file) => {
+                let input: DynInputStream = Box::new(file.try_clone().and_then(Input::over).map_err(ErrorCode::from)?);
+                Ok(self.inner.table.push(input)?)
+            }
+            None => self.inner.read_via_stream(file, offset),
+        }
     }
 
     fn write_via_stream(&mut self, file: Folder, offset: u64) -> FsResult<Resource<DynOutputStream>> {
-        self.inner.write_via_stream(file, offset)
+        match self.without_position(&file) {
+            Some(file) => self.output(&file),
+            None => self.inner.write_via_stream(file, offset),
+        }
     }
 
     fn append_via_stream(&mut self, file: Folder) -> FsResult<Resource<DynOutputStream>> {
-        self.inner.append_via_stream(file)
+        match self.without_position(&file) {
+            Some(file) => self.output(&file),
+            None => self.inner.append_via_stream(file),
+        }
+    }
+
+    async fn read_directory(&mut self, folder: Folder) -> FsResult<Resource<ReaddirIterator>> {
+        let Descriptor::Dir(folder) = self.inner.table.get(&folder)? else {
+            return Err(ErrorCode::NotDirectory.into());
+        };
+        let names = Names::of(&folder.dir).map_err(refused::code)?;
+        // The type that the interface names can be made by wasmtime-wasi alone: it is ours that lies there.
+        Ok(Resource::new_own(self.inner.table.push(names)?.rep()))
     }
 
     async fn create_directory_at(&mut self, folder: Folder, path: String) -> FsResult<()> {
@@ -245,6 +309,12 @@ impl HostDescriptor for Files<'_> {
         let first = self.inner.stat_at(again(&folder), flags, path.clone()).await;
         let Err(e) = first else { return first };
         let call = Call::from(e);
+        if let Some(stream) = self.stream(&call, &folder, &path, flags) {
+            let stream = self.inner.table.push(descriptor(stream?, DescriptorFlags::empty()))?;
+            let found = self.inner.stat(again(&stream)).await;
+            self.inner.table.delete(stream)?;
+            return found;
+        }
         match self.seen(&call, &folder, &path, flags) {
             Some(entry) => self.inner.stat_at(folder, flags, path_of(&entry.map_err(refused::code)?)?).await,
             None => Err(call.first),
@@ -277,6 +347,16 @@ impl HostDescriptor for Files<'_> {
         let first = self.inner.open_at(again(&folder), flags, path.clone(), how, access).await;
         let Err(e) = first else { return first };
         let mut call = Call::from(e);
+        if let Some(stream) = self.stream(&call, &folder, &path, flags) {
+            let stream = stream?;
+            if how.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE) {
+                return Err(ErrorCode::Exist.into());
+            }
+            if how.contains(OpenFlags::DIRECTORY) {
+                return Err(ErrorCode::NotDirectory.into());
+            }
+            return Ok(self.inner.table.push(descriptor(stream, access))?);
+        }
         // What is made must not be there, not even as a link.
         if how.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE) {
             flags &= !PathFlags::SYMLINK_FOLLOW;
@@ -299,11 +379,13 @@ impl HostDescriptor for Files<'_> {
 
 impl HostDirectoryEntryStream for Files<'_> {
     async fn read_directory_entry(&mut self, stream: Resource<ReaddirIterator>) -> FsResult<Option<DirectoryEntry>> {
-        self.inner.read_directory_entry(stream).await
+        let names = self.inner.table.get_mut(&Resource::<Names>::new_borrow(stream.rep()))?;
+        Ok(names.next().map_err(refused::code)?)
     }
 
     fn drop(&mut self, stream: Resource<ReaddirIterator>) -> Result<()> {
-        HostDirectoryEntryStream::drop(&mut self.inner, stream)
+        self.inner.table.delete(Resource::<Names>::new_own(stream.rep()))?;
+        Ok(())
     }
 }
 

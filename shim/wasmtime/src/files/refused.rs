@@ -10,6 +10,8 @@ use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 pub(super) enum Refused {
     /// «Not permitted»: a link leads from the root, or above it. Or the kernel said so, and says it again.
     NotPermitted,
+    /// «No such file»: it may be called as what only a procfs has.
+    NotFound,
     /// «Input or output error»: what stands for each error number that wasmtime-wasi does not know.
     Unclear,
 }
@@ -19,6 +21,7 @@ impl Refused {
         match code {
             ErrorCode::NotPermitted => Some(Self::NotPermitted),
             ErrorCode::Io => Some(Self::Unclear),
+            ErrorCode::NoEntry => Some(Self::NotFound),
             _ => None,
         }
     }

@@ -218,6 +218,18 @@ fn place(
             unsealed.push(tree);
             Ok(())
         }
+        Source::Link { target } => place_link(root, Path::new(at), target),
+    }
+}
+
+/// Makes a symbolic link in the folder that its name is in. One of an image's own stays, as with every other runtime.
+fn place_link(root: BorrowedFd<'_>, at: &Path, target: &str) -> io::Result<()> {
+    let (Some(folder), Some(name)) = (at.parent().and_then(Path::to_str), at.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    match rustix::fs::symlinkat(target, open_or_make(root, folder, true)?.at, name) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(e) => Err(e.into()),
     }
 }
 

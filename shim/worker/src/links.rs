@@ -1,4 +1,7 @@
 //! Where a path leads: its links followed, as the kernel does it for a process whose root this is.
+//!
+//! A Wasm container has no procfs, but its `/dev/stdout` is a link into one, as every container's, and images have links to
+//! that. So a path below `/proc/self/fd` that is not in the tree counts as the descriptor of the guest that it names.
 
 use std::os::fd::BorrowedFd;
 
@@ -8,15 +11,29 @@ use rustix::io::{Errno, Result};
 /// How many links the kernel follows in one look-up.
 const MOST_LINKS: usize = 40;
 
-/// `path` without a link in it, its last name's only if `follow`. The result has no `..` but as a last name that is not
-/// followed, and ends in a slash where it has to be a folder.
+/// Where a path leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Out of the root by its own words, which WASI does not permit; a link that does so stays in the root, as with the
+    /// kernel.
+    Outside,
+    /// To this path below the root, which has no link in it, its last name's only if links are followed there. It has no
+    /// `..` but as a last name that is not followed, and ends in a slash where it has to be a folder.
+    At(Vec<u8>),
+    /// To this descriptor of the guest's own.
+    Descriptor(u32),
+}
+
+/// Follows the links of `path`, that of its last name only if `follow`.
 ///
 /// Looks at names one after the other, so that what it says was true of each at its time: whoever opens the place must
-/// not rely on it to stay within the root. Nothing if the path leaves the root by itself, which WASI does not permit; a link
-/// that does so stays in the root, as with the kernel.
-pub(super) fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<Option<Vec<u8>>> {
+/// not rely on it to stay within the root.
+///
+/// # Errors
+/// The kernel's: a name is not there, is no folder, may not be searched, or there are too many links.
+pub fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<Place> {
     if path.is_empty() || path.starts_with(b"/") {
-        return Ok(None);
+        return Ok(Place::Outside);
     }
     let mut walk = Walk { root, done: Vec::new(), rest: path.to_vec(), at: 0, own: path.len(), links: 0 };
     while let Some(name) = walk.next() {
@@ -29,11 +46,28 @@ pub(super) fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<
         };
         match step {
             Step::On => {}
-            Step::Out => return Ok(None),
-            Step::End { folder } => return Ok(Some(walk.end(folder))),
+            Step::Out => return Ok(Place::Outside),
+            Step::Descriptor(number) => return Ok(Place::Descriptor(number)),
+            Step::End { folder } => return Ok(Place::At(walk.end(folder))),
         }
     }
-    Ok(Some(walk.end(true)))
+    Ok(Place::At(walk.end(true)))
+}
+
+/// The descriptor that a path names by the process's folder in procfs, if it does.
+fn descriptor(path: &[u8]) -> Option<u32> {
+    let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
+    let process = match (names.next()?, names.next()?) {
+        (b"proc", process) => process,
+        _ => return None,
+    };
+    let own = std::process::id().to_string();
+    let is_own = matches!(process, b"self" | b"thread-self") || process == own.as_bytes();
+    let (folder, number) = (names.next()?, names.next()?);
+    let is_number = is_own && folder == b"fd" && names.next().is_none() && !path.ends_with(b"/");
+    // As the kernel prints it: no sign and no zero before it.
+    let digits = number.iter().all(u8::is_ascii_digit) && (number == b"0" || !number.starts_with(b"0"));
+    (is_number && digits).then(|| std::str::from_utf8(number).ok()?.parse().ok()).flatten()
 }
 
 struct Walk<'a> {
@@ -59,6 +93,7 @@ enum Step {
     On,
     /// Out of the root.
     Out,
+    Descriptor(u32),
     /// Whether it has to be a folder.
     End {
         folder: bool,
@@ -131,8 +166,14 @@ impl Walk<'_> {
             // What is there, if anything, tells whoever uses the place.
             Err(_) if name.last => Ok(Step::End { folder: name.next > name.end }),
             Err(Errno::INVAL) => Ok(self.pass(name)),
+            Err(Errno::NOENT) => self.descriptor(name).map(Step::Descriptor).ok_or(Errno::NOENT),
             Err(e) => Err(e),
         }
+    }
+
+    /// What lies behind a name that is not there, as a name of a procfs.
+    fn descriptor(&self, name: &Name) -> Option<u32> {
+        descriptor(&[&self.done[..], &self.rest[name.end..]].concat())
     }
 
     /// Puts a link's text before what lies behind its name.

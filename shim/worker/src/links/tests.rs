@@ -69,6 +69,15 @@ fn kernel(root: &OwnedFd, path: &[u8], follow: bool, resolve: ResolveFlags) -> R
     Ok((found.st_dev, found.st_ino))
 }
 
+/// Where a path leads that leads to no descriptor; nothing if out of the root.
+fn led(root: &OwnedFd, path: &[u8], follow: bool) -> Result<Option<Vec<u8>>> {
+    expand(root.as_fd(), path, follow).map(|place| match place {
+        Place::Outside => None,
+        Place::At(path) => Some(path),
+        Place::Descriptor(number) => panic!("{number}"),
+    })
+}
+
 #[test]
 fn every_path_leads_where_the_kernel_has_it_lead() {
     let tree = tree();
@@ -105,7 +114,7 @@ fn every_path_leads_where_the_kernel_has_it_lead() {
         for follow in [true, false] {
             // As whoever looks at it does; without, the last name is left to the call.
             let expands = follow || matches!(path.rsplit('/').next(), Some("" | "." | ".."));
-            let Some(place) = expand(root.as_fd(), path.as_bytes(), expands).transpose() else {
+            let Some(place) = led(&root, path.as_bytes(), expands).transpose() else {
                 left += 1;
                 assert!(path.contains(".."), "{path} does not leave the root by itself");
                 continue;
@@ -124,9 +133,7 @@ fn every_path_leads_where_the_kernel_has_it_lead() {
 fn what_is_not_there_yet_is_where_it_will_be() {
     let tree = tree();
     let root = tree.open();
-    let place = |path: &str, follow| {
-        String::from_utf8(expand(root.as_fd(), path.as_bytes(), follow).unwrap().unwrap()).unwrap()
-    };
+    let place = |path: &str, follow| String::from_utf8(led(&root, path.as_bytes(), follow).unwrap().unwrap()).unwrap();
     assert_eq!(place("new", true), "d/new");
     assert_eq!(place("new-slash", true), "d/new/");
     // The link itself, with what the path says behind it.
@@ -144,7 +151,7 @@ fn who_leaves_the_root_by_himself_is_not_let_in_again() {
     let root = tree.open();
     for path in ["", "/", "/d", "..", "../d", "d/../../d", "abs/../../d", "root/..", "d/up/../d"] {
         for follow in [true, false] {
-            assert_eq!(expand(root.as_fd(), path.as_bytes(), follow), Ok(None), "{path}");
+            assert_eq!(expand(root.as_fd(), path.as_bytes(), follow), Ok(Place::Outside), "{path}");
         }
     }
 }
@@ -173,7 +180,44 @@ fn a_long_way_takes_little_time() {
         tree.link(&text, &n.to_string());
     }
     let begin = std::time::Instant::now();
-    let place = expand(tree.open().as_fd(), b"39", true).unwrap().unwrap();
-    assert_eq!(place, b"a");
+    assert_eq!(expand(tree.open().as_fd(), b"39", true), Ok(Place::At(b"a".to_vec())));
     assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
+}
+
+#[test]
+fn a_path_below_a_procfs_that_is_not_there_is_a_descriptor() {
+    let tree = Tree::new("descriptors");
+    fs::create_dir(tree.0.join("dev")).unwrap();
+    let own = std::process::id();
+    let links = [("fd", "/proc/self/fd".to_owned()), ("stdout", "/proc/self/fd/1".to_owned())];
+    let others = [("log", "stdout".to_owned()), ("own", format!("/proc/{own}/fd/2")), ("other", "/proc/2/fd/2".into())];
+    for (at, text) in links.into_iter().chain(others) {
+        tree.link(&text, &format!("dev/{at}"));
+    }
+    for proc in [false, true] {
+        if proc {
+            fs::create_dir(tree.0.join("proc")).unwrap();
+        }
+        let root = tree.open();
+        let leads = |path: &str| expand(root.as_fd(), path.as_bytes(), true);
+        let some = [("dev/stdout", 1), ("dev/log", 1), ("dev/own", 2), ("dev/fd/0", 0), ("dev/fd//17", 17)];
+        for (path, number) in some.into_iter().chain([("proc/self/fd/3", 3), ("proc/thread-self/fd/3", 3)]) {
+            assert_eq!(leads(path), Ok(Place::Descriptor(number)), "{path}");
+        }
+        let none =
+            ["dev/other", "dev/fd/x", "dev/fd/01", "dev/fd/+1", "dev/fd/1/", "dev/stdout/x", "dev/fd/99999999999"];
+        for path in none.into_iter().chain(["proc/self/mem", "proc/self/fd/", "proc/self/fd/1/x", "self/fd/1"]) {
+            assert_eq!(leads(path), Err(Errno::NOENT), "{path}");
+        }
+        assert_eq!(expand(root.as_fd(), b"dev/stdout", false), Ok(Place::At(b"dev/stdout".to_vec())));
+    }
+}
+
+#[test]
+fn what_the_image_has_at_a_procfs_names_is_itself() {
+    let tree = Tree::new("procfs");
+    fs::create_dir_all(tree.0.join("proc/self/fd")).unwrap();
+    fs::write(tree.0.join("proc/self/fd/1"), "").unwrap();
+    let place = expand(tree.open().as_fd(), b"proc/self/fd/1", true);
+    assert_eq!(place, Ok(Place::At(b"proc/self/fd/1".to_vec())));
 }

@@ -1,0 +1,215 @@
+//! What a module of preview 1 has open, as far as wasmtime-wasi tells nobody: which file is behind which descriptor.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use catamaran_worker::listing::Listing;
+use rustix::fs::{self as at, CWD, Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
+use wasmtime::component::Resource;
+use wasmtime_wasi::filesystem::{self, Descriptor};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p1::types::{Fd, Rights};
+use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
+use wasmtime_wasi::{FsPerms, OpenMode, WasiView as _};
+use wiggle::GuestMemory;
+
+/// A module's world: wasmtime-wasi's, and what it has open.
+pub(crate) struct Preview1 {
+    pub(super) wasi: WasiP1Ctx,
+    pub(super) opened: Opened,
+}
+
+impl Preview1 {
+    pub(crate) fn new(mut wasi: WasiP1Ctx) -> Self {
+        // Has wasmtime-wasi open what every module has, whatever the answer: later files are found by their places in its
+        // table, which these would shift.
+        let _ = wasi.fd_prestat_get(&mut GuestMemory::Unshared(&mut []), Fd::from(0));
+        Self { wasi, opened: Opened::default() }
+    }
+
+    pub(crate) fn wasi(&mut self) -> &mut WasiP1Ctx {
+        &mut self.wasi
+    }
+}
+
+/// What a descriptor is.
+#[derive(Clone, Copy)]
+pub(super) enum What {
+    /// One of the worker's own streams, by the descriptor that the guest got it with.
+    Own(u32),
+    /// A file that has a position, or a folder, by its place in wasmtime-wasi's table.
+    File(u32),
+    /// A file that has none, a pipe or a terminal. `of` is the worker's own stream that it duplicates.
+    Stream { place: u32, of: Option<u32> },
+}
+
+impl What {
+    fn place(self) -> Option<u32> {
+        match self {
+            Self::Own(_) => None,
+            Self::File(place) | Self::Stream { place, .. } => Some(place),
+        }
+    }
+}
+
+/// The module's descriptors, but those that were open when it began; of these only the streams.
+pub(super) struct Opened {
+    all: BTreeMap<u32, What>,
+    listings: BTreeMap<u32, Listing>,
+    streams: usize,
+}
+
+impl Default for Opened {
+    fn default() -> Self {
+        Self { all: (0..3).map(|fd| (fd, What::Own(fd))).collect(), listings: BTreeMap::new(), streams: 0 }
+    }
+}
+
+/// Where wasmtime-wasi puts the next file that it opens.
+pub(super) fn next_place(wasi: &mut WasiP1Ctx) -> Option<u32> {
+    let table = wasi.ctx().table;
+    let probe = table.push(()).ok()?;
+    let place = probe.rep();
+    table.delete(probe).ok().map(|()| place)
+}
+
+fn at(wasi: &mut WasiP1Ctx, place: u32) -> Option<&mut Descriptor> {
+    wasi.ctx().table.get_mut(&Resource::new_borrow(place)).ok()
+}
+
+impl Opened {
+    /// Notes what was opened at `place`, which the next file had before.
+    pub(super) fn note(&mut self, wasi: &mut WasiP1Ctx, fd: u32, place: Option<u32>) {
+        let Some((place, opened)) = place.and_then(|place| at(wasi, place).map(|opened| (place, opened))) else {
+            return;
+        };
+        let is_stream = match opened {
+            Descriptor::File(file) => at::seek(&*file.file, SeekFrom::Current(0)) == Err(Errno::SPIPE),
+            Descriptor::Dir(_) => false,
+        };
+        self.put(fd, if is_stream { What::Stream { place, of: None } } else { What::File(place) });
+    }
+
+    fn put(&mut self, fd: u32, what: What) {
+        self.closed(fd);
+        self.streams += usize::from(matches!(what, What::Stream { .. }));
+        self.all.insert(fd, what);
+    }
+
+    pub(super) fn closed(&mut self, fd: u32) {
+        self.listings.remove(&fd);
+        self.streams -= usize::from(matches!(self.all.remove(&fd), Some(What::Stream { .. })));
+    }
+
+    pub(super) fn renumbered(&mut self, from: u32, to: u32) {
+        let (what, listing) = (self.all.get(&from).copied(), self.listings.remove(&from));
+        self.closed(from);
+        self.closed(to);
+        if let Some(what) = what {
+            self.put(to, what);
+        }
+        if let Some(listing) = listing {
+            self.listings.insert(to, listing);
+        }
+    }
+
+    /// Whether any descriptor is a stream that was opened.
+    pub(super) fn has_streams(&self) -> bool {
+        self.streams > 0
+    }
+
+    /// The stream that a descriptor is, if it was opened.
+    pub(super) fn stream(&self, wasi: &mut WasiP1Ctx, fd: u32) -> Option<Arc<File>> {
+        let Some(What::Stream { place, .. }) = self.has_streams().then(|| self.all.get(&fd)).flatten() else {
+            return None;
+        };
+        match at(wasi, *place)? {
+            Descriptor::File(file) => Some(file.file.clone()),
+            Descriptor::Dir(_) => None,
+        }
+    }
+
+    /// The descriptor of the worker's own stream that this one duplicates, if the module still has that.
+    pub(super) fn original(&self, fd: u32) -> Option<u32> {
+        let Some(What::Stream { of: Some(of), .. }) = self.all.get(&fd) else { return None };
+        self.all.iter().find(|(_, what)| matches!(what, What::Own(own) if own == of)).map(|(fd, _)| *fd)
+    }
+
+    /// The folder that a descriptor is, as it is being read; nothing if it is none that was opened.
+    pub(super) fn listing(&mut self, wasi: &mut WasiP1Ctx, fd: u32, is_root: bool) -> io::Result<Option<&mut Listing>> {
+        if !self.listings.contains_key(&fd) {
+            let what = self.all.get(&fd).and_then(|what| what.place());
+            let folder: OwnedFd = match what.and_then(|place| at(wasi, place)) {
+                Some(Descriptor::Dir(folder)) => folder.dir.try_clone()?.into(),
+                None if is_root => {
+                    at::openat(CWD, "/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?
+                }
+                _ => return Ok(None),
+            };
+            self.listings.insert(fd, Listing::new(folder)?);
+        }
+        Ok(self.listings.get_mut(&fd))
+    }
+
+    /// What opening it once more gives: for a stream the same one, for a file one with a position of its own.
+    pub(super) fn once_more(&self, wasi: &mut WasiP1Ctx, fd: u32, rights: Rights) -> rustix::io::Result<Again> {
+        let what = *self.all.get(&fd).ok_or(Errno::NOENT)?;
+        let descriptor = match what {
+            What::Own(own) => Descriptor::File(file(own_stream(own)?, rights)),
+            What::File(place) | What::Stream { place, .. } => match at(wasi, place).ok_or(Errno::NOENT)? {
+                Descriptor::File(opened) => Descriptor::File(opened.clone()),
+                Descriptor::Dir(folder) => Descriptor::Dir(folder.clone()),
+            },
+        };
+        let of = match what {
+            What::Own(own) => Some(own),
+            What::Stream { of, .. } => of,
+            What::File(_) => None,
+        };
+        Ok(Again { descriptor, of })
+    }
+
+    /// Puts it in the place of what was opened for it.
+    pub(super) fn replace(&mut self, wasi: &mut WasiP1Ctx, fd: u32, place: Option<u32>, again: Again) -> Option<()> {
+        *at(wasi, place?)? = again.descriptor;
+        self.note(wasi, fd, place);
+        if let Some(What::Stream { of, .. }) = self.all.get_mut(&fd) {
+            *of = again.of;
+        }
+        Some(())
+    }
+}
+
+/// What a descriptor is opened as once more.
+pub(super) struct Again {
+    descriptor: Descriptor,
+    of: Option<u32>,
+}
+
+impl Again {
+    pub(super) fn is_folder(&self) -> bool {
+        matches!(self.descriptor, Descriptor::Dir(_))
+    }
+}
+
+/// A duplicate of one of the worker's own streams.
+pub(super) fn own_stream(number: u32) -> rustix::io::Result<File> {
+    let duplicate = match number {
+        0 => io::stdin().as_fd().try_clone_to_owned(),
+        1 => io::stdout().as_fd().try_clone_to_owned(),
+        2 => io::stderr().as_fd().try_clone_to_owned(),
+        _ => return Err(Errno::NOENT),
+    };
+    duplicate.map(File::from).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+}
+
+fn file(file: File, rights: Rights) -> filesystem::File {
+    let mut mode = OpenMode::empty();
+    mode.set(OpenMode::READ, rights.contains(Rights::FD_READ));
+    mode.set(OpenMode::WRITE, rights.contains(Rights::FD_WRITE));
+    filesystem::File::new(file, FsPerms::ReadWrite, mode, true)
+}
