@@ -53,6 +53,9 @@ fn ended(container: &Running<'_>) -> (i32, Vec<String>) {
     (status.exit_code, container.lines("stdout"))
 }
 
+/// Makes an image of this name whose Wasm layer has these bytes.
+type MakeImage = fn(&str, Vec<u8>) -> Image;
+
 #[test]
 fn a_tag_that_moves_changes_nothing_in_a_container_that_there_is() {
     for engine in Engine::ALL {
@@ -111,7 +114,7 @@ fn a_pod_that_is_pinned_by_digest_runs_that_image_wherever_its_tag_leads() {
     let node = Node::start_with(cri::options());
     let pod = Pod::run(&node, "pinned", Shape { handler: "catamaran".to_owned(), ..Shape::default() });
     // A single manifest, and a part of an index.
-    let shapes: [(&str, fn(&str, Vec<u8>) -> Image); 2] = [("single", image), ("parts", index)];
+    let shapes: [(&str, MakeImage); 2] = [("single", image), ("parts", index)];
     for (name, make) in shapes {
         let first = make(name, first());
         cri::import_with(&node, &first, PARTS);
@@ -139,7 +142,7 @@ fn a_pod_that_is_pinned_by_digest_runs_that_image_wherever_its_tag_leads() {
 fn a_tag_that_moved_since_the_containers_record_was_made_is_refused() {
     let node = Node::start_with(cri::options());
     let pod = Pod::run(&node, "moved", Shape { handler: "catamaran".to_owned(), ..Shape::default() });
-    let shapes: [(&str, fn(&str, Vec<u8>) -> Image); 2] = [("single", image), ("parts", index)];
+    let shapes: [(&str, MakeImage); 2] = [("single", image), ("parts", index)];
     for (name, make) in shapes {
         // With another configuration, as another build has it.
         let first = make(name, guests::wat("hello")).env(["BUILD=1"]);

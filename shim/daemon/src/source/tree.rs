@@ -131,7 +131,7 @@ impl<'a> Tree<'a> {
             }
             spend(&self.bytes, target.as_os_str().len())?;
             if target.is_absolute() {
-                here.to_root();
+                here.return_to_root();
             }
             for part in catamaran_worker::names(&target).into_iter().rev() {
                 todo.push_front(part);
@@ -149,7 +149,7 @@ impl<'a, 'b> Here<'a, 'b> {
         Ok(Self { tree, path: PathBuf::from("/"), folders: vec![Place { at, mount }] })
     }
 
-    fn to_root(&mut self) {
+    fn return_to_root(&mut self) {
         self.path = PathBuf::from("/");
         self.folders.truncate(1);
     }
