@@ -330,6 +330,12 @@ impl HostDescriptor for Files<'_> {
         let first = self.inner.metadata_hash_at(again(&folder), flags, path.clone()).await;
         let Err(e) = first else { return first };
         let call = Call::from(e);
+        if let Some(stream) = self.stream(&call, &folder, &path, flags) {
+            let stream = self.inner.table.push(descriptor(stream?, DescriptorFlags::empty()))?;
+            let found = self.inner.metadata_hash(again(&stream)).await;
+            self.inner.table.delete(stream)?;
+            return found;
+        }
         match self.seen(&call, &folder, &path, flags) {
             Some(entry) => self.inner.metadata_hash_at(folder, flags, path_of(&entry.map_err(refused::code)?)?).await,
             None => Err(call.first),
