@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use catamaran_attacks::{Outcome, sidecar};
-use catamaran_harness::{Container, Engine, Image, Mounted, Node, Runtime, Task, guests};
+use catamaran_harness::{Container, Engine, Image, Mounted, Node, Runtime, Task, guests, shim_folder};
 use serde_json::json;
 
 use crate::report::Line;
@@ -55,7 +55,8 @@ fn on(engine: Engine) -> Vec<Line> {
 
 /// What a sidecar gets while `workers` makes some in the pid namespace that it is told.
 fn beside(node: &Node, told: &Path, id: &str, workers: impl FnOnce(&str)) -> Vec<Outcome> {
-    let program = fs::read(env!("CARGO_BIN_EXE_sidecar")).unwrap();
+    // Beside the shim: where the table runs in the emulated machine, that is not where cargo has put it.
+    let program = fs::read(shim_folder().join("sidecar")).unwrap();
     let image = Image::new("sidecar").file("/sidecar", program).entrypoint(["/sidecar"]);
     let sidecar: Task<'_> =
         node.container(id).runtime(Runtime::Runc).image(&image).bind(told, "/told", ["rbind", "ro"]).spawn();
