@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use catamaran_harness::direct::{Call, Shim, Standing};
-use catamaran_harness::{CgroupVersion, Engine, Mounted, Node, Runtime, cgroup_version, guests, procfs, wait_until};
+use catamaran_harness::{CgroupVersion, Engine, Mounted, Node, Runtime, cgroup_version, guests, procfs};
 use containerd_shim_protos::api::ConnectRequest;
 use containerd_shim_protos::ttrpc::{self, Error};
 use containerd_shim_protos::{Client, TaskClient};
@@ -63,8 +63,11 @@ fn starved(node: &Node, shim: &Shim<'_>, starve: impl FnOnce(&Path), feed: impl 
         Err(e) => panic!("no answer of a shim's: {e}"),
     };
     case.discard();
-    let what = format!("the shim to let go, which had {before:?}");
-    wait_until(SOON, &what, || (held(node, shim) == before).then_some(()));
+    let until = Instant::now() + SOON;
+    while held(node, shim) != before {
+        assert!(Instant::now() < until, "the shim had {before:?} and keeps {:?}", held(node, shim));
+        std::thread::sleep(Duration::from_millis(10));
+    }
     refusal
 }
 

@@ -47,6 +47,8 @@ const MOMENT: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 /// One that was killed and has not ended by then hangs in the kernel.
 const TO_END: Duration = Duration::from_secs(1);
+/// Between two tries to remove its cgroup.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// So many of those are borne, for all containers of the pod.
 const MOST_STUCK: usize = 8;
 
@@ -198,8 +200,14 @@ impl Drop for Finder {
             }
             let Some(cgroup) = cgroup else { return };
             info!("the search of process {pid} took long, and is over");
-            if let Err(e) = cgroup::remove(cgroup.folders()).await.and_then(|()| states.forget(&name)) {
-                warn!("{e}");
+            let mut pause = MOMENT;
+            while let Err(e) = cgroup::remove(cgroup.folders()).await.and_then(|()| states.forget(&name)) {
+                // Descriptors may be short for a while. What stays is for the next `delete` of the node.
+                if pause > LONGEST_PAUSE {
+                    return warn!("{e}");
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
             }
         });
     }
