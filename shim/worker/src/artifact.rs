@@ -8,14 +8,18 @@ use rustix::fs::{MemfdFlags, SealFlags};
 /// The artifact as the container's own: what is a file of the cache stays that, what is memory is copied into memory that is
 /// charged to the cgroup of this process, and the other is let go.
 pub(crate) fn own(mut artifact: File) -> io::Result<File> {
-    // Only memory can be sealed.
-    let Ok(seals) = rustix::fs::fcntl_get_seals(&artifact) else { return Ok(artifact) };
+    // A file has no seals, and on a tmpfs the one against further seals: only what cannot be written to is the driver's memory.
+    match rustix::fs::fcntl_get_seals(&artifact) {
+        Ok(seals) if seals.contains(SealFlags::WRITE) => {}
+        _ => return Ok(artifact),
+    }
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let mut own = File::from(rustix::fs::memfd_create("artifact", flags)?);
     artifact.rewind()?;
     io::copy(&mut artifact, &mut own)?;
     own.rewind()?;
-    rustix::fs::fcntl_add_seals(&own, seals | SealFlags::SEAL)?;
+    // It is mapped as code: who breaks into this process must not write new code into it.
+    rustix::fs::fcntl_add_seals(&own, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(own)
 }
 
@@ -42,5 +46,17 @@ mod tests {
         let file = File::open("/proc/self/exe").unwrap();
         let number = inode(&file);
         assert_eq!(inode(&own(file).unwrap()), number);
+    }
+
+    /// A cache may lie on a tmpfs, whose files answer for seals as memory does.
+    #[test]
+    fn a_file_of_a_tmpfs_is_not_copied() {
+        let path = format!("/dev/shm/catamaran-artifact-{}", std::process::id());
+        std::fs::write(&path, "machine code").unwrap();
+        let file = File::open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(rustix::fs::fcntl_get_seals(&file).unwrap(), SealFlags::SEAL, "it is a tmpfs's");
+        let number = file.metadata().unwrap().ino();
+        assert_eq!(own(file).unwrap().metadata().unwrap().ino(), number);
     }
 }
