@@ -13,6 +13,8 @@ use crate::outcome::Outcome;
 pub const CANARY: &str = "a-mount-of-the-host";
 /// There when the last worker has ended.
 pub const DONE: &str = "/told/done";
+/// Its line for each process that it saw for the first time.
+pub const SEEN: &str = "seen";
 /// What it looks for, in the order of its lines.
 pub const AIMS: [&str; 2] = ["the host's mount table", "prlimit"];
 
@@ -30,7 +32,9 @@ pub fn watch() {
         let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         for pid in pids.filter(|pid| *pid != own) {
             let Ok(table) = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")) else { continue };
-            seen.insert(pid);
+            if seen.insert(pid) {
+                say(SEEN);
+            }
             through[0] += u32::from(table.contains(CANARY));
             through[1] += u32::from(may_limit(pid));
         }

@@ -152,6 +152,10 @@ impl<'n> Pod<'n> {
         let request = Message::new().message(1, config.clone()).bytes(2, &shape.handler);
         let answer = runtime(node, "RunPodSandbox", request)?;
         let id = status::text(&fields(&answer), 1);
+        // An earlier pod of this name may have been here: what its containers wrote is not what these write.
+        for entry in fs::read_dir(logs(node, name)).expect("cannot list the logs").flatten() {
+            fs::remove_dir_all(entry.path()).expect("cannot remove the logs of an earlier pod");
+        }
         node.expect_id(NAMESPACE, &id);
         Ok(Self { node, name: name.to_owned(), id, config, shape })
     }

@@ -1,5 +1,5 @@
 //! Figures of first starts beside load: how long a Create takes that has to compile, and what a running container's answers take
-//! meanwhile. `cargo test -p catamaran-integration --test beside_load -- --ignored --nocapture`
+//! meanwhile. `cargo test -p catamaran-integration --test beside_load -- --ignored --nocapture --test-threads=1`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 

@@ -285,8 +285,9 @@ fn on(engine: Engine) -> Vec<Line> {
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     let before = world.look();
     let output = crate::run::order(&world, &image, catamaran_attacks::Shape::Plain, &steps).create();
-    output.start();
+    // Before it is started: it may have ended as soon as it is.
     assert_eq!(std::fs::read_link(format!("/proc/{}/exe", output.pid())).unwrap(), engine.worker());
+    output.start();
     output.wait(std::time::Duration::from_secs(30));
     let output = output.delete();
     assert_eq!(world.changes(&before, true), Vec::<String>::new(), "changed outside of the container");

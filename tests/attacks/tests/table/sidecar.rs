@@ -11,8 +11,12 @@ use serde_json::json;
 use crate::report::Line;
 
 const SOON: Duration = Duration::from_secs(20);
-/// As many containers, and as many execs.
+/// At least as many containers, and as many execs.
 const MADE: usize = 16;
+/// At least as many of them the sidecar has to see, and more are made until it has: on a busy machine a worker is often through
+/// before the sidecar runs.
+const SEEN: usize = MADE / 2;
+const MOST: usize = MADE * 20;
 
 /// On each engine.
 pub(crate) fn lines() -> Vec<Line> {
@@ -24,17 +28,17 @@ fn on(engine: Engine) -> Vec<Line> {
     let canary = Mounted::tmpfs(&node.dir().join(sidecar::CANARY));
     let told = node.dir().join("told");
     fs::create_dir(&told).unwrap();
-    let created = beside(&node, &told, "creates", |pids| {
-        for number in 0..MADE {
+    let created = beside(&node, &told, "creates", |pids, numbers| {
+        for number in numbers {
             let id = format!("c{number}");
             let order = in_pids(node.container(&id), pids).image(&guests::image(Runtime::Catamaran, "hello"));
             assert_eq!(order.to_its_end().code, 0);
         }
     });
-    let executed = beside(&node, &told, "executes", |pids| {
+    let executed = beside(&node, &told, "executes", |pids, numbers| {
         let order = in_pids(node.container("own"), pids).image(&guests::image(Runtime::Catamaran, "sleep"));
         let task = order.spawn();
-        for number in 0..MADE {
+        for number in numbers {
             let exec = task.further(&format!("e{number}")).spawn();
             exec.try_kill(9).unwrap();
             exec.wait(SOON);
@@ -53,15 +57,24 @@ fn on(engine: Engine) -> Vec<Line> {
     lines
 }
 
-/// What a sidecar gets while `workers` makes some in the pid namespace that it is told.
-fn beside(node: &Node, told: &Path, id: &str, workers: impl FnOnce(&str)) -> Vec<Outcome> {
+/// What a sidecar gets while `workers` makes one for each number in the pid namespace that it is told.
+fn beside(
+    node: &Node,
+    told: &Path,
+    id: &str,
+    workers: impl FnOnce(&str, &mut dyn Iterator<Item = usize>),
+) -> Vec<Outcome> {
     // Beside the shim: where the table runs in the emulated machine, that is not where cargo has put it.
     let program = fs::read(shim_folder().join("sidecar")).unwrap();
     let image = Image::new("sidecar").file("/sidecar", program).entrypoint(["/sidecar"]);
     let sidecar: Task<'_> =
         node.container(id).runtime(Runtime::Runc).image(&image).bind(told, "/told", ["rbind", "ro"]).spawn();
     sidecar.expect_stdout("waiting\n");
-    workers(&format!("/proc/{}/ns/pid", sidecar.pid()));
+    let seen = || sidecar.stdout().lines().filter(|line| *line == sidecar::SEEN).count();
+    workers(
+        &format!("/proc/{}/ns/pid", sidecar.pid()),
+        &mut (0..MOST).take_while(|number| *number < MADE || seen() < SEEN),
+    );
     let done = told.join(sidecar::DONE.rsplit('/').next().unwrap());
     fs::write(&done, "").unwrap();
     sidecar.wait(SOON);
@@ -73,7 +86,7 @@ fn beside(node: &Node, told: &Path, id: &str, workers: impl FnOnce(&str)) -> Vec
     for outcome in &outcomes {
         let Outcome::Denied(text) = outcome else { continue };
         let seen: usize = text.split(' ').next().and_then(|number| number.parse().ok()).unwrap();
-        assert!(seen >= MADE / 2, "hardly a worker was seen: {text}");
+        assert!(seen >= SEEN, "hardly a worker was seen: {text}");
     }
     outcomes
 }
