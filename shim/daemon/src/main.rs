@@ -22,45 +22,27 @@
 //! One thread, no engine: a worker is another executable, and all that is said to it goes through
 //! [`catamaran_worker::job`] and [`catamaran_worker::control`].
 
-mod bootstrap;
-mod bundle;
+mod boot;
 mod cache;
 mod cgroup;
 mod child;
-mod choice;
-mod clients;
+mod cleanup;
 mod container;
-mod delete;
-mod devices;
 mod engine;
 mod error;
-mod events;
+mod files;
 mod finder;
-mod group;
-mod holder;
-mod hooks;
 mod image;
-mod info;
 mod lease;
-mod logging;
-mod lower;
-mod mountoptions;
-mod mounts;
+mod limits;
 mod native;
-mod options;
+mod orphans;
 mod pod;
 mod readable;
-mod rootfs;
-mod seccomp;
-mod serve;
-mod shortage;
-mod source;
-mod spawn;
-mod state;
+mod rpc;
+mod spec;
 mod stats;
 mod stdio;
-mod strangers;
-mod task;
 mod unless;
 mod wire;
 
@@ -81,17 +63,17 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let outcome = match containerd_shim::parse(&arguments) {
-        Ok(flags) if flags.version => info::print_version(),
-        Ok(flags) if flags.info => info::print_info(),
-        Ok(flags) if flags.action == "start" => bootstrap::start(&flags),
-        Ok(flags) if flags.action == "delete" => delete::delete(&flags),
+        Ok(flags) if flags.version => boot::info::print_version(),
+        Ok(flags) if flags.info => boot::info::print_info(),
+        Ok(flags) if flags.action == "start" => boot::start::start(&flags),
+        Ok(flags) if flags.action == "delete" => cleanup::delete(&flags),
         // Not containerd's: the shim starts itself so.
         Ok(flags) if flags.action == cache::ACTION => cache::drive(),
         Ok(flags) if flags.action == cgroup::ACTION => cgroup::answer(),
         Ok(flags) if flags.action == cgroup::LIMITS => cgroup::write_limits(),
         Ok(flags) if flags.action == finder::ACTION => finder::find(),
         Ok(flags) if flags.action == stdio::ACTION => stdio::append(),
-        Ok(flags) if flags.action == holder::ACTION => return catamaran_worker::hold(),
+        Ok(flags) if flags.action == container::holder::ACTION => return catamaran_worker::hold(),
         Ok(flags) => Err(error::Error::refused(
             "command line",
             format!("action {:?}", flags.action),

@@ -16,7 +16,7 @@ use rustix::fs::MemfdFlags;
 
 use crate::child;
 use crate::error::{Doing, Result};
-use crate::shortage;
+use crate::limits;
 
 /// One compile may take so long; it is killed then.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -56,7 +56,7 @@ pub(super) fn run(compiler: &Path, name: &str, bytes: &File, output: &File, tier
         .stdout(Stdio::from(output.try_clone().doing(doing)?))
         .stderr(Stdio::from(words.try_clone().doing(doing)?))
         .spawn()
-        .map_err(shortage::of_processes)
+        .map_err(limits::of_processes)
         .on(compiler)?;
     let pidfd = child::pidfd(child.id())?;
     let until = Instant::now() + LONGEST;

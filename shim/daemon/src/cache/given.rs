@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 
 use super::module::{self, Largest};
 use crate::error::{Doing, Error, Result};
+use crate::files::program::{FIRST, other_than_wasm};
 use crate::image::Layer;
-use crate::source::{FIRST, other_than_wasm};
 
 /// In seconds.
 const LONGEST_READ: u32 = 120;

@@ -53,10 +53,10 @@ use tokio::io::unix::AsyncFd;
 use crate::child;
 use crate::engine::Engine;
 use crate::error::{Declined, Doing, Error, Result};
+use crate::files::program;
 use crate::image::{Chosen, Image};
+use crate::limits;
 use crate::readable::readable;
-use crate::shortage;
-use crate::source;
 use counters::Counter;
 pub(crate) use driver::{ACTION, run as drive};
 use memo::{Key, Memo};
@@ -239,7 +239,7 @@ impl Cache {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(shortage::of_processes)
+            .map_err(limits::of_processes)
             .on(program)?;
         // It may go on after its answer, and after this shim.
         child::reap(child::pidfd(child.id())?);
@@ -293,7 +293,7 @@ impl Cache {
             }
             ((Answer::Refused { module, reason }, _), _) => Err(Error::Module { module, reason }),
             ((Answer::Declined { module, declined }, _), _) => Err(Error::Declined { module, declined }),
-            ((Answer::NoLayer(why), _), Wanted::Layer { looked, .. }) => Err(source::nowhere(looked, &why)),
+            ((Answer::NoLayer(why), _), Wanted::Layer { looked, .. }) => Err(program::nowhere(looked, &why)),
             ((Answer::Failed(reason) | Answer::NoLayer(reason), _), _) => Err(failed(reason)),
         }
     }

@@ -41,7 +41,7 @@ pub(super) async fn run<A: DeserializeOwned>(
         .stdout(Stdio::from(answer.try_clone().doing(doing)?))
         .stderr(Stdio::null())
         .spawn()
-        .map_err(crate::shortage::of_processes)
+        .map_err(crate::limits::of_processes)
         .doing(doing)?;
     let pidfd = child::pidfd(child.id())?;
     let watched = || pidfd.try_clone().doing(doing);

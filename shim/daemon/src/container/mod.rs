@@ -1,14 +1,15 @@
 //! One container: its creation step by step, and its state.
 
-mod creation;
+mod create;
 mod exec;
 mod freeze;
-mod kills;
+pub(crate) mod holder;
 mod native;
+mod oom;
 mod process;
 mod sandbox;
+pub(crate) mod spawn;
 mod update;
-mod wasm_exec;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -22,21 +23,22 @@ use log::{info, warn};
 use nix::libc;
 use tokio::sync::{MutexGuard, Notify};
 
-use crate::bundle::{self, Bundle};
 use crate::cache::{Cache, Largest, Purpose};
 use crate::cgroup::{self, Cgroup};
-use crate::choice::Choice;
+use crate::cleanup::state::{Ended, Folder, State};
+use crate::container::spawn::Worker;
+use crate::engine::choice::Choice;
+use crate::engine::options::Policy;
 use crate::error::{Error, Result};
 use crate::finder::{self, Finder, Order, Prepared};
-use crate::hooks::Stage;
-use crate::native::{Outline, Record};
-use crate::options::Policy;
-use crate::spawn::Worker;
-use crate::state::{Ended, Folder, State};
+use crate::native::Record;
+use crate::spec::bundle::{self, Bundle};
+use crate::spec::hooks::Stage;
+use crate::spec::outline::Outline;
+use crate::stats;
 use crate::stdio::{self, Kept, Logger, Stdio};
 use crate::unless::unless;
-use crate::{holder, stats};
-use creation::{Creation, ROOT, all_mounts, make_job, order_root, wanted};
+use create::{Creation, ROOT, all_mounts, make_job, order_root, wanted};
 pub(crate) use exec::{Exec, ExecRequest};
 use freeze::Freeze;
 pub(crate) use process::{Exit, Phase, Process};

@@ -19,14 +19,15 @@ use super::exec::Exec;
 use super::freeze::Freeze;
 use super::{Body, Container, Held, Process, Request, check_terminal, clean_up};
 use crate::cgroup::Cgroup;
+use crate::cleanup::state::{Folder, State};
+use crate::engine::options::Policy;
 use crate::error::{Doing, Error, Result};
-use crate::hooks::Stage;
-use crate::native::{self, Console, Outline, Place, Record, Runtime, Streams};
-use crate::options::Policy;
-use crate::state::{Folder, State};
+use crate::native::{self, Console, Place, Record, Runtime, Streams};
+use crate::spec::hooks::Stage;
+use crate::spec::outline::Outline;
 use crate::stdio::{self, Kept, Stdio};
 use crate::unless::unless;
-use crate::{child, finder, strangers};
+use crate::{child, finder, orphans};
 
 /// How long `runc start` may go on when what it has started has ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -116,7 +117,7 @@ impl Container {
         streams.ready().await?;
         let (place, console) = place(&streams, exec.process.terminal(), &self.request.state)?;
         let pid_file = self.request.bundle.join(format!("exec.{}.pid", exec.id));
-        let held = strangers::hold();
+        let held = orphans::hold();
         let ran = native.record.runtime.exec(self.id(), &exec.spec, &pid_file, place).await;
         // It is of no use any more, and goes with the bundle.
         let _ = std::fs::remove_file(&pid_file);
@@ -224,13 +225,13 @@ async fn make_once(
     cgroup: &Cgroup,
     (streams, state): (&mut Stdio, &mut State),
 ) -> Result<Made> {
-    strangers::take_in()?;
+    orphans::take_in()?;
     streams.ready().await?;
     if let (Some(tree), Some(at)) = (&tree, &record.rootfs) {
         native::mount(tree, at)?;
     }
     let (place, console) = place(streams, request.stdio.terminal, &request.state)?;
-    let _held = strangers::hold();
+    let _held = orphans::hold();
     let pid = record.runtime.create(&request.id, &request.bundle, place).await?;
     let made = Made::of(pid, console).await?;
     cgroup.adopt(pid)?;

@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use log::{info, warn};
 
-use super::creation::{bring_up, make_job};
+use super::create::{bring_up, make_job};
 use super::{Container, Request, clean_up, open_streams};
-use crate::bundle::Bundle;
 use crate::cgroup::Cgroup;
+use crate::cleanup::state::{Folder, State};
+use crate::container::holder;
+use crate::container::spawn::{self, Failure, Handover, Worker};
 use crate::error::{Error, Result};
-use crate::holder;
-use crate::spawn::{self, Failure, Handover, Worker};
-use crate::state::{Folder, State};
+use crate::spec::bundle::Bundle;
 use crate::stdio::Stdio;
 
 impl Container {

@@ -5,8 +5,8 @@ use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use oci_spec::runtime::LinuxResources;
 
 use super::{Body, Container, Phase};
-use crate::bundle;
 use crate::error::{Error, Result};
+use crate::spec::bundle;
 
 /// The type of an OCI specification's `linux.resources`, as containerd's typeurl names it; before it stands whose name it is.
 const RESOURCES: &str = "opencontainers/runtime-spec/1/LinuxResources";

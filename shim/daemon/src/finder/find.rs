@@ -17,12 +17,12 @@ use rustix::process::Signal;
 
 use super::message::{Answer, DOING, Executable, Layers, Module, Order};
 use crate::cache::{self, Cache};
+use crate::container::spawn::Handover;
 use crate::error::{Doing, Error, Result};
-use crate::mounts::Prepared;
-use crate::native::Outline;
-use crate::source::{self, Found, Program, Root, Sought, Stop, Tree};
-use crate::spawn::Handover;
-use crate::{lower, mounts, rootfs};
+use crate::files::mounts::Prepared;
+use crate::files::program::{self, Found, Program, Root, Sought, Stop, Tree};
+use crate::files::{lower_layer, mounts, rootfs};
+use crate::spec::outline::Outline;
 
 /// Carries out orders until the shim wants no more.
 pub(crate) fn find() -> Result<()> {
@@ -77,7 +77,7 @@ impl Kept {
 
     fn root(&mut self, path: &Path, stage: &Path, outline: &Outline) -> Result<(Answer, Vec<OwnedFd>)> {
         let root = rootfs::prepare(&self.rootfs, path, stage)?;
-        let Some((program, what)) = source::native(outline, root.as_fd()) else {
+        let Some((program, what)) = program::native(outline, root.as_fd()) else {
             self.root = Some(root);
             return Ok((Answer::NotNative, Vec::new()));
         };
@@ -136,7 +136,7 @@ impl Kept {
         cache: cache::Purpose,
     ) -> Result<(String, String, OwnedFd)> {
         let lower = match in_root {
-            Some(path) => lower::find(&self.rootfs, &path, &file).on(&name)?,
+            Some(path) => lower_layer::find(&self.rootfs, &path, &file).on(&name)?,
             None => None,
         };
         let cache = Cache::open(cache)?;
@@ -160,5 +160,5 @@ fn find_module(guest: &Guest, descriptors: &Handover, root: Fd, prepared: &[Prep
         };
         tree.mount(&mount.destination, seen).on(&mount.destination)?;
     }
-    source::find(guest, &tree)
+    program::find(guest, &tree)
 }

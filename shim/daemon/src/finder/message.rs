@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Finder;
 use crate::cache::{self, Wanted};
+use crate::container::spawn::Handover;
 use crate::error::{Error, Result};
-use crate::mounts;
-use crate::native::Outline;
-use crate::spawn::Handover;
+use crate::files::mounts;
+use crate::spec::outline::Outline;
 
 /// What is done, for errors.
 pub(super) const DOING: &str = "looking into the container's volumes and image";

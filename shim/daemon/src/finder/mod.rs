@@ -30,10 +30,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::{self, Cgroup};
+use crate::cleanup::state::{Folder, State};
 use crate::error::{Doing, Error, Result};
 use crate::readable::readable;
-use crate::state::{Folder, State};
-use crate::{cache, child, shortage};
+use crate::{cache, child, limits};
 pub(crate) use find::find;
 use message::{Answer, DOING};
 pub(crate) use message::{Executable, Layers, Module, Native, Order, Prepared};
@@ -103,7 +103,7 @@ impl Finder {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(shortage::of_processes)
+            .map_err(limits::of_processes)
             .on(program)?;
         let pid = child.id();
         let pidfd = Some(child::pidfd(pid)?);

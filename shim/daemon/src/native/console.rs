@@ -10,8 +10,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::cleanup::state::Folder;
 use crate::error::{Doing, Result};
-use crate::state::Folder;
 
 /// The terminal is sent before runc ends, and then only has to be taken.
 const LONGEST: Duration = Duration::from_secs(5);

@@ -2,7 +2,6 @@
 //! filter: config.json is handed to it untouched. What is here is how it is driven.
 //!
 //! ```text
-//! outline   the few keys of config.json that are looked at
 //! rootfs    what containerd's snapshotter has is mounted where the bundle says, and unmounted
 //! runtime   runc's commands, one after the other, each with its error's text
 //! tied      a command of runc's as a process that ends with the shim
@@ -14,14 +13,12 @@
 //! as every orphan below it (`strangers`).
 
 mod console;
-mod outline;
 mod record;
 mod rootfs;
 mod runtime;
 mod tied;
 
 pub(crate) use console::Console;
-pub(crate) use outline::Outline;
 pub(crate) use record::Record;
 pub(crate) use rootfs::mount;
 pub(crate) use runtime::{Place, Runtime, Streams, find};

@@ -25,7 +25,7 @@ use rustix::process::Signal;
 
 use super::Streams;
 use crate::error::{Doing, Error, Result};
-use crate::{child, shortage};
+use crate::{child, limits};
 
 /// What the shim's program is started with to become another one.
 pub(crate) const WORD: &str = "tied";
@@ -79,7 +79,7 @@ impl Tied {
                 Some(Streams { stdin, stdout, stderr }) => command.stdin(stdin).stdout(stdout).stderr(stderr),
                 None => command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(memory.try_clone().doing(doing)?),
             };
-            let pid = command.spawn().map_err(shortage::of_processes).doing(doing)?.id();
+            let pid = command.spawn().map_err(limits::of_processes).doing(doing)?.id();
             Running { pid, pidfd: child::pidfd(pid)?, ended: false }
         };
         let watched = running.pidfd.try_clone().doing(doing)?;

@@ -13,13 +13,13 @@ use containerd_shim_protos::ttrpc::asynchronous::transport::Listener;
 use log::{info, warn};
 use tokio::sync::Notify;
 
-use crate::bootstrap::Server;
-use crate::clients::Clients;
+use crate::boot::Server;
+use crate::boot::clients::Clients;
+use crate::boot::logging;
 use crate::error::{Doing, Error, Result};
-use crate::events::Publisher;
-use crate::logging;
 use crate::pod::Pod;
-use crate::task::TaskService;
+use crate::rpc::events::Publisher;
+use crate::rpc::task::TaskService;
 
 /// The answer to Shutdown is on its way when the server is told to stop.
 const LAST_ANSWER: Duration = Duration::from_millis(20);

@@ -86,7 +86,7 @@ fn features() -> Result<Features> {
                 .build()
                 .map_err(invalid)?,
         )
-        .seccomp(crate::seccomp::features().map_err(invalid)?)
+        .seccomp(crate::spec::seccomp::features().map_err(invalid)?)
         .apparmor(ApparmorBuilder::default().enabled(true).build().map_err(invalid)?)
         .build()
         .map_err(invalid)?;
@@ -94,7 +94,7 @@ fn features() -> Result<Features> {
         .oci_version_min("1.0.0")
         .oci_version_max("1.2.0")
         .hooks(["prestart", "createRuntime", "poststart", "poststop"].map(str::to_owned))
-        .mount_options(crate::mountoptions::understood())
+        .mount_options(crate::spec::mount_options::understood())
         .linux(linux)
         .build()
         .map_err(invalid)

@@ -13,6 +13,7 @@
 //! ```
 
 mod ask;
+pub(crate) mod state;
 
 use std::io::{ErrorKind, Write};
 use std::os::fd::OwnedFd;
@@ -27,8 +28,8 @@ use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use crate::cleanup::state::{Ended, Folder, Pods, Server, State};
 use crate::error::{Doing, Error, Result};
-use crate::state::{Ended, Folder, Pods, Server, State};
 use crate::{cgroup, child, stdio};
 
 /// What containerd is told of a container whose exit nobody saw: killed.

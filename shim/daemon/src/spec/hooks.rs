@@ -29,8 +29,8 @@ use tokio::task::JoinHandle;
 
 use crate::child;
 use crate::error::{Doing, Error, Result};
+use crate::limits;
 use crate::readable::readable;
-use crate::shortage;
 
 /// So much of what a failed hook wrote is told to the client.
 const MOST_WORDS: usize = 2048;
@@ -173,7 +173,7 @@ impl Named {
         command.env_clear().envs(self.hook.env().iter().flatten().filter_map(|entry| entry.split_once('=')));
         command.process_group(0).stdin(input).stdout(writer()?).stderr(writer()?);
         let words = Words::of(reader).doing(doing)?;
-        let child = command.spawn().map_err(|e| failed(shortage::of_processes(e).to_string()))?;
+        let child = command.spawn().map_err(|e| failed(limits::of_processes(e).to_string()))?;
         // What is left open of the output is the hook's.
         drop((command, output));
         let group = Pid::from_raw(child.id().cast_signed());

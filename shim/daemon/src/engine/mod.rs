@@ -1,5 +1,8 @@
 //! The engines: a worker's executable and a compiler's each, which lie beside the shim's own.
 
+pub(crate) mod choice;
+pub(crate) mod options;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};

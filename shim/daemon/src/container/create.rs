@@ -10,17 +10,17 @@ use nix::libc;
 use tokio::sync::Notify;
 
 use super::Request;
-use crate::bundle::Bundle;
 use crate::cache::{Artifact, Cache, Code, Wanted};
 use crate::cgroup::Cgroup;
-use crate::devices;
+use crate::cleanup::state::{Folder, State};
+use crate::container::spawn::{self, Failure, Handover, Worker};
 use crate::error::{Doing, Error, Result};
+use crate::files::devices;
+use crate::files::mounts::Prepared;
 use crate::finder::{Layers, Module, Order};
 use crate::image::Image;
-use crate::mounts::Prepared;
-use crate::native::Outline;
-use crate::spawn::{self, Failure, Handover, Worker};
-use crate::state::{Folder, State};
+use crate::spec::bundle::Bundle;
+use crate::spec::outline::Outline;
 use crate::stdio::Stdio;
 use crate::unless::unless;
 

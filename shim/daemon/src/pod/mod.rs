@@ -1,6 +1,6 @@
 //! The containers of one shim, by id.
 
-mod kills;
+mod oom;
 mod pauses;
 
 use std::collections::HashMap;
@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use crate::cgroup::Slice;
 use crate::container::{Container, Exec, ExecRequest, Exit, Request};
 use crate::error::{Error, Result};
-use crate::events::Publisher;
-use kills::Kills;
+use crate::rpc::events::Publisher;
+use oom::Kills;
 
 /// A container's place: taken from the first moment of its creation, so that no id is created twice.
 enum Place {

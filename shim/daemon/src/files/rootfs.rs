@@ -14,8 +14,8 @@ use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use crate::error::{Doing, Error, Result};
-use crate::mountoptions::Options;
-use crate::mounts::detached;
+use crate::files::mounts::detached;
+use crate::spec::mount_options::Options;
 
 /// Longest value that fsconfig(2) takes as a string, its end included.
 const LONGEST_VALUE: usize = 256;

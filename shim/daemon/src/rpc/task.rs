@@ -20,11 +20,11 @@ use containerd_shim_protos::ttrpc::r#async::TtrpcContext;
 use containerd_shim_protos::ttrpc::{self, Result as Answer};
 use log::{info, warn};
 
+use crate::cleanup::state::Folder;
 use crate::container::{Container, Exec, ExecRequest, Phase, Process, Request};
 use crate::error::{Error, Result};
-use crate::events::Publisher;
 use crate::pod::Pod;
-use crate::state::Folder;
+use crate::rpc::events::Publisher;
 use crate::stdio;
 
 /// How long the last events may hold up the answer to Shutdown, for which containerd waits three seconds.

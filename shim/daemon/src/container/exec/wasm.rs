@@ -20,16 +20,16 @@ use catamaran_worker::job::{Job, World};
 use catamaran_worker::quote::shortened;
 use log::{info, warn};
 
-use super::{Container, Exec, Exit, set_size};
-use crate::bundle::{self, Bundle, Told};
 use crate::cache::{Artifact, Cache, Code, Largest, Purpose, Wanted};
-use crate::choice::Choice;
+use crate::container::spawn::{self, Failure, Handover, Worker};
+use crate::container::{Container, Exec, Exit, set_size};
+use crate::engine::choice::Choice;
+use crate::engine::options::Policy;
 use crate::error::{Doing, Error, Result, printable};
+use crate::files::program::NOT_RUN;
 use crate::finder::{self, Executable, Finder, Layers, Module, Order};
 use crate::image::Image;
-use crate::options::Policy;
-use crate::source::NOT_RUN;
-use crate::spawn::{self, Failure, Handover, Worker};
+use crate::spec::bundle::{self, Bundle, Told};
 use crate::stdio::Stdio;
 use crate::unless::unless;
 

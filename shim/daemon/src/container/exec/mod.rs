@@ -1,6 +1,8 @@
 //! Processes that are started in a container beside its own: Exec adds one, Start starts it (containerd's
 //! api/runtime/task/v3). Until its start it is a text.
 
+mod wasm;
+
 use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 
 use catamaran_worker::quote::shortened;
@@ -11,8 +13,8 @@ use oci_spec::runtime::Process as Spec;
 use tokio::sync::Notify;
 
 use super::{Body, Container, EXECS_TO_END, Exit, Kept, Phase, Process, check_terminal, has_terminal};
+use crate::cleanup::state;
 use crate::error::{Error, Result};
-use crate::state;
 use crate::stdio::{self, Paths, Record};
 
 /// What containerd asks to be added to a container.

@@ -13,8 +13,8 @@ use catamaran_worker::quote::{cut, shortened};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
 
 use crate::error::{Doing, Error, Result};
-use crate::hooks::Hooks;
-use crate::seccomp;
+use crate::spec::hooks::Hooks;
+use crate::spec::seccomp;
 
 /// `umask` where the spec has none, as every other runtime leaves it.
 const UMASK: u32 = 0o022;

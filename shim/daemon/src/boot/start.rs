@@ -7,7 +7,6 @@
 //! one whose parent was killed before that would be known to nobody, and stay for ever.
 #![allow(unsafe_code, reason = "fork: the SAFETY comment at the call says why it is sound here")]
 
-use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -20,9 +19,10 @@ use nix::unistd::ForkResult;
 use rustix::fs::Mode;
 use rustix::pipe::PipeFlags;
 
+use crate::boot::{Server, pod_server, serve};
+use crate::cleanup;
+use crate::cleanup::state::Pods;
 use crate::error::{Doing, Error, Result};
-use crate::state::{Folder, Pods};
-use crate::{delete, group, serve};
 
 /// As much as containerd's own shims read of standard input.
 const MOST_INPUT: u64 = 10 << 20;
@@ -33,35 +33,11 @@ enum Protocol {
     Message,
 }
 
-/// How the server is to be run.
-pub(crate) struct Server {
-    pub(crate) listener: UnixListener,
-    /// Where the listener is bound: removed at the end.
-    pub(crate) socket: PathBuf,
-    /// containerd's namespace.
-    pub(crate) namespace: String,
-    /// The container or sandbox that the server was started for.
-    pub(crate) id: String,
-    /// Its bundle.
-    pub(crate) bundle: PathBuf,
-    /// Where it writes down what is to be cleaned up after it.
-    pub(crate) state: Folder,
-    /// Of an earlier shim of this id: what could not be cleaned up.
-    pub(crate) leftover: Option<Error>,
-    /// Has one byte when containerd has the address, and ends without one if it never will.
-    pub(crate) known: File,
-    /// containerd's gRPC socket.
-    pub(crate) address: String,
-    /// Where events go: containerd's ttrpc socket.
-    pub(crate) events: String,
-    pub(crate) debug: bool,
-}
-
 /// Starts the server of a pod and prints its address.
 pub(crate) fn start(flags: &Flags) -> Result<()> {
     let (options, protocol) = read_parameters(flags)?;
     let bundle = std::env::current_dir().doing(|| "finding the bundle, this program's working directory".to_owned())?;
-    if let Some(address) = group::server_of_pod(&options, &bundle) {
+    if let Some(address) = pod_server::server_of_pod(&options, &bundle) {
         return reply(&address, &protocol);
     }
     let address = options.socket_address(&options.id);
@@ -69,7 +45,7 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
     let pods = Pods::of(&options.address, &options.namespace);
     let state = pods.pod(&options.id)?;
     // No reason not to start another one, unless it lives.
-    let leftover = match delete::make_room(&pods, &options.id) {
+    let leftover = match cleanup::make_room(&pods, &options.id) {
         Err(e @ Error::Exists(_)) => return Err(e),
         made => made.err(),
     };

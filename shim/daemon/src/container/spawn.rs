@@ -18,7 +18,7 @@ use crate::cgroup::Cgroup;
 use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::readable::readable;
-use crate::{shortage, strangers};
+use crate::{limits, orphans};
 
 /// A worker that is not ready by then hangs in a mount or a file that does not answer; it is killed.
 const LONGEST_CONFINEMENT: Duration = Duration::from_secs(60);
@@ -110,7 +110,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
     // The worker is a child from its clone on, which is before its report.
-    let _held = strangers::hold();
+    let _held = orphans::hold();
     let child = Command::new(start.program)
         .arg0(start.name)
         .args(start.action)
@@ -122,7 +122,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
         .stdout(Stdio::from(start.stdout.try_clone_to_owned().doing(doing)?))
         .stderr(Stdio::from(start.stderr.try_clone_to_owned().doing(doing)?))
         .spawn()
-        .map_err(shortage::of_processes)
+        .map_err(limits::of_processes)
         .on(start.program)?;
     let pid = child.id();
     let intermediate = child::pidfd(child.id())?;

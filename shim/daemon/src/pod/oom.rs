@@ -8,7 +8,7 @@ use log::{info, warn};
 
 use crate::cgroup::{Slice, Watch};
 use crate::container::{Container, Exit};
-use crate::events::Publisher;
+use crate::rpc::events::Publisher;
 
 /// How long an exit may be held up by the events before it, where the kernel has killed: CRI learns the exit by Wait and its
 /// reason by the event, and a kubelet that asks in between reads «Error».

@@ -26,9 +26,9 @@ use sha2::{Digest, Sha256};
 
 use crate::child;
 use crate::error::{Doing, Error, Result};
-use crate::hooks::Stage;
 use crate::image::Chosen;
 use crate::native;
+use crate::spec::hooks::Stage;
 use crate::stdio::Record;
 
 /// A file system in memory on every distribution: what it tells of is gone with a boot, and so is it.

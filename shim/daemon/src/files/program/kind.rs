@@ -10,7 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::magic::{Bytes, FIRST};
 use super::{Tree, candidates};
-use crate::native::Outline;
+use crate::spec::outline::Outline;
 
 /// The program of a native container: its path, and what it is, for a message. None where the file is Wasm, or a runtime's own
 /// code, or not to be found: what that means is for [`super::find`] to say.

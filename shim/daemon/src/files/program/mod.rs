@@ -2,9 +2,9 @@
 //! where it names none, the image's own Wasm layer, which [`crate::image`] looks for. And before that: whether the file is native
 //! code, which makes the container another runtime's (`kind`).
 
+mod exec;
 mod kind;
 mod magic;
-mod program;
 mod tree;
 
 use std::fs::File;
@@ -16,9 +16,9 @@ use catamaran_worker::quote::cut;
 
 use crate::error::{Doing, Error, Result};
 use crate::image::WASM_LAYERS;
+pub(crate) use exec::{NOT_RUN, Program, Root, Stop};
 pub(crate) use kind::native;
 pub(crate) use magic::{FIRST, other_than_wasm};
-pub(crate) use program::{NOT_RUN, Program, Root, Stop};
 pub(crate) use tree::Tree;
 
 /// As many folders of PATH are looked in.

@@ -1,0 +1,7 @@
+//! The bundle's `config.json`: read, checked and refused by the key.
+
+pub(crate) mod bundle;
+pub(crate) mod hooks;
+pub(crate) mod mount_options;
+pub(crate) mod outline;
+pub(crate) mod seccomp;
