@@ -11,7 +11,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
 use crate::error::{Doing, Result};
-use crate::orphans;
+use crate::hold;
 use crate::readable::readable;
 
 /// How a process ended, as Kubernetes counts it: its own code, or 128 + the signal that ended it.
@@ -112,7 +112,7 @@ pub(crate) fn end_group(leader: u32) {
     // Members that have ended are no failure, and there is one at least.
     let _ = nix::sys::signal::killpg(leader, nix::sys::signal::Signal::SIGKILL);
     // Reaped by others, its number could become that of another group.
-    let held = orphans::hold();
+    let held = hold::hold();
     tokio::spawn(async move {
         let _held = held;
         let mut pause = PAUSE;

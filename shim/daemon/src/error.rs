@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use catamaran_worker::quote::shortened;
 use containerd_shim_protos::ttrpc::{self, Code};
 
-use crate::engine::Engine;
-
-/// Which engines left a module to another one, and why.
-pub(crate) type Declined = Vec<(Engine, String)>;
+/// The engines that left a module to another one, by their words, and why.
+pub(crate) type Declined = Vec<(String, String)>;
 
 /// A request that failed, told to its caller.
 #[derive(Debug, thiserror::Error)]

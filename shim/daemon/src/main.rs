@@ -32,6 +32,7 @@ mod engine;
 mod error;
 mod files;
 mod finder;
+mod hold;
 mod image;
 mod lease;
 mod limits;

@@ -8,46 +8,23 @@
 //!
 //! Whoever starts a child here opens its pidfd before the next await, and keeps it for as long as the child's end is of
 //! interest: so the kernel itself knows whose they are. Some children are there before anybody knows their number; while
-//! such may be under way nothing is reaped ([`hold`]). Nothing of this is there before the first native container: no signal
+//! such may be under way nothing is reaped ([`crate::hold`]). Nothing of this is there before the first native container: no signal
 //! handler, and orphans are the init's.
 
 use std::fs;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use log::{debug, warn};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use rustix::process::set_child_subreaper;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
 
 use crate::error::{Doing, Result};
+use crate::hold;
 use crate::unless::unless;
 
-/// How many [`Hold`]s there are.
-static HELD: AtomicUsize = AtomicUsize::new(0);
-/// Told when the last of them is gone.
-static RELEASED: Notify = Notify::const_new();
 static BEGUN: OnceLock<()> = OnceLock::new();
-
-/// While there is one, no child is taken for a stranger.
-#[must_use]
-pub(crate) struct Hold(());
-
-/// To be had from before a child is made whose number is learnt later, until its pidfd is here or it is waited for.
-pub(crate) fn hold() -> Hold {
-    HELD.fetch_add(1, Ordering::Relaxed);
-    Hold(())
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        if HELD.fetch_sub(1, Ordering::Relaxed) == 1 {
-            RELEASED.notify_one();
-        }
-    }
-}
 
 /// Takes in the orphans below this process, and reaps them from now on. Later calls change nothing.
 pub(crate) fn take_in() -> Result<()> {
@@ -66,10 +43,10 @@ pub(crate) fn take_in() -> Result<()> {
 
 async fn reap_all(mut ended: Signal) {
     loop {
-        if let Some(None) = unless(RELEASED.notified(), ended.recv()).await {
+        if let Some(None) = unless(hold::released(), ended.recv()).await {
             return warn!("children's ends are not told any more");
         }
-        if HELD.load(Ordering::Relaxed) == 0 {
+        if !hold::is_held() {
             reap();
         }
     }
@@ -140,7 +117,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             return runtime.block_on(alone());
         }
-        let own = "strangers::tests::strangers_are_reaped_and_nobody_elses_child";
+        let own = "orphans::tests::strangers_are_reaped_and_nobody_elses_child";
         let mut command = Command::new(std::env::current_exe().unwrap());
         let ran = command.args(["--exact", own, "--nocapture"]).env(ALONE, "1").status().unwrap();
         assert!(ran.success());
@@ -160,7 +137,7 @@ mod tests {
     async fn alone() {
         take_in().unwrap();
         let ended = || Command::new("true").spawn().unwrap().id();
-        let (known, held) = (ended(), hold());
+        let (known, held) = (ended(), hold::hold());
         let known_fd = crate::child::pidfd(known).unwrap();
         let stranger = ended();
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -171,7 +148,7 @@ mod tests {
         assert_eq!(crate::child::exit_code(crate::child::wait(known_fd).await.unwrap()), 0);
         // One that is born below and left behind becomes a child. Its parent's end is waited for by another part of the
         // program, as runc's is.
-        let held = hold();
+        let held = hold::hold();
         let output = Command::new("sh").args(["-c", "sleep 0.2 >/dev/null & echo $!"]).output().unwrap();
         drop(held);
         let orphan: u32 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();

@@ -18,7 +18,7 @@ use crate::boot::clients::Clients;
 use crate::boot::logging;
 use crate::error::{Doing, Error, Result};
 use crate::pod::Pod;
-use crate::rpc::events::Publisher;
+use crate::pod::events::Publisher;
 use crate::rpc::task::TaskService;
 
 /// The answer to Shutdown is on its way when the server is told to stop.

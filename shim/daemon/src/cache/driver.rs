@@ -21,8 +21,8 @@ use catamaran_worker::compiler::Tier;
 use super::asker::Asker;
 use super::given::Given;
 use super::locks::{self, Held, Turn, Until};
-use super::make::{Fresh, Outcome};
 use super::order::{Answer, Order, Wish};
+use super::outcome::{Fresh, Outcome};
 use super::places::{Part, Places};
 use super::queue::Queue;
 use super::shares::{self, Bounds, Full};
@@ -228,14 +228,14 @@ impl Driver {
             let mut part = match self.part(engine)? {
                 Ok(part) => part,
                 Err(missing) => {
-                    declined.push((engine, missing));
+                    declined.push((engine.word().to_owned(), missing));
                     continue;
                 }
             };
             match self.serve_on(&mut part, given, index > 0)? {
                 Served::Made(made) => return Ok(*made),
                 Served::Declined(reason, back) => {
-                    declined.push((engine, reason));
+                    declined.push((engine.word().to_owned(), reason));
                     given = back;
                 }
             }

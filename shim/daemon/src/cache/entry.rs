@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{checksum, queue};
+use super::{checksum, owner};
 
 const OF: &str = ".of-";
 
@@ -17,7 +17,7 @@ const OF: &str = ".of-";
 pub(super) fn mark(entry: &Path, owner: &str) -> io::Result<()> {
     let mut own = entry.as_os_str().to_owned();
     own.push(OF);
-    own.push(queue::name(owner));
+    own.push(owner::name(owner));
     let own = PathBuf::from(own);
     File::create(&own)?;
     for other in marks(entry).into_iter().filter(|other| *other != own) {
@@ -69,7 +69,7 @@ mod tests {
             mark(&entry, owner).unwrap();
         }
         mark(&other, "a").unwrap();
-        assert_eq!((owners(&entry), owners(&other)), (vec![queue::name("b")], vec![queue::name("a")]));
+        assert_eq!((owners(&entry), owners(&other)), (vec![owner::name("b")], vec![owner::name("a")]));
         remove(&entry).unwrap();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "the other one and its owner");
         fs::remove_dir_all(&folder).unwrap();

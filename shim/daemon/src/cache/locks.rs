@@ -13,7 +13,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use super::asker::Asker;
-use super::queue;
+use super::owner;
 use crate::engine::Engine;
 use crate::error::{Doing, Result};
 
@@ -75,7 +75,7 @@ impl Drop for Held {
 ///
 /// Of one owner alone: who holds it waits for its own owner's turn, and in a burst that is a long time.
 pub(super) fn module(folder: &Path, engine: Engine, digest: &str, owner: &str, until: Until<'_>) -> Result<Turn> {
-    let path = folder.join(format!("{digest}.{engine}.{}", queue::name(owner)));
+    let path = folder.join(format!("{digest}.{engine}.{}", owner::name(owner)));
     patiently(until, || passing(&path))
 }
 
@@ -118,7 +118,7 @@ pub(super) fn remove_dead(path: &Path) -> Result<bool> {
 
 /// Takes the lock under which the better code of the module is made, for which nobody waits; none where somebody has it.
 pub(super) fn later(folder: &Path, engine: Engine, digest: &str, owner: &str) -> Result<Option<Held>> {
-    passing(&folder.join(format!("{digest}.{engine}.{}.later", queue::name(owner))))
+    passing(&folder.join(format!("{digest}.{engine}.{}.later", owner::name(owner))))
 }
 
 /// A lock whose file goes with its holder.

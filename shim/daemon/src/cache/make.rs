@@ -11,27 +11,14 @@ use super::compile::{self, Verdict};
 use super::driver::Driver;
 use super::given::{Given, Read, Sealed};
 use super::locks::Held;
+use super::outcome::{Fresh, Outcome};
 use super::places::Part;
 use super::shares::{Bounds, Full};
 use super::store::{Lasting, New};
-use super::{Counter, counters, evict, locks, module, queue, shares};
+use super::{Counter, counters, evict, locks, module, owner, shares};
 use crate::cgroup::Compilers;
 use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
-
-/// Machine code that was made here.
-pub(super) struct Fresh {
-    pub(super) artifact: File,
-    /// Where it is in memory alone: its part of what may be, until it is the container's own.
-    pub(super) uncached: Option<Held>,
-}
-
-/// What a compile came to that nothing went wrong with.
-pub(super) enum Outcome {
-    Made(Fresh),
-    /// The module is another engine's: why.
-    Declined(String),
-}
 
 /// An artifact that has no room in the cache, and why.
 struct Unfit {
@@ -152,7 +139,7 @@ impl Driver {
 
     /// Evicts for what is to come; why there is no room, if there is none. The lock is held.
     fn make_room(&self, part: &Part, new: Option<&Path>) -> Option<String> {
-        let owner = queue::name(&self.order.owner);
+        let owner = owner::name(&self.order.owner);
         let room = evict::make_room(&self.places.entries, self.places.bounds, &owner, new);
         for engine in room.removed {
             self.count(engine.unwrap_or(part.engine), Counter::Evictions);

@@ -31,6 +31,8 @@ mod make;
 mod memo;
 mod module;
 mod order;
+mod outcome;
+mod owner;
 mod places;
 mod queue;
 mod shares;
@@ -171,7 +173,7 @@ impl Cache {
             let part = match Part::open(&self.places, engine, |warning| warn!("{warning}"))? {
                 Ok(part) => part,
                 Err(missing) => {
-                    declined.push((engine, missing));
+                    declined.push((engine.word().to_owned(), missing));
                     continue;
                 }
             };
@@ -189,7 +191,7 @@ impl Cache {
                     });
                 }
                 Known::Refused(reason) => return Err(Error::Module { module: module.name.clone(), reason }),
-                Known::OtherEngine(reason) => declined.push((engine, reason)),
+                Known::OtherEngine(reason) => declined.push((engine.word().to_owned(), reason)),
                 Known::Unverified(_) => {
                     let made = self.order(wanted, &self.engines[index..], Wish::Any).await;
                     return made.map_err(|e| also(declined, e));

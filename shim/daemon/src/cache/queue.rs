@@ -25,10 +25,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use sha2::{Digest, Sha256};
-
-use super::hex;
 use super::locks::{Held, Turn, Until, own, remove_dead, try_lock};
+use super::owner::name;
 use crate::error::{Doing, Result};
 
 /// Between two looks of the first in the queue; the others look the more seldom the further behind they are.
@@ -225,11 +223,6 @@ fn forget(folder: &Path, most: usize) -> Result<()> {
         let _ = fs::remove_file(path);
     }
     Ok(())
-}
-
-/// An owner in the names of files.
-pub(super) fn name(owner: &str) -> String {
-    hex(&Sha256::digest(owner)[..8])
 }
 
 /// Whose a ticket is.

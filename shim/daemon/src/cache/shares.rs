@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::locks::{self, Held};
-use super::queue::name;
+use super::owner::name;
 use crate::error::{Doing, Result};
 
 /// How much there may be of something.

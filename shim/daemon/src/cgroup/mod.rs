@@ -11,21 +11,22 @@
 //! `limits`, `v1` and `v2` say what is to be written; `write` writes it, and `update` what is changed later; `freezer` stops the
 //! processes. What `remove` does must also work from `delete`, with nothing but the folders' paths.
 
+mod adopted;
 mod bpf;
 mod compilers;
 mod devices;
 mod errand;
 mod freezer;
 mod hierarchy;
-mod kills;
+mod limit_hit;
 mod limits;
 mod make;
+mod oom;
 mod plan;
 mod properties;
 mod remove;
-mod runcs;
+mod request;
 mod scope;
-mod shortage;
 mod slice;
 mod systemd;
 mod update;
@@ -44,13 +45,14 @@ use oci_spec::runtime::LinuxResources;
 use self::hierarchy::Hierarchy;
 use self::limits::Setting;
 use self::make::Withheld;
-use self::scope::{Answer, Scope};
+use self::request::Answer;
+use self::scope::Scope;
 use self::write::Place;
 use crate::error::{Doing, Error, Result};
 
 pub(crate) use self::compilers::Compilers;
 pub(crate) use self::hierarchy::is_unified;
-pub(crate) use self::kills::Watch;
+pub(crate) use self::oom::Watch;
 pub(crate) use self::remove::{PATIENCE, remove, remove_within};
 pub(crate) use self::scope::{ACTION, answer};
 pub(crate) use self::slice::Slice;

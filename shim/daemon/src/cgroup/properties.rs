@@ -2,8 +2,8 @@
 //! undo what was only written to them.
 
 use super::limits::Setting;
+use super::request::{Property, Value};
 use super::scope::Scope;
-use super::systemd::{Property, Value};
 
 const MICROSECONDS: u64 = 1_000_000;
 /// systemd keeps a quota in whole percents of a processor.

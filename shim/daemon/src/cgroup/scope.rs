@@ -7,10 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::errand;
-use super::systemd::{self, Property};
+use super::request::{Answer, Property, Request};
+use super::systemd;
 use crate::error::{Doing, Error, Result};
 
 /// The child's action on the command line.
@@ -29,23 +28,6 @@ const LONGEST_NAME: usize = 255;
 pub(super) struct Scope {
     pub(super) unit: String,
     pub(super) slice: String,
-}
-
-/// What the child is to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Request {
-    Start { unit: String, properties: Vec<Property> },
-    Change { unit: String, properties: Vec<Property> },
-    Stop { unit: String },
-}
-
-/// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Answer {
-    Done,
-    /// There is a unit of that name, and it has not failed.
-    Exists,
-    Failed(String),
 }
 
 impl Scope {

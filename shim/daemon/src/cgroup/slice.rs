@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::kills;
+use super::oom;
 use crate::error::{Doing, Result};
 
 /// The kills in a slice: counted by the kernel, and seen by this shim.
@@ -46,7 +46,7 @@ impl Slice {
 }
 
 fn count(folder: &Path) -> Result<Option<u64>> {
-    kills::count(folder, false).doing(|| "looking for the kernel's kills in a slice".to_owned())
+    oom::count(folder, false).doing(|| "looking for the kernel's kills in a slice".to_owned())
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use std::fs::File;
 use catamaran_worker::job::{Fd, Job, World};
 use oci_spec::runtime::Spec;
 
-use crate::container::spawn::Handover;
 use crate::engine::beside_the_shim;
 use crate::error::{Doing, Result};
+use crate::files::handover::Handover;
 
 /// What the shim's executable is started with to become a holder.
 pub(crate) const ACTION: &str = "hold";

@@ -27,7 +27,7 @@ use crate::spec::hooks::Stage;
 use crate::spec::outline::Outline;
 use crate::stdio::{self, Kept, Stdio};
 use crate::unless::unless;
-use crate::{child, finder, orphans};
+use crate::{child, finder, hold, orphans};
 
 /// How long `runc start` may go on when what it has started has ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -117,7 +117,7 @@ impl Container {
         streams.ready().await?;
         let (place, console) = place(&streams, exec.process.terminal(), &self.request.state)?;
         let pid_file = self.request.bundle.join(format!("exec.{}.pid", exec.id));
-        let held = orphans::hold();
+        let held = hold::hold();
         let ran = native.record.runtime.exec(self.id(), &exec.spec, &pid_file, place).await;
         // It is of no use any more, and goes with the bundle.
         let _ = std::fs::remove_file(&pid_file);
@@ -231,7 +231,7 @@ async fn make_once(
         native::mount(tree, at)?;
     }
     let (place, console) = place(streams, request.stdio.terminal, &request.state)?;
-    let _held = orphans::hold();
+    let _held = hold::hold();
     let pid = record.runtime.create(&request.id, &request.bundle, place).await?;
     let made = Made::of(pid, console).await?;
     cgroup.adopt(pid)?;
@@ -243,7 +243,7 @@ async fn make_once(
 /// Where runc puts a new process's input and output: the ends that a worker would have, or a terminal of its making.
 fn place(streams: &Stdio, terminal: bool, state: &Folder) -> Result<(Place, Option<Console>)> {
     if terminal {
-        let console = Console::open(state)?;
+        let console = Console::open(state.private("tty")?)?;
         return Ok((Place::Console(console.path()), Some(console)));
     }
     let clone = |end: &OwnedFd| end.try_clone().doing(|| "handing over the streams".to_owned());

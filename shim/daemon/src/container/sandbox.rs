@@ -11,8 +11,9 @@ use super::{Container, Request, clean_up, open_streams};
 use crate::cgroup::Cgroup;
 use crate::cleanup::state::{Folder, State};
 use crate::container::holder;
-use crate::container::spawn::{self, Failure, Handover, Worker};
+use crate::container::spawn::{self, Failure, Worker};
 use crate::error::{Error, Result};
+use crate::files::handover::Handover;
 use crate::spec::bundle::Bundle;
 use crate::stdio::Stdio;
 

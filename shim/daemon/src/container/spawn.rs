@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use catamaran_worker::control::{self, Cause, Report};
-use catamaran_worker::job::{Fd, Job};
+use catamaran_worker::job::Job;
 use log::warn;
 use nix::libc;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -17,36 +17,12 @@ use tokio::io::unix::AsyncFd;
 use crate::cgroup::Cgroup;
 use crate::child;
 use crate::error::{Doing, Error, Result};
+use crate::files::handover::Handover;
 use crate::readable::readable;
-use crate::{limits, orphans};
+use crate::{hold, limits};
 
 /// A worker that is not ready by then hangs in a mount or a file that does not answer; it is killed.
 const LONGEST_CONFINEMENT: Duration = Duration::from_secs(60);
-
-/// Descriptors for a worker, numbered in the order in which they are added.
-#[derive(Default)]
-pub(crate) struct Handover(Vec<OwnedFd>);
-
-impl Handover {
-    /// Of descriptors that are numbered already.
-    pub(crate) fn of(descriptors: Vec<OwnedFd>) -> Self {
-        Self(descriptors)
-    }
-
-    pub(crate) fn into_all(self) -> Vec<OwnedFd> {
-        self.0
-    }
-
-    pub(crate) fn add(&mut self, descriptor: OwnedFd) -> Fd {
-        self.0.push(descriptor);
-        Fd(self.0.len() - 1)
-    }
-
-    /// A descriptor that was added here.
-    pub(crate) fn get(&self, fd: Fd) -> Option<BorrowedFd<'_>> {
-        self.0.get(fd.0).map(AsFd::as_fd)
-    }
-}
 
 /// A confined worker that waits for Start.
 pub(crate) struct Worker {
@@ -110,7 +86,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
     // The worker is a child from its clone on, which is before its report.
-    let _held = orphans::hold();
+    let _held = hold::hold();
     let child = Command::new(start.program)
         .arg0(start.name)
         .args(start.action)
@@ -228,7 +204,7 @@ async fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result
         true => start.cgroup.admit_further(intermediate).await?,
         false => start.cgroup.admit(intermediate).await?,
     }
-    let descriptors: Vec<_> = start.descriptors.0.iter().map(AsFd::as_fd).collect();
+    let descriptors = start.descriptors.lent();
     control::send_job(control.as_fd(), start.job, &descriptors).doing(|| "sending the job to the worker".to_owned())
 }
 

@@ -287,7 +287,10 @@ mod tests {
     fn a_module_that_is_left_over_says_what_is_in_its_way() {
         let declined = |engines: &[Engine]| Error::Declined {
             module: "/m.wasm".to_owned(),
-            declined: engines.iter().map(|engine| (*engine, "it needs the other".to_owned())).collect(),
+            declined: engines
+                .iter()
+                .map(|engine| (engine.word().to_owned(), "it needs the other".to_owned()))
+                .collect(),
         };
         let (long, time) = ("c".repeat(57), Engine::Wasmtime);
         for (choice, tried, words) in [

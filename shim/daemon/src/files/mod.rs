@@ -1,6 +1,7 @@
 //! The container's tree: its root file system, its mounts and devices, and the program in it.
 
 pub(crate) mod devices;
+pub(crate) mod handover;
 pub(crate) mod lower_layer;
 pub(crate) mod mounts;
 pub(crate) mod program;

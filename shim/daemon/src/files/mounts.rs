@@ -17,8 +17,8 @@ use rustix::io::Errno;
 use rustix::mount::OpenTreeFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::container::spawn::Handover;
 use crate::error::{Error, Result};
+use crate::files::handover::Handover;
 use crate::spec::mount_options::{ALWAYS, Options};
 
 /// One mount of the spec, ready for the worker, and for the search for the module.

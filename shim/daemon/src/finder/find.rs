@@ -17,8 +17,8 @@ use rustix::process::Signal;
 
 use super::message::{Answer, DOING, Executable, Layers, Module, Order};
 use crate::cache::{self, Cache};
-use crate::container::spawn::Handover;
 use crate::error::{Doing, Error, Result};
+use crate::files::handover::Handover;
 use crate::files::mounts::Prepared;
 use crate::files::program::{self, Found, Program, Root, Sought, Stop, Tree};
 use crate::files::{lower_layer, mounts, rootfs};

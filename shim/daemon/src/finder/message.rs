@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Finder;
 use crate::cache::{self, Wanted};
-use crate::container::spawn::Handover;
 use crate::error::{Error, Result};
+use crate::files::handover::Handover;
 use crate::files::mounts;
 use crate::spec::outline::Outline;
 

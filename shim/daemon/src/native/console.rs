@@ -10,7 +10,6 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFl
 use tokio::io::Interest;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::cleanup::state::Folder;
 use crate::error::{Doing, Result};
 
 /// The terminal is sent before runc ends, and then only has to be taken.
@@ -29,9 +28,8 @@ pub(crate) struct Console {
 const NAME: &str = "s";
 
 impl Console {
-    /// One of the pod that `state` is the folder of.
-    pub(crate) fn open(state: &Folder) -> Result<Self> {
-        let folder = state.private("tty")?;
+    /// Listens in `folder`, which is empty and root's alone, and is removed with it.
+    pub(crate) fn open(folder: PathBuf) -> Result<Self> {
         let listener = UnixListener::bind(folder.join(NAME)).on(folder.join(NAME));
         match listener {
             Ok(listener) => Ok(Self { folder, listener }),

@@ -16,10 +16,12 @@ mod console;
 mod record;
 mod rootfs;
 mod runtime;
+mod streams;
 mod tied;
 
 pub(crate) use console::Console;
 pub(crate) use record::Record;
 pub(crate) use rootfs::mount;
-pub(crate) use runtime::{Place, Runtime, Streams, find};
+pub(crate) use runtime::{Place, Runtime, find};
+pub(crate) use streams::Streams;
 pub(crate) use tied::{WORD, become_it};

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use runc::Runc;
 use runc::options::{CreateOpts, DeleteOpts, ExecOpts, GlobalOpts};
 use serde::{Deserialize, Serialize};
 
+use super::streams::Streams;
 use super::tied::Tied;
 use crate::error::{Doing, Error, Result};
 
@@ -31,14 +31,6 @@ pub(crate) struct Runtime {
     pub(crate) root: PathBuf,
     /// Whether systemd makes the container's cgroup.
     pub(crate) systemd: bool,
-}
-
-/// What a process in a container has for its streams.
-#[derive(Debug)]
-pub(crate) struct Streams {
-    pub(crate) stdin: OwnedFd,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
 }
 
 /// Where a new process is to have its input and output.

@@ -23,7 +23,7 @@ use nix::sys::wait::WaitStatus;
 use rustix::fs::MemfdFlags;
 use rustix::process::Signal;
 
-use super::Streams;
+use super::streams::Streams;
 use crate::error::{Doing, Error, Result};
 use crate::{child, limits};
 

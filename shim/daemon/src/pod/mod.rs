@@ -1,5 +1,6 @@
 //! The containers of one shim, by id.
 
+pub(crate) mod events;
 mod oom;
 mod pauses;
 
@@ -12,10 +13,10 @@ use containerd_shim_protos::events::task::{
 use log::{info, warn};
 use tokio::sync::Notify;
 
+use self::events::Publisher;
 use crate::cgroup::Slice;
 use crate::container::{Container, Exec, ExecRequest, Exit, Request};
 use crate::error::{Error, Result};
-use crate::rpc::events::Publisher;
 use oom::Kills;
 
 /// A container's place: taken from the first moment of its creation, so that no id is created twice.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use containerd_shim_protos::events::task::TaskOOM;
 use log::{info, warn};
 
+use super::events::Publisher;
 use crate::cgroup::{Slice, Watch};
 use crate::container::{Container, Exit};
-use crate::rpc::events::Publisher;
 
 /// How long an exit may be held up by the events before it, where the kernel has killed: CRI learns the exit by Wait and its
 /// reason by the event, and a kubelet that asks in between reads «Error».

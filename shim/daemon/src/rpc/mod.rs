@@ -1,4 +1,3 @@
-//! What containerd and the shim say to each other while the pod lives.
+//! Answers containerd's calls while the pod lives.
 
-pub(crate) mod events;
 pub(crate) mod task;

@@ -24,7 +24,7 @@ use crate::cleanup::state::Folder;
 use crate::container::{Container, Exec, ExecRequest, Phase, Process, Request};
 use crate::error::{Error, Result};
 use crate::pod::Pod;
-use crate::rpc::events::Publisher;
+use crate::pod::events::Publisher;
 use crate::stdio;
 
 /// How long the last events may hold up the answer to Shutdown, for which containerd waits three seconds.

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::super::queue;
+use super::super::owner;
 use super::*;
 
 const KB: u64 = 1 << 10;
@@ -30,7 +30,7 @@ impl Cache {
         let new = self.0.join("new/new-1.1-0");
         fs::create_dir_all(new.parent().unwrap()).unwrap();
         fs::write(&new, vec![1; 64 << 10]).unwrap();
-        let room = make_room(&self.0, Bounds { all, own }, &queue::name(owner), Some(&new));
+        let room = make_room(&self.0, Bounds { all, own }, &owner::name(owner), Some(&new));
         assert!(new.exists(), "it is for this one");
         fs::remove_file(&new).unwrap();
         room
@@ -117,6 +117,6 @@ fn a_mark_without_an_entry_goes() {
     let cache = Cache::of("stray", &[("f/a", "a")]);
     fs::write(cache.0.join("f/gone.of-0123"), "").unwrap();
     assert_eq!(cache.room("a", 1 << 20, 1 << 20).lacking, None);
-    let marks = |name: &str| cache.0.join("f").join(format!("{name}.of-{}", queue::name("a"))).exists();
+    let marks = |name: &str| cache.0.join("f").join(format!("{name}.of-{}", owner::name("a"))).exists();
     assert!(!cache.0.join("f/gone.of-0123").exists() && marks("a"));
 }

@@ -12,29 +12,13 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
 use self::dbus::{Body, Connection, Kind, Message};
-use super::scope::{Answer, Request};
+use super::request::{Answer, Property, Request};
 
 /// Where systemd itself listens, for root; no bus need run.
 pub(super) const SOCKET: &str = "/run/systemd/private";
 const EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 const NOT_THERE: [&str; 2] = ["org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.DBus.Error.UnknownObject"];
-
-/// A unit's property by its name on the bus.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Property(pub(super) String, pub(super) Value);
-
-/// A property's value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Value {
-    Text(String),
-    Flag(bool),
-    Number(u64),
-    Bytes(Vec<u8>),
-    Pids(Vec<u32>),
-}
 
 /// Whether systemd is this host's init.
 pub(super) fn runs() -> bool {

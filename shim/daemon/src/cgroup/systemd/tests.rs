@@ -1,6 +1,7 @@
 //! The conversation with systemd, against somebody who says what it would.
 
 use super::*;
+use crate::cgroup::request::Value;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;

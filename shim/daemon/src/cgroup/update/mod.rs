@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use self::step::{Before, Step, is_whole};
 use super::limits::{Limit, Setting};
-use super::systemd::{self, Property};
+use super::request::{Answer, Property, Request};
+use super::systemd;
 use super::write::{self, find, in_two_rounds, put};
 use super::{Cgroup, Kind, errand, properties, scope};
 use crate::error::{Doing, Error, Result};
@@ -205,10 +206,10 @@ fn write_all(order: &Order) -> Outcome {
         return Outcome::Refused(at, e.raw_os_error().unwrap_or(nix::libc::EIO));
     }
     let Some((unit, properties)) = &order.scope else { return Outcome::Done };
-    let request = scope::Request::Change { unit: unit.clone(), properties: properties.clone() };
+    let request = Request::Change { unit: unit.clone(), properties: properties.clone() };
     match systemd::carry_out(systemd::SOCKET.as_ref(), &request, scope::TO_CHANGE) {
-        scope::Answer::Done => Outcome::Done,
-        scope::Answer::Exists => Outcome::Systemd("it has another unit of that name".to_owned()),
-        scope::Answer::Failed(reason) => Outcome::Systemd(reason),
+        Answer::Done => Outcome::Done,
+        Answer::Exists => Outcome::Systemd("it has another unit of that name".to_owned()),
+        Answer::Failed(reason) => Outcome::Systemd(reason),
     }
 }

@@ -21,11 +21,12 @@ use catamaran_worker::quote::shortened;
 use log::{info, warn};
 
 use crate::cache::{Artifact, Cache, Code, Largest, Purpose, Wanted};
-use crate::container::spawn::{self, Failure, Handover, Worker};
+use crate::container::spawn::{self, Failure, Worker};
 use crate::container::{Container, Exec, Exit, set_size};
 use crate::engine::choice::Choice;
 use crate::engine::options::Policy;
 use crate::error::{Doing, Error, Result, printable};
+use crate::files::handover::Handover;
 use crate::files::program::NOT_RUN;
 use crate::finder::{self, Executable, Finder, Layers, Module, Order};
 use crate::image::Image;
