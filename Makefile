@@ -77,7 +77,7 @@ machine: prepare build ## Run tests in an emulated machine with cgroup v2, syste
 	tests/machine/run $(if $(SUITE),--suite $(SUITE)) $(MACHINE_TESTS)
 
 .PHONY: lint
-lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck and cargo-deny where they are installed
+lint: ## rustfmt, clippy with warnings denied, the layering rules, import circles, shellcheck and cargo-deny where they are installed
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt $(WASMER_COMPILE) --check
 	$(CARGO) fmt $(HOLDER) --check
@@ -85,6 +85,8 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, shellcheck an
 	$(CARGO) clippy --locked $(WASMER_COMPILE) --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(HOLDER) -- -D warnings
 	tests/layering
+	tests/circles --self-test
+	tests/circles
 	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build tests/all tests/layering tests/harness/steps.sh tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 

@@ -7,38 +7,7 @@
 use core::arch::asm;
 
 use crate::filter::{Instruction, LENGTH};
-
-/// Their numbers (linux/unistd.h).
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod number {
-    pub(crate) const READ: u32 = 0;
-    pub(crate) const WRITE: u32 = 1;
-    pub(crate) const CLOSE: u32 = 3;
-    pub(super) const RT_SIGACTION: u32 = 13;
-    pub(super) const RT_SIGPROCMASK: u32 = 14;
-    pub(crate) const RT_SIGTIMEDWAIT: u32 = 128;
-    pub(super) const PRCTL: u32 = 157;
-    pub(crate) const RESTART_SYSCALL: u32 = 219;
-    pub(crate) const EXIT_GROUP: u32 = 231;
-    pub(crate) const PPOLL: u32 = 271;
-    pub(crate) const SIGNALFD4: u32 = 289;
-    pub(super) const SECCOMP: u32 = 317;
-}
-#[cfg(target_arch = "aarch64")]
-pub(crate) mod number {
-    pub(crate) const CLOSE: u32 = 57;
-    pub(crate) const READ: u32 = 63;
-    pub(crate) const WRITE: u32 = 64;
-    pub(crate) const PPOLL: u32 = 73;
-    pub(crate) const SIGNALFD4: u32 = 74;
-    pub(crate) const EXIT_GROUP: u32 = 94;
-    pub(crate) const RESTART_SYSCALL: u32 = 128;
-    pub(super) const RT_SIGACTION: u32 = 134;
-    pub(super) const RT_SIGPROCMASK: u32 = 135;
-    pub(crate) const RT_SIGTIMEDWAIT: u32 = 137;
-    pub(super) const PRCTL: u32 = 167;
-    pub(super) const SECCOMP: u32 = 277;
-}
+use crate::number;
 
 const SIGINT: u32 = 2;
 const SIGKILL: usize = 9;

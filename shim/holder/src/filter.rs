@@ -2,7 +2,7 @@
 //!
 //! Classic BPF, put together when this is compiled (seccomp(2), «Filters»).
 
-use crate::call::number;
+use crate::number;
 
 /// `struct sock_filter` of linux/filter.h.
 #[repr(C)]

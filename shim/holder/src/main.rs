@@ -21,6 +21,7 @@
 
 mod call;
 mod filter;
+mod number;
 mod start;
 
 use call::{Ended, Woken};

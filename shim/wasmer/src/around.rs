@@ -1,6 +1,5 @@
 //! Calls of WASI that this worker does something around, in the process's own code: wasmer-wasix has no hook for them.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use catamaran_wasmer_artifact::imports;
@@ -9,16 +8,9 @@ use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Oflags};
 
 use crate::call::{Call, Calls, Own};
 use crate::remembered::{self, Opening, Tree};
-use crate::{descriptors, errors, guarded, input, listing, names, net, polls, raised, signals, timeouts, times, waits};
-
-thread_local! {
-    static SYNCING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread is in a guest's fsync or fdatasync: wasmer-wasix asks for the same flush when a file is closed.
-pub(crate) fn is_syncing() -> bool {
-    SYNCING.get()
-}
+use crate::{
+    descriptors, errors, guarded, input, listing, names, net, polls, raised, signals, syncing, timeouts, times, waits,
+};
 
 /// What a call is put between.
 #[derive(Clone, Copy)]
@@ -161,12 +153,7 @@ fn said(number: i32) -> Vec<Value> {
 /// A call that has to do with files.
 fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
     match around {
-        Around::Sync => {
-            SYNCING.set(true);
-            let answer = call.made();
-            SYNCING.set(false);
-            answer
-        }
+        Around::Sync => syncing::during(|| call.made()),
         Around::Close => {
             let answer = call.made();
             listing::closed(call.number(0));

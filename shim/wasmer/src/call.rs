@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use wasmer::{Function, FunctionEnvMut, FunctionType, Memory, RuntimeError, StoreMut, Table, Type, Value};
 use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
-use crate::listing;
+use crate::folders;
 use crate::remembered::Tree;
 
 /// Both of these are open when a guest starts, and are called `/`. The first is a folder of wasmer-wasix's own making, that
@@ -217,7 +217,7 @@ impl<'a> Call<'a> {
             _ => (Value::I32(-1), Value::I32(0)),
         };
         let arguments = [descriptor, none.clone(), none, Value::I64(0), nowhere];
-        let (said, folder) = listing::folder_of(|| read.call(&mut self.store, &arguments));
+        let (said, folder) = folders::folder_of(|| read.call(&mut self.store, &arguments));
         match folder {
             Some(folder) => Ok(Ok(folder)),
             None => answered(&said?).map(Err),

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 use virtual_fs::{FsError, VirtualFile};
 
 use crate::errors::{of_a_file, refusal};
-use crate::files::{self, nanoseconds};
-use crate::{around, times};
+use crate::kernel::{self, nanoseconds};
+use crate::{syncing, times};
 
 /// What is promised to a guest that asks how much a file takes.
 const ROOM: usize = 4096;
@@ -61,7 +61,7 @@ impl AsyncWrite for Open {
 
     /// Asked for by a guest's fsync and fdatasync, and when a file is closed: which costs no trip to the disk.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if around::is_syncing() { whole(|| self.file.sync_all()) } else { Poll::Ready(Ok(())) }
+        if syncing::is_syncing() { whole(|| self.file.sync_all()) } else { Poll::Ready(Ok(())) }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -114,7 +114,7 @@ impl VirtualFile for Open {
     }
 
     fn unlink(&mut self) -> Result<(), FsError> {
-        files::remove(&self.path)
+        kernel::remove(&self.path)
     }
 
     fn poll_read_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<usize>> {

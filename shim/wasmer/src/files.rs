@@ -7,10 +7,9 @@
 
 use std::fs::{self, OpenOptions as Std};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::time::SystemTime;
 
 use rustix::fs::{self as at, AtFlags, CWD, Mode};
 use virtual_fs::{
@@ -19,25 +18,12 @@ use virtual_fs::{
 
 use crate::errors::{not_found, refusal};
 use crate::file::Open;
-use crate::{listing, names, remembered};
+use crate::kernel::{absolute, described, done, kind, remove};
+use crate::{folders, names, remembered};
 
 /// The process's own root directory.
 #[derive(Debug)]
 pub(crate) struct Root;
-
-fn done(answer: rustix::io::Result<()>) -> Result<()> {
-    answer.map_err(|e| refusal(e.into()))
-}
-
-/// Removes a name that is no folder's.
-pub(crate) fn remove(path: &Path) -> Result<()> {
-    done(at::unlinkat(CWD, absolute(path), AtFlags::empty()))
-}
-
-/// A path as the guest's world names it, from the root.
-fn absolute(path: &Path) -> PathBuf {
-    Path::new("/").join(path)
-}
 
 impl FileSystem for Root {
     /// For the way through a link: what a guest reads of one is the kernel's ([`names::read_link`]).
@@ -47,7 +33,7 @@ impl FileSystem for Root {
 
     fn read_dir(&self, path: &Path) -> Result<ReadDir> {
         let folder = absolute(path);
-        listing::is_asked(&folder)?;
+        folders::is_asked(&folder)?;
         let entry = |entry: io::Result<fs::DirEntry>| {
             let entry = entry.map_err(refusal)?;
             // A name whose kind cannot be had, because it is gone meanwhile, is a name all the same.
@@ -123,33 +109,4 @@ impl FileOpener for Root {
         let file = options.open(&path).map_err(refusal)?;
         Ok(Box::new(Open::new(file, path)))
     }
-}
-
-fn described(metadata: &fs::Metadata) -> Metadata {
-    Metadata {
-        ft: kind(metadata.file_type()),
-        accessed: nanoseconds(metadata.accessed()),
-        created: nanoseconds(metadata.created()),
-        modified: nanoseconds(metadata.modified()),
-        len: metadata.len(),
-    }
-}
-
-/// What a file is, as wasmer-wasix has it.
-pub(crate) fn kind(kernels: fs::FileType) -> FileType {
-    FileType {
-        dir: kernels.is_dir(),
-        file: kernels.is_file(),
-        symlink: kernels.is_symlink(),
-        char_device: kernels.is_char_device(),
-        block_device: kernels.is_block_device(),
-        socket: kernels.is_socket(),
-        fifo: kernels.is_fifo(),
-    }
-}
-
-/// Since 1970; 0 for a time before it, or one that the file system does not know.
-pub(crate) fn nanoseconds(time: io::Result<SystemTime>) -> u64 {
-    let since = time.ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-    since.and_then(|since| since.as_nanos().try_into().ok()).unwrap_or(0)
 }

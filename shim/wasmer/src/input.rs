@@ -23,7 +23,7 @@ use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Filetype, Signal};
 
 use crate::call::Call;
 use crate::signals;
-use crate::tasks::{self, MOST_THREADS};
+use crate::threads::{self, MOST_THREADS};
 
 /// Standard input, as the guest's descriptors have it. What the guest has not read is still in the pipe.
 #[derive(Debug, Clone)]
@@ -146,7 +146,7 @@ pub(crate) fn read(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
         if call.number(0) == 0 && AT_ONCE.load(Ordering::Relaxed) {
             return Ok(Errno::Again as i32);
         }
-        let Some(thread) = tasks::thread() else { return Ok(said) };
+        let Some(thread) = threads::thread() else { return Ok(said) };
         match block_on(stream.input_or_signal(&thread)) {
             Ok(Woken::Input) => tried = attempt(call)?,
             Ok(Woken::Signal) => {

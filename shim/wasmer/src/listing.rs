@@ -4,7 +4,6 @@
 //! has had: who removes files while it reads misses as many, and 20,000 of them take minutes. So it is asked which folder a
 //! descriptor is, and no more. The folder is open from the first piece on, until the guest closes it.
 
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io;
@@ -15,14 +14,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use catamaran_worker::listing::{Found, Listing};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use virtual_fs::FsError;
 use wasmer::RuntimeError;
 use wasmer_wasix::fs::Inode;
 use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
 use crate::call::Call;
 use crate::errors::wasis;
-use crate::tasks;
+use crate::threads;
 
 /// Folders that are open at once for being read: of a process that ended, nobody tells that they were closed. One that is
 /// read on after it was forgotten is opened once more.
@@ -36,30 +34,6 @@ struct Kept {
 }
 
 static KEPT: Mutex<VecDeque<Kept>> = Mutex::new(VecDeque::new());
-
-thread_local! {
-    /// Where this thread is asking which folder a descriptor is: what it is told.
-    static WHERE: RefCell<Option<Option<PathBuf>>> = const { RefCell::new(None) };
-}
-
-/// Makes `call`, a readdir of wasmer-wasix's, and answers which folder it was about to read.
-pub(crate) fn folder_of<T>(call: impl FnOnce() -> T) -> (T, Option<PathBuf>) {
-    // A signal's handler may read within another call.
-    let outer = WHERE.replace(Some(None));
-    let answer = call();
-    (answer, WHERE.replace(outer).flatten())
-}
-
-/// Whether this thread only asks which folder it is: then it is told, and reads nothing.
-pub(crate) fn is_asked(folder: &Path) -> virtual_fs::Result<()> {
-    WHERE.with_borrow_mut(|asking| match asking {
-        Some(told) => {
-            *told = Some(folder.to_owned());
-            Err(FsError::IOError)
-        }
-        None => Ok(()),
-    })
-}
 
 /// `fd_readdir`: the folder, a buffer, its length, a position, where to say how much was filled.
 pub(crate) fn read(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
@@ -79,7 +53,7 @@ pub(crate) fn read(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
 }
 
 fn filled(descriptor: u64, folder: PathBuf, from: u64, names: &mut [u8]) -> io::Result<usize> {
-    let process = tasks::process();
+    let process = threads::process();
     let known = {
         let mut all = kept();
         let known = all.iter().position(|kept| (kept.process, kept.descriptor) == (process, descriptor));
@@ -118,13 +92,13 @@ fn open(folder: &Path) -> rustix::io::Result<OwnedFd> {
 
 /// Forgets what is kept of a descriptor that was closed, or that is another one now.
 pub(crate) fn closed(descriptor: u64) {
-    let process = tasks::process();
+    let process = threads::process();
     kept().retain(|kept| (kept.process, kept.descriptor) != (process, descriptor));
 }
 
 /// Forgets what is kept of a process that ends.
 pub(crate) fn ended() {
-    let process = tasks::process();
+    let process = threads::process();
     kept().retain(|kept| kept.process != process);
 }
 

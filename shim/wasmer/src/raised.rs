@@ -10,7 +10,7 @@ use wasmer_wasix::WasiError;
 use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Signal};
 
 use crate::call::Call;
-use crate::{outcome, signals, tasks};
+use crate::{outcome, signals, threads};
 
 thread_local! {
     /// Whether the guest itself said with which code it ends.
@@ -25,7 +25,7 @@ pub(crate) fn exits() {
 /// A call that sends a signal; its number is the argument at `place`, the process's at `process` if it names one.
 pub(crate) fn raise(call: &mut Call<'_>, place: usize, process: Option<usize>) -> Result<i32, RuntimeError> {
     let first =
-        tasks::of_the_first_process() && process.is_none_or(|at| call.number(at) == u64::from(tasks::process()));
+        threads::of_the_first_process() && process.is_none_or(|at| call.number(at) == u64::from(threads::process()));
     let number = u8::try_from(call.number(place)).unwrap_or(0);
     let Ok(signal) = Signal::try_from(number) else { return Ok(Errno::Inval as i32) };
     if first && signals::is_default(signal) == Some(true) {

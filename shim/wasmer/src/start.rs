@@ -7,7 +7,7 @@ use catamaran_wasmer_artifact::header::START;
 use wasmer::{Function, Instance, InstantiationError, Store};
 use wasmer_wasix::{WasiError, WasiThreadError};
 
-use crate::{outcome, tasks};
+use crate::{outcome, threads};
 
 thread_local! {
     /// Of the instance that this thread is making.
@@ -25,7 +25,7 @@ pub(crate) fn call(store: &mut Store) -> Result<(), WasiThreadError> {
     let Err(trap) = function.call(store, &[]) else { return Ok(()) };
     match trap.downcast_ref::<WasiError>() {
         // Of a forked process it is the end of that process alone, which has no other code to tell of.
-        Some(WasiError::Exit(code)) if tasks::of_the_first_process() => outcome::exit(outcome::low_byte(code.raw())),
+        Some(WasiError::Exit(code)) if threads::of_the_first_process() => outcome::exit(outcome::low_byte(code.raw())),
         _ => Err(WasiThreadError::InstanceCreateFailed(Box::new(InstantiationError::Start(trap)))),
     }
 }

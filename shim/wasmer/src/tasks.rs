@@ -3,7 +3,6 @@
 //! wasmer-wasix has a task manager of its own. It starts a thread for each task until there are 200, keeps them all for
 //! ever, and panics when the kernel grants none.
 
-use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,35 +15,10 @@ use wasmer_wasix::runtime::SpawnType;
 use wasmer_wasix::runtime::task_manager::{
     SpawnMemoryTypeOrStore, TaskWasm, TaskWasmCallbacks, TaskWasmRunProperties, VirtualTaskManager, block_on,
 };
-use wasmer_wasix::{WasiFunctionEnv, WasiThread, WasiThreadError};
+use wasmer_wasix::{WasiFunctionEnv, WasiThreadError};
 
+use crate::threads::{self, MOST_THREADS};
 use crate::{outcome, start, waits};
-
-/// Threads of all the guest's processes together. A server with a thread for each connection gets by with it, and a kubelet
-/// that allows a pod 1024 processes (the lowest of common defaults) has as many left for the pod's other containers.
-pub(crate) const MOST_THREADS: usize = 512;
-
-thread_local! {
-    /// Whether this thread belongs to the container's first process.
-    static FIRST: Cell<bool> = const { Cell::new(false) };
-    /// What wasmer-wasix has of this thread.
-    static THREAD: RefCell<Option<WasiThread>> = const { RefCell::new(None) };
-}
-
-/// What wasmer-wasix has of this thread, if it is a guest's.
-pub(crate) fn thread() -> Option<WasiThread> {
-    THREAD.with_borrow(Clone::clone)
-}
-
-/// The number of this thread's process among the guest's; 0 for a thread of the worker's own.
-pub(crate) fn process() -> u32 {
-    THREAD.with_borrow(|thread| thread.as_ref().map_or(0, |thread| thread.pid().raw()))
-}
-
-/// Whether this thread belongs to the container's first process, whose end is the container's.
-pub(crate) fn of_the_first_process() -> bool {
-    FIRST.get()
-}
 
 /// Starts threads, and hands timers to the event loop that is given.
 #[derive(Debug)]
@@ -89,7 +63,7 @@ impl Tasks {
         }
         let body = move || {
             let _place = place;
-            FIRST.set(first);
+            threads::note_process(first);
             task();
         };
         let started = std::thread::Builder::new().name("guest".to_owned()).spawn(body);
@@ -126,7 +100,7 @@ impl VirtualTaskManager for Tasks {
         let (ready, started) = mpsc::channel();
         let thread = task.env.thread.clone();
         self.start(first, move || {
-            THREAD.set(Some(thread));
+            threads::note(thread);
             let told = |result| {
                 // Nobody waits for the container's first thread.
                 let _ = ready.send(result);
@@ -141,7 +115,7 @@ impl VirtualTaskManager for Tasks {
                 Err(e) => told(Err(e)),
             }
             // Whoever waits for the thread waits for the last one who knows it.
-            THREAD.take();
+            threads::forget();
         })?;
         // Instantiating runs a start function, and that may wait for the event loop, which is this thread's when it starts
         // the container's first process.
@@ -149,7 +123,7 @@ impl VirtualTaskManager for Tasks {
     }
 
     fn task_dedicated(&self, task: Box<dyn FnOnce() + Send + 'static>) -> Result<(), WasiThreadError> {
-        self.start(of_the_first_process(), task)
+        self.start(threads::of_the_first_process(), task)
     }
 
     fn thread_parallelism(&self) -> Result<usize, WasiThreadError> {

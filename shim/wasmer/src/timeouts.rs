@@ -11,7 +11,7 @@ use wasmer::RuntimeError;
 use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Sockoption};
 
 use crate::call::Call;
-use crate::tasks;
+use crate::threads;
 
 /// Which calls a time-out is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,12 +47,12 @@ fn has_no_place(said: i32) -> bool {
 
 /// The time-out that the guest set for a descriptor of the process that this thread is of.
 pub(crate) fn of(descriptor: u64, direction: Direction) -> Option<Duration> {
-    set_ones().get(&(tasks::process(), descriptor, direction)).copied()
+    set_ones().get(&(threads::process(), descriptor, direction)).copied()
 }
 
 /// Forgets those of a descriptor that was closed.
 pub(crate) fn closed(descriptor: u64) {
-    let (process, mut set) = (tasks::process(), set_ones());
+    let (process, mut set) = (threads::process(), set_ones());
     for direction in [Direction::Receive, Direction::Send] {
         set.remove(&(process, descriptor, direction));
     }
@@ -80,7 +80,7 @@ pub(crate) fn set(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     if said != 0 && !has_no_place(said) {
         return Ok(said);
     }
-    let key = (tasks::process(), call.number(0), direction);
+    let key = (threads::process(), call.number(0), direction);
     match time {
         Some(time) => _ = set_ones().insert(key, time),
         None => _ = set_ones().remove(&key),

@@ -19,7 +19,7 @@ use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
 use crate::call::Call;
 use crate::timeouts::{self, Direction};
-use crate::{input, signals, tasks};
+use crate::{input, signals, threads};
 
 /// What wasmer-wasix waits where no time-out is set.
 const FALLBACK: Duration = Duration::from_secs(30);
@@ -81,7 +81,7 @@ pub(crate) fn instead(events: &Handle, time: Duration) -> Option<Waiting> {
             Mode::Whole | Mode::Time(_) => Box::pin(Until { sleep, thread: None }),
             // Behind a first buffer that is full.
             Mode::Once if wait.times > 1 => Box::pin(Tried(false)) as Waiting,
-            Mode::Once | Mode::Each => Box::pin(Until { sleep, thread: tasks::thread() }),
+            Mode::Once | Mode::Each => Box::pin(Until { sleep, thread: threads::thread() }),
             Mode::AtOnce => Box::pin(Tried(false)),
         })
     })
@@ -216,7 +216,7 @@ fn repeated<'a>(
             // What socket(7) says of SO_RCVTIMEO and SO_SNDTIMEO.
             (_, Some(Ended::Over)) => return Ok(Errno::Again as i32),
             (_, Some(Ended::Signal)) => {
-                let interrupts = tasks::thread().is_some_and(|thread| signals::interrupts(&input::waiting(&thread)));
+                let interrupts = threads::thread().is_some_and(|thread| signals::interrupts(&input::waiting(&thread)));
                 if interrupts {
                     // It takes the signals off the thread, and begins with their handlers.
                     let (said, _) = attempt(call, Mode::AtOnce)?;

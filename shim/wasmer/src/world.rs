@@ -13,7 +13,7 @@ use wasmer_wasix::{Runtime, SpawnError, VirtualTaskManager};
 
 use crate::call::Own;
 use crate::remembered::Tree;
-use crate::{around, outcome, signals, start, tasks};
+use crate::{around, outcome, signals, start, threads};
 
 /// The host of all processes of one guest.
 pub(crate) struct World {
@@ -114,7 +114,7 @@ impl Runtime for World {
 
     /// Asked by the thread that ends, before wasmer-wasix waits for the others.
     fn on_taint(&self, reason: TaintReason) {
-        if !tasks::of_the_first_process() {
+        if !threads::of_the_first_process() {
             return;
         }
         match reason {

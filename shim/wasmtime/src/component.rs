@@ -5,31 +5,17 @@ use catamaran_worker::{EngineError, Guest, Needs};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Result, Store};
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
 use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::{CommandPre, LinkOptions, cli, clocks, filesystem, random, sockets};
 use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io;
 
-use crate::files::{self, Root};
-use crate::{lookup, wasi};
-
-/// What the guest's host calls work on.
-pub(crate) struct World {
-    context: WasiCtx,
-    pub(crate) table: ResourceTable,
-    /// None if no root was given.
-    pub(crate) root: Option<Root>,
-}
-
-impl WasiView for World {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.context, table: &mut self.table }
-    }
-}
+use crate::world::World;
+use crate::{files, lookup, wasi};
 
 struct Table;
 
@@ -78,9 +64,8 @@ impl Program {
         if sockets {
             builder.inherit_network().allow_tcp(true).allow_udp(true);
         }
-        let mut world = World { context: builder.build(), table: ResourceTable::new(), root: None };
-        world.root =
-            Root::of(&mut world).map_err(|e| format!("the container's root directory cannot be found: {e:#}"))?;
+        let world = World::new(builder.build())
+            .map_err(|e| format!("the container's root directory cannot be found: {e:#}"))?;
         Ok(Store::new(self.0.engine(), world))
     }
 

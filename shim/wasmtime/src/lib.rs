@@ -26,5 +26,6 @@ mod module;
 mod outcome;
 mod stdio;
 mod wasi;
+mod world;
 
 pub use engine::Wasmtime;

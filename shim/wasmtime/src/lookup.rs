@@ -11,7 +11,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress, Network};
 use wasmtime_wasi::p2::{DynPollable, Pollable, subscribe};
 
-use crate::component::World;
+use crate::world::World;
 
 /// The interface in its first version, which stands for all of 0.2.
 const INTERFACE: &str = "wasi:sockets/ip-name-lookup@0.2.0";

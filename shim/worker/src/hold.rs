@@ -13,6 +13,7 @@ use nix::fcntl::AtFlags;
 
 use crate::confine::{self, ConfineError, Confined, Confinement, Label, Surroundings, step};
 use crate::control::{self, Descriptors, Report};
+use crate::failure::fail;
 use crate::job::Job;
 use crate::stage::{self, Line};
 
@@ -28,7 +29,7 @@ fn holder(job: &Job, mut descriptors: Descriptors, mut line: Line, surroundings:
         return ExitCode::FAILURE;
     }
     match confined {
-        Err(e) => stage::fail(&line.control, e.into()),
+        Err(e) => fail(&line.control, e.into()),
         Ok(never) => match never {},
     }
 }

@@ -17,8 +17,8 @@ use rustix::process::PidfdFlags;
 
 use crate::confine::{self, ConfineError, Surroundings, UnfinishedTree, step};
 use crate::control::{self, Descriptors, Report};
+use crate::failure::fail;
 use crate::job::{Job, NamespaceKind, World};
-use crate::stage::fail;
 
 /// Which process goes on.
 pub(crate) enum Side {

@@ -28,6 +28,7 @@ mod confine;
 pub mod control;
 pub mod devices;
 pub mod engine;
+mod failure;
 pub mod filter;
 pub mod form;
 mod hold;

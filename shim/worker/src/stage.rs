@@ -5,31 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
-use crate::confine::{self, ConfineError, Confined, Confinement, Label, Surroundings};
-use crate::control::{self, Cause, Descriptors, Report};
-use crate::engine::{Engine, EngineError};
+use crate::confine::{self, Confined, Confinement, Label, Surroundings};
+use crate::control::{self, Descriptors, Report};
+use crate::engine::Engine;
+use crate::failure::{StageError, fail};
 use crate::intermediate::{self, Side};
 use crate::job::{Job, World};
-use crate::quote;
-
-/// Why no worker came to wait for Start.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StageError {
-    #[error(transparent)]
-    Confine(#[from] ConfineError),
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
-
-impl StageError {
-    fn cause(&self) -> Cause {
-        match self {
-            StageError::Confine(_) => Cause::Confinement,
-            StageError::Engine(EngineError::Artifact(_)) => Cause::Artifact,
-            StageError::Engine(EngineError::Module(_)) => Cause::Module,
-        }
-    }
-}
 
 /// The whole of an engine's executable, with the control socket as its standard input.
 pub fn run<E: Engine>() -> ExitCode {
@@ -85,13 +66,6 @@ fn usage(e: &io::Error) -> ExitCode {
         "this is a worker of containerd-shim-catamaran-v1, which starts it with a job on its standard input: {e}"
     );
     ExitCode::from(2)
-}
-
-pub(crate) fn fail(control: &OwnedFd, e: StageError) -> ExitCode {
-    let report = Report::Failed { cause: e.cause(), text: control::cut(quote::shortened(&e.to_string()).into_owned()) };
-    // Nobody else is left to tell: standard error is the container's, and a shim that is gone needs no report.
-    let _ = control::report(control.as_fd(), &report, &[]);
-    ExitCode::FAILURE
 }
 
 /// The worker's line to the shim.
@@ -184,8 +158,8 @@ fn prepare<E: Engine>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Guest;
     use crate::job::{Fd, User};
+    use crate::{EngineError, Guest};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use rustix::pipe::PipeFlags;
 

@@ -26,6 +26,13 @@ mod preview2;
 mod refused;
 mod times;
 
+use wasmtime::{Linker, Result};
+
 pub(crate) use opened::Preview1;
-pub(crate) use preview1::add_to_linker;
-pub(crate) use preview2::{Root, add_types_to_linker};
+pub(crate) use preview2::add_types_to_linker;
+
+/// Defines the functions of preview 1 over wasmtime-wasi's, for which shadowing has to be allowed.
+pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
+    preview1::add_to_linker(linker)?;
+    descriptors::add_to_linker(linker)
+}

@@ -13,7 +13,6 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as calls, WasiSnapshotPrevi
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::descriptors;
 use super::kernel::{self, Asked, Base, Entry};
 use super::opened::{Opened, Preview1, next_place};
 use super::refused::{self, Refused};
@@ -46,7 +45,7 @@ macro_rules! wait {
 }
 
 /// Defines them over wasmtime-wasi's, for which shadowing has to be allowed.
-pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
+pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
     functions! { linker:
         path_create_directory(folder: i32, path: i32, len: i32) => create_directory;
         path_filestat_get(folder: i32, flags: i32, path: i32, len: i32, to: i32) => stat.wait;
@@ -65,7 +64,7 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
             first_open(memory, world, arguments).await
         })
     })?;
-    descriptors::add_to_linker(linker)
+    Ok(())
 }
 
 /// What a function of preview 1 answers; nothing if the first answer stays.

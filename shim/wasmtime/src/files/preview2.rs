@@ -1,7 +1,7 @@
 //! `wasi:filesystem` for components: wasmtime-wasi's own, and once more where its answer is not the last word.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
 use rustix::fs::{SeekFrom, seek};
@@ -10,40 +10,20 @@ use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::cli::StdoutStream as _;
 use wasmtime_wasi::filesystem::{self, Descriptor, WasiFilesystemCtxView, WasiFilesystemView as _};
-use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
     self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Host, HostDescriptor,
     HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, ReaddirIterator};
-use wasmtime_wasi::{FsPerms, OpenMode, WasiView};
+use wasmtime_wasi::{FsPerms, OpenMode};
 
 use super::kernel::{self, Asked, Base, Entry};
 use super::names::Names;
 use super::opened::own_stream;
 use super::refused::{self, Refused};
 use super::times;
-use crate::component::World;
 use crate::stdio::{Input, Output};
-
-/// The container's root as a component gets it: wasmtime-wasi's one descriptor of it, which is open as long as the guest runs.
-#[derive(Clone, Copy)]
-pub(crate) struct Root(RawFd);
-
-impl Root {
-    /// Among what is preopened in `view`, the one that is called `/`.
-    pub(crate) fn of(view: &mut impl WasiView) -> Result<Option<Self>> {
-        let mut files = view.filesystem();
-        let mut root = None;
-        for (folder, name) in files.get_directories()? {
-            if let (Descriptor::Dir(folder), "/") = (files.table.get(&folder)?, name.as_str()) {
-                root = Some(Self(folder.dir.as_raw_fd()));
-            }
-            files.table.delete(folder)?;
-        }
-        Ok(root)
-    }
-}
+use crate::world::{Root, World};
 
 /// Adds `wasi:filesystem/types`.
 pub(crate) fn add_types_to_linker(linker: &mut Linker<World>) -> Result<()> {

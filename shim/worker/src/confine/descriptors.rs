@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::MountAttrFlags;
 
-use super::mounts::new_filesystem;
+use super::detached::new_filesystem;
 use super::{ConfineError, step};
 
 /// A folder in which each open descriptor of this process has its number as its name.

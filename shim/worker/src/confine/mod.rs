@@ -3,11 +3,13 @@
 mod apparmor;
 mod credentials;
 mod descriptors;
+mod detached;
 mod landlock;
 mod mountpoint;
 mod mounts;
 mod namespaces;
 mod procfs;
+mod rules;
 mod sockets;
 mod syscalls;
 

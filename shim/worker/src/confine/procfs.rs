@@ -76,7 +76,7 @@ fn is_covered(mount: &Mount, all: &[Mount]) -> bool {
 fn cover(root: BorrowedFd<'_>, at: &Path, mount: &Mount) -> io::Result<bool> {
     let Ok(inside) = mount.place.strip_prefix(at) else { return Ok(true) };
     match open(root, inside) {
-        Ok(found) if mount_id(&found)? == mount.id => super::mounts::cover(&found).map(|()| true),
+        Ok(found) if mount_id(&found)? == mount.id => super::detached::cover(&found).map(|()| true),
         Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
         Err(e) => Err(e.into()),
     }

@@ -10,7 +10,7 @@
 
 use nix::libc;
 
-use super::syscalls::{allow, int, is};
+use super::rules::{allow, int, is};
 use crate::filter::{Calls, Condition};
 
 /// On a socket that there is. Not sendmsg and recvmsg: what they carry beside the bytes is in memory, where the filter does

@@ -8,9 +8,10 @@
 
 use std::io;
 
+use super::rules::{allow, equals, is};
 use super::{ConfineError, sockets, step};
 use crate::engine::Needs;
-use crate::filter::{self, Calls, Condition, Operator, Rule, Verdict};
+use crate::filter::{self, Calls, Verdict};
 use crate::job::{Instruction, Profile};
 use nix::libc;
 
@@ -112,24 +113,6 @@ fn own_program(needs: Needs) -> Vec<Instruction> {
         sockets::add(&mut calls);
     }
     filter::assemble(&calls, Verdict::Errno(libc::ENOSYS as u16))
-}
-
-pub(super) fn allow(calls: &mut Calls, number: i64, conditions: &[Condition]) {
-    calls.add(number as usize, &[Rule { conditions: conditions.to_vec(), verdict: Verdict::Allow }]);
-}
-
-/// The bits `mask` of an argument are `value`.
-pub(super) fn is(argument: usize, mask: u64, value: u64) -> Condition {
-    Condition { argument, operator: Operator::Masked(mask), value }
-}
-
-/// The argument, an `int` to the kernel, which looks at its lower half alone.
-pub(super) fn int(argument: usize, value: libc::c_int) -> Condition {
-    is(argument, u64::from(u32::MAX), u64::from(value as u32))
-}
-
-fn equals(argument: usize, value: u64) -> Condition {
-    Condition { argument, operator: Operator::Equal, value }
 }
 
 #[cfg(test)]

@@ -1,0 +1,25 @@
+//! The rules that the lists of allowed system calls are made of.
+
+use nix::libc;
+
+use crate::filter::{Calls, Condition, Operator, Rule, Verdict};
+
+/// Lets a call pass whose arguments meet all of `conditions`.
+pub(super) fn allow(calls: &mut Calls, number: i64, conditions: &[Condition]) {
+    calls.add(number as usize, &[Rule { conditions: conditions.to_vec(), verdict: Verdict::Allow }]);
+}
+
+/// The bits `mask` of an argument are `value`.
+pub(super) fn is(argument: usize, mask: u64, value: u64) -> Condition {
+    Condition { argument, operator: Operator::Masked(mask), value }
+}
+
+/// The argument, an `int` to the kernel, which looks at its lower half alone.
+pub(super) fn int(argument: usize, value: libc::c_int) -> Condition {
+    is(argument, u64::from(u32::MAX), u64::from(value as u32))
+}
+
+/// The argument, all of its 64 bits.
+pub(super) fn equals(argument: usize, value: u64) -> Condition {
+    Condition { argument, operator: Operator::Equal, value }
+}

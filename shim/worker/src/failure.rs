@@ -1,0 +1,36 @@
+//! The failure of either stage, as the shim is told of it.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+
+use crate::confine::ConfineError;
+use crate::control::{self, Cause, Report};
+use crate::engine::EngineError;
+use crate::quote;
+
+/// Why no worker came to wait for Start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StageError {
+    #[error(transparent)]
+    Confine(#[from] ConfineError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl StageError {
+    fn cause(&self) -> Cause {
+        match self {
+            StageError::Confine(_) => Cause::Confinement,
+            StageError::Engine(EngineError::Artifact(_)) => Cause::Artifact,
+            StageError::Engine(EngineError::Module(_)) => Cause::Module,
+        }
+    }
+}
+
+/// Tells the shim, and answers this process's exit code.
+pub(crate) fn fail(control: &OwnedFd, e: StageError) -> ExitCode {
+    let report = Report::Failed { cause: e.cause(), text: control::cut(quote::shortened(&e.to_string()).into_owned()) };
+    // Nobody else is left to tell: standard error is the container's, and a shim that is gone needs no report.
+    let _ = control::report(control.as_fd(), &report, &[]);
+    ExitCode::FAILURE
+}
