@@ -5,6 +5,7 @@
 //!                           |
 //! containerd --ttrpc-->   serve  ->  task service  ->  pod  ->  container
 //!                                                                  |- bundle   config.json, checked whole
+//!                                                                  |- oci      what is read of it and of an exec's process
 //!                                                                  |- choice   which engine, by annotations and options
 //!                                                                  |- finder   a process that looks into what the pod controls
 //!                                                                  |- rootfs   detached mount trees

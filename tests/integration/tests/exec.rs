@@ -279,6 +279,7 @@ fn what_create_refuses_an_exec_is_refused_for() {
     for (edit, word) in [
         (json!({"selinuxLabel": "a:b:c:d"}), "the request's spec: selinuxLabel: set: no label"),
         (json!({"ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4}}), "the request's spec: ioPriority"),
+        (json!({"execCPUAffinity": {"initial": "0"}}), "the request's spec: execCPUAffinity: set: no affinity"),
         (json!({"user": {"uid": u32::MAX, "gid": 0}}), "the request's spec: user"),
         (json!({"args": []}), "the request's spec: args: empty"),
         (json!({"cwd": "here"}), "the request's spec: cwd"),

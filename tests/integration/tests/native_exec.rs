@@ -55,6 +55,35 @@ fn a_process_has_its_streams_its_code_and_its_events() {
     node.finish();
 }
 
+/// Among them one that is refused for a process of a Wasm container, and one that nobody knows.
+#[test]
+fn runc_gets_every_key_of_a_process() {
+    let node = Node::start();
+    let allowed = |runtime: Runtime, affinity: &str| {
+        let task = sleeping(&node, "affinity", runtime);
+        let further = task.further("e").args(["side", "cat", "/proc/self/status"]).process(|process| {
+            process["execCPUAffinity"] = json!({"initial": affinity, "final": affinity});
+            process["novel"] = json!({"a": [1]});
+        });
+        let exec = further.add();
+        let started = exec.try_start();
+        let said = match started {
+            Ok(_) => {
+                exec.wait(SOON);
+                let text = exec.delete().stdout;
+                text.lines().find(|line| line.starts_with("Cpus_allowed:")).unwrap().to_owned()
+            }
+            Err(status) => status.message,
+        };
+        task.discard();
+        said
+    };
+    for affinity in ["0", "0-1,,"] {
+        assert_eq!(allowed(Runtime::Catamaran, affinity), allowed(Runtime::Runc, affinity), "{affinity}");
+    }
+    node.finish();
+}
+
 #[test]
 fn one_that_is_not_to_be_found_is_refused_in_runcs_words() {
     let node = Node::start();

@@ -123,6 +123,15 @@ fn what_the_spec_asks_and_this_version_has_not() {
         Ok("Y\n") => refused(&node, &labelled, Code::Internal, &["no-such-profile", "loaded on this node"]),
         _ => refused(&node, &labelled, Code::InvalidArgument, &["process.apparmorProfile", "no-such-profile"]),
     }
+    for (key, value) in [
+        ("execCPUAffinity", json!({"initial": "0-3", "final": "1"})),
+        ("execCPUAffinity", json!({"initial": "0-3,,1"})),
+        ("ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 4})),
+        ("scheduler", json!({"policy": "SCHED_BATCH"})),
+    ] {
+        let order = base().spec(move |spec| spec["process"][key] = value.clone());
+        refused(&node, &order, Code::InvalidArgument, &[&format!("config.json: process.{key}: set: no ")]);
+    }
     refused(&node, &base().flag(["--device", "/dev/null"]), Code::InvalidArgument, &["config.json", "linux.devices"]);
     let missing = base().bind(std::path::Path::new("/nowhere/at/all"), "/data", ["rbind"]);
     refused(&node, &missing, Code::InvalidArgument, &["at /data", "/nowhere/at/all"]);

@@ -5,7 +5,8 @@
 use std::fs;
 use std::process::Command;
 
-use catamaran_harness::{Code, Image, Node, Runtime, Task, guests};
+use catamaran_harness::{Code, Image, Node, Runtime, Task, guests, shim_folder};
+use object::{Object, ObjectSymbol};
 use serde_json::json;
 
 fn wasm(name: &str) -> Image {
@@ -118,4 +119,16 @@ fn a_limit_that_does_not_exist_is_named() {
     let refused = order.try_create().map(drop).unwrap_err();
     assert!(refused.message.contains("RLIMIT_NOFILE to 300:200"), "{refused}");
     node.finish();
+}
+
+/// Its tables of addresses were some 220 kB of private memory in every pod: `shim/daemon/src/spec/oci.rs`.
+#[test]
+fn the_shim_reads_specs_without_a_regex_engine() {
+    let bytes = fs::read(shim_folder().join("containerd-shim-catamaran-v1")).unwrap();
+    let program = object::File::parse(&*bytes).unwrap();
+    let defined = program.symbols().filter(ObjectSymbol::is_definition);
+    let names: Vec<&str> = defined.filter_map(|symbol| symbol.name().ok()).collect();
+    assert!(names.iter().any(|name| name.contains("serde_json")), "the program has no symbols to look at");
+    let engine: Vec<_> = names.iter().filter(|name| name.contains("regex_")).collect();
+    assert!(engine.is_empty(), "{} symbols of it, as {}", engine.len(), engine[0]);
 }

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::fs::File;
 
 use catamaran_worker::job::{Fd, Job, World};
-use oci_spec::runtime::Spec;
 
 use crate::engine::beside_the_shim;
 use crate::error::{Doing, Result};
 use crate::files::handover::Handover;
+use crate::spec::oci::Spec;
 
 /// What the shim's executable is started with to become a holder.
 pub(crate) const ACTION: &str = "hold";

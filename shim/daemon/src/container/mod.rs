@@ -34,6 +34,7 @@ use crate::finder::{self, Finder, Order, Prepared};
 use crate::native::Record;
 use crate::spec::bundle::{self, Bundle};
 use crate::spec::hooks::Stage;
+use crate::spec::oci;
 use crate::spec::outline::Outline;
 use crate::stats;
 use crate::stdio::{self, Kept, Logger, Stdio};
@@ -377,14 +378,14 @@ fn open_streams(request: &Request, bundle: &Bundle) -> Result<Stdio> {
 }
 
 /// `process.consoleSize`, for a process on a terminal.
-fn set_size(kept: &Kept, process: Option<&oci_spec::runtime::Process>) -> Result<()> {
+fn set_size(kept: &Kept, process: Option<&oci::Process>) -> Result<()> {
     match process.and_then(|process| process.console_size()) {
         Some(size) if has_terminal(process) => kept.resize(size.width() as u32, size.height() as u32),
         _ => Ok(()),
     }
 }
 
-fn has_terminal(process: Option<&oci_spec::runtime::Process>) -> bool {
+fn has_terminal(process: Option<&oci::Process>) -> bool {
     process.and_then(|process| process.terminal()).unwrap_or(false)
 }
 

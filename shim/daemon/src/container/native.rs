@@ -118,7 +118,7 @@ impl Container {
         let (place, console) = place(&streams, exec.process.terminal(), &self.request.state)?;
         let pid_file = self.request.bundle.join(format!("exec.{}.pid", exec.id));
         let held = hold::hold();
-        let ran = native.record.runtime.exec(self.id(), &exec.spec, &pid_file, place).await;
+        let ran = native.record.runtime.exec(self.id(), &exec.text, &pid_file, place).await;
         // It is of no use any more, and goes with the bundle.
         let _ = std::fs::remove_file(&pid_file);
         let made = Made::of(ran?, console).await?;

@@ -10,11 +10,11 @@
 use std::collections::HashMap;
 
 use log::warn;
-use oci_spec::runtime::Spec;
 
 use crate::engine::options::Policy;
 use crate::engine::{Engine, quoted};
 use crate::error::{Error, Result};
+use crate::spec::oci::Spec;
 
 /// What all annotations of this shim begin with.
 const PREFIX: &str = "catamaran.wasm/";

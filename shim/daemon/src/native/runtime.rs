@@ -1,15 +1,16 @@
 //! runc's commands, by the `runc` crate: each a process that ends with what was asked for, or with an error in its log.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oci_spec::runtime::{LinuxResources, Process};
-use runc::Runc;
-use runc::options::{CreateOpts, DeleteOpts, ExecOpts, GlobalOpts};
+use oci_spec::runtime::LinuxResources;
+use runc::options::{CreateOpts, DeleteOpts, GlobalOpts};
+use runc::{Runc, Spawner};
 use serde::{Deserialize, Serialize};
 
 use super::streams::Streams;
@@ -73,14 +74,18 @@ struct Call {
 }
 
 impl Runtime {
+    /// The pod's, in which names with a dot before them are nobody else's.
+    fn folder(&self) -> &Path {
+        self.root.parent().unwrap_or(&self.root)
+    }
+
     fn call(&self, verb: &'static str, streams: Option<Streams>, limit: Duration) -> Result<Call> {
-        let folder = self.root.parent().unwrap_or(&self.root);
-        let log = Log::new(folder, verb)?;
+        let log = Log(Scratch::new(self.folder(), &format!(".{verb}"), "log", b"")?);
         let tied = Arc::new(Tied::new(streams, limit));
         let mut options = GlobalOpts::new()
             .command(&self.program)
             .root(&self.root)
-            .log(&log.0)
+            .log(&log.0.0)
             .log_json()
             .systemd_cgroup(self.systemd);
         options.custom_spawner(tied.clone());
@@ -105,13 +110,23 @@ impl Runtime {
         call.told(call.runc.start(id).await).map(drop)
     }
 
-    /// Starts a further process in the container: its pid. `name` is one of the container's bundle that nobody else uses.
-    pub(crate) async fn exec(&self, id: &str, process: &Process, pid_file: &Path, place: Place) -> Result<u32> {
+    /// Starts a further process in the container: its pid. `process` is its spec, as containerd has it, and `pid_file` a name
+    /// that nobody else uses.
+    pub(crate) async fn exec(&self, id: &str, process: &[u8], pid_file: &Path, place: Place) -> Result<u32> {
         let (streams, console) = place.apart();
         let call = self.call("exec", streams, LONGEST)?;
-        let mut options = ExecOpts::new().pid_file(pid_file).detach(true);
-        options.console_socket = console;
-        call.told(call.runc.exec(id, process, Some(&options)).await)?;
+        let process = Scratch::new(self.folder(), ".exec", "json", process)?;
+        // Not by the crate, which takes a process of oci-spec's: that would know fewer keys than runc does.
+        let mut command = Command::new(&self.program);
+        command.arg("--root").arg(&self.root).arg("--log").arg(&call.log.0.0).args(["--log-format", "json"]);
+        command.args(self.systemd.then_some("--systemd-cgroup"));
+        command.args(["exec", "--detach", "--process"]).arg(&process.0).arg("--pid-file").arg(pid_file);
+        command.args(console.iter().flat_map(|socket| ["--console-socket".as_ref(), socket.as_os_str()])).arg(id);
+        let ran = call.tied.execute(command.into()).await;
+        call.told(ran.and_then(|(status, _, stdout, stderr)| match status.success() {
+            true => Ok(()),
+            false => Err(runc::error::Error::CommandFailed { status, stdout, stderr }),
+        }))?;
         pid_in(pid_file)
     }
 
@@ -156,25 +171,35 @@ fn pid_in(file: &Path) -> Result<u32> {
     text.trim().parse().map_err(std::io::Error::other).on(file)
 }
 
-/// What runc writes of one command, to be removed with it.
-struct Log(PathBuf);
+/// A file of one command, removed with it.
+struct Scratch(PathBuf);
 
-impl Log {
-    /// A new file, in a folder where names with a dot before them are nobody else's.
-    fn new(folder: &Path, verb: &str) -> Result<Self> {
+impl Scratch {
+    /// A new file with this content, for nobody else to read: `<name>.<number>.<kind>`.
+    fn new(folder: &Path, name: &str, kind: &str, content: &[u8]) -> Result<Self> {
         for number in 0.. {
-            let path = folder.join(format!(".{verb}.{number}.log"));
+            let path = folder.join(format!("{name}.{number}.{kind}"));
             match File::options().write(true).create_new(true).mode(0o600).open(&path) {
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                made => return made.on(&path).map(|_| Self(path)),
+                Err(e) => return Err(e).on(path),
+                Ok(mut file) => {
+                    let made = Self(path);
+                    file.write_all(content).on(&made.0)?;
+                    return Ok(made);
+                }
             }
         }
         Err(std::io::Error::from(std::io::ErrorKind::AlreadyExists)).on(folder)
     }
+}
 
+/// What runc writes of one command.
+struct Log(Scratch);
+
+impl Log {
     /// The message of its last line that is an error's.
     fn last_error(&self) -> Option<String> {
-        let mut file = File::open(&self.0).ok()?;
+        let mut file = File::open(&self.0.0).ok()?;
         let length = file.metadata().ok()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(LONGEST_LOG))).ok()?;
         let mut text = Vec::new();
@@ -198,7 +223,7 @@ fn last_error(log: &str) -> Option<String> {
     messages.next()
 }
 
-impl Drop for Log {
+impl Drop for Scratch {
     fn drop(&mut self) {
         // It goes with the pod's folder at the latest.
         let _ = fs::remove_file(&self.0);
@@ -229,23 +254,19 @@ mod tests {
         }
     }
 
-    /// containerd's form of a process is handed on through a type of its own.
     #[test]
-    fn a_process_is_handed_on_as_it_came() {
-        let text = r#"{"terminal":true,"consoleSize":{"height":24,"width":80},"user":{"uid":1,"gid":2,"umask":18,
-            "additionalGids":[3]},"args":["sh"],"env":["A=b"],"cwd":"/","capabilities":{"bounding":["CAP_KILL",
-            "CAP_CHECKPOINT_RESTORE"],"effective":["CAP_KILL"],"permitted":["CAP_KILL"]},"rlimits":[{"type":
-            "RLIMIT_NOFILE","hard":1024,"soft":1024}],"noNewPrivileges":true,"apparmorProfile":"p","oomScoreAdj":-5,
-            "selinuxLabel":"l","ioPriority":{"class":"IOPRIO_CLASS_IDLE","priority":1}}"#;
-        let process: Process = serde_json::from_str(text).unwrap();
-        let mut again = serde_json::to_value(&process).unwrap();
-        let mut came: serde_json::Value = serde_json::from_str(text).unwrap();
-        for value in [&mut again, &mut came] {
-            value["capabilities"]["bounding"]
-                .as_array_mut()
-                .unwrap()
-                .sort_by_key(|name| name.as_str().map(str::to_owned));
+    fn a_scratch_file_has_what_it_is_to_have_for_root_alone_and_goes() {
+        let folder = std::env::temp_dir().join(format!("catamaran-scratch-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let all =
+            [&b"{\"novel\": 1}"[..], b""].map(|text| (Scratch::new(&folder, ".exec", "json", text).unwrap(), text));
+        for (file, text) in &all {
+            assert_eq!(fs::read(&file.0).unwrap(), *text);
+            assert_eq!(fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
         }
-        assert_eq!(again, came);
+        assert_ne!(all[0].0.0, all[1].0.0);
+        drop(all);
+        // It is empty.
+        fs::remove_dir(&folder).unwrap();
     }
 }

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use catamaran_worker::Guest;
 use catamaran_worker::job::{NamespaceKind, Profile, Rlimit, User};
 use catamaran_worker::quote::{cut, shortened};
-use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources, Process, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxResources};
 
 use crate::error::{Doing, Error, Result};
 use crate::spec::hooks::Hooks;
+use crate::spec::oci::{Process, Spec};
 use crate::spec::seccomp;
 
 /// `umask` where the spec has none, as every other runtime leaves it.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use log::warn;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use oci_spec::runtime::{ContainerState, Hook, Spec, State, StateBuilder};
+use oci_spec::runtime::{ContainerState, Hook, State, StateBuilder};
 use rustix::fs::MemfdFlags;
 use rustix::pipe::PipeFlags;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,7 @@ use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::limits;
 use crate::readable::readable;
+use crate::spec::oci::Spec;
 
 /// So much of what a failed hook wrote is told to the client.
 const MOST_WORDS: usize = 2048;

@@ -9,12 +9,12 @@ use catamaran_worker::quote::shortened;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use log::warn;
 use nix::libc;
-use oci_spec::runtime::Process as Spec;
 use tokio::sync::Notify;
 
 use super::{Body, Container, EXECS_TO_END, Exit, Kept, Phase, Process, check_terminal, has_terminal};
 use crate::cleanup::state;
 use crate::error::{Error, Result};
+use crate::spec::oci::Process as Spec;
 use crate::stdio::{self, Paths, Record};
 
 /// What containerd asks to be added to a container.
@@ -30,6 +30,8 @@ pub(crate) struct Exec {
     pub(crate) id: String,
     pub(crate) process: Process,
     pub(super) spec: Spec,
+    /// The same as it came, with all keys: runc's, in a native container.
+    pub(super) text: Vec<u8>,
     /// Held while it is started: that is done once.
     turn: tokio::sync::Mutex<()>,
     /// Set where it never ran: how it ended.
@@ -133,6 +135,7 @@ impl Container {
             id: id.clone(),
             process,
             spec,
+            text: request.spec.value,
             turn: tokio::sync::Mutex::default(),
             unborn: OnceLock::new(),
             ended_by: OnceLock::new(),
