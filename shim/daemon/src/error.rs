@@ -3,11 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use catamaran_cache::error::Declined;
 use catamaran_worker::quote::shortened;
 use containerd_shim_protos::ttrpc::{self, Code};
-
-/// The engines that left a module to another one, by their words, and why.
-pub(crate) type Declined = Vec<(String, String)>;
 
 /// A request that failed, told to its caller.
 #[derive(Debug, thiserror::Error)]
@@ -114,18 +112,35 @@ pub(crate) fn printable(text: &str) -> String {
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// Says what was being done when the system refused it.
-pub(crate) trait Doing<T> {
-    fn doing(self, what: impl FnOnce() -> String) -> Result<T>;
-    fn on(self, path: impl Into<PathBuf>) -> Result<T>;
-}
-
-impl<T, E: Into<io::Error>> Doing<T> for std::result::Result<T, E> {
-    fn doing(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|e| Error::System { doing: what(), source: e.into() })
-    }
-
-    fn on(self, path: impl Into<PathBuf>) -> Result<T> {
-        self.map_err(|e| Error::File { path: path.into(), source: e.into() })
+impl From<catamaran_host::Error> for Error {
+    fn from(e: catamaran_host::Error) -> Self {
+        match e {
+            catamaran_host::Error::Refused { place, found, expected } => Error::Refused { place, found, expected },
+            catamaran_host::Error::Unavailable { place, found, expected } => {
+                Error::Unavailable { place, found, expected }
+            }
+            catamaran_host::Error::File { path, source } => Error::File { path, source },
+            catamaran_host::Error::System { doing, source } => Error::System { doing, source },
+        }
     }
 }
+
+impl From<catamaran_cgroup::error::Error> for Error {
+    fn from(e: catamaran_cgroup::error::Error) -> Self {
+        match e {
+            catamaran_cgroup::error::Error::Host(e) => e.into(),
+            catamaran_cgroup::error::Error::Occupied(cgroup) => Error::Occupied(cgroup),
+        }
+    }
+}
+
+impl From<catamaran_cache::Error> for Error {
+    fn from(e: catamaran_cache::Error) -> Self {
+        match e {
+            catamaran_cache::Error::Host(e) => e.into(),
+            catamaran_cache::Error::Module { module, reason } => Error::Module { module, reason },
+        }
+    }
+}
+
+catamaran_host::doing!(pub(crate), Error);

@@ -1,54 +1,83 @@
 //! containerd-shim-catamaran-v1: what containerd starts for a pod whose runtime class names this handler.
 //!
 //! ```text
-//! containerd --start-->  bootstrap   binds the socket, forks, replies
+//! containerd --start-->  boot::start     binds the socket, forks, replies
 //!                           |
-//! containerd --ttrpc-->   serve  ->  task service  ->  pod  ->  container
-//!                                                                  |- bundle   config.json, checked whole
-//!                                                                  |- oci      what is read of it and of an exec's process
-//!                                                                  |- choice   which engine, by annotations and options
-//!                                                                  |- finder   a process that looks into what the pod controls
-//!                                                                  |- rootfs   detached mount trees
-//!                                                                  |- source   where the Wasm module is
-//!                                                                  |- image    the layer that it may be instead of a file
-//!                                                                  |- cache    its machine code, compiled once
-//!                                                                  |- native   a container that is runc's
-//!                                                                  |- holder   a pod's first container: namespaces, no image
-//!                                                                  |- cgroup   made, limited, watched, frozen, emptied, removed
-//!                                                                  |- stats    what was used, read from the cgroup
-//!                                                                  '- spawn    the worker, up to «ready»
-//! containerd --delete-->  delete     cleans up from what the server has written down, when that is dead
+//! containerd --ttrpc-->  boot::serve  ->  rpc  ->  pod  ->  container
+//!                                                              |- spec       config.json, checked whole
+//!                                                              |- engine     which engine, by annotations and options
+//!                                                              |- finder     a helper that looks into what the pod controls
+//!                                                              |- files      the devices of the container's tree
+//!                                                              |- artifact   the module's machine code, from the cache or a driver
+//!                                                              |- native     a container that is runc's
+//!                                                              |- stdio      streams, terminals and loggers
+//!                                                              '- cleanup    what is written down, for `delete`
+//! containerd --delete-->  cleanup        cleans up from what the server has written down, when that is dead
 //! ```
 //!
-//! One thread, no engine: a worker is another executable, and all that is said to it goes through
-//! [`catamaran_worker::job`] and [`catamaran_worker::control`].
+//! One thread, no engine, and nothing here may block: what may is a helper's (`shim/helper`), and what it shares with the shim is a
+//! library: `shim/host`, `shim/cgroup`, `shim/cache`, `shim/files`. A worker is another executable; all that is said to it goes
+//! through [`catamaran_worker::job`] and [`catamaran_worker::control`].
 
+mod artifact;
 mod boot;
-mod cache;
-mod cgroup;
-mod child;
 mod cleanup;
 mod container;
 mod engine;
 mod error;
 mod files;
 mod finder;
-mod hold;
-mod image;
-mod lease;
-mod limits;
 mod native;
-mod orphans;
 mod pod;
-mod readable;
 mod rpc;
 mod spec;
-mod stats;
 mod stdio;
-mod unless;
-mod wire;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use containerd_shim::Flags;
+
+use crate::error::{Error, Result};
+
+/// What containerd starts this program for.
+enum Role {
+    /// `start`: makes the server of a pod, or names the one that there is.
+    Start(Flags),
+    /// `delete`: cleans up after a server that is dead.
+    Delete(Flags),
+    /// `-v`: prints the version and the installed engines.
+    Version,
+    /// `-info`: prints what the runtime can do (containerd docs/runtime-v2.md).
+    Info,
+}
+
+impl Role {
+    fn parse(arguments: &[OsString]) -> Result<Self> {
+        let flags = containerd_shim::parse(arguments)
+            .map_err(|e| Error::refused("command line", e.to_string(), "the flags of a containerd shim"))?;
+        match flags.action.as_str() {
+            _ if flags.version => Ok(Role::Version),
+            _ if flags.info => Ok(Role::Info),
+            "start" => Ok(Role::Start(flags)),
+            "delete" => Ok(Role::Delete(flags)),
+            other => Err(Error::refused(
+                "command line",
+                format!("action {other:?}"),
+                "containerd starts this program with start, delete, -info or -v",
+            )),
+        }
+    }
+
+    fn run(self) -> Result<()> {
+        match self {
+            Role::Start(flags) => boot::start::start(&flags),
+            Role::Delete(flags) => cleanup::delete(&flags),
+            Role::Version => boot::info::print_version(),
+            Role::Info => boot::info::print_info(),
+        }
+    }
+}
 
 fn main() -> ExitCode {
     // What containerd happened to leave open would otherwise reach the server and all that it starts.
@@ -57,33 +86,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    // Not containerd's, and with another program's flags behind it.
-    if let [word, rest @ ..] = arguments.as_slice()
-        && word == native::WORD
-    {
-        eprintln!("containerd-shim-catamaran-v1: {}", native::become_it(rest));
-        return ExitCode::FAILURE;
-    }
-    let outcome = match containerd_shim::parse(&arguments) {
-        Ok(flags) if flags.version => boot::info::print_version(),
-        Ok(flags) if flags.info => boot::info::print_info(),
-        Ok(flags) if flags.action == "start" => boot::start::start(&flags),
-        Ok(flags) if flags.action == "delete" => cleanup::delete(&flags),
-        // Not containerd's: the shim starts itself so.
-        Ok(flags) if flags.action == cache::ACTION => cache::drive(),
-        Ok(flags) if flags.action == cgroup::ACTION => cgroup::answer(),
-        Ok(flags) if flags.action == cgroup::LIMITS => cgroup::write_limits(),
-        Ok(flags) if flags.action == finder::ACTION => finder::find(),
-        Ok(flags) if flags.action == stdio::ACTION => stdio::append(),
-        Ok(flags) if flags.action == container::holder::ACTION => return catamaran_worker::hold(),
-        Ok(flags) => Err(error::Error::refused(
-            "command line",
-            format!("action {:?}", flags.action),
-            "containerd starts this program with start, delete, -info or -v",
-        )),
-        Err(e) => Err(error::Error::refused("command line", e.to_string(), "the flags of a containerd shim")),
-    };
-    match outcome {
+    match Role::parse(&arguments).and_then(Role::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             // containerd shows what a shim prints as the reason of a failed start.

@@ -42,7 +42,7 @@ pub mod quote;
 pub mod signals;
 mod stage;
 
-pub use confine::{close_inherited, empty_root};
+pub use confine::{close_inherited, empty_root, take_name};
 pub use engine::{Engine, EngineError, Guest, Needs};
 pub use hold::hold;
 pub use stage::run;

@@ -39,7 +39,7 @@ pub(crate) fn of(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String>
 /// Whether it is a compile, or what drives it: they go on when the pod that asked is gone, and end by themselves.
 fn compiles(command: &str) -> bool {
     let compilers = ["/catamaran-wasmtime-compile ", "/catamaran-wasmer-compile "];
-    command == "containerd-shim-catamaran-v1 compile" || compilers.iter().any(|name| command.contains(name))
+    command.ends_with("/catamaran-helper compile") || compilers.iter().any(|name| command.contains(name))
 }
 
 /// The units that systemd keeps of the node's containers: their scopes, also those that failed, whose cgroups are gone.

@@ -33,8 +33,9 @@ const SOCKET_PATH: usize = 100;
 const LAST_COMPILE: Duration = Duration::from_secs(300);
 
 /// Our own programs, as they lie in one folder.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     "containerd-shim-catamaran-v1",
+    "catamaran-helper",
     "catamaran-holder",
     "catamaran-wasmtime",
     "catamaran-wasmtime-compile",

@@ -297,7 +297,8 @@ fn a_memory_limit_holds() {
 
 #[test]
 fn the_programs_are_static_and_a_runner_has_no_compiler() {
-    for name in ["containerd-shim-catamaran-v1", "catamaran-wasmtime", "catamaran-wasmtime-compile"] {
+    for name in ["containerd-shim-catamaran-v1", "catamaran-helper", "catamaran-wasmtime", "catamaran-wasmtime-compile"]
+    {
         let bytes = fs::read(shim_folder().join(name)).unwrap();
         let has = |word: &str| bytes.windows(word.len()).any(|w| w == word.as_bytes());
         assert!(!has("/lib64/ld-linux") && !has("/lib/ld-linux"), "{name} names a dynamic loader");

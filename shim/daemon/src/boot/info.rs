@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use catamaran_cache::engine::Engine;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
@@ -9,7 +10,6 @@ use oci_spec::runtime::{
     ApparmorBuilder, CgroupBuilder, Features, FeaturesBuilder, LinuxFeatureBuilder, LinuxNamespaceType,
 };
 
-use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -56,10 +56,10 @@ fn engines() -> Result<Vec<(&'static str, String)>> {
 
 fn version_of(engine: Engine) -> Result<String> {
     let program = engine.worker()?;
-    let answer = std::process::Command::new(&program).arg("--version").output().on(&program)?;
+    let answer = program.command().arg("--version").output().on(program.path())?;
     if !answer.status.success() {
         let found = format!("--version ended with {}", answer.status);
-        return Err(Error::refused(program.display().to_string(), found, "the worker of this shim's version"));
+        return Err(Error::refused(program.path().display().to_string(), found, "the worker of this shim's version"));
     }
     Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned())
 }
@@ -94,7 +94,7 @@ fn features() -> Result<Features> {
         .oci_version_min("1.0.0")
         .oci_version_max("1.2.0")
         .hooks(["prestart", "createRuntime", "poststart", "poststop"].map(str::to_owned))
-        .mount_options(crate::spec::mount_options::understood())
+        .mount_options(catamaran_files::mount_options::understood())
         .linux(linux)
         .build()
         .map_err(invalid)

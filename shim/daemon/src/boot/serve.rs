@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use catamaran_cache::engine::Engine;
+use catamaran_host::programs;
 use containerd_shim_protos::shim_async::create_task;
 use containerd_shim_protos::ttrpc::asynchronous::Server as Rpc;
 use containerd_shim_protos::ttrpc::asynchronous::transport::Listener;
@@ -16,6 +18,7 @@ use tokio::sync::Notify;
 use crate::boot::Server;
 use crate::boot::clients::Clients;
 use crate::boot::logging;
+use crate::container::holder;
 use crate::error::{Doing, Error, Result};
 use crate::pod::Pod;
 use crate::pod::events::Publisher;
@@ -27,6 +30,7 @@ const LAST_ANSWER: Duration = Duration::from_millis(20);
 /// Serves the pod's containers until Shutdown.
 pub(crate) fn serve(server: Server) -> Result<()> {
     logging::init(server.bundle.join("log"), server.debug);
+    keep_programs();
     let served = detach().and_then(|()| await_known(&server)).and_then(|()| run(&server));
     if let Err(e) = &served {
         log::error!("{e}");
@@ -42,6 +46,13 @@ pub(crate) fn serve(server: Server) -> Result<()> {
         warn!("{e}");
     }
     served
+}
+
+/// Opens all programs that this pod may need: an upgrade that replaces their files is for pods that come later.
+fn keep_programs() {
+    let engines = Engine::ALL.into_iter().flat_map(|engine| [engine.worker_name(), engine.compiler_name()]);
+    let names: Vec<_> = engines.chain([programs::HELPER, holder::PROGRAM].map(str::to_owned)).collect();
+    programs::keep(names.iter().map(String::as_str));
 }
 
 /// Waits until containerd has the address. The parent may have been killed before it was told.

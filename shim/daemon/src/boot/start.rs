@@ -42,7 +42,7 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
     }
     let address = options.socket_address(&options.id);
     let socket = PathBuf::from(address.trim_start_matches("unix://"));
-    let pods = Pods::of(&options.address, &options.namespace);
+    let pods = Pods::new(&options.address, &options.namespace);
     let state = pods.pod(&options.id)?;
     // No reason not to start another one, unless it lives.
     let leftover = match cleanup::make_room(&pods, &options.id) {

@@ -21,6 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use catamaran_host::child;
 use containerd_shim::{Flags, StartOpts};
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::Message;
@@ -30,7 +31,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::cleanup::state::{Ended, Folder, Pods, Server, State};
 use crate::error::{Doing, Error, Result};
-use crate::{cgroup, child, stdio};
+use crate::stdio;
 
 /// What containerd is told of a container whose exit nobody saw: killed.
 const KILLED: u32 = 137;
@@ -56,7 +57,7 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
         "" => std::env::current_dir().doing(|| "finding the bundle, this program's working directory".to_owned())?,
         path => PathBuf::from(path),
     };
-    let pods = Pods::of(&flags.address, &flags.namespace);
+    let pods = Pods::new(&flags.address, &flags.namespace);
     let begin = Instant::now();
     let (told, released) = runtime()?.block_on(async {
         let (told, released) = release(&pods, &flags.id).await;
@@ -167,7 +168,7 @@ async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
         }
         end(&process)?;
     }
-    free(pod, server.as_ref(), cgroup::PATIENCE).await
+    free(pod, server.as_ref(), catamaran_cgroup::PATIENCE).await
 }
 
 /// All that a dead shim has left.
@@ -193,13 +194,13 @@ async fn release_member(pod: &Folder, id: &str) -> Result<()> {
         // It may be in the midst of it, and leaves then nothing to do.
         let _ = ask::let_go(&server.socket, id).await;
     }
-    clean(pod, vec![id.to_owned()], cgroup::PATIENCE).await
+    clean(pod, vec![id.to_owned()], catamaran_cgroup::PATIENCE).await
 }
 
 /// What a shim of an older format has left of its one container.
 async fn release_older(bundle: &Path) -> Result<Option<State>> {
     let Some(state) = State::of_older_shim(bundle)? else { return Ok(None) };
-    let removed = cgroup::remove(&state.cgroups).await;
+    let removed = catamaran_cgroup::remove(&state.cgroups).await;
     if let Some(socket) = &state.socket {
         remove_socket(socket);
     }
@@ -258,9 +259,9 @@ async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
         let of = states.iter().filter(|(_, state)| state.search == search);
         of.flat_map(|(_, state)| state.cgroups.iter().cloned()).collect()
     };
-    outcome = outcome.and(cgroup::remove_within(&cgroups(false), to_end).await);
+    outcome = outcome.and(catamaran_cgroup::remove_within(&cgroups(false), to_end).await.map_err(Error::from));
     // A search that hangs in the kernel is no failure: it stays written down, for the next `delete` on the node.
-    let _ = cgroup::remove_within(&cgroups(true), SEARCHES_TO_END).await;
+    let _ = catamaran_cgroup::remove_within(&cgroups(true), SEARCHES_TO_END).await;
     outcome = outcome.and(clear_native(&states).await);
     let loggers = states.iter().flat_map(|(_, state)| state.logger.iter().chain(&state.exec_loggers));
     outcome = outcome.and(stdio::end_recorded(loggers.cloned().collect::<Vec<_>>()).await);

@@ -19,14 +19,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use catamaran_cache::image::Chosen;
+use catamaran_host::child;
 use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::child;
 use crate::error::{Doing, Error, Result};
-use crate::image::Chosen;
 use crate::native;
 use crate::spec::hooks::Stage;
 use crate::stdio::Record;
@@ -109,7 +109,7 @@ pub(crate) struct Ended {
 
 impl Pods {
     /// Those of the containerd at `address`, in its `namespace`.
-    pub(crate) fn of(address: &str, namespace: &str) -> Self {
+    pub(crate) fn new(address: &str, namespace: &str) -> Self {
         Self::below(Path::new(ROOT), address, namespace)
     }
 

@@ -56,7 +56,7 @@ impl Container {
             Ok(_) => Err(self.ending("paused")),
             Err(e) => {
                 held.freeze = Freeze::Off;
-                Err(if ends { self.ending("paused") } else { e })
+                Err(if ends { self.ending("paused") } else { e.into() })
             }
         }
     }

@@ -1,23 +1,22 @@
 //! The holder: the process of a pod's sandbox container, which keeps the namespaces that the others join. No image is
 //! mounted or run for it.
 //!
-//! It is started as a worker is, with a job (`shim/worker/src/hold.rs`), by the shim's own executable. That confines itself
+//! It is started as a worker is, with a job (`shim/worker/src/hold.rs`), by the helper. That confines itself
 //! in the new namespaces and becomes the holder's small program (`shim/holder`).
 
 use std::collections::HashMap;
 use std::fs::File;
 
-use catamaran_worker::job::{Fd, Job, World};
+use catamaran_files::handover::Handover;
+use catamaran_host::programs::Program;
+use catamaran_worker::job::Fd;
 
-use crate::engine::beside_the_shim;
+use super::draft::JobDraft;
 use crate::error::{Doing, Result};
-use crate::files::handover::Handover;
 use crate::spec::oci::Spec;
 
-/// What the shim's executable is started with to become a holder.
-pub(crate) const ACTION: &str = "hold";
 /// The holder's program, which lies beside the shim's own.
-const PROGRAM: &str = "catamaran-holder";
+pub(crate) const PROGRAM: &str = "catamaran-holder";
 
 /// By these CRI says what a container is to its pod.
 const KIND: &str = "io.kubernetes.cri.container-type";
@@ -39,18 +38,19 @@ pub(crate) fn root(descriptors: &mut Handover) -> Result<Fd> {
     Ok(descriptors.add(root))
 }
 
+/// The holder's program, for a job in place of machine code.
+pub(crate) fn program(descriptors: &mut Handover) -> Result<Fd> {
+    let program = Program::open(PROGRAM)?;
+    Ok(descriptors.add(File::open(program.link()).on(program.path())?.into()))
+}
+
 /// Makes a holder's job of a container's. What the spec says of the image is not for it: there is none.
-pub(crate) fn make_job(job: &mut Job, id: &str, descriptors: &mut Handover) -> Result<()> {
-    let program = beside_the_shim(PROGRAM)?;
-    job.artifact = descriptors.add(File::open(&program).on(&program)?.into());
-    job.guest.args = vec![PROGRAM.to_owned(), id.to_owned()];
-    job.guest.env = Vec::new();
-    if let World::New(world) = &mut job.world {
-        world.root.readonly = true;
-        world.masked = Vec::new();
-        world.readonly = Vec::new();
-    }
+pub(crate) fn narrow(draft: &mut JobDraft, id: &str) {
+    draft.guest.args = vec![PROGRAM.to_owned(), id.to_owned()];
+    draft.guest.env = Vec::new();
+    draft.world.root.readonly = true;
+    draft.world.masked = Vec::new();
+    draft.world.readonly = Vec::new();
     // Its own is narrower than any profile that a program runs under.
-    job.seccomp = None;
-    Ok(())
+    draft.seccomp = None;
 }

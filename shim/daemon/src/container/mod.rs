@@ -1,6 +1,7 @@
 //! One container: its creation step by step, and its state.
 
 mod create;
+mod draft;
 mod exec;
 mod freeze;
 pub(crate) mod holder;
@@ -17,29 +18,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use catamaran_cache::module::Largest;
+use catamaran_cache::order::Purpose;
+use catamaran_cgroup::Cgroup;
+use catamaran_cgroup::stats;
+use catamaran_files::outline::Outline;
+use catamaran_files::search::Order;
+use catamaran_host::unless::unless;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::mount::Mount;
 use log::{info, warn};
 use nix::libc;
 use tokio::sync::{MutexGuard, Notify};
 
-use crate::cache::{Cache, Largest, Purpose};
-use crate::cgroup::{self, Cgroup};
+use crate::artifact::Cache;
 use crate::cleanup::state::{Ended, Folder, State};
 use crate::container::spawn::Worker;
 use crate::engine::choice::Choice;
 use crate::engine::options::Policy;
 use crate::error::{Error, Result};
-use crate::finder::{self, Finder, Order, Prepared};
+use crate::finder::{self, Finder, Prepared};
 use crate::native::Record;
 use crate::spec::bundle::{self, Bundle};
 use crate::spec::hooks::Stage;
 use crate::spec::oci;
-use crate::spec::outline::Outline;
-use crate::stats;
 use crate::stdio::{self, Kept, Logger, Stdio};
-use crate::unless::unless;
-use create::{Creation, ROOT, all_mounts, make_job, order_root, wanted};
+use create::{Creation, ROOT, all_mounts, order_root, wanted};
+use draft::JobDraft;
 pub(crate) use exec::{Exec, ExecRequest};
 use freeze::Freeze;
 pub(crate) use process::{Exit, Phase, Process};
@@ -118,9 +123,9 @@ impl Container {
     /// Does all the work: when it answers, the worker is confined and linked and waits for one byte.
     pub(crate) async fn create(request: Request) -> Result<Self> {
         let begin = Instant::now();
-        let policy = Policy::of(&request.options)?;
+        let policy = Policy::parse(&request.options)?;
         let text = bundle::text(&request.bundle)?;
-        let outline = Outline::of(&text)?;
+        let outline = Outline::parse(&text)?;
         let load =
             || Bundle::load(&request.bundle, &text, &request.id, format!("/{}/{}", request.namespace, request.id));
         if holder::is_asked_for(&outline.annotations) {
@@ -138,7 +143,7 @@ impl Container {
         }
         let bundle = bundle?;
         let largest = Largest(policy.largest);
-        let choice = Choice::of(&bundle.spec, policy)?;
+        let choice = Choice::new(&bundle.spec, policy)?;
         let purpose = Purpose { engines: choice.engines(), owner: bundle.owner(&request.namespace), largest };
         let mounts = bundle.spec.mounts().clone().unwrap_or_default();
         finder.look_for_module(&Order::Module { mounts, guest: bundle.guest.clone(), cache: purpose.clone() })?;
@@ -149,7 +154,7 @@ impl Container {
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let mut streams = open_streams(&request, &bundle)?;
         let mounts = all_mounts(mounts, &mut descriptors)?;
-        let job = make_job(&bundle, &mut descriptors, ROOT, mounts, &streams)?;
+        let draft = JobDraft::new(&bundle, &mut descriptors, ROOT, mounts, &streams)?;
         let mut state = State::new(cgroup.folders().to_vec());
         state.logger = streams.kept.logger();
         request.state.write(&request.id, &state)?;
@@ -164,7 +169,7 @@ impl Container {
             state: &mut state,
             given_up: &request.given_up,
         };
-        let (worker, code) = match creation.run(job, descriptors).await {
+        let (worker, code) = match creation.run(draft, descriptors).await {
             Ok(made) => made,
             Err(e) => {
                 let logger = streams.discard().map(|logger| (logger, tokio::time::Instant::now()));
@@ -323,7 +328,7 @@ impl Container {
 
     /// What the container has used so far: also when it has stopped, until it is deleted.
     pub(crate) fn stats(&self) -> Result<Any> {
-        stats::of(&self.cgroup, self.kills.load(Ordering::Relaxed))
+        Ok(stats::of(&self.cgroup, self.kills.load(Ordering::Relaxed))?)
     }
 
     /// Undoes a creation that nobody waits for any more.
@@ -412,7 +417,7 @@ async fn clean_up(
         Some(record) => Box::pin(record.clear(id, CLEARING)).await,
         None => Ok(()),
     };
-    cgroup::remove(cgroups).await.and(cleared)?;
+    catamaran_cgroup::remove(cgroups).await.map_err(Error::from).and(cleared)?;
     if let Some((logger, ended)) = logger {
         logger.end(ended).await;
     }

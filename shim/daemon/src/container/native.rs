@@ -11,6 +11,10 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use catamaran_cgroup::Cgroup;
+use catamaran_files::outline::Outline;
+use catamaran_host::unless::unless;
+use catamaran_host::{child, hold, orphans};
 use log::{info, warn};
 use nix::libc;
 use oci_spec::runtime::LinuxResources;
@@ -18,16 +22,13 @@ use oci_spec::runtime::LinuxResources;
 use super::exec::Exec;
 use super::freeze::Freeze;
 use super::{Body, Container, Held, Process, Request, check_terminal, clean_up};
-use crate::cgroup::Cgroup;
 use crate::cleanup::state::{Folder, State};
 use crate::engine::options::Policy;
 use crate::error::{Doing, Error, Result};
+use crate::finder;
 use crate::native::{self, Console, Place, Record, Runtime, Streams};
 use crate::spec::hooks::Stage;
-use crate::spec::outline::Outline;
 use crate::stdio::{self, Kept, Stdio};
-use crate::unless::unless;
-use crate::{child, finder, hold, orphans};
 
 /// How long `runc start` may go on when what it has started has ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -161,8 +162,8 @@ impl Container {
             return Ok(());
         }
         match signal.cast_signed() {
-            libc::SIGKILL if all => self.cgroup.kill(),
-            signal if all => self.cgroup.signal_others(self.process.pid(), signal),
+            libc::SIGKILL if all => Ok(self.cgroup.kill()?),
+            signal if all => Ok(self.cgroup.signal_others(self.process.pid(), signal)?),
             _ => Ok(()),
         }
     }

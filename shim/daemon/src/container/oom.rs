@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use catamaran_cgroup::Watch;
 use log::warn;
 
 use super::Container;
-use crate::cgroup::Watch;
 
 impl Container {
     /// Tells of the kernel's kills in the container's cgroup, if that can be had. Without it a kill is found at the exit.

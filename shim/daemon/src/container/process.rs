@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use catamaran_host::child;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use log::{info, warn};
 use nix::libc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::child;
 use crate::error::{Doing, Error, Result};
 use crate::stdio::{self, Kept, Logger};
 
@@ -223,7 +223,7 @@ impl Process {
             pidfd.try_clone().map_err(|e| e.kind())
         });
         let ended = match pidfd.doing(|| format!("watching {}", self.name)) {
-            Ok(pidfd) => child::wait_unreaped(pidfd).await,
+            Ok(pidfd) => child::wait_unreaped(pidfd).await.map_err(Error::from),
             Err(e) => Err(e),
         };
         let code = ended.map_or_else(

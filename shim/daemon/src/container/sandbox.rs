@@ -1,19 +1,20 @@
 //! A pod's sandbox container: created as any other, with a holder in place of a worker.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::time::Instant;
 
+use catamaran_cgroup::Cgroup;
+use catamaran_files::handover::Handover;
+use catamaran_host::programs::{self, Program};
 use log::{info, warn};
 
-use super::create::{bring_up, make_job};
+use super::create::bring_up;
+use super::draft::JobDraft;
 use super::{Container, Request, clean_up, open_streams};
-use crate::cgroup::Cgroup;
 use crate::cleanup::state::{Folder, State};
 use crate::container::holder;
 use crate::container::spawn::{self, Failure, Worker};
 use crate::error::{Error, Result};
-use crate::files::handover::Handover;
 use crate::spec::bundle::Bundle;
 use crate::stdio::Stdio;
 
@@ -52,15 +53,15 @@ async fn start(
     streams.ready().await?;
     let mut descriptors = Handover::default();
     let root = holder::root(&mut descriptors)?;
-    let mut job = make_job(bundle, &mut descriptors, root, Vec::new(), streams)?;
-    holder::make_job(&mut job, id, &mut descriptors)?;
+    let mut draft = JobDraft::new(bundle, &mut descriptors, root, Vec::new(), streams)?;
+    holder::narrow(&mut draft, id);
+    let program = holder::program(&mut descriptors)?;
     cgroup.create()?;
-    job.cgroup = cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
+    let folder = cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
+    let job = draft.complete(program, folder);
     let start = spawn::Start {
-        // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
-        program: Path::new("/proc/self/exe"),
-        name: "containerd-shim-catamaran-v1",
-        action: Some(holder::ACTION),
+        program: &Program::open(programs::HELPER)?,
+        action: Some(programs::HOLD),
         id,
         module: "the pod's sandbox container",
         job: &job,
@@ -71,7 +72,7 @@ async fn start(
         stderr: streams.stderr.as_fd(),
     };
     bring_up(start, bundle, states, state).await.map_err(|failure| match failure {
-        Failure::Final(e) => cgroup.explain(e),
+        Failure::Final(e) => spawn::explained(cgroup, e),
         Failure::Artifact(text) => Error::Worker(text),
     })
 }

@@ -2,10 +2,15 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
+use catamaran_cgroup::Cgroup;
+use catamaran_files::handover::Handover;
+use catamaran_host::child;
+use catamaran_host::programs::Program;
+use catamaran_host::readable::readable;
+use catamaran_host::{hold, limits};
 use catamaran_worker::control::{self, Cause, Report};
 use catamaran_worker::job::Job;
 use log::warn;
@@ -14,12 +19,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::cgroup::Cgroup;
-use crate::child;
 use crate::error::{Doing, Error, Result};
-use crate::files::handover::Handover;
-use crate::readable::readable;
-use crate::{hold, limits};
 
 /// A worker that is not ready by then hangs in a mount or a file that does not answer; it is killed.
 const LONGEST_CONFINEMENT: Duration = Duration::from_secs(60);
@@ -55,11 +55,22 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<catamaran_host::Error> for Failure {
+    fn from(e: catamaran_host::Error) -> Self {
+        Failure::Final(e.into())
+    }
+}
+
+impl From<catamaran_cache::Error> for Failure {
+    fn from(e: catamaran_cache::Error) -> Self {
+        Failure::Final(e.into())
+    }
+}
+
 /// What a worker is started with.
 pub(crate) struct Start<'a> {
-    /// The executable, by what name it is called, and with which word if it has several things to do.
-    pub(crate) program: &'a Path,
-    pub(crate) name: &'a str,
+    /// The executable, and with which word if it has several things to do.
+    pub(crate) program: &'a Program,
     pub(crate) action: Option<&'a str>,
     /// The container's id and what it runs, for messages and `ps`.
     pub(crate) id: &'a str,
@@ -82,13 +93,14 @@ pub(crate) struct Forked {
 
 /// Starts a worker, up to its own process in its own namespaces.
 pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failure> {
-    let doing = || format!("starting {}", start.name);
+    let doing = || format!("starting {}", start.program.path().display());
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
     // The worker is a child from its clone on, which is before its report.
     let _held = hold::hold();
-    let child = Command::new(start.program)
-        .arg0(start.name)
+    let child = start
+        .program
+        .command()
         .args(start.action)
         .arg(start.id)
         .env_clear()
@@ -99,7 +111,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
         .stderr(Stdio::from(start.stderr.try_clone_to_owned().doing(doing)?))
         .spawn()
         .map_err(limits::of_processes)
-        .on(start.program)?;
+        .on(start.program.path())?;
     let pid = child.id();
     let intermediate = child::pidfd(child.id())?;
     match forked(&start, ours, pid).await {
@@ -123,7 +135,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
 }
 
 async fn forked(start: &Start<'_>, control: OwnedFd, intermediate: u32) -> std::result::Result<Forked, Failure> {
-    let doing = || format!("starting {}", start.name);
+    let doing = || format!("starting {}", start.program.path().display());
     tell(start, &control, intermediate).await?;
     rustix::io::ioctl_fionbio(&control, true).doing(doing)?;
     let control = readable(control).doing(doing)?;
@@ -182,6 +194,14 @@ impl Forked {
                 Err(Failure::Final(Error::Worker(text)))
             }
         }
+    }
+}
+
+/// The error with what the cgroup tells of a worker that ended without a word.
+pub(crate) fn explained(cgroup: &Cgroup, e: Error) -> Error {
+    match (e, cgroup.limit_hit()) {
+        (Error::Worker(text), Some(limit)) => Error::Worker(format!("{text}: {limit}")),
+        (e, _) => e,
     }
 }
 

@@ -20,7 +20,7 @@ impl Container {
         let resources = resources(wanted)?;
         let updated = match &self.body {
             Body::Native(native) => Box::pin(Self::update_native(native, self.id(), &resources)).await,
-            Body::Holder | Body::Wasm => self.cgroup.update(resources).await,
+            Body::Holder | Body::Wasm => self.cgroup.update(resources).await.map_err(Error::from),
         };
         match updated {
             // Its cgroup may be gone.

@@ -9,10 +9,10 @@
 
 use std::collections::HashMap;
 
+use catamaran_cache::engine::{Engine, quoted};
 use log::warn;
 
 use crate::engine::options::Policy;
-use crate::engine::{Engine, quoted};
 use crate::error::{Error, Result};
 use crate::spec::oci::Spec;
 
@@ -65,7 +65,7 @@ impl std::fmt::Display for Reason {
 
 impl Choice {
     /// What the annotations of the spec ask for, checked against the policy and what is installed.
-    pub(crate) fn of(spec: &Spec, policy: Policy) -> Result<Self> {
+    pub(crate) fn new(spec: &Spec, policy: Policy) -> Result<Self> {
         let none = HashMap::new();
         let annotations = spec.annotations().as_ref().unwrap_or(&none);
         let ours = |key: &str| key == KEY || key.strip_prefix(KEY).is_some_and(|rest| rest.starts_with('.'));
@@ -216,7 +216,7 @@ mod tests {
             largest: 1 << 20,
             place: "conf".to_owned(),
         };
-        Choice::of(&spec, policy)
+        Choice::new(&spec, policy)
     }
 
     const BOTH: &[Engine] = &Engine::ALL;

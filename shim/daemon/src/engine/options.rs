@@ -8,12 +8,12 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use catamaran_cache::engine::{Engine, quoted};
 use containerd_shim_protos::protobuf::CodedInputStream;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use nix::libc;
 use serde::Deserialize;
 
-use crate::engine::{Engine, quoted};
 use crate::error::{Doing, Error, Result};
 
 /// What `ctr` and the CRI send for a handler that is not runc.
@@ -74,7 +74,7 @@ struct Sent {
 
 impl Policy {
     /// The policy in the options of a Create.
-    pub(crate) fn of(options: &Any) -> Result<Self> {
+    pub(crate) fn parse(options: &Any) -> Result<Self> {
         match options.type_url.rsplit('/').next().unwrap_or_default() {
             "" if options.value.is_empty() => Self::read("the handler's options", ""),
             RUNCS => Self::read("the handler's options", ""),

@@ -6,10 +6,10 @@
 
 use std::ffi::CStr;
 
+use catamaran_files::handover::Handover;
 use catamaran_worker::job::{Mount, Source};
 
 use crate::error::{Doing, Result};
-use crate::files::handover::Handover;
 
 const DEVICES: [&CStr; 5] = [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom"];
 

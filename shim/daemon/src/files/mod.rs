@@ -1,8 +1,3 @@
-//! The container's tree: its root file system, its mounts and devices, and the program in it.
+//! What a container has of the host beside what its spec names.
 
 pub(crate) mod devices;
-pub(crate) mod handover;
-pub(crate) mod lower_layer;
-pub(crate) mod mounts;
-pub(crate) mod program;
-pub(crate) mod rootfs;

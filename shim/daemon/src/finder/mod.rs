@@ -2,7 +2,7 @@
 //! tree of a container that runs.
 //!
 //! ```text
-//! shim                               finder (the shim's executable, once a Create or an exec)
+//! shim                               finder (catamaran-helper, once a Create or an exec)
 //! Create: root, mounts, words -----> root file system -> native or not -> bind mounts -> module -> digest
 //! exec:   process, words ----------> its tree         -> module -> digest
 //!         descriptors, digest <-----
@@ -13,15 +13,20 @@
 //! inside the pod's, which is charged for it then; the move itself takes longer than most searches. One that does not end is
 //! killed and left to the kernel, and its cgroup is removed when it is gone: by the shim, or by the next `delete` of the node.
 
-mod find;
-mod message;
+mod client;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use catamaran_cache::places::environment;
+use catamaran_cgroup::Cgroup;
+use catamaran_files::search::{Answer, DOING, Order};
+use catamaran_host::programs::{self, Program};
+use catamaran_host::readable::readable;
+use catamaran_host::{child, limits};
 use catamaran_worker::control;
 use log::{info, warn};
 use nix::libc;
@@ -29,17 +34,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::cgroup::{self, Cgroup};
 use crate::cleanup::state::{Folder, State};
 use crate::error::{Doing, Error, Result};
-use crate::readable::readable;
-use crate::{cache, child, limits};
-pub(crate) use find::find;
-use message::{Answer, DOING};
-pub(crate) use message::{Executable, Layers, Module, Native, Order, Prepared};
-
-/// What the shim's executable is started with to become a finder.
-pub(crate) const ACTION: &str = "find";
+pub(crate) use client::{Native, Prepared, wanted};
 
 /// A search that takes longer is charged to the pod.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -91,20 +88,19 @@ impl Finder {
                 .doing(doing)?;
         rustix::io::ioctl_fionbio(&ours, true).doing(doing)?;
         let control = readable(ours).doing(doing)?;
-        // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
-        let program = "/proc/self/exe";
-        let child = Command::new(program)
-            .arg0("containerd-shim-catamaran-v1")
-            .arg(ACTION)
+        let helper = Program::open(programs::HELPER)?;
+        let child = helper
+            .command()
+            .arg(programs::FIND)
             .env_clear()
-            .envs(cache::environment())
+            .envs(environment())
             .process_group(0)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .map_err(limits::of_processes)
-            .on(program)?;
+            .on(helper.path())?;
         let pid = child.id();
         let pidfd = Some(child::pidfd(pid)?);
         Ok(Self { pid, pidfd, control, place, cgroup: None })
@@ -129,7 +125,7 @@ impl Finder {
             _ => Error::System { doing: DOING.to_owned(), source: e },
         })?;
         match answer {
-            Answer::Failed(failure) => Err(failure.into_error()),
+            Answer::Failed(failure) => Err(failure.into_error().into()),
             answer => Ok((answer, descriptors)),
         }
     }
@@ -142,7 +138,7 @@ impl Finder {
         self.place.states.write(&self.name(), &State::of_search(cgroup.folders().to_vec()))?;
         let cgroup = self.cgroup.insert(cgroup);
         cgroup.create()?;
-        cgroup.take_in(self.pid).await
+        Ok(cgroup.take_in(self.pid).await?)
     }
 
     /// Under which its cgroup is written down.
@@ -154,14 +150,9 @@ impl Finder {
     fn ended(&self) -> Error {
         let code = self.pidfd.as_ref().and_then(child::ended);
         let code = code.map_or_else(String::new, |code| format!(" with {code}"));
-        let e = Error::System {
-            doing: DOING.to_owned(),
-            source: std::io::Error::other(format!("the process that does it ended{code}")),
-        };
-        match &self.cgroup {
-            Some(cgroup) => cgroup.explain(e),
-            None => e,
-        }
+        let limit = self.cgroup.as_ref().and_then(Cgroup::limit_hit).map_or_else(String::new, |hit| format!(": {hit}"));
+        let source = std::io::Error::other(format!("the process that does it ended{code}{limit}"));
+        Error::System { doing: DOING.to_owned(), source }
     }
 }
 
@@ -201,7 +192,11 @@ impl Drop for Finder {
             let Some(cgroup) = cgroup else { return };
             info!("the search of process {pid} took long, and is over");
             let mut pause = MOMENT;
-            while let Err(e) = cgroup::remove(cgroup.folders()).await.and_then(|()| states.forget(&name)) {
+            while let Err(e) = catamaran_cgroup::remove(cgroup.folders())
+                .await
+                .map_err(Error::from)
+                .and_then(|()| states.forget(&name))
+            {
                 // Descriptors may be short for a while. What stays is for the next `delete` of the node.
                 if pause > LONGEST_PAUSE {
                     return warn!("{e}");

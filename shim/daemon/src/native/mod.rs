@@ -24,4 +24,3 @@ pub(crate) use record::Record;
 pub(crate) use rootfs::mount;
 pub(crate) use runtime::{Place, Runtime, find};
 pub(crate) use streams::Streams;
-pub(crate) use tied::{WORD, become_it};

@@ -2,12 +2,11 @@
 //! pod `delete` has cleaned up already.
 //!
 //! ```text
-//! shim --posix_spawn--> this program as `tied`: the kernel is to kill it with its parent --exec--> runc
+//! shim --posix_spawn--> catamaran-helper as `tied`: the kernel is to kill it with its parent --exec--> runc
 //! ```
 //!
 //! In between, and not by a fork of the shim: only a process can ask for itself to be killed so, and an exec keeps that.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -18,17 +17,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use catamaran_host::programs::{self, Program};
+use catamaran_host::{child, limits};
 use nix::libc;
 use nix::sys::wait::WaitStatus;
 use rustix::fs::MemfdFlags;
-use rustix::process::Signal;
 
 use super::streams::Streams;
-use crate::error::{Doing, Error, Result};
-use crate::{child, limits};
+use crate::error::{Doing, Result};
 
-/// What the shim's program is started with to become another one.
-pub(crate) const WORD: &str = "tied";
 /// So much of what runc writes where no container's streams are is told.
 const MOST_WORDS: u64 = 2048;
 
@@ -74,7 +71,7 @@ impl Tied {
         let doing = || format!("running {}", wanted.get_program().to_string_lossy());
         let memory = rustix::fs::memfd_create("runc", MemfdFlags::CLOEXEC).map(File::from).doing(doing)?;
         let mut running = {
-            let mut command = tied(wanted);
+            let mut command = tied(wanted)?;
             match self.streams.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 Some(Streams { stdin, stdout, stderr }) => command.stdin(stdin).stdout(stdout).stderr(stderr),
                 None => command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(memory.try_clone().doing(doing)?),
@@ -96,15 +93,14 @@ impl Tied {
     }
 }
 
-/// The command as this program starts it.
-fn tied(wanted: &Command) -> Command {
-    // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("containerd-shim-catamaran-v1").arg(WORD).arg(std::process::id().to_string());
+/// The command as the helper executes it.
+fn tied(wanted: &Command) -> Result<Command> {
+    let mut command = Program::open(programs::HELPER)?.command();
+    command.arg(programs::TIED).arg(std::process::id().to_string());
     command.arg(wanted.get_program()).args(wanted.get_args());
     // It is for services of systemd's: runc would tell it of the container.
     command.env_remove("NOTIFY_SOCKET").process_group(0);
-    command
+    Ok(command)
 }
 
 fn words(mut memory: File) -> String {
@@ -131,23 +127,4 @@ impl runc::Spawner for Tied {
             ran.map_err(|e| runc::error::Error::InvalidCommand(std::io::Error::other(e.to_string())))?;
         Ok((status, pid, String::new(), String::new()))
     }
-}
-
-/// The child's side: `tied PARENT PROGRAM ARGUMENTS...`. Answers only where it fails.
-pub(crate) fn become_it(arguments: &[OsString]) -> Error {
-    let refused = || Error::refused("command line", WORD, "the shim's own use: tied PARENT PROGRAM ARGUMENTS...");
-    let [parent, program, rest @ ..] = arguments else { return refused() };
-    if let Err(e) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
-        return Error::System { doing: "tying a command to the shim".to_owned(), source: e.into() };
-    }
-    // Where the parent was gone before, there is nothing that would kill it.
-    let own = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
-    if own.is_none_or(|own| *parent != *own) {
-        return Error::System {
-            doing: "tying a command to the shim".to_owned(),
-            source: std::io::ErrorKind::NotFound.into(),
-        };
-    }
-    let source = Command::new(program).args(rest).exec();
-    Error::File { path: program.into(), source }
 }

@@ -7,6 +7,7 @@ mod pauses;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use catamaran_cgroup::Slice;
 use containerd_shim_protos::events::task::{
     TaskCreate, TaskDelete, TaskExecAdded, TaskExecStarted, TaskExit, TaskIO, TaskStart,
 };
@@ -14,7 +15,6 @@ use log::{info, warn};
 use tokio::sync::Notify;
 
 use self::events::Publisher;
-use crate::cgroup::Slice;
 use crate::container::{Container, Exec, ExecRequest, Exit, Request};
 use crate::error::{Error, Result};
 use oom::Kills;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use catamaran_cgroup::{Slice, Watch};
 use containerd_shim_protos::events::task::TaskOOM;
 use log::{info, warn};
 
 use super::events::Publisher;
-use crate::cgroup::{Slice, Watch};
 use crate::container::{Container, Exit};
 
 /// How long an exit may be held up by the events before it, where the kernel has killed: CRI learns the exit by Wait and its

@@ -56,7 +56,7 @@ pub(crate) struct Told {
 
 impl Told {
     /// `place` is what stands before a key in an error.
-    fn of(place: &str, process: &Process) -> Result<Self> {
+    fn new(place: &str, process: &Process) -> Result<Self> {
         check_process(place, process)?;
         Ok(Self {
             guest: guest(place, process)?,
@@ -71,7 +71,7 @@ impl Bundle {
     /// What a further process of the container is told: what the spec in `place` says, and what is the container's where that
     /// says nothing, as runc has it.
     pub(crate) fn further(&self, place: &str, process: &Process) -> Result<Told> {
-        let mut told = Told::of(place, process)?;
+        let mut told = Told::new(place, process)?;
         if told.rlimits.is_empty() {
             told.rlimits.clone_from(&self.rlimits);
         }
@@ -89,7 +89,7 @@ impl Bundle {
         tell_no_processes(&mut spec, text);
         let process = spec.process().as_ref().ok_or_else(|| refused("process", "missing", "a process"))?;
         let linux = spec.linux().as_ref().ok_or_else(|| refused("linux", "missing", "a Linux container"))?;
-        let told = Told::of("config.json: process.", process)?;
+        let told = Told::new("config.json: process.", process)?;
         check_linux(&spec, linux)?;
         let namespaces = namespaces(linux)?;
         check_namespaced(&spec, linux, &namespaces)?;
@@ -99,7 +99,7 @@ impl Bundle {
             user: told.user,
             rlimits: told.rlimits,
             namespaces,
-            hooks: Hooks::of(&spec, id, path)?,
+            hooks: Hooks::new(&spec, id, path)?,
             seccomp: linux.seccomp().as_ref().map(seccomp::compile).transpose()?,
             apparmor: told.apparmor,
             cgroup: linux.cgroups_path().as_ref().map_or(default_cgroup, |p| p.to_string_lossy().into_owned()),

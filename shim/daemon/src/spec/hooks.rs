@@ -17,6 +17,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use catamaran_host::child;
+use catamaran_host::limits;
+use catamaran_host::readable::readable;
 use log::warn;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -27,10 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
-use crate::child;
 use crate::error::{Doing, Error, Result};
-use crate::limits;
-use crate::readable::readable;
 use crate::spec::oci::Spec;
 
 /// So much of what a failed hook wrote is told to the client.
@@ -65,7 +65,7 @@ struct Named {
 
 impl Hooks {
     /// Checks the spec's hooks, for the container `id` with its bundle at `bundle`.
-    pub(crate) fn of(spec: &Spec, id: &str, bundle: &Path) -> Result<Self> {
+    pub(crate) fn new(spec: &Spec, id: &str, bundle: &Path) -> Result<Self> {
         let Some(hooks) = spec.hooks() else { return Ok(Self::default()) };
         for (key, list) in [("createContainer", hooks.create_container()), ("startContainer", hooks.start_container())]
         {
@@ -84,7 +84,7 @@ impl Hooks {
                 .build()
                 .map_err(|e| refused("", e.to_string(), "hooks"))
         };
-        let stage = |status, lists: &[(&str, &Option<Vec<Hook>>)]| {
+        let stage = |status, lists: &[(&str, &Option<Vec<Hook>>)]| -> Result<Stage> {
             let mut all = Vec::new();
             for (key, list) in lists {
                 for (index, hook) in list.iter().flatten().enumerate() {
@@ -173,7 +173,7 @@ impl Named {
         command.arg0(args.clone().next().map_or(path.as_os_str(), AsRef::as_ref)).args(args.skip(1));
         command.env_clear().envs(self.hook.env().iter().flatten().filter_map(|entry| entry.split_once('=')));
         command.process_group(0).stdin(input).stdout(writer()?).stderr(writer()?);
-        let words = Words::of(reader).doing(doing)?;
+        let words = Words::new(reader).doing(doing)?;
         let child = command.spawn().map_err(|e| failed(limits::of_processes(e).to_string()))?;
         // What is left open of the output is the hook's.
         drop((command, output));
@@ -223,7 +223,7 @@ struct Words {
 
 impl Words {
     /// Reads `pipe` to its end, in a task of its own.
-    fn of(pipe: OwnedFd) -> std::io::Result<Self> {
+    fn new(pipe: OwnedFd) -> std::io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
         let pipe = readable(pipe)?;
         let kept = Arc::new(Mutex::new(Vec::new()));

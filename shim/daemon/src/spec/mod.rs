@@ -2,7 +2,5 @@
 
 pub(crate) mod bundle;
 pub(crate) mod hooks;
-pub(crate) mod mount_options;
 pub(crate) mod oci;
-pub(crate) mod outline;
 pub(crate) mod seccomp;

@@ -10,9 +10,12 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use catamaran_host::child;
+use catamaran_host::programs;
+use catamaran_host::readable::readable;
 use log::{info, warn};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -22,12 +25,9 @@ use rustix::process::PidfdFlags;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::append;
 use super::process::{self, Spawn};
 use super::uri::Program;
-use crate::child;
 use crate::error::{Doing, Error, Result};
-use crate::readable::readable;
 
 /// A logger that is not ready by then hangs, and with it the container's creation would.
 const LONGEST_START: Duration = Duration::from_secs(30);
@@ -115,24 +115,24 @@ impl Logger {
         Self::watched(container, program.name().into_owned(), pid, greeting, ready)
     }
 
-    /// Starts this program to append to files: each with the end of a stream that it is to read, one or two of them.
+    /// Starts the helper to append to files: each with the end of a stream that it is to read, one or two of them.
     pub(super) fn append(container: Container<'_>, files: Vec<(PathBuf, OwnedFd)>) -> Result<Self> {
         let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
         let mut names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
         names.dedup();
         let name = names.join(", ");
         let doing = || format!("starting the logger of {name}");
-        let mut arguments = vec![CString::from(append::ARGUMENT)];
+        let mut arguments = vec![CString::new(programs::APPEND).doing(doing)?];
         for path in &paths {
             arguments.push(CString::new(path.as_os_str().as_encoded_bytes()).doing(doing)?);
         }
         let (ready, theirs) = ready()?;
         let mut readers = files.into_iter().map(|(_, reader)| reader);
         let mut next = || readers.next().map_or_else(super::null, Ok);
+        let helper = programs::Program::open(programs::HELPER)?;
         let spawn = Spawn {
-            // By this link the child starts the program that runs here, also after an upgrade has replaced its file.
-            path: Path::new("/proc/self/exe"),
-            name: CString::new(OWN_NAME),
+            path: &helper.link(),
+            name: CString::new(programs::HELPER),
             arguments,
             environment: Vec::new(),
             descriptors: [(next()?, 0), (next()?, 1), (theirs, 2)],

@@ -3,7 +3,7 @@
 //! ```text
 //! FIFO       worker --------------------> client             the shim keeps the other ends
 //! binary://  worker ---> two pipes -----> the logger         a program of the host that the client names
-//! file://    worker ---> one or two ----> `append`           this program, which writes to the file
+//! file://    worker ---> one or two ----> `append`           the helper, which writes to the file
 //! ```
 //!
 //! The shim opens them, because they lie on the host; what it keeps are the other ends. The read ends of stdout and
@@ -12,7 +12,6 @@
 //! kept: its input ends with the worker, and where the logger is gone, writing is an error, since nobody comes back.
 //! With a terminal the worker has that for its streams, and the shim copies (`terminal`).
 
-mod append;
 mod fifo;
 mod logger;
 mod process;
@@ -24,13 +23,11 @@ use std::os::fd::OwnedFd;
 
 use rustix::pipe::PipeFlags;
 
-pub(crate) use append::{ACTION, append};
+use crate::error::{Doing, Error, Result};
 use logger::Container;
 pub(crate) use logger::{Logger, Record, end_recorded};
 use terminal::Terminal;
 use uri::Target;
-
-use crate::error::{Doing, Error, Result};
 
 /// Where containerd wants the streams: paths or URIs, empty for none.
 #[derive(Debug, Clone, Default)]

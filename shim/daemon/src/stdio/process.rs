@@ -5,12 +5,11 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use catamaran_host::readable::readable;
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 use tokio::time::Instant;
-
-use crate::readable::readable;
 
 /// Descriptors are handed over from numbers that none of them is to get.
 const ABOVE: i32 = 16;

@@ -19,6 +19,7 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 
+use catamaran_host::readable::{readable, registered};
 use log::warn;
 use rustix::io::Errno;
 use rustix::pty::OpenptFlags;
@@ -29,7 +30,6 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::error::{Doing, Result};
-use crate::readable::{readable, registered};
 
 /// As much is copied at once as a terminal holds.
 const CHUNK: usize = 4096;

@@ -1,8 +1,10 @@
 //! Limits, user, capabilities, and what follows from them.
 #![allow(unsafe_code, reason = "close_range and keyctl have no safe form; each call has its SAFETY comment")]
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -139,7 +141,15 @@ fn not_dumpable() -> Result<(), ConfineError> {
 /// it was given and nothing that containerd happened to leave open.
 pub(crate) fn close_to_others() -> Result<(), ConfineError> {
     not_dumpable()?;
+    step("taking the program's name", take_name())?;
     step("closing what was inherited", close_inherited())
+}
+
+/// Has `ps` show the program's name, its first argument's: executed by a descriptor, a process is called by that one's number.
+pub fn take_name() -> io::Result<()> {
+    let own = std::env::args_os().next().unwrap_or_default();
+    let name = Path::new(&own).file_name().unwrap_or_default().as_encoded_bytes();
+    Ok(rustix::thread::set_name(&CString::new(name)?)?)
 }
 
 /// Closes every descriptor but the standard streams. For the first lines of `main`, before the program opens any.

@@ -21,7 +21,7 @@ use crate::control;
 use crate::job::{Job, World};
 
 pub(crate) use apparmor::Label;
-pub use credentials::close_inherited;
+pub use credentials::{close_inherited, take_name};
 pub(crate) use credentials::{close_to_others, compile_process, keep_one};
 pub(crate) use descriptors::Descriptors;
 pub(crate) use mounts::UnfinishedTree;

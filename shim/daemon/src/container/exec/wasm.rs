@@ -15,24 +15,27 @@
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use catamaran_cache::image::Image;
+use catamaran_cache::module::{Largest, Wanted};
+use catamaran_cache::order::Purpose;
+use catamaran_files::handover::Handover;
+use catamaran_files::search::NOT_RUN;
+use catamaran_files::search::{Executable, Layers, Order};
+use catamaran_host::unless::unless;
 use catamaran_worker::control;
 use catamaran_worker::job::{Job, World};
 use catamaran_worker::quote::shortened;
 use log::{info, warn};
 
-use crate::cache::{Artifact, Cache, Code, Largest, Purpose, Wanted};
+use crate::artifact::{Artifact, Cache, Code};
 use crate::container::spawn::{self, Failure, Worker};
 use crate::container::{Container, Exec, Exit, set_size};
 use crate::engine::choice::Choice;
 use crate::engine::options::Policy;
 use crate::error::{Doing, Error, Result, printable};
-use crate::files::handover::Handover;
-use crate::files::program::NOT_RUN;
-use crate::finder::{self, Executable, Finder, Layers, Module, Order};
-use crate::image::Image;
+use crate::finder::{self, Finder};
 use crate::spec::bundle::{self, Bundle, Told};
 use crate::stdio::Stdio;
-use crate::unless::unless;
 
 /// What stands before a key of the exec's spec in an error.
 const PLACE: &str = "the request's spec: ";
@@ -149,13 +152,13 @@ impl Container {
 
     fn asked(&self, exec: &Exec) -> Result<Asked> {
         let request = &self.request;
-        let policy = Policy::of(&request.options)?;
+        let policy = Policy::parse(&request.options)?;
         let text = bundle::text(&request.bundle)?;
         let default_cgroup = format!("/{}/{}", request.namespace, request.id);
         let bundle = Bundle::load(&request.bundle, &text, &request.id, default_cgroup)?;
         let told = bundle.further(PLACE, &exec.spec)?;
         let largest = Largest(policy.largest);
-        let choice = Choice::of(&bundle.spec, policy)?;
+        let choice = Choice::new(&bundle.spec, policy)?;
         Ok(Asked { bundle, told, choice, largest })
     }
 
@@ -176,14 +179,14 @@ impl Container {
             pid,
             guest: if same { own.clone() } else { further.clone() },
             own: (!same).then(|| own.args.first().cloned().unwrap_or_default()),
-            rootfs: Layers::of(&request.rootfs),
+            rootfs: Layers::all(&request.rootfs),
             cache,
         };
         let place = finder::Place { cgroup: asked.bundle.cgroup.clone(), states: request.state.clone() };
         let (executable, file) = Finder::start(place)?.executable(&order, process.as_fd()).await?;
         match executable {
             Executable::Ended(code, words) => Err(Stop::Ended(code, words)),
-            Executable::File { name, digest } => Ok(Module::wanted(name, digest, file)?),
+            Executable::File { name, digest } => Ok(finder::wanted(name, digest, file)?),
         }
     }
 
@@ -203,7 +206,7 @@ impl Container {
             stdin: descriptors.add(streams.stdin.try_clone().doing(doing)?),
             terminal: exec.process.terminal(),
             artifact: descriptors.add(artifact.file.try_clone().doing(doing)?.into()),
-            cgroup: self.cgroup.folder_of_further()?.map(|folder| descriptors.add(folder)),
+            cgroup: self.cgroup.folder_of_further().map_err(Error::from)?.map(|folder| descriptors.add(folder)),
             world: World::Of(descriptors.add(process.try_clone().doing(doing)?)),
             user: asked.told.user.clone(),
             rlimits: asked.told.rlimits.clone(),
@@ -214,7 +217,6 @@ impl Container {
         let (program, id) = (artifact.code.engine.worker()?, format!("{}/{}", self.id(), exec.id));
         let start = spawn::Start {
             program: &program,
-            name: &program.to_string_lossy(),
             action: None,
             id: &id,
             module: &artifact.code.module,
@@ -235,7 +237,7 @@ impl Container {
             return stop;
         }
         match failure {
-            Failure::Final(e) if killed => self.cgroup.explain(e).into(),
+            Failure::Final(e) if killed => spawn::explained(&self.cgroup, e).into(),
             Failure::Final(e) => e.into(),
             Failure::Artifact(reason) => Error::Compiler { module: code.module.clone(), reason }.into(),
         }

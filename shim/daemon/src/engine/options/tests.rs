@@ -78,25 +78,25 @@ fn what_is_wrong_is_named_with_its_key_and_what_to_write() {
 #[test]
 fn options_come_as_text_or_as_a_path_or_not_at_all() {
     let wasmer = "allowed_engines = ['wasmer']";
-    assert_eq!(Policy::of(&Any::new()).unwrap().default, Engine::Wasmtime);
+    assert_eq!(Policy::parse(&Any::new()).unwrap().default, Engine::Wasmtime);
     let runcs = Any { type_url: RUNCS.to_owned(), value: vec![0x10, 1], ..Default::default() };
-    assert_eq!(Policy::of(&runcs).unwrap().allowed, Engine::ALL);
-    assert_eq!(Policy::of(&sent(&[])).unwrap().allowed, Engine::ALL);
-    let body = Policy::of(&sent(&[(3, wasmer)])).unwrap();
+    assert_eq!(Policy::parse(&runcs).unwrap().allowed, Engine::ALL);
+    assert_eq!(Policy::parse(&sent(&[])).unwrap().allowed, Engine::ALL);
+    let body = Policy::parse(&sent(&[(3, wasmer)])).unwrap();
     assert_eq!((body.default, body.place.as_str()), (Engine::Wasmer, "the handler's options (config_body)"));
 
     let path = std::env::temp_dir().join(format!("catamaran-options-{}.toml", std::process::id()));
     std::fs::write(&path, wasmer).unwrap();
     let name = path.display().to_string();
-    let file = Policy::of(&sent(&[(2, &name)])).unwrap();
+    let file = Policy::parse(&sent(&[(2, &name)])).unwrap();
     assert_eq!((file.default, &file.place), (Engine::Wasmer, &name));
-    let both = Policy::of(&sent(&[(1, TYPE), (2, &name), (3, "default_engine = 'wasmtime'")])).unwrap();
+    let both = Policy::parse(&sent(&[(1, TYPE), (2, &name), (3, "default_engine = 'wasmtime'")])).unwrap();
     assert_eq!(both.default, Engine::Wasmtime, "the text comes before the path");
     std::fs::write(&path, [0xff]).unwrap();
-    let said = Policy::of(&sent(&[(2, &name)])).unwrap_err().to_string();
+    let said = Policy::parse(&sent(&[(2, &name)])).unwrap_err().to_string();
     assert!(said.contains(&name) && said.contains("UTF-8"), "{said}");
     std::fs::write(&path, vec![b'\n'; LARGEST as usize + 1]).unwrap();
-    let said = Policy::of(&sent(&[(2, &name)])).unwrap_err().to_string();
+    let said = Policy::parse(&sent(&[(2, &name)])).unwrap_err().to_string();
     std::fs::remove_file(&path).unwrap();
     assert!(said.contains("at most 65536 bytes"), "{said}");
 }
@@ -109,17 +109,17 @@ fn what_is_no_option_file_or_message_is_refused() {
         ("/dev/zero", "a file of TOML"),
         ("/proc", "a file of TOML"),
     ] {
-        let said = Policy::of(&sent(&[(2, path)])).unwrap_err().to_string();
+        let said = Policy::parse(&sent(&[(2, path)])).unwrap_err().to_string();
         assert!(said.contains(path) && said.contains(word), "{said}");
     }
     for (type_url, value) in
         [("containerd.runhcs.v1.Options", vec![]), ("", vec![1]), (OURS, vec![0xff]), (OURS, vec![0x22, 0])]
     {
         let any = Any { type_url: type_url.to_owned(), value, ..Default::default() };
-        let said = Policy::of(&any).unwrap_err().to_string();
+        let said = Policy::parse(&any).unwrap_err().to_string();
         assert!(said.contains("the request's options"), "{said}");
     }
-    let said = Policy::of(&sent(&[(1, "other")])).unwrap_err().to_string();
+    let said = Policy::parse(&sent(&[(1, "other")])).unwrap_err().to_string();
     assert!(said.contains("TypeUrl") && said.contains(TYPE), "{said}");
 }
 

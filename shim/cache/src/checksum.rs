@@ -1,0 +1,104 @@
+//! Whether an artifact is still what was published. An engine's loader looks at the head of one, and runs the code as it is:
+//! a disk that lost or changed a page would go unseen. So its checksum lies beside it, and is verified at its first use after
+//! each boot, by a driver; until the next boot the page cache answers for it.
+//!
+//! ```text
+//! <artifact>.sum      sha256 of the artifact, the boot in which that was last looked at, and of which file: inode, bytes
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::digest::hex;
+
+const SUFFIX: &str = ".sum";
+const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Where an artifact's checksum lies.
+pub fn beside(artifact: &Path) -> PathBuf {
+    let mut name = artifact.as_os_str().to_owned();
+    name.push(SUFFIX);
+    name.into()
+}
+
+/// Whose checksum lies at `path`, if it is one.
+pub fn artifact_of(path: &Path) -> Option<PathBuf> {
+    Some(path.to_str()?.strip_suffix(SUFFIX)?.into())
+}
+
+/// What is to be written beside the artifact in `file`, which was read to its end for it.
+pub fn of(file: &mut File) -> io::Result<String> {
+    let sum = hash(file)?;
+    Ok(format!("{sum} {}", state(file)?))
+}
+
+/// Whether the artifact was looked at since the machine was started.
+pub fn is_verified(artifact: &Path, file: &File) -> bool {
+    let read = || -> io::Result<bool> {
+        let text = fs::read_to_string(beside(artifact))?;
+        Ok(text.split_once(' ').is_some_and(|(_, known)| state(file).is_ok_and(|state| state == known)))
+    };
+    read().unwrap_or(false)
+}
+
+/// Reads the artifact for its checksum: what is to be written beside it now. None where it is not what was published.
+pub fn verify(artifact: &Path, file: &mut File) -> io::Result<Option<String>> {
+    let known = match fs::read_to_string(beside(artifact)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    let now = of(file)?;
+    let sum = |text: &str| text.split_once(' ').map(|(sum, _)| sum.to_owned());
+    Ok((sum(&known) == sum(&now)).then_some(now))
+}
+
+fn hash(file: &mut File) -> io::Result<String> {
+    let mut digest = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    file.rewind()?;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => digest.update(&buffer[..n]),
+        }
+    }
+    file.rewind()?;
+    Ok(hex(&digest.finalize()))
+}
+
+/// Which file it is, in which boot. Not its times: an artifact's tell when it was used.
+fn state(file: &File) -> io::Result<String> {
+    let meta = file.metadata()?;
+    let boot = fs::read_to_string(BOOT)?;
+    Ok(format!("{} {} {}\n", boot.trim_end(), meta.ino(), meta.size()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_changed_is_told_at_the_next_boot() {
+        let path = std::env::temp_dir().join(format!("catamaran-checksum-{}", std::process::id()));
+        fs::write(&path, "machine code").unwrap();
+        let open = || File::open(&path).unwrap();
+        assert!(!is_verified(&path, &open()) && verify(&path, &mut open()).unwrap().is_none(), "no checksum");
+        fs::write(beside(&path), of(&mut open()).unwrap()).unwrap();
+        assert!(is_verified(&path, &open()));
+        let text = fs::read_to_string(beside(&path)).unwrap();
+        let boot = fs::read_to_string(BOOT).unwrap();
+        fs::write(beside(&path), text.replace(boot.trim_end(), "another-boot")).unwrap();
+        assert!(!is_verified(&path, &open()));
+        assert_eq!(verify(&path, &mut open()).unwrap().as_deref(), Some(text.as_str()));
+        fs::write(&path, "machine codf").unwrap();
+        assert!(verify(&path, &mut open()).unwrap().is_none());
+        assert_eq!(artifact_of(&beside(&path)).as_deref(), Some(path.as_path()));
+        assert_eq!(artifact_of(&path), None);
+        fs::remove_file(beside(&path)).unwrap();
+        fs::remove_file(&path).unwrap();
+    }
+}

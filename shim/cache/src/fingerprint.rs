@@ -1,0 +1,93 @@
+//! Which artifacts fit: the name of an engine's folder in the cache.
+//!
+//! The compiler's build id stands for engine, version, settings and target; the CPU for what the code may use of it. The
+//! worker's own check of an artifact decides; this keeps apart what would never fit.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use catamaran_host::programs::Program;
+use object::elf::{ELF_NOTE_GNU, FileHeader64, NT_GNU_BUILD_ID};
+use object::read::elf::{FileHeader, ProgramHeader};
+use object::{Endianness, ReadRef};
+use sha2::{Digest, Sha256};
+
+use super::digest::hex;
+use crate::engine::Engine;
+use crate::error::{Doing, Error, Result};
+
+/// Raised when a code generator's CVE demands that old artifacts die though the compiler's executable is the same, and
+/// when the form of what is stored beside them changes.
+const GENERATION: u32 = 2;
+
+/// The fingerprint of an engine's compiler on this machine.
+pub fn of(engine: Engine, compiler: &Program) -> Result<String> {
+    Ok(format!("{engine}-{}-{}-{GENERATION}", build_id(compiler)?, cpu()?))
+}
+
+/// The linker's build id of the compiler: another build, other artifacts. Nothing but its note is read: the symbols of a
+/// compiler are larger than all else that the shim has in memory.
+fn build_id(program: &Program) -> Result<String> {
+    let path = program.path();
+    let file = File::open(program.link()).on(path)?;
+    match find_build_id(&object::ReadCache::new(file)).map_err(io::Error::other).on(path)? {
+        Some(id) => Ok(hex(&id[..id.len().min(8)])),
+        None => Err(Error::refused(path.display().to_string(), "no build id", "a program linked with --build-id")),
+    }
+}
+
+fn find_build_id<'data>(data: impl ReadRef<'data>) -> object::Result<Option<&'data [u8]>> {
+    let header = FileHeader64::<Endianness>::parse(data)?;
+    let endian = header.endian()?;
+    for segment in header.program_headers(endian, data)? {
+        let Some(mut notes) = segment.notes(endian, data)? else { continue };
+        while let Some(note) = notes.next()? {
+            if note.name() == ELF_NOTE_GNU && note.n_type(endian) == NT_GNU_BUILD_ID {
+                return Ok(Some(note.desc()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// What of the CPU decides which machine code it can run: a disk may move to another machine.
+fn cpu() -> Result<String> {
+    const TELLING: [&str; 9] = [
+        "vendor_id",
+        "cpu family",
+        "model",
+        "stepping",
+        "flags",
+        "Features",
+        "CPU implementer",
+        "CPU part",
+        "CPU variant",
+    ];
+    // The first processor's lines; the kernel makes the rest only for who reads on.
+    let mut first = vec![0; 8192];
+    let path = "/proc/cpuinfo";
+    let n = File::open(path).and_then(|mut f| f.read(&mut first)).on(path)?;
+    let text = String::from_utf8_lossy(&first[..n]);
+    let mut digest = Sha256::new();
+    for line in text.lines().take_while(|line| !line.is_empty()) {
+        if line.split(':').next().is_some_and(|key| TELLING.contains(&key.trim())) {
+            digest.update(line);
+            digest.update("\n");
+        }
+    }
+    Ok(hex(&digest.finalize()[..8]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_program_on_the_same_machine_has_one() {
+        let own = Program::at(std::env::current_exe().unwrap()).unwrap();
+        let fingerprint = of(Engine::Wasmer, &own).unwrap();
+        assert_eq!(fingerprint, of(Engine::Wasmer, &own).unwrap());
+        assert!(fingerprint.starts_with("wasmer-") && fingerprint.ends_with("-2"), "{fingerprint}");
+        assert!(of(Engine::Wasmer, &Program::at("/proc/self/status".into()).unwrap()).is_err());
+    }
+}

@@ -1,0 +1,30 @@
+//! The artifact cache of a node: machine code by the digest of its module.
+//!
+//! ```text
+//! places    where it lies, and one engine's part of it      engine       names of engines and of their programs
+//! store     entries: found, verified, written               fingerprint  which artifacts fit this machine and this compiler
+//! checksum, entry   what lies beside an entry               owner        tenants in the names of files
+//! module, magic, digest   a module's bytes                  memo         digests of files that do not change
+//! order     what a compile driver is told, and answers      image        which image a layer is of
+//! counters  hits and misses, for whoever watches the node
+//! ```
+//!
+//! The shim looks up in it and opens files; only a compile driver, a process of its own, writes.
+
+pub mod checksum;
+pub mod counters;
+pub mod digest;
+pub mod engine;
+pub mod entry;
+pub mod error;
+pub mod fingerprint;
+pub mod image;
+pub mod magic;
+pub mod memo;
+pub mod module;
+pub mod order;
+pub mod owner;
+pub mod places;
+pub mod store;
+
+pub use error::{Error, Result};

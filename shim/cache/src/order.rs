@@ -1,0 +1,127 @@
+//! What the shim and the compile driver say to each other: one order, its answer, and one more when
+//! better code was made, on a socket, with descriptors beside them.
+
+use std::path::PathBuf;
+
+use catamaran_worker::compiler::Tier;
+use serde::{Deserialize, Serialize};
+
+use super::module::Largest;
+use crate::engine::Engine;
+use crate::error::Declined;
+use crate::image::{Chosen, Image};
+
+/// An artifact that the shim wants.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// Those that may run it, in the order in which they are to be tried: the next one if a module is not for the one before.
+    pub engines: Vec<Engine>,
+    /// Whose the container is.
+    pub owner: String,
+    /// The module's, for messages.
+    pub name: String,
+    /// The file's sha256 as the shim saw it; empty for an image.
+    pub digest: String,
+    /// Which artifact is wanted.
+    pub wish: Wish,
+    /// The largest module that is compiled.
+    pub largest: Largest,
+    /// Whose layer the module is. Without, the order carries the module's file.
+    pub image: Option<Image>,
+    /// The programs whose descriptors come with the order, before the module's: their names and where they were installed.
+    pub programs: Vec<(String, PathBuf)>,
+    /// The image's layer, once the driver has found it.
+    pub layer: Option<Chosen>,
+}
+
+/// Which artifact is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wish {
+    /// Any artifact, as soon as can be.
+    Any,
+    /// A new one: the one that there is does not fit its engine.
+    Again,
+    /// The best one, for later starts. Nobody waits for the answer.
+    Best,
+}
+
+/// What came of an order.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// Carries the artifact's file.
+    Made {
+        /// What the module is called.
+        module: String,
+        /// The engine that runs it.
+        engine: Engine,
+        /// sha256 of the bytes that this is machine code of.
+        digest: String,
+        /// Which layer of the order's image they are.
+        layer: Option<Chosen>,
+        /// Which of the compilers made it.
+        tier: Tier,
+        /// Where it came from.
+        origin: Origin,
+        /// Whether an [`Answer::Improved`] comes when better code was made.
+        later: bool,
+        /// Whether the artifact is in memory alone, which the driver counts until the socket is closed.
+        uncached: bool,
+        /// What the node's administrator should know.
+        warnings: Vec<String>,
+    },
+    /// To [`Wish::Best`], and behind [`Answer::Made`].
+    Improved {
+        /// As in [`Answer::Made`].
+        warnings: Vec<String>,
+    },
+    /// The module is at fault: what it is called, and the reason, for the user.
+    Refused {
+        /// What the module is called.
+        module: String,
+        /// For its user.
+        reason: String,
+    },
+    /// No engine of the order runs it, another one might: why, by engine.
+    Declined {
+        /// What the module is called.
+        module: String,
+        /// Why, by engine.
+        declined: Declined,
+    },
+    /// The image has no layer to run: why.
+    NoLayer(String),
+    /// The compiler is, or the node.
+    Failed(String),
+}
+
+/// Where an artifact came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// The cache.
+    Hit,
+    /// Another start's compile, for which this one waited.
+    Shared,
+    /// A compile of its own, in milliseconds.
+    Compiled(u64),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::Hit => f.write_str("hit"),
+            Origin::Shared => f.write_str("shared"),
+            Origin::Compiled(milliseconds) => write!(f, "compiled compile_milliseconds={milliseconds}"),
+        }
+    }
+}
+
+/// What a cache is opened for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Purpose {
+    /// Those that may run the container, in the order in which they are tried.
+    pub engines: Vec<Engine>,
+    /// Whose the container is.
+    pub owner: String,
+    /// The largest module that is compiled.
+    pub largest: Largest,
+}

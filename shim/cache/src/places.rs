@@ -1,0 +1,143 @@
+//! Where the cache lies, and one engine's part of it.
+
+use std::path::PathBuf;
+
+use catamaran_host::programs::Program;
+
+use super::fingerprint;
+use super::store::{Known, Store};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+
+/// Where a node keeps what outlives a container; this variable in containerd's environment moves it.
+const ROOT: &str = "/var/lib/catamaran";
+/// Moves the folder of all this.
+pub const ROOT_VARIABLE: &str = "CATAMARAN_ROOT";
+/// What artifacts may take on the disk, of all engines and versions together, unless this variable says another number of
+/// bytes.
+const MOST_BYTES: u64 = 4 << 30;
+/// See [`Bounds::all`].
+pub const BYTES_VARIABLE: &str = "CATAMARAN_CACHE_BYTES";
+/// What artifacts of one Kubernetes namespace may take of that, unless this variable says another number: a quarter. Of a small
+/// cache it may be all, up to [`LEAST_SHARE`].
+pub const SHARE_VARIABLE: &str = "CATAMARAN_CACHE_NAMESPACE_BYTES";
+const LEAST_SHARE: u64 = 256 << 20;
+
+/// What of the shim's environment says where the cache is and what it may take, for a process of its own that uses it.
+pub fn environment() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
+    [ROOT_VARIABLE, BYTES_VARIABLE, SHARE_VARIABLE].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
+}
+
+/// What all engines share.
+pub struct Places {
+    /// The folder of all the others.
+    pub root: PathBuf,
+    /// Of every fingerprint, a folder each.
+    pub entries: PathBuf,
+    /// A file for each module that is compiled.
+    pub locks: PathBuf,
+    /// A file for each compile that may run, and the queue for it.
+    pub slots: PathBuf,
+    /// Whose starts wait for an artifact, and who makes better code, or stands in line for that.
+    pub orders: PathBuf,
+    /// As `orders`, for the best code.
+    pub improvements: PathBuf,
+    /// Artifacts that are handed over uncached.
+    pub uncached: PathBuf,
+    /// What entries may take.
+    pub bounds: Bounds,
+}
+
+impl Places {
+    /// Where the environment says that they are.
+    ///
+    /// # Errors
+    /// When a variable holds what it cannot hold.
+    pub fn find() -> Result<Self> {
+        let root = std::env::var_os(ROOT_VARIABLE).map_or_else(|| PathBuf::from(ROOT), PathBuf::from);
+        Ok(Self {
+            entries: root.join("cache"),
+            locks: root.join("locks"),
+            slots: root.join("slots"),
+            orders: root.join("orders"),
+            improvements: root.join("improvements"),
+            uncached: root.join("uncached"),
+            bounds: bounds()?,
+            root,
+        })
+    }
+}
+
+/// What entries may take on the disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Of every fingerprint and owner together.
+    pub all: u64,
+    /// Of one owner.
+    pub own: u64,
+}
+
+fn bounds() -> Result<Bounds> {
+    let all = bytes(BYTES_VARIABLE)?.unwrap_or(MOST_BYTES);
+    let own = bytes(SHARE_VARIABLE)?.unwrap_or_else(|| share(all));
+    Ok(Bounds { all, own })
+}
+
+fn share(all: u64) -> u64 {
+    (all / 4).max(all.min(LEAST_SHARE))
+}
+
+fn bytes(variable: &str) -> Result<Option<u64>> {
+    let Some(text) = std::env::var_os(variable) else { return Ok(None) };
+    let bytes = text.to_str().and_then(|text| text.parse().ok());
+    let wrong = || Error::refused(format!("environment: {variable}"), text.to_string_lossy(), "a number of bytes");
+    bytes.ok_or_else(wrong).map(Some)
+}
+
+/// Whether an engine is installed.
+pub enum Installed {
+    /// What there is of it.
+    Part(Part),
+    /// The file that is missing, as a reason for the user.
+    Missing(String),
+}
+
+/// One engine's compiler, and what it has made that fits this machine's CPU.
+pub struct Part {
+    /// The engine.
+    pub engine: Engine,
+    /// Its compile processes' executable.
+    pub compiler: Program,
+    /// None where the cache cannot be used: artifacts are then made in memory, for one start each.
+    pub store: Option<Store>,
+}
+
+impl Part {
+    /// `warn` is told of a cache that cannot be used.
+    pub fn open(places: &Places, engine: Engine, warn: impl FnOnce(String)) -> Result<Installed> {
+        if let Some(file) = engine.missing()? {
+            return Ok(Installed::Missing(format!("it is not installed on this node: there is no {}", file.display())));
+        }
+        let compiler = engine.compiler()?;
+        let store = Store::open(places.entries.join(fingerprint::of(engine, &compiler)?));
+        let store =
+            store.inspect_err(|e| warn(format!("the artifact cache cannot be used, every start compiles: {e}"))).ok();
+        Ok(Installed::Part(Self { engine, compiler, store }))
+    }
+
+    /// What there is of the module `digest`.
+    pub fn look_up(&self, digest: &str) -> Known {
+        self.store.as_ref().map_or(Known::Nothing, |store| store.look_up(digest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owners_share_is_a_quarter_and_of_a_small_cache_more() {
+        let gigabyte = 1 << 30;
+        assert_eq!([4 * gigabyte, gigabyte, 1 << 20].map(share), [gigabyte, LEAST_SHARE, 1 << 20]);
+    }
+}

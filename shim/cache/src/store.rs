@@ -1,0 +1,392 @@
+//! The files of one fingerprint: artifacts, refusals, and what is still being written.
+//!
+//! ```text
+//! <sha256>            machine code of the optimising compiler
+//! <sha256>.fast       of the fast one: used until the other is there
+//! ....sum             of the machine code beside it: see `checksum`
+//! ....of-OWNER        for whom the artifact or refusal beside it was made: see `entry`
+//! <sha256>.refused    why there is none, for the user, below a word that says for how long, or that the other engine has it
+//! new-PID.START-N     an artifact that is being written, by the process that names itself
+//! ```
+//!
+//! The folder is root's alone: what lies in it runs as native code in workers. An entry appears whole or not at all.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use catamaran_host::child;
+use catamaran_host::lease;
+use catamaran_worker::compiler::Tier;
+use catamaran_worker::mountattr::{self, Change};
+use nix::libc;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
+
+use super::{checksum, entry};
+use crate::error::{Doing, Error, Result};
+
+/// How files begin that are still being written, before their writer's pid and start, which name it for good.
+const NEW: &str = "new-";
+const FAST: &str = ".fast";
+const REFUSED: &str = ".refused";
+/// A module that took too long, or too much memory, is tried again after this: the node may have been busy.
+const SECOND_TRY: Duration = Duration::from_secs(3600);
+/// An entry's time of use is exact to this, so that a start does not write each time.
+const USE_EXACT_TO: Duration = Duration::from_secs(3600);
+
+/// The folder of one fingerprint.
+pub struct Store {
+    folder: PathBuf,
+}
+
+/// Why a module has no artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasting {
+    /// The module is at fault: as long as the compiler is the same.
+    Always,
+    /// It met a limit of time or memory.
+    ForAWhile,
+    /// It is for the other engine: as long as the compiler is the same.
+    OtherEngine,
+}
+
+impl Lasting {
+    /// As it is written.
+    fn word(self) -> &'static str {
+        match self {
+            Lasting::Always => "always",
+            Lasting::ForAWhile => "limit",
+            Lasting::OtherEngine => "other-engine",
+        }
+    }
+}
+
+/// What is known of a module.
+pub enum Known {
+    /// Machine code, and which compiler made it.
+    Artifact(File, Tier),
+    /// One that nobody has looked at since the machine was started.
+    Unverified(Tier),
+    /// No engine runs it: why.
+    Refused(String),
+    /// This engine does not: why.
+    OtherEngine(String),
+    /// It was not compiled yet.
+    Nothing,
+}
+
+impl Store {
+    /// Makes the folder where it is missing. An error where it cannot be used: the caller goes on without.
+    pub fn open(folder: PathBuf) -> Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder).on(&folder)?;
+        let meta = fs::metadata(&folder).on(&folder)?;
+        if meta.uid() != 0 || meta.mode() & 0o077 != 0 {
+            let found = format!("owner {}, mode {:o}", meta.uid(), meta.mode() & 0o7777);
+            return Err(Error::refused(folder.display().to_string(), found, "a folder of root's with mode 700"));
+        }
+        Ok(Self { folder })
+    }
+
+    fn path(&self, digest: &str, tier: Tier) -> PathBuf {
+        match tier {
+            Tier::Best => self.folder.join(digest),
+            Tier::Fast => self.folder.join(format!("{digest}{FAST}")),
+        }
+    }
+
+    /// The best artifact that there is. A broken entry is none, and told to the log.
+    pub fn artifact(&self, digest: &str) -> Option<(File, Tier)> {
+        for tier in [Tier::Best, Tier::Fast] {
+            let path = self.path(digest, tier);
+            match open_artifact(&path) {
+                Ok(file) => {
+                    note_use(&path);
+                    return Some((file, tier));
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => log::warn!("cache entry {} is passed over: {e}", path.display()),
+            }
+        }
+        None
+    }
+
+    /// The best artifact of the module, or else why there is none.
+    pub fn look_up(&self, digest: &str) -> Known {
+        if let Some((file, tier)) = self.artifact(digest) {
+            let verified = checksum::is_verified(&self.path(digest, tier), &file);
+            return if verified { Known::Artifact(file, tier) } else { Known::Unverified(tier) };
+        }
+        match self.refusal(digest) {
+            Some((Lasting::OtherEngine, reason)) => Known::OtherEngine(reason),
+            Some((_, reason)) => Known::Refused(reason),
+            None => Known::Nothing,
+        }
+    }
+
+    /// Why the module was refused before, if that still holds.
+    fn refusal(&self, digest: &str) -> Option<(Lasting, String)> {
+        let path = self.folder.join(format!("{digest}{REFUSED}"));
+        let text = fs::read_to_string(&path).ok()?;
+        let (word, reason) = text.split_once('\n')?;
+        let all = [Lasting::Always, Lasting::OtherEngine, Lasting::ForAWhile];
+        let lasting = all.into_iter().find(|lasting| lasting.word() == word)?;
+        // One from the future, by a clock that was set back, is too old.
+        let age = fs::metadata(&path).and_then(|m| m.modified()).ok()?.elapsed().unwrap_or(SECOND_TRY);
+        (lasting != Lasting::ForAWhile || age < SECOND_TRY).then(|| (lasting, reason.to_owned()))
+    }
+
+    /// Remembers why there is no artifact, for `owner`. One that cannot be remembered is found out again.
+    pub fn refuse(&self, digest: &str, lasting: Lasting, reason: &str, owner: &str) {
+        let path = self.folder.join(format!("{digest}{REFUSED}"));
+        let written = self.create().and_then(|mut new| {
+            write!(new.file, "{}\n{reason}", lasting.word()).on(&new.name.path)?;
+            new.publish(&path, |_| entry::mark(&path, owner).on(&path))
+        });
+        if let Err(e) = written {
+            log::warn!("{e}");
+        }
+    }
+
+    /// A file for a new artifact. It is removed again unless it is published.
+    pub fn create(&self) -> Result<New> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let pid = std::process::id();
+        let started = child::started(pid).unwrap_or_default();
+        let path = self.folder.join(format!("{NEW}{pid}.{started}-{number}"));
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&path).on(&path)?;
+        Ok(New { file, name: Name { path, published: false } })
+    }
+
+    /// Puts a new artifact of `owner`'s in its place, and opens it. The fast one goes when the best one is there.
+    pub fn publish(&self, new: New, digest: &str, tier: Tier, owner: &str) -> Result<File> {
+        let path = self.path(digest, tier);
+        new.publish(&path, |written| {
+            let sum = checksum::of(written).on(&path)?;
+            self.write_sum(&path, &sum)?;
+            entry::mark(&path, owner).on(&path)
+        })?;
+        // It was a limit that it met before.
+        let _ = entry::remove(&self.folder.join(format!("{digest}{REFUSED}")));
+        if tier == Tier::Best {
+            // Whoever maps it keeps it.
+            let _ = entry::remove(&self.path(digest, Tier::Fast));
+        }
+        open_artifact(&path).on(&path)
+    }
+
+    /// The artifact if it is what was published. One that is not is removed. Reads all of it.
+    pub fn verified(&self, digest: &str, tier: Tier) -> Result<Option<File>> {
+        let path = self.path(digest, tier);
+        let mut file = match open_artifact(&path) {
+            Ok(file) => file,
+            // Evicted since it was seen.
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e).on(&path),
+        };
+        // Not found out, when it cannot be read: as good as damaged.
+        if let Ok(Some(sum)) = checksum::verify(&path, &mut file) {
+            if let Err(e) = self.write_sum(&path, &sum) {
+                log::debug!("{e}");
+            }
+            return Ok(Some(file));
+        }
+        // One that stays, in a cache that is read-only, is passed over: the module runs uncached.
+        let _ = entry::remove(&path);
+        Ok(None)
+    }
+
+    fn write_sum(&self, path: &Path, sum: &str) -> Result<()> {
+        let mut new = self.create()?;
+        new.file.write_all(sum.as_bytes()).on(&new.name.path)?;
+        new.publish(&checksum::beside(path), |_| Ok(()))
+    }
+
+    /// Removes what processes left that died while they wrote.
+    pub fn sweep(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(owner) = name.strip_prefix(NEW).and_then(|rest| rest.rsplit_once('-')) else { continue };
+            let alive = owner.0.split_once('.').is_some_and(|(pid, started)| {
+                started.parse().ok().is_some_and(|started| child::started(pid) == Some(started))
+            });
+            if !alive {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// A file that is being written.
+pub struct New {
+    /// Its bytes.
+    pub file: File,
+    name: Name,
+}
+
+impl New {
+    /// Where it is written.
+    pub fn path(&self) -> &Path {
+        &self.name.path
+    }
+}
+
+/// The name of such a file: removed unless it was published.
+struct Name {
+    path: PathBuf,
+    published: bool,
+}
+
+impl New {
+    /// Gives the file its place, once nobody can write to it any more: an error if somebody still can. `before` is done when
+    /// that is sure.
+    fn publish(self, path: &Path, before: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
+        let Self { file, mut name } = self;
+        // A worker may open a component's artifact anew, as the container's user. The folder lets nobody else come here.
+        file.set_permissions(Permissions::from_mode(0o444)).on(&name.path)?;
+        file.sync_all().on(&name.path)?;
+        drop(file);
+        let mut written = File::open(&name.path).on(&name.path)?;
+        if !lease::nobody_writes(&written).on(&name.path)? {
+            let e = io::Error::other("whoever wrote it left somebody behind who still can");
+            return Err(e).on(&name.path);
+        }
+        before(&mut written)?;
+        fs::rename(&name.path, path).on(path)?;
+        name.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        if !self.published {
+            // Swept later if it stays.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Only a regular file of root's that nobody else can write to is ever run. It is opened through a read-only mount of its
+/// own, since a worker that runs as root holds the descriptor: it could change the file's mode otherwise, or open it anew.
+/// The mount is not noexec, whatever the cache's own is: nothing is executed from it but what is mapped by this descriptor.
+fn open_artifact(path: &Path) -> io::Result<File> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(ErrorKind::InvalidInput.into());
+    };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let folder = rustix::mount::open_tree(CWD, folder, flags)?;
+    let change = Change { add: libc::MOUNT_ATTR_RDONLY, clear: libc::MOUNT_ATTR_NOEXEC, propagation: libc::MS_PRIVATE };
+    mountattr::set(folder.as_fd(), &change, false)?;
+    // Not to wait for somebody's lease on it.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let artifact = File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?);
+    let meta = artifact.metadata()?;
+    if !meta.is_file() || meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+        return Err(io::Error::new(ErrorKind::PermissionDenied, "not a file that root alone can write to"));
+    }
+    Ok(artifact)
+}
+
+/// Says that the entry was used: the least recently used one goes first when the cache is full.
+fn note_use(path: &Path) {
+    let noted = fs::metadata(path).and_then(|m| m.modified()).map(|t| t.elapsed().unwrap_or(Duration::MAX));
+    if noted.is_ok_and(|age| age > USE_EXACT_TO) {
+        // A cache that is read-only keeps its order, and evicts nothing either. Not to wait for somebody's lease on it.
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let _ = opened.and_then(|file| file.set_modified(SystemTime::now()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("catamaran-{name}-{}", std::process::id()));
+            DirBuilder::new().mode(0o700).create(&path).unwrap();
+            Self(path)
+        }
+
+        /// A store whose folder is whoever's who runs the test.
+        fn store(&self) -> Store {
+            Store { folder: self.0.clone() }
+        }
+
+        fn names(&self) -> Vec<String> {
+            let mut all: Vec<_> =
+                fs::read_dir(&self.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+            all.sort();
+            all
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn an_artifact_that_others_can_write_is_not_run() {
+        let folder = Folder::new("artifact");
+        let path = folder.0.join("x");
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(open_artifact(&path).unwrap_err().kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn what_the_dead_left_is_swept() {
+        let folder = Folder::new("sweep");
+        let pid = std::process::id();
+        let own = format!("new-{pid}.{}-0", child::started(pid).unwrap());
+        let stale = [format!("new-{pid}.1-0"), "new-4194305.7-3".to_owned(), "new-junk-0".to_owned()];
+        for name in stale.iter().chain([&own, &"0123abc".to_owned()]) {
+            fs::write(folder.0.join(name), "").unwrap();
+        }
+        folder.store().sweep();
+        assert_eq!(folder.names(), ["0123abc".to_owned(), own]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_published_goes() {
+        let folder = Folder::new("new");
+        drop(folder.store().create().unwrap());
+        assert!(folder.names().is_empty());
+    }
+
+    #[test]
+    fn an_artifact_is_everybodys_to_read_and_nobodys_to_write() {
+        let folder = Folder::new("mode");
+        let store = folder.store();
+        let (digest, tier) = ("d", Tier::Fast);
+        store.create().unwrap().publish(&store.path(digest, tier), |_| Ok(())).unwrap();
+        assert_eq!(fs::metadata(store.path(digest, tier)).unwrap().mode() & 0o7777, 0o444);
+        assert_eq!(fs::metadata(&folder.0).unwrap().mode() & 0o7777, 0o700, "to who is let in");
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_and_one_by_a_limit_for_a_while() {
+        let folder = Folder::new("refusal");
+        let store = folder.store();
+        assert_eq!(store.refusal("d"), None);
+        for (digest, lasting) in [("a", Lasting::Always), ("b", Lasting::ForAWhile), ("c", Lasting::OtherEngine)] {
+            store.refuse(digest, lasting, "why\nand how", "a");
+            assert_eq!(store.refusal(digest), Some((lasting, "why\nand how".to_owned())));
+            let file = File::open(folder.0.join(format!("{digest}.refused"))).unwrap();
+            file.set_modified(SystemTime::now() - 2 * SECOND_TRY).unwrap();
+        }
+        assert!(store.refusal("a").is_some() && store.refusal("b").is_none() && store.refusal("c").is_some());
+        fs::write(folder.0.join("e.refused"), "a word of a later version\nwhy").unwrap();
+        assert_eq!(store.refusal("e"), None, "it is found out again");
+    }
+}

@@ -1,0 +1,48 @@
+//! The cgroup of a native container: made and limited by runc, where [`Cgroup::plan`] says. What is done here is to find it, and
+//! to reach who is in it.
+
+use catamaran_host::child;
+use rustix::process::PidfdFlags;
+
+use super::{Cgroup, Kind, folder_of, remove};
+use crate::error::{Doing, Error, Result};
+
+impl Cgroup {
+    /// Looks where runc has put the process: it must be where `delete` will look for it.
+    pub fn adopt(&self, pid: u32) -> Result<()> {
+        let here = match &self.kind {
+            Kind::Systemd(scope, found) => {
+                found.get_or_init(|| folder_of(pid).unwrap_or_default()).ends_with(&scope.unit)
+            }
+            Kind::V1(_) | Kind::V2(_) => {
+                self.folders.iter().any(|folder| remove::processes(folder).is_ok_and(|pids| pids.contains(&pid)))
+            }
+        };
+        // One that has ended is nowhere.
+        if here || child::started(pid).is_none() {
+            return Ok(());
+        }
+        let folders: Vec<_> = self.folders.iter().map(|folder| folder.display().to_string()).collect();
+        let expected = "runc to put the container's process there";
+        Err(Error::refused("config.json: linux.cgroupsPath", folders.join(", "), expected))
+    }
+
+    /// Kills all that is in it, frozen or not.
+    pub fn kill(&self) -> Result<()> {
+        self.folders.iter().try_for_each(|folder| remove::kill(folder).on(folder))
+    }
+
+    /// Sends a signal to all that are in it but for `own`.
+    pub fn signal_others(&self, own: u32, signal: i32) -> Result<()> {
+        for pid in self.pids()?.into_iter().filter(|pid| *pid != own) {
+            let Some(number) = rustix::process::Pid::from_raw(pid.cast_signed()) else { continue };
+            // Gone meanwhile; the number may be another's.
+            let Ok(process) = rustix::process::pidfd_open(number, PidfdFlags::empty()) else { continue };
+            if self.pids()?.contains(&pid) {
+                // Whoever ended since is not there to hear it.
+                let _ = child::signal(&process, signal);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! Which limit it was when what a container was started with is gone without a word.
+
+use std::fs;
+use std::path::Path;
+
+use super::write::Place;
+use super::{Cgroup, Kind};
+
+/// v1 writes no limit as the largest number of whole pages.
+const NO_LIMIT: u64 = 1 << 62;
+
+impl Cgroup {
+    /// Explains what ended without a word in it: that the kernel killed it because memory ran out, and where the least limit is,
+    /// the container's or one of a cgroup above, such as its pod's. None if the kernel killed nothing.
+    pub fn limit_hit(&self) -> Option<String> {
+        let (folder, Some(1..)) = (self.folder("memory")?, self.kills().ok()?) else { return None };
+        let limit = if matches!(self.kind, Kind::V1(_)) { "memory.limit_in_bytes" } else { "memory.max" };
+        Some(shortage(folder, limit))
+    }
+}
+
+fn shortage(folder: &Path, limit: &str) -> String {
+    let of = |folder: &Path| {
+        let file = folder.join(limit);
+        let bytes: u64 = fs::read_to_string(&file).ok()?.trim().parse().ok()?;
+        (bytes < NO_LIMIT).then_some((bytes, file))
+    };
+    let least = folder.ancestors().filter_map(of).min_by_key(|(bytes, _)| *bytes);
+    match least {
+        Some((bytes, file)) => {
+            let key = if file.parent() == Some(folder) { " (linux.resources.memory.limit)" } else { "" };
+            format!(
+                "the kernel killed it because memory ran out: {} allows {bytes} bytes{key}, and a worker needs some of them \
+                 before its guest begins",
+                file.display()
+            )
+        }
+        None => "the kernel killed it because the host's memory ran out".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_limit_is_named_of_those_above_too() {
+        let pod = std::env::temp_dir().join(format!("catamaran-shortage-{}", std::process::id()));
+        let own = pod.join("container");
+        fs::create_dir_all(&own).unwrap();
+        let put = |folder: &Path, file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
+        put(&own, "memory.max", "max\n");
+        put(&pod, "memory.max", "65536\n");
+        let text = shortage(&own, "memory.max");
+        assert!(text.contains(&format!("{}/memory.max allows 65536 bytes", pod.display())), "{text}");
+        put(&own, "memory.limit_in_bytes", "9223372036854771712\n");
+        assert!(shortage(&own, "memory.limit_in_bytes").contains("the host's memory ran out"));
+        fs::remove_dir_all(&pod).unwrap();
+    }
+}

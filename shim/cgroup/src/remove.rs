@@ -1,0 +1,130 @@
+//! Empties and removes a container's cgroup, from its folders alone: also with the shim dead.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::{PidfdFlags, Signal};
+
+use super::scope;
+use super::write::put;
+use crate::error::{Doing, Result};
+
+/// How long killed processes may take to leave their cgroup; containerd gives `delete` five seconds in all.
+pub const PATIENCE: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// The processes in a folder; none where there is no such folder any more.
+pub(crate) fn processes(folder: &Path) -> io::Result<Vec<u32>> {
+    match fs::read_to_string(folder.join("cgroup.procs")) {
+        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+        Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(nix::libc::ENODEV) => Ok(Vec::new()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether there are processes or further cgroups in a folder.
+pub(crate) fn is_used(folder: &Path) -> io::Result<bool> {
+    Ok(!processes(folder)?.is_empty() || !children(folder).is_empty())
+}
+
+fn children(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+}
+
+/// As [`remove_within`], in the time that there is for a container's own.
+pub async fn remove(folders: &[PathBuf]) -> Result<()> {
+    remove_within(folders, PATIENCE).await
+}
+
+/// Kills what is left in the cgroups, ends the unit of one that is systemd's, and removes them. Does everything it can, then
+/// tells the first failure.
+pub async fn remove_within(folders: &[PathBuf], patience: Duration) -> Result<()> {
+    let mut failure = Ok(());
+    for folder in folders {
+        if let Some(unit) = scope::unit_of(folder) {
+            // Empty, so that systemd has nothing to wait for.
+            let killed = kill(folder).on(folder);
+            failure = failure.and(killed).and(scope::stop(&unit).await);
+        }
+    }
+    let until = Instant::now() + patience;
+    let mut left: Vec<&PathBuf> = folders.iter().collect();
+    loop {
+        left.retain(|folder| match attempt(folder) {
+            Ok(gone) => !gone,
+            Err(e) => {
+                if failure.is_ok() {
+                    failure = Err(e).on(*folder);
+                }
+                false
+            }
+        });
+        match left.first() {
+            None => return failure,
+            Some(folder) if Instant::now() >= until => {
+                let e = io::Error::new(ErrorKind::TimedOut, format!("still in use after {patience:?}"));
+                return failure.and(Err(e).on(*folder));
+            }
+            Some(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Removes the folder, or kills what is in it: true when it is gone.
+fn attempt(folder: &Path) -> io::Result<bool> {
+    match fs::remove_dir(folder) {
+        Ok(()) => return Ok(true),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
+        // Processes or cgroups in it, or ones that are just being taken out of it.
+        Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) => {}
+        Err(e) => return Err(e),
+    }
+    kill(folder)?;
+    // Not the container's doing, which cannot write there; and no reason to leave its own.
+    for child in children(folder) {
+        attempt(&child)?;
+    }
+    Ok(false)
+}
+
+/// Kills what is in the folder.
+pub(crate) fn kill(folder: &Path) -> io::Result<()> {
+    // v2, since Linux 5.14: at once and with all that lies below; who forks meanwhile does not get away.
+    match put(&folder.join("cgroup.kill"), "1") {
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        // The folder went away between the opening and the writing.
+        Err(e) if e.raw_os_error() == Some(nix::libc::ENODEV) => return Ok(()),
+        killed => return killed,
+    }
+    thaw(folder)?;
+    for pid in processes(folder)? {
+        kill_member(folder, pid)?;
+    }
+    Ok(())
+}
+
+/// v1: a frozen process dies when it is let go.
+pub(crate) fn thaw(folder: &Path) -> io::Result<()> {
+    match put(&folder.join("freezer.state"), "THAWED") {
+        Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(nix::libc::ENODEV) => Ok(()),
+        thawed => thawed,
+    }
+}
+
+/// Kills a process that is in the cgroup now: by a descriptor, since the number may be another's a moment later.
+fn kill_member(folder: &Path, pid: u32) -> io::Result<()> {
+    let Some(number) = rustix::process::Pid::from_raw(pid.cast_signed()) else { return Ok(()) };
+    let process = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
+        // EINVAL: it is gone, and its number is that of a group which others are still in.
+        Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(()),
+        opened => opened?,
+    };
+    if processes(folder)?.contains(&pid) {
+        // Whoever left since is not there to be killed.
+        let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! One value for one file, with what sets it back.
+
+use std::path::PathBuf;
+
+use super::super::limits::Setting;
+
+/// A value that is to be written, and what the file said before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) setting: Setting,
+    pub(crate) path: PathBuf,
+    pub(crate) before: Before,
+}
+
+/// What a file said of that which a value is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// By this value it says it again.
+    Value(String),
+    /// In a form that is not known here.
+    Unknown,
+    /// It cannot be read: what is written there is no limit that could be set back.
+    Nothing,
+}
+
+impl Before {
+    /// What `text`, a file's, says of what `setting` sets.
+    pub(crate) fn of(setting: &Setting, text: Option<&str>) -> Self {
+        let Some(text) = text else { return Self::Nothing };
+        let value = match (setting.file.as_str(), target(setting)) {
+            ("memory.oom_control", _) => {
+                text.lines().find_map(|line| line.strip_prefix("oom_kill_disable ")).map(str::to_owned)
+            }
+            (_, Some(target)) => {
+                let mut lines = text.lines().filter(|line| line.split_whitespace().next() == Some(target));
+                lines.next().map(|line| line.trim().to_owned()).or_else(|| none(&setting.file, target))
+            }
+            (_, None) => whole(text),
+        };
+        value.map_or(Self::Unknown, Self::Value)
+    }
+}
+
+/// The device or interface that a value is for; none where it is for all that the file holds.
+fn target(setting: &Setting) -> Option<&str> {
+    let (first, _) = setting.value.split_once(' ')?;
+    (!setting.file.starts_with("cpu.") && !setting.file.starts_with("cpuset.") && first != "default").then_some(first)
+}
+
+/// Whether a value is for all that its file holds, so that the last one counts.
+pub(crate) fn is_whole(setting: &Setting) -> bool {
+    target(setting).is_none()
+}
+
+/// A file of one value, or one of weights, of which the first is for all.
+fn whole(text: &str) -> Option<String> {
+    match text.lines().collect::<Vec<_>>()[..] {
+        // v2's cpuset files of a cgroup that has what the one above has; nothing is written by no bytes.
+        [] => Some("\n".to_owned()),
+        [line] if line.trim().is_empty() => Some("\n".to_owned()),
+        [line] => Some(line.trim().to_owned()),
+        [first, ..] if first.starts_with("default ") => Some(first.to_owned()),
+        _ => None,
+    }
+}
+
+/// What a file is told of a device that it does not name.
+fn none(file: &str, target: &str) -> Option<String> {
+    let rest = match file {
+        "io.max" => "rbps=max wbps=max riops=max wiops=max",
+        "io.weight" | "io.bfq.weight" | "blkio.bfq.weight_device" => "default",
+        "rdma.max" => "hca_handle=max hca_object=max",
+        "blkio.weight_device" | "blkio.leaf_weight_device" | "net_prio.ifpriomap" => "0",
+        _ if file.starts_with("blkio.throttle.") => "0",
+        _ => return None,
+    };
+    Some(format!("{target} {rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::limits::Missing;
+    use super::*;
+
+    fn before(file: &str, value: &str, text: &str) -> Before {
+        let (file, value) = (file.to_owned(), value.to_owned());
+        Before::of(&Setting { key: String::new(), file, value, missing: Missing::Refused }, Some(text))
+    }
+
+    #[test]
+    fn a_file_says_what_it_said() {
+        for (file, value, text, expected) in [
+            ("memory.max", "5", "max\n", "max"),
+            ("cpu.max", "5 100000", "max 100000\n", "max 100000"),
+            ("cpuset.cpus", "0, 1", "\n", "\n"),
+            ("cpuset.cpus", "0", "", "\n"),
+            ("cpuset.cpus", "0", "0-1\n", "0-1"),
+            ("memory.oom_control", "1", "oom_kill_disable 0\nunder_oom 0\noom_kill 7\n", "0"),
+            ("io.weight", "50", "default 100\n8:0 200\n", "default 100"),
+            ("io.weight", "8:0 50", "default 100\n8:0 200\n", "8:0 200"),
+            ("io.weight", "8:16 50", "default 100\n8:0 200\n", "8:16 default"),
+            (
+                "io.max",
+                "8:0 rbps=7",
+                "8:0 rbps=5 wbps=max riops=max wiops=max\n",
+                "8:0 rbps=5 wbps=max riops=max wiops=max",
+            ),
+            ("io.max", "8:16 rbps=7", "", "8:16 rbps=max wbps=max riops=max wiops=max"),
+            ("blkio.throttle.read_bps_device", "8:0 7", "8:0 5\n", "8:0 5"),
+            ("blkio.throttle.read_bps_device", "8:16 7", "8:0 5\n", "8:16 0"),
+            ("net_prio.ifpriomap", "eth0 5", "lo 0\neth0 3\n", "eth0 3"),
+            ("rdma.max", "mlx5 hca_handle=1", "mlx5 hca_handle=max hca_object=2\n", "mlx5 hca_handle=max hca_object=2"),
+        ] {
+            assert_eq!(before(file, value, text), Before::Value(expected.to_owned()), "{file} {value}");
+        }
+        assert_eq!(before("misc.max", "a 5", "b 7\n"), Before::Unknown);
+        assert_eq!(before("some.file", "5", "one\ntwo\n"), Before::Unknown);
+    }
+
+    #[test]
+    fn what_is_for_one_device_is_not_whole() {
+        let whole = |file: &str, value: &str| {
+            let (file, value) = (file.to_owned(), value.to_owned());
+            is_whole(&Setting { key: String::new(), file, value, missing: Missing::Refused })
+        };
+        assert!(whole("memory.max", "5") && whole("cpu.max", "5 6") && whole("io.weight", "default 5"));
+        assert!(!whole("io.max", "8:0 rbps=5") && !whole("rdma.max", "a b=1"));
+    }
+}

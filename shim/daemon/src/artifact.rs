@@ -1,0 +1,263 @@
+//! From a module to its machine code: looked up by the digest of its bytes, compiled where it is new.
+//!
+//! ```text
+//! shim                                   compile driver (one process an order)      compile process
+//! module -> digest (memo, or hashed)
+//!    |-- entry there ---> artifact
+//!    '-- order, file -------------------> sealed copy, hashed, locks -------------> no rights: module in,
+//!        artifact <---------------------- published, or kept in memory <----------- artifact or refusal out
+//!
+//! image --- order -----------------------> its layer's digest, asked of containerd; for an exec the digest from Create
+//!        artifact <----------------------- entry there, or the layer read and all of the above
+//! ```
+//!
+//! All of this for one engine after the other, where a module is not the first one's: its compile process says so, which is
+//! remembered as a refusal is.
+//!
+//! The shim itself reads digests and opens files. A cache that cannot be used, for whatever reason, costs time and is told
+//! to the log; it refuses no container.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use catamaran_cache::counters::{self, Counter};
+use catamaran_cache::engine::Engine;
+use catamaran_cache::error::Declined;
+use catamaran_cache::image::{Chosen, Image};
+use catamaran_cache::module::{Largest, Module, Wanted};
+use catamaran_cache::order::{Answer, Order, Origin, Purpose, Wish};
+use catamaran_cache::places::{Installed, Part, Places, environment};
+use catamaran_cache::store::Known;
+use catamaran_files::search::nowhere;
+use catamaran_host::child;
+use catamaran_host::limits;
+use catamaran_host::programs::{self, Program};
+use catamaran_host::readable::readable;
+use catamaran_worker::compiler::Tier;
+use catamaran_worker::control;
+use log::warn;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::error::{Doing, Error, Result};
+
+/// The sum of a driver's own limits, and some more: one that has not answered by then is stopped, or in a dead volume.
+const LONGEST_ORDER: Duration = Duration::from_secs(1800);
+/// A module's name until its driver knows better.
+const LAYER: &str = "the image's layer";
+
+/// Machine code for a worker.
+pub(crate) struct Artifact {
+    pub(crate) file: File,
+    pub(crate) code: Code,
+    /// To be kept until the container has the code: one that is not in the cache is counted so long.
+    pub(crate) counted: Option<Counted>,
+}
+
+/// The socket on which a driver sees that its artifact was taken over.
+pub(crate) struct Counted {
+    _control: AsyncFd<OwnedFd>,
+}
+
+/// What an artifact is machine code of, and which.
+pub(crate) struct Code {
+    pub(crate) engine: Engine,
+    /// The module's name: its path in the container, or which layer of the image it is.
+    pub(crate) module: String,
+    /// sha256 of the module, in hexadecimal.
+    pub(crate) digest: String,
+    /// Where they are a layer of the container's image: which.
+    pub(crate) layer: Option<Chosen>,
+    pub(crate) tier: Tier,
+    pub(crate) origin: Origin,
+}
+
+/// The artifacts for one container: of the engines that may run it, in the order in which they are to be tried.
+pub(crate) struct Cache {
+    engines: Vec<Engine>,
+    /// Whose the container is, for the order in which modules are compiled.
+    owner: String,
+    largest: Largest,
+    places: Places,
+}
+
+impl Cache {
+    pub(crate) fn open(purpose: Purpose) -> Result<Self> {
+        let Purpose { engines, owner, largest } = purpose;
+        let places = Places::find()?;
+        Ok(Self { engines, owner, largest, places })
+    }
+
+    /// The module's machine code, compiled now if need be.
+    pub(crate) async fn artifact(&self, wanted: &Wanted) -> Result<Artifact> {
+        let Wanted::Module(module) = wanted else { return self.order(wanted, &self.engines, Wish::Any).await };
+        let mut declined = Vec::new();
+        for (index, engine) in self.engines.iter().copied().enumerate() {
+            let part = match Part::open(&self.places, engine, |warning| warn!("{warning}"))? {
+                Installed::Part(part) => part,
+                Installed::Missing(missing) => {
+                    declined.push((engine.word().to_owned(), missing));
+                    continue;
+                }
+            };
+            match part.look_up(&module.digest) {
+                Known::Artifact(file, tier) => {
+                    counters::add(&self.places.root, engine, Counter::Hits);
+                    if tier == Tier::Fast {
+                        self.improve(engine, module);
+                    }
+                    let (name, digest) = (module.name.clone(), module.digest.clone());
+                    return Ok(Artifact {
+                        file,
+                        code: Code { engine, module: name, digest, layer: None, tier, origin: Origin::Hit },
+                        counted: None,
+                    });
+                }
+                Known::Refused(reason) => return Err(Error::Module { module: module.name.clone(), reason }),
+                Known::OtherEngine(reason) => declined.push((engine.word().to_owned(), reason)),
+                Known::Unverified(_) => {
+                    let made = self.order(wanted, &self.engines[index..], Wish::Any).await;
+                    return made.map_err(|e| also(declined, e));
+                }
+                Known::Nothing => {
+                    counters::add(&self.places.root, engine, Counter::Misses);
+                    let made = self.order(wanted, &self.engines[index..], Wish::Any).await;
+                    return made.map_err(|e| also(declined, e));
+                }
+            }
+        }
+        Err(Error::Declined { module: module.name.clone(), declined })
+    }
+
+    /// Compiles the module although there is an artifact, which does not fit its engine.
+    pub(crate) async fn compile(&self, wanted: &Wanted, engine: Engine) -> Result<Artifact> {
+        self.order(wanted, &[engine], Wish::Again).await
+    }
+
+    /// Has the best code made where nobody does it any more: whoever made the fast one may have been killed since.
+    fn improve(&self, engine: Engine, module: &Module) {
+        match self.drive(&[engine], Wish::Best, Some(module), None) {
+            Ok(control) => match receiver(control, &module.name) {
+                Ok(control) => listen(control),
+                Err(e) => warn!("{e}"),
+            },
+            Err(e) => warn!("{}: {e}", module.name),
+        }
+    }
+
+    /// Starts a driver for a module, or for the layer of an image, and answers the socket on which it tells what came of it.
+    fn drive(&self, engines: &[Engine], wish: Wish, module: Option<&Module>, image: Option<&Image>) -> Result<OwnedFd> {
+        let (name, digest) = module.map_or((LAYER, ""), |module| (&module.name, &module.digest));
+        let doing = || format!("ordering the compilation of {name}");
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .doing(doing)?;
+        let helper = Program::open(programs::HELPER)?;
+        let child = helper
+            .command()
+            .arg(programs::COMPILE)
+            .env_clear()
+            .envs(environment())
+            .process_group(0)
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(limits::of_processes)
+            .on(helper.path())?;
+        // It may go on after its answer, and after this shim.
+        child::reap(child::pidfd(child.id())?);
+        let names = engines.iter().flat_map(|engine| [engine.worker_name(), engine.compiler_name()]);
+        let programs: Vec<_> = names.filter_map(|name| Some((name.clone(), Program::open(&name).ok()?))).collect();
+        let order = Order {
+            engines: engines.to_vec(),
+            owner: self.owner.clone(),
+            name: name.to_owned(),
+            digest: digest.to_owned(),
+            wish,
+            largest: self.largest,
+            image: image.cloned(),
+            programs: programs.iter().map(|(name, program)| (name.clone(), program.path().to_owned())).collect(),
+            layer: None,
+        };
+        let file = module.map(|module| module.file.as_fd());
+        let descriptors: Vec<_> = programs.iter().map(|(_, program)| program.as_fd()).chain(file).collect();
+        control::send_with(ours.as_fd(), &order, &descriptors).doing(doing)?;
+        Ok(ours)
+    }
+
+    async fn order(&self, wanted: &Wanted, engines: &[Engine], wish: Wish) -> Result<Artifact> {
+        let (name, module, image) = match wanted {
+            Wanted::Module(module) => (module.name.as_str(), Some(module), None),
+            Wanted::Layer { image, .. } => (LAYER, None, Some(image)),
+        };
+        let failed = |reason: String| Error::Compiler { module: name.to_owned(), reason };
+        let control = self.drive(engines, wish, module, image)?;
+        let control = receiver(control, name)?;
+        let answer = control.async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()));
+        let answer = tokio::time::timeout(LONGEST_ORDER, answer)
+            .await
+            .map_err(|_| failed(format!("the compile driver did not answer in {LONGEST_ORDER:?}")))?
+            .map_err(|e| failed(format!("the compile driver ended without an answer: {e}")))?;
+        match (answer, wanted) {
+            (
+                (Answer::Made { module, engine, digest, layer, tier, origin, later, uncached, warnings }, mut files),
+                _,
+            ) if files.len() == 1 => {
+                warnings.iter().for_each(|warning| warn!("{warning}"));
+                let counted = match (uncached, later) {
+                    (true, _) => Some(Counted { _control: control }),
+                    (false, true) => {
+                        listen(control);
+                        None
+                    }
+                    (false, false) => None,
+                };
+                let code = Code { engine, module, digest, layer, tier, origin };
+                Ok(Artifact { file: files.remove(0).into(), code, counted })
+            }
+            ((Answer::Made { .. } | Answer::Improved { .. }, _), _) => {
+                Err(failed("the compile driver sent no artifact".to_owned()))
+            }
+            ((Answer::Refused { module, reason }, _), _) => Err(Error::Module { module, reason }),
+            ((Answer::Declined { module, declined }, _), _) => Err(Error::Declined { module, declined }),
+            ((Answer::NoLayer(why), _), Wanted::Layer { looked, .. }) => Err(nowhere(looked, &why).into()),
+            ((Answer::Failed(reason) | Answer::NoLayer(reason), _), _) => Err(failed(reason)),
+        }
+    }
+}
+
+fn receiver(control: OwnedFd, name: &str) -> Result<AsyncFd<OwnedFd>> {
+    rustix::io::ioctl_fionbio(&control, true).on(name)?;
+    readable(control).on(name)
+}
+
+/// Puts into the log what a driver tells that makes better code, when it ends.
+fn listen(control: AsyncFd<OwnedFd>) {
+    tokio::spawn(async move {
+        let answer = control.async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()));
+        match tokio::time::timeout(LONGEST_ORDER, answer).await {
+            Ok(Ok((Answer::Improved { warnings }, _))) => warnings.iter().for_each(|warning| warn!("{warning}")),
+            Ok(Ok((Answer::Failed(reason) | Answer::NoLayer(reason), _))) => {
+                warn!("better code was not made: {reason}")
+            }
+            Ok(Ok((other, _))) => warn!("better code was not made: {other:?}"),
+            Ok(Err(e)) => warn!("better code was not made, its compile driver ended without an answer: {e}"),
+            Err(_) => warn!("better code was not made in {LONGEST_ORDER:?}"),
+        }
+    });
+}
+
+/// The error with the engines that were not asked again, as they had left the module to others before.
+fn also(before: Declined, e: Error) -> Error {
+    match e {
+        Error::Declined { module, declined } => {
+            Error::Declined { module, declined: before.into_iter().chain(declined).collect() }
+        }
+        e => e,
+    }
+}

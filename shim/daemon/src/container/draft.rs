@@ -1,0 +1,114 @@
+//! The job of a container's first process, up to what exists only later: its machine code and its cgroup.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use catamaran_files::handover::Handover;
+use catamaran_worker::Guest;
+use catamaran_worker::job::{self, Job};
+use nix::libc;
+
+use crate::error::{Doing, Error, Result};
+use crate::spec::bundle::Bundle;
+use crate::stdio::Stdio;
+
+/// linux/magic.h: what a namespace's file lies on.
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+/// What is known of a job before its artifact and its cgroup exist.
+pub(crate) struct JobDraft {
+    pub(crate) guest: Guest,
+    pub(crate) world: job::NewWorld,
+    pub(crate) seccomp: Option<job::Profile>,
+    stdin: job::Fd,
+    terminal: bool,
+    user: job::User,
+    rlimits: Vec<job::Rlimit>,
+    oom_score_adj: Option<i32>,
+    apparmor: Option<String>,
+}
+
+impl JobDraft {
+    /// What the bundle asks for. `root` is the root file system, and `mounts` what is mounted in it.
+    pub(super) fn new(
+        bundle: &Bundle,
+        descriptors: &mut Handover,
+        root: job::Fd,
+        mounts: Vec<job::Mount>,
+        streams: &Stdio,
+    ) -> Result<Self> {
+        let stdin = streams.stdin.try_clone().doing(|| "handing over standard input".to_owned())?;
+        Ok(Self {
+            guest: bundle.guest.clone(),
+            stdin: descriptors.add(stdin),
+            terminal: bundle.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
+            world: make_world(bundle, descriptors, root, mounts)?,
+            user: bundle.user.clone(),
+            rlimits: bundle.rlimits.clone(),
+            oom_score_adj: bundle.spec.process().as_ref().and_then(|p| p.oom_score_adj()),
+            seccomp: bundle.seccomp.clone(),
+            apparmor: bundle.apparmor.clone(),
+        })
+    }
+
+    /// The job. `cgroup` is the folder that the process is cloned into, where it is not moved.
+    pub(super) fn complete(self, artifact: job::Fd, cgroup: Option<job::Fd>) -> Job {
+        Job {
+            guest: self.guest,
+            stdin: self.stdin,
+            terminal: self.terminal,
+            artifact,
+            cgroup,
+            world: job::World::New(Box::new(self.world)),
+            user: self.user,
+            rlimits: self.rlimits,
+            oom_score_adj: self.oom_score_adj,
+            seccomp: self.seccomp,
+            apparmor: self.apparmor,
+        }
+    }
+}
+
+fn make_world(
+    bundle: &Bundle,
+    descriptors: &mut Handover,
+    root: job::Fd,
+    mounts: Vec<job::Mount>,
+) -> Result<job::NewWorld> {
+    let mut namespaces = Vec::new();
+    for namespace in &bundle.namespaces {
+        let join = match &namespace.path {
+            Some(path) => Some(descriptors.add(open_namespace(path)?)),
+            None => None,
+        };
+        namespaces.push(job::Namespace { kind: namespace.kind, join });
+    }
+    let linux = bundle.spec.linux().as_ref();
+    Ok(job::NewWorld {
+        namespaces,
+        hostname: bundle.spec.hostname().clone().filter(|name| !name.is_empty()),
+        domainname: bundle.spec.domainname().clone().filter(|name| !name.is_empty()),
+        sysctl: linux.and_then(|l| l.sysctl().clone()).unwrap_or_default().into_iter().collect(),
+        root: job::Root {
+            tree: root,
+            at: bundle.path.join("rootfs").to_string_lossy().into_owned(),
+            readonly: bundle.spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
+        },
+        mounts,
+        masked: linux.and_then(|l| l.masked_paths().clone()).unwrap_or_default(),
+        readonly: linux.and_then(|l| l.readonly_paths().clone()).unwrap_or_default(),
+        hooks: !bundle.hooks.create.is_empty(),
+    })
+}
+
+/// Opens a namespace by its path. Not a FIFO, a device or a terminal: opening one could hold up the shim, or do anything.
+fn open_namespace(path: &Path) -> Result<OwnedFd> {
+    let file =
+        std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).on(path)?;
+    if rustix::fs::fstatfs(&file).on(path)?.f_type as i64 != NSFS_MAGIC {
+        let place = format!("config.json: linux.namespaces: {}", path.display());
+        return Err(Error::refused(place, "not a namespace", "a file such as /proc/PID/ns/net or one bound to it"));
+    }
+    Ok(file.into())
+}

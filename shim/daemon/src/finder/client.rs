@@ -1,0 +1,80 @@
+//! The shim's side of a search: gives orders, and waits for their answers.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use catamaran_cache::module::{self, Wanted};
+use catamaran_files::handover::Handover;
+use catamaran_files::search::{Answer, DOING, Executable, Module, MountPoint, Order};
+
+use super::Finder;
+use crate::error::{Error, Result};
+
+/// A native program: what it is, and the root file system for runc where runc is to have one.
+pub(crate) struct Native {
+    pub(crate) what: String,
+    pub(crate) tree: Option<OwnedFd>,
+}
+
+/// A Wasm container's mounts, and what is to be run.
+pub(crate) struct Prepared {
+    /// The root file system is the first one.
+    pub(crate) descriptors: Handover,
+    pub(crate) mounts: Vec<MountPoint>,
+    pub(crate) module: Module,
+    /// The module's.
+    pub(crate) file: Option<OwnedFd>,
+}
+
+impl Finder {
+    /// Gives the first order of a Create. [`Finder::native`] is to follow.
+    pub(crate) fn look_at_root(&mut self, order: &Order) -> Result<()> {
+        self.order(order, &[])
+    }
+
+    /// Whether the container's program is native.
+    pub(crate) async fn native(&mut self) -> Result<Option<Native>> {
+        match self.answer().await? {
+            (Answer::NotNative, _) => Ok(None),
+            (Answer::Native { what }, mut trees) => Ok(Some(Native { what, tree: trees.pop() })),
+            _ => Err(unexpected()),
+        }
+    }
+
+    /// Gives the second order of a Create, of a Wasm container's. [`Finder::prepared`] is to follow.
+    pub(crate) fn look_for_module(&mut self, order: &Order) -> Result<()> {
+        self.order(order, &[])
+    }
+
+    /// The answer to [`Finder::look_for_module`].
+    pub(crate) async fn prepared(&mut self) -> Result<Prepared> {
+        let (Answer::Prepared { mounts, module }, mut descriptors) = self.answer().await? else {
+            return Err(unexpected());
+        };
+        let file = if matches!(module, Module::File { .. }) { descriptors.pop() } else { None };
+        Ok(Prepared { descriptors: Handover::new(descriptors), mounts, module, file })
+    }
+
+    /// What is to be executed in a container that runs, and its file.
+    pub(crate) async fn executable(
+        &mut self,
+        order: &Order,
+        process: BorrowedFd<'_>,
+    ) -> Result<(Executable, Option<OwnedFd>)> {
+        self.order(order, &[process])?;
+        match self.answer().await? {
+            (Answer::Executable(executable), mut files) => Ok((executable, files.pop())),
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+/// What is to be compiled: the file that a search found.
+pub(crate) fn wanted(name: String, digest: String, file: Option<OwnedFd>) -> Result<Wanted> {
+    let file = file.ok_or_else(unexpected)?;
+    Ok(Wanted::Module(module::Module::known(name, file.into(), digest)))
+}
+
+fn unexpected() -> Error {
+    Error::System { doing: DOING.to_owned(), source: io::Error::other("an answer to another question") }
+}

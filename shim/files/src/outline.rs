@@ -1,0 +1,158 @@
+//! What of config.json is looked at before it is known whose container it is. Anything that runc may know and this shim does
+//! not is passed over here; for a Wasm container the whole is read and checked later ([`crate::spec::bundle`]).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use catamaran_worker::quote::shortened;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The keys that are looked at.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Outline {
+    /// `process`
+    pub process: Process,
+    root: Root,
+    /// `mounts`
+    pub mounts: Vec<Mount>,
+    linux: Linux,
+    /// `annotations`
+    pub annotations: HashMap<String, String>,
+}
+
+/// `process` of the spec.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// `NAME=value`
+    pub env: Vec<String>,
+    /// The working directory.
+    pub cwd: String,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+}
+
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+struct Root {
+    path: String,
+}
+
+/// A mount of the spec.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mount {
+    /// Where it is in the container.
+    pub destination: String,
+    #[serde(rename = "type")]
+    kind: String,
+    source: String,
+    options: Vec<String>,
+}
+
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Linux {
+    cgroups_path: String,
+    namespaces: Vec<Namespace>,
+}
+
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+struct Namespace {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+}
+
+impl Outline {
+    /// Reads config.json's text.
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        serde_json::from_slice(text)
+            .map_err(|e| Error::refused("config.json", shortened(&e.to_string()), "an OCI runtime spec"))
+    }
+
+    /// `root.path`, made absolute.
+    pub fn root(&self, bundle: &Path) -> PathBuf {
+        let path = if self.root.path.is_empty() { "rootfs" } else { &self.root.path };
+        bundle.join(path)
+    }
+
+    /// A variable of `process.env`.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.process.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// `linux.cgroupsPath`, which runc would take as relative to containerd's own cgroup where it is not absolute, or make one
+    /// up where it is missing: the container's processes would then be looked for in the wrong place.
+    pub fn cgroup(&self) -> Result<&str> {
+        let path = self.linux.cgroups_path.as_str();
+        let of_systemd = !path.starts_with('/') && path.split(':').count() == 3;
+        if path.starts_with('/') || of_systemd {
+            return Ok(path);
+        }
+        let expected = "an absolute path, or SLICE:PREFIX:NAME for systemd's scopes, as containerd writes it";
+        Err(Error::refused("config.json: linux.cgroupsPath", format!("{path:?}"), expected))
+    }
+
+    /// `linux.cgroupsPath` as it is written, or `default` where there is none.
+    pub fn cgroup_or(&self, default: String) -> String {
+        let path = &self.linux.cgroups_path;
+        if path.is_empty() { default } else { path.clone() }
+    }
+
+    /// Whether the cgroup is a scope of systemd's, which runc has to be told.
+    pub fn is_scope(&self) -> bool {
+        !self.linux.cgroups_path.starts_with('/')
+    }
+
+    /// Whether its processes have a pid namespace of their own, and so end with the first of them.
+    pub fn has_own_pids(&self) -> bool {
+        self.linux.namespaces.iter().any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())
+    }
+}
+
+impl Mount {
+    /// What is bound, where it is a bind mount.
+    pub fn bound(&self) -> Option<&Path> {
+        let bind = self.kind == "bind" || self.options.iter().any(|option| option == "bind" || option == "rbind");
+        bind.then(|| Path::new(&self.source)).filter(|source| source.is_absolute())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_passed_over() {
+        let text = br#"{"process": {"args": ["sh"], "env": ["A", "PATH=/bin"], "cwd": "/", "new": 1},
+            "linux": {"cgroupsPath": "/a/b", "namespaces": [{"type": "pid"}, {"type": "novel", "path": "/x"}], "z": {}},
+            "mounts": [{"destination": "/a", "type": "bind", "source": "/b", "options": ["ro"]}, {"destination": "/c",
+            "source": "/d", "options": ["rbind"]}, {"destination": "/p", "type": "proc", "source": "proc"}], "vm": []}"#;
+        let outline = Outline::parse(text).unwrap();
+        assert_eq!(outline.variable("PATH"), Some("/bin"));
+        assert_eq!(outline.root(Path::new("/bundle")), Path::new("/bundle/rootfs"));
+        assert_eq!((outline.cgroup().unwrap(), outline.is_scope(), outline.has_own_pids()), ("/a/b", false, true));
+        let bound: Vec<_> = outline.mounts.iter().map(Mount::bound).collect();
+        assert_eq!(bound, [Some(Path::new("/b")), Some(Path::new("/d")), None]);
+    }
+
+    #[test]
+    fn a_cgroup_is_named_from_the_root() {
+        let of = |path: &str| Outline {
+            linux: Linux { cgroups_path: path.to_owned(), ..Linux::default() },
+            ..Outline::default()
+        };
+        assert!(of("a.slice:b:c").is_scope() && of("a.slice:b:c").cgroup().is_ok());
+        for wrong in ["", "a/b", "a:b"] {
+            let text = of(wrong).cgroup().unwrap_err().to_string();
+            assert!(text.contains("linux.cgroupsPath") && text.contains("absolute"), "{text}");
+        }
+    }
+}

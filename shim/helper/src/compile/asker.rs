@@ -1,0 +1,63 @@
+//! Whoever waits for a driver's answer: a shim, for a start. It may give up, or be killed, at any moment; its end of the socket
+//! is closed then.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use catamaran_cache::order::{Answer, Order};
+use catamaran_worker::control;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::error::{Doing, Result};
+
+/// The shim's other end.
+pub(super) struct Asker {
+    control: OwnedFd,
+}
+
+impl Asker {
+    /// The one at standard input.
+    pub(super) fn of_this_process() -> Result<Self> {
+        let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
+        Ok(Self { control: control.doing(|| "receiving an order for the compile driver".to_owned())? })
+    }
+
+    pub(super) fn order(&self) -> Result<(Order, Vec<OwnedFd>)> {
+        control::receive_with(self.control.as_fd()).doing(|| "receiving an order for the compile driver".to_owned())
+    }
+
+    pub(super) fn answer(&self, words: &Answer, artifact: Option<&File>) -> Result<()> {
+        let artifact = artifact.map(AsFd::as_fd);
+        control::send_with(self.control.as_fd(), words, artifact.as_slice()).doing(|| "answering the shim".to_owned())
+    }
+
+    /// Waits for so long, or until nobody waits for the answer any more: true then.
+    pub(super) fn leaves_within(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+            // It says nothing after its order, so that all that there is to read is its end.
+            let mut watched = [PollFd::from_borrowed_fd(self.control.as_fd(), PollFlags::IN)];
+            match rustix::event::poll(&mut watched, Some(&timeout)) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(ready) => return ready > 0,
+                // Not known: it is served. The time is waited for all the same.
+                Err(_) => {
+                    std::thread::sleep(left);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// One that waits until its other end is dropped.
+    #[cfg(test)]
+    pub(super) fn pair() -> (Self, OwnedFd) {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        (Self { control: ours }, theirs)
+    }
+}

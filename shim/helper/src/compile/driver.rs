@@ -1,0 +1,362 @@
+//! The compile driver: the shim's executable, run for one order, so that a compile outlives the pod that asked for it and
+//! nothing of it is in a shim's memory.
+//!
+//! ```text
+//! order -> the module's lock -> (there by now?) -> own cgroup -> a slot -> sealed memory -> compile -> publish -> answer
+//!                                                             again, for the best code, if the first was fast <-'
+//! ```
+//!
+//! A module that is a layer of the container's image is looked for here, and read only when it holds the lock and is to be
+//! compiled; one whose artifact is there is answered at once.
+//!
+//! It has no rights to give up that it does not need: it makes the cache's files, root's own. What meets the module's
+//! bytes is the compile process.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use catamaran_cache::counters::Counter;
+use catamaran_cache::engine::Engine;
+use catamaran_cache::order::Origin;
+use catamaran_cache::order::{Answer, Order, Wish};
+use catamaran_cache::places::{Installed, Part, Places};
+use catamaran_cache::store::Known;
+use catamaran_cgroup::Compilers;
+use catamaran_host::programs::Program;
+use catamaran_worker::compiler::Tier;
+
+use super::asker::Asker;
+use super::given::Given;
+use super::locks::{self, Held, Turn, Until};
+use super::outcome::{Fresh, Outcome};
+use super::queue::Queue;
+use super::served::{Look, Made, Served, Sought};
+use super::shares::{self, Bounds, Full};
+use crate::error::{Doing, Error, Result};
+use crate::image::{self, Found};
+
+/// So long an order waits for a slot.
+const LONGEST_QUEUE: Duration = Duration::from_secs(600);
+/// For nobody to read.
+const UNWANTED: &str = "whoever asked for it is gone";
+/// A module that is smaller is compiled by the optimiser at once: it takes less than a tenth of a second.
+const WORTH_TWO: u64 = 512 << 10;
+
+/// Orders for which starts wait, each a driver of a megabyte: as many of one namespace as a node has pods, which may all be of
+/// one new image.
+const ORDERS: Bounds = Bounds { own: 256, total: 768, least: 4 };
+/// Drivers that make better code, or wait for their turn to.
+const IMPROVEMENTS: Bounds = Bounds { own: 64, total: 256, least: 4 };
+/// Between two looks whether an artifact was taken over: it wakes up when it was.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// The `compile` action: serves the order on standard input.
+pub(crate) fn run() -> Result<()> {
+    let doing = || "receiving an order for the compile driver".to_owned();
+    // Whoever opens an entry that is looked at by a lease would end this process by a signal.
+    nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGIO).thread_block().doing(doing)?;
+    // Its own: what ends the shim's session or group does not end a compile.
+    let _ = nix::unistd::setsid();
+    let asker = Asker::of_this_process()?;
+    let (order, mut files) = asker.order()?;
+    let given = order.programs.len().min(files.len());
+    for ((name, path), descriptor) in order.programs.iter().zip(files.drain(..given)) {
+        Program::give(name, path.clone(), descriptor)?;
+    }
+    let mut warnings = Vec::new();
+    if let Err(e) = std::fs::write("/proc/self/oom_score_adj", "1000") {
+        warnings.push(format!("oom_score_adj of a compile stays as it is: {e}"));
+    }
+    let places = match Places::find() {
+        Ok(places) => places,
+        Err(e) => return asker.answer(&Answer::Failed(e.to_string()), None),
+    };
+    let mut driver = Driver { order, asker, places, counted: None, cgroup: None, warnings, missed: false };
+    if let (Wish::Best, Some(engine)) = (driver.order.wish, driver.order.engines.first().copied()) {
+        let improved = match driver.given(files.pop().map(File::from)) {
+            Ok(Sought::Module(given)) => driver.improve(engine, given),
+            Ok(Sought::Nothing(why)) => Err(driver.failed(why)),
+            Err(e) => Err(e),
+        };
+        return driver.report(engine, improved);
+    }
+    let given = match driver.given(files.pop().map(File::from)) {
+        Ok(Sought::Module(given)) => given,
+        Ok(Sought::Nothing(why)) => return driver.asker.answer(&Answer::NoLayer(why), None),
+        Err(e) => return driver.asker.answer(&refusal(e), None),
+    };
+    match driver.serve(given) {
+        Ok(made) => driver.deliver(made),
+        // One that nobody waits for any more did not fail.
+        Err(_) if driver.asker.leaves_within(Duration::ZERO) => Ok(()),
+        Err(e) => {
+            driver.count_failure(&e);
+            driver.asker.answer(&refusal(e), None)
+        }
+    }
+}
+
+fn refusal(e: Error) -> Answer {
+    match e {
+        Error::Module { module, reason } => Answer::Refused { module, reason },
+        Error::Declined { module, declined } => Answer::Declined { module, declined },
+        Error::Compiler { reason, .. } => Answer::Failed(reason),
+        e => Answer::Failed(e.to_string()),
+    }
+}
+
+pub(super) struct Driver {
+    pub(super) order: Order,
+    asker: Asker,
+    pub(super) places: Places,
+    /// One of the orders that there may be, from when it may have to wait until it is answered.
+    counted: Option<Held>,
+    /// From the first compile on.
+    pub(super) cgroup: Option<Compilers>,
+    pub(super) warnings: Vec<String>,
+    /// Whether it was counted that there was no artifact: once a start.
+    pub(super) missed: bool,
+}
+
+impl Driver {
+    /// Becomes one of the orders that there may be, or says that there are enough.
+    fn be_counted(&mut self) -> Result<()> {
+        if self.counted.is_some() {
+            return Ok(());
+        }
+        match shares::take(&self.places.orders, &self.order.owner, 1, &ORDERS) {
+            Ok(Ok(held)) => self.counted = Some(held),
+            Ok(Err(full)) => {
+                let (whose, most) = match full {
+                    Full::Own => ("of this namespace", ORDERS.own),
+                    Full::Total => ("on this node", ORDERS.total),
+                };
+                return Err(self.failed(format!("{most} other starts {whose} wait for the compiler: try again")));
+            }
+            // Read-only, or full: there are no turns either.
+            Err(e) => self.warnings.push(format!("orders are not counted: {e}")),
+        }
+        Ok(())
+    }
+
+    /// Answers, and makes better code if there is to be some.
+    fn deliver(&mut self, made: Made) -> Result<()> {
+        let Made { artifact, engine, digest, tier, origin, uncached, later } = made;
+        let words = Answer::Made {
+            module: self.order.name.clone(),
+            engine,
+            digest,
+            layer: self.order.layer.clone(),
+            tier,
+            origin,
+            later: later.is_some(),
+            uncached: uncached.is_some(),
+            warnings: std::mem::take(&mut self.warnings),
+        };
+        // A shim that gave up finds the artifact at the next start.
+        let answered = self.asker.answer(&words, Some(&artifact));
+        drop((artifact, self.counted.take()));
+        if let (Ok(()), Some(_uncached)) = (answered, &uncached) {
+            while !self.asker.leaves_within(LONG) {}
+        }
+        let Some(given) = later else { return Ok(()) };
+        let improved = self.improve(engine, given);
+        self.report(engine, improved)
+    }
+
+    /// Tells what came of the better code, for which nobody waits: to a line in the shim's log, if there still is one, and
+    /// to the counters.
+    fn report(&self, engine: Engine, improved: Result<()>) -> Result<()> {
+        let mut warnings = self.warnings.clone();
+        if let Err(e) = improved {
+            self.count_failure(&e);
+            warnings
+                .push(format!("there is no better code of {} for {engine} than the fast one: {e}", self.order.name));
+        }
+        // The shim may be gone, with its pod.
+        let _ = self.asker.answer(&Answer::Improved { warnings }, None);
+        Ok(())
+    }
+
+    /// Counts what was no module's fault.
+    fn count_failure(&self, e: &Error) {
+        let fault = matches!(e, Error::Module { .. } | Error::Declined { .. });
+        if let (false, Some(engine)) = (fault, self.order.engines.first()) {
+            self.count(*engine, Counter::Failures);
+        }
+    }
+
+    /// The module of the order; why there is none, in the inner error.
+    fn given(&mut self, file: Option<File>) -> Result<Sought> {
+        match (&self.order.image, file) {
+            (None, Some(file)) => {
+                Ok(Sought::Module(Given::File { file, digest: self.order.digest.clone(), read: false }))
+            }
+            (None, None) => Err(Error::refused("the order", "no module", "the descriptor of one")),
+            (Some(image), _) => Ok(match image::find(image)? {
+                Found::Nothing(why) => Sought::Nothing(why),
+                Found::Layer(layer) => {
+                    self.order.name = layer.name();
+                    self.order.layer = Some(layer.chosen());
+                    Sought::Module(Given::Layer(layer))
+                }
+            }),
+        }
+    }
+
+    fn part(&mut self, engine: Engine) -> Result<Installed> {
+        let warnings = &mut self.warnings;
+        Ok(Part::open(&self.places, engine, |warning| warnings.push(warning))?)
+    }
+
+    /// Tries one engine after the other.
+    fn serve(&mut self, mut given: Given) -> Result<Made> {
+        let mut declined = Vec::new();
+        for (index, engine) in self.order.engines.clone().into_iter().enumerate() {
+            let mut part = match self.part(engine)? {
+                Installed::Part(part) => part,
+                Installed::Missing(missing) => {
+                    declined.push((engine.word().to_owned(), missing));
+                    continue;
+                }
+            };
+            match self.serve_on(&mut part, given, index > 0)? {
+                Served::Made(made) => return Ok(*made),
+                Served::Declined(reason, back) => {
+                    declined.push((engine.word().to_owned(), reason));
+                    given = back;
+                }
+            }
+        }
+        Err(Error::Declined { module: self.order.name.clone(), declined })
+    }
+
+    /// `further` says that the module was another engine's, up to now.
+    fn serve_on(&mut self, part: &mut Part, given: Given, further: bool) -> Result<Served> {
+        let engine = part.engine;
+        // Whoever sends a file has looked, for the first engine.
+        let given = match further || matches!(given, Given::Layer(_)) {
+            true => match self.look(part, given, Look::First)? {
+                ControlFlow::Break(served) => return Ok(served),
+                ControlFlow::Continue(given) => given,
+            },
+            false => given,
+        };
+        self.be_counted()?;
+        // Without a cache there is nothing to wait for.
+        let locked = match &part.store {
+            Some(_) => self.lock(engine, &given).map(Some),
+            None => Ok(None),
+        };
+        let (_lock, look) = match locked {
+            Ok(Some(Turn::TooLate)) => {
+                return Err(self.failed(format!("others compile it since {LONGEST_QUEUE:?}: try again")));
+            }
+            Ok(Some(Turn::Unwanted)) => return Err(self.failed(UNWANTED.to_owned())),
+            Ok(Some(Turn::Came(held))) => (Some(held), Look::Locked),
+            Ok(None) => (None, Look::Locked),
+            // Read-only, or full: there is nobody to wait for.
+            Err(e) => (None, Look::Unlocked(e.to_string())),
+        };
+        let given = match self.look(part, given, look)? {
+            ControlFlow::Break(served) => return Ok(served),
+            ControlFlow::Continue(given) => given,
+        };
+        self.compile_given(part, given)
+    }
+
+    /// Compiles the module, whose lock is held, when its turn comes.
+    fn compile_given(&mut self, part: &mut Part, given: Given) -> Result<Served> {
+        let engine = part.engine;
+        if self.cgroup.is_none() {
+            self.cgroup = Compilers::join()
+                .inspect_err(|e| self.warnings.push(format!("compiles have no cgroup of their own: {e}")))
+                .ok();
+        }
+        let slot = match self.slot(part, self.places.slots.clone(), slots(), &given) {
+            Err(e) => {
+                self.uncached(&e.to_string());
+                part.store = None;
+                None
+            }
+            Ok(None) => None,
+            Ok(Some(Turn::Came(slot))) => Some(slot),
+            Ok(Some(Turn::TooLate)) => {
+                return Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}: try again")));
+            }
+            Ok(Some(Turn::Unwanted)) => return Err(self.failed(UNWANTED.to_owned())),
+        };
+        // Another tenant's order for it may have had its turn meanwhile.
+        let mut given = match self.look(part, given, Look::Turned)? {
+            ControlFlow::Break(served) => return Ok(served),
+            ControlFlow::Continue(given) => given,
+        };
+        let module = self.read(part, &mut given)?;
+        let size = module.bytes.metadata().on("the module's bytes")?.len();
+        let fast = self.order.wish == Wish::Any && size >= WORTH_TWO && part.store.is_some();
+        let tier = if fast { Tier::Fast } else { Tier::Best };
+        let begin = Instant::now();
+        let Fresh { artifact, uncached } = match self.compile(part, &module, tier, true)? {
+            Outcome::Made(fresh) => fresh,
+            // The bytes go: what is done next may have to wait.
+            Outcome::Declined(reason) => return Ok(Served::Declined(reason, given)),
+        };
+        drop(slot);
+        let origin = Origin::Compiled(begin.elapsed().as_millis() as u64);
+        let later = (fast && uncached.is_none()).then_some(given);
+        Ok(Served::made(Made { artifact, engine, digest: module.digest, tier, origin, uncached, later }))
+    }
+
+    fn until(&self) -> Until<'_> {
+        Until { limit: LONGEST_QUEUE, asker: &self.asker }
+    }
+
+    /// The module's lock, which is one of each owner's.
+    fn lock(&self, engine: Engine, given: &Given) -> Result<Turn> {
+        locks::module(&self.places.locks, engine, given.digest(), &self.order.owner, self.until())
+    }
+
+    /// A place among those that compile; without a cache there are no files to tell of it.
+    fn slot(&self, part: &Part, folder: PathBuf, count: usize, given: &Given) -> Result<Option<Turn>> {
+        if part.store.is_none() {
+            return Ok(None);
+        }
+        Queue::new(folder, count, &self.order.owner, given.digest()).slot(self.until()).map(Some)
+    }
+
+    /// Compiles the module again for the best code, with what the others leave; unless somebody is at it, or there are too many.
+    /// Not under the lock that a start takes: if the fast code is evicted meanwhile, the next start makes its own and waits for
+    /// nobody here. What comes to nothing is ordered again by the next start that uses the fast code.
+    fn improve(&mut self, engine: Engine, mut given: Given) -> Result<()> {
+        let Installed::Part(part) = self.part(engine)? else { return Ok(()) };
+        // One that has the usual weight is a compile all the same.
+        self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
+        let (places, owner) = (&self.places, &self.order.owner);
+        let Ok(_counted) = shares::take(&places.improvements, owner, 1, &IMPROVEMENTS)? else { return Ok(()) };
+        let Some(_lock) = locks::later(&places.locks, engine, given.digest(), owner)? else { return Ok(()) };
+        // Not one that a start waits for.
+        let _slot = match self.slot(&part, places.slots.join("later"), 1, &given)? {
+            Some(Turn::Came(slot)) => slot,
+            Some(Turn::TooLate) => {
+                return Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}")));
+            }
+            Some(Turn::Unwanted) | None => return Ok(()),
+        };
+        match part.look_up(given.digest()) {
+            Known::Artifact(_, Tier::Best) | Known::Refused(_) | Known::OtherEngine(_) => return Ok(()),
+            Known::Artifact(_, Tier::Fast) | Known::Unverified(_) | Known::Nothing => {}
+        }
+        let module = self.read(&part, &mut given)?;
+        match self.compile(&part, &module, Tier::Best, false)? {
+            Outcome::Made(_) => Ok(()),
+            Outcome::Declined(reason) => Err(self.failed(format!("{engine} leaves it to another engine: {reason}"))),
+        }
+    }
+}
+
+/// As many compiles at a time as leave half of the processors to the pods; each uses all that it gets.
+fn slots() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
+}

@@ -1,0 +1,158 @@
+//! Keeps the cache within its bytes, what is in use among them, and each owner within its share. The least recently used entry
+//! goes first, never one in use; where it is not the owner's own that has to go, it is one of whoever has the most.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use catamaran_cache::engine::Engine;
+use catamaran_cache::places::Bounds;
+use catamaran_cache::{checksum, entry};
+use catamaran_host::lease;
+use log::info;
+
+/// What the smallest entry counts: some file systems keep small files in no block at all.
+const LEAST_BYTES: u64 = 4096;
+
+/// What came of making room.
+pub(super) struct Room {
+    /// Whose entries went: the engine that each one's folder is named after.
+    pub(super) removed: Vec<Option<Engine>>,
+    /// Why there is none.
+    pub(super) lacking: Option<String>,
+}
+
+struct Entry {
+    path: PathBuf,
+    used: SystemTime,
+    bytes: u64,
+}
+
+/// One owner's entries, the least recently used at the front: those that were not looked at yet.
+#[derive(Default)]
+struct Owned {
+    sum: u64,
+    entries: VecDeque<Entry>,
+}
+
+impl Owned {
+    /// Removes the next entry, unless it is in use. None when there is no further one.
+    fn remove_one(&mut self, removed: &mut Vec<Option<Engine>>) -> Option<()> {
+        let next = self.entries.pop_front()?;
+        if !in_use(&next.path) && entry::remove(&next.path).is_ok() {
+            info!("cache entry {} was removed, {} bytes", next.path.display(), next.bytes);
+            self.sum -= next.bytes;
+            removed.push(engine(&next.path));
+        }
+        Some(())
+    }
+}
+
+/// Removes entries below `root`, of every fingerprint, until one more of `owner`'s, with the bytes of the file `new`, is within
+/// the bounds. What cannot be read or removed stays. An owner has nobody's entry removed who would have less than it.
+///
+/// `owner` is one in the names of files. The lock of [`super::locks::room`] is held.
+pub(super) fn make_room(root: &Path, bounds: Bounds, owner: &str, new: Option<&Path>) -> Room {
+    let more = new.and_then(|new| fs::metadata(new).ok()).map_or(0, |meta| bytes(&meta));
+    let mut removed = Vec::new();
+    let lacking = match more > bounds.own.min(bounds.all) {
+        true => {
+            Some(format!("it has {more} bytes, and one namespace may have {} in the cache", bounds.own.min(bounds.all)))
+        }
+        false => try_to_fit(root, bounds, owner, more, new, &mut removed),
+    };
+    // An older version's folder, once it is empty; the others have something in them.
+    for folder in folders(root) {
+        let _ = fs::remove_dir(folder);
+    }
+    Room { removed, lacking }
+}
+
+fn try_to_fit(
+    root: &Path,
+    bounds: Bounds,
+    owner: &str,
+    more: u64,
+    new: Option<&Path>,
+    removed: &mut Vec<Option<Engine>>,
+) -> Option<String> {
+    let mut all = owned(root, new);
+    let own = all.entry(owner.to_owned()).or_default();
+    while own.sum + more > bounds.own {
+        if own.remove_one(removed).is_none() {
+            return Some(format!("all that its namespace may have in the cache, {} bytes, is in use", bounds.own));
+        }
+    }
+    while all.values().map(|owned| owned.sum).sum::<u64>() + more > bounds.all {
+        let has = |name: &str, owned: &Owned| owned.sum + if name == owner { more } else { 0 };
+        let own = all.get(owner).map_or(more, |own| own.sum + more);
+        let with_more = all.iter_mut().filter(|(name, owned)| !owned.entries.is_empty() && has(name, owned) >= own);
+        let most = with_more.max_by_key(|(name, owned)| has(name, owned));
+        if most.and_then(|(_, most)| most.remove_one(removed)).is_none() {
+            return Some(format!("what is in use takes up the cache's {} bytes", bounds.all));
+        }
+    }
+    None
+}
+
+fn engine(entry: &Path) -> Option<Engine> {
+    let folder = entry.parent()?.file_name()?.to_str()?;
+    Engine::parse(folder.split('-').next()?)
+}
+
+fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let all = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    all.filter(|path| path.is_dir())
+}
+
+/// Every entry but `except`, by owner. Marks without an entry are removed.
+fn owned(root: &Path, except: Option<&Path>) -> BTreeMap<String, Owned> {
+    let mut all = BTreeMap::<String, Owned>::new();
+    for folder in folders(root) {
+        let (mut owners, mut entries) = (BTreeMap::new(), Vec::new());
+        for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let (path, name) = (file.path(), file.file_name().to_string_lossy().into_owned());
+            if let Some((of, owner)) = entry::marked(&name) {
+                owners.insert(folder.join(of), (owner.to_owned(), path));
+                continue;
+            }
+            let Ok(meta) = file.metadata() else { continue };
+            // A checksum goes with its artifact.
+            let belongs = checksum::artifact_of(&path).is_some_and(|artifact| artifact.exists());
+            if let (true, false, Ok(used)) = (meta.is_file() && Some(&*path) != except, belongs, meta.modified()) {
+                entries.push(Entry { path, used, bytes: bytes(&meta) });
+            }
+        }
+        for entry in entries {
+            let owner = owners.remove(&entry.path).map(|(owner, _)| owner).unwrap_or_default();
+            let owned = all.entry(owner).or_default();
+            owned.sum += entry.bytes;
+            owned.entries.push_back(entry);
+        }
+        for (_, mark) in owners.into_values() {
+            let _ = fs::remove_file(mark);
+        }
+    }
+    for owned in all.values_mut() {
+        owned.entries.make_contiguous().sort_by_key(|entry| entry.used);
+    }
+    all
+}
+
+/// What a file takes on the disk, at least a block: many small files are a burden too.
+fn bytes(meta: &fs::Metadata) -> u64 {
+    (std::os::unix::fs::MetadataExt::blocks(meta) * 512).max(LEAST_BYTES)
+}
+
+/// Whether a process has it open: a write lease is granted only where none has (fcntl(2), «Leases»). Workers keep their
+/// artifact open, since their memory image is mapped from it.
+fn in_use(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => !lease::nobody_else_has_it(&file).unwrap_or(false),
+        Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! What an order is about: a file that came with it, or a layer. Either is read when it is compiled, and again when that is
+//! done a second time: nothing of it is kept by a process that waits.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use catamaran_cache::magic::{FIRST, other_than_wasm};
+use catamaran_cache::module::{self, Largest};
+
+use crate::error::{Doing, Error, Result};
+use crate::image::Layer;
+
+/// In seconds.
+const LONGEST_READ: u32 = 120;
+
+/// A module that cannot change, and its digest.
+pub(super) struct Sealed {
+    pub(super) bytes: File,
+    pub(super) digest: String,
+}
+
+/// What a module was read as.
+pub(super) enum Read {
+    Sealed(Sealed),
+    /// No Wasm, whatever it was said to be: its digest, and what it is instead.
+    Refused {
+        digest: String,
+        reason: String,
+    },
+}
+
+pub(super) enum Given {
+    File {
+        file: File,
+        /// As the shim saw it, and then as it was read here.
+        digest: String,
+        /// Whether it was read here: it is to be the same from then on.
+        read: bool,
+    },
+    Layer(Box<Layer>),
+}
+
+impl Given {
+    /// sha256 of the module, in hexadecimal.
+    pub(super) fn digest(&self) -> &str {
+        match self {
+            Given::File { digest, .. } => digest,
+            Given::Layer(layer) => layer.digest(),
+        }
+    }
+
+    /// The module's bytes, in memory of this process's cgroup. `name` is the file's, `warnings` for the log. A source that does not
+    /// answer in [`LONGEST_READ`] ends this process: it has a slot.
+    pub(super) fn read(&mut self, name: &str, largest: Largest, warnings: &mut Vec<String>) -> Result<Read> {
+        nix::unistd::alarm::set(LONGEST_READ);
+        let read = match self {
+            Given::File { file, digest, read } => read_file(name, largest, file, digest, read),
+            Given::Layer(layer) => read_layer(layer, largest, warnings),
+        };
+        nix::unistd::alarm::cancel();
+        read
+    }
+}
+
+fn read_file(name: &str, largest: Largest, file: &mut File, known: &mut String, again: &mut bool) -> Result<Read> {
+    let (bytes, digest) = module::sealed(name, file, largest)?;
+    if *again && digest != *known {
+        let reason = format!("it was sha256:{known} when it was compiled first, and is sha256:{digest} now");
+        return Err(Error::Module { module: name.to_owned(), reason });
+    }
+    known.clone_from(&digest);
+    *again = true;
+    Ok(Read::Sealed(Sealed { bytes, digest }))
+}
+
+/// Verified as it is read.
+fn read_layer(layer: &mut Layer, largest: Largest, warnings: &mut Vec<String>) -> Result<Read> {
+    let name = layer.name();
+    largest.check(&name, layer.size())?;
+    let (bytes, warning) = module::sealed_memory(&name, |bytes| layer.read(bytes))?;
+    warnings.extend(warning);
+    let mut first = [0; FIRST];
+    let length = bytes.read_at(&mut first, 0).doing(|| format!("reading {name}"))?;
+    if let Some(reason) = other_than_wasm(first.get(..length).unwrap_or_default()) {
+        return Ok(Read::Refused { digest: layer.digest().to_owned(), reason });
+    }
+    Ok(Read::Sealed(Sealed { bytes, digest: layer.digest().to_owned() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_read_again_is_to_be_the_same() {
+        let path = std::env::temp_dir().join(format!("catamaran-given-{}", std::process::id()));
+        std::fs::write(&path, "abc").unwrap();
+        let file = File::open(&path).unwrap();
+        let mut given = Given::File { file, digest: "as the shim saw it".to_owned(), read: false };
+        let read = |given: &mut Given| given.read("m", Largest(9), &mut Vec::new());
+        let Ok(Read::Sealed(first)) = read(&mut given) else { panic!("it was not read") };
+        assert_eq!(given.digest(), first.digest, "what was read counts");
+        assert!(matches!(read(&mut given), Ok(Read::Sealed(again)) if again.digest == first.digest));
+        std::fs::write(&path, "abd").unwrap();
+        let refused = read(&mut given).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("when it was compiled first"), "{refused}");
+        assert_eq!(given.digest(), first.digest);
+        std::fs::remove_file(&path).unwrap();
+    }
+}

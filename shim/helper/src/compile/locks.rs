@@ -1,0 +1,205 @@
+//! Who compiles what, told by locks on files: they end with the process that holds them, however it ends.
+//!
+//! Only the compile driver takes them, a process of its own, so that it may wait.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use catamaran_cache::engine::Engine;
+use catamaran_cache::owner;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::asker::Asker;
+use crate::error::{Doing, Result};
+
+/// Between two looks for a lock that is free.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Whoever puts an entry into the cache has read it for its checksum, and waits for the disk.
+const LONGEST_ROOM: Duration = Duration::from_secs(30);
+
+/// How long something is waited for: until this has passed, or nobody wants it any more.
+#[derive(Clone, Copy)]
+pub(super) struct Until<'a> {
+    pub(super) limit: Duration,
+    pub(super) asker: &'a Asker,
+}
+
+/// What came of the waiting.
+pub(super) enum Turn {
+    Came(Held),
+    TooLate,
+    /// Who asked has gone.
+    Unwanted,
+}
+
+/// A lock that is held until it is dropped.
+pub(super) struct Held {
+    file: File,
+    /// Removed with it, where there is no end of such names.
+    path: Option<PathBuf>,
+}
+
+impl Held {
+    /// Whether the file that is locked still lies at `path`: its last holder may have removed it when it was opened already.
+    pub(super) fn is_there(&self, path: &Path) -> Result<bool> {
+        Ok(self.file.metadata().on(path)?.nlink() > 0)
+    }
+
+    pub(super) fn removed_with(mut self, path: PathBuf) -> Self {
+        self.path = Some(path);
+        self
+    }
+
+    /// The file's name, of one that is removed with it.
+    pub(super) fn name(&self) -> Option<&OsStr> {
+        self.path.as_ref()?.file_name()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // While the lock is held: whoever waits for it finds a file without a name, and makes another.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Takes the lock under which the module `digest` is compiled for `engine` and one owner, and waits for it: whoever
+/// held it has made the artifact.
+///
+/// Of one owner alone: who holds it waits for its own owner's turn, and in a burst that is a long time.
+pub(super) fn module(folder: &Path, engine: Engine, digest: &str, owner: &str, until: Until<'_>) -> Result<Turn> {
+    let path = folder.join(format!("{digest}.{engine}.{}", owner::name(owner)));
+    patiently(until, || passing(&path))
+}
+
+/// Takes the lock under which entries are put into the cache: who has made room for one is the next to put one there.
+pub(super) fn room(root: &Path) -> Result<Option<Held>> {
+    let begin = Instant::now();
+    loop {
+        match try_lock(&root.join("room"))? {
+            None if begin.elapsed() < LONGEST_ROOM => std::thread::sleep(PAUSE),
+            done => return Ok(done),
+        }
+    }
+}
+
+/// A lock of a file that is made for this holder, and goes with it.
+pub(super) fn own(path: PathBuf) -> Result<Held> {
+    loop {
+        // Somebody may look at it between its making and its locking, and take it for a dead one's.
+        if let Some(held) = passing(&path)? {
+            return Ok(held);
+        }
+    }
+}
+
+/// Removes the file of such a lock if its holder is gone: true then.
+pub(super) fn remove_dead(path: &Path) -> Result<bool> {
+    let file = match File::open(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
+        file => file.on(path)?,
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(e) => Err(e).on(path),
+        Ok(()) => match std::fs::remove_file(path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(e).on(path),
+            _ => Ok(true),
+        },
+    }
+}
+
+/// Takes the lock under which the better code of the module is made, for which nobody waits; none where somebody has it.
+pub(super) fn later(folder: &Path, engine: Engine, digest: &str, owner: &str) -> Result<Option<Held>> {
+    passing(&folder.join(format!("{digest}.{engine}.{}.later", owner::name(owner))))
+}
+
+/// A lock whose file goes with its holder.
+fn passing(path: &Path) -> Result<Option<Held>> {
+    let Some(held) = try_lock(path)? else { return Ok(None) };
+    Ok(if held.is_there(path)? { Some(held.removed_with(path.to_owned())) } else { None })
+}
+
+/// Removes the modules' locks that nobody holds: their holders were killed, and who comes for such a module later may find
+/// its artifact, and needs none.
+pub(super) fn sweep(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // One that is just being made may be taken for a dead one's: who made it looks, and makes another.
+        if let Ok(Some(held)) = try_lock(&path)
+            && held.is_there(&path).unwrap_or(false)
+        {
+            drop(held.removed_with(path));
+        }
+    }
+}
+
+fn patiently(until: Until<'_>, mut attempt: impl FnMut() -> Result<Option<Held>>) -> Result<Turn> {
+    let begin = Instant::now();
+    loop {
+        if let Some(held) = attempt()? {
+            return Ok(Turn::Came(held));
+        }
+        if begin.elapsed() >= until.limit {
+            return Ok(Turn::TooLate);
+        }
+        if until.asker.leaves_within(PAUSE) {
+            return Ok(Turn::Unwanted);
+        }
+    }
+}
+
+/// Takes the lock of the file at `path`, which is made if it is not there; none where somebody has it.
+pub(super) fn try_lock(path: &Path) -> Result<Option<Held>> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).on(folder)?;
+    }
+    let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path).on(path)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Held { file, path: None })),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(e) => Err(e).on(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::module as lock_module;
+    use super::*;
+
+    #[test]
+    fn a_module_is_one_holders_at_a_time() {
+        let folder = std::env::temp_dir().join(format!("catamaran-locks-{}", std::process::id()));
+        let (asker, shim) = Asker::pair();
+        let module = |engine: Engine, digest: &str, owner: &str| {
+            let until = Until { limit: Duration::from_millis(50), asker: &asker };
+            match lock_module(&folder, engine, digest, owner, until).unwrap() {
+                Turn::Came(held) => Ok(held),
+                Turn::TooLate => Err("too late"),
+                Turn::Unwanted => Err("unwanted"),
+            }
+        };
+        let held = module(Engine::Wasmtime, "abcd", "a");
+        assert!(held.is_ok());
+        assert_eq!(module(Engine::Wasmtime, "abcd", "a").map(drop), Err("too late"));
+        assert!(module(Engine::Wasmtime, "abff", "a").is_ok(), "another one is free");
+        assert!(module(Engine::Wasmer, "abcd", "a").is_ok(), "and so is another engine's");
+        assert!(module(Engine::Wasmtime, "abcd", "b").is_ok(), "and another owner's");
+        let later = later(&folder, Engine::Wasmtime, "abcd", "a").unwrap();
+        assert!(later.is_some(), "who makes its better code holds up no start");
+        assert!(super::later(&folder, Engine::Wasmtime, "abcd", "a").unwrap().is_none());
+        drop(shim);
+        assert_eq!(module(Engine::Wasmtime, "abcd", "a").map(drop), Err("unwanted"));
+        drop((held, later));
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+        assert!(module(Engine::Wasmtime, "abcd", "a").is_ok(), "what is free is had all the same");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

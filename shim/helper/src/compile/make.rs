@@ -1,0 +1,229 @@
+//! What a driver makes of a module that it holds, for one engine: an artifact in the cache, or in memory where the cache cannot
+//! be used.
+
+use std::fs::File;
+use std::path::Path;
+
+use catamaran_cache::counters::Counter;
+use catamaran_cache::engine::Engine;
+use catamaran_cache::places::Part;
+use catamaran_cache::store::{Lasting, New};
+use catamaran_cache::{counters, module, owner};
+use catamaran_cgroup::Compilers;
+use catamaran_worker::compiler::Tier;
+use rustix::fs::MemfdFlags;
+
+use super::driver::Driver;
+use super::given::{Given, Read, Sealed};
+use super::locks::Held;
+use super::outcome::{Fresh, Outcome};
+use super::process::{self, Verdict};
+use super::shares::{Bounds, Full};
+use super::{evict, locks, shares};
+use crate::error::{Doing, Error, Result};
+
+/// What became of an artifact that was to be put into the cache.
+enum Published {
+    Entry(File),
+    NoRoom(Unfit),
+}
+
+/// An artifact that has no room in the cache, and why.
+struct Unfit {
+    new: New,
+    reason: String,
+}
+
+/// Code that is on its way to a container uncached may take one so many-th of the memory of the compiles that starts wait for.
+const UNCACHED_PART: u64 = 4;
+
+impl Driver {
+    /// `waited` says that a start waits for it, which takes an artifact that is not in the cache too.
+    pub(super) fn compile(&mut self, part: &Part, module: &Sealed, tier: Tier, waited: bool) -> Result<Outcome> {
+        let mut lacking = "there is no cache".to_owned();
+        if let Some(store) = &part.store {
+            store.sweep();
+            locks::sweep(&self.places.locks);
+            match store.create() {
+                Ok(new) => match self.verdict(part, module, &new.file, tier)? {
+                    Verdict::Output(reason) => lacking = reason,
+                    verdict => {
+                        if let Some(declined) = self.judge(part, module, verdict)? {
+                            return Ok(declined);
+                        }
+                        match self.publish(part, new, module, tier) {
+                            Ok(Published::Entry(artifact)) => {
+                                return Ok(Outcome::Made(Fresh { artifact, uncached: None }));
+                            }
+                            Ok(Published::NoRoom(unfit)) if waited => return self.hand_over(unfit).map(Outcome::Made),
+                            Ok(Published::NoRoom(unfit)) => return Err(self.failed(unfit.reason)),
+                            Err(e) => lacking = e.to_string(),
+                        }
+                    }
+                },
+                Err(e) => lacking = e.to_string(),
+            }
+        }
+        if !waited {
+            return Err(self.failed(lacking));
+        }
+        self.compile_into_memory(part, module, tier, &lacking)
+    }
+
+    pub(super) fn uncached(&mut self, reason: &str) {
+        self.warnings.push(format!("{} runs uncached: {reason}", self.order.name));
+    }
+
+    fn verdict(&self, part: &Part, module: &Sealed, output: &File, tier: Tier) -> Result<Verdict> {
+        self.count(part.engine, Counter::Compiles);
+        let killed = || self.cgroup.as_ref().map_or(0, Compilers::killed);
+        let before = killed();
+        let verdict = process::run(
+            &mut part.compiler.command(),
+            part.compiler.path(),
+            &self.order.name,
+            &module.bytes,
+            output,
+            tier,
+        )?;
+        Ok(match verdict {
+            // For its own memory or another compile's: nothing to remember of this module.
+            Verdict::Failed(_) if killed() > before => {
+                Verdict::Failed("the node ran out of the memory that it gives to compiles: try again".to_owned())
+            }
+            verdict => verdict,
+        })
+    }
+
+    /// None where an artifact was made; what the module itself is the reason of is remembered.
+    fn judge(&self, part: &Part, module: &Sealed, verdict: Verdict) -> Result<Option<Outcome>> {
+        let (lasting, reason) = match verdict {
+            Verdict::Made => return Ok(None),
+            Verdict::Refused(reason) => (Lasting::Always, reason),
+            Verdict::OtherEngine(reason) => (Lasting::OtherEngine, reason),
+            Verdict::Limit(reason) => (Lasting::ForAWhile, reason),
+            Verdict::Output(reason) | Verdict::Failed(reason) => return Err(self.failed(reason)),
+        };
+        if lasting == Lasting::OtherEngine {
+            self.remember(part, &module.digest, lasting, &reason);
+            return Ok(Some(Outcome::Declined(reason)));
+        }
+        Err(self.refused(part, &module.digest, lasting, reason))
+    }
+
+    fn remember(&self, part: &Part, digest: &str, lasting: Lasting, reason: &str) {
+        let Some(store) = &part.store else { return };
+        // Without the lock it is found out again.
+        let Ok(Some(_lock)) = locks::room(&self.places.root) else { return };
+        store.refuse(digest, lasting, reason, &self.order.owner);
+        self.make_room(part, None);
+    }
+
+    /// Remembers that the module is at fault.
+    fn refused(&self, part: &Part, digest: &str, lasting: Lasting, reason: String) -> Error {
+        self.remember(part, digest, lasting, &reason);
+        self.count(part.engine, Counter::Refusals);
+        Error::Module { module: self.order.name.clone(), reason }
+    }
+
+    /// The module's bytes. A layer that is no Wasm is remembered: it has been read whole, and verified.
+    pub(super) fn read(&mut self, part: &Part, given: &mut Given) -> Result<Sealed> {
+        match given.read(&self.order.name, self.order.largest, &mut self.warnings)? {
+            Read::Sealed(module) => Ok(module),
+            Read::Refused { digest, reason } => Err(self.refused(part, &digest, Lasting::Always, reason)),
+        }
+    }
+
+    pub(super) fn failed(&self, reason: String) -> Error {
+        Error::Compiler { module: self.order.name.clone(), reason }
+    }
+
+    pub(super) fn count(&self, engine: Engine, counter: Counter) {
+        counters::add(&self.places.root, engine, counter);
+    }
+
+    /// Puts the artifact into the cache, if there is room.
+    fn publish(&self, part: &Part, new: New, module: &Sealed, tier: Tier) -> Result<Published> {
+        let Some(store) = &part.store else { return Err(self.failed("there is no cache".to_owned())) };
+        let Some(_lock) = locks::room(&self.places.root)? else {
+            return Err(self.failed("others put their entries into the cache all the time".to_owned()));
+        };
+        if let Some(reason) = self.make_room(part, Some(new.path())) {
+            return Ok(Published::NoRoom(Unfit { new, reason }));
+        }
+        Ok(Published::Entry(store.publish(new, &module.digest, tier, &self.order.owner)?))
+    }
+
+    /// Evicts for what is to come; why there is no room, if there is none. The lock is held.
+    fn make_room(&self, part: &Part, new: Option<&Path>) -> Option<String> {
+        let owner = owner::name(&self.order.owner);
+        let room = evict::make_room(&self.places.entries, self.places.bounds, &owner, new);
+        for engine in room.removed {
+            self.count(engine.unwrap_or(part.engine), Counter::Evictions);
+        }
+        room.lacking
+    }
+
+    /// What was made and has no room in the cache, for one start.
+    fn hand_over(&mut self, unfit: Unfit) -> Result<Fresh> {
+        let size = unfit.new.file.metadata().on(unfit.new.path())?.len();
+        // Before it takes any memory.
+        let uncached = self.may_be_uncached(size, &unfit.reason)?;
+        let mut written = File::open(unfit.new.path()).on(unfit.new.path())?;
+        let (artifact, _) = module::sealed_memory(&self.order.name, |bytes| {
+            std::io::copy(&mut written, bytes).doing(|| format!("copying the artifact of {}", self.order.name))
+        })?;
+        Ok(Fresh { artifact, uncached })
+    }
+
+    /// An artifact's part of the memory that those may take which are handed over uncached; it is nobody's pod's until the
+    /// container has a copy of its own. An error where that is too much.
+    fn may_be_uncached(&mut self, size: u64, reason: &str) -> Result<Option<Held>> {
+        let memory = Compilers::most_memory()?;
+        if size > memory / 2 {
+            let most = memory / 2;
+            return Err(self.failed(format!(
+                "it has no room in the cache ({reason}), and {size} bytes of machine code: at most {most} run uncached"
+            )));
+        }
+        let total = memory / UNCACHED_PART;
+        let bounds = Bounds { own: total / 2, total, least: 0 };
+        match shares::take(&self.places.uncached, &self.order.owner, size, &bounds) {
+            Ok(Ok(held)) => {
+                self.uncached(reason);
+                Ok(Some(held))
+            }
+            Ok(Err(full)) => {
+                let whose = match full {
+                    Full::Own => "its namespace's",
+                    Full::Total => "the node's",
+                };
+                Err(self.failed(format!(
+                    "it has no room in the cache ({reason}), and {whose} other starts have as much uncached code in memory as \
+                     they may: try again"
+                )))
+            }
+            // Read-only, or full: the node's fault and nobody's doing.
+            Err(e) => {
+                self.uncached(reason);
+                self.warnings.push(format!("uncached code is not counted: {e}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// For one start: the cache is full, read-only or gone.
+    fn compile_into_memory(&mut self, part: &Part, module: &Sealed, tier: Tier, reason: &str) -> Result<Outcome> {
+        let doing = || format!("compiling {}", self.order.name);
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let output = File::from(rustix::fs::memfd_create("artifact", flags).doing(doing)?);
+        let verdict = self.verdict(part, module, &output, tier)?;
+        if let Some(declined) = self.judge(part, module, verdict)? {
+            return Ok(declined);
+        }
+        // Sealing fails where somebody could still write to it by a mapping.
+        module::seal(&output).doing(doing)?;
+        let uncached = self.may_be_uncached(output.metadata().doing(doing)?.len(), reason)?;
+        Ok(Outcome::Made(Fresh { artifact: output, uncached }))
+    }
+}

@@ -1,0 +1,157 @@
+//! What the words of an exec name: a file in the tree of a container that runs, as its own processes see it, volumes and what
+//! they have written included.
+//!
+//! The tree is that of the container's worker, whose guest may rename and replace what is in it at any moment. So nothing is
+//! looked at twice by its name, every name is looked for in a folder that was reached from the container's root, by no link of the
+//! kernel's, and what is read is a regular file, without waiting.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use catamaran_cache::magic::FIRST;
+use catamaran_files::search::NOT_RUN;
+use catamaran_worker::Guest;
+use catamaran_worker::quote::cut;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::{MOST_NAMED, Tree, candidates, named};
+
+/// As a shell has it: there is no such program, and there is one that cannot be run.
+pub(crate) const NOT_FOUND: u32 = 127;
+/// What is to be run.
+pub(crate) struct Program {
+    pub(crate) name: String,
+    pub(crate) file: File,
+    /// Its path without links, where no volume holds it.
+    pub(crate) in_root: Option<PathBuf>,
+}
+
+/// The root of a container's tree.
+pub(crate) struct Root {
+    folder: OwnedFd,
+}
+
+/// Nothing is run: the exit code, and the words for who wanted to run it.
+pub(crate) struct Stop {
+    pub(crate) code: u32,
+    pub(crate) words: String,
+}
+
+/// A regular file that was found, and whether it is WebAssembly.
+enum Found {
+    Wasm(Program),
+    /// What it is instead.
+    Other(String),
+}
+
+impl Root {
+    /// That of the process `pid`, whose pidfd `process` is: an error where that has ended, since its number may be another's.
+    pub(crate) fn open(pid: u32, process: BorrowedFd<'_>) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?;
+        // A pidfd is readable from the end of its process on.
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match rustix::event::poll(&mut [PollFd::from_borrowed_fd(process, PollFlags::IN)], Some(&at_once))? {
+            0 => Ok(Self { folder }),
+            _ => Err(Errno::SRCH.into()),
+        }
+    }
+
+    /// The container's own module once more, a file: looked for as it was when the container was created.
+    pub(crate) fn find_own(&self, guest: &Guest) -> Result<Program, Stop> {
+        match self.look(guest) {
+            Ok(Found::Wasm(program)) => Ok(program),
+            Ok(Found::Other(what)) => Err(Stop { code: NOT_RUN, words: what }),
+            Err(Absent { code, looked }) => Err(Stop { code, words: looked }),
+        }
+    }
+
+    /// Another program of the container. `own` is what names the container's own, for a message.
+    pub(crate) fn find(&self, guest: &Guest, own: &str) -> Result<Program, Stop> {
+        let advice = format!(
+            "this is a Wasm container: it has no shell and no tools, and runs WebAssembly modules from its own tree, or {:?} \
+             once more; for a shell: kubectl debug, with an image that has one",
+            cut(own)
+        );
+        match self.look(guest) {
+            Ok(Found::Wasm(program)) => Ok(program),
+            Ok(Found::Other(what)) => Err(Stop { code: NOT_RUN, words: format!("{what}; {advice}") }),
+            Err(Absent { code, looked }) => Err(Stop { code, words: format!("{looked}; {advice}") }),
+        }
+    }
+
+    /// The first file that the words may name, in the order in which execvp(3) would look.
+    fn look(&self, guest: &Guest) -> Result<Found, Absent> {
+        let entry = guest.args.first().map_or("", String::as_str);
+        let path = guest.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());
+        let candidates = candidates(entry, &guest.cwd, path);
+        let tree = Tree::new(self.folder.as_fd());
+        for candidate in &candidates {
+            match open(&tree, candidate) {
+                Ok(found) => return Ok(found),
+                Err(_) if tree.exhausted().is_some() => break,
+                // On to the next folder of PATH.
+                Err(_) if candidates.len() > 1 => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => {
+                    let looked = format!("{:?}: {}", cut(entry), refusal(&e));
+                    return Err(Absent { code: NOT_RUN, looked });
+                }
+            }
+        }
+        if let Some(words) = tree.exhausted() {
+            return Err(Absent { code: NOT_RUN, looked: format!("{:?}: {words}", cut(entry)) });
+        }
+        let looked: Vec<_> = candidates.iter().take(MOST_NAMED).map(|path| named(path)).collect();
+        let more = if candidates.len() > MOST_NAMED { ", ..." } else { "" };
+        let looked =
+            format!("{:?}: no such file in the container (looked for {}{more})", cut(entry), looked.join(", "));
+        Err(Absent { code: NOT_FOUND, looked })
+    }
+}
+
+fn open(tree: &Tree<'_>, path: &Path) -> io::Result<Found> {
+    let (mut file, in_root) = tree.open(path)?;
+    let mut first = Vec::new();
+    (&mut file).take(FIRST as u64).read_to_end(&mut first)?;
+    file.rewind()?;
+    let name = named(path);
+    if let Some(what) = other_than_wasm(&first) {
+        return Ok(Found::Other(format!("{name}: {what}")));
+    }
+    Ok(Found::Wasm(Program { name, file, in_root }))
+}
+
+/// Nothing to run is there.
+struct Absent {
+    code: u32,
+    looked: String,
+}
+
+fn refusal(e: &io::Error) -> String {
+    match e.kind() {
+        io::ErrorKind::IsADirectory => "a directory".to_owned(),
+        io::ErrorKind::NotADirectory => "below a file".to_owned(),
+        _ => e.to_string(),
+    }
+}
+
+/// What a file is by its first bytes, if it is not WebAssembly.
+fn other_than_wasm(first: &[u8]) -> Option<&'static str> {
+    /// The system that Wasmtime names in the ELF header of its artifacts.
+    const WASMTIMES: u8 = 200;
+    match first {
+        [0, b'a', b's', b'm', ..] => None,
+        [] => Some("an empty file"),
+        [0x7f, b'E', b'L', b'F', _, _, _, WASMTIMES, ..] => {
+            Some("native code that was compiled beforehand (.cwasm), which is never run from a container's tree")
+        }
+        [0x7f, b'E', b'L', b'F', ..] => Some("an ELF file, and no native code runs here"),
+        [b'#', b'!', ..] => Some("a script"),
+        _ => Some("not a WebAssembly module"),
+    }
+}

@@ -1,0 +1,127 @@
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
+
+use super::*;
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("catamaran-source-{}-{name}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn read(tree: &Tree<'_>, path: &str) -> io::Result<String> {
+    let mut text = String::new();
+    tree.open(Path::new(path))?.0.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[test]
+fn links_stay_inside_and_mounts_cover() {
+    let (root, volume) = (folder("root"), folder("volume"));
+    fs::create_dir_all(root.join("a/b")).unwrap();
+    fs::create_dir_all(root.join("run")).unwrap();
+    fs::write(root.join("a/b/m"), "root").unwrap();
+    fs::write(volume.join("m"), "volume").unwrap();
+    symlink("/a/b", root.join("absolute")).unwrap();
+    symlink("../../../../../../etc/passwd", root.join("out")).unwrap();
+    symlink("loop", root.join("loop")).unwrap();
+    symlink("/run", root.join("a/run")).unwrap();
+    symlink("/a/b/m", volume.join("back")).unwrap();
+    let (root_fd, volume_fd) = (File::open(&root).unwrap(), File::open(&volume).unwrap());
+    let mut tree = Tree::new(root_fd.as_fd());
+    assert_eq!(read(&tree, "/a/b/m").unwrap(), "root");
+    assert_eq!(read(&tree, "/absolute/m").unwrap(), "root");
+    assert_eq!(read(&tree, "/../../a/./b/../b/m").unwrap(), "root");
+    assert_eq!(read(&tree, "/out").unwrap_err().kind(), io::ErrorKind::NotFound);
+    assert_eq!(read(&tree, "/loop").unwrap_err().raw_os_error(), Some(nix::libc::ELOOP));
+    assert_eq!(read(&tree, "/a").unwrap_err().kind(), io::ErrorKind::IsADirectory);
+    assert_eq!(read(&tree, "/a/b/m/x").unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    // A volume at a linked place, seen by both names; its own links start at the container's root.
+    tree.mount("/a/run/new/place", Some(volume_fd.as_fd())).unwrap();
+    assert_eq!(read(&tree, "/run/new/place/m").unwrap(), "volume");
+    assert_eq!(read(&tree, "/a/run/new/place/back").unwrap(), "root");
+    // An empty file system over it hides it.
+    tree.mount("/run", None).unwrap();
+    assert_eq!(read(&tree, "/run/new/place/m").unwrap_err().kind(), io::ErrorKind::NotFound);
+    // Folders that the worker makes for the mounts below them.
+    tree.mount("/made/for/it", Some(volume_fd.as_fd())).unwrap();
+    assert_eq!(read(&tree, "/made/../made/for/it/m").unwrap(), "volume");
+    assert_eq!(read(&tree, "/made/for").unwrap_err().kind(), io::ErrorKind::IsADirectory);
+    tree.mount("/run/deep/er", Some(volume_fd.as_fd())).unwrap();
+    assert_eq!(read(&tree, "/run/deep/er/m").unwrap(), "volume", "in an empty file system too");
+    fs::remove_dir_all(&root).unwrap();
+    fs::remove_dir_all(&volume).unwrap();
+}
+
+#[test]
+fn a_file_knows_whether_it_lies_in_the_root_file_system() {
+    let (root, volume) = (folder("in-root"), folder("in-volume"));
+    fs::create_dir_all(root.join("bin")).unwrap();
+    fs::write(root.join("bin/m"), "").unwrap();
+    symlink("/bin", root.join("usr")).unwrap();
+    fs::write(volume.join("m"), "").unwrap();
+    let flags = rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let [root_fd, volume_fd] =
+        [&root, &volume].map(|folder| rustix::mount::open_tree(rustix::fs::CWD, folder, flags).unwrap());
+    let mut tree = Tree::new(root_fd.as_fd());
+    tree.mount("/data", Some(volume_fd.as_fd())).unwrap();
+    let in_root = |path: &str| tree.open(Path::new(path)).unwrap().1;
+    assert_eq!(in_root("/usr/../bin/./m"), Some(PathBuf::from("/bin/m")));
+    assert_eq!(in_root("/usr/m"), Some(PathBuf::from("/bin/m")));
+    assert_eq!(in_root("/data/m"), None);
+    fs::remove_dir_all(&root).unwrap();
+    fs::remove_dir_all(&volume).unwrap();
+}
+
+/// A folder as deep as names of one letter in one path make it, which is too deep for a path of the host's.
+fn deep(root: &Path) -> usize {
+    let mut at = OwnedFd::from(File::open(root).unwrap());
+    let depth = 2030;
+    for _ in 0..depth {
+        rustix::fs::mkdirat(&at, "d", Mode::from_raw_mode(0o755)).unwrap();
+        at = rustix::fs::openat(&at, "d", OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    depth
+}
+
+#[test]
+fn a_deep_folder_and_many_paths_into_it_come_to_an_end() {
+    let root = folder("deep");
+    let depth = deep(&root);
+    fs::write(root.join("m"), "here").unwrap();
+    let root_fd = File::open(&root).unwrap();
+    let tree = Tree::new(root_fd.as_fd());
+    let begin = std::time::Instant::now();
+    for _ in 0..64 {
+        let refused = read(&tree, &format!("/{}m", "d/".repeat(depth))).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(nix::libc::ENAMETOOLONG));
+    }
+    // In and out again, without end: each name is one step.
+    let there_and_back = format!("{}m", "d/../".repeat(700));
+    assert!(tree.exhausted().is_some(), "64 paths of 256 names and more");
+    assert_eq!(read(&tree, "/m").unwrap_err().raw_os_error(), Some(nix::libc::ENAMETOOLONG), "no more is spent");
+    let tree = Tree::new(root_fd.as_fd());
+    assert_eq!(read(&tree, &there_and_back).unwrap(), "here");
+    assert!(tree.exhausted().is_none());
+    // Generous for a busy machine: walked anew from the root at each name, it takes seconds.
+    assert!(begin.elapsed() < std::time::Duration::from_secs(1), "{:?}", begin.elapsed());
+    // Too deep for the standard library, which keeps each folder open.
+    assert!(std::process::Command::new("rm").arg("-rf").arg(&root).status().unwrap().success());
+}
+
+#[test]
+fn links_that_name_long_paths_again_and_again_come_to_an_end() {
+    let root = folder("links");
+    for n in 0..MOST_LINKS {
+        symlink(format!("{}l{}", "./".repeat(2000), n + 1), root.join(format!("l{n}"))).unwrap();
+    }
+    fs::write(root.join(format!("l{MOST_LINKS}")), "end").unwrap();
+    let root_fd = File::open(&root).unwrap();
+    let tree = Tree::new(root_fd.as_fd());
+    assert_eq!(read(&tree, "/l0").unwrap(), "end");
+    let refused = (0..64).find_map(|_| read(&tree, "/l0").err()).unwrap();
+    assert_eq!(refused.raw_os_error(), Some(nix::libc::ENAMETOOLONG));
+    fs::remove_dir_all(&root).unwrap();
+}

@@ -1,0 +1,233 @@
+//! The module that is a layer of the container's image: found and read by containerd's gRPC API, by the compile driver alone.
+//!
+//! ```text
+//! container's id -> Containers.Get -> its record -> Images.Get, List -> index -> manifest -> its one Wasm layer
+//!                                     (`record`)                        '-- by platform, or  '-- read, if it is to be compiled
+//!                                                                           by configuration
+//! ```
+//!
+//! That is done once for a container, at Create: names move. What was found then is kept by its digest with the container's
+//! state ([`Chosen`]), and is all that the processes ask for that are executed in the container later.
+//!
+//! A layer whose machine code is there is never read. A lease is made for that read alone: it is three writes to containerd's
+//! disk, and an index and a manifest are read at once after the look-up that named them. Where one is gone by then the look-up
+//! is done again.
+
+mod containerd;
+mod grpc;
+mod hpack;
+mod http2;
+mod manifest;
+mod record;
+
+use std::fs::File;
+use std::io::Write;
+
+use catamaran_cache::image::{Chosen, Image};
+
+use crate::error::{Doing, Error, Result};
+use containerd::{BlobError, Containerd};
+use grpc::CallError;
+use manifest::{Candidate, Descriptor, Digest, Document, Layers};
+use record::{Record, Root};
+
+/// So many documents are read for one image: an index may list thousands, and may list indexes.
+const MOST_DOCUMENTS: usize = 16;
+/// As often a look-up is done whose documents are gone when they are read.
+const MOST_LOOKS: usize = 3;
+
+/// What a look-up came to.
+pub(crate) enum Found {
+    Layer(Box<Layer>),
+    /// There is no layer to run: why, as the end of a sentence about the container.
+    Nothing(String),
+}
+
+/// A Wasm layer that was found.
+pub(crate) struct Layer {
+    /// What it is of.
+    image: Image,
+    /// The connection by which it was found, if it was looked for now.
+    containerd: Option<Containerd>,
+    name: String,
+    blob: Descriptor,
+}
+
+/// Looks for the image's Wasm layer, unless it is decided. Blocks.
+pub(crate) fn find(of: &Image) -> Result<Found> {
+    if let Some(Chosen { digest, size, image }) = &of.chosen {
+        let digest = Digest::parse(digest).map_err(|reason| unfit(image, reason))?;
+        let blob = Descriptor { media_type: String::new(), digest, size: *size };
+        return Ok(layer(of, None, image, blob));
+    }
+    let mut containerd = Containerd::connect(&of.address, &of.namespace).map_err(asking)?;
+    let (name, record) = containerd.image_of(&of.container).map_err(asking)?;
+    let record = record.map_err(|reason| unfit(&name, reason))?;
+    if record.name.is_empty() {
+        let why = "the container has no image of containerd's whose layers could hold one";
+        return Ok(Found::Nothing(why.to_owned()));
+    }
+    Ok(match choose(&mut containerd, &record)? {
+        Choice::Layer(blob) => layer(of, Some(containerd), &record.name, blob),
+        Choice::Nothing(why) => Found::Nothing(why),
+    })
+}
+
+fn layer(of: &Image, containerd: Option<Containerd>, name: &str, blob: Descriptor) -> Found {
+    Found::Layer(Box::new(Layer { image: of.clone(), containerd, name: manifest::cut(name), blob }))
+}
+fn asking(e: CallError) -> Error {
+    let source = std::io::Error::other(e);
+    Error::system("asking containerd for the container's image", source)
+}
+
+fn unfit(image: &str, reason: impl Into<String>) -> Error {
+    Error::Module { module: format!("the image {}", manifest::cut(image)), reason: reason.into() }
+}
+
+/// What a user can do about a blob that is not there.
+const PULL_AGAIN: &str = "is not in containerd's content store (removed since, or never fetched by a snapshotter that works without): \
+     pull the image again";
+
+enum Choice {
+    Layer(Descriptor),
+    Nothing(String),
+}
+
+/// Goes from the image's record to a layer. What a name stands for may change at any moment, and the content from before go.
+fn choose(containerd: &mut Containerd, record: &Record) -> Result<Choice> {
+    let image = &record.name;
+    let mut last = None;
+    for _ in 0..MOST_LOOKS {
+        let target = match &record.root {
+            Root::Name(name) => containerd.target(name).map(Some),
+            Root::Digest(digest) => containerd.target_of(digest),
+        };
+        let target = match target {
+            Ok(Some(target)) => target.map_err(|reason| unfit(image, reason))?,
+            Err(e) if !e.is_not_found() => return Err(asking(e)),
+            Ok(None) | Err(_) => return Err(unfit(image, "is no longer in containerd's image store: pull it again")),
+        };
+        if last.as_ref() == Some(&target) {
+            break;
+        }
+        if let Some(choice) = descend(containerd, record, target.clone())? {
+            return Ok(choice);
+        }
+        last = Some(target);
+    }
+    let target = last.map(|target| format!("its manifest {} ", target.digest)).unwrap_or_default();
+    Err(unfit(image, format!("{target}{PULL_AGAIN}")))
+}
+
+/// Looks through what an image's target leads to, the best first, until there is a manifest with Wasm layers: the one that
+/// containerd resolved, where it did. None where the target itself is gone.
+fn descend(containerd: &mut Containerd, record: &Record, target: Descriptor) -> Result<Option<Choice>> {
+    let (image, root) = (&record.name, target.digest.clone());
+    let mut todo = vec![Candidate { descriptor: target, platform: String::new() }];
+    let mut seen = Vec::new();
+    let mut resolved = false;
+    for read in 0..=MOST_DOCUMENTS {
+        let Some(Candidate { descriptor, platform }) = todo.pop() else { break };
+        let place = if platform.is_empty() { String::new() } else { format!("{platform}: ") };
+        if read == MOST_DOCUMENTS {
+            seen.push(format!("more than {MOST_DOCUMENTS} manifests, of which the others were not looked at"));
+            break;
+        }
+        let malformed = |reason: String| unfit(image, format!("{place}{}: {reason}", descriptor.digest));
+        if let Err(what) = manifest::is_index(&descriptor.media_type) {
+            seen.push(format!("{place}{what}"));
+            continue;
+        }
+        let bytes = match containerd.document(&descriptor) {
+            Ok(bytes) => bytes,
+            Err(BlobError::Missing) if platform.is_empty() => return Ok(None),
+            // A node has the platforms that were pulled, seldom all.
+            Err(BlobError::Missing) => {
+                seen.push(format!("{place}a manifest that was not pulled"));
+                continue;
+            }
+            Err(BlobError::Call(e)) => return Err(asking(e)),
+            Err(e) => return Err(malformed(e.to_string())),
+        };
+        match Document::parse(&descriptor.media_type, &bytes).map_err(malformed)? {
+            Document::Index(index) => {
+                let candidates = index.candidates(record.id.is_some()).map_err(malformed)?;
+                if candidates.is_empty() {
+                    seen.push(format!("{place}no manifest for Wasm or this machine among {}", index.platforms()));
+                }
+                todo.extend(candidates.into_iter().rev());
+            }
+            Document::Manifest(manifest) if record.id.as_ref().is_some_and(|id| !manifest.has_config(id)) => {
+                seen.push(format!("{place}a manifest with another configuration"));
+            }
+            Document::Manifest(manifest) => match manifest.layers().map_err(malformed)? {
+                Layers::Wasm(layer) => return Ok(Some(Choice::Layer(layer))),
+                Layers::Several(what) => {
+                    let what = format!("the image {} has {what}: a container runs one", manifest::cut(image));
+                    return Ok(Some(Choice::Nothing(what)));
+                }
+                Layers::Other(what) => {
+                    resolved = true;
+                    seen.push(format!("{place}{what}"));
+                }
+            },
+        }
+    }
+    let seen = manifest::listed(seen.into_iter());
+    match &record.id {
+        Some(id) if !resolved => Err(unfit(
+            image,
+            format!(
+                "containerd resolved it to the image ID {id} when it recorded the container, and {root}, which it stands for now, \
+                 has no manifest with that configuration ({seen}): the name has moved since, create the container again"
+            ),
+        )),
+        _ => Ok(Some(Choice::Nothing(format!("the image {} has no Wasm layer ({seen})", manifest::cut(image))))),
+    }
+}
+
+impl Layer {
+    /// What it is called.
+    pub(crate) fn name(&self) -> String {
+        format!("layer {} of {}", self.blob.digest, self.name)
+    }
+
+    /// For all later starts in the container.
+    pub(crate) fn chosen(&self) -> Chosen {
+        Chosen { digest: self.blob.digest.to_string(), size: self.blob.size, image: self.name.clone() }
+    }
+
+    /// sha256 of its bytes, in hexadecimal.
+    pub(crate) fn digest(&self) -> &str {
+        self.blob.digest.hex()
+    }
+
+    /// Its length in bytes, as the manifest has it.
+    pub(crate) fn size(&self) -> u64 {
+        self.blob.size
+    }
+
+    /// Reads it into `sink`, verified. Blocks. Answers what should be in the log.
+    pub(crate) fn read(&mut self, sink: &mut File) -> Result<Option<String>> {
+        let Image { address, namespace, container, .. } = &self.image;
+        let mut containerd = match self.containerd.take() {
+            Some(containerd) => containerd,
+            None => Containerd::connect(address, namespace).map_err(asking)?,
+        };
+        let lease = containerd.lease(container, &self.blob).map_err(asking)?;
+        let read = containerd.read(&self.blob, |piece| sink.write_all(piece));
+        let given_back = containerd.give_back(lease);
+        match read {
+            Ok(()) => Ok(given_back.err().map(|e| format!("a lease stays until it expires: {e}"))),
+            Err(BlobError::Missing) => Err(self.unfit(PULL_AGAIN)),
+            Err(BlobError::Other(reason)) => Err(self.unfit(&reason)),
+            Err(BlobError::Call(e)) => Err(asking(e)),
+            Err(BlobError::Keep(e)) => Err(e).doing(|| format!("reading {}", self.name())),
+        }
+    }
+
+    fn unfit(&self, reason: &str) -> Error {
+        Error::Module { module: self.name(), reason: reason.to_owned() }
+    }
+}

@@ -1,0 +1,20 @@
+//! Writes changed limits, in the shim's stead: the kernel reclaims memory while a lower limit is written, which may take long.
+
+use std::path::Path;
+
+use catamaran_cgroup::{scope, update};
+use catamaran_host::errand;
+use rustix::process::Signal;
+
+use crate::error::{Doing, Result};
+use crate::systemd;
+
+/// Carries out the order on standard input, and dies with the shim that started it.
+pub(crate) fn write() -> Result<()> {
+    let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    tied.doing(|| "being tied to the shim".to_owned())?;
+    errand::carry_out(|order: update::Order| {
+        update::write_all(&order, |request, limit| systemd::carry_out(Path::new(scope::SOCKET), request, limit))
+    })?;
+    Ok(())
+}

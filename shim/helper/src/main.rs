@@ -1,0 +1,57 @@
+//! catamaran-helper: the short processes that the shim has things done by, so that its one thread never blocks.
+//!
+//! ```text
+//! compile  order, module -> artifact      compile   the driver: locks, queue, compile process, the cache's files
+//!                                         image     the module that is a layer of the container's image
+//! find     what a container is to run     find      root file system, mounts, module; `files` is what it is made of
+//! scope    systemd's transient scopes     systemd
+//! limits   changed limits                 limits
+//! append   a container's log files        append
+//! tied     another program, which dies with the shim      tied
+//! hold     a pod's namespaces: becomes the holder's program
+//! ```
+//!
+//! Each runs as root, before any confinement, for one order of the shim's.
+
+mod append;
+mod compile;
+mod error;
+mod files;
+mod find;
+mod image;
+mod limits;
+mod systemd;
+mod tied;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // What the shim happened to have open would otherwise reach all that is started here.
+    if let Err(e) = catamaran_worker::take_name().and_then(|()| catamaran_worker::close_inherited()) {
+        eprintln!("catamaran-helper: closing what was inherited: {e}");
+        return ExitCode::FAILURE;
+    }
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let action = arguments.first().and_then(|word| word.to_str()).unwrap_or_default();
+    let done = match action {
+        catamaran_host::programs::TIED => Err(tied::exec(&arguments[1..])),
+        catamaran_host::programs::HOLD => return catamaran_worker::hold(),
+        catamaran_host::programs::COMPILE => compile::driver::run(),
+        catamaran_host::programs::FIND => find::find(),
+        catamaran_host::programs::SCOPE => systemd::answer(),
+        catamaran_host::programs::LIMITS => limits::write(),
+        catamaran_host::programs::APPEND => append::append(&arguments[1..]),
+        other => Err(error::Error::refused(
+            "command line",
+            format!("action {other:?}"),
+            "nobody but the shim starts this program, with an action of its own",
+        )),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("catamaran-helper: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}

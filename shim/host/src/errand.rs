@@ -1,0 +1,69 @@
+//! What may hold up whoever does it is done by a short-lived child, this program started anew with a word of its own, so
+//! that the shim's one thread goes on meanwhile. It reads its order on its standard input and writes its answer on its standard
+//! output, both files in memory.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::fs::MemfdFlags;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::child;
+use crate::error::{Doing, Result};
+use crate::programs::{self, Program};
+
+/// What the child may take beyond its own limit, to begin and to end.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Has `order` carried out by the program's action `action`, and gives the answer; none where there is none within `limit`. The
+/// child has ended then, unless it hangs in the kernel. `doing` is for errors.
+pub async fn run<A: DeserializeOwned>(
+    action: &str,
+    order: &impl Serialize,
+    limit: Duration,
+    doing: &str,
+) -> Result<Option<A>> {
+    let doing = || doing.to_owned();
+    let memory = |name| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).map(File::from).doing(doing);
+    let mut question = memory("order")?;
+    let mut answer = memory("answer")?;
+    question.write_all(&serde_json::to_vec(order).doing(doing)?).doing(doing)?;
+    question.rewind().doing(doing)?;
+    let child = Program::open(programs::HELPER)?
+        .command()
+        .arg(action)
+        .env_clear()
+        .process_group(0)
+        .stdin(question)
+        .stdout(Stdio::from(answer.try_clone().doing(doing)?))
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(crate::limits::of_processes)
+        .doing(doing)?;
+    let pidfd = child::pidfd(child.id())?;
+    let watched = || pidfd.try_clone().doing(doing);
+    if tokio::time::timeout(limit + GRACE, child::wait(watched()?)).await.is_err() {
+        // Not reaped yet, so that it is still the one.
+        let _ = child::signal(&pidfd, nix::libc::SIGKILL);
+        if tokio::time::timeout(GRACE, child::wait(watched()?)).await.is_err() {
+            child::reap(pidfd);
+        }
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    answer.rewind().and_then(|()| answer.read_to_end(&mut text)).doing(doing)?;
+    serde_json::from_slice(&text).doing(|| format!("{}: reading the answer", doing())).map(Some)
+}
+
+/// The child's part: carries out what it is told.
+pub fn carry_out<Q: DeserializeOwned, A: Serialize>(work: impl FnOnce(Q) -> A) -> Result<()> {
+    let mut text = Vec::new();
+    std::io::stdin().read_to_end(&mut text).doing(|| "reading the order".to_owned())?;
+    let order = serde_json::from_slice(&text).doing(|| "reading the order".to_owned())?;
+    let text = serde_json::to_vec(&work(order)).doing(|| "answering".to_owned())?;
+    std::io::stdout().write_all(&text).doing(|| "answering".to_owned())
+}

@@ -1,0 +1,42 @@
+//! Which limit it was when the kernel says no more than «resource temporarily unavailable».
+
+use std::io;
+
+use nix::libc;
+
+/// The reason of a process that could not be started, with the place where that is limited.
+pub fn of_processes(e: io::Error) -> io::Error {
+    if e.raw_os_error() != Some(libc::EAGAIN) {
+        return e;
+    }
+    let cgroup = own_cgroup().unwrap_or_else(|| "the shim is in".to_owned());
+    let text = format!(
+        "no further process may be started: pids.max of the cgroup {cgroup} or of one above it, or the host's own limit, is reached ({e})"
+    );
+    io::Error::new(e.kind(), text)
+}
+
+/// Where this process's number of processes is counted.
+fn own_cgroup() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let counted = |line: &str| {
+        let [_, controllers, path] = line.splitn(3, ':').collect::<Vec<_>>()[..] else { return None };
+        Some((controllers.to_owned(), path.to_owned()))
+    };
+    let all: Vec<_> = text.lines().filter_map(counted).collect();
+    let v1 = all.iter().find(|(controllers, _)| controllers.split(',').any(|controller| controller == "pids"));
+    v1.or_else(|| all.iter().find(|(controllers, _)| controllers.is_empty())).map(|(_, path)| path.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_of_processes_is_named_and_nothing_else() {
+        let text = of_processes(io::Error::from_raw_os_error(libc::EAGAIN)).to_string();
+        assert!(text.contains("pids.max of the cgroup /"), "{text}");
+        let other = of_processes(io::Error::from_raw_os_error(libc::ENOENT));
+        assert_eq!(other.raw_os_error(), Some(libc::ENOENT));
+    }
+}

@@ -1,0 +1,159 @@
+//! Children that nobody here has started: what native containers, their hooks and runc leave behind. Since runc's containers
+//! are to be this process's children, so that their exit codes are had, it takes in all orphans below it, and has to reap
+//! those that are nobody's.
+//!
+//! ```text
+//! SIGCHLD -> a child that has ended, and that this process has no pidfd of -> reaped
+//! ```
+//!
+//! Whoever starts a child here opens its pidfd before the next await, and keeps it for as long as the child's end is of
+//! interest: so the kernel itself knows whose they are. Some children are there before anybody knows their number; while
+//! such may be under way nothing is reaped ([`crate::hold`]). Nothing of this is there before the first native container: no signal
+//! handler, and orphans are the init's.
+
+use std::fs;
+use std::sync::OnceLock;
+
+use log::{debug, warn};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+use rustix::process::set_child_subreaper;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::error::{Doing, Result};
+use crate::hold;
+use crate::unless::unless;
+
+static BEGUN: OnceLock<()> = OnceLock::new();
+
+/// Takes in the orphans below this process, and reaps them from now on. Later calls change nothing.
+pub fn take_in() -> Result<()> {
+    if BEGUN.get().is_some() {
+        return Ok(());
+    }
+    let doing = || "taking in the orphans of native containers".to_owned();
+    let ended = signal(SignalKind::child()).doing(doing)?;
+    // Of any process but none: of this one.
+    set_child_subreaper(Some(rustix::process::getpid())).doing(doing)?;
+    if BEGUN.set(()).is_ok() {
+        tokio::spawn(reap_all(ended));
+    }
+    Ok(())
+}
+
+async fn reap_all(mut ended: Signal) {
+    loop {
+        if let Some(None) = unless(hold::released(), ended.recv()).await {
+            return warn!("children's ends are not told any more");
+        }
+        if !hold::is_held() {
+            reap();
+        }
+    }
+}
+
+/// Reaps the strangers that have ended. No await: nobody becomes a child, or known, meanwhile.
+fn reap() {
+    let ended: Vec<Pid> = children().into_iter().filter(|child| has_ended(*child)).collect();
+    if ended.is_empty() {
+        return;
+    }
+    let known = known();
+    for stranger in ended.into_iter().filter(|child| !known.contains(&child.as_raw())) {
+        match waitid(Id::Pid(stranger), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(status) => debug!("reaped a stranger: {status:?}"),
+            Err(e) => warn!("reaping the stranger {stranger}: {e}"),
+        }
+    }
+}
+
+/// This process's children.
+fn children() -> Vec<Pid> {
+    let mut all = Vec::new();
+    for thread in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => all.extend(list.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw)),
+            // A kernel may lack the file (CONFIG_PROC_CHILDREN).
+            Err(_) => return children_by_parent(std::process::id()),
+        }
+    }
+    all
+}
+
+/// The same from every process's own word.
+fn children_by_parent(parent: u32) -> Vec<Pid> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| crate::child::stat(pid).is_some_and(|stat| stat.parent == parent)).map(Pid::from_raw).collect()
+}
+
+fn has_ended(child: Pid) -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    matches!(waitid(Id::Pid(child), look), Ok(status) if status != WaitStatus::StillAlive)
+}
+
+/// The processes that a pidfd of this process stands for (proc_pid_fdinfo(5)).
+fn known() -> Vec<i32> {
+    let infos = fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
+    let pid = |text: String| text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
+    infos.filter_map(|info| pid(fs::read_to_string(info.path()).ok()?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::time::Duration;
+
+    fn is_there(pid: u32) -> bool {
+        fs::metadata(format!("/proc/{pid}")).is_ok()
+    }
+
+    /// In a process of its own, since no child of any other test would be safe.
+    #[test]
+    fn strangers_are_reaped_and_nobody_elses_child() {
+        const ALONE: &str = "CATAMARAN_TEST_ALONE";
+        if std::env::var_os(ALONE).is_some() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            return runtime.block_on(alone());
+        }
+        let own = "orphans::tests::strangers_are_reaped_and_nobody_elses_child";
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        let ran = command.args(["--exact", own, "--nocapture"]).env(ALONE, "1").status().unwrap();
+        assert!(ran.success());
+    }
+
+    async fn goes(pid: u32) -> bool {
+        for _ in 0..500 {
+            if !is_there(pid) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+
+    #[allow(clippy::zombie_processes, reason = "that they are waited for is what is tested")]
+    async fn alone() {
+        take_in().unwrap();
+        let ended = || Command::new("true").spawn().unwrap().id();
+        let (known, held) = (ended(), hold::hold());
+        let known_fd = crate::child::pidfd(known).unwrap();
+        let stranger = ended();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(is_there(stranger), "reaped although it may be somebody's");
+        drop(held);
+        assert!(goes(stranger).await, "not reaped");
+        assert!(is_there(known), "a known child is left to who knows it");
+        assert_eq!(crate::child::exit_code(crate::child::wait(known_fd).await.unwrap()), 0);
+        // One that is born below and left behind becomes a child. Its parent's end is waited for by another part of the
+        // program, as runc's is.
+        let held = hold::hold();
+        let output = Command::new("sh").args(["-c", "sleep 0.2 >/dev/null & echo $!"]).output().unwrap();
+        drop(held);
+        let orphan: u32 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+        assert_eq!(crate::child::stat(orphan).unwrap().parent, std::process::id());
+        assert_eq!(children_by_parent(std::process::id()), children());
+        assert!(goes(orphan).await, "the orphan was not reaped");
+    }
+}
