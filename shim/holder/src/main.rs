@@ -2,7 +2,7 @@
 //! join, and does nothing.
 //!
 //! ```text
-//! shim --exec--> shim's executable, «hold» --clone--> in the new namespaces: confined, empty root --exec--> this program
+//! shim --exec--> catamaran-helper, «hold» --clone--> in the new namespaces: confined, empty root --exec--> this program
 //!   |<------------------------------- Ready --------------------------------------------------------------------'
 //!   |-------------------------------- Start ------------------------------------------------------------->  waits
 //! ```

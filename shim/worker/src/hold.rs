@@ -1,7 +1,7 @@
 //! The way to a pod's holder: the same two stages as a worker's, and the same confinement, up to the exec of a program that
 //! is small enough to be there once a pod (`shim/holder`).
 //!
-//! It runs in a copy of the shim's executable, whose memory goes with the exec. What the exec takes back (not dumpable,
+//! It runs in catamaran-helper, whose memory goes with the exec. What the exec takes back (not dumpable,
 //! the parent-death signal) and the filter of system calls, which has no exec in it, are the small program's own.
 
 use std::convert::Infallible;

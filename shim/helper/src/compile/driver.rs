@@ -1,4 +1,4 @@
-//! The compile driver: the shim's executable, run for one order, so that a compile outlives the pod that asked for it and
+//! The compile driver: a process for one order, so that a compile outlives the pod that asked for it and
 //! nothing of it is in a shim's memory.
 //!
 //! ```text
