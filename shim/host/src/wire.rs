@@ -1,6 +1,5 @@
-//! The little of protobuf that the calls to containerd and a container's figures need: writing fields, reading a few back. The
-//! services' messages are in no crate that this program has, and a generated client is larger than all that it would be
-//! asked; those of the figures are, and their code is a page or two of every pod's memory.
+//! The little of protobuf that a container's figures need: writing fields. Their messages are in a crate that the shim has, and its
+//! code for them is a page or two of every pod's memory.
 
 /// A message being written. What is zero or empty is left out, as proto3 does.
 #[derive(Debug, Default)]
@@ -75,98 +74,11 @@ impl AsRef<[u8]> for Message {
     }
 }
 
-/// A value as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    /// Of a fixed width: no field that is read here has one.
-    Fixed,
-}
-
-/// The bytes are no message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the answer is no protobuf message")]
-pub struct Malformed;
-
-/// The last string, bytes or message of that number, as proto3 reads a field; empty where there is none.
-pub fn bytes(message: &[u8], number: u32) -> Result<&[u8], Malformed> {
-    let mut found: &[u8] = &[];
-    each(message, |field, value| match value {
-        Value::Bytes(bytes) if field == number => found = bytes,
-        _ => {}
-    })?;
-    Ok(found)
-}
-
-/// All of them, of a field that is repeated, or of a map.
-pub fn all(message: &[u8], number: u32) -> Result<Vec<&[u8]>, Malformed> {
-    let mut found = Vec::new();
-    each(message, |field, value| match value {
-        Value::Bytes(bytes) if field == number => found.push(bytes),
-        _ => {}
-    })?;
-    Ok(found)
-}
-
-/// The same as [`bytes`], of text.
-pub fn text(message: &[u8], number: u32) -> Result<&str, Malformed> {
-    std::str::from_utf8(bytes(message, number)?).map_err(|_| Malformed)
-}
-
-/// The last number, zero where there is none.
-pub fn number(message: &[u8], number: u32) -> Result<u64, Malformed> {
-    let mut found = 0;
-    each(message, |field, value| match value {
-        Value::Number(value) if field == number => found = value,
-        _ => {}
-    })?;
-    Ok(found)
-}
-
-fn each<'a>(mut rest: &'a [u8], mut see: impl FnMut(u32, Value<'a>)) -> Result<(), Malformed> {
-    while !rest.is_empty() {
-        let key = take_varint(&mut rest)?;
-        let field = u32::try_from(key >> 3).map_err(|_| Malformed)?;
-        let value = match key & 7 {
-            0 => Value::Number(take_varint(&mut rest)?),
-            1 => take(&mut rest, 8).map(|_| Value::Fixed)?,
-            2 => {
-                let length = usize::try_from(take_varint(&mut rest)?).map_err(|_| Malformed)?;
-                Value::Bytes(take(&mut rest, length)?)
-            }
-            5 => take(&mut rest, 4).map(|_| Value::Fixed)?,
-            _ => return Err(Malformed),
-        };
-        see(field, value);
-    }
-    Ok(())
-}
-
-fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8], Malformed> {
-    let (head, tail) = rest.split_at_checked(length).ok_or(Malformed)?;
-    *rest = tail;
-    Ok(head)
-}
-
-fn take_varint(rest: &mut &[u8]) -> Result<u64, Malformed> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let [byte] = *take(rest, 1)? else { return Err(Malformed) };
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(Malformed)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use containerd_shim_protos::api::ForwardRequest;
     use containerd_shim_protos::protobuf::Message as _;
-    use containerd_shim_protos::shim::event::Envelope;
     use containerd_shim_protos::{cgroups, cgroups_v2};
 
     #[test]
@@ -197,28 +109,5 @@ mod tests {
         usage.numbers(5, &[]);
         let read = cgroups::metrics::CPUUsage::parse_from_bytes(&usage.done()).unwrap();
         assert_eq!(read.per_cpu, [1, 0, 300]);
-    }
-
-    #[test]
-    fn what_another_library_writes_is_read() {
-        let envelope = Envelope { namespace: "n".into(), topic: "t".repeat(200), ..Default::default() };
-        let request = ForwardRequest { envelope: Some(envelope).into(), ..Default::default() };
-        let written = request.write_to_bytes().unwrap();
-        let envelope = bytes(&written, 1).unwrap();
-        assert_eq!((text(envelope, 2), text(envelope, 3), text(envelope, 9)), (Ok("n"), Ok(&*"t".repeat(200)), Ok("")));
-        assert_eq!(number(&[8, 0x80, 1, 8, 7], 1), Ok(7), "the last one counts");
-        assert_eq!(all(&[10, 1, 7, 18, 0, 10, 0], 1), Ok(vec![&[7][..], &[]]), "each one");
-    }
-
-    #[test]
-    fn bytes_that_are_no_message_are_refused() {
-        let endless = [0xff; 11];
-        let broken: [&[u8]; 7] = [&[10], &[10, 5, 1], &[0x80], &[8], &endless, &[0x0b], &[9, 1, 2]];
-        for message in broken {
-            assert_eq!(bytes(message, 1), Err(Malformed), "{message:?}");
-        }
-        assert_eq!(text(&[10, 1, 0xff], 1), Err(Malformed));
-        // A length of 2^63 and more.
-        assert_eq!(bytes(&[10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], 1), Err(Malformed));
     }
 }

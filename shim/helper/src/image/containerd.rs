@@ -1,5 +1,4 @@
-//! The calls: what a container's image is, and its content (containerd's `api/services/{containers,images,content,leases}`,
-//! version 1; the numbers are those of the fields there).
+//! The calls: what a container's image is, and its content.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,8 +8,12 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::grpc::{CallError, Connection, Method};
+use super::grpc::{CallError, Connection, wrong};
 use super::manifest::{Descriptor, Digest, LARGEST_DOCUMENT};
+use super::messages::{
+    AddResourceRequest, CreateLeaseRequest, CreateLeaseResponse, GetContainerResponse, GetImageResponse, Image,
+    ListImagesRequest, ListImagesResponse, Named, Nothing, ReadContentRequest, ReadContentResponse, Resource,
+};
 use super::record::{EXTENSION, Record};
 
 const GET_CONTAINER: &str = "containerd.services.containers.v1.Containers/Get";
@@ -64,30 +67,24 @@ impl Containerd {
     /// The name that a container's record has for its image, empty where it has none, and what is told of the image there; why
     /// that cannot be read, in the inner error.
     pub(super) fn image_of(&mut self, container: &str) -> Result<(String, Result<Record, String>), CallError> {
-        let answer = self.0.call(GET_CONTAINER, &Message::default().with(1, container))?;
-        let record = wire::bytes(&answer, 1).of(GET_CONTAINER)?;
-        let name = wire::text(record, 3).of(GET_CONTAINER)?;
-        for entry in wire::all(record, 10).of(GET_CONTAINER)? {
-            if wire::bytes(entry, 1).of(GET_CONTAINER)? == EXTENSION.as_bytes() {
-                let extension = wire::bytes(entry, 2).and_then(|any| wire::bytes(any, 2)).of(GET_CONTAINER)?;
-                return Ok((name.to_owned(), Record::resolved(extension)));
-            }
-        }
-        Ok((name.to_owned(), Ok(Record::named(name))))
+        let answer: GetContainerResponse = self.0.call(GET_CONTAINER, &named(container))?;
+        let record = answer.container.unwrap_or_default();
+        let resolved = record.extensions.get(EXTENSION).map(|extension| Record::resolved(&extension.value));
+        let told = resolved.unwrap_or_else(|| Ok(Record::named(&record.image)));
+        Ok((record.image, told))
     }
 
     /// Where the content of the image of that name begins; why that is none, in the inner error.
     pub(super) fn target(&mut self, image: &str) -> Result<Result<Descriptor, String>, CallError> {
-        let answer = self.0.call(GET_IMAGE, &Message::default().with(1, image))?;
-        target(wire::bytes(&answer, 1).of(GET_IMAGE)?).of(GET_IMAGE)
+        let answer: GetImageResponse = self.0.call(GET_IMAGE, &named(image))?;
+        Ok(target(answer.image.unwrap_or_default()))
     }
 
     /// The same of an image whose content begins there, whatever it is called; none where the node has no such image.
     pub(super) fn target_of(&mut self, digest: &Digest) -> Result<Option<Result<Descriptor, String>>, CallError> {
-        let filter = format!("target.digest=={digest}");
-        let answer = self.0.call(LIST_IMAGES, &Message::default().with(1, filter))?;
-        let images = wire::all(&answer, 1).of(LIST_IMAGES)?;
-        images.first().map(|image| target(image).of(LIST_IMAGES)).transpose()
+        let asked = ListImagesRequest { filters: vec![format!("target.digest=={digest}")] };
+        let answer: ListImagesResponse = self.0.call(LIST_IMAGES, &asked)?;
+        Ok(answer.images.into_iter().next().map(target))
     }
 
     /// An index or a manifest.
@@ -111,13 +108,12 @@ impl Containerd {
         blob: &Descriptor,
         mut keep: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), BlobError> {
-        let asked = Message::default().with(1, blob.digest.to_string());
+        let asked = ReadContentRequest { digest: blob.digest.to_string() };
         let until = Instant::now() + LONGEST_READ;
         let mut digest = Sha256::new();
-        let mut total = 0;
-        self.0.stream(READ, &asked, |answer| {
-            let piece = wire::bytes(answer, 2).of(READ)?;
-            if wire::number(answer, 1).of(READ)? != total {
+        let mut total: u64 = 0;
+        self.0.stream(READ, &asked, |ReadContentResponse { offset, data: piece }| {
+            if offset.cast_unsigned() != total {
                 return Err(BlobError::Other("its pieces came in disorder".to_owned()));
             }
             total += piece.len() as u64;
@@ -127,8 +123,8 @@ impl Containerd {
             if Instant::now() > until {
                 return Err(BlobError::Other(format!("it takes longer to read than {LONGEST_READ:?}")));
             }
-            digest.update(piece);
-            Ok(keep(piece)?)
+            digest.update(&piece);
+            Ok(keep(&piece)?)
         })?;
         if total != blob.size {
             return Err(BlobError::Other(format!("it is {total} bytes, and not {} as it is to have", blob.size)));
@@ -142,14 +138,15 @@ impl Containerd {
 
     /// Keeps a blob from containerd's collector.
     pub(super) fn lease(&mut self, container: &str, blob: &Descriptor) -> Result<Lease, CallError> {
-        let expires = (OffsetDateTime::now_utc() + LEASE).format(&Rfc3339).map_err(|_| Malformed).of(CREATE_LEASE)?;
-        let label = |key: &str, value: &str| Message::default().with(1, key).with(2, value);
-        let request = Message::default().with(3, label(EXPIRE_LABEL, &expires)).with(3, label(OWNER_LABEL, container));
-        let answer = self.0.call(CREATE_LEASE, &request)?;
-        let id = wire::bytes(&answer, 1).and_then(|lease| wire::text(lease, 1)).of(CREATE_LEASE)?;
-        let lease = Lease(id.to_owned());
-        let resource = Message::default().with(1, blob.digest.to_string()).with(2, "content");
-        let added = self.0.call(ADD_RESOURCE, &Message::default().with(1, id).with(2, resource));
+        let expires = OffsetDateTime::now_utc() + LEASE;
+        let expires = expires.format(&Rfc3339).map_err(|e| wrong(CREATE_LEASE, e.to_string()))?;
+        let labels = [(EXPIRE_LABEL, expires.as_str()), (OWNER_LABEL, container)];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let answer: CreateLeaseResponse = self.0.call(CREATE_LEASE, &CreateLeaseRequest { labels })?;
+        let lease = Lease(answer.lease.unwrap_or_default().name);
+        let resource = Resource { id: blob.digest.to_string(), kind: "content".to_owned() };
+        let added = AddResourceRequest { id: lease.0.clone(), resource: Some(resource) };
+        let added: Result<Nothing, _> = self.0.call(ADD_RESOURCE, &added);
         match added {
             Ok(_) => Ok(lease),
             Err(e) => {
@@ -161,13 +158,16 @@ impl Containerd {
     }
 
     pub(super) fn give_back(&mut self, lease: Lease) -> Result<(), CallError> {
-        self.0.call(DELETE_LEASE, &Message::default().with(1, &lease.0)).map(drop)
+        self.0.call(DELETE_LEASE, &Named { name: lease.0 }).map(|Nothing {}| ())
     }
 }
 
+fn named(name: &str) -> Named {
+    Named { name: name.to_owned() }
+}
+
 /// The target in the record of an image.
-fn target(image: &[u8]) -> Result<Result<Descriptor, String>, Malformed> {
-    let target = wire::bytes(image, 3)?;
-    let (media_type, digest, size) = (wire::text(target, 1)?, wire::text(target, 2)?, wire::number(target, 3)?);
-    Ok(Descriptor::new(media_type, digest, size.cast_signed()))
+fn target(image: Image) -> Result<Descriptor, String> {
+    let target = image.target.unwrap_or_default();
+    Descriptor::new(&target.media_type, &target.digest, target.size)
 }

@@ -1,16 +1,29 @@
-//! gRPC on containerd's socket (grpc's `PROTOCOL-HTTP2.md`): one connection, calls with one answer or many.
+//! gRPC on containerd's socket (grpc's `PROTOCOL-HTTP2.md`) by the h2 crate: one connection, calls with one answer or many.
 //!
 //! Every answer is bounded, in bytes and in the time in which nothing of it may come.
 
-use std::io;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
-use catamaran_host::wire::{Malformed, Message};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use h2::client::{Builder, SendRequest};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use prost::Message;
+use tokio::runtime::Runtime;
 
-use super::hpack::Field;
-use super::http2::{Http2, Http2Error, Part};
+use super::socket;
 
+/// The peer takes what is written, and goes on with an answer, within this.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// As large as containerd makes a message (its `defaults.DefaultMaxSendMsgSize`).
 const LARGEST_MESSAGE: usize = 16 << 20;
+/// A question is a few names.
+const LARGEST_QUESTION: usize = 8 << 10;
+/// A response's fields.
+const LARGEST_HEADERS: u32 = 64 << 10;
+/// All that the peer may send on one connection: nothing holds it up but the socket.
+const WINDOW: u32 = (1 << 31) - 1;
 /// Before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 /// So much of a refusal's text is shown.
@@ -39,19 +52,42 @@ impl CallError {
     }
 }
 
-fn wrong(method: &'static str, what: impl Into<String>) -> CallError {
+pub(super) fn wrong(method: &'static str, what: impl Into<String>) -> CallError {
     CallError::Answer { method, what: what.into() }
 }
 
-pub(super) trait Method<T> {
-    /// Names the call whose answer it was.
-    fn of(self, method: &'static str) -> Result<T, CallError>;
+/// Why nothing, or no more, of an answer comes.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Http2Error {
+    #[error("{0}")]
+    Socket(h2::Error),
+    #[error("nothing came within {PATIENCE:?}")]
+    Late,
+    #[error("the connection was closed")]
+    Closed,
+    #[error("the peer ended the call (HTTP/2 error {0})")]
+    Reset(u32),
+    #[error("the peer does not speak HTTP/2 as it was asked to: {0}")]
+    Protocol(h2::Error),
 }
 
-impl<T> Method<T> for Result<T, Malformed> {
-    fn of(self, method: &'static str) -> Result<T, CallError> {
-        self.map_err(|e| wrong(method, e.to_string()))
+impl From<h2::Error> for Http2Error {
+    fn from(e: h2::Error) -> Self {
+        use ErrorKind::{BrokenPipe, ConnectionReset, Other, UnexpectedEof};
+        match (e.get_io().map(io::Error::kind), e.reason()) {
+            // `Other` is what h2 says of a connection that ends within a frame.
+            (Some(BrokenPipe | ConnectionReset | Other | UnexpectedEof), _) => Self::Closed,
+            (Some(_), _) => Self::Socket(e),
+            (None, Some(reason)) if e.is_reset() && e.is_remote() => Self::Reset(reason.into()),
+            (None, Some(_)) if e.is_remote() => Self::Closed,
+            (None, _) => Self::Protocol(e),
+        }
     }
+}
+
+trait Method<T> {
+    /// Names the call whose answer it was.
+    fn of(self, method: &'static str) -> Result<T, CallError>;
 }
 
 impl<T> Method<T> for Result<T, Http2Error> {
@@ -60,24 +96,55 @@ impl<T> Method<T> for Result<T, Http2Error> {
     }
 }
 
+/// Waits for the peer.
+async fn patient<T>(coming: impl Future<Output = Result<T, h2::Error>>) -> Result<T, Http2Error> {
+    match tokio::time::timeout(PATIENCE, coming).await {
+        Ok(came) => Ok(came?),
+        Err(_) => Err(Http2Error::Late),
+    }
+}
+
 /// A connection to containerd, for calls in one of its namespaces.
 pub(super) struct Connection {
-    http: Http2,
+    runtime: Runtime,
+    requests: SendRequest<Bytes>,
     namespace: String,
 }
 
 impl Connection {
     pub(super) fn open(address: &str, namespace: &str) -> Result<Self, CallError> {
         let path = address.strip_prefix("unix://").unwrap_or(address);
-        let http = Http2::connect(path);
-        let http = http.map_err(|source| CallError::Connect { address: address.to_owned(), source })?;
-        Ok(Self { http, namespace: namespace.to_owned() })
+        let opened = socket::connect(path, PATIENCE).and_then(|socket| Self::over(socket, namespace));
+        opened.map_err(|source| CallError::Connect { address: address.to_owned(), source })
+    }
+
+    /// Speaks on a socket that is connected.
+    fn over(socket: UnixStream, namespace: &str) -> io::Result<Self> {
+        let runtime = socket::runtime()?;
+        let requests = runtime.block_on(async {
+            let (requests, connection) = Builder::new()
+                .initial_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW)
+                .max_header_list_size(LARGEST_HEADERS)
+                .enable_push(false)
+                .handshake(tokio::net::UnixStream::from_std(socket)?)
+                .await
+                .map_err(io::Error::other)?;
+            // It runs while a call is waited for, which is told of its end.
+            tokio::spawn(connection);
+            Ok::<_, io::Error>(requests)
+        })?;
+        Ok(Self { runtime, requests, namespace: namespace.to_owned() })
     }
 
     /// A call with one answer.
-    pub(super) fn call(&mut self, method: &'static str, message: &Message) -> Result<Vec<u8>, CallError> {
+    pub(super) fn call<A: Message + Default>(
+        &mut self,
+        method: &'static str,
+        question: &impl Message,
+    ) -> Result<A, CallError> {
         let mut answer = None;
-        self.stream(method, message, |message| match answer.replace(message.to_vec()) {
+        self.stream(method, question, |message| match answer.replace(message) {
             None => Ok(()),
             Some(_) => Err(wrong(method, "the answer has several messages")),
         })?;
@@ -85,75 +152,78 @@ impl Connection {
     }
 
     /// A call with any number of answers, of which `each` is told. Its error ends the call.
-    pub(super) fn stream<E: From<CallError>>(
+    pub(super) fn stream<A: Message + Default, E: From<CallError>>(
         &mut self,
         method: &'static str,
-        message: &Message,
-        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+        question: &impl Message,
+        mut each: impl FnMut(A) -> Result<(), E>,
     ) -> Result<(), E> {
-        let path = format!("/{method}");
-        let fields = [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", path.as_str()),
-            (":authority", "localhost"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-            ("containerd-namespace", &self.namespace),
-        ];
-        let stream = self.http.ask(&fields, &framed(message)).of(method)?;
-        let mut tell = |buffer: &mut Vec<u8>| -> Result<(), E> {
-            while let Some(length) = whole(buffer).map_err(|what| wrong(method, what))? {
-                each(buffer.get(PREFIX..length).unwrap_or_default())?;
-                buffer.drain(..length);
+        let request = request(method, &self.namespace).map_err(|e| wrong(method, e.to_string()))?;
+        let framed = framed(question).map_err(|what| wrong(method, what))?;
+        let requests = &mut self.requests;
+        self.runtime.block_on(async {
+            let response = ask(requests, request, framed).await.of(method)?;
+            if response.status() != StatusCode::OK {
+                return Err(wrong(method, format!("HTTP status {}", response.status().as_str())).into());
             }
-            Ok(())
-        };
-        let mut buffer = Vec::new();
-        let mut status = None;
-        loop {
-            let (part, end) = self.http.next(stream).of(method)?;
-            let read = match part {
-                Part::Headers(fields) => {
-                    status = grpc_status(&fields);
-                    check_http(&fields).map_err(|what| wrong(method, what).into())
+            let (head, mut body) = response.into_parts();
+            let mut buffer = BytesMut::new();
+            while let Some(data) = patient(async { body.data().await.transpose() }).await.of(method)? {
+                // What is here is waited for no longer.
+                let _ = body.flow_control().release_capacity(data.len());
+                buffer.extend_from_slice(&data);
+                while let Some(message) = whole(&mut buffer).map_err(|what| wrong(method, what))? {
+                    let message = A::decode(message)
+                        .map_err(|e| wrong(method, format!("the answer is no protobuf message: {e}")))?;
+                    each(message)?;
                 }
-                Part::Data(data) => {
-                    buffer.extend_from_slice(&data);
-                    tell(&mut buffer)
-                }
-            };
-            if let Err(e) = read {
-                if !end {
-                    self.http.cancel(stream);
-                }
-                return Err(e);
             }
-            if end {
-                break;
+            // A call that was refused at once has no trailers: all of it is in the head.
+            let trailers = patient(body.trailers()).await.of(method)?.unwrap_or(head.headers);
+            match grpc_status(&trailers) {
+                Some((0, _)) if buffer.is_empty() => Ok(()),
+                Some((0, _)) => Err(wrong(method, "a message was cut").into()),
+                Some((code, message)) => Err(CallError::Status { method, code, message }.into()),
+                None => Err(wrong(method, "the answer has no status").into()),
             }
-        }
-        match status {
-            Some((0, _)) if buffer.is_empty() => Ok(()),
-            Some((0, _)) => Err(wrong(method, "a message was cut").into()),
-            Some((code, message)) => Err(CallError::Status { method, code, message }.into()),
-            None => Err(wrong(method, "the answer has no status").into()),
-        }
+        })
     }
 }
 
-/// Not compressed, the length, the message.
-fn framed(message: &Message) -> Vec<u8> {
-    let message = message.as_ref();
-    let mut frame = vec![0];
-    // What is asked here is a few names.
-    frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    frame.extend_from_slice(message);
-    frame
+fn request(method: &str, namespace: &str) -> http::Result<Request<()>> {
+    Request::post(format!("http://localhost/{method}"))
+        .header("content-type", HeaderValue::from_static("application/grpc"))
+        .header("te", HeaderValue::from_static("trailers"))
+        .header("containerd-namespace", namespace)
+        .body(())
 }
 
-/// Where the first message in the buffer ends, if it is there whole.
-fn whole(buffer: &[u8]) -> Result<Option<usize>, String> {
+async fn ask(
+    requests: &mut SendRequest<Bytes>,
+    request: Request<()>,
+    question: Bytes,
+) -> Result<Response<h2::RecvStream>, Http2Error> {
+    patient(std::future::poll_fn(|cx| requests.poll_ready(cx))).await?;
+    let (response, mut body) = requests.send_request(request, false)?;
+    body.send_data(question, true)?;
+    patient(response).await
+}
+
+/// Not compressed, the length, the message.
+fn framed(message: &impl Message) -> Result<Bytes, &'static str> {
+    let length = message.encoded_len();
+    if length > LARGEST_QUESTION {
+        return Err("the question is too large");
+    }
+    let mut frame = BytesMut::with_capacity(PREFIX + length);
+    frame.put_u8(0);
+    frame.put_u32(length as u32);
+    message.encode(&mut frame).map_err(|_| "the question is too large")?;
+    Ok(frame.freeze())
+}
+
+/// Takes the first message off the buffer, if it is there whole.
+fn whole(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
     let Some([compressed, length @ ..]) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
     if *compressed != 0 {
         return Err("a message is compressed, which nobody asked for".to_owned());
@@ -162,25 +232,17 @@ fn whole(buffer: &[u8]) -> Result<Option<usize>, String> {
     if length > LARGEST_MESSAGE {
         return Err("a message is larger than containerd makes them".to_owned());
     }
-    Ok(Some(PREFIX + length).filter(|end| *end <= buffer.len()))
-}
-
-fn value<'a>(fields: &'a [Field], name: &str) -> Option<&'a [u8]> {
-    fields.iter().find(|field| field.name == name.as_bytes()).map(|field| field.value.as_slice())
-}
-
-/// Trailers have no HTTP status, and only an answer of gRPC's has that of success.
-fn check_http(fields: &[Field]) -> Result<(), String> {
-    match value(fields, ":status") {
-        None | Some(b"200") => Ok(()),
-        Some(other) => Err(format!("HTTP status {}", String::from_utf8_lossy(other))),
+    if buffer.len() < PREFIX + length {
+        return Ok(None);
     }
+    buffer.advance(PREFIX);
+    Ok(Some(buffer.split_to(length).freeze()))
 }
 
-/// The call's own status and its text: in the trailers, or in the headers of a call that was refused at once.
-fn grpc_status(fields: &[Field]) -> Option<(u32, String)> {
-    let code = std::str::from_utf8(value(fields, "grpc-status")?).ok()?.parse().ok()?;
-    let text = value(fields, "grpc-message").unwrap_or_default();
+/// The call's own status and its text.
+fn grpc_status(fields: &HeaderMap) -> Option<(u32, String)> {
+    let code = fields.get("grpc-status")?.to_str().ok()?.parse().ok()?;
+    let text = fields.get("grpc-message").map(HeaderValue::as_bytes).unwrap_or_default();
     Some((code, percent_decoded(text.get(..LONGEST_TEXT).unwrap_or(text))))
 }
 
@@ -204,94 +266,4 @@ fn percent_decoded(text: &[u8]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::os::unix::net::UnixStream;
-
-    use super::*;
-    use crate::image::hpack;
-
-    const DATA: u8 = 0;
-    const HEADERS: u8 = 1;
-    const END_OF_HEADERS: u8 = 4;
-    const LAST: u8 = END_OF_HEADERS | 1;
-
-    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let head = [0, (payload.len() >> 8) as u8, payload.len() as u8, kind, flags, 0, 0, 0, 1];
-        [&head, payload].concat()
-    }
-
-    /// What a call comes to whose answer is these frames: the messages, and how it ended.
-    fn answered(frames: &[Vec<u8>]) -> (Vec<Vec<u8>>, Result<(), CallError>) {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        theirs.write_all(&frames.concat()).unwrap();
-        theirs.shutdown(std::net::Shutdown::Write).unwrap();
-        let http = Http2::over(ours).unwrap();
-        let mut connection = Connection { http, namespace: "n".to_owned() };
-        let mut messages = Vec::new();
-        let ended = connection.stream("s/m", &Message::default().with(1, "x"), |message| {
-            messages.push(message.to_vec());
-            Ok::<(), CallError>(())
-        });
-        (messages, ended)
-    }
-
-    #[test]
-    fn an_answer_is_its_messages_and_its_status() {
-        let ok = frame(HEADERS, END_OF_HEADERS, &[0x88]);
-        let trailers = |code: &str, text: &str| {
-            frame(HEADERS, LAST, &hpack::encode(&[("grpc-status", code), ("grpc-message", text)]))
-        };
-        let three = [framed(&Message::default().with(1, "a")), framed(&Message::default()), vec![0, 0, 0, 0, 2, 8]];
-        let said = [ok.clone(), frame(DATA, 0, &three.concat()), frame(DATA, 0, &[1]), trailers("0", "")];
-        let (messages, ended) = answered(&said);
-        assert_eq!((messages, ended.is_ok()), (vec![b"\x0a\x01a".to_vec(), vec![], vec![8, 1]], true));
-        // Refused at once, and in the middle.
-        let at_once = [vec![0x88], hpack::encode(&[("grpc-status", "5")])].concat();
-        assert!(answered(&[frame(HEADERS, LAST, &at_once)]).1.unwrap_err().is_not_found());
-        let (messages, ended) = answered(&[ok.clone(), frame(DATA, 0, &[0, 0, 0, 0, 0]), trailers("13", "why%21")]);
-        assert_eq!((messages.len(), ended.unwrap_err().to_string().as_str()), (1, "s/m: why! (status 13)"));
-        for (frames, word) in [
-            (vec![ok.clone(), frame(DATA, 0, &[0, 0, 0, 0, 2, 8]), trailers("0", "")], "cut"),
-            (vec![ok.clone(), frame(DATA, 1, &[0, 0, 0, 0, 0])], "no status"),
-            (vec![ok.clone(), frame(DATA, 0, &[1, 0, 0, 0, 0]), trailers("0", "")], "compressed"),
-            (vec![ok.clone(), frame(DATA, 0, &[0, 1, 0, 0, 1]), trailers("0", "")], "larger"),
-            (vec![frame(HEADERS, END_OF_HEADERS, &[0x8d]), trailers("0", "")], "HTTP status 404"),
-            (vec![ok, frame(DATA, 0, &[0])], "closed"),
-        ] {
-            let e = answered(&frames).1.unwrap_err().to_string();
-            assert!(e.contains(word), "{word} is missing in {e}");
-        }
-    }
-
-    #[test]
-    fn a_message_is_whole_when_all_of_it_is_there() {
-        let framed = framed(&Message::default().with(1, "abc"));
-        for end in 0..framed.len() {
-            assert_eq!(whole(&framed[..end]), Ok(None));
-        }
-        assert_eq!(whole(&[&framed[..], b"next"].concat()), Ok(Some(framed.len())));
-        assert_eq!(whole(&super::framed(&Message::default())), Ok(Some(PREFIX)));
-    }
-
-    #[test]
-    fn a_message_that_is_too_large_or_compressed_is_not_waited_for() {
-        assert!(whole(&[0, 0xff, 0xff, 0xff, 0xff]).is_err());
-        assert!(whole(&[1, 0, 0, 0, 0]).is_err());
-    }
-
-    #[test]
-    fn a_status_is_read() {
-        let fields = |pairs: &[(&str, &str)]| -> Vec<Field> {
-            pairs.iter().map(|(name, value)| Field { name: (*name).into(), value: (*value).into() }).collect()
-        };
-        assert_eq!(grpc_status(&fields(&[("grpc-status", "0")])), Some((0, String::new())));
-        let refused = fields(&[("grpc-status", "5"), ("grpc-message", "100%25 of %C3%A9 %zz %4")]);
-        assert_eq!(grpc_status(&refused), Some((5, "100% of é %zz %4".to_owned())));
-        for none in [&[][..], &[("grpc-status", "x")], &[("grpc-status", "-1")], &[("grpc-status", "99999999999")]] {
-            assert_eq!(grpc_status(&fields(none)), None);
-        }
-        assert!(check_http(&fields(&[(":status", "200")])).is_ok());
-        assert_eq!(check_http(&fields(&[(":status", "404")])), Err("HTTP status 404".to_owned()));
-    }
-}
+mod tests;

@@ -15,10 +15,10 @@
 
 mod containerd;
 mod grpc;
-mod hpack;
-mod http2;
 mod manifest;
+mod messages;
 mod record;
+mod socket;
 
 use std::fs::File;
 use std::io::Write;

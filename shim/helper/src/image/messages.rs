@@ -1,0 +1,116 @@
+//! The messages of containerd's gRPC services that are asked and answered here, with the fields that are used: from containerd's
+//! `api/services/{containers,images,content,leases}/v1/*.proto` and `api/types/descriptor.proto` (version 2.1).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message;
+
+/// Of every call that has one name to say: `GetContainerRequest`, `GetImageRequest`, leases' `DeleteRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Named {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct GetContainerResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) container: Option<Container>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Container {
+    #[prost(string, tag = "3")]
+    pub(super) image: String,
+    #[prost(btree_map = "string, message", tag = "10")]
+    pub(super) extensions: BTreeMap<String, Any>,
+}
+
+/// `google.protobuf.Any`, without its type, which its key in [`Container::extensions`] tells.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Any {
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) value: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct GetImageResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) image: Option<Image>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ListImagesRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub(super) filters: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ListImagesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) images: Vec<Image>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Image {
+    #[prost(message, optional, tag = "3")]
+    pub(super) target: Option<Target>,
+}
+
+/// `containerd.types.Descriptor`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Target {
+    #[prost(string, tag = "1")]
+    pub(super) media_type: String,
+    #[prost(string, tag = "2")]
+    pub(super) digest: String,
+    #[prost(int64, tag = "3")]
+    pub(super) size: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ReadContentRequest {
+    #[prost(string, tag = "1")]
+    pub(super) digest: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ReadContentResponse {
+    #[prost(int64, tag = "1")]
+    pub(super) offset: i64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) data: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CreateLeaseRequest {
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CreateLeaseResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) lease: Option<Named>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AddResourceRequest {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) resource: Option<Resource>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Resource {
+    #[prost(string, tag = "1")]
+    pub(super) id: String,
+    #[prost(string, tag = "2")]
+    pub(super) kind: String,
+}
+
+/// An answer in which there is nothing.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Nothing {}
