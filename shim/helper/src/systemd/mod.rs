@@ -1,7 +1,10 @@
 //! What is said to systemd (org.freedesktop.systemd1(5)), blocking: in the short-lived child of `scope` alone.
 //!
-//! A D-Bus client of our own, of the few messages that a scope takes: the zbus crate was tried, and would have added 2 MB
-//! to the shim and, since its tables are relocated when the program starts, 40 kB of private memory to every pod.
+//! The D-Bus client is our own (`dbus`), since zbus (5.19) cannot speak to this socket: systemd names itself there as the sender
+//! of each message, by the well-known name org.freedesktop.systemd1, and zbus takes unique names alone and panics (tried with
+//! the answer of systemd 252 in `tests`). The bus of dbus-daemon, where the sender is a unique name, is not on every node, and
+//! systemd's own tools do without it. Development build, stripped: with zbus the helper has 8.3 MB instead of 4.7, 20,800
+//! relocations instead of 9,400, and takes 0.1 ms longer to start.
 
 mod dbus;
 #[cfg(test)]
