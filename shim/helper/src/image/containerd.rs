@@ -3,7 +3,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use catamaran_host::wire::{self, Malformed, Message};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
