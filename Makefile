@@ -66,6 +66,23 @@ SPECS ?=
 critest: prepare build ## Run Kubernetes' critest on runc's handler and on ours, and print where they part; root (SPECS)
 	$(CARGO) run --locked -q -p catamaran-critest -- $(if $(SPECS),"$(SPECS)")
 
+# Parts of names of tests through the kubelet: CASES="probe volume"; without, all of them.
+CASES ?=
+# What `cluster-up` writes; it tells `cluster-down` what to end.
+CLUSTER := $(CARGO_TARGET_DIR)/cluster
+
+.PHONY: cluster
+cluster: prepare build ## Run pods through a whole Kubernetes on both engines; root (CASES)
+	$(CARGO) test --locked -q -p catamaran-cluster --test kubelet -- $(CASES)
+
+.PHONY: cluster-up
+cluster-up: prepare build ## Start a Kubernetes of one node for use by hand, with the images of examples/; root
+	$(CARGO) run --locked -q -p catamaran-cluster -- up $(CLUSTER)
+
+.PHONY: cluster-down
+cluster-down: ## End it, and remove what clusters that were killed have left; root
+	$(CARGO) run --locked -q -p catamaran-cluster -- down $(CLUSTER)
+
 # Everything takes some fifteen times as long there: what the kernel, systemd and AppArmor have a say in, and no more.
 # What update skips needs files on a disk, and the machine's are in its memory.
 MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signals_end processes:--skip,intermediates \
