@@ -5,7 +5,8 @@
 //! - `volumes`: ConfigMap, Secret, projected, downward API, subPath, emptyDir, image
 //! - `security`: security contexts, the level `restricted`, RuntimeClass overhead
 //! - `hands`: logs, exec, attach, port-forward, debug, the examples
-//! - `restarts`: kubelet and containerd stopped and killed under running pods, sixty pods at once
+//! - `restarts`: kubelet and containerd stopped and killed under running pods
+//! - `times`: how soon a pod is ready, and sixty at once, beside runc
 //!
 //! All of them use one cluster, each in a namespace of its own, several at a time. The words of the command line are parts of
 //! names of tests to run; without, all are. The output is that of Rust's own test programs.
@@ -18,6 +19,7 @@ mod pods;
 mod restarts;
 mod run;
 mod security;
+mod times;
 mod volumes;
 mod workloads;
 
@@ -32,7 +34,8 @@ fn main() -> ExitCode {
     // What cargo and other callers pass to Rust's own test programs means nothing here.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |test: &&Test| words.is_empty() || words.iter().any(|word| test.name.contains(word.as_str()));
-    let groups = [workloads::TESTS, pods::TESTS, volumes::TESTS, security::TESTS, hands::TESTS, restarts::TESTS];
+    let groups =
+        [workloads::TESTS, pods::TESTS, volumes::TESTS, security::TESTS, hands::TESTS, restarts::TESTS, times::TESTS];
     let tests: Vec<&Test> = groups.into_iter().flatten().filter(wanted).collect();
     let begin = Instant::now();
     let cluster = Cluster::start();

@@ -1,22 +1,19 @@
-//! Pods outlive the kubelet and containerd, and many come and go at once.
+//! Pods outlive the kubelet and containerd.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use catamaran_cluster::Space;
 use catamaran_harness::Engine;
 use serde_json::Value;
 
-use crate::guest::{GUESTS, once, template};
+use crate::guest::once;
 use crate::pods::sleeper;
 use crate::run::tests;
 
 tests! {
     Alone: pods_outlive_a_kubelet_that_is_stopped, pods_outlive_a_kubelet_that_is_killed,
-        pods_outlive_a_containerd_that_is_stopped, pods_outlive_a_containerd_that_is_killed, sixty_pods_come_and_go_at_once;
+        pods_outlive_a_containerd_that_is_stopped, pods_outlive_a_containerd_that_is_killed;
 }
-
-/// How many pods of each engine.
-const CROWD: usize = 30;
 
 fn containers(space: &Space<'_>) -> Vec<Value> {
     let pods = Engine::ALL.map(|engine| space.get(&format!("pod/stays-{}", engine.name())));
@@ -84,26 +81,4 @@ fn pods_outlive_a_containerd_that_is_killed(space: &Space<'_>) {
         space.cluster().node().kill_containerd();
         space.cluster().node().restart_containerd();
     });
-}
-
-fn sixty_pods_come_and_go_at_once(space: &Space<'_>) {
-    let begin = Instant::now();
-    for engine in Engine::ALL {
-        let (name, spec) =
-            (engine.name(), format!("containers: [{{name: main, image: '{GUESTS}', imagePullPolicy: Never}}]"));
-        let pods = template(&format!("app: crowd-{name}"), engine, &spec);
-        space.apply(&format!(
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: crowd-{name}}}\nspec:\n  replicas: {CROWD}\n  \
-             selector: {{matchLabels: {{app: crowd-{name}}}}}\n  template:\n{}",
-            crate::guest::indented(&pods, 4)
-        ));
-    }
-    for engine in Engine::ALL {
-        space.ok(["rollout", "status", &format!("deployment/crowd-{}", engine.name()), "--timeout=120s"]);
-    }
-    println!("{} pods ready after {:.1} s", 2 * CROWD, begin.elapsed().as_secs_f32());
-    let begin = Instant::now();
-    space.ok(["delete", "deployment", "--all"]);
-    space.ok(["wait", "pods", "--all", "--for=delete", "--timeout=120s"]);
-    println!("{} pods gone after {:.1} s", 2 * CROWD, begin.elapsed().as_secs_f32());
 }
