@@ -75,7 +75,7 @@ CLUSTER := $(CARGO_TARGET_DIR)/cluster
 
 .PHONY: cluster
 cluster: prepare build ## Run pods through a whole Kubernetes on both engines; root (CASES, CONTAINERD)
-	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) test --locked -q -p catamaran-cluster --test kubelet -- $(CASES)
+	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) test --locked -q -p catamaran-cluster --test kubelet --test by_hand -- $(CASES)
 
 .PHONY: cluster-up
 cluster-up: prepare build ## Start a Kubernetes of one node for use by hand, with the images of examples/; root

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     let tests: Vec<&Test> = groups.into_iter().flatten().filter(wanted).collect();
     let begin = Instant::now();
     let cluster = Cluster::start();
-    println!("{}", Kubernetes::provide().version);
+    println!("{}, containerd {}", Kubernetes::provide().version, cluster.node().programs().version);
     println!("node ready after {:.1} s", begin.elapsed().as_secs_f32());
     guest::import_all(&cluster);
     let outcome = run::all(&cluster, &tests);
