@@ -66,6 +66,25 @@ SPECS ?=
 critest: prepare build ## Run Kubernetes' critest on runc's handler and on ours, and print where they part; root (SPECS)
 	$(CARGO) run --locked -q -p catamaran-critest -- $(if $(SPECS),"$(SPECS)")
 
+# Parts of names of tests through the kubelet: CASES="probe volume"; without, all of them.
+CASES ?=
+# Another line of containerd, built from its Go module: CONTAINERD=2.4.
+CONTAINERD ?=
+# What `cluster-up` writes; it tells `cluster-down` what to end.
+CLUSTER := $(CARGO_TARGET_DIR)/cluster
+
+.PHONY: cluster
+cluster: prepare build ## Run pods through a whole Kubernetes on both engines; root (CASES, CONTAINERD)
+	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) test --locked -q -p catamaran-cluster --test kubelet --test by_hand -- $(CASES)
+
+.PHONY: cluster-up
+cluster-up: prepare build ## Start a Kubernetes of one node for use by hand, with the images of examples/; root
+	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) run --locked -q -p catamaran-cluster -- up $(CLUSTER)
+
+.PHONY: cluster-down
+cluster-down: ## End it, and remove what clusters that were killed have left; root
+	$(CARGO) run --locked -q -p catamaran-cluster -- down $(CLUSTER)
+
 # Everything takes some fifteen times as long there: what the kernel, systemd and AppArmor have a say in, and no more.
 # What update skips needs files on a disk, and the machine's are in its memory.
 MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signals_end processes:--skip,intermediates \
@@ -87,7 +106,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, import circle
 	tests/layering
 	tests/circles --self-test
 	tests/circles
-	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build tests/all tests/layering tests/harness/steps.sh tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build tests/all tests/layering tests/harness/steps.sh tests/cluster/provision tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench

@@ -3,20 +3,22 @@
 //! All of it is named after the node's tag or lies in its folder, but for the bridge, whose name the kernel bounds at 15
 //! characters: it is derived from the tag. The bridge plugin makes it with the first pod, and leaves it.
 
-use std::fs::{self, File};
+use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::leftovers::hex;
 use crate::network::remove_link;
 use crate::programs::provided;
+use crate::sysctls;
 
 /// Where the library behind the plugins remembers what it has set up, wherever it is told to keep addresses.
 const RESULTS: &str = "/var/lib/cni/results";
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+/// The bridge plugin switches it on.
+const FORWARDING: &str = "net/ipv4/ip_forward";
 
 /// Configures it, before containerd starts. The answer is where the plugins are.
 pub(crate) fn configure(tag: &str, dir: &Path) -> PathBuf {
@@ -30,7 +32,7 @@ pub(crate) fn configure(tag: &str, dir: &Path) -> PathBuf {
     let bridge = json!({ "type": "bridge", "bridge": bridge(tag), "isGateway": true, "ipMasq": false, "ipam": ipam });
     let network = json!({ "cniVersion": "1.0.0", "name": tag, "plugins": [bridge] });
     fs::write(dir.join("cni/conf/10-pods.conflist"), network.to_string()).expect("cannot configure the pods' network");
-    note_forwarding(tag);
+    sysctls::note(tag, &[FORWARDING]);
     provided("provision-cni")("folder").into()
 }
 
@@ -53,6 +55,12 @@ fn subnet(tag: &str) -> String {
     format!("100.{}.{b}.{}/25", 64 | a & 63, c & 128)
 }
 
+/// The address that the host has on the bridge: the first of the range.
+pub(crate) fn gateway(tag: &str) -> Ipv4Addr {
+    let [a, b, c, ..] = digest(tag);
+    Ipv4Addr::new(100, 64 | a & 63, b, c & 128 | 1)
+}
+
 /// What is left of pods' networks: what hangs on the bridge, addresses that are taken, and what the library remembers.
 pub(crate) fn left(tag: &str, dir: &Path) -> Vec<String> {
     let names = |folder: PathBuf| {
@@ -65,7 +73,12 @@ pub(crate) fn left(tag: &str, dir: &Path) -> Vec<String> {
     );
     let taken = names(addresses(dir).join(tag)).filter(|name| name.parse::<std::net::IpAddr>().is_ok());
     found.extend(taken.map(|address| format!("address {address}")));
-    found.extend(names(RESULTS.into()).filter(|name| name.contains(tag)).map(|name| format!("{RESULTS}/{name}")));
+    // A loopback's is named by its pod alone, and tells of the pod's network namespace inside.
+    let named = |name: &String| {
+        let bytes = fs::read(Path::new(RESULTS).join(name)).unwrap_or_default();
+        name.contains(tag) || String::from_utf8_lossy(&bytes).contains(tag)
+    };
+    found.extend(names(RESULTS.into()).filter(named).map(|name| format!("{RESULTS}/{name}")));
     found
 }
 
@@ -80,41 +93,13 @@ pub(crate) fn remove(tag: &str, dir: &Path) -> Vec<String> {
             troubles.push(format!("cannot remove {result}: {error}"));
         }
     }
-    restore_forwarding(tag);
+    troubles.extend(sysctls::restore(tag));
     troubles
-}
-
-/// Where each node that has a network notes, in a file of its own, how the machine's forwarding was before the first of
-/// them: the bridge plugin switches it on, and nobody off.
-fn notes() -> (PathBuf, File) {
-    let folder = std::env::temp_dir().join("catamaran-test-forwarding");
-    fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
-    let lock = File::open(&folder).expect("a folder that was just made");
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive).expect("cannot lock");
-    (folder, lock)
-}
-
-fn note_forwarding(tag: &str) {
-    let (folder, _lock) = notes();
-    let others = fs::read_dir(&folder).expect("a folder").flatten().next().map(|other| other.path());
-    let source = others.unwrap_or_else(|| FORWARDING.into());
-    let before = fs::read(&source).unwrap_or_else(|error| panic!("{}: {error}", source.display()));
-    fs::write(folder.join(tag), before).expect("cannot note how forwarding was");
-}
-
-/// The last of them restores it.
-fn restore_forwarding(tag: &str) {
-    let (folder, _lock) = notes();
-    let Ok(before) = fs::read(folder.join(tag)) else { return };
-    fs::remove_file(folder.join(tag)).expect("a file that was just read");
-    if fs::read_dir(&folder).expect("a folder").next().is_none() {
-        fs::write(FORWARDING, before).unwrap_or_else(|error| panic!("{FORWARDING}: {error}"));
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{bridge, subnet};
+    use super::{bridge, gateway, subnet};
 
     #[test]
     fn a_bridge_has_a_name_that_the_kernel_takes_and_a_range_for_tests() {
@@ -123,6 +108,8 @@ mod tests {
             assert!(bridge(&tag).len() < 16);
             let subnet = subnet(&tag);
             let parts: Vec<u8> = subnet.trim_end_matches("/25").split('.').map(|part| part.parse().unwrap()).collect();
+            let [first @ .., last] = gateway(&tag).octets();
+            assert!(first == parts[..3] && last == parts[3] + 1, "{subnet}");
             assert!(parts[0] == 100 && parts[1] & 0xc0 == 64 && parts[3] & 127 == 0, "{subnet}");
         }
         assert_ne!(bridge("a"), bridge("b"));

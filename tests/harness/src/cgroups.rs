@@ -38,6 +38,26 @@ pub(crate) fn of_containers(tag: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Makes a cgroup of the node's tag below every root, with the processors and the memory of the machine (version 1 gives a
+/// new cgroup none).
+pub(crate) fn make(tag: &str) -> io::Result<()> {
+    let trees = fs::read_dir(ROOT)?.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    for tree in trees.map(|entry| entry.path()).chain([ROOT.into()]) {
+        let is_root = tree.join("cgroup.procs").exists() && !tree.join("cgroup.type").exists();
+        if !is_root {
+            continue;
+        }
+        let cgroup = tree.join(tag);
+        fs::create_dir_all(&cgroup)?;
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(all) = fs::read(tree.join(file)) {
+                fs::write(cgroup.join(file), all)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Goes through folders until `stop` says so; links (`cpu,cpuacct` has some) are not followed.
 fn search(dir: &Path, depth: usize, stop: &mut impl FnMut(&Path) -> bool) {
     if depth == 0 {

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 pub use created::Created;
 use images::import;
-pub use images::{image_id, import_with, pin};
+pub use images::{image_id, import_with, knows, pin};
 pub use list::{ContainerFilter, Listed, PodFilter, containers, pods};
 pub use log::LogLine;
 pub use order::{Order, Propagation};

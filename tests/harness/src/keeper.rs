@@ -14,7 +14,7 @@ type Order = (Command, Sender<io::Result<Child>>);
 static ORDERS: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
 
 /// A command that the kernel kills when this program ends, however it ends. To be started by [`spawn`].
-pub(crate) fn tied(program: &Path) -> Command {
+pub fn tied(program: &Path) -> Command {
     let mut command = settled(Path::new("setpriv"));
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
@@ -29,7 +29,13 @@ pub(crate) fn settled(program: &Path) -> Command {
 }
 
 /// Starts it on the thread that never ends.
-pub(crate) fn spawn(command: Command) -> io::Result<Child> {
+///
+/// # Errors
+/// As [`Command::spawn`].
+///
+/// # Panics
+/// When there can be no such thread.
+pub fn spawn(command: Command) -> io::Result<Child> {
     let orders = ORDERS.get_or_init(|| {
         let (sender, receiver) = channel::<Order>();
         std::thread::Builder::new()

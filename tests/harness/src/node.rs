@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -21,7 +22,7 @@ use crate::events::Events;
 use crate::grpc::Address;
 use crate::programs::{Programs, shim_folder};
 use crate::runtime::{Engine, Runtime};
-use crate::{bridge, ctr, keeper, leftovers, sweep, tag};
+use crate::{bridge, cgroups, ctr, keeper, leftovers, sweep, sysctls, tag};
 
 /// How many lines of containerd's log a failing test shows.
 const LOG_LINES: usize = 150;
@@ -237,6 +238,25 @@ impl Node {
         let path = self.dir.join(name);
         fs::create_dir_all(&path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
         path
+    }
+
+    /// The host's address on the bridge of the pods; there once a pod has been.
+    pub fn gateway(&self) -> Ipv4Addr {
+        bridge::gateway(&self.tag)
+    }
+
+    /// The path of a cgroup for all that somebody else, such as a kubelet, runs on the node. It goes with the node.
+    ///
+    /// # Panics
+    /// When the kernel refuses it.
+    pub fn cgroup_root(&self) -> String {
+        cgroups::make(&self.tag).unwrap_or_else(|error| panic!("cannot make the cgroup {}: {error}", self.tag));
+        format!("/{}", self.tag)
+    }
+
+    /// Has these kernel settings, such as `kernel/panic`, as they are now when the node is gone.
+    pub fn keep_sysctls(&self, names: &[&str]) {
+        sysctls::note(&self.tag, names);
     }
 
     /// What stands for `/var/lib/catamaran` on this node.

@@ -58,14 +58,22 @@ impl Programs {
 /// # Panics
 /// When it cannot; the script says on stderr what it tried.
 pub(crate) fn provided(script: &str) -> impl Fn(&str) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
-    let output = Command::new(&script)
+    provided_by(&Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
+}
+
+/// The same with a script from anywhere.
+///
+/// # Panics
+/// When it cannot; the script says on stderr what it tried.
+pub fn provided_by(script: &Path) -> impl Fn(&str) -> String + use<> {
+    let output = Command::new(script)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
         .unwrap_or_else(|error| panic!("cannot run {}: {error}", script.display()));
     assert!(output.status.success(), "{} failed; it says why above", script.display());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let script = script.to_owned();
     move |name| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         line.unwrap_or_else(|| panic!("{} did not say {name}=", script.display())).to_owned()

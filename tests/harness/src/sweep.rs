@@ -96,7 +96,10 @@ fn remove_folder(tag: &str, dir: &Path, troubles: &mut Vec<String>) {
 }
 
 /// Sweeps the nodes whose owners were killed before they could; once in a program's life.
-pub(crate) fn sweep_stale() {
+///
+/// # Panics
+/// When two programs cannot be kept apart.
+pub fn sweep_stale() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let folder = std::env::temp_dir();

@@ -52,6 +52,11 @@ pub fn image_id(node: &Node, name: &str) -> String {
     String::from_utf8(id).ok().filter(|id| !id.is_empty()).unwrap_or_else(|| panic!("the CRI knows no {name}"))
 }
 
+/// Whether the CRI knows an image of this name.
+pub fn knows(node: &Node, name: &str) -> bool {
+    known(node, name).is_some_and(|id| !id.is_empty())
+}
+
 fn known(node: &Node, name: &str) -> Option<Vec<u8>> {
     let asked = Message::new().message(1, Message::new().bytes(1, name)).done();
     let answer = address(node).call("runtime.v1.ImageService/ImageStatus", asked, PATIENCE).ok()?;
@@ -59,7 +64,5 @@ fn known(node: &Node, name: &str) -> Option<Vec<u8>> {
 }
 
 fn wait_for(node: &Node, name: &str) {
-    deadline::wait_until(PATIENCE, "the CRI to know the image", || {
-        known(node, name).filter(|id| !id.is_empty()).map(drop)
-    });
+    deadline::wait_until(PATIENCE, "the CRI to know the image", || knows(node, name).then_some(()));
 }

@@ -1,0 +1,225 @@
+//! The cluster: started, used, stopped.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use catamaran_harness::cri::{self, Pod, PodFilter, Shape};
+use catamaran_harness::{Example, Image, Node, wait_until};
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::daemon::Daemon;
+use crate::kubectl::Kubectl;
+use crate::outside::{self, Outside};
+use crate::programs::Kubernetes;
+use crate::settings::{Settings, free_port};
+use crate::space::Space;
+
+/// The one node's name.
+pub(crate) const NODE: &str = "catamaran";
+/// How long a part of the cluster has to come up or to go.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Settings that a kubelet changes when it starts.
+const TUNABLES: [&str; 6] = [
+    "vm/overcommit_memory",
+    "vm/panic_on_oom",
+    "kernel/panic",
+    "kernel/panic_on_oops",
+    "kernel/keys/root_maxkeys",
+    "kernel/keys/root_maxbytes",
+];
+
+/// A cluster that runs. Dropping it removes everything of it: fields go in the order of their declaration.
+pub struct Cluster {
+    kubelet: Daemon,
+    scheduler: Daemon,
+    controllers: Daemon,
+    apiserver: Daemon,
+    etcd: Daemon,
+    kubectl: Kubectl,
+    _outside: Outside,
+    node: Node,
+}
+
+impl Cluster {
+    /// Starts it, with the RuntimeClass of `runtimeclass/`, and returns when its node takes pods.
+    ///
+    /// # Panics
+    /// When a part of it does not come up; what the parts logged is on stderr.
+    pub fn start() -> Self {
+        let programs = Kubernetes::provide();
+        let outside = Outside::take();
+        let node = Node::start_with(cri::options().network());
+        node.keep_sysctls(&TUNABLES);
+        // The bridge comes with the first pod and stays; the API server listens on its address.
+        Pod::run(&node, "bridge", Shape { network: true, ..Shape::default() }).remove();
+        let settings = settings(&node);
+        make_keys(programs, &settings);
+        let kubectl = Kubectl::new(programs.program("kubectl"), settings.kubeconfig("admin"));
+        let start = |name, args| Daemon::start(name, &programs.program(name), node.dir(), args);
+        let etcd = Daemon::start("etcd", &programs.etcd, node.dir(), settings.etcd());
+        let apiserver = start("kube-apiserver", settings.apiserver());
+        wait_until(LIMIT, "the API server", || {
+            [&etcd, &apiserver].into_iter().for_each(Daemon::expect_alive);
+            (kubectl.run(["get", "--raw=/readyz"]).code == 0).then_some(())
+        });
+        let cluster = Self {
+            kubelet: start("kubelet", settings.kubelet(&node.socket())),
+            scheduler: start("kube-scheduler", settings.scheduler()),
+            controllers: start("kube-controller-manager", settings.controller_manager()),
+            apiserver,
+            etcd,
+            kubectl,
+            _outside: outside,
+            node,
+        };
+        cluster.kubectl.apply(include_str!("../../../runtimeclass/runtimeclass.yaml"));
+        cluster.expect_ready();
+        cluster
+    }
+
+    /// Waits until the node is ready for pods.
+    ///
+    /// # Panics
+    /// When it does not become so within a minute.
+    pub fn expect_ready(&self) {
+        wait_until(LIMIT, "the node to take pods", || {
+            self.daemons().into_iter().for_each(Daemon::expect_alive);
+            let node = self.kubectl.try_get(&["node", NODE])?;
+            let conditions = node["status"]["conditions"].as_array()?;
+            let ready = conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True");
+            (ready && node["spec"]["taints"].is_null()).then_some(())
+        });
+    }
+
+    fn daemons(&self) -> [&Daemon; 5] {
+        [&self.kubelet, &self.scheduler, &self.controllers, &self.apiserver, &self.etcd]
+    }
+
+    /// The node's containerd.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// `kubectl`, as the cluster's administrator.
+    pub fn kubectl(&self) -> &Kubectl {
+        &self.kubectl
+    }
+
+    /// Imports an image where the kubelet finds it.
+    pub fn import(&self, image: &Image) {
+        cri::import_with(&self.node, image, &[]);
+    }
+
+    /// Imports the image of a program of `examples/`, by the name that its manifest has for it.
+    pub fn import_example(&self, name: &str) {
+        let image = Example::of(name).image();
+        self.import(&image);
+        let user = format!("localhost/{name}:latest");
+        self.node.ctr_ok(["--namespace", "k8s.io", "images", "tag", "--force", image.name(), &user]);
+        wait_until(LIMIT, "the CRI to know the image", || cri::knows(&self.node, &user).then_some(()));
+    }
+
+    /// A namespace of its own, deleted when it is dropped.
+    ///
+    /// # Panics
+    /// When there cannot be one.
+    pub fn space(&self, name: &str) -> Space<'_> {
+        Space::make(self, name)
+    }
+
+    /// Stops the kubelet with SIGTERM and starts it again.
+    pub fn restart_kubelet(&self) {
+        self.kubelet.stop();
+        self.kubelet.launch();
+    }
+
+    /// Kills the kubelet, does something meanwhile, and starts it again.
+    pub fn without_kubelet(&self, work: impl FnOnce()) {
+        self.kubelet.kill();
+        work();
+        self.kubelet.launch();
+    }
+
+    /// Waits until no container runs any more. Records of pods that are gone stay for a while: the kubelet collects them once a
+    /// minute.
+    ///
+    /// # Panics
+    /// When some run after a minute.
+    pub fn expect_no_tasks(&self) {
+        wait_until(LIMIT, "the kubelet to end all containers", || {
+            self.node.ctr_ok(["--namespace", "k8s.io", "tasks", "ls", "-q"]).is_empty().then_some(())
+        });
+    }
+
+    /// The end of a cluster: nothing is left of it.
+    ///
+    /// # Panics
+    /// When something is, with the list.
+    pub fn finish(self) {
+        for daemon in self.daemons() {
+            daemon.kill();
+        }
+        for pod in cri::pods(&self.node, &PodFilter::default()) {
+            self.node.expect_id("k8s.io", &pod.id);
+        }
+        cri::remove_pods(&self.node);
+        remove_volumes_and_cgroups(&self.node);
+        let Self { kubelet, scheduler, controllers, apiserver, etcd, kubectl: _, _outside: outside, node } = self;
+        drop((kubelet, scheduler, controllers, apiserver, etcd, outside));
+        let links = outside::links();
+        assert!(links.is_empty(), "links to logs are left: {links:?}");
+        node.finish();
+    }
+}
+
+fn settings(node: &Node) -> Settings {
+    let loopback = std::net::Ipv4Addr::LOCALHOST;
+    let address = node.gateway();
+    Settings {
+        dir: node.dir().to_owned(),
+        address,
+        cgroup: node.cgroup_root(),
+        etcd: free_port(loopback),
+        etcd_peer: free_port(loopback),
+        apiserver: free_port(address),
+        kubelet: free_port(address),
+    }
+}
+
+fn make_keys(programs: &Kubernetes, settings: &Settings) {
+    use std::os::unix::fs::DirBuilderExt;
+
+    let folder = settings.dir.join("keys");
+    fs::DirBuilder::new().mode(0o700).create(&folder).expect("cannot make a folder");
+    let made = Command::new(programs.program("keys")).arg(&folder).arg(settings.address.to_string()).status();
+    assert!(made.expect("cannot run keys").success(), "keys failed; it says why above");
+}
+
+/// What a kubelet that was killed leaves: volumes that are mounted, and the cgroups of its classes of pods.
+fn remove_volumes_and_cgroups(node: &Node) {
+    let left = node.leftovers();
+    let below = |kind: &str, within: &str| -> Vec<PathBuf> {
+        let paths = left.iter().filter_map(|line| line.strip_prefix(kind));
+        paths.filter(|path| path.contains(within)).map(PathBuf::from).collect()
+    };
+    let volumes = node.dir().join("kubelet").display().to_string();
+    for path in below("mount ", &volumes).iter().rev() {
+        let unmounted = unmount(path, UnmountFlags::DETACH);
+        unmounted.unwrap_or_else(|error| panic!("cannot unmount {}: {error}", path.display()));
+    }
+    let classes = format!("/{}/kubepods", node.namespace());
+    for class in below("cgroup ", &classes) {
+        remove_cgroup(&class);
+    }
+}
+
+fn remove_cgroup(cgroup: &std::path::Path) {
+    for entry in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(cgroup);
+}

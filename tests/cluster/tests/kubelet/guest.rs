@@ -1,0 +1,69 @@
+//! The images of the tests' pods, and manifests of pods that run them.
+
+use catamaran_cluster::Cluster;
+use catamaran_harness::{Engine, Example, Image, guests};
+use catamaran_integration::net;
+
+/// Everything that tests run as WebAssembly, each on either engine: `/kitchen.wasm` (tests/guests/c/kitchen.c), `/sleep.wasm`,
+/// `/exit.wasm`, `/trap.wasm`, `/spin.wasm`, `/env.wasm`, `/args.wasm` (tests/guests/*.wat).
+pub(crate) const GUESTS: &str = "localhost/test/guests:latest";
+/// A shell and small programs.
+pub(crate) const BUSYBOX: &str = "localhost/test/busybox:latest";
+const NAMES: [&str; 8] = ["sleep", "exit", "trap", "spin", "env", "args", "cat", "hello"];
+
+fn guests_image() -> Image {
+    let image = Image::new("guests").file("/kitchen.wasm", guests::c("kitchen"));
+    let image = NAMES.iter().fold(image, |image, name| image.file(&format!("/{name}.wasm"), guests::wat(name)));
+    image.dir("/tmp", 0o1777, 0, 0).entrypoint(["/sleep.wasm"])
+}
+
+/// Imports what the tests run.
+pub(crate) fn import_all(cluster: &Cluster) {
+    for image in [guests_image(), guests::busybox(), net()] {
+        cluster.import(&image);
+    }
+    for name in Example::all() {
+        cluster.import_example(&name);
+    }
+}
+
+/// The image and the words of a web server on this engine, and its port.
+pub(crate) fn web(engine: Engine) -> (&'static str, &'static str, u16) {
+    match engine {
+        Engine::Wasmtime => ("localhost/test/component-net:latest", r#"["/net.wasm", "web"]"#, 7000),
+        Engine::Wasmer => ("localhost/wasix-server:latest", r#"["/server.wasm", "7000"]"#, 7000),
+    }
+}
+
+/// Text, each line of it so many blanks further to the right.
+pub(crate) fn indented(text: &str, blanks: usize) -> String {
+    text.trim_matches('\n').lines().map(|line| format!("{:blanks$}{line}\n", "")).collect()
+}
+
+/// The part of a manifest that pods and templates of pods have in common: annotations, labels and specification.
+pub(crate) fn template(labels: &str, engine: Engine, spec: &str) -> String {
+    format!(
+        "metadata:\n  labels: {{{labels}}}\n  annotations: {{catamaran.wasm/engine: {}}}\nspec:\n  \
+         runtimeClassName: catamaran\n  terminationGracePeriodSeconds: 5\n{}",
+        engine.name(),
+        indented(spec, 2)
+    )
+}
+
+/// A pod of this name; `spec` is what its specification has beside the runtime class.
+pub(crate) fn pod(name: &str, engine: Engine, spec: &str) -> String {
+    let rest = template(&format!("app: {name}"), engine, spec);
+    format!("apiVersion: v1\nkind: Pod\n{}", rest.replacen("metadata:\n", &format!("metadata:\n  name: {name}\n"), 1))
+}
+
+/// A pod of one container, `main`, that is not started again: its command in JSON, and more lines of the container.
+pub(crate) fn once(name: &str, engine: Engine, command: &str, more: &str) -> String {
+    let rest = indented(more, 2);
+    pod(
+        name,
+        engine,
+        &format!(
+            "restartPolicy: Never\ncontainers:\n- name: main\n  image: {GUESTS}\n  imagePullPolicy: Never\n  command: {command}\n{rest}"
+        ),
+    )
+}
