@@ -37,7 +37,7 @@ use catamaran_host::limits;
 use catamaran_host::programs::{self, Program};
 use catamaran_host::readable::readable;
 use catamaran_worker::compiler::Tier;
-use catamaran_worker::control;
+use catamaran_worker::{control, version};
 use log::warn;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
@@ -202,7 +202,10 @@ impl Cache {
         let answer = tokio::time::timeout(LONGEST_ORDER, answer)
             .await
             .map_err(|_| failed(format!("the compile driver did not answer in {LONGEST_ORDER:?}")))?
-            .map_err(|e| failed(format!("the compile driver ended without an answer: {e}")))?;
+            .map_err(|e| match version::other(&e) {
+                Some(other) => failed(other.to_string()),
+                None => failed(format!("the compile driver ended without an answer: {e}")),
+            })?;
         match (answer, wanted) {
             (
                 (Answer::Made { module, engine, digest, layer, tier, origin, later, uncached, warnings }, mut files),

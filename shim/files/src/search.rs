@@ -1,4 +1,4 @@
-//! The orders of a search in a container's tree, and its answers. Shim and helper are of one build: the form carries no version.
+//! The orders of a search in a container's tree, and its answers.
 
 use std::io;
 use std::path::PathBuf;

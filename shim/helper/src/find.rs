@@ -35,7 +35,9 @@ pub(crate) fn find() -> Result<()> {
         // A shim that died before this process asked to die with it has closed its end.
         let (order, descriptors) = match control::receive_in_memory(control.as_fd()) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            received => received.doing(doing)?,
+            // A shim of another version reads no more of the answer than its version.
+            Err(e) => return answer_failed(&control, Error::system(DOING, e)),
+            Ok(received) => received,
         };
         let (answer, descriptors) = match finder.carry_out(order, &descriptors) {
             Ok(found) => found,
@@ -44,13 +46,15 @@ pub(crate) fn find() -> Result<()> {
         let lent: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         match control::send_in_memory(control.as_fd(), &answer, &lent) {
             // Too many descriptors for one message.
-            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
-                let failed = Answer::Failed(catamaran_cache::Error::from(Error::system(DOING, e)).into());
-                control::send_in_memory(control.as_fd(), &failed, &[]).doing(doing)?;
-            }
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => answer_failed(&control, Error::system(DOING, e))?,
             sent => sent.doing(doing)?,
         }
     }
+}
+
+fn answer_failed(control: &OwnedFd, e: Error) -> Result<()> {
+    let failed = Answer::Failed(catamaran_cache::Error::from(e).into());
+    control::send_in_memory(control.as_fd(), &failed, &[]).doing(|| DOING.to_owned())
 }
 
 /// What is kept from one order to the next.

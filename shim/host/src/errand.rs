@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::Duration;
 
+use catamaran_worker::version;
 use rustix::fs::MemfdFlags;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -31,7 +32,7 @@ pub async fn run<A: DeserializeOwned>(
     let memory = |name| rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).map(File::from).doing(doing);
     let mut question = memory("order")?;
     let mut answer = memory("answer")?;
-    question.write_all(&serde_json::to_vec(order).doing(doing)?).doing(doing)?;
+    question.write_all(&version::write(order).doing(doing)?).doing(doing)?;
     question.rewind().doing(doing)?;
     let child = Program::open(programs::HELPER)?
         .command()
@@ -56,14 +57,18 @@ pub async fn run<A: DeserializeOwned>(
     }
     let mut text = Vec::new();
     answer.rewind().and_then(|()| answer.read_to_end(&mut text)).doing(doing)?;
-    serde_json::from_slice(&text).doing(|| format!("{}: reading the answer", doing())).map(Some)
+    version::read(&text).doing(|| format!("{}: reading the answer", doing())).map(Some)
 }
 
 /// The child's part: carries out what it is told.
 pub fn carry_out<Q: DeserializeOwned, A: Serialize>(work: impl FnOnce(Q) -> A) -> Result<()> {
     let mut text = Vec::new();
     std::io::stdin().read_to_end(&mut text).doing(|| "reading the order".to_owned())?;
-    let order = serde_json::from_slice(&text).doing(|| "reading the order".to_owned())?;
-    let text = serde_json::to_vec(&work(order)).doing(|| "answering".to_owned())?;
-    std::io::stdout().write_all(&text).doing(|| "answering".to_owned())
+    let (answer, outcome) = match version::read(&text) {
+        Ok(order) => (version::write(&work(order)), Ok(())),
+        // The shim, of another version or not, is told the version at least.
+        Err(e) => (version::write(&()), Err(e)),
+    };
+    let answered = answer.and_then(|text| std::io::stdout().write_all(&text)).doing(|| "answering".to_owned());
+    outcome.doing(|| "reading the order".to_owned()).and(answered)
 }

@@ -119,3 +119,91 @@ fn beside_this(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().doing(|| "finding this program's folder".to_owned())?;
     Ok(own.with_file_name(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A folder of this test's own.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("catamaran-programs-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        /// Installs a program as an installer does: a new file in place of the old one.
+        fn install(&self, name: &str, file: &str) -> PathBuf {
+            let (new, path) = (self.0.join("new"), self.0.join(name));
+            // By another process: one that this process has open for writing cannot be executed.
+            let copied = Command::new("install").args(["-m", "755", file]).arg(&new).status().unwrap();
+            assert!(copied.success());
+            fs::rename(&new, &path).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn said(program: &Program) -> String {
+        let output = program.command().arg("old").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn a_replaced_or_removed_file_does_not_change_what_is_executed() {
+        let folder = Folder::new("replaced");
+        let path = folder.install("program", "/bin/echo");
+        let program = Program::at(path.clone()).unwrap();
+        assert_eq!(said(&program), "old\n");
+        folder.install("program", "/bin/false");
+        assert!(!Command::new(&path).status().unwrap().success(), "the path leads to the new file");
+        assert_eq!(said(&program), "old\n");
+        assert_eq!(said(&program.clone()), "old\n");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(said(&program), "old\n");
+        assert_eq!(fs::read(program.link()).unwrap(), fs::read("/bin/echo").unwrap(), "which is read by its link too");
+        assert_eq!(program.path(), path);
+    }
+
+    #[test]
+    fn a_program_is_opened_once_by_its_name() {
+        let folder = Folder::new("given");
+        let path = folder.install("given", "/bin/echo");
+        let descriptor = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        Program::give("catamaran-given", path.clone(), descriptor).unwrap();
+        folder.install("given", "/bin/false");
+        let program = Program::open("catamaran-given").unwrap();
+        assert_eq!((said(&program).as_str(), program.path()), ("old\n", path.as_path()));
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        keep(["catamaran-missing"]);
+        let expected = std::env::current_exe().unwrap().with_file_name("catamaran-missing");
+        match Program::open("catamaran-missing") {
+            Err(crate::Error::File { path, source }) => {
+                assert_eq!((path, source.kind()), (expected, std::io::ErrorKind::NotFound));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_child_inherits_no_descriptor_of_a_program() {
+        let program = Program::at("/bin/ls".into()).unwrap();
+        let flags = rustix::io::fcntl_getfd(&program).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC) && program.as_fd().as_raw_fd() >= ABOVE);
+        let output = program.command().args(["-l", "/proc/self/fd/"]).output().unwrap();
+        let listed = String::from_utf8(output.stdout).unwrap();
+        let own = fs::canonicalize("/bin/ls").unwrap();
+        assert!(output.status.success() && !listed.contains(own.to_str().unwrap()), "{listed}");
+    }
+}

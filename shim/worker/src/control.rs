@@ -13,9 +13,11 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::job::Job;
+use crate::version;
 
 /// The kernel takes no more descriptors than this in one message (`SCM_MAX_FD`).
 pub const MAX_DESCRIPTORS: usize = 253;
@@ -87,7 +89,7 @@ pub fn send_in_memory<T: Serialize>(
             format!("{} descriptors, more than the {MAX_DESCRIPTORS} that fit in one message", all.len()),
         ));
     }
-    send(socket, b"job", &all)
+    send(socket, version::VERSION.as_bytes(), &all)
 }
 
 /// Receives the job, in the intermediate.
@@ -96,9 +98,14 @@ pub(crate) fn receive_job(socket: BorrowedFd<'_>) -> io::Result<(Job, Descriptor
     Ok((job, Descriptors(descriptors.into_iter().map(Some).collect())))
 }
 
-/// Receives what [`send_in_memory`] sent. `UnexpectedEof` when the other side is gone.
-pub fn receive_in_memory<T: for<'de> Deserialize<'de>>(socket: BorrowedFd<'_>) -> io::Result<(T, Vec<OwnedFd>)> {
-    let (_, mut descriptors) = receive(socket)?;
+/// Receives what [`send_in_memory`] sent. `UnexpectedEof` when the other side is gone, [`version::OtherVersion`] when it is of
+/// another version.
+pub fn receive_in_memory<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<(T, Vec<OwnedFd>)> {
+    let (sender, mut descriptors) = receive(socket)?;
+    if sender.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other side sent nothing"));
+    }
+    version::compare(version::first_line(&sender))?;
     if descriptors.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other side sent nothing"));
     }
@@ -111,7 +118,7 @@ pub fn receive_in_memory<T: for<'de> Deserialize<'de>>(socket: BorrowedFd<'_>) -
 ///
 /// Without any it is a plain write: the worker's filter of system calls has no sendmsg.
 pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, pidfds: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let bytes = serde_json::to_vec(report)?;
+    let bytes = version::write(report)?;
     match pidfds {
         [_, ..] => send(socket, &bytes, pidfds),
         [] => rustix::io::retry_on_intr(|| rustix::io::write(socket, &bytes)).map(drop).map_err(Into::into),
@@ -120,16 +127,17 @@ pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, pidfds: &[Borrowed
 
 /// A report as its message's bytes, for a program that has no words of its own.
 pub(crate) fn written(report: &Report) -> io::Result<Vec<u8>> {
-    Ok(serde_json::to_vec(report)?)
+    version::write(report)
 }
 
-/// Receives one report, in the shim. `UnexpectedEof` when the worker is gone.
+/// Receives one report, in the shim. `UnexpectedEof` when the worker is gone, [`version::OtherVersion`] when it is of another
+/// version.
 pub fn receive_report(socket: BorrowedFd<'_>) -> io::Result<(Report, Vec<OwnedFd>)> {
     let (bytes, descriptors) = receive(socket)?;
     if bytes.is_empty() {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the worker ended without a word"));
     }
-    Ok((serde_json::from_slice(&bytes)?, descriptors))
+    Ok((version::read(&bytes)?, descriptors))
 }
 
 /// Lets the worker go, in the shim. Before guest code runs nothing can be said to the shim any more: what a worker that was
@@ -197,16 +205,17 @@ impl Descriptors {
 
 /// Sends a value in one message, and descriptors with it.
 pub fn send_with<T: Serialize>(socket: BorrowedFd<'_>, value: &T, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
-    send(socket, &serde_json::to_vec(value)?, descriptors)
+    send(socket, &version::write(value)?, descriptors)
 }
 
-/// Receives what [`send_with`] sent. `UnexpectedEof` when the other side is gone.
-pub fn receive_with<T: for<'de> Deserialize<'de>>(socket: BorrowedFd<'_>) -> io::Result<(T, Vec<OwnedFd>)> {
+/// Receives what [`send_with`] sent. `UnexpectedEof` when the other side is gone, [`version::OtherVersion`] when it is of another
+/// version.
+pub fn receive_with<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<(T, Vec<OwnedFd>)> {
     let (bytes, descriptors) = receive(socket)?;
     if bytes.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Ok((serde_json::from_slice(&bytes)?, descriptors))
+    Ok((version::read(&bytes)?, descriptors))
 }
 
 fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -278,6 +287,19 @@ mod tests {
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::BrokenPipe, "nothing is said after Start");
         drop(shim);
         assert!(!await_start(worker.as_fd()).unwrap());
+    }
+
+    #[test]
+    fn a_job_and_a_report_of_another_version_are_refused() {
+        let (shim, worker) = pair();
+        let memory = rustix::fs::memfd_create("job", MemfdFlags::CLOEXEC).unwrap();
+        send(shim.as_fd(), b"0.0.9-0", &[memory.as_fd()]).unwrap();
+        let e = receive_job(worker.as_fd()).unwrap_err();
+        assert!(version::other(&e).is_some(), "{e}");
+        // Which the worker answers, in its own form.
+        send(worker.as_fd(), b"0.0.9-0\n{\"Refused\":{\"because\":\"of the version\"}}", &[]).unwrap();
+        let e = receive_report(shim.as_fd()).unwrap_err();
+        assert!(version::other(&e).is_some(), "{e}");
     }
 
     #[test]

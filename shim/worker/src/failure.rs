@@ -7,6 +7,7 @@ use crate::confine::ConfineError;
 use crate::control::{self, Cause, Report};
 use crate::engine::EngineError;
 use crate::quote;
+use crate::version::OtherVersion;
 
 /// Why no worker came to wait for Start.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +16,14 @@ pub(crate) enum StageError {
     Confine(#[from] ConfineError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Version(#[from] OtherVersion),
 }
 
 impl StageError {
     fn cause(&self) -> Cause {
         match self {
-            StageError::Confine(_) => Cause::Confinement,
+            StageError::Confine(_) | StageError::Version(_) => Cause::Confinement,
             StageError::Engine(EngineError::Artifact(_)) => Cause::Artifact,
             StageError::Engine(EngineError::Module(_)) => Cause::Module,
         }

@@ -1,7 +1,7 @@
 //! The job: everything that the shim tells one worker, complete and checked before the worker exists.
 //!
 //! Serialised as JSON into a memfd (a container's environment may be larger than one socket message) and sent with the
-//! descriptors that it numbers. Shim and worker come from one build, so the form carries no version.
+//! descriptors that it numbers. The message begins with the build's version ([`crate::version`]).
 
 use serde::{Deserialize, Serialize};
 

@@ -41,6 +41,7 @@ pub mod panics;
 pub mod quote;
 pub mod signals;
 mod stage;
+pub mod version;
 
 pub use confine::{close_inherited, empty_root, take_name};
 pub use engine::{Engine, EngineError, Guest, Needs};

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::failure::{StageError, fail};
 use crate::intermediate::{self, Side};
 use crate::job::{Job, World};
+use crate::version;
 
 /// The whole of an engine's executable, with the control socket as its standard input.
 pub fn run<E: Engine>() -> ExitCode {
@@ -39,7 +40,10 @@ pub(crate) fn staged(second: fn(&Job, Descriptors, Line, Surroundings) -> ExitCo
         Ok(received) => received,
         // The shim gave up before it sent one: the container's stderr is no place to say so.
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return ExitCode::FAILURE,
-        Err(e) => return usage(&e),
+        Err(e) => match version::other(&e) {
+            Some(other) => return fail(&control, other.clone().into()),
+            None => return usage(&e),
+        },
     };
     match intermediate::divide(&job, &mut descriptors) {
         Ok(Side::Outside(copy)) => copy.await_end(),

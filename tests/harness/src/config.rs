@@ -25,6 +25,7 @@ pub struct Options {
     pub(crate) network: bool,
     pub(crate) extra: String,
     pub(crate) env: Vec<(String, String)>,
+    pub(crate) installed: bool,
     pub(crate) programs: Vec<(String, PathBuf)>,
 }
 
@@ -65,11 +66,19 @@ impl Options {
         self
     }
 
-    /// Runs copies of our programs that lie in the node's folder, with `file` in place of the one that is called `name`.
+    /// Runs copies of our programs that lie in the node's folder: for [`Node::replace_programs`](crate::Node::replace_programs)
+    /// and its like.
+    #[must_use]
+    pub fn installed(mut self) -> Self {
+        self.installed = true;
+        self
+    }
+
+    /// The same, with `file` in place of the program that is called `name`.
     #[must_use]
     pub fn program(mut self, name: &str, file: &Path) -> Self {
         self.programs.push((name.to_owned(), file.to_owned()));
-        self
+        self.installed()
     }
 
     /// Writes containerd's configuration in the form of version 2, which containerd 1 had and 2 still reads.

@@ -43,6 +43,7 @@ mod fuse;
 mod grpc;
 pub mod guests;
 mod image;
+mod installed;
 mod keeper;
 mod leftovers;
 mod limits;

@@ -20,7 +20,7 @@ use crate::container::{Container, Output};
 use crate::deadline::{self, PATIENCE};
 use crate::events::Events;
 use crate::grpc::Address;
-use crate::programs::{Programs, shim_folder};
+use crate::programs::Programs;
 use crate::runtime::{Engine, Runtime};
 use crate::{bridge, cgroups, ctr, keeper, leftovers, sweep, sysctls, tag};
 
@@ -33,23 +33,12 @@ const SOCKET_PATH: usize = 100;
 /// A large module's optimiser may take minutes.
 const LAST_COMPILE: Duration = Duration::from_secs(300);
 
-/// Our own programs, as they lie in one folder.
-const OURS: [&str; 7] = [
-    "containerd-shim-catamaran-v1",
-    "catamaran-helper",
-    "catamaran-holder",
-    "catamaran-wasmtime",
-    "catamaran-wasmtime-compile",
-    "catamaran-wasmer",
-    "catamaran-wasmer-compile",
-];
-
 /// A private containerd with its own folder, sockets and namespace. Dropping it removes everything of it.
 pub struct Node {
     tag: String,
     dir: PathBuf,
     programs: &'static Programs,
-    options: Options,
+    pub(crate) options: Options,
     runtime: Runtime,
     engine: Option<Engine>,
     containerd: Mutex<Option<Child>>,
@@ -100,7 +89,7 @@ impl Node {
             fs::create_dir_all(node.dir.join(folder)).expect("cannot make a folder");
         }
         node.configure();
-        node.copy_programs();
+        node.install();
         node.launch(&node.programs.containerd);
         node
     }
@@ -117,24 +106,6 @@ impl Node {
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = Some(engine);
         self
-    }
-
-    /// Where the node's containerd finds our shim, and the shim its workers.
-    fn shim_folder(&self) -> PathBuf {
-        if self.options.programs.is_empty() { shim_folder() } else { self.dir.join("bin") }
-    }
-
-    /// Copies, not links: the shim looks for its workers beside its own file.
-    fn copy_programs(&self) {
-        if self.options.programs.is_empty() {
-            return;
-        }
-        let folder = self.shim_folder();
-        fs::create_dir(&folder).expect("cannot make a folder");
-        let ours = OURS.map(|name| (name.to_owned(), shim_folder().join(name)));
-        for (name, file) in ours.iter().chain(&self.options.programs) {
-            fs::copy(file, folder.join(name)).unwrap_or_else(|error| panic!("cannot copy {}: {error}", file.display()));
-        }
     }
 
     fn configure(&self) {

@@ -60,7 +60,11 @@ pub(crate) fn run() -> Result<()> {
     // Its own: what ends the shim's session or group does not end a compile.
     let _ = nix::unistd::setsid();
     let asker = Asker::of_this_process()?;
-    let (order, mut files) = asker.order()?;
+    let (order, mut files) = match asker.order() {
+        Ok(received) => received,
+        // A shim of another version reads no more of it than its version.
+        Err(e) => return asker.answer(&Answer::Failed(e.to_string()), None),
+    };
     let given = order.programs.len().min(files.len());
     for ((name, path), descriptor) in order.programs.iter().zip(files.drain(..given)) {
         Program::give(name, path.clone(), descriptor)?;
