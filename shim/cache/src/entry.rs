@@ -1,5 +1,5 @@
 //! What lies beside an entry of the cache and goes with it: its checksum, and an empty file whose name says whose it is. Both
-//! are written and removed under the lock of [`catamaran_helper::compile::locks::room`].
+//! are written and removed under the lock of the cache's room (`shim/helper/src/compile/locks.rs`).
 //!
 //! ```text
 //! <entry>.of-OWNER    for whom it was made, to whose share it counts; not there for one of an older version

@@ -1,7 +1,7 @@
 //! A container's cgroup that systemd makes: a transient scope, asked for with the pid of the process that is to be in it
 //! (`slice:prefix:name` in `linux.cgroupsPath`, as kubelets with the systemd driver and runc have it).
 //!
-//! systemd is spoken to by a short-lived child, this program started anew as `scope` ([`catamaran_host::errand`]), so that neither the
+//! systemd is spoken to by a short-lived child, catamaran-helper as `scope` ([`catamaran_host::errand`]), so that neither the
 //! shim's one event loop waits for an answer nor its memory grows. The child is told a [`Request`] and gives an [`Answer`].
 
 use std::path::{Path, PathBuf};

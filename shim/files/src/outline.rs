@@ -1,5 +1,5 @@
 //! What of config.json is looked at before it is known whose container it is. Anything that runc may know and this shim does
-//! not is passed over here; for a Wasm container the whole is read and checked later ([`crate::spec::bundle`]).
+//! not is passed over here; for a Wasm container the whole is read and checked later (`shim/daemon/src/spec/bundle.rs`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

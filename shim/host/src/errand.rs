@@ -1,6 +1,5 @@
-//! What may hold up whoever does it is done by a short-lived child, this program started anew with a word of its own, so
-//! that the shim's one thread goes on meanwhile. It reads its order on its standard input and writes its answer on its standard
-//! output, both files in memory.
+//! Runs a blocking operation in a short-lived child process, catamaran-helper, so that the shim's only thread never blocks. The child
+//! reads its order on standard input and writes its answer on standard output; both are files in memory.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};

@@ -43,9 +43,6 @@ const LONGEST_KILL: Duration = Duration::from_secs(1);
 /// So much of a reason is told.
 const MOST_WORDS: usize = 2048;
 
-/// What this program calls itself, also before its errors.
-const OWN_NAME: &str = "containerd-shim-catamaran-v1";
-
 /// Whose output it is.
 #[derive(Clone, Copy)]
 pub(super) struct Container<'a> {
@@ -182,7 +179,7 @@ impl Logger {
             (Greeting::Explains, Some(0)) | (Greeting::Closes | Greeting::Speaks, Some(_)) => return Ok(()),
             (Greeting::Explains, Some(_)) => {
                 let words = String::from_utf8_lossy(&words);
-                return Err(words.trim_start_matches(OWN_NAME).trim_start_matches(": ").trim().to_owned());
+                return Err(words.trim_start_matches(programs::HELPER).trim_start_matches(": ").trim().to_owned());
             }
             (_, None) => {}
         }
