@@ -1,5 +1,6 @@
 //! The executables of this build. Each is opened once and executed by its descriptor, for as long as this process lives, so that
-//! an upgrade that replaces the files never mixes two builds: shim, helper, workers and compilers speak a form of one build.
+//! an upgrade that replaces the files never mixes two builds: `tests/integration/tests/upgrade.rs`. Where two builds meet all the
+//! same, because a node was installed from both, they refuse each other by their versions (`catamaran_worker::version`).
 //!
 //! The server opens all of them when it starts. A helper that starts programs itself is given their descriptors with its order.
 

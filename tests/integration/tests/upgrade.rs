@@ -14,6 +14,7 @@ use catamaran_harness::{
     Code, Container, Engine, Image, Node, Options, Output, State, Task, controllers, guests, shim_folder, wait_until,
 };
 use catamaran_worker::version::VERSION;
+use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(10);
 const GREETING: &str = "hello from wasm\n";
@@ -182,6 +183,48 @@ fn a_pod_of_the_cri_keeps_its_build_when_all_programs_are_replaced() {
     let new = pod.order("new", &tools()).start();
     new.expect_line("ready");
     pod.remove();
+    node.finish();
+}
+
+/// The programs of ours that a process has open.
+fn open_programs(node: &Node, pid: u32) -> Vec<String> {
+    let links =
+        fs::read_dir(procfs::file(pid, "fd")).unwrap().filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    let ours = node.shim_folder();
+    links.filter(|link| link.starts_with(&ours)).map(|link| link.display().to_string()).collect()
+}
+
+#[test]
+fn a_server_has_each_program_open_once_and_none_that_it_starts_has_one() {
+    let node = Node::start_with(Options::new().installed());
+    let open = node.dir().join("open");
+    let script = format!("ls -l /proc/self/fd/ >>'{}'", open.display());
+    let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
+    let pod = node.container("pod").image(&tools()).annotation(KIND, "sandbox").spawn();
+    let hooked = move |spec: &mut Value| spec["hooks"] = json!({"createRuntime": [hook]});
+    let wasm = member(&node, "wasm").image(&tools()).spec(hooked.clone()).spawn();
+    let log = format!("file://{}/log", node.dir().display());
+    let native = sidecar(&node, "native", "sleep 3600").spec(hooked).log_uri(&log).spawn();
+    let exec = wasm.further("exec").args(["/sleep.wasm"]).spawn();
+    node.await_compiles();
+    let shim = parent(wasm.pid());
+    let mut programs = open_programs(&node, shim);
+    programs.sort();
+    programs.dedup();
+    assert_eq!((programs.len(), open_programs(&node, shim).len()), (6, 6), "{programs:?}");
+    let started = children(shim);
+    assert_eq!(started.len(), 5, "a holder, a worker, an exec's, a native container and its logger: {started:?}");
+    for pid in started {
+        assert_eq!(open_programs(&node, pid), [""; 0], "{pid}, which executes {}", exe(pid));
+    }
+    let seen = fs::read_to_string(&open).unwrap();
+    assert_eq!(seen.matches("total ").count(), 2, "the shim's hook, and runc's: {seen}");
+    assert!(!seen.contains(node.shim_folder().to_str().unwrap()), "{seen}");
+    exec.try_kill(9).unwrap();
+    exec.wait(SOON);
+    for task in [wasm, native, pod] {
+        task.discard();
+    }
     node.finish();
 }
 
