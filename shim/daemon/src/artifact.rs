@@ -19,8 +19,6 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::Stdio;
 use std::time::Duration;
 
 use catamaran_cache::counters::{self, Counter};
@@ -33,13 +31,12 @@ use catamaran_cache::places::{Installed, Part, Places, environment};
 use catamaran_cache::store::Known;
 use catamaran_files::search::nowhere;
 use catamaran_host::child;
-use catamaran_host::limits;
+use catamaran_host::errand::{self, Conversation};
 use catamaran_host::programs::{self, Program};
 use catamaran_host::readable::readable;
 use catamaran_worker::compiler::Tier;
 use catamaran_worker::{control, version};
 use log::warn;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -153,24 +150,9 @@ impl Cache {
     fn drive(&self, engines: &[Engine], wish: Wish, module: Option<&Module>, image: Option<&Image>) -> Result<OwnedFd> {
         let (name, digest) = module.map_or((LAYER, ""), |module| (&module.name, &module.digest));
         let doing = || format!("ordering the compilation of {name}");
-        let (ours, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .doing(doing)?;
-        let helper = Program::open(programs::HELPER)?;
-        let child = helper
-            .command()
-            .arg(programs::COMPILE)
-            .env_clear()
-            .envs(environment())
-            .process_group(0)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(limits::of_processes)
-            .on(helper.path())?;
+        let Conversation { control, pidfd, .. } = errand::converse(programs::COMPILE, environment(), doing)?;
         // It may go on after its answer, and after this shim.
-        child::reap(child::pidfd(child.id())?);
+        child::reap(pidfd);
         let names = engines.iter().flat_map(|engine| [engine.worker_name(), engine.compiler_name()]);
         let programs: Vec<_> = names.filter_map(|name| Some((name.clone(), Program::open(&name).ok()?))).collect();
         let order = Order {
@@ -186,8 +168,8 @@ impl Cache {
         };
         let file = module.map(|module| module.file.as_fd());
         let descriptors: Vec<_> = programs.iter().map(|(_, program)| program.as_fd()).chain(file).collect();
-        control::send_with(ours.as_fd(), &order, &descriptors).doing(doing)?;
-        Ok(ours)
+        control::send_with(control.as_fd(), &order, &descriptors).doing(doing)?;
+        Ok(control)
     }
 
     async fn order(&self, wanted: &Wanted, engines: &[Engine], wish: Wish) -> Result<Artifact> {

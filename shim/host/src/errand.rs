@@ -1,14 +1,17 @@
 //! Runs a blocking operation in a short-lived child process, catamaran-helper, so that the shim's only thread never blocks. The child
 //! reads its order on standard input and writes its answer on standard output; both are files in memory.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::Duration;
 
 use catamaran_worker::version;
 use rustix::fs::MemfdFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -57,6 +60,44 @@ pub async fn run<A: DeserializeOwned>(
     let mut text = Vec::new();
     answer.rewind().and_then(|()| answer.read_to_end(&mut text)).doing(doing)?;
     version::read(&text).doing(|| format!("{}: reading the answer", doing())).map(Some)
+}
+
+/// A helper that is spoken to on a socket, in several messages.
+pub struct Conversation {
+    /// The shim's end of the socket; the helper's is its standard input.
+    pub control: OwnedFd,
+    /// The helper's pid.
+    pub pid: u32,
+    /// The same process by descriptor. It has not been waited for.
+    pub pidfd: OwnedFd,
+}
+
+/// Starts a helper for `action`, with this environment and no other, in a process group of its own. `doing` is for errors.
+///
+/// # Errors
+/// When the helper is missing, or processes or descriptors are short.
+pub fn converse(
+    action: &str,
+    environment: impl IntoIterator<Item = (&'static str, OsString)>,
+    doing: impl Fn() -> String,
+) -> Result<Conversation> {
+    let (control, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .doing(&doing)?;
+    let helper = Program::open(programs::HELPER)?;
+    let child = helper
+        .command()
+        .arg(action)
+        .env_clear()
+        .envs(environment)
+        .process_group(0)
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(crate::limits::of_processes)
+        .on(helper.path())?;
+    Ok(Conversation { control, pid: child.id(), pidfd: child::pidfd(child.id())? })
 }
 
 /// The child's part: carries out what it is told.

@@ -16,21 +16,19 @@
 mod client;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use catamaran_cache::places::environment;
 use catamaran_cgroup::Cgroup;
 use catamaran_files::search::{Answer, DOING, Order};
-use catamaran_host::programs::{self, Program};
+use catamaran_host::child;
+use catamaran_host::errand::{self, Conversation};
+use catamaran_host::programs;
 use catamaran_host::readable::readable;
-use catamaran_host::{child, limits};
 use catamaran_worker::control;
 use log::{info, warn};
 use nix::libc;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -83,27 +81,15 @@ impl Finder {
             });
         }
         let doing = || DOING.to_owned();
-        let (ours, theirs) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .doing(doing)?;
-        rustix::io::ioctl_fionbio(&ours, true).doing(doing)?;
-        let control = readable(ours).doing(doing)?;
-        let helper = Program::open(programs::HELPER)?;
-        let child = helper
-            .command()
-            .arg(programs::FIND)
-            .env_clear()
-            .envs(environment())
-            .process_group(0)
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(limits::of_processes)
-            .on(helper.path())?;
-        let pid = child.id();
-        let pidfd = Some(child::pidfd(pid)?);
-        Ok(Self { pid, pidfd, control, place, cgroup: None })
+        let Conversation { control, pid, pidfd } = errand::converse(programs::FIND, environment(), doing)?;
+        match rustix::io::ioctl_fionbio(&control, true).map_err(Into::into).and_then(|()| readable(control)) {
+            Ok(control) => Ok(Self { pid, pidfd: Some(pidfd), control, place, cgroup: None }),
+            Err(e) => {
+                // Its socket is closed, with which it ends.
+                child::reap(pidfd);
+                Err(e).doing(doing)
+            }
+        }
     }
 
     /// Gives it an order. [`Finder::answer`] is to follow.
