@@ -144,15 +144,13 @@ fn every_figure_is_that_of_containerds_own_shim() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(told, expected);
-    // And that much is in it.
+    // And that much is in it. Not the division between user and system: kernels sample it by ticks, and a tick may have met neither.
     let figures: &[&str] = match cgroup_version() {
         CgroupVersion::V1 => &[
             "pids {",
             "limit: 33",
             "cpu {",
             "total: ",
-            "kernel: ",
-            "user: ",
             "per_cpu: ",
             "periods: ",
             "throttled_time: ",
@@ -174,8 +172,6 @@ fn every_figure_is_that_of_containerds_own_shim() {
             "pids {",
             "limit: 33",
             "usage_usec: ",
-            "user_usec: ",
-            "system_usec: ",
             "nr_periods: ",
             "throttled_usec: ",
             "pgfault: ",
