@@ -18,9 +18,6 @@
 )]
 
 mod images;
-mod list;
-mod outcome;
-mod registry;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,10 +26,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use catamaran_harness::{Node, cri};
-
-use outcome::Outcomes;
-use registry::Registry;
+use catamaran_critest::{Outcomes, Registry, compare, list, outcome, quoted};
+use catamaran_harness::{Node, cri, provided_by};
 
 /// runc's, which is the measure, and ours.
 const HANDLERS: [&str; 2] = ["runc", "catamaran"];
@@ -41,12 +36,7 @@ const LIMIT: &str = "15m";
 
 /// What `provision` has built.
 fn provided(name: &str) -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("provision");
-    let output = Command::new(&script).stderr(Stdio::inherit()).output().expect("cannot run provision");
-    assert!(output.status.success(), "provision failed; it says why above");
-    let text = String::from_utf8(output.stdout).expect("paths");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    line.unwrap_or_else(|| panic!("provision said nothing of {name}")).into()
+    provided_by(&Path::new(env!("CARGO_MANIFEST_DIR")).join("provision"))(name).into()
 }
 
 /// A folder of this run's own, removed with it.
@@ -96,19 +86,15 @@ impl Drop for Segments {
     }
 }
 
-/// A name as an expression that matches it alone.
-fn quoted(name: &str) -> String {
-    name.chars().flat_map(|c| if c.is_ascii_punctuation() { vec!['\\', c] } else { vec![c] }).collect()
-}
-
 /// All specs on one handler.
-fn tried(handler: &str, words: &[String], skipped: &BTreeMap<String, String>, folder: &Path, port: u16) -> Outcomes {
-    let hosts = folder.join("certs.d/_default");
-    fs::create_dir_all(&hosts).expect("cannot make a folder");
-    fs::write(hosts.join("hosts.toml"), format!("[host.'http://127.0.0.1:{port}']\n")).expect("cannot write");
-    let certs = folder.join("certs.d");
-    let registry = format!("[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '{}'", certs.display());
-    let node = Node::start_with(cri::options().network().config(&registry));
+fn tried(
+    handler: &str,
+    words: &[String],
+    skipped: &BTreeMap<String, String>,
+    folder: &Path,
+    registry: &Registry,
+) -> Outcomes {
+    let node = Node::start_with(cri::options().network().config(&registry.configuration(folder)));
     cri::import_sandbox_image(&node);
     let report = folder.join(format!("{handler}.json"));
     let mut critest = Command::new(provided("critest"));
@@ -144,39 +130,14 @@ fn remove_parents() {
     let _ = fs::remove_dir("/sys/fs/cgroup/k8s.io");
 }
 
-/// Prints where the two part; whether that is as expected.
-fn compare(on_runc: &Outcomes, on_ours: &Outcomes, expected: &BTreeMap<String, String>) -> bool {
-    let mut good = true;
-    for (name, of_runc) in on_runc {
-        let of_ours = on_ours.get(name).cloned().unwrap_or(Some("it did not run".to_owned()));
-        let (title, text) = match (of_runc, of_ours, expected.get(name)) {
-            (None, None, None) => continue,
-            (None, Some(_), Some(reason)) => ("expected", reason.clone()),
-            (None, Some(why), None) => {
-                good = false;
-                ("DIFFERENCE", why)
-            }
-            (None, None, Some(_)) => {
-                good = false;
-                ("STALE", "it passes: remove it from tests/critest/expected".to_owned())
-            }
-            (Some(why), of_ours, _) => {
-                (if of_ours.is_none() { "on runc's handler alone fails" } else { "fails on both" }, why.clone())
-            }
-        };
-        println!("\n{title}: {name}");
-        text.lines().for_each(|line| println!("    {line}"));
-    }
-    good
-}
-
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let (skipped, expected) = (list::read("skipped"), list::read("expected"));
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (skipped, expected) = (list::read(&here.join("skipped")), list::read(&here.join("expected")));
     let folder = Folder::make();
     let registry = Registry::serve(images::all(&provided("standin")));
-    let [on_runc, on_ours] = HANDLERS.map(|handler| tried(handler, &words, &skipped, &folder.0, registry.port));
-    let good = compare(&on_runc, &on_ours, &expected);
+    let [on_runc, on_ours] = HANDLERS.map(|handler| tried(handler, &words, &skipped, &folder.0, &registry));
+    let good = compare(&on_runc, &on_ours, &expected, "tests/critest/expected");
     println!("\n{} specs skipped on both, {} differences expected", skipped.len(), expected.len());
     if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,4 +1,4 @@
-//! What critest says of its specs, in ginkgo's report.
+//! What became of specs, in ginkgo's report, and where two runs of them part.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,14 +7,14 @@ use std::path::Path;
 use serde_json::Value;
 
 /// What became of the specs that ran, by their names: nothing, or why one failed.
-pub(crate) type Outcomes = BTreeMap<String, Option<String>>;
+pub type Outcomes = BTreeMap<String, Option<String>>;
 
 /// Reads the report that `--ginkgo.json-report` names.
 ///
 /// # Panics
-/// When there is none, which is when critest broke off.
-pub(crate) fn read(report: &Path) -> Outcomes {
-    let text = fs::read(report).unwrap_or_else(|error| panic!("critest left no {}: {error}", report.display()));
+/// When there is none, which is when the suite broke off.
+pub fn read(report: &Path) -> Outcomes {
+    let text = fs::read(report).unwrap_or_else(|error| panic!("the suite left no {}: {error}", report.display()));
     let suites: Value = serde_json::from_slice(&text).expect("the report is no JSON");
     let suites = suites.as_array().expect("a list of suites");
     suites.iter().flat_map(|suite| suite["SpecReports"].as_array().into_iter().flatten()).filter_map(one).collect()
@@ -36,4 +36,30 @@ fn one(spec: &Value) -> Option<(String, Option<String>)> {
             Some((words.join(" "), Some(format!("{state}: {why}"))))
         }
     }
+}
+
+/// Prints where the two part; whether that is as expected. `file` is where the expected differences are written.
+pub fn compare(on_runc: &Outcomes, on_ours: &Outcomes, expected: &BTreeMap<String, String>, file: &str) -> bool {
+    let mut good = true;
+    for (name, of_runc) in on_runc {
+        let of_ours = on_ours.get(name).cloned().unwrap_or(Some("it did not run".to_owned()));
+        let (title, text) = match (of_runc, of_ours, expected.get(name)) {
+            (None, None, None) => continue,
+            (None, Some(_), Some(reason)) => ("expected", reason.clone()),
+            (None, Some(why), None) => {
+                good = false;
+                ("DIFFERENCE", why)
+            }
+            (None, None, Some(_)) => {
+                good = false;
+                ("STALE", format!("it passes: remove it from {file}"))
+            }
+            (Some(why), of_ours, _) => {
+                (if of_ours.is_none() { "fails on runc alone" } else { "fails on both" }, why.clone())
+            }
+        };
+        println!("\n{title}: {name}");
+        text.lines().for_each(|line| println!("    {line}"));
+    }
+    good
 }

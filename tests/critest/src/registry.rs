@@ -2,7 +2,9 @@
 //! its repository and tag (OCI distribution spec, «Pull»).
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{Cursor, Read};
+use std::path::Path;
 use std::sync::Arc;
 
 use catamaran_harness::Image;
@@ -18,14 +20,17 @@ struct Content {
 }
 
 /// Serves for as long as it is kept.
-pub(crate) struct Registry {
+pub struct Registry {
     server: Arc<Server>,
-    pub(crate) port: u16,
+    port: u16,
 }
 
 impl Registry {
     /// Serves the images, each by its repository and tag.
-    pub(crate) fn serve<'i>(images: impl IntoIterator<Item = (&'i str, &'i str, Image)>) -> Self {
+    ///
+    /// # Panics
+    /// When loopback has no free port.
+    pub fn serve<'i>(images: impl IntoIterator<Item = (&'i str, &'i str, Image)>) -> Self {
         let mut content = Content::default();
         for (repository, tag, image) in images {
             content.add(repository, tag, &image);
@@ -39,6 +44,18 @@ impl Registry {
             }
         });
         Self { server, port }
+    }
+
+    /// Text for containerd's configuration, by which it pulls all images from here. `folder` gets what that names.
+    ///
+    /// # Panics
+    /// When the folder cannot be written.
+    pub fn configuration(&self, folder: &Path) -> String {
+        let certs = folder.join("certs.d");
+        fs::create_dir_all(certs.join("_default")).expect("cannot make a folder");
+        let hosts = format!("[host.'http://127.0.0.1:{}']\n", self.port);
+        fs::write(certs.join("_default/hosts.toml"), hosts).expect("cannot write");
+        format!("[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '{}'", certs.display())
     }
 }
 

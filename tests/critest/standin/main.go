@@ -1,13 +1,16 @@
-// What critest's images run in place of the programs that it knows: by the name that it is called by, a web server that
-// tells its pid, a program that tells as whom it runs, and those that Debian's busybox does not have.
+// What the images of critest and of Kubernetes' end-to-end suite run in place of the programs that they know: by the name that it
+// is called by, a web server that tells its pid, a program that tells as whom it runs, one that waits to be ended, and those that
+// Debian's busybox does not have.
 package main
 
 import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 func main() {
@@ -16,11 +19,20 @@ func main() {
 		fmt.Printf("Effective uid: %d\n", os.Geteuid())
 	case "ipcs":
 		segments()
+	case "pause":
+		wait()
 	case "pgrep":
 		find(os.Args[len(os.Args)-1])
 	default:
 		serve()
 	}
+}
+
+// Waits for the signal by which containers are ended.
+func wait() {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	<-signals
 }
 
 // The segments of shared memory, as the kernel lists them.
@@ -56,9 +68,29 @@ func serve() {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	fmt.Println(filepath.Base(os.Args[0]), "listens on port", port)
-	page := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "a page") }
-	if err := http.ListenAndServe(":"+port, http.HandlerFunc(page)); err != nil {
+	var page http.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "a page") })
+	// The suite takes a file away and looks whether it is missed.
+	if folder := os.Getenv("PAGES"); folder != "" {
+		page = files(folder)
+	}
+	if err := http.ListenAndServe(":"+port, page); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// The files of a folder, each by its own name: http.FileServer would lead from index.html to the folder.
+func files(folder string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name := filepath.Join(folder, filepath.Clean("/"+r.URL.Path))
+		if strings.HasSuffix(r.URL.Path, "/") {
+			name = filepath.Join(name, "index.html")
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			http.NotFound(w, r)
+			return
+		}
+		w.Write(text)
+	})
 }

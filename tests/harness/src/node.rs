@@ -5,11 +5,10 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,12 +19,10 @@ use crate::container::{Container, Output};
 use crate::deadline::{self, PATIENCE};
 use crate::events::Events;
 use crate::grpc::Address;
-use crate::programs::Programs;
+use crate::programs::{Programs, shim_folder};
 use crate::runtime::{Engine, Runtime};
-use crate::{bridge, cgroups, ctr, keeper, leftovers, sweep, sysctls, tag};
-
-/// How many lines of containerd's log a failing test shows.
-const LOG_LINES: usize = 150;
+use crate::service::Service;
+use crate::{bridge, cgroups, ctr, leftovers, sweep, sysctls, tag};
 
 /// The socket path limit of the kernel, less containerd's own suffix.
 const SOCKET_PATH: usize = 100;
@@ -41,7 +38,7 @@ pub struct Node {
     pub(crate) options: Options,
     runtime: Runtime,
     engine: Option<Engine>,
-    containerd: Mutex<Option<Child>>,
+    containerd: Arc<Service>,
     pub(crate) imported: Mutex<BTreeSet<String>>,
     helpers: Arc<Mutex<BTreeSet<u32>>>,
 }
@@ -74,6 +71,7 @@ impl Node {
         fs::create_dir(&dir).unwrap_or_else(|error| panic!("cannot make {}: {error}", dir.display()));
         // Containers with other uids must be able to pass through, not to look around.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o711)).expect("cannot set permissions");
+        let containerd = service(programs, &options, &tag, &dir);
         let node = Self {
             tag,
             dir,
@@ -81,7 +79,7 @@ impl Node {
             options,
             runtime: Runtime::Catamaran,
             engine: None,
-            containerd: Mutex::new(None),
+            containerd: Arc::new(containerd),
             imported: Mutex::default(),
             helpers: Arc::default(),
         };
@@ -90,7 +88,7 @@ impl Node {
         }
         node.configure();
         node.install();
-        node.launch(&node.programs.containerd);
+        node.containerd.start().unwrap_or_else(|failure| panic!("{failure}"));
         node
     }
 
@@ -118,47 +116,17 @@ impl Node {
         }
     }
 
-    fn launch(&self, containerd: &Path) {
-        let log = File::options().create(true).append(true).open(self.log_path()).expect("cannot open the log");
-        let mut command = keeper::tied(containerd);
-        command
-            .arg("--config")
-            .arg(self.dir.join("config.toml"))
-            .env("PATH", self.programs.path(&self.shim_folder()))
-            .env("CATAMARAN_ROOT", self.catamaran_root())
-            .envs(self.options.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(&self.dir)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("cannot duplicate the log"))
-            .stderr(log);
-        let mut child = keeper::spawn(command)
-            .unwrap_or_else(|error| panic!("cannot start {} by setpriv: {error}", containerd.display()));
-        let mut ended = None;
-        let ready = deadline::poll(PATIENCE, || {
-            ended = child.try_wait().expect("cannot wait for containerd");
-            let answers = || {
-                // The CRI's service answers later than containerd's own.
-                let call = match self.options.cri {
-                    true => "runtime.v1.RuntimeService/Status",
-                    false => "containerd.services.version.v1.Version/Version",
-                };
-                self.address().call(call, Vec::new(), Duration::from_secs(5)).is_ok()
-            };
-            (ended.is_some() || answers()).then_some(())
-        });
-        *self.containerd.lock().unwrap() = Some(child);
-        if let Some(status) = ended {
-            panic!("containerd ended at its start with {status}; its log:\n{}", self.log_tail());
-        }
-        assert!(ready.is_some(), "containerd did not answer within {PATIENCE:?}; its log:\n{}", self.log_tail());
+    /// The node's containerd by itself: what a service manager starts and stops.
+    pub fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.containerd)
     }
 
     /// Kills containerd as a crash would. Shims and containers go on.
+    ///
+    /// # Panics
+    /// When it does not run.
     pub fn kill_containerd(&self) {
-        let child = self.containerd.lock().unwrap().take();
-        let mut child = child.expect("containerd is not running");
-        child.kill().expect("cannot kill containerd");
-        child.wait().expect("cannot wait for containerd");
+        assert!(self.containerd.kill(), "containerd is not running");
     }
 
     /// Starts containerd, after stopping the one that runs. Shims and containers go on meanwhile.
@@ -167,26 +135,17 @@ impl Node {
     }
 
     /// As [`Node::restart_containerd`], with another containerd: an upgrade, or the way back.
+    ///
+    /// # Panics
+    /// When it does not come up.
     pub fn restart_containerd_as(&self, containerd: &Path) {
-        self.stop_containerd();
-        self.launch(containerd);
-    }
-
-    fn stop_containerd(&self) {
-        let Some(mut child) = self.containerd.lock().unwrap().take() else { return };
-        if let Some(pid) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let stopped = deadline::poll(Duration::from_secs(10), || child.try_wait().ok().flatten());
-        if stopped.is_none() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.containerd.stop();
+        self.containerd.start_program(containerd).unwrap_or_else(|failure| panic!("{failure}"));
     }
 
     /// The pid of containerd.
     pub fn containerd_pid(&self) -> u32 {
-        self.containerd.lock().unwrap().as_ref().expect("containerd is not running").id()
+        self.containerd.pid().expect("containerd is not running")
     }
 
     /// The node's folder.
@@ -256,18 +215,12 @@ impl Node {
 
     /// Where containerd's log is.
     pub fn log_path(&self) -> PathBuf {
-        self.dir.join("containerd.log")
+        self.containerd.log_path()
     }
 
     /// containerd's log, the shims' lines among it.
     pub fn log(&self) -> String {
-        fs::read(self.log_path()).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
-    }
-
-    fn log_tail(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+        self.containerd.log()
     }
 
     /// Runs `ctr` on this node and namespace, to its end.
@@ -313,7 +266,7 @@ impl Node {
     /// network namespaces, bundles, leases, and containers that nobody deleted.
     pub fn leftovers(&self) -> Vec<String> {
         let mut expected = self.helpers.lock().unwrap().clone();
-        let containerd = self.containerd.lock().unwrap().as_ref().map(Child::id);
+        let containerd = self.containerd.pid();
         expected.extend(containerd);
         let mut found = Vec::new();
         // Asked first: ctr itself is a process of the node's.
@@ -367,16 +320,23 @@ impl Node {
     }
 }
 
+/// The node's containerd, not started yet.
+fn service(programs: &Programs, options: &Options, tag: &str, dir: &Path) -> Service {
+    let shim = if options.installed { dir.join("bin") } else { shim_folder() };
+    let root = dir.join("catamaran").display().to_string();
+    let mut env = vec![("PATH".to_owned(), programs.path(&shim)), ("CATAMARAN_ROOT".to_owned(), root)];
+    env.extend(options.env.iter().cloned());
+    let address = Address { socket: dir.join("containerd.sock"), namespace: tag.to_owned() };
+    Service::new(&programs.containerd, dir, env, address, options.cri)
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("---- containerd's log, {} ----\n{}\n----", self.tag, self.log_tail());
+            eprintln!("---- containerd's log, {} ----\n{}\n----", self.tag, self.containerd.log_tail());
         }
         // First, so that it does not clean up after the shims while they are killed.
-        if let Some(mut child) = self.containerd.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.containerd.kill();
         let troubles = sweep::sweep(&self.tag, &self.dir);
         if !troubles.is_empty() {
             let troubles = troubles.join("\n");

@@ -1,6 +1,7 @@
 //! The word by which everything of a node is known.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What every node's tag begins with.
@@ -16,6 +17,17 @@ pub(crate) fn new() -> String {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     assert!(number < 1000, "a thousand nodes in one test program");
     format!("{PREFIX}{pid}-{started}-{number:03}")
+}
+
+/// A new folder of the test program's own, which names no node. Who asked for it removes it; that of a program that was killed is
+/// swept as nodes are.
+///
+/// # Panics
+/// When there can be none.
+pub fn scratch() -> PathBuf {
+    let path = std::env::temp_dir().join(new());
+    fs::create_dir(&path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
+    path
 }
 
 /// Whether the process that made the tag has ended. False for what is no tag.

@@ -1,0 +1,125 @@
+//! A unit: what it is, and the state that it is in.
+//!
+//! ```text
+//! inactive,dead --start--> activating,start --> active,running (or exited, waiting, elapsed)
+//!     ^                         |                    |
+//!     |                         v                    v stop
+//!     |                  failed,failed         deactivating,stop-sigterm --> inactive,dead
+//!     `------ containerd: activating,auto-restart, then activating,start again
+//! ```
+
+use std::sync::Arc;
+
+use catamaran_harness::Service;
+
+use crate::transient;
+
+/// A state as the properties `ActiveState` and `SubState` tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State(pub(crate) &'static str, pub(crate) &'static str);
+
+impl State {
+    pub(crate) const DEAD: Self = Self("inactive", "dead");
+    pub(crate) const STARTING: Self = Self("activating", "start");
+    pub(crate) const RESTARTING: Self = Self("activating", "auto-restart");
+    pub(crate) const RUNNING: Self = Self("active", "running");
+    pub(crate) const EXITED: Self = Self("active", "exited");
+    pub(crate) const WAITING: Self = Self("active", "waiting");
+    pub(crate) const ELAPSED: Self = Self("active", "elapsed");
+    pub(crate) const STOPPING: Self = Self("deactivating", "stop-sigterm");
+    pub(crate) const FAILED: Self = Self("failed", "failed");
+
+    pub(crate) fn is_active(self) -> bool {
+        self.0 == "active"
+    }
+}
+
+/// What a unit starts and stops.
+#[derive(Clone)]
+pub(crate) enum Kind {
+    /// Named in a call, and known from nowhere.
+    NotFound,
+    Containerd(Arc<Service>),
+    Service(Arc<transient::Service>),
+    Timer(Arc<transient::Timer>),
+}
+
+/// A loaded unit.
+#[derive(Clone)]
+pub(crate) struct Unit {
+    pub(crate) kind: Kind,
+    pub(crate) description: String,
+    pub(crate) state: State,
+    /// The property `Result`: `success`, or what it failed by.
+    pub(crate) result: &'static str,
+    /// The exit code of its last process, or the signal's number.
+    pub(crate) status: i32,
+    pub(crate) starts: u32,
+    pub(crate) restarts: u32,
+    /// Raised with each job, so that what waits for a unit sees that something else was asked for meanwhile.
+    pub(crate) generation: u64,
+}
+
+impl Unit {
+    pub(crate) fn new(kind: Kind, description: &str) -> Self {
+        let (description, state) = (description.to_owned(), State::DEAD);
+        Self { kind, description, state, result: "success", status: 0, starts: 0, restarts: 0, generation: 0 }
+    }
+
+    pub(crate) fn load_state(&self) -> &'static str {
+        if matches!(self.kind, Kind::NotFound) { "not-found" } else { "loaded" }
+    }
+
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self.kind, Kind::Service(_) | Kind::Timer(_))
+    }
+
+    pub(crate) fn main_pid(&self) -> u32 {
+        let pid = match &self.kind {
+            Kind::Containerd(service) => service.pid(),
+            Kind::Service(service) => service.pid(),
+            Kind::Timer(_) | Kind::NotFound => None,
+        };
+        pid.unwrap_or(0)
+    }
+}
+
+/// What a test may know of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitState {
+    /// `ActiveState`.
+    pub active: String,
+    /// `SubState`.
+    pub sub: String,
+    /// `Result`.
+    pub result: String,
+    /// `MainPID`, 0 where there is none.
+    pub main_pid: u32,
+    /// How often it was started, since the service manager was.
+    pub starts: u32,
+}
+
+/// A unit's object path: every byte but letters and digits as `_` and two hexadecimal digits, and so is a digit in front.
+pub(crate) fn path(name: &str) -> String {
+    let mut path = "/org/freedesktop/systemd1/unit/".to_owned();
+    for (index, byte) in name.bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (index > 0 && byte.is_ascii_digit()) {
+            path.push(byte.into());
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path;
+
+    #[test]
+    fn a_units_path_is_systemds() {
+        let expected = "/org/freedesktop/systemd1/unit/containerd_2eservice";
+        assert_eq!(path("containerd.service"), expected);
+        assert_eq!(path("1a-b.timer"), "/org/freedesktop/systemd1/unit/_31a_2db_2etimer");
+    }
+}
