@@ -59,7 +59,7 @@ POINTS ?= 16
 faults: prepare build ## Kill every process of a container's life at each step of it, and print what was left; root (POINTS, ROW)
 	CATAMARAN_FAULTS="$(strip $(POINTS) $(ROW))" $(CARGO) test --locked -p catamaran-faults --tests -- --nocapture
 
-# Parts of the names of the specs to try: SPECS="NoNewPrivs"; without, all of them.
+# Parts of the names of the specs to try, in critest or conformance: SPECS="NoNewPrivs"; without, all of them.
 SPECS ?=
 
 .PHONY: critest
@@ -77,13 +77,24 @@ CLUSTER := $(CARGO_TARGET_DIR)/cluster
 cluster: prepare build ## Run pods through a whole Kubernetes on both engines; root (CASES, CONTAINERD)
 	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) test --locked -q -p catamaran-cluster --test kubelet --test by_hand -- $(CASES)
 
+# Which runtimes the suite runs on, in this order: ON=catamaran leaves out the comparison.
+ON ?= runc catamaran
+
+.PHONY: conformance
+conformance: prepare build ## Run Kubernetes' own suite with Catamaran as the node's default runtime, and on runc; root (SPECS, ON, CONTAINERD)
+	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) run --locked -q -p catamaran-cluster --bin catamaran-conformance -- $(ON:%=--on %) $(if $(SPECS),"$(SPECS)")
+
+.PHONY: conformance-sample
+conformance-sample: prepare build ## Run ten of its specs; root (ON, CONTAINERD)
+	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) run --locked -q -p catamaran-cluster --bin catamaran-conformance -- $(ON:%=--on %) --sample
+
 .PHONY: cluster-up
 cluster-up: prepare build ## Start a Kubernetes of one node for use by hand, with the images of examples/; root
-	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) run --locked -q -p catamaran-cluster -- up $(CLUSTER)
+	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) run --locked -q -p catamaran-cluster --bin catamaran-cluster -- up $(CLUSTER)
 
 .PHONY: cluster-down
 cluster-down: ## End it, and remove what clusters that were killed have left; root
-	$(CARGO) run --locked -q -p catamaran-cluster -- down $(CLUSTER)
+	$(CARGO) run --locked -q -p catamaran-cluster --bin catamaran-cluster -- down $(CLUSTER)
 
 # Everything takes some fifteen times as long there: what the kernel, systemd and AppArmor have a say in, and no more.
 # What update skips needs files on a disk, and the machine's are in its memory.
@@ -106,7 +117,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, import circle
 	tests/layering
 	tests/circles --self-test
 	tests/circles
-	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build tests/all tests/layering tests/harness/steps.sh tests/cluster/provision tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build tests/all tests/layering tests/harness/steps.sh tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, Pod, PodFilter, Shape};
-use catamaran_harness::{Example, Image, Node, wait_until};
+use catamaran_harness::{Example, Image, Node, Options, wait_until};
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::daemon::Daemon;
@@ -48,9 +48,17 @@ impl Cluster {
     /// # Panics
     /// When a part of it does not come up; what the parts logged is on stderr.
     pub fn start() -> Self {
+        Self::start_with(cri::options())
+    }
+
+    /// The same on a containerd with options.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    pub fn start_with(options: Options) -> Self {
         let programs = Kubernetes::provide();
         let outside = Outside::take();
-        let node = Node::start_with(cri::options().network());
+        let node = Node::start_with(options.network());
         node.keep_sysctls(&TUNABLES);
         // The bridge comes with the first pod and stays; the API server listens on its address.
         Pod::run(&node, "bridge", Shape { network: true, ..Shape::default() }).remove();

@@ -32,5 +32,5 @@ mod space;
 pub use cluster::Cluster;
 pub use kubectl::Kubectl;
 pub use outside::sweep;
-pub use programs::Kubernetes;
+pub use programs::{Kubernetes, Suite};
 pub use space::Space;

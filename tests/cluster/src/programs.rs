@@ -1,4 +1,4 @@
-//! Where the programs of a cluster are.
+//! Where the programs of a cluster are, and those of the suite that is run on it.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -43,5 +43,31 @@ impl Kubernetes {
     /// The folder of all of them.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+}
+
+/// Kubernetes' end-to-end suite, which `provision-suite` has built.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    folder: PathBuf,
+    /// A static `bash`, for its images.
+    pub shell: PathBuf,
+    /// The versions, in words.
+    pub version: String,
+}
+
+impl Suite {
+    /// The programs.
+    ///
+    /// # Panics
+    /// When they cannot be built or fetched; the script says on stderr what it tried.
+    pub fn provide() -> Self {
+        let value = provided_by(&Path::new(env!("CARGO_MANIFEST_DIR")).join("provision-suite"));
+        Self { folder: value("suite").into(), shell: value("shell").into(), version: value("version") }
+    }
+
+    /// One of `e2e.test`, `ginkgo`, `agnhost` and `standin`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 }
