@@ -1,10 +1,11 @@
 // What the images of critest and of Kubernetes' end-to-end suite run in place of the programs that they know: by the name that it
-// is called by, a web server that tells its pid, a program that tells as whom it runs, one that waits to be ended, and those that
+// is called by, a web server that tells its pid, a program that tells as whom it runs, one that waits to be ended, one that fetches a page, and those that
 // Debian's busybox does not have.
 package main
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/signal"
@@ -17,6 +18,8 @@ func main() {
 	switch filepath.Base(os.Args[0]) {
 	case "nnp":
 		fmt.Printf("Effective uid: %d\n", os.Geteuid())
+	case "curl":
+		fetch(os.Args[1:])
 	case "ipcs":
 		segments()
 	case "pause":
@@ -26,6 +29,28 @@ func main() {
 	default:
 		serve()
 	}
+}
+
+// Prints what is at the address among the words; what else they ask for is not looked at.
+func fetch(words []string) {
+	for _, word := range words {
+		if !strings.HasPrefix(word, "http") {
+			continue
+		}
+		answer, err := http.Get(word)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(7)
+		}
+		defer answer.Body.Close()
+		if _, err := io.Copy(os.Stdout, answer.Body); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(18)
+		}
+		return
+	}
+	fmt.Fprintf(os.Stderr, "curl: no address that begins with http among %q\n", words)
+	os.Exit(2)
 }
 
 // Waits for the signal by which containers are ended.

@@ -37,6 +37,7 @@ pub(crate) fn all(suite: &Suite) -> Vec<(&'static str, &'static str, Image)> {
     let standin = read(&suite.program("standin"));
     let of_agnhost = || {
         let image = shell(suite).file("/agnhost", &agnhost).link("/agnhost-2", "agnhost");
+        let image = image.file("/bin/curl", &standin);
         image.entrypoint(["/agnhost"]).cmd(["pause"])
     };
     let nginx = || {
