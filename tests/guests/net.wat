@@ -1,6 +1,8 @@
 ;; A component's core: sockets of WASI 0.2, arguments and output of preview 1 (by the adapter). By its first argument:
 ;;   server       TCP on port 7000: echoes every connection to its end, prints "listening" first
 ;;   web          TCP on port 7000: answers what is asked by HTTP, whatever it is, and prints "listening" first
+;;   grpc         TCP on port 7000: answers a Check of grpc.health.v1.Health about the whole server with SERVING; HTTP/2 as far as that
+;;                needs it, of one call a connection
 ;;   client       TCP to 127.0.0.1:7002: sends "ping", prints what comes back
 ;;   udp          UDP on port 7001: echoes every datagram, prints "listening" first
 ;;   name NAME    prints NAME's IPv4 addresses, one a line, and "end"
@@ -52,6 +54,11 @@
   (memory (export "memory") 8)
   (data (i32.const 512) "listening\0aping\0aerror end\0a.")
   (data (i32.const 640) "HTTP/1.0 200 OK\0d\0aContent-Length: 6\0d\0a\0d\0ahello\0a")
+  ;; Settings and their acknowledgement; then on stream 1 the headers (:status 200, content-type), a message, grpc-status 0.
+  (data (i32.const 704) "\00\00\00\04\00\00\00\00\00\00\00\00\04\01\00\00\00\00")
+  (data (i32.const 736) "\00\00\14\01\04\00\00\00\01\88\0f\10\10application/grpc"
+    "\00\00\07\00\00\00\00\00\01\00\00\00\00\02\08\01"
+    "\00\00\0f\01\05\00\00\00\01\00\0bgrpc-status\010")
   (global $heap (mut i32) (i32.const 4096))
 
   (global $kept (mut i32) (i32.const 4096))
@@ -97,6 +104,13 @@
     (call $output_drop (local.get $output))
     (call $tcp_drop (local.get $socket)))
 
+  ;; Whether what was read ends with a frame of data on stream 1 that is the last one and holds an empty message.
+  (func $asked (result i32)
+    (if (i32.lt_u (i32.load (i32.const 8)) (i32.const 14)) (then (return (i32.const 0))))
+    (i64.eq (i64.const 0x0000000100050000)
+      (i64.load (i32.sub (i32.add (i32.load (i32.const 4)) (i32.load (i32.const 8))) (i32.const 14)))))
+
+  ;; $web: 0 echoes, 1 answers HTTP, 2 answers gRPC.
   (func $server (param $web i32)
     (local $socket i32) (local $client i32) (local $input i32) (local $output i32)
     (local.set $socket (call $tcp))
@@ -126,11 +140,18 @@
       (local.set $client (i32.load (i32.const 4)))
       (local.set $input (i32.load (i32.const 8)))
       (local.set $output (i32.load (i32.const 12)))
+      (if (i32.eq (local.get $web) (i32.const 2))
+        (then (call $write (local.get $output) (i32.const 704) (i32.const 18) (i32.const 0))))
       (block $ended
         (loop $more
           (call $forget)
           (call $read (local.get $input) (i64.const 1024) (i32.const 0))
           (br_if $ended (i32.load8_u (i32.const 0)))
+          (if (i32.eq (local.get $web) (i32.const 2))
+            (then
+              (if (call $asked)
+                (then (call $write (local.get $output) (i32.const 736) (i32.const 69) (i32.const 0))))
+              (br $more)))
           (if (local.get $web)
             (then
               (call $write (local.get $output) (i32.const 640) (i32.const 44) (i32.const 0))
@@ -226,6 +247,7 @@
     (local.set $what (i32.load8_u (i32.load (i32.const 1036))))
     (if (i32.eq (local.get $what) (i32.const 115)) (then (call $server (i32.const 0))))
     (if (i32.eq (local.get $what) (i32.const 119)) (then (call $server (i32.const 1))))
+    (if (i32.eq (local.get $what) (i32.const 103)) (then (call $server (i32.const 2))))
     (if (i32.eq (local.get $what) (i32.const 99)) (then (call $client)))
     (if (i32.eq (local.get $what) (i32.const 117)) (then (call $udp)))
     (if (i32.eq (local.get $what) (i32.const 110)) (then (call $name (i32.load (i32.const 1040)))))))

@@ -5,7 +5,8 @@ use catamaran_harness::{Engine, Example, Image, guests};
 use catamaran_integration::net;
 
 /// Everything that tests run as WebAssembly, each on either engine: `/kitchen.wasm` (tests/guests/c/kitchen.c), `/sleep.wasm`,
-/// `/exit.wasm`, `/trap.wasm`, `/spin.wasm`, `/env.wasm`, `/args.wasm` (tests/guests/*.wat).
+/// `/exit.wasm`, `/trap.wasm`, `/spin.wasm`, `/env.wasm`, `/args.wasm` (tests/guests/*.wat); and `/grpc.wasm`
+/// (tests/guests/wasix/grpc.c), which is Wasmer's.
 pub(crate) const GUESTS: &str = "localhost/test/guests:latest";
 /// A shell and small programs.
 pub(crate) const BUSYBOX: &str = "localhost/test/busybox:latest";
@@ -14,6 +15,7 @@ const NAMES: [&str; 8] = ["sleep", "exit", "trap", "spin", "env", "args", "cat",
 fn guests_image() -> Image {
     let image = Image::new("guests").file("/kitchen.wasm", guests::c("kitchen"));
     let image = NAMES.iter().fold(image, |image, name| image.file(&format!("/{name}.wasm"), guests::wat(name)));
+    let image = image.file("/grpc.wasm", guests::wasix("grpc"));
     image.dir("/tmp", 0o1777, 0, 0).entrypoint(["/sleep.wasm"])
 }
 

@@ -1,9 +1,10 @@
 //! What a kubelet does with containers: their order, probes, hooks, messages, limits.
 
 use std::fs;
+use std::time::Duration;
 
 use catamaran_cluster::Space;
-use catamaran_harness::Engine;
+use catamaran_harness::{Engine, wait_until};
 use serde_json::Value;
 
 use crate::guest::{BUSYBOX, GUESTS, once, pod, web};
@@ -11,7 +12,7 @@ use crate::run::tests;
 
 tests! {
     Each: init_containers_and_a_sidecar_come_before_the_rest, an_exec_probe_makes_a_pod_ready,
-        a_liveness_probe_restarts_a_container, probes_by_network_reach_a_guest, hooks_run_after_start_and_before_stop,
+        a_liveness_probe_restarts_a_container, probes_by_network_reach_a_guest, a_grpc_probe_asks_a_guest, hooks_run_after_start_and_before_stop,
         a_termination_message_is_what_the_guest_wrote, a_trap_tells_its_backtrace, a_guest_above_its_limit_is_oom_killed,
         a_resize_in_place_keeps_the_container, a_container_that_fails_is_started_again;
     Once: a_pod_that_fills_its_volume_is_evicted;
@@ -81,6 +82,34 @@ fn probes_by_network_reach_a_guest(space: &Space<'_>, engine: Engine) {
     space.apply(&pod("web", engine, &container));
     space.wait("pod/web", "condition=Ready");
     assert_eq!(space.get("pod/web")["status"]["containerStatuses"][0]["restartCount"], 0);
+}
+
+/// A guest that says that it does not serve is not ready.
+fn a_grpc_probe_asks_a_guest(space: &Space<'_>, engine: Engine) {
+    let (image, command) = match engine {
+        Engine::Wasmtime => ("localhost/test/component-net:latest", r#"["/net.wasm", "grpc"]"#),
+        Engine::Wasmer => (GUESTS, r#"["/grpc.wasm", "7000"]"#),
+    };
+    let asked = |name: &str, command: &str, probes: &[&str]| {
+        let probe =
+            |kind: &&str| format!("  {kind}: {{grpc: {{port: 7000}}, periodSeconds: 1, failureThreshold: 30}}\n");
+        let probes: String = probes.iter().map(probe).collect();
+        let container =
+            format!("- name: main\n  image: {image}\n  imagePullPolicy: Never\n  command: {command}\n{probes}");
+        space.apply(&pod(name, engine, &format!("containers:\n{container}")));
+    };
+    asked("serves", command, &["startupProbe", "readinessProbe", "livenessProbe"]);
+    space.wait("pod/serves", "condition=Ready");
+    assert_eq!(space.get("pod/serves")["status"]["containerStatuses"][0]["restartCount"], 0);
+    if engine == Engine::Wasmer {
+        asked("refuses", r#"["/grpc.wasm", "7000", "2"]"#, &["readinessProbe"]);
+        let told = wait_until(Duration::from_secs(60), "a failed probe", || {
+            let events = space.run(["events", "--for=pod/refuses"]).stdout;
+            events.lines().find(|line| line.contains("NOT_SERVING")).map(str::to_owned)
+        });
+        assert!(told.contains("Readiness probe failed"), "{told}");
+        assert_eq!(space.get("pod/refuses")["status"]["containerStatuses"][0]["ready"], false);
+    }
 }
 
 fn hooks_run_after_start_and_before_stop(space: &Space<'_>, engine: Engine) {
