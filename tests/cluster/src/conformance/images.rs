@@ -1,5 +1,5 @@
-//! The images that the suite's specs run, by the repositories and tags that it asks for: busybox with a real bash in most of them,
-//! and programs that stand in for what cannot be had here.
+//! The images that the suite's specs run, by the repositories and tags that it asks for: busybox in most of them, and
+//! programs that stand in for what cannot be had here.
 
 use std::fs;
 use std::path::Path;
@@ -21,12 +21,13 @@ fn read(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// busybox, whose shell is bash: busybox's own drops variables whose names are none of a shell's.
+/// busybox, with bash as the shell where the environment has names that are none of a shell's: busybox's own would drop these.
 fn shell(suite: &Suite) -> Image {
     let image = guests::busybox().layer().file("/bin/bash", read(&suite.shell));
+    let image = image.file("/bin/standin", read(&suite.program("standin")));
     let folders = ["usr", "usr/bin", "usr/local", "usr/local/bin", "usr/share", "var", "var/run", "uploads"];
     let image = folders.iter().fold(image, |image, folder| image.dir(folder, 0o755, 0, 0));
-    let image = image.link("/bin/sh", "bash").file("/bin/ip", IP);
+    let image = image.link("/bin/sh", "standin").file("/bin/ip", IP);
     let image = image.file_as("/etc/passwd", USERS, 0o644, 0, 0).file_as("/etc/group", GROUPS, 0o644, 0, 0);
     image.file_as("/etc/os-release", "NAME=\"Alpine Linux\"\n", 0o644, 0, 0).env(["PATH=/bin:/usr/bin:/usr/local/bin"])
 }
@@ -37,19 +38,22 @@ pub(crate) fn all(suite: &Suite) -> Vec<(&'static str, &'static str, Image)> {
     let standin = read(&suite.program("standin"));
     let of_agnhost = || {
         let image = shell(suite).file("/agnhost", &agnhost).link("/agnhost-2", "agnhost");
-        let image = image.file("/bin/curl", &standin);
+        let image = image.link("/bin/curl", "standin");
+        let keys = ["localhost.crt", "localhost.key"];
+        let image = keys.iter().fold(image, |image, name| image.file(&format!("/{name}"), read(&suite.program(name))));
         image.entrypoint(["/agnhost"]).cmd(["pause"])
     };
     let nginx = || {
         let folders = ["usr/share/nginx", "usr/share/nginx/html"];
         let image = folders.iter().fold(shell(suite), |image, folder| image.dir(folder, 0o755, 0, 0));
-        let image = image.file_as(&format!("{PAGES}/index.html"), "a page\n", 0o644, 0, 0).file("/bin/nginx", &standin);
+        let image =
+            image.file_as(&format!("{PAGES}/index.html"), "a page\n", 0o644, 0, 0).link("/bin/nginx", "standin");
         image.env(["PATH=/bin:/usr/bin", &format!("PAGES={PAGES}")]).cmd(["/bin/nginx"])
     };
     // A server of one picture, of which its description is asked for.
     let picture = |name: &str| {
         let description = format!("{{\n  \"image\": \"{name}.jpg\"\n}}\n");
-        shell(suite).file_as("/data.json", description, 0o644, 0, 0).file("/bin/nginx", &standin).cmd(["/bin/nginx"])
+        shell(suite).file_as("/data.json", description, 0o644, 0, 0).link("/bin/nginx", "standin").cmd(["/bin/nginx"])
     };
     let tool = "e2e-test-images/agnhost";
     vec![
@@ -64,7 +68,7 @@ pub(crate) fn all(suite: &Suite) -> Vec<(&'static str, &'static str, Image)> {
         ("e2e-test-images/nonroot", "1.5", shell(suite).user("1234")),
         ("e2e-test-images/kitten", "1.8", picture("kitten")),
         ("e2e-test-images/nautilus", "1.8", picture("nautilus")),
-        ("e2e-test-images/ipc-utils", "1.4", shell(suite).file("/bin/ipcs", &standin)),
+        ("e2e-test-images/ipc-utils", "1.4", shell(suite).link("/bin/ipcs", "standin")),
         ("e2e-test-images/glibc-dns-testing", "2.1.1", shell(suite)),
         ("pause", "3.10.2", Image::new("pause").file("/pause", &standin).entrypoint(["/pause"]).user("65535:65535")),
     ]
