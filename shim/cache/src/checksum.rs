@@ -31,7 +31,7 @@ pub fn artifact_of(path: &Path) -> Option<PathBuf> {
 }
 
 /// What is to be written beside the artifact in `file`, which was read to its end for it.
-pub fn of(file: &mut File) -> io::Result<String> {
+pub fn compute(file: &mut File) -> io::Result<String> {
     let sum = hash(file)?;
     Ok(format!("{sum} {}", state(file)?))
 }
@@ -51,7 +51,7 @@ pub fn verify(artifact: &Path, file: &mut File) -> io::Result<Option<String>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text?,
     };
-    let now = of(file)?;
+    let now = compute(file)?;
     let sum = |text: &str| text.split_once(' ').map(|(sum, _)| sum.to_owned());
     Ok((sum(&known) == sum(&now)).then_some(now))
 }
@@ -82,12 +82,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_changed_is_told_at_the_next_boot() {
+    fn damage_to_an_entry_is_found_after_the_next_boot() {
         let path = std::env::temp_dir().join(format!("catamaran-checksum-{}", std::process::id()));
         fs::write(&path, "machine code").unwrap();
         let open = || File::open(&path).unwrap();
         assert!(!is_verified(&path, &open()) && verify(&path, &mut open()).unwrap().is_none(), "no checksum");
-        fs::write(beside(&path), of(&mut open()).unwrap()).unwrap();
+        fs::write(beside(&path), compute(&mut open()).unwrap()).unwrap();
         assert!(is_verified(&path, &open()));
         let text = fs::read_to_string(beside(&path)).unwrap();
         let boot = fs::read_to_string(BOOT).unwrap();

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_counted_by_its_name() {
+    fn counters_count_by_name() {
         let root = std::env::temp_dir().join(format!("catamaran-counters-{}", std::process::id()));
         std::fs::create_dir_all(&root).unwrap();
         for (engine, counter) in [

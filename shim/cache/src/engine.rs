@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_engine_is_read_as_it_is_written() {
+    fn an_engines_name_is_parsed_back() {
         for engine in Engine::ALL {
             assert_eq!(Engine::parse(engine.word()), Some(engine));
             assert_eq!(serde_json::to_value(engine).unwrap(), engine.word());
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_installed_is_named() {
+    fn a_missing_engine_is_named() {
         // Beside a test's executable lies none.
         let missing = Engine::Wasmer.missing().unwrap().unwrap();
         assert_eq!(missing, std::env::current_exe().unwrap().with_file_name("catamaran-wasmer"));

@@ -2,22 +2,22 @@
 //! are written and removed under the lock of the cache's room (`shim/helper/src/compile/locks.rs`).
 //!
 //! ```text
-//! <entry>.of-OWNER    for whom it was made, to whose share it counts; not there for one of an older version
+//! <entry>.of-TENANT   for whom it was made, to whose share it counts; not there for one of an older version
 //! ```
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{checksum, owner};
+use super::{checksum, tenant};
 
 const OF: &str = ".of-";
 
 /// Says whose the entry is from now on.
-pub fn mark(entry: &Path, owner: &str) -> io::Result<()> {
+pub fn mark(entry: &Path, tenant: &str) -> io::Result<()> {
     let mut own = entry.as_os_str().to_owned();
     own.push(OF);
-    own.push(owner::name(owner));
+    own.push(tenant::name(tenant));
     let own = PathBuf::from(own);
     File::create(&own)?;
     for other in marks(entry).into_iter().filter(|other| *other != own) {
@@ -26,7 +26,7 @@ pub fn mark(entry: &Path, owner: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The entry that a file's name is a mark of, and its owner, if it is one.
+/// The entry that a file's name is a mark of, and its tenant, if it is one.
 pub fn marked(name: &str) -> Option<(&str, &str)> {
     name.rsplit_once(OF)
 }
@@ -54,24 +54,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_has_one_owner_and_nothing_is_left_of_it() {
+    fn an_entry_has_one_tenant_and_its_marks_go_with_it() {
         let folder = std::env::temp_dir().join(format!("catamaran-entry-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let (entry, other) = (folder.join("abc"), folder.join("abc.fast"));
         for path in [&entry, &checksum::beside(&entry), &other] {
             fs::write(path, "x").unwrap();
         }
-        let owners = |entry: &Path| -> Vec<String> {
-            let owner = |path: PathBuf| marked(path.file_name()?.to_str()?).map(|(_, owner)| owner.to_owned());
-            marks(entry).into_iter().filter_map(owner).collect()
+        let tenants = |entry: &Path| -> Vec<String> {
+            let tenant = |path: PathBuf| marked(path.file_name()?.to_str()?).map(|(_, tenant)| tenant.to_owned());
+            marks(entry).into_iter().filter_map(tenant).collect()
         };
-        for owner in ["a", "b", "b"] {
-            mark(&entry, owner).unwrap();
+        for tenant in ["a", "b", "b"] {
+            mark(&entry, tenant).unwrap();
         }
         mark(&other, "a").unwrap();
-        assert_eq!((owners(&entry), owners(&other)), (vec![owner::name("b")], vec![owner::name("a")]));
+        assert_eq!((tenants(&entry), tenants(&other)), (vec![tenant::name("b")], vec![tenant::name("a")]));
         remove(&entry).unwrap();
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "the other one and its owner");
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "the other one and its tenant");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -21,7 +21,7 @@ use crate::error::{Doing, Error, Result};
 const GENERATION: u32 = 2;
 
 /// The fingerprint of an engine's compiler on this machine.
-pub fn of(engine: Engine, compiler: &Program) -> Result<String> {
+pub fn compute(engine: Engine, compiler: &Program) -> Result<String> {
     Ok(format!("{engine}-{}-{}-{GENERATION}", build_id(compiler)?, cpu()?))
 }
 
@@ -83,11 +83,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_program_on_the_same_machine_has_one() {
+    fn the_same_program_on_one_machine_has_one_fingerprint() {
         let own = Program::at(std::env::current_exe().unwrap()).unwrap();
-        let fingerprint = of(Engine::Wasmer, &own).unwrap();
-        assert_eq!(fingerprint, of(Engine::Wasmer, &own).unwrap());
+        let fingerprint = compute(Engine::Wasmer, &own).unwrap();
+        assert_eq!(fingerprint, compute(Engine::Wasmer, &own).unwrap());
         assert!(fingerprint.starts_with("wasmer-") && fingerprint.ends_with("-2"), "{fingerprint}");
-        assert!(of(Engine::Wasmer, &Program::at("/proc/self/status".into()).unwrap()).is_err());
+        assert!(compute(Engine::Wasmer, &Program::at("/proc/self/status".into()).unwrap()).is_err());
     }
 }

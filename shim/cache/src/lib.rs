@@ -3,7 +3,7 @@
 //! ```text
 //! places    where it lies, and one engine's part of it      engine       names of engines and of their programs
 //! store     entries: found, verified, written               fingerprint  which artifacts fit this machine and this compiler
-//! checksum, entry   what lies beside an entry               owner        tenants in the names of files
+//! checksum, entry   what lies beside an entry               tenant       tenants in the names of files
 //! module, magic, digest   a module's bytes                  memo         digests of files that do not change
 //! order     what a compile driver is told, and answers      image        which image a layer is of
 //! counters  hits and misses, for whoever watches the node
@@ -23,8 +23,8 @@ pub mod magic;
 pub mod memo;
 pub mod module;
 pub mod order;
-pub mod owner;
 pub mod places;
 pub mod store;
+pub mod tenant;
 
 pub use error::{Error, Result};

@@ -22,7 +22,7 @@ pub enum Bytes {
 
 impl Bytes {
     /// What a file is that begins with these bytes.
-    pub fn of(first: &[u8]) -> Self {
+    pub fn parse(first: &[u8]) -> Self {
         match first {
             first if first.starts_with(MAGIC) => Bytes::Wasm,
             [0x7f, b'E', b'L', b'F', _, _, _, WASMTIMES, ..] => Bytes::Other,
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_is_told_by_its_name() {
+    fn kinds_of_files_are_told_apart_by_their_first_bytes() {
         for module in [&b"\0asm\x01\0\0\0"[..], b"\0asm\x0d\0\x01\0", b"\0asm"] {
             assert_eq!(other_than_wasm(module), None);
         }

@@ -17,7 +17,7 @@ pub struct Order {
     /// Those that may run it, in the order in which they are to be tried: the next one if a module is not for the one before.
     pub engines: Vec<Engine>,
     /// Whose the container is.
-    pub owner: String,
+    pub tenant: String,
     /// The module's, for messages.
     pub name: String,
     /// The file's sha256 as the shim saw it; empty for an image.
@@ -121,7 +121,7 @@ pub struct Purpose {
     /// Those that may run the container, in the order in which they are tried.
     pub engines: Vec<Engine>,
     /// Whose the container is.
-    pub owner: String,
+    pub tenant: String,
     /// The largest module that is compiled.
     pub largest: Largest,
 }

@@ -71,9 +71,9 @@ impl Places {
 /// What entries may take on the disk.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Of every fingerprint and owner together.
+    /// Of every fingerprint and tenant together.
     pub all: u64,
-    /// Of one owner.
+    /// Of one tenant.
     pub own: u64,
 }
 
@@ -119,7 +119,7 @@ impl Part {
             return Ok(Installed::Missing(format!("it is not installed on this node: there is no {}", file.display())));
         }
         let compiler = engine.compiler()?;
-        let store = Store::open(places.entries.join(fingerprint::of(engine, &compiler)?));
+        let store = Store::open(places.entries.join(fingerprint::compute(engine, &compiler)?));
         let store =
             store.inspect_err(|e| warn(format!("the artifact cache cannot be used, every start compiles: {e}"))).ok();
         Ok(Installed::Part(Self { engine, compiler, store }))
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_owners_share_is_a_quarter_and_of_a_small_cache_more() {
+    fn a_tenants_share_is_a_quarter_and_of_a_small_cache_more() {
         let gigabyte = 1 << 30;
         assert_eq!([4 * gigabyte, gigabyte, 1 << 20].map(share), [gigabyte, LEAST_SHARE, 1 << 20]);
     }

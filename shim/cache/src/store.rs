@@ -4,7 +4,7 @@
 //! <sha256>            machine code of the optimising compiler
 //! <sha256>.fast       of the fast one: used until the other is there
 //! ....sum             of the machine code beside it: see `checksum`
-//! ....of-OWNER        for whom the artifact or refusal beside it was made: see `entry`
+//! ....of-TENANT       for whom the artifact or refusal beside it was made: see `entry`
 //! <sha256>.refused    why there is none, for the user, below a word that says for how long, or that the other engine has it
 //! new-PID.START-N     an artifact that is being written, by the process that names itself
 //! ```
@@ -140,12 +140,12 @@ impl Store {
         (lasting != Lasting::ForAWhile || age < SECOND_TRY).then(|| (lasting, reason.to_owned()))
     }
 
-    /// Remembers why there is no artifact, for `owner`. One that cannot be remembered is found out again.
-    pub fn refuse(&self, digest: &str, lasting: Lasting, reason: &str, owner: &str) {
+    /// Remembers why there is no artifact, for `tenant`. One that cannot be remembered is found out again.
+    pub fn refuse(&self, digest: &str, lasting: Lasting, reason: &str, tenant: &str) {
         let path = self.folder.join(format!("{digest}{REFUSED}"));
         let written = self.create().and_then(|mut new| {
             write!(new.file, "{}\n{reason}", lasting.word()).on(&new.name.path)?;
-            new.publish(&path, |_| entry::mark(&path, owner).on(&path))
+            new.publish(&path, |_| entry::mark(&path, tenant).on(&path))
         });
         if let Err(e) = written {
             log::warn!("{e}");
@@ -163,13 +163,13 @@ impl Store {
         Ok(New { file, name: Name { path, published: false } })
     }
 
-    /// Puts a new artifact of `owner`'s in its place, and opens it. The fast one goes when the best one is there.
-    pub fn publish(&self, new: New, digest: &str, tier: Tier, owner: &str) -> Result<File> {
+    /// Puts a new artifact of `tenant`'s in its place, and opens it. The fast one goes when the best one is there.
+    pub fn publish(&self, new: New, digest: &str, tier: Tier, tenant: &str) -> Result<File> {
         let path = self.path(digest, tier);
         new.publish(&path, |written| {
-            let sum = checksum::of(written).on(&path)?;
+            let sum = checksum::compute(written).on(&path)?;
             self.write_sum(&path, &sum)?;
-            entry::mark(&path, owner).on(&path)
+            entry::mark(&path, tenant).on(&path)
         })?;
         // It was a limit that it met before.
         let _ = entry::remove(&self.folder.join(format!("{digest}{REFUSED}")));
@@ -211,8 +211,8 @@ impl Store {
     pub fn sweep(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(owner) = name.strip_prefix(NEW).and_then(|rest| rest.rsplit_once('-')) else { continue };
-            let alive = owner.0.split_once('.').is_some_and(|(pid, started)| {
+            let Some(maker) = name.strip_prefix(NEW).and_then(|rest| rest.rsplit_once('-')) else { continue };
+            let alive = maker.0.split_once('.').is_some_and(|(pid, started)| {
                 started.parse().ok().is_some_and(|started| child::started(pid) == Some(started))
             });
             if !alive {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_dead_left_is_swept() {
+    fn temporary_files_of_dead_processes_are_removed() {
         let folder = Folder::new("sweep");
         let pid = std::process::id();
         let own = format!("new-{pid}.{}-0", child::started(pid).unwrap());
@@ -358,14 +358,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_published_goes() {
+    fn an_unpublished_file_is_removed() {
         let folder = Folder::new("new");
         drop(folder.store().create().unwrap());
         assert!(folder.names().is_empty());
     }
 
     #[test]
-    fn an_artifact_is_everybodys_to_read_and_nobodys_to_write() {
+    fn an_artifact_is_readable_by_all_and_writable_by_nobody() {
         let folder = Folder::new("mode");
         let store = folder.store();
         let (digest, tier) = ("d", Tier::Fast);
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_remembered_and_one_by_a_limit_for_a_while() {
+    fn refusals_are_cached_and_those_by_a_limit_expire() {
         let folder = Folder::new("refusal");
         let store = folder.store();
         assert_eq!(store.refusal("d"), None);

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_says_yes_to_what_is_listed() {
+    fn the_bpf_program_allows_what_is_listed() {
         const READ: u32 = 2;
         const WRITE: u32 = 4;
         let program = device_program(1, &[3, 5, 7, 8, 9]);

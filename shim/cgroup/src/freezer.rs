@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::hierarchy::Hierarchy;
-use super::write::{Place, put};
+use super::write::{Controllers, put};
 use super::{Cgroup, Kind};
 use crate::error::{Doing, Error, Result};
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_stopped_who_is_not_to_be_any_more() {
+    fn a_freeze_that_is_no_longer_wanted_stops_no_process() {
         for (root, v1) in roots() {
             let stand = Stand::new(&root, v1, "unwanted");
             assert!(!block_on(stand.0.freeze(|| false)).unwrap());
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_frozen_is_killed_and_removed() {
+    fn a_frozen_cgroup_is_killed_and_removed() {
         for (root, v1) in roots() {
             let mut stand = Stand::new(&root, v1, "killed");
             assert!(block_on(stand.0.freeze(|| true)).unwrap());
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_stop_in_time_goes_on() {
+    fn a_process_that_does_not_freeze_in_time_runs_on() {
         // No cgroup of the kernel's: nobody ever stops in it.
         let folder = std::env::temp_dir().join(format!("catamaran-freezer-never-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();

@@ -52,7 +52,7 @@ pub use self::remove::{PATIENCE, remove, remove_within};
 use self::request::Answer;
 use self::scope::Scope;
 pub use self::slice::Slice;
-use self::write::Place;
+use self::write::Controllers;
 use crate::error::{Doing, Error, Result};
 
 /// The intermediate and the worker that it clones are both in the cgroup for a moment.
@@ -239,7 +239,7 @@ impl Cgroup {
             remove(&self.folders).await?;
         }
         let settings = self.early();
-        let answer = scope::start(scope, properties::of(scope, pid, &settings)).await?;
+        let answer = scope::start(scope, properties::list(scope, pid, &settings)).await?;
         if answer == Answer::Exists {
             self.foreign.store(true, Ordering::Relaxed);
             return Err(Error::Occupied(format!("unit {} of systemd", scope.unit)));
@@ -294,7 +294,7 @@ impl Cgroup {
     }
 }
 
-impl Place for Cgroup {
+impl Controllers for Cgroup {
     fn folder(&self, controller: &str) -> Option<&Path> {
         match &self.kind {
             Kind::V1(hierarchies) => {
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_below_two_comes_late() {
+    fn a_process_limit_below_two_is_set_after_the_clone() {
         for (name, pids, early, late) in [
             ("one", &["1"] as &[&str], "2", "1"),
             ("two", &["2"], "2", "2"),
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_elses_cgroup_is_not_removed() {
+    fn another_containers_cgroup_is_not_removed() {
         let cgroup = stand("foreign", &[]);
         cgroup.disown(&Error::Occupied(String::new()), &[]);
         assert!(cgroup.folders().is_empty());

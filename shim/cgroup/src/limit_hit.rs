@@ -1,9 +1,9 @@
-//! Which limit it was when what a container was started with is gone without a word.
+//! Explains a worker that died silently while it was started: which limit of a cgroup it hit.
 
 use std::fs;
 use std::path::Path;
 
-use super::write::Place;
+use super::write::Controllers;
 use super::{Cgroup, Kind};
 
 /// v1 writes no limit as the largest number of whole pages.
@@ -15,11 +15,11 @@ impl Cgroup {
     pub fn limit_hit(&self) -> Option<String> {
         let (folder, Some(1..)) = (self.folder("memory")?, self.kills().ok()?) else { return None };
         let limit = if matches!(self.kind, Kind::V1(_)) { "memory.limit_in_bytes" } else { "memory.max" };
-        Some(shortage(folder, limit))
+        Some(describe(folder, limit))
     }
 }
 
-fn shortage(folder: &Path, limit: &str) -> String {
+fn describe(folder: &Path, limit: &str) -> String {
     let of = |folder: &Path| {
         let file = folder.join(limit);
         let bytes: u64 = fs::read_to_string(&file).ok()?.trim().parse().ok()?;
@@ -44,17 +44,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_limit_is_named_of_those_above_too() {
-        let pod = std::env::temp_dir().join(format!("catamaran-shortage-{}", std::process::id()));
+    fn the_lowest_limit_is_named_even_of_a_cgroup_above() {
+        let pod = std::env::temp_dir().join(format!("catamaran-limit-{}", std::process::id()));
         let own = pod.join("container");
         fs::create_dir_all(&own).unwrap();
         let put = |folder: &Path, file: &str, text: &str| fs::write(folder.join(file), text).unwrap();
         put(&own, "memory.max", "max\n");
         put(&pod, "memory.max", "65536\n");
-        let text = shortage(&own, "memory.max");
+        let text = describe(&own, "memory.max");
         assert!(text.contains(&format!("{}/memory.max allows 65536 bytes", pod.display())), "{text}");
         put(&own, "memory.limit_in_bytes", "9223372036854771712\n");
-        assert!(shortage(&own, "memory.limit_in_bytes").contains("the host's memory ran out"));
+        assert!(describe(&own, "memory.limit_in_bytes").contains("the host's memory ran out"));
         fs::remove_dir_all(&pod).unwrap();
     }
 }

@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_size_is_no_path() {
+    fn page_sizes_are_checked() {
         assert!(["64KB", "2MB", "1GB"].iter().all(|size| is_page_size(size)));
         assert!(["", "MB", "2M", "../2MB", "2MB/", "2 MB", "-2MB"].iter().all(|size| !is_page_size(size)));
     }

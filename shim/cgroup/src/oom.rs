@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_counters() {
+    fn the_kernels_oom_counters_are_read() {
         let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
         let v2 = "low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 7\n";
         let folder = folder("counters", &[(V1, v1), (V2, v2)]);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_watched_says_why() {
+    fn a_cgroup_that_cannot_be_watched_says_why() {
         let folder = folder("nothing", &[]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let _inside = runtime.enter();

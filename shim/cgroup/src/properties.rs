@@ -10,7 +10,7 @@ const MICROSECONDS: u64 = 1_000_000;
 const PERCENT: u64 = MICROSECONDS / 100;
 
 /// The properties of a scope for the process `pid` (systemd.scope(5), systemd.resource-control(5)); those that runc sets.
-pub(crate) fn of(scope: &Scope, pid: u32, settings: &[Setting]) -> Vec<Property> {
+pub(crate) fn list(scope: &Scope, pid: u32, settings: &[Setting]) -> Vec<Property> {
     let text = |name: &str, value: &str| Property(name.to_owned(), Value::Text(value.to_owned()));
     let mut all = vec![
         text("Description", &format!("Catamaran container {}", scope.unit.trim_end_matches(".scope"))),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_has_what_runc_gives_it() {
+    fn a_scope_has_the_properties_that_runc_gives_one() {
         let scope = Scope::parse("kubepods.slice:cri-containerd:abc").unwrap().unwrap();
         let spec = resources(json!({
             "memory": {"limit": 64, "swap": 96, "reservation": -1}, "pids": {"limit": 7},
@@ -157,7 +157,7 @@ mod tests {
             "OOMPolicy=Text(\"kill\")",
             "TasksMax=Number(18446744073709551615)",
         ];
-        assert_eq!(shown(&of(&scope, 77, &v2::settings(&spec).unwrap())), expected);
+        assert_eq!(shown(&list(&scope, 77, &v2::settings(&spec).unwrap())), expected);
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_left_to_the_file() {
+    fn a_value_that_is_no_number_is_left_to_the_cgroup_file() {
         for bad in ["", "x", "3-1", "0-99999", "-1"] {
             assert_eq!(bitmap(bad), None, "{bad:?}");
         }

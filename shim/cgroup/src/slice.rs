@@ -56,7 +56,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn what_was_seen_is_not_found_again() {
+    fn a_kill_that_was_reported_is_not_counted_again() {
         let folder = std::env::temp_dir().join(format!("catamaran-slice-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         assert!(Slice::new(&folder).unwrap().is_none(), "the root's slice does not count");

@@ -10,7 +10,7 @@ use super::limits::{Missing, Setting};
 use crate::error::{Doing, Error, Result};
 
 /// Where a container's files are.
-pub(crate) trait Place {
+pub(crate) trait Controllers {
     /// The folder that holds a controller's files; none where the host does not have the controller.
     fn folder(&self, controller: &str) -> Option<&Path>;
     /// Why a controller is not there, for a user who needs it.
@@ -19,8 +19,8 @@ pub(crate) trait Place {
 
 /// Writes all settings in their order. What the kernel refuses at first, because of a value that another setting changes
 /// (memory and swap together may not be below memory, a burst not above its quota), is tried once more at the end.
-pub(crate) fn write_all<'a>(place: &dyn Place, settings: impl Iterator<Item = &'a Setting>) -> Result<()> {
-    in_two_rounds(settings, |setting| write(place, setting), |(_, failure)| matches!(failure, Failure::Kernel(..)))
+pub(crate) fn write_all<'a>(cgroup: &dyn Controllers, settings: impl Iterator<Item = &'a Setting>) -> Result<()> {
+    in_two_rounds(settings, |setting| write(cgroup, setting), |(_, failure)| matches!(failure, Failure::Kernel(..)))
         .map_err(|(_, failure)| failure.told())
 }
 
@@ -41,8 +41,8 @@ pub(crate) fn in_two_rounds<T: Copy, E>(
 }
 
 /// Where a setting is written, and the setting, or the one that stands for it; none where it holds without.
-pub(crate) fn find<'a>(place: &dyn Place, setting: &'a Setting) -> Result<Option<(PathBuf, &'a Setting)>> {
-    if let Some(folder) = place.folder(setting.controller()) {
+pub(crate) fn find<'a>(cgroup: &dyn Controllers, setting: &'a Setting) -> Result<Option<(PathBuf, &'a Setting)>> {
+    if let Some(folder) = cgroup.folder(setting.controller()) {
         let path = folder.join(&setting.file);
         // In a cgroup that is gone nothing is missing: the write says what is the matter.
         if path.exists() || !folder.exists() {
@@ -51,9 +51,9 @@ pub(crate) fn find<'a>(place: &dyn Place, setting: &'a Setting) -> Result<Option
     }
     match &setting.missing {
         Missing::Passed => Ok(None),
-        Missing::Instead(other) => find(place, other),
+        Missing::Instead(other) => find(cgroup, other),
         Missing::Refused => {
-            let expected = format!("no such limit on this host: {}", why(place, setting));
+            let expected = format!("no such limit on this host: {}", why(cgroup, setting));
             Err(Error::refused(place_of(setting), &setting.value, expected))
         }
     }
@@ -88,8 +88,8 @@ fn place_of(setting: &Setting) -> String {
     format!("config.json: linux.resources.{}", setting.key)
 }
 
-fn write(place: &dyn Place, setting: &Setting) -> std::result::Result<(), Failure> {
-    let Some((path, setting)) = find(place, setting).map_err(Failure::Other)? else { return Ok(()) };
+fn write(cgroup: &dyn Controllers, setting: &Setting) -> std::result::Result<(), Failure> {
+    let Some((path, setting)) = find(cgroup, setting).map_err(Failure::Other)? else { return Ok(()) };
     match put(&path, &setting.value) {
         Ok(()) => Ok(()),
         Err(e) if is_refusal(&e) => Err(Failure::Kernel(setting.clone(), e)),
@@ -100,9 +100,9 @@ fn write(place: &dyn Place, setting: &Setting) -> std::result::Result<(), Failur
     }
 }
 
-fn why(place: &dyn Place, setting: &Setting) -> String {
+fn why(cgroup: &dyn Controllers, setting: &Setting) -> String {
     let controller = setting.controller();
-    let there = place.folder(controller).is_some_and(|folder| {
+    let there = cgroup.folder(controller).is_some_and(|folder| {
         // v1's folder is the controller's own. On v2 one folder is everybody's, and a file of it names its controllers.
         match fs::read_to_string(folder.join("cgroup.controllers")) {
             Ok(words) => controller == "cgroup" || words.split_whitespace().any(|word| word == controller),
@@ -112,7 +112,7 @@ fn why(place: &dyn Place, setting: &Setting) -> String {
     if there {
         return format!("its kernel has no {}", setting.file);
     }
-    place.absence(controller)
+    cgroup.absence(controller)
 }
 
 /// One write, since a file of the kernel's takes each as a whole. Nothing is created.
@@ -128,7 +128,7 @@ mod tests {
     /// A folder on disk that stands for a cgroup of every controller, but for those that it lacks.
     struct Stand(PathBuf, &'static str);
 
-    impl Place for Stand {
+    impl Controllers for Stand {
         fn folder(&self, controller: &str) -> Option<&Path> {
             (controller != self.1).then_some(self.0.as_path())
         }
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_what_its_setting_says() {
+    fn a_missing_file_is_handled_as_its_setting_says() {
         let stand = stand("missing", &["io.weight"], "cpu");
         let write = |setting: &Setting| write_all(&stand, std::iter::once(setting)).map_err(|e| e.to_string());
         let read = |file: &str| fs::read_to_string(stand.0.join(file)).unwrap();
@@ -174,7 +174,7 @@ mod tests {
     /// The real thing, v1's: needs root, as all that this program does.
     struct Real(PathBuf);
 
-    impl Place for Real {
+    impl Controllers for Real {
         fn folder(&self, _: &str) -> Option<&Path> {
             Some(&self.0)
         }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_refuses_is_tried_again_and_then_told() {
+    fn a_refused_write_is_retried_and_then_reported() {
         if hierarchy::is_unified() {
             let text = refusal(&real(Path::new(hierarchy::ROOT)), "cgroup.max.depth");
             assert!(text.contains("x.y: -9: a value that cgroup.max.depth takes"), "{text}");

@@ -77,16 +77,16 @@ pub(crate) struct Code {
 pub(crate) struct Cache {
     engines: Vec<Engine>,
     /// Whose the container is, for the order in which modules are compiled.
-    owner: String,
+    tenant: String,
     largest: Largest,
     places: Places,
 }
 
 impl Cache {
     pub(crate) fn open(purpose: Purpose) -> Result<Self> {
-        let Purpose { engines, owner, largest } = purpose;
+        let Purpose { engines, tenant, largest } = purpose;
         let places = Places::find()?;
-        Ok(Self { engines, owner, largest, places })
+        Ok(Self { engines, tenant, largest, places })
     }
 
     /// The module's machine code, compiled now if need be.
@@ -157,7 +157,7 @@ impl Cache {
         let programs: Vec<_> = names.filter_map(|name| Some((name.clone(), Program::open(&name).ok()?))).collect();
         let order = Order {
             engines: engines.to_vec(),
-            owner: self.owner.clone(),
+            tenant: self.tenant.clone(),
             name: name.to_owned(),
             digest: digest.to_owned(),
             wish,

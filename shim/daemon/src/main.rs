@@ -6,7 +6,7 @@
 //! containerd --ttrpc-->  boot::serve  ->  rpc  ->  pod  ->  container
 //!                                                              |- spec       config.json, checked whole
 //!                                                              |- engine     which engine, by annotations and options
-//!                                                              |- finder     a helper that looks into what the pod controls
+//!                                                              |- search     a helper that looks into what the pod controls
 //!                                                              |- files      the devices of the container's tree
 //!                                                              |- artifact   the module's machine code, from the cache or a driver
 //!                                                              |- native     a container that is runc's
@@ -26,10 +26,10 @@ mod container;
 mod engine;
 mod error;
 mod files;
-mod finder;
 mod native;
 mod pod;
 mod rpc;
+mod search;
 mod spec;
 mod stdio;
 

@@ -156,11 +156,11 @@ impl Options {
             let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
             let known = |wanted: &str| OPTIONS.iter().find(|(name, _)| *name == wanted).map(|(_, meaning)| meaning);
             match known(option).or_else(|| known(name).filter(|meaning| matches!(meaning, Refused(_)))) {
-                Some(Set(reach, bits)) => parsed.of(*reach).set(*bits),
-                Some(Clear(reach, bits)) => parsed.of(*reach).clear(*bits),
-                Some(Atime(reach, mode)) => parsed.of(*reach).atime = Some(*mode),
+                Some(Set(reach, bits)) => parsed.within(*reach).set(*bits),
+                Some(Clear(reach, bits)) => parsed.within(*reach).clear(*bits),
+                Some(Atime(reach, mode)) => parsed.within(*reach).atime = Some(*mode),
                 Some(NotAtime(reach, mode)) => {
-                    let atime = &mut parsed.of(*reach).atime;
+                    let atime = &mut parsed.within(*reach).atime;
                     *atime = atime.filter(|set| set != mode);
                 }
                 Some(Receiving(receiving)) => parsed.receiving = *receiving,
@@ -173,7 +173,7 @@ impl Options {
         Ok(parsed)
     }
 
-    fn of(&mut self, reach: Reach) -> &mut Attributes {
+    fn within(&mut self, reach: Reach) -> &mut Attributes {
         match reach {
             Here => &mut self.here,
             Below => &mut self.below,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_sorted() {
+    fn mount_options_become_flags_and_data() {
         let parsed = parse(&["rbind", "ro", "rw", "noexec", "rslave", "size=1k", "rro"]);
         assert_eq!(parsed.here, Attributes { set: NOEXEC, clear: RO, atime: None });
         assert_eq!(parsed.below, Attributes { set: RO, clear: 0, atime: None });
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn devices_and_set_user_id_bits_are_never_given_back() {
+    fn nodev_and_nosuid_cannot_be_undone() {
         let all: Vec<&str> = OPTIONS.iter().filter(|(_, m)| !matches!(m, Refused(_))).map(|(name, _)| *name).collect();
         for options in [&["dev", "suid", "rdev", "rsuid"], &all[..]] {
             let parsed = parse(options);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_way_to_keep_access_times_clears_the_others() {
+    fn one_access_time_option_replaces_another() {
         let change = |options: &[&str]| parse(options).here.change();
         let clear = libc::MOUNT_ATTR__ATIME;
         for (options, add) in [
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_named() {
+    fn unsupported_mount_options_are_named() {
         for option in ["idmap", "ridmap", "idmap=uids=0-1-10", "tmpcopyup", "remount"] {
             assert_eq!(Options::parse(&[option.to_owned()]).unwrap_err().option, option);
         }

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_passed_over() {
+    fn unknown_keys_of_a_spec_are_ignored() {
         let text = br#"{"process": {"args": ["sh"], "env": ["A", "PATH=/bin"], "cwd": "/", "new": 1},
             "linux": {"cgroupsPath": "/a/b", "namespaces": [{"type": "pid"}, {"type": "novel", "path": "/x"}], "z": {}},
             "mounts": [{"destination": "/a", "type": "bind", "source": "/b", "options": ["ro"]}, {"destination": "/c",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cgroup_is_named_from_the_root() {
+    fn a_cgroups_path_must_be_absolute() {
         let of = |path: &str| Outline {
             linux: Linux { cgroups_path: path.to_owned(), ..Linux::default() },
             ..Outline::default()

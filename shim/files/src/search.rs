@@ -185,7 +185,7 @@ impl From<Error> for Failure {
             Error::Module { module, reason } => Failure::Module(module, reason),
             Error::Host(HostError::File { path, source }) => Failure::File(path, source.into()),
             Error::Host(HostError::System { doing, source }) => Failure::System(doing, source.into()),
-            // Nothing else is said by what the finder does.
+            // Nothing else is said by what a search does.
             e => Failure::System(DOING.to_owned(), io::Error::other(e.to_string()).into()),
         }
     }

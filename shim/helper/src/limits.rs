@@ -11,8 +11,8 @@ use crate::systemd;
 
 /// Carries out the order on standard input, and dies with the shim that started it.
 pub(crate) fn write() -> Result<()> {
-    let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    tied.doing(|| "being tied to the shim".to_owned())?;
+    let asked = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    asked.doing(|| "having the kernel kill this process with the shim".to_owned())?;
     errand::carry_out(|order: update::Order| {
         update::write_all(&order, |request, limit| systemd::carry_out(Path::new(scope::SOCKET), request, limit))
     })?;

@@ -3,11 +3,11 @@
 //! ```text
 //! compile  order, module -> artifact      compile   the driver: locks, queue, compile process, the cache's files
 //!                                         image     the module that is a layer of the container's image
-//! find     what a container is to run     find      root file system, mounts, module; `files` is what it is made of
+//! search   what a container is to run     search    root file system, mounts, module; `files` is what it is made of
 //! scope    systemd's transient scopes     systemd
 //! limits   changed limits                 limits
 //! append   a container's log files        append
-//! tied     another program, which dies with the shim      tied
+//! die-with-parent   another program, which dies with the shim   die_with_parent
 //! hold     a pod's namespaces: becomes the holder's program
 //! ```
 //!
@@ -15,13 +15,13 @@
 
 mod append;
 mod compile;
+mod die_with_parent;
 mod error;
 mod files;
-mod find;
 mod image;
 mod limits;
+mod search;
 mod systemd;
-mod tied;
 
 use std::process::ExitCode;
 
@@ -34,10 +34,10 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let action = arguments.first().and_then(|word| word.to_str()).unwrap_or_default();
     let done = match action {
-        catamaran_host::programs::TIED => Err(tied::exec(&arguments[1..])),
+        catamaran_host::programs::DIE_WITH_PARENT => Err(die_with_parent::exec(&arguments[1..])),
         catamaran_host::programs::HOLD => return catamaran_worker::hold(),
         catamaran_host::programs::COMPILE => compile::driver::run(),
-        catamaran_host::programs::FIND => find::find(),
+        catamaran_host::programs::SEARCH => search::carry_out_orders(),
         catamaran_host::programs::SCOPE => systemd::answer(),
         catamaran_host::programs::LIMITS => limits::write(),
         catamaran_host::programs::APPEND => append::append(&arguments[1..]),

@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::zombie_processes, reason = "that they are waited for is what is tested")]
-    fn a_group_is_killed_and_reaped_with_a_member_that_nobody_reported() {
+    fn a_process_group_is_killed_and_reaped_with_unreported_members() {
         let sleep = |group: u32| Command::new("sleep").arg("100").process_group(group.cast_signed()).spawn().unwrap();
         // As an intermediate that was killed between its clone and its report: one child is known, one is not.
         let known = sleep(0);

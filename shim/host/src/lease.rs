@@ -34,7 +34,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn writers_and_readers_are_seen() {
+    fn a_lease_sees_writers_and_readers() {
         let path = std::env::temp_dir().join(format!("catamaran-lease-{}", std::process::id()));
         let writer = File::create(&path).unwrap();
         assert!(!nobody_writes(&File::open(&path).unwrap()).unwrap());

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_limit_of_processes_is_named_and_nothing_else() {
+    fn only_a_process_limit_is_named() {
         let text = of_processes(io::Error::from_raw_os_error(libc::EAGAIN)).to_string();
         assert!(text.contains("pids.max of the cgroup /"), "{text}");
         let other = of_processes(io::Error::from_raw_os_error(libc::ENOENT));

@@ -44,7 +44,7 @@ pub fn take_in() -> Result<()> {
 async fn reap_all(mut ended: Signal) {
     loop {
         if let Some(None) = unless(hold::released(), ended.recv()).await {
-            return warn!("children's ends are not told any more");
+            return warn!("exits of child processes are no longer reported");
         }
         if !hold::is_held() {
             reap();
@@ -52,17 +52,17 @@ async fn reap_all(mut ended: Signal) {
     }
 }
 
-/// Reaps the strangers that have ended. No await: nobody becomes a child, or known, meanwhile.
+/// Reaps the orphans that have ended. No await: nobody becomes a child, or known, meanwhile.
 fn reap() {
     let ended: Vec<Pid> = children().into_iter().filter(|child| has_ended(*child)).collect();
     if ended.is_empty() {
         return;
     }
     let known = known();
-    for stranger in ended.into_iter().filter(|child| !known.contains(&child.as_raw())) {
-        match waitid(Id::Pid(stranger), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
-            Ok(status) => debug!("reaped a stranger: {status:?}"),
-            Err(e) => warn!("reaping the stranger {stranger}: {e}"),
+    for orphan in ended.into_iter().filter(|child| !known.contains(&child.as_raw())) {
+        match waitid(Id::Pid(orphan), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(status) => debug!("reaped an orphan: {status:?}"),
+            Err(e) => warn!("reaping the orphan {orphan}: {e}"),
         }
     }
 }
@@ -111,13 +111,13 @@ mod tests {
 
     /// In a process of its own, since no child of any other test would be safe.
     #[test]
-    fn strangers_are_reaped_and_nobody_elses_child() {
+    fn orphans_are_reaped_and_known_children_are_not() {
         const ALONE: &str = "CATAMARAN_TEST_ALONE";
         if std::env::var_os(ALONE).is_some() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             return runtime.block_on(alone());
         }
-        let own = "orphans::tests::strangers_are_reaped_and_nobody_elses_child";
+        let own = "orphans::tests::orphans_are_reaped_and_known_children_are_not";
         let mut command = Command::new(std::env::current_exe().unwrap());
         let ran = command.args(["--exact", own, "--nocapture"]).env(ALONE, "1").status().unwrap();
         assert!(ran.success());
@@ -139,11 +139,11 @@ mod tests {
         let ended = || Command::new("true").spawn().unwrap().id();
         let (known, held) = (ended(), hold::hold());
         let known_fd = crate::child::pidfd(known).unwrap();
-        let stranger = ended();
+        let orphan = ended();
         tokio::time::sleep(Duration::from_millis(300)).await;
-        assert!(is_there(stranger), "reaped although it may be somebody's");
+        assert!(is_there(orphan), "reaped although it may be somebody's");
         drop(held);
-        assert!(goes(stranger).await, "not reaped");
+        assert!(goes(orphan).await, "not reaped");
         assert!(is_there(known), "a known child is left to who knows it");
         assert_eq!(crate::child::exit_code(crate::child::wait(known_fd).await.unwrap()), 0);
         // One that is born below and left behind becomes a child. Its parent's end is waited for by another part of the

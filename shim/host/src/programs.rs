@@ -22,7 +22,7 @@ pub const APPEND: &str = "append";
 /// Compiles a module: the compile driver.
 pub const COMPILE: &str = "compile";
 /// Searches a container's tree.
-pub const FIND: &str = "find";
+pub const SEARCH: &str = "search";
 /// Becomes a pod's holder.
 pub const HOLD: &str = "hold";
 /// Writes changed limits.
@@ -30,7 +30,7 @@ pub const LIMITS: &str = "limits";
 /// Speaks to systemd.
 pub const SCOPE: &str = "scope";
 /// Becomes another program that dies with the shim.
-pub const TIED: &str = "tied";
+pub const DIE_WITH_PARENT: &str = "die-with-parent";
 
 /// Beyond the numbers that a child is given descriptors by.
 const ABOVE: i32 = 64;

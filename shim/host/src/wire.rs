@@ -82,14 +82,14 @@ mod tests {
     use containerd_shim_protos::{cgroups, cgroups_v2};
 
     #[test]
-    fn what_is_written_another_library_reads() {
+    fn messages_are_read_by_the_protobuf_library() {
         let written = Message::default().with(1, Message::default().with(2, "namespace").with(3, "a".repeat(300)));
         let read = ForwardRequest::parse_from_bytes(written.as_ref()).unwrap();
         assert_eq!((read.envelope.namespace.as_str(), read.envelope.topic.len()), ("namespace", 300));
     }
 
     #[test]
-    fn numbers_of_each_kind_another_library_reads() {
+    fn numbers_are_read_by_the_protobuf_library() {
         let (mut data, mut psi, mut cpu, mut all) = Default::default();
         let figures: [(u32, f64); 3] = [(1, 12.34), (2, 0.0), (3, 100.0)];
         figures.iter().for_each(|(field, value)| Message::double(&mut data, *field, *value));

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pods_file() {
+    fn a_pods_resolv_conf_is_read() {
         let text = "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\n\
                     options ndots:5\n";
         let config = Config::parse(text);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_and_its_limits() {
+    fn every_key_of_resolv_conf_and_its_limits_are_read() {
         let text = "; comment\n# nameserver 1.1.1.1\nnameserver fe80::1%2\nnameserver nonsense\nnameserver ::1\n\
                     nameserver 10.0.0.1\nnameserver 10.0.0.2\ndomain first.example\nsearch a.example bad/name .\n\
                     options ndots:99 timeout:99 attempts:99 single-request use-vc edns0 trust-ad rotate\nsortlist 1";
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_the_machine_itself() {
+    fn an_empty_resolv_conf_means_the_local_machine() {
         assert_eq!(
             Config::parse("options ndots:x timeout:0"),
             Config { timeout: Duration::from_secs(1), ..Config::default() }

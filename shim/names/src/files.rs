@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_read_up_to_a_limit_and_a_fifo_not_at_all() {
+    fn files_are_read_up_to_a_limit_and_fifos_not_at_all() {
         let folder = std::env::temp_dir().join(format!("catamaran-names-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();

@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_aliases_comments_and_repetitions() {
+    fn a_hosts_file_with_aliases_and_comments_is_read() {
         let text = "# 10.0.0.9 pod\n127.0.0.1 localhost\n::1\tlocalhost ip6-localhost\n10.0.0.1 pod.local Pod # web\n\
                     10.0.0.2 web\nnonsense pod\n10.0.0.3 pod\n10.0.0.1 pod\n10.0.0.4";
         let of = |name: &str| addresses(text, name).iter().map(IpAddr::to_string).collect::<Vec<_>>();

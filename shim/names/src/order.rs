@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_reached_comes_first_and_nothing_twice() {
+    fn reachable_addresses_come_first_and_none_twice() {
         let of = |all: &[&str]| {
             let all = all.iter().map(|a| a.parse().unwrap()).collect();
             best_first(all).iter().map(IpAddr::to_string).collect::<Vec<_>>()

@@ -124,7 +124,7 @@ fn ask(config: &Config, name: &str) -> Result<Vec<String>, Failure> {
 }
 
 #[test]
-fn both_kinds_are_asked_for_and_addresses_of_the_name_alone_are_taken() {
+fn ipv4_and_ipv6_are_asked_for_and_only_answers_to_the_name_count() {
     let server = Server::start(|_, kind, _| match kind {
         A => Reply {
             records: vec![("", A, vec![127, 0, 0, 1]), ("other.example", A, vec![127, 0, 0, 66])],
@@ -141,7 +141,7 @@ fn both_kinds_are_asked_for_and_addresses_of_the_name_alone_are_taken() {
 }
 
 #[test]
-fn aliases_are_followed_and_a_ring_of_them_ends() {
+fn aliases_are_followed_and_a_loop_of_them_ends() {
     let server = Server::start(|name, kind, _| match (name, kind) {
         ("ring.example", _) => Reply {
             records: vec![("", CNAME, wire("x.example")), ("x.example", CNAME, wire("ring.example"))],
@@ -180,7 +180,7 @@ fn search_domains_are_tried_in_their_order_until_a_name_exists() {
 }
 
 #[test]
-fn what_is_cut_is_asked_for_again_by_tcp() {
+fn a_truncated_answer_is_asked_for_again_by_tcp() {
     let server = Server::start(|_, kind, tcp| match (kind, tcp) {
         (A, false) => Reply { cut: true, ..addresses(&[[10, 0, 0, 1]]) },
         (A, true) => addresses(&[[10, 0, 0, 1], [10, 0, 0, 2]]),
@@ -192,7 +192,7 @@ fn what_is_cut_is_asked_for_again_by_tcp() {
 }
 
 #[test]
-fn a_server_that_is_silent_or_cannot_say_is_followed_by_the_next() {
+fn after_a_silent_or_failing_server_the_next_one_is_asked() {
     let silent = Server::start(|_, _, _| Reply { silent: true, ..Reply::default() });
     let failing = Server::start(|_, _, _| code(2));
     let good = Server::start(|_, kind, _| if kind == A { addresses(&[[10, 0, 0, 3]]) } else { code(0) });
@@ -211,7 +211,7 @@ fn a_server_that_is_silent_or_cannot_say_is_followed_by_the_next() {
 }
 
 #[test]
-fn one_kind_is_enough_where_the_other_is_never_answered() {
+fn ipv4_alone_is_enough_where_ipv6_is_never_answered() {
     let server = Server::start(|_, kind, _| match kind {
         A => addresses(&[[10, 0, 0, 4]]),
         _ => Reply { silent: true, ..Reply::default() },
@@ -222,7 +222,7 @@ fn one_kind_is_enough_where_the_other_is_never_answered() {
 }
 
 #[test]
-fn an_answer_to_another_question_is_none() {
+fn an_answer_to_another_question_is_ignored() {
     let server = Server::start(|_, kind, _| Reply {
         forged: true,
         ..if kind == A { addresses(&[[10, 0, 0, 5]]) } else { code(0) }
@@ -231,7 +231,7 @@ fn an_answer_to_another_question_is_none() {
 }
 
 #[test]
-fn addresses_and_localhost_ask_nobody() {
+fn addresses_and_localhost_ask_no_server() {
     let nobody = Config { servers: vec!["127.0.0.1:1".parse().unwrap()], ..Config::default() };
     let mut both = ask(&nobody, "LOCALHOST.").unwrap();
     both.sort();
@@ -244,7 +244,7 @@ fn addresses_and_localhost_ask_nobody() {
 }
 
 #[test]
-fn what_is_no_host_name_is_refused_before_anybody_is_asked() {
+fn an_invalid_host_name_is_refused_without_a_query() {
     let long = "a".repeat(64);
     let longer = ["a".repeat(60), "b".repeat(60), "c".repeat(60), "d".repeat(60), "e".repeat(20)].join(".");
     for name in ["", ".", "a..b", "a b", "a\\.b", "a/b", "a\0b", "-a", "a:80", long.as_str(), longer.as_str()] {

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_fits_where_it_was_made_and_nowhere_else() {
+    fn a_header_is_valid_only_for_its_machine_and_settings() {
         let good = header(None);
         assert_eq!(good.len(), HEADER);
         assert_eq!(check(&good), Ok(None));

@@ -74,7 +74,7 @@ mod tests {
     use super::{WASIX, no_start, not_provided, opens_sockets};
 
     #[test]
-    fn every_text_names_the_import() {
+    fn every_refusal_names_the_import() {
         for (module, name) in [
             ("wasi_unstable", "fd_write"),
             ("wasi_snapshot_preview1", "sock_open"),
@@ -95,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_opens_sockets_does() {
+    fn only_socket_imports_ask_for_sockets() {
         assert!(opens_sockets("wasix_32v1", "sock_open") && opens_sockets("wasix_64v1", "resolve"));
         assert!(!opens_sockets("wasix_32v1", "thread_spawn_v2") && !opens_sockets("wasix_32v1", "sock_accept_v2"));
         assert!(!opens_sockets("wasi_snapshot_preview1", "sock_accept"));
     }
 
     #[test]
-    fn a_reactor_is_told_apart() {
+    fn a_reactor_is_told_from_a_command() {
         assert!(no_start(true).contains("`_initialize`"));
         assert!(!no_start(false).contains("`_initialize`"));
     }

@@ -57,7 +57,7 @@ fn in_handler(body: &FunctionBody<'_>) -> Option<u32> {
 mod tests {
     use super::address;
 
-    fn of(handler: &str) -> Option<u32> {
+    fn parse(handler: &str) -> Option<u32> {
         let wat = format!(
             r#"(module (import "a" "b" (func)) (memory 1) (func)
                  (func (export "__wasm_signal") (param i32) (local i32) {handler}))"#
@@ -66,16 +66,16 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_read_off_the_librarys_handler_and_off_nothing_else() {
+    fn signal_dispositions_are_found_in_the_librarys_handler_only() {
         let entry = |size: u32| format!("(i32.mul (local.get 0) (i32.const {size}))");
         let load = |offset: u32, at: &str| format!("(drop (i32.load offset={offset} {at}))");
-        assert_eq!(of(&load(5040, &entry(20))), Some(5040));
-        assert_eq!(of(&load(5040, &format!("(local.tee 1 {})", entry(20)))), Some(5040));
-        assert_eq!(of(&load(5040, &entry(16))), None, "entries of another size");
-        assert_eq!(of(&load(0, &entry(20))), None, "no address");
-        assert_eq!(of(&load(8, &entry(20)).repeat(2)), None, "two of them");
-        assert_eq!(of(&format!("(drop {})", entry(20))), None, "nothing is loaded");
-        assert_eq!(of(""), None);
+        assert_eq!(parse(&load(5040, &entry(20))), Some(5040));
+        assert_eq!(parse(&load(5040, &format!("(local.tee 1 {})", entry(20)))), Some(5040));
+        assert_eq!(parse(&load(5040, &entry(16))), None, "entries of another size");
+        assert_eq!(parse(&load(0, &entry(20))), None, "no address");
+        assert_eq!(parse(&load(8, &entry(20)).repeat(2)), None, "two of them");
+        assert_eq!(parse(&format!("(drop {})", entry(20))), None, "nothing is loaded");
+        assert_eq!(parse(""), None);
         assert_eq!(address(&wat::parse_str("(module (func (export \"_start\")))").unwrap()), None);
     }
 }

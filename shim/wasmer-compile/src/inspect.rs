@@ -9,7 +9,7 @@ use wasmer_compiler::wasmparser::{Import, Parser, Payload, TypeRef};
 ///
 /// A module that is broken further in passes: the compiler finds that, and names the offset.
 pub fn inspect(bytes: &[u8]) -> Result<(), Refusal> {
-    match form::of(bytes).map_err(Refusal::Module)? {
+    match form::parse(bytes).map_err(Refusal::Module)? {
         Form::Module => imports(bytes),
         Form::Component => Err(Refusal::OtherEngine(
             "the file is a WebAssembly component, which Wasmer does not run; the other engine, wasmtime, runs it"

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_function_is_exported_that_may_call_the_host() {
+    fn a_start_function_that_may_call_the_host_is_exported() {
         assert_eq!(after("$host", ""), (Some(0), false));
         assert_eq!(after("$calls", ""), (Some(2), false));
         assert_eq!(after("$through", ""), (Some(3), false));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_without_one_stays_as_it_is() {
+    fn a_module_without_a_start_function_is_unchanged() {
         let bytes = wat::parse_str(r#"(module (import "a" "b" (func $host)) (func (export "_start") call $host))"#);
         let bytes = bytes.unwrap();
         assert!(matches!(exported(&bytes), Cow::Borrowed(_)));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_as_the_binary_form_has_it() {
+    fn numbers_are_encoded_as_leb128() {
         for (value, bytes) in [(0, &[0][..]), (127, &[127]), (128, &[128, 1]), (624_485, &[0xe5, 0x8e, 0x26])] {
             let mut written = Vec::new();
             number(&mut written, value);

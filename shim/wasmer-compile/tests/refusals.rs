@@ -55,7 +55,7 @@ fn native_code_is_refused() {
 }
 
 #[test]
-fn what_wasmtime_has_alone_is_left_to_it() {
+fn features_that_only_wasmtime_has_are_declined() {
     says(&left_to_the_other(&module("(component)")), &["component", "wasmtime, runs it"]);
     let collected =
         module("(module (type (struct (field i32))) (func (export \"_start\") (drop (struct.new 0 (i32.const 1)))))");
@@ -73,14 +73,14 @@ fn imports_that_nothing_provides() {
 }
 
 #[test]
-fn threads_and_shared_memories_are_taken() {
+fn threads_and_shared_memories_are_accepted() {
     let wat = r#"(module (import "wasix_32v1" "thread_spawn_v2" (func (param i32 i32) (result i32)))
                    (import "env" "memory" (memory 1 1 shared)) (func (export "_start")))"#;
     assert!(compile(&module(wat), Tier::Best).is_ok());
 }
 
 #[test]
-fn an_invalid_module_is_told_where() {
+fn an_invalid_module_is_refused_with_the_offset() {
     let mut bytes = module(r#"(module (func (export "_start") i32.const 1 drop))"#);
     let at = bytes.windows(2).position(|w| w == [0x41, 0x01]).unwrap();
     bytes[at] = 0xff;
@@ -98,7 +98,7 @@ fn the_same_bytes_give_the_same_artifact() {
 }
 
 #[test]
-fn few_bytes_do_not_become_a_large_artifact() {
+fn a_small_module_does_not_become_a_large_artifact() {
     // Two bytes a call, and 30 kB of code: all that is passed and answered lies on the stack. 9 kB make 71 MB.
     let values = "i32 ".repeat(1000);
     let caller = format!("(func call $first {} unreachable)", "call $next ".repeat(10));

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use catamaran_worker::links::{Place, expand};
+use catamaran_worker::links::{Expanded, expand};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use wasmer::RuntimeError;
 use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Oflags};
@@ -53,7 +53,7 @@ fn leads_to(path: &Path, follows: bool) -> Option<u32> {
     let path = path.as_os_str().as_bytes();
     let start = path.iter().position(|&byte| byte != b'/')?;
     match expand(root.as_fd(), &path[start..], follows) {
-        Ok(Place::Descriptor(number)) => Some(number),
+        Ok(Expanded::Descriptor(number)) => Some(number),
         _ => None,
     }
 }

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_was_made_of_the_kernels_is_the_kernels() {
+    fn an_error_of_the_kernel_keeps_its_number() {
         let file = |number, said| after(number, |e| _ = of_a_file(e), said);
         assert_eq!(file(libc::ENOSPC, Errno::Io), Errno::Nospc as i32);
         assert_eq!(file(libc::EDQUOT, Errno::Io), Errno::Dquot as i32);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_its_own_stays() {
+    fn an_error_of_the_library_itself_is_kept() {
         assert_eq!(after(libc::ENOENT, |e| _ = not_found(e), Errno::Success), 0);
         assert_eq!(after(libc::ENOENT, |e| _ = not_found(e), Errno::Inval), Errno::Inval as i32);
         assert_eq!(after(libc::EROFS, |e| _ = refusal(e), Errno::Badf), Errno::Badf as i32);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_within_another_leaves_the_others_error() {
+    fn a_nested_call_does_not_change_the_outer_calls_error() {
         let outer = carried(|| {
             let _ = refusal(io::Error::from_raw_os_error(libc::EROFS));
             assert_eq!(after(libc::ENOSPC, |e| _ = of_a_file(e), Errno::Io), Errno::Nospc as i32);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_are_wasis() {
+    fn error_numbers_are_those_of_wasi() {
         for (number, wasi) in
             [(libc::EACCES, 2), (libc::EMFILE, 33), (libc::ENOSPC, 51), (libc::EROFS, 69), (libc::EXDEV, 75)]
         {

@@ -12,7 +12,7 @@
 //!
 //! Invariants, each with its reason where it binds:
 //! - No compiler is linked, no HTTP client, no registry: the only way to machine code is
-//!   [`Engine::load`](catamaran_worker::Engine::load). A guest that executes another module is told ENOEXEC.
+//!   [`Runner::load`](catamaran_worker::Runner::load). A guest that executes another module is told ENOEXEC.
 //! - No thread is started before `link`: the filter of system calls binds the thread that installs it and those it makes.
 //! - A guest's process, forked or not, is threads of this process, and their number is bounded ([`tasks`]).
 //! - Files, streams and sockets are the kernel's, without buffers of ours; what may be reached or written is its matter.
@@ -23,7 +23,6 @@ mod around;
 mod artifact;
 mod call;
 mod descriptors;
-mod engine;
 mod errors;
 mod file;
 mod files;
@@ -38,6 +37,7 @@ mod outcome;
 mod polls;
 mod raised;
 mod remembered;
+mod runner;
 mod signals;
 mod start;
 mod stdio;
@@ -50,4 +50,4 @@ mod waits;
 mod wasi;
 mod world;
 
-pub use engine::Wasmer;
+pub use runner::Wasmer;

@@ -83,7 +83,7 @@ mod tests {
     use super::low_byte;
 
     #[test]
-    fn a_code_is_kept_as_the_kernel_keeps_it() {
+    fn an_exit_code_keeps_its_low_eight_bits() {
         for (code, kept) in [(0, 0), (1, 1), (126, 126), (255, 255), (256, 0), (-1, 255)] {
             assert_eq!(low_byte(code), kept);
         }

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_one_of_its_own_clock() {
+    fn a_time_belongs_to_its_own_clock() {
         let hour = Duration::from_secs(3600);
         for (number, clock) in [(0, libc::CLOCK_REALTIME), (1, libc::CLOCK_MONOTONIC)] {
             let left = after(&subscription(number, now(clock) + hour, true)).unwrap();

@@ -32,9 +32,9 @@ pub(crate) struct Tasks {
 }
 
 /// One of [`MOST_THREADS`], until it is dropped.
-struct Place(Arc<AtomicUsize>);
+struct ThreadCount(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for ThreadCount {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -57,12 +57,12 @@ impl Tasks {
     ///
     /// wasix-libc tells its caller EAGAIN for any error of a thread's start.
     fn start(&self, first: bool, task: impl FnOnce() + Send + 'static) -> Result<(), WasiThreadError> {
-        let place = Place(self.running.clone());
+        let count = ThreadCount(self.running.clone());
         if self.running.fetch_add(1, Ordering::AcqRel) >= MOST_THREADS {
             return Err(WasiThreadError::Unsupported);
         }
         let body = move || {
-            let _place = place;
+            let _count = count;
             threads::note_process(first);
             task();
         };

@@ -75,7 +75,7 @@ mod tests {
     use super::wanted;
 
     #[test]
-    fn a_time_is_set_to_now_or_left_alone() {
+    fn a_file_time_is_set_to_now_or_left_unchanged() {
         let flags = |flags: Fstflags| u64::from(flags.bits());
         let times = wanted(1_500_000_007, 9, flags(Fstflags::SET_ATIM)).unwrap();
         assert_eq!((times.last_access.tv_sec, times.last_access.tv_nsec), (1, 500_000_007));

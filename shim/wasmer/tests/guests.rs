@@ -15,7 +15,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use catamaran_wasmer::Wasmer;
-use catamaran_worker::{Engine, EngineError, Guest};
+use catamaran_worker::{Guest, Runner, RunnerError};
 
 /// Where the child finds its artifact; unset in the parent.
 const ARTIFACT: &str = "CATAMARAN_TEST_ARTIFACT";
@@ -38,7 +38,7 @@ fn file(bytes: &[u8]) -> (File, std::path::PathBuf) {
     (File::open(&path).unwrap(), path)
 }
 
-fn load(artifact: &[u8]) -> Result<Wasmer, EngineError> {
+fn load(artifact: &[u8]) -> Result<Wasmer, RunnerError> {
     let (file, path) = file(artifact);
     std::fs::remove_file(path).unwrap();
     Wasmer::load(file)
@@ -67,7 +67,7 @@ fn compile(bytes: &[u8], tier: &str) -> Vec<u8> {
 fn link_refusal(wat: &str) -> String {
     let engine = load(&compile(&wat::parse_str(wat).unwrap(), "best")).unwrap();
     match engine.link(&guest()) {
-        Err(EngineError::Module(text)) => text,
+        Err(RunnerError::Module(text)) => text,
         Err(e) => panic!("not the module's fault: {e}"),
         Ok(_) => panic!("linked"),
     }
@@ -114,7 +114,7 @@ fn child() {
 }
 
 #[test]
-fn exit_codes_are_the_guests() {
+fn exit_codes_of_the_guest_are_kept() {
     assert_eq!(output(r#"(module (memory (export "memory") 1) (func (export "_start")))"#).status.code(), Some(0));
     for code in [0, 1, 42, 125, 126, 134, 255] {
         let wat = format!(
@@ -175,7 +175,7 @@ fn linking_runs_no_guest_code() {
 }
 
 #[test]
-fn a_module_that_cannot_be_linked_is_told_why() {
+fn a_module_that_cannot_be_linked_is_refused_with_the_reason() {
     let text = link_refusal(r#"(module (func (export "main")))"#);
     assert!(text.contains("`_start`"), "{text}");
     let text = link_refusal(r#"(module (func (export "_initialize")))"#);
@@ -198,11 +198,11 @@ fn a_module_that_cannot_be_linked_is_told_why() {
 }
 
 #[test]
-fn a_broken_artifact_is_the_artifacts_fault() {
+fn a_broken_artifact_is_told_from_a_broken_module() {
     let good =
         compile(&wat::parse_str(r#"(module (memory (export "memory") 1) (func (export "_start")))"#).unwrap(), "best");
     assert!(load(&good).is_ok());
-    let refused = |bytes: &[u8]| matches!(load(bytes), Err(EngineError::Artifact(_)));
+    let refused = |bytes: &[u8]| matches!(load(bytes), Err(RunnerError::Artifact(_)));
     assert!(refused(b""));
     assert!(refused(b"\0asm\x01\0\0\0"));
     for keep in [1, 64, good.len() / 2, good.len() - 1] {
@@ -248,7 +248,7 @@ fn standard_input_reaches_the_guest_and_ends() {
 }
 
 #[test]
-fn files_and_dev_null_are_standard_input_too() {
+fn standard_input_may_be_a_file_or_dev_null() {
     let output = output(CAT);
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(7), ""));
     let (text, path) = file(b"from a file");
@@ -273,7 +273,7 @@ const POLL: &str = r#"(module
     (call $exit (i32.load (i32.const 256)))))"#;
 
 #[test]
-fn a_poll_of_input_and_timer_hears_both() {
+fn a_poll_wakes_for_input_and_for_the_timer() {
     let mut silent = run(POLL, Stdio::piped());
     let pipe = silent.stdin.take();
     let started = Instant::now();
@@ -302,7 +302,7 @@ fn an_endless_loop_ends_on_sigterm() {
 }
 
 #[test]
-fn code_of_the_fast_compile_runs_too() {
+fn code_of_the_fast_compiler_runs() {
     let wat = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
                    (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const 77))))"#;
     let (_, path) = file(&compile(&wat::parse_str(wat).unwrap(), "fast"));
@@ -327,7 +327,7 @@ fn list(sizes: &str, get: &str) -> String {
 }
 
 #[test]
-fn arguments_and_environment_are_the_specs_and_pwd_is_added() {
+fn arguments_and_environment_come_from_the_spec_and_pwd_is_added() {
     assert_eq!(list("args_sizes_get", "args_get"), "/app.wasm\0one\0");
     assert_eq!(list("environ_sizes_get", "environ_get"), "NAME=value\0PWD=/srv\0");
 }

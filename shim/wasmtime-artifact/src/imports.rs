@@ -63,7 +63,7 @@ mod tests {
     use super::{no_start, not_provided};
 
     #[test]
-    fn wasix_is_sent_to_the_other_engine() {
+    fn wasix_imports_name_the_other_engine() {
         for module in ["wasix_32v1", "wasix_64v1"] {
             let text = not_provided(module, "futex_wait");
             assert!(text.contains(&format!("`{module}.futex_wait`")), "{text}");
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_names_the_import() {
+    fn every_refusal_names_the_import() {
         for (module, name) in [
             ("wasi_unstable", "fd_write"),
             ("wasi_snapshot_preview1", "sock_open"),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reactor_is_told_apart() {
+    fn a_reactor_is_told_from_a_command() {
         assert!(no_start(true).contains("`_initialize`"));
         assert!(!no_start(false).contains("`_initialize`"));
     }

@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_version_of_wasi_2_is_provided() {
+    fn every_version_of_wasi_0_2_is_provided() {
         for interface in PROVIDED {
             for patch in [0, 6, 12, 99] {
                 assert_eq!(refusal(&format!("{interface}@0.2.{patch}")), None);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_opens_sockets_does() {
+    fn only_socket_imports_ask_for_sockets() {
         assert!(opens_sockets("wasi:sockets/udp-create-socket@0.2.0") && opens_sockets("wasi:sockets/ip-name-lookup"));
         // In the types of others, and of no use without the ones above.
         assert!(!opens_sockets("wasi:sockets/network@0.2.0") && !opens_sockets("wasi:sockets/tcp@0.2.0"));

@@ -16,7 +16,7 @@ use wasmtime::Engine;
 fn main() {
     let mut bytes = Vec::new();
     std::io::stdin().read_to_end(&mut bytes).unwrap();
-    let kind = match form::of(&bytes).unwrap() {
+    let kind = match form::parse(&bytes).unwrap() {
         Form::Module => Kind::Module,
         Form::Component => Kind::Component,
     };

@@ -20,7 +20,7 @@ pub enum Kind {
 /// One that is broken further in passes: the compiler finds that, and names the offset. So does an import of another type
 /// than ours: the worker finds that, while the container is created.
 pub fn inspect(bytes: &[u8]) -> Result<Kind, Refusal> {
-    match form::of(bytes).map_err(Refusal::Module)? {
+    match form::parse(bytes).map_err(Refusal::Module)? {
         Form::Module => sections(bytes).map(|()| Kind::Module),
         Form::Component => names(bytes).map(|()| Kind::Component),
     }

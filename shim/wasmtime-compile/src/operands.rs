@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_blocks_and_branches_count_by_what_they_hand_around() {
+    fn operands_of_calls_blocks_and_branches_are_counted() {
         // 200 numbers each: five thousand are below the limit, and a few more above it.
         assert!(!refused(&"call $f ".repeat(5_000)));
         assert!(refused(&"call $f ".repeat(5_300)));
@@ -236,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn what_hands_around_little_may_be_long() {
+    fn a_long_function_with_few_operands_is_accepted() {
         assert!(!refused(&"call $small drop ".repeat(500_000)));
         let said = check(&module(&"call $f ".repeat(5_300))).unwrap_err();
         assert!(said.contains("function 2 has 1") && said.contains("at most 1048576"), "{said}");
     }
 
     #[test]
-    fn each_call_counts_the_handlers_around_it() {
+    fn calls_count_the_exception_handlers_around_them() {
         let within = |handlers: usize, calls: usize| {
             let (catches, calls) = ("(catch_all 0)".repeat(handlers), "call $f ".repeat(calls));
             let text = format!("(module (func $f) (func (block (try_table {catches} (block {calls})))))");
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_handlers_are_given_and_objects_begin_with_counts() {
+    fn operands_of_handlers_and_new_objects_are_counted() {
         let numbers = "i32 ".repeat(900);
         let handlers = |count: usize| {
             let (zeros, drops) = ("(i32.const 0)".repeat(900), "drop ".repeat(900));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_the_compilers_to_tell() {
+    fn an_invalid_module_is_left_to_the_compiler_to_refuse() {
         for length in 0..200 {
             let bytes = module("call $f");
             let _ = check(&bytes[..length.min(bytes.len())]);

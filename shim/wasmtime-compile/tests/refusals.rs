@@ -43,7 +43,7 @@ fn text_is_refused() {
 }
 
 #[test]
-fn a_component_that_is_no_program_or_needs_more_than_there_is() {
+fn components_without_run_or_with_unknown_imports_are_refused() {
     says(&refusal(&module("(component)")), &["`wasi:cli/run@0.2`", "wasm32-wasip2"]);
     let with = |import: &str| refusal(&module(&format!("(component (import \"{import}\" (instance)))")));
     says(&with("wasi:http/outgoing-handler@0.2.3"), &["`wasi:http/outgoing-handler@0.2.3`", "wasi:sockets"]);
@@ -57,7 +57,7 @@ fn a_component_that_is_no_program_or_needs_more_than_there_is() {
 }
 
 #[test]
-fn what_is_nested_in_a_component_is_its_own_matter() {
+fn imports_of_nested_components_are_not_checked() {
     // The inner one imports what nobody provides, and the outer one gives it that. Neither is a program.
     let nested = r#"(component
       (component $inner (import "acme:queue/topics" (instance)) (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))
@@ -66,7 +66,7 @@ fn what_is_nested_in_a_component_is_its_own_matter() {
 }
 
 #[test]
-fn an_invalid_component_is_told_where() {
+fn an_invalid_component_is_refused_with_the_offset() {
     let bytes = module("(component (core module (func (result i32) i32.const 1)))");
     says(&refusal(&bytes[..bytes.len() - 3]), &["component cannot be compiled"]);
 }
@@ -100,7 +100,7 @@ fn threads_are_refused() {
 }
 
 #[test]
-fn an_invalid_module_is_told_where() {
+fn an_invalid_module_is_refused_with_the_offset() {
     let mut bytes = module(r#"(module (func (export "_start") i32.const 1 drop))"#);
     let at = bytes.windows(2).position(|w| w == [0x41, 0x01]).unwrap();
     bytes[at] = 0xff;
@@ -114,7 +114,7 @@ fn hundred(piece: impl Fn(u32) -> String) -> String {
 }
 
 #[test]
-fn few_bytes_do_not_become_a_large_artifact() {
+fn a_small_module_does_not_become_a_large_artifact() {
     let tables = hundred(|n| format!("(table $t{n} 1048576 funcref) (elem (table $t{n}) (i32.const 1048575) func $f)"));
     let filled = hundred(|n| format!("(table $t{n} 1048576 funcref (ref.func $f))"));
     let memories = hundred(|n| {
@@ -135,7 +135,7 @@ fn few_bytes_do_not_become_a_large_artifact() {
 }
 
 #[test]
-fn sparse_tables_and_memories_that_programs_have_are_compiled() {
+fn sparse_tables_and_memories_of_real_programs_are_compiled() {
     let one = r#"(module (func $f (export "_start")) (table 1000000 funcref) (elem (i32.const 999999) func $f)
       (memory 65536) (data (i32.const 16) "x") (data (i32.const 0x0ff0_0000) "x")
       (table $large 10000000 funcref) (elem (table $large) (i32.const 9999999) func $f))"#;

@@ -1,7 +1,7 @@
 //! A component that is a program of WASI 0.2: its imports, and its run.
 
 use catamaran_wasmtime_artifact::interfaces;
-use catamaran_worker::{EngineError, Guest, Needs};
+use catamaran_worker::{Guest, Needs, RunnerError};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, HasData, Linker, ResourceTable};
 use wasmtime::{Engine, Result, Store};
@@ -35,7 +35,7 @@ pub(crate) struct Program(CommandPre<World>);
 
 impl Program {
     /// Links it. The text of an error is for the user.
-    pub(crate) fn new(engine: &Engine, component: &Component) -> std::result::Result<Self, EngineError> {
+    pub(crate) fn new(engine: &Engine, component: &Component) -> std::result::Result<Self, RunnerError> {
         let types = component.component_type();
         let refused = types
             .imports(engine)
@@ -45,16 +45,16 @@ impl Program {
                 (!types.exports(engine).any(|(name, item)| is_run(engine, name, &item.ty))).then(interfaces::no_run)
             });
         if let Some(text) = refused {
-            return Err(EngineError::Module(text));
+            return Err(RunnerError::Module(text));
         }
         let mut linker = Linker::new(engine);
-        provide(&mut linker).map_err(|e| EngineError::Module(format!("WASI 0.2 cannot be linked: {e:#}")))?;
+        provide(&mut linker).map_err(|e| RunnerError::Module(format!("WASI 0.2 cannot be linked: {e:#}")))?;
         linker
             .instantiate_pre(component)
             .and_then(CommandPre::new)
             .map(Self)
             // Wasmtime's text names the interface and the function, and both types.
-            .map_err(|e| EngineError::Module(format!("the component cannot be linked: {e:#}")))
+            .map_err(|e| RunnerError::Module(format!("the component cannot be linked: {e:#}")))
     }
 
     /// The guest's world. Must be called within the event loop's context.

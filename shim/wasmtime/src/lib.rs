@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Invariants, each with its reason where it binds:
-//! - No compiler is linked, and the only way to machine code is [`Engine::load`](catamaran_worker::Engine::load).
+//! - No compiler is linked, and the only way to machine code is [`Runner::load`](catamaran_worker::Runner::load).
 //! - One thread. Guest and host calls share it; what would block another task blocks only this guest.
 //! - Nothing here needs the container's `/proc`, or opens a path of it other than `/` and the two files that names are
 //!   resolved by.
@@ -19,13 +19,13 @@
 
 mod artifact;
 mod component;
-mod engine;
 mod files;
 mod lookup;
 mod module;
 mod outcome;
+mod runner;
 mod stdio;
 mod wasi;
 mod world;
 
-pub use engine::Wasmtime;
+pub use runner::Wasmtime;

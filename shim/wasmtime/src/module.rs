@@ -1,7 +1,7 @@
 //! A module of WASI preview 1 that is a program: its imports, and its run.
 
 use catamaran_wasmtime_artifact::imports;
-use catamaran_worker::{EngineError, Guest};
+use catamaran_worker::{Guest, RunnerError};
 use wasmtime::{Engine, Error, ExternType, InstancePre, Linker, Module, Result, Store, UnknownImportError};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi::p1;
@@ -14,11 +14,11 @@ pub(crate) struct Program(InstancePre<Preview1>);
 
 impl Program {
     /// Links it. The text of an error is for the user.
-    pub(crate) fn new(engine: &Engine, module: &Module) -> std::result::Result<Self, EngineError> {
+    pub(crate) fn new(engine: &Engine, module: &Module) -> std::result::Result<Self, RunnerError> {
         check_start(module)?;
         let mut linker = Linker::new(engine);
-        provide(&mut linker).map_err(|e| EngineError::Module(format!("WASI preview 1 cannot be linked: {e:#}")))?;
-        linker.instantiate_pre(module).map(Self).map_err(|e| EngineError::Module(explain(&e)))
+        provide(&mut linker).map_err(|e| RunnerError::Module(format!("WASI preview 1 cannot be linked: {e:#}")))?;
+        linker.instantiate_pre(module).map(Self).map_err(|e| RunnerError::Module(explain(&e)))
     }
 
     /// The guest's world. Must be called within the event loop's context.
@@ -55,12 +55,12 @@ fn explain(e: &Error) -> String {
 }
 
 /// A container runs a command: a module that exports `_start`, without parameters or results.
-fn check_start(module: &Module) -> std::result::Result<(), EngineError> {
+fn check_start(module: &Module) -> std::result::Result<(), RunnerError> {
     match module.get_export("_start") {
         Some(ExternType::Func(ty)) if ty.params().len() == 0 && ty.results().len() == 0 => Ok(()),
-        Some(_) => Err(EngineError::Module(
+        Some(_) => Err(RunnerError::Module(
             "the module's export `_start` is not a function without parameters and results".to_owned(),
         )),
-        None => Err(EngineError::Module(imports::no_start(module.get_export("_initialize").is_some()))),
+        None => Err(RunnerError::Module(imports::no_start(module.get_export("_initialize").is_some()))),
     }
 }

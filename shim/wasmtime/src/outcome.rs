@@ -8,7 +8,7 @@ use wasmtime::{Error, Result, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 /// The exit code of a guest that ended so: its own, 0 if it returned, 134 for a trap or an error of the host.
-pub(crate) fn of(ended: Result<()>) -> ExitCode {
+pub(crate) fn exit_code(ended: Result<()>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => match e.downcast_ref::<I32Exit>() {
@@ -47,16 +47,16 @@ mod tests {
     use super::{ExitCode, I32Exit, low_byte, of};
 
     #[test]
-    fn a_code_is_kept_as_the_kernel_keeps_it() {
+    fn an_exit_code_keeps_its_low_eight_bits() {
         for (code, kept) in [(0, 0), (1, 1), (126, 126), (255, 255), (256, 0), (-1, 255)] {
             assert_eq!(low_byte(code), kept);
         }
     }
 
     #[test]
-    fn an_ending_is_an_exit_code() {
-        assert_eq!(of(Ok(())), ExitCode::SUCCESS);
-        assert_eq!(of(Err(I32Exit(255).into())), ExitCode::from(255));
-        assert_eq!(of(Err(wasmtime::Error::msg("the host failed"))), ExitCode::from(134));
+    fn every_way_to_end_has_an_exit_code() {
+        assert_eq!(exit_code(Ok(())), ExitCode::SUCCESS);
+        assert_eq!(exit_code(Err(I32Exit(255).into())), ExitCode::from(255));
+        assert_eq!(exit_code(Err(wasmtime::Error::msg("the host failed"))), ExitCode::from(134));
     }
 }

@@ -19,7 +19,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(context: WasiCtx) -> Result<Self> {
         let mut world = Self { context, table: ResourceTable::new(), root: None };
-        world.root = Root::of(&mut world)?;
+        world.root = Root::from_view(&mut world)?;
         Ok(world)
     }
 }
@@ -36,7 +36,7 @@ pub(crate) struct Root(pub(crate) RawFd);
 
 impl Root {
     /// Among what is preopened in `view`, the one that is called `/`.
-    fn of(view: &mut impl WasiView) -> Result<Option<Self>> {
+    fn from_view(view: &mut impl WasiView) -> Result<Option<Self>> {
         let mut files = view.filesystem();
         let mut root = None;
         for (folder, name) in files.get_directories()? {

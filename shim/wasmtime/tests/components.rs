@@ -11,7 +11,7 @@ mod guest;
 use std::process::Stdio;
 
 use catamaran_wasmtime::Wasmtime;
-use catamaran_worker::Engine;
+use catamaran_worker::Runner;
 use guest::{compile, file, guest as world, link_refusal as refusal, load, output, run, stdout};
 
 /// Not a test of its own: the guest's process.
@@ -98,7 +98,7 @@ fn linking_runs_no_guest_code() {
 }
 
 #[test]
-fn a_component_that_cannot_be_linked_is_told_why() {
+fn a_component_that_cannot_be_linked_is_refused_with_the_reason() {
     let unknown = program(
         r#"(import "wasi:cli/exit@0.2.1" (instance $exit (export "leave-quietly" (func))))"#,
         "",
@@ -131,7 +131,7 @@ fn an_artifact_says_which_kind_it_is() {
 }
 
 #[test]
-fn sockets_are_for_those_that_import_them() {
+fn only_components_that_import_sockets_get_them() {
     let needs = |imports: &str| {
         let wat = program(imports, "", r#"(func (export "run") (result i32) (i32.const 0))"#);
         load(&compile(&wat, "fast")).unwrap().needs().sockets

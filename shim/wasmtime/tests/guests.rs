@@ -15,7 +15,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use catamaran_wasmtime_artifact::config::{SETTINGS, WASMTIME};
-use catamaran_worker::{Engine, EngineError};
+use catamaran_worker::{Runner, RunnerError};
 use guest::{compile, file, guest, link_refusal, load, output, run, stdout};
 
 /// Not a test of its own: the guest's process.
@@ -25,7 +25,7 @@ fn child() {
 }
 
 #[test]
-fn exit_codes_are_the_guests() {
+fn exit_codes_of_the_guest_are_kept() {
     assert_eq!(output(r#"(module (func (export "_start")))"#).status.code(), Some(0));
     for code in [0, 1, 42, 125, 126, 134, 255] {
         let wat = format!(
@@ -81,7 +81,7 @@ fn linking_runs_no_guest_code() {
 }
 
 #[test]
-fn a_module_that_cannot_be_linked_is_told_why() {
+fn a_module_that_cannot_be_linked_is_refused_with_the_reason() {
     let text = link_refusal(r#"(module (func (export "main")))"#);
     assert!(text.contains("`_start`"), "{text}");
     let text = link_refusal(r#"(module (func (export "_initialize")))"#);
@@ -102,10 +102,10 @@ fn a_module_that_cannot_be_linked_is_told_why() {
 }
 
 #[test]
-fn a_broken_artifact_is_the_artifacts_fault() {
+fn a_broken_artifact_is_told_from_a_broken_module() {
     let good = compile(r#"(module (func (export "_start")))"#, "best");
     assert!(load(&good).is_ok());
-    let refused = |bytes: &[u8]| matches!(load(bytes), Err(EngineError::Artifact(_)));
+    let refused = |bytes: &[u8]| matches!(load(bytes), Err(RunnerError::Artifact(_)));
     assert!(refused(b""));
     assert!(refused(b"\0asm\x01\0\0\0"));
     for keep in [1, 64, good.len() / 2, good.len() - 1] {
@@ -127,7 +127,7 @@ fn a_broken_artifact_is_the_artifacts_fault() {
 #[test]
 fn an_artifact_of_other_settings_is_refused() {
     match load(&compile(r#"(module (func (export "_start")))"#, "misfit")) {
-        Err(EngineError::Artifact(text)) => assert!(text.contains("epoch"), "{text}"),
+        Err(RunnerError::Artifact(text)) => assert!(text.contains("epoch"), "{text}"),
         _ => panic!("loaded"),
     }
 }
@@ -160,7 +160,7 @@ fn standard_input_reaches_the_guest_and_ends() {
 }
 
 #[test]
-fn files_and_dev_null_are_standard_input_too() {
+fn standard_input_may_be_a_file_or_dev_null() {
     let output = output(CAT);
     assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(7), ""));
     let (text, path) = file(b"from a file");
@@ -185,7 +185,7 @@ const POLL: &str = r#"(module
     (call $exit (i32.load (i32.const 256)))))"#;
 
 #[test]
-fn a_poll_of_input_and_timer_hears_both() {
+fn a_poll_wakes_for_input_and_for_the_timer() {
     let mut silent = run(POLL, Stdio::piped());
     let pipe = silent.stdin.take();
     let started = Instant::now();
@@ -221,7 +221,7 @@ fn list(sizes: &str, get: &str) -> String {
 }
 
 #[test]
-fn arguments_and_environment_are_the_specs_and_pwd_is_added() {
+fn arguments_and_environment_come_from_the_spec_and_pwd_is_added() {
     assert_eq!(list("args_sizes_get", "args_get"), "/app.wasm\0one\0");
     assert_eq!(list("environ_sizes_get", "environ_get"), "NAME=value\0PWD=/srv\0");
 }

@@ -30,7 +30,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn memory_is_copied_with_its_seals_and_a_file_is_not() {
+    fn an_artifact_in_memory_is_copied_with_its_seals_and_a_file_is_mapped() {
         let inode = |file: &File| file.metadata().unwrap().ino();
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let mut made = File::from(rustix::fs::memfd_create("made", flags).unwrap());

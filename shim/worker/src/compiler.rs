@@ -142,7 +142,7 @@ mod tests {
     use super::{ROOM, in_proportion};
 
     #[test]
-    fn an_artifact_out_of_proportion_is_refused_and_says_both_sizes() {
+    fn an_artifact_that_is_too_large_for_its_module_is_refused_with_both_sizes() {
         let most = usize::try_from(ROOM).unwrap() + 64 * 2;
         assert_eq!(in_proportion(b"ab", vec![0; most]).map(|kept| kept.len()), Ok(most));
         let text = format!("{:?}", in_proportion(b"ab", vec![0; most + 1]).unwrap_err());

@@ -32,12 +32,12 @@ const START: &[u8] = b"start";
 /// What tells an intermediate that the hooks have run.
 const HOOKED: &[u8] = b"hooked";
 
-/// What comes back to the shim, in this order: [`Report::Forked`], then one of the others.
+/// What comes back to the shim, in this order: [`Report::Cloned`], then one of the others.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
     /// From the intermediate: the worker exists. Carries its pidfd, and behind it that of the reporting process where this is
     /// a child of the shim's that the shim does not know.
-    Forked {
+    Cloned {
         /// The worker's pid, as the shim sees it.
         pid: i32,
     },
@@ -114,7 +114,7 @@ pub fn receive_in_memory<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Res
     Ok((serde_json::from_slice(&text)?, descriptors))
 }
 
-/// Reports to the shim; `pidfds` go with [`Report::Forked`].
+/// Reports to the shim; `pidfds` go with [`Report::Cloned`].
 ///
 /// Without any it is a plain write: the worker's filter of system calls has no sendmsg.
 pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, pidfds: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -265,21 +265,21 @@ mod tests {
     #[test]
     fn a_report_carries_its_descriptor() {
         let (shim, worker) = pair();
-        report(worker.as_fd(), &Report::Forked { pid: 7 }, &[worker.as_fd()]).unwrap();
+        report(worker.as_fd(), &Report::Cloned { pid: 7 }, &[worker.as_fd()]).unwrap();
         let (received, descriptors) = receive_report(shim.as_fd()).unwrap();
-        assert!(matches!(received, Report::Forked { pid: 7 }));
+        assert!(matches!(received, Report::Cloned { pid: 7 }));
         assert_eq!(descriptors.len(), 1);
     }
 
     #[test]
-    fn a_worker_that_is_gone_is_an_error() {
+    fn a_worker_that_has_ended_is_an_error() {
         let (shim, worker) = pair();
         drop(worker);
         assert_eq!(receive_report(shim.as_fd()).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]
-    fn a_shim_that_is_gone_is_no_start() {
+    fn a_shim_that_has_ended_does_not_start_the_guest() {
         let (shim, worker) = pair();
         send_start(shim.as_fd()).unwrap();
         assert!(await_start(worker.as_fd()).unwrap());

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use crate::confine::ConfineError;
 use crate::control::{self, Cause, Report};
-use crate::engine::EngineError;
 use crate::quote;
+use crate::runner::RunnerError;
 use crate::version::OtherVersion;
 
 /// Why no worker came to wait for Start.
@@ -15,7 +15,7 @@ pub(crate) enum StageError {
     #[error(transparent)]
     Confine(#[from] ConfineError),
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Runner(#[from] RunnerError),
     #[error(transparent)]
     Version(#[from] OtherVersion),
 }
@@ -24,8 +24,8 @@ impl StageError {
     fn cause(&self) -> Cause {
         match self {
             StageError::Confine(_) | StageError::Version(_) => Cause::Confinement,
-            StageError::Engine(EngineError::Artifact(_)) => Cause::Artifact,
-            StageError::Engine(EngineError::Module(_)) => Cause::Module,
+            StageError::Runner(RunnerError::Artifact(_)) => Cause::Artifact,
+            StageError::Runner(RunnerError::Module(_)) => Cause::Module,
         }
     }
 }

@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn every_comparison_of_64_bits() {
+    fn every_comparison_of_64_bit_arguments_is_exact() {
         let values = [0, 1, 7, u64::from(u32::MAX), 1 << 32, (1 << 32) + 7, (7 << 32) + 1, u64::MAX - 1, u64::MAX];
         type Holds = fn(u64, u64) -> bool;
         let operators: [(Operator, Holds); 9] = [
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_tree_finds_every_number() {
+    fn a_large_filter_finds_every_call() {
         // Conditions on every call, so that no two leaves are one and the jumps grow long.
         let all = calls((0..300).map(|n| {
             let condition = Condition { argument: 0, operator: Operator::Equal, value: n };
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_of_equal_answers_are_one_leaf() {
+    fn calls_with_equal_verdicts_share_a_leaf() {
         let allowed = vec![Rule { conditions: Vec::new(), verdict: Verdict::Allow }];
         let program = assemble(&calls(vec![allowed; 400]), Verdict::Errno(1));
         assert_eq!(program.len(), 4);

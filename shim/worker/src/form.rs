@@ -21,7 +21,7 @@ const WASMTIMES: (usize, u8) = (7, 200);
 const WASMERS: &[u8] = b"wasmer-universal";
 
 /// The form of the file, or a text for the user: what the file is instead.
-pub fn of(bytes: &[u8]) -> Result<Form, String> {
+pub fn parse(bytes: &[u8]) -> Result<Form, String> {
     let Some(version) = bytes.strip_prefix(MAGIC) else { return Err(not_wasm(bytes)) };
     match version.first_chunk::<4>() {
         Some(&MODULE) => Ok(Form::Module),
@@ -73,14 +73,14 @@ mod tests {
 
     #[test]
     fn modules_and_components_are_told_apart() {
-        assert_eq!(of(b"\0asm\x01\0\0\0rest"), Ok(Form::Module));
-        assert_eq!(of(b"\0asm\x0d\0\x01\0"), Ok(Form::Component));
-        assert!(of(b"\0asm\x02\0\0\0").unwrap_err().contains("02 00 00 00"));
-        assert!(of(b"\0asm\x01").unwrap_err().contains("magic bytes"));
+        assert_eq!(parse(b"\0asm\x01\0\0\0rest"), Ok(Form::Module));
+        assert_eq!(parse(b"\0asm\x0d\0\x01\0"), Ok(Form::Component));
+        assert!(parse(b"\0asm\x02\0\0\0").unwrap_err().contains("02 00 00 00"));
+        assert!(parse(b"\0asm\x01").unwrap_err().contains("magic bytes"));
     }
 
     #[test]
-    fn what_is_no_wasm_is_named() {
+    fn a_file_that_is_no_wasm_says_what_it_is() {
         for (bytes, word) in [
             (&b""[..], "empty"),
             (b"\x7fELF\x02\x01\x01\x00", "native ELF"),
@@ -90,7 +90,7 @@ mod tests {
             (b";; text", "WebAssembly text"),
             (b"#!/bin/sh", "begins with 23 21 2f"),
         ] {
-            assert!(of(bytes).unwrap_err().contains(word), "{word}");
+            assert!(parse(bytes).unwrap_err().contains(word), "{word}");
         }
     }
 }

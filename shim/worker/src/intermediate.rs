@@ -89,7 +89,7 @@ impl Intermediate {
             None => None,
         };
         let descriptors: Vec<_> = [self.worker.as_fd()].into_iter().chain(copy.as_ref().map(AsFd::as_fd)).collect();
-        control::report(control.as_fd(), &Report::Forked { pid: self.pid }, &descriptors)
+        control::report(control.as_fd(), &Report::Cloned { pid: self.pid }, &descriptors)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! shim --- exec ---> intermediate --- clone3(CLONE_PARENT) ---> worker
-//!   |  Job + descriptors  ^ |  Forked + pidfd                     |
+//!   |  Job + descriptors  ^ |  Cloned + pidfd                     |
 //!   |---------------------' '----> shim                           |
 //!   |<------------------- Ready, or Failed with the reason -------|
 //!   |-------------------- Start ------------------------------>   | guest code runs
@@ -12,7 +12,7 @@
 //! intermediate joins and makes namespaces, builds and enters the file tree in them, and clones the worker; the worker gives up
 //! every right it has and then waits for Start (`confine` is that sequence). A further process of the container
 //! ([`job::World`]) comes into what the first one lives in, and gives up the same. An engine's executable is a `main` that calls
-//! [`run`] with its [`Engine`].
+//! [`run`] with its [`Runner`].
 //!
 //! The same library holds what the shim needs to speak to a worker ([`job`], [`control`]) and what a compile process
 //! needs to give up its rights ([`compiler`]), what both engines ask of the kernel for a guest ([`links`], [`listing`]), and
@@ -27,7 +27,6 @@ pub mod compiler;
 mod confine;
 pub mod control;
 pub mod devices;
-pub mod engine;
 mod failure;
 pub mod filter;
 pub mod form;
@@ -39,13 +38,14 @@ pub mod listing;
 pub mod mountattr;
 pub mod panics;
 pub mod quote;
+pub mod runner;
 pub mod signals;
 mod stage;
 pub mod version;
 
 pub use confine::{close_inherited, empty_root, take_name};
-pub use engine::{Engine, EngineError, Guest, Needs};
 pub use hold::hold;
+pub use runner::{Guest, Needs, Runner, RunnerError};
 pub use stage::run;
 
 /// Repeats an openat2(2) that says EAGAIN: under `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` it does so when anything on the

@@ -13,7 +13,7 @@ const MOST_LINKS: usize = 40;
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Expanded {
     /// Out of the root by its own words, which WASI does not permit; a link that does so stays in the root, as with the
     /// kernel.
     Outside,
@@ -31,9 +31,9 @@ pub enum Place {
 ///
 /// # Errors
 /// The kernel's: a name is not there, is no folder, may not be searched, or there are too many links.
-pub fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<Place> {
+pub fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<Expanded> {
     if path.is_empty() || path.starts_with(b"/") {
-        return Ok(Place::Outside);
+        return Ok(Expanded::Outside);
     }
     let mut walk = Walk { root, done: Vec::new(), rest: path.to_vec(), at: 0, own: path.len(), links: 0 };
     while let Some(name) = walk.next() {
@@ -46,12 +46,12 @@ pub fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<Place> 
         };
         match step {
             Step::On => {}
-            Step::Out => return Ok(Place::Outside),
-            Step::Descriptor(number) => return Ok(Place::Descriptor(number)),
-            Step::End { folder } => return Ok(Place::At(walk.end(folder))),
+            Step::Out => return Ok(Expanded::Outside),
+            Step::Descriptor(number) => return Ok(Expanded::Descriptor(number)),
+            Step::End { folder } => return Ok(Expanded::At(walk.end(folder))),
         }
     }
-    Ok(Place::At(walk.end(true)))
+    Ok(Expanded::At(walk.end(true)))
 }
 
 /// The descriptor that a path names by the process's folder in procfs, if it does.

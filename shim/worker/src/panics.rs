@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_names_the_library_alone() {
+    fn a_panics_location_names_only_the_library() {
         let there = "/home/me/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/library-1.2.3/src/lib.rs:4:5";
         assert_eq!(shortened(there), "library-1.2.3/src/lib.rs:4:5");
         assert_eq!(shortened("shim/worker/src/lib.rs:4:5"), "shim/worker/src/lib.rs:4:5");

@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_message_what_it_quotes_is_cut_and_the_rest_is_kept() {
+    fn only_the_quoted_parts_of_a_message_are_cut() {
         let (long, kept) = ("x".repeat(1 << 20), format!("{}...", "x".repeat(MOST)));
         let blanks = "a ".repeat(1 << 20);
         for (message, short) in [
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_bounded_whatever_is_in_it() {
+    fn a_messages_length_is_bounded() {
         for text in ["a ", "\"", "`\"", "\\\" ", "é` "] {
             let message = format!("begin {} end", text.repeat(1 << 20));
             let short = shortened(&message);

@@ -7,19 +7,19 @@ use std::process::ExitCode;
 
 use crate::confine::{self, Confined, Confinement, Label, Surroundings};
 use crate::control::{self, Descriptors, Report};
-use crate::engine::Engine;
 use crate::failure::{StageError, fail};
 use crate::intermediate::{self, Side};
 use crate::job::{Job, World};
+use crate::runner::Runner;
 use crate::version;
 
 /// The whole of an engine's executable, with the control socket as its standard input.
-pub fn run<E: Engine>() -> ExitCode {
+pub fn run<R: Runner>() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|argument| argument == "--version") {
-        println!("{}", E::VERSION);
+        println!("{}", R::VERSION);
         return ExitCode::SUCCESS;
     }
-    staged(worker::<E>)
+    staged(worker::<R>)
 }
 
 /// Both stages: what `second` does is done in the container's namespaces.
@@ -92,8 +92,8 @@ impl Line {
 }
 
 /// Confines itself, loads, links, reports, waits, runs.
-fn worker<E: Engine>(job: &Job, mut descriptors: Descriptors, mut line: Line, surroundings: Surroundings) -> ExitCode {
-    let prepared = prepare::<E>(job, &mut descriptors, &mut line, surroundings);
+fn worker<R: Runner>(job: &Job, mut descriptors: Descriptors, mut line: Line, surroundings: Surroundings) -> ExitCode {
+    let prepared = prepare::<R>(job, &mut descriptors, &mut line, surroundings);
     if line.be_known().is_err() {
         return ExitCode::FAILURE;
     }
@@ -123,12 +123,12 @@ fn take_terminal() -> io::Result<()> {
     Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?)
 }
 
-fn prepare<E: Engine>(
+fn prepare<R: Runner>(
     job: &Job,
     descriptors: &mut Descriptors,
     line: &mut Line,
     surroundings: Surroundings,
-) -> Result<(E::Program, Vec<String>), StageError> {
+) -> Result<(R::Program, Vec<String>), StageError> {
     if job.terminal {
         // In a session of its own it is no member of the group any more that the shim ends and reaps where nobody reports it,
         // and a pid namespace whose first process ends waits for each that was not reaped.
@@ -142,18 +142,18 @@ fn prepare<E: Engine>(
         confine::step("taking the terminal", take_terminal())?;
     }
     let artifact = confine::step("copying the artifact", crate::artifact::own(File::from(artifact)))?;
-    let confinement = Confinement::new(job, descriptors, surroundings).by_name(E::maps_by_name(&artifact));
+    let confinement = Confinement::new(job, descriptors, surroundings).by_name(R::maps_by_name(&artifact));
     let Confined { warnings, label, descriptors: names } = confinement.apply()?;
     confine::step("installing signal handlers", crate::signals::end_on_signals())?;
     // Confined first: the artifact was made from hostile bytes by a process that met them. Mapping it needs its
     // descriptor alone.
     let engine = match names {
-        None => E::load(artifact)?,
-        Some(names) => names.while_in(|| E::load(artifact))??,
+        None => R::load(artifact)?,
+        Some(names) => names.while_in(|| R::load(artifact))??,
     };
     label.map_or(Ok(()), Label::apply)?;
     // From here on nothing becomes executable.
-    if E::FILTERED {
+    if R::FILTERED {
         confine::restrict(job.seccomp.as_ref(), engine.needs())?;
     }
     Ok((engine.link(&job.guest)?, warnings))
@@ -163,27 +163,27 @@ fn prepare<E: Engine>(
 mod tests {
     use super::*;
     use crate::job::{Fd, User};
-    use crate::{EngineError, Guest};
+    use crate::{Guest, RunnerError};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use rustix::pipe::PipeFlags;
 
     struct Nothing;
 
-    impl Engine for Nothing {
+    impl Runner for Nothing {
         const VERSION: &'static str = "";
         type Program = fn() -> ExitCode;
 
-        fn load(_: File) -> Result<Self, EngineError> {
-            Err(EngineError::Module("loaded".to_owned()))
+        fn load(_: File) -> Result<Self, RunnerError> {
+            Err(RunnerError::Module("loaded".to_owned()))
         }
 
-        fn link(self, _: &Guest) -> Result<Self::Program, EngineError> {
-            Err(EngineError::Module("linked".to_owned()))
+        fn link(self, _: &Guest) -> Result<Self::Program, RunnerError> {
+            Err(RunnerError::Module("linked".to_owned()))
         }
     }
 
     #[test]
-    fn a_worker_that_nobody_reports_takes_no_terminal() {
+    fn an_unreported_worker_takes_no_terminal() {
         let (shim, worker) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let job = Job {

@@ -25,7 +25,7 @@ pub const VERSION: &str = match str::from_utf8(&TEXT) {
 const FORM: [&[u8]; 15] = [
     include_bytes!("compiler.rs"),
     include_bytes!("control.rs"),
-    include_bytes!("engine.rs"),
+    include_bytes!("runner.rs"),
     include_bytes!("job.rs"),
     include_bytes!("mountattr.rs"),
     include_bytes!("version.rs"),

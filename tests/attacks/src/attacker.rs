@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::process::ExitCode;
 
-use catamaran_worker::{Engine, EngineError, Guest, Needs};
+use catamaran_worker::{Guest, Needs, Runner, RunnerError};
 
 use crate::call::{call, status};
 use crate::code::{ARTIFACT, Artifact};
@@ -17,14 +17,14 @@ const LONGER_THAN_ANY_TEST: std::time::Duration = std::time::Duration::from_secs
 /// A worker whose guest has broken out of the engine; with the filter of system calls, or without.
 pub struct Attacker<const FILTER: bool>;
 
-impl<const FILTER: bool> Engine for Attacker<FILTER> {
+impl<const FILTER: bool> Runner for Attacker<FILTER> {
     const VERSION: &'static str = rows::EXECUTED;
     const FILTERED: bool = FILTER;
 
     type Program = Box<dyn FnOnce() -> ExitCode>;
 
-    fn load(artifact: File) -> Result<Self, EngineError> {
-        let mapped = map(artifact).map_err(|e| EngineError::Artifact(e.to_string()))?;
+    fn load(artifact: File) -> Result<Self, RunnerError> {
+        let mapped = map(artifact).map_err(|e| RunnerError::Artifact(e.to_string()))?;
         // Only one worker is ever loaded in a process.
         let _ = ARTIFACT.set(mapped);
         Ok(Self)
@@ -35,7 +35,7 @@ impl<const FILTER: bool> Engine for Attacker<FILTER> {
         Needs { threads: true, sockets: true }
     }
 
-    fn link(self, guest: &Guest) -> Result<Self::Program, EngineError> {
+    fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {
         let mut context = Context::new(guest);
         let names: Vec<String> = guest.args.iter().skip(1).cloned().collect();
         asked(&names).filter_map(|row| row.prepare).for_each(|prepare| prepare());

@@ -12,7 +12,7 @@
 //! before and a line after each attack, so that one that ends the process is seen as well.
 //!
 //! The second binary is the same without the worker's filter of system calls
-//! ([`catamaran_worker::Engine::FILTERED`]): it shows what holds when the filter has a hole.
+//! ([`catamaran_worker::Runner::FILTERED`]): it shows what holds when the filter has a hole.
 
 mod attacker;
 mod call;

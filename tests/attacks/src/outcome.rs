@@ -15,7 +15,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The outcome of several ways to one end: one that is open is enough.
-    pub fn of<'a>(ways: impl IntoIterator<Item = (&'a str, Result<i64, Errno>)>) -> Self {
+    pub fn new<'a>(ways: impl IntoIterator<Item = (&'a str, Result<i64, Errno>)>) -> Self {
         let (mut open, mut denied) = (Vec::new(), Vec::new());
         for (name, result) in ways {
             match result {

@@ -122,7 +122,7 @@ impl Cluster {
 
     /// Imports the image of a program of `examples/`, by the name that its manifest has for it.
     pub fn import_example(&self, name: &str) {
-        let image = Example::of(name).image();
+        let image = Example::open(name).image();
         self.import(&image);
         let user = format!("localhost/{name}:latest");
         self.node.ctr_ok(["--namespace", "k8s.io", "images", "tag", "--force", image.name(), &user]);

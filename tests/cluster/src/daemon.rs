@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use catamaran_harness::{spawn, tied, wait_until};
+use catamaran_harness::{die_with_parent, spawn, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How many lines of a log a failure shows.
@@ -39,7 +39,7 @@ impl Daemon {
     /// Starts it again, after [`Daemon::stop`] or [`Daemon::kill`].
     pub(crate) fn launch(&self) {
         let log = File::options().create(true).append(true).open(&self.log).expect("cannot open a log");
-        let mut command = tied(&self.program);
+        let mut command = die_with_parent(&self.program);
         command.args(&self.args).current_dir(&self.folder).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("cannot duplicate a descriptor")).stderr(log);
         let child = spawn(command).unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()));

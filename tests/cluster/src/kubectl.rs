@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Output, spawn, tied};
+use catamaran_harness::{Output, die_with_parent, spawn};
 use serde_json::Value;
 
 /// No command of a test takes longer.
@@ -29,7 +29,7 @@ impl Kubectl {
     }
 
     fn command<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = tied(Path::new("timeout"));
+        let mut command = die_with_parent(Path::new("timeout"));
         command.args(["--kill-after=5", &LIMIT.as_secs().to_string()]).arg(&self.program);
         command.arg(format!("--kubeconfig={}", self.config.display()));
         command.args(args.into_iter().map(|arg| arg.as_ref().to_owned()));

@@ -92,7 +92,7 @@ fn a_cluster_is_used_and_leaves_nothing_however_it_ends() {
         let cluster = ByHand::up();
         let tag = cluster.node().file_name().unwrap().to_string_lossy().into_owned();
         let pod = cluster.folder.join("pod.yaml");
-        fs::write(&pod, Example::of("wasix-server").pod()).unwrap();
+        fs::write(&pod, Example::open("wasix-server").pod()).unwrap();
         cluster.shell(&format!(
             "kubectl apply -f '{}'; kubectl wait pod/wasix-server --for=condition=Ready",
             pod.display()

@@ -33,7 +33,7 @@ mod tests {
     use super::parse;
 
     #[test]
-    fn each_has_its_reason() {
+    fn every_expected_failure_has_a_reason() {
         let read = parse("# why\na spec\n  for want\n  of time\n\nanother\n  too\n").unwrap();
         assert_eq!(read["a spec"].trim(), "for want of time");
         assert_eq!(read.len(), 2);

@@ -37,7 +37,7 @@ fn run(node: &Node, engine: Option<Engine>, words: &[&str], code: i32, says: &st
 }
 
 fn one_image_on_both_engines(node: &Node) {
-    let hello = Example::of("hello").image();
+    let hello = Example::open("hello").image();
     node.import(&hello);
     say("An image that holds one WebAssembly module, on the engine that an annotation names.");
     for engine in Engine::ALL {

@@ -19,7 +19,7 @@ pub(crate) fn foreground<S: AsRef<str>>(
 ) -> Output {
     let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
     let begin = Instant::now();
-    let mut command = keeper::tied(&node.programs().ctr);
+    let mut command = keeper::die_with_parent(&node.programs().ctr);
     command
         .arg("--address")
         .arg(node.socket())

@@ -37,7 +37,7 @@ pub struct Events {
 
 impl Events {
     pub(crate) fn listen(node: &Node, helpers: Arc<Mutex<BTreeSet<u32>>>) -> Self {
-        let mut command = keeper::tied(&node.programs().ctr);
+        let mut command = keeper::die_with_parent(&node.programs().ctr);
         command
             .arg("--address")
             .arg(node.socket())
@@ -125,7 +125,7 @@ mod tests {
     use super::parse;
 
     #[test]
-    fn a_line_is_taken_apart() {
+    fn an_event_line_is_parsed() {
         let line = r#"2026-01-02 03:04:05.6 +0000 UTC ns /tasks/exit {"container_id":"a/b","exit_status":3}"#;
         let event = parse(line).unwrap();
         assert_eq!(event.topic, "/tasks/exit");

@@ -18,7 +18,7 @@ pub struct Example {
 
 impl Example {
     /// The one in `examples/NAME`.
-    pub fn of(name: &str) -> Self {
+    pub fn open(name: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
         Self { name: name.to_owned(), folder }
     }
@@ -51,7 +51,7 @@ impl Example {
     /// # Panics
     /// When the build fails, or the Dockerfile has an instruction that is not understood.
     pub fn image(&self) -> Image {
-        let built = Built::of(self);
+        let built = Built::new(self);
         let mut image = Image::new(&self.name);
         for line in self.text("Dockerfile").lines() {
             match line.split_once(' ').unwrap_or((line, "")) {
@@ -88,7 +88,7 @@ impl Example {
 struct Built(PathBuf);
 
 impl Built {
-    fn of(example: &Example) -> Self {
+    fn new(example: &Example) -> Self {
         let unique = format!("{:?}", std::thread::current().id()).replace(|c: char| !c.is_ascii_digit(), "");
         let folder =
             std::env::temp_dir().join(format!("catamaran-example-{}-{}-{unique}", example.name, std::process::id()));

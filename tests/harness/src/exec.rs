@@ -179,7 +179,7 @@ impl Exec<'_, '_> {
     pub fn try_state(&self) -> Result<(State, u32), Status> {
         let answer = self.task.call("Get", self.named())?;
         let process = fields(fields(&answer).bytes(1));
-        Ok((State::of(process.number(4)), process.number(3) as u32))
+        Ok((State::from_number(process.number(4)), process.number(3) as u32))
     }
 
     /// Writes to its stdin, which [`ExecOrder::hold_stdin`] ordered.

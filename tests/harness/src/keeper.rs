@@ -14,7 +14,7 @@ type Order = (Command, Sender<io::Result<Child>>);
 static ORDERS: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
 
 /// A command that the kernel kills when this program ends, however it ends. To be started by [`spawn`].
-pub fn tied(program: &Path) -> Command {
+pub fn die_with_parent(program: &Path) -> Command {
     let mut command = settled(Path::new("setpriv"));
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command

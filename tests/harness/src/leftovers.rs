@@ -18,9 +18,9 @@ const SYSTEMD: &str = "/run/systemd/private";
 const NETNS: [&str; 2] = ["/run/netns", "/var/run/netns"];
 
 /// Everything that is left of a node, one thing a line, but for the processes in `expected` (containerd itself).
-pub(crate) fn of(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String> {
+pub(crate) fn list(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String> {
     let mut found = Vec::new();
-    for process in processes::of(tag) {
+    for process in processes::list(tag) {
         if !expected.contains(&process.pid) && !compiles(&process.command) {
             found.push(format!("process {}: {}", process.pid, process.command));
         }

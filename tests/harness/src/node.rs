@@ -277,7 +277,7 @@ impl Node {
             }
             found.extend(self.leases().into_iter().map(|id| format!("lease {id}")));
         }
-        found.extend(leftovers::of(&self.tag, &self.dir, &expected));
+        found.extend(leftovers::list(&self.tag, &self.dir, &expected));
         found
     }
 

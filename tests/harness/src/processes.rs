@@ -21,7 +21,7 @@ pub(crate) struct Process {
 /// A node's processes: those that name the tag in their command line, their environment, their working directory or
 /// their cgroup, and the children of those. (A worker whose shim died is known by its cgroup.) Never this
 /// program, nor the ones that called it.
-pub(crate) fn of(tag: &str) -> Vec<Process> {
+pub(crate) fn list(tag: &str) -> Vec<Process> {
     let all: Vec<Process> = fs::read_dir("/proc")
         .expect("/proc cannot be read")
         .flatten()

@@ -78,7 +78,7 @@ impl Service {
     /// As [`Service::start`], with another containerd.
     pub(crate) fn start_program(&self, containerd: &Path) -> Result<(), StartFailure> {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("cannot open the log");
-        let mut command = keeper::tied(containerd);
+        let mut command = keeper::die_with_parent(containerd);
         command.arg("--config").arg(self.dir.join("config.toml"));
         command.envs(self.env.iter().map(|(name, value)| (name, value))).current_dir(&self.dir).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("cannot duplicate the log")).stderr(log);

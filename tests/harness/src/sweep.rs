@@ -19,7 +19,7 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
     }
     // Again and again: what is killed may just have started something.
     let quiet = deadline::poll(Duration::from_secs(10), || {
-        let alive = processes::of(tag);
+        let alive = processes::list(tag);
         for process in &alive {
             process.kill();
         }

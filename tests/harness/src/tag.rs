@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tag_is_left_alone() {
+    fn names_that_are_no_tags_are_left_alone() {
         for word in ["", "catamaran-test-", "catamaran-test-1", "catamaran-test-a-b-c", "system.slice"] {
             assert!(!is_stale(word), "{word}");
         }

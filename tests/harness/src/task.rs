@@ -34,7 +34,7 @@ pub enum State {
 
 impl State {
     /// By its number in the API.
-    pub(crate) fn of(number: u64) -> Self {
+    pub(crate) fn from_number(number: u64) -> Self {
         match number {
             1 => State::Created,
             2 => State::Running,
@@ -286,7 +286,7 @@ impl<'n> Task<'n> {
     /// `NotFound` when it is gone.
     pub fn try_state(&self) -> Result<State, Status> {
         let answer = self.call("Get", self.named())?;
-        Ok(State::of(fields(fields(&answer).bytes(1)).number(4)))
+        Ok(State::from_number(fields(fields(&answer).bytes(1)).number(4)))
     }
 
     /// As [`Task::try_state`].

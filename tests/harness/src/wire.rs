@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_short_is_no_message() {
+    fn a_truncated_message_is_refused() {
         assert!(Fields::read(&[0x0a, 5, b'a']).is_none());
         assert!(Fields::read(&[0x80]).is_none());
     }

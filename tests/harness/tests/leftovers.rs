@@ -23,7 +23,7 @@ fn reported(node: &Node, kind: &str, what: &str) -> bool {
 }
 
 #[test]
-fn a_node_without_containers_has_nothing() {
+fn a_node_without_containers_has_no_leftovers() {
     let node = node();
     assert_eq!(node.leftovers(), [""; 0]);
     let events = node.events();

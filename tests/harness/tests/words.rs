@@ -31,7 +31,7 @@ fn a_node_starts_quickly() {
 }
 
 #[test]
-fn run_answers_code_and_output() {
+fn run_returns_exit_code_and_output() {
     let node = node();
     let hello = node.container("hello").image(&program("hello")).run();
     assert_eq!((hello.code, hello.stdout.as_str(), hello.stderr.as_str()), (0, guests::greeting(Runtime::Runc), ""));
@@ -139,7 +139,7 @@ fn a_refused_create_says_why_and_leaves_nothing() {
 }
 
 #[test]
-fn mounts_and_image_files_are_as_ordered() {
+fn mounts_and_image_files_are_where_the_test_asked_for_them() {
     let node = node();
     let data = node.dir().join("data");
     fs::create_dir(&data).unwrap();

@@ -26,7 +26,7 @@ pub fn creations(node: &Node, id: &str) -> Vec<String> {
     log.lines().filter_map(words).collect()
 }
 
-/// What lies in the folders of the cache, but for the checksums and the owners' marks.
+/// What lies in the folders of the cache, but for the checksums and the tenants' marks.
 ///
 /// # Panics
 /// When the cache or `/proc` cannot be read.

@@ -26,7 +26,7 @@ fn everywhere(check: impl Fn(&Pod<'_>)) {
 }
 
 #[test]
-fn a_session_types_and_reads_and_the_next_one_goes_on() {
+fn an_attached_session_types_and_reads_and_a_second_one_continues() {
     everywhere(|pod| {
         let cat = pod.order("cat", &cat()).stdin(false).start();
         let mut first = cat.attach(false).unwrap();
@@ -47,7 +47,7 @@ fn a_session_types_and_reads_and_the_next_one_goes_on() {
 }
 
 #[test]
-fn the_input_ends_with_its_only_session_where_the_pod_says_once() {
+fn stdin_once_closes_the_input_after_the_first_session() {
     everywhere(|pod| {
         let cat = pod.order("once", &cat()).stdin(true).start();
         let mut session = cat.attach(false).unwrap();
@@ -60,7 +60,7 @@ fn the_input_ends_with_its_only_session_where_the_pod_says_once() {
 }
 
 #[test]
-fn a_session_on_a_terminal_has_its_echo_its_size_and_its_keys() {
+fn an_attached_terminal_has_echo_size_and_signal_keys() {
     everywhere(|pod| {
         let cat = pod.order("terminal", &cat()).stdin(false).tty().start();
         let mut session = cat.attach(true).unwrap();

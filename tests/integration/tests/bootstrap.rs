@@ -124,7 +124,7 @@ fn start_by_message_answers_a_message() {
 }
 
 #[test]
-fn a_start_that_cannot_be_says_why() {
+fn a_start_that_fails_says_why() {
     let bundle = Bundle::new("refused");
     for (arguments, word) in [
         (["-namespace", "n", "start"].as_slice(), "-id"),

@@ -40,7 +40,7 @@ fn weight(name: &str) -> u64 {
 }
 
 #[test]
-fn the_second_start_compiles_nothing_and_says_so() {
+fn a_second_start_uses_the_cached_artifact() {
     let node = Node::start();
     for _ in 0..3 {
         assert_eq!(node.container("hello").image(&wasm("hello")).run().code, 0);
@@ -62,7 +62,7 @@ fn the_second_start_compiles_nothing_and_says_so() {
 }
 
 #[test]
-fn ten_first_starts_at_once_compile_once() {
+fn ten_concurrent_first_starts_compile_once() {
     let node = Node::start();
     let image = image("large", guests::large(200));
     node.import(&image);
@@ -166,7 +166,7 @@ fn a_compile_goes_on_when_its_pod_is_gone() {
 }
 
 #[test]
-fn a_refusal_is_remembered() {
+fn a_modules_refusal_is_cached() {
     let node = Node::start();
     let broken = [&b"\0asm\x01\0\0\0"[..], &[0x0a, 0x05, 0x01, 0x03, 0x00, 0x41, 0x2a, 0x0b]].concat();
     let image = image("broken", broken);
@@ -179,7 +179,7 @@ fn a_refusal_is_remembered() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_used_costs_time_and_no_container() {
+fn without_a_usable_cache_containers_run_uncached() {
     let node = Node::start();
     let root = node.catamaran_root();
     // A file where the folder should be.
@@ -208,7 +208,7 @@ fn a_cache_that_cannot_be_used_costs_time_and_no_container() {
 }
 
 #[test]
-fn a_burst_of_one_namespace_holds_up_no_other() {
+fn a_burst_of_one_namespace_delays_no_other_namespace() {
     const BURST: usize = 10;
     let node = Node::start();
     let annotation = "io.kubernetes.cri.sandbox-namespace";
@@ -237,7 +237,7 @@ fn a_burst_of_one_namespace_holds_up_no_other() {
 }
 
 #[test]
-fn the_same_module_at_the_end_of_anothers_burst_holds_up_nobody() {
+fn a_module_in_another_namespaces_burst_delays_nobody() {
     const BURST: usize = 8;
     let node = Node::start();
     let annotation = "io.kubernetes.cri.sandbox-namespace";
@@ -247,8 +247,8 @@ fn the_same_module_at_the_end_of_anothers_burst_holds_up_nobody() {
         queue.into_iter().flatten().map(|entry| entry.unwrap().file_name()).collect()
     };
     let waiting = || tickets().len();
-    let order = |name: &str, image: &Image, owner: &str| {
-        node.container(name).image(image).annotation(annotation, owner).limit(10 * LATER)
+    let order = |name: &str, image: &Image, tenant: &str| {
+        node.container(name).image(image).annotation(annotation, tenant).limit(10 * LATER)
     };
     let wanted = wasm("args");
     let burst: Vec<_> = (0..BURST).map(|n| image(&format!("noisy{n}"), guests::large(150 + n))).collect();
@@ -277,7 +277,7 @@ fn the_same_module_at_the_end_of_anothers_burst_holds_up_nobody() {
 }
 
 #[test]
-fn a_module_that_changes_while_it_is_compiled_changes_nothing() {
+fn a_module_that_changes_during_its_compile_changes_nothing() {
     let node = Node::start();
     let folder = node.dir().join("volume");
     fs::create_dir(&folder).unwrap();
@@ -342,7 +342,7 @@ fn a_broken_entry_fails_one_start_with_the_reason() {
 }
 
 #[test]
-fn what_the_disk_damaged_is_compiled_anew_at_the_first_use_after_a_boot() {
+fn a_damaged_artifact_is_compiled_again_after_a_boot() {
     let node = Node::start();
     let order = node.container("damaged").image(&wasm("hello"));
     let run = || assert_eq!(order.run().stdout, "hello from wasm\n");
@@ -383,7 +383,7 @@ fn what_the_disk_damaged_is_compiled_anew_at_the_first_use_after_a_boot() {
 }
 
 #[test]
-fn a_held_counter_and_a_cache_that_turns_read_only_hold_up_nobody() {
+fn a_locked_counter_or_a_read_only_cache_delays_nobody() {
     let node = Node::start();
     assert_eq!(node.container("first").image(&wasm("hello")).run().code, 0);
     let root = node.catamaran_root();
@@ -405,7 +405,7 @@ fn a_held_counter_and_a_cache_that_turns_read_only_hold_up_nobody() {
 }
 
 #[test]
-fn a_start_does_not_wait_for_the_better_code_that_waits_for_its_turn() {
+fn a_start_does_not_wait_for_the_optimised_code() {
     let node = Node::start();
     let slots = node.catamaran_root().join("slots/later");
     fs::create_dir_all(&slots).unwrap();

@@ -50,7 +50,7 @@ fn count(folder: &Path) -> usize {
 }
 
 /// The name of the one namespace that compiled something here, as files have it.
-fn owner(node: &Node) -> String {
+fn tenant(node: &Node) -> String {
     let mut served = fs::read_dir(node.catamaran_root().join("slots/served")).unwrap();
     let name = served.next().unwrap().unwrap().file_name().into_string().unwrap();
     assert!(served.next().is_none(), "several have compiled");
@@ -75,7 +75,7 @@ fn size(engine: Engine, kilobytes: usize) -> u64 {
 }
 
 #[test]
-fn what_waits_for_the_optimiser_holds_no_module() {
+fn waiting_for_the_optimiser_keeps_no_module_in_memory() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let later = node.catamaran_root().join("slots/later");
@@ -109,7 +109,7 @@ fn what_waits_for_the_optimiser_holds_no_module() {
 }
 
 #[test]
-fn a_module_that_changed_before_the_optimisers_turn_is_not_taken_for_the_old_one() {
+fn a_module_that_changed_before_it_is_optimised_is_refused() {
     let node = Node::start();
     let slot = locked(&node.catamaran_root().join("slots/later/0"));
     let folder = node.dir().join("volume");
@@ -131,7 +131,7 @@ fn a_module_that_changed_before_the_optimisers_turn_is_not_taken_for_the_old_one
 }
 
 #[test]
-fn an_order_that_waits_ends_with_whoever_asked_and_a_retry_has_its_place() {
+fn a_cancelled_compile_order_ends_and_its_retry_keeps_its_place() {
     let node = Node::start();
     let tools = Image::new("tools").file("/sleep", guests::wat("sleep")).file("/big", guests::large(200));
     let task = node.container("c").image(&tools.entrypoint(["/sleep"])).spawn();
@@ -164,15 +164,15 @@ fn an_order_that_waits_ends_with_whoever_asked_and_a_retry_has_its_place() {
 }
 
 #[test]
-fn a_namespace_has_so_many_orders_and_the_others_theirs() {
+fn compile_orders_are_limited_per_namespace() {
     let node = Node::start();
-    let of = |owner: &str, name: &str| {
-        node.container(name).image(&guests::image(Runtime::Catamaran, name)).annotation(NAMESPACE, owner)
+    let of = |tenant: &str, name: &str| {
+        node.container(name).image(&guests::image(Runtime::Catamaran, name)).annotation(NAMESPACE, tenant)
     };
     assert_eq!(of("greedy", "hello").run().code, 0);
-    let owner = owner(&node);
+    let tenant = tenant(&node);
     let orders = node.catamaran_root().join("orders");
-    let mut waiting: Vec<_> = (0..256).map(|n| locked(&orders.join(format!("1.{n}-1-{owner}")))).collect();
+    let mut waiting: Vec<_> = (0..256).map(|n| locked(&orders.join(format!("1.{n}-1-{tenant}")))).collect();
     let refused = of("greedy", "args").try_create().map(drop).unwrap_err();
     assert_eq!(refused.code, Code::Internal, "{refused}");
     assert!(
@@ -195,7 +195,7 @@ fn a_namespace_has_so_many_orders_and_the_others_theirs() {
 }
 
 #[test]
-fn the_cache_is_bounded_with_what_is_in_use() {
+fn the_cache_bound_includes_entries_in_use() {
     const KILOBYTES: usize = 400;
     let size = size(Engine::Wasmtime, KILOBYTES);
     let bound = size * 5 / 2;
@@ -235,14 +235,14 @@ fn the_cache_is_bounded_with_what_is_in_use() {
 }
 
 #[test]
-fn a_namespace_that_fills_its_share_evicts_its_own() {
+fn a_namespace_that_fills_its_share_evicts_only_its_own_entries() {
     const KILOBYTES: usize = 200;
     for engine in Engine::ALL {
         let share = size(engine, KILOBYTES) * 5 / 2;
         let node = Node::start_with(Options::default().env("CATAMARAN_CACHE_NAMESPACE_BYTES", &share.to_string()));
         let node = node.engine(engine);
-        let run = |name: &str, owner: &str| {
-            let order = node.container(name).image(&idle(name, KILOBYTES)).annotation(NAMESPACE, owner);
+        let run = |name: &str, tenant: &str| {
+            let order = node.container(name).image(&idle(name, KILOBYTES)).annotation(NAMESPACE, tenant);
             started(&order.limit(LATER)).discard();
         };
         run("victim", "quiet");
@@ -255,7 +255,7 @@ fn a_namespace_that_fills_its_share_evicts_its_own() {
 }
 
 #[test]
-fn what_has_no_room_in_the_cache_is_refused_where_too_much_is_on_its_way() {
+fn uncached_code_is_limited_per_namespace() {
     for engine in Engine::ALL {
         let node = Node::start_with(Options::default().env("CATAMARAN_CACHE_BYTES", "1")).engine(engine);
         let hello = node.container("hello").image(&guests::image(Runtime::Catamaran, "hello"));
@@ -266,9 +266,9 @@ fn what_has_no_room_in_the_cache_is_refused_where_too_much_is_on_its_way() {
             let hello = node.container("component").image(&component).user("1000:1000").run();
             assert_eq!(hello.stdout, "hello from wasm\n", "{hello:?}");
         }
-        let owner = owner(&node);
+        let tenant = tenant(&node);
         let uncached = node.catamaran_root().join("uncached");
-        let much = locked(&uncached.join(format!("1.0-{}-{owner}", 1_u64 << 50)));
+        let much = locked(&uncached.join(format!("1.0-{}-{tenant}", 1_u64 << 50)));
         let refused = hello.try_create().map(drop).unwrap_err();
         assert_eq!(refused.code, Code::Internal, "{engine:?}: {refused}");
         for words in ["no room in the cache", "as much uncached code in memory as they may: try again"] {
@@ -283,7 +283,7 @@ fn what_has_no_room_in_the_cache_is_refused_where_too_much_is_on_its_way() {
 }
 
 #[test]
-fn a_larger_module_than_the_node_takes_is_refused_in_every_form() {
+fn a_module_above_the_size_limit_is_refused_in_every_form() {
     let node = Node::start();
     let file = node.dir().join("options.toml");
     fs::write(&file, "max_module_bytes = 100000\n").unwrap();

@@ -239,7 +239,7 @@ fn annotations_and_options_and_modules_choose_an_engine() {
 }
 
 #[test]
-fn what_the_module_needs_is_remembered() {
+fn the_engine_that_a_module_needs_is_cached() {
     let node = Node::start();
     let order = || with_options(&node, "wasix", WASMTIME).image(&Module::Wasix.image());
     let first = order().try_create().map(drop).unwrap_err();
@@ -250,7 +250,7 @@ fn what_the_module_needs_is_remembered() {
 }
 
 #[test]
-fn a_layer_chooses_as_a_file_does() {
+fn a_module_in_a_layer_chooses_its_engine_as_a_file_does() {
     let node = Node::start();
     let image = Image::new("layer").blob("application/wasm", wasix());
     let order = || with_options(&node, "layer", WASMTIME).image(&image).args(["/"]);
@@ -349,7 +349,7 @@ fn wasix_again() -> Vec<u8> {
 }
 
 #[test]
-fn options_that_are_wrong_are_named_and_runcs_are_passed_over() {
+fn wrong_options_are_named_and_runcs_options_are_ignored() {
     let node = Node::start();
     let path = node.dir().join("options.toml").display().to_string();
     for (text, words) in [

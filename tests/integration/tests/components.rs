@@ -44,7 +44,7 @@ fn line(task: &Task<'_>, file: &str, key: &str) -> String {
 }
 
 #[test]
-fn a_component_has_the_world_of_its_container() {
+fn a_component_sees_its_containers_files_and_environment() {
     let node = Node::start();
     let hello = node.container("hello").image(&guest("hello")).run();
     assert_eq!((hello.code, hello.stdout.as_str()), (0, "hello from wasm\n"), "{hello:?}");
@@ -162,7 +162,7 @@ fn two_containers_of_a_component_share_its_code() {
 }
 
 #[test]
-fn a_component_is_mapped_whoever_runs_it_and_whoever_is_in_sight() {
+fn a_component_is_mapped_for_any_user_and_in_a_shared_pid_namespace() {
     let node = Node::start();
     let sleep = guest("sleep");
     let order = |name: &str| node.container(name).image(&sleep);
@@ -362,7 +362,7 @@ fn names_are_resolved_by_the_containers_own_files_and_servers() {
 }
 
 #[test]
-fn an_image_without_files_asks_the_machine_itself() {
+fn without_resolv_conf_names_are_asked_of_the_local_machine() {
     let node = Node::start();
     let task = node.container("name").image(&net()).args(["/net.wasm", "name", "web.svc.local"]).create();
     serve_names(&task);

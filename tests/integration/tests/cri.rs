@@ -101,7 +101,7 @@ fn a_security_context_is_kept_to_the_letter() {
 }
 
 #[test]
-fn the_mounts_that_a_kubelet_sends() {
+fn a_kubelets_mounts_are_mounted() {
     let node = Node::start_with(cri::options());
     let pod = Pod::run(&node, "mounts", Shape::default());
     let kubelet = Mounted::shared(&node.dir().join("kubelet"));

@@ -99,7 +99,7 @@ fn of(container: &Running<'_>) -> ContainerStats {
 }
 
 #[test]
-fn what_a_container_uses_is_what_its_cgroup_says() {
+fn a_containers_statistics_match_its_cgroup() {
     let node = node();
     on_each_runtime(&node, |pod, name, runtime| {
         let image = guests::image(runtime, "sleep");
@@ -121,7 +121,7 @@ fn what_a_container_uses_is_what_its_cgroup_says() {
 }
 
 #[test]
-fn what_a_guest_does_is_counted_as_its_containers() {
+fn a_guests_use_is_counted_for_its_container() {
     let node = node();
     for engine in Engine::ALL {
         let pod = Pod::run(&node, engine.name(), Shape::on(engine));
@@ -140,7 +140,7 @@ fn what_a_guest_does_is_counted_as_its_containers() {
 }
 
 #[test]
-fn how_fast_a_container_computes_is_told_from_one_list_to_the_next() {
+fn the_rate_of_processor_use_is_reported() {
     let node = node();
     for engine in Engine::ALL {
         let pod = Pod::run(&node, engine.name(), Shape::on(engine));
@@ -213,7 +213,7 @@ fn statistics_are_listed_by_id_pod_and_labels() {
 }
 
 #[test]
-fn what_a_container_writes_is_its_layers() {
+fn written_bytes_are_counted_for_the_containers_layer() {
     let node = node();
     for engine in Engine::ALL {
         let pod = Pod::run(&node, engine.name(), Shape::on(engine));
@@ -262,7 +262,7 @@ fn a_container_that_does_not_run_is_listed_and_uses_nothing() {
 }
 
 #[test]
-fn what_a_pod_uses_is_what_its_containers_and_its_network_do() {
+fn a_pods_statistics_sum_its_containers_and_network() {
     let node = node();
     on_each_runtime(&node, |pod, name, runtime| {
         let image = guests::image(runtime, "sleep");

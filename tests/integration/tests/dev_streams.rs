@@ -70,7 +70,7 @@ fn as_natively(steps: &[&str], input: &str, whos: &[Who]) {
 }
 
 #[test]
-fn what_is_written_to_a_streams_name_arrives() {
+fn writing_to_dev_stdout_reaches_the_stream() {
     let steps = [
         "a/dev/stdout",
         "a/dev/stderr",
@@ -86,13 +86,13 @@ fn what_is_written_to_a_streams_name_arrives() {
 }
 
 #[test]
-fn what_is_read_from_standard_inputs_name_is_its_own() {
+fn reading_dev_stdin_reads_the_input() {
     as_natively(&["r/dev/stdin"], "a line\n", &WASM);
     as_natively(&["r/dev/fd/0"], "a line\n", &WASM);
 }
 
 #[test]
-fn the_names_are_what_they_are_natively() {
+fn stream_names_look_as_they_do_to_a_native_program() {
     let steps = [
         "s/dev/stdout",
         "s/dev/stdin",
@@ -112,13 +112,13 @@ fn the_names_are_what_they_are_natively() {
 }
 
 #[test]
-fn a_streams_name_has_no_position() {
+fn a_stream_name_cannot_be_seeked() {
     as_natively(&["p/dev/stdout"], "", &[Who::Module, Who::OnWasmer, Who::Wasix]);
 }
 
 /// A component's descriptors are its C library's, which the host knows nothing of.
 #[test]
-fn the_names_are_the_guests_own_descriptors() {
+fn stream_names_are_the_guests_own_descriptors() {
     let whos = [Who::Module, Who::OnWasmer, Who::Wasix];
     as_natively(&["5/tmp/file", ">/tmp/other"], "", &whos);
     as_natively(&["c"], "", &whos);
@@ -156,7 +156,7 @@ fn a_folder_of_devices_shows_them() {
 
 /// No other name below a procfs is there.
 #[test]
-fn no_other_name_of_a_procfs_is_there() {
+fn no_other_name_of_a_procfs_exists() {
     let node = Node::start();
     for who in WASM {
         let steps = ["s/proc/self", "s/proc/self/mem", "r/proc/self/exe", "w/proc/self/mem", "r/proc/self/fd/0/x"];

@@ -162,8 +162,8 @@ struct Applied {
 }
 
 impl Applied {
-    fn of(name: &str) -> Self {
-        let example = Example::of(name);
+    fn open(name: &str) -> Self {
+        let example = Example::open(name);
         let (mut pods, mut config_maps, mut services) = (Vec::new(), BTreeMap::new(), Vec::new());
         for document in serde_yaml::Deserializer::from_str(&example.pod()) {
             match Document::deserialize(document).unwrap_or_else(|error| panic!("examples/{name}/pod.yaml: {error}")) {
@@ -279,7 +279,7 @@ fn serves(node: &Node, example: &Applied) {
 fn every_example_runs_as_its_pod_says() {
     let node = Node::start_with(cri::options().network());
     for name in Example::all() {
-        let example = Applied::of(&name);
+        let example = Applied::open(&name);
         match name.as_str() {
             "hello" => says(&node, &example, &["Ahoy from WebAssembly aboard!"]),
             "go-hello" => says(

@@ -13,7 +13,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// What all pods have in common.
 fn example(name: &str) -> Example {
-    let example = Example::of(name);
+    let example = Example::open(name);
     for line in ["runtimeClassName: catamaran", &format!("image: localhost/{name}:latest")] {
         assert!(example.pod_says(line), "examples/{name}/pod.yaml does not say {line}");
     }

@@ -65,7 +65,7 @@ fn a_module_of_the_tree_runs_in_the_container() {
 }
 
 #[test]
-fn what_is_not_there_is_127_and_what_does_not_run_126_with_a_reason() {
+fn a_missing_program_is_127_and_one_that_does_not_run_is_126() {
     let node = Node::start();
     let events = node.events();
     let task = sleeping(&node, "c");
@@ -113,7 +113,7 @@ fn what_is_not_there_is_127_and_what_does_not_run_126_with_a_reason() {
 }
 
 #[test]
-fn the_containers_own_words_name_its_own_module() {
+fn an_exec_of_the_containers_command_runs_its_own_module() {
     let node = Node::start();
     // By PATH and the working directory of the container's own, whatever the exec's are.
     let image = Image::new("own").file("/app/args", guests::wat("args")).file("/bin/hello", guests::wat("hello"));
@@ -177,7 +177,7 @@ fn about(pid: u32) -> Vec<(String, String)> {
 }
 
 #[test]
-fn an_execs_worker_is_as_the_containers_own() {
+fn an_execs_worker_is_confined_as_the_containers_own() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let order = node.container("c").image(&tools()).user("1000:1001").spec(|spec| {
@@ -217,7 +217,7 @@ fn an_execs_worker_is_as_the_containers_own() {
 }
 
 #[test]
-fn streams_and_signals_are_the_execs_own() {
+fn an_exec_has_streams_and_signals_of_its_own() {
     let node = Node::start();
     let task = sleeping(&node, "c");
     let cat = task.further("cat").args(["cat"]).hold_stdin().spawn();
@@ -273,7 +273,7 @@ fn an_exec_on_a_terminal_has_one() {
 }
 
 #[test]
-fn what_create_refuses_an_exec_is_refused_for() {
+fn an_exec_is_refused_for_what_create_refuses() {
     let node = Node::start();
     let task = sleeping(&node, "c");
     for (edit, word) in [
@@ -306,7 +306,7 @@ fn what_create_refuses_an_exec_is_refused_for() {
 }
 
 #[test]
-fn the_digest_of_an_images_file_is_remembered_and_what_the_guest_wrote_is_looked_at() {
+fn digests_of_image_files_are_remembered_but_not_of_changed_files() {
     let node = Node::start();
     let task = sleeping(&node, "c");
     // A file that was unpacked just now could change within the clock's tick, and is not remembered.

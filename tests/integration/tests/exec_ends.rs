@@ -54,7 +54,7 @@ fn a_created_container_can_be_executed_in_and_a_stopped_one_not() {
 }
 
 #[test]
-fn fifty_at_once_each_end_as_they_should() {
+fn fifty_concurrent_execs_end_with_their_own_codes() {
     let node = Node::start();
     let task = sleeping(&order(&node, "c"));
     task.further("warm").args(["/exit", "0"]).run();
@@ -81,7 +81,7 @@ fn fifty_at_once_each_end_as_they_should() {
 }
 
 #[test]
-fn each_process_is_told_by_its_exec_and_counted_in_the_container() {
+fn pids_and_statistics_include_every_exec() {
     let node = Node::start();
     let task = sleeping(&order(&node, "c"));
     let one = task.further("one").args(["/sleep"]).add();
@@ -111,7 +111,7 @@ fn each_process_is_told_by_its_exec_and_counted_in_the_container() {
 }
 
 #[test]
-fn execs_end_with_the_container_and_are_told_before_it() {
+fn execs_end_with_the_container_and_their_exits_come_first() {
     for own in [true, false] {
         let node = Node::start();
         let events = node.events();
@@ -177,7 +177,7 @@ fn execs_that_are_started_while_the_container_ends_end_too() {
 }
 
 #[test]
-fn a_shim_that_dies_takes_them_along() {
+fn execs_die_with_their_shim() {
     let node = Node::start();
     let task = sleeping(&order(&node, "c"));
     let (sleep, spin) = (task.further("a").args(["/sleep"]).add(), task.further("b").args(["/spin"]).add());
@@ -194,7 +194,7 @@ fn a_shim_that_dies_takes_them_along() {
 }
 
 #[test]
-fn a_containerd_that_restarts_finds_them() {
+fn a_restarted_containerd_finds_running_execs() {
     let node = Node::start();
     let task = sleeping(&order(&node, "c"));
     let (goes_on, ends) = (task.further("a").args(["/sleep"]).add(), task.further("b").args(["/sleep"]).add());
@@ -245,7 +245,7 @@ fn an_exec_that_takes_all_the_memory_ends_by_itself() {
 }
 
 #[test]
-fn one_that_is_killed_or_deleted_while_it_compiles_does_not_run() {
+fn an_exec_that_is_killed_while_it_compiles_does_not_run() {
     let node = Node::start();
     let mut image = tools();
     for number in 0..2 {
@@ -282,7 +282,7 @@ fn one_that_is_killed_or_deleted_while_it_compiles_does_not_run() {
 }
 
 #[test]
-fn a_program_of_wasix_and_a_component_are_executed_on_the_engine_that_they_need() {
+fn an_exec_runs_on_the_engine_that_its_module_needs() {
     let node = Node::start();
     let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
     let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;

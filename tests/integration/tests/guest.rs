@@ -28,7 +28,7 @@ table! {
     hello
     arguments_and_environment_arrive
     an_environment_larger_than_a_socket_message_arrives
-    exit_codes_are_the_guests_own
+    exit_codes_are_kept
     stdin_is_copied_to_its_end
     stdin_stays_open_until_it_is_closed
     a_bind_mount_is_written_and_read_back
@@ -70,7 +70,7 @@ fn an_environment_larger_than_a_socket_message_arrives(node: &Node) {
     assert!(env.stdout.contains(&format!("THREE={long}\n")), "{} bytes came", env.stdout.len());
 }
 
-fn exit_codes_are_the_guests_own(node: &Node) {
+fn exit_codes_are_kept(node: &Node) {
     for code in [0, 1, 42, 125, 126, 134, 255] {
         let exit = node.container("exit").image(&wasm("exit")).args(["/exit", &code.to_string()]).run();
         assert_eq!((exit.code, exit.stderr.as_str()), (code, ""));

@@ -49,7 +49,7 @@ fn all_calls(task: &Task<'_>) {
 fn searches(id: &str) -> usize {
     let pids = Path::new("/sys/fs/cgroup/pids");
     let root = if pids.exists() { pids } else { Path::new("/sys/fs/cgroup") };
-    let output = Command::new("find").arg(root).args(["-type", "d", "-name", &format!("{id}-find-*")]).output();
+    let output = Command::new("find").arg(root).args(["-type", "d", "-name", &format!("{id}-search-*")]).output();
     String::from_utf8(output.unwrap().stdout).unwrap().lines().count()
 }
 

@@ -42,7 +42,7 @@ fn log(node: &Node) -> PathBuf {
 }
 
 #[test]
-fn each_runs_once_in_its_order_and_knows_the_container() {
+fn hooks_run_once_in_order_with_the_containers_state() {
     let node = Node::start();
     let log = log(&node);
     let namespace = node.dir().join("uts");
@@ -98,7 +98,7 @@ fn each_runs_once_in_its_order_and_knows_the_container() {
 }
 
 #[test]
-fn one_that_fails_or_hangs_refuses_the_container() {
+fn a_hook_that_fails_or_hangs_refuses_the_container() {
     let node = Node::start();
     let log = log(&node);
     let slow = json!({"path": "/bin/sleep", "args": ["sleep", "4711"], "timeout": 1});
@@ -165,7 +165,7 @@ fn poststop_runs_once_when_the_shim_was_killed() {
 }
 
 #[test]
-fn a_deletion_that_its_client_gave_up_runs_every_hook() {
+fn a_cancelled_deletion_still_runs_every_hook() {
     let node = Node::start();
     let log = log(&node);
     let hooks = json!({"poststop": [hook(&log, "first", "sleep 3"), hook(&log, "second", "")]});
@@ -181,7 +181,7 @@ fn a_deletion_that_its_client_gave_up_runs_every_hook() {
 }
 
 #[test]
-fn what_a_hook_writes_is_kept_nowhere_but_its_beginning() {
+fn only_the_beginning_of_a_hooks_output_is_kept() {
     let node = Node::start();
     let (kind, pid) = (node.dir().join("kind"), node.dir().join("pid"));
     let script = format!(
@@ -209,7 +209,7 @@ fn what_a_hook_writes_is_kept_nowhere_but_its_beginning() {
 }
 
 #[test]
-fn a_poststart_hook_is_told_of_a_pid_that_is_nobody_elses() {
+fn the_pid_that_a_poststart_hook_is_told_is_not_reused() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let seen = node.dir().join("seen");
@@ -235,7 +235,7 @@ fn a_poststart_hook_is_told_of_a_pid_that_is_nobody_elses() {
 }
 
 #[test]
-fn what_would_run_inside_is_refused() {
+fn hooks_that_would_run_inside_the_container_are_refused() {
     let node = Node::start();
     for key in ["createContainer", "startContainer"] {
         let hooks = json!({key: [{"path": "/bin/true"}]});

@@ -104,7 +104,7 @@ fn a_second_start_compiles_nothing_and_reads_nothing() {
 }
 
 #[test]
-fn starts_at_once_compile_once() {
+fn concurrent_starts_of_a_layer_compile_once() {
     let node = Node::start();
     let image = image("herd", guests::go("kitchen"));
     node.import(&image);
@@ -125,7 +125,7 @@ fn starts_at_once_compile_once() {
 }
 
 #[test]
-fn a_fast_artifact_is_improved_by_whoever_finds_it() {
+fn the_next_start_orders_optimised_code_for_a_fast_artifact() {
     let node = Node::start();
     let image = image("fast", guests::go("kitchen"));
     let order = || node.container("fast").image(&image).args(["/", "args"]);
@@ -251,7 +251,7 @@ fn manifest_for(node: &Node, line: &str, architecture: &str) -> String {
 }
 
 #[test]
-fn what_an_image_has_instead_is_named() {
+fn an_image_without_a_wasm_layer_names_what_it_has() {
     let node = Node::start();
     let ordinary = guests::image(Runtime::Catamaran, "hello");
     let words =
@@ -307,7 +307,7 @@ fn a_layer_that_is_no_module_is_refused() {
 }
 
 #[test]
-fn content_that_is_gone_is_to_be_pulled_again() {
+fn missing_content_says_to_pull_the_image_again() {
     let node = Node::start();
     let image = image("gone", guests::wat("hello"));
     node.import(&image);
@@ -328,7 +328,7 @@ fn content_that_is_gone_is_to_be_pulled_again() {
 }
 
 #[test]
-fn a_manifest_that_lies_is_not_believed() {
+fn a_manifest_with_a_wrong_digest_or_size_is_refused() {
     let node = Node::start();
     let length = guests::wat("hello").len();
     for (name, key, value, word) in [

@@ -18,7 +18,7 @@ fn fifo(node: &Node, name: &str) -> Fifo {
 }
 
 #[test]
-fn input_that_its_client_left_open_ends_with_close_io() {
+fn close_io_ends_an_input_that_its_client_left_open() {
     everywhere(|node, runtime| {
         let task = node.container("cat").image(&guests::image(runtime, "cat")).hold_stdin().spawn();
         task.write("early");
@@ -33,7 +33,7 @@ fn input_that_its_client_left_open_ends_with_close_io() {
 }
 
 #[test]
-fn close_io_comes_at_any_time() {
+fn close_io_works_at_any_time() {
     everywhere(|node, runtime| {
         let cat = guests::image(runtime, "cat");
         // Before Start, with data that nobody has read yet, and twice.
@@ -58,7 +58,7 @@ fn close_io_comes_at_any_time() {
 }
 
 #[test]
-fn input_ends_behind_what_is_still_in_the_pipe() {
+fn input_ends_after_what_is_still_in_the_pipe() {
     everywhere(|node, runtime| {
         let output = fifo(node, "out");
         let mut reader = output.reader();

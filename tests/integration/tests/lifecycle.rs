@@ -169,7 +169,7 @@ fn kill_all_reaches_the_task() {
 }
 
 #[test]
-fn calls_that_are_not_there_say_so() {
+fn unimplemented_calls_say_so() {
     let node = Node::start();
     let task = node.container("sleep").image(&wasm("sleep")).spawn();
     let images = node.ctr_ok(["images", "ls", "-q"]);

@@ -260,14 +260,14 @@ fn a_component_changes_what_lies_behind_links_as_a_native_program() {
 }
 
 #[test]
-fn a_module_is_told_the_kernels_error_numbers() {
+fn a_module_gets_the_kernels_error_numbers() {
     let node = Node::start();
     as_natively(&node, Who::Module, ERRORS, &[]);
     node.finish();
 }
 
 #[test]
-fn a_component_is_told_the_kernels_error_numbers() {
+fn a_component_gets_the_kernels_error_numbers() {
     let node = Node::start();
     // WASI 0.2 has no word for it.
     as_natively(&node, Who::Component, ERRORS, &[("E/srv/x", "EIO"), ("E/var/run/x", "EIO")]);
@@ -275,7 +275,7 @@ fn a_component_is_told_the_kernels_error_numbers() {
 }
 
 #[test]
-fn what_leaves_a_folder_that_the_guest_opened_is_refused() {
+fn paths_out_of_an_opened_folder_are_refused() {
     let node = Node::start();
     for who in [Who::Module, Who::Component] {
         let answers = steps(&node, who, &["o/usr/lib=y", "o/var=run/x", "o/links=../srv/x", "o/usr=lib/../lib/x/real"]);
@@ -352,7 +352,7 @@ fn wasmer_follows_the_same_links() {
 
 /// A link that leads now here and now there, while the guest reads through it.
 #[test]
-fn a_link_that_changes_is_one_or_the_other() {
+fn a_changing_link_is_one_or_the_other_target() {
     let node = Node::start();
     let volume = node.dir().join("volume");
     fs::create_dir_all(volume.join("one")).unwrap();

@@ -82,7 +82,7 @@ fn a_file_is_made_and_appended_to() {
 }
 
 #[test]
-fn each_stream_has_a_place_of_its_own() {
+fn each_stream_has_a_log_target_of_its_own() {
     let node = Node::start();
     let place = |name: &str| node.dir().join(name);
     let uri = |name: &str| format!("file://{}", place(name).display());
@@ -258,7 +258,7 @@ fn refused(node: &Node, runtime: Runtime, stdout: &str, stderr: &str, words: &[&
 }
 
 #[test]
-fn a_place_that_cannot_be_had_refuses_the_container() {
+fn a_log_target_that_cannot_be_opened_refuses_the_container() {
     for runtime in BOTH {
         let node = Node::start().runtime(runtime);
         let dir = node.dir().display().to_string();
@@ -281,7 +281,7 @@ fn a_place_that_cannot_be_had_refuses_the_container() {
 }
 
 #[test]
-fn what_another_shim_would_take_for_something_else_is_refused() {
+fn log_uris_that_other_shims_read_differently_are_refused() {
     let node = Node::start();
     let dir = node.dir().display().to_string();
     let (keeps, fails) = (script(&node, "keeps", KEEPS), script(&node, "fails", "exit 3"));

@@ -31,7 +31,7 @@ fn cgroup(task: &Task<'_>) -> PathBuf {
 
 #[test]
 #[ignore = "runs in tests/machine"]
-fn the_machine_is_the_node_that_it_is_for() {
+fn the_machine_has_cgroup_v2_systemd_and_apparmor() {
     assert_eq!(read("/proc/1/comm"), "systemd");
     let controllers = read("/sys/fs/cgroup/cgroup.controllers");
     for controller in ["cpu", "cpuset", "io", "memory", "pids"] {
@@ -87,7 +87,7 @@ fn a_systemd_scope_lies_below_its_slice() {
 
 #[test]
 #[ignore = "runs in tests/machine"]
-fn who_needs_more_than_memory_max_is_killed() {
+fn a_guest_above_memory_max_is_killed() {
     let node = Node::start();
     let task = node.container("hog").image(&hog()).memory(64 << 20).create();
     let folder = cgroup(&task);
@@ -103,7 +103,7 @@ fn who_needs_more_than_memory_max_is_killed() {
 /// systemd removes a scope's cgroup, and the counter in it, as soon as it is empty.
 #[test]
 #[ignore = "runs in tests/machine"]
-fn a_kill_for_memory_in_a_scope_is_told_though_the_scope_is_gone() {
+fn an_oom_kill_in_a_removed_scope_is_reported() {
     let node = Node::start();
     let events = node.events();
     let in_scope = |id: &str, image: &Image| {

@@ -39,7 +39,7 @@ fn a_go_init_container_both_engines_and_a_native_sidecar_answer_their_probes() {
     let pod = Pod::run(&node, "mixed", shape);
     let (volume, none) = (node.folder("empty-dir"), Propagation::None);
 
-    let brings = Example::of("wasix-server").image().file("/carry.wasm", guests::go("carry"));
+    let brings = Example::open("wasix-server").image().file("/carry.wasm", guests::go("carry"));
     let init = pod.order("init", &brings).command(["/carry.wasm"]).args(["/server.wasm", "/work/server.wasm"]);
     let init = init.mount(&volume, "/work", false, none).start();
     let ended = init.wait(COMPILED);

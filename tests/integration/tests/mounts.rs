@@ -39,7 +39,7 @@ fn refused(order: &Container<'_>, code: Code, words: &[&str]) {
 }
 
 #[test]
-fn options_of_a_bind_mount_say_what_they_do() {
+fn options_of_a_bind_mount_take_effect() {
     let node = Node::start();
     let volume = node.folder("volume");
     let sub = Mounted::tmpfs(&volume.join("sub"));
@@ -85,7 +85,7 @@ fn options_of_a_bind_mount_say_what_they_do() {
 }
 
 #[test]
-fn what_the_host_mounts_later_shows_and_nothing_comes_back() {
+fn later_mounts_of_the_host_appear_and_none_propagate_back() {
     let node = Node::start();
     let shared = Mounted::shared(&node.folder("shared"));
     let before = Mounted::tmpfs(&shared.path().join("before"));
@@ -183,7 +183,7 @@ fn compiles(node: &Node) -> bool {
 }
 
 #[test]
-fn what_the_host_mounts_while_a_container_is_created_is_not_missed() {
+fn mounts_made_during_a_creation_are_not_missed() {
     let node = Node::start();
     let shared = Mounted::shared(&node.folder("shared"));
     let order = node.container("late").image(&guests::kitchen()).args(["/kitchen.wasm", "read", "/data/later/file"]);
@@ -207,7 +207,7 @@ fn what_the_host_mounts_while_a_container_is_created_is_not_missed() {
 }
 
 #[test]
-fn file_systems_of_a_containers_own() {
+fn tmpfs_and_other_new_file_systems_are_mounted() {
     let node = Node::start();
     let image = wasm("sleep").dir("/sticky", 0o1770, 5, 6);
     let order = node.container("fs").image(&image);
@@ -265,7 +265,7 @@ fn a_guest_makes_no_message_queue() {
 }
 
 #[test]
-fn what_is_refused_is_named() {
+fn refused_mounts_are_named() {
     let node = Node::start();
     let volume = node.folder("volume");
     fs::write(volume.join("file"), "").unwrap();

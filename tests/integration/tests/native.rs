@@ -53,7 +53,7 @@ fn a_native_program_runs_as_on_runcs_own_shim() {
 }
 
 #[test]
-fn its_life_is_told_in_order() {
+fn events_of_a_native_container_come_in_order() {
     let node = Node::start();
     let events = node.events();
     for n in 0..8 {
@@ -79,7 +79,7 @@ fn its_life_is_told_in_order() {
 }
 
 #[test]
-fn it_is_runcs_with_what_the_spec_gives_it() {
+fn a_native_container_has_what_its_spec_gives_it() {
     let node = Node::start();
     let task = sleeping(&node, "side");
     let (pid, shim) = (task.pid(), parent(task.pid()));
@@ -124,7 +124,7 @@ fn it_is_runcs_with_what_the_spec_gives_it() {
 }
 
 #[test]
-fn an_idle_one_wakes_nobody() {
+fn an_idle_native_container_wakes_nobody() {
     let node = Node::start();
     let task = sleeping(&node, "side");
     let shim = parent(task.pid());
@@ -158,7 +158,7 @@ fn a_script_and_a_program_of_a_volume_are_native_too() {
 }
 
 #[test]
-fn what_cannot_be_executed_ends_as_on_runcs_own_shim() {
+fn a_program_that_cannot_be_executed_ends_as_on_runcs_own_shim() {
     let node = Node::start();
     for (name, bytes) in
         [("broken", &b"\x7fELF\x02\x01\x01\0 and no more"[..]), ("script", b"#!/no/such/interpreter\n")]
@@ -178,7 +178,7 @@ fn what_cannot_be_executed_ends_as_on_runcs_own_shim() {
 }
 
 #[test]
-fn what_runc_refuses_is_told_in_its_words_and_leaves_nothing() {
+fn a_refusal_of_runc_is_reported_in_its_words_and_leaves_nothing() {
     let node = Node::start();
     let bad = node.container("bad").image(&side()).args(["side", "sleep"]).spec(|spec| {
         spec["process"]["cwd"] = json!("/bin/side/none");
@@ -207,7 +207,7 @@ fn with_options(toml: &str) -> (Node, std::path::PathBuf) {
 }
 
 #[test]
-fn a_node_forbids_them_or_names_their_runtime() {
+fn options_forbid_native_containers_or_name_their_runtime() {
     let (node, file) = with_options("native_containers = false\n");
     let run = || {
         let order = node.container("side").image(&side()).args(["side", "echo", "native"]);

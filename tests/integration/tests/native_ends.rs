@@ -87,7 +87,7 @@ fn killing_the_shim_ends_its_containers_and_leaves_nothing() {
 }
 
 #[test]
-fn containerd_finds_them_again_with_what_happened_meanwhile() {
+fn a_restarted_containerd_finds_native_containers_and_their_exits() {
     let node = Node::start();
     let (stays, ends) = (sleeping(&node, "stays"), sleeping(&node, "ends"));
     let paused = sleeping(&node, "paused");
@@ -154,7 +154,7 @@ fn a_runc_that_is_killed_leaves_nothing() {
 }
 
 #[test]
-fn a_runc_that_hangs_holds_up_its_own_container_alone() {
+fn a_runc_that_hangs_blocks_only_its_own_container() {
     let node = Node::start();
     let hung = node.dir().join("hung");
     let script = format!("[ $verb != create ] || {{ echo $$ >{}; exec sleep 1000; }}", hung.display());
@@ -192,7 +192,7 @@ fn a_runc_that_hangs_holds_up_its_own_container_alone() {
 }
 
 #[test]
-fn all_of_a_containers_processes_are_signalled_where_all_are_meant() {
+fn kill_all_signals_every_process_of_a_native_container() {
     let node = Node::start();
     let task = node.container("leave").image(&side()).args(["side", "leave", "and stay"]).spawn();
     task.expect_stdout("left ");
@@ -210,7 +210,7 @@ fn all_of_a_containers_processes_are_signalled_where_all_are_meant() {
 }
 
 #[test]
-fn a_paused_one_stands_still_and_can_be_killed() {
+fn a_paused_native_container_stands_still_and_can_be_killed() {
     let node = Node::start();
     let task = sleeping(&node, "paused");
     task.try_pause().unwrap();
@@ -232,7 +232,7 @@ fn a_paused_one_stands_still_and_can_be_killed() {
 }
 
 #[test]
-fn its_limits_change_while_it_runs() {
+fn limits_of_a_native_container_change_while_it_runs() {
     let node = Node::start();
     let task = sleeping(&node, "side");
     task.try_update(&json!({"memory": {"limit": 64 << 20}, "cpu": {"shares": 512}}).to_string()).unwrap();
@@ -249,7 +249,7 @@ fn its_limits_change_while_it_runs() {
 }
 
 #[test]
-fn an_exec_that_runc_has_made_as_the_container_ended_is_not_told_after_it() {
+fn an_execs_exit_is_never_reported_after_its_containers() {
     let node = Node::start();
     let events = node.events();
     // Its work is done long before it ends.
@@ -278,7 +278,7 @@ fn an_exec_that_runc_has_made_as_the_container_ended_is_not_told_after_it() {
 }
 
 #[test]
-fn one_whose_end_a_tracer_keeps_holds_up_nobody() {
+fn a_native_container_held_by_a_tracer_blocks_nobody() {
     let node = Node::start();
     let pod = sleeping(&node, "pod");
     let traced = order(&node, "traced").in_pod("pod").spawn();
@@ -299,7 +299,7 @@ fn one_whose_end_a_tracer_keeps_holds_up_nobody() {
 }
 
 #[test]
-fn fifty_start_eight_at_a_time() {
+fn fifty_native_containers_start_eight_at_a_time() {
     let node = Node::start();
     node.container("first").image(&side()).args(["side", "exit", "0"]).to_its_end();
     let begin = Instant::now();

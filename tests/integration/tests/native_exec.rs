@@ -26,7 +26,7 @@ fn descriptors(pid: u32) -> usize {
 }
 
 #[test]
-fn a_process_has_its_streams_its_code_and_its_events() {
+fn a_native_exec_has_streams_exit_code_and_events() {
     let node = Node::start();
     for (id, runtime) in [("ours", Runtime::Catamaran), ("theirs", Runtime::Runc)] {
         let events = node.events();
@@ -85,7 +85,7 @@ fn runc_gets_every_key_of_a_process() {
 }
 
 #[test]
-fn one_that_is_not_to_be_found_is_refused_in_runcs_words() {
+fn a_missing_program_is_refused_in_runcs_words() {
     let node = Node::start();
     let mut texts = Vec::new();
     for (id, runtime) in [("ours", Runtime::Catamaran), ("theirs", Runtime::Runc)] {
@@ -104,7 +104,7 @@ fn one_that_is_not_to_be_found_is_refused_in_runcs_words() {
 }
 
 #[test]
-fn a_process_is_signalled_and_ends_with_its_container() {
+fn a_native_exec_takes_signals_and_ends_with_its_container() {
     let node = Node::start();
     let task = sleeping(&node, "side", Runtime::Catamaran);
     let shim = parent(task.pid());
@@ -135,7 +135,7 @@ fn a_process_is_signalled_and_ends_with_its_container() {
 }
 
 #[test]
-fn a_terminal_is_runcs_and_the_shim_copies() {
+fn a_native_exec_has_a_terminal() {
     let node = Node::start();
     for (id, runtime) in [("ours", Runtime::Catamaran), ("theirs", Runtime::Runc)] {
         let order = node.container(id).runtime(runtime).image(&side()).args(["side", "tty"]).terminal().hold_stdin();
@@ -168,7 +168,7 @@ fn a_terminal_is_runcs_and_the_shim_copies() {
 }
 
 #[test]
-fn a_hundred_leave_no_zombie_and_no_descriptor() {
+fn a_hundred_native_execs_leave_no_zombie_and_no_descriptor() {
     let node = Node::start();
     let task = sleeping(&node, "side", Runtime::Catamaran);
     let shim = parent(task.pid());
@@ -197,7 +197,7 @@ fn a_hundred_leave_no_zombie_and_no_descriptor() {
 }
 
 #[test]
-fn who_waits_for_one_that_never_ran_hears_of_its_deletion() {
+fn waiting_for_an_unstarted_exec_ends_with_its_deletion() {
     let node = Node::start();
     let task = sleeping(&node, "side", Runtime::Catamaran);
     for started in [false, true] {
@@ -219,7 +219,7 @@ fn who_waits_for_one_that_never_ran_hears_of_its_deletion() {
 }
 
 #[test]
-fn an_end_of_its_input_before_its_start_is_one() {
+fn close_io_before_a_native_execs_start_counts() {
     let node = Node::start();
     let task = sleeping(&node, "side", Runtime::Catamaran);
     let cat = task.further("cat").args(["side", "cat"]).hold_stdin().add();

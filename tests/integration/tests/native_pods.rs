@@ -73,7 +73,7 @@ fn wasm_and_native_containers_share_a_pod() {
 }
 
 #[test]
-fn a_pod_of_native_containers_alone_with_its_figures_and_limits() {
+fn a_pod_of_native_containers_alone_has_statistics_and_limits() {
     let node = node();
     let pod = Pod::run(&node, "native", Shape::wasm());
     let sleep = started(&pod, "sleep", &["sleep"]);
@@ -177,7 +177,7 @@ fn a_native_container_in_a_pod_whose_holder_died_ends_with_the_pod() {
 
 /// As `kubectl debug --target` has it.
 #[test]
-fn a_native_container_looks_into_a_wasm_one() {
+fn a_native_container_sees_the_process_of_a_wasm_container() {
     let node = Node::start();
     let wasm = node.container("wasm").image(&wasm("sleep")).spawn();
     wasm.expect_stdout("ready\n");

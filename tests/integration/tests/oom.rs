@@ -53,7 +53,7 @@ fn crowd(task: &Task<'_>) {
 }
 
 #[test]
-fn a_kill_is_told_before_the_exit() {
+fn an_oom_kill_is_reported_before_the_exit() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let events = node.events();
@@ -77,7 +77,7 @@ fn a_kill_is_told_before_the_exit() {
 }
 
 #[test]
-fn what_is_no_kill_for_memory_is_not_told_as_one() {
+fn other_kills_are_not_reported_as_oom() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let events = node.events();
@@ -116,18 +116,18 @@ fn kill_of_another_process(runtime: Runtime) {
 }
 
 #[test]
-fn a_kill_of_another_process_is_told_at_once() {
+fn an_oom_kill_of_another_process_is_reported_at_once() {
     kill_of_another_process(Runtime::Catamaran);
 }
 
 #[test]
-fn a_kill_of_another_process_is_told_at_once_on_runc() {
+fn an_oom_kill_of_another_process_is_reported_at_once_on_runc() {
     kill_of_another_process(Runtime::Runc);
 }
 
 /// The limit of a whole pod: it is the container's cgroup that the kernel kills in, and that counts it.
 #[test]
-fn a_kill_for_the_limit_of_the_cgroup_above_is_told() {
+fn an_oom_kill_by_the_pods_limit_is_reported() {
     let node = Node::start();
     let events = node.events();
     let task = node.container("hog").image(&hog()).hold_stdin().spawn();

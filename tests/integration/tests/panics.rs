@@ -52,7 +52,7 @@ fn a_panic_of_the_host_is_never_a_success() {
 }
 
 #[test]
-fn nor_is_it_in_an_exec() {
+fn a_panic_of_the_host_in_an_exec_is_never_a_success() {
     let node = Node::start();
     for engine in Engine::ALL {
         // The profile is read from the bundle, whose container was let run without it.

@@ -120,7 +120,7 @@ fn what_is_written_to_a_paused_guest_is_read_when_it_goes_on() {
 }
 
 #[test]
-fn refused_transitions_say_what_the_container_is() {
+fn refused_transitions_name_the_containers_state() {
     let node = Node::start();
     let task = node.container("sleep").image(&wasm("sleep")).create();
     let refused = |task: &Task<'_>, what: Result<(), catamaran_harness::Status>, words: &str| {
@@ -187,7 +187,7 @@ fn a_paused_worker_that_somebody_else_kills() {
 }
 
 #[test]
-fn what_is_asked_of_a_paused_container_is_answered() {
+fn a_paused_container_answers_every_call() {
     let node = Node::start();
     let task = started(&node, "sleep", "sleep");
     task.try_pause().unwrap();
@@ -206,7 +206,7 @@ fn what_is_asked_of_a_paused_container_is_answered() {
 }
 
 #[test]
-fn all_processes_in_the_cgroup_are_told_and_paused() {
+fn all_processes_in_the_cgroup_are_listed_and_paused() {
     let node = Node::start();
     let task = started(&node, "sleep", "sleep");
     // As an exec'd one would be: a process of the container's cgroup, beside the worker.

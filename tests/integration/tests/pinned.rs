@@ -57,7 +57,7 @@ fn ended(container: &Running<'_>) -> (i32, Vec<String>) {
 type MakeImage = fn(&str, Vec<u8>) -> Image;
 
 #[test]
-fn a_tag_that_moves_changes_nothing_in_a_container_that_there_is() {
+fn a_moved_tag_changes_nothing_in_an_existing_container() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let name = image("moving", "").name().to_owned();
@@ -91,7 +91,7 @@ fn a_tag_that_moves_changes_nothing_in_a_container_that_there_is() {
 }
 
 #[test]
-fn an_exec_whose_layer_is_gone_is_told_so_and_gets_no_other() {
+fn an_exec_whose_layer_is_gone_is_refused() {
     let node = Node::start();
     let name = image("gone", "").name().to_owned();
     node.import_with(&image("gone", guests::wat("sleep")), PARTS);

@@ -85,7 +85,7 @@ fn a_pod_of_one_container_is_three_processes() {
 }
 
 #[test]
-fn a_holder_has_nothing_and_no_rights() {
+fn a_holder_has_no_files_and_no_rights() {
     let node = node();
     let pod = Pod::run(&node, "holder", Shape::wasm());
     let holder = pod.status().pid;
@@ -187,7 +187,7 @@ fn a_container_that_is_stopped_ends_by_sigterm_long_before_its_grace_period() {
 #[test]
 fn a_server_answers_on_its_pods_address() {
     let node = node();
-    let example = Example::of("wasix-server");
+    let example = Example::open("wasix-server");
     let pod = Pod::run(&node, "server", Shape::wasm().annotation("catamaran.wasm/engine", "wasmer"));
     let args = example.args();
     let server = pod.order("server", &example.image()).args(args.iter().map(String::as_str)).start();

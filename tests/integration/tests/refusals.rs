@@ -55,7 +55,7 @@ fn a_module_that_is_broken() {
 }
 
 #[test]
-fn a_component_until_components_run() {
+fn a_component_without_run() {
     let node = Node::start();
     let component = module("(component)");
     let container = node.container("same").image(&image_with("component", component));
@@ -114,7 +114,7 @@ fn an_engine_that_is_not_there() {
 }
 
 #[test]
-fn what_the_spec_asks_and_this_version_has_not() {
+fn unsupported_requests_of_the_spec_are_refused() {
     let node = Node::start();
     let image = guests::image(Runtime::Catamaran, "hello");
     let base = || node.container("same").image(&image);
@@ -149,7 +149,7 @@ fn longest(text: &str, letter: char) -> usize {
 
 /// A command of a megabyte made a log line of two at each retry.
 #[test]
-fn what_is_quoted_of_a_tenant_is_cut() {
+fn quoted_text_of_a_tenant_is_cut() {
     const MOST: usize = 200;
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);

@@ -111,7 +111,7 @@ fn limits_reach_the_kernel() {
 }
 
 #[test]
-fn what_limits_nothing_needs_no_controller() {
+fn limits_that_limit_nothing_need_no_controller() {
     let node = Node::start();
     // What `ctr run` and kubelets write into every spec, and «no limit» in all its forms.
     let resources = json!({
@@ -167,7 +167,7 @@ fn memory_and_swap() {
 }
 
 #[test]
-fn who_needs_more_memory_than_it_may_is_killed() {
+fn a_guest_above_its_memory_limit_is_killed() {
     let node = Node::start();
     let hog = wat::parse_str(
         r#"(module (memory 1) (func (export "_start")
@@ -192,7 +192,7 @@ fn who_needs_more_memory_than_it_may_is_killed() {
 }
 
 #[test]
-fn a_limit_of_processes_counts_the_worker_alone() {
+fn a_process_limit_counts_the_worker_alone() {
     let node = Node::start();
     if !has("pids") {
         let words = ["linux.resources.pids.limit: 1", "no pids controller"];
@@ -247,7 +247,7 @@ fn a_container_keeps_to_its_processors() {
 }
 
 #[test]
-fn files_of_v2_by_their_names() {
+fn unified_sets_files_of_cgroup_v2_by_name() {
     let node = Node::start();
     let resources = json!({"unified": {"cgroup.max.descendants": "3"}});
     match cgroup_version() {
@@ -287,7 +287,7 @@ fn files_of_v2_by_their_names() {
 }
 
 #[test]
-fn values_that_cannot_be_had() {
+fn invalid_limits_are_refused() {
     let node = Node::start();
     let all = [
         (json!({"memory": {"limit": -7}}), ["linux.resources.memory.limit: -7", "-1 for no limit"]),
@@ -319,7 +319,7 @@ fn values_that_cannot_be_had() {
 }
 
 #[test]
-fn five_devices_and_no_other() {
+fn five_devices_can_be_opened_and_no_other() {
     let node = Node::start();
     // Whatever the spec's rules say.
     let resources = json!({"devices": [{"allow": true, "access": "rwm"}]});
@@ -365,7 +365,7 @@ impl Drop for Stranger {
 }
 
 #[test]
-fn cgroups_of_others_below_the_containers() {
+fn a_cgroup_with_others_below_it_is_not_taken() {
     let node = Node::start();
     let mount = match cgroup_version() {
         CgroupVersion::V1 => "/sys/fs/cgroup/freezer",
@@ -448,7 +448,7 @@ fn property(unit: &str, name: &str) -> String {
 }
 
 #[test]
-fn a_scope_of_systemds() {
+fn a_container_lives_in_a_scope_of_systemds() {
     let node = Node::start();
     let resources = match has("pids") {
         true => json!({"pids": {"limit": 1}}),
@@ -497,7 +497,7 @@ fn a_scope_of_systemds() {
 }
 
 #[test]
-fn a_scope_whose_shim_is_killed() {
+fn a_scope_is_stopped_when_its_shim_is_killed() {
     if cgroup_version() == CgroupVersion::V1 || !systemd_runs() {
         // As in the test above; that nothing is left of a refused container is the harness's to see.
         let node = Node::start();
@@ -517,7 +517,7 @@ fn a_scope_whose_shim_is_killed() {
 }
 
 #[test]
-fn a_scope_that_is_somebody_elses() {
+fn another_units_scope_is_not_touched() {
     let node = Node::start();
     if cgroup_version() == CgroupVersion::V1 || !systemd_runs() {
         assert!(in_scope(&node, "taken", json!({})).try_create().is_err());

@@ -388,7 +388,7 @@ fn pods_that_cannot_be_cleaned_up_held_up_every_other_ones_delete() {
 }
 
 #[test]
-fn many_clients_and_one_that_says_half_a_word() {
+fn a_client_that_sends_half_a_message_blocks_no_other() {
     let node = Node::start();
     let task = sleeping(&node, "task");
     let shim = procfs::parent(task.pid());

@@ -32,7 +32,7 @@ fn containerds_default_profile_is_applied() {
 }
 
 #[test]
-fn a_profile_of_the_pods_own_counts() {
+fn a_seccomp_profile_of_the_pods_own_applies() {
     let node = Node::start();
     // What opens a file for the guest, and only that.
     let profile = json!({

@@ -28,7 +28,7 @@ fn within(task: &Task<'_>, kinds: &[&str], program: &[&str]) -> String {
 }
 
 #[test]
-fn limits_groups_umask_and_score_are_the_specs() {
+fn rlimits_groups_umask_and_oom_score_come_from_the_spec() {
     let node = Node::start();
     let order = node.container("process").image(&wasm("sleep")).spec(|spec| {
         let process = &mut spec["process"];
@@ -111,7 +111,7 @@ fn what_would_change_the_host_is_refused() {
 }
 
 #[test]
-fn a_limit_that_does_not_exist_is_named() {
+fn an_unknown_rlimit_is_named() {
     let node = Node::start();
     let order = node.container("limit").image(&wasm("hello")).spec(|spec| {
         spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 300, "hard": 200}]);

@@ -25,7 +25,7 @@ enum Metrics {
 }
 
 impl Metrics {
-    fn of(task: &Task<'_>) -> Self {
+    fn read(task: &Task<'_>) -> Self {
         let (kind, value) = task.try_metrics().unwrap_or_else(|status| panic!("{}: {status}", task.id()));
         match cgroup_version() {
             CgroupVersion::V1 => {
@@ -126,7 +126,7 @@ fn at<'n>(container: Container<'n>, path: &str) -> Container<'n> {
 }
 
 #[test]
-fn every_figure_is_that_of_containerds_own_shim() {
+fn every_metric_equals_that_of_containerds_own_shim() {
     let node = Node::start();
     let path = format!("/{}/shared", node.namespace());
     let ours = at(node.container("ours").image(&worker()), &path).spawn();
@@ -136,9 +136,9 @@ fn every_figure_is_that_of_containerds_own_shim() {
     let (mut told, mut expected) = (String::new(), String::new());
     // Nobody runs in it, but some figures are the kernel's averages of the last seconds.
     for _ in 0..50 {
-        told = Metrics::of(&ours).text();
-        expected = Metrics::of(&runc).text();
-        if told == expected && told == Metrics::of(&ours).text() {
+        told = Metrics::read(&ours).text();
+        expected = Metrics::read(&runc).text();
+        if told == expected && told == Metrics::read(&ours).text() {
             break;
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -191,7 +191,7 @@ fn every_figure_is_that_of_containerds_own_shim() {
 }
 
 #[test]
-fn ctr_shows_the_same_rows_as_of_runcs() {
+fn ctr_shows_the_same_metrics_as_for_runc() {
     let node = Node::start();
     let rows = |runtime| {
         let task =
@@ -217,15 +217,15 @@ fn ran(pid: u32) -> u64 {
 }
 
 #[test]
-fn figures_grow_with_what_a_guest_does() {
+fn metrics_grow_with_the_guests_use() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let task = node.container("spin").image(&guests::image(Runtime::Catamaran, "spin")).spec(limits).spawn();
         task.expect_stdout("ready\n");
-        let first = Metrics::of(&task);
+        let first = Metrics::read(&task);
         let begin = ran(task.pid());
         wait_until(SOON, "some work", || (ran(task.pid()) > begin + 200_000_000).then_some(()));
-        let later = Metrics::of(&task);
+        let later = Metrics::read(&task);
         let used = later.cpu_nanoseconds() - first.cpu_nanoseconds();
         let most = ran(task.pid());
         assert!(used > 150_000_000 && used < most + 100_000_000, "{engine:?}: {used} ns of {most}");
@@ -242,14 +242,14 @@ fn figures_grow_with_what_a_guest_does() {
 }
 
 #[test]
-fn a_stopped_container_still_has_figures_and_a_deleted_one_none() {
+fn a_stopped_container_has_metrics_and_a_deleted_one_has_none() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let created = node.container("c").image(&worker()).spec(limits).create();
-        assert_eq!(Metrics::of(&created).pids().1, 33, "before its start");
+        assert_eq!(Metrics::read(&created).pids().1, 33, "before its start");
         created.start();
         assert_eq!(created.wait(Duration::from_secs(120)).code, 0);
-        let stopped = Metrics::of(&created);
+        let stopped = Metrics::read(&created);
         assert!(stopped.cpu_nanoseconds() > 20_000_000 && stopped.kills() == 0);
         assert_eq!(stopped.pids(), (0, 33));
         assert_eq!(created.try_pids().unwrap(), [created.pid()], "a task without processes is none to containerd");
@@ -264,12 +264,12 @@ fn a_stopped_container_still_has_figures_and_a_deleted_one_none() {
 
 /// What containerd's CRI asks after a 137 that no event has explained yet.
 #[test]
-fn a_kill_for_memory_is_in_the_figures_of_the_stopped_container() {
+fn an_oom_kill_is_in_the_metrics_of_the_stopped_container() {
     let node = Node::start();
     let little = |spec: &mut Value| spec["linux"]["resources"]["memory"] = json!({"limit": 16 * MIB});
     let task = node.container("c").image(&worker()).spec(little).spawn();
     assert_eq!(task.wait(SOON).code, 137);
-    assert_eq!(Metrics::of(&task).kills(), 1);
+    assert_eq!(Metrics::read(&task).kills(), 1);
     task.delete();
     node.finish();
 }
@@ -288,11 +288,11 @@ fn a_thousand_questions_leave_nothing_behind() {
     task.expect_stdout("ready\n");
     let shim = procfs::parent(task.pid());
     let descriptors = || fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
-    Metrics::of(&task);
+    Metrics::read(&task);
     let before = (own_memory(shim), descriptors());
     let (begin, work) = (Instant::now(), ran(shim));
     for _ in 0..1000 {
-        Metrics::of(&task);
+        Metrics::read(&task);
     }
     println!("1000 answers: {:?}, {} ms of the shim's", begin.elapsed(), (ran(shim) - work) / 1_000_000);
     assert_eq!(descriptors(), before.1);
@@ -307,14 +307,14 @@ fn an_exec_is_counted_with_its_container() {
     let node = Node::start();
     let task = node.container("c").image(&guests::image(Runtime::Catamaran, "sleep")).spawn();
     task.expect_stdout("ready\n");
-    let before = Metrics::of(&task).pids().0;
+    let before = Metrics::read(&task).pids().0;
     let exec = task.further("e").args(["/sleep"]).spawn();
     exec.expect_stdout("ready\n");
-    assert_eq!(Metrics::of(&task).pids().0, before + 1);
+    assert_eq!(Metrics::read(&task).pids().0, before + 1);
     exec.try_kill(9).unwrap();
     exec.wait(SOON);
     exec.delete();
-    assert_eq!(Metrics::of(&task).pids().0, before);
+    assert_eq!(Metrics::read(&task).pids().0, before);
     task.discard();
     node.finish();
 }

@@ -148,7 +148,7 @@ fn a_reader_that_goes_away_and_comes_back_misses_nothing() {
 }
 
 #[test]
-fn an_exit_is_told_although_nobody_reads() {
+fn an_exit_is_reported_although_nobody_reads_the_output() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         for (signal, code) in [("TERM", 143), ("KILL", 137)] {
@@ -218,7 +218,7 @@ fn echo(shim: &TaskClient, bundle: &Path, input: &Fifo, output: &str, text: &str
 }
 
 #[test]
-fn a_guest_that_nobody_reads_holds_up_nobody_else() {
+fn a_guest_whose_output_nobody_reads_blocks_no_other() {
     let node = Node::start();
     let path = fifo(&node, "out");
     let task = node.container("flood").image(&flood(32)).stream("stdout", path.path()).spawn();
@@ -281,7 +281,7 @@ impl Drop for Stopped {
 }
 
 #[test]
-fn a_full_log_holds_up_no_call() {
+fn a_full_log_blocks_no_call() {
     let node = Node::start();
     let task = node.container("sleep").image(&wasm("sleep")).spawn();
     task.expect_stdout("ready\n");

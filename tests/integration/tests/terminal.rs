@@ -12,7 +12,7 @@ use catamaran_integration::everywhere;
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]
-fn what_is_typed_is_echoed_and_read_line_by_line() {
+fn typed_text_is_echoed_and_read_line_by_line() {
     everywhere(|node, runtime| {
         let task = node.container("cat").image(&guests::image(runtime, "cat")).terminal().hold_stdin().spawn();
         task.write("typed\n");
@@ -35,7 +35,7 @@ fn what_is_typed_is_echoed_and_read_line_by_line() {
 }
 
 #[test]
-fn the_keys_of_signals_end_a_guest() {
+fn signal_keys_end_a_guest() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         for (key, code) in [("\u{3}", 130), ("\u{1c}", 131)] {
@@ -69,7 +69,7 @@ fn a_terminal_has_the_size_that_was_asked_for_last() {
 }
 
 #[test]
-fn a_size_that_no_terminal_has_and_a_container_without_one_are_refused() {
+fn impossible_sizes_and_containers_without_a_terminal_are_refused() {
     let node = Node::start();
     let task = node.container("terminal").image(&guests::image(Runtime::Catamaran, "sleep")).terminal().spawn();
     let refused = task.try_resize(70_000, 25).unwrap_err();
@@ -85,7 +85,7 @@ fn a_size_that_no_terminal_has_and_a_container_without_one_are_refused() {
 }
 
 #[test]
-fn a_spec_that_says_otherwise_than_its_request_is_refused() {
+fn a_spec_and_a_request_that_disagree_on_a_terminal_are_refused() {
     let node = Node::start();
     let order = node.container("half").image(&guests::image(Runtime::Catamaran, "hello"));
     let refused = order.spec(|spec| spec["process"]["terminal"] = true.into()).try_create().err().unwrap();

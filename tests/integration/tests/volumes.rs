@@ -42,7 +42,7 @@ fn projected(volume: &Path, file: &str, text: &str, version: u32) {
 }
 
 #[test]
-fn volumes_of_kubernetes() {
+fn volumes_as_kubernetes_mounts_them_work() {
     let node = Node::start();
     let token = Mounted::tmpfs(&node.folder("token"));
     projected(token.path(), "token", "secret-1", 1);
@@ -187,7 +187,7 @@ fn mounts_below_others_come_in_the_specs_order() {
 }
 
 #[test]
-fn places_that_a_container_has_of_its_own() {
+fn volumes_over_a_containers_own_folders_are_mounted() {
     let node = Node::start();
     let volume = node.folder("volume");
     fs::write(volume.join("cpuinfo"), "processor: 0\n").unwrap();
@@ -224,7 +224,7 @@ impl Drop for Removed {
 }
 
 #[test]
-fn root_file_systems_of_other_shapes() {
+fn root_file_systems_with_long_paths_and_options_are_mounted() {
     // A long folder name makes layers that only mount(2) takes: the way of kernels before 6.5, on every kernel.
     let long = "x".repeat(200);
     let at = |path: &str| format!("[plugins.'io.containerd.snapshotter.v1.overlayfs']\n  {path}\n");

@@ -44,7 +44,7 @@ fn a_call_waits_for_a_socket_for_as_long_as_it_takes() {
 }
 
 #[test]
-fn a_time_out_of_the_guests_own_is_kept_and_is_eagain() {
+fn a_guests_own_socket_timeout_is_kept_and_returns_eagain() {
     let node = Node::start();
     for (call, task) in CALLS.map(|call| (call, patience(&node, call, &["300", "timeout"]).spawn())) {
         let (said, time) = waited(task, SOON);
@@ -81,7 +81,7 @@ fn a_signal_ends_a_wait_for_a_socket_or_has_it_go_on() {
 
 /// Times that are 0 or over, and moments of the real-time clock, were waited for for ever.
 #[test]
-fn a_time_that_is_over_is_not_waited_for() {
+fn a_deadline_in_the_past_is_not_waited_for() {
     let node = Node::start();
     let said = |order: Container<'_>, name: &str, program: &[u8]| {
         let image = Image::new(name).file_as("/sleeps", program, 0o755, 0, 0);

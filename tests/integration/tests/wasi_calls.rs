@@ -158,7 +158,7 @@ fn is_the_hosts_failure(call: &Call<'_>, code: u32, text: &str) -> bool {
 }
 
 #[test]
-fn no_argument_of_a_call_has_the_host_fail() {
+fn no_argument_of_a_wasix_call_makes_the_host_panic() {
     let node = Node::start();
     let data = node.folder("data");
     fs::create_dir(data.join("l")).unwrap();

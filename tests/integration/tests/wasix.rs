@@ -52,7 +52,7 @@ fn ask(port: u16, line: &str) -> std::io::Result<String> {
 }
 
 #[test]
-fn its_imports_choose_wasmer() {
+fn wasix_imports_choose_wasmer() {
     let node = Node::start();
     let task = order(&node, "spin", &[]).spawn();
     task.expect_stdout("ready\n");
@@ -63,7 +63,7 @@ fn its_imports_choose_wasmer() {
 }
 
 #[test]
-fn wasmtime_refuses_it_and_names_the_engine_that_runs_it() {
+fn wasmtime_refuses_wasix_and_names_wasmer() {
     let node = Node::start();
     let status = order(&node, "threads", &[]).engine(Engine::Wasmtime).try_create().err().expect("it was created");
     assert!([Code::FailedPrecondition, Code::InvalidArgument].contains(&status.code), "{status}");
@@ -120,7 +120,7 @@ fn a_server_with_threads_serves_ten_thousand_requests() {
 }
 
 #[test]
-fn a_bomb_of_threads_stops_at_a_bound_and_lives_on() {
+fn a_thread_bomb_stops_at_a_bound_and_lives_on() {
     let node = Node::start();
     let bomb = run(&node, "bomb", &[]);
     let (made, rest) = bomb.stdout.split_once(" threads, then errno ").unwrap_or_else(|| panic!("{bomb:?}"));
@@ -132,7 +132,7 @@ fn a_bomb_of_threads_stops_at_a_bound_and_lives_on() {
 }
 
 #[test]
-fn the_threads_of_a_bomb_are_bounded_on_the_node_and_gone_with_it() {
+fn a_thread_bombs_threads_are_bounded_and_end_with_it() {
     let node = Node::start();
     let bomb = order(&node, "bomb", &["hold"]).spawn();
     bomb.expect_stdout("threads, then errno");
@@ -168,7 +168,7 @@ fn a_fork_has_memory_of_its_own_and_an_exit_code() {
 }
 
 #[test]
-fn a_handler_gets_its_signal_and_none_is_143() {
+fn sigterm_reaches_a_handler_or_ends_the_guest_with_143() {
     let node = Node::start();
     for (words, code, says) in [(&[][..], 7, "ready\nsignal 15\n"), (&["none"], 143, "ready\n")] {
         let task = order(&node, "signal", words).spawn();
@@ -198,7 +198,7 @@ fn endless_loops_in_threads_end_at_once() {
 }
 
 #[test]
-fn exit_codes_are_the_guests_own() {
+fn exit_codes_are_kept() {
     let node = Node::start();
     for code in [0, 1, 42, 125, 126, 134, 137, 255] {
         let exit = run(&node, "kitchen-wasix", &["exit", &code.to_string()]);
@@ -210,7 +210,7 @@ fn exit_codes_are_the_guests_own() {
 }
 
 #[test]
-fn a_signal_to_itself_is_128_and_its_number() {
+fn a_guest_that_signals_itself_ends_with_128_plus_the_number() {
     let node = Node::start();
     for (words, code) in [
         (["raise", "6"], 134),
@@ -234,7 +234,7 @@ fn a_signal_to_itself_is_128_and_its_number() {
 }
 
 #[test]
-fn a_read_of_stdin_hears_signals_and_keeps_nobody_waiting() {
+fn a_read_of_stdin_is_interrupted_by_signals() {
     let node = Node::start();
     for (way, code, says) in [
         ("handler", 0, "ready 0\ninterrupted -1\nsignal 15\n"),
@@ -261,7 +261,7 @@ fn a_read_of_stdin_hears_signals_and_keeps_nobody_waiting() {
 
 /// One waker was kept of all that waited, and a read that waited held a lock that who polled needed.
 #[test]
-fn the_end_of_stdin_wakes_all_who_wait() {
+fn the_end_of_stdin_wakes_all_waiting_threads() {
     let node = Node::start();
     let task = order(&node, "stdin", &["both"]).hold_stdin().spawn();
     task.expect_stdout("for a moment 0\n");
@@ -311,7 +311,7 @@ fn arguments_environment_and_files_are_the_containers() {
 
 /// wasmer-wasix itself lets a guest make files in a folder that it was given for reading: the mount is what refuses.
 #[test]
-fn what_is_read_only_stays_as_it_is() {
+fn read_only_files_stay_unchanged() {
     let node = Node::start();
     let data = node.folder("data");
     fs::write(data.join("file"), "as it was").unwrap();
@@ -338,7 +338,7 @@ fn what_is_read_only_stays_as_it_is() {
 }
 
 #[test]
-fn memory_ends_at_the_modules_bound_or_the_containers() {
+fn memory_is_bounded_by_the_module_and_the_container() {
     let node = Node::start();
     let all = run(&node, "kitchen-wasix", &["hoard", "128"]);
     assert_eq!((all.code, all.stdout.as_str()), (0, "128 MiB\n"), "{all:?}");
@@ -351,7 +351,7 @@ fn memory_ends_at_the_modules_bound_or_the_containers() {
 }
 
 #[test]
-fn names_come_from_the_containers_hosts_file() {
+fn names_are_resolved_from_the_containers_hosts_file() {
     let node = Node::start();
     let hosts = node.dir().join("hosts");
     fs::write(&hosts, "127.0.0.1 localhost\n10.1.2.3 harbour harbour.example\n").unwrap();
@@ -402,7 +402,7 @@ fn poll_waits_and_wakes() {
 }
 
 #[test]
-fn its_own_memory_is_not_a_file() {
+fn a_wasix_guest_cannot_open_its_own_memory() {
     let node = Node::start();
     // Of descriptors the guest's own are there (`dev_streams.rs`), and none of the worker's.
     for path in ["/proc/self/mem", "/proc/self/maps", "/proc/self/exe", "/proc/self/fd/5", "/proc/1/mem"] {

@@ -38,7 +38,7 @@ fn ready<'n>(container: &Container<'n>) -> Task<'n> {
 }
 
 #[test]
-fn preview_1_guests_see_what_they_see_on_wasmtime() {
+fn preview_1_guests_behave_as_on_wasmtime() {
     let node = Node::start();
     let hello = on_wasmer(&node, "hello", &wasm("hello")).run();
     assert_eq!((hello.code, hello.stdout.as_str(), hello.stderr.as_str()), (0, "hello from wasm\n", ""));
@@ -79,7 +79,7 @@ fn streams_are_copied_to_their_end() {
 }
 
 #[test]
-fn files_are_the_kernels() {
+fn file_operations_are_done_by_the_kernel() {
     let node = Node::start();
     let data = node.dir().join("data");
     fs::create_dir(&data).unwrap();
@@ -139,7 +139,7 @@ fn with_signals(name: &str, setup: &str, turn: &str) -> Image {
 }
 
 #[test]
-fn a_handler_gets_its_signal_and_the_default_is_an_end_at_once() {
+fn a_signal_reaches_its_handler_and_ends_a_guest_without_one() {
     let node = Node::start();
     // SIGTERM's word of the table: 1024 + 20 * 15.
     let handled = "(i32.store (i32.const 1324) (i32.const 5))";
@@ -260,7 +260,7 @@ fn threads_are_bounded_and_a_guest_lives_on_without_another() {
 }
 
 #[test]
-fn two_threads_are_enough_and_one_is_told_apart() {
+fn two_threads_are_enough_and_one_ends_with_134() {
     let node = Node::start();
     let with = |id: &str, most: u32| {
         on_wasmer(&node, id, &wasm("hello")).spec(move |spec| {

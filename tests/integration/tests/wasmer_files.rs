@@ -134,7 +134,7 @@ fn steps() -> Vec<(String, &'static str)> {
 }
 
 #[test]
-fn the_kernels_errors_arrive_and_what_is_a_success_is_done() {
+fn errors_of_the_kernel_reach_the_guest() {
     let node = Node::start();
     let folder = node.folder("errors");
     let runc = node.container("native").runtime(Runtime::Runc);
@@ -180,7 +180,7 @@ fn many_files_take_no_memory_and_no_descriptors() {
 
 /// mkdir was a success too where somebody else had made the folder just before: a lock had two owners.
 #[test]
-fn one_of_two_containers_makes_a_folder() {
+fn only_one_of_two_containers_makes_a_folder() {
     const FOLDERS: usize = 4000;
     let node = Node::start();
     let data = node.folder("data");
@@ -203,7 +203,7 @@ fn one_of_two_containers_makes_a_folder() {
 
 /// Folders were remembered for as long as the guest ran, half a kilobyte each.
 #[test]
-fn folders_that_were_looked_at_once_are_forgotten() {
+fn the_memory_of_listed_folders_is_freed() {
     const FOLDERS: usize = 5_000;
     let node = Node::start();
     let data = node.folder("data");
@@ -231,7 +231,7 @@ fn folders_that_were_looked_at_once_are_forgotten() {
 
 /// A piece of a folder was behind as many names as the guest had had, whatever it had removed of them.
 #[test]
-fn who_removes_files_while_it_reads_a_folder_misses_none() {
+fn removing_files_while_reading_a_folder_misses_none() {
     let node = Node::start();
     let churn = node
         .container("churn")
@@ -245,7 +245,7 @@ fn who_removes_files_while_it_reads_a_folder_misses_none() {
 
 /// wasmer-wasix ended the process where a name lay below a link or ended in a slash; a file was moved all the same, or stayed.
 #[test]
-fn names_below_links_and_with_slashes_are_what_the_kernel_says() {
+fn names_below_links_and_with_slashes_resolve_as_in_the_kernel() {
     let node = Node::start();
     let folder = node.folder("names");
     let said = |order: Container<'_>, name: &str, program: &[u8]| {

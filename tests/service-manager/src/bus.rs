@@ -84,7 +84,7 @@ fn daemon(folder: &Path) -> Child {
     if there.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
         panic!("'dbus-daemon' is missing; run: apt-get install -y dbus-daemon");
     }
-    let mut command = catamaran_harness::tied(Path::new("dbus-daemon"));
+    let mut command = catamaran_harness::die_with_parent(Path::new("dbus-daemon"));
     command.arg(format!("--config-file={}", config.display())).args(["--nofork", "--nopidfile", "--nosyslog"]);
     command.current_dir(folder).stdin(Stdio::null());
     catamaran_harness::spawn(command).unwrap_or_else(|error| panic!("cannot start dbus-daemon: {error}"))

@@ -274,7 +274,7 @@ impl Service {
     fn launch(&self, command: &Exec, journal: &Path) -> Option<Child> {
         rustix::fs::access(&command.program, rustix::fs::Access::EXEC_OK).ok()?;
         let log = File::options().create(true).append(true).open(journal).expect("cannot open a journal");
-        let mut process = catamaran_harness::tied(&command.program);
+        let mut process = catamaran_harness::die_with_parent(&command.program);
         process.args(&command.words[1..]).env_clear().env("PATH", PATH).envs(self.environment.iter().cloned());
         process.current_dir(self.directory.as_deref().unwrap_or(Path::new("/"))).process_group(0);
         process.stdin(Stdio::null()).stdout(log.try_clone().expect("cannot duplicate a log")).stderr(log);

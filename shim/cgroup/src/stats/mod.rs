@@ -26,7 +26,7 @@ const V2: &str = "io.containerd.cgroups.v2.Metrics";
 
 /// What a container has used so far. `kills` is how often the kernel was seen to kill in the cgroup: systemd removes the one
 /// of a scope as soon as it is empty, and a client asks after that whether there was a kill.
-pub fn of(cgroup: &Cgroup, kills: u64) -> Result<Any> {
+pub fn read(cgroup: &Cgroup, kills: u64) -> Result<Any> {
     let (kind, metrics) = if cgroup.is_v1() {
         (V1, v1::metrics(&|controller| cgroup.files(controller))?)
     } else {

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_and_swap_together_stay() {
+    fn a_new_memory_limit_keeps_the_sum_of_memory_and_swap() {
         let limit = |n: i64| json!({"memory": {"limit": n}});
         assert_eq!(table(&MEMORY, limit(40)), ["memory.swap.max=56", "memory.max=40"]);
         assert_eq!(table(&MEMORY, limit(96)), ["memory.swap.max=0 (or nothing)", "memory.max=96"]);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn swap_is_counted_with_the_memory_that_there_is() {
+    fn a_new_swap_limit_is_counted_with_the_present_memory_limit() {
         let swap = json!({"memory": {"swap": 100}});
         assert_eq!(table(&MEMORY, swap.clone()), ["memory.swap.max=36", "memory.max=64"]);
         let unlimited = [("memory.max", "max\n"), ("memory.swap.max", "max\n")];
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_or_a_period_that_is_not_named_stays() {
+    fn an_unnamed_quota_or_period_is_kept() {
         let limited = [("cpu.max", "5000 20000\n")];
         assert_eq!(table(&limited, json!({"cpu": {"quota": 7000}})), ["cpu.max=7000 20000"]);
         assert_eq!(table(&limited, json!({"cpu": {"quota": -1}})), ["cpu.max=max 20000 (or nothing)"]);

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_taken_is_named() {
+    fn a_refusal_names_the_accepted_values() {
         let above = std::env::temp_dir().join(format!("catamaran-explain-{}", std::process::id()));
         let own = above.join("own");
         fs::create_dir_all(&own).unwrap();

@@ -101,7 +101,7 @@ impl Cgroup {
         for setting in &settings {
             let Some((path, setting)) = find(self, setting)? else { continue };
             let text = std::fs::read_to_string(&path).ok();
-            let before = Before::of(setting, text.as_deref());
+            let before = Before::new(setting, text.as_deref());
             // The last one counts; containerd sends huge pages of before and of now.
             steps.retain(|step| !(step.path == path && is_whole(&step.setting) && is_whole(setting)));
             steps.push(Step { setting: setting.clone(), path, before });
@@ -119,7 +119,7 @@ impl Cgroup {
 
     /// Writes what the files said before, the last one first, where they say something else now. The keys of those that still do.
     async fn set_back(&self, steps: &[Step]) -> Vec<String> {
-        let now = |step: &Step| Before::of(&step.setting, std::fs::read_to_string(&step.path).ok().as_deref());
+        let now = |step: &Step| Before::new(&step.setting, std::fs::read_to_string(&step.path).ok().as_deref());
         // A cgroup that has gone meanwhile needs no setting back.
         let changed = |step: &&Step| step.path.exists() && now(step) != step.before;
         let back = steps.iter().rev().filter(changed).filter_map(|step| match &step.before {

@@ -25,7 +25,7 @@ pub(crate) enum Before {
 
 impl Before {
     /// What `text`, a file's, says of what `setting` sets.
-    pub(crate) fn of(setting: &Setting, text: Option<&str>) -> Self {
+    pub(crate) fn new(setting: &Setting, text: Option<&str>) -> Self {
         let Some(text) = text else { return Self::Nothing };
         let value = match (setting.file.as_str(), target(setting)) {
             ("memory.oom_control", _) => {
@@ -84,11 +84,11 @@ mod tests {
 
     fn before(file: &str, value: &str, text: &str) -> Before {
         let (file, value) = (file.to_owned(), value.to_owned());
-        Before::of(&Setting { key: String::new(), file, value, missing: Missing::Refused }, Some(text))
+        Before::new(&Setting { key: String::new(), file, value, missing: Missing::Refused }, Some(text))
     }
 
     #[test]
-    fn a_file_says_what_it_said() {
+    fn the_present_value_of_a_limit_is_read_back() {
         for (file, value, text, expected) in [
             ("memory.max", "5", "max\n", "max"),
             ("cpu.max", "5 100000", "max 100000\n", "max 100000"),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_one_device_is_not_whole() {
+    fn a_limit_of_one_device_is_not_the_whole_file() {
         let whole = |file: &str, value: &str| {
             let (file, value) = (file.to_owned(), value.to_owned());
             is_whole(&Setting { key: String::new(), file, value, missing: Missing::Refused })

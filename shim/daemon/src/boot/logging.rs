@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_dropped_when_nobody_reads_and_written_when_somebody_does_again() {
+    fn log_lines_are_dropped_without_a_reader_and_written_for_a_new_one() {
         let path = std::env::temp_dir().join(format!("catamaran-log-{}", std::process::id()));
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         let log = FifoLog { path: path.clone(), fifo: Mutex::new(None) };
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_cut_and_stays_one() {
+    fn a_long_log_line_is_cut_and_stays_one_line() {
         for message in ["x".repeat(10_000), "\\".repeat(10_000), "\u{e9}\"\n".repeat(3_000)] {
             let line = line("info", &message);
             assert!(line.len() <= nix::libc::PIPE_BUF && line.ends_with(" ...\"\n"), "{line}");

@@ -90,7 +90,7 @@ pub(crate) struct State {
     /// How it ended, once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<Ended>,
-    /// Whether it is no container's: the cgroups are a search's that may hang in the kernel (`finder`), and nobody waits for that.
+    /// Whether it is no container's: the cgroups are a search's that may hang in the kernel (`search`), and nobody waits for that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) search: bool,
     /// Of older shims alone, whose pods have no file for it.

@@ -23,7 +23,7 @@ use crate::files::devices;
 use crate::spec::bundle::Bundle;
 use crate::stdio::Stdio;
 
-/// Of what the finder hands back.
+/// Of what the search hands back.
 pub(super) const ROOT: job::Fd = job::Fd(0);
 
 /// The first order of a Create: what `outline` says of the program is looked for in the root file system of `request`.
@@ -35,7 +35,7 @@ pub(super) fn order_root(request: &Request, outline: &Outline) -> Order {
 /// What is to be run: a file's bytes, or the image's layer, which another process looks for.
 pub(super) fn wanted(request: &Request, module: Module, file: Option<OwnedFd>) -> Result<Wanted> {
     match module {
-        Module::File { name, digest } => crate::finder::wanted(name, digest, file),
+        Module::File { name, digest } => crate::search::wanted(name, digest, file),
         Module::Nowhere(looked) => {
             let (address, namespace) = (request.address.clone(), request.namespace.clone());
             let image = Image { address, namespace, container: request.id.clone(), chosen: None };
@@ -125,8 +125,8 @@ pub(super) async fn bring_up(
     state: &mut State,
 ) -> std::result::Result<Worker, Failure> {
     let (id, module, cgroup, hooks) = (start.id, start.module, start.cgroup, !bundle.hooks.create.is_empty());
-    let forked = spawn::fork(start).await?;
-    state.pid = forked.pid;
+    let starting = spawn::start_worker(start).await?;
+    state.pid = starting.pid;
     state.poststop = bundle.hooks.poststop.clone();
     let recorded = states.write(id, state);
     let settled = match recorded {
@@ -134,12 +134,12 @@ pub(super) async fn bring_up(
         failed => failed,
     };
     let prepared = match settled {
-        Ok(()) if hooks => bundle.hooks.create.run(forked.pid).await.map(|()| forked.hooked()),
+        Ok(()) if hooks => bundle.hooks.create.run(starting.pid).await.map(|()| starting.hooked()),
         settled => settled,
     };
     if let Err(e) = prepared {
-        forked.end();
+        starting.end();
         return Err(e.into());
     }
-    forked.ready(id, module).await
+    starting.ready(id, module).await
 }

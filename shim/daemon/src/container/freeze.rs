@@ -43,19 +43,19 @@ impl Container {
             return Err(self.ending("paused"));
         }
         let freezer = self.cgroup.freezer()?;
-        self.held().freeze = Freeze::Coming;
+        self.inner().freeze = Freeze::Coming;
         let frozen = freezer.freeze(|| self.phase() == Phase::Pausing).await;
         let ends = self.ends();
-        let mut held = self.held();
+        let mut inner = self.inner();
         match frozen {
             Ok(true) if !ends => {
-                held.freeze = Freeze::On;
+                inner.freeze = Freeze::On;
                 Ok(())
             }
             // Killed meanwhile, or it has ended by itself: what is stopped then is nobody, or is to die.
             Ok(_) => Err(self.ending("paused")),
             Err(e) => {
-                held.freeze = Freeze::Off;
+                inner.freeze = Freeze::Off;
                 Err(if ends { self.ending("paused") } else { e.into() })
             }
         }
@@ -70,26 +70,26 @@ impl Container {
             Err(_) if self.ends() => return Err(self.ending("resumed")),
             thawed => thawed?,
         }
-        self.held().freeze = Freeze::Off;
+        self.inner().freeze = Freeze::Off;
         Ok(())
     }
 
     /// After a SIGKILL: on cgroup v1 a process that is stopped dies when it goes on. What is just being stopped is not, any more.
     pub(super) fn let_die(&self) {
-        let mut held = self.held();
-        if held.freeze == Freeze::Off {
+        let mut inner = self.inner();
+        if inner.freeze == Freeze::Off {
             return;
         }
-        if held.freeze == Freeze::Coming {
-            held.freeze = Freeze::Off;
+        if inner.freeze == Freeze::Coming {
+            inner.freeze = Freeze::Off;
         }
-        drop(held);
+        drop(inner);
         self.thaw_what_is_left();
     }
 
     /// When the worker has ended: who else is in the cgroup may be waited for, and is not to be stopped.
     pub(super) fn thaw_after_end(&self) {
-        if std::mem::take(&mut self.held().freeze) != Freeze::Off {
+        if std::mem::take(&mut self.inner().freeze) != Freeze::Off {
             self.thaw_what_is_left();
         }
     }

@@ -6,7 +6,7 @@ mod exec;
 mod freeze;
 pub(crate) mod holder;
 mod native;
-mod oom;
+mod oom_kills;
 mod process;
 mod sandbox;
 pub(crate) mod spawn;
@@ -37,8 +37,8 @@ use crate::container::spawn::Worker;
 use crate::engine::choice::Choice;
 use crate::engine::options::Policy;
 use crate::error::{Error, Result};
-use crate::finder::{self, Finder, Prepared};
 use crate::native::Record;
+use crate::search::{self, Prepared, Search};
 use crate::spec::bundle::{self, Bundle};
 use crate::spec::hooks::Stage;
 use crate::spec::oci;
@@ -102,16 +102,16 @@ pub(crate) struct Container {
     /// How many of the kernel's kills in the cgroup were seen.
     kills: AtomicU64,
     poststart: Stage,
-    /// Held while hooks of this container run, and while it is cleaned up: poststop comes after poststart, and is over when
+    /// Inner while hooks of this container run, and while it is cleaned up: poststop comes after poststart, and is over when
     /// any deletion is.
     turn: tokio::sync::Mutex<()>,
     /// Never held across an await.
-    held: Mutex<Held>,
+    inner: Mutex<Inner>,
     /// Processes that were started in it, or are to be, by their ids. Never held across an await.
     execs: Mutex<HashMap<String, Arc<Exec>>>,
 }
 
-struct Held {
+struct Inner {
     /// As it is written down.
     state: State,
     freeze: Freeze,
@@ -133,23 +133,23 @@ impl Container {
             return Self::create_sandbox(request, bundle, begin).await;
         }
         let cgroup = outline.cgroup_or(format!("/{}/{}", request.namespace, request.id));
-        let mut finder = Finder::start(finder::Place { cgroup, states: request.state.clone() })?;
-        finder.look_at_root(&order_root(&request, &outline))?;
+        let mut search = Search::start(search::Charge { cgroup, states: request.state.clone() })?;
+        search.look_at_root(&order_root(&request, &outline))?;
         // Meanwhile. What it says counts for a Wasm container alone.
         let bundle = load();
-        if let Some(native) = request.unless_given_up(finder.native()).await? {
+        if let Some(native) = request.unless_given_up(search.native()).await? {
             // In a box, here and below: what a Wasm container does is no larger for it.
             return Box::pin(Self::create_native(request, outline, &policy, native, begin)).await;
         }
         let bundle = bundle?;
         let largest = Largest(policy.largest);
         let choice = Choice::new(&bundle.spec, policy)?;
-        let purpose = Purpose { engines: choice.engines(), owner: bundle.owner(&request.namespace), largest };
+        let purpose = Purpose { engines: choice.engines(), tenant: bundle.tenant(&request.namespace), largest };
         let mounts = bundle.spec.mounts().clone().unwrap_or_default();
-        finder.look_for_module(&Order::Module { mounts, guest: bundle.guest.clone(), cache: purpose.clone() })?;
+        search.look_for_module(&Order::Module { mounts, guest: bundle.guest.clone(), cache: purpose.clone() })?;
         let cache = Cache::open(purpose)?;
-        let Prepared { mut descriptors, mounts, module, file } = request.unless_given_up(finder.prepared()).await?;
-        drop(finder);
+        let Prepared { mut descriptors, mounts, module, file } = request.unless_given_up(search.prepared()).await?;
+        drop(search);
         let mut wanted = wanted(&request, module, file)?;
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let mut streams = open_streams(&request, &bundle)?;
@@ -209,7 +209,7 @@ impl Container {
             kills: AtomicU64::new(0),
             poststart: bundle.hooks.poststart,
             turn: tokio::sync::Mutex::default(),
-            held: Mutex::new(Held { state, freeze: Freeze::Off, poststop: bundle.hooks.poststop }),
+            inner: Mutex::new(Inner { state, freeze: Freeze::Off, poststop: bundle.hooks.poststop }),
             execs: Mutex::default(),
         }
     }
@@ -258,20 +258,20 @@ impl Container {
             // By a `delete` that this shim did not answer: nobody will remove it again.
             return info!("cleaned up by others: id={id}");
         }
-        let mut held = self.held();
-        held.state.ended = Some(Ended { code: exit.code, seconds: exit.at.seconds, nanos: exit.at.nanos });
-        if let Err(e) = states.write(id, &held.state) {
+        let mut inner = self.inner();
+        inner.state.ended = Some(Ended { code: exit.code, seconds: exit.at.seconds, nanos: exit.at.nanos });
+        if let Err(e) = states.write(id, &inner.state) {
             warn!("container {id}: {e}");
         }
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn phase(&self) -> Phase {
         match self.process.phase() {
-            Phase::Running => self.held().freeze.phase(),
+            Phase::Running => self.inner().freeze.phase(),
             phase => phase,
         }
     }
@@ -328,7 +328,7 @@ impl Container {
 
     /// What the container has used so far: also when it has stopped, until it is deleted.
     pub(crate) fn stats(&self) -> Result<Any> {
-        Ok(stats::of(&self.cgroup, self.kills.load(Ordering::Relaxed))?)
+        Ok(stats::read(&self.cgroup, self.kills.load(Ordering::Relaxed))?)
     }
 
     /// Undoes a creation that nobody waits for any more.
@@ -346,7 +346,7 @@ impl Container {
         self.process.reap();
         self.end_exec_loggers().await;
         let left = (&self.request.state, self.id());
-        let poststop = || std::mem::take(&mut self.held().poststop);
+        let poststop = || std::mem::take(&mut self.inner().poststop);
         let native = match &self.body {
             Body::Native(native) => Some(native.record()),
             Body::Holder | Body::Wasm => None,

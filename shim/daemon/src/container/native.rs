@@ -21,12 +21,12 @@ use oci_spec::runtime::LinuxResources;
 
 use super::exec::Exec;
 use super::freeze::Freeze;
-use super::{Body, Container, Held, Process, Request, check_terminal, clean_up};
+use super::{Body, Container, Inner, Process, Request, check_terminal, clean_up};
 use crate::cleanup::state::{Folder, State};
 use crate::engine::options::Policy;
 use crate::error::{Doing, Error, Result};
-use crate::finder;
-use crate::native::{self, Console, Place, Record, Runtime, Streams};
+use crate::native::{self, Console, Io, Record, Runtime, Streams};
+use crate::search;
 use crate::spec::hooks::Stage;
 use crate::stdio::{self, Kept, Stdio};
 
@@ -57,10 +57,10 @@ impl Container {
         request: Request,
         outline: Outline,
         policy: &Policy,
-        found: finder::Native,
+        found: search::Native,
         begin: Instant,
     ) -> Result<Self> {
-        let finder::Native { what, tree } = found;
+        let search::Native { what, tree } = found;
         if !policy.native {
             return Err(forbidden(policy, &what));
         }
@@ -91,7 +91,7 @@ impl Container {
             kills: AtomicU64::new(0),
             poststart: Stage::default(),
             turn: tokio::sync::Mutex::default(),
-            held: Mutex::new(Held { state, freeze: Freeze::Off, poststop: Stage::default() }),
+            inner: Mutex::new(Inner { state, freeze: Freeze::Off, poststop: Stage::default() }),
             execs: Mutex::new(HashMap::default()),
         })
     }
@@ -116,13 +116,13 @@ impl Container {
     pub(super) async fn start_native_exec(&self, native: &Native, exec: &Exec, mut streams: Stdio) -> Result<()> {
         self.record_logger(streams.kept.logger())?;
         streams.ready().await?;
-        let (place, console) = place(&streams, exec.process.terminal(), &self.request.state)?;
+        let (io, console) = io(&streams, exec.process.terminal(), &self.request.state)?;
         let pid_file = self.request.bundle.join(format!("exec.{}.pid", exec.id));
         let held = hold::hold();
-        let ran = native.record.runtime.exec(self.id(), &exec.text, &pid_file, place).await;
+        let ran = native.record.runtime.exec(self.id(), &exec.text, &pid_file, io).await;
         // It is of no use any more, and goes with the bundle.
         let _ = std::fs::remove_file(&pid_file);
-        let made = Made::of(ran?, console).await?;
+        let made = Made::open(ran?, console).await?;
         drop(held);
         // Deleted meanwhile, by a client that waits no more; or the container has ended, whose exit is told last.
         let wanted = exec.process.check_startable();
@@ -231,10 +231,10 @@ async fn make_once(
     if let (Some(tree), Some(at)) = (&tree, &record.rootfs) {
         native::mount(tree, at)?;
     }
-    let (place, console) = place(streams, request.stdio.terminal, &request.state)?;
+    let (io, console) = io(streams, request.stdio.terminal, &request.state)?;
     let _held = hold::hold();
-    let pid = record.runtime.create(&request.id, &request.bundle, place).await?;
-    let made = Made::of(pid, console).await?;
+    let pid = record.runtime.create(&request.id, &request.bundle, io).await?;
+    let made = Made::open(pid, console).await?;
     cgroup.adopt(pid)?;
     state.pid = pid;
     request.state.write(&request.id, state)?;
@@ -242,19 +242,19 @@ async fn make_once(
 }
 
 /// Where runc puts a new process's input and output: the ends that a worker would have, or a terminal of its making.
-fn place(streams: &Stdio, terminal: bool, state: &Folder) -> Result<(Place, Option<Console>)> {
+fn io(streams: &Stdio, terminal: bool, state: &Folder) -> Result<(Io, Option<Console>)> {
     if terminal {
         let console = Console::open(state.private("tty")?)?;
-        return Ok((Place::Console(console.path()), Some(console)));
+        return Ok((Io::Console(console.path()), Some(console)));
     }
     let clone = |end: &OwnedFd| end.try_clone().doing(|| "handing over the streams".to_owned());
     let (stdin, stdout, stderr) = (clone(&streams.stdin)?, clone(&streams.stdout)?, clone(&streams.stderr)?);
-    Ok((Place::Streams(Streams { stdin, stdout, stderr }), None))
+    Ok((Io::Streams(Streams { stdin, stdout, stderr }), None))
 }
 
 impl Made {
     /// The process `pid`, which has become this one's child as runc ended. One whose terminal does not come is killed.
-    async fn of(pid: u32, console: Option<Console>) -> Result<Self> {
+    async fn open(pid: u32, console: Option<Console>) -> Result<Self> {
         let own = std::process::id();
         if child::stat(pid).is_none_or(|stat| stat.parent != own) {
             let strange = std::io::Error::other(format!("process {pid} is no child of the shim"));

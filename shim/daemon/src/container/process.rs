@@ -75,7 +75,7 @@ pub(crate) struct Process {
     /// A SIGKILL was sent to it on request.
     asked: AtomicBool,
     /// Never held across an await.
-    held: Mutex<Held>,
+    inner: Mutex<Inner>,
     exit: watch::Sender<Option<Exit>>,
 }
 
@@ -86,7 +86,7 @@ struct Living {
 
 /// What the shim holds open for it.
 #[derive(Default)]
-struct Held {
+struct Inner {
     /// It was let go.
     started: bool,
     /// Its deletion has begun, unstarted: it is not started any more.
@@ -103,17 +103,17 @@ struct Held {
 impl Process {
     /// One that does not exist yet.
     pub(super) fn new(name: String, stdio: stdio::Paths) -> Self {
-        let (living, asked, held) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
-        Self { name, stdio, living, asked, held, exit: watch::Sender::new(None) }
+        let (living, asked, inner) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
+        Self { name, stdio, living, asked, inner, exit: watch::Sender::new(None) }
     }
 
     /// It exists: with the streams that the shim holds for it, and the socket to let it go by where it has one. Called once.
     pub(super) fn lives(&self, pid: u32, pidfd: OwnedFd, control: Option<OwnedFd>, streams: Kept) {
-        let mut held = self.held();
-        held.control = control;
-        held.streams = streams;
-        if held.stdin_closed {
-            held.streams.close_stdin();
+        let mut inner = self.inner();
+        inner.control = control;
+        inner.streams = streams;
+        if inner.stdin_closed {
+            inner.streams.close_stdin();
         }
         if self.living.set(Living { pid, pidfd }).is_err() {
             warn!("{}: a second process for it: {pid}", self.name);
@@ -122,9 +122,9 @@ impl Process {
 
     /// It will never exist, with the streams on which it was told why. Its end is still to be made known.
     pub(super) fn never_lives(&self, streams: Kept) {
-        let mut held = self.held();
-        held.streams = streams;
-        held.started = true;
+        let mut inner = self.inner();
+        inner.streams = streams;
+        inner.started = true;
     }
 
     /// The process, if it is there and has not begun to end: as long as nobody awaits anything, its number is nobody else's.
@@ -136,8 +136,8 @@ impl Process {
         there().then_some((living.pid, &living.pidfd))
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// 0 before it exists.
@@ -157,7 +157,7 @@ impl Process {
     pub(crate) fn phase(&self) -> Phase {
         if self.exit.borrow().is_some() {
             Phase::Stopped
-        } else if self.held().started {
+        } else if self.inner().started {
             Phase::Running
         } else {
             Phase::Created
@@ -177,7 +177,7 @@ impl Process {
         if self.phase() != Phase::Created {
             return Err(self.refuse("started"));
         }
-        match self.held().doomed {
+        match self.inner().doomed {
             true => Err(Error::Transition { id: self.name.clone(), state: "being deleted", wanted: "started" }),
             false => Ok(()),
         }
@@ -185,26 +185,26 @@ impl Process {
 
     /// Its deletion begins: it is not started any more.
     pub(super) fn doom(&self) {
-        self.held().doomed = true;
+        self.inner().doomed = true;
     }
 
     /// It was let go by others.
     pub(super) fn was_started(&self) {
-        self.held().started = true;
+        self.inner().started = true;
     }
 
     /// Lets a worker go.
     pub(super) fn let_go(&self) -> Result<()> {
         self.check_startable()?;
-        let mut held = self.held();
-        let Some(control) = &held.control else {
-            drop(held);
+        let mut inner = self.inner();
+        let Some(control) = &inner.control else {
+            drop(inner);
             return Err(self.refuse("started"));
         };
         match catamaran_worker::control::send_start(control.as_fd()) {
             Ok(()) => {
-                held.control = None;
-                held.started = true;
+                inner.control = None;
+                inner.started = true;
                 Ok(())
             }
             // It died a moment ago; the exit is on its way.
@@ -246,16 +246,16 @@ impl Process {
     /// when they hear of the exit, and a short guest's only words with it.
     pub(super) async fn last_words(&self) {
         for _ in 0..MOST_PAUSES {
-            if !self.held().streams.unread() {
+            if !self.inner().streams.unread() {
                 break;
             }
             tokio::time::sleep(PAUSE).await;
         }
         // Written to nobody any more: the client's end of the streams shows their end.
-        let mut held = self.held();
-        held.streams.close();
-        held.ended = Some(Instant::now());
-        held.control = None;
+        let mut inner = self.inner();
+        inner.streams.close();
+        inner.ended = Some(Instant::now());
+        inner.control = None;
     }
 
     /// Makes the end known to those who wait for it.
@@ -307,9 +307,9 @@ impl Process {
     }
 
     pub(crate) fn close_stdin(&self) {
-        let mut held = self.held();
-        held.stdin_closed = true;
-        held.streams.close_stdin();
+        let mut inner = self.inner();
+        inner.stdin_closed = true;
+        inner.streams.close_stdin();
     }
 
     /// The size of its terminal's window, in characters.
@@ -317,14 +317,14 @@ impl Process {
         // One that is no more needs no size, and one that is not there yet has no terminal to have it.
         match self.phase() {
             Phase::Stopped => Ok(()),
-            _ => self.held().streams.resize(width, height),
+            _ => self.inner().streams.resize(width, height),
         }
     }
 
     /// The logger of its output, and when its input ended.
     pub(super) fn take_logger(&self) -> Option<(Logger, Instant)> {
-        let mut held = self.held();
-        let ended = held.ended.unwrap_or_else(Instant::now);
-        held.streams.take_logger().map(|logger| (logger, ended))
+        let mut inner = self.inner();
+        let ended = inner.ended.unwrap_or_else(Instant::now);
+        inner.streams.take_logger().map(|logger| (logger, ended))
     }
 }

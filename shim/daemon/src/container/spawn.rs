@@ -85,14 +85,14 @@ pub(crate) struct Start<'a> {
 }
 
 /// A worker that exists and confines itself. Dropped, it ends: its control socket closes.
-pub(crate) struct Forked {
+pub(crate) struct StartingWorker {
     pub(crate) pid: u32,
     pidfd: OwnedFd,
     control: AsyncFd<OwnedFd>,
 }
 
-/// Starts a worker, up to its own process in its own namespaces.
-pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failure> {
+/// Starts an intermediate, sends it the job, and waits until it has cloned the worker into its namespaces.
+pub(crate) async fn start_worker(start: Start<'_>) -> std::result::Result<StartingWorker, Failure> {
     let doing = || format!("starting {}", start.program.path().display());
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
@@ -114,7 +114,7 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
         .on(start.program.path())?;
     let pid = child.id();
     let intermediate = child::pidfd(child.id())?;
-    match forked(&start, ours, pid).await {
+    match wait_for_clone(&start, ours, pid).await {
         Ok(worker) => {
             child::reap(intermediate);
             Ok(worker)
@@ -134,26 +134,30 @@ pub(crate) async fn fork(start: Start<'_>) -> std::result::Result<Forked, Failur
     }
 }
 
-async fn forked(start: &Start<'_>, control: OwnedFd, intermediate: u32) -> std::result::Result<Forked, Failure> {
+async fn wait_for_clone(
+    start: &Start<'_>,
+    control: OwnedFd,
+    intermediate: u32,
+) -> std::result::Result<StartingWorker, Failure> {
     let doing = || format!("starting {}", start.program.path().display());
     tell(start, &control, intermediate).await?;
     rustix::io::ioctl_fionbio(&control, true).doing(doing)?;
     let control = readable(control).doing(doing)?;
     match receive_in_time(&control).await {
-        Ok((Report::Forked { pid }, mut descriptors)) if matches!(descriptors.len(), 1 | 2) => {
+        Ok((Report::Cloned { pid }, mut descriptors)) if matches!(descriptors.len(), 1 | 2) => {
             let pidfd = descriptors.remove(0);
             // The intermediate's copy, which ends as the intermediate does.
             if let Some(copy) = descriptors.pop() {
                 child::reap(copy);
             }
-            Ok(Forked { pid: pid as u32, pidfd, control })
+            Ok(StartingWorker { pid: pid as u32, pidfd, control })
         }
         Ok((other, _)) => Err(refuse(other, start.module)),
         Err(e) => Err(Failure::Final(Error::Worker(e.to_string()))),
     }
 }
 
-impl Forked {
+impl StartingWorker {
     /// Tells the intermediate, which waits for it, that the hooks have run.
     pub(crate) fn hooked(&self) {
         // One that is gone never becomes ready, and it is then that its end is looked at.

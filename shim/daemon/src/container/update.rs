@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn resources_are_read_and_nothing_else() {
+    fn an_update_takes_linux_resources_and_nothing_else() {
         let json = r#"{"memory": {"limit": 7}, "pids": {"limit": 0}, "devices": [{"allow": false, "access": "rwm"}]}"#;
         for kind in ["types.containerd.io/opencontainers/runtime-spec/1/LinuxResources", RESOURCES] {
             let read = resources(any(kind, json)).unwrap();

@@ -222,7 +222,7 @@ mod tests {
     const BOTH: &[Engine] = &Engine::ALL;
 
     #[test]
-    fn what_is_written_wrong_is_told_with_the_key() {
+    fn a_wrong_annotation_is_refused_with_its_key() {
         let long = "c".repeat(57);
         for (annotations, allowed, words) in [
             (json!({KEY: "v8"}), BOTH, &["annotation catamaran.wasm/engine: \"v8\"", "«wasmtime» or «wasmer»"][..]),
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_module_counts_where_nobody_asks() {
+    fn without_annotations_the_module_chooses_its_engine() {
         use Engine::{Wasmer, Wasmtime};
         assert_eq!(made(None, BOTH, None).engines(), [Wasmtime, Wasmer]);
         assert_eq!(made(None, &[Wasmer, Wasmtime], None).engines(), [Wasmer, Wasmtime]);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_is_left_over_says_what_is_in_its_way() {
+    fn a_module_that_no_allowed_engine_runs_says_what_to_change() {
         let declined = |engines: &[Engine]| Error::Declined {
             module: "/m.wasm".to_owned(),
             declined: engines

@@ -4,23 +4,23 @@
 //! ```text
 //! rootfs    what containerd's snapshotter has is mounted where the bundle says, and unmounted
 //! runtime   runc's commands, one after the other, each with its error's text
-//! tied      a command of runc's as a process that ends with the shim
+//! die_with_parent   runc's commands, each a process that dies with the shim
 //! console   the socket by which runc hands over a terminal
 //! record    what `delete` has to know, and does where the shim is dead
 //! ```
 //!
 //! runc's own process ends after each command. What it leaves is the container's process, which is the shim's child then,
-//! as every orphan below it (`strangers`).
+//! as every orphan below it (`shim/host/src/orphans.rs`).
 
 mod console;
+mod die_with_parent;
 mod record;
 mod rootfs;
 mod runtime;
 mod streams;
-mod tied;
 
 pub(crate) use console::Console;
 pub(crate) use record::Record;
 pub(crate) use rootfs::mount;
-pub(crate) use runtime::{Place, Runtime, find};
+pub(crate) use runtime::{Io, Runtime, find};
 pub(crate) use streams::Streams;

@@ -13,8 +13,8 @@ use runc::options::{CreateOpts, DeleteOpts, GlobalOpts};
 use runc::{Runc, Spawner};
 use serde::{Deserialize, Serialize};
 
+use super::die_with_parent::RuncSpawner;
 use super::streams::Streams;
-use super::tied::Tied;
 use crate::error::{Doing, Error, Result};
 
 /// As long as a kubelet waits. Hooks of the spec run in it.
@@ -35,17 +35,17 @@ pub(crate) struct Runtime {
 }
 
 /// Where a new process is to have its input and output.
-pub(crate) enum Place {
+pub(crate) enum Io {
     Streams(Streams),
     /// A terminal, whose master is sent to this socket.
     Console(PathBuf),
 }
 
-impl Place {
+impl Io {
     fn apart(self) -> (Option<Streams>, Option<PathBuf>) {
         match self {
-            Place::Streams(streams) => (Some(streams), None),
-            Place::Console(socket) => (None, Some(socket)),
+            Io::Streams(streams) => (Some(streams), None),
+            Io::Console(socket) => (None, Some(socket)),
         }
     }
 }
@@ -69,7 +69,7 @@ pub(crate) fn find(name: &str, place: &str) -> Result<PathBuf> {
 struct Call {
     verb: &'static str,
     runc: Runc,
-    tied: Arc<Tied>,
+    spawner: Arc<RuncSpawner>,
     log: Log,
 }
 
@@ -81,21 +81,21 @@ impl Runtime {
 
     fn call(&self, verb: &'static str, streams: Option<Streams>, limit: Duration) -> Result<Call> {
         let log = Log(Scratch::new(self.folder(), &format!(".{verb}"), "log", b"")?);
-        let tied = Arc::new(Tied::new(streams, limit));
+        let spawner = Arc::new(RuncSpawner::new(streams, limit));
         let mut options = GlobalOpts::new()
             .command(&self.program)
             .root(&self.root)
             .log(&log.0.0)
             .log_json()
             .systemd_cgroup(self.systemd);
-        options.custom_spawner(tied.clone());
+        options.custom_spawner(spawner.clone());
         let runc = options.build().map_err(|e| Error::Runtime { verb, reason: e.to_string() })?;
-        Ok(Call { verb, runc, tied, log })
+        Ok(Call { verb, runc, spawner, log })
     }
 
     /// Makes the container of `bundle`, whose process then waits for [`Runtime::start`]: its pid.
-    pub(crate) async fn create(&self, id: &str, bundle: &Path, place: Place) -> Result<u32> {
-        let (streams, console) = place.apart();
+    pub(crate) async fn create(&self, id: &str, bundle: &Path, io: Io) -> Result<u32> {
+        let (streams, console) = io.apart();
         let call = self.call("create", streams, LONGEST)?;
         let pid_file = bundle.join("init.pid");
         let mut options = CreateOpts::new().pid_file(&pid_file);
@@ -112,8 +112,8 @@ impl Runtime {
 
     /// Starts a further process in the container: its pid. `process` is its spec, as containerd has it, and `pid_file` a name
     /// that nobody else uses.
-    pub(crate) async fn exec(&self, id: &str, process: &[u8], pid_file: &Path, place: Place) -> Result<u32> {
-        let (streams, console) = place.apart();
+    pub(crate) async fn exec(&self, id: &str, process: &[u8], pid_file: &Path, io: Io) -> Result<u32> {
+        let (streams, console) = io.apart();
         let call = self.call("exec", streams, LONGEST)?;
         let process = Scratch::new(self.folder(), ".exec", "json", process)?;
         // Not by the crate, which takes a process of oci-spec's: that would know fewer keys than runc does.
@@ -122,7 +122,7 @@ impl Runtime {
         command.args(self.systemd.then_some("--systemd-cgroup"));
         command.args(["exec", "--detach", "--process"]).arg(&process.0).arg("--pid-file").arg(pid_file);
         command.args(console.iter().flat_map(|socket| ["--console-socket".as_ref(), socket.as_os_str()])).arg(id);
-        let ran = call.tied.execute(command.into()).await;
+        let ran = call.spawner.execute(command.into()).await;
         call.told(ran.and_then(|(status, _, stdout, stderr)| match status.success() {
             true => Ok(()),
             false => Err(runc::error::Error::CommandFailed { status, stdout, stderr }),
@@ -155,7 +155,7 @@ impl Call {
         outcome.map_err(|e| {
             let reason = match (self.log.last_error(), e) {
                 (Some(words), _) => words,
-                (None, runc::error::Error::CommandFailed { status, .. }) => match self.tied.words() {
+                (None, runc::error::Error::CommandFailed { status, .. }) => match self.spawner.words() {
                     words if words.is_empty() => format!("{status}, without a word of why"),
                     words => format!("{status}: {words}"),
                 },
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_error_is_runcs_reason() {
+    fn the_last_error_in_runcs_log_is_the_reason() {
         let log = "{\"level\":\"error\",\"msg\":\"first\",\"time\":\"x\"}\n{\"level\":\"warning\",\"msg\":\"w\"}\nnoise\n\
                    {\"level\":\"error\",\"msg\":\"exec: \\\"a\\\": executable file not found in $PATH\\n\"}\n{\"level\":\"inf";
         assert_eq!(last_error(log).unwrap(), "exec: \"a\": executable file not found in $PATH");
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named_with_the_option() {
+    fn a_missing_runtime_is_named_with_its_option() {
         assert_eq!(find("/bin/sh", "conf").unwrap(), Path::new("/bin/sh"));
         assert!(find("sh", "conf").unwrap().is_absolute());
         for name in ["/etc/passwd", "no-such-runc", "/bin"] {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scratch_file_has_what_it_is_to_have_for_root_alone_and_goes() {
+    fn a_scratch_file_is_readable_by_root_alone_and_is_removed() {
         let folder = std::env::temp_dir().join(format!("catamaran-scratch-{}", std::process::id()));
         fs::create_dir(&folder).unwrap();
         let all =

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_loses_its_oldest() {
+    fn a_full_event_queue_drops_its_oldest_event() {
         let queue = Queue::default();
         for n in 0..MOST + 2 {
             let envelope = Envelope { topic: n.to_string(), ..Default::default() };

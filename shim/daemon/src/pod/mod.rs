@@ -1,7 +1,7 @@
 //! The containers of one shim, by id.
 
 pub(crate) mod events;
-mod oom;
+mod oom_watcher;
 mod pauses;
 
 use std::collections::HashMap;
@@ -17,29 +17,29 @@ use tokio::sync::Notify;
 use self::events::Publisher;
 use crate::container::{Container, Exec, ExecRequest, Exit, Request};
 use crate::error::{Error, Result};
-use oom::Kills;
+use oom_watcher::OomWatcher;
 
-/// A container's place: taken from the first moment of its creation, so that no id is created twice.
-enum Place {
+/// A container of the pod, known from the first moment of its creation, so that no id is created twice.
+enum Member {
     Creating {
         /// Deleted before it was there: containerd gave up waiting and forgot it.
         unwanted: bool,
         given_up: Arc<Notify>,
     },
-    Taken(Arc<Container>),
+    Created(Arc<Container>),
 }
 
-impl Place {
+impl Member {
     fn container(&self) -> Option<&Container> {
         match self {
-            Place::Taken(container) => Some(container),
-            Place::Creating { .. } => None,
+            Member::Created(container) => Some(container),
+            Member::Creating { .. } => None,
         }
     }
 
     /// Nobody waits for it any more, where it is a creation's: it is not to be waited with either.
     fn give_up(&mut self) {
-        if let Place::Creating { unwanted, given_up } = self {
+        if let Member::Creating { unwanted, given_up } = self {
             *unwanted = true;
             given_up.notify_one();
         }
@@ -47,25 +47,25 @@ impl Place {
 }
 
 #[derive(Default)]
-struct Places {
-    by_id: HashMap<String, Place>,
-    /// Shutdown was asked for: nothing is created any more, and the shim ends with the last place.
+struct Members {
+    by_id: HashMap<String, Member>,
+    /// Shutdown was asked for: nothing is created any more, and the shim ends with the last member.
     closing: bool,
     /// Shutdown was asked for and refused, since there were containers, and none of them keeps the pod: its holder was
     /// deleted before them. Nobody will ask again.
     forsaken: bool,
 }
 
-impl Places {
-    /// Frees the places of those that nobody will ask for.
+impl Members {
+    /// Removes those that nobody will ask for.
     fn forget(&mut self) {
-        self.by_id.retain(|_, place| place.container().is_none_or(|container| !container.is_forgotten()));
+        self.by_id.retain(|_, member| member.container().is_none_or(|container| !container.is_forgotten()));
     }
 }
 
 pub(crate) struct Pod {
-    /// Never held across an await; a creation holds its place, not the lock.
-    places: Mutex<Places>,
+    /// Never held across an await; a creation holds its reservation, not the lock.
+    members: Mutex<Members>,
     publisher: Publisher,
     /// Of the containers that are systemd's scopes: in Kubernetes all lie in one. Never held across an await.
     slice: Mutex<Weak<Slice>>,
@@ -73,7 +73,7 @@ pub(crate) struct Pod {
     ended: Arc<Notify>,
 }
 
-/// The place of a creation that goes on. Given back when it is dropped, however the creation ended.
+/// Keeps the id of a creation that goes on. Dropped, it frees the id, however the creation ended.
 struct Reservation<'a> {
     pod: &'a Pod,
     id: String,
@@ -81,25 +81,25 @@ struct Reservation<'a> {
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        let mut places = self.pod.places();
-        if matches!(places.by_id.get(&self.id), Some(Place::Creating { .. })) {
-            places.by_id.remove(&self.id);
+        let mut members = self.pod.members();
+        if matches!(members.by_id.get(&self.id), Some(Member::Creating { .. })) {
+            members.by_id.remove(&self.id);
         }
-        self.pod.end_if_over(&places);
+        self.pod.end_if_over(&members);
     }
 }
 
 impl Pod {
     pub(crate) fn new(publisher: Publisher, ended: Arc<Notify>) -> Self {
-        Self { places: Mutex::default(), publisher, slice: Mutex::default(), ended }
+        Self { members: Mutex::default(), publisher, slice: Mutex::default(), ended }
     }
 
-    fn places(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn end_if_over(&self, places: &Places) {
-        if places.closing && places.by_id.is_empty() {
+    fn end_if_over(&self, members: &Members) {
+        if members.closing && members.by_id.is_empty() {
             self.ended.notify_one();
         }
     }
@@ -107,57 +107,57 @@ impl Pod {
     /// Closes the pod, if it has no container. Creations that still go on are unwanted: containerd does not ask for the
     /// end of a shim while it waits for one.
     pub(crate) fn close(&self) -> bool {
-        let mut places = self.places();
-        places.forget();
-        let taken = || places.by_id.values().filter_map(Place::container);
+        let mut members = self.members();
+        members.forget();
+        let taken = || members.by_id.values().filter_map(Member::container);
         if taken().next().is_some() {
-            places.forsaken = !taken().any(|container| container.keeps_pod());
+            members.forsaken = !taken().any(|container| container.keeps_pod());
             return false;
         }
-        places.closing = true;
-        places.by_id.values_mut().for_each(Place::give_up);
+        members.closing = true;
+        members.by_id.values_mut().for_each(Member::give_up);
         true
     }
 
     /// Whether it has neither containers nor creations.
     pub(crate) fn is_empty(&self) -> bool {
-        self.places().by_id.is_empty()
+        self.members().by_id.is_empty()
     }
 
     /// Closes the pod, if it was to end before and its last container is gone.
     pub(crate) fn close_forsaken(&self) -> bool {
-        let mut places = self.places();
-        places.forget();
-        let over = places.forsaken && places.by_id.is_empty() && !places.closing;
-        places.closing |= over;
+        let mut members = self.members();
+        members.forget();
+        let over = members.forsaken && members.by_id.is_empty() && !members.closing;
+        members.closing |= over;
         over
     }
 
     /// Lets a closed pod end: at once, or with its last unwanted creation.
     pub(crate) fn end(&self) {
-        self.end_if_over(&self.places());
+        self.end_if_over(&self.members());
     }
 
     /// The container, or NotFound: also while it is being created, and after its deletion.
     pub(crate) fn container(&self, id: &str) -> Result<Arc<Container>> {
-        match self.places().by_id.get(id) {
-            Some(Place::Taken(container)) => Ok(container.clone()),
-            Some(Place::Creating { .. }) | None => Err(Error::NotFound(format!("container {id}"))),
+        match self.members().by_id.get(id) {
+            Some(Member::Created(container)) => Ok(container.clone()),
+            Some(Member::Creating { .. }) | None => Err(Error::NotFound(format!("container {id}"))),
         }
     }
 
     fn reserve(&self, request: &Request) -> Result<Reservation<'_>> {
         let id = &request.id;
-        let mut places = self.places();
-        places.forget();
-        if places.closing {
+        let mut members = self.members();
+        members.forget();
+        if members.closing {
             return Err(Error::Closing);
         }
-        if places.by_id.contains_key(id) {
+        if members.by_id.contains_key(id) {
             return Err(Error::Exists(id.clone()));
         }
         let given_up = request.given_up.clone();
-        places.by_id.insert(id.clone(), Place::Creating { unwanted: false, given_up });
+        members.by_id.insert(id.clone(), Member::Creating { unwanted: false, given_up });
         Ok(Reservation { pod: self, id: id.clone() })
     }
 
@@ -188,14 +188,15 @@ impl Pod {
         });
         // After the create event: neither an exit nor a kill is told before it.
         let (publisher, watched) = (self.publisher.clone(), container.clone());
-        let kills = Kills { container: watched.clone(), publisher: publisher.clone(), slice: self.slice_of(&watched) };
-        let telling = container.watch_kills().map(|watch| tokio::spawn(kills.clone().tell_all(watch)));
+        let oom =
+            OomWatcher { container: watched.clone(), publisher: publisher.clone(), slice: self.slice_of(&watched) };
+        let telling = container.watch_kills().map(|watch| tokio::spawn(oom.clone().tell_all(watch)));
         tokio::spawn(async move {
             let exit = watched.ended().await;
             if let Some(telling) = telling {
                 telling.abort();
             }
-            kills.tell_last(&exit).await;
+            oom.tell_last(&exit).await;
             watched.make_known(&exit).await;
             publisher.publish(&TaskExit {
                 container_id: watched.id().to_owned(),
@@ -226,13 +227,13 @@ impl Pod {
         Some(new)
     }
 
-    /// Puts a created container in its place; false when nobody wants it any more.
+    /// Makes a created container a member; false when nobody wants it any more.
     fn take(&self, id: &str, container: &Arc<Container>) -> bool {
-        let mut places = self.places();
-        if places.closing || !matches!(places.by_id.get(id), Some(Place::Creating { unwanted: false, .. })) {
+        let mut members = self.members();
+        if members.closing || !matches!(members.by_id.get(id), Some(Member::Creating { unwanted: false, .. })) {
             return false;
         }
-        places.by_id.insert(id.to_owned(), Place::Taken(container.clone()));
+        members.by_id.insert(id.to_owned(), Member::Created(container.clone()));
         true
     }
 
@@ -291,8 +292,8 @@ impl Pod {
     /// Deletes a container that has stopped or was never started. One that is being created is not found, and will not
     /// be there when it is made.
     pub(crate) async fn delete(&self, id: &str) -> Result<(Arc<Container>, Exit)> {
-        if let Some(place) = self.places().by_id.get_mut(id) {
-            place.give_up();
+        if let Some(member) = self.members().by_id.get_mut(id) {
+            member.give_up();
         }
         let container = self.container(id)?;
         let exit = container.delete().await?;
@@ -310,13 +311,13 @@ impl Pod {
         Ok((container, exit))
     }
 
-    /// Frees the place of this very container, and not of a later one of its id: false if it has none.
+    /// Removes this very container, and not a later one of its id: false if it is no member.
     fn vacate(&self, container: &Arc<Container>) -> bool {
-        let mut places = self.places();
+        let mut members = self.members();
         let own =
-            matches!(places.by_id.get(container.id()), Some(Place::Taken(taken)) if Arc::ptr_eq(taken, container));
+            matches!(members.by_id.get(container.id()), Some(Member::Created(taken)) if Arc::ptr_eq(taken, container));
         if own {
-            places.by_id.remove(container.id());
+            members.by_id.remove(container.id());
         }
         own
     }

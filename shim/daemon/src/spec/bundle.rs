@@ -112,8 +112,9 @@ impl Bundle {
         self.spec.linux().as_ref()?.resources().as_ref()
     }
 
-    /// Whose the container is, where others are to be treated as fairly: a namespace of Kubernetes in one of containerd's.
-    pub(crate) fn owner(&self, namespace: &str) -> String {
+    /// Returns the tenant that the container counts against in the cache and the queue of compiles: its Kubernetes namespace,
+    /// within one of containerd's.
+    pub(crate) fn tenant(&self, namespace: &str) -> String {
         let annotations = self.spec.annotations().as_ref();
         let of_pod = annotations.and_then(|all| all.get("io.kubernetes.cri.sandbox-namespace"));
         format!("{namespace}/{}", of_pod.map_or("", String::as_str))
@@ -362,7 +363,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_name_that_is_there_twice_the_last_value_counts() {
+    fn the_last_of_two_values_of_an_environment_variable_counts() {
         let text = r#"{"cwd": "/", "user": {"uid": 0, "gid": 0}, "args": ["/m"],
             "env": ["A=1", "B=image", "A=2", "C=", "B=a=b", "B2=x", "A=3"]}"#;
         let env = environment("process.", &serde_json::from_str(text).unwrap()).unwrap();
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_no_processes_is_one_and_a_missing_one_is_none() {
+    fn a_process_limit_of_zero_is_one_and_a_missing_limit_is_none() {
         for (pids, limit) in [(r#"{"limit": 0}"#, 1), (r#"{}"#, 0), (r#"{"limit": 7}"#, 7), (r#"{"limit": -1}"#, -1)] {
             let text = format!(r#"{{"ociVersion": "1.2.0", "linux": {{"resources": {{"pids": {pids}}}}}}}"#);
             let mut spec: Spec = serde_json::from_str(&text).unwrap();

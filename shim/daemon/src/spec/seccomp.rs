@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn names_arguments_and_the_default() {
+    fn syscalls_match_by_name_and_arguments_or_get_the_default_action() {
         let profile = compiled(json!({
             "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38,
             "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_refused_by_name() {
+    fn unsupported_seccomp_features_are_refused_by_name() {
         for (profile, word) in [
             (json!({"defaultAction": "SCMP_ACT_NOTIFY"}), "SCMP_ACT_NOTIFY"),
             (json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent"}), "listenerPath"),

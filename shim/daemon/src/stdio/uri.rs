@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_schemes() {
+    fn stream_uris_are_paths_or_have_a_known_scheme() {
         let fifo = |path: &str| Target::Fifo(path.into());
         for (text, target) in [
             ("", Target::Null),
@@ -162,7 +162,7 @@ mod tests {
 
     /// What Go's url.Parse and Query make of the same, and containerd's NewBinaryCmd of that.
     #[test]
-    fn arguments_are_containerds() {
+    fn a_binary_loggers_arguments_are_parsed_as_containerd_does() {
         for (query, words) in [
             ("", vec![]),
             ("?", vec![]),

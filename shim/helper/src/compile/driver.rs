@@ -29,7 +29,7 @@ use catamaran_worker::compiler::Tier;
 
 use super::asker::Asker;
 use super::given::Given;
-use super::locks::{self, Held, Turn, Until};
+use super::locks::{self, Lock, Turn, Until};
 use super::outcome::{Fresh, Outcome};
 use super::queue::Queue;
 use super::served::{Look, Made, Served, Sought};
@@ -116,7 +116,7 @@ pub(super) struct Driver {
     asker: Asker,
     pub(super) places: Places,
     /// One of the orders that there may be, from when it may have to wait until it is answered.
-    counted: Option<Held>,
+    counted: Option<Lock>,
     /// From the first compile on.
     pub(super) cgroup: Option<Compilers>,
     pub(super) warnings: Vec<String>,
@@ -130,7 +130,7 @@ impl Driver {
         if self.counted.is_some() {
             return Ok(());
         }
-        match shares::take(&self.places.orders, &self.order.owner, 1, &ORDERS) {
+        match shares::take(&self.places.orders, &self.order.tenant, 1, &ORDERS) {
             Ok(Ok(held)) => self.counted = Some(held),
             Ok(Err(full)) => {
                 let (whose, most) = match full {
@@ -317,9 +317,9 @@ impl Driver {
         Until { limit: LONGEST_QUEUE, asker: &self.asker }
     }
 
-    /// The module's lock, which is one of each owner's.
+    /// The module's lock, which is one of each tenant's.
     fn lock(&self, engine: Engine, given: &Given) -> Result<Turn> {
-        locks::module(&self.places.locks, engine, given.digest(), &self.order.owner, self.until())
+        locks::module(&self.places.locks, engine, given.digest(), &self.order.tenant, self.until())
     }
 
     /// A place among those that compile; without a cache there are no files to tell of it.
@@ -327,7 +327,7 @@ impl Driver {
         if part.store.is_none() {
             return Ok(None);
         }
-        Queue::new(folder, count, &self.order.owner, given.digest()).slot(self.until()).map(Some)
+        Queue::new(folder, count, &self.order.tenant, given.digest()).slot(self.until()).map(Some)
     }
 
     /// Compiles the module again for the best code, with what the others leave; unless somebody is at it, or there are too many.
@@ -337,9 +337,9 @@ impl Driver {
         let Installed::Part(part) = self.part(engine)? else { return Ok(()) };
         // One that has the usual weight is a compile all the same.
         self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
-        let (places, owner) = (&self.places, &self.order.owner);
-        let Ok(_counted) = shares::take(&places.improvements, owner, 1, &IMPROVEMENTS)? else { return Ok(()) };
-        let Some(_lock) = locks::later(&places.locks, engine, given.digest(), owner)? else { return Ok(()) };
+        let (places, tenant) = (&self.places, &self.order.tenant);
+        let Ok(_counted) = shares::take(&places.improvements, tenant, 1, &IMPROVEMENTS)? else { return Ok(()) };
+        let Some(_lock) = locks::later(&places.locks, engine, given.digest(), tenant)? else { return Ok(()) };
         // Not one that a start waits for.
         let _slot = match self.slot(&part, places.slots.join("later"), 1, &given)? {
             Some(Turn::Came(slot)) => slot,

@@ -1,5 +1,5 @@
-//! Keeps the cache within its bytes, what is in use among them, and each owner within its share. The least recently used entry
-//! goes first, never one in use; where it is not the owner's own that has to go, it is one of whoever has the most.
+//! Keeps the cache within its bytes, what is in use among them, and each tenant within its share. The least recently used entry
+//! goes first, never one in use; where it is not the tenant's own that has to go, it is one of whoever has the most.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -29,14 +29,14 @@ struct Entry {
     bytes: u64,
 }
 
-/// One owner's entries, the least recently used at the front: those that were not looked at yet.
+/// One tenant's entries, the least recently used at the front: those that were not looked at yet.
 #[derive(Default)]
-struct Owned {
+struct TenantEntries {
     sum: u64,
     entries: VecDeque<Entry>,
 }
 
-impl Owned {
+impl TenantEntries {
     /// Removes the next entry, unless it is in use. None when there is no further one.
     fn remove_one(&mut self, removed: &mut Vec<Option<Engine>>) -> Option<()> {
         let next = self.entries.pop_front()?;
@@ -49,18 +49,18 @@ impl Owned {
     }
 }
 
-/// Removes entries below `root`, of every fingerprint, until one more of `owner`'s, with the bytes of the file `new`, is within
-/// the bounds. What cannot be read or removed stays. An owner has nobody's entry removed who would have less than it.
+/// Removes entries below `root`, of every fingerprint, until one more of `tenant`'s, with the bytes of the file `new`, is within
+/// the bounds. What cannot be read or removed stays. A tenant has nobody's entry removed who would have less than it.
 ///
-/// `owner` is one in the names of files. The lock of [`super::locks::room`] is held.
-pub(super) fn make_room(root: &Path, bounds: Bounds, owner: &str, new: Option<&Path>) -> Room {
+/// `tenant` is one in the names of files. The lock of [`super::locks::room`] is held.
+pub(super) fn make_room(root: &Path, bounds: Bounds, tenant: &str, new: Option<&Path>) -> Room {
     let more = new.and_then(|new| fs::metadata(new).ok()).map_or(0, |meta| bytes(&meta));
     let mut removed = Vec::new();
     let lacking = match more > bounds.own.min(bounds.all) {
         true => {
             Some(format!("it has {more} bytes, and one namespace may have {} in the cache", bounds.own.min(bounds.all)))
         }
-        false => try_to_fit(root, bounds, owner, more, new, &mut removed),
+        false => try_to_fit(root, bounds, tenant, more, new, &mut removed),
     };
     // An older version's folder, once it is empty; the others have something in them.
     for folder in folders(root) {
@@ -72,23 +72,23 @@ pub(super) fn make_room(root: &Path, bounds: Bounds, owner: &str, new: Option<&P
 fn try_to_fit(
     root: &Path,
     bounds: Bounds,
-    owner: &str,
+    tenant: &str,
     more: u64,
     new: Option<&Path>,
     removed: &mut Vec<Option<Engine>>,
 ) -> Option<String> {
-    let mut all = owned(root, new);
-    let own = all.entry(owner.to_owned()).or_default();
+    let mut all = entries(root, new);
+    let own = all.entry(tenant.to_owned()).or_default();
     while own.sum + more > bounds.own {
         if own.remove_one(removed).is_none() {
             return Some(format!("all that its namespace may have in the cache, {} bytes, is in use", bounds.own));
         }
     }
-    while all.values().map(|owned| owned.sum).sum::<u64>() + more > bounds.all {
-        let has = |name: &str, owned: &Owned| owned.sum + if name == owner { more } else { 0 };
-        let own = all.get(owner).map_or(more, |own| own.sum + more);
-        let with_more = all.iter_mut().filter(|(name, owned)| !owned.entries.is_empty() && has(name, owned) >= own);
-        let most = with_more.max_by_key(|(name, owned)| has(name, owned));
+    while all.values().map(|of| of.sum).sum::<u64>() + more > bounds.all {
+        let has = |name: &str, of: &TenantEntries| of.sum + if name == tenant { more } else { 0 };
+        let own = all.get(tenant).map_or(more, |own| own.sum + more);
+        let with_more = all.iter_mut().filter(|(name, of)| !of.entries.is_empty() && has(name, of) >= own);
+        let most = with_more.max_by_key(|(name, of)| has(name, of));
         if most.and_then(|(_, most)| most.remove_one(removed)).is_none() {
             return Some(format!("what is in use takes up the cache's {} bytes", bounds.all));
         }
@@ -106,15 +106,15 @@ fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
     all.filter(|path| path.is_dir())
 }
 
-/// Every entry but `except`, by owner. Marks without an entry are removed.
-fn owned(root: &Path, except: Option<&Path>) -> BTreeMap<String, Owned> {
-    let mut all = BTreeMap::<String, Owned>::new();
+/// Every entry but `except`, by tenant. Marks without an entry are removed.
+fn entries(root: &Path, except: Option<&Path>) -> BTreeMap<String, TenantEntries> {
+    let mut all = BTreeMap::<String, TenantEntries>::new();
     for folder in folders(root) {
-        let (mut owners, mut entries) = (BTreeMap::new(), Vec::new());
+        let (mut tenants, mut entries) = (BTreeMap::new(), Vec::new());
         for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let (path, name) = (file.path(), file.file_name().to_string_lossy().into_owned());
-            if let Some((of, owner)) = entry::marked(&name) {
-                owners.insert(folder.join(of), (owner.to_owned(), path));
+            if let Some((of, tenant)) = entry::marked(&name) {
+                tenants.insert(folder.join(of), (tenant.to_owned(), path));
                 continue;
             }
             let Ok(meta) = file.metadata() else { continue };
@@ -125,17 +125,17 @@ fn owned(root: &Path, except: Option<&Path>) -> BTreeMap<String, Owned> {
             }
         }
         for entry in entries {
-            let owner = owners.remove(&entry.path).map(|(owner, _)| owner).unwrap_or_default();
-            let owned = all.entry(owner).or_default();
-            owned.sum += entry.bytes;
-            owned.entries.push_back(entry);
+            let tenant = tenants.remove(&entry.path).map(|(tenant, _)| tenant).unwrap_or_default();
+            let of_tenant = all.entry(tenant).or_default();
+            of_tenant.sum += entry.bytes;
+            of_tenant.entries.push_back(entry);
         }
-        for (_, mark) in owners.into_values() {
+        for (_, mark) in tenants.into_values() {
             let _ = fs::remove_file(mark);
         }
     }
-    for owned in all.values_mut() {
-        owned.entries.make_contiguous().sort_by_key(|entry| entry.used);
+    for of_tenant in all.values_mut() {
+        of_tenant.entries.make_contiguous().sort_by_key(|entry| entry.used);
     }
     all
 }

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_read_again_is_to_be_the_same() {
+    fn a_file_that_changed_between_two_reads_is_refused() {
         let path = std::env::temp_dir().join(format!("catamaran-given-{}", std::process::id()));
         std::fs::write(&path, "abc").unwrap();
         let file = File::open(&path).unwrap();

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use catamaran_cache::engine::Engine;
-use catamaran_cache::owner;
+use catamaran_cache::tenant;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -31,20 +31,20 @@ pub(super) struct Until<'a> {
 
 /// What came of the waiting.
 pub(super) enum Turn {
-    Came(Held),
+    Came(Lock),
     TooLate,
     /// Who asked has gone.
     Unwanted,
 }
 
 /// A lock that is held until it is dropped.
-pub(super) struct Held {
+pub(super) struct Lock {
     file: File,
     /// Removed with it, where there is no end of such names.
     path: Option<PathBuf>,
 }
 
-impl Held {
+impl Lock {
     /// Whether the file that is locked still lies at `path`: its last holder may have removed it when it was opened already.
     pub(super) fn is_there(&self, path: &Path) -> Result<bool> {
         Ok(self.file.metadata().on(path)?.nlink() > 0)
@@ -61,7 +61,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Lock {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
             // While the lock is held: whoever waits for it finds a file without a name, and makes another.
@@ -70,17 +70,17 @@ impl Drop for Held {
     }
 }
 
-/// Takes the lock under which the module `digest` is compiled for `engine` and one owner, and waits for it: whoever
+/// Takes the lock under which the module `digest` is compiled for `engine` and one tenant, and waits for it: whoever
 /// held it has made the artifact.
 ///
-/// Of one owner alone: who holds it waits for its own owner's turn, and in a burst that is a long time.
-pub(super) fn module(folder: &Path, engine: Engine, digest: &str, owner: &str, until: Until<'_>) -> Result<Turn> {
-    let path = folder.join(format!("{digest}.{engine}.{}", owner::name(owner)));
+/// Of one tenant alone: who holds it waits for its own tenant's turn, and in a burst that is a long time.
+pub(super) fn module(folder: &Path, engine: Engine, digest: &str, tenant: &str, until: Until<'_>) -> Result<Turn> {
+    let path = folder.join(format!("{digest}.{engine}.{}", tenant::name(tenant)));
     patiently(until, || passing(&path))
 }
 
 /// Takes the lock under which entries are put into the cache: who has made room for one is the next to put one there.
-pub(super) fn room(root: &Path) -> Result<Option<Held>> {
+pub(super) fn room(root: &Path) -> Result<Option<Lock>> {
     let begin = Instant::now();
     loop {
         match try_lock(&root.join("room"))? {
@@ -91,7 +91,7 @@ pub(super) fn room(root: &Path) -> Result<Option<Held>> {
 }
 
 /// A lock of a file that is made for this holder, and goes with it.
-pub(super) fn own(path: PathBuf) -> Result<Held> {
+pub(super) fn own(path: PathBuf) -> Result<Lock> {
     loop {
         // Somebody may look at it between its making and its locking, and take it for a dead one's.
         if let Some(held) = passing(&path)? {
@@ -117,12 +117,12 @@ pub(super) fn remove_dead(path: &Path) -> Result<bool> {
 }
 
 /// Takes the lock under which the better code of the module is made, for which nobody waits; none where somebody has it.
-pub(super) fn later(folder: &Path, engine: Engine, digest: &str, owner: &str) -> Result<Option<Held>> {
-    passing(&folder.join(format!("{digest}.{engine}.{}.later", owner::name(owner))))
+pub(super) fn later(folder: &Path, engine: Engine, digest: &str, tenant: &str) -> Result<Option<Lock>> {
+    passing(&folder.join(format!("{digest}.{engine}.{}.later", tenant::name(tenant))))
 }
 
 /// A lock whose file goes with its holder.
-fn passing(path: &Path) -> Result<Option<Held>> {
+fn passing(path: &Path) -> Result<Option<Lock>> {
     let Some(held) = try_lock(path)? else { return Ok(None) };
     Ok(if held.is_there(path)? { Some(held.removed_with(path.to_owned())) } else { None })
 }
@@ -141,7 +141,7 @@ pub(super) fn sweep(folder: &Path) {
     }
 }
 
-fn patiently(until: Until<'_>, mut attempt: impl FnMut() -> Result<Option<Held>>) -> Result<Turn> {
+fn patiently(until: Until<'_>, mut attempt: impl FnMut() -> Result<Option<Lock>>) -> Result<Turn> {
     let begin = Instant::now();
     loop {
         if let Some(held) = attempt()? {
@@ -157,13 +157,13 @@ fn patiently(until: Until<'_>, mut attempt: impl FnMut() -> Result<Option<Held>>
 }
 
 /// Takes the lock of the file at `path`, which is made if it is not there; none where somebody has it.
-pub(super) fn try_lock(path: &Path) -> Result<Option<Held>> {
+pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).on(folder)?;
     }
     let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path).on(path)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Held { file, path: None })),
+        Ok(()) => Ok(Some(Lock { file, path: None })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(e) => Err(e).on(path),
     }
@@ -175,12 +175,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_is_one_holders_at_a_time() {
+    fn a_modules_lock_has_one_holder_at_a_time() {
         let folder = std::env::temp_dir().join(format!("catamaran-locks-{}", std::process::id()));
         let (asker, shim) = Asker::pair();
-        let module = |engine: Engine, digest: &str, owner: &str| {
+        let module = |engine: Engine, digest: &str, tenant: &str| {
             let until = Until { limit: Duration::from_millis(50), asker: &asker };
-            match lock_module(&folder, engine, digest, owner, until).unwrap() {
+            match lock_module(&folder, engine, digest, tenant, until).unwrap() {
                 Turn::Came(held) => Ok(held),
                 Turn::TooLate => Err("too late"),
                 Turn::Unwanted => Err("unwanted"),
@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(module(Engine::Wasmtime, "abcd", "a").map(drop), Err("too late"));
         assert!(module(Engine::Wasmtime, "abff", "a").is_ok(), "another one is free");
         assert!(module(Engine::Wasmer, "abcd", "a").is_ok(), "and so is another engine's");
-        assert!(module(Engine::Wasmtime, "abcd", "b").is_ok(), "and another owner's");
+        assert!(module(Engine::Wasmtime, "abcd", "b").is_ok(), "and another tenant's");
         let later = later(&folder, Engine::Wasmtime, "abcd", "a").unwrap();
         assert!(later.is_some(), "who makes its better code holds up no start");
         assert!(super::later(&folder, Engine::Wasmtime, "abcd", "a").unwrap().is_none());

@@ -8,14 +8,14 @@ use catamaran_cache::counters::Counter;
 use catamaran_cache::engine::Engine;
 use catamaran_cache::places::Part;
 use catamaran_cache::store::{Lasting, New};
-use catamaran_cache::{counters, module, owner};
+use catamaran_cache::{counters, module, tenant};
 use catamaran_cgroup::Compilers;
 use catamaran_worker::compiler::Tier;
 use rustix::fs::MemfdFlags;
 
 use super::driver::Driver;
 use super::given::{Given, Read, Sealed};
-use super::locks::Held;
+use super::locks::Lock;
 use super::outcome::{Fresh, Outcome};
 use super::process::{self, Verdict};
 use super::shares::{Bounds, Full};
@@ -115,7 +115,7 @@ impl Driver {
         let Some(store) = &part.store else { return };
         // Without the lock it is found out again.
         let Ok(Some(_lock)) = locks::room(&self.places.root) else { return };
-        store.refuse(digest, lasting, reason, &self.order.owner);
+        store.refuse(digest, lasting, reason, &self.order.tenant);
         self.make_room(part, None);
     }
 
@@ -151,13 +151,13 @@ impl Driver {
         if let Some(reason) = self.make_room(part, Some(new.path())) {
             return Ok(Published::NoRoom(Unfit { new, reason }));
         }
-        Ok(Published::Entry(store.publish(new, &module.digest, tier, &self.order.owner)?))
+        Ok(Published::Entry(store.publish(new, &module.digest, tier, &self.order.tenant)?))
     }
 
     /// Evicts for what is to come; why there is no room, if there is none. The lock is held.
     fn make_room(&self, part: &Part, new: Option<&Path>) -> Option<String> {
-        let owner = owner::name(&self.order.owner);
-        let room = evict::make_room(&self.places.entries, self.places.bounds, &owner, new);
+        let tenant = tenant::name(&self.order.tenant);
+        let room = evict::make_room(&self.places.entries, self.places.bounds, &tenant, new);
         for engine in room.removed {
             self.count(engine.unwrap_or(part.engine), Counter::Evictions);
         }
@@ -178,7 +178,7 @@ impl Driver {
 
     /// An artifact's part of the memory that those may take which are handed over uncached; it is nobody's pod's until the
     /// container has a copy of its own. An error where that is too much.
-    fn may_be_uncached(&mut self, size: u64, reason: &str) -> Result<Option<Held>> {
+    fn may_be_uncached(&mut self, size: u64, reason: &str) -> Result<Option<Lock>> {
         let memory = Compilers::most_memory()?;
         if size > memory / 2 {
             let most = memory / 2;
@@ -188,7 +188,7 @@ impl Driver {
         }
         let total = memory / UNCACHED_PART;
         let bounds = Bounds { own: total / 2, total, least: 0 };
-        match shares::take(&self.places.uncached, &self.order.owner, size, &bounds) {
+        match shares::take(&self.places.uncached, &self.order.tenant, size, &bounds) {
             Ok(Ok(held)) => {
                 self.uncached(reason);
                 Ok(Some(held))

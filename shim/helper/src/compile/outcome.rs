@@ -2,13 +2,13 @@
 
 use std::fs::File;
 
-use super::locks::Held;
+use super::locks::Lock;
 
 /// Machine code that was made here.
 pub(super) struct Fresh {
     pub(super) artifact: File,
     /// Where it is in memory alone: its part of what may be, until it is the container's own.
-    pub(super) uncached: Option<Held>,
+    pub(super) uncached: Option<Lock>,
 }
 
 /// What a compile came to that nothing went wrong with.

@@ -126,7 +126,7 @@ mod tests {
 
     /// Nothing is believed of what a compile process says of itself.
     #[test]
-    fn a_compiler_that_was_broken_into_fills_no_cache_and_no_log() {
+    fn a_hostile_compile_process_fills_neither_cache_nor_log() {
         let folder = std::env::temp_dir().join(format!("catamaran-compile-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let program = folder.join("compiler");

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! slots/0, 1 ...                     whoever holds the lock compiles
-//! slots/queue/TIME-PID.N-OWNER       a ticket: alive as long as its lock is held
-//! slots/served/OWNER                 when this owner had its last turn, as the file's time
-//! slots/left/OWNER-MODULE            the place in line of an order that nobody waits for any more: its ticket's time
+//! slots/queue/TIME-PID.N-TENANT      a ticket: alive as long as its lock is held
+//! slots/served/TENANT                when this tenant had its last turn, as the file's time
+//! slots/left/TENANT-MODULE           the place in line of an order that nobody waits for any more: its ticket's time
 //! ```
 //!
-//! An owner is a namespace of Kubernetes, which admission and quotas are about; whoever has waited longest for a turn has the
-//! next one, and within an owner whoever came first. So a first start waits for the compiles that go on, and for one of each
-//! other owner, however many modules these have. Nobody keeps the queue: each who waits looks whether it is the first.
+//! A tenant is a namespace of Kubernetes, which admission and quotas are about; whoever has waited longest for a turn has the
+//! next one, and within a tenant whoever came first. So a first start waits for the compiles that go on, and for one of each
+//! other tenant, however many modules these have. Nobody keeps the queue: each who waits looks whether it is the first.
 //!
 //! Whoever asked may give up: a Create that was cancelled, an exec that took too long, a pod that is gone. What waits then ends
 //! with it, and holds nothing; its place in line is kept for the same module's next order, for a retry would otherwise begin
@@ -25,9 +25,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use catamaran_cache::owner::name;
+use catamaran_cache::tenant::name;
 
-use super::locks::{Held, Turn, Until, own, remove_dead, try_lock};
+use super::locks::{Lock, Turn, Until, own, remove_dead, try_lock};
 use crate::error::{Doing, Result};
 
 /// Between two looks of the first in the queue; the others look the more seldom the further behind they are.
@@ -35,17 +35,17 @@ const PAUSE: Duration = Duration::from_millis(20);
 const MOST_PAUSES: u32 = 50;
 /// If a slot is free so long and the first does not take it, it is stopped or frozen: the others go on without.
 const STUCK: Duration = Duration::from_secs(3);
-/// So many owners are known by their last turn; the older half is forgotten when there are more.
+/// So many tenants are known by their last turn; the older half is forgotten when there are more.
 const MOST_OWNERS: usize = 512;
-/// So long a place is kept, and so many of one owner's.
+/// So long a place is kept, and so many of one tenant's.
 const KEPT: Duration = Duration::from_secs(600);
 const MOST_KEPT: usize = 128;
 
-/// The slots in `folder`, seen by one owner.
+/// The slots in `folder`, seen by one tenant.
 pub(super) struct Queue {
     folder: PathBuf,
     count: usize,
-    owner: String,
+    tenant: String,
     /// The digest of the module that a slot is for.
     module: String,
 }
@@ -59,9 +59,9 @@ struct Place {
 }
 
 impl Queue {
-    /// The queue for `count` slots. `owner` is any text: what is compiled for the same one stands in one line.
-    pub(super) fn new(folder: PathBuf, count: usize, owner: &str, module: &str) -> Self {
-        Self { folder, count, owner: name(owner), module: module.to_owned() }
+    /// The queue for `count` slots. `tenant` is any text: what is compiled for the same one stands in one line.
+    pub(super) fn new(folder: PathBuf, count: usize, tenant: &str, module: &str) -> Self {
+        Self { folder, count, tenant: name(tenant), module: module.to_owned() }
     }
 
     /// Takes a slot when its turn comes.
@@ -101,7 +101,7 @@ impl Queue {
     }
 
     /// A slot that nobody holds.
-    fn free(&self) -> Result<Option<Held>> {
+    fn free(&self) -> Result<Option<Lock>> {
         for number in 0..self.count {
             if let Some(held) = try_lock(&self.folder.join(number.to_string()))? {
                 return Ok(Some(held));
@@ -115,10 +115,10 @@ impl Queue {
     }
 
     /// Stands in line as one that came at this time. The ticket goes when it is dropped.
-    fn ticket(&self, came: u128) -> Result<Held> {
+    fn ticket(&self, came: u128) -> Result<Lock> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        own(self.queue().join(format!("{came:020}-{}.{number}-{}", std::process::id(), self.owner)))
+        own(self.queue().join(format!("{came:020}-{}.{number}-{}", std::process::id(), self.tenant)))
     }
 
     fn left(&self) -> PathBuf {
@@ -127,7 +127,7 @@ impl Queue {
 
     /// The place of an earlier order for the same module, which is this one's from now on.
     fn place_kept(&self) -> Option<u128> {
-        let path = self.left().join(format!("{}-{}", self.owner, self.module));
+        let path = self.left().join(format!("{}-{}", self.tenant, self.module));
         let age = fs::metadata(&path).and_then(|meta| meta.modified()).ok()?.elapsed().unwrap_or(KEPT);
         let came = fs::read_to_string(&path).ok()?.trim().parse().ok();
         let _ = fs::remove_file(&path);
@@ -144,14 +144,14 @@ impl Queue {
             let kept = entry.metadata().and_then(|meta| meta.modified());
             if kept.is_ok_and(|kept| kept.elapsed().is_ok_and(|age| age >= KEPT)) {
                 let _ = fs::remove_file(entry.path());
-            } else if entry.file_name().to_string_lossy().starts_with(&self.owner) {
+            } else if entry.file_name().to_string_lossy().starts_with(&self.tenant) {
                 own += 1;
             }
         }
         if own >= MOST_KEPT {
             return Ok(());
         }
-        let path = folder.join(format!("{}-{}", self.owner, self.module));
+        let path = folder.join(format!("{}-{}", self.tenant, self.module));
         fs::write(&path, came.to_string()).on(&path)
     }
 
@@ -163,16 +163,16 @@ impl Queue {
             entries => entries.on(&folder)?,
         };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let mut names: Vec<_> = names.filter(|name| owner(name).is_some()).collect();
+        let mut names: Vec<_> = names.filter(|name| tenant(name).is_some()).collect();
         names.sort();
         Ok(names)
     }
 
     /// Where a ticket stands among those who live.
-    fn place(&self, own: &Held) -> Result<Place> {
+    fn place(&self, own: &Lock) -> Result<Place> {
         let own = own.name().and_then(OsStr::to_str).unwrap_or_default();
         loop {
-            let order = order(self.tickets()?, |owner| self.last_turn(owner));
+            let order = order(self.tickets()?, |tenant| self.last_turn(tenant));
             let first = order.first().cloned().unwrap_or_default();
             if first != own && !first.is_empty() && remove_dead(&self.queue().join(&first))? {
                 continue;
@@ -182,24 +182,24 @@ impl Queue {
         }
     }
 
-    fn last_turn(&self, owner: &str) -> SystemTime {
-        let path = self.folder.join("served").join(owner);
+    fn last_turn(&self, tenant: &str) -> SystemTime {
+        let path = self.folder.join("served").join(tenant);
         fs::metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// What it has, it has: where its turn cannot be noted, the next one comes too early.
-    fn granted(&self, held: Held) -> Held {
+    fn granted(&self, held: Lock) -> Lock {
         if let Err(e) = self.served() {
             log::debug!("{e}");
         }
         held
     }
 
-    /// Notes that this owner has its turn.
+    /// Notes that this tenant has its turn.
     fn served(&self) -> Result<()> {
         let folder = self.folder.join("served");
         fs::create_dir_all(&folder).on(&folder)?;
-        let path = folder.join(&self.owner);
+        let path = folder.join(&self.tenant);
         let file = File::options().write(true).create(true).truncate(false).open(&path).on(&path)?;
         file.set_modified(SystemTime::now()).on(&path)?;
         forget(&folder, MOST_OWNERS)
@@ -220,28 +220,28 @@ fn forget(folder: &Path, most: usize) -> Result<()> {
     let mut aged: Vec<_> = names.into_iter().map(|entry| (time(&entry), entry.path())).collect();
     aged.sort();
     for (_, path) in aged.iter().take(aged.len() / 2) {
-        // Somebody else forgets it at the same time, or its owner comes next as if it were new.
+        // Somebody else forgets it at the same time, or its tenant comes next as if it were new.
         let _ = fs::remove_file(path);
     }
     Ok(())
 }
 
 /// Whose a ticket is.
-fn owner(name: &str) -> Option<&str> {
-    let (rest, owner) = name.rsplit_once('-')?;
-    (rest.contains('-') && !owner.is_empty()).then_some(owner)
+fn tenant(name: &str) -> Option<&str> {
+    let (rest, tenant) = name.rsplit_once('-')?;
+    (rest.contains('-') && !tenant.is_empty()).then_some(tenant)
 }
 
-/// The tickets in the order of their turns, from the order in which they came: one of each owner, then the next of each; in
+/// The tickets in the order of their turns, from the order in which they came: one of each tenant, then the next of each; in
 /// each round whoever has waited longest for a turn first.
 fn order(tickets: Vec<String>, last_turn: impl Fn(&str) -> SystemTime) -> Vec<String> {
     let mut turns = HashMap::new();
     let mut rounds: HashMap<String, usize> = HashMap::new();
     let mut all = Vec::new();
     for name in tickets {
-        let owner = owner(&name).unwrap_or_default().to_owned();
-        let turn = *turns.entry(owner.clone()).or_insert_with(|| last_turn(&owner));
-        let round = rounds.entry(owner).or_default();
+        let tenant = tenant(&name).unwrap_or_default().to_owned();
+        let turn = *turns.entry(tenant.clone()).or_insert_with(|| last_turn(&tenant));
+        let round = rounds.entry(tenant).or_default();
         all.push((*round, turn, name));
         *round += 1;
     }

@@ -7,7 +7,7 @@ use catamaran_cache::order::Origin;
 use catamaran_worker::compiler::Tier;
 
 use super::given::Given;
-use super::locks::Held;
+use super::locks::Lock;
 
 /// The artifact that answers an order.
 pub(super) struct Made {
@@ -16,7 +16,7 @@ pub(super) struct Made {
     pub(super) digest: String,
     pub(super) tier: Tier,
     pub(super) origin: Origin,
-    pub(super) uncached: Option<Held>,
+    pub(super) uncached: Option<Lock>,
     /// The module, where better code is to be made of it.
     pub(super) later: Option<Given>,
 }

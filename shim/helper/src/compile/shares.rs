@@ -1,30 +1,30 @@
-//! What one owner may have of something at a time, and all owners together: told by locked files, which end with the processes
+//! What one tenant may have of something at a time, and all tenants together: told by locked files, which end with the processes
 //! that hold them.
 //!
 //! ```text
-//! FOLDER/PID.N-AMOUNT-OWNER
+//! FOLDER/PID.N-AMOUNT-TENANT
 //! ```
 //!
 //! Whoever comes writes itself down first and then adds up, so that two who come at once are both refused rather than both let
-//! in. An owner's own bound comes first: what it has beyond that is not held against others.
+//! in. A tenant's own bound comes first: what it has beyond that is not held against others.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use catamaran_cache::owner::name;
+use catamaran_cache::tenant::name;
 
-use super::locks::{self, Held};
+use super::locks::{self, Lock};
 use crate::error::{Doing, Result};
 
 /// How much there may be of something.
 pub(super) struct Bounds {
-    /// Of one owner.
+    /// Of one tenant.
     pub(super) own: u64,
     /// Of all together.
     pub(super) total: u64,
-    /// So much an owner may have though the others have all that there is.
+    /// So much a tenant may have though the others have all that there is.
     pub(super) least: u64,
 }
 
@@ -35,21 +35,21 @@ pub(super) enum Full {
     Total,
 }
 
-/// Takes `amount` for `owner` until the lock is dropped. What stands alone is never too much.
+/// Takes `amount` for `tenant` until the lock is dropped. What stands alone is never too much.
 pub(super) fn take(
     folder: &Path,
-    owner: &str,
+    tenant: &str,
     amount: u64,
     bounds: &Bounds,
-) -> Result<std::result::Result<Held, Full>> {
+) -> Result<std::result::Result<Lock, Full>> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let owner = name(owner);
-    let path = folder.join(format!("{}.{number}-{amount}-{owner}", std::process::id()));
+    let tenant = name(tenant);
+    let path = folder.join(format!("{}.{number}-{amount}-{tenant}", std::process::id()));
     let held = locks::own(path)?;
     for last in [false, true] {
         let sums = sums(folder, last)?;
-        match bounds.full(&sums, &owner, amount) {
+        match bounds.full(&sums, &tenant, amount) {
             None => return Ok(Ok(held)),
             Some(full) if last => return Ok(Err(full)),
             // Some of them may be dead, which is looked at only where it matters.
@@ -60,9 +60,9 @@ pub(super) fn take(
 }
 
 impl Bounds {
-    /// `sums` are the owners', with the new `amount` in its owner's.
-    fn full(&self, sums: &HashMap<String, u64>, owner: &str, amount: u64) -> Option<Full> {
-        let own = sums.get(owner).copied().unwrap_or(amount);
+    /// `sums` are the tenants', with the new `amount` in its tenant's.
+    fn full(&self, sums: &HashMap<String, u64>, tenant: &str, amount: u64) -> Option<Full> {
+        let own = sums.get(tenant).copied().unwrap_or(amount);
         let total: u64 = sums.values().map(|sum| (*sum).min(self.own)).fold(0, u64::saturating_add);
         match () {
             () if sums.values().copied().fold(0, u64::saturating_add) <= amount => None,
@@ -73,18 +73,18 @@ impl Bounds {
     }
 }
 
-/// What each owner has. `living` leaves out and removes what nobody holds any more.
+/// What each tenant has. `living` leaves out and removes what nobody holds any more.
 fn sums(folder: &Path, living: bool) -> Result<HashMap<String, u64>> {
     let mut sums = HashMap::<String, u64>::new();
     for entry in fs::read_dir(folder).on(folder)?.flatten() {
         let file = entry.file_name();
         let words: Vec<_> = file.to_str().unwrap_or_default().split('-').collect();
-        let [_, amount, owner] = words[..] else { continue };
+        let [_, amount, tenant] = words[..] else { continue };
         let Ok(amount) = amount.parse::<u64>() else { continue };
         if living && locks::remove_dead(&entry.path())? {
             continue;
         }
-        let sum = sums.entry(owner.to_owned()).or_default();
+        let sum = sums.entry(tenant.to_owned()).or_default();
         *sum = sum.saturating_add(amount);
     }
     Ok(sums)
@@ -95,10 +95,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_owner_has_its_share_and_the_others_theirs() {
+    fn each_tenant_has_a_share_of_its_own() {
         let folder = std::env::temp_dir().join(format!("catamaran-shares-{}", std::process::id()));
         let bounds = Bounds { own: 3, total: 7, least: 1 };
-        let take = |owner: &str, amount: u64| take(&folder, owner, amount, &bounds).unwrap();
+        let take = |tenant: &str, amount: u64| take(&folder, tenant, amount, &bounds).unwrap();
         let mut held: Vec<_> = (0..3).map(|_| take("a", 1).unwrap()).collect();
         assert_eq!(take("a", 1).map(drop), Err(Full::Own));
         held.push(take("b", 3).unwrap());

@@ -65,7 +65,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn the_topmost_layer_counts_and_the_containers_own_changes_all() {
+    fn a_file_is_found_in_the_topmost_layer_unless_the_container_changed_it() {
         let folder = std::env::temp_dir().join(format!("catamaran-lower-{}", std::process::id()));
         for name in ["one/bin", "two/bin", "upper"] {
             fs::create_dir_all(folder.join(name)).unwrap();

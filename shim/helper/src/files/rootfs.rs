@@ -173,20 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_a_page_is_left_as_it_is() {
+    fn mount_options_that_fit_a_page_are_unchanged() {
         let own = options(10, "/var/lib/snapshots");
         assert_eq!(page(&own).unwrap(), (PathBuf::from("/"), own.join(",")));
     }
 
     #[test]
-    fn what_does_not_is_named_from_the_common_folder() {
+    fn longer_mount_options_are_relative_to_the_common_folder() {
         let (folder, data) = page(&options(100, "/var/lib/snapshots-of-a-rather-long-name/overlayfs")).unwrap();
         assert_eq!(folder, Path::new("/var/lib/snapshots-of-a-rather-long-name/overlayfs"));
         assert!(data.starts_with("upperdir=/u,lowerdir=0/fs:1/fs:") && data.ends_with(":99/fs,index=off"), "{data}");
     }
 
     #[test]
-    fn what_would_be_cut_is_refused() {
+    fn mount_options_that_the_kernel_would_cut_are_refused() {
         let refused = page(&options(2000, "/var/lib/snapshots")).unwrap_err().to_string();
         assert!(refused.contains("2000 layers"), "{refused}");
     }

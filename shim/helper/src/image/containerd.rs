@@ -23,12 +23,12 @@ const CREATE_LEASE: &str = "containerd.services.leases.v1.Leases/Create";
 const ADD_RESOURCE: &str = "containerd.services.leases.v1.Leases/AddResource";
 const DELETE_LEASE: &str = "containerd.services.leases.v1.Leases/Delete";
 
-/// A lease that nobody deletes, because its owner was killed, ends by itself after this. Longer than a blob is read.
+/// A lease that nobody deletes, because its driver was killed, ends by itself after this. Longer than a blob is read.
 const LEASE: time::Duration = time::Duration::minutes(15);
 /// A blob is read within this.
 const LONGEST_READ: Duration = Duration::from_secs(600);
 /// Whose a lease is, for `ctr leases ls`.
-const OWNER_LABEL: &str = "catamaran.wasm/container";
+const CONTAINER_LABEL: &str = "catamaran.wasm/container";
 /// What containerd's collector reads the end of a lease from.
 const EXPIRE_LABEL: &str = "containerd.io/gc.expire";
 
@@ -139,7 +139,7 @@ impl Containerd {
     pub(super) fn lease(&mut self, container: &str, blob: &Descriptor) -> Result<Lease, CallError> {
         let expires = OffsetDateTime::now_utc() + LEASE;
         let expires = expires.format(&Rfc3339).map_err(|e| wrong(CREATE_LEASE, e.to_string()))?;
-        let labels = [(EXPIRE_LABEL, expires.as_str()), (OWNER_LABEL, container)];
+        let labels = [(EXPIRE_LABEL, expires.as_str()), (CONTAINER_LABEL, container)];
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         let answer: CreateLeaseResponse = self.0.call(CREATE_LEASE, &CreateLeaseRequest { labels })?;
         let lease = Lease(answer.lease.unwrap_or_default().name);

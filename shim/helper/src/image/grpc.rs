@@ -87,11 +87,11 @@ impl From<h2::Error> for Http2Error {
 
 trait Method<T> {
     /// Names the call whose answer it was.
-    fn of(self, method: &'static str) -> Result<T, CallError>;
+    fn in_call(self, method: &'static str) -> Result<T, CallError>;
 }
 
 impl<T> Method<T> for Result<T, Http2Error> {
-    fn of(self, method: &'static str) -> Result<T, CallError> {
+    fn in_call(self, method: &'static str) -> Result<T, CallError> {
         self.map_err(|source| CallError::Connection { method, source })
     }
 }
@@ -162,13 +162,13 @@ impl Connection {
         let framed = framed(question).map_err(|what| wrong(method, what))?;
         let requests = &mut self.requests;
         self.runtime.block_on(async {
-            let response = ask(requests, request, framed).await.of(method)?;
+            let response = ask(requests, request, framed).await.in_call(method)?;
             if response.status() != StatusCode::OK {
                 return Err(wrong(method, format!("HTTP status {}", response.status().as_str())).into());
             }
             let (head, mut body) = response.into_parts();
             let mut buffer = BytesMut::new();
-            while let Some(data) = patient(async { body.data().await.transpose() }).await.of(method)? {
+            while let Some(data) = patient(async { body.data().await.transpose() }).await.in_call(method)? {
                 // What is here is waited for no longer.
                 let _ = body.flow_control().release_capacity(data.len());
                 buffer.extend_from_slice(&data);
@@ -179,7 +179,7 @@ impl Connection {
                 }
             }
             // A call that was refused at once has no trailers: all of it is in the head.
-            let trailers = patient(body.trailers()).await.of(method)?.unwrap_or(head.headers);
+            let trailers = patient(body.trailers()).await.in_call(method)?.unwrap_or(head.headers);
             match grpc_status(&trailers) {
                 Some((0, _)) if buffer.is_empty() => Ok(()),
                 Some((0, _)) => Err(wrong(method, "a message was cut").into()),

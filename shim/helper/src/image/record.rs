@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pods_own_words_count_and_not_the_id_that_the_kubelet_resolved() {
+    fn the_image_name_in_the_pod_counts_and_not_the_resolved_id() {
         let (id, pinned) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
         let root = |image: &str, asked: &str| record("v1", &id, image, asked).map(|record| record.root);
         let digest = Digest::parse(&pinned).unwrap();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_form_is_refused_and_never_taken_for_one_without() {
+    fn an_unknown_record_format_is_refused() {
         let id = format!("sha256:{}", "a".repeat(64));
         for (version, id, word) in [("v2", id.as_str(), "version \"v2\""), ("v1", "localhost/a:1", "ImageRef")] {
             assert!(record(version, id, "a", "").unwrap_err().contains(word));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_completed_as_containerd_does() {
+    fn image_names_are_completed_as_containerd_does() {
         for (name, whole) in [
             ("busybox", "docker.io/library/busybox:latest"),
             ("busybox:1", "docker.io/library/busybox:1"),

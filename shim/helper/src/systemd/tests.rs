@@ -130,7 +130,7 @@ fn start() -> Request {
 }
 
 #[test]
-fn a_job_is_waited_for() {
+fn systemds_job_is_waited_for() {
     let other = removed("/org/freedesktop/systemd1/job/6", "failed");
     let news = message(4, &[(1, "o", "/o"), (3, "s", "UnitNew")], None, &["b.scope"]);
     for answers in [
@@ -144,7 +144,7 @@ fn a_job_is_waited_for() {
 }
 
 #[test]
-fn a_unit_that_failed_is_forgotten_and_made_again() {
+fn a_failed_unit_is_reset_and_started_again() {
     let script = vec![
         ("StartTransientUnit", vec![error("1", EXISTS)]),
         ("ResetFailedUnit", vec![message(2, &[(5, "u", "2")], None, &[])]),
@@ -160,7 +160,7 @@ fn a_unit_that_failed_is_forgotten_and_made_again() {
 }
 
 #[test]
-fn a_job_that_fails_says_how() {
+fn a_failed_job_says_its_result() {
     let script = vec![
         ("StartTransientUnit", vec![returned("1"), removed(JOB, "failed")]),
         ("ResetFailedUnit", vec![message(2, &[(5, "u", "2")], None, &[])]),
@@ -173,7 +173,7 @@ fn a_job_that_fails_says_how() {
 }
 
 #[test]
-fn a_unit_that_is_gone_is_stopped() {
+fn stopping_a_missing_unit_succeeds() {
     let script = vec![("StopUnit", vec![NO_SUCH_UNIT.to_vec()]), ("ResetFailedUnit", vec![error("2", NOT_THERE[0])])];
     let request = Request::Stop { unit: "nobody.scope".to_owned() };
     let (answer, heard) = Systemd::new("gone", script).asked(&request);
@@ -182,7 +182,7 @@ fn a_unit_that_is_gone_is_stopped() {
 }
 
 #[test]
-fn silence_and_rubbish_are_failures() {
+fn a_silent_or_garbled_systemd_is_a_failure() {
     let short = {
         let mut cut = NO_SUCH_UNIT.to_vec();
         // A header field that says it is longer than the header.

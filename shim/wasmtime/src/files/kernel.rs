@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self as at, AtFlags, CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Timestamps};
 use rustix::io::{Errno, Result};
 
-use catamaran_worker::links::{self, Place};
+use catamaran_worker::links::{self, Expanded};
 
 /// The folder that a path begins at.
 #[derive(Clone, Copy)]
@@ -32,9 +32,9 @@ impl<'a> Base<'a> {
     pub(super) fn entry(&self, path: &str, follow: bool) -> Result<Option<Entry>> {
         let path = match self.is_root {
             true => match links::expand(self.folder, path.as_bytes(), follow)? {
-                Place::Outside => None,
-                Place::At(path) => Some(path),
-                Place::Descriptor(_) => return Err(Errno::NOENT),
+                Expanded::Outside => None,
+                Expanded::At(path) => Some(path),
+                Expanded::Descriptor(_) => return Err(Errno::NOENT),
             },
             false => Some(path.into()),
         };
@@ -45,7 +45,7 @@ impl<'a> Base<'a> {
 /// The guest's own descriptor that a path below the container's root leads to.
 pub(super) fn descriptor(path: &str, follow: bool) -> Option<u32> {
     match links::expand(root().ok()?.as_fd(), path.as_bytes(), follow) {
-        Ok(Place::Descriptor(number)) => Some(number),
+        Ok(Expanded::Descriptor(number)) => Some(number),
         _ => None,
     }
 }

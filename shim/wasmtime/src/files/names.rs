@@ -10,7 +10,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEn
 pub(super) struct Names(Dir);
 
 impl Names {
-    pub(super) fn of(folder: &File) -> Result<Self> {
+    pub(super) fn open(folder: &File) -> Result<Self> {
         // Opened once more: a component may read a folder twice at once.
         Dir::read_from(folder).map(Self)
     }

@@ -98,9 +98,9 @@ pub(super) fn is_root(context: &mut WasiP1Ctx, folder: i32) -> Result<bool> {
 
 fn refused(answer: i32) -> Option<Refused> {
     match Errno::try_from(answer).ok()? {
-        Errno::Perm => Refused::of(ErrorCode::NotPermitted),
-        Errno::Io => Refused::of(ErrorCode::Io),
-        Errno::Noent => Refused::of(ErrorCode::NoEntry),
+        Errno::Perm => Refused::from_code(ErrorCode::NotPermitted),
+        Errno::Io => Refused::from_code(ErrorCode::Io),
+        Errno::Noent => Refused::from_code(ErrorCode::NoEntry),
         _ => None,
     }
 }

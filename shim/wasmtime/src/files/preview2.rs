@@ -61,7 +61,7 @@ struct Call {
 
 impl From<FsError> for Call {
     fn from(first: FsError) -> Self {
-        let refused = first.downcast_ref().copied().and_then(Refused::of);
+        let refused = first.downcast_ref().copied().and_then(Refused::from_code);
         Self { first, refused }
     }
 }
@@ -214,7 +214,7 @@ impl HostDescriptor for Files<'_> {
         let Descriptor::Dir(folder) = self.inner.table.get(&folder)? else {
             return Err(ErrorCode::NotDirectory.into());
         };
-        let names = Names::of(&folder.dir).map_err(refused::code)?;
+        let names = Names::open(&folder.dir).map_err(refused::code)?;
         // The type that the interface names can be made by wasmtime-wasi alone: it is ours that lies there.
         Ok(Resource::new_own(self.inner.table.push(names)?.rep()))
     }

@@ -17,7 +17,7 @@ pub(super) enum Refused {
 }
 
 impl Refused {
-    pub(super) fn of(code: ErrorCode) -> Option<Self> {
+    pub(super) fn from_code(code: ErrorCode) -> Option<Self> {
         match code {
             ErrorCode::NotPermitted => Some(Self::NotPermitted),
             ErrorCode::Io => Some(Self::Unclear),

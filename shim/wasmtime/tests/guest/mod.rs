@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, ExitCode, Output, Stdio};
 
 use catamaran_wasmtime::Wasmtime;
-use catamaran_worker::{Engine, EngineError, Guest};
+use catamaran_worker::{Guest, Runner, RunnerError};
 
 /// Where the child finds its artifact; unset in the parent.
 const ARTIFACT: &str = "CATAMARAN_TEST_ARTIFACT";
@@ -29,9 +29,9 @@ pub(crate) fn file(bytes: &[u8]) -> (File, std::path::PathBuf) {
     (File::open(&path).unwrap(), path)
 }
 
-/// Loads an artifact as the worker does, on a thread whose working directory is its own: the one that [`Engine::load`] asks
+/// Loads an artifact as the worker does, on a thread whose working directory is its own: the one that [`Runner::load`] asks
 /// for.
-pub(crate) fn load(artifact: &[u8]) -> Result<Wasmtime, EngineError> {
+pub(crate) fn load(artifact: &[u8]) -> Result<Wasmtime, RunnerError> {
     let (file, path) = file(artifact);
     std::fs::remove_file(path).unwrap();
     let thread = std::thread::spawn(move || {
@@ -68,7 +68,7 @@ pub(crate) fn compile(wat: &str, how: &str) -> Vec<u8> {
 pub(crate) fn link_refusal(wat: &str) -> String {
     let engine = load(&compile(wat, "best")).unwrap();
     match engine.link(&guest()) {
-        Err(EngineError::Module(text)) => text,
+        Err(RunnerError::Module(text)) => text,
         Err(e) => panic!("not the module's fault: {e}"),
         Ok(_) => panic!("linked"),
     }

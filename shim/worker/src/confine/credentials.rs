@@ -185,7 +185,7 @@ pub(super) fn no_new_privileges() -> Result<(), ConfineError> {
 
 /// Confines a compile process: it meets hostile bytes, and needs nothing but its three descriptors, memory and time.
 ///
-/// It is tied to its `driver`, which has a slot for it and a clock, and not to a shim: a compile goes on when the pod that
+/// It dies with its `driver`, which has a slot for it and a clock, and not with a shim: a compile goes on when the pod that
 /// asked is gone. It writes no file that is larger than `most` bytes.
 pub(crate) fn compile_process(driver: Option<i32>, most: u64) -> Result<(), ConfineError> {
     step("setting oom_score_adj 1000", write_oom_score(1000))?;

@@ -47,7 +47,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn a_descriptor_has_its_number_as_a_name_there() {
+    fn each_descriptor_has_its_number_as_a_file_name() {
         // A working directory of the thread's own.
         let thread = std::thread::spawn(|| {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();

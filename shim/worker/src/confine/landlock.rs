@@ -111,7 +111,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn what_a_worker_never_does_is_denied_and_the_rest_goes_on() {
+    fn landlock_denies_what_a_worker_never_does() {
         let Some(version) = version().filter(|v| *v >= FIRST) else {
             // The machine's kernel has none: restrict() must then be no error.
             return restrict().unwrap();

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_made() {
+    fn missing_mount_points_are_made() {
         let (folder, root) = root("made");
         assert_eq!(place(&root, "/a/b/c", true).unwrap(), "/a/b/c");
         assert_eq!(place(&root, "/a/b/d/file", false).unwrap(), "/a/b/d/file");
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_to_places_inside() {
+    fn links_of_a_mount_point_stay_in_the_tree() {
         let (folder, root) = root("links");
         for (link, target) in [
             ("var/run", "/run"),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_no_place_for_a_folder() {
+    fn a_folder_is_not_mounted_on_a_file() {
         let (folder, root) = root("kinds");
         assert_eq!(place(&root, "/etc/file", true).unwrap_err().kind(), io::ErrorKind::NotADirectory);
         assert_eq!(place(&root, "/etc", false).unwrap_err().kind(), io::ErrorKind::IsADirectory);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_told_only_of_what_was_there() {
+    fn only_the_mode_of_an_existing_mount_point_is_returned() {
         let (folder, root) = root("modes");
         fs::set_permissions(root.join("etc"), fs::Permissions::from_mode(0o1750)).unwrap();
         let fd = fs::File::open(&root).unwrap();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_that_changes_meanwhile_leads_nowhere_else() {
+    fn a_volume_that_changes_meanwhile_leads_nowhere_outside() {
         use std::sync::atomic::{AtomicBool, Ordering};
         let (folder, root) = root("race");
         let outside = folder.join("outside");

@@ -83,7 +83,7 @@ fn of_int(argument: usize, flags: libc::c_int, value: libc::c_int) -> Condition 
 #[allow(unsafe_code, reason = "the calls that must be refused are made as an attacker would: raw")]
 mod tests {
     use super::*;
-    use crate::engine::Needs;
+    use crate::runner::Needs;
 
     const REFUSED: i64 = -(libc::ENOSYS as i64);
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_need_there_is_no_socket() {
+    fn without_socket_imports_no_socket_is_made() {
         // SAFETY: two plain numbers in, a new descriptor out.
         let open = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) } as u64;
         restricted(false, move || {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_no_engine_sets_are_not_there() {
+    fn socket_options_that_no_engine_sets_are_denied() {
         restricted(true, || {
             let stream = socket(libc::AF_INET, libc::SOCK_STREAM, 0) as u64;
             let value = 1u32;
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_goes_as_an_engine_makes_it() {
+    fn a_connection_as_an_engine_makes_it_works() {
         restricted(true, || {
             use std::io::{Read, Write};
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

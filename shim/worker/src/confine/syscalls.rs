@@ -10,9 +10,9 @@ use std::io;
 
 use super::rules::{allow, equals, is};
 use super::{ConfineError, sockets, step};
-use crate::engine::Needs;
 use crate::filter::{self, Calls, Verdict};
 use crate::job::{Instruction, Profile};
+use crate::runner::Needs;
 use nix::libc;
 
 /// Allowed whatever their arguments.
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_own_filter_is_small() {
+    fn the_workers_filter_is_small() {
         // The room that is kept for it behind a profile, which may need it twice.
         for sockets in [false, true] {
             let program = own_program(Needs { threads: true, sockets });
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_and_the_own_filter_both_count() {
+    fn the_specs_profile_and_the_workers_filter_both_apply() {
         let errno = |number: i32| libc::SECCOMP_RET_ERRNO | number as u32;
         let sched_yield = || call(libc::SYS_sched_yield, [0; 6]);
         // Not in the own list: a profile that allows it changes nothing.
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_becomes_executable_and_nobody_new_runs() {
+    fn no_memory_becomes_executable_and_no_process_is_made() {
         // Only this thread is restricted, and those that it makes.
         let restricted = std::thread::spawn(|| {
             let page = map(libc::PROT_READ | libc::PROT_WRITE);

@@ -72,14 +72,14 @@ fn kernel(root: &OwnedFd, path: &[u8], follow: bool, resolve: ResolveFlags) -> R
 /// Where a path leads that leads to no descriptor; nothing if out of the root.
 fn led(root: &OwnedFd, path: &[u8], follow: bool) -> Result<Option<Vec<u8>>> {
     expand(root.as_fd(), path, follow).map(|place| match place {
-        Place::Outside => None,
-        Place::At(path) => Some(path),
-        Place::Descriptor(number) => panic!("{number}"),
+        Expanded::Outside => None,
+        Expanded::At(path) => Some(path),
+        Expanded::Descriptor(number) => panic!("{number}"),
     })
 }
 
 #[test]
-fn every_path_leads_where_the_kernel_has_it_lead() {
+fn every_path_resolves_as_the_kernel_resolves_it() {
     let tree = tree();
     let root = tree.open();
     let names = [
@@ -130,7 +130,7 @@ fn every_path_leads_where_the_kernel_has_it_lead() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_where_it_will_be() {
+fn a_missing_last_name_resolves_to_where_it_would_be_made() {
     let tree = tree();
     let root = tree.open();
     let place = |path: &str, follow| String::from_utf8(led(&root, path.as_bytes(), follow).unwrap().unwrap()).unwrap();
@@ -146,18 +146,18 @@ fn what_is_not_there_yet_is_where_it_will_be() {
 }
 
 #[test]
-fn who_leaves_the_root_by_himself_is_not_let_in_again() {
+fn a_path_that_leaves_the_root_by_its_own_names_is_outside() {
     let tree = tree();
     let root = tree.open();
     for path in ["", "/", "/d", "..", "../d", "d/../../d", "abs/../../d", "root/..", "d/up/../d"] {
         for follow in [true, false] {
-            assert_eq!(expand(root.as_fd(), path.as_bytes(), follow), Ok(Place::Outside), "{path}");
+            assert_eq!(expand(root.as_fd(), path.as_bytes(), follow), Ok(Expanded::Outside), "{path}");
         }
     }
 }
 
 #[test]
-fn forty_links_are_followed_and_no_more() {
+fn at_most_forty_links_are_followed() {
     let tree = Tree::new("forty");
     tree.link("/", "0");
     for n in 1..=40 {
@@ -171,7 +171,7 @@ fn forty_links_are_followed_and_no_more() {
 }
 
 #[test]
-fn a_long_way_takes_little_time() {
+fn a_long_path_resolves_in_linear_time() {
     let tree = Tree::new("long");
     fs::create_dir_all(tree.0.join("a/b")).unwrap();
     for n in 0..40 {
@@ -180,7 +180,7 @@ fn a_long_way_takes_little_time() {
         tree.link(&text, &n.to_string());
     }
     let begin = std::time::Instant::now();
-    assert_eq!(expand(tree.open().as_fd(), b"39", true), Ok(Place::At(b"a".to_vec())));
+    assert_eq!(expand(tree.open().as_fd(), b"39", true), Ok(Expanded::At(b"a".to_vec())));
     assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
 }
 
@@ -202,22 +202,22 @@ fn a_path_below_a_procfs_that_is_not_there_is_a_descriptor() {
         let leads = |path: &str| expand(root.as_fd(), path.as_bytes(), true);
         let some = [("dev/stdout", 1), ("dev/log", 1), ("dev/own", 2), ("dev/fd/0", 0), ("dev/fd//17", 17)];
         for (path, number) in some.into_iter().chain([("proc/self/fd/3", 3), ("proc/thread-self/fd/3", 3)]) {
-            assert_eq!(leads(path), Ok(Place::Descriptor(number)), "{path}");
+            assert_eq!(leads(path), Ok(Expanded::Descriptor(number)), "{path}");
         }
         let none =
             ["dev/other", "dev/fd/x", "dev/fd/01", "dev/fd/+1", "dev/fd/1/", "dev/stdout/x", "dev/fd/99999999999"];
         for path in none.into_iter().chain(["proc/self/mem", "proc/self/fd/", "proc/self/fd/1/x", "self/fd/1"]) {
             assert_eq!(leads(path), Err(Errno::NOENT), "{path}");
         }
-        assert_eq!(expand(root.as_fd(), b"dev/stdout", false), Ok(Place::At(b"dev/stdout".to_vec())));
+        assert_eq!(expand(root.as_fd(), b"dev/stdout", false), Ok(Expanded::At(b"dev/stdout".to_vec())));
     }
 }
 
 #[test]
-fn what_the_image_has_at_a_procfs_names_is_itself() {
+fn a_files_of_the_image_at_a_procfs_name_is_itself() {
     let tree = Tree::new("procfs");
     fs::create_dir_all(tree.0.join("proc/self/fd")).unwrap();
     fs::write(tree.0.join("proc/self/fd/1"), "").unwrap();
     let place = expand(tree.open().as_fd(), b"proc/self/fd/1", true);
-    assert_eq!(place, Ok(Place::At(b"proc/self/fd/1".to_vec())));
+    assert_eq!(place, Ok(Expanded::At(b"proc/self/fd/1".to_vec())));
 }

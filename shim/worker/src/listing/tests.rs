@@ -72,7 +72,7 @@ fn read(listing: &mut Listing, mut from: u64, mut seen: impl FnMut(&str, u64)) -
 }
 
 #[test]
-fn every_name_is_told_once_with_what_it_is() {
+fn every_name_of_a_folder_is_listed_once_with_its_type() {
     let folder = Folder::new("all", 3000);
     fs::create_dir(folder.0.join("folder")).unwrap();
     std::os::unix::fs::symlink("x", folder.0.join("link")).unwrap();
@@ -90,14 +90,14 @@ fn every_name_is_told_once_with_what_it_is() {
 }
 
 #[test]
-fn what_is_removed_while_it_is_read_leaves_the_rest() {
+fn removing_files_while_listing_misses_no_other() {
     let folder = Folder::new("removed", 3000);
     assert_eq!(read(&mut folder.open(), 0, |name, _| folder.remove(name)), 3000);
     assert_eq!(read(&mut folder.open(), 0, |name, _| panic!("{name} stayed")), 0);
 }
 
 #[test]
-fn a_position_is_the_same_name_however_it_is_come_back_to() {
+fn a_listing_position_always_names_the_same_file() {
     let folder = Folder::new("seek", 2000);
     let (mut listing, mut all) = (folder.open(), Vec::new());
     read(&mut listing, 0, |name, behind| all.push((name.to_owned(), behind)));
@@ -121,7 +121,7 @@ fn a_position_is_the_same_name_however_it_is_come_back_to() {
 }
 
 #[test]
-fn who_begins_anew_sees_what_was_made_since() {
+fn a_rewound_listing_shows_new_files() {
     let folder = Folder::new("anew", 10);
     let mut listing = folder.open();
     assert_eq!(read(&mut listing, 0, |_, _| {}), 10);
@@ -132,7 +132,7 @@ fn who_begins_anew_sees_what_was_made_since() {
 }
 
 #[test]
-fn a_piece_has_what_there_is_room_for() {
+fn a_piece_of_a_listing_fits_its_buffer() {
     let folder = Folder::new("room", 20);
     let mut listing = folder.open();
     let mut whole = vec![0; 1 << 16];
@@ -145,7 +145,7 @@ fn a_piece_has_what_there_is_room_for() {
 }
 
 #[test]
-fn many_names_take_little_time() {
+fn listing_many_names_takes_linear_time() {
     let folder = Folder::new("many", 20_000);
     let (mut listing, begin) = (folder.open(), std::time::Instant::now());
     assert_eq!(read(&mut listing, 0, |_, _| {}), 20_000);

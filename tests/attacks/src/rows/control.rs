@@ -14,13 +14,13 @@ static KEPT: OnceLock<i32> = OnceLock::new();
 
 /// What a report of the worker to the shim looks like; see `catamaran_worker::control`.
 const RED: &[u8] = b"{\"Failed\":{\"cause\":\"Module\",\"text\":\"\\u001b[31mred\\u0007\"}}";
-const FORKED: &[u8] = b"{\"Forked\":{\"pid\":1}}";
+const CLONED: &[u8] = b"{\"Cloned\":{\"pid\":1}}";
 const READY: &[u8] = b"{\"Ready\":{\"warnings\":[\"\\u001b[31m\\nlevel=error msg=forged\"]}}";
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("before Start: a report that is none", also::SHIM, |_| tell(&[b"{\"none\":"], 0)).before_start(),
-        Row::new("before Start: a report of another worker's pid", also::SHIM, |_| tell(&[FORKED], 0)).before_start(),
+        Row::new("before Start: a report of another worker's pid", also::SHIM, |_| tell(&[CLONED], 0)).before_start(),
         Row::new("before Start: an empty report", also::SHIM, |_| tell(&[b""], 0)).before_start(),
         Row::new("before Start: the longest report", also::SHIM, |_| tell(&[&vec![b'['; 60_000]], 0)).before_start(),
         Row::new("before Start: a failure in red", also::SHIM, |_| tell(&[RED], 0)).before_start(),
@@ -55,7 +55,7 @@ fn tell(texts: &[&[u8]], descriptors: usize) -> Outcome {
         0 => call(libc::SYS_write, [fd as u64, text.as_ptr() as u64, text.len() as u64]),
         _ => send(fd, text, descriptors),
     };
-    Outcome::of(texts.iter().map(|text| ("a report", socket().ok_or(Errno::EBADF).and_then(|fd| told(fd, text)))))
+    Outcome::new(texts.iter().map(|text| ("a report", socket().ok_or(Errno::EBADF).and_then(|fd| told(fd, text)))))
 }
 
 /// sendmsg(2) with standard output as its descriptors.

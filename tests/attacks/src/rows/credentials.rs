@@ -8,7 +8,7 @@ pub(super) fn rows() -> Vec<Row> {
     let mut rows = vec![
         Row::new("capset: every capability", also::CAPABILITIES, |_| capabilities().into()),
         Row::new("prctl: ambient and bounding capabilities, securebits", also::CAPABILITIES, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("ambient", prctl(libc::PR_CAP_AMBIENT, [libc::PR_CAP_AMBIENT_RAISE as u64, 21])),
                 ("securebits", prctl(libc::PR_SET_SECUREBITS, [0x2f, 0])),
             ])
@@ -22,7 +22,7 @@ pub(super) fn rows() -> Vec<Row> {
             prctl(libc::PR_SET_PTRACER, [libc::PR_SET_PTRACER_ANY, 0]).into()
         }),
         Row::new("prctl: the process's memory described anew", also::CAPABILITIES, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("start of code", prctl(libc::PR_SET_MM, [libc::PR_SET_MM_START_CODE as u64, 0x10000])),
                 ("executable", prctl(libc::PR_SET_MM, [libc::PR_SET_MM_EXE_FILE as u64, 0])),
             ])
@@ -30,7 +30,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("prctl: the keeper of orphans, a flusher, a core of its own", also::NONE, |_| {
             const IO_FLUSHER: i32 = 57;
             const SCHED_CORE: i32 = 62;
-            Outcome::of([
+            Outcome::new([
                 ("subreaper", prctl(libc::PR_SET_CHILD_SUBREAPER, [1, 0])),
                 ("flusher", prctl(IO_FLUSHER, [1, 0])),
                 ("core", prctl(SCHED_CORE, [1, 0])),
@@ -41,7 +41,7 @@ pub(super) fn rows() -> Vec<Row> {
             // One instruction: allowed.
             let instruction = [0x7fff_0000_0000_0006_u64];
             let program = [1_u64, at(&instruction)];
-            Outcome::of([
+            Outcome::new([
                 ("filter", call(libc::SYS_seccomp, [1, 0, at(&program)])),
                 ("listener", call(libc::SYS_seccomp, [1, 8, at(&program)])),
                 ("prctl", prctl(libc::PR_SET_SECCOMP, [2, at(&program)])),
@@ -49,7 +49,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("rlimits: raised", also::CAPABILITIES, |_| {
             let unlimited = [u64::MAX, u64::MAX];
-            Outcome::of(
+            Outcome::new(
                 [4, 7, 8, 12, 13, 14].map(|kind| ("a limit", call(libc::SYS_prlimit64, [0, kind, at(&unlimited), 0]))),
             )
         }),
@@ -59,10 +59,10 @@ pub(super) fn rows() -> Vec<Row> {
             let old = call(libc::SYS_setrlimit, [4, at(&limit)]);
             #[cfg(not(target_arch = "x86_64"))]
             let old = Err(nix::errno::Errno::ENOSYS);
-            Outcome::of([("setrlimit", old), ("prlimit", call(libc::SYS_prlimit64, [0, 4, at(&limit), 0]))])
+            Outcome::new([("setrlimit", old), ("prlimit", call(libc::SYS_prlimit64, [0, 4, at(&limit), 0]))])
         }),
         Row::new("priority raised", also::CAPABILITIES, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("nice", call(libc::SYS_setpriority, [0, 0, signed(-10)])),
                 ("real time", call(libc::SYS_sched_setscheduler, [0, 1, at(&10_i32)])),
                 ("real-time I/O", call(libc::SYS_ioprio_set, [1, 0, 1 << 13])),
@@ -72,7 +72,7 @@ pub(super) fn rows() -> Vec<Row> {
     ];
     rows.push(
         Row::new("setuid, setgid, setgroups: root again", also::USER, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("setuid", call(libc::SYS_setuid, [0])),
                 ("setreuid", call(libc::SYS_setreuid, [0, 0])),
                 ("setresuid", call(libc::SYS_setresuid, [0, 0, 0])),

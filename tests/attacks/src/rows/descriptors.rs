@@ -10,14 +10,14 @@ pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("descriptors: one that leads outside", also::CLOSED, |_| enumerated()).alone(),
         Row::new("descriptors: a folder to go up from", also::CLOSED, |_| {
-            Outcome::of((0..4096).map(|fd| ("a folder", call(libc::SYS_fchdir, [fd]))))
+            Outcome::new((0..4096).map(|fd| ("a folder", call(libc::SYS_fchdir, [fd]))))
         }),
         Row::new("the artifact: written, shortened, linked, changed", also::READ_ONLY, |_| artifact()),
         Row::new("the artifact: a lease that makes others wait", also::NONE, |_| {
             let Some(artifact) = ARTIFACT.get() else { return Outcome::Absent("no artifact".to_owned()) };
             let fd = artifact.fd as u64;
             let lease = |kind: i32| call(libc::SYS_fcntl, [fd, libc::F_SETLEASE as u64, kind as u64]);
-            Outcome::of([("write lease", lease(libc::F_WRLCK)), ("read lease", lease(libc::F_RDLCK))])
+            Outcome::new([("write lease", lease(libc::F_WRLCK)), ("read lease", lease(libc::F_RDLCK))])
         }),
         Row::new("the artifact: a lock that others wait for", also::NONE, |_| {
             let Some(artifact) = ARTIFACT.get() else { return Outcome::Absent("no artifact".to_owned()) };
@@ -25,13 +25,13 @@ pub(super) fn rows() -> Vec<Row> {
             // struct flock: kind, whence, start, length, pid.
             let mut lock = [0_u64; 4];
             lock[0] = libc::F_RDLCK as u64;
-            Outcome::of([
+            Outcome::new([
                 ("flock", call(libc::SYS_flock, [fd, libc::LOCK_EX as u64])),
                 ("record", call(libc::SYS_fcntl, [fd, libc::F_SETLK as u64, at(&lock)])),
             ])
         }),
         Row::new("the streams: mode and owner of containerd's FIFOs", also::NONE, |_| {
-            Outcome::of([1, 2].into_iter().flat_map(|fd| {
+            Outcome::new([1, 2].into_iter().flat_map(|fd| {
                 [
                     ("mode", call(libc::SYS_fchmod, [fd, 0o666])),
                     ("owner", call(libc::SYS_fchown, [fd, 1, 1])),
@@ -41,7 +41,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("the streams: spliced, copied, passed on", also::NONE, |_| {
             let file = crate::call::open(c"/tmp/copy", libc::O_RDWR | libc::O_CREAT).unwrap_or(-1) as u64;
-            Outcome::of([
+            Outcome::new([
                 ("splice", call(libc::SYS_splice, [file, 0, 1, 0, 0, 0])),
                 ("tee", call(libc::SYS_tee, [1, 2, 1, 0])),
                 ("vmsplice", call(libc::SYS_vmsplice, [1, 0, 0, 0])),
@@ -84,7 +84,7 @@ fn artifact() -> Outcome {
     let fd = artifact.fd as u64;
     let empty = libc::AT_EMPTY_PATH as u64;
     let times = [1_i64, 0, 1, 0];
-    Outcome::of([
+    Outcome::new([
         ("write", call(libc::SYS_pwrite64, [fd, text(c"x"), 1, 0])),
         ("shortened", call(libc::SYS_ftruncate, [fd, 0])),
         ("hole", call(libc::SYS_fallocate, [fd, 3, 0, 4096])),

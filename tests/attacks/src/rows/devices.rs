@@ -20,25 +20,25 @@ pub(super) fn rows() -> Vec<Row> {
             made(c"/data/mem", libc::S_IFCHR, MEMORY).into()
         }),
         Row::new("mknod: a FIFO, a socket", also::LANDLOCK, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("FIFO", made(c"/tmp/fifo", libc::S_IFIFO, 0)),
                 ("socket", made(c"/tmp/sock", libc::S_IFSOCK, 0)),
             ])
         }),
         Row::new("device nodes of an image and of a volume", also::NODEV, |_| {
-            Outcome::of(
+            Outcome::new(
                 [c"/node-null", c"/node-mem", c"/data/node-null", c"/data/node-mem", c"/data/node-disk"]
                     .map(|path| ("a node", open(path, libc::O_RDONLY | libc::O_NONBLOCK))),
             )
         }),
         Row::new("the host's devices, by the host's tree", also::NODEV, |_| {
-            Outcome::of(
+            Outcome::new(
                 [c"null", c"mem", c"kmsg", c"fuse", c"kvm", c"tty", c"ptmx", c"loop-control", c"net/tun"]
                     .map(|name| ("a node", super::files::in_folder(c"/host/dev", name))),
             )
         }),
         Row::new("devices that a container has elsewhere", also::TREE, |_| {
-            Outcome::of(
+            Outcome::new(
                 [c"tty", c"console", c"ptmx", c"pts/0", c"mem", c"kmsg", c"fuse", c"kvm", c"sda", c"net/tun"]
                     .map(|name| ("a node", super::files::in_folder(c"/dev", name))),
             )
@@ -48,7 +48,7 @@ pub(super) fn rows() -> Vec<Row> {
             let fd = open(node, libc::O_RDWR);
             let of = |number: i64, more: [u64; 2]| fd.and_then(|fd| call(number, [fd as u64, more[0], more[1]]));
             let times = [1_i64, 0, 1, 0];
-            Outcome::of([
+            Outcome::new([
                 ("fchmod", of(libc::SYS_fchmod, [0o600, 0])),
                 ("fchown", of(libc::SYS_fchown, [1, 1])),
                 ("futimens", fd.and_then(|fd| call(libc::SYS_utimensat, [fd as u64, 0, at(&times), 0]))),
@@ -59,7 +59,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("the stream from /dev/null: mode, owner, times", also::READ_ONLY, |_| {
             let times = [1_i64, 0, 1, 0];
-            Outcome::of([
+            Outcome::new([
                 ("fchmod", call(libc::SYS_fchmod, [0, 0o600])),
                 ("fchown", call(libc::SYS_fchown, [0, 1, 1])),
                 ("futimens", call(libc::SYS_utimensat, [0, 0, at(&times), 0])),
@@ -69,7 +69,7 @@ pub(super) fn rows() -> Vec<Row> {
             const TIOCLINUX: u64 = 0x541c;
             let byte = *b"x";
             let subcode = [2_u8, 0];
-            Outcome::of((0..3).flat_map(|fd| {
+            Outcome::new((0..3).flat_map(|fd| {
                 [
                     ("TIOCSTI", call(libc::SYS_ioctl, [fd, libc::TIOCSTI, at(&byte)])),
                     ("TIOCLINUX", call(libc::SYS_ioctl, [fd, TIOCLINUX, at(&subcode)])),
@@ -84,7 +84,7 @@ pub(super) fn rows() -> Vec<Row> {
             open(c"/dev/random", libc::O_RDWR).map_or_else(
                 |e| Outcome::Denied(format!("{e:?}")),
                 |fd| {
-                    Outcome::of([
+                    Outcome::new([
                         ("clear", call(libc::SYS_ioctl, [fd as u64, CLEAR_POOL])),
                         ("count", call(libc::SYS_ioctl, [fd as u64, ADD_TO_COUNT, at(&64_i32)])),
                     ])

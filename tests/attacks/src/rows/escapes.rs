@@ -20,7 +20,7 @@ pub(super) fn rows() -> Vec<Row> {
             let secret = secret(c);
             let up = b"../".repeat(60);
             let path = |from: &[u8]| [from, &up, &secret[1..]].concat();
-            Outcome::of([
+            Outcome::new([
                 ("root", reads(&path(b"/"))),
                 ("working folder", reads(&path(b""))),
                 ("volume", reads(&path(b"/data/"))),
@@ -31,7 +31,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("links of the image and of volumes to the host's files", also::TREE, |_| {
             let links = [c"/link-absolute", c"/link-relative", c"/data/link-absolute", c"/data/link-relative"];
-            Outcome::of(links.map(|link| ("a link", open(link, libc::O_RDONLY))))
+            Outcome::new(links.map(|link| ("a link", open(link, libc::O_RDONLY))))
         }),
         Row::new("links that the attacker makes itself", also::TREE, |c| {
             let secret = secret(c);
@@ -40,7 +40,7 @@ pub(super) fn rows() -> Vec<Row> {
                 open(place, libc::O_RDONLY)
             };
             let relative = [&b"../".repeat(40)[..], &secret[1..]].concat();
-            Outcome::of([
+            Outcome::new([
                 ("absolute", make(c"/tmp/own-absolute", &secret)),
                 ("relative", make(c"/data/own-relative", &relative)),
                 ("to /proc", make(c"/tmp/own-proc", b"/proc/self/root\0")),
@@ -56,7 +56,7 @@ pub(super) fn rows() -> Vec<Row> {
             // struct open_how: nothing is asked of the resolution.
             let how = [0_u64; 3];
             let path = [&b"../../../.."[..], &secret].concat();
-            Outcome::of([("O_PATH", up), ("openat2", call(libc::SYS_openat2, [HERE, at(&path[0]), at(&how), 24]))])
+            Outcome::new([("O_PATH", up), ("openat2", call(libc::SYS_openat2, [HERE, at(&path[0]), at(&how), 24]))])
         }),
         Row::new("chroot and out of it", also::CAPABILITIES, |c| {
             let _ = call(libc::SYS_mkdirat, [HERE, text(c"/tmp/inner"), 0o755]);
@@ -80,7 +80,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("a working folder or a descriptor above the tree", also::TREE, |c| {
             let secret = secret(c);
-            Outcome::of((0..256).map(|fd| {
+            Outcome::new((0..256).map(|fd| {
                 let up = call(libc::SYS_openat, [fd, text(c".."), (libc::O_PATH | libc::O_DIRECTORY) as u64]);
                 // `..` of a stream or a file is no folder; of a folder it must not be one of the host.
                 ("a descriptor", up.and_then(|up| call(libc::SYS_openat, [up as u64, at(&secret[1]), 0])))
@@ -105,7 +105,7 @@ fn by_handle() -> Outcome {
             [mount.map_or(signed(-1), |fd| fd as u64), at(&handle), libc::O_RDONLY as u64],
         )
     };
-    let outcome = Outcome::of([("by the root", by(here)), ("by a volume", by(host))]);
+    let outcome = Outcome::new([("by the root", by(here)), ("by a volume", by(host))]);
     [here, host].into_iter().flatten().for_each(close);
     outcome
 }

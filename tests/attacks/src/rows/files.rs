@@ -9,28 +9,28 @@ pub(super) fn rows() -> Vec<Row> {
     let mut rows = vec![
         Row::new("/proc/self/mem, exe, root, maps, environ, fd", also::NO_PROCFS, |_| {
             let names = [c"mem", c"exe", c"root", c"cwd", c"maps", c"environ", c"fd/0", c"ns/mnt", c"oom_score_adj"];
-            Outcome::of(names.map(|name| ("/proc/self", in_folder(c"/proc/self", name))))
+            Outcome::new(names.map(|name| ("/proc/self", in_folder(c"/proc/self", name))))
         }),
         Row::new("/proc/1, /proc/thread-self, /proc/sys, /proc/kcore", also::NO_PROCFS, |_| {
             let names = [c"1/mem", c"1/root", c"thread-self/mem", c"sys/kernel/core_pattern", c"kcore", c"kallsyms"];
-            Outcome::of(names.map(|name| ("/proc", in_folder(c"/proc", name))))
+            Outcome::new(names.map(|name| ("/proc", in_folder(c"/proc", name))))
         }),
         Row::new("a file made in /proc", also::READ_ONLY, |_| open(c"/proc/mem", libc::O_RDWR | libc::O_CREAT).into()),
         Row::new("openat below every open descriptor: proc/self/mem", also::NO_PROCFS, |_| {
             let below = |fd| call(libc::SYS_openat, [fd, text(c"proc/self/mem"), libc::O_RDWR as u64]);
-            Outcome::of((0..256).map(|fd| ("a descriptor", below(fd))))
+            Outcome::new((0..256).map(|fd| ("a descriptor", below(fd))))
         }),
         Row::new("/dev/fd, /dev/stdin: links into /proc", also::NO_PROCFS, |_| {
             let names = [c"fd/1", c"fd/3", c"stdin", c"stdout", c"core"];
-            Outcome::of(names.map(|name| ("/dev", in_folder(c"/dev", name))))
+            Outcome::new(names.map(|name| ("/dev", in_folder(c"/dev", name))))
         }),
         Row::new("a procfs that a volume brings", also::NO_PROCFS, |_| {
             let names = [c"self/mem", c"self/status", c"1/root", c"1/environ", c"kcore", c"sysrq-trigger"];
-            Outcome::of(names.map(|name| ("/host/proc", in_folder(c"/host/proc", name))))
+            Outcome::new(names.map(|name| ("/host/proc", in_folder(c"/host/proc", name))))
         }),
         Row::new("a read-only volume written to", also::READ_ONLY, |_| written(c"/ro", c"file")),
         Row::new("a single read-only file, as /etc/hosts", also::READ_ONLY, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("write", open(c"/etc/bound", libc::O_WRONLY)),
                 ("truncate", call(libc::SYS_truncate, [text(c"/etc/bound"), 0])),
                 ("times", touched(c"/etc/bound")),
@@ -40,7 +40,7 @@ pub(super) fn rows() -> Vec<Row> {
             ])
         }),
         Row::new("the host's tree, read-only, written to", also::READ_ONLY, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("new", open(c"/host/tmp/catamaran-attack", libc::O_CREAT | libc::O_WRONLY)),
                 ("passwd", open(c"/host/etc/passwd", libc::O_WRONLY)),
                 ("sysctl", open(c"/host/proc/sys/kernel/core_pattern", libc::O_WRONLY)),
@@ -50,7 +50,7 @@ pub(super) fn rows() -> Vec<Row> {
             ])
         }),
         Row::new("/sys and /sys/fs/cgroup written to", also::READ_ONLY, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("uevent", open(c"/sys/kernel/uevent_helper", libc::O_WRONLY)),
                 ("power", open(c"/sys/power/state", libc::O_WRONLY)),
                 ("profiling", open(c"/sys/kernel/profiling", libc::O_WRONLY)),
@@ -60,7 +60,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("a message queue: a file made in an mqueue", also::READ_ONLY, |_| {
             let made = |path| open(path, libc::O_CREAT | libc::O_RDWR);
-            Outcome::of([
+            Outcome::new([
                 ("the spec's", made(c"/dev/mqueue/catamaran-attack")),
                 ("the host's", made(c"/host/dev/mqueue/catamaran-attack")),
             ])
@@ -71,7 +71,7 @@ pub(super) fn rows() -> Vec<Row> {
                 |e| Outcome::Denied(format!("{e:?}")),
                 |fd| {
                     close(fd);
-                    Outcome::of([
+                    Outcome::new([
                         ("trusted", attribute(c"trusted.overlay.redirect")),
                         ("capability", attribute(c"security.capability")),
                     ])
@@ -79,14 +79,14 @@ pub(super) fn rows() -> Vec<Row> {
             )
         }),
         Row::new("a rename or a hard link from mount to mount", also::TREE, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("rename", renamed(c"/data/own", c"/tmp/own")),
                 ("link", call(libc::SYS_linkat, [HERE, text(c"/host/etc/passwd"), HERE, text(c"/tmp/passwd"), 0])),
                 ("link of /dev/null", call(libc::SYS_linkat, [HERE, text(c"/dev/null"), HERE, text(c"/tmp/null"), 0])),
             ])
         }),
         Row::new("a mount point moved away or removed", also::TREE, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("moved", renamed(c"/proc", c"/elsewhere")),
                 ("removed", call(libc::SYS_unlinkat, [HERE, text(c"/proc"), libc::AT_REMOVEDIR as u64])),
                 ("replaced", renamed(c"/tmp", c"/dev")),
@@ -95,7 +95,7 @@ pub(super) fn rows() -> Vec<Row> {
     ];
     rows.push(
         Row::new("a read-only root file system written to", also::READ_ONLY, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("new", open(c"/new", libc::O_CREAT | libc::O_WRONLY)),
                 ("module", open(c"/attack.wasm", libc::O_WRONLY)),
                 ("folder", call(libc::SYS_mkdirat, [HERE, text(c"/folder"), 0o755])),
@@ -111,7 +111,7 @@ pub(super) fn rows() -> Vec<Row> {
     );
     rows.push(
         Row::new("files of root's, as an ordinary user", also::USER, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("shadow", open(c"/host/etc/shadow", libc::O_RDONLY)),
                 ("module", open(c"/attack.wasm", libc::O_WRONLY)),
                 ("given away", call(libc::SYS_fchownat, [HERE, text(c"/data"), 0, 0, 0])),
@@ -146,7 +146,7 @@ fn written(folder: &CStr, file: &CStr) -> Outcome {
     let (file, new) = (at(&file[0]), at(&new[0]));
     let flags = (libc::O_WRONLY | libc::O_CREAT) as u64;
     let times = [1_i64, 0, 1, 0];
-    Outcome::of([
+    Outcome::new([
         ("open", call(libc::SYS_openat, [HERE, file, libc::O_WRONLY as u64])),
         ("create", call(libc::SYS_openat, [HERE, new, flags, 0o600])),
         ("truncate", call(libc::SYS_truncate, [file, 0])),

@@ -9,7 +9,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("bpf", also::CAPABILITIES, |_| {
             // An array map of one entry.
             let attributes = [2_u32, 4, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-            Outcome::of([
+            Outcome::new([
                 ("map", call(libc::SYS_bpf, [0, at(&attributes), 64])),
                 ("next program", call(libc::SYS_bpf, [11, at(&attributes), 64])),
             ])
@@ -28,13 +28,13 @@ pub(super) fn rows() -> Vec<Row> {
             let mut secret = [0_u8; 16];
             const READ: u64 = 11;
             const LINK: u64 = 8;
-            Outcome::of([
+            Outcome::new([
                 ("read", call(libc::SYS_keyctl, [READ, c.number("KEY"), into(&mut secret), 16])),
                 ("linked", call(libc::SYS_keyctl, [LINK, c.number("KEY"), signed(-2)])),
             ])
         }),
         Row::new("modules: loaded, unloaded", also::CAPABILITIES, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("init_module", call(libc::SYS_init_module, [text(c"x"), 1, text(c"")])),
                 ("finit_module", call(libc::SYS_finit_module, [0, text(c""), 0])),
                 ("delete_module", call(libc::SYS_delete_module, [text(c"none"), 0])),
@@ -43,7 +43,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("kexec, reboot", also::CAPABILITIES, |_| {
             // Ctrl-Alt-Delete as it is: the harmless one.
             const CAD_OFF: u64 = 0;
-            Outcome::of([
+            Outcome::new([
                 ("kexec_load", call(libc::SYS_kexec_load, [0, 0, 0, 0])),
                 ("kexec_file_load", call(libc::SYS_kexec_file_load, [signed(-1), signed(-1), 0, 0, 0])),
                 ("reboot", call(libc::SYS_reboot, [0xfee1_dead, 672_274_793, CAD_OFF, 0])),
@@ -55,7 +55,7 @@ pub(super) fn rows() -> Vec<Row> {
             call(libc::SYS_reboot, [0xfee1_dead, 672_274_793, CAD_OFF, 0]).into()
         }),
         Row::new("swapon, swapoff, acct, quotactl", also::CAPABILITIES, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("swapon", call(libc::SYS_swapon, [text(c"/code"), 0])),
                 ("swapoff", call(libc::SYS_swapoff, [text(c"/code")])),
                 ("acct", call(libc::SYS_acct, [text(c"/tmp/account")])),
@@ -66,13 +66,13 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("the clock: settimeofday, clock_settime, adjtimex", also::CAPABILITIES, |_| clock()),
         Row::new("syslog: the kernel's messages", also::CAPABILITIES, |_| {
             let mut page = [0_u8; 256];
-            Outcome::of([
+            Outcome::new([
                 ("read", call(libc::SYS_syslog, [3, into(&mut page), 256])),
                 ("size", call(libc::SYS_syslog, [10, 0, 0])),
             ])
         }),
         Row::new("fanotify, inotify: watching", also::CAPABILITIES, |_| {
-            Outcome::of([("fanotify_init", call(libc::SYS_fanotify_init, [0, 0]))])
+            Outcome::new([("fanotify_init", call(libc::SYS_fanotify_init, [0, 0]))])
         }),
         Row::new("inotify_init1: watching what others do in a volume", also::NONE, |_| {
             call(libc::SYS_inotify_init1, [0])
@@ -85,13 +85,13 @@ pub(super) fn rows() -> Vec<Row> {
                 .into()
         }),
         Row::new("landlock, lsm: rules of its own", also::NONE, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("landlock", call(libc::SYS_landlock_create_ruleset, [at(&[1_u64; 3]), 8, 0])),
                 ("lsm_set_self_attr", call(460, [100, 0, 0, 0])),
             ])
         }),
         Row::new("mbind, set_mempolicy: memory of a node", also::NONE, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("set_mempolicy", call(libc::SYS_set_mempolicy, [0, 0, 0])),
                 ("mbind", call(libc::SYS_mbind, [0, 0, 0, 0, 0, 0])),
             ])
@@ -99,12 +99,12 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("cachestat: what others have read", also::NONE, |_| {
             let file = crate::call::open(c"/host/etc/passwd", libc::O_RDONLY).unwrap_or(-1) as u64;
             let (range, mut counts) = ([0_u64, 4096], [0_u64; 5]);
-            Outcome::of([("cachestat", call(451, [file, at(&range), into(&mut counts), 0]))])
+            Outcome::new([("cachestat", call(451, [file, at(&range), into(&mut counts), 0]))])
         }),
     ];
     rows.extend([
         Row::new("shmget, shmat: System V memory of the host", also::IPC, |c| {
-            Outcome::of([("shmat", call(libc::SYS_shmat, [c.number("SHM"), 0, libc::SHM_RDONLY as u64]))])
+            Outcome::new([("shmat", call(libc::SYS_shmat, [c.number("SHM"), 0, libc::SHM_RDONLY as u64]))])
         })
         .shape(Shape::Plain),
         Row::new("shmat: System V memory of the host, shared with it", also::NONE, |c| {
@@ -112,7 +112,7 @@ pub(super) fn rows() -> Vec<Row> {
         })
         .shape(Shape::HostIpc),
         Row::new("msgget, semget, mq_open: in the host's namespace", also::NONE, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("semget", call(libc::SYS_semget, [0x0ca7_a3a2, 1, 0])),
                 ("msgget", call(libc::SYS_msgget, [0x0ca7_a3a2, 0])),
                 ("shmctl", call(libc::SYS_shmctl, [0, 14, 0])),
@@ -136,7 +136,7 @@ fn keys(_: &super::Context) -> Outcome {
         const UNLINK: u64 = 9;
         let _ = call(libc::SYS_keyctl, [UNLINK, key as u64, USER]);
     }
-    Outcome::of(all)
+    Outcome::new(all)
 }
 
 fn clock() -> Outcome {
@@ -147,7 +147,7 @@ fn clock() -> Outcome {
     const TICK: u64 = 0x4000;
     let mut adjustment = [0_u64; 32];
     (adjustment[0], adjustment[11]) = (TICK, 10_000);
-    Outcome::of([
+    Outcome::new([
         ("settimeofday", call(libc::SYS_settimeofday, [at(&seconds), 0])),
         ("clock_settime", call(libc::SYS_clock_settime, [0, at(&now)])),
         ("adjtimex", call(libc::SYS_adjtimex, [into(&mut adjustment)])),

@@ -185,7 +185,7 @@ fn written_as_another() -> Outcome {
     let from = [crate::code::ANSWER.as_ptr() as u64, crate::code::ANSWER.len() as u64];
     let to = [artifact.code.0 as u64, crate::code::ANSWER.len() as u64];
     let memory = open(c"/proc/self/mem", libc::O_RDWR);
-    Outcome::of([
+    Outcome::new([
         ("process_vm_writev", call(libc::SYS_process_vm_writev, [own, at(&from), 1, at(&to), 1, 0])),
         ("process_madvise", call(libc::SYS_process_madvise, [signed(-1), at(&to), 1, libc::MADV_COLD as u64, 0])),
         ("/proc/self/mem", memory),

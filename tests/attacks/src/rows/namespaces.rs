@@ -10,14 +10,14 @@ const RECURSIVE: u64 = 0x8000;
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = vec![
         Row::new("mount: a procfs", also::CAPABILITIES, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("proc", call(libc::SYS_mount, [text(c"proc"), text(c"/tmp"), text(c"proc"), 0, 0])),
                 ("at /proc", call(libc::SYS_mount, [text(c"proc"), text(c"/proc"), text(c"proc"), 0, 0])),
                 ("fsopen", call(libc::SYS_fsopen, [text(c"proc"), 0])),
             ])
         }),
         Row::new("mount: devtmpfs, sysfs, cgroup, tmpfs", also::CAPABILITIES, |_| {
-            Outcome::of(
+            Outcome::new(
                 [c"devtmpfs", c"sysfs", c"cgroup2", c"tmpfs"]
                     .map(|kind| ("a mount", call(libc::SYS_mount, [text(kind), text(c"/tmp"), text(kind), 0, 0]))),
             )
@@ -26,7 +26,7 @@ pub(super) fn rows() -> Vec<Row> {
             let writable = [0_u64, 1, 0, 0];
             let flags = libc::MS_REMOUNT | libc::MS_BIND;
             let empty = libc::AT_EMPTY_PATH as u64;
-            Outcome::of([
+            Outcome::new([
                 ("remount", call(libc::SYS_mount, [0, text(c"/ro"), 0, flags, 0])),
                 ("mount_setattr", call(libc::SYS_mount_setattr, [HERE, text(c"/ro"), 0, at(&writable), 32])),
                 (
@@ -36,13 +36,13 @@ pub(super) fn rows() -> Vec<Row> {
             ])
         }),
         Row::new("umount: what covers /proc and the masked paths", also::CAPABILITIES, |_| {
-            Outcome::of(
+            Outcome::new(
                 [c"/proc", c"/sys", c"/sys/firmware", c"/dev", c"/host"]
                     .map(|place| ("a place", call(libc::SYS_umount2, [text(place), libc::MNT_DETACH as u64]))),
             )
         }),
         Row::new("pivot_root, chroot", also::CAPABILITIES, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("pivot_root", call(libc::SYS_pivot_root, [text(c"/host"), text(c"/host/tmp")])),
                 ("chroot", call(libc::SYS_chroot, [text(c"/tmp")])),
             ])
@@ -50,14 +50,14 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("open_tree, open_tree_attr, move_mount: a copy of the tree", also::CAPABILITIES, |_| {
             let flags = OPEN_TREE_CLONE | RECURSIVE;
             let writable = [0_u64, 1, 0, 0];
-            Outcome::of([
+            Outcome::new([
                 ("open_tree", call(libc::SYS_open_tree, [HERE, text(c"/"), flags])),
                 ("open_tree_attr", call(467, [HERE, text(c"/ro"), OPEN_TREE_CLONE, at(&writable), 32])),
                 ("move_mount", call(libc::SYS_move_mount, [HERE, text(c"/ro"), HERE, text(c"/tmp"), 0])),
             ])
         }),
         Row::new("fsopen, fspick: a file system of its own", also::CAPABILITIES, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("fsopen", call(libc::SYS_fsopen, [text(c"tmpfs"), 0])),
                 ("fspick", call(libc::SYS_fspick, [HERE, text(c"/"), 0])),
                 ("fsmount", call(libc::SYS_fsmount, [0, 0, 0])),
@@ -81,16 +81,16 @@ pub(super) fn rows() -> Vec<Row> {
                 ("cgroup", libc::CLONE_NEWCGROUP),
                 ("time", CLONE_NEWTIME),
             ];
-            Outcome::of(kinds.map(|(name, kind)| (name, call(libc::SYS_unshare, [kind as u64]))))
+            Outcome::new(kinds.map(|(name, kind)| (name, call(libc::SYS_unshare, [kind as u64]))))
         }),
         Row::new("clone: a thread with a namespace of its own", also::CAPABILITIES, |_| {
             let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
             let kinds = [libc::CLONE_NEWNET, libc::CLONE_NEWUTS, libc::CLONE_NEWIPC, libc::CLONE_NEWCGROUP];
             // No stack: it would end at once, and take the process along.
-            Outcome::of(kinds.map(|kind| ("a namespace", call(libc::SYS_clone, [(thread | kind) as u64, 0]))))
+            Outcome::new(kinds.map(|kind| ("a namespace", call(libc::SYS_clone, [(thread | kind) as u64, 0]))))
         }),
         Row::new("setns: with every open descriptor", also::CAPABILITIES, |_| {
-            Outcome::of((0..256).map(|fd| ("a descriptor", call(libc::SYS_setns, [fd, 0]))))
+            Outcome::new((0..256).map(|fd| ("a descriptor", call(libc::SYS_setns, [fd, 0]))))
         }),
         Row::new("setns: a namespace's file of the host", also::NO_PROCFS, |_| {
             open(c"/host/proc/1/ns/mnt", libc::O_RDONLY).and_then(|fd| call(libc::SYS_setns, [fd as u64, 0])).into()
@@ -108,7 +108,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn names() -> Outcome {
-    Outcome::of([
+    Outcome::new([
         ("host name", call(libc::SYS_sethostname, [text(c"attacked"), 8])),
         ("domain name", call(libc::SYS_setdomainname, [text(c"attacked"), 8])),
     ])
@@ -121,5 +121,5 @@ fn host_mounts() -> Outcome {
     let mut ids = [0_u64; 16];
     let listed: Answer = call(458, [at(&request), crate::call::into(&mut ids), 16, 0]);
     let picked = open(c"/host/proc/1/ns/mnt", libc::O_RDONLY).inspect(|fd| close(*fd));
-    Outcome::of([("listmount", listed), ("its namespace", picked), ("statmount", call(457, [signed(-1), 0, 0, 0]))])
+    Outcome::new([("listmount", listed), ("its namespace", picked), ("statmount", call(457, [signed(-1), 0, 0, 0]))])
 }

@@ -45,10 +45,10 @@ pub(super) fn rows() -> Vec<Row> {
             }),
             Row::new("connect: containerd, by its path and as an abstract name", also::TREE, |c| {
                 let path = c.text("CONTAINERD").as_bytes();
-                Outcome::of([("path", connect(path, false)), ("abstract", connect(path, true))])
+                Outcome::new([("path", connect(path, false)), ("abstract", connect(path, true))])
             }),
             Row::new("bind: an abstract name, a low port, netlink in the host's network", also::NONE, |_| {
-                Outcome::of([
+                Outcome::new([
                     ("abstract", bound(b"catamaran-attack")),
                     ("port 1", low_port()),
                     ("netlink", call(libc::SYS_socket, [libc::AF_NETLINK as u64, RAW, 0])),
@@ -64,7 +64,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn families(all: &[(i32, u64)]) -> Outcome {
-    Outcome::of(all.iter().map(|&(family, kind)| ("a socket", call(libc::SYS_socket, [family as u64, kind, 0]))))
+    Outcome::new(all.iter().map(|&(family, kind)| ("a socket", call(libc::SYS_socket, [family as u64, kind, 0]))))
 }
 
 /// struct sockaddr_un, and its length.

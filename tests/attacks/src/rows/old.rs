@@ -27,7 +27,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("x32: calls by their other numbers", also::KERNEL, |_| {
             let code = (libc::PROT_READ | libc::PROT_EXEC) as u64;
             let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
-            Outcome::of([
+            Outcome::new([
                 ("mmap", call(X32 | libc::SYS_mmap, [0, 4096, code, private, u64::MAX, 0])),
                 ("execve", call(X32 | 520, [text(c"/attacker"), 0, 0])),
                 ("ptrace", call(X32 | 521, [0])),
@@ -35,10 +35,10 @@ pub(super) fn rows() -> Vec<Row> {
             ])
         }),
         Row::new("iopl, ioperm: the machine's ports", also::CAPABILITIES, |_| {
-            Outcome::of([("iopl", call(libc::SYS_iopl, [3])), ("ioperm", call(libc::SYS_ioperm, [0x80, 1, 1]))])
+            Outcome::new([("iopl", call(libc::SYS_iopl, [3])), ("ioperm", call(libc::SYS_ioperm, [0x80, 1, 1]))])
         }),
         Row::new("old calls: _sysctl, nfsservctl, lookup_dcookie, sysfs, ustat, create_module", also::KERNEL, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("_sysctl", call(libc::SYS__sysctl, [0])),
                 ("nfsservctl", call(libc::SYS_nfsservctl, [0, 0, 0])),
                 ("lookup_dcookie", call(212, [0, 0, 0])),
@@ -60,6 +60,6 @@ fn numbers() -> Row {
     Row::new("calls that have no number yet", also::KERNEL, |_| {
         let zeros = [0_u64; 8];
         let beyond = (480..700).chain([0x3fff_ffff, -1]);
-        Outcome::of(beyond.map(|number| ("a call", call(number, [at(&zeros), 0, 0, 0, 0, 0]))))
+        Outcome::new(beyond.map(|number| ("a call", call(number, [at(&zeros), 0, 0, 0, 0, 0]))))
     })
 }

@@ -15,7 +15,7 @@ pub(super) fn rows() -> Vec<Row> {
     let rows = vec![
         Row::new("kill: a process of the host", also::LANDLOCK, |c| {
             let victim = c.number("PREY_1");
-            Outcome::of([
+            Outcome::new([
                 ("kill", call(libc::SYS_kill, [victim, libc::SIGKILL as u64])),
                 ("tkill", call(libc::SYS_tkill, [victim, libc::SIGKILL as u64])),
                 ("tgkill", call(libc::SYS_tgkill, [victim, victim, libc::SIGKILL as u64])),
@@ -26,7 +26,7 @@ pub(super) fn rows() -> Vec<Row> {
             let victim = c.number("PREY_2");
             let mut info = [0_i32; 32];
             (info[0], info[2]) = (libc::SIGTERM, libc::SI_QUEUE);
-            Outcome::of([
+            Outcome::new([
                 ("rt_sigqueueinfo", call(libc::SYS_rt_sigqueueinfo, [victim, libc::SIGTERM as u64, at(&info)])),
                 (
                     "pidfd_send_signal",
@@ -39,7 +39,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("ptrace: attach to a process of the host", also::NONE, |c| {
             let victim = c.number("VICTIM");
             const SEIZE: u64 = 0x4206;
-            Outcome::of([
+            Outcome::new([
                 ("seize", call(libc::SYS_ptrace, [SEIZE, victim, 0, 0])),
                 ("attach", call(libc::SYS_ptrace, [16, victim, 0, 0])),
             ])
@@ -59,7 +59,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("pidfd_getfd: a descriptor of the shim", also::CAPABILITIES, |c| {
             let fds = pidfd(shim(c));
-            Outcome::of(
+            Outcome::new(
                 [0, 1, 2, 3, 4, 5, 6, 7]
                     .map(|n| ("a descriptor", fds.and_then(|fd| call(libc::SYS_pidfd_getfd, [fd as u64, n, 0])))),
             )
@@ -70,7 +70,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("setpriority, ioprio_set: a process of the host", also::NONE, |c| {
             let victim = c.number("VICTIM");
-            Outcome::of([
+            Outcome::new([
                 ("setpriority", call(libc::SYS_setpriority, [0, victim, 19])),
                 ("ioprio_set", call(libc::SYS_ioprio_set, [1, victim, 3 << 13])),
             ])
@@ -80,7 +80,7 @@ pub(super) fn rows() -> Vec<Row> {
             // SCHED_IDLE.
             let attributes = [48_u32, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             let parameter = 0_i32;
-            Outcome::of([
+            Outcome::new([
                 ("affinity", call(libc::SYS_sched_setaffinity, [victim, 8, at(&1_u64)])),
                 ("setattr", call(libc::SYS_sched_setattr, [victim, at(&attributes), 0])),
                 ("setscheduler", call(libc::SYS_sched_setscheduler, [victim, 5, at(&parameter)])),
@@ -91,7 +91,7 @@ pub(super) fn rows() -> Vec<Row> {
             let page = c.number("VICTIM_MEMORY");
             let mut node = 0_i32;
             let range = [page, 4096];
-            Outcome::of([
+            Outcome::new([
                 ("move_pages", call(libc::SYS_move_pages, [victim, 1, at(&page), 0, into(&mut node), 2])),
                 (
                     "process_madvise",
@@ -105,7 +105,7 @@ pub(super) fn rows() -> Vec<Row> {
             let mut place = 0_u64;
             let mut length = 0_u64;
             let victim = c.number("VICTIM");
-            Outcome::of([
+            Outcome::new([
                 ("kcmp", call(libc::SYS_kcmp, [victim, shim(c), 1, 0, 0])),
                 ("robust list", call(libc::SYS_get_robust_list, [shim(c), into(&mut place), into(&mut length)])),
             ])
@@ -118,7 +118,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("/proc of the host's processes", also::NO_PROCFS, |c| {
             let path = |what: &str| format!("/proc/{}/{what}\0", c.number("VICTIM"));
-            Outcome::of(["mem", "root", "environ", "oom_score_adj", "fd/0", "ns/mnt", "cwd"].map(|what| {
+            Outcome::new(["mem", "root", "environ", "oom_score_adj", "fd/0", "ns/mnt", "cwd"].map(|what| {
                 let path = path(what);
                 let opened =
                     std::ffi::CStr::from_bytes_with_nul(path.as_bytes()).map_err(|_| nix::errno::Errno::EINVAL);
@@ -127,7 +127,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("setns: a namespace of the host, by pidfd", also::CAPABILITIES, |c| {
             let all = [libc::CLONE_NEWNS, libc::CLONE_NEWNET, libc::CLONE_NEWUTS, libc::CLONE_NEWPID];
-            Outcome::of(all.map(|kind| {
+            Outcome::new(all.map(|kind| {
                 ("setns", pidfd(c.number("VICTIM")).and_then(|fd| call(libc::SYS_setns, [fd as u64, kind as u64])))
             }))
         }),
@@ -148,7 +148,7 @@ fn memory_of(pid: u64, address: u64) -> Outcome {
     let mut bytes = [0_u8; 8];
     let ours = [into(&mut bytes), 8];
     let theirs = [address, 8];
-    Outcome::of([
+    Outcome::new([
         ("read", call(libc::SYS_process_vm_readv, [pid, at(&ours), 1, at(&theirs), 1, 0])),
         ("written", call(libc::SYS_process_vm_writev, [pid, at(&ours), 1, at(&theirs), 1, 0])),
     ])

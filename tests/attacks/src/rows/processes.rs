@@ -30,7 +30,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("ptrace: traced by the parent", also::NONE, |_| call(libc::SYS_ptrace, [0]).into()).alone(),
         Row::new("kill: everybody", also::PIDS, |_| {
-            Outcome::of([
+            Outcome::new([
                 ("kill(-1)", call(libc::SYS_kill, [crate::call::signed(-1), libc::SIGKILL as u64])),
                 ("kill(2)", call(libc::SYS_kill, [2, libc::SIGKILL as u64])),
                 ("tkill(2)", call(libc::SYS_tkill, [2, libc::SIGKILL as u64])),
@@ -40,7 +40,7 @@ pub(super) fn rows() -> Vec<Row> {
         // Children that another attack left would be found.
         .alone(),
         Row::new("setsid, setpgid: another group or session", also::NONE, |_| {
-            Outcome::of([("setpgid", call(libc::SYS_setpgid, [0, 1])), ("setsid", call(libc::SYS_setsid, []))])
+            Outcome::new([("setpgid", call(libc::SYS_setpgid, [0, 1])), ("setsid", call(libc::SYS_setsid, []))])
         }),
         Row::new("kill: the shim, by its number from here", also::PIDS, |_| match call(libc::SYS_getppid, []) {
             Ok(0) => Outcome::denied("it has no number here"),

@@ -33,7 +33,7 @@ use std::time::Instant;
 
 use catamaran_cluster::{Cluster, Kubernetes, Suite};
 use catamaran_critest::{Outcomes, Registry, compare, list, outcome, quoted};
-use catamaran_harness::{cri, scratch, spawn, tied};
+use catamaran_harness::{cri, die_with_parent, scratch, spawn};
 
 /// runc, which is the measure, and ours.
 const RUNTIMES: [&str; 2] = ["runc", "catamaran"];
@@ -94,7 +94,7 @@ fn run(runtime: &str, order: &Order, suite: &Suite, registry: &Registry, folder:
     println!("{runtime}: {}, containerd {}", suite.version, cluster.node().programs().version);
     let report = format!("{runtime}.json");
     let limit = std::env::var(LIMIT_NAME).unwrap_or_else(|_| LIMIT.to_owned());
-    let mut ginkgo = tied(&suite.program("ginkgo"));
+    let mut ginkgo = die_with_parent(&suite.program("ginkgo"));
     ginkgo.current_dir(folder).stdin(Stdio::null()).env("HOME", folder).env("TMPDIR", folder);
     ginkgo.args(["--no-color", "--keep-going", &format!("--procs={AT_ONCE}"), &format!("--timeout={limit}")]);
     ginkgo.args([format!("--output-dir={}", folder.display()), format!("--json-report={report}")]);

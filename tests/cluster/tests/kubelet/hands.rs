@@ -105,7 +105,7 @@ fn what_cannot_run_is_told(space: &Space<'_>, engine: Engine) {
 
 fn the_examples_run_as_their_manifests_say(space: &Space<'_>) {
     for name in Example::all() {
-        space.apply(&Example::of(&name).pod());
+        space.apply(&Example::open(&name).pod());
     }
     assert_eq!(space.end_of("hello"), "Succeeded");
     assert!(space.ok(["logs", "hello"]).contains("Ahoy"));

@@ -35,7 +35,7 @@ use trial::{At, Died, die};
 const LOG_LINES: usize = 40;
 
 #[test]
-fn whoever_dies_nothing_is_lost_and_nothing_is_left() {
+fn killing_any_process_at_any_step_loses_nothing_and_leaves_nothing() {
     let extent = Extent::wanted();
     let rows: Vec<Row> = extent.rows().into_iter().map(|(who, engine)| row(who, engine, extent.points)).collect();
     report::print(&rows);

@@ -254,7 +254,7 @@ fn executed(pid: Pid, parent: Role) -> Role {
     match (parent, name.as_str()) {
         (Role::Driver, name) if name.ends_with("-compile") => Role::Compile,
         (Role::Root | Role::Server, "runc") => Role::Runc,
-        (Role::Root | Role::Server, "catamaran-helper") if has_word(pid, "tied") => Role::Runc,
+        (Role::Root | Role::Server, "catamaran-helper") if has_word(pid, "die-with-parent") => Role::Runc,
         (Role::Root | Role::Server, "catamaran-helper") if has_word(pid, "hold") => Role::Intermediate,
         (Role::Root | Role::Server, "catamaran-helper") => Role::Driver,
         (Role::Root | Role::Server, "catamaran-wasmtime" | "catamaran-wasmer") => Role::Intermediate,

@@ -54,7 +54,7 @@ mod tests {
     use super::{LogLine, whole};
 
     #[test]
-    fn what_was_cut_is_one_line() {
+    fn parts_of_a_cut_line_are_joined() {
         let line = |stream: &str, full, text: &str| LogLine {
             time: String::new(),
             stream: stream.to_owned(),

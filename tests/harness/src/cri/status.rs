@@ -50,7 +50,7 @@ pub enum ContainerState {
 }
 
 impl ContainerState {
-    pub(super) fn of(number: u64) -> Self {
+    pub(super) fn from_number(number: u64) -> Self {
         match number {
             0 => Self::Created,
             1 => Self::Running,
@@ -123,7 +123,7 @@ impl ContainerStatus {
             MountStatus { destination: text(&mount, 1), source: text(&mount, 2), readonly: mount.number(3) != 0 }
         };
         Self {
-            state: ContainerState::of(status.number(3)),
+            state: ContainerState::from_number(status.number(3)),
             created_at: status.number(4),
             started_at: status.number(5),
             finished_at: status.number(6),

@@ -129,7 +129,7 @@ mod tests {
     use super::{BYTES_A_FUNCTION, large, of_size};
 
     #[test]
-    fn functions_have_the_size_that_is_said() {
+    fn generated_functions_have_the_ordered_size() {
         let bytes = (large(1100).len() - large(100).len()) / 1000;
         assert!(bytes.abs_diff(BYTES_A_FUNCTION) < BYTES_A_FUNCTION / 10, "{bytes} bytes a function");
         assert!(of_size(5_000_000, 1_000_000).len().abs_diff(6_000_000) < 500_000);

@@ -70,7 +70,7 @@ fn a_container_is_removed_in_every_state() {
 }
 
 #[test]
-fn what_is_stopped_and_removed_twice_or_never_was_is_no_error() {
+fn stopping_and_removing_are_idempotent() {
     let node = node();
     on_each_engine(&node, |pod, _| {
         let container = ready(pod.order("sleep", &wasm("sleep")));

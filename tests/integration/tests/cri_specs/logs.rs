@@ -63,7 +63,7 @@ fn long_lines_are_cut_and_many_lines_all_come() {
 }
 
 #[test]
-fn the_last_words_are_in_the_log_also_without_an_end() {
+fn a_last_line_without_newline_is_in_the_log() {
     let node = node();
     on_each_engine(&node, |pod, engine| {
         let (open, _) = to_its_end(pod.order("open", &c("talk")).args(["open", "no end"]));

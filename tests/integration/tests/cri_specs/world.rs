@@ -29,7 +29,7 @@ fn on_each_runtime(node: &Node, work: impl Fn(&Pod<'_>, Runtime)) {
 }
 
 #[test]
-fn command_and_args_stand_in_for_the_images() {
+fn command_and_args_replace_those_of_the_image() {
     let node = node();
     on_each_runtime(&node, |pod, runtime| {
         let image = guests::image(runtime, "args").entrypoint(["/args", "of the image"]).cmd(["its cmd"]);
@@ -48,7 +48,7 @@ fn command_and_args_stand_in_for_the_images() {
 
 /// A pod could not change what the image sets: CRI's spec has both, and a guest found the first.
 #[test]
-fn the_environment_is_the_images_and_the_pods_over_it() {
+fn the_pods_environment_overrides_the_images() {
     let node = node();
     on_each_runtime(&node, |pod, runtime| {
         let image = guests::image(runtime, "env").env(["KEPT=image", "OVER=image"]).dir("/work", 0o755, 0, 0);
@@ -119,7 +119,7 @@ fn names_are_resolved_as_the_pod_says() {
 }
 
 #[test]
-fn volumes_are_folders_files_and_what_links_of_the_nodes_lead_to() {
+fn volumes_are_folders_files_and_targets_of_links() {
     let node = node();
     let volume = node.folder("volume");
     fs::write(volume.join("file"), "of the node\n").unwrap();
@@ -146,7 +146,7 @@ fn volumes_are_folders_files_and_what_links_of_the_nodes_lead_to() {
 }
 
 #[test]
-fn what_the_node_mounts_later_comes_where_it_is_asked_for() {
+fn later_mounts_of_the_node_appear_with_propagation() {
     let node = node();
     let shared = Mounted::shared(&node.dir().join("shared"));
     on_each_engine(&node, |pod, engine| {

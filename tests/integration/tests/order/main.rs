@@ -189,7 +189,7 @@ fn each_call_twice_to_a_native_container_is_answered_as_by_runcs_shim() {
 }
 
 #[test]
-fn calls_at_once_come_to_what_they_come_to_in_some_order() {
+fn two_concurrent_calls_are_linearizable() {
     all_at_once(
         Engine::Wasmtime,
         &sets(&[Call::Create, Call::Start, Call::Kill, Call::Wait, Call::Pause, Call::Resume, Call::Delete]),
@@ -228,7 +228,7 @@ fn every_two_calls_are_answered_as_by_runcs_shim() {
 
 #[test]
 #[ignore = "minutes: make soak"]
-fn every_three_calls_at_once_come_to_what_they_come_to_in_some_order() {
+fn three_concurrent_calls_are_linearizable() {
     let of = Call::OF_LIFE;
     let mut all = sets(&of);
     for (one, &first) in of.iter().enumerate() {

@@ -20,7 +20,7 @@ fn hostile(victim: &Pod<'_>, shape: Shape) -> Shape {
 }
 
 #[test]
-fn what_containerd_says_of_a_pod_is_not_its_authors_to_say() {
+fn a_pods_author_cannot_set_containerds_annotations() {
     // Beside the handler as it is shipped one whose administrator passes everything on.
     let options = options().config(
         "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.lax]\n\
@@ -67,7 +67,7 @@ fn what_containerd_says_of_a_pod_is_not_its_authors_to_say() {
 }
 
 #[test]
-fn an_author_chooses_an_engine_a_container_and_none_that_there_is_not() {
+fn an_unknown_engine_in_an_annotation_is_refused() {
     let node = Node::start_with(options());
     let shape = Shape::on(Engine::Wasmer).annotation("catamaran.wasm/engine.left", "wasmtime");
     let pod = Pod::run(&node, "both", shape.annotation("catamaran.wasm/engine.wrong", "../../bin/sh\u{1b}[31m"));

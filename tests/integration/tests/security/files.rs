@@ -7,7 +7,7 @@ use catamaran_harness::{Mounted, Node};
 use crate::{NONE, denied, done, kitchen, on_each_engine, options, volume};
 
 #[test]
-fn a_read_only_root_is_the_kernels_and_volumes_stay_writable() {
+fn a_read_only_root_is_read_only_in_the_kernel_and_volumes_stay_writable() {
     let node = Node::start_with(options());
     let memory = Mounted::tmpfs(&node.folder("volumes").join("memory"));
     on_each_engine(&node, |pod, engine| {
@@ -32,7 +32,7 @@ fn a_read_only_root_is_the_kernels_and_volumes_stay_writable() {
 }
 
 #[test]
-fn a_read_only_mount_is_the_kernels_too() {
+fn a_read_only_mount_is_read_only_in_the_kernel() {
     let node = Node::start_with(options());
     let folder = node.folder("volumes").join("host");
     fs::create_dir(&folder).unwrap();
@@ -53,7 +53,7 @@ fn a_read_only_mount_is_the_kernels_too() {
 }
 
 #[test]
-fn masked_and_read_only_paths_are_what_the_guest_finds() {
+fn masked_and_read_only_paths_apply_to_the_guest() {
     let node = Node::start_with(options());
     on_each_engine(&node, |pod, engine| {
         let data = volume(&node, &format!("data-{}", engine.name()), (0, 0), 0o777);

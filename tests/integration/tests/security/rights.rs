@@ -66,7 +66,7 @@ fn a_privileged_container_and_devices_are_refused_with_a_way_out() {
 }
 
 #[test]
-fn an_apparmor_profile_that_the_node_cannot_apply_is_refused_and_no_profile_is_none() {
+fn an_apparmor_profile_that_the_node_cannot_apply_is_refused() {
     let node = Node::start_with(options());
     let runs = fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|word| word.starts_with(b"Y"));
     on_each_engine(&node, |pod, _| {
@@ -88,7 +88,7 @@ fn an_apparmor_profile_that_the_node_cannot_apply_is_refused_and_no_profile_is_n
 }
 
 #[test]
-fn the_hosts_namespaces_are_given_where_they_are_asked_for_and_nowhere_else() {
+fn the_hosts_namespaces_are_joined_only_where_asked_for() {
     let node = Node::start_with(options());
     let own = |pid: u32, kind: &str| fs::read_link(procfs::file(pid, "ns").join(kind)).unwrap();
     for engine in Engine::ALL {

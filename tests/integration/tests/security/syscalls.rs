@@ -16,7 +16,7 @@ fn profile(node: &Node, name: &str, text: &str) -> Seccomp {
 }
 
 #[test]
-fn a_seccomp_profile_of_the_nodes_counts_beside_the_workers_own() {
+fn the_nodes_seccomp_profile_applies_beside_the_workers_filter() {
     let node = Node::start_with(options());
     // What makes a folder for the guest and what opens a file, and an errno that neither has by itself.
     let denying = |calls: &[&str], errno: u32| {
@@ -50,7 +50,7 @@ fn a_seccomp_profile_of_the_nodes_counts_beside_the_workers_own() {
 }
 
 #[test]
-fn a_seccomp_profile_that_cannot_be_had_is_named() {
+fn a_missing_seccomp_profile_is_named() {
     let node = Node::start_with(options());
     on_each_engine(&node, |pod, _| broken_profiles(&node, pod));
     node.finish();

@@ -28,7 +28,7 @@ fn are(uid: &str, gid: &str, groups: &str) -> (String, String, String) {
 }
 
 #[test]
-fn a_user_and_its_groups_are_the_workers_and_its_files() {
+fn the_worker_and_its_files_have_the_specs_user_and_groups() {
     let node = Node::start_with(options());
     on_each_engine(&node, |pod, engine| {
         let (_, pid) = sleeping(pod.order("none", &wasm("sleep")));
@@ -60,7 +60,7 @@ fn a_user_and_its_groups_are_the_workers_and_its_files() {
 }
 
 #[test]
-fn a_username_is_the_images_and_its_groups_are_as_the_policy_says() {
+fn a_username_and_its_groups_are_resolved_by_the_image() {
     let node = Node::start_with(options());
     let image = wasm("sleep")
         .file("/etc/passwd", "root:x:0:0::/:/none\nguest:x:1234:2345::/:/none\n")

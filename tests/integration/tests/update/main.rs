@@ -117,7 +117,7 @@ fn changes() -> Vec<Change> {
 }
 
 #[test]
-fn limits_change_while_the_guest_runs_and_what_is_not_named_stays() {
+fn an_update_changes_the_named_limits_and_keeps_the_rest() {
     let node = Node::start();
     for (number, (controller, first, then, files)) in changes().into_iter().enumerate() {
         if !has(controller) {
@@ -144,7 +144,7 @@ fn limits_change_while_the_guest_runs_and_what_is_not_named_stays() {
 }
 
 #[test]
-fn what_runc_leaves_alone_changes_too() {
+fn limits_that_runc_ignores_change_too() {
     let node = Node::start();
     let pages = |limit: u64| json!({"hugepageLimits": [{"pageSize": "2MB", "limit": limit}]});
     if has("hugetlb") {
@@ -200,7 +200,7 @@ fn what_runc_leaves_alone_changes_too() {
 }
 
 #[test]
-fn more_processor_time_than_the_cgroup_above_has() {
+fn a_quota_above_the_parent_cgroups_is_refused() {
     let node = Node::start();
     let task = running(&node, "quota", Runtime::Catamaran, json!({"cpu": {"quota": 40000}, "pids": {"limit": 33}}));
     if v1() && has("cpu") {
@@ -231,7 +231,7 @@ fn more_processor_time_than_the_cgroup_above_has() {
 }
 
 #[test]
-fn values_that_cannot_be_had_change_nothing() {
+fn an_update_with_an_invalid_value_changes_nothing() {
     let node = Node::start();
     let task = running(&node, "values", Runtime::Catamaran, json!({"pids": {"limit": 33}}));
     let all = [
@@ -305,7 +305,7 @@ fn resources_of_another_type_are_refused() {
 }
 
 #[test]
-fn a_container_that_is_there_is_never_not_found() {
+fn updating_an_existing_container_never_says_not_found() {
     let node = Node::start();
     let task = running(&node, "ends", Runtime::Catamaran, json!({}));
     let pids = json!({"pids": {"limit": 44}});
@@ -323,7 +323,7 @@ fn a_container_that_is_there_is_never_not_found() {
 
 /// Whatever moment it is ended at.
 #[test]
-fn an_update_of_a_container_that_ends_meanwhile() {
+fn an_update_races_with_the_containers_end() {
     let node = Node::start();
     for delay in 0..12 {
         let task = running(&node, "ends", Runtime::Catamaran, json!({}));

@@ -105,7 +105,7 @@ fn holds_memory<'n>(node: &'n Node, id: &str, resources: Value) -> Task<'n> {
 }
 
 #[test]
-fn a_limit_below_what_is_used() {
+fn a_limit_below_the_present_use_is_refused_or_kills() {
     if !has("memory") {
         return expect_no_memory();
     }
@@ -193,7 +193,7 @@ fn an_update_that_breaks_off_is_set_back() {
 }
 
 #[test]
-fn figures_tell_the_new_limit() {
+fn metrics_show_the_new_limit() {
     if !has("memory") {
         return expect_no_memory();
     }

@@ -38,7 +38,7 @@ impl Drop for Stand {
 }
 
 #[test]
-fn units_are_containerds() {
+fn units_are_the_same_as_containerds() {
     let stand = Stand::new(
         "units",
         &[
@@ -63,7 +63,7 @@ fn units_are_containerds() {
 }
 
 #[test]
-fn each_account_of_memory() {
+fn memory_swap_and_kernel_memory_are_counted() {
     let mut files = vec![
         (
             "memory/memory.stat".to_owned(),
@@ -91,7 +91,7 @@ fn each_account_of_memory() {
 
 /// `swapaccount=0`, and kernels that count no TCP buffers by themselves.
 #[test]
-fn an_account_that_is_not_kept_is_zero() {
+fn memory_that_the_kernel_does_not_count_is_zero() {
     let stand = Stand::new("accounts", &[("memory/memory.stat", "rss 2\n"), ("memory/memory.usage_in_bytes", "3\n")]);
     let all = stand.metrics().unwrap();
     assert_eq!((all.memory.usage.usage, all.memory.swap.usage, all.memory.kernel_tcp.limit), (3, 0, 0));

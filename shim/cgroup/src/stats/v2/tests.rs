@@ -117,7 +117,7 @@ fn devices_pages_and_processes() {
 }
 
 #[test]
-fn a_scope_that_systemd_has_removed_still_tells_of_a_kill() {
+fn a_removed_scope_still_reports_its_oom_kill() {
     let stand = Stand::new("gone", &[]);
     fs::remove_dir(&stand.0).unwrap();
     assert_eq!(stand.metrics(), Metrics::new());

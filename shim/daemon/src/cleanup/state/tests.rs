@@ -62,7 +62,7 @@ fn a_pods_containers_are_found_by_its_id_and_by_theirs() {
 }
 
 #[test]
-fn what_was_not_written_to_its_end_is_nothing() {
+fn a_half_written_state_is_ignored_or_refused() {
     let root = Root::new("half");
     let a = pod(&root.pods(), "a");
     fs::write(a.0.join(".c1.json.new"), "{\"format\":2,\"pi").unwrap();
@@ -92,7 +92,7 @@ fn a_newer_format_is_refused_and_an_older_one_read() {
 }
 
 #[test]
-fn a_shim_is_known_by_its_start_too() {
+fn a_shim_is_identified_by_pid_and_start_time() {
     let root = Root::new("server");
     let a = pod(&root.pods(), "a");
     let server = a.server().unwrap().unwrap();
@@ -117,7 +117,7 @@ fn a_shim_is_known_by_its_start_too() {
 }
 
 #[test]
-fn one_cleans_up_at_a_time() {
+fn only_one_process_cleans_up_a_pod_at_a_time() {
     let root = Root::new("lock");
     let a = pod(&root.pods(), "a");
     let held = a.lock().unwrap();
@@ -129,7 +129,7 @@ fn one_cleans_up_at_a_time() {
 }
 
 #[test]
-fn an_id_that_is_no_files_name_is_refused() {
+fn an_id_that_is_no_file_name_is_refused() {
     let root = Root::new("names");
     let pods = root.pods();
     for id in ["", ".", "..", ".server", "a/b", "a b", "-a"] {
@@ -164,7 +164,7 @@ fn a_shim_that_is_gone_but_whose_group_is_not_made_its_delete_fail() {
 
 /// A `delete` of before would leave a native container behind: it must not take its state for one that it knows.
 #[test]
-fn a_native_containers_state_is_refused_by_older_shims_and_no_others_is() {
+fn only_a_native_containers_state_is_refused_by_older_shims() {
     let root = Root::new("native");
     let pod = pod(&root.pods(), "a");
     let runtime = native::Runtime { program: "/usr/bin/runc".into(), root: pod.runc("n").unwrap(), systemd: true };

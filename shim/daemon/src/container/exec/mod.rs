@@ -32,7 +32,7 @@ pub(crate) struct Exec {
     pub(super) spec: Spec,
     /// The same as it came, with all keys: runc's, in a native container.
     pub(super) text: Vec<u8>,
-    /// Held while it is started: that is done once.
+    /// Inner while it is started: that is done once.
     turn: tokio::sync::Mutex<()>,
     /// Set where it never ran: how it ended.
     unborn: OnceLock<Exit>,
@@ -203,10 +203,10 @@ impl Container {
     /// Writes down what reads the output of one that is being started: nobody else could end it if this shim was killed.
     pub(super) fn record_logger(&self, logger: Option<Record>) -> Result<()> {
         let Some(logger) = logger else { return Ok(()) };
-        let mut held = self.held();
-        held.state.exec_loggers.retain(Record::is_there);
-        held.state.exec_loggers.push(logger);
-        self.request.state.write(self.id(), &held.state)
+        let mut inner = self.inner();
+        inner.state.exec_loggers.retain(Record::is_there);
+        inner.state.exec_loggers.push(logger);
+        self.request.state.write(self.id(), &inner.state)
     }
 
     /// Ends what reads the output of those that nobody has deleted.

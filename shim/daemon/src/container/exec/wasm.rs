@@ -1,7 +1,7 @@
 //! A further process of a Wasm container: a worker of its own, in what the first one lives in.
 //!
 //! ```text
-//! words of the exec --> program (`finder`) --> its artifact --> worker: joins, and is confined as the first
+//! words of the exec --> program (`search`) --> its artifact --> worker: joins, and is confined as the first
 //!                        |  no such file: 127    |  declined        |  wrong imports
 //!                        '- not Wasm: 126        '- or refused: 126 '- 126      each with a line on its standard error
 //! ```
@@ -33,7 +33,7 @@ use crate::container::{Container, Exec, Exit, set_size};
 use crate::engine::choice::Choice;
 use crate::engine::options::Policy;
 use crate::error::{Doing, Error, Result, printable};
-use crate::finder::{self, Finder};
+use crate::search::{self, Search};
 use crate::spec::bundle::{self, Bundle, Told};
 use crate::stdio::Stdio;
 
@@ -98,8 +98,8 @@ impl Container {
         set_size(&streams.kept, Some(&exec.spec))?;
         self.record_logger(streams.kept.logger())?;
         let asked = self.asked(exec)?;
-        let owner = asked.bundle.owner(&self.request.namespace);
-        let purpose = Purpose { engines: asked.choice.engines(), owner, largest: asked.largest };
+        let tenant = asked.bundle.tenant(&self.request.namespace);
+        let purpose = Purpose { engines: asked.choice.engines(), tenant, largest: asked.largest };
         let cache = Cache::open(purpose.clone())?;
         // What may take minutes. The compilation is its driver's, and goes on.
         let prepared = async {
@@ -169,7 +169,7 @@ impl Container {
         // The same words name the same module: its layer, or a file from where the container's own began to look.
         let (own, further) = (&asked.bundle.guest, &asked.told.guest);
         let same = own.args.first() == further.args.first();
-        let layer = self.held().state.layer.clone();
+        let layer = self.inner().state.layer.clone();
         if let (true, Some(layer)) = (same, layer) {
             let (address, namespace) = (request.address.clone(), request.namespace.clone());
             let image = Image { address, namespace, container: request.id.clone(), chosen: Some(layer) };
@@ -182,11 +182,11 @@ impl Container {
             rootfs: Layers::all(&request.rootfs),
             cache,
         };
-        let place = finder::Place { cgroup: asked.bundle.cgroup.clone(), states: request.state.clone() };
-        let (executable, file) = Finder::start(place)?.executable(&order, process.as_fd()).await?;
+        let charge = search::Charge { cgroup: asked.bundle.cgroup.clone(), states: request.state.clone() };
+        let (executable, file) = Search::start(charge)?.executable(&order, process.as_fd()).await?;
         match executable {
             Executable::Ended(code, words) => Err(Stop::Ended(code, words)),
-            Executable::File { name, digest } => Ok(finder::wanted(name, digest, file)?),
+            Executable::File { name, digest } => Ok(search::wanted(name, digest, file)?),
         }
     }
 
@@ -227,7 +227,7 @@ impl Container {
             stdout: streams.stdout.as_fd(),
             stderr: streams.stderr.as_fd(),
         };
-        spawn::fork(start).await?.ready(&id, &artifact.code.module).await
+        spawn::start_worker(start).await?.ready(&id, &artifact.code.module).await
     }
 
     /// What came of the last try, in which the kernel may have killed for want of memory.

@@ -19,7 +19,7 @@ fn sent(fields: &[(u32, &str)]) -> Any {
 }
 
 #[test]
-fn what_is_not_written_has_its_default() {
+fn missing_options_have_defaults() {
     use Engine::{Wasmer, Wasmtime};
     for (text, allowed, default, said) in [
         ("", vec![Wasmtime, Wasmer], Wasmtime, false),
@@ -42,7 +42,7 @@ fn what_is_not_written_has_its_default() {
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_key_and_what_to_write() {
+fn a_wrong_option_is_refused_with_its_key_and_what_to_write() {
     for (text, words) in [
         (
             "engines = ['wasmtime']",
@@ -76,7 +76,7 @@ fn what_is_wrong_is_named_with_its_key_and_what_to_write() {
 }
 
 #[test]
-fn options_come_as_text_or_as_a_path_or_not_at_all() {
+fn options_come_as_text_as_a_path_or_not_at_all() {
     let wasmer = "allowed_engines = ['wasmer']";
     assert_eq!(Policy::parse(&Any::new()).unwrap().default, Engine::Wasmtime);
     let runcs = Any { type_url: RUNCS.to_owned(), value: vec![0x10, 1], ..Default::default() };
@@ -102,7 +102,7 @@ fn options_come_as_text_or_as_a_path_or_not_at_all() {
 }
 
 #[test]
-fn what_is_no_option_file_or_message_is_refused() {
+fn options_that_are_no_toml_or_no_message_are_refused() {
     for (path, word) in [
         ("/nowhere/options.toml", "there is none of this name"),
         ("options.toml", "an absolute path"),
@@ -124,7 +124,7 @@ fn what_is_no_option_file_or_message_is_refused() {
 }
 
 #[test]
-fn native_containers_are_forbidden_and_their_runtime_is_named() {
+fn options_forbid_native_containers_and_name_their_runtime() {
     let policy = read("native_containers = false\nnative_runtime = '/opt/crun'").unwrap();
     assert_eq!((policy.native, policy.runtime.as_str()), (false, "/opt/crun"));
     assert_eq!(read("native_runtime = 'crun'").unwrap().runtime, "crun");
@@ -139,7 +139,7 @@ fn native_containers_are_forbidden_and_their_runtime_is_named() {
 }
 
 #[test]
-fn the_largest_module_is_a_number_of_bytes() {
+fn the_module_size_limit_is_a_number_of_bytes() {
     assert_eq!(read("").unwrap().largest, 128 << 20);
     assert_eq!(read("max_module_bytes = 67108864").unwrap().largest, 64 << 20);
     assert_eq!(read("max_module_bytes = 536870912").unwrap().largest, 512 << 20);

@@ -85,7 +85,7 @@ fn edited(pointer: &str, key: &str, value: Value) -> Vec<u8> {
 }
 
 #[test]
-fn a_spec_reads_as_oci_spec_reads_it() {
+fn a_spec_is_read_as_oci_spec_reads_it() {
     check(&serde_json::to_vec(&config()).unwrap());
     check(br#"{"process": {"user": {"uid": 0, "gid": 0}, "cwd": "/"}}"#);
     for key in ["root", "mounts", "process", "hostname", "domainname", "hooks", "annotations", "linux"] {
@@ -110,7 +110,7 @@ fn a_spec_reads_as_oci_spec_reads_it() {
 }
 
 #[test]
-fn what_oci_spec_cannot_read_is_refused_in_its_words() {
+fn what_oci_spec_cannot_read_is_refused_with_its_message() {
     for (pointer, key, value) in [
         ("", "ociVersion", json!(1)),
         ("", "process", json!({"user": {"uid": 0, "gid": 0}})),
@@ -138,7 +138,7 @@ fn what_oci_spec_cannot_read_is_refused_in_its_words() {
 }
 
 #[test]
-fn what_is_refused_anyhow_is_there_whatever_it_says() {
+fn keys_that_are_refused_later_are_read_with_any_value() {
     for value in [json!({"initial": "0-3,,7"}), json!(5), json!([]), json!("x")] {
         for key in ["ioPriority", "scheduler", "execCPUAffinity"] {
             let spec: Spec = serde_json::from_slice(&edited("/process", key, value.clone())).unwrap();

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use catamaran_cache::owner;
+use catamaran_cache::tenant;
 
 use super::*;
 
@@ -9,16 +9,16 @@ const KB: u64 = 1 << 10;
 struct Cache(PathBuf);
 
 impl Cache {
-    /// Entries of 64 kB, the least recently used first, with their owners.
-    fn of(name: &str, entries: &[(&str, &str)]) -> Self {
+    /// Entries of 64 kB, the least recently used first, with their tenants.
+    fn new(name: &str, entries: &[(&str, &str)]) -> Self {
         let cache = Self(std::env::temp_dir().join(format!("catamaran-evict-{name}-{}", std::process::id())));
-        for (index, (name, owner)) in entries.iter().enumerate() {
+        for (index, (name, tenant)) in entries.iter().enumerate() {
             let path = cache.0.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, vec![1; 64 << 10]).unwrap();
             fs::write(checksum::beside(&path), "x").unwrap();
-            if !owner.is_empty() {
-                entry::mark(&path, owner).unwrap();
+            if !tenant.is_empty() {
+                entry::mark(&path, tenant).unwrap();
             }
             let age = Duration::from_secs(1000 - index as u64);
             File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
@@ -27,11 +27,11 @@ impl Cache {
     }
 
     /// Makes room for one more of 64 kB.
-    fn room(&self, owner: &str, all: u64, own: u64) -> Room {
+    fn room(&self, tenant: &str, all: u64, own: u64) -> Room {
         let new = self.0.join("new/new-1.1-0");
         fs::create_dir_all(new.parent().unwrap()).unwrap();
         fs::write(&new, vec![1; 64 << 10]).unwrap();
-        let room = make_room(&self.0, Bounds { all, own }, &owner::name(owner), Some(&new));
+        let room = make_room(&self.0, Bounds { all, own }, &tenant::name(tenant), Some(&new));
         assert!(new.exists(), "it is for this one");
         fs::remove_file(&new).unwrap();
         room
@@ -57,8 +57,8 @@ impl Drop for Cache {
 }
 
 #[test]
-fn the_least_recently_used_goes_and_never_one_in_use() {
-    let cache = Cache::of("lru", &[("old/a", ""), ("wasmer-new/b", ""), ("wasmer-new/c", ""), ("wasmer-new/d", "")]);
+fn the_least_recently_used_entry_is_evicted_and_never_one_in_use() {
+    let cache = Cache::new("lru", &[("old/a", ""), ("wasmer-new/b", ""), ("wasmer-new/c", ""), ("wasmer-new/d", "")]);
     let used = cache.open("wasmer-new/b");
     assert_eq!(cache.room("x", 1 << 20, 1 << 20).removed, []);
     let room = cache.room("x", 200 * KB, 1 << 20);
@@ -73,8 +73,8 @@ fn the_least_recently_used_goes_and_never_one_in_use() {
 }
 
 #[test]
-fn what_is_in_use_counts_and_there_is_no_room_beyond_the_bound() {
-    let cache = Cache::of("used", &[("f/a", "a"), ("f/b", "b"), ("f/c", "c")]);
+fn entries_in_use_count_towards_the_bound() {
+    let cache = Cache::new("used", &[("f/a", "a"), ("f/b", "b"), ("f/c", "c")]);
     let used = [cache.open("f/a"), cache.open("f/b")];
     let room = cache.room("d", 192 * KB, 192 * KB);
     assert_eq!((room.removed.len(), room.lacking), (1, None), "in place of the one that is not used");
@@ -86,8 +86,8 @@ fn what_is_in_use_counts_and_there_is_no_room_beyond_the_bound() {
 }
 
 #[test]
-fn an_owner_beyond_its_share_loses_its_own() {
-    let cache = Cache::of("share", &[("f/v", "victim"), ("f/a", "a"), ("f/b", "a"), ("f/c", "a")]);
+fn a_tenant_beyond_its_share_loses_its_own_entries() {
+    let cache = Cache::new("share", &[("f/v", "victim"), ("f/a", "a"), ("f/b", "a"), ("f/c", "a")]);
     let room = cache.room("a", 1 << 20, 192 * KB);
     assert_eq!((room.removed.len(), room.lacking), (1, None));
     assert_eq!(cache.names(), ["b", "c", "v"], "its least recently used, though the other's is older");
@@ -101,8 +101,8 @@ fn an_owner_beyond_its_share_loses_its_own() {
 }
 
 #[test]
-fn whoever_has_the_most_makes_room_and_nobody_who_has_less() {
-    let cache = Cache::of("most", &[("f/v", "victim"), ("f/a", "a"), ("f/b", "a"), ("f/c", "a")]);
+fn eviction_takes_from_the_tenant_that_has_the_most() {
+    let cache = Cache::new("most", &[("f/v", "victim"), ("f/a", "a"), ("f/b", "a"), ("f/c", "a")]);
     let room = cache.room("new", 256 * KB, 256 * KB);
     assert_eq!((room.removed.len(), room.lacking), (1, None));
     assert_eq!(cache.names(), ["b", "c", "v"]);
@@ -114,10 +114,10 @@ fn whoever_has_the_most_makes_room_and_nobody_who_has_less() {
 }
 
 #[test]
-fn a_mark_without_an_entry_goes() {
-    let cache = Cache::of("stray", &[("f/a", "a")]);
+fn a_mark_without_an_entry_is_removed() {
+    let cache = Cache::new("stray", &[("f/a", "a")]);
     fs::write(cache.0.join("f/gone.of-0123"), "").unwrap();
     assert_eq!(cache.room("a", 1 << 20, 1 << 20).lacking, None);
-    let marks = |name: &str| cache.0.join("f").join(format!("{name}.of-{}", owner::name("a"))).exists();
+    let marks = |name: &str| cache.0.join("f").join(format!("{name}.of-{}", tenant::name("a"))).exists();
     assert!(!cache.0.join("f/gone.of-0123").exists() && marks("a"));
 }

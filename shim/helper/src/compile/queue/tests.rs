@@ -12,8 +12,8 @@ impl Folder {
         Self(path)
     }
 
-    fn queue(&self, owner: &str) -> Queue {
-        Queue::new(self.0.clone(), 1, owner, "module")
+    fn queue(&self, tenant: &str) -> Queue {
+        Queue::new(self.0.clone(), 1, tenant, "module")
     }
 
     fn waiting(&self) -> usize {
@@ -28,7 +28,7 @@ impl Drop for Folder {
 }
 
 /// One of somebody who waits.
-fn slot(queue: &Queue, limit: Duration) -> Option<Held> {
+fn slot(queue: &Queue, limit: Duration) -> Option<Lock> {
     let (asker, _shim) = Asker::pair();
     match queue.slot(Until { limit, asker: &asker }).unwrap() {
         Turn::Came(held) => Some(held),
@@ -38,24 +38,24 @@ fn slot(queue: &Queue, limit: Duration) -> Option<Held> {
 }
 
 #[test]
-fn one_turn_of_each_owner_and_then_the_next() {
+fn tenants_take_turns_in_the_queue() {
     let names = ["1-9.0-a", "2-9.0-a", "3-9.0-a", "4-9.0-b", "5-9.0-c", "6-9.0-b"].map(str::to_owned).to_vec();
-    let turn = |owner: &str| SystemTime::UNIX_EPOCH + Duration::from_secs(if owner == "c" { 1 } else { 2 });
+    let turn = |tenant: &str| SystemTime::UNIX_EPOCH + Duration::from_secs(if tenant == "c" { 1 } else { 2 });
     assert_eq!(order(names, turn), ["5-9.0-c", "1-9.0-a", "4-9.0-b", "2-9.0-a", "6-9.0-b", "3-9.0-a"]);
-    assert_eq!((owner("1-9.0-a"), owner("x"), owner("a-b"), owner("1-2-")), (Some("a"), None, None, None));
+    assert_eq!((tenant("1-9.0-a"), tenant("x"), tenant("a-b"), tenant("1-2-")), (Some("a"), None, None, None));
 }
 
 #[test]
-fn a_burst_of_one_owner_holds_up_nobody_for_long() {
+fn a_burst_of_one_tenant_delays_no_other_for_long() {
     let folder = Folder::new("burst");
     let held = slot(&folder.queue("noisy"), Duration::ZERO).unwrap();
     let served = Arc::new(Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
-        let wait = |owner: &'static str, number: usize| {
-            let (queue, served) = (folder.queue(owner), served.clone());
+        let wait = |tenant: &'static str, number: usize| {
+            let (queue, served) = (folder.queue(tenant), served.clone());
             scope.spawn(move || {
                 let slot = slot(&queue, Duration::from_secs(60)).unwrap();
-                served.lock().unwrap().push((owner, number));
+                served.lock().unwrap().push((tenant, number));
                 std::thread::sleep(Duration::from_millis(5));
                 drop(slot);
             });
@@ -75,7 +75,7 @@ fn a_burst_of_one_owner_holds_up_nobody_for_long() {
 }
 
 #[test]
-fn a_ticket_dies_with_its_holder_and_whoever_gives_up_goes() {
+fn a_ticket_ends_with_its_holder_or_when_the_holder_gives_up() {
     let folder = Folder::new("dead");
     let queue = folder.queue("a");
     let held = slot(&queue, Duration::ZERO).unwrap();
@@ -89,7 +89,7 @@ fn a_ticket_dies_with_its_holder_and_whoever_gives_up_goes() {
 }
 
 #[test]
-fn a_first_that_is_stopped_holds_up_nobody_for_good() {
+fn a_stopped_process_at_the_head_of_the_queue_is_passed() {
     let folder = Folder::new("stuck");
     let stopped = folder.queue("a").ticket(now()).unwrap();
     let begin = Instant::now();
@@ -99,8 +99,8 @@ fn a_first_that_is_stopped_holds_up_nobody_for_good() {
 }
 
 #[test]
-fn owners_are_forgotten() {
-    let folder = Folder::new("owners");
+fn old_tenants_are_forgotten() {
+    let folder = Folder::new("tenants");
     for number in 0..5 {
         drop(slot(&folder.queue(&number.to_string()), Duration::ZERO).unwrap());
         std::thread::sleep(Duration::from_millis(2));
@@ -108,11 +108,11 @@ fn owners_are_forgotten() {
     let served = folder.0.join("served");
     forget(&served, 4).unwrap();
     assert_eq!(fs::read_dir(&served).unwrap().count(), 3);
-    assert_ne!(folder.queue("").last_turn(&folder.queue("4").owner), SystemTime::UNIX_EPOCH, "the latest stay");
+    assert_ne!(folder.queue("").last_turn(&folder.queue("4").tenant), SystemTime::UNIX_EPOCH, "the latest stay");
 }
 
 #[test]
-fn an_order_that_nobody_waits_for_ends_and_its_next_one_has_its_place() {
+fn a_cancelled_order_ends_and_its_retry_keeps_the_place_in_line() {
     let folder = Folder::new("left");
     let held = slot(&folder.queue("a"), Duration::ZERO).unwrap();
     let (asker, shim) = Asker::pair();
@@ -133,12 +133,12 @@ fn an_order_that_nobody_waits_for_ends_and_its_next_one_has_its_place() {
     assert_eq!(first.place(&retried).unwrap().before, 0, "before the second");
     assert_eq!(first.place(&second).unwrap().before, 1);
     assert_eq!(first.place_kept(), None, "one order has it");
-    assert_eq!(Queue::new(folder.0.clone(), 1, "b", "first").place_kept(), None, "and of its own owner");
+    assert_eq!(Queue::new(folder.0.clone(), 1, "b", "first").place_kept(), None, "and of its own tenant");
     drop((held, second, retried));
 }
 
 #[test]
-fn places_are_kept_for_a_while_and_only_so_many() {
+fn places_in_line_expire_and_are_limited() {
     let folder = Folder::new("kept");
     let keep = |module: &str| Queue::new(folder.0.clone(), 1, "a", module).keep_place(7).unwrap();
     let kept = |module: &str| Queue::new(folder.0.clone(), 1, "a", module).place_kept();

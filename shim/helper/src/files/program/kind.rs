@@ -33,7 +33,7 @@ pub(crate) fn native(outline: &Outline, root: BorrowedFd<'_>) -> Option<(PathBuf
             }
             continue;
         };
-        return match Bytes::of(&first(file)?) {
+        return match Bytes::parse(&first(file)?) {
             Bytes::Elf => Some((candidate, "an ELF file")),
             Bytes::Script => Some((candidate, "a script")),
             Bytes::Wasm | Bytes::Other => None,

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bare_names_are_looked_for_in_path_then_here() {
+    fn a_bare_name_is_searched_in_path_and_then_in_the_working_directory() {
         let paths = |entry, cwd, path| candidates(entry, cwd, path);
         assert_eq!(paths("/m.wasm", "/w", None), [PathBuf::from("/m.wasm")]);
         assert_eq!(paths("./m.wasm", "/w", None), [PathBuf::from("/w/./m.wasm")]);

@@ -42,11 +42,11 @@ struct Here<'a, 'b> {
     tree: &'b Tree<'a>,
     /// Without links. It has a place for each of `folders` but the first, which is the root.
     path: PathBuf,
-    folders: Vec<Place>,
+    folders: Vec<Position>,
 }
 
 /// What lies at a path.
-struct Place {
+struct Position {
     /// None for a folder that the worker will make, because a mount lies below it.
     at: Option<OwnedFd>,
     /// Which of the tree's mounts it lies in. A later one hides all earlier ones below it.
@@ -137,7 +137,7 @@ impl<'a> Tree<'a> {
                 todo.push_front(part);
             }
         }
-        let found = here.folders.pop().and_then(|place| place.at);
+        let found = here.folders.pop().and_then(|position| position.at);
         Ok((here.path, found))
     }
 }
@@ -146,7 +146,7 @@ impl<'a, 'b> Here<'a, 'b> {
     fn at_root(tree: &'b Tree<'a>) -> rustix::io::Result<Self> {
         let mount = tree.mounts.iter().rposition(|(at, _)| at == Path::new("/")).ok_or(Errno::NOENT)?;
         let at = tree.mounts[mount].1.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0)).transpose()?;
-        Ok(Self { tree, path: PathBuf::from("/"), folders: vec![Place { at, mount }] })
+        Ok(Self { tree, path: PathBuf::from("/"), folders: vec![Position { at, mount }] })
     }
 
     fn return_to_root(&mut self) {
@@ -162,26 +162,26 @@ impl<'a, 'b> Here<'a, 'b> {
         }
     }
 
-    fn down(&mut self, name: &OsStr, place: Place) -> rustix::io::Result<()> {
+    fn down(&mut self, name: &OsStr, position: Position) -> rustix::io::Result<()> {
         if self.folders.len() > DEEPEST {
             return Err(Errno::NAMETOOLONG);
         }
         self.path.push(name);
-        self.folders.push(place);
+        self.folders.push(position);
         Ok(())
     }
 
     /// What `name` is here, seen through the last mount that covers it.
-    fn look_up(&self, name: &OsStr) -> rustix::io::Result<Place> {
-        let place = self.folders.last().ok_or(Errno::NOENT)?;
+    fn look_up(&self, name: &OsStr) -> rustix::io::Result<Position> {
+        let position = self.folders.last().ok_or(Errno::NOENT)?;
         let (path, mounts) = (self.path.join(name), &self.tree.mounts);
-        if let Some(mount) = mounts.iter().rposition(|(at, _)| *at == path).filter(|mount| *mount > place.mount) {
+        if let Some(mount) = mounts.iter().rposition(|(at, _)| *at == path).filter(|mount| *mount > position.mount) {
             let at = mounts[mount].1.map(|fd| rustix::io::fcntl_dupfd_cloexec(fd, 0)).transpose()?;
-            return Ok(Place { at, mount });
+            return Ok(Position { at, mount });
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::NO_MAGICLINKS | ResolveFlags::BENEATH;
-        let found = match &place.at {
+        let found = match &position.at {
             Some(folder) => {
                 catamaran_worker::retried(|| rustix::fs::openat2(folder, name, flags, Mode::empty(), resolve))
             }
@@ -190,9 +190,9 @@ impl<'a, 'b> Here<'a, 'b> {
         match found {
             // The worker will make it: a mount lies below.
             Err(Errno::NOENT) if mounts.iter().any(|(at, _)| *at != path && at.starts_with(&path)) => {
-                Ok(Place { at: None, mount: place.mount })
+                Ok(Position { at: None, mount: position.mount })
             }
-            found => Ok(Place { at: Some(found?), mount: place.mount }),
+            found => Ok(Position { at: Some(found?), mount: position.mount }),
         }
     }
 }

@@ -104,7 +104,7 @@ fn failure(frames: &[Vec<u8>]) -> CallError {
 }
 
 #[test]
-fn an_answer_is_its_messages_and_its_status() {
+fn an_answer_has_messages_and_a_status() {
     // The last has a field of a later version.
     let three = [message("a"), message(""), vec![0, 0, 0, 0, 5, 0x78, 7, 0x0a, 1, b'b']].concat();
     let (one, other) = three.split_at(7);
@@ -131,7 +131,7 @@ fn an_answer_is_its_messages_and_its_status() {
 }
 
 #[test]
-fn a_question_is_asked_in_a_namespace_and_answered_in_pieces() {
+fn a_call_carries_its_namespace_and_reads_a_streamed_answer() {
     let block = fields(&[("grpc-status", "0")]);
     let (first, rest) = block.split_at(5);
     let said = [
@@ -157,7 +157,7 @@ fn a_question_is_asked_in_a_namespace_and_answered_in_pieces() {
 }
 
 #[test]
-fn an_answer_that_is_given_up_does_not_disturb_the_next() {
+fn an_abandoned_answer_does_not_disturb_the_next_call() {
     let next = |kind, flags, payload: &[u8]| frame_of(3, kind, flags, payload);
     let first = vec![ok(), frame(DATA, 0, &message("a")), frame(DATA, 0, &message("b"))];
     let second = vec![
@@ -181,7 +181,7 @@ fn an_answer_that_is_given_up_does_not_disturb_the_next() {
 }
 
 #[test]
-fn a_peer_that_ends_or_breaks_the_rules_is_told_apart() {
+fn a_closed_connection_and_a_protocol_error_are_told_apart() {
     let source = |said: &[Vec<u8>]| match failure(said) {
         CallError::Connection { source, .. } => source,
         other => panic!("{said:?}: {other}"),
@@ -222,7 +222,7 @@ fn a_peer_that_ends_or_breaks_the_rules_is_told_apart() {
 }
 
 #[test]
-fn a_question_that_is_too_large_is_not_asked() {
+fn a_request_that_is_too_large_is_not_sent() {
     let (mut connection, thread) = peer(vec![]);
     let e = connection.call::<Named>("s/m", &named(&"x".repeat(LARGEST_QUESTION))).unwrap_err();
     assert_eq!(e.to_string(), "s/m: the question is too large");
@@ -231,7 +231,7 @@ fn a_question_that_is_too_large_is_not_asked() {
 }
 
 #[test]
-fn a_message_is_whole_when_all_of_it_is_there() {
+fn an_incomplete_message_is_not_decoded() {
     let whole = |bytes: &[u8]| whole(&mut BytesMut::from(bytes));
     let framed = message("abc");
     for end in 0..framed.len() {

@@ -43,7 +43,7 @@ fn order(parts: &[Value]) -> Vec<String> {
 }
 
 #[test]
-fn every_wasm_type_is_one_among_others() {
+fn every_wasm_media_type_is_found_among_other_layers() {
     for media_type in WASM_LAYERS {
         let tar = layer("application/vnd.oci.image.layer.v1.tar+gzip", '1');
         let Ok(Layers::Wasm(found)) = manifest(&[tar.clone(), layer(media_type, 'a'), tar]) else {
@@ -60,7 +60,7 @@ fn every_wasm_type_is_one_among_others() {
 }
 
 #[test]
-fn several_are_named() {
+fn several_wasm_layers_are_refused_by_name() {
     let found = manifest(&[layer(WASM_LAYERS[0], 'a'), layer(WASM_LAYERS[2], 'b')]);
     let Ok(Layers::Several(named)) = found else { panic!("{found:?}") };
     for word in ["2 Wasm layers", &digest('a'), &digest('b'), WASM_LAYERS[0], WASM_LAYERS[2]] {
@@ -69,7 +69,7 @@ fn several_are_named() {
 }
 
 #[test]
-fn wasm_platforms_come_first_then_this_machines() {
+fn wasm_platforms_are_preferred_to_this_machines() {
     let host = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
     let mut bare = layer(MANIFEST, '9');
     let parts = [
@@ -89,7 +89,7 @@ fn wasm_platforms_come_first_then_this_machines() {
 }
 
 #[test]
-fn a_part_that_is_not_chosen_may_be_anything() {
+fn an_index_entry_that_is_not_chosen_may_be_invalid() {
     let odd = json!({"mediaType": "x", "digest": "sha512:ff", "size": -1, "platform": {"os": "plan9", "architecture": "z80"}});
     assert_eq!(order(&[odd, part("wasi", "wasm", '1')]), ["wasi/wasm"]);
     let odd = json!({"mediaType": "x", "digest": "../../etc/shadow", "size": -1, "urls": ["file:///"]});
@@ -97,7 +97,7 @@ fn a_part_that_is_not_chosen_may_be_anything() {
 }
 
 #[test]
-fn a_digest_is_nothing_but_a_digest() {
+fn only_a_sha256_digest_is_accepted() {
     let bad = [
         String::new(),
         "sha256:".to_owned(),
@@ -139,7 +139,7 @@ fn a_size_is_a_number_of_bytes() {
 }
 
 #[test]
-fn a_document_is_what_its_descriptor_says() {
+fn a_document_must_match_its_descriptors_digest_and_size() {
     for (media_type, document) in [
         (MANIFEST, json!({"mediaType": INDEX, "layers": []})),
         (INDEX, json!({"mediaType": MANIFEST, "manifests": []})),
@@ -165,7 +165,7 @@ fn a_document_is_what_its_descriptor_says() {
 }
 
 #[test]
-fn deep_and_large_documents_end() {
+fn deep_and_large_documents_are_refused() {
     let deep = "[".repeat(1 << 20);
     for key in ["layers", "x"] {
         let text = format!("{{\"{key}\":{deep}");

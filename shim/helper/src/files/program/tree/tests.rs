@@ -18,7 +18,7 @@ fn read(tree: &Tree<'_>, path: &str) -> io::Result<String> {
 }
 
 #[test]
-fn links_stay_inside_and_mounts_cover() {
+fn symbolic_links_stay_in_the_tree_and_mounts_cover_it() {
     let (root, volume) = (folder("root"), folder("volume"));
     fs::create_dir_all(root.join("a/b")).unwrap();
     fs::create_dir_all(root.join("run")).unwrap();
@@ -87,7 +87,7 @@ fn deep(root: &Path) -> usize {
 }
 
 #[test]
-fn a_deep_folder_and_many_paths_into_it_come_to_an_end() {
+fn a_search_through_deep_folders_has_a_budget() {
     let root = folder("deep");
     let depth = deep(&root);
     fs::write(root.join("m"), "here").unwrap();
@@ -112,7 +112,7 @@ fn a_deep_folder_and_many_paths_into_it_come_to_an_end() {
 }
 
 #[test]
-fn links_that_name_long_paths_again_and_again_come_to_an_end() {
+fn a_search_through_long_links_has_a_budget() {
     let root = folder("links");
     for n in 0..MOST_LINKS {
         symlink(format!("{}l{}", "./".repeat(2000), n + 1), root.join(format!("l{n}"))).unwrap();

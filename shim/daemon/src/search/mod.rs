@@ -1,15 +1,15 @@
-//! The finder: a process that looks at what the pod controls, in the shim's stead. That is volumes, the files of an image, and the
+//! A search: a process that looks at what the pod controls, in the shim's stead. That is volumes, the files of an image, and the
 //! tree of a container that runs.
 //!
 //! ```text
-//! shim                               finder (catamaran-helper, once a Create or an exec)
+//! shim                               catamaran-helper (once a Create or an exec)
 //! Create: root, mounts, words -----> root file system -> native or not -> bind mounts -> module -> digest
 //! exec:   process, words ----------> its tree         -> module -> digest
 //!         descriptors, digest <-----
 //! ```
 //!
 //! A file system may never answer, and a thread that waits in it cannot even be killed. So no thread of the shim's waits: all of its
-//! other calls are answered meanwhile. A finder that takes longer than a moment is moved into a cgroup beside the container's,
+//! other calls are answered meanwhile. A search that takes longer than a moment is moved into a cgroup beside the container's,
 //! inside the pod's, which is charged for it then; the move itself takes longer than most searches. One that does not end is
 //! killed and left to the kernel, and its cgroup is removed when it is gone: by the shim, or by the next `delete` of the node.
 
@@ -50,26 +50,26 @@ const MOST_STUCK: usize = 8;
 /// How many hang in the kernel although they were killed.
 static STUCK: AtomicUsize = AtomicUsize::new(0);
 
-/// Where a finder is to be charged, and where that is written down.
-pub(crate) struct Place {
+/// Where a search is to be charged, and where that is written down.
+pub(crate) struct Charge {
     /// `linux.cgroupsPath` of the container.
     pub(crate) cgroup: String,
     pub(crate) states: Folder,
 }
 
-/// A finder that runs. Dropped, it is killed.
-pub(crate) struct Finder {
+/// A search that runs. Dropped, it is killed.
+pub(crate) struct Search {
     pid: u32,
     /// Until it is dropped.
     pidfd: Option<OwnedFd>,
     control: AsyncFd<OwnedFd>,
-    place: Place,
+    charge: Charge,
     /// Its own cgroup, once it is in one.
     cgroup: Option<Cgroup>,
 }
 
-impl Finder {
-    pub(crate) fn start(place: Place) -> Result<Self> {
+impl Search {
+    pub(crate) fn start(charge: Charge) -> Result<Self> {
         let stuck = STUCK.load(Ordering::Relaxed);
         if stuck >= MOST_STUCK {
             return Err(Error::Unavailable {
@@ -81,9 +81,9 @@ impl Finder {
             });
         }
         let doing = || DOING.to_owned();
-        let Conversation { control, pid, pidfd } = errand::converse(programs::FIND, environment(), doing)?;
+        let Conversation { control, pid, pidfd } = errand::converse(programs::SEARCH, environment(), doing)?;
         match rustix::io::ioctl_fionbio(&control, true).map_err(Into::into).and_then(|()| readable(control)) {
-            Ok(control) => Ok(Self { pid, pidfd: Some(pidfd), control, place, cgroup: None }),
+            Ok(control) => Ok(Self { pid, pidfd: Some(pidfd), control, charge, cgroup: None }),
             Err(e) => {
                 // Its socket is closed, with which it ends.
                 child::reap(pidfd);
@@ -92,7 +92,7 @@ impl Finder {
         }
     }
 
-    /// Gives it an order. [`Finder::answer`] is to follow.
+    /// Gives it an order. [`Search::answer`] is to follow.
     fn order(&mut self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         control::send_in_memory(self.control.get_ref().as_fd(), order, descriptors).doing(|| DOING.to_owned())
     }
@@ -120,8 +120,8 @@ impl Finder {
         if self.cgroup.is_some() {
             return Ok(());
         }
-        let cgroup = Cgroup::plan(&format!("{}-find-{}", self.place.cgroup, self.pid), None)?;
-        self.place.states.write(&self.name(), &State::of_search(cgroup.folders().to_vec()))?;
+        let cgroup = Cgroup::plan(&format!("{}-search-{}", self.charge.cgroup, self.pid), None)?;
+        self.charge.states.write(&self.name(), &State::of_search(cgroup.folders().to_vec()))?;
         let cgroup = self.cgroup.insert(cgroup);
         cgroup.create()?;
         Ok(cgroup.take_in(self.pid).await?)
@@ -129,10 +129,10 @@ impl Finder {
 
     /// Under which its cgroup is written down.
     fn name(&self) -> String {
-        format!("find-{}", self.pid)
+        format!("search-{}", self.pid)
     }
 
-    /// Why there is no answer from a finder that has closed its socket.
+    /// Why there is no answer from a process that has closed its socket.
     fn ended(&self) -> Error {
         let code = self.pidfd.as_ref().and_then(child::ended);
         let code = code.map_or_else(String::new, |code| format!(" with {code}"));
@@ -154,12 +154,12 @@ fn no_answer() -> Error {
     }
 }
 
-impl Drop for Finder {
+impl Drop for Search {
     fn drop(&mut self) {
         let (Some(pidfd), name) = (self.pidfd.take(), self.name()) else { return };
         // It has nothing to finish, and its answer is here or not wanted any more.
         let _ = child::signal(&pidfd, libc::SIGKILL);
-        let (cgroup, states) = (self.cgroup.take(), self.place.states.clone());
+        let (cgroup, states) = (self.cgroup.take(), self.charge.states.clone());
         let pid = self.pid;
         tokio::spawn(async move {
             let mut end = std::pin::pin!(child::wait(pidfd));

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::process::ExitCode;
 
 use catamaran_wasmtime_artifact::config::{WASMTIME, config};
-use catamaran_worker::{Engine, EngineError, Guest, Needs};
+use catamaran_worker::{Guest, Needs, Runner, RunnerError};
 use tokio::runtime::Runtime;
 use wasmtime::Store;
 
@@ -21,7 +21,7 @@ pub struct Wasmtime {
     code: Code,
 }
 
-impl Engine for Wasmtime {
+impl Runner for Wasmtime {
     const VERSION: &'static str = WASMTIME;
 
     type Program = Box<dyn FnOnce() -> ExitCode>;
@@ -30,7 +30,7 @@ impl Engine for Wasmtime {
         artifact::is_component(artifact)
     }
 
-    fn load(artifact: File) -> Result<Self, EngineError> {
+    fn load(artifact: File) -> Result<Self, RunnerError> {
         let engine = config().and_then(|c| wasmtime::Engine::new(&c)).map_err(misfit)?;
         let code = artifact::map(&engine, artifact).map_err(misfit)?;
         Ok(Self { engine, code })
@@ -44,7 +44,7 @@ impl Engine for Wasmtime {
         }
     }
 
-    fn link(self, guest: &Guest) -> Result<Self::Program, EngineError> {
+    fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {
         let sockets = self.needs().sockets;
         match self.code {
             Code::Module(module) => {
@@ -62,17 +62,17 @@ impl Engine for Wasmtime {
 }
 
 /// The event loop, and what `store` makes in it.
-fn prepare<T: 'static>(store: impl FnOnce() -> Result<Store<T>, String>) -> Result<(Runtime, Store<T>), EngineError> {
+fn prepare<T: 'static>(store: impl FnOnce() -> Result<Store<T>, String>) -> Result<(Runtime, Store<T>), RunnerError> {
     // One thread for guest, timers, sockets and standard input. The synchronous API of wasmtime-wasi would start a
     // runtime of its own, with a thread for each core.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
-        .map_err(|e| EngineError::Module(format!("the worker's event loop cannot be made: {e}")))?;
+        .map_err(|e| RunnerError::Module(format!("the worker's event loop cannot be made: {e}")))?;
     let mut store = {
         let _entered = runtime.enter();
-        store().map_err(EngineError::Module)?
+        store().map_err(RunnerError::Module)?
     };
     store.set_hostcall_fuel(HOSTCALL_BYTES);
     Ok((runtime, store))
@@ -85,13 +85,13 @@ fn started<T: 'static>(
     run: impl AsyncFnOnce(&mut Store<T>) -> wasmtime::Result<()> + 'static,
 ) -> Box<dyn FnOnce() -> ExitCode> {
     Box::new(move || {
-        let code = outcome::of(runtime.block_on(run(&mut store)));
+        let code = outcome::exit_code(runtime.block_on(run(&mut store)));
         // Not a plain drop: that waits for helper threads, and one may sit in a read for ever.
         runtime.shutdown_background();
         code
     })
 }
 
-fn misfit(e: wasmtime::Error) -> EngineError {
-    EngineError::Artifact(format!("{e:#}"))
+fn misfit(e: wasmtime::Error) -> RunnerError {
+    RunnerError::Artifact(format!("{e:#}"))
 }

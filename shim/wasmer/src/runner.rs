@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use catamaran_wasmer_artifact::header::WASMER;
 use catamaran_wasmer_artifact::imports;
-use catamaran_worker::{Engine, EngineError, Guest, Needs};
+use catamaran_worker::{Guest, Needs, Runner, RunnerError};
 use tokio::runtime::Runtime as EventLoop;
 use virtual_net::{UnsupportedVirtualNetworking, VirtualNetworking};
 use wasmer::sys::NativeEngineExt;
@@ -32,15 +32,15 @@ pub struct Wasmer {
     dispositions: Option<u32>,
 }
 
-impl Engine for Wasmer {
+impl Runner for Wasmer {
     const VERSION: &'static str = WASMER;
 
     type Program = Box<dyn FnOnce() -> ExitCode>;
 
-    fn load(artifact: File) -> Result<Self, EngineError> {
+    fn load(artifact: File) -> Result<Self, RunnerError> {
         wasmer_vm::set_stack_size(GUEST_STACK);
         let engine = wasmer::Engine::headless();
-        let (module, dispositions) = artifact::load(&engine, &artifact).map_err(EngineError::Artifact)?;
+        let (module, dispositions) = artifact::load(&engine, &artifact).map_err(RunnerError::Artifact)?;
         Ok(Self { engine, module, dispositions })
     }
 
@@ -49,23 +49,23 @@ impl Engine for Wasmer {
         Needs { threads: true, sockets: opens_sockets(&self.module) }
     }
 
-    fn link(self, guest: &Guest) -> Result<Self::Program, EngineError> {
-        check_exports(&self.module).map_err(EngineError::Module)?;
+    fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {
+        check_exports(&self.module).map_err(RunnerError::Module)?;
         let events = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()
-            .map_err(|e| EngineError::Module(format!("the worker's event loop cannot be made: {e}")))?;
+            .map_err(|e| RunnerError::Module(format!("the worker's event loop cannot be made: {e}")))?;
         let tasks = Arc::new(Tasks::new(events.handle().clone()));
         let tree = Tree::default();
         let world: Arc<dyn Runtime + Send + Sync> = Arc::new(self.world(&events, tasks.clone(), tree.clone()));
         let (env, bell) = {
             let _entered = events.enter();
-            let env = wasi::environment(guest, world.clone(), tree).map_err(EngineError::Module)?;
-            let bell = Bell::new().map_err(|e| EngineError::Module(format!("the worker's signals: {e}")))?;
+            let env = wasi::environment(guest, world.clone(), tree).map_err(RunnerError::Module)?;
+            let bell = Bell::new().map_err(|e| RunnerError::Module(format!("the worker's signals: {e}")))?;
             (env, bell)
         };
-        check_imports(&self.module, &env).map_err(EngineError::Module)?;
+        check_imports(&self.module, &env).map_err(RunnerError::Module)?;
 
         let module = self.module;
         Ok(Box::new(move || {

@@ -7,7 +7,7 @@ use catamaran_cache::module::{self, Wanted};
 use catamaran_files::handover::Handover;
 use catamaran_files::search::{Answer, DOING, Executable, Module, MountPoint, Order};
 
-use super::Finder;
+use super::Search;
 use crate::error::{Error, Result};
 
 /// A native program: what it is, and the root file system for runc where runc is to have one.
@@ -26,8 +26,8 @@ pub(crate) struct Prepared {
     pub(crate) file: Option<OwnedFd>,
 }
 
-impl Finder {
-    /// Gives the first order of a Create. [`Finder::native`] is to follow.
+impl Search {
+    /// Gives the first order of a Create. [`Search::native`] is to follow.
     pub(crate) fn look_at_root(&mut self, order: &Order) -> Result<()> {
         self.order(order, &[])
     }
@@ -41,12 +41,12 @@ impl Finder {
         }
     }
 
-    /// Gives the second order of a Create, of a Wasm container's. [`Finder::prepared`] is to follow.
+    /// Gives the second order of a Create, of a Wasm container's. [`Search::prepared`] is to follow.
     pub(crate) fn look_for_module(&mut self, order: &Order) -> Result<()> {
         self.order(order, &[])
     }
 
-    /// The answer to [`Finder::look_for_module`].
+    /// The answer to [`Search::look_for_module`].
     pub(crate) async fn prepared(&mut self) -> Result<Prepared> {
         let (Answer::Prepared { mounts, module }, mut descriptors) = self.answer().await? else {
             return Err(unexpected());

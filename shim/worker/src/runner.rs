@@ -30,7 +30,7 @@ pub struct Needs {
 
 /// Why a worker cannot run the module that it was given.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
+pub enum RunnerError {
     /// The artifact was made by another engine version, for other settings or another CPU, or is damaged:
     /// the shim compiles the module again.
     #[error("the artifact does not fit this engine: {0}")]
@@ -41,7 +41,7 @@ pub enum EngineError {
 }
 
 /// An engine with a module loaded. [`crate::run`] calls the three steps in order.
-pub trait Engine: Sized {
+pub trait Runner: Sized {
     /// The engine's own version, which `--version` prints.
     const VERSION: &'static str;
 
@@ -63,9 +63,9 @@ pub trait Engine: Sized {
     /// Maps machine code from `artifact`, which only our own compile process can have written.
     ///
     /// Runs confined, but while the process may still map executable memory: it must not look at anything but the
-    /// artifact. Where [`Engine::maps_by_name`] says so, the working directory is a folder in which the number of each
+    /// artifact. Where [`Runner::maps_by_name`] says so, the working directory is a folder in which the number of each
     /// open descriptor is a name of its file.
-    fn load(artifact: File) -> Result<Self, EngineError>;
+    fn load(artifact: File) -> Result<Self, RunnerError>;
 
     /// What the filter of system calls has to let pass for this module. Asked once, between the two other steps.
     fn needs(&self) -> Needs {
@@ -74,5 +74,5 @@ pub trait Engine: Sized {
 
     /// Links the imports and opens the guest's directories. Runs fully confined, with `/` the container's root.
     /// Must not run guest code, a start function included: this is still Create.
-    fn link(self, guest: &Guest) -> Result<Self::Program, EngineError>;
+    fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError>;
 }

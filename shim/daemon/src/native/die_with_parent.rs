@@ -2,7 +2,7 @@
 //! pod `delete` has cleaned up already.
 //!
 //! ```text
-//! shim --posix_spawn--> catamaran-helper as `tied`: the kernel is to kill it with its parent --exec--> runc
+//! shim --posix_spawn--> catamaran-helper as `die-with-parent`: the kernel is to kill it with its parent --exec--> runc
 //! ```
 //!
 //! In between, and not by a fork of the shim: only a process can ask for itself to be killed so, and an exec keeps that.
@@ -30,15 +30,15 @@ use crate::error::{Doing, Result};
 const MOST_WORDS: u64 = 2048;
 
 /// Runs one command, with these streams or none, and for so long.
-pub(super) struct Tied {
+pub(super) struct RuncSpawner {
     streams: Mutex<Option<Streams>>,
     limit: Duration,
     words: Mutex<String>,
 }
 
-impl fmt::Debug for Tied {
+impl fmt::Debug for RuncSpawner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tied").field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("RuncSpawner").field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 
@@ -57,7 +57,7 @@ impl Drop for Running {
     }
 }
 
-impl Tied {
+impl RuncSpawner {
     pub(super) fn new(streams: Option<Streams>, limit: Duration) -> Self {
         Self { streams: Mutex::new(streams), limit, words: Mutex::default() }
     }
@@ -71,7 +71,7 @@ impl Tied {
         let doing = || format!("running {}", wanted.get_program().to_string_lossy());
         let memory = rustix::fs::memfd_create("runc", MemfdFlags::CLOEXEC).map(File::from).doing(doing)?;
         let mut running = {
-            let mut command = tied(wanted)?;
+            let mut command = die_with_parent(wanted)?;
             match self.streams.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 Some(Streams { stdin, stdout, stderr }) => command.stdin(stdin).stdout(stdout).stderr(stderr),
                 None => command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(memory.try_clone().doing(doing)?),
@@ -94,9 +94,9 @@ impl Tied {
 }
 
 /// The command as the helper executes it.
-fn tied(wanted: &Command) -> Result<Command> {
+fn die_with_parent(wanted: &Command) -> Result<Command> {
     let mut command = Program::open(programs::HELPER)?.command();
-    command.arg(programs::TIED).arg(std::process::id().to_string());
+    command.arg(programs::DIE_WITH_PARENT).arg(std::process::id().to_string());
     command.arg(wanted.get_program()).args(wanted.get_args());
     // It is for services of systemd's: runc would tell it of the container.
     command.env_remove("NOTIFY_SOCKET").process_group(0);
@@ -120,7 +120,7 @@ fn exit_status(status: WaitStatus) -> ExitStatus {
 }
 
 #[async_trait]
-impl runc::Spawner for Tied {
+impl runc::Spawner for RuncSpawner {
     async fn execute(&self, command: runc::Command) -> runc::Result<(ExitStatus, u32, String, String)> {
         let ran = self.run(command.as_std()).await;
         let (status, pid) =

@@ -1,4 +1,4 @@
-//! The finder's side: carries out the orders of its shim, with the host's rights, and dies with it.
+//! The helper's side of a search: carries out the orders of its shim, with the host's rights, and dies with it.
 //!
 //! What it looks at may change meanwhile and may be made to mislead: nothing is opened but by descriptors of what was reached without
 //! a link of the kernel's, and nothing is read but a regular file.
@@ -26,11 +26,11 @@ use crate::files::program::{self, Found, Program, Root, Sought, Stop, Tree};
 use crate::files::{lower_layer, mounts, rootfs};
 
 /// Carries out orders until the shim wants no more.
-pub(crate) fn find() -> Result<()> {
+pub(crate) fn carry_out_orders() -> Result<()> {
     let doing = || DOING.to_owned();
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(doing)?;
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).doing(doing)?;
-    let mut finder = Kept::default();
+    let mut search = Search::default();
     loop {
         // A shim that died before this process asked to die with it has closed its end.
         let (order, descriptors) = match control::receive_in_memory(control.as_fd()) {
@@ -39,7 +39,7 @@ pub(crate) fn find() -> Result<()> {
             Err(e) => return answer_failed(&control, Error::system(DOING, e)),
             Ok(received) => received,
         };
-        let (answer, descriptors) = match finder.carry_out(order, &descriptors) {
+        let (answer, descriptors) = match search.carry_out(order, &descriptors) {
             Ok(found) => found,
             Err(e) => (Answer::Failed(catamaran_cache::Error::from(e).into()), Vec::new()),
         };
@@ -59,12 +59,12 @@ fn answer_failed(control: &OwnedFd, e: Error) -> Result<()> {
 
 /// What is kept from one order to the next.
 #[derive(Default)]
-struct Kept {
+struct Search {
     rootfs: Vec<RootMount>,
     root: Option<OwnedFd>,
 }
 
-impl Kept {
+impl Search {
     fn carry_out(&mut self, order: Order, descriptors: &[OwnedFd]) -> Result<(Answer, Vec<OwnedFd>)> {
         match order {
             Order::Root { rootfs, path, stage, outline } => {

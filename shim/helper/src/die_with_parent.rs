@@ -1,4 +1,4 @@
-//! Becomes another program that dies with the shim: `tied PARENT PROGRAM ARGUMENTS...`.
+//! Becomes another program that dies with the shim: `die-with-parent PARENT PROGRAM ARGUMENTS...`.
 //!
 //! Only a process itself can ask the kernel to be killed with its parent, and an exec keeps that; the shim does not fork.
 
@@ -10,12 +10,16 @@ use rustix::process::Signal;
 
 use crate::error::Error;
 
-const DOING: &str = "tying a command to the shim";
+const DOING: &str = "having a command die with the shim";
 
 /// Executes the program; returns only where that fails.
 pub(crate) fn exec(arguments: &[OsString]) -> Error {
     let [parent, program, rest @ ..] = arguments else {
-        return Error::refused("command line", "tied", "the shim's own use: tied PARENT PROGRAM ARGUMENTS...");
+        return Error::refused(
+            "command line",
+            "die-with-parent",
+            "the shim's own use: die-with-parent PARENT PROGRAM ARGUMENTS...",
+        );
     };
     let failed = |source| catamaran_host::Error::System { doing: DOING.to_owned(), source }.into();
     if let Err(e) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {

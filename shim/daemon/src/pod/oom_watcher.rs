@@ -17,16 +17,16 @@ const REASON_FIRST: Duration = Duration::from_secs(1);
 /// What an exit by SIGKILL is counted as.
 const KILLED: u32 = 137;
 
-/// Who tells of them.
+/// Watches one container's cgroup for them and publishes each.
 #[derive(Clone)]
-pub(super) struct Kills {
+pub(super) struct OomWatcher {
     pub(super) container: Arc<Container>,
     pub(super) publisher: Publisher,
     /// Where the container's cgroup is a scope of systemd's.
     pub(super) slice: Option<Arc<Slice>>,
 }
 
-impl Kills {
+impl OomWatcher {
     /// Tells of each, for as long as it is awaited.
     pub(super) async fn tell_all(self, watch: Watch) {
         loop {
