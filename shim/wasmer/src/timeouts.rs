@@ -46,7 +46,7 @@ fn has_no_place(said: i32) -> bool {
 }
 
 /// The time-out that the guest set for a descriptor of the process that this thread is of.
-pub(crate) fn get(descriptor: u64, direction: Direction) -> Option<Duration> {
+pub(crate) fn timeout(descriptor: u64, direction: Direction) -> Option<Duration> {
     set_ones().get(&(threads::process(), descriptor, direction)).copied()
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn get(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let said = call.made()?;
     let Some(direction) = direction(call.number(1)).filter(|_| has_no_place(said)) else { return Ok(said) };
     let mut bytes = [0; SIZE];
-    if let Some(time) = get(call.number(0), direction) {
+    if let Some(time) = timeout(call.number(0), direction) {
         bytes[0] = SOME;
         // It was taken from as many bits.
         bytes[8..].copy_from_slice(&(time.as_nanos() as u64).to_le_bytes());

@@ -205,7 +205,7 @@ fn repeated<'a>(
     mode: Mode,
     attempt: impl Fn(&mut Call<'a>) -> Result<i32, RuntimeError>,
 ) -> Result<i32, RuntimeError> {
-    let limit = timeouts::get(call.number(0), direction);
+    let limit = timeouts::timeout(call.number(0), direction);
     let attempt = |call: &mut Call<'a>, mode| {
         let (said, ended) = during(Some(Wait { mode, limit, times: 0, ended: None }), || attempt(call));
         said.map(|said| (said, ended.filter(|_| is_timed_out(said))))

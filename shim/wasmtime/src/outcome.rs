@@ -44,7 +44,7 @@ fn message(e: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{ExitCode, I32Exit, low_byte, of};
+    use super::{ExitCode, I32Exit, exit_code, low_byte};
 
     #[test]
     fn an_exit_code_keeps_its_low_eight_bits() {

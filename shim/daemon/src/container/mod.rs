@@ -102,7 +102,7 @@ pub(crate) struct Container {
     /// How many of the kernel's kills in the cgroup were seen.
     kills: AtomicU64,
     poststart: Stage,
-    /// Inner while hooks of this container run, and while it is cleaned up: poststop comes after poststart, and is over when
+    /// Held while hooks of this container run, and while it is cleaned up: poststop comes after poststart, and is over when
     /// any deletion is.
     turn: tokio::sync::Mutex<()>,
     /// Never held across an await.

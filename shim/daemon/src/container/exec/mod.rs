@@ -32,7 +32,7 @@ pub(crate) struct Exec {
     pub(super) spec: Spec,
     /// The same as it came, with all keys: runc's, in a native container.
     pub(super) text: Vec<u8>,
-    /// Inner while it is started: that is done once.
+    /// Held while it is started: that is done once.
     turn: tokio::sync::Mutex<()>,
     /// Set where it never ran: how it ended.
     unborn: OnceLock<Exit>,
