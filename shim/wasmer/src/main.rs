@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use catamaran_wasmer::Wasmer;
-use catamaran_worker::Engine;
+use catamaran_worker::Runner;
 
 const _: () = assert!(Wasmer::FILTERED, "a worker that is shipped runs under its filter of system calls");
 
