@@ -1,28 +1,15 @@
-//! What can go wrong on the way of one request, and the one place that says which RPC code it is.
+//! What can go wrong on the way of one request. `rpc/status.rs` says which RPC code that is.
 
 use std::io;
-use std::path::PathBuf;
 
 use catamaran_cache::error::Declined;
-use catamaran_worker::quote::shortened;
-use containerd_shim_protos::ttrpc::{self, Code};
 
 /// A request that failed, told to its caller.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The bundle or the request asks for something that is wrong or cannot be had.
-    #[error("{place}: {found}: {expected}")]
-    Refused {
-        /// The file and the key, or the field of the request.
-        place: String,
-        /// What stands there.
-        found: String,
-        /// What would be accepted, or what to write instead.
-        expected: String,
-    },
-    /// What is asked for is right, and this node does not have it, or does not allow it.
-    #[error("{place}: {found}: {expected}")]
-    Unavailable { place: String, found: String, expected: String },
+    /// The host, the request or the bundle is the reason.
+    #[error(transparent)]
+    Host(#[from] catamaran_host::Error),
     /// The module exists, but cannot run.
     #[error("{module}: {reason}")]
     Module { module: String, reason: String },
@@ -47,10 +34,6 @@ pub(crate) enum Error {
          runs, and native containers are not saved either. Pause stops one where it is, and Resume lets it go on"
     )]
     Uncheckpointed(String),
-    #[error("{path}: {source}", path = path.display())]
-    File { path: PathBuf, source: io::Error },
-    #[error("{doing}: {source}")]
-    System { doing: String, source: io::Error },
     /// The worker could not confine itself as the bundle asks.
     #[error("the container's process: {0}")]
     Worker(String),
@@ -69,37 +52,19 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// As [`catamaran_host::Error::refused`].
     pub(crate) fn refused(place: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Self {
-        Error::Refused { place: place.into(), found: found.into(), expected: expected.into() }
+        catamaran_host::Error::refused(place, found, expected).into()
     }
 
-    fn code(&self) -> Code {
-        match self {
-            Error::Refused { .. } => Code::INVALID_ARGUMENT,
-            Error::Unavailable { .. }
-            | Error::Module { .. }
-            | Error::Declined { .. }
-            | Error::Transition { .. }
-            | Error::Occupied(_)
-            | Error::Logger { .. }
-            | Error::Closing => Code::FAILED_PRECONDITION,
-            Error::NotFound(_) => Code::NOT_FOUND,
-            Error::Exists(_) => Code::ALREADY_EXISTS,
-            Error::Uncheckpointed(_) => Code::UNIMPLEMENTED,
-            // As containerd's shim for runc has it, whose clients look at the text.
-            Error::Runtime { .. } => Code::UNKNOWN,
-            Error::File { .. }
-            | Error::System { .. }
-            | Error::Worker(_)
-            | Error::Hook { .. }
-            | Error::Compiler { .. } => Code::INTERNAL,
-        }
+    /// As [`catamaran_host::Error::unavailable`].
+    pub(crate) fn unavailable(place: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Self {
+        catamaran_host::Error::unavailable(place, found, expected).into()
     }
-}
 
-impl From<Error> for ttrpc::Error {
-    fn from(e: Error) -> Self {
-        ttrpc::Error::RpcStatus(ttrpc::get_status(e.code(), printable(&shortened(&e.to_string()))))
+    /// The system refused what was being done.
+    pub(crate) fn system(doing: impl Into<String>, source: io::Error) -> Self {
+        catamaran_host::Error::System { doing: doing.into(), source }.into()
     }
 }
 
@@ -111,19 +76,6 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
-
-impl From<catamaran_host::Error> for Error {
-    fn from(e: catamaran_host::Error) -> Self {
-        match e {
-            catamaran_host::Error::Refused { place, found, expected } => Error::Refused { place, found, expected },
-            catamaran_host::Error::Unavailable { place, found, expected } => {
-                Error::Unavailable { place, found, expected }
-            }
-            catamaran_host::Error::File { path, source } => Error::File { path, source },
-            catamaran_host::Error::System { doing, source } => Error::System { doing, source },
-        }
-    }
-}
 
 impl From<catamaran_cgroup::error::Error> for Error {
     fn from(e: catamaran_cgroup::error::Error) -> Self {

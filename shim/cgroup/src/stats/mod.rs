@@ -12,6 +12,8 @@
 //! Files are read at once and on the one thread: some thirty of them, which wait for nobody. Nothing is kept between two calls.
 
 mod file;
+#[cfg(test)]
+mod stand;
 mod v1;
 mod v2;
 
@@ -42,7 +44,7 @@ mod tests {
     use containerd_shim_protos::{cgroups, cgroups_v2};
 
     #[test]
-    fn the_names_are_the_messages_own() {
+    fn type_names_are_those_of_the_messages() {
         assert_eq!(cgroups::metrics::Metrics::descriptor().full_name(), V1);
         assert_eq!(cgroups_v2::metrics::Metrics::descriptor().full_name(), V2);
     }

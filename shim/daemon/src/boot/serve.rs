@@ -103,9 +103,7 @@ fn run(server: &Server) -> Result<()> {
             address: server.address.clone(),
         };
         let mut rpc = Rpc::new().add_listener(listener(server)?).register_service(create_task(Arc::new(service)));
-        rpc.start()
-            .await
-            .map_err(|e| Error::System { doing: "serving".to_owned(), source: std::io::Error::other(e) })?;
+        rpc.start().await.map_err(|e| Error::system("serving", std::io::Error::other(e)))?;
         info!("serving {} in {}", server.id, server.namespace);
         ended.notified().await;
         tokio::time::sleep(LAST_ANSWER).await;

@@ -1,6 +1,8 @@
-//! The parts of a creation: what is prepared for a worker, and the worker.
+//! The parts of a creation: what is prepared for a worker, the worker, and the way back if that fails.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use catamaran_cache::image::Image;
 use catamaran_cache::module::Wanted;
@@ -8,23 +10,28 @@ use catamaran_cgroup::Cgroup;
 use catamaran_files::handover::Handover;
 use catamaran_files::outline::Outline;
 use catamaran_files::search::{Layers, Module, MountPoint, Order};
-use catamaran_host::unless::unless;
+use catamaran_host::programs::Program;
 use catamaran_worker::job::{self, Job};
-use log::info;
-use tokio::sync::Notify;
+use log::{info, warn};
+use tokio::time::Instant;
 
-use super::Request;
 use super::draft::JobDraft;
+use super::{Request, open_streams};
 use crate::artifact::{Artifact, Cache, Code};
 use crate::cleanup::state::{Folder, State};
 use crate::container::spawn::{self, Failure, Worker};
 use crate::error::{Error, Result};
 use crate::files::devices;
+use crate::native::Record;
 use crate::spec::bundle::Bundle;
-use crate::stdio::Stdio;
+use crate::spec::hooks::Stage;
+use crate::stdio::{Logger, Stdio};
+
+/// How long runc may take to remove a container, its hooks included.
+const CLEARING: Duration = Duration::from_secs(10);
 
 /// Of what the search hands back.
-pub(super) const ROOT: job::Fd = job::Fd(0);
+const ROOT: job::Fd = job::Fd(0);
 
 /// The first order of a Create: what `outline` says of the program is looked for in the root file system of `request`.
 pub(super) fn order_root(request: &Request, outline: &Outline) -> Order {
@@ -45,7 +52,7 @@ pub(super) fn wanted(request: &Request, module: Module, file: Option<OwnedFd>) -
 }
 
 /// What is mounted in the container: what was prepared, and the default devices.
-pub(super) fn all_mounts(prepared: Vec<MountPoint>, descriptors: &mut Handover) -> Result<Vec<job::Mount>> {
+fn all_mounts(prepared: Vec<MountPoint>, descriptors: &mut Handover) -> Result<Vec<job::Mount>> {
     let mut all: Vec<_> =
         prepared.into_iter().map(|p| job::Mount { destination: p.destination, source: p.source }).collect();
     let devices = devices::prepare(&all, descriptors)?;
@@ -53,44 +60,54 @@ pub(super) fn all_mounts(prepared: Vec<MountPoint>, descriptors: &mut Handover) 
     Ok(all)
 }
 
-/// The part of a creation that needs its cgroup, and the cgroup.
-pub(super) struct Creation<'a> {
-    pub(super) id: &'a str,
-    pub(super) bundle: &'a Bundle,
-    pub(super) cache: &'a Cache,
-    pub(super) wanted: &'a mut Wanted,
-    pub(super) cgroup: &'a Cgroup,
-    pub(super) streams: &'a mut Stdio,
-    /// Where its state is written down.
-    pub(super) states: &'a Folder,
-    pub(super) state: &'a mut State,
-    pub(super) given_up: &'a Notify,
+/// A creation that has begun. What exists of it outside of the bundle is written down, and removed if the creation fails.
+pub(super) struct Creation {
+    pub(super) request: Request,
+    pub(super) bundle: Bundle,
+    pub(super) cgroup: Cgroup,
+    pub(super) streams: Stdio,
+    pub(super) state: State,
 }
 
-impl Creation<'_> {
-    pub(super) async fn run(mut self, draft: JobDraft, mut descriptors: Handover) -> Result<(Worker, Code)> {
+impl Creation {
+    /// Plans the cgroup, opens the streams, and writes down what is to be removed.
+    pub(super) fn begin(request: Request, bundle: Bundle) -> Result<Self> {
+        let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
+        let streams = open_streams(&request, &bundle)?;
+        let mut state = State::new(cgroup.folders().to_vec());
+        state.logger = streams.kept.logger();
+        request.state.write(&request.id, &state)?;
+        Ok(Self { request, bundle, cgroup, streams, state })
+    }
+
+    /// Makes a worker that runs what `wanted` is, up to «ready».
+    pub(super) async fn make_worker(
+        &mut self,
+        cache: &Cache,
+        mut wanted: Wanted,
+        mounts: Vec<MountPoint>,
+        mut descriptors: Handover,
+    ) -> Result<(Worker, Code)> {
+        let mounts = all_mounts(mounts, &mut descriptors)?;
+        let draft = JobDraft::new(&self.bundle, &mut descriptors, ROOT, mounts, &self.streams)?;
         // What may take minutes. The logger comes before a compilation that nobody may be there to see fail; the compilation
         // is its driver's, and goes on.
         let prepared = async {
             self.streams.ready().await?;
-            self.cache.artifact(self.wanted).await
+            cache.artifact(&wanted).await
         };
-        let Some(prepared) = unless(self.given_up.notified(), prepared).await else {
-            info!("container {} was given up while it was created", self.id);
-            return Err(Error::NotFound(format!("container {}", self.id)));
-        };
-        let Artifact { file, code, counted: _counted } = prepared?;
-        self.wanted.decide(code.layer.as_ref());
+        let Artifact { file, code, counted: _counted } = self.request.unless_given_up(prepared).await?;
+        wanted.decide(code.layer.as_ref());
         self.state.layer.clone_from(&code.layer);
         self.cgroup.create()?;
         let cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
         let job = draft.complete(descriptors.add(file.into()), cgroup);
-        match self.worker(&code, &job, &descriptors).await {
+        match self.bring_up(&code.engine.worker()?, None, &code.module, &job, &descriptors).await {
             Ok(worker) => Ok((worker, code)),
-            Err(Failure::Final(e)) => Err(spawn::explained(self.cgroup, e)),
+            Err(Failure::Final(e)) => Err(spawn::explained(&self.cgroup, e)),
             Err(Failure::Artifact(reason)) => {
                 info!("compiling {} again: {reason}", code.module);
-                let Artifact { code, .. } = self.cache.compile(self.wanted, code.engine).await?;
+                let Artifact { code, .. } = cache.compile(&wanted, code.engine).await?;
                 // What was prepared for a worker is spent by it: its tree was attached, its hooks have run.
                 let reason = format!("{reason}: it was compiled anew, create the container again");
                 Err(Error::Compiler { module: code.module, reason })
@@ -98,48 +115,93 @@ impl Creation<'_> {
         }
     }
 
-    /// One worker, up to «ready».
-    async fn worker(&mut self, code: &Code, job: &Job, descriptors: &Handover) -> std::result::Result<Worker, Failure> {
-        let program = code.engine.worker()?;
+    /// Starts the container's process, up to «ready»; the process is written down as soon as it exists. `action` is for a
+    /// program that has several things to do.
+    pub(super) async fn bring_up(
+        &mut self,
+        program: &Program,
+        action: Option<&str>,
+        module: &str,
+        job: &Job,
+        descriptors: &Handover,
+    ) -> std::result::Result<Worker, Failure> {
+        let Self { request, bundle, cgroup, streams, state } = self;
         let start = spawn::Start {
-            program: &program,
-            action: None,
-            id: self.id,
-            module: &code.module,
+            program,
+            action,
+            id: &request.id,
+            module,
             job,
             descriptors,
-            cgroup: self.cgroup,
+            cgroup,
             further: false,
-            stdout: self.streams.stdout.as_fd(),
-            stderr: self.streams.stderr.as_fd(),
+            stdout: streams.stdout.as_fd(),
+            stderr: streams.stderr.as_fd(),
         };
-        bring_up(start, self.bundle, self.states, self.state).await
+        let starting = spawn::start_worker(start).await?;
+        state.pid = starting.pid;
+        state.poststop = bundle.hooks.poststop.clone();
+        let recorded = request.state.write(&request.id, state);
+        let settled = match recorded {
+            Ok(()) => cgroup.settle().await.map_err(Error::from),
+            failed => failed,
+        };
+        let prepared = match settled {
+            Ok(()) if !bundle.hooks.create.is_empty() => {
+                bundle.hooks.create.run(starting.pid).await.map(|()| starting.hooked())
+            }
+            settled => settled,
+        };
+        if let Err(e) = prepared {
+            starting.end();
+            return Err(e.into());
+        }
+        starting.ready(&request.id, module).await
+    }
+
+    /// Removes what was made.
+    pub(super) async fn undo(self) {
+        let Self { request, cgroup, streams, state, .. } = self;
+        let logger = streams.discard().map(|logger| (logger, Instant::now()));
+        let left =
+            Leftovers { states: &request.state, id: &request.id, native: None, cgroups: cgroup.folders(), logger };
+        left.remove_or_warn(|| state.poststop).await;
     }
 }
 
-/// One process, up to «ready», recorded as soon as it exists.
-pub(super) async fn bring_up(
-    start: spawn::Start<'_>,
-    bundle: &Bundle,
-    states: &Folder,
-    state: &mut State,
-) -> std::result::Result<Worker, Failure> {
-    let (id, module, cgroup, hooks) = (start.id, start.module, start.cgroup, !bundle.hooks.create.is_empty());
-    let starting = spawn::start_worker(start).await?;
-    state.pid = starting.pid;
-    state.poststop = bundle.hooks.poststop.clone();
-    let recorded = states.write(id, state);
-    let settled = match recorded {
-        Ok(()) => cgroup.settle().await.map_err(Error::from),
-        failed => failed,
-    };
-    let prepared = match settled {
-        Ok(()) if hooks => bundle.hooks.create.run(starting.pid).await.map(|()| starting.hooked()),
-        settled => settled,
-    };
-    if let Err(e) = prepared {
-        starting.end();
-        return Err(e.into());
+/// What a container has outside of its bundle.
+pub(super) struct Leftovers<'a> {
+    pub(super) states: &'a Folder,
+    pub(super) id: &'a str,
+    /// Of a native container.
+    pub(super) native: Option<&'a Record>,
+    pub(super) cgroups: &'a [PathBuf],
+    /// With the time at which its input ended.
+    pub(super) logger: Option<(Logger, Instant)>,
+}
+
+impl Leftovers<'_> {
+    /// Removes it, and then what told of it: until then `delete` can do it again.
+    pub(super) async fn remove(self, poststop: impl FnOnce() -> Stage) -> Result<()> {
+        let cleared = match self.native {
+            // Whoever runs is killed by it, and the cgroup goes with it.
+            Some(record) => Box::pin(record.clear(self.id, CLEARING)).await,
+            None => Ok(()),
+        };
+        catamaran_cgroup::remove(self.cgroups).await.map_err(Error::from).and(cleared)?;
+        if let Some((logger, ended)) = self.logger {
+            logger.end(ended).await;
+        }
+        poststop().run_all().await;
+        self.states.forget(self.id)
     }
-    starting.ready(id, module).await
+
+    /// The same after a creation that failed. The reason of that is what the client needs; what cannot be removed is told to the
+    /// log, and found by `delete` again.
+    pub(super) async fn remove_or_warn(self, poststop: impl FnOnce() -> Stage) {
+        let id = self.id;
+        if let Err(e) = self.remove(poststop).await {
+            warn!("container {id}: {e}");
+        }
+    }
 }

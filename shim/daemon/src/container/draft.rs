@@ -42,11 +42,11 @@ impl JobDraft {
         Ok(Self {
             guest: bundle.guest.clone(),
             stdin: descriptors.add(stdin),
-            terminal: bundle.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false),
+            terminal: bundle.spec.process().as_ref().and_then(|process| *process.terminal()).unwrap_or(false),
             world: make_world(bundle, descriptors, root, mounts)?,
             user: bundle.user.clone(),
             rlimits: bundle.rlimits.clone(),
-            oom_score_adj: bundle.spec.process().as_ref().and_then(|p| p.oom_score_adj()),
+            oom_score_adj: bundle.spec.process().as_ref().and_then(|p| *p.oom_score_adj()),
             seccomp: bundle.seccomp.clone(),
             apparmor: bundle.apparmor.clone(),
         })

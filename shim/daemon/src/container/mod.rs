@@ -37,23 +37,18 @@ use crate::container::spawn::Worker;
 use crate::engine::choice::Choice;
 use crate::engine::options::Policy;
 use crate::error::{Error, Result};
-use crate::native::Record;
 use crate::search::{self, Prepared, Search};
 use crate::spec::bundle::{self, Bundle};
 use crate::spec::hooks::Stage;
 use crate::spec::oci;
-use crate::stdio::{self, Kept, Logger, Stdio};
-use create::{Creation, ROOT, all_mounts, order_root, wanted};
-use draft::JobDraft;
+use crate::stdio::{self, Kept, Stdio};
+use create::{Creation, Leftovers, order_root, wanted};
 pub(crate) use exec::{Exec, ExecRequest};
 use freeze::Freeze;
 pub(crate) use process::{Exit, Phase, Process};
 
 /// How long the processes that were started in a container may take to end when its own has.
 const EXECS_TO_END: Duration = Duration::from_secs(2);
-
-/// How long runc may take to remove a container, its hooks included.
-const CLEARING: Duration = Duration::from_secs(10);
 
 /// What containerd asks to be created.
 pub(crate) struct Request {
@@ -148,42 +143,20 @@ impl Container {
         let mounts = bundle.spec.mounts().clone().unwrap_or_default();
         search.look_for_module(&Order::Module { mounts, guest: bundle.guest.clone(), cache: purpose.clone() })?;
         let cache = Cache::open(purpose)?;
-        let Prepared { mut descriptors, mounts, module, file } = request.unless_given_up(search.prepared()).await?;
+        let Prepared { descriptors, mounts, module, file } = request.unless_given_up(search.prepared()).await?;
         drop(search);
-        let mut wanted = wanted(&request, module, file)?;
-        let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
-        let mut streams = open_streams(&request, &bundle)?;
-        let mounts = all_mounts(mounts, &mut descriptors)?;
-        let draft = JobDraft::new(&bundle, &mut descriptors, ROOT, mounts, &streams)?;
-        let mut state = State::new(cgroup.folders().to_vec());
-        state.logger = streams.kept.logger();
-        request.state.write(&request.id, &state)?;
-        let creation = Creation {
-            id: &request.id,
-            bundle: &bundle,
-            cache: &cache,
-            wanted: &mut wanted,
-            cgroup: &cgroup,
-            streams: &mut streams,
-            states: &request.state,
-            state: &mut state,
-            given_up: &request.given_up,
-        };
-        let (worker, code) = match creation.run(draft, descriptors).await {
+        let wanted = wanted(&request, module, file)?;
+        let mut creation = Creation::begin(request, bundle)?;
+        let (worker, code) = match creation.make_worker(&cache, wanted, mounts, descriptors).await {
             Ok(made) => made,
             Err(e) => {
-                let logger = streams.discard().map(|logger| (logger, tokio::time::Instant::now()));
-                // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
-                let left = (&request.state, request.id.as_str());
-                if let Err(e) = clean_up(left, None, cgroup.folders(), logger, || state.poststop).await {
-                    warn!("container {}: {e}", request.id);
-                }
+                creation.undo().await;
                 return Err(choice.explain(e));
             }
         };
         info!(
             "created id={} engine={} chosen={} module={:?} digest=sha256:{} artifact={} tier={} pid={} milliseconds={}",
-            request.id,
+            creation.request.id,
             code.engine,
             choice.reason(code.engine),
             code.module,
@@ -193,11 +166,12 @@ impl Container {
             worker.pid,
             begin.elapsed().as_millis(),
         );
-        Ok(Self::made(request, bundle, cgroup, streams, worker, state))
+        Ok(Self::made(creation, worker))
     }
 
     /// A container whose process waits for Start.
-    fn made(request: Request, bundle: Bundle, cgroup: Cgroup, streams: Stdio, worker: Worker, state: State) -> Self {
+    fn made(creation: Creation, worker: Worker) -> Self {
+        let Creation { request, bundle, cgroup, streams, state } = creation;
         let body = if holder::keeps(&bundle.spec) { Body::Holder } else { Body::Wasm };
         let process = Process::new(request.id.clone(), request.stdio.clone());
         process.lives(worker.pid, worker.pidfd, Some(worker.control), streams.kept);
@@ -345,13 +319,18 @@ impl Container {
         let _turn = self.turn.lock().await;
         self.process.reap();
         self.end_exec_loggers().await;
-        let left = (&self.request.state, self.id());
-        let poststop = || std::mem::take(&mut self.inner().poststop);
         let native = match &self.body {
             Body::Native(native) => Some(native.record()),
             Body::Holder | Body::Wasm => None,
         };
-        clean_up(left, native, self.cgroup.folders(), self.process.take_logger(), poststop).await
+        let left = Leftovers {
+            states: &self.request.state,
+            id: self.id(),
+            native,
+            cgroups: self.cgroup.folders(),
+            logger: self.process.take_logger(),
+        };
+        left.remove(|| std::mem::take(&mut self.inner().poststop)).await
     }
 
     /// Removes what lies outside the bundle. A container that was never started is ended first.
@@ -384,14 +363,14 @@ fn open_streams(request: &Request, bundle: &Bundle) -> Result<Stdio> {
 
 /// `process.consoleSize`, for a process on a terminal.
 fn set_size(kept: &Kept, process: Option<&oci::Process>) -> Result<()> {
-    match process.and_then(|process| process.console_size()) {
+    match process.and_then(|process| *process.console_size()) {
         Some(size) if has_terminal(process) => kept.resize(size.width() as u32, size.height() as u32),
         _ => Ok(()),
     }
 }
 
 fn has_terminal(process: Option<&oci::Process>) -> bool {
-    process.and_then(|process| process.terminal()).unwrap_or(false)
+    process.and_then(|process| *process.terminal()).unwrap_or(false)
 }
 
 fn check_terminal(place: &str, said: bool, stdio: &stdio::Paths) -> Result<()> {
@@ -400,27 +379,4 @@ fn check_terminal(place: &str, said: bool, stdio: &stdio::Paths) -> Result<()> {
     }
     let expected = format!("{}, as the request has it", stdio.terminal);
     Err(Error::refused(place, said.to_string(), expected))
-}
-
-/// Removes what lies outside the bundle, and then what told of it: until then `delete` can do it again. A logger comes with
-/// the time at which its input ended.
-async fn clean_up(
-    left: (&Folder, &str),
-    native: Option<&Record>,
-    cgroups: &[PathBuf],
-    logger: Option<(Logger, tokio::time::Instant)>,
-    poststop: impl FnOnce() -> Stage,
-) -> Result<()> {
-    let (states, id) = left;
-    let cleared = match native {
-        // Whoever runs is killed by it, and the cgroup goes with it.
-        Some(record) => Box::pin(record.clear(id, CLEARING)).await,
-        None => Ok(()),
-    };
-    catamaran_cgroup::remove(cgroups).await.map_err(Error::from).and(cleared)?;
-    if let Some((logger, ended)) = logger {
-        logger.end(ended).await;
-    }
-    poststop().run_all().await;
-    states.forget(id)
 }

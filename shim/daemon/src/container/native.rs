@@ -19,9 +19,10 @@ use log::{info, warn};
 use nix::libc;
 use oci_spec::runtime::LinuxResources;
 
+use super::create::Leftovers;
 use super::exec::Exec;
 use super::freeze::Freeze;
-use super::{Body, Container, Inner, Process, Request, check_terminal, clean_up};
+use super::{Body, Container, Inner, Process, Request, check_terminal};
 use crate::cleanup::state::{Folder, State};
 use crate::engine::options::Policy;
 use crate::error::{Doing, Error, Result};
@@ -175,13 +176,12 @@ impl Container {
 }
 
 fn forbidden(policy: &Policy, what: &str) -> Error {
-    Error::Unavailable {
-        place: format!("{}: native_containers", policy.place),
-        found: format!("false, and config.json's process.args[0] is {what}"),
-        expected: "a Wasm module; or a pod of another runtime class; native containers of this one are the node \
-                   administrator's to allow (native_containers = true)"
-            .to_owned(),
-    }
+    Error::unavailable(
+        format!("{}: native_containers", policy.place),
+        format!("false, and config.json's process.args[0] is {what}"),
+        "a Wasm module; or a pod of another runtime class; native containers of this one are the node administrator's to \
+         allow (native_containers = true)",
+    )
 }
 
 /// What was written down is made; and undone, where that fails or nobody waits for it any more.
@@ -211,11 +211,8 @@ async fn make(
         }
     };
     let logger = logger.map(|logger| (logger, tokio::time::Instant::now()));
-    let left = (&request.state, request.id.as_str());
-    // The reason is what the client needs; a leftover is told to the log, and found by `delete` again.
-    if let Err(e) = clean_up(left, Some(record), cgroup.folders(), logger, Stage::default).await {
-        warn!("container {}: {e}", request.id);
-    }
+    let (states, id, cgroups) = (&request.state, request.id.as_str(), cgroup.folders());
+    Leftovers { states, id, native: Some(record), cgroups, logger }.remove_or_warn(Stage::default).await;
     Err(e)
 }
 

@@ -156,11 +156,11 @@ impl Choice {
 
     fn forbidden(&self) -> Error {
         let (key, value) = self.asked.as_ref().map_or((KEY, ""), |asked| (&asked.key, asked.engine.word()));
-        Error::Unavailable {
-            place: format!("annotation {key}"),
-            found: format!("{value:?}, which this node does not allow"),
-            expected: format!("{}{}, or no annotation", quoted(&self.policy.allowed), self.limits()),
-        }
+        Error::unavailable(
+            format!("annotation {key}"),
+            format!("{value:?}, which this node does not allow"),
+            format!("{}{}, or no annotation", quoted(&self.policy.allowed), self.limits()),
+        )
     }
 
     /// Where the allowed engines come from, if it is not all.
@@ -186,11 +186,11 @@ impl Choice {
             true => String::new(),
             false => format!(", or write {}", quoted(&others)),
         };
-        Err(Error::Unavailable {
+        Err(Error::unavailable(
             place,
-            found: format!("{:?}, which is not installed", engine.word()),
-            expected: format!("the file {} of this shim's version: have it installed{installed}", file.display()),
-        })
+            format!("{:?}, which is not installed", engine.word()),
+            format!("the file {} of this shim's version: have it installed{installed}", file.display()),
+        ))
     }
 }
 

@@ -189,7 +189,7 @@ fn file(path: &Path) -> Result<Vec<u8>> {
         ErrorKind::NotFound => {
             Error::refused("the handler's option ConfigPath", place(), "a file that exists: there is none of this name")
         }
-        _ => Error::File { path: path.to_owned(), source: e },
+        _ => catamaran_host::Error::File { path: path.to_owned(), source: e }.into(),
     })?;
     let meta = file.metadata().on(path)?;
     if !meta.is_file() || meta.len() > LARGEST {

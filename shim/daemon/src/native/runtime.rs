@@ -58,10 +58,12 @@ pub(crate) fn find(name: &str, place: &str) -> Result<PathBuf> {
         false => std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|f| f.join(name)).collect(),
     };
     let runs = |file: &PathBuf| fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
-    candidates.into_iter().find(runs).ok_or_else(|| Error::Unavailable {
-        place: format!("{place}: native_runtime"),
-        found: format!("{name:?}: no such program in containerd's PATH ({})", path.to_string_lossy()),
-        expected: "the name or the absolute path of the node's runc or crun, which runs native containers".to_owned(),
+    candidates.into_iter().find(runs).ok_or_else(|| {
+        Error::unavailable(
+            format!("{place}: native_runtime"),
+            format!("{name:?}: no such program in containerd's PATH ({})", path.to_string_lossy()),
+            "the name or the absolute path of the node's runc or crun, which runs native containers",
+        )
     })
 }
 

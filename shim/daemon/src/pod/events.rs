@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_names_are_the_messages_own() {
+    fn type_names_are_those_of_the_messages() {
         check::<TaskCreate>();
         check::<TaskStart>();
         check::<TaskExecAdded>();

@@ -76,5 +76,5 @@ pub(crate) fn wanted(name: String, digest: String, file: Option<OwnedFd>) -> Res
 }
 
 fn unexpected() -> Error {
-    Error::System { doing: DOING.to_owned(), source: io::Error::other("an answer to another question") }
+    Error::system(DOING, io::Error::other("an answer to another question"))
 }

@@ -72,13 +72,11 @@ impl Search {
     pub(crate) fn start(charge: Charge) -> Result<Self> {
         let stuck = STUCK.load(Ordering::Relaxed);
         if stuck >= MOST_STUCK {
-            return Err(Error::Unavailable {
-                place: "the pod's volumes and images".to_owned(),
-                found: format!(
-                    "{stuck} searches in them were ended and still wait for a file system that does not answer"
-                ),
-                expected: "file systems that answer".to_owned(),
-            });
+            return Err(Error::unavailable(
+                "the pod's volumes and images",
+                format!("{stuck} searches in them were ended and still wait for a file system that does not answer"),
+                "file systems that answer",
+            ));
         }
         let doing = || DOING.to_owned();
         let Conversation { control, pid, pidfd } = errand::converse(programs::SEARCH, environment(), doing)?;
@@ -108,7 +106,7 @@ impl Search {
         };
         let (answer, descriptors): (Answer, _) = received.map_err(|e| match e.kind() {
             std::io::ErrorKind::UnexpectedEof => self.ended(),
-            _ => Error::System { doing: DOING.to_owned(), source: e },
+            _ => Error::system(DOING, e),
         })?;
         match answer {
             Answer::Failed(failure) => Err(failure.into_error().into()),
@@ -138,7 +136,7 @@ impl Search {
         let code = code.map_or_else(String::new, |code| format!(" with {code}"));
         let limit = self.cgroup.as_ref().and_then(Cgroup::limit_hit).map_or_else(String::new, |hit| format!(": {hit}"));
         let source = std::io::Error::other(format!("the process that does it ended{code}{limit}"));
-        Error::System { doing: DOING.to_owned(), source }
+        Error::system(DOING, source)
     }
 }
 
@@ -147,11 +145,11 @@ async fn received(control: &AsyncFd<OwnedFd>) -> std::io::Result<(Answer, Vec<Ow
 }
 
 fn no_answer() -> Error {
-    Error::Unavailable {
-        place: "the container's volumes and image".to_owned(),
-        found: format!("a file system that did not answer within {LONGEST:?}"),
-        expected: "file systems that answer".to_owned(),
-    }
+    Error::unavailable(
+        "the container's volumes and image",
+        format!("a file system that did not answer within {LONGEST:?}"),
+        "file systems that answer",
+    )
 }
 
 impl Drop for Search {

@@ -16,30 +16,27 @@ use oci_spec::runtime::{Box as Size, Hooks, Linux, LinuxCapabilities, Mount, Pos
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Functions with the names of fields, as oci-spec's types have them.
-macro_rules! readers {
-    ($($field:ident: $kind:ty),* $(,)?) => {
-        $(pub(crate) fn $field(&self) -> &$kind { &self.$field })*
+/// Declares a type of the spec, and for each field a function of its name that reads it, as oci-spec's types have them.
+macro_rules! spec_type {
+    ($(#[$attribute:meta])* $name:ident { $($(#[$of_field:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$attribute])*
+        #[derive(Debug, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        pub(crate) struct $name {
+            $($(#[$of_field])* $field: $kind,)*
+        }
+
+        #[allow(dead_code, reason = "of some keys it is only looked whether they are well-formed")]
+        impl $name {
+            $(pub(crate) fn $field(&self) -> &$kind { &self.$field })*
+        }
     };
 }
 
-/// config.json.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Spec {
-    #[serde(default, rename = "ociVersion")]
-    version: String,
-    root: Option<Root>,
-    mounts: Option<Vec<Mount>>,
-    process: Option<Process>,
-    hostname: Option<String>,
-    domainname: Option<String>,
-    hooks: Option<Hooks>,
-    annotations: Option<HashMap<String, String>>,
-    linux: Option<Linux>,
-}
-
-impl Spec {
-    readers! {
+spec_type! {
+    /// config.json.
+    Spec {
+        #[serde(default, rename = "ociVersion")]
         version: String,
         root: Option<Root>,
         mounts: Option<Vec<Mount>>,
@@ -50,61 +47,35 @@ impl Spec {
         annotations: Option<HashMap<String, String>>,
         linux: Option<Linux>,
     }
+}
 
+impl Spec {
     pub(crate) fn linux_mut(&mut self) -> &mut Option<Linux> {
         &mut self.linux
     }
 }
 
-/// `process` of config.json, or the process that an Exec adds.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Process {
-    terminal: Option<bool>,
-    console_size: Option<Size>,
-    user: User,
-    args: Option<Vec<String>>,
-    env: Option<Vec<String>>,
-    cwd: PathBuf,
-    #[allow(dead_code, reason = "a worker has none of them: they are to be Linux's, and that is all")]
-    capabilities: Option<LinuxCapabilities>,
-    rlimits: Option<Vec<PosixRlimit>>,
-    #[allow(dead_code, reason = "a worker never gains privileges: it is to be a truth value, and that is all")]
-    no_new_privileges: Option<bool>,
-    apparmor_profile: Option<String>,
-    oom_score_adj: Option<i32>,
-    selinux_label: Option<String>,
-    /// Refused, whatever it says, as the two below.
-    io_priority: Option<IgnoredAny>,
-    scheduler: Option<IgnoredAny>,
-    #[serde(rename = "execCPUAffinity")]
-    exec_cpu_affinity: Option<IgnoredAny>,
-}
-
-impl Process {
-    readers! {
+spec_type! {
+    /// `process` of config.json, or the process that an Exec adds.
+    Process {
+        terminal: Option<bool>,
+        console_size: Option<Size>,
         user: User,
         args: Option<Vec<String>>,
         env: Option<Vec<String>>,
         cwd: PathBuf,
+        // A worker has none of them, and never gains privileges: only their types are checked.
+        capabilities: Option<LinuxCapabilities>,
+        no_new_privileges: Option<bool>,
         rlimits: Option<Vec<PosixRlimit>>,
         apparmor_profile: Option<String>,
+        oom_score_adj: Option<i32>,
         selinux_label: Option<String>,
+        // Refused, whatever they say.
         io_priority: Option<IgnoredAny>,
         scheduler: Option<IgnoredAny>,
+        #[serde(rename = "execCPUAffinity")]
         exec_cpu_affinity: Option<IgnoredAny>,
-    }
-
-    pub(crate) fn terminal(&self) -> Option<bool> {
-        self.terminal
-    }
-
-    pub(crate) fn console_size(&self) -> Option<Size> {
-        self.console_size
-    }
-
-    pub(crate) fn oom_score_adj(&self) -> Option<i32> {
-        self.oom_score_adj
     }
 }
 

@@ -33,7 +33,7 @@ use super::locks::{self, Lock, Turn, Until};
 use super::outcome::{Fresh, Outcome};
 use super::queue::Queue;
 use super::served::{Look, Made, Served, Sought};
-use super::shares::{self, Bounds, Full};
+use super::shares::{self, Bounds, Full, Share};
 use crate::error::{Doing, Error, Result};
 use crate::image::{self, Found};
 
@@ -131,8 +131,8 @@ impl Driver {
             return Ok(());
         }
         match shares::take(&self.places.orders, &self.order.tenant, 1, &ORDERS) {
-            Ok(Ok(held)) => self.counted = Some(held),
-            Ok(Err(full)) => {
+            Ok(Share::Taken(held)) => self.counted = Some(held),
+            Ok(Share::Full(full)) => {
                 let (whose, most) = match full {
                     Full::Own => ("of this namespace", ORDERS.own),
                     Full::Total => ("on this node", ORDERS.total),
@@ -338,7 +338,9 @@ impl Driver {
         // One that has the usual weight is a compile all the same.
         self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
         let (places, tenant) = (&self.places, &self.order.tenant);
-        let Ok(_counted) = shares::take(&places.improvements, tenant, 1, &IMPROVEMENTS)? else { return Ok(()) };
+        let Share::Taken(_counted) = shares::take(&places.improvements, tenant, 1, &IMPROVEMENTS)? else {
+            return Ok(());
+        };
         let Some(_lock) = locks::later(&places.locks, engine, given.digest(), tenant)? else { return Ok(()) };
         // Not one that a start waits for.
         let _slot = match self.slot(&part, places.slots.join("later"), 1, &given)? {

@@ -18,7 +18,7 @@ use super::given::{Given, Read, Sealed};
 use super::locks::Lock;
 use super::outcome::{Fresh, Outcome};
 use super::process::{self, Verdict};
-use super::shares::{Bounds, Full};
+use super::shares::{Bounds, Full, Share};
 use super::{evict, locks, shares};
 use crate::error::{Doing, Error, Result};
 
@@ -189,11 +189,11 @@ impl Driver {
         let total = memory / UNCACHED_PART;
         let bounds = Bounds { own: total / 2, total, least: 0 };
         match shares::take(&self.places.uncached, &self.order.tenant, size, &bounds) {
-            Ok(Ok(held)) => {
+            Ok(Share::Taken(held)) => {
                 self.uncached(reason);
                 Ok(Some(held))
             }
-            Ok(Err(full)) => {
+            Ok(Share::Full(full)) => {
                 let whose = match full {
                     Full::Own => "its namespace's",
                     Full::Total => "the node's",

@@ -35,13 +35,15 @@ pub(super) enum Full {
     Total,
 }
 
+/// What came of asking for a share.
+pub(super) enum Share {
+    /// Until the lock is dropped.
+    Taken(Lock),
+    Full(Full),
+}
+
 /// Takes `amount` for `tenant` until the lock is dropped. What stands alone is never too much.
-pub(super) fn take(
-    folder: &Path,
-    tenant: &str,
-    amount: u64,
-    bounds: &Bounds,
-) -> Result<std::result::Result<Lock, Full>> {
+pub(super) fn take(folder: &Path, tenant: &str, amount: u64, bounds: &Bounds) -> Result<Share> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let tenant = name(tenant);
@@ -50,13 +52,13 @@ pub(super) fn take(
     for last in [false, true] {
         let sums = sums(folder, last)?;
         match bounds.full(&sums, &tenant, amount) {
-            None => return Ok(Ok(held)),
-            Some(full) if last => return Ok(Err(full)),
+            None => return Ok(Share::Taken(held)),
+            Some(full) if last => return Ok(Share::Full(full)),
             // Some of them may be dead, which is looked at only where it matters.
             Some(_) => {}
         }
     }
-    Ok(Ok(held))
+    Ok(Share::Taken(held))
 }
 
 impl Bounds {
@@ -98,7 +100,10 @@ mod tests {
     fn each_tenant_has_a_share_of_its_own() {
         let folder = std::env::temp_dir().join(format!("catamaran-shares-{}", std::process::id()));
         let bounds = Bounds { own: 3, total: 7, least: 1 };
-        let take = |tenant: &str, amount: u64| take(&folder, tenant, amount, &bounds).unwrap();
+        let take = |tenant: &str, amount: u64| match take(&folder, tenant, amount, &bounds).unwrap() {
+            Share::Taken(held) => Ok(held),
+            Share::Full(full) => Err(full),
+        };
         let mut held: Vec<_> = (0..3).map(|_| take("a", 1).unwrap()).collect();
         assert_eq!(take("a", 1).map(drop), Err(Full::Own));
         held.push(take("b", 3).unwrap());

@@ -1,46 +1,26 @@
 use std::fs;
-use std::path::PathBuf;
 
 use containerd_shim_protos::cgroups::metrics::{MemoryStat, Metrics};
 use containerd_shim_protos::protobuf::reflect::{ReflectValueRef, RuntimeType};
 use containerd_shim_protos::protobuf::{Message as _, MessageFull};
 
 use super::*;
+use crate::stats::stand::Stand;
 
-/// Folders of controllers with files in them, as a container of v1 has them.
-struct Stand(PathBuf);
-
-impl Stand {
-    fn new(name: &str, files: &[(&str, &str)]) -> Self {
-        let root = std::env::temp_dir().join(format!("catamaran-stats-v1-{name}-{}", std::process::id()));
-        for (file, text) in files {
-            let path = root.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        Self(root)
-    }
-
-    fn metrics(&self) -> error::Result<Metrics> {
-        let folders = ["cpu", "cpuacct", "memory", "pids", "blkio", "hugetlb"].map(|c| (c, self.0.join(c)));
-        let find = |controller: &str| {
-            let (_, path) = folders.iter().find(|(name, _)| *name == controller)?;
-            path.exists().then_some(path.as_path())
-        };
-        metrics(&find).map(|written| Metrics::parse_from_bytes(&written.done()).unwrap())
-    }
-}
-
-impl Drop for Stand {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// What is told of a container that has these folders.
+fn told(stand: &Stand) -> error::Result<Metrics> {
+    let folders = ["cpu", "cpuacct", "memory", "pids", "blkio", "hugetlb"].map(|c| (c, stand.0.join(c)));
+    let find = |controller: &str| {
+        let (_, path) = folders.iter().find(|(name, _)| *name == controller)?;
+        path.exists().then_some(path.as_path())
+    };
+    metrics(&find).map(|written| Metrics::parse_from_bytes(&written.done()).unwrap())
 }
 
 #[test]
 fn units_are_the_same_as_containerds() {
     let stand = Stand::new(
-        "units",
+        "v1-units",
         &[
             ("cpu/cpu.stat", "nr_periods 5\nnr_throttled 3\nthrottled_time 1200000000\nnr_bursts 0\nburst_time 0\n"),
             ("cpuacct/cpuacct.usage", "1234567890\n"),
@@ -50,7 +30,7 @@ fn units_are_the_same_as_containerds() {
             ("pids/pids.max", "33\n"),
         ],
     );
-    let all = stand.metrics().unwrap();
+    let all = told(&stand).unwrap();
     let (usage, throttling) = (&all.cpu.usage, &all.cpu.throttling);
     assert_eq!((usage.total, usage.user, usage.kernel), (1_234_567_890, 1_000_000_000, 230_000_000), "nanoseconds");
     assert_eq!(usage.per_cpu, [1_000_000_000, 234_567_890]);
@@ -59,7 +39,7 @@ fn units_are_the_same_as_containerds() {
     assert_eq!((all.pids.current, all.pids.limit), (2, 33));
     assert!(all.memory.is_none() && all.memory_oom_control.is_none() && all.blkio.is_none());
     fs::write(stand.0.join("pids/pids.max"), "max\n").unwrap();
-    assert_eq!(stand.metrics().unwrap().pids.limit, 0, "no limit");
+    assert_eq!(told(&stand).unwrap().pids.limit, 0, "no limit");
 }
 
 #[test]
@@ -78,7 +58,7 @@ fn memory_swap_and_kernel_memory_are_counted() {
         }
     }
     let files: Vec<_> = files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
-    let all = Stand::new("memory", &files).metrics().unwrap();
+    let all = told(&Stand::new("v1-memory", &files)).unwrap();
     let memory = &all.memory;
     assert_eq!((memory.cache, memory.rss, memory.total_inactive_file), (1, 2, 7));
     assert_eq!(memory.hierarchical_swap_limit, 9_223_372_036_854_771_712);
@@ -92,20 +72,21 @@ fn memory_swap_and_kernel_memory_are_counted() {
 /// `swapaccount=0`, and kernels that count no TCP buffers by themselves.
 #[test]
 fn memory_that_the_kernel_does_not_count_is_zero() {
-    let stand = Stand::new("accounts", &[("memory/memory.stat", "rss 2\n"), ("memory/memory.usage_in_bytes", "3\n")]);
-    let all = stand.metrics().unwrap();
+    let stand =
+        Stand::new("v1-accounts", &[("memory/memory.stat", "rss 2\n"), ("memory/memory.usage_in_bytes", "3\n")]);
+    let all = told(&stand).unwrap();
     assert_eq!((all.memory.usage.usage, all.memory.swap.usage, all.memory.kernel_tcp.limit), (3, 0, 0));
     assert!(all.memory_oom_control.is_none());
 }
 
 /// Every figure of `memory.stat` that containerd's message has is read from its key.
 #[test]
-fn no_key_of_memory_is_forgotten() {
+fn every_memory_key_is_read() {
     let fields: Vec<_> = MemoryStat::descriptor().fields().filter(|f| f.name() != "usage").take(32).collect();
     assert!(fields.iter().all(|f| matches!(f.singular_runtime_type(), RuntimeType::U64)));
     let key = |name: &str| name.replace("pg_", "pg").replace("maj_", "maj").replace("swap_limit", "memsw_limit");
     let text = fields.iter().enumerate().map(|(n, f)| format!("{} {}\n", key(f.name()), n + 1)).collect::<String>();
-    let memory = Stand::new("keys", &[("memory/memory.stat", &text)]).metrics().unwrap().memory.unwrap();
+    let memory = told(&Stand::new("v1-keys", &[("memory/memory.stat", &text)])).unwrap().memory.unwrap();
     for (n, field) in fields.iter().enumerate() {
         let value = field.get_singular(&memory);
         assert!(matches!(value, Some(ReflectValueRef::U64(v)) if v == n as u64 + 1), "{}: {value:?}", field.name());
@@ -120,16 +101,16 @@ fn no_key_of_memory_is_forgotten() {
 }
 
 #[test]
-fn devices_by_number_and_name() {
+fn devices_are_reported_by_number_and_name() {
     let partitions = fs::read_to_string(DEVICES).unwrap();
     let disk: Vec<_> = partitions.lines().nth(2).expect("no block device").split_whitespace().collect();
     let device = format!("{}:{}", disk[0], disk[1]);
     let bytes = format!("{device} Read 4096\n{device} Write 0\n999:7 Read 5\n{device} 6\nTotal 4107\n");
     let stand = Stand::new(
-        "blkio",
+        "v1-blkio",
         &[("blkio/blkio.throttle.io_service_bytes", &bytes), ("blkio/blkio.throttle.io_serviced", "Total 0\n")],
     );
-    let blkio = stand.metrics().unwrap().blkio;
+    let blkio = told(&stand).unwrap().blkio;
     assert!(blkio.io_serviced_recursive.is_empty());
     let path = format!("/dev/{}", disk[3]);
     let found = blkio.io_service_bytes_recursive.iter().map(|e| (e.op.as_str(), e.device.as_str(), e.major, e.value));
@@ -142,7 +123,7 @@ fn devices_by_number_and_name() {
 #[test]
 fn page_sizes_are_those_of_the_files() {
     let stand = Stand::new(
-        "hugetlb",
+        "v1-hugetlb",
         &[
             ("hugetlb/hugetlb.2MB.usage_in_bytes", "2097152\n"),
             ("hugetlb/hugetlb.2MB.max_usage_in_bytes", "4194304\n"),
@@ -151,20 +132,20 @@ fn page_sizes_are_those_of_the_files() {
             ("hugetlb/hugetlb.1GB.usage_in_bytes", "0\n"),
         ],
     );
-    let all = stand.metrics().unwrap().hugetlb;
+    let all = told(&stand).unwrap().hugetlb;
     let found: Vec<_> = all.iter().map(|h| (h.pagesize.as_str(), h.usage, h.max, h.failcnt)).collect();
     assert_eq!(found, [("1GB", 0, 0, 0), ("2MB", 2_097_152, 4_194_304, 1)]);
 }
 
 #[test]
-fn what_is_no_number_is_told_with_its_place() {
-    let stand = Stand::new("strange", &[("memory/memory.stat", "cache 1\nrss two\n")]);
-    let text = stand.metrics().unwrap_err().to_string();
+fn an_invalid_number_is_reported_with_its_file() {
+    let stand = Stand::new("v1-strange", &[("memory/memory.stat", "cache 1\nrss two\n")]);
+    let text = told(&stand).unwrap_err().to_string();
     assert!(text.contains("memory/memory.stat: \"rss two\""), "{text}");
 }
 
 #[test]
 fn a_cgroup_that_is_gone_has_no_figures() {
-    let all = Stand::new("gone", &[]).metrics().unwrap();
+    let all = told(&Stand::new("v1-gone", &[])).unwrap();
     assert!(all.memory.is_none() && all.pids.is_none() && all.cpu.usage.per_cpu.is_empty());
 }

@@ -1,36 +1,18 @@
 use std::fs;
-use std::path::PathBuf;
 
 use containerd_shim_protos::cgroups_v2::metrics::{MemoryStat, Metrics};
 use containerd_shim_protos::protobuf::reflect::{ReflectValueRef, RuntimeType};
 use containerd_shim_protos::protobuf::{Message as _, MessageFull};
 
 use super::*;
+use crate::stats::stand::Stand;
 
-/// A folder with files in it, as a container of v2 has it.
-struct Stand(PathBuf);
-
-impl Stand {
-    fn new(name: &str, files: &[(&str, &str)]) -> Self {
-        let root = std::env::temp_dir().join(format!("catamaran-stats-v2-{name}-{}", std::process::id()));
-        fs::create_dir_all(&root).unwrap();
-        files.iter().for_each(|(file, text)| fs::write(root.join(file), text).unwrap());
-        Self(root)
-    }
-
-    fn metrics(&self) -> Metrics {
-        written(Some(&self.0), 0)
-    }
+fn told(stand: &Stand) -> Metrics {
+    written(Some(&stand.0), 0)
 }
 
 fn written(folder: Option<&Path>, kills: u64) -> Metrics {
     Metrics::parse_from_bytes(&metrics(folder, kills).unwrap().done()).unwrap()
-}
-
-impl Drop for Stand {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 const PRESSURE: &str =
@@ -40,8 +22,8 @@ const PRESSURE: &str =
 fn processor_time_is_microseconds() {
     let text = "usage_usec 1234567\nuser_usec 1000000\nsystem_usec 234567\nnice_usec 0\nnr_periods 5\nnr_throttled 3\n\
                 throttled_usec 1200\nnr_bursts 2\nburst_usec 30\n";
-    let stand = Stand::new("cpu", &[("cpu.stat", text), ("cpu.pressure", PRESSURE)]);
-    let cpu = stand.metrics().cpu;
+    let stand = Stand::new("v2-cpu", &[("cpu.stat", text), ("cpu.pressure", PRESSURE)]);
+    let cpu = told(&stand).cpu;
     assert_eq!((cpu.usage_usec, cpu.user_usec, cpu.system_usec), (1_234_567, 1_000_000, 234_567));
     assert_eq!((cpu.nr_periods, cpu.nr_throttled, cpu.throttled_usec), (5, 3, 1200));
     assert_eq!((cpu.nr_bursts, cpu.burst_usec), (2, 30));
@@ -49,19 +31,19 @@ fn processor_time_is_microseconds() {
     assert_eq!((some.avg10, some.avg60, some.avg300, some.total), (1.5, 0.25, 0.01, 123_456));
     assert_eq!(cpu.psi.full.total, 7);
     fs::remove_file(stand.0.join("cpu.pressure")).unwrap();
-    assert!(stand.metrics().cpu.psi.is_none(), "a kernel without PSI");
+    assert!(told(&stand).cpu.psi.is_none(), "a kernel without PSI");
 }
 
 /// Every figure of memory that containerd's message has by the name of the kernel's key is read from that key.
 #[test]
-fn no_key_of_memory_is_forgotten() {
+fn every_memory_key_is_read() {
     let descriptor = MemoryStat::descriptor();
     let own = ["usage", "usage_limit", "max_usage", "swap_usage", "swap_limit", "swap_max_usage", "psi"];
     let keys: Vec<_> =
         descriptor.fields().map(|field| field.name().to_owned()).filter(|n| !own.contains(&n.as_str())).collect();
     assert_eq!(keys.len(), 31);
     let text: String = keys.iter().enumerate().map(|(n, key)| format!("{key} {}\n", n + 1)).collect();
-    let memory = Stand::new("keys", &[("memory.stat", &text)]).metrics().memory.unwrap();
+    let memory = told(&Stand::new("v2-keys", &[("memory.stat", &text)])).memory.unwrap();
     for (n, key) in keys.iter().enumerate() {
         let field = descriptor.field_by_name(key).unwrap();
         assert!(matches!(field.singular_runtime_type(), RuntimeType::U64), "{key}");
@@ -82,8 +64,8 @@ fn memory_and_its_limits() {
         ("memory.pressure", PRESSURE),
         ("memory.events", "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 6\n"),
     ];
-    let stand = Stand::new("memory", &files);
-    let all = stand.metrics();
+    let stand = Stand::new("v2-memory", &files);
+    let all = told(&stand);
     let memory = &all.memory;
     assert_eq!((memory.usage, memory.usage_limit, memory.max_usage), (100, u64::MAX, 200));
     assert_eq!((memory.swap_usage, memory.swap_limit, memory.swap_max_usage), (3, 4, 0), "no peak of swap before 6.5");
@@ -107,7 +89,7 @@ fn devices_pages_and_processes() {
         ("pids.current", "2\n"),
         ("pids.max", "max\n"),
     ];
-    let all = Stand::new("devices", &files).metrics();
+    let all = told(&Stand::new("v2-devices", &files));
     let io: Vec<_> = all.io.usage.iter().map(|e| [e.major, e.minor, e.rbytes, e.wbytes, e.rios, e.wios]).collect();
     assert_eq!(io, [[254, 0, 4096, 512, 2, 1], [8, 16, 0, 0, 0, 0], [7, 0, 1, 0, 0, 0]]);
     assert!(all.io.psi.is_none());
@@ -118,27 +100,27 @@ fn devices_pages_and_processes() {
 
 #[test]
 fn a_removed_scope_still_reports_its_oom_kill() {
-    let stand = Stand::new("gone", &[]);
+    let stand = Stand::new("v2-gone", &[]);
     fs::remove_dir(&stand.0).unwrap();
-    assert_eq!(stand.metrics(), Metrics::new());
+    assert_eq!(told(&stand), Metrics::new());
     for folder in [Some(stand.0.as_path()), None] {
         let all = written(folder, 2);
         assert_eq!(all.memory_events.oom_kill, 2);
         assert!(all.memory.is_none() && all.cpu.is_none());
     }
-    let stand = Stand::new("there", &[("memory.events", "oom_kill 1\n")]);
+    let stand = Stand::new("v2-there", &[("memory.events", "oom_kill 1\n")]);
     assert_eq!(written(Some(&stand.0), 2).memory_events.oom_kill, 1, "the kernel's own counter comes first");
 }
 
 #[test]
-fn what_is_no_number_is_told_with_its_place() {
+fn an_invalid_number_is_reported_with_its_file() {
     for (file, text, found) in [
         ("memory.stat", "anon 1\nfile two\n", "file two"),
         ("cpu.pressure", "some avg10=none\n", "some avg10=none"),
         ("io.stat", "254 rbytes=1\n", "254 rbytes=1"),
         ("pids.current", "\n", "\\n"),
     ] {
-        let stand = Stand::new("strange", &[(file, text)]);
+        let stand = Stand::new("v2-strange", &[(file, text)]);
         let text = metrics(Some(&stand.0), 0).unwrap_err().to_string();
         assert!(text.contains(&format!("{file}: \"{found}\"")), "{text}");
     }

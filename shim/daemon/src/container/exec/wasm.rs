@@ -210,7 +210,7 @@ impl Container {
             world: World::Of(descriptors.add(process.try_clone().doing(doing)?)),
             user: asked.told.user.clone(),
             rlimits: asked.told.rlimits.clone(),
-            oom_score_adj: asked.bundle.spec.process().as_ref().and_then(|process| process.oom_score_adj()),
+            oom_score_adj: asked.bundle.spec.process().as_ref().and_then(|process| *process.oom_score_adj()),
             seccomp: asked.bundle.seccomp.clone(),
             apparmor: asked.told.apparmor.clone(),
         };

@@ -69,10 +69,11 @@ fn check(text: &[u8]) {
     same!(ours, theirs, version, root, mounts, hostname, domainname, hooks, annotations, linux);
     assert_eq!(ours.process().is_some(), theirs.process().is_some());
     let (Some(ours), Some(theirs)) = (ours.process(), theirs.process()) else { return };
-    same!(ours, theirs, terminal, console_size, user, args, env, cwd, rlimits, apparmor_profile, oom_score_adj);
-    same!(ours, theirs, selinux_label);
-    assert_eq!(&ours.capabilities, theirs.capabilities());
-    assert_eq!(ours.no_new_privileges, theirs.no_new_privileges());
+    same!(ours, theirs, user, args, env, cwd, capabilities, rlimits, apparmor_profile, selinux_label);
+    assert_eq!(*ours.terminal(), theirs.terminal());
+    assert_eq!(*ours.console_size(), theirs.console_size());
+    assert_eq!(*ours.oom_score_adj(), theirs.oom_score_adj());
+    assert_eq!(*ours.no_new_privileges(), theirs.no_new_privileges());
     assert_eq!(ours.io_priority().is_some(), theirs.io_priority().is_some());
     assert_eq!(ours.scheduler().is_some(), theirs.scheduler().is_some());
     assert_eq!(ours.exec_cpu_affinity().is_some(), theirs.exec_cpu_affinity().is_some());
