@@ -3,6 +3,7 @@
 //! ```text
 //! compile  order, module -> artifact      compile   the driver: locks, queue, compile process, the cache's files
 //!                                         image     the module that is a layer of the container's image
+//! manifests  bytes -> what they say       image     in the driver's stead, without rights
 //! search   what a container is to run     search    root file system, mounts, module; `files` is what it is made of
 //! scope    systemd's transient scopes     systemd
 //! limits   changed limits                 limits
@@ -11,7 +12,8 @@
 //! hold     a pod's namespaces: becomes the holder's program
 //! ```
 //!
-//! Each runs as root, before any confinement, for one order of the shim's.
+//! Each runs as root, before any confinement, for one order of the shim's; but for `manifests`, which a compile driver starts and
+//! which has no rights: it parses what an image's author wrote.
 
 mod append;
 mod compile;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         catamaran_host::programs::DIE_WITH_PARENT => Err(die_with_parent::exec(&arguments[1..])),
         catamaran_host::programs::HOLD => return catamaran_worker::hold(),
         catamaran_host::programs::COMPILE => compile::driver::run(),
+        catamaran_host::programs::MANIFESTS => image::reader::run(&arguments[1..]),
         catamaran_host::programs::SEARCH => search::carry_out_orders(),
         catamaran_host::programs::SCOPE => systemd::answer(),
         catamaran_host::programs::LIMITS => limits::write(),

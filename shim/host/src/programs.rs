@@ -25,6 +25,8 @@ pub const COMPILE: &str = "compile";
 pub const SEARCH: &str = "search";
 /// Becomes a pod's holder.
 pub const HOLD: &str = "hold";
+/// Reads an image's manifests, without rights.
+pub const MANIFESTS: &str = "manifests";
 /// Writes changed limits.
 pub const LIMITS: &str = "limits";
 /// Speaks to systemd.

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use serde::{Deserialize, Serialize};
 
 use crate::quote::shortened;
+use crate::unprivileged::{Allowance, give_up_rights};
 
 /// Exit code of a compile process that refuses its module; standard error says why. (`EX_DATAERR` of sysexits.h.)
 pub const EXIT_REFUSED: u8 = 65;
@@ -98,9 +99,9 @@ pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, Refusal>) -> Exi
     };
     let driver = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
     let bytes = duplicate(std::io::stdin().as_fd()).and_then(|module| Ok(module.metadata()?.len())).unwrap_or(0);
-    let confined =
-        crate::confine::close_to_others().and_then(|()| crate::confine::compile_process(driver, most(bytes)));
-    if let Err(e) = confined {
+    // A machine has one thread for each core.
+    let allowance = Allowance { file: most(bytes), processor: 600, memory: 16 << 30, threads: 1024 };
+    if let Err(e) = give_up_rights(driver, allowance) {
         eprintln!("the compile process cannot confine itself: {e}");
         return ExitCode::FAILURE;
     }

@@ -41,6 +41,7 @@ pub mod quote;
 pub mod runner;
 pub mod signals;
 mod stage;
+pub mod unprivileged;
 pub mod version;
 
 pub use confine::{close_inherited, empty_root, take_name};

@@ -39,7 +39,7 @@ pub fn entries(node: &Node) -> Vec<String> {
     names
 }
 
-/// The pids of the node's compile processes, or of their drivers.
+/// The pids of the node's compile processes, of their drivers, or of the drivers' readers of manifests.
 ///
 /// # Panics
 /// When the cache or `/proc` cannot be read.
@@ -59,7 +59,12 @@ pub fn processes(node: &Node, what: &str) -> Vec<u32> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
     };
-    pids().filter(|pid| parent(*pid).is_some_and(|parent| drivers.contains(&parent))).collect()
+    let reads = |pid: &u32| {
+        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        words.split(|byte| *byte == 0).nth(1) == Some(b"manifests")
+    };
+    let children = pids().filter(|pid| parent(*pid).is_some_and(|parent| drivers.contains(&parent)));
+    children.filter(|pid| reads(pid) == (what == "reader")).collect()
 }
 
 fn pids() -> impl Iterator<Item = u32> {

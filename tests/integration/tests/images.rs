@@ -3,11 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
 use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, Pod, Seccomp, Shape};
-use catamaran_harness::{Code, Container, Image, Node, Runtime, guests, wait_until};
+use catamaran_harness::direct::{Call, Shim};
+use catamaran_harness::{Code, Container, Engine, Image, Node, Runtime, guests, wait_until};
+use catamaran_integration::compiles::processes;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -375,6 +380,11 @@ fn documents_that_no_registry_would_take_are_refused() {
         let platform = json!({"os": "wasi", "architecture": "wasm"});
         json!({"mediaType": MANIFEST, "digest": format!("sha256:{number:064x}"), "size": 7, "platform": platform})
     };
+    // As large as a document may be.
+    let endless = |layer: &str| {
+        let layers = vec![layer; (4 << 20) / (layer.len() + 1) - 10].join(",");
+        format!("{{\"layers\":[{layers}]}}").into_bytes()
+    };
     let overflow = json!({"layers": [{"mediaType": WASM, "digest": hello["digest"], "size": 1u64 << 63}]});
     let mut wrong = good.clone();
     wrong["size"] = json!(good["size"].as_i64().unwrap() + 1);
@@ -392,15 +402,73 @@ fn documents_that_no_registry_would_take_are_refused() {
         ("overflow", document(MANIFEST, overflow), precondition, "invalid value"),
         ("both", document(INDEX, json!({"layers": [], "manifests": []})), precondition, "as a manifest has them"),
         ("size", wrong, precondition, "as it is to have"),
+        ("memory", node.ingest(MANIFEST, &endless("{}")), precondition, "ended with 134"),
+        ("garbage", node.ingest(MANIFEST, &[0xff; 1 << 20]), precondition, "line 1"),
+        ("text", node.ingest(MANIFEST, &endless("{\"mediaType\":\"\\u001b[2J\"}")), argument, "[2J"),
         ("blob", hello, argument, "neither an index nor a manifest"),
     ] {
         node.record_image(name, &target);
         let order = node.container("odd").image(&Image::new("empty")).recorded_image(name).args(["/"]);
         refused(&node, &order, code, &[name, word]);
+        assert!(processes(&node, "reader").is_empty(), "{name}");
     }
     node.record_image("good", &good);
     let order = node.container("odd").image(&Image::new("empty")).recorded_image("good").args(["/"]);
     assert_eq!(order.to_its_end().stdout, GREETING);
+    node.finish();
+}
+
+/// Of the process that reads manifests, while its driver waits for containerd.
+#[test]
+fn manifests_are_read_by_a_process_without_rights() {
+    let node = Node::start();
+    let shim = Shim::start(&node, Runtime::Catamaran, Engine::Wasmtime);
+    let case = shim.case();
+    let config = case.bundle.join("config.json");
+    let mut spec: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    // No file: the driver is to ask containerd for a layer.
+    spec["process"]["args"] = json!(["/"]);
+    fs::write(&config, spec.to_string()).unwrap();
+    let stop = |signal: Signal| kill(Pid::from_raw(node.containerd_pid().cast_signed()), signal).unwrap();
+    stop(Signal::SIGSTOP);
+    let refused = std::thread::scope(|scope| {
+        let created = scope.spawn(|| case.send(Call::Create));
+        let pid = wait_until(SOON, "the reader", || processes(&node, "reader").first().copied());
+        let folder = Path::new("/proc").join(pid.to_string());
+        let read = |what: &str| fs::read_to_string(folder.join(what)).unwrap();
+        wait_until(SOON, "it to give up its rights", || read("status").contains("Seccomp:\t2").then_some(()));
+        let (status, own) = (read("status"), 0x7f00_0000 | pid);
+        for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            assert!(status.contains(&format!("{set}:\t0000000000000000")), "{status}");
+        }
+        for line in [format!("Uid:{}", format!("\t{own}").repeat(4)), format!("Gid:{}", format!("\t{own}").repeat(4))] {
+            assert!(status.contains(&line), "{line}: {status}");
+        }
+        let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        assert_eq!([line("Groups:"), line("NoNewPrivs:"), line("Threads:")], [Some(""), Some("1"), Some("1")]);
+        assert_eq!(read("oom_score_adj").trim(), "1000");
+        for kind in ["net", "ipc", "uts"] {
+            let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap();
+            assert_ne!(namespace(&pid.to_string()), namespace("self"), "{kind}");
+        }
+        assert_eq!(fs::read_dir(folder.join("root")).unwrap().count(), 0, "its root is empty");
+        let open = fs::read_dir(folder.join("fd")).unwrap().map(|entry| {
+            let to = fs::read_link(entry.unwrap().path()).unwrap();
+            to.to_string_lossy().split(':').next().unwrap().to_owned()
+        });
+        let mut open: Vec<_> = open.collect();
+        open.sort();
+        assert_eq!(open, ["/dev/null", "pipe", "pipe"], "and no connection to containerd");
+        let limits = read("limits");
+        let bytes = limits.lines().find(|line| line.starts_with("Max address space")).unwrap();
+        assert!(bytes.contains(" 268435456 "), "{limits}");
+        stop(Signal::SIGCONT);
+        created.join().unwrap().unwrap_err().to_string()
+    });
+    assert!(refused.contains("asking containerd for the container's image"), "{refused}");
+    wait_until(SOON, "it to end", || processes(&node, "reader").is_empty().then_some(()));
+    case.discard();
+    shim.end();
     node.finish();
 }
 

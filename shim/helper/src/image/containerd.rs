@@ -10,10 +10,10 @@ use time::format_description::well_known::Rfc3339;
 use super::grpc::{CallError, Connection, wrong};
 use super::manifest::{Descriptor, Digest, LARGEST_DOCUMENT};
 use super::messages::{
-    AddResourceRequest, CreateLeaseRequest, CreateLeaseResponse, GetContainerResponse, GetImageResponse, Image,
-    ListImagesRequest, ListImagesResponse, Named, Nothing, ReadContentRequest, ReadContentResponse, Resource,
+    AddResourceRequest, Container, CreateLeaseRequest, CreateLeaseResponse, GetContainerResponse, GetImageResponse,
+    Image, ListImagesRequest, ListImagesResponse, Named, Nothing, ReadContentRequest, ReadContentResponse, Resource,
+    Target,
 };
-use super::record::{EXTENSION, Record};
 
 const GET_CONTAINER: &str = "containerd.services.containers.v1.Containers/Get";
 const GET_IMAGE: &str = "containerd.services.images.v1.Images/Get";
@@ -63,24 +63,20 @@ impl Containerd {
         Connection::open(address, namespace).map(Self)
     }
 
-    /// The name that a container's record has for its image, empty where it has none, and what is told of the image there; why
-    /// that cannot be read, in the inner error.
-    pub(super) fn image_of(&mut self, container: &str) -> Result<(String, Result<Record, String>), CallError> {
-        let answer: GetContainerResponse = self.0.call(GET_CONTAINER, &named(container))?;
-        let record = answer.container.unwrap_or_default();
-        let resolved = record.extensions.get(EXTENSION).map(|extension| Record::resolved(&extension.value));
-        let told = resolved.unwrap_or_else(|| Ok(Record::named(&record.image)));
-        Ok((record.image, told))
+    /// The record of a container.
+    pub(super) fn container(&mut self, id: &str) -> Result<Container, CallError> {
+        let answer: GetContainerResponse = self.0.call(GET_CONTAINER, &named(id))?;
+        Ok(answer.container.unwrap_or_default())
     }
 
-    /// Where the content of the image of that name begins; why that is none, in the inner error.
-    pub(super) fn target(&mut self, image: &str) -> Result<Result<Descriptor, String>, CallError> {
+    /// Where the content of the image of that name begins.
+    pub(super) fn target(&mut self, image: &str) -> Result<Target, CallError> {
         let answer: GetImageResponse = self.0.call(GET_IMAGE, &named(image))?;
         Ok(target(answer.image.unwrap_or_default()))
     }
 
     /// The same of an image whose content begins there, whatever it is called; none where the node has no such image.
-    pub(super) fn target_of(&mut self, digest: &Digest) -> Result<Option<Result<Descriptor, String>>, CallError> {
+    pub(super) fn target_of(&mut self, digest: &Digest) -> Result<Option<Target>, CallError> {
         let asked = ListImagesRequest { filters: vec![format!("target.digest=={digest}")] };
         let answer: ListImagesResponse = self.0.call(LIST_IMAGES, &asked)?;
         Ok(answer.images.into_iter().next().map(target))
@@ -165,8 +161,6 @@ fn named(name: &str) -> Named {
     Named { name: name.to_owned() }
 }
 
-/// The target in the record of an image.
-fn target(image: Image) -> Result<Descriptor, String> {
-    let target = image.target.unwrap_or_default();
-    Descriptor::new(&target.media_type, &target.digest, target.size)
+fn target(image: Image) -> Target {
+    image.target.unwrap_or_default()
 }

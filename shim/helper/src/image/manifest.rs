@@ -1,18 +1,25 @@
 //! An image's index and manifest (OCI image-spec, `image-index.md` and `manifest.md`; Docker's are of the same shape), and
 //! which of their parts is the module.
 //!
-//! Whoever made the image wrote them: sizes, digests, names and their number are anything.
+//! Whoever made the image wrote them: sizes, digests, names and their number are anything. So they are parsed by a process without
+//! rights alone (`reader`).
 
 use catamaran_cache::image::WASM_LAYERS;
 use catamaran_worker::quote::shortened;
 use serde::Deserialize;
 
-const INDEXES: [&str; 2] =
-    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFESTS: [&str; 2] =
-    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+/// What is read: the first two are indexes, the others manifests.
+pub(super) const TYPES: [&str; 4] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
+const INDEXES: usize = 2;
 /// As large a document as registries must take (OCI distribution-spec, «Pushing Manifests»).
 pub(super) const LARGEST_DOCUMENT: u64 = 4 << 20;
+/// So many documents are read for one image: an index may list thousands, and may list indexes.
+pub(super) const MOST_DOCUMENTS: usize = 16;
 /// So many things of an image are named in a message, with so many characters each.
 const MOST_NAMED: usize = 6;
 const LONGEST_NAME: usize = 120;
@@ -131,11 +138,9 @@ pub(super) struct Manifest {
 
 /// An error where this is not the type of an index or a manifest.
 pub(super) fn is_index(media_type: &str) -> Result<bool, String> {
-    match media_type {
-        index if INDEXES.contains(&index) => Ok(true),
-        manifest if MANIFESTS.contains(&manifest) => Ok(false),
-        other => Err(format!("it is of type {}, neither an index nor a manifest", quoted(other))),
-    }
+    let known = TYPES.iter().position(|known| *known == media_type);
+    let unknown = || format!("it is of type {}, neither an index nor a manifest", quoted(media_type));
+    known.map(|number| number < INDEXES).ok_or_else(unknown)
 }
 
 impl Document {
@@ -220,12 +225,14 @@ pub(super) enum Layers {
     Other(String),
     /// More than one: a container runs one module, and nothing says which.
     Several(String),
+    /// The Wasm layer's own descriptor is wrong: why.
+    Malformed(String),
 }
 
 impl Manifest {
-    /// Whether its configuration is that one.
-    pub(super) fn has_config(&self, id: &Digest) -> bool {
-        self.config.as_ref().is_some_and(|config| config.digest == id.to_string())
+    /// The digest of its configuration.
+    pub(super) fn config(&self) -> Option<Digest> {
+        Digest::parse(&self.config.as_ref()?.digest).ok()
     }
 
     /// The one Wasm layer, as other shims for containerd have it. The configuration is not read: it may be of any type
@@ -263,13 +270,17 @@ pub(super) fn listed(names: impl Iterator<Item = String>) -> String {
         all.truncate(MOST_NAMED);
         all.push("...".to_owned());
     }
-    let mut list = all.join(", ");
-    if list.len() > LONGEST_LIST {
-        let end = (0..=LONGEST_LIST).rev().find(|&end| list.is_char_boundary(end)).unwrap_or(0);
-        list.truncate(end);
-        list.push_str("...");
+    bounded(all.join(", "))
+}
+
+/// A text of several names that fits into one message between processes with others.
+pub(super) fn bounded(mut text: String) -> String {
+    if text.len() > LONGEST_LIST {
+        let end = (0..=LONGEST_LIST).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        text.truncate(end);
+        text.push_str("...");
     }
-    list
+    text
 }
 
 fn quoted(text: &str) -> String {

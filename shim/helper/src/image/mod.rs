@@ -6,6 +6,8 @@
 //!                                                                           by configuration
 //! ```
 //!
+//! Index and manifest are parsed by a process without rights (`reader`), and what that says is checked again (`summary`).
+//!
 //! That is done once for a container, at Create: names move. What was found then is kept by its digest with the container's
 //! state ([`Chosen`]), and is all that the processes ask for that are executed in the container later.
 //!
@@ -17,8 +19,10 @@ mod containerd;
 mod grpc;
 mod manifest;
 mod messages;
+pub(crate) mod reader;
 mod record;
 mod socket;
+mod summary;
 
 use std::fs::File;
 use std::io::Write;
@@ -28,11 +32,11 @@ use catamaran_cache::image::{Chosen, Image};
 use crate::error::{Doing, Error, Result};
 use containerd::{BlobError, Containerd};
 use grpc::CallError;
-use manifest::{Candidate, Descriptor, Digest, Document, Layers};
+use manifest::{Candidate, Descriptor, Digest, Layers, MOST_DOCUMENTS};
+use reader::Reader;
 use record::{Record, Root};
+use summary::Summary;
 
-/// So many documents are read for one image: an index may list thousands, and may list indexes.
-const MOST_DOCUMENTS: usize = 16;
 /// As often a look-up is done whose documents are gone when they are read.
 const MOST_LOOKS: usize = 3;
 
@@ -60,14 +64,16 @@ pub(crate) fn find(of: &Image) -> Result<Found> {
         let blob = Descriptor { media_type: String::new(), digest, size: *size };
         return Ok(layer(of, None, image, blob));
     }
+    // Before there is a connection to containerd that it could inherit.
+    let mut reader = Reader::start()?;
     let mut containerd = Containerd::connect(&of.address, &of.namespace).map_err(asking)?;
-    let (name, record) = containerd.image_of(&of.container).map_err(asking)?;
-    let record = record.map_err(|reason| unfit(&name, reason))?;
+    let container = containerd.container(&of.container).map_err(asking)?;
+    let record = Record::parse(&container).map_err(|reason| unfit(&container.image, reason))?;
     if record.name.is_empty() {
         let why = "the container has no image of containerd's whose layers could hold one";
         return Ok(Found::Nothing(why.to_owned()));
     }
-    Ok(match choose(&mut containerd, &record)? {
+    Ok(match choose(&mut containerd, &mut reader, &record)? {
         Choice::Layer(blob) => layer(of, Some(containerd), &record.name, blob),
         Choice::Nothing(why) => Found::Nothing(why),
     })
@@ -95,7 +101,7 @@ enum Choice {
 }
 
 /// Goes from the image's record to a layer. What a name stands for may change at any moment, and the content from before go.
-fn choose(containerd: &mut Containerd, record: &Record) -> Result<Choice> {
+fn choose(containerd: &mut Containerd, reader: &mut Reader, record: &Record) -> Result<Choice> {
     let image = &record.name;
     let mut last = None;
     for _ in 0..MOST_LOOKS {
@@ -104,14 +110,15 @@ fn choose(containerd: &mut Containerd, record: &Record) -> Result<Choice> {
             Root::Digest(digest) => containerd.target_of(digest),
         };
         let target = match target {
-            Ok(Some(target)) => target.map_err(|reason| unfit(image, reason))?,
+            Ok(Some(target)) => Descriptor::new(&target.media_type, &target.digest, target.size)
+                .map_err(|reason| unfit(image, reason))?,
             Err(e) if !e.is_not_found() => return Err(asking(e)),
             Ok(None) | Err(_) => return Err(unfit(image, "is no longer in containerd's image store: pull it again")),
         };
         if last.as_ref() == Some(&target) {
             break;
         }
-        if let Some(choice) = descend(containerd, record, target.clone())? {
+        if let Some(choice) = descend(containerd, reader, record, target.clone())? {
             return Ok(choice);
         }
         last = Some(target);
@@ -122,7 +129,12 @@ fn choose(containerd: &mut Containerd, record: &Record) -> Result<Choice> {
 
 /// Looks through what an image's target leads to, the best first, until there is a manifest with Wasm layers: the one that
 /// containerd resolved, where it did. None where the target itself is gone.
-fn descend(containerd: &mut Containerd, record: &Record, target: Descriptor) -> Result<Option<Choice>> {
+fn descend(
+    containerd: &mut Containerd,
+    reader: &mut Reader,
+    record: &Record,
+    target: Descriptor,
+) -> Result<Option<Choice>> {
     let (image, root) = (&record.name, target.digest.clone());
     let mut todo = vec![Candidate { descriptor: target, platform: String::new() }];
     let mut seen = Vec::new();
@@ -150,18 +162,18 @@ fn descend(containerd: &mut Containerd, record: &Record, target: Descriptor) -> 
             Err(BlobError::Call(e)) => return Err(asking(e)),
             Err(e) => return Err(malformed(e.to_string())),
         };
-        match Document::parse(&descriptor.media_type, &bytes).map_err(malformed)? {
-            Document::Index(index) => {
-                let candidates = index.candidates(record.id.is_some()).map_err(malformed)?;
+        match reader.read(&descriptor.media_type, record.id.is_some(), &bytes).map_err(malformed)? {
+            Summary::Index { candidates, platforms } => {
                 if candidates.is_empty() {
-                    seen.push(format!("{place}no manifest for Wasm or this machine among {}", index.platforms()));
+                    seen.push(format!("{place}no manifest for Wasm or this machine among {platforms}"));
                 }
                 todo.extend(candidates.into_iter().rev());
             }
-            Document::Manifest(manifest) if record.id.as_ref().is_some_and(|id| !manifest.has_config(id)) => {
+            Summary::Manifest { config, .. } if record.id.is_some() && config != record.id => {
                 seen.push(format!("{place}a manifest with another configuration"));
             }
-            Document::Manifest(manifest) => match manifest.layers().map_err(malformed)? {
+            Summary::Manifest { layers, .. } => match layers {
+                Layers::Malformed(reason) => return Err(malformed(reason)),
                 Layers::Wasm(layer) => return Ok(Some(Choice::Layer(layer))),
                 Layers::Several(what) => {
                     let what = format!("the image {} has {what}: a container runs one", manifest::cut(image));

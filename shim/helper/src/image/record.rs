@@ -21,9 +21,10 @@ use catamaran_worker::quote::shortened;
 use serde::Deserialize;
 
 use super::manifest::{Digest, cut};
+use super::messages::Container;
 
 /// The extension of a record that containerd's CRI plugin writes.
-pub(super) const EXTENSION: &str = "io.cri-containerd.container.metadata";
+const EXTENSION: &str = "io.cri-containerd.container.metadata";
 /// Its form (`metadataVersion` in containerd's `internal/cri/store/container/metadata.go`).
 const VERSION: &str = "v1";
 const REGISTRY: &str = "docker.io";
@@ -75,13 +76,19 @@ struct Spec {
 }
 
 impl Record {
-    /// Of a container that no CRI plugin made: whoever made it named the image.
-    pub(super) fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), root: Root::Name(name.to_owned()), id: None }
+    /// What a container's record tells of its image; an error says what is wrong with the record or with what the pod asks for.
+    pub(super) fn parse(container: &Container) -> Result<Self, String> {
+        match container.extensions.get(EXTENSION) {
+            Some(extension) => Self::resolved(&extension.value),
+            // No CRI plugin made it: whoever did named the image.
+            None => {
+                let name = container.image.clone();
+                Ok(Self { root: Root::Name(name.clone()), name, id: None })
+            }
+        }
     }
 
-    /// Reads the extension; an error says what is wrong with the record or with what the pod asks for.
-    pub(super) fn resolved(extension: &[u8]) -> Result<Self, String> {
+    fn resolved(extension: &[u8]) -> Result<Self, String> {
         let Versioned { version, metadata } = serde_json::from_slice(extension)
             .map_err(|e| format!("the record's extension {EXTENSION}: {}", shortened(&e.to_string())))?;
         if version != VERSION {

@@ -14,9 +14,9 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::{ConfineError, step};
 use crate::job::{Job, Rlimit};
 
-/// The users and groups of compile processes: one each, this number and the pid (of 22 bits at most) together. Far from
+/// The users and groups of processes without rights, compile processes among them: one each, this number and the pid (of 22 bits at most) together. Far from
 /// what systems hand out to people, services and containers (systemd's UIDS-GIDS.md), and not negative anywhere.
-const COMPILE_USERS: u32 = 0x7f00_0000;
+const POWERLESS_USERS: u32 = 0x7f00_0000;
 /// The users of processes that are not confined yet, in the same way.
 const UNCONFINED_USERS: u32 = 0x7e00_0000;
 /// linux/keyctl.h.
@@ -183,20 +183,33 @@ pub(super) fn no_new_privileges() -> Result<(), ConfineError> {
     step("setting no_new_privs", rustix::thread::set_no_new_privs(true))
 }
 
-/// Confines a compile process: it meets hostile bytes, and needs nothing but its three descriptors, memory and time.
+/// What a process without rights may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// The size of a file that it writes, in bytes.
+    pub file: u64,
+    /// Processor time, in seconds.
+    pub processor: u64,
+    /// Address space, in bytes.
+    pub memory: u64,
+    /// Threads, the first one among them.
+    pub threads: u64,
+}
+
+/// Confines a process that meets hostile bytes, and needs nothing but its three descriptors, memory and time.
 ///
-/// It dies with its `driver`, which has a slot for it and a clock, and not with a shim: a compile goes on when the pod that
-/// asked is gone. It writes no file that is larger than `most` bytes.
-pub(crate) fn compile_process(driver: Option<i32>, most: u64) -> Result<(), ConfineError> {
+/// It dies with its `parent`, a compile driver, which has a clock for it, and not with a shim: a compile goes on when the pod
+/// that asked is gone.
+pub(crate) fn without_rights(parent: Option<i32>, most: Allowance) -> Result<(), ConfineError> {
     step("setting oom_score_adj 1000", write_oom_score(1000))?;
     for (kind, most) in [
-        ("RLIMIT_FSIZE", most),
+        ("RLIMIT_FSIZE", most.file),
         ("RLIMIT_CORE", 0),
         ("RLIMIT_NOFILE", 64),
-        // Threads count; a machine has one for each core.
-        ("RLIMIT_NPROC", 1024),
-        ("RLIMIT_CPU", 600),
-        ("RLIMIT_AS", 16 << 30),
+        // Of its own user, which it is from below on.
+        ("RLIMIT_NPROC", most.threads),
+        ("RLIMIT_CPU", most.processor),
+        ("RLIMIT_AS", most.memory),
     ] {
         let limit = Rlimit { kind: kind.to_owned(), soft: most, hard: most };
         step(format_args!("setting {kind} to {most}"), set_limit(&limit))?;
@@ -208,15 +221,15 @@ pub(crate) fn compile_process(driver: Option<i32>, most: u64) -> Result<(), Conf
     step("leaving the host's network", nix::sched::unshare(flags))?;
     own_keyring()?;
     // Nobody else's: no process of another container, and no other compile, can be signalled, traced or limited by it.
-    let own = COMPILE_USERS | std::process::id();
+    let own = POWERLESS_USERS | std::process::id();
     become_user(own, own, &[])?;
     drop_capabilities()?;
     die_with_parent()?;
-    let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    if driver.is_some_and(|driver| driver != parent) {
+    let own = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+    if parent.is_some_and(|parent| parent != own) {
         return step("looking for the compile driver", Err(io::Error::other("it has ended")));
     }
     no_new_privileges()?;
     // The same list as a worker's: a compiler has threads and memory, makes files of machine code, and runs none.
-    super::restrict(None, crate::Needs { threads: true, sockets: false })
+    super::restrict(None, crate::Needs { threads: most.threads > 1, sockets: false })
 }

@@ -21,8 +21,9 @@ use crate::control;
 use crate::job::{Job, World};
 
 pub(crate) use apparmor::Label;
+pub use credentials::Allowance;
 pub use credentials::{close_inherited, take_name};
-pub(crate) use credentials::{close_to_others, compile_process, keep_one};
+pub(crate) use credentials::{close_to_others, keep_one, without_rights};
 pub(crate) use descriptors::Descriptors;
 pub(crate) use mounts::UnfinishedTree;
 pub use mounts::empty_root;

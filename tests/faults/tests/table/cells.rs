@@ -15,6 +15,8 @@ pub(crate) enum Who {
     Shim,
     Intermediate,
     Worker,
+    /// Of a container's tree and volumes.
+    Search,
     Driver,
     Compile,
     Containerd,
@@ -41,13 +43,14 @@ pub(crate) enum Step {
 }
 
 impl Who {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Starter,
         Self::Server,
         Self::Alone,
         Self::Shim,
         Self::Intermediate,
         Self::Worker,
+        Self::Search,
         Self::Driver,
         Self::Compile,
         Self::Containerd,
@@ -64,6 +67,7 @@ impl Who {
             Self::Shim => "shim of a pod",
             Self::Intermediate => "intermediate",
             Self::Worker => "worker",
+            Self::Search => "search",
             Self::Driver => "compile driver",
             Self::Compile => "compile process",
             Self::Containerd => "containerd",
@@ -80,7 +84,7 @@ impl Who {
             Self::Starter | Self::Server => &[Bootstrap],
             Self::Alone => &[Start, Kill, Delete],
             Self::Shim | Self::NativeShim => &[Create, Created, Start, Running, Kill, Delete],
-            Self::Intermediate | Self::Driver | Self::Compile => &[Create],
+            Self::Intermediate | Self::Search | Self::Driver | Self::Compile => &[Create],
             Self::Worker => &[Create, Created, Start, Running, Kill],
             Self::Runc => &[Create, Start, Delete],
             Self::Native => &[Created, Start, Running, Kill],

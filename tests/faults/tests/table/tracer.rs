@@ -31,6 +31,7 @@ pub(crate) enum Role {
     Server,
     Intermediate,
     Worker,
+    Search,
     Driver,
     Compile,
     /// A command of runc's, from its start by the shim on.
@@ -256,7 +257,8 @@ fn executed(pid: Pid, parent: Role) -> Role {
         (Role::Root | Role::Server, "runc") => Role::Runc,
         (Role::Root | Role::Server, "catamaran-helper") if has_word(pid, "die-with-parent") => Role::Runc,
         (Role::Root | Role::Server, "catamaran-helper") if has_word(pid, "hold") => Role::Intermediate,
-        (Role::Root | Role::Server, "catamaran-helper") => Role::Driver,
+        (Role::Root | Role::Server, "catamaran-helper") if has_word(pid, "search") => Role::Search,
+        (Role::Root | Role::Server, "catamaran-helper") if has_word(pid, "compile") => Role::Driver,
         (Role::Root | Role::Server, "catamaran-wasmtime" | "catamaran-wasmer") => Role::Intermediate,
         (Role::Containerd, "containerd-shim-catamaran-v1") if has_last_word(pid, "start") => Role::Starter,
         _ => Role::Other,

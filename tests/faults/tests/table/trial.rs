@@ -73,6 +73,7 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     let (id, role) = match who {
         Who::Alone => (SOLO, Role::Root),
         Who::Intermediate => (MEMBER, Role::Intermediate),
+        Who::Search => (MEMBER, Role::Search),
         Who::Driver => (MEMBER, Role::Driver),
         Who::Compile => (MEMBER, Role::Compile),
         Who::Runc => (MEMBER, Role::Runc),

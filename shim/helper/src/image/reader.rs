@@ -1,0 +1,251 @@
+//! Reads an image's manifests in a process without rights, as modules are compiled in one: whoever made the image wrote them.
+//!
+//! ```text
+//! driver (root)                                    reader (nobody's user, no file, no network, a filter of system calls)
+//! document's type, length, bytes --- a pipe -----> parsed
+//! every word checked again       <-- a pipe ------ length, summary
+//! ```
+//!
+//! There is one for each driver that looks for a layer. It is started before the driver speaks to containerd, so that it takes
+//! its rights off meanwhile, and killed when the layer is known.
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use catamaran_host::{child, limits, programs};
+use catamaran_worker::unprivileged::{Allowance, give_up_rights};
+use nix::libc;
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::manifest::{LARGEST_DOCUMENT, TYPES};
+use super::summary::{LONGEST_SUMMARY, Summary};
+use crate::error::{Doing, Error, Result};
+
+/// A document is read within this. The largest takes some tenths of a second, on a node that has something else to do a few.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// It writes no file. A document of 4 MB that is nothing but descriptors takes some 100 MB.
+const ALLOWANCE: Allowance = Allowance { file: 0, processor: 10, memory: 256 << 20, threads: 1 };
+/// The number of the type, whether the part is known by its configuration, and the length.
+const HEADER: usize = 6;
+
+/// A process without rights that reads documents.
+pub(super) struct Reader {
+    pidfd: OwnedFd,
+    requests: OwnedFd,
+    summaries: OwnedFd,
+    patience: Duration,
+}
+
+impl Reader {
+    /// Starts it, and does not wait until it is confined.
+    pub(super) fn start() -> Result<Self> {
+        // This very program, whatever lies by now where it was.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(std::env::args_os().next().unwrap_or_default());
+        command.arg(programs::MANIFESTS).arg(std::process::id().to_string());
+        Self::spawn(command, PATIENCE)
+    }
+
+    fn spawn(mut command: Command, patience: Duration) -> Result<Self> {
+        let doing = || "starting the process that reads an image's manifests".to_owned();
+        let mut child = command
+            .env_clear()
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(limits::of_processes)
+            .doing(doing)?;
+        let pidfd = child::pidfd(child.id())?;
+        let (Some(requests), Some(summaries)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(ErrorKind::BrokenPipe).doing(doing);
+        };
+        let reader = Self { pidfd, requests: requests.into(), summaries: summaries.into(), patience };
+        // Neither to be waited for longer than the patience lasts.
+        rustix::io::ioctl_fionbio(&reader.requests, true).doing(doing)?;
+        rustix::io::ioctl_fionbio(&reader.summaries, true).doing(doing)?;
+        Ok(reader)
+    }
+
+    /// Has a document read, whose bytes are those of its digest. An error says what is wrong with it, for its author.
+    pub(super) fn read(
+        &mut self,
+        media_type: &str,
+        resolved: bool,
+        document: &[u8],
+    ) -> std::result::Result<Summary, String> {
+        let number = TYPES.iter().position(|known| *known == media_type).unwrap_or(TYPES.len()) as u8;
+        let length = u32::try_from(document.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let request = [&[number, u8::from(resolved)], &length[..], document].concat();
+        let until = Instant::now() + self.patience;
+        let summary = self.write(&request, until).and_then(|()| self.summary(until));
+        Summary::parse(&summary.map_err(|e| self.explain(&e))?, document)
+    }
+
+    fn write(&self, mut rest: &[u8], until: Instant) -> io::Result<()> {
+        while !rest.is_empty() {
+            match rustix::io::write(&self.requests, rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(rustix::io::Errno::AGAIN) => await_ready(&self.requests, PollFlags::OUT, until)?,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn summary(&self, until: Instant) -> io::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        self.fill(&mut length, until)?;
+        let length = u32::from_be_bytes(length) as usize;
+        if length > LONGEST_SUMMARY {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        let mut summary = vec![0; length];
+        self.fill(&mut summary, until)?;
+        Ok(summary)
+    }
+
+    fn fill(&self, buffer: &mut [u8], until: Instant) -> io::Result<()> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match rustix::io::read(&self.summaries, rest) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(read) => filled += read,
+                Err(rustix::io::Errno::AGAIN) => await_ready(&self.summaries, PollFlags::IN, until)?,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Why there is no summary. The process does not go on.
+    fn explain(&self, e: &io::Error) -> String {
+        let _ = child::signal(&self.pidfd, libc::SIGKILL);
+        let Allowance { processor, memory, .. } = ALLOWANCE;
+        match e.kind() {
+            ErrorKind::TimedOut => {
+                format!(
+                    "the process that reads it, which has no rights, took longer than {:?}: it was killed",
+                    self.patience
+                )
+            }
+            ErrorKind::InvalidData => {
+                "the process that reads it, which has no rights, says more than any document can say: it was killed"
+                    .to_owned()
+            }
+            ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
+                let code = child::wait_blocking(&self.pidfd)
+                    .map_or_else(|e| e.to_string(), |s| child::exit_code(s).to_string());
+                format!(
+                    "the process that reads it, which has no rights, ended with {code}: it may take {processor} s of processor \
+                     time and {memory} bytes of memory"
+                )
+            }
+            _ => format!("asking the process that reads it: {e}"),
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // It has nothing to finish. Whoever was waited for before is not waited for again.
+        let _ = child::signal(&self.pidfd, libc::SIGKILL);
+        let _ = child::wait_blocking(&self.pidfd);
+    }
+}
+
+fn await_ready(pipe: &OwnedFd, flags: PollFlags, until: Instant) -> io::Result<()> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(ErrorKind::TimedOut.into());
+    }
+    let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
+    let mut watched = [PollFd::from_borrowed_fd(pipe.as_fd(), flags)];
+    match rustix::event::poll(&mut watched, Some(&timeout)) {
+        // Whether the time is over is seen at the next call.
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The `manifests` action: gives up every right, and reads documents until there are no more.
+pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
+    let parent = arguments.first().and_then(|word| word.to_str()?.parse().ok());
+    let Some(parent) = parent else {
+        return Err(Error::refused("command line", "manifests", "the compile driver's own use: manifests PARENT"));
+    };
+    let doing = || "reading an image's manifests".to_owned();
+    let (mut requests, mut summaries) = (io::stdin().lock(), io::stdout().lock());
+    let mut answer = |summary| {
+        let text = Summary::write(&summary);
+        let length = u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let written = summaries.write_all(&length).and_then(|()| summaries.write_all(text.as_bytes()));
+        written.and_then(|()| summaries.flush()).doing(doing)
+    };
+    if let Err(e) = give_up_rights(Some(parent), ALLOWANCE) {
+        // Before it is asked: the driver reads it as the answer to its first document.
+        return answer(Err(format!("the process that reads it cannot give up its rights: {e}")));
+    }
+    loop {
+        let mut header = [0; HEADER];
+        match requests.read_exact(&mut header) {
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+            read => read.doing(doing)?,
+        }
+        let [number, resolved, length @ ..] = header;
+        let mut document = Vec::new();
+        let length = u64::from(u32::from_be_bytes(length)).min(LARGEST_DOCUMENT);
+        requests.by_ref().take(length).read_to_end(&mut document).doing(doing)?;
+        let media_type = TYPES.get(usize::from(number)).copied().unwrap_or_default();
+        answer(Summary::new(media_type, resolved != 0, &document))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &[u8] = b"{\"layers\":[]}";
+
+    fn reader(script: &str, patience: Duration) -> Reader {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(script);
+        Reader::spawn(command, patience).unwrap()
+    }
+
+    /// What a process does that was broken into by a document.
+    #[test]
+    fn a_hostile_reader_is_refused_and_killed() {
+        let moment = Duration::from_millis(300);
+        for (script, word) in [
+            ("exec sleep 300", "took longer than 300ms"),
+            ("cat > /dev/null; exec sleep 300", "took longer than 300ms"),
+            ("printf '\\000\\000\\000'; exec sleep 300", "took longer than 300ms"),
+            ("printf '\\000\\000\\000\\100'; while :; do printf x; sleep 0.05; done", "took longer than 300ms"),
+            ("exec cat /dev/zero", "no document can say"),
+            ("printf '\\377\\377\\377\\377'; exec yes", "says more than any document can say"),
+            ("printf '\\000\\001\\000\\001'; exec yes", "says more than any document can say"),
+            ("exit 3", "ended with 3"),
+            ("kill -ABRT $$", "ended with 134"),
+            ("printf '\\000\\000\\000\\011refused\\tx'; exec sleep 300", "x"),
+        ] {
+            let mut reader = reader(script, moment);
+            // A pipe takes 64 kB at once; the rest is for nobody.
+            for document in [DOCUMENT, &[b' '; 1 << 20]] {
+                let reason = reader.read(TYPES[2], false, document).unwrap_err();
+                let written = document.len() == DOCUMENT.len();
+                assert!(reason.contains(word) || !written, "{script}: {reason}");
+            }
+            let pidfd = reader.pidfd.try_clone().unwrap();
+            drop(reader);
+            assert!(child::signal(&pidfd, 0).is_err(), "{script}: it is still there");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What an index or a manifest says, in the few lines in which a process without rights tells it to the driver.
+//!
+//! ```text
+//! index       candidate TYPE DIGEST SIZE PLATFORM ...   platforms TEXT
+//! manifest    config DIGEST      wasm TYPE DIGEST SIZE | several TEXT | other TEXT | malformed TEXT
+//! refused TEXT
+//! ```
+//!
+//! A line each, with tabs between the words. The driver is root and believes none of it, since the process met hostile bytes:
+//! a digest is one that the document itself names, a size is a number, a text is cut and has no control characters, and whatever
+//! else comes is refused.
+
+use super::manifest::{Candidate, Descriptor, Digest, Document, Layers, MOST_DOCUMENTS, bounded};
+
+/// A summary has at most so many bytes: the candidates' names and types are cut, and so are texts.
+pub(super) const LONGEST_SUMMARY: usize = 64 << 10;
+/// More are never read; whether there are more is told.
+const MOST_CANDIDATES: usize = MOST_DOCUMENTS + 1;
+
+/// What a document says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Summary {
+    Index {
+        /// The best first.
+        candidates: Vec<Candidate>,
+        /// What there is, for messages.
+        platforms: String,
+    },
+    Manifest {
+        /// The digest of its configuration.
+        config: Option<Digest>,
+        layers: Layers,
+    },
+}
+
+impl Summary {
+    /// Reads a document of the media type that its descriptor has. `resolved` says that the part of an index is known by its
+    /// configuration.
+    pub(super) fn new(media_type: &str, resolved: bool, document: &[u8]) -> Result<Self, String> {
+        Ok(match Document::parse(media_type, document)? {
+            Document::Index(index) => {
+                let mut candidates = index.candidates(resolved)?;
+                candidates.truncate(MOST_CANDIDATES);
+                Self::Index { candidates, platforms: index.platforms() }
+            }
+            Document::Manifest(manifest) => Self::Manifest {
+                config: manifest.config(),
+                layers: manifest.layers().unwrap_or_else(Layers::Malformed),
+            },
+        })
+    }
+
+    /// Writes it down, or why there is none.
+    pub(super) fn write(summary: &Result<Self, String>) -> String {
+        let lines = match summary {
+            Err(reason) => vec![line(["refused", reason])],
+            Ok(Self::Index { candidates, platforms }) => {
+                let candidate = |Candidate { descriptor, platform }: &Candidate| {
+                    let (digest, size) = (descriptor.digest.to_string(), descriptor.size.to_string());
+                    line(["candidate", &descriptor.media_type, &digest, &size, platform])
+                };
+                let first = std::iter::once(line(["index"]));
+                first.chain(candidates.iter().map(candidate)).chain([line(["platforms", platforms])]).collect()
+            }
+            Ok(Self::Manifest { config, layers }) => {
+                let config = config.as_ref().map(|digest| line(["config", &digest.to_string()]));
+                let layers = match layers {
+                    Layers::Wasm(Descriptor { media_type, digest, size }) => {
+                        line(["wasm", media_type, &digest.to_string(), &size.to_string()])
+                    }
+                    Layers::Several(what) => line(["several", what]),
+                    Layers::Other(what) => line(["other", what]),
+                    Layers::Malformed(reason) => line(["malformed", reason]),
+                };
+                [line(["manifest"])].into_iter().chain(config).chain([layers]).collect()
+            }
+        };
+        lines.concat()
+    }
+
+    /// Reads what was written of `document`.
+    pub(super) fn parse(written: &[u8], document: &[u8]) -> Result<Self, String> {
+        let text = String::from_utf8_lossy(written);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
+        let lines: Vec<&[&str]> = lines.iter().map(Vec::as_slice).collect();
+        match lines.as_slice() {
+            [["refused", reason]] => Err(told(reason)),
+            [["index"], candidates @ .., ["platforms", platforms]] if candidates.len() <= MOST_CANDIDATES => {
+                let candidates = candidates.iter().map(|line| match line {
+                    ["candidate", media_type, digest, size, platform] => {
+                        let descriptor = described(media_type, digest, size, document)?;
+                        Ok(Candidate { descriptor, platform: told(platform) })
+                    }
+                    _ => Err(unexpected()),
+                });
+                Ok(Self::Index { candidates: candidates.collect::<Result<_, _>>()?, platforms: told(platforms) })
+            }
+            [["manifest"], layers] => Ok(Self::Manifest { config: None, layers: read_layers(layers, document)? }),
+            [["manifest"], ["config", digest], layers] => {
+                let config = Some(named(digest, document)?);
+                Ok(Self::Manifest { config, layers: read_layers(layers, document)? })
+            }
+            _ => Err(unexpected()),
+        }
+    }
+}
+
+fn read_layers(line: &[&str], document: &[u8]) -> Result<Layers, String> {
+    match line {
+        ["wasm", media_type, digest, size] => described(media_type, digest, size, document).map(Layers::Wasm),
+        ["several", what] => Ok(Layers::Several(told(what))),
+        ["other", what] => Ok(Layers::Other(told(what))),
+        ["malformed", reason] => Ok(Layers::Malformed(told(reason))),
+        _ => Err(unexpected()),
+    }
+}
+
+fn described(media_type: &str, digest: &str, size: &str, document: &[u8]) -> Result<Descriptor, String> {
+    let size = size.parse().map_err(|_| unexpected())?;
+    named(digest, document)?;
+    Descriptor::new(&told(media_type), digest, size)
+}
+
+/// The digest, if the document has it as it stands: whoever breaks into the process that reads it gets no other blob of the
+/// node's than the image could have named.
+fn named(digest: &str, document: &[u8]) -> Result<Digest, String> {
+    let digest = Digest::parse(digest)?;
+    let text = digest.to_string();
+    match document.windows(text.len()).any(|window| window == text.as_bytes()) {
+        true => Ok(digest),
+        false => Err(format!("it does not have the digest {digest}, which the process that read it found in it")),
+    }
+}
+
+fn told(text: &str) -> String {
+    bounded(without_controls(text))
+}
+
+fn line<const N: usize>(words: [&str; N]) -> String {
+    words.map(without_controls).join("\t") + "\n"
+}
+
+fn without_controls(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+fn unexpected() -> String {
+    "the process that read it, which has no rights, says what no document can say".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(digit: char) -> String {
+        format!("sha256:{}", digit.to_string().repeat(64))
+    }
+
+    /// Whoever was broken into by a document may say all of this.
+    #[test]
+    fn nothing_is_believed_of_the_process_that_read_the_document() {
+        let (own, other) = (digest('a'), digest('b'));
+        let document = format!("{{\"layers\":[{{\"digest\":\"{own}\"}}]}}");
+        let parse = |written: &str| Summary::parse(written.as_bytes(), document.as_bytes());
+        assert!(parse(&format!("manifest\nwasm\tapplication/wasm\t{own}\t7\n")).is_ok());
+        for (written, word) in [
+            (format!("manifest\nwasm\tapplication/wasm\t{other}\t7\n"), "does not have the digest"),
+            (format!("manifest\nconfig\t{other}\nwasm\tapplication/wasm\t{own}\t7\n"), "does not have the digest"),
+            (format!("index\ncandidate\tx\t{other}\t7\twasi/wasm\nplatforms\tx\n"), "does not have the digest"),
+            ("manifest\nwasm\tapplication/wasm\tsha256:../../x\t7\n".to_owned(), "64 hexadecimal digits"),
+            (format!("manifest\nwasm\tapplication/wasm\t{own}\t-7\n"), "a size of -7"),
+            (format!("manifest\nwasm\tapplication/wasm\t{own}\tx\n"), "no document can say"),
+            (format!("manifest\nwasm\tapplication/wasm\t{own}\n"), "no document can say"),
+            (
+                format!("index\n{}platforms\tx\n", format!("candidate\tx\t{own}\t7\tx\n").repeat(18)),
+                "no document can say",
+            ),
+            ("manifest\n".to_owned(), "no document can say"),
+            ("manifest\nconfig\t\n".to_owned(), "no document can say"),
+            ("index\n".to_owned(), "no document can say"),
+            (String::new(), "no document can say"),
+            ("{}".to_owned(), "no document can say"),
+            ("manifest\nother\tx\nother\ty\n".to_owned(), "64 hexadecimal digits"),
+        ] {
+            let refused = parse(&written).map(drop);
+            assert!(refused.as_ref().is_err_and(|reason| reason.contains(word)), "{written:?}: {refused:?}");
+        }
+        assert!(Summary::parse(&[0xff; 1000], document.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn texts_are_cut_and_have_no_control_characters() {
+        let long = format!("refused\t\u{1b}[2J{}\n", "é".repeat(20_000));
+        let reason = Summary::parse(long.as_bytes(), b"").unwrap_err();
+        assert!(reason.starts_with(" [2Jéé") && reason.ends_with("...") && reason.len() < 2100, "{reason}");
+        let written = Summary::write(&Err("a\tb\nc\u{1b}".to_owned()));
+        assert_eq!(written, "refused\ta b c \n");
+        assert_eq!(Summary::parse(written.as_bytes(), b""), Err("a b c ".to_owned()));
+    }
+}
