@@ -244,7 +244,10 @@ impl Exec<'_, '_> {
     pub fn delete(self) -> Output {
         let exit = self.must("delete", self.try_delete());
         let duration = self.begin.elapsed();
-        deadline::poll(PATIENCE, || self.stdout.ended_within(Duration::ZERO).then_some(()));
+        // What it wrote last may be read by now, and not be told yet.
+        for stream in [&self.stdout, &self.stderr] {
+            stream.ended_within(PATIENCE);
+        }
         Output { code: exit.code.cast_signed(), stdout: self.stdout(), stderr: self.stderr(), duration }
     }
 }

@@ -25,7 +25,7 @@ use super::manifest::{LARGEST_DOCUMENT, TYPES};
 use super::summary::{LONGEST_SUMMARY, Summary};
 use crate::error::{Doing, Error, Result};
 
-/// A document is read within this. The largest takes some tenths of a second, on a node that has something else to do a few.
+/// An image's documents are read within this. The largest takes some tenths of a second, and more on a node that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// It writes no file. A document of 4 MB that is nothing but descriptors takes some 100 MB.
 const ALLOWANCE: Allowance = Allowance { file: 0, processor: 10, memory: 256 << 20, threads: 1 };
@@ -37,7 +37,9 @@ pub(super) struct Reader {
     pidfd: OwnedFd,
     requests: OwnedFd,
     summaries: OwnedFd,
+    /// How long it may take for all of an image's documents, and what it has taken.
     patience: Duration,
+    spent: Duration,
 }
 
 impl Reader {
@@ -65,7 +67,8 @@ impl Reader {
         let (Some(requests), Some(summaries)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(ErrorKind::BrokenPipe).doing(doing);
         };
-        let reader = Self { pidfd, requests: requests.into(), summaries: summaries.into(), patience };
+        let reader =
+            Self { pidfd, requests: requests.into(), summaries: summaries.into(), patience, spent: Duration::ZERO };
         // Neither to be waited for longer than the patience lasts.
         rustix::io::ioctl_fionbio(&reader.requests, true).doing(doing)?;
         rustix::io::ioctl_fionbio(&reader.summaries, true).doing(doing)?;
@@ -82,8 +85,10 @@ impl Reader {
         let number = TYPES.iter().position(|known| *known == media_type).unwrap_or(TYPES.len()) as u8;
         let length = u32::try_from(document.len()).unwrap_or(u32::MAX).to_be_bytes();
         let request = [&[number, u8::from(resolved)], &length[..], document].concat();
-        let until = Instant::now() + self.patience;
+        let begin = Instant::now();
+        let until = begin + self.patience.saturating_sub(self.spent);
         let summary = self.write(&request, until).and_then(|()| self.summary(until));
+        self.spent += begin.elapsed();
         Summary::parse(&summary.map_err(|e| self.explain(&e))?, document)
     }
 

@@ -126,9 +126,9 @@ fn described(media_type: &str, digest: &str, size: &str, document: &[u8]) -> Res
 fn named(digest: &str, document: &[u8]) -> Result<Digest, String> {
     let digest = Digest::parse(digest)?;
     let text = digest.to_string();
-    match document.windows(text.len()).any(|window| window == text.as_bytes()) {
-        true => Ok(digest),
-        false => Err(format!("it does not have the digest {digest}, which the process that read it found in it")),
+    match memchr::memmem::find(document, text.as_bytes()) {
+        Some(_) => Ok(digest),
+        None => Err(format!("it does not have the digest {digest}, which the process that read it found in it")),
     }
 }
 
