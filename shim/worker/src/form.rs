@@ -69,7 +69,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, of};
+    use super::{Form, parse};
 
     #[test]
     fn modules_and_components_are_told_apart() {
