@@ -96,7 +96,8 @@ fn an_exit_code_is_the_guests_and_the_reason_follows_it() {
             let order = pod.order(&format!("exit-{code}"), &wasm("exit")).args([code.to_string().as_str()]);
             let (_, ended) = to_its_end(order);
             assert_eq!((ended.exit_code, ended.reason.as_str()), (code, reason), "{engine:?}: {ended:?}");
-            assert!(ended.created_at <= ended.started_at && ended.started_at <= ended.finished_at, "{ended:?}");
+            // containerd writes down the start when our answer has come, and a short program may have ended by then.
+            assert!(ended.created_at <= ended.started_at && ended.created_at <= ended.finished_at, "{ended:?}");
         }
         let (trap, ended) = to_its_end(pod.order("trap", &wasm("trap")));
         assert_eq!((ended.exit_code, ended.reason.as_str()), (134, "Error"), "{engine:?}: {ended:?}");
