@@ -174,17 +174,6 @@ impl Distribution {
     fn prefix(self) -> PathBuf {
         PathBuf::from(if self == Self::Gke { GKE_PREFIX } else { PREFIX })
     }
-
-    /// What the distribution itself calls the unit that has containerd restarted, where the process does not say.
-    pub(crate) fn units(self) -> &'static [&'static str] {
-        match self {
-            Self::K3s => &["k3s.service", "k3s-agent.service"],
-            Self::Rke2 => &["rke2-server.service", "rke2-agent.service"],
-            Self::K0s => &["k0sworker.service", "k0scontroller.service"],
-            Self::Microk8s => &["snap.microk8s.daemon-containerd.service"],
-            _ => &["containerd.service"],
-        }
-    }
 }
 
 fn place(host: &Host, distribution: Distribution, containerd: &Containerd, root: &RootFile) -> Result<Place> {
