@@ -140,7 +140,9 @@ impl Changer<'_> {
 
     /// Writes down that the change is done, and takes the rollback back.
     fn finish(&self, held: &mut Held<'_>) -> Result<()> {
-        let Some(pending) = held.state.pending.take() else { return Ok(()) };
+        let Some(pending) = held.state.pending.clone() else { return Ok(()) };
+        self.node.disarm(&pending.id)?;
+        held.state.pending = None;
         held.state.rolled_back = None;
         // An uninstallation stays written down until all of it is gone.
         if let Some(next) = pending.next {
@@ -150,7 +152,6 @@ impl Changer<'_> {
         }
         held.save()?;
         self.node.step("done");
-        self.node.disarm(&pending.id)?;
         held.forget_unused();
         remove_empty_folders(self.host, held)
     }
@@ -188,10 +189,10 @@ impl Changer<'_> {
             self.node.restart(pending.containerd.unit.as_deref())?;
             self.node.handlers(&pending.containerd.socket)?;
         }
+        self.node.disarm(&pending.id)?;
         held.state.pending = None;
         held.state.rolled_back = Some(why.to_owned());
         held.save()?;
-        self.node.disarm(&pending.id)?;
         held.forget_unused();
         remove_empty_folders(self.host, held)
     }

@@ -78,6 +78,33 @@ impl<'a> Installer<'a> {
     pub(crate) fn install(&self, programs: &Programs, name: &str, options: &Options) -> Result<Done> {
         Handler::check_name(name)?;
         let mut held = self.hold()?;
+        let done = self.install_held(&mut held, programs, name, options);
+        if done.is_err() {
+            // Why it failed is what is told.
+            let _ = self.clean_up(held);
+        }
+        done
+    }
+
+    /// Removes what a run that failed has made and nothing names.
+    fn clean_up(&self, mut held: Held<'_>) -> Result<()> {
+        self.clear(&held);
+        if let Some(prefix) = held.state.prefix.clone() {
+            let next = held.state.pending.iter().filter_map(|pending| pending.next.clone());
+            let named: Vec<PathBuf> =
+                held.state.installed.clone().into_iter().chain(next).map(|named| named.folder).collect();
+            let named: Vec<&Path> = named.iter().map(PathBuf::as_path).collect();
+            programs::collect(self.host, &prefix, &named)?;
+            remove_empty_folders(self.host, &mut held)?;
+        }
+        let state = &held.state;
+        if state.installed.is_none() && state.pending.is_none() && state.rolled_back.is_none() {
+            return self.forget(held);
+        }
+        Ok(())
+    }
+
+    fn install_held(&self, held: &mut Held<'_>, programs: &Programs, name: &str, options: &Options) -> Result<Done> {
         (self.say)("looking at the node");
         let layout = self.layout()?;
         let containerd = known(&layout);
@@ -85,15 +112,16 @@ impl<'a> Installer<'a> {
         self.node.step("looked");
 
         (self.say)(&format!("installing the programs into {}", layout.prefix.display()));
-        note_folders(self.host, &mut held, &layout.prefix);
+        note_folders(self.host, held, &layout.prefix);
+        held.state.prefix = Some(layout.prefix.clone());
         held.save()?;
         let folder = programs.install(self.host, &layout.prefix)?;
         self.node.step("programs");
 
         let handler = Handler { name: name.to_owned(), shim: shim_in(&folder), options: options.clone() };
-        let entries = plan::install(self.host, &held, &layout.place, &containerd.config, layout.version, &handler)?;
-        let next = installed(&held, &layout, &containerd, &folder, &handler, &entries)?;
-        self.judge(&held, &layout, &containerd, &entries, &handler)?;
+        let entries = plan::install(self.host, held, &layout.place, &containerd.config, layout.version, &handler)?;
+        let next = installed(held, &layout, &containerd, &folder, &handler, &entries)?;
+        self.judge(held, &layout, &containerd, &entries, &handler)?;
         self.node.step("judged");
         self.canaries(&containerd, &handler)?;
         self.node.step("canary");
@@ -123,14 +151,14 @@ impl<'a> Installer<'a> {
             };
             let rollback = folder.join(CATAMARAN);
             let changer = self.changer(&containerd, &rollback);
-            ended = changer.carry_out(&mut held, &entries, Some(next), &prove)?;
+            ended = changer.carry_out(held, &entries, Some(next), &prove)?;
         } else {
             // Nothing that containerd reads: the programs' folder may have another place in the state.
             held.state.installed = Some(next);
             held.state.rolled_back = None;
             held.save()?;
         }
-        self.clear(&held);
+        self.clear(held);
         let mut in_use = Vec::new();
         if ended == Ended::Proven {
             in_use = programs::collect(self.host, &layout.prefix, &[&folder])?;
@@ -164,7 +192,9 @@ impl<'a> Installer<'a> {
         let ours = held.state.installed.is_some() || held.state.pending.is_some();
         let made = layout.distribution == crate::layout::Distribution::K0s;
         with.check(&without, handler, ours && made)?;
-        with.check_others(&present, &handler.name)?;
+        let mut handlers = held.handlers();
+        handlers.push(&handler.name);
+        with.check_others(&present, &handlers)?;
         held.clear_staged();
         Ok(())
     }
@@ -189,6 +219,9 @@ impl<'a> Installer<'a> {
         let of_pending = held.state.pending.as_ref().and_then(|pending| pending.next.clone());
         let Some(installed) = held.state.installed.clone().or(of_pending) else {
             // A run that ended before anything was written down, or an uninstallation that ended just before its end.
+            if let Some(prefix) = held.state.prefix.clone() {
+                programs::collect(self.host, &prefix, &[])?;
+            }
             remove_empty_folders(self.host, &mut held)?;
             self.forget(held)?;
             return Ok(Done {
@@ -290,7 +323,7 @@ impl<'a> Installer<'a> {
         let without = judge.of("without", &plan::files(entries, false))?;
         // One that is broken now is mended by what follows, or not made worse.
         if let Ok(present) = judge.present() {
-            without.check_others(&present, &installed.handler)?;
+            without.check_others(&present, &held.handlers())?;
         }
         held.clear_staged();
         Ok(())
@@ -401,3 +434,6 @@ pub(crate) fn check_version(words: &str) -> Result<String> {
     }
     Ok(number.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

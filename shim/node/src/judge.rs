@@ -70,9 +70,9 @@ impl Judge<'_> {
             None => self.host.read(self.config)?,
         };
         let mut text = String::from_utf8_lossy(&root_bytes.unwrap_or_else(|| b"version = 3\n".to_vec())).into_owned();
+        // The distribution makes the root file from the template when it starts: the block is the one thing that changes.
+        text = without_blocks(&text);
         if let Place::Block { template, .. } = self.place {
-            // The distribution makes the root file from the template when it starts: the block is the one thing that changes.
-            text = without_blocks(&text);
             if let Some(Some(bytes)) = files.get(template) {
                 let template = String::from_utf8_lossy(bytes);
                 let block = template.strip_prefix(without_blocks(&template).as_str()).unwrap_or_default();
@@ -150,10 +150,10 @@ impl Dump {
         Ok(())
     }
 
-    /// Every value but those of the handler, by its key.
-    fn values(&self, handler: &str) -> BTreeMap<String, String> {
+    /// Every value but those of handlers of ours, by its key.
+    fn values(&self, handlers: &[&str]) -> BTreeMap<String, String> {
         let mut values = BTreeMap::new();
-        flatten(self.0.as_table(), &mut Vec::new(), handler, &mut values);
+        flatten(self.0.as_table(), &mut Vec::new(), handlers, &mut values);
         values
     }
 
@@ -180,12 +180,12 @@ impl Dump {
                 "look for a file that is imported later and says something of this handler",
             ));
         }
-        self.check_others(without, &handler.name)
+        self.check_others(without, &[&handler.name])
     }
 
-    /// Refuses if any value but the handler's is not as in `other`.
-    pub(crate) fn check_others(&self, other: &Self, handler: &str) -> Result<()> {
-        let (ours, theirs) = (self.values(handler), other.values(handler));
+    /// Refuses if any value but those handlers' is not as in `other`.
+    pub(crate) fn check_others(&self, other: &Self, handlers: &[&str]) -> Result<()> {
+        let (ours, theirs) = (self.values(handlers), other.values(handlers));
         let keys = theirs.keys().chain(ours.keys());
         let changed = keys.into_iter().find(|key| ours.get(*key) != theirs.get(*key));
         let Some(key) = changed else { return Ok(()) };
@@ -204,7 +204,7 @@ impl Dump {
 fn flatten(
     table: &dyn toml_edit::TableLike,
     path: &mut Vec<String>,
-    handler: &str,
+    handlers: &[&str],
     values: &mut BTreeMap<String, String>,
 ) {
     for (key, item) in table.iter() {
@@ -212,12 +212,12 @@ fn flatten(
         if path.is_empty() && key == "imports" {
             continue;
         }
-        if key == handler && path.last().is_some_and(|last| last == "runtimes") {
+        if handlers.contains(&key) && path.last().is_some_and(|last| last == "runtimes") {
             continue;
         }
         path.push(key.to_owned());
         match item.as_table_like() {
-            Some(table) if !table.is_empty() => flatten(table, path, handler, values),
+            Some(table) if !table.is_empty() => flatten(table, path, handlers, values),
             Some(_) => _ = values.insert(path.join("."), plain(&Item::Table(Table::new()))),
             None => _ = values.insert(path.join("."), plain(item)),
         }

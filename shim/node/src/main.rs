@@ -14,6 +14,8 @@ mod change;
 mod cli;
 mod containerd;
 mod error;
+#[cfg(test)]
+mod fake;
 mod files;
 mod grpc;
 mod handler;

@@ -38,6 +38,9 @@ pub(crate) struct State {
     /// Folders that were made, the outermost first.
     #[serde(default)]
     pub(crate) folders: Vec<PathBuf>,
+    /// The folder of the programs' versions, before anything is in it.
+    #[serde(default)]
+    pub(crate) prefix: Option<PathBuf>,
     /// Why the last change was taken back.
     pub(crate) rolled_back: Option<String>,
 }
@@ -209,6 +212,12 @@ impl<'h> Held<'h> {
         files::remove_folder(self.host, &folder)?;
         files::make_folders(self.host, &folder)?;
         Ok(folder)
+    }
+
+    /// The handlers of earlier runs and of the one under way.
+    pub(crate) fn handlers(&self) -> Vec<&str> {
+        let next = self.state.pending.iter().filter_map(|pending| pending.next.as_ref());
+        self.state.installed.iter().chain(next).map(|installed| installed.handler.as_str()).collect()
     }
 
     pub(crate) fn clear_staged(&self) {

@@ -23,7 +23,9 @@ pub(crate) struct Fake<'t> {
 
 impl Tree {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        // In memory where there is such a file system: each file is synced.
+        let memory = Path::new("/dev/shm");
+        let folder = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap();
         fs::create_dir(folder.path().join("proc")).unwrap();
         Self { folder, next_inode: 1000 }
     }
