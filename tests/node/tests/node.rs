@@ -138,7 +138,11 @@ fn a_node_is_installed_upgraded_under_its_pods_and_left_as_it_was() {
     assert!(!node.catamaran_root().join("node").exists() && !node.catamaran_root().join("cache").exists());
     other.remove();
     assert!(
-        manager.jobs().iter().filter(|job| job.unit.contains("rollback")).all(|job| job.result.as_deref() == Some("done")),
+        manager
+            .jobs()
+            .iter()
+            .filter(|job| job.unit.contains("rollback"))
+            .all(|job| job.result.as_deref() == Some("done")),
         "{:?}",
         manager.jobs()
     );
