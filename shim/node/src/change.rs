@@ -54,10 +54,11 @@ impl Changer<'_> {
         // A run that was killed behind its restart, as k3s' kills an installer that is a pod: it goes on behind the restart.
         let restarted = differing.is_empty() && earlier.as_ref().is_some_and(|earlier| self.is_restarted(earlier));
         let process = self.process();
+        let before = earlier.as_ref().map(|earlier| earlier.id.clone());
         if !restarted {
             self.begin(held, earlier, &differing, next, process)?;
         }
-        let done = self.proceed(held, &differing, restarted, prove);
+        let done = self.proceed(held, &differing, before.as_deref().filter(|_| !restarted), restarted, prove);
         match done {
             Ok(Ended::RestartNeeded) => Ok(Ended::RestartNeeded),
             Ok(Ended::Proven) => {
@@ -82,7 +83,6 @@ impl Changer<'_> {
             files.push(Change { path: entry.path.clone(), before, after: entry.wanted.as_deref().map(digest) });
         }
         if let Some(earlier) = &earlier {
-            self.node.disarm(&earlier.id)?;
             // What a rollback restores is what was there before the first of these runs.
             for old in &earlier.files {
                 match files.iter_mut().find(|change| change.path == old.path) {
@@ -107,6 +107,7 @@ impl Changer<'_> {
         &self,
         held: &mut Held<'_>,
         differing: &[&Entry],
+        earlier: Option<&str>,
         restarted: bool,
         prove: &dyn Fn() -> Result<()>,
     ) -> Result<Ended> {
@@ -114,6 +115,10 @@ impl Changer<'_> {
             if !self.by_hand {
                 let id = held.state.pending.as_ref().map_or("", |pending| &pending.id);
                 self.node.arm(&Rollback { id, program: self.rollback, after: self.rollback_after })?;
+            }
+            // The earlier run's timer last: at no moment is there none.
+            if let Some(earlier) = earlier {
+                self.node.disarm(earlier)?;
             }
             self.node.step("armed");
             for entry in differing {

@@ -71,7 +71,7 @@ impl<T> On<T> for io::Result<T> {
             let remedy = match e.kind() {
                 io::ErrorKind::StorageFull => "free some room on that file system, then run the command again",
                 io::ErrorKind::ReadOnlyFilesystem => {
-                    "that file system is read-only: name another folder with --prefix if it holds the programs, or mount it writable"
+                    "that file system is read-only: name another folder with --programs-dir if it is the programs', or mount it writable"
                 }
                 io::ErrorKind::PermissionDenied => "run the command as root, with the host's root file system writable",
                 _ => "look at that file, then run the command again: it goes on where it stopped",

@@ -16,6 +16,9 @@ use crate::programs::{self, CATAMARAN, Programs};
 use crate::state::{self, Change, Held, Installed, Known};
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The cache's folders and files (`shim/cache`, `shim/helper/src/compile`). By their names: whatever else is there is not ours.
+const CACHE: [&str; 7] = ["cache", "locks", "slots", "orders", "improvements", "uncached", "memo"];
+const CACHE_FILES: [&str; 2] = ["counters", "room"];
 /// What shims write down while there are pods.
 const RUNNING: &str = "/run/catamaran";
 
@@ -334,15 +337,12 @@ impl<'a> Installer<'a> {
         let home = state::home();
         let own = state::folder();
         if held.state.installed.is_some() {
-            let entries = std::fs::read_dir(self.host.at(&home)).into_iter().flatten().flatten();
-            for entry in entries.filter(|entry| entry.path() != self.host.at(&own)) {
-                let path = home.join(entry.file_name());
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    files::remove_folder(self.host, &path)?;
-                } else {
-                    files::remove(self.host, &path)?;
-                }
+            for name in CACHE {
+                files::remove_folder(self.host, &home.join(name))?;
                 self.node.step("cache-removed");
+            }
+            for name in CACHE_FILES {
+                files::remove(self.host, &home.join(name))?;
             }
             for entry in std::fs::read_dir(self.host.at(Path::new(RUNNING))).into_iter().flatten().flatten() {
                 let _ = std::fs::remove_dir(entry.path());

@@ -102,7 +102,7 @@ pub(crate) fn option<'a>(args: impl Iterator<Item = &'a str>, names: &[&str]) ->
     found
 }
 
-/// All processes, by pid. One that ends meanwhile is left out, and so are the kernel's threads.
+/// The host's own processes, by pid. One that ends meanwhile is left out, and so are the kernel's threads.
 pub(crate) fn all(host: &Host) -> Vec<Process> {
     let folder = host.at(Path::new("/proc"));
     let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
@@ -116,10 +116,35 @@ pub(crate) fn all(host: &Host) -> Vec<Process> {
                 .map(|argument| String::from_utf8_lossy(argument).trim().to_owned())
                 .filter(|argument| !argument.is_empty())
                 .collect();
+            if args.is_empty() || !is_of_host(&folder, &own) {
+                return None;
+            }
             let exe = fs::read_link(own.join("exe")).ok();
-            (!args.is_empty()).then_some(Process { pid, args, exe })
+            Some(Process { pid, args, exe })
         })
         .collect();
     all.sort_by_key(|process| process.pid);
     all
+}
+
+/// Whether a process is the host's, and not a container's: whoever is in a pod may call itself kubelet or containerd, and name a socket
+/// and files of its choice.
+fn is_of_host(processes: &Path, own: &Path) -> bool {
+    let status = fs::read_to_string(own.join("status")).unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_whitespace);
+    // In a pid namespace of its own it has another number there; and what runs pods is root.
+    if field("NSpid:").is_some_and(|numbers| numbers.count() > 1)
+        || field("Uid:").is_some_and(|mut ids| ids.any(|id| id != "0"))
+    {
+        return false;
+    }
+    // The mount namespace tells a container that shares the host's processes; where it cannot be read, the kubelet's cgroup does.
+    let first = processes.join("1");
+    let namespace = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
+    if namespace(own).zip(namespace(&first)).is_some_and(|(own, first)| own != first) {
+        return false;
+    }
+    let of_pod =
+        |process: &Path| fs::read_to_string(process.join("cgroup")).is_ok_and(|text| text.contains("kubepods"));
+    !of_pod(own) || of_pod(&first)
 }

@@ -257,3 +257,54 @@ fn the_programs_say_how_they_are_used() {
     assert_eq!(PROGRAMS.len(), 8);
     fs::remove_dir_all(scratch).unwrap();
 }
+
+fn mounted(folder: &Path, options: &str) {
+    fs::create_dir_all(folder).unwrap();
+    let done =
+        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(folder).status().unwrap();
+    assert!(done.success());
+}
+
+#[test]
+fn no_room_a_read_only_folder_and_one_that_runs_no_programs_are_named_and_nothing_is_half_done() {
+    let (node, manager) = bare();
+    let catamaran = catamaran(&node, &manager);
+    let folder = node.dir().join("opt");
+    for (options, code, words) in
+        [("size=8m", 1, "No space left"), ("ro", 1, "Read-only"), ("noexec,size=1g", 3, "noexec")]
+    {
+        mounted(&folder, options);
+        let answer = catamaran.run(&["install"]);
+        let left = bytes_below(&folder);
+        assert!(std::process::Command::new("umount").arg(&folder).status().unwrap().success());
+        assert_eq!(answer.code, Some(code), "{answer:#?}");
+        assert!(answer.value["error"]["found"].as_str().unwrap().contains(words), "{answer:#?}");
+        assert!(answer.value["error"]["remedy"].as_str().unwrap().len() > 20, "{answer:#?}");
+        assert_eq!(left.len(), 0, "{options}: {:?}", left.iter().map(|(path, _)| path).collect::<Vec<_>>());
+        assert_eq!(bytes_below(&node.dir().join("conf.d")), Vec::new());
+        assert!(!node.catamaran_root().join("node").exists(), "{options}");
+    }
+    assert!(manager.jobs().is_empty(), "{:?}", manager.jobs());
+    fs::remove_dir(&folder).unwrap();
+    node.finish();
+}
+
+#[test]
+fn a_talos_extension_has_the_programs_and_a_part_of_containerds_configuration() {
+    let scratch = catamaran_harness::scratch();
+    let folder = scratch.join("extension");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shim/node/talos");
+    let run = || {
+        std::process::Command::new(&script).args([catamaran_harness::shim_folder(), folder.clone()]).output().unwrap()
+    };
+    let output = run();
+    assert!(output.status.success(), "{output:?}");
+    for program in PROGRAMS.iter().filter(|program| **program != "catamaran") {
+        assert!(folder.join("rootfs/usr/local/bin").join(program).exists(), "{program}");
+    }
+    let part = fs::read_to_string(folder.join("rootfs/etc/cri/conf.d/10-catamaran.part")).unwrap();
+    assert!(part.contains("runtimes.catamaran]") && !part.contains("version"), "{part}");
+    assert!(fs::read_to_string(folder.join("manifest.yaml")).unwrap().contains("name: catamaran"));
+    assert!(!run().status.success(), "an extension that is there is overwritten");
+    fs::remove_dir_all(scratch).unwrap();
+}

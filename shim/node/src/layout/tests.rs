@@ -280,3 +280,29 @@ fn a_node_without_a_kubelet_has_the_one_containerd_that_is_not_dockers() {
     tree.process(7, &["/usr/local/bin/containerd", "-a", "/run/second.sock"]);
     assert!(refused(&tree).contains("several containerds do: /run/own.sock, /run/second.sock"));
 }
+
+/// Whoever is in a pod calls itself what it likes, before or after the real ones.
+#[test]
+fn a_process_of_a_container_is_not_taken_for_the_kubelet_or_containerd() {
+    let cases: &[(&str, &str)] = &[
+        ("status", "Name:\tkubelet\nUid:\t0\t0\t0\t0\nNSpid:\t3\t1\n"),
+        ("status", "Name:\tkubelet\nUid:\t1000\t1000\t1000\t1000\nNSpid:\t3\n"),
+        ("cgroup", "0::/kubepods.slice/kubepods-besteffort.slice/x.service\n"),
+        ("ns/mnt", "mnt:[2]"),
+    ];
+    for (file, text) in cases {
+        let mut tree = plain(Some("version = 3\n"));
+        tree.link("proc/1/ns/mnt", "mnt:[1]");
+        for (pid, args) in [
+            (3, ["kubelet", "--container-runtime-endpoint=unix:///tmp/evil.sock"]),
+            (4, ["containerd", "--address=/tmp/evil.sock"]),
+        ] {
+            drop(tree.process(pid, &args).listens("/tmp/evil.sock"));
+            match *file {
+                "ns/mnt" => _ = tree.link(&format!("proc/{pid}/ns/mnt"), text),
+                file => _ = tree.file(&format!("proc/{pid}/{file}"), text),
+            }
+        }
+        assert_eq!(found(&tree).containerd.pid, 11, "{file}");
+    }
+}
