@@ -39,7 +39,8 @@ const MODULE: &[u8] = include_bytes!("canary.wasm");
 /// Runs it.
 pub(crate) fn run(host: &Host, socket: &Path, shim: &Path, engine: &str, options: &Options) -> Result<()> {
     let root = state::folder().join("canary");
-    files::make_folders(host, &root)?;
+    // Where the devices' file system goes: nothing can be made in a root that is mounted read-only.
+    files::make_folders(host, &root.join("dev"))?;
     files::replace(host, &root.join("canary.wasm"), MODULE)?;
     let canary = Canary { socket: host.at(socket), id: format!("canary-{engine}"), shim, root: &root, engine, options };
     // What a run that was killed left.
@@ -138,6 +139,12 @@ impl Canary<'_> {
                 "noNewPrivileges": true,
             },
             "root": {"path": "rootfs", "readonly": true},
+            "mounts": [{
+                "destination": "/dev",
+                "type": "tmpfs",
+                "source": "tmpfs",
+                "options": ["nosuid", "strictatime", "mode=755", "size=64k"],
+            }],
             "annotations": {"catamaran.wasm/engine": self.engine},
             "linux": {
                 "namespaces": namespaces,

@@ -132,6 +132,13 @@ impl Fake {
             let rendered = template.map_or(base.clone(), |text| text.replace("{{ template \"base\" . }}\n", base));
             std::fs::write(self.host.at(&self.config), rendered).unwrap();
         }
+        if folder == Path::new("/etc/k0s") {
+            let mut cri = "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.cni]\nbin_dir = '/opt/cni'\n".to_owned();
+            for path in self.host.glob(Path::new("/etc/k0s/containerd.d/*.toml")) {
+                cri += &self.host.text(&path).unwrap().replace("version = 2\n", "");
+            }
+            self.write("run/k0s/containerd-cri.toml", &cri);
+        }
         if let Some(text) = self.host.text(&folder.join("containerd-template.toml")) {
             std::fs::write(self.host.at(&self.config), text.replace("${SNAP}", "/snap/microk8s/1")).unwrap();
         }

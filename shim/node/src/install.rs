@@ -19,6 +19,9 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The cache's folders and files (`shim/cache`, `shim/helper/src/compile`). By their names: whatever else is there is not ours.
 const CACHE: [&str; 7] = ["cache", "locks", "slots", "orders", "improvements", "uncached", "memo"];
 const CACHE_FILES: [&str; 2] = ["counters", "room"];
+/// How often it is looked whether a version that failed is out of use, and the time in between.
+const CLEANING: u32 = if cfg!(test) { 0 } else { 20 };
+const PAUSE: Duration = Duration::from_millis(250);
 /// What shims write down while there are pods.
 const RUNNING: &str = "/run/catamaran";
 
@@ -97,8 +100,20 @@ impl<'a> Installer<'a> {
             let named: Vec<PathBuf> =
                 held.state.installed.clone().into_iter().chain(next).map(|named| named.folder).collect();
             let named: Vec<&Path> = named.iter().map(PathBuf::as_path).collect();
-            programs::collect(self.host, &prefix, &named)?;
+            // The shim of a test program that failed may be about to end.
+            let mut stay = programs::collect(self.host, &prefix, &named)?;
+            for _ in 0..CLEANING {
+                if stay.is_empty() {
+                    break;
+                }
+                std::thread::sleep(PAUSE);
+                stay = programs::collect(self.host, &prefix, &named)?;
+            }
             remove_empty_folders(self.host, &mut held)?;
+            if !stay.is_empty() {
+                // They are still to be found by the next run.
+                return held.save();
+            }
         }
         let state = &held.state;
         if state.installed.is_none() && state.pending.is_none() && state.rolled_back.is_none() {
@@ -116,6 +131,9 @@ impl<'a> Installer<'a> {
 
         (self.say)(&format!("installing the programs into {}", layout.prefix.display()));
         note_folders(self.host, held, &layout.prefix);
+        if held.state.prefix.is_none() {
+            held.state.had_cache = self.host.exists(&state::home().join(CACHE[0]));
+        }
         held.state.prefix = Some(layout.prefix.clone());
         held.save()?;
         let folder = programs.install(self.host, &layout.prefix)?;
@@ -223,7 +241,16 @@ impl<'a> Installer<'a> {
         let Some(installed) = held.state.installed.clone().or(of_pending) else {
             // A run that ended before anything was written down, or an uninstallation that ended just before its end.
             if let Some(prefix) = held.state.prefix.clone() {
-                programs::collect(self.host, &prefix, &[])?;
+                let stay = programs::collect(self.host, &prefix, &[])?;
+                if let Some(folder) = stay.first().filter(|_| !force) {
+                    return Err(Error::refused(
+                        format!("processes run from {}, of an installation that was not finished", folder.display()),
+                        "run `catamaran uninstall` again when they are gone, or write --force",
+                    ));
+                }
+                for folder in stay {
+                    files::remove_folder(self.host, &folder)?;
+                }
             }
             remove_empty_folders(self.host, &mut held)?;
             self.forget(held)?;
@@ -336,7 +363,7 @@ impl<'a> Installer<'a> {
     fn forget(&self, held: Held<'_>) -> Result<()> {
         let home = state::home();
         let own = state::folder();
-        if held.state.installed.is_some() {
+        if held.state.installed.is_some() || (held.state.prefix.is_some() && !held.state.had_cache) {
             for name in CACHE {
                 files::remove_folder(self.host, &home.join(name))?;
                 self.node.step("cache-removed");

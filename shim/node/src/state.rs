@@ -41,6 +41,9 @@ pub(crate) struct State {
     /// The folder of the programs' versions, before anything is in it.
     #[serde(default)]
     pub(crate) prefix: Option<PathBuf>,
+    /// Whether there was a cache before: pods that ran by a shim that was installed by hand have made it.
+    #[serde(default)]
+    pub(crate) had_cache: bool,
     /// Why the last change was taken back.
     pub(crate) rolled_back: Option<String>,
 }

@@ -97,6 +97,14 @@ fn shapes() -> Vec<(&'static str, Fake)> {
         &config,
         "/run/containerd/containerd.sock",
     );
+    let mut k0s = Tree::new();
+    k0s.file(
+        "etc/k0s/containerd.toml",
+        "# k0s_managed=true\nversion = 2\nimports = ['/run/k0s/containerd-cri.toml']\n",
+    );
+    let config = "/etc/k0s/containerd.toml";
+    let k0s =
+        Fake::new(k0s, "/var/lib/k0s/bin/containerd", &["--config", config], config, "/run/containerd/containerd.sock");
     vec![
         ("a root file that imports a folder", Fake::plain(Some(ROOT))),
         ("a root file without imports", Fake::plain(Some(BARE))),
@@ -105,6 +113,7 @@ fn shapes() -> Vec<(&'static str, Fake)> {
         ("k3s without a template", k3s("version = 3\noom_score = 1\n")),
         ("k3s with a template of its owner's", owned),
         ("microk8s", microk8s),
+        ("k0s", k0s),
     ]
 }
 
