@@ -148,7 +148,7 @@ impl Canary<'_> {
             "annotations": {"catamaran.wasm/engine": self.engine},
             "linux": {
                 "namespaces": namespaces,
-                "cgroupsPath": format!("/catamaran-{}", self.id),
+                "cgroupsPath": format!("/catamaran-{}-{}", self.id, std::process::id()),
                 "resources": {},
             },
         })

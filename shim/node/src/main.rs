@@ -39,7 +39,7 @@ mod tree;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{CommandFactory, Parser};
 use serde_json::{Value, json};
@@ -107,7 +107,7 @@ fn carry_out(cli: Cli) -> Result<Answer> {
                 OK,
             ));
         }
-        Command::Rollback { after: Some(seconds), .. } => std::thread::sleep(Duration::from_secs(seconds)),
+        Command::Rollback { ref id, after: Some(seconds) } => await_end(&host, id, Duration::from_secs(seconds)),
         _ => (),
     }
     let settings = Settings {
@@ -133,6 +133,15 @@ fn carry_out(cli: Cli) -> Result<Answer> {
             (text.to_owned(), json!({"taken_back": back}), OK)
         }),
         _ => Ok(of_doctor(&look::doctor(&installer))),
+    }
+}
+
+/// Waits for the time of a rollback, or until its change is done.
+fn await_end(host: &Host, id: &str, after: Duration) {
+    let until = Instant::now() + after;
+    let is_pending = || state::look(host).is_ok_and(|state| state.pending.is_some_and(|pending| pending.id == id));
+    while Instant::now() < until && is_pending() {
+        std::thread::sleep(Duration::from_secs(1));
     }
 }
 

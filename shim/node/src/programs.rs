@@ -155,7 +155,8 @@ pub(crate) fn in_use(host: &Host, folder: &Path) -> bool {
     let pids =
         entries.flatten().filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
     let runs_from = |process: PathBuf| match fs::read_link(process.join("exe")) {
-        Ok(exe) => exe.starts_with(&folder),
+        // This command itself is none of a pod's: an uninstallation from there, or a rollback that waits.
+        Ok(exe) => exe.starts_with(&folder) && exe.file_name().is_some_and(|name| name != CATAMARAN),
         Err(e) => e.kind() == io::ErrorKind::PermissionDenied,
     };
     // The shim keeps the programs that it may need open, and starts them by descriptor.
@@ -224,6 +225,8 @@ mod tests {
         let new = release(&mut tree, "new", "two").install(&host, prefix).unwrap();
         assert_ne!(old, new);
         let running = format!("{}/{SHIM}", old.display());
+        tree.process(8, &["catamaran"]).exe(&format!("{}/{CATAMARAN}", old.display()));
+        assert!(!in_use(&host, &old), "an uninstallation from there");
         tree.process(9, &["shim"]).exe(&running);
         tree.folder("opt/catamaran/somebody-else").folder("opt/catamaran/1.0");
         assert_eq!(collect(&host, prefix, &[&new]).unwrap(), [old.clone()]);
