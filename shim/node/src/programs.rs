@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::StatVfsMountFlags;
 
@@ -148,23 +149,67 @@ fn is_version(name: &str) -> bool {
         && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a process runs from a folder, or may: of one whose executable cannot be read that is not known.
+/// What runs as long as a container or a pod does.
+const LASTING: [&str; 3] = ["catamaran-holder", "catamaran-wasmtime", "catamaran-wasmer"];
+/// How long processes that end by themselves are waited for: the shim of a container that was just deleted, a compile process.
+/// The processes of a tree that stands for a node do not end by themselves.
+const PATIENCE: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(15) };
+
+/// How a folder is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    None,
+    /// By processes that end by themselves.
+    Passing,
+    /// By a container or a pod, or it is not known by what.
+    Lasting,
+}
+
+/// Whether a process runs from a folder, or may. Waits for processes that end by themselves.
 pub(crate) fn in_use(host: &Host, folder: &Path) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match usage(host, folder) {
+            Use::None => return false,
+            Use::Passing if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(100)),
+            Use::Passing | Use::Lasting => return true,
+        }
+    }
+}
+
+fn usage(host: &Host, folder: &Path) -> Use {
     let folder = host.resolve(folder);
-    let Ok(entries) = fs::read_dir(host.at(Path::new("/proc"))) else { return true };
+    let Ok(entries) = fs::read_dir(host.at(Path::new("/proc"))) else { return Use::Lasting };
     let pids =
         entries.flatten().filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()));
-    let runs_from = |process: PathBuf| match fs::read_link(process.join("exe")) {
-        // This command itself is none of a pod's: an uninstallation from there, or a rollback that waits.
-        Ok(exe) => exe.starts_with(&folder) && exe.file_name().is_some_and(|name| name != CATAMARAN),
-        Err(e) => e.kind() == io::ErrorKind::PermissionDenied,
-    };
-    // The shim keeps the programs that it may need open, and starts them by descriptor.
-    let has_open = |process: PathBuf| {
-        let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-        open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|path| path.starts_with(&folder))
-    };
-    pids.map(|entry| entry.path()).any(|process| runs_from(process.clone()) || has_open(process))
+    let mut passing = false;
+    for process in pids.map(|entry| entry.path()) {
+        match fs::read_link(process.join("exe")) {
+            Ok(exe) if exe.starts_with(&folder) => {
+                let name = exe.file_name().unwrap_or_default();
+                if LASTING.iter().any(|lasting| name == *lasting) {
+                    return Use::Lasting;
+                }
+                // This command itself is none of a pod's: an uninstallation from there, or a rollback that waits.
+                passing |= name != CATAMARAN;
+            }
+            // No right to look: a shim is known by its name, and none of a pod's processes outlives it.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
+                if String::from_utf8_lossy(&arguments).split('\0').next().is_some_and(|program| program.ends_with(SHIM))
+                {
+                    return Use::Lasting;
+                }
+            }
+            _ => {
+                // The shim keeps the programs that it may need open, and starts them by descriptor.
+                let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+                passing |=
+                    open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|path| path.starts_with(&folder));
+            }
+        }
+    }
+    if passing { Use::Passing } else { Use::None }
 }
 
 /// Removes the versions below `prefix` that are neither kept nor in use; answers those that stay because they are in use.

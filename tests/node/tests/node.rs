@@ -120,7 +120,7 @@ fn a_node_is_installed_upgraded_under_its_pods_and_left_as_it_was() {
     wait_until(SOON, "the last process of the old version", || (runs_from(&old) + runs_from(&new) == 0).then_some(()));
     let collected = catamaran.done(&["install", "--from", release.to_str().unwrap()]);
     assert_eq!(collected["changed"], false);
-    assert!(!old.exists() && new.exists());
+    assert!(!old.exists() && new.exists(), "{collected:#}");
 
     let now = neighbour.status();
     assert_eq!(
@@ -191,7 +191,7 @@ fn what_containerd_does_not_take_is_refused_in_its_own_words() {
     let broken = node.dir().join("conf.d/zz-broken.toml");
     for (text, words) in [
         ("version = 3\n[broken\n", "zz-broken.toml"),
-        ("version = 3\nroot = 7\n", "root"),
+        ("version = 3\nroot = 7\n", "zz-broken.toml row=2"),
         ("version = 3\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n", "disabled_plugins"),
         (
             "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.catamaran]\nruntime_type = 'x'\n",
