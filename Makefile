@@ -35,6 +35,13 @@ build: ## Build the shim, its holder, its workers and its compilers (the profile
 release: ## Build what is shipped and benchmarked
 	shim/build --release
 
+# Where `make talos` lays out the extension.
+EXTENSION ?= $(CARGO_TARGET_DIR)/talos
+
+.PHONY: talos
+talos: release ## Lay out the folder of a Talos system extension (EXTENSION)
+	shim/node/talos $(BENCH_BIN) $(EXTENSION)
+
 .PHONY: demo
 demo: ## Run Wasm programs on both engines under a private containerd and show them
 	tests/harness/prepare demo
@@ -117,7 +124,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, import circle
 	tests/layering
 	tests/circles --self-test
 	tests/circles
-	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build tests/all tests/layering tests/harness/steps.sh tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/harness/steps.sh tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench

@@ -1,0 +1,164 @@
+//! The host's files below `--root`, by the names that the host itself has for them.
+//!
+//! In a container the host's root file system is mounted at a folder such as `/host`. Symbolic links there are the host's: an
+//! absolute one starts at the root again, so that none leads out of it into the container's own files.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{On, Result};
+
+/// As many links as the kernel follows on one way.
+const LINKS: usize = 40;
+
+/// A host's file system.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    root: PathBuf,
+}
+
+impl Host {
+    pub(crate) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Whether this process and the host have one root, so that programs need no chroot.
+    pub(crate) fn is_own_root(&self) -> bool {
+        self.root == Path::new("/")
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where `inside`, an absolute path of the host's, is for this process. All links are followed, the last name's too; names
+    /// that do not exist are kept.
+    pub(crate) fn at(&self, inside: &Path) -> PathBuf {
+        self.root.join(relative(&self.resolve(inside)))
+    }
+
+    /// `inside` without links, as the host would name it.
+    pub(crate) fn resolve(&self, inside: &Path) -> PathBuf {
+        let mut links = 0;
+        let mut done = PathBuf::from("/");
+        let mut todo: VecDeque<OsString> = names(inside);
+        while let Some(name) = todo.pop_front() {
+            if name == ".." {
+                done.pop();
+                continue;
+            }
+            let next = done.join(&name);
+            match fs::read_link(self.root.join(relative(&next))) {
+                Ok(target) if links < LINKS => {
+                    links += 1;
+                    if target.is_absolute() {
+                        done = PathBuf::from("/");
+                    }
+                    for part in names(&target).into_iter().rev() {
+                        todo.push_front(part);
+                    }
+                }
+                _ => done = next,
+            }
+        }
+        done
+    }
+
+    /// The bytes of a file; none where there is no such file.
+    pub(crate) fn read(&self, inside: &Path) -> Result<Option<Vec<u8>>> {
+        match fs::read(self.at(inside)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+            Err(e) => Err(e).on("reading", inside),
+        }
+    }
+
+    /// The text of a file; none where there is no such file or it is no UTF-8, which no file that is asked for so may be.
+    pub(crate) fn text(&self, inside: &Path) -> Option<String> {
+        String::from_utf8(fs::read(self.at(inside)).ok()?).ok()
+    }
+
+    pub(crate) fn exists(&self, inside: &Path) -> bool {
+        self.at(inside).exists()
+    }
+
+    /// What a pattern matches, as containerd's imports have it: in order of the names.
+    pub(crate) fn glob(&self, pattern: &Path) -> Vec<PathBuf> {
+        let Some((folder, name)) = pattern.parent().zip(pattern.file_name()).filter(|_| is_pattern(pattern)) else {
+            return if self.exists(pattern) { vec![pattern.to_owned()] } else { Vec::new() };
+        };
+        let folders = if is_pattern(folder) { self.glob(folder) } else { vec![folder.to_owned()] };
+        let Ok(name) = glob::Pattern::new(&name.to_string_lossy()) else { return Vec::new() };
+        let mut found = Vec::new();
+        for folder in folders {
+            let Ok(entries) = fs::read_dir(self.at(&folder)) else { continue };
+            let entries = entries.flatten().map(|entry| entry.file_name());
+            found
+                .extend(entries.filter(|entry| name.matches(&entry.to_string_lossy())).map(|entry| folder.join(entry)));
+        }
+        found.sort();
+        found
+    }
+}
+
+/// Whether `path` is a pattern of several files.
+pub(crate) fn is_pattern(path: &Path) -> bool {
+    path.as_os_str().as_bytes().iter().any(|byte| b"*?[".contains(byte))
+}
+
+fn relative(absolute: &Path) -> &Path {
+    absolute.strip_prefix("/").unwrap_or(absolute)
+}
+
+fn names(path: &Path) -> VecDeque<OsString> {
+    let names = path.components().filter_map(|part| match part {
+        Component::Normal(name) => Some(name),
+        Component::ParentDir => Some(OsStr::new("..")),
+        _ => None,
+    });
+    names.map(OsStr::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn no_link_leads_out_of_the_root() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        fs::create_dir_all(root.path().join("real/etc")).unwrap();
+        fs::write(root.path().join("real/etc/file"), "host's").unwrap();
+        symlink("/real/etc", root.path().join("etc")).unwrap();
+        symlink("../../../../../../etc/file", root.path().join("real/up")).unwrap();
+        symlink("loop", root.path().join("loop")).unwrap();
+        assert_eq!(host.text(Path::new("/etc/file")).unwrap(), "host's");
+        assert_eq!(host.text(Path::new("/real/up")).unwrap(), "host's");
+        assert_eq!(host.resolve(Path::new("/etc/new/file")), Path::new("/real/etc/new/file"));
+        assert!(host.read(Path::new("/etc/none")).unwrap().is_none());
+        assert!(host.read(Path::new("/etc/file/below")).unwrap().is_none());
+        assert!(host.read(Path::new("/loop")).is_err());
+    }
+
+    #[test]
+    fn patterns_are_those_of_imports() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::new(root.path());
+        for name in ["conf.d/b.toml", "conf.d/a.toml", "conf.d/c.conf", "other/one.toml"] {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let found = |pattern: &str| host.glob(Path::new(pattern));
+        assert_eq!(found("/conf.d/*.toml"), [Path::new("/conf.d/a.toml"), Path::new("/conf.d/b.toml")]);
+        assert_eq!(found("/conf.d/c.conf"), [Path::new("/conf.d/c.conf")]);
+        assert_eq!(found("/conf.d/none"), Vec::<PathBuf>::new());
+        assert_eq!(found("/*/one.toml"), [Path::new("/other/one.toml")]);
+    }
+}

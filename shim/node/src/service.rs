@@ -1,0 +1,311 @@
+//! Restarts containerd, and has a rollback run later: by systemd, by a command of the administrator's, or not at all.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use zbus::blocking::{Connection, Proxy, connection};
+use zbus::zvariant::{OwnedObjectPath, Value};
+
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::node::Rollback;
+use crate::run;
+use crate::state::HOME_VARIABLE;
+
+const BUS: &str = "/run/dbus/system_bus_socket";
+const BUS_VARIABLE: &str = "DBUS_SYSTEM_BUS_ADDRESS";
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+/// One call of the bus.
+const CALL: Duration = Duration::from_secs(25);
+/// A restart: as long as systemd itself waits by default, for the end and for the start.
+const RESTART: Duration = Duration::from_secs(150);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How containerd is restarted.
+pub(crate) trait Services {
+    /// Why this cannot restart that unit.
+    fn check(&self, unit: Option<&str>) -> Result<()>;
+    fn restart(&self, unit: Option<&str>) -> Result<()>;
+    fn arm(&self, rollback: &Rollback<'_>) -> Result<()>;
+    fn disarm(&self, id: &str) -> Result<()>;
+    /// The unit of a process.
+    fn unit_of(&self, pid: u32) -> Option<String>;
+}
+
+/// systemd, by the host's D-Bus.
+///
+/// Not by systemd's private socket, which zbus does not speak: systemd names itself there as the sender by its well-known name, and
+/// zbus takes unique names alone (`shim/helper/src/systemd`).
+pub(crate) struct Systemd {
+    connection: Connection,
+}
+
+impl Systemd {
+    pub(crate) fn connect(host: &Host) -> Result<Self> {
+        let address =
+            std::env::var(BUS_VARIABLE).unwrap_or_else(|_| format!("unix:path={}", host.at(Path::new(BUS)).display()));
+        let made = connection::Builder::address(address.as_str())
+            .and_then(|builder| builder.method_timeout(CALL).build())
+            .and_then(|connection| {
+                let _: String = manager(&connection)?.get_property("Version")?;
+                Ok(connection)
+            });
+        let connection = made.map_err(|e| {
+            Error::refused(
+                format!("systemd does not answer at {address}: {e}"),
+                "run where the host's /run/dbus is there; on a node without systemd say how containerd is restarted with \
+                 --restart-command, or restart it yourself with --restart none",
+            )
+        })?;
+        Ok(Self { connection })
+    }
+
+    fn manager(&self) -> zbus::Result<Proxy<'_>> {
+        manager(&self.connection)
+    }
+
+    fn unit(&self, name: &str) -> zbus::Result<Proxy<'_>> {
+        let path: OwnedObjectPath = self.manager()?.call("LoadUnit", &(name,))?;
+        uncached(&self.connection, path)
+    }
+
+    fn do_restart(&self, name: &str) -> zbus::Result<std::result::Result<(), String>> {
+        let unit = self.unit(name)?;
+        let _: OwnedObjectPath = self.manager()?.call("RestartUnit", &(name, "replace"))?;
+        let until = Instant::now() + RESTART;
+        loop {
+            let (job, _): (u32, OwnedObjectPath) = unit.get_property("Job")?;
+            if job == 0 {
+                break;
+            }
+            if Instant::now() > until {
+                return Ok(Err(format!("its restart was not done after {} s", RESTART.as_secs())));
+            }
+            sleep(PAUSE);
+        }
+        let state: String = unit.get_property("ActiveState")?;
+        let sub: String = unit.get_property("SubState")?;
+        Ok(if state == "active" { Ok(()) } else { Err(format!("after its restart it is {state} ({sub})")) })
+    }
+}
+
+fn manager(connection: &Connection) -> zbus::Result<Proxy<'_>> {
+    let path = OwnedObjectPath::try_from("/org/freedesktop/systemd1")?;
+    let builder = zbus::blocking::proxy::Builder::new(connection).destination(SYSTEMD)?.path(path)?;
+    builder.interface("org.freedesktop.systemd1.Manager")?.cache_properties(zbus::proxy::CacheProperties::No).build()
+}
+
+fn uncached(connection: &Connection, path: OwnedObjectPath) -> zbus::Result<Proxy<'_>> {
+    let builder = zbus::blocking::proxy::Builder::new(connection).destination(SYSTEMD)?.path(path)?;
+    builder.interface("org.freedesktop.systemd1.Unit")?.cache_properties(zbus::proxy::CacheProperties::No).build()
+}
+
+fn needs_unit(unit: Option<&str>) -> Result<&str> {
+    unit.ok_or_else(|| {
+        Error::refused(
+            "containerd runs in no systemd unit, so that systemd cannot restart it",
+            "name its unit with --unit, say how it is restarted with --restart-command, or restart it yourself with --restart none",
+        )
+    })
+}
+
+impl Services for Systemd {
+    fn check(&self, unit: Option<&str>) -> Result<()> {
+        let name = needs_unit(unit)?;
+        let state = self.unit(name).and_then(|unit| unit.get_property::<String>("LoadState"));
+        match state.as_deref() {
+            Ok("loaded") => Ok(()),
+            Ok(other) => Err(Error::refused(
+                format!("systemd says of the unit {name}: {other}"),
+                "name containerd's unit with --unit (systemctl status PID says which it is)",
+            )),
+            Err(e) => Err(Error::refused(
+                format!("systemd does not say how the unit {name} is: {e}"),
+                "look at the host's D-Bus",
+            )),
+        }
+    }
+
+    fn restart(&self, unit: Option<&str>) -> Result<()> {
+        let name = needs_unit(unit)?;
+        let why = match self.do_restart(name) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(why)) => why,
+            Err(e) => e.to_string(),
+        };
+        Err(Error::failed(format!("{name} was restarted: {why}"), format!("look at `journalctl -u {name}`")))
+    }
+
+    fn arm(&self, rollback: &Rollback<'_>) -> Result<()> {
+        let (timer, service) = units(rollback.id);
+        let words = words(rollback);
+        let program = rollback.program.to_string_lossy().into_owned();
+        // What names other places than the usual ones is handed on.
+        let environment: Vec<String> = [HOME_VARIABLE, BUS_VARIABLE]
+            .iter()
+            .filter_map(|name| std::env::var(name).ok().map(|value| format!("{name}={value}")))
+            .collect();
+        let after = u64::try_from(rollback.after.as_micros()).unwrap_or(u64::MAX);
+        let description = "Takes a change of containerd's configuration back, unless it proves itself (catamaran)";
+        let of_timer: Vec<(&str, Value<'_>)> = vec![
+            ("Description", description.into()),
+            ("TimersMonotonic", vec![("OnActiveSec", after)].into()),
+            ("AccuracyUSec", 1_000_000_u64.into()),
+            ("RemainAfterElapse", false.into()),
+        ];
+        let of_service: Vec<(&str, Value<'_>)> = vec![
+            ("Description", description.into()),
+            ("Type", "oneshot".into()),
+            ("CollectMode", "inactive-or-failed".into()),
+            ("ExecStart", vec![(program, words, false)].into()),
+            ("Environment", environment.into()),
+        ];
+        let asked = (timer.as_str(), "replace", of_timer, vec![(service.as_str(), of_service)]);
+        let made: zbus::Result<OwnedObjectPath> = self.manager().and_then(|m| m.call("StartTransientUnit", &asked));
+        made.map(drop).map_err(|e| {
+            Error::failed(
+                format!("systemd does not take the timer {timer}, which would take the change back: {e}"),
+                "nothing was changed; look at `journalctl -b -u systemd` or the host's D-Bus",
+            )
+        })
+    }
+
+    fn disarm(&self, id: &str) -> Result<()> {
+        let (timer, _) = units(id);
+        let stopped: zbus::Result<OwnedObjectPath> =
+            self.manager().and_then(|m| m.call("StopUnit", &(timer.as_str(), "replace")));
+        match stopped {
+            // It has elapsed: the rollback finds a change that is done, and does nothing.
+            Err(zbus::Error::MethodError(name, ..)) if name.ends_with(".NoSuchUnit") => Ok(()),
+            Err(e) => Err(Error::failed(
+                format!("the timer {timer} cannot be stopped: {e}"),
+                format!("run `systemctl stop {timer}`"),
+            )),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn unit_of(&self, pid: u32) -> Option<String> {
+        let path: OwnedObjectPath = self.manager().ok()?.call("GetUnitByPID", &(pid,)).ok()?;
+        let name: String = uncached(&self.connection, path).ok()?.get_property("Id").ok()?;
+        name.ends_with(".service").then_some(name)
+    }
+}
+
+fn units(id: &str) -> (String, String) {
+    (format!("catamaran-rollback-{id}.timer"), format!("catamaran-rollback-{id}.service"))
+}
+
+/// The arguments of a rollback, its own name first.
+fn words(rollback: &Rollback<'_>) -> Vec<String> {
+    ["catamaran", "rollback", rollback.id].map(str::to_owned).to_vec()
+}
+
+/// A command of the administrator's, run on the host by its shell.
+pub(crate) struct Shell<'h> {
+    pub(crate) host: &'h Host,
+    pub(crate) command: String,
+}
+
+impl Services for Shell<'_> {
+    fn check(&self, _: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
+    fn restart(&self, _: Option<&str>) -> Result<()> {
+        let output = run::on_host(self.host, Path::new("/bin/sh"), &["-c", &self.command], RESTART);
+        let failed = |why: String| {
+            Error::failed(
+                format!("--restart-command ({}): {why}", self.command),
+                "run that command on the host and look at its answer",
+            )
+        };
+        let output = output.map_err(|e| failed(e.to_string()))?;
+        if output.status.success() { Ok(()) } else { Err(failed(format!("{}: {}", output.status, output.words()))) }
+    }
+
+    fn arm(&self, rollback: &Rollback<'_>) -> Result<()> {
+        let seconds = rollback.after.as_secs().to_string();
+        let mut command = run::host_command(self.host, rollback.program).map_err(|e| {
+            Error::failed(format!("{} cannot be started: {e}", rollback.program.display()), "report this")
+        })?;
+        // In a process group of its own, so that what ends the installer does not end it.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.args(&words(rollback)[1..]).args(["--after", &seconds, "--restart-command", &self.command]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let started: std::io::Result<_> = Command::spawn(&mut command);
+        started.map(drop).map_err(|e| {
+            Error::failed(
+                format!("{} cannot be started, which would take the change back: {e}", rollback.program.display()),
+                "nothing was changed; look whether programs can be executed from that folder",
+            )
+        })
+    }
+
+    fn disarm(&self, _: &str) -> Result<()> {
+        // It finds that its change is done, and ends.
+        Ok(())
+    }
+
+    fn unit_of(&self, _: u32) -> Option<String> {
+        None
+    }
+}
+
+/// Nobody: the administrator restarts containerd.
+pub(crate) struct Nobody;
+
+impl Services for Nobody {
+    fn check(&self, _: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
+    fn restart(&self, _: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
+    fn arm(&self, _: &Rollback<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn disarm(&self, _: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn unit_of(&self, _: u32) -> Option<String> {
+        None
+    }
+}
+
+/// A service manager that did not answer, for whoever looks at it last.
+pub(crate) struct Missing(pub(crate) Error);
+
+impl Missing {
+    fn again(&self) -> Error {
+        Error::Refused(self.0.problem().clone())
+    }
+}
+
+impl Services for Missing {
+    fn check(&self, _: Option<&str>) -> Result<()> {
+        Err(self.again())
+    }
+
+    fn restart(&self, _: Option<&str>) -> Result<()> {
+        Err(self.again())
+    }
+
+    fn arm(&self, _: &Rollback<'_>) -> Result<()> {
+        Err(self.again())
+    }
+
+    fn disarm(&self, _: &str) -> Result<()> {
+        Err(self.again())
+    }
+
+    fn unit_of(&self, _: u32) -> Option<String> {
+        None
+    }
+}

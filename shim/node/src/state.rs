@@ -1,0 +1,296 @@
+//! What the installer remembers on the node, and the lock that lets one of them work at a time.
+//!
+//! ```text
+//! /var/lib/catamaran/node/lock
+//!                         state.json        what is installed; what is under way, with how it was before
+//!                         before/SHA256     the bytes of files as they were
+//!                         staged/           what containerd is asked to judge
+//! ```
+//!
+//! `state.json` is replaced as a whole before the first file of the node is touched and after the last one: whoever is killed in
+//! between is found there by the next run, and by the rollback, which is another process.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, On, Result};
+use crate::files;
+use crate::host::Host;
+use crate::layout::{Distribution, Place};
+
+const HOME: &str = "/var/lib/catamaran";
+/// Names another folder for all that Catamaran keeps on a node, for the shim too.
+pub(crate) const HOME_VARIABLE: &str = "CATAMARAN_ROOT";
+/// Raised when an older installer could not read it.
+const FORMAT: u32 = 1;
+
+/// What is remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct State {
+    pub(crate) format: u32,
+    pub(crate) installed: Option<Installed>,
+    pub(crate) pending: Option<Pending>,
+    /// Folders that were made, the outermost first.
+    #[serde(default)]
+    pub(crate) folders: Vec<PathBuf>,
+    /// The folder of the programs' versions, before anything is in it.
+    #[serde(default)]
+    pub(crate) prefix: Option<PathBuf>,
+    /// Whether there was a cache before: pods that ran by a shim that was installed by hand have made it.
+    #[serde(default)]
+    pub(crate) had_cache: bool,
+    /// Why the last change was taken back.
+    pub(crate) rolled_back: Option<String>,
+}
+
+/// What stands on the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Installed {
+    pub(crate) version: String,
+    pub(crate) handler: String,
+    pub(crate) distribution: Distribution,
+    pub(crate) place: Place,
+    /// The folder of the programs' versions, and the one in it that the handler names.
+    pub(crate) prefix: PathBuf,
+    pub(crate) folder: PathBuf,
+    pub(crate) containerd: Known,
+    /// Files that were written, and how they were before there was any of this.
+    pub(crate) files: Vec<Change>,
+}
+
+/// A containerd that may not be running.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Known {
+    pub(crate) program: PathBuf,
+    pub(crate) config: PathBuf,
+    pub(crate) socket: PathBuf,
+    pub(crate) unit: Option<String>,
+}
+
+/// A file before and after, by digests; none where there is no file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    pub(crate) path: PathBuf,
+    pub(crate) before: Option<String>,
+    pub(crate) after: Option<String>,
+}
+
+/// A change that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pending {
+    /// Told to the rollback, which leaves another change alone.
+    pub(crate) id: String,
+    /// The files of this change alone, as they were when it began: what a rollback restores.
+    pub(crate) files: Vec<Change>,
+    /// What is installed if it succeeds; none when it is an uninstallation.
+    pub(crate) next: Option<Installed>,
+    pub(crate) containerd: Known,
+    /// All files are written: a containerd that is not this one has read them.
+    pub(crate) swapped: bool,
+    /// An earlier run, which this one goes on with, came so far: a containerd may have read what it wrote.
+    pub(crate) read: bool,
+    /// The containerd that ran before: its pid, and when it was started.
+    pub(crate) process: Option<(u32, u64)>,
+}
+
+/// The node's state, held alone.
+pub(crate) struct Held<'h> {
+    host: &'h Host,
+    pub(crate) state: State,
+    _lock: File,
+}
+
+/// All that Catamaran keeps on a node: its cache, and the installer's memory.
+pub(crate) fn home() -> PathBuf {
+    std::env::var_os(HOME_VARIABLE).map_or_else(|| PathBuf::from(HOME), PathBuf::from)
+}
+
+/// The installer's own part of it.
+pub(crate) fn folder() -> PathBuf {
+    home().join("node")
+}
+
+fn state_file() -> PathBuf {
+    folder().join("state.json")
+}
+
+/// What is remembered, for whoever only looks.
+pub(crate) fn look(host: &Host) -> Result<State> {
+    let Some(bytes) = host.read(&state_file())? else { return Ok(State { format: FORMAT, ..State::default() }) };
+    let wrong = |why: String| {
+        Error::refused(
+            format!("{} cannot be read: {why}", state_file().display()),
+            "restore it, or remove it: then `catamaran install` begins anew, and takes the files as they are for how they were before",
+        )
+    };
+    let state: State = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;
+    if state.format != FORMAT {
+        return Err(wrong(format!("its format is {}, and this version knows {FORMAT}", state.format)));
+    }
+    Ok(state)
+}
+
+impl<'h> Held<'h> {
+    /// Waits until nobody else works on the node. `waiting` is called when somebody does.
+    pub(crate) fn take(host: &'h Host, waiting: impl FnOnce()) -> Result<Self> {
+        let path = folder().join("lock");
+        let mut waiting = Some(waiting);
+        loop {
+            files::make_folders(host, &folder())?;
+            // Configuration, which is kept there, may hold registries' passwords. Gone already: the loop makes it anew.
+            let _ = fs::set_permissions(host.at(&folder()), fs::Permissions::from_mode(0o700));
+            let lock = File::options().create(true).append(true).open(host.at(&path));
+            let lock = match lock {
+                // An uninstallation removed the folder just now.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
+                other => other.on("opening", &path)?,
+            };
+            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+                if let Some(waiting) = waiting.take() {
+                    waiting();
+                }
+                rustix::fs::flock(&lock, FlockOperation::LockExclusive).on("locking", &path)?;
+            }
+            // An uninstallation removes the file that others wait for: theirs would lock nothing.
+            if same_file(&lock, &host.at(&path)) {
+                return Ok(Self { host, state: look(host)?, _lock: lock });
+            }
+        }
+    }
+
+    /// Writes the state down.
+    pub(crate) fn save(&mut self) -> Result<()> {
+        self.state.format = FORMAT;
+        let bytes = serde_json::to_vec_pretty(&self.state)
+            .map_err(|e| Error::failed(format!("the state cannot be written down: {e}"), "report this"))?;
+        files::replace(self.host, &state_file(), &bytes)
+    }
+
+    /// Keeps bytes, and answers by what they are found again.
+    pub(crate) fn keep(&self, bytes: &[u8]) -> Result<String> {
+        let name = files::digest(bytes);
+        let path = before(&name);
+        if self.host.read(&path)?.is_none_or(|there| there != bytes) {
+            files::make_folders(self.host, &folder().join("before"))?;
+            files::replace(self.host, &path, bytes)?;
+        }
+        Ok(name)
+    }
+
+    /// The bytes that were kept under that name.
+    pub(crate) fn kept(&self, name: &str) -> Result<Vec<u8>> {
+        let path = before(name);
+        let found = self.host.read(&path)?.filter(|bytes| files::digest(bytes) == name);
+        found.ok_or_else(|| {
+            Error::failed(
+                format!("{}, which holds a file as it was, is not there or damaged", path.display()),
+                "restore the file of containerd's configuration by hand, then remove /var/lib/catamaran/node",
+            )
+        })
+    }
+
+    /// Forgets bytes that nothing names any more.
+    pub(crate) fn forget_unused(&self) {
+        let installed = self.state.installed.iter().flat_map(|installed| &installed.files);
+        let pending = self.state.pending.iter().flat_map(|pending| &pending.files);
+        let next = self.state.pending.iter().filter_map(|pending| pending.next.as_ref()).flat_map(|next| &next.files);
+        let named: Vec<&String> =
+            installed.chain(pending).chain(next).filter_map(|change| change.before.as_ref()).collect();
+        let folder = self.host.at(&folder().join("before"));
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if !named.iter().any(|name| name.as_str() == entry.file_name()) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// An empty folder for what containerd is to judge, by the host's own name.
+    pub(crate) fn staged(&self) -> Result<PathBuf> {
+        let folder = folder().join("staged");
+        files::remove_folder(self.host, &folder)?;
+        files::make_folders(self.host, &folder)?;
+        Ok(folder)
+    }
+
+    /// The handlers of earlier runs and of the one under way.
+    pub(crate) fn handlers(&self) -> Vec<&str> {
+        let next = self.state.pending.iter().filter_map(|pending| pending.next.as_ref());
+        self.state.installed.iter().chain(next).map(|installed| installed.handler.as_str()).collect()
+    }
+
+    pub(crate) fn clear_staged(&self) {
+        let _ = files::remove_folder(self.host, &folder().join("staged"));
+    }
+}
+
+fn before(name: &str) -> PathBuf {
+    folder().join("before").join(name)
+}
+
+fn same_file(open: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(open), Ok(there)) = (open.metadata(), fs::metadata(path)) else { return false };
+    (open.dev(), open.ino()) == (there.dev(), there.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Tree;
+
+    #[test]
+    fn two_at_once_wait_for_each_other() {
+        let tree = Tree::new();
+        let host = tree.host();
+        let mut first = Held::take(&host, || panic!("nobody holds it")).unwrap();
+        let waited = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let second = Held::take(&host, || waited.store(true, std::sync::atomic::Ordering::SeqCst)).unwrap();
+                second.state.rolled_back.clone()
+            });
+            while !waited.load(std::sync::atomic::Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            first.state.rolled_back = Some("by the first".into());
+            first.save().unwrap();
+            drop(first);
+            assert_eq!(second.join().unwrap().as_deref(), Some("by the first"));
+        });
+    }
+
+    #[test]
+    fn who_waited_for_a_lock_that_was_removed_takes_the_new_one() {
+        let tree = Tree::new();
+        let host = tree.host();
+        let first = Held::take(&host, || ()).unwrap();
+        let waited = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                Held::take(&host, || waited.store(true, std::sync::atomic::Ordering::SeqCst)).unwrap();
+                assert!(tree.path("var/lib/catamaran/node/lock").exists());
+            });
+            while !waited.load(std::sync::atomic::Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            fs::remove_dir_all(tree.path("var/lib/catamaran")).unwrap();
+            drop(first);
+            second.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_state_of_another_format_or_a_damaged_one_is_refused_with_its_file() {
+        let mut tree = Tree::new();
+        for text in ["{\"format\": 9, \"installed\": null, \"pending\": null, \"rolled_back\": null}", "{", ""] {
+            tree.file("var/lib/catamaran/node/state.json", text);
+            let error = look(&tree.host()).unwrap_err().to_string();
+            assert!(error.contains("/var/lib/catamaran/node/state.json"), "{error}");
+        }
+    }
+}

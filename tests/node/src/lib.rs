@@ -1,0 +1,116 @@
+//! The command `catamaran` on a node, as an administrator calls it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code: a panic is how a test says that it failed"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use catamaran_harness::shim_folder;
+use serde_json::Value;
+
+/// All that a release holds.
+pub const PROGRAMS: [&str; 8] = [
+    "containerd-shim-catamaran-v1",
+    "catamaran-helper",
+    "catamaran-holder",
+    "catamaran-wasmtime",
+    "catamaran-wasmtime-compile",
+    "catamaran-wasmer",
+    "catamaran-wasmer-compile",
+    "catamaran",
+];
+
+/// The command with what it needs to know of a node.
+#[derive(Clone, Debug)]
+pub struct Catamaran {
+    /// What stands before a command's own arguments.
+    pub args: Vec<String>,
+    /// Variables.
+    pub env: Vec<(String, String)>,
+}
+
+/// How the command ended, and what it said.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The exit code; none where a signal ended it.
+    pub code: Option<i32>,
+    /// Its JSON; null where it was killed before it said anything.
+    pub value: Value,
+    /// Progress.
+    pub stderr: String,
+}
+
+impl Catamaran {
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started, or prints no JSON.
+    pub fn run(&self, args: &[&str]) -> Answer {
+        self.run_with(args, &[])
+    }
+
+    /// The same with further variables.
+    ///
+    /// # Panics
+    /// As [`Catamaran::run`].
+    pub fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Answer {
+        let mut command = Command::new(shim_folder().join("catamaran"));
+        command
+            .args(&self.args)
+            .args(["-o", "json"])
+            .args(args)
+            .envs(self.env.iter().cloned())
+            .envs(env.iter().copied());
+        let output = command.output().expect("cannot start catamaran");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let value = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("no JSON") };
+        Answer { code: output.status.code(), value, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+
+    /// Runs it, and expects that it is done.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn done(&self, args: &[&str]) -> Value {
+        let answer = self.run(args);
+        assert_eq!(answer.code, Some(0), "catamaran {}: {answer:#?}", args.join(" "));
+        answer.value
+    }
+}
+
+/// Another build of the programs, in a folder: the same, with a byte behind the end of each.
+pub fn other_build(folder: &Path) -> PathBuf {
+    fs::create_dir_all(folder).expect("cannot make a folder");
+    for program in PROGRAMS {
+        let mut bytes = fs::read(shim_folder().join(program)).expect("cannot read a program: `make build` makes them");
+        bytes.push(b'\n');
+        let path = folder.join(program);
+        fs::write(&path, bytes).expect("cannot write a program");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&path, mode).expect("cannot set permissions");
+    }
+    folder.to_owned()
+}
+
+/// Every file below a folder, with its bytes.
+pub fn bytes_below(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => {
+                found.push((path.clone(), Vec::new()));
+                found.extend(bytes_below(&path));
+            }
+            false => found.push((path.clone(), fs::read(&path).expect("cannot read a file"))),
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,310 @@
+//! `catamaran` on a node of the harness: a real containerd, restarted by what stands for systemd, and pods by the CRI.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use catamaran_harness::cri::{self, ContainerState, Pod, Shape};
+use catamaran_harness::{Engine, Image, Node, Runtime, guests, wait_until};
+use catamaran_node_tests::{Catamaran, PROGRAMS, bytes_below, other_build};
+use catamaran_service_manager::ServiceManager;
+
+const SOON: Duration = Duration::from_secs(10);
+const LATER: Duration = Duration::from_secs(60);
+
+/// A node that serves the CRI and has no handler of ours.
+fn bare() -> (Node, ServiceManager) {
+    let node = Node::start_with(cri::options());
+    fs::remove_file(node.dir().join("conf.d/catamaran.toml")).unwrap();
+    node.restart_containerd();
+    let manager = ServiceManager::start(&node);
+    (node, manager)
+}
+
+fn catamaran(node: &Node, manager: &ServiceManager) -> Catamaran {
+    let args = [
+        "--containerd-socket".to_owned(),
+        node.socket().display().to_string(),
+        "--programs-dir".to_owned(),
+        node.dir().join("opt/catamaran").display().to_string(),
+    ];
+    let env = [
+        ("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), manager.bus_address()),
+        ("CATAMARAN_ROOT".to_owned(), node.catamaran_root().display().to_string()),
+    ];
+    Catamaran { args: args.to_vec(), env: env.to_vec() }
+}
+
+/// containerd's configuration and all that an installation puts on a node.
+fn places(node: &Node) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = vec![(node.dir().join("config.toml"), fs::read(node.dir().join("config.toml")).unwrap())];
+    for folder in ["conf.d", "opt", "catamaran"] {
+        found.extend(bytes_below(&node.dir().join(folder)));
+    }
+    found
+}
+
+/// An image whose module sleeps, with others to execute in it.
+fn tools() -> Image {
+    let modules = ["sleep", "hello"].map(|name| (format!("/{name}.wasm"), guests::wat(name)));
+    modules
+        .iter()
+        .fold(Image::new("tools"), |image, (path, module)| image.file(path, module))
+        .entrypoint(["/sleep.wasm"])
+}
+
+/// The folder that the shim of a pod runs from.
+fn runs_from(folder: &Path) -> usize {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| fs::read_link(entry.path().join("exe")).ok())
+        .filter(|exe| exe.starts_with(folder))
+        .count()
+}
+
+#[test]
+fn a_node_is_installed_upgraded_under_its_pods_and_left_as_it_was() {
+    let (node, manager) = bare();
+    let catamaran = catamaran(&node, &manager);
+    let before = places(&node);
+    assert_eq!(catamaran.run(&["status"]).code, Some(5));
+    // A pod of another handler, which nothing may disturb.
+    let other = Pod::run(&node, "other", Shape::default());
+    let neighbour = other.order("sleep", &guests::image(Runtime::Runc, "sleep")).start();
+    let untouched = neighbour.status();
+
+    let installed = catamaran.done(&["install"]);
+    let old = PathBuf::from(installed["programs"].as_str().unwrap());
+    assert_eq!((&installed["ready"], &installed["changed"]), (&true.into(), &true.into()));
+    let status = catamaran.done(&["status"]);
+    assert_eq!((&status["ready"], &status["installed"]["listed"]), (&true.into(), &true.into()), "{status:#}");
+    let doctor = catamaran.done(&["doctor"]);
+    assert_eq!(doctor["well"], true, "{doctor:#}");
+    let pid = node.containerd_pid();
+    assert_eq!(catamaran.done(&["install"])["changed"], false);
+    assert_eq!(node.containerd_pid(), pid, "nothing changed, and containerd was restarted");
+
+    let pods = [Engine::Wasmtime, Engine::Wasmer].map(|engine| {
+        let pod = Pod::run(&node, engine.name(), Shape { network: false, ..Shape::on(engine) });
+        let container = pod.order("tools", &tools()).start();
+        (pod, container)
+    });
+    assert_ne!(runs_from(&old), 0);
+    let refused = catamaran.run(&["uninstall"]);
+    assert_eq!(refused.code, Some(3), "{refused:#?}");
+    assert!(refused.value["error"]["found"].as_str().unwrap().contains("wasmtime"), "{refused:#?}");
+
+    let release = other_build(&node.dir().join("release"));
+    let upgraded = catamaran.done(&["install", "--from", release.to_str().unwrap()]);
+    let new = PathBuf::from(upgraded["programs"].as_str().unwrap());
+    assert_ne!(new, old);
+    assert_eq!(upgraded["in_use"][0].as_str(), old.to_str());
+    for (pod, container) in &pods {
+        assert_eq!(container.status().state, ContainerState::Running);
+        let answer = container.exec_sync(&["/hello.wasm"], SOON).unwrap();
+        assert_eq!((answer.code, answer.stdout.as_str()), (0, "hello from wasm\n"), "{answer:?}");
+        // A container made behind the upgrade, in a pod of before: the pod's own build.
+        let late = pod.order("late", &tools()).start();
+        assert_eq!(late.status().state, ContainerState::Running);
+    }
+    assert_eq!(runs_from(&new), 0);
+    let pod = Pod::run(&node, "new", Shape { network: false, ..Shape::wasm() });
+    pod.order("tools", &tools()).start();
+    assert_ne!(runs_from(&new), 0);
+    pod.remove();
+    for (pod, _) in pods {
+        pod.remove();
+    }
+    wait_until(SOON, "the last process of the old version", || (runs_from(&old) + runs_from(&new) == 0).then_some(()));
+    let collected = catamaran.done(&["install", "--from", release.to_str().unwrap()]);
+    assert_eq!(collected["changed"], false);
+    assert!(!old.exists() && new.exists(), "{collected:#}");
+
+    let now = neighbour.status();
+    assert_eq!(
+        (now.state, now.started_at),
+        (untouched.state, untouched.started_at),
+        "another handler's pod was disturbed"
+    );
+    node.await_compiles();
+    catamaran.done(&["uninstall"]);
+    let mut left = places(&node);
+    left.retain(|(path, _)| !path.starts_with(node.catamaran_root()));
+    let mut expected = before;
+    expected.retain(|(path, _)| !path.starts_with(node.catamaran_root()));
+    assert_eq!(left, expected);
+    assert!(!node.catamaran_root().join("node").exists() && !node.catamaran_root().join("cache").exists());
+    other.remove();
+    assert!(
+        manager
+            .jobs()
+            .iter()
+            .filter(|job| job.unit.contains("rollback"))
+            .all(|job| job.result.as_deref() == Some("done")),
+        "{:?}",
+        manager.jobs()
+    );
+    node.finish();
+}
+
+#[test]
+fn a_change_whose_installer_is_killed_is_taken_back_by_a_unit_of_systemd() {
+    let (node, manager) = bare();
+    let catamaran = catamaran(&node, &manager);
+    let configuration = || (fs::read(node.dir().join("config.toml")).unwrap(), bytes_below(&node.dir().join("conf.d")));
+    let before = configuration();
+    let killed = catamaran.run_with(&["--rollback-after", "3", "install"], &[("CATAMARAN_STOP_AT", "swapped")]);
+    assert_eq!(killed.code, None, "{killed:#?}");
+    assert_ne!(configuration(), before);
+    wait_until(LATER, "the rollback", || (configuration() == before).then_some(()));
+    wait_until(LATER, "the rollback's end", || {
+        let status = catamaran.run(&["status"]);
+        (status.value["change_under_way"] == false).then_some(())
+    });
+    let status = catamaran.run(&["status"]);
+    assert_eq!(status.code, Some(6), "{status:#?}");
+    assert!(status.value["rolled_back"].as_str().unwrap().contains("before containerd had proven itself"));
+
+    // Killed behind the restart: what is proven stays, whoever looks first.
+    let killed = catamaran.run_with(&["--rollback-after", "3", "install"], &[("CATAMARAN_STOP_AT", "restarted")]);
+    assert_eq!(killed.code, None, "{killed:#?}");
+    wait_until(LATER, "the rollback, which finds a change that is proven", || {
+        (catamaran.run(&["status"]).value["change_under_way"] == false).then_some(())
+    });
+    assert_eq!(catamaran.done(&["status"])["ready"], true);
+    let restarts = || manager.jobs().iter().filter(|job| job.unit == catamaran_service_manager::CONTAINERD).count();
+    let count = restarts();
+    assert_eq!(catamaran.done(&["install"])["changed"], false);
+    assert_eq!(restarts(), count);
+    node.await_compiles();
+    catamaran.done(&["uninstall"]);
+    assert_eq!(configuration(), before);
+    node.finish();
+}
+
+#[test]
+fn what_containerd_does_not_take_is_refused_in_its_own_words() {
+    let (node, manager) = bare();
+    let catamaran = catamaran(&node, &manager);
+    let broken = node.dir().join("conf.d/zz-broken.toml");
+    for (text, words) in [
+        ("version = 3\n[broken\n", "zz-broken.toml"),
+        ("version = 3\nroot = 7\n", "zz-broken.toml row=2"),
+        ("version = 3\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n", "disabled_plugins"),
+        (
+            "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.catamaran]\nruntime_type = 'x'\n",
+            "that is not this installer's",
+        ),
+    ] {
+        fs::write(&broken, text).unwrap();
+        let before = places(&node);
+        let answer = catamaran.run(&["install"]);
+        assert_eq!(answer.code, Some(3), "{answer:#?}");
+        assert!(answer.value["error"]["found"].as_str().unwrap().contains(words), "{answer:#?}");
+        node.await_compiles();
+        let mut after = places(&node);
+        after.retain(|(path, _)| !path.starts_with(node.catamaran_root().join("cache")));
+        assert_eq!(after, before, "{text}");
+    }
+    fs::remove_file(&broken).unwrap();
+    assert!(manager.jobs().iter().all(|job| job.unit != catamaran_service_manager::CONTAINERD), "{:?}", manager.jobs());
+    node.finish();
+}
+
+#[test]
+fn without_systemd_a_command_restarts_containerd_or_the_administrator_does() {
+    let (node, manager) = bare();
+    let mut catamaran = catamaran(&node, &manager);
+    catamaran.env[0].1 = "unix:path=/nonexistent/bus".to_owned();
+    let refused = catamaran.run(&["install"]);
+    assert_eq!(refused.code, Some(3), "{refused:#?}");
+    assert!(refused.value["error"]["remedy"].as_str().unwrap().contains("--restart none"), "{refused:#?}");
+    let by_hand = |action: &str| catamaran.run(&["--restart", "none", action]);
+    assert_eq!(by_hand("install").code, Some(7));
+    node.service().stop();
+    node.service().start().unwrap();
+    assert_eq!(by_hand("install").code, Some(0));
+    assert_eq!(by_hand("install").value["changed"], false);
+    let pod = Pod::run(&node, "one", Shape { network: false, ..Shape::wasm() });
+    pod.order("tools", &tools()).start();
+    pod.remove();
+    node.await_compiles();
+    assert_eq!(by_hand("uninstall").code, Some(7));
+    node.service().stop();
+    node.service().start().unwrap();
+    assert_eq!(by_hand("uninstall").code, Some(0));
+    assert!(!node.dir().join("opt").exists());
+    node.finish();
+}
+
+#[test]
+fn the_programs_say_how_they_are_used() {
+    let scratch = catamaran_harness::scratch();
+    let catamaran = Catamaran { args: Vec::new(), env: Vec::new() };
+    for shell in ["bash", "zsh", "fish"] {
+        let script = catamaran.done(&["completion", shell])["script"].as_str().unwrap().to_owned();
+        assert!(script.contains("uninstall"), "{script}");
+    }
+    catamaran.done(&["man", scratch.to_str().unwrap()]);
+    for page in
+        ["catamaran.1", "catamaran-install.1", "catamaran-uninstall.1", "catamaran-status.1", "catamaran-doctor.1"]
+    {
+        assert!(fs::read_to_string(scratch.join(page)).unwrap().contains(".TH"), "{page}");
+    }
+    assert_eq!(catamaran.run(&["install", "--from", "/nonexistent"]).code, Some(3));
+    assert_eq!(PROGRAMS.len(), 8);
+    fs::remove_dir_all(scratch).unwrap();
+}
+
+fn mounted(folder: &Path, options: &str) {
+    fs::create_dir_all(folder).unwrap();
+    let done =
+        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(folder).status().unwrap();
+    assert!(done.success());
+}
+
+#[test]
+fn no_room_a_read_only_folder_and_one_that_runs_no_programs_are_named_and_nothing_is_half_done() {
+    let (node, manager) = bare();
+    let catamaran = catamaran(&node, &manager);
+    let folder = node.dir().join("opt");
+    for (options, code, words) in
+        [("size=8m", 1, "No space left"), ("ro", 1, "Read-only"), ("noexec,size=1g", 3, "noexec")]
+    {
+        mounted(&folder, options);
+        let answer = catamaran.run(&["install"]);
+        let left = bytes_below(&folder);
+        assert!(std::process::Command::new("umount").arg(&folder).status().unwrap().success());
+        assert_eq!(answer.code, Some(code), "{answer:#?}");
+        assert!(answer.value["error"]["found"].as_str().unwrap().contains(words), "{answer:#?}");
+        assert!(answer.value["error"]["remedy"].as_str().unwrap().len() > 20, "{answer:#?}");
+        assert_eq!(left.len(), 0, "{options}: {:?}", left.iter().map(|(path, _)| path).collect::<Vec<_>>());
+        assert_eq!(bytes_below(&node.dir().join("conf.d")), Vec::new());
+        assert!(!node.catamaran_root().join("node").exists(), "{options}");
+    }
+    assert!(manager.jobs().is_empty(), "{:?}", manager.jobs());
+    fs::remove_dir(&folder).unwrap();
+    node.finish();
+}
+
+#[test]
+fn a_talos_extension_has_the_programs_and_a_part_of_containerds_configuration() {
+    let scratch = catamaran_harness::scratch();
+    let folder = scratch.join("extension");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shim/node/talos");
+    let run = || {
+        std::process::Command::new(&script).args([catamaran_harness::shim_folder(), folder.clone()]).output().unwrap()
+    };
+    let output = run();
+    assert!(output.status.success(), "{output:?}");
+    for program in PROGRAMS.iter().filter(|program| **program != "catamaran") {
+        assert!(folder.join("rootfs/usr/local/bin").join(program).exists(), "{program}");
+    }
+    let part = fs::read_to_string(folder.join("rootfs/etc/cri/conf.d/10-catamaran.part")).unwrap();
+    assert!(part.contains("runtimes.catamaran]") && !part.contains("version"), "{part}");
+    assert!(fs::read_to_string(folder.join("manifest.yaml")).unwrap().contains("name: catamaran"));
+    assert!(!run().status.success(), "an extension that is there is overwritten");
+    fs::remove_dir_all(scratch).unwrap();
+}
