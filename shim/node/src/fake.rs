@@ -118,7 +118,7 @@ impl Fake {
         self.pid.set(pid);
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
         let mut tree = self.tree.borrow_mut();
-        drop(tree.process(pid, &args).exe(&self.args[0]).unit("containerd.service"));
+        let _ = tree.process(pid, &args).exe(&self.args[0]).unit("containerd.service");
         let stat = format!("{pid} (containerd) S{} {pid}00", " 0".repeat(18));
         tree.file(&format!("proc/{pid}/stat"), &stat);
         Ok(())

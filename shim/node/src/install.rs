@@ -19,9 +19,6 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The cache's folders and files (`shim/cache`, `shim/helper/src/compile`). By their names: whatever else is there is not ours.
 const CACHE: [&str; 7] = ["cache", "locks", "slots", "orders", "improvements", "uncached", "memo"];
 const CACHE_FILES: [&str; 2] = ["counters", "room"];
-/// How often it is looked whether a version that failed is out of use, and the time in between.
-const CLEANING: u32 = if cfg!(test) { 0 } else { 20 };
-const PAUSE: Duration = Duration::from_millis(250);
 /// What shims write down while there are pods.
 const RUNNING: &str = "/run/catamaran";
 
@@ -100,15 +97,7 @@ impl<'a> Installer<'a> {
             let named: Vec<PathBuf> =
                 held.state.installed.clone().into_iter().chain(next).map(|named| named.folder).collect();
             let named: Vec<&Path> = named.iter().map(PathBuf::as_path).collect();
-            // The shim of a test program that failed may be about to end.
-            let mut stay = programs::collect(self.host, &prefix, &named)?;
-            for _ in 0..CLEANING {
-                if stay.is_empty() {
-                    break;
-                }
-                std::thread::sleep(PAUSE);
-                stay = programs::collect(self.host, &prefix, &named)?;
-            }
+            let stay = programs::collect(self.host, &prefix, &named)?;
             remove_empty_folders(self.host, &mut held)?;
             if !stay.is_empty() {
                 // They are still to be found by the next run.

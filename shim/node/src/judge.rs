@@ -72,12 +72,12 @@ impl Judge<'_> {
         let mut text = String::from_utf8_lossy(&root_bytes.unwrap_or_else(|| b"version = 3\n".to_vec())).into_owned();
         // The distribution makes the root file from the template when it starts: the block is the one thing that changes.
         text = without_blocks(&text);
-        if let Place::Block { template, .. } = self.place {
-            if let Some(Some(bytes)) = files.get(template) {
-                let template = String::from_utf8_lossy(bytes);
-                let block = template.strip_prefix(without_blocks(&template).as_str()).unwrap_or_default();
-                text.push_str(block);
-            }
+        if let Place::Block { template, .. } = self.place
+            && let Some(Some(bytes)) = files.get(template)
+        {
+            let template = String::from_utf8_lossy(bytes);
+            let block = template.strip_prefix(without_blocks(&template).as_str()).unwrap_or_default();
+            text.push_str(block);
         }
         let root = RootFile::parse(self.config, text.as_bytes())?;
         let mut imports = Array::new();

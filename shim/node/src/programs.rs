@@ -274,14 +274,14 @@ mod tests {
         assert!(!in_use(&host, &old), "an uninstallation from there");
         tree.process(9, &["shim"]).exe(&running);
         tree.folder("opt/catamaran/somebody-else").folder("opt/catamaran/1.0");
-        assert_eq!(collect(&host, prefix, &[&new]).unwrap(), [old.clone()]);
+        assert_eq!(collect(&host, prefix, &[&new]).unwrap(), std::slice::from_ref(&old));
         assert!(host.exists(&old.join(SHIM)));
 
         // Only a descriptor is left of it: an exec is yet to be started from there.
         tree.process(9, &["other"]);
         fs::remove_file(tree.path("proc/9/exe")).unwrap();
         tree.link("proc/9/fd/5", &format!("{}/catamaran-wasmer", old.display()));
-        assert_eq!(collect(&host, prefix, &[&new]).unwrap(), [old.clone()]);
+        assert_eq!(collect(&host, prefix, &[&new]).unwrap(), std::slice::from_ref(&old));
 
         fs::remove_file(tree.path("proc/9/fd/5")).unwrap();
         assert!(collect(&host, prefix, &[&new]).unwrap().is_empty());

@@ -469,7 +469,8 @@ fn what_containerd_would_read_otherwise_is_refused_with_nothing_changed() {
 
 #[test]
 fn what_cannot_be_done_is_refused_before_anything_is_changed() {
-    let cases: &[(&str, fn(&Fake))] = &[
+    type Case = (&'static str, fn(&Fake));
+    let cases: &[Case] = &[
         ("containerd is 1.7.27", |fake| {
             *fake.version.borrow_mut() = "containerd github.com/containerd/containerd 1.7.27 abc".into()
         }),
@@ -496,7 +497,7 @@ fn an_upgrade_leaves_what_runs_and_takes_the_new_one_for_what_comes() {
     install(&fake, "one").unwrap();
     let old = in_force(&fake);
     let running = format!("{}/{SHIM}", old.display());
-    drop(fake.tree.borrow_mut().process(500, &["shim"]).exe(&running));
+    let _ = fake.tree.borrow_mut().process(500, &["shim"]).exe(&running);
     let done = install(&fake, "two").unwrap();
     assert!(done.changed && done.in_use == [old.clone()]);
     assert_eq!(fake.host.text(&old.join(SHIM)).unwrap(), format!("{SHIM} one"));

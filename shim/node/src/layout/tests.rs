@@ -297,7 +297,7 @@ fn a_process_of_a_container_is_not_taken_for_the_kubelet_or_containerd() {
             (3, ["kubelet", "--container-runtime-endpoint=unix:///tmp/evil.sock"]),
             (4, ["containerd", "--address=/tmp/evil.sock"]),
         ] {
-            drop(tree.process(pid, &args).listens("/tmp/evil.sock"));
+            let _ = tree.process(pid, &args).listens("/tmp/evil.sock");
             match *file {
                 "ns/mnt" => _ = tree.link(&format!("proc/{pid}/ns/mnt"), text),
                 file => _ = tree.file(&format!("proc/{pid}/{file}"), text),
