@@ -319,8 +319,8 @@ impl<'a> Installer<'a> {
             ));
         }
         let versions = programs::versions(self.host, &installed.prefix);
-        let used: Vec<&PathBuf> = versions.iter().filter(|folder| programs::in_use(self.host, folder)).collect();
-        if let (false, true, Some(folder)) = (force, pods.is_empty(), used.first()) {
+        // Not asked by force, which waits for nobody.
+        if !force && let Some(folder) = versions.iter().find(|folder| programs::in_use(self.host, folder)) {
             return Err(Error::refused(
                 format!("processes run from {}: containers of ctr or nerdctl, or pods that just end", folder.display()),
                 "end them first (ctr namespaces ls, ctr -n NAMESPACE tasks ls), or write --force, which breaks them",

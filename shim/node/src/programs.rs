@@ -161,7 +161,7 @@ enum Use {
     None,
     /// By processes that end by themselves.
     Passing,
-    /// By a container or a pod, or it is not known by what.
+    /// By a container or a pod, or by something unknown.
     Lasting,
 }
 
@@ -190,10 +190,10 @@ fn usage(host: &Host, folder: &Path) -> Use {
                 if LASTING.iter().any(|lasting| name == *lasting) {
                     return Use::Lasting;
                 }
-                // This command itself is none of a pod's: an uninstallation from there, or a rollback that waits.
+                // This command does not count: it is an uninstallation from there, or a rollback that waits.
                 passing |= name != CATAMARAN;
             }
-            // No right to look: a shim is known by its name, and none of a pod's processes outlives it.
+            // Without the right to look, a shim is known by its arguments. The other processes of a pod end before it.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
                 if String::from_utf8_lossy(&arguments).split('\0').next().is_some_and(|program| program.ends_with(SHIM))

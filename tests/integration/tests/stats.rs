@@ -144,7 +144,7 @@ fn every_metric_equals_that_of_containerds_own_shim() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(told, expected);
-    // And that much is in it. Not the division between user and system: kernels sample it by ticks, and a tick may have met neither.
+    // These figures are there. The division into user and system time is left out: the kernel samples it by ticks, so either may be zero.
     let figures: &[&str] = match cgroup_version() {
         CgroupVersion::V1 => &[
             "pids {",
