@@ -123,3 +123,53 @@ pub(crate) enum Command {
         words: Vec<String>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    /// Options of containerd, the kubelet and their distributions.
+    const OF_OTHERS: [&str; 7] =
+        ["address", "config", "container-runtime-endpoint", "kubelet-args-file", "name", "root-dir", "version"];
+
+    fn own(command: &clap::Command) -> BTreeSet<String> {
+        let here = command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned));
+        here.chain(command.get_subcommands().flat_map(own)).collect()
+    }
+
+    fn texts(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { texts(&path) } else { vec![path] }).collect()
+    }
+
+    /// A remedy that names an option which is not there helps nobody.
+    #[test]
+    fn every_option_that_a_text_names_exists() {
+        let known = own(&Cli::command());
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut files = texts(&here.join("src"));
+        files.push(here.join("../../docs/node.md"));
+        let mut seen = 0;
+        for file in files.iter().filter(|file| file.extension().is_some_and(|end| end == "rs" || end == "md")) {
+            let text = fs::read_to_string(file).unwrap();
+            let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '-');
+            for option in words.filter_map(|word| word.strip_prefix("--")) {
+                // `-->` and `---` draw lines.
+                let option = option.trim_end_matches('-');
+                if option.is_empty() || option.starts_with('-') {
+                    continue;
+                }
+                let there = known.contains(option) || OF_OTHERS.contains(&option);
+                assert!(there, "{} names the option --{option}, which no command has", file.display());
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "only {seen} options were found");
+    }
+}

@@ -66,7 +66,7 @@ pub(crate) fn kubelet(host: &Host, processes: &[Process]) -> Result<Option<Kubel
     if !socket.starts_with('/') {
         return Err(Error::refused(
             format!("the kubelet (pid {}) talks to {endpoint:?}, which is no Unix socket", process.pid),
-            "name the socket of the containerd that runs this node's pods with --socket /run/.../containerd.sock",
+            "name the socket of the containerd that runs this node's pods with --containerd-socket /run/.../containerd.sock",
         ));
     }
     if socket.contains("crio") || socket.contains("cri-dockerd") {
@@ -95,7 +95,7 @@ fn endpoint(host: &Host, process: &Process) -> Result<Option<String>> {
     let read: KubeletConfiguration = serde_saphyr::from_str(&text).map_err(|e| {
         Error::refused(
             format!("the kubelet's configuration {file} cannot be read: {e}"),
-            "name containerd's socket with --socket",
+            "name containerd's socket with --containerd-socket",
         )
     })?;
     Ok(read.container_runtime_endpoint)
@@ -128,7 +128,7 @@ pub(crate) fn find(host: &Host, processes: &[Process], socket: &Path) -> Result<
         };
         return Err(Error::refused(
             found,
-            "start containerd (systemctl status containerd says why it does not run), or name another socket with --socket",
+            "start containerd (systemctl status containerd says why it does not run), or name another socket with --containerd-socket",
         ));
     };
     let Some(program) = process.program() else {

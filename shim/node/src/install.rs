@@ -257,13 +257,11 @@ impl<'a> Installer<'a> {
         let differs = entries.iter().any(|entry| entry.now != entry.wanted);
         let mut ended = Ended::Proven;
         if differs || held.state.pending.is_some() {
-            self.judge_without(&held, &installed, &entries)?;
+            let foreign = self.judge_without(&held, &installed, &entries)?;
             if !self.settings.by_hand {
                 self.node.can_restart(containerd.unit.as_deref())?;
             }
             let handler = installed.handler.clone();
-            let foreign =
-                entries.iter().any(|entry| entry.wanted.as_deref().is_some_and(|bytes| defines(bytes, &handler)));
             let prove = || {
                 let handlers = self.node.handlers(&containerd.socket)?;
                 if handlers.contains(&handler) && !foreign {
@@ -329,7 +327,8 @@ impl<'a> Installer<'a> {
         Ok(pods)
     }
 
-    fn judge_without(&self, held: &Held<'_>, installed: &Installed, entries: &[Entry]) -> Result<()> {
+    /// Judges the configuration without our part; returns whether it has a handler of that name all the same.
+    fn judge_without(&self, held: &Held<'_>, installed: &Installed, entries: &[Entry]) -> Result<bool> {
         let judge = Judge {
             host: self.host,
             node: self.node,
@@ -345,7 +344,7 @@ impl<'a> Installer<'a> {
             without.check_others(&present, &held.handlers())?;
         }
         held.clear_staged();
-        Ok(())
+        Ok(without.handler(&installed.handler).is_some())
     }
 
     /// Removes the cache, and last of all what is remembered.
@@ -386,12 +385,6 @@ impl<'a> Installer<'a> {
 
 fn remove_if_empty(host: &Host, folder: &Path) {
     let _ = std::fs::remove_dir(host.at(folder));
-}
-
-/// Whether a file that was there before has a handler of that name of its own.
-fn defines(bytes: &[u8], handler: &str) -> bool {
-    let text = String::from_utf8_lossy(bytes);
-    text.lines().any(|line| line.trim_start().starts_with('[') && line.contains(&format!("runtimes.{handler}]")))
 }
 
 pub(crate) fn known(layout: &Layout) -> Known {

@@ -116,7 +116,7 @@ fn socket(host: &Host, processes: &[Process], wanted: &Wanted) -> Result<PathBuf
             let list: Vec<String> = several.iter().map(|socket| socket.display().to_string()).collect();
             Err(Error::refused(
                 format!("no kubelet runs here, and several containerds do: {}", list.join(", ")),
-                "name the one that is to run this node's pods with --socket",
+                "name the one that is to run this node's pods with --containerd-socket",
             ))
         }
     }

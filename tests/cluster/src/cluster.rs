@@ -9,15 +9,15 @@ use catamaran_harness::cri::{self, Pod, PodFilter, Shape};
 use catamaran_harness::{Example, Image, Node, Options, wait_until};
 use rustix::mount::{UnmountFlags, unmount};
 
+use crate::client::Client;
 use crate::daemon::Daemon;
-use crate::kubectl::Kubectl;
 use crate::outside::{self, Outside};
 use crate::programs::Kubernetes;
 use crate::settings::{Settings, free_port};
 use crate::space::Space;
 
 /// The one node's name.
-pub(crate) const NODE: &str = "catamaran";
+pub const NODE: &str = "catamaran";
 /// How long a part of the cluster has to come up or to go.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Settings that a kubelet changes when it starts.
@@ -37,7 +37,9 @@ pub struct Cluster {
     controllers: Daemon,
     apiserver: Daemon,
     etcd: Daemon,
-    kubectl: Kubectl,
+    kubectl: Client,
+    helm: Client,
+    server: String,
     _outside: Outside,
     node: Node,
 }
@@ -56,15 +58,35 @@ impl Cluster {
     /// # Panics
     /// As [`Cluster::start`].
     pub fn start_with(options: Options) -> Self {
+        let cluster = Self::of_node(|| Node::start_with(options.network()));
+        cluster.kubectl.apply(include_str!("../../../runtimeclass/runtimeclass.yaml"));
+        cluster
+    }
+
+    /// A cluster whose node has neither a handler of ours nor a RuntimeClass.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    pub fn start_bare() -> Self {
+        Self::of_node(|| {
+            let node = Node::start_with(cri::options().network());
+            fs::remove_file(node.dir().join("conf.d/catamaran.toml")).expect("cannot remove the handler");
+            node.restart_containerd();
+            node
+        })
+    }
+
+    fn of_node(start: impl FnOnce() -> Node) -> Self {
         let programs = Kubernetes::provide();
         let outside = Outside::take();
-        let node = Node::start_with(options.network());
+        let node = start();
         node.keep_sysctls(&TUNABLES);
         // The bridge comes with the first pod and stays; the API server listens on its address.
         Pod::run(&node, "bridge", Shape { network: true, ..Shape::default() }).remove();
         let settings = settings(&node);
         make_keys(programs, &settings);
-        let kubectl = Kubectl::new(programs.program("kubectl"), settings.kubeconfig("admin"));
+        let admin = settings.kubeconfig("admin");
+        let kubectl = Client::new(programs.program("kubectl"), admin.clone());
         let start = |name, args| Daemon::start(name, &programs.program(name), node.dir(), args);
         let etcd = Daemon::start("etcd", &programs.etcd, node.dir(), settings.etcd());
         let apiserver = start("kube-apiserver", settings.apiserver());
@@ -79,10 +101,11 @@ impl Cluster {
             apiserver,
             etcd,
             kubectl,
+            helm: Client::new(programs.helm.clone(), admin),
+            server: settings.server(),
             _outside: outside,
             node,
         };
-        cluster.kubectl.apply(include_str!("../../../runtimeclass/runtimeclass.yaml"));
         cluster.expect_ready();
         cluster
     }
@@ -111,8 +134,18 @@ impl Cluster {
     }
 
     /// `kubectl`, as the cluster's administrator.
-    pub fn kubectl(&self) -> &Kubectl {
+    pub fn kubectl(&self) -> &Client {
         &self.kubectl
+    }
+
+    /// `helm`, as the same.
+    pub fn helm(&self) -> &Client {
+        &self.helm
+    }
+
+    /// The API server, as `https://ADDRESS:PORT`. Pods reach it there; nothing routes the address of its Service.
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     /// Imports an image where the kubelet finds it.
@@ -174,7 +207,7 @@ impl Cluster {
         }
         cri::remove_pods(&self.node);
         remove_volumes_and_cgroups(&self.node);
-        let Self { kubelet, scheduler, controllers, apiserver, etcd, kubectl: _, _outside: outside, node } = self;
+        let Self { kubelet, scheduler, controllers, apiserver, etcd, kubectl: _, helm: _, server: _, _outside: outside, node } = self;
         drop((kubelet, scheduler, controllers, apiserver, etcd, outside));
         let links = outside::links();
         assert!(links.is_empty(), "links to logs are left: {links:?}");

@@ -3,7 +3,7 @@
 //! ```text
 //! provision (script) -> Kubernetes: the programs
 //! Cluster::start: Node (harness) -> keys -> etcd, kube-apiserver -> kube-controller-manager, kube-scheduler, kubelet
-//!    |- kubectl()      commands as a user gives them
+//!    |- kubectl()      commands as a user gives them; helm() too
 //!    |- space()        a namespace of a test's own, with words for what tests do in it
 //!    |- kubelet        stopped, killed and started again
 //!    `- finish()       everything gone, or a panic with the list of what is left
@@ -21,16 +21,16 @@
     reason = "test code: a panic is how a test says that it failed"
 )]
 
+mod client;
 mod cluster;
 mod daemon;
-mod kubectl;
 mod outside;
 mod programs;
 mod settings;
 mod space;
 
-pub use cluster::Cluster;
-pub use kubectl::Kubectl;
+pub use client::Client;
+pub use cluster::{Cluster, NODE};
 pub use outside::sweep;
 pub use programs::{Kubernetes, Suite};
 pub use space::Space;

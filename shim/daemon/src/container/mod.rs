@@ -34,6 +34,7 @@ use tokio::sync::{MutexGuard, Notify};
 use crate::artifact::Cache;
 use crate::cleanup::state::{Ended, Folder, State};
 use crate::container::spawn::Worker;
+use crate::engine::alias;
 use crate::engine::choice::Choice;
 use crate::engine::options::Policy;
 use crate::error::{Error, Result};
@@ -118,7 +119,7 @@ impl Container {
     /// Does all the work: when it answers, the worker is confined and linked and waits for one byte.
     pub(crate) async fn create(request: Request) -> Result<Self> {
         let begin = Instant::now();
-        let policy = Policy::parse(&request.options)?;
+        let policy = Policy::parse(&request.options, alias::of_this_program())?;
         let text = bundle::text(&request.bundle)?;
         let outline = Outline::parse(&text)?;
         let load =

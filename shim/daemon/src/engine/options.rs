@@ -13,6 +13,7 @@ use containerd_shim_protos::protobuf::CodedInputStream;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use nix::libc;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::error::{Doing, Error, Result};
 
@@ -30,15 +31,18 @@ const LARGEST_MODULE: u64 = 128 << 20;
 const LARGEST_OF_ALL: u64 = 512 << 20;
 /// Nobody writes more.
 const LARGEST: u64 = 64 << 10;
+/// What is expected where something else is written.
+const KEYS: &str = "TOML with the keys allowed_engines (a list, such as [\"wasmtime\", \"wasmer\"]), default_engine (one of \
+                    them), native_containers (true or false), native_runtime (such as \"runc\") and max_module_bytes (a number)";
 
 /// What the node lets its pods choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Policy {
     /// `allowed_engines`: a ceiling. All where it is not written.
     pub(crate) allowed: Vec<Engine>,
-    /// `default_engine`; or, where it is not written, the first of those that are allowed.
+    /// `default_engine`; or, where it is not written, the program's name's; or the first of those that are allowed.
     pub(crate) default: Engine,
-    /// Whether the default was written.
+    /// Whether the default was written, or is the program's name's.
     pub(crate) said: bool,
     /// `native_containers`: whether programs that are no Wasm run, by runc.
     pub(crate) native: bool,
@@ -62,6 +66,11 @@ struct Written {
     /// containerd's own key, which it sends along with the text in which it stands.
     #[serde(rename = "TypeUrl")]
     type_url: Option<String>,
+    /// What k3s and rke2 write for every handler of theirs (see `alias`). Both mean something to runc alone.
+    #[serde(rename = "BinaryName")]
+    binary_name: Option<IgnoredAny>,
+    #[serde(rename = "SystemdCgroup")]
+    systemd_cgroup: Option<IgnoredAny>,
 }
 
 /// `runtimeoptions.v1.Options` (containerd api/types/runtimeoptions/v1/api.proto).
@@ -73,15 +82,15 @@ struct Sent {
 }
 
 impl Policy {
-    /// The policy in the options of a Create.
-    pub(crate) fn parse(options: &Any) -> Result<Self> {
+    /// The policy in the options of a Create. `alias` is the engine that the program's name asks for.
+    pub(crate) fn parse(options: &Any, alias: Option<Engine>) -> Result<Self> {
         match options.type_url.rsplit('/').next().unwrap_or_default() {
-            "" if options.value.is_empty() => Self::read("the handler's options", ""),
-            RUNCS => Self::read("the handler's options", ""),
+            "" if options.value.is_empty() => Self::read("the handler's options", "", alias),
+            RUNCS => Self::read("the handler's options", "", alias),
             OURS => {
                 let sent = Sent::parse(&options.value)
                     .map_err(|e| Error::refused("the request's options", e, format!("a message {OURS}")))?;
-                sent.policy()
+                sent.policy(alias)
             }
             other => {
                 let expected = format!("none, or a message {OURS} with TOML in config_body or config_path");
@@ -91,10 +100,15 @@ impl Policy {
     }
 
     /// Reads the text that `place` holds.
-    fn read(place: &str, text: &str) -> Result<Self> {
+    fn read(place: &str, text: &str, alias: Option<Engine>) -> Result<Self> {
         let written: Written = toml::from_str(text).map_err(|e| unreadable(place, text, &e))?;
         let at = |key: &str| format!("{place}: {key}");
         check_type(&at("TypeUrl"), written.type_url.as_deref().unwrap_or_default())?;
+        for (key, value) in [("BinaryName", &written.binary_name), ("SystemdCgroup", &written.systemd_cgroup)] {
+            if value.is_some() && alias.is_none() {
+                return Err(Error::refused(at(key), "an option of runc's", format!("no such key, but {KEYS}")));
+            }
+        }
         let engine = |key: &str, text: &str| {
             let expected = format!("{}, the engines that there are", quoted(&Engine::ALL));
             Engine::parse(text).ok_or_else(|| Error::refused(at(key), format!("{text:?}"), expected))
@@ -117,7 +131,8 @@ impl Policy {
             Some(_) => {}
         }
         let said = written.default_engine.map(|text| engine("default_engine", &text)).transpose()?;
-        let default = said.or(allowed.first().copied()).unwrap_or(Engine::Wasmtime);
+        let named = alias.filter(|engine| allowed.contains(engine));
+        let default = said.or(named).or(allowed.first().copied()).unwrap_or(Engine::Wasmtime);
         if !allowed.contains(&default) {
             let expected = format!("{}, as allowed_engines says", quoted(&allowed));
             return Err(Error::refused(at("default_engine"), format!("{:?}", default.word()), expected));
@@ -133,7 +148,7 @@ impl Policy {
             let expected = format!("a number of bytes from 1 to {LARGEST_OF_ALL}; {LARGEST_MODULE} without the key");
             return Err(Error::refused(at("max_module_bytes"), largest.to_string(), expected));
         }
-        Ok(Self { allowed, default, said: said.is_some(), native, runtime, largest, place: place.to_owned() })
+        Ok(Self { allowed, default, said: said.or(named).is_some(), native, runtime, largest, place: place.to_owned() })
     }
 }
 
@@ -159,14 +174,14 @@ impl Sent {
         Ok(sent)
     }
 
-    fn policy(&self) -> Result<Policy> {
+    fn policy(&self, alias: Option<Engine>) -> Result<Policy> {
         check_type("the handler's option TypeUrl", &self.type_url)?;
         let (place, bytes) = match self.config_path.as_str() {
             path if self.config_body.is_empty() && !path.is_empty() => (path, file(Path::new(path))?),
             _ => ("the handler's options (config_body)", self.config_body.clone()),
         };
         let text = String::from_utf8(bytes).map_err(|e| Error::refused(place, e.to_string(), "UTF-8, as TOML is"))?;
-        Policy::read(place, &text)
+        Policy::read(place, &text, alias)
     }
 }
 
@@ -203,9 +218,6 @@ fn file(path: &Path) -> Result<Vec<u8>> {
 
 /// What the parser met, with the line in which it did.
 fn unreadable(place: &str, text: &str, e: &toml::de::Error) -> Error {
-    const KEYS: &str = "TOML with the keys allowed_engines (a list, such as [\"wasmtime\", \"wasmer\"]), default_engine (one \
-                        of them), native_containers (true or false), native_runtime (such as \"runc\") and max_module_bytes \
-                        (a number)";
     let line = e.span().map(|span| {
         let before = text.get(..span.start).unwrap_or_default();
         let number = before.matches('\n').count() + 1;

@@ -559,6 +559,24 @@ fn pods_keep_an_uninstallation_away_unless_it_is_forced() {
     assert_eq!(node(&fake), bare);
 }
 
+/// containerd says whether it has such a handler from elsewhere, in whatever way the table is written.
+#[test]
+fn a_handler_of_that_name_that_others_added_does_not_stop_an_uninstallation() {
+    let cri = "plugins.'io.containerd.cri.v1.runtime'.containerd";
+    for table in [
+        format!("[{cri}.runtimes.\"catamaran\"]\nruntime_type = 'x'\n"),
+        format!("[{cri}]\nruntimes.catamaran = {{ runtime_type = 'x' }}\n"),
+    ] {
+        let fake = Fake::plain(Some(ROOT));
+        install(&fake, "one").unwrap();
+        fake.write("etc/containerd/conf.d/others.toml", &format!("version = 3\n{table}"));
+        fake.boot().unwrap();
+        uninstall(&fake, false).unwrap_or_else(|e| panic!("{table}: {e}"));
+        assert!(listed(&fake), "their handler is gone");
+        assert!(!fake.path("opt/catamaran").exists() && !fake.path(DROP_IN).exists());
+    }
+}
+
 #[test]
 fn who_restarts_containerd_by_hand_runs_the_command_again() {
     let fake = Fake::plain(Some(BARE));

@@ -30,6 +30,7 @@ use log::{info, warn};
 use crate::artifact::{Artifact, Cache, Code};
 use crate::container::spawn::{self, Failure, Worker};
 use crate::container::{Container, Exec, Exit, set_size};
+use crate::engine::alias;
 use crate::engine::choice::Choice;
 use crate::engine::options::Policy;
 use crate::error::{Doing, Error, Result, printable};
@@ -152,7 +153,7 @@ impl Container {
 
     fn asked(&self, exec: &Exec) -> Result<Asked> {
         let request = &self.request;
-        let policy = Policy::parse(&request.options)?;
+        let policy = Policy::parse(&request.options, alias::of_this_program())?;
         let text = bundle::text(&request.bundle)?;
         let default_cgroup = format!("/{}/{}", request.namespace, request.id);
         let bundle = Bundle::load(&request.bundle, &text, &request.id, default_cgroup)?;

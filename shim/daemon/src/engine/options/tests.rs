@@ -3,7 +3,7 @@ use containerd_shim_protos::protobuf::CodedOutputStream;
 use super::*;
 
 fn read(text: &str) -> Result<Policy> {
-    Policy::read("conf", text)
+    Policy::read("conf", text, None)
 }
 
 /// Options as containerd sends them.
@@ -78,25 +78,25 @@ fn a_wrong_option_is_refused_with_its_key_and_what_to_write() {
 #[test]
 fn options_come_as_text_as_a_path_or_not_at_all() {
     let wasmer = "allowed_engines = ['wasmer']";
-    assert_eq!(Policy::parse(&Any::new()).unwrap().default, Engine::Wasmtime);
+    assert_eq!(Policy::parse(&Any::new(), None).unwrap().default, Engine::Wasmtime);
     let runcs = Any { type_url: RUNCS.to_owned(), value: vec![0x10, 1], ..Default::default() };
-    assert_eq!(Policy::parse(&runcs).unwrap().allowed, Engine::ALL);
-    assert_eq!(Policy::parse(&sent(&[])).unwrap().allowed, Engine::ALL);
-    let body = Policy::parse(&sent(&[(3, wasmer)])).unwrap();
+    assert_eq!(Policy::parse(&runcs, None).unwrap().allowed, Engine::ALL);
+    assert_eq!(Policy::parse(&sent(&[]), None).unwrap().allowed, Engine::ALL);
+    let body = Policy::parse(&sent(&[(3, wasmer)]), None).unwrap();
     assert_eq!((body.default, body.place.as_str()), (Engine::Wasmer, "the handler's options (config_body)"));
 
     let path = std::env::temp_dir().join(format!("catamaran-options-{}.toml", std::process::id()));
     std::fs::write(&path, wasmer).unwrap();
     let name = path.display().to_string();
-    let file = Policy::parse(&sent(&[(2, &name)])).unwrap();
+    let file = Policy::parse(&sent(&[(2, &name)]), None).unwrap();
     assert_eq!((file.default, &file.place), (Engine::Wasmer, &name));
-    let both = Policy::parse(&sent(&[(1, TYPE), (2, &name), (3, "default_engine = 'wasmtime'")])).unwrap();
+    let both = Policy::parse(&sent(&[(1, TYPE), (2, &name), (3, "default_engine = 'wasmtime'")]), None).unwrap();
     assert_eq!(both.default, Engine::Wasmtime, "the text comes before the path");
     std::fs::write(&path, [0xff]).unwrap();
-    let said = Policy::parse(&sent(&[(2, &name)])).unwrap_err().to_string();
+    let said = Policy::parse(&sent(&[(2, &name)]), None).unwrap_err().to_string();
     assert!(said.contains(&name) && said.contains("UTF-8"), "{said}");
     std::fs::write(&path, vec![b'\n'; LARGEST as usize + 1]).unwrap();
-    let said = Policy::parse(&sent(&[(2, &name)])).unwrap_err().to_string();
+    let said = Policy::parse(&sent(&[(2, &name)]), None).unwrap_err().to_string();
     std::fs::remove_file(&path).unwrap();
     assert!(said.contains("at most 65536 bytes"), "{said}");
 }
@@ -109,17 +109,17 @@ fn options_that_are_no_toml_or_no_message_are_refused() {
         ("/dev/zero", "a file of TOML"),
         ("/proc", "a file of TOML"),
     ] {
-        let said = Policy::parse(&sent(&[(2, path)])).unwrap_err().to_string();
+        let said = Policy::parse(&sent(&[(2, path)]), None).unwrap_err().to_string();
         assert!(said.contains(path) && said.contains(word), "{said}");
     }
     for (type_url, value) in
         [("containerd.runhcs.v1.Options", vec![]), ("", vec![1]), (OURS, vec![0xff]), (OURS, vec![0x22, 0])]
     {
         let any = Any { type_url: type_url.to_owned(), value, ..Default::default() };
-        let said = Policy::parse(&any).unwrap_err().to_string();
+        let said = Policy::parse(&any, None).unwrap_err().to_string();
         assert!(said.contains("the request's options"), "{said}");
     }
-    let said = Policy::parse(&sent(&[(1, "other")])).unwrap_err().to_string();
+    let said = Policy::parse(&sent(&[(1, "other")]), None).unwrap_err().to_string();
     assert!(said.contains("TypeUrl") && said.contains(TYPE), "{said}");
 }
 
@@ -152,4 +152,20 @@ fn the_module_size_limit_is_a_number_of_bytes() {
         let refused = read(text).unwrap_err().to_string();
         assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
     }
+}
+
+/// k3s and rke2 write runc's options for every handler of theirs.
+#[test]
+fn a_shim_of_one_engines_name_has_that_engine_and_bears_the_options_of_k3s() {
+    let k3s = "BinaryName = '/usr/local/bin/containerd-shim-wasmer-v1'\nSystemdCgroup = true";
+    let policy = Policy::read("conf", k3s, Some(Engine::Wasmer)).unwrap();
+    assert_eq!((policy.default, policy.said, policy.allowed.as_slice()), (Engine::Wasmer, true, &Engine::ALL[..]));
+    let said = read(k3s).unwrap_err().to_string();
+    assert!(said.contains("conf: BinaryName") && said.contains("default_engine"), "{said}");
+    let written = Policy::read("conf", "default_engine = 'wasmtime'", Some(Engine::Wasmer)).unwrap();
+    assert_eq!(written.default, Engine::Wasmtime, "what is written comes before the name");
+    let ceiling = Policy::read("conf", "allowed_engines = ['wasmtime']", Some(Engine::Wasmer)).unwrap();
+    assert_eq!(ceiling.default, Engine::Wasmtime, "a name is no way around the ceiling");
+    let asked = Policy::parse(&sent(&[(3, k3s)]), Some(Engine::Wasmer)).unwrap();
+    assert_eq!(asked.default, Engine::Wasmer);
 }

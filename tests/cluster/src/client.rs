@@ -1,4 +1,4 @@
-//! `kubectl`, run as a user runs it.
+//! `kubectl` and `helm`, run as a user runs them.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// The program with the configuration of one user.
 #[derive(Clone, Debug)]
-pub struct Kubectl {
+pub struct Client {
     program: PathBuf,
     config: PathBuf,
 }
 
-impl Kubectl {
+impl Client {
     pub(crate) fn new(program: PathBuf, config: PathBuf) -> Self {
         Self { program, config }
     }
@@ -33,8 +33,8 @@ impl Kubectl {
         command.args(["--kill-after=5", &LIMIT.as_secs().to_string()]).arg(&self.program);
         command.arg(format!("--kubeconfig={}", self.config.display()));
         command.args(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        // Its caches of discovery and preferences.
-        command.env("HOME", self.config.with_file_name("kubectl-home"));
+        // Caches of discovery and preferences.
+        command.env("HOME", self.config.with_file_name("clients-home"));
         command
     }
 
@@ -57,7 +57,7 @@ impl Kubectl {
         let text = stdin.to_owned();
         // A program that ends without reading all of its stdin is no failure.
         let writer = std::thread::spawn(move || drop(pipe.write_all(text.as_bytes())));
-        let output = child.wait_with_output().expect("cannot wait for kubectl");
+        let output = child.wait_with_output().expect("cannot wait for a client");
         writer.join().expect("a writer does not panic");
         Output {
             code: output.status.code().unwrap_or(-1),
@@ -74,7 +74,7 @@ impl Kubectl {
     pub fn start<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> Child {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        spawn(command).expect("cannot start kubectl")
+        spawn(command).expect("cannot start a client")
     }
 
     /// Runs a command and returns what it printed.
@@ -84,7 +84,7 @@ impl Kubectl {
     pub fn ok<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> String {
         let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let output = self.run(&args);
-        assert!(output.code == 0, "kubectl {} failed: {}{}", args.join(" "), output.stdout, output.stderr);
+        assert!(output.code == 0, "{} {} failed: {}{}", self.program.display(), args.join(" "), output.stdout, output.stderr);
         output.stdout
     }
 
