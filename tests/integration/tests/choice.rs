@@ -408,3 +408,30 @@ fn kubernetes_handler_options_reach_the_shim() {
     fs::remove_file(&path).unwrap();
     node.finish();
 }
+
+/// k3s and rke2 find programs of these names and write a handler for each, with runc's options in it.
+#[test]
+fn a_shim_by_the_name_of_runwasis_has_the_engine_of_that_name() {
+    let handler = |engine: &str| {
+        let table = format!("plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.{engine}");
+        format!(
+            "[{table}]\n  runtime_type = 'io.containerd.{engine}.v1'\n  [{table}.options]\n  \
+             BinaryName = '/usr/local/bin/containerd-shim-{engine}-v1'\n  SystemdCgroup = false\n"
+        )
+    };
+    let node = Node::start_with(cri::options().installed().config(&handler("wasmtime")).config(&handler("wasmer")));
+    for engine in ["wasmtime", "wasmer"] {
+        let name = node.dir().join(format!("bin/containerd-shim-{engine}-v1"));
+        std::os::unix::fs::symlink("containerd-shim-catamaran-v1", name).unwrap();
+        let pod = Pod::run(&node, engine, Shape { handler: engine.to_owned(), ..Shape::default() });
+        let container = pod.order("app", &Module::Plain.image()).start();
+        let told = format!("created id={} engine={engine} chosen=options ", container.id());
+        wait_until(SOON, "the line in the log", || node.log().contains(&told).then_some(()));
+        // As always, a module that needs the other engine gets it.
+        let other = pod.order("wasix", &Module::Wasix.image()).start();
+        let told = format!("created id={} engine=wasmer ", other.id());
+        wait_until(SOON, "the line in the log", || node.log().contains(&told).then_some(()));
+        pod.remove();
+    }
+    node.finish();
+}
