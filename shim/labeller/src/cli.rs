@@ -1,0 +1,269 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::decide::Keys;
+use crate::error::{Error, Result};
+use crate::uninstall;
+use crate::watch;
+
+/// All was done, or the program was asked to end.
+pub(crate) const OK: u8 = 0;
+/// Not uninstalled, or the program cannot work.
+pub(crate) const FAILED: u8 = 1;
+
+/// Labels the nodes that run Wasm pods, and uninstalls Catamaran from all nodes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "catamaran-labeller",
+    version,
+    after_help = "Exit codes: 0 done, or ended by a signal (watch); 1 not uninstalled, or it cannot work; 2 a wrong command line."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Labels each node whose installer is ready and whose kubelet lists the handler, until it is ended by a signal.
+    Watch(WatchArgs),
+    /// Writes the mode into the ConfigMap, and waits until every installer says that it has uninstalled.
+    Uninstall(UninstallArgs),
+}
+
+/// Where the installers are.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// The namespace of the installers and of the ConfigMap.
+    #[arg(long, value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) namespace: String,
+    /// The labels of the installers' pods: app.kubernetes.io/name=catamaran,app.kubernetes.io/component=installer.
+    #[arg(long, value_name = "LABELS", value_parser = selector)]
+    pub(crate) selector: String,
+    /// The ConfigMap whose key "mode" says what the installers are to do.
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) config_map: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// The handler that the kubelet is to list.
+    #[arg(long, default_value = "catamaran", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) handler: String,
+    /// The label that a node gets, with the value "true".
+    #[arg(long, default_value = "catamaran.wasm/ready", value_name = "KEY", value_parser = key)]
+    pub(crate) ready_label: String,
+    /// The label that gets the version: what the installer's pod has as app.kubernetes.io/version.
+    #[arg(long, default_value = "catamaran.wasm/version", value_name = "KEY", value_parser = key)]
+    pub(crate) version_label: String,
+    /// The key of a taint, of any effect, that is lifted from a node once it is ready; without it, taints are left alone.
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub(crate) startup_taint: Option<String>,
+    /// Where /healthz and /readyz are answered: an address and a port, or a port alone as :8891.
+    #[arg(long, default_value = ":8891", value_name = "ADDRESS", value_parser = listen)]
+    pub(crate) listen: Listen,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// What to write: uninstall is refused by a node whose pods use the handler, uninstall-force is not.
+    #[arg(long, default_value = "uninstall", value_name = "MODE")]
+    pub(crate) mode: Mode,
+    /// The port where installers answer.
+    #[arg(long, default_value_t = 8890, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+    /// How long to wait for all nodes. Below helm's own time-out, or nobody reads which node did not answer. A kubelet takes up to
+    /// two minutes to hand a changed ConfigMap on.
+    #[arg(long, default_value_t = 270, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    Uninstall,
+    UninstallForce,
+}
+
+impl Mode {
+    /// As it stands in the ConfigMap.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Uninstall => "uninstall",
+            Self::UninstallForce => "uninstall-force",
+        }
+    }
+}
+
+/// Where to listen: one address, or every address of both families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listen {
+    Everywhere(u16),
+    At(SocketAddr),
+}
+
+impl WatchArgs {
+    pub(crate) fn settings(self) -> Result<watch::Settings> {
+        if self.ready_label == self.version_label {
+            return Err(Error::SameLabel(self.ready_label));
+        }
+        Ok(watch::Settings {
+            namespace: self.place.namespace,
+            selector: self.place.selector,
+            config_map: self.place.config_map,
+            keys: Keys {
+                handler: self.handler,
+                ready: self.ready_label,
+                version: self.version_label,
+                taint: self.startup_taint,
+            },
+            pass_every: watch::PASS_EVERY,
+        })
+    }
+}
+
+impl UninstallArgs {
+    pub(crate) fn settings(&self) -> uninstall::Settings {
+        uninstall::Settings {
+            mode: self.mode,
+            port: self.port,
+            timeout: Duration::from_secs(self.timeout),
+            ask_every: uninstall::ASK_EVERY,
+            stale: uninstall::STALE,
+            failed_for: uninstall::FAILED_FOR,
+        }
+    }
+}
+
+fn listen(text: &str) -> std::result::Result<Listen, String> {
+    let port = |port: &str| port.parse().map(Listen::Everywhere).ok();
+    text.strip_prefix(':')
+        .and_then(port)
+        .or_else(|| text.parse().map(Listen::At).ok())
+        .ok_or_else(|| "expected a port as :8891, or an address as 127.0.0.1:8891 or [::1]:8891".to_owned())
+}
+
+/// No selector selects every pod of the namespace, whatever it is.
+fn selector(text: &str) -> std::result::Result<String, String> {
+    let parts = text.split(',').map(str::trim);
+    match text.trim().is_empty() || parts.clone().any(str::is_empty) {
+        true => {
+            Err("expected labels as app.kubernetes.io/name=catamaran,app.kubernetes.io/component=installer".to_owned())
+        }
+        false => Ok(parts.collect::<Vec<_>>().join(",")),
+    }
+}
+
+/// A key of a label or taint: a name of 63 characters, behind a domain and "/" or not.
+fn key(text: &str) -> std::result::Result<String, String> {
+    let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
+    let plain = |c: char| c.is_ascii_alphanumeric();
+    let fits = |part: &str, most: usize, more: &[char]| {
+        (1..=most).contains(&part.len())
+            && part.starts_with(plain)
+            && part.ends_with(plain)
+            && part.chars().all(|c| plain(c) || more.contains(&c))
+    };
+    let domain_fits = |domain: &str| {
+        fits(domain, 253, &['-', '.'])
+            && domain.split('.').all(|part| fits(part, 63, &['-']))
+            && !domain.contains(|c: char| c.is_ascii_uppercase())
+    };
+    match fits(name, 63, &['-', '_', '.']) && domain.is_none_or(domain_fits) {
+        true => Ok(text.to_owned()),
+        false => Err("expected a key of Kubernetes, as catamaran.wasm/ready".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    const PLACE: [&str; 6] = ["--namespace", "ns", "--selector", "a=b", "--config-map", "mode"];
+
+    fn parse(command: &str, more: &[&str]) -> std::result::Result<Cli, clap::Error> {
+        Cli::try_parse_from(["catamaran-labeller", command].iter().chain(&PLACE).chain(more))
+    }
+
+    #[test]
+    fn the_command_line_is_well_made() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn watch_has_the_defaults_of_the_chart() {
+        let Command::Watch(args) = parse("watch", &[]).unwrap().command else { panic!("another command") };
+        assert_eq!(args.listen, Listen::Everywhere(8891));
+        let settings = args.settings().unwrap();
+        let keys = Keys {
+            handler: "catamaran".to_owned(),
+            ready: "catamaran.wasm/ready".to_owned(),
+            version: "catamaran.wasm/version".to_owned(),
+            taint: None,
+        };
+        assert_eq!(settings.keys, keys);
+    }
+
+    #[test]
+    fn one_key_for_two_labels_is_refused() {
+        let more = ["--ready-label", "a/b", "--version-label", "a/b"];
+        let Command::Watch(args) = parse("watch", &more).unwrap().command else { panic!("another command") };
+        let e = args.settings().unwrap_err().to_string();
+        assert!(e.contains("--ready-label and --version-label are both \"a/b\""), "{e}");
+    }
+
+    #[test]
+    fn a_wrong_command_line_ends_with_two() {
+        for (command, more) in [
+            ("watch", &["--listen", "8891"][..]),
+            ("watch", &["--ready-label", "-x"]),
+            ("watch", &["--startup-taint", "a/b/c"]),
+            ("uninstall", &["--mode", "install"]),
+            ("uninstall", &["--timeout", "0"]),
+            ("uninstall", &["--port", "0"]),
+        ] {
+            assert_eq!(parse(command, more).unwrap_err().exit_code(), 2, "{command} {more:?}");
+        }
+        let none = Cli::try_parse_from([
+            "catamaran-labeller",
+            "uninstall",
+            "--namespace",
+            "ns",
+            "--selector",
+            "",
+            "--config-map",
+            "m",
+        ]);
+        assert_eq!(none.unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn keys_are_those_that_kubernetes_takes() {
+        for good in ["a", "A.b_c-9", "catamaran.wasm/ready", "a-b.c/D"] {
+            assert!(key(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(64);
+        for bad in ["", "/", "a/", "/a", "a/b/c", "-a", "a.", "Upper.case/a", "a..b/c", "a b", long.as_str()] {
+            assert!(key(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn listening_takes_a_port_or_an_address() {
+        assert_eq!(listen(":80"), Ok(Listen::Everywhere(80)));
+        assert_eq!(listen("[::1]:80"), Ok(Listen::At("[::1]:80".parse().unwrap())));
+        for bad in ["80", ":", ":x", ":70000", "localhost:80"] {
+            assert!(listen(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Why something was not done, and what to do about it.
+
+use std::error::Error as StdError;
+use std::io;
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// How a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Neither a service account nor a KUBECONFIG.
+    #[error(
+        "no cluster to talk to: {0}\n  What to do: run in a pod with a service account and its token, or name a file in KUBECONFIG"
+    )]
+    NoCluster(String),
+    #[error("{doing}: {why}\n  What to do: {remedy}")]
+    Api { doing: String, why: String, remedy: String, is_final: bool },
+    #[error(
+        "the API server does not answer\n  What to do: look whether this pod reaches it: a NetworkPolicy, a proxy, or the server itself"
+    )]
+    NoAnswer,
+    #[error("listening at {address}: {source}\n  What to do: name another port with --listen")]
+    Listen { address: String, source: io::Error },
+    #[error("--ready-label and --version-label are both {0:?}\n  What to do: give the two labels keys of their own")]
+    SameLabel(String),
+    #[error("signals cannot be awaited: {0}")]
+    Signals(io::Error),
+    /// The text names nodes, their messages and the remedy.
+    #[error("{0}")]
+    NotUninstalled(String),
+    #[error(
+        "ended by a signal before all nodes had answered; the mode stays {mode:?}, and the nodes go on\n  \
+         What to do: run it again, which goes on where it stopped"
+    )]
+    Interrupted { mode: &'static str },
+}
+
+impl Error {
+    pub(crate) fn no_cluster(error: &dyn StdError) -> Self {
+        Self::NoCluster(words(error))
+    }
+
+    pub(crate) fn signals(error: io::Error) -> Self {
+        Self::Signals(error)
+    }
+
+    /// A request that the API server did not grant, or that did not reach it.
+    pub(crate) fn api(doing: impl Into<String>, error: &kube::Error) -> Self {
+        let (why, remedy) = api_words(error);
+        Self::Api { doing: doing.into(), why, remedy: remedy.to_owned(), is_final: is_final(error) }
+    }
+
+    /// The same request would be answered the same way.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Api { is_final, .. } => *is_final,
+            _ => true,
+        }
+    }
+}
+
+fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+fn is_final(error: &kube::Error) -> bool {
+    code(error).is_some_and(|code| (400..500).contains(&code) && ![408, 409, 429].contains(&code))
+}
+
+pub(crate) fn is_not_found(error: &kube::Error) -> bool {
+    code(error) == Some(404)
+}
+
+/// What the API server said, and what to do.
+pub(crate) fn api_words(error: &kube::Error) -> (String, &'static str) {
+    let remedy = match code(error) {
+        Some(401) => "look at the service account's token: it is unknown or out of date",
+        Some(403) => "give the service account that right: the chart's Role and ClusterRole have it",
+        Some(404) => "look at the names on the command line: there is no such object",
+        Some(400 | 422) => "look at the values on the command line: the API server does not take them",
+        Some(409) => "nothing: another change came first, and this one is tried again",
+        Some(_) => "look at the API server, which answers with an error",
+        None => "look whether this pod reaches the API server: a NetworkPolicy, a proxy, or the server itself",
+    };
+    let why = match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => words(other),
+    };
+    (why, remedy)
+}
+
+/// An error and its causes, each said once.
+pub(crate) fn words(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,61 @@
+//! Says what changed, and each trouble once.
+
+use std::collections::BTreeMap;
+
+/// Lines for `kubectl logs`. A trouble that lasts is one line, however often it is met.
+pub(crate) struct Log<'s> {
+    say: &'s dyn Fn(&str),
+    /// What is in trouble, and the text that was said of it.
+    troubles: BTreeMap<String, String>,
+}
+
+impl<'s> Log<'s> {
+    pub(crate) fn new(say: &'s dyn Fn(&str)) -> Self {
+        Self { say, troubles: BTreeMap::new() }
+    }
+
+    pub(crate) fn say(&self, words: &str) {
+        (self.say)(words);
+    }
+
+    pub(crate) fn trouble(&mut self, subject: &str, words: &str) {
+        if self.troubles.get(subject).is_none_or(|said| said != words) {
+            self.say(&format!("{subject}: {words}"));
+            self.troubles.insert(subject.to_owned(), words.to_owned());
+        }
+    }
+
+    pub(crate) fn well(&mut self, subject: &str) {
+        if self.troubles.remove(subject).is_some() {
+            self.say(&format!("{subject}: well again"));
+        }
+    }
+
+    /// Forgets the troubles of what is gone.
+    pub(crate) fn forget(&mut self, subject: &str) {
+        self.troubles.remove(subject);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn a_trouble_is_said_once_until_it_changes() {
+        let said = RefCell::new(Vec::new());
+        let say = |words: &str| said.borrow_mut().push(words.to_owned());
+        let mut log = Log::new(&say);
+        for words in ["down", "down", "slow", "slow"] {
+            log.trouble("nodes", words);
+        }
+        log.well("nodes");
+        log.well("nodes");
+        log.trouble("nodes", "slow");
+        log.forget("nodes");
+        log.well("nodes");
+        assert_eq!(*said.borrow(), ["nodes: down", "nodes: slow", "nodes: well again", "nodes: slow"]);
+    }
+}

@@ -1,0 +1,76 @@
+//! Makes patches of a change.
+//!
+//! Labels go by JSON merge patch, which names two keys and leaves all others, whoever set them, and removes a key by null. By
+//! server-side apply a key would stay that somebody set by hand: what another manager owns too is not removed when we leave it out.
+//!
+//! Taints go by JSON patch. They are one atomic list to a merge patch and to server-side apply, so that both would write the taints
+//! of others back as we saw them a while ago. Each removal stands behind a test of its place instead: if the list has changed, the
+//! API server takes none of it (422), and the next look finds the new places. A test of the resource version would be as safe, and
+//! would fail at each of the many changes of a node that starts.
+
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{PatchOperation, RemoveOperation, TestOperation};
+use serde_json::{Value, json};
+
+use crate::decide::Change;
+
+/// None: no label changes.
+pub(crate) fn of_labels(change: &Change) -> Option<Value> {
+    (!change.labels.is_empty()).then(|| json!({"metadata": {"labels": change.labels}}))
+}
+
+/// None: no taint is lifted.
+pub(crate) fn of_taints(change: &Change, key: &str) -> Option<json_patch::Patch> {
+    let mut operations = Vec::new();
+    // From the end, so that the places before keep their numbers.
+    for place in change.taints.iter().rev().map(usize::to_string) {
+        let taint = PointerBuf::from_tokens(["spec", "taints", &place]);
+        let path = PointerBuf::from_tokens(["spec", "taints", &place, "key"]);
+        operations.push(PatchOperation::Test(TestOperation { path, value: Value::from(key) }));
+        operations.push(PatchOperation::Remove(RemoveOperation { path: taint }));
+    }
+    (!operations.is_empty()).then_some(json_patch::Patch(operations))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn change(labels: &[(&str, Option<&str>)], taints: &[usize]) -> Change {
+        let labels: BTreeMap<String, Option<String>> =
+            labels.iter().map(|(key, value)| ((*key).into(), value.map(str::to_owned))).collect();
+        Change { node: "a".into(), labels, taints: taints.to_vec(), why: String::new() }
+    }
+
+    #[test]
+    fn labels_of_others_stay() {
+        let mut node = json!({"metadata": {"labels": {"kubernetes.io/hostname": "a", "c/version": "1"}}});
+        let patch = of_labels(&change(&[("c/ready", Some("true")), ("c/version", None)], &[])).unwrap();
+        json_patch::merge(&mut node, &patch);
+        assert_eq!(node, json!({"metadata": {"labels": {"kubernetes.io/hostname": "a", "c/ready": "true"}}}));
+        assert_eq!(of_labels(&change(&[], &[1])), None);
+    }
+
+    #[test]
+    fn taints_of_others_stay_whole_and_in_order() {
+        let other = |key: &str| json!({"key": key, "effect": "NoSchedule", "fieldOfALaterVersion": {"a": 1}});
+        let ours = json!({"key": "c/taint", "effect": "NoExecute"});
+        let mut node = json!({"spec": {"taints": [ours, other("x"), ours, other("b")]}});
+        json_patch::patch(&mut node, &of_taints(&change(&[], &[0, 2]), "c/taint").unwrap()).unwrap();
+        assert_eq!(node, json!({"spec": {"taints": [other("x"), other("b")]}}));
+        assert_eq!(of_taints(&change(&[("c/ready", None)], &[]), "c/taint"), None);
+    }
+
+    #[test]
+    fn a_list_that_has_changed_is_left_alone() {
+        let patch = of_taints(&change(&[], &[0]), "c/taint").unwrap();
+        for taints in [json!([{"key": "x"}, {"key": "c/taint"}]), json!([]), json!(null)] {
+            let mut node = json!({"spec": {"taints": taints}});
+            let before = node.clone();
+            assert!(json_patch::patch(&mut node, &patch).is_err(), "{before}");
+            assert_eq!(node, before);
+        }
+    }
+}

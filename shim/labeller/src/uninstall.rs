@@ -1,0 +1,228 @@
+//! Has all installers uninstall, and waits until each says that it has.
+//!
+//! Nothing here ends an installer, and nothing removes anything of a node: the mode in the ConfigMap does, which each kubelet hands on
+//! to its installer within two minutes. A node that refuses because pods use the handler has changed nothing. The mode is written
+//! back to install then, so that no node uninstalls later, when nobody looks.
+
+mod text;
+
+use std::collections::BTreeMap;
+use std::mem::discriminant;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::ask::{self, Status};
+use crate::cli::Mode;
+use crate::cluster::{Cluster, InstallerPod};
+use crate::error::{Error, Result};
+use crate::log::Log;
+
+/// How often each installer is asked.
+pub(crate) const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How long an answer of before may be of an earlier uninstallation.
+pub(crate) const STALE: Stale = Stale { bad: Duration::from_secs(90), good: Duration::from_secs(5) };
+/// How long a node is to have failed: an installer tries again after 1, 2, 4 and 8 s.
+pub(crate) const FAILED_FOR: Duration = Duration::from_secs(20);
+/// How long to try to write the mode back.
+const WRITE_BACK: Duration = Duration::from_secs(30);
+const API_SERVER: &str = "the API server";
+/// How many are asked at once.
+const AT_ONCE: usize = 32;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) mode: Mode,
+    /// Where installers answer.
+    pub(crate) port: u16,
+    pub(crate) timeout: Duration,
+    pub(crate) ask_every: Duration,
+    pub(crate) stale: Stale,
+    pub(crate) failed_for: Duration,
+}
+
+/// An installer that answers as it did before it was asked to uninstall has perhaps not looked since.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stale {
+    /// A refusal or failure: longer than an installer takes to try again.
+    pub(crate) bad: Duration,
+    /// It says that it has uninstalled, and may be about to install again, if the mode was install for a while: longer than it takes
+    /// to read its mode.
+    pub(crate) good: Duration,
+}
+
+/// How far a node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Progress {
+    /// What it waits for.
+    Waiting(String),
+    Uninstalled,
+    Refused(String),
+    Failed(String),
+}
+
+#[derive(Debug, Clone)]
+struct Node {
+    installer: InstallerPod,
+    progress: Progress,
+    /// Since when it waits, is uninstalled, refuses or fails.
+    since: Instant,
+}
+
+impl Node {
+    fn is_settled(&self, settings: &Settings) -> bool {
+        match self.progress {
+            Progress::Waiting(_) => false,
+            Progress::Uninstalled | Progress::Refused(_) => true,
+            Progress::Failed(_) => self.since.elapsed() >= settings.failed_for,
+        }
+    }
+}
+
+/// By the UIDs of the installers' pods.
+type Nodes = BTreeMap<String, Node>;
+type Answer = std::result::Result<Status, String>;
+
+pub(crate) async fn run(cluster: &impl Cluster, settings: &Settings, say: &dyn Fn(&str)) -> Result<()> {
+    let mut log = Log::new(say);
+    let until = Instant::now() + settings.timeout;
+    let installers = until_granted(until, settings, &mut log, || cluster.installers()).await?;
+    if installers.is_empty() {
+        say("there is no installer, and so nothing to uninstall");
+        return Ok(());
+    }
+    let mode = settings.mode.word();
+    let before = ask_all(installers, settings.port).await;
+    until_granted(until, settings, &mut log, || cluster.set_mode(mode)).await?;
+    say(&format!("the mode is {mode:?}; {}", text::to_uninstall(before.len())));
+    let nodes = wait(cluster, settings, &before, until, &mut log).await?;
+    let all = |is: fn(&Progress) -> bool| nodes.values().all(|node| is(&node.progress));
+    if all(|progress| *progress == Progress::Uninstalled) {
+        say("uninstalled from all nodes");
+        return Ok(());
+    }
+    // By force, nothing is refused for the sake of pods.
+    let may_stay = all(|progress| !matches!(progress, Progress::Refused(_))) || settings.mode == Mode::UninstallForce;
+    let mode = if may_stay { text::Mode::Stays } else { write_back(cluster, settings, &mut log).await };
+    Err(Error::NotUninstalled(text::not_uninstalled(&nodes, settings, &mode)))
+}
+
+async fn write_back(cluster: &impl Cluster, settings: &Settings, log: &mut Log<'_>) -> text::Mode {
+    let until = Instant::now() + WRITE_BACK;
+    match until_granted(until, settings, log, || cluster.set_mode("install")).await {
+        Ok(()) => text::Mode::Back,
+        Err(e) => text::Mode::NotBack(e),
+    }
+}
+
+/// Asks the API server until it grants what is asked, unless it never will.
+async fn until_granted<T, F: Future<Output = Result<T>>>(
+    until: Instant,
+    settings: &Settings,
+    log: &mut Log<'_>,
+    ask: impl Fn() -> F,
+) -> Result<T> {
+    let mut last = None;
+    loop {
+        match timeout_at(until, ask()).await {
+            Ok(Ok(granted)) => return Ok(granted),
+            Ok(Err(e)) if e.is_final() || Instant::now() + settings.ask_every >= until => return Err(e),
+            Ok(Err(e)) => {
+                log.trouble(API_SERVER, &e.to_string());
+                last = Some(e);
+            }
+            Err(_) => return Err(last.unwrap_or(Error::NoAnswer)),
+        }
+        sleep(settings.ask_every).await;
+    }
+}
+
+/// Asks until all have settled or the time is over. Ends with what is known then.
+async fn wait(
+    cluster: &impl Cluster,
+    settings: &Settings,
+    before: &[(InstallerPod, Answer)],
+    until: Instant,
+    log: &mut Log<'_>,
+) -> Result<Nodes> {
+    let told = Instant::now();
+    let asked = |(installer, _): &(InstallerPod, Answer)| {
+        let progress = Progress::Waiting("it has not been asked since".to_owned());
+        (installer.uid.clone(), Node { installer: installer.clone(), progress, since: told })
+    };
+    let mut nodes: Nodes = before.iter().map(asked).collect();
+    loop {
+        // Each time anew: an installer may be replaced, and a node may come or go.
+        match timeout_at(until, cluster.installers()).await {
+            Ok(Ok(installers)) => {
+                log.well(API_SERVER);
+                let done = |installer: &InstallerPod| {
+                    nodes.get(&installer.uid).is_some_and(|node| node.progress == Progress::Uninstalled)
+                };
+                let (done, open): (Vec<_>, Vec<_>) = installers.into_iter().partition(done);
+                let mut now: Nodes = done.iter().filter_map(|it| nodes.remove_entry(&it.uid)).collect();
+                for (installer, answer) in ask_all(open, settings.port).await {
+                    let is_old = before.iter().any(|(known, said)| known.uid == installer.uid && *said == answer);
+                    let progress = progress(answer, settings, is_old.then_some(told));
+                    now.insert(installer.uid.clone(), told_anew(&nodes, installer, progress, log));
+                }
+                nodes = now;
+            }
+            Ok(Err(e)) if e.is_final() => return Err(e),
+            Ok(Err(e)) => log.trouble(API_SERVER, &e.to_string()),
+            Err(_) => return Ok(nodes),
+        }
+        if nodes.values().all(|node| node.is_settled(settings)) || Instant::now() >= until {
+            return Ok(nodes);
+        }
+        sleep(settings.ask_every.min(until - Instant::now())).await;
+    }
+}
+
+async fn ask_all(installers: Vec<InstallerPod>, port: u16) -> Vec<(InstallerPod, Answer)> {
+    let asked = installers.into_iter().map(|installer| async move {
+        let answer = match installer.address {
+            Some(address) => ask::status(SocketAddr::new(address, port)).await,
+            None => Err("its pod has no address: it has not been started".to_owned()),
+        };
+        (installer, answer)
+    });
+    stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// What an answer means. `old`: it is the one of before, and the mode was written then.
+fn progress(answer: Answer, settings: &Settings, old: Option<Instant>) -> Progress {
+    let status = match answer {
+        Ok(status) => status,
+        Err(why) => return Progress::Waiting(format!("its installer does not answer: {why}")),
+    };
+    let is_stale = |time: Duration| old.is_some_and(|told| told.elapsed() < time);
+    let is_told = status.mode.as_deref() == Some(settings.mode.word());
+    match status.state.as_str() {
+        "uninstalled" if !is_stale(settings.stale.good) => Progress::Uninstalled,
+        "refused" if is_told && !is_stale(settings.stale.bad) => Progress::Refused(status.message),
+        "failed" if is_told && !is_stale(settings.stale.bad) => Progress::Failed(status.message),
+        _ if !is_told => {
+            let mode = status.mode.as_deref().unwrap_or("unknown");
+            Progress::Waiting(format!("its installer's mode is still {mode:?}"))
+        }
+        "working" => Progress::Waiting("its installer is at work".to_owned()),
+        state => Progress::Waiting(format!("its installer still says {state:?}: {}", status.message)),
+    }
+}
+
+/// A node with its progress, which is said if it is new.
+fn told_anew(nodes: &Nodes, installer: InstallerPod, progress: Progress, log: &Log<'_>) -> Node {
+    let known = nodes.get(&installer.uid);
+    if known.is_none_or(|known| known.progress != progress) {
+        log.say(&format!("node {}: {}", installer.node, text::short(&progress)));
+    }
+    let is_same = |known: &&Node| discriminant(&known.progress) == discriminant(&progress);
+    let since = known.filter(is_same).map_or_else(Instant::now, |known| known.since);
+    Node { installer, progress, since }
+}
+
+#[cfg(test)]
+mod tests;
