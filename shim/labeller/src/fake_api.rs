@@ -213,7 +213,7 @@ impl Shared {
             match kind {
                 "application/merge-patch+json" => json_patch::merge(&mut object, patch),
                 "application/json-patch+json" => {
-                    let patch = serde_json::from_value(patch.clone()).unwrap();
+                    let patch: json_patch::Patch = serde_json::from_value(patch.clone()).unwrap();
                     if let Err(e) = json_patch::patch(&mut object, &patch) {
                         return failure(422, &e.to_string());
                     }
