@@ -35,6 +35,31 @@ build: ## Build the shim, its holder, its workers and its compilers (the profile
 release: ## Build what is shipped and benchmarked
 	shim/build --release
 
+# Where releases are packed.
+OUT ?= $(CARGO_TARGET_DIR)/dist
+DIST := $(CARGO) run --locked -q -p catamaran-dist --
+# Parts of `make index`: ARCHIVES="a.tar b.tar".
+ARCHIVES ?=
+# Images to write: IMAGES="installer examples/hello"; without, all of them.
+IMAGES ?=
+
+.PHONY: image
+image: release ## Write the images as OCI archives (IMAGES, OUT)
+	$(DIST) image --programs $(BENCH_BIN) --out $(OUT) $(IMAGES)
+
+.PHONY: dist
+dist: release ## Write the tarball for installing by hand, its bill of materials and licences, and SHA256SUMS (OUT)
+	$(DIST) tarball --programs $(BENCH_BIN) --out $(OUT)
+	$(DIST) checksums $(OUT)
+
+.PHONY: index
+index: ## Join the archives of one image for several processors (ARCHIVES) into one (OUT=FILE)
+	$(DIST) index --out $(OUT) $(ARCHIVES)
+
+.PHONY: checksums
+checksums: ## Write SHA256SUMS of a folder of a release (OUT)
+	$(DIST) checksums $(OUT)
+
 # Where `make talos` lays out the extension.
 EXTENSION ?= $(CARGO_TARGET_DIR)/talos
 

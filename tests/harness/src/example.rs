@@ -10,6 +10,15 @@ use std::process::Command;
 use crate::guests;
 use crate::image::Image;
 
+/// What an example's Dockerfile says, with the files' content.
+#[derive(Debug)]
+pub struct Recipe {
+    /// Where each file is in the image, and its content.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// The program and its first arguments.
+    pub entrypoint: Vec<String>,
+}
+
 /// A program of `examples/`.
 pub struct Example {
     name: String,
@@ -19,8 +28,12 @@ pub struct Example {
 impl Example {
     /// The one in `examples/NAME`.
     pub fn open(name: &str) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
-        Self { name: name.to_owned(), folder }
+        Self::open_in(&folder(), name)
+    }
+
+    /// The one in another clone's `examples/NAME`; `examples` is that folder.
+    pub fn open_in(examples: &Path, name: &str) -> Self {
+        Self { name: name.to_owned(), folder: examples.join(name) }
     }
 
     fn text(&self, file: &str) -> String {
@@ -33,8 +46,15 @@ impl Example {
     /// # Panics
     /// When the folder cannot be read.
     pub fn all() -> Vec<String> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-        let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        Self::all_in(&folder())
+    }
+
+    /// The names of all in another clone's folder.
+    ///
+    /// # Panics
+    /// When the folder cannot be read.
+    pub fn all_in(examples: &Path) -> Vec<String> {
+        let entries = fs::read_dir(examples).unwrap_or_else(|error| panic!("{}: {error}", examples.display()));
         let folders = entries.flatten().filter(|entry| entry.path().join("pod.yaml").exists());
         let mut names: Vec<String> = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
@@ -46,29 +66,39 @@ impl Example {
         self.text("pod.yaml")
     }
 
-    /// Its image, built.
+    /// Its image, built, for this machine's platform.
     ///
     /// # Panics
     /// When the build fails, or the Dockerfile has an instruction that is not understood.
     pub fn image(&self) -> Image {
+        let recipe = self.recipe();
+        let files = recipe.files.iter();
+        files
+            .fold(Image::new(&self.name), |image, (path, content)| image.file(path, content))
+            .entrypoint(recipe.entrypoint)
+    }
+
+    /// What goes into its image, built.
+    ///
+    /// # Panics
+    /// When the build fails, or the Dockerfile has an instruction that is not understood.
+    pub fn recipe(&self) -> Recipe {
         let built = Built::new(self);
-        let mut image = Image::new(&self.name);
+        let mut recipe = Recipe { files: Vec::new(), entrypoint: Vec::new() };
         for line in self.text("Dockerfile").lines() {
             match line.split_once(' ').unwrap_or((line, "")) {
                 ("#" | "", _) | ("FROM", "scratch") => {}
                 ("COPY", words) => {
                     let (from, to) = words.split_once(' ').unwrap_or_else(|| panic!("{line}: one file to one place"));
-                    image = image.file(to, built.read(from));
+                    recipe.files.push((to.to_owned(), built.read(from)));
                 }
                 ("ENTRYPOINT", words) => {
-                    let words: Vec<String> =
-                        serde_json::from_str(words).unwrap_or_else(|error| panic!("{line}: {error}"));
-                    image = image.entrypoint(words);
+                    recipe.entrypoint = serde_json::from_str(words).unwrap_or_else(|error| panic!("{line}: {error}"));
                 }
                 _ => panic!("examples/{}/Dockerfile: {line:?} is not understood", self.name),
             }
         }
-        image
+        recipe
     }
 
     /// The container's `args` in its `pod.yaml`, in JSON there; none without.
@@ -82,6 +112,10 @@ impl Example {
     pub fn pod_says(&self, line: &str) -> bool {
         self.text("pod.yaml").lines().any(|other| other.trim().trim_start_matches("- ") == line)
     }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
 }
 
 /// A copy of an example's folder in which it was built; removed with this.
@@ -116,6 +150,8 @@ impl Built {
         }
         let mut command = Command::new("sh");
         command.args(["-c", line]).current_dir(&self.0).envs(guests::GO_STAYS_HOME);
+        // The folder is called differently each time, and Go writes it into the module.
+        command.env("GOFLAGS", "-mod=mod -trimpath");
         // For who is to find clang and WASIX's C library installed.
         if line == "./build" {
             command.env("CC", guests::wasix_cc());

@@ -1,0 +1,185 @@
+//! THIRD-PARTY: the licences of what programs link, each text once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::SOURCE;
+use crate::crates::{Crate, Crates};
+use crate::error::{On, Result};
+use crate::programs::Programs;
+use crate::runtime;
+
+/// What a licence's file may be called, in capitals, with anything behind it.
+const FILES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
+
+/// The licences of some programs.
+#[derive(Debug)]
+pub struct Licences {
+    /// This repository's own.
+    own: String,
+    /// For people: the programs.
+    programs: Vec<String>,
+    /// What is linked, `NAME VERSION`, with its expression.
+    parts: BTreeMap<String, String>,
+    /// Texts, with what has them: `NAME VERSION (FILE)`.
+    texts: BTreeMap<String, BTreeSet<String>>,
+    /// Parts without a text.
+    without: BTreeSet<String>,
+}
+
+impl Licences {
+    /// Those of the programs that were read.
+    ///
+    /// # Errors
+    /// cargo cannot say what they link, or a file cannot be read.
+    pub fn read(source: &Path, programs: &Programs) -> Result<Self> {
+        let own = source.join("LICENSE");
+        let names: Vec<&str> = programs.names().collect();
+        let mut licences = Self {
+            own: fs::read_to_string(&own).on("reading", &own)?,
+            programs: names.iter().map(|name| (*name).to_owned()).collect(),
+            parts: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            without: BTreeSet::new(),
+        };
+        for name in &names {
+            for part in runtime::parts(programs.bytes(name))? {
+                licences.add(format!("{}, {}", part.name, part.version), part.licence.to_owned(), part.texts());
+            }
+        }
+        let crates = Crates::read(source, &names, programs.architecture.triple())?;
+        for (id, found) in crates.all.iter().filter(|(_, found)| found.own.is_none()) {
+            let expression = found.licence.clone().unwrap_or_else(|| "no expression".into());
+            licences.add(id.to_string(), expression, texts(found)?);
+        }
+        Ok(licences)
+    }
+
+    fn add(&mut self, part: String, expression: String, texts: Vec<(String, String)>) {
+        if texts.is_empty() {
+            self.without.insert(part.clone());
+        }
+        for (file, text) in texts {
+            self.texts.entry(tidy(&text)).or_default().insert(format!("{part} ({file})"));
+        }
+        self.parts.insert(part, expression);
+    }
+
+    /// The repository's own licence.
+    pub fn own(&self) -> &str {
+        &self.own
+    }
+
+    /// Parts whose package has no file with its licence's text: `NAME VERSION`.
+    pub fn without_text(&self) -> impl Iterator<Item = &str> {
+        self.without.iter().map(String::as_str)
+    }
+
+    /// Says on stderr which parts have no text.
+    pub fn warn(&self) {
+        for part in self.without_text() {
+            eprintln!("catamaran-dist: {part} ({}) brings no text of its licence", self.parts[part]);
+        }
+    }
+
+    /// The whole file.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "What {} contain beside Catamaran's own code, and its licences.\n\nThe sources of each crate are in the public registry of Rust's packages, \
+             under its name and version. Catamaran's own are at\n{SOURCE}, with lock files that name each crate: from there the programs\n\
+             can be built again with other versions of any part.\n\n",
+            self.programs.join(", ")
+        );
+        for (part, expression) in &self.parts {
+            text.push_str(&format!("  {part}: {expression}\n"));
+        }
+        if !self.without.is_empty() {
+            text.push_str(
+                "\nThe packages of these bring no text of their licence; the expression above says which it is:\n\n",
+            );
+            self.without.iter().for_each(|part| text.push_str(&format!("  {part}\n")));
+        }
+        let mut texts: Vec<_> = self.texts.iter().collect();
+        texts.sort_by_key(|(_, parts)| parts.first());
+        for (licence, parts) in texts {
+            text.push_str(&format!("\n{}\n\n", "=".repeat(100)));
+            parts.iter().for_each(|part| text.push_str(&format!("{part}\n")));
+            text.push_str(&format!("{}\n\n{licence}\n", "-".repeat(100)));
+        }
+        text
+    }
+}
+
+/// The files of a crate that are called like licences, and the one that its manifest names.
+fn texts(found: &Crate) -> Result<Vec<(String, String)>> {
+    let mut paths: BTreeSet<PathBuf> = found.licence_file.iter().cloned().collect();
+    for folder in [found.folder.clone(), found.folder.join("LICENSES"), found.folder.join("licenses")] {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let is_meant = |path: &PathBuf| path.is_file() && (path.parent() != Some(&*found.folder) || is_licence(path));
+        paths.extend(entries.map(|entry| entry.path()).filter(is_meant));
+    }
+    let mut texts = Vec::new();
+    for path in paths {
+        let bytes = fs::read(&path).on("reading", &path)?;
+        let name = path.strip_prefix(&found.folder).unwrap_or(&path).display().to_string();
+        texts.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    Ok(texts)
+}
+
+fn is_licence(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_uppercase();
+    let is_code = [".RS", ".PY", ".HTML"].iter().any(|end| name.ends_with(end));
+    !is_code && FILES.iter().any(|file| name.starts_with(file))
+}
+
+/// Without carriage returns, blanks at the ends of lines, and empty lines around: else one text is many.
+fn tidy(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    lines.join("\n").trim_matches('\n').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made() -> Licences {
+        let mut licences = Licences {
+            own: String::new(),
+            programs: vec!["catamaran-x".into()],
+            parts: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            without: BTreeSet::new(),
+        };
+        let file = |text: &str| vec![("LICENSE".to_owned(), text.to_owned())];
+        licences.add("b 1.0".into(), "MIT".into(), file("Permission  \r\nis granted\n\n"));
+        licences.add("a 2.0".into(), "MIT".into(), file("\nPermission\nis granted"));
+        licences.add("c 3.0".into(), "ISC".into(), Vec::new());
+        licences
+    }
+
+    #[test]
+    fn a_text_is_there_once_with_all_that_have_it() {
+        let text = made().text();
+        assert_eq!(text.matches("Permission\nis granted").count(), 1, "{text}");
+        assert!(text.contains("a 2.0 (LICENSE)\nb 1.0 (LICENSE)\n---"), "{text}");
+    }
+
+    #[test]
+    fn a_part_without_a_text_is_listed_with_its_expression() {
+        let licences = made();
+        assert_eq!(licences.without_text().collect::<Vec<_>>(), ["c 3.0"]);
+        let text = licences.text();
+        assert!(text.contains("  c 3.0: ISC\n") && text.contains("which it is:\n\n  c 3.0\n"), "{text}");
+    }
+
+    #[test]
+    fn licences_are_known_by_their_files_names() {
+        for (name, expected) in
+            [("LICENSE-MIT", true), ("licence.txt", true), ("Copying", true), ("license.rs", false), ("README", false)]
+        {
+            assert_eq!(is_licence(Path::new(name)), expected, "{name}");
+        }
+    }
+}
