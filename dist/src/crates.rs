@@ -38,6 +38,8 @@ pub struct Crate {
     pub licence: Option<String>,
     /// A file with the licence's text, if its manifest names one.
     pub licence_file: Option<PathBuf>,
+    /// Who wrote it, as its manifest says.
+    pub authors: Vec<String>,
     /// SHA-256 of the package, from the lock file.
     pub checksum: Option<String>,
     /// Where its source is on this machine.
@@ -183,6 +185,7 @@ struct Package {
     version: String,
     license: Option<String>,
     license_file: Option<PathBuf>,
+    authors: Vec<String>,
     source: Option<String>,
     manifest_path: PathBuf,
     targets: Vec<Target>,
@@ -233,6 +236,7 @@ impl Workspace {
         Ok(Crate {
             licence: licence.or_else(|| clarified.get(&id.name).cloned()),
             licence_file: package.license_file.as_ref().map(|file| folder.join(file)),
+            authors: package.authors.clone(),
             checksum: self.checksums.get(id).cloned(),
             folder,
             own,

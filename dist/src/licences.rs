@@ -24,8 +24,8 @@ pub struct Licences {
     parts: BTreeMap<String, String>,
     /// Texts, with what has them: `NAME VERSION (FILE)`.
     texts: BTreeMap<String, BTreeSet<String>>,
-    /// Parts without a text.
-    without: BTreeSet<String>,
+    /// Parts whose package has no text, with their authors as far as they are named.
+    without: BTreeMap<String, Vec<String>>,
 }
 
 impl Licences {
@@ -41,29 +41,41 @@ impl Licences {
             programs: names.iter().map(|name| (*name).to_owned()).collect(),
             parts: BTreeMap::new(),
             texts: BTreeMap::new(),
-            without: BTreeSet::new(),
+            without: BTreeMap::new(),
         };
         for name in &names {
             for part in runtime::parts(programs.bytes(name))? {
-                licences.add(format!("{}, {}", part.name, part.version), part.licence.to_owned(), part.texts());
+                licences.add(format!("{}, {}", part.name, part.version), part.licence.to_owned(), part.texts(), &[]);
             }
         }
         let crates = Crates::read(source, &names, programs.architecture.triple())?;
         for (id, found) in crates.all.iter().filter(|(_, found)| found.own.is_none()) {
             let expression = found.licence.clone().unwrap_or_else(|| "no expression".into());
-            licences.add(id.to_string(), expression, texts(found)?);
+            licences.add(id.to_string(), expression, texts(found)?, &found.authors);
         }
         Ok(licences)
     }
 
-    fn add(&mut self, part: String, expression: String, texts: Vec<(String, String)>) {
+    fn add(&mut self, part: String, expression: String, mut texts: Vec<(String, String)>, authors: &[String]) {
         if texts.is_empty() {
-            self.without.insert(part.clone());
+            self.without.insert(part.clone(), authors.to_vec());
+            texts = self.common(&expression);
         }
         for (file, text) in texts {
             self.texts.entry(tidy(&text)).or_default().insert(format!("{part} ({file})"));
         }
         self.parts.insert(part, expression);
+    }
+
+    /// The text that everybody uses for a licence.
+    fn common(&self, expression: &str) -> Vec<(String, String)> {
+        let known = [("Apache-2.0", &*self.own), ("MIT", include_str!("mit.txt"))];
+        let words = |name: &str| expression.split([' ', '(', ')']).any(|word| word == name);
+        known
+            .into_iter()
+            .filter(|(name, _)| words(name))
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .collect()
     }
 
     /// The repository's own licence.
@@ -73,13 +85,18 @@ impl Licences {
 
     /// Parts whose package has no file with its licence's text: `NAME VERSION`.
     pub fn without_text(&self) -> impl Iterator<Item = &str> {
-        self.without.iter().map(String::as_str)
+        self.without.keys().map(String::as_str)
     }
 
     /// Says on stderr which parts have no text.
     pub fn warn(&self) {
-        for part in self.without_text() {
-            eprintln!("catamaran-dist: {part} ({}) brings no text of its licence", self.parts[part]);
+        let parts: Vec<&str> = self.without_text().collect();
+        if !parts.is_empty() {
+            let number = parts.len();
+            eprintln!(
+                "catamaran-dist: {number} packages bring no text of their licence, see THIRD-PARTY: {}",
+                parts.join(", ")
+            );
         }
     }
 
@@ -96,9 +113,12 @@ impl Licences {
         }
         if !self.without.is_empty() {
             text.push_str(
-                "\nThe packages of these bring no text of their licence; the expression above says which it is:\n\n",
+                "\nThe packages of these bring no text of their licence. The usual text is below, and these are their authors:\n\n",
             );
-            self.without.iter().for_each(|part| text.push_str(&format!("  {part}\n")));
+            for (part, authors) in &self.without {
+                let authors = if authors.is_empty() { "not named".to_owned() } else { authors.join(", ") };
+                text.push_str(&format!("  {part}: {authors}\n"));
+            }
         }
         let mut texts: Vec<_> = self.texts.iter().collect();
         texts.sort_by_key(|(_, parts)| parts.first());
@@ -146,16 +166,16 @@ mod tests {
 
     fn made() -> Licences {
         let mut licences = Licences {
-            own: String::new(),
+            own: "The Apache text".into(),
             programs: vec!["catamaran-x".into()],
             parts: BTreeMap::new(),
             texts: BTreeMap::new(),
-            without: BTreeSet::new(),
+            without: BTreeMap::new(),
         };
         let file = |text: &str| vec![("LICENSE".to_owned(), text.to_owned())];
-        licences.add("b 1.0".into(), "MIT".into(), file("Permission  \r\nis granted\n\n"));
-        licences.add("a 2.0".into(), "MIT".into(), file("\nPermission\nis granted"));
-        licences.add("c 3.0".into(), "ISC".into(), Vec::new());
+        licences.add("b 1.0".into(), "MIT".into(), file("Permission  \r\nis granted\n\n"), &[]);
+        licences.add("a 2.0".into(), "MIT".into(), file("\nPermission\nis granted"), &[]);
+        licences.add("c 3.0".into(), "MIT OR Apache-2.0".into(), Vec::new(), &["Somebody".to_owned()]);
         licences
     }
 
@@ -167,11 +187,19 @@ mod tests {
     }
 
     #[test]
-    fn a_part_without_a_text_is_listed_with_its_expression() {
+    fn a_part_without_a_text_is_listed_with_its_authors_and_has_the_usual_one() {
         let licences = made();
         assert_eq!(licences.without_text().collect::<Vec<_>>(), ["c 3.0"]);
         let text = licences.text();
-        assert!(text.contains("  c 3.0: ISC\n") && text.contains("which it is:\n\n  c 3.0\n"), "{text}");
+        for expected in [
+            "  c 3.0: MIT OR Apache-2.0\n",
+            "authors:\n\n  c 3.0: Somebody\n",
+            "c 3.0 (Apache-2.0)\n---",
+            "The Apache text",
+            "c 3.0 (MIT)\n---",
+        ] {
+            assert!(text.contains(expected), "{expected}: {text}");
+        }
     }
 
     #[test]

@@ -38,15 +38,17 @@ impl Part {
 /// rustc cannot be asked where it is.
 pub fn parts(program: &[u8]) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
+    let sysroot = run::text(Command::new("rustc").args(["--print", "sysroot"]), "install Rust, as for building")?;
+    let documents = Path::new(sysroot.trim()).join("share/doc/rust");
     if let Some(version) = elf::rustc(program) {
-        let sysroot = run::text(Command::new("rustc").args(["--print", "sysroot"]), "install Rust, as for building")?;
-        let documents = Path::new(sysroot.trim()).join("share/doc/rust");
         parts.push(Part {
             name: "Rust standard library",
             purl: format!("pkg:github/rust-lang/rust@{version}"),
             version,
             licence: "MIT OR Apache-2.0",
-            files: ["LICENSE-APACHE", "LICENSE-MIT"].map(|file| documents.join(file)).to_vec(),
+            files: ["COPYRIGHT-library.html", "licenses/Apache-2.0.txt", "licenses/MIT.txt"]
+                .map(|file| documents.join(file))
+                .to_vec(),
         });
     }
     let Some(library) = elf::c_library(program) else { return Ok(parts) };
@@ -63,7 +65,7 @@ pub fn parts(program: &[u8]) -> Result<Vec<Part>> {
             purl: purl("gcc", &version),
             version,
             licence: "GPL-3.0-or-later WITH GCC-exception-3.1",
-            files: vec!["/usr/share/common-licenses/GPL-3".into()],
+            files: vec!["/usr/share/common-licenses/GPL-3".into(), documents.join("licenses/GCC-exception-3.1.txt")],
         });
     }
     Ok(parts)
