@@ -138,8 +138,15 @@ MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signal
 machine: prepare build ## Run tests in an emulated machine with cgroup v2, systemd, AppArmor (SUITE=forky: a new kernel)
 	tests/machine/run $(if $(SUITE),--suite $(SUITE)) $(MACHINE_TESTS)
 
+# BLESS=1 keeps what is rendered now, and README's table, as what is right.
+BLESS ?=
+
+.PHONY: chart
+chart: prepare ## Lint the Helm chart, render it by both Helms, try good and bad values, hold it against Kubernetes 1.30 to 1.37 (BLESS)
+	BLESS=$(BLESS) $(CARGO) test --locked -q -p catamaran-chart-tests -- --nocapture
+
 .PHONY: lint
-lint: ## rustfmt, clippy with warnings denied, the layering rules, import circles, shellcheck and cargo-deny where they are installed
+lint: ## rustfmt, clippy with warnings denied, the layering rules, import circles, the chart where a Helm was built, shellcheck and cargo-deny where they are installed
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt $(WASMER_COMPILE) --check
 	$(CARGO) fmt $(HOLDER) --check
@@ -149,7 +156,8 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, import circle
 	tests/layering
 	tests/circles --self-test
 	tests/circles
-	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/harness/steps.sh tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if helm=$$(tests/harness/provision-helm 4 --built); then $$(sed -n 's/^helm=//p' <<<"$$helm") lint --strict charts/catamaran; else echo "lint: charts/catamaran is left out, since no Helm was built yet: make chart"; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/harness/steps.sh tests/harness/go-module.sh tests/chart/provision tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-helm tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench

@@ -1,0 +1,25 @@
+# shellcheck shell=sh
+# For scripts that build programs from Go modules, with what the machine's own Go is configured to fetch modules by. To be
+# sourced; `work` is the folder of all that is in the making.
+
+# What the sourcing script sets.
+: "${work=}"
+
+# module_folder MODULE@VERSION: prints the module's folder, which is read-only.
+module_folder() {
+    mkdir -p "$work/empty"
+    printf 'module empty\n' >"$work/empty/go.mod"
+    module_dir=$(cd "$work/empty" && go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
+    if [ ! -d "$module_dir" ]; then
+        echo "the module $1 could not be fetched: look at go's messages above" >&2
+        return 1
+    fi
+    echo "$module_dir"
+}
+
+# module_copy MODULE@VERSION FOLDER: makes FOLDER a copy of the module, to build in.
+module_copy() {
+    module_from=$(module_folder "$1") || return 1
+    cp -r "$module_from" "$2"
+    chmod -R u+w "$2"
+}
