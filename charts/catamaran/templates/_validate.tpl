@@ -51,6 +51,11 @@ Takes key, value, expected and write.
 {{- include "catamaran.refuse" (dict "key" "options.default_engine" "value" . "expected" (print "one of options.allowed_engines, " (toJson $engines)) "write" "one of these, or allow that engine") }}
 {{- end }}
 {{- end }}
+{{- with $values.options.max_module_bytes }}
+{{- if gt (int64 .) 536870912 }}
+{{- include "catamaran.refuse" (dict "key" "options.max_module_bytes" "value" . "expected" "a number of bytes from 1 to 536870912" "write" "one of these; 134217728 is what holds without it") }}
+{{- end }}
+{{- end }}
 {{- with $values.options.native_runtime }}
 {{- if and (contains "/" .) (not (hasPrefix "/" .)) }}
 {{- include "catamaran.refuse" (dict "key" "options.native_runtime" "value" . "expected" "the name of a program, or its absolute path on the node" "write" "options.native_runtime: runc, or /usr/bin/crun") }}

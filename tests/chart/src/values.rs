@@ -52,16 +52,15 @@ pub fn at<'v>(values: &'v Value, path: &str) -> Option<&'v Value> {
     path.split('.').try_fold(values, |value, key| value.get(key))
 }
 
-/// The paths of everything that is no mapping with something in it.
-pub fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
+/// The keys that lead to everything that is no mapping with something in it.
+pub fn leaves(value: &Value, above: &[String], found: &mut Vec<Vec<String>>) {
     match value {
         Value::Object(pairs) if !pairs.is_empty() => {
             for (key, value) in pairs {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                leaves(value, &path, found);
+                leaves(value, &[above, std::slice::from_ref(key)].concat(), found);
             }
         }
-        _ => found.push(path.to_owned()),
+        _ => found.push(above.to_owned()),
     }
 }
 

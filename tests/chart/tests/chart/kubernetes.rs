@@ -47,7 +47,12 @@ impl Conform {
                 _ => openapi::schema(&all, group, of_group, kind)
                     .unwrap_or_else(|| panic!("Kubernetes {version} has no {api} {kind}")),
             };
-            let name = format!("{kind}-{group}-{of_group}.json").to_lowercase();
+            // The group's first word, as kubeconform's KindSuffix has it.
+            let suffix = match group.split('.').next() {
+                None | Some("") => of_group.to_owned(),
+                Some(first) => format!("{first}-{of_group}"),
+            };
+            let name = format!("{kind}-{suffix}.json").to_lowercase();
             fs::write(folder.join(name), schema.to_string()).unwrap();
         }
         Self { folder, version }
@@ -57,10 +62,7 @@ impl Conform {
     fn judge(&self, name: &str, text: &str) -> Result<String, String> {
         let file = self.folder.join(format!("{name}.yaml"));
         fs::write(&file, text).unwrap();
-        let schemas = format!(
-            "{}/{{{{ .ResourceKind }}}}-{{{{ .Group }}}}-{{{{ .ResourceAPIVersion }}}}.json",
-            self.folder.display()
-        );
+        let schemas = format!("{}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json", self.folder.display());
         let mut command = Command::new(&Tools::provide().kubeconform);
         command.args(["-strict", "-summary", "-kubernetes-version", &self.version, "-schema-location", &schemas]);
         let output = command.arg(&file).output().unwrap();
