@@ -156,7 +156,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, import circle
 	tests/layering
 	tests/circles --self-test
 	tests/circles
-	if helm=$$(tests/harness/provision-helm 4 --built); then $$(sed -n 's/^helm=//p' <<<"$$helm") lint --strict charts/catamaran; else echo "lint: charts/catamaran is left out, since no Helm was built yet: make chart"; fi
+	if helm=$$(tests/harness/provision-helm 4 --built); then "$$(sed -n 's/^helm=//p' <<<"$$helm")" lint --strict charts/catamaran; else echo "lint: charts/catamaran is left out, since no Helm was built yet: make chart"; fi
 	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/harness/steps.sh tests/harness/go-module.sh tests/chart/provision tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-helm tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 

@@ -13,6 +13,15 @@ Takes key, value, expected and write.
 {{- if or (not (regexMatch $name $values.handler)) (eq $values.handler "runc") }}
 {{- include "catamaran.refuse" (dict "key" "handler" "value" $values.handler "expected" (print $expected ", and not runc") "write" "handler: catamaran") }}
 {{- end }}
+{{- /* A new name would be a new RuntimeClass and no old one, which pods name. Without a cluster nothing is looked up. */}}
+{{- if .Release.IsUpgrade }}
+{{- with lookup "v1" "ConfigMap" .Release.Namespace (printf "%s-mode" (include "catamaran.fullname" .)) }}
+{{- $handler := dig "metadata" "annotations" "installer.catamaran.wasm/handler" "" . }}
+{{- if and $handler (ne $handler $values.handler) }}
+{{- include "catamaran.refuse" (dict "key" "handler" "value" $values.handler "expected" (printf "%s, which this release has on its nodes" (toJson $handler)) "write" (printf "handler: %s, or uninstall the release first" $handler)) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- range $key, $value := dict "runtimeClass.name" $values.runtimeClass.name "nameOverride" $values.nameOverride "fullnameOverride" $values.fullnameOverride }}
 {{- if and $value (not (regexMatch $name $value)) }}
 {{- include "catamaran.refuse" (dict "key" $key "value" $value "expected" $expected "write" (printf "a name such as wasm, or leave %s empty" $key)) }}
