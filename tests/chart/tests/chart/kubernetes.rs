@@ -105,7 +105,7 @@ fn a_misspelt_key_a_wrong_type_and_a_lacking_field_are_found() {
         ("containerPort: 9000", "containerPort: http", "containerPort"),
         ("automountServiceAccountToken: false", "automountServiceAccountToken: 'no'", "automountServiceAccountToken"),
         ("roleRef:", "roleref:", "roleref"),
-        ("handler: wasm", "Handler: wasm", "Handler"),
+        ("\nhandler: wasm", "\nHandler: wasm", "Handler"),
         ("podMetricsEndpoints:", "podMetricEndpoints:", "podMetricEndpoints"),
     ];
     for (from, to, word) in changes {
