@@ -7,17 +7,20 @@ use serde_json::Value;
 
 use crate::{CASES, DASHBOARD, DEFAULTS, objects};
 
-/// What the installer serves (`catamaran serve`), with the labels by which there are several.
-const METRICS: [&str; 17] = [
+/// What the installer serves at /metrics.
+const METRICS: [&str; 20] = [
     "catamaran_build_info",
     "catamaran_node_ready",
     "catamaran_installs_total",
     "catamaran_reconciles_total",
+    "catamaran_uninstalls_total",
     "catamaran_starts_total",
     "catamaran_refusals_total",
     "catamaran_compiles_total",
     "catamaran_compile_seconds_total",
+    "catamaran_compile_failures_total",
     "catamaran_compile_queue",
+    "catamaran_modules_refused_total",
     "catamaran_cache_bytes",
     "catamaran_cache_entries",
     "catamaran_cache_hits_total",

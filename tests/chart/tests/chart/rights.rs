@@ -48,7 +48,7 @@ fn the_installer_has_no_token_and_no_more_of_its_node_than_it_needs() {
     let objects = objects(Release::with(DEFAULTS));
     let container = &one(&objects, "DaemonSet", "-installer")["spec"]["template"]["spec"]["containers"][0];
     let added = words(container, "/securityContext/capabilities/add");
-    assert_eq!(added, ["SYS_CHROOT", "SYS_PTRACE", "CHOWN", "FOWNER", "DAC_OVERRIDE"]);
+    assert_eq!(added, ["SYS_CHROOT", "SYS_PTRACE", "CHOWN"]);
     assert_eq!(container["securityContext"]["appArmorProfile"], json!({"type": "Unconfined"}));
     assert_eq!(container["securityContext"]["seLinuxOptions"], json!({"type": "spc_t"}));
 }
@@ -116,16 +116,16 @@ fn only_the_labeller_and_the_job_have_a_token_each_with_its_own_rights() {
             );
             role["rules"].clone()
         };
-        let nodes = json!([{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch", "patch"]}]);
+        let nodes = json!([{"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch", "patch"]}]);
         assert_eq!(rules("ClusterRole", labeller), nodes, "{name}");
-        let reads = ["get", "list", "watch"];
+        let reads = ["list", "watch"];
         let own = json!([
             {"apiGroups": [""], "resources": ["pods"], "verbs": reads},
             {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [map], "verbs": reads},
         ]);
         assert_eq!(rules("Role", labeller), own, "{name}");
         let hook = json!([
-            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [map], "verbs": ["get", "patch"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [map], "verbs": ["patch"]},
             {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
         ]);
         assert_eq!(rules("Role", uninstall), hook, "{name}");
