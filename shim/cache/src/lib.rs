@@ -6,7 +6,7 @@
 //! checksum, entry   what lies beside an entry               tenant       tenants in the names of files
 //! module, magic, digest   a module's bytes                  memo         digests of files that do not change
 //! order     what a compile driver is told, and answers      image        which image a layer is of
-//! counters  hits and misses, for whoever watches the node
+//! counters  starts, compiles and what went wrong, for whoever watches the node
 //! ```
 //!
 //! The shim looks up in it and opens files; only a compile driver, a process of its own, writes.

@@ -54,7 +54,7 @@ impl Places {
     /// # Errors
     /// When a variable holds what it cannot hold.
     pub fn find() -> Result<Self> {
-        let root = std::env::var_os(ROOT_VARIABLE).map_or_else(|| PathBuf::from(ROOT), PathBuf::from);
+        let root = root();
         Ok(Self {
             entries: root.join("cache"),
             locks: root.join("locks"),
@@ -66,6 +66,11 @@ impl Places {
             root,
         })
     }
+}
+
+/// The folder of what a node keeps, where the environment says that it is.
+pub fn root() -> PathBuf {
+    std::env::var_os(ROOT_VARIABLE).map_or_else(|| PathBuf::from(ROOT), PathBuf::from)
 }
 
 /// What entries may take on the disk.

@@ -21,7 +21,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use catamaran_cache::counters::{self, Counter};
+use catamaran_cache::counters::{self, Count, Counter};
 use catamaran_cache::engine::Engine;
 use catamaran_cache::error::Declined;
 use catamaran_cache::image::{Chosen, Image};
@@ -71,6 +71,8 @@ pub(crate) struct Code {
     pub(crate) layer: Option<Chosen>,
     pub(crate) tier: Tier,
     pub(crate) origin: Origin,
+    /// It is in memory alone.
+    pub(crate) uncached: bool,
 }
 
 /// The artifacts for one container: of the engines that may run it, in the order in which they are to be tried.
@@ -103,25 +105,27 @@ impl Cache {
             };
             match part.look_up(&module.digest) {
                 Known::Artifact(file, tier) => {
-                    counters::add(&self.places.root, engine, Counter::Hits);
                     if tier == Tier::Fast {
                         self.improve(engine, module);
                     }
                     let (name, digest) = (module.name.clone(), module.digest.clone());
                     return Ok(Artifact {
                         file,
-                        code: Code { engine, module: name, digest, layer: None, tier, origin: Origin::Hit },
+                        code: Code {
+                            engine,
+                            module: name,
+                            digest,
+                            layer: None,
+                            tier,
+                            origin: Origin::Hit,
+                            uncached: false,
+                        },
                         counted: None,
                     });
                 }
                 Known::Refused(reason) => return Err(Error::Module { module: module.name.clone(), reason }),
                 Known::OtherEngine(reason) => declined.push((engine.word().to_owned(), reason)),
-                Known::Unverified(_) => {
-                    let made = self.order(wanted, &self.engines[index..], Wish::Any).await;
-                    return made.map_err(|e| also(declined, e));
-                }
-                Known::Nothing => {
-                    counters::add(&self.places.root, engine, Counter::Misses);
+                Known::Unverified(_) | Known::Nothing => {
                     let made = self.order(wanted, &self.engines[index..], Wish::Any).await;
                     return made.map_err(|e| also(declined, e));
                 }
@@ -133,6 +137,14 @@ impl Cache {
     /// Compiles the module although there is an artifact, which does not fit its engine.
     pub(crate) async fn compile(&self, wanted: &Wanted, engine: Engine) -> Result<Artifact> {
         self.order(wanted, &[engine], Wish::Again).await
+    }
+
+    /// Counts a start that has its worker: once, and in one update of the counters, since this is the shim's thread.
+    pub(crate) fn count_start(&self, code: &Code) {
+        let Code { engine, tier, uncached, .. } = *code;
+        let counter = if code.origin == Origin::Hit { Counter::Hits } else { Counter::Misses };
+        let start = Count::Start { engine, tier, uncached };
+        counters::add(&self.places.root, &[Count::Cache(engine, counter), start]);
     }
 
     /// Has the best code made where nobody does it any more: whoever made the fast one may have been killed since.
@@ -202,7 +214,7 @@ impl Cache {
                     }
                     (false, false) => None,
                 };
-                let code = Code { engine, module, digest, layer, tier, origin };
+                let code = Code { engine, module, digest, layer, tier, origin, uncached };
                 Ok(Artifact { file: files.remove(0).into(), code, counted })
             }
             ((Answer::Made { .. } | Answer::Improved { .. }, _), _) => {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::serve::ServeArgs;
+
 /// All was done, or all is well.
 pub(crate) const OK: u8 = 0;
 /// A step failed; run the command again.
@@ -100,6 +102,8 @@ pub(crate) enum Command {
     Status,
     /// Looks for everything that may be wrong, runs a test program on each engine, and says what to do.
     Doctor,
+    /// Keeps the node as a file says, and answers how it is, until SIGTERM: for a container on each node.
+    Serve(ServeArgs),
     /// Prints a script that completes this command's words in a shell.
     Completion { shell: clap_complete::Shell },
     /// Writes the manual pages into a folder.

@@ -44,6 +44,8 @@ pub(crate) struct Fake {
     pub(crate) base: RefCell<Option<String>>,
     pub(crate) restart_fails: Cell<bool>,
     pub(crate) no_service_manager: Cell<bool>,
+    /// Called with the name of each step.
+    pub(crate) at_step: RefCell<Option<Box<dyn Fn(&str)>>>,
 }
 
 impl Fake {
@@ -72,6 +74,7 @@ impl Fake {
             base: RefCell::default(),
             restart_fails: Cell::default(),
             no_service_manager: Cell::default(),
+            at_step: RefCell::default(),
         };
         fake.boot().unwrap();
         fake.events.borrow_mut().clear();
@@ -271,6 +274,9 @@ impl Node for Fake {
 
     fn step(&self, name: &'static str) {
         self.note(format!("step {name}"));
+        if let Some(call) = &*self.at_step.borrow() {
+            call(name);
+        }
         match self.kill_after.get() {
             Some(0) => std::panic::resume_unwind(Box::new(Killed)),
             Some(left) => self.kill_after.set(Some(left - 1)),

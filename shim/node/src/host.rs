@@ -68,6 +68,15 @@ impl Host {
         done
     }
 
+    /// A D-Bus address of this process's, as the host has it; none where it names a file that is not the host's.
+    pub(crate) fn address(&self, address: &str) -> Option<String> {
+        if self.is_own_root() {
+            return Some(address.to_owned());
+        }
+        let inside = Path::new(address.strip_prefix("unix:path=")?).strip_prefix(&self.root).ok()?;
+        Some(format!("unix:path={}", Path::new("/").join(inside).display()))
+    }
+
     /// The bytes of a file; none where there is no such file.
     pub(crate) fn read(&self, inside: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(self.at(inside)) {
@@ -144,6 +153,16 @@ mod tests {
         assert!(host.read(Path::new("/etc/none")).unwrap().is_none());
         assert!(host.read(Path::new("/etc/file/below")).unwrap().is_none());
         assert!(host.read(Path::new("/loop")).is_err());
+    }
+
+    #[test]
+    fn an_address_is_told_as_the_host_has_it() {
+        let address = "unix:path=/host/run/dbus/system_bus_socket";
+        assert_eq!(Host::new(Path::new("/")).address(address).as_deref(), Some(address));
+        let below = Host::new(Path::new("/host"));
+        assert_eq!(below.address(address).as_deref(), Some("unix:path=/run/dbus/system_bus_socket"));
+        assert_eq!(below.address("unix:path=/run/dbus/system_bus_socket"), None);
+        assert_eq!(below.address("tcp:host=127.0.0.1"), None);
     }
 
     #[test]

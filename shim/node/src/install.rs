@@ -1,5 +1,7 @@
 //! `catamaran install` and `catamaran uninstall`, `rollback` too: from looking at the node to a node that is ready, or bare.
 
+mod glance;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use crate::node::Node;
 use crate::plan::{self, Entry};
 use crate::programs::{self, CATAMARAN, Programs};
 use crate::state::{self, Change, Held, Installed, Known};
+pub(crate) use glance::Stamps;
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The cache's folders and files (`shim/cache`, `shim/helper/src/compile`). By their names: whatever else is there is not ours.
@@ -54,7 +57,13 @@ pub(crate) struct Done {
 
 impl<'a> Installer<'a> {
     fn hold(&self) -> Result<Held<'a>> {
-        Held::take(self.host, || (self.say)("waiting for another catamaran that works on this node"))
+        let mut said = false;
+        Held::take(self.host, || {
+            if !std::mem::replace(&mut said, true) {
+                (self.say)("waiting for another catamaran that works on this node");
+            }
+            self.node.step("waiting");
+        })
     }
 
     /// Where everything is; the unit is what the user, systemd or the process says.

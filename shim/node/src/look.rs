@@ -1,11 +1,13 @@
 //! `catamaran status` and `catamaran doctor`: how the node is, and what is wrong with it. Both only look, but for the doctor's test
 //! programs, which need a containerd namespace for a moment.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::counters;
 use crate::error::{Error, Problem, Result};
 use crate::files::digest;
 use crate::handler::{Options, shim_in};
@@ -30,6 +32,8 @@ pub(crate) struct Status {
     /// Why the last change was taken back.
     rolled_back: Option<String>,
     pub(crate) problems: Vec<Problem>,
+    /// What shims and compile processes have counted (docs/node.md).
+    counters: BTreeMap<String, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -91,6 +95,7 @@ pub(crate) fn status(installer: &Installer<'_>) -> Result<Status> {
         change_under_way: state.pending.is_some(),
         rolled_back: state.rolled_back,
         problems,
+        counters: counters::read(host),
     })
 }
 

@@ -1,7 +1,7 @@
 //! `catamaran` puts a node in order: it installs the shim, its handler and its programs, and leaves no trace when it removes them.
 //!
 //! ```text
-//! cli --> install: install, uninstall, rollback      look: status, doctor
+//! cli --> install: install, uninstall, rollback      look: status, doctor      serve: install again and again, metrics
 //!           |- layout (containerd, root_file, process)   which containerd, where its handler belongs
 //!           |- programs                                  a folder for each version
 //!           |- plan (handler) --> judge                  the files; containerd's own word on them
@@ -13,6 +13,7 @@ mod canary;
 mod change;
 mod cli;
 mod containerd;
+mod counters;
 mod error;
 #[cfg(test)]
 mod fake;
@@ -31,6 +32,7 @@ mod programs;
 mod real;
 mod root_file;
 mod run;
+mod serve;
 mod service;
 mod state;
 #[cfg(test)]
@@ -116,6 +118,13 @@ fn carry_out(cli: Cli) -> Result<Answer> {
         by_hand: cli.node.restart == Restart::None,
         rollback_after: Duration::from_secs(cli.node.rollback_after),
     };
+    if let Command::Serve(args) = &cli.command {
+        let from = args.from.clone().map_or_else(own_folder, Ok)?;
+        let programs = Programs::find(&from, install::VERSION)?;
+        let connect = || services(&host, &cli.node, &cli.command);
+        serve::run(&host, &settings, args, &programs, &connect)?;
+        return Ok((String::new(), json!({"ended": true}), OK));
+    }
     let node = Real { host: &host, services: services(&host, &cli.node, &cli.command)? };
     let say = |words: &str| eprintln!("catamaran: {words} ...");
     let installer = Installer { host: &host, node: &node, settings: &settings, say: &say };

@@ -38,12 +38,13 @@ pub(crate) trait Services {
 ///
 /// Not by systemd's private socket, which zbus does not speak: systemd names itself there as the sender by its well-known name, and
 /// zbus takes unique names alone (`shim/helper/src/systemd`).
-pub(crate) struct Systemd {
+pub(crate) struct Systemd<'h> {
+    host: &'h Host,
     connection: Connection,
 }
 
-impl Systemd {
-    pub(crate) fn connect(host: &Host) -> Result<Self> {
+impl<'h> Systemd<'h> {
+    pub(crate) fn connect(host: &'h Host) -> Result<Self> {
         let address =
             std::env::var(BUS_VARIABLE).unwrap_or_else(|_| format!("unix:path={}", host.at(Path::new(BUS)).display()));
         let made = connection::Builder::address(address.as_str())
@@ -59,7 +60,7 @@ impl Systemd {
                  --restart-command, or restart it yourself with --restart none",
             )
         })?;
-        Ok(Self { connection })
+        Ok(Self { host, connection })
     }
 
     fn manager(&self) -> zbus::Result<Proxy<'_>> {
@@ -111,7 +112,7 @@ fn needs_unit(unit: Option<&str>) -> Result<&str> {
     })
 }
 
-impl Services for Systemd {
+impl Services for Systemd<'_> {
     fn check(&self, unit: Option<&str>) -> Result<()> {
         let name = needs_unit(unit)?;
         let state = self.unit(name).and_then(|unit| unit.get_property::<String>("LoadState"));
@@ -142,11 +143,12 @@ impl Services for Systemd {
         let (timer, service) = units(rollback.id);
         let words = words(rollback);
         let program = rollback.program.to_string_lossy().into_owned();
-        // What names other places than the usual ones is handed on.
-        let environment: Vec<String> = [HOME_VARIABLE, BUS_VARIABLE]
-            .iter()
-            .filter_map(|name| std::env::var(name).ok().map(|value| format!("{name}={value}")))
-            .collect();
+        // What names other places than the usual ones is handed on, as the host has it.
+        let variable = |name: &str| std::env::var(name).ok();
+        let bus = variable(BUS_VARIABLE).and_then(|address| self.host.address(&address));
+        let handed_on = [(HOME_VARIABLE, variable(HOME_VARIABLE)), (BUS_VARIABLE, bus)];
+        let environment: Vec<String> =
+            handed_on.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
         let after = u64::try_from(rollback.after.as_micros()).unwrap_or(u64::MAX);
         let description = "Takes a change of containerd's configuration back, unless it proves itself (catamaran)";
         let of_timer: Vec<(&str, Value<'_>)> = vec![

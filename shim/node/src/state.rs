@@ -13,8 +13,10 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, On, Result};
@@ -27,6 +29,8 @@ const HOME: &str = "/var/lib/catamaran";
 pub(crate) const HOME_VARIABLE: &str = "CATAMARAN_ROOT";
 /// Raised when an older installer could not read it.
 const FORMAT: u32 = 1;
+/// Between two looks whether the lock is free.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,25 +140,25 @@ pub(crate) fn look(host: &Host) -> Result<State> {
 }
 
 impl<'h> Held<'h> {
-    /// Waits until nobody else works on the node. `waiting` is called when somebody does.
-    pub(crate) fn take(host: &'h Host, waiting: impl FnOnce()) -> Result<Self> {
+    /// Waits until nobody else works on the node. `waiting` is called again and again while somebody does.
+    pub(crate) fn take(host: &'h Host, mut waiting: impl FnMut()) -> Result<Self> {
         let path = folder().join("lock");
-        let mut waiting = Some(waiting);
         loop {
             files::make_folders(host, &folder())?;
             // Configuration, which is kept there, may hold registries' passwords. Gone already: the loop makes it anew.
-            let _ = fs::set_permissions(host.at(&folder()), fs::Permissions::from_mode(0o700));
+            make_private(&host.at(&folder()));
             let lock = File::options().create(true).append(true).open(host.at(&path));
             let lock = match lock {
                 // An uninstallation removed the folder just now.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 other => other.on("opening", &path)?,
             };
-            if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-                if let Some(waiting) = waiting.take() {
-                    waiting();
+            loop {
+                match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                    Err(Errno::WOULDBLOCK) => waiting(),
+                    other => break other.on("locking", &path)?,
                 }
-                rustix::fs::flock(&lock, FlockOperation::LockExclusive).on("locking", &path)?;
+                std::thread::sleep(PAUSE);
             }
             // An uninstallation removes the file that others wait for: theirs would lock nothing.
             if same_file(&lock, &host.at(&path)) {
@@ -225,6 +229,13 @@ impl<'h> Held<'h> {
 
     pub(crate) fn clear_staged(&self) {
         let _ = files::remove_folder(self.host, &folder().join("staged"));
+    }
+}
+
+/// Writes nothing where it is so: the folder is opened at each look.
+fn make_private(folder: &Path) {
+    if fs::metadata(folder).is_ok_and(|data| data.permissions().mode() & 0o777 != 0o700) {
+        let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
     }
 }
 

@@ -51,6 +51,8 @@ fn a_second_start_uses_the_cached_artifact() {
     assert!(all[0].contains("digest=sha256:") && all[0].contains("/hello"), "{all:?}");
     let counters = ["hits", "misses", "compiles", "refusals", "evictions"].map(|name| counter(&node, name));
     assert_eq!(counters, [2, 1, 1, 0, 0]);
+    let by_kind = ["starts.wasmtime.best", "starts.wasmtime.fast", "compiled.wasmtime.best"];
+    assert_eq!(by_kind.map(|name| counter(&node, name)), [3, 0, 1]);
     // A volume's module is known by its bytes, wherever it lies.
     let folder = node.dir().join("volume");
     fs::create_dir(&folder).unwrap();
@@ -175,6 +177,8 @@ fn a_modules_refusal_is_cached() {
     assert_eq!(first.code, Code::FailedPrecondition, "{first}");
     assert_eq!(refuse().message, first.message);
     assert_eq!((counter(&node, "compiles"), counter(&node, "refusals")), (1, 1));
+    let counts = ["refused.module", "misses", "starts.wasmtime.best"].map(|name| counter(&node, name));
+    assert_eq!(counts, [2, 0, 0], "each was refused, and none started");
     node.finish();
 }
 
@@ -368,17 +372,17 @@ fn a_damaged_artifact_is_compiled_again_after_a_boot() {
     fs::write(&entry, &bytes).unwrap();
     reboot();
     run();
-    assert_eq!(counts(), [2, 1, 2], "compiled anew");
+    assert_eq!(counts(), [2, 2, 2], "compiled anew");
     assert!(node.log().contains("is not what was published"), "{}", node.log());
     assert_eq!(fs::read(&entry).unwrap(), whole, "the same module, the same code");
     run();
-    assert_eq!(counts(), [3, 1, 2]);
+    assert_eq!(counts(), [3, 2, 2]);
     // Without its checksum nobody knows, and a file of another length is no longer the one that was looked at.
     fs::remove_file(&sum).unwrap();
     run();
     fs::write(&entry, "short").unwrap();
     run();
-    assert_eq!(counts(), [3, 1, 4]);
+    assert_eq!(counts(), [3, 4, 4]);
     node.finish();
 }
 

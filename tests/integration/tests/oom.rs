@@ -72,6 +72,8 @@ fn an_oom_kill_is_reported_before_the_exit() {
             assert_eq!(task.delete().code, 137);
             events.expect(&id, &["create", "start", "oom", "exit", "delete"]);
         }
+        let counters = fs::read_to_string(node.catamaran_root().join("counters")).unwrap();
+        assert!(counters.contains(&format!("\noom_kills.{} 4\n", engine.name())), "{counters}");
         node.finish();
     }
 }

@@ -7,12 +7,16 @@
     reason = "test code: a panic is how a test says that it failed"
 )]
 
+mod serving;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use catamaran_harness::shim_folder;
 use serde_json::Value;
+
+pub use serving::{RIGHTS, Serving};
 
 /// All that a release holds.
 pub const PROGRAMS: [&str; 8] = [

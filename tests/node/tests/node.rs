@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use catamaran_harness::cri::{self, ContainerState, Pod, Shape};
 use catamaran_harness::{Engine, Image, Node, Runtime, guests, wait_until};
-use catamaran_node_tests::{Catamaran, PROGRAMS, bytes_below, other_build};
+use catamaran_node_tests::{Catamaran, PROGRAMS, Serving, bytes_below, other_build};
 use catamaran_service_manager::ServiceManager;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -146,6 +146,97 @@ fn a_node_is_installed_upgraded_under_its_pods_and_left_as_it_was() {
         "{:?}",
         manager.jobs()
     );
+    node.finish();
+}
+
+/// The processes that run a program which is installed on the node.
+fn programs(node: &Node, name: &str) -> Vec<String> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let runs = |pid: &String| {
+        fs::read_link(format!("/proc/{pid}/exe"))
+            .is_ok_and(|exe| exe.starts_with(node.dir().join("opt")) && exe.ends_with(name))
+    };
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(runs).collect()
+}
+
+/// What stands for the installer's container on the node, in a folder of the node's.
+fn serving(node: &Node, manager: &ServiceManager, mode: &str) -> Serving {
+    let mut catamaran = catamaran(node, manager);
+    // The bus as the container sees it.
+    catamaran.env[0].1 = catamaran.env[0].1.replace("unix:path=/", "unix:path=/host/");
+    Serving::start(&node.dir().join("container"), mode, &catamaran.args, &catamaran.env)
+}
+
+#[test]
+fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
+    let (node, manager) = bare();
+    let before = places(&node);
+    let container = serving(&node, &manager, "install\n");
+    container.await_state("install", "ready", LATER);
+    assert_eq!((container.get("/readyz").0, container.get("/healthz").0), (200, 200));
+    let canaries = ["wasmtime", "wasmer"]
+        .map(|engine| container.metric(&format!("catamaran_starts_total{{engine=\"{engine}\",origin=\"best\"}}")));
+    assert!(canaries[0] >= 1.0 && canaries[1] >= 1.0, "{canaries:?}");
+    assert!(container.metric("catamaran_cache_entries") >= 2.0 && container.metric("catamaran_cache_bytes") > 1e4);
+
+    // Looks at a node that is as it should be run nothing.
+    let pid = node.containerd_pid();
+    let looks = || container.metric("catamaran_reconciles_total{result=\"intact\"}");
+    let looked = looks();
+    wait_until(LATER, "three more looks", || (looks() >= looked + 3.0).then_some(()));
+    assert_eq!(node.containerd_pid(), pid);
+    let starts = container.metric("catamaran_starts_total{engine=\"wasmtime\",origin=\"best\"}");
+    assert!((starts - canaries[0]).abs() < 0.5, "a look ran a test program");
+
+    let pod = Pod::run(&node, "one", Shape { network: false, ..Shape::on(Engine::Wasmtime) });
+    let sleeping = pod.order("tools", &tools()).start();
+    let trapping = Image::new("trapping").file("/trap.wasm", guests::wat("trap")).entrypoint(["/trap.wasm"]);
+    assert_eq!(pod.order("trapping", &trapping).start().wait(LATER).exit_code, 134);
+    assert!((container.metric("catamaran_traps_total{engine=\"wasmtime\"}") - 1.0).abs() < 0.1);
+    container.mode("uninstall");
+    let why = container.await_state("uninstall", "refused", SOON);
+    assert!(why.contains("/one") && why.contains("--force"), "{why}");
+    assert_eq!(container.get("/readyz").0, 503);
+    container.mode("install");
+    container.await_state("install", "ready", SOON);
+    assert_eq!(node.containerd_pid(), pid, "containerd was restarted for nothing");
+
+    // A file that is rewritten by hand.
+    let file = node.dir().join("conf.d/catamaran.toml");
+    let written = fs::read(&file).unwrap();
+    fs::write(&file, "version = 3\n").unwrap();
+    wait_until(LATER, "the file to be mended", || (fs::read(&file).unwrap() == written).then_some(()));
+    container.await_state("install", "ready", LATER);
+    assert_ne!(node.containerd_pid(), pid);
+    assert_eq!(sleeping.status().state, ContainerState::Running);
+
+    // A shim that is killed: containerd has its pod cleaned up.
+    let shims = programs(&node, "containerd-shim-catamaran-v1");
+    assert_eq!(shims.len(), 1, "{shims:?}");
+    assert!(std::process::Command::new("kill").args(["-KILL", &shims[0]]).status().unwrap().success());
+    wait_until(LATER, "the count of a dead shim", || {
+        (container.metric("catamaran_shim_deaths_total") > 0.5).then_some(())
+    });
+    assert!((container.metric("catamaran_shim_deaths_total") - 1.0).abs() < 0.1);
+    drop(sleeping);
+    pod.remove();
+
+    // A signal leaves the node as it is; the next one takes over.
+    let installed = places(&node);
+    assert_eq!(container.end().code(), Some(0));
+    let of_node = |mut all: Vec<(PathBuf, Vec<u8>)>| {
+        all.retain(|(path, _)| !path.starts_with(node.catamaran_root()));
+        all
+    };
+    assert_eq!(of_node(places(&node)), of_node(installed));
+    node.await_compiles();
+    let container = serving(&node, &manager, "uninstall");
+    container.await_state("uninstall", "uninstalled", LATER);
+    assert_eq!((container.get("/readyz").0, container.get("/healthz").0), (503, 200));
+    assert_eq!(of_node(places(&node)), of_node(before));
+    assert!(!node.catamaran_root().join("node").exists() && !node.catamaran_root().join("cache").exists());
+    assert_eq!(container.end().code(), Some(0));
+    fs::remove_dir_all(node.dir().join("container")).unwrap();
     node.finish();
 }
 

@@ -21,6 +21,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use catamaran_cache::counters::{self, Count};
+use catamaran_cache::places;
 use catamaran_host::child;
 use containerd_shim::{Flags, StartOpts};
 use containerd_shim_protos::api::DeleteResponse;
@@ -158,6 +160,7 @@ async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
     if server.as_ref().is_some_and(came_later) {
         return Ok(());
     }
+    let mut died = server.is_some();
     if let Some(server) = &server
         && let Some(process) = server.process()?
     {
@@ -166,9 +169,15 @@ async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
         if let_go && pod.read(id)?.is_none() && (!pod.exists() || UnixStream::connect(&server.socket).is_ok()) {
             return Ok(());
         }
+        died = !let_go;
         end(&process)?;
     }
-    free(pod, server.as_ref(), catamaran_cgroup::PATIENCE).await
+    free(pod, server.as_ref(), catamaran_cgroup::PATIENCE).await?;
+    // Behind it, so that a pod that several calls clean up is counted once.
+    if died {
+        counters::add(&places::root(), &[Count::ShimDeath]);
+    }
+    Ok(())
 }
 
 /// All that a dead shim has left.

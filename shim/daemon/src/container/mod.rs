@@ -167,7 +167,10 @@ impl Container {
             worker.pid,
             begin.elapsed().as_millis(),
         );
-        Ok(Self::made(creation, worker))
+        cache.count_start(&code);
+        let container = Self::made(creation, worker);
+        container.process.runs_on(code.engine);
+        Ok(container)
     }
 
     /// A container whose process waits for Start.

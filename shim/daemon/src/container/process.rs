@@ -5,7 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use catamaran_cache::counters::{self, Count};
+use catamaran_cache::engine::Engine;
+use catamaran_cache::places;
 use catamaran_host::child;
+use catamaran_worker::EXIT_TRAPPED;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
 use log::{info, warn};
 use nix::libc;
@@ -72,6 +76,8 @@ pub(crate) struct Process {
     pub(crate) stdio: stdio::Paths,
     /// From the moment on at which it exists: a container's at once, an exec's from its start on.
     living: OnceLock<Living>,
+    /// Of a guest's worker.
+    engine: OnceLock<Engine>,
     /// A SIGKILL was sent to it on request.
     asked: AtomicBool,
     /// Never held across an await.
@@ -104,7 +110,7 @@ impl Process {
     /// One that does not exist yet.
     pub(super) fn new(name: String, stdio: stdio::Paths) -> Self {
         let (living, asked, inner) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
-        Self { name, stdio, living, asked, inner, exit: watch::Sender::new(None) }
+        Self { name, stdio, living, engine: OnceLock::new(), asked, inner, exit: watch::Sender::new(None) }
     }
 
     /// It exists: with the streams that the shim holds for it, and the socket to let it go by where it has one. Called once.
@@ -118,6 +124,16 @@ impl Process {
         if self.living.set(Living { pid, pidfd }).is_err() {
             warn!("{}: a second process for it: {pid}", self.name);
         }
+    }
+
+    /// It is a worker of that engine. Called once, when it lives.
+    pub(super) fn runs_on(&self, engine: Engine) {
+        let _ = self.engine.set(engine);
+    }
+
+    /// The engine that it is a worker of; none of a holder and of a native program.
+    pub(crate) fn engine(&self) -> Option<Engine> {
+        self.engine.get().copied()
     }
 
     /// It will never exist, with the streams on which it was told why. Its end is still to be made known.
@@ -234,6 +250,9 @@ impl Process {
             child::exit_code,
         );
         info!("ended id={} pid={} code={code}", self.name, self.pid());
+        if let (Some(engine), true) = (self.engine(), code == u32::from(EXIT_TRAPPED)) {
+            counters::add(&places::root(), &[Count::Trap(engine)]);
+        }
         Exit::now(code)
     }
 

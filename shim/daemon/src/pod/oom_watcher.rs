@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use catamaran_cache::counters::{self, Count};
+use catamaran_cache::places;
 use catamaran_cgroup::{Slice, Watch};
 use containerd_shim_protos::events::task::TaskOOM;
 use log::{info, warn};
@@ -46,7 +48,7 @@ impl OomWatcher {
     pub(super) async fn tell_last(&self, exit: &Exit) {
         if !self.tell() && exit.code == KILLED && !self.container.kill_was_asked_for() && self.vanished() {
             self.container.saw_kill();
-            self.publish();
+            self.publish(1);
         }
         if self.container.was_killed() {
             self.publisher.flush(REASON_FIRST).await;
@@ -62,7 +64,7 @@ impl OomWatcher {
         if let Some(slice) = &self.slice {
             slice.saw(new);
         }
-        self.publish();
+        self.publish(new);
         true
     }
 
@@ -75,7 +77,8 @@ impl OomWatcher {
         })
     }
 
-    fn publish(&self) {
+    fn publish(&self, kills: u64) {
+        counters::add(&places::root(), &[Count::OomKills(self.container.process.engine(), kills)]);
         info!("out of memory: the kernel killed in the cgroup of id={}", self.container.id());
         self.publisher.publish(&TaskOOM { container_id: self.container.id().to_owned(), ..Default::default() });
     }

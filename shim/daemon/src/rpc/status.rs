@@ -1,5 +1,6 @@
-//! Makes the answer of a call that failed: its RPC code, and the text for the client.
+//! Makes the answer of a call that failed: its RPC code, and the text for the client. Names the reason for the counters too.
 
+use catamaran_cache::counters::Reason;
 use catamaran_host::Error as HostError;
 use catamaran_worker::quote::shortened;
 use containerd_shim_protos::ttrpc::{self, Code};
@@ -31,5 +32,50 @@ fn code(e: &Error) -> Code {
         | Error::Worker(_)
         | Error::Hook { .. }
         | Error::Compiler { .. } => Code::INTERNAL,
+    }
+}
+
+/// What a creation that failed is counted as; none where it failed for what happened meanwhile: nothing was refused then.
+pub(super) fn reason(e: &Error) -> Option<Reason> {
+    Some(match e {
+        Error::Host(HostError::Refused { .. }) => Reason::Spec,
+        Error::Host(HostError::Unavailable { .. }) => Reason::Node,
+        Error::Module { .. } => Reason::Module,
+        Error::Declined { .. } => Reason::Engine,
+        Error::Compiler { .. } => Reason::Compiler,
+        Error::Hook { .. } => Reason::Hook,
+        Error::Logger { .. } => Reason::Logger,
+        Error::Runtime { .. } => Reason::Runtime,
+        Error::Worker(_) => Reason::Worker,
+        Error::Host(HostError::File { .. } | HostError::System { .. }) | Error::Occupied(_) => Reason::System,
+        Error::NotFound(_)
+        | Error::Exists(_)
+        | Error::Transition { .. }
+        | Error::Closing
+        | Error::Uncheckpointed(_) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_has_a_reason_and_what_came_too_late_has_none() {
+        let id = || "x".to_owned();
+        let system = |kind: std::io::ErrorKind| Error::system("reading", kind.into());
+        for (error, expected) in [
+            (Error::refused("a", "b", "c"), Some(Reason::Spec)),
+            (Error::unavailable("a", "b", "c"), Some(Reason::Node)),
+            (Error::Module { module: id(), reason: id() }, Some(Reason::Module)),
+            (Error::Declined { module: id(), declined: Vec::new() }, Some(Reason::Engine)),
+            (Error::Compiler { module: id(), reason: id() }, Some(Reason::Compiler)),
+            (system(std::io::ErrorKind::StorageFull), Some(Reason::System)),
+            (Error::NotFound(id()), None),
+            (Error::Exists(id()), None),
+            (Error::Closing, None),
+        ] {
+            assert_eq!(reason(&error), expected, "{error}");
+        }
     }
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use catamaran_cache::counters::{self, Count};
+use catamaran_cache::places;
 use containerd_shim_protos::api::{
     CheckpointTaskRequest, CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse,
     DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, PauseRequest, PidsRequest, PidsResponse,
@@ -25,6 +27,7 @@ use crate::container::{Container, Exec, ExecRequest, Phase, Process, Request};
 use crate::error::{Error, Result};
 use crate::pod::Pod;
 use crate::pod::events::Publisher;
+use crate::rpc::status;
 use crate::stdio;
 
 /// How long the last events may hold up the answer to Shutdown, for which containerd waits three seconds.
@@ -137,6 +140,9 @@ impl Task for TaskService {
         // A task of its own: a client that gives up does not leave half a container.
         let created = tokio::spawn(async move { pod.create(request).await }).await;
         let created = created.map_err(|e| ttrpc::Error::Others(format!("the creation broke off: {e}")))?;
+        if let Some(reason) = created.as_ref().err().and_then(status::reason) {
+            counters::add(&places::root(), &[Count::Refused(reason)]);
+        }
         if created.is_err() && self.pod.close_forsaken() {
             self.leave().await;
         }

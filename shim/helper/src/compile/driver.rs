@@ -77,7 +77,7 @@ pub(crate) fn run() -> Result<()> {
         Ok(places) => places,
         Err(e) => return asker.answer(&Answer::Failed(e.to_string()), None),
     };
-    let mut driver = Driver { order, asker, places, counted: None, cgroup: None, warnings, missed: false };
+    let mut driver = Driver { order, asker, places, counted: None, cgroup: None, warnings };
     if let (Wish::Best, Some(engine)) = (driver.order.wish, driver.order.engines.first().copied()) {
         let improved = match driver.given(files.pop().map(File::from)) {
             Ok(Sought::Module(given)) => driver.improve(engine, given),
@@ -120,8 +120,6 @@ pub(super) struct Driver {
     /// From the first compile on.
     pub(super) cgroup: Option<Compilers>,
     pub(super) warnings: Vec<String>,
-    /// Whether it was counted that there was no artifact: once a start.
-    pub(super) missed: bool,
 }
 
 impl Driver {

@@ -3,8 +3,9 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::time::Instant;
 
-use catamaran_cache::counters::Counter;
+use catamaran_cache::counters::{Count, Counter};
 use catamaran_cache::engine::Engine;
 use catamaran_cache::places::Part;
 use catamaran_cache::store::{Lasting, New};
@@ -78,6 +79,7 @@ impl Driver {
         self.count(part.engine, Counter::Compiles);
         let killed = || self.cgroup.as_ref().map_or(0, Compilers::killed);
         let before = killed();
+        let begin = Instant::now();
         let verdict = process::run(
             &mut part.compiler.command(),
             part.compiler.path(),
@@ -86,6 +88,8 @@ impl Driver {
             output,
             tier,
         )?;
+        let compiled = Count::Compiled { engine: part.engine, tier, took: begin.elapsed() };
+        counters::add(&self.places.root, &[compiled]);
         Ok(match verdict {
             // For its own memory or another compile's: nothing to remember of this module.
             Verdict::Failed(_) if killed() > before => {
@@ -139,7 +143,7 @@ impl Driver {
     }
 
     pub(super) fn count(&self, engine: Engine, counter: Counter) {
-        counters::add(&self.places.root, engine, counter);
+        counters::add(&self.places.root, &[Count::Cache(engine, counter)]);
     }
 
     /// Puts the artifact into the cache, if there is room.

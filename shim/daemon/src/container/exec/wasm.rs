@@ -148,6 +148,8 @@ impl Container {
             worker.pid,
             begin.elapsed().as_millis(),
         );
+        cache.count_start(&artifact.code);
+        exec.process.runs_on(artifact.code.engine);
         Ok(worker)
     }
 

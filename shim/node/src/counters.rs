@@ -1,0 +1,86 @@
+//! What shims and compile processes left to be read: their counters, and the folders of the cache.
+//!
+//! The names are those of `shim/cache/src/counters.rs`, `shim/cache/src/store.rs` and `shim/helper/src/compile/shares.rs`: this
+//! program links none of them, and reads what may be another version's.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::host::Host;
+use crate::state;
+
+/// Each counter by its name. Lines that are no counters are left out.
+pub(crate) fn read(host: &Host) -> BTreeMap<String, u64> {
+    let text = host.text(&state::home().join("counters")).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+}
+
+/// What the cache holds.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    /// Artifacts.
+    pub(crate) entries: u64,
+    /// On the disk, with all that lies beside them.
+    pub(crate) bytes: u64,
+}
+
+impl Size {
+    pub(crate) fn read(host: &Host) -> Self {
+        let mut size = Self::default();
+        let folders = fs::read_dir(host.at(&state::home().join("cache"))).into_iter().flatten().flatten();
+        for file in folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten()) {
+            // One that is evicted meanwhile is none.
+            let Ok(data) = file.metadata() else { continue };
+            size.bytes += data.blocks() * 512;
+            size.entries += u64::from(is_artifact(&file.file_name().to_string_lossy()));
+        }
+        size
+    }
+}
+
+/// `SHA256` or `SHA256.fast`; beside it lie sums, marks, refusals, and artifacts that are not whole yet.
+fn is_artifact(name: &str) -> bool {
+    let digest = name.strip_suffix(".fast").unwrap_or(name);
+    digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// How many starts wait for an artifact, those whose module is being compiled among them: `orders/PID.N-AMOUNT-TENANT`, of compile
+/// drivers that live.
+pub(crate) fn queue(host: &Host) -> u64 {
+    let entries = fs::read_dir(host.at(&state::home().join("orders"))).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let pids = names.filter_map(|name| name.split_once('.')?.0.parse::<u32>().ok());
+    pids.filter(|pid| host.exists(&Path::new("/proc").join(pid.to_string()))).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::Tree;
+
+    #[test]
+    fn what_others_left_is_counted_and_what_is_not_theirs_is_not() {
+        let mut tree = Tree::new();
+        let host = tree.host();
+        assert_eq!((read(&host).len(), Size::read(&host), queue(&host)), (0, Size::default(), 0));
+        let home = "var/lib/catamaran";
+        tree.file(&format!("{home}/counters"), "hits 3\nhits.wasmtime 3\nnewer.thing a lot\nstarts.wasmer.best 7\n\n");
+        let (digest, folder) = ("0123456789abcdef".repeat(4), format!("{home}/cache/wasmtime-48-x"));
+        for name in ["", ".fast", ".sum", ".fast.sum", ".of-0011223344556677", ".refused"] {
+            tree.file(&format!("{folder}/{digest}{name}"), &"x".repeat(5000));
+        }
+        tree.file(&format!("{folder}/new-12.3-0"), "half");
+        tree.process(77, &["catamaran-helper", "compile"]);
+        for name in ["77.0-1-aa", "77.1-1-bb", "4194305.0-1-aa", "junk"] {
+            tree.file(&format!("{home}/orders/{name}"), "");
+        }
+        let read = read(&host);
+        assert_eq!(read.keys().collect::<Vec<_>>(), ["hits", "hits.wasmtime", "starts.wasmer.best"]);
+        assert_eq!(read["starts.wasmer.best"], 7);
+        let size = Size::read(&host);
+        assert_eq!((size.entries, size.bytes >= 30_000, queue(&host)), (2, true, 2), "{size:?}");
+    }
+}

@@ -1,0 +1,89 @@
+//! A look that costs little, for whoever looks often: whether an installation is as it was left.
+//!
+//! Nothing is run, neither containerd nor a test program, and no program is read: their inodes and times tell whether somebody
+//! wrote to them. What `install` would write is compared with what is there, and containerd is asked which handlers it has.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::{Installer, known};
+use crate::error::Result;
+use crate::handler::{Handler, Options, shim_in};
+use crate::host::Host;
+use crate::layout::Layout;
+use crate::plan;
+use crate::programs::{self, PROGRAMS, Programs};
+use crate::state::Installed;
+
+/// What tells whether a folder's programs are the ones of before: of each its mode, inode, length and time of change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stamps(Vec<Option<[u64; 5]>>);
+
+impl Stamps {
+    /// Of a folder that was just installed, and so compared byte by byte.
+    pub(crate) fn read(host: &Host, folder: &Path) -> Self {
+        let folder = host.at(folder);
+        let stamp = |name: &str| {
+            let data = fs::symlink_metadata(folder.join(name)).ok()?;
+            let change = [data.ctime(), data.ctime_nsec()].map(i64::cast_unsigned);
+            Some([data.mode().into(), data.ino(), data.size(), change[0], change[1]])
+        };
+        Self(PROGRAMS.iter().map(|(name, _)| stamp(name)).collect())
+    }
+}
+
+impl Installer<'_> {
+    /// What is not as `install` left it, in words; none where all is. `stamps` are the installed programs'.
+    pub(crate) fn glance(
+        &self,
+        programs: &Programs,
+        name: &str,
+        options: &Options,
+        stamps: &Stamps,
+    ) -> Result<Option<String>> {
+        let held = self.hold()?;
+        let state = &held.state;
+        let Some(installed) = &state.installed else { return Ok(Some("nothing is installed".to_owned())) };
+        if state.pending.is_some() {
+            return Ok(Some("a change is under way, or its installer was killed".to_owned()));
+        }
+        if state.rolled_back.is_some() {
+            return Ok(Some("the last change was taken back".to_owned()));
+        }
+        if installed.handler != name || installed.folder != installed.prefix.join(&programs.name) {
+            return Ok(Some(format!(
+                "{} of the handler {:?} is installed",
+                installed.folder.display(),
+                installed.handler
+            )));
+        }
+        if Stamps::read(self.host, &installed.folder) != *stamps {
+            return Ok(Some(format!("the programs in {} were changed", installed.folder.display())));
+        }
+        let layout = Layout::find(self.host, &self.node.processes(), &self.settings.wanted)?;
+        if is_elsewhere(&layout, installed) {
+            return Ok(Some("the node's containerd, or the place of its handler, is another one".to_owned()));
+        }
+        let handler = Handler { name: name.to_owned(), shim: shim_in(&installed.folder), options: options.clone() };
+        let config = &layout.containerd.config;
+        let entries = plan::install(self.host, &held, &layout.place, config, layout.version, &handler)?;
+        if let Some(entry) = entries.iter().find(|entry| entry.now != entry.wanted) {
+            return Ok(Some(format!("{} is not as it was written", entry.path.display())));
+        }
+        if !self.node.handlers(&installed.containerd.socket)?.contains(&installed.handler) {
+            return Ok(Some(format!("containerd does not list the handler {:?}", installed.handler)));
+        }
+        // Older versions, whose last pods may be gone by now.
+        if programs::versions(self.host, &installed.prefix).len() > 1 {
+            programs::collect(self.host, &installed.prefix, &[&installed.folder])?;
+        }
+        Ok(None)
+    }
+}
+
+fn is_elsewhere(layout: &Layout, installed: &Installed) -> bool {
+    let (now, then) = (known(layout), &installed.containerd);
+    (&now.program, &now.config, &now.socket) != (&then.program, &then.config, &then.socket)
+        || (&layout.place, &layout.prefix) != (&installed.place, &installed.prefix)
+}
