@@ -16,7 +16,7 @@ use std::process::Command;
 use catamaran_harness::shim_folder;
 use serde_json::Value;
 
-pub use serving::{RIGHTS, Serving};
+pub use serving::Serving;
 
 /// All that a release holds.
 pub const PROGRAMS: [&str; 8] = [

@@ -12,8 +12,8 @@ use std::time::Duration;
 use catamaran_harness::{die_with_parent, shim_folder, spawn, wait_until};
 use serde_json::Value;
 
-/// All that the container's process may.
-pub const RIGHTS: &str = "-all,+sys_chroot,+sys_ptrace";
+/// All that the container's process may, beside being user 0.
+const RIGHTS: &str = "-all,+sys_chroot,+sys_ptrace";
 /// What becomes the container: a mount namespace whose mounts follow the host's, a pid namespace, and a root of its own that is
 /// read-only.
 const ENTER: &str = r#"
@@ -86,9 +86,14 @@ impl Serving {
         self.said.lock().unwrap().clone()
     }
 
-    /// Its own process.
-    pub fn pid(&self) -> u32 {
-        self.pid
+    /// The capabilities that it has, as the kernel writes them.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn capabilities(&self) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("it does not run");
+        let found = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        found.expect("no capabilities").trim().to_owned()
     }
 
     /// Writes the mode, as the kubelet replaces a ConfigMap's file.

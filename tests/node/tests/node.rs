@@ -174,6 +174,7 @@ fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
     let container = serving(&node, &manager, "install\n");
     container.await_state("install", "ready", LATER);
     assert_eq!((container.get("/readyz").0, container.get("/healthz").0), (200, 200));
+    assert_eq!(container.capabilities(), "00000000000c0000", "CAP_SYS_CHROOT and CAP_SYS_PTRACE alone");
     let canaries = ["wasmtime", "wasmer"]
         .map(|engine| container.metric(&format!("catamaran_starts_total{{engine=\"{engine}\",origin=\"best\"}}")));
     assert!(canaries[0] >= 1.0 && canaries[1] >= 1.0, "{canaries:?}");
@@ -201,11 +202,14 @@ fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
     container.await_state("install", "ready", SOON);
     assert_eq!(node.containerd_pid(), pid, "containerd was restarted for nothing");
 
-    // A file that is rewritten by hand.
+    // A file that is edited by hand.
     let file = node.dir().join("conf.d/catamaran.toml");
-    let written = fs::read(&file).unwrap();
-    fs::write(&file, "version = 3\n").unwrap();
-    wait_until(LATER, "the file to be mended", || (fs::read(&file).unwrap() == written).then_some(()));
+    let written = fs::read_to_string(&file).unwrap();
+    fs::write(&file, written.replace("pod_annotations", "pod_annotation")).unwrap();
+    wait_until(LATER, "the file to be mended", || {
+        // Between the two steps of a replacement there may be none.
+        (fs::read_to_string(&file).is_ok_and(|now| now == written)).then_some(())
+    });
     container.await_state("install", "ready", LATER);
     assert_ne!(node.containerd_pid(), pid);
     assert_eq!(sleeping.status().state, ContainerState::Running);

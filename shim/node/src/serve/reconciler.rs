@@ -22,6 +22,7 @@ use crate::host::Host;
 use crate::install::{Done, Installer, Settings, Stamps};
 use crate::node::Node;
 use crate::programs::Programs;
+use crate::state;
 
 /// Between two looks at the mode file.
 pub(crate) const LOOK: Duration = Duration::from_secs(2);
@@ -168,6 +169,10 @@ impl<'a> Reconciler<'a> {
             let Some(found) = found else { return Ok(Outcome::Intact) };
             eprintln!("catamaran: {found}");
         }
+        if self.failures == 0 {
+            // What comes of it is worth a line, though it may be the line of before.
+            self.logged.clear();
+        }
         self.tell(State::Working, "installing");
         self.stamps = None;
         let done = self.nodes.to_work(&mut |node| {
@@ -182,12 +187,17 @@ impl<'a> Reconciler<'a> {
 
     fn uninstall(&mut self, force: bool) -> Result<Outcome> {
         self.stamps = None;
-        self.nodes
-            .to_work(&mut |node| {
-                let node = Stoppable::new(node, self.stop);
-                self.installer(&node).uninstall(force)
-            })
-            .map(Outcome::Worked)
+        let state = state::look(self.host)?;
+        let mut work = |node: &dyn Node| {
+            let node = Stoppable::new(node, self.stop);
+            self.installer(&node).uninstall(force)
+        };
+        // Where nothing is installed nothing is restarted: the node may be one that has no service manager.
+        let done = match (&state.installed, &state.pending) {
+            (None, None) => work(self.nodes.to_look()),
+            _ => self.nodes.to_work(&mut work),
+        };
+        done.map(Outcome::Worked)
     }
 
     fn installer<'i>(&'i self, node: &'i dyn Node) -> Installer<'i> {

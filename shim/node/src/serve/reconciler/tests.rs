@@ -21,6 +21,7 @@ impl Nodes for Fakes<'_> {
     }
 
     fn to_work(&self, work: &mut dyn FnMut(&dyn Node) -> Result<Done>) -> Result<Done> {
+        self.0.can_restart(None)?;
         work(self.0)
     }
 }
@@ -190,7 +191,7 @@ fn what_others_changed_is_mended_at_the_next_look_and_a_look_at_an_intact_node_r
         let shim = format!("opt/catamaran/{folder}/catamaran-helper");
         let text = fs::read_to_string(bench.fake.path(DROP_IN)).unwrap();
         let damages: [(&str, &dyn Fn(), usize); 5] = [
-            ("a rewritten drop-in", &|| bench.fake.write(DROP_IN, "version = 3\n"), 1),
+            ("an edited drop-in", &|| bench.fake.write(DROP_IN, &text.replace("runtime_path", "runtime_pat")), 1),
             ("a removed drop-in", &|| fs::remove_file(bench.fake.path(DROP_IN)).unwrap(), 1),
             (
                 "a containerd that was restarted meanwhile without the handler",
@@ -329,6 +330,21 @@ fn without_a_service_manager_the_text_says_what_to_do_and_the_next_look_proves_i
         assert_eq!(turn(20).state, State::Uninstalled);
     });
     assert_eq!(bench.fake.count("restart"), 0);
+}
+
+#[test]
+fn a_node_that_cannot_be_installed_on_is_left_without_a_trace() {
+    let bench = Bench::new();
+    let bare = bench.node();
+    bench.fake.no_service_manager.set(true);
+    bench.mode("install");
+    bench.with(|turn| {
+        let told = turn(0);
+        assert!(told.state == State::Refused && told.message.contains("systemd does not answer"), "{told:?}");
+        bench.mode("uninstall");
+        assert_eq!(turn(2).state, State::Uninstalled);
+    });
+    assert_eq!(bench.node(), bare);
 }
 
 /// The steps of a pass, in their order.
