@@ -9,8 +9,10 @@
 module_folder() {
     mkdir -p "$work/empty"
     printf 'module empty\n' >"$work/empty/go.mod"
-    module_dir=$(cd "$work/empty" && go mod download -json "$1" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
+    module_answer=$(cd "$work/empty" && go mod download -json "$1") || true
+    module_dir=$(echo "$module_answer" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
     if [ ! -d "$module_dir" ]; then
+        echo "$module_answer" | sed -n 's/^\t"Error": "\(.*\)",*$/go: \1/p' >&2
         echo "the module $1 could not be fetched: look at go's messages above" >&2
         return 1
     fi
