@@ -53,6 +53,8 @@ const BAD: &[(&str, &[&str])] = &[
         &["/installer/updateStrategy/rollingUpdate/maxSurge"],
     ),
     ("installer: {capabilities: [CAP_SYS_ADMIN]}", &["/installer/capabilities/0"]),
+    ("labeller: {extraEnv: [{name: KUBERNETES_SERVICE_PORT, value: 6443}]}", &["/labeller/extraEnv/0/value", "string"]),
+    ("installer: {extraEnv: [{name: A, valueFrom: {}}]}", &["/installer/extraEnv/0", "valueFrom", "not allowed"]),
     ("installer: {nodeSelector: {wasm: true}}", &["/installer/nodeSelector/wasm", "string"]),
     ("networkPolicy: {probesFrom: [10.0.0.1]}", &["/networkPolicy/probesFrom/0", "10.0.0.1", "pattern"]),
     ("networkPolicy: {apiServerPorts: []}", &["/networkPolicy/apiServerPorts", "1"]),
