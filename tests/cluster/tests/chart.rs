@@ -12,6 +12,8 @@ use catamaran_dist::origin::Origin;
 use catamaran_harness::{Engine, Image, Output, guests, shim_folder, wait_until};
 use catamaran_node_tests::{bytes_below, other_build};
 use catamaran_service_manager::ServiceManager;
+use nix::sched::CloneFlags;
+use rustix::mount::MountPropagationFlags;
 use serde_json::{Value, json};
 
 const LATER: Duration = Duration::from_secs(90);
@@ -27,8 +29,17 @@ struct Board {
     values: PathBuf,
 }
 
+/// Gives this thread, and all that it starts, a root file system whose mounts are shared, as systemd makes it: a machine without systemd
+/// may have a private one, which containerd hands to no container with `HostToContainer`.
+fn share_root() {
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS).expect("cannot make a mount namespace");
+    let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", shared).expect("cannot share the root file system");
+}
+
 impl Board {
     fn start() -> Self {
+        share_root();
         let cluster = Cluster::start_bare();
         let manager = ServiceManager::start(cluster.node());
         let board = Self { values: cluster.node().dir().join("values.json"), cluster, manager };
@@ -59,8 +70,7 @@ impl Board {
         let node = self.cluster.node();
         let server = self.cluster.server().trim_start_matches("https://");
         let (host, port) = server.rsplit_once(':').unwrap();
-        let bus = self.manager.bus_address();
-        let bus_folder = Path::new(bus.trim_start_matches("unix:path=")).parent().unwrap();
+        let bus = self.manager.bus_address().replace("unix:path=/", "unix:path=/host/");
         let api = json!([{"name": "KUBERNETES_SERVICE_HOST", "value": host}, {"name": "KUBERNETES_SERVICE_PORT", "value": port}]);
         let values = json!({
             "image": {
@@ -76,8 +86,6 @@ impl Board {
                     {"name": "DBUS_SYSTEM_BUS_ADDRESS", "value": bus},
                     {"name": "CATAMARAN_ROOT", "value": node.catamaran_root()},
                 ],
-                "extraVolumes": [{"name": "bus", "hostPath": {"path": bus_folder}}],
-                "extraVolumeMounts": [{"name": "bus", "mountPath": bus_folder}],
             },
             "labeller": {"extraEnv": api},
         });
