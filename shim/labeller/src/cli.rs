@@ -139,6 +139,7 @@ impl UninstallArgs {
             ask_every: uninstall::ASK_EVERY,
             stale: uninstall::STALE,
             failed_for: uninstall::FAILED_FOR,
+            gone_for: uninstall::GONE_FOR,
         }
     }
 }

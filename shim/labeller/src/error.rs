@@ -87,6 +87,7 @@ pub(crate) fn api_words(error: &kube::Error) -> (String, &'static str) {
     };
     let why = match error {
         kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        kube::Error::Service(e) => words(e.as_ref()),
         other => words(other),
     };
     (why, remedy)

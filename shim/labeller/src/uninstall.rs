@@ -26,6 +26,8 @@ pub(crate) const ASK_EVERY: Duration = Duration::from_secs(2);
 pub(crate) const STALE: Stale = Stale { bad: Duration::from_secs(90), good: Duration::from_secs(5) };
 /// How long a node is to have failed: an installer tries again after 1, 2, 4 and 8 s.
 pub(crate) const FAILED_FOR: Duration = Duration::from_secs(20);
+/// How long a node without an installer is waited for: longer than a DaemonSet takes to replace a pod. A deleted node has none.
+pub(crate) const GONE_FOR: Duration = Duration::from_secs(60);
 /// How long to try to write the mode back.
 const WRITE_BACK: Duration = Duration::from_secs(30);
 const API_SERVER: &str = "the API server";
@@ -41,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) ask_every: Duration,
     pub(crate) stale: Stale,
     pub(crate) failed_for: Duration,
+    pub(crate) gone_for: Duration,
 }
 
 /// An installer that answers as it did before it was asked to uninstall has perhaps not looked since.
@@ -61,13 +64,15 @@ enum Progress {
     Uninstalled,
     Refused(String),
     Failed(String),
+    /// Its installer is gone, and has no successor.
+    Gone,
 }
 
 #[derive(Debug, Clone)]
 struct Node {
     installer: InstallerPod,
     progress: Progress,
-    /// Since when it waits, is uninstalled, refuses or fails.
+    /// Since when it waits, is uninstalled, refuses, fails or is gone.
     since: Instant,
 }
 
@@ -77,6 +82,7 @@ impl Node {
             Progress::Waiting(_) => false,
             Progress::Uninstalled | Progress::Refused(_) => true,
             Progress::Failed(_) => self.since.elapsed() >= settings.failed_for,
+            Progress::Gone => self.since.elapsed() >= settings.gone_for,
         }
     }
 }
@@ -88,7 +94,12 @@ type Answer = std::result::Result<Status, String>;
 pub(crate) async fn run(cluster: &impl Cluster, settings: &Settings, say: &dyn Fn(&str)) -> Result<()> {
     let mut log = Log::new(say);
     let until = Instant::now() + settings.timeout;
-    let installers = until_granted(until, settings, &mut log, || cluster.installers()).await?;
+    let mut installers = until_granted(until, settings, &mut log, || cluster.installers()).await?;
+    if installers.is_empty() {
+        // The only one may just be replaced.
+        sleep(settings.ask_every).await;
+        installers = until_granted(until, settings, &mut log, || cluster.installers()).await?;
+    }
     if installers.is_empty() {
         say("there is no installer, and so nothing to uninstall");
         return Ok(());
@@ -99,7 +110,9 @@ pub(crate) async fn run(cluster: &impl Cluster, settings: &Settings, say: &dyn F
     say(&format!("the mode is {mode:?}; {}", text::to_uninstall(before.len())));
     let nodes = wait(cluster, settings, &before, until, &mut log).await?;
     let all = |is: fn(&Progress) -> bool| nodes.values().all(|node| is(&node.progress));
-    if all(|progress| *progress == Progress::Uninstalled) {
+    if nodes.values().all(|node| node.is_settled(settings))
+        && all(|it| matches!(it, Progress::Uninstalled | Progress::Gone))
+    {
         say("uninstalled from all nodes");
         return Ok(());
     }
@@ -158,17 +171,7 @@ async fn wait(
         match timeout_at(until, cluster.installers()).await {
             Ok(Ok(installers)) => {
                 log.well(API_SERVER);
-                let done = |installer: &InstallerPod| {
-                    nodes.get(&installer.uid).is_some_and(|node| node.progress == Progress::Uninstalled)
-                };
-                let (done, open): (Vec<_>, Vec<_>) = installers.into_iter().partition(done);
-                let mut now: Nodes = done.iter().filter_map(|it| nodes.remove_entry(&it.uid)).collect();
-                for (installer, answer) in ask_all(open, settings.port).await {
-                    let is_old = before.iter().any(|(known, said)| known.uid == installer.uid && *said == answer);
-                    let progress = progress(answer, settings, is_old.then_some(told));
-                    now.insert(installer.uid.clone(), told_anew(&nodes, installer, progress, log));
-                }
-                nodes = now;
+                nodes = look(nodes, installers, settings, before, told, log).await;
             }
             Ok(Err(e)) if e.is_final() => return Err(e),
             Ok(Err(e)) => log.trouble(API_SERVER, &e.to_string()),
@@ -179,6 +182,33 @@ async fn wait(
         }
         sleep(settings.ask_every.min(until - Instant::now())).await;
     }
+}
+
+/// Asks those that have not uninstalled. Whatever was known of them is in `nodes`.
+async fn look(
+    nodes: Nodes,
+    installers: Vec<InstallerPod>,
+    settings: &Settings,
+    before: &[(InstallerPod, Answer)],
+    told: Instant,
+    log: &Log<'_>,
+) -> Nodes {
+    let mut now = Nodes::new();
+    for (uid, node) in &nodes {
+        let has_successor = || installers.iter().any(|installer| installer.node == node.installer.node);
+        if node.progress == Progress::Uninstalled {
+            now.insert(uid.clone(), node.clone());
+        } else if !has_successor() {
+            now.insert(uid.clone(), told_anew(&nodes, node.installer.clone(), Progress::Gone, log));
+        }
+    }
+    let open = installers.into_iter().filter(|installer| !now.contains_key(&installer.uid)).collect();
+    for (installer, answer) in ask_all(open, settings.port).await {
+        let is_old = before.iter().any(|(known, said)| known.uid == installer.uid && *said == answer);
+        let progress = progress(answer, settings, is_old.then_some(told));
+        now.insert(installer.uid.clone(), told_anew(&nodes, installer, progress, log));
+    }
+    now
 }
 
 async fn ask_all(installers: Vec<InstallerPod>, port: u16) -> Vec<(InstallerPod, Answer)> {

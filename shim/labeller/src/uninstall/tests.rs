@@ -98,6 +98,7 @@ fn settings(mode: Mode, port: u16, timeout_ms: u64) -> Settings {
         ask_every: Duration::from_millis(10),
         stale: Stale { bad: Duration::from_millis(600), good: Duration::from_millis(200) },
         failed_for: Duration::from_millis(100),
+        gone_for: Duration::from_millis(300),
     }
 }
 
@@ -127,7 +128,11 @@ async fn all_nodes_uninstall() {
         ]
     );
     assert_eq!(of("node node-1"), ["node node-1: uninstalled"]);
-    assert_eq!(of("the API server").len(), 1);
+    let of_server = of("the API server");
+    assert_eq!(
+        of_server,
+        ["the API server: asking: Connection refused\n  What to do: wait", "the API server: well again"]
+    );
     assert_eq!(said.last().map(String::as_str), Some("uninstalled from all nodes"));
 }
 
@@ -241,14 +246,41 @@ async fn nodes_that_do_not_answer_in_time_are_named() {
 
 #[tokio::test]
 async fn an_installer_that_is_replaced_is_asked_in_its_stead() {
-    let cluster = FakeCluster::new(&[&[says("install", "ready", "")], &[says("uninstall", "uninstalled", "")]]).await;
-    let successor = cluster.pods.borrow_mut().pop().unwrap();
+    let ready = says("install", "ready", "");
+    let working = says("uninstall", "working", "");
+    let cluster = FakeCluster::new(&[&[ready], &[working, says("uninstall", "uninstalled", "")]]).await;
+    let mut successor = cluster.pods.borrow_mut().pop().unwrap();
+    successor.node = "node-0".into();
     let replacing = async {
         sleep(Duration::from_millis(100)).await;
-        *cluster.pods.borrow_mut() = vec![successor];
+        cluster.pods.borrow_mut().clear();
+        sleep(Duration::from_millis(100)).await;
+        cluster.pods.borrow_mut().push(successor);
     };
-    let (ended, ()) = tokio::join!(cluster.uninstall(Mode::Uninstall, LONG), replacing);
-    assert_eq!(ended.0, Ok(()));
+    let ((ended, said), ()) = tokio::join!(cluster.uninstall(Mode::Uninstall, LONG), replacing);
+    assert_eq!(ended, Ok(()));
+    assert_eq!(
+        said[2..],
+        [
+            "node node-0: its installer is gone, and has no successor yet",
+            "node node-0: its installer is at work",
+            "node node-0: uninstalled",
+            "uninstalled from all nodes",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_stays_without_an_installer_is_taken_for_deleted() {
+    let cluster = FakeCluster::new(&[&[says("install", "ready", "")]]).await;
+    let removing = async {
+        sleep(Duration::from_millis(100)).await;
+        cluster.pods.borrow_mut().clear();
+        Instant::now()
+    };
+    let ((ended, _), removed) = tokio::join!(cluster.uninstall(Mode::Uninstall, LONG), removing);
+    assert_eq!(ended, Ok(()));
+    assert!(removed.elapsed() >= Duration::from_millis(300));
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use super::{Node, Nodes, Progress, Settings};
 use crate::error::Error;
 
+const GONE: &str = "its installer is gone, and has no successor yet";
+
 /// What became of the mode when not all nodes uninstalled.
 pub(super) enum Mode {
     /// It is install again.
@@ -24,6 +26,7 @@ pub(super) fn short(progress: &Progress) -> &str {
         Progress::Uninstalled => "uninstalled",
         Progress::Refused(_) => "refused",
         Progress::Failed(_) => "failed",
+        Progress::Gone => GONE,
     }
 }
 
@@ -33,6 +36,7 @@ pub(super) fn not_uninstalled(nodes: &Nodes, settings: &Settings, mode: &Mode) -
     for node in nodes.values() {
         match &node.progress {
             Progress::Uninstalled => {}
+            Progress::Gone => open.push(line(node, GONE)),
             Progress::Refused(words) => refused.push(line(node, words)),
             Progress::Failed(words) => failed.push(line(node, words)),
             Progress::Waiting(why) => open.push(line(node, why)),

@@ -196,7 +196,7 @@ async fn a_restarted_api_server_is_found_again() {
         })
         .await;
     let said = story.said();
-    for subject in ["the nodes: ", "the installers' pods: "] {
+    for subject in ["the nodes: ", "the installers' pods: ", "the ConfigMap ns/mode: "] {
         let of_subject: Vec<&String> = said.iter().filter(|words| words.starts_with(subject)).collect();
         let (last, troubles) = of_subject.split_last().unwrap();
         assert_eq!(last.as_str(), format!("{subject}well again"));
