@@ -41,6 +41,8 @@ struct State {
     patches: Vec<(String, Value)>,
     /// Refuses patches of what begins with this path, by this code.
     refusal: Option<(String, u16)>,
+    /// The collection whose watches tell nothing.
+    silent: Option<String>,
 }
 
 #[derive(Clone)]
@@ -118,6 +120,10 @@ impl FakeApi {
         self.state().patches.clone()
     }
 
+    pub(crate) fn silence(&self, collection: &str) {
+        self.state().silent = Some(format!("/api/v1/{collection}"));
+    }
+
     pub(crate) fn refuse_patches(&self, refusal: Option<(&str, u16)>) {
         self.state().refusal = refusal.map(|(path, code)| (path.to_owned(), code));
     }
@@ -191,6 +197,9 @@ impl Shared {
 
     fn event_after(&self, since: u64, collection: &str, query: &BTreeMap<String, String>) -> Option<(u64, Value)> {
         let state = self.state.lock().unwrap();
+        if state.silent.as_deref() == Some(collection) {
+            return None;
+        }
         if since < state.oldest {
             let object =
                 json!({"kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": "too old"});

@@ -207,6 +207,24 @@ async fn a_restarted_api_server_is_found_again() {
 }
 
 #[tokio::test]
+async fn a_patched_node_is_not_patched_again_before_its_watch_shows_it() {
+    let story = Story::begin().await;
+    story.api.put(MAPS, map("install"));
+    story.api.put("nodes", node("a", &[], &json!([{"key": "c/taint", "effect": "NoSchedule"}])));
+    story.api.silence("nodes");
+    story
+        .tell(async |api| {
+            until("a first look", || story.health.is_ready()).await;
+            api.put(PODS, pod("p", "a", "1", "True"));
+            until("the taint is lifted", || api.patches().len() >= 2).await;
+            tokio::time::sleep(MOMENT).await;
+            assert_eq!(api.patches().len(), 2);
+        })
+        .await;
+    assert_eq!(story.said().len(), 2, "{:?}", story.said());
+}
+
+#[tokio::test]
 async fn a_missing_right_is_said_once_and_keeps_it_unready() {
     let story = Story::begin().await;
     story.api.put(MAPS, map("install"));
