@@ -10,6 +10,8 @@ use crate::fake_api::FakeApi;
 
 const PODS: &str = "namespaces/ns/pods";
 const MAPS: &str = "namespaces/ns/configmaps";
+/// What the log calls the three watches.
+const SUBJECTS: [&str; 3] = ["the nodes: ", "the installers' pods: ", "the ConfigMap ns/mode: "];
 /// For how long something that must not happen is waited for: many looks.
 const MOMENT: Duration = Duration::from_millis(400);
 
@@ -192,11 +194,13 @@ async fn a_restarted_api_server_is_found_again() {
             tokio::time::sleep(Duration::from_secs(3)).await;
             api.start_again().await;
             until("labelled anew", || labels(api) == labelled("2")).await;
+            let is_well = |subject: &&str| story.said().contains(&format!("{subject}well again"));
+            until("all three watches go on", || SUBJECTS.iter().all(|subject| is_well(&subject))).await;
             assert_eq!(api.patches().len(), 2);
         })
         .await;
     let said = story.said();
-    for subject in ["the nodes: ", "the installers' pods: ", "the ConfigMap ns/mode: "] {
+    for subject in SUBJECTS {
         let of_subject: Vec<&String> = said.iter().filter(|words| words.starts_with(subject)).collect();
         let (last, troubles) = of_subject.split_last().unwrap();
         assert_eq!(last.as_str(), format!("{subject}well again"));
