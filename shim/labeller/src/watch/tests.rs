@@ -194,8 +194,8 @@ async fn a_restarted_api_server_is_found_again() {
             tokio::time::sleep(Duration::from_secs(3)).await;
             api.start_again().await;
             until("labelled anew", || labels(api) == labelled("2")).await;
-            let is_well = |subject: &&str| story.said().contains(&format!("{subject}well again"));
-            until("all three watches go on", || SUBJECTS.iter().all(|subject| is_well(&subject))).await;
+            let is_well = |subject: &str| story.said().contains(&format!("{subject}well again"));
+            until("all three watches go on", || SUBJECTS.iter().all(|subject| is_well(subject))).await;
             assert_eq!(api.patches().len(), 2);
         })
         .await;
