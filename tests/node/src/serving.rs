@@ -18,7 +18,7 @@ const RIGHTS: &str = "-all,+sys_chroot,+sys_ptrace";
 /// read-only.
 const ENTER: &str = r#"
 mount --rbind / "$1/host" && mount --make-rslave "$1/host" && mount --rbind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 98
-mount --bind "$2" "$1/catamaran" && mount -t proc proc "$1/proc" || exit 99
+mount --bind "$2" "$1/catamaran" && mount --bind /dev "$1/dev" && mount -t proc proc "$1/proc" || exit 99
 root=$1 rights=$3
 shift 3
 exec setpriv --bounding-set="$rights" --inh-caps=-all chroot "$root" /catamaran/catamaran "$@"
@@ -42,7 +42,7 @@ impl Serving {
     /// # Panics
     /// When it does not serve.
     pub fn start(folder: &Path, mode: &str, args: &[String], env: &[(String, String)]) -> Self {
-        for name in ["host", "catamaran", "proc", "etc/catamaran"] {
+        for name in ["host", "catamaran", "dev", "proc", "etc/catamaran"] {
             fs::create_dir_all(folder.join(name)).expect("cannot make a folder");
         }
         let said = Arc::new(Mutex::new(String::new()));

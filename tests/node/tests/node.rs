@@ -222,7 +222,7 @@ fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
         (container.metric("catamaran_shim_deaths_total") > 0.5).then_some(())
     });
     assert!((container.metric("catamaran_shim_deaths_total") - 1.0).abs() < 0.1);
-    drop(sleeping);
+    sleeping.wait(LATER);
     pod.remove();
 
     // A signal leaves the node as it is; the next one takes over.
