@@ -1,7 +1,7 @@
 //! Writes files so that a kill at any moment leaves the old one or the new one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,22 @@ struct Look {
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// The digest of a file, which may be larger than what a container may have in memory.
+pub(crate) fn digest_of(path: &Path) -> io::Result<String> {
+    let (mut file, mut sum, mut part) = (File::open(path)?, Sha256::new(), vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(hex(&sum.finalize())),
+            length => sum.update(&part[..length]),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Where an unfinished file is: a folder further up, since this one may be imported by a pattern that takes any name.

@@ -49,13 +49,13 @@ impl Programs {
         let mut digests = String::new();
         for (name, _) in PROGRAMS {
             let path = from.join(name);
-            let bytes = fs::read(&path).map_err(|e| {
+            let digest = files::digest_of(&path).map_err(|e| {
                 Error::refused(
                     format!("{} cannot be read: {e}", path.display()),
                     "unpack all programs of one release into one folder (`make release` builds them) and run `catamaran` from there, or name it with --from",
                 )
             })?;
-            digests.push_str(&files::digest(&bytes));
+            digests.push_str(&digest);
         }
         let digest = files::digest(digests.as_bytes());
         Ok(Self { from: from.to_owned(), name: format!("{version}-{}", &digest[..DIGITS]) })
@@ -112,7 +112,9 @@ impl Programs {
 fn same_bytes(one: &Path, other: &Path) -> bool {
     let length = |path: &Path| fs::metadata(path).map(|data| data.len());
     match (length(one), length(other)) {
-        (Ok(a), Ok(b)) if a == b => fs::read(one).ok() == fs::read(other).ok(),
+        (Ok(a), Ok(b)) if a == b => {
+            files::digest_of(one).ok().is_some_and(|digest| files::digest_of(other).ok() == Some(digest))
+        }
         _ => false,
     }
 }
