@@ -18,6 +18,8 @@ use crate::tree::Tree;
 /// What a step's kill is told by.
 pub(crate) struct Killed;
 
+type AtStep = Box<dyn Fn(&str)>;
+
 /// The node.
 pub(crate) struct Fake {
     pub(crate) tree: RefCell<Tree>,
@@ -45,7 +47,7 @@ pub(crate) struct Fake {
     pub(crate) restart_fails: Cell<bool>,
     pub(crate) no_service_manager: Cell<bool>,
     /// Called with the name of each step.
-    pub(crate) at_step: RefCell<Option<Box<dyn Fn(&str)>>>,
+    pub(crate) at_step: RefCell<Option<AtStep>>,
 }
 
 impl Fake {

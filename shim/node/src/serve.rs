@@ -71,11 +71,14 @@ impl Listen {
     }
 }
 
+/// Reaches the service manager of a host.
+type Connect<'h, 'c> = dyn Fn() -> Result<Box<dyn Services + 'h>> + Sync + 'c;
+
 /// The real node. `connect` reaches the service manager, which may be restarted at any time.
 struct RealNodes<'h, 'c> {
     host: &'h Host,
     look: Real<'h>,
-    connect: &'c (dyn Fn() -> Result<Box<dyn Services + 'h>> + Sync),
+    connect: &'c Connect<'h, 'c>,
 }
 
 impl Nodes for RealNodes<'_, '_> {
@@ -94,7 +97,7 @@ pub(crate) fn run<'h>(
     settings: &Settings,
     args: &ServeArgs,
     programs: &Programs,
-    connect: &(dyn Fn() -> Result<Box<dyn Services + 'h>> + Sync),
+    connect: &Connect<'h, '_>,
 ) -> Result<()> {
     let wish = Wish {
         handler: args.handler.clone(),
