@@ -73,6 +73,12 @@ pub fn root() -> PathBuf {
     std::env::var_os(ROOT_VARIABLE).map_or_else(|| PathBuf::from(ROOT), PathBuf::from)
 }
 
+/// The names of the folders that hold the entries of this build's compilers, of those that are installed.
+pub fn fingerprints() -> Vec<String> {
+    let of = |engine: Engine| engine.compiler().and_then(|compiler| fingerprint::compute(engine, &compiler)).ok();
+    Engine::ALL.into_iter().filter_map(of).collect()
+}
+
 /// What entries may take on the disk.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {

@@ -222,6 +222,16 @@ impl Store {
     }
 }
 
+/// The module's digest in the name of an entry, and the tier of an artifact, none of a refusal; nothing where it is no entry's name.
+pub fn parts(name: &str) -> Option<(&str, Option<Tier>)> {
+    let (digest, tier) = match (name.strip_suffix(FAST), name.strip_suffix(REFUSED)) {
+        (Some(digest), _) => (digest, Some(Tier::Fast)),
+        (_, Some(digest)) => (digest, None),
+        _ => (name, Some(Tier::Best)),
+    };
+    (digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some((digest, tier))
+}
+
 /// A file that is being written.
 pub struct New {
     /// Its bytes.
@@ -355,6 +365,20 @@ mod tests {
         }
         folder.store().sweep();
         assert_eq!(folder.names(), ["0123abc".to_owned(), own]);
+    }
+
+    #[test]
+    fn the_names_of_entries_are_read_back() {
+        let digest = "0123456789abcdef".repeat(4);
+        let store = Store { folder: PathBuf::new() };
+        for tier in [Tier::Best, Tier::Fast] {
+            let path = store.path(&digest, tier);
+            assert_eq!(parts(path.to_str().unwrap()), Some((digest.as_str(), Some(tier))));
+        }
+        assert_eq!(parts(&format!("{digest}.refused")), Some((digest.as_str(), None)));
+        for other in ["new-1.2-3", &format!("{digest}.sum"), &format!("{digest}.fast.sum"), &format!("{digest}.of-0123"), ""] {
+            assert_eq!(parts(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! compile  order, module -> artifact      compile   the driver: locks, queue, compile process, the cache's files
 //!                                         image     the module that is a layer of the container's image
 //! manifests  bytes -> what they say       image     in the driver's stead, without rights
+//! inspect  file -> what it is, and what the engines say   compile   for the command `catamaran`
+//! cache    list, prune, verify           compile   the same
 //! search   what a container is to run     search    root file system, mounts, module; `files` is what it is made of
 //! scope    systemd's transient scopes     systemd
 //! limits   changed limits                 limits
@@ -12,7 +14,7 @@
 //! hold     a pod's namespaces: becomes the holder's program
 //! ```
 //!
-//! Each runs as root, before any confinement, for one order of the shim's; but for `manifests`, which a compile driver starts and
+//! Each runs as root, before any confinement, for one order of the shim's or of the command `catamaran`; but for `manifests`, which a compile driver starts and
 //! which has no rights: it parses what an image's author wrote.
 
 mod append;
@@ -43,11 +45,13 @@ fn main() -> ExitCode {
         catamaran_host::programs::SEARCH => search::carry_out_orders(),
         catamaran_host::programs::SCOPE => systemd::answer(),
         catamaran_host::programs::LIMITS => limits::write(),
+        catamaran_host::programs::INSPECT => compile::inspect::run(&arguments[1..]),
+        catamaran_host::programs::CACHE => compile::entries::run(&arguments[1..]),
         catamaran_host::programs::APPEND => append::append(&arguments[1..]),
         other => Err(error::Error::refused(
             "command line",
             format!("action {other:?}"),
-            "nobody but the shim starts this program, with an action of its own",
+            "nobody but the shim and the command catamaran starts this program, with an action of its own",
         )),
     };
     match done {
@@ -57,4 +61,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Answers the command `catamaran`: JSON on standard output.
+fn answer(found: &impl serde::Serialize) -> error::Result<()> {
+    use error::Doing as _;
+    let doing = || "answering".to_owned();
+    let text = serde_json::to_vec(found).map_err(std::io::Error::from).doing(doing)?;
+    std::io::Write::write_all(&mut std::io::stdout().lock(), &text).doing(doing)
 }

@@ -25,6 +25,10 @@ pub const COMPILE: &str = "compile";
 pub const SEARCH: &str = "search";
 /// Becomes a pod's holder.
 pub const HOLD: &str = "hold";
+/// Says what a file is, for the command `catamaran`.
+pub const INSPECT: &str = "inspect";
+/// Looks after the cache, for the command `catamaran`.
+pub const CACHE: &str = "cache";
 /// Reads an image's manifests, without rights.
 pub const MANIFESTS: &str = "manifests";
 /// Writes changed limits.

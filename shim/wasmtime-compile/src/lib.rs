@@ -7,10 +7,12 @@
 //!
 //! The bytes are hostile. This runs in a process without rights and with limits; nothing here opens a file.
 
+mod describe;
 mod inspect;
 mod operands;
 mod room;
 
+pub use describe::describe;
 pub use inspect::{Kind, inspect};
 
 use catamaran_worker::compiler::{self, Refusal, Tier};

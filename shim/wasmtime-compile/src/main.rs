@@ -1,7 +1,11 @@
-//! `catamaran-wasmtime-compile`: module or component on standard input, artifact on standard output, verdict as exit code.
+//! `catamaran-wasmtime-compile`: module or component on standard input, artifact on standard output, verdict as exit code. With
+//! `describe`, what it imports and exports on standard output.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if catamaran_worker::describe::is_asked() {
+        return catamaran_worker::describe::run(catamaran_wasmtime_compile::describe);
+    }
     catamaran_worker::compiler::run(catamaran_wasmtime_compile::compile)
 }

@@ -26,6 +26,7 @@ mod artifact;
 pub mod compiler;
 mod confine;
 pub mod control;
+pub mod describe;
 pub mod devices;
 mod failure;
 pub mod filter;

@@ -96,12 +96,14 @@ fn try_to_fit(
     None
 }
 
-fn engine(entry: &Path) -> Option<Engine> {
+/// The engine after which an entry's folder is named.
+pub(super) fn engine(entry: &Path) -> Option<Engine> {
     let folder = entry.parent()?.file_name()?.to_str()?;
     Engine::parse(folder.split('-').next()?)
 }
 
-fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
+/// The folders of all fingerprints.
+pub(super) fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
     let all = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     all.filter(|path| path.is_dir())
 }
@@ -141,13 +143,13 @@ fn entries(root: &Path, except: Option<&Path>) -> BTreeMap<String, TenantEntries
 }
 
 /// What a file takes on the disk, at least a block: many small files are a burden too.
-fn bytes(meta: &fs::Metadata) -> u64 {
+pub(super) fn bytes(meta: &fs::Metadata) -> u64 {
     (std::os::unix::fs::MetadataExt::blocks(meta) * 512).max(LEAST_BYTES)
 }
 
 /// Whether a process has it open: a write lease is granted only where none has (fcntl(2), «Leases»). Workers keep their
 /// artifact open, since their memory image is mapped from it.
-fn in_use(path: &Path) -> bool {
+pub(super) fn in_use(path: &Path) -> bool {
     match File::open(path) {
         Ok(file) => !lease::nobody_else_has_it(&file).unwrap_or(false),
         Err(_) => true,

@@ -86,7 +86,7 @@ impl Driver {
             &self.order.name,
             &module.bytes,
             output,
-            tier,
+            tier.word(),
         )?;
         let compiled = Count::Compiled { engine: part.engine, tier, took: begin.elapsed() };
         counters::add(&self.places.root, &[compiled]);

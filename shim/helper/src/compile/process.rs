@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use catamaran_host::child;
 use catamaran_host::limits;
-use catamaran_worker::compiler::{EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, Tier, out_of_proportion};
+use catamaran_worker::compiler::{EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, out_of_proportion};
 use catamaran_worker::quote::shortened;
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -39,21 +39,22 @@ pub(super) enum Verdict {
     Failed(String),
 }
 
-/// Has `compiler`, a program that lies at `path`, compile the module in `bytes` into `output`, and waits for it.
+/// Has `compiler`, a program that lies at `path`, make of the module in `bytes` what `word` asks for, a tier or a description, into
+/// `output`, and waits for it.
 pub(super) fn run(
     compiler: &mut Command,
     path: &Path,
     name: &str,
     bytes: &File,
     output: &File,
-    tier: Tier,
+    word: &str,
 ) -> Result<Verdict> {
     let doing = || format!("compiling {name}");
     let mut words = File::from(rustix::fs::memfd_create("verdict", MemfdFlags::CLOEXEC).doing(doing)?);
     // Opened anew: a position shared with an earlier compile could be moved by it.
     let input = File::open(format!("/proc/self/fd/{}", bytes.as_raw_fd())).doing(doing)?;
     let child = compiler
-        .arg(tier.word())
+        .arg(word)
         // To die with it, and with nobody else.
         .arg(std::process::id().to_string())
         .env_clear()
@@ -143,7 +144,7 @@ mod tests {
             assert!(copy.wait().unwrap().success());
             let mut module = memory("module");
             module.write_all(b"\0asm").unwrap();
-            run(&mut Command::new(&program), &program, "m", &module, &memory("artifact"), Tier::Best).unwrap()
+            run(&mut Command::new(&program), &program, "m", &module, &memory("artifact"), "best").unwrap()
         };
         let most = (64 << 20) + 64 * 4;
         assert!(matches!(verdict(&format!("head -c {most} /dev/zero")), Verdict::Made));

@@ -1,0 +1,245 @@
+//! What a file is and what each engine says of it, for the command `catamaran inspect`.
+//!
+//! ```text
+//! file -> sealed memory -> its first bytes -> a compile process describes it -> each engine's compile process judges it
+//! ```
+//!
+//! The verdict is that of Create: the same processes say it, in the same words. An engine whose verdict is in the cache is not asked
+//! again. An import of another type than the engine's is found by the worker alone, when the container is created.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use catamaran_cache::engine::Engine;
+use catamaran_cache::magic::{Bytes, FIRST, other_than_wasm};
+use catamaran_cache::module::{self, Largest};
+use catamaran_cache::places::{Installed, Part, Places};
+use catamaran_cache::store::Known;
+use catamaran_cgroup::Compilers;
+use catamaran_worker::compiler::Tier;
+use catamaran_worker::describe::{DESCRIBE, LONGEST};
+use catamaran_worker::form::{self, Form};
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
+
+use super::process::{self, Verdict};
+use crate::error::{Doing, Error, Result};
+
+/// What is asked, as JSON on the command line. The file is standard input.
+#[derive(Deserialize)]
+struct Asked {
+    /// The file's, for messages.
+    name: String,
+    /// Those that may run it.
+    engines: Vec<Engine>,
+    /// As the handler's option `max_module_bytes`.
+    largest: u64,
+}
+
+/// The answer, as JSON on standard output.
+#[derive(Debug, Serialize)]
+struct Inspected {
+    /// `module`, `component`, `precompiled`, `elf`, `script` or `other`.
+    kind: &'static str,
+    /// What it is instead, where it is no Wasm.
+    instead: Option<String>,
+    bytes: u64,
+    /// sha256 of the file, in hexadecimal.
+    digest: String,
+    imports: Vec<Import>,
+    exports: Vec<String>,
+    /// Imports and exports that are not listed.
+    left_out: u64,
+    /// Why imports and exports are not, or not all, known.
+    broken: Option<String>,
+    engines: Vec<OfEngine>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Import {
+    interface: String,
+    /// Empty where a whole interface is imported.
+    name: String,
+}
+
+#[derive(Debug, Serialize)]
+struct OfEngine {
+    engine: Engine,
+    /// `runs`, `other-engine`, `refused`, `missing` or `failed`.
+    verdict: &'static str,
+    /// In the words of Create; none where it runs.
+    reason: Option<String>,
+    /// The artifact in the cache, if there is one: `best` or `fast`.
+    cached: Option<&'static str>,
+}
+
+/// The `inspect` action.
+pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
+    let asked = arguments.first().and_then(|text| serde_json::from_str::<Asked>(text.to_str()?).ok());
+    let Some(asked) = asked else {
+        return Err(Error::refused("command line", "inspect", "the command `catamaran inspect`"));
+    };
+    let doing = || format!("reading {}", asked.name);
+    let mut file = File::from(std::io::stdin().as_fd().try_clone_to_owned().doing(doing)?);
+    let (bytes, digest) = module::sealed(&asked.name, &mut file, Largest(asked.largest))?;
+    let inspected = inspect(&asked, &bytes, digest)?;
+    crate::answer(&inspected)
+}
+
+fn inspect(asked: &Asked, bytes: &File, digest: String) -> Result<Inspected> {
+    let mut first = [0; FIRST];
+    let length = bytes.read_at(&mut first, 0).doing(|| format!("reading {}", asked.name))?;
+    let first = first.get(..length).unwrap_or_default();
+    let size = bytes.metadata().doing(|| format!("reading {}", asked.name))?.len();
+    let kind = kind(first);
+    let mut inspected = Inspected {
+        kind,
+        instead: other_than_wasm(first),
+        bytes: size,
+        digest,
+        imports: Vec::new(),
+        exports: Vec::new(),
+        left_out: 0,
+        broken: None,
+        engines: Vec::new(),
+    };
+    if inspected.instead.is_some() {
+        return Ok(inspected);
+    }
+    // Without it the compiles have this process's own bounds.
+    let _ = Compilers::join();
+    match describe(&asked.name, bytes)? {
+        Ok(text) => parse(&text, &mut inspected),
+        Err(reason) => inspected.broken = Some(reason),
+    }
+    for engine in &asked.engines {
+        inspected.engines.push(ask(*engine, asked, bytes, &inspected.digest)?);
+    }
+    Ok(inspected)
+}
+
+fn kind(first: &[u8]) -> &'static str {
+    match (Bytes::parse(first), form::parse(first)) {
+        (Bytes::Wasm, Ok(Form::Component)) => "component",
+        (Bytes::Wasm, _) => "module",
+        (Bytes::Elf, _) => "elf",
+        (Bytes::Script, _) => "script",
+        (Bytes::Other, _) if first.starts_with(b"\x7fELF") || first.starts_with(b"wasmer-u") => "precompiled",
+        (Bytes::Other, _) => "other",
+    }
+}
+
+/// What the file imports and exports, in the words of a process without rights; why it is not known, in the inner error.
+fn describe(name: &str, bytes: &File) -> Result<std::result::Result<String, String>> {
+    let doing = || format!("describing {name}");
+    // It describes modules for both engines.
+    let compiler = match Engine::Wasmtime.compiler() {
+        Ok(compiler) => compiler,
+        Err(e) => return Ok(Err(e.to_string())),
+    };
+    let mut output = File::from(rustix::fs::memfd_create("description", MemfdFlags::CLOEXEC).doing(doing)?);
+    let verdict = process::run(&mut compiler.command(), compiler.path(), name, bytes, &output, DESCRIBE)?;
+    let (Verdict::Refused(reason)
+    | Verdict::OtherEngine(reason)
+    | Verdict::Limit(reason)
+    | Verdict::Output(reason)
+    | Verdict::Failed(reason)) = verdict
+    else {
+        let mut text = Vec::new();
+        output.rewind().doing(doing)?;
+        output.take(LONGEST as u64).read_to_end(&mut text).doing(doing)?;
+        return Ok(Ok(String::from_utf8_lossy(&text).into_owned()));
+    };
+    Ok(Err(reason))
+}
+
+/// Reads a description. The process that wrote it met hostile bytes: what is no line of one is passed over.
+fn parse(text: &str, inspected: &mut Inspected) {
+    let plain = |word: &str| word.replace(char::is_control, " ");
+    for line in text.lines() {
+        match line.split('\t').collect::<Vec<_>>().as_slice() {
+            ["import", interface, name] => {
+                inspected.imports.push(Import { interface: plain(interface), name: plain(name) });
+            }
+            ["export", name] => inspected.exports.push(plain(name)),
+            ["left-out", number] => inspected.left_out = number.parse().unwrap_or(0),
+            ["broken", reason] => inspected.broken = Some(plain(reason)),
+            _ => {}
+        }
+    }
+}
+
+/// What an engine says of the module: what the cache remembers, or what its compile process says now. Nothing is put into the cache.
+fn ask(engine: Engine, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEngine> {
+    let answer = |verdict, reason, cached| OfEngine { engine, verdict, reason, cached };
+    if let Some(file) = engine.missing()? {
+        let reason = format!("it is not installed on this node: there is no {}", file.display());
+        return Ok(answer("missing", Some(reason), None));
+    }
+    let places = Places::find()?;
+    // A node that has no cache yet is left without one.
+    if places.entries.is_dir()
+        && let Installed::Part(part) = Part::open(&places, engine, |_| ())?
+    {
+        match part.look_up(digest) {
+            Known::Artifact(_, tier) | Known::Unverified(tier) => return Ok(answer("runs", None, Some(tier.word()))),
+            Known::Refused(reason) => return Ok(answer("refused", Some(reason), None)),
+            Known::OtherEngine(reason) => return Ok(answer("other-engine", Some(reason), None)),
+            Known::Nothing => {}
+        }
+    }
+    let compiler = engine.compiler()?;
+    let doing = || format!("asking {engine} about {}", asked.name);
+    let output = File::from(rustix::fs::memfd_create("artifact", MemfdFlags::CLOEXEC).doing(doing)?);
+    let tier = Tier::Fast.word();
+    let verdict = process::run(&mut compiler.command(), compiler.path(), &asked.name, bytes, &output, tier)?;
+    Ok(match verdict {
+        Verdict::Made => answer("runs", None, None),
+        Verdict::OtherEngine(reason) => answer("other-engine", Some(reason), None),
+        Verdict::Refused(reason) | Verdict::Limit(reason) => answer("refused", Some(reason), None),
+        Verdict::Output(reason) | Verdict::Failed(reason) => answer("failed", Some(reason), None),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_files_are_those_that_create_tells_apart() {
+        for (first, expected) in [
+            (&b"\0asm\x01\0\0\0"[..], "module"),
+            (b"\0asm\x0d\0\x01\0", "component"),
+            (b"\0asm\x02\0\0\0", "module"),
+            (b"\x7fELF\x02\x01\x01\xc8", "precompiled"),
+            (b"wasmer-u", "precompiled"),
+            (b"\x7fELF\x02\x01\x01\0", "elf"),
+            (b"#!/bin/s", "script"),
+            (b"(module)", "other"),
+            (b"", "other"),
+        ] {
+            assert_eq!(kind(first), expected, "{first:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_but_lines_of_a_description_is_taken() {
+        let mut inspected = Inspected {
+            kind: "module",
+            instead: None,
+            bytes: 0,
+            digest: String::new(),
+            imports: Vec::new(),
+            exports: Vec::new(),
+            left_out: 0,
+            broken: None,
+            engines: Vec::new(),
+        };
+        parse("import\tenv\tf\nimport\ta\tb\tc\nexport\t\u{1b}[2J\nleft-out\t-1\nother\tx\n\nexport\n", &mut inspected);
+        assert_eq!(inspected.imports, [Import { interface: "env".to_owned(), name: "f".to_owned() }]);
+        assert_eq!((inspected.exports, inspected.left_out), (vec![" [2J".to_owned()], 0));
+    }
+}
