@@ -376,7 +376,9 @@ mod tests {
             assert_eq!(parts(path.to_str().unwrap()), Some((digest.as_str(), Some(tier))));
         }
         assert_eq!(parts(&format!("{digest}.refused")), Some((digest.as_str(), None)));
-        for other in ["new-1.2-3", &format!("{digest}.sum"), &format!("{digest}.fast.sum"), &format!("{digest}.of-0123"), ""] {
+        for other in
+            ["new-1.2-3", &format!("{digest}.sum"), &format!("{digest}.fast.sum"), &format!("{digest}.of-0123"), ""]
+        {
             assert_eq!(parts(other), None, "{other}");
         }
     }

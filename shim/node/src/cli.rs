@@ -104,6 +104,15 @@ pub(crate) enum Command {
     Doctor,
     /// Keeps the node as a file says, and answers how it is, until SIGTERM: for a container on each node.
     Serve(ServeArgs),
+    /// Says what a module is, which engine would run it and why, and what would be refused.
+    Inspect(InspectArgs),
+    /// Runs a module on both engines, and compares start, memory, processor time, exit code and output.
+    Compare(CompareArgs),
+    /// Looks after the cache of machine code.
+    Cache {
+        #[command(subcommand)]
+        action: CacheAction,
+    },
     /// Prints a script that completes this command's words in a shell.
     Completion { shell: clap_complete::Shell },
     /// Writes the manual pages into a folder.
@@ -125,6 +134,61 @@ pub(crate) enum Command {
         program: PathBuf,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
+    },
+}
+
+/// What is looked at.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A file, or the name of an image in the node's containerd.
+    #[arg(value_name = "FILE|IMAGE", value_hint = ValueHint::FilePath)]
+    pub(crate) what: String,
+    /// containerd's namespace of the image.
+    #[arg(long, default_value = "k8s.io", value_name = "NAMESPACE")]
+    pub(crate) namespace: String,
+    /// A JSON file with the handler's options; without it, those of the installed handler.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) options_file: Option<PathBuf>,
+}
+
+/// What is run, and how often.
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// A file, or the name of an image in the node's containerd.
+    #[arg(value_name = "FILE|IMAGE", value_hint = ValueHint::FilePath)]
+    pub(crate) what: String,
+    /// Its arguments.
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+    /// containerd's namespace of the image.
+    #[arg(long, default_value = "k8s.io", value_name = "NAMESPACE")]
+    pub(crate) namespace: String,
+    /// How many later starts are measured, beside the first one: their medians are shown.
+    #[arg(long, default_value_t = 5, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) runs: u32,
+    /// So many seconds a start and a run may take each; then the guest is killed.
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheAction {
+    /// Lists the entries: module, engine, tier, bytes, last use.
+    List,
+    /// Removes entries that no process uses.
+    Prune {
+        /// Those alone that were not used for so long, such as 90m, 12h or 30d.
+        #[arg(long, value_name = "TIME", value_parser = crate::cache::seconds)]
+        older_than: Option<u64>,
+        /// The least recently used ones, until the others have at most so many bytes, such as 500M or 2G.
+        #[arg(long, value_name = "BYTES", value_parser = crate::cache::bytes)]
+        to_bytes: Option<u64>,
+    },
+    /// Reads every artifact for its checksum, and names those that are damaged.
+    Verify {
+        /// Removes the damaged ones: their modules are compiled anew when they are started next.
+        #[arg(long)]
+        remove: bool,
     },
 }
 

@@ -174,6 +174,10 @@ pub(crate) struct CreateTask {
     pub(crate) container_id: String,
     #[prost(message, repeated, tag = "3")]
     pub(crate) rootfs: Vec<Mount>,
+    #[prost(string, tag = "5")]
+    pub(crate) stdout: String,
+    #[prost(string, tag = "6")]
+    pub(crate) stderr: String,
     #[prost(message, optional, tag = "9")]
     pub(crate) options: Option<Any>,
     #[prost(string, tag = "10")]
@@ -204,4 +208,25 @@ pub(crate) struct Kill {
 pub(crate) struct Exit {
     #[prost(uint32, tag = "1")]
     pub(crate) status: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MetricsRequest {
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) filters: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MetricsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) metrics: Vec<Metric>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Metric {
+    #[prost(string, tag = "2")]
+    pub(crate) id: String,
+    /// `io.containerd.cgroups.v1.Metrics`, or `v2`.
+    #[prost(message, optional, tag = "3")]
+    pub(crate) data: Option<Any>,
 }

@@ -60,6 +60,22 @@ impl Options {
         Ok(Self(options))
     }
 
+    /// Those of a handler in a file of containerd's that this command has written, a file of its own or a block in a template.
+    pub(crate) fn of_handler(text: &str, handler: &str) -> Option<Self> {
+        let block = text.split_once(BEGIN).map(|(_, behind)| behind.split_once(END).map_or(behind, |(block, _)| block));
+        let document: DocumentMut = block.unwrap_or(text).parse().ok()?;
+        let mut plugins = document.get("plugins")?.as_table_like()?.iter();
+        let table = plugins.find_map(|(_, plugin)| plugin.get("containerd")?.get("runtimes")?.get(handler))?;
+        let options = table.get("options").and_then(Item::as_table_like);
+        let pairs = options.into_iter().flat_map(|options| options.iter());
+        Some(Self(pairs.map(|(key, value)| (key.to_owned(), value.to_string().trim().to_owned())).collect()))
+    }
+
+    /// The value of an option, where it is written.
+    pub(crate) fn value(&self, key: &str) -> Option<toml_edit::Value> {
+        self.0.iter().find(|(known, _)| known == key)?.1.parse().ok()
+    }
+
     /// As the shim reads them: lines of TOML.
     pub(crate) fn body(&self) -> String {
         self.0.iter().fold(String::new(), |body, (key, value)| body + key + " = " + value + "\n")
@@ -217,6 +233,11 @@ mod tests {
         let document: DocumentMut = handler.drop_in(3).parse().unwrap();
         let table = &document["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]["catamaran"];
         assert_eq!(handler.differs(table), None);
+        for text in [handler.drop_in(2), format!("{{{{ a template }}}}\n{}", handler.block(3))] {
+            assert_eq!(Options::of_handler(&text, "catamaran").as_ref(), Some(&handler.options), "{text}");
+            assert_eq!(Options::of_handler(&text, "other"), None);
+        }
+        assert_eq!(handler.options.value("max_module_bytes").unwrap().as_integer(), Some(5));
         assert_eq!(handler.options.engines(), ["wasmer"]);
         let mut other = document.clone();
         let table = &mut other["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]["catamaran"];

@@ -9,9 +9,12 @@
 //!                `- node: real (service, grpc, canary, run)
 //! ```
 
+mod cache;
 mod canary;
 mod change;
 mod cli;
+mod compare;
+mod container;
 mod containerd;
 mod counters;
 mod error;
@@ -20,13 +23,16 @@ mod fake;
 mod files;
 mod grpc;
 mod handler;
+mod helper;
 mod host;
+mod inspect;
 mod install;
 mod judge;
 mod layout;
 mod look;
 mod node;
 mod plan;
+mod policy;
 mod process;
 mod programs;
 mod real;
@@ -39,7 +45,7 @@ mod state;
 mod tree;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -109,6 +115,9 @@ fn carry_out(cli: Cli) -> Result<Answer> {
                 OK,
             ));
         }
+        Command::Inspect(ref args) => return inspect::run(&host, &cli.node, args),
+        Command::Compare(ref args) => return compare::run(&host, &cli.node, args),
+        Command::Cache { ref action } => return cache::run(&host, action),
         Command::Rollback { ref id, after: Some(seconds) } => await_end(&host, id, Duration::from_secs(seconds)),
         _ => (),
     }
@@ -131,7 +140,7 @@ fn carry_out(cli: Cli) -> Result<Answer> {
     match cli.command {
         Command::Install { handler, options_file, from } => {
             let options = options_file.as_deref().map_or_else(|| Ok(Options::default()), options)?;
-            let from = from.map_or_else(own_folder, Ok)?;
+            let from = from.map_or_else(helper::own_folder, Ok)?;
             let programs = Programs::find(&from, install::VERSION)?;
             installer.install(&programs, &handler, &options).map(|done| of_install(&done, &handler))
         }
@@ -174,13 +183,6 @@ fn services<'h>(host: &'h Host, args: &NodeArgs, command: &Command) -> Result<Bo
 fn options(file: &Path) -> Result<Options> {
     let text = fs::read_to_string(file).on("reading", file)?;
     Options::parse(&file.display().to_string(), &text)
-}
-
-/// The folder of this program, where its release was unpacked.
-fn own_folder() -> Result<PathBuf> {
-    let own = Path::new("/proc/self/exe");
-    let path = fs::read_link(own).on("reading", own)?;
-    Ok(path.parent().unwrap_or(Path::new("/")).to_owned())
 }
 
 fn of_install(done: &Done, handler: &str) -> Answer {

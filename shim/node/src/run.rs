@@ -46,7 +46,13 @@ pub(crate) fn host_command(host: &Host, program: &Path) -> io::Result<Command> {
 /// Runs a program to its end, and kills it after `limit`.
 pub(crate) fn on_host(host: &Host, program: &Path, args: &[&str], limit: Duration) -> io::Result<Output> {
     let mut command = host_command(host, program)?;
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(args).stdin(Stdio::null());
+    to_its_end(command, limit)
+}
+
+/// Runs a command to its end, and kills it after `limit`.
+pub(crate) fn to_its_end(mut command: Command, limit: Duration) -> io::Result<Output> {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     let out = child.stdout.take().map(|pipe| thread::spawn(move || text(pipe)));
     let err = child.stderr.take().map(|pipe| thread::spawn(move || text(pipe)));

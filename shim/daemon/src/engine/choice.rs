@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 
 use catamaran_cache::engine::{Engine, quoted};
+use catamaran_cache::error::{advice, said};
 use log::warn;
 
 use crate::engine::options::Policy;
@@ -117,11 +118,9 @@ impl Choice {
     /// Says what to do about a module that all of [`Choice::engines`] left to another one.
     pub(crate) fn explain(&self, error: Error) -> Error {
         let Error::Declined { module, declined } = error else { return error };
-        let said: Vec<_> = declined.into_iter().map(|(engine, why)| format!("not on {engine}: {why}")).collect();
         let tried = self.engines();
-        let others: Vec<_> = Engine::ALL.into_iter().filter(|other| !tried.contains(other)).collect();
-        let (allowed, forbidden): (Vec<_>, Vec<_>) =
-            others.into_iter().partition(|other| self.policy.allowed.contains(other));
+        let untried = |other: &Engine| !tried.contains(other) && self.policy.allowed.contains(other);
+        let allowed: Vec<_> = Engine::ALL.into_iter().filter(untried).collect();
         let advice = match &self.asked {
             Some(asked) if !allowed.is_empty() => format!(
                 "the annotation {} asks for {}: write {}, or leave it out{}",
@@ -130,15 +129,9 @@ impl Choice {
                 quoted(&allowed),
                 self.key_of_its_own(&asked.key)
             ),
-            _ if !forbidden.is_empty() => format!(
-                "this node does not allow {} (allowed_engines of {}): have it allowed, or build the module for {}",
-                quoted(&forbidden),
-                self.policy.place,
-                quoted(&self.policy.allowed)
-            ),
-            _ => "no engine of this node runs it: build it as a module for wasm32-wasip1".to_owned(),
+            _ => advice(&self.policy.allowed, &self.policy.place),
         };
-        Error::Module { module, reason: format!("{}; {advice}", said.join("; ")) }
+        Error::Module { module, reason: format!("{}; {advice}", said(declined)) }
     }
 
     /// How to ask for this container alone, where the pod's key was too much.

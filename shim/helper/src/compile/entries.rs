@@ -146,7 +146,9 @@ fn entries(root: &Path, fingerprints: &[String]) -> Vec<Entry> {
         let current = fingerprints.contains(&name);
         for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let file_name = file.file_name();
-            let (Some((digest, tier)), Ok(meta)) = (file_name.to_str().and_then(parts), file.metadata()) else { continue };
+            let (Some((digest, tier)), Ok(meta)) = (file_name.to_str().and_then(parts), file.metadata()) else {
+                continue;
+            };
             if !meta.is_file() {
                 continue;
             }
@@ -279,9 +281,13 @@ mod tests {
         fs::write(cache.folder().join("new-1.2-3"), "unfinished").unwrap();
         let held = File::open(cache.path('b')).unwrap();
         let found = cache.ask("\"list\"");
-        let told: Vec<_> = found.entries.iter().map(|e| (&e.digest[..1], e.tier, e.in_use, e.engine, e.current)).collect();
+        let told: Vec<_> =
+            found.entries.iter().map(|e| (&e.digest[..1], e.tier, e.in_use, e.engine, e.current)).collect();
         let of = Some(Engine::Wasmtime);
-        assert_eq!(told, [("a", "best", false, of, true), ("b", "best", true, of, true), ("c", "refused", false, of, true)]);
+        assert_eq!(
+            told,
+            [("a", "best", false, of, true), ("b", "best", true, of, true), ("c", "refused", false, of, true)]
+        );
         assert_eq!((found.entries[0].bytes, found.most), (64 << 10, 1 << 20));
         drop(held);
         assert!(Cache(cache.0.join("none")).ask("\"list\"").entries.is_empty());

@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 use catamaran_cache::engine::Engine;
+use catamaran_cache::error::{advice, said};
 use catamaran_cache::magic::{Bytes, FIRST, other_than_wasm};
 use catamaran_cache::module::{self, Largest};
 use catamaran_cache::places::{Installed, Part, Places};
@@ -56,6 +57,10 @@ struct Inspected {
     /// Why imports and exports are not, or not all, known.
     broken: Option<String>,
     engines: Vec<OfEngine>,
+    /// The one that would run it, where no annotation says another.
+    chosen: Option<Engine>,
+    /// Why none would, in the words of Create.
+    refused: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -105,6 +110,8 @@ fn inspect(asked: &Asked, bytes: &File, digest: String) -> Result<Inspected> {
         left_out: 0,
         broken: None,
         engines: Vec::new(),
+        chosen: None,
+        refused: None,
     };
     if inspected.instead.is_some() {
         return Ok(inspected);
@@ -118,7 +125,26 @@ fn inspect(asked: &Asked, bytes: &File, digest: String) -> Result<Inspected> {
     for engine in &asked.engines {
         inspected.engines.push(ask(*engine, asked, bytes, &inspected.digest)?);
     }
+    match choose(&inspected.engines) {
+        Ok(chosen) => inspected.chosen = Some(chosen),
+        Err(refused) => inspected.refused = Some(refused),
+    }
     Ok(inspected)
+}
+
+/// The engine that a start would come to, by what each says; or why there is none.
+fn choose(engines: &[OfEngine]) -> std::result::Result<Engine, String> {
+    let mut declined = Vec::new();
+    for OfEngine { engine, verdict, reason, .. } in engines {
+        let reason = reason.clone().unwrap_or_default();
+        match *verdict {
+            "runs" => return Ok(*engine),
+            "other-engine" | "missing" => declined.push((engine.word().to_owned(), reason)),
+            _ => return Err(reason),
+        }
+    }
+    let allowed: Vec<Engine> = engines.iter().map(|of| of.engine).collect();
+    Err(format!("{}; {}", said(declined), advice(&allowed, "the handler's options")))
 }
 
 fn kind(first: &[u8]) -> &'static str {
@@ -226,6 +252,27 @@ mod tests {
     }
 
     #[test]
+    fn the_engine_is_the_first_that_does_not_leave_the_module_to_others() {
+        let of =
+            |engine, verdict, reason: &str| OfEngine { engine, verdict, reason: Some(reason.to_owned()), cached: None };
+        let (time, mer) = (Engine::Wasmtime, Engine::Wasmer);
+        assert_eq!(choose(&[of(time, "runs", ""), of(mer, "runs", "")]), Ok(time));
+        assert_eq!(choose(&[of(time, "other-engine", "x"), of(mer, "runs", "")]), Ok(mer));
+        // As Create: what is the module's fault ends the search.
+        assert_eq!(choose(&[of(mer, "refused", "why"), of(time, "runs", "")]), Err("why".to_owned()));
+        let none = choose(&[of(time, "other-engine", "x"), of(mer, "missing", "y")]).unwrap_err();
+        assert_eq!(
+            none,
+            "not on wasmtime: x; not on wasmer: y; no engine of this node runs it: build it as a module for wasm32-wasip1"
+        );
+        let forbidden = choose(&[of(time, "other-engine", "x")]).unwrap_err();
+        assert!(
+            forbidden.contains("does not allow «wasmer» (allowed_engines of the handler's options)"),
+            "{forbidden}"
+        );
+    }
+
+    #[test]
     fn nothing_but_lines_of_a_description_is_taken() {
         let mut inspected = Inspected {
             kind: "module",
@@ -237,6 +284,8 @@ mod tests {
             left_out: 0,
             broken: None,
             engines: Vec::new(),
+            chosen: None,
+            refused: None,
         };
         parse("import\tenv\tf\nimport\ta\tb\tc\nexport\t\u{1b}[2J\nleft-out\t-1\nother\tx\n\nexport\n", &mut inspected);
         assert_eq!(inspected.imports, [Import { interface: "env".to_owned(), name: "f".to_owned() }]);
