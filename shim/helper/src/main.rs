@@ -5,6 +5,8 @@
 //!                                         image     the module that is a layer of the container's image
 //! manifests  bytes -> what they say       image     in the driver's stead, without rights
 //! inspect  file -> what it is, and what the engines say   compile   for the command `catamaran`
+//! warm     module -> artifact             compile   the same
+//! image    name -> its module            image     the same
 //! cache    list, prune, verify           compile   the same
 //! search   what a container is to run     search    root file system, mounts, module; `files` is what it is made of
 //! scope    systemd's transient scopes     systemd
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
         catamaran_host::programs::LIMITS => limits::write(),
         catamaran_host::programs::INSPECT => compile::inspect::run(&arguments[1..]),
         catamaran_host::programs::CACHE => compile::entries::run(&arguments[1..]),
+        catamaran_host::programs::WARM => compile::warm::run(&arguments[1..]),
+        catamaran_host::programs::IMAGE => image::named::run(&arguments[1..]),
         catamaran_host::programs::APPEND => append::append(&arguments[1..]),
         other => Err(error::Error::refused(
             "command line",

@@ -27,6 +27,10 @@ pub const SEARCH: &str = "search";
 pub const HOLD: &str = "hold";
 /// Says what a file is, for the command `catamaran`.
 pub const INSPECT: &str = "inspect";
+/// Finds an image's module, for the command `catamaran`.
+pub const IMAGE: &str = "image";
+/// Compiles a module before it is started, for the command `catamaran`.
+pub const WARM: &str = "warm";
 /// Looks after the cache, for the command `catamaran`.
 pub const CACHE: &str = "cache";
 /// Reads an image's manifests, without rights.

@@ -184,6 +184,18 @@ pub(crate) enum CacheAction {
         #[arg(long, value_name = "BYTES", value_parser = crate::cache::bytes)]
         to_bytes: Option<u64>,
     },
+    /// Compiles the modules of images now, for the engine that would run them: their first starts find machine code.
+    Warm {
+        /// The names of images in the node's containerd, or files.
+        #[arg(value_name = "IMAGE", required = true)]
+        images: Vec<String>,
+        /// containerd's namespace of the images.
+        #[arg(long, default_value = "k8s.io", value_name = "NAMESPACE")]
+        namespace: String,
+        /// The Kubernetes namespace of the pods that will run them: the machine code counts to its share of the cache.
+        #[arg(long, default_value = "default", value_name = "NAMESPACE")]
+        pod_namespace: String,
+    },
     /// Reads every artifact for its checksum, and names those that are damaged.
     Verify {
         /// Removes the damaged ones: their modules are compiled anew when they are started next.

@@ -1,5 +1,5 @@
 //! Calls to containerd's socket, with the messages' fields that are used here: from `k8s.io/cri-api` (runtime.v1) and from containerd's
-//! `api/services/{containers,namespaces,tasks}/v1` and `api/types`.
+//! `api/services/{containers,namespaces,snapshots,tasks}/v1` and `api/types`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -229,4 +229,30 @@ pub(crate) struct Metric {
     /// `io.containerd.cgroups.v1.Metrics`, or `v2`.
     #[prost(message, optional, tag = "3")]
     pub(crate) data: Option<Any>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PrepareSnapshot {
+    #[prost(string, tag = "1")]
+    pub(crate) snapshotter: String,
+    #[prost(string, tag = "2")]
+    pub(crate) key: String,
+    #[prost(string, tag = "3")]
+    pub(crate) parent: String,
+    #[prost(map = "string, string", tag = "4")]
+    pub(crate) labels: HashMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Mounts {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) mounts: Vec<Mount>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RemoveSnapshot {
+    #[prost(string, tag = "1")]
+    pub(crate) snapshotter: String,
+    #[prost(string, tag = "2")]
+    pub(crate) key: String,
 }

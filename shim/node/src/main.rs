@@ -25,6 +25,7 @@ mod grpc;
 mod handler;
 mod helper;
 mod host;
+mod image;
 mod inspect;
 mod install;
 mod judge;
@@ -117,7 +118,7 @@ fn carry_out(cli: Cli) -> Result<Answer> {
         }
         Command::Inspect(ref args) => return inspect::run(&host, &cli.node, args),
         Command::Compare(ref args) => return compare::run(&host, &cli.node, args),
-        Command::Cache { ref action } => return cache::run(&host, action),
+        Command::Cache { ref action } => return cache::run(&host, &cli.node, action),
         Command::Rollback { ref id, after: Some(seconds) } => await_end(&host, id, Duration::from_secs(seconds)),
         _ => (),
     }

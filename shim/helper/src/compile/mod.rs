@@ -16,3 +16,4 @@ mod process;
 mod queue;
 mod served;
 mod shares;
+pub(crate) mod warm;

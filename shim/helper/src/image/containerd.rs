@@ -1,8 +1,10 @@
 //! The calls: what a container's image is, and its content.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use containerd_shim_protos::types::mount::Mount;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -11,14 +13,17 @@ use super::grpc::{CallError, Connection, wrong};
 use super::manifest::{Descriptor, Digest, LARGEST_DOCUMENT};
 use super::messages::{
     AddResourceRequest, Container, CreateLeaseRequest, CreateLeaseResponse, GetContainerResponse, GetImageResponse,
-    Image, ListImagesRequest, ListImagesResponse, Named, Nothing, ReadContentRequest, ReadContentResponse, Resource,
-    Target,
+    Image, InfoResponse, ListImagesRequest, ListImagesResponse, Named, Nothing, ReadContentRequest,
+    ReadContentResponse, RemoveSnapshotRequest, Resource, Target, ViewSnapshotRequest, ViewSnapshotResponse,
 };
 
 const GET_CONTAINER: &str = "containerd.services.containers.v1.Containers/Get";
 const GET_IMAGE: &str = "containerd.services.images.v1.Images/Get";
 const LIST_IMAGES: &str = "containerd.services.images.v1.Images/List";
 const READ: &str = "containerd.services.content.v1.Content/Read";
+const INFO: &str = "containerd.services.content.v1.Content/Info";
+const VIEW: &str = "containerd.services.snapshots.v1.Snapshots/View";
+const REMOVE_SNAPSHOT: &str = "containerd.services.snapshots.v1.Snapshots/Remove";
 const CREATE_LEASE: &str = "containerd.services.leases.v1.Leases/Create";
 const ADD_RESOURCE: &str = "containerd.services.leases.v1.Leases/AddResource";
 const DELETE_LEASE: &str = "containerd.services.leases.v1.Leases/Delete";
@@ -31,6 +36,9 @@ const LONGEST_READ: Duration = Duration::from_secs(600);
 const CONTAINER_LABEL: &str = "catamaran.wasm/container";
 /// What containerd's collector reads the end of a lease from.
 const EXPIRE_LABEL: &str = "containerd.io/gc.expire";
+
+/// Keeps a snapshot from containerd's collector.
+const ROOT_LABEL: &str = "containerd.io/gc.root";
 
 /// Why a blob could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -129,6 +137,36 @@ impl Containerd {
             return Err(BlobError::Other(what.to_owned()));
         }
         Ok(())
+    }
+
+    /// A blob's descriptor, without its type, and containerd's labels of it. An inner error says what is wrong with the blob.
+    pub(super) fn info(
+        &mut self,
+        digest: &Digest,
+    ) -> Result<(Result<Descriptor, String>, BTreeMap<String, String>), CallError> {
+        let answer: InfoResponse = self.0.call(INFO, &named(&digest.to_string()))?;
+        let info = answer.info.unwrap_or_default();
+        Ok((Descriptor::new("", &info.digest, info.size), info.labels))
+    }
+
+    /// Makes a view of a snapshot. Answers what is to be mounted for it.
+    pub(super) fn view(&mut self, snapshotter: &str, key: &str, parent: &str) -> Result<Vec<Mount>, CallError> {
+        let labels = [(ROOT_LABEL.to_owned(), "catamaran".to_owned())].into();
+        let [snapshotter, key, parent] = [snapshotter, key, parent].map(str::to_owned);
+        let asked = ViewSnapshotRequest { snapshotter, key, parent, labels };
+        let answer: ViewSnapshotResponse = self.0.call(VIEW, &asked)?;
+        let mounts = answer.mounts.into_iter().map(|mount| Mount {
+            type_: mount.kind,
+            source: mount.source,
+            options: mount.options,
+            ..Mount::default()
+        });
+        Ok(mounts.collect())
+    }
+
+    pub(super) fn remove_snapshot(&mut self, snapshotter: &str, key: &str) -> Result<(), CallError> {
+        let asked = RemoveSnapshotRequest { snapshotter: snapshotter.to_owned(), key: key.to_owned() };
+        self.0.call(REMOVE_SNAPSHOT, &asked).map(|Nothing {}| ())
     }
 
     /// Keeps a blob from containerd's collector.

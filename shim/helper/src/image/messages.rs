@@ -1,5 +1,5 @@
 //! The messages of containerd's gRPC services that are asked and answered here, with the fields that are used: from containerd's
-//! `api/services/{containers,images,content,leases}/v1/*.proto` and `api/types/descriptor.proto` (version 2.1).
+//! `api/services/{containers,images,content,leases,snapshots}/v1/*.proto` and `api/types/descriptor.proto` (version 2.1).
 
 use std::collections::BTreeMap;
 
@@ -109,6 +109,59 @@ pub(super) struct Resource {
     pub(super) id: String,
     #[prost(string, tag = "2")]
     pub(super) kind: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct InfoResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) info: Option<Info>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Info {
+    #[prost(string, tag = "1")]
+    pub(super) digest: String,
+    #[prost(int64, tag = "2")]
+    pub(super) size: i64,
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ViewSnapshotRequest {
+    #[prost(string, tag = "1")]
+    pub(super) snapshotter: String,
+    #[prost(string, tag = "2")]
+    pub(super) key: String,
+    #[prost(string, tag = "3")]
+    pub(super) parent: String,
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ViewSnapshotResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) mounts: Vec<Mount>,
+}
+
+/// `containerd.types.Mount`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Mount {
+    #[prost(string, tag = "1")]
+    pub(super) kind: String,
+    #[prost(string, tag = "2")]
+    pub(super) source: String,
+    #[prost(string, repeated, tag = "4")]
+    pub(super) options: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RemoveSnapshotRequest {
+    #[prost(string, tag = "1")]
+    pub(super) snapshotter: String,
+    #[prost(string, tag = "2")]
+    pub(super) key: String,
 }
 
 /// An answer in which there is nothing.

@@ -15,10 +15,12 @@
 //! disk, and an index and a manifest are read at once after the look-up that named them. Where one is gone by then the look-up
 //! is done again.
 
+mod config;
 mod containerd;
 mod grpc;
 mod manifest;
 mod messages;
+pub(crate) mod named;
 pub(crate) mod reader;
 mod record;
 mod socket;
@@ -75,7 +77,7 @@ pub(crate) fn find(of: &Image) -> Result<Found> {
     }
     Ok(match choose(&mut containerd, &mut reader, &record)? {
         Choice::Layer(blob) => layer(of, Some(containerd), &record.name, blob),
-        Choice::Nothing(why) => Found::Nothing(why),
+        Choice::Nothing { why, .. } => Found::Nothing(why),
     })
 }
 
@@ -97,7 +99,12 @@ const PULL_AGAIN: &str = "is not in containerd's content store (removed since, o
 
 enum Choice {
     Layer(Descriptor),
-    Nothing(String),
+    Nothing {
+        /// Why, as the end of a sentence about the container.
+        why: String,
+        /// The configuration of the first manifest for this machine that was read.
+        config: Option<Digest>,
+    },
 }
 
 /// Goes from the image's record to a layer. What a name stands for may change at any moment, and the content from before go.
@@ -139,6 +146,7 @@ fn descend(
     let mut todo = vec![Candidate { descriptor: target, platform: String::new() }];
     let mut seen = Vec::new();
     let mut resolved = false;
+    let mut first = None;
     for read in 0..=MOST_DOCUMENTS {
         let Some(Candidate { descriptor, platform }) = todo.pop() else { break };
         let place = if platform.is_empty() { String::new() } else { format!("{platform}: ") };
@@ -172,15 +180,16 @@ fn descend(
             Summary::Manifest { config, .. } if record.id.is_some() && config != record.id => {
                 seen.push(format!("{place}a manifest with another configuration"));
             }
-            Summary::Manifest { layers, .. } => match layers {
+            Summary::Manifest { config, layers } => match layers {
                 Layers::Malformed(reason) => return Err(malformed(reason)),
                 Layers::Wasm(layer) => return Ok(Some(Choice::Layer(layer))),
                 Layers::Several(what) => {
                     let what = format!("the image {} has {what}: a container runs one", manifest::cut(image));
-                    return Ok(Some(Choice::Nothing(what)));
+                    return Ok(Some(Choice::Nothing { why: what, config: None }));
                 }
                 Layers::Other(what) => {
                     resolved = true;
+                    first = first.or(config);
                     seen.push(format!("{place}{what}"));
                 }
             },
@@ -195,7 +204,10 @@ fn descend(
                  has no manifest with that configuration ({seen}): the name has moved since, create the container again"
             ),
         )),
-        _ => Ok(Some(Choice::Nothing(format!("the image {} has no Wasm layer ({seen})", manifest::cut(image))))),
+        _ => {
+            let why = format!("the image {} has no Wasm layer ({seen})", manifest::cut(image));
+            Ok(Some(Choice::Nothing { why, config: first }))
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use catamaran_worker::unprivileged::{Allowance, give_up_rights};
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::config::Config;
 use super::manifest::{LARGEST_DOCUMENT, TYPES};
 use super::summary::{LONGEST_SUMMARY, Summary};
 use crate::error::{Doing, Error, Result};
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ALLOWANCE: Allowance = Allowance { file: 0, processor: 10, memory: 256 << 20, threads: 1 };
 /// The number of the type, whether the part is known by its configuration, and the length.
 const HEADER: usize = 6;
+/// Stands for the type of a configuration, which is none of an index or a manifest.
+const CONFIG: u8 = u8::MAX;
 
 /// A process without rights that reads documents.
 pub(super) struct Reader {
@@ -83,13 +86,22 @@ impl Reader {
         document: &[u8],
     ) -> std::result::Result<Summary, String> {
         let number = TYPES.iter().position(|known| *known == media_type).unwrap_or(TYPES.len()) as u8;
+        Summary::parse(&self.ask(number, resolved, document)?, document)
+    }
+
+    /// Has an image's configuration read.
+    pub(super) fn config(&mut self, document: &[u8]) -> std::result::Result<Config, String> {
+        Config::read(&self.ask(CONFIG, false, document)?)
+    }
+
+    fn ask(&mut self, number: u8, resolved: bool, document: &[u8]) -> std::result::Result<Vec<u8>, String> {
         let length = u32::try_from(document.len()).unwrap_or(u32::MAX).to_be_bytes();
         let request = [&[number, u8::from(resolved)], &length[..], document].concat();
         let begin = Instant::now();
         let until = begin + self.patience.saturating_sub(self.spent);
         let summary = self.write(&request, until).and_then(|()| self.summary(until));
         self.spent += begin.elapsed();
-        Summary::parse(&summary.map_err(|e| self.explain(&e))?, document)
+        summary.map_err(|e| self.explain(&e))
     }
 
     fn write(&self, mut rest: &[u8], until: Instant) -> io::Result<()> {
@@ -188,15 +200,14 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     };
     let doing = || "reading an image's manifests".to_owned();
     let (mut requests, mut summaries) = (io::stdin().lock(), io::stdout().lock());
-    let mut answer = |summary| {
-        let text = Summary::write(&summary);
+    let mut answer = |text: String| {
         let length = u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
         let written = summaries.write_all(&length).and_then(|()| summaries.write_all(text.as_bytes()));
         written.and_then(|()| summaries.flush()).doing(doing)
     };
     if let Err(e) = give_up_rights(Some(parent), ALLOWANCE) {
         // Before it is asked: the driver reads it as the answer to its first document.
-        return answer(Err(format!("the process that reads it cannot give up its rights: {e}")));
+        return answer(Summary::write(&Err(format!("the process that reads it cannot give up its rights: {e}"))));
     }
     loop {
         let mut header = [0; HEADER];
@@ -209,7 +220,10 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
         let length = u64::from(u32::from_be_bytes(length)).min(LARGEST_DOCUMENT);
         requests.by_ref().take(length).read_to_end(&mut document).doing(doing)?;
         let media_type = TYPES.get(usize::from(number)).copied().unwrap_or_default();
-        answer(Summary::new(media_type, resolved != 0, &document))?;
+        answer(match number {
+            CONFIG => Config::write(&Config::parse(&document)),
+            _ => Summary::write(&Summary::new(media_type, resolved != 0, &document)),
+        })?;
     }
 }
 

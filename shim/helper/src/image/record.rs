@@ -119,7 +119,7 @@ fn root(asked: &str) -> Result<Root, String> {
 }
 
 /// The name under which containerd has an image (`ParseDockerRef` in the module `distribution/reference`).
-fn normalized(name: &str) -> String {
+pub(super) fn normalized(name: &str) -> String {
     let is_domain =
         |first: &str| first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase);
     let (domain, path) = match name.split_once('/') {

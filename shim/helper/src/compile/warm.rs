@@ -1,0 +1,91 @@
+//! Compiles a module before anything starts it, for the command `catamaran cache warm`: by the very order that a shim gives for a start,
+//! to a driver, so that turns, shares and locks are those of starts.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use catamaran_cache::engine::Engine;
+use catamaran_cache::module::{Largest, Module};
+use catamaran_cache::order::{Answer, Order, Origin, Wish};
+use catamaran_cache::places::environment;
+use catamaran_host::errand::{self, Conversation};
+use catamaran_host::{child, programs};
+use catamaran_worker::control;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Doing, Error, Result};
+
+/// What is asked, as JSON on the command line. The module is standard input.
+#[derive(Deserialize)]
+struct Asked {
+    name: String,
+    /// In the order in which they are tried.
+    engines: Vec<Engine>,
+    /// The Kubernetes namespace to whose share of the cache the entry counts.
+    tenant: String,
+    largest: u64,
+}
+
+/// What came of it, as JSON on standard output.
+#[derive(Debug, Serialize)]
+struct Warmed {
+    digest: String,
+    engine: Engine,
+    /// Which code is in the cache now.
+    tier: &'static str,
+    /// Whether it was there before.
+    hit: bool,
+    warnings: Vec<String>,
+}
+
+/// The `warm` action.
+pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
+    let asked = arguments.first().and_then(|text| serde_json::from_str::<Asked>(text.to_str()?).ok());
+    let Some(asked) = asked else {
+        return Err(Error::refused("command line", "warm", "the command `catamaran cache warm`"));
+    };
+    let file = std::io::stdin().as_fd().try_clone_to_owned().doing(|| format!("reading {}", asked.name))?;
+    let module = Module::hashed(asked.name.clone(), File::from(file), Largest(asked.largest))?;
+    crate::answer(&warm(&asked, &module)?)
+}
+
+fn warm(asked: &Asked, module: &Module) -> Result<Warmed> {
+    let doing = || format!("ordering the compilation of {}", asked.name);
+    let Conversation { control, pidfd, .. } = errand::converse(programs::COMPILE, environment(), doing)?;
+    let order = Order {
+        engines: asked.engines.clone(),
+        tenant: asked.tenant.clone(),
+        name: asked.name.clone(),
+        digest: module.digest.clone(),
+        wish: Wish::Any,
+        largest: Largest(asked.largest),
+        image: None,
+        programs: Vec::new(),
+        layer: None,
+    };
+    control::send_with(control.as_fd(), &order, &[module.file.as_fd()]).doing(doing)?;
+    let receive = || control::receive_with::<Answer>(control.as_fd()).map(|(answer, _)| answer).doing(doing);
+    let warmed = match receive()? {
+        Answer::Made { engine, digest, tier, origin, later, warnings, .. } => {
+            let mut warmed =
+                Warmed { digest, engine, tier: tier.word(), hit: !matches!(origin, Origin::Compiled(_)), warnings };
+            if later && let Answer::Improved { warnings } = receive()? {
+                if warnings.is_empty() {
+                    warmed.tier = "best";
+                }
+                warmed.warnings.extend(warnings);
+            }
+            Ok(warmed)
+        }
+        Answer::Refused { module, reason } => Err(Error::Module { module, reason }),
+        Answer::Declined { module, declined } => Err(Error::Declined { module, declined }),
+        Answer::Failed(reason) | Answer::NoLayer(reason) => Err(Error::Compiler { module: asked.name.clone(), reason }),
+        Answer::Improved { .. } => {
+            Err(Error::Compiler { module: asked.name.clone(), reason: "no artifact came".to_owned() })
+        }
+    };
+    drop(control);
+    let _ = child::wait_blocking(&pidfd);
+    warmed
+}

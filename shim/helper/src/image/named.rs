@@ -1,0 +1,165 @@
+//! The module of an image by its name, for the command `catamaran`: one of the image's layers, or the file that its program names.
+//!
+//! ```text
+//! name -> index -> manifest -> its Wasm layer
+//!                     '-- configuration (reader) -> the program's name
+//!                                '-- containerd's label: the snapshot of all layers -> a view of it, mounted -> the file
+//! ```
+//!
+//! A view is made for the look alone and removed again; nothing is mounted where others see it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::SystemTime;
+
+use catamaran_cache::module::Largest;
+use catamaran_worker::Guest;
+use containerd_shim_protos::types::mount::Mount;
+use nix::sched::CloneFlags;
+use serde::{Deserialize, Serialize};
+
+use super::config::Config;
+use super::containerd::Containerd;
+use super::manifest::Digest;
+use super::reader::Reader;
+use super::record::{Record, Root, normalized};
+use super::{Choice, asking, choose, unfit};
+use crate::error::{Doing, Error, Result};
+use crate::files::program::{self, Sought, Tree};
+use crate::files::rootfs;
+
+/// What is asked, as JSON on the command line. Standard input is an empty file, which the module is written into.
+#[derive(Deserialize)]
+struct Asked {
+    /// containerd's gRPC socket.
+    address: String,
+    /// containerd's namespace.
+    namespace: String,
+    name: String,
+    /// A module that is larger is refused, in bytes.
+    largest: u64,
+}
+
+/// The answer, as JSON on standard output.
+#[derive(Debug, Serialize)]
+struct Answer {
+    /// What the module is called.
+    module: String,
+    /// The snapshot of all of the image's layers, where the module is a file in it.
+    snapshot: Option<Snapshot>,
+    /// The module's path in the container, and its arguments.
+    args: Vec<String>,
+    env: Vec<String>,
+    cwd: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Snapshot {
+    snapshotter: String,
+    /// Its name.
+    key: String,
+    /// The module's path in it.
+    path: String,
+}
+
+/// What containerd labels a configuration's blob with, when the image's layers are unpacked: the snapshotter's name follows.
+const SNAPSHOT_LABEL: &str = "containerd.io/gc.ref.snapshot.";
+
+/// The `image` action.
+pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
+    let asked = arguments.first().and_then(|text| serde_json::from_str::<Asked>(text.to_str()?).ok());
+    let Some(asked) = asked else {
+        return Err(Error::refused("command line", "image", "the command `catamaran`"));
+    };
+    let output = std::io::stdin().as_fd().try_clone_to_owned();
+    let mut output = File::from(output.doing(|| "opening the file for the module".to_owned())?);
+    let answer = find(&asked, &mut output)?;
+    output.rewind().and_then(|()| output.flush()).doing(|| "writing the module".to_owned())?;
+    crate::answer(&answer)
+}
+
+fn find(asked: &Asked, output: &mut File) -> Result<Answer> {
+    // Before there is a connection to containerd that it could inherit.
+    let mut reader = Reader::start()?;
+    let mut containerd = Containerd::connect(&asked.address, &asked.namespace).map_err(asking)?;
+    let record = Record { name: asked.name.clone(), root: Root::Name(normalized(&asked.name)), id: None };
+    let (why, config) = match choose(&mut containerd, &mut reader, &record)? {
+        Choice::Layer(blob) => {
+            Largest(asked.largest).check(&asked.name, blob.size)?;
+            let read = containerd.read(&blob, |piece| output.write_all(piece));
+            read.map_err(|e| unfit(&asked.name, format!("its layer {}: {e}", blob.digest)))?;
+            let module = format!("layer {} of {}", blob.digest, asked.name);
+            return Ok(Answer { module, snapshot: None, args: Vec::new(), env: Vec::new(), cwd: "/".to_owned() });
+        }
+        Choice::Nothing { why, config: Some(config) } => (why, config),
+        Choice::Nothing { why, config: None } => return Err(unfit(&asked.name, why)),
+    };
+    let (config, snapshots) = configuration(&mut containerd, &mut reader, &config, &asked.name)?;
+    let Some((snapshotter, parent)) = snapshots.into_iter().next() else {
+        return Err(unfit(&asked.name, format!("its layers are not unpacked: pull it again ({why})")));
+    };
+    let path = in_view(&mut containerd, &snapshotter, &parent, |mounts| copy(asked, &config, mounts, output))?;
+    let module = format!("{path} of {}", asked.name);
+    let Config { args, env, cwd } = config;
+    Ok(Answer { module, snapshot: Some(Snapshot { snapshotter, key: parent, path }), args, env, cwd })
+}
+
+/// An image's configuration, and the snapshots of its layers: each snapshotter's name, and the snapshot's.
+fn configuration(
+    containerd: &mut Containerd,
+    reader: &mut Reader,
+    digest: &Digest,
+    image: &str,
+) -> Result<(Config, Vec<(String, String)>)> {
+    let (blob, labels) = containerd.info(digest).map_err(asking)?;
+    let blob = blob.map_err(|reason| unfit(image, reason))?;
+    let malformed = |reason: String| unfit(image, format!("its configuration {digest}: {reason}"));
+    let document = containerd.document(&blob).map_err(|e| malformed(e.to_string()))?;
+    let config = reader.config(&document).map_err(malformed)?;
+    let snapshots = labels.into_iter().filter_map(|(label, key)| {
+        let snapshotter = label.strip_prefix(SNAPSHOT_LABEL)?.to_owned();
+        Some((snapshotter, key))
+    });
+    Ok((config, snapshots.collect()))
+}
+
+/// Does something with the mounts of a view of a snapshot, which is removed then.
+fn in_view<T>(
+    containerd: &mut Containerd,
+    snapshotter: &str,
+    parent: &str,
+    work: impl FnOnce(&[Mount]) -> Result<T>,
+) -> Result<T> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let key = format!("catamaran-inspect-{}-{now}", std::process::id());
+    let mounts = containerd.view(snapshotter, &key, parent).map_err(asking)?;
+    let done = work(&mounts);
+    let removed = containerd.remove_snapshot(snapshotter, &key).map_err(asking);
+    done.and_then(|done| removed.map(|()| done))
+}
+
+/// Copies the file that the program names. Answers its path.
+fn copy(asked: &Asked, config: &Config, mounts: &[Mount], output: &mut File) -> Result<String> {
+    // What is mounted for a moment is mounted for this process alone.
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS).doing(|| "making a mount namespace".to_owned())?;
+    let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).doing(|| "making the mounts private".to_owned())?;
+    let root = rootfs::prepare(mounts, Path::new("/"), &std::env::temp_dir())?;
+    let tree = Tree::new(root.as_fd());
+    let env = config.env.iter().filter_map(|variable| variable.split_once('='));
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let guest = Guest { args: config.args.clone(), env, cwd: config.cwd.clone() };
+    let found = match program::find(&guest, &tree)? {
+        Sought::File(found) => found,
+        Sought::Nowhere(what) => return Err(unfit(&asked.name, format!("its program is {what}"))),
+    };
+    let name = found.name.clone();
+    let size = found.file.metadata().on(&name)?.len();
+    Largest(asked.largest).check(&name, size)?;
+    let mut file = std::io::Read::take(found.file, asked.largest);
+    std::io::copy(&mut file, output).on(&name)?;
+    Ok(name)
+}

@@ -1,0 +1,291 @@
+//! `catamaran cache`: what is in the cache of machine code, by the helper that knows its rules.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::Answer;
+use crate::cli::{CacheAction, NodeArgs, OK, UNWELL};
+use crate::error::Result;
+use crate::helper::Build;
+use crate::host::Host;
+use crate::image::{self, Fetched};
+use crate::policy::{self, Policy};
+
+/// All artifacts are read for a verification.
+const LIMIT: Duration = Duration::from_secs(1800);
+/// As many digits of a digest are shown as text; JSON has all.
+const DIGITS: usize = 16;
+
+/// What the helper answers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Found {
+    folder: PathBuf,
+    /// What entries may take, in bytes.
+    most: u64,
+    entries: Vec<Entry>,
+    removed: Vec<Entry>,
+    damaged: Vec<Entry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    digest: String,
+    engine: Option<String>,
+    tier: String,
+    bytes: u64,
+    /// In seconds since 1970, exact to the hour.
+    used: u64,
+    in_use: bool,
+    current: bool,
+    path: PathBuf,
+}
+
+/// Runs the command.
+pub(crate) fn run(host: &Host, node: &NodeArgs, action: &CacheAction) -> Result<Answer> {
+    let build = Build::find(host)?;
+    let asked = match action {
+        CacheAction::Warm { images, namespace, pod_namespace } => {
+            return warm(host, &build, &image::socket(node, &build), images, namespace, pod_namespace);
+        }
+        CacheAction::List => json!("list"),
+        CacheAction::Prune { older_than, to_bytes } => prune(*older_than, *to_bytes, None),
+        CacheAction::Verify { remove } => json!({"verify": {"remove": remove}}),
+    };
+    let found: Found = build.ask("cache", &asked, None, LIMIT)?;
+    Ok(answer(action, &found))
+}
+
+/// What the helper answers about one module.
+#[derive(Debug, Serialize, Deserialize)]
+struct Warmed {
+    digest: String,
+    engine: String,
+    tier: String,
+    hit: bool,
+    warnings: Vec<String>,
+}
+
+fn warm(
+    host: &Host,
+    build: &Build<'_>,
+    socket: &Path,
+    images: &[String],
+    namespace: &str,
+    pod_namespace: &str,
+) -> Result<Answer> {
+    let policy = Policy::new(&policy::options(host, build.installed.as_ref(), None)?);
+    let (mut text, mut all, mut failed) = (String::new(), Vec::new(), false);
+    for name in images {
+        eprintln!("catamaran: compiling {name} ...");
+        let fetched = match image::is_file(name) {
+            true => Fetched::file(Path::new(name)),
+            false => image::fetch(build, socket, namespace, name, policy.largest),
+        };
+        let asked =
+            json!({"name": name, "engines": policy.engines, "tenant": pod_namespace, "largest": policy.largest});
+        let warmed = fetched.and_then(|fetched| build.ask::<Warmed>("warm", &asked, Some(fetched.file), LIMIT));
+        all.push(match warmed {
+            Ok(warmed) => {
+                let word = if warmed.hit { "was there" } else { "compiled" };
+                let _ = writeln!(text, "{name}: {word}, for {} ({})", warmed.engine, warmed.tier);
+                for warning in &warmed.warnings {
+                    let _ = writeln!(text, "  {warning}");
+                }
+                json!({"name": name, "warmed": warmed})
+            }
+            Err(e) => {
+                failed = true;
+                let _ = writeln!(text, "{name}: not compiled: {}", e.problem().found);
+                json!({"name": name, "error": e.problem()})
+            }
+        });
+    }
+    Ok((text, json!({"images": all}), if failed { UNWELL } else { OK }))
+}
+
+fn prune(older_than: Option<u64>, to_bytes: Option<u64>, digest: Option<&str>) -> Value {
+    json!({"prune": {"older_than": older_than, "to_bytes": to_bytes, "digest": digest}})
+}
+
+/// Removes the entries of one module that are not in use.
+pub(crate) fn forget(build: &Build<'_>, digest: &str) -> Result<()> {
+    build.ask::<Found>("cache", &prune(None, None, Some(digest)), None, LIMIT).map(drop)
+}
+
+fn answer(action: &CacheAction, found: &Found) -> Answer {
+    let value = serde_json::to_value(found).unwrap_or_default();
+    let sum = |entries: &[Entry]| readable(entries.iter().map(|entry| entry.bytes).sum());
+    match action {
+        // Its answer is one for each image.
+        CacheAction::Warm { .. } => (String::new(), value, OK),
+        CacheAction::List => {
+            let all = format!(
+                "{} entries, {} of {} in {}\n",
+                found.entries.len(),
+                sum(&found.entries),
+                readable(found.most),
+                found.folder.display()
+            );
+            (table(&found.entries) + &all, value, OK)
+        }
+        CacheAction::Prune { .. } => {
+            let mut text = table(&found.removed);
+            let _ = writeln!(text, "{} entries removed, {}", found.removed.len(), sum(&found.removed));
+            let used = found.entries.iter().filter(|entry| entry.in_use).count();
+            let _ = writeln!(
+                text,
+                "{} entries stay, {}; {used} of them are in use",
+                found.entries.len(),
+                sum(&found.entries)
+            );
+            (text, value, OK)
+        }
+        CacheAction::Verify { remove } => {
+            let mut text = String::new();
+            for entry in &found.damaged {
+                let removed = found.removed.iter().any(|one| one.path == entry.path);
+                let word = if removed { "damaged, removed" } else { "damaged" };
+                let _ = writeln!(text, "{word}: {}", entry.path.display());
+            }
+            let _ = writeln!(text, "{} entries are whole, {} damaged", found.entries.len(), found.damaged.len());
+            let left = found.damaged.len() > found.removed.len();
+            if left && !remove {
+                text.push_str("Run `catamaran cache verify --remove`: their modules are compiled anew when they are started next.\n");
+            }
+            (text, value, if left { UNWELL } else { OK })
+        }
+    }
+}
+
+fn table(entries: &[Entry]) -> String {
+    let mut text = String::new();
+    if !entries.is_empty() {
+        let _ = writeln!(
+            text,
+            "{:<DIGITS$}  {:<9} {:<8} {:>10}  {:<12} STATE",
+            "MODULE", "ENGINE", "TIER", "BYTES", "LAST USED"
+        );
+    }
+    for entry in entries {
+        let state = match (entry.in_use, entry.current) {
+            (true, _) => "in use",
+            (false, true) => "",
+            (false, false) => "of another build",
+        };
+        let line = format!(
+            "{:<DIGITS$}  {:<9} {:<8} {:>10}  {:<12} {state}",
+            entry.digest.get(..DIGITS).unwrap_or(&entry.digest),
+            entry.engine.as_deref().unwrap_or("unknown"),
+            entry.tier,
+            readable(entry.bytes),
+            ago(entry.used),
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// When that was, in words.
+fn ago(used: u64) -> String {
+    let age = (SystemTime::UNIX_EPOCH + Duration::from_secs(used)).elapsed().unwrap_or_default().as_secs();
+    match age {
+        ..3600 => "this hour".to_owned(),
+        3600..172_800 => format!("{} h ago", age / 3600),
+        _ => format!("{} days ago", age / 86_400),
+    }
+}
+
+/// A number of bytes in words.
+pub(crate) fn readable(bytes: u64) -> String {
+    let (mut value, mut unit) = (bytes as f64, "B");
+    for next in ["KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// Reads a time such as 90s, 90m, 12h or 30d, in seconds.
+pub(crate) fn seconds(text: &str) -> std::result::Result<u64, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    number(text, &units).ok_or_else(|| format!("{text:?} is no time: write a number and s, m, h or d, such as 12h"))
+}
+
+/// Reads a number of bytes such as 1000000, 500M or 2G.
+pub(crate) fn bytes(text: &str) -> std::result::Result<u64, String> {
+    let units = [("", 1), ("K", 1 << 10), ("M", 1 << 20), ("G", 1 << 30)];
+    number(text, &units)
+        .ok_or_else(|| format!("{text:?} is no number of bytes: write a number, or one with K, M or G, such as 500M"))
+}
+
+fn number(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let (_, factor) = units.iter().find(|(unit, _)| Some(*unit) == text.strip_prefix(digits))?;
+    digits.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(digit: char, in_use: bool) -> Entry {
+        Entry {
+            digest: digit.to_string().repeat(64),
+            engine: Some("wasmtime".into()),
+            tier: "best".into(),
+            bytes: 3 << 19,
+            used: 0,
+            in_use,
+            current: digit != 'c',
+            path: PathBuf::from(format!("/cache/{digit}")),
+        }
+    }
+
+    #[test]
+    fn times_and_bytes_are_read_with_their_units() {
+        assert_eq!(
+            [seconds("90m"), seconds("12h"), seconds("30d"), seconds("5s")].map(|read| read.unwrap()),
+            [5400, 43_200, 2_592_000, 5]
+        );
+        assert_eq!(
+            [bytes("7"), bytes("500M"), bytes("2G"), bytes("1K")].map(|read| read.unwrap()),
+            [7, 500 << 20, 2 << 30, 1024]
+        );
+        for wrong in ["", "h", "5", "-5h", "5 h", "5x", "99999999999999999999d", "9999999999999999d"] {
+            assert!(seconds(wrong).unwrap_err().contains(&format!("{wrong:?}")));
+        }
+        assert!(["", "M", "5m", "1.5G", "99999999999G"].iter().all(|wrong| bytes(wrong).is_err()));
+        assert_eq!([0, 1023, 1536, 5 << 30].map(readable), ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]);
+    }
+
+    #[test]
+    fn entries_are_listed_in_a_table() {
+        let entries = vec![entry('a', true), entry('b', false), entry('c', false)];
+        let found = Found { most: 1 << 30, folder: "/cache".into(), entries, ..Found::default() };
+        let (text, value, code) = answer(&CacheAction::List, &found);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[1].starts_with("aaaaaaaaaaaaaaaa  wasmtime  best        1.5 MiB") && lines[1].ends_with("in use"),
+            "{text}"
+        );
+        assert!(lines[2].ends_with("days ago") && lines[3].ends_with("of another build"), "{text}");
+        assert_eq!((lines[4], code), ("3 entries, 4.5 MiB of 1.0 GiB in /cache", OK));
+        assert_eq!(value["entries"][0]["in_use"], true);
+    }
+
+    #[test]
+    fn damage_that_stays_has_an_exit_code() {
+        let mut found = Found { damaged: vec![entry('a', false)], ..Found::default() };
+        let (text, _, code) = answer(&CacheAction::Verify { remove: false }, &found);
+        assert!(text.starts_with("damaged: /cache/a\n") && text.contains("--remove") && code == UNWELL, "{text}");
+        found.removed = vec![entry('a', false)];
+        let (text, _, code) = answer(&CacheAction::Verify { remove: true }, &found);
+        assert!(text.starts_with("damaged, removed: /cache/a\n") && code == OK, "{text}");
+    }
+}
