@@ -16,7 +16,8 @@ pub(crate) const REFUSED: u8 = 3;
 pub(crate) const ROLLED_BACK: u8 = 4;
 /// `status`: not installed.
 pub(crate) const NOT_INSTALLED: u8 = 5;
-/// `status` and `doctor`: something is wrong.
+/// `status` and `doctor`: something is wrong. `inspect`: it would be refused. `compare`: it runs on no engine. `cache`: an artifact
+/// is damaged, or an image was not compiled.
 pub(crate) const UNWELL: u8 = 6;
 /// The files are in place; containerd is to be restarted by hand, and the command to be run again.
 pub(crate) const RESTART_NEEDED: u8 = 7;
@@ -28,7 +29,7 @@ pub(crate) const RESTART_NEEDED: u8 = 7;
     version,
     after_help = "Exit codes: 0 done, or well; 1 a step failed, run it again; 2 a wrong command line; 3 refused, nothing was changed; \
                   4 taken back, containerd runs by the configuration of before; 5 not installed (status); 6 something is wrong (status, \
-                  doctor); 7 restart containerd, then run it again (--restart none)."
+                  doctor, cache), refused (inspect), or on no engine (compare); 7 restart containerd, then run it again (--restart none)."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

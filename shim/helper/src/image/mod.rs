@@ -76,7 +76,7 @@ pub(crate) fn find(of: &Image) -> Result<Found> {
         return Ok(Found::Nothing(why.to_owned()));
     }
     Ok(match choose(&mut containerd, &mut reader, &record)? {
-        Choice::Layer(blob) => layer(of, Some(containerd), &record.name, blob),
+        Choice::Layer { blob, .. } => layer(of, Some(containerd), &record.name, blob),
         Choice::Nothing { why, .. } => Found::Nothing(why),
     })
 }
@@ -98,7 +98,11 @@ const PULL_AGAIN: &str = "is not in containerd's content store (removed since, o
      pull the image again";
 
 enum Choice {
-    Layer(Descriptor),
+    Layer {
+        blob: Descriptor,
+        /// The configuration of its manifest.
+        config: Option<Digest>,
+    },
     Nothing {
         /// Why, as the end of a sentence about the container.
         why: String,
@@ -182,7 +186,7 @@ fn descend(
             }
             Summary::Manifest { config, layers } => match layers {
                 Layers::Malformed(reason) => return Err(malformed(reason)),
-                Layers::Wasm(layer) => return Ok(Some(Choice::Layer(layer))),
+                Layers::Wasm(blob) => return Ok(Some(Choice::Layer { blob, config })),
                 Layers::Several(what) => {
                     let what = format!("the image {} has {what}: a container runs one", manifest::cut(image));
                     return Ok(Some(Choice::Nothing { why: what, config: None }));

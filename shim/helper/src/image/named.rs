@@ -86,22 +86,41 @@ fn find(asked: &Asked, output: &mut File) -> Result<Answer> {
     let mut reader = Reader::start()?;
     let mut containerd = Containerd::connect(&asked.address, &asked.namespace).map_err(asking)?;
     let record = Record { name: asked.name.clone(), root: Root::Name(normalized(&asked.name)), id: None };
-    let (why, config) = match choose(&mut containerd, &mut reader, &record)? {
-        Choice::Layer(blob) => {
+    let (layer, why, config) = match choose(&mut containerd, &mut reader, &record)? {
+        Choice::Layer { blob, config } => (Some(blob), String::new(), config),
+        Choice::Nothing { why, config } => (None, why, config),
+    };
+    // As Create has it: a file that the program names is preferred to a layer.
+    let file = match config {
+        Some(config) => in_root(asked, &mut containerd, &mut reader, &config, output),
+        None => Err(unfit(&asked.name, why.clone())),
+    };
+    match (file, layer) {
+        (Ok(answer), _) => Ok(answer),
+        (Err(_), Some(blob)) => {
             Largest(asked.largest).check(&asked.name, blob.size)?;
             let read = containerd.read(&blob, |piece| output.write_all(piece));
             read.map_err(|e| unfit(&asked.name, format!("its layer {}: {e}", blob.digest)))?;
             let module = format!("layer {} of {}", blob.digest, asked.name);
-            return Ok(Answer { module, snapshot: None, args: Vec::new(), env: Vec::new(), cwd: "/".to_owned() });
+            Ok(Answer { module, snapshot: None, args: Vec::new(), env: Vec::new(), cwd: "/".to_owned() })
         }
-        Choice::Nothing { why, config: Some(config) } => (why, config),
-        Choice::Nothing { why, config: None } => return Err(unfit(&asked.name, why)),
-    };
-    let (config, snapshots) = configuration(&mut containerd, &mut reader, &config, &asked.name)?;
+        (Err(e), None) => Err(e),
+    }
+}
+
+/// The file that the program of an image names, with this configuration.
+fn in_root(
+    asked: &Asked,
+    containerd: &mut Containerd,
+    reader: &mut Reader,
+    config: &Digest,
+    output: &mut File,
+) -> Result<Answer> {
+    let (config, snapshots) = configuration(containerd, reader, config, &asked.name)?;
     let Some((snapshotter, parent)) = snapshots.into_iter().next() else {
-        return Err(unfit(&asked.name, format!("its layers are not unpacked: pull it again ({why})")));
+        return Err(unfit(&asked.name, "its layers are not unpacked: pull it again"));
     };
-    let path = in_view(&mut containerd, &snapshotter, &parent, |mounts| copy(asked, &config, mounts, output))?;
+    let path = in_view(containerd, &snapshotter, &parent, |mounts| copy(asked, &config, mounts, output))?;
     let module = format!("{path} of {}", asked.name);
     let Config { args, env, cwd } = config;
     Ok(Answer { module, snapshot: Some(Snapshot { snapshotter, key: parent, path }), args, env, cwd })
