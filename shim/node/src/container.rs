@@ -99,7 +99,6 @@ impl Bare<'_> {
             rootfs: self.rootfs.clone(),
             stdout,
             stderr,
-            options: self.runtime_options(),
             runtime_path: self.shim.to_string_lossy().into_owned(),
         };
         self.call::<Nothing>(TASKS, "Create", task).map(drop)
@@ -137,9 +136,11 @@ impl Bare<'_> {
         let _ = self.call::<Nothing>(NAMESPACES, "Delete", Named { name: self.namespace.to_owned() });
     }
 
+    /// Of the container's record: containerd takes none in the order for the task but runc's.
     fn runtime_options(&self) -> Option<Any> {
         let body = self.options.body();
-        let message = RuntimeOptions { type_url: OPTIONS_URL.to_owned(), config_body: body.clone().into_bytes() };
+        // As the CRI sends them: its type is what containerd's configuration says of one, which is nothing.
+        let message = RuntimeOptions { type_url: String::new(), config_body: body.clone().into_bytes() };
         (!body.is_empty()).then(|| Any { type_url: OPTIONS_URL.to_owned(), value: message.encode_to_vec() })
     }
 

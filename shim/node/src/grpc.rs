@@ -178,8 +178,6 @@ pub(crate) struct CreateTask {
     pub(crate) stdout: String,
     #[prost(string, tag = "6")]
     pub(crate) stderr: String,
-    #[prost(message, optional, tag = "9")]
-    pub(crate) options: Option<Any>,
     #[prost(string, tag = "10")]
     pub(crate) runtime_path: String,
 }

@@ -77,6 +77,16 @@ impl Catamaran {
         Answer { code: output.status.code(), value, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
     }
 
+    /// What it prints for people.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn text(&self, args: &[&str]) -> String {
+        let mut command = Command::new(shim_folder().join("catamaran"));
+        let output = command.args(&self.args).args(args).envs(self.env.iter().cloned()).output();
+        String::from_utf8_lossy(&output.expect("cannot start catamaran").stdout).into_owned()
+    }
+
     /// Runs it, and expects that it is done.
     ///
     /// # Panics
