@@ -1,6 +1,5 @@
 //! The calls: what a container's image is, and its content.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use super::grpc::{CallError, Connection, wrong};
 use super::manifest::{Descriptor, Digest, LARGEST_DOCUMENT};
 use super::messages::{
     AddResourceRequest, Container, CreateLeaseRequest, CreateLeaseResponse, GetContainerResponse, GetImageResponse,
-    Image, InfoResponse, ListImagesRequest, ListImagesResponse, Named, Nothing, ReadContentRequest,
+    Image, Info, InfoResponse, ListImagesRequest, ListImagesResponse, Named, Nothing, ReadContentRequest,
     ReadContentResponse, RemoveSnapshotRequest, Resource, Target, ViewSnapshotRequest, ViewSnapshotResponse,
 };
 
@@ -139,14 +138,10 @@ impl Containerd {
         Ok(())
     }
 
-    /// A blob's descriptor, without its type, and containerd's labels of it. An inner error says what is wrong with the blob.
-    pub(super) fn info(
-        &mut self,
-        digest: &Digest,
-    ) -> Result<(Result<Descriptor, String>, BTreeMap<String, String>), CallError> {
+    /// What containerd has written down of a blob.
+    pub(super) fn info(&mut self, digest: &Digest) -> Result<Info, CallError> {
         let answer: InfoResponse = self.0.call(INFO, &named(&digest.to_string()))?;
-        let info = answer.info.unwrap_or_default();
-        Ok((Descriptor::new("", &info.digest, info.size), info.labels))
+        Ok(answer.info.unwrap_or_default())
     }
 
     /// Makes a view of a snapshot. Answers what is to be mounted for it.

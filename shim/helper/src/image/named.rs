@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::containerd::Containerd;
-use super::manifest::Digest;
+use super::manifest::{Descriptor, Digest};
 use super::reader::Reader;
 use super::record::{Record, Root, normalized};
 use super::{Choice, asking, choose, unfit};
@@ -133,12 +133,12 @@ fn configuration(
     digest: &Digest,
     image: &str,
 ) -> Result<(Config, Vec<(String, String)>)> {
-    let (blob, labels) = containerd.info(digest).map_err(asking)?;
-    let blob = blob.map_err(|reason| unfit(image, reason))?;
+    let info = containerd.info(digest).map_err(asking)?;
+    let blob = Descriptor::new("", &info.digest, info.size).map_err(|reason| unfit(image, reason))?;
     let malformed = |reason: String| unfit(image, format!("its configuration {digest}: {reason}"));
     let document = containerd.document(&blob).map_err(|e| malformed(e.to_string()))?;
     let config = reader.config(&document).map_err(malformed)?;
-    let snapshots = labels.into_iter().filter_map(|(label, key)| {
+    let snapshots = info.labels.into_iter().filter_map(|(label, key)| {
         let snapshotter = label.strip_prefix(SNAPSHOT_LABEL)?.to_owned();
         Some((snapshotter, key))
     });
