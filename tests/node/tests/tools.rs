@@ -258,7 +258,7 @@ fn component(module: &[u8]) -> Vec<u8> {
     encoder.adapter(name, adapter).unwrap().encode().unwrap()
 }
 
-/// Prints the tables: `cargo test -p catamaran-node-tests --test tools five -- --nocapture`.
+/// Prints the tables: `CATAMARAN_TABLES=1 cargo test -p catamaran-node-tests --test tools five -- --nocapture`.
 #[test]
 fn five_real_guests_are_compared_and_each_table_chooses_an_engine() {
     let node = Installed::new(&json!({}));
@@ -275,13 +275,13 @@ fn five_real_guests_are_compared_and_each_table_chooses_an_engine() {
         (&threads, &["8"], [false, true], Value::Null, false),
         (&component, &[], [true, false], Value::Null, false),
     ] {
-        let words = [&["--"], words].concat();
-        let words = if words.len() > 1 { words } else { Vec::new() };
+        // The optimiser works for nobody who waits, with what a busy machine leaves it.
+        let words = [&["--timeout", "600", "--"], words].concat();
         let compared = node.compare(what, &words);
-        println!(
-            "{}",
-            node.catamaran.text(&[&["compare", "--namespace", node.node.namespace(), what][..], &words].concat())
-        );
+        if std::env::var_os("CATAMARAN_TABLES").is_some() {
+            let words = [&["compare", "--namespace", node.node.namespace(), what][..], &words].concat();
+            println!("{}", node.catamaran.text(&words));
+        }
         let ran = [0, 1].map(|engine| compared["engines"][engine]["failed"].is_null());
         assert_eq!((ran, &compared["output"]["equal"]), (runs_on, &equal), "{what}: {compared:#}");
         for engine in compared["engines"].as_array().unwrap().iter().filter(|engine| engine["failed"].is_null()) {
