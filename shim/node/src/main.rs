@@ -59,6 +59,7 @@ use crate::cli::{
 };
 use crate::error::{Error, On, Result};
 use crate::handler::Options;
+use crate::helper::own_folder;
 use crate::host::Host;
 use crate::install::{Done, Installer, Settings};
 use crate::layout::Wanted;
@@ -141,7 +142,7 @@ fn carry_out(cli: Cli) -> Result<Answer> {
     match cli.command {
         Command::Install { handler, options_file, from } => {
             let options = options_file.as_deref().map_or_else(|| Ok(Options::default()), options)?;
-            let from = from.map_or_else(helper::own_folder, Ok)?;
+            let from = from.map_or_else(own_folder, Ok)?;
             let programs = Programs::find(&from, install::VERSION)?;
             installer.install(&programs, &handler, &options).map(|done| of_install(&done, &handler))
         }

@@ -84,7 +84,14 @@ impl Client {
     pub fn ok<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> String {
         let args: Vec<String> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
         let output = self.run(&args);
-        assert!(output.code == 0, "{} {} failed: {}{}", self.program.display(), args.join(" "), output.stdout, output.stderr);
+        assert!(
+            output.code == 0,
+            "{} {} failed: {}{}",
+            self.program.display(),
+            args.join(" "),
+            output.stdout,
+            output.stderr
+        );
         output.stdout
     }
 

@@ -207,7 +207,18 @@ impl Cluster {
         }
         cri::remove_pods(&self.node);
         remove_volumes_and_cgroups(&self.node);
-        let Self { kubelet, scheduler, controllers, apiserver, etcd, kubectl: _, helm: _, server: _, _outside: outside, node } = self;
+        let Self {
+            kubelet,
+            scheduler,
+            controllers,
+            apiserver,
+            etcd,
+            kubectl: _,
+            helm: _,
+            server: _,
+            _outside: outside,
+            node,
+        } = self;
         drop((kubelet, scheduler, controllers, apiserver, etcd, outside));
         let links = outside::links();
         assert!(links.is_empty(), "links to logs are left: {links:?}");

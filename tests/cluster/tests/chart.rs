@@ -111,7 +111,15 @@ impl Board {
         let kubectl = self.cluster.kubectl();
         let words: [&[&str]; 3] = [
             &["describe", "pods", "--namespace", NAMESPACE],
-            &["logs", "--namespace", NAMESPACE, "--all-containers", "--prefix", "--selector", "app.kubernetes.io/name=catamaran"],
+            &[
+                "logs",
+                "--namespace",
+                NAMESPACE,
+                "--all-containers",
+                "--prefix",
+                "--selector",
+                "app.kubernetes.io/name=catamaran",
+            ],
             &["describe", "node", NODE],
         ];
         words.iter().map(|words| kubectl.run(*words)).map(|output| output.stdout + &output.stderr).collect()
@@ -143,7 +151,10 @@ fn version() -> String {
 /// An image whose module sleeps, with another to execute in it.
 fn tools() -> Image {
     let modules = ["sleep", "hello"].map(|name| (format!("/{name}.wasm"), guests::wat(name)));
-    modules.iter().fold(Image::new("tools"), |image, (path, module)| image.file(path, module)).entrypoint(["/sleep.wasm"])
+    modules
+        .iter()
+        .fold(Image::new("tools"), |image, (path, module)| image.file(path, module))
+        .entrypoint(["/sleep.wasm"])
 }
 
 fn pod(name: &str, engine: Engine) -> String {
@@ -175,7 +186,8 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     cluster.import(&tools());
     let before = board.places();
     let values = board.values.to_str().unwrap();
-    let install = ["install", RELEASE, "CHART", "--create-namespace", "--values", values, "--wait", "--timeout", "120s"];
+    let install =
+        ["install", RELEASE, "CHART", "--create-namespace", "--values", values, "--wait", "--timeout", "120s"];
 
     board.write_values(REGISTRIES[0]);
     let begin = Instant::now();
@@ -199,7 +211,9 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     assert_eq!(cluster.node().containerd_pid(), containerd, "containerd was restarted");
     assert!(board.is_labelled());
 
-    let containers = || Engine::ALL.map(|engine| space.get(&format!("pod/{}", engine.name()))["status"]["containerStatuses"][0].clone());
+    let containers = || {
+        Engine::ALL.map(|engine| space.get(&format!("pod/{}", engine.name()))["status"]["containerStatuses"][0].clone())
+    };
     let (old, running) = (in_force(&board), containers());
     board.write_values(REGISTRIES[1]);
     board.helm_ok(&["upgrade", RELEASE, "CHART", "--values", values, "--wait", "--timeout", "120s"]);
@@ -262,6 +276,14 @@ fn expect_as_before(board: &Board, before: &[(PathBuf, Vec<u8>)]) {
         assert!(labels[label].is_null(), "{label} is left: {labels}");
     }
     let kinds = "runtimeclass,clusterrole,clusterrolebinding,daemonset,deployment,job,configmap,serviceaccount,networkpolicy,role,rolebinding";
-    let left = board.cluster.kubectl().ok(["get", kinds, "--all-namespaces", "--selector", "app.kubernetes.io/instance=board", "-o", "name"]);
+    let left = board.cluster.kubectl().ok([
+        "get",
+        kinds,
+        "--all-namespaces",
+        "--selector",
+        "app.kubernetes.io/instance=board",
+        "-o",
+        "name",
+    ]);
     assert_eq!(left, "", "objects are left");
 }
