@@ -107,7 +107,7 @@ CLUSTER := $(CARGO_TARGET_DIR)/cluster
 
 .PHONY: cluster
 cluster: prepare build ## Run pods through a whole Kubernetes on both engines; root (CASES, CONTAINERD)
-	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) test --locked -q -p catamaran-cluster --test kubelet --test by_hand -- $(CASES)
+	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) test --locked -q -p catamaran-cluster --test kubelet --test by_hand --test chart -- $(CASES)
 
 # Which runtimes the suite runs on, in this order: ON=catamaran leaves out the comparison.
 ON ?= runc catamaran
