@@ -34,6 +34,7 @@ mod look;
 mod node;
 mod plan;
 mod policy;
+mod private_bus;
 mod process;
 mod programs;
 mod real;

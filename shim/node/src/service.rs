@@ -1,6 +1,6 @@
 //! Restarts containerd, and has a rollback run later: by systemd, by a command of the administrator's, or not at all.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,11 +11,15 @@ use zbus::zvariant::{OwnedObjectPath, Value};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::node::Rollback;
+use crate::private_bus;
 use crate::run;
 use crate::state::HOME_VARIABLE;
 
 const BUS: &str = "/run/dbus/system_bus_socket";
 const BUS_VARIABLE: &str = "DBUS_SYSTEM_BUS_ADDRESS";
+const SOCKET: &str = "/run/systemd/private";
+/// Another place of that socket on the host.
+const SOCKET_VARIABLE: &str = "CATAMARAN_SYSTEMD_SOCKET";
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 /// One call of the bus.
 const CALL: Duration = Duration::from_secs(25);
@@ -34,10 +38,7 @@ pub(crate) trait Services {
     fn unit_of(&self, pid: u32) -> Option<String>;
 }
 
-/// systemd, by the host's D-Bus.
-///
-/// Not by systemd's private socket, which zbus does not speak: systemd names itself there as the sender by its well-known name, and
-/// zbus takes unique names alone (`shim/helper/src/systemd`).
+/// systemd, by the host's D-Bus; where there is none, as on kind's nodes, by systemd's own socket.
 pub(crate) struct Systemd<'h> {
     host: &'h Host,
     connection: Connection,
@@ -45,18 +46,28 @@ pub(crate) struct Systemd<'h> {
 
 impl<'h> Systemd<'h> {
     pub(crate) fn connect(host: &'h Host) -> Result<Self> {
-        let address =
-            std::env::var(BUS_VARIABLE).unwrap_or_else(|_| format!("unix:path={}", host.at(Path::new(BUS)).display()));
-        let made = connection::Builder::address(address.as_str())
-            .and_then(|builder| builder.method_timeout(CALL).build())
-            .and_then(|connection| {
-                let _: String = manager(&connection)?.get_property("Version")?;
-                Ok(connection)
-            });
-        let connection = made.map_err(|e| {
+        let bus = std::env::var(BUS_VARIABLE);
+        let socket = std::env::var_os(SOCKET_VARIABLE).map(PathBuf::from);
+        let by_bus = || {
+            let usual = || format!("unix:path={}", host.at(Path::new(BUS)).display());
+            let address = bus.clone().unwrap_or_else(|_| usual());
+            let made = connection::Builder::address(address.as_str()).and_then(|it| it.method_timeout(CALL).build());
+            asked(made).map_err(|e| format!("at {address}: {e}"))
+        };
+        let by_socket = || {
+            let path = host.at(socket.as_deref().unwrap_or(Path::new(SOCKET)));
+            asked(private_bus::connect(&path, CALL)).map_err(|e| format!("at {}: {e}", path.display()))
+        };
+        // What is named is taken.
+        let made = match (&bus, &socket) {
+            (Ok(_), _) => by_bus(),
+            (_, Some(_)) => by_socket(),
+            _ => by_bus().or_else(|bus| by_socket().map_err(|socket| format!("{bus}; {socket}"))),
+        };
+        let connection = made.map_err(|why| {
             Error::refused(
-                format!("systemd does not answer at {address}: {e}"),
-                "run where the host's /run/dbus is there; on a node without systemd say how containerd is restarted with \
+                format!("systemd does not answer {why}"),
+                "run where the host's /run is there; on a node without systemd say how containerd is restarted with \
                  --restart-command, or restart it yourself with --restart none",
             )
         })?;
@@ -90,6 +101,13 @@ impl<'h> Systemd<'h> {
         let sub: String = unit.get_property("SubState")?;
         Ok(if state == "active" { Ok(()) } else { Err(format!("after its restart it is {state} ({sub})")) })
     }
+}
+
+/// A connection by which systemd answers.
+fn asked(made: zbus::Result<Connection>) -> zbus::Result<Connection> {
+    let connection = made?;
+    let _: String = manager(&connection)?.get_property("Version")?;
+    Ok(connection)
 }
 
 fn manager(connection: &Connection) -> zbus::Result<Proxy<'_>> {
@@ -146,7 +164,8 @@ impl Services for Systemd<'_> {
         // What names other places than the usual ones is handed on, as the host has it.
         let variable = |name: &str| std::env::var(name).ok();
         let bus = variable(BUS_VARIABLE).and_then(|address| self.host.address(&address));
-        let handed_on = [(HOME_VARIABLE, variable(HOME_VARIABLE)), (BUS_VARIABLE, bus)];
+        let socket = variable(SOCKET_VARIABLE);
+        let handed_on = [(HOME_VARIABLE, variable(HOME_VARIABLE)), (BUS_VARIABLE, bus), (SOCKET_VARIABLE, socket)];
         let environment: Vec<String> =
             handed_on.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
         let after = u64::try_from(rollback.after.as_micros()).unwrap_or(u64::MAX);

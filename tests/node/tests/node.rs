@@ -24,6 +24,15 @@ fn bare() -> (Node, ServiceManager) {
 }
 
 fn catamaran(node: &Node, manager: &ServiceManager) -> Catamaran {
+    by(node, "DBUS_SYSTEM_BUS_ADDRESS", manager.bus_address())
+}
+
+/// The same by systemd's own socket, as on a node without a bus.
+fn without_a_bus(node: &Node, manager: &ServiceManager) -> Catamaran {
+    by(node, "CATAMARAN_SYSTEMD_SOCKET", manager.private_socket().display().to_string())
+}
+
+fn by(node: &Node, variable: &str, place: String) -> Catamaran {
     let args = [
         "--containerd-socket".to_owned(),
         node.socket().display().to_string(),
@@ -31,7 +40,7 @@ fn catamaran(node: &Node, manager: &ServiceManager) -> Catamaran {
         node.dir().join("opt/catamaran").display().to_string(),
     ];
     let env = [
-        ("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), manager.bus_address()),
+        (variable.to_owned(), place),
         ("CATAMARAN_ROOT".to_owned(), node.catamaran_root().display().to_string()),
     ];
     Catamaran { args: args.to_vec(), env: env.to_vec() }
@@ -246,8 +255,18 @@ fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
 
 #[test]
 fn a_change_whose_installer_is_killed_is_taken_back_by_a_unit_of_systemd() {
+    taken_back(catamaran);
+}
+
+/// As on kind's nodes.
+#[test]
+fn a_node_without_a_bus_is_installed_by_systemds_own_socket() {
+    taken_back(without_a_bus);
+}
+
+fn taken_back(command: fn(&Node, &ServiceManager) -> Catamaran) {
     let (node, manager) = bare();
-    let catamaran = catamaran(&node, &manager);
+    let catamaran = command(&node, &manager);
     let configuration = || (fs::read(node.dir().join("config.toml")).unwrap(), bytes_below(&node.dir().join("conf.d")));
     let before = configuration();
     let killed = catamaran.run_with(&["--rollback-after", "3", "install"], &[("CATAMARAN_STOP_AT", "swapped")]);
