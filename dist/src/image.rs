@@ -58,18 +58,19 @@ impl Image {
         layer: &Descriptor,
         difference: &str,
     ) -> Result<()> {
-        let annotations = self.annotations(origin);
+        let date = origin.date()?;
+        let annotations = self.annotations(origin, &date);
         let mut config =
             ConfigBuilder::default().entrypoint(self.entrypoint.clone()).working_dir("/").labels(annotations.clone());
         if let Some(user) = &self.user {
             config = config.user(user.clone());
         }
         let history =
-            HistoryBuilder::default().created(origin.date()).created_by("catamaran-dist").build().map_err(failed)?;
+            HistoryBuilder::default().created(date.clone()).created_by("catamaran-dist").build().map_err(failed)?;
         let rootfs =
             RootFsBuilder::default().typ("layers").diff_ids([difference.to_owned()]).build().map_err(failed)?;
         let config = ImageConfigurationBuilder::default()
-            .created(origin.date())
+            .created(date)
             .architecture(Arch::from(architecture.name()))
             .os(Os::Linux)
             .config(config.build().map_err(failed)?)
@@ -92,13 +93,13 @@ impl Image {
     }
 
     /// The same in the manifest and, as labels, in the configuration: some tools show these, some those.
-    fn annotations(&self, origin: &Origin) -> HashMap<String, String> {
+    fn annotations(&self, origin: &Origin, date: &str) -> HashMap<String, String> {
         let annotations = [
             (ANNOTATION_TITLE, &*self.title),
             (ANNOTATION_DESCRIPTION, &self.description),
             (ANNOTATION_VERSION, &origin.version),
             (ANNOTATION_REVISION, &origin.revision),
-            (ANNOTATION_CREATED, &origin.date()),
+            (ANNOTATION_CREATED, date),
             (ANNOTATION_LICENSES, env!("CARGO_PKG_LICENSE")),
             (ANNOTATION_SOURCE, SOURCE),
             (ANNOTATION_VENDOR, "Catamaran"),

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use crate::error::{Error, Result};
 use crate::run;
 
@@ -45,8 +48,17 @@ impl Origin {
     }
 
     /// The time as RFC 3339 writes it.
-    pub fn date(&self) -> String {
-        rfc3339(self.time)
+    ///
+    /// # Errors
+    /// It is later than the year 9999.
+    pub fn date(&self) -> Result<String> {
+        let time = i64::try_from(self.time).ok().and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok());
+        time.and_then(|time| time.format(&Rfc3339).ok()).ok_or_else(|| {
+            Error::new(
+                format!("the time {} is none that can be written", self.time),
+                "set SOURCE_DATE_EPOCH to seconds since 1970",
+            )
+        })
     }
 }
 
@@ -65,36 +77,15 @@ fn git(source: &Path, args: &[&str]) -> Result<String> {
         .map(|text| text.trim().to_owned())
 }
 
-fn rfc3339(time: u64) -> String {
-    let (days, seconds) = (time / 86_400, time % 86_400);
-    // The Gregorian calendar repeats every 400 years of 146,097 days. Years begin in March here, so that a leap day ends one.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", era * 400 + year + next)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_as_the_calendar_has_them() {
-        for (time, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (1_735_689_599, "2024-12-31T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(rfc3339(time), expected);
-        }
+    fn times_are_written_as_rfc_3339_has_them_and_later_ones_are_refused() {
+        let at = |time| Origin { version: String::new(), revision: String::new(), time }.date();
+        assert_eq!(at(951_782_400).unwrap(), "2000-02-29T00:00:00Z");
+        assert!(at(u64::MAX).unwrap_err().to_string().contains("18446744073709551615"));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Bill<'_> {
             "specVersion": "1.6",
             "version": 1,
             "metadata": {
-                "timestamp": self.origin.date(),
+                "timestamp": self.origin.date()?,
                 "lifecycles": [{"phase": "build"}],
                 "tools": {"components": [{"type": "application", "name": "catamaran-dist", "version": self.origin.version}]},
                 "component": self.whole(),

@@ -39,10 +39,8 @@ fn by(node: &Node, variable: &str, place: String) -> Catamaran {
         "--programs-dir".to_owned(),
         node.dir().join("opt/catamaran").display().to_string(),
     ];
-    let env = [
-        (variable.to_owned(), place),
-        ("CATAMARAN_ROOT".to_owned(), node.catamaran_root().display().to_string()),
-    ];
+    let env =
+        [(variable.to_owned(), place), ("CATAMARAN_ROOT".to_owned(), node.catamaran_root().display().to_string())];
     Catamaran { args: args.to_vec(), env: env.to_vec() }
 }
 
