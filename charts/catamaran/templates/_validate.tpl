@@ -41,6 +41,11 @@ Takes key, value, expected and write.
 {{- include "catamaran.refuse" (dict "key" (print "installer." $key) "value" $value "expected" "an absolute path on the node" "write" (printf "a path such as %s, or leave it empty to have it found" $example)) }}
 {{- end }}
 {{- end }}
+{{- with $values.installer.runwasiNames }}
+{{- if not (regexMatch "^/[^\\s]*$" .) }}
+{{- include "catamaran.refuse" (dict "key" "installer.runwasiNames" "value" . "expected" "an absolute path on the node" "write" "a folder such as /usr/local/bin, or leave it empty to make no links") }}
+{{- end }}
+{{- end }}
 {{- if and $values.installer.unit (not (regexMatch "^[-:_.@\\\\A-Za-z0-9]+\\.service$" $values.installer.unit)) }}
 {{- include "catamaran.refuse" (dict "key" "installer.unit" "value" $values.installer.unit "expected" "the full name of a systemd service" "write" "a unit such as containerd.service, or leave it empty to have it found") }}
 {{- end }}
@@ -55,6 +60,9 @@ Takes key, value, expected and write.
 {{- include "catamaran.refuse" (dict "key" "labeller.versionLabel" "value" $values.labeller.versionLabel "expected" "another key than labeller.readyLabel's" "write" "labeller.versionLabel: catamaran.wasm/version") }}
 {{- end }}
 {{- $engines := include "catamaran.engines" . | fromJsonArray }}
+{{- if and $values.installer.runwasiNames (has $values.handler $engines) }}
+{{- include "catamaran.refuse" (dict "key" "handler" "value" $values.handler "expected" "another name than those of the engines, since k3s makes handlers of these names because of installer.runwasiNames" "write" "handler: catamaran, or leave installer.runwasiNames empty") }}
+{{- end }}
 {{- with $values.options.default_engine }}
 {{- if not (has . $engines) }}
 {{- include "catamaran.refuse" (dict "key" "options.default_engine" "value" . "expected" (print "one of options.allowed_engines, " (toJson $engines)) "write" "one of these, or allow that engine") }}

@@ -12,6 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::aliases;
 use crate::containerd;
 use crate::error::{Error, Problem, Result};
 use crate::files::{self, digest};
@@ -52,7 +53,8 @@ impl Changer<'_> {
         let earlier = held.state.pending.clone();
         let differing: Vec<&Entry> = entries.iter().filter(|entry| entry.now != entry.wanted).collect();
         // A run that was killed behind its restart, as k3s' kills an installer that is a pod: it goes on behind the restart.
-        let restarted = differing.is_empty() && earlier.as_ref().is_some_and(|earlier| self.is_restarted(earlier));
+        let same = differing.is_empty() && aliases::are_right(self.host, &held.state, next.as_ref());
+        let restarted = same && earlier.as_ref().is_some_and(|earlier| self.is_restarted(earlier));
         let process = self.process();
         let before = earlier.as_ref().map(|earlier| earlier.id.clone());
         if !restarted {
@@ -121,6 +123,9 @@ impl Changer<'_> {
                 self.node.disarm(earlier)?;
             }
             self.node.step("armed");
+            // What fails for a folder that cannot be written to fails before the files are touched.
+            let next = held.state.pending.as_ref().and_then(|pending| pending.next.clone());
+            aliases::bring(self.host, self.node, held, next.as_ref())?;
             for entry in differing {
                 self.write(&entry.path, entry.wanted.as_deref())?;
                 self.node.step("file");
@@ -154,6 +159,7 @@ impl Changer<'_> {
             held.state.installed = Some(next);
         } else if let Some(installed) = &mut held.state.installed {
             installed.files.clear();
+            installed.links.clear();
         }
         held.save()?;
         self.node.step("done");
@@ -189,11 +195,15 @@ impl Changer<'_> {
             self.write(&change.path, before.as_deref())?;
             self.node.step("file-back");
         }
+        let installed = held.state.installed.clone();
+        let linked = aliases::bring(self.host, self.node, held, installed.as_ref());
         // One that never read the new files needs no restart.
         if (pending.swapped || pending.read) && !self.by_hand {
             self.node.restart(pending.containerd.unit.as_deref())?;
             self.node.handlers(&pending.containerd.socket)?;
         }
+        // Told only now: containerd runs by its configuration of before in any case.
+        linked?;
         self.node.disarm(&pending.id)?;
         held.state.pending = None;
         held.state.rolled_back = Some(why.to_owned());

@@ -92,6 +92,9 @@ pub(crate) enum Command {
         /// The folder that holds the programs to install; without it, this program's own.
         #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
         from: Option<PathBuf>,
+        /// A folder on the node for links by the names of runwasi's shims: k3s and rke2 write the handlers wasmtime and wasmer for them.
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+        runwasi_names: Option<PathBuf>,
     },
     /// Removes everything: the handler, the programs, the cache. containerd's files become what they were, byte for byte.
     Uninstall {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table};
 
 use crate::error::{Error, Result};
-use crate::handler::Options;
+use crate::handler::{ENGINES, Options};
 use crate::host::Host;
 use crate::node::{Node, Pod, Rollback};
 use crate::process::Process;
@@ -33,6 +33,7 @@ pub(crate) struct Fake {
     pub(crate) events: RefCell<Vec<String>>,
     /// How many steps are passed before the process is killed at one.
     pub(crate) kill_after: Cell<Option<usize>>,
+    /// Of the handler catamaran, or of another one: `HANDLER NAMESPACE/NAME`.
     pub(crate) pods: RefCell<Vec<String>>,
     pub(crate) armed: RefCell<Option<String>>,
     pub(crate) version: RefCell<String>,
@@ -44,6 +45,8 @@ pub(crate) struct Fake {
     pub(crate) strict_versions: Cell<bool>,
     /// Of k3s: what the template's base is rendered to.
     pub(crate) base: RefCell<Option<String>>,
+    /// Of k3s: the folder where it looks for runwasi's shims when it starts, to write a handler for each.
+    pub(crate) names: RefCell<Option<PathBuf>>,
     pub(crate) restart_fails: Cell<bool>,
     pub(crate) no_service_manager: Cell<bool>,
     /// Called with the name of each step.
@@ -74,6 +77,7 @@ impl Fake {
             refuses_handler: Cell::default(),
             strict_versions: Cell::default(),
             base: RefCell::default(),
+            names: RefCell::default(),
             restart_fails: Cell::default(),
             no_service_manager: Cell::default(),
             at_step: RefCell::default(),
@@ -134,7 +138,8 @@ impl Fake {
         let folder = self.config.parent().unwrap();
         if let Some(base) = self.base.borrow().as_ref() {
             let template = self.host.text(&folder.join("config-v3.toml.tmpl"));
-            let rendered = template.map_or(base.clone(), |text| text.replace("{{ template \"base\" . }}\n", base));
+            let base = base.clone() + &self.found();
+            let rendered = template.map_or(base.clone(), |text| text.replace("{{ template \"base\" . }}\n", &base));
             std::fs::write(self.host.at(&self.config), rendered).unwrap();
         }
         if folder == Path::new("/etc/k0s") {
@@ -147,6 +152,15 @@ impl Fake {
         if let Some(text) = self.host.text(&folder.join("containerd-template.toml")) {
             std::fs::write(self.host.at(&self.config), text.replace("${SNAP}", "/snap/microk8s/1")).unwrap();
         }
+    }
+
+    /// k3s' handlers for programs that have the names of runwasi's shims.
+    fn found(&self) -> String {
+        let names = self.names.borrow();
+        let program = |engine: &str| Some(names.as_ref()?.join(format!("containerd-shim-{engine}-v1")));
+        let found = ENGINES.into_iter().filter(|engine| program(engine).is_some_and(|path| self.host.exists(&path)));
+        let table = "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes";
+        found.map(|engine| format!("{table}.{engine}]\nruntime_type = 'io.containerd.{engine}.v1'\n")).collect()
     }
 
     fn merged(&self, config: &Path) -> std::result::Result<DocumentMut, String> {
@@ -258,11 +272,13 @@ impl Node for Fake {
         Ok(found.into_iter().collect())
     }
 
-    fn pods(&self, _: &Path, _: &str) -> Result<Vec<Pod>> {
+    fn pods(&self, _: &Path, handler: &str) -> Result<Vec<Pod>> {
         if self.loaded.borrow().is_none() {
             return Err(Error::failed("containerd does not answer the CRI", "look at its log"));
         }
-        Ok(self.pods.borrow().iter().map(|name| Pod { name: name.clone() }).collect())
+        let pods = self.pods.borrow();
+        let named = pods.iter().map(|pod| pod.split_once(' ').unwrap_or(("catamaran", pod)));
+        Ok(named.filter(|(of, _)| *of == handler).map(|(_, name)| Pod { name: name.to_owned() }).collect())
     }
 
     fn canary(&self, _: &Known, shim: &Path, engine: &str, _: &Options) -> Result<()> {

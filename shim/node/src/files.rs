@@ -42,7 +42,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Where an unfinished file is: a folder further up, since this one may be imported by a pattern that takes any name.
-fn unfinished(path: &Path, above: bool) -> PathBuf {
+pub(crate) fn unfinished(path: &Path, above: bool) -> PathBuf {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let folder = if above { folder.parent().unwrap_or(folder) } else { folder };
     let name = path.file_name().unwrap_or_default().to_string_lossy();

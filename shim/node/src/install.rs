@@ -5,6 +5,7 @@ mod glance;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::aliases;
 use crate::change::{Changer, Ended, note_folders, remove_empty_folders};
 use crate::error::{Error, Result};
 use crate::files::{self, digest};
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) unit: Option<String>,
     pub(crate) by_hand: bool,
     pub(crate) rollback_after: Duration,
+    /// The folder on the node for links by the names of runwasi's shims.
+    pub(crate) runwasi_names: Option<PathBuf>,
 }
 
 /// An installer of a node.
@@ -125,6 +128,7 @@ impl<'a> Installer<'a> {
         let layout = self.layout()?;
         let containerd = known(&layout);
         check_version(&self.node.version(&containerd.program)?)?;
+        let links = aliases::wanted(self.host, self.settings.runwasi_names.as_deref(), name, options)?;
         self.node.step("looked");
 
         (self.say)(&format!("installing the programs into {}", layout.prefix.display()));
@@ -139,7 +143,7 @@ impl<'a> Installer<'a> {
 
         let handler = Handler { name: name.to_owned(), shim: shim_in(&folder), options: options.clone() };
         let entries = plan::install(self.host, held, &layout.place, &containerd.config, layout.version, &handler)?;
-        let next = installed(held, &layout, &containerd, &folder, &handler, &entries)?;
+        let next = Installed { links, ..installed(held, &layout, &containerd, &folder, &handler, &entries)? };
         self.judge(held, &layout, &containerd, &entries, &handler)?;
         self.node.step("judged");
         self.canaries(&containerd, &handler)?;
@@ -148,7 +152,8 @@ impl<'a> Installer<'a> {
         let differs = entries.iter().any(|entry| entry.now != entry.wanted);
         // A configuration that is right and that containerd has not read: it was restored without a restart, or copied here.
         let listed = || self.node.handlers(&containerd.socket).map(|handlers| handlers.contains(&handler.name));
-        let changed = differs || held.state.pending.is_some() || !listed()?;
+        let linked = !aliases::need_restart(self.host, &held.state, &next.links);
+        let changed = differs || !linked || held.state.pending.is_some() || !listed()?;
         let mut ended = Ended::Proven;
         if changed {
             if !self.settings.by_hand {
@@ -172,10 +177,11 @@ impl<'a> Installer<'a> {
             let changer = self.changer(&containerd, &rollback);
             ended = changer.carry_out(held, &entries, Some(next), &prove)?;
         } else {
-            // Nothing that containerd reads: the programs' folder may have another place in the state.
-            held.state.installed = Some(next);
+            // Nothing that containerd reads: the programs' folder may have another place in the state, a link another target.
+            held.state.installed = Some(next.clone());
             held.state.rolled_back = None;
             held.save()?;
+            aliases::bring(self.host, self.node, held, Some(&next))?;
         }
         self.clear(held);
         let mut in_use = Vec::new();
@@ -263,7 +269,8 @@ impl<'a> Installer<'a> {
         let containerd = &installed.containerd;
         let broken = self.in_use(&installed, force)?;
         let entries = plan::uninstall(self.host, &held, &installed.place, &containerd.config)?;
-        let differs = entries.iter().any(|entry| entry.now != entry.wanted);
+        let differs =
+            entries.iter().any(|entry| entry.now != entry.wanted) || aliases::need_restart(self.host, &held.state, &[]);
         let mut ended = Ended::Proven;
         if differs || held.state.pending.is_some() {
             let foreign = self.judge_without(&held, &installed, &entries)?;
@@ -303,27 +310,28 @@ impl<'a> Installer<'a> {
         Ok(done(Vec::new()))
     }
 
-    /// The pods that run on the handler: none, or it is refused, or forced.
+    /// The pods that run on the handler, and on those that k3s has made for our links: none, or it is refused, or forced.
     fn in_use(&self, installed: &Installed, force: bool) -> Result<Vec<String>> {
-        let pods = match self.node.pods(&installed.containerd.socket, &installed.handler) {
-            Ok(pods) => pods.into_iter().map(|pod| pod.name).collect(),
-            Err(_) if force => Vec::new(),
-            Err(e) => {
+        let mut pods = Vec::new();
+        let made = aliases::handlers(self.host, &installed.links);
+        for handler in std::iter::once(installed.handler.as_str()).chain(made) {
+            let found: Vec<String> = match self.node.pods(&installed.containerd.socket, handler) {
+                Ok(found) => found.into_iter().map(|pod| pod.name).collect(),
+                Err(_) if force => Vec::new(),
+                Err(e) => {
+                    return Err(Error::refused(
+                        format!("which pods use the handler {handler:?} cannot be asked: {}", e.problem().found),
+                        "start containerd first, or write --force: then its configuration is restored without asking",
+                    ));
+                }
+            };
+            if !force && !found.is_empty() {
                 return Err(Error::refused(
-                    format!(
-                        "which pods use the handler {:?} cannot be asked: {}",
-                        installed.handler,
-                        e.problem().found
-                    ),
-                    "start containerd first, or write --force: then its configuration is restored without asking",
+                    format!("pods use the handler {handler:?}: {}", found.join(", ")),
+                    "delete them first (kubectl drain moves them to other nodes); --force breaks them: they run on, but neither exec nor their deletion works any more",
                 ));
             }
-        };
-        if !force && !pods.is_empty() {
-            return Err(Error::refused(
-                format!("pods use the handler {:?}: {}", installed.handler, pods.join(", ")),
-                "delete them first (kubectl drain moves them to other nodes); --force breaks them: they run on, but neither exec nor their deletion works any more",
-            ));
+            pods.extend(found);
         }
         let versions = programs::versions(self.host, &installed.prefix);
         // Not asked by force, which waits for nobody.
@@ -428,6 +436,7 @@ fn installed(
         folder: folder.to_owned(),
         containerd: containerd.clone(),
         files: changes,
+        links: Vec::new(),
     })
 }
 

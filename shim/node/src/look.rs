@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::aliases;
 use crate::counters;
 use crate::error::{Error, Problem, Result};
 use crate::files::digest;
@@ -45,6 +46,8 @@ pub(crate) struct OfInstallation {
     /// Folders of other versions, which go when no process runs from them.
     older: Vec<PathBuf>,
     files: Vec<OfFile>,
+    /// Links by the names of runwasi's shims.
+    links: Vec<OfFile>,
     /// Whether containerd lists the handler.
     listed: bool,
     /// Pods that run on it; none where containerd does not say.
@@ -54,7 +57,7 @@ pub(crate) struct OfInstallation {
 #[derive(Debug, Serialize)]
 struct OfFile {
     path: PathBuf,
-    /// Whether it is as it was written.
+    /// Whether it is as it was written or made.
     intact: bool,
 }
 
@@ -147,6 +150,14 @@ fn of_installation(
         }
         files.push(OfFile { path: change.path.clone(), intact });
     }
+    let mut links = Vec::new();
+    for path in &installed.links {
+        let intact = aliases::leads_to(host, path, &shim_in(&installed.folder));
+        if !intact {
+            problems.push(Problem::new(format!("{} does not lead to the shim", path.display()), again));
+        }
+        links.push(OfFile { path: path.clone(), intact });
+    }
     if let Some(layout) = layout
         && layout.place != installed.place
     {
@@ -180,6 +191,7 @@ fn of_installation(
         programs: installed.folder.clone(),
         older,
         files,
+        links,
         listed,
         pods,
     }
@@ -200,13 +212,10 @@ impl fmt::Display for Status {
                 for older in &installed.older {
                     writeln!(f, "  older       {}", older.display())?;
                 }
-                for file in &installed.files {
-                    writeln!(
-                        f,
-                        "  file        {}{}",
-                        file.path.display(),
-                        if file.intact { "" } else { ", changed by others" }
-                    )?;
+                let files = installed.files.iter().map(|file| ("file", file));
+                for (word, file) in files.chain(installed.links.iter().map(|link| ("link", link))) {
+                    let changed = if file.intact { "" } else { ", changed by others" };
+                    writeln!(f, "  {word}        {}{changed}", file.path.display())?;
                 }
                 let pods = installed.pods.map_or("unknown".to_owned(), |pods| pods.to_string());
                 writeln!(f, "  pods        {pods}")?;

@@ -5,10 +5,11 @@
 //!           |- layout (containerd, root_file, process)   which containerd, where its handler belongs
 //!           |- programs                                  a folder for each version
 //!           |- plan (handler) --> judge                  the files; containerd's own word on them
-//!           '- change (state, files)                     written down, armed, swapped, restarted, proven; or taken back
+//!           '- change (state, files, aliases)                     written down, armed, swapped, restarted, proven; or taken back
 //!                `- node: real (service, grpc, canary, run)
 //! ```
 
+mod aliases;
 mod cache;
 mod canary;
 mod change;
@@ -129,6 +130,11 @@ fn carry_out(cli: Cli) -> Result<Answer> {
         unit: cli.node.unit.clone(),
         by_hand: cli.node.restart == Restart::None,
         rollback_after: Duration::from_secs(cli.node.rollback_after),
+        runwasi_names: match &cli.command {
+            Command::Install { runwasi_names, .. } => runwasi_names.clone(),
+            Command::Serve(args) => args.runwasi_names.clone(),
+            _ => None,
+        },
     };
     if let Command::Serve(args) = &cli.command {
         let from = args.from.clone().map_or_else(own_folder, Ok)?;
@@ -141,7 +147,7 @@ fn carry_out(cli: Cli) -> Result<Answer> {
     let say = |words: &str| eprintln!("catamaran: {words} ...");
     let installer = Installer { host: &host, node: &node, settings: &settings, say: &say };
     match cli.command {
-        Command::Install { handler, options_file, from } => {
+        Command::Install { handler, options_file, from, .. } => {
             let options = options_file.as_deref().map_or_else(|| Ok(Options::default()), options)?;
             let from = from.map_or_else(own_folder, Ok)?;
             let programs = Programs::find(&from, install::VERSION)?;

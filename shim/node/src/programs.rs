@@ -4,6 +4,7 @@
 //! damaged one is told from a whole one, and containerd is restarted only when something changed. A folder goes when no process
 //! runs from it: pods keep the version that they were made by.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::StatVfsMountFlags;
 
+use crate::aliases;
 use crate::error::{Error, On, Result};
 use crate::files;
 use crate::handler::SHIM;
@@ -151,6 +153,12 @@ fn is_version(name: &str) -> bool {
         && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
+/// Whether a path is that of the shim in a version's folder, wherever such folders are.
+pub(crate) fn is_shim(path: &Path) -> bool {
+    let folder = path.parent().and_then(Path::file_name).and_then(OsStr::to_str);
+    path.file_name().is_some_and(|name| name == SHIM) && folder.is_some_and(is_version)
+}
+
 /// What runs as long as a container or a pod does.
 const LASTING: [&str; 3] = ["catamaran-holder", "catamaran-wasmtime", "catamaran-wasmer"];
 /// How long processes that end by themselves are waited for: the shim of a container that was just deleted, a compile process.
@@ -198,8 +206,9 @@ fn usage(host: &Host, folder: &Path) -> Use {
             // Without the right to look, a shim is known by its arguments. The other processes of a pod end before it.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
-                if String::from_utf8_lossy(&arguments).split('\0').next().is_some_and(|program| program.ends_with(SHIM))
-                {
+                let arguments = String::from_utf8_lossy(&arguments);
+                let program = arguments.split('\0').next().unwrap_or_default();
+                if program.ends_with(SHIM) || aliases::is_name(program) {
                     return Use::Lasting;
                 }
             }

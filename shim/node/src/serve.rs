@@ -52,6 +52,9 @@ pub(crate) struct ServeArgs {
     /// The folder that holds the programs to install; without it, this program's own.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) from: Option<PathBuf>,
+    /// A folder on the node for links by the names of runwasi's shims: k3s and rke2 write the handlers wasmtime and wasmer for them.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) runwasi_names: Option<PathBuf>,
 }
 
 /// Addresses, of which the first that the machine has is bound.

@@ -42,6 +42,10 @@ pub(crate) struct State {
     /// Folders that were made, the outermost first.
     #[serde(default)]
     pub(crate) folders: Vec<PathBuf>,
+    /// Links by other names of the shim (`aliases`), those that are about to be made or removed among them. Where there is
+    /// none an older installer can read this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) links: Vec<PathBuf>,
     /// The folder of the programs' versions, before anything is in it.
     #[serde(default)]
     pub(crate) prefix: Option<PathBuf>,
@@ -65,6 +69,9 @@ pub(crate) struct Installed {
     pub(crate) containerd: Known,
     /// Files that were written, and how they were before there was any of this.
     pub(crate) files: Vec<Change>,
+    /// Links to the shim in `folder`, by other names of it (`aliases`).
+    #[serde(default)]
+    pub(crate) links: Vec<PathBuf>,
 }
 
 /// A containerd that may not be running.

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::{Installer, known};
+use crate::aliases;
 use crate::error::Result;
 use crate::handler::{Handler, Options, shim_in};
 use crate::host::Host;
@@ -61,11 +62,19 @@ impl Installer<'_> {
         if Stamps::read(self.host, &installed.folder) != *stamps {
             return Ok(Some(format!("the programs in {} were changed", installed.folder.display())));
         }
+        let links = aliases::wanted(self.host, self.settings.runwasi_names.as_deref(), name, options)?;
+        if links != installed.links {
+            return Ok(Some("other links by the names of runwasi's shims are asked for".to_owned()));
+        }
+        let shim = shim_in(&installed.folder);
+        if let Some(link) = links.iter().find(|link| !aliases::leads_to(self.host, link, &shim)) {
+            return Ok(Some(format!("{} does not lead to the shim", link.display())));
+        }
         let layout = Layout::find(self.host, &self.node.processes(), &self.settings.wanted)?;
         if is_elsewhere(&layout, installed) {
             return Ok(Some("the node's containerd, or the place of its handler, is another one".to_owned()));
         }
-        let handler = Handler { name: name.to_owned(), shim: shim_in(&installed.folder), options: options.clone() };
+        let handler = Handler { name: name.to_owned(), shim, options: options.clone() };
         let config = &layout.containerd.config;
         let entries = plan::install(self.host, &held, &layout.place, config, layout.version, &handler)?;
         if let Some(entry) = entries.iter().find(|entry| entry.now != entry.wanted) {

@@ -1,3 +1,5 @@
+mod aliases;
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -26,7 +28,13 @@ fn release(fake: &Fake, word: &str) -> Programs {
 }
 
 fn settings() -> Settings {
-    Settings { wanted: Wanted::default(), unit: None, by_hand: false, rollback_after: Duration::from_secs(300) }
+    Settings {
+        wanted: Wanted::default(),
+        unit: None,
+        by_hand: false,
+        rollback_after: Duration::from_secs(300),
+        runwasi_names: None,
+    }
 }
 
 fn with<T>(fake: &Fake, settings: &Settings, work: impl FnOnce(&Installer<'_>) -> T) -> T {
@@ -35,7 +43,8 @@ fn with<T>(fake: &Fake, settings: &Settings, work: impl FnOnce(&Installer<'_>) -
 
 fn install(fake: &Fake, word: &str) -> Result<Done> {
     let programs = release(fake, word);
-    with(fake, &settings(), |installer| installer.install(&programs, "catamaran", &Options::default()))
+    let settings = Settings { runwasi_names: fake.names.borrow().clone(), ..settings() };
+    with(fake, &settings, |installer| installer.install(&programs, "catamaran", &Options::default()))
 }
 
 fn uninstall(fake: &Fake, force: bool) -> Result<Done> {
@@ -114,7 +123,15 @@ fn shapes() -> Vec<(&'static str, Fake)> {
         ("k3s with a template of its owner's", owned),
         ("microk8s", microk8s),
         ("k0s", k0s),
+        ("k3s in runwasi's place", with_names(k3s(k3s_imports))),
     ]
+}
+
+/// A node where k3s looks for runwasi's shims, and where `install` makes links by their names.
+fn with_names(fake: Fake) -> Fake {
+    fake.tree.borrow_mut().folder("opt/kwasm/bin");
+    *fake.names.borrow_mut() = Some("/opt/kwasm/bin".into());
+    fake
 }
 
 #[test]

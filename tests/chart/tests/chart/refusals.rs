@@ -87,6 +87,11 @@ const BAD: &[(&str, &[&str])] = &[
         &["installer.containerdSocket is", "an absolute path on the node", "/run/containerd/containerd.sock"],
     ),
     ("installer: {programsDir: opt/catamaran}", &["installer.programsDir is \"opt/catamaran\"", "/opt/catamaran"]),
+    ("installer: {runwasiNames: bin}", &["installer.runwasiNames is \"bin\"", "/usr/local/bin"]),
+    (
+        "{handler: wasmer, installer: {runwasiNames: /usr/local/bin}}",
+        &["handler is \"wasmer\"", "installer.runwasiNames"],
+    ),
     ("installer: {unit: containerd}", &["installer.unit is \"containerd\"", "containerd.service"]),
     (
         "labeller: {startupTaint: 'catamaran.wasm/not-ready=:NoSchedule'}",

@@ -55,6 +55,7 @@ impl Bench {
             unit: None,
             by_hand: false,
             rollback_after: Duration::from_secs(300),
+            runwasi_names: None,
         };
         let board = Board::new("catamaran", &programs.name);
         Self { fake, settings, wish, programs, board, stop: Arc::default(), begin: Instant::now() }
@@ -219,6 +220,35 @@ fn what_others_changed_is_mended_at_the_next_look_and_a_look_at_an_intact_node_r
             all.into_iter().filter(|(path, _)| !path.starts_with(&home)).collect::<Vec<_>>()
         };
         assert_eq!(own(bench.node()), own(installed));
+    });
+}
+
+#[test]
+fn links_by_the_names_of_runwasis_shims_are_mended_and_one_that_is_another_ones_is_told() {
+    let mut bench = Bench::new();
+    bench.settings.runwasi_names = Some("/usr/local/bin".into());
+    bench.fake.tree.borrow_mut().folder("usr/local/bin");
+    bench.mode("install");
+    bench.with(|turn| {
+        assert_eq!(turn(0).state, State::Ready);
+        let installed = snapshot(&bench.fake.path("usr/local"));
+        assert_eq!(installed.len(), 3, "{installed:?}");
+        turn(100);
+        assert_eq!(bench.passes(RECONCILES, "intact"), 1);
+        let link = bench.fake.path("usr/local/bin/containerd-shim-wasmer-v1");
+        fs::remove_file(&link).unwrap();
+        assert_eq!(turn(200).state, State::Ready);
+        assert_eq!(snapshot(&bench.fake.path("usr/local")), installed);
+        assert_eq!(bench.passes(RECONCILES, "mended"), 2);
+
+        fs::remove_file(&link).unwrap();
+        fs::write(&link, "runwasi's").unwrap();
+        let told = turn(300);
+        assert_eq!((told.state, told.node_ready), (State::Refused, false));
+        assert!(told.message.contains("containerd-shim-wasmer-v1 is a file"), "{}", told.message);
+        fs::remove_file(&link).unwrap();
+        assert_eq!(turn(400).state, State::Ready);
+        assert_eq!(snapshot(&bench.fake.path("usr/local")), installed);
     });
 }
 
