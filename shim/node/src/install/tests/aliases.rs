@@ -183,6 +183,21 @@ fn a_rollback_of_an_upgrade_takes_the_links_back_too() {
     }
 }
 
+/// Each link is written down before it is made.
+#[test]
+fn a_first_run_that_is_killed_at_any_step_leaves_no_link_to_an_uninstallation() {
+    for steps in 0.. {
+        let fake = node_with_names();
+        let bare = node(&fake);
+        if !killed_after(&fake, steps, || drop(install(&fake, "one").unwrap())) {
+            assert!(steps > 12, "only {steps} steps");
+            break;
+        }
+        uninstall(&fake, false).unwrap();
+        assert_eq!((node(&fake), handlers(&fake)), (bare, vec!["runc".to_owned()]), "step {steps}");
+    }
+}
+
 #[test]
 fn pods_of_the_handlers_that_k3s_made_keep_an_uninstallation_away() {
     let fake = node_with_names();
