@@ -1,5 +1,5 @@
 //! The names of the runwasi project's shims, by which this program takes their place: k3s and rke2 look for programs of these
-//! names and write the handlers themselves, without a way to say more than the name does.
+//! names and write the handlers themselves, without a way to say more than the name does. So the name is a ceiling too.
 
 use std::ffi::OsStr;
 use std::path::Path;

@@ -38,7 +38,7 @@ const KEYS: &str = "TOML with the keys allowed_engines (a list, such as [\"wasmt
 /// What the node lets its pods choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Policy {
-    /// `allowed_engines`: a ceiling. All where it is not written.
+    /// `allowed_engines`: a ceiling. Where it is not written: the engine of the program's name, or all.
     pub(crate) allowed: Vec<Engine>,
     /// `default_engine`; or, where it is not written, the program's name's; or the first of those that are allowed.
     pub(crate) default: Engine,
@@ -122,7 +122,8 @@ impl Policy {
             allowed.push(one);
         }
         match written.allowed_engines {
-            None => allowed.extend(Engine::ALL),
+            // A name is a promise of that engine, and no way around what the node's other handler allows.
+            None => allowed.extend(Engine::ALL.into_iter().filter(|engine| alias.is_none_or(|alias| alias == *engine))),
             Some(_) if allowed.is_empty() => {
                 let expected =
                     format!("one engine at least, of {}; leave the key out to allow all", quoted(&Engine::ALL));
@@ -148,7 +149,11 @@ impl Policy {
             let expected = format!("a number of bytes from 1 to {LARGEST_OF_ALL}; {LARGEST_MODULE} without the key");
             return Err(Error::refused(at("max_module_bytes"), largest.to_string(), expected));
         }
-        Ok(Self { allowed, default, said: said.or(named).is_some(), native, runtime, largest, place: place.to_owned() })
+        let place = match alias {
+            Some(engine) => format!("{place}, for a shim that is called by the name of {engine}"),
+            None => place.to_owned(),
+        };
+        Ok(Self { allowed, default, said: said.or(named).is_some(), native, runtime, largest, place })
     }
 }
 

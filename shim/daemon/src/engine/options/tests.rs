@@ -159,10 +159,12 @@ fn the_module_size_limit_is_a_number_of_bytes() {
 fn a_shim_of_one_engines_name_has_that_engine_and_bears_the_options_of_k3s() {
     let k3s = "BinaryName = '/usr/local/bin/containerd-shim-wasmer-v1'\nSystemdCgroup = true";
     let policy = Policy::read("conf", k3s, Some(Engine::Wasmer)).unwrap();
-    assert_eq!((policy.default, policy.said, policy.allowed.as_slice()), (Engine::Wasmer, true, &Engine::ALL[..]));
+    assert_eq!((policy.default, policy.said, policy.allowed.as_slice()), (Engine::Wasmer, true, &[Engine::Wasmer][..]));
+    assert!(policy.place.contains("the name of wasmer"), "{}", policy.place);
     let said = read(k3s).unwrap_err().to_string();
     assert!(said.contains("conf: BinaryName") && said.contains("default_engine"), "{said}");
-    let written = Policy::read("conf", "default_engine = 'wasmtime'", Some(Engine::Wasmer)).unwrap();
+    let both = "allowed_engines = ['wasmtime', 'wasmer']\ndefault_engine = 'wasmtime'";
+    let written = Policy::read("conf", both, Some(Engine::Wasmer)).unwrap();
     assert_eq!(written.default, Engine::Wasmtime, "what is written comes before the name");
     let ceiling = Policy::read("conf", "allowed_engines = ['wasmtime']", Some(Engine::Wasmer)).unwrap();
     assert_eq!(ceiling.default, Engine::Wasmtime, "a name is no way around the ceiling");
