@@ -29,7 +29,8 @@ fn shell(suite: &Suite) -> Image {
     let image = folders.iter().fold(image, |image, folder| image.dir(folder, 0o755, 0, 0));
     let image = image.link("/bin/sh", "standin").file("/bin/ip", IP);
     let image = image.file_as("/etc/passwd", USERS, 0o644, 0, 0).file_as("/etc/group", GROUPS, 0o644, 0, 0);
-    image.file_as("/etc/os-release", "NAME=\"Alpine Linux\"\n", 0o644, 0, 0).env(["PATH=/bin:/usr/bin:/usr/local/bin"])
+    let image = image.file_as("/etc/os-release", "NAME=\"Alpine Linux\"\n", 0o644, 0, 0).cmd(["sh"]);
+    image.env(["PATH=/bin:/usr/bin:/usr/local/bin"])
 }
 
 /// All of them, each by its repository and tag.
