@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-use catamaran_harness::{Code, Engine, Image, Node, State, Task, guests, procfs};
+use catamaran_harness::{Code, Engine, Image, Node, State, Task, guests, procfs, wait_until};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -107,7 +107,7 @@ fn a_missing_program_is_127_and_one_that_does_not_run_is_126() {
     assert_eq!(missing.try_start().unwrap_err().code, Code::FailedPrecondition);
     assert!(missing.delete().stderr.contains("none"));
     let seen = ["exec-added", "exec-started", "exit"];
-    assert!(events.of("c").ends_with(&seen.map(str::to_owned)), "{:?}", events.of("c"));
+    wait_until(SOON, "its last events", || events.of("c").ends_with(&seen.map(str::to_owned)).then_some(()));
     task.discard();
     node.finish();
 }

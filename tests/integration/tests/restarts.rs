@@ -150,7 +150,8 @@ fn calls_in_flight_when_containerd_dies_are_answered_by_the_next_one() {
 #[test]
 fn a_retry_after_a_restart_finds_what_was_being_compiled() {
     let node = Node::start();
-    let image = guests::of("large", guests::large(150));
+    // Whose compile takes longer than a restart of containerd.
+    let image = guests::of("large", guests::large(600));
     let order = node.container("large").image(&image).limit(LATER).keep();
     let root = node.catamaran_root();
     let compiles = || {
