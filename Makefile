@@ -132,7 +132,7 @@ cluster-down: ## End it, and remove what clusters that were killed have left; ro
 # What update skips needs files on a disk, and the machine's are in its memory.
 MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signals_end processes:--skip,intermediates \
 	guest:an_image_of_many_layers_is_mounted catamaran-harness/leftovers:planted,--include-ignored resources cri \
-	pods:a_holder_ends,annotation_share native:events_of_a_native,what_its_spec_gives native_exec:terminal native_ends:paused,limits_of_a_native stats:--skip,a_thousand oom:--skip,on_runc pause update:--skip,breaks_off catamaran-attacks/table
+	pods:a_holder_ends,annotation_share native:events_of_a_native,what_its_spec_gives native_exec:terminal native_ends:paused,limits_of_a_native stats:--skip,a_thousand oom:--skip,on_runc pause update:--skip,breaks_off catamaran-node-tests/systemd:--ignored catamaran-attacks/table
 
 .PHONY: machine
 machine: prepare build ## Run tests in an emulated machine with cgroup v2, systemd, AppArmor (SUITE=forky: a new kernel)

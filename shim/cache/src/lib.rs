@@ -11,6 +11,7 @@
 //!
 //! The shim looks up in it and opens files; only a compile driver, a process of its own, writes.
 
+pub mod advice;
 pub mod checksum;
 pub mod counters;
 pub mod digest;

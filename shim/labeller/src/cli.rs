@@ -1,15 +1,15 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::decide::Keys;
+use crate::args::{Listen, Mode, Place};
 use crate::error::{Error, Result};
 use crate::uninstall;
 use crate::watch;
+use crate::wish::Keys;
 
 /// All was done, or the program was asked to end.
 pub(crate) const OK: u8 = 0;
@@ -36,20 +36,6 @@ pub(crate) enum Command {
     Uninstall(UninstallArgs),
 }
 
-/// Where the installers are.
-#[derive(Debug, Args)]
-pub(crate) struct Place {
-    /// The namespace of the installers and of the ConfigMap.
-    #[arg(long, value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) namespace: String,
-    /// The labels of the installers' pods: app.kubernetes.io/name=catamaran,app.kubernetes.io/component=installer.
-    #[arg(long, value_name = "LABELS", value_parser = selector)]
-    pub(crate) selector: String,
-    /// The ConfigMap whose key "mode" says what the installers are to do.
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) config_map: String,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     #[command(flatten)]
@@ -67,7 +53,7 @@ pub(crate) struct WatchArgs {
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub(crate) startup_taint: Option<String>,
     /// Where /healthz and /readyz are answered: an address and a port, or a port alone as :8891.
-    #[arg(long, default_value = ":8891", value_name = "ADDRESS", value_parser = listen)]
+    #[arg(long, default_value = ":8891", value_name = "ADDRESS", value_parser = Listen::parse)]
     pub(crate) listen: Listen,
 }
 
@@ -85,29 +71,6 @@ pub(crate) struct UninstallArgs {
     /// two minutes to hand a changed ConfigMap on.
     #[arg(long, default_value_t = 270, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Mode {
-    Uninstall,
-    UninstallForce,
-}
-
-impl Mode {
-    /// As it stands in the ConfigMap.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Uninstall => "uninstall",
-            Self::UninstallForce => "uninstall-force",
-        }
-    }
-}
-
-/// Where to listen: one address, or every address of both families.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Listen {
-    Everywhere(u16),
-    At(SocketAddr),
 }
 
 impl WatchArgs {
@@ -141,25 +104,6 @@ impl UninstallArgs {
             failed_for: uninstall::FAILED_FOR,
             gone_for: uninstall::GONE_FOR,
         }
-    }
-}
-
-fn listen(text: &str) -> std::result::Result<Listen, String> {
-    let port = |port: &str| port.parse().map(Listen::Everywhere).ok();
-    text.strip_prefix(':')
-        .and_then(port)
-        .or_else(|| text.parse().map(Listen::At).ok())
-        .ok_or_else(|| "expected a port as :8891, or an address as 127.0.0.1:8891 or [::1]:8891".to_owned())
-}
-
-/// No selector selects every pod of the namespace, whatever it is.
-fn selector(text: &str) -> std::result::Result<String, String> {
-    let parts = text.split(',').map(str::trim);
-    match text.trim().is_empty() || parts.clone().any(str::is_empty) {
-        true => {
-            Err("expected labels as app.kubernetes.io/name=catamaran,app.kubernetes.io/component=installer".to_owned())
-        }
-        false => Ok(parts.collect::<Vec<_>>().join(",")),
     }
 }
 
@@ -256,15 +200,6 @@ mod tests {
         let long = "x".repeat(64);
         for bad in ["", "/", "a/", "/a", "a/b/c", "-a", "a.", "Upper.case/a", "a..b/c", "a b", long.as_str()] {
             assert!(key(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn listening_takes_a_port_or_an_address() {
-        assert_eq!(listen(":80"), Ok(Listen::Everywhere(80)));
-        assert_eq!(listen("[::1]:80"), Ok(Listen::At("[::1]:80".parse().unwrap())));
-        for bad in ["80", ":", ":x", ":70000", "localhost:80"] {
-            assert!(listen(bad).is_err(), "{bad}");
         }
     }
 }

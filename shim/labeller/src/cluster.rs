@@ -7,7 +7,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
-use crate::cli::Place;
+use crate::args::Place;
 use crate::error::{Error, Result};
 use crate::view::{Installer, MODE};
 

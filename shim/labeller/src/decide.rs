@@ -14,41 +14,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::view::{Installer, Node};
+use crate::wish::{Keys, Mode};
 
 /// How long a node keeps its labels without a ready installer: longer than an installer's pod takes to be replaced.
 pub(crate) const GRACE: Duration = Duration::from_secs(120);
 /// The ready label's value. A node that is not ready has no such label.
 pub(crate) const READY: &str = "true";
-
-/// What is looked for on a node, and by which keys it is said.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Keys {
-    pub(crate) handler: String,
-    pub(crate) ready: String,
-    pub(crate) version: String,
-    /// None: taints are left alone.
-    pub(crate) taint: Option<String>,
-}
-
-/// What the installers are to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Install,
-    /// With force or without.
-    Uninstall,
-    /// There is no ConfigMap, or another word in it. The installers do nothing then, and are not ready.
-    Unknown,
-}
-
-impl Mode {
-    pub(crate) fn parse(word: Option<&str>) -> Self {
-        match word.map(str::trim) {
-            Some("install") => Self::Install,
-            Some("uninstall" | "uninstall-force") => Self::Uninstall,
-            _ => Self::Unknown,
-        }
-    }
-}
 
 /// When each node was last ready, by its UID: a node that is made anew under an old name begins anew. None: it is not ready, and
 /// has no time left.

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use crate::cli::Listen;
+use crate::args::Listen;
 use crate::error::{Error, Result};
 
 /// How long a connection may last. A probe is one request.

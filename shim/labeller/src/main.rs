@@ -13,6 +13,7 @@
 //! What it does not believe is the time: a node keeps its labels for [`decide::GRACE`] after its installer was last seen ready, so that an
 //! update of the installers moves no pod.
 
+mod args;
 mod ask;
 mod cli;
 mod cluster;
@@ -26,6 +27,7 @@ mod patch;
 mod uninstall;
 mod view;
 mod watch;
+mod wish;
 
 use std::io::Write;
 use std::process::ExitCode;

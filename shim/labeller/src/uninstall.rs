@@ -14,8 +14,8 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::args::Mode;
 use crate::ask::{self, Status};
-use crate::cli::Mode;
 use crate::cluster::{Cluster, InstallerPod};
 use crate::error::{Error, Result};
 use crate::log::Log;

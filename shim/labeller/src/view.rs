@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1 as api;
 
-use crate::decide::{Keys, Mode};
+use crate::wish::{Keys, Mode};
 
 /// The label of a pod that says the version of what is in it.
 const VERSION: &str = "app.kubernetes.io/version";

@@ -13,10 +13,11 @@ use kube::{Api, Client};
 use tokio::time::timeout;
 
 use crate::cluster::MANAGER;
-use crate::decide::{Change, Keys, Memory, Mode, decide};
+use crate::decide::{Change, Memory, decide};
 use crate::error::{api_words, is_not_found, words};
 use crate::health::Health;
 use crate::log::Log;
+use crate::wish::{Keys, Mode};
 use crate::{patch, view};
 
 /// How often all nodes are looked at though nothing is seen to change.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, On, Result};
 use crate::files;
-use crate::handler::{ENGINES, Options, shim_in};
+use crate::handler::{ENGINES, Options, alias, shim_in};
 use crate::host::Host;
 use crate::node::Node;
 use crate::programs;
@@ -25,19 +25,9 @@ enum Found {
     Others(String),
 }
 
-fn name(engine: &str) -> String {
-    format!("containerd-shim-{engine}-v1")
-}
-
-/// Whether a program is called as our links are.
-pub(crate) fn is_name(program: &str) -> bool {
-    let called = program.rsplit('/').next().unwrap_or_default();
-    ENGINES.iter().any(|engine| called == name(engine))
-}
-
 /// The handlers that k3s has written for these links, of those that are ours still.
 pub(crate) fn handlers(host: &Host, links: &[PathBuf]) -> Vec<&'static str> {
-    let is_of = |link: &PathBuf, engine: &str| link.ends_with(name(engine)) && is_ours(host, link);
+    let is_of = |link: &PathBuf, engine: &str| link.ends_with(alias(engine)) && is_ours(host, link);
     ENGINES.into_iter().filter(|engine| links.iter().any(|link| is_of(link, engine))).collect()
 }
 
@@ -59,7 +49,7 @@ pub(crate) fn wanted(host: &Host, folder: Option<&Path>, handler: &str, options:
             "choose another name with --handler, or leave out --runwasi-names",
         ));
     }
-    let links: Vec<PathBuf> = engines().map(|engine| folder.join(name(engine))).collect();
+    let links: Vec<PathBuf> = engines().map(|engine| folder.join(alias(engine))).collect();
     for link in &links {
         if let Found::Others(what) = look(host, link)? {
             return Err(Error::refused(

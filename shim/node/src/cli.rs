@@ -182,10 +182,10 @@ pub(crate) enum CacheAction {
     /// Removes entries that no process uses.
     Prune {
         /// Those alone that were not used for so long, such as 90m, 12h or 30d.
-        #[arg(long, value_name = "TIME", value_parser = crate::cache::seconds)]
+        #[arg(long, value_name = "TIME", value_parser = crate::units::seconds)]
         older_than: Option<u64>,
         /// The least recently used ones, until the others have at most so many bytes, such as 500M or 2G.
-        #[arg(long, value_name = "BYTES", value_parser = crate::cache::bytes)]
+        #[arg(long, value_name = "BYTES", value_parser = crate::units::bytes)]
         to_bytes: Option<u64>,
     },
     /// Compiles the modules of images now, for the engine that would run them: their first starts find machine code.

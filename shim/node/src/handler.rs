@@ -199,6 +199,17 @@ pub(crate) fn without_blocks(text: &str) -> String {
     kept + rest
 }
 
+/// The shim's name in runwasi's place, for that engine.
+pub(crate) fn alias(engine: &str) -> String {
+    format!("containerd-shim-{engine}-v1")
+}
+
+/// Whether a program is called by such a name.
+pub(crate) fn is_alias(program: &str) -> bool {
+    let called = program.rsplit('/').next().unwrap_or_default();
+    ENGINES.iter().any(|engine| called == alias(engine))
+}
+
 /// The file of the shim in a folder of programs.
 pub(crate) fn shim_in(folder: &Path) -> PathBuf {
     folder.join(SHIM)

@@ -46,6 +46,7 @@ mod service;
 mod state;
 #[cfg(test)]
 mod tree;
+mod units;
 
 use std::fs;
 use std::path::Path;

@@ -13,10 +13,9 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::StatVfsMountFlags;
 
-use crate::aliases;
 use crate::error::{Error, On, Result};
 use crate::files;
-use crate::handler::SHIM;
+use crate::handler::{SHIM, is_alias};
 use crate::host::Host;
 
 /// What is installed, with its mode. The holder runs as any user, and is not to be read by them.
@@ -208,7 +207,7 @@ fn usage(host: &Host, folder: &Path) -> Use {
                 let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
                 let arguments = String::from_utf8_lossy(&arguments);
                 let program = arguments.split('\0').next().unwrap_or_default();
-                if program.ends_with(SHIM) || aliases::is_name(program) {
+                if program.ends_with(SHIM) || is_alias(program) {
                     return Use::Lasting;
                 }
             }

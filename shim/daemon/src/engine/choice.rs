@@ -9,8 +9,8 @@
 
 use std::collections::HashMap;
 
+use catamaran_cache::advice::{advice, said};
 use catamaran_cache::engine::{Engine, quoted};
-use catamaran_cache::error::{advice, said};
 use log::warn;
 
 use crate::engine::options::Policy;

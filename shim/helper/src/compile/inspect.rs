@@ -13,8 +13,8 @@ use std::io::{Read, Seek};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
+use catamaran_cache::advice::{advice, said};
 use catamaran_cache::engine::Engine;
-use catamaran_cache::error::{advice, said};
 use catamaran_cache::magic::{Bytes, FIRST, other_than_wasm};
 use catamaran_cache::module::{self, Largest};
 use catamaran_cache::places::{Installed, Part, Places};

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::cli::Place;
+use crate::args::Place;
 use crate::cluster::Kube;
 use crate::fake_api::FakeApi;
 

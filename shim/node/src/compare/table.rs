@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::OfEngine;
 use super::output::Compared;
-use crate::cache::readable;
 
+use crate::units::readable;
 const FIRST: usize = 14;
 const WIDTH: usize = 16;
 

@@ -245,6 +245,6 @@ fn a_pod_of_such_a_handler_keeps_its_version() {
 fn a_shim_is_known_by_its_links_names() {
     for (program, is) in [(WASMER, true), ("containerd-shim-wasmtime-v1", true), ("containerd-shim-wasmedge-v1", false)]
     {
-        assert_eq!(crate::aliases::is_name(program), is, "{program}");
+        assert_eq!(crate::handler::is_alias(program), is, "{program}");
     }
 }
