@@ -156,7 +156,7 @@ fn a_killed_compile_or_driver_fails_one_start_and_leaves_the_next_alone() {
 #[test]
 fn a_compile_goes_on_when_its_pod_is_gone() {
     let node = Node::start();
-    let image = image("large", guests::large(400));
+    let image = image("large", guests::large(1500));
     let order = node.container("gone").image(&image).limit(Duration::from_millis(600));
     assert!(order.try_create().is_err(), "it was created in no time: the test needs a larger module");
     quiet(&node);
@@ -218,7 +218,7 @@ fn a_burst_of_one_namespace_delays_no_other_namespace() {
     let annotation = "io.kubernetes.cri.sandbox-namespace";
     let waiting = || fs::read_dir(node.catamaran_root().join("slots/queue")).map_or(0, Iterator::count);
     let quiet_one = node.container("quiet").image(&wasm("args")).annotation(annotation, "quiet").limit(LATER);
-    let burst: Vec<_> = (0..BURST).map(|n| image(&format!("noisy{n}"), guests::large(150 + n))).collect();
+    let burst: Vec<_> = (0..BURST).map(|n| image(&format!("noisy{n}"), guests::large(1000 + n))).collect();
     burst.iter().for_each(|image| node.import(image));
     std::thread::scope(|scope| {
         for (n, image) in burst.iter().enumerate() {
@@ -255,7 +255,7 @@ fn a_module_in_another_namespaces_burst_delays_nobody() {
         node.container(name).image(image).annotation(annotation, tenant).limit(10 * LATER)
     };
     let wanted = wasm("args");
-    let burst: Vec<_> = (0..BURST).map(|n| image(&format!("noisy{n}"), guests::large(150 + n))).collect();
+    let burst: Vec<_> = (0..BURST).map(|n| image(&format!("noisy{n}"), guests::large(1000 + n))).collect();
     burst.iter().chain([&wanted]).for_each(|image| node.import(image));
     std::thread::scope(|scope| {
         let noise = |name: String, image: &Image| {
