@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use crate::programs::Programs;
+
 /// Plugins that reach for things outside the node's folder, or that cost start-up time and are used by no test.
 const DISABLED: [&str; 7] = [
     "io.containerd.nri.v1.nri",
@@ -95,6 +97,9 @@ impl Options {
             false => (3, VERSION_3, include_str!("../../../runtimeclass/containerd-v3.toml")),
             true => (2, VERSION_2, include_str!("../../../runtimeclass/containerd-v2.toml")),
         };
+        // containerd 2.1 has more than one folder of plugins.
+        let one_folder = Programs::provide().version.starts_with("2.0.");
+        let bin_dir = if one_folder { VERSION_2.bin_dir } else { form.bin_dir };
         let mut disabled: Vec<&str> = DISABLED.to_vec();
         if !self.cri {
             disabled.extend(CRI);
@@ -114,7 +119,7 @@ impl Options {
                  [plugins.'{runtime}'.containerd.runtimes.runc]\n  runtime_type = 'io.containerd.runc.v2'\n\n",
                 runtime = form.runtime,
                 sandbox = form.sandbox.replace("IMAGE", &self.sandbox),
-                bin_dir = form.bin_dir.replace("FOLDER", &plugins.to_string()),
+                bin_dir = bin_dir.replace("FOLDER", &plugins.to_string()),
             );
         }
         text.push_str(&self.extra);
