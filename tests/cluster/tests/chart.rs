@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use catamaran_cluster::{Cluster, NODE};
 use catamaran_dist::images::Kind;
 use catamaran_dist::origin::Origin;
-use catamaran_harness::{Engine, Image, Output, guests, shim_folder, wait_until};
-use catamaran_node_tests::{bytes_below, other_build};
+use catamaran_harness::{Engine, Output, shim_folder, wait_until};
+use catamaran_node_tests::{bytes_below, other_build, tools};
 use catamaran_service_manager::ServiceManager;
 use nix::sched::CloneFlags;
 use rustix::mount::MountPropagationFlags;
@@ -146,15 +146,6 @@ impl Board {
 
 fn version() -> String {
     env!("CARGO_PKG_VERSION").to_owned()
-}
-
-/// An image whose module sleeps, with another to execute in it.
-fn tools() -> Image {
-    let modules = ["sleep", "hello"].map(|name| (format!("/{name}.wasm"), guests::wat(name)));
-    modules
-        .iter()
-        .fold(Image::new("tools"), |image, (path, module)| image.file(path, module))
-        .entrypoint(["/sleep.wasm"])
 }
 
 fn pod(name: &str, engine: Engine) -> String {

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use catamaran_harness::shim_folder;
+use catamaran_harness::{Image, guests, shim_folder};
 use serde_json::Value;
 
 pub use serving::Serving;
@@ -110,6 +110,15 @@ pub fn other_build(folder: &Path) -> PathBuf {
         fs::set_permissions(&path, mode).expect("cannot set permissions");
     }
     folder.to_owned()
+}
+
+/// An image whose module sleeps, with others to execute in it.
+pub fn tools() -> Image {
+    let modules = ["sleep", "hello"].map(|name| (format!("/{name}.wasm"), guests::wat(name)));
+    modules
+        .iter()
+        .fold(Image::new("tools"), |image, (path, module)| image.file(path, module))
+        .entrypoint(["/sleep.wasm"])
 }
 
 /// Every file below a folder, with its bytes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use catamaran_harness::cri::{self, ContainerState, Pod, Shape};
 use catamaran_harness::{Engine, Image, Node, Runtime, guests, wait_until};
-use catamaran_node_tests::{Catamaran, PROGRAMS, Serving, bytes_below, other_build};
+use catamaran_node_tests::{Catamaran, PROGRAMS, Serving, bytes_below, other_build, tools};
 use catamaran_service_manager::ServiceManager;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -51,15 +51,6 @@ fn places(node: &Node) -> Vec<(PathBuf, Vec<u8>)> {
         found.extend(bytes_below(&node.dir().join(folder)));
     }
     found
-}
-
-/// An image whose module sleeps, with others to execute in it.
-fn tools() -> Image {
-    let modules = ["sleep", "hello"].map(|name| (format!("/{name}.wasm"), guests::wat(name)));
-    modules
-        .iter()
-        .fold(Image::new("tools"), |image, (path, module)| image.file(path, module))
-        .entrypoint(["/sleep.wasm"])
 }
 
 /// The folder that the shim of a pod runs from.

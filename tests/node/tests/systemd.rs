@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, ContainerState, Pod, Shape};
-use catamaran_harness::{Engine, Image, Node, guests, systemd_runs, wait_until};
-use catamaran_node_tests::{Catamaran, bytes_below, other_build};
+use catamaran_harness::{Engine, Node, systemd_runs, wait_until};
+use catamaran_node_tests::{Catamaran, bytes_below, other_build, tools};
 
 const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(120);
@@ -50,14 +50,6 @@ fn take_back(node: &Node) {
     fs::remove_file(format!("/run/systemd/system/{UNIT}")).unwrap();
     systemctl(&["daemon-reload"]);
     node.service().start().unwrap();
-}
-
-fn tools() -> Image {
-    let modules = ["sleep", "hello"].map(|name| (format!("/{name}.wasm"), guests::wat(name)));
-    modules
-        .iter()
-        .fold(Image::new("tools"), |image, (path, module)| image.file(path, module))
-        .entrypoint(["/sleep.wasm"])
 }
 
 #[test]
