@@ -54,17 +54,21 @@ impl Places {
     /// # Errors
     /// When a variable holds what it cannot hold.
     pub fn find() -> Result<Self> {
-        let root = root();
-        Ok(Self {
+        Ok(Self::below(root(), bounds()?))
+    }
+
+    /// Those below a folder.
+    pub fn below(root: PathBuf, bounds: Bounds) -> Self {
+        Self {
             entries: root.join("cache"),
             locks: root.join("locks"),
             slots: root.join("slots"),
             orders: root.join("orders"),
             improvements: root.join("improvements"),
             uncached: root.join("uncached"),
-            bounds: bounds()?,
+            bounds,
             root,
-        })
+        }
     }
 }
 
