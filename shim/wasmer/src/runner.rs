@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use catamaran_wasmer_artifact::header::WASMER;
 use catamaran_wasmer_artifact::imports;
+use catamaran_worker::job::Server;
 use catamaran_worker::{Guest, Needs, Runner, RunnerError};
 use tokio::runtime::Runtime as EventLoop;
 use virtual_net::{UnsupportedVirtualNetworking, VirtualNetworking};
@@ -37,7 +38,7 @@ impl Runner for Wasmer {
 
     type Program = Box<dyn FnOnce() -> ExitCode>;
 
-    fn load(artifact: File) -> Result<Self, RunnerError> {
+    fn load(artifact: File, _: Option<&Server>) -> Result<Self, RunnerError> {
         wasmer_vm::set_stack_size(GUEST_STACK);
         let engine = wasmer::Engine::headless();
         let (module, dispositions) = artifact::load(&engine, &artifact).map_err(RunnerError::Artifact)?;
@@ -46,7 +47,7 @@ impl Runner for Wasmer {
 
     fn needs(&self) -> Needs {
         // A preview 1 guest has one thread, beside the one for its timers.
-        Needs { threads: true, sockets: opens_sockets(&self.module) }
+        Needs { threads: true, sockets: opens_sockets(&self.module), ..Needs::default() }
     }
 
     fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {

@@ -41,7 +41,7 @@ fn file(bytes: &[u8]) -> (File, std::path::PathBuf) {
 fn load(artifact: &[u8]) -> Result<Wasmer, RunnerError> {
     let (file, path) = file(artifact);
     std::fs::remove_file(path).unwrap();
-    Wasmer::load(file)
+    Wasmer::load(file, None)
 }
 
 /// The artifact of a module, by the compile process's own code but for its inspection. The worker links no compiler, and so
@@ -109,7 +109,7 @@ fn child() {
     let artifact = File::open(&path).unwrap();
     std::fs::remove_file(path).unwrap();
     catamaran_worker::signals::end_on_signals().unwrap();
-    Wasmer::load(artifact).unwrap().link(&guest()).unwrap()();
+    Wasmer::load(artifact, None).unwrap().link(&guest()).unwrap()();
     panic!("the program ends its process itself");
 }
 

@@ -18,13 +18,15 @@ const SYSTEM_AT: usize = 7;
 const FLAGS_AT: usize = 48;
 
 /// Code that is mapped.
-pub(crate) enum Code {
+pub enum Code {
+    /// Of a module of WASI preview 1.
     Module(Module),
+    /// Of a component.
     Component(Component),
 }
 
 /// Whether the artifact was made of a component. It says nothing of whether it fits.
-pub(crate) fn is_component(artifact: &File) -> bool {
+pub fn is_component(artifact: &File) -> bool {
     let mut header = [0; HEADER];
     if artifact.read_exact_at(&mut header, 0).is_err() {
         return false;
@@ -39,7 +41,10 @@ pub(crate) fn is_component(artifact: &File) -> bool {
 /// memory of its code with whoever else maps it.
 ///
 /// The check is against mistakes, not malice: it reads the header and the tables, never the code itself.
-pub(crate) fn map(engine: &Engine, artifact: File) -> Result<Code> {
+///
+/// # Errors
+/// When it does not fit, or cannot be mapped.
+pub fn map(engine: &Engine, artifact: File) -> Result<Code> {
     if is_component(&artifact) {
         let name = artifact.as_raw_fd().to_string();
         // SAFETY: as below; the name leads to the file of that very descriptor, which is open until after the call.

@@ -3,31 +3,20 @@
 use catamaran_wasmtime_artifact::interfaces;
 use catamaran_worker::{Guest, Needs, RunnerError};
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{Component, HasData, Linker, ResourceTable};
+use wasmtime::component::{Component, Linker};
 use wasmtime::{Engine, Result, Store};
 use wasmtime_wasi::I32Exit;
-use wasmtime_wasi::cli::{WasiCli, WasiCliView};
-use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
-use wasmtime_wasi::p2::bindings::{CommandPre, LinkOptions, cli, clocks, filesystem, random, sockets};
-use wasmtime_wasi::random::{WasiRandom, WasiRandomView};
-use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
-use wasmtime_wasi_io::bindings::wasi::io;
+use wasmtime_wasi::p2::bindings::CommandPre;
 
+use crate::interfaces::provide;
+use crate::wasi;
 use crate::world::World;
-use crate::{files, lookup, wasi};
-
-struct Table;
-
-impl HasData for Table {
-    type Data<'a> = &'a mut ResourceTable;
-}
 
 /// What the component wants of the kernel.
 pub(crate) fn needs(engine: &Engine, component: &Component) -> Needs {
     let sockets = component.component_type().imports(engine).any(|(name, _)| interfaces::opens_sockets(name));
     // wasmtime-wasi makes a helper thread for what may wait.
-    Needs { threads: true, sockets }
+    Needs { threads: true, sockets, ..Needs::default() }
 }
 
 /// A component with its imports found.
@@ -93,38 +82,4 @@ fn is_main(function: &ComponentFunc) -> bool {
     function.params().len() == 0
         && matches!(results.next(), Some(Type::Result(r)) if r.ok().is_none() && r.err().is_none())
         && results.next().is_none()
-}
-
-/// The interfaces of `interfaces::PROVIDED`, one by one: wasmtime-wasi's own sum has a look-up of names that ends in the C
-/// library's, and what is not named here is not in the executable.
-fn provide(linker: &mut Linker<World>) -> Result<()> {
-    let l = linker;
-    io::error::add_to_linker::<World, Table>(l, |world| &mut world.table)?;
-    io::poll::add_to_linker::<World, Table>(l, |world| &mut world.table)?;
-    io::streams::add_to_linker::<World, Table>(l, |world| &mut world.table)?;
-    clocks::wall_clock::add_to_linker::<World, WasiClocks>(l, World::clocks)?;
-    clocks::monotonic_clock::add_to_linker::<World, WasiClocks>(l, World::clocks)?;
-    filesystem::preopens::add_to_linker::<World, WasiFilesystem>(l, World::filesystem)?;
-    files::add_types_to_linker(l)?;
-    random::random::add_to_linker::<World, WasiRandom>(l, World::random)?;
-    random::insecure::add_to_linker::<World, WasiRandom>(l, World::random)?;
-    random::insecure_seed::add_to_linker::<World, WasiRandom>(l, World::random)?;
-    cli::environment::add_to_linker::<World, WasiCli>(l, World::cli)?;
-    cli::exit::add_to_linker::<World, WasiCli>(l, World::cli)?;
-    cli::stdin::add_to_linker::<World, WasiCli>(l, World::cli)?;
-    cli::stdout::add_to_linker::<World, WasiCli>(l, World::cli)?;
-    cli::stderr::add_to_linker::<World, WasiCli>(l, World::cli)?;
-    cli::terminal_input::add_to_linker::<World, WasiCli>(l, World::cli)?;
-    cli::terminal_output::add_to_linker::<World, WasiCli>(l, World::cli)?;
-    cli::terminal_stdin::add_to_linker::<World, WasiCli>(l, World::cli)?;
-    cli::terminal_stdout::add_to_linker::<World, WasiCli>(l, World::cli)?;
-    cli::terminal_stderr::add_to_linker::<World, WasiCli>(l, World::cli)?;
-    sockets::instance_network::add_to_linker::<World, WasiSockets>(l, World::sockets)?;
-    let stable = LinkOptions::default();
-    sockets::network::add_to_linker::<World, WasiSockets>(l, &(&stable).into(), World::sockets)?;
-    sockets::tcp_create_socket::add_to_linker::<World, WasiSockets>(l, World::sockets)?;
-    sockets::tcp::add_to_linker::<World, WasiSockets>(l, World::sockets)?;
-    sockets::udp_create_socket::add_to_linker::<World, WasiSockets>(l, World::sockets)?;
-    sockets::udp::add_to_linker::<World, WasiSockets>(l, World::sockets)?;
-    lookup::add_to_linker(l)
 }

@@ -17,15 +17,16 @@
 //! Runs programs: WASI preview 1 modules, which export `_start`, and components of WASI 0.2, which export `wasi:cli/run`.
 //! Sockets are the components' alone; no threads.
 
-mod artifact;
+pub mod artifact;
 mod component;
 mod files;
+pub mod interfaces;
 mod lookup;
 mod module;
-mod outcome;
+pub mod outcome;
 mod runner;
 mod stdio;
 mod wasi;
-mod world;
+pub mod world;
 
 pub use runner::Wasmtime;

@@ -53,27 +53,27 @@ fn code(failure: Failure) -> ErrorCode {
 }
 
 /// Adds the interface.
-pub(crate) fn add_to_linker(linker: &mut Linker<World>) -> Result<()> {
+pub(crate) fn add_to_linker<E: Send + 'static>(linker: &mut Linker<World<E>>) -> Result<()> {
     let mut instance = linker.instance(INTERFACE)?;
     let stream = ResourceType::host::<Lookup>();
     instance.resource("resolve-address-stream", stream, |mut store, index| {
         store.data_mut().table.delete(Resource::<Lookup>::new_own(index))?;
         Ok(())
     })?;
-    instance.func_wrap("resolve-addresses", resolve_addresses)?;
-    instance.func_wrap("[method]resolve-address-stream.resolve-next-address", resolve_next_address)?;
+    instance.func_wrap("resolve-addresses", resolve_addresses::<E>)?;
+    instance.func_wrap("[method]resolve-address-stream.resolve-next-address", resolve_next_address::<E>)?;
     instance.func_wrap(
         "[method]resolve-address-stream.subscribe",
-        |mut store: StoreContextMut<'_, World>, (lookup,): (Resource<Lookup>,)| -> Result<(Resource<DynPollable>,)> {
-            Ok((subscribe(&mut store.data_mut().table, lookup)?,))
-        },
+        |mut store: StoreContextMut<'_, World<E>>,
+         (lookup,): (Resource<Lookup>,)|
+         -> Result<(Resource<DynPollable>,)> { Ok((subscribe(&mut store.data_mut().table, lookup)?,)) },
     )
 }
 
 type Answer<T> = std::result::Result<T, ErrorCode>;
 
-fn resolve_addresses(
-    mut store: StoreContextMut<'_, World>,
+fn resolve_addresses<E>(
+    mut store: StoreContextMut<'_, World<E>>,
     (network, name): (Resource<Network>, String),
 ) -> Result<(Answer<Resource<Lookup>>,)> {
     let table = &mut store.data_mut().table;
@@ -84,8 +84,8 @@ fn resolve_addresses(
     Ok((Ok(table.push(lookup)?),))
 }
 
-fn resolve_next_address(
-    mut store: StoreContextMut<'_, World>,
+fn resolve_next_address<E>(
+    mut store: StoreContextMut<'_, World<E>>,
     (lookup,): (Resource<Lookup>,),
 ) -> Result<(Answer<Option<IpAddress>>,)> {
     let answer = match store.data_mut().table.get_mut(&lookup)? {

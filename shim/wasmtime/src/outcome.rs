@@ -28,7 +28,7 @@ fn low_byte(code: i32) -> u8 {
 }
 
 /// The reason first, for who reads one line; then where, with function names if the module has them.
-fn message(e: &Error) -> String {
+pub fn message(e: &Error) -> String {
     let backtrace = e.downcast_ref::<WasmBacktrace>();
     let reason = match (e.downcast_ref::<Trap>(), backtrace) {
         (Some(trap), _) => format!("the guest trapped: {trap}"),

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::process::ExitCode;
 
 use catamaran_wasmtime_artifact::config::{WASMTIME, config};
+use catamaran_worker::job::Server;
 use catamaran_worker::{Guest, Needs, Runner, RunnerError};
 use tokio::runtime::Runtime;
 use wasmtime::Store;
@@ -30,7 +31,7 @@ impl Runner for Wasmtime {
         artifact::is_component(artifact)
     }
 
-    fn load(artifact: File) -> Result<Self, RunnerError> {
+    fn load(artifact: File, _: Option<&Server>) -> Result<Self, RunnerError> {
         let engine = config().and_then(|c| wasmtime::Engine::new(&c)).map_err(misfit)?;
         let code = artifact::map(&engine, artifact).map_err(misfit)?;
         Ok(Self { engine, code })
@@ -39,7 +40,7 @@ impl Runner for Wasmtime {
     fn needs(&self) -> Needs {
         match &self.code {
             // wasmtime-wasi makes a helper thread for what may wait.
-            Code::Module(_) => Needs { threads: true, sockets: false },
+            Code::Module(_) => Needs { threads: true, ..Needs::default() },
             Code::Component(component) => component::needs(&self.engine, component),
         }
     }

@@ -22,6 +22,9 @@ pub const EXIT_OUTPUT: u8 = 74;
 /// Exit code of a compile process whose module the other engine can run; standard error says why this one cannot.
 /// (`EX_UNAVAILABLE` of sysexits.h.)
 pub const EXIT_OTHER_ENGINE: u8 = 69;
+/// Exit code of a compile process that was asked for a command and has a component that is a server, [`World::Http`]; standard
+/// error says so. (`EX_PROTOCOL` of sysexits.h.)
+pub const EXIT_SERVER: u8 = 76;
 
 /// Why a module is not compiled, for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub enum Refusal {
     Module(String),
     /// This engine has not what the module needs, the other one has.
     OtherEngine(String),
+    /// It was to be a command, and is a server.
+    Server(String),
 }
 
 /// The artifact that any file may have, however small it is.
@@ -58,6 +63,34 @@ pub fn in_proportion(module: &[u8], artifact: Vec<u8>) -> Result<Vec<u8>, Refusa
     match out_of_proportion(module.len() as u64, artifact.len() as u64) {
         None => Ok(artifact),
         Some(reason) => Err(Refusal::Module(reason)),
+    }
+}
+
+/// The world in which an artifact's code is called. The third argument of a compile process; a module's is always the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum World {
+    /// By its `_start` or `wasi:cli/run`, once.
+    Command,
+    /// By its `wasi:http/incoming-handler`, for each request; it looks at a clock in each loop and function, so that a request
+    /// that takes too long is ended.
+    Http,
+    /// The same, faster: without the clock.
+    HttpUninterrupted,
+}
+
+impl World {
+    /// As it is written.
+    pub fn word(self) -> &'static str {
+        match self {
+            World::Command => "command",
+            World::Http => "http",
+            World::HttpUninterrupted => "http-uninterrupted",
+        }
+    }
+
+    /// None for any other word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [World::Command, World::Http, World::HttpUninterrupted].into_iter().find(|world| world.word() == word)
     }
 }
 
@@ -92,9 +125,10 @@ impl Tier {
 /// Gives up every right, reads the module, and writes what `compile` makes of it.
 ///
 /// `compile` answers the artifact's bytes, or why this module is refused.
-pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, Refusal>) -> ExitCode {
-    let Some(tier) = Tier::of_this_process() else {
-        eprintln!("a compile process is started by containerd-shim-catamaran-v1, with «fast» or «best»");
+pub fn run(compile: impl FnOnce(&[u8], Tier, World) -> Result<Vec<u8>, Refusal>) -> ExitCode {
+    let world = std::env::args().nth(3).and_then(|word| World::parse(&word));
+    let (Some(tier), Some(world)) = (Tier::of_this_process(), world) else {
+        eprintln!("a compile process is started by catamaran-helper, with a tier, its driver's pid and a world");
         return ExitCode::from(2);
     };
     let driver = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
@@ -111,12 +145,13 @@ pub fn run(compile: impl FnOnce(&[u8], Tier) -> Result<Vec<u8>, Refusal>) -> Exi
         eprintln!("reading the module: {e}");
         return ExitCode::FAILURE;
     }
-    let artifact = match compile(&module, tier) {
+    let artifact = match compile(&module, tier, world) {
         Ok(artifact) => artifact,
         Err(refusal) => {
             let (reason, code) = match refusal {
                 Refusal::Module(reason) => (reason, EXIT_REFUSED),
                 Refusal::OtherEngine(reason) => (reason, EXIT_OTHER_ENGINE),
+                Refusal::Server(reason) => (reason, EXIT_SERVER),
             };
             eprint!("{}", shortened(&reason));
             return ExitCode::from(code);

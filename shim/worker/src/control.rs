@@ -63,6 +63,8 @@ pub enum Cause {
     Artifact,
     /// The module cannot run on this engine.
     Module,
+    /// The address where it is to listen cannot be had.
+    Address,
     /// A namespace, mount, limit or credential of the spec could not be had.
     Confinement,
 }

@@ -26,6 +26,7 @@ impl StageError {
             StageError::Confine(_) | StageError::Version(_) => Cause::Confinement,
             StageError::Runner(RunnerError::Artifact(_)) => Cause::Artifact,
             StageError::Runner(RunnerError::Module(_)) => Cause::Module,
+            StageError::Runner(RunnerError::Address(_)) => Cause::Address,
         }
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Guest;
 use crate::mountattr::Change;
+pub use crate::server::Server;
 
 /// A descriptor sent with the job, by its place in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,8 @@ pub struct Job {
     pub seccomp: Option<Profile>,
     /// `process.apparmorProfile`: loaded on this host.
     pub apparmor: Option<String>,
+    /// For a component that is called by the worker's own HTTP server.
+    pub server: Option<Server>,
 }
 
 /// The namespaces and the file tree that a worker lives in.

@@ -15,7 +15,7 @@
 //! [`run`] with its [`Runner`].
 //!
 //! The same library holds what the shim needs to speak to a worker ([`job`], [`control`]) and what a compile process
-//! needs to give up its rights ([`compiler`]), what both engines ask of the kernel for a guest ([`links`], [`listing`]), and
+//! needs to give up its rights ([`compiler`]), what both engines ask of the kernel for a guest ([`links`], [`listing`]), the socket of a server ([`listener`]), and
 //! how much all of them quote ([`quote`]). No engine is linked here.
 
 use std::collections::VecDeque;
@@ -35,11 +35,13 @@ mod hold;
 mod intermediate;
 pub mod job;
 pub mod links;
+pub mod listener;
 pub mod listing;
 pub mod mountattr;
 pub mod panics;
 pub mod quote;
 pub mod runner;
+mod server;
 pub mod signals;
 mod stage;
 pub mod unprivileged;

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::Server;
+
 /// What the guest is told of its world: WASI's arguments, environment and directory.
 ///
 /// The file tree needs no entry: after confinement the process's own `/` is the container's.
@@ -26,6 +28,8 @@ pub struct Needs {
     pub threads: bool,
     /// TCP and UDP sockets of the pod's network namespace; no other family.
     pub sockets: bool,
+    /// Accepting connections on sockets that it listens on already.
+    pub accepts: bool,
 }
 
 /// Why a worker cannot run the module that it was given.
@@ -38,9 +42,12 @@ pub enum RunnerError {
     /// The module itself cannot run here; the text says why and what to do, for the user.
     #[error("{0}")]
     Module(String),
+    /// The address where it is to listen cannot be had; the text says why and what to do, for the user.
+    #[error("{0}")]
+    Address(String),
 }
 
-/// An engine with a module loaded. [`crate::run`] calls the three steps in order.
+/// An engine with a module loaded. [`crate::run`] calls the steps in order.
 pub trait Runner: Sized {
     /// The engine's own version, which `--version` prints.
     const VERSION: &'static str;
@@ -64,10 +71,16 @@ pub trait Runner: Sized {
     ///
     /// Runs confined, but while the process may still map executable memory: it must not look at anything but the
     /// artifact. Where [`Runner::maps_by_name`] says so, the working directory is a folder in which the number of each
-    /// open descriptor is a name of its file.
-    fn load(artifact: File) -> Result<Self, RunnerError>;
+    /// open descriptor is a name of its file. `server` is how to serve HTTP, for an engine that does.
+    fn load(artifact: File, server: Option<&Server>) -> Result<Self, RunnerError>;
 
-    /// What the filter of system calls has to let pass for this module. Asked once, between the two other steps.
+    /// Opens the sockets on which it listens, in the container's network namespace and with the rights of its user. The last step
+    /// before the filter of system calls, which lets no further one be made.
+    fn listen(&mut self) -> Result<(), RunnerError> {
+        Ok(())
+    }
+
+    /// What the filter of system calls has to let pass for this module. Asked once, behind [`Runner::listen`].
     fn needs(&self) -> Needs {
         Needs::default()
     }

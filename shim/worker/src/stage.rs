@@ -147,11 +147,13 @@ fn prepare<R: Runner>(
     confine::step("installing signal handlers", crate::signals::end_on_signals())?;
     // Confined first: the artifact was made from hostile bytes by a process that met them. Mapping it needs its
     // descriptor alone.
-    let engine = match names {
-        None => R::load(artifact)?,
-        Some(names) => names.while_in(|| R::load(artifact))??,
+    let server = job.server.as_ref();
+    let mut engine = match names {
+        None => R::load(artifact, server)?,
+        Some(names) => names.while_in(|| R::load(artifact, server))??,
     };
     label.map_or(Ok(()), Label::apply)?;
+    engine.listen()?;
     // From here on nothing becomes executable.
     if R::FILTERED {
         confine::restrict(job.seccomp.as_ref(), engine.needs())?;
@@ -162,7 +164,7 @@ fn prepare<R: Runner>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Fd, User};
+    use crate::job::{Fd, Server, User};
     use crate::{Guest, RunnerError};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use rustix::pipe::PipeFlags;
@@ -173,7 +175,7 @@ mod tests {
         const VERSION: &'static str = "";
         type Program = fn() -> ExitCode;
 
-        fn load(_: File) -> Result<Self, RunnerError> {
+        fn load(_: File, _: Option<&Server>) -> Result<Self, RunnerError> {
             Err(RunnerError::Module("loaded".to_owned()))
         }
 
@@ -198,6 +200,7 @@ mod tests {
             oom_score_adj: None,
             seccomp: None,
             apparmor: None,
+            server: None,
         };
         control::send_job(shim.as_fd(), &job, &[]).unwrap();
         let (job, mut descriptors) = control::receive_job(worker.as_fd()).unwrap();

@@ -26,8 +26,8 @@ use crate::stdio::{Input, Output};
 use crate::world::{Root, World};
 
 /// Adds `wasi:filesystem/types`.
-pub(crate) fn add_types_to_linker(linker: &mut Linker<World>) -> Result<()> {
-    types::add_to_linker::<World, Types>(linker, |world| {
+pub(crate) fn add_types_to_linker<E: Send + 'static>(linker: &mut Linker<World<E>>) -> Result<()> {
+    types::add_to_linker::<World<E>, Types>(linker, |world| {
         let root = world.root;
         Files { inner: world.filesystem(), root }
     })

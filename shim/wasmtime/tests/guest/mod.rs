@@ -40,7 +40,7 @@ pub(crate) fn load(artifact: &[u8]) -> Result<Wasmtime, RunnerError> {
         let apart = unsafe { libc::unshare(libc::CLONE_FS) };
         assert_eq!(apart, 0);
         std::env::set_current_dir("/proc/self/fd").unwrap();
-        Wasmtime::load(file)
+        Wasmtime::load(file, None)
     });
     thread.join().unwrap()
 }

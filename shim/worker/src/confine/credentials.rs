@@ -231,5 +231,5 @@ pub(crate) fn without_rights(parent: Option<i32>, most: Allowance) -> Result<(),
     }
     no_new_privileges()?;
     // The same list as a worker's: a compiler has threads and memory, makes files of machine code, and runs none.
-    super::restrict(None, crate::Needs { threads: most.threads > 1, sockets: false })
+    super::restrict(None, crate::Needs { threads: most.threads > 1, ..crate::Needs::default() })
 }

@@ -1,5 +1,6 @@
 //! How a process gives up what it could do. The order is the point; each step says why it stands where it does.
 
+mod accepts;
 mod apparmor;
 mod credentials;
 mod descriptors;

@@ -49,8 +49,8 @@ const OPTIONS: &[(libc::c_int, &[libc::c_int])] = &[
 ];
 
 /// The flags of send and receive that an engine gives; with MSG_FASTOPEN a send would be a connect.
-const SENDING: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-const RECEIVING: libc::c_int = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+pub(super) const SENDING: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+pub(super) const RECEIVING: libc::c_int = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
 
 /// Adds them to the calls that are allowed.
 pub(super) fn add(calls: &mut Calls) {
@@ -75,34 +75,37 @@ pub(super) fn add(calls: &mut Calls) {
 }
 
 /// The bits of an `int` besides `flags` are `value`.
-fn of_int(argument: usize, flags: libc::c_int, value: libc::c_int) -> Condition {
+pub(super) fn of_int(argument: usize, flags: libc::c_int, value: libc::c_int) -> Condition {
     is(argument, u64::from(!flags as u32), value as u64)
 }
 
 #[cfg(test)]
 #[allow(unsafe_code, reason = "the calls that must be refused are made as an attacker would: raw")]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::runner::Needs;
 
-    const REFUSED: i64 = -(libc::ENOSYS as i64);
+    pub(in super::super) const REFUSED: i64 = -(libc::ENOSYS as i64);
 
     /// What the kernel answers to a raw call: its result, or the error number, negative.
-    fn call(number: i64, arguments: [u64; 6]) -> i64 {
+    pub(in super::super) fn call(number: i64, arguments: [u64; 6]) -> i64 {
         let [a, b, c, d, e, f] = arguments;
         // SAFETY: the calls below make sockets and set options of them, from memory that outlives each call.
         let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
         if result == -1 { -i64::from(nix::errno::Errno::last_raw()) } else { result }
     }
 
-    fn socket(family: i32, kind: i32, protocol: i32) -> i64 {
+    pub(in super::super) fn socket(family: i32, kind: i32, protocol: i32) -> i64 {
         call(libc::SYS_socket, [family as u64, kind as u64, protocol as u64, 0, 0, 0])
     }
 
-    fn restricted(sockets: bool, then: impl FnOnce() + Send + 'static) {
+    const NETWORK: Needs = Needs { threads: false, sockets: true, accepts: false };
+
+    /// Runs `then` behind the worker's filter.
+    pub(in super::super) fn restricted(needs: Needs, then: impl FnOnce() + Send + 'static) {
         let thread = std::thread::spawn(move || {
             crate::confine::credentials::no_new_privileges().unwrap();
-            crate::confine::restrict(None, Needs { sockets, ..Needs::default() }).unwrap();
+            crate::confine::restrict(None, needs).unwrap();
             then();
         });
         thread.join().unwrap();
@@ -112,7 +115,7 @@ mod tests {
     fn without_socket_imports_no_socket_is_made() {
         // SAFETY: two plain numbers in, a new descriptor out.
         let open = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) } as u64;
-        restricted(false, move || {
+        restricted(Needs::default(), move || {
             for family in [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX] {
                 assert_eq!(socket(family, libc::SOCK_STREAM, 0), REFUSED);
                 assert_eq!(socket(family, libc::SOCK_DGRAM, 0), REFUSED);
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn only_tcp_and_udp_sockets_are_made() {
-        restricted(true, || {
+        restricted(NETWORK, || {
             let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
             for family in [libc::AF_INET, libc::AF_INET6] {
                 for (kind, protocol) in KINDS {
@@ -182,7 +185,7 @@ mod tests {
 
     #[test]
     fn socket_options_that_no_engine_sets_are_denied() {
-        restricted(true, || {
+        restricted(NETWORK, || {
             let stream = socket(libc::AF_INET, libc::SOCK_STREAM, 0) as u64;
             let value = 1u32;
             let size = size_of::<u32>() as u64;
@@ -249,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_message_carries_no_options_and_no_descriptors() {
-        restricted(true, || {
+        restricted(NETWORK, || {
             let heard = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
             let port = heard.local_addr().unwrap().port();
             // SAFETY: all-zero is a valid address.
@@ -281,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_connection_as_an_engine_makes_it_works() {
-        restricted(true, || {
+        restricted(NETWORK, || {
             use std::io::{Read, Write};
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -1,15 +1,15 @@
 //! The system calls of a worker once its machine code is mapped, and of a compile process: a list of what is allowed. All
 //! else is answered as a kernel that does not have it would (ENOSYS), so that a library falls back instead of dying.
 //!
-//! What matters is what is missing: no exec, no new process (threads only), no socket unless the module has a use for it (`sockets.rs`), no mount, no namespace, no ptrace,
-//! no keyring, no bpf, no io_uring, no userfaultfd; and no call that makes memory executable. A worker that is broken
+//! What matters is what is missing: no exec, no new process (threads only), no socket unless the module has a use for it (`sockets.rs`,
+//! and `accepts.rs` for a server), no mount, no namespace, no ptrace, no keyring, no bpf, no io_uring, no userfaultfd; and no call that makes memory executable. A worker that is broken
 //! into has the code that it came with, and no way to more.
 #![allow(unsafe_code, reason = "seccomp(2) has no safe form; the call has its SAFETY comment")]
 
 use std::io;
 
 use super::rules::{allow, equals, is};
-use super::{ConfineError, sockets, step};
+use super::{ConfineError, accepts, sockets, step};
 use crate::filter::{self, Calls, Verdict};
 use crate::job::{Instruction, Profile};
 use crate::runner::Needs;
@@ -111,6 +111,9 @@ fn own_program(needs: Needs) -> Vec<Instruction> {
     }
     if needs.sockets {
         sockets::add(&mut calls);
+    } else if needs.accepts {
+        // All of it is among the former.
+        accepts::add(&mut calls);
     }
     filter::assemble(&calls, Verdict::Errno(libc::ENOSYS as u16))
 }
@@ -155,8 +158,8 @@ mod tests {
     #[test]
     fn the_workers_filter_is_small() {
         // The room that is kept for it behind a profile, which may need it twice.
-        for sockets in [false, true] {
-            let program = own_program(Needs { threads: true, sockets });
+        for (sockets, accepts) in [(false, false), (true, false), (false, true), (true, true)] {
+            let program = own_program(Needs { threads: true, sockets, accepts });
             assert!(program.len() <= 512, "{}", program.len());
         }
     }

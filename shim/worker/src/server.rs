@@ -1,0 +1,32 @@
+//! What the shim tells a worker that serves HTTP.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How a worker serves HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Where it listens, over TCP. `[::]` stands for IPv4 and IPv6, or IPv4 alone where the pod has no IPv6.
+    pub listen: SocketAddr,
+    /// Where that was read, for an error: an annotation, a variable of the environment, or the default.
+    pub listen_from: String,
+    /// Connections that the kernel keeps until they are accepted (listen(2)).
+    pub backlog: u32,
+    /// The processors that the container's quota amounts to, rounded up; none where it has no quota.
+    pub processors: Option<u32>,
+    /// Requests that are handled at once, at least 1. A few more wait; the rest is answered 503.
+    pub most_requests: u32,
+    /// How long a request may take until its response begins, and what an instance may compute after that. None without a
+    /// limit, for machine code that cannot be interrupted.
+    pub request_timeout: Option<Duration>,
+    /// Requests that one instance handles, one after the other, at least 1.
+    pub instance_reuse: u32,
+    /// Bytes of linear memory that one instance may have, all of its memories together.
+    pub instance_memory: Option<u64>,
+    /// Bytes of a request's body; a longer one is answered 413. None without a limit.
+    pub most_body: Option<u64>,
+    /// How long a server that was told to stop goes on accepting connections.
+    pub lame_duck: Duration,
+}
