@@ -8,12 +8,13 @@ use crate::elf::{self, Architecture};
 use crate::error::{Error, Result};
 
 /// What is on a node, with its mode there. The same as the installer's own list (shim/node/src/programs.rs).
-pub const NODE: [(&str, u32); 8] = [
+pub const NODE: [(&str, u32); 9] = [
     (SHIM, 0o755),
     ("catamaran-helper", 0o755),
     ("catamaran-holder", 0o711),
     ("catamaran-wasmtime", 0o755),
     ("catamaran-wasmtime-compile", 0o755),
+    ("catamaran-wasmtime-http", 0o755),
     ("catamaran-wasmer", 0o755),
     ("catamaran-wasmer-compile", 0o755),
     (CATAMARAN, 0o755),

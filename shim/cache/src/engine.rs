@@ -1,20 +1,14 @@
-//! The engines: a worker's executable and a compiler's each, which lie beside the shim's own.
+//! The engines. What one of them runs, and by which programs, is in `target`.
 
-use std::io;
-use std::path::PathBuf;
-
-use catamaran_host::programs::Program;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-
-/// What runs a module. The engine is the executable: a shim knows names and files, and links none.
+/// What runs a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
-    /// `catamaran-wasmtime`
+    /// The Bytecode Alliance's: modules of WASI preview 1, components of WASI 0.2.
     Wasmtime,
-    /// `catamaran-wasmer`
+    /// Wasmer's: modules of WASI preview 1 and of WASIX.
     Wasmer,
 }
 
@@ -33,51 +27,6 @@ impl Engine {
     /// The engine of this word; none for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|engine| engine.word() == text)
-    }
-
-    /// The name of its workers' executable.
-    pub fn worker_name(self) -> String {
-        format!("catamaran-{}", self.word())
-    }
-
-    /// The name of its compile processes' executable.
-    pub fn compiler_name(self) -> String {
-        format!("catamaran-{}-compile", self.word())
-    }
-
-    /// The executable of its workers.
-    ///
-    /// # Errors
-    /// The file that is missing.
-    pub fn worker(self) -> Result<Program> {
-        Ok(Program::open(&self.worker_name())?)
-    }
-
-    /// The executable of its compile processes.
-    ///
-    /// # Errors
-    /// The file that is missing.
-    pub fn compiler(self) -> Result<Program> {
-        Ok(Program::open(&self.compiler_name())?)
-    }
-
-    /// The file that this node lacks to run it.
-    ///
-    /// # Errors
-    /// When the kernel does not tell whether it is there.
-    pub fn missing(self) -> Result<Option<PathBuf>> {
-        for program in [self.worker(), self.compiler()] {
-            match program {
-                Ok(_) => {}
-                Err(Error::Host(catamaran_host::Error::File { path, source }))
-                    if source.kind() == io::ErrorKind::NotFound =>
-                {
-                    return Ok(Some(path));
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(None)
     }
 }
 
@@ -105,12 +54,5 @@ mod tests {
         assert!(
             ["", "Wasmtime", "wasmtime ", "wasmedge", "../wasmer"].iter().all(|text| Engine::parse(text).is_none())
         );
-    }
-
-    #[test]
-    fn a_missing_engine_is_named() {
-        // Beside a test's executable lies none.
-        let missing = Engine::Wasmer.missing().unwrap().unwrap();
-        assert_eq!(missing, std::env::current_exe().unwrap().with_file_name("catamaran-wasmer"));
     }
 }

@@ -1,6 +1,6 @@
-//! Which artifacts fit: the name of an engine's folder in the cache.
+//! Which artifacts fit: the name of a target's folder in the cache.
 //!
-//! The compiler's build id stands for engine, version, settings and target; the CPU for what the code may use of it. The
+//! The compiler's build id stands for version and settings, beside the word of the target; the CPU for what the code may use of it. The
 //! worker's own check of an artifact decides; this keeps apart what would never fit.
 
 use std::fs::File;
@@ -13,16 +13,22 @@ use object::{Endianness, ReadRef};
 use sha2::{Digest, Sha256};
 
 use super::digest::hex;
-use crate::engine::Engine;
 use crate::error::{Doing, Error, Result};
+use crate::target::Target;
 
 /// Raised when a code generator's CVE demands that old artifacts die though the compiler's executable is the same, and
 /// when the form of what is stored beside them changes.
 const GENERATION: u32 = 2;
 
-/// The fingerprint of an engine's compiler on this machine.
-pub fn compute(engine: Engine, compiler: &Program) -> Result<String> {
-    Ok(format!("{engine}-{}-{}-{GENERATION}", build_id(compiler)?, cpu()?))
+/// The fingerprint of what `compiler` makes for a target on this machine.
+pub fn compute(target: Target, compiler: &Program) -> Result<String> {
+    Ok(format!("{target}-{}-{}-{GENERATION}", build_id(compiler)?, cpu()?))
+}
+
+/// The target in a fingerprint; none for one that is not known here, of another version.
+pub fn target(fingerprint: &str) -> Option<Target> {
+    // Behind the target's word stand three others.
+    Target::parse(fingerprint.rsplitn(4, '-').nth(3)?)
 }
 
 /// The linker's build id of the compiler: another build, other artifacts. Nothing but its note is read: the symbols of a
@@ -83,11 +89,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_program_on_one_machine_has_one_fingerprint() {
+    fn the_same_program_on_one_machine_has_one_fingerprint_a_target() {
         let own = Program::at(std::env::current_exe().unwrap()).unwrap();
-        let fingerprint = compute(Engine::Wasmer, &own).unwrap();
-        assert_eq!(fingerprint, compute(Engine::Wasmer, &own).unwrap());
-        assert!(fingerprint.starts_with("wasmer-") && fingerprint.ends_with("-2"), "{fingerprint}");
-        assert!(compute(Engine::Wasmer, &Program::at("/proc/self/status".into()).unwrap()).is_err());
+        for of in Target::ALL {
+            let fingerprint = compute(of, &own).unwrap();
+            assert_eq!(fingerprint, compute(of, &own).unwrap());
+            assert!(fingerprint.starts_with(&format!("{of}-")) && fingerprint.ends_with("-2"), "{fingerprint}");
+            assert_eq!(target(&fingerprint), Some(of));
+        }
+        assert!(compute(Target::Wasmer, &Program::at("/proc/self/status".into()).unwrap()).is_err());
+        for other in ["", "wasmtime", "wasmtime-1-2", "wasmtime-1-2-3-4", "wasmedge-1-2-3"] {
+            assert_eq!(target(other), None, "{other}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The artifact cache of a node: machine code by the digest of its module.
 //!
 //! ```text
-//! places    where it lies, and one engine's part of it      engine       names of engines and of their programs
+//! places    where it lies, and one target's part of it      engine, target   what runs code, and which code it needs
 //! store     entries: found, verified, written               fingerprint  which artifacts fit this machine and this compiler
 //! checksum, entry   what lies beside an entry               tenant       tenants in the names of files
 //! module, magic, digest   a module's bytes                  memo         digests of files that do not change
@@ -26,6 +26,7 @@ pub mod module;
 pub mod order;
 pub mod places;
 pub mod store;
+pub mod target;
 pub mod tenant;
 
 pub use error::{Error, Result};

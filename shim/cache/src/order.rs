@@ -7,15 +7,17 @@ use catamaran_worker::compiler::Tier;
 use serde::{Deserialize, Serialize};
 
 use super::module::Largest;
-use crate::engine::Engine;
 use crate::error::Declined;
 use crate::image::{Chosen, Image};
+use crate::target::Target;
 
 /// An artifact that the shim wants.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
-    /// Those that may run it, in the order in which they are to be tried: the next one if a module is not for the one before.
-    pub engines: Vec<Engine>,
+    /// What it may be made for, in the order in which that is to be tried (`target::Untried`).
+    pub targets: Vec<Target>,
+    /// The code that is waited for; without, what the module's size tells ([`awaited`]).
+    pub tier: Option<Tier>,
     /// Whose the container is.
     pub tenant: String,
     /// The module's, for messages.
@@ -52,8 +54,8 @@ pub enum Answer {
     Made {
         /// What the module is called.
         module: String,
-        /// The engine that runs it.
-        engine: Engine,
+        /// What it is made for.
+        target: Target,
         /// sha256 of the bytes that this is machine code of.
         digest: String,
         /// Which layer of the order's image they are.
@@ -81,7 +83,7 @@ pub enum Answer {
         /// For its user.
         reason: String,
     },
-    /// No engine of the order runs it, another one might: why, by engine.
+    /// No target of the order takes it, another engine might: why, by engine.
     Declined {
         /// What the module is called.
         module: String,
@@ -118,10 +120,51 @@ impl std::fmt::Display for Origin {
 /// What a cache is opened for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Purpose {
-    /// Those that may run the container, in the order in which they are tried.
-    pub engines: Vec<Engine>,
+    /// What its code may be made for, in the order in which that is tried.
+    pub targets: Vec<Target>,
+    /// The code that it waits for, where the pod says so.
+    pub tier: Option<Tier>,
     /// Whose the container is.
     pub tenant: String,
     /// The largest module that is compiled.
     pub largest: Largest,
+}
+
+/// A command of fewer bytes is compiled by the optimiser at once: that takes less than a tenth of a second.
+const COMMANDS_WORTH_TWO: u64 = 512 << 10;
+/// A server of more bytes starts on fast code. It runs longer than a command, on the code that it started with, so that it
+/// waits longer for the best: some seconds for the interpreters of scripting languages.
+const SERVERS_WORTH_TWO: u64 = 32 << 20;
+
+/// The code that a start waits for: what `asked` says, or what suits a module of so many bytes.
+pub fn awaited(asked: Option<Tier>, target: Target, bytes: u64) -> Tier {
+    let fast = match target.is_server() {
+        true => bytes > SERVERS_WORTH_TWO,
+        false => bytes >= COMMANDS_WORTH_TWO,
+    };
+    asked.unwrap_or(if fast { Tier::Fast } else { Tier::Best })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_module_starts_on_fast_code_and_a_server_only_when_it_is_very_large() {
+        let servers = [Target::WasmtimeHttp, Target::WasmtimeHttpUninterrupted];
+        for (targets, bytes, tier) in [
+            (&[Target::Wasmtime, Target::Wasmer][..], (512 << 10) - 1, Tier::Best),
+            (&[Target::Wasmtime, Target::Wasmer], 512 << 10, Tier::Fast),
+            (&servers, 512 << 10, Tier::Best),
+            (&servers, 32 << 20, Tier::Best),
+            (&servers, (32 << 20) + 1, Tier::Fast),
+        ] {
+            for target in targets {
+                assert_eq!(awaited(None, *target, bytes), tier, "{target}, {bytes}");
+                for asked in [Tier::Fast, Tier::Best] {
+                    assert_eq!(awaited(Some(asked), *target, bytes), asked);
+                }
+            }
+        }
+    }
 }

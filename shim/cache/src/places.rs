@@ -1,4 +1,4 @@
-//! Where the cache lies, and one engine's part of it.
+//! Where the cache lies, and one target's part of it.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use catamaran_host::programs::Program;
 
 use super::fingerprint;
 use super::store::{Known, Store};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::target::Target;
 
 /// Where a node keeps what outlives a container; this variable in containerd's environment moves it.
 const ROOT: &str = "/var/lib/catamaran";
@@ -28,7 +28,7 @@ pub fn environment() -> impl Iterator<Item = (&'static str, std::ffi::OsString)>
     [ROOT_VARIABLE, BYTES_VARIABLE, SHARE_VARIABLE].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
-/// What all engines share.
+/// What all targets share.
 pub struct Places {
     /// The folder of all the others.
     pub root: PathBuf,
@@ -79,8 +79,8 @@ pub fn root() -> PathBuf {
 
 /// The names of the folders that hold the entries of this build's compilers, of those that are installed.
 pub fn fingerprints() -> Vec<String> {
-    let of = |engine: Engine| engine.compiler().and_then(|compiler| fingerprint::compute(engine, &compiler)).ok();
-    Engine::ALL.into_iter().filter_map(of).collect()
+    let of = |target: Target| target.compiler().and_then(|compiler| fingerprint::compute(target, &compiler)).ok();
+    Target::ALL.into_iter().filter_map(of).collect()
 }
 
 /// What entries may take on the disk.
@@ -109,7 +109,7 @@ fn bytes(variable: &str) -> Result<Option<u64>> {
     bytes.ok_or_else(wrong).map(Some)
 }
 
-/// Whether an engine is installed.
+/// Whether what a target needs is installed.
 pub enum Installed {
     /// What there is of it.
     Part(Part),
@@ -117,10 +117,10 @@ pub enum Installed {
     Missing(String),
 }
 
-/// One engine's compiler, and what it has made that fits this machine's CPU.
+/// One target's compiler, and what it has made for it that fits this machine's CPU.
 pub struct Part {
-    /// The engine.
-    pub engine: Engine,
+    /// What its artifacts are made for.
+    pub target: Target,
     /// Its compile processes' executable.
     pub compiler: Program,
     /// None where the cache cannot be used: artifacts are then made in memory, for one start each.
@@ -129,15 +129,15 @@ pub struct Part {
 
 impl Part {
     /// `warn` is told of a cache that cannot be used.
-    pub fn open(places: &Places, engine: Engine, warn: impl FnOnce(String)) -> Result<Installed> {
-        if let Some(file) = engine.missing()? {
+    pub fn open(places: &Places, target: Target, warn: impl FnOnce(String)) -> Result<Installed> {
+        if let Some(file) = target.missing()? {
             return Ok(Installed::Missing(format!("it is not installed on this node: there is no {}", file.display())));
         }
-        let compiler = engine.compiler()?;
-        let store = Store::open(places.entries.join(fingerprint::compute(engine, &compiler)?));
+        let compiler = target.compiler()?;
+        let store = Store::open(places.entries.join(fingerprint::compute(target, &compiler)?));
         let store =
             store.inspect_err(|e| warn(format!("the artifact cache cannot be used, every start compiles: {e}"))).ok();
-        Ok(Installed::Part(Self { engine, compiler, store }))
+        Ok(Installed::Part(Self { target, compiler, store }))
     }
 
     /// What there is of the module `digest`.

@@ -5,7 +5,7 @@
 //! <sha256>.fast       of the fast one: used until the other is there
 //! ....sum             of the machine code beside it: see `checksum`
 //! ....of-TENANT       for whom the artifact or refusal beside it was made: see `entry`
-//! <sha256>.refused    why there is none, for the user, below a word that says for how long, or that the other engine has it
+//! <sha256>.refused    why there is none, for the user, below a word that says for how long, or whose it is instead
 //! new-PID.START-N     an artifact that is being written, by the process that names itself
 //! ```
 //!
@@ -53,6 +53,8 @@ pub enum Lasting {
     ForAWhile,
     /// It is for the other engine: as long as the compiler is the same.
     OtherEngine,
+    /// It is no command but a server: as long as the compiler is the same.
+    Server,
 }
 
 impl Lasting {
@@ -62,6 +64,7 @@ impl Lasting {
             Lasting::Always => "always",
             Lasting::ForAWhile => "limit",
             Lasting::OtherEngine => "other-engine",
+            Lasting::Server => "server",
         }
     }
 }
@@ -76,6 +79,8 @@ pub enum Known {
     Refused(String),
     /// This engine does not: why.
     OtherEngine(String),
+    /// It is no command but a server: why.
+    Server(String),
     /// It was not compiled yet.
     Nothing,
 }
@@ -123,6 +128,7 @@ impl Store {
         }
         match self.refusal(digest) {
             Some((Lasting::OtherEngine, reason)) => Known::OtherEngine(reason),
+            Some((Lasting::Server, reason)) => Known::Server(reason),
             Some((_, reason)) => Known::Refused(reason),
             None => Known::Nothing,
         }
@@ -133,7 +139,7 @@ impl Store {
         let path = self.folder.join(format!("{digest}{REFUSED}"));
         let text = fs::read_to_string(&path).ok()?;
         let (word, reason) = text.split_once('\n')?;
-        let all = [Lasting::Always, Lasting::OtherEngine, Lasting::ForAWhile];
+        let all = [Lasting::Always, Lasting::OtherEngine, Lasting::Server, Lasting::ForAWhile];
         let lasting = all.into_iter().find(|lasting| lasting.word() == word)?;
         // One from the future, by a clock that was set back, is too old.
         let age = fs::metadata(&path).and_then(|m| m.modified()).ok()?.elapsed().unwrap_or(SECOND_TRY);
@@ -404,14 +410,18 @@ mod tests {
     fn refusals_are_cached_and_those_by_a_limit_expire() {
         let folder = Folder::new("refusal");
         let store = folder.store();
-        assert_eq!(store.refusal("d"), None);
-        for (digest, lasting) in [("a", Lasting::Always), ("b", Lasting::ForAWhile), ("c", Lasting::OtherEngine)] {
+        assert_eq!(store.refusal("a"), None);
+        for (digest, lasting) in
+            [("a", Lasting::Always), ("b", Lasting::ForAWhile), ("c", Lasting::OtherEngine), ("d", Lasting::Server)]
+        {
             store.refuse(digest, lasting, "why\nand how", "a");
             assert_eq!(store.refusal(digest), Some((lasting, "why\nand how".to_owned())));
             let file = File::open(folder.0.join(format!("{digest}.refused"))).unwrap();
             file.set_modified(SystemTime::now() - 2 * SECOND_TRY).unwrap();
         }
         assert!(store.refusal("a").is_some() && store.refusal("b").is_none() && store.refusal("c").is_some());
+        assert!(matches!(store.look_up("c"), Known::OtherEngine(why) if why == "why\nand how"));
+        assert!(matches!(store.look_up("d"), Known::Server(why) if why == "why\nand how"));
         fs::write(folder.0.join("e.refused"), "a word of a later version\nwhy").unwrap();
         assert_eq!(store.refusal("e"), None, "it is found out again");
     }

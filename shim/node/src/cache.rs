@@ -36,6 +36,8 @@ struct Found {
 struct Entry {
     digest: String,
     engine: Option<String>,
+    /// What it is made for: the engine's word, and behind it the world's where that is not a command's.
+    target: Option<String>,
     tier: String,
     bytes: u64,
     /// In seconds since 1970, exact to the hour.
@@ -65,6 +67,7 @@ pub(crate) fn run(host: &Host, node: &NodeArgs, action: &CacheAction) -> Result<
 struct Warmed {
     digest: String,
     engine: String,
+    target: String,
     tier: String,
     hit: bool,
     warnings: Vec<String>,
@@ -92,7 +95,7 @@ fn warm(
         all.push(match warmed {
             Ok(warmed) => {
                 let word = if warmed.hit { "was there" } else { "compiled" };
-                let _ = writeln!(text, "{name}: {word}, for {} ({})", warmed.engine, warmed.tier);
+                let _ = writeln!(text, "{name}: {word}, for {} ({})", warmed.target, warmed.tier);
                 for warning in &warmed.warnings {
                     let _ = writeln!(text, "  {warning}");
                 }
@@ -163,12 +166,15 @@ fn answer(action: &CacheAction, found: &Found) -> Answer {
 }
 
 fn table(entries: &[Entry]) -> String {
+    let target = |entry: &Entry| entry.target.clone().or_else(|| entry.engine.clone()).unwrap_or("unknown".to_owned());
+    // As wide as it is without servers, and wider if there are some.
+    let width = entries.iter().map(|entry| target(entry).len()).max().unwrap_or_default().max(9);
     let mut text = String::new();
     if !entries.is_empty() {
         let _ = writeln!(
             text,
-            "{:<DIGITS$}  {:<9} {:<8} {:>10}  {:<12} STATE",
-            "MODULE", "ENGINE", "TIER", "BYTES", "LAST USED"
+            "{:<DIGITS$}  {:<width$} {:<8} {:>10}  {:<12} STATE",
+            "MODULE", "TARGET", "TIER", "BYTES", "LAST USED"
         );
     }
     for entry in entries {
@@ -178,9 +184,9 @@ fn table(entries: &[Entry]) -> String {
             (false, false) => "of another build",
         };
         let line = format!(
-            "{:<DIGITS$}  {:<9} {:<8} {:>10}  {:<12} {state}",
+            "{:<DIGITS$}  {:<width$} {:<8} {:>10}  {:<12} {state}",
             entry.digest.get(..DIGITS).unwrap_or(&entry.digest),
-            entry.engine.as_deref().unwrap_or("unknown"),
+            target(entry),
             entry.tier,
             readable(entry.bytes),
             ago(entry.used),
@@ -208,6 +214,7 @@ mod tests {
         Entry {
             digest: digit.to_string().repeat(64),
             engine: Some("wasmtime".into()),
+            target: Some("wasmtime".into()),
             tier: "best".into(),
             bytes: 3 << 19,
             used: 0,
@@ -230,6 +237,19 @@ mod tests {
         assert!(lines[2].ends_with("days ago") && lines[3].ends_with("of another build"), "{text}");
         assert_eq!((lines[4], code), ("3 entries, 4.5 MiB of 1.0 GiB in /cache", OK));
         assert_eq!(value["entries"][0]["in_use"], true);
+    }
+
+    #[test]
+    fn code_of_servers_is_told_from_that_of_commands() {
+        let mut entries = vec![entry('a', false), entry('b', false), entry('c', false)];
+        entries[1].target = Some("wasmtime-http-uninterrupted".into());
+        // Of a version that has an engine more.
+        (entries[2].target, entries[2].engine) = (None, None);
+        let text = table(&entries);
+        let targets: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        assert_eq!(targets, ["TARGET", "wasmtime", "wasmtime-http-uninterrupted", "unknown"]);
+        let columns: Vec<_> = text.lines().map(|line| line.find("best").or(line.find("TIER"))).collect();
+        assert!(columns.iter().all(|column| *column == columns[0]), "{text}");
     }
 
     #[test]

@@ -35,6 +35,7 @@ struct Inspected {
     broken: Option<String>,
     engines: Vec<OfEngine>,
     chosen: Option<String>,
+    target: Option<String>,
     refused: Option<String>,
 }
 
@@ -47,6 +48,7 @@ struct Import {
 #[derive(Debug, Serialize, Deserialize)]
 struct OfEngine {
     engine: String,
+    target: String,
     verdict: String,
     reason: Option<String>,
     cached: Option<String>,
@@ -107,6 +109,10 @@ fn answer(name: &str, policy: &Policy, inspected: &Inspected) -> Answer {
     }
     if let Some(engine) = &inspected.chosen {
         line("chosen", &format!("{engine}: {}", policy.reason(engine)));
+        // A command's target is called as its engine is.
+        if let Some(target) = inspected.target.as_ref().filter(|target| *target != engine) {
+            line("target", target);
+        }
     }
     if native && refused.is_none() {
         line("chosen", "no engine: it runs as a native container, by runc");
@@ -142,18 +148,23 @@ fn words(kind: &str) -> &str {
     }
 }
 
-/// The world that it is made for, by its imports and exports; none where it is no Wasm.
+/// The world that it is made for, by its imports and exports; none where it is no Wasm. Of a component, how it is called, and the
+/// exports that say so.
 fn world(inspected: &Inspected) -> Option<String> {
     let exports = |prefix: &str| inspected.exports.iter().find(|name| name.starts_with(prefix));
     let imports =
         |prefix: &str| inspected.imports.iter().map(|import| &import.interface).find(|name| name.starts_with(prefix));
     Some(match inspected.kind.as_str() {
         "component" => {
-            let worlds = ["wasi:cli/run", "wasi:http/incoming-handler", "wasi:http/handler"];
-            let found: Vec<_> = worlds.into_iter().filter_map(exports).map(String::as_str).collect();
-            match found.is_empty() {
-                true => "none that is known".to_owned(),
-                false => found.join(", "),
+            let handlers = ["wasi:http/incoming-handler", "wasi:http/handler"];
+            let found: Vec<_> = handlers.into_iter().filter_map(exports).map(String::as_str).collect();
+            match (exports("wasi:cli/run"), found.is_empty()) {
+                (Some(run), true) => format!("command ({run})"),
+                (Some(run), false) => {
+                    format!("command ({run}); http by the annotation catamaran.wasm/world ({})", found.join(", "))
+                }
+                (None, false) => format!("http ({})", found.join(", ")),
+                (None, true) => "none that is known".to_owned(),
             }
         }
         "module" => {
@@ -208,6 +219,7 @@ mod tests {
             broken: None,
             engines: Vec::new(),
             chosen: None,
+            target: None,
             refused: None,
         }
     }
@@ -225,8 +237,17 @@ mod tests {
             ("module", &[("env", "memory")], &[], Some("WASIX (a shared memory)")),
             ("module", &[("wasi_unstable", "fd_write")], &[], Some("WASI before preview 1")),
             ("module", &[("env", "f")], &[], Some("none: it imports nothing of WASI")),
-            ("component", &[("wasi:io/poll@0.2.0", "")], &["wasi:cli/run@0.2.3"], Some("wasi:cli/run@0.2.3")),
-            ("component", &[], &["wasi:http/incoming-handler@0.2.0"], Some("wasi:http/incoming-handler@0.2.0")),
+            ("component", &[("wasi:io/poll@0.2.0", "")], &["wasi:cli/run@0.2.3"], Some("command (wasi:cli/run@0.2.3)")),
+            ("component", &[], &["wasi:http/incoming-handler@0.2.0"], Some("http (wasi:http/incoming-handler@0.2.0)")),
+            (
+                "component",
+                &[],
+                &["wasi:http/incoming-handler@0.2.0", "wasi:cli/run@0.2.3"],
+                Some(
+                    "command (wasi:cli/run@0.2.3); http by the annotation catamaran.wasm/world \
+                     (wasi:http/incoming-handler@0.2.0)",
+                ),
+            ),
             ("component", &[], &["other"], Some("none that is known")),
             ("elf", &[], &[], None),
         ] {
@@ -241,6 +262,7 @@ mod tests {
         let mut found = inspected("module", &imports, &["_start", "memory"]);
         let of = |engine: &str, verdict: &str, reason: Option<&str>, cached: Option<&str>| OfEngine {
             engine: engine.into(),
+            target: engine.into(),
             verdict: verdict.into(),
             reason: reason.map(Into::into),
             cached: cached.map(Into::into),
@@ -264,6 +286,30 @@ mod tests {
             (OK, &"WASI preview 1".into(), &"f11".into())
         );
         assert_eq!((&value["reason"], &value["refused"]), (&"the module needs it".into(), &serde_json::Value::Null));
+    }
+
+    #[test]
+    fn the_text_of_a_server_says_its_world_and_its_target() {
+        let mut found = inspected("component", &[("wasi:http/types@0.2.0", "")], &["wasi:http/incoming-handler@0.2.0"]);
+        let verdict = |engine: &str, target: &str, verdict: &str| OfEngine {
+            engine: engine.into(),
+            target: target.into(),
+            verdict: verdict.into(),
+            reason: None,
+            cached: None,
+        };
+        found.engines = vec![verdict("wasmtime", "wasmtime-http", "runs"), verdict("wasmer", "wasmer", "other-engine")];
+        (found.chosen, found.target) = (Some("wasmtime".into()), Some("wasmtime-http".into()));
+        let (text, value, code) = answer("s.wasm", &policy("{}"), &found);
+        for words in [
+            "world      http (wasi:http/incoming-handler@0.2.0)\n",
+            "wasmtime   runs\n",
+            "chosen     wasmtime: the default\n",
+            "target     wasmtime-http\n",
+        ] {
+            assert!(text.contains(words), "{words:?} is missing in:\n{text}");
+        }
+        assert_eq!((&value["target"], code), (&"wasmtime-http".into(), OK));
     }
 
     #[test]

@@ -19,12 +19,13 @@ use crate::handler::{SHIM, is_alias};
 use crate::host::Host;
 
 /// What is installed, with its mode. The holder runs as any user, and is not to be read by them.
-pub(crate) const PROGRAMS: [(&str, u32); 8] = [
+pub(crate) const PROGRAMS: [(&str, u32); 9] = [
     (SHIM, 0o755),
     ("catamaran-helper", 0o755),
     ("catamaran-holder", 0o711),
     ("catamaran-wasmtime", 0o755),
     ("catamaran-wasmtime-compile", 0o755),
+    ("catamaran-wasmtime-http", 0o755),
     ("catamaran-wasmer", 0o755),
     ("catamaran-wasmer-compile", 0o755),
     (CATAMARAN, 0o755),
@@ -159,7 +160,7 @@ pub(crate) fn is_shim(path: &Path) -> bool {
 }
 
 /// What runs as long as a container or a pod does.
-const LASTING: [&str; 3] = ["catamaran-holder", "catamaran-wasmtime", "catamaran-wasmer"];
+const LASTING: [&str; 4] = ["catamaran-holder", "catamaran-wasmtime", "catamaran-wasmtime-http", "catamaran-wasmer"];
 /// How long processes that end by themselves are waited for: the shim of a container that was just deleted, a compile process.
 /// The processes of a tree that stands for a node do not end by themselves.
 const PATIENCE: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(15) };

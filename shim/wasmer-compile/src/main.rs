@@ -2,6 +2,14 @@
 
 use std::process::ExitCode;
 
+use catamaran_worker::compiler::{self, Refusal, World};
+
 fn main() -> ExitCode {
-    catamaran_worker::compiler::run(catamaran_wasmer_compile::compile)
+    compiler::run(|bytes, tier, world| match world {
+        World::Command => catamaran_wasmer_compile::compile(bytes, tier),
+        World::Http | World::HttpUninterrupted => Err(Refusal::OtherEngine(
+            "it is to be a server, which is a component, and Wasmer runs none; the other engine, wasmtime, runs it"
+                .to_owned(),
+        )),
+    })
 }

@@ -37,14 +37,39 @@ const GIB: u64 = MIB << 10;
 /// Frames of a trap's backtrace: enough to see a recursion, and a message that a termination log holds (4 KiB).
 const BACKTRACE_FRAMES: Option<NonZeroUsize> = NonZeroUsize::new(20);
 
-/// The settings of every engine here, compiler or runner. Fails only for a version text that Wasmtime does not take.
+/// The settings of a command's engine, compiler or runner. Fails only for a version text that Wasmtime does not take.
 pub fn config() -> Result<Config> {
     let mut config = Config::new();
-    config.module_version(ModuleVersionStrategy::Custom(format!("{WASMTIME}+catamaran{SETTINGS}")))?;
+    config.module_version(ModuleVersionStrategy::Custom(version()))?;
     language(&mut config);
     memory(&mut config);
     execution(&mut config);
     Ok(config)
+}
+
+/// The settings of a server's engine, compiler or runner. An engine of them needs the feature `component-model-async` of Wasmtime.
+/// How instances are allocated is the runner's own, on top: it takes no part in Wasmtime's check. Fails as [`config`] does.
+///
+/// `interruptible` makes the guest look at a clock in each loop and function (epochs), so that a request can be ended while it
+/// computes; that costs up to 45 % of a tight loop.
+pub fn server(interruptible: bool) -> Result<Config> {
+    let mut config = config()?;
+    // Beside the settings below, which Wasmtime checks too: an artifact of the other world does not fit, whatever becomes of them.
+    config.module_version(ModuleVersionStrategy::Custom(server_version()))?;
+    // wasmtime-wasi-http's dispatcher runs the requests of all instances in event loops of theirs.
+    config.concurrency_support(true);
+    config.epoch_interruption(interruptible);
+    Ok(config)
+}
+
+/// What a command's artifact says of its maker.
+fn version() -> String {
+    format!("{WASMTIME}+catamaran{SETTINGS}")
+}
+
+/// What a server's does: a worker of one world refuses an artifact of the other.
+fn server_version() -> String {
+    format!("{}.http", version())
 }
 
 /// The language: all of Wasm 3.0 but threads, components as WASI 0.2 has them, and no proposal beyond it.
@@ -94,7 +119,7 @@ fn memory(config: &mut Config) {
 /// How code runs, traps, and tells where.
 fn execution(config: &mut Config) {
     config.signals_based_traps(true);
-    // A guest is ended by a signal to its process, never by counting: epochs cost up to 45 % of a tight loop.
+    // A command is ended by a signal to its process, never by counting: epochs cost up to 45 % of a tight loop.
     config.epoch_interruption(false);
     config.consume_fuel(false);
     config.max_wasm_stack(GUEST_STACK);
@@ -117,12 +142,19 @@ fn execution(config: &mut Config) {
 
 #[cfg(test)]
 mod tests {
-    use super::{WASMTIME, config};
+    use super::{WASMTIME, config, server_version, version};
 
     #[test]
     fn the_version_is_the_one_that_is_linked() {
         let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
         assert!(lock.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME}\"\n")), "update WASMTIME");
+    }
+
+    /// Every node's cache of commands hangs on the first.
+    #[test]
+    fn artifacts_of_commands_and_servers_name_different_makers() {
+        assert_eq!(version(), format!("{WASMTIME}+catamaran2"));
+        assert_eq!(server_version(), format!("{WASMTIME}+catamaran2.http"));
     }
 
     #[test]

@@ -2,10 +2,19 @@
 //!
 //! The compile process says the same about a component as the worker, before it spends time on it.
 
-/// What a program exports.
+/// What a command exports.
 pub const RUN: &str = "wasi:cli/run";
+/// What a server exports.
+pub const HANDLER: &str = "wasi:http/incoming-handler";
+/// What a server of WASI 0.3 exports.
+const HANDLER_3: &str = "wasi:http/handler";
+/// The annotation that chooses between the two.
+const ANNOTATION: &str = "catamaran.wasm/world";
 
-/// The interfaces of WASI 0.2 that are provided: those of its `wasi:cli/command`.
+/// The interfaces of HTTP that a server may import beside [`PROVIDED`].
+pub const HTTP: [&str; 2] = ["wasi:http/outgoing-handler", "wasi:http/types"];
+
+/// The interfaces of WASI 0.2 that every component may import: those of its `wasi:cli/command`.
 pub const PROVIDED: [&str; 27] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -56,27 +65,39 @@ pub fn opens_sockets(import: &str) -> bool {
     OPENING.contains(&parts(import).0)
 }
 
-/// Why the import is not provided and what to do about it; none if it is.
+/// Why the import is not provided to a command and what to do about it; none if it is.
 pub fn refusal(import: &str) -> Option<String> {
+    refusal_of(import, false)
+}
+
+/// The same of a server's import.
+pub fn server_refusal(import: &str) -> Option<String> {
+    refusal_of(import, true)
+}
+
+fn refusal_of(import: &str, server: bool) -> Option<String> {
     let (interface, version) = parts(import);
-    if PROVIDED.contains(&interface) && is_of_wasi_2(version) {
+    let (common, http) = (PROVIDED.contains(&interface), HTTP.contains(&interface));
+    if (common || (http && server)) && is_of_wasi_2(version) {
         return None;
     }
     let what = format!("the component imports `{import}`");
     Some(if interface.starts_with("wasi:") && version.starts_with("0.3") {
         format!("{what}, which is of WASI 0.3; this version of Catamaran has WASI 0.2: build it for wasm32-wasip2")
-    } else if PROVIDED.contains(&interface) {
+    } else if common || (http && server) {
         format!(
             "{what}, which is a version from before WASI 0.2.0 or of no WASI that is known: build it again with a \
              toolchain for wasm32-wasip2"
         )
-    } else if interface.starts_with("wasi:http/") {
+    } else if http {
         format!(
-            "{what}, which is HTTP by the host; this version of Catamaran does not provide it: use an HTTP library over \
-             sockets (wasi:sockets)"
+            "{what}, which is HTTP by the host; this version of Catamaran provides it to servers, components that export \
+             `{HANDLER}`, and not to commands yet: annotate the pod with catamaran.wasm/world: http if it exports that, or use an \
+             HTTP library over sockets (wasi:sockets)"
         )
     } else if interface.starts_with("wasi:") {
-        format!("{what}, which is not in `wasi:cli/command` of WASI 0.2: build the component without it")
+        let provided = if server { "`wasi:http/proxy` or `wasi:cli/command`" } else { "`wasi:cli/command`" };
+        format!("{what}, which is not in {provided} of WASI 0.2: build the component without it")
     } else {
         format!(
             "{what}, which is no interface of WASI: compose it with a component that exports it (`wac plug`), a \
@@ -85,10 +106,19 @@ pub fn refusal(import: &str) -> Option<String> {
     })
 }
 
-/// Whether the export is the interface of a program, in a version that can run here.
+/// Whether the export is the interface of a command, in a version that can run here.
 pub fn is_run(export: &str) -> bool {
+    is(export, RUN)
+}
+
+/// Whether the export is the interface of a server, in a version that can run here.
+pub fn is_handler(export: &str) -> bool {
+    is(export, HANDLER)
+}
+
+fn is(export: &str, expected: &str) -> bool {
     let (interface, version) = parts(export);
-    interface == RUN && is_of_wasi_2(version)
+    interface == expected && is_of_wasi_2(version)
 }
 
 /// Why a component whose `wasi:cli/run` is another one cannot run.
@@ -99,27 +129,96 @@ pub fn no_run() -> String {
     )
 }
 
-/// Why a component with these exports is no program; none if it is.
+/// Why a component whose `wasi:http/incoming-handler` is another one cannot be called.
+pub fn no_handle() -> String {
+    format!(
+        "the component's export `{HANDLER}` has another type than that of WASI 0.2, an instance with `handle: func(request: \
+         incoming-request, response-out: response-outparam)`: build it again with a toolchain for WASI 0.2"
+    )
+}
+
+/// Says of a component with these exports that it is a server and no command; none if it is not so. `wasi:cli/run` of any version
+/// makes it a command.
+pub fn server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let exports: Vec<&str> = exports.into_iter().collect();
+    let name = exports.iter().find(|name| is_handler(name))?;
+    exports.iter().all(|name| parts(name).0 != RUN).then(|| {
+        format!(
+            "the component exports `{name}` and not `{RUN}`: it is a server, which is called for each HTTP request, and no \
+             command; run it as a container of its own, without the annotation {ANNOTATION} or with `http` for its value"
+        )
+    })
+}
+
+/// What to do about a command that is refused, if it is a server too: to answer requests it imports what only a server may.
+pub fn or_a_server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let name = exports.into_iter().find(|name| is_handler(name))?;
+    Some(format!(
+        "; or run it as a server, since it exports `{name}` too, by the annotation {ANNOTATION} with the value `http`"
+    ))
+}
+
+/// Why a component with these exports is no command; none if it is.
 pub fn no_program<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let exports: Vec<&str> = exports.into_iter().collect();
-    let version_of_run = |name: &&str| parts(name).0 == RUN;
-    match exports.iter().find(|name| version_of_run(name)) {
-        Some(name) if is_run(name) => None,
-        Some(name) => Some(format!(
+    let of = |interface: &str| exports.iter().find(|name| parts(name).0 == interface);
+    match (of(RUN), server(exports.iter().copied())) {
+        (Some(name), _) if is_run(name) => None,
+        (Some(name), _) => Some(format!(
             "the component exports `{name}`; this version of Catamaran has WASI 0.2: build it for wasm32-wasip2"
         )),
-        None if exports.iter().any(|name| parts(name).0 == "wasi:http/incoming-handler") => Some(
-            "the component exports `wasi:http/incoming-handler` and not `wasi:cli/run`: it is a handler that an HTTP server \
-             of the host calls, which this version of Catamaran does not have; build it as a program that listens by \
-             itself (wasi:sockets)"
-                .to_owned(),
-        ),
-        None => Some(format!(
-            "the component does not export `{RUN}@0.2`{}: build it as a program with a main function for wasm32-wasip2, \
-             or, if it is a library, compose it with one (`wac plug`)",
-            named(&exports)
-        )),
+        (None, Some(server)) => Some(server),
+        (None, None) => Some(other_handler(&exports).unwrap_or_else(|| {
+            format!(
+                "the component does not export `{RUN}@0.2`{}: build it as a program with a main function for wasm32-wasip2, \
+                 or, if it is a library, compose it with one (`wac plug`)",
+                named(&exports)
+            )
+        })),
     }
+}
+
+/// Why a component with these exports is no server; none if it is.
+pub fn no_server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let exports: Vec<&str> = exports.into_iter().collect();
+    if exports.iter().any(|name| is_handler(name)) {
+        return None;
+    }
+    let run = exports.iter().find(|name| is_run(name));
+    Some(match (other_handler(&exports), run) {
+        (Some(other), _) => other,
+        (None, Some(run)) => format!(
+            "it is to be a server and does not export `{HANDLER}@0.2` but `{run}`: it is a command; run it without the \
+             annotation {ANNOTATION}"
+        ),
+        (None, None) => format!(
+            "it is to be a server and does not export `{HANDLER}@0.2`{}: build it for the world `wasi:http/proxy` of WASI 0.2",
+            named(&exports)
+        ),
+    })
+}
+
+/// Why a module is no server.
+pub fn module_as_server() -> String {
+    format!(
+        "it is to be a server, and is a module and no component: build it as a component that exports `{HANDLER}@0.2`, or run \
+         it as a command, without the annotation {ANNOTATION}"
+    )
+}
+
+/// What is said of a component that handles HTTP by a version of WASI that is not there.
+fn other_handler(exports: &[&str]) -> Option<String> {
+    let name = exports.iter().find(|name| [HANDLER, HANDLER_3].contains(&parts(name).0) && !is_handler(name))?;
+    Some(match parts(name).1.starts_with("0.3") {
+        true => format!(
+            "the component exports `{name}`, which is of WASI 0.3; this version of Catamaran has 0.2: build it for \
+             `{HANDLER}@0.2`"
+        ),
+        false => format!(
+            "the component exports `{name}`, which is a version from before WASI 0.2.0 or of no WASI that is known: build it \
+             for `{HANDLER}@0.2`"
+        ),
+    })
 }
 
 fn named(exports: &[&str]) -> String {
@@ -147,20 +246,90 @@ mod tests {
     }
 
     #[test]
+    fn a_server_may_import_http_and_a_command_may_not() {
+        for interface in HTTP {
+            let import = |version: &str| format!("{interface}@{version}");
+            assert_eq!(server_refusal(&import("0.2.0")), None);
+            assert_eq!(server_refusal(&import("0.2.12")), None);
+            assert!(server_refusal(&import("0.3.0")).unwrap().contains("WASI 0.3"));
+            assert!(server_refusal(&import("0.2.0-rc-2023-12-05")).unwrap().contains("before WASI 0.2.0"));
+            assert!(refusal(&import("0.2.0")).unwrap().contains("not to commands yet"));
+        }
+        for interface in PROVIDED {
+            assert_eq!(server_refusal(&format!("{interface}@0.2.3")), None);
+        }
+        let config = server_refusal("wasi:config/store@0.2.0-draft").unwrap();
+        assert!(config.contains("`wasi:http/proxy` or `wasi:cli/command`"), "{config}");
+        assert!(server_refusal("acme:log/sink").unwrap().contains("wac plug"));
+    }
+
+    #[test]
     fn a_refusal_says_what_to_do() {
-        assert!(refusal("wasi:http/types@0.2.0").unwrap().contains("wasi:sockets"));
+        assert!(
+            refusal("wasi:http/types@0.2.0")
+                .unwrap()
+                .contains("not to commands yet: annotate the pod with catamaran.wasm/world: http")
+        );
         assert!(refusal("wasi:keyvalue/store@0.2.0-draft").unwrap().contains("wasi:cli/command"));
         assert!(refusal("wasi:cli/stdout@0.3.0").unwrap().contains("wasm32-wasip2"));
         assert!(refusal("acme:log/sink").unwrap().contains("wac plug"));
     }
 
     #[test]
-    fn a_program_exports_run() {
+    fn a_command_exports_run() {
         assert_eq!(no_program(["acme:x/y", "wasi:cli/run@0.2.3"]), None);
+        assert_eq!(no_program(["wasi:http/incoming-handler@0.2.0", "wasi:cli/run@0.2.3"]), None);
         assert!(no_program(["wasi:cli/run@0.3.0"]).unwrap().contains("`wasi:cli/run@0.3.0`"));
-        assert!(no_program(["wasi:http/incoming-handler@0.2.0"]).unwrap().contains("HTTP server"));
+        assert!(no_program(["wasi:http/incoming-handler@0.2.0"]).unwrap().contains("it is a server"));
+        assert!(
+            no_program(["wasi:http/handler@0.3.0"]).unwrap().contains("of WASI 0.3; this version of Catamaran has 0.2")
+        );
         assert!(no_program(["acme:x/y"]).unwrap().contains("`acme:x/y`"));
         assert!(no_program([]).unwrap().contains("anything else"));
+    }
+
+    #[test]
+    fn a_server_exports_a_handler_and_no_run() {
+        let text = server(["acme:x/y", "wasi:http/incoming-handler@0.2.3"]).unwrap();
+        assert!(text.contains("`wasi:http/incoming-handler@0.2.3` and not `wasi:cli/run`"), "{text}");
+        for exports in [
+            &["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.0"][..],
+            &["wasi:cli/run@0.3.0", "wasi:http/incoming-handler@0.2.0"],
+            &["wasi:http/incoming-handler@0.2.0-rc-2023-12-05"],
+            &["wasi:http/incoming-handler"],
+            &["wasi:http/handler@0.3.0"],
+            &[],
+        ] {
+            assert_eq!(server(exports.iter().copied()), None, "{exports:?}");
+        }
+    }
+
+    #[test]
+    fn a_component_that_is_both_is_told_of_the_annotation() {
+        let text = or_a_server(["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.12"]).unwrap();
+        assert!(
+            text.contains("`wasi:http/incoming-handler@0.2.12` too, by the annotation catamaran.wasm/world"),
+            "{text}"
+        );
+        assert_eq!(or_a_server(["wasi:cli/run@0.2.0", "wasi:http/handler@0.3.0"]), None);
+    }
+
+    #[test]
+    fn what_is_no_server_is_told_what_to_export() {
+        assert_eq!(no_server(["wasi:http/incoming-handler@0.2.12"]), None);
+        assert_eq!(no_server(["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.0"]), None);
+        assert_eq!(no_server(["wasi:http/handler@0.3.0", "wasi:http/incoming-handler@0.2.0"]), None);
+        for (exports, words) in [
+            (&["wasi:cli/run@0.2.0"][..], "but `wasi:cli/run@0.2.0`: it is a command"),
+            (&["wasi:http/handler@0.3.0"], "`wasi:http/handler@0.3.0`, which is of WASI 0.3"),
+            (&["wasi:http/incoming-handler@0.2.0-rc-2023-12-05"], "before WASI 0.2.0"),
+            (&["acme:x/y", "b:c/d"], "but `acme:x/y` and others: build it for the world `wasi:http/proxy`"),
+            (&[], "or anything else"),
+        ] {
+            let text = no_server(exports.iter().copied()).unwrap();
+            assert!(text.contains(words), "{words:?} is missing in: {text}");
+        }
+        assert!(module_as_server().contains("is a module and no component"));
     }
 
     #[test]

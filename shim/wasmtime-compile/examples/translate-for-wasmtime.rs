@@ -1,7 +1,7 @@
 //! A module or component from standard input, its artifact to standard output: for the worker's tests, which link no compiler.
 //!
-//! `fast` and `best` compile with that tier, and leave out the inspection: a worker must refuse by itself what could only reach
-//! it by a fault of ours. `misfit` compiles with a setting that the worker does not have.
+//! `fast` and `best` compile with that tier for a world, `command` where none is named behind it, and leave out the inspection: a worker
+//! must refuse by itself what could only reach it by a fault of ours. `misfit` compiles with a setting that the worker does not have.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a program for tests: a panic is how it says that it failed")]
 
@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 
 use catamaran_wasmtime_artifact::config::config;
 use catamaran_wasmtime_compile::{Kind, translate};
-use catamaran_worker::compiler::Tier;
+use catamaran_worker::compiler::{Tier, World};
 use catamaran_worker::form::{self, Form};
 use wasmtime::Engine;
 
@@ -20,9 +20,10 @@ fn main() {
         Form::Module => Kind::Module,
         Form::Component => Kind::Component,
     };
+    let world = std::env::args().nth(2).map_or(World::Command, |word| World::parse(&word).unwrap());
     let artifact = match std::env::args().nth(1).as_deref() {
-        Some("fast") => translate(&bytes, kind, Tier::Fast).unwrap(),
-        Some("best") => translate(&bytes, kind, Tier::Best).unwrap(),
+        Some("fast") => translate(&bytes, kind, Tier::Fast, world).unwrap(),
+        Some("best") => translate(&bytes, kind, Tier::Best, world).unwrap(),
         Some("misfit") => {
             let mut config = config().unwrap();
             config.epoch_interruption(true);

@@ -1,8 +1,8 @@
 //! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
 
 use catamaran_wasmtime_artifact::imports::{PREVIEW1, not_provided, of_the_other_engine, shared_memory};
-use catamaran_wasmtime_artifact::interfaces::{no_program, refusal};
-use catamaran_worker::compiler::Refusal;
+use catamaran_wasmtime_artifact::interfaces::{self, no_program, no_server};
+use catamaran_worker::compiler::{Refusal, World};
 use catamaran_worker::form::{self, Form};
 use wasmtime::wasmparser::{Import, Parser, Payload, TypeRef};
 
@@ -15,14 +15,16 @@ pub enum Kind {
     Component,
 }
 
-/// Refuses, with a text for the user, what is neither module nor component or imports what is not provided.
+/// Refuses, with a text for the user, what is neither module nor component, cannot be called in that world, or imports what is not
+/// provided there.
 ///
 /// One that is broken further in passes: the compiler finds that, and names the offset. So does an import of another type
 /// than ours: the worker finds that, while the container is created.
-pub fn inspect(bytes: &[u8]) -> Result<Kind, Refusal> {
-    match form::parse(bytes).map_err(Refusal::Module)? {
-        Form::Module => sections(bytes).map(|()| Kind::Module),
-        Form::Component => names(bytes).map(|()| Kind::Component),
+pub fn inspect(bytes: &[u8], world: World) -> Result<Kind, Refusal> {
+    match (form::parse(bytes).map_err(Refusal::Module)?, world) {
+        (Form::Module, World::Command) => sections(bytes).map(|()| Kind::Module),
+        (Form::Module, World::Http | World::HttpUninterrupted) => Err(Refusal::Module(interfaces::module_as_server())),
+        (Form::Component, world) => names(bytes, world).map(|()| Kind::Component),
     }
 }
 
@@ -46,8 +48,8 @@ fn sections(bytes: &[u8]) -> Result<(), Refusal> {
 }
 
 /// Looks at the names of a component's own imports and exports, not at those of what is nested in it.
-fn names(bytes: &[u8]) -> Result<(), Refusal> {
-    let mut exports = Vec::new();
+fn names(bytes: &[u8], world: World) -> Result<(), Refusal> {
+    let (mut imports, mut exports, mut broken) = (Vec::new(), Vec::new(), false);
     let mut depth = 0u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload {
@@ -55,21 +57,37 @@ fn names(bytes: &[u8]) -> Result<(), Refusal> {
             Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
             Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
             Ok(Payload::ComponentImportSection(section)) if depth == 0 => {
-                for import in section.into_iter().map_while(Result::ok) {
-                    if let Some(text) = refusal(import.name.name) {
-                        return Err(Refusal::Module(text));
-                    }
-                }
+                imports.extend(section.into_iter().map_while(Result::ok).map(|import| import.name.name));
             }
             Ok(Payload::ComponentExportSection(section)) if depth == 0 => {
                 exports.extend(section.into_iter().map_while(Result::ok).map(|export| export.name.name));
             }
             Ok(_) => {}
-            // What is broken the compiler tells better than a list of exports that is cut.
-            Err(_) => return Ok(()),
+            Err(_) => {
+                broken = true;
+                break;
+            }
         }
     }
-    no_program(exports).map_or(Ok(()), |text| Err(Refusal::Module(text)))
+    // What is broken the compiler tells better than a list of exports that is cut.
+    let exports = (!broken).then_some(exports);
+    let listed = || exports.as_ref().map(|exports| exports.iter().copied());
+    let mut imports = imports.into_iter();
+    let refused = match world {
+        World::Command => {
+            // Before its imports are looked at, some of which a server alone may have.
+            if let Some(text) = listed().and_then(interfaces::server) {
+                return Err(Refusal::Server(text));
+            }
+            let refused = imports.find_map(interfaces::refusal);
+            let refused = refused.map(|text| text + &listed().and_then(interfaces::or_a_server).unwrap_or_default());
+            refused.or_else(|| listed().and_then(no_program))
+        }
+        World::Http | World::HttpUninterrupted => {
+            listed().and_then(no_server).or_else(|| imports.find_map(interfaces::server_refusal))
+        }
+    };
+    refused.map_or(Ok(()), |text| Err(Refusal::Module(text)))
 }
 
 fn check_import(import: &Import<'_>) -> Result<(), Refusal> {

@@ -1,4 +1,4 @@
-//! From a module's or a component's bytes to an artifact for Wasmtime's worker, or the reason why not.
+//! From a module's or a component's bytes to an artifact for one of Wasmtime's workers, or the reason why not.
 //!
 //! ```text
 //! bytes --- inspect ---> what could run here --- translate ---> artifact
@@ -15,24 +15,26 @@ mod room;
 pub use describe::describe;
 pub use inspect::{Kind, inspect};
 
-use catamaran_worker::compiler::{self, Refusal, Tier};
+use catamaran_wasmtime_artifact::config;
+use catamaran_worker::compiler::{self, Refusal, Tier, World};
 use wasmtime::wasmparser;
 use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 
-/// The artifact for the module or component in `bytes`, or why there is none.
+/// The artifact of the module or component in `bytes` for that world, or why there is none.
 ///
 /// The same bytes give the same artifact on the same kind of CPU.
-pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
-    let kind = inspect(bytes)?;
+pub fn compile(bytes: &[u8], tier: Tier, world: World) -> Result<Vec<u8>, Refusal> {
+    let kind = inspect(bytes, world)?;
     room::check_start(bytes).and_then(|()| operands::check(bytes)).map_err(Refusal::Module)?;
-    let artifact = translate(bytes, kind, tier)?;
+    let artifact = translate(bytes, kind, tier, world)?;
     compiler::in_proportion(bytes, artifact)
 }
 
 /// Compiles what [`inspect`] let through, or what a test wants to have in spite of it.
-pub fn translate(bytes: &[u8], kind: Kind, tier: Tier) -> Result<Vec<u8>, Refusal> {
-    let engine =
-        config(tier).and_then(|c| Engine::new(&c)).map_err(|e| refused("the compiler's settings do not fit", &e))?;
+pub fn translate(bytes: &[u8], kind: Kind, tier: Tier, world: World) -> Result<Vec<u8>, Refusal> {
+    let engine = settings(tier, world)
+        .and_then(|config| Engine::new(&config))
+        .map_err(|e| refused("the compiler's settings do not fit", &e))?;
     match kind {
         Kind::Module => engine.precompile_module(bytes).map_err(|e| refused("the module cannot be compiled", &e)),
         Kind::Component => {
@@ -49,8 +51,12 @@ fn refused(what: &str, e: &wasmtime::Error) -> Refusal {
 ///
 /// Winch would be faster still, but a runner without a compiler does not take its code: the calling convention is a setting
 /// that only a compiler's configuration has.
-fn config(tier: Tier) -> wasmtime::Result<Config> {
-    let mut config = catamaran_wasmtime_artifact::config::config()?;
+fn settings(tier: Tier, world: World) -> wasmtime::Result<Config> {
+    let mut config = match world {
+        World::Command => config::config(),
+        World::Http => config::server(true),
+        World::HttpUninterrupted => config::server(false),
+    }?;
     config.strategy(Strategy::Cranelift);
     let (level, allocation) = match tier {
         Tier::Fast => (OptLevel::None, RegallocAlgorithm::SinglePass),

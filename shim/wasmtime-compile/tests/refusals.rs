@@ -6,13 +6,28 @@
     reason = "helpers of tests; the exemption in clippy.toml covers functions marked as tests only"
 )]
 
+use catamaran_wasmtime_artifact::config;
 use catamaran_wasmtime_compile::{Kind, compile, translate};
-use catamaran_worker::compiler::{Refusal, Tier};
+use catamaran_worker::compiler::{Refusal, Tier, World};
 
-/// The text with which `bytes` are refused.
+/// The text with which `bytes` are refused as a command.
 fn refusal(bytes: &[u8]) -> String {
-    match compile(bytes, Tier::Best).expect_err("compiled") {
+    refusal_in(bytes, World::Command)
+}
+
+#[track_caller]
+fn refusal_in(bytes: &[u8], world: World) -> String {
+    match compile(bytes, Tier::Best, world).expect_err("compiled") {
         Refusal::Module(text) | Refusal::OtherEngine(text) => text,
+        Refusal::Server(text) => panic!("a server: {text}"),
+    }
+}
+
+/// The text with which a command's compile says that `bytes` are a server.
+fn server(bytes: &[u8]) -> String {
+    match compile(bytes, Tier::Best, World::Command).expect_err("compiled") {
+        Refusal::Server(text) => text,
+        other => panic!("no server: {other:?}"),
     }
 }
 
@@ -51,9 +66,67 @@ fn components_without_run_or_with_unknown_imports_are_refused() {
     says(&with("acme:queue/topics@1.0.0"), &["`acme:queue/topics@1.0.0`", "wac plug"]);
     let exporting =
         |name: &str| refusal(&module(&format!("(component (instance $i) (export \"{name}\" (instance $i)))")));
-    says(&exporting("wasi:http/incoming-handler@0.2.0"), &["`wasi:http/incoming-handler`", "HTTP server"]);
+    says(
+        &exporting("wasi:http/handler@0.3.0"),
+        &["`wasi:http/handler@0.3.0`", "of WASI 0.3; this version of Catamaran has 0.2"],
+    );
     says(&exporting("wasi:cli/run@0.3.0"), &["`wasi:cli/run@0.3.0`", "WASI 0.2"]);
     says(&exporting("acme:queue/topics"), &["`acme:queue/topics`", "library"]);
+}
+
+/// A component whose export is called, with nothing behind the call.
+fn component(imports: &[&str], exports: &[&str]) -> Vec<u8> {
+    let imports: String = imports.iter().map(|name| format!("(import \"{name}\" (instance))")).collect();
+    let exports: String = exports.iter().map(|name| format!("(export \"{name}\" (instance $i))")).collect();
+    module(&format!("(component {imports} (instance $i) {exports})"))
+}
+
+const HANDLER: &str = "wasi:http/incoming-handler@0.2.3";
+const RUN: &str = "wasi:cli/run@0.2.3";
+const SERVERS: [World; 2] = [World::Http, World::HttpUninterrupted];
+
+#[test]
+fn a_component_is_compiled_for_the_world_whose_export_it_has() {
+    let http = ["wasi:http/types@0.2.0", "wasi:http/outgoing-handler@0.2.12", "wasi:cli/environment@0.2.3"];
+    let handler = component(&http, &[HANDLER]);
+    says(&server(&handler), &["`wasi:http/incoming-handler@0.2.3` and not `wasi:cli/run`", "catamaran.wasm/world"]);
+    // What it may not import is told when it is compiled as what it is.
+    let stranger = component(&["acme:queue/topics@1.0.0"], &[HANDLER]);
+    says(&server(&stranger), &["it is a server"]);
+    let command = component(&["wasi:cli/environment@0.2.3"], &[RUN]);
+    let both = component(&["wasi:cli/environment@0.2.3"], &[RUN, HANDLER]);
+    for world in SERVERS {
+        compile(&handler, Tier::Fast, world).unwrap();
+        compile(&both, Tier::Best, world).unwrap();
+        says(&refusal_in(&stranger, world), &["`acme:queue/topics@1.0.0`", "wac plug"]);
+        says(&refusal_in(&command, world), &["it is to be a server", "`wasi:cli/run@0.2.3`: it is a command"]);
+        says(&refusal_in(&component(&[], &["acme:queue/topics"]), world), &["`wasi:http/proxy`"]);
+        says(&refusal_in(&component(&[], &["wasi:http/handler@0.3.0"]), world), &["of WASI 0.3"]);
+        says(&refusal_in(&module(r#"(module (func (export "_start")))"#), world), &["is a module and no component"]);
+        says(&refusal_in(b"#!/bin/sh\n", world), &["begins with 23 21"]);
+    }
+    compile(&both, Tier::Best, World::Command).unwrap();
+    says(&refusal(&component(&http, &[RUN])), &["`wasi:http/types@0.2.0`", "not to commands yet"]);
+    let both = refusal(&component(&http, &[RUN, HANDLER]));
+    says(&both, &["`wasi:http/types@0.2.0`", "not to commands yet", "or run it as a server", "catamaran.wasm/world"]);
+}
+
+/// Each world has its own code, and a worker refuses that of another.
+#[test]
+fn code_of_one_world_does_not_fit_another() {
+    let bytes = component(&[], &[RUN, HANDLER]);
+    let made = |world| compile(&bytes, Tier::Best, world).unwrap();
+    let engine = |config: wasmtime::Result<wasmtime::Config>| wasmtime::Engine::new(&config.unwrap()).unwrap();
+    let worlds = [World::Command, World::Http, World::HttpUninterrupted];
+    let engines = [engine(config::config()), engine(config::server(true)), engine(config::server(false))];
+    for (own, engine) in engines.iter().enumerate() {
+        for (of, world) in worlds.into_iter().enumerate() {
+            // SAFETY: the artifact is what this compiler made of valid bytes.
+            #[allow(unsafe_code, reason = "what a worker does")]
+            let loaded = unsafe { wasmtime::component::Component::deserialize(engine, made(world)) };
+            assert_eq!(loaded.is_ok(), own == of, "{world:?} on an engine for {:?}: {:?}", worlds[own], loaded.err());
+        }
+    }
 }
 
 #[test]
@@ -73,7 +146,7 @@ fn an_invalid_component_is_refused_with_the_offset() {
 
 #[test]
 fn native_code_is_refused() {
-    let artifact = compile(&module(r#"(module (func (export "_start")))"#), Tier::Best).unwrap();
+    let artifact = compile(&module(r#"(module (func (export "_start")))"#), Tier::Best, World::Command).unwrap();
     says(&refusal(&artifact), &["never run", ".cwasm"]);
 }
 
@@ -96,7 +169,7 @@ fn threads_are_refused() {
     says(&refusal(&module("(module (memory 1 1 shared))")), &["shared memory", "wasmer, runs it"]);
     says(&refusal(&module(r#"(module (import "env" "memory" (memory 1 1 shared)))"#)), &["shared memory"]);
     // Without the inspection it is the validator that refuses.
-    assert!(translate(&module("(module (memory 1 1 shared))"), Kind::Module, Tier::Best).is_err());
+    assert!(translate(&module("(module (memory 1 1 shared))"), Kind::Module, Tier::Best, World::Command).is_err());
 }
 
 #[test]
@@ -139,11 +212,12 @@ fn sparse_tables_and_memories_of_real_programs_are_compiled() {
     let one = r#"(module (func $f (export "_start")) (table 1000000 funcref) (elem (i32.const 999999) func $f)
       (memory 65536) (data (i32.const 16) "x") (data (i32.const 0x0ff0_0000) "x")
       (table $large 10000000 funcref) (elem (table $large) (i32.const 9999999) func $f))"#;
-    assert!(compile(&module(one), Tier::Best).unwrap().len() < 8 << 20);
+    assert!(compile(&module(one), Tier::Best, World::Command).unwrap().len() < 8 << 20);
 }
 
 #[test]
 fn the_same_bytes_give_the_same_artifact() {
     let bytes = module(include_str!("guests/many.wat"));
-    assert!(compile(&bytes, Tier::Best).unwrap() == compile(&bytes, Tier::Best).unwrap());
+    let compiled = || compile(&bytes, Tier::Best, World::Command).unwrap();
+    assert!(compiled() == compiled());
 }

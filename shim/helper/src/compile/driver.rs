@@ -18,11 +18,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use catamaran_cache::counters::Counter;
-use catamaran_cache::engine::Engine;
-use catamaran_cache::order::Origin;
-use catamaran_cache::order::{Answer, Order, Wish};
+use catamaran_cache::order::{Answer, Order, Origin, Wish, awaited};
 use catamaran_cache::places::{Installed, Part, Places};
 use catamaran_cache::store::Known;
+use catamaran_cache::target::{Target, Untried};
 use catamaran_cgroup::Compilers;
 use catamaran_host::programs::Program;
 use catamaran_worker::compiler::Tier;
@@ -41,8 +40,6 @@ use crate::image::{self, Found};
 const LONGEST_QUEUE: Duration = Duration::from_secs(600);
 /// For nobody to read.
 const UNWANTED: &str = "whoever asked for it is gone";
-/// A module that is smaller is compiled by the optimiser at once: it takes less than a tenth of a second.
-const WORTH_TWO: u64 = 512 << 10;
 
 /// Orders for which starts wait, each a driver of a megabyte: as many of one namespace as a node has pods, which may all be of
 /// one new image.
@@ -78,13 +75,13 @@ pub(crate) fn run() -> Result<()> {
         Err(e) => return asker.answer(&Answer::Failed(e.to_string()), None),
     };
     let mut driver = Driver { order, asker, places, counted: None, cgroup: None, warnings };
-    if let (Wish::Best, Some(engine)) = (driver.order.wish, driver.order.engines.first().copied()) {
+    if let (Wish::Best, Some(target)) = (driver.order.wish, driver.order.targets.first().copied()) {
         let improved = match driver.given(files.pop().map(File::from)) {
-            Ok(Sought::Module(given)) => driver.improve(engine, given),
+            Ok(Sought::Module(given)) => driver.improve(target, given),
             Ok(Sought::Nothing(why)) => Err(driver.failed(why)),
             Err(e) => Err(e),
         };
-        return driver.report(engine, improved);
+        return driver.report(target, improved);
     }
     let given = match driver.given(files.pop().map(File::from)) {
         Ok(Sought::Module(given)) => given,
@@ -145,10 +142,10 @@ impl Driver {
 
     /// Answers, and makes better code if there is to be some.
     fn deliver(&mut self, made: Made) -> Result<()> {
-        let Made { artifact, engine, digest, tier, origin, uncached, later } = made;
+        let Made { artifact, target, digest, tier, origin, uncached, later } = made;
         let words = Answer::Made {
             module: self.order.name.clone(),
-            engine,
+            target,
             digest,
             layer: self.order.layer.clone(),
             tier,
@@ -164,18 +161,18 @@ impl Driver {
             while !self.asker.leaves_within(LONG) {}
         }
         let Some(given) = later else { return Ok(()) };
-        let improved = self.improve(engine, given);
-        self.report(engine, improved)
+        let improved = self.improve(target, given);
+        self.report(target, improved)
     }
 
     /// Tells what came of the better code, for which nobody waits: to a line in the shim's log, if there still is one, and
     /// to the counters.
-    fn report(&self, engine: Engine, improved: Result<()>) -> Result<()> {
+    fn report(&self, target: Target, improved: Result<()>) -> Result<()> {
         let mut warnings = self.warnings.clone();
         if let Err(e) = improved {
             self.count_failure(&e);
             warnings
-                .push(format!("there is no better code of {} for {engine} than the fast one: {e}", self.order.name));
+                .push(format!("there is no better code of {} for {target} than the fast one: {e}", self.order.name));
         }
         // The shim may be gone, with its pod.
         let _ = self.asker.answer(&Answer::Improved { warnings }, None);
@@ -185,8 +182,8 @@ impl Driver {
     /// Counts what was no module's fault.
     fn count_failure(&self, e: &Error) {
         let fault = matches!(e, Error::Module { .. } | Error::Declined { .. });
-        if let (false, Some(engine)) = (fault, self.order.engines.first()) {
-            self.count(*engine, Counter::Failures);
+        if let (false, Some(target)) = (fault, self.order.targets.first()) {
+            self.count(target.engine(), Counter::Failures);
         }
     }
 
@@ -208,26 +205,36 @@ impl Driver {
         }
     }
 
-    fn part(&mut self, engine: Engine) -> Result<Installed> {
+    fn part(&mut self, target: Target) -> Result<Installed> {
         let warnings = &mut self.warnings;
-        Ok(Part::open(&self.places, engine, |warning| warnings.push(warning))?)
+        Ok(Part::open(&self.places, target, |warning| warnings.push(warning))?)
     }
 
-    /// Tries one engine after the other.
+    /// Tries one target after the other.
     fn serve(&mut self, mut given: Given) -> Result<Made> {
+        let mut untried = Untried::new(&self.order.targets);
+        let first = untried.next();
         let mut declined = Vec::new();
-        for (index, engine) in self.order.engines.clone().into_iter().enumerate() {
-            let mut part = match self.part(engine)? {
+        while let Some(target) = untried.next() {
+            let mut part = match self.part(target)? {
                 Installed::Part(part) => part,
                 Installed::Missing(missing) => {
-                    declined.push((engine.word().to_owned(), missing));
+                    declined.push((target.engine().word().to_owned(), missing));
+                    untried.decline();
                     continue;
                 }
             };
-            match self.serve_on(&mut part, given, index > 0)? {
+            match self.serve_on(&mut part, given, Some(target) != first)? {
                 Served::Made(made) => return Ok(*made),
                 Served::Declined(reason, back) => {
-                    declined.push((engine.word().to_owned(), reason));
+                    declined.push((target.engine().word().to_owned(), reason));
+                    untried.decline();
+                    given = back;
+                }
+                Served::Server(reason, back) => {
+                    if !untried.keep_servers() {
+                        return Err(Error::Module { module: self.order.name.clone(), reason });
+                    }
                     given = back;
                 }
             }
@@ -235,10 +242,9 @@ impl Driver {
         Err(Error::Declined { module: self.order.name.clone(), declined })
     }
 
-    /// `further` says that the module was another engine's, up to now.
+    /// `further` says that it is not the first target that is tried.
     fn serve_on(&mut self, part: &mut Part, given: Given, further: bool) -> Result<Served> {
-        let engine = part.engine;
-        // Whoever sends a file has looked, for the first engine.
+        // Whoever sends a file has looked, for the first target.
         let given = match further || matches!(given, Given::Layer(_)) {
             true => match self.look(part, given, Look::First)? {
                 ControlFlow::Break(served) => return Ok(served),
@@ -249,7 +255,7 @@ impl Driver {
         self.be_counted()?;
         // Without a cache there is nothing to wait for.
         let locked = match &part.store {
-            Some(_) => self.lock(engine, &given).map(Some),
+            Some(_) => self.lock(part.target, &given).map(Some),
             None => Ok(None),
         };
         let (_lock, look) = match locked {
@@ -271,7 +277,6 @@ impl Driver {
 
     /// Compiles the module, whose lock is held, when its turn comes.
     fn compile_given(&mut self, part: &mut Part, given: Given) -> Result<Served> {
-        let engine = part.engine;
         if self.cgroup.is_none() {
             self.cgroup = Compilers::join()
                 .inspect_err(|e| self.warnings.push(format!("compiles have no cgroup of their own: {e}")))
@@ -297,18 +302,23 @@ impl Driver {
         };
         let module = self.read(part, &mut given)?;
         let size = module.bytes.metadata().on("the module's bytes")?.len();
-        let fast = self.order.wish == Wish::Any && size >= WORTH_TWO && part.store.is_some();
-        let tier = if fast { Tier::Fast } else { Tier::Best };
+        let cached = part.store.is_some();
+        let tier = match awaited(self.order.tier, part.target, size) {
+            // The best replaces code that does not fit. Without a cache it would be made for one start alone.
+            Tier::Fast if self.order.wish == Wish::Any && (cached || self.order.tier.is_some()) => Tier::Fast,
+            _ => Tier::Best,
+        };
         let begin = Instant::now();
         let Fresh { artifact, uncached } = match self.compile(part, &module, tier, true)? {
             Outcome::Made(fresh) => fresh,
             // The bytes go: what is done next may have to wait.
             Outcome::Declined(reason) => return Ok(Served::Declined(reason, given)),
+            Outcome::Server(reason) => return Ok(Served::Server(reason, given)),
         };
         drop(slot);
         let origin = Origin::Compiled(begin.elapsed().as_millis() as u64);
-        let later = (fast && uncached.is_none()).then_some(given);
-        Ok(Served::made(Made { artifact, engine, digest: module.digest, tier, origin, uncached, later }))
+        let later = (tier == Tier::Fast && cached && uncached.is_none()).then_some(given);
+        Ok(Served::made(Made { artifact, target: part.target, digest: module.digest, tier, origin, uncached, later }))
     }
 
     fn until(&self) -> Until<'_> {
@@ -316,8 +326,8 @@ impl Driver {
     }
 
     /// The module's lock, which is one of each tenant's.
-    fn lock(&self, engine: Engine, given: &Given) -> Result<Turn> {
-        locks::module(&self.places.locks, engine, given.digest(), &self.order.tenant, self.until())
+    fn lock(&self, target: Target, given: &Given) -> Result<Turn> {
+        locks::module(&self.places.locks, target, given.digest(), &self.order.tenant, self.until())
     }
 
     /// A place among those that compile; without a cache there are no files to tell of it.
@@ -331,15 +341,15 @@ impl Driver {
     /// Compiles the module again for the best code, with what the others leave; unless somebody is at it, or there are too many.
     /// Not under the lock that a start takes: if the fast code is evicted meanwhile, the next start makes its own and waits for
     /// nobody here. What comes to nothing is ordered again by the next start that uses the fast code.
-    fn improve(&mut self, engine: Engine, mut given: Given) -> Result<()> {
-        let Installed::Part(part) = self.part(engine)? else { return Ok(()) };
+    fn improve(&mut self, target: Target, mut given: Given) -> Result<()> {
+        let Installed::Part(part) = self.part(target)? else { return Ok(()) };
         // One that has the usual weight is a compile all the same.
         self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
         let (places, tenant) = (&self.places, &self.order.tenant);
         let Share::Taken(_counted) = shares::take(&places.improvements, tenant, 1, &IMPROVEMENTS)? else {
             return Ok(());
         };
-        let Some(_lock) = locks::later(&places.locks, engine, given.digest(), tenant)? else { return Ok(()) };
+        let Some(_lock) = locks::later(&places.locks, target, given.digest(), tenant)? else { return Ok(()) };
         // Not one that a start waits for.
         let _slot = match self.slot(&part, places.slots.join("later"), 1, &given)? {
             Some(Turn::Came(slot)) => slot,
@@ -349,13 +359,17 @@ impl Driver {
             Some(Turn::Unwanted) | None => return Ok(()),
         };
         match part.look_up(given.digest()) {
-            Known::Artifact(_, Tier::Best) | Known::Refused(_) | Known::OtherEngine(_) => return Ok(()),
+            Known::Artifact(_, Tier::Best) | Known::Refused(_) | Known::OtherEngine(_) | Known::Server(_) => {
+                return Ok(());
+            }
             Known::Artifact(_, Tier::Fast) | Known::Unverified(_) | Known::Nothing => {}
         }
         let module = self.read(&part, &mut given)?;
         match self.compile(&part, &module, Tier::Best, false)? {
             Outcome::Made(_) => Ok(()),
-            Outcome::Declined(reason) => Err(self.failed(format!("{engine} leaves it to another engine: {reason}"))),
+            Outcome::Declined(reason) | Outcome::Server(reason) => {
+                Err(self.failed(format!("{target} leaves it to another one: {reason}")))
+            }
         }
     }
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 use catamaran_cache::engine::Engine;
 use catamaran_cache::places::{Places, fingerprints};
 use catamaran_cache::store::{Store, parts};
-use catamaran_cache::{checksum, entry};
+use catamaran_cache::target::Target;
+use catamaran_cache::{checksum, entry, fingerprint};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,8 @@ struct Entry {
     digest: String,
     /// None where the folder is named after no engine that is known.
     engine: Option<Engine>,
+    /// What it is made for, of that engine; none where that is not known.
+    target: Option<Target>,
     /// `best` or `fast`; `refused` where the engine has no machine code of it.
     tier: &'static str,
     /// On the disk.
@@ -144,6 +147,7 @@ fn entries(root: &Path, fingerprints: &[String]) -> Vec<Entry> {
     for folder in evict::folders(root) {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let current = fingerprints.contains(&name);
+        let target = fingerprint::target(&name);
         for file in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let file_name = file.file_name();
             let (Some((digest, tier)), Ok(meta)) = (file_name.to_str().and_then(parts), file.metadata()) else {
@@ -156,6 +160,7 @@ fn entries(root: &Path, fingerprints: &[String]) -> Vec<Entry> {
             all.push(Entry {
                 digest: digest.to_owned(),
                 engine: evict::engine(&path),
+                target,
                 tier: tier.map_or("refused", |tier| tier.word()),
                 bytes: evict::bytes(&meta),
                 used: u64::try_from(meta.mtime()).unwrap_or(0),
@@ -269,15 +274,24 @@ mod tests {
         let cache = Cache::new("list", "ab");
         fs::write(cache.folder().join(format!("{}.refused", "c".repeat(64))), "always\nwhy").unwrap();
         fs::write(cache.folder().join("new-1.2-3"), "unfinished").unwrap();
+        let servers = cache.0.join("cache/wasmtime-http-1-2-3");
+        fs::create_dir(&servers).unwrap();
+        fs::write(servers.join(format!("{}.fast", "d".repeat(64))), "x").unwrap();
         let held = File::open(cache.path('b')).unwrap();
         let found = cache.ask("\"list\"");
         let told: Vec<_> =
-            found.entries.iter().map(|e| (&e.digest[..1], e.tier, e.in_use, e.engine, e.current)).collect();
-        let of = Some(Engine::Wasmtime);
+            found.entries.iter().map(|e| (&e.digest[..1], e.tier, e.in_use, e.target, e.current)).collect();
+        let of = Some(Target::Wasmtime);
         assert_eq!(
             told,
-            [("a", "best", false, of, true), ("b", "best", true, of, true), ("c", "refused", false, of, true)]
+            [
+                ("a", "best", false, of, true),
+                ("b", "best", true, of, true),
+                ("c", "refused", false, of, true),
+                ("d", "fast", false, Some(Target::WasmtimeHttp), false),
+            ]
         );
+        assert!(found.entries.iter().all(|entry| entry.engine == Some(Engine::Wasmtime)));
         assert_eq!((found.entries[0].bytes, found.most), (64 << 10, 1 << 20));
         drop(held);
         assert!(Cache(cache.0.join("none")).ask("\"list\"").entries.is_empty());

@@ -49,6 +49,16 @@ impl Given {
         }
     }
 
+    /// How many bytes the module has. A file may have others when it is read.
+    pub(super) fn bytes(&self) -> Result<u64> {
+        match self {
+            Given::File { file, .. } => {
+                file.metadata().map(|status| status.len()).doing(|| "looking at the module".to_owned())
+            }
+            Given::Layer(layer) => Ok(layer.size()),
+        }
+    }
+
     /// The module's bytes, in memory of this process's cgroup. `name` is the file's, `warnings` for the log. A source that does not
     /// answer in [`LONGEST_READ`] ends this process: it has a slot.
     pub(super) fn read(&mut self, name: &str, largest: Largest, warnings: &mut Vec<String>) -> Result<Read> {

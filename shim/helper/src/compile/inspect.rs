@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The verdict is that of Create: the same processes say it, in the same words. An engine whose verdict is in the cache is not asked
-//! again. An import of another type than the engine's is found by the worker alone, when the container is created.
+//! again; one that says that a component is a server is asked once more, for a server. An import of another type than the engine's is found by the worker alone, when the container is created.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -19,15 +19,19 @@ use catamaran_cache::magic::{Bytes, FIRST, other_than_wasm};
 use catamaran_cache::module::{self, Largest};
 use catamaran_cache::places::{Installed, Part, Places};
 use catamaran_cache::store::Known;
+use catamaran_cache::target::Target;
 use catamaran_cgroup::Compilers;
 use catamaran_worker::compiler::Tier;
-use catamaran_worker::describe::{DESCRIBE, LONGEST};
+use catamaran_worker::describe::LONGEST;
 use catamaran_worker::form::{self, Form};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
-use super::process::{self, Verdict};
+use super::process::{self, Task, Verdict};
 use crate::error::{Doing, Error, Result};
+
+/// The verdict that leads to a second question, which none of the answer's is.
+const SERVER: &str = "server";
 
 /// What is asked, as JSON on the command line. The file is standard input.
 #[derive(Deserialize)]
@@ -59,6 +63,8 @@ struct Inspected {
     engines: Vec<OfEngine>,
     /// The one that would run it, where no annotation says another.
     chosen: Option<Engine>,
+    /// What its machine code would be made for.
+    target: Option<Target>,
     /// Why none would, in the words of Create.
     refused: Option<String>,
 }
@@ -73,6 +79,8 @@ struct Import {
 #[derive(Debug, Serialize)]
 struct OfEngine {
     engine: Engine,
+    /// What it was asked about, last.
+    target: Target,
     /// `runs`, `other-engine`, `refused`, `missing` or `failed`.
     verdict: &'static str,
     /// In the words of Create; none where it runs.
@@ -111,6 +119,7 @@ fn inspect(asked: &Asked, bytes: &File, digest: String) -> Result<Inspected> {
         broken: None,
         engines: Vec::new(),
         chosen: None,
+        target: None,
         refused: None,
     };
     if inspected.instead.is_some() {
@@ -123,22 +132,22 @@ fn inspect(asked: &Asked, bytes: &File, digest: String) -> Result<Inspected> {
         Err(reason) => inspected.broken = Some(reason),
     }
     for engine in &asked.engines {
-        inspected.engines.push(ask(*engine, asked, bytes, &inspected.digest)?);
+        inspected.engines.push(ask_engine(*engine, asked, bytes, &inspected.digest)?);
     }
     match choose(&inspected.engines) {
-        Ok(chosen) => inspected.chosen = Some(chosen),
+        Ok(target) => (inspected.chosen, inspected.target) = (Some(target.engine()), Some(target)),
         Err(refused) => inspected.refused = Some(refused),
     }
     Ok(inspected)
 }
 
-/// The engine that a start would come to, by what each says; or why there is none.
-fn choose(engines: &[OfEngine]) -> std::result::Result<Engine, String> {
+/// What a start would come to, by what each engine says; or why there is nothing.
+fn choose(engines: &[OfEngine]) -> std::result::Result<Target, String> {
     let mut declined = Vec::new();
-    for OfEngine { engine, verdict, reason, .. } in engines {
+    for OfEngine { engine, target, verdict, reason, .. } in engines {
         let reason = reason.clone().unwrap_or_default();
         match *verdict {
-            "runs" => return Ok(*engine),
+            "runs" => return Ok(*target),
             "other-engine" | "missing" => declined.push((engine.word().to_owned(), reason)),
             _ => return Err(reason),
         }
@@ -162,14 +171,15 @@ fn kind(first: &[u8]) -> &'static str {
 fn describe(name: &str, bytes: &File) -> Result<std::result::Result<String, String>> {
     let doing = || format!("describing {name}");
     // It describes modules for both engines.
-    let compiler = match Engine::Wasmtime.compiler() {
+    let compiler = match Target::Wasmtime.compiler() {
         Ok(compiler) => compiler,
         Err(e) => return Ok(Err(e.to_string())),
     };
     let mut output = File::from(rustix::fs::memfd_create("description", MemfdFlags::CLOEXEC).doing(doing)?);
-    let verdict = process::run(&mut compiler.command(), compiler.path(), name, bytes, &output, DESCRIBE)?;
+    let verdict = process::run(&mut compiler.command(), compiler.path(), name, bytes, &output, Task::Description)?;
     let (Verdict::Refused(reason)
     | Verdict::OtherEngine(reason)
+    | Verdict::Server(reason)
     | Verdict::Limit(reason)
     | Verdict::Output(reason)
     | Verdict::Failed(reason)) = verdict
@@ -198,33 +208,46 @@ fn parse(text: &str, inspected: &mut Inspected) {
     }
 }
 
-/// What an engine says of the module: what the cache remembers, or what its compile process says now. Nothing is put into the cache.
-fn ask(engine: Engine, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEngine> {
-    let answer = |verdict, reason, cached| OfEngine { engine, verdict, reason, cached };
-    if let Some(file) = engine.missing()? {
+/// What an engine says of the module: as a command, or as the server that it is.
+fn ask_engine(engine: Engine, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEngine> {
+    let answer = ask(Target::command(engine), asked, bytes, digest)?;
+    match Target::server(engine, true) {
+        Some(server) if answer.verdict == SERVER => ask(server, asked, bytes, digest),
+        _ => Ok(answer),
+    }
+}
+
+/// What is said of the module for a target: what the cache remembers, or what its compile process says now. Nothing is put into the
+/// cache.
+fn ask(target: Target, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEngine> {
+    let engine = target.engine();
+    let answer = |verdict, reason, cached| OfEngine { engine, target, verdict, reason, cached };
+    if let Some(file) = target.missing()? {
         let reason = format!("it is not installed on this node: there is no {}", file.display());
         return Ok(answer("missing", Some(reason), None));
     }
     let places = Places::find()?;
     // A node that has no cache yet is left without one.
     if places.entries.is_dir()
-        && let Installed::Part(part) = Part::open(&places, engine, |_| ())?
+        && let Installed::Part(part) = Part::open(&places, target, |_| ())?
     {
         match part.look_up(digest) {
             Known::Artifact(_, tier) | Known::Unverified(tier) => return Ok(answer("runs", None, Some(tier.word()))),
             Known::Refused(reason) => return Ok(answer("refused", Some(reason), None)),
             Known::OtherEngine(reason) => return Ok(answer("other-engine", Some(reason), None)),
+            Known::Server(reason) => return Ok(answer(SERVER, Some(reason), None)),
             Known::Nothing => {}
         }
     }
-    let compiler = engine.compiler()?;
+    let compiler = target.compiler()?;
     let doing = || format!("asking {engine} about {}", asked.name);
     let output = File::from(rustix::fs::memfd_create("artifact", MemfdFlags::CLOEXEC).doing(doing)?);
-    let tier = Tier::Fast.word();
-    let verdict = process::run(&mut compiler.command(), compiler.path(), &asked.name, bytes, &output, tier)?;
+    let task = Task::Artifact(Tier::Fast, target.world());
+    let verdict = process::run(&mut compiler.command(), compiler.path(), &asked.name, bytes, &output, task)?;
     Ok(match verdict {
         Verdict::Made => answer("runs", None, None),
         Verdict::OtherEngine(reason) => answer("other-engine", Some(reason), None),
+        Verdict::Server(reason) => answer(SERVER, Some(reason), None),
         Verdict::Refused(reason) | Verdict::Limit(reason) => answer("refused", Some(reason), None),
         Verdict::Output(reason) | Verdict::Failed(reason) => answer("failed", Some(reason), None),
     })
@@ -253,11 +276,17 @@ mod tests {
 
     #[test]
     fn the_engine_is_the_first_that_does_not_leave_the_module_to_others() {
-        let of =
-            |engine, verdict, reason: &str| OfEngine { engine, verdict, reason: Some(reason.to_owned()), cached: None };
-        let (time, mer) = (Engine::Wasmtime, Engine::Wasmer);
+        let of = |target: Target, verdict, reason: &str| OfEngine {
+            engine: target.engine(),
+            target,
+            verdict,
+            reason: Some(reason.to_owned()),
+            cached: None,
+        };
+        let (time, mer) = (Target::Wasmtime, Target::Wasmer);
         assert_eq!(choose(&[of(time, "runs", ""), of(mer, "runs", "")]), Ok(time));
         assert_eq!(choose(&[of(time, "other-engine", "x"), of(mer, "runs", "")]), Ok(mer));
+        assert_eq!(choose(&[of(Target::WasmtimeHttp, "runs", ""), of(mer, "runs", "")]), Ok(Target::WasmtimeHttp));
         // As Create: what is the module's fault ends the search.
         assert_eq!(choose(&[of(mer, "refused", "why"), of(time, "runs", "")]), Err("why".to_owned()));
         let none = choose(&[of(time, "other-engine", "x"), of(mer, "missing", "y")]).unwrap_err();
@@ -285,6 +314,7 @@ mod tests {
             broken: None,
             engines: Vec::new(),
             chosen: None,
+            target: None,
             refused: None,
         };
         parse("import\tenv\tf\nimport\ta\tb\tc\nexport\t\u{1b}[2J\nleft-out\t-1\nother\tx\n\nexport\n", &mut inspected);

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use catamaran_cache::engine::Engine;
+use catamaran_cache::target::Target;
 use catamaran_cache::tenant;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -70,12 +70,12 @@ impl Drop for Lock {
     }
 }
 
-/// Takes the lock under which the module `digest` is compiled for `engine` and one tenant, and waits for it: whoever
+/// Takes the lock under which the module `digest` is compiled for `target` and one tenant, and waits for it: whoever
 /// held it has made the artifact.
 ///
 /// Of one tenant alone: who holds it waits for its own tenant's turn, and in a burst that is a long time.
-pub(super) fn module(folder: &Path, engine: Engine, digest: &str, tenant: &str, until: Until<'_>) -> Result<Turn> {
-    let path = folder.join(format!("{digest}.{engine}.{}", tenant::name(tenant)));
+pub(super) fn module(folder: &Path, target: Target, digest: &str, tenant: &str, until: Until<'_>) -> Result<Turn> {
+    let path = folder.join(format!("{digest}.{target}.{}", tenant::name(tenant)));
     patiently(until, || passing(&path))
 }
 
@@ -117,8 +117,8 @@ pub(super) fn remove_dead(path: &Path) -> Result<bool> {
 }
 
 /// Takes the lock under which the better code of the module is made, for which nobody waits; none where somebody has it.
-pub(super) fn later(folder: &Path, engine: Engine, digest: &str, tenant: &str) -> Result<Option<Lock>> {
-    passing(&folder.join(format!("{digest}.{engine}.{}.later", tenant::name(tenant))))
+pub(super) fn later(folder: &Path, target: Target, digest: &str, tenant: &str) -> Result<Option<Lock>> {
+    passing(&folder.join(format!("{digest}.{target}.{}.later", tenant::name(tenant))))
 }
 
 /// A lock whose file goes with its holder.
@@ -178,28 +178,29 @@ mod tests {
     fn a_modules_lock_has_one_holder_at_a_time() {
         let folder = std::env::temp_dir().join(format!("catamaran-locks-{}", std::process::id()));
         let (asker, shim) = Asker::pair();
-        let module = |engine: Engine, digest: &str, tenant: &str| {
+        let module = |target: Target, digest: &str, tenant: &str| {
             let until = Until { limit: Duration::from_millis(50), asker: &asker };
-            match lock_module(&folder, engine, digest, tenant, until).unwrap() {
+            match lock_module(&folder, target, digest, tenant, until).unwrap() {
                 Turn::Came(held) => Ok(held),
                 Turn::TooLate => Err("too late"),
                 Turn::Unwanted => Err("unwanted"),
             }
         };
-        let held = module(Engine::Wasmtime, "abcd", "a");
+        let held = module(Target::Wasmtime, "abcd", "a");
         assert!(held.is_ok());
-        assert_eq!(module(Engine::Wasmtime, "abcd", "a").map(drop), Err("too late"));
-        assert!(module(Engine::Wasmtime, "abff", "a").is_ok(), "another one is free");
-        assert!(module(Engine::Wasmer, "abcd", "a").is_ok(), "and so is another engine's");
-        assert!(module(Engine::Wasmtime, "abcd", "b").is_ok(), "and another tenant's");
-        let later = later(&folder, Engine::Wasmtime, "abcd", "a").unwrap();
+        assert_eq!(module(Target::Wasmtime, "abcd", "a").map(drop), Err("too late"));
+        assert!(module(Target::Wasmtime, "abff", "a").is_ok(), "another one is free");
+        assert!(module(Target::Wasmer, "abcd", "a").is_ok(), "and so is another engine's");
+        assert!(module(Target::WasmtimeHttp, "abcd", "a").is_ok(), "and another world's");
+        assert!(module(Target::Wasmtime, "abcd", "b").is_ok(), "and another tenant's");
+        let later = later(&folder, Target::Wasmtime, "abcd", "a").unwrap();
         assert!(later.is_some(), "who makes its better code holds up no start");
-        assert!(super::later(&folder, Engine::Wasmtime, "abcd", "a").unwrap().is_none());
+        assert!(super::later(&folder, Target::Wasmtime, "abcd", "a").unwrap().is_none());
         drop(shim);
-        assert_eq!(module(Engine::Wasmtime, "abcd", "a").map(drop), Err("unwanted"));
+        assert_eq!(module(Target::Wasmtime, "abcd", "a").map(drop), Err("unwanted"));
         drop((held, later));
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
-        assert!(module(Engine::Wasmtime, "abcd", "a").is_ok(), "what is free is had all the same");
+        assert!(module(Target::Wasmtime, "abcd", "a").is_ok(), "what is free is had all the same");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::ops::ControlFlow;
 
-use catamaran_cache::order::Wish;
+use catamaran_cache::order::{Wish, awaited};
 use catamaran_cache::places::Part;
 use catamaran_cache::store::Known;
 use catamaran_worker::compiler::Tier;
@@ -16,19 +16,20 @@ use crate::error::{Error, Result};
 impl Driver {
     /// Looks for what there is of the module by now, and serves the order with it if that is enough.
     pub(super) fn look(&mut self, part: &mut Part, given: Given, look: Look) -> Result<ControlFlow<Served, Given>> {
-        let engine = part.engine;
-        let known = self.there(part, given.digest())?;
+        let target = part.target;
+        let known = self.there(part, &given)?;
         let served = match (known, look) {
             (Known::OtherEngine(reason), _) => Served::Declined(reason, given),
-            (Known::Artifact(artifact, tier), Look::First) => Served::found(engine, artifact, tier, given),
-            (Known::Artifact(artifact, tier), _) => Served::shared(engine, artifact, tier, &given),
+            (Known::Server(reason), _) => Served::Server(reason, given),
+            (Known::Artifact(artifact, tier), Look::First) => Served::found(target, artifact, tier, given),
+            (Known::Artifact(artifact, tier), _) => Served::shared(target, artifact, tier, &given),
             (Known::Unverified(tier), Look::Locked) => match self.verified(part, given.digest(), tier)? {
-                Some(artifact) => Served::found(engine, artifact, tier, given),
+                Some(artifact) => Served::found(target, artifact, tier, given),
                 None => return Ok(ControlFlow::Continue(given)),
             },
             (known, Look::Unlocked(why)) => match known {
                 Known::Unverified(tier) if let Ok(Some(artifact)) = self.verified(part, given.digest(), tier) => {
-                    Served::found(engine, artifact, tier, given)
+                    Served::found(target, artifact, tier, given)
                 }
                 _ => {
                     self.uncached(&why);
@@ -53,13 +54,19 @@ impl Driver {
         Ok(verified)
     }
 
-    /// What is known of a module, for an order that takes an artifact from before; an error if no engine runs it.
-    fn there(&self, part: &Part, digest: &str) -> Result<Known> {
+    /// What is known of a module, for an order that takes an artifact from before; an error if no engine runs it. Fast code is
+    /// nothing to an order that waits for the best.
+    fn there(&self, part: &Part, given: &Given) -> Result<Known> {
         if self.order.wish == Wish::Again {
             return Ok(Known::Nothing);
         }
-        match part.look_up(digest) {
+        match part.look_up(given.digest()) {
             Known::Refused(reason) => Err(Error::Module { module: self.order.name.clone(), reason }),
+            Known::Artifact(_, Tier::Fast) | Known::Unverified(Tier::Fast)
+                if awaited(self.order.tier, part.target, given.bytes()?) == Tier::Best =>
+            {
+                Ok(Known::Nothing)
+            }
             known => Ok(known),
         }
     }

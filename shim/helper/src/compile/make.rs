@@ -1,4 +1,4 @@
-//! What a driver makes of a module that it holds, for one engine: an artifact in the cache, or in memory where the cache cannot
+//! What a driver makes of a module that it holds, for one target: an artifact in the cache, or in memory where the cache cannot
 //! be used.
 
 use std::fs::File;
@@ -18,7 +18,7 @@ use super::driver::Driver;
 use super::given::{Given, Read, Sealed};
 use super::locks::Lock;
 use super::outcome::{Fresh, Outcome};
-use super::process::{self, Verdict};
+use super::process::{self, Task, Verdict};
 use super::shares::{Bounds, Full, Share};
 use super::{evict, locks, shares};
 use crate::error::{Doing, Error, Result};
@@ -76,7 +76,8 @@ impl Driver {
     }
 
     fn verdict(&self, part: &Part, module: &Sealed, output: &File, tier: Tier) -> Result<Verdict> {
-        self.count(part.engine, Counter::Compiles);
+        let target = part.target;
+        self.count(target.engine(), Counter::Compiles);
         let killed = || self.cgroup.as_ref().map_or(0, Compilers::killed);
         let before = killed();
         let begin = Instant::now();
@@ -86,9 +87,9 @@ impl Driver {
             &self.order.name,
             &module.bytes,
             output,
-            tier.word(),
+            Task::Artifact(tier, target.world()),
         )?;
-        let compiled = Count::Compiled { engine: part.engine, tier, took: begin.elapsed() };
+        let compiled = Count::Compiled { engine: target.engine(), tier, took: begin.elapsed() };
         counters::add(&self.places.root, &[compiled]);
         Ok(match verdict {
             // For its own memory or another compile's: nothing to remember of this module.
@@ -105,14 +106,17 @@ impl Driver {
             Verdict::Made => return Ok(None),
             Verdict::Refused(reason) => (Lasting::Always, reason),
             Verdict::OtherEngine(reason) => (Lasting::OtherEngine, reason),
+            Verdict::Server(reason) => (Lasting::Server, reason),
             Verdict::Limit(reason) => (Lasting::ForAWhile, reason),
             Verdict::Output(reason) | Verdict::Failed(reason) => return Err(self.failed(reason)),
         };
-        if lasting == Lasting::OtherEngine {
-            self.remember(part, &module.digest, lasting, &reason);
-            return Ok(Some(Outcome::Declined(reason)));
-        }
-        Err(self.refused(part, &module.digest, lasting, reason))
+        let outcome = match lasting {
+            Lasting::OtherEngine => Outcome::Declined,
+            Lasting::Server => Outcome::Server,
+            Lasting::Always | Lasting::ForAWhile => return Err(self.refused(part, &module.digest, lasting, reason)),
+        };
+        self.remember(part, &module.digest, lasting, &reason);
+        Ok(Some(outcome(reason)))
     }
 
     fn remember(&self, part: &Part, digest: &str, lasting: Lasting, reason: &str) {
@@ -126,7 +130,7 @@ impl Driver {
     /// Remembers that the module is at fault.
     fn refused(&self, part: &Part, digest: &str, lasting: Lasting, reason: String) -> Error {
         self.remember(part, digest, lasting, &reason);
-        self.count(part.engine, Counter::Refusals);
+        self.count(part.target.engine(), Counter::Refusals);
         Error::Module { module: self.order.name.clone(), reason }
     }
 
@@ -163,7 +167,7 @@ impl Driver {
         let tenant = tenant::name(&self.order.tenant);
         let room = evict::make_room(&self.places.entries, self.places.bounds, &tenant, new);
         for engine in room.removed {
-            self.count(engine.unwrap_or(part.engine), Counter::Evictions);
+            self.count(engine.unwrap_or(part.target.engine()), Counter::Evictions);
         }
         room.lacking
     }

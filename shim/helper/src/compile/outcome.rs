@@ -16,4 +16,6 @@ pub(super) enum Outcome {
     Made(Fresh),
     /// The module is another engine's: why.
     Declined(String),
+    /// It is no command but a server: why.
+    Server(String),
 }

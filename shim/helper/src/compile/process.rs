@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use catamaran_host::child;
 use catamaran_host::limits;
-use catamaran_worker::compiler::{EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, out_of_proportion};
+use catamaran_worker::compiler::{
+    EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, EXIT_SERVER, Tier, World, out_of_proportion,
+};
+use catamaran_worker::describe::DESCRIBE;
 use catamaran_worker::quote::shortened;
 use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -24,6 +27,15 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// between processes, whatever becomes of their bytes in it.
 const LONGEST_WORDS: u64 = 4 * 1024;
 
+/// What a compile process is asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Task {
+    /// Machine code that is called in this world.
+    Artifact(Tier, World),
+    /// What the module imports and exports (`catamaran_worker::describe`).
+    Description,
+}
+
 /// How a compile ended.
 pub(super) enum Verdict {
     Made,
@@ -31,6 +43,8 @@ pub(super) enum Verdict {
     Refused(String),
     /// The other engine runs it.
     OtherEngine(String),
+    /// It is no command but a server.
+    Server(String),
     /// It met a limit of time or memory.
     Limit(String),
     /// The artifact could not be written.
@@ -39,24 +53,28 @@ pub(super) enum Verdict {
     Failed(String),
 }
 
-/// Has `compiler`, a program that lies at `path`, make of the module in `bytes` what `word` asks for, a tier or a description, into
-/// `output`, and waits for it.
+/// Has `compiler`, a program that lies at `path`, make of the module in `bytes` what `task` says, into `output`, and waits for it.
 pub(super) fn run(
     compiler: &mut Command,
     path: &Path,
     name: &str,
     bytes: &File,
     output: &File,
-    word: &str,
+    task: Task,
 ) -> Result<Verdict> {
     let doing = || format!("compiling {name}");
     let mut words = File::from(rustix::fs::memfd_create("verdict", MemfdFlags::CLOEXEC).doing(doing)?);
     // Opened anew: a position shared with an earlier compile could be moved by it.
     let input = File::open(format!("/proc/self/fd/{}", bytes.as_raw_fd())).doing(doing)?;
+    let (word, world) = match task {
+        Task::Artifact(tier, world) => (tier.word(), Some(world.word())),
+        Task::Description => (DESCRIBE, None),
+    };
     let child = compiler
         .arg(word)
         // To die with it, and with nobody else.
         .arg(std::process::id().to_string())
+        .args(world)
         .env_clear()
         // A signal to its group reaches nobody else.
         .process_group(0)
@@ -110,6 +128,7 @@ fn judged(ended: bool, code: u32, words: String) -> Verdict {
         0 => Verdict::Made,
         _ if code == u32::from(EXIT_REFUSED) => Verdict::Refused(words),
         _ if code == u32::from(EXIT_OTHER_ENGINE) => Verdict::OtherEngine(words),
+        _ if code == u32::from(EXIT_SERVER) => Verdict::Server(words),
         _ if code == u32::from(EXIT_OUTPUT) => Verdict::Output(words),
         CPU_TIME => {
             Verdict::Limit("it takes more processor time to compile than a node gives to one module".to_owned())
@@ -144,7 +163,8 @@ mod tests {
             assert!(copy.wait().unwrap().success());
             let mut module = memory("module");
             module.write_all(b"\0asm").unwrap();
-            run(&mut Command::new(&program), &program, "m", &module, &memory("artifact"), "best").unwrap()
+            let task = Task::Artifact(Tier::Best, World::Http);
+            run(&mut Command::new(&program), &program, "m", &module, &memory("artifact"), task).unwrap()
         };
         let most = (64 << 20) + 64 * 4;
         assert!(matches!(verdict(&format!("head -c {most} /dev/zero")), Verdict::Made));
@@ -155,6 +175,10 @@ mod tests {
         match verdict("head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 65") {
             Verdict::Refused(reason) => assert_eq!(reason, format!("{}...", "x".repeat(200))),
             _ => panic!("it is not refused"),
+        }
+        match verdict("echo $1 $3 >&2; exit 76") {
+            Verdict::Server(reason) => assert_eq!(reason, "best http"),
+            _ => panic!("it is no server"),
         }
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -1,9 +1,9 @@
-//! What an order came to, from one engine or in all.
+//! What an order came to, for one target or in all.
 
 use std::fs::File;
 
-use catamaran_cache::engine::Engine;
 use catamaran_cache::order::Origin;
+use catamaran_cache::target::Target;
 use catamaran_worker::compiler::Tier;
 
 use super::given::Given;
@@ -12,7 +12,7 @@ use super::locks::Lock;
 /// The artifact that answers an order.
 pub(super) struct Made {
     pub(super) artifact: File,
-    pub(super) engine: Engine,
+    pub(super) target: Target,
     pub(super) digest: String,
     pub(super) tier: Tier,
     pub(super) origin: Origin,
@@ -21,11 +21,13 @@ pub(super) struct Made {
     pub(super) later: Option<Given>,
 }
 
-/// What one engine came to.
+/// What an order came to for one target.
 pub(super) enum Served {
     Made(Box<Made>),
     /// The module is another engine's: why, and the module.
     Declined(String, Given),
+    /// It is no command but a server: the same.
+    Server(String, Given),
 }
 
 /// What an order is about.
@@ -53,15 +55,15 @@ impl Served {
     }
 
     /// What another order has made meanwhile.
-    pub(super) fn shared(engine: Engine, artifact: File, tier: Tier, given: &Given) -> Self {
+    pub(super) fn shared(target: Target, artifact: File, tier: Tier, given: &Given) -> Self {
         let digest = given.digest().to_owned();
-        Self::made(Made { artifact, engine, digest, tier, origin: Origin::Shared, uncached: None, later: None })
+        Self::made(Made { artifact, target, digest, tier, origin: Origin::Shared, uncached: None, later: None })
     }
 
     /// An artifact from before.
-    pub(super) fn found(engine: Engine, artifact: File, tier: Tier, given: Given) -> Self {
+    pub(super) fn found(target: Target, artifact: File, tier: Tier, given: Given) -> Self {
         let digest = given.digest().to_owned();
         let later = (tier == Tier::Fast).then_some(given);
-        Self::made(Made { artifact, engine, digest, tier, origin: Origin::Hit, uncached: None, later })
+        Self::made(Made { artifact, target, digest, tier, origin: Origin::Hit, uncached: None, later })
     }
 }

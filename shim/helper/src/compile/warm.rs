@@ -9,6 +9,7 @@ use catamaran_cache::engine::Engine;
 use catamaran_cache::module::{Largest, Module};
 use catamaran_cache::order::{Answer, Order, Origin, Wish};
 use catamaran_cache::places::environment;
+use catamaran_cache::target::Target;
 use catamaran_host::errand::{self, Conversation};
 use catamaran_host::{child, programs};
 use catamaran_worker::control;
@@ -32,6 +33,8 @@ struct Asked {
 struct Warmed {
     digest: String,
     engine: Engine,
+    /// What it is made for, of that engine.
+    target: Target,
     /// Which code is in the cache now.
     tier: &'static str,
     /// Whether it was there before.
@@ -54,7 +57,9 @@ fn warm(asked: &Asked, module: &Module) -> Result<Warmed> {
     let doing = || format!("ordering the compilation of {}", asked.name);
     let Conversation { control, pidfd, .. } = errand::converse(programs::COMPILE, environment(), doing)?;
     let order = Order {
-        engines: asked.engines.clone(),
+        // A server's code is that of one whose requests have a time limit, as they have unless a pod says otherwise.
+        targets: Target::any(&asked.engines),
+        tier: None,
         tenant: asked.tenant.clone(),
         name: asked.name.clone(),
         digest: module.digest.clone(),
@@ -67,9 +72,9 @@ fn warm(asked: &Asked, module: &Module) -> Result<Warmed> {
     control::send_with(control.as_fd(), &order, &[module.file.as_fd()]).doing(doing)?;
     let receive = || control::receive_with::<Answer>(control.as_fd()).map(|(answer, _)| answer).doing(doing);
     let warmed = match receive()? {
-        Answer::Made { engine, digest, tier, origin, later, warnings, .. } => {
-            let mut warmed =
-                Warmed { digest, engine, tier: tier.word(), hit: !matches!(origin, Origin::Compiled(_)), warnings };
+        Answer::Made { target, digest, tier, origin, later, warnings, .. } => {
+            let hit = !matches!(origin, Origin::Compiled(_));
+            let mut warmed = Warmed { digest, engine: target.engine(), target, tier: tier.word(), hit, warnings };
             if later && let Answer::Improved { warnings } = receive()? {
                 if warnings.is_empty() {
                     warmed.tier = "best";
