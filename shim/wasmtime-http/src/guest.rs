@@ -1,0 +1,156 @@
+//! The component: its imports, and the world of each instance.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catamaran_wasmtime::interfaces::provide;
+use catamaran_wasmtime::world::World;
+use catamaran_wasmtime_artifact::interfaces;
+use catamaran_worker::{Guest, Needs, RunnerError};
+use wasmtime::component::{Component, HasData, Linker, Resource};
+use wasmtime::{Engine, Result};
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::p2::bindings::cli::environment;
+use wasmtime_wasi::p2::bindings::filesystem::preopens;
+use wasmtime_wasi_http::p2::bindings::{LinkOptions, ProxyPre, http};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttp, WasiHttpCtx,
+    WasiHttpCtxView, WasiHttpHooks,
+};
+
+use crate::ceiling::Ceiling;
+use crate::exchange::Life;
+use crate::output::Output;
+
+/// What a server keeps with an instance.
+pub(crate) struct Extra {
+    http: WasiHttpCtx,
+    hooks: Hooks,
+    guest: Arc<Guest>,
+    pub(crate) ceiling: Ceiling,
+    pub(crate) life: Arc<Life>,
+}
+
+impl Extra {
+    pub(crate) fn new(guest: &Arc<Guest>, hooks: &Hooks, ceiling: Ceiling, life: Arc<Life>) -> Self {
+        Self { http: WasiHttpCtx::new(), hooks: hooks.clone(), guest: Arc::clone(guest), ceiling, life }
+    }
+}
+
+/// What wasmtime-wasi-http works on.
+pub(crate) fn view(world: &mut World<Extra>) -> WasiHttpCtxView<'_> {
+    WasiHttpCtxView { hooks: &mut world.extra.hooks, table: &mut world.table, ctx: &mut world.extra.http }
+}
+
+/// What a guest's requests of its own come to: none is sent.
+#[derive(Clone)]
+pub(crate) struct Hooks {
+    forbidden: ForbiddenHeaderFilter,
+}
+
+impl Hooks {
+    pub(crate) fn new() -> Self {
+        Self { forbidden: Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name)) }
+    }
+}
+
+/// An answer to an outgoing request, and what is left to be done for it.
+type Sent = (::http::Response<WasiBody>, Box<dyn Future<Output = std::result::Result<(), Error>> + Send>);
+
+impl WasiHttpHooks for Hooks {
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::clone(&self.forbidden)
+    }
+
+    fn send_request(
+        &mut self,
+        _: ::http::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Box<dyn Future<Output = std::result::Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = std::result::Result<Sent, Error>> + Send> {
+        Box::new(async { Err(Error::HttpRequestDenied) })
+    }
+}
+
+/// What the component wants of the kernel.
+pub(crate) fn needs(engine: &Engine, component: &Component) -> Needs {
+    let sockets = component.component_type().imports(engine).any(|(name, _)| interfaces::opens_sockets(name));
+    Needs { threads: true, sockets, accepts: true }
+}
+
+/// Links it. The text of an error is for the user.
+pub(crate) fn link(engine: &Engine, component: &Component) -> std::result::Result<ProxyPre<World<Extra>>, RunnerError> {
+    let mut linker = Linker::new(engine);
+    interfaces_of_servers(&mut linker).map_err(|e| RunnerError::Module(format!("WASI 0.2 cannot be linked: {e:#}")))?;
+    linker
+        .instantiate_pre(component)
+        .and_then(ProxyPre::new)
+        // Wasmtime's text names the interface and the function, and both types.
+        .map_err(|e| RunnerError::Module(format!("the component cannot be linked: {e:#}")))
+}
+
+/// The interfaces of a command, and those of HTTP. The environment and the folders are answered when they are asked for, which
+/// not every request does.
+fn interfaces_of_servers(linker: &mut Linker<World<Extra>>) -> Result<()> {
+    provide(linker)?;
+    linker.allow_shadowing(true);
+    environment::add_to_linker::<World<Extra>, Environment>(linker, |world| EnvironmentView(&world.extra.guest))?;
+    preopens::add_to_linker::<World<Extra>, Folders>(linker, |world| FoldersView(world))?;
+    linker.allow_shadowing(false);
+    let stable = LinkOptions::default();
+    http::outgoing_handler::add_to_linker::<World<Extra>, WasiHttp>(linker, view)?;
+    http::types::add_to_linker::<World<Extra>, WasiHttp>(linker, &(&stable).into(), view)
+}
+
+struct Environment;
+struct EnvironmentView<'a>(&'a Guest);
+
+impl HasData for Environment {
+    type Data<'a> = EnvironmentView<'a>;
+}
+
+impl environment::Host for EnvironmentView<'_> {
+    fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+        let mut all = self.0.env.clone();
+        // As for a command.
+        if !all.iter().any(|(name, _)| name == "PWD") {
+            all.push(("PWD".to_owned(), self.0.cwd.clone()));
+        }
+        Ok(all)
+    }
+
+    fn get_arguments(&mut self) -> Result<Vec<String>> {
+        Ok(self.0.args.clone())
+    }
+
+    fn initial_cwd(&mut self) -> Result<Option<String>> {
+        Ok(Some(self.0.cwd.clone()))
+    }
+}
+
+struct Folders;
+struct FoldersView<'a>(&'a mut World<Extra>);
+
+impl HasData for Folders {
+    type Data<'a> = FoldersView<'a>;
+}
+
+impl preopens::Host for FoldersView<'_> {
+    fn get_directories(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
+        self.0.open_root()
+    }
+}
+
+/// The world of a new instance: no input, the container's output, and sockets for a component that imports them.
+pub(crate) fn world(extra: Extra, output: &Output, sockets: bool) -> World<Extra> {
+    let mut builder = WasiCtxBuilder::new();
+    builder.stdout(output.stdout()).stderr(output.stderr());
+    if sockets {
+        builder.inherit_network().allow_tcp(true).allow_udp(true);
+    }
+    World::with(builder.build(), extra)
+}
+
+/// How long a guest may go on without waiting for anything.
+pub(crate) type Limit = Option<Duration>;

@@ -1,0 +1,150 @@
+//! Threads: each has an event loop, connections, and the instances of their requests. A connection stays with its thread, so that
+//! nothing of a request crosses from one processor to another.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use wasmtime_wasi_http::handler::ProxyHandler;
+
+use crate::connection;
+use crate::drain::Alive;
+use crate::instances::Instances;
+use crate::service::Service;
+
+/// A lane's stack; guests have their own.
+const STACK: usize = 512 << 10;
+
+/// An event loop of this thread.
+pub(crate) fn event_loop() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_io().enable_time().build()
+}
+
+/// All of them.
+pub(crate) struct Lanes {
+    service: Arc<Service>,
+    instances: Instances,
+    /// This thread's.
+    own: Lane,
+    handler: ProxyHandler<Instances>,
+    /// Made when there is a connection for them: a small pod has one thread.
+    others: Vec<(Lane, mpsc::UnboundedSender<Accepted>)>,
+    most: usize,
+}
+
+/// A connection on its way to its lane.
+type Accepted = (std::net::TcpStream, Alive);
+
+/// How many connections it has.
+#[derive(Clone, Default)]
+struct Lane(Arc<AtomicUsize>);
+
+/// A connection of a lane, until it is dropped.
+struct Counted(Lane);
+
+impl Lane {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self) -> Counted {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Counted(self.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Lanes {
+    /// As many as `most`, at least this thread's.
+    pub(crate) fn new(service: Arc<Service>, instances: Instances, most: usize) -> Self {
+        let handler = ProxyHandler::new(instances.clone());
+        Self { service, instances, own: Lane::default(), handler, others: Vec::new(), most }
+    }
+
+    /// Gives a connection to the lane that has the fewest.
+    pub(crate) fn serve(&mut self, stream: tokio::net::TcpStream) {
+        let fewest = self.others.iter().min_by_key(|(lane, _)| lane.count());
+        let own = self.own.count();
+        if own == 0 || fewest.is_none_or(|(lane, _)| own <= lane.count()) && !self.may_grow() {
+            return self.serve_here(stream);
+        }
+        if fewest.is_none_or(|(lane, _)| lane.count() > 0)
+            && self.may_grow()
+            && let Err(e) = self.grow()
+        {
+            self.most = 1 + self.others.len();
+            self.service.output.tell(format!("catamaran: no further thread can be had: {e}\n"));
+            return self.serve_here(stream);
+        }
+        let Some((lane, queue)) = self.others.iter().min_by_key(|(lane, _)| lane.count()) else {
+            return self.serve_here(stream);
+        };
+        let counted = lane.clone();
+        if let Ok(stream) = stream.into_std() {
+            // Counted at once, so that the next one goes elsewhere; the lane takes it over.
+            counted.0.fetch_add(1, Ordering::Relaxed);
+            if queue.send((stream, self.service.drain.subscribe())).is_err() {
+                counted.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn may_grow(&self) -> bool {
+        1 + self.others.len() < self.most
+    }
+
+    fn serve_here(&self, stream: tokio::net::TcpStream) {
+        let (service, handler, counted) = (Arc::clone(&self.service), self.handler.clone(), self.own.begin());
+        let alive = service.drain.subscribe();
+        tokio::spawn(async move {
+            connection::serve(stream, alive, service, handler).await;
+            drop(counted);
+        });
+    }
+
+    fn grow(&mut self) -> io::Result<()> {
+        let runtime = event_loop()?;
+        let (queue, mut streams) = mpsc::unbounded_channel::<Accepted>();
+        let lane = Lane::default();
+        let (service, counted) = (Arc::clone(&self.service), lane.clone());
+        let handler = ProxyHandler::new(self.instances.clone());
+        let serve = async move {
+            while let Some((stream, alive)) = streams.recv().await {
+                // Counted by who sent it.
+                let counted = Counted(counted.clone());
+                if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
+                    let (service, handler) = (Arc::clone(&service), handler.clone());
+                    tokio::spawn(async move {
+                        connection::serve(stream, alive, service, handler).await;
+                        drop(counted);
+                    });
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let thread = std::thread::Builder::new().name(format!("lane-{}", 1 + self.others.len())).stack_size(STACK);
+        // To the process's end, which comes when no connection and no guest is left.
+        thread.spawn(move || runtime.block_on(serve))?;
+        self.others.push((lane, queue));
+        Ok(())
+    }
+}
+
+/// The processors that this process may use: those of its cpuset, and its quota's.
+pub(crate) fn processors(quota: Option<u32>) -> usize {
+    let set = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count().max(1) as usize);
+    quota.map_or(set, |quota| set.min(quota.max(1) as usize))
+}
+
+/// As tokio's, of this thread's event loop.
+pub(crate) fn listen(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    tokio::net::TcpListener::from_std(listener)
+}

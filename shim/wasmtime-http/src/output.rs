@@ -1,0 +1,153 @@
+//! The guests' standard output and error: the container's, written by a thread of their own. Whoever reads the container's log
+//! may be slow or gone, which must hold up the guests that write and no others.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use tokio::sync::mpsc;
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+
+/// One write's bytes at most: what a pipe takes as a whole is less, what a guest's library writes at once too.
+const WRITE_MAX: usize = 64 << 10;
+/// Writes that wait for the thread.
+const WAITING: usize = 64;
+const STACK: usize = 64 << 10;
+
+/// Which of both.
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Out,
+    Err,
+}
+
+/// A write that waits for its turn.
+type Write1 = (Which, Bytes);
+
+/// The thread, from the first write on.
+#[derive(Clone, Default)]
+pub(crate) struct Output(Arc<OnceLock<Mutex<Option<Writer>>>>);
+
+struct Writer {
+    queue: mpsc::Sender<Write1>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Output {
+    pub(crate) fn stdout(&self) -> Stream {
+        Stream { output: self.clone(), which: Which::Out }
+    }
+
+    pub(crate) fn stderr(&self) -> Stream {
+        Stream { output: self.clone(), which: Which::Err }
+    }
+
+    fn queue(&self) -> Option<mpsc::Sender<Write1>> {
+        let writer = self.0.get_or_init(|| Mutex::new(Writer::start().ok()));
+        writer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|writer| writer.queue.clone())
+    }
+
+    /// Writes the server's own words to standard error, behind what the guests have written. They wait for room as a guest's do;
+    /// where there is none they are lost, since a server does not stop for them.
+    pub(crate) fn tell(&self, words: String) {
+        if let Some(queue) = self.queue() {
+            let _ = queue.try_send((Which::Err, words.into()));
+        }
+    }
+
+    /// Waits until all is written that was.
+    pub(crate) fn finish(&self) {
+        let writer = self.0.get().and_then(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(Writer { queue, thread }) = writer {
+            drop(queue);
+            // It ends when the last of the guests' streams is gone, and does not panic.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Writer {
+    fn start() -> std::io::Result<Self> {
+        let out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+        let err = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+        let (queue, mut waiting) = mpsc::channel::<Write1>(WAITING);
+        let thread = std::thread::Builder::new().name("output".to_owned()).stack_size(STACK);
+        let thread = thread.spawn(move || {
+            while let Some((which, bytes)) = waiting.blocking_recv() {
+                let mut file = match which {
+                    Which::Out => &out,
+                    Which::Err => &err,
+                };
+                // A reader that is gone for good: there is nobody to tell.
+                let _ = file.write_all(&bytes);
+            }
+        })?;
+        Ok(Self { queue, thread })
+    }
+}
+
+/// One of both, as a guest has it.
+pub(crate) struct Stream {
+    output: Output,
+    which: Which,
+}
+
+impl IsTerminal for Stream {
+    /// A terminal belongs to one program that somebody types to.
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Stream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        // Of preview 3 alone.
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(Opened { queue: self.output.queue(), which: self.which })
+    }
+}
+
+struct Opened {
+    queue: Option<mpsc::Sender<Write1>>,
+    which: Which,
+}
+
+#[async_trait]
+impl Pollable for Opened {
+    async fn ready(&mut self) {
+        if let Some(queue) = &self.queue {
+            // An error is the end of the thread, which the next write is told.
+            let _ = queue.reserve().await;
+        }
+    }
+}
+
+impl OutputStream for Opened {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        let queue = self.queue.as_ref().ok_or(StreamError::Closed)?;
+        queue.try_send((self.which, bytes)).map_err(|e| match e {
+            mpsc::error::TrySendError::Closed(_) => StreamError::Closed,
+            mpsc::error::TrySendError::Full(_) => StreamError::trap("a write that there was no room for"),
+        })
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        match &self.queue {
+            None => Err(StreamError::Closed),
+            Some(queue) if queue.capacity() == 0 => Ok(0),
+            Some(_) => Ok(WRITE_MAX),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The engine of a server: slots for as many instances as requests are handled at once.
+
+use std::fs::File;
+
+use catamaran_wasmtime::artifact::{self, Code};
+use catamaran_worker::RunnerError;
+use catamaran_worker::job::Server;
+use wasmtime::component::Component;
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired, Result};
+
+/// Slots beyond the requests that are handled at once: those of instances whose request is over, and that are not taken down
+/// yet, one a lane at most.
+const SPARE: u32 = 64;
+/// As much of an instance's memory is set back by writing to it instead of asking the kernel for new pages, and stays the
+/// pod's. Beyond some tens of kilobytes writing costs more than the kernel does.
+const KEPT_MEMORY: usize = 64 << 10;
+/// The same of a table.
+const KEPT_TABLE: usize = 16 << 10;
+/// Slots that stay as they are after their instance, for the next one.
+const WARM: u32 = 16;
+/// A 32-bit memory's size at most.
+const MEMORY: usize = 4 << 30;
+/// What a table grows to at most, where the component's own are no larger at their begin.
+const TABLE: usize = 20_000;
+/// No component has as many core instances: their number is bounded by what compiles.
+const CORE_INSTANCES: u32 = 4096;
+
+/// Maps the artifact into an engine of its own.
+///
+/// # Errors
+/// What does not fit this worker.
+pub(crate) fn load(artifact: File, server: &Server) -> std::result::Result<(Engine, Component), RunnerError> {
+    let again = artifact.try_clone().map_err(|e| RunnerError::Artifact(format!("it cannot be opened twice: {e}")))?;
+    let settings = || config(server.request_timeout.is_some());
+    // How many memories and tables an instance has is in the artifact, which only an engine reads.
+    let first = settings().and_then(|config| Engine::new(&config)).map_err(misfit)?;
+    let required = component(&first, artifact)?.resources_required();
+    let mut config = settings().map_err(misfit)?;
+    if let Some(required) = required {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(server, &required)));
+    }
+    let engine = Engine::new(&config).map_err(misfit)?;
+    let component = component(&engine, again)?;
+    Ok((engine, component))
+}
+
+fn config(interruptible: bool) -> Result<Config> {
+    catamaran_wasmtime_artifact::config::server(interruptible)
+}
+
+fn component(engine: &Engine, artifact: File) -> std::result::Result<Component, RunnerError> {
+    match artifact::map(engine, artifact).map_err(misfit)? {
+        Code::Component(component) => Ok(component),
+        Code::Module(_) => Err(RunnerError::Artifact("it is that of a module".to_owned())),
+    }
+}
+
+fn pool(server: &Server, required: &ResourcesRequired) -> PoolingAllocationConfig {
+    let slots = server.most_requests.saturating_add(SPARE);
+    let elements = required.max_initial_table_size.map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX));
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(slots)
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES))
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .total_memories(slots.saturating_mul(required.num_memories.max(1)))
+        .max_memories_per_component(required.num_memories.max(1))
+        .max_memories_per_module(required.num_memories.max(1))
+        .total_tables(slots.saturating_mul(required.num_tables.max(1)))
+        .max_tables_per_component(required.num_tables.max(1))
+        .max_tables_per_module(required.num_tables.max(1))
+        .table_elements(elements.max(TABLE))
+        .total_stacks(slots)
+        .max_memory_size(MEMORY)
+        .max_component_instance_size(MOST_STATE)
+        .max_core_instance_size(MOST_STATE)
+        .linear_memory_keep_resident(KEPT_MEMORY)
+        .table_keep_resident(KEPT_TABLE)
+        .max_unused_warm_slots(WARM)
+        .decommit_batch_size(1);
+    pool
+}
+
+/// What the engine itself keeps of an instance, which grows with its imports and functions.
+const MOST_STATE: usize = 64 << 20;
+
+fn misfit(e: wasmtime::Error) -> RunnerError {
+    RunnerError::Artifact(format!("{e:#}"))
+}

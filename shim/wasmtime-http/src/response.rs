@@ -1,0 +1,206 @@
+//! The body of a response, and the run of the guest that makes it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use wasmtime::{Error, Result};
+use wasmtime_wasi_http::WasiBody;
+
+use crate::admission::Permit;
+use crate::exchange::Exchange;
+use crate::service::Service;
+use crate::ticker::Ticking;
+
+/// What the dispatcher says at the end of a guest that has returned, as it has not seen the response.
+type Ended = Result<wasmtime_wasi_http::handler::Response>;
+
+/// A guest that handles a request, until it has returned. Dropping it before leaves the guest to itself.
+pub(crate) struct Run {
+    /// Not polled once it is ready.
+    pub(crate) future: Pin<Box<dyn Future<Output = Ended> + Send>>,
+    pub(crate) exchange: Arc<Exchange>,
+    pub(crate) service: Arc<Service>,
+    pub(crate) _permit: Permit,
+    pub(crate) _ticking: Option<Ticking>,
+}
+
+/// How a guest has ended that had set its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Returned,
+    /// It trapped, or was ended; told on the container's standard error.
+    Failed,
+}
+
+impl Run {
+    /// Behind the head.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let ended = std::task::ready!(self.future.as_mut().poll(cx));
+        Poll::Ready(self.end(ended.err()))
+    }
+
+    fn end(&self, error: Option<Error>) -> End {
+        match self.exchange.failure(error) {
+            Some(error) => {
+                self.service.report(&error);
+                End::Failed
+            }
+            None if self.exchange.is_overdone() => {
+                self.service.report_overdone();
+                End::Failed
+            }
+            None if self.exchange.is_expired() => End::Failed,
+            None => End::Returned,
+        }
+    }
+}
+
+/// What a connection sends.
+pub(crate) enum ResponseBody {
+    /// The server's own.
+    Text(Full<Bytes>),
+    Guest(GuestBody),
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match self.get_mut() {
+            Self::Text(text) => Pin::new(text).poll_frame(cx).map_err(|never| match never {}),
+            Self::Guest(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_end_stream(),
+            Self::Guest(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Text(text) => text.size_hint(),
+            Self::Guest(body) => body.inner.size_hint(),
+        }
+    }
+}
+
+/// Why a body has no end: whoever reads it must not take it for complete.
+#[derive(Debug, thiserror::Error)]
+#[error("the component did not finish its response")]
+pub(crate) struct Broken;
+
+/// A guest's body: its own, and the guest that is still at it.
+pub(crate) struct GuestBody {
+    inner: WasiBody,
+    /// None once it has returned.
+    run: Option<Run>,
+    failed: bool,
+    sent: Sent,
+}
+
+/// How much of a body its client has been given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// All that it is to have.
+    Whole,
+    /// All but so many bytes of those that were announced, after which nobody asks for the end.
+    ButFor(u64),
+    /// Its end was not seen.
+    NotEnded,
+}
+
+impl Sent {
+    fn add(&mut self, bytes: usize) {
+        if let Sent::ButFor(left) = self {
+            *left = left.saturating_sub(bytes as u64);
+        }
+    }
+
+    fn is_whole(self) -> bool {
+        matches!(self, Sent::Whole | Sent::ButFor(0))
+    }
+}
+
+impl GuestBody {
+    /// `ended` is how the guest has ended, if it has.
+    pub(crate) fn new(inner: WasiBody, run: Option<Run>, ended: Option<End>, sent: Sent) -> Self {
+        Self { inner, run, failed: ended == Some(End::Failed), sent }
+    }
+}
+
+impl Body for GuestBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(None) => {}
+            Poll::Ready(Some(Ok(frame))) => {
+                self.sent.add(frame.data_ref().map_or(0, Bytes::len));
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Broken))),
+            Poll::Pending => {
+                // What it has written goes out first; its end is found behind that.
+                return Poll::Pending;
+            }
+        }
+        // A body ends when it was finished, or when its instance is gone: which, the guest's own end says. One that goes on
+        // has finished it.
+        if let Some(run) = &mut self.run
+            && let Poll::Ready(end) = run.poll_end(cx)
+        {
+            self.failed |= end == End::Failed;
+            self.run = None;
+        }
+        match self.failed {
+            true => Poll::Ready(Some(Err(Broken))),
+            false => {
+                self.sent = Sent::Whole;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Never a guess: hyper would not ask for the end then.
+        !self.failed && self.run.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for GuestBody {
+    /// A guest whose response is sent may have more to do: it keeps its place until it has returned, or until its time is over. One
+    /// whose client is gone is ended.
+    fn drop(&mut self) {
+        let Some(mut run) = self.run.take() else { return };
+        if !self.sent.is_whole() {
+            run.exchange.expire();
+        }
+        let limit = run.service.limit();
+        tokio::spawn(async move {
+            let end = std::future::poll_fn(|cx| run.poll_end(cx));
+            match limit {
+                None => drop(end.await),
+                Some(limit) => {
+                    if tokio::time::timeout(limit, end).await.is_err() {
+                        run.exchange.expire();
+                        std::future::poll_fn(|cx| run.poll_end(cx)).await;
+                    }
+                }
+            }
+        });
+    }
+}

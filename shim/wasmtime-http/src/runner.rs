@@ -1,0 +1,188 @@
+//! The steps of a worker that serves HTTP.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use catamaran_wasmtime_artifact::config::WASMTIME;
+use catamaran_worker::job::Server;
+use catamaran_worker::{Guest, Needs, Runner, RunnerError, listener, signals};
+use http::HeaderValue;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::admission::Admission;
+use crate::connection::TOO_MANY;
+use crate::drain::Drain;
+use crate::guest::{self, Hooks};
+use crate::instances::Instances;
+use crate::lanes::{self, Lanes};
+use crate::output::Output;
+use crate::pool;
+use crate::service::Service;
+use crate::ticker::Ticker;
+
+/// Connections for each request that is handled at once, and how many there may be of the least.
+const CONNECTIONS: usize = 16;
+const FEWEST_CONNECTIONS: usize = 1024;
+/// Descriptors that are kept for all but connections.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// Where the kernel has no descriptor or memory for a connection: until the next try.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A component mapped from its artifact, and how it is to serve.
+pub struct Http {
+    engine: Engine,
+    component: Component,
+    settings: Server,
+    listener: Option<TcpListener>,
+}
+
+impl Runner for Http {
+    const VERSION: &'static str = WASMTIME;
+
+    type Program = Box<dyn FnOnce() -> ExitCode>;
+
+    /// Always: it is a component's.
+    fn maps_by_name(_: &File) -> bool {
+        true
+    }
+
+    fn load(artifact: File, server: Option<&Server>) -> Result<Self, RunnerError> {
+        let settings =
+            server.cloned().ok_or_else(|| RunnerError::Module("the job does not say how to serve".to_owned()))?;
+        let (engine, component) = pool::load(artifact, &settings)?;
+        Ok(Self { engine, component, settings, listener: None })
+    }
+
+    fn listen(&mut self) -> Result<(), RunnerError> {
+        self.listener = Some(TcpListener::from(listener::open(&self.settings)?));
+        Ok(())
+    }
+
+    fn needs(&self) -> Needs {
+        guest::needs(&self.engine, &self.component)
+    }
+
+    fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {
+        let sockets = self.needs().sockets;
+        let Self { engine, component, settings, listener } = self;
+        let pre = guest::link(&engine, &component)?;
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |e: io::Error| RunnerError::Module(format!("{what}: {e}"))
+        };
+        let listener = listener.ok_or_else(|| RunnerError::Module("it does not listen".to_owned()))?;
+        let ticker = settings.request_timeout.map(|_| Ticker::start(&engine)).transpose();
+        let ticker = ticker.map_err(failed("the server's clock cannot be started"))?;
+        let stop = signals::drain_on_signals().map_err(failed("the server's signals cannot be had"))?;
+        let output = Output::default();
+        let host = HeaderValue::try_from(settings.listen.to_string())
+            .map_err(|e| RunnerError::Module(format!("{}: {e}", settings.listen)))?;
+        let instances = Instances {
+            engine,
+            pre,
+            guest: Arc::new(guest.clone()),
+            hooks: Hooks::new(),
+            output: output.clone(),
+            sockets,
+            reuse: settings.instance_reuse as usize,
+            memory: settings.instance_memory,
+            limit: settings.request_timeout,
+        };
+        let admission = Admission::new(settings.most_requests);
+        let service = Arc::new(Service { settings, admission, ticker, drain: Drain::new(), output, host });
+        Ok(Box::new(move || match run(service, instances, listener, stop) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                eprintln!("catamaran: the server cannot go on: {e}");
+                ExitCode::FAILURE
+            }
+        }))
+    }
+}
+
+/// Serves until it is told to stop, and until what is under way then is over.
+fn run(service: Arc<Service>, instances: Instances, listener: TcpListener, stop: OwnedFd) -> io::Result<()> {
+    let runtime = lanes::event_loop()?;
+    runtime.block_on(async {
+        let listener = lanes::listen(listener)?;
+        let stop = watched(stop)?;
+        let most = lanes::processors(service.settings.processors);
+        let mut lanes = Lanes::new(Arc::clone(&service), instances, most);
+        {
+            let mut accepting = pin!(accept(&listener, &service, &mut lanes));
+            let mut stopped = pin!(stop.readable());
+            std::future::poll_fn(|cx| match stopped.as_mut().poll(cx) {
+                Poll::Ready(_) => Poll::Ready(()),
+                Poll::Pending => accepting.as_mut().poll(cx),
+            })
+            .await;
+            service.drain.begin();
+            let _ = tokio::time::timeout(service.settings.lame_duck, accepting).await;
+        }
+        // Those that the kernel has accepted before: nobody has told them that there is no server.
+        take_rest(&listener, &service, &mut lanes);
+        drop(listener);
+        service.drain.close().await;
+        service.admission.all_returned().await;
+        Ok::<_, io::Error>(())
+    })?;
+    service.output.finish();
+    // Not a plain drop, which waits for threads that may sit in a file operation for ever.
+    runtime.shutdown_background();
+    Ok(())
+}
+
+#[expect(unsafe_code, reason = "tokio watches a raw descriptor")]
+fn watched(stop: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor must stay open and the same while it is watched: the `AsyncFd` owns it, hands it out by reference
+    // alone, and closes it last.
+    unsafe { AsyncFd::register_with_interest(stop, Interest::READABLE) }.map_err(Into::into)
+}
+
+/// Never returns.
+async fn accept(listener: &tokio::net::TcpListener, service: &Service, lanes: &mut Lanes) {
+    let most = most_connections(service);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => admit(stream, most, service, lanes),
+            // The connection's own fault, or the machine's: neither ends the server.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+fn admit(stream: tokio::net::TcpStream, most: usize, service: &Service, lanes: &mut Lanes) {
+    if service.drain.connections() < most {
+        return lanes.serve(stream);
+    }
+    // What fits into an empty buffer.
+    let _ = stream.try_write(TOO_MANY);
+}
+
+fn take_rest(listener: &tokio::net::TcpListener, service: &Service, lanes: &mut Lanes) {
+    let most = most_connections(service);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    while let Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut cx) {
+        admit(stream, most, service, lanes);
+    }
+}
+
+/// Connections at once.
+fn most_connections(service: &Service) -> usize {
+    let wanted = (service.settings.most_requests as usize * CONNECTIONS).max(FEWEST_CONNECTIONS);
+    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let may =
+        descriptors.map_or(usize::MAX, |most| usize::try_from(most.saturating_sub(OTHER_DESCRIPTORS)).unwrap_or(1));
+    wanted.min(may).max(1)
+}

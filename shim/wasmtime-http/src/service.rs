@@ -1,0 +1,282 @@
+//! One request: what the server refuses by itself, the guest that handles it, and the answer.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use catamaran_wasmtime::outcome;
+use catamaran_worker::job::Server;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use wasmtime::{Error, PoolConcurrencyLimitError};
+use wasmtime_wasi_http::WasiBody;
+use wasmtime_wasi_http::handler::{InstantiationError, ProxyHandler};
+
+use crate::admission::Admission;
+use crate::drain::Drain;
+use crate::exchange::{Exchange, Head};
+use crate::instances::Instances;
+use crate::output::Output;
+use crate::request::RequestBody;
+use crate::response::{End, GuestBody, ResponseBody, Run, Sent};
+use crate::ticker::Ticker;
+
+/// Who is refused may come again so soon, in seconds.
+const RETRY: HeaderValue = HeaderValue::from_static("1");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// What all requests of a server share.
+pub(crate) struct Service {
+    pub(crate) settings: Server,
+    pub(crate) admission: Admission,
+    pub(crate) ticker: Option<Ticker>,
+    pub(crate) drain: Drain,
+    pub(crate) output: Output,
+    /// What a request without a host asks for: where this server listens.
+    pub(crate) host: HeaderValue,
+}
+
+/// A refusal of the server's own.
+struct Refused(StatusCode, String);
+
+/// How a guest began.
+enum Begun {
+    Head(Result<Head, oneshot::error::RecvError>),
+    Ended(Option<Error>),
+}
+
+impl Service {
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        self.settings.request_timeout
+    }
+
+    /// Tells how a guest ended, on the container's standard error.
+    pub(crate) fn report(&self, error: &Error) {
+        self.output.tell(outcome::message(error));
+    }
+
+    pub(crate) fn report_overdone(&self) {
+        let limit = self.limit().unwrap_or_default();
+        self.output.tell(format!("catamaran: the guest was stopped: it computed for {limit:?} without a pause\n"));
+    }
+
+    /// The answer to a request. Never an error: what goes wrong is an answer too.
+    pub(crate) async fn call(
+        self: Arc<Self>,
+        handler: ProxyHandler<Instances>,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, Infallible> {
+        let service = Arc::clone(&self);
+        // It may have had a length too, which hyper has dropped: whoever went by that takes something else for the next request,
+        // so that there is none (RFC 9112, section 6.1).
+        let ambiguous = request.headers().contains_key(TRANSFER_ENCODING);
+        let mut response = match self.handle(handler, request).await {
+            Ok(response) => response,
+            Err(Refused(status, text)) => refusal(status, text),
+        };
+        if ambiguous || service.drain.has_begun() {
+            response.headers_mut().insert(CONNECTION, CLOSE);
+        }
+        Ok(response)
+    }
+
+    async fn handle(
+        self: Arc<Self>,
+        handler: ProxyHandler<Instances>,
+        request: Request<Incoming>,
+    ) -> Result<Response<ResponseBody>, Refused> {
+        let method = request.method().clone();
+        let (request, excess) = self.checked(request)?;
+        let Some(permit) = self.admission.admit().await else {
+            let text = format!("{} requests are handled, and as many wait", self.settings.most_requests);
+            return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, text));
+        };
+        let ticking = self.ticker.as_ref().map(Ticker::begin);
+        let (exchange, head) = Exchange::new();
+        let data = Arc::clone(&exchange);
+        let future = Box::pin(async move { handler.handle(data, request).await });
+        let run = Run { future, exchange, service: Arc::clone(&self), _permit: permit, _ticking: ticking };
+        let mut waiting = Waiting(Some(run));
+        let begun = match self.limit() {
+            None => waiting.begin(head).await,
+            Some(limit) => tokio::time::timeout(limit, waiting.begin(head)).await.map_err(|_| self.overdue(limit))?,
+        };
+        let Some(mut run) = waiting.0.take() else { return Err(internal()) };
+        match begun {
+            // What the guest says of a body that it was not given whole is not the answer.
+            Begun::Head(Ok(_)) if excess.as_ref().is_some_and(|excess| excess.load(Ordering::Relaxed)) => {
+                drop(GuestBody::new(WasiBody::default(), Some(run), None, Sent::Whole));
+                Err(self.too_large())
+            }
+            Begun::Head(Ok(Ok(head))) => {
+                // Most guests have returned by now.
+                let ended = std::future::poll_fn(|cx| match run.poll_end(cx) {
+                    Poll::Ready(end) => Poll::Ready(Some(end)),
+                    Poll::Pending => Poll::Ready(None),
+                })
+                .await;
+                Ok(answer(&method, head, run, ended))
+            }
+            Begun::Head(Ok(Err(code))) => {
+                self.output.tell(format!("catamaran: the guest answered with an error: {code:?}\n"));
+                // It may go on.
+                drop(GuestBody::new(WasiBody::default(), Some(run), None, Sent::Whole));
+                Err(internal())
+            }
+            // Its sender goes with the exchange, which the run has.
+            Begun::Head(Err(_)) => Err(internal()),
+            Begun::Ended(error) => Err(self.without_answer(&run, error)),
+        }
+    }
+
+    /// A guest that has not answered in its time.
+    fn overdue(&self, limit: Duration) -> Refused {
+        self.output.tell(format!("catamaran: the guest was stopped: it did not answer within {limit:?}\n"));
+        Refused(StatusCode::GATEWAY_TIMEOUT, format!("the component did not answer within {limit:?}"))
+    }
+
+    /// What an instance that has ended before it answered is to the client.
+    fn without_answer(&self, run: &Run, error: Option<Error>) -> Refused {
+        if run.exchange.is_overdone() {
+            return self.overdue(self.limit().unwrap_or_default());
+        }
+        if let Some(failed) = error.as_ref().and_then(|e| e.downcast_ref::<InstantiationError<Arc<Exchange>>>()) {
+            if failed.error.is::<PoolConcurrencyLimitError>() {
+                return Refused(StatusCode::SERVICE_UNAVAILABLE, "all places for instances are taken".to_owned());
+            }
+            self.report(&failed.error);
+            return internal();
+        }
+        match run.exchange.failure(error) {
+            Some(error) => {
+                self.report(&error);
+                internal()
+            }
+            None => {
+                self.output.tell("catamaran: the guest returned without a response\n".to_owned());
+                internal()
+            }
+        }
+    }
+
+    /// The request as a guest is given it, or what is wrong with it (RFC 9112, sections 3.2 and 6).
+    ///
+    /// The second value is set when the body turns out to be longer than it may be.
+    fn checked(&self, request: Request<Incoming>) -> Result<(Request<WasiBody>, Option<Arc<AtomicBool>>), Refused> {
+        let bad = |text: &str| Refused(StatusCode::BAD_REQUEST, text.to_owned());
+        let (mut parts, body) = request.into_parts();
+        if parts.method == Method::CONNECT {
+            return Err(Refused(StatusCode::NOT_IMPLEMENTED, "this server is no proxy".to_owned()));
+        }
+        let mut hosts = parts.headers.get_all(HOST).iter();
+        match (hosts.next(), hosts.next()) {
+            (Some(_), Some(_)) => return Err(bad("more than one Host header")),
+            (Some(host), None) if !is_host(host) => return Err(bad("a Host header that is no host")),
+            (Some(_), None) => {}
+            (None, _) if parts.version == Version::HTTP_11 && parts.uri.authority().is_none() => {
+                return Err(bad("no Host header"));
+            }
+            (None, _) => drop(parts.headers.insert(HOST, self.host.clone())),
+        }
+        let body = RequestBody::new(body);
+        let Some(most) = self.settings.most_body else {
+            let body = body.map_err(wasmtime_wasi_http::Error::from).boxed_unsync();
+            return Ok((Request::from_parts(parts, body), None));
+        };
+        let declared = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        if declared.is_some_and(|length| length > most) {
+            return Err(self.too_large());
+        }
+        let excess = Arc::new(AtomicBool::new(false));
+        let found = Arc::clone(&excess);
+        let body = Limited::new(body, usize::try_from(most).unwrap_or(usize::MAX));
+        let body = body.map_err(move |e| match e.downcast::<hyper::Error>() {
+            Ok(e) => wasmtime_wasi_http::Error::from(*e),
+            Err(_) => {
+                found.store(true, Ordering::Relaxed);
+                wasmtime_wasi_http::Error::HttpRequestBodySize(Some(most))
+            }
+        });
+        Ok((Request::from_parts(parts, body.boxed_unsync()), Some(excess)))
+    }
+
+    fn too_large(&self) -> Refused {
+        let most = self.settings.most_body.unwrap_or_default();
+        Refused(StatusCode::PAYLOAD_TOO_LARGE, format!("the body has more than {most} bytes"))
+    }
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110, section 7.2). Empty for a target without an authority.
+fn is_host(value: &HeaderValue) -> bool {
+    let bytes = value.as_bytes();
+    bytes.is_empty() || !bytes.contains(&b'@') && Authority::try_from(bytes).is_ok()
+}
+
+fn answer(method: &Method, head: Response<WasiBody>, run: Run, ended: Option<End>) -> Response<ResponseBody> {
+    let run = ended.is_none().then_some(run);
+    let bodiless = method == Method::HEAD
+        || matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || head.status().is_informational();
+    let length = head.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let sent = match length {
+        _ if bodiless => Sent::Whole,
+        Some(length) => Sent::ButFor(length),
+        None => Sent::NotEnded,
+    };
+    head.map(|body| ResponseBody::Guest(GuestBody::new(body, run, ended, sent)))
+}
+
+fn internal() -> Refused {
+    Refused(StatusCode::INTERNAL_SERVER_ERROR, "the component failed".to_owned())
+}
+
+fn refusal(status: StatusCode, text: String) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Text(Full::new(Bytes::from(text + "\n"))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => drop(response.headers_mut().insert(RETRY_AFTER, RETRY)),
+        // What follows may not be what its sender means by it; and of a body that is too long nobody wants the rest.
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
+            drop(response.headers_mut().insert(CONNECTION, CLOSE))
+        }
+        _ => {}
+    }
+    response
+}
+
+/// A guest that has not answered yet. If nobody waits for it any more (the client is gone, or its time is over) it is ended.
+struct Waiting(Option<Run>);
+
+impl Waiting {
+    async fn begin(&mut self, mut head: oneshot::Receiver<Head>) -> Begun {
+        std::future::poll_fn(|cx| {
+            let Some(run) = &mut self.0 else { return Poll::Pending };
+            // Both may be there: the head first, as it was set before the guest returned.
+            if let Poll::Ready(head) = Pin::new(&mut head).poll(cx) {
+                return Poll::Ready(Begun::Head(head));
+            }
+            run.future.as_mut().poll(cx).map(|ended| Begun::Ended(ended.err()))
+        })
+        .await
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Some(mut run) = self.0.take() else { return };
+        run.exchange.expire();
+        // Its place is free when it is gone.
+        tokio::spawn(async move { std::future::poll_fn(|cx| run.poll_end(cx)).await });
+    }
+}

@@ -1,0 +1,77 @@
+//! The clock of code that can be interrupted: a thread that counts while requests are handled, and sleeps otherwise.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use wasmtime::Engine;
+
+/// How often a guest that computes is looked at. Each look lets others of its thread have their turn.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// It goes on for so long after the last request: waking it up for each would cost more than it does.
+const LINGERING: Duration = Duration::from_secs(1);
+const STACK: usize = 64 << 10;
+
+pub(crate) struct Ticker {
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+struct Shared {
+    requests: AtomicUsize,
+    asleep: AtomicBool,
+}
+
+/// A request that is handled, until it is dropped.
+pub(crate) struct Ticking(Arc<Shared>);
+
+impl Ticker {
+    pub(crate) fn start(engine: &Engine) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared { requests: AtomicUsize::new(0), asleep: AtomicBool::new(false) });
+        let (counted, engine) = (Arc::clone(&shared), engine.clone());
+        let thread = std::thread::Builder::new().name("ticker".to_owned()).stack_size(STACK);
+        let thread = thread.spawn(move || counted.run(&engine))?.thread().clone();
+        Ok(Self { shared, thread })
+    }
+
+    pub(crate) fn begin(&self) -> Ticking {
+        // Counted before it is asked, as the thread says that it sleeps before it looks at the count: one of both sees the other.
+        self.shared.requests.fetch_add(1, Ordering::SeqCst);
+        if self.shared.asleep.load(Ordering::SeqCst) {
+            self.thread.unpark();
+        }
+        Ticking(Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.0.requests.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    fn run(&self, engine: &Engine) -> ! {
+        self.sleep();
+        let mut last = Instant::now();
+        loop {
+            if self.requests.load(Ordering::SeqCst) > 0 {
+                last = Instant::now();
+            } else if last.elapsed() > LINGERING {
+                self.sleep();
+                last = Instant::now();
+            }
+            std::thread::sleep(TICK);
+            engine.increment_epoch();
+        }
+    }
+
+    fn sleep(&self) {
+        self.asleep.store(true, Ordering::SeqCst);
+        while self.requests.load(Ordering::SeqCst) == 0 {
+            std::thread::park();
+        }
+        self.asleep.store(false, Ordering::SeqCst);
+    }
+}
