@@ -11,8 +11,8 @@
 //!        artifact <----------------------- entry there, or the layer read and all of the above
 //! ```
 //!
-//! All of this for one engine after the other, where a module is not the first one's: its compile process says so, which is
-//! remembered as a refusal is.
+//! All of this for one target after the other, where a module is not for the first one, another engine's or a server: the compile
+//! process says so, which is remembered as a refusal is.
 //!
 //! The shim itself reads digests and opens files. A cache that cannot be used, for whatever reason, costs time and is told
 //! to the log; it refuses no container.
@@ -22,13 +22,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use catamaran_cache::counters::{self, Count, Counter};
-use catamaran_cache::engine::Engine;
 use catamaran_cache::error::Declined;
 use catamaran_cache::image::{Chosen, Image};
 use catamaran_cache::module::{Largest, Module, Wanted};
-use catamaran_cache::order::{Answer, Order, Origin, Purpose, Wish};
+use catamaran_cache::order::{Answer, Order, Origin, Purpose, Wish, awaited};
 use catamaran_cache::places::{Installed, Part, Places, environment};
 use catamaran_cache::store::Known;
+use catamaran_cache::target::{self, Target, Untried};
 use catamaran_files::search::nowhere;
 use catamaran_host::child;
 use catamaran_host::errand::{self, Conversation};
@@ -62,7 +62,8 @@ pub(crate) struct Counted {
 
 /// What an artifact is machine code of, and which.
 pub(crate) struct Code {
-    pub(crate) engine: Engine,
+    /// What it is made for: the engine that runs it, and how it is called.
+    pub(crate) target: Target,
     /// The module's name: its path in the container, or which layer of the image it is.
     pub(crate) module: String,
     /// sha256 of the module, in hexadecimal.
@@ -75,9 +76,11 @@ pub(crate) struct Code {
     pub(crate) uncached: bool,
 }
 
-/// The artifacts for one container: of the engines that may run it, in the order in which they are to be tried.
+/// The artifacts for one container: of what its code may be made for, in the order in which that is to be tried.
 pub(crate) struct Cache {
-    engines: Vec<Engine>,
+    targets: Vec<Target>,
+    /// The code that it waits for, where the pod says so.
+    tier: Option<Tier>,
     /// Whose the container is, for the order in which modules are compiled.
     tenant: String,
     largest: Largest,
@@ -86,33 +89,35 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn open(purpose: Purpose) -> Result<Self> {
-        let Purpose { engines, tenant, largest } = purpose;
+        let Purpose { targets, tier, tenant, largest } = purpose;
         let places = Places::find()?;
-        Ok(Self { engines, tenant, largest, places })
+        Ok(Self { targets, tier, tenant, largest, places })
     }
 
     /// The module's machine code, compiled now if need be.
     pub(crate) async fn artifact(&self, wanted: &Wanted) -> Result<Artifact> {
-        let Wanted::Module(module) = wanted else { return self.order(wanted, &self.engines, Wish::Any).await };
+        let Wanted::Module(module) = wanted else { return self.order(wanted, &self.targets, Wish::Any).await };
+        let mut untried = Untried::new(&self.targets);
         let mut declined = Vec::new();
-        for (index, engine) in self.engines.iter().copied().enumerate() {
-            let part = match Part::open(&self.places, engine, |warning| warn!("{warning}"))? {
+        while let Some(target) = untried.next() {
+            let part = match Part::open(&self.places, target, |warning| warn!("{warning}"))? {
                 Installed::Part(part) => part,
                 Installed::Missing(missing) => {
-                    declined.push((engine.word().to_owned(), missing));
+                    declined.push((target.engine().word().to_owned(), missing));
+                    untried.decline();
                     continue;
                 }
             };
             match part.look_up(&module.digest) {
-                Known::Artifact(file, tier) => {
+                Known::Artifact(file, tier) if tier == Tier::Best || !self.waits_for_best(target, module)? => {
                     if tier == Tier::Fast {
-                        self.improve(engine, module);
+                        self.improve(target, module);
                     }
                     let (name, digest) = (module.name.clone(), module.digest.clone());
                     return Ok(Artifact {
                         file,
                         code: Code {
-                            engine,
+                            target,
                             module: name,
                             digest,
                             layer: None,
@@ -124,9 +129,17 @@ impl Cache {
                     });
                 }
                 Known::Refused(reason) => return Err(Error::Module { module: module.name.clone(), reason }),
-                Known::OtherEngine(reason) => declined.push((engine.word().to_owned(), reason)),
-                Known::Unverified(_) | Known::Nothing => {
-                    let made = self.order(wanted, &self.engines[index..], Wish::Any).await;
+                Known::OtherEngine(reason) => {
+                    declined.push((target.engine().word().to_owned(), reason));
+                    untried.decline();
+                }
+                Known::Server(reason) => {
+                    if !untried.keep_servers() {
+                        return Err(Error::Module { module: module.name.clone(), reason });
+                    }
+                }
+                Known::Artifact(..) | Known::Unverified(_) | Known::Nothing => {
+                    let made = self.order(wanted, &untried.targets(), Wish::Any).await;
                     return made.map_err(|e| also(declined, e));
                 }
             }
@@ -135,21 +148,28 @@ impl Cache {
     }
 
     /// Compiles the module although there is an artifact, which does not fit its engine.
-    pub(crate) async fn compile(&self, wanted: &Wanted, engine: Engine) -> Result<Artifact> {
-        self.order(wanted, &[engine], Wish::Again).await
+    pub(crate) async fn compile(&self, wanted: &Wanted, target: Target) -> Result<Artifact> {
+        self.order(wanted, &[target], Wish::Again).await
+    }
+
+    /// Whether fast code of the module is not enough for this container.
+    fn waits_for_best(&self, target: Target, module: &Module) -> Result<bool> {
+        let bytes = module.file.metadata().on(&module.name)?.len();
+        Ok(awaited(self.tier, target, bytes) == Tier::Best)
     }
 
     /// Counts a start that has its worker: once, and in one update of the counters, since this is the shim's thread.
     pub(crate) fn count_start(&self, code: &Code) {
-        let Code { engine, tier, uncached, .. } = *code;
+        let Code { target, tier, uncached, .. } = *code;
+        let engine = target.engine();
         let counter = if code.origin == Origin::Hit { Counter::Hits } else { Counter::Misses };
         let start = Count::Start { engine, tier, uncached };
         counters::add(&self.places.root, &[Count::Cache(engine, counter), start]);
     }
 
     /// Has the best code made where nobody does it any more: whoever made the fast one may have been killed since.
-    fn improve(&self, engine: Engine, module: &Module) {
-        match self.drive(&[engine], Wish::Best, Some(module), None) {
+    fn improve(&self, target: Target, module: &Module) {
+        match self.drive(&[target], Wish::Best, Some(module), None) {
             Ok(control) => match receiver(control, &module.name) {
                 Ok(control) => listen(control),
                 Err(e) => warn!("{e}"),
@@ -159,23 +179,24 @@ impl Cache {
     }
 
     /// Starts a driver for a module, or for the layer of an image, and answers the socket on which it tells what came of it.
-    fn drive(&self, engines: &[Engine], wish: Wish, module: Option<&Module>, image: Option<&Image>) -> Result<OwnedFd> {
+    fn drive(&self, targets: &[Target], wish: Wish, module: Option<&Module>, image: Option<&Image>) -> Result<OwnedFd> {
         let (name, digest) = module.map_or((LAYER, ""), |module| (&module.name, &module.digest));
         let doing = || format!("ordering the compilation of {name}");
         let Conversation { control, pidfd, .. } = errand::converse(programs::COMPILE, environment(), doing)?;
         // It may go on after its answer, and after this shim.
         child::reap(pidfd);
-        let names = engines.iter().flat_map(|engine| [engine.worker_name(), engine.compiler_name()]);
-        let programs: Vec<_> = names.filter_map(|name| Some((name.clone(), Program::open(&name).ok()?))).collect();
+        let names = target::programs(targets).into_iter();
+        let programs: Vec<_> = names.filter_map(|name| Some((name, Program::open(name).ok()?))).collect();
         let order = Order {
-            engines: engines.to_vec(),
+            targets: targets.to_vec(),
+            tier: self.tier,
             tenant: self.tenant.clone(),
             name: name.to_owned(),
             digest: digest.to_owned(),
             wish,
             largest: self.largest,
             image: image.cloned(),
-            programs: programs.iter().map(|(name, program)| (name.clone(), program.path().to_owned())).collect(),
+            programs: programs.iter().map(|(name, program)| ((*name).to_owned(), program.path().to_owned())).collect(),
             layer: None,
         };
         let file = module.map(|module| module.file.as_fd());
@@ -184,13 +205,13 @@ impl Cache {
         Ok(control)
     }
 
-    async fn order(&self, wanted: &Wanted, engines: &[Engine], wish: Wish) -> Result<Artifact> {
+    async fn order(&self, wanted: &Wanted, targets: &[Target], wish: Wish) -> Result<Artifact> {
         let (name, module, image) = match wanted {
             Wanted::Module(module) => (module.name.as_str(), Some(module), None),
             Wanted::Layer { image, .. } => (LAYER, None, Some(image)),
         };
         let failed = |reason: String| Error::Compiler { module: name.to_owned(), reason };
-        let control = self.drive(engines, wish, module, image)?;
+        let control = self.drive(targets, wish, module, image)?;
         let control = receiver(control, name)?;
         let answer = control.async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()));
         let answer = tokio::time::timeout(LONGEST_ORDER, answer)
@@ -202,7 +223,7 @@ impl Cache {
             })?;
         match (answer, wanted) {
             (
-                (Answer::Made { module, engine, digest, layer, tier, origin, later, uncached, warnings }, mut files),
+                (Answer::Made { module, target, digest, layer, tier, origin, later, uncached, warnings }, mut files),
                 _,
             ) if files.len() == 1 => {
                 warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -214,7 +235,7 @@ impl Cache {
                     }
                     (false, false) => None,
                 };
-                let code = Code { engine, module, digest, layer, tier, origin, uncached };
+                let code = Code { target, module, digest, layer, tier, origin, uncached };
                 Ok(Artifact { file: files.remove(0).into(), code, counted })
             }
             ((Answer::Made { .. } | Answer::Improved { .. }, _), _) => {

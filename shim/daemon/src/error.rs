@@ -37,6 +37,9 @@ pub(crate) enum Error {
     /// The worker could not confine itself as the bundle asks.
     #[error("the container's process: {0}")]
     Worker(String),
+    /// The address where a server is to listen cannot be had.
+    #[error("{0}")]
+    Address(String),
     /// A program that the spec wants to be run failed.
     #[error("the hook {hook}, {path}: {reason}")]
     Hook { hook: String, path: String, reason: String },

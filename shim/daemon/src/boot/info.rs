@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use catamaran_cache::engine::Engine;
+use catamaran_cache::target::Target;
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
@@ -47,7 +48,7 @@ pub(crate) fn print_info() -> Result<()> {
 fn engines() -> Result<Vec<(&'static str, String)>> {
     let mut installed = Vec::new();
     for engine in Engine::ALL {
-        if engine.missing()?.is_none() {
+        if Target::command(engine).missing()?.is_none() {
             installed.push((engine.word(), version_of(engine)?));
         }
     }
@@ -55,7 +56,7 @@ fn engines() -> Result<Vec<(&'static str, String)>> {
 }
 
 fn version_of(engine: Engine) -> Result<String> {
-    let program = engine.worker()?;
+    let program = Target::command(engine).worker()?;
     let answer = program.command().arg("--version").output().on(program.path())?;
     if !answer.status.success() {
         let found = format!("--version ended with {}", answer.status);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use catamaran_cache::engine::Engine;
+use catamaran_cache::target::{self, Target};
 use catamaran_host::programs;
 use containerd_shim_protos::shim_async::create_task;
 use containerd_shim_protos::ttrpc::asynchronous::Server as Rpc;
@@ -50,9 +50,8 @@ pub(crate) fn serve(server: Server) -> Result<()> {
 
 /// Opens all programs that this pod may need: an upgrade that replaces their files is for pods that come later.
 fn keep_programs() {
-    let engines = Engine::ALL.into_iter().flat_map(|engine| [engine.worker_name(), engine.compiler_name()]);
-    let names: Vec<_> = engines.chain([programs::HELPER, holder::PROGRAM].map(str::to_owned)).collect();
-    programs::keep(names.iter().map(String::as_str));
+    let engines = target::programs(&Target::ALL).into_iter();
+    programs::keep(engines.chain([programs::HELPER, holder::PROGRAM]));
 }
 
 /// Waits until containerd has the address. The parent may have been killed before it was told.

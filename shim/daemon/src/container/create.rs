@@ -1,5 +1,6 @@
 //! The parts of a creation: what is prepared for a worker, the worker, and the way back if that fails.
 
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use super::{Request, open_streams};
 use crate::artifact::{Artifact, Cache, Code};
 use crate::cleanup::state::{Folder, State};
 use crate::container::spawn::{self, Failure, Worker};
+use crate::engine::choice::Choice;
 use crate::error::{Error, Result};
 use crate::files::devices;
 use crate::native::Record;
@@ -69,6 +71,14 @@ pub(super) struct Creation {
     pub(super) state: State,
 }
 
+/// A worker, and what it runs.
+pub(super) struct Made {
+    pub(super) worker: Worker,
+    pub(super) code: Code,
+    /// Where a server listens.
+    pub(super) listen: Option<SocketAddr>,
+}
+
 impl Creation {
     /// Plans the cgroup, opens the streams, and writes down what is to be removed.
     pub(super) fn begin(request: Request, bundle: Bundle) -> Result<Self> {
@@ -84,10 +94,11 @@ impl Creation {
     pub(super) async fn make_worker(
         &mut self,
         cache: &Cache,
+        choice: &Choice,
         mut wanted: Wanted,
         mounts: Vec<MountPoint>,
         mut descriptors: Handover,
-    ) -> Result<(Worker, Code)> {
+    ) -> Result<Made> {
         let mounts = all_mounts(mounts, &mut descriptors)?;
         let draft = JobDraft::new(&self.bundle, &mut descriptors, ROOT, mounts, &self.streams)?;
         // What may take minutes. The logger comes before a compilation that nobody may be there to see fail; the compilation
@@ -99,15 +110,17 @@ impl Creation {
         let Artifact { file, code, counted: _counted } = self.request.unless_given_up(prepared).await?;
         wanted.decide(code.layer.as_ref());
         self.state.layer.clone_from(&code.layer);
+        let server = choice.server(code.target, &self.bundle.guest, self.bundle.resources())?;
+        let listen = server.as_ref().map(|server| server.listen);
         self.cgroup.create()?;
         let cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
-        let job = draft.complete(descriptors.add(file.into()), cgroup);
-        match self.bring_up(&code.engine.worker()?, None, &code.module, &job, &descriptors).await {
-            Ok(worker) => Ok((worker, code)),
+        let job = draft.complete(descriptors.add(file.into()), cgroup, server);
+        match self.bring_up(&code.target.worker()?, None, &code.module, &job, &descriptors).await {
+            Ok(worker) => Ok(Made { worker, code, listen }),
             Err(Failure::Final(e)) => Err(spawn::explained(&self.cgroup, e)),
             Err(Failure::Artifact(reason)) => {
                 info!("compiling {} again: {reason}", code.module);
-                let Artifact { code, .. } = cache.compile(&wanted, code.engine).await?;
+                let Artifact { code, .. } = cache.compile(&wanted, code.target).await?;
                 // What was prepared for a worker is spent by it: its tree was attached, its hooks have run.
                 let reason = format!("{reason}: it was compiled anew, create the container again");
                 Err(Error::Compiler { module: code.module, reason })

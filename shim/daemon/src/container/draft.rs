@@ -9,6 +9,7 @@ use catamaran_worker::Guest;
 use catamaran_worker::job::{self, Job};
 use nix::libc;
 
+use crate::engine::http;
 use crate::error::{Doing, Error, Result};
 use crate::spec::bundle::Bundle;
 use crate::stdio::Stdio;
@@ -52,8 +53,12 @@ impl JobDraft {
         })
     }
 
-    /// The job. `cgroup` is the folder that the process is cloned into, where it is not moved.
-    pub(super) fn complete(self, artifact: job::Fd, cgroup: Option<job::Fd>) -> Job {
+    /// The job. `cgroup` is the folder that the process is cloned into, where it is not moved; `server` is for an artifact that
+    /// serves HTTP.
+    pub(super) fn complete(mut self, artifact: job::Fd, cgroup: Option<job::Fd>, server: Option<job::Server>) -> Job {
+        if server.is_some() {
+            http::without_consumed(&mut self.guest.env);
+        }
         Job {
             guest: self.guest,
             stdin: self.stdin,
@@ -66,6 +71,7 @@ impl JobDraft {
             oom_score_adj: self.oom_score_adj,
             seccomp: self.seccomp,
             apparmor: self.apparmor,
+            server,
         }
     }
 }

@@ -25,6 +25,7 @@ use catamaran_cgroup::stats;
 use catamaran_files::outline::Outline;
 use catamaran_files::search::Order;
 use catamaran_host::unless::unless;
+use catamaran_worker::compiler::World;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::mount::Mount;
 use log::{info, warn};
@@ -43,7 +44,7 @@ use crate::spec::bundle::{self, Bundle};
 use crate::spec::hooks::Stage;
 use crate::spec::oci;
 use crate::stdio::{self, Kept, Stdio};
-use create::{Creation, Leftovers, order_root, wanted};
+use create::{Creation, Leftovers, Made, order_root, wanted};
 pub(crate) use exec::{Exec, ExecRequest};
 use freeze::Freeze;
 pub(crate) use process::{Exit, Phase, Process};
@@ -140,7 +141,8 @@ impl Container {
         let bundle = bundle?;
         let largest = Largest(policy.largest);
         let choice = Choice::new(&bundle.spec, policy)?;
-        let purpose = Purpose { engines: choice.engines(), tenant: bundle.tenant(&request.namespace), largest };
+        let (targets, tenant) = (choice.targets(), bundle.tenant(&request.namespace));
+        let purpose = Purpose { targets, tier: choice.tier, tenant, largest };
         let mounts = bundle.spec.mounts().clone().unwrap_or_default();
         search.look_for_module(&Order::Module { mounts, guest: bundle.guest.clone(), cache: purpose.clone() })?;
         let cache = Cache::open(purpose)?;
@@ -148,7 +150,8 @@ impl Container {
         drop(search);
         let wanted = wanted(&request, module, file)?;
         let mut creation = Creation::begin(request, bundle)?;
-        let (worker, code) = match creation.make_worker(&cache, wanted, mounts, descriptors).await {
+        let made = creation.make_worker(&cache, &choice, wanted, mounts, descriptors).await;
+        let Made { worker, code, listen } = match made {
             Ok(made) => made,
             Err(e) => {
                 creation.undo().await;
@@ -156,10 +159,12 @@ impl Container {
             }
         };
         info!(
-            "created id={} engine={} chosen={} module={:?} digest=sha256:{} artifact={} tier={} pid={} milliseconds={}",
+            "created id={} engine={} chosen={} world={}{} module={:?} digest=sha256:{} artifact={} tier={} pid={} milliseconds={}",
             creation.request.id,
-            code.engine,
-            choice.reason(code.engine),
+            code.target.engine(),
+            choice.reason(code.target.engine()),
+            if code.target.is_server() { World::Http.word() } else { World::Command.word() },
+            listen.map(|address| format!(" listen={address}")).unwrap_or_default(),
             code.module,
             code.digest,
             code.origin,
@@ -169,7 +174,7 @@ impl Container {
         );
         cache.count_start(&code);
         let container = Self::made(creation, worker);
-        container.process.runs_on(code.engine);
+        container.process.runs_on(code.target.engine());
         Ok(container)
     }
 

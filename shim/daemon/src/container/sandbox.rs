@@ -41,7 +41,7 @@ impl Creation {
         let program = holder::program(&mut descriptors)?;
         self.cgroup.create()?;
         let folder = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
-        let job = draft.complete(program, folder);
+        let job = draft.complete(program, folder, None);
         let helper = Program::open(programs::HELPER)?;
         let made =
             self.bring_up(&helper, Some(programs::HOLD), "the pod's sandbox container", &job, &descriptors).await;

@@ -243,6 +243,7 @@ fn refuse(report: Report, module: &str) -> Failure {
         Report::Failed { cause: Cause::Module, text } => {
             Failure::Final(Error::Module { module: module.to_owned(), reason: text })
         }
+        Report::Failed { cause: Cause::Address, text } => Failure::Final(Error::Address(text)),
         Report::Failed { cause: Cause::Confinement, text } => Failure::Final(Error::Worker(text)),
         other => Failure::Final(Error::Worker(format!("an unexpected report: {other:?}"))),
     }

@@ -1,45 +1,65 @@
-//! Which engine runs a container: what its pod asks for, within what the node allows, else what the module needs.
+//! Which engine runs a container, and in which world: what its pod asks for, within what the node allows, else what the module
+//! needs.
 //!
 //! ```text
 //! allowed_engines (a ceiling) > catamaran.wasm/engine.<container> > catamaran.wasm/engine > the module > default_engine
+//!                               catamaran.wasm/world.<container> > catamaran.wasm/world > the module
 //! ```
 //!
-//! What a module needs is found out by compile processes alone: one refuses a module that is the other engine's, which the
-//! cache remembers. So there is a list of engines, to be tried in its order; it has one engine where somebody chose.
-
-use std::collections::HashMap;
+//! What a module needs is found out by compile processes alone: one refuses a module that is the other engine's, or a server's,
+//! which the cache remembers. So there is a list of targets, an engine and a world each, to be tried in its order; it has one
+//! engine, or one world, where somebody chose.
 
 use catamaran_cache::advice::{advice, said};
 use catamaran_cache::engine::{Engine, quoted};
-use log::warn;
+use catamaran_cache::target::Target;
+use catamaran_worker::Guest;
+use catamaran_worker::compiler::{Tier, World};
+use catamaran_worker::job::Server;
+use oci_spec::runtime::LinuxResources;
 
+use crate::engine::annotations::{Annotations, Key, Written};
+use crate::engine::http::Http;
 use crate::engine::options::Policy;
+use crate::engine::values::Form;
 use crate::error::{Error, Result};
 use crate::spec::oci::Spec;
 
-/// What all annotations of this shim begin with.
-const PREFIX: &str = "catamaran.wasm/";
-/// The annotation that names the engine of a pod, and with `.<container>` behind it of one container.
-const KEY: &str = "catamaran.wasm/engine";
-/// The container's name, as containerd's CRI says it.
-const CONTAINER: &str = "io.kubernetes.cri.container-name";
-/// As many bytes of a strange value are quoted.
-const LONGEST_QUOTE: usize = 80;
-/// So long may a container's name be in a key: what stands behind an annotation's «/» has 63 characters at most.
-const LONGEST_NAME: usize = 56;
+const WORLD: Form<World> = Form {
+    parse: |text| [World::Command, World::Http].into_iter().find(|world| world.word() == text),
+    expected: "command, for a program that runs once, or http, for a component that answers requests; no annotation to have the \
+               component decide",
+};
+const TIER: Form<Tier> = Form {
+    parse: |text| [Tier::Fast, Tier::Best].into_iter().find(|tier| tier.word() == text),
+    expected: "fast, to start as soon as can be, or best, to start on the fastest code, however long that takes to make; no \
+               annotation to have the module's size decide",
+};
 
-/// What counts in the choice of one container's engine.
+/// What counts in the choice of one container's engine and world.
 pub(crate) struct Choice {
     policy: Policy,
-    asked: Option<Asked>,
+    engine: Option<Asked<Engine>>,
+    world: Option<Asked<World>>,
     /// The container's name, where it has one.
     name: Option<String>,
+    /// The code that it starts on, where it says so.
+    pub(crate) tier: Option<Tier>,
+    http: Http,
 }
 
-/// An engine that an annotation asks for.
-struct Asked {
-    engine: Engine,
+/// What an annotation asks for.
+struct Asked<T> {
+    what: T,
     key: String,
+    /// For this container alone.
+    own: bool,
+}
+
+impl<T> Asked<T> {
+    fn new(what: T, written: Written<'_>) -> Self {
+        Self { what, key: written.key, own: written.own }
+    }
 }
 
 /// What decided, for the log.
@@ -67,67 +87,91 @@ impl std::fmt::Display for Reason {
 impl Choice {
     /// What the annotations of the spec ask for, checked against the policy and what is installed.
     pub(crate) fn new(spec: &Spec, policy: Policy) -> Result<Self> {
-        let none = HashMap::new();
-        let annotations = spec.annotations().as_ref().unwrap_or(&none);
-        let ours = |key: &str| key == KEY || key.strip_prefix(KEY).is_some_and(|rest| rest.starts_with('.'));
-        let mut strange = annotations.keys().filter(|key| key.starts_with(PREFIX) && !ours(key));
-        // One line, however many there are.
-        if let Some(key) = strange.next() {
-            let more = strange.count();
-            warn!("annotation {} and {more} more are passed over: {KEY} and {KEY}.<container> are read", cut(key));
-        }
-        let name = annotations.get(CONTAINER).cloned();
-        let own = name.as_ref().map(|name| format!("{KEY}.{name}")).filter(|key| annotations.contains_key(key));
-        let key = own.unwrap_or_else(|| KEY.to_owned());
-        let mut choice = Self { policy, asked: None, name };
-        if let Some(value) = annotations.get(&key) {
-            let Some(engine) = Engine::parse(value) else {
-                let expected = format!("{}{}", quoted(&choice.policy.allowed), choice.limits());
-                return Err(Error::refused(format!("annotation {key}"), format!("{:?}", cut(value)), expected));
-            };
-            choice.asked = Some(Asked { engine, key });
+        let annotations = Annotations::new(spec);
+        annotations.warn_of_unknown();
+        let tier = annotations.get(Key::COMPILE).map(|written| written.read(&TIER)).transpose()?;
+        let http = Http::new(&annotations)?;
+        let name = annotations.container().map(str::to_owned);
+        let mut choice = Self { policy, engine: None, world: None, name, tier, http };
+        if let Some(written) = annotations.get(Key::ENGINE) {
+            let engine = Engine::parse(written.value)
+                .ok_or_else(|| written.refused(format!("{}{}", quoted(&choice.policy.allowed), choice.limits())))?;
             if !choice.policy.allowed.contains(&engine) {
-                return Err(choice.forbidden());
+                return Err(choice.forbidden(engine, &written));
             }
+            choice.engine = Some(Asked::new(engine, written));
         }
+        if let Some(written) = annotations.get(Key::WORLD) {
+            choice.world = Some(Asked::new(written.read(&WORLD)?, written));
+        }
+        choice.check_world()?;
         choice.check_installed()?;
         Ok(choice)
     }
 
-    /// What is to be tried, in this order.
-    pub(crate) fn engines(&self) -> Vec<Engine> {
-        if let Some(asked) = &self.asked {
-            return vec![asked.engine];
+    /// What is to be tried for a container's own process, in this order.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        let asked = self.world.as_ref().map(|world| world.what);
+        let interruptible = self.http.request_timeout.is_some();
+        let of = |engine| {
+            let command = (asked != Some(World::Http)).then(|| Target::command(engine));
+            let server = (asked != Some(World::Command)).then(|| Target::server(engine, interruptible)).flatten();
+            [command, server].into_iter().flatten()
+        };
+        self.engines().into_iter().flat_map(of).collect()
+    }
+
+    /// What is to be tried for a further process, which is a command whatever the container's own is.
+    pub(crate) fn targets_of_exec(&self) -> Vec<Target> {
+        Target::commands(&self.engines())
+    }
+
+    /// How a process of that target serves HTTP, with what it is told and these limits; none for a command.
+    ///
+    /// # Errors
+    /// A variable of its environment that is none of a server's.
+    pub(crate) fn server(
+        &self,
+        target: Target,
+        guest: &Guest,
+        limits: Option<&LinuxResources>,
+    ) -> Result<Option<Server>> {
+        target.is_server().then(|| self.http.server(&guest.env, limits)).transpose()
+    }
+
+    fn engines(&self) -> Vec<Engine> {
+        if let Some(asked) = &self.engine {
+            return vec![asked.what];
         }
         let default = self.policy.default;
         let others = Engine::ALL.into_iter().filter(|other| *other != default && self.policy.allowed.contains(other));
         [default].into_iter().chain(others).collect()
     }
 
-    /// What decided for `engine`, which is one of [`Choice::engines`].
+    /// What decided for `engine`, which is of one of [`Choice::targets`].
     pub(crate) fn reason(&self, engine: Engine) -> Reason {
-        match &self.asked {
-            Some(asked) if asked.key == KEY => Reason::Pod,
-            Some(_) => Reason::Container,
+        match self.engine.as_ref().map(|asked| asked.own) {
+            Some(false) => Reason::Pod,
+            Some(true) => Reason::Container,
             None if engine != self.policy.default => Reason::Module,
             None if self.policy.said || self.policy.allowed.len() == 1 => Reason::Option,
             None => Reason::Default,
         }
     }
 
-    /// Says what to do about a module that all of [`Choice::engines`] left to another one.
+    /// Says what to do about a module that all engines tried left to another one.
     pub(crate) fn explain(&self, error: Error) -> Error {
         let Error::Declined { module, declined } = error else { return error };
         let tried = self.engines();
         let untried = |other: &Engine| !tried.contains(other) && self.policy.allowed.contains(other);
         let allowed: Vec<_> = Engine::ALL.into_iter().filter(untried).collect();
-        let advice = match &self.asked {
+        let advice = match &self.engine {
             Some(asked) if !allowed.is_empty() => format!(
                 "the annotation {} asks for {}: write {}, or leave it out{}",
                 asked.key,
-                asked.engine,
+                asked.what,
                 quoted(&allowed),
-                self.key_of_its_own(&asked.key)
+                self.key_of_its_own(Key::ENGINE, asked.own)
             ),
             _ => advice(&self.policy.allowed, &self.policy.place),
         };
@@ -135,25 +179,40 @@ impl Choice {
     }
 
     /// How to ask for this container alone, where the pod's key was too much.
-    fn key_of_its_own(&self, key: &str) -> String {
-        match &self.name {
-            Some(name) if key == KEY && name.chars().count() > LONGEST_NAME => format!(
-                "; a key of its own ({KEY}.<container>) takes a container's name of up to {LONGEST_NAME} characters, and this \
-                 one's has {}: give it a shorter name",
-                name.chars().count()
-            ),
-            Some(name) if key == KEY => format!("; for this container alone: {KEY}.{name}"),
-            _ => String::new(),
-        }
+    fn key_of_its_own(&self, key: Key, own: bool) -> String {
+        if own { String::new() } else { key.for_one_alone(self.name.as_deref()) }
     }
 
-    fn forbidden(&self) -> Error {
-        let (key, value) = self.asked.as_ref().map_or((KEY, ""), |asked| (&asked.key, asked.engine.word()));
+    fn forbidden(&self, engine: Engine, written: &Written<'_>) -> Error {
         Error::unavailable(
-            format!("annotation {key}"),
-            format!("{value:?}, which this node does not allow"),
+            written.place(),
+            format!("{:?}, which this node does not allow", engine.word()),
             format!("{}{}, or no annotation", quoted(&self.policy.allowed), self.limits()),
         )
+    }
+
+    /// An error where no engine that may run the container has the world that is asked for.
+    fn check_world(&self) -> Result<()> {
+        let Some(asked) = self.world.as_ref().filter(|_| self.targets().is_empty()) else { return Ok(()) };
+        let (place, word) = (format!("annotation {}", asked.key), asked.what.word());
+        let able: Vec<_> = Engine::ALL.into_iter().filter(|engine| Target::server(*engine, true).is_some()).collect();
+        let able = quoted(&able);
+        Err(match &self.engine {
+            Some(engine) => Error::refused(
+                place,
+                format!("{word:?}, which {} does not run", engine.what),
+                format!(
+                    "{able} in the annotation {}, or no such annotation{}",
+                    engine.key,
+                    self.key_of_its_own(Key::ENGINE, engine.own)
+                ),
+            ),
+            None => Error::unavailable(
+                place,
+                format!("{word:?}, which {} does not run", quoted(&self.policy.allowed)),
+                format!("a node that allows {able}{}", self.limits()),
+            ),
+        })
     }
 
     /// Where the allowed engines come from, if it is not all.
@@ -162,16 +221,20 @@ impl Choice {
         if all { String::new() } else { format!(" (allowed_engines of {})", self.policy.place) }
     }
 
-    /// An error where the engine that is to be tried first is not on the node.
+    /// An error where what is to be tried first is not on the node.
     fn check_installed(&self) -> Result<()> {
-        let (place, engine) = match &self.asked {
-            Some(asked) => (format!("annotation {}", asked.key), asked.engine),
-            None => (format!("{}: default_engine", self.policy.place), self.policy.default),
+        let targets = self.targets();
+        let Some(first) = targets.first() else { return Ok(()) };
+        let Some(file) = first.missing()? else { return Ok(()) };
+        let (place, what) = match (&self.engine, &self.world) {
+            (Some(asked), _) => (format!("annotation {}", asked.key), asked.what.word()),
+            (None, Some(asked)) if first.is_server() => (format!("annotation {}", asked.key), asked.what.word()),
+            (None, _) => (format!("{}: default_engine", self.policy.place), first.engine().word()),
         };
-        let Some(file) = engine.missing()? else { return Ok(()) };
         let mut others = Vec::new();
-        for other in self.policy.allowed.iter().copied().filter(|other| *other != engine) {
-            if other.missing()?.is_none() {
+        for other in self.policy.allowed.iter().copied().filter(|other| *other != first.engine() && !first.is_server())
+        {
+            if Target::command(other).missing()?.is_none() {
                 others.push(other);
             }
         }
@@ -181,35 +244,36 @@ impl Choice {
         };
         Err(Error::unavailable(
             place,
-            format!("{:?}, which is not installed", engine.word()),
+            format!("{what:?}, which is not installed"),
             format!("the file {} of this shim's version: have it installed{installed}", file.display()),
         ))
     }
 }
 
-/// As much of a text that a pod's author wrote as belongs into a message.
-fn cut(text: &str) -> &str {
-    let end = (0..=LONGEST_QUOTE.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    &text[..end.unwrap_or_default()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::annotations::CONTAINER;
     use serde_json::json;
 
-    fn choice(annotations: serde_json::Value, allowed: &[Engine], default: Engine) -> Result<Choice> {
-        let spec: Spec = serde_json::from_value(json!({"ociVersion": "1.2.0", "annotations": annotations})).unwrap();
-        let policy = Policy {
+    const KEY: &str = "catamaran.wasm/engine";
+    const WORLD_KEY: &str = "catamaran.wasm/world";
+
+    fn policy(allowed: &[Engine]) -> Policy {
+        Policy {
             allowed: allowed.to_vec(),
-            default,
+            default: allowed[0],
             said: true,
             native: true,
             runtime: "runc".to_owned(),
             largest: 1 << 20,
             place: "conf".to_owned(),
-        };
-        Choice::new(&spec, policy)
+        }
+    }
+
+    fn choice(annotations: serde_json::Value, allowed: &[Engine]) -> Result<Choice> {
+        let spec: Spec = serde_json::from_value(json!({"ociVersion": "1.2.0", "annotations": annotations})).unwrap();
+        Choice::new(&spec, policy(allowed))
     }
 
     const BOTH: &[Engine] = &Engine::ALL;
@@ -241,39 +305,108 @@ mod tests {
                 BOTH,
                 &["annotation catamaran.wasm/engine.ccc", "\"v8\""],
             ),
+            (
+                json!({WORLD_KEY: "server"}),
+                BOTH,
+                &["annotation catamaran.wasm/world: \"server\"", "command, for", "http, for"],
+            ),
+            (
+                json!({WORLD_KEY: "http-uninterrupted", CONTAINER: "a", "catamaran.wasm/world.a": "HTTP"}),
+                BOTH,
+                &["annotation catamaran.wasm/world.a: \"HTTP\""],
+            ),
+            (
+                json!({"catamaran.wasm/compile": "slow"}),
+                BOTH,
+                &["annotation catamaran.wasm/compile: \"slow\"", "fast, to start", "best, to start"],
+            ),
+            // Whatever the container is.
+            (json!({"catamaran.wasm/http-listen": "80"}), BOTH, &["annotation catamaran.wasm/http-listen: \"80\""]),
+            (
+                json!({WORLD_KEY: "http", KEY: "wasmer", CONTAINER: "a"}),
+                BOTH,
+                &[
+                    "annotation catamaran.wasm/world: \"http\", which wasmer does not run",
+                    "«wasmtime» in the annotation catamaran.wasm/engine, or no such annotation",
+                    "for this container alone: catamaran.wasm/engine.a",
+                ],
+            ),
+            (
+                json!({WORLD_KEY: "http"}),
+                &[Engine::Wasmer],
+                &[
+                    "annotation catamaran.wasm/world: \"http\", which «wasmer» does not run",
+                    "a node that allows «wasmtime» (allowed_engines of conf)",
+                ],
+            ),
+            // Beside a test's executable lies no program.
+            (
+                json!({WORLD_KEY: "http"}),
+                BOTH,
+                &[
+                    "annotation catamaran.wasm/world: \"http\", which is not installed",
+                    "catamaran-wasmtime-http of this shim's",
+                ],
+            ),
         ] {
-            let said = choice(annotations, allowed, allowed[0]).map(drop).unwrap_err().to_string();
+            let said = choice(annotations, allowed).map(drop).unwrap_err().to_string();
             for word in words {
                 assert!(said.contains(word), "{word:?} is missing in: {said}");
             }
         }
     }
 
-    fn made(asked: Option<(&str, Engine)>, allowed: &[Engine], name: Option<&str>) -> Choice {
-        let policy = Policy {
-            allowed: allowed.to_vec(),
-            default: allowed[0],
-            said: true,
-            native: true,
-            runtime: "runc".to_owned(),
-            largest: 1 << 20,
-            place: "conf".to_owned(),
-        };
-        let asked = asked.map(|(key, engine)| Asked { engine, key: key.to_owned() });
-        Choice { policy, asked, name: name.map(str::to_owned) }
+    fn asked(key: Key, container: Option<&str>, engine: Engine) -> Option<Asked<Engine>> {
+        let own = container.is_some();
+        Some(Asked { what: engine, key: container.map_or(key.to_string(), |name| key.of(name)), own })
+    }
+
+    fn made(engine: Option<Asked<Engine>>, allowed: &[Engine], name: Option<&str>) -> Choice {
+        let spec: Spec = serde_json::from_value(json!({"ociVersion": "1.2.0"})).unwrap();
+        let http = Http::new(&Annotations::new(&spec)).unwrap();
+        Choice { policy: policy(allowed), engine, world: None, name: name.map(str::to_owned), tier: None, http }
     }
 
     #[test]
     fn without_annotations_the_module_chooses_its_engine() {
         use Engine::{Wasmer, Wasmtime};
+        let pods = |engine| asked(Key::ENGINE, None, engine);
         assert_eq!(made(None, BOTH, None).engines(), [Wasmtime, Wasmer]);
         assert_eq!(made(None, &[Wasmer, Wasmtime], None).engines(), [Wasmer, Wasmtime]);
         assert_eq!(made(None, &[Wasmer], None).engines(), [Wasmer]);
-        assert_eq!(made(Some((KEY, Wasmer)), BOTH, None).engines(), [Wasmer]);
+        assert_eq!(made(pods(Wasmer), BOTH, None).engines(), [Wasmer]);
         assert_eq!(made(None, BOTH, None).reason(Wasmer), Reason::Module);
         assert_eq!(made(None, BOTH, None).reason(Wasmtime), Reason::Option);
-        assert_eq!(made(Some((KEY, Wasmer)), BOTH, None).reason(Wasmer), Reason::Pod);
-        assert_eq!(made(Some(("catamaran.wasm/engine.a", Wasmer)), BOTH, None).reason(Wasmer), Reason::Container);
+        assert_eq!(made(pods(Wasmer), BOTH, None).reason(Wasmer), Reason::Pod);
+        assert_eq!(made(asked(Key::ENGINE, Some("a"), Wasmer), BOTH, None).reason(Wasmer), Reason::Container);
+    }
+
+    #[test]
+    fn without_annotations_the_module_chooses_its_world() {
+        use Target::{Wasmer, Wasmtime, WasmtimeHttp, WasmtimeHttpUninterrupted};
+        let in_world = |world, allowed: &[Engine]| {
+            let world = Some(Asked { what: world, key: WORLD_KEY.to_owned(), own: false });
+            Choice { world, ..made(None, allowed, None) }
+        };
+        let with_no_limit = |mut choice: Choice| {
+            choice.http.request_timeout = None;
+            choice
+        };
+        for (choice, targets) in [
+            (made(None, BOTH, None), &[Wasmtime, WasmtimeHttp, Wasmer][..]),
+            (made(None, &[Engine::Wasmer, Engine::Wasmtime], None), &[Wasmer, Wasmtime, WasmtimeHttp]),
+            (made(None, &[Engine::Wasmer], None), &[Wasmer]),
+            (made(asked(Key::ENGINE, None, Engine::Wasmtime), BOTH, None), &[Wasmtime, WasmtimeHttp]),
+            (with_no_limit(made(None, BOTH, None)), &[Wasmtime, WasmtimeHttpUninterrupted, Wasmer]),
+            (in_world(World::Command, BOTH), &[Wasmtime, Wasmer]),
+            (in_world(World::Http, BOTH), &[WasmtimeHttp]),
+            (in_world(World::Http, &[Engine::Wasmer, Engine::Wasmtime]), &[WasmtimeHttp]),
+            (with_no_limit(in_world(World::Http, BOTH)), &[WasmtimeHttpUninterrupted]),
+        ] {
+            assert_eq!(choice.targets(), targets);
+            assert!(choice.targets_of_exec().iter().all(|target| !target.is_server()), "an exec is a command");
+        }
+        assert_eq!(in_world(World::Http, BOTH).targets_of_exec(), [Wasmtime, Wasmer]);
     }
 
     #[test]
@@ -286,19 +419,20 @@ mod tests {
                 .collect(),
         };
         let (long, time) = ("c".repeat(57), Engine::Wasmtime);
+        let pods = || asked(Key::ENGINE, None, time);
         for (choice, tried, words) in [
             (
-                made(Some((KEY, time)), BOTH, Some("a")),
+                made(pods(), BOTH, Some("a")),
                 &[time][..],
                 &[
                     "annotation catamaran.wasm/engine asks for wasmtime: write «wasmer»",
                     "alone: catamaran.wasm/engine.a",
                 ][..],
             ),
-            (made(Some((KEY, time)), BOTH, Some(&long)), &[time], &["up to 56 characters", "has 57"]),
-            (made(Some(("catamaran.wasm/engine.a", time)), BOTH, Some("a")), &[time], &["engine.a asks for wasmtime"]),
+            (made(pods(), BOTH, Some(&long)), &[time], &["up to 56 characters", "has 57"]),
+            (made(asked(Key::ENGINE, Some("a"), time), BOTH, Some("a")), &[time], &["engine.a asks for wasmtime"]),
             (made(None, &[time], None), &[time], &["does not allow «wasmer» (allowed_engines of conf)"]),
-            (made(Some((KEY, time)), &[time], None), &[time], &["does not allow «wasmer»", "for «wasmtime»"]),
+            (made(pods(), &[time], None), &[time], &["does not allow «wasmer»", "for «wasmtime»"]),
             (made(None, BOTH, None), BOTH, &["not on wasmtime", "not on wasmer", "no engine of this node runs it"]),
         ] {
             let said = choice.explain(declined(tried)).to_string();

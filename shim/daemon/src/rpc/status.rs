@@ -21,6 +21,7 @@ fn code(e: &Error) -> Code {
         | Error::Declined { .. }
         | Error::Transition { .. }
         | Error::Occupied(_)
+        | Error::Address(_)
         | Error::Logger { .. }
         | Error::Closing => Code::FAILED_PRECONDITION,
         Error::NotFound(_) => Code::NOT_FOUND,
@@ -39,7 +40,7 @@ fn code(e: &Error) -> Code {
 pub(super) fn reason(e: &Error) -> Option<Reason> {
     Some(match e {
         Error::Host(HostError::Refused { .. }) => Reason::Spec,
-        Error::Host(HostError::Unavailable { .. }) => Reason::Node,
+        Error::Host(HostError::Unavailable { .. }) | Error::Address(_) => Reason::Node,
         Error::Module { .. } => Reason::Module,
         Error::Declined { .. } => Reason::Engine,
         Error::Compiler { .. } => Reason::Compiler,
@@ -61,6 +62,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_address_that_cannot_be_had_is_a_precondition_and_its_text_reaches_the_client() {
+        let text = "cannot listen at 0.0.0.0:80 (the default): Permission denied; write a port from 1024 on";
+        let ttrpc::Error::RpcStatus(status) = ttrpc::Error::from(Error::Address(text.to_owned())) else {
+            panic!("another kind of error")
+        };
+        assert_eq!((status.code(), status.message.as_str()), (Code::FAILED_PRECONDITION, text));
+    }
+
+    #[test]
     fn what_is_refused_has_a_reason_and_what_came_too_late_has_none() {
         let id = || "x".to_owned();
         let system = |kind: std::io::ErrorKind| Error::system("reading", kind.into());
@@ -68,6 +78,7 @@ mod tests {
             (Error::refused("a", "b", "c"), Some(Reason::Spec)),
             (Error::unavailable("a", "b", "c"), Some(Reason::Node)),
             (Error::Module { module: id(), reason: id() }, Some(Reason::Module)),
+            (Error::Address(id()), Some(Reason::Node)),
             (Error::Declined { module: id(), declined: Vec::new() }, Some(Reason::Engine)),
             (Error::Compiler { module: id(), reason: id() }, Some(Reason::Compiler)),
             (system(std::io::ErrorKind::StorageFull), Some(Reason::System)),

@@ -100,7 +100,8 @@ impl Container {
         self.record_logger(streams.kept.logger())?;
         let asked = self.asked(exec)?;
         let tenant = asked.bundle.tenant(&self.request.namespace);
-        let purpose = Purpose { engines: asked.choice.engines(), tenant, largest: asked.largest };
+        // What `catamaran.wasm/compile` says is of the container's own process: a probe does not wait for it.
+        let purpose = Purpose { targets: asked.choice.targets_of_exec(), tier: None, tenant, largest: asked.largest };
         let cache = Cache::open(purpose.clone())?;
         // What may take minutes. The compilation is its driver's, and goes on.
         let prepared = async {
@@ -122,7 +123,7 @@ impl Container {
         let worker = match self.try_worker(exec, &asked, &artifact, streams).await {
             Err(Failure::Artifact(reason)) => {
                 info!("compiling {} again: {reason}", artifact.code.module);
-                artifact = cache.compile(&wanted, artifact.code.engine).await?;
+                artifact = cache.compile(&wanted, artifact.code.target).await?;
                 self.try_worker(exec, &asked, &artifact, streams).await
             }
             tried => tried,
@@ -138,7 +139,8 @@ impl Container {
             worker.end();
             return Err(stop);
         }
-        let Code { engine, module, digest, origin, tier, .. } = &artifact.code;
+        let Code { target, module, digest, origin, tier, .. } = &artifact.code;
+        let engine = target.engine();
         info!(
             "executed id={}/{} engine={engine} module={module:?} digest=sha256:{digest} artifact={origin} tier={} pid={} \
              milliseconds={}",
@@ -149,7 +151,7 @@ impl Container {
             begin.elapsed().as_millis(),
         );
         cache.count_start(&artifact.code);
-        exec.process.runs_on(artifact.code.engine);
+        exec.process.runs_on(engine);
         Ok(worker)
     }
 
@@ -216,8 +218,9 @@ impl Container {
             oom_score_adj: asked.bundle.spec.process().as_ref().and_then(|process| *process.oom_score_adj()),
             seccomp: asked.bundle.seccomp.clone(),
             apparmor: asked.told.apparmor.clone(),
+            server: None,
         };
-        let (program, id) = (artifact.code.engine.worker()?, format!("{}/{}", self.id(), exec.id));
+        let (program, id) = (artifact.code.target.worker()?, format!("{}/{}", self.id(), exec.id));
         let start = spawn::Start {
             program: &program,
             action: None,

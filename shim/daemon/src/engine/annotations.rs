@@ -1,0 +1,229 @@
+//! The annotations of a pod that are this shim's: their keys, and whose of them counts for a container.
+//!
+//! ```text
+//! catamaran.wasm/<key>.<container>  >  catamaran.wasm/<key>
+//! ```
+//!
+//! What a key's value means is its reader's matter (`choice`, `http`); how it is written, `values` tells.
+
+use std::collections::HashMap;
+
+use catamaran_worker::listener;
+use log::warn;
+
+use crate::engine::values;
+use crate::error::{Error, Result};
+use crate::spec::oci::Spec;
+
+/// What all annotations of this shim begin with.
+const PREFIX: &str = "catamaran.wasm/";
+/// The container's name, as containerd's CRI says it.
+pub(super) const CONTAINER: &str = "io.kubernetes.cri.container-name";
+/// As many bytes of a strange value are quoted.
+const LONGEST_QUOTE: usize = 80;
+/// So many characters may stand behind an annotation's «/».
+const LONGEST_KEY: usize = 63;
+
+/// The key of an annotation, for all of a pod's containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key(&'static str);
+
+#[rustfmt::skip]
+impl Key {
+    pub(crate) const ENGINE: Self = Self("catamaran.wasm/engine");
+    pub(crate) const WORLD: Self = Self("catamaran.wasm/world");
+    pub(crate) const COMPILE: Self = Self("catamaran.wasm/compile");
+    pub(crate) const LISTEN: Self = Self(listener::ANNOTATION);
+    pub(crate) const MOST_REQUESTS: Self = Self("catamaran.wasm/http-max-concurrent-requests");
+    pub(crate) const REQUEST_TIMEOUT: Self = Self("catamaran.wasm/http-request-timeout");
+    pub(crate) const INSTANCE_REUSE: Self = Self("catamaran.wasm/http-instance-reuse");
+    pub(crate) const INSTANCE_MEMORY: Self = Self("catamaran.wasm/http-instance-memory");
+    pub(crate) const MOST_BODY: Self = Self("catamaran.wasm/http-max-request-body");
+    pub(crate) const LAME_DUCK: Self = Self("catamaran.wasm/http-lame-duck");
+
+    pub(crate) const ALL: [Self; 10] = [
+        Self::ENGINE, Self::WORLD, Self::COMPILE, Self::LISTEN, Self::MOST_REQUESTS, Self::REQUEST_TIMEOUT,
+        Self::INSTANCE_REUSE, Self::INSTANCE_MEMORY, Self::MOST_BODY, Self::LAME_DUCK,
+    ];
+}
+
+impl Key {
+    /// The key for one container alone.
+    pub(crate) fn of(self, container: &str) -> String {
+        format!("{self}.{container}")
+    }
+
+    /// Whether `text` is this key, for all containers or for one.
+    fn is(self, text: &str) -> bool {
+        text.strip_prefix(self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
+
+    /// The longest name of a container that fits into a key of its own.
+    fn longest_name(self) -> usize {
+        LONGEST_KEY - (self.0.len() - PREFIX.len()) - 1
+    }
+
+    /// How to say it for one container alone, where the pod's key was too much: what follows a piece of advice.
+    pub(crate) fn for_one_alone(self, container: Option<&str>) -> String {
+        let (longest, has) = (self.longest_name(), container.map_or(0, |name| name.chars().count()));
+        match container {
+            Some(_) if has > longest => format!(
+                "; a key of its own ({self}.<container>) takes a container's name of up to {longest} characters, and this one's \
+                 has {has}: give it a shorter name"
+            ),
+            Some(name) => format!("; for this container alone: {}", self.of(name)),
+            None => String::new(),
+        }
+    }
+}
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// What a pod's annotations say of one container.
+pub(crate) struct Annotations<'a> {
+    all: Option<&'a HashMap<String, String>>,
+    container: Option<&'a str>,
+}
+
+impl<'a> Annotations<'a> {
+    pub(crate) fn new(spec: &'a Spec) -> Self {
+        let all = spec.annotations().as_ref();
+        let container = all.and_then(|all| all.get(CONTAINER)).map(String::as_str);
+        Self { all, container }
+    }
+
+    /// The container's name, where it has one.
+    pub(crate) fn container(&self) -> Option<&'a str> {
+        self.container
+    }
+
+    /// The annotation that counts.
+    pub(crate) fn get(&self, key: Key) -> Option<Written<'a>> {
+        let all = self.all?;
+        let found = |written: String, own: bool| {
+            let value = all.get(&written)?;
+            Some(Written { key: written, kind: "annotation", own, value })
+        };
+        let own = self.container.and_then(|container| found(key.of(container), true));
+        own.or_else(|| found(key.to_string(), false))
+    }
+
+    /// Tells the log of a key that nobody reads. One line, however many there are.
+    pub(crate) fn warn_of_unknown(&self) {
+        let unknown = |key: &&String| key.starts_with(PREFIX) && !Key::ALL.iter().any(|known| known.is(key));
+        let mut unknown = self.all.into_iter().flat_map(HashMap::keys).filter(unknown);
+        if let Some(key) = unknown.next() {
+            let more = unknown.count();
+            let known: Vec<_> = Key::ALL.iter().map(|key| key.0.trim_start_matches(PREFIX)).collect();
+            warn!(
+                "annotation {} and {more} more are passed over: {PREFIX} is followed by {}, and by .<container> for one \
+                 container alone",
+                cut(key),
+                known.join(", ")
+            );
+        }
+    }
+}
+
+/// An annotation, or a variable of the environment, as its author has written it.
+#[derive(Debug)]
+pub(crate) struct Written<'a> {
+    pub(crate) key: String,
+    /// Which of them it is, for an error.
+    pub(crate) kind: &'static str,
+    /// Whether it is for this container alone.
+    pub(crate) own: bool,
+    pub(crate) value: &'a str,
+}
+
+impl Written<'_> {
+    /// Where it stands, for an error.
+    pub(crate) fn place(&self) -> String {
+        format!("{} {}", self.kind, self.key)
+    }
+
+    /// The value is none that there is; `expected` is what to write instead.
+    pub(crate) fn refused(&self, expected: impl Into<String>) -> Error {
+        Error::refused(self.place(), format!("{:?}", cut(self.value)), expected)
+    }
+
+    /// What the value stands for.
+    pub(crate) fn read<T>(&self, form: &values::Form<T>) -> Result<T> {
+        (form.parse)(self.value).ok_or_else(|| self.refused(form.expected))
+    }
+}
+
+/// As much of a text that a pod's author wrote as belongs into a message.
+fn cut(text: &str) -> &str {
+    let end = (0..=LONGEST_QUOTE.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn spec(annotations: serde_json::Value) -> Spec {
+        serde_json::from_value(json!({"ociVersion": "1.2.0", "annotations": annotations})).unwrap()
+    }
+
+    #[test]
+    fn a_containers_own_annotation_wins() {
+        for key in Key::ALL {
+            let (of_pod, own, other) = (key.to_string(), key.of("web"), key.of("other"));
+            for (annotations, expected) in [
+                (json!({}), None),
+                (json!({&of_pod: "pod"}), Some(("pod", false))),
+                (json!({CONTAINER: "web", &of_pod: "pod", &other: "other"}), Some(("pod", false))),
+                (json!({CONTAINER: "web", &of_pod: "pod", &own: "own"}), Some(("own", true))),
+                (json!({CONTAINER: "web", &own: ""}), Some(("", true))),
+                // Of a container that has no name nobody is meant.
+                (json!({&own: "own"}), None),
+            ] {
+                let spec = spec(annotations);
+                let found = Annotations::new(&spec).get(key);
+                assert_eq!(found.as_ref().map(|written| (written.value, written.own)), expected, "{key}");
+                if let Some(written) = found {
+                    assert_eq!(written.key, if written.own { &own } else { &of_pod }.as_str());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_document_lists_each_key_once_and_no_other() {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/annotations.md");
+        let text = std::fs::read_to_string(document).unwrap();
+        let listed: Vec<_> =
+            text.lines().filter_map(|line| line.strip_prefix("| `catamaran.wasm/")?.split('`').next()).collect();
+        assert_eq!(listed, Key::ALL.map(|key| key.0.strip_prefix(PREFIX).unwrap()));
+    }
+
+    #[test]
+    fn a_key_is_known_by_its_whole_name() {
+        assert!(Key::ENGINE.is("catamaran.wasm/engine") && Key::ENGINE.is("catamaran.wasm/engine.web"));
+        for other in ["catamaran.wasm/engines", "catamaran.wasm/engine-web", "catamaran.wasm/", "engine"] {
+            assert!(!Key::ALL.iter().any(|key| key.is(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_for_a_key_is_told() {
+        for key in Key::ALL {
+            let longest = "c".repeat(key.longest_name());
+            assert_eq!(key.of(&longest).len() - PREFIX.len(), LONGEST_KEY);
+            assert_eq!(key.for_one_alone(Some(&longest)), format!("; for this container alone: {key}.{longest}"));
+            let said = key.for_one_alone(Some(&format!("{longest}c")));
+            let (up_to, has) = (longest.len(), longest.len() + 1);
+            assert!(said.contains(&format!("up to {up_to} characters, and this one's has {has}")), "{said}");
+        }
+        assert_eq!(Key::ENGINE.longest_name(), 56);
+        assert_eq!(Key::WORLD.for_one_alone(None), "");
+    }
+}

@@ -1,0 +1,326 @@
+//! How a server serves HTTP: what its pod's annotations say, its environment, and the processors that it may use.
+//!
+//! ```text
+//! where it listens:  catamaran.wasm/http-listen > WASMTIME_HTTP_PROXY_SOCKET_ADDR > SPIN_HTTP_LISTEN_ADDR > PORT > [::]:8080
+//! ```
+//!
+//! Annotations are read for every Wasm container, as nobody knows yet whether it is a server. Variables of the environment are a
+//! server's alone: a command may mean something else by them. Those of other runtimes are read here and not handed on; PORT is.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use catamaran_worker::job::Server;
+use oci_spec::runtime::LinuxResources;
+
+use crate::engine::annotations::{Annotations, Key, Written};
+use crate::engine::values::{self, Form, address, number};
+use crate::error::{Error, Result};
+
+/// Of containerd's Wasm shims.
+const RUNWASI_ADDRESS: &str = "WASMTIME_HTTP_PROXY_SOCKET_ADDR";
+/// By the name in their documents, and by the one that they read.
+const BACKLOGS: [&str; 2] = ["WASMTIME_HTTP_PROXY_BACKLOG", "WASMTIME_HTTP_BACKLOG"];
+/// Of Spin, whose operator sets it.
+const SPIN_ADDRESS: &str = "SPIN_HTTP_LISTEN_ADDR";
+/// Of Knative and Cloud Run, whose programs read it too.
+const PORT: &str = "PORT";
+
+const DEFAULT_PORT: u16 = 8080;
+const DEFAULT_BACKLOG: u32 = 1024;
+const DEFAULT_MOST_REQUESTS: u32 = 128;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The CPU controller's period where the spec has none, in microseconds.
+const DEFAULT_PERIOD: u64 = 100_000;
+
+const HOUR: u64 = 3600;
+
+const ADDRESS: Form<SocketAddr> = Form {
+    parse: address,
+    expected: "ADDRESS:PORT such as 0.0.0.0:8080, [ADDRESS]:PORT such as [::]:8080, or :PORT for every address of the pod; no \
+               host name, and a port from 1 to 65535",
+};
+const MOST_REQUESTS: Form<u32> =
+    Form { parse: |text| number(text, 1..=4096), expected: "a number from 1 to 4096; 128 without the annotation" };
+const REQUEST_TIMEOUT: Form<Option<Duration>> = Form {
+    parse: |text| match text {
+        "none" => Some(None),
+        text => duration(text, Duration::from_millis(1), Duration::from_secs(24 * HOUR)).map(Some),
+    },
+    expected: "a duration from 1ms to 24h, such as 500ms, 30s, 5m or 1h, or none for no limit; 60s without the annotation",
+};
+const INSTANCE_REUSE: Form<u32> = Form {
+    parse: |text| number(text, 1..=1_000_000),
+    expected: "a number from 1 to 1000000; 1 without the annotation",
+};
+const INSTANCE_MEMORY: Form<u64> = Form {
+    parse: |text| values::bytes(text).filter(|bytes| (64 << 10..=4 << 30).contains(bytes)),
+    expected: "a quantity from 64Ki to 4Gi, such as 64Mi, 500M or 1Gi; no annotation for no limit but the container's",
+};
+const MOST_BODY: Form<u64> = Form {
+    parse: values::bytes,
+    expected: "a quantity, such as 512Ki, 10M or 1Gi, or a number of bytes; no annotation for no limit",
+};
+const LAME_DUCK: Form<Duration> = Form {
+    parse: |text| duration(text, Duration::ZERO, Duration::from_secs(600)),
+    expected: "a duration from 0s to 10m, such as 500ms, 5s or 1m; 0s without the annotation",
+};
+const PORT_FORM: Form<SocketAddr> = Form {
+    parse: |text| values::port(text).map(values::every),
+    expected: "a port from 1 to 65535, or no such variable",
+};
+const BACKLOG: Form<u32> = Form {
+    parse: |text| number(text, 1..=i32::MAX as u32),
+    expected: "a number of connections from 1 on, or no such variable for 1024",
+};
+
+/// What the annotations of a container say of a server that it may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Http {
+    /// Where it listens, and what says so.
+    listen: Option<(SocketAddr, String)>,
+    most_requests: u32,
+    /// None without a limit.
+    pub(super) request_timeout: Option<Duration>,
+    instance_reuse: u32,
+    instance_memory: Option<u64>,
+    most_body: Option<u64>,
+    lame_duck: Duration,
+}
+
+impl Http {
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// The one whose value is none.
+    pub(crate) fn new(annotations: &Annotations<'_>) -> Result<Self> {
+        fn read<T>(annotations: &Annotations<'_>, key: Key, form: &Form<T>) -> Result<Option<T>> {
+            annotations.get(key).map(|written| written.read(form)).transpose()
+        }
+        let placed = |written: Written<'_>| Ok::<_, Error>((written.read(&ADDRESS)?, written.place()));
+        Ok(Self {
+            listen: annotations.get(Key::LISTEN).map(placed).transpose()?,
+            most_requests: read(annotations, Key::MOST_REQUESTS, &MOST_REQUESTS)?.unwrap_or(DEFAULT_MOST_REQUESTS),
+            request_timeout: read(annotations, Key::REQUEST_TIMEOUT, &REQUEST_TIMEOUT)?
+                .unwrap_or(Some(DEFAULT_TIMEOUT)),
+            instance_reuse: read(annotations, Key::INSTANCE_REUSE, &INSTANCE_REUSE)?.unwrap_or(1),
+            instance_memory: read(annotations, Key::INSTANCE_MEMORY, &INSTANCE_MEMORY)?,
+            most_body: read(annotations, Key::MOST_BODY, &MOST_BODY)?,
+            lame_duck: read(annotations, Key::LAME_DUCK, &LAME_DUCK)?.unwrap_or_default(),
+        })
+    }
+
+    /// What the worker of a server with this environment and these limits is told.
+    ///
+    /// # Errors
+    /// The variable that counts, where its value is none.
+    pub(crate) fn server(&self, env: &[(String, String)], resources: Option<&LinuxResources>) -> Result<Server> {
+        let of_environment = || {
+            let read = [(RUNWASI_ADDRESS, &ADDRESS), (SPIN_ADDRESS, &ADDRESS), (PORT, &PORT_FORM)];
+            read.into_iter().find_map(|(name, form)| variable(env, name, form)).transpose()
+        };
+        let (listen, listen_from) = match &self.listen {
+            Some(listen) => listen.clone(),
+            None => of_environment()?.unwrap_or_else(|| (values::every(DEFAULT_PORT), "the default".to_owned())),
+        };
+        let backlog = BACKLOGS.into_iter().find_map(|name| variable(env, name, &BACKLOG)).transpose()?;
+        Ok(Server {
+            listen,
+            listen_from,
+            backlog: backlog.map_or(DEFAULT_BACKLOG, |(backlog, _)| backlog),
+            processors: processors(resources),
+            most_requests: self.most_requests,
+            request_timeout: self.request_timeout,
+            instance_reuse: self.instance_reuse,
+            instance_memory: self.instance_memory,
+            most_body: self.most_body,
+            lame_duck: self.lame_duck,
+        })
+    }
+}
+
+/// Takes out of a server's environment what is said to other runtimes: their own shims do not hand it on either.
+pub(crate) fn without_consumed(env: &mut Vec<(String, String)>) {
+    let consumed = |name: &str| name == RUNWASI_ADDRESS || name == SPIN_ADDRESS || BACKLOGS.contains(&name);
+    env.retain(|(name, _)| !consumed(name));
+}
+
+/// The value of a variable, and its place; none where there is no such variable.
+fn variable<T>(env: &[(String, String)], name: &str, form: &Form<T>) -> Option<Result<(T, String)>> {
+    let (_, value) = env.iter().find(|(known, _)| known == name)?;
+    let written = Written { key: name.to_owned(), kind: "environment variable", own: true, value };
+    Some(written.read(form).map(|read| (read, written.place())))
+}
+
+/// The processors that a quota of processor time amounts to, rounded up; none without one.
+fn processors(resources: Option<&LinuxResources>) -> Option<u32> {
+    let cpu = resources?.cpu().as_ref()?;
+    let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|quota| *quota > 0)?;
+    let period = cpu.period().filter(|period| *period > 0).unwrap_or(DEFAULT_PERIOD);
+    Some(u32::try_from(quota.div_ceil(period)).unwrap_or(u32::MAX))
+}
+
+fn duration(text: &str, least: Duration, most: Duration) -> Option<Duration> {
+    values::duration(text).filter(|duration| (least..=most).contains(duration))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::spec::oci::Spec;
+
+    fn http(annotations: serde_json::Value) -> Result<Http> {
+        let spec: Spec = serde_json::from_value(json!({"ociVersion": "1.2.0", "annotations": annotations})).unwrap();
+        Http::new(&Annotations::new(&spec))
+    }
+
+    fn environment(env: &[(&str, &str)]) -> Vec<(String, String)> {
+        env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_server_without_annotations_has_the_defaults() {
+        let server = http(json!({})).unwrap().server(&[], None).unwrap();
+        let expected = Server {
+            listen: "[::]:8080".parse().unwrap(),
+            listen_from: "the default".to_owned(),
+            backlog: 1024,
+            processors: None,
+            most_requests: 128,
+            request_timeout: Some(Duration::from_secs(60)),
+            instance_reuse: 1,
+            instance_memory: None,
+            most_body: None,
+            lame_duck: Duration::ZERO,
+        };
+        assert_eq!(server, expected);
+    }
+
+    #[test]
+    fn every_annotation_of_a_server_is_read() {
+        let server = http(json!({
+            "catamaran.wasm/http-listen": "127.0.0.1:80",
+            "catamaran.wasm/http-max-concurrent-requests": "4096",
+            "catamaran.wasm/http-request-timeout": "none",
+            "catamaran.wasm/http-instance-reuse": "1000000",
+            "catamaran.wasm/http-instance-memory": "64Ki",
+            "catamaran.wasm/http-max-request-body": "0",
+            "catamaran.wasm/http-lame-duck": "10m",
+        }));
+        let server = server.unwrap().server(&[], None).unwrap();
+        assert_eq!(server.listen, "127.0.0.1:80".parse().unwrap());
+        assert_eq!(server.listen_from, "annotation catamaran.wasm/http-listen");
+        assert_eq!((server.most_requests, server.request_timeout), (4096, None));
+        assert_eq!((server.instance_reuse, server.instance_memory), (1_000_000, Some(65536)));
+        assert_eq!((server.most_body, server.lame_duck), (Some(0), Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn a_value_that_does_not_parse_names_its_key_and_what_to_write() {
+        for (key, value, words) in [
+            ("http-listen", "localhost:80", "no host name"),
+            ("http-listen", "8080", ":PORT for every address"),
+            ("http-listen", "0.0.0.0:0", "from 1 to 65535"),
+            ("http-max-concurrent-requests", "0", "from 1 to 4096"),
+            ("http-max-concurrent-requests", "4097", "from 1 to 4096"),
+            ("http-request-timeout", "0s", "from 1ms to 24h"),
+            ("http-request-timeout", "24h1ms", "or none for no limit"),
+            ("http-request-timeout", "30", "such as 500ms, 30s"),
+            ("http-request-timeout", "None", "or none for no limit"),
+            ("http-instance-reuse", "1000001", "from 1 to 1000000"),
+            ("http-instance-reuse", "0", "from 1 to 1000000"),
+            ("http-instance-memory", "65535", "from 64Ki to 4Gi"),
+            ("http-instance-memory", "4.1Gi", "from 64Ki to 4Gi"),
+            ("http-instance-memory", "64MB", "such as 64Mi"),
+            ("http-max-request-body", "-1", "a quantity"),
+            ("http-lame-duck", "601s", "from 0s to 10m"),
+            ("http-lame-duck", "", "such as 500ms"),
+        ] {
+            for suffix in ["", ".web"] {
+                let key = format!("catamaran.wasm/{key}{suffix}");
+                let said = http(json!({"io.kubernetes.cri.container-name": "web", &key: value}));
+                let said = said.map(drop).unwrap_err().to_string();
+                assert!(said.contains(&format!("annotation {key}: {value:?}")) && said.contains(words), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_is_read_where_it_is_said_first() {
+        let none = http(json!({})).unwrap();
+        let all = [(PORT, "1"), (SPIN_ADDRESS, "0.0.0.0:2"), (RUNWASI_ADDRESS, "[::1]:3")];
+        for (http, env, listen, from) in [
+            (
+                http(json!({"catamaran.wasm/http-listen": ":4"})).unwrap(),
+                &all[..],
+                "[::]:4",
+                "annotation catamaran.wasm/http-listen",
+            ),
+            (none.clone(), &all, "[::1]:3", "environment variable WASMTIME_HTTP_PROXY_SOCKET_ADDR"),
+            (none.clone(), &all[..2], "0.0.0.0:2", "environment variable SPIN_HTTP_LISTEN_ADDR"),
+            (none.clone(), &all[..1], "[::]:1", "environment variable PORT"),
+            (none, &[], "[::]:8080", "the default"),
+        ] {
+            let server = http.server(&environment(env), None).unwrap();
+            assert_eq!((server.listen.to_string().as_str(), server.listen_from.as_str()), (listen, from));
+        }
+    }
+
+    #[test]
+    fn a_variable_that_counts_and_does_not_parse_is_refused_by_name() {
+        let none = http(json!({})).unwrap();
+        for (name, value) in [
+            (PORT, "http"),
+            (PORT, ""),
+            (PORT, "tcp://10.0.0.1:80"),
+            (SPIN_ADDRESS, "80"),
+            (RUNWASI_ADDRESS, "localhost:80"),
+            (BACKLOGS[0], "0"),
+            (BACKLOGS[1], "many"),
+        ] {
+            let said = none.server(&environment(&[(name, value)]), None).unwrap_err().to_string();
+            assert!(said.contains(&format!("environment variable {name}: {value:?}")), "{said}");
+        }
+        // The author has said otherwise, where it counts.
+        let listen = http(json!({"catamaran.wasm/http-listen": ":80"})).unwrap();
+        listen.server(&environment(&[(PORT, "http"), (SPIN_ADDRESS, "")]), None).unwrap();
+    }
+
+    #[test]
+    fn the_backlog_has_two_names() {
+        let http = http(json!({})).unwrap();
+        let backlog = |env: &[(&str, &str)]| http.server(&environment(env), None).unwrap().backlog;
+        assert_eq!(backlog(&[(BACKLOGS[1], "7")]), 7);
+        assert_eq!(backlog(&[(BACKLOGS[1], "7"), (BACKLOGS[0], "8")]), 8);
+    }
+
+    #[test]
+    fn what_is_said_to_other_runtimes_is_not_handed_on() {
+        let names = [PORT, SPIN_ADDRESS, RUNWASI_ADDRESS, BACKLOGS[0], BACKLOGS[1], "PATH"];
+        let mut env = environment(&names.map(|name| (name, "1")));
+        without_consumed(&mut env);
+        assert_eq!(env, environment(&[(PORT, "1"), ("PATH", "1")]));
+    }
+
+    #[test]
+    fn a_quota_is_as_many_processors_as_it_takes() {
+        for (cpu, expected) in [
+            (json!({}), None),
+            (json!({"quota": -1, "period": 100_000}), None),
+            (json!({"quota": 0, "period": 100_000}), None),
+            (json!({"quota": 1, "period": 100_000}), Some(1)),
+            (json!({"quota": 100_000, "period": 100_000}), Some(1)),
+            (json!({"quota": 100_001, "period": 100_000}), Some(2)),
+            (json!({"quota": 250_000}), Some(3)),
+            (json!({"quota": 50_000, "period": 10_000}), Some(5)),
+            (json!({"quota": 50_000, "period": 0}), Some(1)),
+            (json!({"quota": i64::MAX, "period": 1}), Some(u32::MAX)),
+        ] {
+            let resources: LinuxResources = serde_json::from_value(json!({"cpu": cpu})).unwrap();
+            assert_eq!(processors(Some(&resources)), expected, "{cpu}");
+        }
+        assert_eq!(processors(None), None);
+    }
+}
