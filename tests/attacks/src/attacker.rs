@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::process::ExitCode;
 
-use catamaran_worker::{Guest, Needs, Runner, RunnerError};
+use catamaran_worker::job::Server;
+use catamaran_worker::{Guest, Needs, Runner, RunnerError, listener};
 
 use crate::call::{call, status};
 use crate::code::{ARTIFACT, Artifact};
@@ -15,7 +16,11 @@ use crate::rows::{self, Context, When};
 const LONGER_THAN_ANY_TEST: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// A worker whose guest has broken out of the engine; with the filter of system calls, or without.
-pub struct Attacker<const FILTER: bool>;
+pub struct Attacker<const FILTER: bool> {
+    /// How it is to serve HTTP, for one that is a server's worker.
+    server: Option<Server>,
+    listener: Option<OwnedFd>,
+}
 
 impl<const FILTER: bool> Runner for Attacker<FILTER> {
     const VERSION: &'static str = rows::EXECUTED;
@@ -23,20 +28,33 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
 
     type Program = Box<dyn FnOnce() -> ExitCode>;
 
-    fn load(artifact: File) -> Result<Self, RunnerError> {
+    fn load(artifact: File, server: Option<&Server>) -> Result<Self, RunnerError> {
         let mapped = map(artifact).map_err(|e| RunnerError::Artifact(e.to_string()))?;
         // Only one worker is ever loaded in a process.
         let _ = ARTIFACT.set(mapped);
-        Ok(Self)
+        Ok(Self { server: server.cloned(), listener: None })
+    }
+
+    fn listen(&mut self) -> Result<(), RunnerError> {
+        if let Some(server) = &self.server {
+            rows::try_low_port();
+            self.listener = Some(listener::open(server)?);
+        }
+        Ok(())
     }
 
     fn needs(&self) -> Needs {
-        // All that any module may have: TCP and UDP are given then, and everything else is still an attack.
-        Needs { threads: true, sockets: true }
+        // All that any module may have: TCP and UDP are given then, and everything else is still an attack. A server that imports no
+        // sockets may accept, and nothing else.
+        let accepts = self.server.is_some();
+        Needs { threads: true, sockets: !accepts, accepts }
     }
 
     fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {
         let mut context = Context::new(guest);
+        if let Some(listener) = self.listener {
+            context.listens(listener.into_raw_fd());
+        }
         let names: Vec<String> = guest.args.iter().skip(1).cloned().collect();
         asked(&names).filter_map(|row| row.prepare).for_each(|prepare| prepare());
         for row in asked(&names).filter(|row| row.when == When::BeforeStart) {

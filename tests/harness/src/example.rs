@@ -2,13 +2,23 @@
 //!
 //! Of a Dockerfile as much is understood as they use: `# First: COMMAND`, which is run beside it, `FROM scratch`, `COPY`
 //! of one file, `ENTRYPOINT` in JSON. Of a pod its lines.
+//!
+//! What takes large tools to build, whose versions the example's own files say, is built once and kept in `CATAMARAN_CACHE/guests`,
+//! by a digest of the example's files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sha2::{Digest, Sha256};
+
 use crate::guests;
 use crate::image::Image;
+
+/// Examples whose tools are a download of hundreds of megabytes.
+const KEPT: [&str; 2] = ["http-js", "http-python"];
+/// What a developer's own build leaves in an example's folder.
+const NOT_SOURCE: [&str; 3] = ["node_modules", "target", "server.wasm"];
 
 /// What an example's Dockerfile says, with the files' content.
 #[derive(Debug)]
@@ -128,17 +138,24 @@ impl Built {
             std::env::temp_dir().join(format!("catamaran-example-{}-{}-{unique}", example.name, std::process::id()));
         let built = Self(folder);
         fs::create_dir_all(&built.0).unwrap_or_else(|error| panic!("cannot make {}: {error}", built.0.display()));
-        for entry in
-            fs::read_dir(&example.folder).unwrap_or_else(|error| panic!("{}: {error}", example.folder.display()))
-        {
-            let path = entry.expect("a folder's entry").path();
-            let copy = built.0.join(path.file_name().expect("a file's name"));
-            fs::copy(&path, &copy).unwrap_or_else(|error| panic!("cannot copy {}: {error}", path.display()));
-        }
+        let mut digest = Sha256::new();
+        copy(&example.folder, &built.0, &mut digest);
         let dockerfile = example.text("Dockerfile");
         let first = dockerfile.lines().find_map(|line| line.strip_prefix("# First: "));
-        built
-            .run(first.unwrap_or_else(|| panic!("examples/{}/Dockerfile does not say what to do first", example.name)));
+        let first =
+            first.unwrap_or_else(|| panic!("examples/{}/Dockerfile does not say what to do first", example.name));
+        if !KEPT.contains(&example.name.as_str()) {
+            built.run(first);
+            return built;
+        }
+        let product = dockerfile.lines().find_map(|line| line.strip_prefix("COPY ")?.split(' ').next());
+        let product =
+            built.0.join(product.unwrap_or_else(|| panic!("examples/{}/Dockerfile copies nothing", example.name)));
+        let bytes = guests::kept(&example.name, &digest.finalize(), |fresh| {
+            built.run(first);
+            fs::copy(&product, fresh).unwrap_or_else(|error| panic!("{} was not built: {error}", product.display()));
+        });
+        fs::write(&product, bytes).unwrap_or_else(|error| panic!("cannot write {}: {error}", product.display()));
         built
     }
 
@@ -163,6 +180,28 @@ impl Built {
     fn read(&self, file: &str) -> Vec<u8> {
         let path = self.0.join(file);
         fs::read(&path).unwrap_or_else(|error| panic!("{} was not built: {error}", path.display()))
+    }
+}
+
+/// Copies a folder's files, in the order of their names, which are hashed with their content.
+fn copy(from: &Path, to: &Path, digest: &mut Sha256) {
+    let entries = fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    let mut names: Vec<_> = entries.map(|entry| entry.expect("a folder's entry").file_name()).collect();
+    names.retain(|name| {
+        let name = name.to_string_lossy();
+        !name.starts_with('.') && !NOT_SOURCE.contains(&&*name)
+    });
+    names.sort();
+    for name in names {
+        let (from, to) = (from.join(&name), to.join(&name));
+        digest.update(name.as_encoded_bytes());
+        if from.is_dir() {
+            fs::create_dir(&to).unwrap_or_else(|error| panic!("cannot make {}: {error}", to.display()));
+            copy(&from, &to, digest);
+            continue;
+        }
+        fs::copy(&from, &to).unwrap_or_else(|error| panic!("cannot copy {}: {error}", from.display()));
+        digest.update(Sha256::digest(fs::read(&to).unwrap_or_else(|error| panic!("{}: {error}", to.display()))));
     }
 }
 

@@ -7,6 +7,7 @@
 //!   (links and slashes) and `sleeps` (time-outs); each for
 //!   preview 1, for WASIX and as a native program.
 //! - C, in `tests/guests/wasix`: what only WASIX has, threads, sockets, fork and signals.
+//! - C, in `tests/guests/http`: a component that serves HTTP.
 //! - busybox, for native containers: fetched, see `provision-busybox`.
 //!
 //! What is built is kept in `CATAMARAN_CACHE/guests`, by a digest of the source and the compiler's version. The C compiler
@@ -16,6 +17,7 @@ mod built;
 mod busybox;
 mod c;
 mod go;
+mod http;
 mod large;
 
 use std::fs;
@@ -24,11 +26,13 @@ use std::path::{Path, PathBuf};
 use crate::image::Image;
 use crate::runtime::Runtime;
 
+pub(crate) use built::kept;
 pub use busybox::busybox;
 pub(crate) use c::wasix_cc;
 pub use c::{c, native, peer, wasix};
 pub(crate) use go::GO_STAYS_HOME;
 pub use go::go;
+pub use http::{http, http_of};
 pub use large::{idle_of_size, large, of_size};
 
 fn source(name: &str) -> PathBuf {

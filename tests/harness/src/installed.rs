@@ -8,12 +8,13 @@ use crate::node::Node;
 use crate::programs::shim_folder;
 
 /// Our own programs, as they lie in one folder.
-const OURS: [&str; 7] = [
+const OURS: [&str; 8] = [
     "containerd-shim-catamaran-v1",
     "catamaran-helper",
     "catamaran-holder",
     "catamaran-wasmtime",
     "catamaran-wasmtime-compile",
+    "catamaran-wasmtime-http",
     "catamaran-wasmer",
     "catamaran-wasmer-compile",
 ];

@@ -9,6 +9,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use crate::node::Node;
+use crate::task::Task;
 
 // linux/netlink.h, linux/rtnetlink.h, linux/if.h
 const RTM_NEWLINK: u16 = 16;
@@ -51,13 +52,27 @@ impl Network {
     /// # Panics
     /// With what `work` panics with.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let namespace = File::open(&self.0).unwrap_or_else(|error| panic!("{}: {error}", self.0.display()));
-        in_a_thread(move || {
-            move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network))
-                .expect("cannot enter a network namespace");
-            work()
-        })
+        inside(&self.0, work)
     }
+}
+
+impl Task<'_> {
+    /// Does something in its network namespace, in a thread of its own.
+    ///
+    /// # Panics
+    /// When the task is gone, and with what `work` panics with.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        inside(&PathBuf::from(format!("/proc/{}/ns/net", self.pid())), work)
+    }
+}
+
+fn inside<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> T {
+    let namespace = File::open(namespace).unwrap_or_else(|error| panic!("{}: {error}", namespace.display()));
+    in_a_thread(move || {
+        move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network))
+            .expect("cannot enter a network namespace");
+        work()
+    })
 }
 
 impl Drop for Network {

@@ -1,9 +1,10 @@
 //! What several tests of this crate have in common: where what holds on runc too is tried, and components, made of modules
 //! of preview 1 by the adapter that every toolchain has.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test says that it failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
 pub mod compiles;
+pub mod http;
 
 use std::path::PathBuf;
 
@@ -30,8 +31,8 @@ pub fn everywhere(check: impl Fn(&Node, Runtime)) {
 pub fn adapted(module: &[u8]) -> Vec<u8> {
     let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
     let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
-    let encoder = ComponentEncoder::default().validate(true).module(module).unwrap();
-    encoder.adapter(name, adapter).unwrap().encode().unwrap()
+    let mut encoder = ComponentEncoder::default();
+    encoder.validate(true).module(module).unwrap().adapter(name, adapter).unwrap().encode().unwrap()
 }
 
 /// An image whose entrypoint is the component `/NAME.wasm`.
@@ -50,6 +51,6 @@ pub fn net() -> Image {
     let mut resolve = wit_parser::Resolve::default();
     let package = resolve.push_file(folder.join("net.wit")).unwrap();
     let world = resolve.select_world(&[package], Some("net")).unwrap();
-    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
     component("net", adapted(&module))
 }

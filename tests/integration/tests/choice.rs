@@ -54,10 +54,7 @@ fn wasix() -> Vec<u8> {
 
 /// `sleep`, as a component.
 fn component() -> Vec<u8> {
-    let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
-    let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
-    let encoder = wit_component::ComponentEncoder::default().module(&guests::wat("sleep")).unwrap();
-    encoder.adapter(name, adapter).unwrap().encode().unwrap()
+    catamaran_integration::adapted(&guests::wat("sleep"))
 }
 
 /// What comes of an order.

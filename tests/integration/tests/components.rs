@@ -5,10 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +15,6 @@ use std::time::Duration;
 use catamaran_harness::{Code, Container, Image, Node, Task, guests, shim_folder, wait_until};
 use catamaran_integration::{adapted, component as image, net};
 use object::{Object, ObjectSymbol, SymbolKind};
-use rustix::thread::LinkNameSpaceType;
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -24,18 +22,6 @@ const SOON: Duration = Duration::from_secs(10);
 /// One of `tests/guests`, as a component.
 fn guest(name: &str) -> Image {
     image(name, adapted(&guests::wat(name)))
-}
-
-/// Runs in the container's network namespace.
-fn within<T: Send>(task: &Task<'_>, run: impl FnOnce() -> T + Send) -> T {
-    let namespace = File::open(format!("/proc/{}/ns/net", task.pid())).unwrap();
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            run()
-        });
-        thread.join().unwrap()
-    })
 }
 
 fn line(task: &Task<'_>, file: &str, key: &str) -> String {
@@ -234,7 +220,7 @@ fn a_tcp_server_answers_its_clients() {
     let node = Node::start();
     let task = node.container("server").image(&net()).args(["/net.wasm", "server"]).spawn();
     task.expect_stdout("listening\n");
-    within(&task, || {
+    task.within(|| {
         for text in ["hello", &"x".repeat(100_000)] {
             let mut stream = TcpStream::connect("127.0.0.1:7000").unwrap();
             stream.set_read_timeout(Some(SOON)).unwrap();
@@ -261,7 +247,7 @@ fn a_tcp_server_answers_its_clients() {
 fn a_tcp_client_reaches_a_server() {
     let node = Node::start();
     let task = node.container("client").image(&net()).args(["/net.wasm", "client"]).create();
-    within(&task, || {
+    task.within(|| {
         let listener = TcpListener::bind("127.0.0.1:7002").unwrap();
         listener.set_nonblocking(true).unwrap();
         task.start();
@@ -286,7 +272,7 @@ fn datagrams_are_echoed() {
     let node = Node::start();
     let task = node.container("udp").image(&net()).args(["/net.wasm", "udp"]).spawn();
     task.expect_stdout("listening\n");
-    within(&task, || {
+    task.within(|| {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
         for text in ["one", "another"] {
@@ -303,7 +289,7 @@ fn datagrams_are_echoed() {
 /// A name server for one container's namespace: `web.svc.local` is 10.1.2.3, nothing else exists. Answers the names asked
 /// for, until the container ends.
 fn serve_names(task: &Task<'_>) -> BTreeSet<String> {
-    within(task, || {
+    task.within(|| {
         let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         task.start();

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
 use catamaran_harness::{Container, Engine, Image, Node, Output, Runtime, guests};
-use wit_component::ComponentEncoder;
+use catamaran_integration::adapted;
 
 /// Who opens them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,19 +19,12 @@ enum Who {
 
 const WASM: [Who; 4] = [Who::Module, Who::Component, Who::OnWasmer, Who::Wasix];
 
-fn component(module: &[u8]) -> Vec<u8> {
-    let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
-    let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
-    let encoder = ComponentEncoder::default().validate(true).module(module).unwrap();
-    encoder.adapter(name, adapter).unwrap().encode().unwrap()
-}
-
 /// An order for `streams.c`, in an image whose logs are links to the streams, as of many web servers.
 fn order<'n>(node: &'n Node, who: Who, steps: &[&str]) -> Container<'n> {
     let (program, runtime, engine) = match who {
         Who::Native => (guests::native("streams"), Runtime::Runc, Engine::Wasmtime),
         Who::Module => (guests::c("streams"), Runtime::Catamaran, Engine::Wasmtime),
-        Who::Component => (component(&guests::c("streams")), Runtime::Catamaran, Engine::Wasmtime),
+        Who::Component => (adapted(&guests::c("streams")), Runtime::Catamaran, Engine::Wasmtime),
         Who::OnWasmer => (guests::c("streams"), Runtime::Catamaran, Engine::Wasmer),
         Who::Wasix => (guests::wasix("streams"), Runtime::Catamaran, Engine::Wasmer),
     };

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use catamaran_harness::cri::{self, Order, Pod, Propagation, Running, Shape};
 use catamaran_harness::{Engine, Example, Image, Node, procfs};
+use catamaran_integration::http::Client;
 use serde::Deserialize;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -275,6 +276,22 @@ fn serves(node: &Node, example: &Applied) {
     pod.remove();
 }
 
+/// A component that is called by the worker's own server.
+fn answers(node: &Node, example: &Applied, expected: &str) {
+    let pod = example.run(node, None);
+    let server = example.start(node, &pod);
+    let [service] = &example.services[..] else { panic!("one service") };
+    assert!(service.selector.iter().all(|(key, value)| example.metadata.labels.get(key) == Some(value)));
+    let address = format!("{}:{}", pod.status().ip, service.ports[0].target_port).parse().unwrap();
+    for _ in 0..3 {
+        let answer = Client::connect_to(address).get("/?name=Kubernetes");
+        assert_eq!(answer.short(), (200, expected.to_owned(), true), "{:?}", server.log());
+    }
+    server.stop(SOON);
+    assert_eq!(server.status().exit_code, 0, "{:?}", server.log());
+    pod.remove();
+}
+
 #[test]
 fn every_example_runs_as_its_pod_says() {
     let node = Node::start_with(cri::options().network());
@@ -288,6 +305,8 @@ fn every_example_runs_as_its_pod_says() {
                 &["Ahoy, Kubernetes, from Go on wasip1/wasm!", "/config/motto: two hulls, one deck"],
             ),
             "wasix-server" => serves(&node, &example),
+            "http-js" => answers(&node, &example, "Ahoy from JavaScript, Kubernetes!\n"),
+            "http-python" => answers(&node, &example, "Ahoy from Python, Kubernetes!\n"),
             other => panic!("examples/{other}: say here what its pod does"),
         }
     }

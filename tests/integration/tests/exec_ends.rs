@@ -284,10 +284,7 @@ fn an_exec_that_is_killed_while_it_compiles_does_not_run() {
 #[test]
 fn an_exec_runs_on_the_engine_that_its_module_needs() {
     let node = Node::start();
-    let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
-    let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
-    let component = wit_component::ComponentEncoder::default().validate(true).module(&guests::wat("args")).unwrap();
-    let component = component.adapter(name, adapter).unwrap().encode().unwrap();
+    let component = catamaran_integration::adapted(&guests::wat("args"));
     let image = tools().file("/threads", guests::wasix("threads")).file("/component", component);
     let task = node.container("free").image(&image).user("1000").spawn();
     task.expect_stdout("ready\n");

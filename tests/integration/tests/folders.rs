@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use catamaran_harness::{Container, Engine, Image, Node, Runtime, guests};
-use wit_component::ComponentEncoder;
+use catamaran_integration::adapted;
 
 /// Who reads it.
 #[derive(Clone, Copy, Debug)]
@@ -21,19 +21,12 @@ enum Who {
 
 const WASM: [Who; 4] = [Who::Module, Who::Component, Who::OnWasmer, Who::Wasix];
 
-fn component(module: &[u8]) -> Vec<u8> {
-    let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
-    let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
-    let encoder = ComponentEncoder::default().validate(true).module(module).unwrap();
-    encoder.adapter(name, adapter).unwrap().encode().unwrap()
-}
-
 /// An order for `folder.c`, over a volume of its own.
 fn order<'n>(node: &'n Node, who: Who, words: [&str; 2]) -> Container<'n> {
     let (program, runtime, engine) = match who {
         Who::Native => (guests::native("folder"), Runtime::Runc, Engine::Wasmtime),
         Who::Module => (guests::c("folder"), Runtime::Catamaran, Engine::Wasmtime),
-        Who::Component => (component(&guests::c("folder")), Runtime::Catamaran, Engine::Wasmtime),
+        Who::Component => (adapted(&guests::c("folder")), Runtime::Catamaran, Engine::Wasmtime),
         Who::OnWasmer => (guests::c("folder"), Runtime::Catamaran, Engine::Wasmer),
         Who::Wasix => (guests::wasix("folder"), Runtime::Catamaran, Engine::Wasmer),
     };

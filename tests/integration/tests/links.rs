@@ -7,17 +7,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use catamaran_harness::{Container, Engine, Image, Node, Runtime, guests};
-use wit_component::ComponentEncoder;
+use catamaran_integration::adapted;
 
 const USER: &str = "1000:1000";
-
-/// The component of a module of preview 1.
-fn adapted(module: &[u8]) -> Vec<u8> {
-    let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
-    let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
-    let encoder = ComponentEncoder::default().validate(true).module(module).unwrap();
-    encoder.adapter(name, adapter).unwrap().encode().unwrap()
-}
 
 /// A tree as images have them, for any of the programs.
 fn tree(image: Image) -> Image {

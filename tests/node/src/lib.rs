@@ -19,12 +19,13 @@ use serde_json::Value;
 pub use serving::Serving;
 
 /// All that a release holds.
-pub const PROGRAMS: [&str; 8] = [
+pub const PROGRAMS: [&str; 9] = [
     "containerd-shim-catamaran-v1",
     "catamaran-helper",
     "catamaran-holder",
     "catamaran-wasmtime",
     "catamaran-wasmtime-compile",
+    "catamaran-wasmtime-http",
     "catamaran-wasmer",
     "catamaran-wasmer-compile",
     "catamaran",

@@ -83,6 +83,13 @@ fn images() -> [Image; 2] {
     [file, Image::new("layer").blob("application/wasm", &args)]
 }
 
+/// A component that is called for each request, and answers none.
+fn server() -> Vec<u8> {
+    let text = r#"(component (import "wasi:http/types@0.2.0" (instance)) (instance $handler)
+      (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
+    wat::parse_str(text).unwrap()
+}
+
 #[test]
 fn a_module_is_inspected_with_its_imports_its_engine_and_what_would_be_refused() {
     let node = Installed::new(&json!({"default_engine": "wasmer"}));
@@ -111,6 +118,15 @@ fn a_module_is_inspected_with_its_imports_its_engine_and_what_would_be_refused()
         (&"component".into(), &"other-engine".into())
     );
     says(&component["refused"], "HTTP by the host");
+
+    let server = node.inspect(&node.file("server.wasm", &server()), 0);
+    says(&server["world"], "http (wasi:http/incoming-handler@0.2.0)");
+    assert_eq!(
+        (&server["chosen"], &server["target"], &server["engines"][1]["verdict"]),
+        (&"wasmtime".into(), &"wasmtime-http".into(), &"runs".into()),
+        "{server:#}"
+    );
+    says(&server["reason"], "the module needs it");
 
     let broken = [&guests::wat("hello")[..40], &[10, 0x7f, 1]].concat();
     let broken = node.inspect(&node.file("broken.wasm", &broken), 6);
@@ -243,6 +259,18 @@ fn the_cache_is_listed_warmed_verified_and_pruned() {
     assert_eq!(pruned["removed"][0]["path"], entries[1]["path"]);
     assert!(node.entries().is_empty());
 
+    // What its compile as a command says is remembered beside the code that it has.
+    let server = node.file("server.wasm", &server());
+    for hit in [false, true] {
+        let warmed = warm(&[&server])["images"][0]["warmed"].clone();
+        assert_eq!((&warmed["target"], &warmed["hit"]), (&"wasmtime-http".into(), &hit.into()), "{warmed:#}");
+    }
+    let entries = node.entries();
+    let mut told: Vec<_> = entries.iter().map(|entry| (entry["target"].as_str(), entry["tier"].as_str())).collect();
+    told.sort();
+    assert_eq!(told, [(Some("wasmtime"), Some("refused")), (Some("wasmtime-http"), Some("best"))]);
+    assert_eq!(node.inspect(&server, 0)["engines"][0]["cached"], "best");
+
     let failed = node.catamaran.run(&["cache", "warm", &node.file("text.wasm", b"(module)")]);
     assert_eq!(failed.code, Some(6), "{failed:#?}");
     says(&failed.value["images"][0]["error"]["found"], "WebAssembly text");
@@ -254,7 +282,8 @@ fn the_cache_is_listed_warmed_verified_and_pruned() {
 fn component(module: &[u8]) -> Vec<u8> {
     let name = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
     let adapter = wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER;
-    let encoder = wit_component::ComponentEncoder::default().validate(true).module(module).unwrap();
+    let mut encoder = wit_component::ComponentEncoder::default();
+    encoder.validate(true).module(module).unwrap();
     encoder.adapter(name, adapter).unwrap().encode().unwrap()
 }
 

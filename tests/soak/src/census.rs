@@ -160,7 +160,7 @@ fn look(pid: u32) -> Option<Process> {
         "containerd" => Kind::Containerd,
         "containerd-shim-catamaran-v1" => Kind::Shim,
         "containerd-shim-runc-v2" => Kind::RuncShim,
-        "catamaran-wasmtime" | "catamaran-wasmer" => Kind::Worker,
+        "catamaran-wasmtime" | "catamaran-wasmtime-http" | "catamaran-wasmer" => Kind::Worker,
         _ => Kind::Other,
     };
     let count = |folder: &str| Some(fs::read_dir(format!("/proc/{pid}/{folder}")).ok()?.count() as u64);

@@ -17,6 +17,7 @@ mod old;
 mod orphans;
 mod others;
 mod processes;
+mod servers;
 
 use std::collections::BTreeMap;
 
@@ -28,6 +29,7 @@ pub use crate::code::{ANSWER, MARK};
 pub use exhaustion::{MOST_MEMORY, MOST_PROCESSES};
 pub use hosts::{NSS, c_library};
 pub use joins::DONE;
+pub(crate) use servers::try_low_port;
 
 /// What a program of the image says when it is executed: the attacker's own `--version`.
 pub const EXECUTED: &str = "executed";
@@ -52,6 +54,10 @@ pub enum Shape {
     HostIpc,
     /// Few processes and little memory.
     Limits,
+    /// A server, which listens in a pod of its own, and to which somebody connects.
+    Server,
+    /// A server in the host's network, whose spec has every capability.
+    HostServer,
 }
 
 /// When an attack runs.
@@ -132,6 +138,11 @@ impl Context {
         self.0.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
+    /// Where a server's worker listens.
+    pub(crate) fn listens(&mut self, socket: i32) {
+        self.0.insert("LISTENER".to_owned(), socket.to_string());
+    }
+
     /// A number, such as a pid; one that names nothing where the host did not say.
     pub(crate) fn number(&self, name: &str) -> u64 {
         self.0.get(name).and_then(|value| value.parse().ok()).unwrap_or(0x3fff_fffe)
@@ -167,7 +178,7 @@ pub(crate) mod also {
 
 /// All of them, in the table's order.
 pub fn all() -> Vec<Row> {
-    let parts: [fn() -> Vec<Row>; 17] = [
+    let parts: [fn() -> Vec<Row>; 18] = [
         memory::rows,
         processes::rows,
         others::rows,
@@ -180,6 +191,7 @@ pub fn all() -> Vec<Row> {
         control::rows,
         hosts::rows,
         network::rows,
+        servers::rows,
         credentials::rows,
         kernel::rows,
         old::rows,

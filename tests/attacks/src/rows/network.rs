@@ -63,7 +63,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-fn families(all: &[(i32, u64)]) -> Outcome {
+pub(super) fn families(all: &[(i32, u64)]) -> Outcome {
     Outcome::new(all.iter().map(|&(family, kind)| ("a socket", call(libc::SYS_socket, [family as u64, kind, 0]))))
 }
 
@@ -89,7 +89,7 @@ fn bound(name: &[u8]) -> Answer {
     call(libc::SYS_bind, [socket as u64, at(&address), length])
 }
 
-fn low_port() -> Answer {
+pub(super) fn low_port() -> Answer {
     // struct sockaddr_in: family, port 1, 127.0.0.1.
     let address: [u8; 16] = [libc::AF_INET as u8, 0, 0, 1, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     let socket = call(libc::SYS_socket, [libc::AF_INET as u64, STREAM, 0])?;

@@ -24,6 +24,19 @@ int _nss_evil_gethostbyname3_r(void) { return 0; }
 int _nss_evil_gethostbyname2_r(void) { return 0; }
 "#;
 
+/// A component that would serve HTTP, if anybody called it.
+const SERVER: &str = r#"(component
+  (import "wasi:http/types@0.2.0" (instance $types
+    (export "incoming-request" (type (sub resource)))
+    (export "response-outparam" (type (sub resource)))))
+  (alias export $types "incoming-request" (type $request))
+  (alias export $types "response-outparam" (type $response))
+  (core module $module (func (export "handle") (param i32 i32)))
+  (core instance $core (instantiate $module))
+  (func $handle (param "request" (own $request)) (param "response-out" (own $response)) (canon lift (core func $core "handle")))
+  (instance $handler (export "handle" (func $handle)))
+  (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
+
 /// The attacker's module, its machine code for data, and what else the rows look for.
 pub(crate) fn hostile(world: &World<'_>, attacker: &Path) -> Image {
     let data: String = [rows::MARK, rows::ANSWER].concat().iter().map(|byte| format!("\\{byte:02x}")).collect();
@@ -31,6 +44,7 @@ pub(crate) fn hostile(world: &World<'_>, attacker: &Path) -> Image {
     let secret = world.secret().display().to_string();
     let mut image = Image::new("hostile")
         .file("/attack.wasm", wat::parse_str(module).unwrap())
+        .file("/server.wasm", wat::parse_str(SERVER).unwrap())
         .file("/attacker", fs::read(attacker).unwrap())
         .file("/code", [rows::ANSWER, &[0; 4096][..]].concat())
         .dir("/tmp", 0o1777, 0, 0)

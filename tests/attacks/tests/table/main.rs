@@ -79,7 +79,8 @@ struct Got {
 fn attack(program: &str, filter: Filter) -> (Got, Vec<String>) {
     let file = shim_folder().join(program);
     assert!(file.exists(), "{} is missing: run `make attacks`, which builds it", file.display());
-    let node = Node::start_with(Options::new().program("catamaran-wasmtime", &file));
+    let options = Options::new().program("catamaran-wasmtime", &file).program("catamaran-wasmtime-http", &file);
+    let node = Node::start_with(options);
     let world = World::new(&node);
     let image = image::hostile(&world, &file);
     let before = world.look();

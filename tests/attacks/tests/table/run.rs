@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use catamaran_attacks::Outcome;
@@ -14,6 +15,10 @@ use crate::world::{World, parent};
 
 /// An attack that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Where a server listens that is told nothing, and what tells it.
+const PORT: u16 = 8080;
+const LISTEN: &str = "catamaran.wasm/http-listen";
 
 /// Whom the attacker runs as.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,7 +40,11 @@ const ORPHANS_TO_THE_SHIM: &str = "clone: the shim as its parent";
 pub(crate) fn batches(world: &World<'_>, image: &Image, by: By) -> Outcomes {
     let mut outcomes = Outcomes::new();
     let all = rows::all();
-    let possible = |row: &&Row| by != By::Exec { filtered: false } || row.name != ORPHANS_TO_THE_SHIM;
+    let possible = |row: &&Row| match by {
+        By::First => true,
+        // What is executed is no server, whoever's container it is.
+        By::Exec { filtered } => (filtered || row.name != ORPHANS_TO_THE_SHIM) && !serves(row.shape),
+    };
     let after = || all.iter().filter(|row| row.when == When::AfterStart).filter(possible);
     for shape in after().map(|row| row.shape).collect::<BTreeSet<_>>() {
         let (single, many): (Vec<&Row>, Vec<&Row>) =
@@ -86,9 +95,17 @@ fn batch(world: &World<'_>, image: &Image, shape: Shape, by: By, names: &[&str])
 fn first(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (bool, Output) {
     let task = order(world, image, shape, names).create();
     tell(world, &task);
+    // It listens since Create. Who connects is there until the attack is over.
+    let _client =
+        (shape == Shape::Server).then(|| task.within(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).unwrap()));
     task.start();
     let ended = task.try_wait(LIMIT).is_ok();
     (ended, if ended { task.delete() } else { task.discard() })
+}
+
+/// Whether its worker is a server's.
+fn serves(shape: Shape) -> bool {
+    matches!(shape, Shape::Server | Shape::HostServer)
 }
 
 fn executed(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (bool, Output) {
@@ -121,7 +138,8 @@ fn death(code: i32) -> Outcome {
 
 /// A container in which these attacks run.
 pub(crate) fn order<'n>(world: &World<'n>, image: &Image, shape: Shape, names: &[&str]) -> Container<'n> {
-    let args = ["/attack.wasm"].iter().chain(names).copied();
+    let program = if serves(shape) { "/server.wasm" } else { "/attack.wasm" };
+    let args = std::iter::once(program).chain(names.iter().copied());
     let mut order = world
         .container()
         .image(image)
@@ -145,7 +163,20 @@ pub(crate) fn order<'n>(world: &World<'n>, image: &Image, shape: Shape, names: &
         Shape::Limits => order.memory(MOST_MEMORY).spec(|spec| {
             spec["linux"]["resources"]["pids"] = json!({ "limit": MOST_PROCESSES });
         }),
+        Shape::Server => order,
+        // At a port that nobody has at this moment: others listen in the host's network too.
+        Shape::HostServer => order.annotation(LISTEN, &free_port().to_string()).spec(|spec| {
+            without_namespace(spec, "network");
+            for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
+                spec["process"]["capabilities"][set] =
+                    json!(["CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"]);
+            }
+        }),
     }
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).unwrap()
 }
 
 fn without_namespace(spec: &mut Value, kind: &str) {

@@ -111,8 +111,10 @@ fn the_examples_run_as_their_manifests_say(space: &Space<'_>) {
     assert!(space.ok(["logs", "hello"]).contains("Ahoy"));
     assert_eq!(space.end_of("go-hello"), "Succeeded");
     assert!(space.ok(["logs", "go-hello"]).contains("two hulls, one deck"));
-    space.wait("pod/wasix-server", "condition=Ready");
-    let address = space.get("pod/wasix-server")["status"]["podIP"].as_str().unwrap_or_default().to_owned();
-    let answer = wait_until(Duration::from_secs(20), "an answer", || ask(&address, 8080).ok());
-    assert!(answer.contains("Ahoy"), "{answer}");
+    for name in Example::all().iter().filter(|name| *name == "wasix-server" || name.starts_with("http-")) {
+        space.wait(&format!("pod/{name}"), "condition=Ready");
+        let address = space.get(&format!("pod/{name}"))["status"]["podIP"].as_str().unwrap_or_default().to_owned();
+        let answer = wait_until(Duration::from_secs(20), "an answer", || ask(&address, 8080).ok());
+        assert!(answer.contains("Ahoy"), "{name}: {answer}");
+    }
 }

@@ -259,7 +259,9 @@ fn executed(pid: Pid, parent: Role) -> Role {
         (Role::Root | Role::Server, "catamaran-helper") if has_word(pid, "hold") => Role::Intermediate,
         (Role::Root | Role::Server, "catamaran-helper") if has_word(pid, "search") => Role::Search,
         (Role::Root | Role::Server, "catamaran-helper") if has_word(pid, "compile") => Role::Driver,
-        (Role::Root | Role::Server, "catamaran-wasmtime" | "catamaran-wasmer") => Role::Intermediate,
+        (Role::Root | Role::Server, "catamaran-wasmtime" | "catamaran-wasmtime-http" | "catamaran-wasmer") => {
+            Role::Intermediate
+        }
         (Role::Containerd, "containerd-shim-catamaran-v1") if has_last_word(pid, "start") => Role::Starter,
         _ => Role::Other,
     }

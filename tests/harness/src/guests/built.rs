@@ -32,20 +32,28 @@ pub(super) fn built(source: &Path, kind: &str, version: &str, command: impl Fn(&
         digest.update(word);
     }
     let stem = source.file_stem().expect("a file name").to_string_lossy().into_owned();
+    kept(&format!("{stem}{kind}"), &digest.finalize(), |fresh| run(command(fresh), &source.display().to_string()))
+}
+
+/// Runs a compiler.
+///
+/// # Panics
+/// When it fails, with what it says.
+pub(super) fn run(mut command: Command, source: &str) {
+    let output = command.output().unwrap_or_else(|error| panic!("cannot start a compiler: {error}"));
+    assert!(output.status.success(), "cannot build {source}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The file of this name and digest: what `make` writes to the path that it is given, or what is kept from last time.
+pub(crate) fn kept(name: &str, digest: &[u8], make: impl FnOnce(&Path)) -> Vec<u8> {
     let folder = cache().join("guests");
-    let kept = folder.join(format!("{stem}{kind}-{}", &hex(&digest.finalize())[..16]));
+    let kept = folder.join(format!("{name}-{}", &hex(digest)[..16]));
     if !kept.exists() {
         fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         // Two tests may build it at once: each under a name of its own, the last one stays.
         let unique = format!("{:?}-{}", std::thread::current().id(), std::process::id());
-        let fresh = folder.join(format!(".{stem}-{}", unique.replace(|c: char| !c.is_ascii_alphanumeric(), "-")));
-        let output = command(&fresh).output().unwrap_or_else(|error| panic!("cannot start a compiler: {error}"));
-        assert!(
-            output.status.success(),
-            "cannot build {}: {}",
-            source.display(),
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let fresh = folder.join(format!(".{name}-{}", unique.replace(|c: char| !c.is_ascii_alphanumeric(), "-")));
+        make(&fresh);
         fs::rename(&fresh, &kept).unwrap_or_else(|error| panic!("cannot keep {}: {error}", kept.display()));
     }
     read(&kept)

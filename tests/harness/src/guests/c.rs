@@ -55,22 +55,22 @@ pub(crate) fn wasix_cc() -> String {
 fn compiled(path: &Path, compiler: &str) -> Vec<u8> {
     let clang = Clang::provide();
     built(path, compiler.trim_start_matches("clang"), &clang.version, |target| {
-        let mut command = Command::new(clang.folder.join("bin").join(compiler));
+        let mut command = clang.command(compiler);
         command.args(["-O2", "-Wall"]).arg(path).arg("-o").arg(target);
         command
     })
 }
 
 /// clang and the C libraries of preview 1 and WASIX, as `provision-clang` fetched them.
-struct Clang {
+pub(super) struct Clang {
     folder: PathBuf,
-    version: String,
+    pub(super) version: String,
 }
 
 impl Clang {
     /// # Panics
     /// When it is not there and cannot be fetched; the script says on stderr what it tried.
-    fn provide() -> &'static Self {
+    pub(super) fn provide() -> &'static Self {
         static CLANG: OnceLock<Clang> = OnceLock::new();
         CLANG.get_or_init(|| {
             let value = provided("provision-clang");
@@ -79,5 +79,10 @@ impl Clang {
             let options = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             Self { version: format!("{options} {}", value("version")), folder }
         })
+    }
+
+    /// One of the folder's compilers.
+    pub(super) fn command(&self, name: &str) -> Command {
+        Command::new(self.folder.join("bin").join(name))
     }
 }

@@ -1,0 +1,111 @@
+//! A server that imports no sockets: it has one that listens, accepts what comes, and opens a connection to nobody.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use super::network::{families, low_port};
+use super::{Row, Shape, also};
+use crate::call::{Answer, at, call, close, into, text};
+use crate::outcome::Outcome;
+
+/// Somebody connects within this.
+const SOON: Duration = Duration::from_secs(20);
+const STREAM: u64 = libc::SOCK_STREAM as u64;
+const DATAGRAM: u64 = libc::SOCK_DGRAM as u64;
+const RAW: u64 = libc::SOCK_RAW as u64;
+
+/// What a server got that asked for port 1 when it was to listen.
+static LOW_PORT: OnceLock<Answer> = OnceLock::new();
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        Row::new("server: a socket of any kind", also::NONE, |_| {
+            families(&[
+                (libc::AF_INET, STREAM),
+                (libc::AF_INET6, STREAM),
+                (libc::AF_INET, DATAGRAM),
+                (libc::AF_INET6, DATAGRAM),
+                (libc::AF_UNIX, STREAM),
+                (libc::AF_NETLINK, RAW),
+                (libc::AF_VSOCK, STREAM),
+            ])
+        }),
+        Row::new("server: a socket by other ways", also::NONE, |c| {
+            let mut pair = [0_i32; 2];
+            Outcome::new([
+                ("socketpair", call(libc::SYS_socketpair, [libc::AF_UNIX as u64, STREAM, 0, into(&mut pair)])),
+                ("io_uring", call(libc::SYS_io_uring_setup, [8, at(&[0_u64; 15])])),
+                ("pidfd_getfd", call(libc::SYS_pidfd_getfd, [0, c.number("LISTENER"), 0])),
+                ("accept, which sets no flags", call(libc::SYS_accept, [c.number("LISTENER"), 0, 0])),
+            ])
+        }),
+        Row::new("server: its listener bound, connected, made another's", also::NONE, |c| {
+            turned_elsewhere(c.number("LISTENER"))
+        }),
+        Row::new("server: an accepted connection turned elsewhere", also::NONE, |c| {
+            match accepted(c.number("LISTENER")) {
+                Ok(connection) => turned_elsewhere(connection as u64),
+                Err(e) => Outcome::Open(format!("nothing, since a server cannot accept: {e:?}")),
+            }
+        })
+        .alone(),
+    ]
+    .into_iter()
+    .map(|row| row.shape(Shape::Server))
+    .collect::<Vec<_>>();
+    rows.push(
+        Row::new("server: a low port in the host's network, before its filter", also::CAPABILITIES, |_| {
+            LOW_PORT.get().map_or(Outcome::Open("it was not tried".to_owned()), |&answer| answer.into())
+        })
+        .shape(Shape::HostServer),
+    );
+    rows
+}
+
+/// Where a server's worker makes its socket: no filter of system calls is in its way yet.
+pub(crate) fn try_low_port() {
+    let _ = LOW_PORT.set(low_port());
+}
+
+/// A connection of whoever connects. The listener does not block.
+fn accepted(listener: u64) -> Answer {
+    let begin = Instant::now();
+    loop {
+        match call(libc::SYS_accept4, [listener, 0, 0, libc::SOCK_CLOEXEC as u64]) {
+            Err(Errno::EAGAIN) if begin.elapsed() < SOON => std::thread::sleep(Duration::from_millis(20)),
+            answer => return answer,
+        }
+    }
+}
+
+/// All that could make a socket one to somebody else.
+fn turned_elsewhere(socket: u64) -> Outcome {
+    // struct sockaddr_in: family, port 8080, 127.0.0.1; and AF_UNSPEC, which makes a socket free.
+    let address: [u8; 16] = [libc::AF_INET as u8, 0, 0x1f, 0x90, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (to, nobody, one, letter) = (at(&address), at(&[0_u8; 16]), 1_u32, text(c"x"));
+    // struct msghdr, with nothing in it but the address.
+    let message = [to, 16, 0, 0, 0, 0, 0];
+    let fast = libc::MSG_FASTOPEN as u64;
+    let set = |level: i32, option: i32| call(libc::SYS_setsockopt, [socket, level as u64, option as u64, at(&one), 4]);
+    let outcome = Outcome::new([
+        ("connect to nobody", call(libc::SYS_connect, [socket, nobody, 16])),
+        ("connect", call(libc::SYS_connect, [socket, to, 16])),
+        ("bind", call(libc::SYS_bind, [socket, to, 16])),
+        ("listen", call(libc::SYS_listen, [socket, 1])),
+        ("sendto an address", call(libc::SYS_sendto, [socket, letter, 1, 0, to, 16])),
+        ("sendto, fast open", call(libc::SYS_sendto, [socket, letter, 1, fast, to, 16])),
+        ("sendmsg", call(libc::SYS_sendmsg, [socket, at(&message), 0])),
+        ("sendmmsg", call(libc::SYS_sendmmsg, [socket, at(&[message, [0; 7]]), 1, 0])),
+        (
+            "recvmsg, which takes descriptors",
+            call(libc::SYS_recvmsg, [socket, at(&message), libc::MSG_DONTWAIT as u64]),
+        ),
+        ("another listener of the port", set(libc::SOL_SOCKET, libc::SO_REUSEPORT)),
+        ("another protocol above", set(libc::IPPROTO_TCP, libc::TCP_ULP)),
+        ("another interface", set(libc::SOL_SOCKET, libc::SO_BINDTODEVICE)),
+    ]);
+    close(socket as i64);
+    outcome
+}

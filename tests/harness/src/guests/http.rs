@@ -1,0 +1,99 @@
+//! A component that serves HTTP: C for preview 1, its view of `wasi:http` generated from WIT, and the adapter.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasi_preview1_component_adapter_provider as adapter;
+use wit_bindgen_core::{Files, wit_parser::Resolve};
+use wit_component::ComponentEncoder;
+
+use super::built::{kept, run};
+use super::c::Clang;
+use super::{read, source};
+
+/// The version that the WIT is of.
+const NEWEST: &str = "0.2.12";
+
+/// `tests/guests/http/server.c` for a world of `server.wit`: `server`, `answering` or `both`.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn http(world: &str) -> Vec<u8> {
+    http_of(world, NEWEST)
+}
+
+/// The same for another 0.2.x of WASI; what the adapter imports is of its own.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn http_of(world: &str, version: &str) -> Vec<u8> {
+    let clang = Clang::provide();
+    let code = source("http/server.c");
+    let wit = String::from_utf8(read(&source("http/server.wit"))).expect("text").replace(NEWEST, version);
+    let mut digest = Sha256::new();
+    let parts: [&[u8]; 6] = [
+        &read(&code),
+        wit.as_bytes(),
+        world.as_bytes(),
+        clang.version.as_bytes(),
+        adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+        // What is done here is part of it.
+        include_bytes!("http.rs"),
+    ];
+    for part in parts {
+        digest.update(Sha256::digest(part));
+    }
+    kept(&format!("http-{world}-{version}"), &digest.finalize(), |fresh| {
+        let folder = fresh.with_extension(format!("work-{}-{:?}", std::process::id(), std::thread::current().id()));
+        fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
+        let module = folder.join("module");
+        let mut command = clang.command("clang-wasi");
+        command.args(["-O2", "-Wall", "-mexec-model=reactor"]).args(macros(world)).arg("-I").arg(&folder).arg(&code);
+        command.args(bindings(&wit, world, &folder)).arg("-o").arg(&module);
+        run(command, "the HTTP guest");
+        fs::write(fresh, component(&read(&module)))
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", fresh.display()));
+        // Nothing of it is needed; what stays is in nobody's way.
+        let _ = fs::remove_dir_all(&folder);
+    })
+}
+
+/// What the code has for this world alone.
+fn macros(world: &str) -> Option<&'static str> {
+    match world {
+        "server" => Some("-DOUTGOING"),
+        "both" => Some("-DCOMMAND"),
+        _ => None,
+    }
+}
+
+/// Writes `http.h` and the files to compile and link beside the code.
+fn bindings(wit: &str, world: &str, folder: &Path) -> Vec<PathBuf> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("server.wit", wit).unwrap_or_else(|error| panic!("{error:?}"));
+    let world = resolve.select_world(&[package], Some(world)).unwrap_or_else(|error| panic!("{error:?}"));
+    let mut files = Files::default();
+    let options = wit_bindgen_c::Opts { rename_world: Some("http".to_owned()), ..Default::default() };
+    options.build().generate(&mut resolve, world, &mut files).unwrap_or_else(|error| panic!("{error:?}"));
+    let mut linked = Vec::new();
+    for (name, bytes) in files.iter() {
+        let path = folder.join(name);
+        fs::write(&path, bytes).unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        if path.extension().is_some_and(|suffix| suffix != "h") {
+            linked.push(path);
+        }
+    }
+    linked
+}
+
+fn component(module: &[u8]) -> Vec<u8> {
+    let name = adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+    let encode = || {
+        let mut encoder = ComponentEncoder::default();
+        // The guest's own imports stay of the version that was asked for.
+        encoder.validate(true).merge_imports_based_on_semver(false).module(module)?;
+        encoder.adapter(name, adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?.encode()
+    };
+    encode().unwrap_or_else(|error| panic!("no component: {error:?}"))
+}
