@@ -81,13 +81,20 @@ pub(crate) fn needs(engine: &Engine, component: &Component) -> Needs {
 
 /// Links it. The text of an error is for the user.
 pub(crate) fn link(engine: &Engine, component: &Component) -> std::result::Result<ProxyPre<World<Extra>>, RunnerError> {
+    let types = component.component_type();
+    let refused = types
+        .imports(engine)
+        .find_map(|(name, _)| interfaces::server_refusal(name))
+        .or_else(|| interfaces::no_server(types.exports(engine).map(|(name, _)| name)));
+    if let Some(text) = refused {
+        return Err(RunnerError::Module(text));
+    }
     let mut linker = Linker::new(engine);
     interfaces_of_servers(&mut linker).map_err(|e| RunnerError::Module(format!("WASI 0.2 cannot be linked: {e:#}")))?;
-    linker
-        .instantiate_pre(component)
-        .and_then(ProxyPre::new)
-        // Wasmtime's text names the interface and the function, and both types.
-        .map_err(|e| RunnerError::Module(format!("the component cannot be linked: {e:#}")))
+    // Wasmtime's text names the interface and the function, and both types.
+    let linked = |e| RunnerError::Module(format!("the component cannot be linked: {e:#}"));
+    let pre = linker.instantiate_pre(component).map_err(linked)?;
+    ProxyPre::new(pre).map_err(|_| RunnerError::Module(interfaces::no_handle()))
 }
 
 /// The interfaces of a command, and those of HTTP. The environment and the folders are answered when they are asked for, which

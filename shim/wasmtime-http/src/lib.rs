@@ -27,6 +27,7 @@ mod instances;
 mod lanes;
 mod output;
 mod pool;
+mod report;
 mod request;
 mod response;
 mod runner;

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::WasiBody;
 
 use crate::admission::Permit;
 use crate::exchange::Exchange;
-use crate::service::Service;
+use crate::report::Report;
 use crate::ticker::Ticking;
 
 /// What the dispatcher says at the end of a guest that has returned, as it has not seen the response.
@@ -24,7 +24,7 @@ pub(crate) struct Run {
     /// Not polled once it is ready.
     pub(crate) future: Pin<Box<dyn Future<Output = Ended> + Send>>,
     pub(crate) exchange: Arc<Exchange>,
-    pub(crate) service: Arc<Service>,
+    pub(crate) report: Arc<Report>,
     pub(crate) _permit: Permit,
     pub(crate) _ticking: Option<Ticking>,
 }
@@ -47,11 +47,11 @@ impl Run {
     fn end(&self, error: Option<Error>) -> End {
         match self.exchange.failure(error) {
             Some(error) => {
-                self.service.report(&error);
+                self.report.failed(&error);
                 End::Failed
             }
             None if self.exchange.is_overdone() => {
-                self.service.report_overdone();
+                self.report.computed_for_too_long();
                 End::Failed
             }
             None if self.exchange.is_expired() => End::Failed,
@@ -189,7 +189,7 @@ impl Drop for GuestBody {
         if !self.sent.is_whole() {
             run.exchange.expire();
         }
-        let limit = run.service.limit();
+        let limit = run.report.limit;
         tokio::spawn(async move {
             let end = std::future::poll_fn(|cx| run.poll_end(cx));
             match limit {

@@ -28,6 +28,7 @@ use crate::instances::Instances;
 use crate::lanes::{self, Lanes};
 use crate::output::Output;
 use crate::pool;
+use crate::report::Report;
 use crate::service::Service;
 use crate::ticker::Ticker;
 
@@ -100,7 +101,8 @@ impl Runner for Http {
             limit: settings.request_timeout,
         };
         let admission = Admission::new(settings.most_requests);
-        let service = Arc::new(Service { settings, admission, ticker, drain: Drain::new(), output, host });
+        let report = Arc::new(Report::new(output.clone(), settings.request_timeout));
+        let service = Arc::new(Service { settings, admission, ticker, drain: Drain::new(), output, report, host });
         Ok(Box::new(move || match run(service, instances, listener, stop) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {

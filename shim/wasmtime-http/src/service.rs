@@ -9,7 +9,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use catamaran_wasmtime::outcome;
 use catamaran_worker::job::Server;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING};
 use http::uri::Authority;
@@ -26,6 +25,7 @@ use crate::drain::Drain;
 use crate::exchange::{Exchange, Head};
 use crate::instances::Instances;
 use crate::output::Output;
+use crate::report::Report;
 use crate::request::RequestBody;
 use crate::response::{End, GuestBody, ResponseBody, Run, Sent};
 use crate::ticker::Ticker;
@@ -42,6 +42,7 @@ pub(crate) struct Service {
     pub(crate) ticker: Option<Ticker>,
     pub(crate) drain: Drain,
     pub(crate) output: Output,
+    pub(crate) report: Arc<Report>,
     /// What a request without a host asks for: where this server listens.
     pub(crate) host: HeaderValue,
 }
@@ -56,20 +57,6 @@ enum Begun {
 }
 
 impl Service {
-    pub(crate) fn limit(&self) -> Option<Duration> {
-        self.settings.request_timeout
-    }
-
-    /// Tells how a guest ended, on the container's standard error.
-    pub(crate) fn report(&self, error: &Error) {
-        self.output.tell(outcome::message(error));
-    }
-
-    pub(crate) fn report_overdone(&self) {
-        let limit = self.limit().unwrap_or_default();
-        self.output.tell(format!("catamaran: the guest was stopped: it computed for {limit:?} without a pause\n"));
-    }
-
     /// The answer to a request. Never an error: what goes wrong is an answer too.
     pub(crate) async fn call(
         self: Arc<Self>,
@@ -105,9 +92,9 @@ impl Service {
         let (exchange, head) = Exchange::new();
         let data = Arc::clone(&exchange);
         let future = Box::pin(async move { handler.handle(data, request).await });
-        let run = Run { future, exchange, service: Arc::clone(&self), _permit: permit, _ticking: ticking };
+        let run = Run { future, exchange, report: Arc::clone(&self.report), _permit: permit, _ticking: ticking };
         let mut waiting = Waiting(Some(run));
-        let begun = match self.limit() {
+        let begun = match self.report.limit {
             None => waiting.begin(head).await,
             Some(limit) => tokio::time::timeout(limit, waiting.begin(head)).await.map_err(|_| self.overdue(limit))?,
         };
@@ -128,7 +115,7 @@ impl Service {
                 Ok(answer(&method, head, run, ended))
             }
             Begun::Head(Ok(Err(code))) => {
-                self.output.tell(format!("catamaran: the guest answered with an error: {code:?}\n"));
+                self.report.answered_with(&code);
                 // It may go on.
                 drop(GuestBody::new(WasiBody::default(), Some(run), None, Sent::Whole));
                 Err(internal())
@@ -141,29 +128,29 @@ impl Service {
 
     /// A guest that has not answered in its time.
     fn overdue(&self, limit: Duration) -> Refused {
-        self.output.tell(format!("catamaran: the guest was stopped: it did not answer within {limit:?}\n"));
+        self.report.did_not_answer();
         Refused(StatusCode::GATEWAY_TIMEOUT, format!("the component did not answer within {limit:?}"))
     }
 
     /// What an instance that has ended before it answered is to the client.
     fn without_answer(&self, run: &Run, error: Option<Error>) -> Refused {
         if run.exchange.is_overdone() {
-            return self.overdue(self.limit().unwrap_or_default());
+            return self.overdue(self.report.limit.unwrap_or_default());
         }
         if let Some(failed) = error.as_ref().and_then(|e| e.downcast_ref::<InstantiationError<Arc<Exchange>>>()) {
             if failed.error.is::<PoolConcurrencyLimitError>() {
                 return Refused(StatusCode::SERVICE_UNAVAILABLE, "all places for instances are taken".to_owned());
             }
-            self.report(&failed.error);
+            self.report.failed(&failed.error);
             return internal();
         }
         match run.exchange.failure(error) {
             Some(error) => {
-                self.report(&error);
+                self.report.failed(&error);
                 internal()
             }
             None => {
-                self.output.tell("catamaran: the guest returned without a response\n".to_owned());
+                self.report.returned_without_response();
                 internal()
             }
         }
