@@ -33,6 +33,7 @@ mod response;
 mod runner;
 mod service;
 mod stream;
+mod tasks;
 mod ticker;
 
 pub use runner::Http;

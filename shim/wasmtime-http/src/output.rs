@@ -26,15 +26,19 @@ enum Which {
     Err,
 }
 
-/// A write that waits for its turn.
-type Write1 = (Which, Bytes);
+/// What waits for its turn.
+enum Order {
+    Write(Which, Bytes),
+    /// Nothing comes behind it that anybody waits for.
+    End,
+}
 
 /// The thread, from the first write on.
 #[derive(Clone, Default)]
 pub(crate) struct Output(Arc<OnceLock<Mutex<Option<Writer>>>>);
 
 struct Writer {
-    queue: mpsc::Sender<Write1>,
+    queue: mpsc::Sender<Order>,
     thread: std::thread::JoinHandle<()>,
 }
 
@@ -47,7 +51,7 @@ impl Output {
         Stream { output: self.clone(), which: Which::Err }
     }
 
-    fn queue(&self) -> Option<mpsc::Sender<Write1>> {
+    fn queue(&self) -> Option<mpsc::Sender<Order>> {
         let writer = self.0.get_or_init(|| Mutex::new(Writer::start().ok()));
         writer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|writer| writer.queue.clone())
     }
@@ -56,17 +60,18 @@ impl Output {
     /// where there is none they are lost, since a server does not stop for them.
     pub(crate) fn tell(&self, words: String) {
         if let Some(queue) = self.queue() {
-            let _ = queue.try_send((Which::Err, words.into()));
+            let _ = queue.try_send(Order::Write(Which::Err, words.into()));
         }
     }
 
-    /// Waits until all is written that was.
+    /// Waits until all is written that was. Not within an event loop.
     pub(crate) fn finish(&self) {
         let writer = self.0.get().and_then(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(Writer { queue, thread }) = writer {
-            drop(queue);
-            // It ends when the last of the guests' streams is gone, and does not panic.
-            let _ = thread.join();
+            // Not by the end of the queue: an instance that waits for its next request has streams too.
+            if queue.blocking_send(Order::End).is_ok() {
+                let _ = thread.join();
+            }
         }
     }
 }
@@ -75,10 +80,10 @@ impl Writer {
     fn start() -> std::io::Result<Self> {
         let out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
         let err = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
-        let (queue, mut waiting) = mpsc::channel::<Write1>(WAITING);
+        let (queue, mut waiting) = mpsc::channel::<Order>(WAITING);
         let thread = std::thread::Builder::new().name("output".to_owned()).stack_size(STACK);
         let thread = thread.spawn(move || {
-            while let Some((which, bytes)) = waiting.blocking_recv() {
+            while let Some(Order::Write(which, bytes)) = waiting.blocking_recv() {
                 let mut file = match which {
                     Which::Out => &out,
                     Which::Err => &err,
@@ -116,7 +121,7 @@ impl StdoutStream for Stream {
 }
 
 struct Opened {
-    queue: Option<mpsc::Sender<Write1>>,
+    queue: Option<mpsc::Sender<Order>>,
     which: Which,
 }
 
@@ -133,7 +138,7 @@ impl Pollable for Opened {
 impl OutputStream for Opened {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let queue = self.queue.as_ref().ok_or(StreamError::Closed)?;
-        queue.try_send((self.which, bytes)).map_err(|e| match e {
+        queue.try_send(Order::Write(self.which, bytes)).map_err(|e| match e {
             mpsc::error::TrySendError::Closed(_) => StreamError::Closed,
             mpsc::error::TrySendError::Full(_) => StreamError::trap("a write that there was no room for"),
         })

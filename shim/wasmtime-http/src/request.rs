@@ -9,6 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use crate::tasks;
+
 /// As much of a body that its guest did not read is read for it, and for so long: else its connection would end without a word,
 /// and the client's next request with it.
 const LARGEST_REST: u64 = 256 << 10;
@@ -51,10 +53,9 @@ impl Drop for RequestBody {
         if body.size_hint().lower() > LARGEST_REST {
             return;
         }
-        // A guest's world may be dropped where there is no event loop any more.
-        if let Ok(event_loop) = tokio::runtime::Handle::try_current() {
-            event_loop.spawn(tokio::time::timeout(LONGEST_REST, read(body)));
-        }
+        tasks::spawn(async move {
+            let _ = tokio::time::timeout(LONGEST_REST, read(body)).await;
+        });
     }
 }
 

@@ -14,6 +14,7 @@ use wasmtime_wasi_http::WasiBody;
 use crate::admission::Permit;
 use crate::exchange::Exchange;
 use crate::report::Report;
+use crate::tasks;
 use crate::ticker::Ticking;
 
 /// What the dispatcher says at the end of a guest that has returned, as it has not seen the response.
@@ -42,6 +43,11 @@ impl Run {
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let ended = std::task::ready!(self.future.as_mut().poll(cx));
         Poll::Ready(self.end(ended.err()))
+    }
+
+    /// Waits until the guest has returned, or is ended.
+    pub(crate) async fn end_of_guest(&mut self) {
+        std::future::poll_fn(|cx| self.poll_end(cx).map(|_| ())).await;
     }
 
     fn end(&self, error: Option<Error>) -> End {
@@ -190,16 +196,11 @@ impl Drop for GuestBody {
             run.exchange.expire();
         }
         let limit = run.report.limit;
-        tokio::spawn(async move {
-            let end = std::future::poll_fn(|cx| run.poll_end(cx));
-            match limit {
-                None => drop(end.await),
-                Some(limit) => {
-                    if tokio::time::timeout(limit, end).await.is_err() {
-                        run.exchange.expire();
-                        std::future::poll_fn(|cx| run.poll_end(cx)).await;
-                    }
-                }
+        tasks::spawn(async move {
+            let Some(limit) = limit else { return run.end_of_guest().await };
+            if tokio::time::timeout(limit, run.end_of_guest()).await.is_err() {
+                run.exchange.expire();
+                run.end_of_guest().await;
             }
         });
     }

@@ -28,6 +28,7 @@ use crate::output::Output;
 use crate::report::Report;
 use crate::request::RequestBody;
 use crate::response::{End, GuestBody, ResponseBody, Run, Sent};
+use crate::tasks;
 use crate::ticker::Ticker;
 
 /// Who is refused may come again so soon, in seconds.
@@ -264,6 +265,6 @@ impl Drop for Waiting {
         let Some(mut run) = self.0.take() else { return };
         run.exchange.expire();
         // Its place is free when it is gone.
-        tokio::spawn(async move { std::future::poll_fn(|cx| run.poll_end(cx)).await });
+        tasks::spawn(async move { run.end_of_guest().await });
     }
 }
