@@ -44,6 +44,22 @@ fn whatever_signal_stops_it_the_requests_under_way_are_answered() {
 }
 
 #[test]
+fn instances_that_wait_for_requests_hold_up_no_end() {
+    let node = Node::start();
+    let task = server(&node, "server").annotation("catamaran.wasm/http-instance-reuse", "100").spawn();
+    task.within(|| {
+        let mut client = Client::connect(PORT);
+        assert_eq!(client.get("/counter").text(), "1\n");
+        assert_eq!(client.get("/print?words").status, 200);
+        assert_eq!(client.get("/counter").text(), "2\n", "the instance waits for its next request");
+    });
+    task.kill("TERM");
+    assert_eq!(task.wait(SOON).code, 0);
+    assert_eq!(task.delete().stdout, "words\n");
+    node.finish();
+}
+
+#[test]
 fn a_server_with_nothing_to_do_ends_at_once() {
     let node = Node::start();
     for asked in [false, true] {
