@@ -21,13 +21,16 @@ fn guests_image() -> Image {
 
 /// Imports what the tests run.
 pub(crate) fn import_all(cluster: &Cluster) {
-    for image in [guests_image(), guests::busybox(), net()] {
+    for image in [guests_image(), guests::busybox(), net(), guests::of("http-server", guests::http("server"))] {
         cluster.import(&image);
     }
     for name in Example::all() {
         cluster.import_example(&name);
     }
 }
+
+/// A component that exports `wasi:http/incoming-handler` (tests/guests/http/server.c).
+pub(crate) const SERVER: &str = "localhost/test/http-server:latest";
 
 /// The image and the words of a web server on this engine, and its port.
 pub(crate) fn web(engine: Engine) -> (&'static str, &'static str, u16) {

@@ -5,6 +5,7 @@
 //! - `volumes`: ConfigMap, Secret, projected, downward API, subPath, emptyDir, image
 //! - `security`: security contexts, the level `restricted`, RuntimeClass overhead
 //! - `hands`: logs, exec, attach, port-forward, debug, the examples
+//! - `servers`: components that Catamaran's own HTTP server calls
 //! - `restarts`: kubelet and containerd stopped and killed under running pods
 //! - `times`: how soon a pod is ready, and sixty at once, beside runc
 //!
@@ -19,6 +20,7 @@ mod pods;
 mod restarts;
 mod run;
 mod security;
+mod servers;
 mod times;
 mod volumes;
 mod workloads;
@@ -34,8 +36,16 @@ fn main() -> ExitCode {
     // What cargo and other callers pass to Rust's own test programs means nothing here.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |test: &&Test| words.is_empty() || words.iter().any(|word| test.name.contains(word.as_str()));
-    let groups =
-        [workloads::TESTS, pods::TESTS, volumes::TESTS, security::TESTS, hands::TESTS, restarts::TESTS, times::TESTS];
+    let groups = [
+        workloads::TESTS,
+        pods::TESTS,
+        volumes::TESTS,
+        security::TESTS,
+        hands::TESTS,
+        servers::TESTS,
+        restarts::TESTS,
+        times::TESTS,
+    ];
     let tests: Vec<&Test> = groups.into_iter().flatten().filter(wanted).collect();
     let begin = Instant::now();
     let cluster = Cluster::start();

@@ -98,9 +98,14 @@ fn endpoints(space: &Space<'_>) -> Vec<String> {
 
 /// Asks a server for a page, as by a service's address.
 pub(crate) fn ask(address: &str, port: u16) -> std::io::Result<String> {
+    ask_for("/", address, port)
+}
+
+/// The same for another page.
+pub(crate) fn ask_for(path: &str, address: &str, port: u16) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((address, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     if answer.starts_with("HTTP/1.") && answer.contains(" 200 ") {
@@ -119,9 +124,14 @@ fn a_deployment_rolls_without_losing_a_request(space: &Space<'_>, engine: Engine
          lifecycle: {{preStop: {{sleep: {{seconds: 4}}}}}}"
     );
     let pods = template("app: web", engine, &container).replace("PeriodSeconds: 5", "PeriodSeconds: 15");
+    rolls_without_losing_a_request(space, &pods, port, "/");
+}
+
+/// Makes a Deployment `web` of these pods, and updates it while its endpoints are asked for `path` all the time.
+pub(crate) fn rolls_without_losing_a_request(space: &Space<'_>, pods: &str, port: u16, path: &str) {
     let spec = "replicas: 2\nselector: {matchLabels: {app: web}}\n\
                 strategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}";
-    space.apply(&controller("Deployment", "web", spec, &pods));
+    space.apply(&controller("Deployment", "web", spec, pods));
     space.apply(&format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{selector: {{app: web}}, ports: [{{port: {port}}}]}}"
     ));
@@ -134,7 +144,7 @@ fn a_deployment_rolls_without_losing_a_request(space: &Space<'_>, engine: Engine
                 let addresses = endpoints(space);
                 for _ in 0..20 {
                     for address in &addresses {
-                        match ask(address, port) {
+                        match ask_for(path, address, port) {
                             Ok(_) => good.fetch_add(1, Ordering::Relaxed),
                             Err(error) => {
                                 eprintln!("{address}: {error}");
