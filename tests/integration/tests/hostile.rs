@@ -166,7 +166,7 @@ fn compile(program: &Path, folder: &Path, module: &[u8]) -> Answer {
     let make = |what: &str| File::create(path(what)).unwrap();
     let begin = Instant::now();
     let mut child = Command::new(program)
-        .args(["best", &std::process::id().to_string()])
+        .args(["best", &std::process::id().to_string(), "command"])
         .env_clear()
         .stdin(File::open(path("module")).unwrap())
         .stdout(make("artifact"))

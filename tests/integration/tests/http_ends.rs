@@ -51,7 +51,7 @@ fn instances_that_wait_for_requests_hold_up_no_end() {
         let mut client = Client::connect(PORT);
         assert_eq!(client.get("/counter").text(), "1\n");
         assert_eq!(client.get("/print?words").status, 200);
-        assert_eq!(client.get("/counter").text(), "2\n", "the instance waits for its next request");
+        assert_eq!(client.get("/counter").text(), "3\n", "the instance waits for its next request");
     });
     task.kill("TERM");
     assert_eq!(task.wait(SOON).code, 0);

@@ -195,7 +195,7 @@ fn a_procfs_came_in_by_a_volume() {
 fn descriptors_that_containerd_inherited_reached_the_worker() {
     for name in ["catamaran-wasmtime", "catamaran-wasmtime-compile"] {
         let program = catamaran_harness::shim_folder().join(name);
-        let run = format!("exec 9</etc; exec {} best", program.display());
+        let run = format!("exec 9</etc; exec {} best - command", program.display());
         // A socket that says nothing, as both wait for theirs.
         let (_ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let stdin = std::process::Stdio::from(std::os::fd::OwnedFd::from(theirs));

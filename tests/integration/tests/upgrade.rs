@@ -211,7 +211,7 @@ fn a_server_has_each_program_open_once_and_none_that_it_starts_has_one() {
     let mut programs = open_programs(&node, shim);
     programs.sort();
     programs.dedup();
-    assert_eq!((programs.len(), open_programs(&node, shim).len()), (6, 6), "{programs:?}");
+    assert_eq!((programs.len(), open_programs(&node, shim).len()), (7, 7), "{programs:?}");
     let started = children(shim);
     assert_eq!(started.len(), 5, "a holder, a worker, an exec's, a native container and its logger: {started:?}");
     for pid in started {

@@ -357,7 +357,7 @@ fn the_programs_say_how_they_are_used() {
         assert!(fs::read_to_string(scratch.join(page)).unwrap().contains(".TH"), "{page}");
     }
     assert_eq!(catamaran.run(&["install", "--from", "/nonexistent"]).code, Some(3));
-    assert_eq!(PROGRAMS.len(), 8);
+    assert_eq!(PROGRAMS.len(), 9);
     fs::remove_dir_all(scratch).unwrap();
 }
 
