@@ -35,8 +35,8 @@ pub(crate) struct Lanes {
     most: usize,
 }
 
-/// A connection on its way to its lane.
-type Accepted = (std::net::TcpStream, Alive);
+/// A connection on its way to its lane, which counts it already, so that the next one goes elsewhere.
+type Accepted = (std::net::TcpStream, Alive, Counted);
 
 /// How many connections it has.
 #[derive(Clone, Default)]
@@ -87,13 +87,9 @@ impl Lanes {
         let Some((lane, queue)) = self.others.iter().min_by_key(|(lane, _)| lane.count()) else {
             return self.serve_here(stream);
         };
-        let counted = lane.clone();
         if let Ok(stream) = stream.into_std() {
-            // Counted at once, so that the next one goes elsewhere; the lane takes it over.
-            counted.0.fetch_add(1, Ordering::Relaxed);
-            if queue.send((stream, self.service.drain.subscribe())).is_err() {
-                counted.0.fetch_sub(1, Ordering::Relaxed);
-            }
+            // A lane takes connections to the process's end.
+            let _ = queue.send((stream, self.service.drain.subscribe(), lane.begin()));
         }
     }
 
@@ -113,13 +109,10 @@ impl Lanes {
     fn grow(&mut self) -> io::Result<()> {
         let runtime = event_loop()?;
         let (queue, mut streams) = mpsc::unbounded_channel::<Accepted>();
-        let lane = Lane::default();
-        let (service, counted) = (Arc::clone(&self.service), lane.clone());
+        let service = Arc::clone(&self.service);
         let handler = ProxyHandler::new(self.instances.clone());
         let serve = async move {
-            while let Some((stream, alive)) = streams.recv().await {
-                // Counted by who sent it.
-                let counted = Counted(counted.clone());
+            while let Some((stream, alive, counted)) = streams.recv().await {
                 if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
                     let (service, handler) = (Arc::clone(&service), handler.clone());
                     tokio::spawn(async move {
@@ -133,7 +126,7 @@ impl Lanes {
         let thread = std::thread::Builder::new().name(format!("lane-{}", 1 + self.others.len())).stack_size(STACK);
         // To the process's end, which comes when no connection and no guest is left.
         thread.spawn(move || runtime.block_on(serve))?;
-        self.others.push((lane, queue));
+        self.others.push((Lane::default(), queue));
         Ok(())
     }
 }
