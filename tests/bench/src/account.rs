@@ -69,17 +69,19 @@ impl<'n> Account<'n> {
 
     /// The CPU time of the node so far, without this program's.
     pub(crate) fn cpu(&self) -> Duration {
-        let used = if self.unified {
-            let text = read(&self.whole.join("cpu.stat"));
-            let value = text.lines().find_map(|line| line.strip_prefix("usage_usec ")).expect("no usage in cpu.stat");
-            Duration::from_micros(value.parse().expect("a number"))
-        } else {
-            Duration::from_nanos(read(&self.whole.join("cpuacct.usage")).trim().parse().expect("a number"))
-        };
+        let used = used(&self.whole, self.unified);
         let own = clock_gettime(ClockId::ProcessCPUTime);
         let own = Duration::new(own.tv_sec.cast_unsigned(), u32::try_from(own.tv_nsec).expect("a part of a second"));
         // The part of this program's time that it spent before it came here does not matter to a difference, but to the sign.
         (used + Duration::from_secs(3600)).checked_sub(own).expect("this program used an hour")
+    }
+
+    /// The CPU time of one container so far.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub(crate) fn cpu_of(&self, id: &str) -> Duration {
+        used(&self.whole.join(id), self.unified)
     }
 
     /// Waits until all shims and containers have ended, and what is compiled behind them.
@@ -117,6 +119,16 @@ impl Drop for Account<'_> {
             eprintln!("cannot remove {}: {error}", self.host.display());
         }
     }
+}
+
+/// The CPU time of a cgroup so far.
+fn used(cgroup: &Path, unified: bool) -> Duration {
+    if !unified {
+        return Duration::from_nanos(read(&cgroup.join("cpuacct.usage")).trim().parse().expect("a number"));
+    }
+    let text = read(&cgroup.join("cpu.stat"));
+    let value = text.lines().find_map(|line| line.strip_prefix("usage_usec ")).expect("no usage in cpu.stat");
+    Duration::from_micros(value.parse().expect("a number"))
 }
 
 /// The mount point of the hierarchy that counts CPU time, and whether it is version 2.

@@ -40,6 +40,11 @@ impl Contender {
         self.engine.is_some()
     }
 
+    /// Whether it is what `VERSUS` names.
+    pub(crate) fn is_another_shim(&self) -> bool {
+        self.path.is_some()
+    }
+
     fn runs_wasm(&self) -> bool {
         self.runtime == Runtime::Catamaran || self.path.is_some()
     }

@@ -10,6 +10,7 @@
 //!                           |- stampede  ten first starts of one module at once
 //!                           |- code      20 idle containers of one large module: its code in their memory
 //!                           |- compute   C programs that only compute, the same natively
+//!                           |- servers   of HTTP, beside `wasmtime serve` and native ones: requests a CPU-second, overload
 //!                           '- pods      20 idle pods of the CRI, on a node of their own
 //!                                |
 //!                           Samples by row and contender -> table on stdout, bench.json with every sample
@@ -43,6 +44,7 @@ mod pods;
 mod report;
 mod rows;
 mod samples;
+mod servers;
 mod sizes;
 mod stampede;
 mod table;
@@ -55,13 +57,19 @@ use crate::contender::Contender;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::samples::Samples;
+use crate::servers::Server;
 
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some(servers::native::WORD) {
+        return servers::native::serve().expect("cannot serve");
+    }
     let plan = Plan::from_environment();
     let contenders = Contender::all(&plan);
+    let servers = if plan.servers == 0 { Vec::new() } else { Server::all(&contenders) };
     let node = Node::start();
     let account = Account::open(&node);
     let mut samples = Samples::default();
+    let mut of_servers = Samples::default();
 
     hello::measure(&node, &account, &contenders, &plan, &mut samples);
     herd::measure(&node, &account, &contenders, &plan, &mut samples);
@@ -71,10 +79,12 @@ fn main() {
     code::measure(&node, &account, &contenders, &plan, &mut samples);
     compute::measure(&node, &account, &contenders, &plan, &mut samples);
 
+    servers::measure(&node, &account, &servers, &plan, &mut of_servers);
+
     // Before the node looks for leftovers, among which a cgroup below its own would be one.
     drop(account);
     pods::measure(&contenders, &plan, &mut samples);
-    let report = Report::new(&node, &contenders, plan, samples);
+    let report = Report::new(&node, &contenders, samples, &servers, of_servers, plan);
     node.finish();
     table::print(&report);
     report.write();

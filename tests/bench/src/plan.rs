@@ -9,6 +9,7 @@
 //! - `BENCH_CODE`: how often twenty containers of a module of 15 MB are left idle.
 //! - `BENCH_COMPUTE`: how often the C programs compute.
 //! - `BENCH_PODS`: how often twenty pods of the CRI are left idle.
+//! - `BENCH_SERVERS`: how often each server starts, and is put under each load: five minutes a time.
 //!
 //! 0 leaves rows out.
 
@@ -29,6 +30,7 @@ pub(crate) struct Plan {
     pub(crate) code: usize,
     pub(crate) compute: usize,
     pub(crate) pods: usize,
+    pub(crate) servers: usize,
     /// Paths are the machine's own business and do not go into the report.
     #[serde(skip)]
     pub(crate) versus: Option<PathBuf>,
@@ -53,6 +55,7 @@ impl Plan {
             code: number("BENCH_CODE", 1),
             compute: number("BENCH_COMPUTE", 5),
             pods: number("BENCH_PODS", 1),
+            servers: number("BENCH_SERVERS", 3),
             versus,
         }
     }

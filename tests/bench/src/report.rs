@@ -11,8 +11,9 @@ use serde::Serialize;
 
 use crate::contender::{Contender, said};
 use crate::plan::Plan;
-use crate::rows::{Row, Words};
+use crate::rows::{InWords, Row, Words};
 use crate::samples::Samples;
+use crate::servers::{Server, ServerRow};
 
 /// All there is to tell of one run.
 #[derive(Serialize)]
@@ -24,12 +25,20 @@ pub(crate) struct Report {
     /// Cargo's profile of our own programs, by the folder they lie in: the figures of `debug` are not to be quoted.
     pub(crate) build: String,
     pub(crate) plan: Plan,
+    #[serde(flatten)]
+    pub(crate) shims: Table<Row>,
+    pub(crate) servers: Table<ServerRow>,
+}
+
+/// Rows with the same columns.
+#[derive(Serialize)]
+pub(crate) struct Table<R: InWords> {
     /// The columns, ours first.
     pub(crate) contenders: Vec<String>,
     /// How many of them are ours.
     pub(crate) ours: usize,
     #[serde(rename = "rows", serialize_with = "rows")]
-    pub(crate) samples: Samples,
+    pub(crate) samples: Samples<R>,
 }
 
 /// What it ran on.
@@ -49,16 +58,23 @@ struct Figures<'a> {
     samples: &'a BTreeMap<String, Vec<f64>>,
 }
 
-fn rows<S: serde::Serializer>(samples: &Samples, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(samples.rows().map(|row: Row| {
+fn rows<R: InWords, S: serde::Serializer>(samples: &Samples<R>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(samples.rows().map(|row| {
         let all = samples.of(row);
         let medians = all.keys().map(|name| (name.as_str(), samples.median(row, name))).collect();
-        (row, Figures { words: row.words(), medians, samples: all })
+        Figures { words: row.words(), medians, samples: all }
     }))
 }
 
 impl Report {
-    pub(crate) fn new(node: &Node, contenders: &[Contender], plan: Plan, samples: Samples) -> Self {
+    pub(crate) fn new(
+        node: &Node,
+        contenders: &[Contender],
+        samples: Samples,
+        servers: &[Server<'_>],
+        of_servers: Samples<ServerRow>,
+        plan: Plan,
+    ) -> Self {
         let mut versions: BTreeMap<String, String> =
             contenders.iter().map(|contender| (format!("shim {}", contender.name), contender.version(node))).collect();
         versions.insert("containerd".into(), node.programs().version.clone());
@@ -70,9 +86,16 @@ impl Report {
             versions,
             build,
             plan,
-            contenders: contenders.iter().map(|contender| contender.name.clone()).collect(),
-            ours: contenders.iter().filter(|contender| contender.is_ours()).count(),
-            samples,
+            shims: Table {
+                contenders: contenders.iter().map(|contender| contender.name.clone()).collect(),
+                ours: contenders.iter().filter(|contender| contender.is_ours()).count(),
+                samples,
+            },
+            servers: Table {
+                contenders: servers.iter().map(|server| server.name.clone()).collect(),
+                ours: servers.iter().filter(|server| server.is_ours()).count(),
+                samples: of_servers,
+            },
         }
     }
 

@@ -1,10 +1,11 @@
 //! What is measured, one row each, with the project's goal where it has one that this run can be held against.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 /// A row of the table. The order here is the table's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Row {
     HelloWall,
     Create,
@@ -51,7 +52,7 @@ pub(crate) enum Row {
 /// A row in words.
 #[derive(Serialize)]
 pub(crate) struct Words {
-    pub(crate) title: &'static str,
+    pub(crate) title: Cow<'static, str>,
     pub(crate) unit: &'static str,
     #[serde(skip)]
     pub(crate) decimals: usize,
@@ -59,9 +60,14 @@ pub(crate) struct Words {
     pub(crate) goal: &'static str,
 }
 
-impl Row {
+/// What has a row each.
+pub(crate) trait InWords: Copy + Ord {
     /// The row in words.
-    pub(crate) fn words(self) -> Words {
+    fn words(self) -> Words;
+}
+
+impl InWords for Row {
+    fn words(self) -> Words {
         let (title, unit, decimals, goal) = match self {
             Self::HelloWall => ("hello, ctr run --rm: wall", "ms", 1, "<= 0.65 x"),
             Self::Create => ("- shim start and Create", "ms", 1, "<= 15, <= 0.3 x"),
@@ -104,6 +110,6 @@ impl Row {
             Self::PodSandbox => ("- holder, runc's: pause", "MB", 3, ""),
             Self::PodContainer => ("- container", "MB", 2, ""),
         };
-        Words { title, unit, decimals, goal }
+        Words { title: title.into(), unit, decimals, goal }
     }
 }

@@ -3,33 +3,43 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use crate::contender::Contender;
 use crate::rows::Row;
 
 /// Every sample that was taken, in the order of taking.
-#[derive(Default, Serialize)]
-pub(crate) struct Samples(BTreeMap<Row, BTreeMap<String, Vec<f64>>>);
+pub(crate) struct Samples<R = Row>(BTreeMap<R, BTreeMap<String, Vec<f64>>>);
+
+impl<R> Default for Samples<R> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
 
 impl Samples {
     /// Adds one.
     pub(crate) fn add(&mut self, row: Row, contender: &Contender, value: f64) {
-        self.0.entry(row).or_default().entry(contender.name.clone()).or_default().push(value);
+        self.add_of(row, &contender.name, value);
+    }
+}
+
+impl<R: Copy + Ord> Samples<R> {
+    /// Adds one of the contender of this name.
+    pub(crate) fn add_of(&mut self, row: R, contender: &str, value: f64) {
+        self.0.entry(row).or_default().entry(contender.to_owned()).or_default().push(value);
     }
 
     /// The rows that have some.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = R> + '_ {
         self.0.keys().copied()
     }
 
     /// The median of a contender's in a row; `None` without any.
-    pub(crate) fn median(&self, row: Row, contender: &str) -> Option<f64> {
+    pub(crate) fn median(&self, row: R, contender: &str) -> Option<f64> {
         median(self.0.get(&row)?.get(contender)?)
     }
 
     /// All of a row, by contender.
-    pub(crate) fn of(&self, row: Row) -> &BTreeMap<String, Vec<f64>> {
+    pub(crate) fn of(&self, row: R) -> &BTreeMap<String, Vec<f64>> {
         &self.0[&row]
     }
 }

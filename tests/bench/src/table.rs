@@ -1,7 +1,7 @@
 //! The report as a table for people.
 
-use crate::report::Report;
-use crate::rows::Row;
+use crate::report::{Report, Table};
+use crate::rows::InWords;
 
 /// Prints it.
 pub(crate) fn print(report: &Report) {
@@ -19,8 +19,16 @@ pub(crate) fn print(report: &Report) {
         println!("NOT a release build: these figures are for developing only");
     }
     println!();
-    let mut lines = vec![head(report)];
-    lines.extend(report.samples.rows().map(|row| line(report, row)));
+    print_rows(&report.shims);
+    print_rows(&report.servers);
+}
+
+fn print_rows<R: InWords>(table: &Table<R>) {
+    let mut lines = vec![head(table)];
+    lines.extend(table.samples.rows().map(|row| line(table, row)));
+    if lines.len() == 1 {
+        return;
+    }
     for text in aligned(&lines) {
         println!("{text}");
     }
@@ -28,8 +36,8 @@ pub(crate) fn print(report: &Report) {
 }
 
 /// What is divided by what: each of ours by each of the others. The first of ours is not named.
-fn ratios(report: &Report) -> Vec<(&String, &String, String)> {
-    let (ours, others) = report.contenders.split_at(report.ours);
+fn ratios<R: InWords>(table: &Table<R>) -> Vec<(&String, &String, String)> {
+    let (ours, others) = table.contenders.split_at(table.ours);
     let ratio = |(place, own): (usize, &'_ String), other: &String| match place {
         0 => format!("/ {other}"),
         _ => format!("{own} / {other}"),
@@ -40,22 +48,22 @@ fn ratios(report: &Report) -> Vec<(&String, &String, String)> {
         .collect()
 }
 
-fn head(report: &Report) -> Vec<String> {
+fn head<R: InWords>(table: &Table<R>) -> Vec<String> {
     let mut cells = vec!["".to_owned(), "unit".to_owned()];
-    cells.extend(report.contenders.iter().cloned());
-    cells.extend(ratios(report).into_iter().map(|(_, _, title)| title));
+    cells.extend(table.contenders.iter().cloned());
+    cells.extend(ratios(table).into_iter().map(|(_, _, title)| title));
     cells.push("goal".into());
     cells
 }
 
-fn line(report: &Report, row: Row) -> Vec<String> {
+fn line<R: InWords>(table: &Table<R>, row: R) -> Vec<String> {
     let words = row.words();
-    let median = |name: &String| report.samples.median(row, name);
+    let median = |name: &String| table.samples.median(row, name);
     let shown =
         |value: Option<f64>, decimals: usize| value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"));
-    let mut cells = vec![words.title.to_owned(), words.unit.to_owned()];
-    cells.extend(report.contenders.iter().map(|name| shown(median(name), words.decimals)));
-    cells.extend(ratios(report).into_iter().map(|(own, other, _)| {
+    let mut cells = vec![words.title.into_owned(), words.unit.to_owned()];
+    cells.extend(table.contenders.iter().map(|name| shown(median(name), words.decimals)));
+    cells.extend(ratios(table).into_iter().map(|(own, other, _)| {
         // Nothing is a multiple of zero.
         let theirs = median(other).filter(|&theirs| theirs > 0.0);
         shown(median(own).zip(theirs).map(|(ours, theirs)| ours / theirs), 2)

@@ -31,7 +31,7 @@ pub use busybox::busybox;
 pub(crate) use c::wasix_cc;
 pub use c::{c, native, peer, wasix};
 pub(crate) use go::GO_STAYS_HOME;
-pub use go::go;
+pub use go::{go, go_native};
 pub use http::{http, http_of};
 pub use large::{idle_of_size, large, of_size};
 

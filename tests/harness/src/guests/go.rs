@@ -14,19 +14,28 @@ const OLDEST_GO: (u32, u32) = (1, 21);
 
 /// A module from `tests/guests/go/NAME.go`.
 pub fn go(name: &str) -> Vec<u8> {
+    compiled(name, "", &[("GOOS", "wasip1"), ("GOARCH", "wasm"), ("CGO_ENABLED", "0")])
+}
+
+fn compiled(name: &str, kind: &str, environment: &[(&str, &str)]) -> Vec<u8> {
     let path = source(&format!("go/{name}.go"));
     let version = answer(Command::new("go").args(["env", "GOVERSION"]), "go", "install Go 1.21 or newer");
     assert!(go_is_new_enough(&version), "{version} is too old for the Go guests: install Go 1.21 or newer");
-    built(&path, "", &version, |target| {
+    built(&path, kind, &version, |target| {
         let mut command = Command::new("go");
         command
             .args(["build", "-trimpath", "-o"])
             .arg(target)
             .arg(&path)
-            .envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("CGO_ENABLED", "0")])
+            .envs(environment.iter().copied())
             .envs(GO_STAYS_HOME);
         command
     })
+}
+
+/// What a guest is held against: a program from `tests/guests/go/NAME.go`, as a static ELF.
+pub fn go_native(name: &str) -> Vec<u8> {
+    compiled(name, "-native", &[("CGO_ENABLED", "0")])
 }
 
 fn go_is_new_enough(version: &str) -> bool {

@@ -1,0 +1,137 @@
+//! Load: so many connections, each of which asks anew as soon as it is answered.
+//!
+//! One thread, hyper's client. It shares the machine's processors with the server, so that requests per second are those of both;
+//! requests per second of the server's own processor time are the server's alone.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::HOST;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::PORT;
+use super::rows::Work;
+
+/// What came of it.
+#[derive(Default)]
+pub(crate) struct Load {
+    /// From the request's first byte to its answer's last, of those that were answered with 200; sorted.
+    pub(crate) answered: Vec<Duration>,
+    /// How many were answered with 503.
+    pub(crate) refused: usize,
+    /// From the first request to the last answer.
+    pub(crate) took: Duration,
+}
+
+impl Load {
+    pub(crate) fn per_second(&self) -> f64 {
+        self.answered.len() as f64 / self.took.as_secs_f64()
+    }
+
+    /// The duration that so large a part of the answers stayed within.
+    pub(crate) fn quantile(&self, part: f64) -> Duration {
+        let last = self.answered.len().saturating_sub(1);
+        self.answered.get((part * last as f64).round() as usize).copied().unwrap_or_default()
+    }
+}
+
+/// Asks for so long.
+///
+/// # Panics
+/// When a connection breaks, or an answer is another than it should be.
+pub(crate) fn load(work: Work, connections: usize, time: Duration) -> Load {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+    runtime.block_on(async {
+        let mut all = Vec::new();
+        for _ in 0..connections {
+            all.push(connect().await);
+        }
+        let begin = Instant::now();
+        let tasks: Vec<_> =
+            all.into_iter().map(|connection| tokio::spawn(ask(connection, work, begin + time))).collect();
+        let mut load = Load::default();
+        for task in tasks {
+            let (answered, refused) = task.await.expect("a connection failed, see above");
+            load.answered.extend(answered);
+            load.refused += refused;
+        }
+        load.took = begin.elapsed();
+        load.answered.sort();
+        load
+    })
+}
+
+/// Waits until the server has answered once, and says when.
+///
+/// # Panics
+/// When it does not.
+pub(crate) fn first_answer(patience: Duration) -> Instant {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
+    runtime.block_on(async {
+        let limit = Instant::now() + patience;
+        loop {
+            // A server that listens only a while after its start refuses until then.
+            if let Ok(stream) = TcpStream::connect(address()).await {
+                let mut connection = shake_hands(stream).await;
+                one(&mut connection, Work::Hello).await;
+                return Instant::now();
+            }
+            assert!(Instant::now() < limit, "nobody listens after {patience:?}");
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+    })
+}
+
+fn address() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, PORT).into()
+}
+
+async fn connect() -> SendRequest<Full<Bytes>> {
+    shake_hands(TcpStream::connect(address()).await.expect("cannot connect")).await
+}
+
+async fn shake_hands(stream: TcpStream) -> SendRequest<Full<Bytes>> {
+    stream.set_nodelay(true).expect("a socket of TCP");
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("cannot begin a connection");
+    tokio::spawn(async {
+        // What it ends with, its sender is told.
+        let _ = connection.await;
+    });
+    sender
+}
+
+async fn ask(mut connection: SendRequest<Full<Bytes>>, work: Work, until: Instant) -> (Vec<Duration>, usize) {
+    let (mut answered, mut refused) = (Vec::new(), 0);
+    while Instant::now() < until {
+        let begin = Instant::now();
+        match one(&mut connection, work).await {
+            StatusCode::OK => answered.push(begin.elapsed()),
+            _ => refused += 1,
+        }
+        // A server may end a connection behind an answer.
+        if connection.ready().await.is_err() {
+            connection = connect().await;
+        }
+    }
+    (answered, refused)
+}
+
+async fn one(connection: &mut SendRequest<Full<Bytes>>, work: Work) -> StatusCode {
+    let (path, body) = work.request();
+    let method = if body.is_empty() { "GET" } else { "POST" };
+    let request = Request::builder().method(method).uri(path).header(HOST, "bench").body(Full::new(body));
+    let answer = connection.send_request(request.expect("a request")).await.expect("no answer");
+    let status = answer.status();
+    let body = answer.into_body().collect().await.expect("no whole answer").to_bytes();
+    match status {
+        StatusCode::OK => assert_eq!(body.len(), work.length(), "{path}: {body:?}"),
+        StatusCode::SERVICE_UNAVAILABLE => {}
+        _ => panic!("{path}: {status}: {body:?}"),
+    }
+    status
+}

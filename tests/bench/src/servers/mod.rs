@@ -1,0 +1,259 @@
+//! Servers: one component on ours, under `wasmtime serve` and on another shim, and the same answers natively in Rust and Go.
+//!
+//! ```text
+//! contender's turn: container -> first answer -> idle -> each work at 1, 64 and 256 connections -> overload -> end
+//!                      |                            '- client: in the container's network namespace
+//!                      '- what is not ours runs on runc, `wasmtime serve` too
+//! ```
+//!
+//! Epochs on both sides or on neither: `catamaran` and `serve` end a request that takes too long, `without limit` and `serve,
+//! without` do not.
+
+mod client;
+pub(crate) mod native;
+mod rows;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use catamaran_harness::{Container, Image, Node, PATIENCE, Runtime, Task, guests, provided_by};
+
+use crate::account::{Account, Member};
+use crate::census;
+use crate::compiles;
+use crate::contender::Contender;
+use crate::plan::Plan;
+use crate::samples::{Samples, milliseconds};
+use client::Load;
+use rows::{Figure, Overload, Work};
+
+pub(crate) use rows::ServerRow;
+
+/// Where all of them listen.
+const PORT: u16 = 8080;
+const CONNECTIONS: [usize; 3] = [1, 64, 256];
+/// Ten times what a server of ours handles at once by default.
+const OVERLOAD: usize = 1280;
+/// Of one load.
+const TIME: Duration = Duration::from_secs(3);
+/// Before a load counts.
+const WARM_UP: Duration = Duration::from_millis(500);
+/// Behind the first answer, before a server counts as idle.
+const CALM: Duration = Duration::from_secs(2);
+/// Starts with what was compiled before, a round.
+const WARM_STARTS: usize = 3;
+
+/// One of the servers that take turns.
+pub(crate) struct Server<'c> {
+    pub(crate) name: String,
+    image: Image,
+    kind: Kind<'c>,
+}
+
+enum Kind<'c> {
+    /// Ours, with these annotations.
+    Ours(Vec<(&'static str, &'static str)>),
+    /// On another shim.
+    Versus(&'c Contender),
+    /// A native program on runc.
+    Native,
+}
+
+impl<'c> Server<'c> {
+    /// All of them, ours first.
+    pub(crate) fn all(contenders: &'c [Contender]) -> Vec<Self> {
+        let component = guests::http("server");
+        let of_component = Image::new("server-wasm").file("/server.wasm", &component).entrypoint(["/server.wasm"]);
+        let ours = |name: &str, annotations| Self {
+            name: name.to_owned(),
+            image: of_component.clone(),
+            kind: Kind::Ours(annotations),
+        };
+        let native = |name: &str, image| Self { name: name.to_owned(), image, kind: Kind::Native };
+        let mut all = vec![
+            ours("catamaran", Vec::new()),
+            ours("without limit", vec![("catamaran.wasm/http-request-timeout", "none")]),
+            native("serve", serve(&component, "60s")),
+            native("serve, without", serve(&component, "none")),
+            native("hyper", hyper()),
+            native("Go", go()),
+        ];
+        // A shim of another engine answers nothing, and says so in its own words.
+        let versus = contenders.iter().filter(|contender| contender.is_another_shim());
+        all.extend(versus.map(|contender| Self {
+            name: contender.name.clone(),
+            image: of_component.clone(),
+            kind: Kind::Versus(contender),
+        }));
+        all
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self.kind, Kind::Ours(_))
+    }
+
+    fn container<'n>(&self, node: &'n Node, what: &str, number: usize) -> Container<'n> {
+        let name: String = self.name.chars().filter(char::is_ascii_alphanumeric).collect();
+        let id = format!("bench-server-{name}-{what}-{number}");
+        match &self.kind {
+            Kind::Ours(annotations) => annotations
+                .iter()
+                .fold(node.container(&id).runtime(Runtime::Catamaran), |order, (key, value)| {
+                    order.annotation(key, value)
+                })
+                .image(&self.image),
+            Kind::Versus(contender) => contender.container(node, &id, &self.image),
+            Kind::Native => node.container(&id).runtime(Runtime::Runc).image(&self.image),
+        }
+    }
+}
+
+/// `wasmtime serve`, with a pool as ours has it; the component is compiled when it starts.
+fn serve(component: &[u8], timeout: &str) -> Image {
+    let value = provided_by(&Path::new(env!("CARGO_MANIFEST_DIR")).join("provision-serve"));
+    let program = read(Path::new(&value("wasmtime")));
+    let limit = match timeout {
+        "none" => Vec::new(),
+        limit => vec!["-W".to_owned(), format!("timeout={limit}")],
+    };
+    let mut words: Vec<String> = ["/wasmtime", "serve", "--addr", "0.0.0.0:8080"].map(str::to_owned).into();
+    // Both need names of their own, and the same options as ours.
+    words.extend(["-O", "pooling-allocator=y", "-S", "cli=y"].map(str::to_owned));
+    words.extend(limit);
+    words.push("/server.wasm".to_owned());
+    Image::new(&format!("serve-{timeout}"))
+        .file("/wasmtime", program)
+        .file("/server.wasm", component)
+        .entrypoint(words.iter().map(String::as_str))
+}
+
+/// This program, which is static, as a server.
+fn hyper() -> Image {
+    let program = read(&std::env::current_exe().expect("this program has a path"));
+    Image::new("hyper-native").file("/bench", program).entrypoint(["/bench", native::WORD])
+}
+
+fn go() -> Image {
+    Image::new("go-native").file("/server", guests::go_native("server")).entrypoint(["/server"])
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Measures the rows of servers.
+pub(crate) fn measure(
+    node: &Node,
+    account: &Account<'_>,
+    servers: &[Server<'_>],
+    plan: &Plan,
+    samples: &mut Samples<ServerRow>,
+) {
+    for round in 0..plan.servers {
+        for server in servers {
+            eprintln!("servers {} of {}: {}", round + 1, plan.servers, server.name);
+            starts(node, account, server, round, samples);
+        }
+        for work in Work::ALL {
+            for connections in CONNECTIONS {
+                for server in servers {
+                    eprintln!("servers {} of {}: {}, {work}, {connections}", round + 1, plan.servers, server.name);
+                    loaded(node, account, server, (round, work, connections), samples);
+                }
+            }
+        }
+        for server in servers {
+            eprintln!("servers {} of {}: {}, overload", round + 1, plan.servers, server.name);
+            overloaded(node, account, server, round, samples);
+        }
+    }
+}
+
+/// From the order for its task to its first answer, and what it costs then.
+fn starts(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize, samples: &mut Samples<ServerRow>) {
+    node.import(&server.image);
+    if server.is_ours() {
+        compiles::empty_the_cache(node);
+    }
+    for number in 0..=WARM_STARTS {
+        let begin = Instant::now();
+        let task = server.container(node, "start", round * (WARM_STARTS + 1) + number).spawn();
+        let answered = task.within(|| client::first_answer(PATIENCE)) - begin;
+        samples.add_of(
+            if number == 0 { ServerRow::Cold } else { ServerRow::Warm },
+            &server.name,
+            milliseconds(answered),
+        );
+        if number == WARM_STARTS {
+            std::thread::sleep(CALM);
+            samples.add_of(ServerRow::IdlePss, &server.name, pss(account, false));
+            samples.add_of(ServerRow::IdlePssAll, &server.name, pss(account, true));
+        }
+        end(account, task);
+    }
+}
+
+/// What the container's processes have in memory, in MB, with the shim's or without.
+fn pss(account: &Account<'_>, with_shim: bool) -> f64 {
+    let counted = account.members().into_iter().filter_map(|member| match member {
+        Member::Container(pid) => Some(pid),
+        Member::Shim(pid) => with_shim.then_some(pid),
+    });
+    counted.map(|pid| census::memory(pid).pss).sum()
+}
+
+fn loaded(
+    node: &Node,
+    account: &Account<'_>,
+    server: &Server<'_>,
+    (round, work, connections): (usize, Work, usize),
+    samples: &mut Samples<ServerRow>,
+) {
+    let mut order = server.container(node, &format!("load-{}-{connections}", work.word()), round);
+    if server.is_ours() {
+        // As many as `wasmtime serve` takes.
+        order = order.annotation("catamaran.wasm/http-max-concurrent-requests", "1000");
+    }
+    let task = order.spawn();
+    task.within(|| {
+        client::first_answer(PATIENCE);
+        client::load(work, connections, WARM_UP);
+    });
+    let before = account.cpu_of(task.id());
+    let (load, pss) = task.within(|| {
+        let load = client::load(work, connections, TIME);
+        (load, pss(account, false))
+    });
+    let used = account.cpu_of(task.id()) - before;
+    assert!(load.refused == 0, "{}: {} of {work} were refused", server.name, load.refused);
+    let mut add = |figure, value| samples.add_of(ServerRow::Load(work, connections, figure), &server.name, value);
+    add(Figure::PerProcessorSecond, load.answered.len() as f64 / used.as_secs_f64());
+    add(Figure::PerSecond, load.per_second());
+    add(Figure::P50, milliseconds(load.quantile(0.5)));
+    add(Figure::P99, milliseconds(load.quantile(0.99)));
+    if (work, connections) == (Work::Hello, 64) {
+        samples.add_of(ServerRow::LoadedPss, &server.name, pss);
+    }
+    end(account, task);
+}
+
+fn overloaded(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize, samples: &mut Samples<ServerRow>) {
+    let task = server.container(node, "overload", round).spawn();
+    let load: Load = task.within(|| {
+        client::first_answer(PATIENCE);
+        client::load(Work::Hello, OVERLOAD, TIME)
+    });
+    let all = load.answered.len() + load.refused;
+    let mut add = |figure, value| samples.add_of(ServerRow::Overload(figure), &server.name, value);
+    add(Overload::PerSecond, load.per_second());
+    add(Overload::P99, milliseconds(load.quantile(0.99)));
+    add(Overload::Refused, 100.0 * load.refused as f64 / all as f64);
+    end(account, task);
+}
+
+/// With SIGKILL: not every one of them minds SIGTERM.
+fn end(account: &Account<'_>, task: Task<'_>) {
+    task.discard();
+    account.settle();
+}
