@@ -17,6 +17,7 @@ mod hosts;
 mod message;
 mod order;
 mod query;
+mod socket;
 
 use std::net::IpAddr;
 

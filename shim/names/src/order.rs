@@ -1,6 +1,8 @@
 //! Which address a guest tries first (RFC 6724, as far as it can be said without knowing every source address).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::IpAddr;
+
+use crate::socket::connected;
 
 /// Those that there is a way to first, and of these IPv6; otherwise in the order in which they came.
 pub(crate) fn best_first(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
@@ -18,9 +20,7 @@ pub(crate) fn best_first(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 
 /// Whether the kernel would send anything there: connecting a datagram socket asks for the route and sends nothing.
 fn has_route(address: IpAddr) -> bool {
-    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind(SocketAddr::from((any, 0)));
-    socket.is_ok_and(|socket| socket.connect(SocketAddr::from((address, 53))).is_ok())
+    connected((address, 53).into()).is_ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Asking the servers, one after the other, until both kinds of address are known.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use domain::base::Name;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::message::{Answer, Bytes, Kind, Question};
+use crate::socket::connected;
 
 /// Longer than any answer that a server sends by UDP to who did not say that more may come.
 const DATAGRAM: usize = 4096;
@@ -92,9 +93,7 @@ impl Both {
 
 /// Asks by one socket, and waits for all answers. The kernel lets in what comes from the server alone.
 async fn by_udp(server: SocketAddr, questions: &mut [&mut (Question, Option<Answer>)]) -> io::Result<()> {
-    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind(SocketAddr::from((any, 0))).await?;
-    socket.connect(server).await?;
+    let socket = UdpSocket::from_std(connected(server)?)?;
     for (question, _) in questions.iter() {
         socket.send(question.bytes()).await?;
     }

@@ -11,8 +11,11 @@ const HANDLER_3: &str = "wasi:http/handler";
 /// The annotation that chooses between the two.
 const ANNOTATION: &str = "catamaran.wasm/world";
 
+/// What a component makes HTTP requests by.
+const REQUESTING: &str = "wasi:http/outgoing-handler";
+
 /// The interfaces of HTTP that a server may import beside [`PROVIDED`].
-pub const HTTP: [&str; 2] = ["wasi:http/outgoing-handler", "wasi:http/types"];
+pub const HTTP: [&str; 2] = [REQUESTING, "wasi:http/types"];
 
 /// The interfaces of WASI 0.2 that every component may import: those of its `wasi:cli/command`.
 pub const PROVIDED: [&str; 27] = [
@@ -63,6 +66,11 @@ fn is_of_wasi_2(version: &str) -> bool {
 /// Whether the import lets a component have sockets.
 pub fn opens_sockets(import: &str) -> bool {
     OPENING.contains(&parts(import).0)
+}
+
+/// Whether the import lets a component make HTTP requests of its own.
+pub fn makes_requests(import: &str) -> bool {
+    parts(import).0 == REQUESTING
 }
 
 /// Why the import is not provided to a command and what to do about it; none if it is.
@@ -330,6 +338,12 @@ mod tests {
             assert!(text.contains(words), "{words:?} is missing in: {text}");
         }
         assert!(module_as_server().contains("is a module and no component"));
+    }
+
+    #[test]
+    fn only_the_outgoing_handler_makes_requests() {
+        assert!(makes_requests("wasi:http/outgoing-handler@0.2.3"));
+        assert!(!makes_requests("wasi:http/types@0.2.3") && !makes_requests("wasi:http/incoming-handler@0.2.3"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use wasmtime_wasi_http::{
 
 use crate::ceiling::Ceiling;
 use crate::exchange::Life;
+use crate::outgoing::Outgoing;
 use crate::output::Output;
 
 /// What a server keeps with an instance.
@@ -43,15 +44,21 @@ pub(crate) fn view(world: &mut World<Extra>) -> WasiHttpCtxView<'_> {
     WasiHttpCtxView { hooks: &mut world.extra.hooks, table: &mut world.table, ctx: &mut world.extra.http }
 }
 
-/// What a guest's requests of its own come to: none is sent.
+/// What a guest's requests of its own go through.
 #[derive(Clone)]
 pub(crate) struct Hooks {
     forbidden: ForbiddenHeaderFilter,
+    outgoing: Arc<Outgoing>,
 }
 
 impl Hooks {
-    pub(crate) fn new() -> Self {
-        Self { forbidden: Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name)) }
+    pub(crate) fn new(outgoing: Arc<Outgoing>) -> Self {
+        Self { forbidden: Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name)), outgoing }
+    }
+
+    /// For a lane of its own.
+    pub(crate) fn another(&self) -> Self {
+        Self { forbidden: Arc::clone(&self.forbidden), outgoing: self.outgoing.another() }
     }
 }
 
@@ -65,18 +72,25 @@ impl WasiHttpHooks for Hooks {
 
     fn send_request(
         &mut self,
-        _: ::http::Request<WasiBody>,
-        _: Option<RequestOptions>,
+        request: ::http::Request<WasiBody>,
+        options: Option<RequestOptions>,
         _: Box<dyn Future<Output = std::result::Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = std::result::Result<Sent, Error>> + Send> {
-        Box::new(async { Err(Error::HttpRequestDenied) })
+        let outgoing = Arc::clone(&self.outgoing);
+        Box::new(async move {
+            let response = outgoing.send(request, options.unwrap_or_default()).await?;
+            // The client's own tasks do the rest.
+            let rest: Box<dyn Future<Output = std::result::Result<(), Error>> + Send> = Box::new(async { Ok(()) });
+            Ok((response, rest))
+        })
     }
 }
 
 /// What the component wants of the kernel.
 pub(crate) fn needs(engine: &Engine, component: &Component) -> Needs {
-    let sockets = component.component_type().imports(engine).any(|(name, _)| interfaces::opens_sockets(name));
-    Needs { threads: true, sockets, accepts: true }
+    let imports = |which: fn(&str) -> bool| component.component_type().imports(engine).any(|(name, _)| which(name));
+    let (sockets, connects) = (imports(interfaces::opens_sockets), imports(interfaces::makes_requests));
+    Needs { threads: true, sockets, accepts: true, connects }
 }
 
 /// Links it. The text of an error is for the user.

@@ -41,6 +41,10 @@ pub(crate) struct Instances {
 }
 
 impl Instances {
+    pub(crate) fn for_another_lane(&self) -> Self {
+        Self { hooks: self.hooks.another(), ..self.clone() }
+    }
+
     fn store(&self, life: &Arc<Life>) -> Store<World<Extra>> {
         let extra =
             Extra::new(&self.guest, &self.hooks, Ceiling::new(self.memory.unwrap_or(u64::MAX)), Arc::clone(life));

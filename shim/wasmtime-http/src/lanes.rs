@@ -2,7 +2,6 @@
 //! nothing of a request crosses from one processor to another.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -110,7 +109,7 @@ impl Lanes {
         let runtime = event_loop()?;
         let (queue, mut streams) = mpsc::unbounded_channel::<Accepted>();
         let service = Arc::clone(&self.service);
-        let handler = ProxyHandler::new(self.instances.clone());
+        let handler = ProxyHandler::new(self.instances.for_another_lane());
         let serve = async move {
             while let Some((stream, alive, counted)) = streams.recv().await {
                 if let Ok(stream) = tokio::net::TcpStream::from_std(stream) {
@@ -135,9 +134,4 @@ impl Lanes {
 pub(crate) fn processors(quota: Option<u32>) -> usize {
     let set = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count().max(1) as usize);
     quota.map_or(set, |quota| set.min(quota.max(1) as usize))
-}
-
-/// As tokio's, of this thread's event loop.
-pub(crate) fn listen(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
-    tokio::net::TcpListener::from_std(listener)
 }

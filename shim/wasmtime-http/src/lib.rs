@@ -25,6 +25,7 @@ mod exchange;
 mod guest;
 mod instances;
 mod lanes;
+mod outgoing;
 mod output;
 mod pool;
 mod report;

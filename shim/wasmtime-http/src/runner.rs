@@ -26,6 +26,7 @@ use crate::drain::Drain;
 use crate::guest::{self, Hooks};
 use crate::instances::Instances;
 use crate::lanes::{self, Lanes};
+use crate::outgoing::{self, Outgoing};
 use crate::output::Output;
 use crate::pool;
 use crate::report::Report;
@@ -89,11 +90,13 @@ impl Runner for Http {
         let output = Output::default();
         let host = HeaderValue::try_from(settings.listen.to_string())
             .map_err(|e| RunnerError::Module(format!("{}: {e}", settings.listen)))?;
+        let certificates = guest.env.iter().find(|(name, _)| name == "SSL_CERT_FILE").map(|(_, path)| path.clone());
+        let outgoing = outgoing::Shared::new(certificates, output.clone());
         let instances = Instances {
             engine,
             pre,
             guest: Arc::new(guest.clone()),
-            hooks: Hooks::new(),
+            hooks: Hooks::new(Outgoing::new(&outgoing)),
             output: output.clone(),
             sockets,
             reuse: settings.instance_reuse as usize,
@@ -117,7 +120,7 @@ impl Runner for Http {
 fn run(service: Arc<Service>, instances: Instances, listener: TcpListener, stop: OwnedFd) -> io::Result<()> {
     let runtime = lanes::event_loop()?;
     runtime.block_on(async {
-        let listener = lanes::listen(listener)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         let stop = watched(stop)?;
         let most = lanes::processors(service.settings.processors);
         let mut lanes = Lanes::new(Arc::clone(&service), instances, most);

@@ -30,6 +30,8 @@ pub struct Needs {
     pub sockets: bool,
     /// Accepting connections on sockets that it listens on already.
     pub accepts: bool,
+    /// Connecting to others, over TCP and UDP; not binding, nor listening.
+    pub connects: bool,
 }
 
 /// Why a worker cannot run the module that it was given.

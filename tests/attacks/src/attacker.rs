@@ -47,7 +47,7 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
         // All that any module may have: TCP and UDP are given then, and everything else is still an attack. A server that imports no
         // sockets may accept, and nothing else.
         let accepts = self.server.is_some();
-        Needs { threads: true, sockets: !accepts, accepts }
+        Needs { threads: true, sockets: !accepts, accepts, connects: false }
     }
 
     fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {

@@ -11,7 +11,7 @@
 //   /trap  /nothing  /dropped                                    before a response
 //   /late-trap  /late-spin  /unfinished                          with a part of one
 //   /spin             never ends
-//   /outgoing         the name of the error that a call of the outgoing handler ends with
+//   /fetch?URL        what the URL's server answers to the same method and body; or 502 with the error's name. /fetch?MS,URL: in that time
 // Anything else is 404.
 #include <stdio.h>
 #include <stdlib.h>
@@ -324,44 +324,105 @@ static void spin(void) {
 }
 
 #ifdef OUTGOING
-static const char *error_name(const wasi_http_types_error_code_t *error) {
-    static char number[32];
-    switch (error->tag) {
-    case WASI_HTTP_TYPES_ERROR_CODE_HTTP_REQUEST_DENIED: return "HTTP-request-denied";
-    case WASI_HTTP_TYPES_ERROR_CODE_CONNECTION_REFUSED: return "connection-refused";
-    case WASI_HTTP_TYPES_ERROR_CODE_DESTINATION_NOT_FOUND: return "destination-not-found";
-    case WASI_HTTP_TYPES_ERROR_CODE_INTERNAL_ERROR: return "internal-error";
-    default: snprintf(number, sizeof number, "error %d", error->tag); return number;
-    }
+// As in WIT; those that carry more, with it.
+static const char *const ERRORS[] = {
+    "DNS-timeout", "DNS-error", "destination-not-found", "destination-unavailable", "destination-IP-prohibited",
+    "destination-IP-unroutable", "connection-refused", "connection-terminated", "connection-timeout", "connection-read-timeout",
+    "connection-write-timeout", "connection-limit-reached", "TLS-protocol-error", "TLS-certificate-error", "TLS-alert-received",
+    "HTTP-request-denied", "HTTP-request-length-required", "HTTP-request-body-size", "HTTP-request-method-invalid",
+    "HTTP-request-URI-invalid", "HTTP-request-URI-too-long",
+};
+
+// 502, with the error's name.
+static void say_error(out_t out, const wasi_http_types_error_code_t *error) {
+    char words[64];
+    size_t known = sizeof ERRORS / sizeof *ERRORS;
+    if (error->tag < known)
+        snprintf(words, sizeof words, "%s\n", ERRORS[error->tag]);
+    else
+        snprintf(words, sizeof words, "error %d\n", error->tag);
+    say(out, 502, words);
 }
 
-static void outgoing(out_t out) {
+// Sends the body of the request that is answered as that of its own.
+static void send_on(wasi_http_types_borrow_incoming_request_t request, wasi_http_types_own_outgoing_body_t to) {
+    answer_t sent = {.body = to};
+    wasi_http_types_own_incoming_body_t body;
+    wasi_http_types_method_incoming_request_consume(request, &body);
+    wasi_http_types_method_outgoing_body_write(wasi_http_types_borrow_outgoing_body(to), &sent.stream);
+    take(wasi_http_types_borrow_incoming_body(body), &sent);
+    wasi_http_types_incoming_body_drop_own(body);
+    finish(&sent, NULL);
+}
+
+// Answers as the server of `url` does; milliseconds before a comma are how long it may take to connect, to begin, and to go on.
+static void fetch(const char *url, wasi_http_types_borrow_incoming_request_t asked, out_t out) {
+    char *rest;
+    uint64_t limit = strtoull(url, &rest, 10) * 1000000;
+    if (*rest == ',')
+        url = rest + 1;
+    wasi_http_types_scheme_t scheme = {.tag = WASI_HTTP_TYPES_SCHEME_HTTP};
+    if (!strncmp(url, "https", 5))
+        scheme.tag = WASI_HTTP_TYPES_SCHEME_HTTPS;
+    const char *host = strstr(url, "://");
+    if (!host) {
+        say(out, 400, "no URL\n");
+        return;
+    }
+    host += 3;
+    const char *slash = strchr(host, '/');
+    http_string_t authority = {(uint8_t *)host, slash ? (size_t)(slash - host) : strlen(host)}, path = text(slash ? slash : "/");
     wasi_http_types_own_outgoing_request_t request = wasi_http_types_constructor_outgoing_request(none());
     wasi_http_types_borrow_outgoing_request_t borrowed = wasi_http_types_borrow_outgoing_request(request);
-    wasi_http_types_scheme_t scheme = {.tag = WASI_HTTP_TYPES_SCHEME_HTTP};
-    http_string_t authority = text("127.0.0.1:8080"), path = text("/hello");
     wasi_http_types_method_outgoing_request_set_scheme(borrowed, &scheme);
     wasi_http_types_method_outgoing_request_set_authority(borrowed, &authority);
     wasi_http_types_method_outgoing_request_set_path_with_query(borrowed, &path);
+    wasi_http_types_method_t method;
+    wasi_http_types_method_incoming_request_method(asked, &method);
+    wasi_http_types_method_outgoing_request_set_method(borrowed, &method);
+    wasi_http_types_own_outgoing_body_t body;
+    bool sends = method.tag == WASI_HTTP_TYPES_METHOD_POST && wasi_http_types_method_outgoing_request_body(borrowed, &body);
+    wasi_http_types_own_request_options_t options = wasi_http_types_constructor_request_options();
+    wasi_http_types_borrow_request_options_t set = wasi_http_types_borrow_request_options(options);
+    if (limit > 0) {
+        wasi_http_types_method_request_options_set_connect_timeout(set, &limit);
+        wasi_http_types_method_request_options_set_first_byte_timeout(set, &limit);
+        wasi_http_types_method_request_options_set_between_bytes_timeout(set, &limit);
+    }
     wasi_http_outgoing_handler_own_future_incoming_response_t future;
     wasi_http_outgoing_handler_error_code_t error;
-    char words[64];
-    if (!wasi_http_outgoing_handler_handle(request, NULL, &future, &error)) {
-        snprintf(words, sizeof words, "%s\n", error_name(&error));
-        say(out, 200, words);
+    if (!wasi_http_outgoing_handler_handle(request, &options, &future, &error)) {
+        say_error(out, &error);
         return;
     }
+    if (sends)
+        send_on(asked, body);
     wasi_http_types_borrow_future_incoming_response_t pending = wasi_http_types_borrow_future_incoming_response(future);
     wasi_http_types_own_pollable_t ready = wasi_http_types_method_future_incoming_response_subscribe(pending);
     wasi_io_poll_method_pollable_block(wasi_io_poll_borrow_pollable(ready));
     wasi_io_poll_pollable_drop_own(ready);
     wasi_http_types_result_result_own_incoming_response_error_code_void_t came;
-    if (!wasi_http_types_method_future_incoming_response_get(pending, &came) || came.is_err)
-        snprintf(words, sizeof words, "nothing\n");
-    else
-        snprintf(words, sizeof words, "%s\n", came.val.ok.is_err ? error_name(&came.val.ok.val.err) : "answered");
+    if (!wasi_http_types_method_future_incoming_response_get(pending, &came) || came.is_err) {
+        say(out, 500, "nothing came\n");
+    } else if (came.val.ok.is_err) {
+        say_error(out, &came.val.ok.val.err);
+    } else {
+        wasi_http_types_own_incoming_response_t response = came.val.ok.val.ok;
+        wasi_http_types_borrow_incoming_response_t got = wasi_http_types_borrow_incoming_response(response);
+        wasi_http_types_own_incoming_body_t content;
+        wasi_http_types_method_incoming_response_consume(got, &content);
+        answer_t answer = begin(out, wasi_http_types_method_incoming_response_status(got), none(), -1);
+        if (take(wasi_http_types_borrow_incoming_body(content), &answer) < 0) {
+            // Not finished: what came was not all.
+            wasi_io_streams_output_stream_drop_own(answer.stream);
+            wasi_http_types_outgoing_body_drop_own(answer.body);
+        } else {
+            finish(&answer, NULL);
+        }
+        wasi_http_types_incoming_body_drop_own(content);
+        wasi_http_types_incoming_response_drop_own(response);
+    }
     wasi_http_types_future_incoming_response_drop_own(future);
-    say(out, 200, words);
 }
 #endif
 
@@ -423,8 +484,8 @@ static void answer_to(const char *path, const char *argument, wasi_http_types_bo
         wasi_http_types_outgoing_body_drop_own(answer.body);
     }
 #ifdef OUTGOING
-    else if (ASKED("outgoing"))
-        outgoing(out);
+    else if (ASKED("fetch"))
+        fetch(argument, request, out);
 #endif
     else
         say(out, 404, "no such path\n");

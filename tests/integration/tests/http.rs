@@ -269,14 +269,6 @@ fn a_world_that_the_component_has_not_is_refused() {
 }
 
 #[test]
-fn a_call_to_the_outside_is_denied() {
-    with_server(|task| {
-        assert_eq!(get(task, "/outgoing").text(), "HTTP-request-denied\n");
-        assert_eq!(get(task, "/hello").text(), "hello from http\n");
-    });
-}
-
-#[test]
 fn a_further_program_in_a_servers_container_is_a_command() {
     let node = Node::start();
     let image = image("server").file("/hello.wasm", guests::wat("hello"));

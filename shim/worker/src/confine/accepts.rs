@@ -37,7 +37,7 @@ mod tests {
     use super::*;
     use crate::runner::Needs;
 
-    const SERVER: Needs = Needs { threads: true, sockets: false, accepts: true };
+    const SERVER: Needs = Needs { threads: true, sockets: false, accepts: true, connects: false };
 
     fn loopback(port: u16) -> libc::sockaddr_in {
         // SAFETY: all-zero is a valid address.

@@ -2,6 +2,7 @@
 
 mod accepts;
 mod apparmor;
+mod connects;
 mod credentials;
 mod descriptors;
 mod detached;

@@ -22,7 +22,7 @@ const ALLOWED: &[i64] = &[
 ];
 
 /// Type and protocol; 0 is the type's own.
-const KINDS: [(libc::c_int, libc::c_int); 4] = [
+pub(super) const KINDS: [(libc::c_int, libc::c_int); 4] = [
     (libc::SOCK_STREAM, 0),
     (libc::SOCK_STREAM, libc::IPPROTO_TCP),
     (libc::SOCK_DGRAM, 0),
@@ -99,7 +99,7 @@ pub(super) mod tests {
         call(libc::SYS_socket, [family as u64, kind as u64, protocol as u64, 0, 0, 0])
     }
 
-    const NETWORK: Needs = Needs { threads: false, sockets: true, accepts: false };
+    const NETWORK: Needs = Needs { threads: false, sockets: true, accepts: false, connects: false };
 
     /// Runs `then` behind the worker's filter.
     pub(in super::super) fn restricted(needs: Needs, then: impl FnOnce() + Send + 'static) {

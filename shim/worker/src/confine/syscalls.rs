@@ -9,7 +9,7 @@
 use std::io;
 
 use super::rules::{allow, equals, is};
-use super::{ConfineError, accepts, sockets, step};
+use super::{ConfineError, accepts, connects, sockets, step};
 use crate::filter::{self, Calls, Verdict};
 use crate::job::{Instruction, Profile};
 use crate::runner::Needs;
@@ -111,9 +111,14 @@ fn own_program(needs: Needs) -> Vec<Instruction> {
     }
     if needs.sockets {
         sockets::add(&mut calls);
-    } else if needs.accepts {
-        // All of it is among the former.
-        accepts::add(&mut calls);
+    } else {
+        // All of both is among the former.
+        if needs.accepts {
+            accepts::add(&mut calls);
+        }
+        if needs.connects {
+            connects::add(&mut calls);
+        }
     }
     filter::assemble(&calls, Verdict::Errno(libc::ENOSYS as u16))
 }
@@ -158,8 +163,9 @@ mod tests {
     #[test]
     fn the_workers_filter_is_small() {
         // The room that is kept for it behind a profile, which may need it twice.
-        for (sockets, accepts) in [(false, false), (true, false), (false, true), (true, true)] {
-            let program = own_program(Needs { threads: true, sockets, accepts });
+        for number in 0..8 {
+            let [sockets, accepts, connects] = [0, 1, 2].map(|bit| number >> bit & 1 == 1);
+            let program = own_program(Needs { threads: true, sockets, accepts, connects });
             assert!(program.len() <= 512, "{}", program.len());
         }
     }

@@ -1,0 +1,86 @@
+//! Which addresses a guest's requests may not go to, whatever name led there.
+//!
+//! Link-local addresses and those of the clouds' metadata services are the node's: who asks there gets the node's credentials.
+//! What is judged is the address that is connected to, in every spelling that IPv6 has for one of IPv4.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Metadata services that are not on a link-local address: Alibaba Cloud's, Azure's (its wire server), Oracle's.
+const METADATA: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
+/// Those of AWS and Google Cloud over IPv6.
+const METADATA_6: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+
+/// Whether it is link-local, or a metadata service's.
+pub(super) fn is_of_the_node(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_of_the_node_4(address),
+        IpAddr::V6(address) => {
+            address.is_unicast_link_local()
+                || METADATA_6.contains(&address)
+                || embedded(address).is_some_and(is_of_the_node_4)
+        }
+    }
+}
+
+fn is_of_the_node_4(address: Ipv4Addr) -> bool {
+    address.is_link_local() || METADATA.contains(&address)
+}
+
+/// The address of IPv4 that one of IPv6 stands for: mapped or compatible (RFC 4291, section 2.5.5), of NAT64 (RFC 6052 and 8215)
+/// or of 6to4 (RFC 3056).
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match [a, b, c, d, e, f] {
+        [0, 0, 0, 0, 0, 0 | 0xffff] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, ..] => Some(of(g, h)),
+        [0x2002, high, low, ..] => Some(of(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_the_node;
+
+    #[test]
+    fn the_nodes_own_addresses_are_known_in_every_spelling() {
+        for text in [
+            "169.254.169.254",
+            "169.254.0.1",
+            "169.254.170.2",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "fe80::1",
+            "febf::1",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::169.254.169.254",
+            "2002:a9fe:a9fe::1",
+        ] {
+            assert!(is_of_the_node(text.parse().unwrap()), "{text}");
+        }
+        for text in [
+            "127.0.0.1",
+            "10.96.0.1",
+            "192.168.1.1",
+            "169.253.1.1",
+            "169.255.1.1",
+            "100.100.100.201",
+            "::1",
+            "fd00::1",
+            "fec0::1",
+            "2001:db8::a9fe:a9fe",
+            "::ffff:10.0.0.1",
+            "64:ff9b::10.0.0.1",
+        ] {
+            assert!(!is_of_the_node(text.parse().unwrap()), "{text}");
+        }
+    }
+}
