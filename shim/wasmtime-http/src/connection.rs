@@ -38,9 +38,6 @@ const LARGEST_HEAD: usize = 32 << 10;
 const BUFFER: usize = 128 << 10;
 
 const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-/// Where there are too many connections.
-pub(crate) const TOO_MANY: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
 
 /// Why a connection is ended before its client or its last response ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

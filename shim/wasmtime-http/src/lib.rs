@@ -28,6 +28,7 @@ mod lanes;
 mod outgoing;
 mod output;
 mod pool;
+mod refusal;
 mod report;
 mod request;
 mod response;

@@ -21,7 +21,6 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::admission::Admission;
-use crate::connection::TOO_MANY;
 use crate::drain::Drain;
 use crate::guest::{self, Hooks};
 use crate::instances::Instances;
@@ -29,6 +28,7 @@ use crate::lanes::{self, Lanes};
 use crate::outgoing::{self, Outgoing};
 use crate::output::Output;
 use crate::pool;
+use crate::refusal::{self, Refusal};
 use crate::report::Report;
 use crate::service::Service;
 use crate::ticker::Ticker;
@@ -37,7 +37,7 @@ use crate::ticker::Ticker;
 const CONNECTIONS: usize = 16;
 const FEWEST_CONNECTIONS: usize = 1024;
 /// Descriptors that are kept for all but connections.
-const OTHER_DESCRIPTORS: u64 = 64;
+const OTHER_DESCRIPTORS: u64 = 64 + refusal::MOST as u64;
 /// Where the kernel has no descriptor or memory for a connection: until the next try.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -123,9 +123,10 @@ fn run(service: Arc<Service>, instances: Instances, listener: TcpListener, stop:
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let stop = watched(stop)?;
         let most = lanes::processors(service.settings.processors);
+        let refusal = Refusal::new();
         let mut lanes = Lanes::new(Arc::clone(&service), instances, most);
         {
-            let mut accepting = pin!(accept(&listener, &service, &mut lanes));
+            let mut accepting = pin!(accept(&listener, &service, &mut lanes, &refusal));
             let mut stopped = pin!(stop.readable());
             std::future::poll_fn(|cx| match stopped.as_mut().poll(cx) {
                 Poll::Ready(_) => Poll::Ready(()),
@@ -136,7 +137,7 @@ fn run(service: Arc<Service>, instances: Instances, listener: TcpListener, stop:
             let _ = tokio::time::timeout(service.settings.lame_duck, accepting).await;
         }
         // Those that the kernel has accepted before: nobody has told them that there is no server.
-        take_rest(&listener, &service, &mut lanes);
+        take_rest(&listener, &service, &mut lanes, &refusal);
         drop(listener);
         service.drain.close().await;
         service.admission.all_returned().await;
@@ -156,30 +157,29 @@ fn watched(stop: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Never returns.
-async fn accept(listener: &tokio::net::TcpListener, service: &Service, lanes: &mut Lanes) {
+async fn accept(listener: &tokio::net::TcpListener, service: &Service, lanes: &mut Lanes, refusal: &Refusal) {
     let most = most_connections(service);
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => admit(stream, most, service, lanes),
+            Ok((stream, _)) => admit(stream, most, service, lanes, refusal),
             // The connection's own fault, or the machine's: neither ends the server.
             Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
 }
 
-fn admit(stream: tokio::net::TcpStream, most: usize, service: &Service, lanes: &mut Lanes) {
-    if service.drain.connections() < most {
-        return lanes.serve(stream);
+fn admit(stream: tokio::net::TcpStream, most: usize, service: &Service, lanes: &mut Lanes, refusal: &Refusal) {
+    match service.drain.connections() < most {
+        true => lanes.serve(stream),
+        false => refusal.tell(stream),
     }
-    // What fits into an empty buffer.
-    let _ = stream.try_write(TOO_MANY);
 }
 
-fn take_rest(listener: &tokio::net::TcpListener, service: &Service, lanes: &mut Lanes) {
+fn take_rest(listener: &tokio::net::TcpListener, service: &Service, lanes: &mut Lanes, refusal: &Refusal) {
     let most = most_connections(service);
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     while let Poll::Ready(Ok((stream, _))) = listener.poll_accept(&mut cx) {
-        admit(stream, most, service, lanes);
+        admit(stream, most, service, lanes, refusal);
     }
 }
 

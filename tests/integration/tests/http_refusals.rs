@@ -253,3 +253,36 @@ fn connections_beyond_the_limit_are_503() {
     task.discard();
     node.finish();
 }
+
+#[test]
+fn a_connection_beyond_the_limit_hears_why() {
+    let node = Node::start();
+    let task = server(&node, "server").spec(|spec| {
+        spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "hard": 128, "soft": 128}]);
+    });
+    let task = task.spawn();
+    task.within(|| {
+        // All that there may be.
+        let mut held = Vec::new();
+        loop {
+            let mut client = Client::connect(PORT);
+            // A request that is not read must not cost the client the answer.
+            client.send(SMUGGLED);
+            let answer = client.try_answer().unwrap_or_else(|error| panic!("behind {} others: {error}", held.len()));
+            match answer.status {
+                200 => held.push(client),
+                status => break assert_eq!(status, 503, "{answer:?}"),
+            }
+        }
+        assert!(held.len() >= 32, "{} connections", held.len());
+        for number in 0..100 {
+            let mut client = Client::connect(PORT);
+            client.send(SMUGGLED);
+            let answer = client.try_answer().unwrap_or_else(|error| panic!("{number}: {error}"));
+            assert!(answer.status == 503 && answer.closes() && answer.complete, "{number}: {answer:?}");
+        }
+        assert_eq!(held[0].get("/hello").status, 200);
+    });
+    task.discard();
+    node.finish();
+}

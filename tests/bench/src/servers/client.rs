@@ -24,6 +24,8 @@ pub(crate) struct Load {
     pub(crate) answered: Vec<Duration>,
     /// How many were answered with 503.
     pub(crate) refused: usize,
+    /// How many were answered with something else, or not at all.
+    pub(crate) failed: usize,
     /// From the first request to the last answer.
     pub(crate) took: Duration,
 }
@@ -31,6 +33,12 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) fn per_second(&self) -> f64 {
         self.answered.len() as f64 / self.took.as_secs_f64()
+    }
+
+    /// How large a part was not answered with 200, in per cent.
+    pub(crate) fn not_answered(&self) -> f64 {
+        let not = self.refused + self.failed;
+        100.0 * not as f64 / (not + self.answered.len()) as f64
     }
 
     /// The duration that so large a part of the answers stayed within.
@@ -43,7 +51,7 @@ impl Load {
 /// Asks for so long.
 ///
 /// # Panics
-/// When a connection breaks, or an answer is another than it should be.
+/// When nobody listens, or an answer with 200 is another than it should be.
 pub(crate) fn load(work: Work, connections: usize, time: Duration) -> Load {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     runtime.block_on(async {
@@ -56,9 +64,10 @@ pub(crate) fn load(work: Work, connections: usize, time: Duration) -> Load {
             all.into_iter().map(|connection| tokio::spawn(ask(connection, work, begin + time))).collect();
         let mut load = Load::default();
         for task in tasks {
-            let (answered, refused) = task.await.expect("a connection failed, see above");
-            load.answered.extend(answered);
-            load.refused += refused;
+            let one: Load = task.await.expect("a connection failed, see above");
+            load.answered.extend(one.answered);
+            load.refused += one.refused;
+            load.failed += one.failed;
         }
         load.took = begin.elapsed();
         load.answered.sort();
@@ -78,7 +87,7 @@ pub(crate) fn first_answer(patience: Duration) -> Instant {
             // A server that listens only a while after its start refuses until then.
             if let Ok(stream) = TcpStream::connect(address()).await {
                 let mut connection = shake_hands(stream).await;
-                one(&mut connection, Work::Hello).await;
+                assert_eq!(one(&mut connection, Work::Hello).await, Answer::Good, "the first answer");
                 return Instant::now();
             }
             assert!(Instant::now() < limit, "nobody listens after {patience:?}");
@@ -105,33 +114,44 @@ async fn shake_hands(stream: TcpStream) -> SendRequest<Full<Bytes>> {
     sender
 }
 
-async fn ask(mut connection: SendRequest<Full<Bytes>>, work: Work, until: Instant) -> (Vec<Duration>, usize) {
-    let (mut answered, mut refused) = (Vec::new(), 0);
+/// What a request came to.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Good,
+    Refused,
+    Failed,
+}
+
+async fn ask(mut connection: SendRequest<Full<Bytes>>, work: Work, until: Instant) -> Load {
+    let mut load = Load::default();
     while Instant::now() < until {
         let begin = Instant::now();
         match one(&mut connection, work).await {
-            StatusCode::OK => answered.push(begin.elapsed()),
-            _ => refused += 1,
+            Answer::Good => load.answered.push(begin.elapsed()),
+            Answer::Refused => load.refused += 1,
+            Answer::Failed => load.failed += 1,
         }
         // A server may end a connection behind an answer.
         if connection.ready().await.is_err() {
             connection = connect().await;
         }
     }
-    (answered, refused)
+    load
 }
 
-async fn one(connection: &mut SendRequest<Full<Bytes>>, work: Work) -> StatusCode {
+async fn one(connection: &mut SendRequest<Full<Bytes>>, work: Work) -> Answer {
     let (path, body) = work.request();
     let method = if body.is_empty() { "GET" } else { "POST" };
     let request = Request::builder().method(method).uri(path).header(HOST, "bench").body(Full::new(body));
-    let answer = connection.send_request(request.expect("a request")).await.expect("no answer");
+    let Ok(answer) = connection.send_request(request.expect("a request")).await else { return Answer::Failed };
     let status = answer.status();
-    let body = answer.into_body().collect().await.expect("no whole answer").to_bytes();
+    let Ok(body) = answer.into_body().collect().await else { return Answer::Failed };
     match status {
-        StatusCode::OK => assert_eq!(body.len(), work.length(), "{path}: {body:?}"),
-        StatusCode::SERVICE_UNAVAILABLE => {}
-        _ => panic!("{path}: {status}: {body:?}"),
+        StatusCode::OK => {
+            assert_eq!(body.to_bytes().len(), work.length(), "{path}");
+            Answer::Good
+        }
+        StatusCode::SERVICE_UNAVAILABLE => Answer::Refused,
+        _ => Answer::Failed,
     }
-    status
 }

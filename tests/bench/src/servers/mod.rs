@@ -33,8 +33,10 @@ pub(crate) use rows::ServerRow;
 /// Where all of them listen.
 const PORT: u16 = 8080;
 const CONNECTIONS: [usize; 3] = [1, 64, 256];
-/// Ten times what a server of ours handles at once by default.
-const OVERLOAD: usize = 1280;
+/// Connections that ask at once, and a tenth of them, which is what a server of ours is told to handle.
+const OVERLOAD: usize = 640;
+const HANDLED: &str = "64";
+const MOST_REQUESTS: &str = "catamaran.wasm/http-max-concurrent-requests";
 /// Of one load.
 const TIME: Duration = Duration::from_secs(3);
 /// Before a load counts.
@@ -213,7 +215,7 @@ fn loaded(
     let mut order = server.container(node, &format!("load-{}-{connections}", work.word()), round);
     if server.is_ours() {
         // As many as `wasmtime serve` takes.
-        order = order.annotation("catamaran.wasm/http-max-concurrent-requests", "1000");
+        order = order.annotation(MOST_REQUESTS, "1000");
     }
     let task = order.spawn();
     task.within(|| {
@@ -226,10 +228,17 @@ fn loaded(
         (load, pss(account, false))
     });
     let used = account.cpu_of(task.id()) - before;
-    assert!(load.refused == 0, "{}: {} of {work} were refused", server.name, load.refused);
+    // Of a peer it is shown.
+    assert!(
+        !server.is_ours() || load.not_answered() == 0.0,
+        "{}: of {work} {} % failed",
+        server.name,
+        load.not_answered()
+    );
     let mut add = |figure, value| samples.add_of(ServerRow::Load(work, connections, figure), &server.name, value);
     add(Figure::PerProcessorSecond, load.answered.len() as f64 / used.as_secs_f64());
     add(Figure::PerSecond, load.per_second());
+    add(Figure::NotAnswered, load.not_answered());
     add(Figure::P50, milliseconds(load.quantile(0.5)));
     add(Figure::P99, milliseconds(load.quantile(0.99)));
     if (work, connections) == (Work::Hello, 64) {
@@ -239,16 +248,20 @@ fn loaded(
 }
 
 fn overloaded(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize, samples: &mut Samples<ServerRow>) {
-    let task = server.container(node, "overload", round).spawn();
+    let mut order = server.container(node, "overload", round);
+    if server.is_ours() {
+        order = order.annotation(MOST_REQUESTS, HANDLED);
+    }
+    let task = order.spawn();
     let load: Load = task.within(|| {
         client::first_answer(PATIENCE);
         client::load(Work::Hello, OVERLOAD, TIME)
     });
-    let all = load.answered.len() + load.refused;
     let mut add = |figure, value| samples.add_of(ServerRow::Overload(figure), &server.name, value);
     add(Overload::PerSecond, load.per_second());
     add(Overload::P99, milliseconds(load.quantile(0.99)));
-    add(Overload::Refused, 100.0 * load.refused as f64 / all as f64);
+    add(Overload::NotAnswered, load.not_answered());
+    assert!(!server.is_ours() || load.failed == 0, "{}: {} failed under overload", server.name, load.failed);
     end(account, task);
 }
 

@@ -76,14 +76,15 @@ pub(crate) enum Figure {
     PerSecond,
     P50,
     P99,
+    NotAnswered,
 }
 
-/// Ten times as many requests at once as a server of ours takes by default.
+/// Ten times as many requests at once as a server of ours is told to handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Overload {
     PerSecond,
     P99,
-    Refused,
+    NotAnswered,
 }
 
 impl InWords for ServerRow {
@@ -98,11 +99,12 @@ impl InWords for ServerRow {
             Self::Load(_, _, Figure::PerSecond) => ("- requests a second".to_owned(), "1/s", 0, ""),
             Self::Load(_, _, Figure::P50) => ("- half of them within".to_owned(), "ms", 2, ""),
             Self::Load(_, _, Figure::P99) => ("- 99 % of them within".to_owned(), "ms", 2, ""),
+            Self::Load(_, _, Figure::NotAnswered) => ("- not answered".to_owned(), "%", 1, ""),
             Self::Overload(Overload::PerSecond) => {
                 (format!("hello, {OVERLOAD} at once: answered a second"), "1/s", 0, "")
             }
             Self::Overload(Overload::P99) => ("- 99 % of the answered within".to_owned(), "ms", 1, ""),
-            Self::Overload(Overload::Refused) => ("- refused with 503".to_owned(), "%", 1, ""),
+            Self::Overload(Overload::NotAnswered) => ("- refused, with 503 by ours".to_owned(), "%", 1, ""),
             Self::Cold => ("Create to the first answer, empty cache".to_owned(), "ms", 1, ""),
             Self::Warm => ("Create to the first answer".to_owned(), "ms", 1, "<= 40"),
             Self::IdlePss => ("idle: PSS in the container".to_owned(), "MB", 2, ""),
