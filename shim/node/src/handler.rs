@@ -32,8 +32,8 @@ pub(crate) struct Options(Vec<(String, String)>);
 impl Options {
     /// Reads `{"default_engine": "wasmer", ...}`, as the chart's values have them. The shim checks what they mean.
     pub(crate) fn parse(place: &str, text: &str) -> Result<Self> {
-        const KNOWN: [&str; 5] =
-            ["allowed_engines", "default_engine", "native_containers", "native_runtime", "max_module_bytes"];
+        const KNOWN: [&str; 6] =
+            ["allowed_engines", "default_engine", "native_containers", "native_runtime", "max_module_bytes", "wasi_p3"];
         let read: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(|e| {
             Error::refused(
                 format!("{place} cannot be read: {e}"),
@@ -239,7 +239,8 @@ mod tests {
     #[test]
     fn options_are_written_as_toml_and_found_again() {
         let handler = handler(
-            r#"{"default_engine": "wasmer", "allowed_engines": ["wasmer"], "native_containers": false, "max_module_bytes": 5}"#,
+            r#"{"default_engine": "wasmer", "allowed_engines": ["wasmer"], "native_containers": false, "max_module_bytes": 5,
+                "wasi_p3": false}"#,
         );
         let document: DocumentMut = handler.drop_in(3).parse().unwrap();
         let table = &document["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]["catamaran"];
@@ -249,6 +250,7 @@ mod tests {
             assert_eq!(Options::of_handler(&text, "other"), None);
         }
         assert_eq!(handler.options.value("max_module_bytes").unwrap().as_integer(), Some(5));
+        assert_eq!(handler.options.value("wasi_p3").unwrap().as_bool(), Some(false));
         assert_eq!(handler.options.engines(), ["wasmer"]);
         let mut other = document.clone();
         let table = &mut other["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]["catamaran"];

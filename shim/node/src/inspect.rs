@@ -239,6 +239,7 @@ mod tests {
             ("module", &[("env", "f")], &[], Some("none: it imports nothing of WASI")),
             ("component", &[("wasi:io/poll@0.2.0", "")], &["wasi:cli/run@0.2.3"], Some("command (wasi:cli/run@0.2.3)")),
             ("component", &[], &["wasi:http/incoming-handler@0.2.0"], Some("http (wasi:http/incoming-handler@0.2.0)")),
+            ("component", &[], &["wasi:http/handler@0.3.2"], Some("http (wasi:http/handler@0.3.2)")),
             (
                 "component",
                 &[],

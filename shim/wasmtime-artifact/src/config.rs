@@ -19,6 +19,9 @@ use wasmtime::{
 /// with it another folder in the cache, and the old one is collected.
 pub const SETTINGS: u32 = 2;
 
+/// The same for what servers alone have.
+pub const SERVER_SETTINGS: u32 = 2;
+
 /// The exact version of Wasmtime. Wasmtime's own check compares the major version only, and a patch release is often a
 /// fix of the code generator: code from before it must not live on.
 pub const WASMTIME: &str = "48.0.8";
@@ -58,6 +61,8 @@ pub fn server(interruptible: bool) -> Result<Config> {
     config.module_version(ModuleVersionStrategy::Custom(server_version()))?;
     // wasmtime-wasi-http's dispatcher runs the requests of all instances in event loops of theirs.
     config.concurrency_support(true);
+    // WASI 0.3 is made of async functions, streams and futures. What it does not need stays off.
+    config.wasm_features(WasmFeatures::CM_ASYNC, true);
     config.epoch_interruption(interruptible);
     Ok(config)
 }
@@ -69,10 +74,10 @@ fn version() -> String {
 
 /// What a server's does: a worker of one world refuses an artifact of the other.
 fn server_version() -> String {
-    format!("{}.http", version())
+    format!("{}.http{SERVER_SETTINGS}", version())
 }
 
-/// The language: all of Wasm 3.0 but threads, components as WASI 0.2 has them, and no proposal beyond it.
+/// A command's language: all of Wasm 3.0 but threads, components as WASI 0.2 has them, and no proposal beyond it.
 fn language(config: &mut Config) {
     // By default the list follows cargo features; from nothing, it cannot.
     config.wasm_features(WasmFeatures::all(), false);
@@ -87,7 +92,7 @@ fn language(config: &mut Config) {
     config.relaxed_simd_deterministic(false);
     config.wasm_features(WasmFeatures::COMPONENT_MODEL, true);
     config.debug_adapter_modules(false);
-    // For the component model's async functions, of which there are none here: spares their data structures.
+    // For the component model's async functions, which commands do not have: spares their data structures.
     config.concurrency_support(false);
     // `Auto` follows cargo features.
     config.collector(Collector::DeferredReferenceCounting);
@@ -154,7 +159,7 @@ mod tests {
     #[test]
     fn artifacts_of_commands_and_servers_name_different_makers() {
         assert_eq!(version(), format!("{WASMTIME}+catamaran2"));
-        assert_eq!(server_version(), format!("{WASMTIME}+catamaran2.http"));
+        assert_eq!(server_version(), format!("{WASMTIME}+catamaran2.http2"));
     }
 
     #[test]

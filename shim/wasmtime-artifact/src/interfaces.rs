@@ -1,21 +1,29 @@
 //! The interfaces that a component may import, and what to tell a user whose component cannot run here.
 //!
 //! The compile process says the same about a component as the worker, before it spends time on it.
+//!
+//! A command has WASI 0.2. A server has 0.2 and 0.3, whichever of both calls it: what a toolchain builds for 0.3 imports 0.2 too.
 
 /// What a command exports.
 pub const RUN: &str = "wasi:cli/run";
-/// What a server exports.
+/// What a server of WASI 0.2 exports.
 pub const HANDLER: &str = "wasi:http/incoming-handler";
 /// What a server of WASI 0.3 exports.
-const HANDLER_3: &str = "wasi:http/handler";
+pub const HANDLER_3: &str = "wasi:http/handler";
 /// The annotation that chooses between the two.
 const ANNOTATION: &str = "catamaran.wasm/world";
+/// The handler's option without which WASI 0.3 is refused.
+const OPTION: &str = "wasi_p3";
 
-/// What a component makes HTTP requests by.
+/// What a component makes HTTP requests by, of WASI 0.2 and of 0.3.
 const REQUESTING: &str = "wasi:http/outgoing-handler";
+const REQUESTING_3: &str = "wasi:http/client";
 
 /// The interfaces of HTTP that a server may import beside [`PROVIDED`].
 pub const HTTP: [&str; 2] = [REQUESTING, "wasi:http/types"];
+
+/// The same of WASI 0.3, beside [`PROVIDED_3`].
+pub const HTTP_3: [&str; 2] = [REQUESTING_3, "wasi:http/types"];
 
 /// The interfaces of WASI 0.2 that every component may import: those of its `wasi:cli/command`.
 pub const PROVIDED: [&str; 27] = [
@@ -48,9 +56,38 @@ pub const PROVIDED: [&str; 27] = [
     "wasi:sockets/udp-create-socket",
 ];
 
-/// Those of them that make the worker open sockets: without one, a component has none to use.
-const OPENING: [&str; 3] =
-    ["wasi:sockets/ip-name-lookup", "wasi:sockets/tcp-create-socket", "wasi:sockets/udp-create-socket"];
+/// The interfaces of WASI 0.3 that a server may import: those of its `wasi:cli/command`.
+pub const PROVIDED_3: [&str; 21] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/types",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/system-clock",
+    "wasi:clocks/types",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/types",
+];
+
+/// Those of them that make the worker open sockets: without one, a component has none to use. The last is of WASI 0.3 alone.
+const OPENING: [&str; 4] = [
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp-create-socket",
+    "wasi:sockets/types",
+];
 
 /// A name such as `wasi:cli/run@0.2.3`, taken apart; no version where there is none.
 fn parts(name: &str) -> (&str, &str) {
@@ -60,7 +97,30 @@ fn parts(name: &str) -> (&str, &str) {
 /// Any version of WASI 0.2: they only add to what was there, and a function that is not known here is found when the
 /// component is linked.
 fn is_of_wasi_2(version: &str) -> bool {
-    version.strip_prefix("0.2.").is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
+    is_of(version, "0.2.")
+}
+
+/// The same of WASI 0.3.
+fn is_of_wasi_3(version: &str) -> bool {
+    is_of(version, "0.3.")
+}
+
+fn is_of(version: &str, minor: &str) -> bool {
+    version.strip_prefix(minor).is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether an import or export is of WASI 0.3.
+pub fn asks_for_wasi_3(name: &str) -> bool {
+    let (interface, version) = parts(name);
+    interface.starts_with("wasi:") && is_of_wasi_3(version)
+}
+
+/// Why a component with an import or export of WASI 0.3 is refused where the node's administrator has switched that off.
+pub fn switched_off(name: &str) -> String {
+    format!(
+        "the component has `{name}`, which is of WASI 0.3; this node's handler does not run that: its administrator has set the \
+         option {OPTION} to false; build the component for WASI 0.2"
+    )
 }
 
 /// Whether the import lets a component have sockets.
@@ -70,7 +130,7 @@ pub fn opens_sockets(import: &str) -> bool {
 
 /// Whether the import lets a component make HTTP requests of its own.
 pub fn makes_requests(import: &str) -> bool {
-    parts(import).0 == REQUESTING
+    [REQUESTING, REQUESTING_3].contains(&parts(import).0)
 }
 
 /// Why the import is not provided to a command and what to do about it; none if it is.
@@ -89,10 +149,17 @@ fn refusal_of(import: &str, server: bool) -> Option<String> {
     if (common || (http && server)) && is_of_wasi_2(version) {
         return None;
     }
+    let known_3 = PROVIDED_3.contains(&interface) || HTTP_3.contains(&interface);
+    if known_3 && server && is_of_wasi_3(version) {
+        return None;
+    }
     let what = format!("the component imports `{import}`");
-    Some(if interface.starts_with("wasi:") && version.starts_with("0.3") {
-        format!("{what}, which is of WASI 0.3; this version of Catamaran has WASI 0.2: build it for wasm32-wasip2")
-    } else if common || (http && server) {
+    Some(if known_3 && is_of_wasi_3(version) {
+        format!(
+            "{what}, which is of WASI 0.3; this version of Catamaran provides that to servers, components that export \
+             `{HANDLER_3}` or `{HANDLER}`, and not to commands yet: build it for wasm32-wasip2"
+        )
+    } else if common || (http && server) || known_3 {
         format!(
             "{what}, which is a version from before WASI 0.2.0 or of no WASI that is known: build it again with a \
              toolchain for wasm32-wasip2"
@@ -104,29 +171,35 @@ fn refusal_of(import: &str, server: bool) -> Option<String> {
              HTTP library over sockets (wasi:sockets)"
         )
     } else if interface.starts_with("wasi:") {
-        let provided = if server { "`wasi:http/proxy` or `wasi:cli/command`" } else { "`wasi:cli/command`" };
-        format!("{what}, which is not in {provided} of WASI 0.2: build the component without it")
+        let provided = match server {
+            true => "`wasi:http/proxy` or `wasi:cli/command` of WASI 0.2 or 0.3",
+            false => "`wasi:cli/command` of WASI 0.2",
+        };
+        format!("{what}, which is not in {provided}: build the component without it")
     } else {
         format!(
             "{what}, which is no interface of WASI: compose it with a component that exports it (`wac plug`), a \
-             container's component may import WASI 0.2 only"
+             container's component may import WASI only"
         )
     })
 }
 
 /// Whether the export is the interface of a command, in a version that can run here.
 pub fn is_run(export: &str) -> bool {
-    is(export, RUN)
+    let (interface, version) = parts(export);
+    interface == RUN && is_of_wasi_2(version)
 }
 
 /// Whether the export is the interface of a server, in a version that can run here.
 pub fn is_handler(export: &str) -> bool {
-    is(export, HANDLER)
+    let (interface, version) = parts(export);
+    interface == HANDLER && is_of_wasi_2(version) || is_handler_3(export)
 }
 
-fn is(export: &str, expected: &str) -> bool {
+/// Whether it is that of a server of WASI 0.3.
+pub fn is_handler_3(export: &str) -> bool {
     let (interface, version) = parts(export);
-    interface == expected && is_of_wasi_2(version)
+    interface == HANDLER_3 && is_of_wasi_3(version)
 }
 
 /// Why a component whose `wasi:cli/run` is another one cannot run.
@@ -142,6 +215,14 @@ pub fn no_handle() -> String {
     format!(
         "the component's export `{HANDLER}` has another type than that of WASI 0.2, an instance with `handle: func(request: \
          incoming-request, response-out: response-outparam)`: build it again with a toolchain for WASI 0.2"
+    )
+}
+
+/// The same of `wasi:http/handler`.
+pub fn no_handle_3() -> String {
+    format!(
+        "the component's export `{HANDLER_3}` has another type than that of WASI 0.3, an instance with `handle: async func(request: \
+         request) -> result<response, error-code>`: build it again with a toolchain for WASI 0.3"
     )
 }
 
@@ -172,6 +253,10 @@ pub fn no_program<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<Stri
     let of = |interface: &str| exports.iter().find(|name| parts(name).0 == interface);
     match (of(RUN), server(exports.iter().copied())) {
         (Some(name), _) if is_run(name) => None,
+        (Some(name), _) if asks_for_wasi_3(name) => Some(format!(
+            "the component exports `{name}`, which is of WASI 0.3; this version of Catamaran runs servers of that, components that \
+             export `{HANDLER_3}`, and commands of WASI 0.2 only yet: build it for wasm32-wasip2"
+        )),
         (Some(name), _) => Some(format!(
             "the component exports `{name}`; this version of Catamaran has WASI 0.2: build it for wasm32-wasip2"
         )),
@@ -196,11 +281,12 @@ pub fn no_server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<Strin
     Some(match (other_handler(&exports), run) {
         (Some(other), _) => other,
         (None, Some(run)) => format!(
-            "it is to be a server and does not export `{HANDLER}@0.2` but `{run}`: it is a command; run it without the \
+            "it is to be a server and does not export `{HANDLER_3}@0.3` or `{HANDLER}@0.2` but `{run}`: it is a command; run it without the \
              annotation {ANNOTATION}"
         ),
         (None, None) => format!(
-            "it is to be a server and does not export `{HANDLER}@0.2`{}: build it for the world `wasi:http/proxy` of WASI 0.2",
+            "it is to be a server and does not export `{HANDLER_3}@0.3` or `{HANDLER}@0.2`{}: build it for the world \
+             `wasi:http/service` of WASI 0.3 or `wasi:http/proxy` of WASI 0.2",
             named(&exports)
         ),
     })
@@ -209,24 +295,18 @@ pub fn no_server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<Strin
 /// Why a module is no server.
 pub fn module_as_server() -> String {
     format!(
-        "it is to be a server, and is a module and no component: build it as a component that exports `{HANDLER}@0.2`, or run \
-         it as a command, without the annotation {ANNOTATION}"
+        "it is to be a server, and is a module and no component: build it as a component that exports `{HANDLER_3}@0.3` or \
+         `{HANDLER}@0.2`, or run it as a command, without the annotation {ANNOTATION}"
     )
 }
 
 /// What is said of a component that handles HTTP by a version of WASI that is not there.
 fn other_handler(exports: &[&str]) -> Option<String> {
     let name = exports.iter().find(|name| [HANDLER, HANDLER_3].contains(&parts(name).0) && !is_handler(name))?;
-    Some(match parts(name).1.starts_with("0.3") {
-        true => format!(
-            "the component exports `{name}`, which is of WASI 0.3; this version of Catamaran has 0.2: build it for \
-             `{HANDLER}@0.2`"
-        ),
-        false => format!(
-            "the component exports `{name}`, which is a version from before WASI 0.2.0 or of no WASI that is known: build it \
-             for `{HANDLER}@0.2`"
-        ),
-    })
+    Some(format!(
+        "the component exports `{name}`, which is a version from before WASI 0.2.0 or of no WASI that is known: build it for \
+         `{HANDLER_3}@0.3` or `{HANDLER}@0.2`"
+    ))
 }
 
 fn named(exports: &[&str]) -> String {
@@ -254,12 +334,35 @@ mod tests {
     }
 
     #[test]
+    fn a_server_may_import_every_version_of_wasi_0_3_and_a_command_may_not() {
+        for interface in PROVIDED_3.into_iter().chain(HTTP_3) {
+            for patch in [0, 2, 99] {
+                let import = format!("{interface}@0.3.{patch}");
+                assert_eq!(server_refusal(&import), None);
+                assert!(asks_for_wasi_3(&import));
+                let text = refusal(&import).unwrap();
+                assert!(text.contains("WASI 0.3") && text.contains("not to commands yet"), "{text}");
+            }
+            for version in ["@0.3.0-rc-2026-03-15", "@0.3", "@0.3.", "@0.4.0"] {
+                let import = format!("{interface}{version}");
+                assert!(server_refusal(&import).unwrap().contains(&format!("`{import}`")), "{import}");
+                assert!(!asks_for_wasi_3(&import));
+            }
+        }
+        // They were of 0.2, and have no successor of their name.
+        for import in ["wasi:io/poll@0.3.0", "wasi:http/outgoing-handler@0.3.0", "wasi:clocks/timezone@0.3.0"] {
+            assert!(server_refusal(import).is_some(), "{import}");
+        }
+        assert!(!asks_for_wasi_3("acme:log/sink@0.3.0") && !asks_for_wasi_3("wasi:http/types@0.2.3"));
+        assert!(switched_off("wasi:http/handler@0.3.1").contains("`wasi:http/handler@0.3.1`, which is of WASI 0.3"));
+    }
+
+    #[test]
     fn a_server_may_import_http_and_a_command_may_not() {
         for interface in HTTP {
             let import = |version: &str| format!("{interface}@{version}");
             assert_eq!(server_refusal(&import("0.2.0")), None);
             assert_eq!(server_refusal(&import("0.2.12")), None);
-            assert!(server_refusal(&import("0.3.0")).unwrap().contains("WASI 0.3"));
             assert!(server_refusal(&import("0.2.0-rc-2023-12-05")).unwrap().contains("before WASI 0.2.0"));
             assert!(refusal(&import("0.2.0")).unwrap().contains("not to commands yet"));
         }
@@ -267,7 +370,7 @@ mod tests {
             assert_eq!(server_refusal(&format!("{interface}@0.2.3")), None);
         }
         let config = server_refusal("wasi:config/store@0.2.0-draft").unwrap();
-        assert!(config.contains("`wasi:http/proxy` or `wasi:cli/command`"), "{config}");
+        assert!(config.contains("`wasi:http/proxy` or `wasi:cli/command` of WASI 0.2 or 0.3"), "{config}");
         assert!(server_refusal("acme:log/sink").unwrap().contains("wac plug"));
     }
 
@@ -289,9 +392,8 @@ mod tests {
         assert_eq!(no_program(["wasi:http/incoming-handler@0.2.0", "wasi:cli/run@0.2.3"]), None);
         assert!(no_program(["wasi:cli/run@0.3.0"]).unwrap().contains("`wasi:cli/run@0.3.0`"));
         assert!(no_program(["wasi:http/incoming-handler@0.2.0"]).unwrap().contains("it is a server"));
-        assert!(
-            no_program(["wasi:http/handler@0.3.0"]).unwrap().contains("of WASI 0.3; this version of Catamaran has 0.2")
-        );
+        assert!(no_program(["wasi:cli/run@0.3.0"]).unwrap().contains("commands of WASI 0.2 only yet"));
+        assert!(no_program(["wasi:http/handler@0.3.0"]).unwrap().contains("it is a server"));
         assert!(no_program(["acme:x/y"]).unwrap().contains("`acme:x/y`"));
         assert!(no_program([]).unwrap().contains("anything else"));
     }
@@ -300,12 +402,17 @@ mod tests {
     fn a_server_exports_a_handler_and_no_run() {
         let text = server(["acme:x/y", "wasi:http/incoming-handler@0.2.3"]).unwrap();
         assert!(text.contains("`wasi:http/incoming-handler@0.2.3` and not `wasi:cli/run`"), "{text}");
+        let text = server(["wasi:http/handler@0.3.2"]).unwrap();
+        assert!(text.contains("`wasi:http/handler@0.3.2` and not `wasi:cli/run`"), "{text}");
+        assert!(is_handler_3("wasi:http/handler@0.3.2") && !is_handler_3("wasi:http/incoming-handler@0.2.3"));
         for exports in [
             &["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.0"][..],
             &["wasi:cli/run@0.3.0", "wasi:http/incoming-handler@0.2.0"],
             &["wasi:http/incoming-handler@0.2.0-rc-2023-12-05"],
             &["wasi:http/incoming-handler"],
-            &["wasi:http/handler@0.3.0"],
+            &["wasi:http/handler@0.3.0-rc-2026-03-15"],
+            &["wasi:http/handler@0.2.0"],
+            &["wasi:http/handler@0.3.0", "wasi:cli/run@0.3.0"],
             &[],
         ] {
             assert_eq!(server(exports.iter().copied()), None, "{exports:?}");
@@ -319,19 +426,21 @@ mod tests {
             text.contains("`wasi:http/incoming-handler@0.2.12` too, by the annotation catamaran.wasm/world"),
             "{text}"
         );
-        assert_eq!(or_a_server(["wasi:cli/run@0.2.0", "wasi:http/handler@0.3.0"]), None);
+        assert!(or_a_server(["wasi:cli/run@0.3.0", "wasi:http/handler@0.3.0"]).unwrap().contains("handler@0.3.0` too"));
+        assert_eq!(or_a_server(["wasi:cli/run@0.2.0", "wasi:http/handler@0.4.0"]), None);
     }
 
     #[test]
     fn what_is_no_server_is_told_what_to_export() {
         assert_eq!(no_server(["wasi:http/incoming-handler@0.2.12"]), None);
         assert_eq!(no_server(["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.0"]), None);
-        assert_eq!(no_server(["wasi:http/handler@0.3.0", "wasi:http/incoming-handler@0.2.0"]), None);
+        assert_eq!(no_server(["wasi:http/handler@0.3.1"]), None);
+        assert_eq!(no_server(["wasi:http/handler@0.4.0", "wasi:http/incoming-handler@0.2.0"]), None);
         for (exports, words) in [
             (&["wasi:cli/run@0.2.0"][..], "but `wasi:cli/run@0.2.0`: it is a command"),
-            (&["wasi:http/handler@0.3.0"], "`wasi:http/handler@0.3.0`, which is of WASI 0.3"),
+            (&["wasi:http/handler@0.4.0"], "`wasi:http/handler@0.4.0`, which is a version"),
             (&["wasi:http/incoming-handler@0.2.0-rc-2023-12-05"], "before WASI 0.2.0"),
-            (&["acme:x/y", "b:c/d"], "but `acme:x/y` and others: build it for the world `wasi:http/proxy`"),
+            (&["acme:x/y", "b:c/d"], "but `acme:x/y` and others: build it for the world `wasi:http/service`"),
             (&[], "or anything else"),
         ] {
             let text = no_server(exports.iter().copied()).unwrap();
@@ -341,8 +450,8 @@ mod tests {
     }
 
     #[test]
-    fn only_the_outgoing_handler_makes_requests() {
-        assert!(makes_requests("wasi:http/outgoing-handler@0.2.3"));
+    fn only_the_outgoing_handler_and_the_client_make_requests() {
+        assert!(makes_requests("wasi:http/outgoing-handler@0.2.3") && makes_requests("wasi:http/client@0.3.0"));
         assert!(!makes_requests("wasi:http/types@0.2.3") && !makes_requests("wasi:http/incoming-handler@0.2.3"));
     }
 
@@ -351,5 +460,6 @@ mod tests {
         assert!(opens_sockets("wasi:sockets/udp-create-socket@0.2.0") && opens_sockets("wasi:sockets/ip-name-lookup"));
         // In the types of others, and of no use without the ones above.
         assert!(!opens_sockets("wasi:sockets/network@0.2.0") && !opens_sockets("wasi:sockets/tcp@0.2.0"));
+        assert!(opens_sockets("wasi:sockets/types@0.3.0") && opens_sockets("wasi:sockets/ip-name-lookup@0.3.0"));
     }
 }

@@ -62,15 +62,12 @@ fn components_without_run_or_with_unknown_imports_are_refused() {
     says(&refusal(&module("(component)")), &["`wasi:cli/run@0.2`", "wasm32-wasip2"]);
     let with = |import: &str| refusal(&module(&format!("(component (import \"{import}\" (instance)))")));
     says(&with("wasi:http/outgoing-handler@0.2.3"), &["`wasi:http/outgoing-handler@0.2.3`", "wasi:sockets"]);
-    says(&with("wasi:clocks/wall-clock@0.3.0"), &["`wasi:clocks/wall-clock@0.3.0`", "WASI 0.3"]);
+    says(&with("wasi:clocks/types@0.3.0"), &["`wasi:clocks/types@0.3.0`", "WASI 0.3", "not to commands yet"]);
     says(&with("acme:queue/topics@1.0.0"), &["`acme:queue/topics@1.0.0`", "wac plug"]);
     let exporting =
         |name: &str| refusal(&module(&format!("(component (instance $i) (export \"{name}\" (instance $i)))")));
-    says(
-        &exporting("wasi:http/handler@0.3.0"),
-        &["`wasi:http/handler@0.3.0`", "of WASI 0.3; this version of Catamaran has 0.2"],
-    );
-    says(&exporting("wasi:cli/run@0.3.0"), &["`wasi:cli/run@0.3.0`", "WASI 0.2"]);
+    says(&exporting("wasi:http/handler@0.4.0"), &["`wasi:http/handler@0.4.0`", "of no WASI that is known"]);
+    says(&exporting("wasi:cli/run@0.3.0"), &["`wasi:cli/run@0.3.0`", "commands of WASI 0.2 only yet"]);
     says(&exporting("acme:queue/topics"), &["`acme:queue/topics`", "library"]);
 }
 
@@ -82,6 +79,7 @@ fn component(imports: &[&str], exports: &[&str]) -> Vec<u8> {
 }
 
 const HANDLER: &str = "wasi:http/incoming-handler@0.2.3";
+const HANDLER_3: &str = "wasi:http/handler@0.3.2";
 const RUN: &str = "wasi:cli/run@0.2.3";
 const SERVERS: [World; 2] = [World::Http, World::HttpUninterrupted];
 
@@ -90,6 +88,7 @@ fn a_component_is_compiled_for_the_world_whose_export_it_has() {
     let http = ["wasi:http/types@0.2.0", "wasi:http/outgoing-handler@0.2.12", "wasi:cli/environment@0.2.3"];
     let handler = component(&http, &[HANDLER]);
     says(&server(&handler), &["`wasi:http/incoming-handler@0.2.3` and not `wasi:cli/run`", "catamaran.wasm/world"]);
+    says(&server(&component(&["wasi:cli/types@0.3.0"], &[HANDLER_3])), &["`wasi:http/handler@0.3.2` and not"]);
     // What it may not import is told when it is compiled as what it is.
     let stranger = component(&["acme:queue/topics@1.0.0"], &[HANDLER]);
     says(&server(&stranger), &["it is a server"]);
@@ -101,7 +100,8 @@ fn a_component_is_compiled_for_the_world_whose_export_it_has() {
         says(&refusal_in(&stranger, world), &["`acme:queue/topics@1.0.0`", "wac plug"]);
         says(&refusal_in(&command, world), &["it is to be a server", "`wasi:cli/run@0.2.3`: it is a command"]);
         says(&refusal_in(&component(&[], &["acme:queue/topics"]), world), &["`wasi:http/proxy`"]);
-        says(&refusal_in(&component(&[], &["wasi:http/handler@0.3.0"]), world), &["of WASI 0.3"]);
+        compile(&component(&["wasi:http/types@0.3.0", "wasi:io/poll@0.2.9"], &[HANDLER_3]), Tier::Fast, world).unwrap();
+        says(&refusal_in(&component(&[], &["wasi:http/handler@0.4.0"]), world), &["of no WASI that is known"]);
         says(&refusal_in(&module(r#"(module (func (export "_start")))"#), world), &["is a module and no component"]);
         says(&refusal_in(b"#!/bin/sh\n", world), &["begins with 23 21"]);
     }

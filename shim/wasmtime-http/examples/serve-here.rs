@@ -20,9 +20,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         processors: None,
         most_requests: 128,
         request_timeout: Some(Duration::from_secs(60)),
-        instance_reuse: 1,
+        instance_reuse: None,
         instance_memory: None,
         most_body: None,
+        wasi_p3: true,
         lame_duck: Duration::ZERO,
     };
     for word in words {
@@ -31,7 +32,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             "requests" => server.most_requests = value.parse()?,
             "timeout" if value == "none" => server.request_timeout = None,
             "timeout" => server.request_timeout = Some(Duration::from_millis(value.parse()?)),
-            "reuse" => server.instance_reuse = value.parse()?,
+            "reuse" => server.instance_reuse = Some(value.parse()?),
             "memory" => server.instance_memory = Some(value.parse()?),
             "body" => server.most_body = Some(value.parse()?),
             "processors" => server.processors = Some(value.parse()?),

@@ -11,38 +11,52 @@ use tokio::time::Sleep;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Engine, Error, Result, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi_http::handler::{
-    HandlerState, Instance, Proxy, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
+    HandlerState, Instance, ProxyPre, ShouldAccept, WorkerExpiration, WorkerState, WorkerStatus,
 };
-use wasmtime_wasi_http::p2;
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use crate::ceiling::Ceiling;
 use crate::exchange::{Exchange, Life};
 use crate::guest::{self, Extra, Hooks, Limit};
 use crate::output::Output;
+use crate::work::{AtWork, Work};
 
 /// So long an instance that may be used again waits for a request.
 const IDLE: Duration = Duration::from_secs(30);
+/// Requests that one instance of WASI 0.3 handles, where the pod's author does not say, and how many of them at once: what
+/// `wasmtime serve` has too.
+const REUSE_3: usize = 128;
+const AT_ONCE_3: usize = 16;
 
 /// How instances of the component are made.
 #[derive(Clone)]
 pub(crate) struct Instances {
     pub(crate) engine: Engine,
-    pub(crate) pre: p2::bindings::ProxyPre<World<Extra>>,
+    pub(crate) pre: Arc<ProxyPre<World<Extra>>>,
     pub(crate) guest: Arc<Guest>,
     pub(crate) hooks: Hooks,
     pub(crate) output: Output,
     pub(crate) sockets: bool,
-    /// Requests of one instance.
-    pub(crate) reuse: usize,
+    /// Requests of one instance, where the pod's author says so.
+    pub(crate) reuse: Option<u32>,
     /// Bytes of linear memory of one instance.
     pub(crate) memory: Option<u64>,
     pub(crate) limit: Limit,
+    pub(crate) work: Arc<Work>,
+}
+
+/// Requests that one instance handles in all, where it is of WASI 0.3 or not.
+pub(crate) fn reuse(said: Option<u32>, of_wasi_3: bool) -> usize {
+    said.map_or(if of_wasi_3 { REUSE_3 } else { 1 }, |said| said as usize)
 }
 
 impl Instances {
     pub(crate) fn for_another_lane(&self) -> Self {
         Self { hooks: self.hooks.another(), ..self.clone() }
+    }
+
+    fn is_of_wasi_3(&self) -> bool {
+        matches!(*self.pre, ProxyPre::P3(_))
     }
 
     fn store(&self, life: &Arc<Life>) -> Store<World<Extra>> {
@@ -72,7 +86,8 @@ impl HandlerState for Instances {
     type WorkerState = Requests;
 
     async fn instantiate(&self) -> Result<Instance<Self::StoreData, Expiration, Requests>> {
-        let life = Arc::new(Life::default());
+        let of_wasi_3 = self.is_of_wasi_3();
+        let life = Arc::new(Life::new(of_wasi_3));
         let mut store = self.store(&life);
         let made = self.pre.instantiate_async(&mut store);
         let proxy = match self.limit {
@@ -83,10 +98,17 @@ impl HandlerState for Instances {
         };
         Ok(Instance {
             store,
-            proxy: Proxy::P2(proxy),
+            proxy,
             view: guest::view,
-            expiration: Expiration { life: Arc::clone(&life), limit: self.limit, computing: None, idle: None },
-            state: Requests { life, reuse: self.reuse },
+            expiration: Expiration {
+                life: Arc::clone(&life),
+                limit: self.limit,
+                computing: None,
+                timer: None,
+                work: of_wasi_3.then(|| Arc::clone(&self.work)),
+                at_work: None,
+            },
+            state: Requests { life, reuse: reuse(self.reuse, of_wasi_3), of_wasi_3 },
         })
     }
 }
@@ -95,6 +117,7 @@ impl HandlerState for Instances {
 pub(crate) struct Requests {
     life: Arc<Life>,
     reuse: usize,
+    of_wasi_3: bool,
 }
 
 impl WorkerState for Requests {
@@ -102,11 +125,11 @@ impl WorkerState for Requests {
     type RequestData = Arc<Exchange>;
 
     fn should_accept_request(&self, running: usize, so_far: usize) -> ShouldAccept {
-        match (so_far < self.reuse, running) {
+        let at_once = if self.of_wasi_3 { AT_ONCE_3 } else { 1 };
+        match (so_far < self.reuse && !self.life.is_retired(), running < at_once) {
             (false, _) => ShouldAccept::Never,
-            // WASI 0.2 has one at a time.
-            (true, 1..) => ShouldAccept::No,
-            (true, 0) => ShouldAccept::Yes,
+            (true, false) => ShouldAccept::No,
+            (true, true) => ShouldAccept::Yes,
         }
     }
 
@@ -117,6 +140,10 @@ impl WorkerState for Requests {
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         exchange.is_handled_by(&self.life);
+        if self.of_wasi_3 {
+            // It returns its response.
+            return Box::pin(std::future::poll_fn(move |cx| exchange.poll_expired(cx)));
+        }
         take_head(&mut store, exchange);
         // Expiration ends it, from outside: in here nothing is looked at while a guest computes.
         Box::pin(std::future::pending())
@@ -131,7 +158,7 @@ impl WorkerState for Requests {
     }
 }
 
-/// Has the response go to `exchange` when the guest sets it. The dispatcher, which takes what is set for the end of the matter,
+/// Has the response go to `exchange` when the guest of WASI 0.2 sets it. The dispatcher, which takes what is set for the end of the matter,
 /// tells so how the guest itself ended: a trap behind the beginning of its response is no complete response.
 fn take_head(store: &mut StoreContextMut<'_, World<Extra>>, exchange: Arc<Exchange>) {
     let mut entries = store.data_mut().table.iter_mut();
@@ -147,13 +174,36 @@ pub(crate) struct Expiration {
     limit: Limit,
     /// Since when the guest has computed without waiting for anything.
     computing: Option<Instant>,
-    idle: Option<Pin<Box<Sleep>>>,
+    /// Armed for that time.
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Of WASI 0.3 alone: there a guest's work may go on when nothing else stands for it any more.
+    work: Option<Arc<Work>>,
+    at_work: Option<AtWork>,
+}
+
+impl Expiration {
+    /// When it is over if nothing changes; none for never.
+    fn deadline(&self, status: WorkerStatus, start: Instant) -> Option<Instant> {
+        if status == WorkerStatus::Idle {
+            return Some(if self.life.is_retired() { start } else { start + IDLE });
+        }
+        let since = self.life.alone_since()?;
+        match self.limit {
+            Some(limit) => Some(since + limit),
+            None => self.life.is_retired().then_some(since),
+        }
+    }
 }
 
 impl WorkerExpiration for Expiration {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>, status: WorkerStatus, start: Instant) -> Poll<()> {
         if self.life.poll_over(cx.waker()) {
             return Poll::Ready(());
+        }
+        match (&self.work, status) {
+            (Some(_), WorkerStatus::Idle) => self.at_work = None,
+            (Some(work), _) if self.at_work.is_none() => self.at_work = Some(work.begin()),
+            (Some(_) | None, _) => {}
         }
         // After each turn that the guest had: either it was interrupted, or it waits.
         self.computing = match (self.life.has_computed(), self.computing) {
@@ -166,12 +216,18 @@ impl WorkerExpiration for Expiration {
             self.life.overdo();
             return Poll::Ready(());
         }
-        if status != WorkerStatus::Idle {
-            self.idle = None;
+        let Some(deadline) = self.deadline(status, start).map(tokio::time::Instant::from) else {
+            self.timer = None;
             return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
         }
-        let until = start + IDLE;
-        let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until.into())));
-        idle.as_mut().poll(cx)
+        std::task::ready!(timer.as_mut().poll(cx));
+        if status != WorkerStatus::Idle {
+            self.life.give_up();
+        }
+        Poll::Ready(())
     }
 }

@@ -2,13 +2,16 @@
 //! may be slow or gone, which must hold up the guests that write and no others.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
+use tokio_util::sync::PollSender;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
@@ -77,9 +80,9 @@ impl Output {
 }
 
 impl Writer {
-    fn start() -> std::io::Result<Self> {
-        let out = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-        let err = File::from(std::io::stderr().as_fd().try_clone_to_owned()?);
+    fn start() -> io::Result<Self> {
+        let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let err = File::from(io::stderr().as_fd().try_clone_to_owned()?);
         let (queue, mut waiting) = mpsc::channel::<Order>(WAITING);
         let thread = std::thread::Builder::new().name("output".to_owned()).stack_size(STACK);
         let thread = thread.spawn(move || {
@@ -111,8 +114,7 @@ impl IsTerminal for Stream {
 
 impl StdoutStream for Stream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        // Of preview 3 alone.
-        Box::new(tokio::io::sink())
+        Box::new(Written { queue: self.output.queue().map(PollSender::new), which: self.which })
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
@@ -120,6 +122,33 @@ impl StdoutStream for Stream {
     }
 }
 
+/// As a guest of WASI 0.3 has it.
+struct Written {
+    queue: Option<PollSender<Order>>,
+    which: Which,
+}
+
+impl AsyncWrite for Written {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let which = self.which;
+        let queue = self.queue.as_mut().ok_or_else(gone)?;
+        std::task::ready!(queue.poll_reserve(cx)).map_err(|_| gone())?;
+        let bytes = &bytes[..bytes.len().min(WRITE_MAX)];
+        queue.send_item(Order::Write(which, Bytes::copy_from_slice(bytes))).map_err(|_| gone())?;
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// As one of WASI 0.2 has it.
 struct Opened {
     queue: Option<mpsc::Sender<Order>>,
     which: Which,

@@ -8,9 +8,13 @@ use catamaran_worker::job::Server;
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired, Result};
 
+use crate::{guest, instances, lanes};
+
 /// Slots beyond the requests that are handled at once: those of instances whose request is over, and that are not taken down
 /// yet, one a lane at most.
 const SPARE: u32 = 64;
+/// Slots for instances that wait are no more than a server may have requests: each takes address space.
+const MOST_WAITING: u32 = 4096;
 /// As much of an instance's memory is set back by writing to it, and stays the pod's; the rest goes back
 /// to the kernel, which interrupts the other processors for it, and gives new pages at a fault each. A request's processor time on two
 /// lanes, by this constant, in µs: a small guest in C (192 KiB of memory) 96 with 0, 75 with 64 KiB, 48 with 256 KiB, 47 with
@@ -39,13 +43,15 @@ pub(crate) fn load(artifact: File, server: &Server) -> std::result::Result<(Engi
     let settings = || config(server.request_timeout.is_some());
     // How many memories and tables an instance has is in the artifact, which only an engine reads.
     let first = settings().and_then(|config| Engine::new(&config)).map_err(misfit)?;
-    let required = component(&first, artifact)?.resources_required();
+    let component = map(&first, artifact)?;
+    let required = component.resources_required();
     let mut config = settings().map_err(misfit)?;
     if let Some(required) = required {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(server, &required)));
+        let slots = slots(server, guest::is_of_wasi_3(&first, &component));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, &required)));
     }
     let engine = Engine::new(&config).map_err(misfit)?;
-    let component = component(&engine, again)?;
+    let component = map(&engine, again)?;
     Ok((engine, component))
 }
 
@@ -53,15 +59,24 @@ fn config(interruptible: bool) -> Result<Config> {
     catamaran_wasmtime_artifact::config::server(interruptible)
 }
 
-fn component(engine: &Engine, artifact: File) -> std::result::Result<Component, RunnerError> {
+fn map(engine: &Engine, artifact: File) -> std::result::Result<Component, RunnerError> {
     match artifact::map(engine, artifact).map_err(misfit)? {
         Code::Component(component) => Ok(component),
         Code::Module(_) => Err(RunnerError::Artifact("it is that of a module".to_owned())),
     }
 }
 
-fn pool(server: &Server, required: &ResourcesRequired) -> PoolingAllocationConfig {
-    let slots = server.most_requests.saturating_add(SPARE);
+/// Each lane has instances of its own, and those that may be used again stay there while they wait for a request.
+fn slots(server: &Server, of_wasi_3: bool) -> u32 {
+    let most = server.most_requests;
+    let waiting = match instances::reuse(server.instance_reuse, of_wasi_3) {
+        0 | 1 => most,
+        _ => most.saturating_mul(u32::try_from(lanes::processors(server.processors)).unwrap_or(u32::MAX)),
+    };
+    waiting.min(MOST_WAITING.max(most)).saturating_add(SPARE)
+}
+
+fn pool(slots: u32, required: &ResourcesRequired) -> PoolingAllocationConfig {
     let elements = required.max_initial_table_size.map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)

@@ -12,18 +12,20 @@ use wasmtime::{Error, Result};
 use wasmtime_wasi_http::WasiBody;
 
 use crate::admission::Permit;
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Failure};
 use crate::report::Report;
 use crate::tasks;
 use crate::ticker::Ticking;
 
-/// What the dispatcher says at the end of a guest that has returned, as it has not seen the response.
+/// What the dispatcher says at the end of a guest that has returned: of WASI 0.3 the response, of which 0.2's it has seen nothing.
 type Ended = Result<wasmtime_wasi_http::handler::Response>;
 
 /// A guest that handles a request, until it has returned. Dropping it before leaves the guest to itself.
+///
+/// A guest of WASI 0.3 returns with the head of its response, and goes on behind it: there its instance says how it is.
 pub(crate) struct Run {
-    /// Not polled once it is ready.
-    pub(crate) future: Pin<Box<dyn Future<Output = Ended> + Send>>,
+    /// None once it was ready.
+    pub(crate) future: Option<Pin<Box<dyn Future<Output = Ended> + Send>>>,
     pub(crate) exchange: Arc<Exchange>,
     pub(crate) report: Arc<Report>,
     pub(crate) _permit: Permit,
@@ -39,10 +41,21 @@ pub(crate) enum End {
 }
 
 impl Run {
+    /// Until it has returned. Pending for ever once it has.
+    pub(crate) fn poll_returned(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        let ended = std::task::ready!(future.as_mut().poll(cx));
+        self.future = None;
+        Poll::Ready(ended)
+    }
+
     /// Behind the head.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let ended = std::task::ready!(self.future.as_mut().poll(cx));
-        Poll::Ready(self.end(ended.err()))
+        let error = match self.future {
+            Some(_) => std::task::ready!(self.poll_returned(cx)).err(),
+            None => None,
+        };
+        Poll::Ready(self.end(error))
     }
 
     /// Waits until the guest has returned, or is ended.
@@ -52,10 +65,11 @@ impl Run {
 
     fn end(&self, error: Option<Error>) -> End {
         match self.exchange.failure(error) {
-            Some(error) => {
+            Some(Failure::New(error)) => {
                 self.report.failed(&error);
                 End::Failed
             }
+            Some(Failure::Told) => End::Failed,
             None if self.exchange.is_overdone() => {
                 self.report.computed_for_too_long();
                 End::Failed
@@ -63,6 +77,12 @@ impl Run {
             None if self.exchange.is_expired() => End::Failed,
             None => End::Returned,
         }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        self.exchange.finish();
     }
 }
 
@@ -189,11 +209,14 @@ impl Body for GuestBody {
 
 impl Drop for GuestBody {
     /// A guest whose response is sent may have more to do: it keeps its place until it has returned, or until its time is over. One
-    /// whose client is gone is ended.
+    /// whose client is gone is ended. Of WASI 0.3 its instance sees to both.
     fn drop(&mut self) {
         let Some(mut run) = self.run.take() else { return };
         if !self.sent.is_whole() {
             run.exchange.expire();
+        }
+        if run.future.is_none() {
+            return;
         }
         let limit = run.report.limit;
         tasks::spawn(async move {

@@ -32,6 +32,7 @@ use crate::refusal::{self, Refusal};
 use crate::report::Report;
 use crate::service::Service;
 use crate::ticker::Ticker;
+use crate::work::Work;
 
 /// Connections for each request that is handled at once, and how many there may be of the least.
 const CONNECTIONS: usize = 16;
@@ -78,7 +79,7 @@ impl Runner for Http {
     fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {
         let sockets = self.needs().sockets;
         let Self { engine, component, settings, listener } = self;
-        let pre = guest::link(&engine, &component)?;
+        let pre = guest::link(&engine, &component, settings.wasi_p3)?;
         let failed = |what: &str| {
             let what = what.to_owned();
             move |e: io::Error| RunnerError::Module(format!("{what}: {e}"))
@@ -92,20 +93,22 @@ impl Runner for Http {
             .map_err(|e| RunnerError::Module(format!("{}: {e}", settings.listen)))?;
         let certificates = guest.env.iter().find(|(name, _)| name == "SSL_CERT_FILE").map(|(_, path)| path.clone());
         let outgoing = outgoing::Shared::new(certificates, output.clone());
+        let work = Arc::new(Work::new(ticker));
         let instances = Instances {
             engine,
-            pre,
+            pre: Arc::new(pre),
             guest: Arc::new(guest.clone()),
             hooks: Hooks::new(Outgoing::new(&outgoing)),
             output: output.clone(),
             sockets,
-            reuse: settings.instance_reuse as usize,
+            reuse: settings.instance_reuse,
             memory: settings.instance_memory,
             limit: settings.request_timeout,
+            work: Arc::clone(&work),
         };
         let admission = Admission::new(settings.most_requests);
         let report = Arc::new(Report::new(output.clone(), settings.request_timeout));
-        let service = Arc::new(Service { settings, admission, ticker, drain: Drain::new(), output, report, host });
+        let service = Arc::new(Service { settings, admission, work, drain: Drain::new(), output, report, host });
         Ok(Box::new(move || match run(service, instances, listener, stop) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {
@@ -141,6 +144,7 @@ fn run(service: Arc<Service>, instances: Instances, listener: TcpListener, stop:
         drop(listener);
         service.drain.close().await;
         service.admission.all_returned().await;
+        service.work.all_ended().await;
         Ok::<_, io::Error>(())
     })?;
     service.output.finish();

@@ -19,17 +19,18 @@ use tokio::sync::oneshot;
 use wasmtime::{Error, PoolConcurrencyLimitError};
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::handler::{InstantiationError, ProxyHandler};
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
 use crate::admission::Admission;
 use crate::drain::Drain;
-use crate::exchange::{Exchange, Head};
+use crate::exchange::{Exchange, Failure, Head};
 use crate::instances::Instances;
 use crate::output::Output;
 use crate::report::Report;
 use crate::request::RequestBody;
 use crate::response::{End, GuestBody, ResponseBody, Run, Sent};
 use crate::tasks;
-use crate::ticker::Ticker;
+use crate::work::Work;
 
 /// Who is refused may come again so soon, in seconds.
 const RETRY: HeaderValue = HeaderValue::from_static("1");
@@ -40,7 +41,7 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 pub(crate) struct Service {
     pub(crate) settings: Server,
     pub(crate) admission: Admission,
-    pub(crate) ticker: Option<Ticker>,
+    pub(crate) work: Arc<Work>,
     pub(crate) drain: Drain,
     pub(crate) output: Output,
     pub(crate) report: Arc<Report>,
@@ -54,7 +55,8 @@ struct Refused(StatusCode, String);
 /// How a guest began.
 enum Begun {
     Head(Result<Head, oneshot::error::RecvError>),
-    Ended(Option<Error>),
+    /// Without a head, or with it, as guests of WASI 0.3 do.
+    Ended(wasmtime::Result<Response<WasiBody>>),
 }
 
 impl Service {
@@ -89,20 +91,27 @@ impl Service {
             let text = format!("{} requests are handled, and as many wait", self.settings.most_requests);
             return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, text));
         };
-        let ticking = self.ticker.as_ref().map(Ticker::begin);
+        let ticking = self.work.tick();
         let (exchange, head) = Exchange::new();
         let data = Arc::clone(&exchange);
         let future = Box::pin(async move { handler.handle(data, request).await });
-        let run = Run { future, exchange, report: Arc::clone(&self.report), _permit: permit, _ticking: ticking };
+        let run = Run {
+            future: Some(future),
+            exchange,
+            report: Arc::clone(&self.report),
+            _permit: permit,
+            _ticking: ticking,
+        };
         let mut waiting = Waiting(Some(run));
         let begun = match self.report.limit {
             None => waiting.begin(head).await,
             Some(limit) => tokio::time::timeout(limit, waiting.begin(head)).await.map_err(|_| self.overdue(limit))?,
         };
         let Some(mut run) = waiting.0.take() else { return Err(internal()) };
+        let exceeded = excess.is_some_and(|excess| excess.load(Ordering::Relaxed));
         match begun {
             // What the guest says of a body that it was not given whole is not the answer.
-            Begun::Head(Ok(_)) if excess.as_ref().is_some_and(|excess| excess.load(Ordering::Relaxed)) => {
+            Begun::Head(Ok(_)) | Begun::Ended(Ok(_)) if exceeded => {
                 drop(GuestBody::new(WasiBody::default(), Some(run), None, Sent::Whole));
                 Err(self.too_large())
             }
@@ -123,7 +132,15 @@ impl Service {
             }
             // Its sender goes with the exchange, which the run has.
             Begun::Head(Err(_)) => Err(internal()),
-            Begun::Ended(error) => Err(self.without_answer(&run, error)),
+            Begun::Ended(Ok(head)) => Ok(answer(&method, head, run, None)),
+            Begun::Ended(Err(error)) => match error.downcast_ref::<ErrorCode>() {
+                Some(_) if exceeded => Err(self.too_large()),
+                Some(code) => {
+                    self.report.answered_with(code);
+                    Err(internal())
+                }
+                None => Err(self.without_answer(&run, error)),
+            },
         }
     }
 
@@ -134,22 +151,23 @@ impl Service {
     }
 
     /// What an instance that has ended before it answered is to the client.
-    fn without_answer(&self, run: &Run, error: Option<Error>) -> Refused {
+    fn without_answer(&self, run: &Run, error: Error) -> Refused {
         if run.exchange.is_overdone() {
             return self.overdue(self.report.limit.unwrap_or_default());
         }
-        if let Some(failed) = error.as_ref().and_then(|e| e.downcast_ref::<InstantiationError<Arc<Exchange>>>()) {
+        if let Some(failed) = error.downcast_ref::<InstantiationError<Arc<Exchange>>>() {
             if failed.error.is::<PoolConcurrencyLimitError>() {
                 return Refused(StatusCode::SERVICE_UNAVAILABLE, "all places for instances are taken".to_owned());
             }
             self.report.failed(&failed.error);
             return internal();
         }
-        match run.exchange.failure(error) {
-            Some(error) => {
+        match run.exchange.failure(Some(error)) {
+            Some(Failure::New(error)) => {
                 self.report.failed(&error);
                 internal()
             }
+            Some(Failure::Told) => internal(),
             None => {
                 self.report.returned_without_response();
                 internal()
@@ -254,7 +272,7 @@ impl Waiting {
             if let Poll::Ready(head) = Pin::new(&mut head).poll(cx) {
                 return Poll::Ready(Begun::Head(head));
             }
-            run.future.as_mut().poll(cx).map(|ended| Begun::Ended(ended.err()))
+            run.poll_returned(cx).map(Begun::Ended)
         })
         .await
     }

@@ -89,9 +89,10 @@ mod tests {
             processors: None,
             most_requests: 1,
             request_timeout: Some(Duration::from_secs(1)),
-            instance_reuse: 1,
+            instance_reuse: None,
             instance_memory: None,
             most_body: None,
+            wasi_p3: true,
             lame_duck: Duration::ZERO,
         }
     }

@@ -21,12 +21,15 @@ pub struct Server {
     /// How long a request may take until its response begins, and what an instance may compute after that. None without a
     /// limit, for machine code that cannot be interrupted.
     pub request_timeout: Option<Duration>,
-    /// Requests that one instance handles, one after the other, at least 1.
-    pub instance_reuse: u32,
+    /// Requests that one instance handles, at least 1: those of WASI 0.2 one after the other. None for the default, which is another
+    /// one for a component of WASI 0.3.
+    pub instance_reuse: Option<u32>,
     /// Bytes of linear memory that one instance may have, all of its memories together.
     pub instance_memory: Option<u64>,
     /// Bytes of a request's body; a longer one is answered 413. None without a limit.
     pub most_body: Option<u64>,
+    /// Whether a component may be of WASI 0.3: the handler's option `wasi_p3`.
+    pub wasi_p3: bool,
     /// How long a server that was told to stop goes on accepting connections.
     pub lame_duck: Duration,
 }

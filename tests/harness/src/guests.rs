@@ -32,7 +32,7 @@ pub(crate) use c::wasix_cc;
 pub use c::{c, native, peer, wasix};
 pub(crate) use go::GO_STAYS_HOME;
 pub use go::{go, go_native};
-pub use http::{http, http_of};
+pub use http::{http, http_3, http_of};
 pub use large::{idle_of_size, large, of_size};
 
 fn source(name: &str) -> PathBuf {

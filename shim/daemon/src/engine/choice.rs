@@ -136,7 +136,7 @@ impl Choice {
         guest: &Guest,
         limits: Option<&LinuxResources>,
     ) -> Result<Option<Server>> {
-        target.is_server().then(|| self.http.server(&guest.env, limits)).transpose()
+        target.is_server().then(|| self.http.server(&guest.env, limits, self.policy.wasi_p3)).transpose()
     }
 
     fn engines(&self) -> Vec<Engine> {
@@ -267,6 +267,7 @@ mod tests {
             native: true,
             runtime: "runc".to_owned(),
             largest: 1 << 20,
+            wasi_p3: true,
             place: "conf".to_owned(),
         }
     }

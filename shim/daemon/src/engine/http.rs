@@ -51,7 +51,7 @@ const REQUEST_TIMEOUT: Form<Option<Duration>> = Form {
 };
 const INSTANCE_REUSE: Form<u32> = Form {
     parse: |text| number(text, 1..=1_000_000),
-    expected: "a number from 1 to 1000000; 1 without the annotation",
+    expected: "a number from 1 to 1000000; 1 without the annotation, or 128 for a component of WASI 0.3",
 };
 const INSTANCE_MEMORY: Form<u64> = Form {
     parse: |text| values::bytes(text).filter(|bytes| (64 << 10..=4 << 30).contains(bytes)),
@@ -82,7 +82,7 @@ pub(crate) struct Http {
     most_requests: u32,
     /// None without a limit.
     pub(super) request_timeout: Option<Duration>,
-    instance_reuse: u32,
+    instance_reuse: Option<u32>,
     instance_memory: Option<u64>,
     most_body: Option<u64>,
     lame_duck: Duration,
@@ -103,18 +103,23 @@ impl Http {
             most_requests: read(annotations, Key::MOST_REQUESTS, &MOST_REQUESTS)?.unwrap_or(DEFAULT_MOST_REQUESTS),
             request_timeout: read(annotations, Key::REQUEST_TIMEOUT, &REQUEST_TIMEOUT)?
                 .unwrap_or(Some(DEFAULT_TIMEOUT)),
-            instance_reuse: read(annotations, Key::INSTANCE_REUSE, &INSTANCE_REUSE)?.unwrap_or(1),
+            instance_reuse: read(annotations, Key::INSTANCE_REUSE, &INSTANCE_REUSE)?,
             instance_memory: read(annotations, Key::INSTANCE_MEMORY, &INSTANCE_MEMORY)?,
             most_body: read(annotations, Key::MOST_BODY, &MOST_BODY)?,
             lame_duck: read(annotations, Key::LAME_DUCK, &LAME_DUCK)?.unwrap_or_default(),
         })
     }
 
-    /// What the worker of a server with this environment and these limits is told.
+    /// What the worker of a server with this environment and these limits is told, on a node whose option `wasi_p3` is that.
     ///
     /// # Errors
     /// The variable that counts, where its value is none.
-    pub(crate) fn server(&self, env: &[(String, String)], resources: Option<&LinuxResources>) -> Result<Server> {
+    pub(crate) fn server(
+        &self,
+        env: &[(String, String)],
+        resources: Option<&LinuxResources>,
+        wasi_p3: bool,
+    ) -> Result<Server> {
         let of_environment = || {
             let read = [(RUNWASI_ADDRESS, &ADDRESS), (SPIN_ADDRESS, &ADDRESS), (PORT, &PORT_FORM)];
             read.into_iter().find_map(|(name, form)| variable(env, name, form)).transpose()
@@ -134,6 +139,7 @@ impl Http {
             instance_reuse: self.instance_reuse,
             instance_memory: self.instance_memory,
             most_body: self.most_body,
+            wasi_p3,
             lame_duck: self.lame_duck,
         })
     }
@@ -182,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_server_without_annotations_has_the_defaults() {
-        let server = http(json!({})).unwrap().server(&[], None).unwrap();
+        let server = http(json!({})).unwrap().server(&[], None, true).unwrap();
         let expected = Server {
             listen: "[::]:8080".parse().unwrap(),
             listen_from: "the default".to_owned(),
@@ -190,9 +196,10 @@ mod tests {
             processors: None,
             most_requests: 128,
             request_timeout: Some(Duration::from_secs(60)),
-            instance_reuse: 1,
+            instance_reuse: None,
             instance_memory: None,
             most_body: None,
+            wasi_p3: true,
             lame_duck: Duration::ZERO,
         };
         assert_eq!(server, expected);
@@ -209,11 +216,11 @@ mod tests {
             "catamaran.wasm/http-max-request-body": "0",
             "catamaran.wasm/http-lame-duck": "10m",
         }));
-        let server = server.unwrap().server(&[], None).unwrap();
+        let server = server.unwrap().server(&[], None, true).unwrap();
         assert_eq!(server.listen, "127.0.0.1:80".parse().unwrap());
         assert_eq!(server.listen_from, "annotation catamaran.wasm/http-listen");
         assert_eq!((server.most_requests, server.request_timeout), (4096, None));
-        assert_eq!((server.instance_reuse, server.instance_memory), (1_000_000, Some(65536)));
+        assert_eq!((server.instance_reuse, server.instance_memory), (Some(1_000_000), Some(65536)));
         assert_eq!((server.most_body, server.lame_duck), (Some(0), Duration::from_secs(600)));
     }
 
@@ -263,7 +270,7 @@ mod tests {
             (none.clone(), &all[..1], "[::]:1", "environment variable PORT"),
             (none, &[], "[::]:8080", "the default"),
         ] {
-            let server = http.server(&environment(env), None).unwrap();
+            let server = http.server(&environment(env), None, true).unwrap();
             assert_eq!((server.listen.to_string().as_str(), server.listen_from.as_str()), (listen, from));
         }
     }
@@ -280,18 +287,18 @@ mod tests {
             (BACKLOGS[0], "0"),
             (BACKLOGS[1], "many"),
         ] {
-            let said = none.server(&environment(&[(name, value)]), None).unwrap_err().to_string();
+            let said = none.server(&environment(&[(name, value)]), None, true).unwrap_err().to_string();
             assert!(said.contains(&format!("environment variable {name}: {value:?}")), "{said}");
         }
         // The author has said otherwise, where it counts.
         let listen = http(json!({"catamaran.wasm/http-listen": ":80"})).unwrap();
-        listen.server(&environment(&[(PORT, "http"), (SPIN_ADDRESS, "")]), None).unwrap();
+        listen.server(&environment(&[(PORT, "http"), (SPIN_ADDRESS, "")]), None, true).unwrap();
     }
 
     #[test]
     fn the_backlog_has_two_names() {
         let http = http(json!({})).unwrap();
-        let backlog = |env: &[(&str, &str)]| http.server(&environment(env), None).unwrap().backlog;
+        let backlog = |env: &[(&str, &str)]| http.server(&environment(env), None, true).unwrap().backlog;
         assert_eq!(backlog(&[(BACKLOGS[1], "7")]), 7);
         assert_eq!(backlog(&[(BACKLOGS[1], "7"), (BACKLOGS[0], "8")]), 8);
     }

@@ -12,8 +12,10 @@ use super::built::{kept, run};
 use super::c::Clang;
 use super::{read, source};
 
-/// The version that the WIT is of.
+/// The version that the WIT of `server.c` is of.
 const NEWEST: &str = "0.2.12";
+/// That of `service.c`.
+const FIRST_3: &str = "0.3.0";
 
 /// `tests/guests/http/server.c` for a world of `server.wit`: `server`, `answering` or `both`.
 ///
@@ -28,9 +30,23 @@ pub fn http(world: &str) -> Vec<u8> {
 /// # Panics
 /// When it cannot be built.
 pub fn http_of(world: &str, version: &str) -> Vec<u8> {
+    built("server", NEWEST, world, version)
+}
+
+/// `tests/guests/http/service.c` for a world of `service.wit`, `service` or `asking`, and a 0.3.x of WASI. What the adapter imports
+/// is of 0.2.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn http_3(world: &str, version: &str) -> Vec<u8> {
+    built("service", FIRST_3, world, version)
+}
+
+/// From the code and the WIT of that name, with `version` in the place of the WIT's own.
+fn built(name: &str, own: &str, world: &str, version: &str) -> Vec<u8> {
     let clang = Clang::provide();
-    let code = source("http/server.c");
-    let wit = String::from_utf8(read(&source("http/server.wit"))).expect("text").replace(NEWEST, version);
+    let code = source(&format!("http/{name}.c"));
+    let wit = String::from_utf8(read(&source(&format!("http/{name}.wit")))).expect("text").replace(own, version);
     let mut digest = Sha256::new();
     let parts: [&[u8]; 6] = [
         &read(&code),
@@ -64,6 +80,7 @@ fn macros(world: &str) -> Option<&'static str> {
     match world {
         "server" => Some("-DOUTGOING"),
         "both" => Some("-DCOMMAND"),
+        "asking" => Some("-DNAMES"),
         _ => None,
     }
 }
@@ -71,7 +88,7 @@ fn macros(world: &str) -> Option<&'static str> {
 /// Writes `http.h` and the files to compile and link beside the code.
 fn bindings(wit: &str, world: &str, folder: &Path) -> Vec<PathBuf> {
     let mut resolve = Resolve::default();
-    let package = resolve.push_str("server.wit", wit).unwrap_or_else(|error| panic!("{error:?}"));
+    let package = resolve.push_str("http.wit", wit).unwrap_or_else(|error| panic!("{error:?}"));
     let world = resolve.select_world(&[package], Some(world)).unwrap_or_else(|error| panic!("{error:?}"));
     let mut files = Files::default();
     let options = wit_bindgen_c::Opts { rename_world: Some("http".to_owned()), ..Default::default() };

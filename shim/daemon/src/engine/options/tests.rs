@@ -36,7 +36,8 @@ fn missing_options_have_defaults() {
         ("TypeUrl = 'io.containerd.catamaran.v1.options'", vec![Wasmtime, Wasmer], Wasmtime, false),
     ] {
         let (native, runtime) = (true, "runc".to_owned());
-        let expected = Policy { allowed, default, said, native, runtime, largest: 128 << 20, place: "conf".to_owned() };
+        let (largest, wasi_p3) = (128 << 20, true);
+        let expected = Policy { allowed, default, said, native, runtime, largest, wasi_p3, place: "conf".to_owned() };
         assert_eq!(read(text).unwrap(), expected, "{text}");
     }
 }
@@ -53,6 +54,7 @@ fn a_wrong_option_is_refused_with_its_key_and_what_to_write() {
             &["line 3: allowed_engines = 'wasmtime'", "string", "[\"wasmtime\", \"wasmer\"]"],
         ),
         ("allowed_engines = [1]", &["line 1: allowed_engines = [1]", "integer `1`", "string"]),
+        ("wasi_p3 = 'no'", &["line 1: wasi_p3 = 'no'", "a boolean", "wasi_p3 (true or false)"]),
         ("default_engine = true", &["line 1: default_engine = true", "boolean `true`"]),
         ("default_engine = ['wasmer']", &["line 1: default_engine", "sequence"]),
         ("default_engine = 'wasmer'\ndefault_engine = 'wasmer'", &["line 2", "duplicate key"]),
