@@ -47,13 +47,17 @@ enum Overdue {
     Stalled,
 }
 
-/// Serves it to its end. As long as `alive` is here the server counts the connection, and waits for it.
-pub(crate) async fn serve(stream: TcpStream, alive: Alive, service: Arc<Service>, handler: ProxyHandler<Instances>) {
+/// Serves it to its end. As long as `alive` is here the server counts the connection, and waits for it; a clone would be counted too.
+pub(crate) async fn serve(
+    stream: TcpStream,
+    mut alive: Alive,
+    service: Arc<Service>,
+    handler: ProxyHandler<Instances>,
+) {
     // Without it a response of two writes waits for the client's acknowledgement of the first.
     let _ = stream.set_nodelay(true);
     let progress = Arc::new(Progress::default());
     let io = TokioIo::new(Stream::new(stream, Arc::clone(&progress)));
-    let mut closing = alive.clone();
     let noted = Arc::clone(&progress);
     let call = service_fn(move |request: Request<Incoming>| {
         noted.request();
@@ -62,13 +66,18 @@ pub(crate) async fn serve(stream: TcpStream, alive: Alive, service: Arc<Service>
         async move { Ok::<_, Infallible>(answer.await?.map(|body| Tracked { body, _sent: sent })) }
     });
     let mut connection = builder().serve_connection(io, call);
-    let mut closing = pin!(async move { drop(closing.wait_for(|closing| *closing).await) });
-    let mut closed = false;
+    let mut closing = pin!(async move {
+        drop(alive.wait_for(|closing| *closing).await);
+        alive
+    });
+    let mut closed_by = None;
     let mut clock = Clock::new(&progress);
     let mut timer = pin!(tokio::time::sleep(LONGEST_HEAD));
     let overdue = std::future::poll_fn(|cx| {
-        if !closed && closing.as_mut().poll(cx).is_ready() {
-            closed = true;
+        if closed_by.is_none()
+            && let Poll::Ready(alive) = closing.as_mut().poll(cx)
+        {
+            closed_by = Some(alive);
             Pin::new(&mut connection).graceful_shutdown();
         }
         // What ended it, a client that went or a broken head, hyper has answered as far as it can be.
@@ -93,7 +102,6 @@ pub(crate) async fn serve(stream: TcpStream, alive: Alive, service: Arc<Service>
         Some(Overdue::Head) => parts(connection).send_at_once(TOO_LATE),
         Some(Overdue::Idle | Overdue::Stalled) | None => {}
     }
-    drop(alive);
 }
 
 fn builder() -> Builder {

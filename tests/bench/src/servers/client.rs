@@ -26,6 +26,8 @@ pub(crate) struct Load {
     pub(crate) refused: usize,
     /// How many were answered with something else, or not at all.
     pub(crate) failed: usize,
+    /// How the first of those did.
+    pub(crate) failure: Option<String>,
     /// From the first request to the last answer.
     pub(crate) took: Duration,
 }
@@ -68,6 +70,7 @@ pub(crate) fn load(work: Work, connections: usize, time: Duration) -> Load {
             load.answered.extend(one.answered);
             load.refused += one.refused;
             load.failed += one.failed;
+            load.failure = load.failure.or(one.failure);
         }
         load.took = begin.elapsed();
         load.answered.sort();
@@ -119,7 +122,7 @@ async fn shake_hands(stream: TcpStream) -> SendRequest<Full<Bytes>> {
 enum Answer {
     Good,
     Refused,
-    Failed,
+    Failed(String),
 }
 
 async fn ask(mut connection: SendRequest<Full<Bytes>>, work: Work, until: Instant) -> Load {
@@ -129,7 +132,10 @@ async fn ask(mut connection: SendRequest<Full<Bytes>>, work: Work, until: Instan
         match one(&mut connection, work).await {
             Answer::Good => load.answered.push(begin.elapsed()),
             Answer::Refused => load.refused += 1,
-            Answer::Failed => load.failed += 1,
+            Answer::Failed(how) => {
+                load.failed += 1;
+                load.failure.get_or_insert(how);
+            }
         }
         // A server may end a connection behind an answer.
         if connection.ready().await.is_err() {
@@ -143,15 +149,17 @@ async fn one(connection: &mut SendRequest<Full<Bytes>>, work: Work) -> Answer {
     let (path, body) = work.request();
     let method = if body.is_empty() { "GET" } else { "POST" };
     let request = Request::builder().method(method).uri(path).header(HOST, "bench").body(Full::new(body));
-    let Ok(answer) = connection.send_request(request.expect("a request")).await else { return Answer::Failed };
+    let answer = match connection.send_request(request.expect("a request")).await {
+        Ok(answer) => answer,
+        Err(e) => return Answer::Failed(format!("{e:?}")),
+    };
     let status = answer.status();
-    let Ok(body) = answer.into_body().collect().await else { return Answer::Failed };
-    match status {
-        StatusCode::OK => {
+    match (status, answer.into_body().collect().await) {
+        (StatusCode::OK, Ok(body)) => {
             assert_eq!(body.to_bytes().len(), work.length(), "{path}");
             Answer::Good
         }
-        StatusCode::SERVICE_UNAVAILABLE => Answer::Refused,
-        _ => Answer::Failed,
+        (StatusCode::SERVICE_UNAVAILABLE, Ok(_)) => Answer::Refused,
+        (_, body) => Answer::Failed(format!("{status}: {body:?}")),
     }
 }

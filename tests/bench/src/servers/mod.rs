@@ -261,7 +261,13 @@ fn overloaded(node: &Node, account: &Account<'_>, server: &Server<'_>, round: us
     add(Overload::PerSecond, load.per_second());
     add(Overload::P99, milliseconds(load.quantile(0.99)));
     add(Overload::NotAnswered, load.not_answered());
-    assert!(!server.is_ours() || load.failed == 0, "{}: {} failed under overload", server.name, load.failed);
+    assert!(
+        !server.is_ours() || load.failed == 0,
+        "{}: {} failed under overload: {:?}",
+        server.name,
+        load.failed,
+        load.failure
+    );
     end(account, task);
 }
 
