@@ -140,7 +140,10 @@ pub fn refusal(import: &str) -> Option<String> {
 
 /// The same of a server's import.
 pub fn server_refusal(import: &str) -> Option<String> {
-    refusal_of(import, true)
+    let (interface, version) = parts(import);
+    let known = || PROVIDED_3.contains(&interface) || HTTP_3.contains(&interface);
+    // Looked up here, so that the plain worker does not have the tables.
+    if is_of_wasi_3(version) && known() { None } else { refusal_of(import, true) }
 }
 
 fn refusal_of(import: &str, server: bool) -> Option<String> {
@@ -149,17 +152,13 @@ fn refusal_of(import: &str, server: bool) -> Option<String> {
     if (common || (http && server)) && is_of_wasi_2(version) {
         return None;
     }
-    let known_3 = PROVIDED_3.contains(&interface) || HTTP_3.contains(&interface);
-    if known_3 && server && is_of_wasi_3(version) {
-        return None;
-    }
     let what = format!("the component imports `{import}`");
-    Some(if known_3 && is_of_wasi_3(version) {
+    Some(if !server && asks_for_wasi_3(import) {
         format!(
             "{what}, which is of WASI 0.3; this version of Catamaran provides that to servers, components that export \
              `{HANDLER_3}` or `{HANDLER}`, and not to commands yet: build it for wasm32-wasip2"
         )
-    } else if common || (http && server) || known_3 {
+    } else if common || (http && server) {
         format!(
             "{what}, which is a version from before WASI 0.2.0 or of no WASI that is known: build it again with a \
              toolchain for wasm32-wasip2"

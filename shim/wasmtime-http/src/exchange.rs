@@ -1,11 +1,10 @@
 //! One request on its way: what the server, its guest and its response know of each other.
 //!
 //! An instance of WASI 0.2 has one request at a time, and ends when that one is to end. One of 0.3 has several at once, and goes on
-//! for the others: it accepts no further request, and ends when the last one's response is sent.
+//! for the others: what a guest does for a request that nobody waits for any more ends with its instance.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
@@ -21,9 +20,9 @@ pub(crate) struct Exchange {
     /// Until the guest has set it.
     head: Mutex<Option<oneshot::Sender<Head>>>,
     expired: AtomicBool,
-    /// Of the instance's event loop, which waits for the expiration.
-    waker: AtomicWaker,
-    /// Whether its instance, which it shares with others, counts it.
+    /// Whether it shares its instance with others.
+    shared: bool,
+    /// Whether that instance counts it.
     counted: AtomicBool,
     /// Of the instance that handles it, once there is one.
     life: OnceLock<Arc<Life>>,
@@ -39,12 +38,12 @@ pub(crate) enum Failure {
 }
 
 impl Exchange {
-    pub(crate) fn new() -> (Arc<Self>, oneshot::Receiver<Head>) {
+    pub(crate) fn new(shared: bool) -> (Arc<Self>, oneshot::Receiver<Head>) {
         let (sender, head) = oneshot::channel();
         let exchange = Self {
             head: Mutex::new(Some(sender)),
             expired: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
+            shared,
             counted: AtomicBool::new(false),
             life: OnceLock::new(),
         };
@@ -61,9 +60,8 @@ impl Exchange {
     /// Ends its guest: nobody waits for the response any more.
     pub(crate) fn expire(&self) {
         self.expired.store(true, Ordering::SeqCst);
-        self.waker.wake();
         match self.life.get() {
-            Some(life) if life.shared => self.leave(life, Left::Expired),
+            Some(life) if self.shared => self.leave(life, Left::Expired),
             Some(life) => life.end(),
             None => {}
         }
@@ -86,10 +84,8 @@ impl Exchange {
         self.expired.load(Ordering::SeqCst)
     }
 
-    /// Ready when it is expired.
-    pub(crate) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.waker.register(cx.waker());
-        if self.is_expired() { Poll::Ready(()) } else { Poll::Pending }
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// The guest's own failure, a trap or an exit, where it failed: what the dispatcher says of the request, or else what the
@@ -106,7 +102,7 @@ impl Exchange {
 
     pub(crate) fn is_handled_by(&self, life: &Arc<Life>) {
         let _ = self.life.set(Arc::clone(life));
-        if life.shared {
+        if self.shared {
             life.enter();
             self.counted.store(true, Ordering::SeqCst);
         }
@@ -127,13 +123,13 @@ enum Left {
 /// Whether an instance is to go on.
 #[derive(Default)]
 pub(crate) struct Life {
-    /// It may have several requests at once.
-    shared: bool,
     /// Of an instance that is shared: requests whose response is not sent yet, and since when there is none.
     served: AtomicUsize,
     alone: Mutex<Option<Instant>>,
-    /// It takes no further request.
-    retired: AtomicBool,
+    /// It has had as many requests as it may.
+    full: AtomicBool,
+    /// It may be at work for a request that nobody waits for any more.
+    burdened: AtomicBool,
     over: AtomicBool,
     /// Because it computed for too long.
     overdone: AtomicBool,
@@ -145,11 +141,7 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub(crate) fn new(shared: bool) -> Self {
-        Self { shared, ..Self::default() }
-    }
-
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
         self.waker.wake();
     }
@@ -161,26 +153,37 @@ impl Life {
 
     fn leave(&self, how: Left) {
         let last = self.served.fetch_sub(1, Ordering::SeqCst) == 1;
-        if how == Left::Expired {
-            self.retired.store(true, Ordering::SeqCst);
-        }
         match how {
             Left::Expired if last => self.over.store(true, Ordering::SeqCst),
+            Left::Expired => self.burdened.store(true, Ordering::SeqCst),
             Left::Finished if last => {
                 *self.alone.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
             }
-            Left::Expired | Left::Finished => {}
+            Left::Finished => {}
         }
         self.waker.wake();
     }
 
-    /// Since when nobody waits for a response of it. None while somebody does, and of an instance that is not shared.
+    /// Whether somebody waits for a response of it. Always false of an instance that is not shared.
+    pub(crate) fn serves(&self) -> bool {
+        self.served.load(Ordering::SeqCst) > 0
+    }
+
+    /// Since when nobody does. None before its first response, and of an instance that is not shared.
     pub(crate) fn alone_since(&self) -> Option<Instant> {
         *self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::SeqCst)
+    pub(crate) fn fill(&self) {
+        self.full.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_burdened(&self) -> bool {
+        self.burdened.load(Ordering::SeqCst)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -198,11 +201,6 @@ impl Life {
     fn failure(&self) -> Option<Failure> {
         let new = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map(Failure::New);
         new.or_else(|| self.failed.load(Ordering::SeqCst).then_some(Failure::Told))
-    }
-
-    /// Nobody has waited for it for as long as it may go on.
-    pub(crate) fn give_up(&self) {
-        self.end();
     }
 
     /// It computes for too long.
@@ -230,42 +228,43 @@ impl Life {
 mod tests {
     use super::*;
 
-    fn handled(life: &Arc<Life>) -> Arc<Exchange> {
-        let exchange = Exchange::new().0;
+    fn handled(life: &Arc<Life>, shared: bool) -> Arc<Exchange> {
+        let exchange = Exchange::new(shared).0;
         exchange.is_handled_by(life);
         exchange
     }
 
     #[test]
     fn an_instance_with_one_request_ends_with_it() {
-        let life = Arc::new(Life::new(false));
-        let exchange = handled(&life);
+        let life = Arc::new(Life::default());
+        let exchange = handled(&life, false);
         exchange.finish();
-        assert!(!life.is_over() && life.alone_since().is_none());
+        assert!(!life.is_over() && !life.serves() && life.alone_since().is_none());
         exchange.expire();
-        assert!(life.is_over() && !life.is_retired());
-    }
-
-    #[test]
-    fn a_shared_instance_goes_on_for_the_others_and_takes_no_more() {
-        let life = Arc::new(Life::new(true));
-        let (first, second) = (handled(&life), handled(&life));
-        first.expire();
-        first.finish();
-        assert!(life.is_retired() && !life.is_over() && life.alone_since().is_none());
-        second.finish();
-        assert!(!life.is_over() && life.alone_since().is_some(), "it may have something left to do");
-        // Given up before an instance took it.
-        let late = Exchange::new().0;
-        late.expire();
-        late.is_handled_by(&life);
         assert!(life.is_over());
     }
 
     #[test]
+    fn a_shared_instance_goes_on_for_the_others() {
+        let life = Arc::new(Life::default());
+        let (first, second) = (handled(&life, true), handled(&life, true));
+        first.expire();
+        first.finish();
+        assert!(life.is_burdened() && life.serves() && !life.is_over() && life.alone_since().is_none());
+        second.finish();
+        assert!(!life.serves() && !life.is_over() && life.alone_since().is_some(), "it may have something left to do");
+        // Given up before an instance took it.
+        let late = Exchange::new(true).0;
+        late.expire();
+        assert!(!life.is_over());
+        late.is_handled_by(&life);
+        assert!(life.is_over() && !life.serves());
+    }
+
+    #[test]
     fn a_failure_is_told_once_and_known_to_all() {
-        let life = Arc::new(Life::new(true));
-        let (first, second) = (handled(&life), handled(&life));
+        let life = Arc::new(Life::default());
+        let (first, second) = (handled(&life, true), handled(&life, true));
         assert!(first.failure(Some(Error::msg("no response"))).is_none());
         life.fail(Error::msg("trap"));
         assert!(matches!(first.failure(None), Some(Failure::New(_))));

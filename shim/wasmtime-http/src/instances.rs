@@ -27,6 +27,8 @@ const IDLE: Duration = Duration::from_secs(30);
 /// `wasmtime serve` has too.
 const REUSE_3: usize = 128;
 const AT_ONCE_3: usize = 16;
+/// So long an instance of which nobody waits any more goes on where some of its work may be for nobody.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How instances of the component are made.
 #[derive(Clone)]
@@ -55,7 +57,8 @@ impl Instances {
         Self { hooks: self.hooks.another(), ..self.clone() }
     }
 
-    fn is_of_wasi_3(&self) -> bool {
+    /// Whether several requests share an instance.
+    pub(crate) fn is_of_wasi_3(&self) -> bool {
         matches!(*self.pre, ProxyPre::P3(_))
     }
 
@@ -87,7 +90,7 @@ impl HandlerState for Instances {
 
     async fn instantiate(&self) -> Result<Instance<Self::StoreData, Expiration, Requests>> {
         let of_wasi_3 = self.is_of_wasi_3();
-        let life = Arc::new(Life::new(of_wasi_3));
+        let life = Arc::new(Life::default());
         let mut store = self.store(&life);
         let made = self.pre.instantiate_async(&mut store);
         let proxy = match self.limit {
@@ -125,11 +128,15 @@ impl WorkerState for Requests {
     type RequestData = Arc<Exchange>;
 
     fn should_accept_request(&self, running: usize, so_far: usize) -> ShouldAccept {
-        let at_once = if self.of_wasi_3 { AT_ONCE_3 } else { 1 };
-        match (so_far < self.reuse && !self.life.is_retired(), running < at_once) {
-            (false, _) => ShouldAccept::Never,
-            (true, false) => ShouldAccept::No,
-            (true, true) => ShouldAccept::Yes,
+        match (so_far < self.reuse, self.of_wasi_3) {
+            (false, false) => ShouldAccept::Never,
+            // The dispatcher would end it with its last guest, and the host may be about to send what that has left to it: a file.
+            (false, true) => {
+                self.life.fill();
+                ShouldAccept::No
+            }
+            (true, of_wasi_3) if running < if of_wasi_3 { AT_ONCE_3 } else { 1 } => ShouldAccept::Yes,
+            (true, _) => ShouldAccept::No,
         }
     }
 
@@ -140,12 +147,12 @@ impl WorkerState for Requests {
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         exchange.is_handled_by(&self.life);
-        if self.of_wasi_3 {
-            // It returns its response.
-            return Box::pin(std::future::poll_fn(move |cx| exchange.poll_expired(cx)));
+        // One of 0.3 returns its response.
+        if !self.of_wasi_3 {
+            take_head(&mut store, exchange);
         }
-        take_head(&mut store, exchange);
-        // Expiration ends it, from outside: in here nothing is looked at while a guest computes.
+        // Expiration ends it, from outside: in here nothing is looked at while a guest computes. And the dispatcher wakes up an
+        // instance that takes no further request in the place of one that does.
         Box::pin(std::future::pending())
     }
 
@@ -184,13 +191,18 @@ pub(crate) struct Expiration {
 impl Expiration {
     /// When it is over if nothing changes; none for never.
     fn deadline(&self, status: WorkerStatus, start: Instant) -> Option<Instant> {
-        if status == WorkerStatus::Idle {
-            return Some(if self.life.is_retired() { start } else { start + IDLE });
+        if self.life.serves() {
+            return None;
         }
-        let since = self.life.alone_since()?;
-        match self.limit {
-            Some(limit) => Some(since + limit),
-            None => self.life.is_retired().then_some(since),
+        let alone = self.life.alone_since();
+        if status == WorkerStatus::Idle {
+            let since = alone.map_or(start, |since| since.max(start));
+            return Some(if self.life.is_full() { since } else { since + IDLE });
+        }
+        match (self.life.is_burdened(), self.limit) {
+            (true, limit) => Some(alone? + limit.map_or(GRACE, |limit| limit.min(GRACE))),
+            (false, Some(limit)) => Some(alone? + limit),
+            (false, None) => None,
         }
     }
 }
@@ -226,7 +238,7 @@ impl WorkerExpiration for Expiration {
         }
         std::task::ready!(timer.as_mut().poll(cx));
         if status != WorkerStatus::Idle {
-            self.life.give_up();
+            self.life.end();
         }
         Poll::Ready(())
     }

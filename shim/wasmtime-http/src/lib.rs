@@ -27,6 +27,7 @@ mod exchange;
 mod guest;
 mod instances;
 mod lanes;
+mod link;
 mod outgoing;
 mod output;
 mod pool;

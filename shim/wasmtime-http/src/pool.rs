@@ -8,7 +8,7 @@ use catamaran_worker::job::Server;
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, ResourcesRequired, Result};
 
-use crate::{guest, instances, lanes};
+use crate::{instances, lanes, link};
 
 /// Slots beyond the requests that are handled at once: those of instances whose request is over, and that are not taken down
 /// yet, one a lane at most.
@@ -47,7 +47,7 @@ pub(crate) fn load(artifact: File, server: &Server) -> std::result::Result<(Engi
     let required = component.resources_required();
     let mut config = settings().map_err(misfit)?;
     if let Some(required) = required {
-        let slots = slots(server, guest::is_of_wasi_3(&first, &component));
+        let slots = slots(server, link::is_of_wasi_3(&first, &component));
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, &required)));
     }
     let engine = Engine::new(&config).map_err(misfit)?;

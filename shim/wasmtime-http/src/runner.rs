@@ -22,9 +22,10 @@ use wasmtime::component::Component;
 
 use crate::admission::Admission;
 use crate::drain::Drain;
-use crate::guest::{self, Hooks};
+use crate::guest::Hooks;
 use crate::instances::Instances;
 use crate::lanes::{self, Lanes};
+use crate::link;
 use crate::outgoing::{self, Outgoing};
 use crate::output::Output;
 use crate::pool;
@@ -73,13 +74,13 @@ impl Runner for Http {
     }
 
     fn needs(&self) -> Needs {
-        guest::needs(&self.engine, &self.component)
+        link::needs(&self.engine, &self.component)
     }
 
     fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {
         let sockets = self.needs().sockets;
         let Self { engine, component, settings, listener } = self;
-        let pre = guest::link(&engine, &component, settings.wasi_p3)?;
+        let pre = link::link(&engine, &component, settings.wasi_p3)?;
         let failed = |what: &str| {
             let what = what.to_owned();
             move |e: io::Error| RunnerError::Module(format!("{what}: {e}"))

@@ -92,7 +92,7 @@ impl Service {
             return Err(Refused(StatusCode::SERVICE_UNAVAILABLE, text));
         };
         let ticking = self.work.tick();
-        let (exchange, head) = Exchange::new();
+        let (exchange, head) = Exchange::new(handler.state().is_of_wasi_3());
         let data = Arc::clone(&exchange);
         let future = Box::pin(async move { handler.handle(data, request).await });
         let run = Run {
@@ -282,6 +282,10 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let Some(mut run) = self.0.take() else { return };
         run.exchange.expire();
+        // That of others too.
+        if run.exchange.is_shared() {
+            return;
+        }
         // Its place is free when it is gone.
         tasks::spawn(async move { run.end_of_guest().await });
     }
