@@ -1,24 +1,38 @@
 //! The programs of `examples/`, built and packed as their own files say, so that these stay true.
 //!
-//! Of a Dockerfile as much is understood as they use: `# First: COMMAND`, which is run beside it, `FROM scratch`, `COPY`
-//! of one file, `ENTRYPOINT` in JSON. Of a pod its lines.
+//! Of a Dockerfile as much is understood as they use: `# First: COMMAND`, one or more, which are run beside it one after the other,
+//! `FROM scratch`, `COPY` of one file, `ENTRYPOINT` in JSON. Of a pod its lines.
 //!
-//! What takes large tools to build, whose versions the example's own files say, is built once and kept in `CATAMARAN_CACHE/guests`,
-//! by a digest of the example's files.
+//! What takes large tools to build is built once and kept in `CATAMARAN_CACHE/guests`, by a digest of the example's files and of the
+//! tools whose versions these do not say.
+
+mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
 use crate::guests;
 use crate::image::Image;
 
-/// Examples whose tools are a download of hundreds of megabytes.
-const KEPT: [&str; 2] = ["http-js", "http-python"];
+/// Examples whose tools are a download of hundreds of megabytes, or take long.
+const KEPT: [&str; 4] = ["http-go", "http-js", "http-python", "http-rust"];
 /// What a developer's own build leaves in an example's folder.
-const NOT_SOURCE: [&str; 3] = ["node_modules", "target", "server.wasm"];
+const NOT_SOURCE: [&str; 12] = [
+    "node_modules",
+    "target",
+    "server.wasm",
+    "core.wasm",
+    "embedded.wasm",
+    "go.mod",
+    "go.sum",
+    "wit_exports.go",
+    "wasi_http_incoming_handler",
+    "wasi_http_types",
+    "wasi_io_error",
+    "wasi_io_streams",
+];
 
 /// What an example's Dockerfile says, with the files' content.
 #[derive(Debug)]
@@ -141,40 +155,24 @@ impl Built {
         let mut digest = Sha256::new();
         copy(&example.folder, &built.0, &mut digest);
         let dockerfile = example.text("Dockerfile");
-        let first = dockerfile.lines().find_map(|line| line.strip_prefix("# First: "));
-        let first =
-            first.unwrap_or_else(|| panic!("examples/{}/Dockerfile does not say what to do first", example.name));
+        let steps: Vec<_> = dockerfile.lines().filter_map(|line| line.strip_prefix("# First: ")).collect();
+        assert!(!steps.is_empty(), "examples/{}/Dockerfile does not say what to do first", example.name);
         if !KEPT.contains(&example.name.as_str()) {
-            built.run(first);
+            steps.iter().for_each(|step| tools::run(step, &built.0));
             return built;
         }
+        steps.iter().for_each(|step| digest.update(tools::version(step)));
         let product = dockerfile.lines().find_map(|line| line.strip_prefix("COPY ")?.split(' ').next());
         let product =
             built.0.join(product.unwrap_or_else(|| panic!("examples/{}/Dockerfile copies nothing", example.name)));
         let bytes = guests::kept(&example.name, &digest.finalize(), |fresh| {
-            built.run(first);
+            steps.iter().for_each(|step| tools::run(step, &built.0));
             fs::copy(&product, fresh).unwrap_or_else(|error| panic!("{} was not built: {error}", product.display()));
         });
+        let folder = product.parent().expect("a file's folder");
+        fs::create_dir_all(folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
         fs::write(&product, bytes).unwrap_or_else(|error| panic!("cannot write {}: {error}", product.display()));
         built
-    }
-
-    fn run(&self, line: &str) {
-        // The one tool of which Debian's releases have none that is new enough: the harness assembles by itself.
-        if let ["wat2wasm", from, "-o", to] = line.split(' ').collect::<Vec<_>>()[..] {
-            fs::write(self.0.join(to), guests::wat_file(&self.0.join(from))).expect("cannot write a module");
-            return;
-        }
-        let mut command = Command::new("sh");
-        command.args(["-c", line]).current_dir(&self.0).envs(guests::GO_STAYS_HOME);
-        // The folder is called differently each time, and Go writes it into the module.
-        command.env("GOFLAGS", "-mod=mod -trimpath");
-        // For who is to find clang and WASIX's C library installed.
-        if line == "./build" {
-            command.env("CC", guests::wasix_cc());
-        }
-        let output = command.output().unwrap_or_else(|error| panic!("cannot run {line:?}: {error}"));
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn read(&self, file: &str) -> Vec<u8> {

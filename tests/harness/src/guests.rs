@@ -16,9 +16,11 @@
 mod built;
 mod busybox;
 mod c;
+mod component;
 mod go;
 mod http;
 mod large;
+mod rust;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,12 +30,14 @@ use crate::runtime::Runtime;
 
 pub(crate) use built::kept;
 pub use busybox::busybox;
-pub(crate) use c::wasix_cc;
 pub use c::{c, native, peer, wasix};
-pub(crate) use go::GO_STAYS_HOME;
+pub(crate) use c::{wasix_cc, wasm_ld};
+pub(crate) use component::{ADAPTER, component};
+pub(crate) use go::{GO_STAYS_HOME, go_version};
 pub use go::{go, go_native};
 pub use http::{http, http_3, http_of};
 pub use large::{idle_of_size, large, of_size};
+pub(crate) use rust::Rust;
 
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests").join(name)

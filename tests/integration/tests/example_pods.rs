@@ -276,8 +276,8 @@ fn serves(node: &Node, example: &Applied) {
     pod.remove();
 }
 
-/// A component that is called by the worker's own server.
-fn answers(node: &Node, example: &Applied, expected: &str) {
+/// A component that is called by the worker's own server; one that `echoes` sends back what is posted to it.
+fn answers(node: &Node, example: &Applied, expected: &str, echoes: bool) {
     let pod = example.run(node, None);
     let server = example.start(node, &pod);
     let [service] = &example.services[..] else { panic!("one service") };
@@ -286,6 +286,11 @@ fn answers(node: &Node, example: &Applied, expected: &str) {
     for _ in 0..3 {
         let answer = Client::connect_to(address).get("/?name=Kubernetes");
         assert_eq!(answer.short(), (200, expected.to_owned(), true), "{:?}", server.log());
+    }
+    if echoes {
+        let sent = "two hulls, one deck\n".repeat(5000);
+        let answer = Client::connect_to(address).request("POST", "/echo", &[], sent.as_bytes());
+        assert!(answer.short() == (200, sent, true), "{:?}", server.log());
     }
     server.stop(SOON);
     assert_eq!(server.status().exit_code, 0, "{:?}", server.log());
@@ -305,8 +310,10 @@ fn every_example_runs_as_its_pod_says() {
                 &["Ahoy, Kubernetes, from Go on wasip1/wasm!", "/config/motto: two hulls, one deck"],
             ),
             "wasix-server" => serves(&node, &example),
-            "http-js" => answers(&node, &example, "Ahoy from JavaScript, Kubernetes!\n"),
-            "http-python" => answers(&node, &example, "Ahoy from Python, Kubernetes!\n"),
+            "http-go" => answers(&node, &example, "Ahoy from Go, Kubernetes!\n", false),
+            "http-js" => answers(&node, &example, "Ahoy from JavaScript, Kubernetes!\n", true),
+            "http-python" => answers(&node, &example, "Ahoy from Python, Kubernetes!\n", false),
+            "http-rust" => answers(&node, &example, "Ahoy from Rust, Kubernetes!\n", true),
             other => panic!("examples/{other}: say here what its pod does"),
         }
     }

@@ -52,6 +52,11 @@ pub(crate) fn wasix_cc() -> String {
     format!("{folder}/bin/clang --sysroot={folder}/wasix-libc")
 }
 
+/// The linker of WebAssembly, as who has it installed finds it in `PATH`.
+pub(crate) fn wasm_ld() -> PathBuf {
+    Clang::provide().folder.join("bin/wasm-ld")
+}
+
 fn compiled(path: &Path, compiler: &str) -> Vec<u8> {
     let clang = Clang::provide();
     built(path, compiler.trim_start_matches("clang"), &clang.version, |target| {

@@ -19,7 +19,7 @@ pub fn go(name: &str) -> Vec<u8> {
 
 fn compiled(name: &str, kind: &str, environment: &[(&str, &str)]) -> Vec<u8> {
     let path = source(&format!("go/{name}.go"));
-    let version = answer(Command::new("go").args(["env", "GOVERSION"]), "go", "install Go 1.21 or newer");
+    let version = go_version();
     assert!(go_is_new_enough(&version), "{version} is too old for the Go guests: install Go 1.21 or newer");
     built(&path, kind, &version, |target| {
         let mut command = Command::new("go");
@@ -36,6 +36,14 @@ fn compiled(name: &str, kind: &str, environment: &[(&str, &str)]) -> Vec<u8> {
 /// What a guest is held against: a program from `tests/guests/go/NAME.go`, as a static ELF.
 pub fn go_native(name: &str) -> Vec<u8> {
     compiled(name, "-native", &[("CGO_ENABLED", "0")])
+}
+
+/// The version of the machine's Go, as it names it: `go1.26.8`.
+///
+/// # Panics
+/// When there is none.
+pub(crate) fn go_version() -> String {
+    answer(Command::new("go").args(["env", "GOVERSION"]), "go", "install Go 1.21 or newer")
 }
 
 fn go_is_new_enough(version: &str) -> bool {

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wasi_preview1_component_adapter_provider as adapter;
 use wit_bindgen_core::{Files, wit_parser::Resolve};
-use wit_component::ComponentEncoder;
 
 use super::built::{kept, run};
 use super::c::Clang;
+use super::component::component;
 use super::{read, source};
 
 /// The version that the WIT of `server.c` is of.
@@ -48,7 +48,7 @@ fn built(name: &str, own: &str, world: &str, version: &str) -> Vec<u8> {
     let code = source(&format!("http/{name}.c"));
     let wit = String::from_utf8(read(&source(&format!("http/{name}.wit")))).expect("text").replace(own, version);
     let mut digest = Sha256::new();
-    let parts: [&[u8]; 6] = [
+    let parts: [&[u8]; 7] = [
         &read(&code),
         wit.as_bytes(),
         world.as_bytes(),
@@ -56,6 +56,7 @@ fn built(name: &str, own: &str, world: &str, version: &str) -> Vec<u8> {
         adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
         // What is done here is part of it.
         include_bytes!("http.rs"),
+        include_bytes!("component.rs"),
     ];
     for part in parts {
         digest.update(Sha256::digest(part));
@@ -68,7 +69,8 @@ fn built(name: &str, own: &str, world: &str, version: &str) -> Vec<u8> {
         command.args(["-O2", "-Wall", "-mexec-model=reactor"]).args(macros(world)).arg("-I").arg(&folder).arg(&code);
         command.args(bindings(&wit, world, &folder)).arg("-o").arg(&module);
         run(command, "the HTTP guest");
-        fs::write(fresh, component(&read(&module)))
+        // Its own imports stay of the version that was asked for.
+        fs::write(fresh, component(&read(&module), false))
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", fresh.display()));
         // Nothing of it is needed; what stays is in nobody's way.
         let _ = fs::remove_dir_all(&folder);
@@ -102,15 +104,4 @@ fn bindings(wit: &str, world: &str, folder: &Path) -> Vec<PathBuf> {
         }
     }
     linked
-}
-
-fn component(module: &[u8]) -> Vec<u8> {
-    let name = adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
-    let encode = || {
-        let mut encoder = ComponentEncoder::default();
-        // The guest's own imports stay of the version that was asked for.
-        encoder.validate(true).merge_imports_based_on_semver(false).module(module)?;
-        encoder.adapter(name, adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?.encode()
-    };
-    encode().unwrap_or_else(|error| panic!("no component: {error:?}"))
 }
