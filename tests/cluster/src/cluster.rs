@@ -153,13 +153,16 @@ impl Cluster {
         cri::import_with(&self.node, image, &[]);
     }
 
+    /// Imports an image where the kubelet finds it, by a name of its own such as `localhost/NAME:TAG`.
+    pub fn import_as(&self, image: &Image, name: &str) {
+        self.import(image);
+        self.node.ctr_ok(["--namespace", "k8s.io", "images", "tag", "--force", image.name(), name]);
+        wait_until(LIMIT, "the CRI to know the image", || cri::knows(&self.node, name).then_some(()));
+    }
+
     /// Imports the image of a program of `examples/`, by the name that its manifest has for it.
     pub fn import_example(&self, name: &str) {
-        let image = Example::open(name).image();
-        self.import(&image);
-        let user = format!("localhost/{name}:latest");
-        self.node.ctr_ok(["--namespace", "k8s.io", "images", "tag", "--force", image.name(), &user]);
-        wait_until(LIMIT, "the CRI to know the image", || cri::knows(&self.node, &user).then_some(()));
+        self.import_as(&Example::open(name).image(), &format!("localhost/{name}:latest"));
     }
 
     /// A namespace of its own, deleted when it is dropped.

@@ -24,6 +24,12 @@ pub(crate) fn import_all(cluster: &Cluster) {
     for image in [guests_image(), guests::busybox(), net(), guests::of("http-server", guests::http("server"))] {
         cluster.import(&image);
     }
+    let server = guests::http("server");
+    cluster.import_as(&guests::of("wasi-demo-http", &server), SERVER_FILE);
+    cluster.import_as(
+        &Image::new("hello-layer").blob("application/vnd.wasm.content.layer.v1+wasm", &server),
+        SERVER_LAYER,
+    );
     for name in Example::all() {
         cluster.import_example(&name);
     }
@@ -31,6 +37,10 @@ pub(crate) fn import_all(cluster: &Cluster) {
 
 /// A component that exports `wasi:http/incoming-handler` (tests/guests/http/server.c).
 pub(crate) const SERVER: &str = "localhost/test/http-server:latest";
+/// The same by a name that is not pulled although the manifest says nothing of that; as a file of the image.
+pub(crate) const SERVER_FILE: &str = "localhost/test/wasi-demo-http:1";
+/// As the image's only layer.
+pub(crate) const SERVER_LAYER: &str = "localhost/test/hello-layer:1";
 
 /// The image and the words of a web server on this engine, and its port.
 pub(crate) fn web(engine: Engine) -> (&'static str, &'static str, u16) {

@@ -1,14 +1,17 @@
 //! Components that export `wasi:http/incoming-handler`, as pods: probes by HTTP, updates, and the variables of other runtimes.
 
-use catamaran_cluster::Space;
-use catamaran_harness::Engine;
+use std::time::Duration;
 
-use crate::guest::{SERVER, indented, pod, template};
+use catamaran_cluster::Space;
+use catamaran_harness::{Engine, wait_until};
+
+use crate::guest::{SERVER, SERVER_FILE, SERVER_LAYER, indented, pod, template};
 use crate::run::tests;
-use crate::workloads::{ask_for, rolls_without_losing_a_request};
+use crate::workloads::{ask_for, endpoints, rolls_without_losing_a_request};
 
 tests! {
-    Once: a_server_rolls_without_losing_a_request, a_server_is_probed_by_http, a_server_listens_where_other_runtimes_are_told;
+    Once: a_server_rolls_without_losing_a_request, a_server_is_probed_by_http, a_server_listens_where_other_runtimes_are_told,
+        manifests_of_other_runtimes_need_another_runtime_class_alone;
 }
 
 /// A container `web` of the image, with more lines.
@@ -44,11 +47,9 @@ fn a_server_is_probed_by_http(space: &Space<'_>) {
 }
 
 fn a_server_listens_where_other_runtimes_are_told(space: &Space<'_>) {
-    for (name, variable, address, port) in [
-        ("runwasi", "WASMTIME_HTTP_PROXY_SOCKET_ADDR", "0.0.0.0:9090", 9090),
-        ("spin", "SPIN_HTTP_LISTEN_ADDR", "0.0.0.0:80", 80),
-        ("knative", "PORT", "8081", 8081),
-    ] {
+    for (name, variable, address, port) in
+        [("runwasi", "WASMTIME_HTTP_PROXY_SOCKET_ADDR", "0.0.0.0:9090", 9090), ("knative", "PORT", "8081", 8081)]
+    {
         let told = format!(
             "env: [{{name: {variable}, value: \"{address}\"}}]\nports: [{{containerPort: {port}}}]\n\
              readinessProbe: {{httpGet: {{path: /hello, port: {port}}}, periodSeconds: 1}}"
@@ -59,4 +60,45 @@ fn a_server_listens_where_other_runtimes_are_told(space: &Space<'_>) {
         let seen = ask_for(&format!("/env?{variable}"), &at, port).unwrap();
         assert_eq!(seen.contains(address), variable == "PORT", "{name}: {seen}");
     }
+}
+
+/// The manifests of docs/migrating.md, in their order. Ready is listening: nobody asks twice.
+fn manifests_of_other_runtimes_need_another_runtime_class_alone(space: &Space<'_>) {
+    let page = include_str!("../../../../docs/migrating.md");
+    let mut manifests = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    let mut apply = |deployment: &str, image: &str| {
+        space.apply(&moved(manifests.next().unwrap(), image));
+        space.ok(["rollout", "status", &format!("deployment/{deployment}"), "--timeout=90s"]);
+    };
+
+    apply("wasi-demo", SERVER_FILE);
+    let pods = space.list("pods", "app=wasi-demo");
+    let [pod] = &pods[..] else { panic!("one pod: {pods:?}") };
+    ask_for("/hello", pod["status"]["podIP"].as_str().unwrap_or_default(), 8080).unwrap();
+
+    apply("hello", SERVER_LAYER);
+    let found = || Some(endpoints(space, "hello")).filter(|found| found.len() == 2);
+    for (address, port) in wait_until(Duration::from_secs(20), "two endpoints", found) {
+        assert_eq!(port, 80, "the Service names its port");
+        ask_for("/hello", &address, port).unwrap();
+        let seen = ask_for("/env?SPIN_HTTP_LISTEN_ADDR", &address, port).unwrap();
+        assert!(!seen.contains("0.0.0.0:80"), "it is the runtime's own: {seen}");
+    }
+    assert!(manifests.next().is_none(), "a manifest of docs/migrating.md that is not tried");
+}
+
+/// A manifest with two lines changed: the runtime class, and the image, since there is no registry here.
+fn moved(manifest: &str, image: &str) -> String {
+    let mut changed = 0;
+    let lines = manifest.lines().map(|line| {
+        let new = [("runtimeClassName: ", "catamaran"), ("image: ", image)].into_iter().find_map(|(key, value)| {
+            let (before, _) = line.split_once(key)?;
+            Some(format!("{before}{key}{value}\n"))
+        });
+        changed += usize::from(new.is_some());
+        new.unwrap_or_else(|| format!("{line}\n"))
+    });
+    let text = lines.collect();
+    assert_eq!(changed, 2, "{text}");
+    text
 }

@@ -88,12 +88,16 @@ fn a_daemon_set_has_a_pod_on_the_node(space: &Space<'_>, engine: Engine) {
     space.wait("daemonset/everywhere", "jsonpath={.status.numberReady}=1");
 }
 
-/// The addresses that a service proxy would send a new connection to.
-fn endpoints(space: &Space<'_>) -> Vec<String> {
-    let slices = space.list("endpointslices", "kubernetes.io/service-name=web");
-    let all = slices.iter().flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
-    let ready = all.filter(|endpoint| endpoint["conditions"]["ready"] == true);
-    ready.filter_map(|endpoint| Some(endpoint["addresses"][0].as_str()?.to_owned())).collect()
+/// The addresses and ports that a service proxy would send a new connection to.
+pub(crate) fn endpoints(space: &Space<'_>, service: &str) -> Vec<(String, u16)> {
+    let mut found = Vec::new();
+    for slice in space.list("endpointslices", &format!("kubernetes.io/service-name={service}")) {
+        let port = slice["ports"][0]["port"].as_u64().unwrap_or_default() as u16;
+        let all = slice["endpoints"].as_array().into_iter().flatten();
+        let ready = all.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+        found.extend(ready.filter_map(|endpoint| Some((endpoint["addresses"][0].as_str()?.to_owned(), port))));
+    }
+    found
 }
 
 /// Asks a server for a page, as by a service's address.
@@ -141,10 +145,10 @@ pub(crate) fn rolls_without_losing_a_request(space: &Space<'_>, pods: &str, port
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 // As stale as a service proxy's may be.
-                let addresses = endpoints(space);
+                let addresses = endpoints(space, "web");
                 for _ in 0..20 {
-                    for address in &addresses {
-                        match ask_for(path, address, port) {
+                    for (address, port) in &addresses {
+                        match ask_for(path, address, *port) {
                             Ok(_) => good.fetch_add(1, Ordering::Relaxed),
                             Err(error) => {
                                 eprintln!("{address}: {error}");
