@@ -26,14 +26,17 @@ use crate::service::Service;
 use crate::stream::{Progress, Stream};
 
 /// From the first byte of a head to its last.
-const LONGEST_HEAD: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_HEAD: Duration = Duration::from_secs(10);
 /// A connection without a request is closed after this: later than the load balancers of the large clouds close theirs (600 s at
 /// most), so that none of their requests meets the end.
-const LONGEST_IDLE: Duration = Duration::from_secs(620);
+pub(crate) const LONGEST_IDLE: Duration = Duration::from_secs(620);
 /// A client that takes nothing of a response for so long is gone: its guest waits for it, in one of the places that there are.
-const LONGEST_STALL: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_STALL: Duration = Duration::from_secs(60);
+/// What a client sends behind its last response is read for so long: a socket that is closed with bytes unread resets the connection, and
+/// a client that is still sending loses the response (RFC 9112, section 9.6).
+pub(crate) const LONGEST_REST: Duration = Duration::from_secs(2);
 /// Bytes of a head.
-const LARGEST_HEAD: usize = 32 << 10;
+pub(crate) const LARGEST_HEAD: usize = 32 << 10;
 /// Bytes that are read ahead, and written behind.
 const BUFFER: usize = 128 << 10;
 
@@ -100,7 +103,9 @@ pub(crate) async fn serve(
     .await;
     match overdue {
         Some(Overdue::Head) => parts(connection).send_at_once(TOO_LATE),
-        Some(Overdue::Idle | Overdue::Stalled) | None => {}
+        Some(Overdue::Idle | Overdue::Stalled) => {}
+        // Told to close, a connection between two requests holds up no end.
+        None => parts(connection).take_rest(!closed, LONGEST_REST).await,
     }
 }
 

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -59,6 +60,23 @@ impl Stream {
     /// Sends what fits at once, to a client that has broken the rules and may be gone.
     pub(crate) fn send_at_once(&self, bytes: &[u8]) {
         let _ = self.stream.try_write(bytes);
+    }
+
+    /// Reads and drops what the client sends, until it ends or for so long. A client of which nothing is there to be read is waited
+    /// for only if `waits`.
+    pub(crate) async fn take_rest(mut self, mut waits: bool, limit: Duration) {
+        let rest = std::future::poll_fn(|cx| {
+            loop {
+                let mut room = [0; 16 << 10];
+                let mut buffer = ReadBuf::new(&mut room);
+                match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                    Poll::Ready(Ok(())) if !buffer.filled().is_empty() => waits = true,
+                    Poll::Pending if waits => return Poll::Pending,
+                    _ => return Poll::Ready(()),
+                }
+            }
+        });
+        let _ = tokio::time::timeout(limit, rest).await;
     }
 
     fn note(&self, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
