@@ -84,7 +84,8 @@ test: prepare build ## Run every test, and list what failed; root, and fails whe
 attacks: prepare build ## Attack from a worker that was broken into and from a guest, and print what carried each denial; root
 	$(CARGO) test --locked -p catamaran-attacks --tests -- --nocapture
 
-# So many points of each step: 1000 are all system calls of one. ROW="shim of a pod" tries that row alone.
+# So many points of each step: 1000 are all system calls of one. ROW="shim of a pod" tries that row alone, ROW=wasmtime-http those with a
+# server.
 POINTS ?= 16
 
 .PHONY: faults
@@ -167,8 +168,8 @@ bench: prepare release ## Measure this shim on both engines beside runc and VERS
 MINUTES ?= 20
 
 .PHONY: soak
-soak: prepare build ## Every order of calls, floods of 200, then MINUTES (20) of mixed load, and what grew by it; root
-	$(CARGO) test --locked -p catamaran-integration --test order --test floods -- --ignored --nocapture
+soak: prepare build ## Every order of calls, floods of 200, a server's 100,000 requests, then MINUTES (20) of mixed load, and what grew by it; root
+	$(CARGO) test --locked -p catamaran-integration --test order --test floods --test http_soak -- --ignored --nocapture
 	$(CARGO) run --locked -q -p catamaran-soak -- $(MINUTES)
 
 .PHONY: clean

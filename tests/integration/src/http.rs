@@ -8,6 +8,8 @@ use catamaran_harness::{Container, Image, Node, Task, guests};
 
 /// Where a server listens that is told nothing.
 pub const PORT: u16 = 8080;
+/// A server that is told to stop has nothing under way.
+const SOON: Duration = Duration::from_secs(10);
 /// No answer of a test takes longer.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -24,6 +26,37 @@ pub fn server<'n>(node: &'n Node, id: &str) -> Container<'n> {
 /// One request on a connection of its own, in the task's network namespace.
 pub fn get(task: &Task<'_>, path: &str) -> Answer {
     task.within(|| Client::connect(PORT).get(path))
+}
+
+/// Has a test ask a server, on a node of its own. The server must go on behind it, and end with 0 by SIGTERM.
+///
+/// # Panics
+/// When it does not, and with what `ask` panics with.
+pub fn with_server(ask: impl FnOnce(&Task<'_>)) {
+    with_server_of(|order| order, ask);
+}
+
+/// The same of a server with an annotation.
+///
+/// # Panics
+/// As [`with_server`].
+pub fn with_annotated_server(key: &str, value: &str, ask: impl FnOnce(&Task<'_>)) {
+    with_server_of(|order| order.annotation(key, value), ask);
+}
+
+/// The same of a server that is ordered in its own way.
+///
+/// # Panics
+/// As [`with_server`].
+pub fn with_server_of(order: impl for<'n> FnOnce(Container<'n>) -> Container<'n>, ask: impl FnOnce(&Task<'_>)) {
+    let node = Node::start();
+    let task = order(server(&node, "server")).spawn();
+    ask(&task);
+    assert_eq!(get(&task, "/hello").status, 200, "the server goes on");
+    task.kill("TERM");
+    assert_eq!(task.wait(SOON).code, 0, "{}", task.stderr());
+    task.delete();
+    node.finish();
 }
 
 /// What a server answered.
@@ -209,6 +242,34 @@ impl Client {
             assert!(self.chunk(&mut body).unwrap(), "the body ends after {} bytes", body.len());
         }
         body
+    }
+
+    /// Reads one chunk of a chunked body, of which no more is kept; none behind the last one, whose trailers are read too.
+    ///
+    /// # Panics
+    /// When the body breaks off.
+    pub fn next_chunk(&mut self) -> Option<Vec<u8>> {
+        let mut chunk = Vec::new();
+        if self.chunk(&mut chunk).unwrap() {
+            return Some(chunk);
+        }
+        self.fields().unwrap();
+        None
+    }
+
+    /// Reads so many bytes of a body that has its length, and hands them on as they come.
+    ///
+    /// # Panics
+    /// When the body breaks off.
+    pub fn take_bytes(&mut self, mut bytes: u64, mut each: impl FnMut(&[u8])) {
+        while bytes > 0 {
+            let come = self.0.fill_buf().unwrap();
+            assert!(!come.is_empty(), "the body ends {bytes} bytes too early");
+            let part = come.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
+            each(&come[..part]);
+            self.0.consume(part);
+            bytes -= part as u64;
+        }
     }
 
     fn chunks(&mut self, answer: &mut Answer) -> io::Result<()> {

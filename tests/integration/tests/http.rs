@@ -4,22 +4,11 @@
 
 use std::time::Duration;
 
-use catamaran_harness::{Node, Task, guests, wait_until};
+use catamaran_harness::{Node, guests, wait_until};
 use catamaran_integration::component;
-use catamaran_integration::http::{Client, PORT, get, image, server};
+use catamaran_integration::http::{Client, PORT, get, image, server, with_server};
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// The requests of a test, on a node of their own and with an end by SIGTERM.
-fn with_server(check: impl FnOnce(&Task<'_>)) {
-    let node = Node::start();
-    let task = server(&node, "server").spawn();
-    check(&task);
-    task.kill("TERM");
-    assert_eq!(task.wait(SOON).code, 0, "{}", task.stderr());
-    task.delete();
-    node.finish();
-}
 
 #[test]
 fn the_first_request_after_start_is_answered() {

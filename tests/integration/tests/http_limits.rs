@@ -5,8 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Container, Node, Task, wait_until};
-use catamaran_integration::http::{Answer, Client, PORT, get, server};
+use catamaran_harness::{Container, Node, procfs, wait_until};
+use catamaran_integration::http::{
+    Answer, Client, PORT, get, server, with_annotated_server, with_server, with_server_of,
+};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -31,124 +33,110 @@ fn hello(answer: &Answer) {
 
 #[test]
 fn a_trap_is_500_and_hurts_nobody_else() {
-    let node = Node::start();
-    let task = on_one_processor(server(&node, "server")).spawn();
-    task.within(|| {
-        let mut others: Vec<_> = (0..8).map(|_| asked("/sleep?1000")).collect();
-        let mut client = Client::connect(PORT);
-        for _ in 0..20 {
-            let answer = client.get("/trap");
-            assert!(answer.status == 500 && answer.complete && !answer.closes(), "{answer:?}");
-            hello(&client.get("/hello"));
-        }
-        for other in &mut others {
-            assert_eq!(other.answer().text(), "slept\n");
-        }
+    with_server_of(on_one_processor, |task| {
+        task.within(|| {
+            let mut others: Vec<_> = (0..8).map(|_| asked("/sleep?1000")).collect();
+            let mut client = Client::connect(PORT);
+            for _ in 0..20 {
+                let answer = client.get("/trap");
+                assert!(answer.status == 500 && answer.complete && !answer.closes(), "{answer:?}");
+                hello(&client.get("/hello"));
+            }
+            for other in &mut others {
+                assert_eq!(other.answer().text(), "slept\n");
+            }
+        });
+        let stderr = task.stderr();
+        assert_eq!(stderr.matches("wasm trap: wasm `unreachable`").count(), 20, "{stderr}");
+        assert!(stderr.contains("catamaran: the guest trapped") && stderr.contains("wasm backtrace:"), "{stderr}");
     });
-    let stderr = task.stderr();
-    assert_eq!(stderr.matches("wasm trap: wasm `unreachable`").count(), 20, "{stderr}");
-    assert!(stderr.contains("catamaran: the guest trapped") && stderr.contains("wasm backtrace:"), "{stderr}");
-    task.discard();
-    node.finish();
 }
 
 #[test]
 fn a_guest_that_sets_no_response_is_500() {
-    let node = Node::start();
-    let task = server(&node, "server").spawn();
-    task.within(|| {
-        let mut client = Client::connect(PORT);
-        for path in ["/nothing", "/dropped"] {
-            let answer = client.get(path);
-            assert!(answer.status == 500 && answer.complete, "{path}: {answer:?}");
-        }
-        hello(&client.get("/hello"));
+    with_server(|task| {
+        task.within(|| {
+            let mut client = Client::connect(PORT);
+            for path in ["/nothing", "/dropped"] {
+                let answer = client.get(path);
+                assert!(answer.status == 500 && answer.complete, "{path}: {answer:?}");
+            }
+            hello(&client.get("/hello"));
+        });
+        wait_until(SOON, "a word about it", || task.stderr().contains("without a response").then_some(()));
     });
-    wait_until(SOON, "a word about it", || task.stderr().contains("without a response").then_some(()));
-    task.discard();
-    node.finish();
 }
 
 #[test]
 fn a_response_that_breaks_off_is_not_taken_for_a_whole_one() {
-    let node = Node::start();
-    let task = server(&node, "server").annotation(TIMEOUT, "2s").spawn();
-    task.within(|| {
-        for path in ["/late-trap", "/late-spin"] {
-            let mut client = asked(path);
-            let answer = client.answer();
-            assert_eq!(answer.short(), (200, "a part\n".to_owned(), false), "{path}");
-            assert_eq!(client.rest(), b"", "{path}");
-        }
-        // The guest gives it up at once: as much has come as had been sent by then.
-        let mut client = asked("/unfinished");
-        let answer = client.try_answer();
-        assert!(!answer.as_ref().is_ok_and(|answer| answer.complete), "{answer:?}");
-        assert_eq!(client.rest(), b"");
-        hello(&Client::connect(PORT).get("/hello"));
+    with_annotated_server(TIMEOUT, "2s", |task| {
+        task.within(|| {
+            for path in ["/late-trap", "/late-spin"] {
+                let mut client = asked(path);
+                let answer = client.answer();
+                assert_eq!(answer.short(), (200, "a part\n".to_owned(), false), "{path}");
+                assert_eq!(client.rest(), b"", "{path}");
+            }
+            // The guest gives it up at once: as much has come as had been sent by then.
+            let mut client = asked("/unfinished");
+            let answer = client.try_answer();
+            assert!(!answer.as_ref().is_ok_and(|answer| answer.complete), "{answer:?}");
+            assert_eq!(client.rest(), b"");
+            hello(&Client::connect(PORT).get("/hello"));
+        });
+        assert!(task.stderr().contains("wasm trap: wasm `unreachable`"), "{}", task.stderr());
     });
-    assert!(task.stderr().contains("wasm trap: wasm `unreachable`"), "{}", task.stderr());
-    task.discard();
-    node.finish();
 }
 
 #[test]
 fn a_request_that_takes_too_long_is_504() {
-    let node = Node::start();
-    let task = on_one_processor(server(&node, "server").annotation(TIMEOUT, "1s")).spawn();
-    task.within(|| {
-        for path in ["/spin", "/sleep?60000"] {
-            let begin = Instant::now();
-            let mut slow: Vec<_> = (0..3).map(|_| asked(path)).collect();
-            // One thread has them all, and answers others meanwhile.
-            let mut client = Client::connect(PORT);
-            let mut answered = 0;
-            while begin.elapsed() < Duration::from_millis(800) {
-                hello(&client.get("/hello"));
-                answered += 1;
-            }
-            assert!(answered >= 2, "{answered} requests were answered beside {path}");
-            for client in &mut slow {
-                let answer = client.answer();
-                assert!(answer.status == 504 && answer.complete, "{path}: {answer:?}");
-            }
-            let took = begin.elapsed();
-            assert!((Duration::from_secs(1)..SOON).contains(&took), "{path}: {took:?}");
-        }
-        hello(&Client::connect(PORT).get("/hello"));
-    });
-    // Nobody computes any more.
-    let before = ticks(&task);
-    std::thread::sleep(Duration::from_secs(1));
-    assert!(ticks(&task) - before <= 5, "a guest spins on");
-    task.discard();
-    node.finish();
-}
-
-/// Processor time that the worker has had so far, in hundredths of a second.
-fn ticks(task: &Task<'_>) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", task.pid())).unwrap();
-    let words: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    words[11].parse::<u64>().unwrap() + words[12].parse::<u64>().unwrap()
+    with_server_of(
+        |order| on_one_processor(order.annotation(TIMEOUT, "1s")),
+        |task| {
+            task.within(|| {
+                for path in ["/spin", "/sleep?60000"] {
+                    let begin = Instant::now();
+                    let mut slow: Vec<_> = (0..3).map(|_| asked(path)).collect();
+                    // One thread has them all, and answers others meanwhile.
+                    let mut client = Client::connect(PORT);
+                    let mut answered = 0;
+                    while begin.elapsed() < Duration::from_millis(800) {
+                        hello(&client.get("/hello"));
+                        answered += 1;
+                    }
+                    assert!(answered >= 2, "{answered} requests were answered beside {path}");
+                    for client in &mut slow {
+                        let answer = client.answer();
+                        assert!(answer.status == 504 && answer.complete, "{path}: {answer:?}");
+                    }
+                    let took = begin.elapsed();
+                    assert!((Duration::from_secs(1)..SOON).contains(&took), "{path}: {took:?}");
+                }
+                hello(&Client::connect(PORT).get("/hello"));
+            });
+            // Nobody computes any more.
+            let before = procfs::ticks(task.pid());
+            std::thread::sleep(Duration::from_secs(1));
+            assert!(procfs::ticks(task.pid()) - before <= 5, "a guest spins on");
+        },
+    );
 }
 
 #[test]
 fn a_client_that_goes_away_takes_its_guest_along() {
-    let node = Node::start();
     let one = "catamaran.wasm/http-max-concurrent-requests";
-    let task = server(&node, "server").annotation(one, "1").spawn();
-    task.within(|| {
-        for path in ["/sleep?60000", "/spin"] {
-            let client = asked(path);
-            std::thread::sleep(Duration::from_millis(300));
-            drop(client);
-            // Its place is free again, long before its time would be over.
-            let mut client = Client::connect(PORT);
-            wait_until(SOON, path, || (client.get("/hello").status == 200).then_some(()));
-        }
+    with_annotated_server(one, "1", |task| {
+        task.within(|| {
+            for path in ["/sleep?60000", "/spin"] {
+                let client = asked(path);
+                std::thread::sleep(Duration::from_millis(300));
+                drop(client);
+                // Its place is free again, long before its time would be over.
+                let mut client = Client::connect(PORT);
+                wait_until(SOON, path, || (client.get("/hello").status == 200).then_some(()));
+            }
+        });
     });
-    task.discard();
-    node.finish();
 }
 
 #[test]
@@ -190,36 +178,32 @@ fn an_instance_is_used_as_often_as_it_may_be() {
 
 #[test]
 fn an_instance_that_trapped_is_not_used_again() {
-    let node = Node::start();
-    let task = server(&node, "server").annotation("catamaran.wasm/http-instance-reuse", "1000").spawn();
-    task.within(|| {
-        let mut client = Client::connect(PORT);
-        assert_eq!(client.get("/counter").text(), "1\n");
-        assert_eq!(client.get("/counter").text(), "2\n");
-        assert_eq!(client.get("/trap").status, 500);
-        assert_eq!(client.get("/counter").text(), "1\n");
-        // Two at once have an instance each.
-        let mut slow = asked("/sleep?500");
-        hello(&client.get("/hello"));
-        assert_eq!(slow.answer().text(), "slept\n");
+    with_annotated_server("catamaran.wasm/http-instance-reuse", "1000", |task| {
+        task.within(|| {
+            let mut client = Client::connect(PORT);
+            assert_eq!(client.get("/counter").text(), "1\n");
+            assert_eq!(client.get("/counter").text(), "2\n");
+            assert_eq!(client.get("/trap").status, 500);
+            assert_eq!(client.get("/counter").text(), "1\n");
+            // Two at once have an instance each.
+            let mut slow = asked("/sleep?500");
+            hello(&client.get("/hello"));
+            assert_eq!(slow.answer().text(), "slept\n");
+        });
     });
-    task.discard();
-    node.finish();
 }
 
 #[test]
 fn nothing_is_left_of_a_request_in_the_next_ones_memory() {
-    let node = Node::start();
-    let task = server(&node, "server").annotation("catamaran.wasm/http-max-concurrent-requests", "1").spawn();
-    task.within(|| {
-        let mut client = Client::connect(PORT);
-        for _ in 0..5 {
-            assert_eq!(client.get("/fill?20").text(), "filled\n");
-            assert_eq!(client.get("/counter").text(), "1\n");
-        }
+    with_annotated_server("catamaran.wasm/http-max-concurrent-requests", "1", |task| {
+        task.within(|| {
+            let mut client = Client::connect(PORT);
+            for _ in 0..5 {
+                assert_eq!(client.get("/fill?20").text(), "filled\n");
+                assert_eq!(client.get("/counter").text(), "1\n");
+            }
+        });
     });
-    task.discard();
-    node.finish();
 }
 
 #[test]
@@ -240,30 +224,31 @@ fn an_instance_has_as_much_memory_as_it_may() {
 
 #[test]
 fn requests_beyond_the_limit_are_503_at_once_or_after_a_second() {
-    let node = Node::start();
-    let task = server(&node, "server").annotation("catamaran.wasm/http-max-concurrent-requests", "2").spawn();
-    task.within(|| {
-        let mut running: Vec<_> = (0..2).map(|_| asked("/sleep?4000")).collect();
-        std::thread::sleep(Duration::from_millis(500));
-        let begin = Instant::now();
-        let mut others: Vec<_> = (0..10).map(|_| asked("/hello")).collect();
-        for other in &mut others {
-            let answer = other.answer();
-            assert!(answer.status == 503 && answer.complete, "{answer:?}");
-            assert!(answer.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()), "{answer:?}");
-        }
-        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
-        for client in &mut running {
-            assert_eq!(client.answer().text(), "slept\n");
-        }
-        // One that need not wait long is answered.
-        let mut running: Vec<_> = (0..2).map(|_| asked("/sleep?300")).collect();
-        std::thread::sleep(Duration::from_millis(100));
-        hello(&asked("/hello").answer());
-        running.iter_mut().for_each(|client| assert_eq!(client.answer().text(), "slept\n"));
+    with_annotated_server("catamaran.wasm/http-max-concurrent-requests", "2", |task| {
+        task.within(|| {
+            let mut running: Vec<_> = (0..2).map(|_| asked("/sleep?4000")).collect();
+            std::thread::sleep(Duration::from_millis(500));
+            let begin = Instant::now();
+            let mut others: Vec<_> = (0..10).map(|_| asked("/hello")).collect();
+            for other in &mut others {
+                let answer = other.answer();
+                assert!(answer.status == 503 && answer.complete, "{answer:?}");
+                assert!(
+                    answer.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok()),
+                    "{answer:?}"
+                );
+            }
+            assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+            for client in &mut running {
+                assert_eq!(client.answer().text(), "slept\n");
+            }
+            // One that need not wait long is answered.
+            let mut running: Vec<_> = (0..2).map(|_| asked("/sleep?300")).collect();
+            std::thread::sleep(Duration::from_millis(100));
+            hello(&asked("/hello").answer());
+            running.iter_mut().for_each(|client| assert_eq!(client.answer().text(), "slept\n"));
+        });
     });
-    task.discard();
-    node.finish();
 }
 
 #[test]
@@ -283,27 +268,25 @@ fn memory_beyond_the_containers_is_the_kernels_matter() {
 
 #[test]
 fn a_flood_of_traps_and_endless_loops_costs_the_others_nothing() {
-    let node = Node::start();
-    let task = server(&node, "server").annotation(TIMEOUT, "500ms").spawn();
-    task.within(|| {
-        std::thread::scope(|scope| {
-            for path in ["/trap", "/late-trap", "/spin", "/unfinished"] {
-                scope.spawn(move || {
-                    for _ in 0..10 {
-                        drop(asked(path).try_answer());
-                    }
-                });
-            }
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    let mut client = Client::connect(PORT);
-                    for _ in 0..200 {
-                        hello(&client.get("/hello"));
-                    }
-                });
-            }
+    with_annotated_server(TIMEOUT, "500ms", |task| {
+        task.within(|| {
+            std::thread::scope(|scope| {
+                for path in ["/trap", "/late-trap", "/spin", "/unfinished"] {
+                    scope.spawn(move || {
+                        for _ in 0..10 {
+                            drop(asked(path).try_answer());
+                        }
+                    });
+                }
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        let mut client = Client::connect(PORT);
+                        for _ in 0..200 {
+                            hello(&client.get("/hello"));
+                        }
+                    });
+                }
+            });
         });
     });
-    task.discard();
-    node.finish();
 }

@@ -4,21 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Node, Task};
-use catamaran_integration::http::{Client, PORT, get, server};
+use catamaran_harness::Node;
+use catamaran_integration::http::{Client, PORT, server, with_server};
 use serde_json::json;
 
 /// A request that nobody asked for, if it is answered.
 const SMUGGLED: &str = "GET /hello HTTP/1.1\r\nhost: pod\r\n\r\n";
-
-fn with_server(check: impl FnOnce(&Task<'_>)) {
-    let node = Node::start();
-    let task = server(&node, "server").spawn();
-    check(&task);
-    assert_eq!(get(&task, "/hello").status, 200, "the server goes on");
-    task.discard();
-    node.finish();
-}
 
 /// Sends it and a request behind it: the first has one of these answers, the second has none.
 fn refused(name: &str, request: impl AsRef<[u8]>, statuses: &[u16]) {
@@ -184,6 +175,12 @@ fn a_head_that_is_too_large_is_refused() {
                 client.try_send(&head).ok();
                 let answer = client.answer();
                 assert!(statuses.contains(&answer.status), "{name}: {answer:?}");
+            }
+            // A hundred headers are taken, with that of the host.
+            for (others, status) in [(99, 200), (100, 431)] {
+                let mut client = Client::connect(PORT);
+                client.send(format!("GET /hello HTTP/1.1\r\nhost: pod\r\n{}\r\n", "a: b\r\n".repeat(others)));
+                assert_eq!(client.answer().status, status, "{others} beside the host");
             }
             // Without an end.
             let mut client = Client::connect(PORT);
