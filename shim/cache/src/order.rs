@@ -150,6 +150,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_document_names_the_sizes_from_which_on_fast_code_is_enough() {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/annotations.md");
+        let (commands, servers) = (COMMANDS_WORTH_TWO >> 10, SERVERS_WORTH_TWO >> 20);
+        let said = format!("commands from {commands} KiB on start on fast code, servers only beyond {servers} MiB");
+        assert!(std::fs::read_to_string(document).unwrap().contains(&said), "{said}");
+    }
+
+    #[test]
     fn a_large_module_starts_on_fast_code_and_a_server_only_when_it_is_very_large() {
         let servers = [Target::WasmtimeHttp, Target::WasmtimeHttpUninterrupted];
         for (targets, bytes, tier) in [

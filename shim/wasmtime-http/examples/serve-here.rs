@@ -13,19 +13,7 @@ use catamaran_worker::{Guest, Runner};
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
     let (artifact, address) = (words.next().ok_or("no artifact")?, words.next().ok_or("no address")?);
-    let mut server = Server {
-        listen: address.parse()?,
-        listen_from: "the command line".to_owned(),
-        backlog: 1024,
-        processors: None,
-        most_requests: 128,
-        request_timeout: Some(Duration::from_secs(60)),
-        instance_reuse: None,
-        instance_memory: None,
-        most_body: None,
-        wasi_p3: true,
-        lame_duck: Duration::ZERO,
-    };
+    let mut server = Server::new(address.parse()?, "the command line");
     for word in words {
         let (key, value) = word.split_once('=').ok_or("KEY=VALUE")?;
         match key {

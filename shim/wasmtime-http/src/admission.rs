@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// So long a request waits for one of those before it to end. Who is refused then tries another pod, or the same in a second.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// As many requests wait as are handled, at most.
-const WAITING: usize = 1;
+pub(crate) const WAITING: usize = 1;
 
 /// A request that may be handled. Kept until its guest has returned.
 pub(crate) type Permit = OwnedSemaphorePermit;

@@ -44,3 +44,33 @@ mod wasi3;
 mod work;
 
 pub use runner::Http;
+
+#[cfg(test)]
+mod tests {
+    use crate::{admission, connection, request, runner, service};
+
+    /// The table of what a server does by itself, and what stands below it.
+    #[test]
+    fn the_document_has_the_limits_that_count() {
+        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/annotations.md");
+        let document = std::fs::read_to_string(document).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        let retry = service::RETRY.to_str().unwrap().to_owned();
+        for said in [
+            format!("a head that is not complete {} s after its first byte", connection::LONGEST_HEAD.as_secs()),
+            format!("a head of more than {} KiB", connection::LARGEST_HEAD >> 10),
+            format!("503 with `Retry-After: {retry}`"),
+            format!("takes nothing of a response for {} s loses", connection::LONGEST_STALL.as_secs()),
+            format!("Connections: {} for each request at once", runner::CONNECTIONS),
+            format!("{} at least, and no more than the container's descriptors", runner::FEWEST_CONNECTIONS),
+            format!("one that is idle ends after {} s", connection::LONGEST_IDLE.as_secs()),
+            format!("Up to {} KiB of what is left are read", request::LARGEST_REST >> 10),
+            format!("its client has sent it or {} s later", connection::LONGEST_REST.as_secs()),
+            "and as many wait, or this one has waited for a second".to_owned(),
+        ] {
+            assert!(document.contains(&said), "the document does not say: {said}");
+        }
+        // As the words have it.
+        assert_eq!((admission::WAITING, admission::LONGEST_WAIT.as_secs_f64()), (1, 1.0));
+        assert!(connection::TOO_MANY.windows(16).any(|part| part == format!("retry-after: {retry}\r\n").as_bytes()));
+    }
+}

@@ -13,7 +13,7 @@ use crate::tasks;
 
 /// As much of a body that its guest did not read is read for it, and for so long: else its connection would end without a word,
 /// and the client's next request with it.
-const LARGEST_REST: u64 = 256 << 10;
+pub(crate) const LARGEST_REST: u64 = 256 << 10;
 const LONGEST_REST: Duration = Duration::from_secs(2);
 
 /// A body of which the rest is read when it is dropped.

@@ -36,8 +36,8 @@ use crate::ticker::Ticker;
 use crate::work::Work;
 
 /// Connections for each request that is handled at once, and how many there may be of the least.
-const CONNECTIONS: usize = 16;
-const FEWEST_CONNECTIONS: usize = 1024;
+pub(crate) const CONNECTIONS: usize = 16;
+pub(crate) const FEWEST_CONNECTIONS: usize = 1024;
 /// Descriptors that are kept for all but connections.
 const OTHER_DESCRIPTORS: u64 = 64 + refusal::MOST as u64;
 /// Where the kernel has no descriptor or memory for a connection: until the next try.

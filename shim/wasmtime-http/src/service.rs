@@ -33,7 +33,7 @@ use crate::tasks;
 use crate::work::Work;
 
 /// Who is refused may come again so soon, in seconds.
-const RETRY: HeaderValue = HeaderValue::from_static("1");
+pub(crate) const RETRY: HeaderValue = HeaderValue::from_static("1");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 

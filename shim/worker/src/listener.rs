@@ -70,7 +70,6 @@ fn explained(server: &Server, e: Errno) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv6Addr, TcpListener, TcpStream};
-    use std::time::Duration;
 
     use nix::libc;
     use rustix::fs::OFlags;
@@ -82,19 +81,7 @@ mod tests {
     use crate::runner::Needs;
 
     fn server(listen: &str) -> Server {
-        Server {
-            listen: listen.parse().unwrap(),
-            listen_from: "annotation catamaran.wasm/http-listen.web".to_owned(),
-            backlog: 16,
-            processors: None,
-            most_requests: 1,
-            request_timeout: Some(Duration::from_secs(1)),
-            instance_reuse: None,
-            instance_memory: None,
-            most_body: None,
-            wasi_p3: true,
-            lame_duck: Duration::ZERO,
-        }
+        Server::new(listen.parse().unwrap(), "annotation catamaran.wasm/http-listen.web")
     }
 
     fn refused(listen: &str) -> String {

@@ -33,3 +33,22 @@ pub struct Server {
     /// How long a server that was told to stop goes on accepting connections.
     pub lame_duck: Duration,
 }
+
+impl Server {
+    /// A server of which nothing is said but where it listens, and what says so: the defaults of docs/annotations.md.
+    pub fn new(listen: SocketAddr, listen_from: impl Into<String>) -> Self {
+        Self {
+            listen,
+            listen_from: listen_from.into(),
+            backlog: 1024,
+            processors: None,
+            most_requests: 128,
+            request_timeout: Some(Duration::from_secs(60)),
+            instance_reuse: None,
+            instance_memory: None,
+            most_body: None,
+            wasi_p3: true,
+            lame_duck: Duration::ZERO,
+        }
+    }
+}

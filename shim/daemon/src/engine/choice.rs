@@ -112,7 +112,7 @@ impl Choice {
     /// What is to be tried for a container's own process, in this order.
     pub(crate) fn targets(&self) -> Vec<Target> {
         let asked = self.world.as_ref().map(|world| world.what);
-        let interruptible = self.http.request_timeout.is_some();
+        let interruptible = self.http.said.request_timeout.is_some();
         let of = |engine| {
             let command = (asked != Some(World::Http)).then(|| Target::command(engine));
             let server = (asked != Some(World::Command)).then(|| Target::server(engine, interruptible)).flatten();
@@ -390,7 +390,7 @@ mod tests {
             Choice { world, ..made(None, allowed, None) }
         };
         let with_no_limit = |mut choice: Choice| {
-            choice.http.request_timeout = None;
+            choice.http.said.request_timeout = None;
             choice
         };
         for (choice, targets) in [

@@ -27,9 +27,6 @@ const SPIN_ADDRESS: &str = "SPIN_HTTP_LISTEN_ADDR";
 const PORT: &str = "PORT";
 
 const DEFAULT_PORT: u16 = 8080;
-const DEFAULT_BACKLOG: u32 = 1024;
-const DEFAULT_MOST_REQUESTS: u32 = 128;
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The CPU controller's period where the spec has none, in microseconds.
 const DEFAULT_PERIOD: u64 = 100_000;
 
@@ -77,15 +74,10 @@ const BACKLOG: Form<u32> = Form {
 /// What the annotations of a container say of a server that it may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Http {
-    /// Where it listens, and what says so.
-    listen: Option<(SocketAddr, String)>,
-    most_requests: u32,
-    /// None without a limit.
-    pub(super) request_timeout: Option<Duration>,
-    instance_reuse: Option<u32>,
-    instance_memory: Option<u64>,
-    most_body: Option<u64>,
-    lame_duck: Duration,
+    /// As they have it, and the defaults else.
+    pub(super) said: Server,
+    /// Whether one of them says where it listens: the environment is not asked then.
+    listens: bool,
 }
 
 impl Http {
@@ -98,16 +90,21 @@ impl Http {
             annotations.get(key).map(|written| written.read(form)).transpose()
         }
         let placed = |written: Written<'_>| Ok::<_, Error>((written.read(&ADDRESS)?, written.place()));
-        Ok(Self {
-            listen: annotations.get(Key::LISTEN).map(placed).transpose()?,
-            most_requests: read(annotations, Key::MOST_REQUESTS, &MOST_REQUESTS)?.unwrap_or(DEFAULT_MOST_REQUESTS),
+        let listen = annotations.get(Key::LISTEN).map(placed).transpose()?;
+        let listens = listen.is_some();
+        let (listen, listen_from) = listen.unwrap_or_else(|| (values::every(DEFAULT_PORT), "the default".to_owned()));
+        let default = Server::new(listen, listen_from);
+        let said = Server {
+            most_requests: read(annotations, Key::MOST_REQUESTS, &MOST_REQUESTS)?.unwrap_or(default.most_requests),
             request_timeout: read(annotations, Key::REQUEST_TIMEOUT, &REQUEST_TIMEOUT)?
-                .unwrap_or(Some(DEFAULT_TIMEOUT)),
+                .unwrap_or(default.request_timeout),
             instance_reuse: read(annotations, Key::INSTANCE_REUSE, &INSTANCE_REUSE)?,
             instance_memory: read(annotations, Key::INSTANCE_MEMORY, &INSTANCE_MEMORY)?,
             most_body: read(annotations, Key::MOST_BODY, &MOST_BODY)?,
-            lame_duck: read(annotations, Key::LAME_DUCK, &LAME_DUCK)?.unwrap_or_default(),
-        })
+            lame_duck: read(annotations, Key::LAME_DUCK, &LAME_DUCK)?.unwrap_or(default.lame_duck),
+            ..default
+        };
+        Ok(Self { said, listens })
     }
 
     /// What the worker of a server with this environment and these limits is told, on a node whose option `wasi_p3` is that.
@@ -120,28 +117,20 @@ impl Http {
         resources: Option<&LinuxResources>,
         wasi_p3: bool,
     ) -> Result<Server> {
+        let mut server = Server { processors: processors(resources), wasi_p3, ..self.said.clone() };
         let of_environment = || {
             let read = [(RUNWASI_ADDRESS, &ADDRESS), (SPIN_ADDRESS, &ADDRESS), (PORT, &PORT_FORM)];
             read.into_iter().find_map(|(name, form)| variable(env, name, form)).transpose()
         };
-        let (listen, listen_from) = match &self.listen {
-            Some(listen) => listen.clone(),
-            None => of_environment()?.unwrap_or_else(|| (values::every(DEFAULT_PORT), "the default".to_owned())),
-        };
-        let backlog = BACKLOGS.into_iter().find_map(|name| variable(env, name, &BACKLOG)).transpose()?;
-        Ok(Server {
-            listen,
-            listen_from,
-            backlog: backlog.map_or(DEFAULT_BACKLOG, |(backlog, _)| backlog),
-            processors: processors(resources),
-            most_requests: self.most_requests,
-            request_timeout: self.request_timeout,
-            instance_reuse: self.instance_reuse,
-            instance_memory: self.instance_memory,
-            most_body: self.most_body,
-            wasi_p3,
-            lame_duck: self.lame_duck,
-        })
+        if !self.listens
+            && let Some((listen, listen_from)) = of_environment()?
+        {
+            (server.listen, server.listen_from) = (listen, listen_from);
+        }
+        if let Some(backlog) = BACKLOGS.into_iter().find_map(|name| variable(env, name, &BACKLOG)) {
+            server.backlog = backlog?.0;
+        }
+        Ok(server)
     }
 }
 
@@ -203,6 +192,57 @@ mod tests {
             lame_duck: Duration::ZERO,
         };
         assert_eq!(server, expected);
+    }
+
+    fn document() -> String {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/annotations.md");
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    /// What the document's table says of a key, without its quotes: the values, and what counts without the key.
+    fn row(document: &str, key: Key) -> [String; 2] {
+        let beginning = format!("| `{key}` | ");
+        let row = document.lines().find_map(|line| line.strip_prefix(&beginning)?.strip_suffix(" |")).unwrap();
+        let (values, default) = row.split_once(" | ").unwrap();
+        [values, default].map(|cell| cell.replace('`', ""))
+    }
+
+    /// The value next to this one, above or below.
+    fn beside(text: &str, above: bool) -> Option<String> {
+        let moved = |n: u64| if above { n.checked_add(1) } else { n.checked_sub(1) };
+        match (text.parse().ok(), values::duration(text), values::bytes(text)) {
+            (Some(n), ..) => moved(n).map(|n| n.to_string()),
+            (None, Some(duration), _) => moved(duration.as_millis() as u64).map(|n| format!("{n}ms")),
+            (None, None, bytes) => moved(bytes.unwrap()).map(|n| n.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_defaults_and_bounds_of_the_document_are_those_that_count() {
+        let (document, none) = (document(), http(json!({})).unwrap());
+        let with = |key: Key, value: &str| http(json!({key.to_string(): value}));
+        for key in [Key::MOST_REQUESTS, Key::REQUEST_TIMEOUT, Key::INSTANCE_REUSE, Key::LAME_DUCK] {
+            let [_, default] = row(&document, key);
+            let default = default.split([' ', ':']).next().unwrap();
+            assert_eq!(with(key, default).unwrap(), none, "{key}: {default}");
+        }
+        let [_, listen] = row(&document, Key::LISTEN);
+        let listen = with(Key::LISTEN, listen.rsplit(' ').next().unwrap()).unwrap();
+        assert_eq!(listen.said.listen, none.said.listen);
+        for key in [Key::MOST_REQUESTS, Key::REQUEST_TIMEOUT, Key::INSTANCE_REUSE, Key::INSTANCE_MEMORY, Key::LAME_DUCK]
+        {
+            let [values, _] = row(&document, key);
+            let words: Vec<_> = values.split([' ', ',', ':']).collect();
+            let to = words.iter().position(|word| *word == "to").unwrap();
+            for (bound, above) in [(words[to - 1], false), (words[to + 1], true)] {
+                with(key, bound).unwrap();
+                if let Some(beyond) = beside(bound, above) {
+                    assert!(with(key, &beyond).is_err(), "{key}: {beyond} is taken, beyond {bound}");
+                }
+            }
+        }
+        let backlog = format!("how many connections wait to be accepted: {} without them", none.said.backlog);
+        assert!(document.contains(&backlog), "{backlog}");
     }
 
     #[test]
