@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! hits misses compiles refusals failures evictions     of all engines; behind a point, of one: hits.wasmtime
-//! starts.ENGINE.ORIGIN                                 containers and execs by where their code came from: best, fast, uncached
+//! starts.ENGINE.WORLD.ORIGIN                           containers and execs by what calls their code (command, http) and where it
+//!                                                      came from (best, fast, uncached)
 //! compiled.ENGINE.TIER  compile_milliseconds.ENGINE.TIER   compile processes that ended, and how long they ran
 //! refused.REASON                                       containers that were not created
 //! traps.ENGINE          ends with the code of a trap
@@ -24,6 +25,7 @@ use log::debug;
 use rustix::fs::FlockOperation;
 
 use crate::engine::Engine;
+use crate::target::Target;
 
 const NAME: &str = "counters";
 /// A file of more bytes is none of ours.
@@ -108,8 +110,8 @@ pub enum Count {
     Cache(Engine, Counter),
     /// A guest was started, by code of that tier.
     Start {
-        /// The engine that runs it.
-        engine: Engine,
+        /// What its code is made for.
+        target: Target,
         /// Of its code.
         tier: Tier,
         /// The code is in memory alone.
@@ -141,8 +143,10 @@ impl Count {
             Count::Cache(engine, counter) => {
                 vec![(counter.word().to_owned(), 1), (format!("{}.{engine}", counter.word()), 1)]
             }
-            Count::Start { engine, uncached: true, .. } => vec![(format!("starts.{engine}.uncached"), 1)],
-            Count::Start { engine, tier, .. } => vec![(format!("starts.{engine}.{}", tier.word()), 1)],
+            Count::Start { target, tier, uncached } => {
+                let origin = if uncached { "uncached" } else { tier.word() };
+                vec![(format!("starts.{}.{}.{origin}", target.engine(), target.world_word()), 1)]
+            }
             Count::Compiled { engine, tier, took } => {
                 let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
                 let of = format!("{engine}.{}", tier.word());
@@ -210,11 +214,18 @@ mod tests {
         let root = folder("names");
         let of = Count::Cache;
         add(&root, &[of(Engine::Wasmtime, Counter::Hits)]);
-        let start = Count::Start { engine: Engine::Wasmer, tier: Tier::Fast, uncached: false };
+        let start = Count::Start { target: Target::Wasmer, tier: Tier::Fast, uncached: false };
         for _ in 0..2 {
             add(&root, &[of(Engine::Wasmer, Counter::Hits), start]);
         }
-        add(&root, &[Count::Start { engine: Engine::Wasmer, tier: Tier::Best, uncached: true }, Count::ShimDeath]);
+        for (target, tier, uncached) in [
+            (Target::WasmtimeHttp, Tier::Best, false),
+            (Target::WasmtimeHttpUninterrupted, Tier::Best, false),
+            (Target::WasmtimeHttp, Tier::Fast, false),
+        ] {
+            add(&root, &[Count::Start { target, tier, uncached }]);
+        }
+        add(&root, &[Count::Start { target: Target::Wasmer, tier: Tier::Best, uncached: true }, Count::ShimDeath]);
         let took = Duration::from_millis(1234);
         for count in [
             Count::Compiled { engine: Engine::Wasmtime, tier: Tier::Best, took },
@@ -231,8 +242,10 @@ mod tests {
             "hits 3",
             "hits.wasmtime 1",
             "hits.wasmer 2",
-            "starts.wasmer.fast 2",
-            "starts.wasmer.uncached 1",
+            "starts.wasmer.command.fast 2",
+            "starts.wasmtime.http.best 2",
+            "starts.wasmtime.http.fast 1",
+            "starts.wasmer.command.uncached 1",
             "shim_deaths 1",
             "compiled.wasmtime.best 2",
             "compile_milliseconds.wasmtime.best 2468",

@@ -81,6 +81,11 @@ impl Target {
         self.world() != World::Command
     }
 
+    /// The world as a pod's author names it, who tells servers with and without a time limit not apart: `command` or `http`.
+    pub fn world_word(self) -> &'static str {
+        if self.is_server() { World::Http.word() } else { World::Command.word() }
+    }
+
     /// As it is written in names of files. The engine's word stands before the first hyphen.
     pub fn word(self) -> &'static str {
         match self {
@@ -236,6 +241,7 @@ mod tests {
                 World::HttpUninterrupted => Target::server(target.engine(), false),
             };
             assert_eq!(same, Some(target));
+            assert_eq!(target.world_word(), if target.word().contains("http") { "http" } else { "command" });
         }
         assert!(
             ["", "Wasmtime", "wasmer-http", "wasmtime-", "../wasmer"].iter().all(|text| Target::parse(text).is_none())

@@ -163,7 +163,7 @@ impl Cache {
         let Code { target, tier, uncached, .. } = *code;
         let engine = target.engine();
         let counter = if code.origin == Origin::Hit { Counter::Hits } else { Counter::Misses };
-        let start = Count::Start { engine, tier, uncached };
+        let start = Count::Start { target, tier, uncached };
         counters::add(&self.places.root, &[Count::Cache(engine, counter), start]);
     }
 

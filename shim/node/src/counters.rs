@@ -18,6 +18,17 @@ pub(crate) fn read(host: &Host) -> BTreeMap<String, u64> {
     lines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
 }
 
+/// Starts of servers, by where the code came from that each of them runs until it ends; none where no server was started.
+pub(crate) fn servers(counters: &BTreeMap<String, u64>) -> Option<String> {
+    let started = |origin: &str| -> u64 {
+        let of_servers = |name: &str| name.starts_with("starts.") && name.ends_with(&format!(".http.{origin}"));
+        counters.iter().filter(|(name, _)| of_servers(name)).map(|(_, value)| value).sum()
+    };
+    let [best, fast, uncached] = ["best", "fast", "uncached"].map(started);
+    (best + fast + uncached > 0)
+        .then(|| format!("{best} started on the best code, {fast} on fast code, {uncached} on code outside the cache"))
+}
+
 /// What the cache holds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
@@ -62,12 +73,25 @@ mod tests {
     use crate::tree::Tree;
 
     #[test]
+    fn starts_of_servers_are_summed_over_engines() {
+        let counted =
+            [("starts.wasmtime.http.best", 4), ("starts.newer.http.best", 1), ("starts.wasmtime.http.fast", 2)];
+        let others = [("starts.wasmtime.command.fast", 8), ("compiled.wasmtime.fast", 16), ("hits", 32)];
+        let all = counted.into_iter().chain(others).map(|(name, value)| (name.to_owned(), value)).collect();
+        let told = "5 started on the best code, 2 on fast code, 0 on code outside the cache";
+        assert_eq!(servers(&all).as_deref(), Some(told));
+    }
+
+    #[test]
     fn what_others_left_is_counted_and_what_is_not_theirs_is_not() {
         let mut tree = Tree::new();
         let host = tree.host();
         assert_eq!((read(&host).len(), Size::read(&host), queue(&host)), (0, Size::default(), 0));
         let home = "var/lib/catamaran";
-        tree.file(&format!("{home}/counters"), "hits 3\nhits.wasmtime 3\nnewer.thing a lot\nstarts.wasmer.best 7\n\n");
+        tree.file(
+            &format!("{home}/counters"),
+            "hits 3\nhits.wasmtime 3\nnewer.thing a lot\nstarts.wasmer.command.best 7\n\n",
+        );
         let (digest, folder) = ("0123456789abcdef".repeat(4), format!("{home}/cache/wasmtime-48-x"));
         for name in ["", ".fast", ".sum", ".fast.sum", ".of-0011223344556677", ".refused"] {
             tree.file(&format!("{folder}/{digest}{name}"), &"x".repeat(5000));
@@ -78,8 +102,9 @@ mod tests {
             tree.file(&format!("{home}/orders/{name}"), "");
         }
         let read = read(&host);
-        assert_eq!(read.keys().collect::<Vec<_>>(), ["hits", "hits.wasmtime", "starts.wasmer.best"]);
-        assert_eq!(read["starts.wasmer.best"], 7);
+        assert_eq!(read.keys().collect::<Vec<_>>(), ["hits", "hits.wasmtime", "starts.wasmer.command.best"]);
+        assert_eq!(read["starts.wasmer.command.best"], 7);
+        assert_eq!(servers(&read), None, "a command was started");
         let size = Size::read(&host);
         assert_eq!((size.entries, size.bytes >= 30_000, queue(&host)), (2, true, 2), "{size:?}");
     }

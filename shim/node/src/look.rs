@@ -232,6 +232,9 @@ impl fmt::Display for Status {
                 containerd.config.display()
             )?;
         }
+        if let Some(servers) = counters::servers(&self.counters) {
+            writeln!(f, "  servers     {servers}")?;
+        }
         for problem in &self.problems {
             writeln!(f, "Problem: {problem}")?;
         }

@@ -51,7 +51,7 @@ fn a_second_start_uses_the_cached_artifact() {
     assert!(all[0].contains("digest=sha256:") && all[0].contains("/hello"), "{all:?}");
     let counters = ["hits", "misses", "compiles", "refusals", "evictions"].map(|name| counter(&node, name));
     assert_eq!(counters, [2, 1, 1, 0, 0]);
-    let by_kind = ["starts.wasmtime.best", "starts.wasmtime.fast", "compiled.wasmtime.best"];
+    let by_kind = ["starts.wasmtime.command.best", "starts.wasmtime.command.fast", "compiled.wasmtime.best"];
     assert_eq!(by_kind.map(|name| counter(&node, name)), [3, 0, 1]);
     // A volume's module is known by its bytes, wherever it lies.
     let folder = node.dir().join("volume");
@@ -177,7 +177,7 @@ fn a_modules_refusal_is_cached() {
     assert_eq!(first.code, Code::FailedPrecondition, "{first}");
     assert_eq!(refuse().message, first.message);
     assert_eq!((counter(&node, "compiles"), counter(&node, "refusals")), (1, 1));
-    let counts = ["refused.module", "misses", "starts.wasmtime.best"].map(|name| counter(&node, name));
+    let counts = ["refused.module", "misses", "starts.wasmtime.command.best"].map(|name| counter(&node, name));
     assert_eq!(counts, [2, 0, 0], "each was refused, and none started");
     node.finish();
 }

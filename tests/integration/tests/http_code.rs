@@ -76,6 +76,9 @@ fn the_tier_is_the_authors_choice() {
         assert_eq!(said(&node, id, "world"), "http", "{id}");
         task.discard();
     }
+    let starts = ["http.best", "http.fast", "command.best", "command.fast"];
+    let starts = starts.map(|name| counter(&node, &format!("starts.wasmtime.{name}")));
+    assert_eq!(starts, [2, 1, 0, 0]);
     node.await_compiles();
     node.finish();
 }

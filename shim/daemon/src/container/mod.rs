@@ -25,7 +25,6 @@ use catamaran_cgroup::stats;
 use catamaran_files::outline::Outline;
 use catamaran_files::search::Order;
 use catamaran_host::unless::unless;
-use catamaran_worker::compiler::World;
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use containerd_shim_protos::types::mount::Mount;
 use log::{info, warn};
@@ -163,7 +162,7 @@ impl Container {
             creation.request.id,
             code.target.engine(),
             choice.reason(code.target.engine()),
-            if code.target.is_server() { World::Http.word() } else { World::Command.word() },
+            code.target.world_word(),
             listen.map(|address| format!(" listen={address}")).unwrap_or_default(),
             code.module,
             code.digest,

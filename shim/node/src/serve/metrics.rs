@@ -10,6 +10,7 @@ use crate::handler::ENGINES;
 use crate::host::Host;
 
 const TIERS: [&str; 2] = ["best", "fast"];
+const WORLDS: [&str; 2] = ["command", "http"];
 const ORIGINS: [&str; 3] = ["best", "fast", "uncached"];
 const CAUSES: [&str; 3] = ["wasmtime", "wasmer", "native"];
 const REASONS: [&str; 10] =
@@ -31,8 +32,8 @@ const COUNTED: [Counted; 12] = [
     Counted {
         line: "starts",
         name: "catamaran_starts_total",
-        help: "Guests that were started, containers and execs, by engine and by where their machine code came from.",
-        labels: &[("engine", &ENGINES), ("origin", &ORIGINS)],
+        help: "Guests that were started, containers and execs, by engine, by world (http: servers) and by where their machine code came from.",
+        labels: &[("engine", &ENGINES), ("world", &WORLDS), ("origin", &ORIGINS)],
         unit: 1.0,
     },
     Counted {
@@ -223,7 +224,7 @@ mod tests {
         let mut tree = Tree::new();
         tree.file(
             "var/lib/catamaran/counters",
-            "hits 3\nhits.wasmtime 3\nstarts.wasmer.fast 2\nstarts.newer.best 1\ncompiled.wasmer.fast 2\n\
+            "hits 3\nhits.wasmtime 3\nstarts.wasmer.command.fast 2\nstarts.wasmtime.http.fast 3\nstarts.newer.http.best 1\ncompiled.wasmer.fast 2\n\
              compile_milliseconds.wasmer.fast 2500\nrefused.module 4\noom_kills.native 1\nshim_deaths 5\ntraps 9\n",
         );
         let board = Board::new("catamaran", "0.1.0-0123456789ab");
@@ -239,9 +240,11 @@ mod tests {
             "catamaran_installs_total{result=\"rolled-back\"} 0",
             "catamaran_cache_hits_total{engine=\"wasmtime\"} 3",
             "catamaran_cache_hits_total{engine=\"wasmer\"} 0",
-            "catamaran_starts_total{engine=\"wasmer\",origin=\"fast\"} 2",
-            "catamaran_starts_total{engine=\"wasmtime\",origin=\"uncached\"} 0",
-            "catamaran_starts_total{engine=\"newer\",origin=\"best\"} 1",
+            "catamaran_starts_total{engine=\"wasmer\",world=\"command\",origin=\"fast\"} 2",
+            "catamaran_starts_total{engine=\"wasmtime\",world=\"http\",origin=\"fast\"} 3",
+            "catamaran_starts_total{engine=\"wasmtime\",world=\"http\",origin=\"best\"} 0",
+            "catamaran_starts_total{engine=\"wasmtime\",world=\"command\",origin=\"uncached\"} 0",
+            "catamaran_starts_total{engine=\"newer\",world=\"http\",origin=\"best\"} 1",
             "catamaran_compile_seconds_total{engine=\"wasmer\",tier=\"fast\"} 2.5",
             "catamaran_refusals_total{reason=\"module\"} 4",
             "catamaran_oom_kills_total{engine=\"native\"} 1",
