@@ -64,12 +64,22 @@ impl Task<'_> {
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         inside(&PathBuf::from(format!("/proc/{}/ns/net", self.pid())), work)
     }
+
+    /// The same of a process that may be gone: none then.
+    pub fn try_within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Option<T> {
+        let namespace = File::open(format!("/proc/{}/ns/net", self.pid())).ok()?;
+        Some(entered(&namespace, work))
+    }
 }
 
 fn inside<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> T {
     let namespace = File::open(namespace).unwrap_or_else(|error| panic!("{}: {error}", namespace.display()));
-    in_a_thread(move || {
-        move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network))
+    entered(&namespace, work)
+}
+
+fn entered<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> T {
+    in_a_thread(|| {
+        move_into_link_name_space(std::os::fd::AsFd::as_fd(namespace), Some(LinkNameSpaceType::Network))
             .expect("cannot enter a network namespace");
         work()
     })

@@ -38,8 +38,37 @@ pub(crate) enum Step {
     Created,
     Start,
     Running,
+    /// A server that is told to stop while it has a request under way.
+    Stop,
     Kill,
     Delete,
+}
+
+/// What the pod's further container runs, and the one that is alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guest {
+    /// It says that it is ready, and sleeps.
+    Command(Engine),
+    /// A component that serves HTTP.
+    Server,
+}
+
+impl Guest {
+    const ALL: [Self; 3] = [Self::Command(Engine::Wasmtime), Self::Command(Engine::Wasmer), Self::Server];
+
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Command(engine) => engine.name(),
+            Self::Server => "wasmtime-http",
+        }
+    }
+
+    pub(crate) fn engine(self) -> Engine {
+        match self {
+            Self::Command(engine) => engine,
+            Self::Server => Engine::Wasmtime,
+        }
+    }
 }
 
 impl Who {
@@ -77,19 +106,19 @@ impl Who {
         }
     }
 
-    /// The steps in which it is there.
-    pub(crate) fn steps(self) -> &'static [Step] {
-        use Step::{Bootstrap, Create, Created, Delete, Kill, Running, Start};
-        match self {
+    /// The steps in which it is there. Commands are not stopped: what that comes to, their kill shows.
+    pub(crate) fn steps(self, guest: Guest) -> impl Iterator<Item = Step> {
+        use Step::{Bootstrap, Create, Created, Delete, Kill, Running, Start, Stop};
+        let steps: &[Step] = match self {
             Self::Starter | Self::Server => &[Bootstrap],
-            Self::Alone => &[Start, Kill, Delete],
-            Self::Shim | Self::NativeShim => &[Create, Created, Start, Running, Kill, Delete],
+            Self::Alone => &[Start, Stop, Kill, Delete],
+            Self::Shim | Self::NativeShim | Self::Containerd => &[Create, Created, Start, Running, Stop, Kill, Delete],
             Self::Intermediate | Self::Search | Self::Driver | Self::Compile => &[Create],
-            Self::Worker => &[Create, Created, Start, Running, Kill],
+            Self::Worker => &[Create, Created, Start, Running, Stop, Kill],
             Self::Runc => &[Create, Start, Delete],
             Self::Native => &[Created, Start, Running, Kill],
-            Self::Containerd => &[Create, Created, Start, Running, Kill, Delete],
-        }
+        };
+        steps.iter().copied().filter(move |step| *step != Stop || guest == Guest::Server)
     }
 
     /// Whether the pod's further container is a native one.
@@ -102,8 +131,8 @@ impl Who {
         matches!(self, Self::Shim | Self::NativeShim)
     }
 
-    /// Whether the engine has a part in it.
-    fn is_engines(self) -> bool {
+    /// Whether the guest's program has a part in it.
+    fn is_programs(self) -> bool {
         matches!(self, Self::Intermediate | Self::Worker | Self::Compile)
     }
 }
@@ -117,40 +146,43 @@ impl Who {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Bootstrap, Self::Create, Self::Created, Self::Start, Self::Running, Self::Kill, Self::Delete];
+    #[rustfmt::skip]
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Bootstrap, Self::Create, Self::Created, Self::Start, Self::Running, Self::Stop, Self::Kill, Self::Delete,
+    ];
 }
 
 /// How much of it is tried.
 pub(crate) struct Extent {
     /// In each step that has a length.
     pub(crate) points: usize,
-    /// All rows on both engines.
+    /// All rows with all guests.
     everything: bool,
-    /// The only row that is wanted.
+    /// The only row that is wanted, or the only guest.
     only: Option<String>,
 }
 
 impl Extent {
-    /// `CATAMARAN_FAULTS` says how many points a cell has, and behind a blank whose row alone is wanted; without it there are
-    /// few points, and of the rows that are the same on both engines one.
+    /// `CATAMARAN_FAULTS` says how many points a cell has, and behind a blank whose row alone is wanted, or which guest's rows;
+    /// without it there are few points, and of the rows that are the same with all guests one.
     pub(crate) fn wanted() -> Self {
         const NAME: &str = "CATAMARAN_FAULTS";
         let Ok(text) = std::env::var(NAME) else { return Self { points: 2, everything: false, only: None } };
         let (points, only) = text.split_once(' ').map_or((text.as_str(), None), |(points, only)| (points, Some(only)));
         let points = points.parse().ok().filter(|points| (1..=10_000).contains(points));
         let points = points.unwrap_or_else(|| panic!("{NAME} is {text:?}: write a number of points, from 1 to 10000"));
-        let known = only.is_none_or(|only| Who::ALL.iter().any(|who| who.words() == only));
-        assert!(known, "{NAME} is {text:?}: there is no such row");
+        let mut names = Who::ALL.iter().map(|who| who.words()).chain(Guest::ALL.iter().map(|guest| guest.words()));
+        let known = only.is_none_or(|only| names.any(|name| name == only));
+        assert!(known, "{NAME} is {text:?}: there is no such row, and no such guest");
         Self { points, everything: true, only: only.map(str::to_owned) }
     }
 
-    pub(crate) fn rows(&self) -> Vec<(Who, Engine)> {
-        let all = Engine::ALL.into_iter().flat_map(|engine| Who::ALL.map(|who| (who, engine)));
-        let wanted = |who: Who| self.only.as_ref().is_none_or(|only| who.words() == only);
-        all.filter(|(who, _)| wanted(*who))
-            .filter(|(who, engine)| !who.is_native() || *engine == Engine::Wasmtime)
-            .filter(|(who, engine)| self.everything || who.is_engines() || *engine == Engine::Wasmtime)
+    pub(crate) fn rows(&self) -> Vec<(Who, Guest)> {
+        let all = Guest::ALL.into_iter().flat_map(|guest| Who::ALL.map(|who| (who, guest)));
+        let wanted = |words: [&str; 2]| self.only.as_ref().is_none_or(|only| words.contains(&only.as_str()));
+        all.filter(|(who, guest)| wanted([who.words(), guest.words()]))
+            .filter(|(who, guest)| !who.is_native() || *guest == Guest::ALL[0])
+            .filter(|(who, guest)| self.everything || who.is_programs() || *guest == Guest::ALL[0])
             .collect()
     }
 }

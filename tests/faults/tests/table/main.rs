@@ -24,9 +24,9 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use catamaran_harness::{Engine, Node};
+use catamaran_harness::Node;
 
-use cells::{Extent, Step, Who};
+use cells::{Extent, Guest, Step, Who};
 use report::{Cell, Row};
 use scene::Scene;
 use trial::{At, Died, die};
@@ -37,28 +37,28 @@ const LOG_LINES: usize = 40;
 #[test]
 fn killing_any_process_at_any_step_loses_nothing_and_leaves_nothing() {
     let extent = Extent::wanted();
-    let rows: Vec<Row> = extent.rows().into_iter().map(|(who, engine)| row(who, engine, extent.points)).collect();
+    let rows: Vec<Row> = extent.rows().into_iter().map(|(who, guest)| row(who, guest, extent.points)).collect();
     report::print(&rows);
     let troubles: Vec<String> = rows.iter().flat_map(Row::troubles).collect();
     assert!(troubles.is_empty(), "not clean:\n  {}", troubles.join("\n  "));
 }
 
 /// All deaths of one row.
-fn row(who: Who, engine: Engine, points: usize) -> Row {
-    let mut cells: Vec<(Step, Cell)> = who.steps().iter().map(|step| (*step, Cell::default())).collect();
+fn row(who: Who, guest: Guest, points: usize) -> Row {
+    let mut cells: Vec<(Step, Cell)> = who.steps(guest).map(|step| (step, Cell::default())).collect();
     let mut todo: VecDeque<(usize, At)> = VecDeque::new();
     for (n, (step, _)) in cells.iter().enumerate() {
         todo.push_back((n, if who.dies_at_once(*step) { At::Once } else { At::Never }));
     }
     while !todo.is_empty() {
-        let node = Node::start().engine(engine);
-        let mut scene = Scene::new(&node, who != Who::Containerd, who.is_native());
+        let node = Node::start().engine(guest.engine());
+        let mut scene = Scene::new(&node, who, guest);
         if go_through(&mut scene, who, points, &mut todo, &mut cells) {
             scene.end();
             node.finish();
         }
     }
-    Row { who, engine, cells }
+    Row { who, guest, cells }
 }
 
 /// Goes on until something is not clean: false then, and the scene is not to be used any more.

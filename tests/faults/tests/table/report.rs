@@ -1,8 +1,6 @@
 //! The table.
 
-use catamaran_harness::Engine;
-
-use crate::cells::{Step, Who};
+use crate::cells::{Guest, Step, Who};
 
 /// What came of one cell.
 #[derive(Default)]
@@ -17,7 +15,7 @@ pub(crate) struct Cell {
 
 pub(crate) struct Row {
     pub(crate) who: Who,
-    pub(crate) engine: Engine,
+    pub(crate) guest: Guest,
     pub(crate) cells: Vec<(Step, Cell)>,
 }
 
@@ -28,7 +26,7 @@ impl Row {
 
     /// Everything that was not clean in this row.
     pub(crate) fn troubles(&self) -> Vec<String> {
-        let name = |step: &Step| format!("{}, {}, {step:?}", self.who.words(), self.engine.name());
+        let name = |step: &Step| format!("{}, {}, {step:?}", self.who.words(), self.guest.words());
         let all = self.cells.iter();
         let mut found: Vec<String> = all
             .clone()
@@ -54,10 +52,10 @@ fn words(cell: Option<&Cell>) -> String {
 
 /// Prints the table and its sums on standard output.
 pub(crate) fn print(rows: &[Row]) {
-    let mut lines = vec![vec!["who dies".to_owned(), "engine".to_owned()]];
+    let mut lines = vec![vec!["who dies".to_owned(), "guest".to_owned()]];
     lines[0].extend(Step::ALL.iter().map(|step| format!("{step:?}")));
     for row in rows {
-        let mut line = vec![row.who.words().to_owned(), row.engine.name().to_owned()];
+        let mut line = vec![row.who.words().to_owned(), row.guest.words().to_owned()];
         line.extend(Step::ALL.iter().map(|step| words(row.cell(*step))));
         lines.push(line);
     }

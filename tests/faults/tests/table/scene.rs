@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use catamaran_harness::{Code, Container, Events, Image, Node, Runtime, State, Status, Task, guests};
+use catamaran_integration::http::{self, Client};
 
+use crate::cells::{Guest, Who};
 use crate::tracer::runs;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
@@ -23,31 +27,62 @@ pub(crate) struct Scene<'n> {
     pub(crate) pod: Option<Task<'n>>,
     /// Whether the pod's further container is a native one.
     native: bool,
+    /// What that one runs else, and the container that is alone.
+    guest: Guest,
     /// What is the neighbour's, and the pod's.
     expected: BTreeSet<String>,
 }
 
-pub(crate) fn guest() -> Image {
+pub(crate) fn sleeping() -> Image {
     guests::image(Runtime::Catamaran, "sleep")
 }
 
 impl<'n> Scene<'n> {
-    pub(crate) fn new(node: &'n Node, listen: bool, native: bool) -> Self {
-        let neighbour = node.container("neighbour").image(&guest()).spawn();
+    pub(crate) fn new(node: &'n Node, who: Who, guest: Guest) -> Self {
+        let neighbour = node.container("neighbour").image(&sleeping()).spawn();
         neighbour.expect_stdout("ready\n");
-        let events = listen.then(|| node.events());
+        let events = (who != Who::Containerd).then(|| node.events());
         let expected = node.leftovers().into_iter().collect();
-        Self { node, neighbour, events, pod: None, native, expected }
+        Self { node, neighbour, events, pod: None, native: who.is_native(), guest, expected }
     }
 
-    /// A container that prints «ready» and sleeps.
+    /// A container that prints «ready» and sleeps, or answers requests.
     pub(crate) fn order(&self, id: &str) -> Container<'n> {
         let order = self.node.container(id).limit(SOON);
-        match id {
-            MEMBER if self.native => order.image(&guests::image(Runtime::Runc, "sleep")).in_pod(POD),
-            MEMBER => order.image(&guest()).in_pod(POD),
-            _ => order.image(&guest()),
+        let order = match id {
+            MEMBER if self.native => order.image(&guests::image(Runtime::Runc, "sleep")),
+            _ if self.serves(id) => order.image(&http::image("server")),
+            _ => order.image(&sleeping()),
+        };
+        if id == MEMBER { order.in_pod(POD) } else { order }
+    }
+
+    /// Whether the container of this id is a server.
+    fn serves(&self, id: &str) -> bool {
+        self.guest == Guest::Server && [MEMBER, SOLO].contains(&id)
+    }
+
+    /// Whether its guest has begun: a server answers. One whose worker is gone has not.
+    pub(crate) fn has_begun(&self, task: &Task<'_>) -> bool {
+        if !self.serves(task.id()) {
+            return task.stdout().contains("ready\n");
         }
+        let answered = task.try_within(|| {
+            let mut client = asked("/hello")?;
+            client.try_answer()
+        });
+        answered.is_some_and(|answer| answer.is_ok_and(|answer| answer.status == 200))
+    }
+
+    pub(crate) fn expect_begun(&self, task: &Task<'_>) {
+        soon("the guest to begin", || self.has_begun(task));
+    }
+
+    /// A server's request that takes as long as this; none where it is no server.
+    pub(crate) fn request(&self, task: &Task<'_>, time: Duration) -> Option<Client> {
+        let path = format!("/sleep?{}", time.as_millis());
+        self.serves(task.id())
+            .then(|| task.within(|| asked(&path).expect("a server that has answered does not listen")))
     }
 
     /// The pod, made if it is not there: the pid of its first container.
@@ -124,7 +159,7 @@ impl<'n> Scene<'n> {
         self.need_pod();
         for id in [MEMBER, SOLO] {
             let task = self.order(id).spawn();
-            task.expect_stdout("ready\n");
+            self.expect_begun(&task);
             let output = task.discard();
             assert!(output.code == 137, "{id} again: {output:?}");
         }
@@ -175,6 +210,13 @@ impl<'n> Scene<'n> {
             task.discard();
         }
     }
+}
+
+/// Asks the server of this network namespace, and does not wait for the answer.
+fn asked(path: &str) -> io::Result<Client> {
+    let mut client = Client::try_connect((Ipv4Addr::LOCALHOST, http::PORT).into())?;
+    client.try_send(format!("GET {path} HTTP/1.1\r\nhost: pod\r\n\r\n"))?;
+    Ok(client)
 }
 
 /// Waits for what must come soon.

@@ -2,13 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Task, procfs, wait_until};
+use catamaran_harness::{Task, procfs};
+use catamaran_integration::http::Client;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cells::{Step, Who};
 use crate::scene::{MEMBER, POD, SOLO, SOON, Scene, soon};
 use crate::tracer::{Role, Tracer, runs};
+
+/// What a server has under way when it is told to stop.
+const SHORT: Duration = Duration::from_millis(300);
 
 /// Where in the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +89,11 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
         scene.empty_cache();
     }
     let before = (scene.exits(POD), scene.exits(id));
-    let (prepared, shim) = match step {
-        Step::Create => (None, procfs::parent(pod)),
+    let (prepared, shim, _request) = match step {
+        Step::Create => (None, procfs::parent(pod), None),
         _ => {
-            let (task, shim) = prepare(scene, id, step);
-            (Some(task), shim)
+            let Prepared { task, shim, request } = prepare(scene, id, step);
+            (Some(task), shim, request)
         }
     };
     let root = match (&prepared, who) {
@@ -144,19 +148,31 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     Died { killed: place.is_some(), length, place: place.unwrap_or_default() }
 }
 
-/// A container just before the step, and its shim.
-fn prepare<'n>(scene: &Scene<'n>, id: &str, step: Step) -> (Task<'n>, u32) {
+/// A container just before the step.
+struct Prepared<'n> {
+    task: Task<'n>,
+    shim: u32,
+    /// What a server has under way.
+    request: Option<Client>,
+}
+
+fn prepare<'n>(scene: &Scene<'n>, id: &str, step: Step) -> Prepared<'n> {
     let task = scene.order(id).create();
     let shim = procfs::parent(task.pid());
-    if matches!(step, Step::Running | Step::Kill | Step::Delete) {
+    if matches!(step, Step::Running | Step::Stop | Step::Kill | Step::Delete) {
         task.start();
-        task.expect_stdout("ready\n");
+        scene.expect_begun(&task);
     }
+    let request = match step {
+        Step::Stop => scene.request(&task, SHORT),
+        Step::Running | Step::Kill => scene.request(&task, 2 * SOON),
+        _ => None,
+    };
     if step == Step::Delete {
         task.kill("KILL");
         task.wait(SOON);
     }
-    (task, shim)
+    Prepared { task, shim, request }
 }
 
 /// The step itself, whose answer may be anything.
@@ -165,8 +181,12 @@ fn go<'n>(scene: &Scene<'n>, task: Option<Task<'n>>, id: &str, step: Step, root:
     match step {
         Step::Start => {
             if task.try_start().is_ok() {
-                soon("the guest to begin", || task.stdout().contains("ready\n") || !runs(root));
+                soon("the guest to begin", || scene.has_begun(&task) || !runs(root));
             }
+        }
+        Step::Stop => {
+            let _ = task.try_kill(15, false);
+            let _ = task.try_wait(SOON);
         }
         Step::Kill => {
             let _ = task.try_kill(9, true);
@@ -182,7 +202,8 @@ fn go<'n>(scene: &Scene<'n>, task: Option<Task<'n>>, id: &str, step: Step, root:
 fn containerd(scene: &Scene<'_>, step: Step, at: At) -> Died {
     let node = scene.node;
     let order = scene.order(SOLO).keep();
-    let prepared = (step != Step::Create).then(|| prepare(scene, SOLO, step).0);
+    let prepared = (step != Step::Create).then(|| prepare(scene, SOLO, step));
+    let (prepared, _request) = prepared.map(|prepared| (prepared.task, prepared.request)).unzip();
     let worker = prepared.as_ref().map(Task::pid);
     if prepared.is_none() {
         order.record();
@@ -232,7 +253,7 @@ fn after_restart(scene: &Scene<'_>, step: Step, worker: Option<u32>, task: Optio
     }
     if step == Step::Created {
         task.start();
-        wait_until(SOON, "the guest to begin", || task.stdout().contains("ready\n").then_some(()));
+        scene.expect_begun(&task);
     }
     scene.dismiss(task, true);
 }
