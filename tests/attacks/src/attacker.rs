@@ -46,8 +46,10 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
     fn needs(&self) -> Needs {
         // All that any module may have: TCP and UDP are given then, and everything else is still an attack. A server that imports no
         // sockets may accept, and nothing else.
-        let accepts = self.server.is_some();
-        Needs { threads: true, sockets: !accepts, accepts, connects: false }
+        let reuse = self.server.as_ref().map(|server| server.instance_reuse);
+        let sockets = reuse.is_none_or(|reuse| reuse == Some(rows::REUSE_WITH_SOCKETS));
+        let connects = reuse == Some(Some(rows::REUSE_WITH_REQUESTS));
+        Needs { threads: true, sockets, accepts: self.server.is_some(), connects }
     }
 
     fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {

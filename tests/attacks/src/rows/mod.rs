@@ -37,6 +37,11 @@ pub const EXECUTED: &str = "executed";
 /// What a worker's arguments are in place of an attack that is only to be there, for others to be executed beside it.
 pub const WAIT: &str = "wait";
 
+/// The requests that an instance of [`Shape::SocketServer`] handles: all that a worker is told before it says what it needs.
+pub const REUSE_WITH_SOCKETS: u32 = 2;
+/// The same of [`Shape::RequestingServer`].
+pub const REUSE_WITH_REQUESTS: u32 = 3;
+
 /// The container that an attack needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shape {
@@ -56,6 +61,10 @@ pub enum Shape {
     Limits,
     /// A server, which listens in a pod of its own, and to which somebody connects.
     Server,
+    /// A server whose component imports sockets, in a pod of its own.
+    SocketServer,
+    /// A server whose component makes HTTP requests, in a pod of its own.
+    RequestingServer,
     /// A server in the host's network, whose spec has every capability.
     HostServer,
 }

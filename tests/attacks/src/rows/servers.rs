@@ -1,4 +1,5 @@
-//! A server that imports no sockets: it has one that listens, accepts what comes, and opens a connection to nobody.
+//! A server that imports no sockets: it has one that listens, accepts what comes, and opens a connection to nobody. One that imports
+//! them has TCP and UDP beside that, as a command that does, and nothing else. One that makes HTTP requests connects, and that is all.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -55,6 +56,51 @@ pub(super) fn rows() -> Vec<Row> {
     .into_iter()
     .map(|row| row.shape(Shape::Server))
     .collect::<Vec<_>>();
+    rows.extend(
+        [
+            Row::new("server with sockets: any but TCP and UDP", also::NONE, |_| {
+                // What it is given must be there, or the rest is no proof.
+                if let Err(e) = connected(libc::AF_INET, STREAM).and(connected(libc::AF_INET, DATAGRAM)) {
+                    return Outcome::Open(format!(
+                        "nothing, since a server that imports sockets cannot connect: {e:?}"
+                    ));
+                }
+                families(&[
+                    (libc::AF_UNIX, STREAM),
+                    (libc::AF_INET, RAW),
+                    (libc::AF_INET6, RAW),
+                    (libc::AF_PACKET, RAW),
+                    (libc::AF_NETLINK, RAW),
+                    (libc::AF_VSOCK, STREAM),
+                    (libc::AF_ALG, 5),
+                ])
+            }),
+            Row::new("server with sockets: what its listener and a connection may carry", also::NONE, |c| {
+                let listener = c.number("LISTENER");
+                match accepted(listener) {
+                    Ok(connection) => Outcome::new([listener, connection as u64].into_iter().flat_map(carried)),
+                    Err(e) => Outcome::Open(format!("nothing, since a server cannot accept: {e:?}")),
+                }
+            })
+            .alone(),
+        ]
+        .map(|row| row.shape(Shape::SocketServer)),
+    );
+    rows.push(
+        Row::new("server with requests: bind, listen, and any socket but TCP and UDP", also::NONE, |_| {
+            // What it is given must be there, or the rest is no proof.
+            if let Err(e) = connected(libc::AF_INET, STREAM).and(connected(libc::AF_INET, DATAGRAM)) {
+                return Outcome::Open(format!("nothing, since a server that makes requests cannot connect: {e:?}"));
+            }
+            Outcome::new(
+                bound_and_listening(STREAM).into_iter().chain(bound_and_listening(DATAGRAM)).chain(
+                    [(libc::AF_UNIX, STREAM), (libc::AF_INET, RAW), (libc::AF_PACKET, RAW), (libc::AF_NETLINK, RAW)]
+                        .map(|(family, kind)| ("a socket", call(libc::SYS_socket, [family as u64, kind, 0]))),
+                ),
+            )
+        })
+        .shape(Shape::RequestingServer),
+    );
     rows.push(
         Row::new("server: a low port in the host's network, before its filter", also::CAPABILITIES, |_| {
             LOW_PORT.get().map_or(Outcome::Open("it was not tried".to_owned()), |&answer| answer.into())
@@ -80,10 +126,60 @@ fn accepted(listener: u64) -> Answer {
     }
 }
 
+/// struct sockaddr_in: family, port 8080, 127.0.0.1, where a server listens.
+const SERVER: [u8; 16] = [libc::AF_INET as u8, 0, 0x1f, 0x90, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// A new socket, connected to the server's own port.
+fn connected(family: i32, kind: u64) -> Answer {
+    let socket = call(libc::SYS_socket, [family as u64, kind, 0])?;
+    let answer = call(libc::SYS_connect, [socket as u64, at(&SERVER), 16]);
+    close(socket);
+    answer
+}
+
+/// What would let others come to a new socket.
+fn bound_and_listening(kind: u64) -> [(&'static str, Answer); 3] {
+    let socket = match call(libc::SYS_socket, [libc::AF_INET as u64, kind, 0]) {
+        Ok(socket) => socket as u64,
+        Err(e) => return [("a socket", Err(e)); 3],
+    };
+    // Any port of any address.
+    let address: [u8; 16] = [libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let tried = [
+        ("bind", call(libc::SYS_bind, [socket, at(&address), 16])),
+        ("listen", call(libc::SYS_listen, [socket, 1])),
+        ("sendto somebody else", call(libc::SYS_sendto, [socket, at(&address), 1, 0, at(&SERVER), 16])),
+    ];
+    close(socket as i64);
+    tried
+}
+
+/// What neither a listener nor a connection has, though sockets are allowed: what goes beside the bytes, and other ways for them.
+fn carried(socket: u64) -> [(&'static str, Answer); 9] {
+    let one = 1_u32;
+    // struct msghdr, with nothing in it.
+    let message = [0_u64; 7];
+    let set = |level: i32, option: i32| call(libc::SYS_setsockopt, [socket, level as u64, option as u64, at(&one), 4]);
+    [
+        ("sendmsg", call(libc::SYS_sendmsg, [socket, at(&message), 0])),
+        (
+            "recvmsg, which takes descriptors",
+            call(libc::SYS_recvmsg, [socket, at(&message), libc::MSG_DONTWAIT as u64]),
+        ),
+        ("accept, which sets no flags", call(libc::SYS_accept, [socket, 0, 0])),
+        ("another protocol above", set(libc::IPPROTO_TCP, libc::TCP_ULP)),
+        ("another interface", set(libc::SOL_SOCKET, libc::SO_BINDTODEVICE)),
+        ("a mark for other routes", set(libc::SOL_SOCKET, libc::SO_MARK)),
+        ("a program in the kernel", set(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER)),
+        ("memory shared with the kernel", set(libc::SOL_SOCKET, libc::SO_ZEROCOPY)),
+        ("another source address", set(libc::IPPROTO_IP, libc::IP_TRANSPARENT)),
+    ]
+}
+
 /// All that could make a socket one to somebody else.
 fn turned_elsewhere(socket: u64) -> Outcome {
-    // struct sockaddr_in: family, port 8080, 127.0.0.1; and AF_UNSPEC, which makes a socket free.
-    let address: [u8; 16] = [libc::AF_INET as u8, 0, 0x1f, 0x90, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    // And AF_UNSPEC, which makes a socket free.
+    let address = SERVER;
     let (to, nobody, one, letter) = (at(&address), at(&[0_u8; 16]), 1_u32, text(c"x"));
     // struct msghdr, with nothing in it but the address.
     let message = [to, 16, 0, 0, 0, 0, 0];

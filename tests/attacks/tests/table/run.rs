@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use catamaran_attacks::Outcome;
-use catamaran_attacks::rows::{self, EXECUTED, MOST_MEMORY, MOST_PROCESSES, Row, Shape, TOLD, WAIT, When};
+use catamaran_attacks::rows::{
+    self, EXECUTED, MOST_MEMORY, MOST_PROCESSES, REUSE_WITH_REQUESTS, REUSE_WITH_SOCKETS, Row, Shape, TOLD, WAIT, When,
+};
 use catamaran_harness::{Container, Image, Output, Task};
 use serde_json::{Value, json};
 
@@ -19,6 +21,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Where a server listens that is told nothing, and what tells it.
 const PORT: u16 = 8080;
 const LISTEN: &str = "catamaran.wasm/http-listen";
+const REUSE: &str = "catamaran.wasm/http-instance-reuse";
 
 /// Whom the attacker runs as.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,8 +99,8 @@ fn first(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (boo
     let task = order(world, image, shape, names).create();
     tell(world, &task);
     // It listens since Create. Who connects is there until the attack is over.
-    let _client =
-        (shape == Shape::Server).then(|| task.within(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).unwrap()));
+    let _client = matches!(shape, Shape::Server | Shape::SocketServer | Shape::RequestingServer)
+        .then(|| task.within(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).unwrap()));
     task.start();
     let ended = task.try_wait(LIMIT).is_ok();
     (ended, if ended { task.delete() } else { task.discard() })
@@ -105,7 +108,7 @@ fn first(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (boo
 
 /// Whether its worker is a server's.
 fn serves(shape: Shape) -> bool {
-    matches!(shape, Shape::Server | Shape::HostServer)
+    matches!(shape, Shape::Server | Shape::SocketServer | Shape::RequestingServer | Shape::HostServer)
 }
 
 fn executed(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (bool, Output) {
@@ -164,6 +167,8 @@ pub(crate) fn order<'n>(world: &World<'n>, image: &Image, shape: Shape, names: &
             spec["linux"]["resources"]["pids"] = json!({ "limit": MOST_PROCESSES });
         }),
         Shape::Server => order,
+        Shape::SocketServer => order.annotation(REUSE, &REUSE_WITH_SOCKETS.to_string()),
+        Shape::RequestingServer => order.annotation(REUSE, &REUSE_WITH_REQUESTS.to_string()),
         // At a port that nobody has at this moment: others listen in the host's network too.
         Shape::HostServer => order.annotation(LISTEN, &free_port().to_string()).spec(|spec| {
             without_namespace(spec, "network");
