@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Requests that one instance of WASI 0.3 handles, where the pod's author does not say, and how many of them at once: what
 /// `wasmtime serve` has too.
 const REUSE_3: usize = 128;
-const AT_ONCE_3: usize = 16;
+pub(crate) const AT_ONCE_3: u32 = 16;
 /// So long an instance of which nobody waits any more goes on where some of its work may be for nobody.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -135,7 +135,8 @@ impl WorkerState for Requests {
                 self.life.fill();
                 ShouldAccept::No
             }
-            (true, of_wasi_3) if running < if of_wasi_3 { AT_ONCE_3 } else { 1 } => ShouldAccept::Yes,
+            (true, false) if running < 1 => ShouldAccept::Yes,
+            (true, true) if running < AT_ONCE_3 as usize => ShouldAccept::Yes,
             (true, _) => ShouldAccept::No,
         }
     }

@@ -47,8 +47,11 @@ pub(crate) fn load(artifact: File, server: &Server) -> std::result::Result<(Engi
     let required = component.resources_required();
     let mut config = settings().map_err(misfit)?;
     if let Some(required) = required {
-        let slots = slots(server, link::is_of_wasi_3(&first, &component));
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, &required)));
+        let of_wasi_3 = link::is_of_wasi_3(&first, &component);
+        let slots = slots(server, of_wasi_3);
+        // Each of an instance's requests may wait in the middle of a call.
+        let stacks = if of_wasi_3 { slots.saturating_mul(instances::AT_ONCE_3) } else { slots };
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, stacks, &required)));
     }
     let engine = Engine::new(&config).map_err(misfit)?;
     let component = map(&engine, again)?;
@@ -76,7 +79,7 @@ fn slots(server: &Server, of_wasi_3: bool) -> u32 {
     waiting.min(MOST_WAITING.max(most)).saturating_add(SPARE)
 }
 
-fn pool(slots: u32, required: &ResourcesRequired) -> PoolingAllocationConfig {
+fn pool(slots: u32, stacks: u32, required: &ResourcesRequired) -> PoolingAllocationConfig {
     let elements = required.max_initial_table_size.map_or(0, |size| usize::try_from(size).unwrap_or(usize::MAX));
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
@@ -89,7 +92,7 @@ fn pool(slots: u32, required: &ResourcesRequired) -> PoolingAllocationConfig {
         .max_tables_per_component(required.num_tables.max(1))
         .max_tables_per_module(required.num_tables.max(1))
         .table_elements(elements.max(TABLE))
-        .total_stacks(slots)
+        .total_stacks(stacks)
         .max_memory_size(MEMORY)
         .max_component_instance_size(MOST_STATE)
         .max_core_instance_size(MOST_STATE)
