@@ -305,9 +305,10 @@ static http_callback_code_t ask(task_t *task) {
     wasi_http_types_static_request_new(
         wasi_http_types_constructor_fields(), NULL,
         wasi_http_types_future_result_option_own_trailers_error_code_new(&trailers), NULL, &made);
-    http_string_t host = {(uint8_t *)"127.0.0.1:1", 11};
-    if (!wasi_http_types_method_request_set_authority(wasi_http_types_borrow_request(made.f0), &host))
-        fprintf(stderr, "the authority is refused\n");
+    http_string_t host = {(uint8_t *)"127.0.0.1:1", 11}, path = {(uint8_t *)"/", 1};
+    if (!wasi_http_types_method_request_set_authority(wasi_http_types_borrow_request(made.f0), &host) ||
+        !wasi_http_types_method_request_set_path_with_query(wasi_http_types_borrow_request(made.f0), &path))
+        fprintf(stderr, "the address is refused\n");
     wasi_http_types_future_result_void_error_code_drop_readable(made.f1);
     return call(task, wasi_http_client_send(made.f0, &task->sent), refused);
 }
