@@ -1,6 +1,9 @@
 //! What a node's cache and its compiles look like from outside.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -69,6 +72,36 @@ pub fn processes(node: &Node, what: &str) -> Vec<u32> {
 
 fn pids() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
+}
+
+/// Where compiles of one kind take turns: `short`, `fast`, `best` or `later`.
+pub fn lane(node: &Node, name: &str) -> PathBuf {
+    node.catamaran_root().join("slots").join(name)
+}
+
+/// Those that wait for their turn in a lane. Their names begin with when they came.
+pub fn tickets(lane: &Path) -> BTreeSet<OsString> {
+    fs::read_dir(lane.join("queue")).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
+}
+
+/// Takes all turns of a lane, until they are dropped.
+///
+/// # Panics
+/// When somebody has one.
+pub fn all_slots(lane: &Path) -> Vec<File> {
+    let count = std::thread::available_parallelism().unwrap().get().div_ceil(2);
+    (0..count).map(|slot| locked(&lane.join(slot.to_string()))).collect()
+}
+
+/// Holds the lock of a file until it is dropped.
+///
+/// # Panics
+/// When somebody else has it.
+pub fn locked(path: &Path) -> File {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let file = File::create(path).unwrap();
+    file.try_lock().unwrap();
+    file
 }
 
 /// Kills the process, which may be gone.

@@ -10,7 +10,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use catamaran_harness::{Code, Image, Node, Runtime, guests, wait_until};
-use catamaran_integration::compiles::{counter, creations, entries, image, kill, processes, quiet};
+use catamaran_integration::compiles::{
+    counter, creations, entries, image, kill, lane, locked, processes, quiet, tickets,
+};
 
 const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(90);
@@ -325,7 +327,36 @@ fn compiles_share_a_cgroup_and_have_no_rights() {
         created.join().unwrap().discard();
     });
     quiet(&node);
+    node.finish();
+}
+
+/// The names of the cgroups of this process that are those of compiles.
+fn cgroups(pid: u32) -> BTreeSet<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let names = text.lines().filter_map(|line| Some(line.rsplit_once('/')?.1.to_owned()));
+    names.filter(|name| name.starts_with("catamaran-compile")).collect()
+}
+
+/// A lock that is held with the least weight is held for minutes on a busy machine.
+#[test]
+fn better_code_is_made_with_the_least_weight_by_a_driver_that_has_a_pods() {
+    let node = Node::start();
+    let slot = locked(&lane(&node, "later").join("0"));
+    let task = node.container("c").image(&image("large", guests::idle_of_size(4 << 20))).limit(LATER).spawn();
+    task.expect_stdout("ready\n");
+    wait_until(SOON, "the better code's turn", || (tickets(&lane(&node, "later")).len() == 1).then_some(()));
+    let [driver] = processes(&node, "driver")[..] else { panic!("not one driver") };
+    assert_eq!(cgroups(driver), ["catamaran-compile".to_owned()].into(), "while it waits");
+    drop(slot);
+    let later = BTreeSet::from(["catamaran-compile-later".to_owned()]);
+    wait_until(LATER, "the compile with the least weight", || {
+        processes(&node, "compile").iter().any(|pid| cgroups(*pid) == later).then_some(())
+    });
     assert_eq!(weight("catamaran-compile-later"), [2, 1][usize::from(is_unified())], "the least that there is");
+    assert_eq!(cgroups(driver), ["catamaran-compile".to_owned()].into(), "while it is compiled");
+    quiet(&node);
+    assert!(entries(&node).iter().all(|name| name.len() == 64), "{:?}", entries(&node));
+    task.discard();
     node.finish();
 }
 
@@ -411,10 +442,8 @@ fn a_locked_counter_or_a_read_only_cache_delays_nobody() {
 #[test]
 fn a_start_does_not_wait_for_the_optimised_code() {
     let node = Node::start();
-    let slots = node.catamaran_root().join("slots/later");
-    fs::create_dir_all(&slots).unwrap();
-    let slot = fs::File::create(slots.join("0")).unwrap();
-    slot.lock().unwrap();
+    let later = lane(&node, "later");
+    let slot = locked(&later.join("0"));
     let image = image("large", guests::idle_of_size(1 << 20));
     let start = |id: &str| {
         let task = node.container(id).image(&image).limit(LATER).spawn();
@@ -423,8 +452,7 @@ fn a_start_does_not_wait_for_the_optimised_code() {
     };
     let first = start("first");
     let fast = wait_until(SOON, "the driver of the better code in its queue", || {
-        let queue = fs::read_dir(slots.join("queue")).ok()?;
-        (queue.count() == 1).then(|| artifact(&node))
+        (tickets(&later).len() == 1).then(|| artifact(&node))
     });
     fs::remove_file(&fast).unwrap();
     let second = start("second");

@@ -277,11 +277,7 @@ impl Driver {
 
     /// Compiles the module, whose lock is held, when its turn comes.
     fn compile_given(&mut self, part: &mut Part, given: Given) -> Result<Served> {
-        if self.cgroup.is_none() {
-            self.cgroup = Compilers::join()
-                .inspect_err(|e| self.warnings.push(format!("compiles have no cgroup of their own: {e}")))
-                .ok();
-        }
+        self.join();
         let slot = match self.slot(part, self.places.slots.clone(), slots(), &given) {
             Err(e) => {
                 self.uncached(&e.to_string());
@@ -321,6 +317,15 @@ impl Driver {
         Ok(Served::made(Made { artifact, target: part.target, digest: module.digest, tier, origin, uncached, later }))
     }
 
+    /// Moves this process into the cgroup of compiles that starts wait for, unless it is there.
+    fn join(&mut self) {
+        if self.cgroup.is_none() {
+            self.cgroup = Compilers::join()
+                .inspect_err(|e| self.warnings.push(format!("compiles have no cgroup of their own: {e}")))
+                .ok();
+        }
+    }
+
     fn until(&self) -> Until<'_> {
         Until { limit: LONGEST_QUEUE, asker: &self.asker }
     }
@@ -338,13 +343,14 @@ impl Driver {
         Queue::new(folder, count, &self.order.tenant, given.digest()).slot(self.until()).map(Some)
     }
 
-    /// Compiles the module again for the best code, with what the others leave; unless somebody is at it, or there are too many.
+    /// Compiles the module again for the best code, by a process that has what the others leave; unless somebody is at it, or there
+    /// are too many.
     /// Not under the lock that a start takes: if the fast code is evicted meanwhile, the next start makes its own and waits for
     /// nobody here. What comes to nothing is ordered again by the next start that uses the fast code.
     fn improve(&mut self, target: Target, mut given: Given) -> Result<()> {
         let Installed::Part(part) = self.part(target)? else { return Ok(()) };
-        // One that has the usual weight is a compile all the same.
-        self.cgroup = Compilers::join_later().ok().or(self.cgroup.take());
+        // Not to hold a lock of the cache's with the weight of what started this driver.
+        self.join();
         let (places, tenant) = (&self.places, &self.order.tenant);
         let Share::Taken(_counted) = shares::take(&places.improvements, tenant, 1, &IMPROVEMENTS)? else {
             return Ok(());

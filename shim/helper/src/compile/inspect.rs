@@ -176,7 +176,8 @@ fn describe(name: &str, bytes: &File) -> Result<std::result::Result<String, Stri
         Err(e) => return Ok(Err(e.to_string())),
     };
     let mut output = File::from(rustix::fs::memfd_create("description", MemfdFlags::CLOEXEC).doing(doing)?);
-    let verdict = process::run(&mut compiler.command(), compiler.path(), name, bytes, &output, Task::Description)?;
+    let verdict =
+        process::run(&mut compiler.command(), compiler.path(), name, bytes, &output, Task::Description, |_| ())?;
     let (Verdict::Refused(reason)
     | Verdict::OtherEngine(reason)
     | Verdict::Server(reason)
@@ -243,7 +244,7 @@ fn ask(target: Target, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEn
     let doing = || format!("asking {engine} about {}", asked.name);
     let output = File::from(rustix::fs::memfd_create("artifact", MemfdFlags::CLOEXEC).doing(doing)?);
     let task = Task::Artifact(Tier::Fast, target.world());
-    let verdict = process::run(&mut compiler.command(), compiler.path(), &asked.name, bytes, &output, task)?;
+    let verdict = process::run(&mut compiler.command(), compiler.path(), &asked.name, bytes, &output, task, |_| ())?;
     Ok(match verdict {
         Verdict::Made => answer("runs", None, None),
         Verdict::OtherEngine(reason) => answer("other-engine", Some(reason), None),

@@ -12,6 +12,7 @@ use catamaran_cache::store::{Lasting, New};
 use catamaran_cache::{counters, module, tenant};
 use catamaran_cgroup::Compilers;
 use catamaran_worker::compiler::Tier;
+use log::debug;
 use rustix::fs::MemfdFlags;
 
 use super::driver::Driver;
@@ -46,7 +47,7 @@ impl Driver {
             store.sweep();
             locks::sweep(&self.places.locks);
             match store.create() {
-                Ok(new) => match self.verdict(part, module, &new.file, tier)? {
+                Ok(new) => match self.verdict(part, module, &new.file, tier, waited)? {
                     Verdict::Output(reason) => lacking = reason,
                     verdict => {
                         if let Some(declined) = self.judge(part, module, verdict)? {
@@ -75,10 +76,18 @@ impl Driver {
         self.warnings.push(format!("{} runs uncached: {reason}", self.order.name));
     }
 
-    fn verdict(&self, part: &Part, module: &Sealed, output: &File, tier: Tier) -> Result<Verdict> {
+    fn verdict(&self, part: &Part, module: &Sealed, output: &File, tier: Tier, waited: bool) -> Result<Verdict> {
         let target = part.target;
         self.count(target.engine(), Counter::Compiles);
-        let killed = || self.cgroup.as_ref().map_or(0, Compilers::killed);
+        let later = if waited { None } else { Compilers::later().ok() };
+        let cgroup = later.as_ref().or(self.cgroup.as_ref());
+        let killed = || cgroup.map_or(0, Compilers::killed);
+        // One that has the usual weight is a compile all the same.
+        let born = |pid| {
+            if let Some(Err(e)) = later.as_ref().map(|later| later.admit(pid)) {
+                debug!("a compile that nobody waits for keeps the weight of the others: {e}");
+            }
+        };
         let before = killed();
         let begin = Instant::now();
         let verdict = process::run(
@@ -88,6 +97,7 @@ impl Driver {
             &module.bytes,
             output,
             Task::Artifact(tier, target.world()),
+            born,
         )?;
         let compiled = Count::Compiled { engine: target.engine(), tier, took: begin.elapsed() };
         counters::add(&self.places.root, &[compiled]);
@@ -225,7 +235,7 @@ impl Driver {
         let doing = || format!("compiling {}", self.order.name);
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let output = File::from(rustix::fs::memfd_create("artifact", flags).doing(doing)?);
-        let verdict = self.verdict(part, module, &output, tier)?;
+        let verdict = self.verdict(part, module, &output, tier, true)?;
         if let Some(declined) = self.judge(part, module, verdict)? {
             return Ok(declined);
         }

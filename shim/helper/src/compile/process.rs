@@ -54,6 +54,7 @@ pub(super) enum Verdict {
 }
 
 /// Has `compiler`, a program that lies at `path`, make of the module in `bytes` what `task` says, into `output`, and waits for it.
+/// `born` is told the compile process's pid when it has one.
 pub(super) fn run(
     compiler: &mut Command,
     path: &Path,
@@ -61,6 +62,7 @@ pub(super) fn run(
     bytes: &File,
     output: &File,
     task: Task,
+    born: impl FnOnce(u32),
 ) -> Result<Verdict> {
     let doing = || format!("compiling {name}");
     let mut words = File::from(rustix::fs::memfd_create("verdict", MemfdFlags::CLOEXEC).doing(doing)?);
@@ -85,6 +87,7 @@ pub(super) fn run(
         .map_err(limits::of_processes)
         .on(path)?;
     let pidfd = child::pidfd(child.id())?;
+    born(child.id());
     let until = Instant::now() + LONGEST;
     let ended = loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -164,7 +167,7 @@ mod tests {
             let mut module = memory("module");
             module.write_all(b"\0asm").unwrap();
             let task = Task::Artifact(Tier::Best, World::Http);
-            run(&mut Command::new(&program), &program, "m", &module, &memory("artifact"), task).unwrap()
+            run(&mut Command::new(&program), &program, "m", &module, &memory("artifact"), task, |_| ()).unwrap()
         };
         let most = (64 << 20) + 64 * 4;
         assert!(matches!(verdict(&format!("head -c {most} /dev/zero")), Verdict::Made));
