@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use catamaran_harness::{Code, Container, Engine, Image, Node, Options, Runtime, Task, guests, wait_until};
-use catamaran_integration::compiles::{counter, creations, entries, image, processes, quiet};
+use catamaran_integration::compiles::{all_slots, counter, creations, entries, image, lane, locked, processes, quiet};
 use catamaran_integration::{adapted, component};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -31,27 +31,13 @@ fn started<'n>(order: &Container<'n>) -> Task<'n> {
     task
 }
 
-/// Holds the lock of a file until it is dropped.
-fn locked(path: &Path) -> File {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let file = File::create(path).unwrap();
-    file.lock().unwrap();
-    file
-}
-
-/// All places for compiles that starts wait for.
-fn all_slots(node: &Node) -> Vec<File> {
-    let count = std::thread::available_parallelism().unwrap().get().div_ceil(2);
-    (0..count).map(|slot| locked(&node.catamaran_root().join(format!("slots/{slot}")))).collect()
-}
-
 fn count(folder: &Path) -> usize {
     fs::read_dir(folder).map_or(0, Iterator::count)
 }
 
-/// The name of the one namespace that compiled something here, as files have it.
+/// The name of the one namespace that compiled a small module here, as files have it.
 fn tenant(node: &Node) -> String {
-    let mut served = fs::read_dir(node.catamaran_root().join("slots/served")).unwrap();
+    let mut served = fs::read_dir(lane(node, "short").join("served")).unwrap();
     let name = served.next().unwrap().unwrap().file_name().into_string().unwrap();
     assert!(served.next().is_none(), "several have compiled");
     name
@@ -78,7 +64,7 @@ fn size(engine: Engine, kilobytes: usize) -> u64 {
 fn waiting_for_the_optimiser_keeps_no_module_in_memory() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
-        let later = node.catamaran_root().join("slots/later");
+        let later = lane(&node, "later");
         let slot = locked(&later.join("0"));
         let tasks: Vec<_> = (0..3)
             .map(|n| started(&node.container(&format!("c{n}")).image(&idle(&format!("c{n}"), 1500)).limit(LATER)))
@@ -111,13 +97,13 @@ fn waiting_for_the_optimiser_keeps_no_module_in_memory() {
 #[test]
 fn a_module_that_changed_before_it_is_optimised_is_refused() {
     let node = Node::start();
-    let slot = locked(&node.catamaran_root().join("slots/later/0"));
+    let slot = locked(&lane(&node, "later").join("0"));
     let folder = node.dir().join("volume");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("m.wasm"), guests::idle_of_size(1 << 20)).unwrap();
     let order = node.container("c").image(&idle("other", 100)).bind(&folder, "/v", ["rbind", "ro"]);
     let task = started(&order.args(["/v/m.wasm"]).limit(LATER));
-    let queue = node.catamaran_root().join("slots/later/queue");
+    let queue = lane(&node, "later").join("queue");
     wait_until(SOON, "the optimiser's queue", || (count(&queue) == 1).then_some(()));
     let before = entries(&node);
     assert!(before.len() == 1 && before[0].ends_with(".fast"), "{before:?}");
@@ -137,8 +123,9 @@ fn a_cancelled_compile_order_ends_and_its_retry_keeps_its_place() {
     let task = node.container("c").image(&tools.entrypoint(["/sleep"])).spawn();
     task.expect_stdout("ready\n");
     quiet(&node);
-    let slots = all_slots(&node);
-    let (queue, left) = (node.catamaran_root().join("slots/queue"), node.catamaran_root().join("slots/left"));
+    let fast = lane(&node, "fast");
+    let slots = all_slots(&fast);
+    let (queue, left) = (fast.join("queue"), fast.join("left"));
     // A probe that took too long.
     let exec = task.further("probe").args(["/big"]).add();
     std::thread::scope(|scope| {

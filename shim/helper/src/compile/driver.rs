@@ -2,7 +2,7 @@
 //! nothing of it is in a shim's memory.
 //!
 //! ```text
-//! order -> the module's lock -> (there by now?) -> own cgroup -> a slot -> sealed memory -> compile -> publish -> answer
+//! order -> the module's lock -> (there by now?) -> own cgroup -> a slot of its lane -> sealed memory -> compile -> publish -> answer
 //!                                                             again, for the best code, if the first was fast <-'
 //! ```
 //!
@@ -14,7 +14,6 @@
 
 use std::fs::File;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use catamaran_cache::counters::Counter;
@@ -28,6 +27,7 @@ use catamaran_worker::compiler::Tier;
 
 use super::asker::Asker;
 use super::given::Given;
+use super::lane::Lane;
 use super::locks::{self, Lock, Turn, Until};
 use super::outcome::{Fresh, Outcome};
 use super::queue::Queue;
@@ -278,7 +278,9 @@ impl Driver {
     /// Compiles the module, whose lock is held, when its turn comes.
     fn compile_given(&mut self, part: &mut Part, given: Given) -> Result<Served> {
         self.join();
-        let slot = match self.slot(part, self.places.slots.clone(), slots(), &given) {
+        let bytes = given.bytes()?;
+        let lane = Lane::awaited(self.tier(part, bytes), bytes);
+        let slot = match self.slot(part, lane, &given) {
             Err(e) => {
                 self.uncached(&e.to_string());
                 part.store = None;
@@ -298,12 +300,13 @@ impl Driver {
         };
         let module = self.read(part, &mut given)?;
         let size = module.bytes.metadata().on("the module's bytes")?.len();
+        let tier = self.tier(part, size);
+        if slot.is_some() && Lane::awaited(tier, size) > lane {
+            return Err(
+                self.failed(format!("it had {bytes} bytes when its turn was waited for, and has {size}: try again"))
+            );
+        }
         let cached = part.store.is_some();
-        let tier = match awaited(self.order.tier, part.target, size) {
-            // The best replaces code that does not fit. Without a cache it would be made for one start alone.
-            Tier::Fast if self.order.wish == Wish::Any && (cached || self.order.tier.is_some()) => Tier::Fast,
-            _ => Tier::Best,
-        };
         let begin = Instant::now();
         let Fresh { artifact, uncached } = match self.compile(part, &module, tier, true)? {
             Outcome::Made(fresh) => fresh,
@@ -326,6 +329,17 @@ impl Driver {
         }
     }
 
+    /// The code that is made for a start, of a module of so many bytes.
+    fn tier(&self, part: &Part, bytes: u64) -> Tier {
+        match awaited(self.order.tier, part.target, bytes) {
+            // The best replaces code that does not fit. Without a cache it would be made for one start alone.
+            Tier::Fast if self.order.wish == Wish::Any && (part.store.is_some() || self.order.tier.is_some()) => {
+                Tier::Fast
+            }
+            _ => Tier::Best,
+        }
+    }
+
     fn until(&self) -> Until<'_> {
         Until { limit: LONGEST_QUEUE, asker: &self.asker }
     }
@@ -335,12 +349,13 @@ impl Driver {
         locks::module(&self.places.locks, target, given.digest(), &self.order.tenant, self.until())
     }
 
-    /// A place among those that compile; without a cache there are no files to tell of it.
-    fn slot(&self, part: &Part, folder: PathBuf, count: usize, given: &Given) -> Result<Option<Turn>> {
+    /// A place among those that compile in this lane; without a cache there are no files to tell of it.
+    fn slot(&self, part: &Part, lane: Lane, given: &Given) -> Result<Option<Turn>> {
         if part.store.is_none() {
             return Ok(None);
         }
-        Queue::new(folder, count, &self.order.tenant, given.digest()).slot(self.until()).map(Some)
+        let folder = lane.folder(&self.places.slots);
+        Queue::new(folder, lane.slots(), &self.order.tenant, given.digest()).slot(self.until()).map(Some)
     }
 
     /// Compiles the module again for the best code, by a process that has what the others leave; unless somebody is at it, or there
@@ -357,7 +372,7 @@ impl Driver {
         };
         let Some(_lock) = locks::later(&places.locks, target, given.digest(), tenant)? else { return Ok(()) };
         // Not one that a start waits for.
-        let _slot = match self.slot(&part, places.slots.join("later"), 1, &given)? {
+        let _slot = match self.slot(&part, Lane::Later, &given)? {
             Some(Turn::Came(slot)) => slot,
             Some(Turn::TooLate) => {
                 return Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}")));
@@ -378,9 +393,4 @@ impl Driver {
             }
         }
     }
-}
-
-/// As many compiles at a time as leave half of the processors to the pods; each uses all that it gets.
-fn slots() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).max(1))
 }

@@ -8,6 +8,7 @@ pub(crate) mod entries;
 mod evict;
 mod given;
 pub(crate) mod inspect;
+mod lane;
 mod locks;
 mod look;
 mod make;

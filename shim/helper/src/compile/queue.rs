@@ -1,15 +1,15 @@
-//! The queue for the slots, in which one author's burst of modules is one among others.
+//! The queue for the slots of a lane, in which one author's burst of modules is one among others.
 //!
 //! ```text
-//! slots/0, 1 ...                     whoever holds the lock compiles
-//! slots/queue/TIME-PID.N-TENANT      a ticket: alive as long as its lock is held
-//! slots/served/TENANT                when this tenant had its last turn, as the file's time
-//! slots/left/TENANT-MODULE           the place in line of an order that nobody waits for any more: its ticket's time
+//! LANE/0, 1 ...                     whoever holds the lock compiles
+//! LANE/queue/TIME-PID.N-TENANT      a ticket: alive as long as its lock is held
+//! LANE/served/TENANT                when this tenant had its last turn, as the file's time
+//! LANE/left/TENANT-MODULE           the place in line of an order that nobody waits for any more: its ticket's time
 //! ```
 //!
 //! A tenant is a namespace of Kubernetes, which admission and quotas are about; whoever has waited longest for a turn has the
-//! next one, and within a tenant whoever came first. So a first start waits for the compiles that go on, and for one of each
-//! other tenant, however many modules these have. Nobody keeps the queue: each who waits looks whether it is the first.
+//! next one, and within a tenant whoever came first. So a first start waits for the compiles of its lane that go on, and for one of
+//! each other tenant, however many modules these have. Nobody keeps the queue: each who waits looks whether it is the first.
 //!
 //! Whoever asked may give up: a Create that was cancelled, an exec that took too long, a pod that is gone. What waits then ends
 //! with it, and holds nothing; its place in line is kept for the same module's next order, for a retry would otherwise begin

@@ -201,7 +201,8 @@ impl<'n> Scene<'n> {
         let entries = files(root.join("cache")).flat_map(files);
         let new =
             entries.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("new-")));
-        new.chain(files(root.join("locks"))).chain(files(root.join("slots/queue"))).collect()
+        let tickets = files(root.join("slots")).flat_map(|lane| files(lane.join("queue")));
+        new.chain(files(root.join("locks"))).chain(tickets).collect()
     }
 
     /// The end of a scene in which all was clean.
