@@ -105,7 +105,7 @@ pub(crate) async fn serve(
         Some(Overdue::Head) => parts(connection).send_at_once(TOO_LATE),
         Some(Overdue::Idle | Overdue::Stalled) => {}
         // Told to close, a connection between two requests holds up no end.
-        None => parts(connection).take_rest(!closed, LONGEST_REST).await,
+        None => parts(connection).take_rest(closed_by.is_none(), LONGEST_REST).await,
     }
 }
 

@@ -47,7 +47,7 @@ pub use runner::Http;
 
 #[cfg(test)]
 mod tests {
-    use crate::{admission, connection, request, runner, service};
+    use crate::{admission, connection, refusal, request, runner, service};
 
     /// The table of what a server does by itself, and what stands below it.
     #[test]
@@ -71,6 +71,6 @@ mod tests {
         }
         // As the words have it.
         assert_eq!((admission::WAITING, admission::LONGEST_WAIT.as_secs_f64()), (1, 1.0));
-        assert!(connection::TOO_MANY.windows(16).any(|part| part == format!("retry-after: {retry}\r\n").as_bytes()));
+        assert!(refusal::TOO_MANY.windows(16).any(|part| part == format!("retry-after: {retry}\r\n").as_bytes()));
     }
 }

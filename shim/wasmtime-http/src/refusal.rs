@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::tasks;
 
-const TOO_MANY: &[u8] =
+pub(crate) const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
 /// As many are waited for at once: each has a descriptor. Further ones are closed at once.
 pub(crate) const MOST: usize = 32;
