@@ -185,8 +185,10 @@ fn a_head_that_is_too_large_is_refused() {
             // Without an end.
             let mut client = Client::connect(PORT);
             client.send("GET /hello HTTP/1.1\r\nhost: pod\r\n");
-            let sent = (0..10_000).take_while(|n| client.try_send(format!("header-{n}: value\r\n")).is_ok()).count();
-            assert!(sent < 10_000, "a head without an end is read");
+            let begin = Instant::now();
+            while client.try_send("header: value\r\n").is_ok() {
+                assert!(begin.elapsed() < Duration::from_secs(20), "a head without an end is read");
+            }
         });
     });
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Container, Node, Task, guests};
+use catamaran_harness::{Container, Node, Task, guests, wait_until};
 use catamaran_integration::component;
 use catamaran_integration::http::{Client, PORT, get, image};
 use serde_json::json;
@@ -52,7 +52,7 @@ fn a_server_of_wasi_0_3_answers() {
         assert_eq!(Client::connect(PORT).get("/unknown").status, 404);
         assert_eq!(Client::connect(PORT).get("/error").status, 500);
     });
-    assert!(task.stderr().contains("the guest answered with an error"), "{}", task.stderr());
+    wait_until(SOON, "its stderr", || task.stderr().contains("the guest answered with an error").then_some(()));
     task.discard();
     node.finish();
 }

@@ -23,6 +23,7 @@ use crate::account::{Account, Member};
 use crate::census;
 use crate::compiles;
 use crate::contender::Contender;
+use crate::crowd::crowd;
 use crate::plan::Plan;
 use crate::samples::{Samples, milliseconds};
 use client::Load;
@@ -41,8 +42,11 @@ const MOST_REQUESTS: &str = "catamaran.wasm/http-max-concurrent-requests";
 const TIME: Duration = Duration::from_secs(3);
 /// Before a load counts.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// Behind the first answer, before a server counts as idle.
+/// Behind the start of servers, before they count as idle.
 const CALM: Duration = Duration::from_secs(2);
+/// Servers that are idle at once, and how many of them start at a time.
+const IDLE: usize = 20;
+const AT_A_TIME: usize = 4;
 /// Starts with what was compiled before, a round.
 const WARM_STARTS: usize = 3;
 
@@ -187,13 +191,15 @@ fn starts(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize,
             &server.name,
             milliseconds(answered),
         );
-        if number == WARM_STARTS {
-            std::thread::sleep(CALM);
-            samples.add_of(ServerRow::IdlePss, &server.name, pss(account, false));
-            samples.add_of(ServerRow::IdlePssAll, &server.name, pss(account, true));
-        }
         end(account, task);
     }
+    let tasks = crowd(IDLE, AT_A_TIME, |number| server.container(node, "idle", round * IDLE + number).spawn());
+    // All of them listen by then.
+    std::thread::sleep(CALM);
+    samples.add_of(ServerRow::IdlePss, &server.name, pss(account, false) / IDLE as f64);
+    samples.add_of(ServerRow::IdlePssAll, &server.name, pss(account, true) / IDLE as f64);
+    tasks.into_iter().for_each(|task| drop(task.discard()));
+    account.settle();
 }
 
 /// What the container's processes have in memory, in MB, with the shim's or without.

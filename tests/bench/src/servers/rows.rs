@@ -107,7 +107,7 @@ impl InWords for ServerRow {
             Self::Overload(Overload::NotAnswered) => ("- refused, with 503 by ours".to_owned(), "%", 1, ""),
             Self::Cold => ("Create to the first answer, empty cache".to_owned(), "ms", 1, ""),
             Self::Warm => ("Create to the first answer".to_owned(), "ms", 1, "<= 40"),
-            Self::IdlePss => ("idle: PSS in the container".to_owned(), "MB", 2, ""),
+            Self::IdlePss => ("idle server of 20: PSS in the container".to_owned(), "MB", 2, ""),
             Self::IdlePssAll => ("- and with the shim".to_owned(), "MB", 2, "<= 2.5"),
             Self::LoadedPss => ("hello, 64 at once: PSS in the container".to_owned(), "MB", 2, ""),
         };
