@@ -24,6 +24,7 @@ use crate::census;
 use crate::compiles;
 use crate::contender::Contender;
 use crate::crowd::crowd;
+use crate::hello::timed_create;
 use crate::plan::Plan;
 use crate::samples::{Samples, milliseconds};
 use client::Load;
@@ -176,16 +177,17 @@ pub(crate) fn measure(
     }
 }
 
-/// From the order for its task to its first answer, and what it costs then.
+/// From Create, the shim's start included, to its first answer, and what it costs when it is idle.
 fn starts(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize, samples: &mut Samples<ServerRow>) {
     node.import(&server.image);
     if server.is_ours() {
         compiles::empty_the_cache(node);
     }
     for number in 0..=WARM_STARTS {
+        let (task, create) = timed_create(node, &server.container(node, "start", round * (WARM_STARTS + 1) + number));
         let begin = Instant::now();
-        let task = server.container(node, "start", round * (WARM_STARTS + 1) + number).spawn();
-        let answered = task.within(|| client::first_answer(PATIENCE)) - begin;
+        task.start();
+        let answered = create + (task.within(|| client::first_answer(PATIENCE)) - begin);
         samples.add_of(
             if number == 0 { ServerRow::Cold } else { ServerRow::Warm },
             &server.name,
