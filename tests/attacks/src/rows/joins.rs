@@ -17,7 +17,7 @@ pub const DONE: &str = "/told/done";
 
 /// The first has 1.
 const PIDS: std::ops::Range<u64> = 2..64;
-const LONGEST: Duration = Duration::from_secs(25);
+const LONGEST: Duration = Duration::from_secs(120);
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
