@@ -15,6 +15,8 @@ use crate::{instances, lanes, link};
 const SPARE: u32 = 64;
 /// Slots for instances that wait are no more than a server may have requests: each takes address space.
 const MOST_WAITING: u32 = 4096;
+/// Each stack is two entries in the process's table of mappings, of which the kernel allows 65,530 (vm.max_map_count).
+const MOST_STACKS: u32 = 16384;
 /// As much of an instance's memory is set back by writing to it, and stays the pod's; the rest goes back
 /// to the kernel, which interrupts the other processors for it, and gives new pages at a fault each. A request's processor time on two
 /// lanes, by this constant, in µs: a small guest in C (192 KiB of memory) 96 with 0, 75 with 64 KiB, 48 with 256 KiB, 47 with
@@ -49,8 +51,7 @@ pub(crate) fn load(artifact: File, server: &Server) -> std::result::Result<(Engi
     if let Some(required) = required {
         let of_wasi_3 = link::is_of_wasi_3(&first, &component);
         let slots = slots(server, of_wasi_3);
-        // Each of an instance's requests may wait in the middle of a call.
-        let stacks = if of_wasi_3 { slots.saturating_mul(instances::AT_ONCE_3) } else { slots };
+        let stacks = stacks(slots, of_wasi_3);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, stacks, &required)));
     }
     let engine = Engine::new(&config).map_err(misfit)?;
@@ -77,6 +78,14 @@ fn slots(server: &Server, of_wasi_3: bool) -> u32 {
         _ => most.saturating_mul(u32::try_from(lanes::processors(server.processors)).unwrap_or(u32::MAX)),
     };
     waiting.min(MOST_WAITING.max(most)).saturating_add(SPARE)
+}
+
+/// Each of an instance's requests may wait in the middle of a call.
+fn stacks(slots: u32, of_wasi_3: bool) -> u32 {
+    match of_wasi_3 {
+        true => slots.saturating_mul(instances::AT_ONCE_3).min(MOST_STACKS.max(slots)),
+        false => slots,
+    }
 }
 
 fn pool(slots: u32, stacks: u32, required: &ResourcesRequired) -> PoolingAllocationConfig {
@@ -108,4 +117,30 @@ const MOST_STATE: usize = 64 << 20;
 
 fn misfit(e: wasmtime::Error) -> RunnerError {
     RunnerError::Artifact(format!("{e:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_with_the_most_requests_has_an_engine() {
+        let mut server = Server::new(([127, 0, 0, 1], 8080).into(), "a test");
+        server.most_requests = 4096;
+        for of_wasi_3 in [false, true] {
+            let slots = slots(&server, of_wasi_3);
+            let stacks = stacks(slots, of_wasi_3);
+            assert!(stacks >= slots && slots > server.most_requests, "{slots} slots, {stacks} stacks");
+            let required = ResourcesRequired {
+                num_memories: 1,
+                max_initial_memory_size: Some(1 << 20),
+                num_tables: 1,
+                max_initial_table_size: Some(100),
+            };
+            let mut config = config(true).unwrap();
+            config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, stacks, &required)));
+            Engine::new(&config).unwrap();
+        }
+        assert_eq!(stacks(320, true), 5120);
+    }
 }
