@@ -7,23 +7,12 @@
 
 use nix::libc;
 
-use super::rules::{allow, equals, int};
-use super::sockets::{RECEIVING, SENDING, of_int};
+use super::rules::allow;
 use crate::filter::Calls;
 
-/// On a socket that there is. Not sendmsg and recvmsg, for what they carry beside the bytes (`sockets.rs`).
-const ALLOWED: &[i64] = &[libc::SYS_accept4, libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_shutdown];
-
-/// Adds them to the calls that are allowed.
+/// Adds it to the calls that are allowed, without speaking on the connections (`sockets::speak`).
 pub(super) fn add(calls: &mut Calls) {
-    for &call in ALLOWED {
-        allow(calls, call, &[]);
-    }
-    allow(calls, libc::SYS_sendto, &[of_int(3, SENDING, 0), equals(4, 0)]);
-    allow(calls, libc::SYS_recvfrom, &[of_int(3, RECEIVING, 0)]);
-    for call in [libc::SYS_setsockopt, libc::SYS_getsockopt] {
-        allow(calls, call, &[int(1, libc::IPPROTO_TCP), int(2, libc::TCP_NODELAY)]);
-    }
+    allow(calls, libc::SYS_accept4, &[]);
 }
 
 #[cfg(test)]

@@ -6,30 +6,14 @@
 
 use nix::libc;
 
-use super::rules::{allow, equals, int};
-use super::sockets::{KINDS, RECEIVING, SENDING, of_int};
+use super::rules::{allow, int};
+use super::sockets;
 use crate::filter::Calls;
 
-/// On a socket that there is. Not sendmsg and recvmsg, for what they carry beside the bytes (`sockets.rs`).
-const ALLOWED: &[i64] = &[libc::SYS_connect, libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_shutdown];
-
-/// Adds them to the calls that are allowed.
+/// Adds it to the calls that are allowed, without speaking on the connections ([`sockets::speak`]).
 pub(super) fn add(calls: &mut Calls) {
-    for &call in ALLOWED {
-        allow(calls, call, &[]);
-    }
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        for (kind, protocol) in KINDS {
-            let kind = of_int(1, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, kind);
-            allow(calls, libc::SYS_socket, &[int(0, family), kind, int(2, protocol)]);
-        }
-    }
-    // To whom it is connected to.
-    allow(calls, libc::SYS_sendto, &[of_int(3, SENDING, 0), equals(4, 0)]);
-    allow(calls, libc::SYS_recvfrom, &[of_int(3, RECEIVING, 0)]);
-    for call in [libc::SYS_setsockopt, libc::SYS_getsockopt] {
-        allow(calls, call, &[int(1, libc::IPPROTO_TCP), int(2, libc::TCP_NODELAY)]);
-    }
+    sockets::make(calls);
+    allow(calls, libc::SYS_connect, &[]);
     allow(calls, libc::SYS_getsockopt, &[int(1, libc::SOL_SOCKET), int(2, libc::SO_ERROR)]);
 }
 

@@ -10,7 +10,7 @@
 
 use nix::libc;
 
-use super::rules::{allow, int, is};
+use super::rules::{allow, equals, int, is};
 use crate::filter::{Calls, Condition};
 
 /// On a socket that there is. Not sendmsg and recvmsg: what they carry beside the bytes is in memory, where the filter does
@@ -22,7 +22,7 @@ const ALLOWED: &[i64] = &[
 ];
 
 /// Type and protocol; 0 is the type's own.
-pub(super) const KINDS: [(libc::c_int, libc::c_int); 4] = [
+const KINDS: [(libc::c_int, libc::c_int); 4] = [
     (libc::SOCK_STREAM, 0),
     (libc::SOCK_STREAM, libc::IPPROTO_TCP),
     (libc::SOCK_DGRAM, 0),
@@ -49,20 +49,15 @@ const OPTIONS: &[(libc::c_int, &[libc::c_int])] = &[
 ];
 
 /// The flags of send and receive that an engine gives; with MSG_FASTOPEN a send would be a connect.
-pub(super) const SENDING: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-pub(super) const RECEIVING: libc::c_int = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+const SENDING: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+const RECEIVING: libc::c_int = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
 
 /// Adds them to the calls that are allowed.
 pub(super) fn add(calls: &mut Calls) {
     for &call in ALLOWED {
         allow(calls, call, &[]);
     }
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        for (kind, protocol) in KINDS {
-            let kind = of_int(1, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, kind);
-            allow(calls, libc::SYS_socket, &[int(0, family), kind, int(2, protocol)]);
-        }
-    }
+    make(calls);
     allow(calls, libc::SYS_sendto, &[of_int(3, SENDING, 0)]);
     allow(calls, libc::SYS_recvfrom, &[of_int(3, RECEIVING, 0)]);
     for (level, options) in OPTIONS {
@@ -74,8 +69,30 @@ pub(super) fn add(calls: &mut Calls) {
     }
 }
 
+/// Adds the making of TCP and UDP sockets.
+pub(super) fn make(calls: &mut Calls) {
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for (kind, protocol) in KINDS {
+            let kind = of_int(1, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC, kind);
+            allow(calls, libc::SYS_socket, &[int(0, family), kind, int(2, protocol)]);
+        }
+    }
+}
+
+/// Adds speaking on a connection that there is, to its peer alone. Not sendmsg and recvmsg, as above.
+pub(super) fn speak(calls: &mut Calls) {
+    for call in [libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_shutdown] {
+        allow(calls, call, &[]);
+    }
+    allow(calls, libc::SYS_sendto, &[of_int(3, SENDING, 0), equals(4, 0)]);
+    allow(calls, libc::SYS_recvfrom, &[of_int(3, RECEIVING, 0)]);
+    for call in [libc::SYS_setsockopt, libc::SYS_getsockopt] {
+        allow(calls, call, &[int(1, libc::IPPROTO_TCP), int(2, libc::TCP_NODELAY)]);
+    }
+}
+
 /// The bits of an `int` besides `flags` are `value`.
-pub(super) fn of_int(argument: usize, flags: libc::c_int, value: libc::c_int) -> Condition {
+fn of_int(argument: usize, flags: libc::c_int, value: libc::c_int) -> Condition {
     is(argument, u64::from(!flags as u32), value as u64)
 }
 

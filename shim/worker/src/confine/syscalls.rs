@@ -111,8 +111,9 @@ fn own_program(needs: Needs) -> Vec<Instruction> {
     }
     if needs.sockets {
         sockets::add(&mut calls);
-    } else {
-        // All of both is among the former.
+    } else if needs.accepts || needs.connects {
+        // All of it is among the former.
+        sockets::speak(&mut calls);
         if needs.accepts {
             accepts::add(&mut calls);
         }
