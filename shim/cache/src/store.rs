@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 
 use catamaran_host::child;
 use catamaran_host::lease;
-use catamaran_worker::compiler::Tier;
+use catamaran_worker::compiler::{Tier, World};
 use catamaran_worker::mountattr::{self, Change};
 use nix::libc;
 use rustix::fs::{CWD, Mode, OFlags};
@@ -53,8 +53,8 @@ pub enum Lasting {
     ForAWhile,
     /// It is for the other engine: as long as the compiler is the same.
     OtherEngine,
-    /// It is no command but a server: as long as the compiler is the same.
-    Server,
+    /// It is no plain command but of that world: as long as the compiler is the same.
+    OtherWorld(World),
 }
 
 impl Lasting {
@@ -64,7 +64,8 @@ impl Lasting {
             Lasting::Always => "always",
             Lasting::ForAWhile => "limit",
             Lasting::OtherEngine => "other-engine",
-            Lasting::Server => "server",
+            Lasting::OtherWorld(World::ExtendedCommand) => "extended-command",
+            Lasting::OtherWorld(_) => "server",
         }
     }
 }
@@ -79,8 +80,8 @@ pub enum Known {
     Refused(String),
     /// This engine does not: why.
     OtherEngine(String),
-    /// It is no command but a server: why.
-    Server(String),
+    /// It is no plain command but of that world: why.
+    OtherWorld(World, String),
     /// It was not compiled yet.
     Nothing,
 }
@@ -128,7 +129,7 @@ impl Store {
         }
         match self.refusal(digest) {
             Some((Lasting::OtherEngine, reason)) => Known::OtherEngine(reason),
-            Some((Lasting::Server, reason)) => Known::Server(reason),
+            Some((Lasting::OtherWorld(world), reason)) => Known::OtherWorld(world, reason),
             Some((_, reason)) => Known::Refused(reason),
             None => Known::Nothing,
         }
@@ -139,7 +140,8 @@ impl Store {
         let path = self.folder.join(format!("{digest}{REFUSED}"));
         let text = fs::read_to_string(&path).ok()?;
         let (word, reason) = text.split_once('\n')?;
-        let all = [Lasting::Always, Lasting::OtherEngine, Lasting::Server, Lasting::ForAWhile];
+        let worlds = [World::Http, World::ExtendedCommand].map(Lasting::OtherWorld);
+        let all = [Lasting::Always, Lasting::OtherEngine, Lasting::ForAWhile].into_iter().chain(worlds);
         let lasting = all.into_iter().find(|lasting| lasting.word() == word)?;
         // One from the future, by a clock that was set back, is too old.
         let age = fs::metadata(&path).and_then(|m| m.modified()).ok()?.elapsed().unwrap_or(SECOND_TRY);
@@ -411,9 +413,13 @@ mod tests {
         let folder = Folder::new("refusal");
         let store = folder.store();
         assert_eq!(store.refusal("a"), None);
-        for (digest, lasting) in
-            [("a", Lasting::Always), ("b", Lasting::ForAWhile), ("c", Lasting::OtherEngine), ("d", Lasting::Server)]
-        {
+        for (digest, lasting) in [
+            ("a", Lasting::Always),
+            ("b", Lasting::ForAWhile),
+            ("c", Lasting::OtherEngine),
+            ("d", Lasting::OtherWorld(World::Http)),
+            ("f", Lasting::OtherWorld(World::ExtendedCommand)),
+        ] {
             store.refuse(digest, lasting, "why\nand how", "a");
             assert_eq!(store.refusal(digest), Some((lasting, "why\nand how".to_owned())));
             let file = File::open(folder.0.join(format!("{digest}.refused"))).unwrap();
@@ -421,7 +427,8 @@ mod tests {
         }
         assert!(store.refusal("a").is_some() && store.refusal("b").is_none() && store.refusal("c").is_some());
         assert!(matches!(store.look_up("c"), Known::OtherEngine(why) if why == "why\nand how"));
-        assert!(matches!(store.look_up("d"), Known::Server(why) if why == "why\nand how"));
+        assert!(matches!(store.look_up("d"), Known::OtherWorld(World::Http, why) if why == "why\nand how"));
+        assert!(matches!(store.look_up("f"), Known::OtherWorld(World::ExtendedCommand, _)));
         fs::write(folder.0.join("e.refused"), "a word of a later version\nwhy").unwrap();
         assert_eq!(store.refusal("e"), None, "it is found out again");
     }

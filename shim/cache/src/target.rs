@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 pub enum Target {
     /// Commands on Wasmtime.
     Wasmtime,
+    /// Commands on Wasmtime that need more than WASI 0.2 has for commands.
+    WasmtimeExtended,
     /// Servers on Wasmtime, whose requests end when they take too long.
     WasmtimeHttp,
     /// Servers on Wasmtime without a time limit for requests.
@@ -28,14 +30,27 @@ pub enum Target {
 
 impl Target {
     /// All of them.
-    pub const ALL: [Target; 4] =
-        [Target::Wasmtime, Target::WasmtimeHttp, Target::WasmtimeHttpUninterrupted, Target::Wasmer];
+    pub const ALL: [Target; 5] = [
+        Target::Wasmtime,
+        Target::WasmtimeExtended,
+        Target::WasmtimeHttp,
+        Target::WasmtimeHttpUninterrupted,
+        Target::Wasmer,
+    ];
 
     /// The engine's commands.
     pub fn command(engine: Engine) -> Self {
         match engine {
             Engine::Wasmtime => Target::Wasmtime,
             Engine::Wasmer => Target::Wasmer,
+        }
+    }
+
+    /// The engine's commands that need more than WASI 0.2 has for commands; none where the engine has no such.
+    pub fn extended(engine: Engine) -> Option<Self> {
+        match engine {
+            Engine::Wasmtime => Some(Target::WasmtimeExtended),
+            Engine::Wasmer => None,
         }
     }
 
@@ -50,19 +65,26 @@ impl Target {
 
     /// The commands of several engines.
     pub fn commands(engines: &[Engine]) -> Vec<Self> {
-        engines.iter().copied().map(Self::command).collect()
+        engines.iter().copied().flat_map(Self::all_commands).collect()
+    }
+
+    /// The plain ones first, which say of a component that it is of the others.
+    fn all_commands(engine: Engine) -> impl Iterator<Item = Self> {
+        [Some(Self::command(engine)), Self::extended(engine)].into_iter().flatten()
     }
 
     /// Commands and servers of several engines: the module decides which of them it is. Requests have a time limit.
     pub fn any(engines: &[Engine]) -> Vec<Self> {
-        let both = |engine: &Engine| [Some(Self::command(*engine)), Self::server(*engine, true)];
-        engines.iter().flat_map(both).flatten().collect()
+        let all = |engine: &Engine| Self::all_commands(*engine).chain(Self::server(*engine, true));
+        engines.iter().flat_map(all).collect()
     }
 
     /// What runs it.
     pub fn engine(self) -> Engine {
         match self {
-            Target::Wasmtime | Target::WasmtimeHttp | Target::WasmtimeHttpUninterrupted => Engine::Wasmtime,
+            Target::Wasmtime | Target::WasmtimeExtended | Target::WasmtimeHttp | Target::WasmtimeHttpUninterrupted => {
+                Engine::Wasmtime
+            }
             Target::Wasmer => Engine::Wasmer,
         }
     }
@@ -71,6 +93,7 @@ impl Target {
     pub fn world(self) -> World {
         match self {
             Target::Wasmtime | Target::Wasmer => World::Command,
+            Target::WasmtimeExtended => World::ExtendedCommand,
             Target::WasmtimeHttp => World::Http,
             Target::WasmtimeHttpUninterrupted => World::HttpUninterrupted,
         }
@@ -78,7 +101,7 @@ impl Target {
 
     /// Whether it is for servers.
     pub fn is_server(self) -> bool {
-        self.world() != World::Command
+        self.world().is_http()
     }
 
     /// The world as a pod's author names it, who tells servers with and without a time limit not apart: `command` or `http`.
@@ -90,6 +113,7 @@ impl Target {
     pub fn word(self) -> &'static str {
         match self {
             Target::Wasmtime => "wasmtime",
+            Target::WasmtimeExtended => "wasmtime-extended",
             Target::WasmtimeHttp => "wasmtime-http",
             Target::WasmtimeHttpUninterrupted => "wasmtime-http-uninterrupted",
             Target::Wasmer => "wasmer",
@@ -105,7 +129,9 @@ impl Target {
     pub fn worker_name(self) -> &'static str {
         match self {
             Target::Wasmtime => "catamaran-wasmtime",
-            Target::WasmtimeHttp | Target::WasmtimeHttpUninterrupted => "catamaran-wasmtime-http",
+            Target::WasmtimeExtended | Target::WasmtimeHttp | Target::WasmtimeHttpUninterrupted => {
+                "catamaran-wasmtime-http"
+            }
             Target::Wasmer => "catamaran-wasmer",
         }
     }
@@ -171,24 +197,26 @@ pub fn programs(targets: &[Target]) -> Vec<&'static str> {
 /// The targets that are yet to be asked for a module, one after the other.
 ///
 /// ```text
-/// a command's --- "a server" ------> the servers' behind it, and no command's
-///      |-------- "another engine's" ----> the next command's; servers' are passed over
-/// servers' alone ----------------------> each as it comes
+/// a plain command's --- "a server" ------------> the servers' behind it, and no command's
+///        |------------- "an extended command" -> those of extended commands behind it
+///        |------------- "another engine's" ----> the next plain command's; all others are passed over
+/// no plain command's among them --------------> each as it comes
 /// ```
 ///
-/// Servers' targets behind a command's are asked only when that one has said that the module is a server: what a command's says of
-/// any other module stays the last word.
+/// The other targets behind a plain command's are asked only when that one has said that the module is of their world: what a plain
+/// command's says of any other module stays the last word.
 #[derive(Debug, Clone)]
 pub struct Untried {
     left: VecDeque<Target>,
-    servers: bool,
+    /// Whether targets of other worlds than the plain commands' are asked.
+    others: bool,
 }
 
 impl Untried {
     /// All of `targets`, in their order.
     pub fn new(targets: &[Target]) -> Self {
-        let servers = targets.iter().all(|target| target.is_server());
-        let mut untried = Self { left: targets.iter().copied().collect(), servers };
+        let others = targets.iter().all(|target| target.world() != World::Command);
+        let mut untried = Self { left: targets.iter().copied().collect(), others };
         untried.pass_over();
         untried
     }
@@ -209,16 +237,16 @@ impl Untried {
         self.pass_over();
     }
 
-    /// The next one, a command's, says that the module is a server: servers' targets are left alone. False where there is none.
-    pub fn keep_servers(&mut self) -> bool {
+    /// The next one, a plain command's, says that the module is of `world`: its targets are left alone. False where there is none.
+    pub fn keep(&mut self, world: World) -> bool {
         self.left.pop_front();
-        self.left.retain(|target| target.is_server());
-        self.servers = true;
+        self.left.retain(|target| target.world() == world || target.is_server() && world.is_http());
+        self.others = true;
         !self.left.is_empty()
     }
 
     fn pass_over(&mut self) {
-        while !self.servers && self.next().is_some_and(Target::is_server) {
+        while !self.others && self.next().is_some_and(|target| target.world() != World::Command) {
             self.left.pop_front();
         }
     }
@@ -237,6 +265,7 @@ mod tests {
             assert_eq!(Engine::parse(target.word().split('-').next().unwrap()), Some(target.engine()));
             let same = match target.world() {
                 World::Command => Some(Target::command(target.engine())),
+                World::ExtendedCommand => Target::extended(target.engine()),
                 World::Http => Target::server(target.engine(), true),
                 World::HttpUninterrupted => Target::server(target.engine(), false),
             };
@@ -246,8 +275,11 @@ mod tests {
         assert!(
             ["", "Wasmtime", "wasmer-http", "wasmtime-", "../wasmer"].iter().all(|text| Target::parse(text).is_none())
         );
-        assert_eq!(Target::any(&[Engine::Wasmer, Engine::Wasmtime]), [Wasmer, Wasmtime, WasmtimeHttp]);
-        assert_eq!(Target::commands(&Engine::ALL), [Wasmtime, Wasmer]);
+        assert_eq!(
+            Target::any(&[Engine::Wasmer, Engine::Wasmtime]),
+            [Wasmer, Wasmtime, WasmtimeExtended, WasmtimeHttp]
+        );
+        assert_eq!(Target::commands(&Engine::ALL), [Wasmtime, WasmtimeExtended, Wasmer]);
     }
 
     #[test]
@@ -272,7 +304,7 @@ mod tests {
     fn a_servers_target_is_asked_when_a_command_is_a_server_or_when_it_stands_alone() {
         let mut untried = Untried::new(&[Wasmtime, WasmtimeHttp, Wasmer]);
         assert_eq!(untried.next(), Some(Wasmtime));
-        assert!(untried.keep_servers());
+        assert!(untried.keep(World::Http));
         assert_eq!(untried.targets(), [WasmtimeHttp], "Wasmer is not asked about a server");
         assert_eq!(
             Untried::new(&untried.targets()).next(),
@@ -291,11 +323,18 @@ mod tests {
         let mut untried = Untried::new(&[Wasmer, Wasmtime, WasmtimeHttpUninterrupted]);
         untried.decline();
         assert_eq!(untried.targets(), [Wasmtime, WasmtimeHttpUninterrupted]);
-        assert!(untried.keep_servers());
+        assert!(untried.keep(World::Http));
         assert_eq!(untried.next(), Some(WasmtimeHttpUninterrupted));
 
         assert_eq!(Untried::new(&[WasmtimeHttp]).next(), Some(WasmtimeHttp));
-        assert!(!Untried::new(&[Wasmtime, Wasmer]).keep_servers(), "an exec, or a pod that asked for a command");
+        let commands = [Wasmtime, WasmtimeExtended, Wasmer];
+        assert!(!Untried::new(&commands).keep(World::Http), "an exec, or a pod that asked for a command");
+        let mut untried = Untried::new(&Target::any(&Engine::ALL));
+        assert!(untried.keep(World::ExtendedCommand));
+        assert_eq!(untried.targets(), [WasmtimeExtended]);
+        let mut untried = Untried::new(&commands);
+        untried.decline();
+        assert_eq!(untried.targets(), [Wasmer], "WASIX and the like in an exec");
         assert_eq!(Untried::new(&[]).next(), None);
     }
 }

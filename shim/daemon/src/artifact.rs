@@ -133,8 +133,8 @@ impl Cache {
                     declined.push((target.engine().word().to_owned(), reason));
                     untried.decline();
                 }
-                Known::Server(reason) => {
-                    if !untried.keep_servers() {
+                Known::OtherWorld(world, reason) => {
+                    if !untried.keep(world) {
                         return Err(Error::Module { module: module.name.clone(), reason });
                     }
                 }

@@ -32,8 +32,15 @@ pub(crate) struct Options(Vec<(String, String)>);
 impl Options {
     /// Reads `{"default_engine": "wasmer", ...}`, as the chart's values have them. The shim checks what they mean.
     pub(crate) fn parse(place: &str, text: &str) -> Result<Self> {
-        const KNOWN: [&str; 6] =
-            ["allowed_engines", "default_engine", "native_containers", "native_runtime", "max_module_bytes", "wasi_p3"];
+        const KNOWN: [&str; 7] = [
+            "allowed_engines",
+            "default_engine",
+            "native_containers",
+            "native_runtime",
+            "max_module_bytes",
+            "wasi_p3",
+            "link_local_requests",
+        ];
         let read: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(|e| {
             Error::refused(
                 format!("{place} cannot be read: {e}"),
@@ -240,7 +247,7 @@ mod tests {
     fn options_are_written_as_toml_and_found_again() {
         let handler = handler(
             r#"{"default_engine": "wasmer", "allowed_engines": ["wasmer"], "native_containers": false, "max_module_bytes": 5,
-                "wasi_p3": false}"#,
+                "wasi_p3": false, "link_local_requests": true}"#,
         );
         let document: DocumentMut = handler.drop_in(3).parse().unwrap();
         let table = &document["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]["catamaran"];
@@ -251,6 +258,7 @@ mod tests {
         }
         assert_eq!(handler.options.value("max_module_bytes").unwrap().as_integer(), Some(5));
         assert_eq!(handler.options.value("wasi_p3").unwrap().as_bool(), Some(false));
+        assert_eq!(handler.options.value("link_local_requests").unwrap().as_bool(), Some(true));
         assert_eq!(handler.options.engines(), ["wasmer"]);
         let mut other = document.clone();
         let table = &mut other["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]["catamaran"];

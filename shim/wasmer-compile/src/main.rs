@@ -7,7 +7,7 @@ use catamaran_worker::compiler::{self, Refusal, World};
 fn main() -> ExitCode {
     compiler::run(|bytes, tier, world| match world {
         World::Command => catamaran_wasmer_compile::compile(bytes, tier),
-        World::Http | World::HttpUninterrupted => Err(Refusal::OtherEngine(
+        World::ExtendedCommand | World::Http | World::HttpUninterrupted => Err(Refusal::OtherEngine(
             "it is to be a server, which is a component, and Wasmer runs none; the other engine, wasmtime, runs it"
                 .to_owned(),
         )),

@@ -18,7 +18,7 @@ fn module(wat: &str) -> Vec<u8> {
 fn refusal(bytes: &[u8]) -> String {
     match compile(bytes, Tier::Best).expect_err("compiled") {
         Refusal::Module(text) => text,
-        Refusal::OtherEngine(text) | Refusal::Server(text) => panic!("left to the other engine: {text}"),
+        Refusal::OtherEngine(text) | Refusal::OtherWorld(_, text) => panic!("left to the other engine: {text}"),
     }
 }
 
@@ -27,7 +27,7 @@ fn refusal(bytes: &[u8]) -> String {
 fn left_to_the_other(bytes: &[u8]) -> String {
     match compile(bytes, Tier::Best).expect_err("compiled") {
         Refusal::OtherEngine(text) => text,
-        Refusal::Module(text) | Refusal::Server(text) => panic!("refused: {text}"),
+        Refusal::Module(text) | Refusal::OtherWorld(_, text) => panic!("refused: {text}"),
     }
 }
 

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use catamaran_wasmer_artifact::header::WASMER;
 use catamaran_wasmer_artifact::imports;
-use catamaran_worker::job::Server;
-use catamaran_worker::{Guest, Needs, Runner, RunnerError};
+use catamaran_worker::{Guest, Needs, Runner, RunnerError, Terms};
 use tokio::runtime::Runtime as EventLoop;
 use virtual_net::{UnsupportedVirtualNetworking, VirtualNetworking};
 use wasmer::sys::NativeEngineExt;
@@ -38,7 +37,7 @@ impl Runner for Wasmer {
 
     type Program = Box<dyn FnOnce() -> ExitCode>;
 
-    fn load(artifact: File, _: Option<&Server>) -> Result<Self, RunnerError> {
+    fn load(artifact: File, _: Terms) -> Result<Self, RunnerError> {
         wasmer_vm::set_stack_size(GUEST_STACK);
         let engine = wasmer::Engine::headless();
         let (module, dispositions) = artifact::load(&engine, &artifact).map_err(RunnerError::Artifact)?;

@@ -15,7 +15,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use catamaran_wasmer::Wasmer;
-use catamaran_worker::{Guest, Runner, RunnerError};
+use catamaran_worker::job::Rules;
+use catamaran_worker::{Guest, Runner, RunnerError, Terms};
 
 /// Where the child finds its artifact; unset in the parent.
 const ARTIFACT: &str = "CATAMARAN_TEST_ARTIFACT";
@@ -41,7 +42,8 @@ fn file(bytes: &[u8]) -> (File, std::path::PathBuf) {
 fn load(artifact: &[u8]) -> Result<Wasmer, RunnerError> {
     let (file, path) = file(artifact);
     std::fs::remove_file(path).unwrap();
-    Wasmer::load(file, None)
+    let rules = Rules { wasi_p3: true, link_local_requests: false };
+    Wasmer::load(file, Terms { server: None, certificate: None, rules })
 }
 
 /// The artifact of a module, by the compile process's own code but for its inspection. The worker links no compiler, and so

@@ -22,6 +22,9 @@ pub const SETTINGS: u32 = 2;
 /// The same for what servers alone have.
 pub const SERVER_SETTINGS: u32 = 2;
 
+/// The same for what extended commands alone have.
+pub const EXTENDED_SETTINGS: u32 = 1;
+
 /// The exact version of Wasmtime. Wasmtime's own check compares the major version only, and a patch release is often a
 /// fix of the code generator: code from before it must not live on.
 pub const WASMTIME: &str = "48.0.8";
@@ -56,14 +59,26 @@ pub fn config() -> Result<Config> {
 /// `interruptible` makes the guest look at a clock in each loop and function (epochs), so that a request can be ended while it
 /// computes; that costs up to 45 % of a tight loop.
 pub fn server(interruptible: bool) -> Result<Config> {
-    let mut config = config()?;
     // Beside the settings below, which Wasmtime checks too: an artifact of the other world does not fit, whatever becomes of them.
-    config.module_version(ModuleVersionStrategy::Custom(server_version()))?;
-    // wasmtime-wasi-http's dispatcher runs the requests of all instances in event loops of theirs.
+    let mut config = concurrent(server_version())?;
+    config.epoch_interruption(interruptible);
+    Ok(config)
+}
+
+/// The settings of an extended command's engine, compiler or runner. An engine of them needs the feature `component-model-async` of
+/// Wasmtime. Fails as [`config`] does.
+pub fn extended() -> Result<Config> {
+    concurrent(extended_version())
+}
+
+/// A command's settings, with what WASI 0.3 needs.
+fn concurrent(version: String) -> Result<Config> {
+    let mut config = config()?;
+    config.module_version(ModuleVersionStrategy::Custom(version))?;
+    // An instance has an event loop: for WASI 0.3, and for wasmtime-wasi-http's dispatcher.
     config.concurrency_support(true);
     // WASI 0.3 is made of async functions, streams and futures. What it does not need stays off.
     config.wasm_features(WasmFeatures::CM_ASYNC, true);
-    config.epoch_interruption(interruptible);
     Ok(config)
 }
 
@@ -75,6 +90,11 @@ fn version() -> String {
 /// What a server's does: a worker of one world refuses an artifact of the other.
 fn server_version() -> String {
     format!("{}.http{SERVER_SETTINGS}", version())
+}
+
+/// What an extended command's does.
+fn extended_version() -> String {
+    format!("{}.extended{EXTENDED_SETTINGS}", version())
 }
 
 /// A command's language: all of Wasm 3.0 but threads, components as WASI 0.2 has them, and no proposal beyond it.
@@ -147,7 +167,7 @@ fn execution(config: &mut Config) {
 
 #[cfg(test)]
 mod tests {
-    use super::{WASMTIME, config, server_version, version};
+    use super::{WASMTIME, config, extended_version, server_version, version};
 
     #[test]
     fn the_version_is_the_one_that_is_linked() {
@@ -160,6 +180,7 @@ mod tests {
     fn artifacts_of_commands_and_servers_name_different_makers() {
         assert_eq!(version(), format!("{WASMTIME}+catamaran2"));
         assert_eq!(server_version(), format!("{WASMTIME}+catamaran2.http2"));
+        assert_eq!(extended_version(), format!("{WASMTIME}+catamaran2.extended1"));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //!
 //! The compile process says the same about a component as the worker, before it spends time on it.
 //!
-//! A command has WASI 0.2. A server has 0.2 and 0.3, whichever of both calls it: what a toolchain builds for 0.3 imports 0.2 too.
+//! A plain command has `wasi:cli/command` of WASI 0.2. An extended command and a server have WASI 0.2 and 0.3, whichever of both calls
+//! them (what a toolchain builds for 0.3 imports 0.2 too), and HTTP.
 
-/// What a command exports.
+/// What a command exports, of WASI 0.2 or of 0.3.
 pub const RUN: &str = "wasi:cli/run";
 /// What a server of WASI 0.2 exports.
 pub const HANDLER: &str = "wasi:http/incoming-handler";
@@ -19,7 +20,7 @@ const OPTION: &str = "wasi_p3";
 const REQUESTING: &str = "wasi:http/outgoing-handler";
 const REQUESTING_3: &str = "wasi:http/client";
 
-/// The interfaces of HTTP that a server may import beside [`PROVIDED`].
+/// The interfaces of HTTP that a server or an extended command may import beside [`PROVIDED`].
 pub const HTTP: [&str; 2] = [REQUESTING, "wasi:http/types"];
 
 /// The same of WASI 0.3, beside [`PROVIDED_3`].
@@ -56,7 +57,7 @@ pub const PROVIDED: [&str; 27] = [
     "wasi:sockets/udp-create-socket",
 ];
 
-/// The interfaces of WASI 0.3 that a server may import: those of its `wasi:cli/command`.
+/// The interfaces of WASI 0.3 that a server or an extended command may import: those of its `wasi:cli/command`.
 pub const PROVIDED_3: [&str; 21] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -80,6 +81,12 @@ pub const PROVIDED_3: [&str; 21] = [
     "wasi:sockets/ip-name-lookup",
     "wasi:sockets/types",
 ];
+
+/// What a component reads its configuration by, and what it logs by: proposals to WASI, which a server or an extended command may
+/// import in the versions that their users have.
+pub const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
+/// The second name is what is written where nobody gives a version.
+pub const LOGGING: [&str; 2] = ["wasi:logging/logging@0.1.0-draft", "wasi:logging/logging"];
 
 /// Those of them that make the worker open sockets: without one, a component has none to use. The last is of WASI 0.3 alone.
 const OPENING: [&str; 4] = [
@@ -133,48 +140,44 @@ pub fn makes_requests(import: &str) -> bool {
     [REQUESTING, REQUESTING_3].contains(&parts(import).0)
 }
 
-/// Why the import is not provided to a command and what to do about it; none if it is.
+/// Why the import is not provided to a plain command and what to do about it; none if it is.
 pub fn refusal(import: &str) -> Option<String> {
     refusal_of(import, false)
 }
 
-/// The same of a server's import.
-pub fn server_refusal(import: &str) -> Option<String> {
+/// The same of an import of a server or of an extended command.
+pub fn extended_refusal(import: &str) -> Option<String> {
     let (interface, version) = parts(import);
     let known = || PROVIDED_3.contains(&interface) || HTTP_3.contains(&interface);
     // Looked up here, so that the plain worker does not have the tables.
-    if is_of_wasi_3(version) && known() { None } else { refusal_of(import, true) }
+    let provided = is_of_wasi_3(version) && known() || import == CONFIG || LOGGING.contains(&import);
+    if provided { None } else { refusal_of(import, true) }
 }
 
-fn refusal_of(import: &str, server: bool) -> Option<String> {
+fn refusal_of(import: &str, extended: bool) -> Option<String> {
     let (interface, version) = parts(import);
     let (common, http) = (PROVIDED.contains(&interface), HTTP.contains(&interface));
-    if (common || (http && server)) && is_of_wasi_2(version) {
+    if (common || (http && extended)) && is_of_wasi_2(version) {
         return None;
     }
     let what = format!("the component imports `{import}`");
-    Some(if !server && asks_for_wasi_3(import) {
-        format!(
-            "{what}, which is of WASI 0.3; this version of Catamaran provides that to servers, components that export \
-             `{HANDLER_3}` or `{HANDLER}`, and not to commands yet: build it for wasm32-wasip2"
-        )
-    } else if common || (http && server) {
+    Some(if !extended && asks_for_wasi_3(import) {
+        format!("{what}, which is of WASI 0.3: it is an extended command and no plain one")
+    } else if !extended && http && is_of_wasi_2(version) {
+        format!("{what}, which is HTTP by the host: it is an extended command and no plain one")
+    } else if !extended && (import == CONFIG || LOGGING.contains(&import)) {
+        format!("{what}, which is a proposal to WASI: it is an extended command and no plain one")
+    } else if common || http {
         format!(
             "{what}, which is a version from before WASI 0.2.0 or of no WASI that is known: build it again with a \
              toolchain for wasm32-wasip2"
         )
-    } else if http {
-        format!(
-            "{what}, which is HTTP by the host; this version of Catamaran provides it to servers, components that export \
-             `{HANDLER}`, and not to commands yet: annotate the pod with catamaran.wasm/world: http if it exports that, or use an \
-             HTTP library over sockets (wasi:sockets)"
-        )
     } else if interface.starts_with("wasi:") {
-        let provided = match server {
-            true => "`wasi:http/proxy` or `wasi:cli/command` of WASI 0.2 or 0.3",
-            false => "`wasi:cli/command` of WASI 0.2",
-        };
-        format!("{what}, which is not in {provided}: build the component without it")
+        format!(
+            "{what}, which is not in `wasi:http/proxy` or `wasi:cli/command` of WASI 0.2 or 0.3, nor `{CONFIG}` or `{}`: build the \
+             component without it",
+            LOGGING[0]
+        )
     } else {
         format!(
             "{what}, which is no interface of WASI: compose it with a component that exports it (`wac plug`), a \
@@ -185,8 +188,36 @@ fn refusal_of(import: &str, server: bool) -> Option<String> {
 
 /// Whether the export is the interface of a command, in a version that can run here.
 pub fn is_run(export: &str) -> bool {
+    is_run_2(export) || is_run_3(export)
+}
+
+/// Whether it is that of WASI 0.2.
+pub fn is_run_2(export: &str) -> bool {
     let (interface, version) = parts(export);
     interface == RUN && is_of_wasi_2(version)
+}
+
+/// Whether it is that of WASI 0.3.
+pub fn is_run_3(export: &str) -> bool {
+    let (interface, version) = parts(export);
+    interface == RUN && is_of_wasi_3(version)
+}
+
+/// Why a component with these imports and exports is no plain command but an extended one; none if it is not so.
+pub fn extended<'a>(
+    imports: impl IntoIterator<Item = &'a str>,
+    exports: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let runs: Vec<&str> = exports.into_iter().filter(|name| is_run(name)).collect();
+    let first = runs.first()?;
+    let more = imports.into_iter().find_map(|name| refusal(name).filter(|_| extended_refusal(name).is_none()));
+    let newer = || {
+        let only = !runs.iter().any(|name| is_run_2(name));
+        only.then(|| {
+            format!("the component exports `{first}`, which is of WASI 0.3: it is an extended command and no plain one")
+        })
+    };
+    more.or_else(newer)
 }
 
 /// Whether the export is the interface of a server, in a version that can run here.
@@ -199,6 +230,14 @@ pub fn is_handler(export: &str) -> bool {
 pub fn is_handler_3(export: &str) -> bool {
     let (interface, version) = parts(export);
     interface == HANDLER_3 && is_of_wasi_3(version)
+}
+
+/// Why a component whose `wasi:cli/run` of WASI 0.3 is another one cannot run.
+pub fn no_run_3() -> String {
+    format!(
+        "the component's export `{RUN}` has another type than that of WASI 0.3, an instance with `run: async func() -> result`: \
+         build it again with a toolchain for WASI 0.3"
+    )
 }
 
 /// Why a component whose `wasi:cli/run` is another one cannot run.
@@ -238,31 +277,19 @@ pub fn server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> 
     })
 }
 
-/// What to do about a command that is refused, if it is a server too: to answer requests it imports what only a server may.
-pub fn or_a_server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let name = exports.into_iter().find(|name| is_handler(name))?;
-    Some(format!(
-        "; or run it as a server, since it exports `{name}` too, by the annotation {ANNOTATION} with the value `http`"
-    ))
-}
-
 /// Why a component with these exports is no command; none if it is.
 pub fn no_program<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let exports: Vec<&str> = exports.into_iter().collect();
     let of = |interface: &str| exports.iter().find(|name| parts(name).0 == interface);
     match (of(RUN), server(exports.iter().copied())) {
         (Some(name), _) if is_run(name) => None,
-        (Some(name), _) if asks_for_wasi_3(name) => Some(format!(
-            "the component exports `{name}`, which is of WASI 0.3; this version of Catamaran runs servers of that, components that \
-             export `{HANDLER_3}`, and commands of WASI 0.2 only yet: build it for wasm32-wasip2"
-        )),
         (Some(name), _) => Some(format!(
-            "the component exports `{name}`; this version of Catamaran has WASI 0.2: build it for wasm32-wasip2"
+            "the component exports `{name}`; this version of Catamaran has WASI 0.2 and 0.3: build it for wasm32-wasip2"
         )),
         (None, Some(server)) => Some(server),
         (None, None) => Some(other_handler(&exports).unwrap_or_else(|| {
             format!(
-                "the component does not export `{RUN}@0.2`{}: build it as a program with a main function for wasm32-wasip2, \
+                "the component does not export `{RUN}@0.2` or `{RUN}@0.3`{}: build it as a program with a main function for wasm32-wasip2, \
                  or, if it is a library, compose it with one (`wac plug`)",
                 named(&exports)
             )
@@ -333,55 +360,65 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_import_every_version_of_wasi_0_3_and_a_command_may_not() {
+    fn a_server_may_import_every_version_of_wasi_0_3_and_a_plain_command_may_not() {
         for interface in PROVIDED_3.into_iter().chain(HTTP_3) {
             for patch in [0, 2, 99] {
                 let import = format!("{interface}@0.3.{patch}");
-                assert_eq!(server_refusal(&import), None);
+                assert_eq!(extended_refusal(&import), None);
                 assert!(asks_for_wasi_3(&import));
                 let text = refusal(&import).unwrap();
-                assert!(text.contains("WASI 0.3") && text.contains("not to commands yet"), "{text}");
+                assert!(text.contains("which is of WASI 0.3") && text.contains("an extended command"), "{text}");
             }
             for version in ["@0.3.0-rc-2026-03-15", "@0.3", "@0.3.", "@0.4.0"] {
                 let import = format!("{interface}{version}");
-                assert!(server_refusal(&import).unwrap().contains(&format!("`{import}`")), "{import}");
+                assert!(extended_refusal(&import).unwrap().contains(&format!("`{import}`")), "{import}");
                 assert!(!asks_for_wasi_3(&import));
             }
         }
         // They were of 0.2, and have no successor of their name.
         for import in ["wasi:io/poll@0.3.0", "wasi:http/outgoing-handler@0.3.0", "wasi:clocks/timezone@0.3.0"] {
-            assert!(server_refusal(import).is_some(), "{import}");
+            assert!(extended_refusal(import).is_some(), "{import}");
         }
         assert!(!asks_for_wasi_3("acme:log/sink@0.3.0") && !asks_for_wasi_3("wasi:http/types@0.2.3"));
         assert!(switched_off("wasi:http/handler@0.3.1").contains("`wasi:http/handler@0.3.1`, which is of WASI 0.3"));
     }
 
     #[test]
-    fn a_server_may_import_http_and_a_command_may_not() {
+    fn a_server_may_import_http_and_a_plain_command_may_not() {
         for interface in HTTP {
             let import = |version: &str| format!("{interface}@{version}");
-            assert_eq!(server_refusal(&import("0.2.0")), None);
-            assert_eq!(server_refusal(&import("0.2.12")), None);
-            assert!(server_refusal(&import("0.2.0-rc-2023-12-05")).unwrap().contains("before WASI 0.2.0"));
-            assert!(refusal(&import("0.2.0")).unwrap().contains("not to commands yet"));
+            assert_eq!(extended_refusal(&import("0.2.0")), None);
+            assert_eq!(extended_refusal(&import("0.2.12")), None);
+            assert!(extended_refusal(&import("0.2.0-rc-2023-12-05")).unwrap().contains("before WASI 0.2.0"));
+            assert!(refusal(&import("0.2.0")).unwrap().contains("an extended command"));
         }
         for interface in PROVIDED {
-            assert_eq!(server_refusal(&format!("{interface}@0.2.3")), None);
+            assert_eq!(extended_refusal(&format!("{interface}@0.2.3")), None);
         }
-        let config = server_refusal("wasi:config/store@0.2.0-draft").unwrap();
-        assert!(config.contains("`wasi:http/proxy` or `wasi:cli/command` of WASI 0.2 or 0.3"), "{config}");
-        assert!(server_refusal("acme:log/sink").unwrap().contains("wac plug"));
+        let store = extended_refusal("wasi:keyvalue/store@0.2.0-draft").unwrap();
+        assert!(store.contains("`wasi:http/proxy` or `wasi:cli/command` of WASI 0.2 or 0.3"), "{store}");
+        assert!(extended_refusal("acme:log/sink").unwrap().contains("wac plug"));
+    }
+
+    #[test]
+    fn proposals_are_provided_in_one_version() {
+        for import in LOGGING.into_iter().chain([CONFIG]) {
+            assert_eq!(extended_refusal(import), None);
+            assert!(refusal(import).unwrap().contains("a proposal to WASI: it is an extended command"));
+        }
+        for import in [
+            "wasi:config/store",
+            "wasi:config/store@0.2.0",
+            "wasi:config/runtime@0.2.0-rc.1",
+            "wasi:logging/logging@0.1.0",
+        ] {
+            assert!(extended_refusal(import).unwrap().contains(CONFIG), "{import}");
+        }
     }
 
     #[test]
     fn a_refusal_says_what_to_do() {
-        assert!(
-            refusal("wasi:http/types@0.2.0")
-                .unwrap()
-                .contains("not to commands yet: annotate the pod with catamaran.wasm/world: http")
-        );
         assert!(refusal("wasi:keyvalue/store@0.2.0-draft").unwrap().contains("wasi:cli/command"));
-        assert!(refusal("wasi:cli/stdout@0.3.0").unwrap().contains("wasm32-wasip2"));
         assert!(refusal("acme:log/sink").unwrap().contains("wac plug"));
     }
 
@@ -389,9 +426,9 @@ mod tests {
     fn a_command_exports_run() {
         assert_eq!(no_program(["acme:x/y", "wasi:cli/run@0.2.3"]), None);
         assert_eq!(no_program(["wasi:http/incoming-handler@0.2.0", "wasi:cli/run@0.2.3"]), None);
-        assert!(no_program(["wasi:cli/run@0.3.0"]).unwrap().contains("`wasi:cli/run@0.3.0`"));
+        assert_eq!(no_program(["wasi:cli/run@0.3.0"]), None);
         assert!(no_program(["wasi:http/incoming-handler@0.2.0"]).unwrap().contains("it is a server"));
-        assert!(no_program(["wasi:cli/run@0.3.0"]).unwrap().contains("commands of WASI 0.2 only yet"));
+        assert!(no_program(["wasi:cli/run@0.4.0"]).unwrap().contains("`wasi:cli/run@0.4.0`; this version"));
         assert!(no_program(["wasi:http/handler@0.3.0"]).unwrap().contains("it is a server"));
         assert!(no_program(["acme:x/y"]).unwrap().contains("`acme:x/y`"));
         assert!(no_program([]).unwrap().contains("anything else"));
@@ -419,14 +456,28 @@ mod tests {
     }
 
     #[test]
-    fn a_component_that_is_both_is_told_of_the_annotation() {
-        let text = or_a_server(["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.12"]).unwrap();
-        assert!(
-            text.contains("`wasi:http/incoming-handler@0.2.12` too, by the annotation catamaran.wasm/world"),
-            "{text}"
-        );
-        assert!(or_a_server(["wasi:cli/run@0.3.0", "wasi:http/handler@0.3.0"]).unwrap().contains("handler@0.3.0` too"));
-        assert_eq!(or_a_server(["wasi:cli/run@0.2.0", "wasi:http/handler@0.4.0"]), None);
+    fn a_command_is_an_extended_one_for_what_it_imports_or_for_its_version() {
+        for (imports, exports, words) in [
+            (
+                &["wasi:http/outgoing-handler@0.2.3"][..],
+                &["wasi:cli/run@0.2.0"][..],
+                "`wasi:http/outgoing-handler@0.2.3`",
+            ),
+            (&["wasi:cli/exit@0.2.3", CONFIG], &["wasi:cli/run@0.2.0"], "`wasi:config/store@0.2.0-rc.1`"),
+            (&["wasi:cli/exit@0.3.0"], &["wasi:cli/run@0.2.0"], "`wasi:cli/exit@0.3.0`"),
+            (&[], &["acme:x/y", "wasi:cli/run@0.3.2"], "exports `wasi:cli/run@0.3.2`"),
+        ] {
+            let text = extended(imports.iter().copied(), exports.iter().copied()).unwrap();
+            assert!(text.contains(words) && text.contains("an extended command and no plain one"), "{text}");
+        }
+        for (imports, exports) in [
+            (&["wasi:cli/exit@0.2.3"][..], &["wasi:cli/run@0.2.0"][..]),
+            (&[], &["wasi:cli/run@0.3.0", "wasi:cli/run@0.2.0"]),
+            (&["acme:log/sink"], &["wasi:cli/run@0.2.0"]),
+            (&["wasi:cli/exit@0.3.0"], &["wasi:http/handler@0.3.0"]),
+        ] {
+            assert_eq!(extended(imports.iter().copied(), exports.iter().copied()), None, "{imports:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use wasmtime::wasmparser::{Import, Parser, Payload, TypeRef};
 pub enum Kind {
     /// A module of WASI preview 1.
     Module,
-    /// A component of WASI 0.2.
+    /// A component of WASI 0.2 or 0.3.
     Component,
 }
 
@@ -22,7 +22,7 @@ pub enum Kind {
 /// than ours: the worker finds that, while the container is created.
 pub fn inspect(bytes: &[u8], world: World) -> Result<Kind, Refusal> {
     match (form::parse(bytes).map_err(Refusal::Module)?, world) {
-        (Form::Module, World::Command) => sections(bytes).map(|()| Kind::Module),
+        (Form::Module, World::Command | World::ExtendedCommand) => sections(bytes).map(|()| Kind::Module),
         (Form::Module, World::Http | World::HttpUninterrupted) => Err(Refusal::Module(interfaces::module_as_server())),
         (Form::Component, world) => names(bytes, world).map(|()| Kind::Component),
     }
@@ -72,19 +72,25 @@ fn names(bytes: &[u8], world: World) -> Result<(), Refusal> {
     // What is broken the compiler tells better than a list of exports that is cut.
     let exports = (!broken).then_some(exports);
     let listed = || exports.as_ref().map(|exports| exports.iter().copied());
-    let mut imports = imports.into_iter();
+    let first = |refusal: fn(&str) -> Option<String>| imports.iter().copied().find_map(refusal);
     let refused = match world {
         World::Command => {
-            // Before its imports are looked at, some of which a server alone may have.
+            // Before its imports are looked at, some of which others alone may have.
             if let Some(text) = listed().and_then(interfaces::server) {
-                return Err(Refusal::Server(text));
+                return Err(Refusal::OtherWorld(World::Http, text));
             }
-            let refused = imports.find_map(interfaces::refusal);
-            let refused = refused.map(|text| text + &listed().and_then(interfaces::or_a_server).unwrap_or_default());
+            let refused = first(interfaces::extended_refusal);
+            let extended = || listed().and_then(|exports| interfaces::extended(imports.iter().copied(), exports));
+            if refused.is_none()
+                && let Some(text) = extended()
+            {
+                return Err(Refusal::OtherWorld(World::ExtendedCommand, text));
+            }
             refused.or_else(|| listed().and_then(no_program))
         }
+        World::ExtendedCommand => first(interfaces::extended_refusal).or_else(|| listed().and_then(no_program)),
         World::Http | World::HttpUninterrupted => {
-            listed().and_then(no_server).or_else(|| imports.find_map(interfaces::server_refusal))
+            listed().and_then(no_server).or_else(|| first(interfaces::extended_refusal))
         }
     };
     refused.map_or(Ok(()), |text| Err(Refusal::Module(text)))

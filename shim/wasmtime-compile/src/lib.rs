@@ -54,6 +54,7 @@ fn refused(what: &str, e: &wasmtime::Error) -> Refusal {
 fn settings(tier: Tier, world: World) -> wasmtime::Result<Config> {
     let mut config = match world {
         World::Command => config::config(),
+        World::ExtendedCommand => config::extended(),
         World::Http => config::server(true),
         World::HttpUninterrupted => config::server(false),
     }?;

@@ -19,14 +19,14 @@ fn refusal(bytes: &[u8]) -> String {
 fn refusal_in(bytes: &[u8], world: World) -> String {
     match compile(bytes, Tier::Best, world).expect_err("compiled") {
         Refusal::Module(text) | Refusal::OtherEngine(text) => text,
-        Refusal::Server(text) => panic!("a server: {text}"),
+        Refusal::OtherWorld(world, text) => panic!("{}: {text}", world.word()),
     }
 }
 
 /// The text with which a command's compile says that `bytes` are a server.
 fn server(bytes: &[u8]) -> String {
     match compile(bytes, Tier::Best, World::Command).expect_err("compiled") {
-        Refusal::Server(text) => text,
+        Refusal::OtherWorld(_, text) => text,
         other => panic!("no server: {other:?}"),
     }
 }
@@ -61,13 +61,16 @@ fn text_is_refused() {
 fn components_without_run_or_with_unknown_imports_are_refused() {
     says(&refusal(&module("(component)")), &["`wasi:cli/run@0.2`", "wasm32-wasip2"]);
     let with = |import: &str| refusal(&module(&format!("(component (import \"{import}\" (instance)))")));
-    says(&with("wasi:http/outgoing-handler@0.2.3"), &["`wasi:http/outgoing-handler@0.2.3`", "wasi:sockets"]);
-    says(&with("wasi:clocks/types@0.3.0"), &["`wasi:clocks/types@0.3.0`", "WASI 0.3", "not to commands yet"]);
+    says(&with("wasi:http/outgoing-handler@0.2.3"), &["does not export `wasi:cli/run@0.2` or `wasi:cli/run@0.3`"]);
+    says(
+        &with("wasi:http/outgoing-handler@0.4.0"),
+        &["`wasi:http/outgoing-handler@0.4.0`", "of no WASI that is known"],
+    );
     says(&with("acme:queue/topics@1.0.0"), &["`acme:queue/topics@1.0.0`", "wac plug"]);
     let exporting =
         |name: &str| refusal(&module(&format!("(component (instance $i) (export \"{name}\" (instance $i)))")));
     says(&exporting("wasi:http/handler@0.4.0"), &["`wasi:http/handler@0.4.0`", "of no WASI that is known"]);
-    says(&exporting("wasi:cli/run@0.3.0"), &["`wasi:cli/run@0.3.0`", "commands of WASI 0.2 only yet"]);
+    says(&exporting("wasi:cli/run@0.4.0"), &["`wasi:cli/run@0.4.0`", "has WASI 0.2 and 0.3"]);
     says(&exporting("acme:queue/topics"), &["`acme:queue/topics`", "library"]);
 }
 
@@ -106,9 +109,32 @@ fn a_component_is_compiled_for_the_world_whose_export_it_has() {
         says(&refusal_in(b"#!/bin/sh\n", world), &["begins with 23 21"]);
     }
     compile(&both, Tier::Best, World::Command).unwrap();
-    says(&refusal(&component(&http, &[RUN])), &["`wasi:http/types@0.2.0`", "not to commands yet"]);
-    let both = refusal(&component(&http, &[RUN, HANDLER]));
-    says(&both, &["`wasi:http/types@0.2.0`", "not to commands yet", "or run it as a server", "catamaran.wasm/world"]);
+}
+
+#[test]
+fn a_command_that_needs_more_than_a_plain_one_has_is_an_extended_one() {
+    let http = ["wasi:http/types@0.2.0", "wasi:http/outgoing-handler@0.2.12", "wasi:cli/environment@0.2.3"];
+    for (imports, exports, why) in [
+        (&http[..], &[RUN][..], "`wasi:http/types@0.2.0`, which is HTTP by the host"),
+        (&http, &[RUN, HANDLER], "`wasi:http/types@0.2.0`, which is HTTP by the host"),
+        (
+            &["wasi:cli/environment@0.2.3"],
+            &["wasi:cli/run@0.3.1"],
+            "exports `wasi:cli/run@0.3.1`, which is of WASI 0.3",
+        ),
+        (&["wasi:clocks/types@0.3.0"], &[RUN], "imports `wasi:clocks/types@0.3.0`, which is of WASI 0.3"),
+    ] {
+        let bytes = component(imports, exports);
+        match compile(&bytes, Tier::Fast, World::Command).unwrap_err() {
+            Refusal::OtherWorld(World::ExtendedCommand, text) => says(&text, &[why]),
+            other => panic!("{other:?}"),
+        }
+        compile(&bytes, Tier::Fast, World::ExtendedCommand).unwrap();
+    }
+    // What nobody provides is told at once, and what is a plain command is one.
+    says(&refusal(&component(&["acme:queue/topics@1.0.0"], &["wasi:cli/run@0.3.0"])), &["`acme:queue/topics@1.0.0`"]);
+    says(&refusal(&component(&["wasi:http/types@0.2.0-rc-2023-12-05"], &[RUN])), &["from before WASI 0.2.0"]);
+    compile(&component(&[], &[RUN, "wasi:cli/run@0.3.0"]), Tier::Fast, World::Command).unwrap();
 }
 
 /// Each world has its own code, and a worker refuses that of another.
@@ -117,8 +143,8 @@ fn code_of_one_world_does_not_fit_another() {
     let bytes = component(&[], &[RUN, HANDLER]);
     let made = |world| compile(&bytes, Tier::Best, world).unwrap();
     let engine = |config: wasmtime::Result<wasmtime::Config>| wasmtime::Engine::new(&config.unwrap()).unwrap();
-    let worlds = [World::Command, World::Http, World::HttpUninterrupted];
-    let engines = [engine(config::config()), engine(config::server(true)), engine(config::server(false))];
+    let settings = [config::config(), config::extended(), config::server(true), config::server(false)];
+    let (worlds, engines) = (World::ALL, settings.map(engine));
     for (own, engine) in engines.iter().enumerate() {
         for (of, world) in worlds.into_iter().enumerate() {
             // SAFETY: the artifact is what this compiler made of valid bytes.

@@ -1,4 +1,4 @@
-//! One connection: requests one after the other, each within its time.
+//! One connection: its requests, each within its time.
 //!
 //! hyper refuses what is no HTTP (400), a long address (414) and a large head (431). It has one time for a slow head and for a
 //! connection between two requests, and says nothing when it is over; so both are told apart here.
@@ -12,18 +12,18 @@ use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use wasmtime_wasi_http::handler::ProxyHandler;
 
 use crate::drain::Alive;
 use crate::instances::Instances;
+use crate::protocol::Protocol;
 use crate::response::ResponseBody;
 use crate::service::Service;
 use crate::stream::{Progress, Stream};
+use crate::transport::Transport;
 
 /// From the first byte of a head to its last.
 pub(crate) const LONGEST_HEAD: Duration = Duration::from_secs(10);
@@ -35,10 +35,12 @@ pub(crate) const LONGEST_STALL: Duration = Duration::from_secs(60);
 /// What a client sends behind its last response is read for so long: a socket that is closed with bytes unread resets the connection, and
 /// a client that is still sending loses the response (RFC 9112, section 9.6).
 pub(crate) const LONGEST_REST: Duration = Duration::from_secs(2);
+/// A connection that is told to end has so long for a request that is on its way.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(1);
 /// Bytes of a head.
 pub(crate) const LARGEST_HEAD: usize = 32 << 10;
 /// Bytes that are read ahead, and written behind.
-const BUFFER: usize = 128 << 10;
+pub(crate) const BUFFER: usize = 128 << 10;
 
 const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -59,16 +61,22 @@ pub(crate) async fn serve(
 ) {
     // Without it a response of two writes waits for the client's acknowledgement of the first.
     let _ = stream.set_nodelay(true);
+    let transport = match &service.tls {
+        None => Transport::Plain(stream),
+        Some(tls) => match tls.accept(stream).await {
+            Some(stream) => Transport::Tls(Box::new(stream)),
+            None => return,
+        },
+    };
     let progress = Arc::new(Progress::default());
-    let io = TokioIo::new(Stream::new(stream, Arc::clone(&progress)));
-    let noted = Arc::clone(&progress);
+    let stream = Stream::new(transport, Arc::clone(&progress));
+    let (noted, most) = (Arc::clone(&progress), service.settings.most_requests);
     let call = service_fn(move |request: Request<Incoming>| {
-        noted.request();
-        let sent = Sent(Arc::clone(&noted));
+        let sent = Sent::begin(&noted);
         let answer = Arc::clone(&service).call(handler.clone(), request);
-        async move { Ok::<_, Infallible>(answer.await?.map(|body| Tracked { body, _sent: sent })) }
+        async move { Ok::<_, Infallible>(answer.await?.map(|body| Tracked { body, sent })) }
     });
-    let mut connection = builder().serve_connection(io, call);
+    let mut connection = Protocol::new(stream, call, Arc::clone(&progress), most);
     let mut closing = pin!(async move {
         drop(alive.wait_for(|closing| *closing).await);
         alive
@@ -81,46 +89,40 @@ pub(crate) async fn serve(
             && let Poll::Ready(alive) = closing.as_mut().poll(cx)
         {
             closed_by = Some(alive);
-            Pin::new(&mut connection).graceful_shutdown();
+            connection.close();
+            clock.close();
         }
-        // What ended it, a client that went or a broken head, hyper has answered as far as it can be.
-        if Pin::new(&mut connection).poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        let (overdue, deadline) = clock.next();
-        // Moved forward only: where nothing is wrong it is armed once in ten seconds of traffic.
-        if deadline < timer.deadline() {
-            timer.as_mut().reset(deadline);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if deadline <= Instant::now() {
-                return Poll::Ready(Some(overdue));
+        loop {
+            if connection.poll(cx).is_ready() {
+                return Poll::Ready(None);
             }
-            timer.as_mut().reset(deadline);
+            let (overdue, deadline) = clock.next();
+            // Moved forward only: where nothing is wrong it is armed once in ten seconds of traffic.
+            if deadline < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            while timer.as_mut().poll(cx).is_ready() && deadline > Instant::now() {
+                timer.as_mut().reset(deadline);
+            }
+            match overdue {
+                _ if deadline > Instant::now() => return Poll::Pending,
+                // Its client is told.
+                Overdue::Idle if connection.is_http2() && !clock.is_closing() => {
+                    connection.close();
+                    clock.close();
+                }
+                _ => return Poll::Ready(Some(overdue)),
+            }
         }
-        Poll::Pending
     })
     .await;
+    let Some(mut stream) = connection.into_stream() else { return };
     match overdue {
-        Some(Overdue::Head) => parts(connection).send_at_once(TOO_LATE),
+        Some(Overdue::Head) => stream.send_at_once(TOO_LATE),
         Some(Overdue::Idle | Overdue::Stalled) => {}
         // Told to close, a connection between two requests holds up no end.
-        None => parts(connection).take_rest(closed_by.is_none(), LONGEST_REST).await,
+        None => stream.take_rest(closed_by.is_none(), LONGEST_REST).await,
     }
-}
-
-fn builder() -> Builder {
-    let mut builder = Builder::new();
-    // Not `pipeline_flush`: hyper's own refusals would wait behind what follows a broken head, and never be sent.
-    builder.header_read_timeout(None).max_header_size(LARGEST_HEAD).max_buf_size(BUFFER);
-    builder
-}
-
-fn parts<S>(connection: Connection<TokioIo<Stream>, S>) -> Stream
-where
-    S: hyper::service::HttpService<Incoming, ResBody = Tracked>,
-{
-    connection.into_parts().io.into_inner()
 }
 
 /// Since when a connection is as it is.
@@ -128,6 +130,8 @@ struct Clock<'a> {
     progress: &'a Progress,
     state: State,
     since: Instant,
+    /// Since when it is to end.
+    closing: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +144,16 @@ enum State {
 
 impl<'a> Clock<'a> {
     fn new(progress: &'a Progress) -> Self {
-        Self { progress, state: State::Idle, since: Instant::now() }
+        Self { progress, state: State::Idle, since: Instant::now(), closing: None }
+    }
+
+    /// It is to end.
+    fn close(&mut self) {
+        self.closing = Some(Instant::now());
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.is_some()
     }
 
     /// What is going to be late, and when.
@@ -157,6 +170,9 @@ impl<'a> Clock<'a> {
         match state {
             State::Stalled(_) => (Overdue::Stalled, self.since + LONGEST_STALL),
             State::InHead => (Overdue::Head, self.since + LONGEST_HEAD),
+            State::Idle if let Some(closing) = self.closing => {
+                (Overdue::Idle, self.since.max(closing) + LONGEST_FAREWELL)
+            }
             // Of one that is busy its request has a time of its own.
             State::Idle | State::Busy => (Overdue::Idle, self.since + LONGEST_IDLE),
         }
@@ -164,18 +180,41 @@ impl<'a> Clock<'a> {
 }
 
 /// A response that was not sent yet.
-struct Sent(Arc<Progress>);
+struct Sent {
+    progress: Arc<Progress>,
+    /// A part of it is given to be sent, and the next one was not asked for.
+    given: bool,
+}
 
-impl Drop for Sent {
-    fn drop(&mut self) {
-        self.0.response();
+impl Sent {
+    fn begin(progress: &Arc<Progress>) -> Self {
+        progress.request();
+        Self { progress: Arc::clone(progress), given: false }
+    }
+
+    fn give(&mut self) {
+        self.given = true;
+        self.progress.give();
+    }
+
+    fn take(&mut self) {
+        if std::mem::take(&mut self.given) {
+            self.progress.take();
+        }
     }
 }
 
-/// A body that tells when it is sent, or given up.
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.take();
+        self.progress.response();
+    }
+}
+
+/// A body that tells how far it is sent, or that it was given up.
 pub(crate) struct Tracked {
     body: ResponseBody,
-    _sent: Sent,
+    sent: Sent,
 }
 
 impl http_body::Body for Tracked {
@@ -186,7 +225,13 @@ impl http_body::Body for Tracked {
         self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+        let this = self.get_mut();
+        this.sent.take();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(_))) = frame {
+            this.sent.give();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

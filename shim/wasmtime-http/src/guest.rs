@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use catamaran_wasmtime::stdio;
 use catamaran_wasmtime::world::World;
 use catamaran_worker::Guest;
 use wasmtime::Result;
@@ -11,6 +12,7 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::filesystem::Descriptor;
 use wasmtime_wasi::p2::bindings::cli::environment;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
+use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView,
     WasiHttpHooks,
@@ -20,19 +22,46 @@ use crate::ceiling::Ceiling;
 use crate::exchange::Life;
 use crate::outgoing::Outgoing;
 use crate::output::Output;
+use crate::proposals::Log;
 
-/// What a server keeps with an instance.
+/// What the worker keeps with an instance.
 pub(crate) struct Extra {
     http: WasiHttpCtx,
     hooks: Hooks,
     guest: Arc<Guest>,
+    pub(crate) config: Arc<WasiConfigVariables>,
+    pub(crate) log: Log,
     pub(crate) ceiling: Ceiling,
     pub(crate) life: Arc<Life>,
 }
 
+/// What all instances of a worker have.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) guest: Arc<Guest>,
+    pub(crate) hooks: Hooks,
+    /// Empty for a component that does not ask for it.
+    pub(crate) config: Arc<WasiConfigVariables>,
+    pub(crate) log: Log,
+}
+
+impl Common {
+    /// `configured` says whether the component reads its configuration.
+    pub(crate) fn new(guest: &Guest, outgoing: Arc<Outgoing>, configured: bool, log: Log) -> Self {
+        let variables = guest.env.iter().filter(|_| configured).cloned();
+        Self { guest: Arc::new(guest.clone()), hooks: Hooks::new(outgoing), config: Arc::new(variables.collect()), log }
+    }
+
+    /// For a lane of its own.
+    pub(crate) fn for_another_lane(&self) -> Self {
+        Self { hooks: self.hooks.another(), ..self.clone() }
+    }
+}
+
 impl Extra {
-    pub(crate) fn new(guest: &Arc<Guest>, hooks: &Hooks, ceiling: Ceiling, life: Arc<Life>) -> Self {
-        Self { http: WasiHttpCtx::new(), hooks: hooks.clone(), guest: Arc::clone(guest), ceiling, life }
+    pub(crate) fn new(common: &Common, ceiling: Ceiling, life: Arc<Life>) -> Self {
+        let Common { guest, hooks, config, log } = common.clone();
+        Self { http: WasiHttpCtx::new(), hooks, guest, config, log, ceiling, life }
     }
 }
 
@@ -49,12 +78,12 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    pub(crate) fn new(outgoing: Arc<Outgoing>) -> Self {
+    fn new(outgoing: Arc<Outgoing>) -> Self {
         Self { forbidden: Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name)), outgoing }
     }
 
     /// For a lane of its own.
-    pub(crate) fn another(&self) -> Self {
+    fn another(&self) -> Self {
         Self { forbidden: Arc::clone(&self.forbidden), outgoing: self.outgoing.another() }
     }
 }
@@ -130,6 +159,21 @@ impl preopens::Host for FoldersView<'_> {
 pub(crate) fn world(extra: Extra, output: &Output, sockets: bool) -> World<Extra> {
     let mut builder = WasiCtxBuilder::new();
     builder.stdout(output.stdout()).stderr(output.stderr());
+    world_of(builder, extra, sockets)
+}
+
+/// The world of a command: the container's streams.
+///
+/// # Errors
+/// When they cannot be had; the text is for the user.
+pub(crate) fn world_of_command(extra: Extra, sockets: bool) -> std::result::Result<World<Extra>, String> {
+    let mut builder = WasiCtxBuilder::new();
+    stdio::inherit(&mut builder)?;
+    Ok(world_of(builder, extra, sockets))
+}
+
+fn world_of(mut builder: WasiCtxBuilder, extra: Extra, sockets: bool) -> World<Extra> {
+    // What may be reached is the matter of the pod's network namespace and the kernel's rules for it.
     if sockets {
         builder.inherit_network().allow_tcp(true).allow_udp(true);
     }

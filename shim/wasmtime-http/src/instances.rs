@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use catamaran_wasmtime::world::World;
-use catamaran_worker::Guest;
 use tokio::time::Sleep;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{Engine, Error, Result, Store, StoreContextMut, UpdateDeadline};
@@ -17,7 +16,7 @@ use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use crate::ceiling::Ceiling;
 use crate::exchange::{Exchange, Life};
-use crate::guest::{self, Extra, Hooks, Limit};
+use crate::guest::{self, Common, Extra, Limit};
 use crate::output::Output;
 use crate::work::{AtWork, Work};
 
@@ -35,8 +34,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Instances {
     pub(crate) engine: Engine,
     pub(crate) pre: Arc<ProxyPre<World<Extra>>>,
-    pub(crate) guest: Arc<Guest>,
-    pub(crate) hooks: Hooks,
+    pub(crate) common: Common,
     pub(crate) output: Output,
     pub(crate) sockets: bool,
     /// Requests of one instance, where the pod's author says so.
@@ -54,7 +52,7 @@ pub(crate) fn reuse(said: Option<u32>, of_wasi_3: bool) -> usize {
 
 impl Instances {
     pub(crate) fn for_another_lane(&self) -> Self {
-        Self { hooks: self.hooks.another(), ..self.clone() }
+        Self { common: self.common.for_another_lane(), ..self.clone() }
     }
 
     /// Whether several requests share an instance.
@@ -63,8 +61,7 @@ impl Instances {
     }
 
     fn store(&self, life: &Arc<Life>) -> Store<World<Extra>> {
-        let extra =
-            Extra::new(&self.guest, &self.hooks, Ceiling::new(self.memory.unwrap_or(u64::MAX)), Arc::clone(life));
+        let extra = Extra::new(&self.common, Ceiling::new(self.memory.unwrap_or(u64::MAX)), Arc::clone(life));
         let mut store = Store::new(&self.engine, guest::world(extra, &self.output, self.sockets));
         if self.memory.is_some() {
             store.limiter(|world| &mut world.extra.ceiling);

@@ -1,4 +1,5 @@
-//! The HTTP server of a worker: a component that exports `wasi:http/incoming-handler` or `wasi:http/handler`, called for each request.
+//! The worker of components that need more than the plain one has: servers, which export `wasi:http/incoming-handler` or
+//! `wasi:http/handler` and are called for each request, and extended commands ([`command`]), which are run once.
 //!
 //! ```text
 //! artifact --- load ---> engine with a pool of slots, component       confined
@@ -8,7 +9,8 @@
 //!       `--- program --->  acceptor --> lane (a thread, an event loop) --> connection --> request --> instance
 //! ```
 //!
-//! A request's way: [`connection`] (limits of heads and connections) -> [`service`] (what a server refuses by itself) ->
+//! A request's way: [`tls`], where the pod's author asks for it -> [`connection`] (limits of heads and connections) -> [`protocol`] (which
+//! HTTP it is) -> [`service`] (what a server refuses by itself) ->
 //! [`admission`] (how many at once) -> wasmtime-wasi-http's dispatcher, which has [`instances`] made -> [`response`].
 //!
 //! Invariants, each with its reason where it binds:
@@ -21,6 +23,7 @@
 
 mod admission;
 mod ceiling;
+mod command;
 mod connection;
 mod drain;
 mod exchange;
@@ -31,6 +34,8 @@ mod link;
 mod outgoing;
 mod output;
 mod pool;
+mod proposals;
+mod protocol;
 mod refusal;
 mod report;
 mod request;
@@ -40,6 +45,8 @@ mod service;
 mod stream;
 mod tasks;
 mod ticker;
+mod tls;
+mod transport;
 mod wasi3;
 mod work;
 

@@ -67,6 +67,14 @@ impl Output {
         }
     }
 
+    /// The same of a guest's words, which wait for room.
+    pub(crate) async fn tell_when_there_is_room(&self, words: String) {
+        if let Some(queue) = self.queue() {
+            // An error is the end of the thread, which comes with the server's.
+            let _ = queue.send(Order::Write(Which::Err, words.into())).await;
+        }
+    }
+
     /// Waits until all is written that was. Not within an event loop.
     pub(crate) fn finish(&self) {
         let writer = self.0.get().and_then(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner).take());

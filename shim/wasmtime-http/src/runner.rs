@@ -1,4 +1,4 @@
-//! The steps of a worker that serves HTTP.
+//! The steps of a worker that serves HTTP, or runs an extended command.
 
 use std::fs::File;
 use std::future::Future;
@@ -12,27 +12,30 @@ use std::task::Poll;
 use std::time::Duration;
 
 use catamaran_wasmtime_artifact::config::WASMTIME;
-use catamaran_worker::job::Server;
-use catamaran_worker::{Guest, Needs, Runner, RunnerError, listener, signals};
-use http::HeaderValue;
+use catamaran_worker::job::{Rules, Server};
+use catamaran_worker::{Guest, Needs, Runner, RunnerError, Terms, listener, signals};
+use http::uri::Authority;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::admission::Admission;
+use crate::command;
 use crate::drain::Drain;
-use crate::guest::Hooks;
+use crate::guest::Common;
 use crate::instances::Instances;
 use crate::lanes::{self, Lanes};
 use crate::link;
 use crate::outgoing::{self, Outgoing};
 use crate::output::Output;
 use crate::pool;
+use crate::proposals::Log;
 use crate::refusal::{self, Refusal};
 use crate::report::Report;
 use crate::service::Service;
 use crate::ticker::Ticker;
+use crate::tls::Tls;
 use crate::work::Work;
 
 /// Connections for each request that is handled at once, and how many there may be of the least.
@@ -43,11 +46,23 @@ const OTHER_DESCRIPTORS: u64 = 64 + refusal::MOST as u64;
 /// Where the kernel has no descriptor or memory for a connection: until the next try.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A component mapped from its artifact, and how it is to serve.
+/// A component mapped from its artifact, and what it is to be.
 pub struct Http {
     engine: Engine,
     component: Component,
+    rules: Rules,
+    role: Role,
+}
+
+enum Role {
+    Command,
+    Server(Box<Serving>),
+}
+
+/// How a component is to serve.
+struct Serving {
     settings: Server,
+    certificate: Option<OwnedFd>,
     listener: Option<TcpListener>,
 }
 
@@ -61,26 +76,47 @@ impl Runner for Http {
         true
     }
 
-    fn load(artifact: File, server: Option<&Server>) -> Result<Self, RunnerError> {
-        let settings =
-            server.cloned().ok_or_else(|| RunnerError::Module("the job does not say how to serve".to_owned()))?;
-        let (engine, component) = pool::load(artifact, &settings)?;
-        Ok(Self { engine, component, settings, listener: None })
+    fn load(artifact: File, terms: Terms) -> Result<Self, RunnerError> {
+        let Terms { server, certificate, rules } = terms;
+        let ((engine, component), role) = match server {
+            None => (command::load(artifact)?, Role::Command),
+            Some(settings) => {
+                let loaded = pool::load(artifact, &settings)?;
+                (loaded, Role::Server(Box::new(Serving { settings, certificate, listener: None })))
+            }
+        };
+        Ok(Self { engine, component, rules, role })
     }
 
     fn listen(&mut self) -> Result<(), RunnerError> {
-        self.listener = Some(TcpListener::from(listener::open(&self.settings)?));
+        if let Role::Server(serving) = &mut self.role {
+            serving.listener = Some(TcpListener::from(listener::open(&serving.settings)?));
+        }
         Ok(())
     }
 
     fn needs(&self) -> Needs {
-        link::needs(&self.engine, &self.component)
+        link::needs(&self.engine, &self.component, matches!(self.role, Role::Server(_)))
     }
 
     fn link(self, guest: &Guest) -> Result<Self::Program, RunnerError> {
         let sockets = self.needs().sockets;
-        let Self { engine, component, settings, listener } = self;
-        let pre = link::link(&engine, &component, settings.wasi_p3)?;
+        let Self { engine, component, rules, role } = self;
+        let output = Output::default();
+        let certificates = guest.env.iter().find(|(name, _)| name == "SSL_CERT_FILE").map(|(_, path)| path.clone());
+        let outgoing = outgoing::Shared::new(certificates, rules.link_local_requests, output.clone());
+        let Serving { settings, certificate, listener } = match role {
+            Role::Command => {
+                return command::program(&engine, &component, guest, rules.wasi_p3, &outgoing);
+            }
+            Role::Server(serving) => *serving,
+        };
+        let tls = match (&settings.tls, certificate) {
+            (Some(of), Some(folder)) => Some(Tls::new(folder, of.folder.clone(), output.clone())),
+            _ => None,
+        };
+        let tls = tls.transpose().map_err(RunnerError::Module)?;
+        let pre = link::server(&engine, &component, rules.wasi_p3, tls.is_some())?;
         let failed = |what: &str| {
             let what = what.to_owned();
             move |e: io::Error| RunnerError::Module(format!("{what}: {e}"))
@@ -89,17 +125,14 @@ impl Runner for Http {
         let ticker = settings.request_timeout.map(|_| Ticker::start(&engine)).transpose();
         let ticker = ticker.map_err(failed("the server's clock cannot be started"))?;
         let stop = signals::drain_on_signals().map_err(failed("the server's signals cannot be had"))?;
-        let output = Output::default();
-        let host = HeaderValue::try_from(settings.listen.to_string())
+        let host = Authority::try_from(settings.listen.to_string())
             .map_err(|e| RunnerError::Module(format!("{}: {e}", settings.listen)))?;
-        let certificates = guest.env.iter().find(|(name, _)| name == "SSL_CERT_FILE").map(|(_, path)| path.clone());
-        let outgoing = outgoing::Shared::new(certificates, output.clone());
+        let configured = link::is_configured(&engine, &component);
         let work = Arc::new(Work::new(ticker));
         let instances = Instances {
             engine,
             pre: Arc::new(pre),
-            guest: Arc::new(guest.clone()),
-            hooks: Hooks::new(Outgoing::new(&outgoing)),
+            common: Common::new(guest, Outgoing::new(&outgoing), configured, Log::Queued(output.clone())),
             output: output.clone(),
             sockets,
             reuse: settings.instance_reuse,
@@ -109,7 +142,7 @@ impl Runner for Http {
         };
         let admission = Admission::new(settings.most_requests);
         let report = Arc::new(Report::new(output.clone(), settings.request_timeout));
-        let service = Arc::new(Service { settings, admission, work, drain: Drain::new(), output, report, host });
+        let service = Arc::new(Service { settings, admission, work, drain: Drain::new(), output, report, host, tls });
         Ok(Box::new(move || match run(service, instances, listener, stop) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {
@@ -176,7 +209,9 @@ async fn accept(listener: &tokio::net::TcpListener, service: &Service, lanes: &m
 fn admit(stream: tokio::net::TcpStream, most: usize, service: &Service, lanes: &mut Lanes, refusal: &Refusal) {
     match service.drain.connections() < most {
         true => lanes.serve(stream),
-        false => refusal.tell(stream),
+        // In words that it understands.
+        false if service.tls.is_none() => refusal.tell(stream),
+        false => drop(stream),
     }
 }
 

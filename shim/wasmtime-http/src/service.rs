@@ -11,8 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use catamaran_worker::job::Server;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TRANSFER_ENCODING};
-use http::uri::Authority;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::request::Parts;
+use http::uri::{self, Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
@@ -30,6 +31,7 @@ use crate::report::Report;
 use crate::request::RequestBody;
 use crate::response::{End, GuestBody, ResponseBody, Run, Sent};
 use crate::tasks;
+use crate::tls::Tls;
 use crate::work::Work;
 
 /// Who is refused may come again so soon, in seconds.
@@ -46,7 +48,9 @@ pub(crate) struct Service {
     pub(crate) output: Output,
     pub(crate) report: Arc<Report>,
     /// What a request without a host asks for: where this server listens.
-    pub(crate) host: HeaderValue,
+    pub(crate) host: Authority,
+    /// Without it the server speaks HTTP in clear.
+    pub(crate) tls: Option<Tls>,
 }
 
 /// A refusal of the server's own.
@@ -70,11 +74,15 @@ impl Service {
         // It may have had a length too, which hyper has dropped: whoever went by that takes something else for the next request,
         // so that there is none (RFC 9112, section 6.1).
         let ambiguous = request.headers().contains_key(TRANSFER_ENCODING);
+        // HTTP/2 has frames for that, and no such header.
+        let by_header = request.version() != Version::HTTP_2;
         let mut response = match self.handle(handler, request).await {
             Ok(response) => response,
             Err(Refused(status, text)) => refusal(status, text),
         };
-        if ambiguous || service.drain.has_begun() {
+        if !by_header {
+            response.headers_mut().remove(CONNECTION);
+        } else if ambiguous || service.drain.has_begun() {
             response.headers_mut().insert(CONNECTION, CLOSE);
         }
         Ok(response)
@@ -85,7 +93,7 @@ impl Service {
         handler: ProxyHandler<Instances>,
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Refused> {
-        let method = request.method().clone();
+        let asked = Asked { method: request.method().clone(), version: request.version() };
         let (request, excess) = self.checked(request)?;
         let Some(permit) = self.admission.admit().await else {
             let text = format!("{} requests are handled, and as many wait", self.settings.most_requests);
@@ -122,7 +130,7 @@ impl Service {
                     Poll::Pending => Poll::Ready(None),
                 })
                 .await;
-                Ok(answer(&method, head, run, ended))
+                Ok(answer(&asked, head, run, ended))
             }
             Begun::Head(Ok(Err(code))) => {
                 self.report.answered_with(&code);
@@ -132,7 +140,7 @@ impl Service {
             }
             // Its sender goes with the exchange, which the run has.
             Begun::Head(Err(_)) => Err(internal()),
-            Begun::Ended(Ok(head)) => Ok(answer(&method, head, run, None)),
+            Begun::Ended(Ok(head)) => Ok(answer(&asked, head, run, None)),
             Begun::Ended(Err(error)) => match error.downcast_ref::<ErrorCode>() {
                 Some(_) if exceeded => Err(self.too_large()),
                 Some(code) => {
@@ -175,25 +183,47 @@ impl Service {
         }
     }
 
+    /// What a request asks for, in full: by which scheme, and of which host (RFC 9110, section 7.1). A request that names its host in
+    /// its first line, or in HTTP/2's `:authority`, asks that one.
+    fn target(&self, parts: &Parts) -> Result<Uri, Refused> {
+        let bad = |text: &str| Refused(StatusCode::BAD_REQUEST, text.to_owned());
+        let named = parts.uri.authority();
+        let mut hosts = parts.headers.get_all(HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(_), Some(_)) => return Err(bad("more than one Host header")),
+            (Some(host), None) => Some(authority(host).map_err(|()| bad("a Host header that is no host"))?),
+            (None, _) => None,
+        };
+        let version = parts.version;
+        let authority = match (named, host) {
+            (Some(named), _) if named.as_str().contains('@') => return Err(bad("a host with a user's name")),
+            // RFC 9113, section 8.3.1.
+            (Some(named), Some(Some(host))) if version == Version::HTTP_2 && *named != host => {
+                return Err(bad("a Host header of another host than :authority"));
+            }
+            (Some(named), _) => named.clone(),
+            (None, Some(Some(host))) => host,
+            (None, None) if version == Version::HTTP_11 => return Err(bad("no Host header")),
+            (None, None) if version == Version::HTTP_2 => return Err(bad("no :authority and no Host header")),
+            (None, _) => self.host.clone(),
+        };
+        let mut target = uri::Parts::default();
+        target.scheme = Some(if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
+        target.authority = Some(authority);
+        // None only of a request that is for a proxy.
+        target.path_and_query = parts.uri.path_and_query().cloned().or(Some(PathAndQuery::from_static("/")));
+        Uri::from_parts(target).map_err(|_| bad("a target that is no path"))
+    }
+
     /// The request as a guest is given it, or what is wrong with it (RFC 9112, sections 3.2 and 6).
     ///
     /// The second value is set when the body turns out to be longer than it may be.
     fn checked(&self, request: Request<Incoming>) -> Result<(Request<WasiBody>, Option<Arc<AtomicBool>>), Refused> {
-        let bad = |text: &str| Refused(StatusCode::BAD_REQUEST, text.to_owned());
         let (mut parts, body) = request.into_parts();
         if parts.method == Method::CONNECT {
             return Err(Refused(StatusCode::NOT_IMPLEMENTED, "this server is no proxy".to_owned()));
         }
-        let mut hosts = parts.headers.get_all(HOST).iter();
-        match (hosts.next(), hosts.next()) {
-            (Some(_), Some(_)) => return Err(bad("more than one Host header")),
-            (Some(host), None) if !is_host(host) => return Err(bad("a Host header that is no host")),
-            (Some(_), None) => {}
-            (None, _) if parts.version == Version::HTTP_11 && parts.uri.authority().is_none() => {
-                return Err(bad("no Host header"));
-            }
-            (None, _) => drop(parts.headers.insert(HOST, self.host.clone())),
-        }
+        parts.uri = self.target(&parts)?;
         let body = RequestBody::new(body);
         let Some(most) = self.settings.most_body else {
             let body = body.map_err(wasmtime_wasi_http::Error::from).boxed_unsync();
@@ -222,15 +252,24 @@ impl Service {
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110, section 7.2). Empty for a target without an authority.
-fn is_host(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
-    bytes.is_empty() || !bytes.contains(&b'@') && Authority::try_from(bytes).is_ok()
+/// `uri-host [ ":" port ]` (RFC 9110, section 7.2). None for a target without an authority.
+fn authority(value: &HeaderValue) -> Result<Option<Authority>, ()> {
+    match value.as_bytes() {
+        [] => Ok(None),
+        bytes if bytes.contains(&b'@') => Err(()),
+        bytes => Authority::try_from(bytes).map(Some).map_err(drop),
+    }
 }
 
-fn answer(method: &Method, head: Response<WasiBody>, run: Run, ended: Option<End>) -> Response<ResponseBody> {
+/// What of a request its answer depends on.
+struct Asked {
+    method: Method,
+    version: Version,
+}
+
+fn answer(asked: &Asked, head: Response<WasiBody>, run: Run, ended: Option<End>) -> Response<ResponseBody> {
     let run = ended.is_none().then_some(run);
-    let bodiless = method == Method::HEAD
+    let bodiless = asked.method == Method::HEAD
         || matches!(head.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         || head.status().is_informational();
     let length = head.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -239,7 +278,10 @@ fn answer(method: &Method, head: Response<WasiBody>, run: Run, ended: Option<End
         Some(length) => Sent::ButFor(length),
         None => Sent::NotEnded,
     };
-    head.map(|body| ResponseBody::Guest(GuestBody::new(body, run, ended, sent)))
+    // In HTTP/2 hyper would send it all the same.
+    let drops = bodiless && asked.version == Version::HTTP_2;
+    head.map(|body| if drops { WasiBody::default() } else { body })
+        .map(|body| ResponseBody::Guest(GuestBody::new(body, run, ended, sent)))
 }
 
 fn internal() -> Refused {

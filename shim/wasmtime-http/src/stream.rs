@@ -4,31 +4,61 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-/// What is under way on a connection. Its own task alone writes and reads it.
+use crate::transport::Transport;
+
+/// What is under way on a connection. Its own task writes and reads it, and those of its requests, on the same thread.
 #[derive(Default)]
 pub(crate) struct Progress {
     in_head: AtomicBool,
-    busy: AtomicBool,
+    /// Requests that are handled, or whose response is on its way.
+    requests: AtomicU32,
+    /// There was one.
+    begun: AtomicBool,
+    /// Several may be under way at once, and bytes that are no request's come at any time: HTTP/2.
+    multiplexed: AtomicBool,
     stalled: AtomicBool,
+    /// Responses of HTTP/2 of which a part is not taken yet.
+    given: AtomicU32,
     writes: AtomicU32,
 }
 
 impl Progress {
+    pub(crate) fn multiplex(&self) {
+        self.in_head.store(false, Ordering::Relaxed);
+        self.multiplexed.store(true, Ordering::Relaxed);
+    }
+
     /// A head is complete: its request begins.
     pub(crate) fn request(&self) {
         self.in_head.store(false, Ordering::Relaxed);
-        self.busy.store(true, Ordering::Relaxed);
+        self.begun.store(true, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A response is sent, or as good as.
     pub(crate) fn response(&self) {
-        self.busy.store(false, Ordering::Relaxed);
+        self.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A part of a response is given to be sent.
+    pub(crate) fn give(&self) {
+        self.given.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// That part is on its way, or given up.
+    pub(crate) fn take(&self) {
+        self.given.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether a request has come at all.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// Whether bytes of a head have come, and no end of it.
@@ -38,28 +68,46 @@ impl Progress {
 
     /// Whether a request is handled, or its response is on its way.
     pub(crate) fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Relaxed)
+        self.requests.load(Ordering::Relaxed) > 0
     }
 
-    /// The number of writes of which the client has taken something, while it takes no more.
+    /// The number of writes of which the client has taken something, while it takes no more. Of HTTP/2 a client may take the one
+    /// response and not the other.
     pub(crate) fn stalled_at(&self) -> Option<u32> {
-        self.stalled.load(Ordering::Relaxed).then(|| self.writes.load(Ordering::Relaxed))
+        let waits = || self.multiplexed.load(Ordering::Relaxed) && self.given.load(Ordering::Relaxed) > 0;
+        (self.stalled.load(Ordering::Relaxed) || waits()).then(|| self.writes.load(Ordering::Relaxed))
+    }
+
+    fn note_read(&self) {
+        if !self.is_busy() && !self.multiplexed.load(Ordering::Relaxed) {
+            self.in_head.store(true, Ordering::Relaxed);
+        }
     }
 }
 
 pub(crate) struct Stream {
-    stream: TcpStream,
+    stream: Transport,
+    /// Bytes that were read already, and are read again before further ones.
+    ahead: Bytes,
     progress: Arc<Progress>,
 }
 
 impl Stream {
-    pub(crate) fn new(stream: TcpStream, progress: Arc<Progress>) -> Self {
-        Self { stream, progress }
+    pub(crate) fn new(stream: Transport, progress: Arc<Progress>) -> Self {
+        Self { stream, ahead: Bytes::new(), progress }
+    }
+
+    /// Has them read again.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) {
+        self.ahead = Bytes::copy_from_slice(bytes);
     }
 
     /// Sends what fits at once, to a client that has broken the rules and may be gone.
-    pub(crate) fn send_at_once(&self, bytes: &[u8]) {
-        let _ = self.stream.try_write(bytes);
+    pub(crate) fn send_at_once(&mut self, bytes: &[u8]) {
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Ok(_)) = Pin::new(&mut self.stream).poll_write(&mut cx, bytes) {
+            let _ = Pin::new(&mut self.stream).poll_flush(&mut cx);
+        }
     }
 
     /// Reads and drops what the client sends, until it ends or for so long. A client of which nothing is there to be read is waited
@@ -90,10 +138,17 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead[..length]);
+            self.ahead.advance(length);
+            self.progress.note_read();
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before && !self.progress.is_busy() {
-            self.progress.in_head.store(true, Ordering::Relaxed);
+        if buffer.filled().len() > before {
+            self.progress.note_read();
         }
         read
     }

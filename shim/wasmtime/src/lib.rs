@@ -25,8 +25,8 @@ mod lookup;
 mod module;
 pub mod outcome;
 mod runner;
-mod stdio;
+pub mod stdio;
 mod wasi;
 pub mod world;
 
-pub use runner::Wasmtime;
+pub use runner::{HOSTCALL_BYTES, Wasmtime};

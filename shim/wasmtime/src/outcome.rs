@@ -8,7 +8,7 @@ use wasmtime::{Error, Result, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 /// The exit code of a guest that ended so: its own, 0 if it returned, 134 for a trap or an error of the host.
-pub(crate) fn exit_code(ended: Result<()>) -> ExitCode {
+pub fn exit_code(ended: Result<()>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => match e.downcast_ref::<I32Exit>() {

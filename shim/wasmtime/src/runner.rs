@@ -4,8 +4,7 @@ use std::fs::File;
 use std::process::ExitCode;
 
 use catamaran_wasmtime_artifact::config::{WASMTIME, config};
-use catamaran_worker::job::Server;
-use catamaran_worker::{Guest, Needs, Runner, RunnerError};
+use catamaran_worker::{Guest, Needs, Runner, RunnerError, Terms};
 use tokio::runtime::Runtime;
 use wasmtime::Store;
 
@@ -14,7 +13,7 @@ use crate::{component, module, outcome};
 
 /// What host calls may copy from the guest at once. A guest has no larger memory to name, and what it makes us allocate
 /// is charged to its own cgroup; the default (128 MiB) would fail a write that every kernel takes.
-const HOSTCALL_BYTES: usize = 4 << 30;
+pub const HOSTCALL_BYTES: usize = 4 << 30;
 
 /// A module or a component mapped from its artifact.
 pub struct Wasmtime {
@@ -31,7 +30,7 @@ impl Runner for Wasmtime {
         artifact::is_component(artifact)
     }
 
-    fn load(artifact: File, _: Option<&Server>) -> Result<Self, RunnerError> {
+    fn load(artifact: File, _: Terms) -> Result<Self, RunnerError> {
         let engine = config().and_then(|c| wasmtime::Engine::new(&c)).map_err(misfit)?;
         let code = artifact::map(&engine, artifact).map_err(misfit)?;
         Ok(Self { engine, code })

@@ -14,9 +14,21 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, OutputFile, StdinStream, StdoutStream};
 use wasmtime_wasi::p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult};
+use wasmtime_wasi::{WasiCtxBuilder, async_trait};
+
+/// Gives the guest the process's own streams. Must be called within the event loop's context.
+///
+/// # Errors
+/// The stream that cannot be used; the text is for the user.
+pub fn inherit(builder: &mut WasiCtxBuilder) -> Result<(), String> {
+    let stream = |name: &'static str| move |e| format!("the container's standard {name} cannot be used: {e}");
+    builder.stdin(Input::inherit().map_err(stream("input"))?);
+    builder.stdout(Output::inherit(std::io::stdout()).map_err(stream("output"))?);
+    builder.stderr(Output::inherit(std::io::stderr()).map_err(stream("error"))?);
+    Ok(())
+}
 
 /// One read's bytes at most: what a pipe holds.
 const READ_MAX: usize = 64 << 10;

@@ -3,7 +3,7 @@
 use catamaran_worker::Guest;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
-use crate::stdio::{Input, Output};
+use crate::stdio;
 
 /// Arguments, environment, the file tree and the standard streams. Must be called within the event loop's context.
 ///
@@ -23,9 +23,6 @@ pub(crate) fn builder(guest: &Guest) -> Result<WasiCtxBuilder, String> {
     builder
         .preopened_dir("/", "/", FsPerms::ReadWrite)
         .map_err(|e| format!("the container's root directory cannot be opened: {e:#}"))?;
-    let stream = |name: &'static str| move |e| format!("the container's standard {name} cannot be used: {e}");
-    builder.stdin(Input::inherit().map_err(stream("input"))?);
-    builder.stdout(Output::inherit(std::io::stdout()).map_err(stream("output"))?);
-    builder.stderr(Output::inherit(std::io::stderr()).map_err(stream("error"))?);
+    stdio::inherit(&mut builder)?;
     Ok(builder)
 }

@@ -24,7 +24,9 @@ pub const EXIT_OUTPUT: u8 = 74;
 pub const EXIT_OTHER_ENGINE: u8 = 69;
 /// Exit code of a compile process that was asked for a command and has a component that is a server, [`World::Http`]; standard
 /// error says so. (`EX_PROTOCOL` of sysexits.h.)
-pub const EXIT_SERVER: u8 = 76;
+const EXIT_SERVER: u8 = 76;
+/// The same of a command that is an extended one, [`World::ExtendedCommand`]. (`EX_NOPERM` of sysexits.h.)
+const EXIT_EXTENDED: u8 = 77;
 
 /// Why a module is not compiled, for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +35,8 @@ pub enum Refusal {
     Module(String),
     /// This engine has not what the module needs, the other one has.
     OtherEngine(String),
-    /// It was to be a command, and is a server.
-    Server(String),
+    /// It was to be a plain command, and is of that world: a server, or an extended command.
+    OtherWorld(World, String),
 }
 
 /// The artifact that any file may have, however small it is.
@@ -71,6 +73,8 @@ pub fn in_proportion(module: &[u8], artifact: Vec<u8>) -> Result<Vec<u8>, Refusa
 pub enum World {
     /// By its `_start` or `wasi:cli/run`, once.
     Command,
+    /// The same, of a component that needs more than `wasi:cli/command` of WASI 0.2 has: WASI 0.3, or requests of its own.
+    ExtendedCommand,
     /// By its `wasi:http/incoming-handler`, for each request; it looks at a clock in each loop and function, so that a request
     /// that takes too long is ended.
     Http,
@@ -83,6 +87,7 @@ impl World {
     pub fn word(self) -> &'static str {
         match self {
             World::Command => "command",
+            World::ExtendedCommand => "extended-command",
             World::Http => "http",
             World::HttpUninterrupted => "http-uninterrupted",
         }
@@ -90,7 +95,28 @@ impl World {
 
     /// None for any other word.
     pub fn parse(word: &str) -> Option<Self> {
-        [World::Command, World::Http, World::HttpUninterrupted].into_iter().find(|world| world.word() == word)
+        Self::ALL.into_iter().find(|world| world.word() == word)
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 4] = [World::Command, World::ExtendedCommand, World::Http, World::HttpUninterrupted];
+
+    /// Whether it is that of servers.
+    pub fn is_http(self) -> bool {
+        matches!(self, World::Http | World::HttpUninterrupted)
+    }
+
+    /// By which a compile process that was asked for a plain command says that its component is of this world.
+    fn exit_code(self) -> u8 {
+        match self {
+            World::ExtendedCommand => EXIT_EXTENDED,
+            World::Command | World::Http | World::HttpUninterrupted => EXIT_SERVER,
+        }
+    }
+
+    /// The world of which a component is, by that exit code; none for any other.
+    pub fn of_exit_code(code: u32) -> Option<Self> {
+        [World::Http, World::ExtendedCommand].into_iter().find(|world| u32::from(world.exit_code()) == code)
     }
 }
 
@@ -151,7 +177,7 @@ pub fn run(compile: impl FnOnce(&[u8], Tier, World) -> Result<Vec<u8>, Refusal>)
             let (reason, code) = match refusal {
                 Refusal::Module(reason) => (reason, EXIT_REFUSED),
                 Refusal::OtherEngine(reason) => (reason, EXIT_OTHER_ENGINE),
-                Refusal::Server(reason) => (reason, EXIT_SERVER),
+                Refusal::OtherWorld(world, reason) => (reason, world.exit_code()),
             };
             eprint!("{}", shortened(&reason));
             return ExitCode::from(code);

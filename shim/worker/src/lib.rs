@@ -49,7 +49,7 @@ pub mod version;
 
 pub use confine::{close_inherited, empty_root, take_name};
 pub use hold::hold;
-pub use runner::{Guest, Needs, Runner, RunnerError};
+pub use runner::{Guest, Needs, Runner, RunnerError, Terms};
 pub use stage::run;
 
 /// Repeats an openat2(2) that says EAGAIN: under `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` it does so when anything on the

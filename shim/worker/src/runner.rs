@@ -1,11 +1,12 @@
 //! What an engine's executable supplies: a way to map an artifact and a way to run it.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::Server;
+use crate::job::{Rules, Server};
 
 /// What the guest is told of its world: WASI's arguments, environment and directory.
 ///
@@ -18,6 +19,17 @@ pub struct Guest {
     pub env: Vec<(String, String)>,
     /// `process.cwd`, absolute in the container.
     pub cwd: String,
+}
+
+/// How a module is to run, beside what its guest is told.
+#[derive(Debug)]
+pub struct Terms {
+    /// How to serve HTTP, for a component that is called by the worker's own server.
+    pub server: Option<Server>,
+    /// The folder of that server's certificate, where it speaks TLS.
+    pub certificate: Option<OwnedFd>,
+    /// What the node's administrator lets components do.
+    pub rules: Rules,
 }
 
 /// What a loaded module wants of the kernel beyond files, memory and time: the worker's filter of system calls lets that
@@ -73,8 +85,8 @@ pub trait Runner: Sized {
     ///
     /// Runs confined, but while the process may still map executable memory: it must not look at anything but the
     /// artifact. Where [`Runner::maps_by_name`] says so, the working directory is a folder in which the number of each
-    /// open descriptor is a name of its file. `server` is how to serve HTTP, for an engine that does.
-    fn load(artifact: File, server: Option<&Server>) -> Result<Self, RunnerError>;
+    /// open descriptor is a name of its file.
+    fn load(artifact: File, terms: Terms) -> Result<Self, RunnerError>;
 
     /// Opens the sockets on which it listens, in the container's network namespace and with the rights of its user. The last step
     /// before the filter of system calls, which lets no further one be made.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::job::Fd;
+
 /// How a worker serves HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
@@ -28,10 +30,19 @@ pub struct Server {
     pub instance_memory: Option<u64>,
     /// Bytes of a request's body; a longer one is answered 413. None without a limit.
     pub most_body: Option<u64>,
-    /// Whether a component may be of WASI 0.3: the handler's option `wasi_p3`.
-    pub wasi_p3: bool,
     /// How long a server that was told to stop goes on accepting connections.
     pub lame_duck: Duration,
+    /// Where its certificate is; none for a server that speaks HTTP in clear.
+    pub tls: Option<Certificate>,
+}
+
+/// The folder of a server's certificate and key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Where the pod's author has it mounted: an absolute path in the container, without `.` and `..`.
+    pub folder: String,
+    /// What is mounted there, and nowhere in the container's tree: a detached mount. None before the job is complete.
+    pub tree: Option<Fd>,
 }
 
 impl Server {
@@ -47,8 +58,8 @@ impl Server {
             instance_reuse: None,
             instance_memory: None,
             most_body: None,
-            wasi_p3: true,
             lame_duck: Duration::ZERO,
+            tls: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::control::{self, Descriptors, Report};
 use crate::failure::{StageError, fail};
 use crate::intermediate::{self, Side};
 use crate::job::{Job, World};
-use crate::runner::Runner;
+use crate::runner::{Runner, Terms};
 use crate::version;
 
 /// The whole of an engine's executable, with the control socket as its standard input.
@@ -142,15 +142,18 @@ fn prepare<R: Runner>(
         confine::step("taking the terminal", take_terminal())?;
     }
     let artifact = confine::step("copying the artifact", crate::artifact::own(File::from(artifact)))?;
+    let certificate = job.server.as_ref().and_then(|server| server.tls.as_ref()?.tree);
+    let certificate = certificate.map(|tree| descriptors.take(tree)).transpose();
+    let certificate = confine::step("taking the certificate's folder", certificate)?;
+    let terms = Terms { server: job.server.clone(), certificate, rules: job.rules };
     let confinement = Confinement::new(job, descriptors, surroundings).by_name(R::maps_by_name(&artifact));
     let Confined { warnings, label, descriptors: names } = confinement.apply()?;
     confine::step("installing signal handlers", crate::signals::end_on_signals())?;
     // Confined first: the artifact was made from hostile bytes by a process that met them. Mapping it needs its
     // descriptor alone.
-    let server = job.server.as_ref();
     let mut engine = match names {
-        None => R::load(artifact, server)?,
-        Some(names) => names.while_in(|| R::load(artifact, server))??,
+        None => R::load(artifact, terms)?,
+        Some(names) => names.while_in(|| R::load(artifact, terms))??,
     };
     label.map_or(Ok(()), Label::apply)?;
     engine.listen()?;
@@ -164,7 +167,7 @@ fn prepare<R: Runner>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Fd, Server, User};
+    use crate::job::{Fd, Rules, User};
     use crate::{Guest, RunnerError};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use rustix::pipe::PipeFlags;
@@ -175,7 +178,7 @@ mod tests {
         const VERSION: &'static str = "";
         type Program = fn() -> ExitCode;
 
-        fn load(_: File, _: Option<&Server>) -> Result<Self, RunnerError> {
+        fn load(_: File, _: Terms) -> Result<Self, RunnerError> {
             Err(RunnerError::Module("loaded".to_owned()))
         }
 
@@ -201,6 +204,7 @@ mod tests {
             seccomp: None,
             apparmor: None,
             server: None,
+            rules: Rules { wasi_p3: true, link_local_requests: false },
         };
         control::send_job(shim.as_fd(), &job, &[]).unwrap();
         let (job, mut descriptors) = control::receive_job(worker.as_fd()).unwrap();

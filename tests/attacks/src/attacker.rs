@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::process::ExitCode;
 
 use catamaran_worker::job::Server;
-use catamaran_worker::{Guest, Needs, Runner, RunnerError, listener};
+use catamaran_worker::{Guest, Needs, Runner, RunnerError, Terms, listener};
 
 use crate::call::{call, status};
 use crate::code::{ARTIFACT, Artifact};
@@ -28,11 +28,11 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
 
     type Program = Box<dyn FnOnce() -> ExitCode>;
 
-    fn load(artifact: File, server: Option<&Server>) -> Result<Self, RunnerError> {
+    fn load(artifact: File, terms: Terms) -> Result<Self, RunnerError> {
         let mapped = map(artifact).map_err(|e| RunnerError::Artifact(e.to_string()))?;
         // Only one worker is ever loaded in a process.
         let _ = ARTIFACT.set(mapped);
-        Ok(Self { server: server.cloned(), listener: None })
+        Ok(Self { server: terms.server, listener: None })
     }
 
     fn listen(&mut self) -> Result<(), RunnerError> {

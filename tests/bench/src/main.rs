@@ -10,7 +10,8 @@
 //!                           |- stampede  ten first starts of one module at once
 //!                           |- code      20 idle containers of one large module: its code in their memory
 //!                           |- compute   C programs that only compute, the same natively
-//!                           |- servers   of HTTP, beside `wasmtime serve` and native ones: requests a CPU-second, overload
+//!                           |- servers   of HTTP, beside `wasmtime serve` and native ones: requests a CPU-second, overload;
+//!                           |            WASI 0.2 and 0.3, outgoing requests
 //!                           '- pods      20 idle pods of the CRI, on a node of their own
 //!                                |
 //!                           Samples by row and contender -> table on stdout, bench.json with every sample
@@ -60,8 +61,10 @@ use crate::samples::Samples;
 use crate::servers::Server;
 
 fn main() {
-    if std::env::args().nth(1).as_deref() == Some(servers::native::WORD) {
-        return servers::native::serve().expect("cannot serve");
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() == Some(servers::native::WORD) {
+        let port = words.next().and_then(|port| port.parse().ok()).expect("a port follows the word");
+        return servers::native::serve(port).expect("cannot serve");
     }
     let plan = Plan::from_environment();
     let contenders = Contender::all(&plan);

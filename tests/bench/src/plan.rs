@@ -9,7 +9,7 @@
 //! - `BENCH_CODE`: how often twenty containers of a module of 15 MB are left idle.
 //! - `BENCH_COMPUTE`: how often the C programs compute.
 //! - `BENCH_PODS`: how often twenty pods of the CRI are left idle.
-//! - `BENCH_SERVERS`: how often each server starts, and is put under each load: five minutes a time.
+//! - `BENCH_SERVERS`: how often each server starts, and is put under each load: ten minutes a time.
 //!
 //! 0 leaves rows out.
 

@@ -12,6 +12,7 @@
 //   /late-trap  /late-spin  /unfinished                          with a part of one
 //   /spin             never ends
 //   /fetch?URL        what the URL's server answers to the same method and body; or 502 with the error's name. /fetch?MS,URL: in that time
+//   /config?KEY  /log?WORDS                                      by wasi:config and wasi:logging, in the world `proposals`
 // Anything else is 404.
 #include <stdio.h>
 #include <stdlib.h>
@@ -426,6 +427,29 @@ static void fetch(const char *url, wasi_http_types_borrow_incoming_request_t ask
 }
 #endif
 
+#ifdef PROPOSALS
+// A value of the configuration, or how many there are for no key.
+static const char *configured(const char *key) {
+    static char value[256];
+    http_option_string_t found;
+    http_list_tuple2_string_string_t all;
+    wasi_config_store_error_t error;
+    http_string_t name = text(key);
+    if (!*key && wasi_config_store_get_all(&all, &error))
+        snprintf(value, sizeof value, "%zu values\n", all.len);
+    else if (wasi_config_store_get(&name, &found, &error) && found.is_some)
+        snprintf(value, sizeof value, "%.*s\n", (int)found.val.len, (char *)found.val.ptr);
+    else
+        strcpy(value, "(none)\n");
+    return value;
+}
+
+static void log_words(const char *words) {
+    http_string_t context = text("test"), message = text(words);
+    wasi_logging_logging_log(WASI_LOGGING_LOGGING_LEVEL_WARN, &context, &message);
+}
+#endif
+
 static void answer_to(const char *path, const char *argument, wasi_http_types_borrow_incoming_request_t request, out_t out) {
     static int calls;
     long long number = atoll(argument);
@@ -483,6 +507,12 @@ static void answer_to(const char *path, const char *argument, wasi_http_types_bo
         wasi_io_streams_output_stream_drop_own(answer.stream);
         wasi_http_types_outgoing_body_drop_own(answer.body);
     }
+#ifdef PROPOSALS
+    else if (ASKED("config"))
+        say(out, 200, configured(argument));
+    else if (ASKED("log"))
+        log_words(argument), say(out, 200, "logged\n");
+#endif
 #ifdef OUTGOING
     else if (ASKED("fetch"))
         fetch(argument, request, out);
@@ -510,6 +540,9 @@ void exports_wasi_http_incoming_handler_handle(request_t request, out_t out) {
 #ifdef COMMAND
 bool exports_wasi_cli_run_run(void) {
     printf("run as a command\n");
+#ifdef PROPOSALS
+    log_words(configured("NAME"));
+#endif
     fflush(stdout);
     return true;
 }

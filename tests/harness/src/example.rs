@@ -17,7 +17,7 @@ use crate::guests;
 use crate::image::Image;
 
 /// Examples whose tools are a download of hundreds of megabytes, or take long.
-const KEPT: [&str; 4] = ["http-go", "http-js", "http-python", "http-rust"];
+const KEPT: [&str; 6] = ["http-go", "http-js", "http-python", "http-rust", "wasi3-command", "wasi3-server"];
 /// What a developer's own build leaves in an example's folder.
 const NOT_SOURCE: [&str; 12] = [
     "node_modules",

@@ -1,6 +1,7 @@
 //! A network namespace of a test's own, in which nothing is but its loopback.
 
 use std::fs::{self, File};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -11,16 +12,19 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use crate::node::Node;
 use crate::task::Task;
 
-// linux/netlink.h, linux/rtnetlink.h, linux/if.h
+// linux/netlink.h, linux/rtnetlink.h, linux/if.h, linux/if_addr.h, linux/socket.h
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
+const RTM_NEWADDR: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const NLM_F_ACK: u16 = 4;
 const IFF_UP: u32 = 1;
+const IFA_LOCAL: u16 = 2;
+const AF_INET: u8 = 2;
 /// The loopback is every namespace's first interface.
 const LOOPBACK: u32 = 1;
-/// Where an acknowledgement, a `struct nlmsgerr`, has its error: behind the header.
-const ERROR_AT: usize = 16;
+/// The length of a message's header. Behind it an acknowledgement, a `struct nlmsgerr`, has its error.
+const HEADER: usize = 16;
 
 /// A network namespace that has a name, its file. It goes with this, and with the node when a test fails.
 pub struct Network(PathBuf);
@@ -70,6 +74,23 @@ impl Task<'_> {
         let namespace = File::open(format!("/proc/{}/ns/net", self.pid())).ok()?;
         Some(entered(&namespace, work))
     }
+
+    /// Gives the loopback of its network namespace one more address.
+    ///
+    /// # Panics
+    /// When the task is gone, or the kernel refuses the address.
+    pub fn add_to_loopback(&self, address: Ipv4Addr) {
+        self.within(|| {
+            // struct ifaddrmsg: family, length of the prefix, flags, scope, index
+            // struct rtattr behind it: length, type, value
+            let mut body = vec![AF_INET, 32, 0, 0];
+            body.extend(LOOPBACK.to_ne_bytes());
+            body.extend(8_u16.to_ne_bytes());
+            body.extend(IFA_LOCAL.to_ne_bytes());
+            body.extend(address.octets());
+            change(RTM_NEWADDR, &body).expect("the loopback cannot have another address");
+        });
+    }
 }
 
 fn inside<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> T {
@@ -117,26 +138,32 @@ pub(crate) fn remove_link(index: u32) {
     }
 }
 
-/// By netlink: ip(8) is not on every machine. Sets these flags of an interface, or removes it.
-fn change_link(change: u16, index: u32, flags: u32) -> Result<(), rustix::io::Errno> {
+/// Sets these flags of an interface, or removes it.
+fn change_link(kind: u16, index: u32, flags: u32) -> Result<(), rustix::io::Errno> {
+    // struct ifinfomsg: family and type, index, flags, which flags
+    let mut body = vec![0_u8; 4];
+    for word in [index, flags, flags] {
+        body.extend(word.to_ne_bytes());
+    }
+    change(kind, &body)
+}
+
+/// Sends an order of this kind to the kernel by netlink: ip(8) is not on every machine.
+fn change(kind: u16, body: &[u8]) -> Result<(), rustix::io::Errno> {
     let mut message = Vec::new();
     // struct nlmsghdr: length, type, flags, sequence, port
-    message.extend(32_u32.to_ne_bytes());
-    message.extend(change.to_ne_bytes());
+    message.extend(((HEADER + body.len()) as u32).to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
     message.extend((NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
     message.extend([0; 8]);
-    // struct ifinfomsg: family and type, index, flags, which flags
-    message.extend([0; 4]);
-    for word in [index, flags, flags] {
-        message.extend(word.to_ne_bytes());
-    }
+    message.extend_from_slice(body);
     // NETLINK_ROUTE is the protocol 0.
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
         .expect("cannot open a netlink socket");
     send(&socket, &message, SendFlags::empty()).expect("cannot send to netlink");
     let mut answer = [0; 256];
     let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty()).expect("netlink does not answer");
-    let error = answer[..length].get(ERROR_AT..ERROR_AT + 4).expect("a short answer of netlink's");
+    let error = answer[..length].get(HEADER..HEADER + 4).expect("a short answer of netlink's");
     match i32::from_ne_bytes(error.try_into().expect("four bytes")) {
         0 => Ok(()),
         number => Err(rustix::io::Errno::from_raw_os_error(-number)),

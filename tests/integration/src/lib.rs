@@ -8,7 +8,7 @@ pub mod http;
 
 use std::path::PathBuf;
 
-use catamaran_harness::{Engine, Image, Node, Runtime};
+use catamaran_harness::{Engine, Example, Image, Node, Runtime};
 use wit_component::{ComponentEncoder, StringEncoding};
 
 /// Tries each runtime, and ours with each engine, on a node of its own.
@@ -39,6 +39,15 @@ pub fn adapted(module: &[u8]) -> Vec<u8> {
 pub fn component(name: &str, component: impl AsRef<[u8]>) -> Image {
     let path = format!("/{name}.wasm");
     Image::new(&format!("component-{name}")).file(&path, component).entrypoint([&path])
+}
+
+/// The component of `tests/guests/rust/NAME`, of WASI 0.3.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn rust_guest(name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../guests/rust");
+    Example::open_in(&folder, name).recipe().files.remove(0).1
 }
 
 /// `tests/guests/net.wat`, as the component `/net.wasm`.

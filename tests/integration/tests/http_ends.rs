@@ -159,3 +159,24 @@ fn a_request_that_never_ends_is_over_at_its_timeout() {
     task.delete();
     node.finish();
 }
+
+#[test]
+fn a_connection_without_a_request_holds_up_no_end() {
+    let node = Node::start();
+    let task = server(&node, "server").spawn();
+    let mut quiet = task.within(|| Client::connect(PORT));
+    let mut late = task.within(|| Client::connect(PORT));
+    std::thread::sleep(Duration::from_millis(300));
+    let begin = Instant::now();
+    task.kill("TERM");
+    std::thread::sleep(Duration::from_millis(300));
+    // Its request was on its way.
+    late.send("GET /hello HTTP/1.1\r\nhost: pod\r\n\r\n");
+    let answer = late.answer();
+    assert!(answer.status == 200 && answer.closes(), "{answer:?}");
+    assert_eq!(quiet.rest(), b"");
+    assert_eq!(task.wait(SOON).code, 0);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    task.delete();
+    node.finish();
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -15,13 +16,24 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 const SOON: Duration = Duration::from_secs(20);
+/// A link-local address, which a task's loopback is given.
+const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 7);
 
 /// Another server, on a port of the task's loopback; how many connections it had.
 fn other(task: &Task<'_>, answer: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> (u16, Arc<AtomicUsize>) {
+    other_at(task, Ipv4Addr::LOCALHOST, answer)
+}
+
+/// The same on an address that the task's loopback has.
+fn other_at(
+    task: &Task<'_>,
+    address: Ipv4Addr,
+    answer: impl Fn(TcpStream) + Send + Sync + Clone + 'static,
+) -> (u16, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&connections);
     let port = task.within(move || {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         // To the test program's end: it has its network namespace as long.
         thread::spawn(move || {
@@ -143,6 +155,29 @@ fn a_guest_is_told_by_name_why_a_request_has_no_answer() {
         assert_eq!(fetch(&task, &url).short(), (502, format!("{error}\n"), true), "{url}");
     }
     task.discard();
+    node.finish();
+}
+
+#[test]
+fn link_local_addresses_are_reached_only_where_the_nodes_option_says_so() {
+    let node = Node::start();
+    let hosts = format!("127.0.0.1 localhost\n{LINK_LOCAL} link-local.test\n");
+    let image = image("server").file("/etc/hosts", hosts);
+    let file = node.dir().join("options.toml");
+    for (id, allowed) in [("refused", false), ("allowed", true)] {
+        fs::write(&file, format!("link_local_requests = {allowed}\n")).unwrap();
+        let options = ["--runtime-config-path", file.to_str().unwrap()];
+        let task = node.container(id).image(&image).flag(options).spawn();
+        task.add_to_loopback(LINK_LOCAL);
+        let (port, connections) = other_at(&task, LINK_LOCAL, tell);
+        let (status, text) = if allowed { (203, "GET / HTTP/1.1\n") } else { (502, "destination-IP-prohibited\n") };
+        for host in [LINK_LOCAL.to_string(), "link-local.test".to_owned()] {
+            let answer = fetch(&task, &format!("http://{host}:{port}/"));
+            assert_eq!(answer.short(), (status, text.to_owned(), true), "{host}, {allowed}");
+        }
+        assert_eq!(connections.load(Ordering::SeqCst) > 0, allowed, "whether anything has connected");
+        task.discard();
+    }
     node.finish();
 }
 

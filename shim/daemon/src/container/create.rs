@@ -114,7 +114,7 @@ impl Creation {
         let listen = server.as_ref().map(|server| server.listen);
         self.cgroup.create()?;
         let cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
-        let job = draft.complete(descriptors.add(file.into()), cgroup, server);
+        let job = draft.complete(descriptors.add(file.into()), cgroup, server, choice.rules())?;
         match self.bring_up(&code.target.worker()?, None, &code.module, &job, &descriptors).await {
             Ok(worker) => Ok(Made { worker, code, listen }),
             Err(Failure::Final(e)) => Err(spawn::explained(&self.cgroup, e)),

@@ -9,6 +9,7 @@ use catamaran_worker::Guest;
 use catamaran_worker::job::{self, Job};
 use nix::libc;
 
+use crate::engine::annotations::Key;
 use crate::engine::http;
 use crate::error::{Doing, Error, Result};
 use crate::spec::bundle::Bundle;
@@ -55,11 +56,23 @@ impl JobDraft {
 
     /// The job. `cgroup` is the folder that the process is cloned into, where it is not moved; `server` is for an artifact that
     /// serves HTTP.
-    pub(super) fn complete(mut self, artifact: job::Fd, cgroup: Option<job::Fd>, server: Option<job::Server>) -> Job {
-        if server.is_some() {
+    ///
+    /// # Errors
+    /// When the server's certificate is not where the pod's author says.
+    pub(super) fn complete(
+        mut self,
+        artifact: job::Fd,
+        cgroup: Option<job::Fd>,
+        mut server: Option<job::Server>,
+        rules: job::Rules,
+    ) -> Result<Job> {
+        if let Some(server) = &mut server {
             http::without_consumed(&mut self.guest.env);
+            if let Some(certificate) = &mut server.tls {
+                certificate.tree = Some(taken_out(&mut self.world.mounts, &certificate.folder)?);
+            }
         }
-        Job {
+        Ok(Job {
             guest: self.guest,
             stdin: self.stdin,
             terminal: self.terminal,
@@ -72,8 +85,26 @@ impl JobDraft {
             seccomp: self.seccomp,
             apparmor: self.apparmor,
             server,
-        }
+            rules,
+        })
     }
+}
+
+/// What is mounted at this folder of the container, which the guest is not to see: it is mounted nowhere.
+fn taken_out(mounts: &mut Vec<job::Mount>, folder: &str) -> Result<job::Fd> {
+    let place = mounts.iter().rposition(|mount| mount.destination == folder);
+    let found = place.map(|place| mounts.remove(place).source);
+    let instead = match found {
+        Some(job::Source::Tree { fd, folder: true, .. }) => return Ok(fd),
+        Some(job::Source::Tree { .. }) => "a file is mounted there",
+        Some(_) => "no volume is mounted there",
+        None => "nothing is mounted there",
+    };
+    Err(Error::refused(
+        format!("annotation {}", Key::TLS),
+        format!("{folder:?}, and {instead}"),
+        "the mountPath of a volume with the secret, of which the guest then sees nothing",
+    ))
 }
 
 fn make_world(

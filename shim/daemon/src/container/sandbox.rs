@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use catamaran_files::handover::Handover;
 use catamaran_host::programs::{self, Program};
+use catamaran_worker::job::Rules;
 use log::info;
 
 use super::create::Creation;
@@ -30,6 +31,9 @@ impl Container {
     }
 }
 
+/// It runs no component.
+const NO_RULES: Rules = Rules { wasi_p3: false, link_local_requests: false };
+
 impl Creation {
     /// Makes a holder, up to «ready».
     async fn make_holder(&mut self) -> Result<Worker> {
@@ -41,7 +45,7 @@ impl Creation {
         let program = holder::program(&mut descriptors)?;
         self.cgroup.create()?;
         let folder = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
-        let job = draft.complete(program, folder, None);
+        let job = draft.complete(program, folder, None, NO_RULES)?;
         let helper = Program::open(programs::HELPER)?;
         let made =
             self.bring_up(&helper, Some(programs::HOLD), "the pod's sandbox container", &job, &descriptors).await;

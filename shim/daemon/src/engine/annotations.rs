@@ -40,10 +40,11 @@ impl Key {
     pub(crate) const INSTANCE_MEMORY: Self = Self("catamaran.wasm/http-instance-memory");
     pub(crate) const MOST_BODY: Self = Self("catamaran.wasm/http-max-request-body");
     pub(crate) const LAME_DUCK: Self = Self("catamaran.wasm/http-lame-duck");
+    pub(crate) const TLS: Self = Self("catamaran.wasm/http-tls");
 
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::ENGINE, Self::WORLD, Self::COMPILE, Self::LISTEN, Self::MOST_REQUESTS, Self::REQUEST_TIMEOUT,
-        Self::INSTANCE_REUSE, Self::INSTANCE_MEMORY, Self::MOST_BODY, Self::LAME_DUCK,
+        Self::INSTANCE_REUSE, Self::INSTANCE_MEMORY, Self::MOST_BODY, Self::LAME_DUCK, Self::TLS,
     ];
 }
 

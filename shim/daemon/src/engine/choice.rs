@@ -15,7 +15,7 @@ use catamaran_cache::engine::{Engine, quoted};
 use catamaran_cache::target::Target;
 use catamaran_worker::Guest;
 use catamaran_worker::compiler::{Tier, World};
-use catamaran_worker::job::Server;
+use catamaran_worker::job::{Rules, Server};
 use oci_spec::runtime::LinuxResources;
 
 use crate::engine::annotations::{Annotations, Key, Written};
@@ -114,9 +114,9 @@ impl Choice {
         let asked = self.world.as_ref().map(|world| world.what);
         let interruptible = self.http.said.request_timeout.is_some();
         let of = |engine| {
-            let command = (asked != Some(World::Http)).then(|| Target::command(engine));
+            let commands = (asked != Some(World::Http)).then(|| Target::commands(&[engine]));
             let server = (asked != Some(World::Command)).then(|| Target::server(engine, interruptible)).flatten();
-            [command, server].into_iter().flatten()
+            commands.into_iter().flatten().chain(server)
         };
         self.engines().into_iter().flat_map(of).collect()
     }
@@ -136,7 +136,12 @@ impl Choice {
         guest: &Guest,
         limits: Option<&LinuxResources>,
     ) -> Result<Option<Server>> {
-        target.is_server().then(|| self.http.server(&guest.env, limits, self.policy.wasi_p3)).transpose()
+        target.is_server().then(|| self.http.server(&guest.env, limits)).transpose()
+    }
+
+    /// What the node's administrator lets components do.
+    pub(crate) fn rules(&self) -> Rules {
+        Rules { wasi_p3: self.policy.wasi_p3, link_local_requests: self.policy.link_local_requests }
     }
 
     fn engines(&self) -> Vec<Engine> {
@@ -268,6 +273,7 @@ mod tests {
             runtime: "runc".to_owned(),
             largest: 1 << 20,
             wasi_p3: true,
+            link_local_requests: false,
             place: "conf".to_owned(),
         }
     }
@@ -384,7 +390,7 @@ mod tests {
 
     #[test]
     fn without_annotations_the_module_chooses_its_world() {
-        use Target::{Wasmer, Wasmtime, WasmtimeHttp, WasmtimeHttpUninterrupted};
+        use Target::{Wasmer, Wasmtime, WasmtimeExtended, WasmtimeHttp, WasmtimeHttpUninterrupted};
         let in_world = |world, allowed: &[Engine]| {
             let world = Some(Asked { what: world, key: WORLD_KEY.to_owned(), own: false });
             Choice { world, ..made(None, allowed, None) }
@@ -394,12 +400,15 @@ mod tests {
             choice
         };
         for (choice, targets) in [
-            (made(None, BOTH, None), &[Wasmtime, WasmtimeHttp, Wasmer][..]),
-            (made(None, &[Engine::Wasmer, Engine::Wasmtime], None), &[Wasmer, Wasmtime, WasmtimeHttp]),
+            (made(None, BOTH, None), &[Wasmtime, WasmtimeExtended, WasmtimeHttp, Wasmer][..]),
+            (
+                made(None, &[Engine::Wasmer, Engine::Wasmtime], None),
+                &[Wasmer, Wasmtime, WasmtimeExtended, WasmtimeHttp],
+            ),
             (made(None, &[Engine::Wasmer], None), &[Wasmer]),
-            (made(asked(Key::ENGINE, None, Engine::Wasmtime), BOTH, None), &[Wasmtime, WasmtimeHttp]),
-            (with_no_limit(made(None, BOTH, None)), &[Wasmtime, WasmtimeHttpUninterrupted, Wasmer]),
-            (in_world(World::Command, BOTH), &[Wasmtime, Wasmer]),
+            (made(asked(Key::ENGINE, None, Engine::Wasmtime), BOTH, None), &[Wasmtime, WasmtimeExtended, WasmtimeHttp]),
+            (with_no_limit(made(None, BOTH, None)), &[Wasmtime, WasmtimeExtended, WasmtimeHttpUninterrupted, Wasmer]),
+            (in_world(World::Command, BOTH), &[Wasmtime, WasmtimeExtended, Wasmer]),
             (in_world(World::Http, BOTH), &[WasmtimeHttp]),
             (in_world(World::Http, &[Engine::Wasmer, Engine::Wasmtime]), &[WasmtimeHttp]),
             (with_no_limit(in_world(World::Http, BOTH)), &[WasmtimeHttpUninterrupted]),
@@ -407,7 +416,7 @@ mod tests {
             assert_eq!(choice.targets(), targets);
             assert!(choice.targets_of_exec().iter().all(|target| !target.is_server()), "an exec is a command");
         }
-        assert_eq!(in_world(World::Http, BOTH).targets_of_exec(), [Wasmtime, Wasmer]);
+        assert_eq!(in_world(World::Http, BOTH).targets_of_exec(), [Wasmtime, WasmtimeExtended, Wasmer]);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use catamaran_worker::job::Server;
+use catamaran_worker::job::{Certificate, Server};
 use oci_spec::runtime::LinuxResources;
 
 use crate::engine::annotations::{Annotations, Key, Written};
@@ -62,6 +62,10 @@ const LAME_DUCK: Form<Duration> = Form {
     parse: |text| duration(text, Duration::ZERO, Duration::from_secs(600)),
     expected: "a duration from 0s to 10m, such as 500ms, 5s or 1m; 0s without the annotation",
 };
+const TLS: Form<String> = Form {
+    parse: folder,
+    expected: "the absolute path at which a volume with the secret is mounted, such as /etc/tls; no annotation for HTTP in clear",
+};
 const PORT_FORM: Form<SocketAddr> = Form {
     parse: |text| values::port(text).map(values::every),
     expected: "a port from 1 to 65535, or no such variable",
@@ -102,22 +106,18 @@ impl Http {
             instance_memory: read(annotations, Key::INSTANCE_MEMORY, &INSTANCE_MEMORY)?,
             most_body: read(annotations, Key::MOST_BODY, &MOST_BODY)?,
             lame_duck: read(annotations, Key::LAME_DUCK, &LAME_DUCK)?.unwrap_or(default.lame_duck),
+            tls: read(annotations, Key::TLS, &TLS)?.map(|folder| Certificate { folder, tree: None }),
             ..default
         };
         Ok(Self { said, listens })
     }
 
-    /// What the worker of a server with this environment and these limits is told, on a node whose option `wasi_p3` is that.
+    /// What the worker of a server with this environment and these limits is told.
     ///
     /// # Errors
     /// The variable that counts, where its value is none.
-    pub(crate) fn server(
-        &self,
-        env: &[(String, String)],
-        resources: Option<&LinuxResources>,
-        wasi_p3: bool,
-    ) -> Result<Server> {
-        let mut server = Server { processors: processors(resources), wasi_p3, ..self.said.clone() };
+    pub(crate) fn server(&self, env: &[(String, String)], resources: Option<&LinuxResources>) -> Result<Server> {
+        let mut server = Server { processors: processors(resources), ..self.said.clone() };
         let of_environment = || {
             let read = [(RUNWASI_ADDRESS, &ADDRESS), (SPIN_ADDRESS, &ADDRESS), (PORT, &PORT_FORM)];
             read.into_iter().find_map(|(name, form)| variable(env, name, form)).transpose()
@@ -155,6 +155,14 @@ fn processors(resources: Option<&LinuxResources>) -> Option<u32> {
     Some(u32::try_from(quota.div_ceil(period)).unwrap_or(u32::MAX))
 }
 
+/// An absolute path without `.` and `..`, as the mounts of a job have theirs.
+fn folder(text: &str) -> Option<String> {
+    let names = text.strip_prefix('/')?.split('/').filter(|name| !name.is_empty());
+    let path = names.fold(String::new(), |path, name| path + "/" + name);
+    let plain = |path: &&String| !path.is_empty() && !path.split('/').any(|name| name == "." || name == "..");
+    Some(path).filter(|path| plain(&path))
+}
+
 fn duration(text: &str, least: Duration, most: Duration) -> Option<Duration> {
     values::duration(text).filter(|duration| (least..=most).contains(duration))
 }
@@ -177,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_server_without_annotations_has_the_defaults() {
-        let server = http(json!({})).unwrap().server(&[], None, true).unwrap();
+        let server = http(json!({})).unwrap().server(&[], None).unwrap();
         let expected = Server {
             listen: "[::]:8080".parse().unwrap(),
             listen_from: "the default".to_owned(),
@@ -188,8 +196,8 @@ mod tests {
             instance_reuse: None,
             instance_memory: None,
             most_body: None,
-            wasi_p3: true,
             lame_duck: Duration::ZERO,
+            tls: None,
         };
         assert_eq!(server, expected);
     }
@@ -257,7 +265,7 @@ mod tests {
             "catamaran.wasm/http-max-request-body": "0",
             "catamaran.wasm/http-lame-duck": "10m",
         }));
-        let server = server.unwrap().server(&[], None, true).unwrap();
+        let server = server.unwrap().server(&[], None).unwrap();
         assert_eq!(server.listen, "127.0.0.1:80".parse().unwrap());
         assert_eq!(server.listen_from, "annotation catamaran.wasm/http-listen");
         assert_eq!((server.most_requests, server.request_timeout), (4096, None));
@@ -311,7 +319,7 @@ mod tests {
             (none.clone(), &all[..1], "[::]:1", "environment variable PORT"),
             (none, &[], "[::]:8080", "the default"),
         ] {
-            let server = http.server(&environment(env), None, true).unwrap();
+            let server = http.server(&environment(env), None).unwrap();
             assert_eq!((server.listen.to_string().as_str(), server.listen_from.as_str()), (listen, from));
         }
     }
@@ -328,18 +336,18 @@ mod tests {
             (BACKLOGS[0], "0"),
             (BACKLOGS[1], "many"),
         ] {
-            let said = none.server(&environment(&[(name, value)]), None, true).unwrap_err().to_string();
+            let said = none.server(&environment(&[(name, value)]), None).unwrap_err().to_string();
             assert!(said.contains(&format!("environment variable {name}: {value:?}")), "{said}");
         }
         // The author has said otherwise, where it counts.
         let listen = http(json!({"catamaran.wasm/http-listen": ":80"})).unwrap();
-        listen.server(&environment(&[(PORT, "http"), (SPIN_ADDRESS, "")]), None, true).unwrap();
+        listen.server(&environment(&[(PORT, "http"), (SPIN_ADDRESS, "")]), None).unwrap();
     }
 
     #[test]
     fn the_backlog_has_two_names() {
         let http = http(json!({})).unwrap();
-        let backlog = |env: &[(&str, &str)]| http.server(&environment(env), None, true).unwrap().backlog;
+        let backlog = |env: &[(&str, &str)]| http.server(&environment(env), None).unwrap().backlog;
         assert_eq!(backlog(&[(BACKLOGS[1], "7")]), 7);
         assert_eq!(backlog(&[(BACKLOGS[1], "7"), (BACKLOGS[0], "8")]), 8);
     }

@@ -33,8 +33,8 @@ const LARGEST_OF_ALL: u64 = 512 << 20;
 const LARGEST: u64 = 64 << 10;
 /// What is expected where something else is written.
 const KEYS: &str = "TOML with the keys allowed_engines (a list, such as [\"wasmtime\", \"wasmer\"]), default_engine (one of \
-                    them), native_containers (true or false), native_runtime (such as \"runc\"), max_module_bytes (a number) and wasi_p3 (true \
-                    or false)";
+                    them), native_containers (true or false), native_runtime (such as \"runc\"), max_module_bytes (a \
+                    number), wasi_p3 (true or false) and link_local_requests (true or false)";
 
 /// What the node lets its pods choose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +54,9 @@ pub(crate) struct Policy {
     /// `wasi_p3`: whether components of WASI 0.3 run. They do where nothing is written: the kernel confines a worker whatever its
     /// component imports, and the code for 0.3, of which its authors patch no released version, is reached by such components alone.
     pub(crate) wasi_p3: bool,
+    /// `link_local_requests`: whether a server's requests may go to link-local addresses and metadata services. They may not
+    /// where nothing is written: those addresses hand out the node's credentials.
+    pub(crate) link_local_requests: bool,
     /// Where that was read: a file, or containerd's configuration.
     pub(crate) place: String,
 }
@@ -68,6 +71,7 @@ struct Written {
     native_runtime: Option<String>,
     max_module_bytes: Option<u64>,
     wasi_p3: Option<bool>,
+    link_local_requests: Option<bool>,
     /// containerd's own key, which it sends along with the text in which it stands.
     #[serde(rename = "TypeUrl")]
     type_url: Option<String>,
@@ -155,11 +159,22 @@ impl Policy {
             return Err(Error::refused(at("max_module_bytes"), largest.to_string(), expected));
         }
         let wasi_p3 = written.wasi_p3.unwrap_or(true);
+        let link_local_requests = written.link_local_requests.unwrap_or(false);
         let place = match alias {
             Some(engine) => format!("{place}, for a shim that is called by the name of {engine}"),
             None => place.to_owned(),
         };
-        Ok(Self { allowed, default, said: said.or(named).is_some(), native, runtime, largest, wasi_p3, place })
+        Ok(Self {
+            allowed,
+            default,
+            said: said.or(named).is_some(),
+            native,
+            runtime,
+            largest,
+            wasi_p3,
+            link_local_requests,
+            place,
+        })
     }
 }
 

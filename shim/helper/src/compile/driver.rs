@@ -231,8 +231,8 @@ impl Driver {
                     untried.decline();
                     given = back;
                 }
-                Served::Server(reason, back) => {
-                    if !untried.keep_servers() {
+                Served::OtherWorld(world, reason, back) => {
+                    if !untried.keep(world) {
                         return Err(Error::Module { module: self.order.name.clone(), reason });
                     }
                     given = back;
@@ -312,7 +312,7 @@ impl Driver {
             Outcome::Made(fresh) => fresh,
             // The bytes go: what is done next may have to wait.
             Outcome::Declined(reason) => return Ok(Served::Declined(reason, given)),
-            Outcome::Server(reason) => return Ok(Served::Server(reason, given)),
+            Outcome::OtherWorld(world, reason) => return Ok(Served::OtherWorld(world, reason, given)),
         };
         drop(slot);
         let origin = Origin::Compiled(begin.elapsed().as_millis() as u64);
@@ -380,7 +380,7 @@ impl Driver {
             Some(Turn::Unwanted) | None => return Ok(()),
         };
         match part.look_up(given.digest()) {
-            Known::Artifact(_, Tier::Best) | Known::Refused(_) | Known::OtherEngine(_) | Known::Server(_) => {
+            Known::Artifact(_, Tier::Best) | Known::Refused(_) | Known::OtherEngine(_) | Known::OtherWorld(..) => {
                 return Ok(());
             }
             Known::Artifact(_, Tier::Fast) | Known::Unverified(_) | Known::Nothing => {}
@@ -388,7 +388,7 @@ impl Driver {
         let module = self.read(&part, &mut given)?;
         match self.compile(&part, &module, Tier::Best, false)? {
             Outcome::Made(_) => Ok(()),
-            Outcome::Declined(reason) | Outcome::Server(reason) => {
+            Outcome::Declined(reason) | Outcome::OtherWorld(_, reason) => {
                 Err(self.failed(format!("{target} leaves it to another one: {reason}")))
             }
         }

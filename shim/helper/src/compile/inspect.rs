@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The verdict is that of Create: the same processes say it, in the same words. An engine whose verdict is in the cache is not asked
-//! again; one that says that a component is a server is asked once more, for a server. An import of another type than the engine's is found by the worker alone, when the container is created.
+//! again; one that says that a component is a server, or an extended command, is asked once more, for that. An import of another type than the engine's is found by the worker alone, when the container is created.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,7 +21,7 @@ use catamaran_cache::places::{Installed, Part, Places};
 use catamaran_cache::store::Known;
 use catamaran_cache::target::Target;
 use catamaran_cgroup::Compilers;
-use catamaran_worker::compiler::Tier;
+use catamaran_worker::compiler::{Tier, World};
 use catamaran_worker::describe::LONGEST;
 use catamaran_worker::form::{self, Form};
 use rustix::fs::MemfdFlags;
@@ -30,8 +30,13 @@ use serde::{Deserialize, Serialize};
 use super::process::{self, Task, Verdict};
 use crate::error::{Doing, Error, Result};
 
-/// The verdict that leads to a second question, which none of the answer's is.
-const SERVER: &str = "server";
+/// The verdict that leads to a second question, which none of the answer's is: the component is of this world.
+fn verdict_of(world: World) -> &'static str {
+    match world {
+        World::ExtendedCommand => "extended",
+        World::Command | World::Http | World::HttpUninterrupted => "server",
+    }
+}
 
 /// What is asked, as JSON on the command line. The file is standard input.
 #[derive(Deserialize)]
@@ -180,7 +185,7 @@ fn describe(name: &str, bytes: &File) -> Result<std::result::Result<String, Stri
         process::run(&mut compiler.command(), compiler.path(), name, bytes, &output, Task::Description, |_| ())?;
     let (Verdict::Refused(reason)
     | Verdict::OtherEngine(reason)
-    | Verdict::Server(reason)
+    | Verdict::OtherWorld(_, reason)
     | Verdict::Limit(reason)
     | Verdict::Output(reason)
     | Verdict::Failed(reason)) = verdict
@@ -209,11 +214,12 @@ fn parse(text: &str, inspected: &mut Inspected) {
     }
 }
 
-/// What an engine says of the module: as a command, or as the server that it is.
+/// What an engine says of the module: as a plain command, or as what it is instead.
 fn ask_engine(engine: Engine, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEngine> {
     let answer = ask(Target::command(engine), asked, bytes, digest)?;
-    match Target::server(engine, true) {
-        Some(server) if answer.verdict == SERVER => ask(server, asked, bytes, digest),
+    let others = [(World::Http, Target::server(engine, true)), (World::ExtendedCommand, Target::extended(engine))];
+    match others.into_iter().find(|(world, _)| answer.verdict == verdict_of(*world)) {
+        Some((_, Some(target))) => ask(target, asked, bytes, digest),
         _ => Ok(answer),
     }
 }
@@ -236,7 +242,7 @@ fn ask(target: Target, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEn
             Known::Artifact(_, tier) | Known::Unverified(tier) => return Ok(answer("runs", None, Some(tier.word()))),
             Known::Refused(reason) => return Ok(answer("refused", Some(reason), None)),
             Known::OtherEngine(reason) => return Ok(answer("other-engine", Some(reason), None)),
-            Known::Server(reason) => return Ok(answer(SERVER, Some(reason), None)),
+            Known::OtherWorld(world, reason) => return Ok(answer(verdict_of(world), Some(reason), None)),
             Known::Nothing => {}
         }
     }
@@ -248,7 +254,7 @@ fn ask(target: Target, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEn
     Ok(match verdict {
         Verdict::Made => answer("runs", None, None),
         Verdict::OtherEngine(reason) => answer("other-engine", Some(reason), None),
-        Verdict::Server(reason) => answer(SERVER, Some(reason), None),
+        Verdict::OtherWorld(world, reason) => answer(verdict_of(world), Some(reason), None),
         Verdict::Refused(reason) | Verdict::Limit(reason) => answer("refused", Some(reason), None),
         Verdict::Output(reason) | Verdict::Failed(reason) => answer("failed", Some(reason), None),
     })

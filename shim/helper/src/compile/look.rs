@@ -20,7 +20,7 @@ impl Driver {
         let known = self.there(part, &given)?;
         let served = match (known, look) {
             (Known::OtherEngine(reason), _) => Served::Declined(reason, given),
-            (Known::Server(reason), _) => Served::Server(reason, given),
+            (Known::OtherWorld(world, reason), _) => Served::OtherWorld(world, reason, given),
             (Known::Artifact(artifact, tier), Look::First) => Served::found(target, artifact, tier, given),
             (Known::Artifact(artifact, tier), _) => Served::shared(target, artifact, tier, &given),
             (Known::Unverified(tier), Look::Locked) => match self.verified(part, given.digest(), tier)? {

@@ -116,17 +116,17 @@ impl Driver {
             Verdict::Made => return Ok(None),
             Verdict::Refused(reason) => (Lasting::Always, reason),
             Verdict::OtherEngine(reason) => (Lasting::OtherEngine, reason),
-            Verdict::Server(reason) => (Lasting::Server, reason),
+            Verdict::OtherWorld(world, reason) => (Lasting::OtherWorld(world), reason),
             Verdict::Limit(reason) => (Lasting::ForAWhile, reason),
             Verdict::Output(reason) | Verdict::Failed(reason) => return Err(self.failed(reason)),
         };
         let outcome = match lasting {
-            Lasting::OtherEngine => Outcome::Declined,
-            Lasting::Server => Outcome::Server,
+            Lasting::OtherEngine => Outcome::Declined(reason.clone()),
+            Lasting::OtherWorld(world) => Outcome::OtherWorld(world, reason.clone()),
             Lasting::Always | Lasting::ForAWhile => return Err(self.refused(part, &module.digest, lasting, reason)),
         };
         self.remember(part, &module.digest, lasting, &reason);
-        Ok(Some(outcome(reason)))
+        Ok(Some(outcome))
     }
 
     fn remember(&self, part: &Part, digest: &str, lasting: Lasting, reason: &str) {

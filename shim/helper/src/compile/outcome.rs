@@ -2,6 +2,8 @@
 
 use std::fs::File;
 
+use catamaran_worker::compiler::World;
+
 use super::locks::Lock;
 
 /// Machine code that was made here.
@@ -16,6 +18,6 @@ pub(super) enum Outcome {
     Made(Fresh),
     /// The module is another engine's: why.
     Declined(String),
-    /// It is no command but a server: why.
-    Server(String),
+    /// It is no plain command but of that world: why.
+    OtherWorld(World, String),
 }

@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use catamaran_host::child;
 use catamaran_host::limits;
-use catamaran_worker::compiler::{
-    EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, EXIT_SERVER, Tier, World, out_of_proportion,
-};
+use catamaran_worker::compiler::{EXIT_OTHER_ENGINE, EXIT_OUTPUT, EXIT_REFUSED, Tier, World, out_of_proportion};
 use catamaran_worker::describe::DESCRIBE;
 use catamaran_worker::quote::shortened;
 use nix::libc;
@@ -43,8 +41,8 @@ pub(super) enum Verdict {
     Refused(String),
     /// The other engine runs it.
     OtherEngine(String),
-    /// It is no command but a server.
-    Server(String),
+    /// It is no plain command but of that world: why.
+    OtherWorld(World, String),
     /// It met a limit of time or memory.
     Limit(String),
     /// The artifact could not be written.
@@ -131,7 +129,7 @@ fn judged(ended: bool, code: u32, words: String) -> Verdict {
         0 => Verdict::Made,
         _ if code == u32::from(EXIT_REFUSED) => Verdict::Refused(words),
         _ if code == u32::from(EXIT_OTHER_ENGINE) => Verdict::OtherEngine(words),
-        _ if code == u32::from(EXIT_SERVER) => Verdict::Server(words),
+        _ if let Some(world) = World::of_exit_code(code) => Verdict::OtherWorld(world, words),
         _ if code == u32::from(EXIT_OUTPUT) => Verdict::Output(words),
         CPU_TIME => {
             Verdict::Limit("it takes more processor time to compile than a node gives to one module".to_owned())
@@ -180,7 +178,7 @@ mod tests {
             _ => panic!("it is not refused"),
         }
         match verdict("echo $1 $3 >&2; exit 76") {
-            Verdict::Server(reason) => assert_eq!(reason, "best http"),
+            Verdict::OtherWorld(World::Http, reason) => assert_eq!(reason, "best http"),
             _ => panic!("it is no server"),
         }
         std::fs::remove_dir_all(&folder).unwrap();

@@ -4,7 +4,7 @@ use std::fs::File;
 
 use catamaran_cache::order::Origin;
 use catamaran_cache::target::Target;
-use catamaran_worker::compiler::Tier;
+use catamaran_worker::compiler::{Tier, World};
 
 use super::given::Given;
 use super::locks::Lock;
@@ -26,8 +26,8 @@ pub(super) enum Served {
     Made(Box<Made>),
     /// The module is another engine's: why, and the module.
     Declined(String, Given),
-    /// It is no command but a server: the same.
-    Server(String, Given),
+    /// It is no plain command but of that world: the same.
+    OtherWorld(World, String, Given),
 }
 
 /// What an order is about.

@@ -36,7 +36,8 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let mut plain = HttpConnector::new_with_resolver(Resolver);
+        let resolver = Resolver { link_local_requests: shared.link_local_requests };
+        let mut plain = HttpConnector::new_with_resolver(resolver);
         plain.enforce_http(false);
         plain.set_nodelay(true);
         Self { shared, plain }
@@ -59,7 +60,7 @@ impl Service<Uri> for Connector {
             let connecting = async {
                 // An address in place of a name is asked of no resolver.
                 let literal = uri.host().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
-                if literal.is_some_and(rules::is_of_the_node) {
+                if literal.is_some_and(|address| !rules::is_allowed(address, shared.link_local_requests)) {
                     return Err(Failure::Prohibited.into());
                 }
                 match uri.scheme_str() {
@@ -90,7 +91,9 @@ fn secured(
 
 /// The addresses of a name that may be reached.
 #[derive(Clone)]
-pub(super) struct Resolver;
+pub(super) struct Resolver {
+    link_local_requests: bool,
+}
 
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
@@ -102,9 +105,10 @@ impl Service<Name> for Resolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
+        let link_local_requests = self.link_local_requests;
         Box::pin(async move {
             let found = catamaran_names::resolve(name.as_str()).await.map_err(Failure::Name)?;
-            let allowed = found.into_iter().filter(|&address| !rules::is_of_the_node(address));
+            let allowed = found.into_iter().filter(|&address| rules::is_allowed(address, link_local_requests));
             // The client puts the port in.
             let addresses: Vec<SocketAddr> = allowed.map(|address| (address, 0).into()).collect();
             match addresses.is_empty() {

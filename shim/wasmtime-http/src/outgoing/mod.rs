@@ -43,6 +43,9 @@ const MOST: usize = 512;
 pub(crate) struct Shared {
     /// `SSL_CERT_FILE` of the container's environment.
     certificates: Option<String>,
+    /// Whether requests may go to link-local addresses and metadata services: the handler's option
+    /// `link_local_requests`.
+    link_local_requests: bool,
     output: Output,
     under_way: Arc<Semaphore>,
     tls: tls::Settings,
@@ -55,9 +58,9 @@ pub(crate) struct Outgoing {
 }
 
 impl Shared {
-    pub(crate) fn new(certificates: Option<String>, output: Output) -> Arc<Self> {
+    pub(crate) fn new(certificates: Option<String>, link_local_requests: bool, output: Output) -> Arc<Self> {
         let under_way = Arc::new(Semaphore::new(MOST));
-        Arc::new(Self { certificates, output, under_way, tls: tls::Settings::default() })
+        Arc::new(Self { certificates, link_local_requests, output, under_way, tls: tls::Settings::default() })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which addresses a guest's requests may not go to, whatever name led there.
 //!
 //! Link-local addresses and those of the clouds' metadata services are the node's: who asks there gets the node's credentials.
-//! What is judged is the address that is connected to, in every spelling that IPv6 has for one of IPv4.
+//! What is judged is the address that is connected to, in every spelling that IPv6 has for one of IPv4. The handler's
+//! option `link_local_requests` allows all of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,8 +13,13 @@ const METADATA: [Ipv4Addr; 3] =
 const METADATA_6: [Ipv6Addr; 2] =
     [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
 
+/// Whether a request may go to this address. `link_local_requests` is the handler's option of that name.
+pub(super) fn is_allowed(address: IpAddr, link_local_requests: bool) -> bool {
+    link_local_requests || !is_of_the_node(address)
+}
+
 /// Whether it is link-local, or a metadata service's.
-pub(super) fn is_of_the_node(address: IpAddr) -> bool {
+fn is_of_the_node(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_of_the_node_4(address),
         IpAddr::V6(address) => {
@@ -42,7 +48,7 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_of_the_node;
+    use super::{is_allowed, is_of_the_node};
 
     #[test]
     fn the_nodes_own_addresses_are_known_in_every_spelling() {
@@ -81,6 +87,25 @@ mod tests {
             "64:ff9b::10.0.0.1",
         ] {
             assert!(!is_of_the_node(text.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_nodes_option_allows_its_own_addresses() {
+        for (text, without_it) in [
+            ("169.254.7.7", false),
+            ("169.254.169.254", false),
+            ("100.100.100.200", false),
+            ("fe80::1", false),
+            ("fd00:ec2::254", false),
+            ("::ffff:169.254.169.254", false),
+            ("127.0.0.1", true),
+            ("10.96.0.1", true),
+            ("2001:db8::1", true),
+        ] {
+            let address = text.parse().unwrap();
+            assert_eq!(is_allowed(address, false), without_it, "{text}");
+            assert!(is_allowed(address, true), "{text}");
         }
     }
 }

@@ -6,7 +6,8 @@ use std::io::Write;
 use std::process::{Command, ExitCode, Output, Stdio};
 
 use catamaran_wasmtime::Wasmtime;
-use catamaran_worker::{Guest, Runner, RunnerError};
+use catamaran_worker::job::Rules;
+use catamaran_worker::{Guest, Runner, RunnerError, Terms};
 
 /// Where the child finds its artifact; unset in the parent.
 const ARTIFACT: &str = "CATAMARAN_TEST_ARTIFACT";
@@ -40,7 +41,8 @@ pub(crate) fn load(artifact: &[u8]) -> Result<Wasmtime, RunnerError> {
         let apart = unsafe { libc::unshare(libc::CLONE_FS) };
         assert_eq!(apart, 0);
         std::env::set_current_dir("/proc/self/fd").unwrap();
-        Wasmtime::load(file, None)
+        let rules = Rules { wasi_p3: true, link_local_requests: false };
+        Wasmtime::load(file, Terms { server: None, certificate: None, rules })
     });
     thread.join().unwrap()
 }

@@ -1,8 +1,10 @@
 //! Servers: one component on ours, under `wasmtime serve` and on another shim, and the same answers natively in Rust and Go.
+//! A component of WASI 0.3 runs beside it, on ours and under `wasmtime serve`.
 //!
 //! ```text
 //! contender's turn: container -> first answer -> idle -> each work at 1, 64 and 256 connections -> overload -> end
-//!                      |                            '- client: in the container's network namespace
+//!                      |                            |- client: in the container's network namespace
+//!                      |                            '- upstream, for outgoing requests: a native server in the same namespace
 //!                      '- what is not ours runs on runc, `wasmtime serve` too
 //! ```
 //!
@@ -28,12 +30,15 @@ use crate::hello::timed_create;
 use crate::plan::Plan;
 use crate::samples::{Samples, milliseconds};
 use client::Load;
+use native::Upstream;
 use rows::{Figure, Overload, Work};
 
 pub(crate) use rows::ServerRow;
 
 /// Where all of them listen.
 const PORT: u16 = 8080;
+/// The port of the native server that a guest's own requests go to.
+const UPSTREAM_PORT: u16 = 8081;
 const CONNECTIONS: [usize; 3] = [1, 64, 256];
 /// Connections that ask at once, and a tenth of them, which is what a server of ours is told to handle.
 const OVERLOAD: usize = 640;
@@ -56,6 +61,8 @@ pub(crate) struct Server<'c> {
     pub(crate) name: String,
     image: Image,
     kind: Kind<'c>,
+    /// The loads that it is put under.
+    works: &'static [Work],
 }
 
 enum Kind<'c> {
@@ -72,27 +79,30 @@ impl<'c> Server<'c> {
     pub(crate) fn all(contenders: &'c [Contender]) -> Vec<Self> {
         let component = guests::http("server");
         let of_component = Image::new("server-wasm").file("/server.wasm", &component).entrypoint(["/server.wasm"]);
-        let ours = |name: &str, annotations| Self {
-            name: name.to_owned(),
-            image: of_component.clone(),
-            kind: Kind::Ours(annotations),
-        };
-        let native = |name: &str, image| Self { name: name.to_owned(), image, kind: Kind::Native };
+        let component_3 = guests::http_3("service", "0.3.0");
+        let of_component_3 =
+            Image::new("service-wasm").file("/service.wasm", &component_3).entrypoint(["/service.wasm"]);
+        let one = |name: &str, image, kind, works| Self { name: name.to_owned(), image, kind, works };
+        let ours = |name, image: &Image, annotations, works| one(name, image.clone(), Kind::Ours(annotations), works);
+        let native = |name, image, works| one(name, image, Kind::Native, works);
+        let unlimited = vec![("catamaran.wasm/http-request-timeout", "none")];
+        let limit = ["-W", "timeout=60s"];
+        let limit_3 = ["-W", "timeout=60s", "-S", "p3=y"];
         let mut all = vec![
-            ours("catamaran", Vec::new()),
-            ours("without limit", vec![("catamaran.wasm/http-request-timeout", "none")]),
-            native("serve", serve(&component, "60s")),
-            native("serve, without", serve(&component, "none")),
-            native("hyper", hyper()),
-            native("Go", go()),
+            ours("catamaran", &of_component, Vec::new(), Work::ALL),
+            ours("without limit", &of_component, unlimited, Work::ALL),
+            ours("catamaran 0.3", &of_component_3, Vec::new(), Work::OF_WASI_3),
+            native("serve", serve("serve-60s", &component, &limit), Work::ALL),
+            native("serve, without", serve("serve-none", &component, &[]), Work::ALL),
+            native("serve 0.3", serve("serve-3", &component_3, &limit_3), Work::OF_WASI_3),
+            native("hyper", hyper(), Work::NATIVE),
+            native("Go", go(), Work::NATIVE),
         ];
         // A shim of another engine answers nothing, and says so in its own words.
         let versus = contenders.iter().filter(|contender| contender.is_another_shim());
-        all.extend(versus.map(|contender| Self {
-            name: contender.name.clone(),
-            image: of_component.clone(),
-            kind: Kind::Versus(contender),
-        }));
+        all.extend(
+            versus.map(|contender| one(&contender.name, of_component.clone(), Kind::Versus(contender), Work::ALL)),
+        );
         all
     }
 
@@ -116,29 +126,22 @@ impl<'c> Server<'c> {
     }
 }
 
-/// `wasmtime serve`, with a pool as ours has it; the component is compiled when it starts.
-fn serve(component: &[u8], timeout: &str) -> Image {
+/// `wasmtime serve` with these options and a pool as ours has it; the component is compiled when it starts.
+fn serve(name: &str, component: &[u8], options: &[&str]) -> Image {
     let value = provided_by(&Path::new(env!("CARGO_MANIFEST_DIR")).join("provision-serve"));
     let program = read(Path::new(&value("wasmtime")));
-    let limit = match timeout {
-        "none" => Vec::new(),
-        limit => vec!["-W".to_owned(), format!("timeout={limit}")],
-    };
-    let mut words: Vec<String> = ["/wasmtime", "serve", "--addr", "0.0.0.0:8080"].map(str::to_owned).into();
-    // Both need names of their own, and the same options as ours.
-    words.extend(["-O", "pooling-allocator=y", "-S", "cli=y"].map(str::to_owned));
-    words.extend(limit);
-    words.push("/server.wasm".to_owned());
-    Image::new(&format!("serve-{timeout}"))
-        .file("/wasmtime", program)
-        .file("/server.wasm", component)
-        .entrypoint(words.iter().map(String::as_str))
+    let mut words = vec!["/wasmtime", "serve", "--addr", "0.0.0.0:8080"];
+    // The adapter's imports are of the command world.
+    words.extend(["-O", "pooling-allocator=y", "-S", "cli=y"]);
+    words.extend(options);
+    words.push("/server.wasm");
+    Image::new(name).file("/wasmtime", program).file("/server.wasm", component).entrypoint(words)
 }
 
 /// This program, which is static, as a server.
 fn hyper() -> Image {
     let program = read(&std::env::current_exe().expect("this program has a path"));
-    Image::new("hyper-native").file("/bench", program).entrypoint(["/bench", native::WORD])
+    Image::new("hyper-native").file("/bench", program).entrypoint(["/bench", native::WORD, &PORT.to_string()])
 }
 
 fn go() -> Image {
@@ -162,9 +165,9 @@ pub(crate) fn measure(
             eprintln!("servers {} of {}: {}", round + 1, plan.servers, server.name);
             starts(node, account, server, round, samples);
         }
-        for work in Work::ALL {
+        for &work in Work::ALL {
             for connections in CONNECTIONS {
-                for server in servers {
+                for server in servers.iter().filter(|server| server.works.contains(&work)) {
                     eprintln!("servers {} of {}: {}, {work}, {connections}", round + 1, plan.servers, server.name);
                     loaded(node, account, server, (round, work, connections), samples);
                 }
@@ -187,7 +190,7 @@ fn starts(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize,
         let (task, create) = timed_create(node, &server.container(node, "start", round * (WARM_STARTS + 1) + number));
         let begin = Instant::now();
         task.start();
-        let answered = create + (task.within(|| client::first_answer(PATIENCE)) - begin);
+        let answered = create + (task.within(|| client::first_answer(PORT, PATIENCE)) - begin);
         samples.add_of(
             if number == 0 { ServerRow::Cold } else { ServerRow::Warm },
             &server.name,
@@ -226,8 +229,9 @@ fn loaded(
         order = order.annotation(MOST_REQUESTS, "1000");
     }
     let task = order.spawn();
+    let upstream = (work == Work::Outgoing).then(|| task.within(|| Upstream::start(UPSTREAM_PORT)));
     task.within(|| {
-        client::first_answer(PATIENCE);
+        client::first_answer(PORT, PATIENCE);
         client::load(work, connections, WARM_UP);
     });
     let before = account.cpu_of(task.id());
@@ -252,6 +256,8 @@ fn loaded(
     if (work, connections) == (Work::Hello, 64) {
         samples.add_of(ServerRow::LoadedPss, &server.name, pss);
     }
+    // `end` waits for every process of the node's cgroup, and this is one.
+    drop(upstream);
     end(account, task);
 }
 
@@ -262,7 +268,7 @@ fn overloaded(node: &Node, account: &Account<'_>, server: &Server<'_>, round: us
     }
     let task = order.spawn();
     let load: Load = task.within(|| {
-        client::first_answer(PATIENCE);
+        client::first_answer(PORT, PATIENCE);
         client::load(Work::Hello, OVERLOAD, TIME)
     });
     let mut add = |figure, value| samples.add_of(ServerRow::Overload(figure), &server.name, value);

@@ -1,12 +1,14 @@
 //! A native server in Rust that the others are held against: hyper, one thread a processor, with the answers of
-//! tests/guests/http/server.c that are asked for here.
+//! tests/guests/http/server.c that are asked for here. Outgoing requests of guests go to one more of it.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command};
 use std::thread;
 
 use bytes::Bytes;
+use catamaran_harness::PATIENCE;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -16,26 +18,51 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::PORT;
+use super::client;
 
-/// The word that this program is called with to be this server.
+/// The word that this program is called with to be this server; the port follows it.
 pub(crate) const WORD: &str = "native-server";
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-/// Serves until it is killed.
-pub(crate) fn serve() -> io::Result<()> {
-    let more = thread::available_parallelism().map_or(0, |processors| processors.get() - 1);
-    for _ in 0..more {
-        thread::spawn(|| event_loop().expect("it served on one thread already"));
+/// This server as a process of its own, which the drop kills.
+pub(crate) struct Upstream(Child);
+
+impl Upstream {
+    /// Starts it in the network namespace of the calling thread, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub(crate) fn start(port: u16) -> Self {
+        let program = std::env::current_exe().expect("this program has a path");
+        let child = Command::new(program).arg(WORD).arg(port.to_string()).spawn();
+        let upstream = Self(child.expect("cannot start the native server"));
+        client::first_answer(port, PATIENCE);
+        upstream
     }
-    event_loop()
 }
 
-fn event_loop() -> io::Result<()> {
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        // Both fail only for a process that has been waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Serves until it is killed.
+pub(crate) fn serve(port: u16) -> io::Result<()> {
+    let more = thread::available_parallelism().map_or(0, |processors| processors.get() - 1);
+    for _ in 0..more {
+        thread::spawn(move || event_loop(port).expect("it served on one thread already"));
+    }
+    event_loop(port)
+}
+
+fn event_loop(port: u16) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = listen()?;
+        let listener = listen(port)?;
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
@@ -48,10 +75,10 @@ fn event_loop() -> io::Result<()> {
 }
 
 /// One listener a thread, between which the kernel spreads the connections.
-fn listen() -> io::Result<TcpListener> {
+fn listen(port: u16) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseport(true)?;
-    socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)))?;
+    socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))?;
     socket.listen(1024)
 }
 

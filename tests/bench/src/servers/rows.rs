@@ -13,18 +13,29 @@ pub(crate) enum Work {
     Hello,
     Echo,
     Body,
+    /// A long body in both directions at once.
+    Stream,
+    /// The guest makes one request of its own and passes the answer on.
+    Outgoing,
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 3] = [Self::Hello, Self::Echo, Self::Body];
+    pub(crate) const ALL: &[Self] = &[Self::Hello, Self::Echo, Self::Body, Self::Stream, Self::Outgoing];
+    /// What the guest of WASI 0.3 answers, tests/guests/http/service.c.
+    pub(crate) const OF_WASI_3: &[Self] = &[Self::Hello, Self::Echo, Self::Stream];
+    /// What the native servers answer.
+    pub(crate) const NATIVE: &[Self] = &[Self::Hello, Self::Echo, Self::Body, Self::Stream];
 
     /// The path, and what is sent.
     pub(crate) fn request(self) -> (&'static str, Bytes) {
-        static SENT: [u8; 10_000] = [b'x'; 10_000];
+        static SENT: [u8; 1_000_000] = [b'x'; 1_000_000];
         match self {
             Self::Hello => ("/hello", Bytes::new()),
-            Self::Echo => ("/echo", Bytes::from_static(&SENT)),
+            Self::Echo => ("/echo", Bytes::from_static(&SENT[..10_000])),
             Self::Body => ("/bytes?1000000", Bytes::new()),
+            Self::Stream => ("/echo", Bytes::from_static(&SENT)),
+            // The port is `UPSTREAM_PORT`.
+            Self::Outgoing => ("/fetch?http://127.0.0.1:8081/hello", Bytes::new()),
         }
     }
 
@@ -34,15 +45,17 @@ impl Work {
             Self::Hello => "hello",
             Self::Echo => "echo",
             Self::Body => "body",
+            Self::Stream => "stream",
+            Self::Outgoing => "outgoing",
         }
     }
 
-    /// Of the answer, in bytes.
-    pub(crate) fn length(self) -> usize {
+    /// Whether the body of an answer is the expected one; the guests say where they greet from, each in its own words.
+    pub(crate) fn is_answer(self, body: &[u8]) -> bool {
         match self {
-            Self::Hello => "hello from http\n".len(),
-            Self::Echo => 10_000,
-            Self::Body => 1_000_000,
+            Self::Hello | Self::Outgoing => body.starts_with(b"hello from "),
+            Self::Echo => body.len() == 10_000,
+            Self::Body | Self::Stream => body.len() == 1_000_000,
         }
     }
 }
@@ -53,6 +66,8 @@ impl fmt::Display for Work {
             Self::Hello => "hello",
             Self::Echo => "echo of 10 kB",
             Self::Body => "body of 1 MB",
+            Self::Stream => "echo of 1 MB",
+            Self::Outgoing => "outgoing request",
         })
     }
 }

@@ -67,6 +67,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("options: {default_engine: Wasmtime}", &["/options/default_engine", "wasmtime", "wasmer"]),
     ("options: {native_containers: 'yes'}", &["/options/native_containers", "boolean"]),
     ("options: {max_module_bytes: 128Mi}", &["/options/max_module_bytes", "integer"]),
+    ("options: {link_local_requests: 'yes'}", &["/options/link_local_requests", "boolean"]),
     // What a schema has no words for.
     (
         "handler: Wasm",

@@ -2,7 +2,7 @@
 
 use catamaran_cluster::Cluster;
 use catamaran_harness::{Engine, Example, Image, guests};
-use catamaran_integration::net;
+use catamaran_integration::{net, rust_guest};
 
 /// Everything that tests run as WebAssembly, each on either engine: `/kitchen.wasm` (tests/guests/c/kitchen.c), `/sleep.wasm`,
 /// `/exit.wasm`, `/trap.wasm`, `/spin.wasm`, `/env.wasm`, `/args.wasm` (tests/guests/*.wat); and `/grpc.wasm`
@@ -21,7 +21,9 @@ fn guests_image() -> Image {
 
 /// Imports what the tests run.
 pub(crate) fn import_all(cluster: &Cluster) {
-    for image in [guests_image(), guests::busybox(), net(), guests::of("http-server", guests::http("server"))] {
+    let servers =
+        [guests::of("http-server", guests::http("server")), guests::of("service", rust_guest("wasi3-server"))];
+    for image in [guests_image(), guests::busybox(), net()].into_iter().chain(servers) {
         cluster.import(&image);
     }
     let server = guests::http("server");
@@ -41,6 +43,8 @@ pub(crate) const SERVER: &str = "localhost/test/http-server:latest";
 pub(crate) const SERVER_FILE: &str = "localhost/test/wasi-demo-http:1";
 /// As the image's only layer.
 pub(crate) const SERVER_LAYER: &str = "localhost/test/hello-layer:1";
+/// One of WASI 0.3, which answers by gRPC too (tests/guests/rust/wasi3-server).
+pub(crate) const SERVICE: &str = "localhost/test/service:latest";
 
 /// The image and the words of a web server on this engine, and its port.
 pub(crate) fn web(engine: Engine) -> (&'static str, &'static str, u16) {

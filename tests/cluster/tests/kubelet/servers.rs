@@ -5,13 +5,13 @@ use std::time::Duration;
 use catamaran_cluster::Space;
 use catamaran_harness::{Engine, wait_until};
 
-use crate::guest::{SERVER, SERVER_FILE, SERVER_LAYER, indented, pod, template};
+use crate::guest::{SERVER, SERVER_FILE, SERVER_LAYER, SERVICE, indented, pod, template};
 use crate::run::tests;
 use crate::workloads::{ask_for, endpoints, rolls_without_losing_a_request};
 
 tests! {
     Once: a_server_rolls_without_losing_a_request, a_server_is_probed_by_http, a_server_listens_where_other_runtimes_are_told,
-        manifests_of_other_runtimes_need_another_runtime_class_alone;
+        manifests_of_other_runtimes_need_another_runtime_class_alone, a_grpc_probe_asks_a_server, a_server_has_tls_from_a_secret;
 }
 
 /// A container `web` of the image, with more lines.
@@ -60,6 +60,36 @@ fn a_server_listens_where_other_runtimes_are_told(space: &Space<'_>) {
         let seen = ask_for(&format!("/env?{variable}"), &at, port).unwrap();
         assert_eq!(seen.contains(address), variable == "PORT", "{name}: {seen}");
     }
+}
+
+/// The kubelet's client of gRPC, and a component that answers by it.
+fn a_grpc_probe_asks_a_server(space: &Space<'_>) {
+    let probe = "{grpc: {port: 8080}, periodSeconds: 1, failureThreshold: 30}";
+    let probes = format!("startupProbe: {probe}\nreadinessProbe: {probe}\nlivenessProbe: {probe}");
+    let container =
+        format!("containers:\n- name: web\n  image: {SERVICE}\n  imagePullPolicy: Never\n{}", indented(&probes, 2));
+    space.apply(&pod("grpc", Engine::Wasmtime, &container));
+    space.wait("pod/grpc", "condition=Ready");
+    assert_eq!(space.get("pod/grpc")["status"]["containerStatuses"][0]["restartCount"], 0);
+}
+
+fn a_server_has_tls_from_a_secret(space: &Space<'_>) {
+    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec!["web".to_owned()]).unwrap();
+    let (certificate, key) = (indented(&cert.pem(), 4), indented(&signing_key.serialize_pem(), 4));
+    space.apply(&format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: web-tls}}\ntype: kubernetes.io/tls\nstringData:\n  tls.crt: |\n{certificate}  \
+         tls.key: |\n{key}"
+    ));
+    let probe = "readinessProbe: {httpGet: {scheme: HTTPS, path: /hello, port: 8080}, periodSeconds: 1}";
+    let mounted = format!("{probe}\nvolumeMounts: [{{name: tls, mountPath: /etc/tls}}]");
+    let volume = "  volumes: [{name: tls, secret: {secretName: web-tls}}]\n";
+    let pod = pod("secured", Engine::Wasmtime, &(container(&mounted) + &indented(volume, 0)));
+    let pod = pod.replace("catamaran.wasm/engine: wasmtime", "catamaran.wasm/http-tls: /etc/tls");
+    assert!(pod.contains("http-tls"), "{pod}");
+    space.apply(&pod);
+    space.wait("pod/secured", "condition=Ready");
+    let at = space.get("pod/secured")["status"]["podIP"].as_str().unwrap_or_default().to_owned();
+    assert!(ask_for("/hello", &at, 8080).is_err(), "it answers in clear");
 }
 
 /// The manifests of docs/migrating.md, in their order. Ready is listening: nobody asks twice.

@@ -17,7 +17,7 @@ const NEWEST: &str = "0.2.12";
 /// That of `service.c`.
 const FIRST_3: &str = "0.3.0";
 
-/// `tests/guests/http/server.c` for a world of `server.wit`: `server`, `answering` or `both`.
+/// `tests/guests/http/server.c` for a world of `server.wit`: `server`, `answering`, `both` or `proposals`.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -78,12 +78,13 @@ fn built(name: &str, own: &str, world: &str, version: &str) -> Vec<u8> {
 }
 
 /// What the code has for this world alone.
-fn macros(world: &str) -> Option<&'static str> {
+fn macros(world: &str) -> &'static [&'static str] {
     match world {
-        "server" => Some("-DOUTGOING"),
-        "both" => Some("-DCOMMAND"),
-        "asking" => Some("-DNAMES"),
-        _ => None,
+        "server" => &["-DOUTGOING"],
+        "both" => &["-DCOMMAND"],
+        "proposals" => &["-DCOMMAND", "-DPROPOSALS"],
+        "asking" => &["-DNAMES"],
+        _ => &[],
     }
 }
 

@@ -36,8 +36,9 @@ fn missing_options_have_defaults() {
         ("TypeUrl = 'io.containerd.catamaran.v1.options'", vec![Wasmtime, Wasmer], Wasmtime, false),
     ] {
         let (native, runtime) = (true, "runc".to_owned());
-        let (largest, wasi_p3) = (128 << 20, true);
-        let expected = Policy { allowed, default, said, native, runtime, largest, wasi_p3, place: "conf".to_owned() };
+        let (largest, place) = (128 << 20, "conf".to_owned());
+        let (wasi_p3, link_local_requests) = (true, false);
+        let expected = Policy { allowed, default, said, native, runtime, largest, wasi_p3, link_local_requests, place };
         assert_eq!(read(text).unwrap(), expected, "{text}");
     }
 }
@@ -55,6 +56,10 @@ fn a_wrong_option_is_refused_with_its_key_and_what_to_write() {
         ),
         ("allowed_engines = [1]", &["line 1: allowed_engines = [1]", "integer `1`", "string"]),
         ("wasi_p3 = 'no'", &["line 1: wasi_p3 = 'no'", "a boolean", "wasi_p3 (true or false)"]),
+        (
+            "link_local_requests = 1",
+            &["line 1: link_local_requests = 1", "a boolean", "link_local_requests (true or false)"],
+        ),
         ("default_engine = true", &["line 1: default_engine = true", "boolean `true`"]),
         ("default_engine = ['wasmer']", &["line 1: default_engine", "sequence"]),
         ("default_engine = 'wasmer'\ndefault_engine = 'wasmer'", &["line 2", "duplicate key"]),
@@ -153,6 +158,18 @@ fn the_module_size_limit_is_a_number_of_bytes() {
     ] {
         let refused = read(text).unwrap_err().to_string();
         assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
+    }
+}
+
+#[test]
+fn the_two_switches_of_servers_are_read() {
+    for (text, wasi_p3, link_local_requests) in [
+        ("wasi_p3 = false", false, false),
+        ("link_local_requests = true", true, true),
+        ("link_local_requests = false", true, false),
+    ] {
+        let policy = read(text).unwrap();
+        assert_eq!((policy.wasi_p3, policy.link_local_requests), (wasi_p3, link_local_requests), "{text}");
     }
 }
 

@@ -1,0 +1,83 @@
+//! An extended command: a program that needs more than `wasi:cli/command` of WASI 0.2, run once.
+//!
+//! It has what a server's guest has, but for its streams, which are the container's, and for the pool: it is the only one of its engine.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use catamaran_wasmtime::artifact::{self, Code};
+use catamaran_wasmtime::world::World;
+use catamaran_wasmtime::{HOSTCALL_BYTES, outcome};
+use catamaran_wasmtime_artifact::config;
+use catamaran_worker::{Guest, RunnerError};
+use wasmtime::component::Component;
+use wasmtime::{Engine, Result, Store};
+use wasmtime_wasi::{I32Exit, p2, p3};
+
+use crate::ceiling::Ceiling;
+use crate::exchange::Life;
+use crate::guest::{self, Common, Extra};
+use crate::outgoing::Outgoing;
+use crate::proposals::Log;
+use crate::{lanes, link, outgoing};
+
+/// A command with its imports found, by the version of WASI that runs it.
+pub(crate) enum CommandPre {
+    P2(p2::bindings::CommandPre<World<Extra>>),
+    P3(p3::bindings::CommandPre<World<Extra>>),
+}
+
+/// Maps the artifact into an engine of its own.
+///
+/// # Errors
+/// What does not fit this worker.
+pub(crate) fn load(artifact: std::fs::File) -> std::result::Result<(Engine, Component), RunnerError> {
+    let misfit = |e: wasmtime::Error| RunnerError::Artifact(format!("{e:#}"));
+    let engine = config::extended().and_then(|config| Engine::new(&config)).map_err(misfit)?;
+    match artifact::map(&engine, artifact).map_err(misfit)? {
+        Code::Component(component) => Ok((engine, component)),
+        Code::Module(_) => Err(RunnerError::Artifact("it is that of a module".to_owned())),
+    }
+}
+
+/// What runs it when it is called, and says how it ended.
+pub(crate) fn program(
+    engine: &Engine,
+    component: &Component,
+    guest: &Guest,
+    wasi_p3: bool,
+    outgoing: &Arc<outgoing::Shared>,
+) -> std::result::Result<Box<dyn FnOnce() -> ExitCode>, RunnerError> {
+    let pre = link::command(engine, component, wasi_p3)?;
+    let sockets = link::needs(engine, component, false).sockets;
+    let runtime =
+        lanes::event_loop().map_err(|e| RunnerError::Module(format!("the worker's event loop cannot be made: {e}")))?;
+    let common = Common::new(guest, Outgoing::new(outgoing), link::is_configured(engine, component), Log::Direct);
+    let extra = Extra::new(&common, Ceiling::new(u64::MAX), Arc::new(Life::default()));
+    let world = {
+        let _entered = runtime.enter();
+        guest::world_of_command(extra, sockets).map_err(RunnerError::Module)?
+    };
+    let mut store = Store::new(engine, world);
+    store.set_hostcall_fuel(HOSTCALL_BYTES);
+    Ok(Box::new(move || {
+        let code = outcome::exit_code(runtime.block_on(run(&pre, &mut store)));
+        // Not a plain drop: that waits for helper threads, and one may sit in a read for ever.
+        runtime.shutdown_background();
+        code
+    }))
+}
+
+async fn run(pre: &CommandPre, store: &mut Store<World<Extra>>) -> Result<()> {
+    let ended = match pre {
+        CommandPre::P2(pre) => {
+            let command = pre.instantiate_async(&mut *store).await?;
+            command.wasi_cli_run().call_run(store).await?
+        }
+        CommandPre::P3(pre) => {
+            let command = pre.instantiate_async(&mut *store).await?;
+            store.run_concurrent(async move |store| command.wasi_cli_run().call_run(store).await).await??
+        }
+    };
+    ended.map_err(|()| I32Exit(1).into())
+}
