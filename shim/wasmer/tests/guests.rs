@@ -39,11 +39,14 @@ fn file(bytes: &[u8]) -> (File, std::path::PathBuf) {
     (File::open(&path).unwrap(), path)
 }
 
+fn terms() -> Terms {
+    Terms { server: None, certificate: None, rules: Rules { wasi_p3: true, link_local_requests: false } }
+}
+
 fn load(artifact: &[u8]) -> Result<Wasmer, RunnerError> {
     let (file, path) = file(artifact);
     std::fs::remove_file(path).unwrap();
-    let rules = Rules { wasi_p3: true, link_local_requests: false };
-    Wasmer::load(file, Terms { server: None, certificate: None, rules })
+    Wasmer::load(file, terms())
 }
 
 /// The artifact of a module, by the compile process's own code but for its inspection. The worker links no compiler, and so
@@ -111,7 +114,7 @@ fn child() {
     let artifact = File::open(&path).unwrap();
     std::fs::remove_file(path).unwrap();
     catamaran_worker::signals::end_on_signals().unwrap();
-    Wasmer::load(artifact, None).unwrap().link(&guest()).unwrap()();
+    Wasmer::load(artifact, terms()).unwrap().link(&guest()).unwrap()();
     panic!("the program ends its process itself");
 }
 

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use catamaran_wasmtime_http::Http;
-use catamaran_worker::job::Server;
-use catamaran_worker::{Guest, Runner};
+use catamaran_worker::job::{Rules, Server};
+use catamaran_worker::{Guest, Runner, Terms};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
@@ -32,11 +32,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let back = std::env::current_dir()?;
     // A component is mapped by its descriptor's number.
     std::env::set_current_dir("/proc/self/fd")?;
-    let mut http = Http::load(artifact, Some(&server))?;
+    let (listen, rules) = (server.listen, Rules { wasi_p3: true, link_local_requests: false });
+    let mut http = Http::load(artifact, Terms { server: Some(server), certificate: None, rules })?;
     std::env::set_current_dir(back)?;
     http.listen()?;
     let guest = Guest { args: vec!["/server.wasm".to_owned()], env: Vec::new(), cwd: "/".to_owned() };
     let serve = http.link(&guest)?;
-    eprintln!("serving on {}", server.listen);
+    eprintln!("serving on {listen}");
     Ok(serve())
 }

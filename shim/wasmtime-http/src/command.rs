@@ -12,20 +12,15 @@ use catamaran_wasmtime_artifact::config;
 use catamaran_worker::{Guest, RunnerError};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Result, Store};
-use wasmtime_wasi::{I32Exit, p2, p3};
+use wasmtime_wasi::I32Exit;
 
 use crate::ceiling::Ceiling;
 use crate::exchange::Life;
 use crate::guest::{self, Common, Extra};
+use crate::link::CommandPre;
+use crate::log::Log;
 use crate::outgoing::Outgoing;
-use crate::proposals::Log;
 use crate::{lanes, link, outgoing};
-
-/// A command with its imports found, by the version of WASI that runs it.
-pub(crate) enum CommandPre {
-    P2(p2::bindings::CommandPre<World<Extra>>),
-    P3(p3::bindings::CommandPre<World<Extra>>),
-}
 
 /// Maps the artifact into an engine of its own.
 ///

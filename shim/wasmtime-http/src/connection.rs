@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use wasmtime_wasi_http::handler::ProxyHandler;
 use crate::drain::Alive;
 use crate::instances::Instances;
 use crate::protocol::Protocol;
-use crate::response::ResponseBody;
 use crate::service::Service;
 use crate::stream::{Progress, Stream};
+use crate::tracked::{Sent, Tracked};
 use crate::transport::Transport;
 
 /// From the first byte of a head to its last.
@@ -36,11 +36,7 @@ pub(crate) const LONGEST_STALL: Duration = Duration::from_secs(60);
 /// a client that is still sending loses the response (RFC 9112, section 9.6).
 pub(crate) const LONGEST_REST: Duration = Duration::from_secs(2);
 /// A connection that is told to end has so long for a request that is on its way.
-const LONGEST_FAREWELL: Duration = Duration::from_secs(1);
-/// Bytes of a head.
-pub(crate) const LARGEST_HEAD: usize = 32 << 10;
-/// Bytes that are read ahead, and written behind.
-pub(crate) const BUFFER: usize = 128 << 10;
+pub(crate) const LONGEST_FAREWELL: Duration = Duration::from_secs(1);
 
 const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -74,7 +70,7 @@ pub(crate) async fn serve(
     let call = service_fn(move |request: Request<Incoming>| {
         let sent = Sent::begin(&noted);
         let answer = Arc::clone(&service).call(handler.clone(), request);
-        async move { Ok::<_, Infallible>(answer.await?.map(|body| Tracked { body, sent })) }
+        async move { Ok::<_, Infallible>(answer.await?.map(|body| Tracked::new(body, sent))) }
     });
     let mut connection = Protocol::new(stream, call, Arc::clone(&progress), most);
     let mut closing = pin!(async move {
@@ -176,69 +172,5 @@ impl<'a> Clock<'a> {
             // Of one that is busy its request has a time of its own.
             State::Idle | State::Busy => (Overdue::Idle, self.since + LONGEST_IDLE),
         }
-    }
-}
-
-/// A response that was not sent yet.
-struct Sent {
-    progress: Arc<Progress>,
-    /// A part of it is given to be sent, and the next one was not asked for.
-    given: bool,
-}
-
-impl Sent {
-    fn begin(progress: &Arc<Progress>) -> Self {
-        progress.request();
-        Self { progress: Arc::clone(progress), given: false }
-    }
-
-    fn give(&mut self) {
-        self.given = true;
-        self.progress.give();
-    }
-
-    fn take(&mut self) {
-        if std::mem::take(&mut self.given) {
-            self.progress.take();
-        }
-    }
-}
-
-impl Drop for Sent {
-    fn drop(&mut self) {
-        self.take();
-        self.progress.response();
-    }
-}
-
-/// A body that tells how far it is sent, or that it was given up.
-pub(crate) struct Tracked {
-    body: ResponseBody,
-    sent: Sent,
-}
-
-impl http_body::Body for Tracked {
-    type Data = bytes::Bytes;
-    type Error = crate::response::Broken;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        let this = self.get_mut();
-        this.sent.take();
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(_))) = frame {
-            this.sent.give();
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
     }
 }

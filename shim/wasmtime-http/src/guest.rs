@@ -20,9 +20,9 @@ use wasmtime_wasi_http::{
 
 use crate::ceiling::Ceiling;
 use crate::exchange::Life;
+use crate::log::Log;
 use crate::outgoing::Outgoing;
 use crate::output::Output;
-use crate::proposals::Log;
 
 /// What the worker keeps with an instance.
 pub(crate) struct Extra {

@@ -31,6 +31,7 @@ mod guest;
 mod instances;
 mod lanes;
 mod link;
+mod log;
 mod outgoing;
 mod output;
 mod pool;
@@ -46,6 +47,7 @@ mod stream;
 mod tasks;
 mod ticker;
 mod tls;
+mod tracked;
 mod transport;
 mod wasi3;
 mod work;
@@ -54,7 +56,7 @@ pub use runner::Http;
 
 #[cfg(test)]
 mod tests {
-    use crate::{admission, connection, refusal, request, runner, service};
+    use crate::{admission, connection, protocol, refusal, request, runner, service, tls};
 
     /// The table of what a server does by itself, and what stands below it.
     #[test]
@@ -64,7 +66,7 @@ mod tests {
         let retry = service::RETRY.to_str().unwrap().to_owned();
         for said in [
             format!("a head that is not complete {} s after its first byte", connection::LONGEST_HEAD.as_secs()),
-            format!("a head of more than {} KiB", connection::LARGEST_HEAD >> 10),
+            format!("a head of more than {} KiB", protocol::LARGEST_HEAD >> 10),
             format!("503 with `Retry-After: {retry}`"),
             format!("takes nothing of a response for {} s loses", connection::LONGEST_STALL.as_secs()),
             format!("Connections: {} for each request at once", runner::CONNECTIONS),
@@ -73,11 +75,15 @@ mod tests {
             format!("Up to {} KiB of what is left are read", request::LARGEST_REST >> 10),
             format!("its client has sent it or {} s later", connection::LONGEST_REST.as_secs()),
             "and as many wait, or this one has waited for a second".to_owned(),
+            format!("may have {} requests at once, or twice `http-max-concurrent-requests`", protocol::FEWEST_STREAMS),
+            format!("if that is more, up to {}.", protocol::MOST_STREAMS),
+            format!("has not agreed on TLS after {} s", tls::LONGEST_HANDSHAKE.as_secs()),
         ] {
             assert!(document.contains(&said), "the document does not say: {said}");
         }
         // As the words have it.
         assert_eq!((admission::WAITING, admission::LONGEST_WAIT.as_secs_f64()), (1, 1.0));
+        assert_eq!((connection::LONGEST_FAREWELL.as_secs(), tls::LOOK_EVERY.as_secs()), (1, 10));
         assert!(refusal::TOO_MANY.windows(16).any(|part| part == format!("retry-after: {retry}\r\n").as_bytes()));
     }
 }

@@ -6,9 +6,10 @@ use catamaran_wasmtime_artifact::interfaces;
 use catamaran_worker::{Needs, RunnerError};
 use wasmtime::component::{Component, InstancePre, Linker, Resource};
 use wasmtime::{Engine, Result};
+use wasmtime_wasi::p2::bindings::CommandPre as CommandPre2;
 use wasmtime_wasi::p2::bindings::cli::environment;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
-use wasmtime_wasi::{p2 as wasi2, p3 as wasi3_bindings};
+use wasmtime_wasi::p3::bindings::CommandPre as CommandPre3;
 use wasmtime_wasi_http::WasiHttp;
 use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
@@ -16,9 +17,14 @@ use wasmtime_wasi_http::p2::bindings::{self as p2, LinkOptions, http};
 use wasmtime_wasi_http::p2::types::HostIncomingRequest;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
-use crate::command::CommandPre;
 use crate::guest::{Environment, Extra, Folders, FoldersView, environment_of, view};
 use crate::{proposals, wasi3};
+
+/// A command with its imports found, by the version of WASI that runs it.
+pub(crate) enum CommandPre {
+    P2(CommandPre2<World<Extra>>),
+    P3(CommandPre3<World<Extra>>),
+}
 
 /// What the component wants of the kernel. `accepts` is for one that serves.
 pub(crate) fn needs(engine: &Engine, component: &Component, accepts: bool) -> Needs {
@@ -69,12 +75,8 @@ pub(crate) fn command(
     let unfit = |exports: &[String]| interfaces::no_program(exports.iter().map(String::as_str));
     let pre = link(engine, component, wasi_p3, false, unfit)?;
     match exports(engine, component, interfaces::is_run_3) {
-        true => wasi3_bindings::bindings::CommandPre::new(pre)
-            .map(CommandPre::P3)
-            .map_err(|_| RunnerError::Module(interfaces::no_run_3())),
-        false => wasi2::bindings::CommandPre::new(pre)
-            .map(CommandPre::P2)
-            .map_err(|_| RunnerError::Module(interfaces::no_run())),
+        true => CommandPre3::new(pre).map(CommandPre::P3).map_err(|_| RunnerError::Module(interfaces::no_run_3())),
+        false => CommandPre2::new(pre).map(CommandPre::P2).map_err(|_| RunnerError::Module(interfaces::no_run())),
     }
 }
 

@@ -1,8 +1,6 @@
 //! Proposals to WASI that components of other runtimes use: `wasi:config/store`, which is the container's environment here, and
 //! `wasi:logging`, which is its standard error.
 
-use std::io::Write;
-
 use catamaran_wasmtime::world::World;
 use catamaran_wasmtime_artifact::interfaces::LOGGING;
 use wasmtime::component::{ComponentType, Lift, Linker};
@@ -10,16 +8,6 @@ use wasmtime::{Result, StoreContextMut};
 use wasmtime_wasi_config::WasiConfig;
 
 use crate::guest::Extra;
-use crate::output::Output;
-
-/// Where a guest's log goes.
-#[derive(Clone)]
-pub(crate) enum Log {
-    /// To the end of what the server's guests have written, whose writer the guest waits for.
-    Queued(Output),
-    /// To standard error at once.
-    Direct,
-}
 
 /// `level` of `wasi:logging/logging`.
 #[derive(Debug, Clone, Copy, ComponentType, Lift)]
@@ -74,16 +62,6 @@ pub(crate) fn provide_logging(linker: &mut Linker<World<Extra>>, imports: impl F
         )?;
     }
     Ok(())
-}
-
-impl Log {
-    async fn write(&self, line: String) {
-        match self {
-            Log::Queued(output) => output.tell_when_there_is_room(line).await,
-            // A reader that is gone for good: there is nobody to tell.
-            Log::Direct => drop(std::io::stderr().write_all(line.as_bytes())),
-        }
-    }
 }
 
 /// One line, whatever is in it: a message cannot look like two.

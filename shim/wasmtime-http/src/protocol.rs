@@ -16,19 +16,23 @@ use hyper::service::HttpService;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use crate::connection::{BUFFER, LARGEST_HEAD, Tracked};
 use crate::stream::{Progress, Stream};
+use crate::tracked::Tracked;
 
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Bytes of a head.
+pub(crate) const LARGEST_HEAD: usize = 32 << 10;
+/// Bytes that are read ahead, and written behind.
+const BUFFER: usize = 128 << 10;
 /// Bytes of one request's body, and of all that one connection has under way, that a client of HTTP/2 may send before they are read.
 const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = 256 << 10;
 /// Bytes of one response that are taken from its guest before its client takes them.
 const BEHIND: usize = 64 << 10;
 /// Requests that one connection may have under way at once: no fewer (RFC 9113, section 6.5.2), and no more, as each keeps memory.
-const FEWEST_STREAMS: u32 = 100;
-const MOST_STREAMS: u32 = 1000;
+pub(crate) const FEWEST_STREAMS: u32 = 100;
+pub(crate) const MOST_STREAMS: u32 = 1000;
 
 /// A connection with the service that its requests go to.
 pub(crate) struct Protocol<S>
@@ -44,6 +48,7 @@ where
     said: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "most connections become the largest")]
 enum Stage<S>
 where
     S: HttpService<Incoming, ResBody = Tracked, Error = Infallible>,
@@ -51,7 +56,7 @@ where
     /// Nothing is known yet. None while it becomes another one.
     Opening(Option<(Opening, S)>),
     Http1(http1::Connection<TokioIo<Stream>, S>),
-    Http2(http2::Connection<TokioIo<Stream>, S, TokioExecutor>),
+    Http2(Box<http2::Connection<TokioIo<Stream>, S, TokioExecutor>>),
 }
 
 impl<S> Protocol<S>
@@ -86,7 +91,7 @@ where
                     continue;
                 }
                 Stage::Http1(connection) => Pin::new(connection).poll(cx).is_ready(),
-                Stage::Http2(connection) => Pin::new(connection).poll(cx).is_ready(),
+                Stage::Http2(connection) => Pin::new(connection.as_mut()).poll(cx).is_ready(),
             };
             if over {
                 return Poll::Ready(());
@@ -97,7 +102,9 @@ where
             match &mut self.stage {
                 Stage::Http1(connection) => Pin::new(connection).graceful_shutdown(),
                 // Before its first request hyper would end it without a word, and with the request that is on its way.
-                Stage::Http2(connection) if self.progress.has_begun() => Pin::new(connection).graceful_shutdown(),
+                Stage::Http2(connection) if self.progress.has_begun() => {
+                    Pin::new(connection.as_mut()).graceful_shutdown();
+                }
                 Stage::Http2(_) | Stage::Opening(_) => return Poll::Pending,
             }
             self.said = true;
@@ -110,7 +117,7 @@ where
             Version::Http1 => Stage::Http1(http1_builder().serve_connection(io, service)),
             Version::Http2 => {
                 self.progress.multiplex();
-                Stage::Http2(http2_builder(self.streams).serve_connection(io, service))
+                Stage::Http2(Box::new(http2_builder(self.streams).serve_connection(io, service)))
             }
         }
     }

@@ -27,10 +27,10 @@ use crate::guest::Common;
 use crate::instances::Instances;
 use crate::lanes::{self, Lanes};
 use crate::link;
+use crate::log::Log;
 use crate::outgoing::{self, Outgoing};
 use crate::output::Output;
 use crate::pool;
-use crate::proposals::Log;
 use crate::refusal::{self, Refusal};
 use crate::report::Report;
 use crate::service::Service;
@@ -112,7 +112,7 @@ impl Runner for Http {
             Role::Server(serving) => *serving,
         };
         let tls = match (&settings.tls, certificate) {
-            (Some(of), Some(folder)) => Some(Tls::new(folder, of.folder.clone(), output.clone())),
+            (Some(name), Some(folder)) => Some(Tls::new(folder, name.clone(), output.clone())),
             _ => None,
         };
         let tls = tls.transpose().map_err(RunnerError::Module)?;

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Guest;
 use crate::mountattr::Change;
-pub use crate::server::{Certificate, Server};
+pub use crate::rules::Rules;
+pub use crate::server::Server;
 
 /// A descriptor sent with the job, by its place in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,17 +42,10 @@ pub struct Job {
     pub apparmor: Option<String>,
     /// For a component that is called by the worker's own HTTP server.
     pub server: Option<Server>,
+    /// The folder of that server's certificate, where it speaks TLS: a detached mount, which is nowhere in the container's tree.
+    pub certificate: Option<Fd>,
     /// What the node's administrator lets components do.
     pub rules: Rules,
-}
-
-/// The handler's options that a worker goes by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rules {
-    /// `wasi_p3`: whether a component may be of WASI 0.3.
-    pub wasi_p3: bool,
-    /// `link_local_requests`: whether a component's HTTP requests may go to link-local addresses and metadata services.
-    pub link_local_requests: bool,
 }
 
 /// The namespaces and the file tree that a worker lives in.

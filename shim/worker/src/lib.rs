@@ -40,6 +40,7 @@ pub mod listing;
 pub mod mountattr;
 pub mod panics;
 pub mod quote;
+mod rules;
 pub mod runner;
 mod server;
 pub mod signals;

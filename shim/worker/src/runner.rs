@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Rules, Server};
+use crate::rules::Rules;
+use crate::server::Server;
 
 /// What the guest is told of its world: WASI's arguments, environment and directory.
 ///

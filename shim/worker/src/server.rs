@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::Fd;
-
 /// How a worker serves HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
@@ -32,17 +30,9 @@ pub struct Server {
     pub most_body: Option<u64>,
     /// How long a server that was told to stop goes on accepting connections.
     pub lame_duck: Duration,
-    /// Where its certificate is; none for a server that speaks HTTP in clear.
-    pub tls: Option<Certificate>,
-}
-
-/// The folder of a server's certificate and key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Certificate {
-    /// Where the pod's author has it mounted: an absolute path in the container, without `.` and `..`.
-    pub folder: String,
-    /// What is mounted there, and nowhere in the container's tree: a detached mount. None before the job is complete.
-    pub tree: Option<Fd>,
+    /// The folder of its certificate and key, where the pod's author has it mounted: an absolute path in the container, without `.`
+    /// and `..`. None for a server that speaks HTTP in clear.
+    pub tls: Option<String>,
 }
 
 impl Server {

@@ -142,8 +142,7 @@ fn prepare<R: Runner>(
         confine::step("taking the terminal", take_terminal())?;
     }
     let artifact = confine::step("copying the artifact", crate::artifact::own(File::from(artifact)))?;
-    let certificate = job.server.as_ref().and_then(|server| server.tls.as_ref()?.tree);
-    let certificate = certificate.map(|tree| descriptors.take(tree)).transpose();
+    let certificate = job.certificate.map(|folder| descriptors.take(folder)).transpose();
     let certificate = confine::step("taking the certificate's folder", certificate)?;
     let terms = Terms { server: job.server.clone(), certificate, rules: job.rules };
     let confinement = Confinement::new(job, descriptors, surroundings).by_name(R::maps_by_name(&artifact));
@@ -204,6 +203,7 @@ mod tests {
             seccomp: None,
             apparmor: None,
             server: None,
+            certificate: None,
             rules: Rules { wasi_p3: true, link_local_requests: false },
         };
         control::send_job(shim.as_fd(), &job, &[]).unwrap();

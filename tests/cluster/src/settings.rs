@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::NODE;
 
+/// Probes by HTTP/2 in clear are an alpha of Kubernetes 1.37.
+const FEATURES: &str = "--feature-gates=H2CContainerProbe=true";
 /// Addresses that services get. Nothing routes them: there is no service proxy.
 const SERVICES: &str = "198.18.0.0/16";
 /// For how much less free space than this, in each of its kinds, the kubelet evicts pods.
@@ -103,6 +105,7 @@ impl Settings {
             "--authorization-mode=Node,RBAC".to_owned(),
             "--enable-admission-plugins=NodeRestriction".to_owned(),
             "--allow-privileged=true".to_owned(),
+            FEATURES.to_owned(),
         ]
     }
 
@@ -134,6 +137,7 @@ impl Settings {
             format!("--root-dir={}", self.path("kubelet")),
             format!("--cert-dir={}", self.path("kubelet-keys")),
             format!("--hostname-override={NODE}"),
+            FEATURES.to_owned(),
             format!("--node-ip={}", self.address),
         ]
     }

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -267,6 +267,30 @@ fn many_connections_that_never_agree_on_tls_are_let_go() {
         }
         ok(&ca.ask("/hello"), "hello from http\n");
     });
+    task.discard();
+    node.finish();
+}
+
+/// Whoever has broken into the worker has the certificate's folder, and nothing beside it.
+#[test]
+fn the_workers_descriptor_of_the_folder_leads_nowhere_else() {
+    let (node, ca) = (Node::start(), Ca::new());
+    let volume = volume(&node, "secret");
+    ca.renew(&volume);
+    let task = order(&node, "server", &volume).spawn();
+    let process = PathBuf::from(format!("/proc/{}", task.pid()));
+    let place = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).unwrap();
+    let all = fs::read_dir(process.join("fd")).unwrap().map(|entry| entry.unwrap().path());
+    let folders: Vec<_> = all.filter(|fd| place(fd) == place(&volume)).collect();
+    let [folder] = &folders[..] else { panic!("one descriptor of the folder: {folders:?}") };
+    assert_eq!(place(&folder.join("..")), place(&volume), "above it is nothing");
+    assert_eq!(
+        fs::read_dir(process.join("root/etc/tls")).map_or(0, Iterator::count),
+        0,
+        "it is not in the container's tree"
+    );
+    let mounts = fs::read_to_string(process.join("mountinfo")).unwrap();
+    assert!(!mounts.contains(FOLDER), "{mounts}");
     task.discard();
     node.finish();
 }

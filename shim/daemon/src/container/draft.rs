@@ -63,15 +63,14 @@ impl JobDraft {
         mut self,
         artifact: job::Fd,
         cgroup: Option<job::Fd>,
-        mut server: Option<job::Server>,
+        server: Option<job::Server>,
         rules: job::Rules,
     ) -> Result<Job> {
-        if let Some(server) = &mut server {
+        if server.is_some() {
             http::without_consumed(&mut self.guest.env);
-            if let Some(certificate) = &mut server.tls {
-                certificate.tree = Some(taken_out(&mut self.world.mounts, &certificate.folder)?);
-            }
         }
+        let folder = server.as_ref().and_then(|server| server.tls.as_deref());
+        let certificate = folder.map(|folder| taken_out(&mut self.world.mounts, folder)).transpose()?;
         Ok(Job {
             guest: self.guest,
             stdin: self.stdin,
@@ -85,6 +84,7 @@ impl JobDraft {
             seccomp: self.seccomp,
             apparmor: self.apparmor,
             server,
+            certificate,
             rules,
         })
     }

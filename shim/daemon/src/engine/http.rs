@@ -10,7 +10,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use catamaran_worker::job::{Certificate, Server};
+use catamaran_worker::job::Server;
 use oci_spec::runtime::LinuxResources;
 
 use crate::engine::annotations::{Annotations, Key, Written};
@@ -106,7 +106,7 @@ impl Http {
             instance_memory: read(annotations, Key::INSTANCE_MEMORY, &INSTANCE_MEMORY)?,
             most_body: read(annotations, Key::MOST_BODY, &MOST_BODY)?,
             lame_duck: read(annotations, Key::LAME_DUCK, &LAME_DUCK)?.unwrap_or(default.lame_duck),
-            tls: read(annotations, Key::TLS, &TLS)?.map(|folder| Certificate { folder, tree: None }),
+            tls: read(annotations, Key::TLS, &TLS)?,
             ..default
         };
         Ok(Self { said, listens })

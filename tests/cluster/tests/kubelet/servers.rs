@@ -11,7 +11,7 @@ use crate::workloads::{ask_for, endpoints, rolls_without_losing_a_request};
 
 tests! {
     Once: a_server_rolls_without_losing_a_request, a_server_is_probed_by_http, a_server_listens_where_other_runtimes_are_told,
-        manifests_of_other_runtimes_need_another_runtime_class_alone, a_grpc_probe_asks_a_server, a_server_has_tls_from_a_secret;
+        manifests_of_other_runtimes_need_another_runtime_class_alone, a_grpc_probe_asks_a_server, a_server_is_probed_by_http_2, a_server_has_tls_from_a_secret;
 }
 
 /// A container `web` of the image, with more lines.
@@ -71,6 +71,20 @@ fn a_grpc_probe_asks_a_server(space: &Space<'_>) {
     space.apply(&pod("grpc", Engine::Wasmtime, &container));
     space.wait("pod/grpc", "condition=Ready");
     assert_eq!(space.get("pod/grpc")["status"]["containerStatuses"][0]["restartCount"], 0);
+}
+
+/// In clear, by prior knowledge: `protocol` is an alpha of Kubernetes 1.37.
+fn a_server_is_probed_by_http_2(space: &Space<'_>) {
+    let probe = "{httpGet: {path: /hello, port: 8080, protocol: HTTP2}, periodSeconds: 1, failureThreshold: 30}";
+    let probes = format!("startupProbe: {probe}\nreadinessProbe: {probe}\nlivenessProbe: {probe}");
+    space.apply(&pod("h2c", Engine::Wasmtime, &container(&probes)));
+    space.wait("pod/h2c", "condition=Ready");
+    let pod = space.get("pod/h2c");
+    assert_eq!(
+        pod["spec"]["containers"][0]["readinessProbe"]["httpGet"]["protocol"], "HTTP2",
+        "the API server knows it"
+    );
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
 }
 
 fn a_server_has_tls_from_a_secret(space: &Space<'_>) {

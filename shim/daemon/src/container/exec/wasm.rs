@@ -219,6 +219,7 @@ impl Container {
             seccomp: asked.bundle.seccomp.clone(),
             apparmor: asked.told.apparmor.clone(),
             server: None,
+            certificate: None,
             rules: asked.choice.rules(),
         };
         let (program, id) = (artifact.code.target.worker()?, format!("{}/{}", self.id(), exec.id));
