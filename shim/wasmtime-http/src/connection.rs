@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -59,10 +60,16 @@ pub(crate) async fn serve(
     let _ = stream.set_nodelay(true);
     let transport = match &service.tls {
         None => Transport::Plain(stream),
-        Some(tls) => match tls.accept(stream).await {
-            Some(stream) => Transport::Tls(Box::new(stream)),
-            None => return,
-        },
+        Some(tls) => {
+            let farewell = async {
+                drop(alive.wait_for(|closing| *closing).await);
+                tokio::time::sleep(LONGEST_FAREWELL).await;
+            };
+            match select(pin!(tls.accept(stream)), pin!(farewell)).await {
+                Either::Left((Some(stream), _)) => Transport::Tls(Box::new(stream)),
+                Either::Left((None, _)) | Either::Right(_) => return,
+            }
+        }
     };
     let progress = Arc::new(Progress::default());
     let stream = Stream::new(transport, Arc::clone(&progress));
