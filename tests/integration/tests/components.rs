@@ -198,11 +198,12 @@ fn a_component_that_cannot_run_is_refused_with_what_to_do() {
         let image = image(name, wat::parse_str(wat).unwrap());
         node.container(name).image(&image).try_create().map(drop).unwrap_err()
     };
-    let http = refused("http", r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance)))"#);
-    assert!(http.code == Code::FailedPrecondition || http.code == Code::InvalidArgument, "{http}");
+    let store = refused("store", r#"(component (import "wasi:keyvalue/store@0.2.0-draft" (instance)))"#);
+    assert!(store.code == Code::FailedPrecondition || store.code == Code::InvalidArgument, "{store}");
     assert!(
-        http.message.contains("wasi:http/outgoing-handler@0.2.0") && http.message.contains("wasi:sockets"),
-        "{http}"
+        store.message.contains("wasi:keyvalue/store@0.2.0-draft")
+            && store.message.contains("build the component without it"),
+        "{store}"
     );
     let library = refused("library", "(component)");
     assert!(library.message.contains("wasi:cli/run"), "{library}");

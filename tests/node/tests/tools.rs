@@ -117,7 +117,21 @@ fn a_module_is_inspected_with_its_imports_its_engine_and_what_would_be_refused()
         (&component["kind"], &component["engines"][0]["verdict"]),
         (&"component".into(), &"other-engine".into())
     );
-    says(&component["refused"], "HTTP by the host");
+    says(&component["refused"], "does not export `wasi:cli/run@0.2`");
+
+    let extended = r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance))
+        (core module $m (func (export "run") (result i32) i32.const 0))
+        (core instance $m (instantiate $m))
+        (func $run (result (result)) (canon lift (core func $m "run")))
+        (instance $run (export "run" (func $run)))
+        (export "wasi:cli/run@0.2.0" (instance $run)))"#;
+    let extended = node.inspect(&node.file("extended.wasm", &wat::parse_str(extended).unwrap()), 0);
+    says(&extended["world"], "command (wasi:cli/run@0.2.0)");
+    assert_eq!(
+        (&extended["chosen"], &extended["target"]),
+        (&"wasmtime".into(), &"wasmtime-extended".into()),
+        "{extended:#}"
+    );
 
     let server = node.inspect(&node.file("server.wasm", &server()), 0);
     says(&server["world"], "http (wasi:http/incoming-handler@0.2.0)");
