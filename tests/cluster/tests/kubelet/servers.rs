@@ -96,8 +96,8 @@ fn a_server_has_tls_from_a_secret(space: &Space<'_>) {
     ));
     let probe = "readinessProbe: {httpGet: {scheme: HTTPS, path: /hello, port: 8080}, periodSeconds: 1}";
     let mounted = format!("{probe}\nvolumeMounts: [{{name: tls, mountPath: /etc/tls}}]");
-    let volume = "  volumes: [{name: tls, secret: {secretName: web-tls}}]\n";
-    let pod = pod("secured", Engine::Wasmtime, &(container(&mounted) + &indented(volume, 0)));
+    let volume = "volumes: [{name: tls, secret: {secretName: web-tls}}]\n";
+    let pod = pod("secured", Engine::Wasmtime, &(container(&mounted) + volume));
     let pod = pod.replace("catamaran.wasm/engine: wasmtime", "catamaran.wasm/http-tls: /etc/tls");
     assert!(pod.contains("http-tls"), "{pod}");
     space.apply(&pod);
