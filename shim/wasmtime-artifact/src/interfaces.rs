@@ -130,6 +130,11 @@ pub fn switched_off(name: &str) -> String {
     )
 }
 
+/// Whether the import is one of the proposals that are provided.
+fn is_proposal(import: &str) -> bool {
+    import == CONFIG || LOGGING.contains(&import)
+}
+
 /// Whether the import lets a component have sockets.
 pub fn opens_sockets(import: &str) -> bool {
     OPENING.contains(&parts(import).0)
@@ -150,7 +155,7 @@ pub fn extended_refusal(import: &str) -> Option<String> {
     let (interface, version) = parts(import);
     let known = || PROVIDED_3.contains(&interface) || HTTP_3.contains(&interface);
     // Looked up here, so that the plain worker does not have the tables.
-    let provided = is_of_wasi_3(version) && known() || import == CONFIG || LOGGING.contains(&import);
+    let provided = is_of_wasi_3(version) && known() || is_proposal(import);
     if provided { None } else { refusal_of(import, true) }
 }
 
@@ -161,12 +166,15 @@ fn refusal_of(import: &str, extended: bool) -> Option<String> {
         return None;
     }
     let what = format!("the component imports `{import}`");
-    Some(if !extended && asks_for_wasi_3(import) {
-        format!("{what}, which is of WASI 0.3: it is an extended command and no plain one")
-    } else if !extended && http && is_of_wasi_2(version) {
-        format!("{what}, which is HTTP by the host: it is an extended command and no plain one")
-    } else if !extended && (import == CONFIG || LOGGING.contains(&import)) {
-        format!("{what}, which is a proposal to WASI: it is an extended command and no plain one")
+    let beyond = match extended {
+        true => None,
+        false if asks_for_wasi_3(import) => Some("of WASI 0.3"),
+        false if http && is_of_wasi_2(version) => Some("HTTP by the host"),
+        false if is_proposal(import) => Some("a proposal to WASI"),
+        false => None,
+    };
+    Some(if let Some(beyond) = beyond {
+        format!("{what}, which is {beyond}: it is an extended command and no plain one")
     } else if common || http {
         format!(
             "{what}, which is a version from before WASI 0.2.0 or of no WASI that is known: build it again with a \

@@ -5,7 +5,6 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use catamaran_wasmtime::artifact::{self, Code};
 use catamaran_wasmtime::world::World;
 use catamaran_wasmtime::{HOSTCALL_BYTES, outcome};
 use catamaran_wasmtime_artifact::config;
@@ -20,31 +19,28 @@ use crate::guest::{self, Common, Extra};
 use crate::link::CommandPre;
 use crate::log::Log;
 use crate::outgoing::Outgoing;
-use crate::{lanes, link, outgoing};
+use crate::{lanes, link, outgoing, pool};
 
 /// Maps the artifact into an engine of its own.
 ///
 /// # Errors
 /// What does not fit this worker.
 pub(crate) fn load(artifact: std::fs::File) -> std::result::Result<(Engine, Component), RunnerError> {
-    let misfit = |e: wasmtime::Error| RunnerError::Artifact(format!("{e:#}"));
-    let engine = config::extended().and_then(|config| Engine::new(&config)).map_err(misfit)?;
-    match artifact::map(&engine, artifact).map_err(misfit)? {
-        Code::Component(component) => Ok((engine, component)),
-        Code::Module(_) => Err(RunnerError::Artifact("it is that of a module".to_owned())),
-    }
+    let engine = config::extended().and_then(|config| Engine::new(&config)).map_err(pool::misfit)?;
+    let component = pool::map(&engine, artifact)?;
+    Ok((engine, component))
 }
 
-/// What runs it when it is called, and says how it ended.
+/// What runs it when it is called, and says how it ended. `sockets` is whether it has some.
 pub(crate) fn program(
     engine: &Engine,
     component: &Component,
     guest: &Guest,
     wasi_p3: bool,
+    sockets: bool,
     outgoing: &Arc<outgoing::Shared>,
 ) -> std::result::Result<Box<dyn FnOnce() -> ExitCode>, RunnerError> {
     let pre = link::command(engine, component, wasi_p3)?;
-    let sockets = link::needs(engine, component, false).sockets;
     let runtime =
         lanes::event_loop().map_err(|e| RunnerError::Module(format!("the worker's event loop cannot be made: {e}")))?;
     let common = Common::new(guest, Outgoing::new(outgoing), link::is_configured(engine, component), Log::Direct);

@@ -58,7 +58,7 @@ pub(crate) fn server(
     wasi_p3: bool,
     secured: bool,
 ) -> std::result::Result<ProxyPre<World<Extra>>, RunnerError> {
-    let unfit = |exports: &[String]| interfaces::no_server(exports.iter().map(String::as_str));
+    let unfit = interfaces::no_server(component.component_type().exports(engine).map(|(name, _)| name));
     let pre = link(engine, component, wasi_p3, secured, unfit)?;
     match is_of_wasi_3(engine, component) {
         true => ServicePre::new(pre).map(ProxyPre::P3).map_err(|_| RunnerError::Module(interfaces::no_handle_3())),
@@ -72,7 +72,7 @@ pub(crate) fn command(
     component: &Component,
     wasi_p3: bool,
 ) -> std::result::Result<CommandPre, RunnerError> {
-    let unfit = |exports: &[String]| interfaces::no_program(exports.iter().map(String::as_str));
+    let unfit = interfaces::no_program(component.component_type().exports(engine).map(|(name, _)| name));
     let pre = link(engine, component, wasi_p3, false, unfit)?;
     match exports(engine, component, interfaces::is_run_3) {
         true => CommandPre3::new(pre).map(CommandPre::P3).map_err(|_| RunnerError::Module(interfaces::no_run_3())),
@@ -86,16 +86,15 @@ fn link(
     component: &Component,
     wasi_p3: bool,
     secured: bool,
-    unfit: impl FnOnce(&[String]) -> Option<String>,
+    unfit: Option<String>,
 ) -> std::result::Result<InstancePre<World<Extra>>, RunnerError> {
     let types = component.component_type();
     let names = || types.imports(engine).chain(types.exports(engine)).map(|(name, _)| name);
     let asking = names().find(|name| interfaces::asks_for_wasi_3(name));
-    let exports: Vec<String> = types.exports(engine).map(|(name, _)| name.to_owned()).collect();
     let refused = types
         .imports(engine)
         .find_map(|(name, _)| interfaces::extended_refusal(name))
-        .or_else(|| unfit(&exports))
+        .or(unfit)
         .or_else(|| asking.filter(|_| !wasi_p3).map(interfaces::switched_off));
     if let Some(text) = refused {
         return Err(RunnerError::Module(text));

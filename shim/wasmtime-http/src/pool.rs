@@ -63,7 +63,7 @@ fn config(interruptible: bool) -> Result<Config> {
     catamaran_wasmtime_artifact::config::server(interruptible)
 }
 
-fn map(engine: &Engine, artifact: File) -> std::result::Result<Component, RunnerError> {
+pub(crate) fn map(engine: &Engine, artifact: File) -> std::result::Result<Component, RunnerError> {
     match artifact::map(engine, artifact).map_err(misfit)? {
         Code::Component(component) => Ok(component),
         Code::Module(_) => Err(RunnerError::Artifact("it is that of a module".to_owned())),
@@ -115,7 +115,7 @@ fn pool(slots: u32, stacks: u32, required: &ResourcesRequired) -> PoolingAllocat
 /// What the engine itself keeps of an instance, which grows with its imports and functions.
 const MOST_STATE: usize = 64 << 20;
 
-fn misfit(e: wasmtime::Error) -> RunnerError {
+pub(crate) fn misfit(e: wasmtime::Error) -> RunnerError {
     RunnerError::Artifact(format!("{e:#}"))
 }
 

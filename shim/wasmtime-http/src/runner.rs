@@ -107,7 +107,7 @@ impl Runner for Http {
         let outgoing = outgoing::Shared::new(certificates, rules.link_local_requests, output.clone());
         let Serving { settings, certificate, listener } = match role {
             Role::Command => {
-                return command::program(&engine, &component, guest, rules.wasi_p3, &outgoing);
+                return command::program(&engine, &component, guest, rules.wasi_p3, sockets, &outgoing);
             }
             Role::Server(serving) => *serving,
         };

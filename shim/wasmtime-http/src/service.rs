@@ -280,8 +280,10 @@ fn answer(asked: &Asked, head: Response<WasiBody>, run: Run, ended: Option<End>)
     };
     // In HTTP/2 hyper would send it all the same.
     let drops = bodiless && asked.version == Version::HTTP_2;
-    head.map(|body| if drops { WasiBody::default() } else { body })
-        .map(|body| ResponseBody::Guest(GuestBody::new(body, run, ended, sent)))
+    head.map(|body| {
+        let body = if drops { WasiBody::default() } else { body };
+        ResponseBody::Guest(GuestBody::new(body, run, ended, sent))
+    })
 }
 
 fn internal() -> Refused {
