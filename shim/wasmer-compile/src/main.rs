@@ -8,8 +8,7 @@ fn main() -> ExitCode {
     compiler::run(|bytes, tier, world| match world {
         World::Command => catamaran_wasmer_compile::compile(bytes, tier),
         World::ExtendedCommand | World::Http | World::HttpUninterrupted => Err(Refusal::OtherEngine(
-            "it is to be a component, and Wasmer runs none; the other engine, wasmtime, runs it"
-                .to_owned(),
+            "it is to be a component, and Wasmer runs none; the other engine, wasmtime, runs it".to_owned(),
         )),
     })
 }
