@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use catamaran_harness::procfs::{children, parent, status};
-use catamaran_harness::{Container, Image, Node, Runtime, Task, guests, procfs, shim_folder, wait_until};
+use catamaran_harness::{Container, Engine, Image, Node, Runtime, Task, guests, procfs, shim_folder, wait_until};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -230,8 +230,9 @@ fn a_worker_that_confines_itself_ends_with_its_shim() {
 #[test]
 fn intermediates_and_workers_killed_at_any_moment_leave_nothing() {
     let node = Node::start();
-    // By this id alone its processes are known: no other test may have it.
-    node.container("stormed").image(&wasm("hello")).run();
+    // By this word alone, its id and its last argument, its processes are known: no other test may have it.
+    let stormed = || node.container("stormed").image(&wasm("hello")).args(["/hello", "stormed"]);
+    stormed().run();
     let own = |process: &Path| {
         let exe = fs::read_link(process.join("exe")).unwrap_or_default();
         let words = fs::read(process.join("cmdline")).unwrap_or_default();
@@ -253,7 +254,7 @@ fn intermediates_and_workers_killed_at_any_moment_leave_nothing() {
                     }
                 }
             });
-            let created = node.container("stormed").image(&wasm("hello")).try_create();
+            let created = stormed().try_create();
             done.store(true, Ordering::Relaxed);
             created
         });
@@ -267,7 +268,25 @@ fn intermediates_and_workers_killed_at_any_moment_leave_nothing() {
         node.expect_nothing_left(SOON);
     }
     assert!(refused > 0, "none was killed in time: the test needs other delays");
-    assert_eq!(node.container("stormed").image(&wasm("hello")).run().code, 0);
+    assert_eq!(stormed().run().code, 0);
+    node.finish();
+}
+
+#[test]
+fn ps_shows_the_guests_own_words() {
+    let node = Node::start();
+    for engine in [Engine::Wasmtime, Engine::Wasmer] {
+        let words = ["/sleep", "--serve", "two words"];
+        let task = node.container("words").image(&wasm("sleep")).engine(engine).args(words).spawn();
+        task.expect_stdout("ready\n");
+        let shown = |pid: u32| fs::read_to_string(procfs::file(pid, "cmdline")).unwrap();
+        assert_eq!(shown(task.pid()), "/sleep\0--serve\0two words\0", "{engine:?}");
+        let exec = task.further("exec").args(["/sleep", "of the exec"]).spawn();
+        exec.expect_stdout("ready\n");
+        assert_eq!(shown(exec.pid()), "/sleep\0of the exec\0", "{engine:?}");
+        drop(exec);
+        task.discard();
+    }
     node.finish();
 }
 

@@ -2,8 +2,9 @@
 //! filter were to fail it.
 //!
 //! Nothing in the tree is executed, no device, FIFO or socket is made in it, and a device that is opened from now on
-//! takes no ioctl(2) of its own. From version 6 on, no signal goes to a process outside, and no abstract unix socket is
-//! reached that others made.
+//! takes no ioctl(2) of its own. From version 4 on, a worker whose module uses no sockets binds and connects none over TCP, and
+//! a server does neither that its guest was not given. From version 6 on, no signal goes to a process outside, and no abstract
+//! unix socket is reached that others made.
 #![allow(unsafe_code, reason = "landlock has no safe form in the C library; each call has its SAFETY comment")]
 
 use std::io;
@@ -14,6 +15,7 @@ use nix::libc;
 use rustix::fs::{Mode, OFlags};
 
 use super::{ConfineError, step};
+use crate::runner::Needs;
 
 // linux/landlock.h
 const CREATE_RULESET_VERSION: libc::c_ulong = 1;
@@ -25,6 +27,8 @@ const FS_MAKE_FIFO: u64 = 1 << 10;
 const FS_MAKE_BLOCK: u64 = 1 << 11;
 const FS_REFER: u64 = 1 << 13;
 const FS_IOCTL_DEV: u64 = 1 << 15;
+const NET_BIND_TCP: u64 = 1 << 0;
+const NET_CONNECT_TCP: u64 = 1 << 1;
 const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1 << 0;
 const SCOPE_SIGNAL: u64 = 1 << 1;
 
@@ -47,11 +51,31 @@ struct PathBeneath {
     parent_fd: i32,
 }
 
+/// The first version that knows of TCP.
+const FIRST_WITH_TCP: i64 = 4;
+
 /// Restricts this thread, and those that it will make, in the tree that is `/` now. Needs `no_new_privs`.
 pub(super) fn restrict() -> Result<(), ConfineError> {
     match version() {
         Some(version) if version >= FIRST => step("restricting the process by Landlock", apply(version)),
         // A kernel without it: the other walls stand alone, as SECURITY.md says.
+        _ => Ok(()),
+    }
+}
+
+/// Takes the TCP away that the module has no use for, from this thread and those that it will make. A layer of its own: what a module
+/// needs is known when it is loaded, and all else is restricted before that.
+pub(super) fn restrict_tcp(needs: Needs) -> Result<(), ConfineError> {
+    let unneeded = match needs {
+        Needs { sockets: true, .. } => return Ok(()),
+        Needs { connects: true, .. } => NET_BIND_TCP,
+        _ => NET_BIND_TCP | NET_CONNECT_TCP,
+    };
+    match version() {
+        Some(version) if version >= FIRST_WITH_TCP => {
+            let ruleset = Ruleset { handled_access_net: unneeded, ..Ruleset::default() };
+            step("taking TCP away by Landlock", make(&ruleset).and_then(|made| enforce(&made)))
+        }
         _ => Ok(()),
     }
 }
@@ -76,14 +100,7 @@ fn apply(version: i64) -> io::Result<()> {
     if version >= 6 {
         ruleset.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
     }
-    // An older kernel takes the longer structure as long as what it does not know is zero.
-    // SAFETY: the kernel reads the structure, whose size is given, and keeps nothing of it.
-    let made = unsafe {
-        libc::syscall(libc::SYS_landlock_create_ruleset, &raw const ruleset, size_of::<Ruleset>(), 0 as libc::c_ulong)
-    };
-    let made = Errno::result(made)?;
-    // SAFETY: the call answered a new descriptor, which nothing else owns.
-    let made = unsafe { OwnedFd::from_raw_fd(made as i32) };
+    let made = make(&ruleset)?;
     // Moving files about is the one right that Landlock takes away unasked.
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let rule = PathBeneath { allowed_access: FS_REFER, parent_fd: root.as_raw_fd() };
@@ -98,8 +115,29 @@ fn apply(version: i64) -> io::Result<()> {
         )
     };
     Errno::result(added)?;
+    enforce(&made)
+}
+
+fn make(ruleset: &Ruleset) -> io::Result<OwnedFd> {
+    // An older kernel takes the longer structure as long as what it does not know is zero.
+    // SAFETY: the kernel reads the structure, whose size is given, and keeps nothing of it.
+    let made = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            std::ptr::from_ref(ruleset),
+            size_of::<Ruleset>(),
+            0 as libc::c_ulong,
+        )
+    };
+    let made = Errno::result(made)?;
+    // SAFETY: the call answered a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(made as i32) })
+}
+
+fn enforce(ruleset: &OwnedFd) -> io::Result<()> {
     // SAFETY: the call takes two numbers.
-    let restricted = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, made.as_raw_fd(), 0 as libc::c_ulong) };
+    let restricted =
+        unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0 as libc::c_ulong) };
     Errno::result(restricted)?;
     Ok(())
 }
@@ -108,6 +146,7 @@ fn apply(version: i64) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::net::{TcpListener, TcpStream};
     use std::process::Command;
 
     #[test]
@@ -139,5 +178,27 @@ mod tests {
         let outcome = restricted.join();
         fs::remove_dir_all(&folder).unwrap();
         outcome.unwrap();
+    }
+
+    #[test]
+    fn tcp_that_a_module_has_no_use_for_is_denied() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let known = version().is_some_and(|version| version >= FIRST_WITH_TCP);
+        for (needs, binds, connects) in [
+            (Needs::default(), false, false),
+            (Needs { accepts: true, ..Needs::default() }, false, false),
+            (Needs { accepts: true, connects: true, ..Needs::default() }, false, true),
+            (Needs { sockets: true, ..Needs::default() }, true, true),
+        ] {
+            let restricted = std::thread::spawn(move || {
+                crate::confine::credentials::no_new_privileges().unwrap();
+                restrict_tcp(needs).unwrap();
+                // A kernel that does not know of TCP denies none of it.
+                assert_eq!(TcpListener::bind("127.0.0.1:0").is_ok(), binds || !known, "{needs:?}");
+                assert_eq!(TcpStream::connect(address).is_ok(), connects || !known, "{needs:?}");
+            });
+            restricted.join().unwrap();
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod accepts;
 mod apparmor;
+mod commands;
 mod connects;
 mod credentials;
 mod descriptors;
@@ -14,13 +15,18 @@ mod procfs;
 mod rules;
 mod sockets;
 mod syscalls;
+mod title;
+mod workdir;
 
 use std::fmt::Display;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
 use crate::control;
-use crate::job::{Job, World};
+use crate::home;
+use crate::job::{Job, Profile, World};
+use crate::runner::Needs;
 
 pub(crate) use apparmor::Label;
 pub use credentials::Allowance;
@@ -29,7 +35,6 @@ pub(crate) use credentials::{close_to_others, keep_one, without_rights};
 pub(crate) use descriptors::Descriptors;
 pub(crate) use mounts::UnfinishedTree;
 pub use mounts::empty_root;
-pub(crate) use syscalls::restrict;
 
 /// A step of the confinement that failed, for the user.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +64,10 @@ pub(crate) fn surround(
     job: &Job,
     descriptors: &mut control::Descriptors,
 ) -> Result<(Surroundings, Option<UnfinishedTree>), ConfineError> {
-    // While /proc is the host's. A clone inherits the score.
+    // While /proc is the host's. A clone inherits the score and the command line.
     let warnings = credentials::oom_score(job)?.into_iter().collect();
+    // A kernel that was built without CONFIG_CHECKPOINT_RESTORE shows this program's own words: nothing depends on them.
+    title::show(&job.guest.args).ok();
     let procfs = apparmor::procfs(job)?;
     let unfinished = match &job.world {
         World::New(new) => {
@@ -72,7 +79,7 @@ pub(crate) fn surround(
             if new.hooks {
                 Some(tree)
             } else {
-                tree.finish(new)?;
+                tree.finish(new, &job.guest.cwd)?;
                 None
             }
         }
@@ -84,6 +91,12 @@ pub(crate) fn surround(
     };
     credentials::belong_to_nobody()?;
     Ok((Surroundings { warnings, procfs }, unfinished))
+}
+
+/// Leaves this thread, and those that it will make, what a loaded module needs of the kernel and the spec's profile allows, for good.
+pub(crate) fn restrict(profile: Option<&Profile>, needs: Needs) -> Result<(), ConfineError> {
+    landlock::restrict_tcp(needs)?;
+    syscalls::restrict(profile, needs)
 }
 
 /// A worker's way from the host's rights to none.
@@ -103,6 +116,8 @@ pub(crate) struct Confined {
     pub(crate) label: Option<Label>,
     /// Where the artifact has a name, if one was asked for: to be left before guest code runs.
     pub(crate) descriptors: Option<Descriptors>,
+    /// The container's users, where the guest has no home directory without them.
+    pub(crate) users: Option<File>,
 }
 
 impl<'a> Confinement<'a> {
@@ -131,9 +146,14 @@ impl<'a> Confinement<'a> {
             let process = step("taking the container's process", self.descriptors.take(*process))?;
             namespaces::join_cgroup_of(process)?;
         }
+        let entered = workdir::try_to_enter(&self.job.guest.cwd)?;
+        let users = home::users(&self.job.guest);
         // Before the capabilities go: a hard limit may be raised only with them.
         credentials::limits(self.job)?;
         credentials::user(self.job)?;
+        if !entered {
+            workdir::enter(&self.job.guest.cwd)?;
+        }
         credentials::drop_capabilities()?;
         // After the last change of credentials, which would clear it. A shim that died before is seen on the control
         // socket.
@@ -142,6 +162,6 @@ impl<'a> Confinement<'a> {
         if !self.executes {
             landlock::restrict()?;
         }
-        Ok(Confined { warnings, label, descriptors })
+        Ok(Confined { warnings, label, descriptors, users })
     }
 }

@@ -1,4 +1,4 @@
-//! Where a mount goes: a path of the spec, found in the container's tree or made there.
+//! Where a mount goes, and where the process is to work: a path of the spec, found in the container's tree or made there.
 //!
 //! Images and volumes hold links, and a volume's other user may change them while we look. Every look-up is an openat2 that stays
 //! inside, so that whatever is found lies inside; the mount is then placed through the descriptor.
@@ -24,6 +24,14 @@ pub(super) struct MountPoint {
     pub(super) found: Option<u32>,
 }
 
+/// What a link to what is missing means, on the way to a place that is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dangling {
+    /// It counts as what it names.
+    IsMade,
+    IsAnError,
+}
+
 /// Resolves a path of the spec below the container's root.
 pub(super) fn resolve(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
     let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -41,7 +49,7 @@ pub(super) fn open_or_make(root: BorrowedFd<'_>, path: &str, folder: bool) -> io
     let existed = found.is_some();
     let at = match found {
         Some(at) => at,
-        None => make(root, Path::new(path), folder)?,
+        None => make(root, Path::new(path), folder, Dangling::IsMade)?,
     };
     let mode = rustix::fs::fstat(&at)?.st_mode;
     match (FileType::from_raw_mode(mode) == FileType::Directory, folder) {
@@ -57,17 +65,34 @@ pub(super) fn open_or_make(root: BorrowedFd<'_>, path: &str, folder: bool) -> io
     }
 }
 
+/// Makes what is missing of the folder `path`, as mkdir(1) does with `-p`.
+pub(super) fn make_folder(root: BorrowedFd<'_>, path: &str) -> io::Result<()> {
+    let at = match resolve(root, Path::new(path)) {
+        Ok(at) => at,
+        Err(Errno::NOENT) => make(root, Path::new(path), true, Dangling::IsAnError)?,
+        Err(e) => return Err(e.into()),
+    };
+    match FileType::from_raw_mode(rustix::fs::fstat(&at)?.st_mode) {
+        FileType::Directory => Ok(()),
+        _ => Err(Errno::NOTDIR.into()),
+    }
+}
+
 /// Goes along `path`, making what is missing: folders, and at its end a file if no `folder` is wanted. Each name is looked up in
 /// the folder before it, which is kept open, and «..» is the one that was there before: a name costs one look-up however deep it
 /// lies, and no rename leads out of the root.
-fn make(root: BorrowedFd<'_>, path: &Path, folder: bool) -> io::Result<OwnedFd> {
+fn make(root: BorrowedFd<'_>, path: &Path, folder: bool, dangling: Dangling) -> io::Result<OwnedFd> {
     let mut todo = crate::names(path);
+    // So many of them are the path's own; those before them are a link's.
+    let mut own = todo.len();
     let mut folders = vec![rustix::io::fcntl_dupfd_cloexec(root, 0)?];
     for _ in 0..MOST_STEPS {
         let Some(here) = folders.last() else { return Err(Errno::NOENT.into()) };
         let Some(name) = todo.pop_front() else {
             return folders.pop().ok_or_else(|| Errno::NOENT.into());
         };
+        let linked = todo.len() >= own;
+        own = own.min(todo.len());
         if name == ".." {
             folders.truncate((folders.len() - 1).max(1));
             continue;
@@ -90,6 +115,12 @@ fn make(root: BorrowedFd<'_>, path: &Path, folder: bool) -> io::Result<OwnedFd> 
                     todo.push_front(part);
                 }
             }
+            Err(Errno::NOENT) if linked && dangling == Dangling::IsAnError => {
+                return Err(io::Error::new(
+                    io::ErrorKind::AlreadyExists,
+                    "a link on the way leads to what is not there",
+                ));
+            }
             Err(Errno::NOENT) => {
                 let made = if todo.is_empty() && !folder {
                     let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -99,7 +130,10 @@ fn make(root: BorrowedFd<'_>, path: &Path, folder: bool) -> io::Result<OwnedFd> 
                 };
                 match made {
                     // Made by us, or by somebody else meanwhile: looked at again.
-                    Ok(()) | Err(Errno::EXIST) => todo.push_front(name),
+                    Ok(()) | Err(Errno::EXIST) => {
+                        todo.push_front(name);
+                        own += usize::from(!linked);
+                    }
                     Err(e) => return Err(e.into()),
                 }
             }
@@ -177,6 +211,38 @@ mod tests {
             assert_eq!(place(&root, round, true).unwrap_err().raw_os_error(), Some(libc::ELOOP), "{round}");
         }
         assert!(!folder.join("outside").exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_is_made_as_mkdir_makes_it() {
+        let (folder, root) = root("folder");
+        for (link, target) in
+            [("to", "/etc/."), ("out", "../../../../outside"), ("dangling", "/no/such"), ("near", "var/../none")]
+        {
+            symlink(target, root.join(link)).unwrap();
+        }
+        let fd = fs::File::open(&root).unwrap();
+        let make = |path: &str| make_folder(fd.as_fd(), path);
+        for (path, made) in [
+            ("/", ""),
+            ("/etc", "etc"),
+            ("/a/b/c", "a/b/c"),
+            ("/new/../other//./c/", "other/c"),
+            ("/to/a/b", "etc/a/b"),
+            ("/var/../../../up", "up"),
+        ] {
+            make(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+            assert!(root.join(made).is_dir(), "{path}");
+        }
+        assert_eq!(fs::metadata(root.join("a/b")).unwrap().permissions().mode() & 0o7777, 0o755);
+        for dangling in ["/dangling", "/dangling/x", "/out", "/out/x", "/near", "/a/../near/x"] {
+            assert_eq!(make(dangling).unwrap_err().kind(), io::ErrorKind::AlreadyExists, "{dangling}");
+        }
+        for below in ["/etc/file", "/etc/file/x", "/to/file/x"] {
+            assert_eq!(make(below).unwrap_err().kind(), io::ErrorKind::NotADirectory, "{below}");
+        }
+        assert!(!root.join("no").exists() && !root.join("none").exists() && !folder.join("outside").exists());
         fs::remove_dir_all(folder).unwrap();
     }
 

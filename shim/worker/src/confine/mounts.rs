@@ -17,7 +17,7 @@ use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags};
 
 use super::detached::{attach, cover, empty_tree, new_filesystem};
 use super::mountpoint::{open_or_make, resolve};
-use super::{ConfineError, procfs, step};
+use super::{ConfineError, procfs, step, workdir};
 use crate::control::Descriptors;
 use crate::job::{Later, Mount, NewWorld, Source};
 use crate::mountattr::Change;
@@ -67,10 +67,11 @@ impl UnfinishedTree {
         Ok(cloned)
     }
 
-    /// Makes it as the job has it, behind all that a hook has mounted there, and the only tree of this mount namespace and of the
-    /// processes in it.
-    pub(crate) fn finish(self, world: &NewWorld) -> Result<(), ConfineError> {
+    /// Makes it as the job has it, behind all that a hook has mounted there, with the working directory `cwd`, and the only tree of
+    /// this mount namespace and of the processes in it.
+    pub(crate) fn finish(self, world: &NewWorld, cwd: &str) -> Result<(), ConfineError> {
         let root = self.root.as_fd();
+        workdir::make(root, cwd)?;
         for tree in &self.unsealed {
             // Not before: places for what is mounted in it had to be made.
             step(

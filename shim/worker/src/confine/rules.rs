@@ -19,6 +19,11 @@ pub(super) fn int(argument: usize, value: libc::c_int) -> Condition {
     is(argument, u64::from(u32::MAX), u64::from(value as u32))
 }
 
+/// The bits of an `int` besides `flags` are `value`.
+pub(super) fn of_int(argument: usize, flags: libc::c_int, value: libc::c_int) -> Condition {
+    is(argument, u64::from(!flags as u32), value as u64)
+}
+
 /// The argument, all of its 64 bits.
 pub(super) fn equals(argument: usize, value: u64) -> Condition {
     Condition { argument, operator: Operator::Equal, value }

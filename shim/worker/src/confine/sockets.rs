@@ -10,8 +10,8 @@
 
 use nix::libc;
 
-use super::rules::{allow, equals, int, is};
-use crate::filter::{Calls, Condition};
+use super::rules::{allow, equals, int, of_int};
+use crate::filter::Calls;
 
 /// On a socket that there is. Not sendmsg and recvmsg: what they carry beside the bytes is in memory, where the filter does
 /// not look, and has the options that setsockopt is refused for (another source address, a way by IP options).
@@ -89,11 +89,6 @@ pub(super) fn speak(calls: &mut Calls) {
     for call in [libc::SYS_setsockopt, libc::SYS_getsockopt] {
         allow(calls, call, &[int(1, libc::IPPROTO_TCP), int(2, libc::TCP_NODELAY)]);
     }
-}
-
-/// The bits of an `int` besides `flags` are `value`.
-fn of_int(argument: usize, flags: libc::c_int, value: libc::c_int) -> Condition {
-    is(argument, u64::from(!flags as u32), value as u64)
 }
 
 #[cfg(test)]

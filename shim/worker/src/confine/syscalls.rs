@@ -9,7 +9,7 @@
 use std::io;
 
 use super::rules::{allow, equals, is};
-use super::{ConfineError, accepts, connects, sockets, step};
+use super::{ConfineError, accepts, commands, connects, sockets, step};
 use crate::filter::{self, Calls, Verdict};
 use crate::job::{Instruction, Profile};
 use crate::runner::Needs;
@@ -22,20 +22,20 @@ const ALLOWED: &[i64] = &[
     libc::SYS_read, libc::SYS_readv, libc::SYS_pread64, libc::SYS_preadv, libc::SYS_preadv2,
     libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_pwritev, libc::SYS_pwritev2,
     libc::SYS_lseek, libc::SYS_close, libc::SYS_dup, libc::SYS_dup3,
-    libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_ftruncate, libc::SYS_fallocate, libc::SYS_fadvise64,
+    libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_ftruncate, libc::SYS_fadvise64,
     // Files of the container's tree.
     libc::SYS_openat, libc::SYS_openat2, libc::SYS_newfstatat, libc::SYS_fstat, libc::SYS_statx, libc::SYS_fstatfs,
     libc::SYS_getdents64, libc::SYS_mkdirat, libc::SYS_unlinkat, libc::SYS_renameat2, libc::SYS_linkat,
     libc::SYS_symlinkat, libc::SYS_readlinkat, libc::SYS_utimensat, libc::SYS_faccessat, libc::SYS_faccessat2,
     // Waiting.
     libc::SYS_ppoll, libc::SYS_pselect6, libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2, libc::SYS_eventfd2, libc::SYS_futex, libc::SYS_clock_nanosleep, libc::SYS_nanosleep,
+    libc::SYS_epoll_pwait2, libc::SYS_eventfd2, libc::SYS_clock_nanosleep, libc::SYS_nanosleep,
     libc::SYS_restart_syscall, libc::SYS_sched_yield,
     // Time and chance.
     libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday, libc::SYS_getrandom,
     // Memory; mmap and mprotect are below. Not mremap: code that is mapped from the artifact would grow over what follows it
     // in the file, the data of a module whose author chose them.
-    libc::SYS_munmap, libc::SYS_madvise, libc::SYS_brk, libc::SYS_membarrier,
+    libc::SYS_munmap, libc::SYS_brk,
     // Signals to itself and their handlers: traps come as signals.
     libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn, libc::SYS_sigaltstack,
     // Threads, and who it is.
@@ -48,10 +48,6 @@ const ALLOWED: &[i64] = &[
 const OLD: &[i64] = &[libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_readlink, libc::SYS_rename, libc::SYS_renameat];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[i64] = &[libc::SYS_renameat];
-
-/// What fcntl(2) may do to a descriptor.
-const DESCRIPTOR_COMMANDS: [libc::c_int; 6] =
-    [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL];
 
 /// A clone that shares all that threads share, and makes no namespace.
 const THREAD: u64 =
@@ -93,22 +89,12 @@ fn own_program(needs: Needs) -> Vec<Instruction> {
     let not_executable = is(2, libc::PROT_EXEC as u64, 0);
     allow(&mut calls, libc::SYS_mmap, &[not_executable]);
     allow(&mut calls, libc::SYS_mprotect, &[not_executable]);
-    // Not F_SETOWN and F_SETSIG: a stream with room would send any signal to any process that the worker sees. Nor leases,
-    // locks and F_NOTIFY, which others wait for or are watched by.
-    for command in DESCRIPTOR_COMMANDS {
-        allow(&mut calls, libc::SYS_fcntl, &[equals(1, command as u64)]);
-    }
+    commands::add(&mut calls);
     if needs.threads {
         allow(&mut calls, libc::SYS_clone, &[is(0, THREAD | NAMESPACES, THREAD)]);
     }
-    allow(&mut calls, libc::SYS_prctl, &[equals(0, libc::PR_SET_NAME as u64)]);
-    // Reading its own limits, as the C library does for a thread's stack.
-    allow(&mut calls, libc::SYS_prlimit64, &[equals(0, 0), equals(2, 0)]);
     // abort().
     allow(&mut calls, libc::SYS_tgkill, &[equals(0, u64::from(std::process::id()))]);
-    for request in [libc::FIONBIO, libc::FIONREAD, libc::TCGETS, libc::TIOCGWINSZ] {
-        allow(&mut calls, libc::SYS_ioctl, &[equals(1, request)]);
-    }
     if needs.sockets {
         sockets::add(&mut calls);
     } else if needs.accepts || needs.connects {
@@ -232,12 +218,8 @@ mod tests {
                 ("shmat", libc::SYS_shmat, [0; 6]),
                 ("kill", libc::SYS_kill, [1, 0, 0, 0, 0, 0]),
                 ("tgkill of another", libc::SYS_tgkill, [1, 1, 0, 0, 0, 0]),
-                ("prlimit64 of another", libc::SYS_prlimit64, [1, 0, 0, 0, 0, 0]),
-                ("a terminal's input", libc::SYS_ioctl, [0, libc::TIOCSTI, 0, 0, 0, 0]),
                 ("seccomp", libc::SYS_seccomp, [0; 6]),
                 ("mremap", libc::SYS_mremap, [page, 4096, 8192, libc::MREMAP_MAYMOVE as u64, 0, 0]),
-                ("a stream's signal", libc::SYS_fcntl, [1, libc::F_SETOWN as u64, 1, 0, 0, 0]),
-                ("a lease", libc::SYS_fcntl, [1, libc::F_SETLEASE as u64, libc::F_RDLCK as u64, 0, 0, 0]),
             ] {
                 assert_eq!(call(number, arguments), REFUSED, "{name}");
             }

@@ -23,6 +23,15 @@ pub(super) fn rows() -> Vec<Row> {
             (attributes[0], attributes[1]) = (1, 128);
             call(libc::SYS_perf_event_open, [at(&attributes), 0, signed(-1), signed(-1), 0]).into()
         }),
+        Row::new("futex: priority inheritance, membarrier: every processor", also::NONE, |_| {
+            let own = std::cell::Cell::new(0_u32);
+            let word = own.as_ptr() as u64;
+            Outcome::new([
+                ("lock", call(libc::SYS_futex, [word, libc::FUTEX_LOCK_PI as u64, 0, 0])),
+                ("requeue", call(libc::SYS_futex, [word, libc::FUTEX_CMP_REQUEUE_PI as u64, 1, 0, word, 0])),
+                ("barrier", call(libc::SYS_membarrier, [libc::MEMBARRIER_CMD_GLOBAL as u64, 0, 0])),
+            ])
+        }),
         Row::new("add_key, keyctl, request_key: keys", also::KEYRING, keys),
         Row::new("keyctl: a key of the host's session", also::KEYRING, |c| {
             let mut secret = [0_u8; 16];

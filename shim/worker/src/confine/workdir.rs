@@ -1,0 +1,41 @@
+//! The working directory that the spec names: it is there when the guest begins, and its user can be in it, as with every other
+//! runtime. The process itself works in the container's root: what an engine makes of the directory is the engine's.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+
+use super::mountpoint::make_folder;
+use super::{ConfineError, step};
+use crate::quote::cut;
+
+/// Makes what the container's tree lacks of it, with root's rights and for root, before anything is made read-only: a
+/// `readOnlyRootFilesystem` has it too.
+pub(super) fn make(root: BorrowedFd<'_>, cwd: &str) -> Result<(), ConfineError> {
+    step(doing("making the working directory", cwd), make_folder(root, cwd))
+}
+
+/// Goes there and back to `/`, which is the container's. False where this process may not: its user may be let in by a
+/// file system that keeps root out.
+pub(super) fn try_to_enter(cwd: &str) -> Result<bool, ConfineError> {
+    match go_to(cwd) {
+        Err(Errno::ACCESS | Errno::PERM) => Ok(false),
+        went => step(doing("entering the working directory", cwd), went.map_err(io::Error::from)).map(|()| true),
+    }
+}
+
+/// Goes there and back to `/`.
+pub(super) fn enter(cwd: &str) -> Result<(), ConfineError> {
+    step(doing("entering the working directory", cwd), go_to(cwd).map_err(io::Error::from))
+}
+
+fn go_to(cwd: &str) -> rustix::io::Result<()> {
+    rustix::process::chdir(cwd)?;
+    rustix::process::chdir("/")
+}
+
+/// By both names, the pod's and the spec's.
+fn doing(what: &str, cwd: &str) -> String {
+    format!("{what} {:?} (workingDir, process.cwd)", cut(cwd))
+}
