@@ -22,7 +22,6 @@ pub(crate) fn environment(guest: &Guest, world: Arc<dyn Runtime + Send + Sync>, 
     if !guest.env.iter().any(|(name, _)| name == "PWD") {
         builder.add_env("PWD", &guest.cwd);
     }
-    builder.set_current_dir(&guest.cwd);
     // All of the container's own root. What may be written is the kernel's matter: by mounts, owner and mode.
     builder.set_fs(Arc::new(Root) as Arc<dyn virtual_fs::FileSystem + Send + Sync>);
     builder.add_preopen_dir("/").map_err(|e| format!("the container's root directory cannot be opened: {e}"))?;
@@ -33,7 +32,10 @@ pub(crate) fn environment(guest: &Guest, world: Arc<dyn Runtime + Send + Sync>, 
     builder.set_disable_default_builtins(true);
     builder.set_capabilities(capabilities());
     builder.set_runtime(world);
+    let cwd = guest.cwd.clone();
     let builder = builder.setup_fs(Box::new(move |_, files| {
+        // Not by the builder, which lists it first: its user may be let into a folder that he cannot list.
+        files.set_current_dir(&cwd);
         // Made once: a forked process has the same one.
         let _ = tree.set(files.root_inode.clone());
         Ok(())

@@ -69,7 +69,7 @@ impl Intermediate {
         }
         if let (Some(tree), World::New(world)) = (self.tree, &job.world) {
             let hooked = step("waiting for the hooks", control::await_hooked(control.as_fd()));
-            if let Err(e) = hooked.and_then(|()| tree.finish(world)) {
+            if let Err(e) = hooked.and_then(|()| tree.finish(world, &job.guest.cwd)) {
                 return fail(control, e.into());
             }
         }

@@ -48,6 +48,7 @@ pub(crate) fn program(descriptors: &mut Handover) -> Result<Fd> {
 pub(crate) fn narrow(draft: &mut JobDraft, id: &str) {
     draft.guest.args = vec![PROGRAM.to_owned(), id.to_owned()];
     draft.guest.env = Vec::new();
+    draft.guest.cwd = "/".to_owned();
     draft.world.root.readonly = true;
     draft.world.masked = Vec::new();
     draft.world.readonly = Vec::new();
