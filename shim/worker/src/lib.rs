@@ -32,6 +32,7 @@ mod failure;
 pub mod filter;
 pub mod form;
 mod hold;
+mod home;
 mod intermediate;
 pub mod job;
 pub mod links;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use crate::confine::{self, Confined, Confinement, Label, Surroundings};
 use crate::control::{self, Descriptors, Report};
 use crate::failure::{StageError, fail};
+use crate::home;
 use crate::intermediate::{self, Side};
 use crate::job::{Job, World};
 use crate::runner::{Runner, Terms};
@@ -146,8 +147,9 @@ fn prepare<R: Runner>(
     let certificate = confine::step("taking the certificate's folder", certificate)?;
     let terms = Terms { server: job.server.clone(), certificate, rules: job.rules };
     let confinement = Confinement::new(job, descriptors, surroundings).by_name(R::maps_by_name(&artifact));
-    let Confined { warnings, label, descriptors: names } = confinement.apply()?;
+    let Confined { warnings, label, descriptors: names, users } = confinement.apply()?;
     confine::step("installing signal handlers", crate::signals::end_on_signals())?;
+    let guest = home::given(&job.guest, job.user.uid, users);
     // Confined first: the artifact was made from hostile bytes by a process that met them. Mapping it needs its
     // descriptor alone.
     let mut engine = match names {
@@ -160,7 +162,7 @@ fn prepare<R: Runner>(
     if R::FILTERED {
         confine::restrict(job.seccomp.as_ref(), engine.needs())?;
     }
-    Ok((engine.link(&job.guest)?, warnings))
+    Ok((engine.link(&guest)?, warnings))
 }
 
 #[cfg(test)]
