@@ -30,6 +30,9 @@ fn a_server_has_its_containers_environment_files_and_output() {
     let image = image("server").file("/etc/motd", "of the image\n");
     let task = node.container("server").image(&image).env("NAME", "of the container").spawn();
     assert_eq!(get(&task, "/env?NAME").text(), "of the container");
+    for (name, value) in [("HOME", "/"), ("CATAMARAN_ENGINE", "wasmtime")] {
+        assert_eq!(get(&task, &format!("/env?{name}")).text(), value);
+    }
     assert_eq!(get(&task, "/file?/etc/motd").text(), "of the image\n");
     assert_eq!(get(&task, "/file?/nothing").status, 404);
     assert_eq!(get(&task, "/file?/proc/self/status").status, 404, "there is no procfs");

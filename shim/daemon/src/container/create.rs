@@ -22,6 +22,7 @@ use crate::artifact::{Artifact, Cache, Code};
 use crate::cleanup::state::{Folder, State};
 use crate::container::spawn::{self, Failure, Worker};
 use crate::engine::choice::Choice;
+use crate::engine::told;
 use crate::error::{Error, Result};
 use crate::files::devices;
 use crate::native::Record;
@@ -100,7 +101,7 @@ impl Creation {
         mut descriptors: Handover,
     ) -> Result<Made> {
         let mounts = all_mounts(mounts, &mut descriptors)?;
-        let draft = JobDraft::new(&self.bundle, &mut descriptors, ROOT, mounts, &self.streams)?;
+        let mut draft = JobDraft::new(&self.bundle, &mut descriptors, ROOT, mounts, &self.streams)?;
         // What may take minutes. The logger comes before a compilation that nobody may be there to see fail; the compilation
         // is its driver's, and goes on.
         let prepared = async {
@@ -112,6 +113,7 @@ impl Creation {
         self.state.layer.clone_from(&code.layer);
         let server = choice.server(code.target, &self.bundle.guest, self.bundle.resources())?;
         let listen = server.as_ref().map(|server| server.listen);
+        told::tell(&mut draft.guest.env, code.target.engine());
         self.cgroup.create()?;
         let cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
         let job = draft.complete(descriptors.add(file.into()), cgroup, server, choice.rules())?;

@@ -5,4 +5,5 @@ pub(crate) mod annotations;
 pub(crate) mod choice;
 pub(crate) mod http;
 pub(crate) mod options;
+pub(crate) mod told;
 pub(crate) mod values;

@@ -33,6 +33,7 @@ use crate::container::{Container, Exec, Exit, set_size};
 use crate::engine::alias;
 use crate::engine::choice::Choice;
 use crate::engine::options::Policy;
+use crate::engine::told;
 use crate::error::{Doing, Error, Result, printable};
 use crate::search::{self, Search};
 use crate::spec::bundle::{self, Bundle, Told};
@@ -206,8 +207,10 @@ impl Container {
         let doing = || "handing over descriptors".to_owned();
         let (_, process) = self.process.alive().ok_or_else(|| self.ending("executed in"))?;
         let mut descriptors = Handover::default();
+        let mut guest = asked.told.guest.clone();
+        told::tell(&mut guest.env, artifact.code.target.engine());
         let job = Job {
-            guest: asked.told.guest.clone(),
+            guest,
             stdin: descriptors.add(streams.stdin.try_clone().doing(doing)?),
             terminal: exec.process.terminal(),
             artifact: descriptors.add(artifact.file.try_clone().doing(doing)?.into()),

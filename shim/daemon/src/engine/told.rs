@@ -1,0 +1,28 @@
+//! What a guest is told of the engine that runs it: the pod's owner sees no log of the node's, and the CRI's answers about a
+//! container are containerd's alone.
+
+use catamaran_cache::engine::Engine;
+
+/// The engine's word in the guest's environment, unless its spec has a variable of this name.
+const VARIABLE: &str = "CATAMARAN_ENGINE";
+
+/// Adds it to an environment.
+pub(crate) fn tell(env: &mut Vec<(String, String)>, engine: Engine) {
+    if !env.iter().any(|(name, _)| name == VARIABLE) {
+        env.push((VARIABLE.to_owned(), engine.word().to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_of_the_spec_stays() {
+        let variable = |value: &str| (VARIABLE.to_owned(), value.to_owned());
+        for (mut env, expected) in [(vec![], "wasmer"), (vec![variable("mine")], "mine"), (vec![variable("")], "")] {
+            tell(&mut env, Engine::Wasmer);
+            assert_eq!(env, [variable(expected)]);
+        }
+    }
+}
