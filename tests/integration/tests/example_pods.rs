@@ -86,13 +86,31 @@ struct Container {
     resources: Resources,
     #[serde(default)]
     ports: Vec<Port>,
+    security_context: SecurityContext,
     // A kubelet's own.
+    #[serde(rename = "lifecycle")]
+    _lifecycle: Option<serde_yaml::Value>,
     #[serde(rename = "livenessProbe")]
     _liveness: Option<serde_yaml::Value>,
     #[serde(rename = "readinessProbe")]
     _readiness: Option<serde_yaml::Value>,
     #[serde(rename = "startupProbe")]
     _startup: Option<serde_yaml::Value>,
+}
+
+/// What `manifests.rs` checks.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SecurityContext {
+    run_as_user: u64,
+    #[serde(rename = "runAsNonRoot")]
+    _non_root: bool,
+    #[serde(rename = "allowPrivilegeEscalation")]
+    _escalation: bool,
+    #[serde(rename = "capabilities")]
+    _capabilities: serde_yaml::Value,
+    #[serde(rename = "seccompProfile")]
+    _seccomp: serde_yaml::Value,
 }
 
 #[derive(Deserialize)]
@@ -203,6 +221,7 @@ impl Applied {
         let mut order: Order<'_, '_> = pod.order(&container.name, &self.image);
         order = order.command(container.command.iter().map(String::as_str));
         order = order.args(container.args.iter().map(String::as_str));
+        order = order.user_alone(container.security_context.run_as_user).no_escalation().capabilities(&[], &["ALL"]);
         for Variable { name, value } in &container.env {
             order = order.env(name, value);
         }
