@@ -104,19 +104,20 @@ impl<'a> Tree<'a> {
         if path.as_os_str().len() >= LONGEST_PATH {
             return Err(Errno::NAMETOOLONG.into());
         }
-        let mut todo: VecDeque<OsString> = catamaran_worker::names(path);
+        let mut todo = names(path);
         let mut here = Here::at_root(self)?;
         let mut links = 0;
         while let Some(name) = todo.pop_front() {
             spend(&self.steps, 1)?;
-            if name == ".." {
-                here.up();
+            if name == ".." || name == "." {
+                here.check_folder()?;
+                here.up_by(&name);
                 continue;
             }
             let next = match here.look_up(&name) {
                 Err(Errno::NOENT) if missing == Missing::IsFine => {
                     let mut path = here.path.join(&name);
-                    path.extend(todo);
+                    path.extend(todo.iter().filter(|name| *name != "."));
                     return Ok((path, None));
                 }
                 next => next?,
@@ -133,7 +134,7 @@ impl<'a> Tree<'a> {
             if target.is_absolute() {
                 here.return_to_root();
             }
-            for part in catamaran_worker::names(&target).into_iter().rev() {
+            for part in names(&target).into_iter().rev() {
                 todo.push_front(part);
             }
         }
@@ -154,9 +155,18 @@ impl<'a, 'b> Here<'a, 'b> {
         self.folders.truncate(1);
     }
 
-    /// At the root it is the root.
-    fn up(&mut self) {
-        if self.folders.len() > 1 {
+    /// `ENOTDIR` at what has no names in it, not even these two.
+    fn check_folder(&self) -> rustix::io::Result<()> {
+        let at = self.folders.last().and_then(|position| position.at.as_ref());
+        match at.map(rustix::fs::fstat).transpose()? {
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Directory => Err(Errno::NOTDIR),
+            _ => Ok(()),
+        }
+    }
+
+    /// Goes by `.` or `..`, which at the root is the root.
+    fn up_by(&mut self, name: &OsStr) {
+        if name == ".." && self.folders.len() > 1 {
             self.folders.pop();
             self.path.pop();
         }
@@ -195,6 +205,16 @@ impl<'a, 'b> Here<'a, 'b> {
             found => Ok(Position { at: Some(found?), mount: position.mount }),
         }
     }
+}
+
+/// The names of a path, with a `.` at the end of one that ends in a `/`: such a path names a folder and no file.
+fn names(path: &Path) -> VecDeque<OsString> {
+    let mut names = catamaran_worker::names(path);
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
+        names.push_back(OsString::from("."));
+    }
+    names
 }
 
 /// Where a link leads; none where `at` is no link.

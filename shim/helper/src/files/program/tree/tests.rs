@@ -55,6 +55,28 @@ fn symbolic_links_stay_in_the_tree_and_mounts_cover_it() {
     fs::remove_dir_all(&volume).unwrap();
 }
 
+/// A finding of `tests/fuzz`.
+#[test]
+fn a_file_is_no_folder_on_the_way_or_at_the_end() {
+    let root = folder("file-as-folder");
+    fs::create_dir(root.join("a")).unwrap();
+    fs::write(root.join("a/m"), "a/m").unwrap();
+    fs::write(root.join("m"), "m").unwrap();
+    symlink("a/m", root.join("link")).unwrap();
+    symlink("a/m/", root.join("slash")).unwrap();
+    symlink("a/.", root.join("dot")).unwrap();
+    let root_fd = File::open(&root).unwrap();
+    let mut tree = Tree::new(root_fd.as_fd());
+    for path in ["/m/", "/m/.", "/m/..", "/m/../m", "/a/m/../m", "/link/", "/link/../m", "/slash", "/slash/../m"] {
+        assert_eq!(read(&tree, path).unwrap_err().kind(), io::ErrorKind::NotADirectory, "{path}");
+    }
+    assert_eq!(read(&tree, "/a/").unwrap_err().kind(), io::ErrorKind::IsADirectory);
+    assert_eq!(read(&tree, "/a/./../dot/m").unwrap(), "a/m");
+    tree.mount("/new/", Some(root_fd.as_fd())).unwrap();
+    assert_eq!(read(&tree, "/new/a/../m").unwrap(), "m");
+    fs::remove_dir_all(&root).unwrap();
+}
+
 #[test]
 fn a_file_knows_whether_it_lies_in_the_root_file_system() {
     let (root, volume) = (folder("in-root"), folder("in-volume"));
