@@ -57,7 +57,7 @@ impl Summary {
             Ok(Self::Index { candidates, platforms }) => {
                 let candidate = |Candidate { descriptor, platform }: &Candidate| {
                     let (digest, size) = (descriptor.digest.to_string(), descriptor.size.to_string());
-                    line(["candidate", &descriptor.media_type, &digest, &size, platform])
+                    line(["candidate", &bounded(descriptor.media_type.clone()), &digest, &size, platform])
                 };
                 let first = std::iter::once(line(["index"]));
                 first.chain(candidates.iter().map(candidate)).chain([line(["platforms", platforms])]).collect()

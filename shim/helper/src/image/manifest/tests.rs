@@ -55,6 +55,15 @@ fn order(parts: &[Value]) -> Vec<String> {
     found.into_iter().map(|candidate| candidate.platform).collect()
 }
 
+/// A finding of `tests/fuzz`: the process that read it was taken for a hostile one.
+#[test]
+fn an_index_of_parts_with_long_types_is_read() {
+    let mut part = part("wasi", "wasm", 'a');
+    part["mediaType"] = "x".repeat(9000).into();
+    let found = candidates(&json!({"manifests": vec![part; 20]})).unwrap();
+    assert!(found.iter().all(|candidate| candidate.descriptor.media_type.ends_with("...")), "{found:?}");
+}
+
 #[test]
 fn every_wasm_media_type_is_found_among_other_layers() {
     for media_type in WASM_LAYERS {
