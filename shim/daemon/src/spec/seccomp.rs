@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// The kernel's bound, less the room that the worker's own filter takes behind the profile.
 const MOST_INSTRUCTIONS: usize = filter::MOST_INSTRUCTIONS - 1024;
+/// More rules, of all names together, are looked at no further: each name of an entry has all of the entry's rules.
+const MOST_RULES: usize = 1 << 16;
 /// What `SCMP_ACT_ERRNO` answers without an `errnoRet` (OCI runtime spec, «Seccomp»).
 const DEFAULT_ERRNO: u32 = libc::EPERM as u32;
 /// Arguments of a system call.
@@ -28,12 +30,17 @@ const ARGUMENTS: usize = 6;
 pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Profile> {
     check(profile)?;
     let default = verdict(profile.default_action(), profile.default_errno_ret(), "defaultErrnoRet")?;
-    let mut calls = Calls::default();
+    let (mut calls, mut added) = (Calls::default(), 0);
     for (index, syscall) in profile.syscalls().iter().flatten().enumerate() {
         let rules = rules(index, syscall)?;
         for name in syscall.names() {
             // A name of a newer kernel or of another architecture.
             let Ok(number) = Sysno::from_str(name) else { continue };
+            added += rules.len();
+            if added > MOST_RULES {
+                let found = format!("more than {MOST_RULES} rules");
+                return Err(refused("syscalls", found, "each name once, and fewer rules about arguments"));
+            }
             calls.add(number.id() as usize, &rules);
         }
     }
@@ -225,6 +232,15 @@ mod tests {
         assert_eq!(answer(&profile, libc::SYS_ioctl, [1, 6, 0, 0, 0, 0]), errno(25));
         assert_eq!(answer(&profile, libc::SYS_ioctl, [1, 5, 0, 0, 0, 0]), ALLOW);
         assert_eq!(answer(&profile, libc::SYS_ioctl, [2, 6, 0, 0, 0, 0]), ALLOW);
+    }
+
+    /// A finding of `tests/fuzz`: names and conditions of one entry multiply.
+    #[test]
+    fn a_profile_whose_rules_multiply_is_refused_before_they_are_made() {
+        let args: Vec<_> = (0..1000).map(|n| json!({"index": 0, "value": n, "op": "SCMP_CMP_EQ"})).collect();
+        let entry = json!({"names": vec!["read"; 100_000], "action": "SCMP_ACT_ERRNO", "args": args});
+        let refused = compiled(json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [entry]})).unwrap_err();
+        assert!(refused.to_string().contains("more than 65536 rules"), "{refused}");
     }
 
     #[test]
