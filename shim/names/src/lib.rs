@@ -18,6 +18,7 @@ mod message;
 mod order;
 mod query;
 mod socket;
+pub mod untrusted;
 
 use std::net::IpAddr;
 

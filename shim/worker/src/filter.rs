@@ -274,13 +274,13 @@ pub fn answer(program: &[Instruction], number: u32, arguments: [u64; 6]) -> Opti
 }
 
 /// Instructions to come before a program: a call of another architecture than this program's ends the process.
-pub(crate) fn of_this_architecture() -> [Instruction; 3] {
+pub fn of_this_architecture() -> [Instruction; 3] {
     [statement(LOAD, ARCHITECTURE), branch(IF_EQUAL, NATIVE, 1, 0), statement(RETURN, Verdict::Kill.value())]
 }
 
 /// One program of two: where `first` lets a call pass, `second` has its say. Two filters, one after the other, would need
 /// a first one that allows seccomp(2) itself, and the kernel would run both for every call.
-pub(crate) fn joined(first: &[Instruction], second: &[Instruction]) -> Vec<Instruction> {
+pub fn joined(first: &[Instruction], second: &[Instruction]) -> Vec<Instruction> {
     let mut whole = first.to_vec();
     for passed in [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_LOG] {
         let behind = whole.len();

@@ -25,6 +25,7 @@ pub(crate) mod reader;
 mod record;
 mod socket;
 mod summary;
+pub(crate) mod untrusted;
 
 use std::fs::File;
 use std::io::Write;

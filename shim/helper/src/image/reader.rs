@@ -33,7 +33,7 @@ const ALLOWANCE: Allowance = Allowance { file: 0, processor: 10, memory: 256 << 
 /// The number of the type, whether the part is known by its configuration, and the length.
 const HEADER: usize = 6;
 /// Stands for the type of a configuration, which is none of an index or a manifest.
-const CONFIG: u8 = u8::MAX;
+pub(super) const CONFIG: u8 = u8::MAX;
 
 /// A process without rights that reads documents.
 pub(super) struct Reader {
@@ -219,11 +219,16 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
         let mut document = Vec::new();
         let length = u64::from(u32::from_be_bytes(length)).min(LARGEST_DOCUMENT);
         requests.by_ref().take(length).read_to_end(&mut document).doing(doing)?;
-        let media_type = TYPES.get(usize::from(number)).copied().unwrap_or_default();
-        answer(match number {
-            CONFIG => Config::write(&Config::parse(&document)),
-            _ => Summary::write(&Summary::new(media_type, resolved != 0, &document)),
-        })?;
+        answer(written(number, resolved != 0, &document))?;
+    }
+}
+
+/// What is said of a document, by the number of its type.
+pub(super) fn written(number: u8, resolved: bool, document: &[u8]) -> String {
+    let media_type = TYPES.get(usize::from(number)).copied().unwrap_or_default();
+    match number {
+        CONFIG => Config::write(&Config::parse(document)),
+        _ => Summary::write(&Summary::new(media_type, resolved, document)),
     }
 }
 

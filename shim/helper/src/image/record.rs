@@ -88,7 +88,8 @@ impl Record {
         }
     }
 
-    fn resolved(extension: &[u8]) -> Result<Self, String> {
+    /// What the record's extension tells, as the CRI plugin writes it.
+    pub(super) fn resolved(extension: &[u8]) -> Result<Self, String> {
         let Versioned { version, metadata } = serde_json::from_slice(extension)
             .map_err(|e| format!("the record's extension {EXTENSION}: {}", shortened(&e.to_string())))?;
         if version != VERSION {

@@ -1,0 +1,23 @@
+//! The readers of what others wrote, without what an order would do next: for `tests/fuzz`, which gives them anything.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use crate::files::program::Tree;
+pub use crate::image::untrusted::{CONFIGURATION, believed, record, written};
+
+/// A file that was opened in a container's tree, and its path without links where it lies in the root file system itself.
+pub type Opened = io::Result<(File, Option<PathBuf>)>;
+
+/// Opens a path in a container's tree of this root and these mounts, in their order. None where the search's budget was used up.
+///
+/// # Errors
+/// As open(2) has them.
+pub fn open(root: BorrowedFd<'_>, mounts: &[(String, BorrowedFd<'_>)], path: &Path) -> Option<Opened> {
+    let mut tree = Tree::new(root);
+    let mounted = mounts.iter().try_for_each(|(destination, mount)| tree.mount(destination, Some(*mount)));
+    let opened = mounted.and_then(|()| tree.open(path));
+    tree.exhausted().is_none().then_some(opened)
+}
