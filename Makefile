@@ -99,6 +99,13 @@ SPECS ?=
 critest: prepare build ## Run Kubernetes' critest on runc's handler and on ours, and print where they part; root (SPECS)
 	$(CARGO) run --locked -q -p catamaran-critest -- $(if $(SPECS),"$(SPECS)")
 
+# Parts of suites, a package of Go's or a module of CPython's: PARTS="io/fs test_socket"; without, all of them.
+PARTS ?=
+
+.PHONY: suites
+suites: prepare build ## Run the tests of Go's and CPython's own libraries on both engines, and print a table; root (PARTS)
+	$(CARGO) run --locked -q -p catamaran-suites -- $(PARTS)
+
 # Parts of names of tests through the kubelet: CASES="probe volume"; without, all of them.
 CASES ?=
 # Another line of containerd, built from its Go module: CONTAINERD=2.4.
@@ -160,7 +167,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, import circle
 	tests/links --self-test
 	tests/links
 	if helm=$$(tests/harness/provision-helm 4 --built); then "$$(sed -n 's/^helm=//p' <<<"$$helm")" lint --strict charts/catamaran; else echo "lint: charts/catamaran is left out, since no Helm was built yet: make chart"; fi
-	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/links tests/harness/steps.sh tests/harness/go-module.sh tests/bench/provision-serve tests/chart/provision tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-helm tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni tests/harness/provision-rust examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/links tests/harness/steps.sh tests/harness/go-module.sh tests/bench/provision-serve tests/chart/provision tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/suites/provision-cpython tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-helm tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni tests/harness/provision-rust examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench
@@ -173,6 +180,13 @@ MINUTES ?= 20
 soak: prepare build ## Every order of calls, floods of 200, a server's 100,000 requests, then MINUTES (20) of mixed load, and what grew by it; root
 	$(CARGO) test --locked -p catamaran-integration --test order --test floods --test http_soak -- --ignored --nocapture
 	$(CARGO) run --locked -q -p catamaran-soak -- $(MINUTES)
+
+# A target of tests/fuzz/corpus; without, all of them. MINUTES is each one's.
+TARGET ?=
+
+.PHONY: fuzz
+fuzz: ## Give each fuzz target MINUTES (20), or TARGET alone, and print what was found; needs a C++ compiler
+	tests/fuzz/run $(MINUTES) $(TARGET)
 
 .PHONY: clean
 clean: ## Remove what was built here; the cache outside the clone stays

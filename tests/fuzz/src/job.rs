@@ -1,0 +1,35 @@
+//! The messages between the shim and a worker: the job, and what a worker that was broken into may report; and a module's first bytes.
+
+use catamaran_worker::control::Report;
+use catamaran_worker::job::Job;
+use catamaran_worker::{form, version};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Taken, told};
+
+/// A message behind its version, or a whole one.
+pub(crate) fn target(input: &[u8]) -> Taken {
+    let message = [version::VERSION.as_bytes(), b"\n", input].concat();
+    let _ = version::read::<Job>(input).map(drop);
+    let module = form::parse(input);
+    if let Err(text) = &module {
+        told::printable(text);
+    }
+    let job = again::<Job>(&message);
+    again::<Report>(&message) || job || module.is_ok()
+}
+
+/// Whether the message is one; and it is the same when it is written again.
+fn again<T: Serialize + DeserializeOwned>(message: &[u8]) -> bool {
+    let Ok(value) = version::read::<T>(message) else { return false };
+    let Ok(written) = version::write(&value) else { return false };
+    let read = version::read::<T>(&written)
+        .map_err(|e| e.to_string())
+        .and_then(|value| version::write(&value).map_err(|e| e.to_string()));
+    assert_eq!(
+        read.map(|text| String::from_utf8_lossy(&text).into_owned()),
+        Ok(String::from_utf8_lossy(&written).into_owned())
+    );
+    true
+}

@@ -1,0 +1,55 @@
+//! Fuzz targets: the code that reads what others wrote, given anything. A target panics on a finding; `make fuzz` looks for one, and
+//! `tests/corpus.rs` replays what was found and what is valid.
+//!
+//! ```text
+//! target        reads                                     and is held against
+//! annotations   a pod's annotations, a server's variables the bounds of docs/annotations.md
+//! config        config.json                               -
+//! dns           a server's messages, hosts, resolv.conf   -
+//! job           the messages between shim and worker      what they say when they are written again
+//! manifest      an image's documents, on both sides       what the driver reads of what the reader wrote
+//! options       a handler's options                       -
+//! seccomp       a profile, compiled                       the profile's rules, evaluated one by one
+//! tree          a path in a container's tree              openat2(2)
+//! ```
+//!
+//! All of them are held against three bounds: of memory ([`meter`]), of time (libFuzzer's), and of what is said about the input
+//! ([`told`]).
+
+mod annotations;
+pub mod bpf;
+mod calls;
+mod config;
+mod dns;
+mod job;
+mod lines;
+mod manifest;
+pub mod meter;
+mod options;
+pub mod profile;
+pub mod seccomp;
+mod told;
+pub mod tree;
+
+/// Whether the input was taken whole, by whatever reads it.
+pub type Taken = bool;
+
+/// All targets by their names.
+pub const TARGETS: [(&str, fn(&[u8]) -> Taken); 8] = [
+    ("annotations", annotations::target),
+    ("config", config::target),
+    ("dns", dns::target),
+    ("job", job::target),
+    ("manifest", manifest::target),
+    ("options", options::target),
+    ("seccomp", seccomp::target),
+    ("tree", tree::target),
+];
+
+/// Gives the input to a target.
+///
+/// # Panics
+/// On a finding.
+pub fn run(target: fn(&[u8]) -> Taken, input: &[u8]) -> Taken {
+    meter::bounded(input.len(), || target(input))
+}
