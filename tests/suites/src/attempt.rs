@@ -18,7 +18,7 @@ impl Attempt {
     /// # Panics
     /// When it cannot be created or removed.
     pub(crate) fn make(order: &Container<'_>, limit: Duration) -> Self {
-        let task = order.spawn();
+        let task = order.clone().limit(limit).spawn();
         match task.try_wait(limit) {
             Ok(_) => Self { output: task.delete(), hung: false },
             Err(_) => Self { output: task.discard(), hung: true },

@@ -1,17 +1,9 @@
 //! What a Go test program prints with `-test.v`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::outcome::{Outcome, Outcomes};
-
-/// What can be read from the output of one program.
-#[derive(Debug, Default)]
-pub(crate) struct Read {
-    /// The tests that ended, subtests among them. A test whose subtest failed is left out: the subtest tells it.
-    pub(crate) ended: Outcomes,
-    /// Top-level tests that began and did not end.
-    pub(crate) unfinished: BTreeSet<String>,
-}
+use crate::rounds::Read;
 
 /// Reads the output of a program, whole or broken off.
 pub(crate) fn read(text: &str) -> Read {
@@ -24,6 +16,8 @@ pub(crate) fn read(text: &str) -> Read {
             if word == "RUN" && !current.contains('/') {
                 read.unfinished.insert(current.to_owned());
             }
+        } else if line == "PASS" || line == "FAIL" {
+            read.whole = true;
         } else if let Some((outcome, name)) = ending(line) {
             read.unfinished.remove(name);
             let outcome = match outcome {
@@ -77,6 +71,7 @@ mod tests {
     #[test]
     fn a_test_that_breaks_the_program_off_is_unfinished() {
         let read = read(OUTPUT);
+        assert!(!read.whole);
         assert_eq!(read.unfinished.into_iter().collect::<Vec<_>>(), ["TestD"]);
     }
 }
