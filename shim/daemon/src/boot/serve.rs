@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use crate::boot::Server;
 use crate::boot::clients::Clients;
 use crate::boot::logging;
+use crate::cleanup::state::Folder;
 use crate::container::holder;
 use crate::error::{Doing, Error, Result};
 use crate::pod::Pod;
@@ -38,14 +39,19 @@ pub(crate) fn serve(server: Server) -> Result<()> {
         // it may be the next shim's.)
         let _ = std::fs::remove_file(&server.socket);
     }
-    // One that ended with an unwanted creation: without it, Shutdown has removed it. By now it may be the next shim's.
-    if let Ok(Some(of)) = server.state.server()
-        && of.is(std::process::id())
-        && let Err(e) = server.state.remove()
-    {
+    if let Err(e) = forget(&server.state) {
         warn!("{e}");
     }
     served
+}
+
+/// Removes what is left of the pod: Shutdown has set it aside before its answer, but for a pod that ended with an unwanted creation.
+/// By now there may be the next shim's.
+fn forget(state: &Folder) -> Result<()> {
+    match state.server()? {
+        Some(of) if of.is(std::process::id()) => state.remove(),
+        _ => state.remove_aside(),
+    }
 }
 
 /// Opens all programs that this pod may need: an upgrade that replaces their files is for pods that come later.

@@ -226,13 +226,29 @@ impl Folder {
 
     /// Forgets the pod. One of whose containers something is left stays, to be cleaned up by whoever comes next.
     pub(crate) fn remove(&self) -> Result<()> {
+        self.set_aside()?;
+        self.remove_aside()
+    }
+
+    /// The first half of it, for a shim that is asked to end: from then on the next shim of this id finds nothing here. The name
+    /// that it gets is this process's alone, which a `delete` on the node removes where nobody has run the second half.
+    pub(crate) fn set_aside(&self) -> Result<()> {
         if !self.containers()?.is_empty() {
             return Ok(());
         }
+        match fs::rename(&self.0, self.aside("old")?.0) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            renamed => renamed.on(&self.0),
+        }
+    }
+
+    /// The second half: what may take tens of milliseconds where `/run` is no file system in memory, and what nobody waits for. It
+    /// touches nothing that a later shim has made.
+    pub(crate) fn remove_aside(&self) -> Result<()> {
         let old = self.aside("old")?;
-        match fs::rename(&self.0, &old.0) {
+        match fs::remove_dir_all(&old.0) {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            renamed => renamed.and_then(|()| fs::remove_dir_all(&old.0)).on(&self.0)?,
+            removed => removed.on(&old.0)?,
         }
         if let Some(namespace) = self.0.parent() {
             // Refused where there are others; a pod that comes at this moment makes it again.

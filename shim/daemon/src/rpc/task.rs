@@ -115,7 +115,8 @@ impl TaskService {
     }
 
     /// The end of a pod that was closed. Before the answer to what closed it: after that containerd may start the next shim
-    /// of this id, which binds the same socket, and whose events are to come after ours.
+    /// of this id, which binds the same socket, finds no pod of this id, and whose events are to come after ours. What was set aside
+    /// is removed by the server when it has ended.
     async fn leave(&self) {
         info!("shutting down");
         self.publisher.flush(LAST_EVENTS).await;
@@ -124,7 +125,7 @@ impl TaskService {
         }
         // A creation that still goes on needs it to the end.
         if self.pod.is_empty()
-            && let Err(e) = self.state.remove()
+            && let Err(e) = self.state.set_aside()
         {
             warn!("{e}");
         }

@@ -62,6 +62,25 @@ fn a_pods_containers_are_found_by_its_id_and_by_theirs() {
 }
 
 #[test]
+fn a_pod_that_is_set_aside_is_nobodys_and_the_next_of_its_id_stays() {
+    let root = Root::new("aside");
+    let a = pod(&root.pods(), "a");
+    a.write("c", &State::new(Vec::new())).unwrap();
+    a.set_aside().unwrap();
+    assert!(a.exists(), "it has a container");
+    a.forget("c").unwrap();
+    a.set_aside().unwrap();
+    assert!(!a.exists() && root.pods().all().unwrap().is_empty());
+    assert_eq!(entries(&root.pods().0).unwrap().len(), 1, "what is to be removed");
+    let next = pod(&root.pods(), "a");
+    a.remove_aside().unwrap();
+    assert!(next.exists() && entries(&root.pods().0).unwrap() == ["a"]);
+    next.remove().unwrap();
+    next.remove_aside().unwrap();
+    assert!(!root.pods().0.exists());
+}
+
+#[test]
 fn a_half_written_state_is_ignored_or_refused() {
     let root = Root::new("half");
     let a = pod(&root.pods(), "a");
