@@ -281,9 +281,10 @@ fn ps_shows_the_guests_own_words() {
         task.expect_stdout("ready\n");
         let shown = |pid: u32| fs::read_to_string(procfs::file(pid, "cmdline")).unwrap();
         assert_eq!(shown(task.pid()), "/sleep\0--serve\0two words\0", "{engine:?}");
-        let exec = task.further("exec").args(["/sleep", "of the exec"]).spawn();
+        let exec = task.further("exec").args(["/sleep", "of the exec"]).add();
+        let pid = exec.start();
         exec.expect_stdout("ready\n");
-        assert_eq!(shown(exec.pid()), "/sleep\0of the exec\0", "{engine:?}");
+        assert_eq!(shown(pid), "/sleep\0of the exec\0", "{engine:?}");
         drop(exec);
         task.discard();
     }
