@@ -47,6 +47,20 @@ pub fn not_provided(module: &str, name: &str) -> String {
     }
 }
 
+/// Whether a memory may be imported: of a program with threads, whose instances are all given the same one.
+pub fn is_memory_given(module: &str, name: &str, shared: bool) -> bool {
+    shared && (module, name) == ("env", "memory")
+}
+
+/// Why the memory that a module imports as `module`.`name` is not given to it, and what to do.
+pub fn no_memory(module: &str, name: &str) -> String {
+    format!(
+        "the module imports its memory, `{module}.{name}`, which only a program with threads is given, as a shared memory \
+         `env.memory`: build it with a memory of its own (with clang and wasm-ld without `--import-memory`, with Emscripten \
+         without `-sIMPORTED_MEMORY`), exported as `memory`"
+    )
+}
+
 /// Why the import `module`.`name` of another type than the one that is provided cannot be linked.
 pub fn another_type(module: &str, name: &str, wanted: &str, provided: &str) -> String {
     format!(
@@ -71,7 +85,7 @@ const WASIX: &str = "0.704.2";
 
 #[cfg(test)]
 mod tests {
-    use super::{WASIX, no_start, not_provided, opens_sockets};
+    use super::{WASIX, is_memory_given, no_memory, no_start, not_provided, opens_sockets};
 
     #[test]
     fn every_refusal_names_the_import() {
@@ -86,6 +100,13 @@ mod tests {
             let text = not_provided(module, name);
             assert!(text.contains(&format!("`{module}.{name}`")), "{text}");
         }
+    }
+
+    #[test]
+    fn only_the_shared_memory_of_threads_is_given() {
+        assert!(is_memory_given("env", "memory", true) && !is_memory_given("env", "memory", false));
+        assert!(!is_memory_given("env", "other", true) && !is_memory_given("host", "memory", true));
+        assert!(no_memory("env", "memory").contains("`env.memory`"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
 
-use catamaran_wasmer_artifact::imports::{is_provided, not_provided};
+use catamaran_wasmer_artifact::imports::{is_memory_given, is_provided, no_memory, not_provided};
 use catamaran_worker::compiler::Refusal;
 use catamaran_worker::form::{self, Form};
 use wasmer_compiler::wasmparser::{Import, Parser, Payload, TypeRef};
@@ -39,7 +39,8 @@ fn check(import: &Import<'_>) -> Result<(), Refusal> {
         // Within WASI the worker knows which names there are.
         TypeRef::Func(_) if is_provided(import.module, import.name) => Ok(()),
         // A guest with threads brings none of its own: each thread's instance is given the same.
-        TypeRef::Memory(_) if (import.module, import.name) == ("env", "memory") => Ok(()),
+        TypeRef::Memory(memory) if is_memory_given(import.module, import.name, memory.shared) => Ok(()),
+        TypeRef::Memory(_) => Err(Refusal::Module(no_memory(import.module, import.name))),
         _ => Err(Refusal::Module(not_provided(import.module, import.name))),
     }
 }

@@ -15,6 +15,8 @@ compile_error!(
 
 mod dispositions;
 mod inspect;
+#[path = "../../wasmtime-compile/src/legacy.rs"]
+mod legacy;
 #[path = "../../wasmtime-compile/src/operands.rs"]
 mod operands;
 mod start;
@@ -66,7 +68,10 @@ fn invalid(bytes: &[u8], e: &CompileError) -> Refusal {
             "the module needs a part of Wasm that Wasmer's code generator does not have: {e}; the other \
              engine, wasmtime, runs it"
         )),
-        Err(_) => refused(e),
+        Err(_) => match legacy::exceptions(bytes) {
+            Some(why) => refused(&why),
+            None => refused(e),
+        },
     }
 }
 

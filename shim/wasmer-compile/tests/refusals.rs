@@ -80,6 +80,20 @@ fn threads_and_shared_memories_are_accepted() {
 }
 
 #[test]
+fn a_memory_that_is_imported_is_refused_but_for_that_of_threads() {
+    for (name, limits) in [("memory", "1"), ("other", "1 1 shared")] {
+        let wat = format!(r#"(module (import "env" "{name}" (memory {limits})) (func (export "_start")))"#);
+        says(&refusal(&module(&wat)), &[&format!("`env.{name}`"), "--import-memory"]);
+    }
+}
+
+#[test]
+fn legacy_exceptions_are_refused_with_the_remedy() {
+    let wat = r#"(module (tag $t) (func $f) (func (export "_start") try call $f catch $t end))"#;
+    says(&refusal(&module(wat)), &["legacy", "wasm-opt --translate-to-exnref"]);
+}
+
+#[test]
 fn an_invalid_module_is_refused_with_the_offset() {
     let mut bytes = module(r#"(module (func (export "_start") i32.const 1 drop))"#);
     let at = bytes.windows(2).position(|w| w == [0x41, 0x01]).unwrap();

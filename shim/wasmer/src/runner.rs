@@ -131,7 +131,8 @@ fn check_imports(module: &Module, env: &WasiEnv) -> Result<(), String> {
         let (from, name) = (import.module(), import.name());
         match import.ty() {
             // Made for the module, whatever it asks for.
-            ExternType::Memory(_) if (from, name) == ("env", "memory") => {}
+            ExternType::Memory(memory) if imports::is_memory_given(from, name, memory.shared) => {}
+            ExternType::Memory(_) => return Err(imports::no_memory(from, name)),
             ExternType::Function(wanted) if imports::is_provided(from, name) => match provided.get_export(from, name) {
                 Some(wasmer::Extern::Function(function)) if function.ty(&store) == *wanted => {}
                 Some(other) => {

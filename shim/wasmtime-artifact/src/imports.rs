@@ -40,6 +40,14 @@ pub fn not_provided(module: &str, name: &str) -> String {
     }
 }
 
+/// Why a module is not given the memory that it imports as `module`.`name`, and what to do.
+pub fn no_memory(module: &str, name: &str) -> String {
+    format!(
+        "the module imports its memory, `{module}.{name}`, and a container gives none: build it with a memory of its own (with \
+         clang and wasm-ld without `--import-memory`, with Emscripten without `-sIMPORTED_MEMORY`), exported as `memory`"
+    )
+}
+
 /// Why a module with a shared memory cannot run here.
 pub fn shared_memory() -> String {
     format!(
@@ -60,7 +68,7 @@ pub fn no_start(library: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{no_start, not_provided};
+    use super::{no_memory, no_start, not_provided};
 
     #[test]
     fn wasix_imports_name_the_other_engine() {
@@ -84,6 +92,7 @@ mod tests {
             let text = not_provided(module, name);
             assert!(text.contains(&format!("`{module}.{name}`")), "{text}");
         }
+        assert!(no_memory("env", "memory").contains("`env.memory`"));
     }
 
     #[test]

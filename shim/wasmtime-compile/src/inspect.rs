@@ -1,6 +1,6 @@
 //! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
 
-use catamaran_wasmtime_artifact::imports::{PREVIEW1, not_provided, of_the_other_engine, shared_memory};
+use catamaran_wasmtime_artifact::imports::{PREVIEW1, no_memory, not_provided, of_the_other_engine, shared_memory};
 use catamaran_wasmtime_artifact::interfaces::{self, no_program, no_server};
 use catamaran_worker::compiler::{Refusal, World};
 use catamaran_worker::form::{self, Form};
@@ -103,6 +103,7 @@ fn check_import(import: &Import<'_>) -> Result<(), Refusal> {
         TypeRef::Memory(memory) if memory.shared && import.module == "env" => {
             Err(Refusal::OtherEngine(shared_memory()))
         }
+        TypeRef::Memory(_) => Err(Refusal::Module(no_memory(import.module, import.name))),
         _ if of_the_other_engine(import.module, import.name) => {
             Err(Refusal::OtherEngine(not_provided(import.module, import.name)))
         }

@@ -9,6 +9,7 @@
 
 mod describe;
 mod inspect;
+mod legacy;
 mod operands;
 mod room;
 
@@ -36,10 +37,15 @@ pub fn translate(bytes: &[u8], kind: Kind, tier: Tier, world: World) -> Result<V
         .and_then(|config| Engine::new(&config))
         .map_err(|e| refused("the compiler's settings do not fit", &e))?;
     match kind {
-        Kind::Module => engine.precompile_module(bytes).map_err(|e| refused("the module cannot be compiled", &e)),
-        Kind::Component => {
-            engine.precompile_component(bytes).map_err(|e| refused("the component cannot be compiled", &e))
-        }
+        Kind::Module => engine.precompile_module(bytes).map_err(|e| not_compiled(bytes, "module", &e)),
+        Kind::Component => engine.precompile_component(bytes).map_err(|e| not_compiled(bytes, "component", &e)),
+    }
+}
+
+fn not_compiled(bytes: &[u8], what: &str, e: &wasmtime::Error) -> Refusal {
+    match legacy::exceptions(bytes) {
+        Some(why) => Refusal::Module(format!("the {what} cannot be compiled: {why}")),
+        None => refused(&format!("the {what} cannot be compiled"), e),
     }
 }
 

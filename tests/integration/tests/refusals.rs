@@ -84,6 +84,44 @@ fn imports_that_nobody_provides() {
     node.finish();
 }
 
+/// On Wasmer it was created, and ended with 134 and the engine's own types.
+#[test]
+fn a_memory_that_is_imported() {
+    let imported = r#"(module (import "env" "memory" (memory 1)) (func (export "_start")))"#;
+    let shared =
+        r#"(module (import "env" "shared" (memory 1 1 shared)) (memory (export "memory") 1) (func (export "_start")))"#;
+    let engines = [
+        (Engine::Wasmtime, imported, "`env.memory`"),
+        (Engine::Wasmer, imported, "`env.memory`"),
+        (Engine::Wasmer, shared, "`env.shared`"),
+    ];
+    for (engine, text, name) in engines {
+        let node = Node::start().engine(engine);
+        let container = node.container("same").image(&image_with("imported", module(text))).engine(engine);
+        refused(
+            &node,
+            &container,
+            Code::FailedPrecondition,
+            &["/app.wasm", name, "--import-memory", "-sIMPORTED_MEMORY"],
+        );
+        node.finish();
+    }
+}
+
+/// Both engines' own words named no remedy.
+#[test]
+fn exceptions_in_their_legacy_encoding() {
+    let text =
+        r#"(module (memory (export "memory") 1) (tag $t) (func $f) (func (export "_start") try call $f catch $t end))"#;
+    for engine in Engine::ALL {
+        let node = Node::start().engine(engine);
+        let container = node.container("same").image(&image_with("legacy", module(text))).engine(engine);
+        let words = ["/app.wasm", "legacy", "-wasm-use-legacy-eh=false", "wasm-opt --translate-to-exnref"];
+        refused(&node, &container, Code::FailedPrecondition, &words);
+        node.finish();
+    }
+}
+
 #[test]
 fn a_file_that_is_not_there() {
     let node = Node::start();
