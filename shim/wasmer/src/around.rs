@@ -4,20 +4,17 @@ use std::sync::Arc;
 
 use catamaran_wasmer_artifact::imports;
 use wasmer::{Extern, Function, FunctionEnv, FunctionEnvMut, Imports, Module, RuntimeError, StoreMut, Value};
-use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Oflags};
 
 use crate::call::{Call, Calls, Own};
-use crate::remembered::{self, Opening, Tree};
+use crate::remembered::{self, Tree};
 use crate::{
-    descriptors, errors, guarded, input, listing, names, net, polls, raised, signals, syncing, timeouts, times, waits,
+    errors, guarded, input, listing, names, opening, polls, raised, room, seeks, signals, sockets, stat, syncing,
+    timeouts, times, transfers, waits,
 };
 
 /// What a call is put between.
 #[derive(Clone, Copy)]
 enum Around {
-    /// The kernel's error numbers, as around all that follow but the last three.
-    Errors,
-    Sync,
     Close,
     /// One that something of ours does, or does something around.
     By(fn(&mut Call<'_>) -> Result<i32, RuntimeError>),
@@ -25,35 +22,34 @@ enum Around {
     Path(&'static [usize]),
     /// One that something of ours does, or does something around.
     PathBy(&'static [usize], fn(&mut Call<'_>) -> Result<i32, RuntimeError>),
-    /// One that opens: path_open's parameters 4 and 7 say how, WASI's `oflags` and `fdflags`.
-    Open,
     Handler,
     /// A signal to oneself: the place of its number, and of the process's, if it names one.
     Raise(usize, Option<usize>),
     Exit,
 }
 
-const CALLS: [(&str, Around); 57] = [
-    ("fd_allocate", Around::Errors),
-    ("fd_filestat_get", Around::Errors),
-    ("fd_filestat_set_size", Around::Errors),
-    ("fd_pwrite", Around::Errors),
-    ("fd_write", Around::By(waits::send_parts)),
-    ("fd_sync", Around::Sync),
-    ("fd_datasync", Around::Sync),
-    ("fd_read", Around::By(waits::read)),
-    ("fd_pread", Around::By(waits::read)),
+const CALLS: [(&str, Around); 60] = [
+    ("fd_allocate", Around::By(room::allocate)),
+    ("fd_advise", Around::By(room::advise)),
+    ("fd_filestat_get", Around::By(stat::by_descriptor)),
+    ("fd_filestat_set_size", Around::By(room::set_size)),
+    ("fd_write", Around::By(transfers::write)),
+    ("fd_pwrite", Around::By(transfers::write_at)),
+    ("fd_read", Around::By(transfers::read)),
+    ("fd_pread", Around::By(transfers::read_at)),
+    ("fd_sync", Around::By(syncing::whole)),
+    ("fd_datasync", Around::By(syncing::data)),
     ("fd_fdstat_set_flags", Around::By(input::set_flags)),
     ("fd_fdstat_get", Around::By(input::status)),
     ("fd_close", Around::Close),
     ("fd_renumber", Around::By(renumber)),
-    ("fd_seek", Around::By(seek)),
-    ("fd_tell", Around::By(seek)),
+    ("fd_seek", Around::By(seeks::seek)),
+    ("fd_tell", Around::By(seeks::tell)),
     ("fd_filestat_set_times", Around::By(times::by_descriptor)),
-    ("path_open", Around::Open),
-    ("path_open2", Around::Open),
+    ("path_open", Around::By(opening::open)),
+    ("path_open2", Around::By(opening::open)),
     ("fd_readdir", Around::PathBy(&[0], listing::read)),
-    ("path_filestat_get", Around::PathBy(&[0], descriptors::stat)),
+    ("path_filestat_get", Around::PathBy(&[0], stat::by_path)),
     ("chdir", Around::Path(&[])),
     ("path_filestat_set_times", Around::PathBy(&[0], times::by_path)),
     ("path_create_directory", Around::PathBy(&[0], names::make_folder)),
@@ -69,13 +65,15 @@ const CALLS: [(&str, Around); 57] = [
     ("thread_sleep", Around::By(waits::its_own_time)),
     ("sock_bind", Around::By(waits::its_own_time)),
     ("sock_listen", Around::By(waits::its_own_time)),
-    ("sock_connect", Around::By(net::connect)),
-    ("sock_accept", Around::By(waits::receive)),
-    ("sock_accept_v2", Around::By(waits::receive)),
-    ("sock_recv", Around::By(waits::receive_parts)),
-    ("sock_recv_from", Around::By(waits::receive_from)),
-    ("sock_send", Around::By(waits::send_parts)),
-    ("sock_send_to", Around::By(waits::send)),
+    ("sock_connect", Around::By(sockets::connect)),
+    ("sock_accept", Around::By(sockets::accept)),
+    ("sock_accept_v2", Around::By(sockets::accept)),
+    ("sock_addr_peer", Around::By(sockets::peer)),
+    ("sock_recv", Around::By(sockets::receive)),
+    ("sock_recv_from", Around::By(sockets::receive_from)),
+    ("sock_send", Around::By(sockets::send)),
+    ("sock_send_to", Around::By(sockets::send_to)),
+    ("sock_shutdown", Around::By(sockets::shutdown)),
     ("sock_send_file", Around::By(waits::send_file)),
     ("sock_set_opt_time", Around::By(timeouts::set)),
     ("sock_get_opt_time", Around::By(timeouts::get)),
@@ -116,6 +114,10 @@ pub(crate) fn wrap(module: &Module, store: &mut StoreMut<'_>, imports: &mut Impo
             // Preview 1 has none, and the addresses of WASIX for 32 bits.
             duplicate: function(from, "fd_dup").or_else(|| function("wasix_32v1", "fd_dup")),
             stat: function(from, "fd_filestat_get"),
+            seek: function(from, "fd_seek"),
+            tell: function(from, "fd_tell"),
+            close: function(from, "fd_close"),
+            set_flags: function(from, "fd_fdstat_set_flags"),
             tree: tree.clone(),
             own: Arc::clone(&own),
         };
@@ -153,7 +155,6 @@ fn said(number: i32) -> Vec<Value> {
 /// A call that has to do with files.
 fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
     match around {
-        Around::Sync => syncing::during(|| call.made()),
         Around::Close => {
             let answer = call.made();
             listing::closed(call.number(0));
@@ -163,8 +164,7 @@ fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
         Around::By(body) => body(call),
         Around::Path(folders) => below(call, folders, Call::made),
         Around::PathBy(folders, body) => below(call, folders, body),
-        Around::Open => open(call),
-        Around::Errors | Around::Handler | Around::Raise(..) | Around::Exit => call.made(),
+        Around::Handler | Around::Raise(..) | Around::Exit => call.made(),
     }
 }
 
@@ -179,15 +179,6 @@ fn renumber(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     Ok(said)
 }
 
-/// `fd_seek` and `fd_tell`.
-fn seek(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
-    Ok(match call.made()? {
-        // To wasmer-wasix a stream lacks a right.
-        said if said == Errno::Access as i32 => Errno::Spipe as i32,
-        said => said,
-    })
-}
-
 /// Makes a call with paths, below the container's root.
 fn below<'a>(
     call: &mut Call<'a>,
@@ -195,12 +186,5 @@ fn below<'a>(
     body: impl FnOnce(&mut Call<'a>) -> Result<i32, RuntimeError>,
 ) -> Result<i32, RuntimeError> {
     call.below_the_root(folders);
-    remembered::without(&call.tree(), Opening::default(), || body(call))
-}
-
-fn open(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
-    let has = |at: usize, flag: u16| call.number(at) & u64::from(flag) != 0;
-    let opening = Opening { append: has(7, Fdflags::APPEND.bits()), truncate: has(4, Oflags::TRUNC.bits()) };
-    call.below_the_root(&[0]);
-    remembered::without(&call.tree(), opening, || descriptors::open(call))
+    remembered::without(&call.tree(), || body(call))
 }

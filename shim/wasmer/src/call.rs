@@ -1,20 +1,23 @@
 //! A call of WASI on its way from the guest to wasmer-wasix.
 
+mod asked;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use wasmer::{Function, FunctionEnvMut, FunctionType, Memory, RuntimeError, StoreMut, Table, Type, Value};
+use wasmer::{Function, FunctionEnvMut, FunctionType, Memory, RuntimeError, StoreMut, Table, Value};
 use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
-use crate::folders;
 use crate::remembered::Tree;
+
+pub(crate) use asked::Descriptor;
 
 /// Both of these are open when a guest starts, and are called `/`. The first is a folder of wasmer-wasix's own making, that
 /// lists what is preopened and in which nothing can be made; the second is the container's root.
-const LIST: i32 = 3;
-const ROOT: i32 = 4;
+pub(crate) const LIST: i32 = 3;
+pub(crate) const ROOT: i32 = 4;
 
 /// WASI's flag of a call that follows a link at a path's end.
 const FOLLOW: u64 = 1;
@@ -28,9 +31,14 @@ pub(crate) struct Calls {
     pub(crate) read_folder: Option<Function>,
     /// `sock_recv`.
     pub(crate) receive: Option<Function>,
-    /// `fd_dup` and `fd_filestat_get`.
+    /// `fd_dup`, `fd_filestat_get`, `fd_seek`, `fd_tell` and `fd_close`.
     pub(crate) duplicate: Option<Function>,
     pub(crate) stat: Option<Function>,
+    pub(crate) seek: Option<Function>,
+    pub(crate) tell: Option<Function>,
+    pub(crate) close: Option<Function>,
+    /// `fd_fdstat_set_flags`.
+    pub(crate) set_flags: Option<Function>,
     pub(crate) tree: Tree,
     pub(crate) own: Arc<Own>,
 }
@@ -48,6 +56,7 @@ pub(crate) struct Own {
 pub(crate) enum Which {
     Duplicate,
     Stat,
+    Tell,
 }
 
 /// One call: its arguments, and where it was going to.
@@ -88,6 +97,19 @@ impl<'a> Call<'a> {
         answered(&self.hand_on()?)
     }
 
+    /// As [`Self::made`], with other arguments at these places.
+    pub(crate) fn made_with(&mut self, others: &[(usize, Value)]) -> Result<i32, RuntimeError> {
+        let own = self.arguments.clone();
+        for (place, value) in others {
+            if let Some(argument) = self.arguments.get_mut(*place) {
+                *argument = value.clone();
+            }
+        }
+        let answer = self.made();
+        self.arguments = own;
+        answer
+    }
+
     /// An `fd_read` into several buffers as a `sock_recv` of a socket, or none if the descriptor is no socket.
     pub(crate) fn received(&mut self) -> Option<Result<i32, RuntimeError>> {
         let several = |number: &Value| !matches!(number, Value::I32(0 | 1) | Value::I64(0 | 1));
@@ -117,11 +139,32 @@ impl<'a> Call<'a> {
         let function = match function {
             Which::Duplicate => self.calls.duplicate.as_ref(),
             Which::Stat => self.calls.stat.as_ref(),
+            Which::Tell => self.calls.tell.as_ref(),
         };
         let (Some(function), Some(to)) = (function, self.arguments.last().cloned()) else {
             return Ok(Errno::Nosys as i32);
         };
         answered(&function.call(&mut self.store, &[Value::I32(descriptor.cast_signed()), to])?)
+    }
+
+    /// Closes the descriptor that the call has put where its last argument points to.
+    pub(crate) fn close_opened(&mut self) -> Result<(), RuntimeError> {
+        let (mut number, Some(close)) = ([0; 4], self.calls.close.clone()) else { return Ok(()) };
+        if self.get(self.number(self.arguments.len() - 1), &mut number) {
+            close.call(&mut self.store, &[Value::I32(i32::from_le_bytes(number))])?;
+        }
+        Ok(())
+    }
+
+    /// Sets WASI's `fdflags` of the descriptor that the call has put where the argument at that place points to.
+    pub(crate) fn set_flags_of_opened(&mut self, at: usize, flags: u64) -> Result<(), RuntimeError> {
+        let (mut number, Some(set)) = ([0; 4], self.calls.set_flags.clone()) else { return Ok(()) };
+        if self.get(self.number(at), &mut number) {
+            // There are five of them.
+            let flags = Value::I32((flags as u32).cast_signed());
+            set.call(&mut self.store, &[Value::I32(i32::from_le_bytes(number)), flags])?;
+        }
+        Ok(())
     }
 
     /// An argument: a number, a descriptor, an address.
@@ -136,6 +179,15 @@ impl<'a> Call<'a> {
     /// Whether an argument has 64 bits: an address of one of the calls for such memories, that is.
     pub(crate) fn is_wide(&self, at: usize) -> bool {
         matches!(self.arguments.get(at), Some(Value::I64(_)))
+    }
+
+    /// A number as wide as the argument at that place: an address, or a length.
+    pub(crate) fn as_wide_as(&self, at: usize, number: u64) -> Value {
+        match self.is_wide(at) {
+            true => Value::I64(number.cast_signed()),
+            // Of a memory whose addresses have as many bits.
+            false => Value::I32((number as u32).cast_signed()),
+        }
     }
 
     /// Whether WASI's flags of a look-up, at that place, say that a link at the end is followed.
@@ -204,24 +256,6 @@ impl<'a> Call<'a> {
     /// Writes into the guest's memory; false where it has none at that address.
     pub(crate) fn put(&self, address: u64, bytes: &[u8]) -> bool {
         self.calls.own.memory.get().is_some_and(|memory| memory.view(&self.store).write(address, bytes).is_ok())
-    }
-
-    /// The folder that a descriptor is, or what wasmer-wasix says of it: it tells nobody, so it is asked to read the folder.
-    pub(crate) fn folder(&mut self, at: usize) -> Result<Result<PathBuf, i32>, RuntimeError> {
-        let Some(read) = self.calls.read_folder.clone() else { return Ok(Err(Errno::Nosys as i32)) };
-        let descriptor = self.arguments.get(at).cloned().unwrap_or(Value::I32(-1));
-        let pointer = read.ty(&self.store).params().get(1).copied();
-        // Nothing is written: there is no room for names, and no memory where the number of bytes would go.
-        let (nowhere, none) = match pointer {
-            Some(Type::I64) => (Value::I64(-1), Value::I64(0)),
-            _ => (Value::I32(-1), Value::I32(0)),
-        };
-        let arguments = [descriptor, none.clone(), none, Value::I64(0), nowhere];
-        let (said, folder) = folders::folder_of(|| read.call(&mut self.store, &arguments));
-        match folder {
-            Some(folder) => Ok(Ok(folder)),
-            None => answered(&said?).map(Err),
-        }
     }
 }
 

@@ -81,10 +81,8 @@ pub(crate) fn carried<E>(call: impl FnOnce() -> Result<i32, E>) -> Result<i32, E
 
 impl Kept {
     fn made_of(self, said: i32) -> bool {
-        // A file that somebody else made since it was looked for is «not permitted» to it.
-        let raced = self.number == libc::EEXIST && said == Errno::Perm as i32;
         let looked = self.looked && said == Errno::Noent as i32;
-        raced || looked || said == self.made as i32
+        looked || said == self.made as i32
     }
 }
 

@@ -1,9 +1,8 @@
 //! A file that the guest opened: each read and write is one of the kernel's, made by the guest's own thread.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
@@ -13,7 +12,8 @@ use virtual_fs::{FsError, VirtualFile};
 
 use crate::errors::{of_a_file, refusal};
 use crate::kernel::{self, nanoseconds};
-use crate::{syncing, times};
+use crate::opened::{self, Opened};
+use crate::times;
 
 /// What is promised to a guest that asks how much a file takes.
 const ROOM: usize = 4096;
@@ -21,20 +21,18 @@ const ROOM: usize = 4096;
 /// An open file of the container's tree.
 #[derive(Debug)]
 pub(crate) struct Open {
-    file: File,
-    /// The name that it was opened by.
-    path: PathBuf,
+    opened: Arc<Opened>,
     /// Where the last seek ended.
     position: u64,
 }
 
 impl Open {
-    pub(crate) fn new(file: File, path: PathBuf) -> Self {
-        Self { file, path, position: 0 }
+    pub(crate) fn new(opened: Arc<Opened>) -> Self {
+        Self { opened, position: 0 }
     }
 
     fn time(&self, which: impl FnOnce(&std::fs::Metadata) -> io::Result<SystemTime>) -> u64 {
-        nanoseconds(self.file.metadata().and_then(|metadata| which(&metadata)))
+        nanoseconds(self.opened.file.metadata().and_then(|metadata| which(&metadata)))
     }
 }
 
@@ -49,19 +47,21 @@ fn whole<T>(mut call: impl FnMut() -> io::Result<T>) -> Poll<io::Result<T>> {
 }
 
 impl AsyncRead for Open {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        whole(|| self.file.read(buffer.initialize_unfilled())).map_ok(|count| buffer.advance(count))
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        whole(|| (&self.opened.file).read(buffer.initialize_unfilled())).map_ok(|count| buffer.advance(count))
     }
 }
 
 impl AsyncWrite for Open {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        whole(|| self.file.write(bytes))
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = whole(|| (&self.opened.file).write(bytes));
+        self.opened.written();
+        written
     }
 
-    /// Asked for by a guest's fsync and fdatasync, and when a file is closed: which costs no trip to the disk.
+    /// Asked for when a file is closed, which costs no trip to the disk. A guest's fsync is the kernel's ([`crate::syncing`]).
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if syncing::is_syncing() { whole(|| self.file.sync_all()) } else { Poll::Ready(Ok(())) }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -71,7 +71,8 @@ impl AsyncWrite for Open {
 
 impl AsyncSeek for Open {
     fn start_seek(mut self: Pin<&mut Self>, position: SeekFrom) -> io::Result<()> {
-        match self.file.seek(position) {
+        opened::is_asked(&self.opened)?;
+        match (&self.opened.file).seek(position) {
             Ok(position) => {
                 self.position = position;
                 Ok(())
@@ -102,19 +103,19 @@ impl VirtualFile for Open {
 
     /// As the guest's call says it, more exactly than wasmer-wasix: «now» needs other rights than a moment that is named.
     fn set_times(&mut self, _accessed: Option<u64>, _modified: Option<u64>) -> virtual_fs::Result<()> {
-        times::take().map_or(Ok(()), |times| at::futimens(&self.file, &times).map_err(|e| refusal(e.into())))
+        times::take().map_or(Ok(()), |times| at::futimens(&self.opened.file, &times).map_err(|e| refusal(e.into())))
     }
 
     fn size(&self) -> u64 {
-        self.file.metadata().map_or(0, |metadata| metadata.len())
+        self.opened.file.metadata().map_or(0, |metadata| metadata.len())
     }
 
     fn set_len(&mut self, size: u64) -> Result<(), FsError> {
-        self.file.set_len(size).map_err(refusal)
+        self.opened.file.set_len(size).map_err(refusal)
     }
 
     fn unlink(&mut self) -> Result<(), FsError> {
-        kernel::remove(&self.path)
+        kernel::remove(&self.opened.path)
     }
 
     fn poll_read_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<usize>> {

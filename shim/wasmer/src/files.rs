@@ -19,7 +19,8 @@ use virtual_fs::{
 use crate::errors::{not_found, refusal};
 use crate::file::Open;
 use crate::kernel::{absolute, described, done, kind, remove};
-use crate::{folders, names, remembered};
+use crate::opened::Opened;
+use crate::{folders, names, opening, remembered};
 
 /// The process's own root directory.
 #[derive(Debug)]
@@ -71,15 +72,18 @@ impl FileSystem for Root {
     }
 
     fn metadata(&self, path: &Path) -> Result<Metadata> {
-        let metadata = fs::metadata(absolute(path)).map(|m| described(&m)).map_err(refusal)?;
-        // wasmer-wasix takes the size before it truncates, and keeps it.
-        let truncated = remembered::opening().truncate && metadata.ft.is_file();
-        Ok(if truncated { Metadata { len: 0, ..metadata } } else { metadata })
+        match opening::found() {
+            Some(metadata) => Ok(metadata),
+            None => fs::metadata(absolute(path)).map(|m| described(&m)).map_err(refusal),
+        }
     }
 
     fn symlink_metadata(&self, path: &Path) -> Result<Metadata> {
         let path = absolute(path);
-        let metadata = fs::symlink_metadata(&path).map(|m| described(&m)).map_err(not_found)?;
+        let metadata = match opening::found() {
+            Some(metadata) => metadata,
+            None => fs::symlink_metadata(&path).map(|m| described(&m)).map_err(not_found)?,
+        };
         match metadata.ft.is_dir() {
             true => remembered::note_folder(),
             false => remembered::note(&path),
@@ -98,15 +102,16 @@ impl FileSystem for Root {
 
 impl FileOpener for Root {
     fn open(&self, path: &Path, asked: &OpenOptionsConfig) -> Result<Box<dyn VirtualFile + Send + Sync + 'static>> {
+        if let Some(opened) = opening::file() {
+            return Ok(Box::new(Open::new(opened?)));
+        }
+        // Not by the guest's `path_open`.
         let path = absolute(path);
         let mut options = Std::new();
         options.read(asked.read).write(asked.write).create(asked.create).create_new(asked.create_new);
-        options.truncate(asked.truncate);
-        // As the guest asks: wasmer-wasix seeks to what was the end. The standard library takes only one of the two.
-        let append = if remembered::opening().append { libc::O_APPEND } else { 0 };
-        options.custom_flags(libc::O_NOCTTY | append);
+        options.truncate(asked.truncate).custom_flags(libc::O_NOCTTY);
         remembered::note(&path);
         let file = options.open(&path).map_err(refusal)?;
-        Ok(Box::new(Open::new(file, path)))
+        Ok(Box::new(Open::new(Opened::new(file, path, false))))
     }
 }

@@ -21,9 +21,9 @@ use wasmer_wasix::WasiThread;
 use wasmer_wasix::runtime::task_manager::block_on;
 use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Fdflags, Filetype, Signal};
 
-use crate::call::Call;
-use crate::signals;
+use crate::call::{Call, Descriptor};
 use crate::threads::{self, MOST_THREADS};
+use crate::{errors, signals};
 
 /// Standard input, as the guest's descriptors have it. What the guest has not read is still in the pipe.
 #[derive(Debug, Clone)]
@@ -198,10 +198,19 @@ pub(crate) fn waiting(thread: &WasiThread) -> Vec<Signal> {
 /// `fd_fdstat_set_flags`: descriptor, WASI's `fdflags`.
 pub(crate) fn set_flags(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let said = call.made()?;
-    if (said, call.number(0)) == (0, 0) {
-        AT_ONCE.store(call.number(1) & u64::from(Fdflags::NONBLOCK.bits()) != 0, Ordering::Relaxed);
+    if said != 0 {
+        return Ok(said);
     }
-    Ok(said)
+    let flags = Fdflags::from_bits_truncate(call.number(1) as u16);
+    let (append, at_once) = (flags.contains(Fdflags::APPEND), flags.contains(Fdflags::NONBLOCK));
+    if call.number(0) == 0 {
+        AT_ONCE.store(at_once, Ordering::Relaxed);
+    }
+    // A descriptor has 32 bits.
+    match call.what(call.number(0) as u32)? {
+        Descriptor::File(opened) => Ok(errors::said(opened.set_flags(append, at_once))),
+        _ => Ok(0),
+    }
 }
 
 /// `fd_fdstat_get`: descriptor, address of WASI's `fdstat`. wasmer-wasix's answer for standard input is always the same one,

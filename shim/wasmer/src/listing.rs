@@ -5,17 +5,14 @@
 //! descriptor is, and no more. The folder is open from the first piece on, until the guest closes it.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use catamaran_worker::listing::{Found, Listing};
+use catamaran_worker::listing::Listing;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use wasmer::RuntimeError;
-use wasmer_wasix::fs::Inode;
 use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
 use crate::call::Call;
@@ -64,26 +61,13 @@ fn filled(descriptor: u64, folder: PathBuf, from: u64, names: &mut [u8]) -> io::
         _ => Kept { process, descriptor, listing: Listing::new(open(&folder)?)?, folder },
     };
     // Not while it is taken from all others: a file system may take its time.
-    let filled = mine.listing.fill(from, names, |found| inode(&mine.folder, found));
+    let filled = mine.listing.fill(from, names, |found| found.inode);
     let mut all = kept();
     while all.len() >= MOST {
         all.pop_front();
     }
     all.push_back(mine);
     filled
-}
-
-/// The number of a file as wasmer-wasix tells it when asked for that file: of its path, a link's without the first slash. Where
-/// none is told, a guest's C library asks for each name.
-fn inode(folder: &Path, found: Found<'_>) -> u64 {
-    let path = match found.name {
-        b"." => folder.to_owned(),
-        b".." => folder.parent().unwrap_or(folder).to_owned(),
-        name => folder.join(OsStr::from_bytes(name)),
-    };
-    let path = path.to_string_lossy();
-    let path = if found.is_link { path.trim_start_matches('/') } else { &*path };
-    Inode::from_path(path).as_u64()
 }
 
 fn open(folder: &Path) -> rustix::io::Result<OwnedFd> {

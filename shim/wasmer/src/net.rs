@@ -24,6 +24,7 @@ use wasmer_wasix::net::net_error_into_wasi_err;
 use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
 use crate::call::Call;
+use crate::datagrams::Datagrams;
 use crate::waits;
 
 /// The pod's network, as far as guests are given it.
@@ -77,7 +78,7 @@ impl VirtualNetworking for Pod {
         reuse_port: bool,
         reuse_address: bool,
     ) -> Result<Box<dyn VirtualUdpSocket + Sync>> {
-        self.sockets()?.bind_udp(address, reuse_port, reuse_address).await
+        self.sockets()?.bind_udp(address, reuse_port, reuse_address).await.map(Datagrams::over)
     }
 
     async fn connect_tcp(&self, address: SocketAddr, peer: SocketAddr) -> Result<Box<dyn VirtualTcpSocket + Sync>> {
@@ -104,7 +105,7 @@ thread_local! {
     static FAILED: Cell<Option<NetworkError>> = const { Cell::new(None) };
 }
 
-/// `sock_connect`. A refusal that is there at once is told at once, though the guest does not wait: wasmer-wasix leaves it for
+/// A `sock_connect`. A refusal that is there at once is told at once, though the guest does not wait: wasmer-wasix leaves it for
 /// later (SO_ERROR), and wasix-libc does not ask for that, but says that there was none.
 pub(crate) fn connect(call: &mut Call<'_>) -> std::result::Result<i32, RuntimeError> {
     // A signal's handler may connect within it.

@@ -9,6 +9,8 @@ use wasmer::RuntimeError;
 use wasmer_wasix::WasiRuntimeError;
 use wasmer_wasix::wasmer_wasix_types::wasi;
 
+use crate::demangled::demangled;
+
 /// Frames of a trap's backtrace: enough to see a recursion, and a message that a termination log holds (4 KiB).
 const FRAMES: usize = 20;
 
@@ -71,7 +73,7 @@ pub(crate) fn message(e: &RuntimeError) -> String {
     }
     for (n, frame) in frames.iter().take(FRAMES).enumerate() {
         let unnamed = || format!("<wasm function {}>", frame.func_index());
-        let function = frame.function_name().map_or_else(unnamed, str::to_owned);
+        let function = frame.function_name().map_or_else(unnamed, demangled);
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{n:>5}: {:#8x} - {}!{function}", frame.module_offset(), frame.module_name());
     }

@@ -42,6 +42,21 @@ pub(crate) fn raise(call: &mut Call<'_>, place: usize, process: Option<usize>) -
     }
 }
 
+/// What a write came to. Where nobody reads any more, wasmer-wasix sends the guest SIGPIPE in it.
+pub(crate) fn of_a_write(answer: Result<i32, RuntimeError>) -> Result<i32, RuntimeError> {
+    match answer {
+        Err(e)
+            if threads::of_the_first_process()
+                && interrupted(&e)
+                && !EXITS.get()
+                && signals::is_default(Signal::Sigpipe).unwrap_or_else(signals::none_handed_on) =>
+        {
+            end(Signal::Sigpipe, libc::SIGPIPE as u8)
+        }
+        answer => answer,
+    }
+}
+
 /// What the kernel does for a signal that nobody takes (signal(7)).
 enum Default {
     End,

@@ -27,17 +27,9 @@ static FOLDERS: AtomicUsize = AtomicUsize::new(0);
 static MOST_FOLDERS: AtomicUsize = AtomicUsize::new(FEW_FOLDERS);
 const FEW_FOLDERS: usize = 1024;
 
-/// How a call with a path opens a file.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Opening {
-    pub(crate) append: bool,
-    pub(crate) truncate: bool,
-}
-
 thread_local! {
     /// Calls with a path that this thread is in: a signal's handler makes them within another.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    static OPENING: Cell<Opening> = const { Cell::new(Opening { append: false, truncate: false }) };
     static NAMED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -53,19 +45,12 @@ pub(crate) fn note_folder() {
     FOLDERS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How the call opens that this thread is in.
-pub(crate) fn opening() -> Opening {
-    OPENING.get()
-}
-
 /// Makes the call `body`, after which no file is remembered.
-pub(crate) fn without<T>(tree: &Tree, opening: Opening, body: impl FnOnce() -> T) -> T {
+pub(crate) fn without<T>(tree: &Tree, body: impl FnOnce() -> T) -> T {
     let outer = DEPTH.get() > 0;
     let _one = (!outer).then(|| ONE.lock().unwrap_or_else(PoisonError::into_inner));
     DEPTH.set(DEPTH.get() + 1);
-    let before = OPENING.replace(opening);
     let answer = body();
-    OPENING.set(before);
     DEPTH.set(DEPTH.get() - 1);
     // Not within another call, which may be about to rename what it has looked up.
     if !outer && let Some(root) = tree.get() {
@@ -121,6 +106,13 @@ pub(crate) fn move_folder(tree: &Tree, from: &Path, to: &Path) {
     }
     if let Kind::Dir { entries, .. } = &mut *above.write() {
         entries.insert(name.to_owned(), moved);
+    }
+}
+
+/// Has the folder that is remembered by the name `letter` known to those alone who have it open, as `path`.
+pub(crate) fn let_go(tree: &Tree, letter: &Path, path: &Path) {
+    if let Some(folder) = tree.get().and_then(|root| take(root, letter, is_folder)) {
+        rename_all(&folder, path);
     }
 }
 

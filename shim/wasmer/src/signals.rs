@@ -147,6 +147,11 @@ pub(crate) fn ending(code: u8) -> u8 {
     }
 }
 
+/// Whether no signal from outside was handed on to the guest yet.
+pub(crate) fn none_handed_on() -> bool {
+    LAST.load(Ordering::Acquire) == 0
+}
+
 /// Hands signals on from now on: the guest has a handler, on this thread.
 pub(crate) fn take() -> io::Result<()> {
     HANDLES.set(true);

@@ -1,20 +1,40 @@
-//! Whether a flush is the guest's: wasmer-wasix asks for one for its fsync and fdatasync, and for the same when a file is closed.
+//! fsync and fdatasync of files and folders: the kernel's. To wasmer-wasix a folder has none, nor has a file that is only read.
 
-use std::cell::Cell;
+use rustix::fs::{CWD, Mode, OFlags, fdatasync, fsync, openat};
+use wasmer::RuntimeError;
+use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
-thread_local! {
-    static SYNCING: Cell<bool> = const { Cell::new(false) };
+use crate::call::{Call, Descriptor};
+use crate::errors;
+
+/// `fd_sync`: descriptor.
+pub(crate) fn whole(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
+    sync(call, true)
 }
 
-/// Whether this thread is in a guest's fsync or fdatasync.
-pub(crate) fn is_syncing() -> bool {
-    SYNCING.get()
+/// `fd_datasync`: descriptor.
+pub(crate) fn data(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
+    sync(call, false)
 }
 
-/// Makes `call`, a guest's fsync or fdatasync.
-pub(crate) fn during<T>(call: impl FnOnce() -> T) -> T {
-    SYNCING.set(true);
-    let answer = call();
-    SYNCING.set(false);
-    answer
+fn sync(call: &mut Call<'_>, whole: bool) -> Result<i32, RuntimeError> {
+    call.below_the_root(&[0]);
+    // A descriptor has 32 bits.
+    let descriptor = call.number(0) as u32;
+    Ok(match call.what(descriptor)? {
+        Descriptor::File(opened) if whole => errors::said(fsync(&opened.file)),
+        Descriptor::File(opened) => errors::said(fdatasync(&opened.file)),
+        Descriptor::Folder(folder) => {
+            let opened = openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            errors::said(opened.and_then(fsync))
+        }
+        Descriptor::Other(said) if said == Errno::Badf as i32 => said,
+        // Where the container's own streams lead, the kernel knows.
+        Descriptor::Other(_) => errors::said(match descriptor {
+            0 => fsync(rustix::stdio::stdin()),
+            1 => fsync(rustix::stdio::stdout()),
+            2 => fsync(rustix::stdio::stderr()),
+            _ => Err(rustix::io::Errno::INVAL),
+        }),
+    })
 }

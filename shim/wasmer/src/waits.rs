@@ -19,7 +19,7 @@ use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
 use crate::call::Call;
 use crate::timeouts::{self, Direction};
-use crate::{input, signals, threads};
+use crate::{datagrams, input, signals, threads};
 
 /// What wasmer-wasix waits where no time-out is set.
 const FALLBACK: Duration = Duration::from_secs(30);
@@ -181,7 +181,7 @@ pub(crate) fn send(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
 
 /// `sock_send`, from buffers, and `fd_write`, to whatever descriptor.
 pub(crate) fn send_parts(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
-    repeated(call, Direction::Send, Mode::Once, Call::made)
+    datagrams::to_the_peer(|| repeated(call, Direction::Send, Mode::Once, Call::made))
 }
 
 /// `sock_send_file`, of whose many waits each loses what is read already when it ends.

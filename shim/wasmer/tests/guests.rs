@@ -142,6 +142,16 @@ fn a_trap_names_its_reason_and_its_functions() {
 }
 
 #[test]
+fn a_trap_names_functions_of_rust_and_cpp_as_they_were_written() {
+    let output = output(
+        r#"(module $app (memory (export "memory") 1) (func $_ZN3app5inner17h0123456789abcdefE unreachable)
+             (func $_ZN3app5outerEi call $_ZN3app5inner17h0123456789abcdefE) (func (export "_start") call $_ZN3app5outerEi))"#,
+    );
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("app!app::inner\n") && text.contains("app!app::outer(int)\n"), "{text}");
+}
+
+#[test]
 fn memory_faults_and_endless_recursion_trap() {
     for (wat, reason) in [
         (

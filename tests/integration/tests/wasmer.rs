@@ -57,6 +57,9 @@ fn preview_1_guests_behave_as_on_wasmtime() {
         trap.stderr.starts_with("catamaran: the guest trapped: wasm trap: unreachable\nwasm backtrace:\n"),
         "{trap:?}"
     );
+    let text = r#"(module (memory (export "memory") 1) (func $_ZN3app5outerEi (export "_start") unreachable))"#;
+    let cpp = on_wasmer(&node, "cpp", &guests::of("cpp", wat::parse_str(text).unwrap())).run();
+    assert!(cpp.stderr.ends_with("!app::outer(int)\n"), "{cpp:?}");
     node.finish();
 }
 
