@@ -143,7 +143,7 @@ fn wrapped(store: &mut StoreMut<'_>, calls: Calls, around: Around) -> Function {
                 waits::untouched(|| call.hand_on()).map(Vec::from)
             }
             Around::Raise(signal, process) => raised::raise(&mut call, signal, process).map(said),
-            _ => errors::carried(|| made(&mut call, around)).map(said),
+            _ => errors::carried(|| opening::apart(|| made(&mut call, around))).map(said),
         }
     })
 }

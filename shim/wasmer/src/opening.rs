@@ -32,6 +32,14 @@ thread_local! {
     static GIVEN: RefCell<Option<Given>> = const { RefCell::new(None) };
 }
 
+/// Makes `call`, a guest's, to which nothing is given yet: a signal's handler may make it within one that opens.
+pub(crate) fn apart<T>(call: impl FnOnce() -> T) -> T {
+    let outer = GIVEN.take();
+    let answer = call();
+    GIVEN.set(outer);
+    answer
+}
+
 /// What wasmer-wasix finds, whatever the name that it looks for: nothing but in a call that opens.
 pub(crate) fn found() -> Option<Metadata> {
     GIVEN.with_borrow_mut(|given| {
@@ -161,10 +169,9 @@ fn attempt(
     let (address, length) =
         (call.as_wide_as(2, call.number(2) + start as u64), call.as_wide_as(3, letter.len() as u64));
     let others = [(0, Value::I32(base)), (2, address), (3, length), (4, Value::I32(0))];
-    // A signal's handler may open within the call.
-    let outer = GIVEN.replace(Some(Given { file: file.clone(), looked: false }));
+    GIVEN.set(Some(Given { file: file.clone(), looked: false }));
     let said = call.made_with(&others);
-    let looked = GIVEN.replace(outer).is_some_and(|given| given.looked);
+    let looked = GIVEN.take().is_some_and(|given| given.looked);
     let said = said?;
     if looked && file.is_none() {
         remembered::let_go(&call.tree(), &Path::new("/").join(letter), path);
