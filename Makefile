@@ -154,7 +154,7 @@ chart: prepare ## Lint the Helm chart, render it by both Helms, try good and bad
 	BLESS=$(BLESS) $(CARGO) test --locked -q -p catamaran-chart-tests -- --nocapture
 
 .PHONY: lint
-lint: ## rustfmt, clippy with warnings denied, the layering rules, import circles, the links of the documents, the chart where a Helm was built, shellcheck and cargo-deny where they are installed
+lint: ## rustfmt, clippy with warnings denied, the layering rules, import circles, the links and error texts of the documents, the chart where a Helm was built, shellcheck and cargo-deny where they are installed
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt $(WASMER_COMPILE) --check
 	$(CARGO) fmt $(HOLDER) --check
@@ -166,8 +166,10 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, import circle
 	tests/circles
 	tests/links --self-test
 	tests/links
+	tests/texts --self-test
+	tests/texts
 	if helm=$$(tests/harness/provision-helm 4 --built); then "$$(sed -n 's/^helm=//p' <<<"$$helm")" lint --strict charts/catamaran; else echo "lint: charts/catamaran is left out, since no Helm was built yet: make chart"; fi
-	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/links tests/harness/steps.sh tests/harness/go-module.sh tests/bench/provision-serve tests/chart/provision tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/suites/provision-cpython tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-helm tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni tests/harness/provision-rust examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/links tests/texts tests/harness/steps.sh tests/harness/go-module.sh tests/bench/provision-serve tests/chart/provision tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/suites/provision-cpython tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-helm tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni tests/harness/provision-rust examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench
