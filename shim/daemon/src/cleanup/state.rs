@@ -35,6 +35,8 @@ use crate::stdio::Record;
 const ROOT: &str = "/run/catamaran";
 const SERVER: &str = "server";
 const SUFFIX: &str = ".json";
+/// No container's: an id begins with a letter or a digit.
+const FORGOTTEN: &str = ".forgotten";
 const RUNC: &str = ".runc";
 /// Where shims up to format 1 wrote, in the bundle.
 const OLDER: &str = "catamaran.json";
@@ -219,9 +221,15 @@ impl Folder {
         self.0.join(format!("{id}{SUFFIX}")).exists()
     }
 
-    /// Forgets a container of which nothing is left.
+    /// Forgets a container of which nothing is left. From then on nobody finds it by its id, whoever is killed when. It is renamed
+    /// over the one that was forgotten before: to remove a file waits for its text to reach the disk, where `/run` is on one, and
+    /// how the container ended was written a moment ago. The last one goes with the pod.
     pub(crate) fn forget(&self, id: &str) -> Result<()> {
-        gone(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
+        let path = self.0.join(format!("{}{SUFFIX}", plain(id)?));
+        match fs::rename(&path, self.0.join(FORGOTTEN)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            renamed => renamed.on(path),
+        }
     }
 
     /// Forgets the pod. One of whose containers something is left stays, to be cleaned up by whoever comes next.
@@ -300,13 +308,6 @@ fn entries(folder: &Path) -> Result<Vec<String>> {
     }
 }
 
-fn gone(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != ErrorKind::NotFound => Err(e).on(path),
-        _ => Ok(()),
-    }
-}
-
 /// A file of a format that this shim knows.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     #[derive(Deserialize)]
@@ -382,7 +383,11 @@ impl State {
 
     /// Forgets it.
     pub(crate) fn forget_older_shims(bundle: &Path) -> Result<()> {
-        gone(&bundle.join(OLDER))
+        let path = bundle.join(OLDER);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.on(path),
+        }
     }
 }
 
