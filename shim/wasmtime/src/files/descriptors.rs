@@ -1,22 +1,28 @@
 //! The functions of preview 1 with a descriptor, where wasmtime-wasi's answer is not that of a container: it lists a folder
-//! anew for each piece that is read of it, and reads and writes every file that was opened at a position, which a pipe and
-//! a terminal do not have.
+//! anew for each piece that is read of it, reads and writes every file that was opened at a position, which a pipe and
+//! a terminal do not have, and waits for each.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use catamaran_wasmtime_artifact::imports::PREVIEW1;
 use catamaran_worker::listing::Found;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, Mode, OFlags, fcntl_getfl, fcntl_setfl, fdatasync, fsync, openat};
 use rustix::io::{Errno as Kernel, retry_on_intr};
 use wasmtime::{Caller, Linker, Result};
-use wasmtime_wasi::p1::types::{Ciovec, Errno, Error, Iovec, Rights};
+use wasmtime_wasi::p1::types::{Ciovec, Errno, Error, Fdflags, Iovec, Rights};
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as calls;
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::opened::Preview1;
-use super::preview1::{guest, is_root, number};
+use super::opened::{FOLDER, Polled, Preview1, What};
+use super::poll::poll as poll_oneoff;
+use super::preview1::{bytes, guest, is_root, number};
 
 /// One write's bytes at most: what a pipe holds.
 const WRITE_MAX: usize = 64 << 10;
+/// What a pipe that is ready has room for at least (PIPE_BUF).
+const ROOM: usize = 4096;
 
 /// Each function with its parameters, and what is done for it.
 macro_rules! functions {
@@ -43,7 +49,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
         fd_seek(fd: i32, offset: i64, whence: i32, to: i32) => seek;
         fd_tell(fd: i32, to: i32) => tell;
         fd_fdstat_get(fd: i32, to: i32) => status;
-        poll_oneoff(wanted: i32, events: i32, count: i32, happened: i32) => poll;
+        fd_fdstat_set_flags(fd: i32, flags: i32) => set_flags;
+        fd_sync(fd: i32) => sync;
+        fd_datasync(fd: i32) => sync_data;
+        poll_oneoff(wanted: i32, events: i32, count: i32, happened: i32) => poll_oneoff;
     }
     Ok(())
 }
@@ -57,10 +66,6 @@ fn told(answer: std::result::Result<(), wiggle::GuestError>) -> Result<i32> {
         Ok(()) => Ok(DONE),
         Err(e) => Ok(Error::from(e).downcast()? as i32),
     }
-}
-
-fn bytes(at: i32, length: i32) -> GuestPtr<[u8]> {
-    GuestPtr::new((at.cast_unsigned(), length.cast_unsigned()))
 }
 
 async fn close(mut memory: Memory<'_>, world: &mut Preview1, (fd,): (i32,)) -> Result<i32> {
@@ -116,6 +121,12 @@ async fn read(
 ) -> Result<i32> {
     let original = world.opened.original(fd.cast_unsigned());
     let stream = world.opened.stream(&mut world.wasi, fd.cast_unsigned());
+    if world.opened.is_at_once(fd.cast_unsigned()) {
+        let polled = world.opened.polled(&mut world.wasi, fd.cast_unsigned());
+        if matches!(polled, Ok(Some(polled)) if !is_ready(&polled, PollFlags::IN)) {
+            return Ok(number(Err(Kernel::AGAIN)));
+        }
+    }
     let (Some(stream), None) = (stream, original) else {
         let fd = original.map_or(fd, u32::cast_signed);
         return calls::fd_read(&mut world.wasi, &mut memory, fd, to, count, read).await;
@@ -148,7 +159,13 @@ async fn write(
     world: &mut Preview1,
     (fd, from, count, written): (i32, i32, i32, i32),
 ) -> Result<i32> {
-    let Some(stream) = world.opened.stream(&mut world.wasi, fd.cast_unsigned()) else {
+    let at_once = world.opened.is_at_once(fd.cast_unsigned());
+    let stream = match world.opened.what(fd.cast_unsigned()) {
+        Some(What::Stream { .. }) => world.opened.polled(&mut world.wasi, fd.cast_unsigned()),
+        Some(What::Own(_)) if at_once => world.opened.polled(&mut world.wasi, fd.cast_unsigned()),
+        _ => Ok(None),
+    };
+    let Ok(Some(stream)) = stream else {
         return calls::fd_write(&mut world.wasi, &mut memory, fd, from, count, written).await;
     };
     let buffers = GuestPtr::<[Ciovec]>::new((from.cast_unsigned(), count.cast_unsigned()));
@@ -164,10 +181,37 @@ async fn write(
             Err(e) => return told(Err(e)),
         }
     }
-    match retry_on_intr(|| rustix::io::write(&*stream, &all)) {
+    let answer = match at_once {
+        true => write_at_once(&stream, &all),
+        false => retry_on_intr(|| rustix::io::write(&stream, &all)),
+    };
+    match answer {
         Ok(count) => told(memory.write(GuestPtr::<u32>::new(written.cast_unsigned()), u32::try_from(count)?)),
         Err(e) => Ok(number(Err(e))),
     }
+}
+
+/// Whether a read or a write would not wait.
+fn is_ready(stream: &Polled, what: PollFlags) -> bool {
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // If poll itself fails, the call tells why.
+    poll(&mut [PollFd::new(stream, what)], Some(&at_once)).map_or(true, |ready| ready > 0)
+}
+
+/// Writes what there is room for.
+fn write_at_once(stream: &Polled, all: &[u8]) -> rustix::io::Result<usize> {
+    let mut written = 0;
+    for part in all.chunks(ROOM) {
+        if !is_ready(stream, PollFlags::OUT) {
+            break;
+        }
+        match retry_on_intr(|| rustix::io::write(stream, part)) {
+            Ok(count) => written += count,
+            Err(_) if written > 0 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    if written == 0 && !all.is_empty() { Err(Kernel::AGAIN) } else { Ok(written) }
 }
 
 async fn seek(
@@ -190,10 +234,26 @@ async fn tell(mut memory: Memory<'_>, world: &mut Preview1, (fd, to): (i32, i32)
 
 /// By the rights to seek, or none, a C library tells a terminal from another device.
 async fn status(mut memory: Memory<'_>, world: &mut Preview1, (fd, to): (i32, i32)) -> Result<i32> {
-    /// Where the rights are in WASI's `fdstat`.
+    /// Where the flags and the rights are in WASI's `fdstat`.
+    const FLAGS: u32 = 2;
     const RIGHTS: u32 = 8;
+    const INHERITED: u32 = 16;
     let answer = calls::fd_fdstat_get(&mut world.wasi, &mut memory, fd, to).await?;
-    if answer != DONE || world.opened.stream(&mut world.wasi, fd.cast_unsigned()).is_none() {
+    if answer != DONE {
+        return Ok(answer);
+    }
+    if world.opened.is_at_once(fd.cast_unsigned()) {
+        let at = GuestPtr::<u16>::new(to.cast_unsigned().saturating_add(FLAGS));
+        if let Err(e) = memory.read(at).and_then(|flags| memory.write(at, flags | Fdflags::NONBLOCK.bits())) {
+            return told(Err(e));
+        }
+    }
+    // What a folder hands on a C library asks for when it opens a file of it: to write, too.
+    if world.opened.folder(&mut world.wasi, fd.cast_unsigned()).is_ok() {
+        let at = GuestPtr::<u64>::new(to.cast_unsigned().saturating_add(INHERITED));
+        return told(memory.write(at, Rights::all().bits()));
+    }
+    if world.opened.stream(&mut world.wasi, fd.cast_unsigned()).is_none() {
         return Ok(answer);
     }
     let at = GuestPtr::<u64>::new(to.cast_unsigned().saturating_add(RIGHTS));
@@ -204,49 +264,62 @@ async fn status(mut memory: Memory<'_>, world: &mut Preview1, (fd, to): (i32, i3
     told(memory.write(at, rights))
 }
 
-/// Where a subscription (WASI's `subscription`, 48 bytes) says what it is of, if of a descriptor, and of which one.
-const SUBSCRIPTION: usize = 48;
-const KIND: usize = 8;
-const DESCRIPTOR: usize = 16;
-const EVENT: usize = 32;
-const MOST_SUBSCRIPTIONS: usize = 4096;
-
-/// A duplicate of one of the worker's own streams is ready when that is: wasmtime-wasi calls all files ready.
-async fn poll(
-    mut memory: Memory<'_>,
-    world: &mut Preview1,
-    (wanted, events, count, happened): (i32, i32, i32, i32),
-) -> Result<i32> {
-    let many = count.cast_unsigned() as usize;
-    if !world.opened.has_streams() || many > MOST_SUBSCRIPTIONS {
-        return calls::poll_oneoff(&mut world.wasi, &mut memory, wanted, events, count, happened).await;
-    }
-    // In a memory of its own: subscriptions, events, how many.
-    let (behind_wanted, behind_events) = (many * SUBSCRIPTION, many * (SUBSCRIPTION + EVENT));
-    let mut own = match memory.as_cow(bytes(wanted, i32::try_from(behind_wanted)?)) {
-        Ok(wanted) => wanted.into_owned(),
-        Err(e) => return told(Err(e)),
-    };
-    for subscription in own.chunks_exact_mut(SUBSCRIPTION) {
-        let descriptor = &mut subscription[DESCRIPTOR..DESCRIPTOR + 4];
-        let fd = descriptor.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
-        if let (Some(original), true) = (world.opened.original(fd), subscription[KIND] != 0) {
-            subscription[DESCRIPTOR..DESCRIPTOR + 4].copy_from_slice(&original.to_le_bytes());
-        }
-    }
-    own.resize(behind_events + 4, 0);
-    let answer = {
-        let mut own = GuestMemory::Unshared(&mut own);
-        let (events, happened) = (i32::try_from(behind_wanted)?, i32::try_from(behind_events)?);
-        calls::poll_oneoff(&mut world.wasi, &mut own, 0, events, count, happened).await?
+/// fcntl(2)'s `F_SETFL`. wasmtime-wasi takes none for a standard stream, and keeps O_NONBLOCK of what was opened for itself. Go
+/// sets it for all three streams when it begins, and looks whether it is set: else a read of standard input, in which nothing
+/// is, would hold up all goroutines.
+async fn set_flags(mut memory: Memory<'_>, world: &mut Preview1, (fd, flags): (i32, i32)) -> Result<i32> {
+    let Ok(asked) = Fdflags::try_from(flags) else { return Ok(Errno::Inval as i32) };
+    let (what, at_once) = (world.opened.what(fd.cast_unsigned()), asked.contains(Fdflags::NONBLOCK));
+    let answer = match what {
+        Some(What::Own(_)) if asked.intersects(Fdflags::SYNC | Fdflags::DSYNC | Fdflags::RSYNC) => Errno::Inval as i32,
+        Some(What::Own(_)) => DONE,
+        _ => calls::fd_fdstat_set_flags(&mut world.wasi, &mut memory, fd, flags)?,
     };
     if answer != DONE {
         return Ok(answer);
     }
-    let told_of = own[behind_events..].iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte));
-    let length = (told_of as usize).min(many) * EVENT;
-    let copied = memory
-        .copy_from_slice(&own[behind_wanted..behind_wanted + length], bytes(events, i32::try_from(length)?))
-        .and_then(|()| memory.write(GuestPtr::<u32>::new(happened.cast_unsigned()), told_of));
-    told(copied)
+    match what {
+        Some(What::Own(_) | What::Stream { of: Some(_), .. }) => world.opened.set_at_once(fd.cast_unsigned(), at_once),
+        Some(What::Stream { of: None, .. }) => {
+            let Some(file) = world.opened.stream(&mut world.wasi, fd.cast_unsigned()) else { return Ok(DONE) };
+            let set = fcntl_getfl(&file).and_then(|mut flags| {
+                flags.set(OFlags::NONBLOCK, at_once);
+                fcntl_setfl(&file, flags)
+            });
+            return Ok(number(set));
+        }
+        _ => {}
+    }
+    Ok(DONE)
+}
+
+async fn sync(mut memory: Memory<'_>, world: &mut Preview1, (fd,): (i32,)) -> Result<i32> {
+    let answer = calls::fd_sync(&mut world.wasi, &mut memory, fd).await?;
+    synced(answer, world, fd, |file| fsync(file))
+}
+
+async fn sync_data(mut memory: Memory<'_>, world: &mut Preview1, (fd,): (i32,)) -> Result<i32> {
+    let answer = calls::fd_datasync(&mut world.wasi, &mut memory, fd).await?;
+    synced(answer, world, fd, |file| fdatasync(file))
+}
+
+/// wasmtime-wasi calls a folder no descriptor, and a standard stream neither: who replaces a file wants its folder on the disk
+/// in the end.
+fn synced(
+    answer: i32,
+    world: &mut Preview1,
+    fd: i32,
+    sync: impl FnOnce(&Polled) -> rustix::io::Result<()>,
+) -> Result<i32> {
+    if answer != Errno::Badf as i32 {
+        return Ok(answer);
+    }
+    let is_root = is_root(&mut world.wasi, fd)?;
+    let file = match world.opened.what(fd.cast_unsigned()) {
+        Some(What::Own(own)) => Ok(Polled::Own(own)),
+        Some(_) => world.opened.folder(&mut world.wasi, fd.cast_unsigned()).map(Polled::Opened),
+        None if is_root => openat(CWD, "/", FOLDER, Mode::empty()).map(|root| Polled::Opened(Arc::new(root.into()))),
+        None => Err(Kernel::BADF),
+    };
+    Ok(number(file.and_then(|file| sync(&file))))
 }

@@ -1,6 +1,7 @@
 //! What a refused call asks for, asked of the kernel: it follows links as a native container's process has them followed,
 //! and says its own error number.
 
+use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self as at, AtFlags, CWD, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Timestamps};
@@ -29,30 +30,65 @@ impl<'a> Base<'a> {
     }
 
     /// Where `path` leads; the link at its end is followed if `follow`. Nothing if it leads out of the folder by itself.
-    pub(super) fn entry(&self, path: &str, follow: bool) -> Result<Option<Entry>> {
-        let path = match self.is_root {
-            true => match links::expand(self.folder, path.as_bytes(), follow)? {
+    pub(super) fn entry(&self, path: &[u8], follow: bool) -> Result<Option<Entry>> {
+        // So the root reaches a C library's callers, for whom `.` would be another matter to the kernel.
+        if self.is_root && path == b"." {
+            return Ok(Some(Entry {
+                folder: self.folder.try_clone_to_owned().map_err(kernels)?,
+                path: b"/".into(),
+                name: 0,
+            }));
+        }
+        self.place(path, follow)?.map(|path| Entry::open(self.folder, path)).transpose()
+    }
+
+    /// Opens what `path` leads to, as [`Self::entry`] has it, and makes it if it is asked for.
+    pub(super) fn open(&self, path: &[u8], follow: bool, how: OFlags) -> Result<Option<OwnedFd>> {
+        let Some(path) = self.place(path, follow)? else { return Ok(None) };
+        // The links of a path from the root have been followed.
+        let last = if follow && !self.is_root { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let mode = if how.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
+        beneath(self.folder, &path, how | last, mode).map(Some)
+    }
+
+    /// The path to it below the folder: from the root one without links.
+    fn place(&self, path: &[u8], follow: bool) -> Result<Option<Vec<u8>>> {
+        Ok(match self.is_root {
+            true => match links::expand(self.folder, path, follow)? {
                 Expanded::Outside => None,
                 Expanded::At(path) => Some(path),
                 Expanded::Descriptor(_) => return Err(Errno::NOENT),
             },
             false => Some(path.into()),
-        };
-        path.map(|path| Entry::open(self.folder, path)).transpose()
+        })
     }
 }
 
+fn kernels(e: std::io::Error) -> Errno {
+    Errno::from_io_error(&e).unwrap_or(Errno::IO)
+}
+
+/// Opens nothing outside of `folder`, whatever became of the path since it was looked at.
+fn beneath(folder: BorrowedFd<'_>, path: &[u8], how: OFlags, mode: Mode) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    at::openat2(folder, path, how | OFlags::CLOEXEC, mode, resolve).map_err(|e| match e {
+        Errno::XDEV => Errno::PERM,
+        e => e,
+    })
+}
+
 /// The guest's own descriptor that a path below the container's root leads to.
-pub(super) fn descriptor(path: &str, follow: bool) -> Option<u32> {
-    match links::expand(root().ok()?.as_fd(), path.as_bytes(), follow) {
+pub(super) fn descriptor(path: &[u8], follow: bool) -> Option<u32> {
+    match links::expand(root().ok()?.as_fd(), path, follow) {
         Ok(Expanded::Descriptor(number)) => Some(number),
         _ => None,
     }
 }
 
-/// Whether a path can only be a folder's: who looks at a link at its end sees what it leads to.
-pub(super) fn is_folder(path: &str) -> bool {
-    matches!(path.rsplit('/').next(), Some("" | "." | ".."))
+/// Whether a path can only be a folder's: who looks at a link at its end sees what it leads to. What it means to make, to move
+/// or to remove it the kernel alone says: wasmtime-wasi takes the slash away, or refuses it.
+pub(super) fn is_folder(path: &[u8]) -> bool {
+    matches!(path.rsplit(|&byte| byte == b'/').next(), Some(b"" | b"." | b".."))
 }
 
 /// A name in a folder.
@@ -69,12 +105,7 @@ impl Entry {
         let slashes = path.iter().rev().take_while(|&&byte| byte == b'/').count();
         let name = path[..path.len() - slashes].iter().rposition(|&byte| byte == b'/').map_or(0, |n| n + 1);
         let folder = if name == 0 { b"." } else { &path[..name] };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let folder = at::openat2(base, folder, flags, Mode::empty(), beneath).map_err(|e| match e {
-            Errno::XDEV => Errno::PERM,
-            e => e,
-        })?;
+        let folder = beneath(base, folder, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
         Ok(Self { folder, path, name })
     }
 
@@ -104,18 +135,21 @@ impl Entry {
     }
 
     pub(super) fn link(&self, to: &Self) -> Result<()> {
+        // The one call on a name that follows a link with a slash behind it: that is to lead nowhere else either.
+        if self.name().ends_with(b"/") {
+            beneath(self.folder.as_fd(), self.name(), OFlags::PATH, Mode::empty())?;
+        }
         at::linkat(&self.folder, self.name(), &to.folder, to.name(), AtFlags::empty())
     }
 
     /// Makes it a link to `text`.
-    pub(super) fn symlink(&self, text: &str) -> Result<()> {
+    pub(super) fn symlink(&self, text: &[u8]) -> Result<()> {
         at::symlinkat(text, &self.folder, self.name())
     }
 
-    /// The text of the link that it is, which WASI wants to be UTF-8.
-    pub(super) fn read_link(&self) -> Result<String> {
-        let text = at::readlinkat(&self.folder, self.name(), Vec::new())?;
-        text.into_string().map_err(|_| Errno::ILSEQ)
+    /// The text of the link that it is.
+    pub(super) fn read_link(&self) -> Result<Vec<u8>> {
+        at::readlinkat(&self.folder, self.name(), Vec::new()).map(CString::into_bytes)
     }
 
     pub(super) fn set_times(&self, times: &Timestamps) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use rustix::fs::{AtFlags, Dir, FileType, statat};
-use rustix::io::{Errno, Result};
+use rustix::io::Result;
 use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorType, DirectoryEntry};
 
 /// An open folder that is being read.
@@ -22,14 +22,16 @@ impl Names {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
+            // A component's names are UTF-8, and there is no other word for a file that is called otherwise: such a one is left
+            // out, so that the rest of the folder can be read. A module of preview 1 has its bytes.
+            let Ok(text) = name.to_str() else { continue };
             let kind = match entry.file_type() {
                 // Some file systems do not say. One that is gone meanwhile is a name all the same.
                 FileType::Unknown => statat(self.0.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)
                     .map_or(FileType::Unknown, |found| FileType::from_raw_mode(found.st_mode)),
                 told => told,
             };
-            let name = name.to_str().map_err(|_| Errno::ILSEQ)?.to_owned();
-            return Ok(Some(DirectoryEntry { type_: wasis(kind), name }));
+            return Ok(Some(DirectoryEntry { type_: wasis(kind), name: text.to_owned() }));
         }
         Ok(None)
     }

@@ -1,9 +1,9 @@
 //! What a module of preview 1 has open, as far as wasmtime-wasi tells nobody: which file is behind which descriptor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use catamaran_worker::listing::Listing;
@@ -16,6 +16,9 @@ use wasmtime_wasi::p1::types::{Fd, Rights};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wasmtime_wasi::{FsPerms, OpenMode, WasiView as _};
 use wiggle::GuestMemory;
+
+/// How a folder is opened to be read.
+pub(super) const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// A module's world: wasmtime-wasi's, and what it has open.
 pub(crate) struct Preview1 {
@@ -61,11 +64,15 @@ pub(super) struct Opened {
     all: BTreeMap<u32, What>,
     listings: BTreeMap<u32, Listing>,
     streams: usize,
+    /// Those of the worker's own streams, and of their duplicates, that the guest wants not to wait for. The kernel is not told:
+    /// their file descriptions are shared with whoever else has the pipe or terminal, and O_NONBLOCK would be theirs too.
+    at_once: BTreeSet<u32>,
 }
 
 impl Default for Opened {
     fn default() -> Self {
-        Self { all: (0..3).map(|fd| (fd, What::Own(fd))).collect(), listings: BTreeMap::new(), streams: 0 }
+        let all = (0..3).map(|fd| (fd, What::Own(fd))).collect();
+        Self { all, listings: BTreeMap::new(), streams: 0, at_once: BTreeSet::new() }
     }
 }
 
@@ -102,11 +109,13 @@ impl Opened {
 
     pub(super) fn closed(&mut self, fd: u32) {
         self.listings.remove(&fd);
+        self.at_once.remove(&fd);
         self.streams -= usize::from(matches!(self.all.remove(&fd), Some(What::Stream { .. })));
     }
 
     pub(super) fn renumbered(&mut self, from: u32, to: u32) {
         let (what, listing) = (self.all.get(&from).copied(), self.listings.remove(&from));
+        let at_once = self.at_once.contains(&from);
         self.closed(from);
         self.closed(to);
         if let Some(what) = what {
@@ -114,6 +123,47 @@ impl Opened {
         }
         if let Some(listing) = listing {
             self.listings.insert(to, listing);
+        }
+        self.set_at_once(to, at_once);
+    }
+
+    /// Whether the guest wants not to wait for one of the worker's own streams, or a duplicate of one.
+    pub(super) fn is_at_once(&self, fd: u32) -> bool {
+        self.at_once.contains(&fd)
+    }
+
+    pub(super) fn set_at_once(&mut self, fd: u32, at_once: bool) {
+        match at_once {
+            true => self.at_once.insert(fd),
+            false => self.at_once.remove(&fd),
+        };
+    }
+
+    pub(super) fn what(&self, fd: u32) -> Option<What> {
+        self.all.get(&fd).copied()
+    }
+
+    /// The folder that a descriptor is; the kernel's error number where it is none, or no descriptor.
+    pub(super) fn folder(&self, wasi: &mut WasiP1Ctx, fd: u32) -> rustix::io::Result<Arc<File>> {
+        let place = self.all.get(&fd).ok_or(Errno::BADF)?.place().ok_or(Errno::NOTDIR)?;
+        match at(wasi, place).ok_or(Errno::BADF)? {
+            Descriptor::Dir(folder) => Ok(folder.dir.clone()),
+            Descriptor::File(_) => Err(Errno::NOTDIR),
+        }
+    }
+
+    /// Puts another file in the place of the one that a descriptor is, and answers that; nothing if it is none that was opened.
+    pub(super) fn exchange(&self, wasi: &mut WasiP1Ctx, fd: u32, other: Descriptor) -> Option<Descriptor> {
+        let place = self.all.get(&fd)?.place()?;
+        Some(std::mem::replace(at(wasi, place)?, other))
+    }
+
+    /// What poll(2) is asked about a descriptor: nothing of a file that has a position, which is always ready.
+    pub(super) fn polled(&self, wasi: &mut WasiP1Ctx, fd: u32) -> rustix::io::Result<Option<Polled>> {
+        match self.all.get(&fd).ok_or(Errno::BADF)? {
+            What::Own(own) => Ok(Some(Polled::Own(*own))),
+            What::File(_) => Ok(None),
+            What::Stream { .. } => Ok(self.stream(wasi, fd).map(Polled::Opened)),
         }
     }
 
@@ -145,9 +195,7 @@ impl Opened {
             let what = self.all.get(&fd).and_then(|what| what.place());
             let folder: OwnedFd = match what.and_then(|place| at(wasi, place)) {
                 Some(Descriptor::Dir(folder)) => folder.dir.try_clone()?.into(),
-                None if is_root => {
-                    at::openat(CWD, "/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?
-                }
+                None if is_root => at::openat(CWD, "/", FOLDER, Mode::empty())?,
                 _ => return Ok(None),
             };
             self.listings.insert(fd, Listing::new(folder)?);
@@ -170,16 +218,24 @@ impl Opened {
             What::Stream { of, .. } => of,
             What::File(_) => None,
         };
-        Ok(Again { descriptor, of })
+        Ok(Again::of(descriptor, of))
     }
 
     /// Puts it in the place of what was opened for it.
-    pub(super) fn replace(&mut self, wasi: &mut WasiP1Ctx, fd: u32, place: Option<u32>, again: Again) -> Option<()> {
+    pub(super) fn replace(
+        &mut self,
+        wasi: &mut WasiP1Ctx,
+        fd: u32,
+        place: Option<u32>,
+        again: Again,
+        at_once: bool,
+    ) -> Option<()> {
         *at(wasi, place?)? = again.descriptor;
         self.note(wasi, fd, place);
         if let Some(What::Stream { of, .. }) = self.all.get_mut(&fd) {
             *of = again.of;
         }
+        self.set_at_once(fd, at_once && again.of.is_some());
         Some(())
     }
 }
@@ -191,8 +247,30 @@ pub(super) struct Again {
 }
 
 impl Again {
+    /// `of` is the worker's own stream that it duplicates.
+    pub(super) fn of(descriptor: Descriptor, of: Option<u32>) -> Self {
+        Self { descriptor, of }
+    }
+
     pub(super) fn is_folder(&self) -> bool {
         matches!(self.descriptor, Descriptor::Dir(_))
+    }
+}
+
+/// A file that poll(2) is asked about.
+pub(super) enum Polled {
+    Own(u32),
+    Opened(Arc<File>),
+}
+
+impl AsFd for Polled {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Own(0) => rustix::stdio::stdin(),
+            Self::Own(1) => rustix::stdio::stdout(),
+            Self::Own(_) => rustix::stdio::stderr(),
+            Self::Opened(file) => file.as_fd(),
+        }
     }
 }
 

@@ -1,33 +1,46 @@
-//! The functions of preview 1 with a path: wasmtime-wasi's own, and once more where its answer is not the last word. What they
-//! open is noted, for those with a descriptor.
+//! The functions of preview 1 with a path: wasmtime-wasi's own, and the kernel's answer where that is not the last word, or
+//! where wasmtime-wasi has no way to ask: it takes no name that is not UTF-8, and no slash behind a name.
 
 use std::borrow::Cow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use catamaran_wasmtime_artifact::imports::PREVIEW1;
+use rustix::fs::{AtFlags, OFlags, utimensat};
 use rustix::io::Errno as Kernel;
+use wasmtime::component::Resource;
 use wasmtime::{AsContextMut, Caller, Extern, Linker, Result, bail};
+use wasmtime_wasi::filesystem::{self, Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::p1::types::{Errno, Error, Fd, Fdflags, Filestat, Fstflags, Lookupflags, Oflags, Rights};
+use wasmtime_wasi::p1::types::{Errno, Error, Fd, Filestat, Fstflags, Lookupflags, Timestamp};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as calls, WasiSnapshotPreview1};
-use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
+use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
+use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, HostDescriptor as _};
+use wasmtime_wasi::{FsPerms, OpenMode, WasiView as _};
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::kernel::{self, Asked, Base, Entry};
-use super::opened::{Opened, Preview1, next_place};
+use super::kernel::{self, Base, Entry};
+use super::opened::{Opened, Preview1};
 use super::refused::{self, Refused};
-use super::times;
+use super::{open, times};
 
-/// Each function with its parameters, and what is done when wasmtime-wasi refused.
+/// Each function with its parameters, with what paths wasmtime-wasi is not asked, and what is done then, or when it refused.
 macro_rules! functions {
-    ($linker:ident: $($call:ident($($argument:ident: $ty:ty),*) => $again:ident$(.$wait:ident)?;)*) => {$(
+    ($linker:ident: $(
+        $call:ident($($argument:ident: $ty:ty),*) but $other:ident($($at:ident $len:ident),*) => $again:ident$(.$wait:ident)?;
+    )*) => {$(
         $linker.func_wrap_async(
             PREVIEW1,
             stringify!($call),
             |mut caller: Caller<'_, Preview1>, ($($argument,)*): ($($ty,)*)| Box::new(async move {
                 let (mut memory, world) = guest(&mut caller)?;
-                let first = calls::$call(&mut world.wasi, &mut memory, $($argument),*).await?;
-                let Some(refused) = refused(first) else { return Ok(first) };
+                let (first, refused) = match [$(($at, $len)),*].into_iter().any(|(at, len)| $other(&memory, at, len)) {
+                    true => (OUTSIDE, Some(Refused::Unasked)),
+                    false => {
+                        let first = calls::$call(&mut world.wasi, &mut memory, $($argument),*).await?;
+                        (first, refused(first))
+                    }
+                };
+                let Some(refused) = refused else { return Ok(first) };
                 let call = Call { memory, context: &mut world.wasi, opened: &mut world.opened, refused };
                 Ok(wait!($again(call, ($($argument,)*))$(, $wait)?)?.unwrap_or(first))
             }),
@@ -47,35 +60,53 @@ macro_rules! wait {
 /// Defines them over wasmtime-wasi's, for which shadowing has to be allowed.
 pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
     functions! { linker:
-        path_create_directory(folder: i32, path: i32, len: i32) => create_directory;
-        path_filestat_get(folder: i32, flags: i32, path: i32, len: i32, to: i32) => stat.wait;
+        path_create_directory(folder: i32, path: i32, len: i32) but named(path len) => create_directory;
+        path_filestat_get(folder: i32, flags: i32, path: i32, len: i32, to: i32) but foreign(path len) => stat.wait;
         path_filestat_set_times(folder: i32, flags: i32, path: i32, len: i32, accessed: i64, modified: i64, set: i32)
-            => set_times;
-        path_link(from: i32, flags: i32, path: i32, len: i32, to: i32, to_path: i32, to_len: i32) => link;
-        path_readlink(folder: i32, path: i32, len: i32, buffer: i32, room: i32, to: i32) => read_link;
-        path_remove_directory(folder: i32, path: i32, len: i32) => remove_directory;
-        path_rename(from: i32, path: i32, len: i32, to: i32, to_path: i32, to_len: i32) => rename;
-        path_symlink(text: i32, text_len: i32, folder: i32, path: i32, len: i32) => symlink;
-        path_unlink_file(folder: i32, path: i32, len: i32) => unlink;
+            but foreign(path len) => set_times;
+        path_link(from: i32, flags: i32, path: i32, len: i32, to: i32, to_path: i32, to_len: i32)
+            but named(path len, to_path to_len) => link;
+        path_readlink(folder: i32, path: i32, len: i32, buffer: i32, room: i32, to: i32)
+            but foreign(path len) => read_link;
+        path_remove_directory(folder: i32, path: i32, len: i32) but named(path len) => remove_directory;
+        path_rename(from: i32, path: i32, len: i32, to: i32, to_path: i32, to_len: i32)
+            but named(path len, to_path to_len) => rename;
+        path_symlink(text: i32, text_len: i32, folder: i32, path: i32, len: i32)
+            but named(text text_len, path len) => symlink;
+        path_unlink_file(folder: i32, path: i32, len: i32) but named(path len) => unlink;
     }
-    linker.func_wrap_async(PREVIEW1, "path_open", |mut caller: Caller<'_, Preview1>, arguments: Open| {
+    linker.func_wrap_async(PREVIEW1, "path_open", |mut caller: Caller<'_, Preview1>, arguments: open::Open| {
         Box::new(async move {
             let (memory, world) = guest(&mut caller)?;
-            first_open(memory, world, arguments).await
+            open::first(memory, world, arguments).await
         })
     })?;
     Ok(())
 }
 
-/// What a function of preview 1 answers; nothing if the first answer stays.
-type Answer = Option<i32>;
+/// Whether a path is not UTF-8, which wasmtime-wasi refuses whatever it names. One that is not in the guest's memory is
+/// wasmtime-wasi's to refuse.
+pub(super) fn foreign(memory: &GuestMemory<'_>, at: i32, len: i32) -> bool {
+    memory.as_cow(bytes(at, len)).is_ok_and(|path| std::str::from_utf8(&path).is_err())
+}
 
-/// A call that was refused.
-struct Call<'a> {
-    memory: GuestMemory<'a>,
-    context: &'a mut WasiP1Ctx,
-    opened: &'a mut Opened,
-    refused: Refused,
+/// The same, or whether the path is of those that wasmtime-wasi makes, moves or removes by another name.
+fn named(memory: &GuestMemory<'_>, at: i32, len: i32) -> bool {
+    memory.as_cow(bytes(at, len)).is_ok_and(|path| kernel::is_folder(&path)) || foreign(memory, at, len)
+}
+
+/// What a function of preview 1 answers; nothing if the first answer stays.
+pub(super) type Answer = Option<i32>;
+
+/// The answer for a path that leads out of its folder by itself.
+pub(super) const OUTSIDE: i32 = Errno::Perm as i32;
+
+/// A call that was refused, or not made.
+pub(super) struct Call<'a> {
+    pub(super) memory: GuestMemory<'a>,
+    pub(super) context: &'a mut WasiP1Ctx,
+    pub(super) opened: &'a mut Opened,
+    pub(super) refused: Refused,
 }
 
 pub(super) fn guest<'a>(caller: &'a mut Caller<'_, Preview1>) -> Result<(GuestMemory<'a>, &'a mut Preview1)> {
@@ -96,11 +127,13 @@ pub(super) fn is_root(context: &mut WasiP1Ctx, folder: i32) -> Result<bool> {
     }
 }
 
-fn refused(answer: i32) -> Option<Refused> {
+pub(super) fn refused(answer: i32) -> Option<Refused> {
     match Errno::try_from(answer).ok()? {
         Errno::Perm => Refused::from_code(ErrorCode::NotPermitted),
         Errno::Io => Refused::from_code(ErrorCode::Io),
         Errno::Noent => Refused::from_code(ErrorCode::NoEntry),
+        // A link's text.
+        Errno::Ilseq => Some(Refused::Unclear),
         _ => None,
     }
 }
@@ -116,39 +149,59 @@ pub(super) fn number(answer: rustix::io::Result<()>) -> i32 {
     errno as i32
 }
 
-/// The answer of wasmtime-wasi, when asked once more: `then` writes what it found.
-fn answered<T>(answer: std::result::Result<T, Error>, then: impl FnOnce(T) -> Result<()>) -> Result<Answer> {
-    match answer {
-        Ok(found) => then(found).map(|()| Some(Errno::Success as i32)),
-        Err(e) => Ok(Some(e.downcast()? as i32)),
-    }
-}
-
 impl Call<'_> {
-    fn text(&self, at: i32, len: i32) -> Result<Cow<'_, str>> {
-        Ok(self.memory.as_cow_str(string(at, len))?)
+    pub(super) fn path(&self, path: Path) -> Result<Cow<'_, [u8]>> {
+        Ok(self.memory.as_cow(bytes(path.1, path.2))?)
     }
 
-    /// Where a path below the root leads, unless it leaves the root by itself.
-    fn entry(&mut self, path: Path, follow: bool) -> Result<Option<rustix::io::Result<Entry>>> {
-        if self.refused == Refused::NotFound || !is_root(self.context, path.0)? {
+    /// What the kernel finds behind a path, if there is reason to ask it, and unless the path leaves its folder by itself.
+    fn found<T>(
+        &mut self,
+        path: Path,
+        find: impl FnOnce(&Base<'_>, &[u8]) -> rustix::io::Result<Option<T>>,
+    ) -> Result<Option<rustix::io::Result<T>>> {
+        let is_root = is_root(self.context, path.0)?;
+        let asks = match self.refused {
+            // Below another folder what is not permitted stays so, and only the reason of another refusal is asked for.
+            Refused::NotPermitted => is_root,
+            Refused::NotFound => false,
+            Refused::Unclear | Refused::Unasked => true,
+        };
+        if !asks {
             return Ok(None);
         }
-        let path = self.text(path.1, path.2)?;
-        Ok(kernel::root().and_then(|root| Base::root(root.as_fd()).entry(&path, follow)).transpose())
+        let text = self.path(path)?.into_owned();
+        let found = match is_root {
+            true => kernel::root().and_then(|root| find(&Base::root(root.as_fd()), &text)),
+            false => self
+                .opened
+                .folder(self.context, path.0.cast_unsigned())
+                .and_then(|folder| find(&Base { folder: folder.as_fd(), is_root }, &text)),
+        };
+        Ok(found.transpose())
     }
 
-    /// The same, for who looks at it or opens it.
-    fn seen(&mut self, path: Path, flags: Lookupflags) -> Result<Option<rustix::io::Result<Entry>>> {
-        let follow = flags.contains(Lookupflags::SYMLINK_FOLLOW) || kernel::is_folder(&self.text(path.1, path.2)?);
-        self.entry(path, follow)
+    fn entry(&mut self, path: Path) -> Result<Option<rustix::io::Result<Entry>>> {
+        self.found(path, |base, path| base.entry(path, false))
+    }
+
+    /// What a path leads to, opened: for who looks at it or opens it.
+    pub(super) fn seen(
+        &mut self,
+        path: Path,
+        flags: Lookupflags,
+        how: OFlags,
+    ) -> Result<Option<rustix::io::Result<OwnedFd>>> {
+        let follow = flags.contains(Lookupflags::SYMLINK_FOLLOW);
+        self.found(path, |base, path| base.open(path, follow || kernel::is_folder(path), how))
     }
 
     /// The descriptor of the guest's own that a path leads to.
-    fn descriptor(&mut self, path: Path, flags: Lookupflags) -> Result<Option<u32>> {
-        let text = self.text(path.1, path.2)?;
+    pub(super) fn descriptor(&mut self, path: Path, flags: Lookupflags) -> Result<Option<u32>> {
+        let text = self.path(path)?;
         // What is just not there leads to none, unless it is called so itself.
-        if self.refused == Refused::Unclear || (self.refused == Refused::NotFound && !text.contains("fd/")) {
+        let named = || text.windows(3).any(|part| part == b"fd/");
+        if self.refused == Refused::Unclear || (self.refused == Refused::NotFound && !named()) {
             return Ok(None);
         }
         let text = text.into_owned();
@@ -157,7 +210,7 @@ impl Call<'_> {
     }
 
     fn ask(mut self, path: Path, ask: impl FnOnce(&Entry) -> rustix::io::Result<()>) -> Result<Answer> {
-        Ok(self.entry(path, false)?.map(|entry| number(entry.and_then(|entry| ask(&entry)))))
+        Ok(self.entry(path)?.map(|entry| number(entry.and_then(|entry| ask(&entry)))))
     }
 
     /// The same, for a call with two paths.
@@ -167,18 +220,16 @@ impl Call<'_> {
         to: Path,
         ask: impl FnOnce(&Entry, &Entry) -> rustix::io::Result<()>,
     ) -> Result<Answer> {
-        let (Some(from), Some(to)) = (self.entry(from, false)?, self.entry(to, false)?) else {
-            return Ok(None);
-        };
+        let (Some(from), Some(to)) = (self.entry(from)?, self.entry(to)?) else { return Ok(None) };
         let both = from.and_then(|from| to.map(|to| (from, to)));
         Ok(Some(number(both.and_then(|(from, to)| ask(&from, &to)))))
     }
 }
 
 /// A folder's descriptor, and where a path from it lies in the guest's memory.
-type Path = (i32, i32, i32);
+pub(super) type Path = (i32, i32, i32);
 
-fn string(at: i32, len: i32) -> GuestPtr<str> {
+pub(super) fn bytes(at: i32, len: i32) -> GuestPtr<[u8]> {
     GuestPtr::new((at.cast_unsigned(), len.cast_unsigned()))
 }
 
@@ -207,8 +258,8 @@ fn link(
 
 /// wasmtime-wasi makes no link to an absolute path.
 fn symlink(mut call: Call<'_>, (text, text_len, folder, path, len): (i32, i32, i32, i32, i32)) -> Result<Answer> {
-    let text = call.text(text, text_len)?.into_owned();
-    let entry = call.entry((folder, path, len), false)?;
+    let text = call.path((folder, text, text_len))?.into_owned();
+    let entry = call.entry((folder, path, len))?;
     Ok(entry.map(|entry| number(entry.and_then(|entry| entry.symlink(&text)))))
 }
 
@@ -217,16 +268,13 @@ fn read_link(
     mut call: Call<'_>,
     (folder, path, len, buffer, room, to): (i32, i32, i32, i32, i32, i32),
 ) -> Result<Answer> {
-    let Some(entry) = call.entry((folder, path, len), false)? else { return Ok(None) };
+    let Some(entry) = call.entry((folder, path, len))? else { return Ok(None) };
     let text = match entry.and_then(|entry| entry.read_link()) {
         Ok(text) => text,
         Err(e) => return Ok(Some(number(Err(e)))),
     };
     let length = room.cast_unsigned().min(u32::try_from(text.len())?);
-    call.memory.copy_from_slice(
-        &text.as_bytes()[..length as usize],
-        GuestPtr::<[u8]>::new((buffer.cast_unsigned(), length)),
-    )?;
+    call.memory.copy_from_slice(&text[..length as usize], bytes(buffer, length.cast_signed()))?;
     call.memory.write(GuestPtr::<u32>::new(to.cast_unsigned()), length)?;
     Ok(Some(Errno::Success as i32))
 }
@@ -237,15 +285,8 @@ fn set_times(
 ) -> Result<Answer> {
     let (flags, set) = (Lookupflags::try_from(flags)?, Fstflags::try_from(set)?);
     let times = times::of_preview1(accessed.cast_unsigned(), modified.cast_unsigned(), set);
-    let entry = call.seen((folder, path, len), flags)?;
-    Ok(entry.map(|entry| number(entry.and_then(|entry| entry.set_times(&times)))))
-}
-
-/// A path that wasmtime-wasi is asked about once more lies in a memory of its own, from the beginning.
-fn once_more(entry: &Entry) -> Option<(Vec<u8>, GuestPtr<str>)> {
-    let path = entry.path().ok()?.as_bytes().to_vec();
-    let len = path.len().try_into().ok()?;
-    Some((path, GuestPtr::new((0, len))))
+    let file = call.seen((folder, path, len), flags, OFlags::PATH)?;
+    Ok(file.map(|file| number(file.and_then(|file| utimensat(file, "", &times, AtFlags::EMPTY_PATH)))))
 }
 
 async fn stat(mut call: Call<'_>, (folder, flags, path, len, to): (i32, i32, i32, i32, i32)) -> Result<Answer> {
@@ -254,107 +295,36 @@ async fn stat(mut call: Call<'_>, (folder, flags, path, len, to): (i32, i32, i32
         let answer = calls::fd_filestat_get(call.context, &mut call.memory, descriptor.cast_signed(), to).await?;
         return Ok(Some(if answer == Errno::Badf as i32 { Errno::Noent as i32 } else { answer }));
     }
-    let entry = match call.seen((folder, path, len), flags)? {
+    let file = match call.seen((folder, path, len), flags, OFlags::PATH)? {
         None => return Ok(None),
-        Some(Ok(entry)) => entry,
+        Some(Ok(file)) => file,
         Some(Err(e)) => return Ok(Some(number(Err(e)))),
     };
-    let Some((mut memory, path)) = once_more(&entry) else { return Ok(Some(number(Err(Kernel::ILSEQ)))) };
-    let mut memory = GuestMemory::Unshared(&mut memory);
-    let found = call.context.path_filestat_get(&mut memory, folder.into(), flags, path).await;
-    answered(found, |stat| Ok(call.memory.write(GuestPtr::<Filestat>::new(to.cast_unsigned()), stat)?))
+    let file = filesystem::File::new(file.into(), FsPerms::ReadWrite, OpenMode::READ, true);
+    let file = call.context.ctx().table.push(Descriptor::File(file))?;
+    let found = status(call.context, &file).await;
+    call.context.ctx().table.delete(file)?;
+    match found {
+        Ok(status) => call.memory.write(GuestPtr::<Filestat>::new(to.cast_unsigned()), status)?,
+        Err(e) => return Ok(Some(e.downcast()? as i32)),
+    }
+    Ok(Some(Errno::Success as i32))
 }
 
-/// The parameters of `path_open`.
-type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
-
-async fn first_open(mut memory: GuestMemory<'_>, world: &mut Preview1, arguments: Open) -> Result<i32> {
-    let (folder, flags, path, len, how, rights, inherited, fd_flags, to) = arguments;
-    let place = next_place(&mut world.wasi);
-    let context = &mut world.wasi;
-    let first =
-        calls::path_open(context, &mut memory, folder, flags, path, len, how, rights, inherited, fd_flags, to).await?;
-    if first == Errno::Success as i32 {
-        let fd = memory.read(GuestPtr::<u32>::new(to.cast_unsigned()))?;
-        world.opened.note(&mut world.wasi, fd, place);
-    }
-    let Some(refused) = refused(first) else { return Ok(first) };
-    let call = Call { memory, context: &mut world.wasi, opened: &mut world.opened, refused };
-    Ok(open(call, arguments).await?.unwrap_or(first))
-}
-
-/// Opens what one of the guest's descriptors is once more.
-async fn open_descriptor(
-    call: &mut Call<'_>,
-    folder: i32,
-    descriptor: u32,
-    how: Oflags,
-    rights: Rights,
-) -> Result<OpenedAs> {
-    if how.contains(Oflags::CREAT | Oflags::EXCL) {
-        return Ok(Err(Errno::Exist as i32));
-    }
-    let again = match call.opened.once_more(call.context, descriptor, rights) {
-        Ok(again) if how.contains(Oflags::DIRECTORY) && !again.is_folder() => return Ok(Err(Errno::Notdir as i32)),
-        Ok(again) => again,
-        Err(e) => return Ok(Err(number(Err(e)))),
-    };
-    // wasmtime-wasi has no other way to a descriptor than opening something of the same kind.
-    let (path, kind) = if again.is_folder() { (".", Oflags::DIRECTORY) } else { ("dev/null", Oflags::empty()) };
-    let mut memory = path.as_bytes().to_vec();
-    let mut memory = GuestMemory::Unshared(&mut memory);
-    let (text, place) = (GuestPtr::new((0, u32::try_from(path.len())?)), next_place(call.context));
-    let (flags, none) = (Lookupflags::empty(), Fdflags::empty());
-    let opened = call.context.path_open(&mut memory, folder.into(), flags, text, kind, rights, rights, none);
-    let fd = match opened.await {
-        Ok(fd) => fd,
-        Err(e) => return Ok(Err(e.downcast()? as i32)),
-    };
-    let replaced = call.opened.replace(call.context, fd.into(), place, again);
-    replaced.map(|()| Ok(fd)).ok_or_else(|| wasmtime::format_err!("a file is not where it was opened"))
-}
-
-/// The descriptor, or the error number.
-type OpenedAs = std::result::Result<Fd, i32>;
-
-async fn open(
-    mut call: Call<'_>,
-    (folder, flags, path, len, how, rights, inherited, fd_flags, to): Open,
-) -> Result<Answer> {
-    let (mut flags, how) = (Lookupflags::try_from(flags)?, Oflags::try_from(how)?);
-    let (rights, inherited) = (Rights::try_from(rights)?, Rights::try_from(inherited)?);
-    // What is made must not be there, not even as a link.
-    if how.contains(Oflags::CREAT | Oflags::EXCL) {
-        flags &= !Lookupflags::SYMLINK_FOLLOW;
-    }
-    if let Some(descriptor) = call.descriptor((folder, path, len), flags)? {
-        return Ok(Some(match open_descriptor(&mut call, folder, descriptor, how, rights).await? {
-            Ok(fd) => call.memory.write(GuestPtr::<Fd>::new(to.cast_unsigned()), fd).map(|()| Errno::Success as i32)?,
-            Err(number) => number,
-        }));
-    }
-    let entry = match call.seen((folder, path, len), flags)? {
-        None => return Ok(None),
-        Some(Ok(entry)) => entry,
-        Some(Err(e)) => return Ok(Some(number(Err(e)))),
-    };
-    let mut answer = None;
-    if call.refused == Refused::NotPermitted {
-        let Some((mut memory, path)) = once_more(&entry) else { return Ok(Some(number(Err(Kernel::ILSEQ)))) };
-        let mut memory = GuestMemory::Unshared(&mut memory);
-        let fd_flags = Fdflags::try_from(fd_flags)?;
-        let place = next_place(call.context);
-        let opened = call.context.path_open(&mut memory, folder.into(), flags, path, how, rights, inherited, fd_flags);
-        let opened = opened.await;
-        if let Ok(fd) = &opened {
-            call.opened.note(call.context, (*fd).into(), place);
-        }
-        answer = answered(opened, |fd| Ok(call.memory.write(GuestPtr::<Fd>::new(to.cast_unsigned()), fd)?))?;
-    }
-    if answer.is_none_or(|answer| answer == Errno::Io as i32) {
-        let create = how.contains(Oflags::CREAT);
-        let write = create || how.contains(Oflags::TRUNC) || rights.contains(Rights::FD_WRITE);
-        answer = entry.refusal(Asked { write, create }).map(|e| number(Err(e))).or(answer);
-    }
-    Ok(answer)
+/// What wasmtime-wasi tells of a file that is open.
+async fn status(context: &mut WasiP1Ctx, file: &Resource<Descriptor>) -> std::result::Result<Filestat, Error> {
+    let mut files = context.filesystem();
+    let found = files.stat(Resource::new_borrow(file.rep())).await?;
+    let hash = files.metadata_hash(Resource::new_borrow(file.rep())).await?;
+    let time = |time: Option<Datetime>| time.map_or(Ok(0), Timestamp::try_from);
+    Ok(Filestat {
+        dev: 1,
+        ino: hash.lower,
+        filetype: found.type_.try_into().map_err(Error::trap)?,
+        nlink: found.link_count,
+        size: found.size,
+        atim: time(found.data_access_timestamp)?,
+        mtim: time(found.data_modification_timestamp)?,
+        ctim: time(found.status_change_timestamp)?,
+    })
 }

@@ -53,7 +53,7 @@ fn again(folder: &Folder) -> Folder {
     Resource::new_borrow(folder.rep())
 }
 
-/// A call that was refused, and how.
+/// A call that was refused, or not made, and how.
 struct Call {
     first: FsError,
     refused: Option<Refused>,
@@ -67,6 +67,13 @@ impl From<FsError> for Call {
 }
 
 impl Call {
+    /// A call that wasmtime-wasi is not to make, if any of its paths is such a one.
+    fn unasked(paths: &[&str]) -> Option<Self> {
+        let first = ErrorCode::NotPermitted.into();
+        let folders = paths.iter().any(|path| kernel::is_folder(path.as_bytes()));
+        folders.then_some(Self { first, refused: Some(Refused::Unasked) })
+    }
+
     /// The kernel's answer if it was asked, else the first.
     fn answer<T>(self, asked: Option<Asking<T>>) -> FsResult<T> {
         match asked {
@@ -76,23 +83,40 @@ impl Call {
     }
 }
 
+/// The call, if wasmtime-wasi has refused or cannot make it; its answer otherwise.
+macro_rules! first {
+    ($paths:expr, $answer:expr) => {
+        match Call::unasked($paths) {
+            Some(call) => call,
+            None => match $answer.await {
+                Err(e) => Call::from(e),
+                done => return done,
+            },
+        }
+    };
+}
+
 impl Files<'_> {
     /// Where a path leads, if there is reason to ask, and unless it leaves the folder by itself.
     fn entry(&self, call: &Call, folder: &Folder, path: &str, follow: bool) -> Option<Asking<Entry>> {
-        let Ok(Descriptor::Dir(folder)) = self.inner.table.get(folder) else { return None };
+        let folder = match self.inner.table.get(folder) {
+            Ok(Descriptor::Dir(folder)) => folder,
+            Ok(Descriptor::File(_)) if call.refused == Some(Refused::Unasked) => return Some(Err(Errno::NOTDIR)),
+            _ => return None,
+        };
         let is_root = self.root.is_some_and(|root| root.0 == folder.dir.as_raw_fd());
         // Below another folder what is not permitted stays so, and only the reason of another refusal is asked for.
         let asks = match call.refused {
             Some(Refused::NotPermitted) => is_root,
-            Some(Refused::Unclear) => true,
+            Some(Refused::Unclear | Refused::Unasked) => true,
             Some(Refused::NotFound) | None => false,
         };
-        asks.then(|| Base { folder: folder.dir.as_fd(), is_root }.entry(path, follow).transpose()).flatten()
+        asks.then(|| Base { folder: folder.dir.as_fd(), is_root }.entry(path.as_bytes(), follow).transpose()).flatten()
     }
 
     /// The same, for who looks at it or opens it.
     fn seen(&self, call: &Call, folder: &Folder, path: &str, flags: PathFlags) -> Option<Asking<Entry>> {
-        let follow = flags.contains(PathFlags::SYMLINK_FOLLOW) || kernel::is_folder(path);
+        let follow = flags.contains(PathFlags::SYMLINK_FOLLOW) || kernel::is_folder(path.as_bytes());
         self.entry(call, folder, path, follow)
     }
 
@@ -101,13 +125,13 @@ impl Files<'_> {
         let asks = match call.refused? {
             Refused::NotPermitted => true,
             Refused::NotFound => path.contains("fd/"),
-            Refused::Unclear => false,
+            Refused::Unclear | Refused::Unasked => false,
         };
         let Ok(Descriptor::Dir(folder)) = self.inner.table.get(folder) else { return None };
         if !asks || self.root.is_none_or(|root| root.0 != folder.dir.as_raw_fd()) {
             return None;
         }
-        let number = kernel::descriptor(path, flags.contains(PathFlags::SYMLINK_FOLLOW))?;
+        let number = kernel::descriptor(path.as_bytes(), flags.contains(PathFlags::SYMLINK_FOLLOW))?;
         Some(own_stream(number).map_err(|e| refused::code(e).into()))
     }
 
@@ -124,8 +148,7 @@ impl Files<'_> {
     }
 
     /// Asks the kernel about a name.
-    fn ask<T>(&self, e: FsError, at: (&Folder, &str), ask: impl FnOnce(&Entry) -> Asking<T>) -> FsResult<T> {
-        let call = Call::from(e);
+    fn ask<T>(&self, call: Call, at: (&Folder, &str), ask: impl FnOnce(&Entry) -> Asking<T>) -> FsResult<T> {
         let entry = self.entry(&call, at.0, at.1, false);
         call.answer(entry.map(|entry| entry.and_then(|entry| ask(&entry))))
     }
@@ -133,12 +156,11 @@ impl Files<'_> {
     /// The same about two.
     fn ask_both(
         &self,
-        e: FsError,
+        call: Call,
         from: (&Folder, &str),
         to: (&Folder, &str),
         ask: impl FnOnce(&Entry, &Entry) -> Asking<()>,
     ) -> FsResult<()> {
-        let call = Call::from(e);
         let both = self.entry(&call, from.0, from.1, false).zip(self.entry(&call, to.0, to.1, false));
         call.answer(both.map(|(from, to)| ask(&from?, &to?)))
     }
@@ -220,39 +242,40 @@ impl HostDescriptor for Files<'_> {
     }
 
     async fn create_directory_at(&mut self, folder: Folder, path: String) -> FsResult<()> {
-        let Err(e) = self.inner.create_directory_at(again(&folder), path.clone()).await else { return Ok(()) };
-        self.ask(e, (&folder, &path), Entry::create_directory)
+        let call = first!(&[&path], self.inner.create_directory_at(again(&folder), path.clone()));
+        self.ask(call, (&folder, &path), Entry::create_directory)
     }
 
     async fn remove_directory_at(&mut self, folder: Folder, path: String) -> FsResult<()> {
-        let Err(e) = self.inner.remove_directory_at(again(&folder), path.clone()).await else { return Ok(()) };
-        self.ask(e, (&folder, &path), Entry::remove_directory)
+        let call = first!(&[&path], self.inner.remove_directory_at(again(&folder), path.clone()));
+        self.ask(call, (&folder, &path), Entry::remove_directory)
     }
 
     async fn unlink_file_at(&mut self, folder: Folder, path: String) -> FsResult<()> {
-        let Err(e) = self.inner.unlink_file_at(again(&folder), path.clone()).await else { return Ok(()) };
-        self.ask(e, (&folder, &path), Entry::unlink)
+        let call = first!(&[&path], self.inner.unlink_file_at(again(&folder), path.clone()));
+        self.ask(call, (&folder, &path), Entry::unlink)
     }
 
     async fn symlink_at(&mut self, folder: Folder, text: String, path: String) -> FsResult<()> {
-        let first = self.inner.symlink_at(again(&folder), text.clone(), path.clone()).await;
-        let Err(e) = first else { return Ok(()) };
+        let call = first!(&[&path], self.inner.symlink_at(again(&folder), text.clone(), path.clone()));
         // wasmtime-wasi makes no link to an absolute path.
-        self.ask(e, (&folder, &path), |entry| entry.symlink(&text))
+        self.ask(call, (&folder, &path), |entry| entry.symlink(text.as_bytes()))
     }
 
     async fn readlink_at(&mut self, folder: Folder, path: String) -> FsResult<String> {
         match self.inner.readlink_at(again(&folder), path.clone()).await {
             // Nor does it say where one leads.
-            Err(e) => self.ask(e, (&folder, &path), Entry::read_link),
+            Err(e) => self.ask(e.into(), (&folder, &path), |entry| {
+                String::from_utf8(entry.read_link()?).map_err(|_| Errno::ILSEQ)
+            }),
             text => text,
         }
     }
 
     async fn rename_at(&mut self, folder: Folder, path: String, to: Folder, to_path: String) -> FsResult<()> {
-        let first = self.inner.rename_at(again(&folder), path.clone(), again(&to), to_path.clone()).await;
-        let Err(e) = first else { return Ok(()) };
-        self.ask_both(e, (&folder, &path), (&to, &to_path), Entry::rename)
+        let call =
+            first!(&[&path, &to_path], self.inner.rename_at(again(&folder), path.clone(), again(&to), to_path.clone()));
+        self.ask_both(call, (&folder, &path), (&to, &to_path), Entry::rename)
     }
 
     async fn link_at(
@@ -263,9 +286,11 @@ impl HostDescriptor for Files<'_> {
         to: Folder,
         to_path: String,
     ) -> FsResult<()> {
-        let first = self.inner.link_at(again(&folder), flags, path.clone(), again(&to), to_path.clone()).await;
-        let Err(e) = first else { return Ok(()) };
-        self.ask_both(e, (&folder, &path), (&to, &to_path), Entry::link)
+        let call = first!(
+            &[&path, &to_path],
+            self.inner.link_at(again(&folder), flags, path.clone(), again(&to), to_path.clone())
+        );
+        self.ask_both(call, (&folder, &path), (&to, &to_path), Entry::link)
     }
 
     async fn set_times_at(

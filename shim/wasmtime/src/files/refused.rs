@@ -14,6 +14,8 @@ pub(super) enum Refused {
     NotFound,
     /// «Input or output error»: what stands for each error number that wasmtime-wasi does not know.
     Unclear,
+    /// None yet: the call is one that wasmtime-wasi has no way to make.
+    Unasked,
 }
 
 impl Refused {
