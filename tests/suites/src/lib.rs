@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! go/        the tests of Go's standard library, compiled for wasip1 by the machine's Go
-//! cpython    CPython's own tests on an interpreter from the package index, by `provision-cpython`
 //! rounds     a program that is started again where a test broke it off; attempt: one container, however it ends
 //! verdict    the outcomes beside `expected/SUITE-ENGINE`, and the table
 //! ```
@@ -18,14 +17,12 @@
 )]
 
 mod attempt;
-mod cpython;
 mod go;
 mod outcome;
 mod rounds;
 mod suite;
 mod verdict;
 
-pub use cpython::CPython;
 pub use go::GoPackages;
 pub use outcome::{Outcome, Outcomes};
 pub use suite::Suite;

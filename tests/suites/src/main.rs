@@ -5,11 +5,11 @@
 use std::process::ExitCode;
 
 use catamaran_harness::{Engine, Node};
-use catamaran_suites::{CPython, GoPackages, Suite, Verdict, print_table};
+use catamaran_suites::{GoPackages, Suite, Verdict, print_table};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let suites: [&dyn Suite; 2] = [&GoPackages::default(), &CPython];
+    let suites: [&dyn Suite; 1] = [&GoPackages::default()];
     let mut rows = Vec::new();
     for suite in suites {
         for engine in Engine::ALL {

@@ -6,7 +6,7 @@ use catamaran_harness::{Engine, Node};
 use catamaran_suites::{GoPackages, Suite, Verdict};
 
 /// Packages that are compiled and run within seconds.
-const PACKAGES: [&str; 3] = ["os", "io/fs", "path/filepath"];
+const PACKAGES: [&str; 2] = ["os", "io/fs"];
 
 fn expect(engine: Engine) {
     let node = Node::start();
@@ -14,7 +14,7 @@ fn expect(engine: Engine) {
     let verdict = Verdict::new("go", engine, &outcomes, false);
     assert!(verdict.troubles.is_empty(), "{}", verdict.troubles.join("\n"));
     // Most of them, and each of the packages.
-    assert!(verdict.passed > 150, "{verdict:?}");
+    assert!(verdict.passed > 1000, "{verdict:?}");
     for package in PACKAGES {
         assert!(outcomes.keys().any(|name| name.starts_with(&format!("{package} "))), "none of {package}'s tests ran");
     }
