@@ -16,7 +16,7 @@ enum Meaning {
     Bind {
         recursive: bool,
     },
-    /// Nothing to do: the default, or satisfied by something stricter (ARCHITECTURE.md).
+    /// Nothing to do: the default, or satisfied by something stricter (docs/spec.md).
     Nothing,
     /// Cannot be had; what to write instead.
     Refused(&'static str),

@@ -135,7 +135,7 @@ fn a_procfs_that_the_host_mounts_later_shows_no_memory_to_a_plain_user() {
     let shared = Mounted::shared(&node.folder("shared"));
     let order = node.container("later").image(&wasm("read")).args(["/read", "/data/proc/self/mem"]).user("1000:1000");
     let task = order.with_volume(shared.path(), "/data", &["rbind", "rslave", "ro"]).create();
-    // After Create nothing covers it any more. Root could read and write it (ARCHITECTURE.md): a worker is not dumpable,
+    // After Create nothing covers it any more. Root could read and write it (shim/worker/README.md): a worker is not dumpable,
     // so that its files in any procfs are root's.
     let proc = Mounted::at(&["-t", "proc", "proc"], &shared.path().join("proc"));
     assert!(task.inside("/data/proc/self").exists(), "it does not show: the test tests nothing");

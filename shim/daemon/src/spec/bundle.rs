@@ -1,6 +1,6 @@
 //! The OCI bundle: config.json read once and checked whole, before anything is made from it.
 //!
-//! What a spec asks for is honoured, or satisfied by something stricter (the table in ARCHITECTURE.md), or refused here
+//! What a spec asks for is honoured, or satisfied by something stricter (the table in docs/spec.md), or refused here
 //! with the key's name. Nothing is passed over.
 
 use std::collections::HashMap;

@@ -112,7 +112,7 @@ fn drop_bounding_set() -> io::Result<()> {
     Ok(())
 }
 
-/// All of them, whatever the spec grants: nothing that a Wasm guest can ask for needs one (ARCHITECTURE.md).
+/// All of them, whatever the spec grants: nothing that a Wasm guest can ask for needs one (docs/spec.md).
 pub(super) fn drop_capabilities() -> Result<(), ConfineError> {
     // EINVAL from a kernel that has no ambient set: then there is none to clear.
     match rustix::thread::clear_ambient_capability_set() {
