@@ -24,14 +24,16 @@ fn same(program: &str, without: &[&str]) {
     let folder = node.folder("data");
     let native = said(&folder, node.container("native").runtime(Runtime::Runc), "native", &guests::native(program));
     assert_eq!((native.code, native.stderr.as_str()), (3, ""), "{native:?}");
+    let mut differences = Vec::new();
     for (name, module) in [("wasi", guests::c(program)), ("wasix", guests::wasix(program))] {
         let ours = said(&folder, node.container(name).engine(Engine::Wasmer), name, &module);
         let is_asked = |line: &&str| name == "wasix" || !without.iter().any(|word| line.contains(word));
         let expected: Vec<_> = native.stdout.lines().filter(is_asked).collect();
-        let other: Vec<_> = expected.iter().zip(ours.stdout.lines()).filter(|(native, ours)| *native != ours).collect();
-        assert!(other.is_empty(), "{name}, the native answer first: {other:#?}");
+        let lines = expected.iter().zip(ours.stdout.lines()).filter(|(native, ours)| *native != ours);
+        differences.extend(lines.map(|(native, ours)| format!("natively {native}, for {name} {ours}")));
         assert_eq!((ours.stdout.lines().count(), ours.code), (expected.len(), 3), "{name}: {ours:?}");
     }
+    assert!(differences.is_empty(), "{differences:#?}");
     node.finish();
 }
 
