@@ -42,14 +42,8 @@ pub(crate) fn allocate(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
 
 /// `fd_advise`: descriptor, offset, length, WASI's advice.
 pub(crate) fn advise(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
-    const ADVICE: [Advice; 6] = [
-        Advice::Normal,
-        Advice::Sequential,
-        Advice::Random,
-        Advice::WillNeed,
-        Advice::DontNeed,
-        Advice::NoReuse,
-    ];
+    const ADVICE: [Advice; 6] =
+        [Advice::Normal, Advice::Sequential, Advice::Random, Advice::WillNeed, Advice::DontNeed, Advice::NoReuse];
     let advice = usize::try_from(call.number(3)).ok().and_then(|number| ADVICE.get(number).copied());
     // A descriptor has 32 bits.
     Ok(match (call.what(call.number(0) as u32)?, advice) {
