@@ -74,7 +74,7 @@ pub(super) fn restrict_tcp(needs: Needs) -> Result<(), ConfineError> {
     match version() {
         Some(version) if version >= FIRST_WITH_TCP => {
             let ruleset = Ruleset { handled_access_net: unneeded, ..Ruleset::default() };
-            step("taking TCP away by Landlock", make(&ruleset).and_then(|made| enforce(&made)))
+            step("taking TCP away by Landlock", enforce(&ruleset))
         }
         _ => Ok(()),
     }
@@ -91,7 +91,7 @@ fn version() -> Option<i64> {
 
 fn apply(version: i64) -> io::Result<()> {
     let mut ruleset = Ruleset {
-        handled_access_fs: FS_EXECUTE | FS_MAKE_CHAR | FS_MAKE_BLOCK | FS_MAKE_FIFO | FS_MAKE_SOCK | FS_REFER,
+        handled_access_fs: FS_EXECUTE | FS_MAKE_CHAR | FS_MAKE_BLOCK | FS_MAKE_FIFO | FS_MAKE_SOCK,
         ..Ruleset::default()
     };
     if version >= 5 {
@@ -100,8 +100,13 @@ fn apply(version: i64) -> io::Result<()> {
     if version >= 6 {
         ruleset.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
     }
+    enforce(&ruleset)
+}
+
+/// Adds a layer. Each layer denies moving files about unless it says otherwise: it is the one right that Landlock takes away unasked.
+fn enforce(ruleset: &Ruleset) -> io::Result<()> {
+    let ruleset = Ruleset { handled_access_fs: ruleset.handled_access_fs | FS_REFER, ..*ruleset };
     let made = make(&ruleset)?;
-    // Moving files about is the one right that Landlock takes away unasked.
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let rule = PathBeneath { allowed_access: FS_REFER, parent_fd: root.as_raw_fd() };
     // SAFETY: the kernel reads the structure of this kind of rule and keeps nothing of it.
@@ -115,7 +120,10 @@ fn apply(version: i64) -> io::Result<()> {
         )
     };
     Errno::result(added)?;
-    enforce(&made)
+    // SAFETY: the call takes two numbers.
+    let restricted = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, made.as_raw_fd(), 0 as libc::c_ulong) };
+    Errno::result(restricted)?;
+    Ok(())
 }
 
 fn make(ruleset: &Ruleset) -> io::Result<OwnedFd> {
@@ -132,14 +140,6 @@ fn make(ruleset: &Ruleset) -> io::Result<OwnedFd> {
     let made = Errno::result(made)?;
     // SAFETY: the call answered a new descriptor, which nothing else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(made as i32) })
-}
-
-fn enforce(ruleset: &OwnedFd) -> io::Result<()> {
-    // SAFETY: the call takes two numbers.
-    let restricted =
-        unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0 as libc::c_ulong) };
-    Errno::result(restricted)?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -161,6 +161,7 @@ mod tests {
         let restricted = std::thread::spawn(move || {
             crate::confine::credentials::no_new_privileges().unwrap();
             restrict().unwrap();
+            restrict_tcp(Needs::default()).unwrap();
             let denied = |result: io::Result<()>| {
                 assert_eq!(result.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
             };
