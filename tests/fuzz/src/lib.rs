@@ -34,8 +34,11 @@ pub mod tree;
 /// Whether the input was taken whole, by whatever reads it.
 pub type Taken = bool;
 
+/// Reads an input.
+pub type Target = fn(&[u8]) -> Taken;
+
 /// All targets by their names.
-pub const TARGETS: [(&str, fn(&[u8]) -> Taken); 8] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("annotations", annotations::target),
     ("config", config::target),
     ("dns", dns::target),
@@ -50,6 +53,6 @@ pub const TARGETS: [(&str, fn(&[u8]) -> Taken); 8] = [
 ///
 /// # Panics
 /// On a finding.
-pub fn run(target: fn(&[u8]) -> Taken, input: &[u8]) -> Taken {
+pub fn run(target: Target, input: &[u8]) -> Taken {
     meter::bounded(input.len(), || target(input))
 }

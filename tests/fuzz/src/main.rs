@@ -4,11 +4,11 @@
 
 use std::sync::OnceLock;
 
-use catamaran_fuzz::{TARGETS, Taken, run};
+use catamaran_fuzz::{TARGETS, Target, run};
 
-static TARGET: OnceLock<fn(&[u8]) -> Taken> = OnceLock::new();
+static TARGET: OnceLock<Target> = OnceLock::new();
 
-fn named() -> fn(&[u8]) -> Taken {
+fn named() -> Target {
     let name = std::env::var("CATAMARAN_FUZZ_TARGET").unwrap_or_default();
     match TARGETS.iter().find(|(known, _)| *known == name) {
         Some((_, target)) => *target,

@@ -5,23 +5,21 @@ use std::path::PathBuf;
 use catamaran_fuzz::{TARGETS, run};
 
 /// The inputs of a target, by their names.
-fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+fn corpus(target: &str) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
-    let files = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut all: Vec<_> = files
-        .map(|file| {
-            let file = file.unwrap();
-            (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap())
-        })
-        .collect();
+    let read = |file: std::io::Result<std::fs::DirEntry>| {
+        let file = file?;
+        Ok((file.file_name().to_string_lossy().into_owned(), std::fs::read(file.path())?))
+    };
+    let mut all = std::fs::read_dir(folder)?.map(read).collect::<std::io::Result<Vec<_>>>()?;
     all.sort();
-    all
+    Ok(all)
 }
 
 #[test]
 fn every_input_of_every_corpus_is_borne() {
     for (name, target) in TARGETS {
-        for (file, input) in corpus(name) {
+        for (file, input) in corpus(name).unwrap() {
             println!("{name}/{file}");
             run(target, &input);
             // And everything that it begins with, of the shorter ones.
@@ -35,7 +33,7 @@ fn every_input_of_every_corpus_is_borne() {
 #[test]
 fn valid_inputs_are_taken_and_refused_ones_are_not() {
     for (name, target) in TARGETS {
-        let corpus = corpus(name);
+        let corpus = corpus(name).unwrap();
         for kind in ["valid", "refused"] {
             let of_kind: Vec<_> = corpus.iter().filter(|(file, _)| file.starts_with(kind)).collect();
             assert!(of_kind.len() >= 2, "{name} has {} inputs that are {kind}", of_kind.len());
