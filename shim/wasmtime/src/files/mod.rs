@@ -37,5 +37,6 @@ pub(crate) use preview2::add_types_to_linker;
 /// Defines the functions of preview 1 over wasmtime-wasi's, for which shadowing has to be allowed.
 pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
     preview1::add_to_linker(linker)?;
+    open::add_to_linker(linker)?;
     descriptors::add_to_linker(linker)
 }

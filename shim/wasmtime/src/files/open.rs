@@ -3,8 +3,9 @@
 
 use std::fs::File;
 
+use catamaran_wasmtime_artifact::imports::PREVIEW1;
 use rustix::fs::{FileType, OFlags, fstat};
-use wasmtime::Result;
+use wasmtime::{Caller, Linker, Result};
 use wasmtime_wasi::filesystem::{self, Descriptor, Dir};
 use wasmtime_wasi::p1::types::{Errno, Fd, Fdflags, Lookupflags, Oflags, Rights};
 use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as calls, WasiSnapshotPreview1 as _};
@@ -13,13 +14,24 @@ use wiggle::{GuestMemory, GuestPtr};
 
 use super::kernel;
 use super::opened::{Again, Preview1, next_place};
-use super::preview1::{Answer, Call, OUTSIDE, foreign, number, refused};
+use super::preview1::{Answer, Call, OUTSIDE, foreign, guest, number, refused};
 use super::refused::Refused;
 
 /// The parameters of `path_open`.
-pub(super) type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
+type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
-pub(super) async fn first(mut memory: GuestMemory<'_>, world: &mut Preview1, arguments: Open) -> Result<i32> {
+/// Defines it over wasmtime-wasi's, for which shadowing has to be allowed.
+pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
+    linker.func_wrap_async(PREVIEW1, "path_open", |mut caller: Caller<'_, Preview1>, arguments: Open| {
+        Box::new(async move {
+            let (memory, world) = guest(&mut caller)?;
+            first(memory, world, arguments).await
+        })
+    })?;
+    Ok(())
+}
+
+async fn first(mut memory: GuestMemory<'_>, world: &mut Preview1, arguments: Open) -> Result<i32> {
     let (folder, flags, path, len, how, rights, inherited, fd_flags, to) = arguments;
     let (first, refused) = if is_the_kernels(fd_flags) || foreign(&memory, path, len) {
         (OUTSIDE, Some(Refused::Unasked))

@@ -21,7 +21,7 @@ use wiggle::{GuestMemory, GuestPtr};
 use super::kernel::{self, Base, Entry};
 use super::opened::{Opened, Preview1};
 use super::refused::{self, Refused};
-use super::{open, times};
+use super::times;
 
 /// Each function with its parameters, with what paths wasmtime-wasi is not asked, and what is done then, or when it refused.
 macro_rules! functions {
@@ -75,12 +75,6 @@ pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
             but named(text text_len, path len) => symlink;
         path_unlink_file(folder: i32, path: i32, len: i32) but named(path len) => unlink;
     }
-    linker.func_wrap_async(PREVIEW1, "path_open", |mut caller: Caller<'_, Preview1>, arguments: open::Open| {
-        Box::new(async move {
-            let (memory, world) = guest(&mut caller)?;
-            open::first(memory, world, arguments).await
-        })
-    })?;
     Ok(())
 }
 

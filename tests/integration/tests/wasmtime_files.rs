@@ -1,0 +1,154 @@
+//! Files on Wasmtime that few are: folders that are synced, names that are no text or end in a slash, FIFOs. What a module and a
+//! component are told is what the same program is told as a native one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use catamaran_harness::{Code, Container, Image, Node, Output, Runtime, guests};
+use catamaran_integration::adapted;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Native,
+    Module,
+    Component,
+}
+
+/// A folder for the guest, with what it cannot make itself.
+fn data(node: &Node) -> PathBuf {
+    let data = node.folder("data");
+    fs::remove_dir_all(&data).ok();
+    fs::create_dir_all(data.join("work/mixed")).unwrap();
+    fs::set_permissions(data.join("work"), fs::Permissions::from_mode(0o777)).unwrap();
+    for name in [b"one".as_slice(), b"tw\xff", "drei\u{e9}".as_bytes(), b"\xc3("] {
+        fs::write(data.join("work/mixed").join(OsStr::from_bytes(name)), "").unwrap();
+    }
+    mknodat(CWD, data.join("work/fifo"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
+    fs::create_dir_all(data.join("ro/folder")).unwrap();
+    fs::write(data.join("ro/file"), "text").unwrap();
+    data
+}
+
+fn order<'n>(node: &'n Node, data: &Path, who: Who, program: &str, words: &[&str]) -> Container<'n> {
+    let (module, runtime) = match who {
+        Who::Native => (guests::native(program), Runtime::Runc),
+        Who::Module => (guests::c(program), Runtime::Catamaran),
+        Who::Component => (adapted(&guests::c(program)), Runtime::Catamaran),
+    };
+    let image = Image::new(&format!("{program}-{who:?}").to_lowercase())
+        .file_as("/program", module, 0o755, 0, 0)
+        .dir("/run", 0o755, 0, 0)
+        .dir("/var", 0o755, 0, 0)
+        .link("/var/run", "../run");
+    node.container(program)
+        .image(&image)
+        .runtime(runtime)
+        .args([&["/program"], words].concat())
+        .bind(&data.join("work"), "/data", ["rbind", "rw"])
+        .bind(&data.join("ro"), "/ro", ["rbind", "ro"])
+}
+
+/// What it ends with: a component has no other word than that it failed.
+fn end(who: Who) -> u8 {
+    if who == Who::Component { 1 } else { 3 }
+}
+
+fn said(node: &Node, who: Who, program: &str, words: &[&str]) -> Output {
+    let data = data(node);
+    let output = order(node, &data, who, program, words).limit(Duration::from_secs(30)).to_its_end();
+    assert_eq!((output.code, output.stderr.as_str()), (end(who).into(), ""), "{who:?} {words:?}: {}", output.stdout);
+    output
+}
+
+/// Each says what the program says natively, but in the lines that begin so, of which the rest is given.
+fn as_natively(program: &str, words: &[&str], all: &[(Who, &[(&str, &str)])]) {
+    let node = Node::start();
+    let native = said(&node, Who::Native, program, words).stdout;
+    assert!(native.lines().count() > 10 && native.contains(": 0\n") | native.contains(": ok\n"), "{native}");
+    for (who, others) in all {
+        let ours = said(&node, *who, program, words).stdout;
+        let expected: Vec<_> = native.lines().map(|line| expected(line, others)).collect();
+        let wrong: Vec<_> = expected.iter().zip(ours.lines()).filter(|(native, ours)| native != ours).collect();
+        assert!(wrong.is_empty(), "natively, and {who:?}:\n{wrong:#?}");
+        assert_eq!(ours.lines().count(), expected.len(), "{who:?}: {ours}");
+    }
+    node.finish();
+}
+
+fn expected(native: &str, others: &[(&str, &str)]) -> String {
+    match others.iter().find(|(begin, _)| native.starts_with(begin)) {
+        Some((begin, rest)) => format!("{begin}{rest}"),
+        None => native.to_owned(),
+    }
+}
+
+/// The last step of whoever replaces a file for good.
+#[test]
+fn a_module_syncs_folders_files_and_streams_as_a_native_program() {
+    as_natively("unusual", &["sync"], &[(Who::Module, &[])]);
+}
+
+#[test]
+fn a_module_gets_along_with_names_that_are_not_utf_8() {
+    as_natively("unusual", &["foreign"], &[(Who::Module, &[])]);
+}
+
+/// A component's names are UTF-8: it is not told of others.
+#[test]
+fn a_name_that_is_not_utf_8_makes_no_folder_unreadable() {
+    let node = Node::start();
+    let (native, module) =
+        (said(&node, Who::Native, "unusual", &["listed"]), said(&node, Who::Module, "unusual", &["listed"]));
+    assert_eq!(native.stdout, "readdir: 4\n drei\\c3\\a9\n one\n tw\\ff\n \\c3(\n");
+    assert_eq!(module.stdout, native.stdout);
+    let component = said(&node, Who::Component, "unusual", &["listed"]);
+    assert_eq!(component.stdout, "readdir: 2\n drei\\c3\\a9\n one\n");
+    node.finish();
+}
+
+#[test]
+fn a_module_opens_fifos_without_waiting() {
+    as_natively("unusual", &["fifo"], &[(Who::Module, &[])]);
+}
+
+/// An open that waits for a FIFO's other end.
+#[test]
+fn a_guest_that_opens_a_fifo_can_be_ended() {
+    let node = Node::start();
+    for who in [Who::Module, Who::Component] {
+        let data = data(&node);
+        let task = order(&node, &data, who, "unusual", &["fifo-waits"]).spawn();
+        task.expect_stdout("opens\n");
+        assert_eq!(task.try_wait(Duration::from_millis(300)).unwrap_err().code, Code::DeadlineExceeded, "{who:?}");
+        task.kill("TERM");
+        assert_eq!(task.wait(Duration::from_secs(5)).code, 143, "{who:?}");
+        task.delete();
+        // The other end comes.
+        let task = order(&node, &data, who, "unusual", &["fifo-waits"]).spawn();
+        task.expect_stdout("opens\n");
+        drop(fs::OpenOptions::new().write(true).open(data.join("work/fifo")).unwrap());
+        assert_eq!(task.wait(Duration::from_secs(5)).code, u32::from(end(who)), "{who:?}");
+        assert_eq!(task.delete().stdout, "opens\nopen(\"fifo\", O_RDONLY): 0\n", "{who:?}");
+    }
+    node.finish();
+}
+
+#[test]
+fn files_of_a_read_only_mount_are_not_emptied() {
+    as_natively("unusual", &["emptied"], &[(Who::Module, &[]), (Who::Component, &[])]);
+}
+
+/// A name with a slash behind it, below a link and of an open folder, beside the same program as a native one.
+#[test]
+fn names_with_slashes_are_made_moved_and_removed_as_in_the_kernel() {
+    // What is open gives what lies below it.
+    let others: &[(&str, &str)] = &[("fstatat(folder, \"../z/k\", &is, 0): ", "EPERM")];
+    as_natively("names", &[], &[(Who::Module, others), (Who::Component, others)]);
+}
