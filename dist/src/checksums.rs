@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::error::{Error, On, Result};
 use crate::layout::hex;
 
-/// What the file is called.
+/// The file's name.
 pub const FILE: &str = "SHA256SUMS";
 
-/// The line of a file.
+/// The line for a file.
 pub fn line(name: &str, bytes: &[u8]) -> String {
     format!("{}  {name}\n", hex(bytes))
 }
@@ -53,7 +53,7 @@ mod tests {
         for name in ["b.tar", "a.tar.gz"] {
             fs::write(folder.path().join(name), name).unwrap();
         }
-        // The second time the file itself is there.
+        // The second run finds the checksum file itself.
         write(folder.path()).unwrap();
         write(folder.path()).unwrap();
         let check =

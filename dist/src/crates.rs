@@ -1,5 +1,6 @@
-//! What programs are linked from, as cargo says it: each package as shim/build builds it, for the target, with the features of that
-//! build, without what only build scripts and procedural macros use.
+//! The crates that programs are linked from, as cargo lists them: each package as shim/build builds it, for the target and with the
+//! features
+//! of that build, without the crates that only build scripts and procedural macros use.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -31,36 +32,36 @@ impl fmt::Display for Id {
     }
 }
 
-/// What is known of a crate.
+/// A crate's facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crate {
     /// The licence as an SPDX expression.
     pub licence: Option<String>,
     /// A file with the licence's text, if its manifest names one.
     pub licence_file: Option<PathBuf>,
-    /// Who wrote it, as its manifest says.
+    /// Its authors, as its manifest lists them.
     pub authors: Vec<String>,
     /// SHA-256 of the package, from the lock file.
     pub checksum: Option<String>,
-    /// Where its source is on this machine.
+    /// The folder of its source on this machine.
     pub folder: PathBuf,
-    /// Of this repository's own crates, the folder in it.
+    /// For this repository's own crates, the folder in the repository.
     pub own: Option<String>,
 }
 
-/// The crates of some programs, and which uses which.
+/// The crates of some programs, and their dependencies.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Crates {
     /// Each crate that is linked.
     pub all: BTreeMap<Id, Crate>,
-    /// What a crate uses.
+    /// The crates that a crate uses.
     pub uses: BTreeMap<Id, BTreeSet<Id>>,
-    /// What a program uses, by its name.
+    /// The crates that a program uses, by its name.
     pub programs: BTreeMap<String, BTreeSet<Id>>,
 }
 
 impl Crates {
-    /// Those of these programs, built for a target.
+    /// Reads the crates of these programs, built for a target.
     ///
     /// # Errors
     /// shim/build does not build one of the programs, or cargo cannot answer.
@@ -95,7 +96,7 @@ impl Crates {
         }
     }
 
-    /// Adds what one call of cargo builds, and answers the package that is built.
+    /// Adds the crates of one call of cargo. Returns the package that the call builds.
     fn add(
         &mut self,
         source: &Path,
@@ -167,7 +168,7 @@ fn calls(source: &Path) -> Result<Vec<Call>> {
     Ok(text.lines().map(|line| Call(line.split(' ').map(str::to_owned).collect())).collect())
 }
 
-/// What `cargo metadata` and the lock file say of a workspace.
+/// A workspace, from `cargo metadata` and the lock file.
 struct Workspace {
     packages: Vec<Package>,
     checksums: BTreeMap<Id, String>,
@@ -209,7 +210,7 @@ impl Workspace {
         Ok(Self { packages: metadata.packages, checksums })
     }
 
-    /// What a call makes.
+    /// The programs that a call builds.
     fn programs(&self, call: &Call, manifest: &Path) -> impl Iterator<Item = &str> {
         let named = call.value("-p");
         let is_meant = move |package: &&Package| match named {
@@ -244,7 +245,7 @@ impl Workspace {
     }
 }
 
-/// The older way to write `MIT OR Apache-2.0` is `MIT/Apache-2.0`.
+/// Replaces the older form `MIT/Apache-2.0` by `MIT OR Apache-2.0`.
 fn expression(licence: &str) -> String {
     licence.split('/').map(str::trim).collect::<Vec<_>>().join(" OR ")
 }
@@ -266,7 +267,7 @@ fn checksums(path: &Path) -> Result<BTreeMap<Id, String>> {
     Ok(packages.into_iter().flatten().filter_map(|table| entry(table)).collect())
 }
 
-/// Expressions for crates that have none, as deny.toml was given them: by crate.
+/// Expressions for crates that declare none, by crate, from deny.toml.
 fn clarified(source: &Path) -> Result<BTreeMap<String, String>> {
     let deny = document(&source.join("deny.toml"))?;
     let clarify = deny
@@ -330,7 +331,7 @@ mod tests {
         assert_eq!((found.checksum.as_ref().unwrap().len(), &found.own), (64, &None));
         assert!(found.licence.as_ref().unwrap().contains("MIT"));
         assert!(crates.uses.values().any(|used| used.contains(libc)));
-        // Macros run in the compiler, wasmtime in the worker, and the holder has nothing but itself.
+        // Macros run in the compiler, wasmtime is linked into the worker, and the holder has no dependency.
         for absent in ["serde_derive", "thiserror-impl", "wasmtime", "catamaran-daemon"] {
             assert!(find(absent).is_none(), "{absent}");
         }

@@ -1,4 +1,4 @@
-//! What a built program says of itself: its processor, that it is static, and by what it was built.
+//! Reads facts from a built program: its processor, that it is static, and the tools that built it.
 
 use crate::error::{Error, Result};
 
@@ -15,7 +15,7 @@ impl Architecture {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
 
-    /// As images and Kubernetes call it.
+    /// The name in images and Kubernetes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Amd64 => "amd64",
@@ -23,7 +23,7 @@ impl Architecture {
         }
     }
 
-    /// As cargo calls the target.
+    /// The name of cargo's target.
     pub fn triple(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-gnu",
@@ -32,7 +32,7 @@ impl Architecture {
     }
 }
 
-/// A dynamic loader's path, among the program headers.
+/// The kind of the program header that names a dynamic loader.
 const PT_INTERP: u32 = 3;
 const STATIC: &str =
     "build the programs with `make release`, which makes static ones (.cargo/config.toml), and name their folder";
@@ -40,7 +40,7 @@ const STATIC: &str =
 /// The processor of a static program. `name` is for the error.
 ///
 /// # Errors
-/// It is no 64-bit little-endian ELF of a processor known here, or asks for a dynamic loader, which no image here has.
+/// It is not a 64-bit little-endian ELF of a processor known here, or asks for a dynamic loader, which no image here has.
 pub fn architecture(name: &str, bytes: &[u8]) -> Result<Architecture> {
     if bytes.get(..6) != Some(b"\x7fELF\x02\x01") {
         return Err(Error::new(format!("{name} is no 64-bit ELF program"), STATIC));
@@ -64,7 +64,7 @@ pub fn architecture(name: &str, bytes: &[u8]) -> Result<Architecture> {
     Ok(architecture)
 }
 
-/// A little-endian number of so many bytes; 0 beyond the end.
+/// A little-endian number of `BYTES` bytes; 0 beyond the end.
 fn number<const BYTES: usize>(bytes: &[u8], at: u64) -> u64 {
     let at = usize::try_from(at).unwrap_or(usize::MAX);
     let found = bytes.get(at..at.saturating_add(BYTES)).unwrap_or_default();
@@ -76,7 +76,7 @@ pub fn rustc(bytes: &[u8]) -> Option<String> {
     word_behind(bytes, b"rustc version ", b" \0")
 }
 
-/// The version of the GNU C library in a static program, as its builder called it, such as `Debian GLIBC 2.36-9+deb12u14`.
+/// The version of the GNU C library in a static program, in its builder's form, such as `Debian GLIBC 2.36-9+deb12u14`.
 pub fn c_library(bytes: &[u8]) -> Option<String> {
     word_behind(bytes, b"GNU C Library (", b")\0")
 }
@@ -97,7 +97,7 @@ fn word_behind(bytes: &[u8], mark: &[u8], ends: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A header, and one program header of this kind.
+    /// An ELF header, and one program header of this kind.
     fn program(machine: u8, kind: u8) -> Vec<u8> {
         let mut bytes = vec![0; 64 + 56];
         bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");

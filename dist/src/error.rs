@@ -1,4 +1,4 @@
-//! Why something was not packed, and what to do about it.
+//! Errors: why something was not packed, and what to do about it.
 
 use std::io;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What was found, and the remedy.
+/// A finding and its remedy.
 #[derive(Debug, thiserror::Error)]
 #[error("{found}\n  What to do: {remedy}")]
 pub struct Error {
@@ -21,7 +21,7 @@ impl Error {
     }
 }
 
-/// Gives an I/O error its file.
+/// Adds the file's path to an I/O error.
 pub trait On<T> {
     /// `doing` is a phrase such as "reading".
     ///

@@ -1,4 +1,4 @@
-//! An image from scratch: one layer of files, and how they are run.
+//! An image from scratch: one layer of files, and how to run them.
 
 use std::collections::HashMap;
 
@@ -18,27 +18,27 @@ use crate::{SOURCE, json};
 /// An image of one layer, for one or several processors that all get the same files.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Where it is to be pulled from, without a tag, such as `ghcr.io/catamaran-wasm/catamaran-installer`.
+    /// The name to pull it by, without a tag, such as `ghcr.io/catamaran-wasm/catamaran-installer`.
     pub repository: String,
-    /// For people: what it is called.
+    /// Its name for people.
     pub title: String,
-    /// For people: what it is, one sentence.
+    /// A description for people, in one sentence.
     pub description: String,
-    /// What is in it.
+    /// Its files.
     pub tree: Tree,
     /// The program and its first arguments.
     pub entrypoint: Vec<String>,
-    /// `uid:gid`, when not root.
+    /// `uid:gid`, unless it runs as root.
     pub user: Option<String>,
-    /// For which processors.
+    /// The processors that it runs on.
     pub architectures: Vec<Architecture>,
 }
 
 impl Image {
-    /// The layout with a manifest a processor, called `REPOSITORY:VERSION`.
+    /// Makes the layout, with one manifest for each processor and the name `REPOSITORY:VERSION`.
     ///
     /// # Errors
-    /// A file whose path no tar can hold.
+    /// A file has a path that no tar can hold.
     pub fn layout(&self, origin: &Origin) -> Result<Layout> {
         let mut layout = Layout::new(&format!("{}:{}", self.repository, origin.version));
         let layer = self.tree.tar(origin.time)?;
@@ -92,7 +92,7 @@ impl Image {
         layout.manifest(json::sorted(&manifest)?, platform)
     }
 
-    /// The same in the manifest and, as labels, in the configuration: some tools show these, some those.
+    /// The same annotations go into the manifest and, as labels, into the configuration: some tools show one, some the other.
     fn annotations(&self, origin: &Origin, date: &str) -> HashMap<String, String> {
         let annotations = [
             (ANNOTATION_TITLE, &*self.title),

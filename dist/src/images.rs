@@ -11,34 +11,34 @@ use crate::licences::Licences;
 use crate::programs::{CATAMARAN, LABELLER, NODE, Programs};
 use crate::tree::Tree;
 
-/// Where the images are pulled from, unless told otherwise.
+/// The registry that images are pulled from by default.
 pub const REGISTRY: &str = "ghcr.io/catamaran-wasm";
 const DOCUMENTS: &str = "usr/share/doc/catamaran";
-/// Nobody's number on any distribution; the labeller needs no rights on its node.
+/// A user that no distribution has; the labeller needs no rights on its node.
 const NO_USER: &str = "65532:65532";
 
 /// One image of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// All programs of a node, and the one that installs them there.
+    /// All programs of a node, and the installer.
     Installer,
-    /// What labels the nodes that are ready.
+    /// The program that labels the nodes that are ready.
     Labeller,
     /// A program of `examples/`, by its name.
     Example(String),
 }
 
 impl Kind {
-    /// All that are released from a clone.
+    /// All images that are released from a clone.
     pub fn all(source: &Path) -> Vec<Self> {
         let examples = Example::all_in(&source.join("examples")).into_iter().map(Self::Example);
         [Self::Installer, Self::Labeller].into_iter().chain(examples).collect()
     }
 
-    /// `installer`, `labeller` or `examples/NAME`.
+    /// Parses `installer`, `labeller` or `examples/NAME`.
     ///
     /// # Errors
-    /// Another word.
+    /// It is another word.
     pub fn parse(source: &Path, word: &str) -> Result<Self> {
         let all = Self::all(source);
         let known: Vec<String> = all.iter().map(Self::word).collect();
@@ -56,7 +56,7 @@ impl Kind {
         }
     }
 
-    /// The programs that are built for it.
+    /// The built programs that it holds.
     pub fn programs(&self) -> Vec<&'static str> {
         match self {
             Self::Installer => NODE.map(|(name, _)| name).to_vec(),
@@ -65,7 +65,8 @@ impl Kind {
         }
     }
 
-    /// The archive's name: `catamaran-installer-0.1.0-linux-amd64.tar`; an example is for all processors, and so has none in it.
+    /// The archive's name: `catamaran-installer-0.1.0-linux-amd64.tar`. An example's name has no platform, because it is for all
+    /// processors.
     pub fn archive(&self, version: &str, architecture: Option<Architecture>) -> String {
         let platform = architecture.map_or_else(String::new, |architecture| format!("-linux-{}", architecture.name()));
         match self {
@@ -74,7 +75,7 @@ impl Kind {
         }
     }
 
-    /// The image itself, below this registry. Examples are built by what their Dockerfiles say.
+    /// Makes the image, with a name below this registry. Examples are built as their Dockerfiles say.
     ///
     /// # Errors
     /// A program is not there, or cargo cannot say what it links.
@@ -117,7 +118,7 @@ impl Kind {
     }
 }
 
-/// The licences of what an image holds, in the image.
+/// The licences of an image's content, as files of the image.
 fn documents(source: &Path, programs: &Programs) -> Result<Tree> {
     let mut tree = Tree::default();
     let licences = Licences::read(source, programs)?;
@@ -127,7 +128,7 @@ fn documents(source: &Path, programs: &Programs) -> Result<Tree> {
     Ok(tree)
 }
 
-/// A module runs on every processor, and each node pulls for its own.
+/// Makes an example's image for every processor: a module runs on all, and each node pulls for its own.
 fn example(source: &Path, name: &str, registry: &str) -> Image {
     let recipe = Example::open_in(&source.join("examples"), name).recipe();
     let mut tree = Tree::default();

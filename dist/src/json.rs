@@ -1,4 +1,4 @@
-//! JSON in one order. Types of other crates keep annotations in hash maps, whose order changes from run to run.
+//! JSON with its keys in one order. Other crates' types keep annotations in hash maps, whose order changes from run to run.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -10,7 +10,7 @@ pub(crate) fn sorted(value: &impl Serialize) -> Result<Vec<u8>> {
     write(value, serde_json::to_vec)
 }
 
-/// JSON with sorted keys for people, with a line feed at the end.
+/// Readable JSON with sorted keys, with a line feed at the end.
 pub(crate) fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
     let mut text = write(value, serde_json::to_vec_pretty)?;
     text.push(b'\n');
@@ -19,7 +19,7 @@ pub(crate) fn pretty(value: &impl Serialize) -> Result<Vec<u8>> {
 
 fn write(value: &impl Serialize, by: fn(&Value) -> serde_json::Result<Vec<u8>>) -> Result<Vec<u8>> {
     let mut value = serde_json::to_value(value).map_err(failed)?;
-    // Another crate of the same build may have asked serde_json for objects in the order of insertion.
+    // Another crate of the same build may have enabled serde_json's order of insertion for objects.
     value.sort_all_objects();
     by(&value).map_err(failed)
 }

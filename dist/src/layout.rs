@@ -1,8 +1,8 @@
-//! An OCI image layout as one tar: what `ctr image import`, `kind load image-archive`, `podman load`, `minikube image load` and
-//! `skopeo copy oci-archive:` take.
+//! An OCI image layout in one tar, as `ctr image import`, `kind load image-archive`, `podman load`, `minikube image load` and
+//! `skopeo copy oci-archive:` read it.
 //!
-//! `index.json` names one thing: a manifest, or, for several platforms, an index of manifests. Under two names: containerd
-//! and podman read `io.containerd.image.name`, which is the whole name, skopeo `org.opencontainers.image.ref.name`, the tag.
+//! `index.json` names one thing, a manifest or, for several platforms, an index of manifests. It does so under two names: containerd and
+//! podman read `io.containerd.image.name`, the whole name, and skopeo reads `org.opencontainers.image.ref.name`, the tag.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -24,19 +24,19 @@ const WHOLE_NAME: &str = "io.containerd.image.name";
 const BLOBS: &str = "blobs/sha256/";
 const PACK_AGAIN: &str = "pack the archive again with `catamaran-dist image`";
 
-/// The image of one name, for one or several platforms.
+/// An image, for one or several platforms.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    /// With its tag.
+    /// The image's name with its tag.
     name: String,
-    /// Without their algorithm, in hexadecimal digits.
+    /// Contents by their digests, in hexadecimal digits without the algorithm.
     blobs: BTreeMap<String, Vec<u8>>,
-    /// One a platform.
+    /// One for each platform.
     manifests: Vec<Descriptor>,
 }
 
 impl Layout {
-    /// An empty one of this name, tag included.
+    /// An empty layout of this name, tag included.
     pub fn new(name: &str) -> Self {
         Self { name: name.to_owned(), blobs: BTreeMap::new(), manifests: Vec::new() }
     }
@@ -54,7 +54,7 @@ impl Layout {
     /// Adds a blob.
     ///
     /// # Errors
-    /// None but a fault of this program.
+    /// Only if this program has a fault.
     pub fn blob(&mut self, media_type: MediaType, bytes: Vec<u8>) -> Result<Descriptor> {
         let digest = hex(&bytes);
         let descriptor =
@@ -66,7 +66,7 @@ impl Layout {
     /// Adds a platform's manifest.
     ///
     /// # Errors
-    /// None but a fault of this program.
+    /// Only if this program has a fault.
     pub fn manifest(&mut self, bytes: Vec<u8>, platform: Platform) -> Result<()> {
         let mut descriptor = self.blob(MediaType::ImageManifest, bytes)?;
         descriptor.set_platform(Some(platform));
@@ -74,10 +74,10 @@ impl Layout {
         Ok(())
     }
 
-    /// The archive. `time` is that of its entries, in seconds since 1970.
+    /// Makes the archive. `time` is the time of its entries, in seconds since 1970.
     ///
     /// # Errors
-    /// It has no manifest.
+    /// The layout has no manifest.
     pub fn to_tar(&self, time: u64) -> Result<Vec<u8>> {
         let mut whole = self.clone();
         let mut top = match &*self.manifests {
@@ -101,7 +101,7 @@ impl Layout {
         tree.tar(time)
     }
 
-    /// What all manifests say of themselves alike. Registries show an index's own annotations.
+    /// The annotations that all manifests share. Registries show those of an index.
     fn common_annotations(&self) -> Result<Option<HashMap<String, String>>> {
         let mut common: Option<HashMap<String, String>> = None;
         for descriptor in &self.manifests {
@@ -115,10 +115,10 @@ impl Layout {
         Ok(common)
     }
 
-    /// Reads an archive that this program wrote, and checks every digest. `path` is for the error.
+    /// Reads an archive that this program wrote, and checks every digest. `path` is for errors.
     ///
     /// # Errors
-    /// It is no such archive, or was damaged.
+    /// The file is no such archive, or is damaged.
     pub fn read(path: &str, bytes: &[u8]) -> Result<Self> {
         let mut files = files(path, bytes)?;
         let top =
@@ -159,10 +159,10 @@ impl Layout {
         found.ok_or_else(|| Error::new(format!("{path} lacks the blob {}", descriptor.digest()), PACK_AGAIN))
     }
 
-    /// One layout for all platforms of these.
+    /// Joins layouts into one for all their platforms.
     ///
     /// # Errors
-    /// They have different names, or a platform twice with different content.
+    /// They have different names, or one platform twice with different content.
     pub fn join(layouts: Vec<Self>) -> Result<Self> {
         let mut layouts = layouts.into_iter();
         let mut whole =
@@ -238,7 +238,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A digest as OCI writes it, `sha256:` in front.
+/// A digest as OCI writes it, with `sha256:` before it.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(bytes))
 }
@@ -307,7 +307,7 @@ mod tests {
         let other = Layout::join(vec![again(&arm), again(&amd), again(&arm)]).unwrap();
         assert_eq!(one.to_tar(9).unwrap(), other.to_tar(9).unwrap());
         assert_eq!(one.platforms(), ["linux/amd64", "linux/arm64"]);
-        // Reading it again and joining it with a part changes nothing.
+        // Reading the archive and joining it with one of its parts changes nothing.
         assert_eq!(Layout::join(vec![again(&one), again(&amd)]).unwrap().to_tar(9).unwrap(), one.to_tar(9).unwrap());
         let files = packed(&one);
         let top = &value(&files["index.json"])["manifests"][0];

@@ -12,7 +12,7 @@
 //! tree: files -> tar -> gzip               json: JSON in one order              error: what went wrong and what to do
 //! ```
 
-/// The repository, for people and in what is packed.
+/// The repository's address, for people and in packed files.
 pub const SOURCE: &str = "https://github.com/catamaran-wasm/catamaran";
 
 pub mod checksums;

@@ -1,4 +1,4 @@
-//! THIRD-PARTY: the licences of what programs link, each text once.
+//! THIRD-PARTY: the licences of all that programs link, each text once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use crate::error::{On, Result};
 use crate::programs::Programs;
 use crate::runtime;
 
-/// What a licence's file may be called, in capitals, with anything behind it.
+/// Names of licence files, in capitals. Anything may follow.
 const FILES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE"];
 
 /// The licences of some programs.
@@ -18,21 +18,21 @@ const FILES: [&str; 6] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"
 pub struct Licences {
     /// This repository's own.
     own: String,
-    /// For people: the programs.
+    /// The programs, for people.
     programs: Vec<String>,
-    /// What is linked, `NAME VERSION`, with its expression.
+    /// The linked parts, `NAME VERSION`, with their licence expressions.
     parts: BTreeMap<String, String>,
-    /// Texts, with what has them: `NAME VERSION (FILE)`.
+    /// The texts, each with the parts that have it: `NAME VERSION (FILE)`.
     texts: BTreeMap<String, BTreeSet<String>>,
-    /// Parts whose package has no text, with their authors as far as they are named.
+    /// Parts whose package has no text, with their authors as far as the manifest names them.
     without: BTreeMap<String, Vec<String>>,
 }
 
 impl Licences {
-    /// Those of the programs that were read.
+    /// Reads the licences of these programs.
     ///
     /// # Errors
-    /// cargo cannot say what they link, or a file cannot be read.
+    /// cargo cannot list the programs' crates, or a file cannot be read.
     pub fn read(source: &Path, programs: &Programs) -> Result<Self> {
         let own = source.join("LICENSE");
         let names: Vec<&str> = programs.names().collect();
@@ -67,7 +67,7 @@ impl Licences {
         self.parts.insert(part, expression);
     }
 
-    /// The text that everybody uses for a licence.
+    /// The usual text of a licence.
     fn common(&self, expression: &str) -> Vec<(String, String)> {
         let known = [("Apache-2.0", &*self.own), ("MIT", include_str!("mit.txt"))];
         let words = |name: &str| expression.split([' ', '(', ')']).any(|word| word == name);
@@ -83,12 +83,12 @@ impl Licences {
         &self.own
     }
 
-    /// Parts whose package has no file with its licence's text: `NAME VERSION`.
+    /// Parts whose package has no file with the licence's text: `NAME VERSION`.
     pub fn without_text(&self) -> impl Iterator<Item = &str> {
         self.without.keys().map(String::as_str)
     }
 
-    /// Says on stderr which parts have no text.
+    /// Reports on stderr which parts have no text.
     pub fn warn(&self) {
         let parts: Vec<&str> = self.without_text().collect();
         if !parts.is_empty() {
@@ -131,7 +131,7 @@ impl Licences {
     }
 }
 
-/// The files of a crate that are called like licences, and the one that its manifest names.
+/// A crate's files with the name of a licence, and the one that its manifest names.
 fn texts(found: &Crate) -> Result<Vec<(String, String)>> {
     let mut paths: BTreeSet<PathBuf> = found.licence_file.iter().cloned().collect();
     for folder in [found.folder.clone(), found.folder.join("LICENSES"), found.folder.join("licenses")] {
@@ -154,7 +154,7 @@ fn is_licence(path: &Path) -> bool {
     !is_code && FILES.iter().any(|file| name.starts_with(file))
 }
 
-/// Without carriage returns, blanks at the ends of lines, and empty lines around: else one text is many.
+/// Removes carriage returns, blanks at the ends of lines, and empty lines around, so that equal texts compare equal.
 fn tidy(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     lines.join("\n").trim_matches('\n').to_owned()

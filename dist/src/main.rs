@@ -1,4 +1,4 @@
-//! `catamaran-dist`: packs a release. The library says what it writes.
+//! `catamaran-dist`: packs a release. The library has the formats.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use catamaran_dist::programs::{NODE, Programs};
 use catamaran_dist::{sbom, tarball};
 use clap::{Args, Parser, Subcommand};
 
-/// Packs a release: the same bytes from the same inputs. SOURCE_DATE_EPOCH sets the time of everything; without it, it is the commit's.
+/// Packs a release: the same bytes from the same inputs. SOURCE_DATE_EPOCH sets the time of every file; its default is the commit's time.
 #[derive(Debug, Parser)]
 #[command(name = "catamaran-dist", version)]
 struct Cli {
     /// The clone of the repository.
     #[arg(long, global = true, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/.."), hide_default_value = true, value_name = "FOLDER")]
     source: PathBuf,
-    /// The commit that is written into what is packed; without it, git is asked.
+    /// The commit that is written into the packed files; without it, git is asked.
     #[arg(long, global = true, value_name = "COMMIT")]
     revision: Option<String>,
     #[command(subcommand)]
@@ -37,7 +37,7 @@ enum Command {
         /// The folder that the archives are written into.
         #[arg(long, value_name = "FOLDER")]
         out: PathBuf,
-        /// Where the images are to be pulled from.
+        /// The registry that the images are to be pulled from.
         #[arg(long, default_value = REGISTRY, value_name = "PREFIX")]
         registry: String,
         names: Vec<String>,
@@ -60,7 +60,7 @@ enum Command {
     },
     /// Write a bill of materials of some programs, CycloneDX 1.6.
     Sbom(Document),
-    /// Write the licences of what some programs link.
+    /// Write the licences of all that some programs link.
     Licences(Document),
     /// Write SHA256SUMS of all files in a folder.
     Checksums { folder: PathBuf },
@@ -149,7 +149,7 @@ fn image(cli: &Cli, origin: &Origin, built: &Built, out: &Path, registry: &str, 
     write_layout(&path, &image.layout(origin)?, origin)?;
     match &*kind.programs() {
         [] => Ok(()),
-        // Attached to the image when it is pushed.
+        // This bill is attached to the image when the image is pushed.
         names => {
             let programs = Programs::read(&built.programs, names)?;
             write(&path.with_extension("cdx.json"), &sbom::document(&cli.source, origin, &programs)?)

@@ -1,4 +1,4 @@
-//! What a release is made from: a version, a commit, and the one time that is written everywhere.
+//! The origin of a release: a version, a commit, and the one time that is written everywhere.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,14 +14,14 @@ use crate::run;
 pub struct Origin {
     /// The workspace's version, such as `0.1.0`.
     pub version: String,
-    /// The commit in hexadecimal digits, with `-modified` behind it when the folder is not as it was committed.
+    /// The commit in hexadecimal digits, followed by `-modified` if the folder differs from the commit.
     pub revision: String,
     /// Seconds since 1970: `SOURCE_DATE_EPOCH`, or the time of the commit.
     pub time: u64,
 }
 
 impl Origin {
-    /// Reads them from a clone. What is given wins over what git says.
+    /// Reads the origin from a clone. Arguments win over git's answers.
     ///
     /// # Errors
     /// `epoch` is no number, or git is needed and cannot answer.
@@ -47,10 +47,10 @@ impl Origin {
         Ok(Self { version: env!("CARGO_PKG_VERSION").to_owned(), revision, time })
     }
 
-    /// The time as RFC 3339 writes it.
+    /// The time in the form of RFC 3339.
     ///
     /// # Errors
-    /// It is later than the year 9999.
+    /// The time is later than the year 9999.
     pub fn date(&self) -> Result<String> {
         let time = i64::try_from(self.time).ok().and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok());
         time.and_then(|time| time.format(&Rfc3339).ok()).ok_or_else(|| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::elf::{self, Architecture};
 use crate::error::{Error, Result};
 
-/// What is on a node, with its mode there. The same as the installer's own list (shim/node/src/programs.rs).
+/// The programs of a node, with their modes. The same as the installer's own list (shim/node/src/programs.rs).
 pub const NODE: [(&str, u32); 9] = [
     (SHIM, 0o755),
     ("catamaran-helper", 0o755),
@@ -23,13 +23,13 @@ pub const NODE: [(&str, u32); 9] = [
 pub const SHIM: &str = "containerd-shim-catamaran-v1";
 /// The installer.
 pub const CATAMARAN: &str = "catamaran";
-/// What labels nodes that are ready; it runs in a cluster, and on no node's own file system.
+/// The program that labels nodes that are ready. It runs in a cluster, and on no node's own file system.
 pub const LABELLER: &str = "catamaran-labeller";
 
 /// Programs of one processor.
 #[derive(Debug)]
 pub struct Programs {
-    /// Where they are.
+    /// The folder.
     pub folder: PathBuf,
     /// Their processor.
     pub architecture: Architecture,
@@ -40,7 +40,7 @@ impl Programs {
     /// Reads these programs from a folder.
     ///
     /// # Errors
-    /// One is not there, or is no static program, or they are for different processors.
+    /// A program is missing or not static, or they are for different processors.
     pub fn read(folder: &Path, names: &[&str]) -> Result<Self> {
         let mut files = BTreeMap::new();
         let mut found: Option<(&str, Architecture)> = None;
@@ -72,7 +72,7 @@ impl Programs {
         self.files.keys().map(String::as_str)
     }
 
-    /// A program's bytes; none if it was not read.
+    /// A program's bytes; empty if it was not read.
     pub fn bytes(&self, name: &str) -> &[u8] {
         self.files.get(name).map(Vec::as_slice).unwrap_or_default()
     }

@@ -1,13 +1,13 @@
-//! Other programs, run to their end.
+//! Runs other programs to their end.
 
 use std::process::Command;
 
 use crate::error::{Error, Result};
 
-/// What a command prints on stdout.
+/// Returns a command's stdout.
 ///
 /// # Errors
-/// It cannot be started, or ends with another exit code than 0: with its stderr and the remedy.
+/// The command cannot be started, or its exit code is not 0: the error has its stderr and the remedy.
 pub fn text(command: &mut Command, remedy: &str) -> Result<String> {
     let words = words(command);
     let output = command.output().map_err(|error| Error::new(format!("starting {words}: {error}"), remedy))?;

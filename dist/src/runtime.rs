@@ -1,5 +1,5 @@
-//! What rustc links into a static program beside its crates: Rust's standard library, the C library, GCC's unwinder. cargo does not
-//! know of them; the program names their versions.
+//! The libraries that rustc links into a static program besides its crates: Rust's standard library, the C library, GCC's unwinder. cargo
+//! does not know them, but the program names their versions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use crate::run;
 /// A library of the toolchain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Part {
-    /// For people.
+    /// Its name for people.
     pub name: &'static str,
-    /// As its builder calls it.
+    /// Its version, in its builder's form.
     pub version: String,
     /// A package URL.
     pub purl: String,
@@ -25,17 +25,17 @@ pub struct Part {
 }
 
 impl Part {
-    /// The texts of its licences, as far as the machine has them: of each its file's name and its text.
+    /// The texts of its licences, as far as the machine has them: each with its file's name.
     pub fn texts(&self) -> Vec<(String, String)> {
         let text = |path: &PathBuf| Some((path.file_name()?.to_str()?.to_owned(), fs::read_to_string(path).ok()?));
         self.files.iter().filter_map(text).collect()
     }
 }
 
-/// What the toolchain has put into a program.
+/// The toolchain's parts in a program.
 ///
 /// # Errors
-/// rustc cannot be asked where it is.
+/// rustc cannot be asked for its folder.
 pub fn parts(program: &[u8]) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     let sysroot = run::text(Command::new("rustc").args(["--print", "sysroot"]), "install Rust, as for building")?;
@@ -71,7 +71,7 @@ pub fn parts(program: &[u8]) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// From a builder's text such as `Debian GLIBC 2.36-9+deb12u14`, or `Debian 12.2.0-14+deb12u1`.
+/// Makes a package URL from a builder's text, such as `Debian GLIBC 2.36-9+deb12u14` or `Debian 12.2.0-14+deb12u1`.
 fn purl(name: &str, text: &str) -> String {
     let version = text.rsplit(' ').next().unwrap_or_default().replace('+', "%2B");
     match text.split(' ').next() {

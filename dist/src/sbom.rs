@@ -1,4 +1,4 @@
-//! A software bill of materials, CycloneDX 1.6 in JSON: what programs are linked from.
+//! A software bill of materials, CycloneDX 1.6 in JSON: the parts that programs are linked from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::programs::Programs;
 use crate::runtime::{self, Part};
 use crate::{SOURCE, json};
 
-/// The document, the same for the same programs and lock files.
+/// Makes the document, which is the same for the same programs and lock files.
 ///
 /// # Errors
-/// cargo cannot say what the programs link.
+/// cargo cannot list the programs' crates.
 pub fn document(source: &Path, origin: &Origin, programs: &Programs) -> Result<Vec<u8>> {
     let names: Vec<&str> = programs.names().collect();
     let crates = Crates::read(source, &names, programs.architecture.triple())?;
@@ -32,7 +32,7 @@ struct Bill<'a> {
     origin: &'a Origin,
     programs: &'a Programs,
     crates: &'a Crates,
-    /// The toolchain's, by program.
+    /// The toolchain's parts, by program.
     parts: BTreeMap<&'a str, Vec<Part>>,
 }
 
@@ -52,7 +52,7 @@ impl Bill<'_> {
             "components": self.components(),
             "dependencies": self.dependencies(),
         });
-        // From the content, which makes it another one for other content, and the same for the same.
+        // A digest of the content, so that the number is the same exactly if the content is.
         document["serialNumber"] = json!(format!("urn:uuid:{}", uuid(&hex(&json::sorted(&document)?))));
         json::pretty(&document)
     }
@@ -152,7 +152,7 @@ fn part(part: &Part) -> Value {
     })
 }
 
-/// A UUID of version 8 (RFC 9562: its maker's own) from a digest.
+/// Makes a UUID of version 8 (RFC 9562: its maker's own) from a digest.
 fn uuid(digest: &str) -> String {
     format!("{}-{}-8{}-8{}-{}", &digest[..8], &digest[8..12], &digest[13..16], &digest[17..20], &digest[20..32])
 }

@@ -1,4 +1,4 @@
-//! What an administrator unpacks on a node to install by hand.
+//! The tarball that an administrator unpacks on a node to install by hand.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use crate::run;
 use crate::sbom;
 use crate::tree::{Tree, gzip};
 
-/// Shells, and what their completion scripts are called.
+/// Shells, and the names of their completion scripts.
 const SHELLS: [(&str, &str); 3] = [("bash", "catamaran.bash"), ("fish", "catamaran.fish"), ("zsh", "_catamaran")];
 const SAME_MACHINE: &str =
     "pack on a machine of the programs' processor: the completion scripts and manual pages are the program's own";
 
-/// The files of a release for one processor: names and bytes.
+/// Makes the files of a release for one processor: names and bytes.
 ///
 /// # Errors
-/// A program is not there or does not run here, or cargo cannot say what they link.
+/// A program is missing or does not run here, or cargo cannot list the programs' crates.
 pub fn files(source: &Path, origin: &Origin, folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let programs = Programs::read(folder, &NODE.map(|(name, _)| name))?;
     let name = format!("catamaran-{}-linux-{}", origin.version, programs.architecture.name());
@@ -31,7 +31,7 @@ pub fn files(source: &Path, origin: &Origin, folder: &Path) -> Result<Vec<(Strin
 
     let mut tree = Tree::default();
     for (program, mode) in NODE {
-        // Whoever unpacks it is to read and copy it; the installer sets the modes that are right on a node.
+        // Every user may read and copy the unpacked files; the installer sets the modes that are right on a node.
         tree.file(format!("{name}/bin/{program}"), mode | 0o444, programs.bytes(program));
     }
     for path in documents(source)? {
@@ -52,7 +52,7 @@ pub fn files(source: &Path, origin: &Origin, folder: &Path) -> Result<Vec<(Strin
     ])
 }
 
-/// The licence, what there is to read, and containerd's and Kubernetes' files.
+/// The licence, the documents, and containerd's and Kubernetes' files.
 fn documents(source: &Path) -> Result<Vec<PathBuf>> {
     let mut paths = vec![source.join("LICENSE"), source.join("README.md")];
     for (folder, end) in [("docs", "md"), ("runtimeclass", "toml"), ("runtimeclass", "yaml")] {

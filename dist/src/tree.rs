@@ -1,4 +1,4 @@
-//! Files to be packed: sorted, of root's, with the modes and the one time that are given, whatever they have on disk.
+//! Files to be packed: sorted, owned by root, with the given modes and one time, whatever they have on disk.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -7,10 +7,10 @@ use flate2::{Compression, GzBuilder};
 
 use crate::error::{Error, Result};
 
-/// Fixed, as the implementation is: both are part of what makes the bytes.
+/// Fixed, like the implementation, because both determine the bytes.
 const LEVEL: u32 = 6;
 
-/// Files by their path, without a slash in front.
+/// Files by their paths, without a leading slash.
 #[derive(Debug, Clone, Default)]
 pub struct Tree(BTreeMap<String, File>);
 
@@ -21,20 +21,20 @@ struct File {
 }
 
 impl Tree {
-    /// Adds a file. Its folders come by themselves, with mode 0755.
+    /// Adds a file. Its folders are added with mode 0755.
     pub fn file(&mut self, path: impl Into<String>, mode: u32, content: impl Into<Vec<u8>>) {
         self.0.insert(path.into(), File { mode, content: content.into() });
     }
 
-    /// The files in their order: path and content.
+    /// The files in order: path and content.
     pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(path, file)| (path.as_str(), &*file.content))
     }
 
-    /// One tar. `time` is that of every entry, in seconds since 1970.
+    /// Makes a tar. `time` is the time of every entry, in seconds since 1970.
     ///
     /// # Errors
-    /// A path that no tar can hold.
+    /// A path is one that no tar can hold.
     pub fn tar(&self, time: u64) -> Result<Vec<u8>> {
         self.write(time).map_err(|error| Error::new(format!("packing: {error}"), "shorten the path"))
     }
@@ -55,7 +55,7 @@ impl Tree {
     }
 }
 
-/// Whether the file before is below this folder, which is in the archive then.
+/// Whether the previous file is below this folder, so that the archive has the folder already.
 fn shares_folder(last: &str, folder: &str) -> bool {
     last.starts_with(folder)
 }
@@ -71,10 +71,10 @@ fn header(kind: tar::EntryType, mode: u32, size: u64, time: u64) -> tar::Header 
     header
 }
 
-/// Compresses by gzip, without a time and a name in its header.
+/// Compresses with gzip, without a time or a name in the header.
 ///
 /// # Errors
-/// None in memory; what a writer may answer.
+/// None in memory: only a writer could return one.
 pub fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut encoder = GzBuilder::new().mtime(0).write(Vec::new(), Compression::new(LEVEL));
     let packed = encoder.write_all(bytes).and_then(|()| encoder.finish());

@@ -1,4 +1,4 @@
-//! The archives in a real containerd: imported, listed, run. Needs root.
+//! Tests of the archives in a real containerd: imported, listed, run. Needs root.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -14,7 +14,7 @@ fn processor() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
-/// Packs an image and answers its archive.
+/// Packs an image, and returns its archive.
 fn packed(node: &Node, image: &str, archive: &str) -> PathBuf {
     let out = node.folder("archives");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -65,7 +65,7 @@ fn the_installer_s_image_is_imported_and_runs() {
     assert_eq!(config["config"]["Entrypoint"], json!(["/catamaran/catamaran"]));
     assert_eq!((&config["config"]["User"], &config["os"]), (&Value::Null, &json!("linux")));
 
-    // Nothing but the image's own files is there for it to run on: it is static, and finds the programs beside it.
+    // The container has only the image's own files: the program is static, and finds the other programs beside it.
     let output = node
         .container("installer")
         .runtime(Runtime::Runc)
@@ -80,7 +80,7 @@ fn the_installer_s_image_is_imported_and_runs() {
 fn an_example_s_image_is_for_every_processor_and_runs_on_catamaran() {
     let node = Node::start();
     let archive = packed(&node, "examples/hello", &format!("catamaran-example-hello-{VERSION}.tar"));
-    // As `kind load image-archive` does it: with the content of all platforms.
+    // As `kind load image-archive` does it, with the content of all platforms.
     import(&node, &["--all-platforms"], &archive);
     let name = format!("ghcr.io/catamaran-wasm/examples/hello:{VERSION}");
     let (digest, platforms) = listed(&node, &name);

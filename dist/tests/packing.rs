@@ -1,4 +1,4 @@
-//! Packing twice makes the same bytes, whatever the folder, its times and modes, the umask and the working directory.
+//! Tests that packing twice makes the same bytes, whatever the folder, its times and modes, the umask and the working directory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -12,7 +12,7 @@ use catamaran_dist::programs::{CATAMARAN, NODE};
 use catamaran_harness::shim_folder;
 use serde_json::Value;
 
-/// Copies of all that goes in, below one folder.
+/// Copies of all inputs, below one folder.
 struct Copies(tempfile::TempDir);
 
 impl Copies {
@@ -22,7 +22,7 @@ impl Copies {
         for (name, _) in NODE {
             let path = shim_folder().join(name);
             let mut program = fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}: run `make build`", path.display()));
-            // Only the installer is run; of the others, which are large, the beginning packs as well.
+            // Only the installer is run. Of the others, which are large, the beginning is enough.
             if name != CATAMARAN {
                 program.truncate(1 << 16);
             }
@@ -110,7 +110,7 @@ fn two_packings_are_byte_identical() {
     third_party_is_whole(&String::from_utf8(packed[&format!("{tarball}.THIRD-PARTY")].clone()).unwrap());
 }
 
-/// The tarball holds what an administrator needs, as its own checksums say, and its installer runs.
+/// Checks that the tarball holds what an administrator needs, that its checksums are right, and that its installer runs.
 fn unpacks(copies: &Copies, name: &str) {
     let folder = copies.0.path().join("unpacked");
     fs::create_dir(&folder).unwrap();
@@ -130,7 +130,7 @@ fn unpacks(copies: &Copies, name: &str) {
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), format!("catamaran {}", env!("CARGO_PKG_VERSION")));
 }
 
-/// Every reference of the bill leads somewhere, every library is used, and every crate of a registry has its checksum.
+/// Checks that every reference of the bill leads somewhere, every library is used, and every crate of a registry has its checksum.
 fn bill_is_whole(bill: &Value) {
     let text =
         |value: &Value, key: &str| value[key].as_str().unwrap_or_else(|| panic!("no {key} in {value}")).to_owned();

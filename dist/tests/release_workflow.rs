@@ -1,4 +1,4 @@
-//! The release workflow, as far as it can be checked without running it: what it names exists, and it asks for no right too many.
+//! Checks the release workflow as far as possible without running it: everything that it names exists, and it asks for no unneeded right.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -21,7 +21,7 @@ fn workflow() -> Value {
     serde_saphyr::from_str(&text()).unwrap()
 }
 
-/// What is wrong with a workflow, one line each.
+/// A workflow's faults, one line each.
 fn faults(workflow: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     let triggers = workflow["on"].as_object().cloned().unwrap_or_default();
@@ -45,7 +45,7 @@ fn job_faults(job: &Value) -> Vec<String> {
     let runs: Vec<&str> = steps(job).filter_map(|step| step["run"].as_str()).collect();
     let uses: Vec<&str> = steps(job).filter_map(|step| step["uses"].as_str()).collect();
     let has = |word: &str| runs.iter().chain(&uses).any(|text| text.contains(word));
-    // What a right is for: one that nothing in the job needs is one too many.
+    // The use of a right: a right that nothing in the job needs is one too many.
     let reason = |right: &str| match right {
         "contents: read" => has("actions/checkout"),
         "contents: write" => has("gh release create"),
@@ -67,7 +67,7 @@ fn job_faults(job: &Value) -> Vec<String> {
         faults.push("has no time limit".into());
     }
     faults.extend(uses.iter().filter(|action| !is_pinned(action)).map(|action| format!("{action} is not pinned")));
-    // An expression is put into a script before a shell reads it: only what this file itself says may be.
+    // An expression is inserted into a script before a shell reads it, so only expressions that this file itself defines are allowed.
     for run in runs {
         for (at, _) in run.match_indices("${{") {
             let expression = run[at + 3..].split("}}").next().unwrap_or_default().trim();
@@ -83,7 +83,7 @@ fn steps(job: &Value) -> impl Iterator<Item = &Value> {
     job["steps"].as_array().into_iter().flatten()
 }
 
-/// By a commit, or by a version tag: never by a branch.
+/// Whether an action is pinned to a commit or a version tag, not to a branch.
 fn is_pinned(action: &str) -> bool {
     let Some((_, version)) = action.split_once('@') else { return false };
     let is_commit = version.len() == 40 && version.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -131,7 +131,7 @@ fn every_target_of_make_that_it_calls_exists() {
     }
     assert_eq!(called.iter().map(String::as_str).collect::<Vec<_>>(), ["checksums", "dist", "image", "index"]);
     for target in called {
-        // It says what would be done, and fails for a target that is not there.
+        // `make -n` prints the commands, and fails for a missing target.
         let output = Command::new("make").args(["-n", &target]).current_dir(source()).output().unwrap();
         assert!(output.status.success(), "make {target}: {}", String::from_utf8_lossy(&output.stderr));
     }

@@ -1,4 +1,4 @@
-//! No start-up code and no C library: `src/start.rs` is where the program begins.
+//! Links without start-up code and C library: the program begins in `src/start.rs`.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

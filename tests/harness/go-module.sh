@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# For scripts that build programs from Go modules, with what the machine's own Go is configured to fetch modules by. To be
-# sourced; `work` is the folder of all that is in the making.
+# Functions for scripts that build programs from Go modules, with the machine's own configuration of Go. Source this; `work` is the folder
+# for temporary files.
 
-# What the sourcing script sets.
+# The sourcing script sets this.
 : "${work=}"
 
 # module_folder MODULE@VERSION: prints the module's folder, which is read-only.

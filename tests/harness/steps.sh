@@ -1,4 +1,4 @@
-# Steps of a script that are told while they run, and timed. To be sourced by a bash script.
+# Announces and times the steps of a script. Source this in a bash script.
 #
 #   steps_total=8
 #   step 'the shim' cargo build     says "[3/8] the shim", runs the command, and returns its exit code

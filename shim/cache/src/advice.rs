@@ -1,9 +1,9 @@
-//! What is said of a module that no allowed engine runs, by the shim and by whoever inspects it beforehand.
+//! Texts about a module that no allowed engine runs, for the shim and for the command that inspects it beforehand.
 
 use crate::engine::{Engine, quoted};
 use crate::error::Declined;
 
-/// What to do about a module that all engines left to others which a node allows; `place` is where it says which they are.
+/// Returns the advice for a module that all allowed engines declined; `place` is where the node says which engines it allows.
 pub fn advice(allowed: &[Engine], place: &str) -> String {
     let forbidden: Vec<_> = Engine::ALL.into_iter().filter(|other| !allowed.contains(other)).collect();
     match forbidden.is_empty() {
@@ -16,7 +16,7 @@ pub fn advice(allowed: &[Engine], place: &str) -> String {
     }
 }
 
-/// Why each engine left a module to another one, in one text.
+/// Returns the engines' reasons for declining a module, in one text.
 pub fn said(declined: Declined) -> String {
     let each = declined.into_iter().map(|(engine, why)| format!("not on {engine}: {why}"));
     each.collect::<Vec<_>>().join("; ")

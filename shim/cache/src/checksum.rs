@@ -1,9 +1,9 @@
-//! Whether an artifact is still what was published. An engine's loader looks at the head of one, and runs the code as it is:
-//! a disk that lost or changed a page would go unseen. So its checksum lies beside it, and is verified at its first use after
-//! each boot, by a driver; until the next boot the page cache answers for it.
+//! Checks that an artifact is still what was published. An engine's loader looks at an artifact's head, and runs the code as it is, so
+//! that a page that the disk lost or changed would go unseen. So a driver verifies the checksum that lies beside it, at its first use
+//! after each boot; until the next boot the page cache answers for it.
 //!
 //! ```text
-//! <artifact>.sum      sha256 of the artifact, the boot in which that was last looked at, and of which file: inode, bytes
+//! <artifact>.sum      sha256 of the artifact, the boot in which it was last verified, and the file's inode and bytes
 //! ```
 
 use std::fs::{self, File};
@@ -18,25 +18,25 @@ use super::digest::hex;
 const SUFFIX: &str = ".sum";
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Where an artifact's checksum lies.
+/// Returns the path of an artifact's checksum.
 pub fn beside(artifact: &Path) -> PathBuf {
     let mut name = artifact.as_os_str().to_owned();
     name.push(SUFFIX);
     name.into()
 }
 
-/// Whose checksum lies at `path`, if it is one.
+/// Returns the artifact whose checksum lies at `path`, or None.
 pub fn artifact_of(path: &Path) -> Option<PathBuf> {
     Some(path.to_str()?.strip_suffix(SUFFIX)?.into())
 }
 
-/// What is to be written beside the artifact in `file`, which was read to its end for it.
+/// Reads the artifact in `file` to its end, and returns the text to write beside it.
 pub fn compute(file: &mut File) -> io::Result<String> {
     let sum = hash(file)?;
     Ok(format!("{sum} {}", state(file)?))
 }
 
-/// Whether the artifact was looked at since the machine was started.
+/// Whether the artifact was verified since the machine was started.
 pub fn is_verified(artifact: &Path, file: &File) -> bool {
     let read = || -> io::Result<bool> {
         let text = fs::read_to_string(beside(artifact))?;
@@ -45,7 +45,7 @@ pub fn is_verified(artifact: &Path, file: &File) -> bool {
     read().unwrap_or(false)
 }
 
-/// Reads the artifact for its checksum: what is to be written beside it now. None where it is not what was published.
+/// Reads the artifact to its end, and returns the text to write beside it now. Returns None if it is not what was published.
 pub fn verify(artifact: &Path, file: &mut File) -> io::Result<Option<String>> {
     let known = match fs::read_to_string(beside(artifact)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -70,7 +70,7 @@ fn hash(file: &mut File) -> io::Result<String> {
     Ok(hex(&digest.finalize()))
 }
 
-/// Which file it is, in which boot. Not its times: an artifact's tell when it was used.
+/// Returns the boot and the file's identity, without the file's times, because an artifact's tell when it was used.
 fn state(file: &File) -> io::Result<String> {
     let meta = file.metadata()?;
     let boot = fs::read_to_string(BOOT)?;

@@ -1,18 +1,18 @@
-//! What a node's shims did, counted in a file that `catamaran` shows and serves as metrics: one line a count, its name and its value
-//! since the file was made.
+//! Counts what a node's shims did, in a file that `catamaran` shows and serves as metrics: a line for each count, with its name and its
+//! value since the file was made.
 //!
 //! ```text
-//! hits misses compiles refusals failures evictions     of all engines; behind a point, of one: hits.wasmtime
-//! starts.ENGINE.WORLD.ORIGIN                           containers and execs by what calls their code (command, http) and where it
+//! hits misses compiles refusals failures evictions     of all engines; of one engine, as in hits.wasmtime
+//! starts.ENGINE.WORLD.ORIGIN                           containers and execs by the world of their code (command, http) and where it
 //!                                                      came from (best, fast, uncached)
 //! compiled.ENGINE.TIER  compile_milliseconds.ENGINE.TIER   compile processes that ended, and how long they ran
 //! refused.REASON                                       containers that were not created
-//! traps.ENGINE          ends with the code of a trap
-//! oom_kills.ENGINE      kills for want of memory; oom_kills.native of native containers and of the pod's own
+//! traps.ENGINE          guests that ended with the exit code of a trap
+//! oom_kills.ENGINE      OOM kills; oom_kills.native are those of native containers and the pod's own
 //! shim_deaths           pods that were cleaned up after a shim that had died or hung
 //! ```
 //!
-//! Lines of other names are kept: a newer version's, whose pods run beside those of this one.
+//! Lines with other names are kept, because a newer version's pods may run beside those of this version.
 
 use std::fs::File;
 use std::io;
@@ -28,7 +28,7 @@ use crate::engine::Engine;
 use crate::target::Target;
 
 const NAME: &str = "counters";
-/// A file of more bytes is none of ours.
+/// A file of this size or more is not ours.
 const MOST_BYTES: usize = 16 << 10;
 
 /// What is counted of the cache, for all engines together and for each.
@@ -42,9 +42,9 @@ pub enum Counter {
     Compiles,
     /// Modules that were found to be at fault.
     Refusals,
-    /// Orders that came to nothing without a module's fault, those for better code among them.
+    /// Orders that failed without a module's fault, those for better code among them.
     Failures,
-    /// Entries that went because the cache was full.
+    /// Entries that were evicted because the cache was full.
     Evictions,
 }
 
@@ -64,19 +64,19 @@ impl Counter {
 /// Why a container was not created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The pod, its annotations or the handler's options ask for what there is not.
+    /// The pod, its annotations or the handler's options ask for something that does not exist.
     Spec,
     /// The node lacks something.
     Node,
     /// The module cannot run.
     Module,
-    /// No engine that the pod may have runs the module.
+    /// No engine that the pod may use runs the module.
     Engine,
     /// The compiler failed, or too many waited for it.
     Compiler,
     /// A hook of the pod failed.
     Hook,
-    /// The program that was to read the output does not.
+    /// The program that should read the output does not.
     Logger,
     /// runc refused a native container.
     Runtime,
@@ -106,38 +106,38 @@ impl Reason {
 /// One thing that happened, or several of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Count {
-    /// To the cache.
+    /// A cache event.
     Cache(Engine, Counter),
-    /// A guest was started, by code of that tier.
+    /// A guest was started.
     Start {
-        /// What its code is made for.
+        /// The target of its code.
         target: Target,
-        /// Of its code.
+        /// The tier of its code.
         tier: Tier,
-        /// The code is in memory alone.
+        /// Whether the code is in memory alone.
         uncached: bool,
     },
-    /// A compile process ended, whatever came of it.
+    /// A compile process ended, with any result.
     Compiled {
-        /// Whose compiler it was.
+        /// The compiler's engine.
         engine: Engine,
-        /// Of the code that it was to make.
+        /// The tier of the code that it was to make.
         tier: Tier,
         /// How long it ran.
         took: Duration,
     },
     /// A container was not created.
     Refused(Reason),
-    /// A guest ended as one does that trapped.
+    /// A guest ended with the exit code of a trap.
     Trap(Engine),
-    /// The kernel killed so often for want of memory, in a container of that engine or of none.
+    /// The kernel made so many OOM kills in a container of that engine, or of none.
     OomKills(Option<Engine>, u64),
-    /// A pod was cleaned up whose shim had died or hung.
+    /// A pod was cleaned up after its shim had died or hung.
     ShimDeath,
 }
 
 impl Count {
-    /// The names of the lines that it is counted in, and by how much.
+    /// Returns the names of the lines that count it, and by how much.
     fn lines(self) -> Vec<(String, u64)> {
         match self {
             Count::Cache(engine, counter) => {
@@ -162,7 +162,7 @@ impl Count {
     }
 }
 
-/// Adds to the file below `root`, all in one update. What cannot be written is lost: no container fails for it.
+/// Adds to the file below `root`, all in one update. Counts that cannot be written are lost: no container fails because of them.
 pub fn add(root: &Path, counts: &[Count]) {
     if let Err(e) = try_add(root, counts) {
         debug!("counting {counts:?}: {e}");
@@ -171,7 +171,7 @@ pub fn add(root: &Path, counts: &[Count]) {
 
 fn try_add(root: &Path, counts: &[Count]) -> io::Result<()> {
     let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o644).open(root.join(NAME))?;
-    // Never waited for: anybody who can read the file can hold its lock, and a shim has one thread.
+    // Does not wait for the lock, because anybody who can read the file can hold it, and a shim has one thread.
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     let mut bytes = vec![0; MOST_BYTES];
     let length = file.read_at(&mut bytes, 0)?;
@@ -186,7 +186,7 @@ fn try_add(root: &Path, counts: &[Count]) -> io::Result<()> {
     }
 }
 
-/// The lines of `text` with these counts.
+/// Returns the lines of `text` with these counts added.
 fn added(text: &str, counts: &[Count]) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for (name, more) in counts.iter().copied().flat_map(Count::lines) {

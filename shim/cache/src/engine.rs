@@ -13,10 +13,10 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// In the order in which they are asked where nothing tells another.
+    /// All engines, in the order in which they are asked unless something says another.
     pub const ALL: [Engine; 2] = [Engine::Wasmtime, Engine::Wasmer];
 
-    /// As it is written in annotations, options, names of files and the log.
+    /// Returns its word in annotations, options, names of files and the log.
     pub fn word(self) -> &'static str {
         match self {
             Engine::Wasmtime => "wasmtime",
@@ -24,7 +24,7 @@ impl Engine {
         }
     }
 
-    /// The engine of this word; none for any other text.
+    /// Returns the engine of this word, or None for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|engine| engine.word() == text)
     }
@@ -36,7 +36,7 @@ impl std::fmt::Display for Engine {
     }
 }
 
-/// Several, for a text: «wasmtime» or «wasmer».
+/// Joins several for a text: «wasmtime» or «wasmer».
 pub fn quoted(engines: &[Engine]) -> String {
     engines.iter().map(|engine| format!("«{engine}»")).collect::<Vec<_>>().join(" or ")
 }

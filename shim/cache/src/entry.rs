@@ -1,8 +1,8 @@
-//! What lies beside an entry of the cache and goes with it: its checksum, and an empty file whose name says whose it is. Both
+//! The files beside an entry of the cache, which go with it: its checksum, and an empty file whose name says whose the entry is. Both
 //! are written and removed under the lock of the cache's room (`shim/helper/src/compile/locks.rs`).
 //!
 //! ```text
-//! <entry>.of-TENANT   for whom it was made, to whose share it counts; not there for one of an older version
+//! <entry>.of-TENANT   the tenant that the entry was made for, and whose share it counts towards; an older version's entry has none
 //! ```
 
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use super::{checksum, tenant};
 
 const OF: &str = ".of-";
 
-/// Says whose the entry is from now on.
+/// Makes `tenant` the entry's tenant.
 pub fn mark(entry: &Path, tenant: &str) -> io::Result<()> {
     let mut own = entry.as_os_str().to_owned();
     own.push(OF);
@@ -26,15 +26,15 @@ pub fn mark(entry: &Path, tenant: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The entry that a file's name is a mark of, and its tenant, if it is one.
+/// Returns the entry and the tenant of a mark, by its file name, or None for any other name.
 pub fn marked(name: &str) -> Option<(&str, &str)> {
     name.rsplit_once(OF)
 }
 
-/// Removes the entry and what belongs to it.
+/// Removes the entry and the files that belong to it.
 pub fn remove(entry: &Path) -> io::Result<()> {
     fs::remove_file(entry)?;
-    // Nothing without it; where one stays, it is removed as a stray later.
+    // These mean nothing without the entry. One that stays is removed later, as a stray.
     let _ = fs::remove_file(checksum::beside(entry));
     for mark in marks(entry) {
         let _ = fs::remove_file(mark);

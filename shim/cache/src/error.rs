@@ -1,9 +1,9 @@
-//! What can go wrong on the way to an artifact.
+//! Errors on the way to an artifact.
 
-/// The engines that left a module to another one, by their words, and why.
+/// The engines that declined a module, by their words, and the reason of each.
 pub type Declined = Vec<(String, String)>;
 
-/// A failure, told to whoever asked.
+/// A failure, reported to the caller.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The host or the node's configuration is the reason.
@@ -12,9 +12,9 @@ pub enum Error {
     /// The module exists, but cannot run.
     #[error("{module}: {reason}")]
     Module {
-        /// What it is called.
+        /// The module's name.
         module: String,
-        /// Why, for its user.
+        /// The reason, for the user.
         reason: String,
     },
 }

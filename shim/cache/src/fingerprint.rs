@@ -1,7 +1,7 @@
-//! Which artifacts fit: the name of a target's folder in the cache.
+//! Fingerprints tell which artifacts fit: they name the targets' folders in the cache.
 //!
-//! The compiler's build id stands for version and settings, beside the word of the target; the CPU for what the code may use of it. The
-//! worker's own check of an artifact decides; this keeps apart what would never fit.
+//! Beside the target's word, the compiler's build id stands for version and settings, and the CPU for what the code may use of it. A
+//! fingerprint keeps apart what would never fit; the worker's own check of an artifact decides.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,23 +16,23 @@ use super::digest::hex;
 use crate::error::{Doing, Error, Result};
 use crate::target::Target;
 
-/// Raised when a code generator's CVE demands that old artifacts die though the compiler's executable is the same, and
-/// when the form of what is stored beside them changes.
+/// Raised when a code generator's CVE demands that old artifacts are dropped although the compiler's executable is the same, and when
+/// the form of the files beside them changes.
 const GENERATION: u32 = 2;
 
-/// The fingerprint of what `compiler` makes for a target on this machine.
+/// Returns the fingerprint of what `compiler` makes for a target on this machine.
 pub fn compute(target: Target, compiler: &Program) -> Result<String> {
     Ok(format!("{target}-{}-{}-{GENERATION}", build_id(compiler)?, cpu()?))
 }
 
-/// The target in a fingerprint; none for one that is not known here, of another version.
+/// Returns the target in a fingerprint, or None for one of another version that is not known here.
 pub fn target(fingerprint: &str) -> Option<Target> {
-    // Behind the target's word stand three others.
+    // Three other words follow the target's.
     Target::parse(fingerprint.rsplitn(4, '-').nth(3)?)
 }
 
-/// The linker's build id of the compiler: another build, other artifacts. Nothing but its note is read: the symbols of a
-/// compiler are larger than all else that the shim has in memory.
+/// Returns the linker's build id of the compiler: another build makes other artifacts. Reads only the note that holds it, because a
+/// compiler's symbols are larger than all else that the shim has in memory.
 fn build_id(program: &Program) -> Result<String> {
     let path = program.path();
     let file = File::open(program.link()).on(path)?;
@@ -56,7 +56,7 @@ fn find_build_id<'data>(data: impl ReadRef<'data>) -> object::Result<Option<&'da
     Ok(None)
 }
 
-/// What of the CPU decides which machine code it can run: a disk may move to another machine.
+/// Returns a digest of what decides which machine code the CPU can run, because a disk may move to another machine.
 fn cpu() -> Result<String> {
     const TELLING: [&str; 9] = [
         "vendor_id",
@@ -69,7 +69,7 @@ fn cpu() -> Result<String> {
         "CPU part",
         "CPU variant",
     ];
-    // The first processor's lines; the kernel makes the rest only for who reads on.
+    // Reads the first processor's lines only: the kernel makes the rest only if they are read.
     let mut first = vec![0; 8192];
     let path = "/proc/cpuinfo";
     let n = File::open(path).and_then(|mut f| f.read(&mut first)).on(path)?;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Layers that are a module or a component as it is. Which of the two its own bytes say: the media types are mixed up in
-/// practice.
+/// Media types of layers that are a module or a component as it is. The layer's bytes say which, because the media types are mixed up
+/// in practice.
 pub const WASM_LAYERS: [&str; 3] = [
     "application/wasm",
     "application/vnd.wasm.content.layer.v1+wasm",
@@ -19,17 +19,17 @@ pub struct Image {
     pub namespace: String,
     /// The container's id.
     pub container: String,
-    /// The layer that the container runs, where that is decided.
+    /// The layer that the container runs, if it was chosen already.
     pub chosen: Option<Chosen>,
 }
 
-/// A layer that a container runs, from its Create on: no name is looked up for it again.
+/// The layer that a container runs, from its Create on: its image's name is never looked up again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
     /// `sha256:` and 64 hexadecimal digits.
     pub digest: String,
     /// In bytes.
     pub size: u64,
-    /// What its image was called then, for messages.
+    /// The name of its image at that time, for messages.
     pub image: String,
 }

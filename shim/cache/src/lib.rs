@@ -1,15 +1,15 @@
 //! The artifact cache of a node: machine code by the digest of its module.
 //!
 //! ```text
-//! places    where it lies, and one target's part of it      engine, target   what runs code, and which code it needs
-//! store     entries: found, verified, written               fingerprint  which artifacts fit this machine and this compiler
-//! checksum, entry   what lies beside an entry               tenant       tenants in the names of files
+//! places    where the cache lies, one target's part of it   engine, target   what runs code, and which code it needs
+//! store     finds, verifies and writes entries              fingerprint  which artifacts fit this machine and this compiler
+//! checksum, entry   the files beside an entry               tenant       tenants in the names of files
 //! module, magic, digest   a module's bytes                  memo         digests of files that do not change
-//! order     what a compile driver is told, and answers      image        which image a layer is of
-//! counters  starts, compiles and what went wrong, for whoever watches the node
+//! order     the orders to a compile driver, and its answers image        which image a layer is of
+//! counters  starts, compiles and failures, for monitoring the node
 //! ```
 //!
-//! The shim looks up in it and opens files; only a compile driver, a process of its own, writes.
+//! The shim looks entries up and opens their files; only a compile driver, a process of its own, writes entries.
 
 pub mod advice;
 pub mod checksum;

@@ -1,27 +1,27 @@
-//! What bytes are, by the first of them: Wasm, or what else somebody took for it.
+//! Tells what a file is by its first bytes: Wasm, or something that was taken for it.
 
 /// `\0asm` (WebAssembly core specification, «Modules»), of modules and components alike.
 const MAGIC: &[u8] = b"\0asm";
-/// So many bytes are looked at.
+/// The number of bytes that are looked at.
 pub const FIRST: usize = 8;
 /// The system that Wasmtime names in the ELF header of its artifacts (`ELFOSABI_WASMTIME`), at the header's seventh byte.
 const WASMTIMES: u8 = 200;
 
-/// What the first bytes of a file tell of who runs it.
+/// What a file is by its first bytes, which decides what runs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bytes {
     /// A module or a component.
     Wasm,
-    /// A program of the kernel's.
+    /// A native program.
     Elf,
     /// `#!`
     Script,
-    /// Wasmtime's own code among it.
+    /// Anything else, Wasmtime's own code included.
     Other,
 }
 
 impl Bytes {
-    /// What a file is that begins with these bytes.
+    /// Returns what a file is that begins with these bytes.
     pub fn parse(first: &[u8]) -> Self {
         match first {
             first if first.starts_with(MAGIC) => Bytes::Wasm,
@@ -33,7 +33,7 @@ impl Bytes {
     }
 }
 
-/// Says, for the user, what bytes are that begin with `first`; nothing where they are Wasm.
+/// Says, for the user, what a file is that begins with `first`. Returns None if it is Wasm.
 pub fn other_than_wasm(first: &[u8]) -> Option<String> {
     let what = match first {
         first if first.starts_with(MAGIC) => return None,

@@ -1,8 +1,8 @@
-//! The memo: the digest of a file that does not change, by what the file is.
+//! The memo: digests of files that do not change, by what identifies each file.
 //!
-//! Only files of an image's unpacked layers are remembered, which no container writes to: the file in the overlay's lower
-//! directory, never the overlay's own, whose device number differs with every mount and is used again. What is remembered
-//! was read from that very file, so that nobody can have another file's digest remembered for it.
+//! Only files of an image's unpacked layers are remembered, because no container writes to them: the file in the overlay's lower
+//! directory, never the overlay's own, whose device number differs with every mount and is used again. A digest is remembered
+//! for the very file that it was read from, so that nobody can have another file's digest remembered for it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -18,17 +18,17 @@ use super::module::{Largest, Module};
 use super::places::Places;
 use crate::error::{Doing, Result};
 
-/// So many files are remembered; the oldest half goes when there are more.
+/// The number of files that are remembered; the oldest half goes when there are more.
 const MOST: usize = 4096;
-/// A file that changed so shortly before could change again within the clock's tick, with the same times.
+/// A file that changed less than this ago could change again within the clock's tick, with the same times.
 const SETTLED_SECONDS: i64 = 2;
 
-/// What tells one state of one file from all others.
+/// Tells one state of one file from all others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key(String);
 
 impl Key {
-    /// The key of an open file; none where its times do not tell it from a later state yet.
+    /// Returns the key of an open file, or None if its times do not tell it from a later state yet.
     pub fn new(file: &File) -> io::Result<Option<Self>> {
         let meta = file.metadata()?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(io::Error::other)?.as_secs();
@@ -46,16 +46,16 @@ impl Key {
     }
 }
 
-/// The folder of what is remembered.
+/// The folder of the remembered digests.
 pub struct Memo {
     folder: PathBuf,
 }
 
 impl Memo {
-    /// The node's.
+    /// Opens the node's memo.
     ///
     /// # Errors
-    /// When the environment says wrongly where the cache is.
+    /// If a variable in the environment has an invalid value.
     pub fn open() -> Result<Self> {
         Ok(Self::at(Places::find()?.root.join("memo")))
     }
@@ -64,10 +64,10 @@ impl Memo {
         Self { folder }
     }
 
-    /// The module in `file`, and its digest; `lower` is the file in an image's unpacked layer that it shows, where it is known.
+    /// Returns the module in `file`, with its digest. `lower` is the file in an image's unpacked layer that `file` shows, if it is known.
     ///
     /// # Errors
-    /// When it cannot be read, or is larger than `largest`.
+    /// If the module cannot be read, or is larger than `largest`.
     pub fn module(&self, name: String, file: File, lower: Option<File>, largest: Largest) -> Result<Module> {
         let Some(lower) = lower else { return Module::hashed(name, file, largest) };
         let key = Key::new(&lower).on(&name)?;
@@ -83,7 +83,7 @@ impl Memo {
         Ok(module)
     }
 
-    /// The digest of the file with this key.
+    /// Returns the remembered digest of the file with this key.
     pub fn recall(&self, key: &Key) -> Option<String> {
         let text = fs::read_to_string(self.folder.join(key.name())).ok()?;
         let (known, digest) = text.split_once(' ')?;
@@ -91,8 +91,8 @@ impl Memo {
         (known == key.0 && whole).then(|| digest.to_owned())
     }
 
-    /// Remembers the digest of `file`, which was read to its end since it had `key`; not if it is another state by now. One
-    /// that cannot be remembered is read again.
+    /// Remembers the digest of `file`, which was read to its end after `key` was taken, unless it has changed since. A file that cannot
+    /// be remembered is read again.
     pub fn remember(&self, key: &Key, file: &File, digest: &str) -> io::Result<()> {
         if Key::new(file)?.as_ref() != Some(key) {
             return Ok(());
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(memo.recall(&key), None);
         memo.remember(&key, &file, &digest).unwrap();
         assert_eq!(memo.recall(&key), Some(digest.clone()));
-        // The same length, and the same time of modification by force: the time of change tells.
+        // Same length, and a forced time of modification: the time of change tells them apart.
         let modified = file.metadata().unwrap().modified().unwrap();
         fs::write(&path, "two").unwrap();
         File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();

@@ -1,4 +1,4 @@
-//! A module's bytes: what they are called, and a copy of them that nobody changes.
+//! A module's bytes: their name, and a copy of them that nobody can change.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -13,7 +13,7 @@ use super::digest::hex;
 use crate::error::{Doing, Error, Result};
 use crate::image::{Chosen, Image};
 
-/// So many bytes of a module are read at once.
+/// The bytes of a module that are read at once.
 const TURN: usize = 1 << 20;
 
 /// The largest module that is compiled, in bytes: the handler's option `max_module_bytes`.
@@ -21,7 +21,7 @@ const TURN: usize = 1 << 20;
 pub struct Largest(pub u64);
 
 impl Largest {
-    /// An error for a module that is larger. `size` may be a part of it.
+    /// Refuses a module that is larger. `size` may be the size of a part of it.
     pub fn check(self, name: &str, size: u64) -> Result<()> {
         if size <= self.0 {
             return Ok(());
@@ -34,11 +34,11 @@ impl Largest {
     }
 }
 
-/// What is to be run.
+/// The module to run.
 pub enum Wanted {
     /// A file that was found.
     Module(Module),
-    /// The layer of an image that is a module, if there is one; `looked` says which file was looked for in vain at Create.
+    /// The layer of an image that is a module, if there is one; `looked` names the file that Create looked for in vain.
     Layer {
         /// The container's image.
         image: Image,
@@ -48,7 +48,7 @@ pub enum Wanted {
 }
 
 impl Wanted {
-    /// What an artifact was answered for: of an image's layer that very one from now on, whatever becomes of the image's name.
+    /// Fixes the layer that the artifact was made of: later starts use that very layer, whatever becomes of the image's name.
     pub fn decide(&mut self, layer: Option<&Chosen>) {
         if let (Self::Layer { image, .. }, Some(_)) = (self, layer) {
             image.chosen = layer.cloned();
@@ -56,13 +56,13 @@ impl Wanted {
     }
 }
 
-/// A module that was found, and what is in it.
+/// A module that was found, and its digest.
 pub struct Module {
     /// Its name, for messages.
     pub name: String,
-    /// sha256 of its bytes as they were when they were last looked at, in hexadecimal.
+    /// sha256 of its bytes when they were last looked at, in hexadecimal.
     pub digest: String,
-    /// Where they are read from again if they are to be compiled.
+    /// The file from which a compile reads them again.
     pub file: File,
 }
 
@@ -77,7 +77,7 @@ impl Module {
         (self.name, self.digest, self.file)
     }
 
-    /// Reads `file` to its end for its digest. Nothing is kept: what is compiled is read again, into memory of the compile's.
+    /// Reads `file` to its end for its digest. Keeps no bytes: a compile reads them again, into memory of its own.
     pub fn hashed(name: String, mut file: File, largest: Largest) -> Result<Self> {
         let mut reading = Reading::begin(&name, &file, largest)?;
         while reading.turn(&mut file, None)? {}
@@ -98,14 +98,14 @@ pub fn sealed(name: &str, file: &mut File, largest: Largest) -> Result<(File, St
     })
 }
 
-/// The file, open for reading: the shim has it by a descriptor that reads nothing, whose closing asks the file system nothing.
+/// Reopens the file for reading. The shim's descriptor cannot read, so that closing it asks the file system nothing.
 fn reopened(file: &File) -> std::io::Result<File> {
-    // Not to wait for somebody's lease on it.
+    // O_NONBLOCK: waits for no lease on it.
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(link)
 }
 
-/// Memory that nobody changes any more once `fill` has filled it.
+/// Returns memory that `fill` has filled, and that nobody can change any more.
 pub fn sealed_memory<T, E: From<Error>>(
     name: &str,
     fill: impl FnOnce(&mut File) -> std::result::Result<T, E>,
@@ -119,12 +119,12 @@ pub fn sealed_memory<T, E: From<Error>>(
     Ok((bytes, filled))
 }
 
-/// No write, no other length, for anybody who holds the descriptor, and for good.
+/// Seals the memory for good: no holder of a descriptor can write to it or change its length.
 pub fn seal(bytes: &File) -> rustix::io::Result<()> {
     rustix::fs::fcntl_add_seals(bytes, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)
 }
 
-/// A file on its way through the hash.
+/// A file that is being hashed.
 struct Reading<'a> {
     name: &'a str,
     digest: Sha256,
@@ -140,7 +140,7 @@ impl<'a> Reading<'a> {
         Ok(Self { name, digest: Sha256::new(), buffer: vec![0; TURN.min(size as usize + 1)], total: 0, largest })
     }
 
-    /// Takes one piece; false at the end.
+    /// Reads one piece. Returns false at the end.
     fn turn(&mut self, file: &mut File, copy: Option<&mut File>) -> Result<bool> {
         let doing = || format!("reading {}", self.name);
         let n = file.read(&mut self.buffer).doing(doing)?;

@@ -1,5 +1,5 @@
-//! What the shim and the compile driver say to each other: one order, its answer, and one more when
-//! better code was made, on a socket, with descriptors beside them.
+//! The messages between the shim and the compile driver, on a socket, with descriptors beside them: one order, its answer, and a
+//! second answer if better code is made later.
 
 use std::path::PathBuf;
 
@@ -14,13 +14,13 @@ use crate::target::Target;
 /// An artifact that the shim wants.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
-    /// What it may be made for, in the order in which that is to be tried (`target::Untried`).
+    /// The targets to try, in this order (`target::Untried`).
     pub targets: Vec<Target>,
-    /// The code that is waited for; without, what the module's size tells ([`awaited`]).
+    /// The tier that the start waits for; if None, the module's size decides ([`awaited`]).
     pub tier: Option<Tier>,
-    /// Whose the container is.
+    /// The container's tenant.
     pub tenant: String,
-    /// The module's, for messages.
+    /// The module's name, for messages.
     pub name: String,
     /// The file's sha256 as the shim saw it; empty for an image.
     pub digest: String,
@@ -28,7 +28,7 @@ pub struct Order {
     pub wish: Wish,
     /// The largest module that is compiled.
     pub largest: Largest,
-    /// Whose layer the module is. Without, the order carries the module's file.
+    /// The image that has the module as a layer. If None, the order carries the module's file.
     pub image: Option<Image>,
     /// The programs whose descriptors come with the order, before the module's: their names and where they were installed.
     pub programs: Vec<(String, PathBuf)>,
@@ -39,60 +39,60 @@ pub struct Order {
 /// Which artifact is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wish {
-    /// Any artifact, as soon as can be.
+    /// Any artifact, as soon as possible.
     Any,
-    /// A new one: the one that there is does not fit its engine.
+    /// A new artifact, because the present one does not fit its engine.
     Again,
-    /// The best one, for later starts. Nobody waits for the answer.
+    /// The best artifact, for later starts. No start waits for the answer.
     Best,
 }
 
-/// What came of an order.
+/// The answer to an order.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// Carries the artifact's file.
     Made {
-        /// What the module is called.
+        /// The module's name.
         module: String,
-        /// What it is made for.
+        /// The target that it is made for.
         target: Target,
-        /// sha256 of the bytes that this is machine code of.
+        /// sha256 of the module that this is the machine code of.
         digest: String,
-        /// Which layer of the order's image they are.
+        /// The layer of the order's image that is the module.
         layer: Option<Chosen>,
-        /// Which of the compilers made it.
+        /// The tier of the compiler that made it.
         tier: Tier,
         /// Where it came from.
         origin: Origin,
-        /// Whether an [`Answer::Improved`] comes when better code was made.
+        /// Whether an [`Answer::Improved`] follows, once better code was made or could not be.
         later: bool,
-        /// Whether the artifact is in memory alone, which the driver counts until the socket is closed.
+        /// Whether the artifact is in memory alone. The driver counts that memory until the socket is closed.
         uncached: bool,
         /// What the node's administrator should know.
         warnings: Vec<String>,
     },
-    /// To [`Wish::Best`], and behind [`Answer::Made`].
+    /// Answers [`Wish::Best`], or follows [`Answer::Made`].
     Improved {
         /// As in [`Answer::Made`].
         warnings: Vec<String>,
     },
-    /// The module is at fault: what it is called, and the reason, for the user.
+    /// The module is at fault.
     Refused {
-        /// What the module is called.
+        /// The module's name.
         module: String,
-        /// For its user.
+        /// The reason, for the user.
         reason: String,
     },
-    /// No target of the order takes it, another engine might: why, by engine.
+    /// No target of the order runs the module; another engine might.
     Declined {
-        /// What the module is called.
+        /// The module's name.
         module: String,
-        /// Why, by engine.
+        /// The reasons, by engine.
         declined: Declined,
     },
-    /// The image has no layer to run: why.
+    /// The image has no layer to run, for this reason.
     NoLayer(String),
-    /// The compiler is, or the node.
+    /// The compiler or the node is at fault.
     Failed(String),
 }
 
@@ -117,26 +117,26 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// What a cache is opened for.
+/// The purpose that a cache is opened for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Purpose {
-    /// What its code may be made for, in the order in which that is tried.
+    /// The targets to try, in this order.
     pub targets: Vec<Target>,
-    /// The code that it waits for, where the pod says so.
+    /// The tier to wait for, if the pod says one.
     pub tier: Option<Tier>,
-    /// Whose the container is.
+    /// The container's tenant.
     pub tenant: String,
     /// The largest module that is compiled.
     pub largest: Largest,
 }
 
-/// A command of fewer bytes is compiled by the optimiser at once: that takes less than a tenth of a second.
+/// A command of fewer bytes is compiled by the optimiser at once, because that takes less than a tenth of a second.
 const COMMANDS_WORTH_TWO: u64 = 512 << 10;
-/// A server of more bytes starts on fast code. It runs longer than a command, on the code that it started with, so that it
-/// waits longer for the best: some seconds for the interpreters of scripting languages.
+/// A server of more bytes starts on fast code. A server waits longer than a command for the best code, some seconds for the
+/// interpreters of scripting languages, because it runs longer on the code that it started with.
 const SERVERS_WORTH_TWO: u64 = 32 << 20;
 
-/// The code that a start waits for: what `asked` says, or what suits a module of so many bytes.
+/// Returns the tier that a start waits for: `asked`, or else the one that suits a module of so many bytes.
 pub fn awaited(asked: Option<Tier>, target: Target, bytes: u64) -> Tier {
     let fast = match target.is_server() {
         true => bytes > SERVERS_WORTH_TWO,

@@ -9,55 +9,54 @@ use super::store::{Known, Store};
 use crate::error::{Error, Result};
 use crate::target::Target;
 
-/// Where a node keeps what outlives a container; this variable in containerd's environment moves it.
+/// The folder of what outlives a container on a node; [`ROOT_VARIABLE`] in containerd's environment moves it.
 const ROOT: &str = "/var/lib/catamaran";
-/// Moves the folder of all this.
+/// The environment variable that moves the root folder.
 pub const ROOT_VARIABLE: &str = "CATAMARAN_ROOT";
-/// What artifacts may take on the disk, of all engines and versions together, unless this variable says another number of
-/// bytes.
+/// The bytes on the disk that artifacts of all engines and versions together may take, unless [`BYTES_VARIABLE`] says another number.
 const MOST_BYTES: u64 = 4 << 30;
 /// See [`Bounds::all`].
 pub const BYTES_VARIABLE: &str = "CATAMARAN_CACHE_BYTES";
-/// What artifacts of one Kubernetes namespace may take of that, unless this variable says another number: a quarter. Of a small
-/// cache it may be all, up to [`LEAST_SHARE`].
+/// The variable for the bytes that artifacts of one Kubernetes namespace may take: by default a quarter of the cache. Of a small cache
+/// it may be all, up to [`LEAST_SHARE`].
 pub const SHARE_VARIABLE: &str = "CATAMARAN_CACHE_NAMESPACE_BYTES";
 const LEAST_SHARE: u64 = 256 << 20;
 
-/// What of the shim's environment says where the cache is and what it may take, for a process of its own that uses it.
+/// Returns the shim's environment variables that say where the cache is and what it may take, for a child process that uses it.
 pub fn environment() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
     [ROOT_VARIABLE, BYTES_VARIABLE, SHARE_VARIABLE].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
-/// What all targets share.
+/// The folders that all targets share.
 pub struct Places {
     /// The folder of all the others.
     pub root: PathBuf,
-    /// Of every fingerprint, a folder each.
+    /// The entries, in a folder for each fingerprint.
     pub entries: PathBuf,
-    /// A file for each module that is compiled.
+    /// The locks, a file for each module that is being compiled.
     pub locks: PathBuf,
-    /// A file for each compile that may run, and the queue for it.
+    /// The slots, a file for each compile that may run, and the queue for them.
     pub slots: PathBuf,
-    /// Whose starts wait for an artifact, and who makes better code, or stands in line for that.
+    /// The drivers whose starts wait for an artifact.
     pub orders: PathBuf,
-    /// As `orders`, for the best code.
+    /// The drivers that make better code, or wait for their turn to.
     pub improvements: PathBuf,
     /// Artifacts that are handed over uncached.
     pub uncached: PathBuf,
-    /// What entries may take.
+    /// The bytes that entries may take.
     pub bounds: Bounds,
 }
 
 impl Places {
-    /// Where the environment says that they are.
+    /// Returns the folders that the environment names.
     ///
     /// # Errors
-    /// When a variable holds what it cannot hold.
+    /// If a variable has an invalid value.
     pub fn find() -> Result<Self> {
         Ok(Self::below(root(), bounds()?))
     }
 
-    /// Those below a folder.
+    /// Returns the folders below `root`.
     pub fn below(root: PathBuf, bounds: Bounds) -> Self {
         Self {
             entries: root.join("cache"),
@@ -72,23 +71,23 @@ impl Places {
     }
 }
 
-/// The folder of what a node keeps, where the environment says that it is.
+/// Returns the folder of what a node keeps, as the environment names it.
 pub fn root() -> PathBuf {
     std::env::var_os(ROOT_VARIABLE).map_or_else(|| PathBuf::from(ROOT), PathBuf::from)
 }
 
-/// The names of the folders that hold the entries of this build's compilers, of those that are installed.
+/// Returns the names of the folders that hold the entries of this build's installed compilers.
 pub fn fingerprints() -> Vec<String> {
     let of = |target: Target| target.compiler().and_then(|compiler| fingerprint::compute(target, &compiler)).ok();
     Target::ALL.into_iter().filter_map(of).collect()
 }
 
-/// What entries may take on the disk.
+/// The bytes that entries may take on the disk.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Of every fingerprint and tenant together.
+    /// All fingerprints and tenants together.
     pub all: u64,
-    /// Of one tenant.
+    /// One tenant.
     pub own: u64,
 }
 
@@ -109,26 +108,26 @@ fn bytes(variable: &str) -> Result<Option<u64>> {
     bytes.ok_or_else(wrong).map(Some)
 }
 
-/// Whether what a target needs is installed.
+/// Whether a target's programs are installed.
 pub enum Installed {
-    /// What there is of it.
+    /// The target's part of the cache.
     Part(Part),
     /// The file that is missing, as a reason for the user.
     Missing(String),
 }
 
-/// One target's compiler, and what it has made for it that fits this machine's CPU.
+/// One target's compiler, and the artifacts that it has made for this machine's CPU.
 pub struct Part {
-    /// What its artifacts are made for.
+    /// The target of the artifacts.
     pub target: Target,
     /// Its compile processes' executable.
     pub compiler: Program,
-    /// None where the cache cannot be used: artifacts are then made in memory, for one start each.
+    /// None if the cache cannot be used: artifacts are then made in memory, for one start each.
     pub store: Option<Store>,
 }
 
 impl Part {
-    /// `warn` is told of a cache that cannot be used.
+    /// Opens a target's part. Calls `warn` if the cache cannot be used.
     pub fn open(places: &Places, target: Target, warn: impl FnOnce(String)) -> Result<Installed> {
         if let Some(file) = target.missing()? {
             return Ok(Installed::Missing(format!("it is not installed on this node: there is no {}", file.display())));
@@ -140,7 +139,7 @@ impl Part {
         Ok(Installed::Part(Self { target, compiler, store }))
     }
 
-    /// What there is of the module `digest`.
+    /// Returns what the cache knows of the module `digest`.
     pub fn look_up(&self, digest: &str) -> Known {
         self.store.as_ref().map_or(Known::Nothing, |store| store.look_up(digest))
     }

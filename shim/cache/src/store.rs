@@ -1,15 +1,15 @@
-//! The files of one fingerprint: artifacts, refusals, and what is still being written.
+//! The files of one fingerprint: artifacts, refusals, and unfinished files.
 //!
 //! ```text
 //! <sha256>            machine code of the optimising compiler
-//! <sha256>.fast       of the fast one: used until the other is there
-//! ....sum             of the machine code beside it: see `checksum`
-//! ....of-TENANT       for whom the artifact or refusal beside it was made: see `entry`
-//! <sha256>.refused    why there is none, for the user, below a word that says for how long, or whose it is instead
-//! new-PID.START-N     an artifact that is being written, by the process that names itself
+//! <sha256>.fast       the fast compiler's: used until the optimiser's is there
+//! ....sum             checksum of the machine code beside it: see `checksum`
+//! ....of-TENANT       tenant for whom the artifact or refusal beside it was made: see `entry`
+//! <sha256>.refused    why there is none, for the user, below a word: for how long, or which engine or world it is for
+//! new-PID.START-N     an artifact that is being written, by its writer's pid and start time
 //! ```
 //!
-//! The folder is root's alone: what lies in it runs as native code in workers. An entry appears whole or not at all.
+//! Only root may enter the folder, because its files run as native code in workers. An entry appears whole or not at all.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -30,11 +30,11 @@ use rustix::mount::OpenTreeFlags;
 use super::{checksum, entry};
 use crate::error::{Doing, Error, Result};
 
-/// How files begin that are still being written, before their writer's pid and start, which name it for good.
+/// The prefix of unfinished files. Their writer's pid and start time follow, which together identify it for good.
 const NEW: &str = "new-";
 const FAST: &str = ".fast";
 const REFUSED: &str = ".refused";
-/// A module that took too long, or too much memory, is tried again after this: the node may have been busy.
+/// A module that took too long, or too much memory, is tried again after this, because the node may have been busy.
 const SECOND_TRY: Duration = Duration::from_secs(3600);
 /// An entry's time of use is exact to this, so that a start does not write each time.
 const USE_EXACT_TO: Duration = Duration::from_secs(3600);
@@ -44,21 +44,21 @@ pub struct Store {
     folder: PathBuf,
 }
 
-/// Why a module has no artifact.
+/// Why a module has no artifact, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lasting {
-    /// The module is at fault: as long as the compiler is the same.
+    /// The module is at fault. Holds as long as the compiler is the same.
     Always,
-    /// It met a limit of time or memory.
+    /// The compile met a limit of time or memory.
     ForAWhile,
-    /// It is for the other engine: as long as the compiler is the same.
+    /// The module is for the other engine. Holds as long as the compiler is the same.
     OtherEngine,
-    /// It is no plain command but of that world: as long as the compiler is the same.
+    /// The module is not a plain command but of that world. Holds as long as the compiler is the same.
     OtherWorld(World),
 }
 
 impl Lasting {
-    /// As it is written.
+    /// Returns the word in the file.
     fn word(self) -> &'static str {
         match self {
             Lasting::Always => "always",
@@ -70,24 +70,24 @@ impl Lasting {
     }
 }
 
-/// What is known of a module.
+/// What the cache knows of a module.
 pub enum Known {
     /// Machine code, and which compiler made it.
     Artifact(File, Tier),
-    /// One that nobody has looked at since the machine was started.
+    /// An artifact that was not verified since the machine was started.
     Unverified(Tier),
-    /// No engine runs it: why.
+    /// No engine runs the module, for this reason.
     Refused(String),
-    /// This engine does not: why.
+    /// This engine does not run the module, for this reason.
     OtherEngine(String),
-    /// It is no plain command but of that world: why.
+    /// The module is not a plain command but of that world, for this reason.
     OtherWorld(World, String),
-    /// It was not compiled yet.
+    /// The module was not compiled yet.
     Nothing,
 }
 
 impl Store {
-    /// Makes the folder where it is missing. An error where it cannot be used: the caller goes on without.
+    /// Opens the store, and makes its folder if it is missing. Fails if the folder cannot be used: the caller goes on without.
     pub fn open(folder: PathBuf) -> Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).on(&folder)?;
         let meta = fs::metadata(&folder).on(&folder)?;
@@ -105,7 +105,7 @@ impl Store {
         }
     }
 
-    /// The best artifact that there is. A broken entry is none, and told to the log.
+    /// Returns the best artifact that there is. Skips a broken entry, with a line in the log.
     pub fn artifact(&self, digest: &str) -> Option<(File, Tier)> {
         for tier in [Tier::Best, Tier::Fast] {
             let path = self.path(digest, tier);
@@ -121,7 +121,7 @@ impl Store {
         None
     }
 
-    /// The best artifact of the module, or else why there is none.
+    /// Returns the best artifact of the module, or else why there is none.
     pub fn look_up(&self, digest: &str) -> Known {
         if let Some((file, tier)) = self.artifact(digest) {
             let verified = checksum::is_verified(&self.path(digest, tier), &file);
@@ -135,7 +135,7 @@ impl Store {
         }
     }
 
-    /// Why the module was refused before, if that still holds.
+    /// Returns why the module was refused before, if that still holds.
     fn refusal(&self, digest: &str) -> Option<(Lasting, String)> {
         let path = self.folder.join(format!("{digest}{REFUSED}"));
         let text = fs::read_to_string(&path).ok()?;
@@ -143,12 +143,12 @@ impl Store {
         let worlds = [World::Http, World::ExtendedCommand].map(Lasting::OtherWorld);
         let all = [Lasting::Always, Lasting::OtherEngine, Lasting::ForAWhile].into_iter().chain(worlds);
         let lasting = all.into_iter().find(|lasting| lasting.word() == word)?;
-        // One from the future, by a clock that was set back, is too old.
+        // A refusal from the future is too old: the clock was set back.
         let age = fs::metadata(&path).and_then(|m| m.modified()).ok()?.elapsed().unwrap_or(SECOND_TRY);
         (lasting != Lasting::ForAWhile || age < SECOND_TRY).then(|| (lasting, reason.to_owned()))
     }
 
-    /// Remembers why there is no artifact, for `tenant`. One that cannot be remembered is found out again.
+    /// Remembers why there is no artifact, for `tenant`. If that fails, the next start finds it out again.
     pub fn refuse(&self, digest: &str, lasting: Lasting, reason: &str, tenant: &str) {
         let path = self.folder.join(format!("{digest}{REFUSED}"));
         let written = self.create().and_then(|mut new| {
@@ -160,7 +160,7 @@ impl Store {
         }
     }
 
-    /// A file for a new artifact. It is removed again unless it is published.
+    /// Makes a file for a new artifact. The file is removed again unless it is published.
     pub fn create(&self) -> Result<New> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -171,7 +171,7 @@ impl Store {
         Ok(New { file, name: Name { path, published: false } })
     }
 
-    /// Puts a new artifact of `tenant`'s in its place, and opens it. The fast one goes when the best one is there.
+    /// Puts a new artifact of `tenant`'s in its place, and opens it. Removes the fast artifact when the best one is there.
     pub fn publish(&self, new: New, digest: &str, tier: Tier, tenant: &str) -> Result<File> {
         let path = self.path(digest, tier);
         new.publish(&path, |written| {
@@ -179,32 +179,32 @@ impl Store {
             self.write_sum(&path, &sum)?;
             entry::mark(&path, tenant).on(&path)
         })?;
-        // It was a limit that it met before.
+        // An earlier compile may have met a limit.
         let _ = entry::remove(&self.folder.join(format!("{digest}{REFUSED}")));
         if tier == Tier::Best {
-            // Whoever maps it keeps it.
+            // Processes that have mapped it keep it.
             let _ = entry::remove(&self.path(digest, Tier::Fast));
         }
         open_artifact(&path).on(&path)
     }
 
-    /// The artifact if it is what was published. One that is not is removed. Reads all of it.
+    /// Returns the artifact if it is what was published, and removes it if it is not. Reads all of it.
     pub fn verified(&self, digest: &str, tier: Tier) -> Result<Option<File>> {
         let path = self.path(digest, tier);
         let mut file = match open_artifact(&path) {
             Ok(file) => file,
-            // Evicted since it was seen.
+            // It was evicted since the look-up.
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e).on(&path),
         };
-        // Not found out, when it cannot be read: as good as damaged.
+        // An artifact that cannot be read counts as damaged.
         if let Ok(Some(sum)) = checksum::verify(&path, &mut file) {
             if let Err(e) = self.write_sum(&path, &sum) {
                 log::debug!("{e}");
             }
             return Ok(Some(file));
         }
-        // One that stays, in a cache that is read-only, is passed over: the module runs uncached.
+        // In a read-only cache it stays, and is skipped: the module runs uncached.
         let _ = entry::remove(&path);
         Ok(None)
     }
@@ -215,7 +215,7 @@ impl Store {
         new.publish(&checksum::beside(path), |_| Ok(()))
     }
 
-    /// Removes what processes left that died while they wrote.
+    /// Removes the unfinished files of processes that died while they wrote.
     pub fn sweep(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -230,7 +230,7 @@ impl Store {
     }
 }
 
-/// The module's digest in the name of an entry, and the tier of an artifact, none of a refusal; nothing where it is no entry's name.
+/// Returns the module's digest in an entry's name, and the tier, which is None for a refusal. Returns None for any other name.
 pub fn parts(name: &str) -> Option<(&str, Option<Tier>)> {
     let (digest, tier) = match (name.strip_suffix(FAST), name.strip_suffix(REFUSED)) {
         (Some(digest), _) => (digest, Some(Tier::Fast)),
@@ -254,18 +254,18 @@ impl New {
     }
 }
 
-/// The name of such a file: removed unless it was published.
+/// An unfinished file's name: its drop removes the file unless it was published.
 struct Name {
     path: PathBuf,
     published: bool,
 }
 
 impl New {
-    /// Gives the file its place, once nobody can write to it any more: an error if somebody still can. `before` is done when
-    /// that is sure.
+    /// Makes sure that nobody can write to the file any more, runs `before`, and moves the file to `path`. Fails if somebody can
+    /// still write to it.
     fn publish(self, path: &Path, before: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
         let Self { file, mut name } = self;
-        // A worker may open a component's artifact anew, as the container's user. The folder lets nobody else come here.
+        // Readable, because a worker may reopen a component's artifact as the container's user. The folder lets nobody else in.
         file.set_permissions(Permissions::from_mode(0o444)).on(&name.path)?;
         file.sync_all().on(&name.path)?;
         drop(file);
@@ -284,15 +284,15 @@ impl New {
 impl Drop for Name {
     fn drop(&mut self) {
         if !self.published {
-            // Swept later if it stays.
+            // If it stays, `sweep` removes it later.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Only a regular file of root's that nobody else can write to is ever run. It is opened through a read-only mount of its
-/// own, since a worker that runs as root holds the descriptor: it could change the file's mode otherwise, or open it anew.
-/// The mount is not noexec, whatever the cache's own is: nothing is executed from it but what is mapped by this descriptor.
+/// Opens an artifact, which must be a regular file of root's that nobody else can write to. Opens it through a read-only mount of its
+/// own, because a worker that runs as root holds the descriptor, and could otherwise change the file's mode or reopen it. The mount
+/// is not noexec, even if the cache's own is: only what is mapped by this descriptor is executed from it.
 fn open_artifact(path: &Path) -> io::Result<File> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(ErrorKind::InvalidInput.into());
@@ -301,7 +301,7 @@ fn open_artifact(path: &Path) -> io::Result<File> {
     let folder = rustix::mount::open_tree(CWD, folder, flags)?;
     let change = Change { add: libc::MOUNT_ATTR_RDONLY, clear: libc::MOUNT_ATTR_NOEXEC, propagation: libc::MS_PRIVATE };
     mountattr::set(folder.as_fd(), &change, false)?;
-    // Not to wait for somebody's lease on it.
+    // NONBLOCK: waits for no lease on it.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let artifact = File::from(rustix::fs::openat(&folder, name, flags, Mode::empty())?);
     let meta = artifact.metadata()?;
@@ -311,11 +311,11 @@ fn open_artifact(path: &Path) -> io::Result<File> {
     Ok(artifact)
 }
 
-/// Says that the entry was used: the least recently used one goes first when the cache is full.
+/// Notes that the entry was used, because the least recently used one goes first when the cache is full.
 fn note_use(path: &Path) {
     let noted = fs::metadata(path).and_then(|m| m.modified()).map(|t| t.elapsed().unwrap_or(Duration::MAX));
     if noted.is_ok_and(|age| age > USE_EXACT_TO) {
-        // A cache that is read-only keeps its order, and evicts nothing either. Not to wait for somebody's lease on it.
+        // A read-only cache keeps its order, and evicts nothing either. O_NONBLOCK: waits for no lease on it.
         let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
         let _ = opened.and_then(|file| file.set_modified(SystemTime::now()));
     }
@@ -334,7 +334,7 @@ mod tests {
             Self(path)
         }
 
-        /// A store whose folder is whoever's who runs the test.
+        /// Returns a store whose folder belongs to the user that runs the test.
         fn store(&self) -> Store {
             Store { folder: self.0.clone() }
         }

@@ -1,5 +1,5 @@
-//! Targets: what an artifact is made for, an engine and the world in which it calls the code. Each has machine code of its own in
-//! the cache; a worker's and a compiler's executable lie beside the shim's own.
+//! Targets: what an artifact is made for, an engine and the world in which it calls the code. Each target has machine code of its own
+//! in the cache. The executables of workers and compilers lie beside the shim's own.
 
 use std::collections::VecDeque;
 use std::io;
@@ -38,7 +38,7 @@ impl Target {
         Target::Wasmer,
     ];
 
-    /// The engine's commands.
+    /// Returns the target of the engine's commands.
     pub fn command(engine: Engine) -> Self {
         match engine {
             Engine::Wasmtime => Target::Wasmtime,
@@ -46,7 +46,7 @@ impl Target {
         }
     }
 
-    /// The engine's commands that need more than WASI 0.2 has for commands; none where the engine has no such.
+    /// Returns the target of the engine's commands that need more than WASI 0.2 has for commands; None if the engine has none.
     pub fn extended(engine: Engine) -> Option<Self> {
         match engine {
             Engine::Wasmtime => Some(Target::WasmtimeExtended),
@@ -54,7 +54,7 @@ impl Target {
         }
     }
 
-    /// The engine's servers, with or without a limit for the time of a request; none where the engine has no servers.
+    /// Returns the target of the engine's servers, with or without a time limit for requests; None if the engine has no servers.
     pub fn server(engine: Engine, interruptible: bool) -> Option<Self> {
         match (engine, interruptible) {
             (Engine::Wasmtime, true) => Some(Target::WasmtimeHttp),
@@ -63,23 +63,23 @@ impl Target {
         }
     }
 
-    /// The commands of several engines.
+    /// Returns the targets of several engines' commands.
     pub fn commands(engines: &[Engine]) -> Vec<Self> {
         engines.iter().copied().flat_map(Self::all_commands).collect()
     }
 
-    /// The plain ones first, which say of a component that it is of the others.
+    /// Returns the plain target first, because its compile says whether a component is an extended command.
     fn all_commands(engine: Engine) -> impl Iterator<Item = Self> {
         [Some(Self::command(engine)), Self::extended(engine)].into_iter().flatten()
     }
 
-    /// Commands and servers of several engines: the module decides which of them it is. Requests have a time limit.
+    /// Returns the targets of several engines' commands and servers; the module decides which of them fits. Requests have a time limit.
     pub fn any(engines: &[Engine]) -> Vec<Self> {
         let all = |engine: &Engine| Self::all_commands(*engine).chain(Self::server(*engine, true));
         engines.iter().flat_map(all).collect()
     }
 
-    /// What runs it.
+    /// Returns the engine that runs it.
     pub fn engine(self) -> Engine {
         match self {
             Target::Wasmtime | Target::WasmtimeExtended | Target::WasmtimeHttp | Target::WasmtimeHttpUninterrupted => {
@@ -89,7 +89,7 @@ impl Target {
         }
     }
 
-    /// How its code is called.
+    /// Returns the world in which the engine calls its code.
     pub fn world(self) -> World {
         match self {
             Target::Wasmtime | Target::Wasmer => World::Command,
@@ -104,12 +104,12 @@ impl Target {
         self.world().is_http()
     }
 
-    /// The world as a pod's author names it, who tells servers with and without a time limit not apart: `command` or `http`.
+    /// Returns the world as a pod's author names it: `command`, or `http` for servers with and without a time limit.
     pub fn world_word(self) -> &'static str {
         if self.is_server() { World::Http.word() } else { World::Command.word() }
     }
 
-    /// As it is written in names of files. The engine's word stands before the first hyphen.
+    /// Returns its word in the names of files. The engine's word stands before the first hyphen.
     pub fn word(self) -> &'static str {
         match self {
             Target::Wasmtime => "wasmtime",
@@ -120,12 +120,12 @@ impl Target {
         }
     }
 
-    /// The target of this word; none for any other text.
+    /// Returns the target of this word, or None for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|target| target.word() == text)
     }
 
-    /// The name of its workers' executable.
+    /// Returns the name of its workers' executable.
     pub fn worker_name(self) -> &'static str {
         match self {
             Target::Wasmtime => "catamaran-wasmtime",
@@ -136,7 +136,7 @@ impl Target {
         }
     }
 
-    /// The name of its compile processes' executable.
+    /// Returns the name of its compile processes' executable.
     pub fn compiler_name(self) -> &'static str {
         match self.engine() {
             Engine::Wasmtime => "catamaran-wasmtime-compile",
@@ -144,26 +144,26 @@ impl Target {
         }
     }
 
-    /// The executable of its workers.
+    /// Opens the executable of its workers.
     ///
     /// # Errors
-    /// The file that is missing.
+    /// If the file is missing, which the error names.
     pub fn worker(self) -> Result<Program> {
         Ok(Program::open(self.worker_name())?)
     }
 
-    /// The executable of its compile processes.
+    /// Opens the executable of its compile processes.
     ///
     /// # Errors
-    /// The file that is missing.
+    /// If the file is missing, which the error names.
     pub fn compiler(self) -> Result<Program> {
         Ok(Program::open(self.compiler_name())?)
     }
 
-    /// The file that this node lacks to run it.
+    /// Returns the file that this node lacks to run it, if any.
     ///
     /// # Errors
-    /// When the kernel does not tell whether it is there.
+    /// If the kernel does not tell whether a file is there.
     pub fn missing(self) -> Result<Option<PathBuf>> {
         for program in [self.worker(), self.compiler()] {
             match program {
@@ -186,7 +186,7 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// The names of all executables of these targets, each once.
+/// Returns the names of all executables of these targets, each once.
 pub fn programs(targets: &[Target]) -> Vec<&'static str> {
     let mut names: Vec<_> = targets.iter().flat_map(|target| [target.worker_name(), target.compiler_name()]).collect();
     names.sort_unstable();
@@ -194,7 +194,7 @@ pub fn programs(targets: &[Target]) -> Vec<&'static str> {
     names
 }
 
-/// The targets that are yet to be asked for a module, one after the other.
+/// The targets that are still to be asked about a module, one after the other.
 ///
 /// ```text
 /// a plain command's --- "a server" ------------> the servers' behind it, and no command's
@@ -203,8 +203,8 @@ pub fn programs(targets: &[Target]) -> Vec<&'static str> {
 /// no plain command's among them --------------> each as it comes
 /// ```
 ///
-/// The other targets behind a plain command's are asked only when that one has said that the module is of their world: what a plain
-/// command's says of any other module stays the last word.
+/// Targets of other worlds behind a plain command's are asked only if that one has said that the module is of their world. What a
+/// plain command's says of any other module stays the last word.
 #[derive(Debug, Clone)]
 pub struct Untried {
     left: VecDeque<Target>,
@@ -213,7 +213,7 @@ pub struct Untried {
 }
 
 impl Untried {
-    /// All of `targets`, in their order.
+    /// Starts with all of `targets`, in their order.
     pub fn new(targets: &[Target]) -> Self {
         let others = targets.iter().all(|target| target.world() != World::Command);
         let mut untried = Self { left: targets.iter().copied().collect(), others };
@@ -221,23 +221,23 @@ impl Untried {
         untried
     }
 
-    /// The one to ask now; none when all were.
+    /// Returns the target to ask now, or None if all were asked.
     pub fn next(&self) -> Option<Target> {
         self.left.front().copied()
     }
 
-    /// All that are left, the next one first.
+    /// Returns all that are left, the next one first.
     pub fn targets(&self) -> Vec<Target> {
         self.left.iter().copied().collect()
     }
 
-    /// The next one does not take the module: it is left to the others.
+    /// Drops the next target, which does not take the module.
     pub fn decline(&mut self) {
         self.left.pop_front();
         self.pass_over();
     }
 
-    /// The next one, a plain command's, says that the module is of `world`: its targets are left alone. False where there is none.
+    /// Keeps only the targets of `world`, which the next target, a plain command's, has named. Returns false if there are none.
     pub fn keep(&mut self, world: World) -> bool {
         self.left.pop_front();
         self.left.retain(|target| target.world() == world || target.is_server() && world.is_http());
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_is_named() {
-        // Beside a test's executable lies none.
+        // No such file lies beside a test's executable.
         for (target, name) in [(Wasmer, "catamaran-wasmer"), (WasmtimeHttp, "catamaran-wasmtime-http")] {
             let missing = target.missing().unwrap().unwrap();
             assert_eq!(missing, std::env::current_exe().unwrap().with_file_name(name));

@@ -1,5 +1,5 @@
-//! The cgroup of a native container: made and limited by runc, where [`Cgroup::plan`] says. What is done here is to find it, and
-//! to reach who is in it.
+//! The cgroup of a native container. runc makes and limits it, in the place of [`Cgroup::plan`]; this module finds it and
+//! reaches its processes.
 
 use catamaran_host::child;
 use rustix::process::PidfdFlags;
@@ -8,7 +8,7 @@ use super::{Cgroup, Kind, folder_of, remove};
 use crate::error::{Doing, Error, Result};
 
 impl Cgroup {
-    /// Looks where runc has put the process: it must be where `delete` will look for it.
+    /// Checks that runc has put the process into this cgroup, where `delete` will look for it.
     pub fn adopt(&self, pid: u32) -> Result<()> {
         let here = match &self.kind {
             Kind::Systemd(scope, found) => {
@@ -18,7 +18,7 @@ impl Cgroup {
                 self.folders.iter().any(|folder| remove::processes(folder).is_ok_and(|pids| pids.contains(&pid)))
             }
         };
-        // One that has ended is nowhere.
+        // A process that has ended is in no cgroup.
         if here || child::started(pid).is_none() {
             return Ok(());
         }
@@ -27,19 +27,19 @@ impl Cgroup {
         Err(Error::refused("config.json: linux.cgroupsPath", folders.join(", "), expected))
     }
 
-    /// Kills all that is in it, frozen or not.
+    /// Kills all processes in the cgroup, frozen or not.
     pub fn kill(&self) -> Result<()> {
         self.folders.iter().try_for_each(|folder| remove::kill(folder).on(folder))
     }
 
-    /// Sends a signal to all that are in it but for `own`.
+    /// Sends a signal to all processes in the cgroup but `own`.
     pub fn signal_others(&self, own: u32, signal: i32) -> Result<()> {
         for pid in self.pids()?.into_iter().filter(|pid| *pid != own) {
             let Some(number) = rustix::process::Pid::from_raw(pid.cast_signed()) else { continue };
-            // Gone meanwhile; the number may be another's.
+            // It may have ended, and its number be another's: look again below.
             let Ok(process) = rustix::process::pidfd_open(number, PidfdFlags::empty()) else { continue };
             if self.pids()?.contains(&pid) {
-                // Whoever ended since is not there to hear it.
+                // A process that has ended since needs no signal.
                 let _ = child::signal(&process, signal);
             }
         }

@@ -1,5 +1,5 @@
-//! The one BPF program of this shim, assembled here: which devices a cgroup's processes may open (bpf(2),
-//! BPF_PROG_TYPE_CGROUP_DEVICE). Attached, it stays for as long as the cgroup does.
+//! Assembles the one BPF program of this shim: which devices a cgroup's processes may open (bpf(2),
+//! BPF_PROG_TYPE_CGROUP_DEVICE). Once attached, it stays for as long as the cgroup does.
 #![allow(unsafe_code, reason = "bpf(2) has no safe form; the SAFETY comment at the call says why it is sound here")]
 
 use std::fs::File;
@@ -14,7 +14,7 @@ const BPF_PROG_LOAD: i64 = 5;
 const BPF_PROG_ATTACH: i64 = 8;
 const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
-/// Beside what others attach here and above: all of them must agree to let a device be opened.
+/// Allows others to attach programs here and above too: all of them must agree to let a device be opened.
 const BPF_F_ALLOW_MULTI: u32 = 2;
 const LOAD_WORD: u8 = 0x61;
 const AND: u8 = 0x54;
@@ -29,9 +29,9 @@ const DEVICE_TYPE: i32 = 0xffff;
 const CHARACTER_DEVICE: i32 = 2;
 const ACCESS_SHIFT: i32 = 16;
 const MKNOD: i32 = 1;
-/// Says what the program may call, which calls nothing.
+/// The licence decides which functions a program may call; this program calls none.
 const LICENSE: &std::ffi::CStr = c"Apache-2.0";
-/// The verifier gives up when a signal comes.
+/// The most tries, because the verifier gives up when a signal comes.
 const MOST_TRIES: u32 = 5;
 
 /// `struct bpf_insn`.
@@ -39,7 +39,7 @@ const MOST_TRIES: u32 = 5;
 #[repr(C)]
 pub(crate) struct Instruction {
     code: u8,
-    /// The destination below, the source above.
+    /// The destination in the lower half, the source in the upper one.
     registers: u8,
     offset: i16,
     immediate: i32,
@@ -49,14 +49,14 @@ const fn instruction(code: u8, destination: u8, source: u8, offset: i16, immedia
     Instruction { code, registers: source << 4 | destination, offset, immediate }
 }
 
-/// A program that lets character devices of one major number be opened, and nothing be made.
+/// Makes a program that lets character devices of one major number be opened, and no device be made.
 pub(crate) fn device_program(major: u32, minors: &[u32]) -> Vec<Instruction> {
-    // «no» comes after the ten instructions below and one a minor number, «yes» two further on. Jumps count from the next
+    // «no» comes after the ten instructions below and one for each minor number, «yes» two further on. Jumps count from the next
     // instruction.
     let no = 10 + minors.len() as i16;
     let to_no = |at: i16| no - at - 1;
     let to_yes = |at: i16| no + 2 - at - 1;
-    // r2 the access and the type, r3 the major number, r4 the minor one; r1 is the context.
+    // r1 is the context, r2 the access and the type, r3 the major number, r4 the minor one.
     let mut program = vec![
         instruction(LOAD_WORD, 2, 1, 0, 0),
         instruction(LOAD_WORD, 3, 1, 4, 0),
@@ -82,7 +82,7 @@ pub(crate) fn device_program(major: u32, minors: &[u32]) -> Vec<Instruction> {
     program
 }
 
-/// What bpf(2) reads for BPF_PROG_LOAD, up to the last field that is needed.
+/// The structure that bpf(2) reads for BPF_PROG_LOAD, up to the last field that is needed.
 #[repr(C)]
 struct Load {
     kind: u32,
@@ -91,7 +91,7 @@ struct Load {
     license: u64,
 }
 
-/// What bpf(2) reads for BPF_PROG_ATTACH.
+/// The structure that bpf(2) reads for BPF_PROG_ATTACH.
 #[repr(C)]
 struct Attach {
     target: u32,
@@ -144,7 +144,7 @@ fn load(program: &[Instruction]) -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
 
-    /// Runs a program as the kernel would, as far as this one goes.
+    /// Runs a program as the kernel would, as far as this program's instructions go.
     fn verdict(program: &[Instruction], access: u32, kind: u32, major: u32, minor: u32) -> u32 {
         let context = [access << 16 | kind, major, minor];
         let mut registers = [0u32; 11];

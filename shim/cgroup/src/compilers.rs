@@ -1,6 +1,6 @@
-//! The node's cgroups for compiles. All compiles that starts wait for have the weight of one pod together, so that a first
-//! start goes on beside load and a burst of them takes no more than one more pod would; those that nobody waits for have the
-//! least weight there is. Neither takes more memory than its part of the node's.
+//! The node's cgroups for compiles. All compiles that starts wait for share the weight of one pod, so that a first start goes on
+//! beside load, and a burst of them takes no more than one more pod would. Compiles that nobody waits for have the least weight
+//! there is. Neither takes more memory than its part of the node's.
 //!
 //! A process with the least weight holds nothing that others wait for, because it hardly runs on a busy machine: beside eight to
 //! twelve busy processes on two processors it took 81 s to hash and sync 36 MB (34 ms of processor time), and 0.4 s with the weight
@@ -15,12 +15,12 @@ use super::make;
 use super::write::put;
 use crate::error::{Doing, Result};
 
-/// For a compile that a start waits for, and for one that nobody waits for.
+/// The cgroup of compiles that a start waits for, and that of compiles that nobody waits for.
 const AWAITED: Weight = Weight { name: "catamaran-compile", weight: "100", shares: "1024", part: 3 };
 const LATER: Weight = Weight { name: "catamaran-compile-later", weight: "1", shares: "2", part: 6 };
-/// Somebody may remove the empty folder between its making and our entering.
+/// The most tries, because somebody may remove the empty folder before this process is in it.
 const MOST_TRIES: usize = 10;
-/// Threads of all compiles together, and the drivers that wait for their turn.
+/// The most threads of all compiles together, and of the drivers that wait for their turn.
 const PIDS: &str = "4096";
 
 /// A cgroup and its part of the processors: a pod that has not asked for more has 100 (v2) and 1024 (v1).
@@ -28,28 +28,28 @@ struct Weight {
     name: &'static str,
     weight: &'static str,
     shares: &'static str,
-    /// The part of the node's memory, one so many-th: half of it for both.
+    /// The divisor of the node's memory: both cgroups together get half of it.
     part: u64,
 }
 
 /// One of the two cgroups.
 pub struct Compilers {
     of: &'static Weight,
-    /// Where its memory is counted.
+    /// The folder in which its memory is counted.
     memory: Option<PathBuf>,
 }
 
 impl Compilers {
-    /// Moves this process into the cgroup of compiles that starts wait for, which is made where it is missing. Its children are
-    /// born there.
+    /// Moves this process into the cgroup of compiles that starts wait for, which is made if it is missing. The process's children
+    /// are born there.
     pub fn join() -> Result<Self> {
         let compilers = Self::find(&AWAITED)?;
-        // This process, whatever its number is here.
+        // 0 is this process, whatever its number is here.
         compilers.admit(0)?;
         Ok(compilers)
     }
 
-    /// The cgroup of compiles that nobody waits for. Nothing is moved there yet: see [`Compilers::admit`].
+    /// Returns the cgroup of compiles that nobody waits for, without moving a process there: see [`Compilers::admit`].
     pub fn later() -> Result<Self> {
         Self::find(&LATER)
     }
@@ -63,8 +63,8 @@ impl Compilers {
         Ok(Self { of, memory: memory.map(|tree| tree.mount.join(of.name)) })
     }
 
-    /// Moves a process with all of its threads into this cgroup, which is made where it is missing. What memory the process has
-    /// already is counted where it was.
+    /// Moves a process with all of its threads into this cgroup, which is made if it is missing. The memory that the process has
+    /// already stays counted in its old cgroup.
     pub fn admit(&self, pid: u32) -> Result<()> {
         let of = self.of;
         let part = (total_memory()? / of.part).to_string();
@@ -93,12 +93,12 @@ impl Compilers {
         Ok(())
     }
 
-    /// The memory that all compiles together may take for which starts wait, in bytes.
+    /// Returns the bytes of memory that all compiles that starts wait for may take together.
     pub fn most_memory() -> Result<u64> {
         Ok(total_memory()? / AWAITED.part)
     }
 
-    /// How many processes the kernel has killed in it for want of memory.
+    /// Returns how many processes the kernel has killed in the cgroup because memory ran out.
     pub fn killed(&self) -> u64 {
         let count = |file: &str| {
             let text = fs::read_to_string(self.memory.as_ref()?.join(file)).ok()?;

@@ -1,6 +1,6 @@
-//! What devices a container's processes can open: the five default ones, whatever the spec's rules say, and none can be
-//! made. A second wall behind `nodev` and the missing CAP_MKNOD, for a worker that is root and for what the host mounts
-//! later; the kernel keeps it with the cgroup, so that nothing has to be held open for it.
+//! Restricts the devices of a container: its processes can open the five default ones, whatever the spec's rules say, and make
+//! none. This is a second wall behind `nodev` and the missing CAP_MKNOD, for a worker that is root and for the host's later
+//! mounts. The kernel keeps it with the cgroup, so that nothing has to be held open for it.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ pub(crate) const MEMORY: u32 = 1;
 /// null, zero, full, random, urandom.
 pub(crate) const MINORS: [u32; 5] = [3, 5, 7, 8, 9];
 
-/// v1, by the rules of the devices controller.
+/// Restricts the devices by the rules of v1's devices controller.
 pub(crate) fn restrict_by_rules(folder: &Path) -> Result<()> {
     let deny = folder.join("devices.deny");
     put(&deny, "a").on(&deny)?;
@@ -21,7 +21,7 @@ pub(crate) fn restrict_by_rules(folder: &Path) -> Result<()> {
     MINORS.iter().try_for_each(|minor| put(&allow, &format!("c {MEMORY}:{minor} rw")).on(&allow))
 }
 
-/// v2, by a program that the kernel runs for every device that is opened or made.
+/// Restricts the devices by a program that v2 runs whenever a process opens or makes a device.
 pub(crate) fn restrict_by_program(folder: &Path) -> Result<()> {
     let doing = || format!("restricting the devices of {} by a BPF program, which has to be", folder.display());
     bpf::attach(folder, &bpf::device_program(MEMORY, &MINORS)).doing(doing)
@@ -45,7 +45,7 @@ mod tests {
             Self(folder)
         }
 
-        /// Runs a script in it: whether it succeeded.
+        /// Runs a script in the cgroup, and returns whether it succeeded.
         fn runs(&self, script: &str) -> bool {
             let script = format!("echo $$ > {}/cgroup.procs && {script}", self.0.display());
             let status =
@@ -61,11 +61,11 @@ mod tests {
         }
     }
 
-    /// A process of the folder's, as root, can do this and no more.
+    /// Checks that a process in the cgroup, as root, can open the five devices and no more.
     fn check(folder: &Folder, restrict: impl Fn(&Path) -> Result<()>) {
         let node = std::env::temp_dir().join(folder.0.file_name().unwrap());
         let mknod = format!("mknod {0} c 1 3 && rm {0}", node.display());
-        // A terminal's device, and the null device to be made: both work without the wall.
+        // Opening a terminal's device, and making a null device: both work without the wall.
         let refused = ["exec 3<> /dev/ptmx", mknod.as_str()];
         assert!(refused.iter().all(|script| folder.runs(script)), "the test needs a host that lets root do this");
         restrict(&folder.0).unwrap();
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn rules_let_five_devices_be_opened() {
         if hierarchy::is_unified() {
-            // There are no rules to be written then: the other test's way is the only one.
+            // v2 has no rules: the other test has the only way.
             let folder = Folder::new(Path::new(hierarchy::ROOT), "rules");
             let text = restrict_by_rules(&folder.0).unwrap_err().to_string();
             assert!(text.contains("devices.deny"), "{text}");

@@ -1,17 +1,17 @@
-//! What can go wrong with a container's cgroup.
+//! Errors of a container's cgroup.
 
-/// A failure, told to whoever asked.
+/// An error of a container's cgroup.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The host or the spec is the reason.
     #[error(transparent)]
     Host(#[from] catamaran_host::Error),
-    /// Somebody else's processes are where the container's are to be.
+    /// Somebody else's processes are in the container's cgroup.
     #[error("the cgroup {0} has processes in it: use one that is empty")]
     Occupied(String),
 }
 
-/// What this crate's functions return.
+/// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {

@@ -6,7 +6,7 @@
 //! v2     cgroup.freeze: 1         cgroup.events: frozen 1       dies
 //! ```
 //!
-//! A scope of systemd's is stopped by the file too, as runc does it: nothing has to be asked for it.
+//! A scope of systemd's is stopped by the file too, as runc does it, without asking systemd.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -21,9 +21,9 @@ use crate::error::{Doing, Error, Result};
 const V1: &str = "freezer.state";
 const V2: &str = "cgroup.freeze";
 const V2_EVENTS: &str = "cgroup.events";
-/// How long processes may take to stop, as runc has it for v2: each stops when it leaves the kernel, where a disk may hold it.
+/// How long processes may take to stop, as long as runc waits on v2: each stops when it leaves the kernel, where a disk may hold it.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two looks, the first time and at most.
+/// The first and the longest pause between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
@@ -36,7 +36,7 @@ pub struct Freezer {
 }
 
 impl Cgroup {
-    /// Its freezer; an error where the host has none for it.
+    /// Returns the cgroup's freezer. Fails if the host has none.
     pub fn freezer(&self) -> Result<Freezer> {
         let of_v2 = match &self.kind {
             Kind::V1(hierarchies) => {
@@ -49,7 +49,7 @@ impl Cgroup {
         };
         let folder = of_v2.map(PathBuf::as_path).or_else(|| self.files("cgroup"));
         let freezer = folder.map(|folder| Freezer::new(folder, false));
-        // A cgroup that is gone is found to be so when it is written to.
+        // The write finds out that a cgroup is gone.
         freezer.filter(|freezer| freezer.folder.join(V2).exists() || !freezer.folder.exists()).ok_or_else(|| {
             Error::unavailable(
                 "this host's cgroups",
@@ -61,17 +61,17 @@ impl Cgroup {
 }
 
 impl Freezer {
-    /// That of the cgroup whose folder this is: in the freezer's tree, of v1.
+    /// Returns the freezer of the cgroup with this folder, on v1 in the freezer's tree.
     pub fn new(folder: &Path, v1: bool) -> Self {
         Self { folder: folder.to_owned(), v1, patience: PATIENCE }
     }
 
-    /// Stops the processes, and waits until they have stopped: true. False when `wanted` says no meanwhile; whoever made it say
-    /// so has let them go. Let go too when they do not stop in time.
+    /// Stops the processes, and waits until they have stopped. Returns false if `wanted` becomes false meanwhile: the caller that
+    /// changed it has let them go. If they do not stop in time, lets them go and fails.
     pub async fn freeze(&self, wanted: impl Fn() -> bool) -> Result<bool> {
         let frozen = self.stop(wanted).await.on(&self.folder);
         if frozen.is_err() {
-            // A cgroup that is half stopped is worse than one that is not; the failure is what is told.
+            // A half stopped cgroup is worse than a running one. The caller gets the first failure.
             let _ = self.thaw();
         }
         frozen
@@ -81,11 +81,11 @@ impl Freezer {
         let until = tokio::time::Instant::now() + self.patience;
         let mut pause = PAUSE;
         loop {
-            // No await from here to the answer: nobody lets them go in between.
+            // No await from here to the answer, so that nobody lets the processes go in between.
             if !wanted() {
                 return Ok(false);
             }
-            // On v1 each time anew: who was made or came in meanwhile is told by that alone.
+            // Each time anew: on v1 only a write stops the processes that came since the last one.
             self.write(true)?;
             if self.is_frozen()? {
                 return Ok(true);
@@ -100,7 +100,7 @@ impl Freezer {
         }
     }
 
-    /// Lets the processes go on; no error where nobody was stopped.
+    /// Lets the processes go on; no error if none was stopped.
     pub fn thaw(&self) -> Result<()> {
         self.write(false).on(&self.folder)
     }
@@ -120,7 +120,7 @@ impl Freezer {
         Ok(if self.v1 { text.trim() == "FROZEN" } else { text.lines().any(|line| line == "frozen 1") })
     }
 
-    /// Which processes are in the way, as far as `/proc` says it, for an error's text.
+    /// Describes the processes that do not stop, as far as `/proc` tells, for an error.
     fn running(&self) -> String {
         let pids = super::remove::processes(&self.folder).unwrap_or_default();
         let hangs = |pid: &u32| {
@@ -213,7 +213,7 @@ mod tests {
             block_on(async {
                 let folders = [stand.0.folder.clone()];
                 let removed = tokio::spawn(async move { remove(&folders).await });
-                // Reaped by its parent, which this is.
+                // Reap the child, whose parent this process is.
                 while stand.1.try_wait().unwrap().is_none() {
                     tokio::time::sleep(PAUSE).await;
                 }

@@ -1,4 +1,4 @@
-//! Where the host's cgroups are: one tree (v2), or a tree for every few controllers and perhaps v2's beside them.
+//! The host's trees of cgroups: one (v2), or one for every few controllers and perhaps v2's beside them.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Doing, Result};
 
-/// Where every distribution mounts them, and where containerd, runc and systemd look.
+/// The folder in which every distribution mounts them, and in which containerd, runc and systemd look.
 pub(crate) const ROOT: &str = "/sys/fs/cgroup";
 /// linux/magic.h.
 const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
-/// v1's controllers (cgroups(7)), and systemd's own tree, where a process is looked for by name of its service.
+/// v1's controllers (cgroups(7)), and systemd's own tree, in which a process is found by the name of its service.
 const KNOWN: [&str; 15] = [
     "blkio",
     "cpu",
@@ -32,13 +32,13 @@ const KNOWN: [&str; 15] = [
 /// One tree of cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
-    /// v1: what it controls. v2: empty, its files tell.
+    /// The tree's controllers on v1. Empty on v2, whose files tell them.
     pub(crate) controllers: Vec<String>,
     pub(crate) mount: PathBuf,
 }
 
 impl Hierarchy {
-    /// The v2 tree of a host whose controllers are v1's (systemd's «hybrid» layout).
+    /// Whether this is the v2 tree of a host whose controllers are v1's (systemd's «hybrid» layout).
     pub(crate) fn is_v2(&self) -> bool {
         self.controllers.is_empty()
     }
@@ -49,14 +49,14 @@ pub fn is_unified() -> bool {
     rustix::fs::statfs(ROOT).is_ok_and(|fs| fs.f_type == CGROUP2_SUPER_MAGIC)
 }
 
-/// v1: the trees that a container has a folder in.
+/// Returns the trees in which a container has a folder, on v1.
 pub(crate) fn mounted() -> Result<Vec<Hierarchy>> {
     let table = Path::new("/proc/self/mountinfo");
     let lines = BufReader::new(File::open(table).on(table)?).lines();
     let mut found: Vec<Hierarchy> = Vec::new();
     for line in lines {
         if let Some(hierarchy) = parse(&line.on(table)?) {
-            // The same tree may be mounted in several places; the first is the host's own.
+            // A tree may be mounted in several places; the first is the host's own.
             if found.iter().all(|known| known.controllers != hierarchy.controllers) {
                 found.push(hierarchy);
             }
@@ -65,7 +65,7 @@ pub(crate) fn mounted() -> Result<Vec<Hierarchy>> {
     Ok(found)
 }
 
-/// A line of mountinfo (proc_pid_mountinfo(5)), if a cgroup tree that matters is mounted by it.
+/// Reads a line of mountinfo (proc_pid_mountinfo(5)); None if it mounts no cgroup tree that matters.
 fn parse(line: &str) -> Option<Hierarchy> {
     let (left, right) = line.split_once(" - ")?;
     let mount = PathBuf::from(left.split(' ').nth(4)?);

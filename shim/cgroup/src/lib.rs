@@ -4,12 +4,12 @@
 //! ```text
 //!          plan      create                admit (the intermediate)       settle (the worker exists)
 //! v1       folders   made, limits, rules   written into every hierarchy   a limit below two processes
-//! v2       folder    made, limits, program -                              -                  (CLONE_INTO_CGROUP)
+//! v2       folder    made, limits, program - (CLONE_INTO_CGROUP)          a limit below two processes
 //! systemd  scope     -                     scope made, limits, program    a limit below two processes
 //! ```
 //!
-//! `limits`, `v1` and `v2` say what is to be written; `write` writes it, and `update` what is changed later; `freezer` stops the
-//! processes. What `remove` does must also work from `delete`, with nothing but the folders' paths.
+//! `limits`, `v1` and `v2` turn the spec into values for the kernel's files; `write` writes them, `update` changes them later, and
+//! `freezer` stops the processes. `remove` must also work from `delete`, which has nothing but the folders' paths.
 
 mod adopted;
 mod bpf;
@@ -55,7 +55,7 @@ pub use self::slice::Slice;
 use self::write::Controllers;
 use crate::error::{Doing, Error, Result};
 
-/// The intermediate and the worker that it clones are both in the cgroup for a moment.
+/// The intermediate and its clone, the worker, are both in the cgroup for a moment.
 const TOGETHER: u64 = 2;
 const PIDS: &str = "pids.max";
 
@@ -63,12 +63,12 @@ const PIDS: &str = "pids.max";
 #[derive(Debug)]
 pub struct Cgroup {
     kind: Kind,
-    /// Where it is planned to be, one folder a hierarchy.
+    /// The planned folders, one a hierarchy.
     folders: Vec<PathBuf>,
     settings: Vec<Setting>,
-    /// Held while limits are changed: one Update reads what the other has written.
+    /// Held while limits are changed, because an Update must read what the one before has written.
     updating: tokio::sync::Mutex<()>,
-    /// Set when somebody else turned out to have it: what is in it is not ours to kill.
+    /// Set if the cgroup turned out to be somebody else's, whose processes are not ours to kill.
     foreign: AtomicBool,
 }
 
@@ -76,14 +76,14 @@ pub struct Cgroup {
 enum Kind {
     /// A folder in each, in the order of [`Cgroup::folders`].
     V1(Vec<Hierarchy>),
-    /// Controllers that it cannot have, and why. Never held across an await.
+    /// The controllers that the cgroup cannot have, and why. Never locked across an await.
     V2(Mutex<Vec<Withheld>>),
-    /// And where systemd put it.
+    /// The scope, and the folder in which systemd made it.
     Systemd(Scope, OnceLock<PathBuf>),
 }
 
 impl Kind {
-    /// What a spec's resources come to.
+    /// Returns the settings for a spec's resources.
     fn settings(&self, resources: &LinuxResources) -> Result<Vec<Setting>> {
         match self {
             Kind::V1(_) => v1::settings(resources),
@@ -94,8 +94,8 @@ impl Kind {
 }
 
 impl Cgroup {
-    /// Where the cgroup will be and what will be written there. Nothing is made yet; refused where somebody else's
-    /// processes or cgroups are, since what is found in a container's cgroup is killed with it.
+    /// Plans the cgroup's place and values, and makes nothing yet. Refuses a place with somebody else's processes or cgroups,
+    /// because everything in a container's cgroup is killed with the container.
     pub fn plan(path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
         let (kind, folders) = if is_unified() {
             let (kind, folder) = plan::v2(path)?;
@@ -112,12 +112,12 @@ impl Cgroup {
         Ok(Self { kind, folders, settings, updating: tokio::sync::Mutex::default(), foreign: AtomicBool::new(false) })
     }
 
-    /// What [`remove`] is to remove: nothing, if it turned out to be somebody else's.
+    /// Returns the folders for [`remove`]: none, if the cgroup turned out to be somebody else's.
     pub fn folders(&self) -> &[PathBuf] {
         if self.foreign.load(Ordering::Relaxed) { &[] } else { &self.folders }
     }
 
-    /// Makes the folders and sets the limits, as far as that can be before there is a process.
+    /// Makes the folders and sets the limits that can be set before there is a process.
     pub fn create(&self) -> Result<()> {
         let made = match &self.kind {
             Kind::V1(hierarchies) => self.create_v1(hierarchies),
@@ -142,7 +142,7 @@ impl Cgroup {
                 make::inherit_cpuset(folder)?;
             }
         }
-        // A host may have its devices controller disabled, and v2's tree for systemd's own use.
+        // A host may have its devices controller disabled, but v2's tree mounted for systemd's own use.
         match (self.folder("devices"), hierarchies.iter().position(Hierarchy::is_v2)) {
             (Some(folder), _) => devices::restrict_by_rules(folder),
             (None, Some(v2)) => devices::restrict_by_program(&self.folders[v2]),
@@ -167,18 +167,18 @@ impl Cgroup {
         devices::restrict_by_program(folder)
     }
 
-    /// Nothing is ours when somebody is in one of the folders; those that were made before it are empty.
+    /// Gives all folders up if somebody else is in one of them, and removes those made before it, which are empty.
     fn disown(&self, e: &Error, made: &[PathBuf]) {
         if matches!(e, Error::Occupied(_)) {
             self.foreign.store(true, Ordering::Relaxed);
             made.iter().for_each(|folder| {
-                // What does not go is not empty, and then it is not ours.
+                // A folder that cannot be removed is not empty, and not ours then.
                 let _ = fs::remove_dir(folder);
             });
         }
     }
 
-    /// The settings of a cgroup that the intermediate is in as well.
+    /// Returns the settings for as long as the intermediate is in the cgroup too.
     fn early(&self) -> Vec<Setting> {
         let mut settings = self.settings.clone();
         for setting in settings.iter_mut().filter(|setting| is_below_two(setting)) {
@@ -187,7 +187,7 @@ impl Cgroup {
         settings
     }
 
-    /// v2: the folder that the worker is cloned into.
+    /// Opens the folder that the worker is cloned into, on v2.
     pub fn folder_to_clone_into(&self) -> Result<Option<OwnedFd>> {
         match (&self.kind, self.folders.as_slice()) {
             (Kind::V2(_), [folder]) => Ok(Some(File::open(folder).on(folder)?.into())),
@@ -195,7 +195,7 @@ impl Cgroup {
         }
     }
 
-    /// Moves the intermediate to where it clones the worker.
+    /// Moves the intermediate into the cgroup in which it clones the worker.
     pub async fn admit(&self, pid: u32) -> Result<()> {
         match &self.kind {
             Kind::V1(_) => self.folders.iter().try_for_each(|folder| {
@@ -207,7 +207,7 @@ impl Cgroup {
         }
     }
 
-    /// Moves a process that is not cloned into it.
+    /// Moves a process into the cgroup that was not cloned into it.
     pub async fn take_in(&self, pid: u32) -> Result<()> {
         match (&self.kind, self.folders.as_slice()) {
             (Kind::V2(_), [folder]) => {
@@ -218,12 +218,12 @@ impl Cgroup {
         }
     }
 
-    /// Moves the intermediate of a further process to where it clones that, on v1: [`Cgroup::folder_of_further`] is for v2.
+    /// Moves the intermediate of a further process into the cgroup, on v1; v2 has [`Cgroup::folder_of_further`] instead.
     pub async fn admit_further(&self, pid: u32) -> Result<()> {
         if self.is_v1() { self.admit(pid).await } else { Ok(()) }
     }
 
-    /// What a further process of the container is cloned into, on v2.
+    /// Opens the folder that a further process of the container is cloned into, on v2.
     pub fn folder_of_further(&self) -> Result<Option<OwnedFd>> {
         let folder = match &self.kind {
             Kind::V1(_) => None,
@@ -235,7 +235,7 @@ impl Cgroup {
 
     async fn start_scope(&self, scope: &Scope, found: &OnceLock<PathBuf>, pid: u32) -> Result<()> {
         if found.get().is_some() {
-            // The scope of a worker whose artifact did not fit, which may just be going away.
+            // The scope of an earlier worker, whose artifact did not fit, may not be gone yet.
             remove(&self.folders).await?;
         }
         let settings = self.early();
@@ -254,28 +254,28 @@ impl Cgroup {
         devices::restrict_by_program(folder)
     }
 
-    /// Sets what could not be set while the intermediate was there. The guest has not begun yet.
+    /// Sets the limit that could not be set while the intermediate was there. The guest has not begun yet.
     pub async fn settle(&self) -> Result<()> {
-        // The last one counts: `unified` may have named the file too.
+        // The last setting counts: `unified` may have named the file too.
         let last = self.settings.iter().rfind(|setting| setting.file == PIDS);
         let Some(late) = last.filter(|setting| is_below_two(setting)) else { return Ok(()) };
         match &self.kind {
             Kind::V1(_) | Kind::V2(_) => {}
             Kind::Systemd(scope, _) => {
-                // It writes its own into the file, which takes none below one.
+                // systemd writes its own value into the file, never one below 1.
                 scope::change(scope, properties::limit(late)).await?;
             }
         }
         write::write_all(self, std::iter::once(late))
     }
 
-    /// The processes in it, as the shim sees them.
+    /// Returns the pids of the cgroup's processes, as the shim sees them.
     pub fn pids(&self) -> Result<Vec<u32>> {
         let found = match &self.kind {
             Kind::Systemd(_, found) => found.get(),
             _ => None,
         };
-        // runc's containers have no folder in some trees.
+        // A container of runc has no folder in some trees.
         let made = || self.folders.iter().find(|folder| folder.exists()).or(self.folders.first());
         match found.or_else(made) {
             Some(folder) => remove::processes(folder).on(folder),
@@ -283,12 +283,12 @@ impl Cgroup {
         }
     }
 
-    /// Whether a controller's files are v1's.
+    /// Whether the controllers' files are v1's.
     pub fn is_v1(&self) -> bool {
         matches!(self.kind, Kind::V1(_))
     }
 
-    /// Where a controller's files are: none where the host does not have the controller. On v2 one folder is everybody's.
+    /// Returns the folder of a controller's files; None if the host does not have the controller. On v2 all share one folder.
     pub fn files(&self, controller: &str) -> Option<&Path> {
         self.folder(controller)
     }
@@ -327,7 +327,7 @@ fn is_below_two(setting: &Setting) -> bool {
     setting.file == PIDS && setting.value.trim().parse::<u64>().is_ok_and(|n| n < TOGETHER)
 }
 
-/// v2: where a process is.
+/// Returns the folder of a process's cgroup, on v2.
 fn folder_of(pid: u32) -> Option<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
     let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;

@@ -6,12 +6,12 @@ use std::path::Path;
 use super::write::Controllers;
 use super::{Cgroup, Kind};
 
-/// v1 writes no limit as the largest number of whole pages.
+/// v1 shows "no limit" as the largest number of whole pages.
 const NO_LIMIT: u64 = 1 << 62;
 
 impl Cgroup {
-    /// Explains what ended without a word in it: that the kernel killed it because memory ran out, and where the least limit is,
-    /// the container's or one of a cgroup above, such as its pod's. None if the kernel killed nothing.
+    /// Says that the kernel killed a process in the cgroup because memory ran out, and names the least limit, the container's or
+    /// that of a cgroup above, such as its pod's. None if the kernel killed nothing.
     pub fn limit_hit(&self) -> Option<String> {
         let (folder, Some(1..)) = (self.folder("memory")?, self.kills().ok()?) else { return None };
         let limit = if matches!(self.kind, Kind::V1(_)) { "memory.limit_in_bytes" } else { "memory.max" };

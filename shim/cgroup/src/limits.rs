@@ -1,7 +1,7 @@
-//! What the limits of a spec come to in the kernel's files: a table, made without looking at the host. `v1` and `v2` fill
-//! it; this is what both say alike.
+//! A spec's limits as a table of values for the kernel's files, made without looking at the host. `v1` and `v2` fill the table;
+//! this module holds what both have in common.
 //!
-//! The measure is runc: 0 is «not set», as it is there for every limit but a huge page's, and -1 is «no limit».
+//! The values mean what they mean to runc: 0 is «not set» for every limit but a huge page's, and -1 is «no limit».
 
 use std::fmt;
 
@@ -12,22 +12,22 @@ use crate::error::{Error, Result};
 /// One value for one file of the container's cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Setting {
-    /// The key of the spec that it comes from, below `linux.resources`.
+    /// The key of the spec, below `linux.resources`.
     pub(crate) key: String,
-    /// The file's name. What stands before its first dot is its controller.
+    /// The file's name, which begins with its controller's, up to the first dot.
     pub(crate) file: String,
     pub(crate) value: String,
     pub(crate) missing: Missing,
 }
 
-/// What a file means that is not there: its controller is not, or the kernel is too old for it or built without it.
+/// The treatment of a missing file: the host lacks its controller, or the kernel is too old for it or built without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// What the spec asks for cannot be had: an error.
+    /// The host cannot meet the spec: an error.
     Refused,
-    /// The value is what holds without the file too.
+    /// The value holds without the file too.
     Passed,
-    /// Another file for the same.
+    /// Another file has the same limit.
     Instead(Box<Setting>),
 }
 
@@ -51,7 +51,7 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    /// `value` of the spec; none for 0.
+    /// Reads a `value` of the spec; None for 0.
     pub(crate) fn parse(key: &str, value: Option<i64>) -> Result<Option<Self>> {
         match value.unwrap_or(0) {
             0 => Ok(None),
@@ -73,17 +73,17 @@ pub(crate) fn refused(key: &str, found: impl Into<String>, expected: impl Into<S
 pub(crate) struct Table(pub(crate) Vec<Setting>);
 
 impl Table {
-    /// A value that the container must have.
+    /// Adds a value that the container must have.
     pub(crate) fn must(&mut self, key: impl Into<String>, file: impl Into<String>, value: impl ToString) {
         self.put(key, file, value, Missing::Refused);
     }
 
-    /// A value that limits nothing, or what the kernel does by itself.
+    /// Adds a value that limits nothing, or that is the kernel's default.
     pub(crate) fn may(&mut self, key: impl Into<String>, file: impl Into<String>, value: impl ToString) {
         self.put(key, file, value, Missing::Passed);
     }
 
-    /// [`Table::may`] if `harmless`, else [`Table::must`].
+    /// Adds a value by [`Table::may`] if `harmless`, else by [`Table::must`].
     pub(crate) fn add(&mut self, key: &str, file: &str, value: impl ToString, harmless: bool) {
         self.put(key, file, value, if harmless { Missing::Passed } else { Missing::Refused });
     }
@@ -98,7 +98,7 @@ impl Table {
         self.0.push(Setting { key: key.into(), file: file.into(), value: value.to_string(), missing });
     }
 
-    /// `cpus` and `mems`, which are named alike in v1 and v2.
+    /// Adds `cpus` and `mems`, whose files have the same names on v1 and v2.
     pub(crate) fn cpuset(&mut self, cpu: &LinuxCpu) {
         for (key, file, list) in [("cpu.cpus", "cpuset.cpus", cpu.cpus()), ("cpu.mems", "cpuset.mems", cpu.mems())] {
             if let Some(list) = list.as_ref().filter(|list| !list.is_empty()) {
@@ -107,7 +107,7 @@ impl Table {
         }
     }
 
-    /// `idle`, after the weight, which the kernel does not take any more then.
+    /// Adds `idle`, after the weight, because the kernel takes no weight from an idle cgroup.
     pub(crate) fn idle(&mut self, cpu: &LinuxCpu) -> Result<()> {
         match cpu.idle() {
             None => {}
@@ -117,7 +117,7 @@ impl Table {
         Ok(())
     }
 
-    /// 0 is a limit that is missing: the bundle makes 1 of one that is written.
+    /// Adds the limit of processes. 0 means a limit that is missing: the bundle makes 1 of a written 0.
     pub(crate) fn pids(&mut self, pids: &LinuxPids) -> Result<()> {
         match Limit::parse("pids.limit", Some(pids.limit()))? {
             None => {}
@@ -127,8 +127,8 @@ impl Table {
         Ok(())
     }
 
-    /// Usage and, where the kernel counts them, reservations, as runc does. A limit of 0, which a kubelet writes for every
-    /// size that a pod does not ask for, holds without the controller too: a worker uses no huge pages of this kind.
+    /// Limits huge pages in use and, if the kernel counts them, reserved ones, as runc does. A limit of 0, which a kubelet writes
+    /// for every size that a pod does not ask for, holds without the controller too: a worker uses no huge pages of this kind.
     pub(crate) fn hugepages(&mut self, limits: &[LinuxHugepageLimit], suffix: &str) -> Result<()> {
         for (index, limit) in limits.iter().enumerate() {
             let key = format!("hugepageLimits[{index}]");
@@ -149,7 +149,7 @@ impl Table {
         Ok(())
     }
 
-    /// Devices in the order of their names, so that the same spec is written in the same way.
+    /// Limits RDMA devices, in the order of their names, so that the same spec is always written in the same way.
     pub(crate) fn rdma<'a>(&mut self, limits: impl Iterator<Item = (&'a String, &'a LinuxRdma)>) -> Result<()> {
         let mut limits: Vec<_> = limits.collect();
         limits.sort_by_key(|(device, _)| *device);
@@ -173,13 +173,13 @@ impl Table {
     }
 }
 
-/// It becomes part of a file's name.
+/// Whether a text is a page size: it becomes part of a file's name.
 fn is_page_size(size: &str) -> bool {
     let number = ["KB", "MB", "GB"].iter().find_map(|unit| size.strip_suffix(unit));
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// A device number and what is wanted for it, as the kernel's block files take them.
+/// Writes a device's numbers and its limit, as the kernel's block files take them.
 pub(crate) fn for_device(key: &str, major: i64, minor: i64, rest: &str) -> Result<String> {
     if major < 0 || minor < 0 {
         return Err(refused(key, format!("device {major}:{minor}"), "the numbers of a block device"));
@@ -197,7 +197,7 @@ pub(crate) fn written(settings: &[Setting]) -> Vec<String> {
     settings.iter().map(line).collect()
 }
 
-/// The resources of a spec, from JSON.
+/// Reads a spec's resources from JSON.
 #[cfg(test)]
 pub(crate) fn resources(json: serde_json::Value) -> oci_spec::runtime::LinuxResources {
     serde_json::from_value(json).unwrap()

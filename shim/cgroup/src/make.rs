@@ -1,7 +1,7 @@
 //! Makes the folders of a container's cgroup.
 //!
-//! Folders above it that were not there stay, as runc leaves them: whoever makes a cgroup below one at the same moment
-//! (runc does, in several steps) would fail if it went away.
+//! New folders above it stay at its removal, as runc leaves them: another runtime that makes a cgroup below one at the same moment
+//! (runc does, in several steps) would fail if the folder went away.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,10 +12,10 @@ use super::remove::processes;
 use super::write::put;
 use crate::error::{Doing, Error, Result};
 
-/// Somebody may remove an empty folder above ours before ours is in it.
+/// The most tries, because somebody may remove an empty folder above ours before ours is in it.
 const MOST_TRIES: usize = 10;
 
-/// Makes `folder`, which must be new, below `root`; `prepare` is called for each folder on the way whose child comes next.
+/// Makes `folder`, which must be new, below `root`, and calls `prepare` with each folder on the way before its child is made.
 pub(crate) fn make(root: &Path, folder: &Path, prepare: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     for _ in 1..MOST_TRIES {
         match make_once(root, folder, prepare) {
@@ -36,7 +36,7 @@ fn make_once(root: &Path, folder: &Path, prepare: &mut dyn FnMut(&Path) -> Resul
         }
         prepare(path)?;
     }
-    // One that a broken deletion left has old limits, and may be frozen.
+    // Remove a folder that a broken deletion left: it has old limits, and may be frozen.
     match fs::remove_dir(folder) {
         Ok(()) => {}
         Err(e) if e.kind() == ErrorKind::NotFound => {}
@@ -53,8 +53,8 @@ pub(crate) fn occupied(folder: &Path) -> Error {
     Error::Occupied(folder.display().to_string())
 }
 
-/// v1: gives a cpuset the processors and memory nodes of the one above it where it has none, as every new one has: until
-/// then no process can be in it.
+/// Gives a cpuset without processors or memory nodes those of the one above, on v1: every new cpuset has none, and no process can
+/// be in it until then.
 pub(crate) fn inherit_cpuset(folder: &Path) -> Result<()> {
     let Some(parent) = folder.parent() else { return Ok(()) };
     for file in ["cpuset.cpus", "cpuset.mems"] {
@@ -76,7 +76,7 @@ pub(crate) struct Withheld {
     pub(crate) reason: String,
 }
 
-/// v2: gives the children of `folder` every controller that it has itself; answers those that the kernel withholds.
+/// Gives the children of `folder` every controller that it has itself, on v2, and returns those that the kernel withholds.
 pub(crate) fn enable_controllers(folder: &Path) -> Result<Vec<Withheld>> {
     let words = |file: &str| {
         let path = folder.join(file);
@@ -86,7 +86,7 @@ pub(crate) fn enable_controllers(folder: &Path) -> Result<Vec<Withheld>> {
     let mut wanted = words("cgroup.controllers")?;
     wanted.retain(|controller| !enabled.contains(controller));
     let control = folder.join("cgroup.subtree_control");
-    // The kernel would take the threaded ones of them, and the folder below could then have no process.
+    // The kernel would enable the threaded controllers, and the folder below could then have no process.
     if folder != Path::new(ROOT) && !processes(folder).on(folder)?.is_empty() {
         let reason = reason(&io::Error::from_raw_os_error(nix::libc::EBUSY));
         let withheld = |controller| Withheld { controller, folder: folder.to_owned(), reason: reason.clone() };
@@ -95,7 +95,7 @@ pub(crate) fn enable_controllers(folder: &Path) -> Result<Vec<Withheld>> {
     if wanted.is_empty() || put(&control, &format!("+{}", wanted.join(" +"))).is_ok() {
         return Ok(Vec::new());
     }
-    // All or none is taken of one write: each by itself.
+    // The kernel takes all controllers of a write or none: try each by itself.
     let mut withheld = Vec::new();
     for controller in wanted {
         match put(&control, &format!("+{controller}")) {
@@ -117,7 +117,7 @@ fn reason(e: &io::Error) -> String {
     }
 }
 
-/// v2: a folder below one that is «threaded» takes no processes.
+/// Refuses a folder below a «threaded» one, which takes no processes, on v2.
 pub(crate) fn check_domain(folder: &Path) -> Result<()> {
     let path = folder.join("cgroup.type");
     match fs::read_to_string(&path).on(&path)?.trim() {

@@ -1,14 +1,14 @@
 //! Tells when the kernel has killed in a container's cgroup because memory ran out.
 //!
-//! The kernel counts its kills, and counts one before it sends the signal: once a process has ended, its kill is in the
-//! counter. The watch is for those before, of another process of the container than the worker, and for a scope of systemd's,
-//! which is gone a moment after its last process.
+//! The kernel counts a kill before it sends the signal: once a process has ended, its kill is in the counter. The watch is for
+//! kills before the worker's end, of another process of the container, and for a scope of systemd's, which is gone a moment after
+//! its last process.
 //!
 //! ```text
 //!        counter                          woken by
-//! v1     memory.oom_control: oom_kill     an eventfd, told to cgroup.event_control: when memory has run out, before the kill
-//! v2     memory.events: oom_kill          poll(2) of that file: PRI. Unlike inotify it takes nothing that a user of the
-//!                                         host has few of (128 instances, by default)
+//! v1     memory.oom_control: oom_kill     an eventfd in cgroup.event_control: when memory has run out, before the kill
+//! v2     memory.events: oom_kill          poll(2) of that file: PRI. inotify would take one of the few instances that a user
+//!                                         of the host has (128 by default)
 //! ```
 
 use std::fs::File;
@@ -31,7 +31,7 @@ const V1: &str = "memory.oom_control";
 const V2: &str = "memory.events";
 
 impl Cgroup {
-    /// What it lies in, where it is systemd's, which removes it when it is empty.
+    /// Returns the slice of a scope, which systemd removes when it is empty; None for other cgroups.
     pub fn slice(&self) -> Option<&Path> {
         match &self.kind {
             Kind::Systemd(_, found) => found.get()?.parent(),
@@ -39,13 +39,14 @@ impl Cgroup {
         }
     }
 
-    /// How often the kernel has killed in it because memory ran out; none where nobody counts that, or not any more.
+    /// Returns how often the kernel has killed in the cgroup because memory ran out; None if it does not count that, or the
+    /// counter is gone.
     pub fn kills(&self) -> error::Result<Option<u64>> {
         let Some(folder) = self.files("memory") else { return Ok(None) };
         count(folder, self.is_v1()).doing(|| "looking for the kernel's kills".to_owned())
     }
 
-    /// Tells of the kernel's kills in it; none where there is no memory controller.
+    /// Watches the cgroup for the kernel's kills; None without a memory controller.
     pub fn watch_kills(&self) -> error::Result<Option<Watch>> {
         let Some(folder) = self.files("memory") else { return Ok(None) };
         match Watch::new(folder, self.is_v1()) {
@@ -55,7 +56,7 @@ impl Cgroup {
     }
 }
 
-/// How often the kernel has killed in the cgroup of a folder; none where nobody counts that, or not any more.
+/// Returns how often the kernel has killed in the cgroup of a folder; None if it does not count that, or the counter is gone.
 pub(crate) fn count(folder: &Path, v1: bool) -> io::Result<Option<u64>> {
     let path = folder.join(if v1 { V1 } else { V2 });
     match std::fs::read_to_string(&path) {
@@ -66,14 +67,14 @@ pub(crate) fn count(folder: &Path, v1: bool) -> io::Result<Option<u64>> {
 }
 
 fn parse(text: &str, path: &Path) -> io::Result<Option<u64>> {
-    // v1 has it since Linux 4.13, v2 from the beginning.
+    // v1 has this line since Linux 4.13, v2 from the beginning.
     let Some(value) = text.lines().find_map(|line| line.strip_prefix("oom_kill ")) else { return Ok(None) };
     let strange =
         |e| io::Error::new(io::ErrorKind::InvalidData, format!("{}: oom_kill {value:?}: {e}", path.display()));
     value.trim().parse().map(Some).map_err(strange)
 }
 
-/// v1 tells before it kills, and not when it has: when to look again. It may hold itself up with its own report of the kill.
+/// When to look at v1's counter again, because v1's event comes before the kill. The kernel's own report of the kill may delay it.
 const PAUSES: [Duration; 12] = {
     let mut pauses = [Duration::from_millis(1); 12];
     let mut n = 1;
@@ -84,7 +85,7 @@ const PAUSES: [Duration; 12] = {
     pauses
 };
 
-/// Wakes whoever waits for the next kill. Dropped, it takes its one descriptor along.
+/// A watch for the next kill. It has one descriptor, which is closed when it is dropped.
 #[derive(Debug)]
 pub struct Watch {
     descriptor: AsyncFd<OwnedFd>,
@@ -92,21 +93,21 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// On the cgroup of a folder.
+    /// Watches the cgroup of a folder.
     pub(crate) fn new(folder: &Path, v1: bool) -> io::Result<Self> {
         let (descriptor, interest) =
             if v1 { (event(folder)?, Interest::READABLE) } else { (open(folder, V2)?.into(), Interest::PRIORITY) };
         Ok(Self { descriptor: registered(descriptor, interest)?, interest })
     }
 
-    /// Waits until there may have been a kill since it was waited for last, or there is about to be one.
+    /// Waits until there may have been a kill since the last wait, or one is about to come.
     pub async fn changed(&self) -> io::Result<()> {
-        // The event loop hears of each new event, whether the descriptor was read or not.
+        // The event loop is woken by each new event, whether the descriptor was read or not.
         self.descriptor.ready(self.interest).await?.clear_ready();
         Ok(())
     }
 
-    /// After how long to look again for the kill that was told, each time that it is not in the counter.
+    /// Returns the pauses between looks at the counter after an event, for as long as the kill is not in it.
     pub fn pauses(&self) -> &'static [Duration] {
         if self.interest == Interest::READABLE { &PAUSES } else { &[] }
     }
@@ -117,7 +118,7 @@ fn open(folder: &Path, file: &str) -> io::Result<File> {
     File::open(&path).map_err(|e| told(&path, &e))
 }
 
-/// v1: an eventfd that the kernel signals when memory runs out. It lets go of the rest when the eventfd is closed.
+/// Makes an eventfd that the kernel signals when memory runs out, on v1. Closing it ends the registration.
 fn event(folder: &Path) -> io::Result<OwnedFd> {
     let event = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let file = open(folder, V1)?;

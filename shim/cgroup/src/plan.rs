@@ -1,4 +1,4 @@
-//! What `linux.cgroupsPath` means: folders below the root of each tree, or a scope of systemd's.
+//! Reads `linux.cgroupsPath`: folders below the root of each tree, or a scope of systemd's.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
@@ -7,7 +7,7 @@ use super::scope::Scope;
 use super::{Kind, hierarchy, scope};
 use crate::error::{Error, Result};
 
-/// Folders, one a tree.
+/// Plans folders, one a tree.
 pub(crate) fn v1(path: &str) -> Result<(Kind, Vec<PathBuf>)> {
     if Scope::parse(path)?.is_some() {
         let expected = "a path of folders (SystemdCgroup = false): this host has cgroup v1, and systemd scopes need v2";
@@ -19,7 +19,7 @@ pub(crate) fn v1(path: &str) -> Result<(Kind, Vec<PathBuf>)> {
     Ok((Kind::V1(hierarchies), folders))
 }
 
-/// A folder, or a scope of systemd's.
+/// Plans a folder, or a scope of systemd's.
 pub(crate) fn v2(path: &str) -> Result<(Kind, PathBuf)> {
     let root = Path::new(hierarchy::ROOT);
     match Scope::parse(path)? {
@@ -38,7 +38,7 @@ pub(crate) fn v2(path: &str) -> Result<(Kind, PathBuf)> {
     }
 }
 
-/// `linux.cgroupsPath` as a path below the hierarchy's root.
+/// Returns `linux.cgroupsPath` as a path below the hierarchy's root.
 fn checked(path: &str) -> Result<&str> {
     let relative = path.trim_start_matches('/');
     if relative.is_empty() || relative.split('/').any(|part| matches!(part, ".." | "." | "")) {

@@ -1,5 +1,5 @@
-//! What of a table of limits systemd has to know: it writes a scope's files itself, at `daemon-reload` for one, and would
-//! undo what was only written to them.
+//! Turns limits into properties for systemd, which writes a scope's files itself, at `daemon-reload` for one, and would undo a
+//! value that was only written to them.
 
 use super::limits::Setting;
 use super::request::{Property, Value};
@@ -9,7 +9,7 @@ const MICROSECONDS: u64 = 1_000_000;
 /// systemd keeps a quota in whole percents of a processor.
 const PERCENT: u64 = MICROSECONDS / 100;
 
-/// The properties of a scope for the process `pid` (systemd.scope(5), systemd.resource-control(5)); those that runc sets.
+/// Returns the properties of a scope for the process `pid` (systemd.scope(5), systemd.resource-control(5)): those that runc sets.
 pub(crate) fn list(scope: &Scope, pid: u32, settings: &[Setting]) -> Vec<Property> {
     let text = |name: &str, value: &str| Property(name.to_owned(), Value::Text(value.to_owned()));
     let mut all = vec![
@@ -18,12 +18,12 @@ pub(crate) fn list(scope: &Scope, pid: u32, settings: &[Setting]) -> Vec<Propert
         Property("PIDs".to_owned(), Value::Pids(vec![pid])),
         Property("Delegate".to_owned(), Value::Flag(true)),
         Property("DefaultDependencies".to_owned(), Value::Flag(false)),
-        // Gone when it has failed too, so that its name is free.
+        // Have systemd forget a failed scope too, so that its name is free.
         text("CollectMode", "inactive-or-failed"),
     ];
     for setting in settings {
         for property in limit(setting) {
-            // The last one counts, as it does for the files.
+            // The last value counts, as it does for the files.
             all.retain(|known| known.0 != property.0);
             all.push(property);
         }
@@ -31,7 +31,7 @@ pub(crate) fn list(scope: &Scope, pid: u32, settings: &[Setting]) -> Vec<Propert
     all
 }
 
-/// The properties of one limit. A value that systemd would not take is left to the file, whose error names the key.
+/// Returns the properties of one limit. A value that systemd would not take is left to the file, whose error names the key.
 pub(crate) fn limit(setting: &Setting) -> Vec<Property> {
     let number = |name: &str| {
         let value = setting.value.trim();
@@ -48,7 +48,7 @@ pub(crate) fn limit(setting: &Setting) -> Vec<Property> {
         "memory.min" => number("MemoryMin"),
         "memory.swap.max" => number("MemorySwapMax"),
         "cpu.weight" => number("CPUWeight"),
-        // None below one is taken; the file has the last word.
+        // systemd takes no value below 1; the file is written after it.
         "pids.max" if setting.value.trim() == "0" => vec![Property("TasksMax".to_owned(), Value::Number(1))],
         "pids.max" => number("TasksMax"),
         "cpuset.cpus" => bits("AllowedCPUs"),
@@ -63,8 +63,8 @@ pub(crate) fn limit(setting: &Setting) -> Vec<Property> {
     }
 }
 
-/// A limit with the value that systemd keeps of it, and writes whenever it likes: of a quota the next whole percent, as runc
-/// has it. Below that, its file would be changed behind the shim's back.
+/// Rounds a limit to the value that systemd keeps, and writes whenever it likes: a quota to the next whole percent, as runc does.
+/// With any other value systemd would change the file behind the shim's back.
 pub(crate) fn kept(mut setting: Setting) -> Setting {
     let words: Vec<_> = setting.value.split_whitespace().collect();
     if let ("cpu.max", [Ok(quota), Ok(period @ 1..)]) =
@@ -76,12 +76,12 @@ pub(crate) fn kept(mut setting: Setting) -> Setting {
     setting
 }
 
-/// Microseconds on a processor in a second, in whole percents, rounded up.
+/// Returns the microseconds on a processor in a second, rounded up to whole percents.
 fn a_second(quota: u64, period: u64) -> u64 {
     (quota.saturating_mul(MICROSECONDS) / period).div_ceil(PERCENT).saturating_mul(PERCENT)
 }
 
-/// `QUOTA PERIOD` as time on a processor in a second, rounded up.
+/// Turns `QUOTA PERIOD` into time on a processor in a second, rounded up.
 fn quota(value: &str) -> Vec<Property> {
     let mut words = value.split_whitespace();
     let (quota, period) = (words.next(), words.next().map_or(Some(100_000), |word| word.parse::<u64>().ok()));
@@ -97,7 +97,7 @@ fn quota(value: &str) -> Vec<Property> {
     ]
 }
 
-/// A list such as `0-3,7` as bits, the first in the lowest of the first byte.
+/// Turns a list such as `0-3,7` into bits, the first in the lowest bit of the first byte.
 fn bitmap(list: &str) -> Option<Vec<u8>> {
     /// More than any kernel has processors (NR_CPUS is 8192 at the most).
     const MOST: usize = 65536;

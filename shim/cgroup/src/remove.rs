@@ -1,4 +1,4 @@
-//! Empties and removes a container's cgroup, from its folders alone: also with the shim dead.
+//! Empties and removes a container's cgroup, from its folders' paths alone: it works with the shim dead too.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -15,7 +15,7 @@ use crate::error::{Doing, Result};
 pub const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// The processes in a folder; none where there is no such folder any more.
+/// Returns the pids of a folder's processes; none if the folder is gone.
 pub(crate) fn processes(folder: &Path) -> io::Result<Vec<u32>> {
     match fs::read_to_string(folder.join("cgroup.procs")) {
         Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
@@ -34,18 +34,18 @@ fn children(folder: &Path) -> Vec<PathBuf> {
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
-/// As [`remove_within`], in the time that there is for a container's own.
+/// Calls [`remove_within`] with a container's own patience.
 pub async fn remove(folders: &[PathBuf]) -> Result<()> {
     remove_within(folders, PATIENCE).await
 }
 
-/// Kills what is left in the cgroups, ends the unit of one that is systemd's, and removes them. Does everything it can, then
-/// tells the first failure.
+/// Kills all processes left in the cgroups, ends the unit of a scope, and removes the cgroups. Does everything it can, then
+/// returns the first failure.
 pub async fn remove_within(folders: &[PathBuf], patience: Duration) -> Result<()> {
     let mut failure = Ok(());
     for folder in folders {
         if let Some(unit) = scope::unit_of(folder) {
-            // Empty, so that systemd has nothing to wait for.
+            // Emptied before, so that systemd has nothing to wait for.
             let killed = kill(folder).on(folder);
             failure = failure.and(killed).and(scope::stop(&unit).await);
         }
@@ -73,26 +73,26 @@ pub async fn remove_within(folders: &[PathBuf], patience: Duration) -> Result<()
     }
 }
 
-/// Removes the folder, or kills what is in it: true when it is gone.
+/// Removes the folder, or else kills the processes in it. Returns true if the folder is gone.
 fn attempt(folder: &Path) -> io::Result<bool> {
     match fs::remove_dir(folder) {
         Ok(()) => return Ok(true),
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
-        // Processes or cgroups in it, or ones that are just being taken out of it.
+        // It has processes or cgroups, or some that the kernel is just taking out of it.
         Err(e) if e.raw_os_error() == Some(nix::libc::EBUSY) => {}
         Err(e) => return Err(e),
     }
     kill(folder)?;
-    // Not the container's doing, which cannot write there; and no reason to leave its own.
+    // Somebody else made these, since a container cannot write there; the container's own must go all the same.
     for child in children(folder) {
         attempt(&child)?;
     }
     Ok(false)
 }
 
-/// Kills what is in the folder.
+/// Kills all processes in the folder.
 pub(crate) fn kill(folder: &Path) -> io::Result<()> {
-    // v2, since Linux 5.14: at once and with all that lies below; who forks meanwhile does not get away.
+    // v2, since Linux 5.14: kills at once and with all cgroups below; a process that forks meanwhile does not get away.
     match put(&folder.join("cgroup.kill"), "1") {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         // The folder went away between the opening and the writing.
@@ -106,7 +106,7 @@ pub(crate) fn kill(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// v1: a frozen process dies when it is let go.
+/// Lets frozen processes go: on v1 a killed one dies only then.
 pub(crate) fn thaw(folder: &Path) -> io::Result<()> {
     match put(&folder.join("freezer.state"), "THAWED") {
         Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(nix::libc::ENODEV) => Ok(()),
@@ -114,16 +114,16 @@ pub(crate) fn thaw(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Kills a process that is in the cgroup now: by a descriptor, since the number may be another's a moment later.
+/// Kills a process that is in the cgroup now, by a descriptor, because the number may be another's a moment later.
 fn kill_member(folder: &Path, pid: u32) -> io::Result<()> {
     let Some(number) = rustix::process::Pid::from_raw(pid.cast_signed()) else { return Ok(()) };
     let process = match rustix::process::pidfd_open(number, PidfdFlags::empty()) {
-        // EINVAL: it is gone, and its number is that of a group which others are still in.
+        // EINVAL: it is gone, and its number is that of a process group that has other members.
         Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(()),
         opened => opened?,
     };
     if processes(folder)?.contains(&pid) {
-        // Whoever left since is not there to be killed.
+        // A process that has ended since needs no kill.
         let _ = rustix::process::pidfd_send_signal(process, Signal::KILL);
     }
     Ok(())

@@ -1,22 +1,22 @@
-//! What the child that speaks to systemd is told, and what it answers.
+//! The request to the child that speaks to systemd, and its answer.
 
 use serde::{Deserialize, Serialize};
 
-/// What the child is to do.
+/// The child's task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     /// Makes a transient unit.
     Start {
         /// The scope's name.
         unit: String,
-        /// What it is made with.
+        /// The unit's properties.
         properties: Vec<Property>,
     },
-    /// Changes a unit that is there, for as long as it runs.
+    /// Changes an existing unit, for as long as it runs.
     Change {
         /// The scope's name.
         unit: String,
-        /// What is changed.
+        /// The properties to change.
         properties: Vec<Property>,
     },
     /// Ends a unit, if there is one.
@@ -26,14 +26,14 @@ pub enum Request {
     },
 }
 
-/// What came of it.
+/// The child's answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// It was done.
+    /// The task is done.
     Done,
     /// There is a unit of that name, and it has not failed.
     Exists,
-    /// Why it was not.
+    /// The reason why the task is not done.
     Failed(String),
 }
 

@@ -1,8 +1,8 @@
-//! A container's cgroup that systemd makes: a transient scope, asked for with the pid of the process that is to be in it
-//! (`slice:prefix:name` in `linux.cgroupsPath`, as kubelets with the systemd driver and runc have it).
+//! A container's cgroup that systemd makes: a transient scope, requested with the pid of its first process (`slice:prefix:name`
+//! in `linux.cgroupsPath`, as kubelets with the systemd driver and runc have it).
 //!
-//! systemd is spoken to by a short-lived child, catamaran-helper as `scope` ([`catamaran_host::errand`]), so that neither the
-//! shim's one event loop waits for an answer nor its memory grows. The child is told a [`Request`] and gives an [`Answer`].
+//! A short-lived child, catamaran-helper as `scope` ([`catamaran_host::errand`]), speaks to systemd, so that the shim's one event
+//! loop does not wait for an answer and its memory does not grow. The child gets a [`Request`] and gives an [`Answer`].
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,16 +12,16 @@ use catamaran_host::{errand, programs};
 use super::request::{Answer, Property, Request};
 use crate::error::{Doing, Error, Result};
 
-/// As long as runc waits for a scope to be made.
+/// For the making of a scope: as long as runc waits.
 const TO_START: Duration = Duration::from_secs(30);
-/// systemd writes limits itself, and may wait for the kernel as any other does.
+/// For an Update: systemd writes limits itself, and may wait for the kernel.
 pub(crate) const TO_CHANGE: Duration = Duration::from_secs(15);
-/// Emptied before, it ends at once; containerd gives `delete` five seconds in all.
+/// For the end of a unit: an empty one ends at once, and containerd gives `delete` five seconds in all.
 const TO_STOP: Duration = Duration::from_secs(2);
 /// systemd.unit(5).
 const LONGEST_NAME: usize = 255;
 
-/// Where systemd itself listens, for root; no bus need run.
+/// The socket on which systemd itself listens, for root; no bus need run.
 pub const SOCKET: &str = "/run/systemd/private";
 
 /// Whether systemd is this host's init.
@@ -37,7 +37,7 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// `slice:prefix:name`, if the path has that form; a path of folders begins with a slash or has no colons.
+    /// Reads `slice:prefix:name`, if the path has that form; a path of folders begins with a slash or has no colons.
     pub(crate) fn parse(path: &str) -> Result<Option<Self>> {
         let [slice, prefix, name] = path.split(':').collect::<Vec<_>>()[..] else { return Ok(None) };
         if path.starts_with('/') {
@@ -59,13 +59,13 @@ impl Scope {
         Ok(Some(Self { unit, slice: slice.to_owned() }))
     }
 
-    /// Where systemd makes it, below the root of the tree.
+    /// Returns the scope's folder, below the root of the tree.
     pub(crate) fn folder(&self, root: &Path) -> PathBuf {
         root.join(expand(&self.slice).unwrap_or_default()).join(&self.unit)
     }
 }
 
-/// `a-b.slice` lies in `a.slice`, whose folder is above its own (systemd.slice(5)).
+/// Returns a slice's path: `a-b.slice` lies in the folder of `a.slice` (systemd.slice(5)).
 fn expand(slice: &str) -> Option<PathBuf> {
     let name = slice.strip_suffix(".slice")?;
     if name == "-" {
@@ -84,7 +84,7 @@ fn expand(slice: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The unit that a container's folder belongs to: systemd names the one after the other.
+/// Returns the unit that a container's folder belongs to: the folder has the unit's name.
 pub(crate) fn unit_of(folder: &Path) -> Option<String> {
     let name = folder.file_name()?.to_str()?;
     (name.ends_with(".scope") && runs()).then(|| name.to_owned())
@@ -95,7 +95,7 @@ pub(crate) async fn start(scope: &Scope, properties: Vec<Property>) -> Result<An
     ask(&Request::Start { unit: scope.unit.clone(), properties }, TO_START).await
 }
 
-/// Changes what systemd keeps of the scope.
+/// Changes the scope's properties.
 pub(crate) async fn change(scope: &Scope, properties: Vec<Property>) -> Result<()> {
     let request = Request::Change { unit: scope.unit.clone(), properties };
     done(&scope.unit, "changing", ask(&request, TO_STOP).await?)

@@ -1,10 +1,10 @@
-//! What is left of a kill in a scope of systemd's. systemd removes the scope's cgroup, and the counter in it, as soon as it is
-//! empty, and that may be before the shim has looked (tried: ten of ten on a slow machine). But the kernel counts each kill in
-//! the cgroups above as well, and the slice stays.
+//! Finds a kill in a scope of systemd's by the slice's counter. systemd removes the scope's cgroup, and the counter in it, as soon
+//! as it is empty, and that may be before the shim has looked (tried: ten of ten on a slow machine). But the kernel counts each
+//! kill in the cgroups above as well, and the slice stays.
 //!
-//! So what a slice has counted beyond the kills that the shim saw in its containers was in one that is gone. In Kubernetes a
-//! slice is one pod's, and all of that pod's containers are this shim's. Where others share it, one of theirs may be taken for
-//! a container's own, if that ended meanwhile by a SIGKILL that nobody asked the shim for.
+//! So the kills that a slice has counted beyond those that the shim saw in its containers were in a container that is gone. In
+//! Kubernetes a slice is one pod's, and all of that pod's containers are this shim's. If others share the slice, a kill of theirs
+//! may be taken for a container's own, if that ended meanwhile by a SIGKILL that nobody asked the shim for.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::oom;
 use crate::error::{Doing, Result};
 
-/// The kills in a slice: counted by the kernel, and seen by this shim.
+/// The kills in a slice: those that the kernel counted, and those that this shim saw.
 #[derive(Debug)]
 pub struct Slice {
     folder: PathBuf,
@@ -20,23 +20,23 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// From now on; none where the slice does not count.
+    /// Starts from the present count; None if the slice does not count.
     pub fn new(folder: &Path) -> Result<Option<Self>> {
         let new = |count| Self { folder: folder.to_owned(), seen: AtomicU64::new(count) };
         Ok(count(folder)?.map(new))
     }
 
-    /// Whether it is the slice with this folder.
+    /// Whether this is the slice with that folder.
     pub fn is(&self, folder: &Path) -> bool {
         self.folder == folder
     }
 
-    /// So many were seen in the cgroup of a container below.
+    /// Notes kills that were seen in the cgroup of a container below.
     pub fn saw(&self, kills: u64) {
         self.seen.fetch_add(kills, Ordering::Relaxed);
     }
 
-    /// Whether there was one in a cgroup that is gone; it is seen then.
+    /// Whether there was a kill in a cgroup that is gone; notes it as seen then.
     pub fn take_unseen(&self) -> Result<bool> {
         let unseen = count(&self.folder)?.is_some_and(|count| count > self.seen.load(Ordering::Relaxed));
         if unseen {
@@ -64,7 +64,7 @@ mod tests {
         count(3);
         let slice = Slice::new(&folder).unwrap().unwrap();
         assert!(!slice.take_unseen().unwrap(), "those before are not ours");
-        // Two containers, one of which was looked at in time.
+        // Kills in two containers; the shim has seen one of them in time.
         count(5);
         slice.saw(1);
         assert!(slice.take_unseen().unwrap());

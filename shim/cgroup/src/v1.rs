@@ -5,13 +5,13 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, Linux
 use super::limits::{Limit, Missing, Setting, Table, for_device, refused};
 use crate::error::Result;
 
-/// What the kernel gives a new cgroup by itself.
+/// The kernel's default in a new cgroup.
 const SHARES: u64 = 1024;
-/// kernel/sched/sched.h, MIN_SHARES and MAX_SHARES: what lies outside is cut without a word.
+/// kernel/sched/sched.h, MIN_SHARES and MAX_SHARES: the kernel silently cuts a value outside.
 const SHARES_TAKEN: std::ops::RangeInclusive<u64> = 2..=262_144;
 const MOST_SWAPPINESS: u64 = 100;
 
-/// What `resources` come to, in the order in which the kernel takes it.
+/// Returns the values that `resources` come to, in the order in which the kernel takes them.
 pub(crate) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     if let Some(key) = resources.unified().iter().flat_map(|unified| unified.keys()).min() {
         let expected = "no such key: this host has cgroup v1, and these are the files of v2";
@@ -39,9 +39,9 @@ pub(crate) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     Ok(table.0)
 }
 
-/// Kernel memory is not limited, as runc does not: its two keys are gone from the specification's advice and from the
-/// kernel. `useHierarchy` is what every kernel since 5.11 does and cannot be made not to. `checkBeforeUpdate` needs no
-/// check: the kernel takes no limit below what is used.
+/// Sets the limits of memory. As with runc, kernel memory has no limit: the specification advises against its two keys, and the
+/// kernel has dropped them. `useHierarchy` is what every kernel since 5.11 does, without a choice. `checkBeforeUpdate` needs no
+/// check, because the kernel refuses a limit below the usage.
 fn set_memory(table: &mut Table, memory: &LinuxMemory) -> Result<()> {
     let limit = Limit::parse("memory.limit", memory.limit())?;
     let swap = Limit::parse("memory.swap", memory.swap())?;
@@ -50,7 +50,7 @@ fn set_memory(table: &mut Table, memory: &LinuxMemory) -> Result<()> {
         Some(Limit::Unlimited) => table.may("memory.limit", "memory.limit_in_bytes", -1),
         Some(Limit::Of(n)) => table.must("memory.limit", "memory.limit_in_bytes", n),
     }
-    // After the memory's own limit, which it may not be below.
+    // After the limit of memory, which memory and swap together may not be below.
     match (limit, swap) {
         (Some(Limit::Of(memory)), Some(Limit::Of(both))) if both < memory => {
             return Err(refused(
@@ -83,8 +83,8 @@ fn set_memory(table: &mut Table, memory: &LinuxMemory) -> Result<()> {
     Ok(())
 }
 
-/// The period first: the quota of a new cgroup is «none», with which every period is right. The burst after the quota, which
-/// it may not be above. Realtime: the period first for the same reason.
+/// Sets the period first, because a new cgroup has no quota, with which every period is right, and the burst after the quota,
+/// which it may not exceed. The realtime period comes first for the same reason.
 fn set_cpu(table: &mut Table, cpu: &LinuxCpu) -> Result<()> {
     match cpu.shares().unwrap_or(0) {
         0 => {}
@@ -114,7 +114,7 @@ fn set_cpu(table: &mut Table, cpu: &LinuxCpu) -> Result<()> {
     Ok(())
 }
 
-/// The weights of CFQ, which is gone since Linux 5.0, or those of BFQ, which has no leaf weights.
+/// Sets the weights of CFQ, which is gone since Linux 5.0, or those of BFQ, which has no leaf weights, and the throttles.
 fn set_block_io(table: &mut Table, io: &LinuxBlockIo) -> Result<()> {
     let mut weight = |key: &str, file: &str, value: String| {
         let bfq = file.replace("blkio.", "blkio.bfq.");
@@ -148,7 +148,7 @@ fn set_block_io(table: &mut Table, io: &LinuxBlockIo) -> Result<()> {
     for (key, what, list) in lists {
         let key = format!("blockIO.{key}");
         for device in list.iter().flatten() {
-            // 0 is «no limit» to the kernel.
+            // 0 is the kernel's «no limit».
             let rate = device.rate();
             let value = for_device(&key, device.major(), device.minor(), &rate.to_string())?;
             table.add(&key, &format!("blkio.throttle.{what}_device"), value, rate == 0);

@@ -1,21 +1,20 @@
-//! The files of cgroup v2 (kernel documentation, admin-guide/cgroup-v2), and how values that were made for v1 become
-//! theirs. What cannot be converted is refused, as the OCI specification has it («Unified»).
+//! The files of cgroup v2 (kernel documentation, admin-guide/cgroup-v2), and the conversion of values that were made for v1.
+//! Values that cannot be converted are refused, as the OCI specification has it («Unified»).
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
 
 use super::limits::{Limit, Missing, Setting, Table, for_device, refused};
 use crate::error::Result;
 
-/// What the kernel gives a new cgroup by itself.
+/// The kernel's default in a new cgroup.
 const WEIGHT: u64 = 100;
-/// Microseconds; what the kernel takes where there is a quota alone.
+/// The kernel's default period of a quota, in microseconds.
 const PERIOD: u64 = 100_000;
 const BLOCK_WEIGHTS: std::ops::RangeInclusive<u16> = 10..=1000;
-/// The files of the cgroup itself that limit something. With the others one could move, freeze or kill processes, which is
-/// the shim's.
+/// The files of the cgroup itself that limit something. The others move, freeze or kill processes, and only the shim may do that.
 const OWN_FILES: [&str; 3] = ["cgroup.max.depth", "cgroup.max.descendants", "cgroup.pressure"];
 
-/// What `resources` come to, in the order in which the kernel takes it.
+/// Returns the values that `resources` come to, in the order in which the kernel takes them.
 pub(crate) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     let mut table = Table::default();
     if let Some(pids) = resources.pids() {
@@ -46,13 +45,14 @@ pub(crate) fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
     Ok(table.0)
 }
 
-/// For what v2 has no file. runc passes over the first two, crun refuses them, as the specification wants it.
+/// Refuses a key that v2 has no file for. runc ignores swappiness and a disabled OOM killer; crun refuses them, as the
+/// specification demands.
 fn without(key: &str, present: bool, expected: &str) -> Result<()> {
     if present { Err(refused(key, "set", format!("no such key on cgroup v2: {expected}"))) } else { Ok(()) }
 }
 
-/// Kernel memory is not limited by itself, as runc does not: v2 counts it with the rest. `useHierarchy` is what v2 does.
-/// `checkBeforeUpdate` is for an Update, which looks by itself.
+/// Limits memory. As with runc, kernel memory has no limit of its own: v2 counts it with the rest. `useHierarchy` is what v2 does.
+/// `checkBeforeUpdate` is for an Update, which checks it itself.
 fn set_memory(table: &mut Table, memory: &LinuxMemory) -> Result<()> {
     without("memory.swappiness", memory.swappiness().is_some(), "it has no swappiness of a cgroup's own")?;
     let disabled = memory.disable_oom_killer() == Some(true);
@@ -63,8 +63,8 @@ fn set_memory(table: &mut Table, memory: &LinuxMemory) -> Result<()> {
     )?;
     let limit = Limit::parse("memory.limit", memory.limit())?;
     let swap = Limit::parse("memory.swap", memory.swap())?;
-    // Swap alone, where the spec counts memory and swap together. Without accounting of swap there is none to be had or to
-    // be taken away, so that «all» and «none» are no limits (runc and crun pass over them too).
+    // v2's file is swap alone, the spec's key memory and swap together. Without accounting of swap the kernel can neither give nor
+    // take any, so that «all» and «none» are no limits (runc and crun ignore them too).
     match (limit, swap) {
         (Some(Limit::Unlimited), None) | (_, Some(Limit::Unlimited)) => {
             table.may("memory.swap", "memory.swap.max", "max")
@@ -111,15 +111,15 @@ fn set_cpu(table: &mut Table, cpu: &LinuxCpu) -> Result<()> {
         None | Some(Limit::Unlimited) => table.may(key, "cpu.max", format!("max {}", period.unwrap_or(PERIOD))),
         Some(Limit::Of(n)) => table.must(key, "cpu.max", format!("{n} {}", period.unwrap_or(PERIOD))),
     }
-    // After the quota, which it may not be above.
+    // After the quota, which the burst may not exceed.
     if let Some(burst) = cpu.burst() {
         table.add("cpu.burst", "cpu.max.burst", burst, burst == 0);
     }
     Ok(())
 }
 
-/// The formula of runc since 1.3.2 and crun since 1.23 (opencontainers/cgroups #20): from 2..262144 to 1..10000, and from
-/// one default, 1024, to the other, 100. The one before gave 39.
+/// Converts by the formula of runc since 1.3.2 and crun since 1.23 (opencontainers/cgroups #20): from 2..262144 to 1..10000, and
+/// from one default, 1024, to the other, 100. The formula before gave 39.
 fn weight_from_shares(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
@@ -131,12 +131,12 @@ fn weight_from_shares(shares: u64) -> u64 {
     }
 }
 
-/// From 10..1000 to 1..10000, as runc and crun convert it.
+/// Converts from 10..1000 to 1..10000, as runc and crun do.
 fn io_weight(weight: u16) -> u64 {
     1 + (u64::from(weight) - 10) * 9999 / 990
 }
 
-/// BFQ has v1's weights; where it is not loaded, the general file has its own.
+/// Limits block devices. BFQ has v1's weights; without BFQ the general file has its own.
 fn set_io(table: &mut Table, io: &LinuxBlockIo) -> Result<()> {
     let leaf = "it has no weights of leaves";
     without("blockIO.leafWeight", io.leaf_weight().is_some_and(|n| n != 0), leaf)?;
@@ -159,7 +159,7 @@ fn set_io(table: &mut Table, io: &LinuxBlockIo) -> Result<()> {
     for (key, word, list) in lists {
         let key = format!("blockIO.{key}");
         for device in list.iter().flatten() {
-            // v1's 0 is «no limit».
+            // 0 is v1's «no limit».
             let rate = if device.rate() == 0 { "max".to_owned() } else { device.rate().to_string() };
             let value = for_device(&key, device.major(), device.minor(), &format!("{word}={rate}"))?;
             table.add(&key, "io.max", value, device.rate() == 0);
@@ -182,10 +182,10 @@ fn set_weight(table: &mut Table, key: &str, n: u16, value: &dyn Fn(u64) -> Resul
     Ok(())
 }
 
-/// Last, so that these have the last word; in the order of their names, but for what other values have to be there for.
+/// Adds `unified` last, so that its values count, in the order of their names, but for those that depend on other values.
 fn set_unified(table: &mut Table, resources: &LinuxResources) -> Result<()> {
     let mut all: Vec<_> = resources.unified().iter().flatten().collect();
-    // The kernel takes no weight any more from a cgroup that is idle, and no burst above the quota.
+    // The kernel takes no weight from an idle cgroup, and no burst above the quota.
     all.sort_by_key(|(file, _)| (matches!(file.as_str(), "cpu.idle" | "cpu.max.burst"), *file));
     for (file, value) in all {
         let key = format!("unified[{file}]");
@@ -201,7 +201,7 @@ fn set_unified(table: &mut Table, resources: &LinuxResources) -> Result<()> {
         if value.trim().is_empty() {
             return Err(refused(&key, format!("{value:?}"), "a value"));
         }
-        // A file such as io.max takes one line a call.
+        // A file such as io.max takes one line a write.
         for line in value.lines().filter(|line| !line.trim().is_empty()) {
             table.must(key.clone(), file, line);
         }
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn weights() {
-        // Both ends and both defaults meet.
+        // Both ends and both defaults are converted into each other.
         let expected = [(1, 1), (2, 1), (3, 2), (102, 17), (512, 59), (1024, 100), (2048, 174)];
         let ends = [(262_144, 10_000), (262_145, 10_000), (u64::MAX, 10_000)];
         for (shares, weight) in expected.into_iter().chain(ends) {

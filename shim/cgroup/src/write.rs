@@ -9,22 +9,22 @@ use nix::libc;
 use super::limits::{Missing, Setting};
 use crate::error::{Doing, Error, Result};
 
-/// Where a container's files are.
+/// The folders of a container's files.
 pub(crate) trait Controllers {
-    /// The folder that holds a controller's files; none where the host does not have the controller.
+    /// Returns the folder that holds a controller's files; None if the host does not have the controller.
     fn folder(&self, controller: &str) -> Option<&Path>;
-    /// Why a controller is not there, for a user who needs it.
+    /// Says why a controller is missing, for a user who needs it.
     fn absence(&self, controller: &str) -> String;
 }
 
-/// Writes all settings in their order. What the kernel refuses at first, because of a value that another setting changes
-/// (memory and swap together may not be below memory, a burst not above its quota), is tried once more at the end.
+/// Writes all settings in their order. A setting that the kernel refuses is tried once more at the end, because another setting
+/// may have been in its way (memory and swap together may not be below memory, a burst not above its quota).
 pub(crate) fn write_all<'a>(cgroup: &dyn Controllers, settings: impl Iterator<Item = &'a Setting>) -> Result<()> {
     in_two_rounds(settings, |setting| write(cgroup, setting), |(_, failure)| matches!(failure, Failure::Kernel(..)))
         .map_err(|(_, failure)| failure.told())
 }
 
-/// Does `write` with each, and once more, at the end, with those of which `again` says that another one may have been missing.
+/// Calls `write` with each, and once more, at the end, with those whose failure `again` accepts.
 pub(crate) fn in_two_rounds<T: Copy, E>(
     all: impl Iterator<Item = T>,
     write: impl Fn(T) -> std::result::Result<(), E>,
@@ -40,11 +40,11 @@ pub(crate) fn in_two_rounds<T: Copy, E>(
     second.into_iter().try_for_each(|one| write(one).map_err(|e| (one, e)))
 }
 
-/// Where a setting is written, and the setting, or the one that stands for it; none where it holds without.
+/// Finds the file of a setting, or of the setting that stands for it; None if it holds without a file.
 pub(crate) fn find<'a>(cgroup: &dyn Controllers, setting: &'a Setting) -> Result<Option<(PathBuf, &'a Setting)>> {
     if let Some(folder) = cgroup.folder(setting.controller()) {
         let path = folder.join(&setting.file);
-        // In a cgroup that is gone nothing is missing: the write says what is the matter.
+        // If the cgroup itself is gone, no file is missing: the write returns the error.
         if path.exists() || !folder.exists() {
             return Ok(Some((path, setting)));
         }
@@ -59,10 +59,10 @@ pub(crate) fn find<'a>(cgroup: &dyn Controllers, setting: &'a Setting) -> Result
     }
 }
 
-/// Whether the kernel does not take a value, as it is or now.
+/// Whether the kernel refuses the value itself, for ever or for now.
 pub(crate) fn is_refusal(e: &io::Error) -> bool {
-    // ENODEV: a block device that is not there. EBUSY of v1's memory limit: less than is used already. EACCES, ENOSPC: processors
-    // that the cgroup above does not have, or none.
+    // ENODEV: a block device that does not exist. EBUSY of v1's memory limit: less than is used already. EACCES, ENOSPC: processors
+    // that the cgroup above does not have, or no processors.
     let refusals = [libc::EINVAL, libc::ERANGE, libc::EOVERFLOW, libc::ENODEV, libc::EBUSY, libc::ENOSPC, libc::EACCES];
     e.raw_os_error().is_some_and(|number| refusals.contains(&number))
 }
@@ -103,7 +103,7 @@ fn write(cgroup: &dyn Controllers, setting: &Setting) -> std::result::Result<(),
 fn why(cgroup: &dyn Controllers, setting: &Setting) -> String {
     let controller = setting.controller();
     let there = cgroup.folder(controller).is_some_and(|folder| {
-        // v1's folder is the controller's own. On v2 one folder is everybody's, and a file of it names its controllers.
+        // v1's folder is the controller's own. On v2 all controllers share one folder, in which a file names them.
         match fs::read_to_string(folder.join("cgroup.controllers")) {
             Ok(words) => controller == "cgroup" || words.split_whitespace().any(|word| word == controller),
             Err(_) => true,
@@ -115,7 +115,7 @@ fn why(cgroup: &dyn Controllers, setting: &Setting) -> String {
     cgroup.absence(controller)
 }
 
-/// One write, since a file of the kernel's takes each as a whole. Nothing is created.
+/// Writes a value by one write, because the kernel's file takes each write as a whole. Creates no file.
 pub(crate) fn put(path: &Path, value: &str) -> io::Result<()> {
     File::options().write(true).open(path)?.write_all(value.as_bytes())
 }
@@ -125,7 +125,7 @@ mod tests {
     use super::super::hierarchy;
     use super::*;
 
-    /// A folder on disk that stands for a cgroup of every controller, but for those that it lacks.
+    /// A folder on disk that stands for a cgroup with every controller but one.
     struct Stand(PathBuf, &'static str);
 
     impl Controllers for Stand {
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(read("io.weight"), "7");
     }
 
-    /// The real thing, v1's: needs root, as all that this program does.
+    /// A cgroup of the kernel's, of v1: needs root, as everything in this program does.
     struct Real(PathBuf);
 
     impl Controllers for Real {
@@ -211,8 +211,8 @@ mod tests {
         let memory = hierarchy::mounted().unwrap().into_iter().find(|h| h.controllers.iter().any(|c| c == "memory"));
         let real = real(&memory.unwrap().mount);
         let files = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"];
-        // Up from 64 MiB the first of the two is refused until the second is written; down from 128 MiB the second, in the
-        // other order.
+        // Going up from 64 MiB, the kernel refuses the first of the two until the second is written; going down from 128 MiB, the
+        // second, in the other order.
         for (bytes, reversed) in [(64u64 << 20, false), (128 << 20, false), (64 << 20, true)] {
             let mut limits = files.map(|file| setting(file, &bytes.to_string(), Missing::Refused));
             if reversed {

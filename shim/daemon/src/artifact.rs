@@ -1,4 +1,4 @@
-//! From a module to its machine code: looked up by the digest of its bytes, compiled where it is new.
+//! Looks up a module's machine code by the digest of the module's bytes, and has new modules compiled.
 //!
 //! ```text
 //! shim                                   compile driver (one process an order)      compile process
@@ -11,11 +11,11 @@
 //!        artifact <----------------------- entry there, or the layer read and all of the above
 //! ```
 //!
-//! All of this for one target after the other, where a module is not for the first one, another engine's or a server: the compile
-//! process says so, which is remembered as a refusal is.
+//! A module that is not for the first target (it is another engine's, or a server) is tried for the next one. The compile process says
+//! so, and the cache remembers that as it remembers a refusal.
 //!
-//! The shim itself reads digests and opens files. A cache that cannot be used, for whatever reason, costs time and is told
-//! to the log; it refuses no container.
+//! The shim itself reads digests and opens files. A cache that cannot be used costs time and is logged, whatever the cause; no container
+//! is refused for it.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,7 +42,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::error::{Doing, Error, Result};
 
-/// The sum of a driver's own limits, and some more: one that has not answered by then is stopped, or in a dead volume.
+/// More than the sum of a driver's own limits: a driver that has not answered by then is stopped, or hangs in a dead volume.
 const LONGEST_ORDER: Duration = Duration::from_secs(1800);
 /// A module's name until its driver knows better.
 const LAYER: &str = "the image's layer";
@@ -51,7 +51,7 @@ const LAYER: &str = "the image's layer";
 pub(crate) struct Artifact {
     pub(crate) file: File,
     pub(crate) code: Code,
-    /// To be kept until the container has the code: one that is not in the cache is counted so long.
+    /// Kept until the container has the code: an artifact that is not in the cache is counted until then.
     pub(crate) counted: Option<Counted>,
 }
 
@@ -60,28 +60,28 @@ pub(crate) struct Counted {
     _control: AsyncFd<OwnedFd>,
 }
 
-/// What an artifact is machine code of, and which.
+/// Describes an artifact: its module and its kind of machine code.
 pub(crate) struct Code {
-    /// What it is made for: the engine that runs it, and how it is called.
+    /// The engine that runs the code, and how it is called.
     pub(crate) target: Target,
     /// The module's name: its path in the container, or which layer of the image it is.
     pub(crate) module: String,
     /// sha256 of the module, in hexadecimal.
     pub(crate) digest: String,
-    /// Where they are a layer of the container's image: which.
+    /// The layer of the container's image that the module is, if it is one.
     pub(crate) layer: Option<Chosen>,
     pub(crate) tier: Tier,
     pub(crate) origin: Origin,
-    /// It is in memory alone.
+    /// Whether the artifact is in memory alone.
     pub(crate) uncached: bool,
 }
 
-/// The artifacts for one container: of what its code may be made for, in the order in which that is to be tried.
+/// Finds artifacts for one container, for its targets in the order in which they are to be tried.
 pub(crate) struct Cache {
     targets: Vec<Target>,
-    /// The code that it waits for, where the pod says so.
+    /// The tier of code that the container waits for, if the pod names one.
     tier: Option<Tier>,
-    /// Whose the container is, for the order in which modules are compiled.
+    /// The container's tenant, for the order in which modules are compiled.
     tenant: String,
     largest: Largest,
     places: Places,
@@ -94,7 +94,7 @@ impl Cache {
         Ok(Self { targets, tier, tenant, largest, places })
     }
 
-    /// The module's machine code, compiled now if need be.
+    /// Returns the module's machine code, compiled now if need be.
     pub(crate) async fn artifact(&self, wanted: &Wanted) -> Result<Artifact> {
         let Wanted::Module(module) = wanted else { return self.order(wanted, &self.targets, Wish::Any).await };
         let mut untried = Untried::new(&self.targets);
@@ -147,18 +147,18 @@ impl Cache {
         Err(Error::Declined { module: module.name.clone(), declined })
     }
 
-    /// Compiles the module although there is an artifact, which does not fit its engine.
+    /// Compiles the module again, because its artifact does not fit the engine.
     pub(crate) async fn compile(&self, wanted: &Wanted, target: Target) -> Result<Artifact> {
         self.order(wanted, &[target], Wish::Again).await
     }
 
-    /// Whether fast code of the module is not enough for this container.
+    /// Whether the container waits for the module's best code.
     fn waits_for_best(&self, target: Target, module: &Module) -> Result<bool> {
         let bytes = module.file.metadata().on(&module.name)?.len();
         Ok(awaited(self.tier, target, bytes) == Tier::Best)
     }
 
-    /// Counts a start that has its worker: once, and in one update of the counters, since this is the shim's thread.
+    /// Counts a start that has its worker. Updates the counters only once, because this is the shim's only thread.
     pub(crate) fn count_start(&self, code: &Code) {
         let Code { target, tier, uncached, .. } = *code;
         let engine = target.engine();
@@ -167,7 +167,7 @@ impl Cache {
         counters::add(&self.places.root, &[Count::Cache(engine, counter), start]);
     }
 
-    /// Has the best code made where nobody does it any more: whoever made the fast one may have been killed since.
+    /// Has the best code made if no driver does that any more: the one that made the fast code may have been killed since.
     fn improve(&self, target: Target, module: &Module) {
         match self.drive(&[target], Wish::Best, Some(module), None) {
             Ok(control) => match receiver(control, &module.name) {
@@ -178,12 +178,12 @@ impl Cache {
         }
     }
 
-    /// Starts a driver for a module, or for the layer of an image, and answers the socket on which it tells what came of it.
+    /// Starts a driver for a module, or for the layer of an image. Returns the socket on which the driver answers.
     fn drive(&self, targets: &[Target], wish: Wish, module: Option<&Module>, image: Option<&Image>) -> Result<OwnedFd> {
         let (name, digest) = module.map_or((LAYER, ""), |module| (&module.name, &module.digest));
         let doing = || format!("ordering the compilation of {name}");
         let Conversation { control, pidfd, .. } = errand::converse(programs::COMPILE, environment(), doing)?;
-        // It may go on after its answer, and after this shim.
+        // The driver may run on after its answer, and after this shim.
         child::reap(pidfd);
         let names = target::programs(targets).into_iter();
         let programs: Vec<_> = names.filter_map(|name| Some((name, Program::open(name).ok()?))).collect();
@@ -254,7 +254,7 @@ fn receiver(control: OwnedFd, name: &str) -> Result<AsyncFd<OwnedFd>> {
     readable(control).on(name)
 }
 
-/// Puts into the log what a driver tells that makes better code, when it ends.
+/// Logs the answer of a driver that makes better code.
 fn listen(control: AsyncFd<OwnedFd>) {
     tokio::spawn(async move {
         let answer = control.async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()));
@@ -270,7 +270,7 @@ fn listen(control: AsyncFd<OwnedFd>) {
     });
 }
 
-/// The error with the engines that were not asked again, as they had left the module to others before.
+/// Adds to the error the engines that were not asked again, because they had declined the module before.
 fn also(before: Declined, e: Error) -> Error {
     match e {
         Error::Declined { module, declined } => {

@@ -1,10 +1,10 @@
-//! What can go wrong on the way of one request. `rpc/status.rs` says which RPC code that is.
+//! The errors of a request. `rpc/status.rs` maps each to its RPC code.
 
 use std::io;
 
 use catamaran_cache::error::Declined;
 
-/// A request that failed, told to its caller.
+/// Why a request failed, as its caller is told.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The host, the request or the bundle is the reason.
@@ -13,7 +13,7 @@ pub(crate) enum Error {
     /// The module exists, but cannot run.
     #[error("{module}: {reason}")]
     Module { module: String, reason: String },
-    /// Every engine that was tried left the module to another one.
+    /// Every engine that was tried declined the module.
     #[error("{module}: {}", .declined.iter().map(|(engine, why)| format!("not on {engine}: {why}")).collect::<Vec<_>>().join("; "))]
     Declined { module: String, declined: Declined },
     /// No such container, process or task, or no longer.
@@ -24,7 +24,7 @@ pub(crate) enum Error {
     /// A transition that the container's state does not allow.
     #[error("container {id} is {state}: it cannot be {wanted}")]
     Transition { id: String, state: &'static str, wanted: &'static str },
-    /// Somebody else's processes are where the container's are to be.
+    /// The cgroup for the container already has processes of somebody else.
     #[error("the cgroup {0} has processes in it: use one that is empty")]
     Occupied(String),
     #[error("the shim is shutting down: its pod is gone")]
@@ -37,16 +37,16 @@ pub(crate) enum Error {
     /// The worker could not confine itself as the bundle asks.
     #[error("the container's process: {0}")]
     Worker(String),
-    /// The address where a server is to listen cannot be had.
+    /// A server cannot listen at its address.
     #[error("{0}")]
     Address(String),
-    /// A program that the spec wants to be run failed.
+    /// A hook of the spec failed.
     #[error("the hook {hook}, {path}: {reason}")]
     Hook { hook: String, path: String, reason: String },
-    /// The program that is to read the container's output does not.
+    /// The logger, which is to read the container's output, did not become ready.
     #[error("the logger {logger}: {reason}")]
     Logger { logger: String, reason: String },
-    /// runc refused a native container, in its own words, behind those of containerd's shim for runc.
+    /// runc refused a native container: its own words, after those of containerd's shim for runc.
     #[error("OCI runtime {verb} failed: {reason}")]
     Runtime { verb: &'static str, reason: String },
     /// The compiler failed, not the module.
@@ -65,13 +65,13 @@ impl Error {
         catamaran_host::Error::unavailable(place, found, expected).into()
     }
 
-    /// The system refused what was being done.
+    /// The system refused an operation.
     pub(crate) fn system(doing: impl Into<String>, source: io::Error) -> Self {
         catamaran_host::Error::System { doing: doing.into(), source }.into()
     }
 }
 
-/// The text without control characters: it may quote an image, and ends in somebody's terminal.
+/// Escapes all control characters but newlines, because the text may quote an image and is shown in a terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| if c.is_control() && c != '\n' { c.escape_default().collect() } else { vec![c] })

@@ -1,4 +1,4 @@
-//! containerd-shim-catamaran-v1: what containerd starts for a pod whose runtime class names this handler.
+//! containerd-shim-catamaran-v1: the shim that containerd starts for a pod whose runtime class names this handler.
 //!
 //! ```text
 //! containerd --start-->  boot::start     binds the socket, forks, replies
@@ -6,20 +6,20 @@
 //! containerd --ttrpc-->  boot::serve  ->  rpc  ->  pod  ->  container
 //!                                                              |- spec       config.json, checked whole
 //!                                                              |- engine     which engine, by annotations and options
-//!                                                              |- search     a helper that looks into what the pod controls
+//!                                                              |- search     a helper that reads the pod's volumes and images
 //!                                                              |- files      the devices of the container's tree
 //!                                                              |- artifact   the module's machine code, from the cache or a driver
-//!                                                              |- native     a container that is runc's
+//!                                                              |- native     a container that runc runs
 //!                                                              |- stdio      streams, terminals and loggers
-//!                                                              '- cleanup    what is written down, for `delete`
-//! containerd --delete-->  cleanup        cleans up from what the server has written down, when that is dead
+//!                                                              '- cleanup    the records for `delete`
+//! containerd --delete-->  cleanup        cleans up after a dead server, from its records
 //! ```
 //!
-//! One thread, no engine, and nothing here may block: what may is a helper's (`shim/helper`), and what it shares with the shim is a
-//! library: `shim/host`, `shim/cgroup`, `shim/cache`, `shim/files`. A worker is another executable; all that is said to it goes
+//! The shim has one thread and no engine, and nothing here may block: work that may block runs in a helper (`shim/helper`), and code that
+//! both need is a library: `shim/host`, `shim/cgroup`, `shim/cache`, `shim/files`. A worker is another executable; all messages to it go
 //! through [`catamaran_worker::job`] and [`catamaran_worker::control`].
 //!
-//! A library of one function, which the program calls, and of what [`untrusted`] lends to `tests/fuzz`.
+//! The library exports one function, which the program calls, and [`untrusted`] for `tests/fuzz`.
 
 mod artifact;
 mod boot;
@@ -43,9 +43,9 @@ use containerd_shim::Flags;
 
 use crate::error::{Error, Result};
 
-/// What containerd starts this program for.
+/// An action that containerd starts this program for.
 enum Role {
-    /// `start`: makes the server of a pod, or names the one that there is.
+    /// `start`: starts a pod's server, or prints the address of the running one.
     Start(Flags),
     /// `delete`: cleans up after a server that is dead.
     Delete(Flags),
@@ -82,9 +82,9 @@ impl Role {
     }
 }
 
-/// The program.
+/// Runs the program.
 pub fn main() -> ExitCode {
-    // What containerd happened to leave open would otherwise reach the server and all that it starts.
+    // Descriptors that containerd left open would otherwise reach the server and all its children.
     if let Err(e) = catamaran_worker::close_inherited() {
         eprintln!("containerd-shim-catamaran-v1: closing what was inherited: {e}");
         return ExitCode::FAILURE;
@@ -93,7 +93,7 @@ pub fn main() -> ExitCode {
     match Role::parse(&arguments).and_then(Role::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // containerd shows what a shim prints as the reason of a failed start.
+            // containerd shows a shim's output as the reason of a failed start.
             eprintln!("containerd-shim-catamaran-v1: {e}");
             ExitCode::FAILURE
         }

@@ -1,4 +1,4 @@
-//! containerd-shim-catamaran-v1: all of it is the library beside this file.
+//! The program containerd-shim-catamaran-v1, whose code is the library beside this file.
 
 fn main() -> std::process::ExitCode {
     catamaran_daemon::main()

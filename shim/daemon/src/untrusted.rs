@@ -1,5 +1,5 @@
-//! The readers of what others wrote, without what a request would do next: for `tests/fuzz`, which gives them anything. An error is
-//! its text, as the client is told it (`rpc/status.rs`).
+//! The parsers of untrusted input, without the rest of a request, for `tests/fuzz`, which feeds them anything. They return an error as
+//! the text that the client gets (`rpc/status.rs`).
 
 use catamaran_cache::engine::Engine;
 use catamaran_files::mount_options;
@@ -20,7 +20,7 @@ use crate::spec::seccomp;
 /// Reads config.json.
 ///
 /// # Errors
-/// What is refused.
+/// A refusal's text.
 pub fn config(text: &[u8]) -> Result<(), String> {
     let bundle = Bundle::load("/bundle".as_ref(), text, "fuzz", "/default".to_owned()).map_err(told)?;
     for mount in bundle.spec.mounts().iter().flatten() {
@@ -33,24 +33,24 @@ pub fn config(text: &[u8]) -> Result<(), String> {
 /// Reads the resources that an Update brings.
 ///
 /// # Errors
-/// What is refused.
+/// A refusal's text.
 pub fn resources(text: &[u8]) -> Result<(), String> {
     bundle::resources(text).map(drop).map_err(malformed)
 }
 
-/// Reads the annotations of a config.json, as how a server with this environment is to serve.
+/// Reads from the annotations of a config.json how a server with the environment `env` is to serve.
 ///
 /// # Errors
-/// What is refused.
+/// A refusal's text.
 pub fn server(text: &[u8], env: &[(String, String)]) -> Result<Server, String> {
     let spec: Spec = serde_json::from_slice(text).map_err(malformed)?;
     Http::new(&Annotations::new(&spec)).and_then(|http| http.server(env, None)).map_err(told)
 }
 
-/// Reads the annotations of a config.json, as a choice of engine and world: how many targets are to be tried.
+/// Reads the choice of engine and world from the annotations of a config.json. Returns how many targets are to be tried.
 ///
 /// # Errors
-/// What is refused, and what is not installed beside this program.
+/// A refusal's text, also for an engine that is not installed.
 pub fn choice(text: &[u8]) -> Result<usize, String> {
     let spec: Spec = serde_json::from_slice(text).map_err(malformed)?;
     let policy = Policy::parse(&Any::default(), None).map_err(told)?;
@@ -60,7 +60,7 @@ pub fn choice(text: &[u8]) -> Result<usize, String> {
 /// Reads `linux.seccomp`.
 ///
 /// # Errors
-/// What is refused.
+/// A refusal's text.
 pub fn seccomp(text: &[u8]) -> Result<Profile, String> {
     let profile: LinuxSeccomp = serde_json::from_slice(text).map_err(malformed)?;
     seccomp::compile(&profile).map_err(told)
@@ -69,7 +69,7 @@ pub fn seccomp(text: &[u8]) -> Result<Profile, String> {
 /// Reads the options of a handler: the engines that are allowed, and the default. `alias` is the engine of the program's name.
 ///
 /// # Errors
-/// What is refused.
+/// A refusal's text.
 pub fn options(type_url: &str, value: &[u8], alias: Option<Engine>) -> Result<(Vec<Engine>, Engine), String> {
     let options = Any { type_url: type_url.to_owned(), value: value.to_vec(), ..Any::default() };
     Policy::parse(&options, alias).map(|policy| (policy.allowed, policy.default)).map_err(told)

@@ -1,3 +1,3 @@
-//! What can go wrong with a container's files: what [`catamaran_cache::Error`] says, a module's fault among it.
+//! The errors of a container's files: those of [`catamaran_cache::Error`], which include a module's own faults.
 
 pub use catamaran_cache::{Error, Result};

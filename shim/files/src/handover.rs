@@ -9,28 +9,28 @@ use catamaran_worker::job::Fd;
 pub struct Handover(Vec<OwnedFd>);
 
 impl Handover {
-    /// Of descriptors that are numbered already.
+    /// Takes descriptors that are numbered already.
     pub fn new(descriptors: Vec<OwnedFd>) -> Self {
         Self(descriptors)
     }
 
-    /// All of them, in their order.
+    /// Returns all descriptors, in their order.
     pub fn into_all(self) -> Vec<OwnedFd> {
         self.0
     }
 
-    /// Adds one, and gives its number.
+    /// Adds a descriptor, and returns its number.
     pub fn add(&mut self, descriptor: OwnedFd) -> Fd {
         self.0.push(descriptor);
         Fd(self.0.len() - 1)
     }
 
-    /// All of them, in their order.
+    /// Returns all descriptors, in their order.
     pub fn lent(&self) -> Vec<BorrowedFd<'_>> {
         self.0.iter().map(AsFd::as_fd).collect()
     }
 
-    /// A descriptor that was added here.
+    /// Returns a descriptor that was added here.
     pub fn get(&self, fd: Fd) -> Option<BorrowedFd<'_>> {
         self.0.get(fd.0).map(AsFd::as_fd)
     }

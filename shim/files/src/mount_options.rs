@@ -3,13 +3,13 @@
 use catamaran_worker::mountattr::Change;
 use nix::libc;
 
-/// What a mount option means. What it says of the topmost mount only is `here`, of every mount below as well `below`.
+/// The meaning of a mount option. Its reach is `Here` for the topmost mount alone, and `Below` for all mounts below it too.
 enum Meaning {
     Set(Reach, u64),
     Clear(Reach, u64),
-    /// One of the ways to keep access times: they exclude each other.
+    /// Selects one of the ways to keep access times, which exclude each other.
     Atime(Reach, u64),
-    /// Takes such a way back.
+    /// Takes back such a selection.
     NotAtime(Reach, u64),
     /// Whether mounts that the host makes later arrive.
     Receiving(bool),
@@ -18,7 +18,7 @@ enum Meaning {
     },
     /// Nothing to do: the default, or satisfied by something stricter (docs/spec.md).
     Nothing,
-    /// Cannot be had; what to write instead.
+    /// Refuses the option, with the text of what to write instead.
     Refused(&'static str),
 }
 
@@ -45,7 +45,7 @@ const NO_IDMAP: &str = "no id mapping: this version has none";
 const NO_COPY: &str = "a tmpfs that begins empty: an init container can copy the image's files into an emptyDir";
 const NO_REMOUNT: &str = "no «remount»: a mount is given its options when it is made";
 
-/// What is not here is the file system's own. Whatever gives a container more than [`ALWAYS`] leaves it means nothing.
+/// The known options. All others are the file system's own. An option that would take back [`ALWAYS`] does nothing.
 #[rustfmt::skip]
 const OPTIONS: &[(&str, Meaning)] = &[
     ("async", Nothing), ("defaults", Nothing), ("loud", Nothing), ("silent", Nothing),
@@ -64,30 +64,30 @@ const OPTIONS: &[(&str, Meaning)] = &[
     ("rrelatime", Atime(Below, RELATIME)), ("rnorelatime", NotAtime(Below, RELATIME)),
     ("strictatime", Atime(Here, STRICTATIME)), ("nostrictatime", NotAtime(Here, STRICTATIME)),
     ("rstrictatime", Atime(Below, STRICTATIME)), ("rnostrictatime", NotAtime(Below, STRICTATIME)),
-    // Without noatime a kernel keeps access times as relatime does.
+    // Without noatime, the kernel keeps access times as with relatime.
     ("noatime", Atime(Here, NOATIME)), ("atime", Atime(Here, RELATIME)),
     ("rnoatime", Atime(Below, NOATIME)), ("ratime", Atime(Below, RELATIME)),
     ("private", Receiving(false)), ("rprivate", Receiving(false)),
-    // A worker can bind nothing anyway.
+    // A worker cannot bind anything anyway.
     ("unbindable", Receiving(false)), ("runbindable", Receiving(false)),
     ("slave", Receiving(true)), ("rslave", Receiving(true)),
-    // A worker can mount nothing that the host could see: what it can use of these is what slave gives.
+    // A worker cannot mount anything that the host could see: of these options it can only use the part that slave gives.
     ("shared", Receiving(true)), ("rshared", Receiving(true)),
     ("idmap", Refused(NO_IDMAP)), ("ridmap", Refused(NO_IDMAP)),
     ("tmpcopyup", Refused(NO_COPY)),
     ("remount", Refused(NO_REMOUNT)),
 ];
 
-/// On every mount, whatever the spec says: no device of a guest's making works, no set-user-id bit counts.
+/// Attributes of every mount, whatever the spec says: no device file that a guest makes works, and no set-user-id bit counts.
 pub const ALWAYS: u64 = NODEV | NOSUID;
 
-/// The names of what is accepted, for the OCI features document.
+/// Returns the names of the accepted options, for the OCI features document.
 pub fn understood() -> Vec<String> {
     let accepted = OPTIONS.iter().filter(|(_, meaning)| !matches!(meaning, Refused(_)));
     accepted.map(|(name, _)| (*name).to_owned()).collect()
 }
 
-/// `MOUNT_ATTR_*` to set and to clear. The last word on each counts.
+/// `MOUNT_ATTR_*` to set and to clear. The last option on each attribute counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Attributes {
     set: u64,
@@ -102,7 +102,7 @@ impl Attributes {
         self.clear &= !bits;
     }
 
-    /// Whether any of these attributes is set.
+    /// Whether all of these attributes are set.
     pub fn has(self, bits: u64) -> bool {
         self.set & bits == bits
     }
@@ -112,9 +112,9 @@ impl Attributes {
         self.set &= !bits;
     }
 
-    /// For a mount that exists.
+    /// Returns the change of a mount that exists.
     pub fn change(self) -> Change {
-        // The kernel takes a way to keep access times only with the whole field cleared (mount_setattr(2)).
+        // The kernel accepts a way to keep access times only if the whole field is cleared (mount_setattr(2)).
         let atime = if self.atime.is_some() { libc::MOUNT_ATTR__ATIME } else { 0 };
         Change { add: self.set | self.atime.unwrap_or_default(), clear: self.clear | atime, propagation: 0 }
     }
@@ -123,19 +123,19 @@ impl Attributes {
 /// Options sorted by what they do.
 #[derive(Debug, Default)]
 pub struct Options {
-    /// Of the topmost mount.
+    /// The attributes of the topmost mount.
     pub here: Attributes,
-    /// Of all of the tree.
+    /// The attributes of all mounts of the tree.
     pub below: Attributes,
     /// Whether mounts that the host makes later arrive.
     pub receiving: bool,
-    /// A bind mount, and whether with all that is mounted below.
+    /// Set for a bind mount; true if it includes all mounts below.
     pub bind: Option<bool>,
-    /// The file system's own.
+    /// The file system's own options.
     pub own: Vec<String>,
 }
 
-/// An option that cannot be had.
+/// An option that is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unavailable {
     /// The option.
@@ -148,11 +148,11 @@ impl Options {
     /// Reads the options of one mount.
     ///
     /// # Errors
-    /// The first option that cannot be had.
+    /// The first option that is refused.
     pub fn parse(options: &[String]) -> Result<Self, Unavailable> {
         let mut parsed = Self::default();
         for option in options {
-            // `idmap=...` is how some write it.
+            // Some write `idmap=...`.
             let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
             let known = |wanted: &str| OPTIONS.iter().find(|(name, _)| *name == wanted).map(|(_, meaning)| meaning);
             match known(option).or_else(|| known(name).filter(|meaning| matches!(meaning, Refused(_)))) {
@@ -180,7 +180,7 @@ impl Options {
         }
     }
 
-    /// `MOUNT_ATTR_*` of a new mount, which has nothing below.
+    /// Returns the `MOUNT_ATTR_*` of a new mount, which has no mounts below it.
     pub fn of_a_new_mount(&self) -> u64 {
         let set = self.here.set & !self.below.clear | self.below.set;
         set | self.below.atime.or(self.here.atime).unwrap_or_default() | ALWAYS

@@ -1,5 +1,5 @@
-//! What of config.json is looked at before it is known whose container it is. Anything that runc may know and this shim does
-//! not is passed over here; for a Wasm container the whole is read and checked later (`shim/daemon/src/spec/bundle.rs`).
+//! The keys of config.json that are read before it is known which runtime runs the container. Unknown keys are ignored, because
+//! runc may know them; for a Wasm container the whole is read and checked later (`shim/daemon/src/spec/bundle.rs`).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The keys that are looked at.
+/// The keys that are read.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outline {
@@ -47,7 +47,7 @@ struct Root {
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Mount {
-    /// Where it is in the container.
+    /// The mount's path in the container.
     pub destination: String,
     #[serde(rename = "type")]
     kind: String,
@@ -77,19 +77,19 @@ impl Outline {
             .map_err(|e| Error::refused("config.json", shortened(&e.to_string()), "an OCI runtime spec"))
     }
 
-    /// `root.path`, made absolute.
+    /// Returns `root.path`, made absolute.
     pub fn root(&self, bundle: &Path) -> PathBuf {
         let path = if self.root.path.is_empty() { "rootfs" } else { &self.root.path };
         bundle.join(path)
     }
 
-    /// A variable of `process.env`.
+    /// Returns a variable of `process.env`.
     pub fn variable(&self, name: &str) -> Option<&str> {
         self.process.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
     }
 
-    /// `linux.cgroupsPath`, which runc would take as relative to containerd's own cgroup where it is not absolute, or make one
-    /// up where it is missing: the container's processes would then be looked for in the wrong place.
+    /// Returns `linux.cgroupsPath`. Refuses a relative path, which runc resolves in containerd's own cgroup, and a missing one, for
+    /// which runc makes one up: the shim would look for the container's processes in the wrong place.
     pub fn cgroup(&self) -> Result<&str> {
         let path = self.linux.cgroups_path.as_str();
         let of_systemd = !path.starts_with('/') && path.split(':').count() == 3;
@@ -100,25 +100,25 @@ impl Outline {
         Err(Error::refused("config.json: linux.cgroupsPath", format!("{path:?}"), expected))
     }
 
-    /// `linux.cgroupsPath` as it is written, or `default` where there is none.
+    /// Returns `linux.cgroupsPath` as it is written, or `default` if it is missing.
     pub fn cgroup_or(&self, default: String) -> String {
         let path = &self.linux.cgroups_path;
         if path.is_empty() { default } else { path.clone() }
     }
 
-    /// Whether the cgroup is a scope of systemd's, which runc has to be told.
+    /// Whether the cgroup is a systemd scope, which runc has to be told.
     pub fn is_scope(&self) -> bool {
         !self.linux.cgroups_path.starts_with('/')
     }
 
-    /// Whether its processes have a pid namespace of their own, and so end with the first of them.
+    /// Whether the container has a pid namespace of its own, so that its processes end with the first one.
     pub fn has_own_pids(&self) -> bool {
         self.linux.namespaces.iter().any(|namespace| namespace.kind == "pid" && namespace.path.is_empty())
     }
 }
 
 impl Mount {
-    /// What is bound, where it is a bind mount.
+    /// Returns the source of a bind mount.
     pub fn bound(&self) -> Option<&Path> {
         let bind = self.kind == "bind" || self.options.iter().any(|option| option == "bind" || option == "rbind");
         bind.then(|| Path::new(&self.source)).filter(|source| source.is_absolute())

@@ -15,15 +15,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::outline::Outline;
 
-/// What is done, for errors.
+/// The operation, for errors.
 pub const DOING: &str = "looking into the container's volumes and image";
 
 /// The key of the spec that names the program.
 pub const PLACE: &str = "config.json: process.args[0]";
-/// The exit code where the program is there and cannot be run (POSIX, «Exit Status for Commands»).
+/// The exit code if the program exists but cannot be run (POSIX, «Exit Status for Commands»).
 pub const NOT_RUN: u32 = 126;
 
-/// The error when there is no file, as `looked` says, and no layer, as `why` does.
+/// Returns the error if there is neither a file, as `looked` says, nor a layer, as `why` says.
 pub fn nowhere(looked: &str, why: &str) -> HostError {
     let layers = WASM_LAYERS.join(", ");
     let expected = format!(
@@ -33,41 +33,40 @@ pub fn nowhere(looked: &str, why: &str) -> HostError {
     HostError::refused(PLACE, format!("{looked}; {why}"), expected)
 }
 
-/// What is looked for.
+/// An order to a search.
 #[derive(Serialize, Deserialize)]
 pub enum Order {
-    /// Makes the root file system, and looks whether the program in it is native. It is kept for [`Order::Module`].
+    /// Makes the root file system, and looks if the program in it is native. The search keeps it for [`Order::Module`].
     Root {
-        /// What containerd mounts for the container.
+        /// containerd's mounts for the container's root file system.
         rootfs: Vec<Layers>,
-        /// `root.path`, and an existing folder that is used for a moment.
+        /// `root.path`, made absolute.
         path: PathBuf,
         /// An existing folder that is used for a moment.
         stage: PathBuf,
-        /// What of the spec is looked at.
+        /// The keys of the spec that a search reads.
         outline: Outline,
     },
     /// Makes the bind mounts, and looks for the module in the tree that the container will have.
     Module {
         /// `mounts` of the spec.
         mounts: Vec<Mount>,
-        /// The words and their environment.
+        /// The arguments and their environment.
         guest: Guest,
-        /// How large a module may be.
+        /// The cache's purpose, which limits the module's size.
         cache: Purpose,
     },
-    /// Looks for a module in the tree of the process `pid`, whose pidfd comes along. `own` names the container's own program where
-    /// another one is looked for.
+    /// Looks for a module in the tree of the process `pid`, whose pidfd is sent along.
     Exec {
-        /// The process whose tree it is.
+        /// The process that has the tree.
         pid: u32,
-        /// The words and their environment.
+        /// The arguments and their environment.
         guest: Guest,
-        /// See above.
+        /// The container's own program, if the exec names another one.
         own: Option<String>,
-        /// What containerd mounts for the container.
+        /// containerd's mounts for the container's root file system.
         rootfs: Vec<Layers>,
-        /// How large a module may be.
+        /// The cache's purpose, which limits the module's size.
         cache: Purpose,
     },
 }
@@ -81,13 +80,13 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// The mounts of a request's root file system.
+    /// Takes the mounts of a request's root file system.
     pub fn all(mounts: &[RootMount]) -> Vec<Self> {
         let all = mounts.iter();
         all.map(|m| Self { kind: m.type_.clone(), source: m.source.clone(), options: m.options.clone() }).collect()
     }
 
-    /// The same as containerd has them.
+    /// Returns the mounts in containerd's form.
     pub fn mounts(all: Vec<Self>) -> Vec<RootMount> {
         all.into_iter()
             .map(|m| RootMount { type_: m.kind, source: m.source, options: m.options, ..Default::default() })
@@ -95,30 +94,30 @@ impl Layers {
     }
 }
 
-/// What a search found.
+/// The answer of a search.
 #[derive(Serialize, Deserialize)]
 pub enum Answer {
-    /// The program is no native one, or is not there.
+    /// The program is not native, or does not exist.
     NotNative,
-    /// With the root file system for runc, where runc is to have one.
+    /// The program is native. Carries the root file system for runc, if containerd asks for mounts.
     Native {
-        /// What it is, for the log.
+        /// The kind of the program, for the log.
         what: String,
     },
-    /// With all that the mounts name: the root file system, the bind mounts, and behind them the module's file.
+    /// The tree is ready. Carries the descriptors: the root file system, the bind mounts, and last the module's file.
     Prepared {
         /// In the order of the spec.
         mounts: Vec<MountPoint>,
-        /// What the words of the container name.
+        /// The module that the container's arguments name.
         module: Module,
     },
-    /// With the module's file.
+    /// The program of an exec. Carries the module's file.
     Executable(Executable),
-    /// Why there is no answer.
+    /// The search has failed.
     Failed(Failure),
 }
 
-/// What the words of the container name.
+/// The module that the container's arguments name.
 #[derive(Serialize, Deserialize)]
 pub enum Module {
     /// A file that begins as Wasm does.
@@ -128,11 +127,11 @@ pub enum Module {
         /// sha256 of its bytes, in hexadecimal.
         digest: String,
     },
-    /// No file: what was looked for, for a message.
+    /// There is no such file. The text says what was looked for.
     Nowhere(String),
 }
 
-/// What the words of an exec name.
+/// The program that an exec's arguments name.
 #[derive(Serialize, Deserialize)]
 pub enum Executable {
     /// A file that begins as Wasm does.
@@ -142,7 +141,7 @@ pub enum Executable {
         /// sha256 of its bytes, in hexadecimal.
         digest: String,
     },
-    /// Nothing that can be run: the exit code, and the words for who wanted it.
+    /// Nothing that can be run: the exit code, and the text for the caller.
     Ended(u32, String),
 }
 
@@ -159,7 +158,7 @@ pub enum Failure {
     System(String, Cause),
 }
 
-/// What the system said.
+/// An error of the system.
 #[derive(Serialize, Deserialize)]
 pub struct Cause {
     number: Option<i32>,
@@ -185,14 +184,14 @@ impl From<Error> for Failure {
             Error::Module { module, reason } => Failure::Module(module, reason),
             Error::Host(HostError::File { path, source }) => Failure::File(path, source.into()),
             Error::Host(HostError::System { doing, source }) => Failure::System(doing, source.into()),
-            // Nothing else is said by what a search does.
+            // A search returns no other error.
             e => Failure::System(DOING.to_owned(), io::Error::other(e.to_string()).into()),
         }
     }
 }
 
 impl Failure {
-    /// The error, as the searching process had it.
+    /// Returns the error that the searching process had.
     pub fn into_error(self) -> Error {
         match self {
             Failure::Refused(place, found, expected) => HostError::Refused { place, found, expected }.into(),
@@ -208,6 +207,6 @@ impl Failure {
 pub struct MountPoint {
     /// Where it is in the container.
     pub destination: String,
-    /// What is there.
+    /// The source of the files there.
     pub source: Source,
 }

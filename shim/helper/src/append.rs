@@ -1,7 +1,7 @@
 //! The logger behind `file://`, started to read a container's output and append it to files.
 //!
-//! A process of its own, because a worker that had the file itself could truncate it or change its mode once it was broken
-//! into, and because a disk that does not answer must hold up nobody but this container.
+//! The logger is a process of its own because a worker that had the file could truncate it or change its mode after a break-in, and
+//! because a disk that does not answer must hold up nobody but this container.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 
 use crate::error::{Doing, Error, Result};
 
-/// What a pipe holds.
+/// The capacity of a pipe.
 const CHUNK: usize = 64 << 10;
 
 /// One stream on its way to its file.
@@ -25,8 +25,8 @@ struct Stream {
     to: File,
 }
 
-/// Copies until the streams end. The pipes to read are standard input and output, in the order of the files that `arguments`
-/// name. Standard error takes a null when these are open, or why they are not.
+/// Copies until the streams end, from the pipes at standard input and output, in the order of the files that `arguments` name.
+/// Writes a null byte to standard error when the files are open, or else why they are not.
 pub(crate) fn append(arguments: &[OsString]) -> Result<()> {
     let doing = || "taking the streams".to_owned();
     let files: Vec<_> = arguments.iter().map(|path| open(Path::new(path))).collect::<Result<_>>()?;
@@ -37,7 +37,7 @@ pub(crate) fn append(arguments: &[OsString]) -> Result<()> {
     drop(pipes);
     rustix::io::write(rustix::stdio::stderr(), &[0]).doing(doing)?;
     let null = File::options().read(true).write(true).open("/dev/null").on("/dev/null")?;
-    // Nobody's input is to be kept open by the descriptors that were handed over.
+    // Otherwise the descriptors that were handed over would keep the pipes open.
     rustix::stdio::dup2_stdin(&null)
         .and_then(|()| rustix::stdio::dup2_stdout(&null))
         .and_then(|()| rustix::stdio::dup2_stderr(&null))
@@ -45,7 +45,7 @@ pub(crate) fn append(arguments: &[OsString]) -> Result<()> {
     copy(&mut streams)
 }
 
-/// Opens a file to append to, as containerd's own shim does, and without waiting for what is none.
+/// Opens a file to append to, as containerd's own shim does, and without waiting if it is not a regular file.
 fn open(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         DirBuilder::new()
@@ -61,7 +61,7 @@ fn open(path: &Path) -> Result<File> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => return refused("a directory"),
         Ok(found) if found.file_type().is_fifo() => return refused("a FIFO"),
-        // What cannot be looked at cannot be opened either, which says why.
+        // A path that cannot be looked at cannot be opened either, and the open says why.
         _ => {}
     }
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -71,8 +71,8 @@ fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Copies until all streams have ended. A file that takes no more costs what is written meanwhile, not the guest: it goes on,
-/// and so does the copying, since a disk may have room again. The first such error is this process's own in the end.
+/// Copies until all streams have ended. A file that takes no more costs the output of that time, not the guest: the guest goes on, and
+/// so does the copying, because a disk may have room again. Returns the first such error in the end.
 fn copy(streams: &mut [Stream]) -> Result<()> {
     let mut outcome = Ok(());
     let mut chunk = vec![0; CHUNK];
@@ -96,7 +96,7 @@ fn copy(streams: &mut [Stream]) -> Result<()> {
 }
 
 impl Stream {
-    /// One read, and what it gave.
+    /// Reads once, and writes what was read.
     fn pass_on(&mut self, chunk: &mut [u8]) -> Result<()> {
         let Some(from) = &mut self.from else { return Ok(()) };
         match from.read(chunk) {

@@ -12,7 +12,7 @@ use crate::error::Error;
 
 const DOING: &str = "having a command die with the shim";
 
-/// Executes the program; returns only where that fails.
+/// Executes the program; returns only if that fails.
 pub(crate) fn exec(arguments: &[OsString]) -> Error {
     let [parent, program, rest @ ..] = arguments else {
         return Error::refused(
@@ -25,7 +25,7 @@ pub(crate) fn exec(arguments: &[OsString]) -> Error {
     if let Err(e) = rustix::process::set_parent_process_death_signal(Some(Signal::KILL)) {
         return failed(e.into());
     }
-    // Where the parent was gone before, there is nothing that would kill it.
+    // If the parent had gone before, nothing would kill this process.
     let own = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
     if own.is_none_or(|own| *parent != *own) {
         return failed(std::io::ErrorKind::NotFound.into());

@@ -1,4 +1,4 @@
-//! What can go wrong in a helper, told to the shim that started it.
+//! Errors of a helper, reported to the shim that started it.
 
 use catamaran_cache::error::Declined;
 
@@ -13,7 +13,7 @@ pub(crate) enum Error {
     /// The module exists, but cannot run.
     #[error("{module}: {reason}")]
     Module { module: String, reason: String },
-    /// Every engine that was tried left the module to another one.
+    /// Every engine that was tried declined the module.
     #[error("{module}: {}", .declined.iter().map(|(engine, why)| format!("not on {engine}: {why}")).collect::<Vec<_>>().join("; "))]
     Declined { module: String, declined: Declined },
     /// The compiler failed, not the module.
@@ -32,7 +32,7 @@ impl From<catamaran_cache::Error> for Error {
     }
 }
 
-/// For the answer of a search, which knows no more kinds.
+/// Converts an error for the answer of a search, which has fewer kinds.
 impl From<Error> for catamaran_cache::Error {
     fn from(e: Error) -> Self {
         match e {
@@ -53,7 +53,7 @@ impl Error {
         catamaran_host::Error::refused(place, found, expected).into()
     }
 
-    /// The system refused what was being done.
+    /// Returns the error of an operation that the system refused.
     pub(crate) fn system(doing: impl Into<String>, source: std::io::Error) -> Self {
         catamaran_host::Error::System { doing: doing.into(), source }.into()
     }

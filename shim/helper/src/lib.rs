@@ -3,12 +3,12 @@
 //! ```text
 //! compile  order, module -> artifact      compile   the driver: locks, queue, compile process, the cache's files
 //!                                         image     the module that is a layer of the container's image
-//! manifests  bytes -> what they say       image     in the driver's stead, without rights
+//! manifests  bytes -> what they say       image     for the driver, without rights
 //! inspect  file -> what it is, and what the engines say   compile   for the command `catamaran`
-//! warm     module -> artifact             compile   the same
-//! image    name -> its module            image     the same
-//! cache    list, prune, verify           compile   the same
-//! search   what a container is to run     search    root file system, mounts, module; `files` is what it is made of
+//! warm     module -> artifact             compile   for `catamaran`
+//! image    name -> its module             image     for `catamaran`
+//! cache    list, prune, verify            compile   for `catamaran`
+//! search   what a container is to run     search    root file system, mounts, module (in `files`)
 //! scope    systemd's transient scopes     systemd
 //! limits   changed limits                 limits
 //! append   a container's log files        append
@@ -16,10 +16,10 @@
 //! hold     a pod's namespaces: becomes the holder's program
 //! ```
 //!
-//! Each runs as root, before any confinement, for one order of the shim's or of the command `catamaran`; but for `manifests`, which a compile driver starts and
-//! which has no rights: it parses what an image's author wrote.
+//! Each runs as root, before any confinement, for one order of the shim's or of the command `catamaran`. Only `manifests`, which `compile`
+//! and `image` start, has no rights, because it parses what an image's author wrote.
 //!
-//! A library of one function, which the program calls, and of what [`untrusted`] lends to `tests/fuzz`.
+//! The library has one function, which the program calls, and [`untrusted`], for `tests/fuzz`.
 
 mod append;
 mod compile;
@@ -34,9 +34,9 @@ pub mod untrusted;
 
 use std::process::ExitCode;
 
-/// The program.
+/// Runs the program.
 pub fn main() -> ExitCode {
-    // What the shim happened to have open would otherwise reach all that is started here.
+    // Otherwise all processes that are started here would inherit what the shim happened to have open.
     if let Err(e) = catamaran_worker::take_name().and_then(|()| catamaran_worker::close_inherited()) {
         eprintln!("catamaran-helper: closing what was inherited: {e}");
         return ExitCode::FAILURE;

@@ -1,4 +1,4 @@
-//! Writes changed limits, in the shim's stead: the kernel reclaims memory while a lower limit is written, which may take long.
+//! Writes changed limits for the shim, because the kernel reclaims memory while a lower limit is written, which may take long.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! The helper's side of a search: carries out the orders of its shim, with the host's rights, and dies with it.
+//! The helper's side of a search: carries out the orders of its shim, with the host's rights, and dies with the shim.
 //!
-//! What it looks at may change meanwhile and may be made to mislead: nothing is opened but by descriptors of what was reached without
-//! a link of the kernel's, and nothing is read but a regular file.
+//! The files may change meanwhile, and may be made to mislead. So the helper opens them only by descriptors that it reached without
+//! letting the kernel follow a link, and reads only regular files.
 
 use std::fs::File;
 use std::io;
@@ -57,7 +57,7 @@ fn answer_failed(control: &OwnedFd, e: Error) -> Result<()> {
     control::send_in_memory(control.as_fd(), &failed, &[]).doing(|| DOING.to_owned())
 }
 
-/// What is kept from one order to the next.
+/// The state that is kept from one order to the next.
 #[derive(Default)]
 struct Search {
     rootfs: Vec<RootMount>,
@@ -132,7 +132,7 @@ impl Search {
         })
     }
 
-    /// The digest of what was found, and a descriptor to open it anew by.
+    /// Returns the name and the digest of what was found, and a descriptor to open it anew by.
     fn digest(
         &self,
         name: String,
@@ -146,7 +146,7 @@ impl Search {
         };
         let memo = Memo::open()?;
         let (name, digest, file) = memo.module(name, file, lower, cache.largest)?.into_parts();
-        // The shim closes it: one that reads would have a FUSE file system asked then, which may not answer.
+        // O_PATH, because the shim closes it: closing a readable one asks the file system, which may be FUSE and not answer.
         let link = format!("/proc/self/fd/{}", file.as_raw_fd());
         let file = rustix::fs::open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).on(&name)?;
         Ok((name, digest, file))

@@ -1,4 +1,4 @@
-//! The readers of what others wrote, without what an order would do next: for `tests/fuzz`, which gives them anything.
+//! The parsers of untrusted input, without the steps that an order would take next, for `tests/fuzz`, which feeds them anything.
 
 use std::fs::File;
 use std::io;
@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use crate::files::program::Tree;
 pub use crate::image::untrusted::{CONFIGURATION, believed, record, written};
 
-/// A file that was opened in a container's tree, and its path without links where it lies in the root file system itself.
+/// A file that was opened in a container's tree, and its path without links if it lies in the root file system itself.
 pub type Opened = io::Result<(File, Option<PathBuf>)>;
 
-/// Opens a path in a container's tree of this root and these mounts, in their order. None where the search's budget was used up.
+/// Opens a path in a container's tree of this root and these mounts, in their order. Returns None if the search's budget was used up.
 ///
 /// # Errors
-/// As open(2) has them.
+/// Those of open(2).
 pub fn open(root: BorrowedFd<'_>, mounts: &[(String, BorrowedFd<'_>)], path: &Path) -> Option<Opened> {
     let mut tree = Tree::new(root);
     let mounted = mounts.iter().try_for_each(|(destination, mount)| tree.mount(destination, Some(*mount)));

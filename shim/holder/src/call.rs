@@ -26,10 +26,10 @@ const SECCOMP_SET_MODE_FILTER: usize = 1;
 const POLLIN: i16 = 1;
 const EINTR: isize = -4;
 
-/// The kernel refused something that it has no reason to refuse.
+/// The kernel refused a call that it has no reason to refuse.
 pub(crate) struct Ended;
 
-/// What a wait ended with.
+/// The event that ended a wait.
 pub(crate) enum Woken {
     /// The control socket has a message, or its end.
     ByWord,
@@ -68,7 +68,7 @@ fn checked(result: isize) -> Result<usize, Ended> {
     if result < 0 { Err(Ended) } else { Ok(result.cast_unsigned()) }
 }
 
-/// Has SIGTERM and SIGINT wait. Blocked, they reach the first process of a namespace too.
+/// Blocks SIGTERM and SIGINT, which stay pending then, even for the first process of a namespace.
 pub(crate) fn block_ends() -> Result<(), Ended> {
     let set = ENDS;
     // SAFETY: the call reads the set, whose size is told, and answers no old one.
@@ -76,7 +76,7 @@ pub(crate) fn block_ends() -> Result<(), Ended> {
     checked(set).map(drop)
 }
 
-/// Children that were left to this process are reaped by the kernel (wait(2), «SIGCHLD set to SIG_IGN»).
+/// Has the kernel reap the orphans that become this process's children (wait(2), «SIGCHLD set to SIG_IGN»).
 pub(crate) fn ignore_children() -> Result<(), Ended> {
     // struct sigaction of the kernel: handler, flags, restorer, mask.
     let action: [usize; 4] = [SIG_IGN, 0, 0, 0];
@@ -85,12 +85,12 @@ pub(crate) fn ignore_children() -> Result<(), Ended> {
     checked(set).map(drop)
 }
 
-/// What `ps` shows of a process without looking at its arguments.
+/// Sets the name that `ps` shows for a process without looking at its arguments.
 pub(crate) fn set_name() -> Result<(), Ended> {
     prctl(PR_SET_NAME, c"catamaran-hold".as_ptr() as usize)
 }
 
-/// Nobody traces it or opens its files in /proc.
+/// Lets nobody trace this process or open its files in /proc.
 pub(crate) fn close_to_others() -> Result<(), Ended> {
     prctl(PR_SET_DUMPABLE, 0)
 }
@@ -121,7 +121,7 @@ pub(crate) fn write(descriptor: i32, bytes: &[u8]) -> Result<(), Ended> {
     checked(written).map(drop)
 }
 
-/// How many bytes came; none at the end.
+/// Returns the number of bytes read; 0 at the end.
 pub(crate) fn read(descriptor: i32, bytes: &mut [u8]) -> Result<usize, Ended> {
     let (at, length) = (bytes.as_mut_ptr() as usize, bytes.len());
     // SAFETY: the call writes so many bytes at the most.
@@ -133,7 +133,7 @@ pub(crate) fn close(descriptor: i32) -> Result<(), Ended> {
     checked(unsafe { system(number::CLOSE, [descriptor as usize, 0, 0, 0, 0]) }).map(drop)
 }
 
-/// A descriptor that tells of SIGTERM and SIGINT.
+/// Opens a descriptor that becomes readable by SIGTERM and SIGINT.
 pub(crate) fn signals() -> Result<i32, Ended> {
     let set = ENDS;
     // SAFETY: the call reads the set, whose size is told.
@@ -141,7 +141,7 @@ pub(crate) fn signals() -> Result<i32, Ended> {
     checked(made).map(|descriptor| descriptor as i32)
 }
 
-/// Waits for whichever comes first.
+/// Waits for a message or a signal.
 pub(crate) fn wait(control: i32, signals: i32) -> Result<Woken, Ended> {
     // struct pollfd of linux/poll.h.
     #[repr(C)]
@@ -165,7 +165,7 @@ pub(crate) fn await_end() -> Result<(), Ended> {
     loop {
         // SAFETY: the call reads the set, whose size is told, and writes nothing.
         let ended = unsafe { system(number::RT_SIGTIMEDWAIT, [(&raw const set) as usize, 0, 0, SET, 0]) };
-        // A tracer's doing, or a stop's.
+        // A tracer or a stop interrupted the call.
         if ended != EINTR {
             return checked(ended).map(drop);
         }

@@ -1,6 +1,6 @@
-//! Which system calls the holder has left: those that it makes from here on. Any other ends it.
+//! The filter of system calls, which allows those that the holder makes from here on. Any other call ends the holder.
 //!
-//! Classic BPF, put together when this is compiled (seccomp(2), «Filters»).
+//! It is classic BPF, assembled at compile time (seccomp(2), «Filters»).
 
 use crate::number;
 
@@ -21,7 +21,7 @@ const ALLOWED: [u32; 8] = [
     number::PPOLL,
     number::SIGNALFD4,
     number::RT_SIGTIMEDWAIT,
-    // The kernel's own, when a stopped process goes on.
+    // The kernel makes this call itself when a stopped process goes on.
     number::RESTART_SYSCALL,
     number::EXIT_GROUP,
 ];
@@ -45,7 +45,7 @@ const NATIVE: u32 = 0xc000_00b7;
 const KILL_PROCESS: u32 = 0x8000_0000;
 const ALLOW: u32 = 0x7fff_0000;
 
-/// The architecture's two, the number's load, a comparison each, and the two ends.
+/// Two for the architecture, one to load the number, one comparison a call, and the two ends.
 pub(crate) const LENGTH: usize = 3 + ALLOWED.len() + 2;
 
 /// The program.
@@ -53,7 +53,7 @@ pub(crate) static PROGRAM: [Instruction; LENGTH] = program();
 
 const fn program() -> [Instruction; LENGTH] {
     let mut all = [statement(RETURN, KILL_PROCESS); LENGTH];
-    // To the instruction before the last one.
+    // The last instruction but one ends the process.
     let kill = (LENGTH - 2) as u8;
     all[0] = statement(LOAD, ARCHITECTURE);
     all[1] = Instruction { code: IF_EQUAL, jt: 0, jf: kill - 2, k: NATIVE };
@@ -61,7 +61,7 @@ const fn program() -> [Instruction; LENGTH] {
     let mut index = 0;
     while index < ALLOWED.len() {
         let at = 3 + index;
-        // Over the rest of the comparisons and the end that kills.
+        // Jumps over the other comparisons and the end that kills.
         let allowed = (LENGTH - 1 - at - 1) as u8;
         all[at] = Instruction { code: IF_EQUAL, jt: allowed, jf: 0, k: ALLOWED[index] };
         index += 1;

@@ -7,14 +7,12 @@
 //!   |-------------------------------- Start ------------------------------------------------------------->  waits
 //! ```
 //!
-//! There is one a pod, so that its memory counts: no allocator, no C library and no standard library, 3 pages of its
-//! own. What confines it (namespaces, mounts, user, capabilities) has happened before it begins
-//! (`shim/worker/src/hold.rs`); an exec takes two things back, which are set here, and the filter of system calls comes
-//! last.
+//! Every pod has one, so that its memory counts: no allocator, no C library and no standard library, 3 pages of its own. It is
+//! confined (namespaces, mounts, user, capabilities) before it begins (`shim/worker/src/hold.rs`). It sets the two settings again
+//! that the exec took back, and its own filter of system calls last.
 //!
-//! As the first process of a pid namespace that the pod's containers share it is the parent of those whose own has ended:
-//! it ignores SIGCHLD, upon which the kernel reaps them. It ends with 0 by SIGTERM and SIGINT, as the pause container that
-//! other runtimes run does.
+//! As the first process of a pid namespace that the pod's containers share, it is the parent of all orphans: it ignores SIGCHLD,
+//! so that the kernel reaps them. It ends with 0 by SIGTERM and SIGINT, as the pause container of other runtimes does.
 
 #![no_std]
 #![no_main]
@@ -26,9 +24,9 @@ mod start;
 
 use call::{Ended, Woken};
 
-/// Where the control socket is: the one descriptor that the program is given.
+/// The control socket, the one descriptor that the program is given.
 const CONTROL: i32 = 0;
-/// What lets it go (`shim/worker/src/control.rs`).
+/// The message that lets the holder go on (`shim/worker/src/control.rs`).
 const START: &[u8] = b"start";
 
 /// Exit codes. (`EX_OSERR` of sysexits.h: the kernel refused a call that cannot fail.)
@@ -36,7 +34,7 @@ const ENDED: i32 = 0;
 const UNWANTED: i32 = 1;
 const REFUSED: i32 = 71;
 
-/// The whole program. `report` is what the shim is told when all of it is done, in the words of its control socket.
+/// Runs the whole program. `report` is the message to the shim, in the control socket's form, when the holder is set up.
 fn hold(report: &[u8]) -> i32 {
     match held(report) {
         Ok(code) => code,
@@ -45,11 +43,11 @@ fn hold(report: &[u8]) -> i32 {
 }
 
 fn held(report: &[u8]) -> Result<i32, Ended> {
-    // Before anybody is told of this process: a signal that comes from now on waits to be looked at.
+    // Before the shim knows of this process: a signal that comes from now on stays pending.
     call::block_ends()?;
     call::ignore_children()?;
     call::set_name()?;
-    // Both went with the exec, or may have. A shim that has died meanwhile is seen on the control socket.
+    // The exec took both settings back, or may have. The control socket tells of a shim that has died meanwhile.
     call::close_to_others()?;
     call::die_with_parent()?;
     call::restrict(&filter::PROGRAM)?;
@@ -63,14 +61,14 @@ fn held(report: &[u8]) -> Result<i32, Ended> {
     if call::read(CONTROL, &mut word)? != START.len() || !is_start(&word) {
         return Ok(UNWANTED);
     }
-    // Nothing is held from now on.
+    // From now on the holder has no descriptor.
     call::close(signals)?;
     call::close(CONTROL)?;
     call::await_end()?;
     Ok(ENDED)
 }
 
-/// Byte by byte: a comparison of slices would be the C library's.
+/// Compares byte by byte, because a comparison of slices would call the C library.
 fn is_start(word: &[u8; START.len()]) -> bool {
     word.iter().zip(START).all(|(have, want)| have == want)
 }

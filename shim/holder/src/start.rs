@@ -8,7 +8,7 @@ use core::arch::naked_asm;
 
 use crate::{call, hold};
 
-/// Where the kernel begins. It leaves a stack pointer and nothing else of use (System V ABI, «Process Initialization»).
+/// The entry point. The kernel leaves a stack pointer and nothing else of use (System V ABI, «Process Initialization»).
 ///
 /// # Safety
 /// For the kernel to enter, once.
@@ -46,7 +46,7 @@ unsafe extern "C" fn begin(stack: *const usize) -> ! {
     call::exit(hold(report))
 }
 
-/// The bytes of a string that ends with a zero; none for a null pointer.
+/// Returns the bytes of a string that ends with a zero; none for a null pointer.
 ///
 /// # Safety
 /// The string stays as it is for ever.
@@ -68,7 +68,7 @@ unsafe fn text(first: *const u8) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(first, length) }
 }
 
-/// Nothing here panics; the compiler wants to know what if.
+/// Never runs, because nothing here panics; the compiler demands it.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     call::exit(134)

@@ -1,4 +1,4 @@
-//! Waiting for a child process through its pidfd: no signal handler, and nobody else's status is taken.
+//! Waits for child processes by their pidfds, without a signal handler and without taking another child's status.
 
 use std::fmt::Display;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -14,7 +14,7 @@ use crate::error::{Doing, Result};
 use crate::hold;
 use crate::readable::readable;
 
-/// How a process ended, as Kubernetes counts it: its own code, or 128 + the signal that ended it.
+/// Returns the exit code as Kubernetes counts it: the process's own code, or 128 + the signal that ended it.
 pub fn exit_code(status: WaitStatus) -> u32 {
     match status {
         WaitStatus::Exited(_, code) => code as u32,
@@ -24,14 +24,14 @@ pub fn exit_code(status: WaitStatus) -> u32 {
     }
 }
 
-/// The pidfd of a child that was just spawned. Where there is none to be had, the child is ended: nobody could wait for it.
+/// Opens the pidfd of a child that was just spawned. Kills the child if that fails, because nothing could wait for it.
 pub fn pidfd(child: u32) -> Result<OwnedFd> {
     let opened = match rustix::process::Pid::from_raw(child.cast_signed()) {
         Some(pid) => rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()),
         None => Err(rustix::io::Errno::SRCH),
     };
     if opened.is_err() {
-        // It cannot have been reaped, so that neither fails.
+        // The child cannot have been reaped, so that neither call fails.
         let child = Pid::from_raw(child.cast_signed());
         let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
         while waitid(Id::Pid(child), WaitPidFlag::WEXITED) == Err(Errno::EINTR) {}
@@ -44,14 +44,14 @@ pub async fn wait(pidfd: OwnedFd) -> Result<WaitStatus> {
     end_of(pidfd, WaitPidFlag::WEXITED).await.doing(|| "reaping a child".to_owned())
 }
 
-/// Waits until the child ends, and leaves its number to it: [`reap_ended`] is to follow.
+/// Waits until the child ends, without reaping it, so that it keeps its pid. Call [`reap_ended`] afterwards.
 pub async fn wait_unreaped(pidfd: OwnedFd) -> Result<WaitStatus> {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
     end_of(pidfd, look).await.doing(|| "looking at a child that has ended".to_owned())
 }
 
-/// The end of a child. One that is traced is its tracer's first (ptrace(2)), which may be a process of a container and never
-/// look: the thread does not wait for it.
+/// Waits for the end of a child, without blocking the thread: a traced child's end goes to its tracer first (ptrace(2)), which may be a
+/// process of a container and never look at it.
 async fn end_of(pidfd: OwnedFd, look: WaitPidFlag) -> std::io::Result<WaitStatus> {
     let watched = readable(pidfd)?;
     drop(watched.readable().await?);
@@ -67,12 +67,12 @@ async fn end_of(pidfd: OwnedFd, look: WaitPidFlag) -> std::io::Result<WaitStatus
     }
 }
 
-/// Reaps a child that has ended. One that was reaped before is none any more, and one that has not ended stays.
+/// Reaps a child that has ended. Does nothing if it was reaped before or has not ended.
 pub fn reap_ended(pidfd: &OwnedFd) {
     let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
 }
 
-/// The exit code of a child that has ended, which is not reaped by this; none while it runs.
+/// Returns the exit code of a child that has ended, without reaping it; None while it runs.
 pub fn ended(pidfd: &OwnedFd) -> Option<u32> {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     match waitid(Id::PIDFd(pidfd.as_fd()), look) {
@@ -81,7 +81,7 @@ pub fn ended(pidfd: &OwnedFd) -> Option<u32> {
     }
 }
 
-/// Waits until the child ends, and reaps it; for processes that have nothing else to do.
+/// Waits until the child ends, and reaps it. Blocks, for processes that have nothing else to do.
 pub fn wait_blocking(pidfd: &OwnedFd) -> Result<WaitStatus> {
     loop {
         match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
@@ -91,7 +91,7 @@ pub fn wait_blocking(pidfd: &OwnedFd) -> Result<WaitStatus> {
     }
 }
 
-/// Reaps a child whose end tells nothing more.
+/// Reaps a child whose status is of no interest, as soon as it ends.
 pub fn reap(pidfd: OwnedFd) {
     tokio::spawn(async move {
         if let Err(e) = wait(pidfd).await {
@@ -100,23 +100,23 @@ pub fn reap(pidfd: OwnedFd) {
     });
 }
 
-/// How often an ended process group is looked after until all of it is gone: less often for one that hangs in the kernel.
+/// The pause between two looks at a killed process group, which doubles up to the longest, for a group that hangs in the kernel.
 const PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The same of one whose tracer has not looked at its end.
+/// The longest pause between two looks at a child whose tracer has not waited for its end.
 const LONGEST_TRACED: Duration = Duration::from_millis(500);
 
-/// Kills and reaps a process group of children, named by its first member's pid, which must not have been reaped yet.
+/// Kills and reaps a process group of children. `leader` is the pid of its first member, which must not have been reaped yet.
 pub fn end_group(leader: u32) {
     let leader = Pid::from_raw(leader.cast_signed());
-    // Members that have ended are no failure, and there is one at least.
+    // This cannot fail: the group has one member at least, and members that have ended do not count as a failure.
     let _ = nix::sys::signal::killpg(leader, nix::sys::signal::Signal::SIGKILL);
-    // Reaped by others, its number could become that of another group.
+    // If the orphans' reaper reaped the members, the group's number could become that of another group.
     let held = hold::hold();
     tokio::spawn(async move {
         let _held = held;
         let mut pause = PAUSE;
-        // No await between a member that was reaped and the next look: the group's number cannot become another's.
+        // No await between the reaping of a member and the next look, so that the group's number cannot become another's.
         loop {
             match waitid(Id::PGid(leader), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
                 Ok(WaitStatus::StillAlive) => {
@@ -131,19 +131,19 @@ pub fn end_group(leader: u32) {
     });
 }
 
-/// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
+/// Fields of a process's `/proc/PID/stat` (proc_pid_stat(5)).
 pub struct Stat {
     /// The pid of its parent.
     pub parent: u32,
-    /// When it started, in ticks since the boot; pids come again.
+    /// When the process started, in ticks since the boot. With the pid it names one process, since pids are used again.
     pub started: u64,
-    /// Whether it has begun to end: said before its descriptors are closed.
+    /// Whether the process has begun to end, which shows before its descriptors are closed.
     pub ends: bool,
-    /// Whether it has ended, and nobody has waited for it yet.
+    /// Whether the process has ended and is not reaped yet.
     ended: bool,
 }
 
-/// None when there is no such process. `self` is a process too.
+/// Reads the stat of a process, which may be `self`. Returns None if there is no such process.
 pub fn stat(pid: impl Display) -> Option<Stat> {
     /// linux/sched.h.
     const PF_EXITING: u64 = 4;
@@ -160,14 +160,14 @@ pub fn stat(pid: impl Display) -> Option<Stat> {
     })
 }
 
-/// When a process started. None for one that has ended, whether somebody has waited for it or not.
+/// Returns when a process started; None for a process that has ended, reaped or not.
 pub fn started(pid: impl Display) -> Option<u64> {
     stat(pid).filter(|stat| !stat.ended).map(|stat| stat.started)
 }
 
-/// Sends a signal to a process that may have ended: ESRCH then.
+/// Sends a signal to a process. Returns ESRCH if the process has ended.
 pub fn signal(pidfd: &OwnedFd, signal: i32) -> nix::Result<()> {
-    // By number, since real-time signals have no name in the safe libraries' types.
+    // The signal is a number, because the safe libraries' types have no real-time signals.
     signal_raw(pidfd.as_raw_fd(), signal)
 }
 
@@ -189,7 +189,7 @@ mod tests {
     #[allow(clippy::zombie_processes, reason = "that they are waited for is what is tested")]
     fn a_process_group_is_killed_and_reaped_with_unreported_members() {
         let sleep = |group: u32| Command::new("sleep").arg("100").process_group(group.cast_signed()).spawn().unwrap();
-        // As an intermediate that was killed between its clone and its report: one child is known, one is not.
+        // Like an intermediate that was killed between its clone and its report: one child's pid is known, the other's is not.
         let known = sleep(0);
         let unknown = sleep(known.id());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();

@@ -19,11 +19,11 @@ use crate::child;
 use crate::error::{Doing, Result};
 use crate::programs::{self, Program};
 
-/// What the child may take beyond its own limit, to begin and to end.
+/// The time that the child may take beyond its own limit, to begin and to end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Has `order` carried out by the program's action `action`, and gives the answer; none where there is none within `limit`. The
-/// child has ended then, unless it hangs in the kernel. `doing` is for errors.
+/// Has the helper's action `action` carry out `order`, and returns the answer, or None if there is none within `limit`. In either
+/// case the child has ended, unless it hangs in the kernel. `doing` is for errors.
 pub async fn run<A: DeserializeOwned>(
     action: &str,
     order: &impl Serialize,
@@ -50,7 +50,7 @@ pub async fn run<A: DeserializeOwned>(
     let pidfd = child::pidfd(child.id())?;
     let watched = || pidfd.try_clone().doing(doing);
     if tokio::time::timeout(limit + GRACE, child::wait(watched()?)).await.is_err() {
-        // Not reaped yet, so that it is still the one.
+        // The child is not reaped yet, so that the signal finds it.
         let _ = child::signal(&pidfd, nix::libc::SIGKILL);
         if tokio::time::timeout(GRACE, child::wait(watched()?)).await.is_err() {
             child::reap(pidfd);
@@ -62,20 +62,20 @@ pub async fn run<A: DeserializeOwned>(
     version::read(&text).doing(|| format!("{}: reading the answer", doing())).map(Some)
 }
 
-/// A helper that is spoken to on a socket, in several messages.
+/// A helper that takes several messages on a socket.
 pub struct Conversation {
     /// The shim's end of the socket; the helper's is its standard input.
     pub control: OwnedFd,
     /// The helper's pid.
     pub pid: u32,
-    /// The same process by descriptor. It has not been waited for.
+    /// The helper's pidfd. The helper was not waited for.
     pub pidfd: OwnedFd,
 }
 
 /// Starts a helper for `action`, with this environment and no other, in a process group of its own. `doing` is for errors.
 ///
 /// # Errors
-/// When the helper is missing, or processes or descriptors are short.
+/// If the helper is missing, or no process or descriptor is free.
 pub fn converse(
     action: &str,
     environment: impl IntoIterator<Item = (&'static str, OsString)>,
@@ -100,13 +100,13 @@ pub fn converse(
     Ok(Conversation { control, pid: child.id(), pidfd: child::pidfd(child.id())? })
 }
 
-/// The child's part: carries out what it is told.
+/// Reads the order, does the work and writes the answer, in the child.
 pub fn carry_out<Q: DeserializeOwned, A: Serialize>(work: impl FnOnce(Q) -> A) -> Result<()> {
     let mut text = Vec::new();
     std::io::stdin().read_to_end(&mut text).doing(|| "reading the order".to_owned())?;
     let (answer, outcome) = match version::read(&text) {
         Ok(order) => (version::write(&work(order)), Ok(())),
-        // The shim, of another version or not, is told the version at least.
+        // The answer carries this program's version at least, in case the shim is of another one.
         Err(e) => (version::write(&()), Err(e)),
     };
     let answered = answer.and_then(|text| std::io::stdout().write_all(&text)).doing(|| "answering".to_owned());

@@ -1,29 +1,29 @@
-//! What can go wrong between this process and its host.
+//! The errors of this crate.
 
 use std::io;
 use std::path::PathBuf;
 
-/// A failure that is no container's own.
+/// A failure that is not a container's own.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something asks for what is wrong or cannot be had.
+    /// A file or a request asks for something that is wrong or cannot be had.
     #[error("{place}: {found}: {expected}")]
     Refused {
         /// The file and the key, or the field of a request.
         place: String,
-        /// What stands there.
+        /// The value there.
         found: String,
-        /// What would be accepted, or what to write instead.
+        /// The accepted values, or what to write instead.
         expected: String,
     },
-    /// What is asked for is right, and this node does not have it, or does not allow it.
+    /// A valid request for something that this node does not have, or does not allow.
     #[error("{place}: {found}: {expected}")]
     Unavailable {
         /// As in [`Error::Refused`].
         place: String,
-        /// What the node has.
+        /// The node's state or setting.
         found: String,
-        /// What it would have to have.
+        /// The state or setting that the request needs.
         expected: String,
     },
     /// The kernel refused an operation on a file.
@@ -37,38 +37,38 @@ pub enum Error {
     /// The kernel refused another operation.
     #[error("{doing}: {source}")]
     System {
-        /// What was being done.
+        /// The operation.
         doing: String,
         /// The kernel's reason.
         source: io::Error,
     },
 }
 
-/// What this crate's functions return.
+/// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// An [`Error::Refused`].
+    /// Makes an [`Error::Refused`].
     pub fn refused(place: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Self {
         Error::Refused { place: place.into(), found: found.into(), expected: expected.into() }
     }
 
-    /// An [`Error::Unavailable`].
+    /// Makes an [`Error::Unavailable`].
     pub fn unavailable(place: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Self {
         Error::Unavailable { place: place.into(), found: found.into(), expected: expected.into() }
     }
 }
 
-/// Makes a trait `Doing` for a crate's own error type, which has to be `From` of [`Error`]: its methods say what was being done,
-/// or with which file, when the system refused it. A trait for each crate, since `?` cannot infer a generic one's error.
+/// Makes a trait `Doing` for a crate's own error type, which must implement `From<Error>`: its methods add to a system's refusal the
+/// operation or the file. Each crate has its own trait, because `?` cannot infer a generic one's error.
 #[macro_export]
 macro_rules! doing {
     ($visibility:vis, $error:ty) => {
-        /// Says what was being done when the system refused it.
+        /// Adds the operation or the file to a system's refusal.
         $visibility trait Doing<T> {
-            /// `what` was being done.
+            /// Adds the operation `what`.
             fn doing(self, what: impl FnOnce() -> String) -> std::result::Result<T, $error>;
-            /// It was done with the file `path`.
+            /// Adds the file `path`.
             fn on(self, path: impl Into<std::path::PathBuf>) -> std::result::Result<T, $error>;
         }
 

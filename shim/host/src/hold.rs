@@ -9,7 +9,7 @@ static HELD: AtomicUsize = AtomicUsize::new(0);
 /// Notified when the last of them is dropped.
 static RELEASED: Notify = Notify::const_new();
 
-/// Keeps [`crate::orphans`] from reaping, for as long as it exists.
+/// Keeps [`crate::orphans`] from reaping, as long as this value exists.
 #[must_use]
 pub struct Hold(());
 

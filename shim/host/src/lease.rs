@@ -1,4 +1,4 @@
-//! Whether a file is open somewhere, which the kernel tells by granting a lease (fcntl(2), «Leases»).
+//! Finds out if a file is open elsewhere: the kernel then refuses a lease (fcntl(2), «Leases»).
 #![allow(unsafe_code, reason = "F_SETLEASE has no safe form; this module is its safe form")]
 
 use std::fs::File;
@@ -8,13 +8,13 @@ use std::os::fd::AsRawFd;
 use nix::errno::Errno;
 use nix::libc;
 
-/// True when no process has `file` open for writing: a read lease is granted only then. It ends with the descriptor, which
-/// the caller is to drop.
+/// Returns true if no process has `file` open for writing: only then the kernel grants a read lease. The lease ends with the
+/// descriptor, which the caller must drop.
 pub fn nobody_writes(file: &File) -> io::Result<bool> {
     granted(file, libc::F_RDLCK)
 }
 
-/// True when no other descriptor of the file is open: a write lease is granted only then.
+/// Returns true if no other descriptor of the file is open: only then the kernel grants a write lease.
 pub fn nobody_else_has_it(file: &File) -> io::Result<bool> {
     granted(file, libc::F_WRLCK)
 }

@@ -1,12 +1,12 @@
-//! What the shim and its helper ask the kernel for.
+//! Processes, descriptors and errors of the shim and its helper.
 //!
 //! ```text
-//! error     what went wrong, and while doing what
-//! programs  the executables of this build, opened once
-//! errand    a blocking operation in a short-lived child
-//! child     children by their pidfds: waited for, signalled, reaped
-//! orphans   children that nobody here started: reaped      hold   not while a child is unknown yet
-//! lease     who else has a file open      limits   which limit a refused fork hit
+//! error     a failure, with the operation or the file that failed
+//! programs  opens the executables of this build once
+//! errand    runs a blocking operation in a short-lived child
+//! child     waits for children, signals and reaps them, by their pidfds
+//! orphans   reaps children that this process did not start      hold   delays that while a child's pid is unknown
+//! lease     tells if a file is open elsewhere      limits   names the limit that a refused fork hit
 //! readable  descriptors on the event loop      unless   a future that another one ends      wire   protobuf without a schema
 //! ```
 

@@ -1,10 +1,10 @@
-//! Which limit it was when the kernel says no more than «resource temporarily unavailable».
+//! Names the limit that was reached if the kernel says no more than "resource temporarily unavailable".
 
 use std::io;
 
 use nix::libc;
 
-/// The reason of a process that could not be started, with the place where that is limited.
+/// Adds the place of the limit to the error of a process that could not be started, if it hit a limit.
 pub fn of_processes(e: io::Error) -> io::Error {
     if e.raw_os_error() != Some(libc::EAGAIN) {
         return e;
@@ -16,7 +16,7 @@ pub fn of_processes(e: io::Error) -> io::Error {
     io::Error::new(e.kind(), text)
 }
 
-/// Where this process's number of processes is counted.
+/// Returns the cgroup in which this process is counted.
 fn own_cgroup() -> Option<String> {
     let text = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let counted = |line: &str| {

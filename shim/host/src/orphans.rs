@@ -1,15 +1,13 @@
-//! Children that nobody here has started: what native containers, their hooks and runc leave behind. Since runc's containers
-//! are to be this process's children, so that their exit codes are had, it takes in all orphans below it, and has to reap
-//! those that are nobody's.
+//! Reaps orphans: children that this process did not start, left behind by native containers, their hooks and runc. This process
+//! takes in all orphans below it, because it needs the exit codes of runc's containers; so it has to reap the rest.
 //!
 //! ```text
-//! SIGCHLD -> a child that has ended, and that this process has no pidfd of -> reaped
+//! SIGCHLD -> a child has ended of which this process has no pidfd -> reap it
 //! ```
 //!
-//! Whoever starts a child here opens its pidfd before the next await, and keeps it for as long as the child's end is of
-//! interest: so the kernel itself knows whose they are. Some children are there before anybody knows their number; while
-//! such may be under way nothing is reaped ([`crate::hold`]). Nothing of this is there before the first native container: no signal
-//! handler, and orphans are the init's.
+//! Code that starts a child opens its pidfd before the next await, and keeps it while the child's end is of interest, so that
+//! the kernel itself knows which children are orphans. Some children exist before their pid is known: while there may be such a
+//! child, nothing is reaped ([`crate::hold`]). Before the first native container there is no signal handler, and orphans go to init.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -26,14 +24,14 @@ use crate::unless::unless;
 
 static BEGUN: OnceLock<()> = OnceLock::new();
 
-/// Takes in the orphans below this process, and reaps them from now on. Later calls change nothing.
+/// Takes in the orphans below this process, and reaps them from now on. Later calls do nothing.
 pub fn take_in() -> Result<()> {
     if BEGUN.get().is_some() {
         return Ok(());
     }
     let doing = || "taking in the orphans of native containers".to_owned();
     let ended = signal(SignalKind::child()).doing(doing)?;
-    // Of any process but none: of this one.
+    // The pid is not looked at: any makes the calling process a subreaper.
     set_child_subreaper(Some(rustix::process::getpid())).doing(doing)?;
     if BEGUN.set(()).is_ok() {
         tokio::spawn(reap_all(ended));
@@ -52,7 +50,7 @@ async fn reap_all(mut ended: Signal) {
     }
 }
 
-/// Reaps the orphans that have ended. No await: nobody becomes a child, or known, meanwhile.
+/// Reaps the orphans that have ended. Does not await, so that no other code starts a child or opens a pidfd meanwhile.
 fn reap() {
     let ended: Vec<Pid> = children().into_iter().filter(|child| has_ended(*child)).collect();
     if ended.is_empty() {
@@ -67,7 +65,7 @@ fn reap() {
     }
 }
 
-/// This process's children.
+/// Returns the pids of this process's children.
 fn children() -> Vec<Pid> {
     let mut all = Vec::new();
     for thread in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
@@ -80,7 +78,7 @@ fn children() -> Vec<Pid> {
     all
 }
 
-/// The same from every process's own word.
+/// Finds the same children by the parent in every process's stat.
 fn children_by_parent(parent: u32) -> Vec<Pid> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -92,7 +90,7 @@ fn has_ended(child: Pid) -> bool {
     matches!(waitid(Id::Pid(child), look), Ok(status) if status != WaitStatus::StillAlive)
 }
 
-/// The processes that a pidfd of this process stands for (proc_pid_fdinfo(5)).
+/// Returns the pids of the processes that this process has a pidfd of (proc_pid_fdinfo(5)).
 fn known() -> Vec<i32> {
     let infos = fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
     let pid = |text: String| text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok());
@@ -109,7 +107,7 @@ mod tests {
         fs::metadata(format!("/proc/{pid}")).is_ok()
     }
 
-    /// In a process of its own, since no child of any other test would be safe.
+    /// Runs in a process of its own, because it would reap the children of other tests.
     #[test]
     fn orphans_are_reaped_and_known_children_are_not() {
         const ALONE: &str = "CATAMARAN_TEST_ALONE";
@@ -146,8 +144,7 @@ mod tests {
         assert!(goes(orphan).await, "not reaped");
         assert!(is_there(known), "a known child is left to who knows it");
         assert_eq!(crate::child::exit_code(crate::child::wait(known_fd).await.unwrap()), 0);
-        // One that is born below and left behind becomes a child. Its parent's end is waited for by another part of the
-        // program, as runc's is.
+        // A grandchild whose parent ends becomes a child. Another part of the program waits for the parent, as for runc.
         let held = hold::hold();
         let output = Command::new("sh").args(["-c", "sleep 0.2 >/dev/null & echo $!"]).output().unwrap();
         drop(held);

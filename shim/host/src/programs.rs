@@ -1,5 +1,5 @@
 //! The executables of this build. Each is opened once and executed by its descriptor, for as long as this process lives, so that
-//! an upgrade that replaces the files never mixes two builds: `tests/integration/tests/upgrade.rs`. Where two builds meet all the
+//! an upgrade that replaces the files never mixes two builds: `tests/integration/tests/upgrade.rs`. If two builds meet all the
 //! same, because a node was installed from both, they refuse each other by their versions (`catamaran_worker::version`).
 //!
 //! The server opens all of them when it starts. A helper that starts programs itself is given their descriptors with its order.
@@ -14,10 +14,10 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::{Doing, Result};
 
-/// The program of short processes.
+/// The program of the short processes.
 pub const HELPER: &str = "catamaran-helper";
 
-/// Its actions: the first argument.
+/// Appends a container's output to files. This and the next ones are the helper's actions: its first argument.
 pub const APPEND: &str = "append";
 /// Compiles a module: the compile driver.
 pub const COMPILE: &str = "compile";
@@ -25,24 +25,24 @@ pub const COMPILE: &str = "compile";
 pub const SEARCH: &str = "search";
 /// Becomes a pod's holder.
 pub const HOLD: &str = "hold";
-/// Says what a file is, for the command `catamaran`.
+/// Tells what a file is, for the command `catamaran`.
 pub const INSPECT: &str = "inspect";
 /// Finds an image's module, for the command `catamaran`.
 pub const IMAGE: &str = "image";
 /// Compiles a module before it is started, for the command `catamaran`.
 pub const WARM: &str = "warm";
-/// Looks after the cache, for the command `catamaran`.
+/// Lists, prunes and verifies the cache, for the command `catamaran`.
 pub const CACHE: &str = "cache";
 /// Reads an image's manifests, without rights.
 pub const MANIFESTS: &str = "manifests";
 /// Writes changed limits.
 pub const LIMITS: &str = "limits";
-/// Speaks to systemd.
+/// Asks systemd for scopes.
 pub const SCOPE: &str = "scope";
 /// Becomes another program that dies with the shim.
 pub const DIE_WITH_PARENT: &str = "die-with-parent";
 
-/// Beyond the numbers that a child is given descriptors by.
+/// The least number of a program's descriptor, above all numbers at which children get descriptors.
 const ABOVE: i32 = 64;
 
 static OPEN: Mutex<BTreeMap<String, Program>> = Mutex::new(BTreeMap::new());
@@ -55,10 +55,10 @@ pub struct Program {
 }
 
 impl Program {
-    /// The program `name`, which lies beside this process's own executable, unless it is open already.
+    /// Opens the program `name` beside this process's own executable, or returns it if it is open already.
     ///
     /// # Errors
-    /// The file, when it is not there.
+    /// If the file is missing; the error names it.
     pub fn open(name: &str) -> Result<Self> {
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(program) = open.get(name) {
@@ -69,19 +69,19 @@ impl Program {
         Ok(program)
     }
 
-    /// The program that lies at `path`.
+    /// Opens the program at `path`.
     ///
     /// # Errors
-    /// The file, when it is not there.
+    /// If the file is missing; the error names it.
     pub fn at(path: PathBuf) -> Result<Self> {
         let file = rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).on(&path)?;
         Self::new(path, file)
     }
 
-    /// Has `name` be this one from now on: what whoever started this process has open.
+    /// Makes `name` stand for this descriptor from now on, which the process that started this one has opened.
     ///
     /// # Errors
-    /// When descriptors are short.
+    /// If no descriptor is free.
     pub fn give(name: &str, path: PathBuf, descriptor: OwnedFd) -> Result<()> {
         let program = Self::new(path, descriptor)?;
         OPEN.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), program);
@@ -93,17 +93,17 @@ impl Program {
         Ok(Self { path, descriptor: Arc::new(descriptor) })
     }
 
-    /// Where it was installed, for messages and for its name. By now another build may lie there.
+    /// Returns the path where it was installed, for messages and for its name. By now another build may lie there.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What this process opens and executes it by.
+    /// Returns the link by which this process opens and executes the program.
     pub fn link(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.descriptor.as_raw_fd()))
     }
 
-    /// A command that executes it, called by its path.
+    /// Returns a command that executes the program and passes its path as the name.
     pub fn command(&self) -> Command {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new(self.link());
@@ -118,10 +118,10 @@ impl AsFd for Program {
     }
 }
 
-/// Opens all that are there of these, so that a later upgrade changes none of them.
+/// Opens those of the programs that exist, so that a later upgrade changes none of them.
 pub fn keep<'a>(names: impl IntoIterator<Item = &'a str>) {
     for name in names {
-        // One that is missing is named when it is needed.
+        // A missing program is an error when it is needed.
         let _ = Program::open(name);
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// A folder of this test's own.
+    /// A temporary folder of one test.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -146,10 +146,10 @@ mod tests {
             Self(path)
         }
 
-        /// Installs a program as an installer does: a new file in place of the old one.
+        /// Installs a program as an installer does: puts a new file in place of the old one.
         fn install(&self, name: &str, file: &str) -> PathBuf {
             let (new, path) = (self.0.join("new"), self.0.join(name));
-            // By another process: one that this process has open for writing cannot be executed.
+            // Another process copies, because a file that this process has open for writing cannot be executed.
             let copied = Command::new("install").args(["-m", "755", file]).arg(&new).status().unwrap();
             assert!(copied.success());
             fs::rename(&new, &path).unwrap();

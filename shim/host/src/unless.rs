@@ -1,10 +1,10 @@
-//! Work that something else may make pointless.
+//! Runs a future unless another one ends first.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-/// What comes of `work`; none where `end` comes first.
+/// Returns the output of `work`, or None if `end` is ready first.
 pub async fn unless<T>(end: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
     let (mut end, mut work) = (pin!(end), pin!(work));
     poll_fn(|context| match work.as_mut().poll(context) {

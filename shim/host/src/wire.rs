@@ -1,7 +1,7 @@
-//! The little of protobuf that a container's figures need: writing fields. Their messages are in a crate that the shim has, and its
-//! code for them is a page or two of every pod's memory.
+//! Writes protobuf fields, as a container's statistics need them. The messages themselves are in a crate that the shim has, but that
+//! crate's code for them takes a page or two of every pod's memory.
 
-/// A message being written. What is zero or empty is left out, as proto3 does.
+/// A message that is being written. Zero and empty values are left out, as in proto3.
 #[derive(Debug, Default)]
 pub struct Message(Vec<u8>);
 
@@ -14,7 +14,7 @@ impl Message {
         self.0.push(value as u8);
     }
 
-    /// A string, bytes, or a message.
+    /// Adds a string, bytes, or a message.
     pub fn with(mut self, field: u32, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
         if !value.is_empty() {
@@ -25,7 +25,7 @@ impl Message {
         self
     }
 
-    /// A number.
+    /// Adds a number.
     pub fn number(&mut self, field: u32, value: u64) {
         if value != 0 {
             self.varint(u64::from(field) << 3);
@@ -33,7 +33,7 @@ impl Message {
         }
     }
 
-    /// A number of type `double`.
+    /// Adds a number of type `double`.
     pub fn double(&mut self, field: u32, value: f64) {
         if value != 0.0 {
             self.varint(u64::from(field) << 3 | 1);
@@ -41,7 +41,7 @@ impl Message {
         }
     }
 
-    /// Numbers, all in one field.
+    /// Adds numbers, all in one field.
     pub fn numbers(&mut self, field: u32, values: &[u64]) {
         let mut all = Self::default();
         values.iter().for_each(|value| all.varint(*value));
@@ -50,19 +50,19 @@ impl Message {
         }
     }
 
-    /// A string.
+    /// Adds a string.
     pub fn text(&mut self, field: u32, value: &str) {
         *self = std::mem::take(self).with(field, value);
     }
 
-    /// A message, also when nothing is in it: it is there.
+    /// Adds a message, even an empty one, because its presence counts.
     pub fn part(&mut self, field: u32, value: &Self) {
         self.varint(u64::from(field) << 3 | 2);
         self.varint(value.0.len() as u64);
         self.0.extend_from_slice(&value.0);
     }
 
-    /// What was written.
+    /// Returns the bytes.
     pub fn done(self) -> Vec<u8> {
         self.0
     }

@@ -1,4 +1,4 @@
-//! What both commands are told, and how it is written on the command line.
+//! The arguments of both commands, and their form on the command line.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ pub(crate) struct Place {
     pub(crate) config_map: String,
 }
 
-/// What the hook writes.
+/// The mode that the hook writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     Uninstall,
@@ -27,7 +27,7 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    /// As it stands in the ConfigMap.
+    /// The mode's word in the ConfigMap.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Uninstall => "uninstall",
@@ -53,7 +53,7 @@ impl Listen {
     }
 }
 
-/// No selector selects every pod of the namespace, whatever it is.
+/// Checks a selector. An empty one is refused, because it would select every pod of the namespace.
 fn selector(text: &str) -> Result<String, String> {
     let parts = text.split(',').map(str::trim);
     match text.trim().is_empty() || parts.clone().any(str::is_empty) {

@@ -1,4 +1,4 @@
-//! Asks an installer how far it is.
+//! Asks an installer for its progress.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::error::words;
 
-/// One question, from the connection to the last byte.
+/// The time limit of one question, from the connection to the last byte.
 const ANSWER: Duration = Duration::from_secs(5);
 /// The longest answer that is read.
 const LONGEST: usize = 64 << 10;
@@ -22,7 +22,7 @@ const LONGEST: usize = 64 << 10;
 /// An installer's `/status`, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Status {
-    /// The mode that it has read. None: it could not read one.
+    /// The mode that the installer has read; None if it could not read one.
     pub(crate) mode: Option<String>,
     /// "working", "ready", "failed", "refused" or "uninstalled".
     pub(crate) state: String,
@@ -30,7 +30,7 @@ pub(crate) struct Status {
     pub(crate) message: String,
 }
 
-/// The error says what came instead of an answer.
+/// Returns the installer's status. The error says what came instead.
 pub(crate) async fn status(address: SocketAddr) -> Result<Status, String> {
     let answered = timeout(ANSWER, get(address)).await;
     answered.unwrap_or_else(|_| Err(format!("no answer after {} s", ANSWER.as_secs())))
@@ -45,7 +45,7 @@ async fn get(address: SocketAddr) -> Result<Status, String> {
         let response = sender.send_request(request).await.map_err(|e| words(&e))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), LONGEST).collect().await.map_err(|e| e.to_string())?.to_bytes();
-        // It reads what it says, and so ends the connection.
+        // The answer is read: dropping the sender ends the connection.
         drop(sender);
         if status != StatusCode::OK {
             return Err(format!("/status answers {status}"));
@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// What is made of an answer, as it goes over the wire.
+    /// Parses an answer that is sent over a socket.
     async fn asked(answer: String) -> Result<Status, String> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

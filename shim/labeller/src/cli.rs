@@ -30,9 +30,9 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Labels each node whose installer is ready and whose kubelet lists the handler, until it is ended by a signal.
+    /// Labels each node whose installer is ready and whose kubelet lists the handler, until a signal ends it.
     Watch(WatchArgs),
-    /// Writes the mode into the ConfigMap, and waits until every installer says that it has uninstalled.
+    /// Writes the mode into the ConfigMap, and waits until every installer reports that it has uninstalled.
     Uninstall(UninstallArgs),
 }
 
@@ -46,13 +46,13 @@ pub(crate) struct WatchArgs {
     /// The label that a node gets, with the value "true".
     #[arg(long, default_value = "catamaran.wasm/ready", value_name = "KEY", value_parser = key)]
     pub(crate) ready_label: String,
-    /// The label that gets the version: what the installer's pod has as app.kubernetes.io/version.
+    /// The label that gets the version: the app.kubernetes.io/version of the installer's pod.
     #[arg(long, default_value = "catamaran.wasm/version", value_name = "KEY", value_parser = key)]
     pub(crate) version_label: String,
     /// The key of a taint, of any effect, that is lifted from a node once it is ready; without it, taints are left alone.
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub(crate) startup_taint: Option<String>,
-    /// Where /healthz and /readyz are answered: an address and a port, or a port alone as :8891.
+    /// The address of /healthz and /readyz: an address and a port, or a port alone as :8891.
     #[arg(long, default_value = ":8891", value_name = "ADDRESS", value_parser = Listen::parse)]
     pub(crate) listen: Listen,
 }
@@ -61,14 +61,15 @@ pub(crate) struct WatchArgs {
 pub(crate) struct UninstallArgs {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// What to write: uninstall is refused by a node whose pods use the handler, uninstall-force is not.
+    /// The mode to write: a node whose pods use the handler refuses uninstall, but not uninstall-force.
     #[arg(long, default_value = "uninstall", value_name = "MODE")]
     pub(crate) mode: Mode,
     /// The port where installers answer.
     #[arg(long, default_value_t = 8890, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
-    /// How long to wait for all nodes. Below helm's own time-out, or nobody reads which node did not answer. A kubelet takes up to
-    /// two minutes to hand a changed ConfigMap on.
+    /// How long to wait for all nodes. Less than helm's own time-out, or nobody reads which node did not answer. A kubelet takes up to
+    /// two
+    /// minutes to hand a changed ConfigMap on.
     #[arg(long, default_value_t = 270, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
 }
@@ -107,7 +108,7 @@ impl UninstallArgs {
     }
 }
 
-/// A key of a label or taint: a name of 63 characters, behind a domain and "/" or not.
+/// Checks a key of a label or taint: a name of up to 63 characters, with or without a domain and "/" before it.
 fn key(text: &str) -> std::result::Result<String, String> {
     let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
     let plain = |c: char| c.is_ascii_alphanumeric();

@@ -1,4 +1,4 @@
-//! What the uninstallation asks of the cluster: one ConfigMap, and the installers' pods.
+//! The uninstallation's requests to the cluster, for one ConfigMap and the installers' pods.
 
 use std::net::IpAddr;
 
@@ -11,23 +11,23 @@ use crate::args::Place;
 use crate::error::{Error, Result};
 use crate::view::{Installer, MODE};
 
-/// By this name `kubectl get -o yaml --show-managed-fields` says what is ours.
+/// The field manager: `kubectl get -o yaml --show-managed-fields` shows our fields by this name.
 pub(crate) const MANAGER: &str = "catamaran-labeller";
 
-/// An installer's pod that can be asked.
+/// An installer's pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InstallerPod {
     pub(crate) uid: String,
     pub(crate) pod: String,
     pub(crate) node: String,
-    /// None: it has not been started.
+    /// None if it has not been started.
     pub(crate) address: Option<IpAddr>,
 }
 
 pub(crate) trait Cluster {
-    /// Writes the word that the installers read.
+    /// Writes the mode that the installers read.
     async fn set_mode(&self, word: &str) -> Result<()>;
-    /// Those that are on a node, and have not ended for good.
+    /// The installers that are on a node and have not ended for good.
     async fn installers(&self) -> Result<Vec<InstallerPod>>;
 }
 

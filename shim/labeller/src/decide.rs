@@ -1,4 +1,4 @@
-//! Decides which nodes change: a function of what is seen, of the time, and of when each node was last ready.
+//! Decides which nodes change: a function of the objects seen, of the time, and of when each node was last ready.
 //!
 //! | mode | the installer's pod | the kubelet's handlers | labels |
 //! |---|---|---|---|
@@ -8,7 +8,7 @@
 //! | uninstall | any | any | removed |
 //! | cannot be read | any | any | as with an installer that is not ready |
 //!
-//! A kubelet before Kubernetes 1.31 lists no handlers unless a feature gate is on. An empty list is thus no word against a node.
+//! A kubelet before Kubernetes 1.31 lists no handlers unless a feature gate is on, so an empty list does not count against a node.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,19 +21,19 @@ pub(crate) const GRACE: Duration = Duration::from_secs(120);
 /// The ready label's value. A node that is not ready has no such label.
 pub(crate) const READY: &str = "true";
 
-/// When each node was last ready, by its UID: a node that is made anew under an old name begins anew. None: it is not ready, and
-/// has no time left.
+/// When each node was last ready, by its UID, so that a node that is recreated under an old name starts anew. None: the node is not ready
+/// and has no time of grace left.
 pub(crate) type Memory = BTreeMap<String, Option<Instant>>;
 
-/// What one node is to become.
+/// The change of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) node: String,
-    /// None: the label is removed. Labels that are as they should be are not in here.
+    /// The labels that differ; None removes the label.
     pub(crate) labels: BTreeMap<String, Option<String>>,
-    /// The places of the taints to lift, in the order that the node has them in.
+    /// The indices of the taints to lift, in the node's order.
     pub(crate) taints: Vec<usize>,
-    /// What was seen of the node, for the log.
+    /// The observation that led to the change, for the log.
     pub(crate) why: String,
 }
 
@@ -41,15 +41,15 @@ pub(crate) struct Change {
 pub(crate) struct Decision {
     pub(crate) changes: Vec<Change>,
     pub(crate) memory: Memory,
-    /// When to decide again though nothing is seen to change: the first time of grace is over then.
+    /// When to decide again even if no change is seen: the first time of grace ends then.
     pub(crate) again_in: Option<Duration>,
 }
 
-/// What a node is to be.
+/// The decision about a node.
 enum Verdict<'i> {
     Ready(&'i Installer),
     Unready(String),
-    /// As it is until then.
+    /// Stays as it is until then.
     Kept {
         until: Instant,
     },
@@ -66,7 +66,7 @@ pub(crate) fn decide(
     let installers = by_node(installers);
     let mut decision = Decision { changes: Vec::new(), memory: Memory::new(), again_in: None };
     for node in nodes {
-        // A node met first, as all are when this program starts, was ready a moment ago if it says so.
+        // A node seen for the first time, as all are when this program starts, counts as ready until now if it has the label.
         let says_so = node.label(&keys.ready) == Some(READY);
         let last = memory.get(&node.uid).copied().unwrap_or_else(|| says_so.then_some(now));
         let verdict = judge(keys, mode, node, installers.get(node.name.as_str()).copied(), now, last);
@@ -85,7 +85,7 @@ pub(crate) fn decide(
     decision
 }
 
-/// The installer that counts of each node. During an update there are two for a while: a ready one before others, then the newer.
+/// The installer that counts on each node. During an update a node has two for a while: a ready one counts first, then the newer.
 fn by_node(installers: &[Installer]) -> BTreeMap<&str, &Installer> {
     let mut of_nodes: BTreeMap<&str, &Installer> = BTreeMap::new();
     for installer in installers {
@@ -124,7 +124,7 @@ fn judge<'i>(
     }
 }
 
-/// What a node lacks of its verdict, if anything.
+/// The node's differences from its verdict, if any.
 fn change(keys: &Keys, node: &Node, verdict: &Verdict<'_>) -> Option<Change> {
     let (ready, version, why) = match verdict {
         Verdict::Kept { .. } => return None,

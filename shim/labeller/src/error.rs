@@ -1,14 +1,14 @@
-//! Why something was not done, and what to do about it.
+//! Errors: why something was not done, and what to do about it.
 
 use std::error::Error as StdError;
 use std::io;
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// How a command failed.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Neither a service account nor a KUBECONFIG.
+    /// There is neither a service account nor a KUBECONFIG.
     #[error(
         "no cluster to talk to: {0}\n  What to do: run in a pod with a service account and its token, or name a file in KUBECONFIG"
     )]
@@ -50,7 +50,7 @@ impl Error {
         Self::Api { doing: doing.into(), why, remedy: remedy.to_owned(), is_final: is_final(error) }
     }
 
-    /// The same request would be answered the same way.
+    /// Whether the same request would get the same answer again.
     pub(crate) fn is_final(&self) -> bool {
         match self {
             Self::Api { is_final, .. } => *is_final,
@@ -74,7 +74,7 @@ pub(crate) fn is_not_found(error: &kube::Error) -> bool {
     code(error) == Some(404)
 }
 
-/// What the API server said, and what to do.
+/// The API server's message, and the remedy.
 pub(crate) fn api_words(error: &kube::Error) -> (String, &'static str) {
     let remedy = match code(error) {
         Some(401) => "look at the service account's token: it is unknown or out of date",
@@ -93,7 +93,7 @@ pub(crate) fn api_words(error: &kube::Error) -> (String, &'static str) {
     (why, remedy)
 }
 
-/// An error and its causes, each said once.
+/// An error and its causes, each mentioned once.
 pub(crate) fn words(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

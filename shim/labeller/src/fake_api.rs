@@ -1,4 +1,4 @@
-//! An API server in this process: it lists, watches and patches the objects of three collections, and can be stopped and started.
+//! An API server in this process. It lists, watches and patches the objects of three collections, and can be stopped and restarted.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 type Body = BoxBody<Bytes, Infallible>;
 
-/// What happened to an object.
+/// A change of an object.
 #[derive(Clone)]
 struct Event {
     version: u64,
@@ -32,23 +32,23 @@ struct Event {
 #[derive(Default)]
 struct State {
     version: u64,
-    /// By path.
+    /// Objects by their paths.
     objects: BTreeMap<String, Value>,
     events: Vec<Event>,
-    /// Watches from before this version are too old.
+    /// Watches from a version before this one are too old.
     oldest: u64,
-    /// Paths of patches that were taken, with what came.
+    /// Accepted patches, by path.
     patches: Vec<(String, Value)>,
-    /// Refuses patches of what begins with this path, by this code.
+    /// Refuses patches of paths that begin with this one, with this code.
     refusal: Option<(String, u16)>,
-    /// The collection whose watches tell nothing.
+    /// The collection whose watches are silent.
     silent: Option<String>,
 }
 
 #[derive(Clone)]
 struct Shared {
     state: Arc<Mutex<State>>,
-    /// The newest version, for those who wait.
+    /// The newest version, for tasks that wait for it.
     version: Arc<watch::Sender<u64>>,
 }
 
@@ -67,7 +67,7 @@ impl FakeApi {
         Self { shared, address, server }
     }
 
-    /// Breaks all connections, and forgets what watches could go on from.
+    /// Breaks all connections, and forgets the versions from which watches could resume.
     pub(crate) async fn stop(&self) {
         let server = self.server.lock().unwrap().take().unwrap();
         server.abort();
@@ -85,7 +85,7 @@ impl FakeApi {
 
     pub(crate) fn client(&self) -> Client {
         let mut config = Config::new(format!("http://{}", self.address).parse().unwrap());
-        // There is no certificate to verify, nor is one of the system's looked for.
+        // There is no certificate to verify; this also avoids a search for the system's certificates.
         config.accept_invalid_certs = true;
         Client::try_from(config).unwrap()
     }
@@ -109,7 +109,7 @@ impl FakeApi {
         self.state().objects[&format!("/api/v1/{collection}/{name}")].clone()
     }
 
-    /// Merges into an object, as somebody else's change.
+    /// Merges a change into an object, as another client would.
     pub(crate) fn merge(&self, collection: &str, name: &str, change: &Value) {
         let mut object = self.get(collection, name);
         json_patch::merge(&mut object, change);
@@ -138,7 +138,7 @@ impl Shared {
         object
     }
 
-    /// Gives the object its version, and tells the watches.
+    /// Gives the object its version, and notifies the watches.
     fn record(&self, kind: &'static str, collection: &str, mut object: Value) -> Value {
         let mut state = self.state.lock().unwrap();
         state.version += 1;
@@ -237,7 +237,7 @@ impl Shared {
     }
 }
 
-/// The labels "a=b,c=d", and the field metadata.name.
+/// Whether an object matches the labels "a=b,c=d" and the field metadata.name.
 fn is_selected(object: &Value, query: &BTreeMap<String, String>) -> bool {
     let words = |key: &str| query.get(key).map_or("", String::as_str).split(',').filter(|words| !words.is_empty());
     let of_label =
@@ -262,7 +262,7 @@ fn whole(code: u16, value: &Value) -> Response<Body> {
     response
 }
 
-/// Aborted, it drops its connections.
+/// Serves until its task is aborted, which drops its connections.
 async fn serve(listener: TcpListener, shared: Shared) {
     let mut connections = JoinSet::new();
     loop {
@@ -270,7 +270,7 @@ async fn serve(listener: TcpListener, shared: Shared) {
         let shared = shared.clone();
         connections.spawn(async move {
             let service = service_fn(|request| shared.clone().answer(request));
-            // A client that ends a watch breaks its connection.
+            // A client ends a watch by breaking its connection.
             let _ended =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });

@@ -20,14 +20,14 @@ use tokio::time::{sleep, timeout};
 use crate::args::Listen;
 use crate::error::{Error, Result};
 
-/// How long a connection may last. A probe is one request.
+/// The time limit of a connection. A probe is one request.
 const CONNECTION: Duration = Duration::from_secs(10);
-/// How many connections there may be at once.
+/// The most connections at a time.
 const CONNECTIONS: usize = 32;
-/// After an error of accept, such as too many open files.
+/// The pause after an error of accept, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Whether all nodes have been looked at, and labelled as they should be, once.
+/// Whether all nodes have been checked and labelled correctly once.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     is_ready: AtomicBool,
@@ -59,7 +59,7 @@ impl Health {
 pub(crate) fn listen(at: &Listen) -> Result<TcpListener> {
     let listening = match *at {
         Listen::At(address) => bind(address),
-        // The first takes both families, and fails where the kernel has no IPv6.
+        // The IPv6 address takes both families, and fails if the kernel has no IPv6.
         Listen::Everywhere(port) => {
             bind((Ipv6Addr::UNSPECIFIED, port).into()).or_else(|_| bind((Ipv4Addr::UNSPECIFIED, port).into()))
         }
@@ -100,7 +100,7 @@ async fn answer(stream: TcpStream, health: Arc<Health>) {
         *response.status_mut() = status;
         std::future::ready(Ok::<_, Infallible>(response))
     });
-    // A client that goes away in the middle is its own affair.
+    // A client may go away in the middle.
     let _ended = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)

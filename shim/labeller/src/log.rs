@@ -1,11 +1,11 @@
-//! Says what changed, and each trouble once.
+//! Logs changes, and each trouble once.
 
 use std::collections::BTreeMap;
 
 /// Lines for `kubectl logs`. A trouble that lasts is one line, however often it is met.
 pub(crate) struct Log<'s> {
     say: &'s dyn Fn(&str),
-    /// What is in trouble, and the text that was said of it.
+    /// Subjects in trouble, and the text that was logged about each.
     troubles: BTreeMap<String, String>,
 }
 
@@ -31,7 +31,7 @@ impl<'s> Log<'s> {
         }
     }
 
-    /// Forgets the troubles of what is gone.
+    /// Forgets the trouble of a subject that is gone.
     pub(crate) fn forget(&mut self, subject: &str) {
         self.troubles.remove(subject);
     }

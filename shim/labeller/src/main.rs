@@ -7,11 +7,12 @@
 //!           '- ask                                      GET http://POD_IP:PORT/status
 //! ```
 //!
-//! The installers, which are root on their nodes, hold no credential of the cluster. This program holds one that may change nodes, and
-//! has no right on any node: it believes what the kubelet says of an installer's pod, of its readiness, and of the node's handlers.
+//! The installers, which are root on their nodes, hold no credential of the cluster. This program holds one that may change nodes, but
+//! has
+//! no right on any node: it trusts the kubelet's word on an installer's pod, on the pod's readiness and on the node's handlers.
 //!
-//! What it does not believe is the time: a node keeps its labels for [`decide::GRACE`] after its installer was last seen ready, so that an
-//! update of the installers moves no pod.
+//! A lack of readiness does not count at once: a node keeps its labels for [`decide::GRACE`] after its installer was last ready, so that
+//! an update of the installers moves no pod.
 
 mod args;
 mod ask;
@@ -43,7 +44,7 @@ use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::log::Log;
 
-/// For how long a connection to the API server may be silent. A watch is renewed before ([`watch::RENEWED_AFTER`]).
+/// How long a connection to the API server may be silent. A watch is renewed earlier ([`watch::RENEWED_AFTER`]).
 const SILENCE: Duration = Duration::from_secs(75);
 
 fn main() -> ExitCode {
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         }
     };
     let ended = runtime.block_on(carry_out(cli));
-    // A request that is still out holds nothing up.
+    // A request that still waits for its answer must not hold up the end.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::from(OK),
@@ -76,7 +77,7 @@ async fn carry_out(cli: Cli) -> Result<()> {
             _ = interrupt.recv() => (),
         }
     };
-    // A log that nobody reads any more ends nothing.
+    // The program goes on if nobody reads its log any more.
     let say = |words: &str| drop(writeln!(std::io::stdout(), "{words}"));
     match cli.command {
         Command::Watch(args) => {
@@ -102,11 +103,11 @@ async fn carry_out(cli: Cli) -> Result<()> {
     }
 }
 
-/// A client of the cluster that this pod runs in; outside of one, of `KUBECONFIG`.
+/// A client of the cluster that this pod runs in, or, outside a cluster, of `KUBECONFIG`.
 async fn client() -> Result<Client> {
     let mut config = Config::infer().await.map_err(|e| Error::no_cluster(&e))?;
     config.read_timeout = Some(SILENCE);
-    // Else the time that a connection was kept unused would count.
+    // Without this the time that a connection was idle would count as silence.
     config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|e| Error::no_cluster(&e))
 }

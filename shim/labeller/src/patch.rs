@@ -1,12 +1,16 @@
-//! Makes patches of a change.
+//! Makes the patches of a change.
 //!
-//! Labels go by JSON merge patch, which names two keys and leaves all others, whoever set them, and removes a key by null. By
-//! server-side apply a key would stay that somebody set by hand: what another manager owns too is not removed when we leave it out.
+//! Labels use a JSON merge patch, which names two keys, leaves all others alone and removes a key by null. With server-side apply a key
+//! that
+//! somebody set by hand would stay: leaving a key out does not remove it if another manager owns it too.
 //!
-//! Taints go by JSON patch. They are one atomic list to a merge patch and to server-side apply, so that both would write the taints
-//! of others back as we saw them a while ago. Each removal stands behind a test of its place instead: if the list has changed, the
-//! API server takes none of it (422), and the next look finds the new places. A test of the resource version would be as safe, and
-//! would fail at each of the many changes of a node that starts.
+//! Taints use a JSON patch. To a merge patch and to server-side apply they are one atomic list, so that both would write back the taints
+//! of
+//! others as we saw them a while ago. Instead a test of its place precedes each removal: if the list has changed, the API server rejects
+//! the
+//! whole patch (422), and the next pass finds the new places. A test of the resource version would be as safe, but would fail at each of
+//! the
+//! many changes of a node that starts.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{PatchOperation, RemoveOperation, TestOperation};
@@ -14,15 +18,15 @@ use serde_json::{Value, json};
 
 use crate::decide::Change;
 
-/// None: no label changes.
+/// Returns None if no label changes.
 pub(crate) fn of_labels(change: &Change) -> Option<Value> {
     (!change.labels.is_empty()).then(|| json!({"metadata": {"labels": change.labels}}))
 }
 
-/// None: no taint is lifted.
+/// Returns None if no taint is lifted.
 pub(crate) fn of_taints(change: &Change, key: &str) -> Option<json_patch::Patch> {
     let mut operations = Vec::new();
-    // From the end, so that the places before keep their numbers.
+    // From the end, so that the places of the remaining taints stay valid.
     for place in change.taints.iter().rev().map(usize::to_string) {
         let taint = PointerBuf::from_tokens(["spec", "taints", &place]);
         let path = PointerBuf::from_tokens(["spec", "taints", &place, "key"]);

@@ -1,8 +1,10 @@
-//! Has all installers uninstall, and waits until each says that it has.
+//! Makes all installers uninstall, and waits until each reports that it has.
 //!
-//! Nothing here ends an installer, and nothing removes anything of a node: the mode in the ConfigMap does, which each kubelet hands on
-//! to its installer within two minutes. A node that refuses because pods use the handler has changed nothing. The mode is written
-//! back to install then, so that no node uninstalls later, when nobody looks.
+//! This program ends no installer and removes nothing from a node: it writes the mode into the ConfigMap, and each kubelet hands the mode
+//! to
+//! its installer within two minutes. A node that refuses because pods use the handler has changed nothing. The mode is then written back
+//! to
+//! install, so that no node uninstalls later, when nobody watches.
 
 mod text;
 
@@ -22,22 +24,22 @@ use crate::log::Log;
 
 /// How often each installer is asked.
 pub(crate) const ASK_EVERY: Duration = Duration::from_secs(2);
-/// How long an answer of before may be of an earlier uninstallation.
+/// How long an unchanged answer may still be of an earlier uninstallation.
 pub(crate) const STALE: Stale = Stale { bad: Duration::from_secs(90), good: Duration::from_secs(5) };
-/// How long a node is to have failed: an installer tries again after 1, 2, 4 and 8 s.
+/// How long a node must have failed to count as failed: an installer tries again after 1, 2, 4 and 8 s.
 pub(crate) const FAILED_FOR: Duration = Duration::from_secs(20);
-/// How long a node without an installer is waited for: longer than a DaemonSet takes to replace a pod. A deleted node has none.
+/// How long to wait for a node without an installer: longer than a DaemonSet takes to replace a pod. A deleted node has none.
 pub(crate) const GONE_FOR: Duration = Duration::from_secs(60);
 /// How long to try to write the mode back.
 const WRITE_BACK: Duration = Duration::from_secs(30);
 const API_SERVER: &str = "the API server";
-/// How many are asked at once.
+/// The most installers that are asked at a time.
 const AT_ONCE: usize = 32;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) mode: Mode,
-    /// Where installers answer.
+    /// The installers' port.
     pub(crate) port: u16,
     pub(crate) timeout: Duration,
     pub(crate) ask_every: Duration,
@@ -46,25 +48,26 @@ pub(crate) struct Settings {
     pub(crate) gone_for: Duration,
 }
 
-/// An installer that answers as it did before it was asked to uninstall has perhaps not looked since.
+/// How long to wait for an installer whose answer is the one from before the mode was written: it may not have read the mode since.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stale {
-    /// A refusal or failure: longer than an installer takes to try again.
+    /// After a refusal or failure: longer than an installer takes to try again.
     pub(crate) bad: Duration,
-    /// It says that it has uninstalled, and may be about to install again, if the mode was install for a while: longer than it takes
-    /// to read its mode.
+    /// After "uninstalled": longer than an installer takes to read its mode, because it may be about to install again if the mode was
+    /// install
+    /// for a while.
     pub(crate) good: Duration,
 }
 
-/// How far a node is.
+/// A node's progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Progress {
-    /// What it waits for.
+    /// Waits for this.
     Waiting(String),
     Uninstalled,
     Refused(String),
     Failed(String),
-    /// Its installer is gone, and has no successor.
+    /// The installer is gone, and has no successor.
     Gone,
 }
 
@@ -72,7 +75,7 @@ enum Progress {
 struct Node {
     installer: InstallerPod,
     progress: Progress,
-    /// Since when it waits, is uninstalled, refuses, fails or is gone.
+    /// When the node entered this state of progress.
     since: Instant,
 }
 
@@ -87,7 +90,7 @@ impl Node {
     }
 }
 
-/// By the UIDs of the installers' pods.
+/// Nodes by the UIDs of their installers' pods.
 type Nodes = BTreeMap<String, Node>;
 type Answer = std::result::Result<Status, String>;
 
@@ -96,7 +99,7 @@ pub(crate) async fn run(cluster: &impl Cluster, settings: &Settings, say: &dyn F
     let until = Instant::now() + settings.timeout;
     let mut installers = until_granted(until, settings, &mut log, || cluster.installers()).await?;
     if installers.is_empty() {
-        // The only one may just be replaced.
+        // The only installer may be in the middle of being replaced.
         sleep(settings.ask_every).await;
         installers = until_granted(until, settings, &mut log, || cluster.installers()).await?;
     }
@@ -116,7 +119,7 @@ pub(crate) async fn run(cluster: &impl Cluster, settings: &Settings, say: &dyn F
         say("uninstalled from all nodes");
         return Ok(());
     }
-    // By force, nothing is refused for the sake of pods.
+    // A forced uninstallation is not refused because of pods.
     let may_stay = all(|progress| !matches!(progress, Progress::Refused(_))) || settings.mode == Mode::UninstallForce;
     let mode = if may_stay { text::Mode::Stays } else { write_back(cluster, settings, &mut log).await };
     Err(Error::NotUninstalled(text::not_uninstalled(&nodes, settings, &mode)))
@@ -130,7 +133,7 @@ async fn write_back(cluster: &impl Cluster, settings: &Settings, log: &mut Log<'
     }
 }
 
-/// Asks the API server until it grants what is asked, unless it never will.
+/// Asks the API server until it grants the request, unless its refusal is final.
 async fn until_granted<T, F: Future<Output = Result<T>>>(
     until: Instant,
     settings: &Settings,
@@ -152,7 +155,7 @@ async fn until_granted<T, F: Future<Output = Result<T>>>(
     }
 }
 
-/// Asks until all have settled or the time is over. Ends with what is known then.
+/// Asks until all nodes have settled or the time is over. Returns the nodes' progress at that moment.
 async fn wait(
     cluster: &impl Cluster,
     settings: &Settings,
@@ -167,7 +170,7 @@ async fn wait(
     };
     let mut nodes: Nodes = before.iter().map(asked).collect();
     loop {
-        // Each time anew: an installer may be replaced, and a node may come or go.
+        // List the installers each time: one may be replaced, and a node may come or go.
         match timeout_at(until, cluster.installers()).await {
             Ok(Ok(installers)) => {
                 log.well(API_SERVER);
@@ -184,7 +187,7 @@ async fn wait(
     }
 }
 
-/// Asks those that have not uninstalled. Whatever was known of them is in `nodes`.
+/// Asks the installers that have not uninstalled. `nodes` has the progress known before.
 async fn look(
     nodes: Nodes,
     installers: Vec<InstallerPod>,
@@ -222,7 +225,7 @@ async fn ask_all(installers: Vec<InstallerPod>, port: u16) -> Vec<(InstallerPod,
     stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
 }
 
-/// What an answer means. `old`: it is the one of before, and the mode was written then.
+/// The meaning of an answer. `old` is set if the answer is the same as before the mode was written, and says when it was written.
 fn progress(answer: Answer, settings: &Settings, old: Option<Instant>) -> Progress {
     let status = match answer {
         Ok(status) => status,
@@ -243,7 +246,7 @@ fn progress(answer: Answer, settings: &Settings, old: Option<Instant>) -> Progre
     }
 }
 
-/// A node with its progress, which is said if it is new.
+/// A node with its progress. Logs a progress that is new.
 fn told_anew(nodes: &Nodes, installer: InstallerPod, progress: Progress, log: &Log<'_>) -> Node {
     let known = nodes.get(&installer.uid);
     if known.is_none_or(|known| known.progress != progress) {

@@ -4,22 +4,22 @@ use k8s_openapi::api::core::v1 as api;
 
 use crate::wish::{Keys, Mode};
 
-/// The label of a pod that says the version of what is in it.
+/// The label of a pod with the version of its content.
 const VERSION: &str = "app.kubernetes.io/version";
-/// The key of the ConfigMap.
+/// The key in the ConfigMap.
 pub(crate) const MODE: &str = "mode";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) uid: String,
-    /// Which of its changes was seen last.
+    /// The version of the last change that was seen.
     pub(crate) version: u64,
-    /// Those of our two labels that it has.
+    /// Our two labels, as far as the node has them.
     pub(crate) labels: Vec<(String, String)>,
-    /// The keys, in order.
+    /// The taints' keys, in order.
     pub(crate) taints: Vec<String>,
-    /// By their names. Empty: its kubelet does not say.
+    /// The handlers' names; empty if the kubelet does not list them.
     pub(crate) handlers: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl Node {
     }
 }
 
-/// The resource version, which grows with each change of any object. 0: it is no number, as it should be.
+/// The resource version, which grows with each change of any object; 0 if it is not a number.
 pub(crate) fn version(metadata: &kube::core::ObjectMeta) -> u64 {
     metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
@@ -57,7 +57,7 @@ pub(crate) fn version(metadata: &kube::core::ObjectMeta) -> u64 {
 pub(crate) struct Installer {
     pub(crate) pod: String,
     pub(crate) node: String,
-    /// Says so, and is not about to end: its readiness is not asked any more then.
+    /// Whether the pod says that it is ready and is not about to end: a pod that ends is no longer probed.
     pub(crate) is_ready: bool,
     pub(crate) version: Option<String>,
     /// Seconds since 1970.
@@ -65,7 +65,7 @@ pub(crate) struct Installer {
 }
 
 impl Installer {
-    /// None: it is on no node, or has ended for good.
+    /// Returns None if the pod is on no node, or has ended for good.
     pub(crate) fn new(pod: &api::Pod) -> Option<Self> {
         let node = pod.spec.as_ref()?.node_name.clone().filter(|node| !node.is_empty())?;
         let status = pod.status.as_ref();
@@ -88,7 +88,7 @@ pub(crate) fn mode(map: Option<&api::ConfigMap>) -> Mode {
     Mode::parse(map.and_then(|map| map.data.as_ref()?.get(MODE)).map(String::as_str))
 }
 
-/// Drops what is not looked at, which is most: a node lists its images.
+/// Drops the fields that are not used, which are most: a node lists its images.
 pub(crate) fn trim_node(node: &mut api::Node) {
     trim(&mut node.metadata);
     if let Some(spec) = node.spec.take() {

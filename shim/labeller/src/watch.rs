@@ -1,4 +1,4 @@
-//! Watches nodes, installers and the ConfigMap, and patches the nodes that differ from what is decided.
+//! Watches nodes, installers and the ConfigMap, and patches the nodes that differ from the decision.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,22 +20,22 @@ use crate::log::Log;
 use crate::wish::{Keys, Mode};
 use crate::{patch, view};
 
-/// How often all nodes are looked at though nothing is seen to change.
+/// How often all nodes are checked, even if no change is seen.
 pub(crate) const PASS_EVERY: Duration = Duration::from_secs(30);
-/// After how many seconds a watch is renewed. Soon, because a connection that has died without a word is noticed no sooner.
+/// Seconds after which a watch is renewed. Soon, because a connection that died silently is noticed no earlier.
 pub(crate) const RENEWED_AFTER: u32 = 60;
-/// How long to wait for more after a change, so that a hundred of them are one look.
+/// How long to wait for more changes after one, so that a hundred changes cause one pass.
 const SETTLE: Duration = Duration::from_millis(100);
-/// How soon a patch that failed is tried again.
+/// After how long a patch that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long one patch may take, with what the client tries again on its own.
+/// The time limit of one patch, including the client's own retries.
 const PATCH: Duration = Duration::from_secs(20);
-/// For how long a patched node is not patched again while the watch still shows it as it was. After a restore of the API server's
-/// data it shows older versions for ever.
+/// How long a patched node is not patched again while the watch still shows it unpatched. The hold ends, because after a restore of the
+/// API server's data the watch shows older versions for ever.
 const HOLD: Duration = Duration::from_secs(10);
-/// How many patches may be out at once.
+/// The most patches at a time.
 const AT_ONCE: usize = 8;
-/// How many objects one answer lists. A node may be 50 kB.
+/// The number of objects in one answer to a list. A node may be 50 kB.
 const PAGE: u32 = 100;
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) struct Settings {
     pub(crate) pass_every: Duration,
 }
 
-/// Never ends. `now` is the time by which a node keeps its labels.
+/// Never ends. `now` is the clock for the time of grace.
 pub(crate) async fn run(
     client: Client,
     settings: &Settings,
@@ -74,9 +74,9 @@ pub(crate) async fn run(
     }
 }
 
-/// What a watch tells.
+/// An event of a watch.
 enum Heard {
-    /// It begins to list, which says nothing about how it will end.
+    /// The watch begins to list; this does not mean that it will succeed.
     Begun,
     /// All objects have been listed.
     Listed,
@@ -84,13 +84,13 @@ enum Heard {
     Trouble(String),
 }
 
-/// The objects as they were last seen.
+/// The objects as last seen.
 struct Watched {
     nodes: Store<Node>,
     pods: Store<Pod>,
     maps: Store<ConfigMap>,
     events: SelectAll<BoxStream<'static, (usize, Heard)>>,
-    /// What each watch is of, for the log, and whether it has listed all once.
+    /// Each watch's subject, for the log, and whether it has listed all objects once.
     watches: [(String, bool); 3],
 }
 
@@ -118,7 +118,7 @@ impl Watched {
         self.watches.iter().all(|(_, listed)| *listed)
     }
 
-    /// True: the nodes are to be looked at.
+    /// Returns whether the nodes are to be checked.
     fn take(&mut self, watch: usize, heard: Heard, log: &mut Log<'_>) -> bool {
         let Some((subject, listed)) = self.watches.get_mut(watch) else { return false };
         match heard {
@@ -135,7 +135,7 @@ impl Watched {
     }
 }
 
-/// Keeps the objects of one kind in a store, and tells when they change.
+/// Keeps the objects of one kind in a store, and reports their changes.
 fn watched<K>(
     watch: usize,
     api: Api<K>,
@@ -162,20 +162,20 @@ fn heard<K>(event: watcher::Result<watcher::Event<K>>) -> Heard {
             let (why, remedy) = api_words(&e);
             Heard::Trouble(format!("{why}; what to do: {remedy}"))
         }
-        // The server has forgotten what came since: all are listed anew.
+        // The server has forgotten the events since then: all objects are listed anew.
         Err(watcher::Error::WatchError(status)) if status.code == 410 => Heard::Begun,
         Err(e) => Heard::Trouble(words(&e)),
     }
 }
 
-/// What has been decided and done.
+/// The decisions and actions so far.
 struct Labeller<'s> {
     settings: &'s Settings,
     nodes: Api<Node>,
     memory: Memory,
-    /// Which version a patch made of a node, and when.
+    /// The version that a patch made of a node, and when.
     sent: BTreeMap<String, (u64, tokio::time::Instant)>,
-    /// And whether there is a ConfigMap.
+    /// The mode, and whether there is a ConfigMap.
     mode: Option<(Mode, bool)>,
 }
 
@@ -189,7 +189,7 @@ enum Patched {
 }
 
 impl Labeller<'_> {
-    /// Looks at all nodes. Says in how long to look again, even if nothing changes.
+    /// Checks all nodes. Returns after how long to check again, even if nothing changes.
     async fn pass(&mut self, cluster: &Watched, health: &Health, now: Instant, log: &mut Log<'_>) -> Duration {
         let keys = &self.settings.keys;
         let nodes: Vec<view::Node> = cluster.nodes.state().iter().map(|node| view::Node::new(node, keys)).collect();
@@ -221,7 +221,7 @@ impl Labeller<'_> {
         if failed { again_in.min(RETRY) } else { again_in }
     }
 
-    /// What the ConfigMap says; logged when it changes.
+    /// The mode in the ConfigMap. Logs a change of the mode.
     fn mode(&mut self, cluster: &Watched, log: &mut Log<'_>) -> Mode {
         let map = cluster.maps.state().first().cloned();
         let mode = view::mode(map.as_deref());
@@ -242,7 +242,7 @@ impl Labeller<'_> {
         mode
     }
 
-    /// True: it is to be tried again.
+    /// Logs the result. Returns whether to try again.
     fn note(&mut self, change: Change, patched: Patched, log: &mut Log<'_>) -> bool {
         let subject = format!("node {}", change.node);
         match patched {
@@ -262,7 +262,7 @@ impl Labeller<'_> {
     }
 }
 
-/// The labels first: what waits for the taint to be lifted finds them.
+/// The labels first, so that a pod that waits for the taint to be lifted finds them.
 async fn apply(nodes: &Api<Node>, change: &Change, taint: Option<&str>) -> Patched {
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let mut version = 0;
@@ -286,7 +286,7 @@ async fn apply(nodes: &Api<Node>, change: &Change, taint: Option<&str>) -> Patch
     Patched::Done(version)
 }
 
-/// `error`: None if there was no answer.
+/// `error` is None if there was no answer.
 fn not_done(what: &str, error: Option<kube::Error>) -> Patched {
     match error {
         Some(e) if is_not_found(&e) => Patched::Gone,

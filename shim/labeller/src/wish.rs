@@ -1,22 +1,22 @@
-//! What the cluster's administrator wants: which labels and which taint, and whether the nodes are to be installed.
+//! The administrator's wishes: which labels and which taint, and whether the nodes are to be installed.
 
-/// What is looked for on a node, and by which keys it is said.
+/// The handler that a node must list, and the keys of the labels and the taint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Keys {
     pub(crate) handler: String,
     pub(crate) ready: String,
     pub(crate) version: String,
-    /// None: taints are left alone.
+    /// None leaves taints alone.
     pub(crate) taint: Option<String>,
 }
 
-/// What the installers are to do.
+/// The installers' task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Install,
-    /// With force or without.
+    /// By force or not.
     Uninstall,
-    /// There is no ConfigMap, or another word in it. The installers do nothing then, and are not ready.
+    /// There is no ConfigMap, or another word in it. In this mode the installers do nothing, and are not ready.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! resolv.conf(5), as far as it says whom to ask and for which names.
+//! Reads resolv.conf(5): the servers to ask, and the names to ask for.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
@@ -8,27 +8,27 @@ const MOST_SERVERS: usize = 3;
 const MOST_DOTS: usize = 15;
 const MOST_SECONDS: u64 = 30;
 const MOST_ATTEMPTS: usize = 5;
-/// Kubernetes writes no more.
+/// The most search domains: Kubernetes writes no more.
 const MOST_DOMAINS: usize = 32;
 
 const PORT: u16 = 53;
 
-/// Whom to ask, how long, and for which names.
+/// The servers to ask, the time to wait, and the names to ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Config {
-    /// In the order in which they are asked.
+    /// The servers, in the order in which they are asked.
     pub(crate) servers: Vec<SocketAddr>,
-    /// `search`, or `domain`.
+    /// The domains of `search`, or `domain`.
     pub(crate) search: Vec<String>,
-    /// A name with as many dots is asked for as it is first.
+    /// A name with at least this number of dots is first asked for as it is.
     pub(crate) ndots: usize,
-    /// For one server.
+    /// The time to wait for one server.
     pub(crate) timeout: Duration,
     /// How often all servers are asked.
     pub(crate) attempts: usize,
-    /// `single-request`: A first, then AAAA, for servers that drop one of two.
+    /// `single-request`: asks for A, then for AAAA, for servers that drop one of two questions.
     pub(crate) one_at_a_time: bool,
-    /// `use-vc`: by TCP at once.
+    /// `use-vc`: asks by TCP from the start.
     pub(crate) tcp: bool,
 }
 
@@ -47,8 +47,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What the text says, and for what it does not say the defaults. Lines that are not understood are passed over, as
-    /// every resolver does it.
+    /// Reads the text, with the defaults for all that it does not set. Ignores lines that it does not understand, as every
+    /// resolver does.
     pub(crate) fn parse(text: &str) -> Self {
         let mut config = Self { servers: Vec::new(), ..Self::default() };
         for line in text.lines().filter(|line| !line.starts_with(['#', ';'])) {
@@ -57,7 +57,7 @@ impl Config {
                 Some("nameserver") if config.servers.len() < MOST_SERVERS => {
                     config.servers.extend(words.next().and_then(server));
                 }
-                // The last one counts.
+                // The last such line counts.
                 Some("search" | "domain") => {
                     let domains = words.filter(|d| *d == "." || crate::is_host_name(d));
                     config.search = domains.take(MOST_DOMAINS).map(str::to_owned).collect();
@@ -85,7 +85,7 @@ impl Config {
         }
     }
 
-    /// The names to ask for, one after the other, until one of them exists.
+    /// Returns the names to ask for, one after the other, until one of them exists.
     pub(crate) fn candidates(&self, name: &str) -> Vec<String> {
         if name.ends_with('.') {
             return vec![name.to_owned()];
@@ -104,7 +104,7 @@ impl Config {
     }
 }
 
-/// An address, with the interface's number behind a `%` where it is link-local.
+/// Reads an address, which may be followed by `%` and the interface's number if it is link-local.
 fn server(text: &str) -> Option<SocketAddr> {
     match text.split_once('%') {
         None => text.parse::<IpAddr>().ok().map(|address| (address, PORT).into()),

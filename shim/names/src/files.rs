@@ -1,4 +1,4 @@
-//! The two files, which the image or a volume brings: any kind of file, of any size.
+//! Reads the two files, which come from the image or a volume and may be of any kind and size.
 
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -7,12 +7,12 @@ use std::os::unix::fs::OpenOptionsExt;
 pub(crate) const HOSTS: &str = "/etc/hosts";
 pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// What is read of either; a line that begins later does not count.
+/// The most bytes that are read of either file. A line that begins later does not count.
 const MOST: u64 = 1 << 20;
 
-/// What `read` makes of the file's text; nothing where there is no such file.
+/// Returns the result of `read` for the file's text; None if there is no such regular file.
 pub(crate) fn read<T>(path: &str, read: impl FnOnce(&str) -> T) -> Option<T> {
-    // Not to wait for somebody who writes to a FIFO, or for a lease.
+    // Does not wait for a writer of a FIFO, or for the end of a lease.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     if !file.metadata().ok()?.is_file() {

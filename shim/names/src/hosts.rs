@@ -1,11 +1,11 @@
-//! hosts(5).
+//! Reads hosts(5).
 
 use std::net::IpAddr;
 
-/// As many addresses as one name is given.
+/// The most addresses of one name.
 const MOST: usize = 64;
 
-/// The addresses that the text has for `name`, in its order.
+/// Returns the addresses that the text has for `name`, in its order.
 pub(crate) fn addresses(text: &str, name: &str) -> Vec<IpAddr> {
     let name = name.strip_suffix('.').unwrap_or(name);
     let mut found: Vec<IpAddr> = Vec::new();

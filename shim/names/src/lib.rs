@@ -1,15 +1,15 @@
-//! Addresses of a host name, for a worker inside a container's tree.
+//! Looks up the addresses of a host name, for a worker inside a container's tree.
 //!
 //! ```text
 //! name --- a number? --- /etc/hosts --- localhost? --- /etc/resolv.conf: which names, which servers
-//!                                                          `--- A and AAAA by UDP, by TCP what was cut --- in order
+//!                                                          `--- A and AAAA by UDP, cut answers by TCP --- in order
 //! ```
 //!
-//! The C library's getaddrinfo is no way: it loads the image's NSS libraries, native code of the image, also in a static
-//! program. Both files are the image's, and a server's answers are anybody's: whatever is read is read up to a limit, and
-//! nothing of it is trusted but to name addresses to the guest.
+//! The C library's getaddrinfo cannot be used, because even in a static program it loads the image's NSS libraries, which are
+//! native code. Both files come from the image, and a server's answers from anybody: all of it is read up to a limit, and trusted
+//! for nothing but the addresses that the guest gets.
 //!
-//! A future, for any tokio runtime with I/O and time; no thread is made.
+//! The lookup is a future for any tokio runtime with I/O and time. It makes no thread.
 
 mod config;
 mod files;
@@ -28,13 +28,13 @@ use query::Outcome;
 /// Why there are no addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// It is no host name and no address.
+    /// The text is neither a host name nor an address.
     #[error("not a host name")]
     Invalid,
     /// The servers say that there is no such name, or that it has no address.
     #[error("no such name")]
     NotFound,
-    /// No server answered, or none could say.
+    /// No server answered, or all answers were failures.
     #[error("no name server answered")]
     Unavailable,
 }
@@ -43,13 +43,13 @@ pub enum Failure {
 const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
-/// The addresses of `name`, best first. A name in another script than ASCII is encoded (IDNA); an address is itself.
+/// Returns the addresses of `name`, best first. Encodes a name that is not ASCII (IDNA). The address of an address is itself.
 pub async fn resolve(name: &str) -> Result<Vec<IpAddr>, Failure> {
     let name = match parsed(name)? {
         Parsed::Address(address) => return Ok(vec![address]),
         Parsed::Name(name) => name,
     };
-    // Read anew each time: what kubelet writes there changes.
+    // Read each time, because kubelet may change the file.
     let known = files::read(files::HOSTS, |text| hosts::addresses(text, &name)).unwrap_or_default();
     if !known.is_empty() {
         return Ok(order::best_first(known));
@@ -58,7 +58,7 @@ pub async fn resolve(name: &str) -> Result<Vec<IpAddr>, Failure> {
     by_servers(&config, &name).await
 }
 
-/// What the servers say, or everybody knows.
+/// Asks the servers, unless the name is localhost.
 async fn by_servers(config: &Config, name: &str) -> Result<Vec<IpAddr>, Failure> {
     if is_localhost(name) {
         return Ok(order::best_first(vec![std::net::Ipv6Addr::LOCALHOST.into(), std::net::Ipv4Addr::LOCALHOST.into()]));
@@ -80,7 +80,7 @@ async fn by_servers(config: &Config, name: &str) -> Result<Vec<IpAddr>, Failure>
 
 enum Parsed {
     Address(IpAddr),
-    /// In ASCII, and of a host name's letters; it may end in a dot.
+    /// A host name in ASCII, which may end in a dot.
     Name(String),
 }
 
@@ -91,14 +91,14 @@ fn parsed(name: &str) -> Result<Parsed, Failure> {
     }
     let ascii = match name.is_ascii() {
         true => name.to_owned(),
-        // Each character is a byte at least.
+        // Each character of at most 4 bytes becomes at least one byte.
         false if name.len() > 4 * LONGEST_NAME => return Err(Failure::Invalid),
         false => idna::domain_to_ascii(name).map_err(|_| Failure::Invalid)?,
     };
     if is_host_name(&ascii) { Ok(Parsed::Name(ascii)) } else { Err(Failure::Invalid) }
 }
 
-/// Letters, digits, `-` and `_`, in labels of 1 to 63; the last one may be followed by a dot.
+/// Whether a name has only letters, digits, `-` and `_`, in labels of 1 to 63 bytes. A dot may follow the last label.
 fn is_host_name(name: &str) -> bool {
     let plain = name.strip_suffix('.').unwrap_or(name);
     let label = |label: &str| {
@@ -109,7 +109,7 @@ fn is_host_name(name: &str) -> bool {
     plain.len() <= LONGEST_NAME && plain.split('.').all(label)
 }
 
-/// Such names never leave the machine (RFC 6761, 6.3).
+/// Whether a name means this machine and is never asked for (RFC 6761, 6.3).
 fn is_localhost(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     name == "localhost" || name.ends_with(".localhost")

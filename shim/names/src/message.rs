@@ -1,4 +1,4 @@
-//! A question about one name, and what an answer says.
+//! Writes the question about one name, and reads an answer.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -9,32 +9,32 @@ use domain::rdata::{A, Aaaa};
 
 pub(crate) use domain::base::Rtype as Kind;
 
-/// As many addresses as one answer is taken for.
+/// The most addresses that are taken from one answer.
 const MOST: usize = 64;
 
 pub(crate) type Bytes = Vec<u8>;
 
-/// A name as it goes into a question, if it is not too long.
+/// Returns a name in the form of a question, or None if it is too long.
 pub(crate) fn name(text: &str) -> Option<Name<Bytes>> {
     Name::from_str(text).ok()
 }
 
-/// What a server says about one kind of address.
+/// A server's answer about one kind of address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// None, if the name has none of this kind or does not exist.
+    /// The addresses; empty if the name has none of this kind or does not exist.
     Addresses(Vec<IpAddr>),
-    /// It cannot say.
+    /// The server cannot tell.
     Failed,
-    /// More than fits in a datagram.
+    /// The answer does not fit in a datagram.
     Cut,
 }
 
-/// One question.
+/// A question for one kind of address.
 pub(crate) struct Question(Message<Bytes>);
 
 impl Question {
-    /// For a name's addresses of one kind, under a number that nobody can guess.
+    /// Makes the question for a name's addresses of one kind, under a number that nobody can guess.
     pub(crate) fn new(name: &Name<Bytes>, kind: Kind) -> std::io::Result<Self> {
         let mut number = [0; 2];
         rustix::rand::getrandom(&mut number, rustix::rand::GetRandomFlags::empty())?;
@@ -50,7 +50,7 @@ impl Question {
         self.0.as_slice()
     }
 
-    /// What `bytes` say; nothing if they are no answer to this question.
+    /// Reads `bytes`. Returns None if they are not an answer to this question.
     pub(crate) fn answer(&self, bytes: &[u8]) -> Option<Answer> {
         let message = Message::from_octets(bytes).ok()?;
         if !message.is_answer(&self.0) {
@@ -65,13 +65,13 @@ impl Question {
     }
 }
 
-/// Those of the name that was asked for, or of what it is an alias of.
+/// Returns the addresses of the name that was asked for, or of the name that it is an alias of.
 fn addresses(message: &Message<&[u8]>) -> Option<Vec<IpAddr>> {
     let owner = message.canonical_name()?;
     let records = message.answer().ok()?;
     let four = records.limit_to::<A>().flatten().filter(|r| r.owner().name_eq(&owner)).map(|r| r.data().addr().into());
     let six =
         records.limit_to::<Aaaa>().flatten().filter(|r| r.owner().name_eq(&owner)).map(|r| r.data().addr().into());
-    // Those of IPv4 that a server gives as IPv6 are IPv4's.
+    // IPv4 addresses in the form of IPv6 become IPv4 again.
     Some(four.chain(six).map(|address: IpAddr| address.to_canonical()).take(MOST).collect())
 }

@@ -1,10 +1,10 @@
-//! Which address a guest tries first (RFC 6724, as far as it can be said without knowing every source address).
+//! Sorts the addresses that a guest tries (RFC 6724, as far as possible without knowing every source address).
 
 use std::net::IpAddr;
 
 use crate::socket::connected;
 
-/// Those that there is a way to first, and of these IPv6; otherwise in the order in which they came.
+/// Sorts addresses with a route first, and among these IPv6 first; keeps the order otherwise. Removes duplicates.
 pub(crate) fn best_first(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let mut known = Vec::new();
     addresses.retain(|address| {
@@ -18,7 +18,7 @@ pub(crate) fn best_first(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     addresses
 }
 
-/// Whether the kernel would send anything there: connecting a datagram socket asks for the route and sends nothing.
+/// Whether the kernel has a route to an address: connecting a datagram socket looks for the route and sends nothing.
 fn has_route(address: IpAddr) -> bool {
     connected((address, 53).into()).is_ok()
 }
@@ -33,7 +33,7 @@ mod tests {
             let all = all.iter().map(|a| a.parse().unwrap()).collect();
             best_first(all).iter().map(IpAddr::to_string).collect::<Vec<_>>()
         };
-        // No socket is connected to everybody without having asked for it.
+        // A socket cannot be connected to the broadcast address without SO_BROADCAST.
         assert_eq!(of(&["255.255.255.255", "127.0.0.1", "127.0.0.1"]), ["127.0.0.1", "255.255.255.255"]);
         assert_eq!(of(&["10.0.0.2", "10.0.0.1"]), ["10.0.0.2", "10.0.0.1"], "as they came");
         assert_eq!(of(&[]), [""; 0]);

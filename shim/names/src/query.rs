@@ -1,4 +1,4 @@
-//! Asking the servers, one after the other, until both kinds of address are known.
+//! Asks the servers, one after the other, until both kinds of address are known.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,23 +12,23 @@ use crate::config::Config;
 use crate::message::{Answer, Bytes, Kind, Question};
 use crate::socket::connected;
 
-/// Longer than any answer that a server sends by UDP to who did not say that more may come.
+/// A length above every UDP answer to a client that has not announced that it takes more.
 const DATAGRAM: usize = 4096;
 
-/// What became of one name.
+/// The outcome for one name.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// One at least.
+    /// At least one address.
     Addresses(Vec<IpAddr>),
-    /// No such name, or none with an address.
+    /// The name does not exist, or has no address.
     None,
-    /// Servers answered, and none could say.
+    /// Servers answered, but none could tell.
     Failed,
     /// No server answered.
     Silence,
 }
 
-/// The two questions about one name; each is asked until somebody knows.
+/// The two questions about one name. Each is asked until a server knows.
 struct Both([(Question, Option<Answer>); 2]);
 
 /// Asks for the addresses of `name`.
@@ -38,7 +38,7 @@ pub(crate) async fn ask(config: &Config, name: &Name<Bytes>) -> Outcome {
     let mut both = Both([four, six]);
     for _ in 0..config.attempts {
         for server in &config.servers {
-            // Whether it ends by an error or by the clock: what is not known yet the next one is asked for.
+            // After an error or a timeout, the next server is asked for all that is not known yet.
             let _ = timeout(config.timeout, both.ask(config, *server)).await;
             if both.open().next().is_none() {
                 return both.outcome();
@@ -49,7 +49,7 @@ pub(crate) async fn ask(config: &Config, name: &Name<Bytes>) -> Outcome {
 }
 
 impl Both {
-    /// Those that nobody has answered yet.
+    /// Returns the questions that no server has answered yet.
     fn open(&mut self) -> impl Iterator<Item = &mut (Question, Option<Answer>)> {
         self.0.iter_mut().filter(|(_, answer)| !matches!(answer, Some(Answer::Addresses(_))))
     }
@@ -82,7 +82,7 @@ impl Both {
             }
         }
         match (found.is_empty(), silent) {
-            // One kind is enough to go on with.
+            // One kind of address is enough.
             (false, _) => Outcome::Addresses(found),
             (true, 2) => Outcome::Silence,
             (true, 0) if !failed => Outcome::None,
@@ -91,7 +91,7 @@ impl Both {
     }
 }
 
-/// Asks by one socket, and waits for all answers. The kernel lets in what comes from the server alone.
+/// Asks with one socket, and waits for all answers. The kernel accepts messages from the server alone.
 async fn by_udp(server: SocketAddr, questions: &mut [&mut (Question, Option<Answer>)]) -> io::Result<()> {
     let socket = UdpSocket::from_std(connected(server)?)?;
     for (question, _) in questions.iter() {
@@ -112,7 +112,7 @@ async fn by_udp(server: SocketAddr, questions: &mut [&mut (Question, Option<Answ
     Ok(())
 }
 
-/// Asks by a connection of its own; nothing where the server answers something else.
+/// Asks with a connection of its own. Returns None if the server answers something else.
 async fn by_tcp(server: SocketAddr, question: &Question) -> io::Result<Option<Answer>> {
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(question.bytes().len()).map_err(io::Error::other)?;
@@ -121,7 +121,7 @@ async fn by_tcp(server: SocketAddr, question: &Question) -> io::Result<Option<An
     let mut bytes = vec![0; length.into()];
     stream.read_exact(&mut bytes).await?;
     Ok(question.answer(&bytes).map(|answer| match answer {
-        // There is no way to more.
+        // An answer cut even on TCP cannot be had whole.
         Answer::Cut => Answer::Failed,
         answer => answer,
     }))

@@ -1,4 +1,4 @@
-//! Against name servers on loopback, which answer what a test says.
+//! Lookups against name servers on loopback, whose answers each test sets.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
@@ -11,12 +11,12 @@ const A: u16 = 1;
 const CNAME: u16 = 5;
 const AAAA: u16 = 28;
 
-/// What a server says to one question.
+/// A server's reply to one question.
 #[derive(Clone, Default)]
 struct Reply {
     code: u8,
     cut: bool,
-    /// Owner, kind, data; the question's own name where there is no owner.
+    /// Owner, kind and data. An empty owner stands for the question's own name.
     records: Vec<(&'static str, u16, Vec<u8>)>,
     silent: bool,
     /// Sent before the answer, by the server's own socket.
@@ -31,7 +31,7 @@ fn code(code: u8) -> Reply {
     Reply { code, ..Reply::default() }
 }
 
-/// A server for the rest of the test's process, and what it was asked: name, kind, by TCP.
+/// A server that runs until the test's process ends, and the questions that it got: name, kind, whether by TCP.
 struct Server {
     at: SocketAddr,
     asked: Arc<Mutex<Vec<(String, u16, bool)>>>,
@@ -81,7 +81,7 @@ impl Server {
     }
 }
 
-/// The name and the kind of a question.
+/// Reads the name and the kind of a question.
 fn read(message: &[u8]) -> (String, u16) {
     let (mut labels, mut at) = (Vec::new(), 12);
     while message[at] != 0 {
@@ -202,7 +202,7 @@ fn after_a_silent_or_failing_server_the_next_one_is_asked() {
     assert_eq!(ask(&searching, "x"), Err(Failure::Unavailable));
     assert!(begun.elapsed() < Duration::from_secs(1), "two attempts for one name, not for three");
     assert_eq!(ask(&config(&[&failing]), "x.example"), Err(Failure::Unavailable));
-    // Nobody listens: the kernel says so, and no time is waited for.
+    // No server listens: the kernel reports it, and the lookup does not wait for the timeout.
     let nobody =
         Config { servers: vec!["127.0.0.1:1".parse().unwrap()], timeout: Duration::from_secs(30), ..Config::default() };
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! The readers of what a server, an image or a guest wrote, without the network: for `tests/fuzz`, which gives them anything.
+//! The parsers of untrusted input from a server, an image or a guest, without the network, for `tests/fuzz`.
 
 use std::net::IpAddr;
 
@@ -6,8 +6,8 @@ use crate::config::Config;
 use crate::message::{self, Answer, Kind, Question};
 use crate::{Failure, Parsed, hosts, parsed};
 
-/// Reads a server's message as the answer to a question for this name's addresses of version 4 or 6. The message is given the
-/// question's number, which nobody can guess.
+/// Reads a server's message as the answer to a question for this name's addresses of version 4 or 6. Puts the question's number
+/// into the message, because a fuzzer cannot guess it.
 pub fn answer(name: &str, six: bool, message: &[u8]) -> Option<Vec<IpAddr>> {
     let question = Question::new(&message::name(name)?, if six { Kind::AAAA } else { Kind::A }).ok()?;
     let number = question.bytes().iter().take(2);
@@ -23,13 +23,13 @@ pub fn hosts(text: &str, name: &str) -> Vec<IpAddr> {
     hosts::addresses(text, name)
 }
 
-/// Reads a resolv.conf: the number of its servers, and the names to ask for in place of a name.
+/// Reads a resolv.conf, and returns the number of its servers and the names to ask for in place of `name`.
 pub fn resolv_conf(text: &str, name: &str) -> (usize, Vec<String>) {
     let config = Config::parse(text);
     (config.servers.len(), config.candidates(name))
 }
 
-/// Reads a host name or an address, in any script: as it is asked for.
+/// Reads a host name in any script, or an address, and returns it in the form that a server would be asked for.
 ///
 /// # Errors
 /// If it is neither.

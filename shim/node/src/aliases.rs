@@ -1,7 +1,8 @@
-//! Links by the names of runwasi's shims, for k3s and rke2: when they start they look for programs of these names, and write a
-//! handler for each, `wasmtime` for `containerd-shim-wasmtime-v1`. The shim takes its default engine from such a name.
+//! Links by the names of runwasi's shims, for k3s and rke2. When these start they look for programs with such names and write a handler
+//! for
+//! each: `wasmtime` for `containerd-shim-wasmtime-v1`. The shim takes its default engine from the name.
 //!
-//! A link of ours leads to the shim in a folder of a version's programs. Whatever else has that name is another one's, and stays.
+//! A link of ours leads to the shim in a version's folder. Anything else with such a name belongs to somebody else, and stays.
 
 use std::fs;
 use std::io;
@@ -16,22 +17,22 @@ use crate::node::Node;
 use crate::programs;
 use crate::state::{Held, Installed, State};
 
-/// What has the name of a link.
+/// The file that stands at a link's path.
 enum Found {
     Nothing,
-    /// Our link, and where it leads to.
+    /// Our link, and its target.
     Ours(PathBuf),
-    /// Another one's, in words.
+    /// Somebody else's file, in words.
     Others(String),
 }
 
-/// The handlers that k3s has written for these links, of those that are ours still.
+/// The handlers that k3s wrote for those of these links that are still ours.
 pub(crate) fn handlers(host: &Host, links: &[PathBuf]) -> Vec<&'static str> {
     let is_of = |link: &PathBuf, engine: &str| link.ends_with(alias(engine)) && is_ours(host, link);
     ENGINES.into_iter().filter(|engine| links.iter().any(|link| is_of(link, engine))).collect()
 }
 
-/// The links that are asked for: in that folder of the node's, one for each engine that pods may have. Refuses what stands in
+/// The links that the user asks for: in that folder of the node, one for each engine that pods may use. Refuses if something stands in
 /// their way.
 pub(crate) fn wanted(host: &Host, folder: Option<&Path>, handler: &str, options: &Options) -> Result<Vec<PathBuf>> {
     let Some(folder) = folder else { return Ok(Vec::new()) };
@@ -61,9 +62,9 @@ pub(crate) fn wanted(host: &Host, folder: Option<&Path>, handler: &str, options:
     Ok(links)
 }
 
-/// Whether k3s would find another set of programs than before: only a restart has it look again.
+/// Whether k3s would find other programs than before. Only a restart makes it look again.
 pub(crate) fn need_restart(host: &Host, state: &State, wanted: &[PathBuf]) -> bool {
-    // Not one that leads nowhere: k3s has not found it.
+    // A link that leads nowhere counts as new, because k3s has not found it.
     let new = wanted.iter().any(|link| !host.exists(link));
     new || state.links.iter().any(|link| !wanted.contains(link) && is_ours(host, link))
 }
@@ -77,14 +78,14 @@ pub(crate) fn leads_to(host: &Host, link: &Path, shim: &Path) -> bool {
     matches!(look(host, link), Ok(Found::Ours(target)) if target == shim)
 }
 
-/// Whether every link is as an installation has it, and none is left beside those.
+/// Whether every link is as an installation has it, and no other is left.
 pub(crate) fn are_right(host: &Host, state: &State, installed: Option<&Installed>) -> bool {
     let links = installed.map_or(&[][..], |installed| &installed.links);
     let right = |installed: &Installed| links.iter().all(|link| leads_to(host, link, &shim_in(&installed.folder)));
     installed.is_none_or(right) && !need_restart(host, state, links)
 }
 
-/// Has the links be as an installation has them; none, and there are no links. Each is written down before it is made.
+/// Makes the links as an installation has them, or removes all if there is no installation. Writes each down before it is made.
 pub(crate) fn bring(host: &Host, node: &dyn Node, held: &mut Held<'_>, installed: Option<&Installed>) -> Result<()> {
     let wanted = installed.map_or_else(Vec::new, |installed| installed.links.clone());
     let new: Vec<PathBuf> = wanted.iter().filter(|link| !held.state.links.contains(link)).cloned().collect();
@@ -94,14 +95,14 @@ pub(crate) fn bring(host: &Host, node: &dyn Node, held: &mut Held<'_>, installed
         node.step("links-written-down");
     }
     for link in held.state.links.clone() {
-        // What a kill left.
+        // Left by a run that was killed.
         let _ = fs::remove_file(unfinished(host, &link));
         let target = installed.filter(|_| wanted.contains(&link)).map(|installed| shim_in(&installed.folder));
         match (look(host, &link)?, target) {
             (Found::Ours(now), Some(target)) if now == target => continue,
             (Found::Nothing | Found::Ours(_), Some(target)) => make(host, &link, &target)?,
             (Found::Ours(_), None) => remove(host, &link)?,
-            // Somebody else has put something there since.
+            // Somebody else has put a file there since.
             (Found::Others(_), _) | (Found::Nothing, None) => continue,
         }
         node.step("link");
@@ -131,7 +132,7 @@ fn look(host: &Host, link: &Path) -> Result<Found> {
     })
 }
 
-/// Puts the link there, or in the place of an earlier one, at once.
+/// Puts the link there, or replaces an earlier one, in one step.
 fn make(host: &Host, link: &Path, target: &Path) -> Result<()> {
     let (path, unfinished) = (place(host, link), unfinished(host, link));
     symlink(target, &unfinished).on("making the link", link)?;
@@ -147,7 +148,7 @@ fn remove(host: &Host, link: &Path) -> Result<()> {
     fs::remove_file(&path).and_then(|()| files::sync_folder(&path)).on("removing the link", link)
 }
 
-/// Where the link itself is for this process: `Host::at` would follow it.
+/// This process's path of the link itself, which `Host::at` would follow.
 fn place(host: &Host, link: &Path) -> PathBuf {
     host.at(link.parent().unwrap_or(Path::new("/"))).join(link.file_name().unwrap_or_default())
 }

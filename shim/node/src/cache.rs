@@ -1,4 +1,4 @@
-//! `catamaran cache`: what is in the cache of machine code, by the helper that knows its rules.
+//! `catamaran cache`: shows and changes the cache of machine code through the helper, which knows its rules.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -16,16 +16,16 @@ use crate::image::{self, Fetched};
 use crate::policy::{self, Policy};
 use crate::units::readable;
 
-/// All artifacts are read for a verification.
+/// A verification reads all artifacts.
 const LIMIT: Duration = Duration::from_secs(1800);
-/// As many digits of a digest are shown as text; JSON has all.
+/// The number of digits that the text shows of a digest; JSON has all.
 const DIGITS: usize = 16;
 
-/// What the helper answers.
+/// The helper's answer.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Found {
     folder: PathBuf,
-    /// What entries may take, in bytes.
+    /// The most that entries may take, in bytes.
     most: u64,
     entries: Vec<Entry>,
     removed: Vec<Entry>,
@@ -36,7 +36,7 @@ struct Found {
 struct Entry {
     digest: String,
     engine: Option<String>,
-    /// What it is made for: the engine's word, and behind it the world's where that is not a command's.
+    /// The target of the code: the engine's word, followed by the world's unless the world is a command's.
     target: Option<String>,
     tier: String,
     bytes: u64,
@@ -62,7 +62,7 @@ pub(crate) fn run(host: &Host, node: &NodeArgs, action: &CacheAction) -> Result<
     Ok(answer(action, &found))
 }
 
-/// What the helper answers about one module.
+/// The helper's answer about one module.
 #[derive(Debug, Serialize, Deserialize)]
 struct Warmed {
     digest: String,
@@ -115,7 +115,7 @@ fn prune(older_than: Option<u64>, to_bytes: Option<u64>, digest: Option<&str>) -
     json!({"prune": {"older_than": older_than, "to_bytes": to_bytes, "digest": digest}})
 }
 
-/// Removes the entries of one module that are not in use.
+/// Removes one module's entries that are not in use.
 pub(crate) fn forget(build: &Build<'_>, digest: &str) -> Result<()> {
     build.ask::<Found>("cache", &prune(None, None, Some(digest)), None, LIMIT).map(drop)
 }
@@ -124,7 +124,7 @@ fn answer(action: &CacheAction, found: &Found) -> Answer {
     let value = serde_json::to_value(found).unwrap_or_default();
     let sum = |entries: &[Entry]| readable(entries.iter().map(|entry| entry.bytes).sum());
     match action {
-        // Its answer is one for each image.
+        // `warm` answers once for each image, not with a list of entries.
         CacheAction::Warm { .. } => (String::new(), value, OK),
         CacheAction::List => {
             let all = format!(
@@ -167,7 +167,7 @@ fn answer(action: &CacheAction, found: &Found) -> Answer {
 
 fn table(entries: &[Entry]) -> String {
     let target = |entry: &Entry| entry.target.clone().or_else(|| entry.engine.clone()).unwrap_or("unknown".to_owned());
-    // As wide as it is without servers, and wider if there are some.
+    // The column is 9 wide, and wider if there are servers.
     let width = entries.iter().map(|entry| target(entry).len()).max().unwrap_or_default().max(9);
     let mut text = String::new();
     if !entries.is_empty() {
@@ -196,7 +196,7 @@ fn table(entries: &[Entry]) -> String {
     text
 }
 
-/// When that was, in words.
+/// The time since then, in words.
 fn ago(used: u64) -> String {
     let age = (SystemTime::UNIX_EPOCH + Duration::from_secs(used)).elapsed().unwrap_or_default().as_secs();
     match age {
@@ -243,7 +243,7 @@ mod tests {
     fn code_of_servers_is_told_from_that_of_commands() {
         let mut entries = vec![entry('a', false), entry('b', false), entry('c', false)];
         entries[1].target = Some("wasmtime-http-uninterrupted".into());
-        // Of a version that has an engine more.
+        // An entry of a version that has one more engine.
         (entries[2].target, entries[2].engine) = (None, None);
         let text = table(&entries);
         let targets: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();

@@ -1,8 +1,8 @@
-//! The canary: a module that is run on an engine by the node's containerd and the shim that is being installed.
+//! The canary: runs a module on an engine through the node's containerd and the shim that is being installed.
 //!
-//! It needs no image and no pull, so that it works on nodes without a network, and no pod, so that the kubelet does not take it for
-//! one that it has forgotten: it is a container in a containerd namespace of its own, whose root file system is a folder with the
-//! module in it (`container`). It may run before containerd's configuration is touched at all, since the shim is named by its path.
+//! The canary needs no image and no pull, so that it works on nodes without a network. It needs no pod, so that the kubelet does not take
+//! it for one that it has forgotten: it is a container in a containerd namespace of its own, whose root file system is a folder with the
+//! module in it (`container`). It can run before containerd's configuration is touched, because the shim is named by its path.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,18 +15,18 @@ use crate::host::Host;
 use crate::state;
 
 const NAMESPACE: &str = "catamaran-canary";
-/// A first start compiles.
+/// The first start compiles.
 const LIMIT: Duration = Duration::from_secs(60);
-/// What the module exits with: six times seven, by addition.
+/// The module's exit code: six times seven, by addition.
 const EXIT: u32 = 42;
 
-/// `WAT` of the tests.
+/// The binary of `WAT` in the tests.
 const MODULE: &[u8] = include_bytes!("canary.wasm");
 
-/// Runs it.
+/// Runs the canary.
 pub(crate) fn run(host: &Host, socket: &Path, shim: &Path, engine: &str, options: &Options) -> Result<()> {
     let root = state::folder().join("canary");
-    // Where the devices' file system goes: nothing can be made in a root that is mounted read-only.
+    // The mount point of the devices' file system: nothing can be made in a root that is mounted read-only.
     files::make_folders(host, &root.join("dev"))?;
     files::replace(host, &root.join("canary.wasm"), MODULE)?;
     let canary = Bare {
@@ -45,7 +45,7 @@ pub(crate) fn run(host: &Host, socket: &Path, shim: &Path, engine: &str, options
         outputs: None,
         limit: LIMIT,
     };
-    // What a run that was killed left.
+    // Left by a run that was killed.
     canary.remove();
     let exit = exit(&canary);
     canary.remove();

@@ -6,8 +6,8 @@
 //!       '------------'----------'------------'------------'--> taken back: files as before, restarted, written down
 //! ```
 //!
-//! Whoever is killed on the way leaves a change that is written down. Three may find it: the next run, which goes on; a rollback,
-//! which is a unit of its own and takes it back, unless containerd has proven itself meanwhile; and an administrator, by `status`.
+//! An installer that is killed on the way leaves a change that is written down. Three may find it: the next run, which goes on with it;
+//! the rollback, a unit of its own, which takes it back unless containerd has proven itself meanwhile; and an administrator, by `status`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -25,16 +25,16 @@ use crate::state::{Change, Held, Installed, Known, Pending};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     Proven,
-    /// The files are in place, and the administrator restarts containerd.
+    /// The files are in place, and the administrator has to restart containerd.
     RestartNeeded,
 }
 
-/// What a change is made with.
+/// All that a change needs.
 pub(crate) struct Changer<'a> {
     pub(crate) host: &'a Host,
     pub(crate) node: &'a dyn Node,
     pub(crate) containerd: &'a Known,
-    /// The program of a rollback.
+    /// The program that a rollback runs.
     pub(crate) rollback: &'a Path,
     pub(crate) rollback_after: Duration,
     pub(crate) by_hand: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Changer<'a> {
 }
 
 impl Changer<'_> {
-    /// Carries out a plan. `next` is what is installed then, and `prove` what must hold.
+    /// Carries out a plan. `next` is what is installed afterwards, and `prove` checks it.
     pub(crate) fn carry_out(
         &self,
         held: &mut Held<'_>,
@@ -52,7 +52,8 @@ impl Changer<'_> {
     ) -> Result<Ended> {
         let earlier = held.state.pending.clone();
         let differing: Vec<&Entry> = entries.iter().filter(|entry| entry.now != entry.wanted).collect();
-        // A run that was killed behind its restart, as k3s' kills an installer that is a pod: it goes on behind the restart.
+        // An earlier run may have been killed after its restart, as k3s' restart kills an installer that is a pod: skip to the proof
+        // then.
         let same = differing.is_empty() && aliases::are_right(self.host, &held.state, next.as_ref());
         let restarted = same && earlier.as_ref().is_some_and(|earlier| self.is_restarted(earlier));
         let process = self.process();
@@ -85,7 +86,7 @@ impl Changer<'_> {
             files.push(Change { path: entry.path.clone(), before, after: entry.wanted.as_deref().map(digest) });
         }
         if let Some(earlier) = &earlier {
-            // What a rollback restores is what was there before the first of these runs.
+            // A rollback restores the files as they were before the first of these runs.
             for old in &earlier.files {
                 match files.iter_mut().find(|change| change.path == old.path) {
                     Some(change) if change.before == old.after => change.before.clone_from(&old.before),
@@ -118,12 +119,12 @@ impl Changer<'_> {
                 let id = held.state.pending.as_ref().map_or("", |pending| &pending.id);
                 self.node.arm(&Rollback { id, program: self.rollback, after: self.rollback_after })?;
             }
-            // The earlier run's timer last: at no moment is there none.
+            // Disarm the earlier run's timer last, so that one is armed at every moment.
             if let Some(earlier) = earlier {
                 self.node.disarm(earlier)?;
             }
             self.node.step("armed");
-            // What fails for a folder that cannot be written to fails before the files are touched.
+            // Make the links first: a folder that is read-only is then reported before any file is touched.
             let next = held.state.pending.as_ref().and_then(|pending| pending.next.clone());
             aliases::bring(self.host, self.node, held, next.as_ref())?;
             for entry in differing {
@@ -148,13 +149,13 @@ impl Changer<'_> {
         Ok(Ended::Proven)
     }
 
-    /// Writes down that the change is done, and takes the rollback back.
+    /// Writes down that the change is done, and disarms the rollback.
     fn finish(&self, held: &mut Held<'_>) -> Result<()> {
         let Some(pending) = held.state.pending.clone() else { return Ok(()) };
         self.node.disarm(&pending.id)?;
         held.state.pending = None;
         held.state.rolled_back = None;
-        // An uninstallation stays written down until all of it is gone.
+        // An uninstallation stays pending until all of it is gone.
         if let Some(next) = pending.next {
             held.state.installed = Some(next);
         } else if let Some(installed) = &mut held.state.installed {
@@ -167,7 +168,7 @@ impl Changer<'_> {
         remove_empty_folders(self.host, held)
     }
 
-    /// Takes the change back. Answers the error that says so.
+    /// Takes the change back. Returns the error that reports this.
     fn take_back(&self, held: &mut Held<'_>, why: &Problem) -> Error {
         (self.say)("taking the change back");
         match self.revert(held, &why.found) {
@@ -187,7 +188,7 @@ impl Changer<'_> {
         let Some(pending) = held.state.pending.clone() else { return Ok(()) };
         for change in pending.files.iter().rev() {
             let now = self.host.read(&change.path)?.as_deref().map(digest);
-            // Another one's file by now: it stays.
+            // Somebody else has changed the file since: it stays.
             if now != change.after {
                 continue;
             }
@@ -197,12 +198,12 @@ impl Changer<'_> {
         }
         let installed = held.state.installed.clone();
         let linked = aliases::bring(self.host, self.node, held, installed.as_ref());
-        // One that never read the new files needs no restart.
+        // A containerd that never read the new files needs no restart.
         if (pending.swapped || pending.read) && !self.by_hand {
             self.node.restart(pending.containerd.unit.as_deref())?;
             self.node.handlers(&pending.containerd.socket)?;
         }
-        // Told only now: containerd runs by its configuration of before in any case.
+        // Report a failure of the links only now: containerd runs by its configuration of before in any case.
         linked?;
         self.node.disarm(&pending.id)?;
         held.state.pending = None;
@@ -212,7 +213,7 @@ impl Changer<'_> {
         remove_empty_folders(self.host, held)
     }
 
-    /// What a rollback does when its time has come: the installer is dead, or hangs.
+    /// Rolls back when the time has come: the installer is dead, or hangs.
     pub(crate) fn roll_back(&self, held: &mut Held<'_>, id: &str) -> Result<bool> {
         let Some(pending) = held.state.pending.clone().filter(|pending| pending.id == id) else { return Ok(false) };
         let listed = || self.node.handlers(&pending.containerd.socket).ok();
@@ -232,7 +233,7 @@ impl Changer<'_> {
         Ok(true)
     }
 
-    /// Whether a containerd runs that was started behind the change's last file.
+    /// Whether the running containerd was started after the change's last file was written.
     fn is_restarted(&self, pending: &Pending) -> bool {
         pending.swapped && self.process().is_some_and(|process| Some(process) != pending.process)
     }
@@ -250,7 +251,7 @@ impl Changer<'_> {
     }
 }
 
-/// Remembers which folders are about to be made for `folder`, to remove them again.
+/// Remembers which folders are about to be made for `folder`, so that they can be removed again.
 pub(crate) fn note_folders(host: &Host, held: &mut Held<'_>, folder: &Path) {
     let missing: Vec<PathBuf> =
         folder.ancestors().take_while(|folder| !host.exists(folder)).map(Path::to_owned).collect();
@@ -261,7 +262,7 @@ pub(crate) fn note_folders(host: &Host, held: &mut Held<'_>, folder: &Path) {
     }
 }
 
-/// Removes the folders that were made and hold nothing any more.
+/// Removes the folders that the installer made and that are empty again.
 pub(crate) fn remove_empty_folders(host: &Host, held: &mut Held<'_>) -> Result<()> {
     let folders = held.state.folders.clone();
     let mut kept: Vec<PathBuf> = Vec::new();

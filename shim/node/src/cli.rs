@@ -12,14 +12,14 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// Refused: nothing was changed.
 pub(crate) const REFUSED: u8 = 3;
-/// The change did not prove itself, and was taken back.
+/// The change was not proven, and was taken back.
 pub(crate) const ROLLED_BACK: u8 = 4;
 /// `status`: not installed.
 pub(crate) const NOT_INSTALLED: u8 = 5;
-/// `status` and `doctor`: something is wrong. `inspect`: it would be refused. `compare`: it runs on no engine. `cache`: an artifact
-/// is damaged, or an image was not compiled.
+/// `status` and `doctor`: something is wrong. `inspect`: the module would be refused. `compare`: it runs on no engine.
+/// `cache`: an artifact is damaged, or an image was not compiled.
 pub(crate) const UNWELL: u8 = 6;
-/// The files are in place; containerd is to be restarted by hand, and the command to be run again.
+/// The files are in place. The administrator has to restart containerd and to run the command again.
 pub(crate) const RESTART_NEEDED: u8 = 7;
 
 /// Puts a node in order for WebAssembly pods, and leaves no trace when it is uninstalled.
@@ -38,7 +38,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What all commands take.
+/// Options of all commands.
 #[derive(Debug, Args)]
 pub(crate) struct NodeArgs {
     /// The folder where the host's root file system is, such as /host in a container.
@@ -47,10 +47,10 @@ pub(crate) struct NodeArgs {
     /// The socket of the containerd that runs the node's pods; without it, the one that the kubelet talks to.
     #[arg(long, global = true, value_name = "SOCKET", value_hint = ValueHint::FilePath)]
     pub(crate) containerd_socket: Option<PathBuf>,
-    /// The folder on the node for the programs, one folder a version in it; without it /opt/catamaran, or what the distribution needs.
+    /// The node's folder for the programs, one folder a version in it; without it /opt/catamaran, or what the distribution needs.
     #[arg(long, global = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(crate) programs_dir: Option<PathBuf>,
-    /// How the answer is written.
+    /// The form of the answer.
     #[arg(short, long, global = true, default_value = "text", value_name = "FORM")]
     pub(crate) output: Form,
     /// How containerd is restarted: by systemd, or by the administrator after the command.
@@ -62,7 +62,7 @@ pub(crate) struct NodeArgs {
     /// The systemd unit that runs containerd; without it, the one that its process belongs to.
     #[arg(long, global = true, value_name = "UNIT")]
     pub(crate) unit: Option<String>,
-    /// After how many seconds a change that has not proven itself is taken back.
+    /// Seconds after which a change that is not proven is taken back.
     #[arg(long, global = true, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) rollback_after: u64,
 }
@@ -81,7 +81,7 @@ pub(crate) enum Restart {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Installs this version, or mends what others changed. Run twice it changes nothing.
+    /// Installs this version, or repairs an installation that others changed. A second run changes nothing.
     Install {
         /// The handler's name in containerd and in the RuntimeClass.
         #[arg(long, default_value = "catamaran", value_name = "NAME")]
@@ -98,40 +98,40 @@ pub(crate) enum Command {
     },
     /// Removes everything: the handler, the programs, the cache. containerd's files become what they were, byte for byte.
     Uninstall {
-        /// Goes on although pods use the handler, and says which it breaks.
+        /// Goes on although pods use the handler, and names the pods that it breaks.
         #[arg(long)]
         force: bool,
     },
-    /// Says what is installed, and whether pods can run.
+    /// Reports what is installed, and whether pods can run.
     Status,
-    /// Looks for everything that may be wrong, runs a test program on each engine, and says what to do.
+    /// Looks for everything that may be wrong, runs a test program on each engine, and gives a remedy for each problem.
     Doctor,
-    /// Keeps the node as a file says, and answers how it is, until SIGTERM: for a container on each node.
+    /// Keeps the node in the state that a file names, and reports that state, until SIGTERM: for a container on each node.
     Serve(ServeArgs),
-    /// Says what a module is, which engine would run it and why, and what would be refused.
+    /// Reports what a module is, which engine would run it and why, and what would be refused.
     Inspect(InspectArgs),
     /// Runs a module on both engines, and compares start, memory, processor time, exit code and output.
     Compare(CompareArgs),
-    /// Looks after the cache of machine code.
+    /// Manages the cache of machine code.
     Cache {
         #[command(subcommand)]
         action: CacheAction,
     },
-    /// Prints a script that completes this command's words in a shell.
+    /// Prints a completion script for a shell.
     Completion { shell: clap_complete::Shell },
     /// Writes the manual pages into a folder.
     Man {
         #[arg(value_hint = ValueHint::DirPath)]
         folder: PathBuf,
     },
-    /// Takes a change back whose installer is gone; a timer runs it.
+    /// Takes a change back whose installer is gone. A timer runs this command.
     #[command(hide = true)]
     Rollback {
         id: String,
         #[arg(long)]
         after: Option<u64>,
     },
-    /// Enters a root and becomes another program there.
+    /// Enters a root and executes another program there.
     #[command(hide = true)]
     Enter {
         folder: PathBuf,
@@ -141,7 +141,7 @@ pub(crate) enum Command {
     },
 }
 
-/// What is looked at.
+/// The module to inspect.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// A file, or the name of an image in the node's containerd.
@@ -155,22 +155,22 @@ pub(crate) struct InspectArgs {
     pub(crate) options_file: Option<PathBuf>,
 }
 
-/// What is run, and how often.
+/// The module to run, and how often.
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
     /// A file, or the name of an image in the node's containerd.
     #[arg(value_name = "FILE|IMAGE", value_hint = ValueHint::FilePath)]
     pub(crate) what: String,
-    /// Its arguments.
+    /// The module's arguments.
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
     /// containerd's namespace of the image.
     #[arg(long, default_value = "k8s.io", value_name = "NAMESPACE")]
     pub(crate) namespace: String,
-    /// How many later starts are measured, beside the first one: their medians are shown.
+    /// How many later starts are measured, besides the first one: their medians are shown.
     #[arg(long, default_value_t = 5, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) runs: u32,
-    /// So many seconds a start and a run may take each; then the guest is killed.
+    /// Seconds that a start and a run may take each, before the guest is killed.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,
 }
@@ -181,14 +181,14 @@ pub(crate) enum CacheAction {
     List,
     /// Removes entries that no process uses.
     Prune {
-        /// Those alone that were not used for so long, such as 90m, 12h or 30d.
+        /// Only entries that were not used for this long, such as 90m, 12h or 30d.
         #[arg(long, value_name = "TIME", value_parser = crate::units::seconds)]
         older_than: Option<u64>,
-        /// The least recently used ones, until the others have at most so many bytes, such as 500M or 2G.
+        /// The least recently used entries, until the others have at most this many bytes, such as 500M or 2G.
         #[arg(long, value_name = "BYTES", value_parser = crate::units::bytes)]
         to_bytes: Option<u64>,
     },
-    /// Compiles the modules of images now, for the engine that would run them: their first starts find machine code.
+    /// Compiles the modules of images now, for the engine that would run them, so that their first starts find machine code.
     Warm {
         /// The names of images in the node's containerd, or files.
         #[arg(value_name = "IMAGE", required = true)]
@@ -196,13 +196,13 @@ pub(crate) enum CacheAction {
         /// containerd's namespace of the images.
         #[arg(long, default_value = "k8s.io", value_name = "NAMESPACE")]
         namespace: String,
-        /// The Kubernetes namespace of the pods that will run them: the machine code counts to its share of the cache.
+        /// The Kubernetes namespace of the pods that will run them: the machine code counts towards its share of the cache.
         #[arg(long, default_value = "default", value_name = "NAMESPACE")]
         pod_namespace: String,
     },
-    /// Reads every artifact for its checksum, and names those that are damaged.
+    /// Verifies the checksum of every artifact, and names the damaged ones.
     Verify {
-        /// Removes the damaged ones: their modules are compiled anew when they are started next.
+        /// Removes the damaged artifacts: their modules are compiled again at their next start.
         #[arg(long)]
         remove: bool,
     },
@@ -218,7 +218,7 @@ mod tests {
 
     use super::Cli;
 
-    /// Options of containerd, the kubelet and their distributions.
+    /// Options of containerd, of the kubelet and of distributions.
     const OF_OTHERS: [&str; 7] =
         ["address", "config", "container-runtime-endpoint", "kubelet-args-file", "name", "root-dir", "version"];
 
@@ -232,7 +232,7 @@ mod tests {
         entries.flat_map(|path| if path.is_dir() { texts(&path) } else { vec![path] }).collect()
     }
 
-    /// A remedy that names an option which is not there helps nobody.
+    /// A remedy that names a missing option helps nobody.
     #[test]
     fn every_option_that_a_text_names_exists() {
         let known = own(&Cli::command());
@@ -244,7 +244,7 @@ mod tests {
             let text = fs::read_to_string(file).unwrap();
             let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '-');
             for option in words.filter_map(|word| word.strip_prefix("--")) {
-                // `-->` and `---` draw lines.
+                // `-->` and `---` are lines of drawings.
                 let option = option.trim_end_matches('-');
                 if option.is_empty() || option.starts_with('-') {
                     continue;

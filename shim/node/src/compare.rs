@@ -1,12 +1,14 @@
-//! `catamaran compare`: one module on both engines, as containers of the node's containerd and the installed shim.
+//! `catamaran compare`: runs one module on both engines, as containers of the node's containerd and the installed shim.
 //!
 //! ```text
 //! module + a section of its own --> folder --> for each engine: first start | await the best code | later starts --> table
 //! ```
 //!
-//! The first start must not find machine code in the cache, and nobody else's may be removed for that. So a copy of the module is run
-//! that has one more custom section, with a number that was never used before: its digest is new, and what it does is the same. Its
-//! entries are removed from the cache at the end.
+//! The first start must not find machine code in the cache, and other users' code may not be removed for that. So the command runs a copy
+//! of
+//! the module with one more custom section, which holds a number that was never used before: the copy's digest is new, and it does the
+//! same.
+//! At the end its entries are removed from the cache.
 
 mod output;
 mod run;
@@ -37,14 +39,14 @@ use run::{Guest, InImage};
 
 const NAMESPACE: &str = "catamaran-compare";
 const MAGIC: &[u8] = b"\0asm";
-/// The largest file that is read: no handler takes a larger module.
+/// The largest file that is read; no handler accepts a larger module.
 const LARGEST: u64 = 512 << 20;
 /// The custom section's name.
 const SECTION: &[u8] = b"catamaran-compare";
-/// Between two looks for the best code.
+/// Between two checks for the best code.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What one engine came to.
+/// One engine's results.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct OfEngine {
     pub(crate) engine: &'static str,
@@ -56,19 +58,19 @@ pub(crate) struct OfEngine {
     pub(crate) later_start: Option<f64>,
     /// Milliseconds from the start to the end, the median of the later runs.
     pub(crate) run: Option<f64>,
-    /// The largest number of bytes that the container had, the median.
+    /// The largest number of bytes of memory that the container used, the median.
     pub(crate) memory: Option<u64>,
     /// Milliseconds of processor time, the median.
     pub(crate) processor: Option<f64>,
-    /// None where the guest was killed after the time limit.
+    /// None if the guest was killed after the time limit.
     pub(crate) exit: Option<u32>,
     /// Whether the guest was killed after the time limit.
     pub(crate) timed_out: bool,
-    /// Whether the later runs had the optimiser's code: it may take longer than the time limit.
+    /// Whether the later runs had the optimiser's code, which may not be ready before the time limit.
     pub(crate) best: bool,
     pub(crate) stdout: Option<output::Text>,
     pub(crate) stderr: Option<output::Text>,
-    /// Whether each run had the same outputs and the same exit code.
+    /// Whether all runs had the same outputs and the same exit code.
     pub(crate) stable: bool,
 }
 
@@ -118,7 +120,7 @@ fn answer(name: &str, runs: u32, engines: &[OfEngine; 2]) -> Answer {
     (text, value, if none { UNWELL } else { OK })
 }
 
-/// The words of the guest: its own name first. What is asked for stands in place of an image's own arguments.
+/// The guest's arguments, its own name first. The arguments that the user gives replace the image's.
 fn words(own: Vec<String>, asked: &[String], in_image: bool) -> Vec<String> {
     let mut own = own.into_iter();
     let first = own.next().filter(|_| in_image).unwrap_or_else(|| format!("/{}", run::MODULE));
@@ -126,7 +128,7 @@ fn words(own: Vec<String>, asked: &[String], in_image: bool) -> Vec<String> {
     [vec![first], rest].concat()
 }
 
-/// The module with a section that no module had before. An error where the file is no Wasm.
+/// The module with a section that no module had before. Returns an error if the file is not Wasm.
 fn copy(name: &str, mut file: File) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.by_ref().take(LARGEST + 1).read_to_end(&mut bytes).on("reading", Path::new(name))?;
@@ -145,14 +147,14 @@ fn copy(name: &str, mut file: File) -> Result<Vec<u8>> {
 
 /// A custom section (WebAssembly core specification, "Custom Section"), which modules and components may have anywhere.
 fn section(number: [u8; 16]) -> Vec<u8> {
-    // Both lengths are below 128, and so a byte each.
+    // Both lengths are below 128, so each takes one byte.
     let mut body = vec![SECTION.len() as u8];
     body.extend(SECTION);
     body.extend(number);
     [&[0, body.len() as u8][..], &body].concat()
 }
 
-/// The folder that is the root file system, and goes with the comparison.
+/// The folder that serves as the root file system. It is removed after the comparison.
 struct Folder<'h> {
     host: &'h Host,
     inside: PathBuf,
@@ -161,7 +163,7 @@ struct Folder<'h> {
 impl<'h> Folder<'h> {
     fn make(host: &'h Host, module: &[u8]) -> Result<Self> {
         let folder = Self { host, inside: state::folder().join(format!("compare-{}", std::process::id())) };
-        // Where the devices' file system goes: nothing can be made in a root that is mounted read-only.
+        // The mount point of the devices' file system: nothing can be made in a root that is mounted read-only.
         files::make_folders(host, &folder.inside.join("root/dev"))?;
         files::make_folders(host, &folder.inside.join("fifos"))?;
         let path = folder.inside.join("root").join(run::MODULE);
@@ -173,7 +175,7 @@ impl<'h> Folder<'h> {
 impl Drop for Folder<'_> {
     fn drop(&mut self) {
         let _ = files::remove_folder(self.host, &self.inside);
-        // Where nothing is installed, it was made for this alone.
+        // If nothing is installed, this folder was made for the comparison alone.
         let _ = std::fs::remove_dir(self.host.at(&state::folder()));
     }
 }
@@ -252,7 +254,7 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     }
 }
 
-/// Waits until the optimiser's code is there, where the first start had the fast compiler's. A cache that cannot be used has neither.
+/// Waits for the optimiser's code if the first start had the fast compiler's. If the cache cannot be used, there is neither.
 fn await_best(host: &Host, engine: &str, digest: &str, limit: Duration) -> bool {
     let until = Instant::now() + limit;
     loop {

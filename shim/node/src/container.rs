@@ -1,5 +1,5 @@
-//! A container of this command's own, with nothing in it but a module: made by the node's containerd and a shim that is named by its
-//! path, so that neither an image nor a pod nor a configured handler is needed.
+//! A container of this command's own, with nothing in it but a module. The node's containerd makes it with a shim named by its path, so
+//! that it needs no image, no pod and no configured handler.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -21,22 +21,22 @@ const TASKS: &str = "containerd.services.tasks.v1.Tasks";
 const SPEC_URL: &str = "types.containerd.io/opencontainers/runtime-spec/1/Spec";
 const OPTIONS_URL: &str = "runtimeoptions.v1.Options";
 
-/// What containerd answers.
+/// containerd's answer.
 pub(crate) type Answered<T> = Result<T, Status>;
 
-/// A container that is yet to be made.
+/// A container that is not made yet.
 pub(crate) struct Bare<'a> {
-    /// containerd's socket, by this process's name for it.
+    /// containerd's socket, as this process names it.
     pub(crate) socket: PathBuf,
-    /// A containerd namespace, which is made if need be.
+    /// A containerd namespace, made if it does not exist.
     pub(crate) namespace: &'a str,
     pub(crate) id: String,
     pub(crate) shim: &'a Path,
     pub(crate) options: &'a Options,
     pub(crate) engine: &'a str,
-    /// A label of the container's.
+    /// A label of the container.
     pub(crate) label: &'a str,
-    /// What its root file system is made of.
+    /// The mounts of its root file system.
     pub(crate) rootfs: Vec<Mount>,
     /// The path of the module in it, and its arguments.
     pub(crate) args: Vec<String>,
@@ -44,13 +44,13 @@ pub(crate) struct Bare<'a> {
     pub(crate) cwd: &'a str,
     /// Further mounts of the spec.
     pub(crate) mounts: Vec<Value>,
-    /// FIFOs for its outputs, on the host; none where nobody reads them.
+    /// FIFOs for its outputs, on the host; None if nobody reads them.
     pub(crate) outputs: Option<(PathBuf, PathBuf)>,
-    /// So long each call may take but the one that waits for the end.
+    /// The time limit of each call except the wait for the end.
     pub(crate) limit: Duration,
 }
 
-/// A folder of the host's for a root file system, read-only.
+/// Mounts a folder of the host read-only as a root file system.
 pub(crate) fn bound(folder: &Path) -> Mount {
     Mount {
         kind: "bind".to_owned(),
@@ -90,7 +90,7 @@ impl Bare<'_> {
         self.call::<Nothing>(CONTAINERS, "Create", CreateContainer { container: Some(container) }).map(drop)
     }
 
-    /// Starts the shim, and has it make the container: its module is compiled now if it has to be.
+    /// Starts the shim, which makes the container and compiles its module if necessary.
     pub(crate) fn create(&self) -> Answered<()> {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         let (stdout, stderr) = self.outputs.as_ref().map(|(out, err)| (path(out), path(err))).unwrap_or_default();
@@ -108,7 +108,7 @@ impl Bare<'_> {
         self.call::<Nothing>(TASKS, "Start", self.named()).map(drop)
     }
 
-    /// Waits for the end, so long. Answers the exit code.
+    /// Waits up to `limit` for the end. Returns the exit code.
     pub(crate) fn wait(&self, limit: Duration) -> Answered<u32> {
         call::<_, Exit>(&self.socket, self.namespace, &format!("{TASKS}/Wait"), self.named(), limit)
             .map(|exit| exit.status)
@@ -119,14 +119,14 @@ impl Bare<'_> {
         self.call::<Nothing>(TASKS, "Kill", kill).map(drop)
     }
 
-    /// What it has used up to now, or up to its end.
+    /// The container's usage up to now, or up to its end.
     pub(crate) fn metrics(&self) -> Answered<Option<Metric>> {
         let asked = MetricsRequest { filters: vec![format!("id=={}", self.id)] };
         let answer = self.call::<MetricsResponse>(TASKS, "Metrics", asked)?;
         Ok(answer.metrics.into_iter().find(|metric| metric.id == self.id))
     }
 
-    /// Removes whatever there is of it.
+    /// Removes all that exists of the container.
     pub(crate) fn remove(&self) {
         if self.kill().is_ok() {
             let _ = self.wait(self.limit);
@@ -136,10 +136,10 @@ impl Bare<'_> {
         let _ = self.call::<Nothing>(NAMESPACES, "Delete", Named { name: self.namespace.to_owned() });
     }
 
-    /// Of the container's record: containerd takes none in the order for the task but runc's.
+    /// The options go into the container's record, because containerd takes no options but runc's with the task.
     fn runtime_options(&self) -> Option<Any> {
         let body = self.options.body();
-        // As the CRI sends them: its type is what containerd's configuration says of one, which is nothing.
+        // As the CRI sends them: the type is the one in containerd's configuration, which has none.
         let message = RuntimeOptions { type_url: String::new(), config_body: body.clone().into_bytes() };
         (!body.is_empty()).then(|| Any { type_url: OPTIONS_URL.to_owned(), value: message.encode_to_vec() })
     }

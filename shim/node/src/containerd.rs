@@ -4,7 +4,7 @@
 //! the kubelet's process --> its endpoint --> the socket --> the process that listens there, or says that it would
 //! ```
 //!
-//! Never by PATH: Docker brings a containerd of its own, k3s another, and a node may have all of them.
+//! Never by PATH, because Docker brings a containerd of its own, k3s another, and a node may have all of them.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::process::{Process, option, same_socket};
 use crate::root_file::RootFile;
 
-/// What kubelet and containerd use where nothing is said.
+/// The defaults of kubelet and containerd.
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
 pub(crate) const CONFIG: &str = "/etc/containerd/config.toml";
 /// k3s' and rke2's own containerd listens here.
@@ -27,14 +27,14 @@ pub(crate) struct Containerd {
     pub(crate) pid: u32,
     /// Its executable, as the host names it.
     pub(crate) program: PathBuf,
-    /// Its root file, which need not exist: then it runs on its defaults.
+    /// Its root file. If there is none, containerd runs on its defaults.
     pub(crate) config: PathBuf,
     pub(crate) socket: PathBuf,
     /// The systemd unit that runs it.
     pub(crate) unit: Option<String>,
 }
 
-/// What of the kubelet matters here.
+/// The kubelet, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kubelet {
     pub(crate) pid: u32,
@@ -51,9 +51,9 @@ struct KubeletConfiguration {
 
 const ENDPOINT: [&str; 2] = ["--container-runtime-endpoint", "-container-runtime-endpoint"];
 
-/// The kubelet among the host's processes, whatever program it is part of.
+/// Finds the kubelet among the host's processes, whatever program it is part of.
 pub(crate) fn kubelet(host: &Host, processes: &[Process]) -> Result<Option<Kubelet>> {
-    // One of its own first: an rke2 server is a process beside the kubelet that it starts.
+    // A kubelet process of its own comes first: an rke2 server runs beside the kubelet that it starts.
     let own = processes.iter().find(|process| matches!(process.name(), "kubelet" | "kubelite" | "hyperkube"));
     let part = || processes.iter().find(|p| p.name() == "k3s" && matches!(p.word(1), Some("server" | "agent")));
     let Some(process) = own.or_else(part) else { return Ok(None) };
@@ -104,7 +104,7 @@ fn endpoint(host: &Host, process: &Process) -> Result<Option<String>> {
 /// Finds the containerd behind `socket`.
 pub(crate) fn find(host: &Host, processes: &[Process], socket: &Path) -> Result<Containerd> {
     let all: Vec<&Process> = processes.iter().filter(|process| process.name() == "containerd").collect();
-    // The kernel's own word on who listens there, where it may be read.
+    // The kernel says which process listens there, if this process may read it.
     let listens = |process: &&&Process| {
         process.listener(host, socket).is_some_and(|inode| process.sockets(host).contains(&inode))
     };
@@ -146,17 +146,17 @@ pub(crate) fn find(host: &Host, processes: &[Process], socket: &Path) -> Result<
     })
 }
 
-/// The root file that a containerd was told of.
+/// The root file that a containerd was started with.
 pub(crate) fn config(process: &Process) -> PathBuf {
     PathBuf::from(process.option(&["--config", "-config", "-c"]).unwrap_or(CONFIG))
 }
 
-/// The socket that a containerd says it serves: by its arguments, its root file, or its default.
+/// The socket that a containerd serves: by its arguments, its root file, or the default.
 fn address(host: &Host, process: &Process) -> Result<PathBuf> {
     if let Some(address) = process.option(&["--address", "-address", "-a"]) {
         return Ok(PathBuf::from(address));
     }
-    // A root file that cannot be read is another containerd's affair, unless it turns out to be ours.
+    // A root file that cannot be read is another containerd's, unless this one turns out to be ours.
     let read = RootFile::read(host, &config(process)).ok();
     Ok(read.and_then(|root| root.address()).unwrap_or_else(|| PathBuf::from(SOCKET)))
 }

@@ -1,7 +1,7 @@
-//! What shims and compile processes left to be read: their counters, and the folders of the cache.
+//! Reads the files that shims and compile processes leave: their counters, and the folders of the cache.
 //!
-//! The names are those of `shim/cache/src/counters.rs`, `shim/cache/src/store.rs` and `shim/helper/src/compile/shares.rs`: this
-//! program links none of them, and reads what may be another version's.
+//! The names are those of `shim/cache/src/counters.rs`, `shim/cache/src/store.rs` and `shim/helper/src/compile/shares.rs`. This program
+//! links none of them, and may read another version's files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,14 +11,14 @@ use std::path::Path;
 use crate::host::Host;
 use crate::state;
 
-/// Each counter by its name. Lines that are no counters are left out.
+/// Each counter by its name. Lines that are not counters are left out.
 pub(crate) fn read(host: &Host) -> BTreeMap<String, u64> {
     let text = host.text(&state::home().join("counters")).unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
 }
 
-/// Starts of servers, by where the code came from that each of them runs until it ends; none where no server was started.
+/// Starts of servers, by the origin of the code that each runs until it ends; None if no server was started.
 pub(crate) fn servers(counters: &BTreeMap<String, u64>) -> Option<String> {
     let started = |origin: &str| -> u64 {
         let of_servers = |name: &str| name.starts_with("starts.") && name.ends_with(&format!(".http.{origin}"));
@@ -29,12 +29,12 @@ pub(crate) fn servers(counters: &BTreeMap<String, u64>) -> Option<String> {
         .then(|| format!("{best} started on the best code, {fast} on fast code, {uncached} on code outside the cache"))
 }
 
-/// What the cache holds.
+/// The content of the cache.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Size {
-    /// Artifacts.
+    /// The number of artifacts.
     pub(crate) entries: u64,
-    /// On the disk, with all that lies beside them.
+    /// The space on the disk, including the files beside the artifacts.
     pub(crate) bytes: u64,
 }
 
@@ -43,7 +43,7 @@ impl Size {
         let mut size = Self::default();
         let folders = fs::read_dir(host.at(&state::home().join("cache"))).into_iter().flatten().flatten();
         for file in folders.flat_map(|folder| fs::read_dir(folder.path()).into_iter().flatten().flatten()) {
-            // One that is evicted meanwhile is none.
+            // An artifact that is evicted meanwhile does not count.
             let Ok(data) = file.metadata() else { continue };
             size.bytes += data.blocks() * 512;
             size.entries += u64::from(is_artifact(&file.file_name().to_string_lossy()));
@@ -52,14 +52,14 @@ impl Size {
     }
 }
 
-/// `SHA256` or `SHA256.fast`; beside it lie sums, marks, refusals, and artifacts that are not whole yet.
+/// Artifacts are `SHA256` or `SHA256.fast`; beside them lie sums, marks, refusals, and artifacts that are not complete yet.
 fn is_artifact(name: &str) -> bool {
     let digest = name.strip_suffix(".fast").unwrap_or(name);
     digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// How many starts wait for an artifact, those whose module is being compiled among them: `orders/PID.N-AMOUNT-TENANT`, of compile
-/// drivers that live.
+/// How many starts wait for an artifact, including those whose module is being compiled: files `orders/PID.N-AMOUNT-TENANT` of compile
+/// drivers that still run.
 pub(crate) fn queue(host: &Host) -> u64 {
     let entries = fs::read_dir(host.at(&state::home().join("orders"))).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());

@@ -1,4 +1,4 @@
-//! Why something was not done: what was found, and what to do about it.
+//! Errors and problems: what was found, and what to do about it.
 
 use std::fmt;
 use std::io;
@@ -11,9 +11,9 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 /// A text in two parts, for people and for `-o json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
-    /// What was found, with the file, key or program.
+    /// The finding, with the file, key or program.
     pub(crate) found: String,
-    /// What to do about it.
+    /// The remedy.
     pub(crate) remedy: String,
 }
 
@@ -29,16 +29,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// How a command failed. Each has an exit code of its own (`cli`).
+/// Why a command failed. Each variant has an exit code of its own (`cli`).
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The node is not one to install on, or not now. Nothing was changed.
+    /// The node is unsuitable, or is so now. Nothing was changed.
     #[error("{0}")]
     Refused(Problem),
-    /// A step failed; the node is as it was before that step, and running the command again is safe.
+    /// A step failed. The node is as it was before that step, and it is safe to run the command again.
     #[error("{0}")]
     Failed(Problem),
-    /// The new configuration did not prove itself. The one of before is in force again.
+    /// The new configuration was not proven. The earlier one is in force again.
     #[error("{0}")]
     RolledBack(Problem),
 }
@@ -59,7 +59,7 @@ impl Error {
     }
 }
 
-/// Gives an I/O error its file.
+/// Adds the file's path to an I/O error.
 pub(crate) trait On<T> {
     /// `doing` is a phrase such as "reading".
     fn on(self, doing: &str, path: &Path) -> Result<T>;

@@ -1,4 +1,4 @@
-//! A node of files alone: its containerd reads its configuration as the real one does, and comes back from a restart or not.
+//! A node of files alone: its containerd reads its configuration as the real one does, and comes back from a restart or does not.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::root_file::RootFile;
 use crate::state::Known;
 use crate::tree::Tree;
 
-/// What a step's kill is told by.
+/// The panic payload of a kill at a step.
 pub(crate) struct Killed;
 
 type AtStep = Box<dyn Fn(&str)>;
@@ -26,35 +26,35 @@ pub(crate) struct Fake {
     pub(crate) host: Host,
     config: PathBuf,
     args: Vec<String>,
-    /// What containerd runs by; none while it does not run.
+    /// The configuration that containerd runs by; None while it does not run.
     loaded: RefCell<Option<DocumentMut>>,
     pid: Cell<u32>,
-    /// What happened, in its order.
+    /// The events, in order.
     pub(crate) events: RefCell<Vec<String>>,
-    /// How many steps are passed before the process is killed at one.
+    /// How many steps pass before the process is killed at one.
     pub(crate) kill_after: Cell<Option<usize>>,
-    /// Of the handler catamaran, or of another one: `HANDLER NAMESPACE/NAME`.
+    /// Pods of the handler `catamaran`, or of another one: `HANDLER NAMESPACE/NAME`.
     pub(crate) pods: RefCell<Vec<String>>,
     pub(crate) armed: RefCell<Option<String>>,
     pub(crate) version: RefCell<String>,
     /// An engine whose test program fails.
     pub(crate) broken_engine: RefCell<Option<String>>,
-    /// A containerd that takes a configuration in `config dump` and does not come back with the handler.
+    /// Whether containerd accepts a configuration in `config dump` and then does not come back with the handler.
     pub(crate) refuses_handler: Cell<bool>,
-    /// containerd 2.3.0 to 2.3.4: a newer drop-in below an older root file stops it.
+    /// Whether a newer drop-in below an older root file stops containerd, as it does containerd 2.3.0 to 2.3.4.
     pub(crate) strict_versions: Cell<bool>,
-    /// Of k3s: what the template's base is rendered to.
+    /// For k3s: the configuration that the template's base is rendered to.
     pub(crate) base: RefCell<Option<String>>,
-    /// Of k3s: the folder where it looks for runwasi's shims when it starts, to write a handler for each.
+    /// For k3s: the folder where it looks for runwasi's shims when it starts, to write a handler for each.
     pub(crate) names: RefCell<Option<PathBuf>>,
     pub(crate) restart_fails: Cell<bool>,
     pub(crate) no_service_manager: Cell<bool>,
-    /// Called with the name of each step.
+    /// Called with each step's name.
     pub(crate) at_step: RefCell<Option<AtStep>>,
 }
 
 impl Fake {
-    /// A containerd with this root file, which the kubelet talks to. `args` are its own, without the program.
+    /// A containerd with this root file, which the kubelet talks to. `args` are its arguments without the program.
     pub(crate) fn new(mut tree: Tree, program: &str, args: &[&str], config: &str, socket: &str) -> Self {
         let mut all = vec![program.to_owned()];
         all.extend(args.iter().map(|argument| (*argument).to_owned()));
@@ -133,7 +133,7 @@ impl Fake {
         Ok(())
     }
 
-    /// What k3s and microk8s do before they start containerd.
+    /// Renders the root file, as k3s and microk8s do before they start containerd.
     fn render(&self) {
         let folder = self.config.parent().unwrap();
         if let Some(base) = self.base.borrow().as_ref() {
@@ -154,7 +154,7 @@ impl Fake {
         }
     }
 
-    /// k3s' handlers for programs that have the names of runwasi's shims.
+    /// k3s' handlers for programs with the names of runwasi's shims.
     fn found(&self) -> String {
         let names = self.names.borrow();
         let program = |engine: &str| Some(names.as_ref()?.join(format!("containerd-shim-{engine}-v1")));
@@ -182,7 +182,7 @@ impl Fake {
             }
         }
         merged.remove("imports");
-        // As the real one does, whatever the files say.
+        // Version 4, which the real containerd shows whatever the files say.
         merged["version"] = toml_edit::value(4);
         Ok(merged)
     }

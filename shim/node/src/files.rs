@@ -1,4 +1,4 @@
-//! Writes files so that a kill at any moment leaves the old one or the new one.
+//! Writes files so that a kill at any moment leaves either the old file or the new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,12 +10,12 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{On, Result};
 use crate::host::Host;
 
-/// Of a file that nobody had before.
+/// The mode of a new file.
 const MODE: u32 = 0o644;
-/// What a file is called until it is whole.
+/// The prefix of a file's name until it is complete.
 const UNFINISHED: &str = ".catamaran-new.";
 
-/// How a file is to look; without an owner it is this process's user's.
+/// A file's mode and owner; without an owner it belongs to this process's user.
 #[derive(Clone, Copy)]
 struct Look {
     mode: u32,
@@ -26,7 +26,7 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The digest of a file, which may be larger than what a container may have in memory.
+/// The digest of a file that may be larger than a container's memory limit.
 pub(crate) fn digest_of(path: &Path) -> io::Result<String> {
     let (mut file, mut sum, mut part) = (File::open(path)?, Sha256::new(), vec![0; 256 << 10]);
     loop {
@@ -41,7 +41,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Where an unfinished file is: a folder further up, since this one may be imported by a pattern that takes any name.
+/// The path of an unfinished file. `above` puts it into the parent's folder, because a pattern may import every name in this one.
 pub(crate) fn unfinished(path: &Path, above: bool) -> PathBuf {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let folder = if above { folder.parent().unwrap_or(folder) } else { folder };
@@ -49,7 +49,7 @@ pub(crate) fn unfinished(path: &Path, above: bool) -> PathBuf {
     folder.join(format!("{UNFINISHED}{name}"))
 }
 
-/// Puts `bytes` at `inside`, with the owner and the mode of what is there. Its folder must exist.
+/// Puts `bytes` at `inside`, with the owner and mode of the file there. Its folder must exist.
 pub(crate) fn replace(host: &Host, inside: &Path, bytes: &[u8]) -> Result<()> {
     let path = host.at(inside);
     let look = fs::metadata(&path).map_or(Look { mode: MODE, owner: None }, |there| Look {
@@ -92,12 +92,12 @@ fn finish(temporary: &Path, path: &Path, bytes: &[u8], look: Look) -> io::Result
     sync_folder(path)
 }
 
-/// Has the disk know of a new name, or of one that is gone.
+/// Syncs the folder, so that the disk has a new name, or has lost a removed one.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
-/// Removes a file; one that is not there is removed.
+/// Removes a file; succeeds if there is none.
 pub(crate) fn remove(host: &Host, inside: &Path) -> Result<()> {
     let path = host.at(inside);
     match fs::remove_file(&path) {
@@ -107,7 +107,7 @@ pub(crate) fn remove(host: &Host, inside: &Path) -> Result<()> {
     }
 }
 
-/// Removes what a kill left of [`replace`].
+/// Removes the files that a killed [`replace`] left.
 pub(crate) fn remove_unfinished(host: &Host, inside: &Path) {
     let path = host.at(inside);
     for above in [true, false] {
@@ -115,14 +115,14 @@ pub(crate) fn remove_unfinished(host: &Host, inside: &Path) {
     }
 }
 
-/// Makes a folder with those above it, and answers which of them it made, the outermost first.
+/// Makes a folder and those above it. Returns the ones that it made, the outermost first.
 pub(crate) fn make_folders(host: &Host, inside: &Path) -> Result<Vec<PathBuf>> {
     let missing: Vec<&Path> = inside.ancestors().take_while(|folder| !host.exists(folder)).collect();
     fs::create_dir_all(host.at(inside)).on("making the folder", inside)?;
     Ok(missing.into_iter().rev().map(Path::to_owned).collect())
 }
 
-/// Removes a folder with all that is in it.
+/// Removes a folder with all its content.
 pub(crate) fn remove_folder(host: &Host, inside: &Path) -> Result<()> {
     match fs::remove_dir_all(host.at(inside)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e).on("removing", inside),
@@ -130,7 +130,7 @@ pub(crate) fn remove_folder(host: &Host, inside: &Path) -> Result<()> {
     }
 }
 
-/// Copies a program, so that it is whole or not there, with this mode.
+/// Copies a program with this mode, so that it is complete or not there.
 pub(crate) fn copy_program(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
     let bytes = fs::read(from)?;
     let temporary = unfinished(to, false);

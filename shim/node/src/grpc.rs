@@ -1,5 +1,5 @@
-//! Calls to containerd's socket, with the messages' fields that are used here: from `k8s.io/cri-api` (runtime.v1) and from containerd's
-//! `api/services/{containers,namespaces,snapshots,tasks}/v1` and `api/types`.
+//! Calls on containerd's socket. The messages have only the fields that are used here: from `k8s.io/cri-api` (runtime.v1), and from
+//! containerd's `api/services/{containers,namespaces,snapshots,tasks}/v1` and `api/types`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ where
     Ok(client.unary(request, path, ProstCodec::default()).await?.into_inner())
 }
 
-/// An answer or a request in which there is nothing.
+/// An empty request or answer.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Nothing {}
 
@@ -120,7 +120,7 @@ pub(crate) struct Any {
     pub(crate) value: Vec<u8>,
 }
 
-/// `runtimeoptions.v1.Options`, as the CRI sends the handler's options.
+/// `runtimeoptions.v1.Options`: the form in which the CRI sends the handler's options.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct RuntimeOptions {
     #[prost(string, tag = "1")]
@@ -135,7 +135,7 @@ pub(crate) struct CreateNamespace {
     pub(crate) namespace: Option<Named>,
 }
 
-/// Of every message that begins with one name: a namespace, its deletion, a container's, a task's.
+/// Any message that begins with one name: of a namespace or its deletion, of a container, of a task.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Named {
     #[prost(string, tag = "1")]

@@ -8,16 +8,16 @@ use toml_edit::{Array, DocumentMut, Item};
 
 use crate::error::{Error, Result};
 
-/// containerd's name of the runtime. Where the program is, `runtime_path` says; this stands in events and labels.
+/// containerd's name of the runtime, which appears in events and labels. `runtime_path` says where the program is.
 pub(crate) const RUNTIME: &str = "io.containerd.catamaran.v1";
 pub(crate) const SHIM: &str = "containerd-shim-catamaran-v1";
-/// Annotations that containerd hands on: without them no pod chooses its engine.
+/// Annotations that containerd hands on. Without this no pod could choose its engine.
 const ANNOTATIONS: &str = "catamaran.wasm/*";
 
 const BEGIN: &str = "# catamaran: begin. Written by `catamaran install`; `catamaran uninstall` removes it.\n";
 const END: &str = "# catamaran: end\n";
 
-/// What is written: a handler, and where its shim lies.
+/// The handler that is written, and the path of its shim.
 #[derive(Debug, Clone)]
 pub(crate) struct Handler {
     pub(crate) name: String,
@@ -25,12 +25,12 @@ pub(crate) struct Handler {
     pub(crate) options: Options,
 }
 
-/// The handler's options (README.md, "Which engine"), each a key and its TOML value.
+/// The handler's options (docs/node.md, "Options of the handler"), each a key and its TOML value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Options(Vec<(String, String)>);
 
 impl Options {
-    /// Reads `{"default_engine": "wasmer", ...}`, as the chart's values have them. The shim checks what they mean.
+    /// Reads `{"default_engine": "wasmer", ...}`, the form of the chart's values. The shim checks the values.
     pub(crate) fn parse(place: &str, text: &str) -> Result<Self> {
         const KNOWN: [&str; 7] = [
             "allowed_engines",
@@ -67,7 +67,7 @@ impl Options {
         Ok(Self(options))
     }
 
-    /// Those of a handler in a file of containerd's that this command has written, a file of its own or a block in a template.
+    /// The options of a handler in a file that this command wrote: a drop-in, or a block in a template.
     pub(crate) fn of_handler(text: &str, handler: &str) -> Option<Self> {
         let block = text.split_once(BEGIN).map(|(_, behind)| behind.split_once(END).map_or(behind, |(block, _)| block));
         let document: DocumentMut = block.unwrap_or(text).parse().ok()?;
@@ -78,17 +78,17 @@ impl Options {
         Some(Self(pairs.map(|(key, value)| (key.to_owned(), value.to_string().trim().to_owned())).collect()))
     }
 
-    /// The value of an option, where it is written.
+    /// The value of an option, if it is written.
     pub(crate) fn value(&self, key: &str) -> Option<toml_edit::Value> {
         self.0.iter().find(|(known, _)| known == key)?.1.parse().ok()
     }
 
-    /// As the shim reads them: lines of TOML.
+    /// The options as the shim reads them: lines of TOML.
     pub(crate) fn body(&self) -> String {
         self.0.iter().fold(String::new(), |body, (key, value)| body + key + " = " + value + "\n")
     }
 
-    /// The engines that pods may have.
+    /// The engines that pods may use.
     pub(crate) fn engines(&self) -> Vec<String> {
         let listed = self.body().parse::<DocumentMut>().ok().and_then(|document| {
             let array = document.get("allowed_engines")?.as_array()?.clone();
@@ -111,7 +111,7 @@ fn toml(value: &Value) -> Option<toml_edit::Value> {
 }
 
 impl Handler {
-    /// Checks a name: Kubernetes takes DNS labels in a RuntimeClass.
+    /// Checks a handler's name: a RuntimeClass takes only DNS labels.
     pub(crate) fn check_name(name: &str) -> Result<()> {
         let label = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let good = !name.is_empty() && name.len() <= 63 && name.bytes().all(label);
@@ -124,7 +124,7 @@ impl Handler {
         Ok(())
     }
 
-    /// The table, in the form of a root file of that version.
+    /// The handler's table, in the form of a root file of that version.
     fn table(&self, version: u64) -> String {
         let plugin = if version == 2 { "io.containerd.grpc.v1.cri" } else { "io.containerd.cri.v1.runtime" };
         let table = format!("plugins.'{plugin}'.containerd.runtimes.{}", self.name);
@@ -142,7 +142,7 @@ impl Handler {
         text
     }
 
-    /// A file of its own.
+    /// The content of a drop-in.
     pub(crate) fn drop_in(&self, version: u64) -> String {
         format!(
             "# Written by `catamaran install`, which overwrites it; `catamaran uninstall` removes it.\nversion = {version}\n\n{}",
@@ -150,12 +150,12 @@ impl Handler {
         )
     }
 
-    /// A part of somebody else's file.
+    /// The block in somebody else's file.
     pub(crate) fn block(&self, version: u64) -> String {
         format!("{BEGIN}{}{END}", self.table(version))
     }
 
-    /// What is wrong with this handler in what containerd says it would run by; none where nothing is.
+    /// Compares containerd's dump of this handler with what was written. Returns the first difference in words, or None.
     pub(crate) fn differs(&self, table: &Item) -> Option<String> {
         let text = |key: &str| table.get(key).and_then(Item::as_str).unwrap_or_default().to_owned();
         for (key, expected) in
@@ -182,7 +182,7 @@ impl Handler {
     }
 }
 
-/// A value without the look that it was written in.
+/// A value without its formatting.
 pub(crate) fn plain(item: &Item) -> String {
     match item {
         Item::Value(toml_edit::Value::Array(array)) => {
@@ -195,7 +195,7 @@ pub(crate) fn plain(item: &Item) -> String {
     }
 }
 
-/// A text without the blocks that were ever written into it, however many.
+/// A text without our blocks, however many were ever written into it.
 pub(crate) fn without_blocks(text: &str) -> String {
     let mut rest = text;
     let mut kept = String::new();
@@ -206,18 +206,18 @@ pub(crate) fn without_blocks(text: &str) -> String {
     kept + rest
 }
 
-/// The shim's name in runwasi's place, for that engine.
+/// The name of runwasi's shim for that engine, which our link takes.
 pub(crate) fn alias(engine: &str) -> String {
     format!("containerd-shim-{engine}-v1")
 }
 
-/// Whether a program is called by such a name.
+/// Whether a program is called by one of these names.
 pub(crate) fn is_alias(program: &str) -> bool {
     let called = program.rsplit('/').next().unwrap_or_default();
     ENGINES.iter().any(|engine| called == alias(engine))
 }
 
-/// The file of the shim in a folder of programs.
+/// The path of the shim in a folder of programs.
 pub(crate) fn shim_in(folder: &Path) -> PathBuf {
     folder.join(SHIM)
 }
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    /// A public bug: text was appended in loops, and a second table of a name stops containerd.
+    /// A public bug: text was appended in loops, and a second table of the same name stops containerd.
     #[test]
     fn blocks_do_not_add_up() {
         let own = "{{ template \"base\" . }}\n# mine\n";

@@ -1,6 +1,6 @@
-//! What the installed programs do for this command, which links none of them: `catamaran-helper`, run from its version's folder.
+//! Runs the installed `catamaran-helper`, from its version's folder, for all work that this command links no code for.
 //!
-//! It reads what others wrote, modules and images, in processes without rights; what it answers is JSON.
+//! The helper reads modules and images, which others wrote, in processes without rights, and answers in JSON.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use crate::host::Host;
 use crate::run::{self, host_command};
 use crate::state::{self, Installed};
 
-/// The shim's programs: those that are installed, or those beside this one where nothing is.
+/// The shim's programs: the installed ones, or those beside this program if nothing is installed.
 pub(crate) struct Build<'h> {
     host: &'h Host,
-    /// As the host names it.
+    /// The folder as the host names it.
     folder: PathBuf,
     pub(crate) installed: Option<Installed>,
 }
@@ -76,7 +76,7 @@ impl<'h> Build<'h> {
     }
 }
 
-/// The folder of this program, where its release was unpacked.
+/// This program's folder, where its release was unpacked.
 pub(crate) fn own_folder() -> Result<PathBuf> {
     let own = Path::new("/proc/self/exe");
     let path = fs::read_link(own).on("reading", own)?;

@@ -1,7 +1,8 @@
-//! The host's files below `--root`, by the names that the host itself has for them.
+//! The host's files below `--root`, by the host's own names.
 //!
-//! In a container the host's root file system is mounted at a folder such as `/host`. Symbolic links there are the host's: an
-//! absolute one starts at the root again, so that none leads out of it into the container's own files.
+//! In a container the host's root file system is mounted at a folder such as `/host`. Symbolic links below it are the host's, so an
+//! absolute
+//! link starts at that root again and none leads out into the container's own files.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -12,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::error::{On, Result};
 
-/// As many links as the kernel follows on one way.
+/// The number of links that the kernel follows on one path.
 const LINKS: usize = 40;
 
 /// A host's file system.
@@ -26,7 +27,7 @@ impl Host {
         Self { root: root.to_owned() }
     }
 
-    /// Whether this process and the host have one root, so that programs need no chroot.
+    /// Whether this process's root is the host's, so that programs need no chroot.
     pub(crate) fn is_own_root(&self) -> bool {
         self.root == Path::new("/")
     }
@@ -35,13 +36,14 @@ impl Host {
         &self.root
     }
 
-    /// Where `inside`, an absolute path of the host's, is for this process. All links are followed, the last name's too; names
-    /// that do not exist are kept.
+    /// This process's path of `inside`, an absolute path of the host's. Follows all links, also that of the last name. Keeps names that
+    /// do
+    /// not exist.
     pub(crate) fn at(&self, inside: &Path) -> PathBuf {
         self.root.join(relative(&self.resolve(inside)))
     }
 
-    /// `inside` without links, as the host would name it.
+    /// `inside` without links, as the host names it.
     pub(crate) fn resolve(&self, inside: &Path) -> PathBuf {
         let mut links = 0;
         let mut done = PathBuf::from("/");
@@ -68,7 +70,7 @@ impl Host {
         done
     }
 
-    /// A D-Bus address of this process's, as the host has it; none where it names a file that is not the host's.
+    /// Translates a D-Bus address of this process to the host's. Returns None if it names a file that is not the host's.
     pub(crate) fn address(&self, address: &str) -> Option<String> {
         if self.is_own_root() {
             return Some(address.to_owned());
@@ -77,7 +79,7 @@ impl Host {
         Some(format!("unix:path={}", Path::new("/").join(inside).display()))
     }
 
-    /// The bytes of a file; none where there is no such file.
+    /// The bytes of a file; None if there is none.
     pub(crate) fn read(&self, inside: &Path) -> Result<Option<Vec<u8>>> {
         match fs::read(self.at(inside)) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -86,7 +88,7 @@ impl Host {
         }
     }
 
-    /// The text of a file; none where there is no such file or it is no UTF-8, which no file that is asked for so may be.
+    /// The text of a file; None if there is none or it is not UTF-8, as every file read here has to be.
     pub(crate) fn text(&self, inside: &Path) -> Option<String> {
         String::from_utf8(fs::read(self.at(inside)).ok()?).ok()
     }
@@ -95,7 +97,7 @@ impl Host {
         self.at(inside).exists()
     }
 
-    /// What a pattern matches, as containerd's imports have it: in order of the names.
+    /// The paths that a pattern matches, ordered by name as containerd orders imports.
     pub(crate) fn glob(&self, pattern: &Path) -> Vec<PathBuf> {
         let Some((folder, name)) = pattern.parent().zip(pattern.file_name()).filter(|_| is_pattern(pattern)) else {
             return if self.exists(pattern) { vec![pattern.to_owned()] } else { Vec::new() };
@@ -114,7 +116,7 @@ impl Host {
     }
 }
 
-/// Whether `path` is a pattern of several files.
+/// Whether `path` is a pattern for several files.
 pub(crate) fn is_pattern(path: &Path) -> bool {
     path.as_os_str().as_bytes().iter().any(|byte| b"*?[".contains(byte))
 }

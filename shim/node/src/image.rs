@@ -1,4 +1,4 @@
-//! A module that is asked for by the name of its image, or by a file.
+//! A module that is named by its image or by a file.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,31 +13,31 @@ use crate::containerd;
 use crate::error::{Error, On, Result};
 use crate::helper::Build;
 
-/// A module of half a gigabyte, from a slow disk.
+/// Enough for a module of half a gigabyte from a slow disk.
 const LIMIT: Duration = Duration::from_secs(600);
 
 /// A module, and how its image runs it.
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) file: File,
-    /// The program of the image, its name first; nothing where the module is a layer, or was no image's.
+    /// The image's program, its name first; empty if the module is a layer, or comes from no image.
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
     pub(crate) cwd: String,
-    /// The image's layers, where the module is a file in them.
+    /// The image's layers, if the module is a file in them.
     pub(crate) snapshot: Option<Snapshot>,
 }
 
-/// A snapshot of containerd's.
+/// A snapshot of containerd.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Snapshot {
     pub(crate) snapshotter: String,
     pub(crate) key: String,
-    /// The module's path in it.
+    /// The module's path in the snapshot.
     pub(crate) path: String,
 }
 
-/// What the helper answers.
+/// The helper's answer.
 #[derive(Deserialize)]
 struct Found {
     snapshot: Option<Snapshot>,
@@ -56,7 +56,7 @@ impl Fetched {
     }
 }
 
-/// Whether a file is meant. An image's name is no path, and a file that is there is meant by its name.
+/// Whether a file is meant: a path, or the name of a file that exists. An image's name is no path.
 pub(crate) fn is_file(what: &str) -> bool {
     what.starts_with(['/', '.']) || Path::new(what).is_file()
 }
@@ -67,7 +67,7 @@ pub(crate) fn socket(node: &NodeArgs, build: &Build<'_>) -> PathBuf {
     node.containerd_socket.clone().or(known).unwrap_or_else(|| PathBuf::from(containerd::SOCKET))
 }
 
-/// Has the helper find an image's module. Manifests and configurations are read by a process of its own without rights.
+/// Has the helper find an image's module. A process of the helper without rights reads the manifests and configurations.
 pub(crate) fn fetch(build: &Build<'_>, socket: &Path, namespace: &str, name: &str, largest: u64) -> Result<Fetched> {
     let file =
         rustix::fs::memfd_create("module", MemfdFlags::CLOEXEC).map(File::from).on("reading", Path::new(name))?;

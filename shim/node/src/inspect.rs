@@ -1,4 +1,4 @@
-//! `catamaran inspect`: what a module is, which engine would run it and why, and what would be refused.
+//! `catamaran inspect`: reports what a module is, which engine would run it and why, and what would be refused.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,16 +16,16 @@ use crate::host::Host;
 use crate::image::{self, Fetched};
 use crate::policy::{self, Policy};
 
-/// Two compiles of the largest module, each as long as one may take.
+/// Two compiles of the largest module, each with the compiler's full time limit.
 const LIMIT: Duration = Duration::from_secs(660);
-/// As many names of one interface are shown as text; JSON has all.
+/// The number of one interface's names that the text shows; JSON has all.
 const NAMES: usize = 8;
 
-/// What the helper answers.
+/// The helper's answer.
 #[derive(Debug, Serialize, Deserialize)]
 struct Inspected {
     kind: String,
-    /// What it is instead, where it is no Wasm.
+    /// A text that says what the file is, if it is not Wasm.
     instead: Option<String>,
     bytes: u64,
     digest: String,
@@ -109,7 +109,7 @@ fn answer(name: &str, policy: &Policy, inspected: &Inspected) -> Answer {
     }
     if let Some(engine) = &inspected.chosen {
         line("chosen", &format!("{engine}: {}", policy.reason(engine)));
-        // A command's target is called as its engine is.
+        // A command's target has the engine's name, so it is left out.
         if let Some(target) = inspected.target.as_ref().filter(|target| *target != engine) {
             line("target", target);
         }
@@ -123,7 +123,7 @@ fn answer(name: &str, policy: &Policy, inspected: &Inspected) -> Answer {
     (text, value, if refused.is_some() { UNWELL } else { OK })
 }
 
-/// Why a container of it would be refused, in the words of Create.
+/// Why a container of this file would be refused, in the words of Create.
 fn refused(policy: &Policy, inspected: &Inspected) -> Option<String> {
     match (inspected.kind.as_str(), &inspected.instead) {
         ("elf", _) | ("script", _) if policy.native => None,
@@ -148,8 +148,8 @@ fn words(kind: &str) -> &str {
     }
 }
 
-/// The world that it is made for, by its imports and exports; none where it is no Wasm. Of a component, how it is called, and the
-/// exports that say so.
+/// The world that the module is made for, by its imports and exports; None if it is not Wasm. For a component, also how it is called, and
+/// the exports that show this.
 fn world(inspected: &Inspected) -> Option<String> {
     let exports = |prefix: &str| inspected.exports.iter().find(|name| name.starts_with(prefix));
     let imports =
@@ -181,7 +181,7 @@ fn world(inspected: &Inspected) -> Option<String> {
     })
 }
 
-/// The names that are imported of each interface.
+/// The imported names of each interface.
 fn grouped(imports: &[Import]) -> BTreeMap<&str, Vec<&str>> {
     let mut all = BTreeMap::<&str, Vec<&str>>::new();
     for import in imports {

@@ -1,4 +1,4 @@
-//! `catamaran install` and `catamaran uninstall`, `rollback` too: from looking at the node to a node that is ready, or bare.
+//! `catamaran install`, `catamaran uninstall` and `rollback`: from looking at the node to a node that is ready, or bare.
 
 mod glance;
 
@@ -20,13 +20,13 @@ use crate::state::{self, Change, Held, Installed, Known};
 pub(crate) use glance::Stamps;
 
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The cache's folders and files (`shim/cache`, `shim/helper/src/compile`). By their names: whatever else is there is not ours.
+/// The cache's folders and files (`shim/cache`, `shim/helper/src/compile`). Anything else in that folder is not ours.
 const CACHE: [&str; 7] = ["cache", "locks", "slots", "orders", "improvements", "uncached", "memo"];
 const CACHE_FILES: [&str; 2] = ["counters", "room"];
-/// What shims write down while there are pods.
+/// The shims' state while there are pods.
 const RUNNING: &str = "/run/catamaran";
 
-/// What the user asks for.
+/// The user's settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) wanted: Wanted,
@@ -45,15 +45,15 @@ pub(crate) struct Installer<'a> {
     pub(crate) say: &'a dyn Fn(&str),
 }
 
-/// What came of it.
+/// The outcome of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Done {
-    /// Whether containerd's configuration is another one than before.
+    /// Whether containerd's configuration was changed.
     pub(crate) changed: bool,
     pub(crate) ended: Ended,
-    /// Folders of older versions that stay, because processes run from them.
+    /// Folders of older versions that stay because processes run from them.
     pub(crate) in_use: Vec<PathBuf>,
-    /// Pods that an uninstallation by force broke.
+    /// Pods that a forced uninstallation broke.
     pub(crate) broken: Vec<String>,
     pub(crate) folder: Option<PathBuf>,
 }
@@ -69,7 +69,7 @@ impl<'a> Installer<'a> {
         })
     }
 
-    /// Where everything is; the unit is what the user, systemd or the process says.
+    /// Finds the node's layout. The unit is named by the user, by systemd or by the process.
     pub(crate) fn layout(&self) -> Result<Layout> {
         let mut layout = Layout::find(self.host, &self.node.processes(), &self.settings.wanted)?;
         let told = self.settings.unit.clone().or_else(|| self.node.unit_of(layout.containerd.pid));
@@ -89,19 +89,19 @@ impl<'a> Installer<'a> {
         }
     }
 
-    /// Brings the node to this version. What is so already stays as it is.
+    /// Brings the node to this version. Changes nothing that is right already.
     pub(crate) fn install(&self, programs: &Programs, name: &str, options: &Options) -> Result<Done> {
         Handler::check_name(name)?;
         let mut held = self.hold()?;
         let done = self.install_held(&mut held, programs, name, options);
         if done.is_err() {
-            // Why it failed is what is told.
+            // The first error is reported; one of the clean-up is not.
             let _ = self.clean_up(held);
         }
         done
     }
 
-    /// Removes what a run that failed has made and nothing names.
+    /// Removes a failed run's files that the state does not name.
     fn clean_up(&self, mut held: Held<'_>) -> Result<()> {
         self.clear(&held);
         if let Some(prefix) = held.state.prefix.clone() {
@@ -112,7 +112,7 @@ impl<'a> Installer<'a> {
             let stay = programs::collect(self.host, &prefix, &named)?;
             remove_empty_folders(self.host, &mut held)?;
             if !stay.is_empty() {
-                // They are still to be found by the next run.
+                // Save the folders that stay, so that the next run finds them.
                 return held.save();
             }
         }
@@ -150,7 +150,7 @@ impl<'a> Installer<'a> {
         self.node.step("canary");
 
         let differs = entries.iter().any(|entry| entry.now != entry.wanted);
-        // A configuration that is right and that containerd has not read: it was restored without a restart, or copied here.
+        // The configuration can be right and not yet read by containerd: it was restored without a restart, or copied here.
         let listed = || self.node.handlers(&containerd.socket).map(|handlers| handlers.contains(&handler.name));
         let linked = !aliases::need_restart(self.host, &held.state, &next.links);
         let changed = differs || !linked || held.state.pending.is_some() || !listed()?;
@@ -177,7 +177,7 @@ impl<'a> Installer<'a> {
             let changer = self.changer(&containerd, &rollback);
             ended = changer.carry_out(held, &entries, Some(next), &prove)?;
         } else {
-            // Nothing that containerd reads: the programs' folder may have another place in the state, a link another target.
+            // Nothing changed that containerd reads. The state may name another folder of programs, and a link another target.
             held.state.installed = Some(next.clone());
             held.state.rolled_back = None;
             held.save()?;
@@ -213,7 +213,7 @@ impl<'a> Installer<'a> {
         present.check_cri(&containerd.config)?;
         let without = judge.of("without", &plan::files(entries, true))?;
         let with = judge.of("with", &plan::files(entries, false))?;
-        // k0s makes its CRI's file from its folder: what is there may be of an earlier run.
+        // k0s makes its CRI's file from its folder, so that our handler in that file may come from an earlier run.
         let ours = held.state.installed.is_some() || held.state.pending.is_some();
         let made = layout.distribution == crate::layout::Distribution::K0s;
         with.check(&without, handler, ours && made)?;
@@ -232,18 +232,18 @@ impl<'a> Installer<'a> {
         Ok(())
     }
 
-    /// What only one run needs.
+    /// Removes files that only one run needs.
     fn clear(&self, held: &Held<'_>) {
         held.clear_staged();
         let _ = files::remove_folder(self.host, &state::folder().join("canary"));
     }
 
-    /// Brings the node to how it was before there was any of this.
+    /// Brings the node back to how it was before the first installation.
     pub(crate) fn uninstall(&self, force: bool) -> Result<Done> {
         let mut held = self.hold()?;
         let of_pending = held.state.pending.as_ref().and_then(|pending| pending.next.clone());
         let Some(installed) = held.state.installed.clone().or(of_pending) else {
-            // A run that ended before anything was written down, or an uninstallation that ended just before its end.
+            // An earlier run ended before it wrote anything down, or an uninstallation ended just before its end.
             if let Some(prefix) = held.state.prefix.clone() {
                 let stay = programs::collect(self.host, &prefix, &[])?;
                 if let Some(folder) = stay.first().filter(|_| !force) {
@@ -293,7 +293,7 @@ impl<'a> Installer<'a> {
         }
         let done = |in_use| Done { changed: differs, ended, in_use, broken: broken.clone(), folder: None };
         if ended == Ended::RestartNeeded {
-            // containerd has the handler still: the programs stay until it has not.
+            // The programs stay, because containerd still has the handler.
             return Ok(done(Vec::new()));
         }
         self.node.step("configuration-back");
@@ -310,7 +310,7 @@ impl<'a> Installer<'a> {
         Ok(done(Vec::new()))
     }
 
-    /// The pods that run on the handler, and on those that k3s has made for our links: none, or it is refused, or forced.
+    /// The pods that run on our handler, and on the handlers that k3s made for our links. Refuses if there are any, unless forced.
     fn in_use(&self, installed: &Installed, force: bool) -> Result<Vec<String>> {
         let mut pods = Vec::new();
         let made = aliases::handlers(self.host, &installed.links);
@@ -334,7 +334,7 @@ impl<'a> Installer<'a> {
             pods.extend(found);
         }
         let versions = programs::versions(self.host, &installed.prefix);
-        // Not asked by force, which waits for nobody.
+        // A forced uninstallation does not wait for processes.
         if !force && let Some(folder) = versions.iter().find(|folder| programs::in_use(self.host, folder)) {
             return Err(Error::refused(
                 format!("processes run from {}: containers of ctr or nerdctl, or pods that just end", folder.display()),
@@ -344,7 +344,7 @@ impl<'a> Installer<'a> {
         Ok(pods)
     }
 
-    /// Judges the configuration without our part; returns whether it has a handler of that name all the same.
+    /// Judges the configuration without our part. Returns whether a handler of our name remains all the same.
     fn judge_without(&self, held: &Held<'_>, installed: &Installed, entries: &[Entry]) -> Result<bool> {
         let judge = Judge {
             host: self.host,
@@ -356,7 +356,7 @@ impl<'a> Installer<'a> {
         };
         (self.say)("having containerd judge the configuration");
         let without = judge.of("without", &plan::files(entries, false))?;
-        // One that is broken now is mended by what follows, or not made worse.
+        // A configuration that is broken now is not compared: the uninstallation mends it, or makes it no worse.
         if let Ok(present) = judge.present() {
             without.check_others(&present, &held.handlers())?;
         }
@@ -364,7 +364,7 @@ impl<'a> Installer<'a> {
         Ok(without.handler(&installed.handler).is_some())
     }
 
-    /// Removes the cache, and last of all what is remembered.
+    /// Removes the cache, and last of all the state.
     fn forget(&self, held: Held<'_>) -> Result<()> {
         let home = state::home();
         let own = state::folder();
@@ -391,7 +391,7 @@ impl<'a> Installer<'a> {
         Ok(())
     }
 
-    /// Takes a change back whose installer is dead or hangs; answers whether it had to.
+    /// Takes a change back whose installer is dead or hangs. Returns whether this was necessary.
     pub(crate) fn roll_back(&self, id: &str) -> Result<bool> {
         let mut held = self.hold()?;
         let Some(pending) = held.state.pending.clone() else { return Ok(false) };
@@ -440,7 +440,7 @@ fn installed(
     })
 }
 
-/// Refuses a containerd of before 2.0, by the words of `containerd --version`.
+/// Refuses a containerd older than 2.0, by the output of `containerd --version`.
 pub(crate) fn check_version(words: &str) -> Result<String> {
     let number = words.split_whitespace().find(|word| {
         let word = word.trim_start_matches('v');

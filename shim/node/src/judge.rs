@@ -6,8 +6,8 @@
 //!                                                                                          `- without it: what every other value is
 //! ```
 //!
-//! The handler must be there as it was written, and every other value as it is without it: the CNI table, registries, other
-//! handlers. What `config dump` cannot know, that containerd comes back, the restart tells.
+//! The handler must be there as it was written, and every other value as it is without the handler: the CNI table, registries, other
+//! handlers. `config dump` cannot tell whether containerd comes back; the restart does.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,10 +22,10 @@ use crate::layout::Place;
 use crate::node::Node;
 use crate::root_file::RootFile;
 
-/// Files as they would be, by their paths; none where one would be removed.
+/// Contents of files by their paths; None for a file that would be removed.
 pub(crate) type Files = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
-/// What is judged with.
+/// All that a judgement needs.
 pub(crate) struct Judge<'a> {
     pub(crate) host: &'a Host,
     pub(crate) node: &'a dyn Node,
@@ -35,16 +35,16 @@ pub(crate) struct Judge<'a> {
     pub(crate) staged: PathBuf,
 }
 
-/// What containerd says that it would run by.
+/// containerd's dump of the configuration that it would run by.
 pub(crate) struct Dump(DocumentMut);
 
 impl Judge<'_> {
-    /// What containerd makes of its root file as it is.
+    /// Dumps the root file as it is.
     pub(crate) fn present(&self) -> Result<Dump> {
         self.dump(self.config, "as it is")
     }
 
-    /// What containerd would make of these files.
+    /// Dumps the configuration that these files would make.
     pub(crate) fn of(&self, name: &str, files: &Files) -> Result<Dump> {
         let path = self.stage(name, files)?;
         self.dump(&path, "as it would be")
@@ -61,7 +61,7 @@ impl Judge<'_> {
         Ok(Dump(document))
     }
 
-    /// Writes the root file as it would be, with staged copies of the files that it imports and that would change.
+    /// Writes the root file as it would be, with staged copies of the imported files that would change.
     fn stage(&self, name: &str, files: &Files) -> Result<PathBuf> {
         let folder = self.staged.join(name);
         files::make_folders(self.host, &folder)?;
@@ -70,7 +70,7 @@ impl Judge<'_> {
             None => self.host.read(self.config)?,
         };
         let mut text = String::from_utf8_lossy(&root_bytes.unwrap_or_else(|| b"version = 3\n".to_vec())).into_owned();
-        // The distribution makes the root file from the template when it starts: the block is the one thing that changes.
+        // The distribution makes the root file from the template when it starts: our block is the only difference.
         text = without_blocks(&text);
         if let Place::Block { template, .. } = self.place
             && let Some(Some(bytes)) = files.get(template)
@@ -84,7 +84,7 @@ impl Judge<'_> {
         for import in root.imports() {
             let pattern = root.import_path(&import);
             let mut found = self.host.glob(&pattern);
-            // One that would be new, or that is named and not there yet.
+            // The imported file may be new, or named and not there yet.
             let matching = glob::Pattern::new(&pattern.to_string_lossy()).ok();
             let fits = |path: &&PathBuf| matching.as_ref().is_some_and(|pattern| pattern.matches_path(path));
             found.extend(files.iter().filter(|(_, bytes)| bytes.is_some()).map(|(path, _)| path).filter(fits).cloned());
@@ -94,7 +94,7 @@ impl Judge<'_> {
                 imports.extend(self.staged_import(&folder, &path, files)?);
             }
         }
-        // The folder that a distribution reads without an import of the root file's.
+        // A folder that the distribution reads, although the root file does not import it.
         if let Place::DropIn { file } = self.place
             && !root.imports().iter().any(|import| root.import_path(import).parent() == file.parent())
         {
@@ -107,7 +107,7 @@ impl Judge<'_> {
         Ok(path)
     }
 
-    /// The path by which a staged root file imports `path`: its own, or that of the staged copy; none where it would be gone.
+    /// The path by which a staged root file imports `path`: its own, or that of its staged copy; None if the file would be gone.
     fn staged_import(&self, folder: &Path, path: &Path, files: &Files) -> Result<Option<String>> {
         match files.get(path) {
             None if self.host.exists(path) => Ok(Some(path.to_string_lossy().into_owned())),
@@ -122,7 +122,7 @@ impl Judge<'_> {
 }
 
 impl Dump {
-    /// The handlers' tables: of every plugin that has some, since containerd's versions call it differently.
+    /// The handlers' tables of every plugin that has some, because the plugin's name differs between containerd's versions.
     fn runtimes(&self) -> impl Iterator<Item = &dyn toml_edit::TableLike> {
         let plugins = self.0.get("plugins").and_then(Item::as_table_like);
         let plugins = plugins.into_iter().flat_map(toml_edit::TableLike::iter);
@@ -133,7 +133,7 @@ impl Dump {
         self.runtimes().find_map(|runtimes| runtimes.get(name))
     }
 
-    /// Refuses a containerd without a CRI: Docker's package switches it off.
+    /// Refuses a containerd without a CRI, such as that of Docker's package, which disables it.
     pub(crate) fn check_cri(&self, config: &Path) -> Result<()> {
         let disabled = self.0.get("disabled_plugins").and_then(Item::as_array);
         let cri = |name: &&str| *name == "cri" || name.ends_with(".cri") || name.starts_with("io.containerd.cri.");
@@ -150,14 +150,14 @@ impl Dump {
         Ok(())
     }
 
-    /// Every value but those of handlers of ours, by its key.
+    /// Every value by its key, but for those of our handlers.
     fn values(&self, handlers: &[&str]) -> BTreeMap<String, String> {
         let mut values = BTreeMap::new();
         flatten(self.0.as_table(), &mut Vec::new(), handlers, &mut values);
         values
     }
 
-    /// Judges `self` against what it would be without the handler.
+    /// Judges `self` against the dump without the handler.
     pub(crate) fn check(&self, without: &Self, handler: &Handler, allow_earlier: bool) -> Result<()> {
         let found = self.handler(&handler.name).ok_or_else(|| {
             Error::refused(
@@ -183,7 +183,7 @@ impl Dump {
         self.check_others(without, &[&handler.name])
     }
 
-    /// Refuses if any value but those handlers' is not as in `other`.
+    /// Refuses if any value differs from `other`, except those of `handlers`.
     pub(crate) fn check_others(&self, other: &Self, handlers: &[&str]) -> Result<()> {
         let (ours, theirs) = (self.values(handlers), other.values(handlers));
         let keys = theirs.keys().chain(ours.keys());
@@ -208,7 +208,7 @@ fn flatten(
     values: &mut BTreeMap<String, String>,
 ) {
     for (key, item) in table.iter() {
-        // What it imports differs by what is judged.
+        // The imports differ because the staged files do.
         if path.is_empty() && key == "imports" {
             continue;
         }

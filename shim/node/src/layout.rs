@@ -1,4 +1,4 @@
-//! The table of distributions: how a node is recognised, and where on it the handler belongs.
+//! The table of distributions: how a node is recognised, and where the handler is written on it.
 //!
 //! | distribution | recognised by | what is written |
 //! |---|---|---|
@@ -8,8 +8,9 @@
 //! | kind, minikube, GKE, EKS, AKS, kubeadm, plain | the files named at `Distribution::of` | a file in a folder that the root file imports, else `catamaran.toml` beside the root file and an import of it |
 //! | Talos, Bottlerocket | `ID` in os-release | refused: their root file systems are read-only images |
 //!
-//! Where the programs go: `/opt/catamaran`, and on GKE's Container-Optimized OS, whose `/opt` is read-only and whose `/var` is
-//! mounted noexec, `/home/kubernetes/bin/catamaran`.
+//! The programs go to `/opt/catamaran`. On GKE's Container-Optimized OS they go to `/home/kubernetes/bin/catamaran`, because its `/opt`
+//! is
+//! read-only and its `/var` is mounted noexec.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ use crate::root_file::{FILE, RootFile};
 const PREFIX: &str = "/opt/catamaran";
 const GKE_PREFIX: &str = "/home/kubernetes/bin/catamaran";
 
-/// Whose node it is.
+/// The distribution of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "their own names")]
@@ -46,28 +47,28 @@ pub(crate) enum Distribution {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub(crate) enum Place {
-    /// A file of its own, which containerd or the distribution reads by itself.
+    /// A drop-in that containerd or the distribution reads by itself.
     DropIn { file: PathBuf },
-    /// A file of its own, and an import of it in the root file.
+    /// A drop-in, and an import of it in the root file.
     Import { file: PathBuf },
-    /// A block at the end of the template that the distribution makes the root file from. `base` is what a new template begins
-    /// with; none where there must be one already.
+    /// A block at the end of the template that the distribution makes the root file from. A new template begins with `base`; None if the
+    /// template must exist already.
     Block { template: PathBuf, base: Option<String> },
 }
 
-/// A node, as far as an installer needs to know it.
+/// All that an installer needs to know of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Layout {
     pub(crate) distribution: Distribution,
     pub(crate) containerd: Containerd,
-    /// The version of the root file, which is the form of what is written.
+    /// The version of the root file: the drop-in has its form.
     pub(crate) version: u64,
     pub(crate) place: Place,
     /// The folder of the programs' versions.
     pub(crate) prefix: PathBuf,
 }
 
-/// What the user names instead of having it found.
+/// Places that the user names, so that they are not looked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
     pub(crate) socket: Option<PathBuf>,
@@ -75,7 +76,7 @@ pub(crate) struct Wanted {
 }
 
 impl Layout {
-    /// Looks at the host; changes nothing.
+    /// Examines the host; changes nothing.
     pub(crate) fn find(host: &Host, processes: &[Process], wanted: &Wanted) -> Result<Self> {
         refuse_images(host)?;
         let socket = socket(host, processes, wanted)?;
@@ -96,7 +97,7 @@ fn socket(host: &Host, processes: &[Process], wanted: &Wanted) -> Result<PathBuf
     if let Some(kubelet) = containerd::kubelet(host, processes)? {
         return Ok(kubelet.socket);
     }
-    // A node that has not joined a cluster yet. Docker's containerd is none of Kubernetes', and serves no CRI.
+    // A node that has not joined a cluster yet. Docker's containerd is not Kubernetes' and serves no CRI.
     let mut sockets = Vec::new();
     for process in processes.iter().filter(|process| process.name() == "containerd") {
         let root = RootFile::read(host, &containerd::config(process)).ok();
@@ -129,7 +130,7 @@ pub(crate) fn os_release(host: &Host, key: &str) -> Option<String> {
     Some(value.trim().trim_matches(['"', '\'']).to_owned())
 }
 
-/// Systems whose root file system is an image that nothing is installed into.
+/// Refuses systems whose root file system is an image that nothing can be installed into.
 fn refuse_images(host: &Host) -> Result<()> {
     match os_release(host, "ID").as_deref() {
         Some("talos") => Err(Error::refused(
@@ -180,7 +181,7 @@ fn place(host: &Host, distribution: Distribution, containerd: &Containerd, root:
     let folder = root.path.parent().unwrap_or(Path::new("/"));
     match distribution {
         Distribution::K3s | Distribution::Rke2 => {
-            // The rendered file is made anew at each start: what counts is what it imports, or what it is made from.
+            // The root file is rendered anew at each start, so only its imports and its template count.
             let name = if root.version()? == 2 { "config" } else { "config-v3" };
             let imported = folder.join(format!("{name}.toml.d"));
             if root.imported_folder().is_some_and(|found| host.resolve(&found) == host.resolve(&imported)) {

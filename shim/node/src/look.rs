@@ -1,5 +1,6 @@
-//! `catamaran status` and `catamaran doctor`: how the node is, and what is wrong with it. Both only look, but for the doctor's test
-//! programs, which need a containerd namespace for a moment.
+//! `catamaran status` and `catamaran doctor`: the node's state, and what is wrong with it. Both change nothing, but the doctor's test
+//! programs
+//! need a containerd namespace for a moment.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,21 +20,21 @@ use crate::node::Node;
 use crate::programs::{self, PROGRAMS};
 use crate::state::{self, Installed, State};
 
-/// How a node is.
+/// The state of a node.
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
     /// This program's version.
     version: &'static str,
-    /// Whether pods of the handler run on this node.
+    /// Whether the handler's pods can run on this node.
     pub(crate) ready: bool,
     pub(crate) installed: Option<OfInstallation>,
     containerd: Option<OfContainerd>,
-    /// A change that is under way, or was when its installer was killed.
+    /// Whether a change is under way, or was when its installer was killed.
     change_under_way: bool,
-    /// Why the last change was taken back.
+    /// Why the last change was taken back, if it was.
     rolled_back: Option<String>,
     pub(crate) problems: Vec<Problem>,
-    /// What shims and compile processes have counted (docs/node.md).
+    /// Counters of shims and compile processes (docs/node.md).
     counters: BTreeMap<String, u64>,
 }
 
@@ -43,21 +44,21 @@ pub(crate) struct OfInstallation {
     handler: String,
     distribution: Distribution,
     programs: PathBuf,
-    /// Folders of other versions, which go when no process runs from them.
+    /// Folders of other versions, each removed when no process runs from it.
     older: Vec<PathBuf>,
     files: Vec<OfFile>,
     /// Links by the names of runwasi's shims.
     links: Vec<OfFile>,
     /// Whether containerd lists the handler.
     listed: bool,
-    /// Pods that run on it; none where containerd does not say.
+    /// Pods that run on the handler; None if containerd does not answer.
     pods: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
 struct OfFile {
     path: PathBuf,
-    /// Whether it is as it was written or made.
+    /// Whether it is as the installer left it.
     intact: bool,
 }
 
@@ -71,7 +72,7 @@ struct OfContainerd {
     unit: Option<String>,
 }
 
-/// Looks at a node.
+/// Examines a node.
 pub(crate) fn status(installer: &Installer<'_>) -> Result<Status> {
     let (host, node) = (installer.host, installer.node);
     let state = state::look(host)?;
@@ -172,7 +173,7 @@ fn of_installation(
             problems.push(Problem::new(format!("{} is missing", installed.folder.join(name).display()), again));
         }
     }
-    // Not from the layout: a containerd that hangs is looked for in vain.
+    // Without a layout, do not ask: the call would wait in vain for a containerd that hangs.
     let listed = layout.is_some()
         && node.handlers(&installed.containerd.socket).is_ok_and(|all| all.contains(&installed.handler));
     if !listed {
@@ -242,15 +243,15 @@ impl fmt::Display for Status {
     }
 }
 
-/// What was looked at, and what was found.
+/// One check of the doctor's, and its result.
 #[derive(Debug, Serialize)]
 pub(crate) struct Check {
     pub(crate) what: &'static str,
-    /// None where nothing is wrong.
+    /// None if nothing is wrong.
     pub(crate) problem: Option<Problem>,
 }
 
-/// Looks at all that an installation needs, and at all that an installed node needs.
+/// Checks all that an installation needs, and all that an installed node needs.
 pub(crate) fn doctor(installer: &Installer<'_>) -> Vec<Check> {
     let (host, node) = (installer.host, installer.node);
     let mut checks = Vec::new();

@@ -5,7 +5,7 @@
 //!           |- layout (containerd, root_file, process)   which containerd, where its handler belongs
 //!           |- programs                                  a folder for each version
 //!           |- plan (handler) --> judge                  the files; containerd's own word on them
-//!           '- change (state, files, aliases)                     written down, armed, swapped, restarted, proven; or taken back
+//!           '- change (state, files, aliases)           written down, armed, swapped, restarted, proven; or taken back
 //!                `- node: real (service, grpc, canary, run)
 //! ```
 
@@ -71,7 +71,7 @@ use crate::programs::Programs;
 use crate::real::Real;
 use crate::service::{Nobody, Services, Shell, Systemd};
 
-/// What a command answers: the text, the JSON, the exit code.
+/// A command's answer: the text, the JSON, the exit code.
 type Answer = (String, Value, u8);
 
 fn main() -> ExitCode {
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
     let form = cli.node.output;
     let (text, value, code) = carry_out(cli).unwrap_or_else(|e| of_error(&e));
     match form {
-        // A refusal's text belongs where errors are looked for.
+        // Failures and refusals go to standard error.
         Form::Text if [FAILED, REFUSED, ROLLED_BACK].contains(&code) => eprintln!("catamaran: {text}"),
         Form::Text => print!("{text}"),
         Form::Json => println!("{value:#}"),
@@ -164,7 +164,7 @@ fn carry_out(cli: Cli) -> Result<Answer> {
     }
 }
 
-/// Waits for the time of a rollback, or until its change is done.
+/// Waits until the rollback is due, or until its change is done.
 fn await_end(host: &Host, id: &str, after: Duration) {
     let until = Instant::now() + after;
     let is_pending = || state::look(host).is_ok_and(|state| state.pending.is_some_and(|pending| pending.id == id));
@@ -183,7 +183,7 @@ fn services<'h>(host: &'h Host, args: &NodeArgs, command: &Command) -> Result<Bo
     let systemd = Systemd::connect(host);
     match (systemd, command) {
         (Ok(systemd), _) => Ok(Box::new(systemd)),
-        // Who only looks needs none; the doctor says so.
+        // `status` needs no service manager; the doctor reports that there is none.
         (Err(_), Command::Status) => Ok(Box::new(Nobody)),
         (Err(e), Command::Doctor) => Ok(Box::new(service::Missing(e))),
         (Err(e), _) => Err(e),

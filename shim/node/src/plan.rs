@@ -1,4 +1,4 @@
-//! What the files of a node are to be, and how they were before there was any of this.
+//! Plans the node's files: how they are to be, and how they were before the first installation.
 
 use std::path::{Path, PathBuf};
 
@@ -13,20 +13,20 @@ use crate::layout::Place;
 use crate::root_file::RootFile;
 use crate::state::{Change, Held, State};
 
-/// What every drop-in begins with.
+/// The first words of every drop-in.
 const WRITTEN: &str = "# Written by `catamaran install`";
 
 /// A file that the installer writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) path: PathBuf,
-    /// Before there was any of this.
+    /// Its content before the first installation.
     pub(crate) original: Option<Vec<u8>>,
     pub(crate) now: Option<Vec<u8>>,
     pub(crate) wanted: Option<Vec<u8>>,
 }
 
-/// How a file says that it is ours, wholly or in part.
+/// Which part of a file is ours.
 #[derive(Debug, Clone, Copy)]
 enum Part<'a> {
     Whole,
@@ -34,7 +34,7 @@ enum Part<'a> {
     Block,
 }
 
-/// The files of a node with this handler. What an earlier version wrote elsewhere is to be as it was.
+/// The node's files with this handler. Files that an earlier version wrote elsewhere become what they were.
 pub(crate) fn install(
     host: &Host,
     held: &Held<'_>,
@@ -76,7 +76,7 @@ pub(crate) fn install(
     Ok(entries)
 }
 
-/// The files of a node without any of this. The file that imports first, so that no import leads nowhere.
+/// The node's files without the handler. The importing file comes first, so that no import leads nowhere.
 pub(crate) fn uninstall(host: &Host, held: &Held<'_>, place: &Place, config: &Path) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for path in written(&held.state).into_iter().rev() {
@@ -123,12 +123,12 @@ fn entry(
     Ok(Entry { path: path.to_owned(), original, now, wanted })
 }
 
-/// How a file was before there was any of this. By what was kept, if it is as it was left; else without our part.
+/// A file's content before the first installation: the kept bytes if nobody changed it since, else the file without our part.
 fn original(held: &Held<'_>, path: &Path, part: Part<'_>, now: Option<&[u8]>) -> Result<Option<Vec<u8>>> {
     let found = now.map(digest);
     let next = held.state.pending.iter().filter_map(|pending| pending.next.as_ref()).flat_map(|next| &next.files);
     let installed = held.state.installed.iter().flat_map(|installed| &installed.files);
-    // An uninstallation that was under way, when the file was changed already.
+    // `next` matters for an uninstallation that was under way and had changed the file already.
     let known: Vec<&Change> = next.chain(installed).filter(|change| change.path == path).collect();
     if let Some(change) = known.iter().find(|change| change.after == found || change.before == found) {
         return change.before.as_deref().map(|name| held.kept(name)).transpose();
@@ -148,7 +148,7 @@ fn document(path: &Path, bytes: &[u8]) -> Result<DocumentMut> {
     RootFile::parse(path, bytes).map(|root| root.document.unwrap_or_default())
 }
 
-/// A root file that imports `file`; what is in it stays as it is.
+/// The root file with an import of `file`; all else in it stays.
 fn with_import(path: &Path, now: Option<&[u8]>, file: &Path, version: u64) -> Result<Vec<u8>> {
     let name = file.to_string_lossy();
     let Some(now) = now else {
@@ -190,7 +190,7 @@ fn without_import(path: &Path, now: &[u8], file: &Path) -> Result<Vec<u8>> {
     Ok(document.to_string().into_bytes())
 }
 
-/// The files as a plan has them, for a judgement; or as they were before there was any of this.
+/// The files as a plan wants them, for a judgement, or as they were before the first installation.
 pub(crate) fn files(entries: &[Entry], original: bool) -> Files {
     let wanted = |entry: &Entry| if original { entry.original.clone() } else { entry.wanted.clone() };
     entries.iter().map(|entry| (entry.path.clone(), wanted(entry))).collect()

@@ -1,4 +1,4 @@
-//! What the handler's options say of engines, as the shim reads them (README.md, "Which engine").
+//! Reads which engines the handler's options allow, as the shim does (docs/node.md, "Options of the handler").
 
 use std::fs;
 use std::path::Path;
@@ -11,17 +11,17 @@ use crate::host::Host;
 use crate::layout::Place;
 use crate::state::Installed;
 
-/// Where no other number is written.
+/// The limit if the options give no number.
 const LARGEST_MODULE: u64 = 128 << 20;
 
-/// What the options come to.
+/// The meaning of the options.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Policy {
-    /// Those that are allowed, in the order in which they are tried where no annotation names one.
+    /// The allowed engines, in the order in which they are tried if no annotation names one.
     pub(crate) engines: Vec<String>,
-    /// Whether `default_engine` is written.
+    /// Whether the options name a `default_engine`.
     pub(crate) said: bool,
-    /// Whether programs that are no Wasm run, by runc.
+    /// Whether programs that are not Wasm run, by runc.
     pub(crate) native: bool,
     /// The largest module, in bytes.
     pub(crate) largest: u64,
@@ -33,7 +33,7 @@ impl Policy {
         let said = default.is_some();
         let allowed = options.engines();
         let first = default.or_else(|| allowed.first().cloned());
-        // The others in the shim's own order.
+        // The others follow in the shim's own order.
         let others =
             ENGINES.map(str::to_owned).into_iter().filter(|one| Some(one) != first.as_ref() && allowed.contains(one));
         Self {
@@ -47,7 +47,7 @@ impl Policy {
         }
     }
 
-    /// Why this engine is the one, where no annotation names one.
+    /// Why this engine is chosen, if no annotation names one.
     pub(crate) fn reason(&self, engine: &str) -> &'static str {
         match () {
             () if self.engines.first().is_none_or(|first| first != engine) => "the module needs it",
@@ -58,7 +58,7 @@ impl Policy {
     }
 }
 
-/// The options in that file; without one, those of the installed handler, or none.
+/// The options in that file; without a file those of the installed handler, or none.
 pub(crate) fn options(host: &Host, installed: Option<&Installed>, file: Option<&Path>) -> Result<Options> {
     if let Some(file) = file {
         let text = fs::read_to_string(file).on("reading", file)?;

@@ -1,7 +1,7 @@
-//! systemd's private socket: a node without a bus, such as kind's, has it too.
+//! systemd's private socket, which a node without a bus, such as kind's, has too.
 //!
-//! systemd names itself there as the sender of each message, by its well-known name, and zbus takes unique names alone (D-Bus
-//! specification, "Message Protocol"). What systemd sends is handed on with a unique name of the same length in its place.
+//! On this socket systemd names itself as the sender by its well-known name, but zbus accepts only unique names (D-Bus specification,
+//! "Message Protocol"). So systemd's messages are handed on with a unique name of the same length as the sender.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::Shutdown;
@@ -13,16 +13,16 @@ use std::time::Duration;
 use zbus::blocking::Connection;
 use zbus::connection::Builder;
 
-/// systemd's name as the sender: the field's code, the signature of a string, its length, the string and its end.
+/// systemd's name as the sender: the field's code, the signature of a string, its length, the string and its final zero.
 const SENDER: &[u8] = b"\x07\x01s\0\x18\0\0\0org.freedesktop.systemd1\0";
-/// A unique name that nobody else has here, in its place.
+/// The replacement: a unique name that nobody else has on this socket.
 const UNIQUE: &[u8] = b"\x07\x01s\0\x18\0\0\0:1.000000000000000000001\0";
-/// The fixed part of a message, up to and with the length of its header fields.
+/// The fixed part of a message, including the length of its header fields.
 const FIXED: usize = 16;
-/// Far more than any answer of systemd's.
+/// Far more than any answer of systemd.
 const LONGEST: usize = 16 << 20;
 
-/// Connects to systemd by its own socket, which only root may.
+/// Connects to systemd's own socket, which only root may do.
 pub(crate) fn connect(socket: &Path, limit: Duration) -> zbus::Result<Connection> {
     let stream = with_unique_sender(UnixStream::connect(socket)?)?;
     stream.set_nonblocking(true)?;
@@ -33,7 +33,7 @@ pub(crate) fn connect(socket: &Path, limit: Duration) -> zbus::Result<Connection
     Ok(connection.into())
 }
 
-/// Returns the stream to speak to in place of `systemd`. Two threads serve it until one of its ends is closed.
+/// Returns the stream to use in place of `systemd`. Two threads serve this stream until one of its ends is closed.
 fn with_unique_sender(systemd: UnixStream) -> io::Result<UnixStream> {
     let (served, ours) = UnixStream::pair()?;
     let (mut up_from, mut up_to) = (ours.try_clone()?, systemd.try_clone()?);
@@ -49,24 +49,24 @@ fn with_unique_sender(systemd: UnixStream) -> io::Result<UnixStream> {
     Ok(served)
 }
 
-/// Hands on the lines of the greeting, then messages.
+/// Forwards the lines of the greeting, then messages.
 fn forward(from: &mut impl BufRead, to: &mut impl Write) -> io::Result<()> {
     loop {
         match from.fill_buf()?.first() {
             None => return Ok(()),
-            // The byte order that a message begins with.
+            // The byte order, with which a message begins.
             Some(b'l' | b'B') => to.write_all(&message(from)?)?,
             Some(_) => {
                 let mut line = Vec::new();
                 from.read_until(b'\n', &mut line)?;
-                // Descriptors would be lost here.
+                // No file descriptors: they would be lost here.
                 to.write_all(if line == b"AGREE_UNIX_FD\r\n" { b"ERROR\r\n" } else { &line })?;
             }
         }
     }
 }
 
-/// Reads a message, and renames its sender.
+/// Reads a message and renames its sender.
 fn message(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut message = vec![0; FIXED];
     from.read_exact(&mut message)?;
@@ -76,7 +76,7 @@ fn message(from: &mut impl Read) -> io::Result<Vec<u8>> {
         if little { u32::from_le_bytes(bytes) } else { u32::from_be_bytes(bytes) }
     };
     let (body, fields) = (length(4) as usize, length(12) as usize);
-    // Each is checked by itself: their sum may not fit.
+    // Each length is checked by itself, because their sum may not fit.
     if body > LONGEST || fields > LONGEST {
         return Err(io::Error::new(ErrorKind::InvalidData, format!("a message of {fields} and {body} bytes")));
     }
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn the_sender_gets_a_unique_name_and_all_else_stays() {
         assert_eq!(SENDER.len(), UNIQUE.len());
-        // A return: the serial that it answers, the sender, and a body that has the same bytes in it.
+        // A return: the serial that it answers, the sender, and a body that contains the sender's bytes too.
         let message = |sender: &[u8]| {
             let fields = [b"\x05\x01u\0\x02\0\0\0".as_slice(), sender].concat();
             let mut message = [b"l\x02\x01\x01".as_slice(), &33_u32.to_le_bytes(), &1_u32.to_le_bytes()].concat();

@@ -1,7 +1,8 @@
 //! The host's processes, as its /proc shows them.
 //!
-//! Reading where another process's executable is, and its descriptors, takes rights that a container may lack; its arguments and
-//! its cgroup are there for everybody. So what is told by the former is used where it can be read and not relied on.
+//! Every process may read another one's arguments and cgroup, but reading its executable and descriptors takes rights that a container
+//! may
+//! lack. So the executable and descriptors are used where they can be read, and never relied on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,24 +15,24 @@ pub(crate) struct Process {
     pub(crate) pid: u32,
     /// Its arguments, the program's name first.
     pub(crate) args: Vec<String>,
-    /// Its executable, where it can be read.
+    /// Its executable, if it can be read.
     pub(crate) exe: Option<PathBuf>,
 }
 
 impl Process {
-    /// The name that it was started by, without folders. A program that sets its title has all of it in the first argument.
+    /// The name that it was started by, without folders. A program that sets a title has the whole title in its first argument.
     pub(crate) fn name(&self) -> &str {
         let first = self.args.first().map_or("", String::as_str);
         let first = first.split(' ').next().unwrap_or(first);
         first.rsplit('/').next().unwrap_or(first)
     }
 
-    /// The word at `index`, a title's words taken apart.
+    /// The word at `index`, counting each word of a title.
     pub(crate) fn word(&self, index: usize) -> Option<&str> {
         self.args.iter().flat_map(|argument| argument.split(' ')).nth(index)
     }
 
-    /// The value of an option: `--name value`, `--name=value` or, as Go's programs take it, with one dash.
+    /// The value of an option: `--name value`, `--name=value` or, as Go's programs allow, with one dash.
     pub(crate) fn option(&self, names: &[&str]) -> Option<&str> {
         option(self.args.iter().map(String::as_str), names)
     }
@@ -51,19 +52,19 @@ impl Process {
     /// The systemd unit that it belongs to, by its cgroup.
     pub(crate) fn unit(&self, host: &Host) -> Option<String> {
         let text = host.text(&proc_of(self.pid).join("cgroup"))?;
-        // Of cgroup v1 each hierarchy has a line; systemd's own is always there. Of v2 there is the one.
+        // cgroup v1 has a line for each hierarchy, always with systemd's own; v2 has one line.
         let lines = || text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
         lines().find_map(|path| path.split('/').find(|part| part.ends_with(".service"))).map(str::to_owned)
     }
 
-    /// The inodes of the sockets that it has open; none where that cannot be read.
+    /// The inodes of its open sockets; none if they cannot be read.
     pub(crate) fn sockets(&self, host: &Host) -> Vec<u64> {
         let Ok(entries) = fs::read_dir(host.at(&proc_of(self.pid)).join("fd")) else { return Vec::new() };
         let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
         links.filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()).collect()
     }
 
-    /// The inode of the socket that listens at `path`, as this process's network namespace has it.
+    /// The inode of the socket that listens at `path` in this process's network namespace.
     pub(crate) fn listener(&self, host: &Host, path: &Path) -> Option<u64> {
         let table = host.text(&proc_of(self.pid).join("net/unix"))?;
         table.lines().skip(1).find_map(|line| {
@@ -89,7 +90,7 @@ pub(crate) fn proc_of(pid: u32) -> PathBuf {
     Path::new("/proc").join(pid.to_string())
 }
 
-/// The value of an option among arguments; the last one counts, as it does for Go's programs.
+/// The value of an option among arguments. The last one counts, as in Go's programs.
 pub(crate) fn option<'a>(args: impl Iterator<Item = &'a str>, names: &[&str]) -> Option<&'a str> {
     let mut found = None;
     let mut args = args.peekable();
@@ -102,7 +103,7 @@ pub(crate) fn option<'a>(args: impl Iterator<Item = &'a str>, names: &[&str]) ->
     found
 }
 
-/// The host's own processes, by pid. One that ends meanwhile is left out, and so are the kernel's threads.
+/// The host's own processes, by pid. Leaves out kernel threads, and processes that end meanwhile.
 pub(crate) fn all(host: &Host) -> Vec<Process> {
     let folder = host.at(Path::new("/proc"));
     let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
@@ -127,18 +128,18 @@ pub(crate) fn all(host: &Host) -> Vec<Process> {
     all
 }
 
-/// Whether a process is the host's, and not a container's: whoever is in a pod may call itself kubelet or containerd, and name a socket
-/// and files of its choice.
+/// Whether a process is the host's and not a container's: a process in a pod may call itself kubelet or containerd, and name a socket and
+/// files of its choice.
 fn is_of_host(processes: &Path, own: &Path) -> bool {
     let status = fs::read_to_string(own.join("status")).unwrap_or_default();
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::split_whitespace);
-    // In a pid namespace of its own it has another number there; and what runs pods is root.
+    // A process in a pid namespace of its own has a second number there. Programs that run pods are root.
     if field("NSpid:").is_some_and(|numbers| numbers.count() > 1)
         || field("Uid:").is_some_and(|mut ids| ids.any(|id| id != "0"))
     {
         return false;
     }
-    // The mount namespace tells a container that shares the host's processes; where it cannot be read, the kubelet's cgroup does.
+    // A container in the host's pid namespace differs by its mount namespace; if that cannot be read, by the kubelet's cgroup.
     let first = processes.join("1");
     let namespace = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
     if namespace(own).zip(namespace(&first)).is_some_and(|(own, first)| own != first) {

@@ -1,8 +1,8 @@
 //! The programs of a version, in a folder of their own on the node.
 //!
-//! The folder is called by the version and the digest of all that is in it: another build never overwrites a program that runs, a
-//! damaged one is told from a whole one, and containerd is restarted only when something changed. A folder goes when no process
-//! runs from it: pods keep the version that they were made by.
+//! The folder's name is the version and a digest of its content. So another build never overwrites a running program, a damaged folder
+//! is recognised, and containerd is restarted only if something changed. A folder is removed when no process runs from it: pods keep the
+//! version that they were made by.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use crate::files;
 use crate::handler::{SHIM, is_alias};
 use crate::host::Host;
 
-/// What is installed, with its mode. The holder runs as any user, and is not to be read by them.
+/// The programs of a release, with their modes. The holder runs as any user, and users may not read it.
 pub(crate) const PROGRAMS: [(&str, u32); 9] = [
     (SHIM, 0o755),
     ("catamaran-helper", 0o755),
@@ -30,7 +30,7 @@ pub(crate) const PROGRAMS: [(&str, u32); 9] = [
     ("catamaran-wasmer-compile", 0o755),
     (CATAMARAN, 0o755),
 ];
-/// This one: the rollback runs from there, and so does an administrator.
+/// This program: the rollback and administrators run it from its version's folder.
 pub(crate) const CATAMARAN: &str = "catamaran";
 const UNFINISHED: &str = ".unfinished";
 /// Hexadecimal digits of the digest in a folder's name.
@@ -39,14 +39,14 @@ const DIGITS: usize = 12;
 /// Programs that are to be installed.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
-    /// Where they are now, by this process's own names.
+    /// Their present folder, as this process names it.
     from: PathBuf,
     /// The folder's name.
     pub(crate) name: String,
 }
 
 impl Programs {
-    /// The programs in a folder. All of them must be there, and programs of this build.
+    /// Finds the programs in a folder. All of them must be there and be of this build.
     pub(crate) fn find(from: &Path, version: &str) -> Result<Self> {
         let mut digests = String::new();
         for (name, _) in PROGRAMS {
@@ -74,7 +74,7 @@ impl Programs {
         })
     }
 
-    /// Puts them into a folder below `prefix`, as a whole; in one that is there and damaged, one after the other.
+    /// Puts the programs into a folder below `prefix`, as a whole. If the folder exists and is damaged, replaces them one by one.
     pub(crate) fn install(&self, host: &Host, prefix: &Path) -> Result<PathBuf> {
         let folder = prefix.join(&self.name);
         if self.are_in(host, &folder) {
@@ -91,7 +91,7 @@ impl Programs {
         fs::create_dir(host.at(&unfinished)).on("making the folder", &unfinished)?;
         let copied = self.copy(host, &unfinished);
         if copied.is_err() {
-            // As much room as there was.
+            // Free the space again.
             let _ = files::remove_folder(host, &unfinished);
         }
         copied?;
@@ -121,7 +121,7 @@ fn same_bytes(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Refuses a folder whose file system runs no programs.
+/// Refuses a folder on a file system that is mounted noexec.
 fn can_execute(host: &Host, folder: &Path) -> Result<()> {
     if is_noexec(&host.at(folder)) {
         return Err(Error::refused(
@@ -145,7 +145,7 @@ pub(crate) fn versions(host: &Host, prefix: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Whether an installer makes folders of such a name: nothing else is ever removed.
+/// Whether an installer makes folders of this name. Nothing else is ever removed.
 fn is_version(name: &str) -> bool {
     let Some((version, digest)) = name.rsplit_once('-') else { return name == UNFINISHED };
     version.starts_with(|first: char| first.is_ascii_digit())
@@ -153,16 +153,16 @@ fn is_version(name: &str) -> bool {
         && digest.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a path is that of the shim in a version's folder, wherever such folders are.
+/// Whether a path is that of a shim in a version's folder, wherever that folder is.
 pub(crate) fn is_shim(path: &Path) -> bool {
     let folder = path.parent().and_then(Path::file_name).and_then(OsStr::to_str);
     path.file_name().is_some_and(|name| name == SHIM) && folder.is_some_and(is_version)
 }
 
-/// What runs as long as a container or a pod does.
+/// Programs that run as long as a container or a pod does.
 const LASTING: [&str; 4] = ["catamaran-holder", "catamaran-wasmtime", "catamaran-wasmtime-http", "catamaran-wasmer"];
-/// How long processes that end by themselves are waited for: the shim of a container that was just deleted, a compile process.
-/// The processes of a tree that stands for a node do not end by themselves.
+/// How long to wait for processes that end by themselves: the shim of a container that was just deleted, a compile process. In tests the
+/// processes are files, which do not end.
 const PATIENCE: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(15) };
 
 /// How a folder is used.
@@ -200,10 +200,10 @@ fn usage(host: &Host, folder: &Path) -> Use {
                 if LASTING.iter().any(|lasting| name == *lasting) {
                     return Use::Lasting;
                 }
-                // This command does not count: it is an uninstallation from there, or a rollback that waits.
+                // This command does not count: it is an uninstallation run from there, or a rollback that waits.
                 passing |= name != CATAMARAN;
             }
-            // Without the right to look, a shim is known by its arguments. The other processes of a pod end before it.
+            // Without the right to read the link, a shim is known by its arguments. The pod's other processes end before the shim.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
                 let arguments = fs::read(process.join("cmdline")).unwrap_or_default();
                 let arguments = String::from_utf8_lossy(&arguments);
@@ -213,7 +213,7 @@ fn usage(host: &Host, folder: &Path) -> Use {
                 }
             }
             _ => {
-                // The shim keeps the programs that it may need open, and starts them by descriptor.
+                // A shim keeps the programs that it may need open, and starts them by descriptor.
                 let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
                 passing |=
                     open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|path| path.starts_with(&folder));
@@ -223,7 +223,7 @@ fn usage(host: &Host, folder: &Path) -> Use {
     if passing { Use::Passing } else { Use::None }
 }
 
-/// Removes the versions below `prefix` that are neither kept nor in use; answers those that stay because they are in use.
+/// Removes the versions below `prefix` that are neither kept nor in use. Returns those that are in use.
 pub(crate) fn collect(host: &Host, prefix: &Path, keep: &[&Path]) -> Result<Vec<PathBuf>> {
     let mut stay = Vec::new();
     for folder in versions(host, prefix) {
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(collect(&host, prefix, &[&new]).unwrap(), std::slice::from_ref(&old));
         assert!(host.exists(&old.join(SHIM)));
 
-        // Only a descriptor is left of it: an exec is yet to be started from there.
+        // The program is deleted and only a descriptor of it is left: an exec may still be started from there.
         tree.process(9, &["other"]);
         fs::remove_file(tree.path("proc/9/exe")).unwrap();
         tree.link("proc/9/fd/5", &format!("{}/catamaran-wasmer", old.display()));

@@ -1,4 +1,4 @@
-//! The node that this process runs on, or below whose root file system it was put.
+//! The node that this process runs on, or whose root file system is mounted in its container.
 
 use std::path::Path;
 use std::thread::sleep;
@@ -17,21 +17,21 @@ use crate::run;
 use crate::service::Services;
 use crate::state::Known;
 
-/// Where Kubernetes keeps its pods.
+/// containerd's namespace of the pods.
 const KUBERNETES: &str = "k8s.io";
 const CRI: &str = "runtime.v1.RuntimeService";
-/// One call.
+/// The time limit of one call.
 const CALL: Duration = Duration::from_secs(10);
-/// A containerd that was just started loads the shims of all pods first.
+/// A containerd that was just started first loads the shims of all pods.
 const START: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(200);
-/// A program that prints something and ends.
+/// The time limit of a program that prints something and ends.
 const PRINTS: Duration = Duration::from_secs(30);
 /// Names the step at which a development build ends, as if it were killed.
 #[cfg(debug_assertions)]
 const STOP: &str = "CATAMARAN_STOP_AT";
 
-/// The real one.
+/// The real node.
 pub(crate) struct Real<'h> {
     pub(crate) host: &'h Host,
     pub(crate) services: Box<dyn Services + 'h>,
@@ -63,7 +63,7 @@ impl Node for Real<'_> {
 
     fn started(&self, pid: u32) -> Option<u64> {
         let text = self.host.text(&proc_of(pid).join("stat"))?;
-        // Behind the name, which may hold anything; the 22nd field of proc_pid_stat(5).
+        // The fields start after the program's name, which may hold anything; this is the 22nd field of proc_pid_stat(5).
         text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
     }
 
@@ -150,7 +150,7 @@ impl Node for Real<'_> {
     fn step(&self, name: &'static str) {
         #[cfg(debug_assertions)]
         if std::env::var_os(STOP).is_some_and(|stop| stop == name) {
-            // As SIGKILL would: nothing is cleaned up.
+            // As with SIGKILL, nothing is cleaned up.
             std::process::abort();
         }
         let _ = name;

@@ -1,4 +1,4 @@
-//! containerd's root file: what of it decides where and in which form the handler is written.
+//! Reads containerd's root file, which decides where and in which form the handler is written.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::host::{Host, is_pattern};
 #[derive(Debug, Clone)]
 pub(crate) struct RootFile {
     pub(crate) path: PathBuf,
-    /// None where there is no such file and containerd runs on its defaults.
+    /// None if there is no such file, and containerd runs on its defaults.
     pub(crate) document: Option<DocumentMut>,
 }
 
@@ -41,10 +41,11 @@ impl RootFile {
         Some(item)
     }
 
-    /// The version that it is written in, which decides the form of what it imports. Not what `config dump` says: that is
-    /// containerd's newest, whatever the file is, and a drop-in of it below an older root stops some containerds.
+    /// The version that the file is written in, which decides the form of the files that it imports. The version in `config dump` is not
+    /// used:
+    /// it is containerd's newest whatever the file is, and a drop-in of that version below an older root file stops some containerds.
     pub(crate) fn version(&self) -> Result<u64> {
-        // Without a file there are no old forms to keep to: 3 is what every containerd 2 reads.
+        // Without a root file no old form binds: every containerd 2 reads version 3.
         if self.document.is_none() {
             return Ok(3);
         }
@@ -65,7 +66,7 @@ impl RootFile {
         }
     }
 
-    /// What it imports, word for word.
+    /// The imports, word for word.
     pub(crate) fn imports(&self) -> Vec<String> {
         let array = self.item(&["imports"]).and_then(Item::as_array);
         array.into_iter().flatten().filter_map(|value| value.as_str().map(str::to_owned)).collect()
@@ -77,7 +78,7 @@ impl RootFile {
         folder.join(import)
     }
 
-    /// A folder from which every file of a name such as `catamaran.toml` is imported.
+    /// A folder from which the root file imports every file with a name such as `catamaran.toml`.
     pub(crate) fn imported_folder(&self) -> Option<PathBuf> {
         let paths = self.imports().into_iter().map(|import| self.import_path(&import));
         paths.into_iter().find_map(|path| {
@@ -87,7 +88,7 @@ impl RootFile {
         })
     }
 
-    /// The socket that it has containerd serve.
+    /// The socket that the root file names.
     pub(crate) fn address(&self) -> Option<PathBuf> {
         let places: [&[&str]; 2] = [&["grpc", "address"], &["plugins", "io.containerd.server.v1.grpc", "address"]];
         let found = places.iter().find_map(|place| self.item(place)?.as_str().filter(|text| !text.is_empty()));

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use crate::host::Host;
 
-/// This program's own action that enters the host's root and becomes another program there.
+/// This program's hidden command that enters the host's root and executes another program there.
 pub(crate) const ENTER: &str = "enter";
-/// As much as is read of an answer.
+/// The most that is read of a program's output.
 const LARGEST: u64 = 16 << 20;
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How a program ended, and what it said.
+/// How a program ended, and its output.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) status: ExitStatus,
@@ -25,7 +25,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Why it failed, in its own words: the last lines.
+    /// The last lines of its output, which say why it failed.
     pub(crate) fn words(&self) -> String {
         let text = if self.stderr.trim().is_empty() { &self.stdout } else { &self.stderr };
         let lines: Vec<&str> = text.trim().lines().collect();
@@ -79,7 +79,7 @@ fn text(pipe: impl Read) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Enters `root` and becomes `program`. Answers only when that fails.
+/// Enters `root` and executes `program`. Returns only an error.
 pub(crate) fn enter(root: &Path, program: &Path, args: &[String]) -> io::Error {
     let entered = rustix::process::chroot(root).and_then(|()| rustix::process::chdir("/"));
     match entered {

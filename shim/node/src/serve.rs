@@ -1,4 +1,4 @@
-//! `catamaran serve`: keeps a node as a file says, and answers how it is. What the chart's DaemonSet runs.
+//! `catamaran serve`: keeps a node in the state that a file names, and reports that state. The chart's DaemonSet runs it.
 //!
 //! ```text
 //! main thread:  http (metrics), signals   <-- board --   a thread: reconciler (mode, stop) --> install
@@ -31,22 +31,22 @@ use crate::programs::Programs;
 use crate::real::Real;
 use crate::service::{Nobody, Services};
 
-/// The command line's.
+/// The options of `catamaran serve`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ServeArgs {
     /// The handler's name in containerd and in the RuntimeClass.
     #[arg(long, default_value = "catamaran", value_name = "NAME")]
     handler: String,
-    /// A JSON file with the handler's options, read again at each look. Not below --root.
+    /// A JSON file with the handler's options, read again at each pass. Not below --root.
     #[arg(long, value_name = "FILE")]
     options_file: Option<PathBuf>,
     /// The file that says what the node is to be: install, uninstall or uninstall-force. Not below --root.
     #[arg(long, value_name = "FILE")]
     mode_file: PathBuf,
-    /// After how many seconds the node is looked at again.
+    /// Seconds between two checks of the node.
     #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
     interval: u64,
-    /// Where /healthz, /readyz, /status and /metrics are answered: ADDRESS:PORT, or :PORT for all addresses.
+    /// The address of /healthz, /readyz, /status and /metrics: ADDRESS:PORT, or :PORT for all addresses.
     #[arg(long, default_value = ":8890", value_name = "ADDRESS", value_parser = Listen::parse)]
     listen: Listen,
     /// The folder that holds the programs to install; without it, this program's own.
@@ -57,14 +57,14 @@ pub(crate) struct ServeArgs {
     pub(crate) runwasi_names: Option<PathBuf>,
 }
 
-/// Addresses, of which the first that the machine has is bound.
+/// Addresses. The first one that the machine has is bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Listen(Vec<SocketAddr>);
 
 impl Listen {
     fn parse(text: &str) -> std::result::Result<Self, String> {
         let port = || text.strip_prefix(':')?.parse::<u16>().ok();
-        // The first takes IPv4 too, and fails where the kernel has no IPv6.
+        // The first address takes IPv4 too, and fails if the kernel has no IPv6.
         let all = |port| vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()];
         let one = || text.parse().ok().map(|address| vec![address]);
         port().map(all).or_else(one).map(Self).ok_or_else(|| {
@@ -74,10 +74,10 @@ impl Listen {
     }
 }
 
-/// Reaches the service manager of a host.
+/// Connects to the service manager of a host.
 type Connect<'h, 'c> = dyn Fn() -> Result<Box<dyn Services + 'h>> + Sync + 'c;
 
-/// The real node. `connect` reaches the service manager, which may be restarted at any time.
+/// The real node. `connect` connects to the service manager, which may be restarted at any time.
 struct RealNodes<'h, 'c> {
     host: &'h Host,
     look: Real<'h>,
@@ -94,7 +94,7 @@ impl Nodes for RealNodes<'_, '_> {
     }
 }
 
-/// Serves until SIGTERM or SIGINT. An error says why it does not begin to.
+/// Serves until SIGTERM or SIGINT. An error says why the server cannot begin.
 pub(crate) fn run<'h>(
     host: &'h Host,
     settings: &Settings,
@@ -118,7 +118,7 @@ pub(crate) fn run<'h>(
         let first = args.listen.0.first().map(ToString::to_string).unwrap_or_default();
         Error::failed(format!("--listen {first}: {e}"), "name an address of this machine and a port that is free")
     })?;
-    // Before any work begins: from here on a signal is seen.
+    // Before any work begins, so that no signal is missed.
     let signals = runtime.block_on(async {
         Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
     });
@@ -138,7 +138,7 @@ pub(crate) fn run<'h>(
         }));
         eprintln!("catamaran: ending; the node stays as it is");
         stop.ask();
-        // A panic was told by the thread itself.
+        // The thread has reported its panic itself.
         let _ = worker.join();
     });
     Ok(())

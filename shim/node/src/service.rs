@@ -1,4 +1,4 @@
-//! Restarts containerd, and has a rollback run later: by systemd, by a command of the administrator's, or not at all.
+//! Restarts containerd and schedules a rollback: by systemd, by a command of the administrator's, or not at all.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,18 +18,18 @@ use crate::state::HOME_VARIABLE;
 const BUS: &str = "/run/dbus/system_bus_socket";
 const BUS_VARIABLE: &str = "DBUS_SYSTEM_BUS_ADDRESS";
 const SOCKET: &str = "/run/systemd/private";
-/// Another place of that socket on the host.
+/// Names another place of systemd's socket on the host.
 const SOCKET_VARIABLE: &str = "CATAMARAN_SYSTEMD_SOCKET";
 const SYSTEMD: &str = "org.freedesktop.systemd1";
-/// One call of the bus.
+/// The time limit of one call on the bus.
 const CALL: Duration = Duration::from_secs(25);
-/// A restart: as long as systemd itself waits by default, for the end and for the start.
+/// The time limit of a restart: as long as systemd itself waits by default, for the stop and for the start.
 const RESTART: Duration = Duration::from_secs(150);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How containerd is restarted.
 pub(crate) trait Services {
-    /// Why this cannot restart that unit.
+    /// Returns an error if this service manager cannot restart that unit.
     fn check(&self, unit: Option<&str>) -> Result<()>;
     fn restart(&self, unit: Option<&str>) -> Result<()>;
     fn arm(&self, rollback: &Rollback<'_>) -> Result<()>;
@@ -38,7 +38,7 @@ pub(crate) trait Services {
     fn unit_of(&self, pid: u32) -> Option<String>;
 }
 
-/// systemd, by the host's D-Bus; where there is none, as on kind's nodes, by systemd's own socket.
+/// systemd, by the host's D-Bus; without a bus, as on kind's nodes, by systemd's own socket.
 pub(crate) struct Systemd<'h> {
     host: &'h Host,
     connection: Connection,
@@ -58,7 +58,7 @@ impl<'h> Systemd<'h> {
             let path = host.at(socket.as_deref().unwrap_or(Path::new(SOCKET)));
             asked(private_bus::connect(&path, CALL)).map_err(|e| format!("at {}: {e}", path.display()))
         };
-        // What is named is taken.
+        // A place that is named in the environment is the only one tried.
         let made = match (&bus, &socket) {
             (Ok(_), _) => by_bus(),
             (_, Some(_)) => by_socket(),
@@ -103,7 +103,7 @@ impl<'h> Systemd<'h> {
     }
 }
 
-/// A connection by which systemd answers.
+/// Returns the connection if systemd answers on it.
 fn asked(made: zbus::Result<Connection>) -> zbus::Result<Connection> {
     let connection = made?;
     let _: String = manager(&connection)?.get_property("Version")?;
@@ -161,7 +161,7 @@ impl Services for Systemd<'_> {
         let (timer, service) = units(rollback.id);
         let words = words(rollback);
         let program = rollback.program.to_string_lossy().into_owned();
-        // What names other places than the usual ones is handed on, as the host has it.
+        // Hand on the variables that name other places than the usual ones, as paths of the host.
         let variable = |name: &str| std::env::var(name).ok();
         let bus = variable(BUS_VARIABLE).and_then(|address| self.host.address(&address));
         let socket = variable(SOCKET_VARIABLE);
@@ -198,7 +198,7 @@ impl Services for Systemd<'_> {
         let stopped: zbus::Result<OwnedObjectPath> =
             self.manager().and_then(|m| m.call("StopUnit", &(timer.as_str(), "replace")));
         match stopped {
-            // It has elapsed: the rollback finds a change that is done, and does nothing.
+            // The timer has elapsed: its rollback finds a change that is done, and does nothing.
             Err(zbus::Error::MethodError(name, ..)) if name.ends_with(".NoSuchUnit") => Ok(()),
             Err(e) => Err(Error::failed(
                 format!("the timer {timer} cannot be stopped: {e}"),
@@ -224,7 +224,7 @@ fn words(rollback: &Rollback<'_>) -> Vec<String> {
     ["catamaran", "rollback", rollback.id].map(str::to_owned).to_vec()
 }
 
-/// A command of the administrator's, run on the host by its shell.
+/// A command of the administrator's, run by the host's shell.
 pub(crate) struct Shell<'h> {
     pub(crate) host: &'h Host,
     pub(crate) command: String,
@@ -252,7 +252,7 @@ impl Services for Shell<'_> {
         let mut command = run::host_command(self.host, rollback.program).map_err(|e| {
             Error::failed(format!("{} cannot be started: {e}", rollback.program.display()), "report this")
         })?;
-        // In a process group of its own, so that what ends the installer does not end it.
+        // The rollback gets a process group of its own, so that a signal that ends the installer spares it.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.args(&words(rollback)[1..]).args(["--after", &seconds, "--restart-command", &self.command]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -266,7 +266,7 @@ impl Services for Shell<'_> {
     }
 
     fn disarm(&self, _: &str) -> Result<()> {
-        // It finds that its change is done, and ends.
+        // The rollback finds that its change is done, and ends.
         Ok(())
     }
 
@@ -275,7 +275,7 @@ impl Services for Shell<'_> {
     }
 }
 
-/// Nobody: the administrator restarts containerd.
+/// No service manager: the administrator restarts containerd.
 pub(crate) struct Nobody;
 
 impl Services for Nobody {
@@ -300,7 +300,7 @@ impl Services for Nobody {
     }
 }
 
-/// A service manager that did not answer, for whoever looks at it last.
+/// A service manager that did not answer, kept for the doctor's report.
 pub(crate) struct Missing(pub(crate) Error);
 
 impl Missing {

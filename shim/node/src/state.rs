@@ -1,4 +1,4 @@
-//! What the installer remembers on the node, and the lock that lets one of them work at a time.
+//! The installer's memory on the node, and the lock that lets one installer work at a time.
 //!
 //! ```text
 //! /var/lib/catamaran/node/lock
@@ -7,8 +7,8 @@
 //!                         staged/           what containerd is asked to judge
 //! ```
 //!
-//! `state.json` is replaced as a whole before the first file of the node is touched and after the last one: whoever is killed in
-//! between is found there by the next run, and by the rollback, which is another process.
+//! `state.json` is replaced as a whole before the first file of the node is touched and after the last one. So the next run, and the
+//! rollback, which is another process, find a change whose installer was killed in between.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -25,49 +25,50 @@ use crate::host::Host;
 use crate::layout::{Distribution, Place};
 
 const HOME: &str = "/var/lib/catamaran";
-/// Names another folder for all that Catamaran keeps on a node, for the shim too.
+/// Names another folder for all that Catamaran keeps on a node; the shim reads it too.
 pub(crate) const HOME_VARIABLE: &str = "CATAMARAN_ROOT";
-/// Raised when an older installer could not read it.
+/// Raised when older installers could not read the file.
 const FORMAT: u32 = 1;
-/// Between two looks whether the lock is free.
+/// Between two attempts to take the lock.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What is remembered.
+/// The content of `state.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct State {
     pub(crate) format: u32,
     pub(crate) installed: Option<Installed>,
     pub(crate) pending: Option<Pending>,
-    /// Folders that were made, the outermost first.
+    /// Folders that the installer made, the outermost first.
     #[serde(default)]
     pub(crate) folders: Vec<PathBuf>,
-    /// Links by other names of the shim (`aliases`), those that are about to be made or removed among them. Where there is
-    /// none an older installer can read this.
+    /// Links by other names of the shim (`aliases`), including those that are about to be made or removed. Left out if there are none, so
+    /// that
+    /// an older installer can read the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) links: Vec<PathBuf>,
-    /// The folder of the programs' versions, before anything is in it.
+    /// The folder of the programs' versions, set before anything is in it.
     #[serde(default)]
     pub(crate) prefix: Option<PathBuf>,
-    /// Whether there was a cache before: pods that ran by a shim that was installed by hand have made it.
+    /// Whether a cache existed before: pods of a shim that was installed by hand made it.
     #[serde(default)]
     pub(crate) had_cache: bool,
     /// Why the last change was taken back.
     pub(crate) rolled_back: Option<String>,
 }
 
-/// What stands on the node.
+/// A finished installation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Installed {
     pub(crate) version: String,
     pub(crate) handler: String,
     pub(crate) distribution: Distribution,
     pub(crate) place: Place,
-    /// The folder of the programs' versions, and the one in it that the handler names.
+    /// The folder of the programs' versions; below, the version's folder that the handler names.
     pub(crate) prefix: PathBuf,
     pub(crate) folder: PathBuf,
     pub(crate) containerd: Known,
-    /// Files that were written, and how they were before there was any of this.
+    /// Files that were written, and how they were before the first installation.
     pub(crate) files: Vec<Change>,
     /// Links to the shim in `folder`, by other names of it (`aliases`).
     #[serde(default)]
@@ -83,7 +84,7 @@ pub(crate) struct Known {
     pub(crate) unit: Option<String>,
 }
 
-/// A file before and after, by digests; none where there is no file.
+/// A file before and after, by digests; None if there is no file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Change {
     pub(crate) path: PathBuf,
@@ -94,34 +95,34 @@ pub(crate) struct Change {
 /// A change that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pending {
-    /// Told to the rollback, which leaves another change alone.
+    /// The rollback gets this id, and leaves any other change alone.
     pub(crate) id: String,
-    /// The files of this change alone, as they were when it began: what a rollback restores.
+    /// The files of this change alone, as they were when it began: a rollback restores these.
     pub(crate) files: Vec<Change>,
-    /// What is installed if it succeeds; none when it is an uninstallation.
+    /// The installation after a successful change; None for an uninstallation.
     pub(crate) next: Option<Installed>,
     pub(crate) containerd: Known,
-    /// All files are written: a containerd that is not this one has read them.
+    /// Whether all files are written: a containerd other than `process` has read them.
     pub(crate) swapped: bool,
-    /// An earlier run, which this one goes on with, came so far: a containerd may have read what it wrote.
+    /// Whether an earlier run, which this one continues, came so far: containerd may have read its files.
     pub(crate) read: bool,
-    /// The containerd that ran before: its pid, and when it was started.
+    /// The containerd that ran before: its pid and its start time.
     pub(crate) process: Option<(u32, u64)>,
 }
 
-/// The node's state, held alone.
+/// The node's state, locked.
 pub(crate) struct Held<'h> {
     host: &'h Host,
     pub(crate) state: State,
     _lock: File,
 }
 
-/// All that Catamaran keeps on a node: its cache, and the installer's memory.
+/// The folder of all that Catamaran keeps on a node: its cache and the installer's state.
 pub(crate) fn home() -> PathBuf {
     std::env::var_os(HOME_VARIABLE).map_or_else(|| PathBuf::from(HOME), PathBuf::from)
 }
 
-/// The installer's own part of it.
+/// The installer's part of `home`.
 pub(crate) fn folder() -> PathBuf {
     home().join("node")
 }
@@ -130,7 +131,7 @@ fn state_file() -> PathBuf {
     folder().join("state.json")
 }
 
-/// What is remembered, for whoever only looks.
+/// Reads the state without the lock, for commands that only look.
 pub(crate) fn look(host: &Host) -> Result<State> {
     let Some(bytes) = host.read(&state_file())? else { return Ok(State { format: FORMAT, ..State::default() }) };
     let wrong = |why: String| {
@@ -147,16 +148,17 @@ pub(crate) fn look(host: &Host) -> Result<State> {
 }
 
 impl<'h> Held<'h> {
-    /// Waits until nobody else works on the node. `waiting` is called again and again while somebody does.
+    /// Waits until no other process works on the node. Calls `waiting` again and again until then.
     pub(crate) fn take(host: &'h Host, mut waiting: impl FnMut()) -> Result<Self> {
         let path = folder().join("lock");
         loop {
             files::make_folders(host, &folder())?;
-            // Configuration, which is kept there, may hold registries' passwords. Gone already: the loop makes it anew.
+            // Private, because the configuration kept here may hold registries' passwords. If the folder is gone again, the loop makes it
+            // anew.
             make_private(&host.at(&folder()));
             let lock = File::options().create(true).append(true).open(host.at(&path));
             let lock = match lock {
-                // An uninstallation removed the folder just now.
+                // An uninstallation has just removed the folder.
                 Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
                 other => other.on("opening", &path)?,
             };
@@ -167,14 +169,14 @@ impl<'h> Held<'h> {
                 }
                 std::thread::sleep(PAUSE);
             }
-            // An uninstallation removes the file that others wait for: theirs would lock nothing.
+            // An uninstallation removes the lock's file; a lock on the removed file would exclude nobody.
             if same_file(&lock, &host.at(&path)) {
                 return Ok(Self { host, state: look(host)?, _lock: lock });
             }
         }
     }
 
-    /// Writes the state down.
+    /// Writes the state to the disk.
     pub(crate) fn save(&mut self) -> Result<()> {
         self.state.format = FORMAT;
         let bytes = serde_json::to_vec_pretty(&self.state)
@@ -182,7 +184,7 @@ impl<'h> Held<'h> {
         files::replace(self.host, &state_file(), &bytes)
     }
 
-    /// Keeps bytes, and answers by what they are found again.
+    /// Keeps bytes. Returns the name by which `kept` finds them.
     pub(crate) fn keep(&self, bytes: &[u8]) -> Result<String> {
         let name = files::digest(bytes);
         let path = before(&name);
@@ -205,7 +207,7 @@ impl<'h> Held<'h> {
         })
     }
 
-    /// Forgets bytes that nothing names any more.
+    /// Removes kept bytes that nothing names any more.
     pub(crate) fn forget_unused(&self) {
         let installed = self.state.installed.iter().flat_map(|installed| &installed.files);
         let pending = self.state.pending.iter().flat_map(|pending| &pending.files);
@@ -220,7 +222,7 @@ impl<'h> Held<'h> {
         }
     }
 
-    /// An empty folder for what containerd is to judge, by the host's own name.
+    /// Makes an empty folder for the configuration that containerd is to judge. Returns the host's name of it.
     pub(crate) fn staged(&self) -> Result<PathBuf> {
         let folder = folder().join("staged");
         files::remove_folder(self.host, &folder)?;
@@ -239,7 +241,7 @@ impl<'h> Held<'h> {
     }
 }
 
-/// Writes nothing where it is so: the folder is opened at each look.
+/// Changes nothing if the mode is right, because the folder is opened at each look.
 fn make_private(folder: &Path) {
     if fs::metadata(folder).is_ok_and(|data| data.permissions().mode() & 0o777 != 0o700) {
         let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));

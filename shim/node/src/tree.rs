@@ -1,4 +1,4 @@
-//! A host for tests: a folder with the files and the /proc of a node.
+//! A host for tests: a folder with a node's files and /proc.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,7 +15,7 @@ pub(crate) struct Tree {
     next_inode: u64,
 }
 
-/// A process of it.
+/// A process of the host.
 pub(crate) struct Fake<'t> {
     tree: &'t mut Tree,
     pid: u32,
@@ -23,7 +23,7 @@ pub(crate) struct Fake<'t> {
 
 impl Tree {
     pub(crate) fn new() -> Self {
-        // In memory where there is such a file system: each file is synced.
+        // In memory where possible, because each file is synced.
         let memory = Path::new("/dev/shm");
         let folder = tempfile::tempdir_in(memory).or_else(|_| tempfile::tempdir()).unwrap();
         fs::create_dir(folder.path().join("proc")).unwrap();
@@ -57,7 +57,7 @@ impl Tree {
         self
     }
 
-    /// A process with these arguments, one that may be looked into.
+    /// Adds a process with these arguments, which may be examined.
     pub(crate) fn process(&mut self, pid: u32, args: &[&str]) -> Fake<'_> {
         let mut line = args.join("\0");
         line.push('\0');
@@ -83,7 +83,7 @@ impl Fake<'_> {
         self
     }
 
-    /// Has it listen there, as the kernel tells it.
+    /// Makes the process listen there, as the kernel shows it.
     pub(crate) fn listens(self, socket: &str) -> Self {
         let (pid, inode) = (self.pid, self.tree.next_inode);
         self.tree.next_inode += 1;
@@ -98,7 +98,7 @@ impl Fake<'_> {
     }
 }
 
-/// All files, links and folders below a folder, with what is in them.
+/// All files, links and folders below a folder, with their content.
 pub(crate) fn snapshot(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut todo = vec![folder.to_owned()];

@@ -19,7 +19,7 @@ fn number(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-/// A number of bytes in words.
+/// A readable number of bytes.
 pub(crate) fn readable(bytes: u64) -> String {
     let (mut value, mut unit) = (bytes as f64, "B");
     for next in ["KiB", "MiB", "GiB"] {

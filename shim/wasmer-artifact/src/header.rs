@@ -1,7 +1,7 @@
 //! The page that stands before Wasmer's part of an artifact.
 //!
-//! Wasmer's artifact says neither with which version and settings it was made, nor is what it says of the CPU enough: a
-//! page of our own stands before it, written by the compile process and compared by the worker.
+//! Wasmer's part does not say with which version and settings it was made, and says too little of the CPU. So a page of our
+//! own stands before it, which the compile process writes and the worker compares.
 
 use wasmer_types::target::{CpuFeature, Triple};
 
@@ -14,7 +14,7 @@ pub const SETTINGS: u32 = 1;
 /// The first bytes of an artifact.
 const MAGIC: &str = "catamaran-wasmer-artifact";
 
-/// The first bytes of what Wasmer itself writes.
+/// The first bytes of Wasmer's part.
 pub const WASMERS_MAGIC: &[u8] = b"wasmer-universal";
 
 /// The name by which the compile process exports a start function, for the worker to call it.
@@ -23,8 +23,8 @@ pub const START: &str = "catamaran:start";
 /// Our part of an artifact: a page, so that Wasmer's part is aligned as Wasmer wants it.
 pub const HEADER: usize = 4096;
 
-/// What stands before Wasmer's part of an artifact that is made here and now, of a module whose C library keeps its
-/// dispositions of signals at that address.
+/// The header of an artifact that is made here and now, of a module whose C library keeps its signal dispositions at that
+/// address.
 pub fn header(dispositions: Option<u32>) -> Vec<u8> {
     let mut header = identity().into_bytes();
     let dispositions = dispositions.map_or_else(|| "-".to_owned(), |address| address.to_string());
@@ -34,7 +34,7 @@ pub fn header(dispositions: Option<u32>) -> Vec<u8> {
     header
 }
 
-/// Engine, settings and target: what has to be the same to the letter.
+/// Engine, settings and target, which must be the same to the letter.
 fn identity() -> String {
     format!("{MAGIC} {WASMER}+catamaran{SETTINGS} {}", Triple::host())
 }
@@ -44,8 +44,8 @@ fn features() -> Vec<String> {
     CpuFeature::for_host().iter().map(|feature| feature.to_string()).collect()
 }
 
-/// The address of the dispositions that the header was made with; the error is a text about the artifact if it does not fit
-/// here.
+/// The address of the dispositions that the header was made with. The error is a text about the artifact, if that does not
+/// fit here.
 pub fn check(artifact: &[u8]) -> Result<Option<u32>, String> {
     let Some(header) = artifact.get(..HEADER) else {
         return Err(format!("it has {} bytes, less than its header", artifact.len()));
@@ -88,7 +88,7 @@ mod tests {
         let theirs =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../wasmer-compile/Cargo.lock")).unwrap();
         assert_eq!(locked(&ours, "wasmer"), [WASMER], "update WASMER");
-        // An artifact's form is that of these packages: the one that writes it must be the one that reads it.
+        // These packages define an artifact's form: its writer and its reader must have the same ones.
         for package in ["wasmer-compiler", "wasmer-types", "wasmer-vm", "rkyv"] {
             assert_eq!(locked(&ours, package), locked(&theirs, package), "{package}: the two lock files differ");
         }

@@ -1,21 +1,21 @@
-//! Which imports a module may have here, and what to tell a user whose module cannot run.
+//! The imports that a module may have, and the texts for a user whose module cannot run.
 //!
-//! The compile process says the same about a module as the worker, before it spends time on it.
+//! The compile process says the same about a module as the worker does, before it compiles the module.
 
 /// The import module of WASI preview 1.
 pub const PREVIEW1: &str = "wasi_snapshot_preview1";
 
-/// Whether an import module is WASIX's: what has threads, processes, sockets and signals.
+/// Whether an import module is WASIX's, which has threads, processes, sockets and signals.
 pub fn is_wasix(module: &str) -> bool {
     matches!(module, "wasix_32v1" | "wasix_64v1")
 }
 
-/// Whether the import lets a module have sockets: all others of WASIX work on those that there are.
+/// Whether the import lets a module open sockets: WASIX's others work on sockets that are open.
 pub fn opens_sockets(module: &str, name: &str) -> bool {
     is_wasix(module) && matches!(name, "sock_open" | "resolve")
 }
 
-/// Whether `module`.`name` may be provided; which of WASI's names are, the worker knows.
+/// Whether `module`.`name` may be provided; the worker knows which of WASI's names are.
 ///
 /// wasix-libc starts its threads by wasi-threads' one call, so that modules for wasm32-wasip1-threads run as well.
 pub fn is_provided(module: &str, name: &str) -> bool {
@@ -47,7 +47,7 @@ pub fn not_provided(module: &str, name: &str) -> String {
     }
 }
 
-/// Whether a memory may be imported: of a program with threads, whose instances are all given the same one.
+/// Whether a memory may be imported: only by a program with threads, whose instances are all given the same one.
 pub fn is_memory_given(module: &str, name: &str, shared: bool) -> bool {
     shared && (module, name) == ("env", "memory")
 }

@@ -1,4 +1,4 @@
-//! What Wasmer's compile process and its worker agree in: an artifact's header, and which imports a module may have.
+//! Shared by Wasmer's compile process and its worker: an artifact's header, and the imports that a module may have.
 
 pub mod header;
 pub mod imports;

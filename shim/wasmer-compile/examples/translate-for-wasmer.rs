@@ -1,7 +1,7 @@
-//! A module from standard input, its artifact to standard output: for the worker's tests, which link no compiler.
+//! Compiles a module on standard input to an artifact on standard output: for the worker's tests, which link no compiler.
 //!
-//! `fast` and `best` compile with that tier, and leave out the inspection: a worker must refuse by itself what could only reach
-//! it by a fault of ours.
+//! The argument is the tier, `fast` or `best`. The inspection is left out: a worker must refuse by itself what could only
+//! reach it by a fault of ours.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a program for tests: a panic is how it says that it failed")]
 

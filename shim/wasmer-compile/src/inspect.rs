@@ -1,11 +1,11 @@
-//! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
+//! Inspects a file, by its first bytes and its import section, before any time is spent on compiling it.
 
 use catamaran_wasmer_artifact::imports::{is_memory_given, is_provided, no_memory, not_provided};
 use catamaran_worker::compiler::Refusal;
 use catamaran_worker::form::{self, Form};
 use wasmer_compiler::wasmparser::{Import, Parser, Payload, TypeRef};
 
-/// Refuses, with a text for the user, what is not a module or imports what is not provided.
+/// Refuses, with a text for the user, a file that is no module, or that imports what is not provided.
 ///
 /// A module that is broken further in passes: the compiler finds that, and names the offset.
 pub fn inspect(bytes: &[u8]) -> Result<(), Refusal> {
@@ -36,9 +36,9 @@ fn imports(bytes: &[u8]) -> Result<(), Refusal> {
 
 fn check(import: &Import<'_>) -> Result<(), Refusal> {
     match import.ty {
-        // Within WASI the worker knows which names there are.
+        // The worker checks which names WASI has.
         TypeRef::Func(_) if is_provided(import.module, import.name) => Ok(()),
-        // A guest with threads brings none of its own: each thread's instance is given the same.
+        // A guest with threads brings no memory of its own: each thread's instance is given the same one.
         TypeRef::Memory(memory) if is_memory_given(import.module, import.name, memory.shared) => Ok(()),
         TypeRef::Memory(_) => Err(Refusal::Module(no_memory(import.module, import.name))),
         _ => Err(Refusal::Module(not_provided(import.module, import.name))),

@@ -1,4 +1,4 @@
-//! From a module's bytes to an artifact for Wasmer's worker, or the reason why not.
+//! Compiles a module's bytes to an artifact for Wasmer's worker, or says why not.
 //!
 //! ```text
 //! bytes --- inspect ---> a module that could run here --- translate ---> header, artifact
@@ -41,7 +41,7 @@ pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     compiler::in_proportion(bytes, translate(bytes, tier)?)
 }
 
-/// Compiles a module that [`inspect`] let through, or that a test wants to have in spite of it.
+/// Compiles a module that [`inspect`] let through, or that a test compiles in spite of it.
 pub fn translate(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     let engine = engine(tier);
     engine.validate(bytes).map_err(|e| invalid(bytes, &e))?;
@@ -61,7 +61,7 @@ fn build(engine: &Engine, bytes: &[u8]) -> Result<ArtifactBuild, CompileError> {
     ArtifactBuild::new(&mut engine.inner_mut(), bytes, engine.target(), memories, tables, None)
 }
 
-/// A module that is not valid here: it is for the other engine if all that it lacks is a proposal.
+/// Refuses a module that is not valid here, or leaves it to the other engine if it is valid there.
 fn invalid(bytes: &[u8], e: &CompileError) -> Refusal {
     match Validator::new_with_features(wasmtimes()).validate_all(bytes) {
         Ok(_) => Refusal::OtherEngine(format!(
@@ -79,12 +79,12 @@ fn refused(e: &impl Display) -> Refusal {
     Refusal::Module(format!("the module cannot be compiled: {e}"))
 }
 
-/// What the worker for Wasmtime takes (`catamaran_wasmtime::config`).
+/// The features that Wasmtime's worker takes (`catamaran_wasmtime::config`).
 fn wasmtimes() -> WasmFeatures {
     (WasmFeatures::WASM3 | WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS) - WasmFeatures::THREADS
 }
 
-/// By value: the defaults are the code generator's to change. All that it has but what no release of Wasm has.
+/// Each by value, because the code generator may change its defaults. All that it has but what no release of Wasm has.
 fn features() -> Features {
     Features {
         threads: true,
@@ -103,7 +103,7 @@ fn features() -> Features {
     }
 }
 
-/// The target is this host with all that its CPU has. Memories are reserved whole, so that no access needs a bounds check:
+/// The target is this host with all features of its CPU. Memories are reserved whole, so that no access needs a bounds check:
 /// the engine's default, which the runner has too.
 fn engine(tier: Tier) -> Engine {
     let mut config = Cranelift::new();

@@ -1,8 +1,8 @@
-//! A module's start function that calls what the host provides.
+//! Exports a module's start function that calls the host.
 //!
-//! It runs while the module is instantiated, and wasmer-wasix, whose calls need the instance, ends the process then. So such a
-//! function is exported instead, under a name of ours, and the worker calls it when there is an instance. All others stay
-//! where they are: what the linker of LLVM makes fills the memory, before wasmer-wasix looks into it.
+//! A start function runs while the module is instantiated, and wasmer-wasix, whose calls need the instance, ends the process
+//! if it calls then. So such a function is exported instead, under a name of ours, and the worker calls it when there is an
+//! instance. Other start functions stay: those that LLVM's linker makes fill the memory, before wasmer-wasix looks into it.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ const STARTS: u8 = 8;
 /// The magic bytes and the version.
 const HEADER: usize = 8;
 
-/// The module with its start function exported, if that may call the host. Of a valid one; what is broken stays as it is.
+/// The module with its start function exported, if that may call the host. A broken module stays as it is.
 pub(crate) fn exported(bytes: &[u8]) -> Cow<'_, [u8]> {
     match start_that_calls(bytes).and_then(|start| rewritten(bytes, start)) {
         Some(module) => Cow::Owned(module),
@@ -24,7 +24,7 @@ pub(crate) fn exported(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The start function, if it is the host's or may reach one that is.
+/// The start function, if it is the host's or may call one that is.
 fn start_that_calls(bytes: &[u8]) -> Option<u32> {
     let (mut imported, mut start, mut bodies) = (0, None, Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
@@ -34,7 +34,7 @@ fn start_that_calls(bytes: &[u8]) -> Option<u32> {
                 imported = u32::try_from(functions.count()).ok()?;
             }
             Payload::StartSection { func, .. } => start = Some(func),
-            // Most modules have none, and nothing is looked at further.
+            // Most modules have no start function, and are looked at no further.
             Payload::CodeSectionStart { .. } => _ = start?,
             Payload::CodeSectionEntry(body) => bodies.push(body),
             _ => {}
@@ -53,7 +53,7 @@ fn start_that_calls(bytes: &[u8]) -> Option<u32> {
     None
 }
 
-/// The functions that a body calls; none where that is known only when it runs.
+/// The functions that a body calls; None if that is known only when it runs.
 fn called(body: &FunctionBody<'_>) -> Option<Vec<u32>> {
     let mut functions = Vec::new();
     for operator in body.get_operators_reader().ok()? {
@@ -71,7 +71,7 @@ fn called(body: &FunctionBody<'_>) -> Option<Vec<u32>> {
     Some(functions)
 }
 
-/// The module without its start section, and with an export more.
+/// The module without its start section, and with one more export.
 fn rewritten(bytes: &[u8], start: u32) -> Option<Vec<u8>> {
     let mut module = bytes.get(..HEADER)?.to_vec();
     let mut reader = BinaryReader::new(bytes.get(HEADER..)?, 0);
@@ -96,7 +96,7 @@ fn with_export(content: &[u8], start: u32) -> Option<Vec<u8>> {
     exports.extend_from_slice(content.get(content.len().checked_sub(reader.bytes_remaining())?..)?);
     number(&mut exports, u32::try_from(START.len()).ok()?);
     exports.extend_from_slice(START.as_bytes());
-    // A function's.
+    // The export is a function.
     exports.push(0);
     number(&mut exports, start);
     Some(exports)
@@ -109,7 +109,7 @@ fn push(module: &mut Vec<u8>, section: u8, content: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// A number as the binary form has it (LEB128).
+/// Writes a number as the binary form has it (LEB128).
 fn number(bytes: &mut Vec<u8>, mut number: u32) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -127,7 +127,7 @@ mod tests {
 
     use super::{exported, number};
 
-    /// The function that a module has exported by that name, and whether it has a start function still.
+    /// The function that the module then exports as [`START`], and whether it still has a start function.
     fn after(start: &str, functions: &str) -> (Option<u32>, bool) {
         let wat = format!(
             r#"(module (import "a" "b" (func $host)) (start {start}) (table 2 funcref) (func (export "_start"))

@@ -1,4 +1,4 @@
-//! What the compile process refuses, and what it tells the user.
+//! Refusals of the compile process, and their texts for the user.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,7 +13,7 @@ fn module(wat: &str) -> Vec<u8> {
     wat::parse_str(wat).unwrap()
 }
 
-/// The text with which `bytes` are refused, as no engine's.
+/// The text with which `bytes` are refused for every engine.
 #[track_caller]
 fn refusal(bytes: &[u8]) -> String {
     match compile(bytes, Tier::Best).expect_err("compiled") {
@@ -113,7 +113,7 @@ fn the_same_bytes_give_the_same_artifact() {
 
 #[test]
 fn a_small_module_does_not_become_a_large_artifact() {
-    // Two bytes a call, and 30 kB of code: all that is passed and answered lies on the stack. 9 kB make 71 MB.
+    // A call is two bytes, and 30 kB of code: its parameters and results all lie on the stack. 9 kB make 71 MB.
     let values = "i32 ".repeat(1000);
     let caller = format!("(func call $first {} unreachable)", "call $next ".repeat(10));
     let bytes = module(&format!(

@@ -1,4 +1,4 @@
-//! Calls of WASI that this worker does something around, in the process's own code: wasmer-wasix has no hook for them.
+//! Wraps calls of WASI in functions of our own, which take their places among the imports: wasmer-wasix has no hooks.
 
 use std::sync::Arc;
 
@@ -12,18 +12,18 @@ use crate::{
     timeouts, times, transfers, waits,
 };
 
-/// What a call is put between.
+/// How a call is wrapped.
 #[derive(Clone, Copy)]
 enum Around {
     Close,
-    /// One that something of ours does, or does something around.
+    /// A function of ours makes the call, or does something around it.
     By(fn(&mut Call<'_>) -> Result<i32, RuntimeError>),
-    /// A call with paths: where its parameters are that say below which folders they lie.
+    /// A call with paths: the places of its parameters that are the paths' folders.
     Path(&'static [usize]),
-    /// One that something of ours does, or does something around.
+    /// Both [`Self::Path`] and [`Self::By`].
     PathBy(&'static [usize], fn(&mut Call<'_>) -> Result<i32, RuntimeError>),
     Handler,
-    /// A signal to oneself: the place of its number, and of the process's, if it names one.
+    /// A signal to oneself: the places of its number, and of the process's, if it names one.
     Raise(usize, Option<usize>),
     Exit,
 }
@@ -91,11 +91,10 @@ const CALLS: [(&str, Around); 60] = [
     ("proc_exit2", Around::Exit),
 ];
 
-/// Puts what is done around them around those calls that `module` imports. What is the instance's own is to be told when there
-/// is one.
+/// Wraps those calls that `module` imports. The caller fills in the returned [`Own`] once there is an instance.
 pub(crate) fn wrap(module: &Module, store: &mut StoreMut<'_>, imports: &mut Imports, tree: &Tree) -> Arc<Own> {
     let own = Arc::default();
-    // As they are before one of them is wrapped.
+    // The imports before any of them is wrapped.
     let provided = imports.clone();
     let function = |from: &str, name: &str| match provided.get_export(from, name) {
         Some(Extern::Function(function)) => Some(function),
@@ -111,7 +110,7 @@ pub(crate) fn wrap(module: &Module, store: &mut StoreMut<'_>, imports: &mut Impo
             look_up: function(from, "path_filestat_set_times"),
             read_folder: function(from, "fd_readdir"),
             receive: function(from, "sock_recv"),
-            // Preview 1 has none, and the addresses of WASIX for 32 bits.
+            // Preview 1 has no `fd_dup`; its addresses are those of WASIX for 32 bits.
             duplicate: function(from, "fd_dup").or_else(|| function("wasix_32v1", "fd_dup")),
             stat: function(from, "fd_filestat_get"),
             seek: function(from, "fd_seek"),
@@ -133,7 +132,7 @@ fn wrapped(store: &mut StoreMut<'_>, calls: Calls, around: Around) -> Function {
         let mut call = Call::new(&mut env, arguments);
         match around {
             Around::Handler => {
-                // Before the guest's handler counts: a signal in between is the guest's.
+                // Before the guest's handler is registered: a signal in between is the guest's.
                 signals::take().map_err(|e| RuntimeError::new(format!("taking signals: {e}")))?;
                 call.hand_on().map(Vec::from)
             }
@@ -152,7 +151,7 @@ fn said(number: i32) -> Vec<Value> {
     vec![Value::I32(number)]
 }
 
-/// A call that has to do with files.
+/// Makes a call, wrapped as `around` says.
 fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
     match around {
         Around::Close => {
@@ -168,7 +167,7 @@ fn made(call: &mut Call<'_>, around: Around) -> Result<i32, RuntimeError> {
     }
 }
 
-/// `fd_renumber`: a descriptor, and a second number for it. What had that number is closed.
+/// `fd_renumber`: a descriptor, and a second number for it. A descriptor that had that number is closed.
 fn renumber(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let said = call.made()?;
     let (from, to) = (call.number(0), call.number(1));

@@ -1,4 +1,4 @@
-//! From a file of our cache to machine code: the one place where bytes become executable.
+//! Loads machine code from a file of our cache: the one place where bytes become executable.
 #![allow(unsafe_code, reason = "deserialising an artifact trusts its bytes; the argument is at each call")]
 
 use std::fs::File;
@@ -10,8 +10,8 @@ use wasmer::{Engine, Module};
 use wasmer_compiler::serialize::SerializableModule;
 use wasmer_types::MetadataHeader;
 
-/// Checks that `artifact` was made by this version of Wasmer, for these settings and a CPU that has what this one has, and
-/// makes its code executable. The error is a text about the artifact.
+/// Checks that `artifact` was made by this version of Wasmer, for these settings and for CPU features that this machine has,
+/// and makes its code executable. The error is a text about the artifact.
 ///
 /// Wasmer copies the code; the rest stays in the file's pages, which the node's workers share.
 pub(crate) fn load(engine: &Engine, artifact: &File) -> Result<(Module, Option<u32>), String> {
@@ -29,7 +29,7 @@ pub(crate) fn load(engine: &Engine, artifact: &File) -> Result<(Module, Option<u
     Ok((module, dispositions))
 }
 
-/// Walks Wasmer's tables once, which [`Module::deserialize`] does not do: a damaged file is an error then and no fault.
+/// Walks Wasmer's tables once, which [`Module::deserialize`] does not do, so that a damaged file is an error and not a fault.
 fn validate(body: &[u8]) -> Result<(), String> {
     let Some(metadata) = body.strip_prefix(WASMERS_MAGIC) else {
         return Err("what follows its header is not Wasmer's".to_owned());

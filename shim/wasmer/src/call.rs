@@ -14,15 +14,15 @@ use crate::remembered::Tree;
 
 pub(crate) use asked::Descriptor;
 
-/// Both of these are open when a guest starts, and are called `/`. The first is a folder of wasmer-wasix's own making, that
-/// lists what is preopened and in which nothing can be made; the second is the container's root.
+/// The two descriptors that are open when a guest starts, both named `/`. [`LIST`] is a folder of wasmer-wasix's own making,
+/// which lists the preopens and takes no new names; [`ROOT`] is the container's root.
 pub(crate) const LIST: i32 = 3;
 pub(crate) const ROOT: i32 = 4;
 
-/// WASI's flag of a call that follows a link at a path's end.
+/// WASI's look-up flag: follow a link at the path's end.
 const FOLLOW: u64 = 1;
 
-/// wasmer-wasix's own functions for a call.
+/// The functions of wasmer-wasix that a call may use.
 pub(crate) struct Calls {
     pub(crate) inner: Function,
     /// `path_filestat_set_times`, which looks a path up.
@@ -43,15 +43,15 @@ pub(crate) struct Calls {
     pub(crate) own: Arc<Own>,
 }
 
-/// What calls need of the guest's instance, from that on.
+/// The parts of the guest's instance that calls need.
 #[derive(Default)]
 pub(crate) struct Own {
     pub(crate) memory: OnceLock<Memory>,
-    /// The functions that it calls by a number.
+    /// The functions that the guest calls by number.
     pub(crate) functions: OnceLock<Table>,
 }
 
-/// What is asked of a descriptor in place of a call.
+/// A question about a descriptor, asked in place of a call.
 #[derive(Clone, Copy)]
 pub(crate) enum Which {
     Duplicate,
@@ -59,7 +59,7 @@ pub(crate) enum Which {
     Tell,
 }
 
-/// One call: its arguments, and where it was going to.
+/// One call: its arguments, and the function that it is for.
 pub(crate) struct Call<'a> {
     calls: &'a Calls,
     store: StoreMut<'a>,
@@ -72,7 +72,7 @@ impl<'a> Call<'a> {
         Self { calls, store, arguments: arguments.to_vec() }
     }
 
-    /// The call as the guest makes it, with the container's root where [`LIST`] is one of the folders at `places`.
+    /// Puts the container's root in place of [`LIST`] where that is one of the folders at `places`.
     pub(crate) fn below_the_root(&mut self, places: &[usize]) {
         for place in places {
             if let Some(Value::I32(folder)) = self.arguments.get_mut(*place)
@@ -92,7 +92,7 @@ impl<'a> Call<'a> {
         self.calls.inner.call(&mut self.store, &self.arguments)
     }
 
-    /// As [`Self::hand_on`]: what it answers, an error number.
+    /// As [`Self::hand_on`]; returns the error number that it answers.
     pub(crate) fn made(&mut self) -> Result<i32, RuntimeError> {
         answered(&self.hand_on()?)
     }
@@ -110,31 +110,31 @@ impl<'a> Call<'a> {
         answer
     }
 
-    /// An `fd_read` into several buffers as a `sock_recv` of a socket, or none if the descriptor is no socket.
+    /// Makes an `fd_read` into several buffers as a `sock_recv`. None if there is one buffer or no socket.
     pub(crate) fn received(&mut self) -> Option<Result<i32, RuntimeError>> {
         let several = |number: &Value| !matches!(number, Value::I32(0 | 1) | Value::I64(0 | 1));
         let [descriptor, buffers, number, size] = self.arguments.as_slice() else { return None };
         let receive = self.calls.receive.as_ref().filter(|_| several(number))?;
-        // Its flags are written before the size, to the same place.
+        // `sock_recv` writes its flags first, then the size, to the same place.
         let arguments = [descriptor, buffers, number, &Value::I32(0), size, size].map(Value::clone);
         let said = receive.call(&mut self.store, &arguments).and_then(|values| answered(&values));
         let not_one = [Errno::Notsock, Errno::Access, Errno::Badf].map(|errno| errno as i32);
         Some(said).filter(|said| !said.as_ref().is_ok_and(|said| not_one.contains(said)))
     }
 
-    /// Has wasmer-wasix look up a path in a folder, at these places, so that it remembers it. What that answers, the call itself does.
+    /// Has wasmer-wasix look up, and so remember, the path at these places. The answer is dropped: the call itself gives it.
     pub(crate) fn look_up(&mut self, folder: usize, path: usize) -> Result<(), RuntimeError> {
         let places = [folder, path, path + 1].map(|at| self.arguments.get(at).cloned());
         if let (Some(look_up), [Some(folder), Some(path), Some(length)]) = (&self.calls.look_up, places) {
             let (none, zero) = (Value::I64(0), Value::I32(0));
-            // To set no time.
+            // The flags set no time.
             let arguments = [folder, zero.clone(), path, length, none.clone(), none, zero];
             look_up.call(&mut self.store, &arguments)?;
         }
         Ok(())
     }
 
-    /// Asks `function`, of one of the guest's descriptors, to answer at the address that this call's last argument is.
+    /// Calls `function` for one of the guest's descriptors, with this call's last argument as the answer's address.
     pub(crate) fn instead(&mut self, function: Which, descriptor: u32) -> Result<i32, RuntimeError> {
         let function = match function {
             Which::Duplicate => self.calls.duplicate.as_ref(),
@@ -160,7 +160,7 @@ impl<'a> Call<'a> {
     pub(crate) fn set_flags_of_opened(&mut self, at: usize, flags: u64) -> Result<(), RuntimeError> {
         let (mut number, Some(set)) = ([0; 4], self.calls.set_flags.clone()) else { return Ok(()) };
         if self.get(self.number(at), &mut number) {
-            // There are five of them.
+            // There are five flags.
             let flags = Value::I32((flags as u32).cast_signed());
             set.call(&mut self.store, &[Value::I32(i32::from_le_bytes(number)), flags])?;
         }
@@ -176,7 +176,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Whether an argument has 64 bits: an address of one of the calls for such memories, that is.
+    /// Whether an argument has 64 bits: an address, in a call for memories of 64 bits.
     pub(crate) fn is_wide(&self, at: usize) -> bool {
         matches!(self.arguments.get(at), Some(Value::I64(_)))
     }
@@ -185,17 +185,17 @@ impl<'a> Call<'a> {
     pub(crate) fn as_wide_as(&self, at: usize, number: u64) -> Value {
         match self.is_wide(at) {
             true => Value::I64(number.cast_signed()),
-            // Of a memory whose addresses have as many bits.
+            // A memory of 32 bits: the number fits.
             false => Value::I32((number as u32).cast_signed()),
         }
     }
 
-    /// Whether WASI's flags of a look-up, at that place, say that a link at the end is followed.
+    /// Whether the look-up flags at that place say that a link at the path's end is followed.
     pub(crate) fn follows(&self, at: usize) -> bool {
         self.number(at) & FOLLOW != 0
     }
 
-    /// The path at these places, by its folder: from the root, as the kernel takes it. Or what to answer.
+    /// The absolute path of the folder and the text at these places, or the error number to answer.
     pub(crate) fn path(&mut self, folder: usize, text: usize) -> Result<Result<PathBuf, i32>, RuntimeError> {
         let text = match self.text(text) {
             Ok(text) if text.as_os_str().is_empty() => return Ok(Err(Errno::Noent as i32)),
@@ -205,15 +205,15 @@ impl<'a> Call<'a> {
         match text.is_absolute() {
             true => Ok(Ok(text)),
             false => Ok(self.folder(folder)?.map(|folder| match (folder.parent(), text.as_os_str().as_bytes()) {
-                // What wasi-libc makes of the root's own name.
+                // wasi-libc's form of the root's own name.
                 (None, b".") => folder,
                 _ => folder.join(text),
             })),
         }
     }
 
-    /// A text of the guest's, by the places of its address and its length: as a path, which need not be UTF-8. Or what to
-    /// answer.
+    /// A text of the guest's, whose address and length are the arguments from `at` on: a path, which need not be UTF-8. Or
+    /// the error number to answer.
     pub(crate) fn text(&self, at: usize) -> Result<PathBuf, i32> {
         let fits = |&length: &usize| length <= libc::PATH_MAX as usize;
         let length = usize::try_from(self.number(at + 1)).ok().filter(fits).ok_or(Errno::Nametoolong as i32)?;
@@ -224,7 +224,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Reads from the guest's memory; false where it has none at that address.
+    /// Reads from the guest's memory; returns false if it has none at that address.
     pub(crate) fn get(&self, address: u64, bytes: &mut [u8]) -> bool {
         self.calls.own.memory.get().is_some_and(|memory| memory.view(&self.store).read(address, bytes).is_ok())
     }
@@ -237,7 +237,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The type of a function that the guest calls by the number at `place`; none if there is no such function.
+    /// The type of a function that the guest calls by the number at `place`; None if there is no such function.
     pub(crate) fn function(&mut self, place: usize) -> Option<FunctionType> {
         let number = u32::try_from(self.number(place)).ok()?;
         match self.calls.own.functions.get()?.get(&mut self.store, number)? {
@@ -246,14 +246,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// How much of a buffer of the guest's there is room for in its memory; nothing if not for all of it.
+    /// The length of a buffer of the guest's; None if the guest's memory does not hold all of it.
     pub(crate) fn room(&self, address: u64, length: u64) -> Option<usize> {
         let memory = self.calls.own.memory.get()?.view(&self.store).data_size();
         let end = address.checked_add(length).filter(|&end| end <= memory)?;
         usize::try_from(end - address).ok()
     }
 
-    /// Writes into the guest's memory; false where it has none at that address.
+    /// Writes into the guest's memory; returns false if it has none at that address.
     pub(crate) fn put(&self, address: u64, bytes: &[u8]) -> bool {
         self.calls.own.memory.get().is_some_and(|memory| memory.view(&self.store).write(address, bytes).is_ok())
     }

@@ -1,5 +1,5 @@
-//! Sockets for datagrams. wasmer-wasix keeps for itself with whom one is connected, so that the kernel has nobody's refusal to
-//! tell of. So a socket is connected in the kernel too, by the first datagram that it sends to its peer.
+//! Datagram sockets. wasmer-wasix keeps a socket's peer to itself, so that the kernel would report no refusal by the peer. So
+//! the first datagram that a socket sends to its peer connects it in the kernel too.
 #![allow(unsafe_code, reason = "the library lends no descriptor of its sockets; the call has its SAFETY comment")]
 
 use std::cell::Cell;
@@ -14,11 +14,11 @@ use virtual_net::{
 };
 
 thread_local! {
-    /// Whether this thread is in a call that sends without naming whom to.
+    /// Whether this thread is in a call that sends without a destination.
     static TO_THE_PEER: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Makes `call`, which sends without naming whom to.
+/// Makes `call`, which sends without a destination.
 pub(crate) fn to_the_peer<T>(call: impl FnOnce() -> T) -> T {
     let outer = TO_THE_PEER.replace(true);
     let answer = call();
@@ -26,11 +26,11 @@ pub(crate) fn to_the_peer<T>(call: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// A socket for datagrams.
+/// A datagram socket.
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     socket: Box<dyn VirtualUdpSocket + Sync>,
-    /// Whom it is connected with in the kernel.
+    /// The peer to which it is connected in the kernel.
     peer: Option<SocketAddr>,
 }
 
@@ -41,17 +41,17 @@ impl Datagrams {
 
     fn connect(&mut self, peer: SocketAddr) {
         let Some(number) = number(&*self.socket) else { return };
-        // SAFETY: the descriptor must be open for as long as it is borrowed: until this function ends, and `socket`, which said
-        // that it is its own, is not closed before it is dropped.
+        // SAFETY: the descriptor must be open for as long as it is borrowed: until this function ends. `socket` said that it
+        // is its own, and closes it no sooner than it is dropped.
         let socket = unsafe { BorrowedFd::borrow_raw(number) };
-        // What is wrong with the peer, sending to it tells.
+        // If this fails, the send reports what is wrong with the peer.
         if rustix::net::connect(socket, &peer).is_ok() {
             self.peer = Some(peer);
         }
     }
 }
 
-/// A socket's descriptor, as it describes itself.
+/// A socket's descriptor, read off its debug text.
 fn number(socket: &dyn VirtualUdpSocket) -> Option<RawFd> {
     let text = format!("{socket:?}");
     let (_, number) = text.split_once(" fd: ")?;
@@ -85,7 +85,7 @@ impl VirtualIoSource for Datagrams {
     }
 }
 
-/// Functions that are the socket's own.
+/// Passes calls on to the socket within.
 macro_rules! own {
     ($($call:ident(&self) -> $answer:ty;)*) => {$(
         fn $call(&self) -> $answer {

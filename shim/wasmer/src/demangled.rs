@@ -2,13 +2,13 @@
 
 use std::fmt::{self, Write};
 
-/// A name is the guest's, and a short one can stand for one without end.
+/// The longest name: names are the guest's, and a short one can stand for one without end.
 const MOST: usize = 1024;
 
-/// The name that `name` stands for, or itself.
+/// Demangles `name`; a plain name stays as it is.
 pub(crate) fn demangled(name: &str) -> String {
     let mut text = Bounded(String::new());
-    // Writing fails where the text is cut off.
+    // Writing fails when the text is cut off.
     if let Ok(rust) = rustc_demangle::try_demangle(name) {
         let _ = write!(text, "{rust:#}");
     } else if let Ok(cpp) = cpp_demangle::Symbol::new(name) {

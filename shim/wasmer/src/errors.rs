@@ -1,8 +1,8 @@
-//! What the kernel answered in a call of the guest's, carried past wasmer-wasix.
+//! Carries the kernel's errors past wasmer-wasix to the guest.
 //!
-//! Its file systems know two dozen errors, and of the rest it makes EIO: a full disk, a name that is too long, no more
-//! descriptors. So each error of the kernel's is kept here until the guest's call answers, and the answer that wasmer-wasix
-//! makes of it is replaced. An answer that it did not make of the kept error is its own, and stays.
+//! wasmer-wasix's file systems know two dozen errors, and make EIO of the rest: a full disk, a name that is too long, no more
+//! descriptors. So each error of the kernel's is kept here until the guest's call answers, and replaces the answer that
+//! wasmer-wasix makes of it. An answer that wasmer-wasix did not make of the kept error stays.
 
 use std::cell::Cell;
 use std::io;
@@ -16,31 +16,31 @@ use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 struct Kept {
     number: i32,
     made: Errno,
-    /// Whether a look-up ended so.
+    /// Whether it is a look-up's error.
     looked: bool,
 }
 
 thread_local! {
-    /// The last one of the call that this thread is in.
+    /// The last error in this thread's call.
     static KEPT: Cell<Option<Kept>> = const { Cell::new(None) };
 }
 
-/// Keeps an error of a file system's call, and answers what wasmer-wasix decides by: whether there is something, and
-/// whether it may try again with less.
+/// Keeps an error of a file system's call, and returns the one that wasmer-wasix decides by: whether the file is there, and
+/// whether to try again with fewer rights.
 pub(crate) fn refusal(e: io::Error) -> FsError {
     let answer = match e.raw_os_error() {
         Some(libc::ENOENT) => FsError::EntryNotFound,
         Some(libc::EEXIST) => FsError::AlreadyExists,
-        // It opens for reading and writing first, and as asked only if that is not permitted.
+        // wasmer-wasix opens for reading and writing first, and as asked only if that is not permitted.
         Some(libc::EROFS | libc::ETXTBSY | libc::EPERM | libc::EACCES) => FsError::PermissionDenied,
-        // Never «not supported»: it pretends what is not.
+        // Never "not supported": wasmer-wasix then pretends that the call was done.
         _ => FsError::IOError,
     };
     keep(e.raw_os_error(), fs_error_into_wasi_err(answer), false);
     answer
 }
 
-/// Keeps an error of a look-up, which wasmer-wasix mostly takes for «not found», whatever it is.
+/// Keeps an error of a look-up, which wasmer-wasix mostly takes for "not found", whatever it is.
 pub(crate) fn not_found(e: io::Error) -> FsError {
     let number = e.raw_os_error();
     let answer = refusal(e);
@@ -67,7 +67,7 @@ pub(crate) fn last() -> Option<i32> {
     KEPT.get().map(|kept| kept.number)
 }
 
-/// Makes a call, and puts the kernel's error number, as WASI has it, where its answer is what was made of that.
+/// Makes a call. If its answer is what wasmer-wasix made of the kernel's error, returns that error, as WASI has it.
 pub(crate) fn carried<E>(call: impl FnOnce() -> Result<i32, E>) -> Result<i32, E> {
     // A signal's handler makes calls within another.
     let outer = KEPT.take();
@@ -86,17 +86,17 @@ impl Kept {
     }
 }
 
-/// The answer of a call to a guest that the kernel was asked for by ours.
+/// The error number for the guest of a system call that we made; 0 for success.
 pub(crate) fn said(answer: rustix::io::Result<()>) -> i32 {
     answer.map_or_else(|e| wasis(e.raw_os_error()) as i32, |()| 0)
 }
 
-/// The kernel's error number as WASI has it; EIO for what WASI has no number for.
+/// The kernel's error number as WASI has it; EIO if WASI has none for it.
 pub(crate) fn wasis(number: i32) -> Errno {
     NUMBERS.iter().find(|(kernels, _)| *kernels == number).map_or(Errno::Io, |(_, wasis)| *wasis)
 }
 
-/// What calls with files, folders and streams can answer (`errno(3)`, and the pages in section 2 of the calls).
+/// The errors of calls with files, folders and streams (`errno(3)`, and the pages in section 2 of the calls).
 const NUMBERS: [(i32, Errno); 41] = [
     (libc::EPERM, Errno::Perm),
     (libc::ENOENT, Errno::Noent),

@@ -1,4 +1,4 @@
-//! A file that the guest opened: each read and write is one of the kernel's, made by the guest's own thread.
+//! A file that the guest opened: each read and write is a system call of the guest's own thread.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::pin::Pin;
@@ -15,14 +15,14 @@ use crate::kernel::{self, nanoseconds};
 use crate::opened::{self, Opened};
 use crate::times;
 
-/// What is promised to a guest that asks how much a file takes.
+/// The number of bytes for which a poll calls a file ready.
 const ROOM: usize = 4096;
 
 /// An open file of the container's tree.
 #[derive(Debug)]
 pub(crate) struct Open {
     opened: Arc<Opened>,
-    /// Where the last seek ended.
+    /// The position after the last seek.
     position: u64,
 }
 
@@ -36,7 +36,7 @@ impl Open {
     }
 }
 
-/// Repeats what a signal interrupted.
+/// Repeats a call that a signal interrupted.
 fn whole<T>(mut call: impl FnMut() -> io::Result<T>) -> Poll<io::Result<T>> {
     loop {
         match call() {
@@ -59,7 +59,8 @@ impl AsyncWrite for Open {
         written
     }
 
-    /// Asked for when a file is closed, which costs no trip to the disk. A guest's fsync is the kernel's ([`crate::syncing`]).
+    /// Does nothing: wasmer-wasix flushes a file when it is closed, and a close costs no trip to the disk. A guest's fsync is
+    /// the kernel's ([`crate::syncing`]).
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -101,7 +102,8 @@ impl VirtualFile for Open {
         self.time(std::fs::Metadata::created)
     }
 
-    /// As the guest's call says it, more exactly than wasmer-wasix: «now» needs other rights than a moment that is named.
+    /// Takes the times from the guest's call, not from wasmer-wasix, which loses "now": that needs other rights than a named
+    /// moment.
     fn set_times(&mut self, _accessed: Option<u64>, _modified: Option<u64>) -> virtual_fs::Result<()> {
         times::take().map_or(Ok(()), |times| at::futimens(&self.opened.file, &times).map_err(|e| refusal(e.into())))
     }

@@ -3,7 +3,8 @@
 //! wasmer-wasix's own host file system copies a file that is renamed to another folder, reads and writes through helper
 //! threads, and opens nothing on a read-only mount, because it opens for writing first.
 //!
-//! Calls with a folder's descriptor where the standard library makes others: the filter of system calls knows no other.
+//! Uses calls with a folder's descriptor (`*at`) where the standard library uses others: the filter of system calls knows no
+//! other.
 
 use std::fs::{self, OpenOptions as Std};
 use std::io;
@@ -27,7 +28,7 @@ use crate::{folders, names, opening, remembered};
 pub(crate) struct Root;
 
 impl FileSystem for Root {
-    /// For the way through a link: what a guest reads of one is the kernel's ([`names::read_link`]).
+    /// Resolves a link for wasmer-wasix; a guest's own readlink is the kernel's ([`names::read_link`]).
     fn readlink(&self, path: &Path) -> Result<PathBuf> {
         names::target(&absolute(path)).map_err(not_found)
     }
@@ -37,7 +38,7 @@ impl FileSystem for Root {
         folders::is_asked(&folder)?;
         let entry = |entry: io::Result<fs::DirEntry>| {
             let entry = entry.map_err(refusal)?;
-            // A name whose kind cannot be had, because it is gone meanwhile, is a name all the same.
+            // A name whose kind is unknown, because its file is gone meanwhile, is listed all the same.
             let ft = entry.file_type().map(kind).unwrap_or_else(|_| FileType::new_file());
             let metadata = Ok(Metadata { ft, accessed: 0, created: 0, modified: 0, len: 0 });
             Ok(DirEntry { path: entry.path(), metadata })
@@ -51,7 +52,7 @@ impl FileSystem for Root {
         Ok(())
     }
 
-    /// A link at `target` to `source`, which is kept as it is.
+    /// Makes a link at `target` whose text is `source`, unchanged.
     fn create_symlink(&self, source: &Path, target: &Path) -> Result<()> {
         done(at::symlinkat(source, CWD, absolute(target)))
     }
@@ -105,7 +106,7 @@ impl FileOpener for Root {
         if let Some(opened) = opening::file() {
             return Ok(Box::new(Open::new(opened?)));
         }
-        // Not by the guest's `path_open`.
+        // Not the guest's `path_open`.
         let path = absolute(path);
         let mut options = Std::new();
         options.read(asked.read).write(asked.write).create(asked.create).create_new(asked.create_new);

@@ -1,5 +1,5 @@
-//! Which folder a descriptor of the guest's is. wasmer-wasix tells nobody, so it is asked to read the folder, and the path is
-//! taken where it would.
+//! Finds out which folder a descriptor of the guest's is. wasmer-wasix does not tell, so it is asked to read the folder, and
+//! our file system notes the path instead.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use virtual_fs::FsError;
 
 thread_local! {
-    /// Where this thread is asking which folder a descriptor is: what it is told.
+    /// Some while this thread asks which folder a descriptor is; within it, the answer.
     static WHERE: RefCell<Option<Option<PathBuf>>> = const { RefCell::new(None) };
 }
 
-/// Makes `call`, a readdir of wasmer-wasix's, and answers which folder it was about to read.
+/// Makes `call`, a readdir of wasmer-wasix's, and returns the folder that it was about to read.
 pub(crate) fn folder_of<T>(call: impl FnOnce() -> T) -> (T, Option<PathBuf>) {
     // A signal's handler may read within another call.
     let outer = WHERE.replace(Some(None));
@@ -19,7 +19,7 @@ pub(crate) fn folder_of<T>(call: impl FnOnce() -> T) -> (T, Option<PathBuf>) {
     (answer, WHERE.replace(outer).flatten())
 }
 
-/// Whether this thread only asks which folder it is: then it is told, and reads nothing.
+/// If this thread only asks which folder it is, notes the answer and fails: nothing is read.
 pub(crate) fn is_asked(folder: &Path) -> virtual_fs::Result<()> {
     WHERE.with_borrow_mut(|asking| match asking {
         Some(told) => {

@@ -1,12 +1,12 @@
-//! Calls that have wasmer-wasix end the process for what a guest gives them: refused before.
+//! Refuses calls for whose arguments wasmer-wasix would end the process.
 
 use wasmer::{Memory32, Memory64, RuntimeError, Type};
 use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, ProcSpawnFdOp, ProcSpawnFdOpName, Signal, SignalDisposition};
 
 use crate::call::Call;
 
-/// `call_dynamic`: the function's place in the table, then buffers of values and results with their lengths. A reference is no
-/// bytes, and is not checked for.
+/// `call_dynamic`: the function's place in the table, then buffers of values and results with their lengths. At a reference,
+/// which is no bytes, wasmer-wasix panics.
 pub(crate) fn call_dynamic(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let scalar = |ty: &Type| matches!(ty, Type::I32 | Type::I64 | Type::F32 | Type::F64 | Type::V128);
     let scalars = call.function(0).is_none_or(|ty| ty.params().iter().chain(ty.results()).all(scalar));
@@ -17,7 +17,7 @@ pub(crate) fn call_dynamic(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     }
 }
 
-/// `thread_spawn`: the address of what describes the thread, which wasmer-wasix gives on as a number with a sign. pthread_create
+/// `thread_spawn`: the address of the thread's description, which wasmer-wasix passes on as a signed number. pthread_create
 /// answers EAGAIN for any error.
 pub(crate) fn spawn_thread(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     if is_described(call) { call.made() } else { Ok(Errno::Again as i32) }
@@ -28,13 +28,13 @@ pub(crate) fn spawn_wasi_thread(call: &mut Call<'_>) -> Result<i32, RuntimeError
     if is_described(call) { call.made() } else { Ok(-(Errno::Again as i32)) }
 }
 
-/// Whether a thread's description lies where it can be given on.
+/// Whether the address of a thread's description fits a signed number.
 fn is_described(call: &Call<'_>) -> bool {
     i32::try_from(call.number(0)).is_ok()
 }
 
-/// `proc_spawn2` and `proc_spawn3`: what is to be done with descriptors and with signals are arguments 6 and 8, each with its
-/// number. wasmer-wasix takes the kind of each, a byte, for one that there is, and jumps by it.
+/// `proc_spawn2` and `proc_spawn3`: arguments 6 and 8 are arrays of operations on descriptors and of signal dispositions,
+/// each with its length behind it. wasmer-wasix takes the kind of each, a byte, for a valid one, and jumps by it.
 pub(crate) fn spawn_process(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let size = match call.is_wide(6) {
         true => size_of::<ProcSpawnFdOp<Memory64>>(),
@@ -47,7 +47,7 @@ pub(crate) fn spawn_process(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     if operations && signals { call.made() } else { Ok(Errno::Inval as i32) }
 }
 
-/// Whether each of an array's elements begins as it has to, as far as there is memory: `place` is where its address is.
+/// Whether each of an array's elements begins as it has to, as far as there is memory. The array's address is at `place`.
 fn all<const N: usize>(call: &Call<'_>, place: usize, size: usize, holds: impl Fn([u8; N]) -> bool) -> bool {
     let address = |n: u64| n.checked_mul(size as u64)?.checked_add(call.number(place));
     let first = |n: u64| {

@@ -1,7 +1,7 @@
 //! Standard input: the process's own descriptor, without a buffer and without a thread.
 //!
-//! wasmer-wasix itself reads ahead of the guest, and holds a lock while it waits for a read, where no signal reaches it: so
-//! no read of standard input waits there. One that finds nothing is told so, waits here, and is made again.
+//! wasmer-wasix itself reads ahead of the guest, and holds a lock while a read waits, where no signal reaches it: so no read
+//! of standard input waits there. A read that finds nothing returns, waits here, and is made again.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -25,14 +25,14 @@ use crate::call::{Call, Descriptor};
 use crate::threads::{self, MOST_THREADS};
 use crate::{errors, signals};
 
-/// Standard input, as the guest's descriptors have it. What the guest has not read is still in the pipe.
+/// Standard input, as the guest's descriptors have it. Bytes that the guest has not read are still in the pipe.
 #[derive(Debug, Clone)]
 pub(crate) struct Input(Arc<Stream>);
 
 #[derive(Debug)]
 struct Stream {
     source: Source,
-    /// Those that wait for it, each of which is woken: the event loop itself keeps one.
+    /// The wakers of all threads that wait for it: the event loop itself keeps only one.
     waiting: Mutex<Vec<Waker>>,
 }
 
@@ -45,9 +45,9 @@ enum Source {
 }
 
 thread_local! {
-    /// Whether this thread is in a read that need not wait where it is.
+    /// Whether this thread is in a read that is not to wait inside wasmer-wasix.
     static READING: Cell<bool> = const { Cell::new(false) };
-    /// What that read found nothing in.
+    /// The stream in which that read found nothing.
     static EMPTY: RefCell<Option<Arc<Stream>>> = const { RefCell::new(None) };
 }
 
@@ -65,10 +65,10 @@ impl Input {
         Ok(Self(Arc::new(Stream { source, waiting: Mutex::default() })))
     }
 
-    /// How much can be read once there is something: nothing is what the end of input looks like.
+    /// The number of bytes that can be read once there are any; 0 at the end of input.
     pub(crate) fn poll_count(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let file = ready!(self.0.poll_ready(cx))?;
-        // Of a file, or where the number cannot be had, a byte is promised.
+        // For a file, or if the number is unknown, one byte is promised.
         Poll::Ready(Ok(match self.0.source {
             Source::Watched(_) => rustix::io::ioctl_fionread(file).unwrap_or(1) as usize,
             Source::Ready(_) => 1,
@@ -92,8 +92,8 @@ impl Source {
 }
 
 impl Stream {
-    /// Waits until a read would return at once. The descriptor itself stays blocking: its file description is shared with
-    /// whoever else has the pipe or terminal, and O_NONBLOCK would be theirs too.
+    /// Waits until a read would return at once. The descriptor itself stays blocking: other processes may share its file
+    /// description, of a pipe or terminal, and O_NONBLOCK would be theirs too.
     fn poll_ready(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<io::Result<&File>> {
         let watched = match &self.source {
             Source::Watched(watched) => watched,
@@ -106,7 +106,7 @@ impl Stream {
                 return Poll::Ready(Ok(watched.get_ref()));
             }
             self.wait(cx.waker());
-            // epoll tells of changes; what it told may have been read since.
+            // epoll reports changes: the input may have been read since.
             ready!(watched.poll_read_ready(&mut Context::from_waker(&all)))?.clear_ready();
         }
     }
@@ -117,7 +117,7 @@ impl Stream {
         if waiting.iter().any(|other| other.will_wake(waker)) {
             return;
         }
-        // Those of threads that have ended, then: each has one. Who is woken without need waits again.
+        // Some are of threads that have ended: each thread has one. A thread that is woken without need waits again.
         if waiting.len() > MOST_THREADS {
             waiting.drain(..).for_each(Waker::wake);
         }
@@ -139,7 +139,7 @@ fn has_input(file: &File) -> bool {
     rustix::event::poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&at_once)).map_or(true, |ready| ready > 0)
 }
 
-/// `fd_read` and `fd_pread`, of whatever descriptor.
+/// `fd_read` and `fd_pread`, of any descriptor.
 pub(crate) fn read(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let mut tried = attempt(call)?;
     while let (said, Some(stream)) = tried {
@@ -150,7 +150,7 @@ pub(crate) fn read(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
         match block_on(stream.input_or_signal(&thread)) {
             Ok(Woken::Input) => tried = attempt(call)?,
             Ok(Woken::Signal) => {
-                // The next attempt takes them off the thread, and begins with their handlers.
+                // The next attempt takes the signals off the thread, and runs their handlers first.
                 let interrupts = signals::interrupts(&waiting(&thread));
                 tried = attempt(call)?;
                 if interrupts {
@@ -163,7 +163,7 @@ pub(crate) fn read(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     Ok(tried.0)
 }
 
-/// Makes the call, and answers what it found nothing in, if that is how it ended.
+/// Makes the call, and returns the stream in which it found nothing, if it ended so.
 fn attempt(call: &mut Call<'_>) -> Result<(i32, Option<Arc<Stream>>), RuntimeError> {
     // A signal's handler may read within another read.
     let outer = (READING.replace(true), EMPTY.take());
@@ -190,7 +190,7 @@ impl Stream {
     }
 }
 
-/// The signals that wait for a thread to take them.
+/// The signals that are pending for a thread.
 pub(crate) fn waiting(thread: &WasiThread) -> Vec<Signal> {
     thread.signals().lock().map(|signals| signals.0.clone()).unwrap_or_default()
 }
@@ -213,11 +213,11 @@ pub(crate) fn set_flags(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     }
 }
 
-/// `fd_fdstat_get`: descriptor, address of WASI's `fdstat`. wasmer-wasix's answer for standard input is always the same one,
-/// with no flags; Go sets O_NONBLOCK, looks whether it is set, and then either polls or takes no read that finds nothing. And
-/// it calls each of the three streams a terminal, which programs write to line by line and in colours.
+/// `fd_fdstat_get`: descriptor, address of WASI's `fdstat`. wasmer-wasix's answer for standard input never has flags; Go sets
+/// O_NONBLOCK, looks whether it is set, and then either polls or accepts no read that finds nothing. wasmer-wasix also calls
+/// each of the three streams a terminal, to which programs write line by line and in colours.
 pub(crate) fn status(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
-    /// Where the flags are in it; the type is first.
+    /// The flags' offset in it; the type is first.
     const FLAGS: u64 = 2;
     let said = call.made()?;
     if said != 0 {

@@ -1,4 +1,4 @@
-//! What is asked of the kernel for a file and for a tree alike, and its answers as wasmer-wasix has them.
+//! System calls for files and for the tree alike, and the kernel's answers as wasmer-wasix has them.
 
 use std::fs;
 use std::io;
@@ -26,7 +26,7 @@ pub(crate) fn absolute(path: &Path) -> PathBuf {
     Path::new("/").join(path)
 }
 
-/// What the kernel says of a file, as wasmer-wasix has it.
+/// The kernel's metadata of a file, as wasmer-wasix has it.
 pub(crate) fn described(metadata: &fs::Metadata) -> Metadata {
     Metadata {
         ft: kind(metadata.file_type()),
@@ -37,7 +37,7 @@ pub(crate) fn described(metadata: &fs::Metadata) -> Metadata {
     }
 }
 
-/// What a file is, as wasmer-wasix has it.
+/// The type of a file, as wasmer-wasix has it.
 pub(crate) fn kind(kernels: fs::FileType) -> FileType {
     FileType {
         dir: kernels.is_dir(),
@@ -50,7 +50,7 @@ pub(crate) fn kind(kernels: fs::FileType) -> FileType {
     }
 }
 
-/// Since 1970; 0 for a time before it, or one that the file system does not know.
+/// Nanoseconds since 1970; 0 for a time before it, or one that the file system does not know.
 pub(crate) fn nanoseconds(time: io::Result<SystemTime>) -> u64 {
     let since = time.ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
     since.and_then(|since| since.as_nanos().try_into().ok()).unwrap_or(0)

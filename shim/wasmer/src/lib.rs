@@ -15,7 +15,7 @@
 //!   [`Runner::load`](catamaran_worker::Runner::load). A guest that executes another module is told ENOEXEC.
 //! - No thread is started before `link`: the filter of system calls binds the thread that installs it and those it makes.
 //! - A guest's process, forked or not, is threads of this process, and their number is bounded ([`tasks`]).
-//! - Files, streams and sockets are the kernel's, without buffers of ours; what may be reached or written is its matter.
+//! - Files, streams and sockets are the kernel's, without buffers of ours; the kernel decides what may be reached or written.
 //!
 //! Runs WASI preview 1 and WASIX modules that export `_start`. No components.
 

@@ -1,8 +1,8 @@
-//! What is in a folder, as a guest reads it: the kernel's own, piece by piece.
+//! Lists folders for a guest: the kernel's own entries, piece by piece.
 //!
-//! wasmer-wasix lists the whole folder anew for each piece that a guest reads, and goes on behind as many names as the guest
-//! has had: who removes files while it reads misses as many, and 20,000 of them take minutes. So it is asked which folder a
-//! descriptor is, and no more. The folder is open from the first piece on, until the guest closes it.
+//! wasmer-wasix lists the whole folder anew for each piece that a guest reads, and skips as many names as the guest has had:
+//! a guest that removes files while it reads misses as many, and 20,000 of them take minutes. So wasmer-wasix is only asked
+//! which folder a descriptor is. The folder is open from the first piece on, until the guest closes it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,8 +19,8 @@ use crate::call::Call;
 use crate::errors::wasis;
 use crate::threads;
 
-/// Folders that are open at once for being read: of a process that ended, nobody tells that they were closed. One that is
-/// read on after it was forgotten is opened once more.
+/// The most folders that are open for being read: not every process that ends is known to have closed its own. A folder that
+/// is read on after it was forgotten is opened once more.
 const MOST: usize = 256;
 
 struct Kept {
@@ -60,7 +60,7 @@ fn filled(descriptor: u64, folder: PathBuf, from: u64, names: &mut [u8]) -> io::
         Some(kept) if kept.folder == folder => kept,
         _ => Kept { process, descriptor, listing: Listing::new(open(&folder)?)?, folder },
     };
-    // Not while it is taken from all others: a file system may take its time.
+    // Without the lock: a file system may take its time.
     let filled = mine.listing.fill(from, names, |found| found.inode);
     let mut all = kept();
     while all.len() >= MOST {
@@ -74,13 +74,13 @@ fn open(folder: &Path) -> rustix::io::Result<OwnedFd> {
     openat(CWD, folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Forgets what is kept of a descriptor that was closed, or that is another one now.
+/// Forgets the folder of a descriptor that was closed or replaced.
 pub(crate) fn closed(descriptor: u64) {
     let process = threads::process();
     kept().retain(|kept| (kept.process, kept.descriptor) != (process, descriptor));
 }
 
-/// Forgets what is kept of a process that ends.
+/// Forgets the folders of a process that ends.
 pub(crate) fn ended() {
     let process = threads::process();
     kept().retain(|kept| kept.process != process);

@@ -1,8 +1,8 @@
-//! Names that are made, moved and removed, by the kernel alone.
+//! Makes, moves and removes names, by the kernel alone.
 //!
-//! wasmer-wasix does it in what it remembers first: it ends the process where a name lies below a linked folder, or ends in a
-//! slash, makes a hard link that no other process sees, and renames no link whose target is not there. What it remembers is
-//! put right behind the kernel's answer: folders, which somebody may have open ([`remembered`]).
+//! wasmer-wasix first changes what it remembers: it ends the process if a name lies below a linked folder, or ends in a
+//! slash, makes a hard link that no other process sees, and renames no link whose target is not there. After the kernel's
+//! answer, the remembered folders are put right, because somebody may have them open ([`remembered`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 use crate::call::Call;
 use crate::{errors, remembered};
 
-/// A path of the call's, or the call's answer where there is none.
+/// A path of the call's; if there is none, returns the call's answer.
 macro_rules! path {
     ($path:expr) => {
         match $path? {
@@ -65,7 +65,7 @@ pub(crate) fn read_link(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
         Ok(target) => target.into_bytes(),
         Err(e) => return Ok(errors::said(Err(e))),
     };
-    // As readlink(2) does, what does not fit is cut off.
+    // As readlink(2) does, cuts off what does not fit.
     let fitting = usize::try_from(call.number(4)).map_or(target.len(), |room| room.min(target.len()));
     let put = call.put(call.number(3), &target[..fitting]) && call.put_size(5, fitting);
     Ok(if put { 0 } else { Errno::Fault as i32 })
@@ -86,7 +86,7 @@ pub(crate) fn rename(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let (from, to) = (real(&old), real(&new));
     let is_folder = from.as_ref().is_some_and(|from| fs::symlink_metadata(from).is_ok_and(|old| old.is_dir()));
     if is_folder {
-        // So that the folder is remembered that it goes to.
+        // So that wasmer-wasix remembers the destination's folder.
         errors::carried(|| call.look_up(3, 4).map(|()| 0))?;
     }
     remembered::note(&old);
@@ -98,22 +98,22 @@ pub(crate) fn rename(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     Ok(errors::said(renamed))
 }
 
-/// The path of a name without links on the way to it, which is how folders are remembered. None where there is no way to it.
+/// Resolves the links on the way to a name: folders are remembered by such paths. None if there is no way to it.
 fn real(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?;
     Some(fs::canonicalize(path.parent()?).ok()?.join(name))
 }
 
-/// Where the link at `path` leads to, without links on the way to it: as the kernel goes, for which `..` of the root is the
-/// root. wasmer-wasix, which takes the target's words, leaves the root that way.
+/// The target of the link at `path`, without links on the way to it: resolved as the kernel does, for which `..` of the root
+/// is the root. wasmer-wasix, which takes the target's words, leaves the root that way.
 pub(crate) fn target(path: &Path) -> std::io::Result<PathBuf> {
     let target = fs::read_link(path)?;
     let whole = path.parent().unwrap_or(Path::new("/")).join(&target);
-    // What is not there yet is named as far as it is.
+    // A missing file is named in its real folder; if that is missing too, the words stay.
     Ok(real(&whole).or_else(|| fs::canonicalize(&whole).ok()).unwrap_or_else(|| without_dots(&whole)))
 }
 
-/// A path from the root by its words alone.
+/// Resolves a path from the root by its words alone.
 fn without_dots(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for name in catamaran_worker::names(path) {

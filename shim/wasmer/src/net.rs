@@ -1,5 +1,5 @@
-//! Sockets of the pod's network namespace: TCP and UDP, whatever the namespace lets through. Which families there are says
-//! the filter of system calls.
+//! Sockets of the pod's network namespace: TCP and UDP, whatever the namespace lets through. The filter of system calls
+//! decides which families there are.
 //!
 //! The thread that waits for sockets is made with the first of them: most guests have none.
 
@@ -42,7 +42,7 @@ impl Pod {
     fn sockets(&self) -> Result<&LocalNetworking> {
         let made = self.sockets.get_or_init(|| {
             let _entered = self.events.enter();
-            // It panics where no thread can be had.
+            // `new` panics if no thread can be had.
             panics::caught(LocalNetworking::new)
         });
         made.as_ref().ok_or(NetworkError::InsufficientMemory)
@@ -85,10 +85,11 @@ impl VirtualNetworking for Pod {
         self.sockets()?.connect_tcp(address, peer).await.map(Connection::over)
     }
 
-    /// By the container's own files and servers. [`LocalNetworking`] would ask the C library, which loads the image's code.
+    /// Resolves by the container's own files and servers. [`LocalNetworking`] would ask the C library, which loads the
+    /// image's code.
     async fn resolve(&self, host: &str, _port: Option<u16>, _server: Option<IpAddr>) -> Result<Vec<IpAddr>> {
         let host = host.to_owned();
-        // On the event loop: its timers and sockets are needed.
+        // On the event loop, whose timers and sockets are needed.
         let found = self.events.spawn(async move { catamaran_names::resolve(&host).await }).await;
         match found.map_err(|_| NetworkError::IOError)? {
             Ok(addresses) => Ok(addresses),
@@ -105,10 +106,10 @@ thread_local! {
     static FAILED: Cell<Option<NetworkError>> = const { Cell::new(None) };
 }
 
-/// A `sock_connect`. A refusal that is there at once is told at once, though the guest does not wait: wasmer-wasix leaves it for
-/// later (SO_ERROR), and wasix-libc does not ask for that, but says that there was none.
+/// `sock_connect`. Reports an immediate refusal at once, even if the guest does not wait: wasmer-wasix leaves it for later
+/// (SO_ERROR), and wasix-libc does not ask for that, but says that there was none.
 pub(crate) fn connect(call: &mut Call<'_>) -> std::result::Result<i32, RuntimeError> {
-    // A signal's handler may connect within it.
+    // A signal's handler may connect within this call.
     let outer = (CONNECTING.replace(true), FAILED.take());
     let said = waits::its_own_time(call);
     CONNECTING.set(outer.0);
@@ -119,8 +120,8 @@ pub(crate) fn connect(call: &mut Call<'_>) -> std::result::Result<i32, RuntimeEr
     })
 }
 
-/// A connection that is being made, or has been. To wasmer-wasix it is made as soon as its socket can be written to, which one
-/// that was refused can: connect(2) succeeded.
+/// A connection that is being made, or has been. wasmer-wasix takes it for made as soon as its socket can be written to,
+/// which a refused one can, and says that connect(2) succeeded.
 #[derive(Debug)]
 struct Connection(Box<dyn VirtualTcpSocket + Sync>);
 
@@ -129,14 +130,14 @@ impl Connection {
         Box::new(Self(socket))
     }
 
-    /// Why it could not be made, to the call that is about to make it.
+    /// Why the connection failed, for the thread that is in connect(2).
     fn failure(&self) -> Option<NetworkError> {
         let failed = CONNECTING.get() && matches!(self.0.status(), Ok(SocketStatus::Failed));
         failed.then(|| self.0.last_error().ok().flatten().unwrap_or(NetworkError::IOError))
     }
 }
 
-/// Functions that are the socket's own.
+/// Passes calls on to the socket within.
 macro_rules! own {
     ($($call:ident(&self) -> $answer:ty;)*) => {$(
         fn $call(&self) -> $answer {

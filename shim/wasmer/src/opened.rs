@@ -1,7 +1,7 @@
 //! An open file of the guest's, as the kernel has it, and how it is found by the guest's descriptor.
 //!
-//! wasmer-wasix tells nobody which file a descriptor is. So it is asked to seek to the end, which every descriptor of a file may,
-//! and the file is taken where it would.
+//! wasmer-wasix does not tell which file a descriptor is. So it is asked to seek to the end, which every descriptor of a file
+//! may, and our file names itself instead.
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{self as at, OFlags, tell};
 
-/// What all descriptors of one open share.
+/// The state that all descriptors of one open share.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) file: File,
@@ -30,7 +30,7 @@ impl Opened {
         Arc::new(Self { file, path, seekable, appends: appends.into() })
     }
 
-    /// Has the kernel append from now on or not, and wait or not.
+    /// Sets whether the kernel appends from now on, and whether it waits.
     pub(crate) fn set_flags(&self, append: bool, at_once: bool) -> rustix::io::Result<()> {
         let mut flags = at::fcntl_getfl(&self.file)?;
         flags.set(OFlags::APPEND, append);
@@ -40,7 +40,7 @@ impl Opened {
         Ok(())
     }
 
-    /// Notes where a write ended, if that is for the kernel to say.
+    /// Notes where a write ended, if it was an append: the kernel chose the place.
     pub(crate) fn written(&self) {
         if self.appends.load(Ordering::Relaxed)
             && let Ok(end) = tell(&self.file)
@@ -51,13 +51,13 @@ impl Opened {
 }
 
 thread_local! {
-    /// Where this thread is asking which file a descriptor is: what it is told.
+    /// Some while this thread asks which file a descriptor is; within it, the answer.
     static WHICH: RefCell<Option<Option<Arc<Opened>>>> = const { RefCell::new(None) };
-    /// Where the last write to a file that is appended to ended, in the call that this thread is in.
+    /// The end of the last append in this thread's call.
     static APPENDED: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// Makes `call`, a seek of wasmer-wasix's, and answers in which file it was about to.
+/// Makes `call`, a seek of wasmer-wasix's, and returns the file in which it was about to seek.
 pub(crate) fn file_of<T>(call: impl FnOnce() -> T) -> (T, Option<Arc<Opened>>) {
     // A signal's handler may ask within another call.
     let outer = WHICH.replace(Some(None));
@@ -65,7 +65,7 @@ pub(crate) fn file_of<T>(call: impl FnOnce() -> T) -> (T, Option<Arc<Opened>>) {
     (answer, WHICH.replace(outer).flatten())
 }
 
-/// Whether this thread only asks which file it is: then it is told, and nothing is done.
+/// If this thread only asks which file it is, notes the answer and fails: nothing is done.
 pub(crate) fn is_asked(file: &Arc<Opened>) -> io::Result<()> {
     WHICH.with_borrow_mut(|asking| match asking {
         Some(told) => {
@@ -76,7 +76,7 @@ pub(crate) fn is_asked(file: &Arc<Opened>) -> io::Result<()> {
     })
 }
 
-/// Makes `call`, a seek of the guest's own.
+/// Makes `call`, a seek of the guest's own and no question.
 pub(crate) fn not_asked<T>(call: impl FnOnce() -> T) -> T {
     let outer = WHICH.take();
     let answer = call();
@@ -84,7 +84,7 @@ pub(crate) fn not_asked<T>(call: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// Makes `call`, a write, and answers where it ended if that is for the kernel to say.
+/// Makes `call`, a write, and returns where it ended if it was an append.
 pub(crate) fn appending<T>(call: impl FnOnce() -> T) -> (T, Option<u64>) {
     let outer = APPENDED.take();
     let answer = call();

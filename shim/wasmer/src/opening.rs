@@ -1,9 +1,9 @@
-//! How a guest opens a path: the kernel opens it, as the guest asked, and wasmer-wasix is given what that opened.
+//! Opens paths for a guest: the kernel opens as the guest asked, and wasmer-wasix is given the open file.
 //!
-//! wasmer-wasix walks the path by what it remembers, opens each file for reading and writing whatever the guest asked, holds locks
-//! meanwhile, and takes no name that is not UTF-8. So it is told another name for the length of the call: one letter of the
-//! guest's own text, below the root, under which it finds what the kernel has opened. A folder it opens itself, since it works by
-//! a folder's path; one whose path is not UTF-8 is given to it like a file.
+//! wasmer-wasix walks the path by what it remembers, opens each file for reading and writing whatever the guest asked, holds
+//! locks meanwhile, and takes no name that is not UTF-8. So it is given another name for the length of the call: one letter
+//! of the guest's own text, below the root, under which it finds the file that the kernel has opened. wasmer-wasix opens a
+//! folder itself, since it works by a folder's path; a folder whose path is not UTF-8 is given to it like a file.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -20,11 +20,11 @@ use crate::call::{Call, LIST, ROOT, Which};
 use crate::opened::Opened;
 use crate::{descriptors, errors, remembered};
 
-/// What the call that this thread is in opened.
+/// The file or folder that this thread's call opened.
 struct Given {
-    /// None of a folder.
+    /// None for a folder.
     file: Option<Arc<Opened>>,
-    /// Whether wasmer-wasix has looked for it. What it remembers by that name is something else.
+    /// Whether wasmer-wasix has looked for it. If not, it remembers something else by that name.
     looked: bool,
 }
 
@@ -32,7 +32,7 @@ thread_local! {
     static GIVEN: RefCell<Option<Given>> = const { RefCell::new(None) };
 }
 
-/// Makes `call`, a guest's, to which nothing is given yet: a signal's handler may make it within one that opens.
+/// Makes `call`, a guest's, with nothing given yet: a signal's handler may make it within a call that opens.
 pub(crate) fn apart<T>(call: impl FnOnce() -> T) -> T {
     let outer = GIVEN.take();
     let answer = call();
@@ -40,7 +40,7 @@ pub(crate) fn apart<T>(call: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// What wasmer-wasix finds, whatever the name that it looks for: nothing but in a call that opens.
+/// What wasmer-wasix finds under any name while a call opens; None otherwise.
 pub(crate) fn found() -> Option<Metadata> {
     GIVEN.with_borrow_mut(|given| {
         let given = given.as_mut()?;
@@ -50,7 +50,7 @@ pub(crate) fn found() -> Option<Metadata> {
     })
 }
 
-/// The file that is given. An error in place of one that wasmer-wasix would put in the place of another.
+/// The file that is given; an error if wasmer-wasix, which has not looked for it, would put it in the place of another.
 pub(crate) fn file() -> Option<virtual_fs::Result<Arc<Opened>>> {
     GIVEN.with_borrow(|given| {
         let given = given.as_ref()?;
@@ -67,7 +67,7 @@ pub(crate) fn open(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
         Err(refused) => return Ok(refused),
     };
     let (tree, flags) = (call.tree(), flags(call));
-    // It may wait, for the other end of a pipe: before anything is locked.
+    // This may wait, for the other end of a pipe, so nothing is locked yet.
     let opened = openat(CWD, &path, flags | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::from_raw_mode(0o666));
     let file = match opened.map(File::from) {
         Ok(file) => file,
@@ -84,7 +84,7 @@ pub(crate) fn open(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     }
 }
 
-/// What the kernel is asked for.
+/// The flags of openat(2) for what the guest asks.
 fn flags(call: &Call<'_>) -> OFlags {
     let how = Oflags::from_bits_truncate(call.number(4) as u16);
     let rights = Rights::from_bits_truncate(call.number(5));
@@ -106,7 +106,7 @@ fn flags(call: &Call<'_>) -> OFlags {
     flags
 }
 
-/// What the kernel did not open may be one of the guest's own descriptors.
+/// Answers for a path that the kernel did not open: it may be one of the guest's own descriptors.
 fn missed(call: &mut Call<'_>, path: &Path, e: rustix::io::Errno) -> Result<i32, RuntimeError> {
     let Some(descriptor) = descriptors::leads_to(path, call.follows(1)) else { return Ok(errors::said(Err(e))) };
     let how = Oflags::from_bits_truncate(call.number(4) as u16);
@@ -137,7 +137,7 @@ fn give(call: &mut Call<'_>, file: Option<Arc<Opened>>, path: &Path) -> Result<i
     if letters(&text).next().is_some() {
         return Ok(refused);
     }
-    // A name without a letter is given one, for the call alone.
+    // A text without such a letter is given one, for the call alone.
     let start = text.iter().position(|&byte| byte != b'/').unwrap_or(0);
     let (at, own) = (call.number(2) + start as u64, text.get(start).copied().unwrap_or(b'/'));
     call.put(at, b"x");
@@ -146,7 +146,7 @@ fn give(call: &mut Call<'_>, file: Option<Arc<Opened>>, path: &Path) -> Result<i
     Ok(answer?.unwrap_or_else(|said| said))
 }
 
-/// The letters of a path that are a name by themselves, and where they are.
+/// The letters of a path that can be a name by themselves, and where they are.
 fn letters(text: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     let mut start = 0;
     text.utf8_chunks().flat_map(move |chunk| {
@@ -158,7 +158,8 @@ fn letters(text: &[u8]) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Makes the call for a letter of the guest's text, below `base`. If wasmer-wasix did not look for it, what it said is the error.
+/// Makes the call for a letter of the guest's text, below `base`. If wasmer-wasix did not look for it, its answer is the
+/// error.
 fn attempt(
     call: &mut Call<'_>,
     file: &Option<Arc<Opened>>,

@@ -36,7 +36,7 @@ pub(crate) fn stop(text: &str) -> ! {
     exit(EXIT_TRAPPED)
 }
 
-/// Says of a guest that it ended itself by a signal of a fault's.
+/// Says that the guest ended itself with a signal that stands for a fault.
 pub(crate) fn aborted(signal: u8) {
     say(&match i32::from(signal) {
         libc::SIGABRT => "catamaran: the guest aborted\n".to_owned(),
@@ -44,24 +44,24 @@ pub(crate) fn aborted(signal: u8) {
     });
 }
 
-/// Ends the process at once: other threads may be in guest code, and nothing that an exit handler does is for them.
+/// Ends the process at once: other threads may be in guest code, and no exit handler is meant for them.
 #[allow(unsafe_code, reason = "_exit(2) has no safe form in the standard library")]
 pub(crate) fn exit(code: u8) -> ! {
     // SAFETY: the call takes a number and does not return. Nothing is buffered in this process that it would lose.
     unsafe { libc::_exit(code.into()) }
 }
 
-/// What the kernel keeps of an exit code.
+/// The part of an exit code that the kernel keeps.
 pub(crate) fn low_byte(code: i32) -> u8 {
     code.to_le_bytes()[0]
 }
 
-/// One write, so that a line of another thread cannot come between. Nobody is left to tell if it fails.
+/// Writes in one call, so that no line of another thread comes between. Nobody is left to tell if it fails.
 fn say(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-/// The reason first, for who reads one line; then where, with function names if the module has them.
+/// The text for a trap: first the reason, then where, with function names if the module has them.
 pub(crate) fn message(e: &RuntimeError) -> String {
     let mut text = match e.clone().to_trap() {
         Some(trap) => format!("catamaran: the guest trapped: wasm trap: {}\n", trap.message()),

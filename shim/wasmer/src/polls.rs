@@ -1,7 +1,7 @@
-//! For how long `poll_oneoff` waits: until the first of its clocks has come as far as the guest said.
+//! Has `poll_oneoff` wait until the first of its clocks is due.
 //!
-//! wasmer-wasix takes the last one's time, compares a moment of whichever clock with the monotonic one, waits for ever where the
-//! time is 0, and says of all clocks that they have come there.
+//! wasmer-wasix takes the last clock's time, compares a moment of any clock with the monotonic one, waits for ever if the
+//! time is 0, and reports all clocks as due.
 #![allow(unsafe_code, reason = "the standard library has no absolute time of the monotonic clock")]
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use wasmer_wasix::wasmer_wasix_types::wasi::{Clockid, Errno, Eventtype, Subclock
 use crate::call::Call;
 use crate::waits;
 
-/// WASI's `subscription`: user data, type, and of a clock its id, the time, the precision and flags.
+/// WASI's `subscription`: user data, type, and for a clock its id, the time, the precision and flags.
 const SUBSCRIPTION: u64 = 48;
 const TYPE: usize = 8;
 const CLOCK: usize = 16;
@@ -26,9 +26,9 @@ const EVENT_TYPE: usize = 10;
 /// A subscription of a clock.
 struct Alarm {
     user_data: [u8; 8],
-    /// From now on.
+    /// The time left.
     after: Duration,
-    /// Where its time is, if that is 0.
+    /// The address of its time, if that is 0.
     zero: Option<u64>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn poll(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
         Err(refused) => return Ok(refused),
     };
     let Some(first) = alarms.iter().map(|alarm| alarm.after).min() else { return waits::its_own_time(call) };
-    // Which it takes for no time-out: a nanosecond, for the call alone.
+    // wasmer-wasix takes 0 for no time-out, so it is a nanosecond for the call alone.
     let zeros = || alarms.iter().filter_map(|alarm| alarm.zero);
     for at in zeros() {
         call.put(at, &1_u64.to_le_bytes());
@@ -64,7 +64,7 @@ fn alarms(call: &Call<'_>) -> Result<Vec<Alarm>, i32> {
             return Err(Errno::Fault as i32);
         }
         if subscription[TYPE] == Eventtype::Clock as u8 {
-            // Of another clock, which wasmer-wasix refuses.
+            // Another clock, which wasmer-wasix refuses.
             let Some(after) = after(&subscription) else { continue };
             let zero = (word::<8>(&subscription, TIME) == [0; 8]).then_some(at + TIME as u64);
             alarms.push(Alarm { user_data: word(&subscription, 0), after, zero });
@@ -73,7 +73,7 @@ fn alarms(call: &Call<'_>) -> Result<Vec<Alarm>, i32> {
     Ok(alarms)
 }
 
-/// How long it is until the time of a clock's subscription; none where it is before now.
+/// The time until a clock's subscription is due, 0 if that is past; None for a clock neither real-time nor monotonic.
 fn after(subscription: &[u8; SUBSCRIPTION as usize]) -> Option<Duration> {
     let clock = u32::from_le_bytes(word(subscription, CLOCK));
     let clock = match clock {
@@ -101,7 +101,7 @@ fn word<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     word
 }
 
-/// Leaves out the events of clocks that have not come as far as the first one. False where there is no memory for them.
+/// Removes the events of clocks that are due later than the first. Returns false if there is no memory for them.
 fn without_late(call: &Call<'_>, alarms: &[Alarm], first: Duration) -> bool {
     let (events, number) = (call.number(1), call.number(3));
     let mut count = [0; 4];

@@ -1,6 +1,6 @@
-//! Signals that a guest sends itself, and what it ends with of them.
+//! Signals that a guest sends itself, and the exit code of a guest that they end.
 //!
-//! wasix-libc does what is the default by a trap, of which wasmer-wasix makes the exit code 27, «interrupted», whatever the
+//! wasix-libc performs the default by a trap, of which wasmer-wasix makes the exit code 27, "interrupted", whatever the
 //! signal was.
 
 use std::cell::Cell;
@@ -13,11 +13,11 @@ use crate::call::Call;
 use crate::{outcome, signals, threads};
 
 thread_local! {
-    /// Whether the guest itself said with which code it ends.
+    /// Whether the guest itself set its exit code.
     static EXITS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Notes that the guest ends by itself.
+/// Notes that the guest sets its exit code itself.
 pub(crate) fn exits() {
     EXITS.set(true);
 }
@@ -36,13 +36,13 @@ pub(crate) fn raise(call: &mut Call<'_>, place: usize, process: Option<usize>) -
         }
     }
     match call.made() {
-        // The process of a fork ends with 27, of which wasmer-wasix tells its parent: no code above 78 gets through to that.
+        // A forked process ends with 27, which wasmer-wasix tells its parent: no code above 78 gets through to that.
         Err(e) if first && interrupted(&e) && !EXITS.get() => end(signal, number),
         answer => answer,
     }
 }
 
-/// What a write came to. Where nobody reads any more, wasmer-wasix sends the guest SIGPIPE in it.
+/// The answer of a write. If nobody reads any more, wasmer-wasix sends the guest SIGPIPE within it.
 pub(crate) fn of_a_write(answer: Result<i32, RuntimeError>) -> Result<i32, RuntimeError> {
     match answer {
         Err(e)
@@ -57,7 +57,7 @@ pub(crate) fn of_a_write(answer: Result<i32, RuntimeError>) -> Result<i32, Runti
     }
 }
 
-/// What the kernel does for a signal that nobody takes (signal(7)).
+/// The kernel's default for a signal (signal(7)).
 enum Default {
     End,
     Nothing,
@@ -72,9 +72,9 @@ fn default(signal: Signal) -> Default {
     }
 }
 
-/// Ends the container as its program's own signal ends it.
+/// Ends the container as a signal of its program's own does.
 fn end(signal: Signal, number: u8) -> ! {
-    // A fault, as the guest's C library has it: said like a trap, since nothing else tells why.
+    // A fault, in the C library's words: reported like a trap, since nothing else tells why.
     if let Signal::Sigabrt | Signal::Sigsegv | Signal::Sigbus | Signal::Sigill | Signal::Sigfpe | Signal::Sigtrap =
         signal
     {

@@ -1,12 +1,12 @@
-//! What wasmer-wasix remembers of files, and is made to forget.
+//! Makes wasmer-wasix forget what it remembers of files.
 //!
-//! It keeps an inode of its own for each file that a guest has named, for as long as the guest runs, with the size that the
-//! file had then and one handle for all who open it. So a file that was truncated has its old size, what is appended goes
-//! where the end once was, over what another process has written since, and a name that was renamed over shows what lay there
-//! before. Here each call that takes a path begins and ends without a remembered file: each open has a handle of its own,
-//! which is the kernel's, and the size is that of the moment. Folders stay, which know no more than their path, until there
-//! are many of them and nobody has them open, or until one is removed. One that is renamed goes along: its descriptors are
-//! the folder's, whatever that is called.
+//! wasmer-wasix keeps an inode of its own for each file that a guest has named, for as long as the guest runs, with the size
+//! that the file had then and one handle for all opens. So a truncated file has its old size, an append goes where the end
+//! once was, over what another process has written since, and a name that was renamed over shows what lay there before. Here
+//! each call that takes a path begins and ends without a remembered file: each open has a handle of its own, which is the
+//! kernel's, and the size is that of the moment. Folders stay, because they know no more than their path, until one is
+//! removed or there are many that nobody has open. A renamed folder is remembered by its new name: its descriptors are the
+//! folder's, whatever its name.
 
 use std::cell::{Cell, RefCell};
 use std::path::{Component, Path, PathBuf};
@@ -15,20 +15,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use wasmer_wasix::fs::{InodeGuard, Kind};
 
-/// The root of all processes of a guest: of the one that is forked too.
+/// The root that all processes of a guest share, forked ones too.
 pub(crate) type Tree = Arc<OnceLock<InodeGuard>>;
 
-/// One call at a time: it looks twice for what it is about to open, and what it finds is forgotten behind it.
+/// Held by one call at a time: wasmer-wasix looks twice for what it is about to open, and forgets it after the call.
 static ONE: Mutex<()> = Mutex::new(());
 
-/// Folders that are remembered since they were last counted, and how many there may be until they are again. Each takes
-/// half a kilobyte; a guest may look at ever new ones, that others make and remove.
+/// The number of remembered folders, and the number above which they are counted anew. Each takes half a kilobyte; a guest
+/// may look at ever new ones, that others make and remove.
 static FOLDERS: AtomicUsize = AtomicUsize::new(0);
 static MOST_FOLDERS: AtomicUsize = AtomicUsize::new(FEW_FOLDERS);
 const FEW_FOLDERS: usize = 1024;
 
 thread_local! {
-    /// Calls with a path that this thread is in: a signal's handler makes them within another.
+    /// How many calls with a path this thread is in: a signal's handler makes them within another.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     static NAMED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
 }
@@ -60,20 +60,20 @@ pub(crate) fn without<T>(tree: &Tree, body: impl FnOnce() -> T) -> T {
         if FOLDERS.load(Ordering::Relaxed) > MOST_FOLDERS.load(Ordering::Relaxed) {
             let left = top(root).map_or(0, |top| without_unused(&top));
             FOLDERS.store(left, Ordering::Relaxed);
-            // So that counting takes a share of the calls alone.
+            // So that only few calls count the folders.
             MOST_FOLDERS.store(2 * left + FEW_FOLDERS, Ordering::Relaxed);
         }
     }
     answer
 }
 
-/// Forgets `path`, if it is no folder's. Whoever has it open keeps it.
+/// Forgets `path`, if it is no folder's. A descriptor that has it open keeps it.
 fn forget(root: &InodeGuard, path: &Path) {
     let forgettable = |entry: &InodeGuard| matches!(&*entry.read(), Kind::File { fd: None, .. });
     take(root, path, forgettable);
 }
 
-/// Takes `path` out of its folder, if it is remembered and `goes`.
+/// Takes `path` out of its folder, if it is remembered and `goes` says so.
 fn take(root: &InodeGuard, path: &Path, goes: impl FnOnce(&InodeGuard) -> bool) -> Option<InodeGuard> {
     let name = path.file_name()?.to_str()?;
     let folder = folder(root, path.parent()?)?;
@@ -92,9 +92,9 @@ pub(crate) fn forget_folder(tree: &Tree, path: &Path) {
     }
 }
 
-/// Has a folder that was renamed remembered by its new name, with all below it: for those who have it open. What was there
-/// before, an empty folder at the most, is forgotten. If the folder that it went to is not remembered, it is itself no more:
-/// whoever has it open keeps it.
+/// Remembers a renamed folder by its new name, with all below it, for descriptors that have it open. A folder that was there
+/// before, an empty one, is forgotten. If the destination's folder is not remembered, the renamed one is forgotten too: a
+/// descriptor that has it open keeps it.
 pub(crate) fn move_folder(tree: &Tree, from: &Path, to: &Path) {
     let Some(root) = tree.get() else { return };
     let Some(moved) = take(root, from, is_folder) else { return forget_folder(tree, to) };
@@ -109,14 +109,14 @@ pub(crate) fn move_folder(tree: &Tree, from: &Path, to: &Path) {
     }
 }
 
-/// Has the folder that is remembered by the name `letter` known to those alone who have it open, as `path`.
+/// Forgets the folder that is remembered by the name `letter`: only a descriptor that has it open knows it, as `path`.
 pub(crate) fn let_go(tree: &Tree, letter: &Path, path: &Path) {
     if let Some(folder) = tree.get().and_then(|root| take(root, letter, is_folder)) {
         rename_all(&folder, path);
     }
 }
 
-/// Gives `path` to a remembered folder or file, and to all below it theirs.
+/// Sets the path of a remembered folder or file, and the paths of all below it.
 fn rename_all(entry: &InodeGuard, to: &Path) {
     let below: Vec<_> = match &mut *entry.write() {
         Kind::Dir { path, entries, .. } => {
@@ -134,7 +134,7 @@ fn rename_all(entry: &InodeGuard, to: &Path) {
     }
 }
 
-/// Forgets all folders below `folder` that nobody has open, nor anything in them, and answers how many are left with it.
+/// Forgets each folder below `folder` that is not open and holds nothing open. Returns how many are left, `folder` included.
 fn without_unused(folder: &InodeGuard) -> usize {
     let mut left = 1;
     if let Kind::Dir { entries, .. } = &mut *folder.write() {
@@ -144,7 +144,7 @@ fn without_unused(folder: &InodeGuard) -> usize {
             }
             let below = without_unused(entry);
             let empty = matches!(&*entry.read(), Kind::Dir { entries, .. } if entries.is_empty());
-            // The one that knows it is this entry.
+            // One reference is this entry's own.
             let stays = !empty || entry.ref_cnt() > 1;
             left += if stays { below } else { 0 };
             stays

@@ -14,7 +14,7 @@ pub(crate) fn set_size(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     if i64::try_from(call.number(1)).is_err() {
         return Ok(Errno::Inval as i32);
     }
-    // What is no file, and what is not open for writing, to wasmer-wasix.
+    // wasmer-wasix's answers for a descriptor that is no file, or not open for writing.
     let others = [Errno::Access, Errno::Isdir].map(|errno| errno as i32);
     let said = call.made()?;
     Ok(if others.contains(&said) && errors::last().is_none() { Errno::Inval as i32 } else { said })

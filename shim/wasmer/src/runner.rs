@@ -21,14 +21,14 @@ use crate::tasks::Tasks;
 use crate::world::World;
 use crate::{artifact, outcome, wasi};
 
-/// What a thread's own stack of Wasm frames may grow to: Linux's usual limit for a native program. Paid for where touched.
+/// The largest stack of Wasm frames of a thread: Linux's usual limit for a native program. Only touched pages take memory.
 const GUEST_STACK: usize = 8 << 20;
 
 /// A module copied from its artifact.
 pub struct Wasmer {
     engine: wasmer::Engine,
     module: Module,
-    /// Where the guest's C library keeps what it does with signals, if it is wasix-libc.
+    /// The address at which the guest's C library keeps its signal dispositions, if it is wasix-libc.
     dispositions: Option<u32>,
 }
 
@@ -76,7 +76,7 @@ impl Runner for Wasmer {
                     tasks.await_opened();
                     ended
                 }
-                // What can fail before its thread runs is the thread's start.
+                // Only the start of the guest's thread can fail before that runs.
                 Err(_) => outcome::stop(
                     "catamaran: the guest could not run: no thread can be had for it, the container's pids limit must allow 2\n",
                 ),
@@ -97,12 +97,12 @@ impl Wasmer {
     }
 }
 
-/// A guest loads no second module, so that this one's imports are all that it can call.
+/// Whether the guest can open sockets: it loads no second module, so this one's imports are all that it can call.
 fn opens_sockets(module: &Module) -> bool {
     module.imports().any(|import| imports::opens_sockets(import.module(), import.name()))
 }
 
-/// A container runs a command: a module that exports `_start`, without parameters or results, and a memory that WASI's
+/// Checks that the module is a command: it exports `_start`, without parameters or results, and has a memory that WASI's
 /// calls can read and write.
 fn check_exports(module: &Module) -> Result<(), String> {
     let export = |name: &str| module.exports().find(|export| export.name() == name).map(|export| export.ty().clone());
@@ -121,8 +121,8 @@ fn check_exports(module: &Module) -> Result<(), String> {
     }
 }
 
-/// Each import by name and type, in a store that is made for this alone: instances are made when the guest runs, one a
-/// thread.
+/// Checks each import by name and type, in a store for this check alone: the instances are made when the guest runs, one for
+/// each thread.
 fn check_imports(module: &Module, env: &WasiEnv) -> Result<(), String> {
     let mut store = env.runtime().new_store();
     let wasi = WasiFunctionEnv::new(&mut store, env.clone());
@@ -130,7 +130,7 @@ fn check_imports(module: &Module, env: &WasiEnv) -> Result<(), String> {
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
         match import.ty() {
-            // Made for the module, whatever it asks for.
+            // Made for the module, whatever limits it asks for.
             ExternType::Memory(memory) if imports::is_memory_given(from, name, memory.shared) => {}
             ExternType::Memory(_) => return Err(imports::no_memory(from, name)),
             ExternType::Function(wanted) if imports::is_provided(from, name) => match provided.get_export(from, name) {

@@ -1,4 +1,4 @@
-//! Positions of descriptors, which are wasmer-wasix's, as the kernel refuses them.
+//! Seeks: wasmer-wasix keeps a descriptor's position, and refusals are the kernel's.
 
 use wasmer::RuntimeError;
 use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Whence};
@@ -13,7 +13,7 @@ pub(crate) fn seek(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
         return Ok(refused);
     }
     let offset = call.number(1).cast_signed();
-    // It would go before the beginning, and say that it did not.
+    // wasmer-wasix would go before the beginning, and answer EINVAL.
     if call.number(2) == Whence::Cur as u64
         && offset < 0
         && call.position()?.is_ok_and(|position| position < offset.unsigned_abs())

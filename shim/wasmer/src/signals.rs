@@ -1,9 +1,9 @@
 //! Signals for a guest that takes them itself.
 //!
 //! Until a guest has a handler for signals, each that ends a process ends this one ([`catamaran_worker::signals`]). WASIX has
-//! one handler for all of them, which wasix-libc registers when a program starts, and sorts. From then on a signal is handed
-//! on to the guest, which hears of it in its next call of the host: unless the C library's table says that it would do with
-//! it what is the default. That is done here at once, in an endless loop too.
+//! one handler for all of them, which wasix-libc registers when a program starts, and which sorts them. From then on a signal
+//! is handed on to the guest, which hears of it in its next call of the host. If the C library's table has the default for a
+//! signal, that is done here at once instead, in an endless loop too.
 #![allow(unsafe_code, reason = "signal handlers: each call has its SAFETY comment")]
 
 use std::cell::Cell;
@@ -21,7 +21,7 @@ use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, Signal};
 
 use crate::outcome;
 
-/// What a guest can be sent from outside, by the kernel's number and WASI's.
+/// The signals that a guest can be sent from outside, by the kernel's number and WASI's.
 const HANDED_ON: [(i32, Signal); 9] = [
     (libc::SIGHUP, Signal::Sighup),
     (libc::SIGINT, Signal::Sigint),
@@ -34,14 +34,14 @@ const HANDED_ON: [(i32, Signal); 9] = [
     (libc::SIGWINCH, Signal::Sigwinch),
 ];
 
-/// What came and was not handed on yet, a bit each.
+/// The signals that came and were not handed on yet, a bit each.
 static CAME: AtomicU64 = AtomicU64::new(0);
-/// What wakes the event loop, or -1.
+/// The eventfd that wakes the event loop, or -1.
 static BELL: AtomicI32 = AtomicI32::new(-1);
 static TAKEN: AtomicBool = AtomicBool::new(false);
-/// The last one that was handed on, by the kernel's number, or 0.
+/// The last signal that was handed on, by the kernel's number, or 0.
 static LAST: AtomicI32 = AtomicI32::new(0);
-/// Where the C library's table lies in this process, or 0.
+/// The address of the C library's table in this process, or 0.
 static TABLE: AtomicUsize = AtomicUsize::new(0);
 /// Keeps the table's memory for as long as a signal can come.
 static MEMORY: OnceLock<SharedMemory> = OnceLock::new();
@@ -49,11 +49,11 @@ static MEMORY: OnceLock<SharedMemory> = OnceLock::new();
 /// `Errno::Intr` as an exit code.
 const EINTR: u8 = Errno::Intr as u8;
 
-/// What the table has for a signal: words of 20 bytes each, the first the handler's address, or one of these.
+/// The table has an entry of 20 bytes for each signal. Its first word is the handler's address, or 0 for the default.
 const ENTRY: usize = 20;
 const ENTRIES: usize = 65;
 const DEFAULT: u32 = 0;
-/// The second word: flags of sigaction(2), of which this one has an interrupted call go on.
+/// The second word: flags of sigaction(2). `RESTART` has an interrupted call go on.
 const FLAGS: usize = 4;
 const RESTART: u32 = 0x1000_0000;
 
@@ -62,9 +62,9 @@ thread_local! {
     static HANDLES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Looks into the table at `address` of the guest's memory from now on; the first memory that it is told of counts.
+/// Looks into the table at `address` of the guest's memory from now on; only the first memory counts.
 ///
-/// Only a shared one, which never moves and is kept: any other goes with its instance.
+/// Only a shared memory, which never moves and is kept: any other goes with its instance.
 pub(crate) fn look_at(memory: &Memory, store: &impl AsStoreRef, address: u32) {
     let view = memory.view(store);
     let (start, size) = (view.data_ptr() as usize, view.data_size());
@@ -76,7 +76,7 @@ pub(crate) fn look_at(memory: &Memory, store: &impl AsStoreRef, address: u32) {
     }
 }
 
-/// A word of the C library's table: of a signal of WASI's, so many bytes in. None without a table.
+/// The word of a signal's entry in the C library's table, `at` bytes in. None without a table.
 fn word(signal: Signal, at: usize) -> Option<u32> {
     match TABLE.load(Ordering::Acquire) {
         0 => None,
@@ -90,12 +90,12 @@ fn word(signal: Signal, at: usize) -> Option<u32> {
     }
 }
 
-/// Whether the guest's C library would do with a signal of WASI's what is the default; none where that cannot be known.
+/// Whether the guest's C library has the default for a signal; None if that is unknown.
 pub(crate) fn is_default(signal: Signal) -> Option<bool> {
     word(signal, 0).map(|handler| handler == DEFAULT)
 }
 
-/// Whether a signal that waits for this thread ends a call that waits, once its handler has run.
+/// Whether a pending signal of this thread interrupts a waiting call, once its handler has run.
 pub(crate) fn interrupts(waiting: &[Signal]) -> bool {
     let goes_on = |signal: &Signal| word(*signal, FLAGS).is_some_and(|flags| flags & RESTART != 0);
     let handed = |signal: &&Signal| !matches!(signal, Signal::Sigwakeup);
@@ -117,12 +117,12 @@ impl Bell {
         Ok(Self(bell))
     }
 
-    /// Hands on to `process`, for ever. To each of its threads, of which the one that has the handler takes it: to the process
-    /// it would go past one that waits for a child, to the child.
+    /// Hands signals on to `process`, for ever: to each of its threads, of which the one with the handler takes it. A signal
+    /// to the process itself would go past a thread that waits for a child, to the child.
     pub(crate) async fn hand_on(self, process: WasiProcess) {
-        // An error is the event loop's end.
+        // An error means that the event loop has ended.
         while let Ok(mut rung) = self.0.readable().await {
-            // Empty already if it rang twice: what came is asked for below.
+            // Empty already if it rang twice: `CAME` says which signals came.
             let _ = rustix::io::read(&self.0, &mut [0; 8]);
             rung.clear_ready();
             let came = CAME.swap(0, Ordering::AcqRel);
@@ -136,10 +136,10 @@ impl Bell {
     }
 }
 
-/// The exit code of a guest that ended with `code`: 128 and the signal's number, if it ended of one that was handed on.
+/// The exit code of a guest that ended with `code`: 128 plus the signal's number, if a signal that was handed on ended it.
 ///
-/// wasmer-wasix says EINTR of a handler that did not return, which is how wasix-libc does what is the default; a guest whose
-/// table is known is not handed such a signal.
+/// wasmer-wasix answers EINTR if a handler does not return, which is how wasix-libc performs the default; a guest whose table
+/// is known is not handed such a signal.
 pub(crate) fn ending(code: u8) -> u8 {
     match LAST.load(Ordering::Acquire) {
         signal @ 1..=64 if code == EINTR && TABLE.load(Ordering::Acquire) == 0 => 128 + signal as u8,
@@ -168,7 +168,7 @@ fn handle(signal: i32) -> io::Result<()> {
     // SAFETY: all-zero is a valid sigaction: no flags, an empty mask, SIG_DFL.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = note as extern "C" fn(i32) as libc::sighandler_t;
-    // The guest may run on a stack of its own: take the engine's signal stack. Calls of the kernel go on.
+    // The guest may run on a stack of its own: take the engine's signal stack. Interrupted system calls go on.
     action.sa_flags = libc::SA_ONSTACK | libc::SA_RESTART;
     // SAFETY: `action` is initialised and outlives the call; no old action is asked for.
     if unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) } != 0 {
@@ -180,7 +180,7 @@ fn handle(signal: i32) -> io::Result<()> {
 extern "C" fn note(signal: i32) {
     if HANDED_ON.iter().any(|&(number, wasis)| number == signal && is_default(wasis) == Some(true)) {
         match signal {
-            // Whose default is nothing.
+            // The default is to do nothing.
             libc::SIGWINCH => return,
             _ => outcome::exit(128 + signal as u8),
         }

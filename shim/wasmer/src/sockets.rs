@@ -1,4 +1,4 @@
-//! What calls of sockets answer, where wasmer-wasix answers otherwise than the kernel.
+//! Corrects the answers of socket calls that wasmer-wasix gives otherwise than the kernel.
 
 use wasmer::RuntimeError;
 use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
@@ -9,7 +9,7 @@ use crate::{net, waits};
 /// `sock_accept`, in either form: socket, WASI's `fdflags` of the connection, where its descriptor goes.
 pub(crate) fn accept(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     match waits::receive(call)? {
-        // It would wait or not as the listener does, whatever the guest asked.
+        // Without this, the connection would wait or not as the listener does.
         0 => call.set_flags_of_opened(2, call.number(1)).map(|()| 0),
         said if is(said, [Errno::Notconn, Errno::Notsup]) => Ok(Errno::Inval as i32),
         said => Ok(no_socket(said)),
@@ -41,7 +41,7 @@ pub(crate) fn shutdown(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     call.made().map(no_socket)
 }
 
-/// To wasmer-wasix what is no socket lacks a socket's rights.
+/// For what is no socket, wasmer-wasix answers that it lacks a socket's rights.
 fn no_socket(said: i32) -> i32 {
     if is(said, [Errno::Access]) { Errno::Notsock as i32 } else { said }
 }
@@ -52,9 +52,10 @@ pub(crate) fn connect(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     Ok(if is(said, [Errno::Notsup]) { Errno::Isconn as i32 } else { no_socket(said) })
 }
 
-/// `sock_addr_peer`: socket, where the address goes. That of a socket without a peer is no error to wasmer-wasix, and has no port.
+/// `sock_addr_peer`: socket, where the address goes. For a socket without a peer, wasmer-wasix answers an address without a
+/// port.
 pub(crate) fn peer(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
-    /// Of WASI's `addr_port`, behind its kind.
+    /// The port's offset in WASI's `addr_port`.
     const PORT: u64 = 2;
     let said = call.made()?;
     let mut port = [0; 2];

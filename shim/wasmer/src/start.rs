@@ -1,5 +1,5 @@
-//! A module's start function that calls WASI: called when there is an instance, without which wasmer-wasix has no call. The
-//! compile process exports it for that (`catamaran_wasmer_compile`).
+//! Calls a module's start function that uses WASI once there is an instance: wasmer-wasix has no call before. The compile
+//! process exports the function for that (`catamaran_wasmer_compile`).
 
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ use wasmer_wasix::{WasiError, WasiThreadError};
 use crate::{outcome, threads};
 
 thread_local! {
-    /// Of the instance that this thread is making.
+    /// The start function of the instance that this thread is making.
     static FUNCTION: RefCell<Option<Function>> = const { RefCell::new(None) };
 }
 
@@ -19,12 +19,12 @@ pub(crate) fn note(instance: &Instance) {
     FUNCTION.set(instance.exports.get_function(START).ok().cloned());
 }
 
-/// Calls the start function of the instance that this thread has made, if that is left to do.
+/// Calls the start function of the instance that this thread has made, if there is one.
 pub(crate) fn call(store: &mut Store) -> Result<(), WasiThreadError> {
     let Some(function) = FUNCTION.take() else { return Ok(()) };
     let Err(trap) = function.call(store, &[]) else { return Ok(()) };
     match trap.downcast_ref::<WasiError>() {
-        // Of a forked process it is the end of that process alone, which has no other code to tell of.
+        // An exit of a forked process ends that process alone, with this error in place of its code.
         Some(WasiError::Exit(code)) if threads::of_the_first_process() => outcome::exit(outcome::low_byte(code.raw())),
         _ => Err(WasiThreadError::InstanceCreateFailed(Box::new(InstantiationError::Start(trap)))),
     }

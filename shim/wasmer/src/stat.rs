@@ -1,5 +1,5 @@
-//! What a guest is told of a file: what the kernel says of it at that moment. wasmer-wasix keeps what it knew when the file was
-//! opened, and makes the number of a file out of its path.
+//! Answers a guest with what the kernel says of a file at that moment. wasmer-wasix keeps what it knew when the file was
+//! opened, and makes a file's number out of its path.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -65,7 +65,7 @@ fn put(call: &Call<'_>, to: usize, metadata: &Metadata) -> i32 {
     if call.put(call.number(to), words.as_flattened()) { 0 } else { Errno::Fault as i32 }
 }
 
-/// What a file is, as WASI has it, which has no word for a pipe.
+/// The type of a file, as WASI has it, which has none for a pipe.
 fn kind(kernels: fs::FileType) -> Filetype {
     match kernels {
         kind if kind.is_file() => Filetype::RegularFile,
@@ -78,7 +78,7 @@ fn kind(kernels: fs::FileType) -> Filetype {
     }
 }
 
-/// Since 1970; 0 for a time before it.
+/// Nanoseconds since 1970; 0 for a time before it.
 fn nanoseconds(seconds: i64, rest: i64) -> u64 {
     let whole = i128::from(seconds) * 1_000_000_000 + i128::from(rest);
     whole.try_into().unwrap_or(0)

@@ -12,7 +12,7 @@ use virtual_fs::{FsError, VirtualFile};
 use crate::errors::of_a_file;
 use crate::input::Input;
 
-/// What a pipe takes at least once it is ready, and what is reported to a guest that asks.
+/// The least that a ready pipe takes, as a guest that asks is told.
 const ROOM: usize = 4096;
 
 /// Standard output or error: each of the guest's writes is one write to the descriptor, and waits where that waits.
@@ -23,7 +23,7 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// As a plain file: no buffer and no lock between the bytes and the kernel.
+    /// Writes as to a plain file, with no buffer and no lock between the bytes and the kernel.
     fn write(self, bytes: &[u8]) -> io::Result<usize> {
         rustix::io::retry_on_intr(|| match self {
             Output::Standard => rustix::io::write(rustix::stdio::stdout(), bytes),

@@ -1,4 +1,5 @@
-//! fsync and fdatasync of files and folders: the kernel's. To wasmer-wasix a folder has none, nor has a file that is only read.
+//! fsync and fdatasync of files and folders, by the kernel. wasmer-wasix refuses them for a folder, and for a file that is
+//! only read.
 
 use rustix::fs::{CWD, Mode, OFlags, fdatasync, fsync, openat};
 use wasmer::RuntimeError;
@@ -29,7 +30,7 @@ fn sync(call: &mut Call<'_>, whole: bool) -> Result<i32, RuntimeError> {
             errors::said(opened.and_then(fsync))
         }
         Descriptor::Other(said) if said == Errno::Badf as i32 => said,
-        // Where the container's own streams lead, the kernel knows.
+        // Only the kernel knows where the container's own streams lead.
         Descriptor::Other(_) => errors::said(match descriptor {
             0 => fsync(rustix::stdio::stdin()),
             1 => fsync(rustix::stdio::stdout()),

@@ -1,4 +1,4 @@
-//! The guest's threads: one of this process each, made when it is asked for and gone when it ends.
+//! The guest's threads: each is a thread of this process, made on demand and gone when it ends.
 //!
 //! wasmer-wasix has a task manager of its own. It starts a thread for each task until there are 200, keeps them all for
 //! ever, and panics when the kernel grants none.
@@ -24,9 +24,9 @@ use crate::{outcome, start, waits};
 #[derive(Debug)]
 pub(crate) struct Tasks {
     events: Handle,
-    /// Of the guest's processes, the number of the first one to be started.
+    /// The number of the guest's process that was started first.
     first: std::sync::OnceLock<u32>,
-    /// Whether its first thread has its instance.
+    /// Whether that process's first thread has its instance.
     opened: Arc<AtomicBool>,
     running: Arc<AtomicUsize>,
 }
@@ -45,15 +45,15 @@ impl Tasks {
         Self { events, first: std::sync::OnceLock::new(), opened: Arc::default(), running: Arc::default() }
     }
 
-    /// Returns once the container's first process has an instance. It never had one if that fails: the thread that finds out
-    /// says why and ends this process, while wasmer-wasix reports an exit code of its own making.
+    /// Returns once the container's first process has an instance, and never if that fails: the thread that finds out says
+    /// why and ends this process, while wasmer-wasix reports an exit code of its own making.
     pub(crate) fn await_opened(&self) {
         while !self.opened.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
 
-    /// A thread for `task`, or none: at the limit of ours, of the cgroup (pids.max) or of the user.
+    /// Starts a thread for `task`; fails at our limit, the cgroup's (pids.max) or the user's.
     ///
     /// wasix-libc tells its caller EAGAIN for any error of a thread's start.
     fn start(&self, first: bool, task: impl FnOnce() + Send + 'static) -> Result<(), WasiThreadError> {
@@ -89,7 +89,7 @@ impl VirtualTaskManager for Tasks {
     }
 
     fn task_wasm(&self, task: TaskWasm) -> Result<(), WasiThreadError> {
-        // A trigger is what a thread that went into a «deep sleep» waits for: the capability is off.
+        // A trigger wakes a thread from a "deep sleep": the capability is off.
         if task.callbacks.trigger.is_some() {
             return Err(WasiThreadError::Unsupported);
         }
@@ -114,11 +114,11 @@ impl VirtualTaskManager for Tasks {
                 Err(e) if opens => outcome::stop(&not_started(&e)),
                 Err(e) => told(Err(e)),
             }
-            // Whoever waits for the thread waits for the last one who knows it.
+            // A join of the thread waits for the last reference to it: drop ours.
             threads::forget();
         })?;
-        // Instantiating runs a start function, and that may wait for the event loop, which is this thread's when it starts
-        // the container's first process.
+        // Instantiating runs a start function, which may wait for the event loop; when the container's first process starts,
+        // this thread runs that loop.
         if opens { Ok(()) } else { started.recv().unwrap_or(Err(WasiThreadError::InvalidWasmContext)) }
     }
 
@@ -163,7 +163,7 @@ fn run(mut ctx: WasiFunctionEnv, mut store: wasmer::Store, callbacks: TaskWasmCa
     (callbacks.run)(TaskWasmRunProperties { ctx, store, trigger_result: None, recycle: callbacks.recycle });
 }
 
-/// What to say of a first process that could not be instantiated: its start function trapped, or there was no memory.
+/// The text for a first process that could not be instantiated: its start function trapped, or there was no memory.
 fn not_started(e: &WasiThreadError) -> String {
     match e {
         WasiThreadError::InstanceCreateFailed(e) => match e.as_ref() {

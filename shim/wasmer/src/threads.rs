@@ -1,21 +1,21 @@
-//! What a thread knows of itself: which of the guest's it is, and of which of the guest's processes.
+//! A thread's knowledge of itself: which of the guest's threads it is, and of which of the guest's processes.
 
 use std::cell::{Cell, RefCell};
 
 use wasmer_wasix::WasiThread;
 
-/// Threads of all the guest's processes together. A server with a thread for each connection gets by with it, and a kubelet
-/// that allows a pod 1024 processes (the lowest of common defaults) has as many left for the pod's other containers.
+/// The most threads of all the guest's processes together. A server with a thread for each connection gets by with it, and a
+/// kubelet that allows a pod 1024 processes (the lowest of common defaults) has as many left for the pod's other containers.
 pub(crate) const MOST_THREADS: usize = 512;
 
 thread_local! {
     /// Whether this thread belongs to the container's first process.
     static FIRST: Cell<bool> = const { Cell::new(false) };
-    /// What wasmer-wasix has of this thread.
+    /// wasmer-wasix's handle of this thread.
     static THREAD: RefCell<Option<WasiThread>> = const { RefCell::new(None) };
 }
 
-/// What wasmer-wasix has of this thread, if it is a guest's.
+/// wasmer-wasix's handle of this thread, if it is a guest's.
 pub(crate) fn thread() -> Option<WasiThread> {
     THREAD.with_borrow(Clone::clone)
 }
@@ -35,12 +35,12 @@ pub(crate) fn note_process(first: bool) {
     FIRST.set(first);
 }
 
-/// Notes what wasmer-wasix has of this thread.
+/// Notes wasmer-wasix's handle of this thread.
 pub(crate) fn note(thread: WasiThread) {
     THREAD.set(Some(thread));
 }
 
-/// Forgets what wasmer-wasix has of this thread.
+/// Forgets wasmer-wasix's handle of this thread.
 pub(crate) fn forget() {
     THREAD.take();
 }

@@ -1,7 +1,7 @@
 //! The time-outs that a guest sets for its sockets (SO_RCVTIMEO, SO_SNDTIMEO).
 //!
-//! wasmer-wasix has no place for one of a datagram socket or of a listener, and says so to the guest; and it takes the time 0
-//! for one, which is none at all to socket(7).
+//! wasmer-wasix has no place for a time-out of a datagram socket or a listener, and says so to the guest; and it takes the
+//! time 0 for a time-out, which to socket(7) is none at all.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ pub(crate) enum Direction {
     Send,
 }
 
-/// By process, descriptor and direction.
+/// The time-outs, by process, descriptor and direction.
 static SET: Mutex<BTreeMap<(u32, u64, Direction), Duration>> = Mutex::new(BTreeMap::new());
 
 /// WASI's `option_timestamp`: whether there is a time, and, at 8, how many nanoseconds.
@@ -45,12 +45,12 @@ fn has_no_place(said: i32) -> bool {
     said == Errno::Notsup as i32 || said == Errno::Inval as i32
 }
 
-/// The time-out that the guest set for a descriptor of the process that this thread is of.
+/// The time-out that the guest set for a descriptor of this thread's process.
 pub(crate) fn timeout(descriptor: u64, direction: Direction) -> Option<Duration> {
     set_ones().get(&(threads::process(), descriptor, direction)).copied()
 }
 
-/// Forgets those of a descriptor that was closed.
+/// Forgets the time-outs of a descriptor that was closed.
 pub(crate) fn closed(descriptor: u64) {
     let (process, mut set) = (threads::process(), set_ones());
     for direction in [Direction::Receive, Direction::Send] {
@@ -70,7 +70,7 @@ pub(crate) fn set(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
         SOME => Some(nanoseconds(&bytes)).filter(|time| !time.is_zero()),
         _ => return Ok(Errno::Inval as i32),
     };
-    // No time is none: told so for the call alone.
+    // The time 0 is none: wasmer-wasix is told so, for the call alone.
     let is_told = time.is_none() && bytes[0] == SOME && call.put(at, &[NONE]);
     let said = call.made();
     if is_told {
@@ -95,7 +95,7 @@ pub(crate) fn get(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let mut bytes = [0; SIZE];
     if let Some(time) = timeout(call.number(0), direction) {
         bytes[0] = SOME;
-        // It was taken from as many bits.
+        // The time was read from 64 bits.
         bytes[8..].copy_from_slice(&(time.as_nanos() as u64).to_le_bytes());
     }
     Ok(if call.put(call.number(2), &bytes) { 0 } else { Errno::Fault as i32 })

@@ -1,4 +1,5 @@
-//! The times of files. wasmer-wasix sets them in what it remembers: by a path, of a folder, and on a read-only mount.
+//! Sets the times of files. wasmer-wasix sets them only in what it remembers: by a path, of a folder, and on a read-only
+//! mount.
 
 use std::cell::RefCell;
 
@@ -10,11 +11,11 @@ use crate::call::Call;
 use crate::errors::{self, wasis};
 
 thread_local! {
-    /// What the call that this thread is in wants of an open file.
+    /// The times that this thread's call is to set on an open file.
     static WANTED: RefCell<Option<Timestamps>> = const { RefCell::new(None) };
 }
 
-/// What the call wants that this thread is in, once.
+/// Takes the times that this thread's call is to set.
 pub(crate) fn take() -> Option<Timestamps> {
     WANTED.take()
 }
@@ -37,7 +38,7 @@ pub(crate) fn by_descriptor(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let said = call.made();
     let left = WANTED.take();
     match (said?, errors::last(), left) {
-        // It goes on whatever an open file answers.
+        // wasmer-wasix ignores the open file's error.
         (0, Some(number), None) => Ok(wasis(number) as i32),
         // Nobody took them: a folder, or a stream, which has no times.
         (0, _, Some(_)) => match call.folder(0)? {
@@ -48,7 +49,7 @@ pub(crate) fn by_descriptor(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     }
 }
 
-/// The two times as the kernel takes them; none where the guest wants two things of one.
+/// The two times as the kernel takes them; None if the guest wants one of them set twice.
 fn wanted(accessed: u64, modified: u64, flags: u64) -> Option<Timestamps> {
     let flags = Fstflags::from_bits_truncate(flags as u16);
     let one = |nanoseconds: u64, set: Fstflags, now: Fstflags| {
@@ -58,7 +59,7 @@ fn wanted(accessed: u64, modified: u64, flags: u64) -> Option<Timestamps> {
             (false, true) => at::UTIME_NOW,
             (true, false) => (nanoseconds % 1_000_000_000) as _,
         };
-        // Below 2^35, both of them.
+        // Both numbers are below 2^35.
         Some(Timespec { tv_sec: (nanoseconds / 1_000_000_000) as _, tv_nsec })
     };
     Some(Timestamps {

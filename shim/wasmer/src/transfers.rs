@@ -1,4 +1,4 @@
-//! Reads and writes, at the descriptor's position or at one that the call names, as the kernel refuses them.
+//! Reads and writes, at the descriptor's position or at one that the call names, with the kernel's refusals.
 
 use wasmer::RuntimeError;
 use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
@@ -15,7 +15,7 @@ pub(crate) fn read(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
 pub(crate) fn write(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let (said, end) = opened::appending(|| waits::send_parts(call));
     let said = raised::of_a_write(said)?;
-    // wasmer-wasix knows the end that was when the file was opened.
+    // wasmer-wasix knows the end only as it was when the file was opened.
     if let (0, Some(end)) = (said, end) {
         call.go_to(end)?;
     }
@@ -38,7 +38,7 @@ pub(crate) fn write_at(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     }
 }
 
-/// What the kernel says of a position, the fourth argument, that there cannot be.
+/// The kernel's error for an impossible position, the fourth argument.
 fn no_position(call: &mut Call<'_>) -> Result<Option<i32>, RuntimeError> {
     if i64::try_from(call.number(3)).is_err() {
         return Ok(Some(Errno::Inval as i32));
@@ -52,7 +52,7 @@ fn no_position(call: &mut Call<'_>) -> Result<Option<i32>, RuntimeError> {
     })
 }
 
-/// To wasmer-wasix a descriptor lacks a right that was not opened for this.
+/// For a descriptor that was not opened for this, wasmer-wasix answers that it lacks a right.
 fn not_open_so(said: i32) -> i32 {
     if said == Errno::Access as i32 && errors::last().is_none() { Errno::Badf as i32 } else { said }
 }

@@ -1,8 +1,8 @@
-//! For how long a call waits for a socket: until something comes, a signal does, or the guest's own time-out is over.
+//! Has a call wait for a socket until something comes, a signal does, or the guest's own time-out is over.
 //!
-//! wasmer-wasix waits 30 s where the guest has set no time-out, in which no signal reaches it, and then answers ETIMEDOUT. It
-//! has its task manager wait, which is ours ([`crate::tasks`]): so the time is chosen here, and a signal ends the wait. A call
-//! that is not to be interrupted is made again, as the kernel does.
+//! wasmer-wasix waits 30 s if the guest has set no time-out, in which no signal reaches it, and then answers ETIMEDOUT. Its
+//! task manager does the waiting, which is ours ([`crate::tasks`]): so the time is chosen here, and a signal ends the wait. A
+//! call that is not to be interrupted is made again, as the kernel does.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -21,24 +21,24 @@ use crate::call::Call;
 use crate::timeouts::{self, Direction};
 use crate::{datagrams, input, signals, threads};
 
-/// What wasmer-wasix waits where no time-out is set.
+/// The time that wasmer-wasix waits if no time-out is set.
 const FALLBACK: Duration = Duration::from_secs(30);
 
-/// What a task manager answers when it is to wait.
+/// A task manager's answer when it is to wait.
 pub(crate) type Waiting = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
-/// What a call waits for a socket to do.
+/// How a call waits for a socket.
 #[derive(Clone, Copy)]
 enum Mode {
-    /// The socket's first step, until a signal comes; then what was done is the answer.
+    /// Waits for the socket's first step, or until a signal comes; then answers what was done.
     Once,
-    /// Each step, until a signal comes: one that binds the socket first, say.
+    /// Waits for each step, or until a signal comes: a call may bind the socket first, say.
     Each,
-    /// As often as it likes, and hears of no signal: what it has done already would be lost.
+    /// Waits as often as the call likes, and hears of no signal: what is done already would be lost.
     Whole,
-    /// None, as far as it can.
+    /// Does not wait, as far as it can.
     AtOnce,
-    /// So long, whatever it wanted.
+    /// Waits so long, whatever the call wanted.
     Time(Duration),
 }
 
@@ -63,7 +63,7 @@ thread_local! {
     static WAIT: RefCell<Option<Wait>> = const { RefCell::new(None) };
 }
 
-/// How the call that this thread is in waits, which wanted to wait that long; none if the time is its own.
+/// The wait of this thread's call, which wanted to wait for `time`; None if it keeps that time.
 pub(crate) fn instead(events: &Handle, time: Duration) -> Option<Waiting> {
     WAIT.with_borrow_mut(|wait| {
         let wait = wait.as_mut()?;
@@ -79,7 +79,7 @@ pub(crate) fn instead(events: &Handle, time: Duration) -> Option<Waiting> {
         });
         Some(match wait.mode {
             Mode::Whole | Mode::Time(_) => Box::pin(Until { sleep, thread: None }),
-            // Behind a first buffer that is full.
+            // The first buffer is full already.
             Mode::Once if wait.times > 1 => Box::pin(Tried(false)) as Waiting,
             Mode::Once | Mode::Each => Box::pin(Until { sleep, thread: threads::thread() }),
             Mode::AtOnce => Box::pin(Tried(false)),
@@ -87,7 +87,7 @@ pub(crate) fn instead(events: &Handle, time: Duration) -> Option<Waiting> {
     })
 }
 
-/// Over once the time is, or once a signal waits for the thread.
+/// Ends when the time is over, or when a signal is pending for the thread.
 struct Until {
     sleep: Option<Pin<Box<Sleep>>>,
     thread: Option<WasiThread>,
@@ -108,7 +108,7 @@ impl Future for Until {
     }
 }
 
-/// Over once the socket has been asked: which of the two comes first is left to chance.
+/// Ends once the socket has been asked: which of the two comes first is left to chance.
 struct Tried(bool);
 
 impl Future for Tried {
@@ -131,19 +131,19 @@ fn ended(how: Ended) {
     });
 }
 
-/// Makes `body` with that wait, and answers how it ended. A signal's handler makes calls within another.
+/// Runs `body` with that wait, and returns how the wait ended. A signal's handler makes calls within another.
 fn during<T>(wait: Option<Wait>, body: impl FnOnce() -> T) -> (T, Option<Ended>) {
     let outer = WAIT.replace(wait);
     let answer = body();
     (answer, WAIT.replace(outer).and_then(|wait| wait.ended))
 }
 
-/// Makes `body`, whose times are its own.
+/// Runs `body`, whose waits keep their own times.
 pub(crate) fn untouched<T>(body: impl FnOnce() -> T) -> T {
     during(None, body).0
 }
 
-/// Makes a call whose time is its own: the guest named it.
+/// Makes a call that keeps its own time: the guest named it.
 pub(crate) fn its_own_time(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     untouched(|| call.made())
 }
@@ -154,7 +154,8 @@ pub(crate) fn for_that_long(call: &mut Call<'_>, time: Duration) -> Result<i32, 
     during(Some(wait), || call.made()).0
 }
 
-/// `sock_recv_from`: socket, buffers, their number, flags. With more than ten kilobytes of them it waits whatever the flags say.
+/// `sock_recv_from`: socket, buffers, their number, flags. With more than ten kilobytes of buffers wasmer-wasix waits
+/// whatever the flags say.
 pub(crate) fn receive_from(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     if call.number(3) & u64::from(__WASI_SOCK_RECV_INPUT_DONT_WAIT) == 0 {
         return receive(call);
@@ -179,21 +180,21 @@ pub(crate) fn send(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     repeated(call, Direction::Send, Mode::Each, Call::made)
 }
 
-/// `sock_send`, from buffers, and `fd_write`, to whatever descriptor.
+/// `sock_send`, from buffers, and `fd_write`, to any descriptor.
 pub(crate) fn send_parts(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     datagrams::to_the_peer(|| repeated(call, Direction::Send, Mode::Once, Call::made))
 }
 
-/// `sock_send_file`, of whose many waits each loses what is read already when it ends.
+/// `sock_send_file`: to end any of its many waits would lose what is read already.
 pub(crate) fn send_file(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let wait = Wait { mode: Mode::Whole, limit: None, times: 0, ended: None };
     during(Some(wait), || call.made()).0
 }
 
-/// `fd_read` and `fd_pread`, of whatever descriptor.
+/// `fd_read` and `fd_pread`, of any descriptor.
 pub(crate) fn read(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     repeated(call, Direction::Receive, Mode::Once, |call| match call.received() {
-        // Of a socket with several buffers it loses the first ones if the last one is to be waited for.
+        // `fd_read` of a socket into several buffers would lose the first ones if it waits for the last one.
         Some(said) => said,
         None => input::read(call),
     })
@@ -213,12 +214,12 @@ fn repeated<'a>(
     loop {
         match attempt(call, mode)? {
             (said, None) => return Ok(said),
-            // What socket(7) says of SO_RCVTIMEO and SO_SNDTIMEO.
+            // As socket(7) says of SO_RCVTIMEO and SO_SNDTIMEO.
             (_, Some(Ended::Over)) => return Ok(Errno::Again as i32),
             (_, Some(Ended::Signal)) => {
                 let interrupts = threads::thread().is_some_and(|thread| signals::interrupts(&input::waiting(&thread)));
                 if interrupts {
-                    // It takes the signals off the thread, and begins with their handlers.
+                    // This takes the signals off the thread, and runs their handlers first.
                     let (said, _) = attempt(call, Mode::AtOnce)?;
                     return Ok(if is_timed_out(said) { Errno::Intr as i32 } else { said });
                 }
@@ -227,7 +228,7 @@ fn repeated<'a>(
     }
 }
 
-/// Whether a wait that ended was the reason of an answer: of `fd_read` it is EAGAIN.
+/// Whether an answer is that of a wait that ended: from `fd_read` it is EAGAIN.
 fn is_timed_out(said: i32) -> bool {
     said == Errno::Timedout as i32 || said == Errno::Again as i32
 }

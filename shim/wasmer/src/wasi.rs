@@ -1,4 +1,4 @@
-//! The guest's world: what the container's spec says, as WASI and WASIX have it.
+//! Makes the guest's world: the container's spec, as WASI and WASIX have it.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) fn environment(guest: &Guest, world: Arc<dyn Runtime + Send + Sync>, 
     if !guest.env.iter().any(|(name, _)| name == "PWD") {
         builder.add_env("PWD", &guest.cwd);
     }
-    // All of the container's own root. What may be written is the kernel's matter: by mounts, owner and mode.
+    // All of the container's own root. The kernel decides what may be written: by mounts, owner and mode.
     builder.set_fs(Arc::new(Root) as Arc<dyn virtual_fs::FileSystem + Send + Sync>);
     builder.add_preopen_dir("/").map_err(|e| format!("the container's root directory cannot be opened: {e}"))?;
     let input = Input::inherit().map_err(|e| format!("the container's standard input cannot be used: {e}"))?;
@@ -34,9 +34,9 @@ pub(crate) fn environment(guest: &Guest, world: Arc<dyn Runtime + Send + Sync>, 
     builder.set_runtime(world);
     let cwd = guest.cwd.clone();
     let builder = builder.setup_fs(Box::new(move |_, files| {
-        // Not by the builder, which lists it first: its user may be let into a folder that he cannot list.
+        // Not by the builder, which lists the folder first: the user may be let into a folder without the right to list it.
         files.set_current_dir(&cwd);
-        // Made once: a forked process has the same one.
+        // Set once: a forked process has the same root.
         let _ = tree.set(files.root_inode.clone());
         Ok(())
     }));

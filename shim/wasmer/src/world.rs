@@ -1,5 +1,5 @@
-//! What wasmer-wasix asks of its host: threads, sockets, stores. And what it is not given: packages, a registry, an HTTP
-//! client, modules to compile.
+//! Hosts wasmer-wasix: gives it threads, sockets and stores, but no packages, no registry, no HTTP client and no modules to
+//! compile.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) tasks: Arc<dyn VirtualTaskManager>,
     pub(crate) network: DynVirtualNetworking,
-    /// Where the guest's C library keeps what it does with signals.
+    /// The address at which the guest's C library keeps its signal dispositions.
     dispositions: Option<u32>,
     /// What wasmer-wasix remembers of the file tree.
     tree: Tree,
-    /// No registry: asked for a package, it knows none.
+    /// A source that knows no package: there is no registry.
     nowhere: Arc<MultiSource>,
 }
 
@@ -85,17 +85,17 @@ impl Runtime for World {
         state: InstantiationState,
     ) -> anyhow::Result<()> {
         start::note(instance);
-        // Imported, or the module's own.
+        // The memory is imported, or the module's own.
         let own = || instance.exports.iter().memories().next().map(|(_, memory)| memory);
         let told = state.take::<Arc<Own>>()?;
-        // It has just been made for this instance, and is told once.
+        // `told` has just been made for this instance, and is told once.
         if let Some(memory) = memory.or_else(own) {
             let _ = told.memory.set(memory.clone());
         }
         if let Ok(functions) = instance.exports.get_table("__indirect_function_table") {
             let _ = told.functions.set(functions.clone());
         }
-        // Of the first instance alone: a forked process has a memory of its own, and no signals from outside.
+        // Only of the first instance: a forked process has a memory of its own, and no signals from outside.
         if let (Some(address), Some(memory)) = (self.dispositions, memory) {
             signals::look_at(memory, store, address);
         }
@@ -112,7 +112,7 @@ impl Runtime for World {
         Box::pin(async { Err(SpawnError::Unsupported) })
     }
 
-    /// Asked by the thread that ends, before wasmer-wasix waits for the others.
+    /// Called by the thread that ends, before wasmer-wasix waits for the others.
     fn on_taint(&self, reason: TaintReason) {
         if !threads::of_the_first_process() {
             return;

@@ -1,4 +1,4 @@
-//! Modules through compiler and engine: what a guest sees, and what its container's exit code is.
+//! Takes modules through compiler and engine: what a guest sees, and its container's exit code.
 //!
 //! No root and no containers: the engine runs in a child of this test (the same executable, told by an environment
 //! variable), because it writes to descriptors 1 and 2 and ends with the process's exit code.
@@ -18,7 +18,7 @@ use catamaran_wasmer::Wasmer;
 use catamaran_worker::job::Rules;
 use catamaran_worker::{Guest, Runner, RunnerError, Terms};
 
-/// Where the child finds its artifact; unset in the parent.
+/// The variable with the path of the child's artifact; unset in the parent.
 const ARTIFACT: &str = "CATAMARAN_TEST_ARTIFACT";
 
 fn guest() -> Guest {
@@ -29,7 +29,7 @@ fn guest() -> Guest {
     }
 }
 
-/// A new file with the bytes, already unlinked.
+/// A new file with the bytes, and its path, which the caller unlinks.
 fn file(bytes: &[u8]) -> (File, std::path::PathBuf) {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -49,8 +49,8 @@ fn load(artifact: &[u8]) -> Result<Wasmer, RunnerError> {
     Wasmer::load(file, terms())
 }
 
-/// The artifact of a module, by the compile process's own code but for its inspection. The worker links no compiler, and so
-/// do its tests.
+/// The artifact of a module, by the compile process's own code but for its inspection. The worker links no compiler, and
+/// neither do its tests.
 fn compile(bytes: &[u8], tier: &str) -> Vec<u8> {
     let mut folder = std::env::current_exe().unwrap();
     folder.pop();
@@ -101,7 +101,7 @@ fn output(wat: &str) -> Output {
     run(wat, Stdio::null()).wait_with_output().unwrap()
 }
 
-/// What the guest wrote, after the child's test harness has named the test.
+/// The guest's output, which follows the line in which the child's test harness names the test.
 fn stdout(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.split_once("test child ... ").map(|(_, guests)| guests.to_owned()).unwrap_or(text)
@@ -324,7 +324,7 @@ fn code_of_the_fast_compiler_runs() {
     assert_eq!(child_with(&path, Stdio::null()).wait().unwrap().code(), Some(77));
 }
 
-/// Prints what `$count` and `$get` (a pair of WASI's list functions) hand out.
+/// Prints what `sizes` and `get` (a pair of WASI's list functions) hand out.
 fn list(sizes: &str, get: &str) -> String {
     let output = output(&format!(
         r#"(module
@@ -349,7 +349,7 @@ fn arguments_and_environment_come_from_the_spec_and_pwd_is_added() {
 
 #[test]
 fn the_root_is_preopened() {
-    // By descriptor 3, wasmer-wasix's own root, and by 4: both are called «/», and there is no third.
+    // By descriptor 3, wasmer-wasix's own root, and by 4: both are called "/", and there is no third.
     let output = output(
         r#"(module
   (import "wasi_snapshot_preview1" "fd_prestat_dir_name" (func $name (param i32 i32 i32) (result i32)))

@@ -2,8 +2,8 @@
 //!
 //! Wasmtime writes its settings into an artifact and refuses one that was made with others. Many defaults follow cargo
 //! features, the target, or the environment, and the two executables differ in all three, so everything that takes part
-//! in that check is set here by value. What only a compiler knows (optimisation, register allocation) is set on top by
-//! the compile package.
+//! in that check is set here by value. The compile package adds the settings that only a compiler knows (optimisation, register
+//! allocation).
 
 use std::num::NonZeroUsize;
 
@@ -12,28 +12,28 @@ use wasmtime::{
     WasmBacktraceDetails, WasmFeatures,
 };
 
-/// Raised by hand when a setting changes, or when a code generation CVE demands that old artifacts die.
+/// The number of the settings. Raise it when a setting changes, or when a code generation CVE demands that old artifacts die.
 ///
 /// It is part of the version that each artifact carries, so a worker refuses artifacts of another number by itself. The
-/// shim's cache key follows the compiler's executable, not this constant: a raised number makes another executable and
-/// with it another folder in the cache, and the old one is collected.
+/// shim's cache key follows the compiler's executable, not this constant: a raised number makes another executable and with it another
+/// folder in the cache, and the old folder is collected.
 pub const SETTINGS: u32 = 2;
 
-/// The same for what servers alone have.
+/// The same for the settings that only servers have.
 pub const SERVER_SETTINGS: u32 = 2;
 
-/// The same for what extended commands alone have.
+/// The same for the settings that only extended commands have.
 pub const EXTENDED_SETTINGS: u32 = 1;
 
 /// The exact version of Wasmtime. Wasmtime's own check compares the major version only, and a patch release is often a
 /// fix of the code generator: code from before it must not live on.
 pub const WASMTIME: &str = "48.0.8";
 
-/// What a guest's own stack may grow to: Linux's usual limit for a native program. Interpreters (CPython) recurse deeper
-/// than Wasmtime's default of 512 KiB, and memory is paid for only where it was touched.
+/// The most that a guest's own stack grows to: Linux's usual limit for a native program. Interpreters (CPython) recurse deeper than
+/// Wasmtime's default of 512 KiB, and memory is paid for only where it was touched.
 const GUEST_STACK: usize = 8 << 20;
 
-/// What host functions may use on top; they run on the guest's stack.
+/// The room for host functions on top, which run on the guest's stack.
 const HOST_STACK: usize = 2 << 20;
 
 const KIB: u64 = 1 << 10;
@@ -53,20 +53,20 @@ pub fn config() -> Result<Config> {
     Ok(config)
 }
 
-/// The settings of a server's engine, compiler or runner. An engine of them needs the feature `component-model-async` of Wasmtime.
-/// How instances are allocated is the runner's own, on top: it takes no part in Wasmtime's check. Fails as [`config`] does.
+/// The settings of a server's engine, compiler or runner. Such an engine needs the feature `component-model-async` of Wasmtime. The runner
+/// adds how instances are allocated, which takes no part in Wasmtime's check. Fails as [`config`] does.
 ///
-/// `interruptible` makes the guest look at a clock in each loop and function (epochs), so that a request can be ended while it
-/// computes; that costs up to 45 % of a tight loop.
+/// `interruptible` makes the guest check a clock in each loop and function (epochs), so that a request can be ended while it computes; that
+/// costs up to 45 % of a tight loop.
 pub fn server(interruptible: bool) -> Result<Config> {
-    // Beside the settings below, which Wasmtime checks too: an artifact of the other world does not fit, whatever becomes of them.
+    // The version keeps artifacts of the other world from fitting, whatever becomes of the settings below, which Wasmtime checks too.
     let mut config = concurrent(server_version())?;
     config.epoch_interruption(interruptible);
     Ok(config)
 }
 
-/// The settings of an extended command's engine, compiler or runner. An engine of them needs the feature `component-model-async` of
-/// Wasmtime. Fails as [`config`] does.
+/// The settings of an extended command's engine, compiler or runner. Such an engine needs the feature `component-model-async` of Wasmtime.
+/// Fails as [`config`] does.
 pub fn extended() -> Result<Config> {
     concurrent(extended_version())
 }
@@ -82,24 +82,24 @@ fn concurrent(version: String) -> Result<Config> {
     Ok(config)
 }
 
-/// What a command's artifact says of its maker.
+/// Returns the version text of a command's artifact.
 fn version() -> String {
     format!("{WASMTIME}+catamaran{SETTINGS}")
 }
 
-/// What a server's does: a worker of one world refuses an artifact of the other.
+/// Returns the version text of a server's artifact: a worker of one world refuses an artifact of the other.
 fn server_version() -> String {
     format!("{}.http{SERVER_SETTINGS}", version())
 }
 
-/// What an extended command's does.
+/// Returns the version text of an extended command's artifact.
 fn extended_version() -> String {
     format!("{}.extended{EXTENDED_SETTINGS}", version())
 }
 
 /// A command's language: all of Wasm 3.0 but threads, components as WASI 0.2 has them, and no proposal beyond it.
 fn language(config: &mut Config) {
-    // By default the list follows cargo features; from nothing, it cannot.
+    // By default the list follows cargo features; a list that begins empty cannot.
     config.wasm_features(WasmFeatures::all(), false);
     config.wasm_features(WasmFeatures::WASM3, true);
     // Kotlin, Dart and OCaml targets need these two; both need `gc` in the runner.
@@ -112,7 +112,7 @@ fn language(config: &mut Config) {
     config.relaxed_simd_deterministic(false);
     config.wasm_features(WasmFeatures::COMPONENT_MODEL, true);
     config.debug_adapter_modules(false);
-    // For the component model's async functions, which commands do not have: spares their data structures.
+    // Spares the data structures of the component model's async functions, which commands do not have.
     config.concurrency_support(false);
     // `Auto` follows cargo features.
     config.collector(Collector::DeferredReferenceCounting);
@@ -141,10 +141,10 @@ fn memory(config: &mut Config) {
     config.gc_heap_initial_size(0);
 }
 
-/// How code runs, traps, and tells where.
+/// How code runs, traps, and reports where.
 fn execution(config: &mut Config) {
     config.signals_based_traps(true);
-    // A command is ended by a signal to its process, never by counting: epochs cost up to 45 % of a tight loop.
+    // A signal to its process ends a command, never a count: epochs cost up to 45 % of a tight loop.
     config.epoch_interruption(false);
     config.consume_fuel(false);
     config.max_wasm_stack(GUEST_STACK);
@@ -175,7 +175,7 @@ mod tests {
         assert!(lock.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME}\"\n")), "update WASMTIME");
     }
 
-    /// Every node's cache of commands hangs on the first.
+    /// A change of the first one invalidates the commands in every node's cache.
     #[test]
     fn artifacts_of_commands_and_servers_name_different_makers() {
         assert_eq!(version(), format!("{WASMTIME}+catamaran2"));

@@ -1,11 +1,11 @@
-//! What to tell a user whose module cannot run here, and what to do instead.
+//! Texts for a user whose module cannot run here: why, and what to do instead.
 //!
-//! The compile process says the same about a module as the worker, before it spends time on it.
+//! The compile process says the same about a module as the worker, before it spends time on compiling.
 
 /// The import module of WASI preview 1, the only one that is provided.
 pub const PREVIEW1: &str = "wasi_snapshot_preview1";
 
-/// The shim says what to write for that: it knows who asked for this one.
+/// The shim adds what to write for that, because it knows where this engine was asked for.
 const ON_WASMER: &str = "the other engine, wasmer, runs it";
 
 /// Whether the import `module`.`name` is one that Wasmer's WASIX has.

@@ -1,29 +1,29 @@
-//! The interfaces that a component may import, and what to tell a user whose component cannot run here.
+//! The interfaces that a component may import, and texts for a user whose component cannot run here.
 //!
-//! The compile process says the same about a component as the worker, before it spends time on it.
+//! The compile process says the same about a component as the worker, before it spends time on compiling.
 //!
-//! A plain command has `wasi:cli/command` of WASI 0.2. An extended command and a server have WASI 0.2 and 0.3, whichever of both calls
-//! them (what a toolchain builds for 0.3 imports 0.2 too), and HTTP.
+//! A plain command has `wasi:cli/command` of WASI 0.2. An extended command and a server have HTTP, and WASI 0.2 and 0.3, whichever version
+//! calls them (a toolchain's output for 0.3 imports 0.2 too).
 
-/// What a command exports, of WASI 0.2 or of 0.3.
+/// The export of a command, of WASI 0.2 or of 0.3.
 pub const RUN: &str = "wasi:cli/run";
-/// What a server of WASI 0.2 exports.
+/// The export of a server of WASI 0.2.
 pub const HANDLER: &str = "wasi:http/incoming-handler";
-/// What a server of WASI 0.3 exports.
+/// The export of a server of WASI 0.3.
 pub const HANDLER_3: &str = "wasi:http/handler";
-/// The annotation that chooses between the two.
+/// The annotation that chooses between command and server.
 const ANNOTATION: &str = "catamaran.wasm/world";
 /// The handler's option without which WASI 0.3 is refused.
 const OPTION: &str = "wasi_p3";
 
-/// What a component makes HTTP requests by, of WASI 0.2 and of 0.3.
+/// The interfaces by which a component makes HTTP requests, of WASI 0.2 and of 0.3.
 const REQUESTING: &str = "wasi:http/outgoing-handler";
 const REQUESTING_3: &str = "wasi:http/client";
 
 /// The interfaces of HTTP that a server or an extended command may import beside [`PROVIDED`].
 pub const HTTP: [&str; 2] = [REQUESTING, "wasi:http/types"];
 
-/// The same of WASI 0.3, beside [`PROVIDED_3`].
+/// The same for WASI 0.3, beside [`PROVIDED_3`].
 pub const HTTP_3: [&str; 2] = [REQUESTING_3, "wasi:http/types"];
 
 /// The interfaces of WASI 0.2 that every component may import: those of its `wasi:cli/command`.
@@ -82,13 +82,13 @@ pub const PROVIDED_3: [&str; 21] = [
     "wasi:sockets/types",
 ];
 
-/// What a component reads its configuration by, and what it logs by: proposals to WASI, which a server or an extended command may
-/// import in the versions that their users have.
+/// The interfaces of configuration and of logging: proposals to WASI, which a server or an extended command may import in the versions that
+/// are in use.
 pub const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
-/// The second name is what is written where nobody gives a version.
+/// The second name is that of an import without a version.
 pub const LOGGING: [&str; 2] = ["wasi:logging/logging@0.1.0-draft", "wasi:logging/logging"];
 
-/// Those of them that make the worker open sockets: without one, a component has none to use. The last is of WASI 0.3 alone.
+/// The interfaces that open sockets: a component that imports none of them has no sockets to use. The last is of WASI 0.3 alone.
 const OPENING: [&str; 4] = [
     "wasi:sockets/ip-name-lookup",
     "wasi:sockets/tcp-create-socket",
@@ -96,13 +96,13 @@ const OPENING: [&str; 4] = [
     "wasi:sockets/types",
 ];
 
-/// A name such as `wasi:cli/run@0.2.3`, taken apart; no version where there is none.
+/// Splits a name such as `wasi:cli/run@0.2.3`; the version is empty if there is none.
 fn parts(name: &str) -> (&str, &str) {
     name.split_once('@').unwrap_or((name, ""))
 }
 
-/// Any version of WASI 0.2: they only add to what was there, and a function that is not known here is found when the
-/// component is linked.
+/// Whether a version is one of WASI 0.2. Any is accepted: each only adds to the one before, and linking finds a function that is not known
+/// here.
 fn is_of_wasi_2(version: &str) -> bool {
     is_of(version, "0.2.")
 }
@@ -145,7 +145,7 @@ pub fn makes_requests(import: &str) -> bool {
     [REQUESTING, REQUESTING_3].contains(&parts(import).0)
 }
 
-/// Why the import is not provided to a plain command and what to do about it; none if it is.
+/// Why the import is not provided to a plain command and what to do about it; None if it is provided.
 pub fn refusal(import: &str) -> Option<String> {
     refusal_of(import, false)
 }
@@ -154,7 +154,7 @@ pub fn refusal(import: &str) -> Option<String> {
 pub fn extended_refusal(import: &str) -> Option<String> {
     let (interface, version) = parts(import);
     let known = || PROVIDED_3.contains(&interface) || HTTP_3.contains(&interface);
-    // Looked up here, so that the plain worker does not have the tables.
+    // Looked up here, and not in `refusal_of`, so that the plain worker does not have the tables.
     let provided = is_of_wasi_3(version) && known() || is_proposal(import);
     if provided { None } else { refusal_of(import, true) }
 }
@@ -199,19 +199,19 @@ pub fn is_run(export: &str) -> bool {
     is_run_2(export) || is_run_3(export)
 }
 
-/// Whether it is that of WASI 0.2.
+/// Whether the export is that of a command of WASI 0.2.
 pub fn is_run_2(export: &str) -> bool {
     let (interface, version) = parts(export);
     interface == RUN && is_of_wasi_2(version)
 }
 
-/// Whether it is that of WASI 0.3.
+/// Whether the export is that of a command of WASI 0.3.
 pub fn is_run_3(export: &str) -> bool {
     let (interface, version) = parts(export);
     interface == RUN && is_of_wasi_3(version)
 }
 
-/// Why a component with these imports and exports is no plain command but an extended one; none if it is not so.
+/// Why a component with these imports and exports is no plain command but an extended one; None if it is not extended.
 pub fn extended<'a>(
     imports: impl IntoIterator<Item = &'a str>,
     exports: impl IntoIterator<Item = &'a str>,
@@ -234,13 +234,13 @@ pub fn is_handler(export: &str) -> bool {
     interface == HANDLER && is_of_wasi_2(version) || is_handler_3(export)
 }
 
-/// Whether it is that of a server of WASI 0.3.
+/// Whether the export is that of a server of WASI 0.3.
 pub fn is_handler_3(export: &str) -> bool {
     let (interface, version) = parts(export);
     interface == HANDLER_3 && is_of_wasi_3(version)
 }
 
-/// Why a component whose `wasi:cli/run` of WASI 0.3 is another one cannot run.
+/// Why a component whose `wasi:cli/run` of WASI 0.3 has another type cannot run.
 pub fn no_run_3() -> String {
     format!(
         "the component's export `{RUN}` has another type than that of WASI 0.3, an instance with `run: async func() -> result`: \
@@ -248,7 +248,7 @@ pub fn no_run_3() -> String {
     )
 }
 
-/// Why a component whose `wasi:cli/run` is another one cannot run.
+/// Why a component whose `wasi:cli/run` has another type cannot run.
 pub fn no_run() -> String {
     format!(
         "the component's export `{RUN}` has another type than that of WASI 0.2, an instance with `run: func() -> result`: \
@@ -256,7 +256,7 @@ pub fn no_run() -> String {
     )
 }
 
-/// Why a component whose `wasi:http/incoming-handler` is another one cannot be called.
+/// Why a component whose `wasi:http/incoming-handler` has another type cannot be called.
 pub fn no_handle() -> String {
     format!(
         "the component's export `{HANDLER}` has another type than that of WASI 0.2, an instance with `handle: func(request: \
@@ -264,7 +264,7 @@ pub fn no_handle() -> String {
     )
 }
 
-/// The same of `wasi:http/handler`.
+/// The same for `wasi:http/handler`.
 pub fn no_handle_3() -> String {
     format!(
         "the component's export `{HANDLER_3}` has another type than that of WASI 0.3, an instance with `handle: async func(request: \
@@ -272,8 +272,8 @@ pub fn no_handle_3() -> String {
     )
 }
 
-/// Says of a component with these exports that it is a server and no command; none if it is not so. `wasi:cli/run` of any version
-/// makes it a command.
+/// Says that a component with these exports is a server and no command; None if it is not. `wasi:cli/run` of any version makes it a
+/// command.
 pub fn server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let exports: Vec<&str> = exports.into_iter().collect();
     let name = exports.iter().find(|name| is_handler(name))?;
@@ -285,7 +285,7 @@ pub fn server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> 
     })
 }
 
-/// Why a component with these exports is no command; none if it is.
+/// Why a component with these exports is no command; None if it is one.
 pub fn no_program<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let exports: Vec<&str> = exports.into_iter().collect();
     let of = |interface: &str| exports.iter().find(|name| parts(name).0 == interface);
@@ -305,7 +305,7 @@ pub fn no_program<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<Stri
     }
 }
 
-/// Why a component with these exports is no server; none if it is.
+/// Why a component with these exports is no server; None if it is one.
 pub fn no_server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let exports: Vec<&str> = exports.into_iter().collect();
     if exports.iter().any(|name| is_handler(name)) {
@@ -334,7 +334,7 @@ pub fn module_as_server() -> String {
     )
 }
 
-/// What is said of a component that handles HTTP by a version of WASI that is not there.
+/// The text for a component that handles HTTP by a version of WASI that is not known.
 fn other_handler(exports: &[&str]) -> Option<String> {
     let name = exports.iter().find(|name| [HANDLER, HANDLER_3].contains(&parts(name).0) && !is_handler(name))?;
     Some(format!(
@@ -383,7 +383,7 @@ mod tests {
                 assert!(!asks_for_wasi_3(&import));
             }
         }
-        // They were of 0.2, and have no successor of their name.
+        // These were of 0.2, and have no successor of the same name.
         for import in ["wasi:io/poll@0.3.0", "wasi:http/outgoing-handler@0.3.0", "wasi:clocks/timezone@0.3.0"] {
             assert!(extended_refusal(import).is_some(), "{import}");
         }
@@ -516,7 +516,7 @@ mod tests {
     #[test]
     fn only_socket_imports_ask_for_sockets() {
         assert!(opens_sockets("wasi:sockets/udp-create-socket@0.2.0") && opens_sockets("wasi:sockets/ip-name-lookup"));
-        // In the types of others, and of no use without the ones above.
+        // Imported for the types of others, and of no use without the ones above.
         assert!(!opens_sockets("wasi:sockets/network@0.2.0") && !opens_sockets("wasi:sockets/tcp@0.2.0"));
         assert!(opens_sockets("wasi:sockets/types@0.3.0") && opens_sockets("wasi:sockets/ip-name-lookup@0.3.0"));
     }

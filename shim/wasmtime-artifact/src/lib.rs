@@ -1,4 +1,4 @@
-//! What Wasmtime's compile process and its worker agree in: the settings of an artifact, and which imports a module or a
+//! The agreement between Wasmtime's compile process and its workers: the settings of an artifact, and the imports that a module or a
 //! component may have.
 
 pub mod config;

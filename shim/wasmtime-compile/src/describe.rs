@@ -1,10 +1,10 @@
-//! What a module or a component imports and exports, for an administrator who looks at it.
+//! Lists the imports and exports of a module or a component, for an administrator.
 
 use catamaran_worker::describe::Description;
 use catamaran_worker::form::{self, Form};
 use wasmtime::wasmparser::{Parser, Payload};
 
-/// Its own imports and exports, not those of what is nested in a component; those before the place where it is broken, if it is.
+/// Lists the file's own imports and exports, not those of modules nested in a component; of a broken file, those before the break.
 pub fn describe(bytes: &[u8]) -> Description {
     let mut description = Description::default();
     if let Err(reason) = match form::parse(bytes) {
@@ -17,7 +17,7 @@ pub fn describe(bytes: &[u8]) -> Description {
     description
 }
 
-/// Imports and exports come before the code, which is not looked at.
+/// Imports and exports come before the code, so the code is not read.
 fn module(bytes: &[u8], description: &mut Description) -> Result<(), String> {
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|e| e.to_string())? {
@@ -43,7 +43,7 @@ fn component(bytes: &[u8], description: &mut Description) -> Result<(), String> 
     let mut depth = 0u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|e| e.to_string())? {
-            // Each is ended by an `End` of its own.
+            // Each has an `End` of its own.
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {

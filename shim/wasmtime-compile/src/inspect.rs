@@ -1,4 +1,4 @@
-//! What a file is, by its first bytes and its import section, before any time is spent on compiling it.
+//! Finds what a file is, by its first bytes and its import section, before any time is spent on compiling it.
 
 use catamaran_wasmtime_artifact::imports::{PREVIEW1, no_memory, not_provided, of_the_other_engine, shared_memory};
 use catamaran_wasmtime_artifact::interfaces::{self, no_program, no_server};
@@ -6,7 +6,7 @@ use catamaran_worker::compiler::{Refusal, World};
 use catamaran_worker::form::{self, Form};
 use wasmtime::wasmparser::{Import, Parser, Payload, TypeRef};
 
-/// What a file is that could run here.
+/// The kinds of file that could run here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A module of WASI preview 1.
@@ -15,11 +15,11 @@ pub enum Kind {
     Component,
 }
 
-/// Refuses, with a text for the user, what is neither module nor component, cannot be called in that world, or imports what is not
-/// provided there.
+/// Refuses, with a text for the user, a file that is neither module nor component, cannot be called in `world`, or has an import that is
+/// not provided there.
 ///
-/// One that is broken further in passes: the compiler finds that, and names the offset. So does an import of another type
-/// than ours: the worker finds that, while the container is created.
+/// A file that is broken further in passes: the compiler finds the break, and names its offset. An import of another type than ours passes
+/// too: the worker finds it, while the container is created.
 pub fn inspect(bytes: &[u8], world: World) -> Result<Kind, Refusal> {
     match (form::parse(bytes).map_err(Refusal::Module)?, world) {
         (Form::Module, World::Command | World::ExtendedCommand) => sections(bytes).map(|()| Kind::Module),
@@ -53,7 +53,7 @@ fn names(bytes: &[u8], world: World) -> Result<(), Refusal> {
     let mut depth = 0u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload {
-            // Each is ended by an `End` of its own.
+            // Each has an `End` of its own.
             Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
             Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
             Ok(Payload::ComponentImportSection(section)) if depth == 0 => {
@@ -69,13 +69,13 @@ fn names(bytes: &[u8], world: World) -> Result<(), Refusal> {
             }
         }
     }
-    // What is broken the compiler tells better than a list of exports that is cut.
+    // The compiler says better what is broken than a truncated list of exports does.
     let exports = (!broken).then_some(exports);
     let listed = || exports.as_ref().map(|exports| exports.iter().copied());
     let first = |refusal: fn(&str) -> Option<String>| imports.iter().copied().find_map(refusal);
     let refused = match world {
         World::Command => {
-            // Before its imports are looked at, some of which others alone may have.
+            // Checked before the imports, some of which only a server may have.
             if let Some(text) = listed().and_then(interfaces::server) {
                 return Err(Refusal::OtherWorld(World::Http, text));
             }
@@ -98,7 +98,7 @@ fn names(bytes: &[u8], world: World) -> Result<(), Refusal> {
 
 fn check_import(import: &Import<'_>) -> Result<(), Refusal> {
     match import.ty {
-        // Within preview 1 the worker's linker knows which names there are.
+        // The worker's linker knows the names of preview 1.
         _ if import.module == PREVIEW1 => Ok(()),
         TypeRef::Memory(memory) if memory.shared && import.module == "env" => {
             Err(Refusal::OtherEngine(shared_memory()))

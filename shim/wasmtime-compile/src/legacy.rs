@@ -1,10 +1,10 @@
-//! Exceptions as they were first proposed, which compilers made for years, and which no engine here runs.
+//! Finds exceptions as they were first proposed, which compilers made for years and no engine here runs.
 //!
 //! The other engine's compiler has this file too, over its own release of the parser.
 
 use crate::wasmparser::{Validator, WasmFeatures};
 
-/// What to tell the author of a module or component that is valid but for these; none of any other.
+/// Returns the text for the author of a module or component that is valid but for these exceptions; None for any other.
 pub(crate) fn exceptions(bytes: &[u8]) -> Option<&'static str> {
     let valid = |features| Validator::new_with_features(features).validate_all(bytes).is_ok();
     let current = WasmFeatures::all() - WasmFeatures::LEGACY_EXCEPTIONS;

@@ -1,4 +1,4 @@
-//! From a module's or a component's bytes to an artifact for one of Wasmtime's workers, or the reason why not.
+//! Compiles a module or a component to an artifact for one of Wasmtime's workers, or says why not.
 //!
 //! ```text
 //! bytes --- inspect ---> what could run here --- translate ---> artifact
@@ -21,7 +21,7 @@ use catamaran_worker::compiler::{self, Refusal, Tier, World};
 use wasmtime::wasmparser;
 use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 
-/// The artifact of the module or component in `bytes` for that world, or why there is none.
+/// Returns the artifact of the module or component in `bytes` for `world`, or why there is none.
 ///
 /// The same bytes give the same artifact on the same kind of CPU.
 pub fn compile(bytes: &[u8], tier: Tier, world: World) -> Result<Vec<u8>, Refusal> {
@@ -31,7 +31,7 @@ pub fn compile(bytes: &[u8], tier: Tier, world: World) -> Result<Vec<u8>, Refusa
     compiler::in_proportion(bytes, artifact)
 }
 
-/// Compiles what [`inspect`] let through, or what a test wants to have in spite of it.
+/// Compiles a file that [`inspect`] accepted, or that a test wants compiled in spite of it.
 pub fn translate(bytes: &[u8], kind: Kind, tier: Tier, world: World) -> Result<Vec<u8>, Refusal> {
     let engine = settings(tier, world)
         .and_then(|config| Engine::new(&config))
@@ -53,7 +53,7 @@ fn refused(what: &str, e: &wasmtime::Error) -> Refusal {
     Refusal::Module(format!("{what}: {e:#}"))
 }
 
-/// The worker's settings and, on top, what only a compiler has. The target is this host with all that its CPU has.
+/// Returns the worker's settings, and on top those that only a compiler has. The target is this host with all features of its CPU.
 ///
 /// Winch would be faster still, but a runner without a compiler does not take its code: the calling convention is a setting
 /// that only a compiler's configuration has.

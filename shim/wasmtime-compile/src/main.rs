@@ -1,5 +1,5 @@
-//! `catamaran-wasmtime-compile`: module or component on standard input, artifact on standard output, verdict as exit code. With
-//! `describe`, what it imports and exports on standard output.
+//! `catamaran-wasmtime-compile`: module or component on standard input, artifact on standard output, verdict as exit code. With `describe`,
+//! the file's imports and exports on standard output.
 
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
-//! What one function hands around: the parameters and results of its calls, blocks and branches, what its handlers of exceptions
-//! are given, and the fields of its new objects.
+//! Bounds the values that one function hands around: the parameters and results of its calls, blocks and branches, the values that its
+//! exception handlers are given, and the fields of its new objects.
 //!
-//! A call is two bytes, and may have a thousand of each. The code generators hold a value for every one of them, some 500
-//! bytes: 29 kilobytes made a compile process of 8 GB, on both engines (tried). So a function is bounded by what it hands
-//! around; the largest of Go's runtime come to some ten thousand. A call has an entry for each handler around it besides: three
-//! thousand of both, 12 kilobytes, made more than 10 GB.
+//! A call is two bytes, and may have a thousand parameters and results. The code generators hold some 500 bytes for each: 29 kilobytes made
+//! a compile process of 8 GB, on both engines (tried). So the number of a function's values is bounded; the largest functions of Go's
+//! runtime have some ten thousand. A call also has an entry for each handler around it: three thousand of both, 12 kilobytes, made more
+//! than 10 GB.
 //!
 //! The other engine's compiler has this file too, over its own release of the parser.
 
@@ -12,22 +12,22 @@ use crate::wasmparser::{
     BlockType, Catch, CompositeInnerType, FunctionBody, Operator, Parser, Payload, RecGroup, TypeRef,
 };
 
-/// The most of one function.
+/// The most values of one function.
 const MOST: u64 = 1 << 20;
 /// `try_table`. In a function without such a byte no call has a handler.
 const TRY_TABLE: u8 = 0x1f;
 
-/// As far as it is read: a module's own, of a component that of the nested one.
+/// A module, as far as it is read; of a component, the nested module.
 #[derive(Default)]
 struct Module {
-    /// Parameters and results of each type, in their order; fields of what is a structure's.
+    /// The parameters and results of each type, in order; of a structure, its fields.
     types: Vec<(u64, u64)>,
     /// The type of each tag of exceptions.
     tags: Vec<u32>,
     /// The type of each function.
     functions: Vec<u32>,
     imported: usize,
-    /// Of the code so far.
+    /// The functions whose code was read so far.
     bodies: usize,
     /// The most parameters and results, or fields, of any type.
     widest: u64,
@@ -36,14 +36,14 @@ struct Module {
 /// A block that is open.
 #[derive(Clone, Copy)]
 struct Label {
-    /// What a branch to it hands over.
+    /// The values that a branch to the block hands over.
     values: u64,
-    /// The handlers of exceptions around what is in it.
+    /// The exception handlers around the block's content.
     handlers: u64,
 }
 
-/// Refuses, with a text for the user, a module with a function that hands around too much. What is broken passes: the compiler
-/// tells where.
+/// Refuses, with a text for the user, a module with a function that hands around too much. A broken file passes: the compiler says where it
+/// breaks.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
     let mut module = Module::default();
     for payload in Parser::new(0).parse_all(bytes) {
@@ -99,9 +99,9 @@ impl Module {
         self.bodies += 1;
         // An operator has a byte at least, and a branch names each of its targets.
         let length = body.as_bytes().len() as u64;
-        // Two bytes each for a call and for a handler: of both together no more than so many pairs.
+        // A call and a handler have two bytes each, which bounds the pairs of one with the other.
         let pairs = if body.as_bytes().contains(&TRY_TABLE) { length.saturating_mul(length) / 16 } else { 0 };
-        // A handler is one more than what it is given.
+        // A handler counts one more than the values that it is given.
         if length.saturating_mul(self.widest + 1).saturating_add(pairs) <= MOST {
             return Ok(());
         }
@@ -118,7 +118,7 @@ impl Module {
 
     fn sum(&self, index: usize, body: &FunctionBody<'_>) -> u64 {
         let function = self.functions.get(index).copied().unwrap_or(u32::MAX);
-        // What a branch to each of the blocks that are open hands to it, the function's own first.
+        // The open blocks, the function's own first.
         let mut labels = vec![Label { values: self.shape(function).1, handlers: 0 }];
         let Ok(operators) = body.get_operators_reader() else { return 0 };
         operators
@@ -127,7 +127,7 @@ impl Module {
             .fold(0u64, |sum, operator| sum.saturating_add(self.handed(&operator, &mut labels)))
     }
 
-    /// What one operator hands around.
+    /// Counts the values that one operator hands around.
     fn handed(&self, operator: &Operator<'_>, labels: &mut Vec<Label>) -> u64 {
         let target = |depth: u32| {
             let at = labels.len().checked_sub(1 + depth as usize);
@@ -143,7 +143,7 @@ impl Module {
             | Operator::CallRef { type_index }
             | Operator::ReturnCallRef { type_index } => handlers + self.both(*type_index),
             Operator::Throw { .. } | Operator::ThrowRef => handlers,
-            // What it begins with is stored field by field.
+            // The initial values are stored field by field.
             Operator::StructNewDefault { struct_type_index } => self.both(*struct_type_index),
             Operator::Block { blockty } | Operator::If { blockty } | Operator::Try { blockty } => {
                 let (parameters, values) = self.block(*blockty);
@@ -158,7 +158,7 @@ impl Module {
             }
             Operator::Loop { blockty } => {
                 let (parameters, results) = self.block(*blockty);
-                // Its beginning is what a branch goes to.
+                // A branch goes to the loop's beginning.
                 labels.push(Label { values: parameters, handlers });
                 parameters + results
             }
@@ -178,7 +178,7 @@ impl Module {
         }
     }
 
-    /// What a handler is given, and itself.
+    /// Counts the values that a handler is given, and the handler itself.
     fn given(&self, catch: &Catch) -> u64 {
         match catch {
             Catch::One { tag, .. } | Catch::OneRef { tag, .. } => {
@@ -253,7 +253,7 @@ mod tests {
         let said = within(3_000, 3_000).unwrap_err();
         assert!(said.contains("function 1 has 12") && said.contains("handlers of exceptions"), "{said}");
         assert!(within(1, 5_000).is_ok() && within(5_000, 1).is_ok());
-        // Many around each other are many.
+        // Nested handlers add up.
         let deep = format!("{}{}", "(try_table (catch_all 0) ".repeat(2_000), "call $f ".repeat(2_000));
         let text = format!("(module (func $f) (func (block {deep} {})))", ")".repeat(2_000));
         assert!(check(&wat::parse_str(text).unwrap()).is_err());

@@ -1,7 +1,7 @@
-//! What a file comes to as an artifact: a cache is for all of a node, and few bytes can ask for much of it.
+//! Bounds the size of a file's artifact, because a few bytes can ask for much of the cache, which is for all of a node.
 //!
-//! Wasmtime writes tables and memories into an artifact as they are when the guest begins, with the gaps between what is in
-//! them. It bounds each, and not their number: two kilobytes made 1.6 GB, and a compile process of 3.7 GB (tried).
+//! Wasmtime writes tables and memories into an artifact as they are when the guest begins, gaps included. It bounds the size of each, and
+//! not their number: two kilobytes made 1.6 GB, and a compile process of 3.7 GB (tried).
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use catamaran_worker::compiler::ROOM;
 use wasmtime::wasmparser::{ConstExpr, DataKind, DataSectionReader, Operator, Parser, Payload, TableSectionReader};
 
 const MIB: u64 = 1 << 20;
-/// Wasmtime's own bounds: for the entries of a table, and for the memory that is written out whatever lies in it
+/// Wasmtime's own bounds: for the entries of a table, and for the memory that it writes out whatever lies in it
 /// (`memory_guaranteed_dense_image_size`).
 const TABLE_MOST: u64 = MIB;
 const IMAGE_MOST: u64 = 16 * MIB;
-/// The most that one entry of a table takes.
+/// The most bytes of one entry of a table.
 const ENTRY: u64 = 5;
 
-/// Refuses, with a text for the user, what begins with tables and memories out of proportion to it. What is broken passes:
-/// the compiler tells where.
+/// Refuses, with a text for the user, a file whose initial tables and memories are out of proportion to it. A broken file passes: the
+/// compiler says where it breaks.
 pub(crate) fn check_start(bytes: &[u8]) -> Result<(), String> {
     let mut start = 0u64;
     for payload in Parser::new(0).parse_all(bytes) {
@@ -45,7 +45,7 @@ fn tables(section: TableSectionReader<'_>) -> u64 {
 }
 
 fn memories(section: DataSectionReader<'_>) -> u64 {
-    // By memory: where its data begins and ends, and how much it is.
+    // For each memory: where its data begins and ends, and how many bytes it is.
     let mut spans = BTreeMap::<u32, (u64, u64, u64)>::new();
     for data in section.into_iter().flatten() {
         let DataKind::Active { memory_index, offset_expr } = data.kind else { continue };
@@ -59,7 +59,7 @@ fn memories(section: DataSectionReader<'_>) -> u64 {
     written.fold(0, |all, (image, _)| all.saturating_add(image))
 }
 
-/// Where a segment lies, if that is known before the module runs.
+/// Returns where a segment lies, if that is known before the module runs.
 fn constant(offset: &ConstExpr<'_>) -> Option<u64> {
     match offset.get_operators_reader().read().ok()? {
         Operator::I32Const { value } => Some(value.cast_unsigned().into()),

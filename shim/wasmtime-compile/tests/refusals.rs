@@ -1,4 +1,4 @@
-//! What the compile process refuses, and what it tells the user.
+//! The files that the compile process refuses, and the texts for the user.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +10,7 @@ use catamaran_wasmtime_artifact::config;
 use catamaran_wasmtime_compile::{Kind, compile, translate};
 use catamaran_worker::compiler::{Refusal, Tier, World};
 
-/// The text with which `bytes` are refused as a command.
+/// Returns the text with which `bytes` are refused as a command.
 fn refusal(bytes: &[u8]) -> String {
     refusal_in(bytes, World::Command)
 }
@@ -23,7 +23,7 @@ fn refusal_in(bytes: &[u8], world: World) -> String {
     }
 }
 
-/// The text with which a command's compile says that `bytes` are a server.
+/// Returns the text with which a command's compile says that `bytes` are a server.
 fn server(bytes: &[u8]) -> String {
     match compile(bytes, Tier::Best, World::Command).expect_err("compiled") {
         Refusal::OtherWorld(_, text) => text,
@@ -74,7 +74,7 @@ fn components_without_run_or_with_unknown_imports_are_refused() {
     says(&exporting("acme:queue/topics"), &["`acme:queue/topics`", "library"]);
 }
 
-/// A component whose export is called, with nothing behind the call.
+/// A component with these imports and exports, whose instances are empty.
 fn component(imports: &[&str], exports: &[&str]) -> Vec<u8> {
     let imports: String = imports.iter().map(|name| format!("(import \"{name}\" (instance))")).collect();
     let exports: String = exports.iter().map(|name| format!("(export \"{name}\" (instance $i))")).collect();
@@ -92,7 +92,7 @@ fn a_component_is_compiled_for_the_world_whose_export_it_has() {
     let handler = component(&http, &[HANDLER]);
     says(&server(&handler), &["`wasi:http/incoming-handler@0.2.3` and not `wasi:cli/run`", "catamaran.wasm/world"]);
     says(&server(&component(&["wasi:cli/types@0.3.0"], &[HANDLER_3])), &["`wasi:http/handler@0.3.2` and not"]);
-    // What it may not import is told when it is compiled as what it is.
+    // A forbidden import is refused when the component is compiled as a server.
     let stranger = component(&["acme:queue/topics@1.0.0"], &[HANDLER]);
     says(&server(&stranger), &["it is a server"]);
     let command = component(&["wasi:cli/environment@0.2.3"], &[RUN]);
@@ -131,7 +131,7 @@ fn a_command_that_needs_more_than_a_plain_one_has_is_an_extended_one() {
         }
         compile(&bytes, Tier::Fast, World::ExtendedCommand).unwrap();
     }
-    // What nobody provides is told at once, and what is a plain command is one.
+    // An import that nobody provides is refused at once, and a plain command stays one.
     says(&refusal(&component(&["acme:queue/topics@1.0.0"], &["wasi:cli/run@0.3.0"])), &["`acme:queue/topics@1.0.0`"]);
     says(&refusal(&component(&["wasi:http/types@0.2.0-rc-2023-12-05"], &[RUN])), &["from before WASI 0.2.0"]);
     compile(&component(&[], &[RUN, "wasi:cli/run@0.3.0"]), Tier::Fast, World::Command).unwrap();
@@ -157,7 +157,7 @@ fn code_of_one_world_does_not_fit_another() {
 
 #[test]
 fn imports_of_nested_components_are_not_checked() {
-    // The inner one imports what nobody provides, and the outer one gives it that. Neither is a program.
+    // The inner component's import is one that nobody provides; the outer one gives it. Neither is a program.
     let nested = r#"(component
       (component $inner (import "acme:queue/topics" (instance)) (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))
       (core module (import "env" "puts" (func))))"#;
@@ -194,7 +194,7 @@ fn imports_that_nothing_provides() {
 fn threads_are_refused() {
     says(&refusal(&module("(module (memory 1 1 shared))")), &["shared memory", "wasmer, runs it"]);
     says(&refusal(&module(r#"(module (import "env" "memory" (memory 1 1 shared)))"#)), &["shared memory"]);
-    // Without the inspection it is the validator that refuses.
+    // Without the inspection the validator refuses.
     assert!(translate(&module("(module (memory 1 1 shared))"), Kind::Module, Tier::Best, World::Command).is_err());
 }
 

@@ -1,4 +1,4 @@
-//! How many requests are handled at once. The dispatcher takes as many as there are: what it cannot handle would wait in memory.
+//! Bounds how many requests are handled at once. The dispatcher takes all requests: those that it cannot handle would wait in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// So long a request waits for one of those before it to end. Who is refused then tries another pod, or the same in a second.
+/// How long a request waits for an earlier one to end. A refused client tries another pod, or the same in a second.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(1);
-/// As many requests wait as are handled, at most.
+/// The most requests that wait, for each one that is handled.
 pub(crate) const WAITING: usize = 1;
 
-/// A request that may be handled. Kept until its guest has returned.
+/// The right to handle a request. Kept until its guest has returned.
 pub(crate) type Permit = OwnedSemaphorePermit;
 
 pub(crate) struct Admission {
@@ -25,7 +25,7 @@ impl Admission {
         Self { free: Arc::new(Semaphore::new(most as usize)), most, waiting: AtomicUsize::new(0) }
     }
 
-    /// None where there are too many.
+    /// Returns None if there are too many requests.
     pub(crate) async fn admit(&self) -> Option<Permit> {
         if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
             return Some(permit);
@@ -36,12 +36,12 @@ impl Admission {
 
     /// Waits until no guest runs any more.
     pub(crate) async fn all_returned(&self) {
-        // Never closed, so that it cannot fail.
+        // Cannot fail, because the semaphore is never closed.
         let _ = self.free.acquire_many(self.most).await;
     }
 }
 
-/// One of those that wait, until it is dropped.
+/// Counts one waiting request, until it is dropped.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {

@@ -1,8 +1,8 @@
-//! What an instance's linear memories may have together.
+//! Bounds the sum of an instance's linear memories.
 
 use wasmtime::{ResourceLimiter, Result};
 
-/// A guest that wants more is told that there is none.
+/// Refuses memory beyond the limit: the guest is told that there is none.
 #[derive(Debug, Default)]
 pub(crate) struct Ceiling {
     used: u64,

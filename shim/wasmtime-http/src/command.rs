@@ -1,6 +1,6 @@
 //! An extended command: a program that needs more than `wasi:cli/command` of WASI 0.2, run once.
 //!
-//! It has what a server's guest has, but for its streams, which are the container's, and for the pool: it is the only one of its engine.
+//! It has what a server's guest has, but its streams are the container's, and its engine has no pool, because it is the only instance.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,14 +24,14 @@ use crate::{lanes, link, outgoing, pool};
 /// Maps the artifact into an engine of its own.
 ///
 /// # Errors
-/// What does not fit this worker.
+/// When the artifact does not fit this worker.
 pub(crate) fn load(artifact: std::fs::File) -> std::result::Result<(Engine, Component), RunnerError> {
     let engine = config::extended().and_then(|config| Engine::new(&config)).map_err(pool::misfit)?;
     let component = pool::map(&engine, artifact)?;
     Ok((engine, component))
 }
 
-/// What runs it when it is called, and says how it ended. `sockets` is whether it has some.
+/// Returns a closure that runs the command and returns its exit code. `sockets` is whether the command has sockets.
 pub(crate) fn program(
     engine: &Engine,
     component: &Component,
@@ -53,7 +53,7 @@ pub(crate) fn program(
     store.set_hostcall_fuel(HOSTCALL_BYTES);
     Ok(Box::new(move || {
         let code = outcome::exit_code(runtime.block_on(run(&pre, &mut store)));
-        // Not a plain drop: that waits for helper threads, and one may sit in a read for ever.
+        // Not a plain drop, which waits for helper threads: one may block in a read for ever.
         runtime.shutdown_background();
         code
     }))

@@ -1,7 +1,7 @@
 //! One connection: its requests, each within its time.
 //!
-//! hyper refuses what is no HTTP (400), a long address (414) and a large head (431). It has one time for a slow head and for a
-//! connection between two requests, and says nothing when it is over; so both are told apart here.
+//! hyper refuses bytes that are no HTTP (400), a long address (414) and a large head (431). It has one timeout for a slow head and for a
+//! connection between two requests, and answers nothing when that is over; so the two are told apart here.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -26,17 +26,17 @@ use crate::stream::{Progress, Stream};
 use crate::tracked::{Sent, Tracked};
 use crate::transport::Transport;
 
-/// From the first byte of a head to its last.
+/// How long a head may take from its first byte to its last.
 pub(crate) const LONGEST_HEAD: Duration = Duration::from_secs(10);
-/// A connection without a request is closed after this: later than the load balancers of the large clouds close theirs (600 s at
-/// most), so that none of their requests meets the end.
+/// How long a connection may be without a request: longer than with the load balancers of the large clouds (600 s at most), so that none of
+/// their requests meets a connection's end.
 pub(crate) const LONGEST_IDLE: Duration = Duration::from_secs(620);
-/// A client that takes nothing of a response for so long is gone: its guest waits for it, in one of the places that there are.
+/// How long a client may take nothing of a response before it counts as gone, because its guest waits for it and keeps a place.
 pub(crate) const LONGEST_STALL: Duration = Duration::from_secs(60);
-/// What a client sends behind its last response is read for so long: a socket that is closed with bytes unread resets the connection, and
-/// a client that is still sending loses the response (RFC 9112, section 9.6).
+/// How long the server reads on after its last response: a socket that is closed with bytes unread resets the connection, and a client that
+/// is still sending loses the response (RFC 9112, section 9.6).
 pub(crate) const LONGEST_REST: Duration = Duration::from_secs(2);
-/// A connection that is told to end has so long for a request that is on its way.
+/// How long a connection that is told to end waits for a request that is on its way.
 pub(crate) const LONGEST_FAREWELL: Duration = Duration::from_secs(1);
 
 const TOO_LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -49,14 +49,14 @@ enum Overdue {
     Stalled,
 }
 
-/// Serves it to its end. As long as `alive` is here the server counts the connection, and waits for it; a clone would be counted too.
+/// Serves the connection to its end. While `alive` exists the server counts the connection, and waits for it; a clone would count too.
 pub(crate) async fn serve(
     stream: TcpStream,
     mut alive: Alive,
     service: Arc<Service>,
     handler: ProxyHandler<Instances>,
 ) {
-    // Without it a response of two writes waits for the client's acknowledgement of the first.
+    // Without this option the second write of a response waits for the client's acknowledgement of the first.
     let _ = stream.set_nodelay(true);
     let transport = match &service.tls {
         None => Transport::Plain(stream),
@@ -100,7 +100,7 @@ pub(crate) async fn serve(
                 return Poll::Ready(None);
             }
             let (overdue, deadline) = clock.next();
-            // Moved forward only: where nothing is wrong it is armed once in ten seconds of traffic.
+            // A later deadline is set only when the timer fires: if nothing is wrong it is armed once in ten seconds of traffic.
             if deadline < timer.deadline() {
                 timer.as_mut().reset(deadline);
             }
@@ -109,7 +109,7 @@ pub(crate) async fn serve(
             }
             match overdue {
                 _ if deadline > Instant::now() => return Poll::Pending,
-                // Its client is told.
+                // The client is told first.
                 Overdue::Idle if connection.is_http2() && !clock.is_closing() => {
                     connection.close();
                     clock.close();
@@ -123,17 +123,17 @@ pub(crate) async fn serve(
     match overdue {
         Some(Overdue::Head) => stream.send_at_once(TOO_LATE),
         Some(Overdue::Idle | Overdue::Stalled) => {}
-        // Told to close, a connection between two requests holds up no end.
+        // A connection between two requests that was told to close must not hold up the server's end.
         None => stream.take_rest(closed_by.is_none(), LONGEST_REST).await,
     }
 }
 
-/// Since when a connection is as it is.
+/// A connection's state, and since when it is in that state.
 struct Clock<'a> {
     progress: &'a Progress,
     state: State,
     since: Instant,
-    /// Since when it is to end.
+    /// Since when the connection is to end.
     closing: Option<Instant>,
 }
 
@@ -150,7 +150,7 @@ impl<'a> Clock<'a> {
         Self { progress, state: State::Idle, since: Instant::now(), closing: None }
     }
 
-    /// It is to end.
+    /// Notes that the connection is to end.
     fn close(&mut self) {
         self.closing = Some(Instant::now());
     }
@@ -159,7 +159,7 @@ impl<'a> Clock<'a> {
         self.closing.is_some()
     }
 
-    /// What is going to be late, and when.
+    /// Returns what is going to be late, and when.
     fn next(&mut self) -> (Overdue, Instant) {
         let state = match (self.progress.stalled_at(), self.progress.is_busy(), self.progress.is_in_head()) {
             (Some(writes), ..) => State::Stalled(writes),
@@ -176,7 +176,7 @@ impl<'a> Clock<'a> {
             State::Idle if let Some(closing) = self.closing => {
                 (Overdue::Idle, self.since.max(closing) + LONGEST_FAREWELL)
             }
-            // Of one that is busy its request has a time of its own.
+            // The request of a busy connection has a timeout of its own.
             State::Idle | State::Busy => (Overdue::Idle, self.since + LONGEST_IDLE),
         }
     }

@@ -1,14 +1,14 @@
-//! How a server ends: it says so to its clients for a while, then takes no further connection, then lets end what is under way.
+//! How a server ends: for a while it tells its clients so, then it takes no further connection, then it lets pending requests end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-/// A connection's: it tells when the connection is to end, and that there is one.
+/// A connection's receiver: it tells the connection when to end, and tells the server that there is one.
 pub(crate) type Alive = watch::Receiver<bool>;
 
 pub(crate) struct Drain {
-    /// Responses say that their connection is closed behind them.
+    /// Whether responses say that their connection closes after them.
     begun: AtomicBool,
     /// Whether connections are to end. Each connection has a receiver as long as it lives.
     closing: watch::Sender<bool>,
@@ -27,17 +27,17 @@ impl Drain {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// A new connection's.
+    /// Returns the receiver of a new connection.
     pub(crate) fn subscribe(&self) -> Alive {
         self.closing.subscribe()
     }
 
-    /// How many connections there are.
+    /// Returns how many connections there are.
     pub(crate) fn connections(&self) -> usize {
         self.closing.receiver_count()
     }
 
-    /// Ends connections on which nothing is under way, and the others behind their response. Returns when the last one is gone.
+    /// Ends connections without a pending request, and the others after their response. Returns when the last one is gone.
     pub(crate) async fn close(&self) {
         self.closing.send_replace(true);
         self.closing.closed().await;

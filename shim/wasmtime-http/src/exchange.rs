@@ -1,7 +1,7 @@
-//! One request on its way: what the server, its guest and its response know of each other.
+//! One pending request: the state that the server, its guest and its response share.
 //!
-//! An instance of WASI 0.2 has one request at a time, and ends when that one is to end. One of 0.3 has several at once, and goes on
-//! for the others: what a guest does for a request that nobody waits for any more ends with its instance.
+//! An instance of WASI 0.2 has one request at a time, and ends when that request is to end. An instance of 0.3 has several at once, and
+//! goes on for the others: a guest's work for a request that nobody waits for any more ends with its instance.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -13,27 +13,27 @@ use wasmtime::Error;
 use wasmtime_wasi_http::WasiBody;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 
-/// What a guest of WASI 0.2 sets: the head of its response, with the body that is to come, or an error.
+/// The answer that a guest of WASI 0.2 sets: the head of its response, with the body that is to come, or an error.
 pub(crate) type Head = Result<hyper::Response<WasiBody>, ErrorCode>;
 
 pub(crate) struct Exchange {
-    /// Until the guest has set it.
+    /// The head's sender, until the guest has set the head.
     head: Mutex<Option<oneshot::Sender<Head>>>,
     expired: AtomicBool,
     /// Whether it shares its instance with others.
     shared: bool,
     /// Whether that instance counts it.
     counted: AtomicBool,
-    /// Of the instance that handles it, once there is one.
+    /// The life of the instance that handles it, once there is one.
     life: OnceLock<Arc<Life>>,
 }
 
 /// How an instance has failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Nobody was told so far.
+    /// It was not reported so far.
     New(Error),
-    /// Another request of the same instance has told.
+    /// Another request of the same instance has reported it.
     Told,
 }
 
@@ -52,7 +52,7 @@ impl Exchange {
 
     pub(crate) fn set_head(&self, head: Head) {
         if let Some(sender) = self.head.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // Who waited for it may be gone.
+            // The receiver may be gone.
             let _ = sender.send(head);
         }
     }
@@ -67,7 +67,7 @@ impl Exchange {
         }
     }
 
-    /// Its response is sent, or there is none: an instance that it shares with others goes on without it.
+    /// Notes that its response is sent, or that there is none: an instance that it shares with others goes on without it.
     pub(crate) fn finish(&self) {
         if let Some(life) = self.life.get() {
             self.leave(life, Left::Finished);
@@ -88,8 +88,8 @@ impl Exchange {
         self.shared
     }
 
-    /// The guest's own failure, a trap or an exit, where it failed: what the dispatcher says of the request, or else what the
-    /// instance ended with. A remark without a cause is the dispatcher's own, that no response came by it.
+    /// Returns the guest's own failure, a trap or an exit, if it failed: the dispatcher's error for the request, or else the instance's. An
+    /// error without a cause is the dispatcher's own, and says that no response came.
     pub(crate) fn failure(&self, told: Option<Error>) -> Option<Failure> {
         let of_instance = || self.life.get()?.failure();
         told.filter(|error| error.chain().nth(1).is_some()).map(Failure::New).or_else(of_instance)
@@ -116,14 +116,14 @@ impl Exchange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
     Finished,
-    /// Its guest may go on for ever, and is not to.
+    /// Its guest may go on for ever, which it must not.
     Expired,
 }
 
-/// Whether an instance is to go on.
+/// Whether an instance goes on.
 #[derive(Default)]
 pub(crate) struct Life {
-    /// Of an instance that is shared: requests whose response is not sent yet, and since when there is none.
+    /// For a shared instance: the requests whose response is not sent yet, and since when there are none.
     served: AtomicUsize,
     alone: Mutex<Option<Instant>>,
     /// It has had as many requests as it may.
@@ -131,9 +131,9 @@ pub(crate) struct Life {
     /// It may be at work for a request that nobody waits for any more.
     burdened: AtomicBool,
     over: AtomicBool,
-    /// Because it computed for too long.
+    /// It is over because it computed for too long.
     overdone: AtomicBool,
-    /// It was interrupted while it computed, since that was last asked.
+    /// It was interrupted while it computed, since `has_computed` last asked.
     computed: AtomicBool,
     waker: AtomicWaker,
     failed: AtomicBool,
@@ -164,12 +164,12 @@ impl Life {
         self.waker.wake();
     }
 
-    /// Whether somebody waits for a response of it. Always false of an instance that is not shared.
+    /// Whether somebody waits for a response of the instance. Always false for an instance that is not shared.
     pub(crate) fn serves(&self) -> bool {
         self.served.load(Ordering::SeqCst) > 0
     }
 
-    /// Since when nobody does. None before its first response, and of an instance that is not shared.
+    /// Since when nobody waits for a response. None before the first response, and for an instance that is not shared.
     pub(crate) fn alone_since(&self) -> Option<Instant> {
         *self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,7 +190,7 @@ impl Life {
         self.over.load(Ordering::SeqCst)
     }
 
-    /// It has trapped, or exited.
+    /// Notes that the instance has trapped, or exited.
     pub(crate) fn fail(&self, error: Error) {
         if !self.is_over() {
             *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
@@ -203,7 +203,7 @@ impl Life {
         new.or_else(|| self.failed.load(Ordering::SeqCst).then_some(Failure::Told))
     }
 
-    /// It computes for too long.
+    /// Ends the instance because it computes for too long.
     pub(crate) fn overdo(&self) {
         self.overdone.store(true, Ordering::Relaxed);
         self.end();
@@ -217,7 +217,7 @@ impl Life {
         self.computed.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether it is over; if not, who asks is woken up when it is.
+    /// Whether the instance is over; if not, `waker` is woken when it is.
     pub(crate) fn poll_over(&self, waker: &std::task::Waker) -> bool {
         self.waker.register(waker);
         self.is_over()
@@ -253,7 +253,7 @@ mod tests {
         assert!(life.is_burdened() && life.serves() && !life.is_over() && life.alone_since().is_none());
         second.finish();
         assert!(!life.serves() && !life.is_over() && life.alone_since().is_some(), "it may have something left to do");
-        // Given up before an instance took it.
+        // A request that was given up before an instance took it.
         let late = Exchange::new(true).0;
         late.expire();
         assert!(!life.is_over());

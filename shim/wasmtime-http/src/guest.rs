@@ -1,4 +1,4 @@
-//! The world of each instance: what its host calls work on.
+//! The world of each instance: the state that its host calls work on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub(crate) struct Extra {
 pub(crate) struct Common {
     pub(crate) guest: Arc<Guest>,
     pub(crate) hooks: Hooks,
-    /// Empty for a component that does not ask for it.
+    /// Empty for a component that does not read it.
     pub(crate) config: Arc<WasiConfigVariables>,
     pub(crate) log: Log,
 }
@@ -52,7 +52,7 @@ impl Common {
         Self { guest: Arc::new(guest.clone()), hooks: Hooks::new(outgoing), config: Arc::new(variables.collect()), log }
     }
 
-    /// For a lane of its own.
+    /// Returns a copy for another lane.
     pub(crate) fn for_another_lane(&self) -> Self {
         Self { hooks: self.hooks.another(), ..self.clone() }
     }
@@ -65,12 +65,12 @@ impl Extra {
     }
 }
 
-/// What wasmtime-wasi-http works on.
+/// Returns the part of the world that wasmtime-wasi-http works on.
 pub(crate) fn view(world: &mut World<Extra>) -> WasiHttpCtxView<'_> {
     WasiHttpCtxView { hooks: &mut world.extra.hooks, table: &mut world.table, ctx: &mut world.extra.http }
 }
 
-/// What a guest's requests of its own go through.
+/// Our part in the requests that a guest makes.
 #[derive(Clone)]
 pub(crate) struct Hooks {
     forbidden: ForbiddenHeaderFilter,
@@ -82,13 +82,13 @@ impl Hooks {
         Self { forbidden: Arc::new(|name| DEFAULT_FORBIDDEN_HEADERS.contains(name)), outgoing }
     }
 
-    /// For a lane of its own.
+    /// Returns a copy for another lane.
     fn another(&self) -> Self {
         Self { forbidden: Arc::clone(&self.forbidden), outgoing: self.outgoing.another() }
     }
 }
 
-/// An answer to an outgoing request, and what is left to be done for it.
+/// A response to an outgoing request, and the work that is left to do for it.
 type Sent = (::http::Response<WasiBody>, Box<dyn Future<Output = std::result::Result<(), Error>> + Send>);
 
 impl WasiHttpHooks for Hooks {
@@ -155,17 +155,17 @@ impl preopens::Host for FoldersView<'_> {
     }
 }
 
-/// The world of a new instance: no input, the container's output, and sockets for a component that imports them.
+/// Makes the world of a new instance: no input, the container's output, and sockets for a component that imports them.
 pub(crate) fn world(extra: Extra, output: &Output, sockets: bool) -> World<Extra> {
     let mut builder = WasiCtxBuilder::new();
     builder.stdout(output.stdout()).stderr(output.stderr());
     world_of(builder, extra, sockets)
 }
 
-/// The world of a command: the container's streams.
+/// Makes the world of a command, with the container's streams.
 ///
 /// # Errors
-/// When they cannot be had; the text is for the user.
+/// When the streams cannot be used; the text is for the user.
 pub(crate) fn world_of_command(extra: Extra, sockets: bool) -> std::result::Result<World<Extra>, String> {
     let mut builder = WasiCtxBuilder::new();
     stdio::inherit(&mut builder)?;
@@ -173,7 +173,7 @@ pub(crate) fn world_of_command(extra: Extra, sockets: bool) -> std::result::Resu
 }
 
 fn world_of(mut builder: WasiCtxBuilder, extra: Extra, sockets: bool) -> World<Extra> {
-    // What may be reached is the matter of the pod's network namespace and the kernel's rules for it.
+    // The pod's network namespace, and the kernel's rules for it, decide which addresses the guest can reach.
     if sockets {
         builder.inherit_network().allow_tcp(true).allow_udp(true);
     }

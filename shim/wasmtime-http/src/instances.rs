@@ -1,4 +1,4 @@
-//! What the dispatcher asks for: an instance for a request, and whether it may go on.
+//! Answers the dispatcher: makes an instance for a request, and says whether the instance may go on.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::guest::{self, Common, Extra, Limit};
 use crate::output::Output;
 use crate::work::{AtWork, Work};
 
-/// So long an instance that may be used again waits for a request.
+/// How long an instance that may be used again waits for a request.
 const IDLE: Duration = Duration::from_secs(30);
-/// Requests that one instance of WASI 0.3 handles, where the pod's author does not say, and how many of them at once: what
-/// `wasmtime serve` has too.
+/// How many requests one instance of WASI 0.3 handles, unless the pod's author says otherwise, and how many at once: as with `wasmtime
+/// serve`.
 const REUSE_3: usize = 128;
 pub(crate) const AT_ONCE_3: u32 = 16;
-/// So long an instance of which nobody waits any more goes on where some of its work may be for nobody.
+/// How long an instance that nobody waits for goes on, if some of its work may be for a request that was given up.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How instances of the component are made.
@@ -37,7 +37,7 @@ pub(crate) struct Instances {
     pub(crate) common: Common,
     pub(crate) output: Output,
     pub(crate) sockets: bool,
-    /// Requests of one instance, where the pod's author says so.
+    /// Requests of one instance, if the pod's author sets them.
     pub(crate) reuse: Option<u32>,
     /// Bytes of linear memory of one instance.
     pub(crate) memory: Option<u64>,
@@ -45,7 +45,7 @@ pub(crate) struct Instances {
     pub(crate) work: Arc<Work>,
 }
 
-/// Requests that one instance handles in all, where it is of WASI 0.3 or not.
+/// Returns how many requests one instance handles in all: `said`, or else the default of its version of WASI.
 pub(crate) fn reuse(said: Option<u32>, of_wasi_3: bool) -> usize {
     said.map_or(if of_wasi_3 { REUSE_3 } else { 1 }, |said| said as usize)
 }
@@ -113,7 +113,7 @@ impl HandlerState for Instances {
     }
 }
 
-/// Which requests an instance is given.
+/// Decides which requests an instance is given.
 pub(crate) struct Requests {
     life: Arc<Life>,
     reuse: usize,
@@ -127,7 +127,7 @@ impl WorkerState for Requests {
     fn should_accept_request(&self, running: usize, so_far: usize) -> ShouldAccept {
         match (so_far < self.reuse, self.of_wasi_3) {
             (false, false) => ShouldAccept::Never,
-            // The dispatcher would end it with its last guest, and the host may be about to send what that has left to it: a file.
+            // `Never` would end the instance with its last guest, while the host may still have to send what that left to it: a file.
             (false, true) => {
                 self.life.fill();
                 ShouldAccept::No
@@ -145,17 +145,17 @@ impl WorkerState for Requests {
         _: GuestTaskId,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + Sync>> {
         exchange.is_handled_by(&self.life);
-        // One of 0.3 returns its response.
+        // A guest of 0.3 returns its response.
         if !self.of_wasi_3 {
             take_head(&mut store, exchange);
         }
-        // Expiration ends it, from outside: in here nothing is looked at while a guest computes. And the dispatcher wakes up an
-        // instance that takes no further request in the place of one that does.
+        // `Expiration` ends the instance from outside, because nothing polls this future while a guest computes. Besides, the dispatcher
+        // wakes up an instance that takes no further request in the place of one that does.
         Box::pin(std::future::pending())
     }
 
     fn drop(&self, store: Store<World<Extra>>, result: Result<(), Error>) {
-        // Before the body's end is seen, which the store has.
+        // Notes the failure before the body's end is seen, which comes with the store's drop.
         if let Err(e) = result {
             self.life.fail(e);
         }
@@ -163,8 +163,8 @@ impl WorkerState for Requests {
     }
 }
 
-/// Has the response go to `exchange` when the guest of WASI 0.2 sets it. The dispatcher, which takes what is set for the end of the matter,
-/// tells so how the guest itself ended: a trap behind the beginning of its response is no complete response.
+/// Sends the response to `exchange` when the guest of WASI 0.2 sets it. The dispatcher, for which a set response would be the end, then
+/// reports how the guest itself ended: a response whose guest traps after its head is not complete.
 fn take_head(store: &mut StoreContextMut<'_, World<Extra>>, exchange: Arc<Exchange>) {
     let mut entries = store.data_mut().table.iter_mut();
     let found = entries.find_map(|entry| (entry as &mut dyn std::any::Any).downcast_mut::<HostResponseOutparam>());
@@ -173,21 +173,21 @@ fn take_head(store: &mut StoreContextMut<'_, World<Extra>>, exchange: Arc<Exchan
     }
 }
 
-/// When an instance is over.
+/// Decides when an instance is over.
 pub(crate) struct Expiration {
     life: Arc<Life>,
     limit: Limit,
     /// Since when the guest has computed without waiting for anything.
     computing: Option<Instant>,
-    /// Armed for that time.
+    /// Armed for `deadline`.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Of WASI 0.3 alone: there a guest's work may go on when nothing else stands for it any more.
+    /// Only for WASI 0.3, where a guest's work may go on when nothing else counts it any more.
     work: Option<Arc<Work>>,
     at_work: Option<AtWork>,
 }
 
 impl Expiration {
-    /// When it is over if nothing changes; none for never.
+    /// Returns when the instance is over if nothing changes; None for never.
     fn deadline(&self, status: WorkerStatus, start: Instant) -> Option<Instant> {
         if self.life.serves() {
             return None;
@@ -215,7 +215,7 @@ impl WorkerExpiration for Expiration {
             (Some(work), _) if self.at_work.is_none() => self.at_work = Some(work.begin()),
             (Some(_) | None, _) => {}
         }
-        // After each turn that the guest had: either it was interrupted, or it waits.
+        // Polled after each turn that the guest had: either the guest was interrupted, or it waits.
         self.computing = match (self.life.has_computed(), self.computing) {
             (true, since) => since.or_else(|| Some(Instant::now())),
             (false, _) => None,

@@ -1,5 +1,5 @@
-//! Threads: each has an event loop, connections, and the instances of their requests. A connection stays with its thread, so that
-//! nothing of a request crosses from one processor to another.
+//! Lanes: threads that each have an event loop, connections, and the instances of their requests. A connection stays with its thread, so
+//! that nothing of a request crosses from one processor to another.
 
 use std::io;
 use std::sync::Arc;
@@ -17,31 +17,31 @@ use crate::service::Service;
 /// A lane's stack; guests have their own.
 const STACK: usize = 512 << 10;
 
-/// An event loop of this thread.
+/// Makes an event loop for this thread.
 pub(crate) fn event_loop() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_io().enable_time().build()
 }
 
-/// All of them.
+/// All lanes of the server.
 pub(crate) struct Lanes {
     service: Arc<Service>,
     instances: Instances,
-    /// This thread's.
+    /// This thread's lane.
     own: Lane,
     handler: ProxyHandler<Instances>,
-    /// Made when there is a connection for them: a small pod has one thread.
+    /// Made when there is a connection for them, so that a small pod has one thread.
     others: Vec<(Lane, mpsc::UnboundedSender<Accepted>)>,
     most: usize,
 }
 
-/// A connection on its way to its lane, which counts it already, so that the next one goes elsewhere.
+/// A connection on its way to its lane, which counts it already, so that the next connection goes elsewhere.
 type Accepted = (std::net::TcpStream, Alive, Counted);
 
-/// How many connections it has.
+/// How many connections a lane has.
 #[derive(Clone, Default)]
 struct Lane(Arc<AtomicUsize>);
 
-/// A connection of a lane, until it is dropped.
+/// Counts a connection of a lane, until it is dropped.
 struct Counted(Lane);
 
 impl Lane {
@@ -62,7 +62,7 @@ impl Drop for Counted {
 }
 
 impl Lanes {
-    /// As many as `most`, at least this thread's.
+    /// Makes this thread's lane; further ones come later, up to `most` in all.
     pub(crate) fn new(service: Arc<Service>, instances: Instances, most: usize) -> Self {
         let handler = ProxyHandler::new(instances.clone());
         Self { service, instances, own: Lane::default(), handler, others: Vec::new(), most }
@@ -123,14 +123,14 @@ impl Lanes {
             std::future::pending::<()>().await;
         };
         let thread = std::thread::Builder::new().name(format!("lane-{}", 1 + self.others.len())).stack_size(STACK);
-        // To the process's end, which comes when no connection and no guest is left.
+        // Runs to the process's end, which comes when no connection and no guest is left.
         thread.spawn(move || runtime.block_on(serve))?;
         self.others.push((Lane::default(), queue));
         Ok(())
     }
 }
 
-/// The processors that this process may use: those of its cpuset, and its quota's.
+/// Returns how many processors this process may use: those of its cpuset, or fewer by its quota.
 pub(crate) fn processors(quota: Option<u32>) -> usize {
     let set = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count().max(1) as usize);
     quota.map_or(set, |quota| set.min(quota.max(1) as usize))

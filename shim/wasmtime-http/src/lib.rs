@@ -1,4 +1,4 @@
-//! The worker of components that need more than the plain one has: servers, which export `wasi:http/incoming-handler` or
+//! The worker of components that need more than the plain worker has: servers, which export `wasi:http/incoming-handler` or
 //! `wasi:http/handler` and are called for each request, and extended commands ([`command`]), which are run once.
 //!
 //! ```text
@@ -9,15 +9,15 @@
 //!       `--- program --->  acceptor --> lane (a thread, an event loop) --> connection --> request --> instance
 //! ```
 //!
-//! A request's way: [`tls`], where the pod's author asks for it -> [`connection`] (limits of heads and connections) -> [`protocol`] (which
-//! HTTP it is) -> [`service`] (what a server refuses by itself) ->
-//! [`admission`] (how many at once) -> wasmtime-wasi-http's dispatcher, which has [`instances`] made -> [`response`].
+//! A request's way: [`tls`], where the pod's author asks for it -> [`connection`] (limits of heads and connections) -> [`protocol`] (the
+//! version of HTTP) -> [`service`] (the server's own refusals) -> [`admission`] (how many at once) -> wasmtime-wasi-http's dispatcher,
+//! which has [`instances`] made -> [`response`].
 //!
-//! Invariants, each with its reason where it binds:
-//! - An instance of WASI 0.2 handles one request and is dropped, unless the pod's author says otherwise. One of 0.3 handles several
-//!   at once, and many.
+//! Invariants; the reason for each stands beside the code that it binds:
+//! - An instance of WASI 0.2 handles one request and is dropped, unless the pod's author says otherwise. An instance of 0.3 handles several
+//!   at once, and many in all.
 //! - A request that traps, exits or computes for too long ends its own instance, and no other; each other request of that instance is
-//!   answered 500, or its response is broken off. One that only waits for too long ends nobody else.
+//!   answered 500, or its response is broken off. A request that only waits for too long ends no other.
 //! - An idle server does nothing: no timer runs, no thread wakes up.
 //! - Nothing is kept for a request beyond its response, and a slot is free when its guest has returned.
 
@@ -58,7 +58,7 @@ pub use runner::Http;
 mod tests {
     use crate::{admission, connection, protocol, refusal, request, runner, service, tls};
 
-    /// The table of what a server does by itself, and what stands below it.
+    /// Finds the server's own limits in the document's table, and in the text below it.
     #[test]
     fn the_document_has_the_limits_that_count() {
         let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/annotations.md");
@@ -81,7 +81,7 @@ mod tests {
         ] {
             assert!(document.contains(&said), "the document does not say: {said}");
         }
-        // As the words have it.
+        // The document has these in words.
         assert_eq!((admission::WAITING, admission::LONGEST_WAIT.as_secs_f64()), (1, 1.0));
         assert_eq!((connection::LONGEST_FAREWELL.as_secs(), tls::LOOK_EVERY.as_secs()), (1, 10));
         assert!(refusal::TOO_MANY.windows(16).any(|part| part == format!("retry-after: {retry}\r\n").as_bytes()));

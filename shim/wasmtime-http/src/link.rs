@@ -1,4 +1,4 @@
-//! The component and its imports: what it is called by, and the interfaces that it is given.
+//! Links a component: finds the export that it is called by, and the interfaces that it imports.
 
 use catamaran_wasmtime::interfaces::provide;
 use catamaran_wasmtime::world::World;
@@ -20,20 +20,20 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use crate::guest::{Environment, Extra, Folders, FoldersView, environment_of, view};
 use crate::{proposals, wasi3};
 
-/// A command with its imports found, by the version of WASI that runs it.
+/// A command with its imports resolved, by the version of WASI that runs it.
 pub(crate) enum CommandPre {
     P2(CommandPre2<World<Extra>>),
     P3(CommandPre3<World<Extra>>),
 }
 
-/// What the component wants of the kernel. `accepts` is for one that serves.
+/// Returns the kernel features that the component needs. `accepts` is true for a server.
 pub(crate) fn needs(engine: &Engine, component: &Component, accepts: bool) -> Needs {
     let (sockets, connects) =
         (imports(engine, component, interfaces::opens_sockets), imports(engine, component, interfaces::makes_requests));
     Needs { threads: true, sockets, accepts, connects }
 }
 
-/// Whether it reads its configuration.
+/// Whether the component reads its configuration.
 pub(crate) fn is_configured(engine: &Engine, component: &Component) -> bool {
     imports(engine, component, |name| name == interfaces::CONFIG)
 }
@@ -46,7 +46,7 @@ fn exports(engine: &Engine, component: &Component, which: fn(&str) -> bool) -> b
     component.component_type().exports(engine).any(|(name, _)| which(name))
 }
 
-/// Whether requests call it by WASI 0.3. One that can be called by both versions is called by the newer.
+/// Whether requests call the component by WASI 0.3. A component that has both versions is called by the newer.
 pub(crate) fn is_of_wasi_3(engine: &Engine, component: &Component) -> bool {
     exports(engine, component, interfaces::is_handler_3)
 }
@@ -66,7 +66,7 @@ pub(crate) fn server(
     }
 }
 
-/// Links an extended command. As [`server`].
+/// Links an extended command, like [`server`].
 pub(crate) fn command(
     engine: &Engine,
     component: &Component,
@@ -80,7 +80,7 @@ pub(crate) fn command(
     }
 }
 
-/// Finds its imports. `unfit` says what is wrong with its exports.
+/// Resolves the component's imports. `unfit` says what is wrong with its exports.
 fn link(
     engine: &Engine,
     component: &Component,
@@ -105,7 +105,7 @@ fn link(
     if secured {
         scheme_of_wasi_2(&mut linker).map_err(unlinked("WASI 0.2"))?;
     }
-    // Most have none of it, and need no memory for it.
+    // Most components import nothing of WASI 0.3, and need no memory for it.
     if asking.is_some() {
         wasi3::provide(&mut linker).map_err(unlinked("WASI 0.3"))?;
     }
@@ -118,8 +118,8 @@ fn link(
     linker.instantiate_pre(component).map_err(|e| RunnerError::Module(format!("the component cannot be linked: {e:#}")))
 }
 
-/// The interfaces of a plain command, and those of HTTP. The environment and the folders are answered when they are asked for, which
-/// not every request does.
+/// Provides the interfaces of a plain command, and those of HTTP. The environment and the folders are made when a guest asks for them,
+/// which not every request does.
 fn interfaces_of_wasi_2(linker: &mut Linker<World<Extra>>) -> Result<()> {
     provide(linker)?;
     linker.allow_shadowing(true);
@@ -131,7 +131,7 @@ fn interfaces_of_wasi_2(linker: &mut Linker<World<Extra>>) -> Result<()> {
     http::types::add_to_linker::<World<Extra>, WasiHttp>(linker, &(&stable).into(), view)
 }
 
-/// wasmtime-wasi-http tells each guest of WASI 0.2 that it was asked by `http`.
+/// Answers `https`, because wasmtime-wasi-http tells each guest of WASI 0.2 that it was asked by `http`.
 fn scheme_of_wasi_2(linker: &mut Linker<World<Extra>>) -> Result<()> {
     linker.allow_shadowing(true);
     let mut types = linker.instance("wasi:http/types@0.2.12")?;

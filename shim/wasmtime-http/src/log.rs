@@ -6,18 +6,18 @@ use crate::output::Output;
 
 #[derive(Clone)]
 pub(crate) enum Log {
-    /// To the end of what the server's guests have written, whose writer the guest waits for.
+    /// To the end of the queue of all guests' output, in which the guest waits for room.
     Queued(Output),
     /// To standard error at once.
     Direct,
 }
 
 impl Log {
-    /// Writes a line, and waits for room where it is queued.
+    /// Writes a line, and waits for room if it is queued.
     pub(crate) async fn write(&self, line: String) {
         match self {
             Log::Queued(output) => output.tell_when_there_is_room(line).await,
-            // A reader that is gone for good: there is nobody to tell.
+            // An error means that the reader is gone for good: there is nobody to tell.
             Log::Direct => drop(std::io::stderr().write_all(line.as_bytes())),
         }
     }

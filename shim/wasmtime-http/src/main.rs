@@ -1,4 +1,4 @@
-//! `catamaran-wasmtime-http`: the executable of a container whose component serves HTTP.
+//! `catamaran-wasmtime-http`: the executable of a container whose component serves HTTP, or is an extended command.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! The guests' standard output and error: the container's, written by a thread of their own. Whoever reads the container's log
-//! may be slow or gone, which must hold up the guests that write and no others.
+//! The guests' standard output and error: the container's, which a thread of its own writes. The reader of the container's log may be slow
+//! or gone, which must hold up the guests that write and no others.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,27 +16,27 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-/// One write's bytes at most: what a pipe takes as a whole is less, what a guest's library writes at once too.
+/// The most bytes of one write: more than a pipe takes as a whole, and more than a guest's library writes at once.
 const WRITE_MAX: usize = 64 << 10;
-/// Writes that wait for the thread.
+/// The most writes that wait for the thread.
 const WAITING: usize = 64;
 const STACK: usize = 64 << 10;
 
-/// Which of both.
+/// Standard output or standard error.
 #[derive(Debug, Clone, Copy)]
 enum Which {
     Out,
     Err,
 }
 
-/// What waits for its turn.
+/// An order that waits for the thread.
 enum Order {
     Write(Which, Bytes),
-    /// Nothing comes behind it that anybody waits for.
+    /// The last order that anybody waits for.
     End,
 }
 
-/// The thread, from the first write on.
+/// The thread, which the first write starts.
 #[derive(Clone, Default)]
 pub(crate) struct Output(Arc<OnceLock<Mutex<Option<Writer>>>>);
 
@@ -59,27 +59,27 @@ impl Output {
         writer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|writer| writer.queue.clone())
     }
 
-    /// Writes the server's own words to standard error, behind what the guests have written. They wait for room as a guest's do;
-    /// where there is none they are lost, since a server does not stop for them.
+    /// Writes the server's own words to standard error, after all that the guests have written. If there is no room the words are lost,
+    /// since a server does not wait for them.
     pub(crate) fn tell(&self, words: String) {
         if let Some(queue) = self.queue() {
             let _ = queue.try_send(Order::Write(Which::Err, words.into()));
         }
     }
 
-    /// The same of a guest's words, which wait for room.
+    /// The same for a guest's words, which wait for room.
     pub(crate) async fn tell_when_there_is_room(&self, words: String) {
         if let Some(queue) = self.queue() {
-            // An error is the end of the thread, which comes with the server's.
+            // An error means that the thread has ended, as it does with the server.
             let _ = queue.send(Order::Write(Which::Err, words.into())).await;
         }
     }
 
-    /// Waits until all is written that was. Not within an event loop.
+    /// Waits until all orders are written. Must not be called within an event loop.
     pub(crate) fn finish(&self) {
         let writer = self.0.get().and_then(|writer| writer.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(Writer { queue, thread }) = writer {
-            // Not by the end of the queue: an instance that waits for its next request has streams too.
+            // An order ends the thread, and not the end of the queue, which the streams of idle instances keep open.
             if queue.blocking_send(Order::End).is_ok() {
                 let _ = thread.join();
             }
@@ -99,7 +99,7 @@ impl Writer {
                     Which::Out => &out,
                     Which::Err => &err,
                 };
-                // A reader that is gone for good: there is nobody to tell.
+                // An error means that the reader is gone for good: there is nobody to tell.
                 let _ = file.write_all(&bytes);
             }
         })?;
@@ -107,7 +107,7 @@ impl Writer {
     }
 }
 
-/// One of both, as a guest has it.
+/// Standard output or standard error, as a guest has it.
 pub(crate) struct Stream {
     output: Output,
     which: Which,
@@ -130,7 +130,7 @@ impl StdoutStream for Stream {
     }
 }
 
-/// As a guest of WASI 0.3 has it.
+/// A stream as a guest of WASI 0.3 has it.
 struct Written {
     queue: Option<PollSender<Order>>,
     which: Which,
@@ -156,7 +156,7 @@ impl AsyncWrite for Written {
     }
 }
 
-/// As one of WASI 0.2 has it.
+/// A stream as a guest of WASI 0.2 has it.
 struct Opened {
     queue: Option<mpsc::Sender<Order>>,
     which: Which,
@@ -166,7 +166,7 @@ struct Opened {
 impl Pollable for Opened {
     async fn ready(&mut self) {
         if let Some(queue) = &self.queue {
-            // An error is the end of the thread, which the next write is told.
+            // An error means that the thread has ended, which the next write reports.
             let _ = queue.reserve().await;
         }
     }

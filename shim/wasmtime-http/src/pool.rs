@@ -10,40 +10,40 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use crate::{instances, lanes, link};
 
-/// Slots beyond the requests that are handled at once: those of instances whose request is over, and that are not taken down
-/// yet, one a lane at most.
+/// Slots beyond the requests that are handled at once, for instances whose request is over and that are not taken down yet: one a lane at
+/// most.
 const SPARE: u32 = 64;
-/// Slots for instances that wait are no more than a server may have requests: each takes address space.
+/// The most slots for instances that wait, as many as a server may have requests, because each takes address space.
 const MOST_WAITING: u32 = 4096;
-/// Each stack is two entries in the process's table of mappings, of which the kernel allows 65,530 (vm.max_map_count).
+/// The most stacks, because each is two entries in the process's table of mappings, of which the kernel allows 65,530 (vm.max_map_count).
 const MOST_STACKS: u32 = 16384;
-/// As much of an instance's memory is set back by writing to it, and stays the pod's; the rest goes back
-/// to the kernel, which interrupts the other processors for it, and gives new pages at a fault each. A request's processor time on two
-/// lanes, by this constant, in µs: a small guest in C (192 KiB of memory) 96 with 0, 75 with 64 KiB, 48 with 256 KiB, 47 with
-/// 512 KiB; one in JavaScript (10 MB) 1,059 with 64 KiB, 901 with 256 KiB, 879 with 1 MiB.
+/// How much of an instance's memory is reset by writing to it, and stays the pod's; the rest goes back to the kernel, which interrupts the
+/// other processors for that, and gives new pages at a fault each. A request's processor time on two lanes, by this constant, in µs: a
+/// small guest in C (192 KiB of memory) 96 with 0, 75 with 64 KiB, 48 with 256 KiB, 47 with 512 KiB; one in JavaScript (10 MB) 1,059 with
+/// 64 KiB, 901 with 256 KiB, 879 with 1 MiB.
 ///
-/// Asking the kernel which pages were written (PAGEMAP_SCAN) would make it 42 and 656: it is left out, since a worker has no procfs and a
-/// filter that would have to let a further ioctl through.
+/// Asking the kernel which pages were written (PAGEMAP_SCAN) would make these 42 and 656. It is left out, because a worker has no procfs
+/// and its filter would have to let a further ioctl through.
 const KEPT_MEMORY: usize = 256 << 10;
-/// The same of a table.
+/// The same for a table.
 const KEPT_TABLE: usize = 16 << 10;
-/// Slots that stay as they are after their instance, for the next one.
+/// Slots that their instance leaves as they are, for the next instance.
 const WARM: u32 = 16;
-/// A 32-bit memory's size at most.
+/// The most bytes of a 32-bit memory.
 const MEMORY: usize = 4 << 30;
-/// What a table grows to at most, where the component's own are no larger at their begin.
+/// The most entries that a table grows to, unless the component's own begin larger.
 const TABLE: usize = 20_000;
-/// No component has as many core instances: their number is bounded by what compiles.
+/// More core instances than any component has, because the compiler bounds their number.
 const CORE_INSTANCES: u32 = 4096;
 
 /// Maps the artifact into an engine of its own.
 ///
 /// # Errors
-/// What does not fit this worker.
+/// When the artifact does not fit this worker.
 pub(crate) fn load(artifact: File, server: &Server) -> std::result::Result<(Engine, Component), RunnerError> {
     let again = artifact.try_clone().map_err(|e| RunnerError::Artifact(format!("it cannot be opened twice: {e}")))?;
     let settings = || config(server.request_timeout.is_some());
-    // How many memories and tables an instance has is in the artifact, which only an engine reads.
+    // Only an engine can read from the artifact how many memories and tables an instance has.
     let first = settings().and_then(|config| Engine::new(&config)).map_err(misfit)?;
     let component = map(&first, artifact)?;
     let required = component.resources_required();
@@ -70,7 +70,7 @@ pub(crate) fn map(engine: &Engine, artifact: File) -> std::result::Result<Compon
     }
 }
 
-/// Each lane has instances of its own, and those that may be used again stay there while they wait for a request.
+/// Returns the number of slots: each lane has instances of its own, and reusable ones stay there while they wait for a request.
 fn slots(server: &Server, of_wasi_3: bool) -> u32 {
     let most = server.most_requests;
     let waiting = match instances::reuse(server.instance_reuse, of_wasi_3) {
@@ -80,7 +80,7 @@ fn slots(server: &Server, of_wasi_3: bool) -> u32 {
     waiting.min(MOST_WAITING.max(most)).saturating_add(SPARE)
 }
 
-/// Each of an instance's requests may wait in the middle of a call.
+/// Returns the number of stacks: each of an instance's requests may wait in the middle of a call.
 fn stacks(slots: u32, of_wasi_3: bool) -> u32 {
     match of_wasi_3 {
         true => slots.saturating_mul(instances::AT_ONCE_3).min(MOST_STACKS.max(slots)),
@@ -112,7 +112,7 @@ fn pool(slots: u32, stacks: u32, required: &ResourcesRequired) -> PoolingAllocat
     pool
 }
 
-/// What the engine itself keeps of an instance, which grows with its imports and functions.
+/// The most bytes that the engine itself keeps of an instance, which grow with its imports and functions.
 const MOST_STATE: usize = 64 << 20;
 
 pub(crate) fn misfit(e: wasmtime::Error) -> RunnerError {

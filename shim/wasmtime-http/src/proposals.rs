@@ -42,12 +42,12 @@ impl Level {
     }
 }
 
-/// `wasi:config/store`, of the container's environment.
+/// Provides `wasi:config/store`, from the container's environment.
 pub(crate) fn provide_config(linker: &mut Linker<World<Extra>>) -> Result<()> {
     wasmtime_wasi_config::add_to_linker(linker, |world| WasiConfig::from(&*world.extra.config))
 }
 
-/// `wasi:logging/logging`, by each of its names that `imports` says are asked for.
+/// Provides `wasi:logging/logging`, by each of its names that the component imports.
 pub(crate) fn provide_logging(linker: &mut Linker<World<Extra>>, imports: impl Fn(&str) -> bool) -> Result<()> {
     for name in LOGGING.into_iter().filter(|name| imports(name)) {
         linker.instance(name)?.func_wrap_async(
@@ -64,7 +64,7 @@ pub(crate) fn provide_logging(linker: &mut Linker<World<Extra>>, imports: impl F
     Ok(())
 }
 
-/// One line, whatever is in it: a message cannot look like two.
+/// Makes one line of a message, whatever is in it, so that it cannot look like two.
 fn line(level: Level, context: &str, message: &str) -> String {
     let plain = |text: &str| text.trim_end_matches('\n').replace(['\n', '\r'], " ");
     match context {

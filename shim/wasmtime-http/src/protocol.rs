@@ -1,7 +1,7 @@
-//! The version of HTTP that a connection speaks, and hyper's server of it.
+//! The version of HTTP that a connection speaks, and hyper's server for it.
 //!
 //! A client of HTTP/2 begins with its preface, whether it knows beforehand that the server speaks it or has agreed on it within TLS
-//! (RFC 9113, sections 3.3 and 3.4). What begins in another way is HTTP/1.
+//! (RFC 9113, sections 3.3 and 3.4). A connection that begins in another way speaks HTTP/1.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,16 +21,16 @@ use crate::tracked::Tracked;
 
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Bytes of a head.
+/// The most bytes of a head.
 pub(crate) const LARGEST_HEAD: usize = 32 << 10;
-/// Bytes that are read ahead, and written behind.
+/// The most bytes that are read ahead, and that wait to be written.
 const BUFFER: usize = 128 << 10;
-/// Bytes of one request's body, and of all that one connection has under way, that a client of HTTP/2 may send before they are read.
+/// The bytes that a client of HTTP/2 may send before they are read: of one request's body, and of all pending requests of a connection.
 const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = 256 << 10;
-/// Bytes of one response that are taken from its guest before its client takes them.
+/// The most bytes of one response that are taken from its guest before its client takes them.
 const BEHIND: usize = 64 << 10;
-/// Requests that one connection may have under way at once: no fewer (RFC 9113, section 6.5.2), and no more, as each keeps memory.
+/// How many requests one connection may have pending at once: no fewer (RFC 9113, section 6.5.2), and no more, as each keeps memory.
 pub(crate) const FEWEST_STREAMS: u32 = 100;
 pub(crate) const MOST_STREAMS: u32 = 1000;
 
@@ -42,9 +42,9 @@ where
     stage: Stage<S>,
     progress: Arc<Progress>,
     streams: u32,
-    /// It is to end behind what is under way.
+    /// The connection is to end after its pending requests.
     told: bool,
-    /// Its client knows that.
+    /// The client has been told so.
     said: bool,
 }
 
@@ -53,7 +53,7 @@ enum Stage<S>
 where
     S: HttpService<Incoming, ResBody = Tracked, Error = Infallible>,
 {
-    /// Nothing is known yet. None while it becomes another one.
+    /// The version is not known yet. None while the stage changes.
     Opening(Option<(Opening, S)>),
     Http1(http1::Connection<TokioIo<Stream>, S>),
     Http2(Box<http2::Connection<TokioIo<Stream>, S, TokioExecutor>>),
@@ -66,18 +66,18 @@ where
 {
     /// `most_requests` is how many the server handles at once.
     pub(crate) fn new(stream: Stream, service: S, progress: Arc<Progress>, most_requests: u32) -> Self {
-        // As many wait as are handled.
+        // As many requests wait as are handled.
         let streams = most_requests.saturating_mul(2).clamp(FEWEST_STREAMS, MOST_STREAMS);
         let opening = Opening { stream, read: [0; PREFACE.len()], length: 0 };
         Self { stage: Stage::Opening(Some((opening, service))), progress, streams, told: false, said: false }
     }
 
-    /// It ends behind the requests that are under way, or behind its first one.
+    /// Makes the connection end after its pending requests, or after its first one.
     pub(crate) fn close(&mut self) {
         self.told = true;
     }
 
-    /// Until it is over: by its client, by a broken head, which hyper has answered as far as it can be, or because it was to close.
+    /// Runs until the connection is over: by its client, by a broken head, which hyper has answered as far as it can be, or by `close`.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let over = match &mut self.stage {
@@ -101,7 +101,7 @@ where
             }
             match &mut self.stage {
                 Stage::Http1(connection) => Pin::new(connection).graceful_shutdown(),
-                // Before its first request hyper would end it without a word, and with the request that is on its way.
+                // Before the first request hyper would end the connection without a word, and lose a request that is on its way.
                 Stage::Http2(connection) if self.progress.has_begun() => {
                     Pin::new(connection.as_mut()).graceful_shutdown();
                 }
@@ -126,7 +126,7 @@ where
         matches!(self.stage, Stage::Http2(_))
     }
 
-    /// The connection's bytes, where the next ones are the caller's to answer or to drop: not those of HTTP/2.
+    /// Returns the stream, whose next bytes the caller answers or drops; None for HTTP/2.
     pub(crate) fn into_stream(self) -> Option<Stream> {
         match self.stage {
             Stage::Opening(opening) => opening.map(|(opening, _)| opening.into_stream()),
@@ -160,7 +160,7 @@ enum Version {
     Http2,
 }
 
-/// A connection of which the first bytes are awaited.
+/// A connection whose first bytes are awaited.
 struct Opening {
     stream: Stream,
     read: [u8; PREFACE.len()],
@@ -168,7 +168,7 @@ struct Opening {
 }
 
 impl Opening {
-    /// None of a connection that has ended without a byte.
+    /// Returns the version; None if the connection has ended without a byte.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Version>> {
         loop {
             if let Some(version) = version(&self.read[..self.length]) {
@@ -184,14 +184,14 @@ impl Opening {
         }
     }
 
-    /// With all that its client has sent.
+    /// Returns the stream, with all that the client has sent.
     fn into_stream(mut self) -> Stream {
         self.stream.put_back(&self.read[..self.length]);
         self.stream
     }
 }
 
-/// What begins with these bytes. None as long as it may be either.
+/// Returns the version of a connection that begins with these bytes; None as long as it may be either.
 fn version(bytes: &[u8]) -> Option<Version> {
     match (PREFACE.starts_with(bytes), bytes.len() == PREFACE.len()) {
         (true, true) => Some(Version::Http2),

@@ -1,4 +1,4 @@
-//! Connections beyond those that there may be: each is told so, and closed when its client has heard it.
+//! Refuses connections beyond the limit: tells each client so, and closes the connection when its client has heard it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use crate::tasks;
 
 pub(crate) const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n";
-/// As many are waited for at once: each has a descriptor. Further ones are closed at once.
+/// The most refused clients to wait for, because each has a descriptor. Further connections are closed at once.
 pub(crate) const MOST: usize = 32;
-/// A client that has not closed its side by then does not read.
+/// How long to wait for a client to close its side: a client that has not by then does not read.
 const LONGEST: Duration = Duration::from_secs(1);
-/// A request's head, and the begin of its body.
+/// The most bytes to read: a request's head, and the beginning of its body.
 const READ_MOST: usize = 64 << 10;
 
-/// Tells them.
+/// Tells the clients.
 #[derive(Clone)]
 pub(crate) struct Refusal(Arc<Semaphore>);
 
@@ -27,9 +27,9 @@ impl Refusal {
         Self(Arc::new(Semaphore::new(MOST)))
     }
 
-    /// Answers with 503. A request that lies unread in a socket that is closed would reset the connection, and the answer with it.
+    /// Answers with 503, and reads the request: closing a socket with a request unread would reset the connection, and lose the answer.
     pub(crate) fn tell(&self, stream: TcpStream) {
-        // What fits into an empty buffer.
+        // The answer fits into an empty buffer.
         let told = stream.try_write(TOO_MANY).is_ok() && shutdown(&stream, Shutdown::Write).is_ok();
         if let (true, Ok(permit)) = (told, Arc::clone(&self.0).try_acquire_owned()) {
             tasks::spawn(async move {

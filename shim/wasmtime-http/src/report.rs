@@ -1,4 +1,4 @@
-//! What the container's standard error is told of guests that failed.
+//! Reports failed guests on the container's standard error.
 
 use catamaran_wasmtime::outcome;
 use wasmtime::Error;
@@ -6,10 +6,10 @@ use wasmtime::Error;
 use crate::guest::Limit;
 use crate::output::Output;
 
-/// Tells how guests ended.
+/// Reports how guests ended.
 pub(crate) struct Report {
     output: Output,
-    /// What a request may take.
+    /// How long a request may take.
     pub(crate) limit: Limit,
 }
 
@@ -18,7 +18,7 @@ impl Report {
         Self { output, limit }
     }
 
-    /// A guest trapped, exited, or met an error of the host.
+    /// Reports a guest that trapped, exited, or met an error of the host.
     pub(crate) fn failed(&self, error: &Error) {
         self.output.tell(outcome::message(error));
     }

@@ -1,4 +1,4 @@
-//! The body of a request, as a guest reads it or not.
+//! The body of a request, whether its guest reads it or not.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,12 +11,12 @@ use hyper::body::Incoming;
 
 use crate::tasks;
 
-/// As much of a body that its guest did not read is read for it, and for so long: else its connection would end without a word,
+/// How much of a body that its guest did not read the server reads instead, and for how long: else the connection would end without a word,
 /// and the client's next request with it.
 pub(crate) const LARGEST_REST: u64 = 256 << 10;
 const LONGEST_REST: Duration = Duration::from_secs(2);
 
-/// A body of which the rest is read when it is dropped.
+/// A body whose rest is read when it is dropped.
 pub(crate) struct RequestBody(Option<Incoming>);
 
 impl RequestBody {

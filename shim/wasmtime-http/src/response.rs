@@ -17,12 +17,12 @@ use crate::report::Report;
 use crate::tasks;
 use crate::ticker::Ticking;
 
-/// What the dispatcher says at the end of a guest that has returned: of WASI 0.3 the response, of which 0.2's it has seen nothing.
+/// The dispatcher's result for a guest that has returned: a response of WASI 0.3, since it sees none of 0.2's.
 type Ended = Result<wasmtime_wasi_http::handler::Response>;
 
-/// A guest that handles a request, until it has returned. Dropping it before leaves the guest to itself.
+/// A guest that handles a request, until it has returned. Dropping this before then leaves the guest to itself.
 ///
-/// A guest of WASI 0.3 returns with the head of its response, and goes on behind it: there its instance says how it is.
+/// A guest of WASI 0.3 returns with the head of its response, and goes on after it: from then on its instance says how the guest is.
 pub(crate) struct Run {
     /// None once it was ready.
     pub(crate) future: Option<Pin<Box<dyn Future<Output = Ended> + Send>>>,
@@ -32,16 +32,16 @@ pub(crate) struct Run {
     pub(crate) _ticking: Option<Ticking>,
 }
 
-/// How a guest has ended that had set its response.
+/// How a guest that had set its response has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Returned,
-    /// It trapped, or was ended; told on the container's standard error.
+    /// It trapped, or was ended, as the container's standard error says.
     Failed,
 }
 
 impl Run {
-    /// Until it has returned. Pending for ever once it has.
+    /// Polls the guest until it has returned. Pending for ever once it has.
     pub(crate) fn poll_returned(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         let Some(future) = &mut self.future else { return Poll::Pending };
         let ended = std::task::ready!(future.as_mut().poll(cx));
@@ -49,7 +49,7 @@ impl Run {
         Poll::Ready(ended)
     }
 
-    /// Behind the head.
+    /// Polls for the guest's end, after the head.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let error = match self.future {
             Some(_) => std::task::ready!(self.poll_returned(cx)).err(),
@@ -86,9 +86,9 @@ impl Drop for Run {
     }
 }
 
-/// What a connection sends.
+/// A body that a connection sends.
 pub(crate) enum ResponseBody {
-    /// The server's own.
+    /// The server's own text.
     Text(Full<Bytes>),
     Guest(GuestBody),
 }
@@ -119,15 +119,15 @@ impl Body for ResponseBody {
     }
 }
 
-/// Why a body has no end: whoever reads it must not take it for complete.
+/// The error of a body that has no end: its reader must not take it for complete.
 #[derive(Debug, thiserror::Error)]
 #[error("the component did not finish its response")]
 pub(crate) struct Broken;
 
-/// A guest's body: its own, and the guest that is still at it.
+/// A guest's body, and the guest that is still at it.
 pub(crate) struct GuestBody {
     inner: WasiBody,
-    /// None once it has returned.
+    /// None once the guest has returned.
     run: Option<Run>,
     failed: bool,
     sent: Sent,
@@ -136,9 +136,9 @@ pub(crate) struct GuestBody {
 /// How much of a body its client has been given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// All that it is to have.
+    /// The whole body.
     Whole,
-    /// All but so many bytes of those that were announced, after which nobody asks for the end.
+    /// All but this many of the announced bytes, after which nobody asks for the end.
     ButFor(u64),
     /// Its end was not seen.
     NotEnded,
@@ -176,11 +176,11 @@ impl Body for GuestBody {
             }
             Poll::Ready(Some(Err(_))) => return Poll::Ready(Some(Err(Broken))),
             Poll::Pending => {
-                // What it has written goes out first; its end is found behind that.
+                // The guest's bytes go out first; its end is found after them.
                 return Poll::Pending;
             }
         }
-        // A body ends when it was finished, or when its instance is gone: which, the guest's own end says. One that goes on
+        // A body ends when its guest has finished it, or when its instance is gone: the guest's own end says which. A guest that goes on
         // has finished it.
         if let Some(run) = &mut self.run
             && let Poll::Ready(end) = run.poll_end(cx)
@@ -198,7 +198,7 @@ impl Body for GuestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // Never a guess: hyper would not ask for the end then.
+        // Never a guess, because hyper does not ask for the end if this is true.
         !self.failed && self.run.is_none() && self.inner.is_end_stream()
     }
 
@@ -208,8 +208,8 @@ impl Body for GuestBody {
 }
 
 impl Drop for GuestBody {
-    /// A guest whose response is sent may have more to do: it keeps its place until it has returned, or until its time is over. One
-    /// whose client is gone is ended. Of WASI 0.3 its instance sees to both.
+    /// A guest whose response is sent may have more to do: it keeps its place until it has returned, or until its time is over. A guest
+    /// whose client is gone is ended. For WASI 0.3 the instance sees to both.
     fn drop(&mut self) {
         let Some(mut run) = self.run.take() else { return };
         if !self.sent.is_whole() {

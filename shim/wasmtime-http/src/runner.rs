@@ -38,15 +38,15 @@ use crate::ticker::Ticker;
 use crate::tls::Tls;
 use crate::work::Work;
 
-/// Connections for each request that is handled at once, and how many there may be of the least.
+/// Connections for each request that is handled at once, and the fewest that a server may have.
 pub(crate) const CONNECTIONS: usize = 16;
 pub(crate) const FEWEST_CONNECTIONS: usize = 1024;
-/// Descriptors that are kept for all but connections.
+/// Descriptors that are kept for everything but connections.
 const OTHER_DESCRIPTORS: u64 = 64 + refusal::MOST as u64;
-/// Where the kernel has no descriptor or memory for a connection: until the next try.
+/// How long to wait for the next try if the kernel has no descriptor or memory for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A component mapped from its artifact, and what it is to be.
+/// A component mapped from its artifact, and its role.
 pub struct Http {
     engine: Engine,
     component: Component,
@@ -59,7 +59,7 @@ enum Role {
     Server(Box<Serving>),
 }
 
-/// How a component is to serve.
+/// How a component serves.
 struct Serving {
     settings: Server,
     certificate: Option<OwnedFd>,
@@ -71,7 +71,7 @@ impl Runner for Http {
 
     type Program = Box<dyn FnOnce() -> ExitCode>;
 
-    /// Always: it is a component's.
+    /// Always true, because the artifact is a component's.
     fn maps_by_name(_: &File) -> bool {
         true
     }
@@ -153,7 +153,7 @@ impl Runner for Http {
     }
 }
 
-/// Serves until it is told to stop, and until what is under way then is over.
+/// Serves until it is told to stop, and then until pending work is over.
 fn run(service: Arc<Service>, instances: Instances, listener: TcpListener, stop: OwnedFd) -> io::Result<()> {
     let runtime = lanes::event_loop()?;
     runtime.block_on(async {
@@ -173,7 +173,7 @@ fn run(service: Arc<Service>, instances: Instances, listener: TcpListener, stop:
             service.drain.begin();
             let _ = tokio::time::timeout(service.settings.lame_duck, accepting).await;
         }
-        // Those that the kernel has accepted before: nobody has told them that there is no server.
+        // Connections that the kernel has accepted before: nobody has told their clients that there is no server.
         take_rest(&listener, &service, &mut lanes, &refusal);
         drop(listener);
         service.drain.close().await;
@@ -182,7 +182,7 @@ fn run(service: Arc<Service>, instances: Instances, listener: TcpListener, stop:
         Ok::<_, io::Error>(())
     })?;
     service.output.finish();
-    // Not a plain drop, which waits for threads that may sit in a file operation for ever.
+    // Not a plain drop, which waits for threads that may block in a file operation for ever.
     runtime.shutdown_background();
     Ok(())
 }
@@ -209,7 +209,7 @@ async fn accept(listener: &tokio::net::TcpListener, service: &Service, lanes: &m
 fn admit(stream: tokio::net::TcpStream, most: usize, service: &Service, lanes: &mut Lanes, refusal: &Refusal) {
     match service.drain.connections() < most {
         true => lanes.serve(stream),
-        // In words that it understands.
+        // Only without TLS does the client understand the answer.
         false if service.tls.is_none() => refusal.tell(stream),
         false => drop(stream),
     }
@@ -223,7 +223,7 @@ fn take_rest(listener: &tokio::net::TcpListener, service: &Service, lanes: &mut 
     }
 }
 
-/// Connections at once.
+/// Returns the most connections at once.
 fn most_connections(service: &Service) -> usize {
     let wanted = (service.settings.most_requests as usize * CONNECTIONS).max(FEWEST_CONNECTIONS);
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;

@@ -1,4 +1,4 @@
-//! One request: what the server refuses by itself, the guest that handles it, and the answer.
+//! One request: the server's own refusals, the guest that handles it, and the answer.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -34,7 +34,7 @@ use crate::tasks;
 use crate::tls::Tls;
 use crate::work::Work;
 
-/// Who is refused may come again so soon, in seconds.
+/// After how many seconds a refused client may come again.
 pub(crate) const RETRY: HeaderValue = HeaderValue::from_static("1");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -47,9 +47,9 @@ pub(crate) struct Service {
     pub(crate) drain: Drain,
     pub(crate) output: Output,
     pub(crate) report: Arc<Report>,
-    /// What a request without a host asks for: where this server listens.
+    /// The host of a request that names none: the address that this server listens at.
     pub(crate) host: Authority,
-    /// Without it the server speaks HTTP in clear.
+    /// None for a server that speaks HTTP in clear.
     pub(crate) tls: Option<Tls>,
 }
 
@@ -59,22 +59,22 @@ struct Refused(StatusCode, String);
 /// How a guest began.
 enum Begun {
     Head(Result<Head, oneshot::error::RecvError>),
-    /// Without a head, or with it, as guests of WASI 0.3 do.
+    /// It returned without a head, or with it, as guests of WASI 0.3 do.
     Ended(wasmtime::Result<Response<WasiBody>>),
 }
 
 impl Service {
-    /// The answer to a request. Never an error: what goes wrong is an answer too.
+    /// Answers a request. Never fails, because an error is an answer too.
     pub(crate) async fn call(
         self: Arc<Self>,
         handler: ProxyHandler<Instances>,
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let service = Arc::clone(&self);
-        // It may have had a length too, which hyper has dropped: whoever went by that takes something else for the next request,
-        // so that there is none (RFC 9112, section 6.1).
+        // The request may have had a length too, which hyper has dropped: a proxy that went by the length takes something else for the next
+        // request, so the server allows none (RFC 9112, section 6.1).
         let ambiguous = request.headers().contains_key(TRANSFER_ENCODING);
-        // HTTP/2 has frames for that, and no such header.
+        // HTTP/2 ends connections by frames, and has no such header.
         let by_header = request.version() != Version::HTTP_2;
         let mut response = match self.handle(handler, request).await {
             Ok(response) => response,
@@ -118,7 +118,7 @@ impl Service {
         let Some(mut run) = waiting.0.take() else { return Err(internal()) };
         let exceeded = excess.is_some_and(|excess| excess.load(Ordering::Relaxed));
         match begun {
-            // What the guest says of a body that it was not given whole is not the answer.
+            // The guest was not given the whole body, so its response is not the answer.
             Begun::Head(Ok(_)) | Begun::Ended(Ok(_)) if exceeded => {
                 drop(GuestBody::new(WasiBody::default(), Some(run), None, Sent::Whole));
                 Err(self.too_large())
@@ -134,11 +134,11 @@ impl Service {
             }
             Begun::Head(Ok(Err(code))) => {
                 self.report.answered_with(&code);
-                // It may go on.
+                // The guest may go on.
                 drop(GuestBody::new(WasiBody::default(), Some(run), None, Sent::Whole));
                 Err(internal())
             }
-            // Its sender goes with the exchange, which the run has.
+            // Does not happen: the sender goes with the exchange, which the run has.
             Begun::Head(Err(_)) => Err(internal()),
             Begun::Ended(Ok(head)) => Ok(answer(&asked, head, run, None)),
             Begun::Ended(Err(error)) => match error.downcast_ref::<ErrorCode>() {
@@ -152,13 +152,13 @@ impl Service {
         }
     }
 
-    /// A guest that has not answered in its time.
+    /// Reports a guest that has not answered in its time, and refuses its request.
     fn overdue(&self, limit: Duration) -> Refused {
         self.report.did_not_answer();
         Refused(StatusCode::GATEWAY_TIMEOUT, format!("the component did not answer within {limit:?}"))
     }
 
-    /// What an instance that has ended before it answered is to the client.
+    /// Returns the client's answer for an instance that has ended before it answered.
     fn without_answer(&self, run: &Run, error: Error) -> Refused {
         if run.exchange.is_overdone() {
             return self.overdue(self.report.limit.unwrap_or_default());
@@ -183,8 +183,8 @@ impl Service {
         }
     }
 
-    /// What a request asks for, in full: by which scheme, and of which host (RFC 9110, section 7.1). A request that names its host in
-    /// its first line, or in HTTP/2's `:authority`, asks that one.
+    /// Returns a request's full target, with its scheme and its host (RFC 9110, section 7.1). A request that names its host in its first
+    /// line, or in HTTP/2's `:authority`, asks for that host.
     fn target(&self, parts: &Parts) -> Result<Uri, Refused> {
         let bad = |text: &str| Refused(StatusCode::BAD_REQUEST, text.to_owned());
         let named = parts.uri.authority();
@@ -210,12 +210,12 @@ impl Service {
         let mut target = uri::Parts::default();
         target.scheme = Some(if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP });
         target.authority = Some(authority);
-        // None only of a request that is for a proxy.
+        // None only for a request to a proxy.
         target.path_and_query = parts.uri.path_and_query().cloned().or(Some(PathAndQuery::from_static("/")));
         Uri::from_parts(target).map_err(|_| bad("a target that is no path"))
     }
 
-    /// The request as a guest is given it, or what is wrong with it (RFC 9112, sections 3.2 and 6).
+    /// Returns the request as a guest is given it, or what is wrong with it (RFC 9112, sections 3.2 and 6).
     ///
     /// The second value is set when the body turns out to be longer than it may be.
     fn checked(&self, request: Request<Incoming>) -> Result<(Request<WasiBody>, Option<Arc<AtomicBool>>), Refused> {
@@ -252,7 +252,7 @@ impl Service {
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110, section 7.2). None for a target without an authority.
+/// Parses `uri-host [ ":" port ]` (RFC 9110, section 7.2). Returns None for a target without an authority.
 fn authority(value: &HeaderValue) -> Result<Option<Authority>, ()> {
     match value.as_bytes() {
         [] => Ok(None),
@@ -261,7 +261,7 @@ fn authority(value: &HeaderValue) -> Result<Option<Authority>, ()> {
     }
 }
 
-/// What of a request its answer depends on.
+/// The parts of a request that its answer depends on.
 struct Asked {
     method: Method,
     version: Version,
@@ -278,7 +278,7 @@ fn answer(asked: &Asked, head: Response<WasiBody>, run: Run, ended: Option<End>)
         Some(length) => Sent::ButFor(length),
         None => Sent::NotEnded,
     };
-    // In HTTP/2 hyper would send it all the same.
+    // In HTTP/2 hyper would send the body all the same.
     let drops = bodiless && asked.version == Version::HTTP_2;
     head.map(|body| {
         let body = if drops { WasiBody::default() } else { body };
@@ -296,7 +296,7 @@ fn refusal(status: StatusCode, text: String) -> Response<ResponseBody> {
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
     match status {
         StatusCode::SERVICE_UNAVAILABLE => drop(response.headers_mut().insert(RETRY_AFTER, RETRY)),
-        // What follows may not be what its sender means by it; and of a body that is too long nobody wants the rest.
+        // The bytes after a bad request may not mean what their sender intends; and nobody wants the rest of a body that is too long.
         StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
             drop(response.headers_mut().insert(CONNECTION, CLOSE))
         }
@@ -305,14 +305,14 @@ fn refusal(status: StatusCode, text: String) -> Response<ResponseBody> {
     response
 }
 
-/// A guest that has not answered yet. If nobody waits for it any more (the client is gone, or its time is over) it is ended.
+/// A guest that has not answered yet. Dropping it ends the guest, since nobody waits any more (the client is gone, or the time is over).
 struct Waiting(Option<Run>);
 
 impl Waiting {
     async fn begin(&mut self, mut head: oneshot::Receiver<Head>) -> Begun {
         std::future::poll_fn(|cx| {
             let Some(run) = &mut self.0 else { return Poll::Pending };
-            // Both may be there: the head first, as it was set before the guest returned.
+            // If both are there the head comes first, as it was set before the guest returned.
             if let Poll::Ready(head) = Pin::new(&mut head).poll(cx) {
                 return Poll::Ready(Begun::Head(head));
             }
@@ -326,11 +326,11 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let Some(mut run) = self.0.take() else { return };
         run.exchange.expire();
-        // That of others too.
+        // A shared instance serves other requests too.
         if run.exchange.is_shared() {
             return;
         }
-        // Its place is free when it is gone.
+        // The guest's place is free when the guest is gone.
         tasks::spawn(async move { run.end_of_guest().await });
     }
 }

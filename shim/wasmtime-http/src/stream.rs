@@ -1,4 +1,4 @@
-//! A connection's bytes, and what they tell: whether a head is late, and whether a reader has stopped.
+//! A connection's bytes, which tell whether a head is late, and whether a reader has stopped.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,18 +12,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::transport::Transport;
 
-/// What is under way on a connection. Its own task writes and reads it, and those of its requests, on the same thread.
+/// The progress of a connection. The tasks of the connection and of its requests write and read it, on the same thread.
 #[derive(Default)]
 pub(crate) struct Progress {
     in_head: AtomicBool,
     /// Requests that are handled, or whose response is on its way.
     requests: AtomicU32,
-    /// There was one.
+    /// There was a request.
     begun: AtomicBool,
-    /// Several may be under way at once, and bytes that are no request's come at any time: HTTP/2.
+    /// HTTP/2: several requests may be pending at once, and bytes that are no request's come at any time.
     multiplexed: AtomicBool,
     stalled: AtomicBool,
-    /// Responses of HTTP/2 of which a part is not taken yet.
+    /// Responses of HTTP/2 with a part that is not taken yet.
     given: AtomicU32,
     writes: AtomicU32,
 }
@@ -34,24 +34,24 @@ impl Progress {
         self.multiplexed.store(true, Ordering::Relaxed);
     }
 
-    /// A head is complete: its request begins.
+    /// Notes that a head is complete and its request begins.
     pub(crate) fn request(&self) {
         self.in_head.store(false, Ordering::Relaxed);
         self.begun.store(true, Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A response is sent, or as good as.
+    /// Notes that a response is sent, or as good as.
     pub(crate) fn response(&self) {
         self.requests.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A part of a response is given to be sent.
+    /// Notes that a part of a response is given to be sent.
     pub(crate) fn give(&self) {
         self.given.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// That part is on its way, or given up.
+    /// Notes that this part is on its way, or given up.
     pub(crate) fn take(&self) {
         self.given.fetch_sub(1, Ordering::Relaxed);
     }
@@ -61,7 +61,7 @@ impl Progress {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// Whether bytes of a head have come, and no end of it.
+    /// Whether a head has begun to come, and not ended.
     pub(crate) fn is_in_head(&self) -> bool {
         self.in_head.load(Ordering::Relaxed)
     }
@@ -71,8 +71,8 @@ impl Progress {
         self.requests.load(Ordering::Relaxed) > 0
     }
 
-    /// The number of writes of which the client has taken something, while it takes no more. Of HTTP/2 a client may take the one
-    /// response and not the other.
+    /// Returns the number of writes of which the client has taken something, if it takes no more; else None. A client of HTTP/2 may take
+    /// one response and not another.
     pub(crate) fn stalled_at(&self) -> Option<u32> {
         let waits = || self.multiplexed.load(Ordering::Relaxed) && self.given.load(Ordering::Relaxed) > 0;
         (self.stalled.load(Ordering::Relaxed) || waits()).then(|| self.writes.load(Ordering::Relaxed))
@@ -97,7 +97,7 @@ impl Stream {
         Self { stream, ahead: Bytes::new(), progress }
     }
 
-    /// Has them read again.
+    /// Puts bytes back, to be read again.
     pub(crate) fn put_back(&mut self, bytes: &[u8]) {
         self.ahead = Bytes::copy_from_slice(bytes);
     }
@@ -110,8 +110,7 @@ impl Stream {
         }
     }
 
-    /// Reads and drops what the client sends, until it ends or for so long. A client of which nothing is there to be read is waited
-    /// for only if `waits`.
+    /// Reads and drops the client's bytes, until they end or `limit` is over. Waits for a client that has sent nothing only if `waits`.
     pub(crate) async fn take_rest(mut self, mut waits: bool, limit: Duration) {
         let rest = std::future::poll_fn(|cx| {
             loop {

@@ -1,4 +1,4 @@
-//! The clock of code that can be interrupted: a thread that counts while requests are handled, and sleeps otherwise.
+//! The clock of interruptible code: a thread that counts while requests are handled, and sleeps otherwise.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use wasmtime::Engine;
 
-/// How often a guest that computes is looked at. Each look lets others of its thread have their turn.
+/// How often a guest that computes is interrupted, which gives the other guests of its thread their turn.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
-/// It goes on for so long after the last request: waking it up for each would cost more than it does.
+/// How long the clock goes on after the last request, because waking it for each would cost more than it does.
 const LINGERING: Duration = Duration::from_secs(1);
 const STACK: usize = 64 << 10;
 
@@ -23,7 +23,7 @@ struct Shared {
     asleep: AtomicBool,
 }
 
-/// A request that is handled, until it is dropped.
+/// Counts a request that is handled, until it is dropped.
 pub(crate) struct Ticking(Arc<Shared>);
 
 impl Ticker {
@@ -36,7 +36,7 @@ impl Ticker {
     }
 
     pub(crate) fn begin(&self) -> Ticking {
-        // Counted before it is asked, as the thread says that it sleeps before it looks at the count: one of both sees the other.
+        // This counts before it reads `asleep`, and the thread sets `asleep` before it reads the count: one of the two sees the other.
         self.shared.requests.fetch_add(1, Ordering::SeqCst);
         if self.shared.asleep.load(Ordering::SeqCst) {
             self.thread.unpark();

@@ -5,8 +5,8 @@
 //! FOLDER/tls.key    PEM: its key, of PKCS #8, PKCS #1 or SEC 1
 //! ```
 //!
-//! The names are those of a Secret of the type `kubernetes.io/tls`. The folder is no part of the container's tree, so that no guest
-//! can name it; the descriptor is all that there is of it. An idle server does not look: a new connection does, at most every ten seconds.
+//! The names are those of a Secret of the type `kubernetes.io/tls`. The folder is no part of the container's tree, so that no guest can
+//! name it; the worker has only its descriptor. A new connection checks the folder, at most every ten seconds; an idle server does not.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -26,18 +26,18 @@ use crate::output::Output;
 
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
-/// A larger file is none of them.
+/// The most bytes of either file.
 const LARGEST: u64 = 1 << 20;
-/// The folder is looked at so often, where there are connections.
+/// How often new connections check the folder.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// For a client's whole part in agreeing on TLS.
+/// How long a client's TLS handshake may take.
 pub(crate) const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
-/// In the order of the server's liking (RFC 7301).
+/// In the server's order of preference (RFC 7301).
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 pub(crate) struct Tls {
     folder: OwnedFd,
-    /// As the pod's author knows it.
+    /// The folder's name, as the pod's author knows it.
     name: String,
     output: Output,
     current: Mutex<Current>,
@@ -45,12 +45,12 @@ pub(crate) struct Tls {
 
 struct Current {
     config: Arc<ServerConfig>,
-    /// Of both files, when they were read. A pair that could not be used is not read again until it changes.
+    /// The state of both files when they were read. A pair that could not be used is not read again until it changes.
     read: [Known; 2],
     looked: Instant,
 }
 
-/// By what a file is known to be another one.
+/// The properties by which a file is known to be another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
     device: u64,
@@ -66,13 +66,13 @@ impl Tls {
         Ok(Self { folder, name, output, current: Mutex::new(Current { config, read, looked: Instant::now() }) })
     }
 
-    /// A client's part in agreeing on TLS, or none when it does not come to an end.
+    /// Performs the TLS handshake with a client; returns None if it fails, or does not end in time.
     pub(crate) async fn accept(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
         let acceptor = TlsAcceptor::from(self.config());
         tokio::time::timeout(LONGEST_HANDSHAKE, acceptor.accept(stream)).await.ok()?.ok()
     }
 
-    /// The newest pair that can be used.
+    /// Returns the newest pair that can be used.
     fn config(&self) -> Arc<ServerConfig> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.looked.elapsed() >= LOOK_EVERY {
@@ -87,7 +87,7 @@ impl Tls {
         match now {
             Ok(known) if known == current.read => return,
             Ok(known) => current.read = known,
-            // Between two states of the folder: the next look is soon enough.
+            // The folder may be between two states: the next check is soon enough.
             Err(_) => return,
         }
         let words = match load(&self.folder, &self.name) {
@@ -125,7 +125,7 @@ fn load(folder: &OwnedFd, name: &str) -> Result<(Arc<ServerConfig>, [Known; 2]),
     Ok((Arc::new(config), [known, known_key]))
 }
 
-/// Both files. Below the folder: links of it lead nowhere else.
+/// Opens both files, below the folder, whose links cannot lead elsewhere.
 fn open(folder: &OwnedFd, name: &str) -> Result<[(File, Known); 2], String> {
     let open = |file: &str| {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;

@@ -1,4 +1,4 @@
-//! What a connection knows of the responses that it sends.
+//! Tells a connection how far the responses that it sends are.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use crate::response::{Broken, ResponseBody};
 use crate::stream::Progress;
 
-/// A response that was not sent yet.
+/// A response that is not sent yet.
 pub(crate) struct Sent {
     progress: Arc<Progress>,
     /// A part of it is given to be sent, and the next one was not asked for.

@@ -1,4 +1,4 @@
-//! What a connection's bytes come by: TCP, with TLS on it or without.
+//! A connection's transport: TCP, with TLS on it or without.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

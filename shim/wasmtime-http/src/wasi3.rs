@@ -1,7 +1,7 @@
 //! WASI 0.3: its interfaces, beside those of 0.2 that a component of 0.3 imports too.
 //!
-//! Most are wasmtime-wasi's own, files among them: a link to an absolute path is followed for a component of 0.2 alone. Names are
-//! looked up by our own resolver, since wasmtime-wasi's asks the C library, which would load the image's NSS libraries.
+//! Most are wasmtime-wasi's own, files among them: only a component of 0.2 has links to absolute paths followed. Our own resolver looks
+//! names up, because wasmtime-wasi's asks the C library, which would load the image's NSS libraries.
 
 use catamaran_names::Failure;
 use catamaran_wasmtime::world::World;
@@ -23,7 +23,7 @@ use crate::guest::{self, Environment, EnvironmentView, Extra, Folders, FoldersVi
 
 type Host = World<Extra>;
 
-/// The interfaces of `interfaces::PROVIDED_3` and `interfaces::HTTP_3`, one by one.
+/// Provides the interfaces of `interfaces::PROVIDED_3` and `interfaces::HTTP_3`, one by one.
 pub(crate) fn provide(linker: &mut Linker<Host>) -> Result<()> {
     let l = linker;
     clocks::types::add_to_linker::<Host, WasiClocks>(l, Host::clocks)?;

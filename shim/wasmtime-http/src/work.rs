@@ -1,5 +1,5 @@
-//! Instances of WASI 0.3 that are at work, for a request or behind its response: the server waits for them before it ends, and its
-//! clock goes on for them.
+//! Counts the instances of WASI 0.3 that are at work, for a request or after its response: the server waits for them before it ends, and
+//! its clock goes on for them.
 
 use tokio::sync::watch;
 

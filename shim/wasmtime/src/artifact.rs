@@ -1,4 +1,4 @@
-//! From a file of our cache to mapped machine code: the one place where bytes become executable.
+//! Maps a file of our cache as machine code: the one place where bytes become executable.
 #![allow(unsafe_code, reason = "deserialising an artifact trusts its bytes; the argument is at the calls")]
 
 use std::fs::File;
@@ -8,11 +8,10 @@ use std::os::unix::fs::FileExt;
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Result};
 
-/// Wasmtime's own words in an artifact's ELF header: what system it is for, and in its flags what kind it is
-/// (`wasmtime_environ::obj`).
+/// Wasmtime's own values in an artifact's ELF header (`wasmtime_environ::obj`): its system, and the flag of a component's artifact.
 const SYSTEM: u8 = 200;
 const COMPONENT: u32 = 1 << 1;
-/// An ELF header of 64 bits: its size, and where in it those two stand.
+/// The size of a 64-bit ELF header, and the offsets of those two values.
 const HEADER: usize = 64;
 const SYSTEM_AT: usize = 7;
 const FLAGS_AT: usize = 48;
@@ -25,7 +24,7 @@ pub enum Code {
     Component(Component),
 }
 
-/// Whether the artifact was made of a component. It says nothing of whether it fits.
+/// Whether the artifact was made from a component, which does not mean that it fits.
 pub fn is_component(artifact: &File) -> bool {
     let mut header = [0; HEADER];
     if artifact.read_exact_at(&mut header, 0).is_err() {
@@ -37,8 +36,8 @@ pub fn is_component(artifact: &File) -> bool {
 
 /// Maps `artifact` and checks that it was made by this version of Wasmtime, for these settings and a CPU like this one.
 ///
-/// A component has to have a name: the descriptor's number in the working directory. Wasmtime has no other way to share the
-/// memory of its code with whoever else maps it.
+/// A component is mapped by a file name, the descriptor's number in the working directory, because Wasmtime has no other way to share the
+/// memory of its code with other processes.
 ///
 /// The check is against mistakes, not malice: it reads the header and the tables, never the code itself.
 ///

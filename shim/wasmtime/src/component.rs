@@ -1,4 +1,4 @@
-//! A component that is a program of WASI 0.2: its imports, and its run.
+//! Links and runs a component that is a program of WASI 0.2.
 
 use catamaran_wasmtime_artifact::interfaces;
 use catamaran_worker::{Guest, Needs, RunnerError};
@@ -12,18 +12,18 @@ use crate::interfaces::provide;
 use crate::wasi;
 use crate::world::World;
 
-/// What the component wants of the kernel.
+/// Returns the kernel features that the component needs.
 pub(crate) fn needs(engine: &Engine, component: &Component) -> Needs {
     let sockets = component.component_type().imports(engine).any(|(name, _)| interfaces::opens_sockets(name));
-    // wasmtime-wasi makes a helper thread for what may wait.
+    // wasmtime-wasi makes a helper thread for operations that may block.
     Needs { threads: true, sockets, ..Needs::default() }
 }
 
-/// A component with its imports found.
+/// A component with its imports resolved.
 pub(crate) struct Program(CommandPre<World>);
 
 impl Program {
-    /// Links it. The text of an error is for the user.
+    /// Links the component. The text of an error is for the user.
     pub(crate) fn new(engine: &Engine, component: &Component) -> std::result::Result<Self, RunnerError> {
         let types = component.component_type();
         let refused = types
@@ -46,10 +46,10 @@ impl Program {
             .map_err(|e| RunnerError::Module(format!("the component cannot be linked: {e:#}")))
     }
 
-    /// The guest's world. Must be called within the event loop's context.
+    /// Makes the guest's world. Must be called within the event loop's context.
     pub(crate) fn store(&self, guest: &Guest, sockets: bool) -> std::result::Result<Store<World>, String> {
         let mut builder = wasi::builder(guest)?;
-        // What may be reached is the matter of the pod's network namespace and the kernel's rules for it.
+        // The pod's network namespace, and the kernel's rules for it, decide which addresses the guest can reach.
         if sockets {
             builder.inherit_network().allow_tcp(true).allow_udp(true);
         }
@@ -58,7 +58,7 @@ impl Program {
         Ok(Store::new(self.0.engine(), world))
     }
 
-    /// Runs it to its end.
+    /// Runs the component to its end.
     pub(crate) async fn run(&self, store: &mut Store<World>) -> Result<()> {
         let command = self.0.instantiate_async(&mut *store).await?;
         match command.wasi_cli_run().call_run(store).await? {
@@ -68,15 +68,14 @@ impl Program {
     }
 }
 
-/// Whether an export is the interface of a program, with its function as WASI has it. Wasmtime would find that out when the
-/// guest is started.
+/// Whether an export is `wasi:cli/run`, and its function has WASI's type. Wasmtime would check the type only when the guest is started.
 fn is_run(engine: &Engine, name: &str, item: &ComponentItem) -> bool {
     let ComponentItem::ComponentInstance(interface) = item else { return false };
     interfaces::is_run(name)
         && matches!(interface.get_export(engine, "run").map(|run| run.ty), Some(ComponentItem::ComponentFunc(run)) if is_main(&run))
 }
 
-/// No parameters, and a result without values.
+/// Whether a function has no parameters, and returns a `result` without values.
 fn is_main(function: &ComponentFunc) -> bool {
     let mut results = function.results();
     function.params().len() == 0

@@ -1,4 +1,4 @@
-//! The interfaces of WASI 0.2 that a component is given, whichever worker runs it.
+//! The interfaces of WASI 0.2 that every worker gives a component.
 
 use wasmtime::Result;
 use wasmtime::component::{HasData, Linker, ResourceTable};
@@ -19,8 +19,8 @@ impl HasData for Table {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// The interfaces of `interfaces::PROVIDED`, one by one: wasmtime-wasi's own sum has a look-up of names that ends in the C
-/// library's, and what is not named here is not in the executable.
+/// Links the interfaces of `interfaces::PROVIDED`, one by one: wasmtime-wasi's function for all of them looks names up by the C library,
+/// and an interface that is not named here is not in the executable.
 pub fn provide<E: Send + 'static>(linker: &mut Linker<World<E>>) -> Result<()> {
     let l = linker;
     io::error::add_to_linker::<World<E>, Table>(l, |world| &mut world.table)?;

@@ -7,15 +7,14 @@
 //!                                                  `--- trap: message and backtrace on fd 2, 134
 //! ```
 //!
-//! Invariants, each with its reason where it binds:
+//! Invariants; the reason for each stands beside the code that it binds:
 //! - No compiler is linked, and the only way to machine code is [`Runner::load`](catamaran_worker::Runner::load).
-//! - One thread. Guest and host calls share it; what would block another task blocks only this guest.
-//! - Nothing here needs the container's `/proc`, or opens a path of it other than `/` and the two files that names are
-//!   resolved by.
+//! - One thread, which guest and host calls share: a call that blocks holds up only this guest.
+//! - Nothing here needs the container's `/proc`, or opens a path of the container but `/` and the two files that name resolution reads.
 //! - [`catamaran_wasmtime_artifact::config`] is the one place for settings, shared with the compile process: an artifact fits or is refused.
 //!
 //! Runs programs: WASI preview 1 modules, which export `_start`, and components of WASI 0.2, which export `wasi:cli/run`.
-//! Sockets are the components' alone; no threads.
+//! Only components have sockets; no guest has threads.
 
 pub mod artifact;
 mod component;

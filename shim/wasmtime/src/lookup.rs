@@ -36,7 +36,7 @@ impl Pollable for Lookup {
         if let Self::Running(task) = self {
             let result = match task.await {
                 Ok(result) => result.map(Vec::into_iter).map_err(code),
-                // It was given up.
+                // The look-up was aborted.
                 Err(_) => Err(ErrorCode::Unknown),
             };
             *self = Self::Done(result);
@@ -77,9 +77,9 @@ fn resolve_addresses<E>(
     (network, name): (Resource<Network>, String),
 ) -> Result<(Answer<Resource<Lookup>>,)> {
     let table = &mut store.data_mut().table;
-    // Whoever calls has to have a network.
+    // The caller must have a network.
     table.get(&network)?;
-    // On the guest's own thread, whenever the guest waits.
+    // The look-up runs on the guest's own thread, whenever the guest waits.
     let lookup = Lookup::Running(tokio::spawn(async move { catamaran_names::resolve(&name).await }));
     Ok((Ok(table.push(lookup)?),))
 }

@@ -1,4 +1,4 @@
-//! A module of WASI preview 1 that is a program: its imports, and its run.
+//! Links and runs a module of WASI preview 1 that is a program.
 
 use catamaran_wasmtime_artifact::imports;
 use catamaran_worker::{Guest, RunnerError};
@@ -9,11 +9,11 @@ use wasmtime_wasi::p1;
 use crate::files::{self, Preview1};
 use crate::wasi;
 
-/// A module with its imports found.
+/// A module with its imports resolved.
 pub(crate) struct Program(InstancePre<Preview1>);
 
 impl Program {
-    /// Links it. The text of an error is for the user.
+    /// Links the module. The text of an error is for the user.
     pub(crate) fn new(engine: &Engine, module: &Module) -> std::result::Result<Self, RunnerError> {
         check_start(module)?;
         let mut linker = Linker::new(engine);
@@ -21,12 +21,12 @@ impl Program {
         linker.instantiate_pre(module).map(Self).map_err(|e| RunnerError::Module(explain(&e)))
     }
 
-    /// The guest's world. Must be called within the event loop's context.
+    /// Makes the guest's world. Must be called within the event loop's context.
     pub(crate) fn store(&self, guest: &Guest) -> std::result::Result<Store<Preview1>, String> {
         Ok(Store::new(self.0.module().engine(), Preview1::new(wasi::builder(guest)?.build_p1())))
     }
 
-    /// Runs it to its end.
+    /// Runs the module to its end.
     pub(crate) async fn run(&self, store: &mut Store<Preview1>) -> Result<()> {
         let instance = self.0.instantiate_async(&mut *store).await?;
         let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
@@ -34,10 +34,10 @@ impl Program {
     }
 }
 
-/// WASI preview 1, with an exit that takes any code, and with the links of a container.
+/// Provides WASI preview 1, with a `proc_exit` that takes any code, and with links followed as in a native container.
 fn provide(linker: &mut Linker<Preview1>) -> Result<()> {
     p1::add_to_linker_async(linker, Preview1::wasi)?;
-    // wasmtime-wasi makes codes from 126 an error, but a container's code is 0..=255, as for any process.
+    // wasmtime-wasi makes an error of codes from 126 on, but a container's code is 0..=255, as for any process.
     linker.allow_shadowing(true);
     linker.func_wrap(imports::PREVIEW1, "proc_exit", |code: i32| -> Result<()> { Err(I32Exit(code).into()) })?;
     files::add_to_linker(linker)?;

@@ -1,4 +1,4 @@
-//! How a guest ended, as a container's exit code, with the reason on standard error.
+//! Turns a guest's end into a container's exit code, and writes the reason to standard error.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,14 +7,15 @@ use catamaran_worker::EXIT_TRAPPED;
 use wasmtime::{Error, Result, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-/// The exit code of a guest that ended so: its own, 0 if it returned, 134 for a trap or an error of the host.
+/// Returns the guest's exit code: its own, 0 if it returned, 134 for a trap or an error of the host.
 pub fn exit_code(ended: Result<()>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => match e.downcast_ref::<I32Exit>() {
             Some(exit) => ExitCode::from(low_byte(exit.0)),
             None => {
-                // One write, so that a line of another process cannot come between. Nobody is left to tell if it fails.
+                // One write, so that a line of another process cannot come between. If it fails, nobody is left to
+                // tell.
                 let _ = std::io::stderr().write_all(message(&e).as_bytes());
                 ExitCode::from(EXIT_TRAPPED)
             }
@@ -22,12 +23,12 @@ pub fn exit_code(ended: Result<()>) -> ExitCode {
     }
 }
 
-/// What the kernel keeps of an exit code.
+/// Returns the part of an exit code that the kernel keeps.
 fn low_byte(code: i32) -> u8 {
     code.to_le_bytes()[0]
 }
 
-/// The reason first, for who reads one line; then where, with function names if the module has them.
+/// Puts the reason first, for readers of one line; then the backtrace, with function names if the module has them.
 pub fn message(e: &Error) -> String {
     let backtrace = e.downcast_ref::<WasmBacktrace>();
     let reason = match (e.downcast_ref::<Trap>(), backtrace) {

@@ -11,8 +11,8 @@ use wasmtime::Store;
 use crate::artifact::{self, Code};
 use crate::{component, module, outcome};
 
-/// What host calls may copy from the guest at once. A guest has no larger memory to name, and what it makes us allocate
-/// is charged to its own cgroup; the default (128 MiB) would fail a write that every kernel takes.
+/// The most bytes that host calls may copy from the guest at once. A guest has no larger memory to name, and our
+/// allocations for it are charged to its own cgroup; the default (128 MiB) would fail a write that every kernel takes.
 pub const HOSTCALL_BYTES: usize = 4 << 30;
 
 /// A module or a component mapped from its artifact.
@@ -38,7 +38,7 @@ impl Runner for Wasmtime {
 
     fn needs(&self) -> Needs {
         match &self.code {
-            // wasmtime-wasi makes a helper thread for what may wait.
+            // wasmtime-wasi makes a helper thread for operations that may block.
             Code::Module(_) => Needs { threads: true, ..Needs::default() },
             Code::Component(component) => component::needs(&self.engine, component),
         }
@@ -61,7 +61,7 @@ impl Runner for Wasmtime {
     }
 }
 
-/// The event loop, and what `store` makes in it.
+/// Makes the event loop, and the store within its context.
 fn prepare<T: 'static>(store: impl FnOnce() -> Result<Store<T>, String>) -> Result<(Runtime, Store<T>), RunnerError> {
     // One thread for guest, timers, sockets and standard input. The synchronous API of wasmtime-wasi would start a
     // runtime of its own, with a thread for each core.
@@ -78,7 +78,7 @@ fn prepare<T: 'static>(store: impl FnOnce() -> Result<Store<T>, String>) -> Resu
     Ok((runtime, store))
 }
 
-/// What runs the guest when it is called, and says how it ended.
+/// Returns a closure that runs the guest and returns its exit code.
 fn started<T: 'static>(
     runtime: Runtime,
     mut store: Store<T>,
@@ -86,7 +86,7 @@ fn started<T: 'static>(
 ) -> Box<dyn FnOnce() -> ExitCode> {
     Box::new(move || {
         let code = outcome::exit_code(runtime.block_on(run(&mut store)));
-        // Not a plain drop: that waits for helper threads, and one may sit in a read for ever.
+        // Not a plain drop, which waits for helper threads: one may block in a read for ever.
         runtime.shutdown_background();
         code
     })

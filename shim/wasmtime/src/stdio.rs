@@ -1,7 +1,7 @@
 //! The guest's standard streams: the process's own descriptors, without buffers and without threads.
 //!
-//! wasmtime-wasi's inherited input starts a reader thread, and its file input calls a pipe ready that is not: a guest
-//! that polls input and a timer together, as Go's scheduler does, would miss the timer.
+//! wasmtime-wasi's inherited input starts a reader thread, and its file input reports a pipe as ready that is not: a
+//! guest that polls input and a timer together, as Go's scheduler does, would miss the timer.
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Read};
@@ -30,17 +30,17 @@ pub fn inherit(builder: &mut WasiCtxBuilder) -> Result<(), String> {
     Ok(())
 }
 
-/// One read's bytes at most: what a pipe holds.
+/// The most bytes of one read: a pipe's capacity.
 const READ_MAX: usize = 64 << 10;
 
-/// Standard output or error: each of the guest's writes is one write to the descriptor, and waits where that waits.
+/// Standard output or error: each of the guest's writes is one write to the descriptor, and blocks if that blocks.
 pub(crate) struct Output {
     file: OutputFile,
     terminal: bool,
 }
 
 impl Output {
-    /// Over a duplicate of `stream`'s descriptor.
+    /// Makes an output over a duplicate of `stream`'s descriptor.
     pub(crate) fn inherit(stream: impl AsFd) -> std::io::Result<Self> {
         let file = File::from(stream.as_fd().try_clone_to_owned()?);
         let terminal = file.is_terminal();
@@ -76,12 +76,12 @@ enum Source {
 }
 
 impl Input {
-    /// Over a duplicate of the process's standard input. Must be called within the event loop's context.
+    /// Makes an input over a duplicate of the process's standard input. Must be called within the event loop's context.
     pub(crate) fn inherit() -> std::io::Result<Self> {
         Self::over(File::from(std::io::stdin().as_fd().try_clone_to_owned()?))
     }
 
-    /// Over a file of its own, which may be read without waiting for others' reads.
+    /// Makes an input over a file of its own, which may be read without waiting for others' reads.
     #[expect(unsafe_code, reason = "tokio watches a raw descriptor")]
     pub(crate) fn over(file: File) -> std::io::Result<Self> {
         // SAFETY: the descriptor must stay open and the same while it is watched. `File` owns it and hands out the same
@@ -97,8 +97,8 @@ impl Input {
         }
     }
 
-    /// One read, or `None` if it would wait. The descriptor itself stays blocking: its file description is shared with
-    /// whoever else has the pipe or terminal, and O_NONBLOCK would be theirs too.
+    /// Reads once, or returns `None` if the read would block. The descriptor itself stays blocking, because O_NONBLOCK
+    /// would also bind every other process that shares its file description.
     fn try_read(&self, buffer: &mut [u8]) -> Option<std::io::Result<usize>> {
         let mut file = match &*self.0 {
             Source::Watched(watched) if !has_input(watched.get_ref()) => return None,
@@ -142,7 +142,7 @@ impl StdinStream for Input {
 impl Pollable for Input {
     async fn ready(&mut self) {
         let Source::Watched(watched) = &*self.0 else { return };
-        // epoll tells of changes; what it told may have been read since. An error is the event loop's end.
+        // epoll reports changes; the reported bytes may have been read since. An error is the event loop's end.
         while let Ok(mut guard) = watched.readable().await {
             if has_input(watched.get_ref()) {
                 return;

@@ -1,25 +1,25 @@
-//! The guest's world: what the container's spec says, as WASI has it, preview 1 and 0.2 alike.
+//! Builds the guest's WASI context from the container's spec, for preview 1 and 0.2 alike.
 
 use catamaran_worker::Guest;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use crate::stdio;
 
-/// Arguments, environment, the file tree and the standard streams. Must be called within the event loop's context.
+/// Sets arguments, environment, the file tree and the standard streams. Must be called within the event loop's context.
 ///
-/// No sockets and no names: the builder's defaults deny them. The error is a text for the user.
+/// Sockets and name look-ups stay denied, as by the builder's defaults. The error is a text for the user.
 pub(crate) fn builder(guest: &Guest) -> Result<WasiCtxBuilder, String> {
     let mut builder = WasiCtxBuilder::new();
     builder.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
-    // Preview 1 has no working directory, nor has a component that was made of such a module. Go's runtime takes PWD for it,
+    // Preview 1 has no working directory, nor has a component that was made from such a module. Go's runtime uses PWD instead, and
     // wasi-libc programs can.
     if !guest.env.iter().any(|(name, _)| name == "PWD") {
         builder.env("PWD", &guest.cwd);
     }
-    // Before the preopen, which copies it. There is no other task that a blocked thread would hold up, so a file
-    // operation needs no helper thread.
+    // Set before the preopen, which copies it. A file operation needs no helper thread, because there is no other task that a blocked
+    // thread would hold up.
     builder.allow_blocking_current_thread(true);
-    // All of the container's own root. What may be written is the kernel's matter: by mounts, owner and mode.
+    // All of the container's own root. The kernel decides which files the guest may write: by mounts, owner and mode.
     builder
         .preopened_dir("/", "/", FsPerms::ReadWrite)
         .map_err(|e| format!("the container's root directory cannot be opened: {e:#}"))?;

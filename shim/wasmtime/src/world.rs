@@ -1,4 +1,4 @@
-//! The world of a component: what its host calls work on.
+//! The world of a component: the state that its host calls work on.
 
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -8,14 +8,14 @@ use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::preopens::Host as _;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-/// What the guest's host calls work on, and what else a worker keeps with its guest.
+/// The state that the guest's host calls work on, and the worker's own state beside it.
 pub struct World<E = ()> {
     context: WasiCtx,
-    /// Of all resources that the guest has.
+    /// All resources that the guest has.
     pub table: ResourceTable,
-    /// None if no root was given.
+    /// None until the guest has a root.
     pub(crate) root: Option<Root>,
-    /// The worker's own.
+    /// The worker's own state.
     pub extra: E,
 }
 
@@ -33,14 +33,14 @@ impl<E: Send> World<E> {
         Self { context, table: ResourceTable::new(), root: None, extra }
     }
 
-    /// What `wasi:filesystem/preopens` answers: the container's root, of which a descriptor is opened by the first call.
+    /// Returns the answer of `wasi:filesystem/preopens`: the container's root, which the first call opens.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When the root cannot be opened.
     pub fn open_root(&mut self) -> Result<Vec<(Resource<Descriptor>, String)>> {
         if self.root.is_none() {
             let mut opened = WasiCtxBuilder::new();
-            // A folder that does not answer, as of a dead network volume, must hold up this guest alone.
+            // A folder that does not answer, such as one of a dead network volume, must hold up only this guest.
             opened.allow_blocking_current_thread(false).preopened_dir("/", "/", FsPerms::ReadWrite)?;
             *self.context.filesystem() = std::mem::take(opened.build().filesystem());
             self.root = Root::from_view(self)?;
@@ -55,12 +55,12 @@ impl<E: Send> WasiView for World<E> {
     }
 }
 
-/// The container's root as a component gets it: wasmtime-wasi's one descriptor of it, which is open as long as the guest runs.
+/// The container's root as a component gets it: wasmtime-wasi's only descriptor of the root, which stays open as long as the guest runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Root(pub(crate) RawFd);
 
 impl Root {
-    /// Among what is preopened in `view`, the one that is called `/`.
+    /// Finds the folder that is called `/` among those preopened in `view`.
     fn from_view(view: &mut impl WasiView) -> Result<Option<Self>> {
         let mut files = view.filesystem();
         let mut root = None;

@@ -1,4 +1,4 @@
-//! Components through compiler and engine. What they do with the world is in tests/integration.
+//! Runs components through compiler and engine. Their effects on the world are in tests/integration.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Modules through compiler and engine: what a guest sees, and what its container's exit code is.
+//! Runs modules through compiler and engine: a guest's world, and its container's exit code.
 //!
 //! No root and no containers: the engine runs in a child of this test.
 #![allow(
@@ -256,7 +256,7 @@ fn an_idle_guest_has_one_thread_uses_no_time_and_holds_no_device() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(before, ticks(), "user and system time of an idle guest");
     let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap().count();
-    // Of which one is the test harness's; the worker itself adds none.
+    // One is the test harness's; the worker itself adds none.
     assert!(threads <= 2, "{threads} threads");
     // Random numbers come by system call: /dev in a container is the image's or a mount, and may be anything.
     for fd in std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap() {

@@ -1,14 +1,14 @@
-//! An artifact that is in no cache: it came in memory that was charged to the node's compiles.
+//! Copies an artifact that is in no cache: it comes in memory that is charged to the node's compiles.
 
 use std::fs::File;
 use std::io::{self, Seek};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
-/// The artifact as the container's own: what is a file of the cache stays that, what is memory is copied into memory that is
-/// charged to the cgroup of this process, and the other is let go.
+/// Makes the artifact the container's own. A file of the cache stays as it is; memory is copied into memory that is charged to
+/// this process's cgroup, and closed.
 pub(crate) fn own(mut artifact: File) -> io::Result<File> {
-    // A file has no seals, and on a tmpfs the one against further seals: only what cannot be written to is the driver's memory.
+    // A file has no seals, or on a tmpfs the one against further seals. Only the driver's memory is sealed against writing.
     match rustix::fs::fcntl_get_seals(&artifact) {
         Ok(seals) if seals.contains(SealFlags::WRITE) => {}
         _ => return Ok(artifact),
@@ -18,7 +18,7 @@ pub(crate) fn own(mut artifact: File) -> io::Result<File> {
     artifact.rewind()?;
     io::copy(&mut artifact, &mut own)?;
     own.rewind()?;
-    // It is mapped as code: who breaks into this process must not write new code into it.
+    // It is mapped as code: a guest that takes over this process must not write new code into it.
     rustix::fs::fcntl_add_seals(&own, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
     Ok(own)
 }
@@ -48,7 +48,7 @@ mod tests {
         assert_eq!(inode(&own(file).unwrap()), number);
     }
 
-    /// A cache may lie on a tmpfs, whose files answer for seals as memory does.
+    /// A cache may lie on a tmpfs, whose files have seals as memory does.
     #[test]
     fn a_file_of_a_tmpfs_is_not_copied() {
         let path = format!("/dev/shm/catamaran-artifact-{}", std::process::id());

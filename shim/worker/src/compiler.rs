@@ -2,7 +2,8 @@
 //!
 //! Standard input is the module (a sealed memfd), standard output the artifact (a new file in the cache), standard
 //! error the verdict's text. The exit code is the verdict: 0, [`EXIT_REFUSED`] for a module that is at fault,
-//! [`EXIT_OTHER_ENGINE`] for one that the other engine runs, anything else for a compiler that failed.
+//! [`EXIT_OTHER_ENGINE`] for one that the other engine runs, [`World::of_exit_code`] for one of another world, [`EXIT_OUTPUT`]
+//! for an artifact that cannot be written, anything else for a compiler that failed.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -22,10 +23,10 @@ pub const EXIT_OUTPUT: u8 = 74;
 /// Exit code of a compile process whose module the other engine can run; standard error says why this one cannot.
 /// (`EX_UNAVAILABLE` of sysexits.h.)
 pub const EXIT_OTHER_ENGINE: u8 = 69;
-/// Exit code of a compile process that was asked for a command and has a component that is a server, [`World::Http`]; standard
-/// error says so. (`EX_PROTOCOL` of sysexits.h.)
+/// Exit code of a compile process that was asked for a plain command and finds a component that is a server, [`World::Http`];
+/// standard error says so. (`EX_PROTOCOL` of sysexits.h.)
 const EXIT_SERVER: u8 = 76;
-/// The same of a command that is an extended one, [`World::ExtendedCommand`]. (`EX_NOPERM` of sysexits.h.)
+/// The same for a component that is an extended command, [`World::ExtendedCommand`]. (`EX_NOPERM` of sysexits.h.)
 const EXIT_EXTENDED: u8 = 77;
 
 /// Why a module is not compiled, for the user.
@@ -33,34 +34,35 @@ const EXIT_EXTENDED: u8 = 77;
 pub enum Refusal {
     /// No engine can run it.
     Module(String),
-    /// This engine has not what the module needs, the other one has.
+    /// This engine lacks something that the module needs and that the other one has.
     OtherEngine(String),
-    /// It was to be a plain command, and is of that world: a server, or an extended command.
+    /// A plain command was asked for, and the component is of this world: a server, or an extended command.
     OtherWorld(World, String),
 }
 
-/// The artifact that any file may have, however small it is.
+/// The bytes that any file's artifact may have, however small the file is.
 pub const ROOM: u64 = 64 << 20;
-/// How much larger than its file an artifact may be, on top. Compilers' output makes 2 to 6 times as much, a million empty
-/// functions or types 30 times with Wasmtime and 51 with Wasmer.
+/// The bytes of artifact for each byte of the file, on top of [`ROOM`]. Compilers' output makes 2 to 6, a million empty functions
+/// or types 30 with Wasmtime and 51 with Wasmer.
 const TIMES: u64 = 64;
 
-/// How large an artifact may be of a module with so many bytes.
+/// Returns the most bytes that the artifact of a module with `module` bytes may have.
 fn most(module: u64) -> u64 {
     ROOM.saturating_add(module.saturating_mul(TIMES))
 }
 
-/// What is wrong with an artifact that is out of proportion to its module: the cache is for all of a node. Two bytes that call a
-/// function with a thousand parameters and results are 30 kB of machine code, with either engine.
+/// Returns the reason to refuse an artifact that is out of proportion to its module, because all of a node shares the cache. Two
+/// bytes that call a function with a thousand parameters and results are 30 kB of machine code, with either engine.
 ///
-/// A compile process asks it of itself, and its driver again: a process that met hostile bytes is not to be believed.
+/// A compile process checks its own artifact, and its driver checks again, because a process that met hostile bytes is not to be
+/// believed.
 pub fn out_of_proportion(module: u64, artifact: u64) -> Option<String> {
     let most = most(module);
     let text = || format!("the file has {module} bytes and its machine code {artifact}: at most {most} are kept");
     (artifact > most).then(text)
 }
 
-/// The artifact, unless it is out of proportion to the module.
+/// Returns the artifact, unless it is out of proportion to the module.
 pub fn in_proportion(module: &[u8], artifact: Vec<u8>) -> Result<Vec<u8>, Refusal> {
     match out_of_proportion(module.len() as u64, artifact.len() as u64) {
         None => Ok(artifact),
@@ -68,22 +70,22 @@ pub fn in_proportion(module: &[u8], artifact: Vec<u8>) -> Result<Vec<u8>, Refusa
     }
 }
 
-/// The world in which an artifact's code is called. The third argument of a compile process; a module's is always the first.
+/// The way in which an artifact's code is called. The third argument of a compile process; a module's is always `Command`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum World {
     /// By its `_start` or `wasi:cli/run`, once.
     Command,
-    /// The same, of a component that needs more than `wasi:cli/command` of WASI 0.2 has: WASI 0.3, or requests of its own.
+    /// The same, for a component that needs more than `wasi:cli/command` of WASI 0.2 has: WASI 0.3, or requests of its own.
     ExtendedCommand,
-    /// By its `wasi:http/incoming-handler`, for each request; it looks at a clock in each loop and function, so that a request
-    /// that takes too long is ended.
+    /// By its `wasi:http/incoming-handler`, for each request. The code looks at a clock in each loop and function, so that a
+    /// request that takes too long is ended.
     Http,
-    /// The same, faster: without the clock.
+    /// The same without the clock, which is faster.
     HttpUninterrupted,
 }
 
 impl World {
-    /// As it is written.
+    /// Returns the argument that stands for it.
     pub fn word(self) -> &'static str {
         match self {
             World::Command => "command",
@@ -93,20 +95,20 @@ impl World {
         }
     }
 
-    /// None for any other word.
+    /// Reads such an argument; None for any other word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|world| world.word() == word)
     }
 
-    /// All of them.
+    /// All worlds.
     pub const ALL: [Self; 4] = [World::Command, World::ExtendedCommand, World::Http, World::HttpUninterrupted];
 
-    /// Whether it is that of servers.
+    /// Whether components of this world are servers.
     pub fn is_http(self) -> bool {
         matches!(self, World::Http | World::HttpUninterrupted)
     }
 
-    /// By which a compile process that was asked for a plain command says that its component is of this world.
+    /// Returns the exit code of a compile process that was asked for a plain command and finds a component of this world.
     fn exit_code(self) -> u8 {
         match self {
             World::ExtendedCommand => EXIT_EXTENDED,
@@ -114,24 +116,24 @@ impl World {
         }
     }
 
-    /// The world of which a component is, by that exit code; none for any other.
+    /// Returns the component's world by that exit code; None for any other code.
     pub fn of_exit_code(code: u32) -> Option<Self> {
         [World::Http, World::ExtendedCommand].into_iter().find(|world| u32::from(world.exit_code()) == code)
     }
 }
 
-/// How much time goes into an artifact. The first argument of a compile process; the second is its driver's pid, with which it
-/// dies.
+/// How much time goes into an artifact. The first argument of a compile process; the second is the pid of its driver, with which
+/// the process dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tier {
-    /// As soon as can be: for a first start.
+    /// Compiled as fast as possible, for the first start.
     Fast,
-    /// By the optimiser: for every later one.
+    /// Compiled by the optimiser, for every later start.
     Best,
 }
 
 impl Tier {
-    /// As it is written.
+    /// Returns the argument that stands for it.
     pub fn word(self) -> &'static str {
         match self {
             Tier::Fast => "fast",
@@ -148,9 +150,9 @@ impl Tier {
     }
 }
 
-/// Gives up every right, reads the module, and writes what `compile` makes of it.
+/// Gives up every right, reads the module, has `compile` compile it, and writes the artifact.
 ///
-/// `compile` answers the artifact's bytes, or why this module is refused.
+/// `compile` returns the artifact's bytes, or the reason to refuse the module.
 pub fn run(compile: impl FnOnce(&[u8], Tier, World) -> Result<Vec<u8>, Refusal>) -> ExitCode {
     let world = std::env::args().nth(3).and_then(|word| World::parse(&word));
     let (Some(tier), Some(world)) = (Tier::of_this_process(), world) else {
@@ -159,7 +161,7 @@ pub fn run(compile: impl FnOnce(&[u8], Tier, World) -> Result<Vec<u8>, Refusal>)
     };
     let driver = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
     let bytes = duplicate(std::io::stdin().as_fd()).and_then(|module| Ok(module.metadata()?.len())).unwrap_or(0);
-    // A machine has one thread for each core.
+    // A compiler has one thread for each core of the machine.
     let allowance = Allowance { file: most(bytes), processor: 600, memory: 16 << 30, threads: 1024 };
     if let Err(e) = give_up_rights(driver, allowance) {
         eprintln!("the compile process cannot confine itself: {e}");
@@ -194,7 +196,7 @@ pub fn run(compile: impl FnOnce(&[u8], Tier, World) -> Result<Vec<u8>, Refusal>)
     }
 }
 
-/// The descriptor as a plain file: no buffer and no lock between the bytes and the kernel.
+/// Returns the descriptor as a plain file, without a buffer or a lock between the bytes and the kernel.
 fn duplicate(fd: std::os::fd::BorrowedFd<'_>) -> std::io::Result<File> {
     Ok(File::from(fd.try_clone_to_owned()?))
 }

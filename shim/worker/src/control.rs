@@ -1,6 +1,6 @@
-//! The control socket: a `SOCK_SEQPACKET` pair between the shim and one worker, closed on both sides once it started.
+//! The control socket: a `SOCK_SEQPACKET` pair between the shim and one worker, which both close once the worker has started.
 //!
-//! Every function is one message: it blocks on a blocking socket and says `WouldBlock` on another.
+//! Every function is one message: it blocks on a blocking socket and returns `WouldBlock` on another.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
@@ -22,29 +22,27 @@ use crate::version;
 /// The kernel takes no more descriptors than this in one message (`SCM_MAX_FD`).
 pub const MAX_DESCRIPTORS: usize = 253;
 
-/// Longest text that a worker reports; more is cut.
-/// A character may grow sixfold in JSON.
+/// The longest text that a worker reports; a longer one is cut. A character may grow sixfold in JSON.
 const MAX_TEXT: usize = 8 * 1024;
 const MAX_MESSAGE: usize = 64 * 1024;
 
-/// What lets a worker go.
+/// The message that starts the guest.
 const START: &[u8] = b"start";
-/// What tells an intermediate that the hooks have run.
+/// The message that tells an intermediate that the hooks have run.
 const HOOKED: &[u8] = b"hooked";
 
-/// What comes back to the shim, in this order: [`Report::Cloned`], then one of the others.
+/// The messages to the shim, in this order: [`Report::Cloned`], then one of the others.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Report {
-    /// From the intermediate: the worker exists. Carries its pidfd, and behind it that of the reporting process where this is
-    /// a child of the shim's that the shim does not know.
+    /// From the intermediate: the worker exists. Carries the worker's pidfd, and behind it the reporting process's own if that
+    /// process is a child of the shim that the shim does not know.
     Cloned {
         /// The worker's pid, as the shim sees it.
         pid: i32,
     },
-    /// From the worker: confined, linked, waiting for Start. Before it the intermediate has waited for the hooks, if the job
-    /// says that there are any.
+    /// From the worker: confined, linked, waiting for Start. If the job has hooks, the intermediate has waited for them before.
     Ready {
-        /// What could not be done but need not stop the container, for the log.
+        /// Failures that need not stop the container, for the log.
         warnings: Vec<String>,
     },
     /// From either: the container cannot be created.
@@ -63,9 +61,9 @@ pub enum Cause {
     Artifact,
     /// The module cannot run on this engine.
     Module,
-    /// The address where it is to listen cannot be had.
+    /// The server cannot listen on its address.
     Address,
-    /// A namespace, mount, limit or credential of the spec could not be had.
+    /// A namespace, mount, limit or credential of the spec could not be set up.
     Confinement,
 }
 
@@ -74,7 +72,7 @@ pub fn send_job(socket: BorrowedFd<'_>, job: &Job, descriptors: &[BorrowedFd<'_>
     send_in_memory(socket, job, descriptors)
 }
 
-/// Sends a value that may be larger than one message, in a file in memory, and descriptors with it.
+/// Sends a value that may be larger than one message, in a memfd, and descriptors with it.
 pub fn send_in_memory<T: Serialize>(
     socket: BorrowedFd<'_>,
     value: &T,
@@ -100,8 +98,8 @@ pub(crate) fn receive_job(socket: BorrowedFd<'_>) -> io::Result<(Job, Descriptor
     Ok((job, Descriptors(descriptors.into_iter().map(Some).collect())))
 }
 
-/// Receives what [`send_in_memory`] sent. `UnexpectedEof` when the other side is gone, [`version::OtherVersion`] when it is of
-/// another version.
+/// Receives a value that [`send_in_memory`] sent. Fails with `UnexpectedEof` if the other side is gone, with
+/// [`version::OtherVersion`] if it is of another version.
 pub fn receive_in_memory<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<(T, Vec<OwnedFd>)> {
     let (sender, mut descriptors) = receive(socket)?;
     if sender.is_empty() {
@@ -118,7 +116,7 @@ pub fn receive_in_memory<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Res
 
 /// Reports to the shim; `pidfds` go with [`Report::Cloned`].
 ///
-/// Without any it is a plain write: the worker's filter of system calls has no sendmsg.
+/// Without pidfds it is a plain write, because the worker's filter of system calls has no sendmsg.
 pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, pidfds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let bytes = version::write(report)?;
     match pidfds {
@@ -127,13 +125,13 @@ pub(crate) fn report(socket: BorrowedFd<'_>, report: &Report, pidfds: &[Borrowed
     }
 }
 
-/// A report as its message's bytes, for a program that has no words of its own.
+/// Returns a report as its message's bytes, for a program that cannot make them itself: the holder.
 pub(crate) fn written(report: &Report) -> io::Result<Vec<u8>> {
     version::write(report)
 }
 
-/// Receives one report, in the shim. `UnexpectedEof` when the worker is gone, [`version::OtherVersion`] when it is of another
-/// version.
+/// Receives one report, in the shim. Fails with `UnexpectedEof` if the worker is gone, with [`version::OtherVersion`] if it is
+/// of another version.
 pub fn receive_report(socket: BorrowedFd<'_>) -> io::Result<(Report, Vec<OwnedFd>)> {
     let (bytes, descriptors) = receive(socket)?;
     if bytes.is_empty() {
@@ -142,14 +140,14 @@ pub fn receive_report(socket: BorrowedFd<'_>) -> io::Result<(Report, Vec<OwnedFd
     Ok((version::read(&bytes)?, descriptors))
 }
 
-/// Lets the worker go, in the shim. Before guest code runs nothing can be said to the shim any more: what a worker that was
-/// broken into sends on a copy of its end is refused, and not only unread.
+/// Starts the guest, in the shim, and closes the shim's end for reading first: the kernel then refuses anything that a worker
+/// taken over by its guest sends on a copy of its end.
 pub fn send_start(socket: BorrowedFd<'_>) -> io::Result<()> {
     rustix::net::shutdown(socket, rustix::net::Shutdown::Read)?;
     send(socket, START, &[])
 }
 
-/// Waits for Start, in the worker: false when the shim has gone.
+/// Waits for Start, in the worker. Returns false if the shim is gone.
 pub(crate) fn await_start(socket: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(heard(socket)? == START)
 }
@@ -168,7 +166,7 @@ pub(crate) fn await_hooked(socket: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// A word of the shim's, in the worker, whose filter of system calls has no recvmsg. Empty when the shim has gone.
+/// Reads a message of the shim by read(2), because the worker's filter of system calls has no recvmsg. Empty if the shim is gone.
 fn heard(socket: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; 1 + START.len().max(HOOKED.len())];
     let count = rustix::io::retry_on_intr(|| rustix::io::read(socket, &mut bytes))?;
@@ -176,7 +174,7 @@ fn heard(socket: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Cuts a text to what one message carries, at a character's edge.
+/// Cuts a text to [`MAX_TEXT`], between two characters.
 pub(crate) fn cut(mut text: String) -> String {
     if text.len() > MAX_TEXT {
         let end = (0..=MAX_TEXT).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
@@ -190,12 +188,12 @@ pub(crate) fn cut(mut text: String) -> String {
 pub(crate) struct Descriptors(Vec<Option<OwnedFd>>);
 
 impl Descriptors {
-    /// Takes the descriptor that the job numbers.
+    /// Takes the descriptor of this number in the job.
     pub(crate) fn take(&mut self, fd: crate::job::Fd) -> io::Result<OwnedFd> {
         self.0.get_mut(fd.0).and_then(Option::take).ok_or_else(|| Self::missing(fd))
     }
 
-    /// Lends one that is to be taken later.
+    /// Lends a descriptor that is taken later.
     pub(crate) fn lend(&self, fd: crate::job::Fd) -> io::Result<BorrowedFd<'_>> {
         self.0.get(fd.0).and_then(Option::as_ref).map(AsFd::as_fd).ok_or_else(|| Self::missing(fd))
     }
@@ -210,8 +208,8 @@ pub fn send_with<T: Serialize>(socket: BorrowedFd<'_>, value: &T, descriptors: &
     send(socket, &version::write(value)?, descriptors)
 }
 
-/// Receives what [`send_with`] sent. `UnexpectedEof` when the other side is gone, [`version::OtherVersion`] when it is of another
-/// version.
+/// Receives a value that [`send_with`] sent. Fails with `UnexpectedEof` if the other side is gone, with
+/// [`version::OtherVersion`] if it is of another version.
 pub fn receive_with<T: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<(T, Vec<OwnedFd>)> {
     let (bytes, descriptors) = receive(socket)?;
     if bytes.is_empty() {
@@ -244,7 +242,7 @@ fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
             descriptors.extend(received);
         }
     }
-    // There is room for all that a message may bring: the kernel leaves out what this process may not have beside its own.
+    // The buffer has room for all that a message may bring: the kernel leaves out descriptors beyond this process's limit.
     if message.flags.contains(ReturnFlags::CTRUNC) {
         return Err(Errno::MFILE.into());
     }
@@ -298,7 +296,7 @@ mod tests {
         send(shim.as_fd(), b"0.0.9-0", &[memory.as_fd()]).unwrap();
         let e = receive_job(worker.as_fd()).unwrap_err();
         assert!(version::other(&e).is_some(), "{e}");
-        // Which the worker answers, in its own form.
+        // The other version's worker answers in its own form.
         send(worker.as_fd(), b"0.0.9-0\n{\"Refused\":{\"because\":\"of the version\"}}", &[]).unwrap();
         let e = receive_report(shim.as_fd()).unwrap_err();
         assert!(version::other(&e).is_some(), "{e}");

@@ -1,13 +1,13 @@
-//! The other thing that a compile process can be asked: what a module imports and exports, for an administrator who looks at it.
+//! The second task of a compile process: describing a module's imports and exports for an administrator.
 //!
 //! ```text
-//! import INTERFACE NAME      of a component, whose imports are whole interfaces, without NAME
+//! import INTERFACE NAME      without NAME for a component, whose imports are whole interfaces
 //! export NAME
-//! left-out NUMBER            so many further lines
+//! left-out NUMBER            the number of further lines
 //! broken REASON              the file cannot be read any further
 //! ```
 //!
-//! A line each, with tabs between the words. Standard input is the module, standard output the lines, at most [`LONGEST`] bytes.
+//! Each is a line, with tabs between the words. Standard input is the module, standard output the lines, at most [`LONGEST`] bytes.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -19,9 +19,9 @@ use crate::unprivileged::{Allowance, give_up_rights};
 
 /// The first argument of a compile process that is to describe; the second is its parent's pid, with which it dies.
 pub const DESCRIBE: &str = "describe";
-/// As many bytes a description has at most.
+/// The most bytes of a description.
 pub const LONGEST: usize = 64 << 10;
-/// The largest module has half a gigabyte, and is in memory whole.
+/// Enough for the largest module, half a gigabyte, which is read into memory whole.
 const ALLOWANCE: Allowance = Allowance { file: LONGEST as u64, processor: 60, memory: 2 << 30, threads: 1 };
 
 /// Whether this process is asked for a description.
@@ -29,7 +29,7 @@ pub fn is_asked() -> bool {
     std::env::args().nth(1).as_deref() == Some(DESCRIBE)
 }
 
-/// Gives up every right, reads the module, and writes what `describe` says of it.
+/// Gives up every right, reads the module, and writes the description that `describe` makes of it.
 pub fn run(describe: impl FnOnce(&[u8]) -> Description) -> ExitCode {
     let parent = std::env::args().nth(2).and_then(|pid| pid.parse().ok());
     if let Err(e) = give_up_rights(parent, ALLOWANCE) {
@@ -52,7 +52,7 @@ pub fn run(describe: impl FnOnce(&[u8]) -> Description) -> ExitCode {
     }
 }
 
-/// What a module imports and exports.
+/// A module's imports and exports.
 #[derive(Debug, Default)]
 pub struct Description {
     lines: BTreeSet<String>,
@@ -60,17 +60,17 @@ pub struct Description {
 }
 
 impl Description {
-    /// An import; `name` is empty where a whole interface is imported.
+    /// Adds an import; `name` is empty if the import is a whole interface.
     pub fn import(&mut self, interface: &str, name: &str) {
         self.line(&["import", interface, name]);
     }
 
-    /// An export.
+    /// Adds an export.
     pub fn export(&mut self, name: &str) {
         self.line(&["export", name]);
     }
 
-    /// The file cannot be read any further.
+    /// Says that the file cannot be read any further.
     pub fn broken(&mut self, reason: &str) {
         self.broken = Some(format!("broken\t{}\n", plain(reason)));
     }
@@ -79,7 +79,7 @@ impl Description {
         self.lines.insert(words.iter().map(|word| plain(word)).collect::<Vec<_>>().join("\t") + "\n");
     }
 
-    /// The lines, as many as there is room for.
+    /// Returns the lines, as many as there is room for.
     pub fn text(self) -> String {
         let mut text = self.broken.unwrap_or_default();
         let mut left_out = 0;

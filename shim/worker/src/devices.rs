@@ -1,4 +1,4 @@
-//! A device node of the host, for a process that must not change it.
+//! Device nodes of the host, for a process that must not change them.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -11,8 +11,8 @@ use rustix::mount::OpenTreeFlags;
 
 use crate::mountattr::{self, Change};
 
-/// The node as a detached mount, read-only: its data does not care, but mode, owner and times of the host's node are out
-/// of reach even of a process that runs as root.
+/// Returns the node as a detached, read-only mount: the device still takes data, but mode, owner and times of the host's node are
+/// out of reach even of a process that runs as root.
 pub fn readonly(path: &CStr) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = rustix::mount::open_tree(CWD, path, flags)?;
@@ -25,7 +25,7 @@ pub fn readonly(path: &CStr) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
-/// `/dev/null`, open for reading and writing through such a mount.
+/// Opens `/dev/null` for reading and writing, through such a mount.
 pub fn null() -> io::Result<File> {
     let tree = readonly(c"/dev/null")?;
     File::options().read(true).write(true).open(format!("/proc/self/fd/{}", tree.as_raw_fd()))

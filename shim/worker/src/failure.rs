@@ -1,4 +1,4 @@
-//! The failure of either stage, as the shim is told of it.
+//! The failure of either stage, and its report to the shim.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ impl StageError {
     }
 }
 
-/// Tells the shim, and answers this process's exit code.
+/// Reports the failure to the shim, and returns this process's exit code.
 pub(crate) fn fail(control: &OwnedFd, e: StageError) -> ExitCode {
     let report = Report::Failed { cause: e.cause(), text: control::cut(quote::shortened(&e.to_string()).into_owned()) };
     // Nobody else is left to tell: standard error is the container's, and a shim that is gone needs no report.

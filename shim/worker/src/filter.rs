@@ -1,9 +1,9 @@
-//! Rules about system calls as classic BPF (seccomp(2), «Filters»): a search tree over the call's number, and at its leaves
-//! the conditions on the arguments. The worker's own filter and the spec's profile are made by it.
+//! Assembles rules about system calls into classic BPF (seccomp(2), «Filters»): a search tree over the call's number, and at its
+//! leaves the conditions on the arguments. It makes the worker's own filter and the spec's profile.
 //!
-//! Runs of numbers that get the same answer are one leaf. The kernel tries a filter for each number when it is installed
-//! (and remembers what is allowed whatever the arguments), so that a chain of comparisons costs a start more than all of
-//! the other confinement.
+//! Runs of numbers with the same answer are one leaf. The kernel runs a filter once for each number when the filter is installed
+//! (and remembers the calls that are allowed whatever their arguments), so that a chain of comparisons costs a start more than
+//! all of the other confinement.
 
 use nix::libc;
 
@@ -31,10 +31,10 @@ const NATIVE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const NATIVE: u32 = 0xc000_00b7;
 
-/// The most that the kernel takes, `BPF_MAXINSNS`.
+/// The longest program that the kernel takes, `BPF_MAXINSNS`.
 pub const MOST_INSTRUCTIONS: usize = 4096;
 
-/// What becomes of a call (seccomp(2), «Return values»).
+/// The fate of a call (seccomp(2), «Return values»).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The whole process ends with SIGSYS.
@@ -43,7 +43,7 @@ pub enum Verdict {
     Trap,
     /// Fails with this error number.
     Errno(u16),
-    /// Told to a tracer with this message; ENOSYS where there is none.
+    /// Told to a tracer with this message; ENOSYS if there is no tracer.
     Trace(u16),
     /// Allowed, and logged.
     Log,
@@ -52,7 +52,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// 0 is the strictest: the kernel's own order.
+    /// Returns its rank in the kernel's own order; 0 is the strictest.
     pub fn rank(self) -> u8 {
         match self {
             Verdict::Kill => 0,
@@ -86,27 +86,27 @@ pub enum Operator {
     AtMost,
     AtLeast,
     Greater,
-    /// The argument's bits of this mask are the value.
+    /// The argument's bits under this mask equal the value.
     Masked(u64),
 }
 
-/// A comparison of one argument, all 64 bits of it, without a sign.
+/// An unsigned comparison of all 64 bits of one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Condition {
     /// 0 to 5.
     pub argument: usize,
     /// How it is compared.
     pub operator: Operator,
-    /// With what.
+    /// The value that it is compared with.
     pub value: u64,
 }
 
 /// A verdict for the calls that meet every condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// None: the rule holds for every such call.
+    /// Empty: the rule holds for every such call.
     pub conditions: Vec<Condition>,
-    /// What becomes of it.
+    /// The verdict on such a call.
     pub verdict: Verdict,
 }
 
@@ -115,7 +115,7 @@ pub struct Rule {
 pub struct Calls(Vec<Vec<Rule>>);
 
 impl Calls {
-    /// Adds rules for a call, behind those that it has.
+    /// Adds rules for a call, behind those that the call has.
     pub fn add(&mut self, number: usize, rules: &[Rule]) {
         if self.0.len() <= number {
             self.0.resize(number + 1, Vec::new());
@@ -123,7 +123,7 @@ impl Calls {
         self.0[number].extend_from_slice(rules);
     }
 
-    /// Has the strictest rule of each call decide; among equals the order stays.
+    /// Has the strictest rule of each call decide; equals keep their order.
     pub fn strictest_first(&mut self) {
         for rules in &mut self.0 {
             rules.sort_by_key(|rule| rule.verdict.rank());
@@ -131,7 +131,7 @@ impl Calls {
     }
 }
 
-/// The program that answers by these rules, and `default` where none matches. It does not look at the architecture.
+/// Returns the program that answers by these rules, and `default` if none matches. It does not check the architecture.
 pub fn assemble(calls: &Calls, default: Verdict) -> Vec<Instruction> {
     let mut leaves: Vec<(u32, Vec<Instruction>)> = Vec::new();
     for (number, rules) in calls.0.iter().enumerate() {
@@ -146,7 +146,7 @@ pub fn assemble(calls: &Calls, default: Verdict) -> Vec<Instruction> {
     program
 }
 
-/// The leaf whose first number is the last that is not above the call's.
+/// Returns the code that finds a call's leaf: the last whose first number is not above the call's.
 fn search(leaves: &[(u32, Vec<Instruction>)]) -> Vec<Instruction> {
     let (left, right) = match leaves {
         [] => return Vec::new(),
@@ -177,9 +177,9 @@ fn leaf(rules: &[Rule], default: Verdict) -> Vec<Instruction> {
     code
 }
 
-/// The rule's conditions, its verdict where they hold, and otherwise whatever follows.
+/// Returns the rule's conditions and its verdict. A call that does not meet the conditions goes on behind the rule.
 fn tested(rule: &Rule) -> Vec<Instruction> {
-    // From behind: each condition knows how far it is to the rule's end.
+    // Backwards, because each condition's jumps need the distance to the rule's end.
     let mut code = vec![statement(RETURN, rule.verdict.value())];
     for condition in rule.conditions.iter().rev() {
         let mut whole = condition_code(condition, code.len() as u8);
@@ -189,18 +189,18 @@ fn tested(rule: &Rule) -> Vec<Instruction> {
     code
 }
 
-/// Falls through where the condition holds, and skips `rest` instructions behind it where not.
+/// Returns code that falls through if the condition holds, and otherwise skips the `rest` instructions behind it.
 fn condition_code(condition: &Condition, rest: u8) -> Vec<Instruction> {
     let at = ARGUMENTS + 8 * condition.argument as u32;
     let (high, low) = ((condition.value >> 32) as u32, condition.value as u32);
     let (load_high, load_low) = (statement(LOAD, at + HIGH), statement(LOAD, at + LOW));
-    // A jump of 0 goes on, one over what is left of the condition meets it, one over `rest` besides misses the rule.
+    // A jump of 0 goes on with the condition; a jump to the condition's end means that it holds; one over `rest` too leaves the rule.
     match condition.operator {
         Operator::Equal => {
             vec![load_high, branch(IF_EQUAL, high, 0, rest + 2), load_low, branch(IF_EQUAL, low, 0, rest)]
         }
         Operator::NotEqual => vec![load_high, branch(IF_EQUAL, high, 0, 2), load_low, branch(IF_EQUAL, low, rest, 0)],
-        // Of an `int` the kernel takes the lower half alone.
+        // The kernel reads only the lower half of an `int`.
         Operator::Masked(0xffff_ffff) if high == 0 => vec![load_low, branch(IF_EQUAL, low, 0, rest)],
         Operator::Masked(mask) if mask >> 32 == 0 && high == 0 => {
             vec![load_low, statement(AND, mask as u32), branch(IF_EQUAL, low, 0, rest)]
@@ -220,12 +220,12 @@ fn condition_code(condition: &Condition, rest: u8) -> Vec<Instruction> {
     }
 }
 
-/// Above or equal: a greater upper half decides for, a smaller one against.
+/// Greater, or at least: a greater upper half meets the condition, a smaller one does not.
 fn ordered(load_high: Instruction, high: u32, load_low: Instruction, last: Instruction, rest: u8) -> Vec<Instruction> {
     vec![load_high, branch(IF_GREATER, high, 3, 0), branch(IF_EQUAL, high, 0, rest + 2), load_low, last]
 }
 
-/// Below or equal: a greater upper half decides against, a smaller one for.
+/// Less, or at most: a smaller upper half meets the condition, a greater one does not.
 fn unordered(
     load_high: Instruction,
     high: u32,
@@ -236,8 +236,8 @@ fn unordered(
     vec![load_high, branch(IF_GREATER, high, rest + 3, 0), branch(IF_EQUAL, high, 0, 2), load_low, last]
 }
 
-/// What a program of this module answers to a call: what the kernel would do, for the tests of those who make rules. None
-/// for an instruction that is not made here.
+/// Runs a program of this module on a call as the kernel would, for tests of rules. Returns None at an instruction that this
+/// module does not make.
 pub fn answer(program: &[Instruction], number: u32, arguments: [u64; 6]) -> Option<u32> {
     let mut at = 0;
     let mut accumulator = 0;
@@ -273,12 +273,12 @@ pub fn answer(program: &[Instruction], number: u32, arguments: [u64; 6]) -> Opti
     }
 }
 
-/// Instructions to come before a program: a call of another architecture than this program's ends the process.
+/// Returns the instructions that go before a program: a call of another architecture than this build's ends the process.
 pub fn of_this_architecture() -> [Instruction; 3] {
     [statement(LOAD, ARCHITECTURE), branch(IF_EQUAL, NATIVE, 1, 0), statement(RETURN, Verdict::Kill.value())]
 }
 
-/// One program of two: where `first` lets a call pass, `second` has its say. Two filters, one after the other, would need
+/// Joins two programs into one: `second` decides on a call that `first` lets pass. Two filters, one after the other, would need
 /// a first one that allows seccomp(2) itself, and the kernel would run both for every call.
 pub fn joined(first: &[Instruction], second: &[Instruction]) -> Vec<Instruction> {
     let mut whole = first.to_vec();
@@ -293,7 +293,7 @@ pub fn joined(first: &[Instruction], second: &[Instruction]) -> Vec<Instruction>
                 *instruction = statement(JUMP, (behind - at - 1) as u32);
             }
         }
-        // What both let pass is what the first one said: allowed, or allowed and logged.
+        // A call that both let pass gets the first one's answer: allowed, or allowed and logged.
         let allowed = |i: &Instruction| i.code == RETURN && i.k == libc::SECCOMP_RET_ALLOW;
         whole.extend(second.iter().map(|i| if allowed(i) { Instruction { k: passed, ..*i } } else { *i }));
     }
@@ -340,7 +340,7 @@ mod tests {
         for (operator, holds) in operators {
             for value in values {
                 for argument in values {
-                    // A second condition behind it: the jump over it is tried too.
+                    // A second condition behind it, so that the jump over a condition is tested too.
                     for second in [0, 1] {
                         let conditions = vec![
                             Condition { argument: 2, operator, value },
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_large_filter_finds_every_call() {
-        // Conditions on every call, so that no two leaves are one and the jumps grow long.
+        // Conditions on every call, so that no two leaves are the same and the jumps grow long.
         let all = calls((0..300).map(|n| {
             let condition = Condition { argument: 0, operator: Operator::Equal, value: n };
             vec![Rule { conditions: vec![condition], verdict: Verdict::Errno(n as u16) }]

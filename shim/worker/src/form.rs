@@ -1,4 +1,4 @@
-//! What a file is by its first bytes, for the compile processes of all engines: the same words for the same mistake.
+//! Tells a file's kind by its first bytes, for the compile processes of all engines: the same words for the same mistake.
 
 /// A form of WebAssembly that some engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +17,10 @@ const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 const ELF: &[u8] = b"\x7fELF";
 /// Wasmtime's artifacts are ELF files with an `EI_OSABI` of their own (wasmtime-environ, `ELFOSABI_WASMTIME`).
 const WASMTIMES: (usize, u8) = (7, 200);
-/// Wasmer's artifacts begin so (wasmer-compiler, `ArtifactBuild::MAGIC_HEADER`).
+/// The first bytes of Wasmer's artifacts (wasmer-compiler, `ArtifactBuild::MAGIC_HEADER`).
 const WASMERS: &[u8] = b"wasmer-universal";
 
-/// The form of the file, or a text for the user: what the file is instead.
+/// Returns the file's form, or a text for the user that says what the file is instead.
 pub fn parse(bytes: &[u8]) -> Result<Form, String> {
     let Some(version) = bytes.strip_prefix(MAGIC) else { return Err(not_wasm(bytes)) };
     match version.first_chunk::<4>() {

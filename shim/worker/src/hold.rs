@@ -1,8 +1,8 @@
 //! The way to a pod's holder: the same two stages as a worker's, and the same confinement, up to the exec of a program that
-//! is small enough to be there once a pod (`shim/holder`).
+//! is small enough to run once a pod (`shim/holder`).
 //!
-//! It runs in catamaran-helper, whose memory goes with the exec. What the exec takes back (not dumpable,
-//! the parent-death signal) and the filter of system calls, which has no exec in it, are the small program's own.
+//! It runs in catamaran-helper, whose memory goes with the exec. The exec takes two settings back (not dumpable, the
+//! parent-death signal), and the filter of system calls allows no exec: the small program sets these three itself.
 
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -17,8 +17,8 @@ use crate::failure::fail;
 use crate::job::Job;
 use crate::stage::{self, Line};
 
-/// The whole of the process that becomes a holder, with the control socket as its standard input. The job's artifact is the
-/// program to execute, its root an empty one ([`crate::empty_root`]), its guest's arguments what `ps` is to show.
+/// Runs the whole process that becomes a holder, with the control socket as its standard input. The job's artifact is the
+/// program to execute, its root an empty one ([`crate::empty_root`]), its guest's arguments the command line that `ps` shows.
 pub fn hold() -> ExitCode {
     stage::staged(holder)
 }
@@ -44,7 +44,7 @@ fn become_holder(
     let confinement = Confinement::new(job, descriptors, surroundings).executes();
     let Confined { warnings, label, .. } = confinement.apply()?;
     label.map_or(Ok(()), Label::apply)?;
-    // What it is to say once it is what it is to be. In its environment, which it looks for nothing else in.
+    // The holder sends this report when it is set up. Its environment is the report and nothing else.
     let report = step("writing the report", control::written(&Report::Ready { warnings }))?;
     let environment = [step("writing the report", CString::new(report).map_err(std::io::Error::from))?];
     let arguments: Result<Vec<_>, _> = job.guest.args.iter().map(|word| CString::new(word.as_str())).collect();

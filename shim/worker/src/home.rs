@@ -1,8 +1,8 @@
-//! HOME of a guest whose spec says none: its user's home directory by the container's own `/etc/passwd`, read as every other
+//! HOME of a guest whose spec sets none: its user's home directory by the container's own `/etc/passwd`, read as every other
 //! runtime reads it, or `/`.
 //!
-//! The file is the image's, or what a guest has put there. It is opened while root's rights are there, as others do, and read when
-//! all of them are gone.
+//! The file is the image's, or a guest's. The worker opens it with root's rights, as other runtimes do, and reads it after it has
+//! given them up.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -16,25 +16,25 @@ use crate::runner::Guest;
 const HOME: &str = "HOME";
 const DEFAULT: &str = "/";
 const PASSWD: &str = "/etc/passwd";
-/// As much of the file is read: some 50,000 users.
+/// The most bytes of the file that are read: some 50,000 users.
 const MOST_BYTES: u64 = 4 << 20;
-/// A longer line is none.
+/// The longest line; a longer one ends the search.
 const LONGEST_LINE: u64 = 64 << 10;
 
-/// Opens the container's list of users where the guest needs one, in a process whose root is the container's. None where there is
-/// no such file: what cannot be read is as good as missing.
+/// Opens the container's list of users if the guest needs one, in a process whose root is the container's. Returns None if the
+/// file is missing or cannot be opened.
 pub(crate) fn users(guest: &Guest) -> Option<File> {
     if has_home(guest) {
         return None;
     }
-    // No FIFO is waited for, no terminal taken.
+    // Wait for no FIFO's writer, and take no terminal.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::open(PASSWD, flags, Mode::empty()).ok()?;
     let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).ok()?.st_mode);
     (kind == FileType::RegularFile).then(|| file.into())
 }
 
-/// The guest with a HOME, that of `uid`.
+/// Returns the guest with a HOME, that of `uid` unless it has one.
 pub(crate) fn given(guest: &Guest, uid: libc::uid_t, users: Option<File>) -> Guest {
     let mut guest = guest.clone();
     if !has_home(&guest) {
@@ -45,12 +45,12 @@ pub(crate) fn given(guest: &Guest, uid: libc::uid_t, users: Option<File>) -> Gue
     guest
 }
 
-/// An empty one counts as none.
+/// Whether the guest has a HOME that is not empty.
 fn has_home(guest: &Guest) -> bool {
     guest.env.iter().any(|(name, value)| name == HOME && !value.is_empty())
 }
 
-/// What the first line of the user's says (passwd(5)): the sixth field, or nothing where the line has fewer.
+/// Returns the home directory in the user's first line (passwd(5)): the sixth field, or an empty one if the line has fewer.
 fn home_of(uid: libc::uid_t, users: impl Read) -> Option<String> {
     let mut lines = BufReader::new(users.take(MOST_BYTES));
     let mut line = Vec::new();
@@ -62,14 +62,14 @@ fn home_of(uid: libc::uid_t, users: impl Read) -> Option<String> {
         }
         let mut fields = line.trim_ascii().split(|byte| *byte == b':');
         if !line.trim_ascii().is_empty() && is(uid, fields.nth(2).unwrap_or_default()) {
-            // A guest's environment is of texts that end at a NUL.
+            // A value of a guest's environment is text, and ends at a NUL.
             let home = String::from_utf8(fields.nth(2).unwrap_or_default().to_vec()).ok();
             return home.filter(|home| !home.contains('\0'));
         }
     }
 }
 
-/// Whether a field is the user's number. What is no number is 0, as every other runtime has it.
+/// Whether a field is the user's number. A field that is no number counts as 0, as with every other runtime.
 fn is(uid: libc::uid_t, field: &[u8]) -> bool {
     let number = match std::str::from_utf8(field).unwrap_or_default().parse::<i64>() {
         Ok(number) => number,
@@ -83,7 +83,7 @@ fn is(uid: libc::uid_t, field: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// As runc 1.3 answers each.
+    /// The expected values are runc 1.3's.
     #[test]
     fn the_home_directory_is_that_of_the_users_first_line() {
         let users = "root:x:0:0::/root:/bin/sh\nu:x:1000:1000::/home/u:/bin/sh\n";

@@ -1,9 +1,9 @@
-//! The intermediate: makes what the worker lives in and clones the worker into it.
+//! The intermediate: makes the worker's namespaces and file tree, and clones the worker into them.
 //!
-//! A process is visible to all others of its pid namespace from its clone on, and another container of the pod may be one of
-//! them. So everything that needs the host's file tree is done here, outside of that namespace: the worker's first moment is
-//! in the container's tree. On cgroup v2 a copy of the intermediate inside the container's cgroup does it, because a process
-//! that moves there would wait for RCU.
+//! A process is visible to all others of its pid namespace from its clone on, and those may be another container's of the pod.
+//! So the intermediate does everything that needs the host's file tree, outside of that namespace: the worker is in the
+//! container's tree from its first moment. On cgroup v2 a copy of the intermediate inside the container's cgroup does it,
+//! because a process that moves there would wait for RCU.
 #![allow(unsafe_code, reason = "clone3 has no safe form; the SAFETY comment at the call says why it is sound here")]
 
 use std::io;
@@ -20,30 +20,30 @@ use crate::control::{self, Descriptors, Report};
 use crate::failure::fail;
 use crate::job::{Job, NamespaceKind, World};
 
-/// Which process goes on.
+/// The process in which [`divide`] returns.
 pub(crate) enum Side {
     /// The intermediate whose copy, inside the cgroup, does its work.
     Outside(Copied),
     Intermediate(Intermediate),
     Worker {
-        /// Gives a byte once the shim knows of the worker: both report on one socket, and the shim is to know whom it hears.
+        /// Gives a byte once the shim knows of the worker: both stages report on one socket, and the shim must know which it hears.
         known: OwnedFd,
         surroundings: Surroundings,
     },
 }
 
-/// What is left to do for the process that has cloned the worker.
+/// The remaining work of the process that has cloned the worker.
 pub(crate) struct Intermediate {
     pid: i32,
     worker: OwnedFd,
     /// Takes one byte once the shim knows of the worker.
     told: OwnedFd,
-    /// Where hooks are to see the tree before it is finished.
+    /// The tree, if hooks are to see it before it is finished.
     tree: Option<UnfinishedTree>,
     copy: Option<Copy>,
 }
 
-/// The end of the intermediate's copy, for the intermediate: it takes a byte from one that has done its work.
+/// The intermediate's wait for its copy, which sends a byte when it has done its work.
 pub(crate) struct Copied(OwnedFd);
 
 /// This process is the intermediate's copy.
@@ -61,9 +61,9 @@ impl Copied {
 }
 
 impl Intermediate {
-    /// Tells the shim of the worker, and finishes the tree behind the hooks.
+    /// Tells the shim of the worker, and finishes the tree after the hooks.
     pub(crate) fn hand_over(self, job: &Job, control: &OwnedFd) -> ExitCode {
-        // Without the byte, for whatever reason, the worker ends: the shim has no hold on it.
+        // A worker that gets no byte, for whatever reason, ends: the shim could not end it.
         if self.report(control).is_err() {
             return ExitCode::FAILURE;
         }
@@ -83,7 +83,7 @@ impl Intermediate {
     }
 
     fn report(&self, control: &OwnedFd) -> io::Result<()> {
-        // The shim is to reap the copy too, which is its child.
+        // The copy is the shim's child too, and the shim is to reap it.
         let copy = match &self.copy {
             Some(_) => Some(rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?),
             None => None,
@@ -93,7 +93,7 @@ impl Intermediate {
     }
 }
 
-/// Makes what the worker lives in and clones it.
+/// Makes the worker's namespaces and file tree, and clones the worker.
 pub(crate) fn divide(job: &Job, descriptors: &mut Descriptors) -> Result<Side, ConfineError> {
     let cgroup = job.cgroup.map(|fd| descriptors.take(fd)).transpose();
     let mut cgroup = step("taking the cgroup", cgroup)?;
@@ -125,7 +125,7 @@ enum Pids {
     /// The host's.
     Shared,
     New,
-    /// A process of it, or the namespace.
+    /// That of this process, or this namespace.
     Of(OwnedFd),
 }
 
@@ -144,7 +144,7 @@ fn pid_namespace(job: &Job, descriptors: &mut Descriptors) -> Result<Pids, Confi
     }
 }
 
-/// Clones the worker, the first thing of it that others may see.
+/// Clones the worker. From here on other processes of its pid namespace may see it.
 fn clone_worker(pids: &Pids, cgroup: Option<&OwnedFd>) -> io::Result<Option<(i32, OwnedFd)>> {
     let new = match pids {
         Pids::Shared => CloneFlags::empty(),
@@ -161,8 +161,8 @@ fn clone_worker(pids: &Pids, cgroup: Option<&OwnedFd>) -> io::Result<Option<(i32
 /// linux/sched.h; the libc crate's constant is too narrow for it.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
-/// clone3(2) with the shim as the child's parent and, on cgroup v2, straight into its cgroup. The child's pid and pidfd,
-/// or nothing in the child itself.
+/// Calls clone3(2) with the shim as the child's parent and, on cgroup v2, straight into `cgroup`. Returns the child's pid and
+/// pidfd, or None in the child itself.
 fn clone(new: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<Option<(i32, OwnedFd)>> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: all-zero is a valid clone_args: no stack and no thread storage of its own, as for fork(2).
@@ -187,7 +187,7 @@ fn clone(new: CloneFlags, cgroup: Option<&OwnedFd>) -> io::Result<Option<(i32, O
     }
 }
 
-/// The kernel says no more of a limit than «resource temporarily unavailable».
+/// Explains EAGAIN, "resource temporarily unavailable", as a limit.
 fn no_process(e: io::Error) -> io::Error {
     if e.raw_os_error() != Some(libc::EAGAIN) {
         return e;

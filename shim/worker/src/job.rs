@@ -1,7 +1,7 @@
 //! The job: everything that the shim tells one worker, complete and checked before the worker exists.
 //!
-//! Serialised as JSON into a memfd (a container's environment may be larger than one socket message) and sent with the
-//! descriptors that it numbers. The message begins with the build's version ([`crate::version`]).
+//! The shim serialises it as JSON into a memfd (a container's environment may be larger than one socket message) and sends it
+//! with the descriptors that it numbers. The message begins with the build's version ([`crate::version`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -14,21 +14,21 @@ pub use crate::server::Server;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fd(pub usize);
 
-/// What one worker is to do.
+/// The orders of one worker.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
-    /// What the guest sees of itself.
+    /// The guest's arguments, environment and working directory.
     pub guest: Guest,
-    /// The container's standard input; `/dev/null` where it has none. Standard output and error are inherited.
+    /// The container's standard input; `/dev/null` if it has none. Standard output and error are inherited.
     pub stdin: Fd,
-    /// Whether the three streams are a terminal, which is to be the process's controlling one.
+    /// Whether the three streams are a terminal, which becomes the process's controlling one.
     pub terminal: bool,
     /// The machine code, open for reading.
     pub artifact: Fd,
-    /// cgroup v2: the directory that the intermediate's copy, or the worker of an exec, is cloned into. On v1 the intermediate is
-    /// moved before it gets the job.
+    /// cgroup v2: the directory that the intermediate's copy, or the worker of an exec, is cloned into. On v1 the shim moves the
+    /// intermediate before it sends the job.
     pub cgroup: Option<Fd>,
-    /// What it lives in.
+    /// The worker's namespaces and file tree.
     pub world: World,
     /// `process.user`.
     pub user: User,
@@ -36,28 +36,28 @@ pub struct Job {
     pub rlimits: Vec<Rlimit>,
     /// `process.oomScoreAdj`, -1000 to 1000.
     pub oom_score_adj: Option<i32>,
-    /// `linux.seccomp`: what it answers counts beside the worker's own filter, the stricter of the two.
+    /// `linux.seccomp`: of its answer and the worker's own filter's the stricter one counts.
     pub seccomp: Option<Profile>,
-    /// `process.apparmorProfile`: loaded on this host.
+    /// `process.apparmorProfile`, which is loaded on this host.
     pub apparmor: Option<String>,
-    /// For a component that is called by the worker's own HTTP server.
+    /// How to serve HTTP, for a component that the worker's own HTTP server calls.
     pub server: Option<Server>,
-    /// The folder of that server's certificate, where it speaks TLS: a detached mount, which is nowhere in the container's tree.
+    /// The folder of that server's certificate, if it speaks TLS: a detached mount, outside of the container's tree.
     pub certificate: Option<Fd>,
-    /// What the node's administrator lets components do.
+    /// The node administrator's rules for components.
     pub rules: Rules,
 }
 
 /// The namespaces and the file tree that a worker lives in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum World {
-    /// Made for it: a container's first process.
+    /// New ones, for a container's first process.
     New(Box<NewWorld>),
-    /// Those of a process that is there already, whose pidfd this is: a further process of its container.
+    /// Those of the process with this pidfd: the worker is a further process of its container.
     Of(Fd),
 }
 
-/// What is made for a container.
+/// The namespaces and the file tree to make for a container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewWorld {
     /// `linux.namespaces` of the spec, in any order.
@@ -70,7 +70,7 @@ pub struct NewWorld {
     pub sysctl: Vec<(String, String)>,
     /// The container's root file system.
     pub root: Root,
-    /// `mounts` of the spec, in its order, and what stands for the default devices after them.
+    /// `mounts` of the spec, in its order, and after them those of the default devices.
     pub mounts: Vec<Mount>,
     /// `linux.maskedPaths`: made empty where they exist.
     pub masked: Vec<String>,
@@ -83,9 +83,9 @@ pub struct NewWorld {
 /// `linux.seccomp` of the spec, compiled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
-    /// Ends in a `BPF_RET | BPF_K` on every way; jumps nowhere but forward.
+    /// Ends in a `BPF_RET | BPF_K` on every path; jumps only forward.
     pub program: Vec<Instruction>,
-    /// `SECCOMP_FILTER_FLAG_LOG`: what is not allowed is logged.
+    /// `SECCOMP_FILTER_FLAG_LOG`: the kernel logs calls that are not allowed.
     pub log: bool,
 }
 
@@ -117,7 +117,7 @@ impl From<Instruction> for u64 {
 pub struct Namespace {
     /// Which one.
     pub kind: NamespaceKind,
-    /// The existing namespace to join; a new one where there is none.
+    /// The existing namespace to join; None for a new one.
     pub join: Option<Fd>,
 }
 
@@ -151,13 +151,13 @@ pub struct Root {
 /// One mount of the container's tree.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mount {
-    /// Absolute path in the container, without `.` and `..`; created where it is missing.
+    /// Absolute path in the container, without `.` and `..`; created if it is missing.
     pub destination: String,
-    /// What lies there.
+    /// What is mounted there.
     pub source: Source,
 }
 
-/// What a mount shows.
+/// The content of a mount.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Source {
     /// A detached tree made by the shim with its attributes set: a bind mount.
@@ -166,8 +166,8 @@ pub enum Source {
         fd: Fd,
         /// Whether its root is a folder; a file is mounted on a file.
         folder: bool,
-        /// Set where the container is to see what the host mounts below it later. `fd` is then what the source must
-        /// still be, and no more.
+        /// Set if the container is to see what the host mounts below it later. `fd` then serves only to check that the source is
+        /// still the same.
         later: Option<Later>,
     },
     /// A file system made in the container's own namespaces.
@@ -179,27 +179,27 @@ pub enum Source {
         /// `MOUNT_ATTR_*` of mount_setattr(2).
         attributes: u64,
     },
-    /// An empty folder that nobody can write to: what a Wasm container has at `/proc` and `/dev/mqueue`.
+    /// An empty folder that nobody can write to: a Wasm container's `/proc` and `/dev/mqueue`.
     Empty,
-    /// No mount but a symbolic link, unless there is something of that name: into `/proc`, where nothing is. What it names,
-    /// the engines know ([`crate::links`]).
+    /// A symbolic link instead of a mount, unless the name is taken. It leads into the empty `/proc`; the engines resolve it
+    /// ([`crate::links`]).
     Link {
         /// The link's text.
         target: String,
     },
 }
 
-/// A bind mount with slave propagation: the worker makes it, from the copy of the host's mounts that it has. A detached
-/// tree receives nothing, so that what the host mounts while the container is created would be missed.
+/// A bind mount with slave propagation. The worker makes it, from its copy of the host's mounts, because a detached tree
+/// receives nothing and would miss what the host mounts while the container is created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Later {
     /// Absolute path on the host.
     pub source: String,
-    /// With all that is mounted below.
+    /// Whether all mounts below are bound too.
     pub recursive: bool,
-    /// For the topmost mount.
+    /// The change to the topmost mount.
     pub here: Change,
-    /// For all of the tree, after `here`.
+    /// The change to all of the tree, after `here`.
     pub below: Change,
 }
 
@@ -212,7 +212,7 @@ pub struct User {
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
-    /// File mode creation mask; 0o022 where the spec has none.
+    /// File mode creation mask; 0o022 if the spec has none.
     pub umask: u32,
 }
 

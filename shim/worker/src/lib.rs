@@ -11,12 +11,12 @@
 //! The shim prepares what needs the host's rights (mount trees, cgroup, the artifact) and hands over descriptors; the
 //! intermediate joins and makes namespaces, builds and enters the file tree in them, and clones the worker; the worker gives up
 //! every right it has and then waits for Start (`confine` is that sequence). A further process of the container
-//! ([`job::World`]) comes into what the first one lives in, and gives up the same. An engine's executable is a `main` that calls
-//! [`run`] with its [`Runner`].
+//! ([`job::World`]) joins the first one's namespaces and file tree, and gives up the same rights. An engine's executable is a
+//! `main` that calls [`run`] with its [`Runner`].
 //!
-//! The same library holds what the shim needs to speak to a worker ([`job`], [`control`]) and what a compile process
-//! needs to give up its rights ([`compiler`]), what both engines ask of the kernel for a guest ([`links`], [`listing`]), the socket of a server ([`listener`]), and
-//! how much all of them quote ([`quote`]). No engine is linked here.
+//! The same library holds the messages between shim and worker ([`job`], [`control`]), the way for a compile process to give up
+//! its rights ([`compiler`]), both engines' questions to the kernel for a guest ([`links`], [`listing`]), the socket of a server
+//! ([`listener`]), and the limit of all quotations ([`quote`]). No engine is linked here.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -54,8 +54,8 @@ pub use hold::hold;
 pub use runner::{Guest, Needs, Runner, RunnerError, Terms};
 pub use stage::run;
 
-/// Repeats an openat2(2) that says EAGAIN: under `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` it does so when anything on the
-/// machine was renamed meanwhile, which anybody can do in a loop.
+/// Repeats an openat2(2) that fails with EAGAIN: under `RESOLVE_IN_ROOT` and `RESOLVE_BENEATH` it does so if anything on the
+/// machine was renamed meanwhile, and anybody can rename in a loop.
 pub fn retried<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     for _ in 0..MOST_TRIES {
         match open() {
@@ -66,7 +66,7 @@ pub fn retried<T>(mut open: impl FnMut() -> rustix::io::Result<T>) -> rustix::io
     open()
 }
 
-/// The names of a path on the way to what it names, `..` included: for a walk that takes one after the other.
+/// Returns a path's names, `..` included, for a walk that takes one after the other.
 pub fn names(path: &Path) -> VecDeque<OsString> {
     path.components()
         .filter_map(|c| match c {

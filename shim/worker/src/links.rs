@@ -1,7 +1,7 @@
-//! Where a path leads: its links followed, as the kernel does it for a process whose root this is.
+//! Resolves a path's links as the kernel does for a process with this root.
 //!
-//! A Wasm container has no procfs, but its `/dev/stdout` is a link into one, as every container's, and images have links to
-//! that. So a path below `/proc/self/fd` that is not in the tree counts as the descriptor of the guest that it names.
+//! A Wasm container has no procfs, but its `/dev/stdout` is a link into one, as in every container, and images have links to
+//! that. So a path below `/proc/self/fd` that is not in the tree stands for the guest's descriptor of that number.
 
 use std::os::fd::BorrowedFd;
 
@@ -11,14 +11,14 @@ use rustix::io::{Errno, Result};
 /// How many links the kernel follows in one look-up.
 const MOST_LINKS: usize = 40;
 
-/// Where a path leads.
+/// The place where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expanded {
-    /// Out of the root by its own words, which WASI does not permit; a link that does so stays in the root, as with the
-    /// kernel.
+    /// Out of the root by the path's own `..` or `/`, which WASI does not permit; a link that does so stays in the root, as
+    /// with the kernel.
     Outside,
-    /// To this path below the root, which has no link in it, its last name's only if links are followed there. It has no
-    /// `..` but as a last name that is not followed, and ends in a slash where it has to be a folder.
+    /// To this path below the root. No name in it is a link, but for a last one that is not followed. It has no `..` but as a
+    /// last name that is not followed, and ends in a slash if the place has to be a folder.
     At(Vec<u8>),
     /// To this descriptor of the guest's own.
     Descriptor(u32),
@@ -26,8 +26,8 @@ pub enum Expanded {
 
 /// Follows the links of `path`, that of its last name only if `follow`.
 ///
-/// Looks at names one after the other, so that what it says was true of each at its time: whoever opens the place must
-/// not rely on it to stay within the root.
+/// Looks at names one after the other, and each may change after its look-up: a caller that opens the place must not rely on
+/// the result to stay within the root.
 ///
 /// # Errors
 /// The kernel's: a name is not there, is no folder, may not be searched, or there are too many links.
@@ -38,7 +38,7 @@ pub fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<Expande
     let mut walk = Walk { root, done: Vec::new(), rest: path.to_vec(), at: 0, own: path.len(), links: 0 };
     while let Some(name) = walk.next() {
         let step = match walk.rest[walk.at..name.end] {
-            // Without a look at it, and with the slashes behind it: what those mean is told by the call that it is for.
+            // Taken unseen, with the slashes behind it: the call that the path is for says what those mean.
             _ if name.last && !follow => walk.last(&name),
             [b'.'] => walk.pass(&name),
             [b'.', b'.'] => walk.parent(&name)?,
@@ -54,7 +54,7 @@ pub fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<Expande
     Ok(Expanded::At(walk.end(true)))
 }
 
-/// The descriptor that a path names by the process's folder in procfs, if it does.
+/// Returns the descriptor that a path names by this process's folder in procfs, or None.
 fn descriptor(path: &[u8]) -> Option<u32> {
     let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
     let process = match (names.next()?, names.next()?) {
@@ -65,24 +65,24 @@ fn descriptor(path: &[u8]) -> Option<u32> {
     let is_own = matches!(process, b"self" | b"thread-self") || process == own.as_bytes();
     let (folder, number) = (names.next()?, names.next()?);
     let is_number = is_own && folder == b"fd" && names.next().is_none() && !path.ends_with(b"/");
-    // As the kernel prints it: no sign and no zero before it.
+    // As the kernel prints a number: no sign and no leading zero.
     let digits = number.iter().all(u8::is_ascii_digit) && (number == b"0" || !number.starts_with(b"0"));
     (is_number && digits).then(|| std::str::from_utf8(number).ok()?.parse().ok()).flatten()
 }
 
 struct Walk<'a> {
     root: BorrowedFd<'a>,
-    /// From the root, without links.
+    /// The path walked so far, from the root and without links.
     done: Vec<u8>,
-    /// What is still to be walked, from `at` on.
+    /// The path still to walk, from `at` on.
     rest: Vec<u8>,
     at: usize,
-    /// How many bytes at the end of `rest` are the path's own, and not a link's.
+    /// The number of bytes at the end of `rest` that are the path's own, and not a link's.
     own: usize,
     links: usize,
 }
 
-/// A name of `rest`, which begins at `at`: where it ends, where the next one begins, and whether there is none.
+/// The name of `rest` that begins at `at`: its end, the next name's beginning, and whether it is the last.
 struct Name {
     end: usize,
     next: usize,
@@ -110,7 +110,7 @@ impl Walk<'_> {
         (end > self.at).then_some(Name { end, next, last: next == self.rest.len() })
     }
 
-    /// Whether the name is one of the path itself.
+    /// Whether the name is one of the path itself, and not of a link.
     fn is_own(&self) -> bool {
         self.rest.len() - self.at <= self.own
     }
@@ -139,7 +139,7 @@ impl Walk<'_> {
         self.done
     }
 
-    /// Goes up.
+    /// Goes to the parent folder.
     fn parent(&mut self, name: &Name) -> Result<Step> {
         if self.done.is_empty() {
             return Ok(if self.is_own() { Step::Out } else { self.pass(name) });
@@ -154,7 +154,7 @@ impl Walk<'_> {
         Ok(self.pass(name))
     }
 
-    /// Goes to that name, or to where the link of that name leads.
+    /// Goes to this name, or to the target of the link that it is.
     fn normal(&mut self, name: &Name) -> Result<Step> {
         let before = self.done.len();
         self.push(name);
@@ -163,7 +163,7 @@ impl Walk<'_> {
                 self.done.truncate(before);
                 self.link(text.as_bytes(), name.end).map(|()| Step::On)
             }
-            // What is there, if anything, tells whoever uses the place.
+            // The caller learns what is there, if anything, when it uses the place.
             Err(_) if name.last => Ok(Step::End { folder: name.next > name.end }),
             Err(Errno::INVAL) => Ok(self.pass(name)),
             Err(Errno::NOENT) => self.descriptor(name).map(Step::Descriptor).ok_or(Errno::NOENT),
@@ -171,12 +171,12 @@ impl Walk<'_> {
         }
     }
 
-    /// What lies behind a name that is not there, as a name of a procfs.
+    /// Returns the descriptor that the path stands for, if any, with a name that is not in the tree.
     fn descriptor(&self, name: &Name) -> Option<u32> {
         descriptor(&[&self.done[..], &self.rest[name.end..]].concat())
     }
 
-    /// Puts a link's text before what lies behind its name.
+    /// Replaces the name by the link's text, before the rest of the path.
     fn link(&mut self, text: &[u8], end: usize) -> Result<()> {
         self.links += 1;
         match text.first() {

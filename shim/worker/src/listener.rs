@@ -1,5 +1,5 @@
-//! The socket on which a server listens: made in the container's network namespace, with the rights of its user, before the filter
-//! of system calls lets no further one be made.
+//! The socket on which a server listens: made in the container's network namespace, with the rights of its user, before the
+//! filter of system calls, which lets no further socket be made.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -13,11 +13,11 @@ use crate::runner::RunnerError;
 /// The annotation by which an author gives a container an address of its own.
 pub const ANNOTATION: &str = "catamaran.wasm/http-listen";
 
-/// Opens a TCP socket that listens at the server's address, and does not block. `[::]` is IPv6 and IPv4 in one, and IPv4 alone
-/// where the pod has no IPv6.
+/// Opens a TCP socket that listens at the server's address, and does not block. `[::]` is IPv6 and IPv4 in one, or IPv4 alone
+/// if the pod has no IPv6.
 ///
 /// # Errors
-/// [`RunnerError::Address`], which says what to write instead.
+/// [`RunnerError::Address`], which says which address to write instead.
 pub fn open(server: &Server) -> Result<OwnedFd, RunnerError> {
     let opened = match listening(server.listen, server.backlog) {
         Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL)
@@ -34,19 +34,19 @@ fn listening(address: SocketAddr, backlog: u32) -> rustix::io::Result<OwnedFd> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    // Connections of a container before it may still be about to end.
+    // Connections of an earlier container may still linger on the port.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {
-        // Whatever net.ipv6.bindv6only says.
+        // For IPv4 too, whatever net.ipv6.bindv6only says.
         sockopt::set_ipv6_v6only(&socket, false)?;
     }
     rustix::net::bind(&socket, &address)?;
-    // The kernel cuts it to net.core.somaxconn.
+    // The kernel cuts the backlog to net.core.somaxconn.
     rustix::net::listen(&socket, i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket)
 }
 
-/// What refused the address, and what to write instead.
+/// Explains the kernel's refusal of the address, and says what to write instead.
 fn explained(server: &Server, e: Errno) -> String {
     let advice = match e {
         Errno::ACCESS | Errno::PERM => {
@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    /// Runs `then` where the kernel answers `errno` to `call`, if `argument`, an int, is `value`.
+    /// Runs `then` under a filter that answers `errno` to the call `number` if `argument`, an int, is `value`.
     fn where_refused(number: i64, argument: usize, value: i32, errno: i32, then: impl FnOnce() + Send + 'static) {
         let thread = std::thread::spawn(move || {
             let operator = Operator::Masked(u64::from(u32::MAX));
@@ -139,7 +139,7 @@ mod tests {
             });
         }
         where_refused(libc::SYS_socket, 0, libc::AF_INET6, libc::EAFNOSUPPORT, || {
-            // Somebody wants this one and no other.
+            // Only `[::]` has a substitute.
             let said = refused("[::1]:0");
             assert!(said.contains("no IPv6: write an address of IPv4"), "{said}");
         });
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn an_address_that_the_pod_has_not_is_named() {
-        // For documentation alone (RFC 5737).
+        // An address for documentation alone (RFC 5737).
         let said = refused("192.0.2.1:8080");
         assert!(said.contains("cannot listen at 192.0.2.1:8080 (") && said.contains("write [::]:PORT"), "{said}");
     }

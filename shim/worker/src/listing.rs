@@ -1,8 +1,8 @@
-//! A folder's names, as a guest reads them piece by piece (WASI's `fd_readdir`).
+//! Lists a folder's names for a guest that reads them piece by piece (WASI's `fd_readdir`).
 //!
-//! The kernel's own position in a folder takes 64 bits, and a guest's C library keeps 32 of them (`telldir`). So a guest is
-//! told how many names it has read, and where in the folder that was is kept here. What the kernel handed out last is kept
-//! too: the next piece begins within it, whatever was removed since, and no name is looked at twice.
+//! The kernel's position in a folder takes 64 bits, of which a guest's C library keeps 32 (`telldir`). So a guest's position is
+//! the number of names that it has read, and [`Listing`] keeps the kernel's position for each. It also keeps the names that the
+//! kernel returned last: the next piece begins within them, whatever was removed since, and no name is read twice.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,17 +10,17 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, RawDir, SeekFrom, fstat, seek, statat};
 
-/// What the kernel is asked for at once, as much as by a C library.
+/// The bytes asked of the kernel at once, as many as a C library asks for.
 const CHUNK: usize = 32 << 10;
 
-/// The bytes before each name (WASI's `dirent`): the next position, the inode, the name's length, what it is.
+/// The bytes before each name (WASI's `dirent`): the next position, the inode, the name's length, the file's type.
 const HEADER: usize = 24;
 
 /// An open folder that is being read.
 pub struct Listing {
     folder: OwnedFd,
     device: u64,
-    /// The kernel's position behind so many names. A guest's position is an index of it.
+    /// The kernel's positions; a guest's position is an index into them.
     positions: Vec<u64>,
     /// The guest's position before the names of `chunk`.
     before: usize,
@@ -28,14 +28,14 @@ pub struct Listing {
 }
 
 struct Name {
-    /// The guest's position behind it.
+    /// The guest's position behind this name.
     behind: usize,
     inode: u64,
     kind: FileType,
     name: Vec<u8>,
 }
 
-/// A name, as a guest's inode number is made of it.
+/// A name, with the data that a guest's inode number is made of.
 #[derive(Clone, Copy)]
 pub struct Found<'a> {
     /// The name.
@@ -49,7 +49,7 @@ pub struct Found<'a> {
 }
 
 impl Listing {
-    /// Of a folder that is open for reading, and whose position nobody else uses.
+    /// Lists a folder that is open for reading, and whose position nobody else uses.
     ///
     /// # Errors
     /// The kernel's.
@@ -59,8 +59,8 @@ impl Listing {
         Ok(Self { folder, device, positions: vec![0], before: 0, chunk: Vec::new() })
     }
 
-    /// Fills `buffer` with the names from the guest's position `from` on, as `fd_readdir` has them, the last one cut off if
-    /// there is no room for it; answers how much was filled. Less than the whole buffer means that the folder has ended.
+    /// Fills `buffer` with the names from the guest's position `from` on, in the form of `fd_readdir`, the last one cut off if
+    /// it does not fit, and returns the number of bytes filled. Less than the whole buffer means that the folder has ended.
     /// `inode` makes a guest's inode number.
     ///
     /// # Errors
@@ -89,10 +89,10 @@ impl Listing {
         Ok(filled)
     }
 
-    /// Goes to a guest's position: the index of the next name in `chunk`. Nothing if the folder ends before it.
+    /// Goes to a guest's position and returns the index of the next name in `chunk`, or None if the folder ends before it.
     fn turn_to(&mut self, position: usize) -> io::Result<Option<usize>> {
         if position == 0 {
-            // As rewinddir(3): what was made since is there.
+            // As after rewinddir(3), files made since are listed.
             self.positions.truncate(1);
         } else if position == self.before {
             return Ok(Some(0));
@@ -117,7 +117,7 @@ impl Listing {
         Ok(())
     }
 
-    /// Reads the names behind `before`, where the kernel is; false if there are none.
+    /// Reads the names behind `before`, where the kernel's position is. Returns false if there are none.
     fn read(&mut self) -> io::Result<bool> {
         self.chunk.clear();
         let mut buffer = vec![MaybeUninit::uninit(); CHUNK];
@@ -127,7 +127,7 @@ impl Listing {
             let entry = entry?;
             at = behind(&mut self.positions, at, entry.next_entry_cookie());
             let kind = match entry.file_type() {
-                // Some file systems do not say. One that is gone meanwhile is a name all the same.
+                // Some file systems do not tell the type. A file that is gone by now is listed all the same.
                 FileType::Unknown => statat(&self.folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
                     .map_or(FileType::Unknown, |found| FileType::from_raw_mode(found.st_mode)),
                 told => told,
@@ -142,8 +142,8 @@ impl Listing {
     }
 }
 
-/// The guest's position for the kernel's `position`, which is the next one behind `at`. The one that it had, if the names were
-/// read before: what was removed or made since shifts none.
+/// Returns the guest's position for the kernel's `position`, the next one behind `at`. A position that was known before keeps its
+/// number, so that files removed or made since shift none.
 fn behind(positions: &mut Vec<u64>, at: usize, position: u64) -> usize {
     let known = positions.iter().skip(at + 1).position(|&known| known == position);
     known.map_or_else(
@@ -166,7 +166,7 @@ impl Name {
     }
 }
 
-/// What a file is in WASI's numbers (`filetype`), which has none for a FIFO.
+/// Returns WASI's number for a file's type (`filetype`), which has none for a FIFO.
 fn wasis(kind: FileType) -> u8 {
     match kind {
         FileType::BlockDevice => 1,

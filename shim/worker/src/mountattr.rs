@@ -1,5 +1,5 @@
-//! mount_setattr(2): attributes of a mount that is held by a descriptor. The shim uses it on the trees that it prepares,
-//! the worker on what it attaches.
+//! mount_setattr(2): changes the attributes of a mount that a descriptor holds. The shim uses it on the trees that it prepares,
+//! the worker on the mounts that it attaches.
 #![allow(unsafe_code, reason = "mount_setattr has no safe form; this module is its safe form")]
 
 use std::io;
@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
-/// What to change of a mount.
+/// A change of a mount's attributes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// `MOUNT_ATTR_*` to set.

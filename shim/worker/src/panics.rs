@@ -1,7 +1,7 @@
-//! A panic of the host's code ends the process at once: 134, and a line on standard error that says where.
+//! Ends the process at once when host code panics: with 134, and a line on standard error that says where.
 //!
-//! It ends in the panic hook, before anything is unwound. Behind an unwinding it would be too late: what is dropped on the way
-//! may tell another thread that the guest has ended well, and that thread ends the process with 0.
+//! The panic hook ends it, before anything is unwound. After unwinding it would be too late: a value dropped on the way may tell
+//! another thread that the guest has ended well, and that thread ends the process with 0.
 #![allow(unsafe_code, reason = "_exit(2) and write(2) have no safe form that a hook could use")]
 
 use std::cell::Cell;
@@ -11,7 +11,7 @@ use nix::libc;
 
 use crate::EXIT_TRAPPED;
 
-/// The most of a panic's message that is written: a line that a termination log holds.
+/// The most bytes of a panic's message, so that a termination log holds the line.
 const MOST_BYTES: usize = 1024;
 
 thread_local! {
@@ -19,10 +19,10 @@ thread_local! {
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Ends the process in every panic from now on, on whatever thread.
+/// Has every panic from now on end the process, on any thread.
 pub(crate) fn end_the_process() {
     set_hook(Box::new(|panic| {
-        // The flag is gone only where the thread itself is ending.
+        // The flag is gone only if the thread itself is ending.
         if CAUGHT.try_with(Cell::get).unwrap_or(false) {
             return;
         }
@@ -32,8 +32,8 @@ pub(crate) fn end_the_process() {
     }));
 }
 
-/// Runs code of a library that panics where it could have answered an error; none if it did. What it was given must not be
-/// used again then.
+/// Runs code of a library that may panic where it should return an error. If it does, returns None, and the caller must not use
+/// the code's arguments again.
 pub fn caught<T>(code: impl FnOnce() -> T) -> Option<T> {
     let outer = CAUGHT.replace(true);
     let done = catch_unwind(AssertUnwindSafe(code)).ok();
@@ -41,7 +41,7 @@ pub fn caught<T>(code: impl FnOnce() -> T) -> Option<T> {
     done
 }
 
-/// A panic as one line.
+/// Returns a panic as one line.
 fn line(panic: &PanicHookInfo<'_>) -> String {
     let place = panic.location().map_or_else(|| "an unknown place".to_owned(), |place| place.to_string());
     let text = panic.payload_as_str().unwrap_or("no message");
@@ -52,13 +52,13 @@ fn line(panic: &PanicHookInfo<'_>) -> String {
     line
 }
 
-/// A place in a library without the folder of the machine that built this program.
+/// Returns a place in a library without the build machine's folder.
 fn shortened(place: &str) -> &str {
     let library = place.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/'));
     library.map_or(place, |(_, file)| file)
 }
 
-/// One write, without a lock that the thread may hold already. Nobody is left to tell if it fails.
+/// Writes the line by one write(2), without a lock that the thread may hold already. A failure cannot be reported to anybody.
 fn say(line: &str) {
     // SAFETY: the bytes outlive the call, which only reads them.
     unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
@@ -72,7 +72,7 @@ mod tests {
 
     use super::{caught, end_the_process, shortened};
 
-    /// What the process that is to end does, by its name.
+    /// The variable that says how the process panics.
     const WAY: &str = "CATAMARAN_TEST_PANIC";
 
     /// Tells a success when it is dropped, as a guard of a thread does.
@@ -84,7 +84,7 @@ mod tests {
         }
     }
 
-    /// Ends this process by the hook, and otherwise with what the test's runner makes of it.
+    /// Panics in one of the ways; exits with 1 if the hook does not end this process.
     #[test]
     #[ignore = "run by the test below, in a process of its own"]
     fn one_that_ends() {

@@ -1,16 +1,16 @@
-//! What a message quotes of a tenant's: at most so much that it can still be read, and that a log line or an answer that is
-//! sent again at each retry costs nothing. An image, a pod and a guest may have names of megabytes.
+//! Cuts a message's quotations of a tenant's text, because an image, a pod and a guest may have names of megabytes: the message
+//! stays readable, and a log line or an answer that is sent again at each retry costs nothing.
 
 use std::borrow::Cow;
 
-/// As many characters of one thing are quoted.
+/// The most characters of one quotation.
 pub const MOST: usize = 200;
-/// A whole message is no longer: for what is quoted without a mark at its ends.
+/// The most bytes kept of a message, which bounds quotations without quotation marks too.
 const LONGEST_MESSAGE: usize = 8000;
-/// What stands for the rest.
+/// The mark that stands for the rest.
 const MORE: &str = "...";
 
-/// The beginning of a text, to be quoted.
+/// Returns the beginning of a text, for a quotation.
 #[must_use]
 pub fn cut(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MOST) {
@@ -19,15 +19,15 @@ pub fn cut(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A message that others have written, an engine or a parser, with what it quotes cut: each word, and each text between
-/// quotation marks. What is left keeps its beginning and its end, where the reason is.
+/// Cuts the quotations in a message of an engine or a parser: each word, and each text between quotation marks. A message that is
+/// still too long keeps its beginning and its end, where the reason is.
 #[must_use]
 pub fn shortened(message: &str) -> Cow<'_, str> {
     if message.len() <= MOST {
         return Cow::Borrowed(message);
     }
     let mut short = String::with_capacity(message.len().min(2 * LONGEST_MESSAGE));
-    // How long the word is that is being read, and what ends the quotation that it is in.
+    // The lengths of the current word and of the current quotation, and the mark that ends that quotation.
     let (mut word, mut quoted, mut mark) = (0, 0, None);
     for c in message.chars() {
         let ends = mark == Some(c);

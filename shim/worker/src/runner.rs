@@ -1,4 +1,4 @@
-//! What an engine's executable supplies: a way to map an artifact and a way to run it.
+//! The interface of an engine's executable: a way to map an artifact and a way to run it.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::rules::Rules;
 use crate::server::Server;
 
-/// What the guest is told of its world: WASI's arguments, environment and directory.
+/// The guest's own view: WASI's arguments, environment and working directory.
 ///
 /// The file tree needs no entry: after confinement the process's own `/` is the container's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,28 +22,27 @@ pub struct Guest {
     pub cwd: String,
 }
 
-/// How a module is to run, beside what its guest is told.
+/// How a module is to run, beside [`Guest`].
 #[derive(Debug)]
 pub struct Terms {
-    /// How to serve HTTP, for a component that is called by the worker's own server.
+    /// How to serve HTTP, for a component that the worker's own HTTP server calls.
     pub server: Option<Server>,
-    /// The folder of that server's certificate, where it speaks TLS.
+    /// The folder of that server's certificate, if it speaks TLS.
     pub certificate: Option<OwnedFd>,
-    /// What the node's administrator lets components do.
+    /// The node administrator's rules for components.
     pub rules: Rules,
 }
 
-/// What a loaded module wants of the kernel beyond files, memory and time: the worker's filter of system calls lets that
-/// much more pass.
+/// The needs of a loaded module beyond files, memory and time: the worker's filter of system calls lets that much more pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs {
     /// Threads, of the engine's own or the guest's.
     pub threads: bool,
     /// TCP and UDP sockets of the pod's network namespace; no other family.
     pub sockets: bool,
-    /// Accepting connections on sockets that it listens on already.
+    /// Accepting connections on sockets that the worker listens on already.
     pub accepts: bool,
-    /// Connecting to others, over TCP and UDP; not binding, nor listening.
+    /// Connecting to others, over TCP and UDP, without binding or listening.
     pub connects: bool,
 }
 
@@ -57,7 +56,7 @@ pub enum RunnerError {
     /// The module itself cannot run here; the text says why and what to do, for the user.
     #[error("{0}")]
     Module(String),
-    /// The address where it is to listen cannot be had; the text says why and what to do, for the user.
+    /// The server cannot listen on its address; the text says why and what to do, for the user.
     #[error("{0}")]
     Address(String),
 }
@@ -67,16 +66,16 @@ pub trait Runner: Sized {
     /// The engine's own version, which `--version` prints.
     const VERSION: &'static str;
 
-    /// Whether the worker's filter of system calls is applied. Every engine leaves it as it is; the one that does not is
-    /// in `tests/attacks`, which shows what else holds when the filter has a hole. A constant of the executable's own
-    /// type and nothing that a job, an environment or an argument could say: the code for the other answer is not in a
-    /// shipped worker.
+    /// Whether the worker's filter of system calls is applied. Every engine leaves it true; only the runner in
+    /// `tests/attacks`, which shows what else holds when the filter has a hole, does not. It is a constant of the
+    /// executable's own type, out of reach of a job, an environment or an argument: a shipped worker has no code for
+    /// the other answer.
     const FILTERED: bool = true;
 
-    /// Everything linked, nothing of the guest executed yet.
+    /// The linked program, of which no guest code has run yet.
     type Program: FnOnce() -> ExitCode;
 
-    /// Whether this artifact can be mapped by a name only. Asked while the process still has the host's rights: it looks at
+    /// Whether this artifact can be mapped by a name only. Called while the process still has the host's rights: it looks at
     /// no more than a header of fixed size, and decides nothing else.
     fn maps_by_name(_artifact: &File) -> bool {
         false
@@ -85,17 +84,17 @@ pub trait Runner: Sized {
     /// Maps machine code from `artifact`, which only our own compile process can have written.
     ///
     /// Runs confined, but while the process may still map executable memory: it must not look at anything but the
-    /// artifact. Where [`Runner::maps_by_name`] says so, the working directory is a folder in which the number of each
-    /// open descriptor is a name of its file.
+    /// artifact. If [`Runner::maps_by_name`] is true, the working directory is a folder in which each open descriptor's
+    /// number is a name of its file.
     fn load(artifact: File, terms: Terms) -> Result<Self, RunnerError>;
 
-    /// Opens the sockets on which it listens, in the container's network namespace and with the rights of its user. The last step
-    /// before the filter of system calls, which lets no further one be made.
+    /// Opens the sockets on which the worker listens, in the container's network namespace and with the rights of its user. The
+    /// last step before the filter of system calls, which lets no further socket be made.
     fn listen(&mut self) -> Result<(), RunnerError> {
         Ok(())
     }
 
-    /// What the filter of system calls has to let pass for this module. Asked once, behind [`Runner::listen`].
+    /// Returns what the filter of system calls has to let pass for this module. Called once, after [`Runner::listen`].
     fn needs(&self) -> Needs {
         Needs::default()
     }

@@ -1,11 +1,10 @@
-//! Signals for a guest that cannot take them.
+//! Handles signals for a guest that cannot.
 //!
-//! A signal whose default action ends a process ends the worker with 128 + its number, from inside a loop of the guest
-//! too: no flag that guest code would have to look at. Without a handler the kernel would drop it, since the worker is
-//! its namespace's pid 1.
+//! A signal whose default action ends a process ends the worker with 128 + its number, even inside a loop of the guest,
+//! because the handler itself ends the process. Without a handler the kernel would drop the signal, since the worker is its
+//! namespace's pid 1.
 //!
-//! A server is told of the first one instead ([`drain_on_signals`]), so that it ends what it has begun. The second one ends it as
-//! above.
+//! The first signal tells a server to finish its requests instead ([`drain_on_signals`]). The second one ends the server as above.
 #![allow(unsafe_code, reason = "installing a handler is unsafe by its nature; this module holds nothing else")]
 
 use std::io;
@@ -16,7 +15,8 @@ use nix::errno::Errno;
 use nix::libc;
 use rustix::event::EventfdFlags;
 
-/// Signals that are not ours: faults and traps are the engine's, the rest does not end a process or cannot be caught.
+/// Signals that this module does not handle: faults and traps are the engine's, the rest does not end a process or cannot be
+/// caught.
 const LEFT_ALONE: [i32; 15] = [
     libc::SIGILL,
     libc::SIGTRAP,
@@ -35,14 +35,14 @@ const LEFT_ALONE: [i32; 15] = [
     libc::SIGWINCH,
 ];
 
-/// Where the first signal is told, a descriptor of this module's own that is never closed; [`TOLD`] once it was told.
+/// The eventfd that the first signal is written to, a descriptor of this module's own that is never closed; [`TOLD`] after that.
 static BELL: AtomicI32 = AtomicI32::new(TOLD);
-/// Not a descriptor.
+/// No descriptor.
 const TOLD: i32 = -1;
 
 /// Installs the handler for every signal that ends a process, real-time ones included.
 ///
-/// SIGABRT is among them: abort() of a pid 1 would otherwise end as a fault, 139 instead of 134.
+/// SIGABRT is among them, because abort() of a pid 1 would otherwise end as a fault, with 139 instead of 134.
 pub fn end_on_signals() -> io::Result<()> {
     for signal in all() {
         handle(signal, end, 0)?;
@@ -50,25 +50,25 @@ pub fn end_on_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Has the first signal of those that end a process, whichever it is, make the returned descriptor readable instead, and any
-/// further one end the process with 128 + its number at once. SIGABRT ends it as before.
+/// Has the first signal that would end the process make the returned descriptor readable instead. Any further one ends the
+/// process at once with 128 + its number, and SIGABRT always does.
 ///
-/// The descriptor is an eventfd that does not block. To be called once in a process, behind [`end_on_signals`].
+/// The descriptor is an eventfd that does not block. Call this once in a process, after [`end_on_signals`].
 pub fn drain_on_signals() -> io::Result<OwnedFd> {
     let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-    // A copy, which the caller cannot close: the number would be another file's when the signal comes.
+    // A copy that the caller cannot close, because after a close the number may be another file's when the signal comes.
     let copy = rustix::io::fcntl_dupfd_cloexec(&bell, 0)?;
     BELL.store(copy.into_raw_fd(), Ordering::SeqCst);
     for signal in all().filter(|signal| *signal != libc::SIGABRT) {
-        // What a thread waits in goes on.
+        // SA_RESTART: a thread's blocking call goes on after the signal.
         handle(signal, drain, libc::SA_RESTART)?;
     }
     Ok(bell)
 }
 
-/// The signals that are ours.
+/// Returns the signals that this module handles.
 fn all() -> impl Iterator<Item = i32> {
-    // The C library keeps the signals between the standard ones and SIGRTMIN to itself.
+    // The C library uses the signals between the standard ones and SIGRTMIN itself.
     (1..32).chain(libc::SIGRTMIN()..=libc::SIGRTMAX()).filter(|signal| !LEFT_ALONE.contains(signal))
 }
 
@@ -76,7 +76,7 @@ fn handle(signal: i32, handler: extern "C" fn(i32), flags: i32) -> io::Result<()
     // SAFETY: all-zero is a valid sigaction: no flags, an empty mask, SIG_DFL.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler as libc::sighandler_t;
-    // The guest may run on a small stack of its own: take the engine's signal stack where it set one up.
+    // The guest may run on a small stack of its own: use the engine's signal stack if the engine set one up.
     action.sa_flags = libc::SA_ONSTACK | flags;
     // SAFETY: `action` is initialised and outlives the call; no old action is asked for.
     if unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) } != 0 {
@@ -91,12 +91,12 @@ extern "C" fn end(signal: i32) {
 }
 
 extern "C" fn drain(signal: i32) {
-    // Of two that come at once on two threads, one is the first.
+    // Of two signals that come at once on two threads, one is the first.
     let bell = BELL.swap(TOLD, Ordering::SeqCst);
     if bell == TOLD {
         end(signal);
     }
-    // The thread whose code was interrupted may be about to read its error number: it is put back.
+    // Restore the error number, which the interrupted code may be about to read.
     let before = Errno::last_raw();
     let one = 1_u64;
     // SAFETY: write is async-signal-safe; the eight bytes outlive the call, which only reads them. An eventfd whose counter is 0
@@ -117,16 +117,16 @@ mod tests {
 
     use super::*;
 
-    /// What the process that is signalled does, by its name.
+    /// The variable that says what the signalled process does.
     const WAY: &str = "CATAMARAN_TEST_SIGNALS";
 
-    /// Says when it is to be signalled, and when it was told.
+    /// Prints a line when it is ready for signals, and when the first one has come.
     #[test]
     #[ignore = "run by the tests below, in a process of its own"]
     fn one_that_is_signalled() {
         end_on_signals().unwrap();
         let bell = drain_on_signals().unwrap();
-        // Another thread reads until it is told: no signal interrupts it.
+        // A thread that reads for ever: no signal must interrupt its call.
         let (reader, _writer) = rustix::pipe::pipe().unwrap();
         thread::spawn(move || {
             let read = rustix::io::read(&reader, &mut [0]);
@@ -174,7 +174,7 @@ mod tests {
                 let mut line = String::new();
                 assert_ne!(self.says.read_line(&mut line).unwrap(), 0, "it has ended before it said {wanted:?}");
                 assert!(!line.contains("went on"), "{line}");
-                // Behind what the test's runner writes on the same line.
+                // The test runner may have written on the same line before.
                 if line.trim_end().ends_with(wanted) {
                     return;
                 }

@@ -14,7 +14,7 @@ use crate::job::{Job, World};
 use crate::runner::{Runner, Terms};
 use crate::version;
 
-/// The whole of an engine's executable, with the control socket as its standard input.
+/// Runs the whole of an engine's executable, with the control socket as its standard input.
 pub fn run<R: Runner>() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|argument| argument == "--version") {
         println!("{}", R::VERSION);
@@ -23,10 +23,10 @@ pub fn run<R: Runner>() -> ExitCode {
     staged(worker::<R>)
 }
 
-/// Both stages: what `second` does is done in the container's namespaces.
+/// Runs both stages; `second` runs in the container's namespaces.
 pub(crate) fn staged(second: fn(&Job, Descriptors, Line, Surroundings) -> ExitCode) -> ExitCode {
     crate::panics::end_the_process();
-    // First of all, and for the clone too: a process of the namespace that is joined could otherwise open this program's
+    // First of all, and for the clone too: a process of the namespace that this one joins could otherwise open this program's
     // file, its descriptors or the host's root through /proc while the worker is not confined yet.
     if let Err(e) = confine::close_to_others() {
         eprintln!("{e}");
@@ -39,7 +39,7 @@ pub(crate) fn staged(second: fn(&Job, Descriptors, Line, Surroundings) -> ExitCo
     };
     let (job, mut descriptors) = match control::receive_job(control.as_fd()) {
         Ok(received) => received,
-        // The shim gave up before it sent one: the container's stderr is no place to say so.
+        // The shim gave up before it sent a job. Standard error is the container's, and no place to say so.
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return ExitCode::FAILURE,
         Err(e) => match version::other(&e) {
             Some(other) => return fail(&control, other.clone().into()),
@@ -51,7 +51,7 @@ pub(crate) fn staged(second: fn(&Job, Descriptors, Line, Surroundings) -> ExitCo
         Ok(Side::Intermediate(intermediate)) => intermediate.hand_over(&job, &control),
         Ok(Side::Worker { known, surroundings }) => {
             let mut line = Line { control, known: Some(known) };
-            // Until the hooks have run, and the intermediate has finished the tree behind them.
+            // Wait until the hooks have run and the intermediate has finished the tree after them.
             match has_hooks(&job).then(|| line.be_known()) {
                 Some(Err(_)) => ExitCode::FAILURE,
                 _ => second(&job, descriptors, line, surroundings),
@@ -61,7 +61,7 @@ pub(crate) fn staged(second: fn(&Job, Descriptors, Line, Surroundings) -> ExitCo
     }
 }
 
-/// Whether the shim runs hooks between the worker's clone and the end of its tree's making.
+/// Whether the shim runs hooks after the worker's clone and before its tree is finished.
 pub(crate) fn has_hooks(job: &Job) -> bool {
     matches!(&job.world, World::New(new) if new.hooks)
 }
@@ -76,12 +76,12 @@ fn usage(e: &io::Error) -> ExitCode {
 /// The worker's line to the shim.
 pub(crate) struct Line {
     pub(crate) control: OwnedFd,
-    /// Until the shim knows of the worker: the intermediate and the worker report on one socket.
+    /// Set until the shim knows of the worker: the intermediate and the worker report on one socket.
     known: Option<OwnedFd>,
 }
 
 impl Line {
-    /// Returns when the shim knows of this process. An error when it never will.
+    /// Waits until the shim knows of this process. Fails if the shim never will.
     pub(crate) fn be_known(&mut self) -> io::Result<()> {
         match self.known.take() {
             Some(known) if !matches!(rustix::io::read(&known, &mut [0]), Ok(1)) => {
@@ -103,22 +103,22 @@ fn worker<R: Runner>(job: &Job, mut descriptors: Descriptors, mut line: Line, su
         Ok(prepared) => prepared,
         Err(e) => return fail(&control, e),
     };
-    // What the job sent and nobody took ends here; the guest's process keeps 0, 1, 2 and what the engine opened.
+    // Close the job's descriptors that nobody took: the guest's process keeps 0, 1, 2 and those that the engine opened.
     drop(descriptors);
     if control::report(control.as_fd(), &Report::Ready { warnings }, &[]).is_err() {
         return ExitCode::FAILURE;
     }
     match control::await_start(control.as_fd()) {
         Ok(true) => {}
-        // The shim is gone, and with it the one that could ever start or delete this container. The parent-death
-        // signal may have come too early for this process to have asked for it; the socket closes in any case.
+        // The shim is gone, and nobody else can start or delete this container. The shim may have died before this process
+        // asked for a parent-death signal; the socket closes in any case.
         _ => return ExitCode::FAILURE,
     }
     drop(control);
     program()
 }
 
-/// Makes standard input's terminal the controlling one: of a session of its own, to which its signals go.
+/// Makes standard input's terminal the controlling one of a new session, to which the terminal's signals go.
 fn take_terminal() -> io::Result<()> {
     rustix::process::setsid()?;
     Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?)
@@ -131,8 +131,8 @@ fn prepare<R: Runner>(
     surroundings: Surroundings,
 ) -> Result<(R::Program, Vec<String>), StageError> {
     if job.terminal {
-        // In a session of its own it is no member of the group any more that the shim ends and reaps where nobody reports it,
-        // and a pid namespace whose first process ends waits for each that was not reaped.
+        // The shim ends and reaps an unreported worker by its process group, which this process leaves with a new session. And
+        // a pid namespace whose first process ends waits for each process that was not reaped.
         confine::step("waiting for the intermediate", line.be_known())?;
     }
     let artifact = confine::step("taking the artifact", descriptors.take(job.artifact))?;
@@ -150,8 +150,7 @@ fn prepare<R: Runner>(
     let Confined { warnings, label, descriptors: names, users } = confinement.apply()?;
     confine::step("installing signal handlers", crate::signals::end_on_signals())?;
     let guest = home::given(&job.guest, job.user.uid, users);
-    // Confined first: the artifact was made from hostile bytes by a process that met them. Mapping it needs its
-    // descriptor alone.
+    // Confined first, because a process that met hostile bytes made the artifact from them. Mapping needs its descriptor alone.
     let mut engine = match names {
         None => R::load(artifact, terms)?,
         Some(names) => names.while_in(|| R::load(artifact, terms))??,

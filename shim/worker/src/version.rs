@@ -14,8 +14,8 @@ use std::io;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The package's version, and a digest of the source files that define what the programs say to each other: two builds of one
-/// package version differ if these do.
+/// The package's version, and a digest of the source files that define the programs' messages: two builds of one package version
+/// differ if these files do.
 pub const VERSION: &str = match str::from_utf8(&TEXT) {
     Ok(text) => text,
     Err(_) => panic!("a version is ASCII"),
@@ -42,7 +42,7 @@ const FORM: [&[u8]; 15] = [
 
 const PACKAGE: &[u8] = env!("CARGO_PKG_VERSION").as_bytes();
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
-/// More of what another program says of its version is not shown.
+/// The longest version of another program that an error shows.
 const LONGEST: usize = 64;
 
 const TEXT: [u8; PACKAGE.len() + 1 + DIGITS.len()] = {
@@ -58,7 +58,7 @@ const TEXT: [u8; PACKAGE.len() + 1 + DIGITS.len()] = {
     text
 };
 
-/// FNV-1a of all files: it tells builds apart, and keeps nobody from anything.
+/// FNV-1a of all files: it tells builds apart, and protects against nothing.
 const fn digest_of(files: &[&[u8]]) -> u64 {
     let (mut hash, mut file) = (0xcbf2_9ce4_8422_2325_u64, 0);
     while file < files.len() {
@@ -75,7 +75,7 @@ const fn digest_of(files: &[&[u8]]) -> u64 {
 /// The program at the other end is of another version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherVersion {
-    /// What it says of its version; empty if that is none.
+    /// The version that it sent; empty if that has not the form of one.
     theirs: String,
 }
 
@@ -100,12 +100,12 @@ impl From<OtherVersion> for io::Error {
     }
 }
 
-/// The [`OtherVersion`] that an error is made of.
+/// Returns the [`OtherVersion`] that an error is made of.
 pub fn other(e: &io::Error) -> Option<&OtherVersion> {
     e.get_ref().and_then(|e| e.downcast_ref())
 }
 
-/// The value as a message of this version.
+/// Returns the value as a message of this version.
 ///
 /// # Errors
 /// When the value has no JSON form.
@@ -116,25 +116,25 @@ pub fn write(value: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The value that [`write`] wrote.
+/// Reads a value that [`write`] wrote.
 ///
 /// # Errors
-/// [`OtherVersion`] if a program of another version wrote the message, and an error of the JSON.
+/// [`OtherVersion`] if a program of another version wrote the message; otherwise the JSON's error.
 pub fn read<T: DeserializeOwned>(message: &[u8]) -> io::Result<T> {
     let theirs = first_line(message);
     compare(theirs)?;
     Ok(serde_json::from_slice(message.get(theirs.len() + 1..).unwrap_or_default())?)
 }
 
-/// What a message says of the version of its sender.
+/// Returns the sender's version from its message.
 pub fn first_line(message: &[u8]) -> &[u8] {
     message.split(|byte| *byte == b'\n').next().unwrap_or_default()
 }
 
-/// Compares the version that another program says it is of.
+/// Compares another program's version with this one's.
 ///
 /// # Errors
-/// [`OtherVersion`] if it is another one.
+/// [`OtherVersion`] if they differ.
 pub fn compare(theirs: &[u8]) -> Result<(), OtherVersion> {
     if theirs == VERSION.as_bytes() {
         return Ok(());

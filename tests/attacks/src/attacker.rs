@@ -1,4 +1,4 @@
-//! The engine: maps the artifact as Wasmtime does, and has native code for a guest.
+//! The attacker's engine: maps the artifact as Wasmtime does, and has native code for a guest.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -15,9 +15,9 @@ use crate::rows::{self, Context, When};
 
 const LONGER_THAN_ANY_TEST: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// A worker whose guest has broken out of the engine; with the filter of system calls, or without.
+/// A worker whose guest has broken out of the engine, with or without the filter of system calls.
 pub struct Attacker<const FILTER: bool> {
-    /// How it is to serve HTTP, for one that is a server's worker.
+    /// The terms of a server, if it is a server's worker.
     server: Option<Server>,
     listener: Option<OwnedFd>,
 }
@@ -30,7 +30,7 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
 
     fn load(artifact: File, terms: Terms) -> Result<Self, RunnerError> {
         let mapped = map(artifact).map_err(|e| RunnerError::Artifact(e.to_string()))?;
-        // Only one worker is ever loaded in a process.
+        // A process loads only one worker.
         let _ = ARTIFACT.set(mapped);
         Ok(Self { server: terms.server, listener: None })
     }
@@ -44,8 +44,8 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
     }
 
     fn needs(&self) -> Needs {
-        // All that any module may have: TCP and UDP are given then, and everything else is still an attack. A server that imports no
-        // sockets may accept, and nothing else.
+        // The most that any module may have: with TCP and UDP granted, everything else is still an attack. A server that imports no sockets
+        // may accept, and nothing else.
         let reuse = self.server.as_ref().map(|server| server.instance_reuse);
         let sockets = reuse.is_none_or(|reuse| reuse == Some(rows::REUSE_WITH_SOCKETS));
         let connects = reuse == Some(Some(rows::REUSE_WITH_REQUESTS));
@@ -60,7 +60,7 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
         let names: Vec<String> = guest.args.iter().skip(1).cloned().collect();
         asked(&names).filter_map(|row| row.prepare).for_each(|prepare| prepare());
         for row in asked(&names).filter(|row| row.when == When::BeforeStart) {
-            // What it does is for the shim to bear; the outcome is looked at outside.
+            // The shim has to cope with it; the test looks at the outcome from outside.
             let _ = (row.attack)(&context);
         }
         Ok(Box::new(move || {
@@ -73,7 +73,7 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
                 say(&format!("> {}", row.name));
                 let outcome = (row.attack)(&context);
                 say(&format!("= {}", outcome.to_line()));
-                // What it got may open the way for the next one, which is to be seen by itself: in a new container.
+                // Its gain may open the way for the next attack, which must be judged by itself: in a new container.
                 if matches!(outcome, Outcome::Open(_)) {
                     break;
                 }
@@ -88,11 +88,11 @@ fn asked(names: &[String]) -> impl Iterator<Item = rows::Row> {
 }
 
 fn say(line: &str) {
-    // One write a line. Standard output that is gone is seen by its reader.
+    // One write a line. The reader notices if standard output is gone.
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Maps the file for reading, and its code for execution: what a worker may do until its filter is applied.
+/// Maps the file for reading, and its code for execution: a worker may do so until its filter is applied.
 fn map(mut file: File) -> std::io::Result<Artifact> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
@@ -118,7 +118,7 @@ fn code(elf: &[u8]) -> Option<(usize, usize)> {
 }
 
 impl Outcome {
-    /// An outcome for what cannot be told by an error number.
+    /// A denial without an error number.
     pub(crate) fn denied(text: impl Into<String>) -> Self {
         Outcome::Denied(text.into())
     }

@@ -5,10 +5,10 @@ use std::ffi::CStr;
 
 use nix::errno::Errno;
 
-/// What the kernel answers.
+/// The kernel's answer.
 pub(crate) type Answer = Result<i64, Errno>;
 
-/// A system call, with zeros for the arguments that are left out.
+/// Makes a system call, with zeros for the arguments that are left out.
 pub(crate) fn call<const N: usize>(number: i64, arguments: [u64; N]) -> Answer {
     let [a, b, c, d, e, f] = six(arguments);
     // SAFETY: the calls of this crate pass pointers to memory that outlives them and is as large as the kernel takes it
@@ -39,7 +39,7 @@ pub(crate) fn into<T>(value: &mut T) -> u64 {
     std::ptr::from_mut(value) as u64
 }
 
-/// "No such file descriptor, the folder that I work in", and other numbers below zero.
+/// A negative number as an argument, such as "no such file descriptor" or "the working folder".
 pub(crate) const fn signed(number: i32) -> u64 {
     number as i64 as u64
 }
@@ -53,11 +53,11 @@ pub(crate) fn open(path: &CStr, flags: i32) -> Answer {
 }
 
 pub(crate) fn close(fd: i64) {
-    // Nothing to do about a descriptor that is not open.
+    // Nothing to do if the descriptor is not open.
     let _ = call(libc::SYS_close, [fd as u64]);
 }
 
-/// A call that may answer twice, as fork(2) does: the second time, in the child, it ends that at once.
+/// Makes a call that may return twice, like fork(2): the second time, in the child, it ends the child at once.
 ///
 /// No stack frame is left between the call and the child's end, so that a child that shares this memory does no harm.
 pub(crate) fn twice(number: i64, arguments: [u64; 2]) -> Answer {
@@ -106,7 +106,7 @@ pub(crate) fn twice(number: i64, arguments: [u64; 2]) -> Answer {
     if result < 0 { Err(Errno::from_raw(-result as i32)) } else { Ok(result) }
 }
 
-/// A call by its number in the 32-bit table, through the gate of 32-bit programs.
+/// Makes a call by its number in the 32-bit table, through the gate of 32-bit programs.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn through_the_old_gate(number: i32) -> i32 {
     let result: i32;
@@ -121,7 +121,7 @@ pub(crate) fn through_the_old_gate(number: i32) -> i32 {
     result
 }
 
-/// The C library's look-up of a host's name: what a static program could still load code for (nss(5)).
+/// The C library's look-up of a host's name, for which even a static program could load code (nss(5)).
 pub(crate) fn look_up(host: &CStr) -> i32 {
     let mut found: *mut libc::addrinfo = std::ptr::null_mut();
     // SAFETY: the name is NUL-terminated, no service and no hints are given, and the list is freed if one was made.
@@ -133,7 +133,7 @@ pub(crate) fn look_up(host: &CStr) -> i32 {
     failed
 }
 
-/// The C library's version, which the library of an image must be of too to be loaded.
+/// The C library's version; a library of an image must be of the same version to be loaded.
 pub fn c_library() -> String {
     // SAFETY: the function takes nothing and answers a string constant.
     let version = unsafe { libc::gnu_get_libc_version() };
@@ -141,7 +141,7 @@ pub fn c_library() -> String {
     unsafe { CStr::from_ptr(version) }.to_string_lossy().into_owned()
 }
 
-/// What fstat(2) says of an open descriptor.
+/// fstat(2) of an open descriptor.
 pub(crate) fn status(fd: i32) -> Option<libc::stat> {
     let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the structure is the call's to fill, and outlives it.

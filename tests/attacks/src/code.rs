@@ -1,4 +1,4 @@
-//! New machine code, from memory that ought not to become executable: made by a call, filled, run.
+//! New machine code in memory that must not become executable: made by a call, filled, run.
 #![allow(
     unsafe_code,
     reason = "the attack is to write machine code and to jump to it; each step has its SAFETY comment"
@@ -12,7 +12,7 @@ use crate::outcome::Outcome;
 /// A page on every machine that we run on.
 pub(crate) const PAGE: usize = 4096;
 
-/// Found in front of [`ANSWER`] in the artifact: the guest's module has both as data.
+/// The mark before [`ANSWER`] in the artifact: the guest's module has both as data.
 pub const MARK: &[u8; 16] = b"<machine  code> ";
 
 /// A function that answers 42.
@@ -40,7 +40,7 @@ pub(crate) fn write(address: i64) {
     unsafe { std::ptr::copy_nonoverlapping(ANSWER.as_ptr(), address as *mut u8, ANSWER.len()) };
 }
 
-/// Runs what lies there: open when it is run and answers, and an end of the process when the memory is not executable.
+/// Runs the code at the address: the outcome is open if it answers; if the memory is not executable, the process ends.
 pub(crate) fn run(address: i64) -> Outcome {
     #[cfg(target_arch = "aarch64")]
     // SAFETY: makes what was written visible to the instruction fetch; touches no memory else.
@@ -55,7 +55,7 @@ pub(crate) fn run(address: i64) -> Outcome {
     }
 }
 
-/// Where the function lies in memory that can be read.
+/// The address of the function in readable memory.
 pub(crate) fn find(address: i64, length: usize) -> Option<i64> {
     // SAFETY: the range was just mapped, readable and within its file.
     let bytes = unsafe { std::slice::from_raw_parts(address as *const u8, length) };
@@ -63,7 +63,7 @@ pub(crate) fn find(address: i64, length: usize) -> Option<i64> {
     Some(address + (mark + MARK.len()) as i64)
 }
 
-/// New memory, filled and run; or how it was refused.
+/// Fills and runs new memory, or says how it was refused.
 pub(crate) fn filled(mapped: Answer) -> Outcome {
     match mapped {
         Ok(address) => {

@@ -1,4 +1,4 @@
-//! A worker that was broken into, and what it cannot do.
+//! A worker that was broken into, and the limits of its powers.
 //!
 //! ```text
 //! attacker, attacker-unfiltered   main: catamaran_worker::run::<Attacker<..>>(), as in every worker
@@ -7,9 +7,9 @@
 //! tests/table                     the host's side: containers, what must not change outside, the table
 //! ```
 //!
-//! The attacker goes through the whole confinement of a worker and then does what an attacker would who got out of the
-//! engine: any system call, any memory. Which attacks, the container's arguments say; what it got, it prints, a line
-//! before and a line after each attack, so that one that ends the process is seen as well.
+//! The attacker goes through the whole confinement of a worker and then acts like a guest that got out of the engine: any system call, any
+//! memory. The container's arguments name the attacks; it prints a line before and a line with the gain after each attack, so that the test
+//! also sees an attack that ends the process.
 //!
 //! The second binary is the same without the worker's filter of system calls
 //! ([`catamaran_worker::Runner::FILTERED`]): it shows what holds when the filter has a hole.

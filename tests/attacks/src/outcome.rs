@@ -1,20 +1,20 @@
-//! What became of an attack, and how it is said on a line.
+//! An attack's outcome, and its form on a line.
 
 use nix::errno::Errno;
 
-/// What an attack got.
+/// An attack's gain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing: the error numbers, or what happened instead.
+    /// Nothing: the error numbers, or another reason.
     Denied(String),
-    /// What it was after.
+    /// Its aim.
     Open(String),
-    /// This machine cannot try it; why.
+    /// This machine cannot try it, for this reason.
     Absent(String),
 }
 
 impl Outcome {
-    /// The outcome of several ways to one end: one that is open is enough.
+    /// The outcome of several ways to one aim: one open way is enough.
     pub fn new<'a>(ways: impl IntoIterator<Item = (&'a str, Result<i64, Errno>)>) -> Self {
         let (mut open, mut denied) = (Vec::new(), Vec::new());
         for (name, result) in ways {

@@ -1,5 +1,5 @@
-//! A native container that shares its pid namespace with workers, and looks into each of them from its first moment on: what is
-//! in its mount table, and whether its limits may be changed.
+//! A native container that shares its pid namespace with workers, and looks into each of them from its first moment on, at its mount table
+//! and at whether its limits may be changed.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -11,14 +11,14 @@ use crate::outcome::Outcome;
 
 /// A part of the path of a mount of the host's.
 pub const CANARY: &str = "a-mount-of-the-host";
-/// There when the last worker has ended.
+/// The file that appears when the last worker has ended.
 pub const DONE: &str = "/told/done";
-/// Its line for each process that it saw for the first time.
+/// Its line for each new process.
 pub const SEEN: &str = "seen";
-/// What it looks for, in the order of its lines.
+/// Its aims, in the order of its lines.
 pub const AIMS: [&str; 2] = ["the host's mount table", "prlimit"];
 
-/// Far longer than it takes, in the emulated machine too: its pid namespace is the workers', and ends with it.
+/// Far longer than needed, even in the emulated machine: its pid namespace is the workers', and ends with it.
 const LONGEST: Duration = Duration::from_secs(900);
 
 /// The sidecar's program.
@@ -48,13 +48,13 @@ pub fn watch() {
     }
 }
 
-/// Whether the kernel lets this process have, and so set, a limit of another (prlimit(2)).
+/// Whether the kernel lets this process read, and so set, a limit of another (prlimit(2)).
 fn may_limit(pid: u32) -> bool {
     let mut limit = [0_u64; 2];
     call(libc::SYS_prlimit64, [u64::from(pid), u64::from(libc::RLIMIT_NOFILE), 0, into(&mut limit)]).is_ok()
 }
 
 fn say(line: &str) {
-    // A standard output that is gone is seen by its reader.
+    // The reader notices if standard output is gone.
     let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
 }

@@ -1,18 +1,17 @@
-//! Who pays for a run: one cgroup for everything that the node causes.
+//! The account of a run: one cgroup for everything that the node causes.
 //!
 //! ```text
-//! /TAG            what is read: CPU time of all below, also of those who have ended
-//!   |- host       containerd, ctr and, since they inherit it, every shim
+//! /TAG            the figure that is read: CPU time of all below, including ended processes
+//!   |- host       containerd, ctr and, because they inherit it, every shim
 //!   '- ID ...     the containers, where ctr's default path puts them: below the containerd namespace, which is TAG
 //! ```
 //!
-//! So the sum is complete: nobody leaves a cgroup by being reparented (as shims are), by ending unwaited for, or by living for a
-//! millisecond, and a cgroup that is removed leaves its time with the one above. Times of waited-for
-//! children would miss the shims and what they start.
-//! This program has to be in `host` too, for its `ctr` to begin there; its own time is taken off by the process's CPU clock.
+//! So the sum is complete: no process leaves a cgroup by being reparented (as shims are), by ending unreaped, or by living for a
+//! millisecond, and a removed cgroup leaves its time with the one above. Times of reaped children would miss the shims and their processes.
+//! This program must be in `host` too, so that its `ctr` begins there; its own time is subtracted by the process's CPU clock.
 //!
-//! What would not be seen is a process that moves itself elsewhere, such as a compiler in a cgroup for the whole
-//! node. In the rows that read CPU time nothing is compiled: the warm-up rounds did that.
+//! The sum would miss a process that moves itself elsewhere, such as a compiler in a cgroup for the whole node. Rows that read CPU time
+//! compile nothing, because the warm-up rounds did.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +21,7 @@ use std::time::Duration;
 use catamaran_harness::{Node, PATIENCE, wait_until};
 use rustix::time::{ClockId, clock_gettime};
 
-/// How long containerd gets to tidy up after a run, so that its work does not fall on the next.
+/// How long containerd gets to tidy up after a run, so that its work does not count for the next run.
 const AFTERMATH: Duration = Duration::from_millis(50);
 
 /// The node's cgroup in the hierarchy that counts CPU time.
@@ -31,12 +30,12 @@ pub(crate) struct Account<'n> {
     /// `/TAG`.
     whole: PathBuf,
     host: PathBuf,
-    /// Where this program was before, and goes back to.
+    /// This program's cgroup before, to which it returns.
     origin: PathBuf,
     unified: bool,
 }
 
-/// A process of the node's.
+/// A process of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Member {
     /// Outside of any container.
@@ -62,7 +61,7 @@ impl<'n> Account<'n> {
         account
     }
 
-    /// Those of `host` that are there all the time.
+    /// The processes of `host` that are always there.
     fn keepers(&self) -> [u32; 2] {
         [self.node.containerd_pid(), std::process::id()]
     }
@@ -72,7 +71,7 @@ impl<'n> Account<'n> {
         let used = used(&self.whole, self.unified);
         let own = clock_gettime(ClockId::ProcessCPUTime);
         let own = Duration::new(own.tv_sec.cast_unsigned(), u32::try_from(own.tv_nsec).expect("a part of a second"));
-        // The part of this program's time that it spent before it came here does not matter to a difference, but to the sign.
+        // The time that this program spent before it came here does not change a difference, but could change the sign.
         (used + Duration::from_secs(3600)).checked_sub(own).expect("this program used an hour")
     }
 
@@ -84,7 +83,7 @@ impl<'n> Account<'n> {
         used(&self.whole.join(id), self.unified)
     }
 
-    /// Waits until all shims and containers have ended, and what is compiled behind them.
+    /// Waits until all shims and containers have ended, and their compiles.
     ///
     /// # Panics
     /// When they do not.
@@ -94,7 +93,7 @@ impl<'n> Account<'n> {
         sleep(AFTERMATH);
     }
 
-    /// The processes of shims and containers at this moment.
+    /// The present processes of shims and containers.
     pub(crate) fn members(&self) -> Vec<Member> {
         let keepers = self.keepers();
         let mut members: Vec<Member> =
@@ -110,9 +109,9 @@ impl<'n> Account<'n> {
 
 impl Drop for Account<'_> {
     fn drop(&mut self) {
-        // Everyone back to where they came from, also after a panic: nobody could remove a cgroup that this program is in.
+        // Every process goes back, even after a panic: a cgroup with this program in it could not be removed.
         for pid in processes(&self.host) {
-            // One that has just ended needs no place.
+            // A process may just have ended.
             let _ = admit(&self.origin, pid);
         }
         if let Err(error) = fs::remove_dir(&self.host) {
@@ -164,7 +163,7 @@ fn admit(cgroup: &Path, pid: u32) -> std::io::Result<()> {
 }
 
 fn processes(cgroup: &Path) -> Vec<u32> {
-    // A container's may vanish between listing and reading.
+    // A container's cgroup may vanish between listing and reading.
     let text = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }

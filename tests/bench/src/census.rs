@@ -1,4 +1,4 @@
-//! What a process is and does while nothing is asked of it, as /proc tells.
+//! An idle process's memory and activity, from /proc.
 
 use std::fs;
 use std::path::Path;
@@ -7,19 +7,19 @@ use std::str::FromStr;
 /// Memory of one process, in MB of a million bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
-    /// Its own pages, and its share of those it has in common with others.
+    /// Its own pages, and its share of those that it shares with others.
     pub(crate) pss: f64,
-    /// What it wrote and nobody shares: what one more of its kind costs for sure.
+    /// Its private dirty pages: the certain cost of one more process of its kind.
     pub(crate) dirty: f64,
 }
 
-/// What a process has done so far.
+/// A process's activity so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Deeds {
-    /// On a CPU, in nanoseconds, all threads that there are. `utime` and `stime` count in ticks of 10 ms, and 20 processes that
-    /// together use less than one tick in a window are just what is to be told apart.
+    /// Time on a CPU, in nanoseconds, of all present threads. `utime` and `stime` count in ticks of 10 ms, too coarse to tell apart 20
+    /// processes that together use less than one tick in a window.
     pub(crate) nanoseconds: u64,
-    /// How often a thread went to sleep by itself, and therefore was woken.
+    /// The number of times that a thread went to sleep by itself, and so was woken.
     pub(crate) wake_ups: u64,
     pub(crate) threads: usize,
 }

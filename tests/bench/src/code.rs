@@ -1,4 +1,4 @@
-//! Twenty idle containers of one large module, all of whose code has run: whether they have it in memory once or each its own.
+//! Twenty idle containers of one large module, all of whose code has run: whether they share it in memory.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -17,7 +17,7 @@ const SIZE: usize = 20;
 const AT_A_TIME: usize = 4;
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Measures the rows of the code's memory, for those who run Wasm.
+/// Measures the rows of the code's memory, for contenders that run Wasm.
 pub(crate) fn measure(
     node: &Node,
     account: &Account<'_>,

@@ -12,10 +12,10 @@ use crate::plan::Plan;
 use crate::rows::Row;
 use crate::samples::{Samples, milliseconds};
 
-/// Later starts a round; they are cheap, and the median is the better for it.
+/// The number of later starts in a round; they are cheap, and improve the median.
 const LATER: usize = 3;
 
-/// Measures the rows of the Go guest, for those who run it.
+/// Measures the rows of the Go guest, for contenders that run it.
 pub(crate) fn measure(
     node: &Node,
     account: &Account<'_>,
@@ -43,7 +43,7 @@ pub(crate) fn measure(
     }
 }
 
-/// Runs it once, and says how long Create took.
+/// Runs it once, and returns the time of Create.
 fn one(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image, number: usize) -> Duration {
     let id = contender.id("go", number);
     let container = contender.container(node, &id, image).args(["/report", "two words"]);

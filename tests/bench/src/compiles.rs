@@ -1,12 +1,12 @@
-//! The node's cache of compiled modules: emptied, and what was compiled for it. Ours alone: another shim's cache, if it has one,
-//! is out of sight, and where that is so its first start is just one more of its starts.
+//! The node's cache of compiled modules: emptying it, and counting its compiles. Ours alone: another shim's cache, if it has one, is out of
+//! reach, and its first start is then just one more start.
 
 use std::fs;
 use std::io::ErrorKind;
 
 use catamaran_harness::Node;
 
-/// Waits until nobody compiles for this node, and forgets what was compiled.
+/// Waits until no compile runs for this node, and empties the cache.
 pub(crate) fn empty_the_cache(node: &Node) {
     node.await_compiles();
     let cache = node.catamaran_root().join("cache");
@@ -16,7 +16,7 @@ pub(crate) fn empty_the_cache(node: &Node) {
     }
 }
 
-/// How many compile processes there were so far.
+/// The number of compile processes so far.
 pub(crate) fn count(node: &Node) -> u64 {
     let text = fs::read_to_string(node.catamaran_root().join("counters")).unwrap_or_default();
     text.lines().find_map(|line| line.strip_prefix("compiles ")?.trim().parse().ok()).unwrap_or(0)

@@ -1,5 +1,5 @@
-//! Work for a processor alone, the same C source everywhere: native, by `cc -O2`, and as a module of WASI preview 1. The
-//! program says by itself how long it took, so that no start counts.
+//! Work for a processor alone, the same C source everywhere: native, by `cc -O2`, and as a module of WASI preview 1. The program itself
+//! measures its time, so that no start counts.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::rows::Row;
 use crate::samples::Samples;
 
-/// What it is called with; some 0.1 to 0.3 s natively.
+/// The programs' arguments; some 0.1 to 0.3 s natively.
 const WORK: [(Row, [&str; 2]); 3] =
     [(Row::Fib, ["fib", "38"]), (Row::Mandelbrot, ["mandelbrot", "800"]), (Row::Sha256, ["sha256", "40000"])];
 
@@ -28,7 +28,7 @@ pub(crate) fn measure(
     }
     let images: Vec<Image> = contenders.iter().map(|contender| contender.c_image("compute")).collect();
     for (contender, image) in contenders.iter().zip(&images) {
-        // Compiles it, with the optimiser: that is the code that counts.
+        // Compiles it with the optimiser, whose code is to be measured.
         contender.container(node, &contender.id("compute-first", 0), image).args(["/compute", "fib", "1"]).to_its_end();
     }
     node.await_compiles();

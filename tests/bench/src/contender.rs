@@ -1,4 +1,4 @@
-//! Who is measured: a shim, and the images that it runs.
+//! The contenders: a shim, and the images that it runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,17 +10,17 @@ use crate::plan::Plan;
 
 /// One of the shims that take turns.
 pub(crate) struct Contender {
-    /// Its column: `catamaran`, `wasmer`, `runc`, or the shim's name out of its binary's.
+    /// Its column: `catamaran`, `wasmer`, `runc`, or the name in the shim's binary's name.
     pub(crate) name: String,
     runtime: Runtime,
-    /// Ours: on which engine.
+    /// The engine, for our shim.
     engine: Option<Engine>,
-    /// Of another shim, in place of the runtime's name.
+    /// The path of another shim, in place of the runtime's name.
     path: Option<PathBuf>,
 }
 
 impl Contender {
-    /// All of them, ours first: on Wasmtime, which is what runs a module that asks for nothing, and on Wasmer.
+    /// All of them, ours first: on Wasmtime, the default for a module without special needs, and on Wasmer.
     pub(crate) fn all(plan: &Plan) -> Vec<Self> {
         let one = |name: &str, runtime, engine| Self { name: name.into(), runtime, engine, path: None };
         let mut all = vec![
@@ -29,7 +29,7 @@ impl Contender {
             one("runc", Runtime::Runc, None),
         ];
         if let Some(path) = &plan.versus {
-            // The harness knows two runtimes; with this one it only does not ask for our binary.
+            // The harness knows two runtimes; with this one it merely does not require our binary.
             all.push(Self { path: Some(path.clone()), ..one(&short_name(path), Runtime::Runc, None) });
         }
         all
@@ -40,7 +40,7 @@ impl Contender {
         self.engine.is_some()
     }
 
-    /// Whether it is what `VERSUS` names.
+    /// Whether it is the shim that `VERSUS` names.
     pub(crate) fn is_another_shim(&self) -> bool {
         self.path.is_some()
     }
@@ -49,7 +49,7 @@ impl Contender {
         self.runtime == Runtime::Catamaran || self.path.is_some()
     }
 
-    /// What `ctr --runtime` is told.
+    /// The value of `ctr --runtime`.
     pub(crate) fn runtime(&self) -> String {
         match &self.path {
             Some(path) => path.display().to_string(),
@@ -62,13 +62,13 @@ impl Contender {
         guests::image(if self.runs_wasm() { Runtime::Catamaran } else { Runtime::Runc }, program)
     }
 
-    /// An image of one of these modules, which runc has no peer of: native code is nothing that one would compile at start.
+    /// An image of one of these modules, for which runc has no peer: native code is not compiled at start.
     pub(crate) fn module_image(&self, name: &str, module: &[u8]) -> Option<Image> {
         let path = format!("/{name}");
         self.runs_wasm().then(|| Image::new(&format!("{name}-wasm")).file(&path, module).entrypoint([&path]))
     }
 
-    /// The image of a program in C that is the same everywhere: WASI preview 1, and a native one for runc.
+    /// The image of a program in C with the same source everywhere: WASI preview 1, and a native one for runc.
     pub(crate) fn c_image(&self, name: &str) -> Image {
         let path = format!("/{name}");
         let (program, suffix) =
@@ -76,7 +76,7 @@ impl Contender {
         Image::new(&format!("{name}-{suffix}")).file(&path, program).entrypoint([&path])
     }
 
-    /// What a pod of it asks for, where the harness's nodes have a handler of it: not of another shim.
+    /// The shape of its pod, if the harness's nodes have a handler for it: another shim has none.
     pub(crate) fn pod(&self) -> Option<Shape> {
         match (&self.path, self.engine) {
             (Some(_), _) => None,
@@ -92,24 +92,24 @@ impl Contender {
             container = container.engine(engine);
         }
         match &self.path {
-            // Of a flag that is there twice ctr takes the second.
+            // ctr takes the second of two equal flags.
             Some(_) => container.flag(["--runtime", &self.runtime()]),
             None => container,
         }
     }
 
-    /// What its engine is asked for by, as flags of `ctr run`.
+    /// The request for its engine, as flags of `ctr run`.
     pub(crate) fn flags(&self) -> Vec<String> {
         let words = |engine: Engine| ["--annotation".to_owned(), format!("catamaran.wasm/engine={}", engine.name())];
         self.engine.map(words).into_iter().flatten().collect()
     }
 
-    /// An id that nobody had before: `hello-runc-wall-7`.
+    /// A fresh id: `hello-runc-wall-7`.
     pub(crate) fn id(&self, what: &str, number: usize) -> String {
         format!("bench-{}-{what}-{number}", self.name)
     }
 
-    /// What the shim's binary says of itself.
+    /// The version that the shim's binary prints.
     pub(crate) fn version(&self, node: &Node) -> String {
         let shim = match (&self.path, self.runtime) {
             (Some(path), _) => path.clone(),
@@ -120,7 +120,7 @@ impl Contender {
     }
 }
 
-/// What a program prints, blanks and line ends as one blank each; what went wrong, if it does not.
+/// A program's output, with blanks and line ends as one blank each; or its error.
 pub(crate) fn said(command: &mut Command) -> String {
     let text = match command.output() {
         Ok(output) if output.stdout.is_empty() => output.stderr,

@@ -1,9 +1,9 @@
-//! Several at once.
+//! Runs work concurrently.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::scope;
 
-/// Calls `work` with the numbers below `size`, so many at a time, and answers what it did in that order.
+/// Calls `work` with the numbers below `size`, so many at a time, and returns the results in that order.
 pub(crate) fn crowd<T: Send>(size: usize, at_a_time: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let turns = || {

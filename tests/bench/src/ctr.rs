@@ -1,5 +1,5 @@
-//! `ctr`, waited for without pauses: the harness looks every few milliseconds whether it has ended, which is
-//! right for a test and too coarse for a clock.
+//! Runs `ctr`, and waits without pauses: the harness checks every few milliseconds whether it has ended, which is right for a test and too
+//! coarse for a measurement.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use catamaran_harness::Node;
 
 use crate::contender::Contender;
 
-/// Runs `ctr` to its end and answers what it printed and how long that took.
+/// Runs `ctr` to its end and returns its output and duration.
 ///
 /// # Panics
 /// When it fails.

@@ -59,7 +59,7 @@ fn whole_run(
     let id = contender.id("run", round);
     let (stdout, wall) = ctr::run(node, contender, &["--rm"], image.name(), &id);
     assert!(stdout.starts_with("hello from "), "{id} printed {stdout:?}");
-    // ctr may be back before the shim has ended.
+    // ctr may return before the shim has ended.
     account.settle();
     (wall, account.cpu() - before)
 }
@@ -85,9 +85,9 @@ fn by_steps(
     (create, first)
 }
 
-/// Creates a task and says how long that took: from the moment its stdio folder is made, which the harness does just before
-/// it asks for the snapshot's mounts and then for the task. So the harness's two FIFOs and one short call to containerd (1 to
-/// 2 ms, the same for all) count too; the container's record, made by a `ctr` before, does not.
+/// Creates a task and returns how long that took: from the moment that its stdio folder is made, which the harness does just before it asks
+/// for the snapshot's mounts and then for the task. So the harness's two FIFOs and one short call to containerd (1 to 2 ms, the same for
+/// all) count too; the container's record, which `ctr` made before, does not.
 pub(crate) fn timed_create<'n>(node: &Node, container: &Container<'n>) -> (catamaran_harness::Task<'n>, Duration) {
     let made = Watch::made_in(&node.dir().join("fifo"));
     let task = container.create();

@@ -1,4 +1,4 @@
-//! Twenty containers at once: how long they take to come, and what they cost when they are idle.
+//! Twenty containers at once: the time of their starts, and their cost when idle.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::samples::{Samples, milliseconds};
 
 const SIZE: usize = 20;
 const AT_A_TIME: usize = 8;
-/// After the last has said that it is ready, before it counts as idle.
+/// The time after the last one's "ready" before it counts as idle.
 const CALM: Duration = Duration::from_secs(2);
 const WINDOW: Duration = Duration::from_secs(5);
 
@@ -33,7 +33,7 @@ pub(crate) fn measure(
     }
     let images: Vec<Image> = contenders.iter().map(|contender| contender.image("sleep")).collect();
     for (contender, image) in contenders.iter().zip(&images) {
-        // Compiles it, where that is to be done.
+        // Compiles it, if that is needed.
         contender.container(node, &contender.id("warm-up", 0), image).spawn().discard();
     }
     account.settle();
@@ -51,11 +51,11 @@ pub(crate) fn measure(
     }
 }
 
-/// `ctr run --detach` of twenty. It returns when Start was answered.
+/// `ctr run --detach` of twenty. It returns when Start has answered.
 fn starts(node: &Node, contender: &Contender, image: &Image, round: usize) -> Duration {
     let id = |number| contender.id("start", round * SIZE + number);
     let begin = Instant::now();
-    // Without stdio: the FIFOs' other end would go with ctr.
+    // Without stdio: the other ends of the FIFOs would go with ctr.
     crowd(SIZE, AT_A_TIME, |number| ctr::run(node, contender, &["--detach", "--null-io"], image.name(), &id(number)));
     let wall = begin.elapsed();
     let running = node.ctr_ok(["tasks", "ls"]).lines().filter(|line| line.contains("RUNNING")).count();
@@ -67,7 +67,7 @@ fn starts(node: &Node, contender: &Contender, image: &Image, round: usize) -> Du
     wall
 }
 
-/// Twenty that said "ready" and sleep, with stdout and stderr read by somebody, as under Kubernetes.
+/// Twenty that printed "ready" and sleep, with readers of stdout and stderr, as under Kubernetes.
 fn idle(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image, round: usize, samples: &mut Samples) {
     let tasks: Vec<Task<'_>> = crowd(SIZE, AT_A_TIME, |number| {
         let id = contender.id("idle", round * SIZE + number);

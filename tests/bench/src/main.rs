@@ -1,4 +1,4 @@
-//! What Catamaran costs, beside runc and, where `VERSUS` names its binary, beside another shim.
+//! Catamaran's costs, beside runc and, if `VERSUS` names its binary, beside another shim.
 //!
 //! ```text
 //! environment -> Plan -> Contenders: catamaran on each engine, runc, VERSUS     one Node: a private containerd
@@ -17,8 +17,8 @@
 //!                           Samples by row and contender -> table on stdout, bench.json with every sample
 //! ```
 //!
-//! Contenders take turns within every round, so that what else the machine does meets all of them alike. Only ratios of one
-//! run say something; absolute times are this machine's, this minute's. No figure makes the program fail, a run that fails does.
+//! Contenders take turns within every round, so that other load of the machine affects all of them alike. Only ratios within one run are
+//! meaningful; absolute times are this machine's, this minute's. No figure makes the program fail, only a failed run does.
 //!
 //! Needs root. `CATAMARAN_BIN` is the folder of our programs, see [`plan`] for the rest of the environment.
 
@@ -84,7 +84,7 @@ fn main() {
 
     servers::measure(&node, &account, &servers, &plan, &mut of_servers);
 
-    // Before the node looks for leftovers, among which a cgroup below its own would be one.
+    // Before the node looks for leftovers, because a cgroup below its own would be one.
     drop(account);
     pods::measure(&contenders, &plan, &mut samples);
     let report = Report::new(&node, &contenders, samples, &servers, of_servers, plan);

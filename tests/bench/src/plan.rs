@@ -1,4 +1,4 @@
-//! What is asked for, from the environment:
+//! The plan of a run, from the environment:
 //!
 //! - `VERSUS`: the absolute path of another `containerd-shim-NAME-vN`, measured with the Wasm images.
 //! - `BENCH_ROUNDS`, `BENCH_WARM_UPS`: how often hello runs, and how often before that without counting.
@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// How much is measured.
+/// How much to measure.
 #[derive(Serialize)]
 pub(crate) struct Plan {
     pub(crate) rounds: usize,
@@ -31,14 +31,14 @@ pub(crate) struct Plan {
     pub(crate) compute: usize,
     pub(crate) pods: usize,
     pub(crate) servers: usize,
-    /// Paths are the machine's own business and do not go into the report.
+    /// Paths are the machine's own and do not go into the report.
     #[serde(skip)]
     pub(crate) versus: Option<PathBuf>,
 }
 
 impl Plan {
     /// # Panics
-    /// When a variable holds what it cannot hold.
+    /// When a variable has an invalid value.
     pub(crate) fn from_environment() -> Self {
         let versus = env::var_os("VERSUS").filter(|path| !path.is_empty()).map(PathBuf::from);
         if let Some(path) = &versus {

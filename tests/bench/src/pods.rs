@@ -1,6 +1,6 @@
-//! Twenty idle pods by the CRI, one container each, with networks of their own: what one costs with all that belongs to it.
+//! Twenty idle pods by the CRI, one container each, with networks of their own: the whole cost of one.
 //!
-//! On a node of its own, since the others' containerd is spared the CRI.
+//! On a node of its own, because the other node's containerd does without the CRI.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;
@@ -19,10 +19,10 @@ use crate::samples::Samples;
 
 const SIZE: usize = 20;
 const AT_A_TIME: usize = 4;
-/// After the last has said that it is ready, before it counts as idle.
+/// The time after the last one's "ready" before it counts as idle.
 const CALM: Duration = Duration::from_secs(2);
 
-/// Measures the rows of the pods, for those that the node has a handler of.
+/// Measures the rows of the pods, for contenders with a handler on the node.
 pub(crate) fn measure(contenders: &[Contender], plan: &Plan, samples: &mut Samples) {
     if plan.pods == 0 {
         return;
@@ -34,7 +34,7 @@ pub(crate) fn measure(contenders: &[Contender], plan: &Plan, samples: &mut Sampl
             eprintln!("pods {} of {}: {}", round + 1, plan.pods, contender.name);
             let image = contender.image("sleep");
             if round == 0 {
-                // Compiles it, where that is to be done.
+                // Compiles it, if that is needed.
                 start(&node, &contender.id("pod-warm-up", 0), &shape, &image).0.remove();
                 node.await_compiles();
             }

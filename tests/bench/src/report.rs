@@ -1,4 +1,4 @@
-//! What was measured, on what, as `bench.json` in cargo's target folder.
+//! The report of a run, as `bench.json` in cargo's target folder.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -15,14 +15,14 @@ use crate::rows::{InWords, Row, Words};
 use crate::samples::Samples;
 use crate::servers::{Server, ServerRow};
 
-/// All there is to tell of one run.
+/// Everything about one run.
 #[derive(Serialize)]
 pub(crate) struct Report {
     /// In UTC.
     pub(crate) date: String,
     pub(crate) machine: Machine,
     pub(crate) versions: BTreeMap<String, String>,
-    /// Cargo's profile of our own programs, by the folder they lie in: the figures of `debug` are not to be quoted.
+    /// Cargo's profile of our own programs, from their folder's name: figures of `debug` must not be quoted.
     pub(crate) build: String,
     pub(crate) plan: Plan,
     #[serde(flatten)]
@@ -35,13 +35,13 @@ pub(crate) struct Report {
 pub(crate) struct Table<R: InWords> {
     /// The columns, ours first.
     pub(crate) contenders: Vec<String>,
-    /// How many of them are ours.
+    /// The number of ours.
     pub(crate) ours: usize,
     #[serde(rename = "rows", serialize_with = "rows")]
     pub(crate) samples: Samples<R>,
 }
 
-/// What it ran on.
+/// The machine that it ran on.
 #[derive(Serialize)]
 pub(crate) struct Machine {
     pub(crate) kernel: String,
@@ -114,7 +114,7 @@ impl Machine {
     fn here() -> Self {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned();
         let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        // Not on every architecture.
+        // Not every architecture has this line.
         let model = cpus.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim()));
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         Self { kernel, cpu: model.unwrap_or(env::consts::ARCH).to_owned(), cores }

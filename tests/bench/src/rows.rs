@@ -1,4 +1,4 @@
-//! What is measured, one row each, with the project's goal where it has one that this run can be held against.
+//! The measurements, one row each, with the project's goal if this run can check it.
 
 use std::borrow::Cow;
 
@@ -56,11 +56,11 @@ pub(crate) struct Words {
     pub(crate) unit: &'static str,
     #[serde(skip)]
     pub(crate) decimals: usize,
-    /// Empty where there is none. "x" is times the other shim's figure.
+    /// Empty if there is none. "x" is times the other shim's figure.
     pub(crate) goal: &'static str,
 }
 
-/// What has a row each.
+/// A measurement with a row of its own.
 pub(crate) trait InWords: Copy + Ord {
     /// The row in words.
     fn words(self) -> Words;

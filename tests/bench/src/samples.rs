@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::contender::Contender;
 use crate::rows::Row;
 
-/// Every sample that was taken, in the order of taking.
+/// Every sample, in the order of measuring.
 pub(crate) struct Samples<R = Row>(BTreeMap<R, BTreeMap<String, Vec<f64>>>);
 
 impl<R> Default for Samples<R> {
@@ -16,29 +16,29 @@ impl<R> Default for Samples<R> {
 }
 
 impl Samples {
-    /// Adds one.
+    /// Adds a sample.
     pub(crate) fn add(&mut self, row: Row, contender: &Contender, value: f64) {
         self.add_of(row, &contender.name, value);
     }
 }
 
 impl<R: Copy + Ord> Samples<R> {
-    /// Adds one of the contender of this name.
+    /// Adds a sample of the contender of this name.
     pub(crate) fn add_of(&mut self, row: R, contender: &str, value: f64) {
         self.0.entry(row).or_default().entry(contender.to_owned()).or_default().push(value);
     }
 
-    /// The rows that have some.
+    /// The rows that have samples.
     pub(crate) fn rows(&self) -> impl Iterator<Item = R> + '_ {
         self.0.keys().copied()
     }
 
-    /// The median of a contender's in a row; `None` without any.
+    /// The median of a contender in a row; None without samples.
     pub(crate) fn median(&self, row: R, contender: &str) -> Option<f64> {
         median(self.0.get(&row)?.get(contender)?)
     }
 
-    /// All of a row, by contender.
+    /// All samples of a row, by contender.
     pub(crate) fn of(&self, row: R) -> &BTreeMap<String, Vec<f64>> {
         &self.0[&row]
     }
@@ -52,7 +52,7 @@ fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
-/// A duration as the rows want it.
+/// A duration in the rows' unit.
 pub(crate) fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }

@@ -1,5 +1,5 @@
-//! Modules of three sizes in both forms of an image, a file in its tree and a layer of its own: the first start, and one
-//! right behind it, while the optimiser is at work.
+//! Modules of three sizes in both forms of an image, a file in its tree and a layer of its own: the first start, and one right after it,
+//! while the optimiser works.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::rows::Row;
 use crate::samples::{Samples, milliseconds};
 
-/// A first start of the largest one: many seconds of one core are no surprise.
+/// A first start of the largest module: many seconds of one core are normal.
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Bytes of code and of data, a name, and the rows of a file's first and later start and of a layer's.

@@ -1,4 +1,4 @@
-//! Ten first starts of one module at once: how long until the last has ended, and how often it was compiled.
+//! Ten concurrent first starts of one module: how long until the last has ended, and how often it was compiled.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::samples::{Samples, milliseconds};
 
 const SIZE: usize = 10;
 
-/// Measures the rows of the stampede, for those who run Wasm.
+/// Measures the rows of the stampede, for contenders that run Wasm.
 pub(crate) fn measure(
     node: &Node,
     account: &Account<'_>,

@@ -1,4 +1,4 @@
-//! The report as a table for people.
+//! The report as a table.
 
 use crate::report::{Report, Table};
 use crate::rows::InWords;
@@ -35,7 +35,7 @@ fn print_rows<R: InWords>(table: &Table<R>) {
     println!();
 }
 
-/// What is divided by what: each of ours by each of the others. The first of ours is not named.
+/// The ratios: each of ours to each of the others. The first of ours is not named.
 fn ratios<R: InWords>(table: &Table<R>) -> Vec<(&String, &String, String)> {
     let (ours, others) = table.contenders.split_at(table.ours);
     let ratio = |(place, own): (usize, &'_ String), other: &String| match place {
@@ -64,7 +64,7 @@ fn line<R: InWords>(table: &Table<R>, row: R) -> Vec<String> {
     let mut cells = vec![words.title.into_owned(), words.unit.to_owned()];
     cells.extend(table.contenders.iter().map(|name| shown(median(name), words.decimals)));
     cells.extend(ratios(table).into_iter().map(|(own, other, _)| {
-        // Nothing is a multiple of zero.
+        // A ratio to zero means nothing.
         let theirs = median(other).filter(|&theirs| theirs > 0.0);
         shown(median(own).zip(theirs).map(|(ours, theirs)| ours / theirs), 2)
     }));

@@ -1,8 +1,8 @@
-//! When something happened to a file that the harness made, told by the kernel.
+//! Moments of events on a file that the harness made, reported by the kernel.
 //!
-//! The harness's task API says what was answered and read, not when. inotify marks the two moments between which its calls do
-//! their work, without a hand in them: a task's stdio folder is made (Create is about to be asked for), and
-//! the first bytes are taken out of a task's stdout.
+//! The harness's task API returns answers and output, not their times. inotify marks the two moments between which its calls do their work,
+//! without disturbing them: a task's stdio folder is made (the harness is about to ask for Create), and the first bytes are read from a
+//! task's stdout.
 
 use std::mem::MaybeUninit;
 use std::path::Path;
@@ -14,18 +14,18 @@ use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use catamaran_harness::PATIENCE;
 
-/// A look-out for one moment.
+/// A watch for one moment.
 pub(crate) struct Watch {
     thread: JoinHandle<Instant>,
 }
 
 impl Watch {
-    /// For the next thing made in a folder.
+    /// Watches for the next file made in a folder.
     pub(crate) fn made_in(folder: &Path) -> Self {
         Self::new(folder, WatchFlags::CREATE)
     }
 
-    /// For the next read of a file that yields something.
+    /// Watches for the next read of a file that yields bytes.
     pub(crate) fn read_from(file: &Path) -> Self {
         Self::new(file, WatchFlags::ACCESS)
     }
@@ -42,7 +42,7 @@ impl Watch {
             assert!(matches!(awake, Ok(1..)), "{what}");
             let mut room = [MaybeUninit::uninit(); 1024];
             let event = inotify::Reader::new(&events, &mut room).next().map(|event| event.events());
-            // Also a watched file that is removed is an event.
+            // The removal of a watched file is an event too.
             assert!(event.is_ok_and(|event| !event.contains(inotify::ReadFlags::IGNORED)), "{what}");
             moment
         });

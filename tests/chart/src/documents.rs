@@ -3,10 +3,10 @@
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value};
 
-/// The documents of a text, in order; empty ones are left out. A key that stands twice in one mapping is an error.
+/// Parses the documents of a text, in order, without empty ones. A duplicate key in a mapping is an error.
 ///
 /// # Panics
-/// When it is not YAML, or not such YAML as JSON can hold.
+/// When it is not YAML, or has what JSON cannot express.
 pub fn parse(text: &str) -> Vec<Value> {
     let documents = Yaml::load_from_str(text).unwrap_or_else(|e| panic!("{e} in:\n{text}"));
     documents.into_iter().map(json).filter(|document| !document.is_null()).collect()
@@ -31,12 +31,12 @@ fn json(yaml: Yaml<'_>) -> Value {
     }
 }
 
-/// A text at a path of keys, such as `/metadata/name`; empty where there is none.
+/// The text at a path of keys, such as `/metadata/name`; empty if there is none.
 pub fn word<'v>(value: &'v Value, path: &str) -> &'v str {
     value.pointer(path).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// What is in a list at a path; nothing where there is none.
+/// The items of a list at a path; empty if there is none.
 pub fn list<'v>(value: &'v Value, path: &str) -> Vec<&'v Value> {
     value.pointer(path).and_then(Value::as_array).into_iter().flatten().collect()
 }
@@ -51,7 +51,7 @@ pub fn title(object: &Value) -> String {
     format!("{} {}", word(object, "/kind"), word(object, "/metadata/name"))
 }
 
-/// The pod that an object makes, if it makes any: an object with `metadata` and `spec`.
+/// The pod that an object makes, if any: an object with `metadata` and `spec`.
 pub fn pod(object: &Value) -> Option<&Value> {
     match word(object, "/kind") {
         "Pod" => Some(object),
@@ -60,7 +60,7 @@ pub fn pod(object: &Value) -> Option<&Value> {
     }
 }
 
-/// The one object of a kind whose name ends so.
+/// The one object of a kind whose name ends with `end`.
 ///
 /// # Panics
 /// When there is none, or more than one.

@@ -1,4 +1,4 @@
-//! Helm, of both lines.
+//! Helm, of both major versions.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::chart;
 /// The version of Kubernetes that charts are rendered for.
 const KUBERNETES: &str = "1.37.2";
 
-/// What `provision` has made.
+/// The tools that `provision` has made.
 #[derive(Clone, Debug)]
 pub struct Tools {
     /// Helm 4 and Helm 3.
@@ -26,10 +26,10 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// The tools; provided once in a program's life.
+    /// The tools; provided once in each program.
     ///
     /// # Panics
-    /// When they cannot be built or fetched; the script says on stderr what it tried.
+    /// When they cannot be built or fetched; the script lists its attempts on stderr.
     pub fn provide() -> &'static Self {
         static TOOLS: OnceLock<Tools> = OnceLock::new();
         TOOLS.get_or_init(|| {
@@ -53,7 +53,7 @@ pub struct Helm {
     program: PathBuf,
 }
 
-/// A release as it is asked for.
+/// A release to render.
 #[derive(Clone, Copy, Debug)]
 pub struct Release<'a> {
     /// Its name.
@@ -72,7 +72,7 @@ impl<'a> Release<'a> {
 }
 
 impl Helm {
-    /// The rendered documents; the error is Helm's own text.
+    /// Returns the rendered documents; the error is Helm's own text.
     ///
     /// # Errors
     /// When Helm refuses the values.
@@ -89,15 +89,15 @@ impl Helm {
         self.run(&args, release.values)
     }
 
-    /// What it finds fault with.
+    /// Returns Helm's complaints.
     ///
     /// # Errors
-    /// When it finds anything but pieces of advice.
+    /// When there is more than mere advice.
     pub fn lint(&self, values: &str) -> Result<String, String> {
         self.run(&["lint", "--strict", "--kube-version", KUBERNETES], values)
     }
 
-    /// What a user reads behind an installation.
+    /// The notes that a user reads after an installation.
     ///
     /// # Panics
     /// When Helm refuses the values.
@@ -111,7 +111,7 @@ impl Helm {
         let mut command = Command::new(&self.program);
         // The chart is the last argument of `template` and `install`, and the only one of `lint`.
         command.args(args).arg(chart()).args(["--values", "-"]);
-        // No cluster of whoever runs this is asked, and none of their plugins.
+        // Keeps the developer's own cluster and plugins out.
         command
             .env_clear()
             .env("KUBECONFIG", "/dev/null")

@@ -1,8 +1,8 @@
-//! The chart `charts/catamaran`, rendered by Helm, and what is asked of it.
+//! The chart `charts/catamaran`, rendered by Helm, and its checks.
 //!
 //! ```text
-//! helm       lints and renders, by Helm 4 and 3          documents   what was rendered: YAML, taken apart
-//! openapi    JSON schemas for kubeconform, from what each Kubernetes says of its objects
+//! helm       lints and renders, by Helm 4 and 3          documents   the rendered YAML, taken apart
+//! openapi    JSON schemas for kubeconform, from each Kubernetes' description of its objects
 //! values     values.yaml, its comments and README.md's table
 //! ```
 
@@ -31,7 +31,7 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned()
 }
 
-/// The text of a file of the chart's.
+/// The text of a file of the chart.
 ///
 /// # Panics
 /// When it cannot be read.
@@ -39,12 +39,12 @@ pub fn text(name: &str) -> String {
     fs::read_to_string(chart().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// Whether what was made is to be written where it is kept: `make chart BLESS=1`.
+/// Whether to write generated files in place: `make chart BLESS=1`.
 pub fn bless() -> bool {
     std::env::var_os("BLESS").is_some_and(|value| !value.is_empty())
 }
 
-/// Compares with what a file holds, or writes it there.
+/// Compares with the content of a file, or writes it there.
 ///
 /// # Panics
 /// When they differ.

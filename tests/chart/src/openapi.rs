@@ -1,7 +1,7 @@
-//! JSON schemas from the document in which a Kubernetes describes its objects (`api/openapi-spec/swagger.json`), and from the
+//! Makes JSON schemas from the document in which a Kubernetes describes its objects (`api/openapi-spec/swagger.json`), and from the
 //! definition of a custom kind.
 //!
-//! They are strict: a key that is not described is refused, which an API server only warns of.
+//! They are strict: they refuse a key without a description, of which an API server only warns.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 const DEFINITIONS: &str = "#/definitions/";
 
-/// A schema for one kind, with all that it refers to; none where this Kubernetes does not have the kind.
+/// A schema for one kind, with everything that it refers to; None if this Kubernetes does not have the kind.
 ///
 /// # Panics
-/// When the document refers to what it does not define.
+/// When the document refers to a missing definition.
 pub fn schema(openapi: &Value, group: &str, version: &str, kind: &str) -> Option<Value> {
     let wanted = json!({"group": group, "version": version, "kind": kind});
     let all = openapi["definitions"].as_object()?;
@@ -56,9 +56,9 @@ fn references(schema: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The same with no other keys than those that are described.
+/// The same without keys that have no description.
 fn strict(schema: &Value, name: &str) -> Value {
-    // Two types that the document calls strings, and that are written as numbers too.
+    // Two types that the document calls strings, and that may be numbers too.
     if name.ends_with(".IntOrString") || name.ends_with(".Quantity") {
         return json!({"type": ["string", "number"]});
     }

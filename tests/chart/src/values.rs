@@ -1,10 +1,10 @@
-//! `values.yaml` by its lines: the comments that begin with `# --` describe what stands below them.
+//! `values.yaml` by its lines: the comments that begin with `# --` describe the key below them.
 
 use serde_json::Value;
 
 use crate::documents;
 
-/// Where the table stands in README.md.
+/// The table's place in README.md.
 const BEGIN: &str = "<!-- values: begin -->\n";
 const END: &str = "<!-- values: end -->\n";
 
@@ -13,7 +13,7 @@ const END: &str = "<!-- values: end -->\n";
 pub struct Described {
     /// Its path, such as `image.hello.tag`.
     pub path: String,
-    /// What is said of it.
+    /// Its description.
     pub text: String,
 }
 
@@ -52,7 +52,7 @@ pub fn at<'v>(values: &'v Value, path: &str) -> Option<&'v Value> {
     path.split('.').try_fold(values, |value, key| value.get(key))
 }
 
-/// The keys that lead to everything that is no mapping with something in it.
+/// Collects the keys that lead to every value except non-empty mappings.
 pub fn leaves(value: &Value, above: &[String], found: &mut Vec<Vec<String>>) {
     match value {
         Value::Object(pairs) if !pairs.is_empty() => {
@@ -64,7 +64,7 @@ pub fn leaves(value: &Value, above: &[String], found: &mut Vec<Vec<String>>) {
     }
 }
 
-/// README.md with the table that belongs to these values.
+/// README.md with the table of these values.
 ///
 /// # Panics
 /// When it has no place for the table.

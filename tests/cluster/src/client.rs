@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use catamaran_harness::{Output, die_with_parent, spawn};
 use serde_json::Value;
 
-/// No command of a test takes longer.
+/// How long a command of a test may take.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// The program with the configuration of one user.
@@ -33,7 +33,7 @@ impl Client {
         command.args(["--kill-after=5", &LIMIT.as_secs().to_string()]).arg(&self.program);
         command.arg(format!("--kubeconfig={}", self.config.display()));
         command.args(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        // Caches of discovery and preferences.
+        // For the caches of discovery and preferences.
         command.env("HOME", self.config.with_file_name("clients-home"));
         command
     }
@@ -67,7 +67,7 @@ impl Client {
         }
     }
 
-    /// Starts a command that goes on until it is ended, such as `port-forward`. All of its streams are pipes.
+    /// Starts a command that runs until it is killed, such as `port-forward`. All of its streams are pipes.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -77,7 +77,7 @@ impl Client {
         spawn(command).expect("cannot start a client")
     }
 
-    /// Runs a command and returns what it printed.
+    /// Runs a command and returns its output.
     ///
     /// # Panics
     /// When it fails.
@@ -104,7 +104,7 @@ impl Client {
         assert!(output.code == 0, "{}\nof:\n{manifest}", output.stderr);
     }
 
-    /// `kubectl get -o json`, or none where there is no such object.
+    /// `kubectl get -o json`; returns None if there is no such object.
     pub fn try_get(&self, words: &[&str]) -> Option<Value> {
         let output = self.run([&["get", "-o", "json"], words].concat());
         serde_json::from_str(&output.stdout).ok()

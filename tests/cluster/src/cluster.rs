@@ -1,4 +1,4 @@
-//! The cluster: started, used, stopped.
+//! The cluster's start, use and end.
 
 use std::fs;
 use std::path::PathBuf;
@@ -30,7 +30,7 @@ const TUNABLES: [&str; 6] = [
     "kernel/keys/root_maxbytes",
 ];
 
-/// A cluster that runs. Dropping it removes everything of it: fields go in the order of their declaration.
+/// A running cluster. Dropping it removes everything of it: fields go in the order of their declaration.
 pub struct Cluster {
     kubelet: Daemon,
     scheduler: Daemon,
@@ -48,7 +48,7 @@ impl Cluster {
     /// Starts it, with the RuntimeClass of `runtimeclass/`, and returns when its node takes pods.
     ///
     /// # Panics
-    /// When a part of it does not come up; what the parts logged is on stderr.
+    /// When a part of it does not come up; the parts' logs are on stderr.
     pub fn start() -> Self {
         Self::start_with(cri::options())
     }
@@ -113,7 +113,7 @@ impl Cluster {
     /// Waits until the node is ready for pods.
     ///
     /// # Panics
-    /// When it does not become so within a minute.
+    /// When it is not ready within a minute.
     pub fn expect_ready(&self) {
         wait_until(LIMIT, "the node to take pods", || {
             self.daemons().into_iter().for_each(Daemon::expect_alive);
@@ -153,14 +153,14 @@ impl Cluster {
         cri::import_with(&self.node, image, &[]);
     }
 
-    /// Imports an image where the kubelet finds it, by a name of its own such as `localhost/NAME:TAG`.
+    /// Imports an image where the kubelet finds it, under a name of its own such as `localhost/NAME:TAG`.
     pub fn import_as(&self, image: &Image, name: &str) {
         self.import(image);
         self.node.ctr_ok(["--namespace", "k8s.io", "images", "tag", "--force", image.name(), name]);
         wait_until(LIMIT, "the CRI to know the image", || cri::knows(&self.node, name).then_some(()));
     }
 
-    /// Imports the image of a program of `examples/`, by the name that its manifest has for it.
+    /// Imports the image of a program of `examples/`, under the name in its manifest.
     pub fn import_example(&self, name: &str) {
         self.import_as(&Example::open(name).image(), &format!("localhost/{name}:latest"));
     }
@@ -168,7 +168,7 @@ impl Cluster {
     /// A namespace of its own, deleted when it is dropped.
     ///
     /// # Panics
-    /// When there cannot be one.
+    /// When it cannot be made.
     pub fn space(&self, name: &str) -> Space<'_> {
         Space::make(self, name)
     }
@@ -179,15 +179,14 @@ impl Cluster {
         self.kubelet.launch();
     }
 
-    /// Kills the kubelet, does something meanwhile, and starts it again.
+    /// Kills the kubelet, runs `work`, and starts the kubelet again.
     pub fn without_kubelet(&self, work: impl FnOnce()) {
         self.kubelet.kill();
         work();
         self.kubelet.launch();
     }
 
-    /// Waits until no container runs any more. Records of pods that are gone stay for a while: the kubelet collects them once a
-    /// minute.
+    /// Waits until no container runs any more. Records of ended pods stay for a while: the kubelet collects them once a minute.
     ///
     /// # Panics
     /// When some run after a minute.
@@ -197,10 +196,10 @@ impl Cluster {
         });
     }
 
-    /// The end of a cluster: nothing is left of it.
+    /// Ends the cluster: nothing may be left of it.
     ///
     /// # Panics
-    /// When something is, with the list.
+    /// When something is left, with the list.
     pub fn finish(self) {
         for daemon in self.daemons() {
             daemon.kill();
@@ -252,7 +251,7 @@ fn make_keys(programs: &Kubernetes, settings: &Settings) {
     assert!(made.expect("cannot run keys").success(), "keys failed; it says why above");
 }
 
-/// What a kubelet that was killed leaves: volumes that are mounted, and the cgroups of its classes of pods.
+/// Removes the leavings of a killed kubelet: mounted volumes, and the cgroups of its classes of pods.
 fn remove_volumes_and_cgroups(node: &Node) {
     let left = node.leftovers();
     let below = |kind: &str, within: &str| -> Vec<PathBuf> {

@@ -9,10 +9,10 @@
 //!    `- finish()       everything gone, or a panic with the list of what is left
 //! ```
 //!
-//! Everything lies in the node's folder and is named by its tag: processes run in that folder, pods' cgroups are below a
-//! cgroup of that name, volumes are mounted below the folder. So the harness sweeps a cluster whose owner was killed like any
-//! node. The few places outside are in [`outside`]. The API server listens on the address of the pods' bridge, so that pods
-//! reach it; etcd listens on loopback, for holders of the cluster's certificates. One cluster at a time runs on a machine.
+//! Everything is in the node's folder and bears its tag: processes run in that folder, pods' cgroups are below a cgroup of that name,
+//! volumes are mounted below the folder. So the harness sweeps a cluster whose owner was killed like any node. The few places outside are
+//! in [`outside`]. The API server listens on the address of the pods' bridge, so that pods reach it; etcd listens on loopback, for holders
+//! of the cluster's certificates. A machine runs one cluster at a time.
 
 #![allow(
     clippy::unwrap_used,

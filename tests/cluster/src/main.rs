@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! catamaran-cluster up FOLDER     starts `hold` in the background, and returns when the cluster is ready
-//! catamaran-cluster hold FOLDER   has a cluster until it gets a signal
-//! catamaran-cluster down FOLDER   ends that one, and removes what is left of clusters that were killed
+//! catamaran-cluster hold FOLDER   keeps a cluster until it gets a signal
+//! catamaran-cluster down FOLDER   ends that one, and removes what is left of killed clusters
 //! ```
 //!
-//! FOLDER gets `pid`, `log`, and with the ready cluster `environment`, to be sourced, and what that names.
+//! FOLDER gets `pid`, `log`, and when the cluster is ready `environment`, to be sourced, with the files that it names.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ use catamaran_harness::{Example, guests, wait_until};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a cluster has to go.
+/// How long a cluster may take to end.
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn main() -> ExitCode {
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The pid that a folder tells of, if that process is there.
+/// The pid in a folder, if that process exists.
 fn running(folder: &Path) -> Option<Pid> {
     let text = fs::read_to_string(folder.join("pid")).ok()?;
     let pid = Pid::from_raw(text.trim().parse().ok()?);
@@ -52,7 +52,7 @@ fn running(folder: &Path) -> Option<Pid> {
     ours.then_some(pid)
 }
 
-/// Removes what [`hold`] writes.
+/// Removes the files that [`hold`] writes.
 fn clear(folder: &Path) {
     for file in ["pid", "environment", "kubeconfig", "containerd.sock", "helm"] {
         let _ = fs::remove_file(folder.join(file));
@@ -63,7 +63,7 @@ fn up(folder: &Path) -> ExitCode {
     fs::create_dir_all(folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
     assert!(running(folder).is_none(), "a cluster runs already: `make cluster-down` ends it");
     clear(folder);
-    // Built or fetched here, where its messages are seen.
+    // Built or fetched here, where its messages are visible.
     println!("{}", Kubernetes::provide().version);
     let begin = Instant::now();
     let log = File::create(folder.join("log")).expect("cannot create a log");
@@ -104,8 +104,8 @@ fn hold(folder: &Path) {
     clear(folder);
 }
 
-/// What a user's shell sources. It names the node's folder nowhere: whatever has that in its environment is a process of the
-/// node's for the harness, and ends with it.
+/// The file for a user's shell to source. It never names the node's folder, because the harness takes every process with that in its
+/// environment for one of the node's, and ends it with the node.
 fn environment(cluster: &Cluster, folder: &Path) -> String {
     let folder = fs::canonicalize(folder).expect("a folder");
     let programs = Kubernetes::provide();

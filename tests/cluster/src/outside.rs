@@ -1,5 +1,5 @@
-//! What a kubelet leaves outside of the folders that it can be given: links to containers' logs, and the socket of device
-//! plugins. Both are removed with the cluster, and those of a cluster that was killed before the next one starts.
+//! A kubelet's files outside the folders that it can be given: links to containers' logs, and the socket of device plugins. The cluster's
+//! end removes both, and the next start those of a killed cluster.
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
@@ -13,12 +13,12 @@ use rustix::fs::FlockOperation;
 const LINKS: &str = "/var/log/containers";
 /// The kubelet's own constant. It empties the folder when it starts.
 const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins";
-/// What the folders of tests' nodes begin with.
+/// The beginning of the names of tests' nodes' folders.
 const NODES: &str = "catamaran-test-";
-/// How long one test program waits for the other's cluster to go.
+/// How long one test program waits for the other's cluster to end.
 const TURN: Duration = Duration::from_secs(900);
 
-/// The machine's one place for a kubelet of tests. What the kubelet leaves outside goes when this is dropped.
+/// The machine's one place for a test's kubelet. Dropping this removes the kubelet's files outside.
 pub(crate) struct Outside {
     _lock: File,
 }
@@ -58,7 +58,7 @@ fn lock() -> File {
 /// Removes everything of clusters whose owners were killed.
 ///
 /// # Panics
-/// When two programs cannot be kept apart.
+/// When the lock that keeps two programs apart cannot be taken.
 pub fn sweep() {
     sweep_stale();
     if rustix::fs::flock(lock(), FlockOperation::NonBlockingLockExclusive).is_ok() {
@@ -77,7 +77,7 @@ fn clean() {
     for link in links() {
         let _ = fs::remove_file(link);
     }
-    // A folder that holds something else stays.
+    // A folder with other files in it stays.
     for file in ["kubelet.sock", "kubelet_internal_checkpoint"] {
         let _ = fs::remove_file(Path::new(DEVICE_PLUGINS).join(file));
     }

@@ -1,4 +1,4 @@
-//! Where the programs of a cluster are, and those of the suite that is run on it.
+//! Finds the programs of a cluster, and those of the suite that runs on it.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -18,10 +18,10 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// The programs; provided once in a program's life.
+    /// The programs; provided once in each program.
     ///
     /// # Panics
-    /// When they cannot be built or fetched; the script says on stderr what it tried.
+    /// When they cannot be built or fetched; the script lists its attempts on stderr.
     pub fn provide() -> &'static Self {
         static PROGRAMS: OnceLock<Kubernetes> = OnceLock::new();
         PROGRAMS.get_or_init(|| {
@@ -60,7 +60,7 @@ impl Suite {
     /// The programs.
     ///
     /// # Panics
-    /// When they cannot be built or fetched; the script says on stderr what it tried.
+    /// When they cannot be built or fetched; the script lists its attempts on stderr.
     pub fn provide() -> Self {
         let value = provided_by(&Path::new(env!("CARGO_MANIFEST_DIR")).join("provision-suite"));
         Self { folder: value("suite").into(), shell: value("shell").into(), version: value("version") }

@@ -1,4 +1,4 @@
-//! How the programs of the cluster are configured.
+//! Configures the programs of the cluster.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -10,12 +10,12 @@ use crate::cluster::NODE;
 
 /// Probes by HTTP/2 in clear are an alpha of Kubernetes 1.37.
 const FEATURES: &str = "--feature-gates=H2CContainerProbe=true";
-/// Addresses that services get. Nothing routes them: there is no service proxy.
+/// The addresses of services. Nothing routes them: there is no service proxy.
 const SERVICES: &str = "198.18.0.0/16";
-/// For how much less free space than this, in each of its kinds, the kubelet evicts pods.
+/// The free space, of each kind, below which the kubelet evicts pods.
 const HARD: [(&str, &str); 3] = [("memory.available", "50Mi"), ("nodefs.available", "1%"), ("imagefs.available", "1%")];
 
-/// Where everything of the cluster is: its folder, its address and its ports.
+/// The cluster's folder, address and ports.
 pub(crate) struct Settings {
     pub(crate) dir: PathBuf,
     pub(crate) address: Ipv4Addr,
@@ -69,7 +69,7 @@ impl Settings {
             format!("--listen-peer-urls={peer}"),
             format!("--initial-advertise-peer-urls={peer}"),
             format!("--initial-cluster=default={peer}"),
-            // The data is gone with the cluster.
+            // The data goes with the cluster.
             "--unsafe-no-fsync".to_owned(),
         ];
         for peer in ["", "peer-"] {
@@ -167,20 +167,20 @@ impl Settings {
             "failCgroupV1": false,
             "failSwapOn": false,
             "makeIPTablesUtilChains": false,
-            // A lower one is refused where root has no CAP_SYS_RESOURCE.
+            // A lower one is refused if root lacks CAP_SYS_RESOURCE.
             "oomScoreAdj": 0,
             "podLogsDir": self.path("pod-logs"),
             "volumePluginDir": self.path("volume-plugins"),
             "resolvConf": resolver,
             "evictionHard": hard,
-            // Images are imported, and nothing brings back one that was collected.
+            // Images are imported, and a collected one would not come back.
             "imageGCHighThresholdPercent": 100,
             "syncFrequency": "10s",
         })
     }
 }
 
-/// A port of loopback or the bridge that nobody has now.
+/// A free port of loopback or the bridge.
 pub(crate) fn free_port(address: Ipv4Addr) -> u16 {
     let listener = std::net::TcpListener::bind((address, 0)).expect("no port is free");
     listener.local_addr().expect("an address").port()

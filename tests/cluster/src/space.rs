@@ -1,4 +1,4 @@
-//! A namespace of a test's own, and what tests do in one.
+//! A namespace of a test's own, and the operations of tests in it.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 
-/// How long a pod has to come to the state that a test waits for, the first compile of its module among it.
+/// How long a pod may take to reach the state that a test waits for, including the first compile of its module.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// A namespace. It is deleted with all that is in it when this is dropped; nobody waits for that.
+/// A namespace. Dropping this deletes it with all its objects, without waiting for the end.
 pub struct Space<'c> {
     cluster: &'c Cluster,
     name: String,
@@ -20,7 +20,7 @@ impl<'c> Space<'c> {
     pub(crate) fn make(cluster: &'c Cluster, name: &str) -> Self {
         cluster.kubectl().ok(["create", "namespace", name]);
         let space = Self { cluster, name: name.to_owned() };
-        // Pods are refused before.
+        // Before that, pods are refused.
         wait_until(LIMIT, "the namespace's service account", || space.try_get("serviceaccount/default").map(drop));
         space
     }
@@ -45,12 +45,12 @@ impl<'c> Space<'c> {
         self.cluster.kubectl().run_with(self.words(args), stdin)
     }
 
-    /// `kubectl` in this namespace, which does not fail.
+    /// `kubectl` in this namespace, which must succeed.
     pub fn ok<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> String {
         self.cluster.kubectl().ok(self.words(args))
     }
 
-    /// A `kubectl` that goes on.
+    /// A `kubectl` that goes on running.
     pub fn start<S: AsRef<str>>(&self, args: impl IntoIterator<Item = S>) -> std::process::Child {
         self.cluster.kubectl().start(self.words(args))
     }
@@ -69,7 +69,7 @@ impl<'c> Space<'c> {
         assert!(output.code == 0, "{}\nof:\n{manifest}", output.stderr);
     }
 
-    /// An object, such as `pod/NAME`, if it is there.
+    /// An object, such as `pod/NAME`, if it exists.
     pub fn try_get(&self, object: &str) -> Option<Value> {
         self.cluster.kubectl().try_get(&["--namespace", &self.name, object])
     }
@@ -77,7 +77,7 @@ impl<'c> Space<'c> {
     /// An object.
     ///
     /// # Panics
-    /// When it is not there.
+    /// When it does not exist.
     pub fn get(&self, object: &str) -> Value {
         self.try_get(object).unwrap_or_else(|| panic!("there is no {object} in {}", self.name))
     }
@@ -91,7 +91,7 @@ impl<'c> Space<'c> {
     /// `kubectl wait`: `what` is a condition, or `jsonpath=...`.
     ///
     /// # Panics
-    /// When it does not come true in time, with what the object is then and what happened to it.
+    /// When it does not come true in time, with the object's state and events.
     pub fn wait(&self, object: &str, what: &str) {
         let limit = format!("--timeout={}s", LIMIT.as_secs());
         let output = self.run(["wait", object, &format!("--for={what}"), &limit]);
@@ -104,7 +104,7 @@ impl<'c> Space<'c> {
     /// Waits until a pod has ended, and returns its phase.
     ///
     /// # Panics
-    /// When it has not in time.
+    /// When it has not ended in time.
     pub fn end_of(&self, pod: &str) -> String {
         let object = format!("pod/{pod}");
         let phase = |value: &Value| value["status"]["phase"].as_str().unwrap_or_default().to_owned();
@@ -114,10 +114,10 @@ impl<'c> Space<'c> {
         })
     }
 
-    /// Asks for an object until the answer is there.
+    /// Asks for an object until `ask` has an answer.
     ///
     /// # Panics
-    /// When it is not in time, with what the object is then.
+    /// When there is none in time, with the object's state.
     pub fn until<T>(&self, object: &str, what: &str, ask: impl Fn(&Value) -> Option<T>) -> T {
         let end = Instant::now() + LIMIT;
         loop {
@@ -133,7 +133,7 @@ impl<'c> Space<'c> {
         }
     }
 
-    /// What a container wrote.
+    /// Returns a container's output.
     pub fn logs(&self, pod: &str, container: &str) -> String {
         self.ok(["logs", pod, "--container", container])
     }

@@ -1,4 +1,4 @@
-//! A cluster for use by hand comes up and goes, and one whose process was killed leaves nothing once `down` has run.
+//! A cluster for use by hand comes up and goes, and `down` leaves nothing of one whose process was killed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use catamaran_harness::Example;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_catamaran-cluster");
-/// What a kubelet changes.
+/// Settings that a kubelet changes.
 const SETTINGS: [&str; 3] = ["vm/overcommit_memory", "kernel/panic", "net/ipv4/ip_forward"];
 
 struct ByHand {
@@ -57,13 +57,13 @@ fn settings() -> Vec<String> {
     SETTINGS.iter().map(|name| fs::read_to_string(format!("/proc/sys/{name}")).unwrap()).collect()
 }
 
-/// Everything that names the tag: processes, mounts, cgroups, links, files.
+/// Lists everything that names the tag: processes, mounts, cgroups, links, files.
 fn traces(tag: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let read = |file: &str| fs::read(entry.path().join(file)).unwrap_or_default();
         let text = String::from_utf8_lossy(&[read("cmdline"), read("cgroup")].concat()).into_owned();
-        // A process that has ended has none; who its parent is decides how long it is listed.
+        // An ended process has no program; its parent decides how long it is listed.
         let Ok(_) = fs::read_link(entry.path().join("exe")) else { continue };
         found.extend(text.contains(tag).then(|| format!("process {text}")));
     }

@@ -1,4 +1,4 @@
-//! Catamaran as a cluster's administrator meets it: `helm install` on a bare cluster, and back.
+//! Catamaran for a cluster's administrator: `helm install` on a bare cluster, and back.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -22,15 +22,15 @@ const NAMESPACE: &str = "catamaran-system";
 /// Two builds of the images.
 const REGISTRIES: [&str; 2] = ["localhost/first", "localhost/second"];
 
-/// A cluster without Catamaran, and what its administrator has.
+/// A cluster without Catamaran, and its administrator's tools.
 struct Board {
     cluster: Cluster,
     manager: ServiceManager,
     values: PathBuf,
 }
 
-/// Gives this thread, and all that it starts, a root file system whose mounts are shared, as systemd makes it: a machine without systemd
-/// may have a private one, which containerd hands to no container with `HostToContainer`.
+/// Gives this thread, and all that it starts, a root file system whose mounts are shared, as on systemd: without systemd it may be private,
+/// and containerd then gives it to no container with `HostToContainer`.
 fn share_root() {
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).expect("cannot make a mount namespace");
     let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
@@ -53,7 +53,7 @@ impl Board {
         self.cluster.node().dir()
     }
 
-    /// Makes images as a release has them, and gives them to containerd as `kind load image-archive` does.
+    /// Makes images like those of a release, and imports them into containerd as `kind load image-archive` does.
     fn import(&self, registry: &str, programs: &Path, names: &[&str]) {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let origin = Origin { version: version(), revision: "a-test".into(), time: 1_790_000_000 };
@@ -65,7 +65,7 @@ impl Board {
         }
     }
 
-    /// What an administrator sets here: this node's containerd is no ordinary one, and nothing routes the addresses of services.
+    /// Writes an administrator's values: this node's containerd is unusual, and nothing routes the addresses of services.
     fn write_values(&self, registry: &str) {
         let node = self.cluster.node();
         let server = self.cluster.server().trim_start_matches("https://");
@@ -106,7 +106,7 @@ impl Board {
         output.stdout
     }
 
-    /// What the chart's pods say.
+    /// Returns the output of the chart's pods.
     fn told(&self) -> String {
         let kubectl = self.cluster.kubectl();
         let words: [&[&str]; 3] = [
@@ -125,7 +125,7 @@ impl Board {
         words.iter().map(|words| kubectl.run(*words)).map(|output| output.stdout + &output.stderr).collect()
     }
 
-    /// containerd's configuration, and all that an installation puts on a node.
+    /// containerd's configuration, and every file that an installation puts on a node.
     fn places(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let root = self.dir().join("config.toml");
         let mut found = vec![(root.clone(), fs::read(&root).unwrap())];
@@ -169,7 +169,7 @@ fn in_force(board: &Board) -> PathBuf {
     Path::new(shim.trim_matches(['"', '\''])).parent().unwrap().to_owned()
 }
 
-/// One test, since each part goes on where the one before has ended, and a cluster is a minute's work.
+/// One test, because each part goes on from the end of the one before, and a cluster takes a minute.
 #[test]
 fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     let board = Board::start();
@@ -195,7 +195,7 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     assert_eq!(board.labels()["catamaran.wasm/version"], version());
     println!("{}", board.helm_ok(&["test", RELEASE, "--logs", "--timeout", "90s"]));
 
-    // An installer that ends uninstalls nothing, and the one that comes after it has nothing to do.
+    // An installer that ends uninstalls nothing, and its successor has nothing to do.
     let containerd = cluster.node().containerd_pid();
     kubectl.ok(["delete", "pods", "--namespace", NAMESPACE, "--selector", "app.kubernetes.io/component=installer"]);
     kubectl.ok(["rollout", "status", "daemonset", "--namespace", NAMESPACE, "--timeout", "90s"]);
@@ -221,7 +221,7 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     space.apply(&pod("new", Engine::Wasmer));
     space.wait("pod/new", "condition=Ready");
 
-    // Somebody else writes the configuration anew, as nodeadm does at boot.
+    // Another program rewrites the configuration, as nodeadm does at boot.
     let handler = board.dir().join("conf.d/catamaran.toml");
     let written = fs::read(&handler).unwrap();
     fs::remove_file(&handler).unwrap();
@@ -240,7 +240,7 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     board.helm_ok(&["uninstall", RELEASE, "--wait", "--timeout", "180s"]);
     expect_as_before(&board, &before);
 
-    // A public bug: deployed, cleaned up and deployed again, the node was dead.
+    // A published bug: deployed, cleaned up and deployed again, the node was dead.
     board.helm_ok(&install);
     wait_until(LATER, "the node to be ready again", || board.is_labelled().then_some(()));
     board.helm_ok(&["uninstall", RELEASE, "--wait", "--timeout", "180s"]);
@@ -254,7 +254,7 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     cluster.finish();
 }
 
-/// What the harness itself keeps in the folder of the cache is not compared.
+/// Ignores the harness's own files in the folder of the cache.
 fn expect_as_before(board: &Board, before: &[(PathBuf, Vec<u8>)]) {
     let cache = board.cluster.node().catamaran_root();
     let without = |places: &[(PathBuf, Vec<u8>)]| -> Vec<_> {

@@ -1,24 +1,24 @@
-//! The images that critest's specs run, by the repositories and tags that it asks for: busybox in all of them, and what
-//! stands in for a web server and the like.
+//! The images of critest's specs, by the repositories and tags that it requests: busybox in all of them, and stand-ins for a web server and
+//! the like.
 
 use std::fs;
 use std::path::Path;
 
 use catamaran_harness::{Image, guests};
 
-/// Those of all specs but the ones on images.
+/// The images of all specs except those about images.
 pub(crate) fn all(standin: &Path) -> Vec<(&'static str, &'static str, Image)> {
     let program = fs::read(standin).unwrap_or_else(|error| panic!("{}: {error}", standin.display()));
     let busybox = || {
         let image = guests::busybox().file("/bin/standin", &program);
-        // What it is masked by is to be masked alone, and no link's target.
+        // A spec masks `ls` alone, so it must be a file of its own, not the target of links.
         let image = image.file("/bin/ls", "#!/bin/sh\nexec /bin/busybox ls \"$@\"\n");
         ["ipcs", "pgrep"].iter().fold(image, |image, name| image.link(&format!("/bin/{name}"), "standin"))
     };
     let server = |name: &str| {
         let path = format!("/bin/{name}");
         let image = guests::busybox().dir("var", 0o755, 0, 0).dir("var/run", 0o755, 0, 0);
-        // As the server calls itself, by which some specs know it.
+        // The process title by which some specs recognise the server.
         image.file(&path, &program).cmd([path.as_str(), "master process"])
     };
     let users = "root:x:0:0:root:/root:/bin/sh\ndefault-user:x:1000:1000:user:/:/bin/sh\n";

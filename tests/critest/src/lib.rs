@@ -1,5 +1,5 @@
-//! What runs of Kubernetes' suites have in common: a registry of stand-ins for their images, lists of specs with reasons, and the
-//! comparison of a run on runc with one on Catamaran. `make critest` and `make conformance` use it.
+//! Shared code of runs of Kubernetes' suites: a registry of stand-ins for their images, lists of specs with reasons, and the comparison of
+//! a run on runc with one on Catamaran. `make critest` and `make conformance` use it.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ mod registry;
 pub use outcome::{Outcomes, compare};
 pub use registry::Registry;
 
-/// A name as an expression that matches it alone.
+/// A regular expression that matches only this name.
 pub fn quoted(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_ascii_punctuation() { vec!['\\', c] } else { vec![c] }).collect()
 }

@@ -1,4 +1,4 @@
-//! A file of specs, each with its reason: a line of the spec's name, and the reason below it, indented.
+//! A file of specs, each with its reason: a line with the spec's name, and below it the reason, indented.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 /// Reads a file.
 ///
 /// # Panics
-/// When a line has no reason, or a reason no line.
+/// When a line has no reason, or a reason has no line.
 pub fn read(path: &Path) -> BTreeMap<String, String> {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     parse(&text).unwrap_or_else(|trouble| panic!("{}: {trouble}", path.display()))

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! provision   builds critest from its module        registry   serves its images on loopback, under any host's name
-//! skipped     specs that cannot run here, on either  expected   those that runc's handler passes and ours does not, and why
+//! skipped     specs that cannot run here, on either  expected   specs that pass on runc's handler and not on ours, and why
 //! ```
 //!
-//! Both handlers are tried with the same list of skipped specs. One that passes on runc's handler alone fails the run, if it
-//! is not expected, and so does an expected one that passes. Words after the command are parts of the names of specs to try.
+//! Both handlers get the same list of skipped specs. A spec that passes on runc's handler alone fails the run unless it is expected, and so
+//! does an expected one that passes. Words after the command are parts of the names of specs to run.
 //!
-//! Needs root, and no critest that runs at the same time: some of its specs have fixed ports.
+//! Needs root, and no other critest at the same time: some of its specs have fixed ports.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,12 +29,12 @@ use std::time::Instant;
 use catamaran_critest::{Outcomes, Registry, compare, list, outcome, quoted};
 use catamaran_harness::{Node, cri, provided_by};
 
-/// runc's, which is the measure, and ours.
+/// The handlers: runc's, the reference, and ours.
 const HANDLERS: [&str; 2] = ["runc", "catamaran"];
 /// critest has no limit of its own for a spec that hangs.
 const LIMIT: &str = "15m";
 
-/// What `provision` has built.
+/// A program that `provision` has built.
 fn provided(name: &str) -> PathBuf {
     provided_by(&Path::new(env!("CARGO_MANIFEST_DIR")).join("provision"))(name).into()
 }
@@ -56,8 +56,8 @@ impl Drop for Folder {
     }
 }
 
-/// The segments of shared memory that specs make on the host by `ipcmk`, and leave there: a program of that name, before the
-/// host's own, notes which.
+/// The segments of shared memory that specs make on the host by `ipcmk`, and leave there: a program of that name, before the host's own in
+/// PATH, records them.
 struct Segments(PathBuf);
 
 impl Segments {
@@ -86,7 +86,7 @@ impl Drop for Segments {
     }
 }
 
-/// All specs on one handler.
+/// Runs all specs on one handler.
 fn tried(
     handler: &str,
     words: &[String],
@@ -122,7 +122,7 @@ fn tried(
     outcomes
 }
 
-/// The cgroups above those of pods that name none, which containerd makes and leaves. One in use is not removed.
+/// Removes the parent cgroups of pods that name none, which containerd makes and leaves. One in use stays.
 fn remove_parents() {
     for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
         let _ = fs::remove_dir(hierarchy.path().join("k8s.io"));

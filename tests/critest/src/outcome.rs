@@ -1,4 +1,4 @@
-//! What became of specs, in ginkgo's report, and where two runs of them part.
+//! The outcomes of specs, from ginkgo's report, and the differences between two runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// What became of the specs that ran, by their names: nothing, or why one failed.
+/// The outcomes of the specs that ran, by their names: None, or the reason of a failure.
 pub type Outcomes = BTreeMap<String, Option<String>>;
 
 /// Reads the report that `--ginkgo.json-report` names.
 ///
 /// # Panics
-/// When there is none, which is when the suite broke off.
+/// When there is none, because the suite broke off.
 pub fn read(report: &Path) -> Outcomes {
     let text = fs::read(report).unwrap_or_else(|error| panic!("the suite left no {}: {error}", report.display()));
     let suites: Value = serde_json::from_slice(&text).expect("the report is no JSON");
@@ -21,7 +21,7 @@ pub fn read(report: &Path) -> Outcomes {
 }
 
 fn one(spec: &Value) -> Option<(String, Option<String>)> {
-    // What prepares all of them is not one of them.
+    // Set-up nodes of the suite are no specs.
     if spec["LeafNodeType"] != "It" {
         return None;
     }
@@ -29,7 +29,7 @@ fn one(spec: &Value) -> Option<(String, Option<String>)> {
     let words: Vec<&str> = above.chain([&spec["LeafNodeText"]]).filter_map(Value::as_str).collect();
     match spec["State"].as_str()? {
         "passed" => Some((words.join(" "), None)),
-        // By the list of those that cannot run here, or by themselves.
+        // By the list of specs that cannot run here, or by themselves.
         "skipped" | "pending" => None,
         state => {
             let why = spec["Failure"]["Message"].as_str().unwrap_or("no reason");
@@ -38,7 +38,7 @@ fn one(spec: &Value) -> Option<(String, Option<String>)> {
     }
 }
 
-/// Prints where the two part; whether that is as expected. `file` is where the expected differences are written.
+/// Prints the differences; returns whether they are as expected. `file` is where the expected differences are written.
 pub fn compare(on_runc: &Outcomes, on_ours: &Outcomes, expected: &BTreeMap<String, String>, file: &str) -> bool {
     let mut good = true;
     for (name, of_runc) in on_runc {

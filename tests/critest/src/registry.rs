@@ -1,5 +1,5 @@
-//! A registry on loopback, of what containerd is going to pull: whatever host an image is named by, it is looked for here, by
-//! its repository and tag (OCI distribution spec, «Pull»).
+//! A registry on loopback of images for containerd to pull: whatever host an image's name has, containerd looks for it here, by its
+//! repository and tag (OCI distribution spec, "Pull").
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,14 +12,14 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tiny_http::{Header, Request, Response, Server};
 
-/// What there is, by the path that is asked for.
+/// The content, by the requested path.
 #[derive(Default)]
 struct Content {
     /// A type and bytes.
     found: HashMap<String, (String, Vec<u8>)>,
 }
 
-/// Serves for as long as it is kept.
+/// Serves until it is dropped.
 pub struct Registry {
     server: Arc<Server>,
     port: u16,
@@ -46,7 +46,7 @@ impl Registry {
         Self { server, port }
     }
 
-    /// Text for containerd's configuration, by which it pulls all images from here. `folder` gets what that names.
+    /// Text for containerd's configuration, by which it pulls all images from here. `folder` gets the files that the text names.
     ///
     /// # Panics
     /// When the folder cannot be written.
@@ -66,7 +66,7 @@ impl Drop for Registry {
 }
 
 impl Content {
-    /// What is in the image's OCI layout.
+    /// Adds the content of the image's OCI layout.
     fn add(&mut self, repository: &str, tag: &str, image: &Image) {
         let mut blobs = HashMap::new();
         let layout = image.to_tar();
@@ -94,7 +94,7 @@ impl Content {
     }
 
     fn answer(&self, request: Request) {
-        // With the host's name behind it, for which this stands.
+        // The query names the host that this registry stands in for.
         let path = request.url().split('?').next().unwrap_or_default().to_owned();
         let header = |name: &str, value: &str| Header::from_bytes(name, value).expect("a header");
         let answered = match self.found.get(&path) {

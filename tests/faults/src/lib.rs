@@ -1,1 +1,1 @@
-//! Every process of a container's life, killed at every step of it: see `tests/table`.
+//! Kills every process of a container's life at every step of it: see `tests/table`.

@@ -32,7 +32,7 @@ pub(crate) fn target(input: &[u8]) -> Taken {
     told::taken(server)
 }
 
-/// An absolute path with nothing in it that leads elsewhere.
+/// Whether an absolute path has no part that leads elsewhere.
 fn plain(path: &str) -> bool {
     path.len() > 1
         && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(|name| !["", ".", ".."].contains(&name)))

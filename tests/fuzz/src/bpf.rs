@@ -1,5 +1,5 @@
-//! Classic BPF as seccomp has it (bpf_check_classic and seccomp_check_filter of the kernel, and what filter.rst says of each
-//! instruction): the check that a program has to pass, and what it then answers to a call.
+//! Classic BPF in seccomp's form (bpf_check_classic and seccomp_check_filter of the kernel, and filter.rst for each instruction): the check
+//! that a program must pass, and its answer to a call.
 
 use catamaran_worker::job::Instruction;
 
@@ -14,7 +14,7 @@ pub struct Call {
     pub arguments: [u64; 6],
 }
 
-/// The most instructions, `BPF_MAXINSNS`.
+/// The limit of instructions, `BPF_MAXINSNS`.
 const MOST: usize = 4096;
 /// `sizeof(struct seccomp_data)`.
 const DATA: usize = 64;
@@ -30,12 +30,12 @@ const ANY_BIT: u16 = 0x45;
 const RETURN: u16 = 0x06;
 
 impl Call {
-    /// A word of it, as the kernel lays it out.
+    /// A word of the structure, as the kernel lays it out.
     fn word(&self, offset: usize) -> Option<u32> {
         let mut data = [0; DATA];
         let (number, rest) = data.split_first_chunk_mut::<4>()?;
         let (arch, rest) = rest.split_first_chunk_mut::<4>()?;
-        // The instruction pointer, which nobody looks at, and the arguments behind it.
+        // The instruction pointer, which no program here reads, and the arguments after it.
         let arguments = rest.get_mut(8..)?;
         *number = self.number.to_ne_bytes();
         *arch = self.arch.to_ne_bytes();
@@ -47,7 +47,7 @@ impl Call {
     }
 }
 
-/// Says why the kernel would refuse the program.
+/// Returns the reason for which the kernel would refuse the program.
 ///
 /// # Errors
 /// The first reason.
@@ -75,10 +75,10 @@ pub fn check(program: &[Instruction]) -> Result<(), String> {
     }
 }
 
-/// What a program that was checked answers.
+/// Returns the answer of a checked program.
 ///
 /// # Errors
-/// Where it leaves itself, which none does that was checked.
+/// When it jumps out of itself, which no checked program does.
 pub fn answer(program: &[Instruction], call: &Call) -> Result<u32, String> {
     let (mut accumulator, mut at) = (0_u32, 0_usize);
     loop {

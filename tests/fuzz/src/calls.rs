@@ -1,4 +1,4 @@
-//! The calls that a profile is asked about: around every number and every value that it names.
+//! The calls to try on a profile: around every number and every value that it names.
 
 use serde_json::Value;
 
@@ -7,10 +7,10 @@ use crate::profile::number;
 
 /// AUDIT_ARCH_X86_64, AUDIT_ARCH_AARCH64, AUDIT_ARCH_I386 of linux/audit.h, and none.
 pub(crate) const ARCHITECTURES: [u32; 4] = [0xc000_003e, 0xc000_00b7, 0x4000_0003, 0];
-/// This machine's.
+/// The architecture of this machine.
 pub(crate) const NATIVE: u32 = if cfg!(target_arch = "x86_64") { ARCHITECTURES[0] } else { ARCHITECTURES[1] };
 
-/// So many names of one entry are asked about, and so many calls for one profile.
+/// The limits of tried names in one entry, and of tried calls for one profile.
 const MOST_NAMES: usize = 16;
 const MOST: usize = 4000;
 
@@ -44,7 +44,7 @@ struct Condition {
     /// 0 to 5.
     index: usize,
     value: u64,
-    /// An argument for which it holds, if any does.
+    /// An argument for which the condition holds, if there is one.
     met: u64,
 }
 
@@ -61,7 +61,7 @@ impl Condition {
         Some(Self { index, value, met })
     }
 
-    /// Arguments on both sides of every border that it draws: one more and one less, each bit, each half.
+    /// Arguments on both sides of each of its borders: one more and one less, each bit, each half.
     fn near(&self) -> impl Iterator<Item = u64> {
         let Self { value, met, .. } = *self;
         let beside = [value, value.wrapping_sub(1), value.wrapping_add(1), !value, 0, u64::MAX];

@@ -1,4 +1,4 @@
-//! config.json, by both that read it: the search's outline, and the whole.
+//! config.json, by both of its readers: the search's outline, and the whole.
 
 use catamaran_daemon::untrusted;
 use catamaran_files::outline::Outline;

@@ -1,19 +1,19 @@
-//! Names and addresses: a server's message, a hosts file, a resolv.conf, and a name that a guest asks for.
+//! Names and addresses: a server's message, a hosts file, a resolv.conf, and a guest's requested name.
 
 use catamaran_names::untrusted;
 
 use crate::Taken;
 
-/// What a question is about.
+/// The name in the question.
 const NAME: &str = "www.example.org";
-/// More addresses of one name are not handed on.
+/// The limit of addresses that are passed on for one name.
 const MOST_ADDRESSES: usize = 64;
 /// resolv.conf(5).
 const MOST_SERVERS: usize = 3;
 /// RFC 1035, with the dot of the root.
 const LONGEST_NAME: usize = 254;
 
-/// A letter that says what the rest is: `4` or `6` a message, `h` hosts, `r` resolv.conf, and any other a name.
+/// A letter for the kind of the rest: `4` or `6` a message, `h` hosts, `r` resolv.conf, and any other a name.
 pub(crate) fn target(input: &[u8]) -> Taken {
     let Some((first, rest)) = input.split_first() else { return false };
     let text = String::from_utf8_lossy(rest);

@@ -1,4 +1,4 @@
-//! The messages between the shim and a worker: the job, and what a worker that was broken into may report; and a module's first bytes.
+//! The messages between the shim and a worker: the job, and the reports of a worker that was broken into; and a module's first bytes.
 
 use catamaran_worker::control::Report;
 use catamaran_worker::job::Job;
@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Taken, told};
 
-/// A message behind its version, or a whole one.
+/// A message after its version, or a whole one.
 pub(crate) fn target(input: &[u8]) -> Taken {
     let message = [version::VERSION.as_bytes(), b"\n", input].concat();
     let _ = version::read::<Job>(input).map(drop);
@@ -20,7 +20,7 @@ pub(crate) fn target(input: &[u8]) -> Taken {
     again::<Report>(&message) || job || module.is_ok()
 }
 
-/// Whether the message is one; and it is the same when it is written again.
+/// Whether the message is valid; a valid one must be the same when it is written again.
 fn again<T: Serialize + DeserializeOwned>(message: &[u8]) -> bool {
     let Ok(value) = version::read::<T>(message) else { return false };
     let Ok(written) = version::write(&value) else { return false };

@@ -1,20 +1,19 @@
-//! Fuzz targets: the code that reads what others wrote, given anything. A target panics on a finding; `make fuzz` looks for one, and
-//! `tests/corpus.rs` replays what was found and what is valid.
+//! Fuzz targets: the code that reads foreign input, given any bytes. A target panics on a finding; `make fuzz` looks for one, and
+//! `tests/corpus.rs` replays earlier findings and valid inputs.
 //!
 //! ```text
-//! target        reads                                     and is held against
+//! target        reads                                     and is compared with
 //! annotations   a pod's annotations, a server's variables the bounds of docs/annotations.md
 //! config        config.json                               -
 //! dns           a server's messages, hosts, resolv.conf   -
-//! job           the messages between shim and worker      what they say when they are written again
-//! manifest      an image's documents, on both sides       what the driver reads of what the reader wrote
+//! job           the messages between shim and worker      the same message, written again
+//! manifest      an image's documents, on both sides       the driver's reading of the reader's message
 //! options       a handler's options                       -
 //! seccomp       a profile, compiled                       the profile's rules, evaluated one by one
 //! tree          a path in a container's tree              openat2(2)
 //! ```
 //!
-//! All of them are held against three bounds: of memory ([`meter`]), of time (libFuzzer's), and of what is said about the input
-//! ([`told`]).
+//! All of them have three bounds: of memory ([`meter`]), of time (libFuzzer's), and of the text about the input ([`told`]).
 
 mod annotations;
 pub mod bpf;
@@ -31,7 +30,7 @@ pub mod seccomp;
 mod told;
 pub mod tree;
 
-/// Whether the input was taken whole, by whatever reads it.
+/// Whether the reader accepted the whole input.
 pub type Taken = bool;
 
 /// Reads an input.

@@ -1,16 +1,16 @@
-//! Inputs of lines and words: whatever the fuzzer writes means something, and what a person writes means what it says.
+//! Inputs of lines and words: any bytes of the fuzzer mean something, and a human's words mean what they say.
 
-/// What stands for a long text, which a fuzzer is slow to write.
+/// The abbreviation of a long text, which a fuzzer is slow to write.
 const LONG: u8 = b'~';
 const LENGTH: usize = 3000;
 
-/// The word itself where it is one of the list, and any of the list where not.
+/// The word itself if it is in the list, and otherwise any of the list.
 pub(crate) fn pick<'a>(word: &str, list: &[&'a str]) -> &'a str {
     let exact = list.iter().find(|known| **known == word);
     exact.or_else(|| list.get(hash(word) as usize % list.len().max(1))).copied().unwrap_or_default()
 }
 
-/// A number, decimal or hexadecimal (`0x`), and any other word's hash.
+/// A number, decimal or hexadecimal (`0x`), or any other word's hash.
 pub(crate) fn number(word: &str) -> u64 {
     let read = match word.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),

@@ -1,17 +1,17 @@
-//! An image's index, manifest and configuration, on both sides of the process without rights: the one that reads a document, and the
-//! driver, which believes no more of what is said than the document has.
+//! An image's index, manifest and configuration, on both sides of the process without rights: the process that reads a document, and the
+//! driver, which believes no more of its message than the document has.
 
 use catamaran_helper::untrusted::{CONFIGURATION, believed, record, written};
 
 use crate::Taken;
 use crate::lines::widened;
 
-/// What is written of a document is no longer (`image/summary.rs`).
+/// The limit of the message about a document (`image/summary.rs`).
 const LONGEST: usize = 64 << 10;
 
-/// A letter that says what the rest is: `0` to `3` a document of that type, `4` to `7` the same where the image's ID is known, `c` a
-/// configuration, `r` the record of containerd's CRI plugin, and any other what the process without rights says, up to an empty line,
-/// and the document behind it. `~` stands for a long text.
+/// A letter for the kind of the rest: `0` to `3` a document of that type, `4` to `7` the same with a known image ID, `c` a configuration,
+/// `r` the record of containerd's CRI plugin, and any other the message of the process without rights, up to an empty line, and the
+/// document after it. `~` is a long text.
 pub(crate) fn target(input: &[u8]) -> Taken {
     let Some((first, rest)) = input.split_first() else { return false };
     let rest = widened(rest);
@@ -28,7 +28,7 @@ pub(crate) fn target(input: &[u8]) -> Taken {
     }
 }
 
-/// The driver reads the very same of what is written. Says whether the document is none that is refused.
+/// Checks that the driver reads the very same from the message. Returns whether the document is accepted.
 fn both_sides(number: u8, resolved: bool, document: &[u8]) -> bool {
     let said = written(number, resolved, document);
     assert!(said.len() <= LONGEST, "{} bytes are written of a document of {}", said.len(), document.len());
@@ -39,7 +39,7 @@ fn both_sides(number: u8, resolved: bool, document: &[u8]) -> bool {
     !said.starts_with("refused\t")
 }
 
-/// What is believed of anything that is said is believed again, and names no digest that the document has not.
+/// Checks that the believed part of any message is believed again, and names no digest that the document does not have.
 fn hostile(number: u8, said: &[u8], document: &[u8]) -> bool {
     let Ok(again) = believed(number, said, document) else { return false };
     assert_eq!(believed(number, again.as_bytes(), document).as_ref(), Ok(&again));

@@ -1,4 +1,4 @@
-//! A handler's options: the TOML in containerd's configuration, and the message that brings it.
+//! A handler's options: the TOML in containerd's configuration, and the message that contains it.
 
 use catamaran_cache::engine::Engine;
 use catamaran_daemon::untrusted;
@@ -10,7 +10,7 @@ const TYPE: &str = "runtimeoptions.v1.Options";
 /// `config_body` of that message: its third field, of bytes.
 const BODY: u8 = 3 << 3 | 2;
 
-/// A line with the name that the shim was called by, or `message`; then the TOML, or the whole message.
+/// A line with the name by which the shim was called, or `message`; then the TOML, or the whole message.
 pub(crate) fn target(input: &[u8]) -> Taken {
     let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
     let (first, rest) = (input.get(..end).unwrap_or_default(), input.get(end + 1..).unwrap_or_default());

@@ -1,5 +1,5 @@
-//! What a seccomp profile says of a call, read off its JSON rule by rule (OCI runtime spec, «Seccomp»; seccomp(2), «Return values»):
-//! no tree, no order of numbers, no halves of arguments.
+//! A seccomp profile's answer to a call, read off its JSON rule by rule (OCI runtime spec, "Seccomp"; seccomp(2), "Return values"): no
+//! tree, no order of numbers, no halves of arguments.
 
 use std::str::FromStr;
 
@@ -8,14 +8,14 @@ use syscalls::Sysno;
 
 use crate::bpf::Call;
 
-/// EPERM, where a profile names no error number.
+/// EPERM, if a profile names no error number.
 const DEFAULT_ERRNO: u64 = 1;
 
-/// The kernel's order: of several answers the first of these counts. The numbers are linux/seccomp.h's.
+/// The kernel's order: the first of several answers counts. The numbers are linux/seccomp.h's.
 const STRICTEST_FIRST: [u32; 6] = [0x8000_0000, 0x0003_0000, 0x0005_0000, 0x7ff0_0000, LOG, ALLOW];
 const LOG: u32 = 0x7ffc_0000;
 const ALLOW: u32 = 0x7fff_0000;
-/// All of an answer but its data.
+/// The bits of an answer without its data.
 const ACTION: u32 = 0xffff_0000;
 
 /// A profile.
@@ -30,7 +30,7 @@ pub struct Profile {
 struct Entry {
     numbers: Vec<u32>,
     conditions: Vec<Condition>,
-    /// Whether one condition that holds is enough: where two are about one argument (runc's reading).
+    /// Whether one condition that holds is enough: so if two are about one argument (runc's reading).
     any: bool,
     answer: u32,
 }
@@ -44,17 +44,17 @@ struct Condition {
 }
 
 impl Profile {
-    /// Reads a profile that was taken; none where it is none.
+    /// Reads an accepted profile; returns None if it is none.
     pub fn new(profile: &Value) -> Option<Self> {
         let entries = array(&profile["syscalls"]).iter().map(Entry::new).collect::<Option<_>>()?;
         Some(Self { default: value(&profile["defaultAction"], &profile["defaultErrnoRet"])?, entries })
     }
 
-    /// What the kernel is to answer to a call.
+    /// The answer that the kernel must give to a call.
     pub fn answer(&self, call: &Call) -> u32 {
         let found = self.entries.iter().filter(|entry| entry.numbers.contains(&call.number) && entry.holds(call));
         let rank = |answer: &u32| STRICTEST_FIRST.iter().position(|action| *answer & ACTION == *action);
-        // Of several that are as strict the first.
+        // Of equally strict answers the first.
         found.map(|entry| entry.answer).min_by_key(rank).unwrap_or(self.default)
     }
 }
@@ -97,7 +97,7 @@ impl Condition {
     }
 }
 
-/// What two filters answer together: the second one has its say where the first lets pass.
+/// The joint answer of two filters: the second one counts if the first lets the call pass.
 pub fn both(first: u32, second: u32) -> u32 {
     let passes = |answer: u32| [LOG, ALLOW].contains(&(answer & ACTION));
     match (passes(first), passes(second)) {

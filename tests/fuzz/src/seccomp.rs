@@ -1,7 +1,7 @@
-//! `linux.seccomp`: the program that it is compiled to, held against the profile itself.
+//! `linux.seccomp`: the compiled program, compared with the profile itself.
 //!
-//! Two profiles of one input stand for the two filters of a worker, the container's and its own; the whole program is made of both,
-//! behind the look at the architecture.
+//! Two profiles of one input stand for the two filters of a worker, the container's and its own; the whole program consists of both, after
+//! the check of the architecture.
 
 use catamaran_daemon::untrusted;
 use catamaran_worker::filter::{MOST_INSTRUCTIONS, joined, of_this_architecture};
@@ -14,9 +14,9 @@ use crate::lines::{number, pick};
 use crate::profile::{self, Profile};
 use crate::{Taken, told};
 
-/// So many calls are made as those of other architectures too.
+/// The number of calls that are also tried as those of other architectures.
 const MOST_ELSEWHERE: usize = 64;
-/// The whole process ends.
+/// The answer that ends the whole process.
 const KILL: u32 = 0x8000_0000;
 const ACTIONS: [&str; 8] = ["allow", "errno", "kill", "kill_process", "kill_thread", "log", "trace", "trap"];
 const OPERATORS: [&str; 7] = ["eq", "ge", "gt", "le", "lt", "masked_eq", "ne"];
@@ -46,7 +46,7 @@ const NAMES: [&str; 14] = [
 /// ```
 ///
 /// # Panics
-/// Where the program answers another thing than the profile.
+/// When the program's answer differs from the profile's.
 pub fn target(input: &[u8]) -> Taken {
     let text = String::from_utf8_lossy(input);
     let (profiles, asked) = match input.first() {
@@ -65,7 +65,7 @@ pub fn target(input: &[u8]) -> Taken {
     }
     let calls: Vec<_> = profiles.iter().flat_map(around).chain(asked).collect();
     for (profile, program) in &compiled {
-        // Of the architecture it says nothing by itself.
+        // A profile by itself has no rule for the architecture.
         let right = |call: &Call| profile.as_ref().map(|profile| profile.answer(call));
         assert_eq!(mismatch(program, &right, &calls), None, "{profile:x?}");
     }
@@ -79,14 +79,14 @@ pub fn target(input: &[u8]) -> Taken {
     let whole = whole(&programs);
     let elsewhere = calls.iter().take(MOST_ELSEWHERE).flat_map(|call| ARCHITECTURES.map(|arch| Call { arch, ..*call }));
     let calls: Vec<_> = elsewhere.chain(calls.iter().copied()).collect();
-    // Both together may be longer than the kernel takes: a worker says so then.
+    // Both together may exceed the kernel's limit: a worker reports it then.
     if whole.len() <= MOST_INSTRUCTIONS {
         assert_eq!(mismatch(&whole, &both, &calls), None, "{compiled:x?}");
     }
     true
 }
 
-/// What a worker installs (`confine/syscalls.rs`).
+/// The program that a worker installs (`confine/syscalls.rs`).
 fn whole(programs: &[&[Instruction]]) -> Vec<Instruction> {
     let rest = match programs {
         [first, second] => joined(first, second),
@@ -95,7 +95,7 @@ fn whole(programs: &[&[Instruction]]) -> Vec<Instruction> {
     of_this_architecture().into_iter().chain(rest).collect()
 }
 
-/// The first call that the program answers otherwise than it should, or why the kernel would refuse it.
+/// Returns the first call with a wrong answer, or the reason for which the kernel would refuse the program.
 pub fn mismatch(program: &[Instruction], right: &dyn Fn(&Call) -> Option<u32>, calls: &[Call]) -> Option<String> {
     if let Err(why) = bpf::check(program) {
         return Some(why);
@@ -107,12 +107,12 @@ pub fn mismatch(program: &[Instruction], right: &dyn Fn(&Call) -> Option<u32>, c
     })
 }
 
-/// The calls that a profile is asked about.
+/// The calls to try on a profile.
 pub fn calls(profile: &Value) -> Vec<Call> {
     around(profile)
 }
 
-/// The profile of some lines.
+/// Makes the profile of some lines.
 pub fn written(text: &str) -> Value {
     let (mut default, mut entries) = (json!({"defaultAction": "SCMP_ACT_ERRNO"}), Vec::new());
     for line in text.lines() {

@@ -1,9 +1,9 @@
-//! What is said about an input.
+//! Checks of texts about an input.
 
-/// The text of an error has at most so many bytes: `quote::shortened` bounds it, and each of its control characters is written out.
+/// The limit of an error's text in bytes: `quote::shortened` bounds it, and writes out each of its control characters.
 const LONGEST: usize = 64 << 10;
 
-/// Looks at what is told about an input that was refused, and says whether it was taken.
+/// Checks the text about a refused input, and returns whether the input was accepted.
 pub(crate) fn taken<T>(read: Result<T, String>) -> bool {
     match read {
         Ok(_) => true,
@@ -14,7 +14,7 @@ pub(crate) fn taken<T>(read: Result<T, String>) -> bool {
     }
 }
 
-/// A text for a client's terminal.
+/// Checks a text for a client's terminal.
 pub(crate) fn printable(text: &str) {
     assert!(
         text.len() <= LONGEST,

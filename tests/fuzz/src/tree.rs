@@ -1,5 +1,5 @@
-//! A path in a container's tree, walked by the search and by the kernel: openat2(2) with `RESOLVE_IN_ROOT`, which resolves links as
-//! in a chroot. The tree is made of the input, in a folder of its own; root is not needed.
+//! A path in a container's tree, walked by the search and by the kernel: openat2(2) with `RESOLVE_IN_ROOT`, which resolves links as in a
+//! chroot. The tree is made of the input, in a folder of its own, without root.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -17,30 +17,30 @@ use rustix::io::Errno;
 
 use crate::Taken;
 
-/// So many lines are read, and so many names of a path that is made: the folders of the tree are to be removable by any process.
+/// The limit of lines that are read, and of names in a path that is made: any process must be able to remove the tree's folders.
 const MOST_LINES: usize = 64;
 const DEEPEST: usize = 64;
-/// As many mounts.
+/// The limit of mounts.
 const MOST_MOUNTS: usize = 4;
 
-/// Who opens a path in a tree of this root and these mounts. None where it gave up.
+/// Opens a path in a tree of this root and these mounts; returns None if it gives up.
 pub type Opener = dyn Fn(BorrowedFd<'_>, &[(String, BorrowedFd<'_>)], &Path) -> Option<Opened>;
 
-/// Lines, of which the first word says what they are:
+/// Lines, whose first word is their kind:
 ///
 /// ```text
 /// d PATH           a folder              f PATH   a file              p PATH   a FIFO
-/// l PATH TARGET    a symbolic link       m PATH   a mount of a second tree, in which lines behind `volume` are made
-/// ? PATH           a path that is asked for
+/// l PATH TARGET    a symbolic link       m PATH   a mount of a second tree, where lines after `volume` are made
+/// ? PATH           a path to open
 /// ```
 ///
 /// # Panics
-/// Where the search opens another file than the kernel, or fails otherwise.
+/// When the search opens another file than the kernel, or fails otherwise.
 pub fn target(input: &[u8]) -> Taken {
     differential(input, &|root, mounts, path| untrusted::open(root, mounts, path))
 }
 
-/// The same with any opener. Says whether a file was found.
+/// The same with any opener. Returns whether a file was found.
 ///
 /// # Panics
 /// As the target does.
@@ -52,7 +52,7 @@ pub fn differential(input: &[u8], opener: &Opener) -> Taken {
         let Some(opened) = opener(trees.root.as_fd(), &mounts, path) else { continue };
         let found = opened.as_ref().ok().and_then(|(file, _)| File::metadata(file).ok()).map(|it| (it.dev(), it.ino()));
         taken |= found.is_some();
-        // Never a file that is not in one of both trees.
+        // A found file is always in one of the two trees.
         assert!(found.is_none_or(|found| trees.files.contains(&found)), "{path:?} leads out of the tree");
         if mounts.is_empty() {
             assert_eq!(said(&opened), by_kernel(trees.root.as_fd(), path), "{path:?}");
@@ -64,7 +64,7 @@ pub fn differential(input: &[u8], opener: &Opener) -> Taken {
     taken
 }
 
-/// What opening a path comes to: a regular file by its number, or the kernel's error number.
+/// The outcome of opening a path: a regular file by its number, or the kernel's error number.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     File(u64),
@@ -89,7 +89,7 @@ fn by_kernel(root: BorrowedFd<'_>, path: &Path) -> Said {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Said::File(stat.st_ino),
         FileType::Directory => Said::Error(Some(Errno::ISDIR.raw_os_error())),
-        // Nothing is opened that would have to be waited for: an error of the search's own.
+        // The search opens no file that would block: an error of its own.
         _ => Said::Error(None),
     }
 }
@@ -100,12 +100,12 @@ fn file_at(root: BorrowedFd<'_>, path: &Path, resolve: ResolveFlags) -> rustix::
     rustix::fs::fstat(opened).map(|stat| (stat.st_dev, stat.st_ino))
 }
 
-/// What an input describes. Dropped, it is removed.
+/// The trees that an input describes. Dropping this removes them.
 struct Trees {
     folder: PathBuf,
     root: OwnedFd,
     volume: OwnedFd,
-    /// The regular files of both, by device and number.
+    /// The regular files of both trees, by device and number.
     files: HashSet<(u64, u64)>,
     mounts: Vec<String>,
     asked: Vec<PathBuf>,
@@ -114,7 +114,7 @@ struct Trees {
 impl Trees {
     fn new(input: &[u8]) -> io::Result<Self> {
         static MADE: AtomicUsize = AtomicUsize::new(0);
-        // A folder in memory, where there is one.
+        // A folder in memory, if there is one.
         let shared = Path::new("/dev/shm");
         let above = if shared.is_dir() { shared.to_owned() } else { std::env::temp_dir() };
         let number = MADE.fetch_add(1, Ordering::Relaxed);
@@ -125,7 +125,7 @@ impl Trees {
             Ok(rustix::fs::openat(CWD, folder.join(name), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
         };
         let (root, volume) = (open("root")?, open("volume")?);
-        // What a link that leads out would lead to.
+        // The target of a link that leads out.
         std::fs::write(folder.join("m"), "outside")?;
         let mut trees = Self { folder, root, volume, files: HashSet::new(), mounts: Vec::new(), asked: Vec::new() };
         let mut in_volume = false;
@@ -136,7 +136,7 @@ impl Trees {
         Ok(trees)
     }
 
-    /// What cannot be made is left out.
+    /// Makes one line's file; skips a file that cannot be made.
     fn take(&mut self, line: &[u8], in_volume: bool) {
         let mut words = line.splitn(3, |byte| *byte == b' ').filter(|word| !word.is_empty() && !word.contains(&0));
         let (Some(kind), Some(word)) = (words.next(), words.next()) else { return };
@@ -155,7 +155,7 @@ impl Trees {
     }
 }
 
-/// Makes something in the tree, and follows no link on the way. Answers what a regular file is known by.
+/// Makes a file in the tree, without following links on the way. Returns the identity of a regular file.
 fn make(
     tree: BorrowedFd<'_>,
     kind: &[u8],

@@ -1,4 +1,4 @@
-//! Replays the corpora: hand-made inputs, and what was found.
+//! Replays the corpora: hand-made inputs, and earlier findings.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ fn every_input_of_every_corpus_is_borne() {
         for (file, input) in corpus(name).unwrap() {
             println!("{name}/{file}");
             run(target, &input);
-            // And everything that it begins with, of the shorter ones.
+            // And every beginning of it, for shorter inputs.
             for end in (0..input.len().min(2000)).step_by(7) {
                 run(target, &input[..end]);
             }

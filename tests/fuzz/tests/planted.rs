@@ -1,4 +1,4 @@
-//! Mistakes that are made on purpose: each has to be found.
+//! Deliberate mistakes, each of which must be found.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};

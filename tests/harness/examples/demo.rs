@@ -1,4 +1,4 @@
-//! `make demo`: Wasm programs as ordinary containers on both engines, under a containerd of its own that is gone afterwards.
+//! `make demo`: runs Wasm programs as ordinary containers on both engines, under a private containerd that is gone afterwards.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,8 +24,7 @@ fn show(node: &Node, args: &[&str]) -> Output {
     output
 }
 
-/// `ctr run`, with an annotation for the engine if it is named. What comes of it is what is promised, or the demonstration
-/// ends here.
+/// Runs `ctr run`, with an annotation if an engine is named. The result must be the promised one, or the demonstration ends here.
 fn run(node: &Node, engine: Option<Engine>, words: &[&str], code: i32, says: &str) {
     let annotation = engine.map(|engine| format!("catamaran.wasm/engine={}", engine.name()));
     let mut args = vec!["run", "--rm", "--runtime", Runtime::Catamaran.name()];

@@ -1,7 +1,7 @@
 //! The network of a node's pods: a bridge and addresses of the node's own, by the CNI plugins.
 //!
-//! All of it is named after the node's tag or lies in its folder, but for the bridge, whose name the kernel bounds at 15
-//! characters: it is derived from the tag. The bridge plugin makes it with the first pod, and leaves it.
+//! All of it is named after the node's tag or lies in its folder, but for the bridge: the kernel bounds its name at 15 characters, so the
+//! name is derived from the tag. The bridge plugin makes the bridge with the first pod, and leaves it.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -15,12 +15,12 @@ use crate::network::remove_link;
 use crate::programs::provided;
 use crate::sysctls;
 
-/// Where the library behind the plugins remembers what it has set up, wherever it is told to keep addresses.
+/// Where the library behind the plugins records what it has set up, wherever it is told to keep addresses.
 const RESULTS: &str = "/var/lib/cni/results";
-/// The bridge plugin switches it on.
+/// The setting that the bridge plugin switches on.
 const FORWARDING: &str = "net/ipv4/ip_forward";
 
-/// Configures it, before containerd starts. The answer is where the plugins are.
+/// Configures the network, before containerd starts. Returns the folder of the plugins.
 pub(crate) fn configure(tag: &str, dir: &Path) -> PathBuf {
     let ipam = json!({
         "type": "host-local",
@@ -48,8 +48,8 @@ fn bridge(tag: &str) -> String {
     format!("ctm-{}", hex(&digest(tag)[..4]))
 }
 
-/// 126 addresses of those that no network of the machine's own has (RFC 6598, 100.64.0.0/10): one of 32768 such ranges, so
-/// that nodes of tests beside each other hardly meet.
+/// Returns one of 32768 ranges of 126 addresses in 100.64.0.0/10 (RFC 6598), which no network of the machine's own has: so many that
+/// concurrent nodes of tests hardly ever share one.
 fn subnet(tag: &str) -> String {
     let [a, b, c, ..] = digest(tag);
     format!("100.{}.{b}.{}/25", 64 | a & 63, c & 128)
@@ -61,7 +61,7 @@ pub(crate) fn gateway(tag: &str) -> Ipv4Addr {
     Ipv4Addr::new(100, 64 | a & 63, b, c & 128 | 1)
 }
 
-/// What is left of pods' networks: what hangs on the bridge, addresses that are taken, and what the library remembers.
+/// Lists what is left of pods' networks: interfaces on the bridge, addresses that are taken, and the library's records.
 pub(crate) fn left(tag: &str, dir: &Path) -> Vec<String> {
     let names = |folder: PathBuf| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
@@ -73,7 +73,7 @@ pub(crate) fn left(tag: &str, dir: &Path) -> Vec<String> {
     );
     let taken = names(addresses(dir).join(tag)).filter(|name| name.parse::<std::net::IpAddr>().is_ok());
     found.extend(taken.map(|address| format!("address {address}")));
-    // A loopback's is named by its pod alone, and tells of the pod's network namespace inside.
+    // A loopback's record is named by its pod alone; the pod's network namespace stands inside.
     let named = |name: &String| {
         let bytes = fs::read(Path::new(RESULTS).join(name)).unwrap_or_default();
         name.contains(tag) || String::from_utf8_lossy(&bytes).contains(tag)
@@ -82,7 +82,7 @@ pub(crate) fn left(tag: &str, dir: &Path) -> Vec<String> {
     found
 }
 
-/// Removes the bridge, and what was left of the pods on it: interfaces go with their pods' namespaces.
+/// Removes the bridge, and what is left of the pods on it: interfaces go with their pods' namespaces.
 pub(crate) fn remove(tag: &str, dir: &Path) -> Vec<String> {
     let mut troubles = Vec::new();
     if let Ok(index) = fs::read_to_string(Path::new("/sys/class/net").join(bridge(tag)).join("ifindex")) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// How far below the root a cgroup of a node may be: the controller, a slice or two, the node's own.
+/// How deep below the root a node's cgroup may be: the controller, a slice or two, the node's own.
 const DEPTH: usize = 5;
 
 /// The topmost cgroups whose name holds the word.
@@ -23,8 +23,8 @@ pub(crate) fn named(word: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The cgroups of a node's containers: those below the one that bears the tag, those whose name has more than the tag
-/// (systemd's scopes), and the tag's own only while it holds processes: runc makes it on the way and leaves it empty.
+/// Returns the cgroups of a node's containers: those below the one named by the tag, those whose name has more than the tag (systemd's
+/// scopes), and the tag's own only while it holds processes: runc makes it on the way and leaves it empty.
 pub(crate) fn of_containers(tag: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for cgroup in named(tag) {
@@ -58,7 +58,7 @@ pub(crate) fn make(tag: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Goes through folders until `stop` says so; links (`cpu,cpuacct` has some) are not followed.
+/// Walks folders until `stop` says so; does not follow links (`cpu,cpuacct` has some).
 fn search(dir: &Path, depth: usize, stop: &mut impl FnMut(&Path) -> bool) {
     if depth == 0 {
         return;
@@ -70,7 +70,7 @@ fn search(dir: &Path, depth: usize, stop: &mut impl FnMut(&Path) -> bool) {
     }
 }
 
-/// Lets go what is frozen in a cgroup and below: a frozen process does not die.
+/// Thaws a cgroup and those below it: a frozen process does not die.
 pub(crate) fn thaw(cgroup: &Path) {
     for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
         if cgroup.join(file).exists() {
@@ -101,7 +101,7 @@ fn children(cgroup: &Path) -> Vec<PathBuf> {
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
-/// Removes the node-wide cgroups of compiles, unless another test has one under way.
+/// Removes the node-wide cgroups of compiles, unless another test has a compile under way.
 pub(crate) fn remove_compilers() {
     let root = Path::new("/sys/fs/cgroup");
     let trees = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -1,11 +1,11 @@
-//! What a node's containerd is told.
+//! The configuration of a node's containerd.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use crate::programs::Programs;
 
-/// Plugins that reach for things outside the node's folder, or that cost start-up time and are used by no test.
+/// Plugins that touch things outside the node's folder, or cost start-up time without a test that uses them.
 const DISABLED: [&str; 7] = [
     "io.containerd.nri.v1.nri",
     "io.containerd.internal.v1.opt",
@@ -90,8 +90,7 @@ impl Options {
         self
     }
 
-    /// The files of containerd's configuration by their names below the node's folder, with everything else there too.
-    /// `plugins` is where those of CNI are.
+    /// Returns the files of containerd's configuration by their names below the node's folder. `plugins` is the folder of CNI's plugins.
     pub(crate) fn files(&self, dir: &Path, plugins: &Path) -> Vec<(&'static str, String)> {
         let (version, form, drop_in) = match self.version_2 {
             false => (3, VERSION_3, include_str!("../../../runtimeclass/containerd-v3.toml")),
@@ -111,7 +110,7 @@ impl Options {
              [ttrpc]\n  address = '{folder}/containerd.sock.ttrpc'\n\n[debug]\n  level = 'info'\n\n"
         );
         if self.cri {
-            // Root may be without CAP_SYS_RESOURCE, then lowering oom_score_adj is refused: containerd is told not to try.
+            // Root may lack CAP_SYS_RESOURCE, and may not lower oom_score_adj then: containerd's configuration turns the attempt off.
             let _ = write!(
                 text,
                 "[plugins.'{runtime}']\n  restrict_oom_score_adj = true\n  netns_mounts_under_state_dir = true\n{sandbox}\n\
@@ -131,11 +130,11 @@ impl Options {
     }
 }
 
-/// What the two forms of the configuration call what they both have.
+/// The words that differ between the two forms of the configuration.
 struct Form {
     /// The CRI's plugin.
     runtime: &'static str,
-    /// Where the sandbox's image is named: in that table, or behind it.
+    /// The key for the sandbox's image: in that table, or in a table after it.
     sandbox: &'static str,
     bin_dir: &'static str,
 }

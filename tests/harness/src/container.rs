@@ -13,7 +13,7 @@ use crate::task::Task;
 use crate::wire::{Message, fields};
 use crate::{ctr, leftovers};
 
-/// What a container or a program left: its code and its output.
+/// The exit code and output of a container or a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// The exit code.
@@ -89,23 +89,23 @@ impl<'n> Container<'n> {
         self
     }
 
-    /// Names another image in the container's record than the one that its root file system is made from; none by an empty
-    /// name. For images that `ctr` makes no container of. As [`Container::spec`].
+    /// Names another image in the container's record than the one that its root file system is made from; an empty name means none. For
+    /// images that `ctr` cannot make a container of. Works where [`Container::spec`] does.
     #[must_use]
     pub fn recorded_image(mut self, name: &str) -> Self {
         self.recorded = Some(name.to_owned());
         self
     }
 
-    /// A further container of a pod, as the CRI makes them: served by the shim of the task of that name, which is there. As
-    /// [`Container::spec`].
+    /// A further container of a pod, as the CRI makes them: served by the shim of the running task of that name. Works where
+    /// [`Container::spec`] does.
     #[must_use]
     pub fn in_pod(mut self, pod: &str) -> Self {
         self.pod = Some(pod.to_owned());
         self
     }
 
-    /// Leaves the container's record where it is when its Create is refused, for tests whose containerd is gone by then.
+    /// Leaves the container's record in place if its Create is refused, for tests whose containerd is gone by then.
     #[must_use]
     pub fn keep(mut self) -> Self {
         self.kept = true;
@@ -119,21 +119,21 @@ impl<'n> Container<'n> {
         self
     }
 
-    /// Which shim runs it, when not the node's choice.
+    /// The shim that runs it, instead of the node's.
     #[must_use]
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = runtime;
         self
     }
 
-    /// Which engine it asks for, by the annotation, when not the node's choice.
+    /// The engine that its annotation asks for, instead of the node's.
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = Some(engine);
         self
     }
 
-    /// A flag of `ctr run` that has no word of its own here, and its value if it takes one.
+    /// A flag of `ctr run` that has no method here, and its value if it takes one.
     #[must_use]
     pub fn flag<S: AsRef<str>>(mut self, words: impl IntoIterator<Item = S>) -> Self {
         self.flags.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
@@ -210,7 +210,7 @@ impl<'n> Container<'n> {
         self
     }
 
-    /// A mount behind those of `ctr`'s spec, of any type and any options. As [`Container::spec`].
+    /// A mount after those of `ctr`'s spec, of any type and any options. Works where [`Container::spec`] does.
     #[must_use]
     pub fn with_mount(self, kind: &str, source: &str, destination: &str, options: &[&str]) -> Self {
         let mount = serde_json::json!({"type": kind, "source": source, "destination": destination, "options": options});
@@ -223,7 +223,7 @@ impl<'n> Container<'n> {
         self.with_mount("bind", &source.display().to_string(), destination, options)
     }
 
-    /// What the container reads on stdin, which then ends. Without this stdin is empty.
+    /// The container's stdin, which ends after it. Without this stdin is empty.
     #[must_use]
     pub fn stdin(mut self, text: &str) -> Self {
         self.stdin = Some(text.to_owned());
@@ -237,15 +237,15 @@ impl<'n> Container<'n> {
         self
     }
 
-    /// Its streams are a terminal's.
+    /// Gives it a terminal for its streams.
     #[must_use]
     pub fn terminal(mut self) -> Self {
         self.terminal = true;
         self.spec(|spec| spec["process"]["terminal"] = true.into())
     }
 
-    /// Where Create is told that a stream is, `stdin`, `stdout` or `stderr`: any text in place of the path of a FIFO of the
-    /// task's own. What is written there is the test's to read. For [`Container::create`] and its like.
+    /// Names another place for a stream (`stdin`, `stdout` or `stderr`) in Create: any text instead of the path of the task's FIFO. The
+    /// test itself reads what is written there. For [`Container::create`] and its like.
     #[must_use]
     pub fn stream(mut self, name: &str, place: &str) -> Self {
         let index = ["stdin", "stdout", "stderr"].iter().position(|stream| *stream == name);
@@ -253,13 +253,13 @@ impl<'n> Container<'n> {
         self
     }
 
-    /// Both outputs at one place, as `ctr run --log-uri` has them.
+    /// Sends both outputs to one place, as `ctr run --log-uri` does.
     #[must_use]
     pub fn log_uri(self, uri: &str) -> Self {
         self.stream("stdout", uri).stream("stderr", uri)
     }
 
-    /// How long the container may run, and Create may take, when not 30 s.
+    /// How long the container may run, and Create may take, instead of 30 s.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -298,7 +298,7 @@ impl<'n> Container<'n> {
     /// Creates the container and its task, and does not start it: after this the shim runs, the program does not.
     ///
     /// # Errors
-    /// What containerd or the shim answered. The container is removed then.
+    /// The refusal of containerd or the shim. The container is removed then.
     pub fn try_create(&self) -> Result<Task<'n>, Status> {
         self.record();
         Task::create(self)
@@ -336,7 +336,7 @@ impl<'n> Container<'n> {
         let answer = call(&format!("{CONTAINERS}/Get"), named.clone())?;
         // Fields of a message may follow one another in any order.
         let record = [fields(&answer).bytes(1), &Message::new().bytes(11, pod).done()].concat();
-        // Without a record its snapshot is containerd's to collect, for the moment.
+        // Without a record containerd may collect the snapshot at once.
         let label = Message::new().bytes(1, &self.id).entry(6, "containerd.io/gc.root", "test").done();
         let mask = Message::new().bytes(1, "labels.containerd.io/gc.root").done();
         let keep = Message::new().bytes(1, "overlayfs").bytes(2, label).bytes(3, mask).done();
@@ -365,10 +365,10 @@ impl<'n> Container<'n> {
         self.update(Message::new().bytes(1, &self.id).bytes(5, any.done()), "spec")
     }
 
-    /// Creates a further task of a container that is there from before, without `ctr` and the time that it takes.
+    /// Creates a further task of a container whose record exists, without `ctr` and the time that it takes.
     ///
     /// # Errors
-    /// What containerd or the shim answered. The container is removed then.
+    /// The refusal of containerd or the shim. The container is removed then.
     pub fn try_create_again(&self) -> Result<Task<'n>, Status> {
         Task::create(self)
     }
@@ -391,8 +391,8 @@ impl<'n> Container<'n> {
         task
     }
 
-    /// Creates and starts it, waits for its end and deletes it. Not by `ctr run`, whose CloseIO gets lost on every runtime
-    /// when its own stdin ends before the task exists, and which takes no changed spec.
+    /// Creates and starts it, waits for its end and deletes it. Not by `ctr run`: its CloseIO gets lost on every runtime if its own stdin
+    /// ends before the task exists, and it takes no changed spec.
     ///
     /// # Panics
     /// When one of these is refused, or it does not end within the limit.

@@ -1,4 +1,4 @@
-//! What a node's containerd keeps: images, blobs, leases.
+//! The content of a node's containerd: images, blobs, leases.
 
 use sha2::{Digest, Sha256};
 
@@ -9,7 +9,7 @@ use crate::wire::{Message, fields};
 use crate::{ctr, leftovers};
 
 impl Node {
-    /// Imports and unpacks an image, unless this node has it already. Containers do it by themselves.
+    /// Imports and unpacks an image, unless this node has it already. Containers call this by themselves.
     pub fn import(&self, image: &Image) {
         if self.imported.lock().unwrap().contains(image.name()) {
             return;
@@ -27,7 +27,7 @@ impl Node {
         self.imported.lock().unwrap().insert(image.name().to_owned());
     }
 
-    /// Keeps bytes in the content store for good, whatever they are, and answers their descriptor.
+    /// Keeps any bytes in the content store for good, and returns their descriptor.
     ///
     /// # Panics
     /// When containerd does not take them.
@@ -42,7 +42,7 @@ impl Node {
         serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
     }
 
-    /// Makes a record of an image whose target this is, which nobody checks.
+    /// Makes a record of an image with this target, which nobody checks.
     ///
     /// # Panics
     /// When containerd does not take it.

@@ -7,7 +7,7 @@
 //!    |                                       `- try_task(): Task   that very spec, on our runtime, in the node's namespace
 //!    |- status(), stats()
 //!    `- remove --StopPodSandbox, RemovePodSandbox-->
-//! pods(), containers(), pod_stats(), container_stats(): what the CRI lists of a node, by a filter
+//! pods(), containers(), pod_stats(), container_stats(): the CRI's lists of a node, by a filter
 //! ```
 //!
 //! Field numbers are those of `k8s.io/cri-api`, `runtime.v1`. A node for it is started with [`options`], and with
@@ -49,12 +49,12 @@ use crate::image::Image;
 use crate::wire::{Message, fields};
 use crate::{Node, guests};
 
-/// containerd's namespace of all that Kubernetes makes.
+/// containerd's namespace of everything that Kubernetes makes.
 const NAMESPACE: &str = "k8s.io";
 const CONTAINERS: &str = "containerd.services.containers.v1.Containers";
 /// `NamespaceMode`: the pod's.
 const POD: u64 = 0;
-/// `NamespaceMode`: one's own.
+/// `NamespaceMode`: the container's own.
 const CONTAINER: u64 = 1;
 /// `NamespaceMode`: the host's.
 const NODE: u64 = 2;
@@ -68,7 +68,7 @@ pub fn options() -> Options {
     Options::new().cri(pause().name())
 }
 
-/// Where the logs of a pod's containers are.
+/// Returns the folder of the logs of a pod's containers.
 fn logs(node: &Node, pod: &str) -> PathBuf {
     node.folder("logs").join(pod)
 }
@@ -93,7 +93,7 @@ fn runtime(node: &Node, method: &str, request: Message) -> Result<Vec<u8>, Statu
 /// `StopPodSandbox` of any id.
 ///
 /// # Errors
-/// What containerd or the shim answered.
+/// The refusal of containerd or the shim.
 pub fn stop_pod(node: &Node, id: &str) -> Result<(), Status> {
     runtime(node, "StopPodSandbox", Message::new().bytes(1, id)).map(drop)
 }
@@ -101,7 +101,7 @@ pub fn stop_pod(node: &Node, id: &str) -> Result<(), Status> {
 /// `RemovePodSandbox` of any id.
 ///
 /// # Errors
-/// What containerd or the shim answered.
+/// The refusal of containerd or the shim.
 pub fn remove_pod(node: &Node, id: &str) -> Result<(), Status> {
     runtime(node, "RemovePodSandbox", Message::new().bytes(1, id)).map(drop)
 }
@@ -109,7 +109,7 @@ pub fn remove_pod(node: &Node, id: &str) -> Result<(), Status> {
 /// `StopContainer` of any id.
 ///
 /// # Errors
-/// What containerd or the shim answered.
+/// The refusal of containerd or the shim.
 pub fn stop_container(node: &Node, id: &str, grace: Duration) -> Result<(), Status> {
     runtime(node, "StopContainer", Message::new().bytes(1, id).number(2, grace.as_secs())).map(drop)
 }
@@ -117,17 +117,17 @@ pub fn stop_container(node: &Node, id: &str, grace: Duration) -> Result<(), Stat
 /// `RemoveContainer` of any id.
 ///
 /// # Errors
-/// What containerd or the shim answered.
+/// The refusal of containerd or the shim.
 pub fn remove_container(node: &Node, id: &str) -> Result<(), Status> {
     runtime(node, "RemoveContainer", Message::new().bytes(1, id)).map(drop)
 }
 
-/// Imports the image of runc's sandbox containers, for pods that others run.
+/// Imports the image of runc's sandbox containers, for pods that another program runs.
 pub fn import_sandbox_image(node: &Node) {
     import(node, &pause());
 }
 
-/// Stops and removes all pods of a node, as a kubelet does with those that it does not know.
+/// Stops and removes all pods of a node, as a kubelet does with pods that it does not know.
 ///
 /// # Panics
 /// When the CRI refuses it.
@@ -144,7 +144,7 @@ impl<'n> Pod<'n> {
     /// Runs a pod's sandbox.
     ///
     /// # Errors
-    /// What containerd or the shim answered.
+    /// The refusal of containerd or the shim.
     pub fn try_run(node: &'n Node, name: &str, shape: Shape) -> Result<Self, Status> {
         import(node, &pause());
         let config = shape.config(node, name);
@@ -152,7 +152,7 @@ impl<'n> Pod<'n> {
         let request = Message::new().message(1, config.clone()).bytes(2, &shape.handler);
         let answer = runtime(node, "RunPodSandbox", request)?;
         let id = status::text(&fields(&answer), 1);
-        // An earlier pod of this name may have been here: what its containers wrote is not what these write.
+        // An earlier pod of this name may have left logs: remove them, so that only this pod's are read.
         for entry in fs::read_dir(logs(node, name)).expect("cannot list the logs").flatten() {
             fs::remove_dir_all(entry.path()).expect("cannot remove the logs of an earlier pod");
         }
@@ -168,7 +168,7 @@ impl<'n> Pod<'n> {
         Self::try_run(node, name, shape).unwrap_or_else(|status| panic!("no pod {name}: {status}"))
     }
 
-    /// How it stands now.
+    /// Returns its status.
     ///
     /// # Panics
     /// When the CRI does not say.
@@ -178,7 +178,7 @@ impl<'n> Pod<'n> {
         PodStatus::read(&answer)
     }
 
-    /// The ids of its containers that the CRI lists, but for the sandbox container.
+    /// Returns the ids of its containers that the CRI lists, without the sandbox container.
     ///
     /// # Panics
     /// When the CRI does not say.
@@ -190,13 +190,13 @@ impl<'n> Pod<'n> {
     /// `PodSandboxStats`.
     ///
     /// # Errors
-    /// What containerd or the shim answered.
+    /// The refusal of containerd or the shim.
     pub fn stats(&self) -> Result<PodStats, Status> {
         let answer = runtime(self.node, "PodSandboxStats", Message::new().bytes(1, &self.id))?;
         Ok(PodStats::read(fields(&answer).bytes(1)))
     }
 
-    /// Stops it with its containers. Twice is as good.
+    /// Stops it with its containers; idempotent.
     ///
     /// # Panics
     /// When the CRI refuses it.
@@ -204,7 +204,7 @@ impl<'n> Pod<'n> {
         stop_pod(self.node, &self.id).unwrap_or_else(|status| panic!("StopPodSandbox: {status}"));
     }
 
-    /// Where its containers' logs are.
+    /// The folder of its containers' logs.
     pub fn logs(&self) -> PathBuf {
         logs(self.node, &self.name)
     }
@@ -220,7 +220,7 @@ impl<'n> Pod<'n> {
         Order::new(self, name, image.name())
     }
 
-    /// The same for an image that the CRI knows: [`Order::image`] says which.
+    /// The same for an image that the CRI has already: [`Order::image`] names it.
     pub fn order_known(&self, name: &str) -> Order<'n, '_> {
         Order::new(self, name, "")
     }

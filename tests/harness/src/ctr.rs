@@ -25,7 +25,7 @@ pub(crate) fn foreground<S: AsRef<str>>(
         .arg(node.socket())
         .args(["--namespace", node.namespace()])
         .args(&args)
-        // On stderr, where the container's own is expected.
+        // The warnings would come on stderr, where the container's own output is expected.
         .env("CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS", "1")
         .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())

@@ -1,6 +1,6 @@
-//! Every wait ends: with what was waited for, or with a panic that says what it was.
+//! Waits with a deadline: each ends with the awaited result, or with a panic that names it.
 //!
-//! Limits are for an ordinary machine. Where it is emulated, `CATAMARAN_TEST_SLOWNESS` says how often to multiply them.
+//! Limits are for an ordinary machine. On an emulated one, `CATAMARAN_TEST_SLOWNESS` is the factor to multiply them with.
 
 use std::sync::OnceLock;
 use std::thread::sleep;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How long a wait lasts unless the test says otherwise.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A limit, as long as it has to be on this machine.
+/// A limit, multiplied for this machine.
 pub(crate) fn stretched(limit: Duration) -> Duration {
     const NAME: &str = "CATAMARAN_TEST_SLOWNESS";
     static SLOWNESS: OnceLock<u32> = OnceLock::new();
@@ -23,7 +23,7 @@ pub(crate) fn stretched(limit: Duration) -> Duration {
     limit * *slowness
 }
 
-/// Asks until there is an answer; `None` when the limit passed without one.
+/// Asks until there is an answer; returns None if the limit passes without one.
 pub(crate) fn poll<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + stretched(limit);
     let mut pause = Duration::from_millis(1);

@@ -1,4 +1,4 @@
-//! A shim that is driven without containerd between: call by call, also those that containerd would never send.
+//! A shim that is driven without containerd: call by call, including calls that containerd would never send.
 
 mod calls;
 mod shim;

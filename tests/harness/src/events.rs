@@ -53,8 +53,8 @@ impl Events {
         events
     }
 
-    /// Waits until everything is here that containerd has been told so far: it hands events on in order, so an
-    /// event of our own is sent after them, again until one is seen.
+    /// Waits until every event that containerd has so far is here: containerd delivers events in order, so this sends events of its own
+    /// until one of them arrives.
     pub fn settle(&self) {
         let seen = deadline::poll(PATIENCE, || {
             let name = format!("probe-{}", self.probes.fetch_add(1, Ordering::Relaxed));
@@ -76,7 +76,7 @@ impl Events {
             .unwrap_or_else(|status| panic!("cannot publish an event: {status}"));
     }
 
-    /// Everything heard so far.
+    /// Returns all events so far.
     pub fn all(&self) -> Vec<Event> {
         // The last line may not be whole yet.
         let text = self.capture.text();
@@ -84,20 +84,20 @@ impl Events {
         whole.lines().filter_map(parse).filter(|event| event.topic != PROBE).collect()
     }
 
-    /// The topics of one container's task so far, in order, `/tasks/` left out: `create`, `start`, `exit`, `delete` ...
+    /// Returns the topics of one container's task so far, in order, without `/tasks/`: `create`, `start`, `exit`, `delete` ...
     pub fn of(&self, container: &str) -> Vec<String> {
         let mine = |event: &Event| event.body["container_id"] == container;
         let topics = self.all().into_iter().filter(mine);
         topics.filter_map(|event| event.topic.strip_prefix("/tasks/").map(str::to_owned)).collect()
     }
 
-    /// Waits until that many events of one container's task are here, and looks whether they are these, in this order.
+    /// Waits until as many events of one container's task are here, and checks that they are these, in this order.
     ///
     /// # Panics
     /// When they are not.
     pub fn expect(&self, container: &str, topics: &[&str]) {
         deadline::poll(PATIENCE, || (self.of(container).len() >= topics.len()).then_some(()));
-        // One too many would come right behind.
+        // A superfluous event would follow at once.
         self.settle();
         assert_eq!(self.of(container), topics, "events of {container}; all that was heard:\n{}", self.capture.text());
     }

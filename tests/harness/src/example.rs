@@ -1,10 +1,10 @@
-//! The programs of `examples/`, built and packed as their own files say, so that these stay true.
+//! The programs of `examples/`, built and packed as their own files say, so that those files stay true.
 //!
-//! Of a Dockerfile as much is understood as they use: `# First: COMMAND`, one or more, which are run beside it one after the other,
-//! `FROM scratch`, `COPY` of one file, `ENTRYPOINT` in JSON. Of a pod its lines.
+//! Of a Dockerfile it understands what the examples use: `# First: COMMAND`, one or more, run in the folder in this order, `FROM scratch`,
+//! `COPY` of one file, `ENTRYPOINT` in JSON. Of a pod it reads single lines.
 //!
-//! What takes large tools to build is built once and kept in `CATAMARAN_CACHE/guests`, by a digest of the example's files and of the
-//! tools whose versions these do not say.
+//! A program whose build takes large tools is built once and kept in `CATAMARAN_CACHE/guests`, by a digest of the example's files and of
+//! the tools whose versions these files do not pin.
 
 mod tools;
 
@@ -18,7 +18,7 @@ use crate::image::Image;
 
 /// Examples whose tools are a download of hundreds of megabytes, or take long.
 const KEPT: [&str; 6] = ["http-go", "http-js", "http-python", "http-rust", "wasi3-command", "wasi3-server"];
-/// What a developer's own build leaves in an example's folder.
+/// Products of a developer's own build in an example's folder.
 const NOT_SOURCE: [&str; 12] = [
     "node_modules",
     "target",
@@ -34,10 +34,10 @@ const NOT_SOURCE: [&str; 12] = [
     "wasi_io_streams",
 ];
 
-/// What an example's Dockerfile says, with the files' content.
+/// The instructions of an example's Dockerfile, with the files' content.
 #[derive(Debug)]
 pub struct Recipe {
-    /// Where each file is in the image, and its content.
+    /// The path of each file in the image, and its content.
     pub files: Vec<(String, Vec<u8>)>,
     /// The program and its first arguments.
     pub entrypoint: Vec<String>,
@@ -73,7 +73,7 @@ impl Example {
         Self::all_in(&folder())
     }
 
-    /// The names of all in another clone's folder.
+    /// The names of all examples in another clone's folder.
     ///
     /// # Panics
     /// When the folder cannot be read.
@@ -102,7 +102,7 @@ impl Example {
             .entrypoint(recipe.entrypoint)
     }
 
-    /// What goes into its image, built.
+    /// The content of its image, built.
     ///
     /// # Panics
     /// When the build fails, or the Dockerfile has an instruction that is not understood.
@@ -125,14 +125,14 @@ impl Example {
         recipe
     }
 
-    /// The container's `args` in its `pod.yaml`, in JSON there; none without.
+    /// The container's `args` from the JSON in its `pod.yaml`; empty if there are none.
     pub fn args(&self) -> Vec<String> {
         let text = self.text("pod.yaml");
         let args = text.lines().find_map(|line| line.trim().strip_prefix("args: "));
         args.map_or_else(Vec::new, |args| serde_json::from_str(args).unwrap_or_else(|error| panic!("{args}: {error}")))
     }
 
-    /// Whether its `pod.yaml` has this line, however far it is indented.
+    /// Whether its `pod.yaml` has this line, at any indentation.
     pub fn pod_says(&self, line: &str) -> bool {
         self.text("pod.yaml").lines().any(|other| other.trim().trim_start_matches("- ") == line)
     }
@@ -181,7 +181,7 @@ impl Built {
     }
 }
 
-/// Copies a folder's files, in the order of their names, which are hashed with their content.
+/// Copies a folder's files in the order of their names, and hashes names and content.
 fn copy(from: &Path, to: &Path, digest: &mut Sha256) {
     let entries = fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
     let mut names: Vec<_> = entries.map(|entry| entry.expect("a folder's entry").file_name()).collect();

@@ -1,4 +1,4 @@
-//! A further process of a task, call by call: what `ctr tasks exec` and the CRI do, with the calls between theirs.
+//! A further process of a task, call by call: as `ctr tasks exec` and the CRI make it, with the calls in between.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::pipes::{Capture, Paths, Stdin};
 use crate::task::{Exit, State, Task, instant};
 use crate::wire::{Message, fields};
 
-/// The order for a process: that of the container's own, with other arguments, as the CRI has it.
+/// The order for a process: the container's own process with other arguments, as the CRI has it.
 pub struct ExecOrder<'t, 'n> {
     task: &'t Task<'n>,
     id: String,
@@ -35,7 +35,7 @@ impl<'t, 'n> ExecOrder<'t, 'n> {
         Self { task, id: id.to_owned(), process, stdin: false }
     }
 
-    /// Its words.
+    /// Its arguments.
     #[must_use]
     pub fn args<S: AsRef<str>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.process["args"] = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect::<Vec<_>>().into();
@@ -49,13 +49,13 @@ impl<'t, 'n> ExecOrder<'t, 'n> {
         self
     }
 
-    /// On a terminal.
+    /// Gives it a terminal.
     #[must_use]
     pub fn terminal(self) -> Self {
         self.process(|process| process["terminal"] = json!(true))
     }
 
-    /// Keeps stdin open: for [`Exec::write`] and [`Exec::close_stdin`]. Without this there is none.
+    /// Keeps stdin open: for [`Exec::write`] and [`Exec::close_stdin`]. Otherwise the process has no stdin.
     #[must_use]
     pub fn hold_stdin(mut self) -> Self {
         self.stdin = true;
@@ -129,7 +129,7 @@ impl Exec<'_, '_> {
         })
     }
 
-    /// Starts it, and answers its pid.
+    /// Starts it, and returns its pid.
     ///
     /// # Errors
     /// The shim's refusal.
@@ -172,7 +172,7 @@ impl Exec<'_, '_> {
         self.task.call("Kill", self.named().number(3, signal.into())).map(drop)
     }
 
-    /// How it stands, and its pid.
+    /// Returns its state and its pid.
     ///
     /// # Errors
     /// `NotFound` when it is gone.
@@ -200,7 +200,7 @@ impl Exec<'_, '_> {
         }
     }
 
-    /// The size of its terminal.
+    /// Changes the size of its terminal's window.
     ///
     /// # Errors
     /// The shim's refusal.
@@ -208,12 +208,12 @@ impl Exec<'_, '_> {
         self.task.call("ResizePty", self.named().number(3, width).number(4, height)).map(drop)
     }
 
-    /// What it has written to stdout so far.
+    /// Returns its stdout so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// What it has written to stderr so far.
+    /// Returns its stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
@@ -227,7 +227,7 @@ impl Exec<'_, '_> {
         assert!(seen.is_some(), "{} did not print {text:?}\n{}\n{}", self.id, self.stdout(), self.stderr());
     }
 
-    /// Deletes it, and only that.
+    /// Deletes it, without killing it first.
     ///
     /// # Errors
     /// The shim's refusal, such as `FailedPrecondition` while it runs.
@@ -237,14 +237,14 @@ impl Exec<'_, '_> {
         Ok(Exit { code: answer.number(3) as u32, at: instant(answer.bytes(4)) })
     }
 
-    /// Deletes it, and answers what there was.
+    /// Deletes it, and returns its output.
     ///
     /// # Panics
     /// When that is refused.
     pub fn delete(self) -> Output {
         let exit = self.must("delete", self.try_delete());
         let duration = self.begin.elapsed();
-        // What it wrote last may be read by now, and not be told yet.
+        // The test may not have read the last output yet.
         for stream in [&self.stdout, &self.stderr] {
             stream.ended_within(PATIENCE);
         }

@@ -1,5 +1,4 @@
-//! A file system of the host's that stops to answer: FUSE, spoken by hand (linux/fuse.h), as far as a look-up and a read of one
-//! file need it.
+//! A file system that can stop answering: FUSE, spoken by hand (linux/fuse.h), as far as a look-up and a read of one file need it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -12,16 +11,16 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-/// Names and nodes of the tree: `folder/file`.
+/// Node numbers of the tree `folder/file`.
 const ROOT: u64 = 1;
 const FOLDER: u64 = 2;
 const FILE: u64 = 3;
-/// In both headers.
+/// The lengths of a request's and an answer's header.
 const IN: usize = 40;
 const OUT: usize = 16;
 const TURN: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
-/// A mount with one file in it, at `folder/file`. Ends with this, and every request that waits with it.
+/// A mount with one file in it, at `folder/file`. Dropping it ends the mount and every request that waits.
 pub struct Fuse {
     at: PathBuf,
     state: Arc<State>,
@@ -31,7 +30,7 @@ pub struct Fuse {
 struct State {
     silent: AtomicBool,
     ended: AtomicBool,
-    /// Requests that were read and not answered.
+    /// The number of requests that were read and not answered.
     waiting: AtomicUsize,
     content: Vec<u8>,
 }
@@ -56,19 +55,19 @@ impl Fuse {
         Self { at: at.to_owned(), state, server }
     }
 
-    /// From now on requests are read and not answered: who waits for one cannot even be killed.
+    /// From now on requests are read and not answered: a process that waits for an answer cannot even be killed.
     pub fn fall_silent(&self) {
         self.state.silent.store(true, Ordering::SeqCst);
     }
 
-    /// Waits until somebody waits.
+    /// Waits until a process waits for an answer.
     pub fn expect_waiting(&self, limit: Duration) {
         crate::wait_until(limit, "a request to the FUSE file system", || {
             (self.state.waiting.load(Ordering::SeqCst) > 0).then_some(())
         });
     }
 
-    /// Ends it, and with it all that waits.
+    /// Ends the mount, and with it every request that waits.
     pub fn end(self) {
         drop(self);
     }
@@ -77,7 +76,7 @@ impl Fuse {
 impl Drop for Fuse {
     fn drop(&mut self) {
         self.state.ended.store(true, Ordering::SeqCst);
-        // Its descriptor is closed then, which breaks the connection off.
+        // The server's descriptor is closed then, which aborts the connection.
         let served = self.server.take().is_none_or(|server| server.join().is_ok());
         let status = Command::new("umount").arg("-l").arg(&self.at).status();
         let gone = served && status.is_ok_and(|status| status.success());
@@ -94,7 +93,7 @@ fn serve(mut device: File, state: &State) {
         }
         let length = match device.read(&mut request) {
             Ok(length) => length,
-            // One that was interrupted before it was read.
+            // The request was interrupted before it was read.
             Err(e) if e.kind() == ErrorKind::NotFound || e.kind() == ErrorKind::Interrupted => continue,
             // Unmounted.
             Err(_) => return,
@@ -112,7 +111,7 @@ fn serve(mut device: File, state: &State) {
         bytes.extend(error.to_ne_bytes());
         bytes.extend(unique.to_ne_bytes());
         bytes.extend(body);
-        // One that was interrupted meanwhile wants none.
+        // The kernel wants no answer to a request that was interrupted meanwhile.
         let _ = device.write(&bytes);
     }
 }
@@ -121,7 +120,7 @@ fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
     bytes[at..at + length].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// What a request is answered with, or an error number; none for one that wants no answer.
+/// Returns the answer to a request, or an error number; None if the request wants no answer.
 fn answer(opcode: u64, request: &[u8], state: &State) -> Option<Result<Vec<u8>, i32>> {
     const NOENT: i32 = 2;
     const NOSYS: i32 = 38;
@@ -135,7 +134,7 @@ fn answer(opcode: u64, request: &[u8], state: &State) -> Option<Result<Vec<u8>, 
             (FOLDER, Some(b"file")) => entry(FILE, state),
             _ => return Some(Err(NOENT)),
         },
-        // GETATTR: how long it holds, then it
+        // GETATTR: how long the attributes hold, then the attributes
         3 => [vec![0; 16], attributes(node, state)].concat(),
         // OPEN, OPENDIR
         14 | 27 => vec![0; 16],
@@ -164,7 +163,7 @@ fn answer(opcode: u64, request: &[u8], state: &State) -> Option<Result<Vec<u8>, 
     }))
 }
 
-/// A node, which is to be looked up anew each time.
+/// An entry, which the kernel must look up anew each time.
 fn entry(node: u64, state: &State) -> Vec<u8> {
     let mut body = node.to_ne_bytes().to_vec();
     body.resize(40, 0);

@@ -1,6 +1,6 @@
 //! One call to containerd: a connection, a request, its answer or its status.
 //!
-//! `ctr` cannot create a task without starting it, nor does it show the code of an error; tests of the lifecycle need both.
+//! `ctr` cannot create a task without starting it, nor show the code of an error; tests of the lifecycle need both.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -57,7 +57,7 @@ impl Code {
     ];
 }
 
-/// Why containerd, or the shim behind it, refused a call.
+/// The refusal of a call by containerd, or by the shim behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The code.
@@ -74,7 +74,7 @@ impl fmt::Display for Status {
 
 impl std::error::Error for Status {}
 
-/// Where to call, and in which containerd namespace.
+/// The socket to call, and the containerd namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Address {
     pub(crate) socket: PathBuf,
@@ -82,7 +82,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Calls `method` (`package.Service/Method`). A connection that fails is `Unavailable`, a limit passed `DeadlineExceeded`.
+    /// Calls `method` (`package.Service/Method`). A failed connection is `Unavailable`, an exceeded limit `DeadlineExceeded`.
     pub(crate) fn call(&self, method: &str, body: Vec<u8>, limit: Duration) -> Result<Vec<u8>, Status> {
         let limit = stretched(limit);
         let runtime =
@@ -138,7 +138,7 @@ async fn request(
         download.flow_control().release_capacity(chunk.len())?;
         data.extend_from_slice(&chunk);
     }
-    // A call refused at once has its status in the first headers.
+    // The status of a call that is refused at once is in the first headers.
     let trailers = download.trailers().await?.unwrap_or(head.headers);
     match status(&trailers)? {
         Some(refused) => Ok(Err(refused)),

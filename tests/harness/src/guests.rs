@@ -1,17 +1,17 @@
 //! The programs that the tests run, from `tests/guests`.
 //!
-//! - WAT: `hello both args env exit cat spin sleep trap write read`, WASI preview 1, assembled when they are asked for.
+//! - WAT: `hello both args env exit cat spin sleep trap write read`, WASI preview 1, assembled on request.
 //! - The native peer: the same programs as an ELF, for the same test on runc.
 //! - Go: `kitchen`, one program with subcommands, built for `wasip1`.
-//! - C, in `tests/guests/c`: the kitchen again, `compute`, `errors` (what the kernel refuses), `churn` (many files), `names`
+//! - C, in `tests/guests/c`: the kitchen again, `compute`, `errors` (the kernel's refusals), `churn` (many files), `names`
 //!   (links and slashes) and `sleeps` (time-outs); each for
 //!   preview 1, for WASIX and as a native program.
-//! - C, in `tests/guests/wasix`: what only WASIX has, threads, sockets, fork and signals.
+//! - C, in `tests/guests/wasix`: the features that only WASIX has, threads, sockets, fork and signals.
 //! - C, in `tests/guests/http`: a component that serves HTTP.
 //! - busybox, for native containers: fetched, see `provision-busybox`.
 //!
-//! What is built is kept in `CATAMARAN_CACHE/guests`, by a digest of the source and the compiler's version. The C compiler
-//! for Wasm is fetched, see `provision-clang`.
+//! Products are kept in `CATAMARAN_CACHE/guests`, by a digest of the source and the compiler's version. The C compiler for Wasm is fetched,
+//! see `provision-clang`.
 
 mod built;
 mod busybox;
@@ -52,7 +52,7 @@ pub fn wat(name: &str) -> Vec<u8> {
     wat_file(&source(&format!("{name}.wat")))
 }
 
-/// A module from a file of text.
+/// Assembles a module from a file of text.
 pub fn wat_file(path: &Path) -> Vec<u8> {
     wat::parse_file(path).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -67,7 +67,7 @@ pub fn image(runtime: Runtime, name: &str) -> Image {
     Image::new(&format!("{name}-{suffix}")).file(&path, program).entrypoint([&path])
 }
 
-/// What `hello` prints.
+/// The output of `hello`.
 pub fn greeting(runtime: Runtime) -> &'static str {
     match runtime {
         Runtime::Catamaran => "hello from wasm\n",
@@ -75,7 +75,7 @@ pub fn greeting(runtime: Runtime) -> &'static str {
     }
 }
 
-/// An image whose entrypoint is `/NAME.wasm`, such a module.
+/// An image whose entrypoint is `/NAME.wasm`, with this module.
 pub fn of(name: &str, module: impl AsRef<[u8]>) -> Image {
     let path = format!("/{name}.wasm");
     Image::new(name).file(&path, module).entrypoint([&path])

@@ -1,4 +1,4 @@
-//! Images made in the test itself: an OCI layout, as one tar.
+//! Images that the test itself makes: an OCI layout, as one tar.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// An image to import: what it is called, its layers, and how it is run.
+/// An image to import: its name, its layers, and its configuration.
 #[derive(Clone, Debug)]
 pub struct Image {
     name: String,
@@ -38,9 +38,9 @@ impl fmt::Debug for Edit {
 
 #[derive(Clone, Debug)]
 enum Layer {
-    /// Files, to be packed.
+    /// Files to pack.
     Tree(Vec<Entry>),
-    /// A blob of another kind, as it is.
+    /// A blob of another kind, unchanged.
     Blob(String, Vec<u8>),
 }
 
@@ -51,7 +51,7 @@ struct Entry {
     content: Vec<u8>,
     mode: u32,
     owner: (u64, u64),
-    /// Of a device node: its major and minor number.
+    /// The major and minor number of a device node.
     device: (u32, u32),
 }
 
@@ -125,7 +125,7 @@ impl Image {
         image
     }
 
-    /// What follows goes into a further layer, above the one before.
+    /// Puts the following files into a further layer, above the one before.
     #[must_use]
     pub fn layer(mut self) -> Self {
         self.layers.push(Layer::Tree(Vec::new()));
@@ -140,7 +140,7 @@ impl Image {
         self
     }
 
-    /// The platform, when it is not this machine's, such as `wasi`, `wasm`.
+    /// The platform, instead of this machine's, such as `wasi`, `wasm`.
     #[must_use]
     pub fn platform(mut self, os: &str, architecture: &str) -> Self {
         self.os = os.to_owned();
@@ -148,14 +148,14 @@ impl Image {
         self
     }
 
-    /// The media type of the configuration, when it is not OCI's.
+    /// The media type of the configuration, instead of OCI's.
     #[must_use]
     pub fn config_type(mut self, media_type: &str) -> Self {
         self.config_type = media_type.to_owned();
         self
     }
 
-    /// Makes the image an index, whose further part this is: its layers, configuration and platform.
+    /// Makes the image an index with `other` as its further part: its layers, configuration and platform.
     #[must_use]
     pub fn also(mut self, other: Self) -> Self {
         self.others.push(other);
@@ -204,14 +204,14 @@ impl Image {
         self.set("User", user.into())
     }
 
-    /// Folders that are to be volumes, also where nobody mounts anything there.
+    /// Folders that are volumes, even if nothing is mounted there.
     #[must_use]
     pub fn volumes<S: AsRef<str>>(self, paths: impl IntoIterator<Item = S>) -> Self {
         let volumes = paths.into_iter().map(|path| (path.as_ref().to_owned(), json!({})));
         self.set("Volumes", Value::Object(volumes.collect()))
     }
 
-    /// What ends it, when not SIGTERM.
+    /// The stop signal, instead of SIGTERM.
     #[must_use]
     pub fn stop_signal(self, signal: &str) -> Self {
         self.set("StopSignal", signal.into())
@@ -234,7 +234,7 @@ impl Image {
         archive.0.into_inner().expect("writing to memory")
     }
 
-    /// Adds layers, configuration and manifest, and answers the manifest's descriptor.
+    /// Adds layers, configuration and manifest, and returns the manifest's descriptor.
     fn write(&self, archive: &mut Archive) -> Value {
         let mut layers = Vec::new();
         let mut digests = Vec::new();
@@ -243,7 +243,7 @@ impl Image {
                 Layer::Tree(entries) => archive.blob(LAYER, &packed(entries)),
                 Layer::Blob(media_type, content) => archive.blob(media_type, content),
             };
-            // Of what is unpacked alone: containerd compares their number with that of the layers that it can unpack.
+            // Only of layers that are unpacked: containerd compares the number of diff IDs with that of the layers that it can unpack.
             if matches!(layer, Layer::Tree(_)) {
                 digests.push(descriptor["digest"].clone());
             }
@@ -320,7 +320,7 @@ impl Archive {
         });
     }
 
-    /// Adds a blob and answers its descriptor.
+    /// Adds a blob and returns its descriptor.
     fn blob(&mut self, media_type: &str, content: &[u8]) -> Value {
         let digest = hex(&Sha256::digest(content));
         self.file(&format!("blobs/sha256/{digest}"), content);

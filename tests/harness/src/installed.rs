@@ -1,4 +1,4 @@
-//! A node's own copies of our programs, and what an installer does with them.
+//! A node's own copies of our programs, and an installer's operations on them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::node::Node;
 use crate::programs::shim_folder;
 
-/// Our own programs, as they lie in one folder.
+/// Our own programs, as they are in one folder.
 const OURS: [&str; 8] = [
     "containerd-shim-catamaran-v1",
     "catamaran-helper",
@@ -20,13 +20,13 @@ const OURS: [&str; 8] = [
 ];
 
 impl Node {
-    /// Where the node's containerd finds our shim, and the shim its workers.
+    /// The folder where the node's containerd finds our shim, and the shim its workers.
     pub fn shim_folder(&self) -> PathBuf {
         if self.options.installed { self.dir().join("bin") } else { shim_folder() }
     }
 
-    /// Installs copies, not links: the shim looks for its workers beside its own file. Each replaces the file of that name, if
-    /// there is one, at once.
+    /// Installs copies, not links: the shim looks for its workers beside its own file. Each replaces an existing file of its name
+    /// atomically.
     ///
     /// # Panics
     /// When a file cannot be copied.
@@ -41,7 +41,7 @@ impl Node {
         }
     }
 
-    /// Installs scripts in place of all of the node's programs. Each fails, and says that it was executed:
+    /// Installs scripts in place of all of the node's programs. Each fails, and records that it was executed:
     /// [`Node::executed_replacements`].
     ///
     /// # Panics
@@ -64,7 +64,7 @@ impl Node {
         }
     }
 
-    /// The command lines by which a program of [`Node::replace_programs`] was executed.
+    /// Returns the command lines that executed a program of [`Node::replace_programs`].
     pub fn executed_replacements(&self) -> Vec<String> {
         fs::read_to_string(self.marks()).unwrap_or_default().lines().map(str::to_owned).collect()
     }
@@ -78,7 +78,7 @@ impl Node {
         self.shim_folder().join(name)
     }
 
-    /// Puts a file beside the one of that name, and then in its place.
+    /// Writes a file beside the one of that name, and renames it over that one.
     fn put(&self, name: &str, write: impl FnOnce(&Path) -> std::io::Result<()>) {
         let path = self.own(name);
         let new = path.with_extension("new");

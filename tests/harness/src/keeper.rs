@@ -1,7 +1,7 @@
-//! Starts the processes that are to die with the test program.
+//! Starts the processes that die with the test program.
 //!
-//! The kernel sends a parent-death signal when the *thread* that forked ends, and a test's thread ends with the test, while a
-//! node may be shared by several. So one thread forks for all, and lives as long as the program.
+//! The kernel sends a parent-death signal when the *thread* that forked ends, and a test's thread ends with the test, while several tests
+//! may share a node. So one thread forks for all, and lives as long as the program.
 
 use std::io;
 use std::path::Path;
@@ -13,15 +13,15 @@ type Order = (Command, Sender<io::Result<Child>>);
 
 static ORDERS: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
 
-/// A command that the kernel kills when this program ends, however it ends. To be started by [`spawn`].
+/// A command that the kernel kills when this program ends, however it ends. Start it by [`spawn`].
 pub fn die_with_parent(program: &Path) -> Command {
     let mut command = settled(Path::new("setpriv"));
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
 }
 
-/// A command whose signals have their default dispositions, whoever calls the tests: `nohup` ignores SIGHUP, and an ignored
-/// signal stays ignored in every process below.
+/// A command whose signals have their default dispositions, whatever started the tests: `nohup` ignores SIGHUP, and every process below
+/// inherits an ignored signal.
 pub(crate) fn settled(program: &Path) -> Command {
     let mut command = Command::new("env");
     command.arg("--default-signal").arg(program);
@@ -34,7 +34,7 @@ pub(crate) fn settled(program: &Path) -> Command {
 /// As [`Command::spawn`].
 ///
 /// # Panics
-/// When there can be no such thread.
+/// When that thread cannot be started.
 pub fn spawn(command: Command) -> io::Result<Child> {
     let orders = ORDERS.get_or_init(|| {
         let (sender, receiver) = channel::<Order>();
@@ -42,7 +42,7 @@ pub fn spawn(command: Command) -> io::Result<Child> {
             .name("keeper".into())
             .spawn(move || {
                 for (mut command, reply) in receiver {
-                    // The one who asked may have panicked meanwhile; then nobody wants the answer.
+                    // The caller may have panicked meanwhile; then nobody wants the answer.
                     let _ = reply.send(command.spawn());
                 }
             })

@@ -1,4 +1,4 @@
-//! What of a node is still there. Nothing may be, once its containers were deleted.
+//! Lists what is still there of a node. Nothing may be, once its containers were deleted.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,13 +11,13 @@ use sha2::{Digest, Sha256};
 use crate::{bridge, cgroups, processes};
 
 const SOCKETS: &str = "/run/containerd/s";
-/// Where our shims write down what is to be cleaned up after them.
+/// Where our shims record what must be cleaned up after them.
 const STATES: &str = "/run/catamaran";
 /// Where systemd listens, if it is the machine's init.
 const SYSTEMD: &str = "/run/systemd/private";
 const NETNS: [&str; 2] = ["/run/netns", "/var/run/netns"];
 
-/// Everything that is left of a node, one thing a line, but for the processes in `expected` (containerd itself).
+/// Lists everything that is left of a node, one thing a line, except the processes in `expected` (containerd itself).
 pub(crate) fn list(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<String> {
     let mut found = Vec::new();
     for process in processes::list(tag) {
@@ -36,13 +36,13 @@ pub(crate) fn list(tag: &str, dir: &Path, expected: &BTreeSet<u32>) -> Vec<Strin
     found
 }
 
-/// Whether it is a compile, or what drives it: they go on when the pod that asked is gone, and end by themselves.
+/// Whether it is a compile or its driver: they outlive the pod that asked, and end by themselves.
 fn compiles(command: &str) -> bool {
     let compilers = ["/catamaran-wasmtime-compile ", "/catamaran-wasmer-compile "];
     command.ends_with("/catamaran-helper compile") || compilers.iter().any(|name| command.contains(name))
 }
 
-/// The units that systemd keeps of the node's containers: their scopes, also those that failed, whose cgroups are gone.
+/// The units that systemd keeps of the node's containers: their scopes, including failed ones whose cgroups are gone.
 pub(crate) fn units(tag: &str) -> Vec<String> {
     if !Path::new(SYSTEMD).exists() {
         return Vec::new();
@@ -55,7 +55,7 @@ pub(crate) fn units(tag: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.split_ascii_whitespace().next()).map(str::to_owned).collect()
 }
 
-/// Where something that names the tag is mounted, in the order of mounting: below the node's folder, or made from it.
+/// Mount points whose entry names the tag, in the order of mounting: below the node's folder, or made from it.
 pub(crate) fn mounts(tag: &str) -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo cannot be read");
     table
@@ -65,7 +65,7 @@ pub(crate) fn mounts(tag: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Blanks and the like are written in octal in the mount table.
+/// Decodes a field of the mount table, where blanks and the like are written in octal.
 fn unescaped(field: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = field.as_bytes();
@@ -94,8 +94,8 @@ fn bundles(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The sockets of the node's shims. Their names are digests of containerd's address, the namespace and the shim's id, so
-/// they are looked up by the ids of the containers there have been.
+/// The sockets of the node's shims. Their names are digests of containerd's address, the namespace and the shim's id, so this computes them
+/// from the recorded ids of containers.
 pub(crate) fn sockets(dir: &Path) -> Vec<PathBuf> {
     let mut ids: BTreeSet<(String, String)> = BTreeSet::new();
     for path in bundles(dir).into_iter().chain(ids_noted(dir)) {
@@ -119,7 +119,7 @@ pub(crate) fn sockets(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What our shims have written down of the node's pods: below a digest of containerd's address and each namespace.
+/// Our shims' records of the node's pods: below a digest of containerd's address and each namespace.
 pub(crate) fn states(dir: &Path) -> Vec<PathBuf> {
     let namespaces = fs::read_dir(dir.join("ids")).into_iter().flatten().flatten();
     let folders = namespaces.map(|namespace| states_of(dir, &namespace.file_name().to_string_lossy()));
@@ -136,13 +136,13 @@ pub(crate) fn states(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Where our shims write that down for one namespace.
+/// The folder of these records for one namespace.
 pub(crate) fn states_of(dir: &Path, namespace: &str) -> PathBuf {
     let key = format!("{namespace}\0{}", dir.join("containerd.sock").display());
     Path::new(STATES).join(hex(&Sha256::digest(key)[..16]))
 }
 
-/// Remembers, in the node's folder, that there was a container of this name.
+/// Records in the node's folder that a container of this name existed.
 pub(crate) fn note_id(dir: &Path, namespace: &str, id: &str) {
     let folder = dir.join("ids").join(namespace);
     fs::create_dir_all(&folder)
@@ -167,7 +167,7 @@ pub(crate) fn netns(tag: &str) -> Vec<PathBuf> {
     let mut found = BTreeSet::new();
     for folder in NETNS {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            // The second folder is mostly a link to the first.
+            // The second folder is usually a link to the first.
             if entry.file_name().to_string_lossy().contains(tag)
                 && let Ok(path) = entry.path().canonicalize()
             {

@@ -1,4 +1,4 @@
-//! A private containerd for tests and the words to drive it with.
+//! A private containerd for tests, and the vocabulary to drive it.
 //!
 //! ```text
 //! provision (script) -> Programs -> Node: one containerd, its folder, its namespace
@@ -6,19 +6,19 @@
 //!                                    |- Container    the order: image, args, mounts ...  -> run(): Output, by `ctr run`
 //!                                    |                                                   -> create(), spawn(): Task
 //!                                    |- Task         containerd's own task API, call by call, with its status codes
-//!                                    |- Events       what `ctr events` says
+//!                                    |- Events       the output of `ctr events`
 //!                                    |- direct       a shim of the test's own, called over ttrpc without containerd between
 //!                                    |- cri          pods by the CRI, and the specs that it writes
-//!                                    |- limits       what the kernel keeps of a task's cgroup, v1 and v2
-//!                                    `- leftovers    what is still there once the containers are gone
+//!                                    |- limits       the kernel's files of a task's cgroup, v1 and v2
+//!                                    `- leftovers    things that are still there once the containers are gone
 //! guests: the programs to run, as WebAssembly and as their native peer
 //! ```
 //!
-//! A node is known by one word, its tag: name of its folder, its containerd namespace and its cgroup. Whatever names that tag
-//! is the node's and goes with it, also when the test panics. The tag says which process owns the node, so that
-//! nodes whose owner was killed are swept when the next one starts.
+//! A node is known by one word, its tag: the name of its folder, its containerd namespace and its cgroup. Everything that names the tag is
+//! the node's, and is removed with it even if the test panics. The tag names the process that owns the node, so that the next node's start
+//! sweeps nodes whose owner was killed.
 //!
-//! Needs root, and fails without; see `provision` for where containerd comes from.
+//! Needs root, and fails without it; `provision` explains where containerd comes from.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What the kernel keeps of a task's cgroup, in both versions of cgroups.
+//! The kernel's record of a task's cgroup, in both versions of cgroups.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
 /// Which cgroups the machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CgroupVersion {
-    /// A tree for every few controllers; v2's beside them, perhaps.
+    /// A tree for every few controllers, possibly with v2's beside them.
     V1,
     /// One tree.
     V2,
@@ -31,7 +31,7 @@ pub fn systemd_runs() -> bool {
     Path::new("/run/systemd/private").exists()
 }
 
-/// The controllers that a container of this machine can have limits of, such as `memory`.
+/// The controllers by which a container of this machine can be limited, such as `memory`.
 pub fn controllers() -> BTreeSet<String> {
     match cgroup_version() {
         CgroupVersion::V2 => {
@@ -42,7 +42,7 @@ pub fn controllers() -> BTreeSet<String> {
     }
 }
 
-/// v1's trees: what each controls, and where it is.
+/// v1's trees: the controllers of each, and its path.
 fn v1_mounts() -> Vec<(Vec<String>, PathBuf)> {
     let table = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo cannot be read");
     let parse = |line: &str| {
@@ -84,7 +84,7 @@ impl Task<'_> {
         cgroup_folder(self.pid(), controller)
     }
 
-    /// What a file of its cgroup says: the first name on v1, the second on v2.
+    /// Returns the content of a file of its cgroup: the first name on v1, the second on v2.
     ///
     /// # Panics
     /// When there is no such file.
@@ -96,8 +96,7 @@ impl Task<'_> {
         text.trim_end().to_owned()
     }
 
-    /// Runs a script of the machine's shell, as root, in the task's cgroup: in that of one controller on v1, in the only
-    /// one on v2.
+    /// Runs a script of the machine's shell, as root, in the task's cgroup: on v1 in that of one controller, on v2 in the only one.
     pub fn in_cgroup(&self, controller: &str, script: &str) -> Output {
         let script = format!("echo $$ > {}/cgroup.procs && {script}", self.cgroup_folder(controller).display());
         let mut command = Command::new("sh");

@@ -1,4 +1,4 @@
-//! What is mounted: on the host for a test, and in a container.
+//! Mounts: on the host for a test, and in a container.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::task::Task;
 
-/// A mount on the host, to be made below a node's folder: unmounted with this, and with the node when a test fails.
+/// A mount on the host, below a node's folder: unmounted when this is dropped, and with the node if a test fails.
 pub struct Mounted(PathBuf);
 
 impl Mounted {
@@ -15,14 +15,14 @@ impl Mounted {
         Self::at(&["-t", "tmpfs", "tmpfs"], at)
     }
 
-    /// A tmpfs that is shared, as a systemd host's mounts are: what is mounted below it shows wherever it was bound.
+    /// A shared tmpfs, like the mounts of a systemd host: a mount below it shows wherever the tmpfs was bound.
     pub fn shared(at: &Path) -> Self {
         let mounted = Self::tmpfs(at);
         mount(&["--make-shared"], at);
         mounted
     }
 
-    /// What mount(8) mounts by these words, on a folder that is made if need be.
+    /// Mounts by mount(8) with these arguments, on a folder that is made if need be.
     pub fn at(words: &[&str], at: &Path) -> Self {
         fs::create_dir_all(at).unwrap_or_else(|error| panic!("cannot make {}: {error}", at.display()));
         mount(words, at);
@@ -49,7 +49,7 @@ fn mount(words: &[&str], at: &Path) {
     assert!(output.status.success(), "mount {words:?} {}: {complaint}", at.display());
 }
 
-/// A mount of a container's (proc_pid_mountinfo(5)).
+/// A mount of a container (proc_pid_mountinfo(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     /// `ro`, `nodev` and so on.
@@ -68,7 +68,7 @@ impl Mount {
 }
 
 impl Task<'_> {
-    /// A path of its tree, as it is seen from outside. An absolute link in it leads out.
+    /// Returns a path of its tree as seen from outside. An absolute link in the path leads out of the tree.
     pub fn inside(&self, path: &str) -> PathBuf {
         Path::new("/proc").join(self.pid().to_string()).join("root").join(path.trim_start_matches('/'))
     }

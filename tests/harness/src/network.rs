@@ -1,4 +1,4 @@
-//! A network namespace of a test's own, in which nothing is but its loopback.
+//! A network namespace of a test's own, with only its loopback.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -23,10 +23,10 @@ const IFA_LOCAL: u16 = 2;
 const AF_INET: u8 = 2;
 /// The loopback is every namespace's first interface.
 const LOOPBACK: u32 = 1;
-/// The length of a message's header. Behind it an acknowledgement, a `struct nlmsgerr`, has its error.
+/// The length of a message's header. In an acknowledgement, a `struct nlmsgerr`, the error follows it.
 const HEADER: usize = 16;
 
-/// A network namespace that has a name, its file. It goes with this, and with the node when a test fails.
+/// A network namespace that has a name, its file. Removed when this is dropped, and with the node if a test fails.
 pub struct Network(PathBuf);
 
 impl Network {
@@ -37,7 +37,7 @@ impl Network {
     pub fn new(node: &Node, name: &str) -> Self {
         let path = node.folder("netns").join(name);
         File::create(&path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
-        // In a thread that ends with it: the test's own stays where it is.
+        // In a thread that ends with it: the test's own thread stays in its namespace.
         in_a_thread(|| {
             leave();
             raise_loopback();
@@ -51,25 +51,25 @@ impl Network {
         &self.0
     }
 
-    /// Does something in it, in a thread of its own.
+    /// Runs `work` in it, in a thread of its own.
     ///
     /// # Panics
-    /// With what `work` panics with.
+    /// With the panic of `work`.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         inside(&self.0, work)
     }
 }
 
 impl Task<'_> {
-    /// Does something in its network namespace, in a thread of its own.
+    /// Runs `work` in the task's network namespace, in a thread of its own.
     ///
     /// # Panics
-    /// When the task is gone, and with what `work` panics with.
+    /// When the task is gone, and with the panic of `work`.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         inside(&PathBuf::from(format!("/proc/{}/ns/net", self.pid())), work)
     }
 
-    /// The same of a process that may be gone: none then.
+    /// The same for a process that may be gone: None then.
     pub fn try_within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Option<T> {
         let namespace = File::open(format!("/proc/{}/ns/net", self.pid())).ok()?;
         Some(entered(&namespace, work))
@@ -120,8 +120,8 @@ fn in_a_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 #[allow(unsafe_code, reason = "unshare(2) has a safe form in no library")]
 fn leave() {
-    // SAFETY: unsafe is the call for those of its flags that part what threads share, descriptors and folders, of which
-    // others rely on that it is shared. A network namespace is a thread's own to begin with.
+    // SAFETY: the call is unsafe because some of its flags unshare what threads rely on sharing, descriptors and folders. Every thread has
+    // a network namespace of its own to begin with.
     let left = unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) };
     left.expect("cannot make a network namespace");
 }
@@ -131,7 +131,7 @@ fn raise_loopback() {
     change_link(RTM_NEWLINK, LOOPBACK, IFF_UP).expect("the loopback cannot be raised");
 }
 
-/// Removes an interface of the namespace that this program is in. One that is gone is as good.
+/// Removes an interface of this program's namespace; succeeds if it is gone already.
 pub(crate) fn remove_link(index: u32) {
     if let Err(error) = change_link(RTM_DELLINK, index, 0) {
         assert_eq!(error, rustix::io::Errno::NODEV, "the interface {index} cannot be removed");
@@ -148,7 +148,7 @@ fn change_link(kind: u16, index: u32, flags: u32) -> Result<(), rustix::io::Errn
     change(kind, &body)
 }
 
-/// Sends an order of this kind to the kernel by netlink: ip(8) is not on every machine.
+/// Sends a request of this kind to the kernel by netlink: not every machine has ip(8).
 fn change(kind: u16, body: &[u8]) -> Result<(), rustix::io::Errno> {
     let mut message = Vec::new();
     // struct nlmsghdr: length, type, flags, sequence, port

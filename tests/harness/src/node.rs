@@ -24,13 +24,13 @@ use crate::runtime::{Engine, Runtime};
 use crate::service::Service;
 use crate::{bridge, cgroups, ctr, leftovers, sweep, sysctls, tag};
 
-/// The socket path limit of the kernel, less containerd's own suffix.
+/// The kernel's limit of a socket path, less containerd's own suffix.
 const SOCKET_PATH: usize = 100;
 
-/// A large module's optimiser may take minutes.
+/// Optimising a large module may take minutes.
 const LAST_COMPILE: Duration = Duration::from_secs(300);
 
-/// A private containerd with its own folder, sockets and namespace. Dropping it removes everything of it.
+/// A private containerd with its own folder, sockets and namespace. Dropping it removes everything that belongs to it.
 pub struct Node {
     tag: String,
     dir: PathBuf,
@@ -61,7 +61,7 @@ impl Node {
             rustix::process::geteuid().is_root(),
             "these tests need root: they start containerd and containers. Run them as root (sudo -E cargo test ...)"
         );
-        // As a service's, whoever calls the tests: folders and files of images get their modes by it.
+        // A service's umask, whatever the caller's: folders and files of images get their modes by it.
         rustix::process::umask(Mode::from_raw_mode(0o022));
         let programs = Programs::provide();
         sweep::sweep_stale();
@@ -69,7 +69,7 @@ impl Node {
         let dir = std::env::temp_dir().join(&tag);
         assert!(dir.as_os_str().len() < SOCKET_PATH - 20, "{} is too long for sockets; set TMPDIR", dir.display());
         fs::create_dir(&dir).unwrap_or_else(|error| panic!("cannot make {}: {error}", dir.display()));
-        // Containers with other uids must be able to pass through, not to look around.
+        // Containers with other uids must be able to traverse the folder, but not to list it.
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o711)).expect("cannot set permissions");
         let containerd = service(programs, &options, &tag, &dir);
         let node = Self {
@@ -92,14 +92,14 @@ impl Node {
         node
     }
 
-    /// The same node, whose containers run on this runtime unless told otherwise.
+    /// The same node, with this runtime as its containers' default.
     #[must_use]
     pub fn runtime(mut self, runtime: Runtime) -> Self {
         self.runtime = runtime;
         self
     }
 
-    /// The same node, whose containers ask for this engine unless told otherwise.
+    /// The same node, with this engine as its containers' default.
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = Some(engine);
@@ -116,7 +116,7 @@ impl Node {
         }
     }
 
-    /// The node's containerd by itself: what a service manager starts and stops.
+    /// The node's containerd by itself, for a service manager to start and stop.
     pub fn service(&self) -> Arc<Service> {
         Arc::clone(&self.containerd)
     }
@@ -129,7 +129,7 @@ impl Node {
         assert!(self.containerd.kill(), "containerd is not running");
     }
 
-    /// Starts containerd, after stopping the one that runs. Shims and containers go on meanwhile.
+    /// Stops containerd if it runs, and starts it. Shims and containers go on meanwhile.
     pub fn restart_containerd(&self) {
         self.restart_containerd_as(&self.programs.containerd);
     }
@@ -153,7 +153,7 @@ impl Node {
         &self.dir
     }
 
-    /// The containerd namespace of the node's containers; also the folder's name, and their cgroups'.
+    /// The containerd namespace of the node's containers; the folder and their cgroups have the same name.
     pub fn namespace(&self) -> &str {
         &self.tag
     }
@@ -170,12 +170,13 @@ impl Node {
         path
     }
 
-    /// The host's address on the bridge of the pods; there once a pod has been.
+    /// The host's address on the pods' bridge, which exists from the first pod on.
     pub fn gateway(&self) -> Ipv4Addr {
         bridge::gateway(&self.tag)
     }
 
-    /// The path of a cgroup for all that somebody else, such as a kubelet, runs on the node. It goes with the node.
+    /// Makes a cgroup for everything that another program, such as a kubelet, runs on the node, and returns its path. It goes with the
+    /// node.
     ///
     /// # Panics
     /// When the kernel refuses it.
@@ -184,22 +185,22 @@ impl Node {
         format!("/{}", self.tag)
     }
 
-    /// Has these kernel settings, such as `kernel/panic`, as they are now when the node is gone.
+    /// Restores these kernel settings, such as `kernel/panic`, to their present values when the node goes.
     pub fn keep_sysctls(&self, names: &[&str]) {
         sysctls::note(&self.tag, names);
     }
 
-    /// What stands for `/var/lib/catamaran` on this node.
+    /// The node's substitute for `/var/lib/catamaran`.
     pub fn catamaran_root(&self) -> PathBuf {
         self.dir.join("catamaran")
     }
 
-    /// Where the node's shims write down what is to be cleaned up after them; there while there are pods.
+    /// Where the node's shims record what must be cleaned up after them; exists while there are pods.
     pub fn states(&self) -> PathBuf {
         leftovers::states_of(&self.dir, &self.tag)
     }
 
-    /// The folder of a container's bundle, which is there from create to delete.
+    /// The folder of a container's bundle, which exists from Create to Delete.
     pub fn bundle(&self, id: &str) -> PathBuf {
         self.dir.join("state/io.containerd.runtime.v2.task").join(&self.tag).join(id)
     }
@@ -228,7 +229,7 @@ impl Node {
         ctr::foreground(self, args, None, PATIENCE)
     }
 
-    /// Runs `ctr` and answers what it printed.
+    /// Runs `ctr` and returns its output.
     ///
     /// # Panics
     /// When it fails.
@@ -253,7 +254,7 @@ impl Node {
         Events::listen(self, Arc::clone(&self.helpers))
     }
 
-    /// Tells the node of a shim that the harness did not start (a CRI pod's sandbox), so that its socket is looked for.
+    /// Registers a shim that the harness did not start (a CRI pod's sandbox), so that leftovers of its socket are found.
     pub fn expect_id(&self, namespace: &str, id: &str) {
         leftovers::note_id(&self.dir, namespace, id);
     }
@@ -262,14 +263,14 @@ impl Node {
         runtime.require();
     }
 
-    /// What is there at this moment of the node's containers, one thing a line: processes, mounts, cgroups, sockets,
-    /// network namespaces, bundles, leases, and containers that nobody deleted.
+    /// Lists what is there of the node's containers now, one thing a line: processes, mounts, cgroups, sockets, network namespaces,
+    /// bundles, leases, and containers that were not deleted.
     pub fn leftovers(&self) -> Vec<String> {
         let mut expected = self.helpers.lock().unwrap().clone();
         let containerd = self.containerd.pid();
         expected.extend(containerd);
         let mut found = Vec::new();
-        // Asked first: ctr itself is a process of the node's.
+        // Asks first, because ctr itself is a process of the node's.
         if containerd.is_some() {
             for kind in ["containers", "tasks"] {
                 let listed = self.ctr_ok([kind, "ls", "-q"]);
@@ -284,7 +285,7 @@ impl Node {
     /// Waits until nothing is left of the node's containers.
     ///
     /// # Panics
-    /// When something still is after the limit, with the list.
+    /// When something is still there after the limit, with the list.
     pub fn expect_nothing_left(&self, limit: Duration) {
         let mut left = Vec::new();
         let clean = deadline::poll(limit, || {
@@ -294,10 +295,10 @@ impl Node {
         assert!(clean.is_some(), "left behind after the containers were deleted:\n  {}", left.join("\n  "));
     }
 
-    /// Waits until nobody compiles for the node any more: the optimiser goes on behind a first start, whoever ends.
+    /// Waits until no compile runs for the node: the optimiser goes on after a first start, even if the pod ends.
     ///
     /// # Panics
-    /// When somebody still does after five minutes.
+    /// When a compile still runs after five minutes.
     pub fn await_compiles(&self) {
         let root = self.catamaran_root().display().to_string();
         let compiles = |pid: &str| {
@@ -335,7 +336,7 @@ impl Drop for Node {
         if std::thread::panicking() {
             eprintln!("---- containerd's log, {} ----\n{}\n----", self.tag, self.containerd.log_tail());
         }
-        // First, so that it does not clean up after the shims while they are killed.
+        // First, so that containerd does not clean up after the shims while they are killed.
         self.containerd.kill();
         let troubles = sweep::sweep(&self.tag, &self.dir);
         if !troubles.is_empty() {

@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::deadline;
 
-/// What has been read so far, and whether the end was seen.
+/// The bytes read so far, and whether the end was seen.
 #[derive(Default)]
 struct Heard {
     text: Mutex<Vec<u8>>,
@@ -29,7 +29,7 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// Of a pipe that has a writer.
+    /// Reads a pipe that has a writer.
     pub(crate) fn pipe(mut from: impl Read + Send + 'static) -> Self {
         Self::start(move |heard| {
             let mut chunk = [0; 16384];
@@ -39,7 +39,7 @@ impl Capture {
         })
     }
 
-    /// Of a FIFO that it makes; it is open when this returns, so that a writer never waits for a reader.
+    /// Makes and reads a FIFO, which is open when this returns, so that a writer never waits for a reader.
     pub(crate) fn fifo(path: &Path) -> Self {
         make_fifo(path);
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
@@ -47,7 +47,7 @@ impl Capture {
         Self::start(move |heard| read_fifo(file, heard))
     }
 
-    /// Of a stream that somebody else reads.
+    /// For a stream that another program reads.
     pub(crate) fn nothing() -> Self {
         Self::start(|_| {})
     }
@@ -66,7 +66,7 @@ impl Capture {
         String::from_utf8_lossy(&self.heard.text.lock().unwrap()).into_owned()
     }
 
-    /// Whether every writer has closed, within the limit.
+    /// Whether every writer has closed its end within the limit.
     pub(crate) fn ended_within(&self, limit: Duration) -> bool {
         deadline::poll(limit, || self.heard.ended.load(Ordering::SeqCst).then_some(())).is_some()
     }
@@ -75,7 +75,7 @@ impl Capture {
 impl Drop for Capture {
     fn drop(&mut self) {
         self.heard.stop.store(true, Ordering::SeqCst);
-        // A thread at its end is collected; one that waits for a writer notices the flag by itself.
+        // Joins a thread that has ended; a thread that waits for a writer notices the flag by itself.
         if self.heard.ended.load(Ordering::SeqCst)
             && let Some(thread) = self.thread.take()
         {
@@ -90,7 +90,7 @@ fn read_fifo(file: OwnedFd, heard: &Heard) {
     let pause = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
     while !heard.stop.load(Ordering::SeqCst) {
         let mut waiting = [PollFd::new(&file, PollFlags::IN)];
-        // No hang-up is reported before a first writer has come, so the end is not seen too early.
+        // poll reports no hang-up before a first writer has come, so the end is not seen too early.
         if !matches!(poll(&mut waiting, Some(&pause)), Ok(1..)) {
             continue;
         }
@@ -108,10 +108,10 @@ pub(crate) struct Stdin {
 }
 
 impl Stdin {
-    /// A FIFO that it makes and opens.
+    /// Makes a FIFO and opens it.
     pub(crate) fn fifo(path: &Path) -> Self {
         make_fifo(path);
-        // Read-write, so that opening does not wait for the task. The task still sees the end: nobody else has it open.
+        // Read-write, so that opening does not wait for the task. The task still sees the end, because nothing else has the FIFO open.
         Self { file: Some(Fifo(path.to_owned()).writer()) }
     }
 
@@ -135,7 +135,7 @@ pub(crate) struct Paths {
 
 impl Paths {
     pub(crate) fn make(dir: PathBuf) -> Self {
-        // A task of this name may have been here before.
+        // An earlier task may have had this name.
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("cannot make {}: {error}", dir.display()));
         Self { dir }
@@ -146,11 +146,11 @@ impl Paths {
     }
 }
 
-/// A FIFO that a test makes, reads and writes by itself.
+/// A FIFO that the test itself makes, reads and writes.
 pub struct Fifo(PathBuf);
 
 impl Fifo {
-    /// Makes it, in a folder that somebody else removes.
+    /// Makes it, in a folder that its owner removes.
     ///
     /// # Panics
     /// When it cannot be made.
@@ -164,7 +164,7 @@ impl Fifo {
         self.0.to_str().expect("the path is no UTF-8")
     }
 
-    /// An end that waits for bytes, and has not waited for a writer to come.
+    /// Opens the reading end without waiting for a writer.
     ///
     /// # Panics
     /// When it cannot be opened.
@@ -175,7 +175,7 @@ impl Fifo {
         reader.into()
     }
 
-    /// An end that has not waited for a reader to come.
+    /// Opens the writing end without waiting for a reader.
     ///
     /// # Panics
     /// When it cannot be opened.

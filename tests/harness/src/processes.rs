@@ -18,9 +18,8 @@ pub(crate) struct Process {
     named: bool,
 }
 
-/// A node's processes: those that name the tag in their command line, their environment, their working directory or
-/// their cgroup, and the children of those. (A worker whose shim died is known by its cgroup.) Never this
-/// program, nor the ones that called it.
+/// A node's processes: those that name the tag in their command line, environment, working directory or cgroup, and their children. (A
+/// worker whose shim died is known by its cgroup.) Never this program or its ancestors.
 pub(crate) fn list(tag: &str) -> Vec<Process> {
     let all: Vec<Process> = fs::read_dir("/proc")
         .expect("/proc cannot be read")
@@ -57,7 +56,7 @@ fn callers(all: &[Process]) -> BTreeSet<u32> {
 }
 
 fn read(pid: u32, tag: &str) -> Option<Process> {
-    // None also for a zombie: it has nothing left to give back but to its parent.
+    // None for a zombie too: only its parent can still free anything of it.
     let started = tag::started(pid)?;
     let dir = PathBuf::from(format!("/proc/{pid}"));
     let stat = fs::read_to_string(dir.join("stat")).ok()?;
@@ -78,7 +77,7 @@ impl Process {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
         let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
         if tag::started(self.pid) == Some(self.started) {
-            // It may have ended meanwhile, which is what is wanted.
+            // It may have ended meanwhile, which is as good.
             let _ = pidfd_send_signal(handle, Signal::KILL);
         }
     }

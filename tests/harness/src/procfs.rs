@@ -1,7 +1,7 @@
-//! What /proc says of a process, for tests that look at one from the host.
+//! A process as /proc shows it, for tests that look at one from the host.
 //!
 //! # Panics
-//! Each where there is no such process.
+//! Each function, if there is no such process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,18 +17,18 @@ fn text(pid: u32, name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// `/proc/PID/status` by its keys.
+/// Parses `/proc/PID/status` by its keys.
 pub fn status(pid: u32) -> BTreeMap<String, String> {
     let lines = text(pid, "status");
     lines.lines().filter_map(|l| l.split_once(":\t")).map(|(k, v)| (k.to_owned(), v.trim().to_owned())).collect()
 }
 
-/// Whether there is such a process, be it a zombie.
+/// Whether there is such a process, even a zombie.
 pub fn is_there(pid: u32) -> bool {
     file(pid, "stat").exists()
 }
 
-/// Whose child it is.
+/// Its parent.
 pub fn parent(pid: u32) -> u32 {
     status(pid)["PPid"].parse().unwrap()
 }
@@ -39,7 +39,7 @@ pub fn children(pid: u32) -> Vec<u32> {
     all.split_whitespace().map(|child| child.parse().unwrap()).collect()
 }
 
-/// The processor time that it has had, its own and the kernel's for it, in ticks of a hundredth of a second.
+/// Its processor time, in user and kernel mode, in ticks of a hundredth of a second.
 pub fn ticks(pid: u32) -> u64 {
     let stat = text(pid, "stat");
     // The second field, the name in parentheses, may itself hold blanks and parentheses.
@@ -52,7 +52,7 @@ pub fn ticks(pid: u32) -> u64 {
 /// # Panics
 /// When it is no terminal.
 pub fn window(pid: u32) -> (u16, u16) {
-    // Not to make it this process's own.
+    // NOCTTY, so that the terminal does not become this process's own.
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
     let terminal = rustix::fs::open(file(pid, "fd/0"), flags, rustix::fs::Mode::empty()).expect("no standard input");
     let size = rustix::termios::tcgetwinsize(&terminal).expect("no terminal");

@@ -1,4 +1,4 @@
-//! Where the programs are that the tests drive.
+//! Finds the programs that the tests drive.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -23,10 +23,10 @@ pub struct Programs {
 static PROGRAMS: OnceLock<Programs> = OnceLock::new();
 
 impl Programs {
-    /// The programs; provided once in a test program's life.
+    /// The programs; provided once in each test program.
     ///
     /// # Panics
-    /// When there is no containerd and none can be fetched; the script says on stderr what it tried.
+    /// When there is no containerd and none can be fetched; the script lists its attempts on stderr.
     pub fn provide() -> &'static Self {
         PROGRAMS.get_or_init(|| {
             let value = provided("provision");
@@ -53,18 +53,18 @@ impl Programs {
     }
 }
 
-/// Runs one of the harness's scripts that provide something, and gives access to the `NAME=VALUE` lines of its answer.
+/// Runs one of the harness's scripts that provide something, and returns a look-up of the `NAME=VALUE` lines of its answer.
 ///
 /// # Panics
-/// When it cannot; the script says on stderr what it tried.
+/// When it cannot; the script lists its attempts on stderr.
 pub(crate) fn provided(script: &str) -> impl Fn(&str) -> String {
     provided_by(&Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
 }
 
-/// The same with a script from anywhere.
+/// The same with a script at any path.
 ///
 /// # Panics
-/// When it cannot; the script says on stderr what it tried.
+/// When it cannot; the script lists its attempts on stderr.
 pub fn provided_by(script: &Path) -> impl Fn(&str) -> String + use<> {
     let output = Command::new(script)
         .stdin(Stdio::null())
@@ -93,7 +93,7 @@ pub fn shim_folder() -> PathBuf {
     folder
 }
 
-/// The folder for what is worth keeping between runs: `CATAMARAN_CACHE`, or `~/.cache/catamaran`.
+/// The folder that is kept between runs: `CATAMARAN_CACHE`, or `~/.cache/catamaran`.
 pub fn cache() -> PathBuf {
     if let Some(folder) = env::var_os("CATAMARAN_CACHE") {
         return folder.into();

@@ -1,4 +1,4 @@
-//! What runs a container: the shim, and of ours the engine.
+//! The shim that runs a container, and the engine of our shim.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    /// The name that containerd knows it by.
+    /// The name by which containerd knows it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Catamaran => "io.containerd.catamaran.v1",
@@ -46,7 +46,7 @@ impl Engine {
     /// Both of them.
     pub const ALL: [Self; 2] = [Self::Wasmtime, Self::Wasmer];
 
-    /// The name that annotations know it by.
+    /// The name in annotations.
     pub fn name(self) -> &'static str {
         match self {
             Self::Wasmtime => "wasmtime",
@@ -54,7 +54,7 @@ impl Engine {
         }
     }
 
-    /// The file that a container's process runs.
+    /// The program of a container's process.
     pub fn worker(self) -> PathBuf {
         shim_folder().join(format!("catamaran-{}", self.name()))
     }

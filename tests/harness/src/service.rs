@@ -1,4 +1,4 @@
-//! The node's containerd as a process that is started and stopped: by the test, and by what stands for a service manager.
+//! The node's containerd as a process that the test, or a stand-in for a service manager, starts and stops.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -21,9 +21,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Why containerd is not up after it was started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartFailure {
-    /// It ended: how, and what it logged.
+    /// It ended: its exit status, and its log.
     Ended(String),
-    /// It runs and does not answer: what it logged.
+    /// It runs without answering: its log.
     Silent(String),
 }
 
@@ -36,14 +36,14 @@ impl fmt::Display for StartFailure {
     }
 }
 
-/// One containerd, with all that it is started with.
+/// One containerd, with its arguments and environment.
 #[derive(Debug)]
 pub struct Service {
     program: PathBuf,
     dir: PathBuf,
     env: Vec<(String, String)>,
     address: Address,
-    /// A call that it answers once it is up.
+    /// The call that shows, by its answer, that containerd is up.
     call: &'static str,
     child: Mutex<Option<Child>>,
 }
@@ -87,7 +87,7 @@ impl Service {
         *self.child() = Some(child);
         let mut ended = None;
         let ready = deadline::poll(PATIENCE, || {
-            // One that was stopped meanwhile has ended too.
+            // A containerd that was stopped meanwhile has ended too.
             let status = self.child().as_mut().map(|child| child.try_wait().expect("cannot wait for containerd"));
             ended = status.map_or(Some("a signal".to_owned()), |status| Some(status?.to_string()));
             let answers = || self.address.call(self.call, Vec::new(), Duration::from_secs(5)).is_ok();
@@ -115,7 +115,7 @@ impl Service {
         }
     }
 
-    /// Kills containerd as a crash would; whether it ran. Shims and containers go on.
+    /// Kills containerd as a crash would, and returns whether it ran. Shims and containers go on.
     pub fn kill(&self) -> bool {
         let Some(mut child) = self.child().take() else { return false };
         let _ = child.kill();

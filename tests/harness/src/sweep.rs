@@ -11,13 +11,13 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use crate::{bridge, cgroups, deadline, leftovers, processes, tag};
 
-/// Removes everything that names the tag, and tells what could not be removed.
+/// Removes everything that names the tag, and returns what it could not remove.
 pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
     let mut troubles = Vec::new();
     for cgroup in cgroups::named(tag) {
         cgroups::thaw(&cgroup);
     }
-    // Again and again: what is killed may just have started something.
+    // Repeats, because a process may have started another one just before it was killed.
     let quiet = deadline::poll(Duration::from_secs(10), || {
         let alive = processes::list(tag);
         for process in &alive {
@@ -28,7 +28,7 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
     if quiet.is_none() {
         troubles.push(format!("processes of {tag} do not die"));
     }
-    // The last mounted first; detached, since a namespace that is just being torn down may still hold one.
+    // The last mount first; detached, because a namespace that is being torn down may still hold a mount.
     for path in leftovers::mounts(tag).iter().rev() {
         if let Err(error) = unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             troubles.push(format!("cannot unmount {}: {error}", path.display()));
@@ -52,10 +52,10 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
             troubles.push(format!("cannot remove {}: {error}", path.display()));
         }
     }
-    // Files before their folders, as they are listed.
+    // Files before their folders, in the order of the list.
     for path in leftovers::states(dir) {
         let removed = if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-            // Some hold what runc keeps of a container.
+            // Some contain runc's state of a container.
             fs::remove_dir_all(&path)
         } else {
             fs::remove_file(&path)
@@ -69,10 +69,10 @@ pub(crate) fn sweep(tag: &str, dir: &Path) -> Vec<String> {
     troubles
 }
 
-/// systemd lets go of a unit whose processes are gone by itself, but for one that failed.
+/// Makes systemd forget a unit: it drops units without processes by itself, except failed ones.
 fn forget(unit: &str, troubles: &mut Vec<String>) {
     for verb in ["stop", "reset-failed"] {
-        // Refused where the unit has gone meanwhile, or had not failed: what counts is that it is not there any more.
+        // systemd refuses if the unit has gone meanwhile, or had not failed; either way the unit is gone in the end.
         if let Err(error) = Command::new("systemctl").args([verb, unit]).output() {
             troubles.push(format!("cannot run systemctl {verb} {unit}: {error}"));
         }
@@ -84,7 +84,7 @@ fn forget(unit: &str, troubles: &mut Vec<String>) {
 }
 
 fn remove_folder(tag: &str, dir: &Path, troubles: &mut Vec<String>) {
-    // With something still mounted below, removing the folder would remove the files of someone else.
+    // While something is mounted below, removing the folder would remove files that are not the node's.
     let mounted = leftovers::mounts(tag);
     if !mounted.is_empty() {
         troubles.push(format!("{} is kept: still mounted are {mounted:?}", dir.display()));
@@ -95,10 +95,10 @@ fn remove_folder(tag: &str, dir: &Path, troubles: &mut Vec<String>) {
     }
 }
 
-/// Sweeps the nodes whose owners were killed before they could; once in a program's life.
+/// Sweeps the nodes whose owners were killed before they could; once in each program.
 ///
 /// # Panics
-/// When two programs cannot be kept apart.
+/// When the lock that keeps two programs apart cannot be taken.
 pub fn sweep_stale() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,5 +1,5 @@
-//! Kernel settings that a node's programs change: how they were is noted before, and put back by the last node that notes
-//! them, also after a test that was killed.
+//! Kernel settings that a node's programs change: records their values before, and restores them when the last node that recorded them
+//! goes, even if its test was killed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn notes() -> (PathBuf, File) {
     (folder, lock)
 }
 
-/// A setting's name as that of a file.
+/// Returns a setting's name as a file name.
 fn flat(name: &str) -> String {
     name.replace('/', ".")
 }
@@ -27,8 +27,7 @@ fn noted_by_others(folder: &Path, name: &str) -> Option<PathBuf> {
     nodes.map(|node| node.path().join(flat(name))).find(|note| note.exists())
 }
 
-/// Notes settings, such as `net/ipv4/ip_forward`, before something of the node changes them. Those that this kernel lacks
-/// are left out.
+/// Records settings, such as `net/ipv4/ip_forward`, before a program of the node changes them. Skips those that this kernel lacks.
 pub(crate) fn note(tag: &str, names: &[&str]) {
     let (folder, _lock) = notes();
     let own = folder.join(tag);
@@ -41,7 +40,7 @@ pub(crate) fn note(tag: &str, names: &[&str]) {
     }
 }
 
-/// Puts back what no other node has noted, and returns what could not be put back.
+/// Restores what no other node has recorded, and returns what it could not restore.
 pub(crate) fn restore(tag: &str) -> Vec<String> {
     let (folder, _lock) = notes();
     let own = folder.join(tag);

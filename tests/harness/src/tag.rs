@@ -1,16 +1,16 @@
-//! The word by which everything of a node is known.
+//! The word that names everything of a node.
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What every node's tag begins with.
+/// The beginning of every node's tag.
 pub(crate) const PREFIX: &str = "catamaran-test-";
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
-/// A new tag: `catamaran-test-PID-STARTED-NNN`, the process that owns the node, when that started (so that a
-/// pid used again is told apart) and a number, all of one width so that no tag begins with another.
+/// Makes a new tag: `catamaran-test-PID-STARTED-NNN`, the process that owns the node, its start time (which tells a reused pid apart) and a
+/// number, all of one width so that no tag is a prefix of another.
 pub(crate) fn new() -> String {
     let pid = std::process::id();
     let started = started(pid).expect("/proc does not know this process");
@@ -19,18 +19,18 @@ pub(crate) fn new() -> String {
     format!("{PREFIX}{pid}-{started}-{number:03}")
 }
 
-/// A new folder of the test program's own, which names no node. Who asked for it removes it; that of a program that was killed is
-/// swept as nodes are.
+/// Makes a new folder of the test program's own, which names no node. The caller removes it; the folder of a killed program is swept as
+/// nodes are.
 ///
 /// # Panics
-/// When there can be none.
+/// When it cannot be made.
 pub fn scratch() -> PathBuf {
     let path = std::env::temp_dir().join(new());
     fs::create_dir(&path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
     path
 }
 
-/// Whether the process that made the tag has ended. False for what is no tag.
+/// Whether the process that made the tag has ended. False for a name that is no tag.
 pub(crate) fn is_stale(tag: &str) -> bool {
     let Some(rest) = tag.strip_prefix(PREFIX) else { return false };
     let words: Vec<&str> = rest.split('-').collect();
@@ -41,14 +41,14 @@ pub(crate) fn is_stale(tag: &str) -> bool {
     }
 }
 
-/// When a process started, in clock ticks since boot.
+/// The start time of a process, in clock ticks since boot.
 pub(crate) fn started(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field, the name in parentheses, may itself hold blanks and parentheses.
     let after = stat.rsplit_once(')')?.1;
     let mut fields = after.split_ascii_whitespace();
     let state = fields.next()?;
-    // A zombie does nothing any more: its owner is as good as gone.
+    // A zombie does nothing any more, so it counts as gone.
     if matches!(state, "Z" | "X") {
         return None;
     }

@@ -7,7 +7,7 @@
 //!                          `------------- delete (never started) --------------------^
 //! ```
 //!
-//! These are containerd's own calls, `containerd.services.tasks.v1`, so a refusal is seen with its code.
+//! These are containerd's own calls, `containerd.services.tasks.v1`, so a refusal keeps its code.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::node::Node;
 use crate::pipes::{Capture, Paths, Stdin};
 use crate::wire::{Message, fields};
 
-/// How a task stands, as containerd says it.
+/// A task's state, as containerd reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "containerd's own words")]
 pub enum State {
@@ -33,7 +33,7 @@ pub enum State {
 }
 
 impl State {
-    /// By its number in the API.
+    /// The state by its number in the API.
     pub(crate) fn from_number(number: u64) -> Self {
         match number {
             1 => State::Created,
@@ -46,12 +46,12 @@ impl State {
     }
 }
 
-/// How a task ended.
+/// A task's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// The code; 128 and the signal's number when a signal ended it.
+    /// The code; 128 plus the signal's number if a signal ended it.
     pub code: u32,
-    /// When, in nanoseconds since 1970; 0 when it was not said.
+    /// The time, in nanoseconds since 1970; 0 if it was not reported.
     pub at: u128,
 }
 
@@ -71,7 +71,7 @@ pub struct Task<'n> {
 }
 
 impl<'n> Task<'n> {
-    /// On the container's own snapshot.
+    /// Creates a task on the container's own snapshot.
     pub(crate) fn create(container: &Container<'n>) -> Result<Self, Status> {
         Self::create_on(container, |task| {
             let asked = Message::new().bytes(1, "overlayfs").bytes(2, &task.id).done();
@@ -79,7 +79,7 @@ impl<'n> Task<'n> {
         })
     }
 
-    /// On what `mounts` answers: containerd's `MountsResponse`.
+    /// Creates a task on the mounts that `mounts` returns: containerd's `MountsResponse`.
     pub(crate) fn create_on(
         container: &Container<'n>,
         mounts: impl FnOnce(&Self) -> Result<Vec<u8>, Status>,
@@ -92,7 +92,7 @@ impl<'n> Task<'n> {
             None => Capture::fifo(&paths.of(name)),
         };
         let stdout = capture(&streams[1], "stdout");
-        // A terminal has none.
+        // A terminal has no stderr.
         let stderr = if container.terminal { Capture::nothing() } else { capture(&streams[2], "stderr") };
         let wanted = container.stdin.is_some() || container.hold_stdin;
         let stdin = wanted.then(|| Stdin::fifo(&paths.of("stdin")));
@@ -168,12 +168,12 @@ impl<'n> Task<'n> {
         &self.id
     }
 
-    /// The pid that Create answered.
+    /// The pid in Create's answer.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Starts it, and feeds it the stdin that was ordered.
+    /// Starts it, and writes the stdin of the order.
     ///
     /// # Errors
     /// The shim's refusal.
@@ -211,12 +211,12 @@ impl<'n> Task<'n> {
         }
     }
 
-    /// Closes the test's own end of its stdin, without a word to the shim: as a client that went away.
+    /// Closes the test's own end of its stdin without telling the shim, like a client that went away.
     pub fn end_stdin(&self) {
         self.stdin.lock().unwrap().as_mut().expect("no stdin was ordered").close();
     }
 
-    /// Says that nothing more comes on its stdin.
+    /// Calls CloseIO for its stdin.
     ///
     /// # Errors
     /// The shim's refusal.
@@ -232,7 +232,7 @@ impl<'n> Task<'n> {
         self.call("ResizePty", self.named().number(3, width.into()).number(4, height.into())).map(drop)
     }
 
-    /// Sends a signal by its number, to all of its processes when `all`.
+    /// Sends a signal by its number, to all of its processes if `all`.
     ///
     /// # Errors
     /// The shim's refusal.
@@ -280,7 +280,7 @@ impl<'n> Task<'n> {
         self.must("wait for", self.try_wait(limit))
     }
 
-    /// How it stands.
+    /// Returns its state.
     ///
     /// # Errors
     /// `NotFound` when it is gone.
@@ -314,7 +314,7 @@ impl<'n> Task<'n> {
         self.call("Pause", self.named()).map(drop)
     }
 
-    /// Lets it go on.
+    /// Resumes it.
     ///
     /// # Errors
     /// The shim's refusal.
@@ -322,7 +322,7 @@ impl<'n> Task<'n> {
         self.call("Resume", self.named()).map(drop)
     }
 
-    /// Its metrics: the type's URL and the encoded message.
+    /// Returns its metrics: the type's URL and the encoded message.
     ///
     /// # Errors
     /// The shim's refusal.
@@ -354,7 +354,7 @@ impl<'n> Task<'n> {
         ExecOrder::new(self, exec_id, spec["process"].clone())
     }
 
-    /// The pids of its processes, with the exec that each belongs to; empty where that is none.
+    /// Returns the pids of its processes, each with its exec's id; empty for the container's own process.
     ///
     /// # Errors
     /// The shim's refusal.
@@ -373,12 +373,12 @@ impl<'n> Task<'n> {
         self.node.ctr(head.into_iter().chain(args.into_iter().map(|arg| arg.as_ref().to_owned())))
     }
 
-    /// What it has written to stdout so far.
+    /// Returns its stdout so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// What it has written to stderr so far.
+    /// Returns its stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
@@ -392,7 +392,7 @@ impl<'n> Task<'n> {
         assert!(seen.is_some(), "{} did not print {text:?}{}", self.id, self.heard());
     }
 
-    /// Deletes the task, and only that: the shim ends, the container's record stays.
+    /// Deletes the task alone: the shim ends, the container's record stays.
     ///
     /// # Errors
     /// The shim's refusal, such as `FailedPrecondition` while it runs.
@@ -407,7 +407,7 @@ impl<'n> Task<'n> {
         self.node.ctr_ok(["containers", "rm", &self.id]);
     }
 
-    /// Deletes the task and the container, and answers what there was.
+    /// Deletes the task and the container, and returns the output.
     ///
     /// # Panics
     /// When that is refused, or when its output does not end.
@@ -442,7 +442,7 @@ impl<'n> Task<'n> {
     }
 }
 
-/// A protobuf timestamp in nanoseconds. One before 1970 stands for "never".
+/// A protobuf timestamp in nanoseconds. A time before 1970 means "never".
 pub(crate) fn instant(bytes: &[u8]) -> u128 {
     let time = fields(bytes);
     let seconds = time.number(1).cast_signed();

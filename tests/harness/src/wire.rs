@@ -1,7 +1,7 @@
-//! The little of protobuf that containerd's task API needs: writing a few fields, reading them back.
-//! A generated client would want a compiler for .proto files on every machine that runs the tests.
+//! The part of protobuf that containerd's task API needs: writing a few fields, reading them back. A generated client would need a compiler
+//! for .proto files on every machine that runs the tests.
 
-/// A message being written.
+/// A message to write.
 #[derive(Clone, Default)]
 pub(crate) struct Message(Vec<u8>);
 
@@ -38,12 +38,12 @@ impl Message {
         self
     }
 
-    /// One of several strings: there, also when it is empty.
+    /// One of several strings: written even if it is empty.
     pub(crate) fn word(self, field: u32, value: &str) -> Self {
         self.message(field, Self(value.as_bytes().to_vec()))
     }
 
-    /// An embedded message, also when it is empty: there, with all its fields at their defaults.
+    /// An embedded message, written even if it is empty: all its fields have their defaults then.
     pub(crate) fn message(mut self, field: u32, value: Self) -> Self {
         self.varint(u64::from(field) << 3 | 2);
         self.varint(value.0.len() as u64);
@@ -70,7 +70,7 @@ enum Field<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// `None` when the bytes are no message.
+    /// Returns None if the bytes are no message.
     pub(crate) fn read(mut rest: &'a [u8]) -> Option<Self> {
         let mut fields = Vec::new();
         while !rest.is_empty() {
@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The fields of an answer of containerd's.
+/// Parses the fields of an answer of containerd.
 ///
 /// # Panics
 /// When the bytes are no message.

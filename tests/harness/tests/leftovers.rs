@@ -1,4 +1,4 @@
-//! The clean-up, tested: what is left behind is reported, and a test that panics or is killed leaves nothing for long.
+//! Tests the clean-up: leftovers are reported, and a test that panics or is killed leaves nothing for long.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a panic is how a test says that it failed")]
 
@@ -11,7 +11,7 @@ use std::{env, fs};
 
 use catamaran_harness::{Node, PATIENCE, Runtime, guests, wait_until};
 
-/// Which end a child of this test program is to come to; the tests of that name do nothing without it.
+/// Names the end that a child of this test program must come to; the tests of that name do nothing without it.
 const END: &str = "CATAMARAN_HARNESS_END";
 
 fn node() -> Node {
@@ -68,7 +68,7 @@ fn an_orphan_is_known_by_its_cgroup() {
     let shim = parent_of(task.pid());
     signal(shim, "KILL");
     wait_until(PATIENCE, "the shim to die", || (!alive(shim)).then_some(()));
-    // Until containerd has noticed and has it deleted; then nothing is left but the records.
+    // containerd needs a moment to notice and delete it; then only the records are left.
     wait_until(PATIENCE, "containerd to clean up", || (!alive(task.pid())).then_some(()));
     task.remove_container();
     let socket = line(&node, "socket");
@@ -81,7 +81,7 @@ fn an_orphan_is_known_by_its_cgroup() {
 #[test]
 fn a_planted_process_is_reported_and_swept() {
     let node = node();
-    // One names the node in its command line, one in its environment, one is only the child of such a one.
+    // One names the node in its command line, one in its environment, one is only a child of such a process.
     let named = Command::new("sleep").arg0(node.namespace()).arg("1000").spawn().unwrap();
     let inherited = Command::new("sleep").arg("1001").env("SOME", node.dir()).spawn().unwrap();
     let mut parent = Command::new("sh");
@@ -112,7 +112,7 @@ fn a_planted_mount_is_reported_and_swept() {
     let dir = node.dir().to_owned();
     drop(node);
     assert!(!dir.exists());
-    // What was mounted is someone else's.
+    // The mounted files are not the node's.
     assert_eq!(fs::read_to_string(outside.join("precious")).unwrap(), "kept");
     fs::remove_dir_all(outside).unwrap();
 }
@@ -138,7 +138,7 @@ fn planted_units_of_systemd_are_reported_and_swept() {
     let node = node();
     let scope = format!("--unit={}-scope", node.namespace());
     let mut inside = Command::new("systemd-run").args(["--scope", "--quiet", &scope, "sleep", "1004"]).spawn().unwrap();
-    // Its processes and its cgroup are gone, and systemd remembers it.
+    // Its processes and its cgroup are gone, but systemd remembers it.
     let failed = format!("--unit={}-failed", node.namespace());
     assert!(Command::new("systemd-run").args(["--quiet", &failed, "false"]).status().unwrap().success());
     wait_until(PATIENCE, "the planted units", || {
@@ -192,7 +192,7 @@ fn finish_fails_when_a_container_was_forgotten() {
     node.finish();
 }
 
-/// Not a test by itself: the child that the two below start.
+/// Not a test by itself: the child that the two tests below start.
 #[test]
 fn child_that_comes_to_its_end() {
     let Ok(end) = env::var(END) else { return };
@@ -242,13 +242,13 @@ fn what_a_killed_test_leaves_is_swept_at_the_next_start() {
     // containerd dies with the test by itself, at once.
     let containerd = format!("containerd --config {}", env::temp_dir().join(&tag).display());
     wait_until(PATIENCE, "its containerd to die", || (!commands().contains(&containerd)).then_some(()));
-    // A program sweeps once in its life, and this one has: another child is the next start.
+    // A program sweeps only once, and this one already has: another child is the next start.
     assert!(!child("panic").output().unwrap().status.success());
     assert_eq!(traces(&tag, &socket), [""; 0]);
     fs::remove_file(said).unwrap();
 }
 
-/// What can be seen of a node without the harness's own eyes.
+/// Looks for traces of a node without the harness's own code.
 fn traces(tag: &str, socket: &str) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(commands().lines().filter(|line| line.contains(tag)).map(str::to_owned));

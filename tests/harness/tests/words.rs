@@ -1,4 +1,4 @@
-//! The harness's words, tried on runc: what a test says is what happens.
+//! Tests that the harness's methods do on runc what they say.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a panic is how a test says that it failed")]
 
@@ -26,7 +26,7 @@ fn a_node_starts_quickly() {
     drop(node);
     let all = begin.elapsed();
     println!("started in {started:?}, gone after {all:?}");
-    // About 60 and 130 ms on an idle machine: what is tested is that nothing waits for a time-out.
+    // About 60 and 130 ms on an idle machine: the test is that nothing waits for a time-out.
     assert!(all < Duration::from_secs(4), "started in {started:?}, gone after {all:?}");
 }
 

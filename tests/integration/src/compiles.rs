@@ -1,4 +1,4 @@
-//! What a node's cache and its compiles look like from outside.
+//! A node's cache and its compiles, seen from outside.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -22,14 +22,14 @@ pub fn counter(node: &Node, name: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The shim's lines about creations, in order: the words behind `created`.
+/// The shim's log lines about creations, in order: the words after `created`.
 pub fn creations(node: &Node, id: &str) -> Vec<String> {
     let log = node.log();
     let words = |line: &str| line.split_once(&format!("created id={id} ")).map(|(_, rest)| rest.to_owned());
     log.lines().filter_map(words).collect()
 }
 
-/// What lies in the folders of the cache, but for the checksums and the tenants' marks.
+/// The entries in the cache's folders, without the checksums and the tenants' marks.
 ///
 /// # Panics
 /// When the cache or `/proc` cannot be read.
@@ -74,12 +74,12 @@ fn pids() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
 }
 
-/// Where compiles of one kind take turns: `short`, `fast`, `best` or `later`.
+/// The folder where compiles of one kind take turns: `short`, `fast`, `best` or `later`.
 pub fn lane(node: &Node, name: &str) -> PathBuf {
     node.catamaran_root().join("slots").join(name)
 }
 
-/// Those that wait for their turn in a lane. Their names begin with when they came.
+/// The tickets of the compiles that wait for a turn in a lane. Their names begin with the time of arrival.
 pub fn tickets(lane: &Path) -> BTreeSet<OsString> {
     fs::read_dir(lane.join("queue")).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect()
 }
@@ -87,7 +87,7 @@ pub fn tickets(lane: &Path) -> BTreeSet<OsString> {
 /// Takes all turns of a lane, until they are dropped.
 ///
 /// # Panics
-/// When somebody has one.
+/// When another process has one.
 pub fn all_slots(lane: &Path) -> Vec<File> {
     let count = std::thread::available_parallelism().unwrap().get().div_ceil(2);
     (0..count).map(|slot| locked(&lane.join(slot.to_string()))).collect()
@@ -96,7 +96,7 @@ pub fn all_slots(lane: &Path) -> Vec<File> {
 /// Holds the lock of a file until it is dropped.
 ///
 /// # Panics
-/// When somebody else has it.
+/// When another process has it.
 pub fn locked(path: &Path) -> File {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let file = File::create(path).unwrap();
@@ -106,11 +106,11 @@ pub fn locked(path: &Path) -> File {
 
 /// Kills the process, which may be gone.
 pub fn kill(pid: u32) {
-    // It may be gone, which is as good.
+    // It may be gone already.
     let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
 }
 
-/// Better code is made with what the machine leaves, which may be little.
+/// Waits until no driver runs. Better code is made with what the machine leaves, which may be little.
 pub fn quiet(node: &Node) {
     wait_until(10 * LATER, "the last compile", || processes(node, "driver").is_empty().then_some(()));
 }

@@ -1,4 +1,4 @@
-//! A server in a container, and a client of HTTP/1.1 that sends what it is told, wrong or right, over a socket of its own.
+//! A server in a container, and a client of HTTP/1.1 that sends any bytes, wrong or right, over a socket of its own.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use catamaran_harness::{Container, Image, Node, Task, guests};
 
-/// Where a server listens that is told nothing.
+/// The port of a server that gets no other address.
 pub const PORT: u16 = 8080;
-/// A server that is told to stop has nothing under way.
+/// How long an idle server may take to stop.
 const SOON: Duration = Duration::from_secs(10);
-/// No answer of a test takes longer.
+/// How long an answer may take in any test.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The HTTP guest for one of its worlds, as `/NAME.wasm`.
@@ -28,15 +28,15 @@ pub fn get(task: &Task<'_>, path: &str) -> Answer {
     task.within(|| Client::connect(PORT).get(path))
 }
 
-/// Has a test ask a server, on a node of its own. The server must go on behind it, and end with 0 by SIGTERM.
+/// Runs a server on a node of its own for `ask`. The server must still run afterwards, and end with 0 on SIGTERM.
 ///
 /// # Panics
-/// When it does not, and with what `ask` panics with.
+/// When it does not, and with the panic of `ask`.
 pub fn with_server(ask: impl FnOnce(&Task<'_>)) {
     with_server_of(|order| order, ask);
 }
 
-/// The same of a server with an annotation.
+/// The same with an annotation on the server.
 ///
 /// # Panics
 /// As [`with_server`].
@@ -44,7 +44,7 @@ pub fn with_annotated_server(key: &str, value: &str, ask: impl FnOnce(&Task<'_>)
     with_server_of(|order| order.annotation(key, value), ask);
 }
 
-/// The same of a server that is ordered in its own way.
+/// The same with an order that `order` changes.
 ///
 /// # Panics
 /// As [`with_server`].
@@ -59,25 +59,25 @@ pub fn with_server_of(order: impl for<'n> FnOnce(Container<'n>) -> Container<'n>
     node.finish();
 }
 
-/// What a server answered.
+/// A server's answer.
 #[derive(Debug, Clone, Default)]
 pub struct Answer {
     /// The first line's version: `HTTP/1.1`.
     pub version: String,
     /// The first line's number.
     pub status: u16,
-    /// Names in lower case.
+    /// The headers, with names in lower case.
     pub headers: Vec<(String, String)>,
-    /// Without its transfer coding.
+    /// The body without its transfer coding.
     pub body: Vec<u8>,
-    /// Behind a chunked body.
+    /// The trailers after a chunked body.
     pub trailers: Vec<(String, String)>,
     /// Whether the body came to its declared end, by its length or its last chunk.
     pub complete: bool,
 }
 
 impl Answer {
-    /// A header's value; none where it is not there once.
+    /// Returns a header's value; None unless the header is there exactly once.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(known, _)| known == name);
         let (_, value) = values.next()?;
@@ -89,38 +89,38 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The status, the body as text and whether that was all of it.
+    /// Returns the status, the body as text and whether the body is complete.
     pub fn short(&self) -> (u16, String, bool) {
         (self.status, self.text(), self.complete)
     }
 
-    /// Whether the connection is to be closed behind it.
+    /// Whether the server closes the connection after the answer.
     pub fn closes(&self) -> bool {
         self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 }
 
-/// A connection.
+/// A client's connection.
 pub struct Client(BufReader<TcpStream>);
 
 impl Client {
-    /// To a port of this network namespace's loopback.
+    /// Connects to a port of this network namespace's loopback.
     ///
     /// # Panics
-    /// When nobody listens there.
+    /// When nothing listens there.
     pub fn connect(port: u16) -> Self {
         Self::connect_to((Ipv4Addr::LOCALHOST, port).into())
     }
 
-    /// To any address.
+    /// Connects to any address.
     ///
     /// # Panics
-    /// When nobody listens there.
+    /// When nothing listens there.
     pub fn connect_to(address: SocketAddr) -> Self {
         Self::try_connect(address).unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
     }
 
-    /// To any address.
+    /// Connects to any address.
     ///
     /// # Errors
     /// The kernel's.
@@ -132,7 +132,7 @@ impl Client {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// The socket.
+    /// Its socket.
     pub fn stream(&self) -> &TcpStream {
         self.0.get_ref()
     }
@@ -153,7 +153,7 @@ impl Client {
         self.try_send(bytes).unwrap();
     }
 
-    /// Sends no more.
+    /// Closes the sending side.
     ///
     /// # Panics
     /// When the connection is gone.
@@ -181,7 +181,7 @@ impl Client {
         if !body.is_empty() {
             text += &format!("content-length: {}\r\n", body.len());
         }
-        // In one piece, as far as that goes.
+        // In one piece, as far as the kernel takes it.
         self.send([(text + "\r\n").as_bytes(), body].concat());
         if method == "HEAD" { self.head() } else { self.answer() }
     }
@@ -194,7 +194,7 @@ impl Client {
         self.try_answer().unwrap_or_else(|error| panic!("no answer: {error}"))
     }
 
-    /// Reads an answer. One whose body breaks off is one that is not complete.
+    /// Reads an answer. An answer whose body breaks off is returned as incomplete.
     ///
     /// # Errors
     /// When its head does not come.
@@ -208,7 +208,7 @@ impl Client {
                 let read = (&mut self.0).take(length).read_to_end(&mut answer.body);
                 read.is_ok_and(|read| read as u64 == length)
             }
-            // To the end of the connection.
+            // The body lasts until the connection ends.
             (None, None) => self.0.read_to_end(&mut answer.body).is_ok(),
             other => panic!("an answer has {other:?}"),
         };
@@ -232,7 +232,7 @@ impl Client {
         Ok(Answer { version, status, headers: self.fields()?, ..Answer::default() })
     }
 
-    /// Reads what has come of a chunked body until so many bytes of it are there.
+    /// Reads a chunked body until this many bytes of it have come.
     ///
     /// # Panics
     /// When it ends before.
@@ -244,7 +244,7 @@ impl Client {
         body
     }
 
-    /// Reads one chunk of a chunked body, of which no more is kept; none behind the last one, whose trailers are read too.
+    /// Reads one chunk of a chunked body; returns None after the last one, whose trailers are read too.
     ///
     /// # Panics
     /// When the body breaks off.
@@ -257,7 +257,7 @@ impl Client {
         None
     }
 
-    /// Reads so many bytes of a body that has its length, and hands them on as they come.
+    /// Reads this many bytes of a body with a length, and passes them on as they come.
     ///
     /// # Panics
     /// When the body breaks off.
@@ -278,7 +278,7 @@ impl Client {
         Ok(())
     }
 
-    /// Whether there was one.
+    /// Reads one chunk into `body`; returns false at the last one.
     fn chunk(&mut self, body: &mut Vec<u8>) -> io::Result<bool> {
         let line = self.line()?;
         let length = u64::from_str_radix(&line, 16).map_err(io::Error::other)?;
@@ -310,7 +310,7 @@ impl Client {
         Ok(String::from_utf8_lossy(line).into_owned())
     }
 
-    /// Waits for the server to close the connection, and answers what comes before.
+    /// Waits for the server to close the connection, and returns the bytes that come before.
     ///
     /// # Panics
     /// When it does not.
@@ -318,13 +318,13 @@ impl Client {
         let mut rest = Vec::new();
         match self.0.read_to_end(&mut rest) {
             Ok(_) => rest,
-            // Closed with bytes of the client's unread.
+            // The server closed with bytes of the client unread.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => rest,
             Err(error) => panic!("the connection is not closed: {error}"),
         }
     }
 
-    /// Whether nothing has come, and no end, for so long.
+    /// Whether neither bytes nor the end come within this time.
     ///
     /// # Panics
     /// When the socket is gone.

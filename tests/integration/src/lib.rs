@@ -1,5 +1,5 @@
-//! What several tests of this crate have in common: where what holds on runc too is tried, and components, made of modules
-//! of preview 1 by the adapter that every toolchain has.
+//! Shared code of this crate's tests: a loop over all runtimes for tests that hold on runc too, and components, made of modules of preview
+//! 1 by the adapter that every toolchain has.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use catamaran_harness::{Engine, Example, Image, Node, Runtime};
 use wit_component::{ComponentEncoder, StringEncoding};
 
-/// Tries each runtime, and ours with each engine, on a node of its own.
+/// Runs `check` for each runtime, and for ours with each engine, on a node of its own.
 pub fn everywhere(check: impl Fn(&Node, Runtime)) {
     for (runtime, engine) in [
         (Runtime::Catamaran, Engine::Wasmtime),
@@ -24,7 +24,7 @@ pub fn everywhere(check: impl Fn(&Node, Runtime)) {
     }
 }
 
-/// The component of a module of preview 1.
+/// Makes the component of a module of preview 1.
 ///
 /// # Panics
 /// When it cannot be made.
@@ -41,7 +41,7 @@ pub fn component(name: &str, component: impl AsRef<[u8]>) -> Image {
     Image::new(&format!("component-{name}")).file(&path, component).entrypoint([&path])
 }
 
-/// The component of `tests/guests/rust/NAME`, of WASI 0.3.
+/// Builds the component of `tests/guests/rust/NAME`, of WASI 0.3.
 ///
 /// # Panics
 /// When it cannot be built.

@@ -1,4 +1,4 @@
-//! Annotations of a pod beside its engine's: values that are refused, and the world in which a component is called.
+//! Annotations of a pod other than its engine's: values that are refused, and the world in which a component is called.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -10,7 +10,7 @@ fn image() -> Image {
     Image::new("worlds").file("/sleep", guests::wat("sleep")).file("/server", server()).entrypoint(["/sleep"])
 }
 
-/// A component with the export of a server, as far as it is looked at before it is called.
+/// A component with a server's export, as far as Create looks at it.
 fn server() -> Vec<u8> {
     let text = r#"(component
         (component $empty)
@@ -50,7 +50,7 @@ fn an_annotation_that_is_wrong_refuses_a_container_of_any_world() {
         let both = named().annotation(&pods, "never read").annotation(&own, value);
         refused(&both, Code::InvalidArgument, &[&found, expected]);
     }
-    // What is right, or nobody's, changes nothing for a command.
+    // A valid value, or a key that is not ours, changes nothing for a command.
     let task = node
         .container("right")
         .image(&image)
@@ -85,7 +85,7 @@ fn a_world_that_no_engine_of_the_container_has_is_refused() {
 fn a_server_that_is_to_be_a_command_is_refused_and_an_exec_of_one_ends_with_126() {
     let node = Node::start();
     let image = image();
-    // The second time by what the cache remembers.
+    // The second time from the cache's memory.
     for _ in 0..2 {
         let command =
             node.container("same").image(&image).args(["/server"]).annotation("catamaran.wasm/world", "command");

@@ -34,7 +34,7 @@ fn an_attached_session_types_and_reads_and_a_second_one_continues() {
         first.expect("one\n");
         drop(first);
         let mut second = cat.attach(false).unwrap();
-        // containerd takes a session's input before it gives it the output: on a busy machine the answer would go by.
+        // containerd takes a session's input before it attaches the output: on a busy machine the session would miss the answer.
         std::thread::sleep(Duration::from_millis(500));
         second.write("two\n");
         second.expect("two\n");

@@ -1,5 +1,5 @@
-//! Figures of first starts beside load: how long a Create takes that has to compile, and what a running container's answers take
-//! meanwhile. `cargo test -p catamaran-integration --test beside_load -- --ignored --nocapture --test-threads=1`
+//! Figures of first starts beside load: the time of a Create that has to compile, and of a running container's answers meanwhile. `cargo
+//! test -p catamaran-integration --test beside_load -- --ignored --nocapture --test-threads=1`
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -14,7 +14,7 @@ use catamaran_integration::compiles::{image, quiet};
 const ROUNDS: usize = 5;
 const LATER: Duration = Duration::from_secs(120);
 
-/// Twice as many as there are processors, each busy all the time.
+/// Twice as many processes as processors, each busy all the time.
 struct Load(Vec<Child>);
 
 impl Load {
@@ -28,14 +28,14 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         for child in &mut self.0 {
-            // It is ours, and not waited for yet.
+            // The child is ours and not yet reaped.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-/// How long the guest takes to say it again.
+/// Measures how long the guest takes to echo the text.
 fn echo(cat: &Task<'_>, text: &str) -> Duration {
     let begin = Instant::now();
     cat.write(&format!("{text}\n"));

@@ -1,4 +1,4 @@
-//! The shim's command line: what containerd runs before and after there is a server.
+//! The shim's command line, which containerd runs before and after there is a server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -14,7 +14,7 @@ use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::types::introspection::RuntimeInfo;
 use containerd_shim_protos::{Client, TaskClient, ttrpc};
 
-/// A folder that stands for a bundle, removed at the end.
+/// A folder in the role of a bundle, removed at the end.
 struct Bundle(PathBuf);
 
 impl Bundle {
@@ -32,7 +32,7 @@ impl Drop for Bundle {
 }
 
 fn shim(bundle: &Path, arguments: &[&str], environment: &[(&str, &str)], stdin: &[u8]) -> Output {
-    // With a folder open that is nobody's, as a containerd may have one without close-on-exec.
+    // With an open descriptor of another program's, as a containerd may have one without close-on-exec.
     let mut child = Command::new("sh")
         .args(["-c", "exec 9</etc; exec \"$0\" \"$@\""])
         .arg(shim_folder().join("containerd-shim-catamaran-v1"))
@@ -45,7 +45,7 @@ fn shim(bundle: &Path, arguments: &[&str], environment: &[(&str, &str)], stdin: 
         .spawn()
         .unwrap();
     child.stdin.take().unwrap().write_all(stdin).unwrap();
-    // Ends only when the forked server let go of the pipes, as containerd needs it.
+    // Ends only when the forked server has closed the pipes, as containerd needs it.
     child.wait_with_output().unwrap()
 }
 

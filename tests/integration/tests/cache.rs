@@ -1,4 +1,4 @@
-//! From module to artifact: compiled once, remembered, bounded; and what happens to a start when something of that fails.
+//! From module to artifact: compiled once, remembered, bounded; and the effect on a start when a step of that fails.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -31,7 +31,7 @@ fn is_unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// The part of the processors of one of the node's cgroups.
+/// The processor weight of one of the node's cgroups.
 fn weight(name: &str) -> u64 {
     let file = match is_unified() {
         true => format!("/sys/fs/cgroup/{name}/cpu.weight"),
@@ -54,7 +54,7 @@ fn a_second_start_uses_the_cached_artifact() {
     assert_eq!(counters, [2, 1, 1, 0, 0]);
     let by_kind = ["starts.wasmtime.command.best", "starts.wasmtime.command.fast", "compiled.wasmtime.best"];
     assert_eq!(by_kind.map(|name| counter(&node, name)), [3, 0, 1]);
-    // A volume's module is known by its bytes, wherever it lies.
+    // A volume's module is known by its bytes, whatever its path.
     let folder = node.dir().join("volume");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("other.wasm"), guests::wat("hello")).unwrap();
@@ -79,7 +79,7 @@ fn ten_concurrent_first_starts_compile_once() {
         }
     });
     quiet(&node);
-    // One for the first start, one by the optimiser behind it.
+    // One for the first start, one by the optimiser after it.
     assert_eq!(counter(&node, "compiles"), 2, "{:?}", entries(&node));
     node.finish();
 }
@@ -131,7 +131,7 @@ fn a_killed_compile_or_driver_fails_one_start_and_leaves_the_next_alone() {
         let (refused, compile) = std::thread::scope(|scope| {
             let created = scope.spawn(|| order.try_create().map(drop));
             let (victim, compile) = wait_until(SOON, what, || {
-                // The driver exists before its compile: both are to be there, and the compile past its first steps.
+                // The driver exists before its compile: wait for both, and for the compile to be past its first steps.
                 let compile = processes(&node, "compile").first().copied()?;
                 let status = fs::read_to_string(format!("/proc/{compile}/status")).ok()?;
                 let victim = processes(&node, what).first().copied()?;
@@ -187,13 +187,13 @@ fn a_modules_refusal_is_cached() {
 fn without_a_usable_cache_containers_run_uncached() {
     let node = Node::start();
     let root = node.catamaran_root();
-    // A file where the folder should be.
+    // A file in place of the folder.
     fs::create_dir_all(&root).unwrap();
     fs::write(root.join("cache"), "").unwrap();
     assert_eq!(node.container("file").image(&wasm("hello")).run().code, 0);
     assert!(node.log().contains("the artifact cache cannot be used"), "{}", node.log());
     fs::remove_file(root.join("cache")).unwrap();
-    // Read-only; full; noexec, which is no hindrance.
+    // Read-only; full; noexec, which does not matter.
     for (n, (options, words)) in
         [("ro", "cannot be used"), ("size=16k", "runs uncached"), ("noexec", "")].into_iter().enumerate()
     {
@@ -218,7 +218,7 @@ fn a_burst_of_one_namespace_delays_no_other_namespace() {
     let node = Node::start();
     let annotation = "io.kubernetes.cri.sandbox-namespace";
     let waiting = || tickets(&lane(&node, "fast")).len();
-    // Of a kind with the others: one that is compiled more quickly does not wait for them anyway.
+    // Of the same kind as the others: a module that compiles faster does not wait for them anyway.
     let quiet_one = image("quiet", guests::large(150));
     let quiet_one = node.container("quiet").image(&quiet_one).annotation(annotation, "quiet").limit(LATER);
     let burst: Vec<_> = (0..BURST).map(|n| image(&format!("noisy{n}"), guests::large(1000 + n))).collect();
@@ -231,7 +231,7 @@ fn a_burst_of_one_namespace_delays_no_other_namespace() {
         wait_until(LATER, "the queue", || (waiting() >= BURST - 3).then_some(()));
         let before = waiting();
         let task = quiet_one.create();
-        // What was on its way, and one more at most that came to its turn meanwhile.
+        // Only compiles under way pass it, and at most one more that came to its turn meanwhile.
         let after = waiting();
         assert!(before.saturating_sub(after) <= 2, "{before} others waited when it came, {after} when it was there");
         task.discard();
@@ -263,7 +263,7 @@ fn a_module_in_another_namespaces_burst_delays_nobody() {
         };
         burst.iter().enumerate().for_each(|(n, image)| noise(format!("noisy{n}"), image));
         wait_until(LATER, "the queue", || (waiting() >= BURST - 3).then_some(()));
-        // Others leave the queue meanwhile, so that it need not get longer.
+        // Others leave the queue meanwhile, so the queue need not grow.
         let newest = tickets().last().cloned();
         noise("last".to_owned(), &wanted);
         wait_until(LATER, "the last of it", || (tickets().last() > newest.as_ref()).then_some(()));
@@ -327,14 +327,14 @@ fn compiles_share_a_cgroup_and_have_no_rights() {
     node.finish();
 }
 
-/// The names of the cgroups of this process that are those of compiles.
+/// The names of this process's cgroups that are compile cgroups.
 fn cgroups(pid: u32) -> BTreeSet<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let names = text.lines().filter_map(|line| Some(line.rsplit_once('/')?.1.to_owned()));
     names.filter(|name| name.starts_with("catamaran-compile")).collect()
 }
 
-/// A lock that is held with the least weight is held for minutes on a busy machine.
+/// A lock held by a process of the least weight is held for minutes on a busy machine.
 #[test]
 fn better_code_is_made_with_the_least_weight_by_a_driver_that_has_a_pods() {
     let node = Node::start();
@@ -362,7 +362,7 @@ fn a_broken_entry_fails_one_start_with_the_reason() {
     let node = Node::start();
     let order = node.container("broken").image(&wasm("hello"));
     assert_eq!(order.run().code, 0);
-    // Of the same length: what tells at a look that the file is another one is looked for in the next test.
+    // Of the same length: the next test covers files that a look at the metadata tells apart.
     let entry = artifact(&node);
     let length = fs::metadata(&entry).unwrap().len() as usize;
     fs::write(&entry, vec![b'x'; length]).unwrap();
@@ -393,7 +393,7 @@ fn a_damaged_artifact_is_compiled_again_after_a_boot() {
     assert_eq!(counts(), [1, 1, 1], "it is what was published");
     run();
     assert_eq!(counts(), [2, 1, 1]);
-    // The last page of the code, where no loader looks.
+    // In the last page of the code, where no loader looks.
     let mut bytes = fs::read(&entry).unwrap();
     let (whole, middle) = (bytes.clone(), bytes.len() / 2);
     bytes[middle] ^= 0x10;
@@ -405,7 +405,7 @@ fn a_damaged_artifact_is_compiled_again_after_a_boot() {
     assert_eq!(fs::read(&entry).unwrap(), whole, "the same module, the same code");
     run();
     assert_eq!(counts(), [3, 2, 2]);
-    // Without its checksum nobody knows, and a file of another length is no longer the one that was looked at.
+    // Without its checksum a file cannot be verified, and a file of another length is not the one that was verified.
     fs::remove_file(&sum).unwrap();
     run();
     fs::write(&entry, "short").unwrap();
@@ -425,7 +425,7 @@ fn a_locked_counter_or_a_read_only_cache_delays_nobody() {
     assert_eq!(node.container("held").image(&wasm("hello")).run().code, 0);
     assert!(begin.elapsed() < SOON, "a shim waited for a lock that anybody can hold");
     drop(held);
-    // What a file system does that met an error: there is a cache, and nothing can be written to it.
+    // As a file system that met an error: the cache is there, and nothing can be written to it.
     let mount = |words: &[&str]| assert!(Command::new("mount").args(words).arg(&root).status().unwrap().success());
     mount(&["--bind", root.to_str().unwrap()]);
     mount(&["-o", "remount,bind,ro"]);

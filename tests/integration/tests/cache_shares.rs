@@ -1,4 +1,4 @@
-//! What one tenant may take of the node's cache and compiles, and what those hold who wait: a Kubernetes namespace each.
+//! One tenant's share of the node's cache and compiles, and what waiting clients hold: a tenant is a Kubernetes namespace.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -12,12 +12,12 @@ use catamaran_integration::{adapted, component};
 
 const SOON: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(120);
-/// What CRI writes of a pod.
+/// The annotation that the CRI writes for the pod's namespace.
 const NAMESPACE: &str = "io.kubernetes.cri.sandbox-namespace";
 
-/// A module that stays, of so many kilobytes of code, and no other one's bytes. Below 512 it is compiled once.
+/// A module that keeps running, with this many kilobytes of code, and bytes of its own. Below 512 it is compiled once.
 fn idle(name: &str, kilobytes: usize) -> Image {
-    // A custom section: «catamaran», and the name.
+    // A custom section: "catamaran", and the name.
     let mut module = guests::idle_of_size(kilobytes << 10);
     let body = [&[9][..], b"catamaran", name.as_bytes()].concat();
     module.extend([0, u8::try_from(body.len()).unwrap()]);
@@ -35,7 +35,7 @@ fn count(folder: &Path) -> usize {
     fs::read_dir(folder).map_or(0, Iterator::count)
 }
 
-/// The name of the one namespace that compiled a small module here, as files have it.
+/// The file name of the one namespace that compiled a small module here.
 fn tenant(node: &Node) -> String {
     let mut served = fs::read_dir(lane(node, "short").join("served")).unwrap();
     let name = served.next().unwrap().unwrap().file_name().into_string().unwrap();
@@ -43,14 +43,14 @@ fn tenant(node: &Node) -> String {
     name
 }
 
-/// What all entries take on the disk.
+/// The size of all entries on the disk.
 fn bytes(node: &Node) -> u64 {
     let folders = fs::read_dir(node.catamaran_root().join("cache")).unwrap().flatten();
     let files = folders.flat_map(|folder| fs::read_dir(folder.path()).unwrap().flatten());
     files.map(|file| std::os::unix::fs::MetadataExt::blocks(&file.metadata().unwrap()) * 512).sum()
 }
 
-/// What one artifact of [`idle`] takes there, its checksum included.
+/// The size of one artifact of [`idle`] on the disk, with its checksum.
 fn size(engine: Engine, kilobytes: usize) -> u64 {
     let node = Node::start().engine(engine);
     started(&node.container("size").image(&idle("size", kilobytes)).limit(LATER)).discard();
@@ -136,7 +136,7 @@ fn a_cancelled_compile_order_ends_and_its_retry_keeps_its_place() {
     });
     wait_until(SOON, "the exec's driver to end", || processes(&node, "driver").is_empty().then_some(()));
     assert_eq!((count(&queue), count(&left)), (0, 1));
-    // And a Create that was given up.
+    // And a Create whose client gave up.
     let order = node.container("gone").image(&image("large", guests::large(210))).limit(Duration::from_secs(2));
     assert!(order.try_create().is_err());
     wait_until(SOON, "the Create's driver to end", || processes(&node, "driver").is_empty().then_some(()));
@@ -168,14 +168,14 @@ fn compile_orders_are_limited_per_namespace() {
     );
     assert_eq!(of("greedy", "hello").run().code, 0, "what has its artifact starts");
     assert_eq!(of("modest", "args").args(["/args"]).run().code, 0, "and so do others");
-    // The node's orders are all given to three, and a fourth has its own all the same.
+    // Three tenants use all of the node's orders, and a fourth still gets its own.
     waiting.extend((0..2).flat_map(|k| {
         let orders = &orders;
         (0..256).map(move |n| locked(&orders.join(format!("1.{n}-1-{k:016x}"))))
     }));
     assert_eq!(of("fourth", "env").run().code, 0);
     drop(waiting);
-    // As the dead leave them, they count no more.
+    // Orders of dead processes do not count.
     assert_eq!(of("greedy", "exit").args(["/exit", "0"]).run().code, 0);
     node.expect_nothing_left(SOON);
     node.finish();
@@ -202,7 +202,7 @@ fn the_cache_bound_includes_entries_in_use() {
     assert!(bytes(&node) <= bound, "{} bytes of {bound}", bytes(&node));
     assert_eq!(entries(&node).len(), 2);
     assert!(node.log().contains("third.wasm runs uncached: all that its namespace may have"), "{}", node.log());
-    // It is the container's own from then on, and nobody waits for it.
+    // From then on the uncached artifact is the container's own, and no process waits for it.
     quiet(&node);
     assert_eq!(count(&node.catamaran_root().join("uncached")), 0);
     let (cached, own) = (memory(&second), memory(&third));
@@ -248,7 +248,7 @@ fn uncached_code_is_limited_per_namespace() {
         let hello = node.container("hello").image(&guests::image(Runtime::Catamaran, "hello"));
         assert_eq!(hello.run().stdout, "hello from wasm\n", "{engine:?}: uncached");
         if engine == Engine::Wasmtime {
-            // Its artifact is opened by a name, as the container's user.
+            // The worker opens its artifact by name, as the container's user.
             let component = component("hello", adapted(&guests::wat("hello")));
             let hello = node.container("component").image(&component).user("1000:1000").run();
             assert_eq!(hello.stdout, "hello from wasm\n", "{hello:?}");
@@ -290,7 +290,7 @@ fn a_module_above_the_size_limit_is_refused_in_every_form() {
     assert!(ran.code == 126 && words.iter().all(|word| ran.stderr.contains(word)), "{ran:?}");
     task.discard();
     assert_eq!(counter(&node, "compiles"), 1, "what is too large is not compiled");
-    // Without the option: a hole in a file costs nothing to make, and nothing to refuse.
+    // Without the option: a sparse file costs nothing to make, and nothing to refuse.
     let folder = node.dir().join("volume");
     fs::create_dir(&folder).unwrap();
     let mut hole = guests::wat("hello");

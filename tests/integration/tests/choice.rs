@@ -1,4 +1,4 @@
-//! Which engine runs a container: annotations, the handler's options and the module itself, row by row, on a real containerd.
+//! The choice of an engine: annotations, the handler's options and the module itself, row by row, on a real containerd.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -13,19 +13,19 @@ const KEY: &str = "catamaran.wasm/engine";
 const CONTAINER: &str = "io.kubernetes.cri.container-name";
 const SOON: Duration = Duration::from_secs(10);
 
-/// What a module needs, by what it imports.
+/// A module's kind, by its imports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Module {
     /// WASI preview 1: both engines run it.
     Plain,
-    /// WASIX: Wasmer alone.
+    /// WASIX: only Wasmer runs it.
     Wasix,
-    /// A component: Wasmtime alone.
+    /// A component: only Wasmtime runs it.
     Component,
 }
 
 impl Module {
-    /// An image of it, that prints «ready» and sleeps.
+    /// Its image; the program prints "ready" and sleeps.
     fn image(self) -> Image {
         match self {
             Module::Plain => Image::new("plain").file("/m.wasm", guests::wat("sleep")),
@@ -36,7 +36,7 @@ impl Module {
     }
 }
 
-/// As `sleep`, by a call that only WASIX has.
+/// A program like `sleep` that makes a call of WASIX's own.
 fn wasix() -> Vec<u8> {
     wat::parse_str(
         r#"(module
@@ -57,12 +57,12 @@ fn component() -> Vec<u8> {
     catamaran_integration::adapted(&guests::wat("sleep"))
 }
 
-/// What comes of an order.
+/// The outcome of an order.
 #[derive(Debug)]
 enum Outcome {
-    /// The engine, and what decided.
+    /// The engine, and the reason for it.
     Runs(&'static str, &'static str),
-    /// The code and what its text says.
+    /// The code and words of its text.
     Refused(Code, &'static [&'static str]),
 }
 use Outcome::{Refused, Runs};
@@ -70,7 +70,7 @@ use Outcome::{Refused, Runs};
 struct Row {
     /// The value of the pod's annotation.
     pod: Option<&'static str>,
-    /// The value of the container's own.
+    /// The value of the container's own annotation.
     own: Option<&'static str>,
     /// The handler's options, as TOML.
     options: &'static str,
@@ -198,7 +198,7 @@ fn expect(status: &Status, code: Code, words: &[&str]) {
     }
 }
 
-/// Every row twice: what the second start finds remembered comes to the same.
+/// Checks every row twice: the second start, with a remembered answer, must have the same outcome.
 fn check(rows: &[Row]) {
     let node = Node::start();
     for (number, row) in rows.iter().enumerate() {
@@ -276,7 +276,7 @@ fn a_module_of_the_other_engine_starts_warm_from_that_engines_cache() {
             let told = lines(&node.log()).unwrap();
             assert!(told.contains(&format!(" artifact={start}")), "{told}");
         }
-        // One by which Wasmtime said that it is not its own, one by Wasmer; none for the later starts.
+        // One in which Wasmtime declined, one by Wasmer; none for the later starts.
         assert_eq!(counter(&node, "compiles") - before, 2, "{id}");
     }
     let counts = ["hits.wasmtime", "hits.wasmer", "misses", "refusals", "failures"].map(|name| counter(&node, name));
@@ -328,7 +328,7 @@ fn an_engine_that_is_not_installed_is_named_with_its_file() {
     refused(wasix, &["not on wasmtime: the module imports `wasix_32v1", "not on wasmer: it is not installed"]);
     let layer = Image::new("layer").blob("application/wasm", wasix_again());
     refused(node.container("layer").image(&layer).args(["/"]), &["layer sha256:", "not on wasmtime", "not on wasmer"]);
-    // All else goes on.
+    // Everything else works.
     assert_eq!(
         node.container("hello").image(&Image::new("h").file("/h", guests::wat("hello")).entrypoint(["/h"])).run().code,
         0
@@ -340,7 +340,7 @@ fn an_engine_that_is_not_installed_is_named_with_its_file() {
     node.finish();
 }
 
-/// Another module that needs WASIX, which nobody has seen yet.
+/// Another module that needs WASIX, unknown to the cache.
 fn wasix_again() -> Vec<u8> {
     [wasix(), vec![0, 2, 1, b'x']].concat()
 }
@@ -364,7 +364,7 @@ fn wrong_options_are_named_and_runcs_options_are_ignored() {
     let status = missing.image(&Module::Plain.image()).try_create().map(drop).unwrap_err();
     expect(&status, Code::InvalidArgument, &["/nowhere/options.toml", "there is none of this name"]);
     node.expect_nothing_left(SOON);
-    // What `ctr` sends when it is told of runc.
+    // The options that `ctr` sends for runc.
     let runcs = node.container("runcs").flag(["--runc-root", "/run/none"]).image(&Module::Plain.image());
     runcs.create().discard();
     node.finish();
@@ -387,7 +387,7 @@ fn kubernetes_handler_options_reach_the_shim() {
         .config(&handler("right", "allowed_engines = ['wasmtime']\n  default_engine = 'wasmtime'"));
     let node = Node::start_with(options);
     let text = "the handler's options (config_body)";
-    // They are read for the first container of a pod already: what is wrong with them concerns all.
+    // The pod's first container reads them already, because a mistake in them concerns all containers.
     for (name, words) in [
         ("wrong", &[text, "allowed_engines: \"v8\""][..]),
         ("unknown", &[text, "engines = ", "unknown field `engines`"]),
@@ -424,7 +424,7 @@ fn a_shim_by_the_name_of_runwasis_has_the_engine_of_that_name() {
         let container = pod.order("app", &Module::Plain.image()).start();
         let told = format!("created id={} engine={engine} chosen=options ", container.id());
         wait_until(SOON, "the line in the log", || node.log().contains(&told).then_some(()));
-        // The name is a ceiling: what needs the other engine is refused.
+        // The name is an upper limit: a module that needs the other engine is refused.
         let other = if engine == "wasmtime" { Module::Wasix } else { Module::Component };
         let status = pod.order("other", &other.image()).ready().try_start().unwrap_err();
         for word in [format!("not on {engine}"), format!("the name of {engine}")] {

@@ -1,5 +1,5 @@
-//! Whose compile a start waits for: those that take about as long as its own, and no longer ones. With one line for all, a probe of a
-//! kilobyte waited for the optimiser of a server, 40 s beside four busy processes.
+//! Lanes of compiles: a start waits only for compiles that take about as long as its own. With one lane for all, a probe of a kilobyte
+//! waited for the optimiser of a server, 40 s beside four busy processes.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -23,7 +23,7 @@ fn sleeping(node: &Node) -> Task<'_> {
     task
 }
 
-/// A server that is as large as an interpreter's: a custom section of so many bytes makes it so.
+/// A server as large as an interpreter, by a custom section of this many bytes.
 fn server(bytes: usize) -> Image {
     let mut module = guests::http("server");
     let name = b"\x07padding";
@@ -44,14 +44,14 @@ fn an_exec_of_a_small_module_waits_for_no_servers_compile() {
     let node = Node::start();
     let task = sleeping(&node);
     let best = lane(&node, "best");
-    // As other servers have them.
+    // As if other servers had them.
     let slots = all_slots(&best);
     let order = node.container("server").image(&server(1 << 20)).limit(LATER);
     std::thread::scope(|scope| {
         let created = scope.spawn(|| order.create());
         wait_until(SOON, "the server's order", || (tickets(&best).len() == 1).then_some(()));
         assert_eq!(task.exec("probe", ["/exit.wasm", "3"]).code, 3);
-        // Nor does a command that starts on fast code.
+        // A command that starts on fast code does not wait either.
         let command = node.container("command").image(&image("command", guests::idle_of_size(1 << 20))).limit(LATER);
         let command = command.spawn();
         command.expect_stdout("ready\n");
@@ -68,7 +68,7 @@ fn an_exec_of_a_small_module_waits_for_no_servers_compile() {
     node.finish();
 }
 
-/// The compile process of the node that makes such code.
+/// The node's compile process for this tier.
 fn compile(node: &Node, tier: &str) -> Option<u32> {
     processes(node, "compile").into_iter().find(|pid| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -90,7 +90,7 @@ fn a_compile_goes_past_those_that_take_longer() {
     };
     let (best, fast) = (order("best", 1000), order("fast", 1001));
     std::thread::scope(|scope| {
-        // Each is stopped in its midst, so that it takes as long as what is to go past it.
+        // Each is stopped midway, so that it lasts longer than the compile that must overtake it.
         let mut stopped = Vec::new();
         let creations_of = [(&best, "best"), (&fast, "fast")].map(|(order, tier)| {
             let created = scope.spawn(move || order.create());

@@ -1,4 +1,4 @@
-//! Components of WASI 0.2: programs as modules are, and sockets and names besides.
+//! Components of WASI 0.2: programs like modules, with sockets and names in addition.
 //!
 //! They are made of modules here, by the adapter from preview 1 that every toolchain has.
 
@@ -41,7 +41,7 @@ fn a_component_sees_its_containers_files_and_environment() {
     let task = node.container("cat").image(&guest("cat")).stdin("through a component\n").spawn();
     task.wait(SOON);
     assert_eq!(task.delete().stdout, "through a component\n");
-    // The adapter's exit knows success and failure.
+    // The adapter's exit only tells success from failure.
     let exit = node.container("exit").image(&guest("exit")).args(["/exit.wasm", "42"]).run();
     assert_eq!(exit.code, 1, "{exit:?}");
     let trap = node.container("trap").image(&guest("trap")).run();
@@ -78,7 +78,7 @@ fn sigterm_ends_a_component_at_once() {
     node.finish();
 }
 
-/// The worker's mappings of its artifact: their size, what of it is its own, and what is shared, in kB.
+/// The worker's mappings of its artifact, in kB: their size, the private part, and the shared part.
 fn mapped(task: &Task<'_>) -> (u64, u64, u64) {
     let smaps = fs::read_to_string(format!("/proc/{}/smaps", task.pid())).unwrap();
     let (mut ours, mut sums) = (false, (0, 0, 0));
@@ -86,7 +86,7 @@ fn mapped(task: &Task<'_>) -> (u64, u64, u64) {
         let mut words = line.split_whitespace();
         let first = words.next().unwrap();
         if !first.ends_with(':') {
-            // Its name is a digest, or that of a file in memory.
+            // Its name is a digest, or that of a memfd.
             let path = words.nth(4).unwrap_or_default();
             ours = path.len() >= 65 || path.starts_with("/memfd:artifact");
         } else if ours {
@@ -102,7 +102,7 @@ fn mapped(task: &Task<'_>) -> (u64, u64, u64) {
     sums
 }
 
-/// What is open in the worker, and where it works: nothing of a procfs, and no folder but the guest's root.
+/// Checks the worker's open files and working directory: no procfs, and no folder but the guest's root.
 fn is_closed(task: &Task<'_>) {
     let process = PathBuf::from(format!("/proc/{}", task.pid()));
     let root = fs::metadata(process.join("root/")).unwrap();
@@ -131,7 +131,7 @@ fn ready<'n>(order: Container<'n>) -> Task<'n> {
 #[test]
 fn two_containers_of_a_component_share_its_code() {
     let node = Node::start();
-    // Once each, so that both run on what the optimiser made.
+    // Once each, so that both run on the optimiser's code.
     let sleep = guest("sleep");
     let first = ready(node.container("first").image(&sleep));
     let second = ready(node.container("second").image(&sleep));
@@ -179,7 +179,7 @@ fn a_component_is_mapped_for_any_user_and_in_a_shared_pid_namespace() {
 #[test]
 fn a_component_runs_without_a_cache() {
     let node = Node::start();
-    // A file where the cache's folder would be.
+    // A file in place of the cache's folder.
     fs::write(node.catamaran_root().join("cache"), "").unwrap();
     for user in ["0:0", "1000:1000"] {
         let task = ready(node.container("uncached").image(&guest("sleep")).user(user));
@@ -262,7 +262,7 @@ fn a_tcp_client_reaches_a_server() {
     });
     assert_eq!(task.wait(SOON).code, 0);
     assert_eq!(task.delete().stdout, "pong\n");
-    // Nobody listens: WASI's own error code, connection-refused.
+    // Nothing listens: WASI's own error code, connection-refused.
     let refused = node.container("refused").image(&net()).args(["/net.wasm", "client"]).run();
     assert_eq!((refused.code, refused.stdout.as_str()), (134, "error 14\n"), "{refused:?}");
     node.finish();
@@ -287,8 +287,8 @@ fn datagrams_are_echoed() {
     node.finish();
 }
 
-/// A name server for one container's namespace: `web.svc.local` is 10.1.2.3, nothing else exists. Answers the names asked
-/// for, until the container ends.
+/// A name server for one container's namespace: it knows `web.svc.local`, 10.1.2.3, and nothing else. Returns the requested names when the
+/// container ends.
 fn serve_names(task: &Task<'_>) -> BTreeSet<String> {
     task.within(|| {
         let socket = UdpSocket::bind("127.0.0.1:53").unwrap();
@@ -340,7 +340,7 @@ fn names_are_resolved_by_the_containers_own_files_and_servers() {
     serve_names(&task);
     let output = task.delete();
     assert_eq!((output.code, output.stdout.as_str()), (134, "error 18\n"), "name-unresolvable: {output:?}");
-    // Nobody answers: temporary-resolver-failure.
+    // No server answers: temporary-resolver-failure.
     let silence = order("web").run();
     assert_eq!((silence.code, silence.stdout.as_str()), (134, "error 19\n"), "{silence:?}");
     let nonsense = order("a b").run();

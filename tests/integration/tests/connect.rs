@@ -1,4 +1,4 @@
-//! Connections that cannot be made, as a guest of WASIX is told of them: as the same program under runc is.
+//! Connections that cannot be made: a guest of WASIX gets the same errors as the same program under runc.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -14,7 +14,7 @@ fn a_connection_that_is_refused_fails() {
     assert_eq!((native.code, native.stdout.lines().next()), (0, Some("connect: ECONNREFUSED")), "{native:?}");
     let wasix = image("connect-wasix", guests::wasix("connect"));
     let wasix = node.container("wasix").engine(Engine::Wasmer).image(&wasix).to_its_end();
-    // A refusal that is there at once is told at once: wasix-libc does not ask for SO_ERROR, it says that there was none.
+    // An immediate refusal is reported at once: wasix-libc does not ask for SO_ERROR, it returns success for it.
     let expected = native.stdout.replace(
         "at once: EINPROGRESS\nready: 1\nits error: ECONNREFUSED\n",
         "at once: ECONNREFUSED\nready: 1\nits error: 0\n",

@@ -1,5 +1,5 @@
-//! Specs as containerd's CRI plugin writes them for Kubernetes' pods: a task of ours runs from exactly that spec, joined to
-//! the namespaces of a sandbox that runc keeps.
+//! Specs as containerd's CRI plugin writes them for Kubernetes' pods: a task of ours runs from exactly that spec, in the namespaces of a
+//! sandbox that runc keeps.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -91,7 +91,7 @@ fn a_security_context_is_kept_to_the_letter() {
     task.expect_stdout("ready\n");
     let status = procfs::status(task.pid());
     assert_eq!((status["Uid"].as_str(), status["Gid"].as_str()), ("1000\t1000\t1000\t1000", "1001\t1001\t1001\t1001"));
-    // The group of the user itself is among them, as containerd has it.
+    // The user's own group is among them, as containerd writes it.
     assert_eq!(status["Groups"].split_whitespace().collect::<Vec<_>>(), ["1001", "2000", "3000"]);
     assert_eq!((status["NoNewPrivs"].as_str(), status["CapBnd"].as_str()), ("1", "0000000000000000"));
     assert!(task.mount_at("/").unwrap().has(&["ro"]));
@@ -171,7 +171,7 @@ fn a_privileged_container_is_refused_for_its_devices() {
     let refused = created.try_task().err().expect("it was created");
     assert_eq!(refused.code, Code::InvalidArgument, "{refused}");
     assert!(refused.message.contains("linux.devices"), "{refused}");
-    // What else it asks for is satisfied by something tighter: all capabilities, a writable /sys, no masked paths.
+    // The rest of the spec is met by something stricter: all capabilities, a writable /sys, no masked paths.
     created.change(|spec| drop(spec["linux"].as_object_mut().unwrap().remove("devices")));
     let hello = to_its_end(&created);
     assert_eq!((hello.code, hello.stdout.as_str()), (0, "hello from wasm\n"), "{hello:?}");

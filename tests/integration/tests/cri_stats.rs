@@ -1,5 +1,5 @@
-//! What containers and pods use, as the CRI tells the kubelet: against the cgroup's own files, on both engines, and on runc
-//! where it is containerd's own doing.
+//! Usage of containers and pods, as the CRI tells the kubelet: compared with the cgroup's own files, on both engines, and on runc for what
+//! containerd itself does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -15,11 +15,11 @@ use catamaran_harness::{
 
 const SOON: Duration = Duration::from_secs(20);
 const MIB: u64 = 1 << 20;
-/// The kernel charges memory in batches, and a worker may still be giving back what it needed for its start.
+/// The kernel charges memory in batches, and a worker may still be freeing memory that its start needed.
 const SLACK: u64 = MIB;
 
 fn node() -> Node {
-    // Writable layers are measured every ten seconds otherwise.
+    // The default measures writable layers only every ten seconds.
     Node::start_with(
         cri::options().network().config("[plugins.'io.containerd.cri.v1.images']\n  stats_collect_period = 1"),
     )
@@ -81,7 +81,7 @@ fn ready<'n>(order: cri::Order<'n, '_>) -> (Running<'n>, u32) {
     (container, pid)
 }
 
-/// Does it in a pod on each engine, and in one of runc's.
+/// Runs `work` in a pod on each engine, and in one of runc's.
 fn on_each_runtime(node: &Node, work: impl Fn(&Pod<'_>, &str, Runtime)) {
     let in_pod = |name: &str, shape: Shape, runtime| {
         let pod = Pod::run(node, name, shape);
@@ -132,7 +132,7 @@ fn a_guests_use_is_counted_for_its_container() {
         assert!(memory(&busy).rss >= 32 * MIB && memory(&busy).working_set >= 32 * MIB, "{engine:?}: {busy:?}");
         assert!(memory(&idle).working_set < 32 * MIB, "{engine:?}: {idle:?}");
         let spent = |stats: &ContainerStats| stats.cpu.unwrap().nanoseconds;
-        // 50 million turns: no machine does two in a nanosecond.
+        // 50 million turns: no machine does two of them in a nanosecond.
         assert!(spent(&busy) >= 25_000_000 && spent(&busy) > spent(&idle), "{engine:?}: {busy:?} and {idle:?}");
         pod.remove();
     }
@@ -151,7 +151,7 @@ fn the_rate_of_processor_use_is_reported() {
             let all = cri::container_stats(&node, &filter);
             [&spin, &sleep].map(|wanted| {
                 let stats = all.iter().find(|stats| stats.id == wanted.id()).unwrap();
-                // containerd 2.4 leaves it out until there is something to compare with; before, it is 0.
+                // containerd 2.4 omits it until there are two samples to compare; older ones report 0.
                 stats.cpu.unwrap().nano_cores.unwrap_or(0)
             })
         };
@@ -160,7 +160,7 @@ fn the_rate_of_processor_use_is_reported() {
             std::thread::sleep(Duration::from_secs(1));
             Some(speeds()).filter(|speeds| speeds[0] > 0)
         });
-        // A core at the most, and a part of one on a busy machine.
+        // One core at most, and part of one on a busy machine.
         assert!((50_000_000..1_100_000_000).contains(&spinning), "{engine:?}: {spinning}");
         assert!(sleeping < 20_000_000, "{engine:?}: {sleeping}");
         pod.remove();
@@ -227,7 +227,7 @@ fn written_bytes_are_counted_for_the_containers_layer() {
         let filter = ContainerFilter { id: container.id().to_owned(), ..ContainerFilter::default() };
         let layer = wait_until(SOON, "the layer to be measured", || {
             let [stats] = &cri::container_stats(&node, &filter)[..] else { panic!("one container") };
-            // It may have been measured before there was the file.
+            // The layer may have been measured before the file existed.
             (stats.layer.bytes >= 100_000).then(|| stats.layer.clone())
         });
         assert!(layer.bytes < 300_000 && layer.inodes >= 2, "{engine:?}: {layer:?}");
@@ -237,7 +237,7 @@ fn written_bytes_are_counted_for_the_containers_layer() {
     node.finish();
 }
 
-/// The CRI deletes a task when it has ended, and with it goes the cgroup: what is left to tell is the layer.
+/// The CRI deletes a task when it has ended, and its cgroup goes too: only the layer is left to report.
 #[test]
 fn a_container_that_does_not_run_is_listed_and_uses_nothing() {
     let node = node();
@@ -270,7 +270,7 @@ fn a_pods_statistics_sum_its_containers_and_network() {
     on_each_runtime(&node, |pod, name, runtime| {
         let image = guests::image(runtime, "sleep");
         let both = ["one", "two"].map(|container| ready(pod.order(container, &image)));
-        // Nobody listens there: the answer is a refusal, and both go through the pod's interface.
+        // Nothing listens there: the answer is a refusal, and both packets go through the pod's interface.
         let status = pod.status();
         TcpStream::connect((status.ip.as_str(), 9)).expect_err("somebody listens");
         let stats = pod.stats().unwrap_or_else(|status| panic!("{name}: {status}"));
@@ -278,8 +278,8 @@ fn a_pods_statistics_sum_its_containers_and_network() {
         let ids: Vec<&str> = stats.containers.iter().map(|one| one.id.as_str()).collect();
         assert!(ids.len() == 2 && both.iter().all(|(one, _)| ids.contains(&one.id())), "{name}: {stats:?}");
         let sum = |figure: &dyn Fn(&ContainerStats) -> u64| stats.containers.iter().map(figure).sum::<u64>();
-        // The cgroup above the containers', with the sandbox's in it; asked for a moment before them, so that they may have
-        // gone on a little.
+        // The cgroup above the containers', which includes the sandbox's; it was read a moment before theirs, so that theirs may be
+        // slightly ahead.
         let (used, held) = (stats.cpu.unwrap(), stats.memory.unwrap());
         assert!(used.nanoseconds + 10_000_000 > sum(&|one| one.cpu.unwrap().nanoseconds), "{name}: {stats:?}");
         assert!(held.usage + SLACK > sum(&|one| one.memory.unwrap().usage), "{name}: {stats:?}");

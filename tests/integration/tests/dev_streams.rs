@@ -1,11 +1,11 @@
-//! `/dev/stdin`, `/dev/stdout`, `/dev/stderr` and `/dev/fd`: on both engines as under runc, where they lead into a procfs.
+//! `/dev/stdin`, `/dev/stdout`, `/dev/stderr` and `/dev/fd`: on both engines as under runc, where they are links into a procfs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
 use catamaran_harness::{Container, Engine, Image, Node, Output, Runtime, guests};
 use catamaran_integration::adapted;
 
-/// Who opens them.
+/// The program that opens them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     Native,
@@ -19,7 +19,7 @@ enum Who {
 
 const WASM: [Who; 4] = [Who::Module, Who::Component, Who::OnWasmer, Who::Wasix];
 
-/// An order for `streams.c`, in an image whose logs are links to the streams, as of many web servers.
+/// An order for `streams.c`, in an image whose logs are links to the streams, as in many web servers' images.
 fn order<'n>(node: &'n Node, who: Who, steps: &[&str]) -> Container<'n> {
     let (program, runtime, engine) = match who {
         Who::Native => (guests::native("streams"), Runtime::Runc, Engine::Wasmtime),
@@ -46,7 +46,7 @@ fn run(node: &Node, who: Who, steps: &[&str], input: &str) -> Output {
     task.delete()
 }
 
-/// The steps end as natively, and write the same.
+/// Checks that the steps have the same outcome and output as natively.
 fn as_natively(steps: &[&str], input: &str, whos: &[Who]) {
     let node = Node::start();
     let native = run(&node, Who::Native, steps, input);
@@ -109,7 +109,7 @@ fn a_stream_name_cannot_be_seeked() {
     as_natively(&["p/dev/stdout"], "", &[Who::Module, Who::OnWasmer, Who::Wasix]);
 }
 
-/// A component's descriptors are its C library's, which the host knows nothing of.
+/// A component's descriptors belong to its C library, and the host does not know them.
 #[test]
 fn stream_names_are_the_guests_own_descriptors() {
     let whos = [Who::Module, Who::OnWasmer, Who::Wasix];
@@ -117,7 +117,7 @@ fn stream_names_are_the_guests_own_descriptors() {
     as_natively(&["c"], "", &whos);
 }
 
-/// As a stream that was opened by its name, it has no position: wasmtime-wasi reads and writes at one.
+/// A stream that was opened by its name has no position: wasmtime-wasi reads and writes at one.
 #[test]
 fn a_fifo_is_written_and_read() {
     let node = Node::start();
@@ -147,7 +147,7 @@ fn a_folder_of_devices_shows_them() {
     node.finish();
 }
 
-/// No other name below a procfs is there.
+/// No other name below a procfs exists.
 #[test]
 fn no_other_name_of_a_procfs_exists() {
     let node = Node::start();

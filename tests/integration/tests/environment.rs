@@ -1,4 +1,4 @@
-//! What a guest finds in its environment that its spec does not say: HOME, as under runc, and the engine that runs it.
+//! Environment variables that a guest gets beside its spec's: HOME, as under runc, and the engine that runs it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -11,7 +11,7 @@ use serde_json::json;
 const SOON: Duration = Duration::from_secs(20);
 const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nsailor:x:1000:1000::/home/sailor:/bin/sh\nbare:x:1001:1001\n";
 
-/// With `sleep` and `env`.
+/// An image with `sleep` and `env`.
 fn image(runtime: Runtime, name: &str) -> Image {
     let (sleep, env) = match runtime {
         Runtime::Catamaran => (guests::wat("sleep"), guests::wat("env")),
@@ -20,7 +20,7 @@ fn image(runtime: Runtime, name: &str) -> Image {
     Image::new(name).file("/sleep", sleep).file("/env", env).entrypoint(["/sleep"])
 }
 
-/// The values of a variable in what `env` printed.
+/// The values of a variable in the output of `env`.
 fn values<'o>(printed: &'o str, name: &str) -> Vec<&'o str> {
     printed.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('=')).collect()
 }
@@ -60,7 +60,7 @@ fn home_is_the_users_in_the_containers_own_list() {
     });
 }
 
-/// runc waits there for ever.
+/// runc waits for ever on such a file.
 #[test]
 fn a_list_of_users_that_is_a_fifo_is_none() {
     for engine in Engine::ALL {

@@ -1,5 +1,5 @@
-//! Each `examples/*/pod.yaml` as a kubelet would run it: its YAML in the CRI's words. What a kubelet would do by itself
-//! (probes, restarts) is left out; a field that is not known here fails.
+//! Runs each `examples/*/pod.yaml` as a kubelet would: its YAML in the CRI's words. Leaves out what a kubelet does by itself (probes,
+//! restarts); fails on a field that is not known here.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -87,7 +87,7 @@ struct Container {
     #[serde(default)]
     ports: Vec<Port>,
     security_context: SecurityContext,
-    // A kubelet's own.
+    // Fields for the kubelet alone.
     #[serde(rename = "lifecycle")]
     _lifecycle: Option<serde_yaml::Value>,
     #[serde(rename = "livenessProbe")]
@@ -98,7 +98,7 @@ struct Container {
     _startup: Option<serde_yaml::Value>,
 }
 
-/// What `manifests.rs` checks.
+/// Fields that `manifests.rs` checks.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SecurityContext {
@@ -196,13 +196,13 @@ impl Applied {
         Self { name: name.to_owned(), image: example.image(), metadata, spec, config_maps, services }
     }
 
-    /// The pod's sandbox; with another engine than its own, if one is named.
+    /// Runs the pod's sandbox; with another engine than its own, if `engine` names one.
     fn run<'n>(&self, node: &'n Node, engine: Option<Engine>) -> Pod<'n> {
         let mut annotations = self.metadata.annotations.clone();
         if let Some(engine) = engine {
             annotations.insert(ENGINE.to_owned(), engine.name().to_owned());
         }
-        // Logs are the name's.
+        // Logs are found by the pod's name.
         let on = engine.map_or("its-own", Engine::name);
         let shape = Shape {
             labels: self.metadata.labels.clone().into_iter().collect(),
@@ -236,7 +236,7 @@ impl Applied {
         order.start()
     }
 
-    /// A config map's folder, as a kubelet makes it: files behind a link that it turns over.
+    /// A config map's folder, as a kubelet makes it: files behind a link that it replaces.
     fn volume(&self, node: &Node, name: &str) -> PathBuf {
         let volume = self.spec.volumes.iter().find(|volume| volume.name == name);
         let map = &volume.unwrap_or_else(|| panic!("examples/{}: no volume {name}", self.name)).config_map.name;
@@ -259,7 +259,7 @@ fn bytes(quantity: &str) -> u64 {
     number.parse::<u64>().unwrap() << 20
 }
 
-/// Runs it on both engines to its end.
+/// Runs the example on both engines to its end.
 fn says(node: &Node, example: &Applied, expected: &[&str]) {
     assert_eq!(example.spec.restart_policy.as_deref(), Some("Never"), "examples/{}: it ends", example.name);
     for engine in [None, Some(Engine::Wasmtime), Some(Engine::Wasmer)] {
@@ -295,7 +295,7 @@ fn serves(node: &Node, example: &Applied) {
     pod.remove();
 }
 
-/// A component that is called by the worker's own server; one that `echoes` sends back what is posted to it.
+/// Checks a component that the worker's own server calls; one that `echoes` sends back the posted body.
 fn answers(node: &Node, example: &Applied, expected: &str, echoes: bool) {
     let pod = example.run(node, None);
     let server = example.start(node, &pod);

@@ -11,7 +11,7 @@ use catamaran_harness::{Engine, Example, Network, Node};
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// What all pods have in common.
+/// The example, after checks that hold for all pods.
 fn example(name: &str) -> Example {
     let example = Example::open(name);
     for line in ["runtimeClassName: catamaran", &format!("image: localhost/{name}:latest")] {

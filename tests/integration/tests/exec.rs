@@ -1,4 +1,4 @@
-//! Further processes of a container: what their words name, what they are, and what becomes of them.
+//! Further processes of a container: how their program is found, their properties, and their end.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -46,7 +46,7 @@ fn a_module_of_the_tree_runs_in_the_container() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let task = sleeping(&node, "c");
-        // By ctr, as a person does it.
+        // By ctr, as an administrator does it.
         let hello = task.exec("e", ["/bin/hello"]);
         assert_eq!((hello.code, hello.stdout.as_str(), hello.stderr.as_str()), (0, "hello from wasm\n", ""));
         assert_eq!(task.exec("e", ["/bin/exit", "42"]).code, 42, "the exec's id is free again");
@@ -97,7 +97,7 @@ fn a_missing_program_is_127_and_one_that_does_not_run_is_126() {
     let ran = task.exec("e", ["/bin/imports"]);
     assert_eq!(ran.code, 126, "{ran:?}");
     assert!(ran.stderr.contains("/bin/imports: ") && ran.stderr.contains("`env.nothing`"), "{ran:?}");
-    // Started, and ended: no error of a request.
+    // The exec starts, and ends with an error: the request itself succeeds.
     let missing = task.further("f").args(["none"]).add();
     assert_eq!(missing.try_state().unwrap(), (State::Created, 0));
     assert_eq!(missing.start(), 0);
@@ -115,7 +115,7 @@ fn a_missing_program_is_127_and_one_that_does_not_run_is_126() {
 #[test]
 fn an_exec_of_the_containers_command_runs_its_own_module() {
     let node = Node::start();
-    // By PATH and the working directory of the container's own, whatever the exec's are.
+    // By PATH and the working directory of the container's own process, whatever the exec's are.
     let image = Image::new("own").file("/app/args", guests::wat("args")).file("/bin/hello", guests::wat("hello"));
     let own = node.container("own").image(&image.file("/app/sleep", guests::wat("sleep"))).args(["sleep"]).cwd("/app");
     let task = own.spawn();
@@ -126,11 +126,11 @@ fn an_exec_of_the_containers_command_runs_its_own_module() {
     assert_eq!(again.wait(SOON).code, 143);
     again.delete();
     assert_eq!(task.further("e").args(["args", "x"]).run().stdout, "args\nx\n", "by the exec's working directory");
-    // What lies there now counts, also where the guest has put it.
+    // The file that is there now counts, even if the guest wrote it.
     fs::write(procfs::file(task.pid(), "root/app/new"), guests::wat("hello")).unwrap();
     assert_eq!(task.further("e").args(["new"]).run().stdout, "hello from wasm\n");
     task.discard();
-    // The image's layer, by the words that stand for it.
+    // The image's layer, by the words that name it.
     let layer = Image::new("layer").blob("application/wasm", guests::go("kitchen"));
     let task = node.container("layer").image(&layer).args(["/", "sleep", "1h"]).spawn();
     task.expect_stdout("ready\n");
@@ -141,7 +141,7 @@ fn an_exec_of_the_containers_command_runs_its_own_module() {
     node.finish();
 }
 
-/// What `/proc` says of a process, but for what is its very own.
+/// `/proc`'s facts about a process, without those that differ between any two processes.
 fn about(pid: u32) -> Vec<(String, String)> {
     let status = procfs::status(pid);
     let keys = [
@@ -197,7 +197,7 @@ fn an_execs_worker_is_confined_as_the_containers_own() {
         let status = procfs::status(pid);
         assert_eq!(status["CapBnd"], "0000000000000000");
         assert_ne!(status["NSpid"].split_whitespace().last(), Some("1"), "the first is the namespace's first");
-        // Nothing of the host's is open: the streams, the artifact, what the engine has made, and the container's root.
+        // No file of the host's is open: only the streams, the artifact, the engine's own descriptors, and the container's root.
         let open = |pid: u32| {
             let links = fs::read_dir(procfs::file(pid, "fd")).unwrap().map(|entry| {
                 let text = fs::read_link(entry.unwrap().path()).unwrap().display().to_string();
@@ -206,7 +206,7 @@ fn an_execs_worker_is_confined_as_the_containers_own() {
             links.collect::<BTreeSet<_>>()
         };
         assert_eq!(open(pid), open(task.pid()));
-        // Another user, as the exec's own spec has it.
+        // Another user, if the exec's own spec asks for it.
         let other = task.further("o").args(["/bin/sleep"]).process(|p| p["user"] = json!({"uid": 7, "gid": 8})).add();
         let status = procfs::status(other.start());
         assert_eq!((status["Uid"].as_str(), status["Gid"].as_str()), ("7\t7\t7\t7", "8\t8\t8\t8"));
@@ -261,7 +261,7 @@ fn an_exec_on_a_terminal_has_one() {
     let none = task.further("t").args(["none"]).terminal().run();
     assert_eq!(none.code, 127);
     assert!(none.stdout.contains("\"none\": no such file") && none.stdout.ends_with("\r\n"), "{none:?}");
-    // As much as is said must be meant: the request and the spec are one.
+    // Request and spec must agree on a terminal.
     let status = task
         .further("t")
         .args(["cat"])
@@ -309,7 +309,7 @@ fn an_exec_is_refused_for_what_create_refuses() {
 fn digests_of_image_files_are_remembered_but_not_of_changed_files() {
     let node = Node::start();
     let task = sleeping(&node, "c");
-    // A file that was unpacked just now could change within the clock's tick, and is not remembered.
+    // A file that was unpacked just now could change within the clock's tick, so it is not remembered.
     std::thread::sleep(Duration::from_secs(4));
     let remembered = || fs::read_dir(node.catamaran_root().join("memo")).map_or(0, Iterator::count);
     let before = remembered();
@@ -317,7 +317,7 @@ fn digests_of_image_files_are_remembered_but_not_of_changed_files() {
     assert_eq!(remembered(), before + 1, "it is the image's");
     assert_eq!(task.further("e").args(["/bin/link"]).run().stdout, "hello from wasm\n");
     assert_eq!(remembered(), before + 1, "by another name");
-    // Over the image's own, by the guest: same name, same size or not.
+    // The guest writes over the image's own file: same name, same size or not.
     fs::write(procfs::file(task.pid(), "root/bin/hello"), guests::wat("exit")).unwrap();
     assert_eq!(task.further("e").args(["/bin/hello", "9"]).run().code, 9);
     assert_eq!(remembered(), before + 1);

@@ -1,4 +1,4 @@
-//! Further processes of a container: many of them, how they end, and what is left when somebody dies.
+//! Further processes of a container: many of them, their ends, and what is left when another process dies.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -85,7 +85,7 @@ fn pids_and_statistics_include_every_exec() {
     let node = Node::start();
     let task = sleeping(&order(&node, "c"));
     let one = task.further("one").args(["/sleep"]).add();
-    // Waited for before it is started.
+    // Wait is called before Start.
     let pid = std::thread::scope(|scope| {
         let waits = scope.spawn(|| one.wait(SOON).code);
         std::thread::sleep(Duration::from_millis(100));
@@ -117,7 +117,7 @@ fn execs_end_with_the_container_and_their_exits_come_first() {
         let events = node.events();
         let mut order = order(&node, "c");
         if !own {
-            // Nobody ends them then but the shim.
+            // Without a pid namespace only the shim ends them.
             order = order.spec(|spec| {
                 spec["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "pid");
             });
@@ -294,7 +294,7 @@ fn an_exec_runs_on_the_engine_that_its_module_needs() {
     assert_eq!(threads.wait(SOON).code, 0, "{}", threads.stderr());
     threads.delete();
     task.discard();
-    // Where an annotation chooses, it chooses for these too.
+    // The annotation's choice holds for these too.
     for (engine, words, said) in [
         (Engine::Wasmtime, "/threads", "catamaran.wasm/engine asks for wasmtime: write «wasmer»"),
         (Engine::Wasmer, "/component", "catamaran.wasm/engine asks for wasmer: write «wasmtime»"),

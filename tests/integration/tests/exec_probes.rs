@@ -1,4 +1,4 @@
-//! Probes and hooks of the kubelet's, as it has them run by the CRI.
+//! Probes and hooks of the kubelet, as the CRI runs them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -16,7 +16,7 @@ fn serving<'n>(pod: &Pod<'n>) -> Running<'n> {
     server
 }
 
-/// How many of a shim's children are workers that are confined.
+/// The number of a shim's children that are confined workers.
 fn workers(shim: u32) -> usize {
     let is_worker = |child: &u32| {
         let exe = std::fs::read_link(procfs::file(*child, "exe")).unwrap_or_default();
@@ -43,7 +43,7 @@ fn a_probe_hears_what_the_program_says() {
         assert_eq!((well.code, well.stdout.trim_end(), well.stderr.as_str()), (0, "yes", ""), "{well:?}");
         assert_eq!(probe(&["/kitchen.wasm", "exit", "77"]).code, 77);
         assert_eq!(probe(&["/kitchen.wasm", "env", "GREETING"]).stdout, "hello\n", "the container's environment");
-        // A failure of the probe, and not of the request.
+        // The probe fails, not the request.
         let shell = probe(&["sh", "-c", "exit 0"]);
         assert_eq!((shell.code, shell.stderr.contains("no shell")), (127, true), "{shell:?}");
         let folder = probe(&["/dev"]);
@@ -81,7 +81,7 @@ fn a_container_that_stops_ends_its_probes_in_a_shared_pid_namespace_too() {
             let probe = scope.spawn(|| server.exec_sync(&["/kitchen.wasm", "sleep", "1h"], Duration::ZERO).unwrap());
             let shim = procfs::parent(server.status().pid);
             wait_until(SOON, "the probe to run", || (workers(shim) == 2).then_some(()));
-            // It may have to be let go yet.
+            // The probe's worker may still be waiting for its start.
             std::thread::sleep(Duration::from_millis(300));
             server.stop(Duration::from_secs(1));
             assert_eq!(probe.join().unwrap().code, 137, "shared: {shared_pid}");

@@ -1,4 +1,4 @@
-//! Commands that need more than a plain one has: WASI 0.3, requests of their own, proposals. The guest is one in Rust.
+//! Commands that need more than a plain command's world: WASI 0.3, outgoing requests, proposals. The guest is written in Rust.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -64,7 +64,7 @@ fn a_command_of_wasi_0_3_ends_as_others_do() {
     task.kill("TERM");
     assert_eq!(task.wait(SOON).code, 143);
     task.delete();
-    // And beside a container of another kind, by exec.
+    // Also as an exec in a container of another kind.
     let task = order(&node, "own", &["cat"]).hold_stdin().spawn();
     let output = task.exec("further", [GUEST, "hello"]);
     assert_eq!((output.code, output.stdout.as_str()), (0, "hello from wasi 0.3\n"), "{output:?}");

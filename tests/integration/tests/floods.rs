@@ -1,5 +1,5 @@
-//! Many at once and many in a row: none fails, nothing is left, and containerd has neither more descriptors open nor much
-//! more memory than before.
+//! Many containers at once and many in a row: none fails, nothing is left, and containerd has neither more open descriptors nor much more
+//! memory than before.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use catamaran_harness::{Container, Engine, Image, Node, Runtime, State, guests, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
-/// Eight at a time on two cores, beside whatever else the machine does.
+/// Eight at a time on two cores, beside other work of the machine.
 const LATER: Duration = Duration::from_secs(120);
-/// What containerd's own memory may have grown by: Go gives back what it has freed when it likes.
+/// The allowed growth of containerd's own memory: Go returns freed memory when it likes.
 const MOST_GROWTH: u64 = 24 << 20;
 
 fn sleep(runtime: Runtime) -> Image {
     guests::image(runtime, "sleep")
 }
 
-/// What containerd has, from which nothing may be missing for good when all containers are gone.
+/// containerd's resources, which must all be back when all containers are gone.
 struct Account<'n> {
     node: &'n Node,
     descriptors: usize,
@@ -27,7 +27,7 @@ struct Account<'n> {
 }
 
 impl<'n> Account<'n> {
-    /// After a first container of each kind: what is opened once stays open.
+    /// Measured after a first container of each kind: what is opened once stays open.
     fn open(node: &'n Node) -> Self {
         for engine in Engine::ALL {
             node.container("first").image(&sleep(Runtime::Catamaran)).engine(engine).spawn().discard();
@@ -58,7 +58,7 @@ fn of_containerd(node: &Node) -> (usize, u64) {
     (descriptors, line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024)
 }
 
-/// Does it with the numbers below `size`, eight at a time.
+/// Runs `work` for the numbers below `size`, eight at a time.
 fn eight_at_a_time(size: usize, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -72,7 +72,7 @@ fn eight_at_a_time(size: usize, work: impl Fn(usize) + Sync) {
     });
 }
 
-/// On one engine, on the other, on runc, and so on.
+/// The order for one engine, the other, runc, and so on.
 fn mixed<'n>(node: &'n Node, number: usize) -> Container<'n> {
     let order = node.container(&format!("flood-{number}")).limit(LATER);
     match number % 5 {
@@ -82,7 +82,7 @@ fn mixed<'n>(node: &'n Node, number: usize) -> Container<'n> {
     }
 }
 
-/// All of them run at the same time in the end.
+/// Starts them all; in the end all run at the same time.
 fn starts(size: usize) {
     let node = Node::start();
     let account = Account::open(&node);
@@ -106,7 +106,7 @@ fn starts(size: usize) {
     node.finish();
 }
 
-/// What a container goes through between its creation and its deletion.
+/// A container's life between its creation and its deletion.
 #[derive(Clone, Copy)]
 enum Life {
     Unstarted,

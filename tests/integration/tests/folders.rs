@@ -1,4 +1,4 @@
-//! Folders, as guests read them on both engines: as the same program under runc does.
+//! Reads of folders by guests on both engines: the same as by the same program under runc.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use catamaran_harness::{Container, Engine, Image, Node, Runtime, guests};
 use catamaran_integration::adapted;
 
-/// Who reads it.
+/// The program that reads the folder.
 #[derive(Clone, Copy, Debug)]
 enum Who {
     Native,
@@ -38,7 +38,7 @@ fn order<'n>(node: &'n Node, who: Who, words: [&str; 2]) -> Container<'n> {
     if runtime == Runtime::Catamaran { order.engine(engine) } else { order }
 }
 
-/// Files are removed while they are read, names come and go, and places in it are come back to (telldir, seekdir, rewinddir).
+/// Files are removed while they are read, names come and go, and the reader returns to earlier places (telldir, seekdir, rewinddir).
 #[test]
 fn a_folder_is_read_as_a_native_program_reads_it() {
     let node = Node::start();
@@ -51,7 +51,7 @@ fn a_folder_is_read_as_a_native_program_reads_it() {
     node.finish();
 }
 
-/// wasmtime-wasi and wasmer-wasix list a folder anew for each piece that is read of it: 20 s and 3.4 s.
+/// wasmtime-wasi and wasmer-wasix list a folder anew for each part that is read of it: 20 s and 3.4 s.
 #[test]
 fn a_folder_with_twenty_thousand_files_is_read_at_once() {
     let node = Node::start();
@@ -60,7 +60,7 @@ fn a_folder_with_twenty_thousand_files_is_read_at_once() {
         assert_eq!((wasm.code, wasm.stdout.as_str()), (0, "20000\n"), "{who:?}: {}", wasm.stderr);
         let took: u64 = wasm.stderr.trim().parse().unwrap();
         println!("{who:?}: {took} ms");
-        // The goal is 300 ms, on a machine that has nothing else to do.
+        // The goal is 300 ms, on an idle machine.
         assert!(took < 2500, "{who:?}: {took} ms");
     }
     node.finish();

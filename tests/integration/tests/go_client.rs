@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use catamaran_harness::{Engine, Image, Node, Runtime, guests};
 
-/// Builds the program into the node's folder, by its own README.
+/// Builds the program into the node's folder, as its own README says.
 fn built(node: &Node) -> PathBuf {
     let program = node.folder("go").join("go-client");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/go-client");

@@ -1,4 +1,4 @@
-//! What a guest sees of its container: arguments, environment, streams, files, its end; on each engine.
+//! A guest's view of its container: arguments, environment, streams, files, its end; on each engine.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -9,7 +9,7 @@ use catamaran_harness::{Image, Node, Runtime, guests, procfs};
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// A row a test, for each engine.
+/// Makes a test of each row for each engine.
 macro_rules! table {
     ($($row:ident)*) => { table! { @ wasmtime Wasmtime $($row)* } table! { @ wasmer Wasmer $($row)* } };
     (@ $module:ident $engine:ident $($row:ident)*) => {
@@ -63,7 +63,7 @@ fn arguments_and_environment_arrive(node: &Node) {
 }
 
 fn an_environment_larger_than_a_socket_message_arrives(node: &Node) {
-    // 120 KiB is near to what ctr's own command line takes in one word.
+    // 120 KiB is near the limit of one word of ctr's own command line.
     let long = "x".repeat(120 << 10);
     let container = node.container("env").image(&wasm("env")).env("ONE", &long).env("TWO", &long).env("THREE", &long);
     let env = container.run();
@@ -81,7 +81,7 @@ fn stdin_is_copied_to_its_end(node: &Node) {
     let text = "one line\n".repeat(50_000);
     let cat = node.container("cat").image(&wasm("cat")).stdin(&text).to_its_end();
     assert!(cat.stdout == text, "{} bytes came back of {}", cat.stdout.len(), text.len());
-    // Without a stdin at all the end comes at once.
+    // Without any stdin the end comes at once.
     let cat = node.container("cat").image(&wasm("cat")).to_its_end();
     assert_eq!((cat.code, cat.stdout.as_str()), (0, ""));
 }
@@ -99,7 +99,7 @@ fn stdin_stays_open_until_it_is_closed(node: &Node) {
 fn a_go_program_waits_for_its_stdin(node: &Node) {
     let order = node.container("kitchen").image(&guests::kitchen()).args(["/kitchen.wasm", "stdin"]);
     let task = order.hold_stdin().spawn();
-    // It comes to its read, and there is nothing.
+    // It reaches its read, and there is no input.
     std::thread::sleep(Duration::from_secs(1));
     let before = procfs::ticks(task.pid());
     std::thread::sleep(Duration::from_secs(1));
@@ -147,10 +147,10 @@ fn layers_links_and_owners_of_an_image_count(node: &Node) {
     let read = |path, user| node.container("read").image(&image).args(["/read", path]).user(user).run();
     assert_eq!(read("/dir/below", "0").stdout, "from the upper layer");
     assert_eq!(read("/secret", "1000:1000").stdout, "for one");
-    // WASI's numbers for «permission denied» (Wasmtime) and «not permitted»: wasmer-wasix has one for both.
+    // WASI's numbers for "permission denied" (Wasmtime) and "not permitted": wasmer-wasix has one number for both.
     let refused = [2, 63];
     assert!(refused.contains(&read("/secret", "1001:1001").code));
-    // Without CAP_DAC_OVERRIDE root is an ordinary user to files of others.
+    // Without CAP_DAC_OVERRIDE root has no special right to others' files.
     assert!(refused.contains(&read("/secret", "0").code));
 }
 
@@ -163,7 +163,7 @@ fn the_image_is_written_to_and_not_when_read_only(node: &Node) {
 }
 
 fn an_image_of_many_layers_is_mounted(node: &Node) {
-    // Longer than what fsconfig takes as one string, and than most images have.
+    // Longer than fsconfig takes as one string, and more layers than most images have.
     let mut image = wasm("read");
     for n in 0..40 {
         image = image.layer().file(&format!("/file{n}"), format!("layer {n}"));
@@ -269,7 +269,7 @@ fn default_devices_work_and_others_are_not_there(node: &Node) {
 fn a_trap_is_134_with_a_backtrace_on_stderr(node: &Node) {
     let trap = node.container("trap").image(&wasm("trap")).run();
     assert_eq!((trap.code, trap.stdout.as_str()), (134, "about to trap\n"));
-    // The engines' own words: «wasm `unreachable` instruction executed», «unreachable».
+    // The engines' own words: "wasm `unreachable` instruction executed", "unreachable".
     for wanted in ["wasm trap: ", "unreachable", "inner", "outer"] {
         assert!(trap.stderr.contains(wanted), "{wanted} is missing:\n{}", trap.stderr);
     }

@@ -1,5 +1,5 @@
-//! Volumes that take for ever: a file system that does not answer, and folders too deep to follow. They hold up who looks into
-//! them, and nobody beside.
+//! Volumes that block for ever: a file system that does not answer, and folders too deep to follow. They delay the request that looks into
+//! them, and no other.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use catamaran_harness::{Code, Container, Engine, Fuse, Image, Node, Runtime, Task, guests, wait_until};
 use rustix::fs::{Mode, OFlags};
 
-/// For a call that waits for nothing, on a busy machine.
+/// The limit for a call that must not wait, on a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(3);
 const SOON: Duration = Duration::from_secs(20);
-/// A search in a file system that does not answer is ended after so long.
+/// The limit after which a search in a file system that does not answer is ended.
 const LONGEST: Duration = Duration::from_secs(30);
 
 fn wasm(name: &str) -> Image {
@@ -27,7 +27,7 @@ fn module() -> Vec<u8> {
     wat::parse_str(include_str!("../../guests/hello.wat")).unwrap()
 }
 
-/// What `call` answers, which is to be at once.
+/// Returns the result of `call`, which must come at once.
 fn at_once<T>(what: &str, call: impl FnOnce() -> T) -> T {
     let begin = Instant::now();
     let answer = call();
@@ -35,7 +35,7 @@ fn at_once<T>(what: &str, call: impl FnOnce() -> T) -> T {
     answer
 }
 
-/// Everything that is asked of a container that runs.
+/// All calls to a running container.
 fn all_calls(task: &Task<'_>) {
     at_once("State", || task.try_state().unwrap());
     at_once("Stats", || task.try_metrics().unwrap());
@@ -45,7 +45,7 @@ fn all_calls(task: &Task<'_>) {
     at_once("Update", || task.try_update("{}").unwrap());
 }
 
-/// The cgroups of searches that are left.
+/// The number of searches' cgroups that are left.
 fn searches(id: &str) -> usize {
     let pids = Path::new("/sys/fs/cgroup/pids");
     let root = if pids.exists() { pids } else { Path::new("/sys/fs/cgroup") };
@@ -87,7 +87,7 @@ fn a_creation_that_waits_for_a_dead_volume_holds_up_no_other_call() {
             ran.delete();
             let neighbour = node.container("neighbour").image(&wasm("hello")).in_pod("own").to_its_end();
             assert_eq!(neighbour.code, 0, "{neighbour:?}");
-            // It is ended, and does not end: its cgroup stays behind while everything else goes.
+            // The search is killed, and does not die: its cgroup stays while everything else goes.
             let begin = Instant::now();
             let refused = hangs.join().unwrap();
             assert!(begin.elapsed() < LONGEST + SOON, "{:?}", begin.elapsed());
@@ -121,7 +121,7 @@ fn an_exec_that_waits_for_a_dead_volume_holds_up_no_other_call_and_ends_by_a_sig
         fuse.expect_waiting(SOON);
         wait_until(SOON, "the search to be charged to the pod", || (searches("own") == 1).then_some(()));
         all_calls(&task);
-        // As a probe whose time is up.
+        // As a probe after its deadline.
         at_once("Kill of the exec", || exec.try_kill(9).unwrap());
         assert_eq!(exec.wait(SOON).code, 137);
         starts.join().unwrap().unwrap();
@@ -131,7 +131,7 @@ fn an_exec_that_waits_for_a_dead_volume_holds_up_no_other_call_and_ends_by_a_sig
     at_once("Kill", || task.kill("KILL"));
     at_once("Wait", || task.wait(SOON));
     fuse.end();
-    // By the shim, which is still there.
+    // The shim, which still lives, removes it.
     wait_until(SOON, "the search's cgroup to go", || (searches("own") == 0).then_some(()));
     task.delete();
     node.finish();
@@ -159,7 +159,7 @@ fn a_pod_whose_search_hangs_is_removed_and_its_search_later() {
     at_once("Delete", || task.delete());
     assert_eq!(searches("own"), 1);
     fuse.end();
-    // By the next `delete` on the node.
+    // The next `delete` on the node removes it.
     let mut number = 0;
     wait_until(SOON, "the search's cgroup to go", || {
         number += 1;
@@ -169,7 +169,7 @@ fn a_pod_whose_search_hangs_is_removed_and_its_search_later() {
     node.finish();
 }
 
-/// A folder so deep, by names of one letter, that a path of the kernel's just reaches its ground.
+/// A folder so deep, with names of one letter, that the kernel's longest path just reaches its bottom.
 fn deep(at: &Path) -> usize {
     const DEPTH: usize = 2030;
     fs::create_dir_all(at).unwrap();
@@ -188,7 +188,7 @@ fn a_long_path_over_a_deep_folder_costs_a_moment() {
     let volume = node.dir().join("deep");
     let depth = deep(&volume);
     let path = vec![format!("/v{}", "/d".repeat(depth)); 64].join(":");
-    // Longer than an argument may be.
+    // Longer than the kernel allows for an argument.
     let variable = format!("PATH={path}");
     let order = node
         .container("deep")
@@ -205,7 +205,7 @@ fn a_long_path_over_a_deep_folder_costs_a_moment() {
     assert!(begin.elapsed() < AT_ONCE, "Create took {:?}", begin.elapsed());
     assert_eq!(refused.code, Code::InvalidArgument, "{refused}");
     assert!(refused.message.contains("give a short path"), "{refused}");
-    // The same of an exec, in the tree of a container that runs.
+    // The same for an exec, in the tree of a running container.
     let task = node.container("own").image(&wasm("sleep")).bind(&volume, "/v", ["rbind", "ro"]).spawn();
     let begin = Instant::now();
     let output = task
@@ -217,7 +217,7 @@ fn a_long_path_over_a_deep_folder_costs_a_moment() {
     assert_eq!(output.code, 126, "{output:?}");
     assert!(output.stderr.contains("give a short path"), "{output:?}");
     task.discard();
-    // Too deep for what cleans up behind the test.
+    // Too deep for the test's own clean-up.
     assert!(Command::new("rm").arg("-rf").arg(&volume).status().unwrap().success());
     node.finish();
 }

@@ -26,7 +26,7 @@ fn with_hooks<'n>(order: Container<'n>, hooks: Value) -> Container<'n> {
     order.spec(move |spec| spec["hooks"] = hooks.clone())
 }
 
-/// What the hooks wrote: name and state of each that has written both.
+/// The hooks' records: name and state of each hook that has written both.
 fn told(log: &Path) -> Vec<(String, Value)> {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<_> = text.lines().filter(|line| !line.is_empty()).collect();
@@ -193,7 +193,7 @@ fn only_the_beginning_of_a_hooks_output_is_kept() {
     let hooks = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script], "timeout": 20}]});
     let task = with_hooks(node.container("hooked").image(&wasm("sleep")), hooks).create();
     assert_eq!(fs::read_to_string(&kind).unwrap(), "fifo 0\n", "no file that grows with it");
-    // Somebody whom it left behind may go on writing.
+    // A process that the hook left behind may go on writing.
     let told =
         wait_until(SOON, "what was left behind", || fs::read_to_string(&pid).ok().filter(|text| !text.is_empty()));
     assert_eq!(told, "0\n");
@@ -221,7 +221,7 @@ fn the_pid_that_a_poststart_hook_is_told_is_not_reused() {
         let task = with_hooks(node.container("hooked").image(&wasm("hello")), hooks).create();
         std::thread::scope(|scope| {
             let started = scope.spawn(|| task.start());
-            // The exit is told meanwhile, but its number stays the container's.
+            // The exit is reported meanwhile, but its pid stays the container's.
             assert_eq!(task.wait(Duration::from_secs(1)).code, 0);
             assert!(!started.is_finished(), "the hook has run: the test needs a slower one");
             started.join().unwrap();

@@ -1,5 +1,5 @@
-//! Modules that nobody would write, the same ones in every run: generated ones, and real ones that were cut off or changed.
-//! Each engine's compile process answers all of them with an artifact or with a reason, and what runs beside them goes on.
+//! Hostile modules, the same ones in every run: generated ones, and real ones that were cut off or changed. Each engine's compile process
+//! answers all of them with an artifact or a reason, and containers beside them go on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use arbitrary::Unstructured;
 use catamaran_harness::{Container, Image, Node, Runtime, Task, guests, shim_folder};
 
-/// Exit codes of a compile process with a verdict: an artifact, the module is at fault, the other engine's.
+/// Exit codes of a compile process with a verdict: an artifact, the module is at fault, the module is for the other engine.
 const VERDICTS: [i32; 3] = [0, 65, 69];
 const LATER: Duration = Duration::from_secs(90);
-/// Of the modules here, none takes a compile process that long, on a machine that does other things too.
+/// No module here takes a compile process this long, even on a busy machine.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Numbers that are the same in every run (SplitMix64).
+/// Pseudo-random numbers, the same in every run (SplitMix64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -40,14 +40,14 @@ impl Numbers {
     }
 }
 
-/// A valid module of all that WebAssembly has, by its number; most of them are not for any engine here.
+/// A valid module with any features of WebAssembly, by its number; most of them are for no engine here.
 fn generated(number: u64) -> Vec<u8> {
     let mut numbers = Numbers(number);
     let length = 256 + numbers.below(8192);
     let bytes = numbers.bytes(length);
     let plain = number.is_multiple_of(2);
     let config = wasm_smith::Config {
-        // With imports, all are refused by their first name.
+        // A module with imports is refused for the first of them.
         max_imports: if number.is_multiple_of(5) { 10 } else { 0 },
         min_funcs: 1,
         gc_enabled: !plain,
@@ -62,7 +62,7 @@ fn generated(number: u64) -> Vec<u8> {
     wasm_smith::Module::new(config, &mut Unstructured::new(&bytes)).expect("a module").to_bytes()
 }
 
-/// A real module with something wrong, by its number: cut off, or with bytes changed, doubled or left out.
+/// A real module with a defect, by its number: cut off, or with bytes changed, doubled or left out.
 fn changed(number: u64, of: &[u8]) -> Vec<u8> {
     let mut numbers = Numbers(number.wrapping_mul(1_000_003));
     let mut module = of.to_vec();
@@ -86,7 +86,7 @@ fn named(name: &str, text: &str) -> (String, Vec<u8>) {
     (name.to_owned(), wat::parse_str(text).unwrap())
 }
 
-/// What a compiler's author did not have in mind, of the kinds that were seen to hurt one.
+/// Excessive modules, of kinds that have hurt a compiler.
 fn excesses() -> Vec<(String, Vec<u8>)> {
     let repeated =
         |head: &str, piece: &str, count: usize, tail: &str| format!("(module {head}{}{tail})", piece.repeat(count));
@@ -135,7 +135,7 @@ fn excesses() -> Vec<(String, Vec<u8>)> {
     ]
 }
 
-/// All of them, with names by which each can be made again.
+/// All modules, with names by which each can be made again.
 fn corpus() -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<_> = (0..150).map(|n| (format!("generated-{n}"), generated(n))).collect();
     for (name, whole) in ["hello", "cat", "write"].map(|name| (name, guests::wat(name))) {
@@ -149,7 +149,7 @@ fn corpus() -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// What a compile process came to.
+/// A compile process's result.
 struct Answer {
     code: Option<i32>,
     words: String,
@@ -192,7 +192,7 @@ fn compile(program: &Path, folder: &Path, module: &[u8]) -> Answer {
     Answer { code: status.and_then(|status| status.code()), words, artifact, took: begin.elapsed() }
 }
 
-/// Removed with its files, also when the test fails.
+/// Removes the folder with its files, even if the test fails.
 struct Folder(std::path::PathBuf);
 
 impl Drop for Folder {
@@ -210,7 +210,7 @@ fn every_compile_process_answers_every_module() {
         let program = shim_folder().join(format!("catamaran-{engine}-compile"));
         let (next, made, longest) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new((Duration::ZERO, "")));
         let wrong = Mutex::new(Vec::new());
-        // The parent's death signal is the thread's: each waits for its own.
+        // The parent-death signal is a thread's: each thread waits for its own child.
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
@@ -239,7 +239,7 @@ fn every_compile_process_answers_every_module() {
     }
 }
 
-/// How long an echo of the container's takes.
+/// Measures how long the container takes to echo a word.
 fn echo(task: &Task<'_>, word: &str) -> Duration {
     let begin = Instant::now();
     task.write(&format!("{word}\n"));
@@ -252,7 +252,7 @@ fn median(mut all: Vec<Duration>) -> Duration {
     all[all.len() / 2]
 }
 
-/// Ends the drivers that still make better code: that takes what the machine leaves to them, which may be next to nothing.
+/// Kills the drivers that still make better code, because they run on what the machine leaves, which may be next to nothing.
 fn end_drivers(node: &Node) {
     let root = node.catamaran_root().display().to_string();
     let drives = |pid: &str| {
@@ -261,7 +261,7 @@ fn end_drivers(node: &Node) {
     };
     let pids = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
     for pid in pids.filter(|pid| drives(pid)) {
-        // It may be gone, which is as good.
+        // It may be gone already.
         let _ = Command::new("kill").args(["-9", &pid]).status();
     }
 }
@@ -290,7 +290,7 @@ fn hostile_modules_are_refused_or_run_within_bounds_and_hold_up_nobody() {
     let worst = during.iter().max().copied().unwrap();
     let during = median(during);
     println!("an echo takes {before:?} before, {during:?} meanwhile, {worst:?} at worst");
-    // A tenth of a second is what a client sees; on two processors that others use as well, one in hundreds is late.
+    // A client notices a tenth of a second; on two processors with other work, one echo in hundreds is late.
     assert!(during < before + Duration::from_millis(100), "{before:?} before, {during:?} meanwhile");
     assert!(worst < Duration::from_secs(5), "{worst:?}");
     neighbour.discard();
@@ -298,12 +298,12 @@ fn hostile_modules_are_refused_or_run_within_bounds_and_hold_up_nobody() {
     node.finish();
 }
 
-/// Runs them, one after the other, on the engine that takes them.
+/// Runs them one after the other, each on the engine that takes it.
 fn start_all(node: &Node, all: &[(String, Vec<u8>)], next: &AtomicUsize) {
     while let Some((name, module)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
         let image = Image::new(name).file("/m.wasm", module).entrypoint(["/m.wasm"]);
         let order = |id: &str| -> Container<'_> { node.container(id).image(&image).memory(256 << 20).limit(LATER) };
-        // It may run for ever, if it runs.
+        // The module may run for ever.
         match order(name).try_create() {
             Ok(task) => {
                 task.start();

@@ -1,4 +1,4 @@
-//! Components that serve HTTP: what a request and its answer come to, as users of HTTP/1.1 expect it.
+//! Components that serve HTTP: requests and answers as users of HTTP/1.1 expect them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -55,7 +55,7 @@ fn a_connection_is_kept_for_further_requests() {
                     "{answer:?}"
                 );
             }
-            // Errors of the guest's own and of nobody's keep it too, and so does a body that the guest leaves unread.
+            // Errors of the guest and of the server keep the connection too, and so does a body that the guest leaves unread.
             assert_eq!(client.get("/status?418").status, 418);
             assert_eq!(client.get("/elsewhere").status, 404);
             assert_eq!(client.request("POST", "/ignore", &[], &[b'x'; 1000]).text(), "ignored\n");
@@ -72,7 +72,7 @@ fn pipelined_requests_are_answered_in_their_order() {
     with_server(|task| {
         task.within(|| {
             let mut client = Client::connect(PORT);
-            // The first takes the longest.
+            // The first request takes the longest.
             let paths = ["/sleep?500", "/hello", "/bytes?10", "/status?418", "/chunked?100000", "/hello"];
             let requests: Vec<_> =
                 paths.iter().map(|path| format!("GET {path} HTTP/1.1\r\nhost: pod\r\n\r\n")).collect();
@@ -93,7 +93,7 @@ fn head_has_the_heads_of_get_and_no_body() {
             let mut client = Client::connect(PORT);
             let answer = client.request("HEAD", "/hello", &[], b"");
             assert_eq!((answer.status, answer.header("content-length")), (200, Some("16")), "{answer:?}");
-            // The guest writes a body all the same; nobody reads it, and nothing of it is sent.
+            // The guest writes a body all the same; the server sends nothing of it.
             for path in ["/bytes?1000000", "/chunked?1000000"] {
                 assert_eq!(client.request("HEAD", path, &[], b"").status, 200);
             }
@@ -146,7 +146,7 @@ fn a_guest_is_told_what_was_asked() {
 fn a_client_of_http_1_0_is_served() {
     with_server(|task| {
         task.within(|| {
-            // Without Host, which it does not know.
+            // Without Host, which HTTP/1.0 does not have.
             let mut client = Client::connect(PORT);
             client.send("GET /hello HTTP/1.0\r\n\r\n");
             let answer = client.answer();
@@ -161,7 +161,7 @@ fn a_client_of_http_1_0_is_served() {
                 "{:?}",
                 answer.headers
             );
-            // It may be kept, when it is asked for and the length is known.
+            // The connection may be kept if the client asks for it and the length is known.
             let mut client = Client::connect(PORT);
             client.send("GET /hello HTTP/1.0\r\nhost: pod\r\nconnection: keep-alive\r\n\r\n");
             let answer = client.answer();
@@ -181,13 +181,13 @@ fn a_body_that_waits_for_100_continue_is_asked_for() {
             assert_eq!(client.head().status, 100);
             client.send("12345");
             assert_eq!(client.answer().text(), "5\n");
-            // Who does not read it asks for none: the answer comes at once.
+            // A guest that does not read the body requests none: the answer comes at once.
             let mut client = Client::connect(PORT);
             client.send("POST /ignore HTTP/1.1\r\nhost: pod\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n");
             let answer = client.answer();
             assert_eq!((answer.status, answer.text().as_str()), (200, "ignored\n"));
-            // Whether what follows is the body or a request is not to be told apart: no further request is taken, or the body is
-            // waited for. Both are right (RFC 9110, 10.1.1).
+            // The server cannot know whether the body or a request follows: it takes no further request, or waits for the body. Both are
+            // right (RFC 9110, 10.1.1).
             client.try_send("12345").ok();
         });
     });
@@ -206,7 +206,7 @@ fn trailers_go_both_ways() {
             trailers.sort();
             let expected = [("x-guest", "behind the body"), ("x-sum", "42")];
             assert_eq!(trailers, expected.map(|(name, value)| (name.to_owned(), value.to_owned())), "{answer:?}");
-            // A length may have come with the chunks, and gone unseen.
+            // A length may have come with the chunks, and been ignored.
             assert!(answer.closes() && client.rest().is_empty(), "{answer:?}");
         });
     });

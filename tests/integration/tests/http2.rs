@@ -1,4 +1,4 @@
-//! HTTP/2 by prior knowledge, on the port where HTTP/1 is spoken too; and gRPC, which is made of it.
+//! HTTP/2 by prior knowledge, on the same port as HTTP/1; and gRPC over it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, Request, Version};
 use tokio::net::TcpStream;
 
 const SOON: Duration = Duration::from_secs(10);
-/// No step of a test takes longer.
+/// How long a step of a test may take.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs `ask` with a connection of HTTP/2 to the task's server, in its network namespace.
@@ -46,7 +46,7 @@ async fn send(client: &mut SendRequest<Bytes>, request: Request<()>) -> Response
     client.send_request(request, true).unwrap().0
 }
 
-/// A whole body, as its client takes it, and its trailers.
+/// Reads a whole body as its client takes it, and its trailers.
 async fn whole(mut body: RecvStream) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
     let mut bytes = Vec::new();
     while let Some(part) = body.data().await {
@@ -91,7 +91,7 @@ fn one_connection_has_many_requests_at_once() {
             assert_eq!(answer(head).await, (200, String::new()));
             assert_eq!(say(&mut client, "/no-such-path").await.0, 404);
         });
-        // And the others still have theirs, on the same port.
+        // And clients of HTTP/1 are still served, on the same port.
         assert_eq!(get(task, "/hello").version, "HTTP/1.1");
     });
 }
@@ -126,7 +126,7 @@ fn a_trap_ends_its_own_request_and_no_other_of_the_connection() {
             for _ in 0..5 {
                 assert_eq!(say(&mut client, "/trap").await.0, 500);
             }
-            // One that has begun breaks off: its client must not take it for a whole one.
+            // An answer that has begun breaks off: its client must not take it for complete.
             let late = send(&mut client, request(Method::GET, "/late-trap")).await.await.unwrap();
             assert_eq!(late.status(), 200);
             let broken = whole(late.into_body()).await.unwrap_err();
@@ -160,7 +160,7 @@ fn what_is_wrong_is_answered() {
             assert_eq!(say(&mut client, "/hello").await, hello(), "the connection goes on");
         });
         task.within(|| {
-            // What only begins like HTTP/2.
+            // Bytes that only begin like HTTP/2.
             let mut client = Client::connect(PORT);
             client.send("PRI * HTTP/2.0\r\n\r\nno preface\r\n\r\n");
             assert_eq!(client.answer().status, 400);
@@ -199,9 +199,9 @@ fn a_server_that_ends_says_so_and_answers_what_is_under_way() {
             assert_eq!(say(&mut client, "/hello").await, hello());
             let slow = send(&mut client, request(Method::GET, "/sleep?1500")).await;
             tokio::time::sleep(Duration::from_millis(300)).await;
-            // Its client has an event loop of its own.
+            // The harness's client has an event loop of its own, which must not run within this one.
             std::thread::scope(|scope| drop(scope.spawn(|| task.kill("TERM"))));
-            // GOAWAY: there is no further request on this connection.
+            // GOAWAY: this connection takes no further request.
             let begin = Instant::now();
             let refused = loop {
                 match client.clone().ready().await {
@@ -289,7 +289,7 @@ fn a_guest_of_wasi_0_3_sees_the_request_as_its_client_sent_it() {
     node.finish();
 }
 
-/// The bytes of a client that never takes what its response has.
+/// One client never takes the bytes of its response.
 #[test]
 fn a_client_that_does_not_take_its_response_holds_up_no_other() {
     let node = Node::start();

@@ -1,4 +1,4 @@
-//! Bodies that a server streams, in either direction: as they come, held back where nobody takes them, and of any length.
+//! Bodies that a server streams, in either direction: as they come, held back while the receiver does not read, and of any length.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -9,17 +9,17 @@ use catamaran_harness::{Task, procfs};
 use catamaran_integration::http::{Client, PORT, get, with_annotated_server, with_server};
 
 const MIB: usize = 1 << 20;
-/// A body that shows whether it is kept in memory.
+/// Large enough to show whether the body is kept in memory.
 const LARGE: usize = 64 * MIB;
-/// What a worker may have had in memory at any time, in kB: its own, one instance of a few pages, and buffers.
+/// The allowed peak memory of a worker, in kB: its own, one instance of a few pages, and buffers.
 const MOST_KB: u64 = 32 << 10;
 
-/// The most that the worker has had in memory at any time, in kB.
+/// The worker's peak memory, in kB.
 fn most_memory(task: &Task<'_>) -> u64 {
     procfs::status(task.pid())["VmHWM"].trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Bytes of which none is like those near it.
+/// Bytes that all differ from those near them.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
@@ -75,7 +75,7 @@ fn what_a_guest_writes_is_sent_at_once() {
             assert_eq!(client.some_chunks(7), b"line 1\n");
             let begin = Instant::now();
             assert_eq!(client.some_chunks(7 * 8 + 8).len(), 64);
-            // Nine pauses of a tenth of a second are left. All at once would be none.
+            // Nine pauses of a tenth of a second are left. A body sent at once would have none.
             assert!(
                 begin.elapsed() > Duration::from_millis(450),
                 "{:?} from the first line to the last",
@@ -121,7 +121,7 @@ fn a_client_that_reads_nothing_holds_the_guest_back() {
             assert!(used <= 2, "{used} hundredths of a second of processor time while nobody reads");
             let most = most_memory(task);
             assert!(most < MOST_KB, "{most} kB were in memory");
-            // It goes on where somebody reads again.
+            // The transfer goes on when the client reads again.
             let mut some = vec![0; 8 * MIB];
             clients[0].stream().read_exact(&mut some).unwrap();
             assert_eq!(Client::connect(PORT).get("/hello").status, 200);
@@ -151,7 +151,7 @@ fn a_guest_that_reads_nothing_holds_the_client_back() {
 fn an_answer_before_the_end_of_a_body_reaches_its_client() {
     with_annotated_server("catamaran.wasm/http-max-request-body", "32Mi", |task| {
         task.within(|| {
-            // One that reads nothing until all is sent.
+            // A client that reads nothing until it has sent everything.
             let body = pattern(LARGE);
             for (path, length, status) in
                 [("/elsewhere", 16 * MIB, 404), ("/trap", 16 * MIB, 500), ("/count", LARGE, 413)]
@@ -173,7 +173,7 @@ fn a_body_above_its_limit_is_refused() {
             client.send("POST /count HTTP/1.1\r\nhost: pod\r\ncontent-length: 1001\r\n\r\n");
             let refused = client.answer();
             assert!(refused.status == 413 && refused.complete, "{refused:?}");
-            // Without a length it is found out on the way; the guest may have answered by then, as this one does not.
+            // Without a length the limit is noticed on the way; the guest may have answered by then, though this one has not.
             let mut client = Client::connect(PORT);
             client.send("POST /count HTTP/1.1\r\nhost: pod\r\ntransfer-encoding: chunked\r\n\r\n3e8\r\n");
             client.send([b'x'; 1000]);

@@ -1,4 +1,4 @@
-//! The machine code of servers: made once, shared, of the tier that was asked for; and what a server costs that nobody asks.
+//! The machine code of servers: made once, shared, of the requested tier; and the cost of an idle server.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -11,7 +11,7 @@ use catamaran_integration::http::{get, image, server};
 
 const MIB: usize = 1 << 20;
 
-/// The word behind `key=` in the log's line about the start of this container.
+/// The value of `key=` in the log line about the start of this container.
 fn said(node: &Node, id: &str, key: &str) -> String {
     let log = node.log();
     let line = log.lines().rev().find(|line| line.contains(&format!("id={id} ")) && line.contains("world="));
@@ -60,13 +60,13 @@ fn code_with_and_without_a_clock_is_two_artifacts() {
 #[test]
 fn the_tier_is_the_authors_choice() {
     let node = Node::start();
-    // Small enough to be waited for.
+    // Small enough that the start waits for the best code.
     for (id, annotation, tier) in
         [("best", Some("best"), "best"), ("default", None, "best"), ("fast", Some("fast"), "fast")]
     {
         let image = image("server").file("/other", id);
         let server = node.container(id).image(&image).annotation("catamaran.wasm/http-lame-duck", "0s");
-        // Code of another tier is there from before otherwise.
+        // Otherwise code of another tier exists already.
         let server =
             if id == "fast" { server.annotation("catamaran.wasm/http-request-timeout", "none") } else { server };
         let server = annotation.into_iter().fold(server, |c, tier| c.annotation("catamaran.wasm/compile", tier));
@@ -116,11 +116,11 @@ fn a_server_that_nobody_asks_does_nothing() {
         std::thread::sleep(Duration::from_secs(3));
         assert_eq!(time(&task), before, "asked: {asked}");
         assert!(switches(&task) - woken <= 1, "it was woken up {} times, asked: {asked}", switches(&task) - woken);
-        // Its own, a clock's, and a processor's further one.
+        // Its own, a clock's, and one for a further processor.
         let threads = line(&task, "status", "Threads:");
         assert!(threads <= 4, "{threads} threads");
     }
-    // The rest is of files, which all servers of a node share.
+    // The rest is backed by files, which all servers of a node share.
     let own = line(&task, "smaps_rollup", "Private_Dirty:");
     assert!(own < 2 * (MIB as u64 >> 10), "{own} kB");
     assert_eq!(line(&task, "status", "Seccomp:"), 2);

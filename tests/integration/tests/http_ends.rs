@@ -1,4 +1,4 @@
-//! How a server ends: what is under way is answered, nothing new is taken, and it says so.
+//! The end of a server: requests under way are answered, new ones are refused, and the log says so.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -27,7 +27,7 @@ fn whatever_signal_stops_it_the_requests_under_way_are_answered() {
             assert_eq!(stream.head().status, 200);
             assert_eq!(stream.some_chunks(7), b"line 1\n");
             task.kill(signal);
-            // Who has nothing under way is let go at once, and nobody comes in any more.
+            // Idle connections are closed at once, and no new ones are taken.
             assert_eq!(idle.rest(), b"", "{signal}");
             wait_until(SOON, "the listener to be gone", || Client::try_connect(SERVER).is_err().then_some(()));
             let answer = slow.answer();
@@ -89,7 +89,7 @@ fn a_second_signal_ends_it_at_once() {
         assert_eq!(task.wait(SOON).code, code, "{signals:?}");
         task.delete();
     }
-    // And none is asked for by SIGKILL.
+    // SIGKILL waits for no request.
     let task = server(&node, "killed").spawn();
     task.kill("KILL");
     assert_eq!(task.wait(SOON).code, 137);
@@ -107,7 +107,7 @@ fn a_lame_duck_goes_on_for_a_while_and_says_so() {
         let begin = Instant::now();
         task.kill("TERM");
         std::thread::sleep(Duration::from_millis(500));
-        // Who has not heard of it yet is served: on a new connection and on one from before, which is the last time.
+        // Clients that do not know of the stop yet are served: on a new connection, and for the last time on an existing one.
         let mut answered = 0;
         while begin.elapsed() < Duration::from_secs(2) {
             let mut client = Client::connect(PORT);
@@ -131,7 +131,7 @@ fn a_request_that_was_on_its_way_is_answered() {
     let node = Node::start();
     let task = server(&node, "server").spawn();
     task.within(|| {
-        // Half of a body when the signal comes.
+        // The signal comes after half of a body.
         let mut client = Client::connect(PORT);
         client.send("POST /count HTTP/1.1\r\nhost: pod\r\ncontent-length: 10\r\n\r\n12345");
         std::thread::sleep(Duration::from_millis(300));
@@ -170,7 +170,7 @@ fn a_connection_without_a_request_holds_up_no_end() {
     let begin = Instant::now();
     task.kill("TERM");
     std::thread::sleep(Duration::from_millis(300));
-    // Its request was on its way.
+    // Its request was under way.
     late.send("GET /hello HTTP/1.1\r\nhost: pod\r\n\r\n");
     let answer = late.answer();
     assert!(answer.status == 200 && answer.closes(), "{answer:?}");

@@ -1,5 +1,4 @@
-//! What a server's guests may do to themselves, and what that is to the others: traps, endless loops, too much memory, too many
-//! requests.
+//! Guests of a server that hurt themselves, and the effect on other requests: traps, endless loops, too much memory, too many requests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -15,14 +14,14 @@ const SOON: Duration = Duration::from_secs(10);
 const MIB: u64 = 1 << 20;
 const TIMEOUT: &str = "catamaran.wasm/http-request-timeout";
 
-/// Has a request under way, whose answer `then` does not wait for.
+/// Sends a request, and does not wait for its answer.
 fn asked(path: &str) -> Client {
     let mut client = Client::connect(PORT);
     client.send(format!("GET {path} HTTP/1.1\r\nhost: pod\r\n\r\n"));
     client
 }
 
-/// One processor's worth of quota, and so one thread for all requests.
+/// A quota of one processor, and so one thread for all requests.
 fn on_one_processor(container: Container<'_>) -> Container<'_> {
     container.spec(|spec| spec["linux"]["resources"]["cpu"] = json!({"quota": 100_000, "period": 100_000}))
 }
@@ -77,7 +76,7 @@ fn a_response_that_breaks_off_is_not_taken_for_a_whole_one() {
                 assert_eq!(answer.short(), (200, "a part\n".to_owned(), false), "{path}");
                 assert_eq!(client.rest(), b"", "{path}");
             }
-            // The guest gives it up at once: as much has come as had been sent by then.
+            // The guest gives its answer up at once: the client has what was sent by then.
             let mut client = asked("/unfinished");
             let answer = client.try_answer();
             assert!(!answer.as_ref().is_ok_and(|answer| answer.complete), "{answer:?}");
@@ -114,7 +113,7 @@ fn a_request_that_takes_too_long_is_504() {
                 }
                 hello(&Client::connect(PORT).get("/hello"));
             });
-            // Nobody computes any more.
+            // No guest computes any more.
             let before = procfs::ticks(task.pid());
             std::thread::sleep(Duration::from_secs(1));
             assert!(procfs::ticks(task.pid()) - before <= 5, "a guest spins on");
@@ -131,7 +130,7 @@ fn a_client_that_goes_away_takes_its_guest_along() {
                 let client = asked(path);
                 std::thread::sleep(Duration::from_millis(300));
                 drop(client);
-                // Its place is free again, long before its time would be over.
+                // Its place is free again, long before its deadline.
                 let mut client = Client::connect(PORT);
                 wait_until(SOON, path, || (client.get("/hello").status == 200).then_some(()));
             }
@@ -145,7 +144,7 @@ fn without_a_timeout_a_request_may_take_its_time() {
     let task = server(&node, "server").annotation(TIMEOUT, "none").spawn();
     assert_eq!(get(&task, "/sleep?1500").text(), "slept\n");
     hello(&get(&task, "/hello"));
-    // A guest in an endless loop is nobody's to stop but the container's end.
+    // Only the container's end stops a guest in an endless loop.
     let client = task.within(|| asked("/spin"));
     task.kill("TERM");
     assert!(task.try_wait(Duration::from_secs(2)).is_err(), "it waits for what is under way");
@@ -185,7 +184,7 @@ fn an_instance_that_trapped_is_not_used_again() {
             assert_eq!(client.get("/counter").text(), "2\n");
             assert_eq!(client.get("/trap").status, 500);
             assert_eq!(client.get("/counter").text(), "1\n");
-            // Two at once have an instance each.
+            // Two concurrent requests have an instance each.
             let mut slow = asked("/sleep?500");
             hello(&client.get("/hello"));
             assert_eq!(slow.answer().text(), "slept\n");
@@ -242,7 +241,7 @@ fn requests_beyond_the_limit_are_503_at_once_or_after_a_second() {
             for client in &mut running {
                 assert_eq!(client.answer().text(), "slept\n");
             }
-            // One that need not wait long is answered.
+            // A request that need not wait long is answered.
             let mut running: Vec<_> = (0..2).map(|_| asked("/sleep?300")).collect();
             std::thread::sleep(Duration::from_millis(100));
             hello(&asked("/hello").answer());

@@ -1,4 +1,4 @@
-//! Where a server listens: said in five ways, refused by the name of what is wrong.
+//! A server's address: given in five ways, refused with the name of the wrong value.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -18,7 +18,7 @@ fn at(task: &Task<'_>, address: &str, path: &str) -> Answer {
     task.within(|| Client::connect_to(address).get(path))
 }
 
-/// The sockets that listen in the task's network namespace: the local address as the kernel prints it, its port in decimal.
+/// The listening sockets in the task's network namespace: the local address as the kernel prints it, its port in decimal.
 fn listening(task: &Task<'_>) -> Vec<String> {
     let mut found = Vec::new();
     for file in ["tcp", "tcp6"] {
@@ -63,7 +63,7 @@ fn a_server_listens_where_it_is_told_first() {
         let task = say(server(&node, id)).spawn();
         assert_eq!(at(&task, address, "/hello").text(), "hello from http\n", "{id}");
         assert_eq!(listening(&task).len(), 1, "{id}: {:?}", listening(&task));
-        // Where it is told is not told to the guest, but for PORT.
+        // The guest does not see the variables that give the address, except PORT.
         for name in [RUNWASI, SPIN, "WASMTIME_HTTP_PROXY_BACKLOG", "WASMTIME_HTTP_BACKLOG"] {
             assert_eq!(at(&task, address, &format!("/env?{name}")).text(), "(unset)", "{id}: {name}");
         }
@@ -140,7 +140,7 @@ fn a_value_that_does_not_parse_refuses_the_container_by_name() {
             &[&own, &format!("{value:?}")],
         );
     }
-    // A command may mean something else by a variable.
+    // For a command these variables may mean something else.
     let hello = catamaran_harness::guests::image(catamaran_harness::Runtime::Catamaran, "hello");
     let command = node.container("command").image(&hello).env("PORT", "http").env(SPIN, "").run();
     assert_eq!((command.code, command.stdout.as_str()), (0, "hello from wasm\n"), "{command:?}");
@@ -161,11 +161,11 @@ fn an_address_that_cannot_be_had_is_refused_with_what_to_write() {
     let elsewhere = server(&node, "elsewhere").annotation(LISTEN, ":8081").spec(join.clone()).spawn();
     assert_eq!(at(&elsewhere, "127.0.0.1:8081", "/hello").status, 200);
     elsewhere.discard();
-    // TEST-NET-1: nobody has it.
+    // TEST-NET-1: no interface has this address.
     let foreign = server(&node, "foreign").annotation(LISTEN, "192.0.2.1:8080").spec(join);
     refused(&foreign, &["192.0.2.1:8080", LISTEN, "no such address"]);
     first.discard();
-    // It is free at once.
+    // The port is free at once.
     let again = server(&node, "again").spawn();
     assert_eq!(at(&again, "127.0.0.1:8080", "/hello").status, 200);
     again.discard();
@@ -175,7 +175,7 @@ fn an_address_that_cannot_be_had_is_refused_with_what_to_write() {
 #[test]
 fn a_low_port_is_the_network_namespaces_matter() {
     let node = Node::start();
-    // As the node has it: no capability helps, also of root.
+    // As on the node: no capability helps, not even root's.
     let all = ["CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"];
     for user in ["0:0", "1000:1000"] {
         let low = server(&node, "low").annotation(LISTEN, "127.0.0.1:80").user(user).spec(move |spec| {
@@ -188,7 +188,7 @@ fn a_low_port_is_the_network_namespaces_matter() {
         });
         refused(&low, &["127.0.0.1:80", LISTEN, "1024"]);
     }
-    // As the CRI has it in a pod's own.
+    // As the CRI sets it in a pod's own network.
     let pod = server(&node, "pod").annotation(LISTEN, ":80").user("1000:1000").spec(|spec| {
         spec["linux"]["sysctl"]["net.ipv4.ip_unprivileged_port_start"] = "0".into();
     });

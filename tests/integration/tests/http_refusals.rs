@@ -1,4 +1,4 @@
-//! What a server of HTTP does with what is no HTTP, is too much of it, or is meant to be read in two ways.
+//! Bytes that are no HTTP, too much of it, or ambiguous, and a server's answers to them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -8,10 +8,10 @@ use catamaran_harness::Node;
 use catamaran_integration::http::{Client, PORT, server, with_server};
 use serde_json::json;
 
-/// A request that nobody asked for, if it is answered.
+/// A smuggled request: an answer to it is a failure.
 const SMUGGLED: &str = "GET /hello HTTP/1.1\r\nhost: pod\r\n\r\n";
 
-/// Sends it and a request behind it: the first has one of these answers, the second has none.
+/// Sends the request and another one after it: the first must get one of these statuses, the second no answer.
 fn refused(name: &str, request: impl AsRef<[u8]>, statuses: &[u16]) {
     let mut client = Client::connect(PORT);
     client.send(request);
@@ -44,7 +44,7 @@ fn what_is_no_http_is_400() {
                 refused(name, request, &[400]);
             }
             refused("another version", "GET /hello HTTP/3.0\r\nhost: pod\r\n\r\n", &[400, 505]);
-            // A right request, of another kind of server.
+            // A valid request, but for another kind of server.
             let mut client = Client::connect(PORT);
             client.send("CONNECT example.org:443 HTTP/1.1\r\nhost: example.org\r\n\r\n");
             let answer = client.answer();
@@ -98,7 +98,7 @@ fn a_body_has_one_length() {
                     &[400, 501],
                 );
             }
-            // The chunks may count, if the connection is closed behind the answer (RFC 9112, 6.1).
+            // The chunks may count if the server closes the connection after the answer (RFC 9112, 6.1).
             for headers in
                 ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5"]
             {
@@ -149,7 +149,7 @@ fn a_head_that_is_too_large_is_refused() {
     with_server(|task| {
         task.within(|| {
             let mut client = Client::connect(PORT);
-            // As large as browsers and proxies send them.
+            // A cookie as large as browsers and proxies send.
             let cookie = "c".repeat(16 << 10);
             assert_eq!(client.request("GET", "/hello", &[("cookie", &cookie)], b"").status, 200);
             assert_eq!(client.get(&format!("/hello?{}", "q".repeat(3000))).status, 200);
@@ -171,18 +171,18 @@ fn a_head_that_is_too_large_is_refused() {
                 ("many", format!("GET /hello HTTP/1.1\r\nhost: pod\r\n{}\r\n", "a: b\r\n".repeat(2000)), [431, 431]),
             ] {
                 let mut client = Client::connect(PORT);
-                // It may be refused before all of it is sent.
+                // The server may refuse it before all of it is sent.
                 client.try_send(&head).ok();
                 let answer = client.answer();
                 assert!(statuses.contains(&answer.status), "{name}: {answer:?}");
             }
-            // A hundred headers are taken, with that of the host.
+            // A hundred headers are taken, including the host's.
             for (others, status) in [(99, 200), (100, 431)] {
                 let mut client = Client::connect(PORT);
                 client.send(format!("GET /hello HTTP/1.1\r\nhost: pod\r\n{}\r\n", "a: b\r\n".repeat(others)));
                 assert_eq!(client.answer().status, status, "{others} beside the host");
             }
-            // Without an end.
+            // A head without an end.
             let mut client = Client::connect(PORT);
             client.send("GET /hello HTTP/1.1\r\nhost: pod\r\n");
             let begin = Instant::now();
@@ -220,7 +220,7 @@ fn a_slow_head_is_408() {
 #[test]
 fn connections_beyond_the_limit_are_503() {
     let node = Node::start();
-    // So many descriptors are so many connections and a few for the worker itself.
+    // The limit of descriptors is one of connections, and a few for the worker itself.
     let task = server(&node, "server").spec(|spec| {
         spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "hard": 128, "soft": 128}]);
     });
@@ -229,7 +229,7 @@ fn connections_beyond_the_limit_are_503() {
         let mut clients: Vec<_> = (0..200).map(|_| Client::connect(PORT)).collect();
         let (mut answered, mut refused) = (0, 0);
         for client in &mut clients {
-            // One that is refused may be closed before it is asked.
+            // The server may close a refused connection before the request.
             client.try_send(SMUGGLED).ok();
             match client.try_answer() {
                 Ok(answer) if answer.status == 503 => {
@@ -261,11 +261,11 @@ fn a_connection_beyond_the_limit_hears_why() {
     });
     let task = task.spawn();
     task.within(|| {
-        // All that there may be.
+        // As many connections as the server takes.
         let mut held = Vec::new();
         loop {
             let mut client = Client::connect(PORT);
-            // A request that is not read must not cost the client the answer.
+            // A request that the server does not read must not cost the client the answer.
             client.send(SMUGGLED);
             let answer = client.try_answer().unwrap_or_else(|error| panic!("behind {} others: {error}", held.len()));
             match answer.status {

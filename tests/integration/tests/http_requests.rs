@@ -1,4 +1,4 @@
-//! The HTTP requests that a server's guest makes: whom they reach, whom they do not, and what the guest is told.
+//! HTTP requests that a server's guest makes: the addresses that they reach or do not reach, and the guest's errors.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -19,7 +19,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// A link-local address, which a task's loopback is given.
 const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 7);
 
-/// Another server, on a port of the task's loopback; how many connections it had.
+/// Another server, on a port of the task's loopback; returns the port and a counter of its connections.
 fn other(task: &Task<'_>, answer: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> (u16, Arc<AtomicUsize>) {
     other_at(task, Ipv4Addr::LOCALHOST, answer)
 }
@@ -35,7 +35,7 @@ fn other_at(
     let port = task.within(move || {
         let listener = TcpListener::bind((address, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        // To the test program's end: it has its network namespace as long.
+        // Until the test program ends, the thread keeps its network namespace.
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 counted.fetch_add(1, Ordering::SeqCst);
@@ -48,7 +48,7 @@ fn other_at(
     (port, connections)
 }
 
-/// Reads a request: its first line and its body, by its length or its chunks; none at the connection's end.
+/// Reads a request: its first line and its body, by its length or its chunks; None at the connection's end.
 fn request(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
     let mut line = || {
         let mut text = String::new();
@@ -82,7 +82,7 @@ fn request(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
     Some((first, body))
 }
 
-/// Answers what it was asked: 203, with the request's first line and body.
+/// Answers 203 with the request's first line and body.
 fn tell(stream: TcpStream) {
     let mut reader = BufReader::new(stream);
     while let Some((first, body)) = request(&mut reader) {
@@ -144,7 +144,7 @@ fn a_guest_is_told_by_name_why_a_request_has_no_answer() {
         (format!("https://127.0.0.1:{plain}/"), "TLS-protocol-error"),
         (format!("https://127.0.0.1:{rude}/"), "connection-terminated"),
         ("http://nowhere.invalid/".to_owned(), "DNS-error"),
-        // The node's own, by number, by name, and as IPv6 has them.
+        // The node's metadata address, by number, by name, and in its IPv6 forms.
         ("http://169.254.169.254/latest/meta-data/".to_owned(), "destination-IP-prohibited"),
         ("https://169.254.169.254/".to_owned(), "destination-IP-prohibited"),
         ("http://metadata.test/".to_owned(), "destination-IP-prohibited"),
@@ -201,7 +201,7 @@ fn an_answer_that_breaks_off_is_not_handed_on_as_complete() {
     node.finish();
 }
 
-/// A server with TLS, of a CA of its own, on loopback as `api.test`; and that CA's certificate.
+/// A TLS server on loopback, `api.test`, with a certificate of its own CA; and that CA's certificate.
 struct Secured {
     config: Arc<ServerConfig>,
     ca: String,
@@ -244,7 +244,7 @@ impl Secured {
 fn https_trusts_the_containers_own_certificates() {
     let secured = Secured::new();
     let refused = (502, "TLS-certificate-error\n".to_owned(), true);
-    // Where the CA's certificate is, what the environment says of it, and whether it counts.
+    // The path of the CA's certificate, the environment variable for it, and whether the CA is trusted.
     for (place, variable, trusted) in [
         ("/ca.pem", Some("/ca.pem"), true),
         ("/etc/ssl/certs/ca-certificates.crt", None, true),

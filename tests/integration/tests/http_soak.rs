@@ -1,4 +1,4 @@
-//! What takes a server minutes: bodies of a gibibyte, and a hundred thousand requests of which many go wrong. `make soak` runs these;
+//! Tests of servers that take minutes: bodies of a gibibyte, and a hundred thousand requests of which many fail. `make soak` runs them;
 //! smaller ones of both kinds are in `http_bodies` and `http_limits`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
@@ -13,27 +13,27 @@ use catamaran_integration::http::{Client, PORT, with_annotated_server, with_serv
 
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
-/// What a worker may have had in memory at any time, in kB, whatever passes through it.
+/// The allowed peak memory of a worker, in kB, whatever it transfers.
 const MOST_KB: u64 = 32 << 10;
 
 const REQUESTS: u32 = 100_000;
-/// So many go before them, after which the worker has all that it needs for as many at once.
+/// The number of requests before the measurement, after which the worker has all that it needs for this concurrency.
 const WARM_UP: u32 = 4_000;
 const CLIENTS: u32 = 32;
-/// Then a client connects anew.
+/// The number of requests after which a client connects anew.
 const REQUESTS_OF_A_CONNECTION: u32 = 20;
-/// One of so many traps, and one spins.
+/// One request in this many traps, and one spins.
 const ONE_OF: u32 = 100;
-/// What the worker's own memory may have grown by, in kB: what an allocator keeps of the largest moment.
+/// The allowed growth of the worker's own memory, in kB: what an allocator keeps after the peak.
 const MOST_GROWTH_KB: u64 = 2 << 10;
 
-/// Bytes of a body of any length, of which none is like those near it.
+/// Bytes of a body of any length, which all differ from those near them.
 struct Pattern(Vec<u8>);
 
 impl Pattern {
-    /// No power of two, so that a part of a common size that is left out or sent twice shows.
+    /// No power of two, so that a lost or repeated block of a common size shows.
     const PERIOD: usize = MIB - 5;
-    /// Asked for at once, at most.
+    /// The largest part that is asked for at once.
     const PART: usize = 128 << 10;
 
     fn new() -> Self {
@@ -45,7 +45,7 @@ impl Pattern {
         &self.0[at % Self::PERIOD..][..length]
     }
 
-    /// Sends a request with so many bytes of it.
+    /// Sends a request with this many bytes of it.
     fn post(&self, mut to: impl Write, path: &str, length: usize) {
         write!(to, "POST {path} HTTP/1.1\r\nhost: pod\r\ncontent-length: {length}\r\n\r\n").unwrap();
         for at in (0..length).step_by(Self::PART) {
@@ -105,7 +105,7 @@ fn a_gibibyte_passes_in_either_direction_and_back_in_little_memory() {
     });
 }
 
-/// What the worker has that may not grow.
+/// The worker's resources that may not grow.
 #[derive(Debug)]
 struct Census {
     /// In kB.
@@ -124,7 +124,7 @@ impl Census {
     }
 }
 
-/// Sends so many requests from all clients together. Each must have the answer that is its own.
+/// Sends this many requests from all clients together. Each must get its own answer.
 fn flood(requests: u32) {
     let next = AtomicU32::new(0);
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! A server that speaks TLS, by a certificate from a folder that is mounted for it and that its guest does not see.
+//! A server that speaks TLS, with a certificate from a folder that is mounted for the worker and hidden from the guest.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -22,7 +22,7 @@ const SOON: Duration = Duration::from_secs(10);
 const TLS: &str = "catamaran.wasm/http-tls";
 const FOLDER: &str = "/etc/tls";
 
-/// A CA, and certificates of its own for `pod.test`.
+/// A CA, and a certificate of it for `pod.test`.
 struct Ca {
     params: CertificateParams,
     key: KeyPair,
@@ -50,7 +50,7 @@ impl Ca {
         (own.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
     }
 
-    /// Writes a new pair as the kubelet writes a secret: a folder of its own, to which a link is turned at once.
+    /// Writes a new pair as the kubelet writes a secret: into a new folder, to which it then turns a link atomically.
     fn renew(&self, volume: &Path) {
         let (certificate, key) = self.pair();
         write(volume, &certificate, &key);
@@ -66,7 +66,7 @@ impl Ca {
         StreamOwned::new(client, stream)
     }
 
-    /// What is answered to a request of HTTP/1.1 that closes its connection, head and all.
+    /// Returns the answer to a request of HTTP/1.1 that closes its connection, with its head.
     fn ask(&self, path: &str) -> String {
         let mut stream = self.connect(&[]);
         stream
@@ -77,7 +77,7 @@ impl Ca {
         text
     }
 
-    /// The certificate that the server shows.
+    /// Returns the certificate that the server shows.
     fn shown(&self) -> Vec<u8> {
         let mut stream = self.connect(&[]);
         stream.conn.complete_io(&mut stream.sock).unwrap();
@@ -125,15 +125,15 @@ fn a_server_speaks_tls_and_nothing_else() {
             stream.conn.complete_io(&mut stream.sock).unwrap();
             assert_eq!(stream.conn.alpn_protocol(), Some(agreed.as_bytes()));
         }
-        // Who speaks in clear hears nothing that could be taken for an answer.
+        // A client without TLS gets nothing that could pass for an answer.
         let mut clear = Client::connect(PORT);
         clear.send("GET /hello HTTP/1.1\r\nhost: pod\r\n\r\n");
         let heard = clear.rest();
         assert!(!heard.starts_with(b"HTTP"), "{heard:?}");
-        // One that says nothing at all holds up nobody.
+        // A silent client delays no other.
         let _silent = TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).unwrap();
         ok(&ca.ask("/hello"), "hello from http\n");
-        // The guest knows that it was asked by HTTPS, and sees neither the key nor its folder.
+        // The guest knows that the request came by HTTPS, and sees neither the key nor its folder.
         assert!(ca.ask("/request").to_lowercase().contains("https"), "{}", ca.ask("/request"));
         ok(&ca.ask("/file?/etc/motd"), "of the image\n");
         for path in ["/etc/tls/tls.key", "/etc/tls/tls.crt", "/etc/tls/..data/tls.key"] {
@@ -225,7 +225,7 @@ fn what_is_no_certificate_refuses_the_container_by_name() {
     symlink("../key", outside.join("tls.key")).unwrap();
     let refused = order(&node, "outside", &outside).try_create().map(drop).unwrap_err();
     assert!(refused.message.contains("/etc/tls/tls.key cannot be read: "), "{refused}");
-    // And a folder of which nothing is mounted.
+    // And a folder where nothing is mounted.
     let image = image("server");
     let nowhere = node.container("nowhere").image(&image).annotation(TLS, FOLDER).try_create().map(drop).unwrap_err();
     for words in [
@@ -271,7 +271,7 @@ fn many_connections_that_never_agree_on_tls_are_let_go() {
     node.finish();
 }
 
-/// Whoever has broken into the worker has the certificate's folder, and nothing beside it.
+/// An attacker in the worker can reach the certificate's folder, and nothing beside it.
 #[test]
 fn the_workers_descriptor_of_the_folder_leads_nowhere_else() {
     let (node, ca) = (Node::start(), Ca::new());

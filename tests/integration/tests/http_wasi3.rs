@@ -1,4 +1,4 @@
-//! A server of WASI 0.3: what it answers, several requests at once in one instance, and what the end of one is to the others.
+//! A server of WASI 0.3: its answers, several requests at once in one instance, and the effect of one's end on the others.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -24,7 +24,7 @@ fn service<'n>(node: &'n Node, world: &str) -> Container<'n> {
     node.container(world).image(&image).spec(one)
 }
 
-/// Has a request under way, whose answer nobody waits for yet.
+/// Sends a request, and does not wait for its answer yet.
 fn asked(path: &str) -> Client {
     let mut client = Client::connect(PORT);
     client.send(format!("GET {path} HTTP/1.1\r\nhost: pod\r\n\r\n"));
@@ -45,7 +45,7 @@ fn a_server_of_wasi_0_3_answers() {
         says("/env?GREETING", "good morning\n");
         says("/empty", "");
         says("/outgoing", "refused\n");
-        // The container's own file tree.
+        // A file of the container's own tree.
         let file = Client::connect(PORT).get("/file?service-3.wasm");
         assert!(file.complete && file.body == guests::http_3("service", "0.3.0"), "{:?}", file.status);
         assert_eq!(Client::connect(PORT).get("/file?nothing").status, 404);
@@ -70,7 +70,7 @@ fn a_body_is_streamed_in_both_directions_while_it_comes() {
                 if at == 0 {
                     assert_eq!(client.head().status, 200, "{path}");
                 }
-                // What was sent comes back before the rest is sent.
+                // The first part comes back before the rest is sent.
                 assert_eq!(client.some_chunks(part.len()), part.as_bytes(), "{path}");
             }
             client.send("0\r\n\r\n");
@@ -96,7 +96,7 @@ fn an_instance_has_several_requests_at_once_and_as_many_in_all_as_its_author_say
     let node = Node::start();
     let task = service(&node, "service").annotation(REUSE, "4").spawn();
     task.within(|| {
-        // Each says how many there were in its instance at once.
+        // Each answer says how many requests its instance had at once.
         let mut slow: Vec<_> = (0..4)
             .map(|_| {
                 let client = asked("/sleep?1000");
@@ -120,7 +120,7 @@ fn a_trap_ends_all_requests_of_its_instance_and_none_is_taken_for_whole() {
     let task = service(&node, "service").spawn();
     task.within(|| {
         let mut waiting = asked("/sleep?60000");
-        // Until its instance takes the next one too: while a guest computes, another instance does.
+        // Until its instance takes the next request too: while a guest computes, another instance takes it.
         std::thread::sleep(Duration::from_millis(300));
         let mut begun = asked("/begin");
         assert_eq!(begun.head().status, 200);
@@ -151,12 +151,12 @@ fn a_request_that_takes_too_long_ends_no_other_and_one_that_computes_ends_with_i
     task.within(|| {
         let mut late = asked("/sleep?60000");
         std::thread::sleep(Duration::from_millis(800));
-        // In the same instance, and with its answer behind the other's time.
+        // In the same instance, and answered after the other's deadline.
         let mut other = asked("/sleep?1700");
         let answer = late.answer();
         assert!(answer.status == 504 && answer.complete, "{answer:?}");
         assert_eq!(other.answer().short(), (200, "2 at once\n".to_owned(), true));
-        // What goes on for nobody is ended, and its instance with it.
+        // Work for a client that is gone is ended, and its instance with it.
         std::thread::sleep(Duration::from_millis(1500));
         says("/counter", "1\n");
         let begin = Instant::now();
@@ -169,7 +169,7 @@ fn a_request_that_takes_too_long_ends_no_other_and_one_that_computes_ends_with_i
         assert_eq!(answer.short(), (200, "a part\n".to_owned(), false));
         says("/hello", "hello from wasi 0.3\n");
     });
-    // Nobody computes any more.
+    // No guest computes any more.
     let before = ticks(&task);
     std::thread::sleep(Duration::from_secs(1));
     assert!(ticks(&task) - before <= 5, "a guest spins on");
@@ -177,7 +177,7 @@ fn a_request_that_takes_too_long_ends_no_other_and_one_that_computes_ends_with_i
     node.finish();
 }
 
-/// Processor time that the worker has had so far, in hundredths of a second.
+/// The worker's processor time so far, in hundredths of a second.
 fn ticks(task: &Task<'_>) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", task.pid())).unwrap();
     let words: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -199,13 +199,13 @@ fn a_client_that_goes_takes_its_guest_along_and_no_other() {
             assert_eq!(other.answer().short(), (200, "2 at once\n".to_owned(), true), "{path}");
             std::thread::sleep(Duration::from_millis(1500));
             says("/counter", "1\n");
-            // Alone in its instance it takes that along at once.
+            // A guest alone in its instance is ended with it at once.
             drop(asked(path));
             std::thread::sleep(Duration::from_millis(300));
             says("/counter", "1\n");
         }
     });
-    // What the guest went on with is over, and holds up no end.
+    // The guest's background work is over, and does not delay the end.
     task.kill("TERM");
     assert_eq!(task.wait(SOON).code, 0);
     task.delete();
@@ -254,7 +254,7 @@ fn a_node_without_wasi_0_3_refuses_it_by_the_name_of_its_option() {
     for words in ["`wasi:", "which is of WASI 0.3", "the option wasi_p3 to false", "build the component for WASI 0.2"] {
         assert!(refused.message.contains(words), "{words}: {refused}");
     }
-    // Those of 0.2 run there.
+    // Components of 0.2 run there.
     let older = node.container("older").image(&image("server")).flag(options).spawn();
     assert_eq!(get(&older, "/hello").status, 200);
     older.discard();

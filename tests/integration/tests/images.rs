@@ -1,4 +1,4 @@
-//! Images whose module is a layer and no file: every shape of them through a real containerd, and what is refused.
+//! Images whose module is a layer and no file: every form of them through a real containerd, and refusals.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -27,7 +27,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const GREETING: &str = "hello from wasm\n";
 const SOON: Duration = Duration::from_secs(10);
-/// The optimiser has the lowest weight: on a busy machine it takes as long as others leave it nothing.
+/// The optimiser has the lowest weight: on a busy machine it waits until others leave it time.
 const COMPILED: Duration = Duration::from_secs(300);
 const HOST: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
 
@@ -36,12 +36,12 @@ fn image(name: &str, module: impl AsRef<[u8]>) -> Image {
     Image::new(name).blob(WASM, module)
 }
 
-/// Imports an image of any platform, and what it says of itself.
+/// Imports an image with all its platforms.
 fn import(node: &Node, image: &Image) {
     node.import_with(image, &["--all-platforms"]);
 }
 
-/// An order whose root file system is empty, and whose record names an image that `ctr` makes no container of.
+/// An order with an empty root file system, whose record names an image that `ctr` makes no container of.
 fn recorded<'n>(node: &'n Node, id: &str, image: &Image) -> Container<'n> {
     node.import_with(image, &["--all-platforms", "--local", "--no-unpack"]);
     node.container(id).image(&Image::new("empty")).recorded_image(image.name()).args(["/"])
@@ -97,7 +97,7 @@ fn a_second_start_compiles_nothing_and_reads_nothing() {
     let order = || node.container("hello").image(&image).args(["/"]);
     assert_eq!(order().run().stdout, GREETING);
     assert_eq!((counter(&node, "misses"), counter(&node, "compiles"), counter(&node, "hits")), (1, 1, 0));
-    // It does not need the blob any more.
+    // The blob is no longer needed.
     node.ctr_ok(["content", "rm", &digest(&guests::wat("hello"))]);
     assert_eq!(order().run().stdout, GREETING);
     assert_eq!((counter(&node, "misses"), counter(&node, "compiles"), counter(&node, "hits")), (1, 1, 1));
@@ -121,7 +121,7 @@ fn concurrent_starts_of_a_layer_compile_once() {
             assert_eq!((run.code, run.stdout.as_str()), (0, "/\nargs\nx\n"), "{run:?}");
         }
     });
-    // A fast one first, and then the best one, for which nobody waits.
+    // Fast code first, then the best, which no start waits for.
     wait_until(COMPILED, "the best code", || (counter(&node, "compiles") == 2).then_some(()));
     node.expect_nothing_left(COMPILED);
     assert_eq!(order(9).run().code, 0);
@@ -138,7 +138,7 @@ fn the_next_start_orders_optimised_code_for_a_fast_artifact() {
     let fingerprint = fs::read_dir(node.catamaran_root().join("cache")).unwrap().next().unwrap().unwrap().path();
     let best = fingerprint.join(digest(&guests::go("kitchen")).trim_start_matches("sha256:"));
     wait_until(COMPILED, "the best code", || best.exists().then_some(()));
-    // Until its maker has ended: whoever comes before leaves it to that one.
+    // Wait until its maker has ended: a later request leaves the work to a live maker.
     node.await_compiles();
     node.expect_nothing_left(COMPILED);
     // As if its maker had been killed before.
@@ -152,7 +152,7 @@ fn the_next_start_orders_optimised_code_for_a_fast_artifact() {
 #[test]
 fn a_layer_is_read_under_a_lease_that_ends() {
     let node = Node::start();
-    // A custom section that takes a while to read, and none to compile.
+    // A custom section that takes a while to read, and no time to compile.
     const LENGTH: usize = 64 << 20;
     let length = [0x80 | (LENGTH & 0x7f) as u8, 0x80 | (LENGTH >> 7 & 0x7f) as u8, 0x80 | (LENGTH >> 14 & 0x7f) as u8];
     let length = [&length[..], &[(LENGTH >> 21) as u8]].concat();
@@ -221,7 +221,7 @@ fn an_index_is_resolved_by_platform() {
     let hello = || image("part", guests::wat("hello")).platform("wasi", "wasm");
     let native = || Image::new("index").file("/bin/sh", "no module").platform("linux", HOST);
     let foreign = || image("foreign", guests::wat("trap")).platform("linux", "s390x");
-    // The part that is unpacked is this machine's; the module is the one for Wasm.
+    // The unpacked part is this machine's; the module is in the part for Wasm.
     let both = native().also(foreign()).also(hello());
     import(&node, &both);
     let run = node.container("both").image(&both).args(["/"]).run();
@@ -246,7 +246,7 @@ fn an_index_is_resolved_by_platform() {
     node.finish();
 }
 
-/// The digest of the part for an architecture, of the index that a line of `ctr images ls` names.
+/// The digest of the part for an architecture, in the index that a line of `ctr images ls` names.
 fn manifest_for(node: &Node, line: &str, architecture: &str) -> String {
     let digest = line.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap();
     let index: Value = serde_json::from_str(&node.ctr_ok(["content", "get", digest])).unwrap();
@@ -280,7 +280,7 @@ fn an_image_without_a_wasm_layer_names_what_it_has() {
 #[test]
 fn a_layer_that_is_no_module_is_refused() {
     let node = Node::start();
-    // What the cache holds is what Wasmtime calls a .cwasm.
+    // The cache's entry is a file that Wasmtime calls a .cwasm.
     assert_eq!(node.container("a").image(&image("hello", guests::wat("hello"))).args(["/"]).run().code, 0);
     let fingerprint = fs::read_dir(node.catamaran_root().join("cache")).unwrap().next().unwrap().unwrap().path();
     let hex = digest(&guests::wat("hello")).split_off("sha256:".len());
@@ -296,7 +296,7 @@ fn a_layer_that_is_no_module_is_refused() {
         let order = node.container("a").image(&image(name, bytes)).args(["/"]);
         refused(&node, &order, Code::FailedPrecondition, &["layer sha256:", name, word]);
     }
-    // Remembered, as other refusals are: the layer is not read again.
+    // Remembered like other refusals: the layer is not read again.
     let tar = image("tar", b"app.wasm\0\0\0\0\0\0\0\0");
     let refusals = counter(&node, "refusals");
     node.ctr_ok(["content", "rm", &digest(b"app.wasm\0\0\0\0\0\0\0\0")]);
@@ -321,7 +321,7 @@ fn missing_content_says_to_pull_the_image_again() {
     refused(&node, &order, Code::FailedPrecondition, &["layer sha256:", "content store", "pull the image again"]);
     let listed = node.ctr_ok(["images", "ls"]);
     let target = listed.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap();
-    // The record is made while the manifest is there.
+    // The record is made while the manifest still exists.
     let record = recorded(&node, "gone", &image);
     let empty = Image::new("empty");
     node.import(&empty);
@@ -358,7 +358,7 @@ fn a_manifest_with_a_wrong_digest_or_size_is_refused() {
 #[test]
 fn containerd_itself_keeps_no_sha512() {
     let node = Node::start();
-    // Of nothing, which is what ctr reads here.
+    // The digest of no bytes, which is what ctr reads here.
     let empty = "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e";
     let output = node.ctr(["content", "ingest", "--expected-digest", &format!("sha512:{empty}"), "sha512"]);
     assert!(
@@ -418,7 +418,7 @@ fn documents_that_no_registry_would_take_are_refused() {
     node.finish();
 }
 
-/// Of the process that reads manifests, while its driver waits for containerd.
+/// About the process that reads manifests, while its driver waits for containerd.
 #[test]
 fn manifests_are_read_by_a_process_without_rights() {
     let node = Node::start();
@@ -426,7 +426,7 @@ fn manifests_are_read_by_a_process_without_rights() {
     let case = shim.case();
     let config = case.bundle.join("config.json");
     let mut spec: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
-    // No file: the driver is to ask containerd for a layer.
+    // No file: the driver must ask containerd for a layer.
     spec["process"]["args"] = json!(["/"]);
     fs::write(&config, spec.to_string()).unwrap();
     let stop = |signal: Signal| kill(Pid::from_raw(node.containerd_pid().cast_signed()), signal).unwrap();
@@ -480,7 +480,7 @@ fn kubernetes_records_the_image_that_is_asked_for() {
         let image = image(name, guests::wat("args")).config_type(config);
         let order = pod.order(name, &image).command(["/"]).args(["a", "b"]).seccomp(Seccomp::Unconfined);
         let created = order.create();
-        // The task runs in the node's own namespace, where the image is to be known by the same name.
+        // The task runs in the node's own namespace, where the image must have the same name.
         node.import_with(&image, &["--local", "--no-unpack"]);
         assert_eq!(created.image(), image.name(), "{name}");
         let task = created.try_task().unwrap_or_else(|status| panic!("{name}: {status}"));

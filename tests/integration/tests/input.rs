@@ -1,5 +1,5 @@
-//! The container's input: writers that go away or never close, and CloseIO at any time. What holds on runc's shim too is
-//! tried there as well, to test the test.
+//! The container's input: writers that go away or never close, and CloseIO at any time. Tests that hold on runc's shim too
+//! also run there, to test the test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -10,7 +10,7 @@ use catamaran_harness::{Code, Engine, Fifo, Node, Runtime, guests};
 use catamaran_integration::everywhere;
 
 const SOON: Duration = Duration::from_secs(10);
-/// What a pipe holds.
+/// The capacity of a pipe.
 const PIPE: usize = 64 << 10;
 
 fn fifo(node: &Node, name: &str) -> Fifo {
@@ -36,7 +36,7 @@ fn close_io_ends_an_input_that_its_client_left_open() {
 fn close_io_works_at_any_time() {
     everywhere(|node, runtime| {
         let cat = guests::image(runtime, "cat");
-        // Before Start, with data that nobody has read yet, and twice.
+        // Before Start, with data that the guest has not read yet, and twice.
         let task = node.container("cat").image(&cat).hold_stdin().create();
         task.write("before Start");
         task.end_stdin();
@@ -44,10 +44,10 @@ fn close_io_works_at_any_time() {
         task.try_close_io().unwrap();
         task.start();
         assert_eq!(task.wait(SOON).code, 0, "{runtime:?}");
-        // When it has ended.
+        // After its end.
         task.try_close_io().unwrap();
         assert_eq!(task.delete().stdout, "before Start", "{runtime:?}");
-        // Of a task that has no input, and when it is gone.
+        // On a task without input, and on one that is gone.
         let task = node.container("cat").image(&cat).spawn();
         assert_eq!(task.wait(SOON).code, 0, "no input is an empty one: {runtime:?}");
         task.try_close_io().unwrap();
@@ -64,7 +64,7 @@ fn input_ends_after_what_is_still_in_the_pipe() {
         let mut reader = output.reader();
         let order = node.container("cat").image(&guests::image(runtime, "cat")).hold_stdin();
         let task = order.stream("stdout", output.path()).create();
-        // As much as the pipe holds, and nobody reads it when its end is told.
+        // The pipe is full when its end is announced, and the guest has read nothing.
         let text = "0123456789abcdef".repeat(PIPE / 16);
         task.write(&text);
         task.end_stdin();
@@ -81,7 +81,7 @@ fn input_ends_after_what_is_still_in_the_pipe() {
 #[test]
 fn input_of_a_hundred_megabytes_goes_through() {
     const BLOCKS: usize = 1600;
-    // Each 8 bytes are their own number.
+    // Each 8 bytes hold their own number.
     let block = |number: usize| {
         let first = (number * PIPE / 8) as u64;
         (first..first + PIPE as u64 / 8).flat_map(u64::to_le_bytes).collect::<Vec<u8>>()

@@ -1,5 +1,5 @@
-//! The task's life, call by call through containerd: on our shim, where the guest has a part in it on each engine, and where
-//! runc's answers are the same, on runc too, to test the test.
+//! The task's life, call by call through containerd: on our shim, with each engine where the guest has a part in it, and on runc too where
+//! the answers are the same, to test the test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -37,7 +37,7 @@ fn goes_through_its_states(runtime: Runtime, engine: Engine) {
     assert_eq!(task.delete().code, 143);
     match runtime {
         Runtime::Catamaran => events.expect("sleep", &["create", "start", "exit", "delete"]),
-        // Its shim may end before its last event was sent.
+        // Its shim may end before it has sent its last event.
         Runtime::Runc => assert_eq!(events.of("sleep")[..3], ["create", "start", "exit"]),
     }
     node.finish();
@@ -52,7 +52,7 @@ fn a_task_goes_through_its_states() {
 
 #[test]
 fn a_task_goes_through_its_states_on_runc() {
-    // Which does not know of engines.
+    // runc does not know of engines.
     goes_through_its_states(Runtime::Runc, Engine::Wasmtime);
 }
 
@@ -203,7 +203,7 @@ fn two_containers_run_at_once_with_their_own_streams() {
     node.finish();
 }
 
-/// The intermediate's report and the worker's own come on one socket: under load the second was heard first.
+/// The intermediate's report and the worker's own come on one socket: under load the second arrived first.
 #[test]
 fn many_creations_at_once_succeed() {
     let node = Node::start();

@@ -1,5 +1,5 @@
-//! Links of an image, above all those to absolute paths, and the error numbers of files, on Wasmtime: as a native container
-//! has them, which the same program as an ELF under runc says.
+//! Links of an image, above all those to absolute paths, and the error numbers of files, on Wasmtime: the same as for a native container,
+//! which the same program as an ELF under runc shows.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -11,7 +11,7 @@ use catamaran_integration::adapted;
 
 const USER: &str = "1000:1000";
 
-/// A tree as images have them, for any of the programs.
+/// A tree as in many images, for any of the programs.
 fn tree(image: Image) -> Image {
     let folders = ["/srv", "/links", "/opt/lib", "/var"];
     let image = folders.iter().fold(image, |image, folder| image.dir(folder, 0o777, 1000, 1000));
@@ -59,7 +59,7 @@ fn with_volumes<'n>(order: Container<'n>, node: &Node) -> Container<'n> {
         })
 }
 
-/// Who does the steps of `links.c`.
+/// The program that takes the steps of `links.c`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     Native,
@@ -67,7 +67,7 @@ enum Who {
     Component,
 }
 
-/// What comes of the steps, a line each.
+/// The outcome of the steps, a line each.
 fn steps(node: &Node, who: Who, steps: &[&str]) -> Vec<String> {
     let (program, file, runtime) = match who {
         Who::Native => ("/native", guests::native("links"), Runtime::Runc),
@@ -81,7 +81,7 @@ fn steps(node: &Node, who: Who, steps: &[&str]) -> Vec<String> {
     output.stdout.lines().map(str::to_owned).collect()
 }
 
-/// The steps end on Wasmtime as natively, but for those of `others`, which end so.
+/// Checks that the steps end on Wasmtime as natively, except those of `others`, which end as given there.
 fn as_natively(node: &Node, who: Who, all: &[&str], others: &[(&str, &str)]) {
     let (native, wasm) = (steps(node, Who::Native, all), steps(node, who, all));
     let wrong: Vec<_> = native
@@ -126,7 +126,7 @@ const FOLLOWED: &[&str] = &[
     "n/var/run/x",
     "n/usr/lib/y",
     "n/var/run",
-    // Whoever tries to leave stays in.
+    // Steps that try to leave the tree stay in it.
     "r/links/shadow",
     "r/links/up",
     "s/links/up",
@@ -194,7 +194,7 @@ const CHANGED: &[&str] = &[
     "r/srv/x2",
 ];
 
-/// What the kernel calls errors that wasmtime-wasi has no word for.
+/// Steps whose errors wasmtime-wasi cannot express.
 const ERRORS: &[&str] = &[
     "w/ro/new=text",
     "w/ro/file=text",
@@ -261,7 +261,7 @@ fn a_module_gets_the_kernels_error_numbers() {
 #[test]
 fn a_component_gets_the_kernels_error_numbers() {
     let node = Node::start();
-    // WASI 0.2 has no word for it.
+    // WASI 0.2 cannot express it.
     as_natively(&node, Who::Component, ERRORS, &[("E/srv/x", "EIO"), ("E/var/run/x", "EIO")]);
     node.finish();
 }
@@ -308,7 +308,7 @@ fn links_lead_nowhere_outside_of_the_container() {
     node.finish();
 }
 
-/// Go's own words for what users see.
+/// The messages of Go's own library, which users see.
 #[test]
 fn a_go_program_finds_what_lies_behind_links() {
     let node = Node::start();
@@ -329,7 +329,7 @@ fn a_go_program_finds_what_lies_behind_links() {
     node.finish();
 }
 
-/// On the other engine too, whose files are the kernel's.
+/// Wasmer follows them too: its files are the kernel's.
 #[test]
 fn wasmer_follows_the_same_links() {
     let node = Node::start();
@@ -342,7 +342,7 @@ fn wasmer_follows_the_same_links() {
     node.finish();
 }
 
-/// A link that leads now here and now there, while the guest reads through it.
+/// A link that changes its target while the guest reads through it.
 #[test]
 fn a_changing_link_is_one_or_the_other_target() {
     let node = Node::start();
@@ -359,7 +359,7 @@ fn a_changing_link_is_one_or_the_other_target() {
     let (mut changes, begin) = (0, Instant::now());
     while task.try_wait(Duration::from_millis(1)).is_err() {
         assert!(begin.elapsed() < Duration::from_secs(30), "it does not end");
-        // Inside, outside of the container, absolute and relative.
+        // Inside, outside the container, absolute and relative.
         for text in ["/volume/two", "two", "/etc", "../../../../etc", "/volume/one"] {
             std::os::unix::fs::symlink(text, volume.join("next")).unwrap();
             fs::rename(volume.join("next"), volume.join("now")).unwrap();

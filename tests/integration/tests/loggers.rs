@@ -1,5 +1,5 @@
-//! Where a client may want a container's output other than in a FIFO: files and programs, as containerd's own shim has them.
-//! What holds on runc's shim too is tried there as well, to test the test.
+//! Other destinations of a container's output than a FIFO: files and programs, as containerd's own shim has them. Tests that hold on runc's
+//! shim too also run there, to test the test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -14,7 +14,7 @@ use catamaran_harness::{Code, Engine, Image, Node, Runtime, State, guests, procf
 const SOON: Duration = Duration::from_secs(10);
 const BOTH: [Runtime; 2] = [Runtime::Catamaran, Runtime::Runc];
 
-/// A logger that keeps what it is given, in the node's folder: `args`, `environ`, `out` and `err`.
+/// A logger that keeps its input, in the node's folder: `args`, `environ`, `out` and `err`.
 const KEEPS: &str = r#"cd "${0%/*}"
 printf '<%s>' "$@" >args
 tr '\0' '\n' </proc/$$/environ >environ
@@ -23,7 +23,7 @@ standard=$(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); echo "$standard"
 ready
 cat <&3 >>out & cat <&4 >>err; wait"#;
 
-/// A program `name` in the node's folder, of a shell script in which `ready` says that it is.
+/// Makes a program `name` of a shell script in the node's folder; `ready` in the script reports readiness.
 fn script(node: &Node, name: &str, text: &str) -> PathBuf {
     let path = node.dir().join(name);
     let ready = "ready() { printf '\\0' >&5; exec 5>&-; }";
@@ -56,7 +56,7 @@ fn a_file_is_made_and_appended_to() {
         let node = Node::start().runtime(runtime);
         let file = node.dir().join("made/on the way/out.log");
         let uri = format!("file://{}", file.display().to_string().replace(' ', "%20"));
-        // runc's shim copies, and what a short program wrote last may be lost («error copying stderr»): once in four runs here.
+        // runc's shim copies, and may lose the last output of a short program ("error copying stderr"): once in four runs here.
         let whole = |text: &str, lines| text.lines().count() == lines || runtime == Runtime::Runc && !text.is_empty();
         for round in 1..=2 {
             let task = node.container("both").image(&guests::image(runtime, "both")).log_uri(&uri).spawn();
@@ -71,7 +71,7 @@ fn a_file_is_made_and_appended_to() {
                 assert!(count == round || runtime == Runtime::Runc && count < round, "{runtime:?}: {lines}");
             }
         }
-        // As ctr asks for it.
+        // By the option of ctr.
         let ran = node.container("both").image(&guests::image(runtime, "both")).flag(["--log-uri", &uri]).run();
         assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "", ""), "{runtime:?}");
         wait_until(SOON, "ctr's lines", || whole(&text(&file), 6).then_some(()));
@@ -209,7 +209,7 @@ fn a_logger_ends_with_a_shim_that_was_killed() {
 
 #[test]
 fn a_logger_that_dies_is_an_error_to_the_guest_and_a_line_in_the_log() {
-    // Writes a line each tenth of a second, and exits with the error of the one that fails.
+    // Writes a line each tenth of a second, and exits with the error of the first write that fails.
     let ticks = r#"(module
       (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
       (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
@@ -228,7 +228,7 @@ fn a_logger_that_dies_is_an_error_to_the_guest_and_a_line_in_the_log() {
         let node = Node::start().engine(engine);
         let logger = script(&node, "dies", r#"cd "${0%/*}"; ready; head -n 2 <&3 >out; exit 3"#);
         let task = node.container("ticks").image(&image).log_uri(&format!("binary://{}", logger.display())).spawn();
-        // EPIPE, and no signal.
+        // EPIPE, without a signal.
         assert_eq!(task.wait(SOON).code, 64, "{engine:?}");
         let said = wait_until(SOON, "a line in the log", || {
             let log = node.log();
@@ -242,7 +242,7 @@ fn a_logger_that_dies_is_an_error_to_the_guest_and_a_line_in_the_log() {
     }
 }
 
-/// Refused with these words, and then the id is free.
+/// Checks that Create is refused with these words, and that the id is free then.
 fn refused(node: &Node, runtime: Runtime, stdout: &str, stderr: &str, words: &[&str]) {
     let hello = guests::image(runtime, "hello");
     let order = node.container("same").image(&hello).stream("stdout", stdout).stream("stderr", stderr);
@@ -327,7 +327,7 @@ fn a_logger_that_is_never_ready_is_killed() {
     node.finish();
 }
 
-/// Where a pod goes on, nothing else ends such a creation: it had waited for its logger, and compiled then.
+/// In a pod that goes on, nothing else ends such a creation: it waited for its logger, and then compiled.
 #[test]
 fn a_creation_that_was_given_up_went_on_with_its_logger() {
     let node = Node::start();
@@ -339,7 +339,7 @@ fn a_creation_that_was_given_up_went_on_with_its_logger() {
     let uri = format!("binary://{}", hangs.display());
     let member = || node.container("member").image(&hello).in_pod("pod");
     assert!(member().limit(Duration::from_secs(2)).log_uri(&uri).try_create().is_err());
-    // A logger that was never ready is killed after 30 s.
+    // A logger that is never ready is killed after 30 s.
     let left = || running(&hangs).len() + node.leftovers().iter().filter(|line| line.contains("/member.json")).count();
     wait_until(SOON, "the creation to end", || (left() == 0).then_some(()));
     let again = member().create();
@@ -349,7 +349,7 @@ fn a_creation_that_was_given_up_went_on_with_its_logger() {
     node.finish();
 }
 
-/// With all that a shim has for a container: streams or a logger, its state, its cgroup and the watch for kills in it.
+/// A container's resources in a shim: streams or a logger, its state, its cgroup and the watch for kills in it.
 #[test]
 fn a_shim_keeps_nothing_of_a_container_that_is_gone() {
     let node = Node::start();
@@ -374,7 +374,7 @@ fn a_shim_keeps_nothing_of_a_container_that_is_gone() {
     };
     let descriptors = || fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
     (0..6).for_each(round);
-    // A task of the shim's that ends behind the answer.
+    // A task of the shim may end after the answer.
     wait_until(SOON, "the first ones' tasks", || (descriptors() < 40).then_some(()));
     let before = descriptors();
     (6..42).for_each(round);
@@ -420,11 +420,11 @@ fn a_log_file_costs_an_idle_process_and_no_wake_ups() {
     let before = switches();
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(switches(), before);
-    // The worker holds pipes, nothing of the host's files.
+    // The worker holds pipes, and no file of the host.
     for fd in [1, 2] {
         assert!(fs::read_link(format!("/proc/{worker}/fd/{fd}")).unwrap().to_string_lossy().starts_with("pipe:"));
     }
-    // A signal to the logger alone is as the death of any.
+    // A signal that kills the logger alone leaves the container running.
     assert_eq!(task.state(), State::Running);
     task.discard();
     node.finish();
@@ -434,7 +434,7 @@ fn a_log_file_costs_an_idle_process_and_no_wake_ups() {
 fn a_logger_of_an_exec_ends_with_its_deletion_and_with_its_shim() {
     let node = Node::start();
     let keeps = script(&node, "keeps", KEEPS);
-    // It does not end with its input.
+    // The logger does not end with its input.
     let stays = script(&node, "stays", "ready; trap '' TERM; while :; do sleep 1; done");
     let image = guests::of("sleep", guests::wat("sleep")).file("/both", guests::wat("both"));
     let task = node.container("c").image(&image).spawn();

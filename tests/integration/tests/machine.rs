@@ -1,5 +1,5 @@
-//! What only a node with cgroup v2, systemd and AppArmor shows. Ignored, since few machines that build this are one:
-//! `tests/machine/run` boots one and asks for them. Asked for elsewhere they fail.
+//! Tests that need a node with cgroup v2, systemd and AppArmor. Ignored, because few build machines are such a node: `tests/machine/run`
+//! boots one and runs them. Elsewhere they fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -14,7 +14,7 @@ use containerd_shim_protos::protobuf::Message;
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
-/// Loaded by the machine; it denies writing below /denied.
+/// The profile that the machine loads; it denies writing below /denied.
 const PROFILE: &str = "catamaran-test";
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -52,7 +52,7 @@ fn hog() -> Image {
     Image::new("hog").file("/hog.wasm", hog.unwrap()).entrypoint(["/hog.wasm"])
 }
 
-/// What systemd says of a unit.
+/// Returns a property of a systemd unit.
 fn property(unit: &str, name: &str) -> String {
     let output = Command::new("systemctl").args(["show", unit, "--value", "-p", name]).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -126,7 +126,7 @@ fn an_oom_kill_in_a_removed_scope_is_reported() {
         events.expect(&id, &["create", "start", "oom", "exit", "delete"]);
     }
     println!("{gone} of 4 cgroups were gone when the exit was told");
-    // Killed by somebody else, not for memory.
+    // Killed by another process, not for lack of memory.
     let task = in_scope("killed", &guests::image(Runtime::Catamaran, "sleep")).spawn();
     task.expect_stdout("ready\n");
     assert!(Command::new("kill").args(["-9", &task.pid().to_string()]).status().unwrap().success());
@@ -161,7 +161,7 @@ fn profile_is_the_processes(runtime: Runtime) {
     let node = Node::start();
     for (file, denied) in [("/free/file", false), ("/denied/file", true)] {
         let task = writer(&node, runtime, PROFILE, file).create();
-        // runc changes to it at the exec of the container's program, ours before it is ready.
+        // runc changes to it at the exec of the container's program, ours before it reports readiness.
         if runtime == Runtime::Catamaran {
             let label = read(format!("/proc/{}/attr/apparmor/current", task.pid()));
             assert_eq!(label, format!("{PROFILE} (enforce)"));
@@ -197,7 +197,7 @@ fn an_apparmor_profile_that_is_not_loaded_is_refused() {
     node.finish();
 }
 
-/// systemd mounts cgroup v2 with `nsdelegate`: who is in a container's cgroup namespace clones nobody into it from outside.
+/// systemd mounts cgroup v2 with `nsdelegate`: a process in a container's cgroup namespace cannot clone into that cgroup from outside it.
 #[test]
 #[ignore = "runs in tests/machine"]
 fn an_exec_is_in_the_containers_cgroup_and_under_its_profile() {

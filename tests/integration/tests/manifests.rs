@@ -1,5 +1,5 @@
-//! The manifests that users begin with: a namespace of the Pod Security level `restricted` takes them, and a server ends after its
-//! Services have let go of it. Needs neither root nor containerd.
+//! The manifests that users begin with: a namespace of the Pod Security level `restricted` admits them, and a server ends after its
+//! Services have stopped sending to it. Needs neither root nor containerd.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -10,15 +10,15 @@ use catamaran_harness::Example;
 use serde::Deserialize;
 use serde_yaml::Value;
 
-/// From here on a port takes no capability.
+/// The first port that needs no capability.
 const FIRST_FREE_PORT: u64 = 1024;
 
-/// The documents of a text.
+/// The YAML documents in a text.
 fn documents(text: &str) -> Vec<Value> {
     serde_yaml::Deserializer::from_str(text).map(|one| Value::deserialize(one).unwrap()).collect()
 }
 
-/// What the level asks of a pod: <https://kubernetes.io/docs/concepts/security/pod-security-standards>.
+/// Checks the level's rules for a pod: <https://kubernetes.io/docs/concepts/security/pod-security-standards>.
 fn expect_restricted(place: &str, pod: &Value) {
     let containers = pod["containers"].as_sequence().unwrap_or_else(|| panic!("{place}: containers"));
     assert!(!containers.is_empty(), "{place}");
@@ -61,7 +61,7 @@ fn each_example_is_admitted_by_a_restricted_namespace_and_its_servers_wait_befor
         assert!(!pods.is_empty(), "{place}");
         for pod in pods {
             expect_restricted(&place, &pod["spec"]);
-            // One that a Service sends connections to.
+            // A pod to which a Service sends connections.
             if documents.iter().any(|document| document["kind"] == "Service") {
                 expect_pre_stop(&place, &pod["spec"]);
                 servers += 1;

@@ -1,5 +1,5 @@
-//! One pod with all that a pod can have here: an init container of Go, a component on Wasmtime, a WASIX program on Wasmer that
-//! the init container brought, and a native sidecar; each with the probes of a kubelet.
+//! One pod with all kinds of containers: an init container in Go, a component on Wasmtime, a WASIX program on Wasmer that the init
+//! container brought, and a native sidecar; each with the probes of a kubelet.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// The first start of a module of some size.
 const COMPILED: Duration = Duration::from_secs(60);
 
-/// An `httpGet` probe: what is answered to it.
+/// An `httpGet` probe: returns the answer.
 fn http(ip: &str, port: u16) -> String {
     let mut stream = TcpStream::connect((ip, port)).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -27,7 +27,7 @@ fn http(ip: &str, port: u16) -> String {
     answer
 }
 
-/// An `exec` probe: the code.
+/// An `exec` probe: returns the code.
 fn exec(container: &Running<'_>, words: &[&str]) -> i32 {
     container.exec_sync(words, SOON).unwrap_or_else(|status| panic!("{words:?}: {status}")).code
 }
@@ -47,7 +47,7 @@ fn a_go_init_container_both_engines_and_a_native_sidecar_answer_their_probes() {
 
     let front = pod.order("front", &net()).args(["web"]).start();
     front.expect_line("listening");
-    // Its own image has another module, and not the one that it runs.
+    // Its own image has another module than the one that it runs.
     let own = guests::of("tool", guests::wat("hello")).file("/fail.wasm", guests::wat("trap"));
     let back = pod.order("back", &own).command(["/app/server.wasm", "8080"]);
     let back = back.mount(&volume, "/app", true, none).start();
@@ -75,7 +75,7 @@ fn a_go_init_container_both_engines_and_a_native_sidecar_answer_their_probes() {
         assert_eq!(exec(&sidecar, &["sh", "-c", "exit 3"]), 3);
     }
     let shim = parent(front.status().pid);
-    // The optimiser's are in the background, of whoever was first.
+    // The optimiser's processes run in the background, as children of the container that was first.
     node.await_compiles();
     let mut found = children(shim);
     let mut known = vec![pod.status().pid, front.status().pid, back.status().pid, sidecar.status().pid];

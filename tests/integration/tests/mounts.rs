@@ -1,4 +1,4 @@
-//! The mount list of a spec: its options, propagation, masks, and what is refused.
+//! The mount list of a spec: its options, propagation, masks, and refusals.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -22,14 +22,14 @@ fn run(program: &str, words: &[&str]) {
     assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A container that waits; its tree is looked at from outside.
+/// A container that waits, so that the test can look at its tree from outside.
 fn waiting<'n>(order: &Container<'n>) -> Task<'n> {
     let task = order.spawn();
     task.expect_stdout("ready\n");
     task
 }
 
-/// Refused, with these words.
+/// Checks that Create is refused with these words.
 fn refused(order: &Container<'_>, code: Code, words: &[&str]) {
     let status = order.try_create().err().unwrap_or_else(|| panic!("it was created; expected {words:?}"));
     assert_eq!(status.code, code, "{status}");
@@ -43,7 +43,7 @@ fn options_of_a_bind_mount_take_effect() {
     let node = Node::start();
     let volume = node.folder("volume");
     let sub = Mounted::tmpfs(&volume.join("sub"));
-    // Options; what the top has then; what the mount below has. «!» before what it has not.
+    // The options; those of the top then; those of the mount below. "!" precedes an option that must be absent.
     let table: &[(&str, &str, &str)] = &[
         ("rbind", "rw relatime !noexec", "rw relatime !noexec"),
         ("rbind ro", "ro", "rw"),
@@ -105,9 +105,9 @@ fn later_mounts_of_the_host_appear_and_none_propagate_back() {
         let later = Mounted::tmpfs(&shared.path().join("later"));
         fs::write(later.path().join("file"), "later").unwrap();
         assert_eq!(fs::read_to_string(task.inside("/data/later/file")).unwrap(), "later", "{propagation}");
-        // As runc has it: what comes later has the host's options, and is not read-only for being below.
+        // As on runc: a later mount has the host's options, and is not read-only just because it is below.
         assert!(task.mount_at("/data/later").unwrap().has(&["rw"]));
-        // The other way nothing goes: not even a mount by root in the container's namespace.
+        // Nothing propagates the other way: not even a mount by root in the container's namespace.
         let pid = task.pid().to_string();
         run("mount", &["-N", &pid, "-t", "tmpfs", "tmpfs", "/data/before"]);
         let host = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -117,7 +117,7 @@ fn later_mounts_of_the_host_appear_and_none_propagate_back() {
         assert!(task.mount_at("/data/later").is_none(), "{propagation}: an unmount shows as well");
         task.discard();
     }
-    // Without it nothing arrives, as ever.
+    // Without propagation a later mount never arrives.
     let task =
         waiting(&node.container("private").image(&wasm("sleep")).with_volume(shared.path(), "/data", &["rbind"]));
     let later = Mounted::tmpfs(&shared.path().join("later"));
@@ -135,8 +135,8 @@ fn a_procfs_that_the_host_mounts_later_shows_no_memory_to_a_plain_user() {
     let shared = Mounted::shared(&node.folder("shared"));
     let order = node.container("later").image(&wasm("read")).args(["/read", "/data/proc/self/mem"]).user("1000:1000");
     let task = order.with_volume(shared.path(), "/data", &["rbind", "rslave", "ro"]).create();
-    // After Create nothing covers it any more. Root could read and write it (shim/worker/README.md): a worker is not dumpable,
-    // so that its files in any procfs are root's.
+    // After Create nothing covers the procfs any more. Root could read and write it (shim/worker/README.md): a worker is not dumpable, so
+    // its files in any procfs are root's.
     let proc = Mounted::at(&["-t", "proc", "proc"], &shared.path().join("proc"));
     assert!(task.inside("/data/proc/self").exists(), "it does not show: the test tests nothing");
     task.start();
@@ -152,7 +152,7 @@ fn a_procfs_that_the_host_mounts_later_shows_no_memory_to_a_plain_user() {
 fn a_device_on_a_mount_that_came_later_is_not_opened() {
     let node = Node::start();
     let shared = Mounted::shared(&node.folder("shared"));
-    // 63: EPERM, as WASI counts.
+    // 63: EPERM in WASI's numbers.
     for (name, minor, code) in [("kmsg", "11", 63), ("null", "3", 0)] {
         let path = format!("/data/later/{name}");
         let order = node.container(name).image(&wasm("read")).args(["/read", &path]).user("0:0");
@@ -162,7 +162,7 @@ fn a_device_on_a_mount_that_came_later_is_not_opened() {
         assert!(task.inside(&path).exists() && !task.mount_at("/data/later").unwrap().has(&["nodev"]));
         task.start();
         task.wait(SOON);
-        // No attribute of a mount stands in the way, and the worker is root: it is the cgroup that refuses, all but five.
+        // No mount attribute prevents it, and the worker is root: the cgroup refuses all devices but five.
         assert_eq!(task.delete().code, code, "{name}");
         drop(later);
     }
@@ -190,7 +190,7 @@ fn mounts_made_during_a_creation_are_not_missed() {
     let order = order.with_volume(shared.path(), "/data", &["rbind", "rslave"]);
     let later = std::thread::scope(|scope| {
         let created = scope.spawn(|| order.create());
-        // The volume was opened when the module is compiled.
+        // The volume is open by the time the module is compiled.
         wait_until(SOON, "the compile process", || compiles(&node).then_some(()));
         let later = Mounted::tmpfs(&shared.path().join("later"));
         fs::write(later.path().join("file"), "not missed").unwrap();
@@ -223,15 +223,15 @@ fn tmpfs_and_other_new_file_systems_are_mounted() {
     let of = |path: &str| fs::metadata(task.inside(path)).unwrap();
     assert_eq!((of("/a").mode() & 0o7777, of("/a").uid(), of("/a").gid()), (0o750, 7, 8));
     assert!(task.mount_at("/a").unwrap().has(&["ro", "noexec"]));
-    // As what they cover; and where there was nothing, as a tmpfs is.
+    // The mode of the covered folder; in a new place, that of a tmpfs.
     assert_eq!(of("/sticky").mode() & 0o7777, 0o1770);
     assert_eq!(of("/new/one").mode() & 0o7777, 0o1777);
     assert_eq!(of("/new").mode() & 0o7777, 0o755);
-    // Read-only, and still with a place for what is mounted in it.
+    // Read-only, and still with a place for the mount in it.
     let closed = ["/closed", "/closed/a/b"].map(|place| task.mount_at(place).unwrap().has(&["ro"]));
     assert_eq!(closed, [true, false]);
     assert!(task.mount_at("/sticky").unwrap().has(&["noatime"]));
-    // Root's files in it act on the host: read-only, whatever is asked.
+    // Root's files in it act on the host: read-only, whatever the spec asks for.
     assert!(task.mount_at("/writable-sys").unwrap().has(&["ro", "nodev"]));
     for empty in ["/queues", "/proc"] {
         let mount = task.mount_at(empty).unwrap();
@@ -241,7 +241,7 @@ fn tmpfs_and_other_new_file_systems_are_mounted() {
     node.finish();
 }
 
-/// Queues count against their user on the whole node: a guest that runs as root left the host's root without any.
+/// Queues count against their user on the whole node: a guest that ran as root used up the quota of the host's root.
 #[test]
 fn a_guest_makes_no_message_queue() {
     for engine in Engine::ALL {
@@ -253,7 +253,7 @@ fn a_guest_makes_no_message_queue() {
             let order = node.container("queue").image(&wasm("write")).args(words).user("0:0");
             order.with_mount("mqueue", "mqueue", "/own/queues", &["nosuid", "noexec", "nodev"])
         };
-        // The last one is there and may be written to, or the others show nothing.
+        // The last place exists and is writable, otherwise the others would show nothing.
         for (place, code) in [("/dev/mqueue", 69), ("/own/queues", 69), ("/data/deep/queues", 69), ("/data/deep", 0)] {
             let run = order(place).with_volume(&volume, "/data", &["rbind"]).to_its_end();
             assert_eq!(run.code, code, "{engine:?} {place}: EROFS is 69: {run:?}");
@@ -329,14 +329,14 @@ fn masked_and_readonly_paths() {
         spec["linux"]["readonlyPaths"] = json!(["/data", "/image", "/nowhere", "/image/file/below"]);
         spec["linux"]["maskedPaths"] = json!(["/more", "/image/file", "/link", "/nowhere/either"]);
     }));
-    // With what is mounted below: the one of the volume, not only its top.
+    // With the mounts below: the volume's nested mount too, not only its top.
     for place in ["/data", "/data/deep", "/image"] {
         assert!(task.mount_at(place).unwrap().has(&["ro"]), "{place}");
     }
     let write = |path: &str| fs::write(task.inside(path), "x").unwrap_err().raw_os_error();
     assert_eq!([write("/data/file"), write("/data/deep/new"), write("/image/new")], [Some(30); 3], "EROFS");
     assert_eq!(fs::read_dir(task.inside("/more")).unwrap().count(), 0);
-    // A mask on a link covers what it leads to; one on a file is nothing to read.
+    // A mask on a link covers the link's target; a masked file is empty.
     assert_eq!(fs::read_dir(task.inside("/data/sub")).unwrap().count(), 0);
     assert_eq!(fs::read(task.inside("/image/file")).unwrap_or_default(), b"");
     assert_eq!(write("/data/sub/x"), Some(30), "a mask is not written to");

@@ -1,4 +1,4 @@
-//! Native containers: a program that is no Wasm, run by runc beside Wasm ones.
+//! Native containers: a program that is not WebAssembly, run by runc beside Wasm containers.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -11,7 +11,7 @@ use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// One program, static, that does what it is told by a word.
+/// One static program, whose first argument says what to do.
 fn side() -> Image {
     Image::new("side").file("/bin/side", guests::native("side")).env(["PATH=/bin"]).entrypoint(["side"])
 }
@@ -30,14 +30,14 @@ fn a_native_program_runs_as_on_runcs_own_shim() {
             let words = ["side"].iter().chain(words);
             node.container("side").runtime(runtime).image(&side()).args(words).stdin("typed\n").to_its_end()
         };
-        // It is for Wasm alone.
+        // The engine's annotation is for Wasm alone.
         let order = node.container("side").runtime(runtime).engine(Engine::Wasmer).image(&side());
         assert_eq!(order.args(["side", "echo", "native"]).to_its_end().stdout, "native\n");
         let both = run(&["both"]);
         assert_eq!((both.code, both.stdout.as_str(), both.stderr.as_str()), (0, "to stdout\n", "to stderr\n"));
         assert_eq!(run(&["cat"]).stdout, "typed\n", "{runtime:?}");
         assert_eq!(run(&["exit", "42"]).code, 42, "{runtime:?}");
-        // Of a signal that it does not handle the first process of a pid namespace hears nothing.
+        // The first process of a pid namespace does not get a signal that it does not handle.
         for (signal, code) in [(9, Some(137)), (15, Some(143)), (6, None)] {
             let task = node.container("side").runtime(runtime).image(&side()).args(["side", "sleep"]).spawn();
             task.expect_stdout("ready 1\n");
@@ -90,7 +90,7 @@ fn a_native_container_has_what_its_spec_gives_it() {
     assert_ne!(status(pid)["CapBnd"], "0000000000000000", "its capabilities are the spec's");
     let theirs = node.container("theirs").runtime(Runtime::Runc).image(&side()).args(["side", "sleep"]).spawn();
     theirs.expect_stdout("ready 1\n");
-    // Signals 32 and 33 are a C library's own: glibc leaves them ignored in what it spawns.
+    // Signals 32 and 33 are a C library's own: glibc leaves them ignored in processes that it spawns.
     let ignored = |pid: u32| u64::from_str_radix(&status(pid)["SigIgn"], 16).unwrap() & !(0b11 << 31);
     assert_eq!(ignored(pid), ignored(theirs.pid()));
     for set in ["SigBlk", "SigCgt", "CapEff", "CapBnd", "CapInh", "NoNewPrivs", "Seccomp", "Groups"] {
@@ -103,7 +103,7 @@ fn a_native_container_has_what_its_spec_gives_it() {
     let (kind, metrics) = task.try_metrics().unwrap();
     assert!(kind.ends_with("Metrics") && !metrics.is_empty(), "{kind}");
     task.discard();
-    // Whatever a Wasm container would be refused for is runc's to judge: a device, a set-user-id bit that counts.
+    // Specs for which a Wasm container would be refused are runc's to judge: a device, an effective set-user-id bit.
     let task = node
         .container("mighty")
         .image(&side())
@@ -187,7 +187,7 @@ fn a_refusal_of_runc_is_reported_in_its_words_and_leaves_nothing() {
     assert!(refused.message.contains("OCI runtime create failed: "), "{refused}");
     assert!(refused.message.contains("/bin/side: not a directory"), "{refused}");
     node.expect_nothing_left(SOON);
-    // Neither native nor Wasm: it is the image's layer that is looked for.
+    // Neither native nor Wasm: the shim looks for the image's layer.
     let none = node.container("none").image(&side()).args(["none"]).try_create().map(drop).unwrap_err();
     assert!(none.message.contains("\"none\": no such file in the container"), "{none}");
     let cwasm = Image::new("cwasm").file("/a.cwasm", b"\x7fELF\x02\x01\x01\xc8 machine code").entrypoint(["/a.cwasm"]);
@@ -226,7 +226,7 @@ fn options_forbid_native_containers_or_name_their_runtime() {
     for words in ["native_runtime: \"no-such-runc\"", "PATH", file.to_str().unwrap()] {
         assert!(missing.stderr.contains(words), "{words}: {missing:?}");
     }
-    // A program that is no runc: what it says is what is told.
+    // A program that is not runc: its error text is passed on.
     let program = node.dir().join("strange-runc");
     fs::write(&program, "#!/bin/sh\necho this is no runc >&2\nexit 3\n").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);

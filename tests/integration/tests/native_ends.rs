@@ -1,5 +1,5 @@
-//! How native containers end when somebody else does: the shim, containerd, runc, or whoever asked for them. And pauses, limits
-//! and crowds of them.
+//! Ends of native containers when another process ends: the shim, containerd, runc, or the client. And pauses, limits and many containers
+//! at once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -37,7 +37,7 @@ fn kill9(pid: u32) {
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
 
-/// Where the root file system of a container is mounted.
+/// Whether the root file system of a container is mounted.
 fn mounted(node: &Node, id: &str) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     table.contains(node.bundle(id).join("rootfs").to_str().unwrap())
@@ -75,7 +75,7 @@ fn killing_the_shim_ends_its_containers_and_leaves_nothing() {
         wait_until(SOON, "the exit to be told", || events.of("victim").contains(&"exit".to_owned()).then_some(()));
         task.remove_container();
         for member in members {
-            // Of them containerd still knows, until it is asked.
+            // containerd still knows of them, until a client asks for them.
             let _ = member.try_delete();
             member.remove_container();
         }
@@ -107,7 +107,7 @@ fn a_restarted_containerd_finds_native_containers_and_their_exits() {
     node.finish();
 }
 
-/// A runc that does something else before it is runc, told `$verb`.
+/// A runc that first runs a script, with its command in `$verb`.
 fn runc(node: &Node, script: &str) -> (PathBuf, PathBuf) {
     let program = node.dir().join("other-runc");
     let words = "for verb; do case $verb in create|start|exec|delete|kill|pause|resume|update) break;; esac; done";
@@ -129,7 +129,7 @@ fn a_runc_that_is_killed_leaves_nothing() {
     let node = Node::start();
     for (script, verb) in [
         ("[ $verb != create ] || kill -9 $$", "create"),
-        // In the midst of it, as far as it has come.
+        // In the middle of its work, at whatever step.
         ("[ $verb != create ] || (sleep 0.02; kill -9 $$) &", "create"),
         ("[ $verb != create ] || (sleep 0.04; kill -9 $$) &", "create"),
         ("[ $verb != start ] || kill -9 $$", "start"),
@@ -139,7 +139,7 @@ fn a_runc_that_is_killed_leaves_nothing() {
         match created {
             Err(refused) => assert!(refused.message.contains(&format!("OCI runtime {verb} failed")), "{refused}"),
             Ok(task) => {
-                // It was quicker.
+                // runc was faster than the kill.
                 if verb == "start" {
                     let refused = task.try_start().unwrap_err();
                     assert!(refused.message.contains("OCI runtime start failed"), "{refused}");
@@ -168,7 +168,7 @@ fn a_runc_that_hangs_blocks_only_its_own_container() {
     let refused = late.try_create().map(drop).unwrap_err();
     assert!(refused.code == Code::DeadlineExceeded || refused.message.contains("deadline"), "{refused}");
     assert!(begin.elapsed() < SOON);
-    // The one that waits is given up by its deletion, which containerd asks for.
+    // The waiting creation ends with its deletion, which containerd asks for.
     wait_until(SOON, "the creation to be given up", || (children(shim) == [pod.pid()]).then_some(()));
     let pid: u32 = fs::read_to_string(&hung).unwrap().trim().parse().unwrap();
     assert!(!procfs::is_there(pid), "runc goes with it");
@@ -187,7 +187,7 @@ fn a_runc_that_hangs_blocks_only_its_own_container() {
     wait_until(SOON, "containerd to forget the pod", || pod.try_state().is_err().then_some(()));
     pod.remove_container();
     node.ctr_ok(["containers", "rm", "again"]);
-    // Nothing was mounted or made by the runc that hung, and what was written down of it is gone.
+    // The hung runc mounted and made nothing, and the shim's record of it is gone.
     node.finish();
 }
 
@@ -252,7 +252,7 @@ fn limits_of_a_native_container_change_while_it_runs() {
 fn an_execs_exit_is_never_reported_after_its_containers() {
     let node = Node::start();
     let events = node.events();
-    // Its work is done long before it ends.
+    // runc's work is done long before it ends.
     let real = node.programs().runc.display().to_string();
     let script = format!("[ $verb != exec ] || {{ {real} \"$@\"; code=$?; sleep 2; exit $code; }}");
     let (_, options) = runc(&node, &script);
@@ -287,7 +287,7 @@ fn a_native_container_held_by_a_tracer_blocks_nobody() {
     ptrace::seize(pid, ptrace::Options::empty()).unwrap();
     kill9(traced.pid());
     wait_until(SOON, "it to end", || status(traced.pid())["State"].starts_with('Z').then_some(()));
-    // Its parent is told of the end, and does not get it before the tracer has.
+    // The parent is notified of the end, and cannot reap the process before the tracer has.
     std::thread::sleep(Duration::from_millis(300));
     let answer = pod.further("echo").args(["side", "echo", "a"]).try_add().map(drop);
     nix::sys::wait::waitpid(pid, None).unwrap();

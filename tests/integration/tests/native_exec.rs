@@ -55,7 +55,7 @@ fn a_native_exec_has_streams_exit_code_and_events() {
     node.finish();
 }
 
-/// Among them one that is refused for a process of a Wasm container, and one that nobody knows.
+/// Among them one that is refused for a process of a Wasm container, and an unknown one.
 #[test]
 fn runc_gets_every_key_of_a_process() {
     let node = Node::start();
@@ -145,13 +145,13 @@ fn a_native_exec_has_a_terminal() {
         task.try_resize(120, 40).unwrap();
         task.expect_stdout("size 40 120\r\n");
         task.write("typed\n");
-        // The line's echo, and what the program makes of it.
+        // The terminal's echo of the line, and the program's answer.
         task.expect_stdout("typed\r\ntyped\r\n");
         let exec = task.further("tty").args(["side", "tty"]).terminal().hold_stdin().spawn();
         exec.expect_stdout("terminals 111\r\n");
         exec.try_resize(70, 20).unwrap();
         exec.expect_stdout("size 20 70\r\n");
-        // The key for the end of the input, and for SIGINT.
+        // The keys for the end of the input, and for SIGINT.
         exec.write("\x04");
         assert_eq!(exec.wait(SOON).code, 0, "{runtime:?}");
         exec.delete();
@@ -159,7 +159,7 @@ fn a_native_exec_has_a_terminal() {
         assert_eq!(task.wait(SOON).code, 130, "{runtime:?}");
         task.delete();
     }
-    // What a terminal came by lies beside the pods' folders; a further pod keeps those there.
+    // The socket by which a terminal came lies beside the pods' folders; a further pod keeps those there.
     let pod = sleeping(&node, "pod", Runtime::Catamaran);
     let names: Vec<_> = fs::read_dir(node.states()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["pod"]);
@@ -207,7 +207,7 @@ fn waiting_for_an_unstarted_exec_ends_with_its_deletion() {
         }
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| none.try_wait(SOON));
-            // So long that it waits by then.
+            // Long enough for the call to be waiting by then.
             std::thread::sleep(Duration::from_millis(300));
             none.try_delete().unwrap();
             let refused = waits.join().unwrap().unwrap_err();

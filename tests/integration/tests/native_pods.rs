@@ -38,7 +38,7 @@ fn wasm_and_native_containers_share_a_pod() {
     let pod = Pod::run(&node, "mixed", Shape::wasm());
     let volume = node.folder("empty-dir");
     let none = Propagation::None;
-    // As an init container that prepares what the module reads.
+    // An init container that prepares the module's input.
     let init = pod.order("init", &side()).args(["put", "/data/config", "from init\n"]);
     let init = init.mount(&volume, "/data", false, none).start();
     let ended = init.wait(SOON);
@@ -98,14 +98,14 @@ fn a_privileged_container_is_runcs() {
     mighty.expect_line("ready 1");
     let pid = mighty.status().pid;
     let own = status(std::process::id());
-    // All that root has here, but what a test's root itself may lack.
+    // All that root has here, except what a test's root itself may lack.
     assert_eq!(status(pid)["CapEff"], own["CapBnd"]);
     assert!(procfs::file(pid, "root/dev/kmsg").exists() || !Path::new("/dev/kmsg").exists());
     pod.remove();
     node.finish();
 }
 
-/// With a shared pid namespace orphans are the holder's, and with the host's they become the shim's.
+/// With a shared pid namespace orphans go to the holder, with the host's pid namespace to the shim.
 #[test]
 fn orphans_are_reaped_and_known_children_are_not() {
     let node = node();
@@ -150,7 +150,7 @@ fn what_a_container_leaves_in_a_shared_namespace_ends_with_it() {
         wait_until(SOON, "the child", || (!leave.lines("stdout").is_empty()).then_some(()));
         let left = children(leave.status().pid);
         assert_eq!(left.len(), 1);
-        // Of SIGTERM the child hears nothing: only its parent is told.
+        // The child does not get SIGTERM: only its parent does.
         leave.stop(SOON);
         assert_eq!(leave.status().exit_code, 143);
         wait_until(SOON, "the child to end with the container", || (!procfs::is_there(left[0])).then_some(()));
@@ -175,7 +175,7 @@ fn a_native_container_in_a_pod_whose_holder_died_ends_with_the_pod() {
     node.finish();
 }
 
-/// As `kubectl debug --target` has it.
+/// As `kubectl debug --target` does.
 #[test]
 fn a_native_container_sees_the_process_of_a_wasm_container() {
     let node = Node::start();

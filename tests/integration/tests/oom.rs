@@ -1,4 +1,4 @@
-//! What is told when the kernel kills in a container's cgroup because memory ran out, and when it was something else.
+//! Reports of kills: when memory ran out in a container's cgroup and the kernel killed there, and when the cause was another.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -11,7 +11,7 @@ use serde_json::json;
 const SOON: Duration = Duration::from_secs(20);
 const MIB: u64 = 1 << 20;
 
-/// A guest that grows by 256 MiB and then, told so by its first byte of stdin, writes to all of it.
+/// A guest that grows by 256 MiB and, after the first byte on stdin, writes to all of it.
 fn hog() -> Image {
     let module = wat::parse_str(
         r#"(module
@@ -29,7 +29,7 @@ fn hog() -> Image {
     guests::of("hog", module.unwrap())
 }
 
-/// A guest that asks for more memory than it may declare, and for all that it may, and writes to none of it.
+/// A guest that asks for more memory than it may declare, then for all that it may, and writes to none of it.
 fn modest() -> Image {
     let module = wat::parse_str(
         r#"(module (memory (export "memory") 1 8192) (func (export "_start")
@@ -39,14 +39,14 @@ fn modest() -> Image {
     guests::of("modest", module.unwrap())
 }
 
-/// How often the kernel has killed in the task's cgroup, by the kernel's own word.
+/// The number of the kernel's kills in the task's cgroup, from the kernel's own counter.
 fn kills(folder: &std::path::Path) -> u64 {
     let file = if cgroup_version() == CgroupVersion::V1 { "memory.oom_control" } else { "memory.events" };
     let text = fs::read_to_string(folder.join(file)).unwrap();
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")).unwrap().parse().unwrap()
 }
 
-/// Fills the memory of the task's cgroup by a process that is not the container's own, until the kernel kills that.
+/// Fills the memory of the task's cgroup by a process that is not the container's, until the kernel kills that process.
 fn crowd(task: &Task<'_>) {
     let output = task.in_cgroup("memory", "exec tail /dev/zero");
     assert!(!output.status.success(), "{output:?}");
@@ -66,7 +66,7 @@ fn an_oom_kill_is_reported_before_the_exit() {
             task.write("x");
             assert_eq!(task.wait(SOON).code, 137, "{engine:?}");
             assert_eq!(kills(&folder), 1);
-            // Whoever waited for the exit finds the reason told already.
+            // A client that waited for the exit finds the reason reported already.
             events.settle();
             assert_eq!(events.of(&id)[..3], ["create", "start", "oom"], "{engine:?}");
             assert_eq!(task.delete().code, 137);
@@ -97,7 +97,7 @@ fn other_kills_are_not_reported_as_oom() {
     }
 }
 
-/// As an exec'd process would, or a debugger's: the container itself goes on.
+/// Like an exec'd process, or a debugger: the container itself goes on.
 fn kill_of_another_process(runtime: Runtime) {
     let node = Node::start().runtime(runtime);
     let events = node.events();
@@ -127,7 +127,7 @@ fn an_oom_kill_of_another_process_is_reported_at_once_on_runc() {
     kill_of_another_process(Runtime::Runc);
 }
 
-/// The limit of a whole pod: it is the container's cgroup that the kernel kills in, and that counts it.
+/// The limit of a whole pod: the kernel kills in the container's cgroup, and counts the kill there.
 #[test]
 fn an_oom_kill_by_the_pods_limit_is_reported() {
     let node = Node::start();
@@ -145,7 +145,7 @@ fn an_oom_kill_by_the_pods_limit_is_reported() {
     node.finish();
 }
 
-/// The worker itself needs some.
+/// The worker itself needs some memory.
 #[test]
 fn a_limit_that_the_worker_does_not_fit_in_refuses_the_container() {
     for engine in Engine::ALL {

@@ -1,4 +1,4 @@
-//! A panic in the host's own code: the container ends with 134 and says where, never with a success.
+//! Panics in the host's own code: the container ends with 134 and a line that says where, never with a success.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -7,15 +7,15 @@ use std::fs;
 use catamaran_harness::{Container, Engine, Image, Node, guests};
 use serde_json::{Value, json};
 
-/// How often it is tried: on Wasmer three of twenty ended with another code than 0 before.
+/// The number of tries: on Wasmer three of twenty ended with a code other than 0 before.
 const TIMES: usize = 8;
 
-/// Programs that wait for a time, and that never wait.
+/// Programs that sleep, and that never wait.
 fn image() -> Image {
     Image::new("waits-and-spins").file("/sleep", guests::wat("sleep")).file("/spin", guests::wat("spin"))
 }
 
-/// A seccomp profile under which an engine panics when it enters the guest: on Wasmer a guard is dropped then that tells a success.
+/// A seccomp profile under which an engine panics when it enters the guest: on Wasmer a dropped guard reports a success then.
 fn profile() -> Value {
     json!({
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -29,7 +29,7 @@ fn order<'n>(node: &'n Node, engine: Engine, id: &str, program: &str) -> Contain
     order.spec(move |spec| spec["linux"]["seccomp"] = profile.clone())
 }
 
-/// Whether it is one line that says where the host failed.
+/// Whether the text is one line that says where the host failed.
 fn says_where(text: &str, engine: Engine) -> bool {
     let library = match engine {
         Engine::Wasmtime => "wasmtime",
@@ -38,7 +38,7 @@ fn says_where(text: &str, engine: Engine) -> bool {
     text.starts_with(&format!("catamaran: the host failed: panic at {library}-")) && text.lines().count() == 1
 }
 
-/// On Wasmer a guard that was dropped while the panic unwound told a success, and another thread ended the process with it.
+/// On Wasmer a guard dropped while the panic unwound reported a success, and another thread ended the process with it.
 #[test]
 fn a_panic_of_the_host_is_never_a_success() {
     let node = Node::start();
@@ -55,7 +55,7 @@ fn a_panic_of_the_host_is_never_a_success() {
 fn a_panic_of_the_host_in_an_exec_is_never_a_success() {
     let node = Node::start();
     for engine in Engine::ALL {
-        // The profile is read from the bundle, whose container was let run without it.
+        // The profile comes from the bundle, because the container itself was started without it.
         let container = node.container(engine.name()).image(&image()).args(["/spin"]).engine(engine).spawn();
         let path = node.bundle(container.id()).join("config.json");
         let mut spec: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Pause and Resume, beside runc's shim where it has the same test; and what the rest of the task API does meanwhile.
+//! Pause and Resume, beside runc's shim where both have the same test; and the other calls of the task API meanwhile.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -15,7 +15,7 @@ use catamaran_harness::{
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
-/// In this time one that computes would be seen to.
+/// Long enough to notice a guest that computes.
 const A_WHILE: Duration = Duration::from_millis(300);
 
 fn wasm(name: &str) -> Image {
@@ -38,7 +38,7 @@ fn started<'n>(node: &'n Node, id: &str, guest: &str) -> Task<'n> {
     started_on(node, Runtime::Catamaran, id, guest)
 }
 
-/// Waits until a guest that computes is seen to.
+/// Waits until a guest visibly computes.
 fn goes_on(pid: u32) {
     let before = procfs::ticks(pid);
     wait_until(SOON, "the process to compute", || (procfs::ticks(pid) > before).then_some(()));
@@ -54,7 +54,7 @@ fn kill9(pid: u32) {
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
 
-/// The file of a task's freezer, and what it says when it is on.
+/// The file of a task's freezer, and its content when the task is frozen.
 fn freezer(task: &Task<'_>) -> (PathBuf, &'static str) {
     match cgroup_version() {
         CgroupVersion::V1 => (task.cgroup_folder("freezer").join("freezer.state"), "FROZEN"),
@@ -167,7 +167,7 @@ fn signals_to_a_paused_guest() {
     }
 }
 
-/// Where a process that is stopped dies is the kernel's affair, and as on runc.
+/// When a stopped process dies is the kernel's matter, and the same as on runc.
 #[test]
 fn a_paused_worker_that_somebody_else_kills() {
     for (node, runtime) in nodes() {
@@ -196,7 +196,7 @@ fn a_paused_container_answers_every_call() {
     assert!(kind.ends_with(".Metrics") && !figures.is_empty());
     task.try_update(r#"{"pids":{"limit":33}}"#).unwrap();
     assert_eq!(task.state(), State::Paused);
-    // A containerd that comes back finds it as it is.
+    // A restarted containerd finds it paused.
     node.restart_containerd();
     assert_eq!(task.state(), State::Paused);
     task.try_resume().unwrap();
@@ -209,7 +209,7 @@ fn a_paused_container_answers_every_call() {
 fn all_processes_in_the_cgroup_are_listed_and_paused() {
     let node = Node::start();
     let task = started(&node, "sleep", "sleep");
-    // As an exec'd one would be: a process of the container's cgroup, beside the worker.
+    // In the place of an exec'd process: one of the container's cgroup, beside the worker.
     let (file, _) = freezer(&task);
     let folder = file.parent().unwrap();
     let first = if cgroup_version() == CgroupVersion::V1 { first_hierarchy(&task) } else { folder.to_owned() };
@@ -232,7 +232,7 @@ fn all_processes_in_the_cgroup_are_listed_and_paused() {
     task.try_resume().unwrap();
     goes_on(other.id());
     task.try_pause().unwrap();
-    // Delete clears the cgroup, whoever is in it and however still.
+    // Delete clears the cgroup, whatever processes are in it, frozen or not.
     task.kill("KILL");
     task.wait(SOON);
     let deleted = std::thread::scope(|scope| {
@@ -245,7 +245,7 @@ fn all_processes_in_the_cgroup_are_listed_and_paused() {
     node.finish();
 }
 
-/// v1: the tree whose processes Pids tells, the first of the mount table.
+/// v1: the first hierarchy of the mount table, whose processes Pids reports.
 fn first_hierarchy(task: &Task<'_>) -> PathBuf {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let first = table.lines().find(|line| line.contains(" - cgroup ") || line.contains(" - cgroup2 ")).unwrap();
@@ -273,7 +273,7 @@ fn a_shim_that_dies_leaves_no_paused_process() {
     }
 }
 
-/// `ctr` in the namespace of the CRI's containers.
+/// Runs `ctr` in the namespace of the CRI's containers.
 fn ctr_of_pods(node: &Node, words: &[&str]) -> String {
     node.ctr_ok(["--namespace", "k8s.io"].iter().chain(words))
 }
@@ -288,12 +288,12 @@ fn one_container_of_a_pod_is_paused_and_the_others_go_on() {
     ctr_of_pods(&node, &["tasks", "pause", one.id()]);
     stands_still(one.status().pid);
     goes_on(two.status().pid);
-    // A kubelet's stop: SIGTERM, which waits, and then SIGKILL.
+    // A kubelet's stop: SIGTERM, which stays pending, and then SIGKILL.
     one.stop(Duration::from_secs(1));
     let status = one.status();
     assert_eq!((status.state, status.exit_code), (ContainerState::Exited, 137), "{status:?}");
     assert_eq!(two.status().state, ContainerState::Running);
-    // The sandbox container is one like any other; nothing runs in it that could be missed.
+    // The sandbox container is paused like any other; nothing runs in it that the pod would miss.
     ctr_of_pods(&node, &["tasks", "pause", pod.id()]);
     let listed = ctr_of_pods(&node, &["tasks", "ls"]);
     assert!(listed.lines().any(|line| line.starts_with(pod.id()) && line.contains("PAUSED")), "{listed}");
@@ -301,7 +301,7 @@ fn one_container_of_a_pod_is_paused_and_the_others_go_on() {
     ctr_of_pods(&node, &["tasks", "resume", pod.id()]);
     ctr_of_pods(&node, &["tasks", "pause", pod.id()]);
     ctr_of_pods(&node, &["tasks", "pause", two.id()]);
-    // All of it ends with the pod, paused or not.
+    // All containers end with the pod, paused or not.
     pod.remove();
     node.finish();
 }
@@ -349,7 +349,7 @@ fn a_scope_of_systemds_is_paused_and_ends() {
     task.kill("KILL");
     assert_eq!(task.wait(SOON).code, 137);
     task.delete();
-    // And when nobody is there to let it go.
+    // And when no shim is left to thaw it.
     let task = order.spawn();
     task.expect_stdout("ready\n");
     task.try_pause().unwrap();

@@ -1,4 +1,4 @@
-//! What a container runs is decided once, at its Create, by digest: names that move, as tags do, bring nothing else into it.
+//! A container's program is fixed at its Create, by digest: names that move, as tags do, cannot change it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(10);
 const HOST: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
 const PARTS: &[&str] = &["--all-platforms"];
 
-/// Waits, and with an argument says «own» and ends.
+/// Waits; with an argument prints "own" and ends.
 fn first() -> Vec<u8> {
     let text = r#"(module
       (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
@@ -36,13 +36,13 @@ fn first() -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// An image of this machine's platform, whose one layer is that module. All of them have one configuration, and so one image
-/// ID: it tells nothing of such a layer.
+/// An image of this machine's platform, whose one layer is that module. All of them have one configuration, and so one image ID, which does
+/// not identify the layer.
 fn image(name: &str, module: impl AsRef<[u8]>) -> Image {
     Image::new(name).blob(WASM, module)
 }
 
-/// An image of two parts: what the CRI resolves on this machine, and one for Wasm, which it does not pull.
+/// An image of two parts: the one that the CRI resolves on this machine, and one for Wasm, which the CRI does not pull.
 fn index(name: &str, module: impl AsRef<[u8]>) -> Image {
     image(name, module).platform("linux", HOST).also(image("part", guests::wat("trap")).platform("wasi", "wasm"))
 }
@@ -63,7 +63,7 @@ fn a_moved_tag_changes_nothing_in_an_existing_container() {
         let name = image("moving", "").name().to_owned();
         let import = |module: &[u8]| node.import_with(&image("moving", module), PARTS);
         import(&first());
-        // Another name for the same layer: containerd's collector is to leave it alone.
+        // Another name for the same layer, so that containerd's collector keeps it.
         node.import(&image("kept", first()));
         let task = node.container("first").image_name(&name).args(["/"]).create();
         import(&guests::wat("hello"));
@@ -73,7 +73,7 @@ fn a_moved_tag_changes_nothing_in_an_existing_container() {
         assert_eq!(exec().stdout, "own\n", "{engine:?}: an exec");
         node.ctr_ok(["images", "rm", &name]);
         assert_eq!(exec().stdout, "own\n", "{engine:?}: an exec whose image's name is gone");
-        // What is no longer in the cache is read from the very same layer.
+        // Without the cache, the shim reads the module from the very same layer.
         node.await_compiles();
         fs::remove_dir_all(node.catamaran_root().join("cache")).unwrap();
         assert_eq!(exec().stdout, "own\n", "{engine:?}: an exec that compiles");
@@ -98,7 +98,7 @@ fn an_exec_whose_layer_is_gone_is_refused() {
     let task = node.container("first").image_name(&name).args(["/"]).spawn();
     task.expect_stdout("ready\n");
     node.import_with(&image("gone", guests::wat("hello")), PARTS);
-    // At once, with its content.
+    // Removed at once, with its content.
     node.ctr_ok(["images", "rm", "--sync", &name]);
     node.import_with(&image("gone", guests::wat("hello")), PARTS);
     fs::remove_dir_all(node.catamaran_root().join("cache")).unwrap();
@@ -129,7 +129,7 @@ fn a_pod_that_is_pinned_by_digest_runs_that_image_wherever_its_tag_leads() {
         assert_eq!(exec.stdout, "own\n", "{name}: {exec:?}");
         container.stop(Duration::ZERO);
         container.remove();
-        // And of a container whose record is made while the tag is another's.
+        // And for a container whose record is made while the tag is another image's.
         let again = order().attempt(1).command(["/", "x"]).start();
         assert_eq!(ended(&again), (0, vec!["own".to_owned()]), "{name}");
         again.remove();
@@ -144,7 +144,7 @@ fn a_tag_that_moved_since_the_containers_record_was_made_is_refused() {
     let pod = Pod::run(&node, "moved", Shape { handler: "catamaran".to_owned(), ..Shape::default() });
     let shapes: [(&str, MakeImage); 2] = [("single", image), ("parts", index)];
     for (name, make) in shapes {
-        // With another configuration, as another build has it.
+        // With another configuration, as of another build.
         let first = make(name, guests::wat("hello")).env(["BUILD=1"]);
         cri::import_with(&node, &first, PARTS);
         let order = |attempt| pod.order_known(name).image(first.name(), "").attempt(attempt).command(["/"]);
@@ -163,7 +163,7 @@ fn a_tag_that_moved_since_the_containers_record_was_made_is_refused() {
     node.finish();
 }
 
-/// Their ID is that of the configuration that they share; the record of either has the first name of both.
+/// The two share a configuration, and so an ID; the record of either has the first name of both.
 #[test]
 fn images_of_one_id_are_told_apart_by_the_names_that_pods_have_for_them() {
     let node = Node::start_with(cri::options());
@@ -178,7 +178,7 @@ fn images_of_one_id_are_told_apart_by_the_names_that_pods_have_for_them() {
         assert_eq!(ended(&container), (0, vec!["/".to_owned(), "x".to_owned()]), "{words}");
         container.remove();
     }
-    // The ID alone says neither.
+    // The ID alone names neither.
     let id = cri::image_id(&node, second.name());
     let container = pod.order_known("c").image(&id, &id).attempt(2).command(["/"]).ready();
     let status = container.try_start().unwrap_err();

@@ -72,7 +72,7 @@ fn a_pod_of_one_container_is_three_processes() {
     expected.sort_unstable();
     assert_eq!(all, expected, "shim, holder, worker");
     assert!(children(holder).is_empty() && children(worker).is_empty());
-    // What `finish` looks for is there while the pod is.
+    // The leftovers that `finish` looks for exist while the pod runs.
     let left = node.leftovers();
     for kind in ["interface ", "address ", "/var/lib/cni/results/"] {
         assert!(left.iter().any(|line| line.starts_with(kind)), "no {kind} in {left:#?}");
@@ -95,7 +95,7 @@ fn a_holder_has_no_files_and_no_rights() {
     }
     assert_eq!((status["NoNewPrivs"].as_str(), status["Seccomp"].as_str()), ("1", "2"));
     assert_eq!(status["Threads"], "1");
-    // It closes the last ones when it hears of Start.
+    // The holder closes its last descriptors at Start.
     let descriptors = || fs::read_dir(procfs::file(holder, "fd")).unwrap().count();
     wait_until(SOON, "the holder to hold no descriptor", || (descriptors() == 0).then_some(()));
     assert_eq!(fs::read_dir(procfs::file(holder, "root")).unwrap().count(), 0, "its root is empty");
@@ -134,7 +134,7 @@ fn an_init_container_fills_a_volume_from_which_the_next_is_loaded() {
     let carry = order.mount(&volume, "/work", false, Propagation::None).start();
     let ended = carry.wait(COMPILED);
     assert_eq!((ended.exit_code, ended.reason.as_str()), (0, "Completed"), "{ended:?}: {:?}", carry.log());
-    // No module in its own image.
+    // Its own image has no module.
     let order = pod.order("hello", &Image::new("empty").entrypoint(["/nothing"])).command(["/app/module.wasm"]);
     let hello = order.mount(&volume, "/app", true, Propagation::None).start();
     assert_eq!(hello.wait(SOON).exit_code, 0, "{:?}", hello.log());
@@ -175,7 +175,7 @@ fn a_container_that_is_stopped_ends_by_sigterm_long_before_its_grace_period() {
         let status = container.status();
         assert_eq!((status.state, status.exit_code), (ContainerState::Exited, 143), "{status:?}");
     }
-    // What still runs when the pod is stopped ends with it.
+    // A container that still runs ends with the pod's stop.
     let last = pod.order("last", &wasm("sleep")).start();
     pod.stop();
     assert_eq!(last.status().state, ContainerState::Exited);
@@ -260,7 +260,7 @@ fn a_pod_whose_holder_ended_is_removed_with_its_shim() {
     let shim = parent(holder);
     kill(holder, "KILL");
     wait_until(SOON, "the pod not to be ready", || (!pod.status().ready).then_some(()));
-    // Now containerd has asked the shim to end, and will not ask again.
+    // containerd has asked the shim to end by now, and will not ask again.
     assert!(
         procfs::is_there(shim) && procfs::is_there(worker),
         "a container goes on until the kubelet has seen to it, as with other runtimes"
@@ -331,14 +331,14 @@ fn containers_share_the_process_namespace_whose_first_process_reaps() {
     let (holder, worker) = (pod.status().pid, sleep.status().pid);
     let number = |pid: u32| status(pid)["NSpid"].split_whitespace().last().unwrap().to_owned();
     assert_eq!((number(holder).as_str(), number(worker).as_str()), ("1", "2"));
-    // A process whose parent has ended, in that namespace: the holder is its next one.
+    // An orphan in that namespace: the holder becomes its parent.
     let orphan = ["-t", &holder.to_string(), "-p", "sh", "-c", "sleep 100 >/dev/null 2>&1 &"].map(str::to_owned);
     assert!(Command::new("nsenter").args(orphan).status().unwrap().success());
     let found = wait_until(SOON, "the orphan to be the holder's child", || children(holder).first().copied());
     kill(found, "KILL");
     wait_until(SOON, "the orphan to be reaped", || (!procfs::is_there(found)).then_some(()));
     assert!(procfs::is_there(holder));
-    // It ends with all that is in the namespace.
+    // The holder ends with all processes of the namespace.
     kill(holder, "KILL");
     wait_until(SOON, "the worker to end", || (!procfs::is_there(worker)).then_some(()));
     assert_eq!(sleep.wait(SOON).exit_code, 137);
@@ -346,7 +346,7 @@ fn containers_share_the_process_namespace_whose_first_process_reaps() {
     node.finish();
 }
 
-/// What the sandbox container's own task says; in a pod of the CRI nobody sees it.
+/// Output of the sandbox container's own task; in a pod of the CRI it goes nowhere.
 #[test]
 fn a_holder_ends_as_the_pause_container_does() {
     let node = Node::start();
@@ -354,14 +354,14 @@ fn a_holder_ends_as_the_pause_container_does() {
     for (signal, code) in [("TERM", 0), ("INT", 0), ("KILL", 137)] {
         let task = order.spawn();
         assert_eq!((task.state(), task.try_pids().unwrap()), (State::Running, vec![task.pid()]));
-        // The namespace's first process takes no signal that it does not wait for.
+        // The namespace's first process gets no signal that it does not wait for.
         task.kill("HUP");
         task.kill(signal);
         assert_eq!(task.wait(SOON).code, code, "{signal}");
         let output = task.delete();
         assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("", ""), "the image is not run");
     }
-    // As the user of the spec, as which it must be allowed to execute its program.
+    // As the spec's user, who must be allowed to execute the program.
     let task = order.clone().user("65535:65534").spawn();
     let status = status(task.pid());
     assert_eq!(
@@ -370,7 +370,7 @@ fn a_holder_ends_as_the_pause_container_does() {
     );
     assert_eq!((status["CapBnd"].as_str(), status["Seccomp"].as_str()), ("0000000000000000", "2"));
     task.discard();
-    // Before its start too.
+    // Before its start, too.
     let task = order.create();
     assert_eq!(task.state(), State::Created);
     task.kill("TERM");
@@ -386,7 +386,7 @@ fn a_holder_killed_at_any_moment_of_its_creation_leaves_nothing() {
     let order =
         node.container("stormy").image(&wasm("hello")).annotation("io.kubernetes.cri.container-type", "sandbox");
     order.create().discard();
-    // The intermediate, what becomes the holder, and the holder.
+    // The intermediate, the process that becomes the holder, and the holder.
     let own = |process: &Path| {
         let words = fs::read(process.join("cmdline")).unwrap_or_default();
         words.ends_with(b"\0hold\0stormy\0") || words == b"catamaran-holder\0stormy\0"
@@ -424,7 +424,7 @@ fn a_holder_killed_at_any_moment_of_its_creation_leaves_nothing() {
     node.finish();
 }
 
-/// By `start`, which containerd runs for each container that is not the CRI's.
+/// Through `start`, which containerd runs for each container that is not the CRI's.
 #[test]
 fn containers_with_a_pods_annotation_share_its_shim() {
     let node = Node::start();
@@ -444,7 +444,7 @@ fn containers_with_a_pods_annotation_share_its_shim() {
         two.expect_stdout("ready\n");
         two.discard();
     }
-    // A pod that is not there: a shim of its own.
+    // No such pod: a shim of its own.
     let alone = order("alone", "nobody").spawn();
     assert_ne!(parent(alone.pid()), shim);
     alone.discard();
@@ -452,7 +452,7 @@ fn containers_with_a_pods_annotation_share_its_shim() {
     node.finish();
 }
 
-/// All other nodes here have the one for version 3.
+/// All other nodes here have the drop-in for version 3.
 #[test]
 fn the_drop_in_for_version_2_of_the_configuration_gives_pods_their_handler() {
     let node = Node::start_with(cri::options().network().version_2());

@@ -1,4 +1,4 @@
-//! The process model, looked at from the host: who runs, as what, with which rights, and what is left when one is killed.
+//! The process model, seen from the host: which processes run, with which rights, and what is left when one is killed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -57,7 +57,7 @@ fn an_idle_container_wakes_nobody() {
                 + status["nonvoluntary_ctxt_switches"].parse::<u64>().unwrap()
         })
     };
-    // What Start set off may still be on its way.
+    // Work that Start began may still be going on.
     std::thread::sleep(Duration::from_secs(1));
     let before = switches();
     std::thread::sleep(Duration::from_secs(3));
@@ -127,14 +127,14 @@ fn a_worker_sees_its_tree_and_nothing_of_the_host() {
         let options = line.split(' ').nth(5).unwrap();
         assert!(options.contains("nodev") && options.contains("nosuid"), "{line}");
     }
-    // The other way round: the host's mount table does not have the container's tree.
+    // And the other way: the host's mount table does not show the container's tree.
     let host = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!host.contains(node.dir().to_str().unwrap()), "{host}");
     task.discard();
     node.finish();
 }
 
-/// The artifact, by its digest: it lies on a mount of its own, which has no path.
+/// The artifact, by its digest: it is on a mount of its own, which has no path.
 fn artifact(link: &str) -> bool {
     link.strip_prefix('/').is_some_and(|name| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit()))
 }
@@ -196,7 +196,7 @@ fn killing_the_shim_of_a_created_container_leaves_nothing() {
     node.finish();
 }
 
-/// An order whose Create runs this shell script, told `$pid`, while the worker waits in the middle of its confinement.
+/// An order whose Create runs this shell script, with the worker's `$pid`, while the worker waits in the middle of its confinement.
 fn interrupted<'n>(node: &'n Node, id: &str, script: &str) -> Container<'n> {
     let script = format!("pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); {script}");
     let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script]});
@@ -217,7 +217,7 @@ fn a_worker_killed_while_it_confines_itself_refuses_the_container() {
 fn a_worker_that_confines_itself_ends_with_its_shim() {
     let node = Node::start();
     let pid = node.dir().join("pid");
-    // The parent-death signal is not set yet: it is the control socket's end that tells.
+    // The parent-death signal is not set yet: the worker learns it from the end of the control socket.
     let script = format!("echo $pid >{}; kill -9 $PPID", pid.display());
     interrupted(&node, "victim", &script).try_create().map(drop).unwrap_err();
     let worker = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
@@ -230,7 +230,7 @@ fn a_worker_that_confines_itself_ends_with_its_shim() {
 #[test]
 fn intermediates_and_workers_killed_at_any_moment_leave_nothing() {
     let node = Node::start();
-    // By this word alone, its id and its last argument, its processes are known: no other test may have it.
+    // Only by this word, its id and its last argument, are its processes known: no other test may use it.
     let stormed = || node.container("stormed").image(&wasm("hello")).args(["/hello", "stormed"]);
     stormed().run();
     let own = |process: &Path| {

@@ -1,4 +1,4 @@
-//! What cannot run is refused at Create: with the cause and the remedy in the text, nothing left behind, and the id free.
+//! Refusals at Create: with the cause and the remedy in the text, nothing left behind, and the id free.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -84,7 +84,7 @@ fn imports_that_nobody_provides() {
     node.finish();
 }
 
-/// On Wasmer it was created, and ended with 134 and the engine's own types.
+/// On Wasmer the container was created, and ended with 134 and the engine's own types.
 #[test]
 fn a_memory_that_is_imported() {
     let imported = r#"(module (import "env" "memory" (memory 1)) (func (export "_start")))"#;
@@ -108,7 +108,7 @@ fn a_memory_that_is_imported() {
     }
 }
 
-/// Both engines' own words named no remedy.
+/// The errors of both engines named no remedy.
 #[test]
 fn exceptions_in_their_legacy_encoding() {
     let text =
@@ -180,12 +180,12 @@ fn unsupported_requests_of_the_spec_are_refused() {
     node.finish();
 }
 
-/// How long the longest run of that letter is.
+/// The length of the longest run of that letter.
 fn longest(text: &str, letter: char) -> usize {
     text.split(|c| c != letter).map(|run| run.chars().count()).max().unwrap_or(0)
 }
 
-/// A command of a megabyte made a log line of two at each retry.
+/// A command of a megabyte made a log line of two megabytes at each retry.
 #[test]
 fn quoted_text_of_a_tenant_is_cut() {
     const MOST: usize = 200;

@@ -1,4 +1,4 @@
-//! What was broken once, each under the name of what happened.
+//! Former faults, each test named after the symptom.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -21,7 +21,7 @@ fn slow() -> Image {
     Image::new("slow").file("/slow.wasm", guests::large(1200)).entrypoint(["/slow.wasm"])
 }
 
-/// The pids of programs whose name begins so and that belong to the node.
+/// The pids of the node's programs whose name begins like this.
 fn programs(node: &Node, name: &str) -> Vec<u32> {
     let belongs = |process: &Path| {
         let read = |what: &str| fs::read(process.join(what)).unwrap_or_default();
@@ -57,7 +57,7 @@ fn an_id_was_taken_for_a_moment_after_its_deletion() {
 #[test]
 fn a_client_that_gave_up_left_the_shim_for_ever() {
     let node = Node::start();
-    // So that what comes last waits for no compile: that of the large module goes on, for as long as the machine has other things to do.
+    // Cached first, so that the last container waits for no compile: the large module's goes on for as long as the machine is busy.
     assert_eq!(node.container("hello").image(&wasm("hello")).run().code, 0);
     let order = node.container("slow").image(&slow()).limit(Duration::from_millis(700));
     assert!(order.try_create().is_err(), "it was created in no time: the test needs a larger module");
@@ -95,7 +95,7 @@ fn a_start_after_a_kill_was_an_internal_error_and_a_running_task() {
     for n in 0..10 {
         let task = node.container(&format!("c{n}")).image(&wasm("sleep")).create();
         task.kill("KILL");
-        // It may still be dying, and take the word.
+        // The worker may still be dying, and accept the start.
         if let Err(status) = task.try_start() {
             assert_eq!(status.code, Code::FailedPrecondition, "{status}");
             assert_ne!(task.state(), State::Running);
@@ -166,7 +166,7 @@ fn the_hosts_dev_null_could_be_changed_through_a_stream_or_a_mask() {
     let after = fs::metadata("/dev/null").unwrap();
     assert_eq!((before.mode(), before.mtime()), (after.mode(), after.mtime()), "{touched:?}");
     assert_ne!(touched.code, 0, "{touched:?}");
-    // The streams: through a mount that is read-only, and that is not the host's.
+    // The streams: on a mount that is read-only, and is not the host's.
     let task = node.container("sleep").image(&wasm("sleep")).spawn();
     task.expect_stdout("ready\n");
     let info = fs::read_to_string(format!("/proc/{}/fdinfo/0", task.pid())).unwrap();
@@ -196,7 +196,7 @@ fn descriptors_that_containerd_inherited_reached_the_worker() {
     for name in ["catamaran-wasmtime", "catamaran-wasmtime-compile"] {
         let program = catamaran_harness::shim_folder().join(name);
         let run = format!("exec 9</etc; exec {} best - command", program.display());
-        // A socket that says nothing, as both wait for theirs.
+        // A silent socket, so that both wait for their job.
         let (_ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let stdin = std::process::Stdio::from(std::os::fd::OwnedFd::from(theirs));
         let mut child = Command::new("sh").args(["-c", &run]).stdin(stdin).spawn().unwrap();

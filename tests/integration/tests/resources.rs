@@ -1,5 +1,5 @@
-//! Limits and device rules, read back from the kernel while the container runs. Each test asserts what is right for the
-//! machine that it runs on: its version of cgroups, its controllers, its init.
+//! Limits and device rules, read back from the kernel while the container runs. Each test expects what is right for the machine that it
+//! runs on: its version of cgroups, its controllers, its init.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -37,7 +37,7 @@ fn running<'n>(container: &Container<'n>) -> Task<'n> {
     task
 }
 
-/// Create answers this, and leaves nothing.
+/// Checks that Create is refused with this, and leaves nothing.
 fn refused(node: &Node, resources: &Value, code: Code, words: &[&str]) {
     let status = with(node, "refused", Runtime::Catamaran, resources.clone()).try_create().err();
     let status = status.unwrap_or_else(|| panic!("created with {resources}; expected {words:?}"));
@@ -48,8 +48,7 @@ fn refused(node: &Node, resources: &Value, code: Code, words: &[&str]) {
     node.expect_nothing_left(SOON);
 }
 
-/// A limit, the controller that it needs, and what the kernel's files say of it then: `[v1's name, v2's name, v1's
-/// value, v2's value]`.
+/// A limit, its controller, and the content of the kernel's files then: `[v1's name, v2's name, v1's value, v2's value]`.
 type Limit = (&'static str, Value, Vec<[&'static str; 4]>);
 
 fn limits() -> Vec<Limit> {
@@ -97,7 +96,7 @@ fn limits_reach_the_kernel() {
             refused(&node, &resources, Code::InvalidArgument, &["config.json: linux.resources.", "no", controller]);
             continue;
         }
-        // On runc too: what is expected here is what everybody else does.
+        // On runc too: all runtimes must agree on these expectations.
         for runtime in [Runtime::Catamaran, Runtime::Runc] {
             let task = running(&with(&node, controller, runtime, resources.clone()));
             for [v1, v2, on_v1, on_v2] in &files {
@@ -113,7 +112,7 @@ fn limits_reach_the_kernel() {
 #[test]
 fn limits_that_limit_nothing_need_no_controller() {
     let node = Node::start();
-    // What `ctr run` and kubelets write into every spec, and «no limit» in all its forms.
+    // The values that `ctr run` and kubelets write into every spec, and "no limit" in all its forms.
     let resources = json!({
         "cpu": {"shares": 1024, "quota": -1, "period": 100000, "cpus": "", "mems": ""},
         "memory": {"limit": -1, "swap": -1, "reservation": 0},
@@ -157,7 +156,7 @@ fn memory_and_swap() {
     let expected = [(96 * MIB).to_string(), (32 * MIB).to_string()];
     assert_eq!(task.cgroup_file("memory.memsw.limit_in_bytes", "memory.swap.max"), expected[version_index()]);
     task.discard();
-    // A kubelet's «no swap».
+    // A kubelet's "no swap".
     let task =
         running(&with(&node, "none", Runtime::Catamaran, json!({"memory": {"limit": MIB * 64, "swap": MIB * 64}})));
     let expected = [(64 * MIB).to_string(), "0".to_owned()];
@@ -204,7 +203,7 @@ fn a_process_limit_counts_the_worker_alone() {
     assert_eq!(task.cgroup_file("pids.max", "pids.max"), "1");
     assert_eq!(task.cgroup_file("pids.current", "pids.current"), "1");
     task.discard();
-    // As runc has it from 1.4 on.
+    // As runc does from 1.4 on.
     let none = running(&with(&node, "none", Runtime::Catamaran, json!({"pids": {"limit": 0}})));
     assert_eq!(none.cgroup_file("pids.max", "pids.max"), "1");
     none.discard();
@@ -237,7 +236,7 @@ fn a_container_keeps_to_its_processors() {
     let bound = running(&with(&node, "bound", Runtime::Catamaran, resources));
     assert_eq!(allowed(&bound), "0");
     bound.discard();
-    // Without a word of it: those of the cgroup above, which on v1 nobody fills in by itself.
+    // Without any: those of the cgroup above, which v1 does not fill in by itself.
     let free = running(&with(&node, "free", Runtime::Catamaran, json!({})));
     let own = fs::read_to_string("/proc/self/status").unwrap();
     let own = own.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim().to_owned();
@@ -300,7 +299,7 @@ fn invalid_limits_are_refused() {
     for (resources, words) in &all {
         refused(&node, resources, Code::InvalidArgument, words);
     }
-    // What the kernel says no to.
+    // Values that the kernel refuses.
     if has("cpuset") {
         refused(&node, &json!({"cpu": {"cpus": "4096"}}), Code::InvalidArgument, &["linux.resources.cpu.cpus: 4096"]);
     }
@@ -321,7 +320,7 @@ fn invalid_limits_are_refused() {
 #[test]
 fn five_devices_can_be_opened_and_no_other() {
     let node = Node::start();
-    // Whatever the spec's rules say.
+    // Whatever the spec's rules allow.
     let resources = json!({"devices": [{"allow": true, "access": "rwm"}]});
     let task = running(&with(&node, "devices", Runtime::Catamaran, resources).user("0:0"));
     let folder = if has("devices") { task.cgroup_folder("devices") } else { task.cgroup_folder("") };
@@ -330,7 +329,7 @@ fn five_devices_can_be_opened_and_no_other() {
         let five: Vec<_> = [3, 5, 7, 8, 9].map(|minor| format!("c 1:{minor} rw")).into();
         assert_eq!(list.lines().collect::<Vec<_>>(), five);
     }
-    // A process of the host's root, with all its rights, in the container's cgroup.
+    // A process of the host's root, with all capabilities, in the container's cgroup.
     let controller = if has("devices") { "devices" } else { "" };
     let may = |script: &str| task.in_cgroup(controller, script).status.success();
     let node_path = node.dir().join("made");
@@ -346,7 +345,7 @@ fn five_devices_can_be_opened_and_no_other() {
     node.finish();
 }
 
-/// A process that lies in a cgroup until it is dropped.
+/// A process in a cgroup until this is dropped.
 struct Stranger(Child);
 
 impl Stranger {
@@ -388,7 +387,7 @@ fn a_cgroup_with_others_below_it_is_not_taken() {
 #[test]
 fn a_cgroup_that_was_left_behind_is_made_anew() {
     let node = Node::start();
-    // A limit and a freezer of whoever was there before would stop the container.
+    // A limit and a frozen state that an earlier process left would stop the container.
     let (mount, name, value) = match cgroup_version() {
         CgroupVersion::V1 => ("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN"),
         CgroupVersion::V2 => ("/sys/fs/cgroup", "cgroup.freeze", "1"),
@@ -411,7 +410,7 @@ fn a_cgroup_with_processes_above_the_containers() {
     };
     let above = Path::new(mount).join(node.namespace());
     fs::create_dir(&above).unwrap();
-    // What the kernel has to give there, and then somebody who is in the way of giving it on.
+    // A controller that the kernel can offer there, and then a process that prevents delegating it.
     if cgroup_version() == CgroupVersion::V2 {
         fs::write(Path::new(mount).join("cgroup.subtree_control"), "+hugetlb").unwrap();
     }
@@ -434,7 +433,7 @@ fn a_cgroup_with_processes_above_the_containers() {
     node.finish();
 }
 
-/// Where a systemd scope of this name is asked for.
+/// An order with a systemd scope of this name.
 fn in_scope<'n>(node: &'n Node, id: &str, resources: Value) -> Container<'n> {
     let path = format!("catamaran-tests.slice:{}:{id}", node.namespace());
     with(node, id, Runtime::Catamaran, resources).spec(move |spec| spec["linux"]["cgroupsPath"] = json!(path))
@@ -460,14 +459,14 @@ fn a_container_lives_in_a_scope_of_systemds() {
             CgroupVersion::V1 => ["linux.cgroupsPath", "SystemdCgroup", "cgroup v1"],
             CgroupVersion::V2 => ["linux.cgroupsPath", "SystemdCgroup", "systemd does not run"],
         };
-        // What belongs to v2 alone would be refused first.
+        // A key that only v2 has would be refused first.
         let status = in_scope(&node, "scoped", json!({})).try_create().err().unwrap();
         assert_eq!(status.code, Code::InvalidArgument, "{status}");
         assert!(words.iter().all(|word| status.message.contains(word)), "{status}");
         return node.finish();
     }
     let unit = format!("{}-scoped.scope", node.namespace());
-    // The scope is there when this limit is found to be none.
+    // The scope exists when this limit turns out to be invalid.
     let bad = in_scope(&node, "scoped", json!({"unified": {"nonsense.max": "1"}})).try_create().err().unwrap();
     assert!(bad.message.contains("unified[nonsense.max]"), "{bad}");
     assert_eq!(property(&unit, "LoadState"), "not-found");
@@ -499,7 +498,7 @@ fn a_container_lives_in_a_scope_of_systemds() {
 #[test]
 fn a_scope_is_stopped_when_its_shim_is_killed() {
     if cgroup_version() == CgroupVersion::V1 || !systemd_runs() {
-        // As in the test above; that nothing is left of a refused container is the harness's to see.
+        // As in the test above; the harness checks that a refused container leaves nothing.
         let node = Node::start();
         assert!(in_scope(&node, "victim", json!({})).try_create().is_err());
         return node.finish();
@@ -524,7 +523,7 @@ fn another_units_scope_is_not_touched() {
         return node.finish();
     }
     let unit = format!("{}-taken.scope", node.namespace());
-    // In another slice, so that its folder does not give it away.
+    // In another slice, so that its folder does not betray it.
     let mut stranger = Command::new("systemd-run")
         .args(["--scope", "--slice=system.slice", &format!("--unit={unit}"), "sleep", "300"])
         .spawn()

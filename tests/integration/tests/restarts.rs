@@ -1,5 +1,5 @@
-//! containerd stopped, killed and started again under running containers; shims that die meanwhile; many clients at once.
-//! Who dies at which moment is the table of `tests/faults`.
+//! containerd stopped, killed and restarted under running containers; shims that die meanwhile; many clients at once. `tests/faults` has
+//! the table of deaths at each step.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -55,7 +55,7 @@ fn ended(pid: u32) {
     wait_until(SOON, "the process to end", || (!runs(pid)).then_some(()));
 }
 
-/// How often a process was woken up, ever.
+/// The number of a process's wake-ups so far.
 fn wakes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let count =
@@ -67,7 +67,7 @@ fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
 }
 
-/// Ends containerd, by a signal that it can do nothing about or as an administrator does.
+/// Ends containerd, by SIGKILL or as an administrator does.
 fn end_containerd(node: &Node, how: &str) {
     let pid = node.containerd_pid();
     match how {
@@ -79,7 +79,7 @@ fn end_containerd(node: &Node, how: &str) {
     }
 }
 
-/// The socket of a container's shim, as containerd has noted it.
+/// The socket of a container's shim, from containerd's record.
 fn socket(node: &Node, id: &str) -> PathBuf {
     let text = fs::read_to_string(node.bundle(id).join("bootstrap.json")).unwrap();
     let address = text.split("unix://").nth(1).unwrap();
@@ -150,7 +150,7 @@ fn calls_in_flight_when_containerd_dies_are_answered_by_the_next_one() {
 #[test]
 fn a_retry_after_a_restart_finds_what_was_being_compiled() {
     let node = Node::start();
-    // Whose compile takes longer than a restart of containerd.
+    // Its compile takes longer than a restart of containerd.
     let image = guests::of("large", guests::large(600));
     let order = node.container("large").image(&image).limit(LATER).keep();
     let root = node.catamaran_root();
@@ -186,7 +186,7 @@ fn a_shim_idles_while_containerd_is_down_and_after_it_came_back() {
     node.kill_containerd();
     signal("-TERM", ending.pid());
     ended(ending.pid());
-    // Its exit is offered at longer and longer pauses.
+    // The shim offers its exit at longer and longer intervals.
     std::thread::sleep(Duration::from_secs(4));
     let before = shims.map(wakes);
     std::thread::sleep(Duration::from_secs(6));
@@ -213,7 +213,7 @@ fn events_wait_for_a_containerd_that_is_stopped_and_are_told_once() {
     signal("-STOP", node.containerd_pid());
     signal("-TERM", task.pid());
     ended(task.pid());
-    // Longer than such a call takes to be given up elsewhere.
+    // Longer than the time-out of such a call elsewhere.
     std::thread::sleep(Duration::from_secs(12));
     signal("-CONT", node.containerd_pid());
     events.expect("task", &["create", "start", "exit"]);
@@ -236,7 +236,7 @@ fn a_shim_that_died_while_containerd_was_down_is_cleaned_up_and_its_exit_code_ke
         ended(pid);
     }
     ended(other.pid());
-    // containerd tells of both at its start, before anybody can listen.
+    // containerd reports both at its start, before any client can listen.
     let answer = delete_in(&node, "task");
     assert_eq!((answer.pid, answer.exit_status), (task.pid(), 7));
     assert!(answer.exited_at.seconds > 0);
@@ -274,7 +274,7 @@ fn a_pod_of_several_containers_goes_with_its_shim() {
     let stranger = sleeping(&node, "stranger");
     let shim = procfs::parent(pod.pid());
     assert_eq!([procfs::parent(running.pid()), procfs::parent(created.pid())], [shim, shim]);
-    // One of them goes after a restart, when containerd runs `delete` for it under the living shim.
+    // One of them ends after a restart, when containerd runs `delete` for it under the living shim.
     node.restart_containerd();
     let gone = member("gone").spawn();
     node.restart_containerd();
@@ -285,7 +285,7 @@ fn a_pod_of_several_containers_goes_with_its_shim() {
         ended(task.pid());
     }
     wait_until(SOON, "containerd to forget the pod", || pod.try_state().is_err().then_some(()));
-    // Of the others containerd knows still, and its call for the pod alone has cleaned up all of them.
+    // containerd still knows the others, and its call for the pod alone has cleaned up all of them.
     let left = || {
         let of = |line: &String| ["cgroup", "process", "state"].iter().any(|kind| line.starts_with(kind));
         node.leftovers().into_iter().filter(of).filter(|line| ["running", "created"].iter().any(|id| line.contains(id)))
@@ -329,7 +329,7 @@ fn a_container_that_delete_took_from_a_stopped_shim_kept_that_shim_for_ever() {
     ended_before.kill("KILL");
     ended_before.wait(SOON);
     let shim = procfs::parent(pod.pid());
-    // As a containerd that restarts does, for those whose shim does not answer while it looks for them.
+    // As a restarting containerd does for containers whose shim does not answer its search.
     signal("-STOP", shim);
     for task in [&running, &ended_before] {
         assert_eq!(delete_in(&node, task.id()).exit_status, 137);
@@ -356,7 +356,7 @@ fn pods_that_cannot_be_cleaned_up_held_up_every_other_ones_delete() {
     let states = node.leftovers().into_iter().find_map(|line| Some(line.strip_prefix("state ")?.to_owned())).unwrap();
     let of_node =
         Path::new(&states).ancestors().find(|path| path.parent() == Some(Path::new("/run/catamaran"))).unwrap();
-    // A cgroup with a process that hangs in the kernel is busy whatever is done; so is a folder on which something lies.
+    // A cgroup with a process that hangs in the kernel stays busy whatever is done; so does a folder with a mount on it.
     let stuck: Vec<_> = ["one", "two"].map(|id| (of_node.join(id), node.folder(id))).into();
     for (pod, busy) in &stuck {
         let mount = Command::new("mount").args(["-t", "tmpfs", "busy"]).arg(busy).status().unwrap();
@@ -434,7 +434,7 @@ fn a_client_that_sends_half_a_message_blocks_no_other() {
 #[test]
 fn what_an_older_shim_wrote_down_a_newer_delete_cleans_up() {
     let node = Node::start();
-    // As the shims of format 1 have left it: a state file in the bundle, a cgroup with a process, a socket.
+    // The leavings of shims of format 1: a state file in the bundle, a cgroup with a process, a socket.
     let bundle = node.bundle("old");
     fs::create_dir_all(&bundle).unwrap();
     let hierarchy = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"].map(Path::new).into_iter().find(|p| p.exists()).unwrap();
@@ -477,7 +477,7 @@ fn containers_outlive_an_upgrade_of_containerd() {
     assert_eq!(states, [State::Created, State::Running, State::Stopped, State::Running, State::Running]);
     created.start();
     assert_eq!(ending.delete().code, 7);
-    // Started by the newer one's bootstrap, and taken back to the older.
+    // Started by the newer one's bootstrap, and then under the older one again.
     let started = sleeping(&node, "started");
     node.restart_containerd();
     assert_eq!([&created, &started, &pod, &member].map(Task::state), [State::Running; 4]);

@@ -34,7 +34,7 @@ fn containerds_default_profile_is_applied() {
 #[test]
 fn a_seccomp_profile_of_the_pods_own_applies() {
     let node = Node::start();
-    // What opens a file for the guest, and only that.
+    // The call that opens a file for the guest, and only that.
     let profile = json!({
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["openat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13}],

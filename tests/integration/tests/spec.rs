@@ -1,4 +1,4 @@
-//! What the spec says of the process and its namespaces, read off the worker from the host.
+//! The spec's process and namespaces, read off the worker from the host.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -19,7 +19,7 @@ fn line(task: &Task<'_>, file: &str, key: &str) -> String {
     found.unwrap_or_else(|| panic!("no {key} in {text}")).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What a program prints in the worker's namespaces of these kinds.
+/// The output of a program in the worker's namespaces of these kinds.
 fn within(task: &Task<'_>, kinds: &[&str], program: &[&str]) -> String {
     let output =
         Command::new("nsenter").args(["-t", &task.pid().to_string()]).args(kinds).args(program).output().unwrap();
@@ -121,7 +121,7 @@ fn an_unknown_rlimit_is_named() {
     node.finish();
 }
 
-/// Its tables of addresses were some 220 kB of private memory in every pod: `shim/daemon/src/spec/oci.rs`.
+/// A regex engine's tables of addresses cost some 220 kB of private memory in every pod: `shim/daemon/src/spec/oci.rs`.
 #[test]
 fn the_shim_reads_specs_without_a_regex_engine() {
     let bytes = fs::read(shim_folder().join("containerd-shim-catamaran-v1")).unwrap();

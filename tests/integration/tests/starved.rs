@@ -1,6 +1,6 @@
-//! What a Create answers that cannot have what it needs: descriptors, processes, memory, room on a disk. Each time: which
-//! limit or file it was, nothing left behind, and the next one works when it is lifted. (A cache's disk that is full or
-//! read-only costs time and no container: `cache.rs`.)
+//! A Create that lacks a resource: descriptors, processes, memory, room on a disk. Each time the refusal names the limit or file, nothing
+//! is left behind, and the next Create works when the limit is lifted. (A full or read-only disk of the cache costs time and no container:
+//! `cache.rs`.)
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -18,7 +18,7 @@ use containerd_shim_protos::{Client, TaskClient};
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// What a shim holds: its descriptors, its children, and the folders of cgroups below the node's.
+/// A shim's resources: its descriptors, its children, and the folders of cgroups below the node's.
 fn held(node: &Node, shim: &Shim<'_>) -> (usize, usize, usize) {
     let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", shim.pid)).unwrap();
     let cgroups = fs::read_dir(controller("pids").join(node.namespace())).unwrap();
@@ -30,7 +30,7 @@ fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
 }
 
-/// Where a controller's tree begins.
+/// The root of a controller's tree.
 fn controller(name: &str) -> PathBuf {
     match cgroup_version() {
         CgroupVersion::V1 => Path::new("/sys/fs/cgroup").join(name),
@@ -44,7 +44,7 @@ fn limit_descriptors(pid: u32, number: usize) {
     assert!(done.success(), "prlimit {limit}");
 }
 
-/// One Create under a limit that `starve` sets and `feed` lifts: its refusal, if it was refused. Nothing of it is left.
+/// Runs one Create under a limit that `starve` sets and `feed` lifts, and returns its refusal, if any. Nothing of it may be left.
 fn starved(node: &Node, shim: &Shim<'_>, starve: impl FnOnce(&Path), feed: impl FnOnce()) -> Option<String> {
     let before = held(node, shim);
     let case = shim.case();
@@ -71,7 +71,7 @@ fn starved(node: &Node, shim: &Shim<'_>, starve: impl FnOnce(&Path), feed: impl 
     refusal
 }
 
-/// That a container can be made again, in the same shim.
+/// Checks that the same shim can create a container again.
 fn works(shim: &Shim<'_>) {
     let case = shim.case();
     case.bring(Standing::Deleted);
@@ -97,7 +97,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Its processes may be on their way out, or the node's, which removes it then.
+        // Its processes may still be ending, or be the node's, which removes the cgroup then.
         for _ in 0..100 {
             if fs::remove_dir(&self.0).is_ok() {
                 return;
@@ -127,12 +127,12 @@ fn without_descriptors_a_create_says_so_wherever_it_runs_out_of_them() {
     node.finish();
 }
 
-/// A listener that gives up, or goes round in circles, would be a shim that a restarted containerd cannot reach.
+/// A listener that gives up, or spins, would leave a shim that a restarted containerd cannot reach.
 #[test]
 fn a_client_that_comes_while_there_are_no_descriptors_is_served_when_there_are() {
     let node = Node::start();
     let shim = Shim::start(&node, Runtime::Catamaran, Engine::Wasmtime);
-    // What is open stays so.
+    // Open descriptors stay open.
     limit_descriptors(shim.pid, 0);
     let address = format!("unix://{}", shim.socket.display());
     let client = TaskClient::new(Client::connect(&address).unwrap());
@@ -146,7 +146,7 @@ fn a_client_that_comes_while_there_are_no_descriptors_is_served_when_there_are()
     std::thread::sleep(Duration::from_secs(1));
     let (used, passed) = (procfs::ticks(shim.pid) - before, begin.elapsed());
     limit_descriptors(shim.pid, 1024);
-    // In ticks of 10 ms.
+    // Counted in ticks of 10 ms.
     assert!(used <= 20, "{used} ticks on a processor in {passed:?}");
     let served = (0..10).any(|_| ask(1_000_000_000).is_ok());
     assert!(served, "it is not served any more");
@@ -155,7 +155,7 @@ fn a_client_that_comes_while_there_are_no_descriptors_is_served_when_there_are()
     node.finish();
 }
 
-/// Time on a processor so far.
+/// Processor time so far.
 #[test]
 fn without_processes_a_create_names_the_limit() {
     let node = Node::start();
@@ -163,13 +163,13 @@ fn without_processes_a_create_names_the_limit() {
         let shim = Shim::start(&node, Runtime::Catamaran, engine);
         let folder = controller("pids").join(format!("{}-starved", node.namespace()));
         let cgroup = Cgroup::with(folder.clone(), "cgroup.procs", &shim.pid.to_string());
-        // With the module's machine code in the cache, and without: then there is a compile first.
+        // With the module's machine code in the cache, and without: then a compile comes first.
         for cold in [false, true] {
             let mut refused = Vec::new();
             for most in 1..8 {
                 if cold {
                     node.await_compiles();
-                    // A Create that was refused before it looked for the module has not made it again.
+                    // A Create that was refused before the look-up of the module has not made the cache again.
                     if let Err(e) = fs::remove_dir_all(node.catamaran_root().join("cache")) {
                         assert_eq!(e.kind(), ErrorKind::NotFound, "{e}");
                     }
@@ -183,7 +183,7 @@ fn without_processes_a_create_names_the_limit() {
             assert!(refused.iter().all(|text| text.contains(&named)), "cold: {cold}: {refused:#?}");
             works(&shim);
         }
-        // Back, so that the cgroup can go before the shim does.
+        // Back, so that the test can remove the cgroup before the shim ends.
         fs::write(controller("pids").join("cgroup.procs"), shim.pid.to_string()).unwrap();
         drop(cgroup);
         shim.end();
@@ -221,7 +221,7 @@ fn without_memory_a_create_names_the_limit() {
         };
         let pod = controller("memory").join(node.namespace());
         refused("the container's own limit", order().memory(64 << 10), &pod.join("little"));
-        // Anew: what it has been charged for keeps it above a limit.
+        // A new one: the memory charged to the old one keeps it above a limit.
         fs::remove_dir(&pod).unwrap();
         let above = Cgroup::with(pod.clone(), file, "65536");
         refused("its pod's limit", order(), &pod);
@@ -231,7 +231,7 @@ fn without_memory_a_create_names_the_limit() {
     node.finish();
 }
 
-/// A small disk for what the node's shims write down, by a link from where that lies.
+/// A small disk for the records of the node's shims, through a link in their place.
 struct SmallDisk {
     disk: Mounted,
     link: PathBuf,
@@ -257,7 +257,7 @@ fn remount(disk: &Mounted, how: &str) {
     assert!(done.success(), "mount -o {options}");
 }
 
-/// Takes all of a disk but for some pages.
+/// Fills a disk except for some pages.
 fn fill(disk: &Mounted, pages: u64) -> PathBuf {
     let path = disk.path().join("filler");
     let mut filler = File::create(&path).unwrap();
@@ -298,7 +298,7 @@ fn on_a_read_only_disk_create_and_delete_name_the_file() {
     let shim = Shim::start(&node, Runtime::Catamaran, Engine::Wasmtime);
     let refusal = starved(&node, &shim, |_| remount(disk, "ro"), || remount(disk, "rw")).expect("it needs no file");
     assert!(refusal.contains(".json") && refusal.contains("Read-only file system"), "{refusal}");
-    // And a container that is there cannot be forgotten before it can.
+    // And the shim cannot forget an existing container before there is room.
     let case = shim.case();
     case.bring(Standing::Stopped);
     remount(disk, "ro");

@@ -1,4 +1,4 @@
-//! What a container uses, as it is told: against containerd's own shim, against the kernel, and what the telling costs.
+//! Reported usage of a container: compared with containerd's own shim, with the kernel, and the cost of reporting.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(20);
 const MIB: u64 = 1 << 20;
 
-/// What a shim answered.
+/// A shim's answer.
 enum Metrics {
     V1(cgroups::metrics::Metrics),
     V2(cgroups_v2::metrics::Metrics),
@@ -39,14 +39,14 @@ impl Metrics {
         }
     }
 
-    /// Every field that is set, by name, a line each; but for what is not told.
+    /// Every field that is set, by name, a line each; without those that are not reported.
     fn text(&self) -> String {
         match self {
             Self::V1(metrics) => print_to_string_pretty(metrics),
             Self::V2(metrics) => {
                 let mut metrics = metrics.clone();
                 metrics.rdma.clear();
-                // runc's shim lists every page size of the host, also where the container has no such controller.
+                // runc's shim lists every page size of the host, even if the container has no such controller.
                 metrics.hugetlb.retain(|_| controllers().contains("hugetlb"));
                 metrics.hugetlb.sort_by_key(|one| one.pagesize.clone());
                 print_to_string_pretty(&metrics)
@@ -61,7 +61,7 @@ impl Metrics {
         }
     }
 
-    /// Periods of the limit, those in which it was reached, and for how long in nanoseconds.
+    /// The periods of the limit, those that reached it, and the throttled time in nanoseconds.
     fn throttled(&self) -> (u64, u64, u64) {
         match self {
             Self::V1(metrics) => {
@@ -72,7 +72,7 @@ impl Metrics {
         }
     }
 
-    /// Bytes used, of them those that CRI counts as the working set, and the limit.
+    /// The bytes used, the part that CRI counts as the working set, and the limit.
     fn memory(&self) -> (u64, u64, u64) {
         let (usage, inactive, limit) = match self {
             Self::V1(metrics) => {
@@ -114,12 +114,12 @@ fn worker() -> Image {
 
 fn limits(spec: &mut Value) {
     spec["linux"]["resources"]["memory"] = json!({"limit": 128 * MIB, "reservation": 16 * MIB});
-    // Less than a process gets on a busy machine: it is throttled for sure.
+    // Less than a process gets on a busy machine, so it is certainly throttled.
     spec["linux"]["resources"]["cpu"] = json!({"shares": 512, "quota": 5000, "period": 100_000});
     spec["linux"]["resources"]["pids"] = json!({"limit": 33});
 }
 
-/// In one cgroup, one after the other: ours when its container has stopped, which is when the cgroup is runc's to take.
+/// In one cgroup, one after the other: ours when its container has stopped, because runc takes the cgroup over then.
 fn at<'n>(container: Container<'n>, path: &str) -> Container<'n> {
     let path = path.to_owned();
     container.spec(limits).spec(move |spec| spec["linux"]["cgroupsPath"] = json!(path))
@@ -134,7 +134,7 @@ fn every_metric_equals_that_of_containerds_own_shim() {
     let runc = node.container("runc").runtime(Runtime::Runc).image(&guests::image(Runtime::Runc, "sleep"));
     let runc = at(runc, &path).create();
     let (mut told, mut expected) = (String::new(), String::new());
-    // Nobody runs in it, but some figures are the kernel's averages of the last seconds.
+    // No process runs in it, but some figures are the kernel's averages of the last seconds.
     for _ in 0..50 {
         told = Metrics::read(&ours).text();
         expected = Metrics::read(&runc).text();
@@ -199,7 +199,7 @@ fn ctr_shows_the_same_metrics_as_for_runc() {
         task.expect_stdout("ready\n");
         let table = node.ctr_ok(["tasks", "metrics", "sleep"]);
         task.discard();
-        // After those that say whose and when.
+        // The names after the columns for owner and time.
         let names = table.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| name.contains('.'));
         names.map(str::to_owned).collect::<BTreeSet<_>>()
     };
@@ -209,7 +209,7 @@ fn ctr_shows_the_same_metrics_as_for_runc() {
     node.finish();
 }
 
-/// Nanoseconds that a process's threads have run.
+/// The nanoseconds that a process's threads have run.
 fn ran(pid: u32) -> u64 {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| thread.unwrap().path());
     let one = |text: String| text.split(' ').next().unwrap().parse::<u64>().unwrap();
@@ -254,7 +254,7 @@ fn a_stopped_container_has_metrics_and_a_deleted_one_has_none() {
         assert_eq!(stopped.pids(), (0, 33));
         assert_eq!(created.try_pids().unwrap(), [created.pid()], "a task without processes is none to containerd");
         created.try_delete().unwrap();
-        // containerd leaves out what is not found, and writes any other refusal into its log.
+        // containerd omits what is not found, and logs any other refusal.
         assert_eq!(created.try_metrics().unwrap(), (String::new(), Vec::new()));
         created.remove_container();
         assert!(!node.log().contains("collecting metrics"), "{}", node.log());
@@ -262,7 +262,7 @@ fn a_stopped_container_has_metrics_and_a_deleted_one_has_none() {
     }
 }
 
-/// What containerd's CRI asks after a 137 that no event has explained yet.
+/// The CRI's question after a 137 that no event has explained yet.
 #[test]
 fn an_oom_kill_is_in_the_metrics_of_the_stopped_container() {
     let node = Node::start();
@@ -274,7 +274,7 @@ fn an_oom_kill_is_in_the_metrics_of_the_stopped_container() {
     node.finish();
 }
 
-/// Kilobytes that are a process's own, its program's pages left out: a file on a tmpfs counts as written to.
+/// A process's private kilobytes, without its program's pages: a file on a tmpfs counts as written to.
 fn own_memory(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("Anonymous:")).unwrap();

@@ -1,4 +1,4 @@
-//! Standard input that nothing comes from: a guest that does not want to wait for it goes on.
+//! Standard input without bytes: a guest that does not want to wait for it goes on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 

@@ -1,5 +1,5 @@
-//! The container's output by FIFOs, and the shim's log: readers that are slow, gone or back, and what is left when all is
-//! over. The input is in `input.rs`.
+//! The container's output by FIFOs, and the shim's log: readers that are slow, gone or back, and leftovers at the end. The input is in
+//! `input.rs`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -20,15 +20,15 @@ use sha2::{Digest, Sha256};
 
 const SOON: Duration = Duration::from_secs(10);
 const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
-/// One write of the flood.
+/// The size of one write of the flood.
 const BLOCK: usize = 64 << 10;
 
 fn wasm(name: &str) -> Image {
     guests::image(Runtime::Catamaran, name)
 }
 
-/// A guest that writes so many blocks to stdout, each 8 bytes of which are the number of those before them, and then «done»
-/// to stderr. Exits with the error number of a write that fails.
+/// A guest that writes this many blocks to stdout, where each 8 bytes are their own number, and then "done" to stderr. Exits with the error
+/// number of a write that fails.
 fn flood(blocks: usize) -> Image {
     let text = format!(
         r#"(module
@@ -59,7 +59,7 @@ fn flood(blocks: usize) -> Image {
     guests::of(&format!("flood-{blocks}"), wat::parse_str(text).unwrap())
 }
 
-/// What the flood writes, block by block.
+/// The flood's output, block by block.
 fn pattern(block: usize) -> Vec<u8> {
     let first = (block * BLOCK / 8) as u64;
     (first..first + BLOCK as u64 / 8).flat_map(u64::to_le_bytes).collect()
@@ -69,7 +69,7 @@ fn fifo(node: &Node, name: &str) -> Fifo {
     Fifo::make(node.dir().join(name))
 }
 
-/// Of all that comes, and how much it is.
+/// Returns the digest and the length of all that comes.
 fn digest(reader: &mut File) -> (Vec<u8>, usize) {
     let (mut digest, mut chunk, mut count) = (Sha256::new(), vec![0; BLOCK], 0);
     while let length @ 1.. = reader.read(&mut chunk).unwrap() {
@@ -79,7 +79,7 @@ fn digest(reader: &mut File) -> (Vec<u8>, usize) {
     (digest.finalize().to_vec(), count)
 }
 
-/// What a process has open.
+/// A process's open files.
 fn open(pid: u32) -> Vec<PathBuf> {
     let mut links: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()
@@ -175,15 +175,14 @@ fn patience() -> ttrpc::context::Context {
     ttrpc::context::with_timeout(10_000_000_000)
 }
 
-/// The shim of a task, by the socket that containerd knows it by.
+/// Connects to a task's shim, by the socket in containerd's record.
 fn shim(node: &Node, task: &Task<'_>) -> TaskClient {
     let text = fs::read(node.bundle(task.id()).join("bootstrap.json")).unwrap();
     let bootstrap: serde_json::Value = serde_json::from_slice(&text).unwrap();
     TaskClient::new(Client::connect(bootstrap["address"].as_str().unwrap()).unwrap())
 }
 
-/// The bundle of a further container of a task's shim, `cat`: the task's own specification, with a tree and a cgroup of its
-/// own.
+/// Makes the bundle of a further container of a task's shim, `cat`: the task's own specification, with a tree and a cgroup of its own.
 fn further(node: &Node, task: &Task<'_>, name: &str) -> PathBuf {
     let bundle = node.folder(name);
     fs::create_dir_all(bundle.join("rootfs")).unwrap();
@@ -196,7 +195,7 @@ fn further(node: &Node, task: &Task<'_>, name: &str) -> PathBuf {
     bundle
 }
 
-/// Runs the container of such a bundle to its end, through the shim itself: it says `text` to `output`.
+/// Runs the container of such a bundle to its end, through the shim itself; it writes `text` to `output`.
 fn echo(shim: &TaskClient, bundle: &Path, input: &Fifo, output: &str, text: &str) {
     let id = || bundle.file_name().unwrap().to_string_lossy().into_owned();
     let mut writer = input.writer();
@@ -244,7 +243,7 @@ fn a_guest_whose_output_nobody_reads_blocks_no_other() {
         let begin = Instant::now();
         shim.state(patience(), &StateRequest { id: "flood".to_owned(), ..Default::default() }).unwrap();
         assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
-        // The first rounds may have made what stays, such as the connection to containerd.
+        // The first rounds may have opened lasting descriptors, such as the connection to containerd.
         if round == 1 {
             before = Some(open(pid));
         }
@@ -259,7 +258,7 @@ fn a_guest_whose_output_nobody_reads_blocks_no_other() {
     node.finish();
 }
 
-/// Stopped, a process reads nothing; it goes on when this is dropped.
+/// A stopped process, which reads nothing; it goes on when this is dropped.
 struct Stopped(u32);
 
 impl Stopped {
@@ -294,7 +293,7 @@ fn a_full_log_blocks_no_call() {
         let mut log = File::options().write(true).custom_flags(NONBLOCK).open(log).unwrap();
         while log.write(b"\n").is_ok() {}
         let mut reader = output.reader();
-        // Each of these is told by two lines in the log.
+        // Each of these makes two lines in the log.
         for round in 0..20 {
             let begin = Instant::now();
             echo(&shim, &bundle, &input, output.path(), "text");
@@ -330,7 +329,7 @@ fn a_guest_may_close_its_output() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let task = node.container("closes").image(&image).spawn();
-        // EBADF, by the guest's own doing.
+        // EBADF, which the guest itself caused.
         assert_eq!(task.wait(SOON).code, 8, "{engine:?}");
         let left = task.delete();
         assert_eq!((left.stdout.as_str(), left.stderr.as_str()), ("text\n", "text\n"), "{engine:?}");

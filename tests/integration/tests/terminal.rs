@@ -1,5 +1,5 @@
-//! Containers on a terminal: what is typed and printed, its size, who gets its signals, and what becomes of its last words.
-//! What holds on runc's shim too is tried there as well, to test the test.
+//! Containers on a terminal: input and output, its size, the receivers of its signals, and the last output. Tests that hold on runc's shim
+//! too also run there, to test the test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -16,13 +16,13 @@ fn typed_text_is_echoed_and_read_line_by_line() {
     everywhere(|node, runtime| {
         let task = node.container("cat").image(&guests::image(runtime, "cat")).terminal().hold_stdin().spawn();
         task.write("typed\n");
-        // By the terminal, and by the program.
+        // Once from the terminal's echo, once from the program.
         task.expect_stdout("typed\r\ntyped\r\n");
-        // A client that goes away is not its end: another one may come.
+        // A client that goes away does not end the terminal: another one may come.
         task.end_stdin();
         let waited = task.try_wait(Duration::from_millis(300));
         assert_eq!(waited.map_err(|status| status.code), Err(Code::DeadlineExceeded), "{runtime:?}");
-        // Nobody can type any more: it is hung up. A native pid 1 takes no SIGHUP, and finds its terminal gone.
+        // No input can come any more: the terminal is hung up. A native pid 1 takes no SIGHUP, and finds its terminal gone.
         task.try_close_io().unwrap();
         let code = if runtime == Runtime::Runc { 5 } else { 129 };
         assert_eq!(task.wait(SOON).code, code, "{runtime:?}");
@@ -97,7 +97,7 @@ fn a_spec_and_a_request_that_disagree_on_a_terminal_are_refused() {
     node.finish();
 }
 
-/// Which of the three streams are terminals to the guest, as C's isatty(3) asks it: a character device without seek and tell.
+/// Tells which of the three streams the guest takes for terminals, by C's isatty(3): a character device without seek and tell.
 fn asks() -> Image {
     let text = r#"(module
       (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $stat (param i32 i32) (result i32)))
@@ -152,7 +152,7 @@ fn a_slow_reader_gets_all_that_was_printed_on_a_terminal() {
         let out = Fifo::make(node.dir().join("out"));
         let mut reader = out.reader();
         let task = node.container("many").image(&many()).terminal().stream("stdout", out.path()).spawn();
-        // Another one of the pod's shim is not held up by it, nor is the shim.
+        // It delays neither another container of the pod's shim nor the shim.
         assert_eq!(task.try_wait(Duration::from_millis(500)).unwrap_err().code, Code::DeadlineExceeded);
         let mut text = vec![0; 128 << 10];
         reader.read_exact(&mut text).unwrap();

@@ -1,5 +1,5 @@
-//! An upgrade in place: the programs of a node are replaced or removed while pods run. A pod goes on with the build that it was
-//! started with, whatever is done in it later, and programs of two versions never work together.
+//! An upgrade in place: the programs of a node are replaced or removed while pods run. A pod goes on with the build that started it,
+//! whatever call comes later, and programs of two versions never work together.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(10);
 const GREETING: &str = "hello from wasm\n";
 const KIND: &str = "io.kubernetes.cri.container-type";
 
-/// What is done to the programs of a node: with its name.
+/// An upgrade of a node's programs, with its name.
 type Upgrade = (&'static str, fn(&Node));
 
 const UPGRADES: [Upgrade; 2] = [("replaced", Node::replace_programs), ("removed", Node::remove_programs)];
@@ -61,7 +61,7 @@ fn limits() -> &'static str {
     }
 }
 
-/// Every call of the task API that needs no program of the shim's but Update.
+/// Makes every call of the task API that needs no program of the shim's, except Update.
 fn is_managed(what: &str, task: &Task<'_>) {
     let must = |call: &str, result: Result<(), catamaran_harness::Status>| {
         result.unwrap_or_else(|status| panic!("{what}: {call} of {}: {status}", task.id()));
@@ -75,7 +75,7 @@ fn is_managed(what: &str, task: &Task<'_>) {
     assert_eq!(task.state(), State::Running, "{what}: {}", task.id());
 }
 
-/// Nobody executed a replaced program but containerd, which runs the shim's `delete` behind the end of each shim.
+/// Checks that only containerd executed a replaced program: it runs the shim's `delete` after the end of each shim.
 fn containerd_alone_executed(node: &Node) {
     let shim = node.shim_folder().join("containerd-shim-catamaran-v1").display().to_string();
     let executed = node.executed_replacements();
@@ -118,7 +118,7 @@ fn a_running_pod_keeps_its_build_when_all_programs_are_replaced_or_removed() {
             pod.discard();
             containerd_alone_executed(&node);
             node.expect_nothing_left(SOON);
-            // And pods that come later are of what is there then.
+            // And later pods have the programs of that time.
             node.install();
             let new = node.container("new").image(&tools()).spawn();
             new.expect_stdout("ready\n");
@@ -129,7 +129,7 @@ fn a_running_pod_keeps_its_build_when_all_programs_are_replaced_or_removed() {
     }
 }
 
-/// Execs and new containers, on cached modules and on new ones, beside these two.
+/// Runs execs and new containers, on cached modules and on new ones, beside these two.
 fn goes_on(node: &Node, what: &str, wasm: &Task<'_>, native: &Task<'_>) {
     assert_eq!(wasm.further("cached").args(["/hello.wasm"]).run().stdout, GREETING, "{what}: an exec");
     let output = wasm.further("new").args(["/args.wasm", "a"]).run();
@@ -151,7 +151,7 @@ fn goes_on(node: &Node, what: &str, wasm: &Task<'_>, native: &Task<'_>) {
     is_managed(what, native);
 }
 
-/// The same as a kubelet sees it, whose probes go on.
+/// The same from a kubelet's side, whose probes go on.
 #[test]
 fn a_pod_of_the_cri_keeps_its_build_when_all_programs_are_replaced() {
     let node = Node::start_with(cri::options().network().installed());
@@ -169,7 +169,7 @@ fn a_pod_of_the_cri_keeps_its_build_when_all_programs_are_replaced() {
         assert_eq!((output.code, output.stdout.as_str()), (0, GREETING), "{output:?}");
     }
     assert_eq!(native.exec_sync(&["true"], SOON).unwrap().code, 0);
-    // A container that is restarted, with a module that is new.
+    // A restarted container, with a new module.
     front.stop(SOON);
     let again = pod.order("front", &guests::of("both", guests::wat("both"))).attempt(1).start();
     assert_eq!(again.wait(SOON).exit_code, 0, "{:?}", again.log());
@@ -251,7 +251,7 @@ fn the_delete_of_a_new_build_cleans_up_after_an_old_server() {
     node.finish();
 }
 
-/// A copy of one of our programs that says that it is of another version.
+/// A copy of one of our programs that claims another version.
 fn of_another_version(folder: &Path, name: &str) -> (PathBuf, String) {
     let last = if VERSION.ends_with('0') { "1" } else { "0" };
     let other = format!("{}{last}", &VERSION[..VERSION.len() - 1]);

@@ -22,7 +22,7 @@ fn run(program: &str, words: &[&str]) {
     assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A container that waits; its tree is looked at from outside.
+/// A container that waits, so that the test can look at its tree from outside.
 fn waiting<'n>(order: &Container<'n>) -> Task<'n> {
     let task = order.spawn();
     task.expect_stdout("ready\n");
@@ -147,7 +147,7 @@ fn links_of_an_image_or_a_volume_lead_nowhere_outside() {
     fs::write(data.join("file"), "mine").unwrap();
     let out = outside.to_str().unwrap();
     let up = format!("{}{out}", "../".repeat(20));
-    // Planted by another container of the pod, in a volume that both have.
+    // Planted by another container of the pod, in a shared volume.
     symlink(out, planted.join("absolute")).unwrap();
     symlink(&up, planted.join("relative")).unwrap();
     symlink("/proc/self/root", planted.join("magic")).unwrap();
@@ -162,7 +162,7 @@ fn links_of_an_image_or_a_volume_lead_nowhere_outside() {
     }
     task.discard();
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "something was made on the host");
-    // Through procfs there is no way, before it is covered either.
+    // procfs is no way out, not even before it is covered.
     let order = order.with_volume(Path::new("/proc"), "/p", &["rbind"]).with_volume(&data, "/p/self/cwd/x", &["rbind"]);
     assert!(order.try_create().is_err(), "a mount went through a magic link");
     node.finish();
@@ -179,7 +179,7 @@ fn mounts_below_others_come_in_the_specs_order() {
     assert_eq!(fs::read_to_string(task.inside("/a/b/c/file")).unwrap(), "inner");
     assert!(outer.join("b/c").is_dir(), "the place of a mount is made in the volume that it lies in");
     task.discard();
-    // The other way round the outer one hides the inner one.
+    // In the other order the outer one hides the inner one.
     let task = waiting(&order.with_volume(&inner, "/a/b/c", &["rbind"]).with_volume(&outer, "/a", &["rbind"]));
     assert_eq!(fs::read_dir(task.inside("/a/b/c")).unwrap().count(), 0);
     task.discard();
@@ -192,12 +192,12 @@ fn volumes_over_a_containers_own_folders_are_mounted() {
     let volume = node.folder("volume");
     fs::write(volume.join("cpuinfo"), "processor: 0\n").unwrap();
     let order = || node.container("places").image(&wasm("sleep"));
-    // As lxcfs does it: files below /proc, which is empty and read-only for all else.
+    // As lxcfs does it: files below /proc, which is otherwise empty and read-only.
     let task = waiting(&order().with_volume(&volume.join("cpuinfo"), "/proc/cpuinfo", &["bind", "ro"]));
     assert_eq!(fs::read_to_string(task.inside("/proc/cpuinfo")).unwrap(), "processor: 0\n");
     assert_eq!(fs::write(task.inside("/proc/x"), "").unwrap_err().raw_os_error(), Some(30), "EROFS");
     task.discard();
-    // A folder of the host's over /dev: nothing is made in it, and no device of it opens.
+    // A folder of the host over /dev: the shim makes nothing in it, and its devices do not open.
     let devices = node.folder("devices");
     run("mknod", &[devices.join("full").to_str().unwrap(), "c", "1", "7"]);
     fs::set_permissions(devices.join("full"), fs::Permissions::from_mode(0o666)).unwrap();
@@ -225,7 +225,7 @@ impl Drop for Removed {
 
 #[test]
 fn root_file_systems_with_long_paths_and_options_are_mounted() {
-    // A long folder name makes layers that only mount(2) takes: the way of kernels before 6.5, on every kernel.
+    // A long folder name makes layers that only mount(2) takes: the way on kernels before 6.5, forced on every kernel.
     let long = "x".repeat(200);
     let at = |path: &str| format!("[plugins.'io.containerd.snapshotter.v1.overlayfs']\n  {path}\n");
     let root = Removed(std::env::temp_dir().join(format!("catamaran-test-layers-{}", std::process::id())));
@@ -233,7 +233,7 @@ fn root_file_systems_with_long_paths_and_options_are_mounted() {
     let options = at("mount_options = ['volatile', 'metacopy=on', 'index=off']");
     for (name, config) in [("long", long), ("options", options)] {
         let node = Node::start_with(Options::new().config(&config));
-        // The second image's layers do not fit the page that mount(2) takes, by their whole names.
+        // The second image's layers, by their whole names, do not fit the page that mount(2) takes.
         for layers in [6, 16] {
             let mut image =
                 Image::new(&format!("layers-{layers}")).file("/read", guests::wat("read")).entrypoint(["/read"]);

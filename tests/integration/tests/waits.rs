@@ -1,4 +1,4 @@
-//! For how long calls wait on Wasmer: for a socket as long as it takes, and for a clock until its time, also if that is over.
+//! Waits of calls on Wasmer: for a socket as long as it takes, and for a clock until its time, even if that is past.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -16,7 +16,7 @@ fn patience<'n>(node: &'n Node, call: &str, words: &[&str]) -> Container<'n> {
     node.container(&id).image(&image).args([&["/patience.wasm", call], words].concat())
 }
 
-/// What it said behind «waits», and its time in milliseconds.
+/// The text after "waits", and the waiting time in milliseconds.
 fn waited(task: Task<'_>, limit: Duration) -> (String, u64) {
     assert_eq!(task.wait(limit).code, 0, "{}: {}{}", task.id(), task.stdout(), task.stderr());
     let said = task.delete().stdout;
@@ -29,7 +29,7 @@ fn waited(task: Task<'_>, limit: Duration) -> (String, u64) {
 fn a_call_waits_for_a_socket_for_as_long_as_it_takes() {
     let node = Node::start();
     let tasks = CALLS.map(|call| patience(&node, call, &["40"]).spawn());
-    // A time-out of the guest's own that is as long as wasmer-wasix's own one is none the less.
+    // A time-out of the guest that equals wasmer-wasix's own default still counts.
     let limited = patience(&node, "recv", &["30000", "timeout"]).spawn();
     let begun = Instant::now();
     for (call, task) in CALLS.into_iter().zip(tasks) {
@@ -51,7 +51,7 @@ fn a_guests_own_socket_timeout_is_kept_and_returns_eagain() {
         assert_eq!(said, format!("{call} -1 EAGAIN"));
         assert!((300..5_000).contains(&time), "{call}: {time} ms");
     }
-    // No time is no time-out.
+    // A time-out of zero is none.
     let endless = patience(&node, "recvfrom", &["0", "timeout"]).spawn();
     endless.expect_stdout("waits\n");
     std::thread::sleep(Duration::from_millis(500));
@@ -59,14 +59,14 @@ fn a_guests_own_socket_timeout_is_kept_and_returns_eagain() {
     node.finish();
 }
 
-/// No signal reached a guest in such a call, until it timed out.
+/// No signal reached a guest in such a call before its time-out.
 #[test]
 fn a_signal_ends_a_wait_for_a_socket_or_has_it_go_on() {
     let node = Node::start();
     for how in ["signal", "restart"] {
         let tasks = CALLS.map(|call| (call, patience(&node, call, &[how]).spawn()));
         tasks.iter().for_each(|(_, task)| task.expect_stdout("waits\n"));
-        // One may be a moment before its call.
+        // A guest may be a moment before its call.
         std::thread::sleep(Duration::from_millis(300));
         tasks.iter().for_each(|(_, task)| task.kill("TERM"));
         for (call, task) in tasks {
@@ -79,7 +79,7 @@ fn a_signal_ends_a_wait_for_a_socket_or_has_it_go_on() {
     node.finish();
 }
 
-/// Times that are 0 or over, and moments of the real-time clock, were waited for for ever.
+/// Calls with a time of 0 or in the past, or of the real-time clock, waited for ever.
 #[test]
 fn a_deadline_in_the_past_is_not_waited_for() {
     let node = Node::start();

@@ -1,5 +1,5 @@
-//! Every call of WASI and WASIX that Wasmer has, with arguments that nobody means: the guest is answered, or it ends; the host
-//! does not fail.
+//! Calls every function of WASI and WASIX that Wasmer has with senseless arguments: the guest gets an answer, or ends; the host does not
+//! fail.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -13,13 +13,13 @@ use catamaran_harness::{Engine, Node, Task, guests};
 /// The calls, a line each: module, name, the types of its parameters and result (`i` for a number of 32 bits, `l` of 64, `p` and `q`
 /// for an address, `-` for none).
 const TABLE: &str = include_str!("../../guests/wasix/calls.txt");
-/// How often each is called.
+/// The number of calls to each.
 const TIMES: usize = 400;
-/// What the arguments are made of.
+/// The seed of the arguments.
 const SEED: u64 = 2;
-/// Containers at once: each of them is idle or at its end most of the time.
+/// Concurrent containers: each of them is idle or ending most of the time.
 const AT_ONCE: usize = 16;
-/// What a guest ends with that made all its calls.
+/// The exit code of a guest that made all its calls.
 const DONE: u32 = 3;
 
 struct Call<'t> {
@@ -37,7 +37,7 @@ fn table() -> Vec<Call<'static>> {
     TABLE.lines().map(call).collect()
 }
 
-/// Descriptors of all kinds, places in memory, lengths, and numbers at the edges of what there is.
+/// Descriptors of all kinds, places in memory, lengths, and numbers at the limits.
 const NUMBERS: [u64; 30] = [
     0,
     1,
@@ -70,12 +70,11 @@ const NUMBERS: [u64; 30] = [
     1 << 32,
     u64::MAX,
 ];
-/// Where there is something, nothing, and no memory. Each could be that of any value: a build for tests ends itself where one
-/// is not aligned.
+/// Addresses of data, of empty memory, and beyond memory. All are aligned for any value, because a test build aborts on an unaligned one.
 const PLACES: [u64; 14] =
     [0, 8, 512, 1024, 1040, 2048, 3072, 4096, 8192, 0xf_fff8, 0x10_0000, 0x7fff_fff8, 0x8000_0000, 0xffff_fff8];
 
-/// A sequence that looks like chance and is the same each time.
+/// A pseudo-random sequence, the same each time.
 struct Sequence(u64);
 
 impl Sequence {
@@ -143,14 +142,14 @@ fn module(call: &Call<'_>, seed: u64) -> String {
     )
 }
 
-/// How a guest ended; one that waits for ever is ended.
+/// Returns a guest's end; kills a guest that waits for ever.
 fn ended(task: Task<'_>, limit: Duration) -> (u32, String) {
     let code = task.try_wait(limit).map(|exit| exit.code);
     let output = if code.is_ok() { task.delete() } else { task.discard() };
     (code.unwrap_or(137), output.stderr)
 }
 
-/// Whether it was not the guest that ended itself, by a trap or a signal. A release build checks no sum for an overflow.
+/// Whether the host failed, rather than the guest ending itself by a trap or a signal. A release build does not check sums for overflow.
 fn is_the_hosts_failure(call: &Call<'_>, code: u32, text: &str) -> bool {
     let guests = text.contains("catamaran: the guest") || text.contains("with overflow");
     let signals = ["proc_raise", "proc_signal", "thread_signal"].contains(&call.name);
@@ -202,7 +201,7 @@ fn spawn<'n>(node: &'n Node, data: &Path, call: &Call<'_>, seed: u64) -> Result<
     Ok(task)
 }
 
-/// A thread's description above 2 GiB had the host fail, since its address is a number with a sign to a thread.
+/// A thread's description above 2 GiB made the host fail, because a thread gets its address as a signed number.
 #[test]
 fn a_thread_that_is_described_high_in_memory_is_refused() {
     let node = Node::start();
@@ -214,7 +213,7 @@ fn a_thread_that_is_described_high_in_memory_is_refused() {
         (func (export "_start") (call $exit (call $spawn (i32.const 0x80000010) (i32.const 512)))))"#;
     let image = guests::of("high", wat::parse_str(module).unwrap());
     let ended = node.container("high").image(&image).args(["/high.wasm"]).engine(Engine::Wasmer).to_its_end();
-    // EAGAIN, as WASI has it.
+    // EAGAIN, in WASI's numbers.
     assert_eq!((ended.code, ended.stderr.as_str()), (6, ""), "{ended:?}");
     node.finish();
 }

@@ -1,5 +1,5 @@
-//! WASIX: what programs in C with threads, sockets, fork and signals do in a container, and what bounds them. On Wasmer,
-//! which their imports choose by themselves.
+//! WASIX: threads, sockets, fork and signals of programs in C in a container, and their limits. On Wasmer, which their imports choose by
+//! themselves.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use catamaran_harness::{Code, Container, Engine, Image, Network, Node, Output, guests, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
-/// No guest of these has more, whatever it asks for.
+/// The most threads that any guest here gets, whatever it asks for.
 const MANY_THREADS: usize = 4096;
 
 fn wasix(name: &str) -> Image {
@@ -22,7 +22,7 @@ fn kitchen() -> Image {
     guests::of("kitchen-wasix", guests::wasix("kitchen"))
 }
 
-/// The words behind the module's own name.
+/// An order with these arguments after the module's own name.
 fn order<'n>(node: &'n Node, name: &str, words: &[&str]) -> Container<'n> {
     let module = format!("/{name}.wasm");
     let all = [&[module.as_str()], words].concat();
@@ -41,7 +41,7 @@ fn joined<'n>(order: Container<'n>, network: &Network) -> Container<'n> {
     order.flag(["--with-ns", &format!("network:{}", network.path().display())])
 }
 
-/// Sends a line to a server on this machine's loopback, and answers what came back.
+/// Sends a line to a server on this machine's loopback, and returns the answer.
 fn ask(port: u16, line: &str) -> std::io::Result<String> {
     let mut connection = TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SOON)?;
     connection.set_read_timeout(Some(SOON))?;
@@ -126,7 +126,7 @@ fn a_thread_bomb_stops_at_a_bound_and_lives_on() {
     let (made, rest) = bomb.stdout.split_once(" threads, then errno ").unwrap_or_else(|| panic!("{bomb:?}"));
     let made: usize = made.parse().unwrap();
     assert!(made > 0 && made < MANY_THREADS, "{bomb:?}");
-    // EAGAIN, as pthread_create(3) has it; wasix-libc's number for it is WASI's.
+    // EAGAIN, as in pthread_create(3); wasix-libc's number for it is WASI's.
     assert_eq!((bomb.code, rest), (0, "6\nstill here\n"), "{bomb:?}");
     node.finish();
 }
@@ -140,7 +140,7 @@ fn a_thread_bombs_threads_are_bounded_and_end_with_it() {
     let made: usize = text.split(' ').next().unwrap().parse().unwrap();
     let there = threads(bomb.pid());
     assert!(there > made && there < MANY_THREADS, "{there} threads on the node, {made} in the guest");
-    // The next container does not feel it.
+    // The next container is unaffected.
     let other = run(&node, "threads", &["8"]);
     assert_eq!(other.stdout, "8 threads, sum 36000\n", "{other:?}");
     let begin = Instant::now();
@@ -220,10 +220,10 @@ fn a_guest_that_signals_itself_ends_with_128_plus_the_number() {
         (["kill", "15"], 143),
         (["raise", "11"], 139),
         (["raise", "24"], 152),
-        // SIGCHLD, SIGWINCH: nothing by default.
+        // SIGCHLD, SIGWINCH: ignored by default.
         (["raise", "17"], 3),
         (["raise", "28"], 3),
-        // Its own code, which is what wasmer-wasix makes of a default.
+        // Its own code: wasmer-wasix exits with it for a default action.
         (["leave", "15"], 27),
     ] {
         let raised = run(&node, "signal", &words);
@@ -243,7 +243,7 @@ fn a_read_of_stdin_is_interrupted_by_signals() {
     ] {
         let task = order(&node, "stdin", &[way]).hold_stdin().spawn();
         task.expect_stdout("ready 0\n");
-        // It may be a moment before its read.
+        // The guest may be a moment before its read.
         std::thread::sleep(Duration::from_millis(200));
         task.kill("TERM");
         if way == "restart" {
@@ -259,7 +259,7 @@ fn a_read_of_stdin_is_interrupted_by_signals() {
     node.finish();
 }
 
-/// One waker was kept of all that waited, and a read that waited held a lock that who polled needed.
+/// Of several waiting threads only one waker was kept, and a waiting read held a lock that a poll needed.
 #[test]
 fn the_end_of_stdin_wakes_all_waiting_threads() {
     let node = Node::start();
@@ -309,7 +309,7 @@ fn arguments_environment_and_files_are_the_containers() {
     node.finish();
 }
 
-/// wasmer-wasix itself lets a guest make files in a folder that it was given for reading: the mount is what refuses.
+/// wasmer-wasix itself lets a guest make files in a folder that it may only read: the mount refuses them.
 #[test]
 fn read_only_files_stay_unchanged() {
     let node = Node::start();
@@ -342,7 +342,7 @@ fn memory_is_bounded_by_the_module_and_the_container() {
     let node = Node::start();
     let all = run(&node, "kitchen-wasix", &["hoard", "128"]);
     assert_eq!((all.code, all.stdout.as_str()), (0, "128 MiB\n"), "{all:?}");
-    // Its own bound of 256 MiB: malloc says so, and the guest goes on.
+    // Its own bound of 256 MiB: malloc fails, and the guest goes on.
     let bound = run(&node, "kitchen-wasix", &["hoard", "512"]);
     assert!(bound.code == 1 && bound.stdout.ends_with(" MiB\n"), "{bound:?}");
     let killed = order(&node, "kitchen-wasix", &["hoard", "200"]).memory(96 << 20).to_its_end();
@@ -360,7 +360,7 @@ fn names_are_resolved_from_the_containers_hosts_file() {
     let known = resolve(&["harbour", "harbour.example", "localhost", "192.0.2.7"]);
     let expected = "harbour: 10.1.2.3\nharbour.example: 10.1.2.3\nlocalhost: 127.0.0.1\n192.0.2.7: 192.0.2.7\n";
     assert_eq!((known.code, known.stdout.as_str()), (0, expected), "{}", known.stderr);
-    // Nobody answers in an empty network: that is said soon, and not by a hang.
+    // An empty network has no server: the guest learns it soon, instead of hanging.
     let begin = Instant::now();
     let unknown = resolve(&["nowhere.example"]);
     assert!(unknown.code == 1 && unknown.stdout.starts_with("nowhere.example: "), "{unknown:?}");
@@ -378,7 +378,7 @@ fn containers_of_one_network_meet_and_others_do_not() {
     let other = Network::new(&node, "other");
     assert!(other.inside(|| ask(7000, "hello\n")).is_err(), "another network reached it");
     task.discard();
-    // Nor does a network of its own, which is what `ctr` orders; each has its loopback.
+    // Nor does a network of its own, the default of `ctr`; each network has its loopback.
     let alone = order(&node, "server", &["7001"]).spawn();
     alone.expect_stdout("listening\n");
     for reached in [ask(7001, "hello\n"), network.inside(|| ask(7001, "hello\n"))] {
@@ -404,7 +404,7 @@ fn poll_waits_and_wakes() {
 #[test]
 fn a_wasix_guest_cannot_open_its_own_memory() {
     let node = Node::start();
-    // Of descriptors the guest's own are there (`dev_streams.rs`), and none of the worker's.
+    // Of descriptors only the guest's own are there (`dev_streams.rs`), none of the worker's.
     for path in ["/proc/self/mem", "/proc/self/maps", "/proc/self/exe", "/proc/self/fd/5", "/proc/1/mem"] {
         let read = run(&node, "kitchen-wasix", &["read", path]);
         assert!(read.code == 1 && read.stdout.is_empty(), "{path}: {read:?}");

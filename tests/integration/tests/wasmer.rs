@@ -1,4 +1,4 @@
-//! The other engine: what runs on Wasmtime runs on Wasmer too, and what Wasmer is for runs there.
+//! The other engine: Wasmer runs Wasmtime's programs, and those that only Wasmer can run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -24,7 +24,7 @@ fn on_wasmer<'n>(node: &'n Node, id: &str, image: &Image) -> Container<'n> {
     node.container(id).image(image).annotation(ENGINE, "wasmer")
 }
 
-/// Not by `ctr run`, whose CloseIO gets lost on every runtime when its own stdin ends before the task exists.
+/// Not by `ctr run`, whose CloseIO gets lost on every runtime if its own stdin ends before the task exists.
 fn to_its_end(container: &Container<'_>) -> Output {
     let task = container.spawn();
     task.wait(SOON);
@@ -91,7 +91,7 @@ fn file_operations_are_done_by_the_kernel() {
     let written = container("rw").args(["/write", "/some/new/place/file", "text"]).run();
     assert_eq!((written.code, written.stderr.as_str()), (0, ""));
     assert_eq!(fs::read_to_string(data.join("file")).unwrap(), "text");
-    // wasmer-wasix asks for writing first, whatever the guest asked for.
+    // wasmer-wasix tries to open for writing first, whatever the guest asked for.
     let read = on_wasmer(&node, "read", &wasm("read")).bind(&data, "/d", ["rbind", "ro"]);
     assert_eq!(read.args(["/read", "/d/file"]).run().stdout, "text");
     let refused = container("ro").args(["/write", "/some/new/place/file", "other"]).run();
@@ -117,7 +117,7 @@ fn a_guest_without_a_handler_ends_on_sigterm_at_once() {
     node.finish();
 }
 
-/// A guest with the handler and the table of wasix-libc, which does `setup`, says that it is ready and loops with `turn`.
+/// A guest with the handler and the table of wasix-libc, which runs `setup`, prints that it is ready and loops with `turn`.
 fn with_signals(name: &str, setup: &str, turn: &str) -> Image {
     let wat = format!(
         r#"(module
@@ -144,7 +144,7 @@ fn with_signals(name: &str, setup: &str, turn: &str) -> Image {
 #[test]
 fn a_signal_reaches_its_handler_and_ends_a_guest_without_one() {
     let node = Node::start();
-    // SIGTERM's word of the table: 1024 + 20 * 15.
+    // The table's word for SIGTERM: 1024 + 20 * 15.
     let handled = "(i32.store (i32.const 1324) (i32.const 5))";
     let call = "(drop (call $yield))";
     for (name, setup, turn, code) in
@@ -155,7 +155,7 @@ fn a_signal_reaches_its_handler_and_ends_a_guest_without_one() {
         assert_eq!(task.wait(Duration::from_secs(2)).code, code, "{name}");
         task.delete();
     }
-    // Who took the signal and makes no call hears of it never: that is the guest's own doing.
+    // A guest that handles the signal but makes no call never gets it: that is its own doing.
     let task = ready(&on_wasmer(&node, "busy", &with_signals("busy", handled, "")));
     task.kill("TERM");
     std::thread::sleep(Duration::from_millis(500));
@@ -171,7 +171,7 @@ fn a_worker_is_two_threads_that_sleep_and_has_no_rights() {
     let task = ready(&on_wasmer(&node, "sleep", &wasm("sleep")));
     let pid = task.pid();
     assert_eq!(fs::read_link(format!("/proc/{pid}/exe")).unwrap(), shim_folder().join("catamaran-wasmer"));
-    // What Start set off may still be on its way.
+    // Work that Start began may still be going on.
     std::thread::sleep(Duration::from_secs(1));
     let before = procfs::status(pid);
     assert_eq!(before["Threads"], "2", "the guest's, and the one for timers");
@@ -208,7 +208,7 @@ fn a_memory_limit_holds() {
     );
     assert_eq!(on_wasmer(&node, "free", &hog).run().code, 0);
     assert_eq!(on_wasmer(&node, "limited", &hog).memory(64 << 20).run().code, 137);
-    // What no machine has is refused to the guest, which goes on.
+    // A request for more than any machine has is refused, and the guest goes on.
     let greedy = module(
         "greedy",
         r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
@@ -219,8 +219,7 @@ fn a_memory_limit_holds() {
     node.finish();
 }
 
-/// Starts threads that wait for ever until no more can be had, then exits with their number by 8, and the error's in the
-/// second digit of what it prints.
+/// Starts threads that wait for ever until no more can be had, then prints their number in four digits and exits with 9.
 const THREADS: &str = r#"(module
   (import "wasix_32v1" "thread_spawn_v2" (func $spawn (param i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
@@ -284,7 +283,7 @@ fn a_runner_has_no_compiler_no_registry_and_no_loader() {
         let has = |word: &str| bytes.windows(word.len()).any(|w| w == word.as_bytes());
         assert!(!has("/lib64/ld-linux") && !has("/lib/ld-linux"), "{name} names a dynamic loader");
         assert_eq!(has("cranelift_codegen"), name.ends_with("-compile"), "{name} and the code generator");
-        // The last as a symbol's whole name: the linker's warning about it is in every static program.
+        // The last one as a whole symbol name: the linker's warning about it is in every static program.
         for absent in ["reqwest", "hyper_util", "rustls", "registry.wasmer.io", "\0getaddrinfo\0"] {
             assert!(!has(absent), "{name} has {absent}");
         }

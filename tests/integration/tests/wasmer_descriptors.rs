@@ -1,4 +1,4 @@
-//! Open files on Wasmer: what their descriptors answer, beside the same program as a native one.
+//! Open files on Wasmer: the answers about descriptors, beside the same program as a native one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use catamaran_harness::{Container, Engine, Image, Node, Output, Runtime, guests};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-/// Runs a program in a folder of the host's, with a pipe called `fifo` and nothing else.
+/// Runs a program in a folder of the host that contains only a pipe called `fifo`.
 fn said(folder: &Path, order: Container<'_>, name: &str, program: &[u8]) -> Output {
     fs::remove_dir_all(folder).ok();
     fs::create_dir(folder).unwrap();
@@ -17,8 +17,8 @@ fn said(folder: &Path, order: Container<'_>, name: &str, program: &[u8]) -> Outp
     order.image(&image).bind(folder, "/data", ["rbind", "rw"]).to_its_end()
 }
 
-/// Has a C program say the same on Wasmer, for preview 1 and for WASIX, as under runc. Lines with one of these words are not
-/// preview 1's.
+/// Checks that a C program prints the same on Wasmer, for preview 1 and for WASIX, as under runc. Skips lines with one of these words for
+/// preview 1.
 fn same(program: &str, without: &[&str]) {
     let node = Node::start();
     let folder = node.folder("data");
@@ -37,14 +37,14 @@ fn same(program: &str, without: &[&str]) {
     node.finish();
 }
 
-/// wasmer-wasix has rights in place of modes, knows of a file what it was when it was opened, and syncs no folder.
+/// wasmer-wasix has rights in place of modes, keeps a file's metadata from its opening, and syncs no folder.
 #[test]
 fn descriptors_answer_as_the_kernels_do() {
     // Preview 1 has no pipes and makes no sockets.
     same("descriptors", &["ends[", "(one"]);
 }
 
-/// The connected peer of a datagram socket was wasmer-wasix's secret, and what a listener accepted did not wait where that did not.
+/// wasmer-wasix hid the connected peer of a datagram socket, and an accepted socket did not wait if its listener did not.
 #[test]
 fn sockets_answer_as_the_kernels_do() {
     let node = Node::start();
@@ -62,13 +62,13 @@ fn sockets_answer_as_the_kernels_do() {
     node.finish();
 }
 
-/// wasmer-wasix takes no other names.
+/// wasmer-wasix accepts no other names.
 #[test]
 fn names_that_are_not_utf8_are_names() {
     same("bytes", &[]);
 }
 
-/// It opens each for reading and writing, so that none ever ends, or is missed by its other end.
+/// wasmer-wasix opens each pipe for reading and writing, so that none ever ends, or is missed by its other end.
 #[test]
 fn a_pipe_by_name_is_opened_at_the_end_that_is_asked_for() {
     same("fifo", &[]);

@@ -1,4 +1,4 @@
-//! Files on Wasmer: what a guest is told and what is so, beside the same program as a native one.
+//! Files on Wasmer: the guest's answers and the true state, beside the same program as a native one.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -10,11 +10,11 @@ use std::time::Duration;
 use catamaran_harness::{Container, Engine, Image, Node, Runtime, guests};
 use serde_json::json;
 
-/// What `errors` sets times to, in seconds: read, written.
+/// The times that `errors` sets, in seconds: read, written.
 const TIMES: (i64, i64) = (1_000_000_000, 1_100_000_000);
 const LONG: usize = 300;
 
-/// An image with `errors` and things to have errors with.
+/// An image with `errors` and files that cause errors.
 fn errors(name: &str, program: &[u8]) -> Image {
     Image::new(name)
         .file_as("/errors", program, 0o755, 0, 0)
@@ -25,8 +25,7 @@ fn errors(name: &str, program: &[u8]) -> Image {
         .link("/loop", "loop")
 }
 
-/// Has a user without rights over others' files take the steps, with a small `/other`, a read-only `/ro` and `/data`, the
-/// host's folder.
+/// Takes the steps as a user without rights over others' files, with a small `/other`, a read-only `/ro` and `/data`, the host's folder.
 fn expect_answers(order: Container<'_>, image: &Image, folder: &Path) {
     let (steps, expected): (Vec<String>, Vec<&str>) = steps().into_iter().unzip();
     fs::remove_dir_all(folder).ok();
@@ -40,7 +39,7 @@ fn expect_answers(order: Container<'_>, image: &Image, folder: &Path) {
     }
     for (target, link) in [("other", "data/link"), ("nowhere", "data/dangling")] {
         symlink(target, folder.join(link)).unwrap();
-        // A user may link to what is his alone, where the kernel protects links.
+        // A user may link only to files of his own, if the kernel protects links.
         std::os::unix::fs::lchown(folder.join(link), Some(1000), Some(1000)).unwrap();
     }
     let output = order
@@ -127,7 +126,7 @@ fn steps() -> Vec<(String, &'static str)> {
         ("t/data/folder-2", ok),
         ("f/other/full", "ENOSPC"),
         ("f/other/more", "ENOSPC"),
-        // It leaves no descriptor to others.
+        // Last, because it leaves no descriptor for the other steps.
         ("n/data/file", "EMFILE"),
     ];
     named.into_iter().chain(steps.map(|(step, answer)| (step.to_owned(), answer))).collect()
@@ -157,7 +156,7 @@ fn errors_of_the_kernel_reach_the_guest() {
     node.finish();
 }
 
-/// wasmer-wasix keeps what it has seen of files, and lists a folder anew for each piece of it that is read.
+/// wasmer-wasix keeps what it has seen of files, and lists a folder anew for each part of it that is read.
 #[test]
 fn many_files_take_no_memory_and_no_descriptors() {
     let node = Node::start();
@@ -178,7 +177,7 @@ fn many_files_take_no_memory_and_no_descriptors() {
     node.finish();
 }
 
-/// mkdir was a success too where somebody else had made the folder just before: a lock had two owners.
+/// mkdir succeeded too if another container had made the folder just before: a lock had two owners.
 #[test]
 fn only_one_of_two_containers_makes_a_folder() {
     const FOLDERS: usize = 4000;
@@ -201,7 +200,7 @@ fn only_one_of_two_containers_makes_a_folder() {
     node.finish();
 }
 
-/// Folders were remembered for as long as the guest ran, half a kilobyte each.
+/// wasmer-wasix remembered folders for as long as the guest ran, half a kilobyte each.
 #[test]
 fn the_memory_of_listed_folders_is_freed() {
     const FOLDERS: usize = 5_000;
@@ -229,7 +228,7 @@ fn the_memory_of_listed_folders_is_freed() {
     node.finish();
 }
 
-/// A piece of a folder was behind as many names as the guest had had, whatever it had removed of them.
+/// A part of a folder started after as many names as the guest had read, even if the guest had removed some of them.
 #[test]
 fn removing_files_while_reading_a_folder_misses_none() {
     let node = Node::start();
@@ -243,7 +242,7 @@ fn removing_files_while_reading_a_folder_misses_none() {
     node.finish();
 }
 
-/// wasmer-wasix ended the process where a name lay below a link or ended in a slash; a file was moved all the same, or stayed.
+/// wasmer-wasix ended the process if a name was below a link or ended in a slash; a file was moved all the same, or stayed.
 #[test]
 fn names_below_links_and_with_slashes_resolve_as_in_the_kernel() {
     let node = Node::start();

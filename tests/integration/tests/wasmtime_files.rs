@@ -1,5 +1,5 @@
-//! Files on Wasmtime that few are: folders that are synced, names that are no text or end in a slash, FIFOs. What a module and a
-//! component are told is what the same program is told as a native one.
+//! Rare uses of files on Wasmtime: folders that are synced, names that are no text or end in a slash, FIFOs. A module and a component get
+//! the same answers as the native program.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -21,7 +21,7 @@ enum Who {
     Component,
 }
 
-/// A folder for the guest, with what it cannot make itself.
+/// A folder for the guest, with files that it cannot make itself.
 fn data(node: &Node) -> PathBuf {
     let data = node.folder("data");
     fs::remove_dir_all(&data).ok();
@@ -55,7 +55,7 @@ fn order<'n>(node: &'n Node, data: &Path, who: Who, program: &str, words: &[&str
         .bind(&data.join("ro"), "/ro", ["rbind", "ro"])
 }
 
-/// What it ends with: a component has no other word than that it failed.
+/// The exit code: a component can only report that it failed.
 fn end(who: Who) -> u8 {
     if who == Who::Component { 1 } else { 3 }
 }
@@ -67,7 +67,7 @@ fn said(node: &Node, who: Who, program: &str, words: &[&str]) -> Output {
     output
 }
 
-/// Each says what the program says natively, but in the lines that begin so, of which the rest is given.
+/// Checks that each prints what the native program prints, except in the lines that begin like this, whose rest is given.
 fn as_natively(program: &str, words: &[&str], all: &[(Who, &[(&str, &str)])]) {
     let node = Node::start();
     let native = said(&node, Who::Native, program, words).stdout;
@@ -89,7 +89,7 @@ fn expected(native: &str, others: &[(&str, &str)]) -> String {
     }
 }
 
-/// The last step of whoever replaces a file for good.
+/// The last step of a program that replaces a file durably.
 #[test]
 fn a_module_syncs_folders_files_and_streams_as_a_native_program() {
     as_natively("unusual", &["sync"], &[(Who::Module, &[])]);
@@ -100,7 +100,7 @@ fn a_module_gets_along_with_names_that_are_not_utf_8() {
     as_natively("unusual", &["foreign"], &[(Who::Module, &[])]);
 }
 
-/// A component's names are UTF-8: it is not told of others.
+/// A component's names are UTF-8: it does not see others.
 #[test]
 fn a_name_that_is_not_utf_8_makes_no_folder_unreadable() {
     let node = Node::start();
@@ -145,10 +145,10 @@ fn files_of_a_read_only_mount_are_not_emptied() {
     as_natively("unusual", &["emptied"], &[(Who::Module, &[]), (Who::Component, &[])]);
 }
 
-/// A name with a slash behind it, below a link and of an open folder, beside the same program as a native one.
+/// A name that ends in a slash, below a link and of an open folder, beside the same program as a native one.
 #[test]
 fn names_with_slashes_are_made_moved_and_removed_as_in_the_kernel() {
-    // What is open gives what lies below it.
+    // An open folder gives access only to what is below it.
     let others: &[(&str, &str)] = &[("fstatat(folder, \"../z/k\", &is, 0): ", "EPERM")];
     as_natively("names", &[], &[(Who::Module, others), (Who::Component, others)]);
 }

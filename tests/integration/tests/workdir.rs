@@ -1,5 +1,5 @@
-//! The working directory of a container and of an exec, on both engines as under runc: made where the image lacks it, and named where
-//! it cannot be had.
+//! The working directory of a container and of an exec, on both engines as under runc: made if the image lacks it, and named if it cannot
+//! be entered.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -13,7 +13,7 @@ use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// An image with `sleep`, and with places to have a working directory in.
+/// An image with `sleep`, and with folders for a working directory.
 fn image(runtime: Runtime) -> Image {
     guests::image(runtime, "sleep")
         .dir("/etc/there", 0o755, 0, 0)
@@ -49,7 +49,7 @@ fn a_working_directory_that_the_image_lacks_is_made_for_root() {
                     let is = (seen.is_dir(), seen.mode() & 0o7777, seen.uid(), seen.gid());
                     assert_eq!(is, (true, 0o755, 0, 0), "{runtime:?}: {at}: {folder}");
                 }
-                // The exec's own: it is in the same one, and nothing is missing.
+                // The exec's own working directory is the same one, and exists.
                 let exec = task.further("again").args(["/sleep"]).spawn();
                 exec.expect_stdout("ready\n");
                 exec.try_kill(9).unwrap();
@@ -64,7 +64,7 @@ fn a_working_directory_that_the_image_lacks_is_made_for_root() {
 #[test]
 fn a_working_directory_that_is_there_stays_as_it_is() {
     everywhere(|node, runtime| {
-        // Root may go there, the user not: so begins a native program, too.
+        // Root may enter it, but the user may not: a native program begins like this, too.
         let task = node.container("c").image(&image(runtime)).cwd("/closed/there").user("1000:1000").spawn();
         task.expect_stdout("ready\n");
         let seen = fs::metadata(procfs::file(task.pid(), "root/closed/there")).unwrap();
@@ -95,7 +95,7 @@ fn a_working_directory_that_cannot_be_made_is_named() {
     });
 }
 
-/// Nobody makes it for an exec.
+/// The runtime does not make it for an exec.
 #[test]
 fn an_exec_in_a_working_directory_that_is_missing_fails_with_its_name() {
     everywhere(|node, runtime| {
@@ -113,7 +113,7 @@ fn an_exec_in_a_working_directory_that_is_missing_fails_with_its_name() {
     });
 }
 
-/// What README.md says of them.
+/// The promise in README.md.
 #[test]
 fn go_and_wasix_programs_begin_in_it_and_preview_1_programs_of_c_in_the_root() {
     let native = |program: Vec<u8>| (program, Runtime::Runc, Engine::Wasmtime);

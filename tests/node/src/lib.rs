@@ -18,7 +18,7 @@ use serde_json::Value;
 
 pub use serving::Serving;
 
-/// All that a release holds.
+/// All programs of a release.
 pub const PROGRAMS: [&str; 9] = [
     "containerd-shim-catamaran-v1",
     "catamaran-helper",
@@ -31,21 +31,21 @@ pub const PROGRAMS: [&str; 9] = [
     "catamaran",
 ];
 
-/// The command with what it needs to know of a node.
+/// The command, with its knowledge of a node.
 #[derive(Clone, Debug)]
 pub struct Catamaran {
-    /// What stands before a command's own arguments.
+    /// The arguments before a command's own.
     pub args: Vec<String>,
     /// Variables.
     pub env: Vec<(String, String)>,
 }
 
-/// How the command ended, and what it said.
+/// The command's exit code and output.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The exit code; none where a signal ended it.
+    /// The exit code; None if a signal ended it.
     pub code: Option<i32>,
-    /// Its JSON; null where it was killed before it said anything.
+    /// Its JSON; null if it was killed before its output.
     pub value: Value,
     /// Progress.
     pub stderr: String,
@@ -78,7 +78,7 @@ impl Catamaran {
         Answer { code: output.status.code(), value, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
     }
 
-    /// What it prints for people.
+    /// Returns its text output.
     ///
     /// # Panics
     /// When it cannot be started.
@@ -88,10 +88,10 @@ impl Catamaran {
         String::from_utf8_lossy(&output.expect("cannot start catamaran").stdout).into_owned()
     }
 
-    /// Runs it, and expects that it is done.
+    /// Runs it, and expects success.
     ///
     /// # Panics
-    /// When it is not.
+    /// When it fails.
     pub fn done(&self, args: &[&str]) -> Value {
         let answer = self.run(args);
         assert_eq!(answer.code, Some(0), "catamaran {}: {answer:#?}", args.join(" "));
@@ -99,7 +99,7 @@ impl Catamaran {
     }
 }
 
-/// Another build of the programs, in a folder: the same, with a byte behind the end of each.
+/// Makes another build of the programs in a folder: the same, with an additional byte at the end of each.
 pub fn other_build(folder: &Path) -> PathBuf {
     fs::create_dir_all(folder).expect("cannot make a folder");
     for program in PROGRAMS {
@@ -113,7 +113,7 @@ pub fn other_build(folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
-/// An image whose module sleeps, with others to execute in it.
+/// An image whose module sleeps, with others for execs.
 pub fn tools() -> Image {
     let modules = ["sleep", "hello"].map(|name| (format!("/{name}.wasm"), guests::wat(name)));
     modules

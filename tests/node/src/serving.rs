@@ -1,5 +1,5 @@
-//! `catamaran serve` as it runs in its pod: in a container of namespaces and a root of its own, with the programs at `/catamaran`, the
-//! host's root file system at `/host`, and the rights that docs/node.md names.
+//! `catamaran serve` as in its pod: in a container with namespaces and a root of its own, the programs at `/catamaran`, the host's root
+//! file system at `/host`, and the rights that docs/node.md names.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,10 +12,9 @@ use std::time::Duration;
 use catamaran_harness::{die_with_parent, shim_folder, spawn, wait_until};
 use serde_json::Value;
 
-/// All that the container's process may, beside being user 0.
+/// All rights of the container's process, besides being user 0.
 const RIGHTS: &str = "-all,+sys_chroot,+sys_ptrace";
-/// What becomes the container: a mount namespace whose mounts follow the host's, a pid namespace, and a root of its own that is
-/// read-only.
+/// Makes the container: a mount namespace whose mounts follow the host's, a pid namespace, and a read-only root of its own.
 const ENTER: &str = r#"
 mount --rbind / "$1/host" && mount --make-rslave "$1/host" && mount --rbind "$1" "$1" && mount -o remount,bind,ro "$1" || exit 98
 mount --bind "$2" "$1/catamaran" && mount --bind /dev "$1/dev" && mount -t proc proc "$1/proc" || exit 99
@@ -25,18 +24,18 @@ exec setpriv --bounding-set="$rights" --inh-caps=-all chroot "$root" /catamaran/
 "#;
 const SOON: Duration = Duration::from_secs(20);
 
-/// One that runs.
+/// A running server.
 pub struct Serving {
     folder: PathBuf,
     child: Child,
-    /// The server's own process, by the number that it has here.
+    /// The server's own process, by its pid on the host.
     pid: u32,
     address: String,
     said: Arc<Mutex<String>>,
 }
 
 impl Serving {
-    /// Starts it in a folder, which is made and must be the host's; `args` are the command's behind `--root`, and `env` is its
+    /// Starts it in a folder, which is made and must be the host's; `args` are the command's arguments after `--root`, and `env` is its
     /// environment.
     ///
     /// # Panics
@@ -81,12 +80,12 @@ impl Serving {
         Self { folder: folder.to_owned(), child, pid, address, said }
     }
 
-    /// What it wrote to its log so far.
+    /// Returns its log so far.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 
-    /// The capabilities that it has, as the kernel writes them.
+    /// Returns its capabilities, as the kernel writes them.
     ///
     /// # Panics
     /// When it does not run.
@@ -132,7 +131,7 @@ impl Serving {
         value.unwrap_or_else(|| panic!("{sample} is missing in\n{text}"))
     }
 
-    /// Waits for a state in that mode, and answers its message.
+    /// Waits for a state in that mode, and returns its message.
     ///
     /// # Panics
     /// When it does not come.
@@ -146,7 +145,7 @@ impl Serving {
     /// Ends it by SIGTERM.
     ///
     /// # Panics
-    /// When it goes on.
+    /// When it does not end.
     pub fn end(mut self) -> ExitStatus {
         let sent = std::process::Command::new("kill").args(["-TERM", &self.pid.to_string()]).status();
         assert!(sent.expect("cannot run kill").success());
@@ -154,7 +153,7 @@ impl Serving {
     }
 }
 
-/// As a whole: the kubelet swaps a link.
+/// Atomically: the kubelet swaps a link.
 fn write_mode(folder: &Path, mode: &str) {
     let (new, file) = (folder.join("etc/catamaran/.mode"), folder.join("etc/catamaran/mode"));
     fs::write(&new, mode).and_then(|()| fs::rename(&new, &file)).expect("cannot write the mode");

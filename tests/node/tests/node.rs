@@ -1,4 +1,4 @@
-//! `catamaran` on a node of the harness: a real containerd, restarted by what stands for systemd, and pods by the CRI.
+//! `catamaran` on a node of the harness: a real containerd, restarted by a stand-in for systemd, and pods by the CRI.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -14,7 +14,7 @@ use catamaran_service_manager::ServiceManager;
 const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(60);
 
-/// A node that serves the CRI and has no handler of ours.
+/// A node that serves the CRI without a handler of ours.
 fn bare() -> (Node, ServiceManager) {
     let node = Node::start_with(cri::options());
     fs::remove_file(node.dir().join("conf.d/catamaran.toml")).unwrap();
@@ -27,7 +27,7 @@ fn catamaran(node: &Node, manager: &ServiceManager) -> Catamaran {
     by(node, "DBUS_SYSTEM_BUS_ADDRESS", manager.bus_address())
 }
 
-/// The same by systemd's own socket, as on a node without a bus.
+/// The same through systemd's own socket, as on a node without a bus.
 fn without_a_bus(node: &Node, manager: &ServiceManager) -> Catamaran {
     by(node, "CATAMARAN_SYSTEMD_SOCKET", manager.private_socket().display().to_string())
 }
@@ -44,7 +44,7 @@ fn by(node: &Node, variable: &str, place: String) -> Catamaran {
     Catamaran { args: args.to_vec(), env: env.to_vec() }
 }
 
-/// containerd's configuration and all that an installation puts on a node.
+/// containerd's configuration, and every file that an installation puts on a node.
 fn places(node: &Node) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = vec![(node.dir().join("config.toml"), fs::read(node.dir().join("config.toml")).unwrap())];
     for folder in ["conf.d", "opt", "catamaran"] {
@@ -68,7 +68,7 @@ fn a_node_is_installed_upgraded_under_its_pods_and_left_as_it_was() {
     let catamaran = catamaran(&node, &manager);
     let before = places(&node);
     assert_eq!(catamaran.run(&["status"]).code, Some(5));
-    // A pod of another handler, which nothing may disturb.
+    // A pod of another handler, which must stay undisturbed.
     let other = Pod::run(&node, "other", Shape::default());
     let neighbour = other.order("sleep", &guests::image(Runtime::Runc, "sleep")).start();
     let untouched = neighbour.status();
@@ -103,7 +103,7 @@ fn a_node_is_installed_upgraded_under_its_pods_and_left_as_it_was() {
         assert_eq!(container.status().state, ContainerState::Running);
         let answer = container.exec_sync(&["/hello.wasm"], SOON).unwrap();
         assert_eq!((answer.code, answer.stdout.as_str()), (0, "hello from wasm\n"), "{answer:?}");
-        // A container made behind the upgrade, in a pod of before: the pod's own build.
+        // A container made after the upgrade, in an earlier pod: the pod's own build.
         let late = pod.order("late", &tools()).start();
         assert_eq!(late.status().state, ContainerState::Running);
     }
@@ -147,7 +147,7 @@ fn a_node_is_installed_upgraded_under_its_pods_and_left_as_it_was() {
     node.finish();
 }
 
-/// The processes that run a program which is installed on the node.
+/// The processes of an installed program on the node.
 fn programs(node: &Node, name: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let runs = |pid: &String| {
@@ -157,15 +157,15 @@ fn programs(node: &Node, name: &str) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(runs).collect()
 }
 
-/// What stands for the installer's container on the node, in a folder of the node's.
+/// The stand-in for the installer's container on the node, in a folder of the node.
 fn serving(node: &Node, manager: &ServiceManager, mode: &str) -> Serving {
     let mut catamaran = catamaran(node, manager);
-    // The bus as the container sees it.
+    // The bus's address in the container.
     catamaran.env[0].1 = catamaran.env[0].1.replace("unix:path=/", "unix:path=/host/");
     Serving::start(&node.dir().join("container"), mode, &catamaran.args, &catamaran.env)
 }
 
-/// The metric of an engine's commands on the best code, the test programs of an installation among them.
+/// The metric of an engine's commands on the best code, including the test programs of an installation.
 fn starts_of_commands(engine: &str) -> String {
     format!("catamaran_starts_total{{engine=\"{engine}\",world=\"command\",origin=\"best\"}}")
 }
@@ -182,7 +182,7 @@ fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
     assert!(canaries[0] >= 1.0 && canaries[1] >= 1.0, "{canaries:?}");
     assert!(container.metric("catamaran_cache_entries") >= 2.0 && container.metric("catamaran_cache_bytes") > 1e4);
 
-    // Looks at a node that is as it should be run nothing.
+    // Looking at a healthy node runs nothing.
     let pid = node.containerd_pid();
     let looks = || container.metric("catamaran_reconciles_total{result=\"intact\"}");
     let looked = looks();
@@ -204,19 +204,19 @@ fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
     container.await_state("install", "ready", SOON);
     assert_eq!(node.containerd_pid(), pid, "containerd was restarted for nothing");
 
-    // A file that is edited by hand.
+    // A file edited by hand.
     let file = node.dir().join("conf.d/catamaran.toml");
     let written = fs::read_to_string(&file).unwrap();
     fs::write(&file, written.replace("pod_annotations", "pod_annotation")).unwrap();
     wait_until(LATER, "the file to be mended", || {
-        // Between the two steps of a replacement there may be none.
+        // Between the two steps of a replacement there may be no file.
         (fs::read_to_string(&file).is_ok_and(|now| now == written)).then_some(())
     });
     container.await_state("install", "ready", LATER);
     assert_ne!(node.containerd_pid(), pid);
     assert_eq!(sleeping.status().state, ContainerState::Running);
 
-    // A shim that is killed: containerd has its pod cleaned up.
+    // A killed shim: containerd has its pod cleaned up.
     let shims = programs(&node, "containerd-shim-catamaran-v1");
     assert_eq!(shims.len(), 1, "{shims:?}");
     assert!(std::process::Command::new("kill").args(["-KILL", &shims[0]]).status().unwrap().success());
@@ -274,7 +274,7 @@ fn taken_back(command: fn(&Node, &ServiceManager) -> Catamaran) {
     assert_eq!(status.code, Some(6), "{status:#?}");
     assert!(status.value["rolled_back"].as_str().unwrap().contains("before containerd had proven itself"));
 
-    // Killed behind the restart: what is proven stays, whoever looks first.
+    // Killed after the restart: a proven state stays, whichever process looks first.
     let killed = catamaran.run_with(&["--rollback-after", "3", "install"], &[("CATAMARAN_STOP_AT", "restarted")]);
     assert_eq!(killed.code, None, "{killed:#?}");
     wait_until(LATER, "the rollback, which finds a change that is proven", || {

@@ -1,5 +1,5 @@
-//! One life of a node under a real systemd, whose unit containerd is. Ignored, since few machines that build this have one:
-//! `tests/machine/run` boots one and asks for it. Asked for elsewhere it fails.
+//! One life of a node under a real systemd, with containerd as its unit. Ignored, because few build machines have systemd:
+//! `tests/machine/run` boots one and runs it. Elsewhere it fails.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -23,8 +23,7 @@ fn systemctl(args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Has systemd run the node's containerd, with what the harness started it with. While `refuse` is there, it does not start with a
-/// handler of ours.
+/// Makes systemd run the node's containerd, with the harness's arguments. While `refuse` exists, it does not start with a handler of ours.
 fn hand_over(node: &Node) {
     let environment = fs::read(format!("/proc/{}/environ", node.containerd_pid())).unwrap();
     let program = fs::read_link(format!("/proc/{}/exe", node.containerd_pid())).unwrap();
@@ -70,7 +69,7 @@ fn a_node_of_systemd_is_installed_upgraded_taken_back_and_left_as_it_was() {
     let configuration = || (fs::read(node.dir().join("config.toml")).unwrap(), bytes_below(&node.dir().join("conf.d")));
     let before = configuration();
 
-    // One that containerd refuses: it is taken back, and containerd runs.
+    // A change that containerd refuses: it is rolled back, and containerd runs.
     fs::write(node.dir().join("refuse"), "").unwrap();
     let refused = catamaran.run(&["install"]);
     assert_eq!(refused.code, Some(4), "{refused:#?}");
@@ -101,7 +100,7 @@ fn a_node_of_systemd_is_installed_upgraded_taken_back_and_left_as_it_was() {
         let answer = container.exec_sync(&["/hello.wasm"], SOON).unwrap();
         assert_eq!((answer.code, answer.stdout.as_str()), (0, "hello from wasm\n"), "{answer:?}");
     }
-    // A change that nobody proves: the timer's unit takes it back, under the pods.
+    // A change that is never proven: the timer's unit rolls it back, under running pods.
     let second = configuration();
     let killed = catamaran.run_with(&["--rollback-after", "5", "install"], &[("CATAMARAN_STOP_AT", "swapped")]);
     assert_eq!(killed.code, None, "{killed:#?}");
@@ -116,7 +115,7 @@ fn a_node_of_systemd_is_installed_upgraded_taken_back_and_left_as_it_was() {
     assert_eq!(catamaran.done(&["install", "--from", release.to_str().unwrap()])["in_use"], serde_json::json!([]));
     assert!(!old.exists());
     node.await_compiles();
-    // As a node without a bus does it.
+    // As on a node without a bus.
     let gone = catamaran.run_with(&["uninstall"], &[("CATAMARAN_SYSTEMD_SOCKET", "/run/systemd/private")]);
     assert_eq!(gone.code, Some(0), "{gone:#?}");
     assert_eq!(configuration(), before);

@@ -1,4 +1,4 @@
-//! `catamaran inspect`, `compare` and `cache` on a node of the harness: a real containerd, and the shim that was installed.
+//! `catamaran inspect`, `compare` and `cache` on a node of the harness: a real containerd, and the installed shim.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -11,11 +11,11 @@ use catamaran_node_tests::Catamaran;
 use catamaran_service_manager::ServiceManager;
 use serde_json::{Value, json};
 
-/// A node on which this build is installed.
+/// A node with this build installed.
 struct Installed {
     node: Node,
     catamaran: Catamaran,
-    /// Keeps what stands for systemd.
+    /// Keeps the stand-in for systemd.
     _manager: ServiceManager,
 }
 
@@ -42,7 +42,7 @@ impl Installed {
         Self { node, catamaran, _manager: manager }
     }
 
-    /// A file on the node.
+    /// Makes a file on the node.
     fn file(&self, name: &str, bytes: &[u8]) -> String {
         let path = self.node.dir().join(name);
         fs::write(&path, bytes).unwrap();
@@ -83,7 +83,7 @@ fn images() -> [Image; 2] {
     [file, Image::new("layer").blob("application/wasm", &args)]
 }
 
-/// A component that is called for each request, and answers none.
+/// A component that is called for each request, and never answers.
 fn server() -> Vec<u8> {
     let text = r#"(component (import "wasi:http/types@0.2.0" (instance)) (instance $handler)
       (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
@@ -179,7 +179,7 @@ fn both_engines_are_compared_and_nothing_of_it_stays() {
     }
     assert_eq!(hello["output"], json!({"equal": true, "difference": null}));
 
-    // Each engine calls the module by its name in the image, and hands on the image's own words, or those that are given.
+    // Each engine calls the module by its name in the image, and passes on the image's arguments, or the given ones.
     for image in images() {
         node.node.import(&image);
     }
@@ -193,7 +193,7 @@ fn both_engines_are_compared_and_nothing_of_it_stays() {
     let layer = node.compare(layer.name(), &["--runs", "1", "--", "one"]);
     assert_eq!(of(&layer, 1)["exit"], of(&layer, 0)["exit"], "{layer:#}");
 
-    // One engine's alone, an exit code, and one that does not end.
+    // A module for one engine alone, an exit code, and a program that does not end.
     let component = wat::parse_str("(component)").unwrap();
     let neither = node.catamaran.run(&["compare", &node.file("component.wasm", &component)]);
     assert_eq!(neither.code, Some(6), "{neither:#?}");
@@ -255,7 +255,7 @@ fn the_cache_is_listed_warmed_verified_and_pruned() {
         );
         assert_eq!(entry["in_use"], false, "{entry:#}");
     }
-    // What was warmed is what a start finds.
+    // A start finds the warmed code.
     assert_eq!(node.inspect(&hello, 0)["engines"][0]["cached"], "best");
 
     damage(&path(&entries[0]));
@@ -273,7 +273,7 @@ fn the_cache_is_listed_warmed_verified_and_pruned() {
     assert_eq!(pruned["removed"][0]["path"], entries[1]["path"]);
     assert!(node.entries().is_empty());
 
-    // What its compile as a command says is remembered beside the code that it has.
+    // The refusal to compile it as a command is cached beside its code.
     let server = node.file("server.wasm", &server());
     for hit in [false, true] {
         let warmed = warm(&[&server])["images"][0]["warmed"].clone();
@@ -313,12 +313,12 @@ fn five_real_guests_are_compared_and_each_table_chooses_an_engine() {
     for (what, words, runs_on, equal, large) in [
         (examples[0].name(), &[][..], [true, true], json!(true), false),
         (examples[1].name(), &[], [true, true], json!(true), true),
-        // It prints how long it took.
+        // It prints its own duration.
         (&compute, &["fib", "32"], [true, true], json!(false), false),
         (&threads, &["8"], [false, true], Value::Null, false),
         (&component, &[], [true, false], Value::Null, false),
     ] {
-        // The optimiser works for nobody who waits, with what a busy machine leaves it.
+        // The optimiser works in the background, with what a busy machine leaves it.
         let words = [&["--timeout", "600", "--"], words].concat();
         let compared = node.compare(what, &words);
         if std::env::var_os("CATAMARAN_TABLES").is_some() {
@@ -329,7 +329,7 @@ fn five_real_guests_are_compared_and_each_table_chooses_an_engine() {
         assert_eq!((ran, &compared["output"]["equal"]), (runs_on, &equal), "{what}: {compared:#}");
         for engine in compared["engines"].as_array().unwrap().iter().filter(|engine| engine["failed"].is_null()) {
             assert_eq!((&engine["exit"], &engine["best"]), (&json!(0), &json!(true)), "{what}: {engine:#}");
-            // What compiles in a few milliseconds tells nothing on a busy machine.
+            // A compile of a few milliseconds shows nothing on a busy machine.
             let sooner = engine["first_start"].as_f64() > engine["later_start"].as_f64();
             assert!(sooner || !large, "{what}: {engine:#}");
         }

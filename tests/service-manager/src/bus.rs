@@ -1,4 +1,4 @@
-//! The two ways to the manager: a bus of dbus-daemon's, where it owns systemd's name, and a private socket without a bus.
+//! The two ways to the manager: a bus of dbus-daemon, where it owns systemd's name, and a private socket without a bus.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -17,9 +17,9 @@ use crate::{objects, relay};
 
 /// systemd's name on the bus.
 pub(crate) const NAME: &str = "org.freedesktop.systemd1";
-/// How long dbus-daemon has to come up.
+/// How long dbus-daemon may take to come up.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How often the private socket is looked at.
+/// The interval of checks of the private socket.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Any identity will do.
 const GUID: &str = "0123456789abcdef0123456789abcdef";
@@ -60,7 +60,7 @@ impl Bus {
     }
 }
 
-/// A bus on which anybody of this machine's root may own any name: no policy of the machine's system bus is read.
+/// A bus on which any process of this machine's root may own any name: it reads no policy of the machine's system bus.
 fn daemon(folder: &Path) -> Child {
     let config = folder.join("bus.conf");
     let text = format!(
@@ -90,7 +90,7 @@ fn daemon(folder: &Path) -> Child {
     catamaran_harness::spawn(command).unwrap_or_else(|error| panic!("cannot start dbus-daemon: {error}"))
 }
 
-/// Serves whoever connects, for as long as the service manager is there.
+/// Serves every client, for as long as the service manager lives.
 fn listen(socket: PathBuf, core: &Arc<Core>) {
     let listener =
         UnixListener::bind(&socket).unwrap_or_else(|error| panic!("cannot bind {}: {error}", socket.display()));
@@ -117,7 +117,7 @@ fn serve(client: UnixStream, core: &Arc<Core>) {
             Builder::async_io_unix_stream(stream).server(GUID)?.p2p().serve_at(MANAGER_PATH, Manager::new(core))?;
         objects::serve_all(builder, core)?.build().await
     });
-    // A client that does not greet, or goes at once, is not served.
+    // A client that does not greet, or leaves at once, is not served.
     if let Ok(connection) = connection {
         core.connect(connection);
     }

@@ -1,4 +1,4 @@
-//! The node's containerd as a unit: of the type `notify`, and started again when it ends by itself.
+//! The node's containerd as a unit: of the type `notify`, and restarted when it ends by itself.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::unit::{Kind, State, Unit};
 
 /// `RestartSec` of containerd's own unit file.
 const RESTART_AFTER: Duration = Duration::from_secs(5);
-/// How often it is looked whether containerd is still there.
+/// The interval of checks whether containerd still runs.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Adds the unit of a containerd that runs.
+/// Adds the unit of a running containerd.
 pub(crate) fn add(core: &Arc<Core>, service: Arc<Service>) {
     let mut unit = Unit::new(Kind::Containerd(Arc::clone(&service)), "containerd container runtime");
     unit.state = State::RUNNING;
@@ -57,7 +57,7 @@ pub(crate) fn perform(core: &Arc<Core>, job: &Job, service: &Service) -> &'stati
     word
 }
 
-/// Starts it again some time after it has ended by itself, for as long as the service manager is there.
+/// Restarts it some time after it has ended by itself, for as long as the service manager lives.
 fn supervise(core: &Arc<Core>, service: &Service) {
     let mut ended: Option<Instant> = None;
     while !core.is_stopped() {
@@ -71,12 +71,12 @@ fn supervise(core: &Arc<Core>, service: &Service) {
                 unit.state = State::RESTARTING;
                 unit.result = "signal";
             }),
-            // By the test itself.
+            // The test itself started it.
             (State::RESTARTING, Some(_)) => core.set_state(CONTAINERD, State::RUNNING),
             (State::RESTARTING, None) if ended.is_some_and(|ended| ended.elapsed() >= RESTART_AFTER) => {
                 ended = None;
                 core.change(CONTAINERD, |unit| unit.restarts += 1);
-                // Refused if somebody else has asked for something meanwhile.
+                // Refused if another job was requested meanwhile.
                 let _ = core.start_by_itself(CONTAINERD, "fail");
             }
             (State::RESTARTING, None) => {

@@ -1,7 +1,7 @@
-//! Units and jobs, and who is told of them.
+//! Units and jobs, and the signals about them.
 //!
-//! The lock of `inner` is held for look-ups and changes alone: nothing waits while it is held. A job runs in a thread of its own;
-//! jobs of one unit take turns.
+//! The lock of `inner` is held only for look-ups and changes: nothing waits while it is held. A job runs in a thread of its own; jobs of
+//! one unit take turns.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,7 +58,7 @@ impl Core {
         self.folder.join("journal").join(unit.replace('/', "-"))
     }
 
-    /// A loaded unit, as it is now.
+    /// The present state of a loaded unit.
     pub(crate) fn get(&self, name: &str) -> Option<Unit> {
         self.inner().units.get(name).cloned()
     }
@@ -82,7 +82,7 @@ impl Core {
         self.inner().records.clone()
     }
 
-    /// The job of a unit that is not done.
+    /// The unfinished job of a unit.
     pub(crate) fn job_of(&self, name: &str) -> Option<Arc<Job>> {
         self.inner().running.values().find(|job| job.unit == name && !job.is_cancelled()).cloned()
     }
@@ -91,7 +91,7 @@ impl Core {
         self.inner().stopped
     }
 
-    /// Waits until `until` says so, at most until `end`; whether it did. False too when the service manager stops.
+    /// Waits until `until` returns true, at most until `end`; returns whether it did. False too when the service manager stops.
     pub(crate) fn wait(&self, end: Option<Instant>, mut until: impl FnMut(&Self) -> bool) -> bool {
         loop {
             if self.is_stopped() || end.is_some_and(|end| Instant::now() >= end) {
@@ -101,13 +101,13 @@ impl Core {
                 return true;
             }
             let inner = self.inner();
-            // Shortly, since `until` was asked without the lock.
+            // Briefly, because `until` ran without the lock.
             let pause = Duration::from_millis(20);
             drop(self.changed.wait_timeout(inner, pause).unwrap_or_else(PoisonError::into_inner));
         }
     }
 
-    /// Changes a unit, if it is still loaded, and tells of its state if that is another one then.
+    /// Changes a unit, if it is still loaded, and signals its state if that has changed.
     pub(crate) fn change(self: &Arc<Self>, name: &str, change: impl FnOnce(&mut Unit)) {
         let told = {
             let mut inner = self.inner();
@@ -163,13 +163,13 @@ impl Core {
             let path = OwnedObjectPath::try_from(unit::path(name)).expect("a path");
             self.tell(MANAGER_PATH, MANAGER, "UnitRemoved", &(name, path)).await;
         });
-        // The service that it would have started.
+        // Also unloads the service that the timer would have started.
         if let Kind::Timer(timer) = &unit.kind {
             self.collect(&timer.unit);
         }
     }
 
-    /// Makes a failed unit an inactive one; a transient one is gone then.
+    /// Makes a failed unit inactive; a transient one is gone then.
     pub(crate) fn reset_failed(self: &Arc<Self>, name: &str) -> Result<()> {
         self.get(name).ok_or_else(|| Refused::not_loaded(name))?;
         self.change(name, |unit| {
@@ -182,7 +182,7 @@ impl Core {
         Ok(())
     }
 
-    /// Queues a job and tells of it; [`Core::go`] begins it.
+    /// Queues a job and signals it; [`Core::go`] begins it.
     pub(crate) async fn enqueue(self: &Arc<Self>, name: &str, work: Work, mode: &str) -> Result<Arc<Job>> {
         let job = self.new_job(name, work, mode)?;
         objects::publish_job(&self.connections(), &job).await;
@@ -191,7 +191,7 @@ impl Core {
         Ok(job)
     }
 
-    /// Begins a job when `replied` is there: the reply that names it has been sent then.
+    /// Begins a job when `replied` is done: the reply that names the job has been sent then.
     pub(crate) fn go(self: &Arc<Self>, job: Arc<Job>, replied: impl Future<Output = ()> + Send + 'static) {
         let core = Arc::clone(self);
         std::thread::spawn(move || {
@@ -200,7 +200,7 @@ impl Core {
         });
     }
 
-    /// A start that nobody called for. Refused where something else has been asked for, in the mode `fail`.
+    /// Starts a unit without a call. Refused in the mode `fail` if another job was requested.
     pub(crate) fn start_by_itself(self: &Arc<Self>, name: &str, mode: &str) -> Result<()> {
         let job = zbus::block_on(self.enqueue(name, Work::Start, mode))?;
         self.go(job, std::future::ready(()));
@@ -237,7 +237,7 @@ impl Core {
         if others(self)
             && let Some(unit) = self.get(&job.unit)
         {
-            // What a job that was cancelled waits for does not come any more.
+            // Ends the wait of the cancelled job, whose event will not come any more.
             unit.kind.stop();
         }
         let turn = Arc::clone(self.inner().turns.entry(job.unit.clone()).or_default());
@@ -279,13 +279,13 @@ impl Core {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
     }
 
-    /// Sends a signal to all.
+    /// Sends a signal to all clients.
     pub(crate) async fn tell<B>(&self, path: &str, interface: &str, name: &str, body: &B)
     where
         B: zbus::export::serde::Serialize + zbus::zvariant::DynamicType + Sync,
     {
         for connection in self.connections() {
-            // One that went away meanwhile is not told.
+            // A client may have gone away meanwhile.
             let _ = connection.emit_signal(None::<&str>, path, interface, name, body).await;
         }
     }

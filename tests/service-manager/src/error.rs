@@ -1,4 +1,4 @@
-//! What a call is refused with.
+//! Refusals of calls.
 
 use zbus::message::Header;
 use zbus::names::ErrorName;

@@ -1,8 +1,8 @@
-//! A job: what was asked of a unit, until it is done.
+//! A job: a request about a unit, until it is done.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a job does.
+/// A job's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     Start,
@@ -21,7 +21,7 @@ impl Work {
     }
 }
 
-/// A job that is not done yet.
+/// An unfinished job.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: u32,
@@ -44,7 +44,7 @@ pub(crate) fn path(id: u32) -> String {
     format!("/org/freedesktop/systemd1/job/{id}")
 }
 
-/// What a test may know of a job.
+/// A job's record, for tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobRecord {
     /// Its number.
@@ -53,6 +53,6 @@ pub struct JobRecord {
     pub unit: String,
     /// `start`, `stop` or `restart`.
     pub kind: String,
-    /// How it ended: `done`, `failed`, `timeout`, `canceled`; none while it goes on.
+    /// Its result: `done`, `failed`, `timeout`, `canceled`; None while it goes on.
     pub result: Option<String>,
 }

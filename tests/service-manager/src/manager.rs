@@ -12,7 +12,7 @@ use crate::job::Work;
 use crate::transient::{self, Property};
 use crate::unit::{self, Kind, Unit};
 
-/// A job's path, with word of when it has been sent.
+/// A job's path, with a notice when it has been sent.
 type Reply = ResponseDispatchNotifier<OwnedObjectPath>;
 /// A row of `ListUnits`: name, description, load state, active state, sub state, following, path, job's number, type and path.
 type Row = (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
@@ -56,7 +56,7 @@ pub(crate) async fn begin(core: &Arc<Core>, name: &str, work: Work, mode: &str) 
     Ok(reply)
 }
 
-/// Checks a unit's name; systemd takes no other either.
+/// Checks a unit's name by systemd's rule.
 fn checked(name: &str) -> Result<()> {
     let good = name.rsplit_once('.').is_some_and(|(stem, kind)| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
@@ -133,7 +133,7 @@ impl Manager {
 
     fn reset_failed_unit(&self, name: &str) -> Result<()> {
         self.core.get(name).ok_or_else(|| Refused::not_loaded(name))?;
-        // Apart: it sends signals by the connection that this call is answered on.
+        // In another task, because it sends signals on the connection of this call.
         let (core, name) = (Arc::clone(&self.core), name.to_owned());
         std::thread::spawn(move || core.reset_failed(&name)).join().expect("it does not panic")
     }

@@ -107,7 +107,7 @@ impl UnitObject {
 }
 
 impl UnitObject {
-    /// Asks the unit; of one that was just unloaded, what a new one would say.
+    /// Asks the unit; if it was just unloaded, a new one.
     fn now<T>(&self, ask: impl FnOnce(&Unit) -> T) -> T {
         ask(&self.core.get(&self.name).unwrap_or_else(|| Unit::new(Kind::NotFound, &self.name)))
     }
@@ -212,7 +212,7 @@ fn timer_object(core: &Arc<Core>, name: &str) -> TimerObject {
     TimerObject { core: Arc::clone(core), name: name.to_owned() }
 }
 
-/// Adds the objects of all units to a connection that is about to be made: a client may call at once.
+/// Adds the objects of all units to a connection that is about to be made, because a client may call at once.
 pub(crate) fn serve_all<'b>(mut builder: Builder<'b>, core: &Arc<Core>) -> zbus::Result<Builder<'b>> {
     for name in core.names() {
         let path = unit::path(&name);
@@ -225,7 +225,7 @@ pub(crate) fn serve_all<'b>(mut builder: Builder<'b>, core: &Arc<Core>) -> zbus:
     Ok(builder)
 }
 
-/// Makes a unit's object on a connection. On one that has just gone that fails, and nobody misses it.
+/// Makes a unit's object on a connection. That fails on a closed connection, and does not matter then.
 pub(crate) async fn publish(connection: &Connection, core: &Arc<Core>, name: &str, unit: &Unit) {
     let (server, path) = (connection.object_server(), unit::path(name));
     let _ = server.at(path.as_str(), unit_object(core, name)).await;
@@ -256,7 +256,7 @@ pub(crate) async fn withdraw_job(connections: &[Connection], job: &Job) {
     }
 }
 
-/// Tells that a unit's state is another one now.
+/// Signals that a unit's state has changed.
 pub(crate) async fn tell_state(connections: &[Connection], name: &str, state: State) {
     let changed = HashMap::from([("ActiveState", Value::from(state.0)), ("SubState", Value::from(state.1))]);
     let body = (UNIT, changed, ["Job"].as_slice());

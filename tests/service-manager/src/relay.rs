@@ -1,17 +1,17 @@
-//! Puts systemd's name as the sender into the messages of a private connection: zbus sends none there, and takes no well-known
-//! name for one (D-Bus specification, «Message Protocol»).
+//! Adds systemd's name as the sender to the messages of a private connection: zbus sends none there, and accepts no well-known name as a
+//! sender (D-Bus specification, "Message Protocol").
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-/// The fixed part of a message, up to and with the length of its header fields.
+/// The fixed part of a message, including the length of its header fields.
 const FIXED: usize = 16;
 const LITTLE_ENDIAN: u8 = b'l';
 /// The code of the header field that names the sender.
 const SENDER: u8 = 7;
 
-/// The stream to serve in place of `client`: what is written to it reaches the client with the sender.
+/// Returns the stream to serve in place of `client`: bytes written to it reach the client with the sender.
 pub(crate) fn with_sender(client: UnixStream, name: &'static str) -> UnixStream {
     let (served, ours) = UnixStream::pair().expect("a pair of sockets");
     let there = [client.try_clone(), ours.try_clone()].map(|stream| stream.expect("cannot duplicate a descriptor"));
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_message_gets_the_sender_and_a_line_stays() {
-        // A return without a body: the serial that it answers is its only field.
+        // A return without a body, whose only field is the serial of its call.
         let message = b"l\x02\x01\x01\0\0\0\0\x01\0\0\0\x08\0\0\0\x05\x01u\0\x02\0\0\0";
         let marked = b"l\x02\x01\x01\0\0\0\0\x01\0\0\0\x15\0\0\0\x05\x01u\0\x02\0\0\0\x07\x01s\0\x04\0\0\0a.bc\0\0\0\0";
         let mut given = b"OK 0123\r\n".to_vec();

@@ -17,10 +17,10 @@ use crate::error::{Refused, Result};
 use crate::job::{Job, Work};
 use crate::unit::State;
 
-/// A unit's property, as it is sent.
+/// A unit's property, as the client sends it.
 pub(crate) type Property = (String, OwnedValue);
 
-/// What is taken and has no effect here: it orders, limits or names.
+/// Properties that are accepted without effect here: they order, limit or name.
 const WITHOUT_EFFECT: [&str; 24] = [
     "After",
     "Before",
@@ -47,14 +47,14 @@ const WITHOUT_EFFECT: [&str; 24] = [
     "RandomizedDelayUSec",
     "IgnoreOnIsolate",
 ];
-/// systemd's own of a service that says none.
+/// systemd's own PATH for a service without one.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
-/// systemd's exit status of what cannot be executed.
+/// systemd's exit status of a program that cannot be executed.
 const EXEC: i32 = 203;
-/// How long a service's processes have to end after SIGTERM.
+/// How long a service's processes may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A program and its words.
+/// A program and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Exec {
     program: PathBuf,
@@ -62,7 +62,7 @@ struct Exec {
     may_fail: bool,
 }
 
-/// How a service ended.
+/// A service's end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
     result: &'static str,
@@ -90,14 +90,14 @@ pub(crate) struct Service {
 
 #[derive(Debug)]
 pub(crate) struct Timer {
-    /// What it starts.
+    /// The unit that it starts.
     pub(crate) unit: String,
     pub(crate) after: Duration,
     /// Whether it stays loaded when it has elapsed.
     pub(crate) remains: bool,
 }
 
-/// Takes the properties that have an effect out of those of a call; any other is refused as systemd refuses it.
+/// Takes the properties with an effect out of a call's; any other is refused as systemd refuses it.
 struct Properties(BTreeMap<String, OwnedValue>);
 
 impl Properties {
@@ -127,7 +127,7 @@ impl Properties {
         Ok(self.take(name)?.unwrap_or_default())
     }
 
-    /// Refuses what is left.
+    /// Refuses the remaining properties.
     fn end(self) -> Result<()> {
         match self.0.keys().find(|name| !WITHOUT_EFFECT.contains(&name.as_str())) {
             Some(name) => {
@@ -139,7 +139,7 @@ impl Properties {
     }
 }
 
-/// The description of a unit, and what it is.
+/// Returns the description of a unit, and the unit.
 pub(crate) fn service(name: &str, given: Vec<Property>) -> Result<(String, Service)> {
     let mut properties = Properties::read(given);
     let description = properties.text("Description")?.unwrap_or_else(|| name.to_owned());
@@ -300,7 +300,7 @@ fn outcome(status: ExitStatus) -> Outcome {
     match (status.code(), status.signal()) {
         (Some(0), _) => SUCCESS,
         (Some(code), _) => Outcome { result: "exit-code", status: code },
-        // What systemd takes for a clean end.
+        // systemd's notion of a clean end.
         (None, Some(signal)) if signal == Signal::TERM.as_raw() => SUCCESS,
         (None, signal) => Outcome { result: "signal", status: signal.unwrap_or_default() },
     }
@@ -330,7 +330,7 @@ pub(crate) fn perform_service(core: &Arc<Core>, job: &Job, service: &Arc<Service
                 let _ = tell.send(None);
             }
         });
-        // Unless another job has been given to it, which says then what its state is.
+        // Unless the unit has another job, which then sets its state.
         core.change(&name, |unit| {
             if Some(unit.generation) == generation {
                 unit.state = match outcome.is_good() {
@@ -374,7 +374,7 @@ pub(crate) fn perform_timer(core: &Arc<Core>, job: &Job, timer: &Arc<Timer>, sta
             return;
         }
         core.set_state(&name, State::ELAPSED);
-        // Refused where its service is gone.
+        // Refused if its service is gone.
         let _ = core.start_by_itself(&timer.unit, "replace");
         core.collect(&name);
     });

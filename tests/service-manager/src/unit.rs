@@ -1,4 +1,4 @@
-//! A unit: what it is, and the state that it is in.
+//! A unit: its kind and its state.
 //!
 //! ```text
 //! inactive,dead --start--> activating,start --> active,running (or exited, waiting, elapsed)
@@ -14,7 +14,7 @@ use catamaran_harness::Service;
 
 use crate::transient;
 
-/// A state as the properties `ActiveState` and `SubState` tell it.
+/// A state by the properties `ActiveState` and `SubState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State(pub(crate) &'static str, pub(crate) &'static str);
 
@@ -34,10 +34,10 @@ impl State {
     }
 }
 
-/// What a unit starts and stops.
+/// A unit's kind, with what it starts and stops.
 #[derive(Clone)]
 pub(crate) enum Kind {
-    /// Named in a call, and known from nowhere.
+    /// Named in a call, but unknown.
     NotFound,
     Containerd(Arc<Service>),
     Service(Arc<transient::Service>),
@@ -50,13 +50,13 @@ pub(crate) struct Unit {
     pub(crate) kind: Kind,
     pub(crate) description: String,
     pub(crate) state: State,
-    /// The property `Result`: `success`, or what it failed by.
+    /// The property `Result`: `success`, or the kind of failure.
     pub(crate) result: &'static str,
     /// The exit code of its last process, or the signal's number.
     pub(crate) status: i32,
     pub(crate) starts: u32,
     pub(crate) restarts: u32,
-    /// Raised with each job, so that what waits for a unit sees that something else was asked for meanwhile.
+    /// Raised with each job, so that a process waiting for a unit notices another request.
     pub(crate) generation: u64,
 }
 
@@ -84,7 +84,7 @@ impl Unit {
     }
 }
 
-/// What a test may know of a unit.
+/// A unit's state, for tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnitState {
     /// `ActiveState`.
@@ -93,13 +93,13 @@ pub struct UnitState {
     pub sub: String,
     /// `Result`.
     pub result: String,
-    /// `MainPID`, 0 where there is none.
+    /// `MainPID`; 0 if there is none.
     pub main_pid: u32,
-    /// How often it was started, since the service manager was.
+    /// The number of its starts since the service manager's own.
     pub starts: u32,
 }
 
-/// A unit's object path: every byte but letters and digits as `_` and two hexadecimal digits, and so is a digit in front.
+/// A unit's object path: every byte except letters and digits, and a digit in front, becomes `_` and two hexadecimal digits.
 pub(crate) fn path(name: &str) -> String {
     let mut path = "/org/freedesktop/systemd1/unit/".to_owned();
     for (index, byte) in name.bytes().enumerate() {

@@ -1,4 +1,4 @@
-//! What an installer says to a service manager, said to the stand-in.
+//! An installer's calls to a service manager, made to the stand-in.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -41,7 +41,7 @@ impl Client {
     {
         let path: OwnedObjectPath = self.manager().call("LoadUnit", &unit).unwrap();
         let interface = format!("{NAME}.{interface}");
-        // Without a cache: each question is asked.
+        // Without a cache: each question is asked anew.
         let proxy: Proxy<'_> = zbus::blocking::proxy::Builder::new(&self.connection)
             .destination(NAME)
             .unwrap()
@@ -59,7 +59,7 @@ impl Client {
         (self.property(unit, "Unit", "ActiveState"), self.property(unit, "Unit", "SubState"))
     }
 
-    /// Asks for a job, and returns how it ended.
+    /// Requests a job, and returns its result.
     fn job(&self, method: &str, unit: &str) -> String {
         let manager = self.manager();
         let mut removed = manager.receive_signal("JobRemoved").unwrap();
@@ -182,7 +182,7 @@ fn a_timer_starts_its_service_unless_it_is_stopped_before() {
 
     let begin = Instant::now();
     client.arm("catamaran-rollback", Duration::from_secs(1), &script).unwrap();
-    // What armed it goes away meanwhile.
+    // The client that armed it goes away meanwhile.
     drop(client);
     let text = wait_until(LIMIT, "the service", || fs::read_to_string(&file).ok().filter(|text| text.ends_with('\n')));
     assert!(begin.elapsed() >= Duration::from_secs(1));
@@ -210,7 +210,7 @@ fn a_service_that_failed_stays_until_it_is_reset() {
     node.finish();
 }
 
-/// What systemd's own tools send to its private socket.
+/// The messages that systemd's own tools send to its private socket.
 #[test]
 fn the_private_socket_is_no_bus() {
     let node = Node::start();

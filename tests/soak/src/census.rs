@@ -1,4 +1,4 @@
-//! What there is of a node at one moment.
+//! A node's resources at one moment.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,22 +7,22 @@ use catamaran_harness::Node;
 
 use crate::residents::Residents;
 
-/// How much more private memory a shim may have than at the start, in bytes: what its allocator keeps of the largest moment
-/// since. In 20 minutes, with some ten thousand containers of a shim, a leak of 20 bytes a container is more.
+/// The allowed growth of a shim's private memory since the start, in bytes: what its allocator keeps after its peak. In 20 minutes, with
+/// some ten thousand containers of a shim, a leak of 20 bytes a container is more.
 const MOST_GROWTH: u64 = 192 << 10;
 
-/// What one of the samples' rows is about.
+/// The rule for one of the samples' rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
     /// As many at the end as at the start.
     Same,
-    /// At most so much more.
+    /// At most this much more.
     AtMost(u64),
-    /// To be looked at.
+    /// Only for information.
     Told,
 }
 
-/// A row: its name, in what it is counted, and what it has to be at the end.
+/// A row: its name, its unit, and the rule for the end.
 pub(crate) type Row = (&'static str, &'static str, Rule);
 
 pub(crate) const ROWS: [Row; 17] = [
@@ -45,11 +45,11 @@ pub(crate) const ROWS: [Row; 17] = [
     ("state folder", "kB", Rule::Told),
 ];
 
-/// A figure for each row, bytes where memory or files are counted.
+/// A figure for each row, in bytes for memory and files.
 #[derive(Clone, Debug)]
 pub(crate) struct Census(pub(crate) [u64; ROWS.len()]);
 
-/// What a process is, by its program.
+/// A process's kind, by its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Containerd,
@@ -59,7 +59,7 @@ enum Kind {
     Other,
 }
 
-/// One process of the node's.
+/// A process of the node.
 struct Process {
     kind: Kind,
     descriptors: u64,
@@ -74,7 +74,7 @@ impl Census {
         let of = |kind| processes.iter().filter(move |process| process.kind == kind);
         let sum = |kind, figure: fn(&Process) -> u64| of(kind).map(figure).sum::<u64>();
         let most = |kind| of(kind).map(|process| process.private).max().unwrap_or(0);
-        // Those that stay: what the load starts is small while it lasts.
+        // The lasting ones: processes of the load are small while they last.
         let stay: Vec<u64> = residents.shims().into_iter().map(private).collect();
         Self([
             processes.len() as u64,
@@ -97,7 +97,7 @@ impl Census {
         ])
     }
 
-    /// The rows that are not as they should be after what was before.
+    /// Returns the rows that break their rule, compared with `before`.
     pub(crate) fn grown(&self, before: &Self) -> Vec<String> {
         let rows = ROWS.iter().zip(self.0.iter().zip(&before.0));
         let complaint = |((name, _, rule), (now, before)): (&Row, (&u64, &u64))| match rule {
@@ -111,13 +111,13 @@ impl Census {
     }
 }
 
-/// The node's processes, known by what names it, and how many of their children were not waited for.
+/// The node's processes, known by their names for it, and the number of their zombies.
 fn processes(node: &Node) -> (Vec<Process>, u64) {
     let mut found = Vec::new();
     let (mut known, mut dead) = (Vec::new(), Vec::new());
     for entry in fs::read_dir("/proc").expect("no /proc").flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-        // It may end at any moment: what cannot be read is gone.
+        // It may end at any moment: a process that cannot be read is gone.
         let Some((state, parent)) = stat(pid) else { continue };
         if state == 'Z' {
             dead.push(parent);
@@ -130,7 +130,7 @@ fn processes(node: &Node) -> (Vec<Process>, u64) {
     (found, zombies as u64)
 }
 
-/// Whether somebody compiles for the node.
+/// Whether a compile runs for the node.
 pub(crate) fn compiles(node: &Node) -> bool {
     let own = |pid: u32| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -195,7 +195,7 @@ fn cgroups(node: &Node) -> u64 {
     let root = Path::new("/sys/fs/cgroup");
     let below = |tree: &Path| folders(&tree.join(node.namespace()));
     let trees = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    // A name that is a link is the tree of another name.
+    // A link is another name of a tree.
     let trees = trees.filter(|tree| tree.is_dir() && !tree.is_symlink());
     below(root) + trees.map(|tree| below(&tree)).sum::<u64>()
 }
@@ -210,7 +210,7 @@ fn entries(folder: &Path) -> u64 {
     fs::read_dir(folder).into_iter().flatten().count() as u64
 }
 
-/// What the files below a folder take on their disk, as far as they lie on the folder's own.
+/// The disk usage of the files below a folder that are on the folder's own file system.
 fn size(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let Ok(own) = fs::symlink_metadata(folder) else { return 0 };

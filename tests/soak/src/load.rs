@@ -1,4 +1,4 @@
-//! What is done meanwhile: threads that each begin one thing after the other, chosen by chance, the same in every run.
+//! The load: threads that each do one thing after the other, chosen pseudo-randomly, the same in every run.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,12 +13,12 @@ use crate::residents::Residents;
 const SOON: Duration = Duration::from_secs(60);
 /// Threads that go through containerd.
 const CLIENTS: u64 = 3;
-/// Containers that a shim has served before it is looked at.
+/// The number of containers that a shim serves before it is measured.
 const WARM: u32 = 300;
-/// Between two restarts of containerd.
+/// The time between two restarts of containerd.
 const RESTART: Duration = Duration::from_secs(180);
 
-/// What one client does with one container.
+/// One client's work with one container.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Hello,
@@ -44,7 +44,7 @@ const DEEDS: [Deed; 9] = [
     Deed::Refused,
 ];
 
-/// On what.
+/// The runtimes and engines for it.
 const PLACES: [(Runtime, Engine); 3] =
     [(Runtime::Catamaran, Engine::Wasmtime), (Runtime::Catamaran, Engine::Wasmer), (Runtime::Runc, Engine::Wasmtime)];
 
@@ -56,7 +56,7 @@ pub(crate) struct Load<'a> {
     restarts: AtomicU64,
 }
 
-/// Tells the others when a thread fails, so that the run does not go on for its whole time.
+/// Alerts the others when a thread fails, so that the run does not last its whole time.
 struct Alarm<'a>(&'a AtomicBool);
 
 impl Drop for Alarm<'_> {
@@ -67,7 +67,7 @@ impl Drop for Alarm<'_> {
     }
 }
 
-/// A sequence that looks like chance (Knuth's multiplier).
+/// A pseudo-random sequence (Knuth's multiplier).
 struct Chance(u64);
 
 impl Chance {
@@ -77,12 +77,12 @@ impl Chance {
     }
 }
 
-/// Each deed once in each place.
+/// Does each deed once in each place.
 pub(crate) fn warm_up(node: &Node, residents: &Residents<'_>) {
     for place in PLACES {
         DEEDS.into_iter().for_each(|deed| act(node, "warm", deed, place));
     }
-    // An allocator has its full size only after some hundreds, and then keeps it.
+    // An allocator reaches its full size only after some hundreds, and then keeps it.
     for shim in &residents.direct {
         (0..WARM).for_each(|_| serve(shim));
     }
@@ -95,7 +95,7 @@ impl<'a> Load<'a> {
         Self { node, residents, stop: AtomicBool::new(false), containers, restarts }
     }
 
-    /// Goes on until `end`, and answers what `sample` saw every `period`.
+    /// Runs until `end`, and returns the result of `sample` for every `period`.
     pub(crate) fn run(&self, end: Instant, sample: impl Fn() -> Census, period: Duration) -> Vec<Census> {
         let samples = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
@@ -136,7 +136,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Talks to those who stay, and restarts containerd.
+    /// Writes to the residents, and restarts containerd.
     fn visits(&self) {
         let _alarm = Alarm(&self.stop);
         let mut restarted = Instant::now();
@@ -156,14 +156,14 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// What was done, in words.
+    /// A summary of the work done.
     pub(crate) fn done(&self) -> String {
         let count = |number: &AtomicU64| number.load(Ordering::Relaxed);
         format!("{} containers, {} restarts of containerd meanwhile", count(&self.containers), count(&self.restarts))
     }
 }
 
-/// One container of a shim that has served others, from its creation to its deletion.
+/// Runs one container of a shim that has served others, from its creation to its deletion.
 fn serve(shim: &Shim<'_>) {
     let case = shim.case();
     case.bring(Standing::Deleted);
@@ -181,9 +181,9 @@ fn act(node: &Node, id: &str, deed: Deed, (runtime, engine): (Runtime, Engine)) 
     match deed {
         Deed::Hello => assert_eq!(code(guest("hello"), 0), guests::greeting(runtime)),
         Deed::Exit => drop(code(guest("exit").args(["/exit", "7"]), 7)),
-        // runc leaves it at what the kernel makes of an abort of a first process.
+        // runc leaves the code at the kernel's for an abort of a first process.
         Deed::Trap => drop(code(guest("trap"), if runtime == Runtime::Runc { 139 } else { 134 })),
-        // There is no native one of it, and runc has one container of ten more of the others.
+        // It has no native form, so runc gets one more of the others instead.
         Deed::Go if runtime == Runtime::Runc => drop(code(guest("hello"), 0)),
         Deed::Go => drop(code(order(&guests::kitchen()).args(["/kitchen.wasm", "exit", "3"]), 3)),
         Deed::Output => {

@@ -1,4 +1,4 @@
-//! Mixed load on both engines and runc for as long as is asked, and what grows by it.
+//! Mixed load on both engines and runc for a requested time, and the growth that it causes.
 //!
 //! ```text
 //! minutes -> Node: a private containerd
@@ -7,10 +7,10 @@
 //!              |- load        threads that start, stop, kill, print; between them containerd is restarted
 //!              '- Census      every few seconds: descriptors, threads, memory, mounts, cgroups, zombies, sizes of folders
 //!                   |
-//!              Report: start, middle, end, most -> a table; fails by what is there at the end and was not at the start
+//!              Report: start, middle, end, most -> a table; fails on resources at the end that were not there at the start
 //! ```
 //!
-//! Start and end are taken at rest: the residents are there, nothing else is.
+//! Start and end are measured at rest: only the residents are there.
 //!
 //! Needs root. The one argument is the number of minutes.
 
@@ -35,9 +35,9 @@ use crate::load::Load;
 use crate::report::Report;
 use crate::residents::Residents;
 
-/// Between two samples.
+/// The time between two samples.
 const PERIOD: Duration = Duration::from_secs(5);
-/// How long the last of the load may take to go.
+/// How long the last of the load may take to end.
 const REST: Duration = Duration::from_secs(60);
 const LAST_COMPILE: Duration = Duration::from_secs(3600);
 
@@ -46,8 +46,7 @@ fn main() {
     let minutes: f64 = minutes.parse().unwrap_or_else(|e| panic!("MINUTES is {minutes:?}, no number: {e}"));
     let node = Node::start();
     let residents = Residents::start(&node);
-    // One of each, so that what is made once is made, and the cache is filled. A restarted containerd is what ends the run,
-    // so it is what begins it.
+    // One of each, so that one-time resources exist, and the cache is filled. A restart of containerd ends the run, so one begins it.
     load::warm_up(&node, &residents);
     residents.restart_containerd();
     await_compiles(&node);
@@ -67,7 +66,7 @@ fn main() {
     report.judge();
 }
 
-/// Waits for the optimiser, which has the lowest weight: where the machine has others to serve, for as long as they are there.
+/// Waits for the optimiser, which has the lowest weight: it waits for as long as the machine has other work.
 fn await_compiles(node: &Node) {
     let until = Instant::now() + LAST_COMPILE;
     while census::compiles(node) {
@@ -76,7 +75,7 @@ fn await_compiles(node: &Node) {
     }
 }
 
-/// What is there when nothing of the load is any more; waits until it is as it was before, for as long as that may take.
+/// Measures when nothing of the load is left; waits until the figures are as before, for as long as that may take.
 fn at_rest(node: &Node, residents: &Residents<'_>, before: Option<&Census>) -> Census {
     let until = Instant::now() + REST;
     loop {

@@ -21,7 +21,7 @@ impl Report {
         self.during.push(census);
     }
 
-    /// What there was when the load had stopped, and what it had been.
+    /// Records the state after the load had stopped, and a summary of the load.
     pub(crate) fn end(&mut self, census: Census, done: String) {
         self.end = Some((census, done));
     }
@@ -41,7 +41,7 @@ impl Report {
     }
 
     /// # Panics
-    /// When there is something at the end that was not there at the start.
+    /// When something is left at the end that was not there at the start.
     pub(crate) fn judge(&self) {
         let (end, _) = self.end.as_ref().expect("the run is not over");
         let grown = end.grown(&self.start);

@@ -1,4 +1,4 @@
-//! What stays for all of the run: containers of both engines and of runc, and shims that serve one container after the other.
+//! The residents: containers of both engines and of runc that stay for the whole run, and shims that serve one container after the other.
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
@@ -8,11 +8,11 @@ use catamaran_harness::{Engine, Node, Runtime, State, Task, guests};
 pub(crate) struct Residents<'n> {
     node: &'n Node,
     sleeping: Vec<Task<'n>>,
-    /// They are written to, and say it again.
+    /// Containers that echo what the test writes to them.
     speaking: Vec<Task<'n>>,
-    /// Without containerd between, so that they outlive their containers.
+    /// Without containerd, so that they outlive their containers.
     pub(crate) direct: Vec<Shim<'n>>,
-    /// Held by whoever calls containerd: it is restarted between two calls, since one that is cut off fails on any runtime.
+    /// Held by every caller of containerd: it is restarted between two calls, because an interrupted call fails on any runtime.
     calls: RwLock<()>,
 }
 
@@ -34,12 +34,12 @@ impl<'n> Residents<'n> {
         Self { node, sleeping, speaking, direct, calls: RwLock::new(()) }
     }
 
-    /// Leave to call containerd.
+    /// Permission to call containerd.
     pub(crate) fn call(&self) -> RwLockReadGuard<'_, ()> {
         self.calls.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Restarts containerd, by a kill, while nobody calls it; all of them must still be there.
+    /// Kills and restarts containerd while no call runs; all residents must survive.
     pub(crate) fn restart_containerd(&self) {
         let _alone = self.calls.write().unwrap_or_else(PoisonError::into_inner);
         self.node.kill_containerd();
@@ -49,7 +49,7 @@ impl<'n> Residents<'n> {
         }
     }
 
-    /// Has each of them say a word.
+    /// Makes each of them echo a word.
     pub(crate) fn speak(&self, word: &str) {
         for task in &self.speaking {
             task.write(&format!("{word}\n"));

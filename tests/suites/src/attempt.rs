@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use catamaran_harness::{Container, Output};
 
-/// How a program of a suite ended.
+/// The end of a suite's program.
 pub(crate) struct Attempt {
     /// Its output and code.
     pub(crate) output: Output,
-    /// It did not end within its limit and was killed.
+    /// Whether it did not end within its limit and was killed.
     pub(crate) hung: bool,
 }
 
@@ -25,7 +25,7 @@ impl Attempt {
         }
     }
 
-    /// How it ended, for a test that never ended by itself.
+    /// A description of its end, for a test that never ended by itself.
     pub(crate) fn end(&self) -> String {
         let told: Vec<&str> = self.output.stderr.lines().take(LINES).collect();
         let how =
@@ -34,5 +34,5 @@ impl Attempt {
     }
 }
 
-/// Enough of a panic to see where it is.
+/// The lines of a panic that show where it is.
 const LINES: usize = 12;

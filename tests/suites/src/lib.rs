@@ -1,13 +1,13 @@
-//! Test suites that nobody here wrote, through both engines: `make suites`.
+//! Foreign test suites, run through both engines: `make suites`.
 //!
 //! ```text
 //! go/        the tests of Go's standard library, compiled for wasip1 by the machine's Go
-//! rounds     a program that is started again where a test broke it off; attempt: one container, however it ends
-//! verdict    the outcomes beside `expected/SUITE-ENGINE`, and the table
+//! rounds     restarts a program where a test broke it off; attempt: one container, however it ends
+//! verdict    compares the outcomes with `expected/SUITE-ENGINE`, and prints the table
 //! ```
 //!
-//! Every failure is listed in `expected/SUITE-ENGINE` with its reason. A failure that is not listed fails the run, and so
-//! does a listed one that no longer fails. `README.md` has the tables, and says which suites cannot be had.
+//! Every failure is listed in `expected/SUITE-ENGINE` with its reason. A failure that is not listed fails the run, and so does a listed one
+//! that no longer fails. `README.md` has the tables, and names the suites that are not available.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,15 +1,15 @@
-//! What became of a suite's tests.
+//! The outcomes of a suite's tests.
 
 use std::collections::BTreeMap;
 
-/// What became of one test.
+/// The outcome of one test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It passed.
     Passed,
-    /// It said that it does not apply here.
+    /// It reported that it does not apply here.
     Skipped,
-    /// It failed, and what it said.
+    /// It failed, with this text.
     Failed(String),
 }
 

@@ -1,25 +1,25 @@
-//! A program of many tests, started again for those that are left where one of them broke it off.
+//! Runs a program of many tests, and restarts it for the remaining ones when a test broke it off.
 
 use std::collections::BTreeSet;
 
 use crate::attempt::Attempt;
 use crate::outcome::{Outcome, Outcomes};
 
-/// A program that breaks off more often than this is given up.
+/// The number of rounds after which a program is given up.
 const ROUNDS: usize = 40;
 
-/// What can be read from the output of one program.
+/// The facts in the output of one program.
 #[derive(Debug, Default)]
 pub(crate) struct Read {
-    /// The tests that ended. A subtest's name follows its test's and a slash; a test whose subtest failed is left out.
+    /// The tests that ended. A subtest's name is its test's, a slash and its own; a test with a failed subtest is omitted.
     pub(crate) ended: Outcomes,
-    /// Tests that began and did not end.
+    /// The tests that began and did not end.
     pub(crate) unfinished: BTreeSet<String>,
-    /// The program came to its own end.
+    /// Whether the program reached its own end.
     pub(crate) whole: bool,
 }
 
-/// Runs a part of a suite to its end. `run` is told the number of the round and the tests that are done.
+/// Runs a part of a suite to its end. `run` gets the number of the round and the finished tests.
 pub(crate) fn run(part: &str, mut run: impl FnMut(usize, &BTreeSet<String>) -> (Attempt, Read)) -> Outcomes {
     let named = |name: &str| format!("{part} {name}");
     let program = named("(the program)");

@@ -1,4 +1,4 @@
-//! A suite's outcomes beside what is expected of an engine.
+//! A suite's outcomes, compared with the expected ones of an engine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,22 +8,21 @@ use catamaran_harness::Engine;
 
 use crate::outcome::{Outcome, Outcomes};
 
-/// What a suite came to on an engine.
+/// A suite's result on an engine.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Tests that passed.
     pub passed: usize,
     /// Tests that failed for a listed reason.
     pub expected: usize,
-    /// Tests that said that they do not apply.
+    /// Tests that reported that they do not apply.
     pub skipped: usize,
     /// Failures without a listed reason, and reasons without a failure.
     pub troubles: Vec<String>,
 }
 
 impl Verdict {
-    /// Holds outcomes against `expected/SUITE-ENGINE`. A listed failure that did not run is a trouble only where the `whole`
-    /// suite was run.
+    /// Compares outcomes with `expected/SUITE-ENGINE`. A listed failure that did not run is a trouble only if the `whole` suite was run.
     ///
     /// # Panics
     /// When that file has no reason for a test, or cannot be read.

@@ -1,4 +1,4 @@
-//! A sample of the suites, on both engines: what `make suites` runs whole.
+//! A sample of the suites, on both engines; `make suites` runs them whole.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 

@@ -1,4 +1,4 @@
-//! The kernel's files of a cgroup: a number, or a name and a number a line.
+//! Reads the kernel's files of a cgroup: a number, or a name and a number a line.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read, Result};
@@ -9,43 +9,43 @@ use catamaran_host::wire::Message;
 use nix::libc;
 use rustix::fs::RawDir;
 
-/// Nearly every file fits in it, and is then read at once.
+/// The size that nearly every file fits in, and is then read at once.
 const PAGE: usize = 4096;
 
 /// A controller's files of one container.
 #[derive(Clone, Copy)]
 pub(crate) struct Folder<'a> {
     pub(crate) path: &'a Path,
-    /// What `max` stands for: containerd's messages have 0 for it in v1, and the largest number in v2.
+    /// The number for `max`: containerd's messages have 0 in v1, and the largest number in v2.
     pub(crate) unlimited: u64,
 }
 
 impl Folder<'_> {
-    /// A file's text; none where the kernel has no such file, or not any more, or does not keep what it would say.
+    /// Reads a file; None if the kernel has no such file, or has removed it, or does not keep its figures.
     pub(crate) fn text(&self, file: &str) -> Result<Option<String>> {
         let mut text = String::with_capacity(PAGE);
         match File::open(self.path.join(file)).and_then(|mut file| file.read_to_string(&mut text)) {
             Ok(_) => Ok(Some(text)),
             Err(e) => match e.raw_os_error() {
-                // ENODEV: the cgroup was removed after the file was opened. EOPNOTSUPP: of pressure, where it is disabled.
+                // ENODEV: the cgroup was removed after the file was opened. EOPNOTSUPP: pressure is disabled.
                 Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP) => Ok(None),
                 _ => Err(self.place(file, &e)),
             },
         }
     }
 
-    /// The number that is all of a file.
+    /// Reads a file of one number.
     pub(crate) fn number(&self, file: &str) -> Result<Option<u64>> {
         let Some(text) = self.text(file)? else { return Ok(None) };
         self.parse(text.trim()).map(Some).ok_or_else(|| self.strange(file, &text))
     }
 
-    /// The same, 0 where there is no such file: of a figure that only some kernels keep.
+    /// Reads a file of one number that only some kernels have; 0 if it is missing.
     pub(crate) fn number_or_zero(&self, file: &str) -> Result<u64> {
         Ok(self.number(file)?.unwrap_or(0))
     }
 
-    /// Calls `take` with the name and the number of each line; false where there is no such file.
+    /// Calls `take` with the name and the number of each line. Returns false if there is no such file.
     pub(crate) fn lines(&self, file: &str, mut take: impl FnMut(&str, u64)) -> Result<bool> {
         let Some(text) = self.text(file)? else { return Ok(false) };
         for line in text.lines() {
@@ -56,7 +56,7 @@ impl Folder<'_> {
         Ok(true)
     }
 
-    /// A message of a file's lines, each in the field that `field` has for its name; none where there is no such file.
+    /// Makes a message of a file's lines, each in the field that `field` has for its name; None if there is no such file.
     pub(crate) fn message(&self, file: &str, field: impl Fn(&str) -> Option<u32>) -> Result<Option<Message>> {
         let mut message = Message::default();
         let found = self.lines(file, |name, value| {
@@ -67,20 +67,20 @@ impl Folder<'_> {
         Ok(found.then_some(message))
     }
 
-    /// The numbers of a file, in order.
+    /// Reads a file's numbers, in order.
     pub(crate) fn numbers(&self, file: &str) -> Result<Vec<u64>> {
         let Some(text) = self.text(file)? else { return Ok(Vec::new()) };
         let words = text.split_whitespace();
         words.map(|word| self.parse(word).ok_or_else(|| self.strange(file, word))).collect()
     }
 
-    /// What stands between `before` and `after` in the names of files: the page sizes of `hugetlb.2MB.max`. Sorted.
+    /// Returns the parts of file names between `before` and `after`, sorted: the page sizes of files such as `hugetlb.2MB.max`.
     pub(crate) fn named(&self, before: &str, after: &str) -> Result<Vec<String>> {
         let folder = match File::open(self.path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             opened => opened.map_err(|e| self.place("", &e))?,
         };
-        // Not std's, which takes 32 kB for it from a heap that would keep them.
+        // Not std's read_dir, which takes 32 kB from a heap that would keep them.
         let mut space = [MaybeUninit::uninit(); PAGE];
         let mut entries = RawDir::new(&folder, &mut space);
         let mut found = Vec::new();
@@ -105,7 +105,7 @@ impl Folder<'_> {
         Error::new(e.kind(), format!("{}: {e}", self.path.join(file).display()))
     }
 
-    /// An error that says what stands where a number should be.
+    /// Makes an error that shows the text in the place of a number.
     pub(crate) fn strange(&self, file: &str, text: &str) -> Error {
         let text: String = text.chars().take(80).collect();
         let place = self.path.join(file);

@@ -1,15 +1,16 @@
-//! What a container uses, as the kernel counts it in its cgroup, in the messages that containerd knows.
+//! A container's usage, as the kernel counts it in its cgroup, in the messages that containerd knows.
 //!
 //! ```text
 //! cgroup v1   v1   io.containerd.cgroups.v1.Metrics   processor time in nanoseconds, a folder a controller
 //! cgroup v2   v2   io.containerd.cgroups.v2.Metrics   processor time in microseconds, and pressure (PSI)
 //! ```
 //!
-//! The values are those that containerd's own shim would answer, field by field (`stats.rs` of the integration tests compares
-//! them). A part whose controller the container does not have is left out, since zero would say that nothing was used. Left
-//! out as well: the network, which CRI counts itself in the pod's network namespace, and RDMA.
+//! The values are those of containerd's own shim, field by field (`stats.rs` of the integration tests compares them). A part whose
+//! controller the container does not have is left out, because zero would say that nothing was used. Left out as well are the
+//! network, which CRI counts itself in the pod's network namespace, and RDMA.
 //!
-//! Files are read at once and on the one thread: some thirty of them, which wait for nobody. Nothing is kept between two calls.
+//! The shim reads the files at once and on its one thread: some thirty of them, which never block. It keeps nothing between two
+//! calls.
 
 mod file;
 #[cfg(test)]
@@ -26,8 +27,8 @@ use crate::error::Result;
 const V1: &str = "io.containerd.cgroups.v1.Metrics";
 const V2: &str = "io.containerd.cgroups.v2.Metrics";
 
-/// What a container has used so far. `kills` is how often the kernel was seen to kill in the cgroup: systemd removes the one
-/// of a scope as soon as it is empty, and a client asks after that whether there was a kill.
+/// Returns a container's usage so far. `kills` is the number of the kernel's kills that the shim has seen in the cgroup: systemd
+/// removes a scope's cgroup as soon as it is empty, and a client asks after that whether there was a kill.
 pub fn read(cgroup: &Cgroup, kills: u64) -> Result<Any> {
     let (kind, metrics) = if cgroup.is_v1() {
         (V1, v1::metrics(&|controller| cgroup.files(controller))?)

@@ -1,4 +1,4 @@
-//! A folder with files in it, which stands for a container's cgroup in tests.
+//! A folder of files that stands for a container's cgroup in tests.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 pub(super) struct Stand(pub(super) PathBuf);
 
 impl Stand {
-    /// A folder of this test's own. A file's name may have folders in it: on v1 each controller has one.
+    /// Makes a folder of this test's own. A file's name may contain folders: on v1 each controller has one.
     pub(super) fn new(name: &str, files: &[(&str, &str)]) -> Self {
         let root = std::env::temp_dir().join(format!("catamaran-stats-{name}-{}", std::process::id()));
         fs::create_dir_all(&root).unwrap();

@@ -1,5 +1,5 @@
-//! cgroup v1's figures. The fields' numbers and units are containerd's (cgroups/cgroup1/stats/metrics.proto), whose names the
-//! kernel's keys stand for but where a comment says another one.
+//! cgroup v1's figures. The fields' numbers and units are containerd's (cgroups/cgroup1/stats/metrics.proto), and their names are
+//! the kernel's keys, unless a comment gives another name.
 
 use std::fs;
 use std::io::Result;
@@ -14,7 +14,7 @@ use crate::error::{self, Doing};
 const NANOSECONDS_A_TICK: u64 = 10_000_000;
 const DEVICES: &str = "/proc/partitions";
 
-/// What all controllers say of a container, each in its own folder: `Metrics`.
+/// `Metrics`: the figures of all controllers of a container, each in its own folder.
 pub(crate) fn metrics<'a>(folder: &dyn Fn(&str) -> Option<&'a Path>) -> error::Result<Message> {
     let of = |controller: &str| folder(controller).map(|path| Folder { path, unlimited: 0 });
     read(&of).doing(|| "reading what the container has used".to_owned())
@@ -48,7 +48,7 @@ fn read<'a>(of: &dyn Fn(&str) -> Option<Folder<'a>>) -> Result<Message> {
     Ok(all)
 }
 
-/// `CPUStat`: always there, as containerd's shim has it.
+/// `CPUStat`, which is always there, as with containerd's shim.
 fn cpu(cpu: Option<Folder<'_>>, cpuacct: Option<Folder<'_>>) -> Result<Message> {
     let (mut usage, mut throttle) = (Message::default(), Message::default());
     if let Some(folder) = cpuacct {
@@ -87,7 +87,7 @@ fn memory(folder: Folder<'_>) -> Result<Option<Message>> {
     Ok(Some(stat))
 }
 
-/// The field of a key of `memory.stat`, if there is one.
+/// Returns the field for a key of `memory.stat`; None if it has none.
 fn field(name: &str) -> Option<u32> {
     Some(match name {
         "cache" => 1,
@@ -147,8 +147,8 @@ fn oom_control(folder: Folder<'_>) -> Result<Option<Message>> {
     })
 }
 
-/// `BlkIOStat`: what went to devices and came from them. The fields' names speak of CFQ, which kernels that this shim runs on
-/// do not have: containerd's shim fills two of them from the throttling layer then, which counts for every scheduler.
+/// `BlkIOStat`: reads and writes of devices. The fields have CFQ's names, and kernels that this shim runs on have no CFQ:
+/// containerd's shim then fills two of them from the throttling layer, which counts for every scheduler.
 fn blkio(folder: Folder<'_>) -> Result<Message> {
     let mut stat = Message::default();
     let partitions = fs::read_to_string(DEVICES)?;
@@ -160,7 +160,7 @@ fn blkio(folder: Folder<'_>) -> Result<Message> {
     Ok(stat)
 }
 
-/// `BlkIOEntry`s, of lines such as `254:0 Read 4096`; a sum at the end, without a device, is left out.
+/// `BlkIOEntry`s, from lines such as `254:0 Read 4096`; a sum at the end, without a device, is left out.
 fn entries(folder: Folder<'_>, file: &str, partitions: &str) -> Result<Vec<Message>> {
     let text = folder.text(file)?.unwrap_or_default();
     let mut found = Vec::new();
@@ -183,8 +183,8 @@ fn entries(folder: Folder<'_>, file: &str, partitions: &str) -> Result<Vec<Messa
     Ok(found)
 }
 
-/// The path of one of the host's block devices, of proc(5)'s `/proc/partitions`: major, minor, blocks, name. Empty where the
-/// host does not have it any more.
+/// Returns the path of one of the host's block devices, from proc(5)'s `/proc/partitions`: major, minor, blocks, name. Empty if
+/// the host does not have the device any more.
 fn device(partitions: &str, major: u64, minor: u64) -> String {
     let name = |line: &str| {
         let mut words = line.split_whitespace();

@@ -1,5 +1,5 @@
-//! cgroup v2's figures. The fields' numbers and units are containerd's (cgroups/cgroup2/stats/metrics.proto), whose names the
-//! kernel's keys are.
+//! cgroup v2's figures. The fields' numbers and units are containerd's (cgroups/cgroup2/stats/metrics.proto), and their names are
+//! the kernel's keys.
 
 use std::io::Result;
 use std::path::Path;
@@ -9,8 +9,8 @@ use catamaran_host::wire::Message;
 use super::file::Folder;
 use crate::error::{self, Doing};
 
-/// What all controllers say of a container in its one folder, if it has one: `Metrics`. `kills` stands for the kernel's
-/// counter where that is gone.
+/// `Metrics`: the figures of all controllers of a container in its one folder, if it has one. `kills` replaces the kernel's counter
+/// if that is gone.
 pub(crate) fn metrics(folder: Option<&Path>, kills: u64) -> error::Result<Message> {
     let mut all = Message::default();
     let events = match folder {
@@ -31,7 +31,7 @@ pub(crate) fn metrics(folder: Option<&Path>, kills: u64) -> error::Result<Messag
     Ok(all)
 }
 
-/// Answers `MemoryEvents` by itself.
+/// Fills `all`, but returns `MemoryEvents` separately.
 fn read(folder: Folder<'_>, all: &mut Message) -> Result<Option<Message>> {
     if let Some(current) = folder.number("pids.current")? {
         let mut pids = Message::default();
@@ -86,7 +86,7 @@ fn memory(folder: Folder<'_>) -> Result<Option<Message>> {
     Ok(Some(stat))
 }
 
-/// The field of a key of `memory.stat`, if there is one.
+/// Returns the field for a key of `memory.stat`; None if it has none.
 fn field(name: &str) -> Option<u32> {
     Some(match name {
         "anon" => 1,
@@ -124,7 +124,7 @@ fn field(name: &str) -> Option<u32> {
     })
 }
 
-/// Of `MemoryEvents`.
+/// A field of `MemoryEvents`.
 const OOM_KILL: u32 = 5;
 
 fn memory_events(folder: Folder<'_>) -> Result<Option<Message>> {
@@ -141,7 +141,7 @@ fn memory_events(folder: Folder<'_>) -> Result<Option<Message>> {
     })
 }
 
-/// `IOStat`, of lines such as `254:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`.
+/// `IOStat`, from lines such as `254:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`.
 fn io(folder: Folder<'_>) -> Result<Option<Message>> {
     const FILE: &str = "io.stat";
     let Some(text) = folder.text(FILE)? else { return Ok(None) };
@@ -160,7 +160,7 @@ fn io(folder: Folder<'_>) -> Result<Option<Message>> {
                 "wbytes" => entry.number(4, number(value)?),
                 "rios" => entry.number(5, number(value)?),
                 "wios" => entry.number(6, number(value)?),
-                // Others have values of other kinds, as `io.cost`'s.
+                // Other keys have values of other kinds, such as those of `io.cost`.
                 _ => {}
             }
         }
@@ -187,7 +187,7 @@ fn hugetlb(folder: Folder<'_>, all: &mut Message) -> Result<()> {
     Ok(())
 }
 
-/// `PSIStats`, of lines such as `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`: percents, and microseconds. None where the
+/// `PSIStats`, from lines such as `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`: percents, and microseconds. Left out if the
 /// kernel does not keep it.
 fn pressure(folder: Folder<'_>, file: &str, field: u32, into: &mut Message) -> Result<()> {
     let Some(text) = folder.text(file)? else { return Ok(()) };

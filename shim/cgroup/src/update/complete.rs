@@ -1,12 +1,12 @@
-//! What an Update leaves out and the kernel's files need all the same: on v2 a file holds what are two keys of the
-//! specification. It is taken from what the kernel has now, so that it stays.
+//! Completes an Update by the kernel's present values, so that a limit that it does not name stays: some of v2's files hold two
+//! keys of the specification.
 
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::super::limits::{Limit, refused};
 use crate::error::Result;
 
-/// Fills in the other half of what is asked for. `now` reads a file of the cgroup, of v2.
+/// Adds the other key of each such file. `now` reads a file of the cgroup, of v2.
 pub(crate) fn complete(resources: &mut LinuxResources, now: &dyn Fn(&str) -> Option<String>) -> Result<()> {
     if let Some(memory) = resources.memory_mut() {
         complete_memory(memory, now)?;
@@ -17,8 +17,8 @@ pub(crate) fn complete(resources: &mut LinuxResources, now: &dyn Fn(&str) -> Opt
     Ok(())
 }
 
-/// `memory.swap` is memory and swap together; the kernel's limit is swap alone. The sum stays when one of them is not named, as
-/// it does on v1, where the kernel has it in a file; but no swap stays no swap.
+/// Completes memory and swap. `memory.swap` is both together, v2's limit is swap alone. The sum stays if one of them is not
+/// named, as it does on v1, where the kernel has it in a file; but no swap stays no swap.
 fn complete_memory(memory: &mut LinuxMemory, now: &dyn Fn(&str) -> Option<String>) -> Result<()> {
     let limit = Limit::parse("memory.limit", memory.limit())?;
     let swap = Limit::parse("memory.swap", memory.swap())?;
@@ -45,7 +45,7 @@ fn complete_memory(memory: &mut LinuxMemory, now: &dyn Fn(&str) -> Option<String
     Ok(())
 }
 
-/// `cpu.max` has quota and period.
+/// Completes quota and period, which are both in `cpu.max`.
 fn complete_cpu(cpu: &mut LinuxCpu, now: &dyn Fn(&str) -> Option<String>) {
     let (quota, period) = (cpu.quota().unwrap_or(0), cpu.period().unwrap_or(0));
     if (quota == 0) == (period == 0) {
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(table(&MEMORY, limit(96)), ["memory.swap.max=0 (or nothing)", "memory.max=96"]);
         let text = try_table(&MEMORY, limit(97)).unwrap_err().to_string();
         assert!(text.contains("memory.limit: 97: 96 or less") && text.contains("memory.swap beside it"), "{text}");
-        // Nothing to keep, and nothing to count with.
+        // No sum to keep: no swap, unlimited swap, no accounting of swap.
         let none: [&[_]; 3] =
             [&[MEMORY[0], ("memory.swap.max", "0\n")], &[MEMORY[0], ("memory.swap.max", "max\n")], &[MEMORY[0]]];
         for files in none {

@@ -1,4 +1,4 @@
-//! Why the kernel does not take a value of an Update, for who has to write another one.
+//! Explains to the user why the kernel refuses a value of an Update, and which values it takes.
 
 use std::fs;
 use std::io;
@@ -11,12 +11,12 @@ use super::super::write::is_refusal;
 use super::step::Step;
 use crate::error::Error;
 
-/// The place that a value of an Update is named by.
+/// Returns the place of a value of an Update, for an error.
 pub(crate) fn place(setting: &Setting) -> String {
     format!("Update: linux.resources.{}", setting.key)
 }
 
-/// What the kernel said to a step, and what it would take instead. `left` ends the text.
+/// Returns the error for a step that the kernel refused, with the values that it would take. `left` ends the text.
 pub(crate) fn refusal(step: &Step, e: &io::Error, left: &str) -> Error {
     if !is_refusal(e) {
         let doing = format!("{}: writing {} to {}", place(&step.setting), step.setting.value, step.path.display());
@@ -31,7 +31,7 @@ pub(crate) fn refusal(step: &Step, e: &io::Error, left: &str) -> Error {
                 "more than the {} bytes that it uses ({used}): the kernel could not take back so much",
                 number(folder, &used).map_or("?".to_owned(), |n| n.to_string()),
             );
-            // Right, and not now.
+            // A right value, but not now.
             let (place, found) = (place(&step.setting), value.to_owned());
             return Error::unavailable(place, found, expected + left);
         }
@@ -60,13 +60,13 @@ fn number(folder: &Path, file: &str) -> Option<u64> {
     fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok()
 }
 
-/// v1: what a cgroup above has of the processors, the least of them; it may not be exceeded below.
+/// Describes the least share of the processors that a cgroup above has, on v1: no cgroup below may exceed it.
 fn share_above(folder: &Path) -> Option<String> {
     let limited = |above: &Path| {
         let (quota, period) = (number(above, "cpu.cfs_quota_us")?, number(above, "cpu.cfs_period_us")?);
         Some((quota, period, above.to_owned()))
     };
-    // A quota of -1 is no number here, as it is no limit.
+    // A quota of -1, which is no limit, does not parse as a number here.
     let least = folder
         .ancestors()
         .skip(1)

@@ -1,13 +1,13 @@
-//! Changes the limits of a cgroup while there are processes in it. What an Update does not name stays.
+//! Changes the limits of a cgroup while there are processes in it. Limits that an Update does not name stay.
 //!
 //! ```text
-//! shim    resources, completed by what the kernel has -> table (`v1`, `v2`) -> steps: file, value, what the file says now
+//! shim    resources, completed by the kernel's present values -> table (`v1`, `v2`) -> steps: file, value, present value
 //! child   writes the values, then tells systemd; ends at the first that is refused
-//! shim    all or nothing: a second child sets back what was written, and what could not be is named
+//! shim    all or nothing: a second child sets back the values written; the error names those that could not be set back
 //! ```
 //!
-//! A child ([`catamaran_host::errand`]) writes, since the kernel may take its time: to lower a limit of memory is to take the memory from
-//! the processes, in the write itself. 600 MB of files in its cache took 0.33 s on v1.
+//! A child ([`catamaran_host::errand`]) writes, because a write may block: to lower a limit of memory, the kernel takes the memory
+//! from the processes in the write itself. 600 MB of files in its cache took 0.33 s on v1.
 
 mod complete;
 mod explain;
@@ -28,31 +28,31 @@ use super::write::{self, find, in_two_rounds, put};
 use super::{Cgroup, Kind, properties, scope};
 use crate::error::{Doing, Error, Result};
 
-/// How long the kernel may take memory from processes; a kubelet waits for two minutes. Killed then, it stops.
+/// How long the kernel may take memory from processes; a kubelet waits for two minutes. A child that is killed then stops writing.
 const PATIENCE: Duration = Duration::from_secs(20);
 const DOING: &str = "Update: writing limits";
 
-/// What the child is to do.
+/// The child's task.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Order {
     values: Vec<(PathBuf, String)>,
-    /// Told to systemd, for the scope of that name, when all of them are written.
+    /// The properties to set in systemd, for the scope of this name, when all values are written.
     scope: Option<(String, Vec<Property>)>,
 }
 
-/// What came of it.
+/// The child's result.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Outcome {
     /// Everything was written.
     Done,
-    /// The kernel does not take this one of the values, with this error number.
+    /// The kernel refuses the value of this index, with this error number.
     Refused(usize, i32),
-    /// Why systemd does not take its part.
+    /// The reason why systemd refuses the properties.
     Systemd(String),
 }
 
 impl Cgroup {
-    /// Sets limits, all of them or, as far as that can be, none: an error says what could not be set back.
+    /// Sets all limits or, as far as possible, none: an error names those that could not be set back.
     pub async fn update(&self, mut resources: LinuxResources) -> Result<()> {
         let _one_by_one = self.updating.lock().await;
         let steps = self.steps(&mut resources).map_err(of_update)?;
@@ -83,8 +83,8 @@ impl Cgroup {
         Err(io::Error::other(format!("{reason}{left}"))).doing(|| DOING.to_owned())
     }
 
-    /// What is to be written, in the order in which the kernel takes it. Everything that can be found out before the first
-    /// value is written is found out here.
+    /// Returns the values to write, in the order in which the kernel takes them. Finds every error that can be found before the
+    /// first value is written.
     fn steps(&self, resources: &mut LinuxResources) -> Result<Vec<Step>> {
         if !self.is_v1() {
             let now = |file: &str| std::fs::read_to_string(self.files("cgroup")?.join(file)).ok();
@@ -93,7 +93,7 @@ impl Cgroup {
         }
         let mut settings = self.kind.settings(resources)?;
         settings.sort_by_key(|setting| setting.controller() == "memory");
-        // The kernel gives a cgroup that is idle a weight of its own, and takes none.
+        // The kernel gives an idle cgroup a weight of its own, and takes no other.
         if settings.iter().any(|setting| setting.file == "cpu.idle" && setting.value == "1") {
             settings.retain(|setting| !["cpu.shares", "cpu.weight"].contains(&setting.file.as_str()));
         }
@@ -102,7 +102,7 @@ impl Cgroup {
             let Some((path, setting)) = find(self, setting)? else { continue };
             let text = std::fs::read_to_string(&path).ok();
             let before = Before::new(setting, text.as_deref());
-            // The last one counts; containerd sends huge pages of before and of now.
+            // The last value counts: containerd sends the huge page limits of before and those of now.
             steps.retain(|step| !(step.path == path && is_whole(&step.setting) && is_whole(setting)));
             steps.push(Step { setting: setting.clone(), path, before });
         }
@@ -110,17 +110,17 @@ impl Cgroup {
         Ok(steps)
     }
 
-    /// What systemd has to know of it.
+    /// Returns the steps' properties for systemd.
     fn told(&self, steps: &[Step]) -> Option<(String, Vec<Property>)> {
         let Kind::Systemd(scope, _) = &self.kind else { return None };
         let told: Vec<_> = steps.iter().flat_map(|step| properties::limit(&step.setting)).collect();
         (!told.is_empty()).then(|| (scope.unit.clone(), told))
     }
 
-    /// Writes what the files said before, the last one first, where they say something else now. The keys of those that still do.
+    /// Sets back the files that have changed, the last one first. Returns the keys of those that it could not set back.
     async fn set_back(&self, steps: &[Step]) -> Vec<String> {
         let now = |step: &Step| Before::new(&step.setting, std::fs::read_to_string(&step.path).ok().as_deref());
-        // A cgroup that has gone meanwhile needs no setting back.
+        // A cgroup that is gone by now needs no setting back.
         let changed = |step: &&Step| step.path.exists() && now(step) != step.before;
         let back = steps.iter().rev().filter(changed).filter_map(|step| match &step.before {
             Before::Value(value) if may_go_back(step, value) => {
@@ -130,7 +130,7 @@ impl Cgroup {
         });
         let back: Vec<Step> = back.collect();
         if !back.is_empty() {
-            // What came of it is looked at. systemd is told too: it may have heard of the new values, and not said so in time.
+            // The result is checked below. Tell systemd too: it may have taken the new values, and not answered in time.
             let _ = carry_out(&back, self.told(&back)).await;
         }
         let mut left: Vec<String> = steps.iter().filter(changed).map(|step| step.setting.key.clone()).collect();
@@ -139,8 +139,7 @@ impl Cgroup {
     }
 }
 
-/// v2 kills for want of memory whoever uses more than a new limit, unless the client wants it to be looked at before. v1 says
-/// no by itself.
+/// Refuses a limit below the usage if the client wants that (`checkBeforeUpdate`): v2 would kill. v1 refuses by itself.
 fn check_usage(resources: &LinuxResources, now: &dyn Fn(&str) -> Option<String>) -> Result<()> {
     let Some(memory) = resources.memory().as_ref().filter(|memory| memory.check_before_update() == Some(true)) else {
         return Ok(());
@@ -163,7 +162,7 @@ fn check_usage(resources: &LinuxResources, now: &dyn Fn(&str) -> Option<String>)
     Ok(())
 }
 
-/// An Update's words for what is told of a bundle.
+/// Turns an error about a bundle into one about an Update.
 fn of_update(e: Error) -> Error {
     match e {
         Error::Host(catamaran_host::Error::Refused { place, found, expected }) => {
@@ -179,7 +178,7 @@ async fn carry_out(steps: &[Step], scope: Option<(String, Vec<Property>)>) -> Re
     Ok(errand::run(programs::LIMITS, &Order { values, scope }, PATIENCE, DOING).await?)
 }
 
-/// Whether an old value may be written again. v2 would kill for a limit of memory that has been outgrown since.
+/// Whether an old value may be written again. v2 would kill if memory has outgrown the old limit since.
 fn may_go_back(step: &Step, value: &str) -> bool {
     if step.setting.file != "memory.max" {
         return true;
@@ -189,7 +188,7 @@ fn may_go_back(step: &Step, value: &str) -> bool {
     value.parse::<u64>().is_err() || value.parse().ok() > used
 }
 
-/// Writes the values in the child's stead, and has `systemd` told the rest.
+/// Writes the values, in the child, and has `systemd` take the properties.
 pub fn write_all(order: &Order, systemd: impl FnOnce(&Request, Duration) -> Answer) -> Outcome {
     let values = order.values.iter().enumerate();
     let written = in_two_rounds(values, |(_, (path, value))| put(path, value), |(_, e)| write::is_refusal(e));

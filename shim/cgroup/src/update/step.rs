@@ -1,10 +1,10 @@
-//! One value for one file, with what sets it back.
+//! One value for one file, with the value that sets it back.
 
 use std::path::PathBuf;
 
 use super::super::limits::Setting;
 
-/// A value that is to be written, and what the file said before.
+/// A value to write, and the file's value before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) setting: Setting,
@@ -12,19 +12,19 @@ pub(crate) struct Step {
     pub(crate) before: Before,
 }
 
-/// What a file said of that which a value is for.
+/// The present content of a file, as far as a setting is about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Before {
-    /// By this value it says it again.
+    /// Writing this value restores the content.
     Value(String),
-    /// In a form that is not known here.
+    /// The content has a form that is not known here.
     Unknown,
-    /// It cannot be read: what is written there is no limit that could be set back.
+    /// The file cannot be read, and has no limit that could be set back.
     Nothing,
 }
 
 impl Before {
-    /// What `text`, a file's, says of what `setting` sets.
+    /// Finds the value that `setting` sets in a file's `text`.
     pub(crate) fn new(setting: &Setting, text: Option<&str>) -> Self {
         let Some(text) = text else { return Self::Nothing };
         let value = match (setting.file.as_str(), target(setting)) {
@@ -41,21 +41,21 @@ impl Before {
     }
 }
 
-/// The device or interface that a value is for; none where it is for all that the file holds.
+/// Returns the device or interface that a value is for; None if it is for the whole file.
 fn target(setting: &Setting) -> Option<&str> {
     let (first, _) = setting.value.split_once(' ')?;
     (!setting.file.starts_with("cpu.") && !setting.file.starts_with("cpuset.") && first != "default").then_some(first)
 }
 
-/// Whether a value is for all that its file holds, so that the last one counts.
+/// Whether a value is for its whole file, so that the last one counts.
 pub(crate) fn is_whole(setting: &Setting) -> bool {
     target(setting).is_none()
 }
 
-/// A file of one value, or one of weights, of which the first is for all.
+/// Reads a file of one value, or one of weights, of which the first is the default.
 fn whole(text: &str) -> Option<String> {
     match text.lines().collect::<Vec<_>>()[..] {
-        // v2's cpuset files of a cgroup that has what the one above has; nothing is written by no bytes.
+        // v2's cpuset files are empty if the cgroup above decides. A newline, because writing no bytes writes nothing.
         [] => Some("\n".to_owned()),
         [line] if line.trim().is_empty() => Some("\n".to_owned()),
         [line] => Some(line.trim().to_owned()),
@@ -64,7 +64,7 @@ fn whole(text: &str) -> Option<String> {
     }
 }
 
-/// What a file is told of a device that it does not name.
+/// Returns the value for a device without a limit.
 fn none(file: &str, target: &str) -> Option<String> {
     let rest = match file {
         "io.max" => "rbps=max wbps=max riops=max wiops=max",

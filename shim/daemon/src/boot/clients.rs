@@ -1,7 +1,7 @@
-//! Those who connect to the server.
+//! Accepts the server's clients.
 //!
-//! A connection that cannot be accepted, since there is no descriptor left for it, stays in the queue: a server that asked
-//! again at once would ask for ever, on the one thread that has the containers to serve.
+//! A connection that cannot be accepted, because no descriptor is left for it, stays in the queue. The server pauses before it tries
+//! again: otherwise its only thread would try for ever, and serve no container.
 
 use std::io;
 use std::pin::Pin;
@@ -13,14 +13,14 @@ use log::warn;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Sleep;
 
-/// Until it is tried again.
+/// The pause before accepting is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The connections of a listener, as they come. It never ends.
+/// The connections of a listener, as a stream that never ends.
 pub(crate) struct Clients {
     listener: UnixListener,
     pause: Option<Pin<Box<Sleep>>>,
-    /// Said once, until one is accepted again.
+    /// Whether a failure was logged since the last success.
     told: bool,
 }
 

@@ -1,4 +1,4 @@
-//! `-v` and `-info`: what this shim is and what of a spec it honours.
+//! Answers `-v` and `-info`: version, engines, and the features of a spec that are honoured.
 
 use std::io::Write;
 
@@ -44,7 +44,7 @@ pub(crate) fn print_info() -> Result<()> {
     std::io::stdout().write_all(&bytes).doing(|| "writing the runtime info".to_owned())
 }
 
-/// The engines that are installed beside this executable, each asked for its version.
+/// Returns the engines that are installed beside this executable, with their versions.
 fn engines() -> Result<Vec<(&'static str, String)>> {
     let mut installed = Vec::new();
     for engine in Engine::ALL {
@@ -65,7 +65,7 @@ fn version_of(engine: Engine) -> Result<String> {
     Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned())
 }
 
-/// The OCI features document (runtime-spec, features.md): what is understood, not what a node's kernel can do.
+/// Returns the OCI features document (runtime-spec, features.md): what this shim understands, not what a node's kernel can do.
 fn features() -> Result<Features> {
     let invalid = |e: oci_spec::OciSpecError| Error::refused("OCI features", e.to_string(), "a valid document");
     let linux = LinuxFeatureBuilder::default()

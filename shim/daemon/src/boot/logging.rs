@@ -1,7 +1,7 @@
 //! The shim's log: lines on the bundle's `log` FIFO, which containerd copies into its own.
 //!
-//! Written without ever waiting: one full pipe must not stall a pod. A line that does not fit is dropped; a reader that
-//! went away (containerd restarted) is looked for again at the next line.
+//! Writing never waits, because one full pipe must not stall a pod. A line that does not fit is dropped. After a reader went away
+//! (containerd restarted), the next line looks for a new one.
 
 use std::fs::File;
 use std::io::Write;
@@ -30,7 +30,7 @@ pub(crate) fn init(path: PathBuf, debug: bool) {
 
 impl Log for FifoLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // The RPC library tells every message at debug; our own lines are what a node's administrator looks for.
+        // The RPC library logs every message at debug; a node's administrator looks for our own lines.
         metadata.level() <= log::Level::Warn || metadata.target().starts_with(env!("CARGO_CRATE_NAME"))
     }
 
@@ -55,10 +55,10 @@ impl FifoLog {
     /// Writes a line, or drops it.
     fn write(&self, line: &str) {
         let mut fifo = self.fifo.lock().unwrap_or_else(PoisonError::into_inner);
-        // A second time where the reader went away and another one has come since.
+        // Tries a second time if the reader went away and another one has come since.
         for _ in 0..2 {
             if fifo.is_none() {
-                // ENXIO: nobody reads. Dropped, and tried again at the next line.
+                // ENXIO: nobody reads. The line is dropped, and the next one tries again.
                 *fifo = File::options().write(true).custom_flags(nix::libc::O_NONBLOCK).open(&self.path).ok();
             }
             let Some(open) = fifo.as_mut() else { return };
@@ -71,9 +71,9 @@ impl FifoLog {
     }
 }
 
-/// A line of logfmt, as containerd's own shims write it.
+/// Formats a line of logfmt, as containerd's own shims write it.
 ///
-/// A pipe takes PIPE_BUF bytes whole or not at all (pipe(7)); a part would spoil the next line. So the message is cut.
+/// Cuts the message to fit, because a pipe takes PIPE_BUF bytes whole or not at all (pipe(7)), and a part would spoil the next line.
 fn line(level: &str, message: &str) -> String {
     let head = format!("time=\"{}\" level={level} msg=", now());
     let room = nix::libc::PIPE_BUF - head.len() - "\n".len();
@@ -82,7 +82,7 @@ fn line(level: &str, message: &str) -> String {
         const CUT: &str = " ...\"";
         let end = (0..=room - CUT.len()).rev().find(|&n| quoted.is_char_boundary(n)).unwrap_or(0);
         quoted.truncate(end);
-        // Not in the middle of an escape, whose rest would be the quotation mark.
+        // The cut must not split an escape: its backslash would escape the quotation mark.
         if (quoted.len() - quoted.trim_end_matches('\\').len()) % 2 == 1 {
             quoted.pop();
         }
@@ -91,7 +91,7 @@ fn line(level: &str, message: &str) -> String {
     format!("{head}{quoted}\n")
 }
 
-/// Now, in UTC, as containerd's log has it.
+/// Returns the time in UTC, as containerd's log has it.
 fn now() -> String {
     OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! From containerd's call to a server that answers, and what else containerd asks the program itself.
+//! Starts a pod's server when containerd asks for one, and answers containerd's questions to the program itself.
 
 pub(crate) mod clients;
 pub(crate) mod info;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use crate::cleanup::state::Folder;
 use crate::error::Error;
 
-/// How the server is to be run.
+/// The parameters of the server.
 pub(crate) struct Server {
     pub(crate) listener: UnixListener,
     /// Where the listener is bound: removed at the end.
@@ -23,13 +23,13 @@ pub(crate) struct Server {
     pub(crate) namespace: String,
     /// The container or sandbox that the server was started for.
     pub(crate) id: String,
-    /// Its bundle.
+    /// That container's bundle.
     pub(crate) bundle: PathBuf,
-    /// Where it writes down what is to be cleaned up after it.
+    /// The folder for the server's records, for a later cleanup.
     pub(crate) state: Folder,
-    /// Of an earlier shim of this id: what could not be cleaned up.
+    /// The error of cleaning up after an earlier shim of this id.
     pub(crate) leftover: Option<Error>,
-    /// Has one byte when containerd has the address, and ends without one if it never will.
+    /// A pipe: one byte once containerd has the address, an end without one if it never will.
     pub(crate) known: File,
     /// containerd's gRPC socket.
     pub(crate) address: String,

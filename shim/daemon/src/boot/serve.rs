@@ -25,7 +25,7 @@ use crate::pod::Pod;
 use crate::pod::events::Publisher;
 use crate::rpc::task::TaskService;
 
-/// The answer to Shutdown is on its way when the server is told to stop.
+/// How long the server stays after it is told to stop, to send the answer to Shutdown.
 const LAST_ANSWER: Duration = Duration::from_millis(20);
 
 /// Serves the pod's containers until Shutdown.
@@ -35,8 +35,8 @@ pub(crate) fn serve(server: Server) -> Result<()> {
     let served = detach().and_then(|()| await_known(&server)).and_then(|()| run(&server));
     if let Err(e) = &served {
         log::error!("{e}");
-        // Whoever connects finds nobody, instead of waiting for one. (Shutdown has removed it before its answer; by now
-        // it may be the next shim's.)
+        // Without the socket a client fails at once, instead of waiting. (Shutdown removes it before its answer; by now the path may be
+        // the next shim's.)
         let _ = std::fs::remove_file(&server.socket);
     }
     if let Err(e) = forget(&server.state) {
@@ -45,8 +45,8 @@ pub(crate) fn serve(server: Server) -> Result<()> {
     served
 }
 
-/// Removes what is left of the pod: Shutdown has set it aside before its answer, but for a pod that ended with an unwanted creation.
-/// By now there may be the next shim's.
+/// Removes the pod's state. Shutdown has set it aside before its answer, unless the pod ended with an unwanted creation. By now the
+/// folder may be the next shim's.
 fn forget(state: &Folder) -> Result<()> {
     match state.server()? {
         Some(of) if of.is(std::process::id()) => state.remove(),
@@ -54,28 +54,28 @@ fn forget(state: &Folder) -> Result<()> {
     }
 }
 
-/// Opens all programs that this pod may need: an upgrade that replaces their files is for pods that come later.
+/// Opens all programs that this pod may need, so that an upgrade that replaces their files is for later pods.
 fn keep_programs() {
     let engines = target::programs(&Target::ALL).into_iter();
     programs::keep(engines.chain([programs::HELPER, holder::PROGRAM]));
 }
 
-/// Waits until containerd has the address. The parent may have been killed before it was told.
+/// Waits until containerd has the address. Fails if the parent was killed before that.
 fn await_known(server: &Server) -> Result<()> {
     (&server.known).read_exact(&mut [0]).doing(|| "waiting to be known to containerd".to_owned())
 }
 
-/// Away from containerd: its session, its pipes (it reads them to their end) and its working directory.
+/// Leaves containerd's session, its pipes (containerd reads them to their end) and the working directory.
 fn detach() -> Result<()> {
     nix::unistd::setsid().doing(|| "starting a session".to_owned())?;
-    // Of the bundle no longer, and where every child starts: a child with a folder of its own would cost a whole fork.
+    // Leaves the bundle. Every child starts in `/` too: a child with a folder of its own would cost a whole fork.
     rustix::process::chdir("/").on("/")?;
     let null = File::options().read(true).write(true).open("/dev/null").on("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)
         .and_then(|()| rustix::stdio::dup2_stdout(&null))
         .and_then(|()| rustix::stdio::dup2_stderr(&null))
         .doing(|| "closing the standard streams".to_owned())?;
-    // A shim goes before containerd when memory runs out, as containerd's own shims arrange it.
+    // When memory runs out the kernel kills a shim before containerd, as with containerd's own shims.
     if let Err(e) = raise_oom_score() {
         warn!("oom_score_adj stays as it is: {e}");
     }

@@ -1,10 +1,10 @@
 //! The `start` action: bind the socket, fork the server, tell containerd where it is.
 //!
 //! containerd 2.0 to 2.2 passes flags and environment and reads JSON; 2.3 and later writes a `BootstrapParams` message to
-//! standard input and reads a `BootstrapResult` (containerd docs/runtime-v2.md, «Bootstrap protocol»). The server is a
-//! fork, taken while there is one thread, of this very process: one exec a pod. The socket is bound before, so that
-//! containerd's first request waits in its queue however soon it comes. The server goes on once containerd has its address:
-//! one whose parent was killed before that would be known to nobody, and stay for ever.
+//! standard input and reads a `BootstrapResult` (containerd docs/runtime-v2.md, "Bootstrap protocol"). The server is a fork of this very
+//! process, taken while it has one thread, so that a pod costs one exec. The socket is bound before the fork, so that containerd's first
+//! request waits in its queue however soon it comes. The server goes on once containerd has its address, because a server whose parent
+//! was killed before that would be known to nobody, and stay for ever.
 #![allow(unsafe_code, reason = "fork: the SAFETY comment at the call says why it is sound here")]
 
 use std::io::{IsTerminal, Read, Write};
@@ -24,10 +24,10 @@ use crate::cleanup;
 use crate::cleanup::state::Pods;
 use crate::error::{Doing, Error, Result};
 
-/// As much as containerd's own shims read of standard input.
+/// The most that is read of standard input, as by containerd's own shims.
 const MOST_INPUT: u64 = 10 << 20;
 
-/// Which of the two protocols containerd spoke: the answer has the same form.
+/// The protocol that containerd spoke, in whose form the answer is.
 enum Protocol {
     Flags,
     Message,
@@ -44,12 +44,12 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
     let socket = PathBuf::from(address.trim_start_matches("unix://"));
     let pods = Pods::new(&options.address, &options.namespace);
     let state = pods.pod(&options.id)?;
-    // No reason not to start another one, unless it lives.
+    // A failed cleanup prevents no start, unless the earlier shim lives.
     let leftover = match cleanup::make_room(&pods, &options.id) {
         Err(e @ Error::Exists(_)) => return Err(e),
         made => made.err(),
     };
-    // Before anything is there to be left.
+    // Before anything exists that could be left.
     state.serve(std::process::id(), &socket, &bundle)?;
     let listener = bind(&socket).inspect_err(|_| drop(state.remove()))?;
     let (known, knows) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
@@ -76,10 +76,10 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
             let recorded = server.state.serve(child.as_raw().cast_unsigned(), &server.socket, &server.bundle);
             let answered = recorded.and_then(|()| reply(&address, &protocol));
             match &answered {
-                // A server that is gone already needs no word.
+                // A server that is already gone needs no byte.
                 Ok(()) => drop(rustix::io::write(&knows, &[1])),
                 Err(_) => {
-                    // containerd does not know of it. Not reaped: it is still the one.
+                    // containerd does not know of the server. Not reaped, the server keeps its pid.
                     let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
                     let _ = std::fs::remove_file(&server.socket);
                     let _ = server.state.remove();
@@ -136,7 +136,7 @@ fn from_flags(flags: &Flags) -> StartOpts {
     }
 }
 
-/// Binds the server's socket; one that a dead server left is replaced, a live one is not.
+/// Binds the server's socket. Replaces the socket of a dead server, but not of a live one.
 fn bind(socket: &Path) -> Result<UnixListener> {
     if let Some(parent) = socket.parent() {
         std::fs::create_dir_all(parent).on(parent)?;
@@ -153,7 +153,7 @@ fn bind(socket: &Path) -> Result<UnixListener> {
     }
 }
 
-/// Nobody but root may connect, from the first moment on.
+/// Binds a socket that only root may connect to, from the first moment on.
 fn bind_for_root(socket: &Path) -> std::io::Result<UnixListener> {
     let before = rustix::process::umask(Mode::from_raw_mode(0o177));
     let bound = UnixListener::bind(socket);

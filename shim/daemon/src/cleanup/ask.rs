@@ -1,4 +1,4 @@
-//! What is said to a shim that lives although containerd has given it up.
+//! Sends requests to a shim that lives although containerd has given it up.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use nix::libc;
 /// A shim that has not answered by then is stopped or stuck. containerd gives `delete` five seconds in all.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// Has the shim at `socket` end the container `id`, if it has it, and end itself where that was its last. False when it does
+/// Has the shim at `socket` end the container `id`, if it has that one, and itself if that was its last. Returns false if the shim does
 /// not answer.
 pub(super) async fn let_go(socket: &Path, id: &str) -> bool {
     let asked = async {
@@ -26,7 +26,7 @@ pub(super) async fn let_go(socket: &Path, id: &str) -> bool {
     in_time(asked).await
 }
 
-/// Has the shim at `socket` end itself if it has no container. False when it does not answer.
+/// Has the shim at `socket` end itself if it has no container. Returns false if the shim does not answer.
 pub(super) async fn shut_down(socket: &Path, id: &str) -> bool {
     in_time(async { ask_shutdown(&client(socket).await?, id).await }).await
 }
@@ -40,7 +40,7 @@ async fn client(socket: &Path) -> ttrpc::Result<TaskClient> {
 }
 
 async fn ask_shutdown(client: &TaskClient, id: &str) -> ttrpc::Result<()> {
-    // With other containers it answers, and stays.
+    // A shim with other containers answers, and stays.
     let shutdown = ShutdownRequest { id: id.to_owned(), ..Default::default() };
     client.shutdown(patience(), &shutdown).await.map(drop)
 }
@@ -49,7 +49,7 @@ fn patience() -> Context {
     Context { timeout_nano: PATIENCE.as_nanos() as i64, metadata: HashMap::new() }
 }
 
-/// One that it does not have is as good as one that it has let go.
+/// Takes NotFound for success: the shim has nothing to let go.
 fn answered<T>(answer: ttrpc::Result<T>) -> ttrpc::Result<()> {
     match answer {
         Err(ttrpc::Error::RpcStatus(status)) if status.code() == Code::NOT_FOUND => Ok(()),

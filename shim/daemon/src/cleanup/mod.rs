@@ -1,14 +1,13 @@
-//! The `delete` action, and what `start` does before: cleaning up after a shim that is dead, from what it has written down.
+//! The `delete` action, and the first step of `start`: cleaning up after a dead shim from its records.
 //!
-//! The workers died with the shim (their parent-death signal); what is still in a cgroup is killed, native containers, which
-//! outlive their shim, among it. For a pod containerd asks
-//! by the pod's id alone: all of its containers are cleaned up. Safe to run again, several at once, and after a creation
-//! that broke off anywhere.
+//! The workers died with the shim (their parent-death signal). All that is still in a cgroup is killed, also native containers, which
+//! outlive their shim. For a pod containerd calls `delete` by the pod's id alone: all of its containers are cleaned up. `delete` is
+//! idempotent, may run several times at once, and after a creation that broke off anywhere.
 //!
 //! ```text
 //!                    the shim is       by the pod's id                  by another container's
 //! dead               -                 all of the pod                   that container
-//! lives, answers     known no more     asked to let go and to end       asked to let go
+//! lives, answers     forgotten         asked to let go and to end       asked to let go
 //! lives, silent      stopped, ending   killed, then as if dead          that container, which the shim forgets then
 //! ```
 
@@ -35,24 +34,24 @@ use crate::cleanup::state::{Ended, Folder, Pods, Server, State};
 use crate::error::{Doing, Error, Result};
 use crate::stdio;
 
-/// What containerd is told of a container whose exit nobody saw: killed.
+/// The exit code of a container whose exit nobody saw: killed.
 const KILLED: u32 = 137;
-/// Another one that cleans up the same pod is waited for; containerd gives `delete` five seconds in all.
+/// How long to wait for another process that cleans up the same pod; containerd gives `delete` five seconds in all.
 const OTHERS: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(5);
-/// Until then others' pods are cleaned up too, one after the other: a `delete` that takes longer than containerd waits has
-/// failed for the one that it was asked for.
+/// How long forgotten pods are cleaned up too, one after the other: a `delete` that takes longer than containerd waits has failed for the
+/// pod that it was called for.
 const FOR_FORGOTTEN: Duration = Duration::from_millis(1500);
-/// What is killed there ends at once, or hangs in the kernel, and does so in front of each `delete` on the node.
+/// How long a forgotten pod's killed processes may take: they end at once, or hang in the kernel and delay each `delete` on the node.
 const FORGOTTEN_TO_END: Duration = Duration::from_millis(200);
-/// The same of searches in what a pod controlled.
+/// The same for a pod's searches.
 const SEARCHES_TO_END: Duration = Duration::from_millis(200);
-/// runc removes what it knows of a container at once; its hooks may not.
+/// How long runc may take: it removes its own state at once, but its hooks may be slow.
 const RUNC_TO_END: Duration = Duration::from_millis(700);
-/// A killed shim ends when the kernel has taken down its memory and its children.
+/// How long the kernel may take with a killed shim's memory and children.
 const TO_END: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Cleans up and prints a `DeleteResponse`. Everything is tried; the first failure is told.
+/// Cleans up and prints a `DeleteResponse`. Everything is tried; the first failure is returned.
 pub(crate) fn delete(flags: &Flags) -> Result<()> {
     // containerd names the bundle, and runs this program in it.
     let bundle = match flags.bundle.as_str() {
@@ -68,12 +67,12 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
             Err(e) => (told, released.and(Err(e))),
         }
     });
-    // Nobody waits for it; what cannot be cleaned up now is tried again by the next.
+    // Nobody waits for the rest; if it fails, the next `delete` tries again.
     let _ = pods.sweep();
     for pod in pods.all()?.iter().filter(|pod| begin.elapsed() < FOR_FORGOTTEN && pod.is_forgotten()) {
         let _ = runtime()?.block_on(sweep(pod));
     }
-    // Where a server left nothing but its socket, it is where containerd would have it.
+    // A server that left nothing but its socket left it at containerd's default path.
     remove_socket(&default_socket(flags));
     released?;
     let (pid, ended) = told.map_or((0, None), |state| (state.pid, state.ended));
@@ -86,8 +85,8 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
     std::io::stdout().write_all(&bytes).doing(|| "answering containerd".to_owned())
 }
 
-/// Makes room for a shim of the pod `id`, which containerd knows nothing of: cleans up what an earlier one left. An error
-/// where that one lives and has containers.
+/// Makes room for a shim of the pod `id`, which containerd does not know: cleans up after an earlier one. Fails if that shim lives and
+/// has containers.
 pub(crate) fn make_room(pods: &Pods, id: &str) -> Result<()> {
     let pod = pods.pod(id)?;
     if !pod.exists() {
@@ -97,7 +96,7 @@ pub(crate) fn make_room(pods: &Pods, id: &str) -> Result<()> {
         if let Some(server) = pod.server()?
             && UnixStream::connect(&server.socket).is_ok()
         {
-            // Whether it did, its socket tells.
+            // The socket shows whether the shim has ended.
             let _ = ask::shut_down(&server.socket, id).await;
             if UnixStream::connect(&server.socket).is_ok() {
                 return Err(Error::Exists(format!("with a shim listening on {}", server.socket.display())));
@@ -112,7 +111,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     made.doing(|| "starting the event loop".to_owned())
 }
 
-/// Frees what there is of the container `id`, and of all others of the pod `id`: what was known of the container.
+/// Cleans up the container `id`, and all containers of the pod `id`. Returns the state that was recorded of the container.
 async fn release(pods: &Pods, id: &str) -> (Option<State>, Result<()>) {
     let found = pods.pod(id).and_then(|pod| Ok((pod, pods.with(id)?)));
     let (own, with) = match found {
@@ -121,7 +120,7 @@ async fn release(pods: &Pods, id: &str) -> (Option<State>, Result<()>) {
     };
     let mut told = own.read(id).ok().flatten();
     let mut released = release_pod(&own, id).await;
-    // After it, so that a pod that is gone by now is not looked at again.
+    // Checked after that, so that a pod that is gone by now is not looked at again.
     for pod in with.into_iter().filter(Folder::exists) {
         told = told.or(pod.read(id).ok().flatten());
         released = released.and(release_member(&pod, id).await);
@@ -129,20 +128,20 @@ async fn release(pods: &Pods, id: &str) -> (Option<State>, Result<()>) {
     (told, released)
 }
 
-/// Whether this program was run for an earlier shim: one that is started again while the last orders of a containerd that was
-/// killed are still carried out.
+/// Whether the server started after this process, which was called for an earlier shim: a killed containerd's last orders may still run
+/// when the pod is started again.
 fn came_later(server: &Server) -> bool {
     child::started("self").is_some_and(|own| server.started > own)
 }
 
-/// A pod that containerd has forgotten.
+/// Cleans up a pod that containerd has forgotten.
 async fn sweep(pod: &Folder) -> Result<()> {
     match pod.lock()? {
         Some(_lock) if pod.is_forgotten() => {
             let server = pod.server()?;
             match &server {
                 Some(server) if server.process()?.is_some() => {
-                    // Whose start containerd takes for a failure, and which has no container. Or has: then it stays.
+                    // containerd takes its start for a failure, so it has no container and ends. If it has one, it stays.
                     let _ = ask::shut_down(&server.socket, "").await;
                     Ok(())
                 }
@@ -153,7 +152,7 @@ async fn sweep(pod: &Folder) -> Result<()> {
     }
 }
 
-/// All of a pod, by its own id.
+/// Cleans up all of a pod, by its own id.
 async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
     let Some(_lock) = lock(pod).await? else { return Ok(()) };
     let server = pod.server()?;
@@ -165,7 +164,7 @@ async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
         && let Some(process) = server.process()?
     {
         let let_go = ask::let_go(&server.socket, id).await;
-        // One that does not listen any more ends with a creation that nobody waits for: there is no use in that.
+        // A shim that no longer listens would only finish a creation that nobody waits for: it is killed.
         if let_go && pod.read(id)?.is_none() && (!pod.exists() || UnixStream::connect(&server.socket).is_ok()) {
             return Ok(());
         }
@@ -173,14 +172,14 @@ async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
         end(&process)?;
     }
     free(pod, server.as_ref(), catamaran_cgroup::PATIENCE).await?;
-    // Behind it, so that a pod that several calls clean up is counted once.
+    // Counted after the cleanup, so that a pod that several calls clean up is counted once.
     if died {
         counters::add(&places::root(), &[Count::ShimDeath]);
     }
     Ok(())
 }
 
-/// All that a dead shim has left.
+/// Removes all that a dead shim has left.
 async fn free(pod: &Folder, server: Option<&Server>, to_end: Duration) -> Result<()> {
     let cleaned = clean(pod, pod.containers()?, to_end).await;
     if let Some(server) = server {
@@ -190,7 +189,7 @@ async fn free(pod: &Folder, server: Option<&Server>, to_end: Duration) -> Result
     pod.remove()
 }
 
-/// One container of a pod.
+/// Cleans up one container of a pod.
 async fn release_member(pod: &Folder, id: &str) -> Result<()> {
     let Some(_lock) = lock(pod).await? else { return Ok(()) };
     let server = pod.server()?;
@@ -200,13 +199,13 @@ async fn release_member(pod: &Folder, id: &str) -> Result<()> {
     if let Some(server) = server
         && server.process()?.is_some()
     {
-        // It may be in the midst of it, and leaves then nothing to do.
+        // The shim may be deleting the container itself, which leaves nothing to do.
         let _ = ask::let_go(&server.socket, id).await;
     }
     clean(pod, vec![id.to_owned()], catamaran_cgroup::PATIENCE).await
 }
 
-/// What a shim of an older format has left of its one container.
+/// Cleans up the one container of a shim of an older format.
 async fn release_older(bundle: &Path) -> Result<Option<State>> {
     let Some(state) = State::of_older_shim(bundle)? else { return Ok(None) };
     let removed = catamaran_cgroup::remove(&state.cgroups).await;
@@ -220,7 +219,7 @@ async fn release_older(bundle: &Path) -> Result<Option<State>> {
     Ok(Some(state))
 }
 
-/// The pod's lock; none where there is no such pod, any more.
+/// Takes the pod's lock. Returns None if there is no such pod, or no longer.
 async fn lock(pod: &Folder) -> Result<Option<std::fs::File>> {
     let until = Instant::now() + OTHERS;
     loop {
@@ -231,7 +230,7 @@ async fn lock(pod: &Folder) -> Result<Option<std::fs::File>> {
                 return Err(busy).doing(|| "cleaning up a pod".to_owned());
             }
             None => tokio::time::sleep(PAUSE).await,
-            // Removed between its opening and its locking.
+            // The pod was removed between opening and locking it.
             Some(_) if !pod.exists() => return Ok(None),
             locked => return Ok(locked),
         }
@@ -247,12 +246,12 @@ fn end(process: &OwnedFd) -> Result<()> {
     let mut watched = [PollFd::new(process, PollFlags::IN)];
     match rustix::event::poll(&mut watched, Some(&TO_END)) {
         Ok(0) => Err(std::io::Error::from(ErrorKind::TimedOut)).doing(|| "waiting for a killed shim".to_owned()),
-        // Interrupted: by nothing that this program waits for.
+        // Interrupted: this program waits for no signal.
         _ => Ok(()),
     }
 }
 
-/// Cleans up containers without a shim. What cannot be read or removed holds up no other; the first failure is told.
+/// Cleans up containers without a shim. A container that cannot be read or removed holds up no other. Returns the first failure.
 async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
     let mut outcome = Ok(());
     let mut states = Vec::new();
@@ -263,13 +262,13 @@ async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
             Err(e) => outcome = outcome.and(Err(e)),
         }
     }
-    // In one go: there is one time limit for all.
+    // All in one go, because there is one time limit.
     let cgroups = |search| -> Vec<PathBuf> {
         let of = states.iter().filter(|(_, state)| state.search == search);
         of.flat_map(|(_, state)| state.cgroups.iter().cloned()).collect()
     };
     outcome = outcome.and(catamaran_cgroup::remove_within(&cgroups(false), to_end).await.map_err(Error::from));
-    // A search that hangs in the kernel is no failure: it stays written down, for the next `delete` on the node.
+    // A search that hangs in the kernel is no failure: its record stays, for the next `delete` on the node.
     let _ = catamaran_cgroup::remove_within(&cgroups(true), SEARCHES_TO_END).await;
     outcome = outcome.and(clear_native(&states).await);
     let loggers = states.iter().flat_map(|(_, state)| state.logger.iter().chain(&state.exec_loggers));
@@ -281,7 +280,7 @@ async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
     outcome
 }
 
-/// What runc has of containers whose processes are gone, all at once: there is one time limit for all.
+/// Removes runc's state of containers whose processes are gone, all at once: there is one time limit for all.
 async fn clear_native(states: &[(String, State)]) -> Result<()> {
     let native = states.iter().filter_map(|(id, state)| Some((id.clone(), state.native.clone()?)));
     let clearing: Vec<_> =
@@ -304,10 +303,10 @@ fn default_socket(flags: &Flags) -> PathBuf {
     PathBuf::from(options.socket_address(&flags.id).trim_start_matches("unix://"))
 }
 
-/// The dead server's socket. One that answers, or might, is another shim's by now.
+/// Removes the dead server's socket. A socket that answers, or might, is another shim's by now.
 fn remove_socket(socket: &Path) {
     if UnixStream::connect(socket).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused) {
-        // Nobody listens: whether it can be removed or not, nothing follows from it.
+        // Nobody listens, so a socket that cannot be removed does no harm.
         let _ = std::fs::remove_file(socket);
     }
 }

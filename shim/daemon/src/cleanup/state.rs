@@ -1,16 +1,16 @@
-//! What must outlive the shim: files from which `delete` and a later `start` clean up with the server dead.
+//! The records that outlive the shim: files from which `delete` and a later `start` clean up after a dead server.
 //!
 //! ```text
 //! /run/catamaran/<containerd>/<pod>/server             the shim: its process and its socket
-//!                                  /<container>.json   what of one container lies outside its bundle
-//!                                  /<container>.runc   of a native one: what runc keeps of it
+//!                                  /<container>.json   all of one container that lies outside its bundle
+//!                                  /<container>.runc   runc's own state of a native one
 //! ```
 //!
-//! `<containerd>` is a digest of containerd's address and namespace, `<pod>` the id that the shim was started for. Not in
-//! the bundles: containerd asks for the end of a pod's dead shim by the pod's id alone, and may remove the other containers'
+//! `<containerd>` is a digest of containerd's address and namespace, `<pod>` the id that the shim was started for. The records are not in
+//! the bundles, because containerd calls `delete` for a pod's dead shim by the pod's id alone, and may remove the other containers'
 //! bundles before, or never. Shims before format 2 wrote into the bundle, where [`State::of_older_shim`] looks.
 //!
-//! The folder's lock is held by whoever cleans up; a living shim is the only one who writes otherwise.
+//! A process that cleans up holds the folder's lock; otherwise only the living shim writes.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
@@ -31,18 +31,18 @@ use crate::native;
 use crate::spec::hooks::Stage;
 use crate::stdio::Record;
 
-/// A file system in memory on every distribution: what it tells of is gone with a boot, and so is it.
+/// A file system in memory on every distribution: a reboot removes the records, and all that they name.
 const ROOT: &str = "/run/catamaran";
 const SERVER: &str = "server";
 const SUFFIX: &str = ".json";
-/// No container's: an id begins with a letter or a digit.
+/// The record that was forgotten last. No other has this name: an id begins with a letter or a digit.
 const FORGOTTEN: &str = ".forgotten";
 const RUNC: &str = ".runc";
-/// Where shims up to format 1 wrote, in the bundle.
+/// The file in the bundle that shims up to format 1 wrote.
 const OLDER: &str = "catamaran.json";
-/// Raised when a field changes its meaning; a `delete` reads older numbers, and refuses newer ones.
+/// Raised when a field changes its meaning; a `delete` reads older formats, and refuses newer ones.
 const FORMAT: u32 = 3;
-/// What is written of all but native containers, which a `delete` of this format would leave behind.
+/// The format of all records but native containers', which a `delete` of this format would leave behind.
 const BEFORE_NATIVE: u32 = 2;
 
 /// The pods of one containerd namespace.
@@ -58,11 +58,11 @@ pub(crate) struct Folder(PathBuf);
 pub(crate) struct Server {
     format: u32,
     pid: u32,
-    /// As [`child::started`] has it.
+    /// Its start time, from [`child::started`].
     pub(crate) started: u64,
     /// Where it listens, or did.
     pub(crate) socket: PathBuf,
-    /// The pod's bundle, which containerd removes when it knows of the pod no more.
+    /// The pod's bundle, which containerd removes when it forgets the pod.
     bundle: PathBuf,
 }
 
@@ -70,32 +70,32 @@ pub(crate) struct Server {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     format: u32,
-    /// The worker; 0 before it exists. For the record only: what is killed is what lies in the cgroups.
+    /// The worker's pid; 0 before it exists. Only reported: `delete` kills the processes in the cgroups.
     pub(crate) pid: u32,
-    /// The container's cgroups as folders of the host, one a hierarchy. Written before the first is made.
+    /// The container's cgroups as folders of the host, one for each hierarchy. Written before the first is made.
     pub(crate) cgroups: Vec<PathBuf>,
-    /// What is to be run when the container is gone: from the moment on at which its other hooks begin to run.
+    /// The hooks to run when the container is gone, recorded before its other hooks begin to run.
     #[serde(default, skip_serializing_if = "Stage::is_empty")]
     pub(crate) poststop: Stage,
-    /// What reads the container's output, from its start on.
+    /// The container's logger, from the logger's start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) logger: Option<Record>,
-    /// What reads the output of processes that were started in it later; some may have ended.
+    /// The loggers of processes that were started in the container later; some may have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) exec_loggers: Vec<Record>,
-    /// The layer of its image that it runs, and whatever is executed in it by the same words.
+    /// The layer of its image that the container runs, as does an exec of the same words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) layer: Option<Chosen>,
-    /// Of a native container: what has it.
+    /// The runtime that has a native container, and its mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) native: Option<native::Record>,
     /// How it ended, once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<Ended>,
-    /// Whether it is no container's: the cgroups are a search's that may hang in the kernel (`search`), and nobody waits for that.
+    /// Whether this is a search's record (`search`) and no container's. The search may hang in the kernel, and nobody waits for that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) search: bool,
-    /// Of older shims alone, whose pods have no file for it.
+    /// The socket of an older shim, whose pod has no file for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) socket: Option<PathBuf>,
 }
@@ -110,24 +110,24 @@ pub(crate) struct Ended {
 }
 
 impl Pods {
-    /// Those of the containerd at `address`, in its `namespace`.
+    /// Returns the pods of the containerd at `address`, in its `namespace`.
     pub(crate) fn new(address: &str, namespace: &str) -> Self {
         Self::below(Path::new(ROOT), address, namespace)
     }
 
     fn below(root: &Path, address: &str, namespace: &str) -> Self {
-        // With the kernel's limit in mind, and neither text can end the other.
+        // A digest fits the kernel's limit, and the null character separates the two texts.
         let digest = Sha256::digest(format!("{namespace}\0{address}"));
         Self(root.join(digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
     }
 
-    /// All of them.
+    /// Returns all pods.
     pub(crate) fn all(&self) -> Result<Vec<Folder>> {
         let pods = entries(&self.0)?.into_iter().filter(|name| !name.starts_with('.'));
         Ok(pods.map(|pod| Folder(self.0.join(pod))).collect())
     }
 
-    /// Removes what those have left who were killed while they made or removed a pod's folder.
+    /// Removes the leftovers of processes that were killed while they made or removed a pod's folder.
     pub(crate) fn sweep(&self) -> Result<()> {
         for name in entries(&self.0)? {
             let mut words = name.strip_prefix('.').unwrap_or_default().split('.');
@@ -141,12 +141,12 @@ impl Pods {
         Ok(())
     }
 
-    /// The pod `id`, whether it is there or not.
+    /// Returns the pod `id`, whether it exists or not.
     pub(crate) fn pod(&self, id: &str) -> Result<Folder> {
         Ok(Folder(self.0.join(plain(id)?)))
     }
 
-    /// The pods that the container `id` is in: one, whose shim may be dead.
+    /// Returns the pods with a record of the container `id`: one, whose shim may be dead.
     pub(crate) fn with(&self, id: &str) -> Result<Vec<Folder>> {
         let name = format!("{}{SUFFIX}", plain(id)?);
         Ok(self.all()?.into_iter().filter(|pod| pod.0.join(&name).exists()).collect())
@@ -154,7 +154,7 @@ impl Pods {
 }
 
 impl Folder {
-    /// Makes it for the shim with this pid, which is to listen at `socket`. It is there with its server or not at all.
+    /// Makes the folder for the shim with this pid, which is to listen at `socket`. It appears with its server or not at all.
     pub(crate) fn serve(&self, pid: u32, socket: &Path, bundle: &Path) -> Result<()> {
         let started = child::started(pid).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
         let (socket, bundle) = (socket.to_owned(), bundle.to_owned());
@@ -168,7 +168,7 @@ impl Folder {
         fs::rename(&new.0, &self.0).on(&self.0)
     }
 
-    /// A new folder that root alone may enter. Whoever makes it removes it; after a kill the next `delete` does.
+    /// Makes a folder that root alone may enter. The caller removes it; if the caller is killed, the next `delete` does.
     pub(crate) fn private(&self, what: &str) -> Result<PathBuf> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -177,41 +177,41 @@ impl Folder {
         Ok(path)
     }
 
-    /// What runc is to keep of a native container: a folder of that one's alone, which can be removed with it.
+    /// Returns the folder for runc's state of one native container, which can be removed with that container.
     pub(crate) fn runc(&self, id: &str) -> Result<PathBuf> {
         Ok(self.0.join(format!("{}{RUNC}", plain(id)?)))
     }
 
-    /// A folder of this process's alone beside it, for what must not be seen half.
+    /// Returns a path beside this folder, of this process alone, for content that nobody may see half-made.
     fn aside(&self, what: &str) -> Result<Self> {
         let own = std::process::id().to_string();
         let started = child::started(&own).ok_or(ErrorKind::NotFound).on("/proc/self/stat")?;
         Ok(Self(self.0.with_file_name(format!(".{own}.{started}.{what}"))))
     }
 
-    /// The pod's shim; none where there is no such pod.
+    /// Returns the pod's shim, or None if there is no such pod.
     pub(crate) fn server(&self) -> Result<Option<Server>> {
         read(&self.0.join(SERVER))
     }
 
-    /// Whether containerd has forgotten it: nobody will ask for it. Such as one whose start broke off.
+    /// Whether containerd has forgotten the pod and will not ask for it, as after a start that broke off.
     pub(crate) fn is_forgotten(&self) -> bool {
         matches!(self.server(), Ok(Some(server)) if !server.bundle.exists())
     }
 
-    /// The ids of the containers that something may be left of.
+    /// Returns the ids of the containers that may have left something.
     pub(crate) fn containers(&self) -> Result<Vec<String>> {
-        // What is being written has a dot before its name, which no id has.
+        // A record that is being written has a dot before its name, which no id has.
         let names = entries(&self.0)?.into_iter().filter(|name| !name.starts_with('.'));
         Ok(names.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned)).collect())
     }
 
-    /// Replaces a container's state whole.
+    /// Replaces a container's state atomically.
     pub(crate) fn write(&self, id: &str, state: &State) -> Result<()> {
         self.put(&format!("{}{SUFFIX}", plain(id)?), state)
     }
 
-    /// A container's state; none where there is nothing of it.
+    /// Returns a container's state, or None if there is none.
     pub(crate) fn read(&self, id: &str) -> Result<Option<State>> {
         read(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
     }
@@ -221,9 +221,9 @@ impl Folder {
         self.0.join(format!("{id}{SUFFIX}")).exists()
     }
 
-    /// Forgets a container of which nothing is left. From then on nobody finds it by its id, whoever is killed when. It is renamed
-    /// over the one that was forgotten before: to remove a file waits for its text to reach the disk, where `/run` is on one, and
-    /// how the container ended was written a moment ago. The last one goes with the pod.
+    /// Forgets a container of which nothing is left. From then on its id finds nothing, whichever process is killed at any moment. The
+    /// record is renamed over the one forgotten before, because removing a file waits for its text to reach the disk, if `/run` is on
+    /// one, and the container's end was written a moment ago. The last record goes with the pod.
     pub(crate) fn forget(&self, id: &str) -> Result<()> {
         let path = self.0.join(format!("{}{SUFFIX}", plain(id)?));
         match fs::rename(&path, self.0.join(FORGOTTEN)) {
@@ -232,14 +232,14 @@ impl Folder {
         }
     }
 
-    /// Forgets the pod. One of whose containers something is left stays, to be cleaned up by whoever comes next.
+    /// Forgets the pod. A pod whose containers may have left something stays, for the next cleanup.
     pub(crate) fn remove(&self) -> Result<()> {
         self.set_aside()?;
         self.remove_aside()
     }
 
-    /// The first half of it, for a shim that is asked to end: from then on the next shim of this id finds nothing here. The name
-    /// that it gets is this process's alone, which a `delete` on the node removes where nobody has run the second half.
+    /// Runs the first half, for a shim that is asked to end: from then on the next shim of this id finds nothing here. The folder's new
+    /// name is this process's alone; a `delete` on the node removes it if nobody has run the second half.
     pub(crate) fn set_aside(&self) -> Result<()> {
         if !self.containers()?.is_empty() {
             return Ok(());
@@ -250,7 +250,7 @@ impl Folder {
         }
     }
 
-    /// The second half: what may take tens of milliseconds where `/run` is no file system in memory, and what nobody waits for. It
+    /// Runs the second half, which may take tens of milliseconds if `/run` is no file system in memory, and which nobody waits for. It
     /// touches nothing that a later shim has made.
     pub(crate) fn remove_aside(&self) -> Result<()> {
         let old = self.aside("old")?;
@@ -259,13 +259,13 @@ impl Folder {
             removed => removed.on(&old.0)?,
         }
         if let Some(namespace) = self.0.parent() {
-            // Refused where there are others; a pod that comes at this moment makes it again.
+            // Fails if there are other pods; a pod that comes at this moment makes the folder again.
             let _ = fs::remove_dir(namespace);
         }
         Ok(())
     }
 
-    /// Takes the lock of those who clean up. None where somebody has it, or where there is no such folder any more.
+    /// Takes the lock for cleaning up. Returns None if another process has it, or if the folder is gone.
     pub(crate) fn lock(&self) -> Result<Option<File>> {
         let file = match File::open(&self.0) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -285,13 +285,13 @@ impl Folder {
     fn put(&self, name: &str, value: &impl Serialize) -> Result<()> {
         let (path, new) = (self.0.join(name), self.0.join(format!(".{name}.new")));
         let text = serde_json::to_vec(value).doing(|| format!("writing {}", path.display()))?;
-        // No fsync: a machine that stops has no container left.
+        // No fsync, because no container outlives a machine that stops.
         fs::write(&new, text).on(&new)?;
         fs::rename(&new, &path).on(&path)
     }
 }
 
-/// An id that can be a file's name: containerd gives no others.
+/// Returns an id that can be a file's name; containerd gives no others.
 pub(crate) fn plain(id: &str) -> Result<&str> {
     let first = id.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if first && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
@@ -300,7 +300,7 @@ pub(crate) fn plain(id: &str) -> Result<&str> {
     Err(Error::refused("the container's id", format!("{id:?}"), "letters, digits and _.- after a letter or a digit"))
 }
 
-/// The names in a folder that may not be there.
+/// Returns the names in a folder; none if it does not exist.
 fn entries(folder: &Path) -> Result<Vec<String>> {
     match fs::read_dir(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -308,7 +308,7 @@ fn entries(folder: &Path) -> Result<Vec<String>> {
     }
 }
 
-/// A file of a format that this shim knows.
+/// Reads a record, if there is one, of a format that this shim knows.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     #[derive(Deserialize)]
     struct Numbered {
@@ -318,7 +318,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         text => text.on(path)?,
     };
-    // Before the rest, whose fields may be others.
+    // Read before the rest, whose fields may differ.
     let Numbered { format } = serde_json::from_slice(&text).on(path)?;
     if format > FORMAT {
         return Err(Error::refused(
@@ -331,15 +331,15 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 impl Server {
-    /// Its process; none if it has ended.
+    /// Returns the shim's process, or None if it has ended.
     pub(crate) fn process(&self) -> Result<Option<OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid.cast_signed()) else { return Ok(None) };
         let opened = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            // EINVAL: its number is that of a group or session which others are still in.
+            // EINVAL: the shim is gone, but a group or session of its number is not.
             Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
             opened => opened.doing(|| format!("opening the shim, process {pid}"))?,
         };
-        // Looked at behind the opening: the number was this process's all the time.
+        // Checked after the opening: the same start time means that the number was this process's all the time.
         Ok((child::started(self.pid) == Some(self.started)).then_some(opened))
     }
 
@@ -366,22 +366,22 @@ impl State {
         }
     }
 
-    /// The same of a native container.
+    /// Makes the state of a native container.
     pub(crate) fn of_native(cgroups: Vec<PathBuf>, record: native::Record) -> Self {
         Self { format: FORMAT, native: Some(record), ..Self::new(cgroups) }
     }
 
-    /// Of a search in what the pod controls.
+    /// Makes the state of a search.
     pub(crate) fn of_search(cgroups: Vec<PathBuf>) -> Self {
         Self { search: true, ..Self::new(cgroups) }
     }
 
-    /// What a shim of format 1 has left in the container's bundle.
+    /// Reads the state that a shim of format 1 left in the bundle.
     pub(crate) fn of_older_shim(bundle: &Path) -> Result<Option<Self>> {
         read(&bundle.join(OLDER))
     }
 
-    /// Forgets it.
+    /// Removes that state.
     pub(crate) fn forget_older_shims(bundle: &Path) -> Result<()> {
         let path = bundle.join(OLDER);
         match fs::remove_file(&path) {

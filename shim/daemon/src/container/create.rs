@@ -1,4 +1,4 @@
-//! The parts of a creation: what is prepared for a worker, the worker, and the way back if that fails.
+//! The steps of a creation: the preparation for a worker, the worker, and the undoing if one of them fails.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,16 +33,16 @@ use crate::stdio::{Logger, Stdio};
 /// How long runc may take to remove a container, its hooks included.
 const CLEARING: Duration = Duration::from_secs(10);
 
-/// Of what the search hands back.
+/// The root file system, among the descriptors that the search returns.
 const ROOT: job::Fd = job::Fd(0);
 
-/// The first order of a Create: what `outline` says of the program is looked for in the root file system of `request`.
+/// Returns a Create's first order to the search: to look in the root file system of `request` for the program of `outline`.
 pub(super) fn order_root(request: &Request, outline: &Outline) -> Order {
     let (path, outline) = (outline.root(&request.bundle), outline.clone());
     Order::Root { rootfs: Layers::all(&request.rootfs), path, stage: request.bundle.join("rootfs"), outline }
 }
 
-/// What is to be run: a file's bytes, or the image's layer, which another process looks for.
+/// Returns the module to run: a file's bytes, or a layer of the image, which another process looks for.
 pub(super) fn wanted(request: &Request, module: Module, file: Option<OwnedFd>) -> Result<Wanted> {
     match module {
         Module::File { name, digest } => crate::search::wanted(name, digest, file),
@@ -54,7 +54,7 @@ pub(super) fn wanted(request: &Request, module: Module, file: Option<OwnedFd>) -
     }
 }
 
-/// What is mounted in the container: what was prepared, and the default devices.
+/// Returns all mounts of the container: the prepared ones, then the default devices.
 fn all_mounts(prepared: Vec<MountPoint>, descriptors: &mut Handover) -> Result<Vec<job::Mount>> {
     let mut all: Vec<_> =
         prepared.into_iter().map(|p| job::Mount { destination: p.destination, source: p.source }).collect();
@@ -63,7 +63,7 @@ fn all_mounts(prepared: Vec<MountPoint>, descriptors: &mut Handover) -> Result<V
     Ok(all)
 }
 
-/// A creation that has begun. What exists of it outside of the bundle is written down, and removed if the creation fails.
+/// A creation that has begun. Its state file names all that exists of it outside the bundle, which is removed if it fails.
 pub(super) struct Creation {
     pub(super) request: Request,
     pub(super) bundle: Bundle,
@@ -72,16 +72,16 @@ pub(super) struct Creation {
     pub(super) state: State,
 }
 
-/// A worker, and what it runs.
+/// A worker, and the code that it runs.
 pub(super) struct Made {
     pub(super) worker: Worker,
     pub(super) code: Code,
-    /// Where a server listens.
+    /// The address of an HTTP server; None for a command.
     pub(super) listen: Option<SocketAddr>,
 }
 
 impl Creation {
-    /// Plans the cgroup, opens the streams, and writes down what is to be removed.
+    /// Plans the cgroup, opens the streams, and writes the state file, which names what an undoing has to remove.
     pub(super) fn begin(request: Request, bundle: Bundle) -> Result<Self> {
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let streams = open_streams(&request, &bundle)?;
@@ -91,7 +91,7 @@ impl Creation {
         Ok(Self { request, bundle, cgroup, streams, state })
     }
 
-    /// Makes a worker that runs what `wanted` is, up to «ready».
+    /// Starts a worker that runs the module `wanted`, and waits until it is ready.
     pub(super) async fn make_worker(
         &mut self,
         cache: &Cache,
@@ -102,8 +102,8 @@ impl Creation {
     ) -> Result<Made> {
         let mounts = all_mounts(mounts, &mut descriptors)?;
         let mut draft = JobDraft::new(&self.bundle, &mut descriptors, ROOT, mounts, &self.streams)?;
-        // What may take minutes. The logger comes before a compilation that nobody may be there to see fail; the compilation
-        // is its driver's, and goes on.
+        // This may take minutes. The logger comes first, because the client may be gone when a compilation fails; the compilation is
+        // the driver's, and goes on if this future is dropped.
         let prepared = async {
             self.streams.ready().await?;
             cache.artifact(&wanted).await
@@ -123,15 +123,15 @@ impl Creation {
             Err(Failure::Artifact(reason)) => {
                 info!("compiling {} again: {reason}", code.module);
                 let Artifact { code, .. } = cache.compile(&wanted, code.target).await?;
-                // What was prepared for a worker is spent by it: its tree was attached, its hooks have run.
+                // Nothing prepared for one worker serves a second: its tree was attached, its hooks have run.
                 let reason = format!("{reason}: it was compiled anew, create the container again");
                 Err(Error::Compiler { module: code.module, reason })
             }
         }
     }
 
-    /// Starts the container's process, up to «ready»; the process is written down as soon as it exists. `action` is for a
-    /// program that has several things to do.
+    /// Starts the container's process and waits until it is ready. Writes its pid to the state file as soon as it exists. `action` is
+    /// the first argument of a program with several actions.
     pub(super) async fn bring_up(
         &mut self,
         program: &Program,
@@ -174,7 +174,7 @@ impl Creation {
         starting.ready(&request.id, module).await
     }
 
-    /// Removes what was made.
+    /// Removes everything that this creation has made.
     pub(super) async fn undo(self) {
         let Self { request, cgroup, streams, state, .. } = self;
         let logger = streams.discard().map(|logger| (logger, Instant::now()));
@@ -184,22 +184,22 @@ impl Creation {
     }
 }
 
-/// What a container has outside of its bundle.
+/// Everything of a container that lies outside its bundle.
 pub(super) struct Leftovers<'a> {
     pub(super) states: &'a Folder,
     pub(super) id: &'a str,
-    /// Of a native container.
+    /// A native container's record.
     pub(super) native: Option<&'a Record>,
     pub(super) cgroups: &'a [PathBuf],
-    /// With the time at which its input ended.
+    /// The logger, and the time at which its input ended.
     pub(super) logger: Option<(Logger, Instant)>,
 }
 
 impl Leftovers<'_> {
-    /// Removes it, and then what told of it: until then `delete` can do it again.
+    /// Removes all of it, and the state file last: until then `delete` can do the same again.
     pub(super) async fn remove(self, poststop: impl FnOnce() -> Stage) -> Result<()> {
         let cleared = match self.native {
-            // Whoever runs is killed by it, and the cgroup goes with it.
+            // runc kills the processes that still run, and removes the cgroup.
             Some(record) => Box::pin(record.clear(self.id, CLEARING)).await,
             None => Ok(()),
         };
@@ -211,8 +211,7 @@ impl Leftovers<'_> {
         self.states.forget(self.id)
     }
 
-    /// The same after a creation that failed. The reason of that is what the client needs; what cannot be removed is told to the
-    /// log, and found by `delete` again.
+    /// Does the same after a failed creation. Logs its own errors, because the client needs the creation's; `delete` finds what is left.
     pub(super) async fn remove_or_warn(self, poststop: impl FnOnce() -> Stage) {
         let id = self.id;
         if let Err(e) = self.remove(poststop).await {

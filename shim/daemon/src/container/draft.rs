@@ -1,4 +1,4 @@
-//! The job of a container's first process, up to what exists only later: its machine code and its cgroup.
+//! The job of a container's first process, without the two parts that exist only later: its machine code and its cgroup.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,10 +15,10 @@ use crate::error::{Doing, Error, Result};
 use crate::spec::bundle::Bundle;
 use crate::stdio::Stdio;
 
-/// linux/magic.h: what a namespace's file lies on.
+/// The file system that namespace files lie on (linux/magic.h).
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
-/// What is known of a job before its artifact and its cgroup exist.
+/// A job whose artifact and cgroup do not exist yet.
 pub(crate) struct JobDraft {
     pub(crate) guest: Guest,
     pub(crate) world: job::NewWorld,
@@ -32,7 +32,7 @@ pub(crate) struct JobDraft {
 }
 
 impl JobDraft {
-    /// What the bundle asks for. `root` is the root file system, and `mounts` what is mounted in it.
+    /// Drafts the job that the bundle asks for. `root` is the root file system, and `mounts` is all that is mounted in it.
     pub(super) fn new(
         bundle: &Bundle,
         descriptors: &mut Handover,
@@ -54,11 +54,11 @@ impl JobDraft {
         })
     }
 
-    /// The job. `cgroup` is the folder that the process is cloned into, where it is not moved; `server` is for an artifact that
-    /// serves HTTP.
+    /// Completes the job. `cgroup` is the folder that the process is cloned into, None if it is moved there instead; `server` is for an
+    /// artifact that serves HTTP.
     ///
     /// # Errors
-    /// When the server's certificate is not where the pod's author says.
+    /// If the server's certificate is not where the pod's annotation says.
     pub(super) fn complete(
         mut self,
         artifact: job::Fd,
@@ -90,7 +90,7 @@ impl JobDraft {
     }
 }
 
-/// What is mounted at this folder of the container, which the guest is not to see: it is mounted nowhere.
+/// Takes the mount at `folder` out of `mounts`, so that the guest does not see it, and returns its tree.
 fn taken_out(mounts: &mut Vec<job::Mount>, folder: &str) -> Result<job::Fd> {
     let place = mounts.iter().rposition(|mount| mount.destination == folder);
     let found = place.map(|place| mounts.remove(place).source);
@@ -139,7 +139,7 @@ fn make_world(
     })
 }
 
-/// Opens a namespace by its path. Not a FIFO, a device or a terminal: opening one could hold up the shim, or do anything.
+/// Opens a namespace by its path. Refuses a FIFO, a device or a terminal, whose opening could hold up the shim, or do anything.
 fn open_namespace(path: &Path) -> Result<OwnedFd> {
     let file =
         std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).on(path)?;

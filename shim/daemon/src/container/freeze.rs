@@ -1,9 +1,9 @@
-//! A container whose processes are stopped where they are, and go on later.
+//! Pauses and resumes a container.
 //!
 //! ```text
 //!              Off --Pause--> Coming --all have stopped--> On --Resume--> Off
 //!               ^               |                          |
-//!               '--a SIGKILL----'                          '--a SIGKILL: let go, to die; paused until then
+//!               '--a SIGKILL----'                          '--a SIGKILL: thawed, to die; Paused until the exit
 //! ```
 
 use log::warn;
@@ -11,12 +11,12 @@ use log::warn;
 use super::{Container, Phase};
 use crate::error::{Error, Result};
 
-/// Where a container that runs is with its freezer.
+/// The state of a running container's freezer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freeze {
     #[default]
     Off,
-    /// Being stopped.
+    /// The processes are being stopped.
     Coming,
     On,
 }
@@ -33,12 +33,12 @@ impl Freeze {
 }
 
 impl Container {
-    /// Stops its processes, and waits until they have. Not to be dropped before its end: who would let them go?
+    /// Stops the processes, and waits until all have stopped. Do not drop this future: the processes would stay stopped.
     pub(crate) async fn pause(&self) -> Result<()> {
         if self.phase() != Phase::Running {
             return Err(self.refuse("paused"));
         }
-        // On cgroup v1 it would be stopped before it has died.
+        // On cgroup v1 a process that is about to die would be stopped first.
         if self.process.kill_was_asked_for() {
             return Err(self.ending("paused"));
         }
@@ -52,7 +52,7 @@ impl Container {
                 inner.freeze = Freeze::On;
                 Ok(())
             }
-            // Killed meanwhile, or it has ended by itself: what is stopped then is nobody, or is to die.
+            // The container was killed meanwhile, or has ended by itself: nothing is left to stop but what is to die.
             Ok(_) => Err(self.ending("paused")),
             Err(e) => {
                 inner.freeze = Freeze::Off;
@@ -61,7 +61,7 @@ impl Container {
         }
     }
 
-    /// Lets its processes go on.
+    /// Lets the processes go on.
     pub(crate) fn resume(&self) -> Result<()> {
         if self.phase() != Phase::Paused {
             return Err(self.refuse("resumed"));
@@ -74,7 +74,8 @@ impl Container {
         Ok(())
     }
 
-    /// After a SIGKILL: on cgroup v1 a process that is stopped dies when it goes on. What is just being stopped is not, any more.
+    /// Thaws the container after a SIGKILL, because on cgroup v1 a stopped process dies only when it goes on. Ends a pause that is under
+    /// way.
     pub(super) fn let_die(&self) {
         let mut inner = self.inner();
         if inner.freeze == Freeze::Off {
@@ -87,7 +88,7 @@ impl Container {
         self.thaw_what_is_left();
     }
 
-    /// When the worker has ended: who else is in the cgroup may be waited for, and is not to be stopped.
+    /// Thaws the container after its process has ended, because the shim may wait for the other processes in the cgroup.
     pub(super) fn thaw_after_end(&self) {
         if std::mem::take(&mut self.inner().freeze) != Freeze::Off {
             self.thaw_what_is_left();
@@ -101,7 +102,7 @@ impl Container {
         }
     }
 
-    /// Whether its process has ended, told or not yet.
+    /// Whether the container's process has ended, even if its exit is not yet known to others.
     pub(super) fn ends(&self) -> bool {
         self.process.ends()
     }

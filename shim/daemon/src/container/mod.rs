@@ -48,28 +48,28 @@ pub(crate) use exec::{Exec, ExecRequest};
 use freeze::Freeze;
 pub(crate) use process::{Exit, Phase, Process};
 
-/// How long the processes that were started in a container may take to end when its own has.
+/// How long the execs of a container may take to end once its own process has ended.
 const EXECS_TO_END: Duration = Duration::from_secs(2);
 
-/// What containerd asks to be created.
+/// A container that containerd asks to be created.
 pub(crate) struct Request {
     pub(crate) id: String,
     pub(crate) namespace: String,
     pub(crate) bundle: PathBuf,
     pub(crate) rootfs: Vec<Mount>,
     pub(crate) stdio: stdio::Paths,
-    /// Its pod's, for `delete`.
+    /// The pod's state folder, which `delete` reads.
     pub(crate) state: Folder,
     /// containerd's gRPC socket.
     pub(crate) address: String,
-    /// The handler's.
+    /// The options of the runtime handler.
     pub(crate) options: Any,
-    /// Told when nobody waits for it any more.
+    /// Notified when no client waits for this container any more.
     pub(crate) given_up: Arc<Notify>,
 }
 
 impl Request {
-    /// What comes of `work`; NotFound where nobody waits for the container any more.
+    /// Returns the result of `work`, or NotFound if meanwhile the client stops waiting for the container.
     async fn unless_given_up<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         unless(self.given_up.notified(), work).await.unwrap_or_else(|| {
             info!("container {} was given up while it was created", self.id);
@@ -78,45 +78,45 @@ impl Request {
     }
 }
 
-/// What a container's process is, and what else is started in it.
+/// The kind of a container's process, which decides what an exec starts.
 enum Body {
     /// The pod's sandbox container: a holder, in which nothing else runs.
     Holder,
-    /// A worker. Others are started from the request and the bundle as the first one was.
+    /// A worker. An exec starts another one from the same request and bundle.
     Wasm,
-    /// runc's.
+    /// A native process, made by runc.
     Native(native::Native),
 }
 
-/// A container that was created. Its phase is its process's, but for what its freezer says of one that runs.
+/// A container that was created. Its phase is that of its process; while the process runs, that of its freezer.
 pub(crate) struct Container {
-    /// What it was created from.
+    /// The request that it was created from.
     request: Request,
     body: Body,
     pub(crate) process: Process,
     cgroup: Cgroup,
-    /// How many of the kernel's kills in the cgroup were seen.
+    /// How many of the kernel's kills in the cgroup the shim has seen.
     kills: AtomicU64,
     poststart: Stage,
-    /// Held while hooks of this container run, and while it is cleaned up: poststop comes after poststart, and is over when
-    /// any deletion is.
+    /// Held while hooks of this container run, and while it is cleaned up: poststop hooks run after poststart hooks, and before any
+    /// deletion returns.
     turn: tokio::sync::Mutex<()>,
     /// Never held across an await.
     inner: Mutex<Inner>,
-    /// Processes that were started in it, or are to be, by their ids. Never held across an await.
+    /// The execs, started or not, by their ids. Never held across an await.
     execs: Mutex<HashMap<String, Arc<Exec>>>,
 }
 
 struct Inner {
-    /// As it is written down.
+    /// As the state file has it.
     state: State,
     freeze: Freeze,
-    /// Until it is run, by one of those who delete the container.
+    /// Taken by the first deletion that runs it.
     poststop: Stage,
 }
 
 impl Container {
-    /// Does all the work: when it answers, the worker is confined and linked and waits for one byte.
+    /// Does all the work of a start: when it returns, the worker is confined and linked and waits for one byte.
     pub(crate) async fn create(request: Request) -> Result<Self> {
         let begin = Instant::now();
         let policy = Policy::parse(&request.options, alias::of_this_program())?;
@@ -131,10 +131,10 @@ impl Container {
         let cgroup = outline.cgroup_or(format!("/{}/{}", request.namespace, request.id));
         let mut search = Search::start(search::Charge { cgroup, states: request.state.clone() })?;
         search.look_at_root(&order_root(&request, &outline))?;
-        // Meanwhile. What it says counts for a Wasm container alone.
+        // Loaded while the search runs. Its error counts for a Wasm container alone.
         let bundle = load();
         if let Some(native) = request.unless_given_up(search.native()).await? {
-            // In a box, here and below: what a Wasm container does is no larger for it.
+            // Boxed, here and below, so that the future of a Wasm container does not grow by it.
             return Box::pin(Self::create_native(request, outline, &policy, native, begin)).await;
         }
         let bundle = bundle?;
@@ -177,7 +177,7 @@ impl Container {
         Ok(container)
     }
 
-    /// A container whose process waits for Start.
+    /// Returns a container whose process waits for Start.
     fn made(creation: Creation, worker: Worker) -> Self {
         let Creation { request, bundle, cgroup, streams, state } = creation;
         let body = if holder::keeps(&bundle.spec) { Body::Holder } else { Body::Wasm };
@@ -204,12 +204,12 @@ impl Container {
         &self.request.bundle
     }
 
-    /// Whether it is the pod's sandbox container.
+    /// Whether this is the pod's sandbox container.
     pub(crate) fn keeps_pod(&self) -> bool {
         matches!(self.body, Body::Holder)
     }
 
-    /// Waits for the end of its process. Called once, by the pod, which then makes it known. [`Container::reap`] is to follow.
+    /// Waits for the end of the container's process. The pod calls this once, then [`Self::make_known`] and [`Self::reap`].
     pub(crate) async fn ended(&self) -> Exit {
         let exit = self.process.ended().await;
         if let Body::Native(native) = &self.body {
@@ -221,23 +221,23 @@ impl Container {
         exit
     }
 
-    /// Makes the end known to those who wait for it.
+    /// Makes the exit known to the callers that wait for it.
     pub(crate) async fn make_known(&self, exit: &Exit) {
         self.process.last_words().await;
         self.process.make_known(exit.clone());
     }
 
-    /// Gives the worker's pid back, once no hook that was told of it runs any more.
+    /// Frees the worker's pid once no hook that was given it runs any more.
     pub(crate) async fn reap(&self) {
         let _turn = self.turn.lock().await;
         self.process.reap();
     }
 
-    /// So that it is known if this shim is killed before containerd, which may be down, has heard of it.
+    /// Writes the exit to the state file, in case this shim is killed before containerd, which may be down, has received it.
     fn write_down(&self, exit: &Exit) {
         let (states, id) = (&self.request.state, self.id());
         if !states.has(id) {
-            // By a `delete` that this shim did not answer: nobody will remove it again.
+            // By a `delete` process: nothing would remove a state file that is written now.
             return info!("cleaned up by others: id={id}");
         }
         let mut inner = self.inner();
@@ -262,13 +262,13 @@ impl Container {
         Error::Transition { id: self.id().to_owned(), state: self.phase().word(), wanted }
     }
 
-    /// Whether a `delete` has cleaned it up that this shim did not answer in time: containerd has forgotten it, and will not
-    /// ask for its deletion.
+    /// Whether a `delete` process has cleaned the container up because this shim did not answer in time: then containerd has forgotten
+    /// the container, and will not ask for its deletion.
     pub(crate) fn is_forgotten(&self) -> bool {
         self.phase() == Phase::Stopped && !self.request.state.has(self.id())
     }
 
-    /// To be had before [`Container::start`] and given to [`Container::after_start`]: no pid is given back in between.
+    /// Take this before [`Container::start`] and give it to [`Container::after_start`]: no pid is freed in between.
     pub(crate) async fn turn_to_start(&self) -> Result<MutexGuard<'_, ()>> {
         match self.phase() {
             Phase::Created => Ok(self.turn.lock().await),
@@ -276,7 +276,7 @@ impl Container {
         }
     }
 
-    /// Lets the guest go: a worker without waiting for anything.
+    /// Lets the guest run. For a worker this waits for nothing.
     pub(crate) async fn start(&self) -> Result<()> {
         match &self.body {
             Body::Native(native) => Box::pin(self.start_native(native)).await,
@@ -284,7 +284,7 @@ impl Container {
         }
     }
 
-    /// What the spec wants to be run once the guest was let go. A container whose hook fails is killed.
+    /// Runs the spec's poststart hooks. Kills the container if one of them fails.
     pub(crate) async fn after_start(&self, _turn: MutexGuard<'_, ()>) -> Result<()> {
         let ran = self.poststart.run(self.process.pid()).await;
         if ran.is_err() {
@@ -296,24 +296,24 @@ impl Container {
         ran
     }
 
-    /// Sends a signal; NotFound once the container has stopped, which is how containerd takes a kill that came too late.
+    /// Sends a signal. Returns NotFound once the container has stopped, which containerd takes for a kill that came too late.
     pub(crate) fn kill(&self, signal: u32) -> Result<()> {
         self.signal(signal, false)
     }
 
-    /// The processes; of a container that has stopped the one that it was. A containerd that restarts takes a task without
-    /// processes for one that was never made, and deletes it with its exit code.
+    /// Returns the pids of all processes, or that of a stopped container's own process. A containerd that restarts takes a task
+    /// without processes for one that was never made, and deletes it with its exit code.
     pub(crate) fn pids(&self) -> Result<Vec<u32>> {
         let pids = self.cgroup.pids()?;
         Ok(if pids.is_empty() { vec![self.process.pid()] } else { pids })
     }
 
-    /// What the container has used so far: also when it has stopped, until it is deleted.
+    /// The container's resource usage so far, which can be read until it is deleted.
     pub(crate) fn stats(&self) -> Result<Any> {
         Ok(stats::read(&self.cgroup, self.kills.load(Ordering::Relaxed))?)
     }
 
-    /// Undoes a creation that nobody waits for any more.
+    /// Undoes a creation that no client waits for any more.
     pub(crate) async fn discard(&self) {
         let ended = self.kill(libc::SIGKILL as u32);
         let exit = self.ended().await;
@@ -341,7 +341,7 @@ impl Container {
         left.remove(|| std::mem::take(&mut self.inner().poststop)).await
     }
 
-    /// Removes what lies outside the bundle. A container that was never started is ended first.
+    /// Removes everything of the container that lies outside the bundle. Kills a container that was never started first.
     pub(crate) async fn delete(&self) -> Result<Exit> {
         match self.phase() {
             Phase::Running | Phase::Pausing | Phase::Paused => return Err(self.refuse("deleted")),
@@ -360,7 +360,7 @@ impl Container {
     }
 }
 
-/// The streams of a container's process, and its terminal where it is to have one: the request and the bundle are to agree.
+/// Opens the streams of a container's process, or its terminal if request and bundle agree that it has one.
 fn open_streams(request: &Request, bundle: &Bundle) -> Result<Stdio> {
     let process = bundle.spec.process().as_ref();
     check_terminal("config.json: process.terminal", has_terminal(process), &request.stdio)?;
@@ -369,7 +369,7 @@ fn open_streams(request: &Request, bundle: &Bundle) -> Result<Stdio> {
     Ok(streams)
 }
 
-/// `process.consoleSize`, for a process on a terminal.
+/// Applies `process.consoleSize` if the process has a terminal.
 fn set_size(kept: &Kept, process: Option<&oci::Process>) -> Result<()> {
     match process.and_then(|process| *process.console_size()) {
         Some(size) if has_terminal(process) => kept.resize(size.width() as u32, size.height() as u32),

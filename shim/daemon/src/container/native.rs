@@ -1,8 +1,8 @@
-//! A native container: created as any other, with runc in place of a worker.
+//! A native container: created like any other, with runc in place of a worker.
 //!
 //! ```text
-//! written down -> root file system mounted -> runc create -> the container's process is the shim's child
-//! Start: runc start     Delete: runc delete, unmounted     an exec: runc exec     signals: the shim's own, by pidfd
+//! state file written -> root file system mounted -> runc create -> the container's process is the shim's child
+//! Start: runc start     Delete: runc delete, unmount     exec: runc exec     signals: the shim's own, by pidfd
 //! ```
 
 use std::collections::HashMap;
@@ -31,29 +31,29 @@ use crate::search;
 use crate::spec::hooks::Stage;
 use crate::stdio::{self, Kept, Stdio};
 
-/// How long `runc start` may go on when what it has started has ended.
+/// How long `runc start` may go on after the process that it started has ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-/// How often processes that are left in the cgroup are killed, and for how long.
+/// The pause between two rounds of kills of the processes left in the cgroup, and the time limit of all rounds.
 const PAUSE: Duration = Duration::from_millis(5);
 const TO_END: Duration = Duration::from_secs(2);
 
-/// What the shim knows of a native container beside its process.
+/// The shim's data of a native container, beside its process.
 pub(super) struct Native {
     pub(super) record: Record,
-    /// A pid namespace ends with its first process; without one of its own the others are to be ended.
+    /// Whether the container has a pid namespace of its own, which ends with its first process. Without one the shim kills the others.
     own_pids: bool,
 }
 
-/// A process that runc has made, which is this one's child.
+/// A process that runc has made: a child of the shim.
 struct Made {
     pid: u32,
     pidfd: OwnedFd,
-    /// Of its terminal.
+    /// The master of its terminal, if it has one.
     master: Option<OwnedFd>,
 }
 
 impl Container {
-    /// Makes a native container. Its process waits for Start.
+    /// Makes a native container, whose process waits for Start.
     pub(super) async fn create_native(
         request: Request,
         outline: Outline,
@@ -67,7 +67,7 @@ impl Container {
         }
         let program = native::find(&policy.runtime, &policy.place)?;
         check_terminal("config.json: process.terminal", outline.process.terminal, &request.stdio)?;
-        // Where runc will make it of the same path. The limits are runc's affair.
+        // At the place where runc will make it from the same path. runc sets the limits.
         let cgroup = Cgroup::plan(outline.cgroup()?, None)?;
         let rootfs = tree.is_some().then(|| request.bundle.join("rootfs"));
         let runtime = Runtime { program, root: request.state.runc(&request.id)?, systemd: outline.is_scope() };
@@ -97,13 +97,13 @@ impl Container {
         })
     }
 
-    /// Lets runc let the process go. Where that has ended meanwhile, runc is not waited for much longer.
+    /// Has runc start the process. If the process ends meanwhile, waits for runc for [`LAST_WORDS`] more.
     pub(super) async fn start_native(&self, native: &Native) -> Result<()> {
         self.process.check_startable()?;
         let doing = || format!("watching {}", self.id());
         let pidfd = self.process.pidfd().ok_or(std::io::ErrorKind::NotFound).doing(doing)?.try_clone().doing(doing)?;
         let over = async {
-            // Whether it can be watched or not, the time is what there is.
+            // If watching fails, the time limit still holds.
             let _ = child::wait_unreaped(pidfd).await;
             tokio::time::sleep(LAST_WORDS).await;
         };
@@ -113,7 +113,7 @@ impl Container {
         }
     }
 
-    /// Starts a process that was added. One that is not to be found is refused in runc's words.
+    /// Starts an exec. Fails with runc's message if the program cannot be found.
     pub(super) async fn start_native_exec(&self, native: &Native, exec: &Exec, mut streams: Stdio) -> Result<()> {
         self.record_logger(streams.kept.logger())?;
         streams.ready().await?;
@@ -121,11 +121,11 @@ impl Container {
         let pid_file = self.request.bundle.join(format!("exec.{}.pid", exec.id));
         let held = hold::hold();
         let ran = native.record.runtime.exec(self.id(), &exec.text, &pid_file, io).await;
-        // It is of no use any more, and goes with the bundle.
+        // The file is no longer needed; if this fails, it is removed with the bundle.
         let _ = std::fs::remove_file(&pid_file);
         let made = Made::open(ran?, console).await?;
         drop(held);
-        // Deleted meanwhile, by a client that waits no more; or the container has ended, whose exit is told last.
+        // The client may have given up and deleted the exec. Or the container may have ended, and its exit must be told last.
         let wanted = exec.process.check_startable();
         let alive = || self.process.alive().map(drop).ok_or_else(|| self.ending("executed in"));
         if let Err(e) = wanted.and_then(|()| alive()) {
@@ -137,9 +137,9 @@ impl Container {
         Ok(())
     }
 
-    /// What follows from the end of the container's process, before anybody is told of it.
+    /// Kills what is left of the container after its process has ended, before the exit is made known.
     pub(super) async fn after_native_end(&self, native: &Native) {
-        // Its start is told before.
+        // The answer to Start comes before the exit.
         drop(self.turn.lock().await);
         if native.own_pids {
             return;
@@ -153,7 +153,7 @@ impl Container {
         }
     }
 
-    /// A signal for the container's process, or for all that are in it.
+    /// Sends a signal to the container's own process, or to all of its processes.
     pub(crate) fn signal(&self, signal: u32, all: bool) -> Result<()> {
         self.process.kill(signal)?;
         if signal == libc::SIGKILL as u32 {
@@ -169,7 +169,7 @@ impl Container {
         }
     }
 
-    /// Changes the limits of a native container: those that are named.
+    /// Changes those limits of a native container that `resources` has.
     pub(super) async fn update_native(native: &Native, id: &str, resources: &LinuxResources) -> Result<()> {
         native.record.runtime.update(id, resources).await
     }
@@ -184,7 +184,7 @@ fn forbidden(policy: &Policy, what: &str) -> Error {
     )
 }
 
-/// What was written down is made; and undone, where that fails or nobody waits for it any more.
+/// Makes the container that the state file names. Undoes it if that fails, or if no client waits for it any more.
 async fn make(
     request: &Request,
     record: &Record,
@@ -238,7 +238,7 @@ async fn make_once(
     Ok(made)
 }
 
-/// Where runc puts a new process's input and output: the ends that a worker would have, or a terminal of its making.
+/// Returns the input and output that runc gives a new process: the ends that a worker would have, or a terminal that runc makes.
 fn io(streams: &Stdio, terminal: bool, state: &Folder) -> Result<(Io, Option<Console>)> {
     if terminal {
         let console = Console::open(state.private("tty")?)?;
@@ -250,7 +250,7 @@ fn io(streams: &Stdio, terminal: bool, state: &Folder) -> Result<(Io, Option<Con
 }
 
 impl Made {
-    /// The process `pid`, which has become this one's child as runc ended. One whose terminal does not come is killed.
+    /// Opens the process `pid`, which became the shim's child when runc ended. Kills it if its terminal does not arrive.
     async fn open(pid: u32, console: Option<Console>) -> Result<Self> {
         let own = std::process::id();
         if child::stat(pid).is_none_or(|stat| stat.parent != own) {
@@ -268,15 +268,15 @@ impl Made {
         }
     }
 
-    /// Ends it, and hands the reason on.
+    /// Kills the process, and returns the reason.
     fn end(self, reason: Error) -> Error {
-        // It is not reaped, so that it is there.
+        // The process was not reaped, so that the signal finds it.
         let _ = child::signal(&self.pidfd, libc::SIGKILL);
         child::reap(self.pidfd);
         reason
     }
 
-    /// The process, and what the shim keeps of its streams.
+    /// Returns the process's pid and pidfd, and the shim's part of its streams.
     fn kept(mut self, streams: Stdio, paths: &stdio::Paths) -> Result<(u32, OwnedFd, Kept)> {
         let kept = match self.master.take() {
             None => streams.kept,
@@ -290,7 +290,7 @@ impl Made {
 }
 
 impl Native {
-    /// What is to be done beside the removal of the cgroup.
+    /// Returns the record of what has to be removed beside the cgroup.
     pub(super) fn record(&self) -> &Record {
         &self.record
     }

@@ -1,4 +1,4 @@
-//! A process that containerd knows of: a container's own, or one that was started in it later.
+//! A process that containerd knows of: a container's own, or an exec.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::error::{Doing, Error, Result};
 use crate::stdio::{self, Kept, Logger};
 
-/// How long an exit waits for its process's last words to be read.
+/// How often an exit looks whether the last output of its process was read, and the pause between two looks.
 const MOST_PAUSES: u32 = 500;
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -31,13 +31,13 @@ pub(crate) struct Exit {
 }
 
 impl Exit {
-    /// At this moment.
+    /// Returns an exit at this moment.
     pub(crate) fn now(code: u32) -> Self {
         Self { code, at: Timestamp::now() }
     }
 }
 
-/// Where a process is in its life; a container's own is paused with its container.
+/// The phase of a process's life. A container's own process is paused with its container.
 ///
 /// ```text
 ///            start            exit
@@ -69,16 +69,16 @@ impl Phase {
     }
 }
 
-/// Its phase is derived: an exit makes it Stopped, and until it was let go it is Created.
+/// A process, before, during and after its life. Its phase is derived: Created until it is started, Stopped once it has an exit.
 pub(crate) struct Process {
-    /// For messages: the container's id, and an exec's behind it.
+    /// The name in messages: the container's id, followed by the exec's id if there is one.
     name: String,
     pub(crate) stdio: stdio::Paths,
-    /// From the moment on at which it exists: a container's at once, an exec's from its start on.
+    /// Set as soon as the process exists: a container's at once, an exec's at its start.
     living: OnceLock<Living>,
-    /// Of a guest's worker.
+    /// Set for a guest's worker only.
     engine: OnceLock<Engine>,
-    /// A SIGKILL was sent to it on request.
+    /// Whether a client has asked for a SIGKILL.
     asked: AtomicBool,
     /// Never held across an await.
     inner: Mutex<Inner>,
@@ -90,30 +90,30 @@ struct Living {
     pidfd: OwnedFd,
 }
 
-/// What the shim holds open for it.
+/// The descriptors that the shim holds open for a process, and its flags.
 #[derive(Default)]
 struct Inner {
-    /// It was let go.
+    /// The process was started.
     started: bool,
-    /// Its deletion has begun, unstarted: it is not started any more.
+    /// The deletion of the unstarted process has begun: it can no longer be started.
     doomed: bool,
-    /// Until a worker is let go.
+    /// A worker's control socket, until the worker is started.
     control: Option<OwnedFd>,
     streams: Kept,
-    /// CloseIO was asked for, which a client may do before there are streams.
+    /// A client has asked for CloseIO, perhaps before there were streams.
     stdin_closed: bool,
-    /// When the streams ended: the logger's time runs from then on.
+    /// When the streams were closed: the logger's time limit runs from then on.
     ended: Option<Instant>,
 }
 
 impl Process {
-    /// One that does not exist yet.
+    /// Returns a process that does not exist yet.
     pub(super) fn new(name: String, stdio: stdio::Paths) -> Self {
         let (living, asked, inner) = (OnceLock::new(), AtomicBool::new(false), Mutex::default());
         Self { name, stdio, living, engine: OnceLock::new(), asked, inner, exit: watch::Sender::new(None) }
     }
 
-    /// It exists: with the streams that the shim holds for it, and the socket to let it go by where it has one. Called once.
+    /// Records that the process exists, with the streams that the shim holds for it, and a worker's control socket. Called once.
     pub(super) fn lives(&self, pid: u32, pidfd: OwnedFd, control: Option<OwnedFd>, streams: Kept) {
         let mut inner = self.inner();
         inner.control = control;
@@ -126,27 +126,28 @@ impl Process {
         }
     }
 
-    /// It is a worker of that engine. Called once, when it lives.
+    /// Records the engine whose worker it is. Called once, when the process exists.
     pub(super) fn runs_on(&self, engine: Engine) {
         let _ = self.engine.set(engine);
     }
 
-    /// The engine that it is a worker of; none of a holder and of a native program.
+    /// Returns the engine whose worker it is; None for a holder or a native program.
     pub(crate) fn engine(&self) -> Option<Engine> {
         self.engine.get().copied()
     }
 
-    /// It will never exist, with the streams on which it was told why. Its end is still to be made known.
+    /// Records that the process will never exist, with the streams on which the reason was written. Call [`Process::make_known`] next.
     pub(super) fn never_lives(&self, streams: Kept) {
         let mut inner = self.inner();
         inner.streams = streams;
         inner.started = true;
     }
 
-    /// The process, if it is there and has not begun to end: as long as nobody awaits anything, its number is nobody else's.
+    /// Returns pid and pidfd if the process exists and has not begun to end. Until the caller's next await, no other process can get
+    /// the pid.
     pub(super) fn alive(&self) -> Option<(u32, &OwnedFd)> {
         let living = self.living.get().filter(|_| self.exit.borrow().is_none())?;
-        // Not reaped, by whom but this shim, it keeps its number, so that what is asked by that is about this process.
+        // Only this shim reaps the process. Unreaped it keeps its pid, so that the stat read by pid is this process's.
         let there =
             || child::signal(&living.pidfd, 0).is_ok() && child::stat(living.pid).is_some_and(|stat| !stat.ends);
         there().then_some((living.pid, &living.pidfd))
@@ -156,7 +157,7 @@ impl Process {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// 0 before it exists.
+    /// Returns the pid, or 0 before the process exists.
     pub(crate) fn pid(&self) -> u32 {
         self.living.get().map_or(0, |living| living.pid)
     }
@@ -165,7 +166,7 @@ impl Process {
         self.stdio.terminal
     }
 
-    /// For joining its namespaces.
+    /// Returns the pidfd, by which others join its namespaces.
     pub(super) fn pidfd(&self) -> Option<&OwnedFd> {
         self.living.get().map(|living| &living.pidfd)
     }
@@ -188,7 +189,7 @@ impl Process {
         Error::Transition { id: self.name.clone(), state: self.phase().word(), wanted }
     }
 
-    /// An error where it is not to be started: it was before, or is being deleted.
+    /// Returns an error if the process was already started, or is being deleted.
     pub(super) fn check_startable(&self) -> Result<()> {
         if self.phase() != Phase::Created {
             return Err(self.refuse("started"));
@@ -199,17 +200,17 @@ impl Process {
         }
     }
 
-    /// Its deletion begins: it is not started any more.
+    /// Begins the deletion: the process can no longer be started.
     pub(super) fn doom(&self) {
         self.inner().doomed = true;
     }
 
-    /// It was let go by others.
+    /// Records that another program has started it.
     pub(super) fn was_started(&self) {
         self.inner().started = true;
     }
 
-    /// Lets a worker go.
+    /// Starts a worker.
     pub(super) fn let_go(&self) -> Result<()> {
         self.check_startable()?;
         let mut inner = self.inner();
@@ -223,7 +224,7 @@ impl Process {
                 inner.started = true;
                 Ok(())
             }
-            // It died a moment ago; the exit is on its way.
+            // It died a moment ago; its exit is still to be recorded.
             Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
                 Err(Error::Transition { id: self.name.clone(), state: "ending", wanted: "started" })
             }
@@ -231,11 +232,11 @@ impl Process {
         }
     }
 
-    /// Waits for the end of the process, and leaves its number to it. Called once, by the pod. [`Process::make_known`] and
-    /// [`Process::reap`] are to follow.
+    /// Waits for the end of the process, without reaping it. The pod calls this once, then [`Process::make_known`] and
+    /// [`Process::reap`].
     pub(super) async fn ended(&self) -> Exit {
         let pidfd = self.pidfd().ok_or(std::io::ErrorKind::NotFound).and_then(|pidfd| {
-            // Nothing but descriptors can be lacking.
+            // It fails only if no descriptor is free.
             pidfd.try_clone().map_err(|e| e.kind())
         });
         let ended = match pidfd.doing(|| format!("watching {}", self.name)) {
@@ -256,13 +257,13 @@ impl Process {
         Exit::now(code)
     }
 
-    /// Whether it has ended, told or not yet.
+    /// Whether the process has ended, even if its exit is not yet known to others.
     pub(super) fn ends(&self) -> bool {
         self.phase() == Phase::Stopped || self.pidfd().is_some_and(|pidfd| child::ended(pidfd).is_some())
     }
 
-    /// Waits until what it wrote last was read, for a moment: containerd's clients drop a stream that they are still opening
-    /// when they hear of the exit, and a short guest's only words with it.
+    /// Waits a moment until the process's last output was read, because containerd's clients drop a stream that they are still
+    /// opening when they learn of the exit, and with it all output of a short guest. Then closes the streams.
     pub(super) async fn last_words(&self) {
         for _ in 0..MOST_PAUSES {
             if !self.inner().streams.unread() {
@@ -270,26 +271,26 @@ impl Process {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        // Written to nobody any more: the client's end of the streams shows their end.
+        // No process writes any more: closed here, the client's end of the streams shows their end.
         let mut inner = self.inner();
         inner.streams.close();
         inner.ended = Some(Instant::now());
         inner.control = None;
     }
 
-    /// Makes the end known to those who wait for it.
+    /// Makes the exit known to the callers that wait for it.
     pub(super) fn make_known(&self, exit: Exit) {
         self.exit.send_replace(Some(exit));
     }
 
-    /// Gives its number back.
+    /// Reaps the process, which frees its pid.
     pub(super) fn reap(&self) {
         if let Some(pidfd) = self.pidfd() {
             child::reap_ended(pidfd);
         }
     }
 
-    /// Waits for the end, if it has not come; NotFound where it is deleted before: who waits does not hold it.
+    /// Waits for the exit. Returns NotFound if the process is deleted first, because a waiting caller does not keep it.
     pub(crate) fn wait(&self) -> impl Future<Output = Result<Exit>> + Send + use<> {
         let (mut exits, gone) = (self.exit.subscribe(), self.gone());
         async move {
@@ -302,9 +303,9 @@ impl Process {
         Error::NotFound(format!("process of container {}", self.name))
     }
 
-    /// Sends a signal; NotFound once it has ended, which is how containerd takes a kill that came too late.
+    /// Sends a signal. Returns NotFound once the process has ended, which containerd takes for a kill that came too late.
     pub(crate) fn kill(&self, signal: u32) -> Result<()> {
-        // One that has ended and is not reaped yet would take any signal.
+        // A process that has ended and is not reaped yet would accept any signal.
         let living = self.pidfd().filter(|pidfd| self.exit.borrow().is_none() && child::ended(pidfd).is_none());
         let pidfd = living.ok_or_else(|| self.gone())?;
         let number = i32::try_from(signal).ok().filter(|n| (0..=libc::SIGRTMAX()).contains(n));
@@ -320,7 +321,7 @@ impl Process {
         }
     }
 
-    /// Whether it was this shim that sent a SIGKILL.
+    /// Whether this shim has sent a SIGKILL.
     pub(super) fn kill_was_asked_for(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
@@ -331,16 +332,16 @@ impl Process {
         inner.streams.close_stdin();
     }
 
-    /// The size of its terminal's window, in characters.
+    /// Sets the size of its terminal's window, in characters.
     pub(crate) fn resize(&self, width: u32, height: u32) -> Result<()> {
-        // One that is no more needs no size, and one that is not there yet has no terminal to have it.
+        // A stopped process needs no size. Before its start an exec has no terminal to resize.
         match self.phase() {
             Phase::Stopped => Ok(()),
             _ => self.inner().streams.resize(width, height),
         }
     }
 
-    /// The logger of its output, and when its input ended.
+    /// Takes the logger of the process's output, and the time at which the logger's input ended.
     pub(super) fn take_logger(&self) -> Option<(Logger, Instant)> {
         let mut inner = self.inner();
         let ended = inner.ended.unwrap_or_else(Instant::now);

@@ -1,4 +1,4 @@
-//! A pod's sandbox container: created as any other, with a holder in place of a worker.
+//! A pod's sandbox container: created like any other, with a holder in place of a worker.
 
 use std::time::Instant;
 
@@ -31,11 +31,11 @@ impl Container {
     }
 }
 
-/// It runs no component.
+/// A holder runs no component.
 const NO_RULES: Rules = Rules { wasi_p3: false, link_local_requests: false };
 
 impl Creation {
-    /// Makes a holder, up to «ready».
+    /// Starts a holder, and waits until it is ready.
     async fn make_holder(&mut self) -> Result<Worker> {
         self.streams.ready().await?;
         let mut descriptors = Handover::default();

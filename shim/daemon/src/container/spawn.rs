@@ -1,4 +1,4 @@
-//! A container's process, from exec to «ready»: a worker, or the holder of a pod.
+//! Starts a container's process, a worker or a pod's holder, and waits until it is ready.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -21,21 +21,21 @@ use tokio::io::unix::AsyncFd;
 
 use crate::error::{Doing, Error, Result};
 
-/// A worker that is not ready by then hangs in a mount or a file that does not answer; it is killed.
+/// A worker that is not ready after this time hangs in a mount or a file that does not answer, and is killed.
 const LONGEST_CONFINEMENT: Duration = Duration::from_secs(60);
 
 /// A confined worker that waits for Start.
 pub(crate) struct Worker {
     pub(crate) pid: u32,
     pub(crate) pidfd: OwnedFd,
-    /// Its control socket; closing it unstarted ends the worker.
+    /// The worker's control socket. Closing it ends a worker that was not started.
     pub(crate) control: OwnedFd,
 }
 
 impl Worker {
-    /// Ends it, unstarted.
+    /// Kills the worker before its start.
     pub(crate) fn end(self) {
-        // It cannot have been reaped; one that ended by itself is as good.
+        // The worker cannot have been reaped. If it has ended by itself, nothing is left to do.
         let _ = child::signal(&self.pidfd, libc::SIGKILL);
         child::reap(self.pidfd);
     }
@@ -45,7 +45,7 @@ impl Worker {
 pub(crate) enum Failure {
     /// The artifact does not fit: compile again.
     Artifact(String),
-    /// Told to the client.
+    /// The client gets this error.
     Final(Error),
 }
 
@@ -67,24 +67,24 @@ impl From<catamaran_cache::Error> for Failure {
     }
 }
 
-/// What a worker is started with.
+/// Everything that a worker is started with.
 pub(crate) struct Start<'a> {
-    /// The executable, and with which word if it has several things to do.
+    /// The executable, and its first argument if it has several actions.
     pub(crate) program: &'a Program,
     pub(crate) action: Option<&'a str>,
-    /// The container's id and what it runs, for messages and `ps`.
+    /// The container's id and its module, for messages and `ps`.
     pub(crate) id: &'a str,
     pub(crate) module: &'a str,
     pub(crate) job: &'a Job,
     pub(crate) descriptors: &'a Handover,
     pub(crate) cgroup: &'a Cgroup,
-    /// Whether it is a further process of a container that is there.
+    /// Whether the worker is an exec's, in a container that exists already.
     pub(crate) further: bool,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
 }
 
-/// A worker that exists and confines itself. Dropped, it ends: its control socket closes.
+/// A worker that exists and is confining itself. Dropping this closes the control socket, which ends the worker.
 pub(crate) struct StartingWorker {
     pub(crate) pid: u32,
     pidfd: OwnedFd,
@@ -96,7 +96,7 @@ pub(crate) async fn start_worker(start: Start<'_>) -> std::result::Result<Starti
     let doing = || format!("starting {}", start.program.path().display());
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
-    // The worker is a child from its clone on, which is before its report.
+    // The worker is the shim's child from its clone on, and its pid is known only from the report that follows.
     let _held = hold::hold();
     let child = start
         .program
@@ -104,7 +104,7 @@ pub(crate) async fn start_worker(start: Start<'_>) -> std::result::Result<Starti
         .args(start.action)
         .arg(start.id)
         .env_clear()
-        // kill(0, ..) of a worker reaches no shim: process groups cross pid namespaces.
+        // A worker's kill(0, ..) must not reach the shim: process groups cross pid namespaces.
         .process_group(0)
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::from(start.stdout.try_clone_to_owned().doing(doing)?))
@@ -120,14 +120,14 @@ pub(crate) async fn start_worker(start: Start<'_>) -> std::result::Result<Starti
             Ok(worker)
         }
         Err(e) => {
-            // An intermediate that is gone is the reason of whatever failed.
+            // If the intermediate has ended, then that is the reason of every other failure.
             let e = match child::ended(&intermediate) {
-                // With 1 it has reported why.
+                // With exit code 1 it has reported the reason itself.
                 Some(code) if code != 1 => Failure::Final(Error::Worker(format!("ended with {code} before its clone"))),
                 _ => e,
             };
-            // Both, whatever they are doing: a worker may exist that nobody reported. Not reaped yet, the intermediate
-            // keeps its number, which is the group's.
+            // Kill both, because a worker may exist that was not reported. The intermediate is not reaped yet, so that its
+            // pid is still the group's number.
             child::end_group(pid);
             Err(e)
         }
@@ -146,7 +146,7 @@ async fn wait_for_clone(
     match receive_in_time(&control).await {
         Ok((Report::Cloned { pid }, mut descriptors)) if matches!(descriptors.len(), 1 | 2) => {
             let pidfd = descriptors.remove(0);
-            // The intermediate's copy, which ends as the intermediate does.
+            // A copy of the intermediate, which ends with the intermediate, is the shim's child to reap.
             if let Some(copy) = descriptors.pop() {
                 child::reap(copy);
             }
@@ -158,15 +158,15 @@ async fn wait_for_clone(
 }
 
 impl StartingWorker {
-    /// Tells the intermediate, which waits for it, that the hooks have run.
+    /// Tells the waiting intermediate that the hooks have run.
     pub(crate) fn hooked(&self) {
-        // One that is gone never becomes ready, and it is then that its end is looked at.
+        // An intermediate that has ended never becomes ready, and `ready` looks at its end.
         let _ = control::send_hooked(self.control.get_ref().as_fd());
     }
 
     /// Ends the worker.
     pub(crate) fn end(self) {
-        // It cannot have been reaped; one that ended by itself is as good.
+        // The worker cannot have been reaped. If it has ended by itself, nothing is left to do.
         let _ = child::signal(&self.pidfd, libc::SIGKILL);
         child::reap(self.pidfd);
     }
@@ -181,7 +181,7 @@ impl StartingWorker {
                 Ok(Worker { pid: self.pid, pidfd: self.pidfd, control: self.control.into_inner() })
             }
             Ok((other, _)) => {
-                // It ends by itself after the report; nobody may wait for a process that hangs in that.
+                // The worker ends by itself after its report. It is killed in case it hangs while it ends.
                 self.end();
                 Err(refuse(other, module))
             }
@@ -201,7 +201,7 @@ impl StartingWorker {
     }
 }
 
-/// The error with what the cgroup tells of a worker that ended without a word.
+/// Adds to the error the cgroup limit that a worker hit if it ended without a report.
 pub(crate) fn explained(cgroup: &Cgroup, e: Error) -> Error {
     match (e, cgroup.limit_hit()) {
         (Error::Worker(text), Some(limit)) => Error::Worker(format!("{text}: {limit}")),
@@ -209,7 +209,7 @@ pub(crate) fn explained(cgroup: &Cgroup, e: Error) -> Error {
     }
 }
 
-/// What an exit code before «ready» tells.
+/// Explains the exit code of a worker that ended before it was ready.
 fn silent_end(code: u32) -> String {
     const BAD_SYSTEM_CALL: u32 = 128 + libc::SIGSYS as u32;
     match code {
@@ -222,7 +222,7 @@ fn silent_end(code: u32) -> String {
     }
 }
 
-/// Moves the intermediate into its cgroup where it must be there before the clone, and sends the job.
+/// Moves the intermediate into its cgroup if it must be there before the clone, then sends the job.
 async fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
     match start.further {
         true => start.cgroup.admit_further(intermediate).await?,

@@ -1,5 +1,5 @@
-//! A container whose limits change while it runs. Its memory, once grown, is Wasm's, which never shrinks: a new limit is the
-//! kernel's affair alone, and so are the worker's own (rlimits), which stay.
+//! Changes the limits of a running container. Wasm memory never shrinks once grown, so that the kernel alone enforces a new limit.
+//! The worker's own limits (rlimits) stay.
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use oci_spec::runtime::LinuxResources;
@@ -8,11 +8,11 @@ use super::{Body, Container, Phase};
 use crate::error::{Error, Result};
 use crate::spec::bundle;
 
-/// The type of an OCI specification's `linux.resources`, as containerd's typeurl names it; before it stands whose name it is.
+/// The type of an OCI specification's `linux.resources`, as containerd's typeurl names it, without the prefix that names its owner.
 const RESOURCES: &str = "opencontainers/runtime-spec/1/LinuxResources";
 
 impl Container {
-    /// Sets the limits that a request names. Never NotFound: CRI takes that for a container that has ended, and for done.
+    /// Sets the limits that a request names. Never returns NotFound, which CRI takes for a container that has ended, and for success.
     pub(crate) async fn update(&self, wanted: Option<Any>) -> Result<()> {
         if self.phase() == Phase::Stopped {
             return Err(self.refuse("updated"));
@@ -23,7 +23,7 @@ impl Container {
             Body::Holder | Body::Wasm => self.cgroup.update(resources).await.map_err(Error::from),
         };
         match updated {
-            // Its cgroup may be gone.
+            // The cgroup of a container that ends may be gone.
             Err(_) if self.ends() => Err(self.ending("updated")),
             updated => updated,
         }

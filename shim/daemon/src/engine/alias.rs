@@ -1,17 +1,17 @@
-//! The names of the runwasi project's shims, by which this program takes their place: k3s and rke2 look for programs of these
-//! names and write the handlers themselves, without a way to say more than the name does. So the name is a ceiling too.
+//! The names of the runwasi project's shims, under which this program takes their place: k3s and rke2 look for programs of these
+//! names and write the handlers themselves, so that only the name can say more. Therefore the name limits the engines too.
 
 use std::ffi::OsStr;
 use std::path::Path;
 
 use catamaran_cache::engine::Engine;
 
-/// The engine that this program's own name asks for, as of `containerd-shim-wasmer-v1`.
+/// Returns the engine that this program's own name asks for, such as `containerd-shim-wasmer-v1`.
 pub(crate) fn of_this_program() -> Option<Engine> {
     parse(&std::env::args_os().next()?)
 }
 
-/// Returns None for every other name. The version behind it is that of the runtime's type, which k3s had as v2 once.
+/// Returns None for every other name. The version at the end is that of the runtime's type, which was v2 in k3s once.
 fn parse(program: &OsStr) -> Option<Engine> {
     let name = Path::new(program).file_name()?.to_str()?;
     let engine = name.strip_prefix("containerd-shim-")?;

@@ -1,10 +1,10 @@
-//! The annotations of a pod that are this shim's: their keys, and whose of them counts for a container.
+//! This shim's annotations: their keys, and the one that counts for a container.
 //!
 //! ```text
 //! catamaran.wasm/<key>.<container>  >  catamaran.wasm/<key>
 //! ```
 //!
-//! What a key's value means is its reader's matter (`choice`, `http`); how it is written, `values` tells.
+//! A key's readers (`choice`, `http`) know what its value means; `values` knows how it is written.
 
 use std::collections::HashMap;
 
@@ -15,16 +15,16 @@ use crate::engine::values;
 use crate::error::{Error, Result};
 use crate::spec::oci::Spec;
 
-/// What all annotations of this shim begin with.
+/// The prefix of all annotations of this shim.
 const PREFIX: &str = "catamaran.wasm/";
-/// The container's name, as containerd's CRI says it.
+/// The annotation with the container's name, from containerd's CRI.
 pub(super) const CONTAINER: &str = "io.kubernetes.cri.container-name";
-/// As many bytes of a strange value are quoted.
+/// The most bytes of a wrong value that are quoted.
 const LONGEST_QUOTE: usize = 80;
-/// So many characters may stand behind an annotation's «/».
+/// The most characters that may follow the `/` of an annotation's key.
 const LONGEST_KEY: usize = 63;
 
-/// The key of an annotation, for all of a pod's containers.
+/// The key of an annotation for all containers of a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Key(&'static str);
 
@@ -49,7 +49,7 @@ impl Key {
 }
 
 impl Key {
-    /// The key for one container alone.
+    /// Returns the key for one container alone.
     pub(crate) fn of(self, container: &str) -> String {
         format!("{self}.{container}")
     }
@@ -59,12 +59,12 @@ impl Key {
         text.strip_prefix(self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// The longest name of a container that fits into a key of its own.
+    /// Returns the length of the longest container's name that fits into such a key.
     fn longest_name(self) -> usize {
         LONGEST_KEY - (self.0.len() - PREFIX.len()) - 1
     }
 
-    /// How to say it for one container alone, where the pod's key was too much: what follows a piece of advice.
+    /// Returns the end of an advice: the key for one container alone, if the pod's key was used.
     pub(crate) fn for_one_alone(self, container: Option<&str>) -> String {
         let (longest, has) = (self.longest_name(), container.map_or(0, |name| name.chars().count()));
         match container {
@@ -84,7 +84,7 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// What a pod's annotations say of one container.
+/// The annotations of one container's pod.
 pub(crate) struct Annotations<'a> {
     all: Option<&'a HashMap<String, String>>,
     container: Option<&'a str>,
@@ -97,12 +97,12 @@ impl<'a> Annotations<'a> {
         Self { all, container }
     }
 
-    /// The container's name, where it has one.
+    /// Returns the container's name, if it has one.
     pub(crate) fn container(&self) -> Option<&'a str> {
         self.container
     }
 
-    /// The annotation that counts.
+    /// Returns the annotation that counts for the container.
     pub(crate) fn get(&self, key: Key) -> Option<Written<'a>> {
         let all = self.all?;
         let found = |written: String, own: bool| {
@@ -113,7 +113,7 @@ impl<'a> Annotations<'a> {
         own.or_else(|| found(key.to_string(), false))
     }
 
-    /// Tells the log of a key that nobody reads. One line, however many there are.
+    /// Logs one line if the pod has unknown keys of this shim.
     pub(crate) fn warn_of_unknown(&self) {
         let unknown = |key: &&String| key.starts_with(PREFIX) && !Key::ALL.iter().any(|known| known.is(key));
         let mut unknown = self.all.into_iter().flat_map(HashMap::keys).filter(unknown);
@@ -130,11 +130,11 @@ impl<'a> Annotations<'a> {
     }
 }
 
-/// An annotation, or a variable of the environment, as its author has written it.
+/// An annotation, or a variable of the environment, as its author wrote it.
 #[derive(Debug)]
 pub(crate) struct Written<'a> {
     pub(crate) key: String,
-    /// Which of them it is, for an error.
+    /// The word for an annotation or a variable, for an error.
     pub(crate) kind: &'static str,
     /// Whether it is for this container alone.
     pub(crate) own: bool,
@@ -142,23 +142,23 @@ pub(crate) struct Written<'a> {
 }
 
 impl Written<'_> {
-    /// Where it stands, for an error.
+    /// Returns its kind and key, for an error.
     pub(crate) fn place(&self) -> String {
         format!("{} {}", self.kind, self.key)
     }
 
-    /// The value is none that there is; `expected` is what to write instead.
+    /// Returns the error for an invalid value; `expected` says what to write instead.
     pub(crate) fn refused(&self, expected: impl Into<String>) -> Error {
         Error::refused(self.place(), format!("{:?}", cut(self.value)), expected)
     }
 
-    /// What the value stands for.
+    /// Reads the value in the given form.
     pub(crate) fn read<T>(&self, form: &values::Form<T>) -> Result<T> {
         (form.parse)(self.value).ok_or_else(|| self.refused(form.expected))
     }
 }
 
-/// As much of a text that a pod's author wrote as belongs into a message.
+/// Returns as much of a pod author's text as a message may quote.
 fn cut(text: &str) -> &str {
     let end = (0..=LONGEST_QUOTE.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or_default()]
@@ -184,7 +184,7 @@ mod tests {
                 (json!({CONTAINER: "web", &of_pod: "pod", &other: "other"}), Some(("pod", false))),
                 (json!({CONTAINER: "web", &of_pod: "pod", &own: "own"}), Some(("own", true))),
                 (json!({CONTAINER: "web", &own: ""}), Some(("", true))),
-                // Of a container that has no name nobody is meant.
+                // No key is for a container that has no name.
                 (json!({&own: "own"}), None),
             ] {
                 let spec = spec(annotations);

@@ -1,4 +1,4 @@
-//! Which engine runs a container, and in which world: what its pod asks for, within what the node allows, else what the module
+//! Chooses a container's engine and world: the ones that its pod asks for, if the node allows them, else the ones that the module
 //! needs.
 //!
 //! ```text
@@ -6,9 +6,9 @@
 //!                               catamaran.wasm/world.<container> > catamaran.wasm/world > the module
 //! ```
 //!
-//! What a module needs is found out by compile processes alone: one refuses a module that is the other engine's, or a server's,
-//! which the cache remembers. So there is a list of targets, an engine and a world each, to be tried in its order; it has one
-//! engine, or one world, where somebody chose.
+//! Only compile processes find out what a module needs: they refuse a module for the other engine, or a server, and the cache
+//! remembers the refusal. So the choice is a list of targets, an engine and a world each, which are tried in order. If an
+//! annotation chooses, the list has only that engine, or only that world.
 
 use catamaran_cache::advice::{advice, said};
 use catamaran_cache::engine::{Engine, quoted};
@@ -36,23 +36,23 @@ const TIER: Form<Tier> = Form {
                annotation to have the module's size decide",
 };
 
-/// What counts in the choice of one container's engine and world.
+/// All that decides one container's engine and world.
 pub(crate) struct Choice {
     policy: Policy,
     engine: Option<Asked<Engine>>,
     world: Option<Asked<World>>,
-    /// The container's name, where it has one.
+    /// The container's name, if it has one.
     name: Option<String>,
-    /// The code that it starts on, where it says so.
+    /// The tier of code that it starts on, if its pod chooses one.
     pub(crate) tier: Option<Tier>,
     http: Http,
 }
 
-/// What an annotation asks for.
+/// A choice by an annotation.
 struct Asked<T> {
     what: T,
     key: String,
-    /// For this container alone.
+    /// Whether the annotation is for this container alone.
     own: bool,
 }
 
@@ -62,7 +62,7 @@ impl<T> Asked<T> {
     }
 }
 
-/// What decided, for the log.
+/// The source of a decision, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     Container,
@@ -85,7 +85,7 @@ impl std::fmt::Display for Reason {
 }
 
 impl Choice {
-    /// What the annotations of the spec ask for, checked against the policy and what is installed.
+    /// Reads the annotations of the spec, and checks them against the policy and the installed programs.
     pub(crate) fn new(spec: &Spec, policy: Policy) -> Result<Self> {
         let annotations = Annotations::new(spec);
         annotations.warn_of_unknown();
@@ -109,7 +109,7 @@ impl Choice {
         Ok(choice)
     }
 
-    /// What is to be tried for a container's own process, in this order.
+    /// Returns the targets to try for a container's own process, in this order.
     pub(crate) fn targets(&self) -> Vec<Target> {
         let asked = self.world.as_ref().map(|world| world.what);
         let interruptible = self.http.said.request_timeout.is_some();
@@ -121,15 +121,15 @@ impl Choice {
         self.engines().into_iter().flat_map(of).collect()
     }
 
-    /// What is to be tried for a further process, which is a command whatever the container's own is.
+    /// Returns the targets to try for an exec, which is a command even in a server's container.
     pub(crate) fn targets_of_exec(&self) -> Vec<Target> {
         Target::commands(&self.engines())
     }
 
-    /// How a process of that target serves HTTP, with what it is told and these limits; none for a command.
+    /// Returns how a process of that target serves HTTP, by its environment and these limits; None for a command.
     ///
     /// # Errors
-    /// A variable of its environment that is none of a server's.
+    /// If a server's variable in the environment has an invalid value.
     pub(crate) fn server(
         &self,
         target: Target,
@@ -139,7 +139,7 @@ impl Choice {
         target.is_server().then(|| self.http.server(&guest.env, limits)).transpose()
     }
 
-    /// What the node's administrator lets components do.
+    /// Returns the node administrator's rules for components.
     pub(crate) fn rules(&self) -> Rules {
         Rules { wasi_p3: self.policy.wasi_p3, link_local_requests: self.policy.link_local_requests }
     }
@@ -153,7 +153,7 @@ impl Choice {
         [default].into_iter().chain(others).collect()
     }
 
-    /// What decided for `engine`, which is of one of [`Choice::targets`].
+    /// Returns the reason for `engine`, which one of [`Choice::targets`] has.
     pub(crate) fn reason(&self, engine: Engine) -> Reason {
         match self.engine.as_ref().map(|asked| asked.own) {
             Some(false) => Reason::Pod,
@@ -164,7 +164,7 @@ impl Choice {
         }
     }
 
-    /// Says what to do about a module that all engines tried left to another one.
+    /// Adds advice to the error of a module that all tried engines have declined.
     pub(crate) fn explain(&self, error: Error) -> Error {
         let Error::Declined { module, declined } = error else { return error };
         let tried = self.engines();
@@ -183,7 +183,7 @@ impl Choice {
         Error::Module { module, reason: format!("{}; {advice}", said(declined)) }
     }
 
-    /// How to ask for this container alone, where the pod's key was too much.
+    /// Names the key for this container alone, if the pod's key was used.
     fn key_of_its_own(&self, key: Key, own: bool) -> String {
         if own { String::new() } else { key.for_one_alone(self.name.as_deref()) }
     }
@@ -196,7 +196,7 @@ impl Choice {
         )
     }
 
-    /// An error where no engine that may run the container has the world that is asked for.
+    /// Returns an error if no engine that may run the container has the world that the pod asks for.
     fn check_world(&self) -> Result<()> {
         let Some(asked) = self.world.as_ref().filter(|_| self.targets().is_empty()) else { return Ok(()) };
         let (place, word) = (format!("annotation {}", asked.key), asked.what.word());
@@ -220,13 +220,13 @@ impl Choice {
         })
     }
 
-    /// Where the allowed engines come from, if it is not all.
+    /// Names the source of the allowed engines, if not all are allowed.
     fn limits(&self) -> String {
         let all = Engine::ALL.iter().all(|engine| self.policy.allowed.contains(engine));
         if all { String::new() } else { format!(" (allowed_engines of {})", self.policy.place) }
     }
 
-    /// An error where what is to be tried first is not on the node.
+    /// Returns an error if the first target is not installed on the node.
     fn check_installed(&self) -> Result<()> {
         let targets = self.targets();
         let Some(first) = targets.first() else { return Ok(()) };
@@ -327,7 +327,7 @@ mod tests {
                 BOTH,
                 &["annotation catamaran.wasm/compile: \"slow\"", "fast, to start", "best, to start"],
             ),
-            // Whatever the container is.
+            // The same for every container.
             (json!({"catamaran.wasm/http-listen": "80"}), BOTH, &["annotation catamaran.wasm/http-listen: \"80\""]),
             (
                 json!({WORLD_KEY: "http", KEY: "wasmer", CONTAINER: "a"}),
@@ -346,7 +346,7 @@ mod tests {
                     "a node that allows «wasmtime» (allowed_engines of conf)",
                 ],
             ),
-            // Beside a test's executable lies no program.
+            // No program lies beside a test's executable.
             (
                 json!({WORLD_KEY: "http"}),
                 BOTH,

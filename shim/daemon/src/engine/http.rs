@@ -1,11 +1,11 @@
-//! How a server serves HTTP: what its pod's annotations say, its environment, and the processors that it may use.
+//! Settings of an HTTP server: from its pod's annotations, its environment, and the processors that it may use.
 //!
 //! ```text
-//! where it listens:  catamaran.wasm/http-listen > WASMTIME_HTTP_PROXY_SOCKET_ADDR > SPIN_HTTP_LISTEN_ADDR > PORT > [::]:8080
+//! its address:  catamaran.wasm/http-listen > WASMTIME_HTTP_PROXY_SOCKET_ADDR > SPIN_HTTP_LISTEN_ADDR > PORT > [::]:8080
 //! ```
 //!
-//! Annotations are read for every Wasm container, as nobody knows yet whether it is a server. Variables of the environment are a
-//! server's alone: a command may mean something else by them. Those of other runtimes are read here and not handed on; PORT is.
+//! Annotations are read for every Wasm container, because it is not yet known whether it is a server. The environment is read for a
+//! server alone: a command may use the same variables for something else. The guest gets PORT, but not other runtimes' variables.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,17 +17,17 @@ use crate::engine::annotations::{Annotations, Key, Written};
 use crate::engine::values::{self, Form, address, number};
 use crate::error::{Error, Result};
 
-/// Of containerd's Wasm shims.
+/// The address variable of containerd's Wasm shims.
 const RUNWASI_ADDRESS: &str = "WASMTIME_HTTP_PROXY_SOCKET_ADDR";
-/// By the name in their documents, and by the one that they read.
+/// Their backlog variable: the name in their documents, and the name that they read.
 const BACKLOGS: [&str; 2] = ["WASMTIME_HTTP_PROXY_BACKLOG", "WASMTIME_HTTP_BACKLOG"];
-/// Of Spin, whose operator sets it.
+/// The address variable of Spin, which Spin's operator sets.
 const SPIN_ADDRESS: &str = "SPIN_HTTP_LISTEN_ADDR";
-/// Of Knative and Cloud Run, whose programs read it too.
+/// The port variable of Knative and Cloud Run, which the programs read too.
 const PORT: &str = "PORT";
 
 const DEFAULT_PORT: u16 = 8080;
-/// The CPU controller's period where the spec has none, in microseconds.
+/// The default of the CPU controller's period, in microseconds.
 const DEFAULT_PERIOD: u64 = 100_000;
 
 const HOUR: u64 = 3600;
@@ -75,20 +75,20 @@ const BACKLOG: Form<u32> = Form {
     expected: "a number of connections from 1 on, or no such variable for 1024",
 };
 
-/// What the annotations of a container say of a server that it may be.
+/// The settings in a container's annotations, in case it is a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Http {
-    /// As they have it, and the defaults else.
+    /// The values of the annotations, or the defaults.
     pub(super) said: Server,
-    /// Whether one of them says where it listens: the environment is not asked then.
+    /// Whether an annotation sets the address: then the environment does not count.
     listens: bool,
 }
 
 impl Http {
-    /// Reads all of them.
+    /// Reads all annotations of a server.
     ///
     /// # Errors
-    /// The one whose value is none.
+    /// If an annotation has an invalid value.
     pub(crate) fn new(annotations: &Annotations<'_>) -> Result<Self> {
         fn read<T>(annotations: &Annotations<'_>, key: Key, form: &Form<T>) -> Result<Option<T>> {
             annotations.get(key).map(|written| written.read(form)).transpose()
@@ -112,10 +112,10 @@ impl Http {
         Ok(Self { said, listens })
     }
 
-    /// What the worker of a server with this environment and these limits is told.
+    /// Returns the settings for the worker of a server with this environment and these limits.
     ///
     /// # Errors
-    /// The variable that counts, where its value is none.
+    /// If a variable that counts has an invalid value.
     pub(crate) fn server(&self, env: &[(String, String)], resources: Option<&LinuxResources>) -> Result<Server> {
         let mut server = Server { processors: processors(resources), ..self.said.clone() };
         let of_environment = || {
@@ -134,20 +134,20 @@ impl Http {
     }
 }
 
-/// Takes out of a server's environment what is said to other runtimes: their own shims do not hand it on either.
+/// Removes the variables of other runtimes from a server's environment. Those runtimes' own shims do not hand them on either.
 pub(crate) fn without_consumed(env: &mut Vec<(String, String)>) {
     let consumed = |name: &str| name == RUNWASI_ADDRESS || name == SPIN_ADDRESS || BACKLOGS.contains(&name);
     env.retain(|(name, _)| !consumed(name));
 }
 
-/// The value of a variable, and its place; none where there is no such variable.
+/// Reads a variable, and returns its value and place; None if there is no such variable.
 fn variable<T>(env: &[(String, String)], name: &str, form: &Form<T>) -> Option<Result<(T, String)>> {
     let (_, value) = env.iter().find(|(known, _)| known == name)?;
     let written = Written { key: name.to_owned(), kind: "environment variable", own: true, value };
     Some(written.read(form).map(|read| (read, written.place())))
 }
 
-/// The processors that a quota of processor time amounts to, rounded up; none without one.
+/// Returns the number of processors that a quota of processor time amounts to, rounded up; None without a quota.
 fn processors(resources: Option<&LinuxResources>) -> Option<u32> {
     let cpu = resources?.cpu().as_ref()?;
     let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|quota| *quota > 0)?;
@@ -155,7 +155,7 @@ fn processors(resources: Option<&LinuxResources>) -> Option<u32> {
     Some(u32::try_from(quota.div_ceil(period)).unwrap_or(u32::MAX))
 }
 
-/// An absolute path without `.` and `..`, as the mounts of a job have theirs.
+/// Normalizes an absolute path without `.` and `..` to the form that a job's mounts have.
 fn folder(text: &str) -> Option<String> {
     let names = text.strip_prefix('/')?.split('/').filter(|name| !name.is_empty());
     let path = names.fold(String::new(), |path, name| path + "/" + name);
@@ -207,7 +207,7 @@ mod tests {
         std::fs::read_to_string(path).unwrap()
     }
 
-    /// What the document's table says of a key, without its quotes: the values, and what counts without the key.
+    /// Returns the row of a key in the document's table, without its quotes: the values and the default.
     fn row(document: &str, key: Key) -> [String; 2] {
         let beginning = format!("| `{key}` | ");
         let row = document.lines().find_map(|line| line.strip_prefix(&beginning)?.strip_suffix(" |")).unwrap();
@@ -215,7 +215,7 @@ mod tests {
         [values, default].map(|cell| cell.replace('`', ""))
     }
 
-    /// The value next to this one, above or below.
+    /// Returns the next value above or below this one.
     fn beside(text: &str, above: bool) -> Option<String> {
         let moved = |n: u64| if above { n.checked_add(1) } else { n.checked_sub(1) };
         match (text.parse().ok(), values::duration(text), values::bytes(text)) {
@@ -229,7 +229,7 @@ mod tests {
     fn the_defaults_and_bounds_of_the_document_are_those_that_count() {
         let (document, none) = (document(), http(json!({})).unwrap());
         let with = |key: Key, value: &str| http(json!({key.to_string(): value}));
-        // How often an instance is used follows the version of WASI where nothing is said.
+        // The default of the instances' reuse depends on the version of WASI.
         for key in [Key::MOST_REQUESTS, Key::REQUEST_TIMEOUT, Key::LAME_DUCK] {
             let [_, default] = row(&document, key);
             let default = default.split([' ', ':']).next().unwrap();
@@ -339,7 +339,7 @@ mod tests {
             let said = none.server(&environment(&[(name, value)]), None).unwrap_err().to_string();
             assert!(said.contains(&format!("environment variable {name}: {value:?}")), "{said}");
         }
-        // The author has said otherwise, where it counts.
+        // The variable does not count if an annotation sets the address.
         let listen = http(json!({"catamaran.wasm/http-listen": ":80"})).unwrap();
         listen.server(&environment(&[(PORT, "http"), (SPIN_ADDRESS, "")]), None).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Which engine runs a container, in which world and how: by annotations, by the handler's options, by what the module needs.
+//! Chooses the engine that runs a container, the world and the settings, by annotations, the handler's options and the module.
 
 pub(crate) mod alias;
 pub(crate) mod annotations;

@@ -1,7 +1,7 @@
-//! The options of the handler: what the node's administrator has written for it into containerd's configuration.
+//! The options of the handler, which the node's administrator writes into containerd's configuration.
 //!
-//! containerd sends them with every Create: the text itself, or the path of a file that holds it (its message
-//! `runtimeoptions.v1.Options`). TOML, and nothing in it is passed over.
+//! containerd sends them with every Create in its message `runtimeoptions.v1.Options`: the text itself, or the path of its file.
+//! The text is TOML, and an unknown key in it is refused.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -17,51 +17,51 @@ use serde::de::IgnoredAny;
 
 use crate::error::{Doing, Error, Result};
 
-/// What `ctr` and the CRI send for a handler that is not runc.
+/// The message that `ctr` and the CRI send for a handler that is not runc.
 const OURS: &str = "runtimeoptions.v1.Options";
-/// What clients send that take every handler for runc: nothing in it is for a Wasm container.
+/// The message of clients that take every handler for runc. Nothing in it is for a Wasm container.
 const RUNCS: &str = "containerd.runc.v1.Options";
-/// What `TypeUrl` may say of the options, if it says anything.
+/// The only value of `TypeUrl`, if there is one.
 const TYPE: &str = "io.containerd.catamaran.v1.options";
-/// What runs native containers where no other is written.
+/// The default runtime of native containers.
 const RUNC: &str = "runc";
-/// The largest module where no other number is written: the largest that people build have about 50 MB.
+/// The default size of the largest module: the largest that people build have about 50 MB.
 const LARGEST_MODULE: u64 = 128 << 20;
-/// No node takes larger ones: one costs tens of gigabytes to compile.
+/// The largest module that a node can allow: its compilation takes tens of gigabytes.
 const LARGEST_OF_ALL: u64 = 512 << 20;
-/// Nobody writes more.
+/// The largest file of options: no administrator writes a larger one.
 const LARGEST: u64 = 64 << 10;
-/// What is expected where something else is written.
+/// The expectation in the error of an unknown key.
 const KEYS: &str = "TOML with the keys allowed_engines (a list, such as [\"wasmtime\", \"wasmer\"]), default_engine (one of \
                     them), native_containers (true or false), native_runtime (such as \"runc\"), max_module_bytes (a \
                     number), wasi_p3 (true or false) and link_local_requests (true or false)";
 
-/// What the node lets its pods choose.
+/// The choices that the node allows its pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Policy {
-    /// `allowed_engines`: a ceiling. Where it is not written: the engine of the program's name, or all.
+    /// `allowed_engines`: the limit of every choice. The default is the engine in the program's name, else all.
     pub(crate) allowed: Vec<Engine>,
-    /// `default_engine`; or, where it is not written, the program's name's; or the first of those that are allowed.
+    /// `default_engine`. Its default is the engine in the program's name, else the first allowed one.
     pub(crate) default: Engine,
-    /// Whether the default was written, or is the program's name's.
+    /// Whether the options or the program's name gave the default engine.
     pub(crate) said: bool,
-    /// `native_containers`: whether programs that are no Wasm run, by runc.
+    /// `native_containers`: whether runc runs programs that are not Wasm.
     pub(crate) native: bool,
     /// `native_runtime`: runc's name in containerd's PATH, or its absolute path.
     pub(crate) runtime: String,
     /// `max_module_bytes`: a larger module is refused.
     pub(crate) largest: u64,
-    /// `wasi_p3`: whether components of WASI 0.3 run. They do where nothing is written: the kernel confines a worker whatever its
-    /// component imports, and the code for 0.3, of which its authors patch no released version, is reached by such components alone.
+    /// `wasi_p3`: whether components of WASI 0.3 run. The default is true: the kernel confines a worker whatever its component
+    /// imports, and only such components reach the code for 0.3, of which its authors patch no released version.
     pub(crate) wasi_p3: bool,
-    /// `link_local_requests`: whether a server's requests may go to link-local addresses and metadata services. They may not
-    /// where nothing is written: those addresses hand out the node's credentials.
+    /// `link_local_requests`: whether a server's requests may go to link-local addresses and metadata services. The default is
+    /// false, because those addresses hand out the node's credentials.
     pub(crate) link_local_requests: bool,
-    /// Where that was read: a file, or containerd's configuration.
+    /// The source of the policy: a file, or containerd's configuration.
     pub(crate) place: String,
 }
 
-/// As it is written.
+/// The options as their text has them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -72,10 +72,10 @@ struct Written {
     max_module_bytes: Option<u64>,
     wasi_p3: Option<bool>,
     link_local_requests: Option<bool>,
-    /// containerd's own key, which it sends along with the text in which it stands.
+    /// containerd's own key, which it leaves in the text that it sends.
     #[serde(rename = "TypeUrl")]
     type_url: Option<String>,
-    /// What k3s and rke2 write for every handler of theirs (see `alias`). Both mean something to runc alone.
+    /// k3s and rke2 write this key and the next for every handler (see `alias`). Both mean something to runc alone.
     #[serde(rename = "BinaryName")]
     binary_name: Option<IgnoredAny>,
     #[serde(rename = "SystemdCgroup")]
@@ -91,7 +91,7 @@ struct Sent {
 }
 
 impl Policy {
-    /// The policy in the options of a Create. `alias` is the engine that the program's name asks for.
+    /// Reads the policy from the options of a Create. `alias` is the engine that the program's name asks for.
     pub(crate) fn parse(options: &Any, alias: Option<Engine>) -> Result<Self> {
         match options.type_url.rsplit('/').next().unwrap_or_default() {
             "" if options.value.is_empty() => Self::read("the handler's options", "", alias),
@@ -108,7 +108,7 @@ impl Policy {
         }
     }
 
-    /// Reads the text that `place` holds.
+    /// Reads the policy from the text at `place`.
     fn read(place: &str, text: &str, alias: Option<Engine>) -> Result<Self> {
         let written: Written = toml::from_str(text).map_err(|e| unreadable(place, text, &e))?;
         let at = |key: &str| format!("{place}: {key}");
@@ -131,7 +131,7 @@ impl Policy {
             allowed.push(one);
         }
         match written.allowed_engines {
-            // A name is a promise of that engine, and no way around what the node's other handler allows.
+            // The name promises that engine, and must not widen what the node's other handler allows.
             None => allowed.extend(Engine::ALL.into_iter().filter(|engine| alias.is_none_or(|alias| alias == *engine))),
             Some(_) if allowed.is_empty() => {
                 let expected =
@@ -218,7 +218,7 @@ fn check_type(place: &str, said: &str) -> Result<()> {
     }
 }
 
-/// The option file. Not waited for: a FIFO or a device would hold up the pod.
+/// Reads the file of options. Does not wait for a FIFO or a device, which would hold up the pod.
 fn file(path: &Path) -> Result<Vec<u8>> {
     let place = || path.display().to_string();
     if !path.is_absolute() {
@@ -242,7 +242,7 @@ fn file(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What the parser met, with the line in which it did.
+/// Returns the parser's error with the line where it occurred.
 fn unreadable(place: &str, text: &str, e: &toml::de::Error) -> Error {
     let line = e.span().map(|span| {
         let before = text.get(..span.start).unwrap_or_default();

@@ -1,12 +1,12 @@
-//! What a guest is told of the engine that runs it: the pod's owner sees no log of the node's, and the CRI's answers about a
-//! container are containerd's alone.
+//! Tells a guest which engine runs it, because the pod's owner sees no log of the node, and containerd alone makes the CRI's
+//! answers about a container.
 
 use catamaran_cache::engine::Engine;
 
-/// The engine's word in the guest's environment, unless its spec has a variable of this name.
+/// The variable in the guest's environment with the engine's name, unless the spec has a variable of this name.
 const VARIABLE: &str = "CATAMARAN_ENGINE";
 
-/// Adds it to an environment.
+/// Adds the variable to an environment.
 pub(crate) fn tell(env: &mut Vec<(String, String)>, engine: Engine) {
     if !env.iter().any(|(name, _)| name == VARIABLE) {
         env.push((VARIABLE.to_owned(), engine.word().to_owned()));

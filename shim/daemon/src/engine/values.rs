@@ -1,26 +1,26 @@
-//! How the values of annotations are written: words, numbers, durations and quantities as Kubernetes has them, addresses. Each
-//! form is a parser and what to write where it finds something else.
+//! Parses the values of annotations: words, numbers, durations and quantities as in Kubernetes, addresses. Each form is a parser
+//! and the text of its error.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// How a value is written.
+/// The form of a value.
 pub(crate) struct Form<T> {
-    /// None for a text that is not of this form.
+    /// Returns None for a text that is not of this form.
     pub(crate) parse: fn(&str) -> Option<T>,
     /// What to write, for an error.
     pub(crate) expected: &'static str,
 }
 
-/// A whole number within bounds. Digits alone.
+/// Parses a whole number within bounds, of digits alone.
 pub(crate) fn number<T: TryFrom<u64> + PartialOrd>(text: &str, bounds: RangeInclusive<T>) -> Option<T> {
     let digits = text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = T::try_from(text.parse().ok().filter(|_| digits)?).ok()?;
     bounds.contains(&number).then_some(number)
 }
 
-/// A duration, such as `500ms`, `30s` or `1h30m`: whole numbers with `h`, `m`, `s` or `ms`, the larger unit first.
+/// Parses a duration such as `500ms`, `30s` or `1h30m`: whole numbers with `h`, `m`, `s` or `ms`, the larger unit first.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     let (mut rest, mut milliseconds, mut above) = (text, 0_u64, u64::MAX);
@@ -33,12 +33,12 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
         milliseconds = milliseconds.checked_add(count.checked_mul(unit)?)?;
         (rest, above) = (&rest[end..], unit);
     }
-    // No unit was read where there was no text.
+    // An empty text has no unit.
     (above != u64::MAX).then(|| Duration::from_millis(milliseconds))
 }
 
-/// Bytes, as Kubernetes' quantities: `64Mi`, `1.5Gi`, `500M`, `1e6`, or a plain number. What is not a whole number of bytes is
-/// rounded up, as there.
+/// Parses a number of bytes as a Kubernetes quantity: `64Mi`, `1.5Gi`, `500M`, `1e6`, or a plain number. A fraction of a byte is
+/// rounded up, as in Kubernetes.
 pub(crate) fn bytes(text: &str) -> Option<u64> {
     const SUFFIXES: [(&str, u128); 13] = [
         ("", 1),
@@ -55,7 +55,7 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
         ("Pi", 1 << 50),
         ("Ei", 1 << 60),
     ];
-    /// More digits before the point are no number of bytes that there is, and more behind it are less than a byte.
+    /// The most digits behind the point: further ones are less than a byte. Two more may stand before it, as in the largest number.
     const MOST_DIGITS: usize = 18;
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (mantissa, suffix) = text.split_at(end);
@@ -76,8 +76,8 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
     u64::try_from(digits.checked_mul(unit)?.div_ceil(parts)).ok()
 }
 
-/// `ADDRESS:PORT`, `[V6]:PORT`, or `:PORT` for every address. No name: nobody looks one up before a container exists. No port 0,
-/// which would be another one at each start.
+/// Parses `ADDRESS:PORT`, `[V6]:PORT`, or `:PORT` for every address. Refuses host names, because no name is looked up before a
+/// container exists, and port 0, which would be another port at each start.
 pub(crate) fn address(text: &str) -> Option<SocketAddr> {
     let address = match text.strip_prefix(':') {
         Some(text) => every(port(text)?),
@@ -86,12 +86,12 @@ pub(crate) fn address(text: &str) -> Option<SocketAddr> {
     (address.port() > 0).then_some(address)
 }
 
-/// A port's number, but 0.
+/// Parses a port other than 0.
 pub(crate) fn port(text: &str) -> Option<u16> {
     number(text, 1..=u16::MAX)
 }
 
-/// Every address of the pod.
+/// Returns the socket address that stands for every address of the pod.
 pub(crate) fn every(port: u16) -> SocketAddr {
     (Ipv6Addr::UNSPECIFIED, port).into()
 }

@@ -1,8 +1,8 @@
-//! The default devices of a container (OCI runtime spec, «Default Devices»), as far as a Wasm guest can use them, and the
-//! links to its streams that every runtime makes beside them (`runtime-linux.md`, «Dev symbolic links»).
+//! The default devices of a container (OCI runtime spec, «Default Devices») that a Wasm guest can use, and the links to its
+//! streams that every runtime makes beside them (`runtime-linux.md`, «Dev symbolic links»).
 //!
-//! Each device is a bind mount of the host's node: nothing is made by mknod, and every other mount is `nodev`. The links lead
-//! into a procfs that a Wasm container does not have: the engines know what they mean.
+//! Each device is a bind mount of the host's device file: no mknod is needed, and every other mount is `nodev`. The links lead
+//! into a procfs that a Wasm container does not have; the engines resolve them themselves.
 
 use std::ffi::CStr;
 
@@ -13,7 +13,7 @@ use crate::error::{Doing, Result};
 
 const DEVICES: [&CStr; 5] = [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom"];
 
-/// Where each link is, and where it leads.
+/// The path and the target of each link.
 const LINKS: [(&str, &str); 4] = [
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
@@ -21,8 +21,8 @@ const LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// The devices' mounts and the links, to come after the mounts of the spec, which are `mounts`. None where the spec binds a folder of the
-/// host's to `/dev`: files for them would have to be made in it.
+/// Returns the mounts of the devices and the links, which follow the spec's own `mounts`. Returns nothing if the spec binds a host's
+/// folder to `/dev`, because files would have to be made in that folder.
 pub(crate) fn prepare(mounts: &[Mount], handover: &mut Handover) -> Result<Vec<Mount>> {
     if mounts.iter().any(|mount| mount.destination == "/dev" && matches!(mount.source, Source::Tree { .. })) {
         return Ok(Vec::new());

@@ -1,3 +1,3 @@
-//! What a container has of the host beside what its spec names.
+//! Files of the host that a container gets although its spec does not name them.
 
 pub(crate) mod devices;

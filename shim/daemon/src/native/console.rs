@@ -12,41 +12,41 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::error::{Doing, Result};
 
-/// The terminal is sent before runc ends, and then only has to be taken.
+/// How long to wait for the terminal, which runc has sent before it ends.
 const LONGEST: Duration = Duration::from_secs(5);
 /// runc sends the terminal's name along.
 const LONGEST_NAME: usize = 4096;
 
-/// A socket that one terminal comes by. It goes with this.
+/// A socket that receives one terminal. Dropping this removes the socket.
 pub(crate) struct Console {
-    /// A folder of its own, which root alone can enter: whoever reached the socket could send another terminal.
+    /// The socket's own folder, which root alone can enter: any process that reaches the socket could send another terminal.
     folder: PathBuf,
     listener: UnixListener,
 }
 
-/// Short: a socket's address has 108 bytes (unix(7)).
+/// The socket's name, which is short because a socket's address has 108 bytes (unix(7)).
 const NAME: &str = "s";
 
 impl Console {
-    /// Listens in `folder`, which is empty and root's alone, and is removed with it.
+    /// Listens in `folder`, which is empty and root's alone, and is removed with the socket.
     pub(crate) fn open(folder: PathBuf) -> Result<Self> {
         let listener = UnixListener::bind(folder.join(NAME)).on(folder.join(NAME));
         match listener {
             Ok(listener) => Ok(Self { folder, listener }),
             Err(e) => {
-                // Empty; if it cannot be removed, the next `delete` does.
+                // If this fails, the next `delete` removes the empty folder.
                 let _ = std::fs::remove_dir_all(&folder);
                 Err(e)
             }
         }
     }
 
-    /// What runc is told.
+    /// Returns the socket's path, for runc.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.join(NAME)
     }
 
-    /// The terminal's master, which runc has sent by the time that it ends.
+    /// Returns the terminal's master, which runc has sent by the time that it ends.
     pub(crate) async fn master(&self) -> Result<OwnedFd> {
         let received = tokio::time::timeout(LONGEST, self.receive()).await;
         let received = received.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
@@ -61,12 +61,12 @@ impl Console {
 
 impl Drop for Console {
     fn drop(&mut self) {
-        // What is left of it is swept by the next `delete`.
+        // If this fails, the next `delete` removes the rest.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// One descriptor, with which a name comes.
+/// Receives one descriptor, which comes with a name.
 fn receive(stream: &UnixStream) -> std::io::Result<OwnedFd> {
     let mut name = [0; LONGEST_NAME];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

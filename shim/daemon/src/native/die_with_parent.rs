@@ -1,11 +1,11 @@
-//! One command of runc's: a process that ends with the shim, as a worker does. One that went on would make a container whose
-//! pod `delete` has cleaned up already.
+//! Runs one command of runc in a process that dies with the shim, like a worker. A command that outlived the shim would make a
+//! container whose pod `delete` has cleaned up already.
 //!
 //! ```text
 //! shim --posix_spawn--> catamaran-helper as `die-with-parent`: the kernel is to kill it with its parent --exec--> runc
 //! ```
 //!
-//! In between, and not by a fork of the shim: only a process can ask for itself to be killed so, and an exec keeps that.
+//! The helper stands in for a fork of the shim: only a process itself can ask to be killed with its parent, and an exec keeps that.
 
 use std::fmt;
 use std::fs::File;
@@ -26,10 +26,10 @@ use rustix::fs::MemfdFlags;
 use super::streams::Streams;
 use crate::error::{Doing, Result};
 
-/// So much of what runc writes where no container's streams are is told.
+/// The most bytes of runc's standard error that are reported, if a command runs without a container's streams.
 const MOST_WORDS: u64 = 2048;
 
-/// Runs one command, with these streams or none, and for so long.
+/// Runs one command, with these streams or none, within this limit.
 pub(super) struct RuncSpawner {
     streams: Mutex<Option<Streams>>,
     limit: Duration,
@@ -42,7 +42,7 @@ impl fmt::Debug for RuncSpawner {
     }
 }
 
-/// A command that runs. Dropped before its end, it is killed with its process group: nobody waits for it any more.
+/// A running command. Dropping this before the command's end kills its process group.
 struct Running {
     pid: u32,
     pidfd: OwnedFd,
@@ -62,7 +62,7 @@ impl RuncSpawner {
         Self { streams: Mutex::new(streams), limit, words: Mutex::default() }
     }
 
-    /// What the command wrote to its standard error, where that was no container's.
+    /// Returns the command's standard error, unless that was a container's.
     pub(super) fn words(&self) -> String {
         self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -93,12 +93,12 @@ impl RuncSpawner {
     }
 }
 
-/// The command as the helper executes it.
+/// Returns the command that has the helper execute `wanted`.
 fn die_with_parent(wanted: &Command) -> Result<Command> {
     let mut command = Program::open(programs::HELPER)?.command();
     command.arg(programs::DIE_WITH_PARENT).arg(std::process::id().to_string());
     command.arg(wanted.get_program()).args(wanted.get_args());
-    // It is for services of systemd's: runc would tell it of the container.
+    // The variable is for systemd's services: with it runc would notify systemd about the container.
     command.env_remove("NOTIFY_SOCKET").process_group(0);
     Ok(command)
 }
@@ -106,7 +106,7 @@ fn die_with_parent(wanted: &Command) -> Result<Command> {
 fn words(mut memory: File) -> String {
     let mut text = Vec::new();
     let read = memory.rewind().and_then(|()| memory.take(MOST_WORDS).read_to_end(&mut text));
-    // Nothing is told of what cannot be read: the exit code is.
+    // If the text cannot be read, the exit code alone is reported.
     read.map_or_else(|_| String::new(), |_| String::from_utf8_lossy(&text).trim().to_owned())
 }
 
@@ -114,7 +114,7 @@ fn exit_status(status: WaitStatus) -> ExitStatus {
     ExitStatus::from_raw(match status {
         WaitStatus::Exited(_, code) => code << 8,
         WaitStatus::Signaled(_, signal, _) => signal as i32,
-        // It was asked for its end alone.
+        // waitid was asked for WEXITED alone.
         _ => libc::SIGKILL,
     })
 }

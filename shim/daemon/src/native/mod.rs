@@ -1,16 +1,16 @@
-//! Native containers: those whose program is no Wasm. They are runc's, the node's own, from its mounts to its system call
-//! filter: config.json is handed to it untouched. What is here is how it is driven.
+//! Native containers: those whose program is not Wasm. The node's runc runs them, from the mounts to the system call filter, and
+//! gets config.json unchanged. This module drives runc.
 //!
 //! ```text
-//! rootfs    what containerd's snapshotter has is mounted where the bundle says, and unmounted
-//! runtime   runc's commands, one after the other, each with its error's text
-//! die_with_parent   runc's commands, each a process that dies with the shim
+//! rootfs    mounts and unmounts the root file system of containerd's snapshotter in the bundle
+//! runtime   runs runc's commands, one after the other, and reads the text of their errors
+//! die_with_parent   makes each command a process that dies with the shim
 //! console   the socket by which runc hands over a terminal
-//! record    what `delete` has to know, and does where the shim is dead
+//! record    keeps what a `delete` process has to remove if the shim is dead
 //! ```
 //!
-//! runc's own process ends after each command. What it leaves is the container's process, which is the shim's child then,
-//! as every orphan below it (`shim/host/src/orphans.rs`).
+//! runc's own process ends after each command, and leaves the container's process, which becomes the shim's child like every
+//! orphan below the shim (`shim/host/src/orphans.rs`).
 
 mod console;
 mod die_with_parent;

@@ -1,4 +1,4 @@
-//! What is written down of a native container before it is made: it outlives its shim, and is to be ended without.
+//! The record of a native container, written before the container is made: by it `delete` removes one that outlives its shim.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -11,18 +11,18 @@ use super::Runtime;
 use super::rootfs::unmount;
 use crate::error::{Doing, Result};
 
-/// Who has the container, and what was mounted for it.
+/// The runtime that has a container, and the mount that was made for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) runtime: Runtime,
-    /// Where its root file system is mounted, if it is by this shim.
+    /// The place of its root file system, if this shim mounted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rootfs: Option<PathBuf>,
 }
 
 impl Record {
-    /// Removes what runc has of the container `id`, which runs its poststop hooks, and what was mounted. Where runc itself
-    /// fails, or does not answer in time, what it knew is removed without it. Its processes are the cgroup's matter.
+    /// Has runc remove the container `id`, which runs its poststop hooks, and unmounts its root file system. If runc fails or does not
+    /// answer in time, removes runc's state without runc. The removal of the cgroup ends the processes.
     pub(crate) async fn clear(&self, id: &str, limit: Duration) -> Result<()> {
         let known = &self.runtime.root;
         let mut cleared = Ok(());

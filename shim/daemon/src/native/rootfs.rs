@@ -1,4 +1,4 @@
-//! The root file system of a native container: in the host's mount table, where runc takes it from.
+//! Mounts the root file system of a native container in the host's mount table, where runc looks for it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -16,12 +16,12 @@ pub(crate) fn mount(tree: &OwnedFd, place: &Path) -> Result<()> {
     rustix::mount::move_mount(tree.as_fd(), "", CWD, place, flags).on(place)
 }
 
-/// Unmounts whatever is mounted at `place`; nothing is as good.
+/// Unmounts everything that is mounted at `place`. Succeeds if nothing is mounted there.
 pub(super) fn unmount(place: &Path) -> Result<()> {
     loop {
-        // At once, whoever is still in it, and not behind a link.
+        // Detaches at once, even if processes still use the mount, and follows no link.
         match umount2(place, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-            // Nothing is mounted there, or there is no such folder any more.
+            // Nothing is mounted there, or the folder is gone.
             Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
             Err(Errno::EINTR) | Ok(()) => {}
             Err(e) => return Err(e).on(place),

@@ -1,4 +1,4 @@
-//! runc's commands, by the `runc` crate: each a process that ends with what was asked for, or with an error in its log.
+//! Runs runc's commands with the `runc` crate. Each is a process that ends with the work done, or with an error in its log.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -17,27 +17,27 @@ use super::die_with_parent::RuncSpawner;
 use super::streams::Streams;
 use crate::error::{Doing, Error, Result};
 
-/// As long as a kubelet waits. Hooks of the spec run in it.
+/// The time limit of a command in which hooks of the spec run: as long as a kubelet waits.
 const LONGEST: Duration = Duration::from_secs(120);
-/// For what waits for nobody but the kernel.
+/// The time limit of a command that waits for the kernel alone.
 const SHORT: Duration = Duration::from_secs(10);
-/// So much of a log is read: its end, where the error stands.
+/// How many bytes of a log are read: its end, where the error is.
 const LONGEST_LOG: u64 = 64 << 10;
 
-/// The node's runc, and where it is to keep what it knows of a container.
+/// The node's runc, and the folder in which it keeps its state of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Runtime {
     pub(crate) program: PathBuf,
-    /// Its `--root`, in the pod's folder, for this one container.
+    /// runc's `--root`: a folder in the pod's, for this container alone.
     pub(crate) root: PathBuf,
     /// Whether systemd makes the container's cgroup.
     pub(crate) systemd: bool,
 }
 
-/// Where a new process is to have its input and output.
+/// The input and output of a new process.
 pub(crate) enum Io {
     Streams(Streams),
-    /// A terminal, whose master is sent to this socket.
+    /// A terminal, whose master runc sends to this socket.
     Console(PathBuf),
 }
 
@@ -50,7 +50,7 @@ impl Io {
     }
 }
 
-/// Finds the program that `name` is: an absolute path, or a name in PATH. `place` is where that was written.
+/// Finds the program `name`: an absolute path, or a name in PATH. `place` says where that was written, for errors.
 pub(crate) fn find(name: &str, place: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let candidates: Vec<PathBuf> = match name.starts_with('/') {
@@ -67,7 +67,7 @@ pub(crate) fn find(name: &str, place: &str) -> Result<PathBuf> {
     })
 }
 
-/// One command that is to be run.
+/// One command of runc.
 struct Call {
     verb: &'static str,
     runc: Runc,
@@ -76,7 +76,7 @@ struct Call {
 }
 
 impl Runtime {
-    /// The pod's, in which names with a dot before them are nobody else's.
+    /// Returns the pod's folder, in which nothing else uses names that begin with a dot.
     fn folder(&self) -> &Path {
         self.root.parent().unwrap_or(&self.root)
     }
@@ -95,7 +95,7 @@ impl Runtime {
         Ok(Call { verb, runc, spawner, log })
     }
 
-    /// Makes the container of `bundle`, whose process then waits for [`Runtime::start`]: its pid.
+    /// Makes the container of `bundle`, and returns the pid of its process, which waits for [`Runtime::start`].
     pub(crate) async fn create(&self, id: &str, bundle: &Path, io: Io) -> Result<u32> {
         let (streams, console) = io.apart();
         let call = self.call("create", streams, LONGEST)?;
@@ -106,19 +106,19 @@ impl Runtime {
         pid_in(&pid_file)
     }
 
-    /// Lets the container's process go.
+    /// Starts the container's process.
     pub(crate) async fn start(&self, id: &str) -> Result<()> {
         let call = self.call("start", None, LONGEST)?;
         call.told(call.runc.start(id).await).map(drop)
     }
 
-    /// Starts a further process in the container: its pid. `process` is its spec, as containerd has it, and `pid_file` a name
-    /// that nobody else uses.
+    /// Starts a further process in the container, and returns its pid. `process` is its spec as containerd sent it, and `pid_file` is a
+    /// name that nothing else uses.
     pub(crate) async fn exec(&self, id: &str, process: &[u8], pid_file: &Path, io: Io) -> Result<u32> {
         let (streams, console) = io.apart();
         let call = self.call("exec", streams, LONGEST)?;
         let process = Scratch::new(self.folder(), ".exec", "json", process)?;
-        // Not by the crate, which takes a process of oci-spec's: that would know fewer keys than runc does.
+        // The crate's own exec takes a process of oci-spec, which would lose keys that runc knows.
         let mut command = Command::new(&self.program);
         command.arg("--root").arg(&self.root).arg("--log").arg(&call.log.0.0).args(["--log-format", "json"]);
         command.args(self.systemd.then_some("--systemd-cgroup"));
@@ -132,9 +132,9 @@ impl Runtime {
         pid_in(pid_file)
     }
 
-    /// Removes the container, whatever state it is in. One that there is not is as good. Within the limit, or twice that.
+    /// Removes the container in any state; succeeds if there is none. Takes at most twice the limit.
     pub(crate) async fn delete(&self, id: &str, limit: Duration) -> Result<()> {
-        // Forced at once, runc looks for the end of a process that has ended after a tenth of a second.
+        // Not forced at first, because a forced delete waits a tenth of a second before it looks whether the process has ended.
         let deleted = self.delete_once(id, false, limit).await;
         if deleted.is_err() { self.delete_once(id, true, limit).await } else { deleted }
     }
@@ -144,7 +144,7 @@ impl Runtime {
         call.told(call.runc.delete(id, Some(&DeleteOpts::new().force(force))).await)
     }
 
-    /// Changes the container's limits: those that `resources` has.
+    /// Changes those limits of the container that `resources` has.
     pub(crate) async fn update(&self, id: &str, resources: &LinuxResources) -> Result<()> {
         let call = self.call("update", None, SHORT)?;
         call.told(call.runc.update(id, resources).await)
@@ -152,7 +152,7 @@ impl Runtime {
 }
 
 impl Call {
-    /// What came of it, or runc's own words on it, as containerd's shim for runc has them.
+    /// Returns the result, or an error with runc's own message, as containerd's shim for runc reports it.
     fn told<T>(&self, outcome: runc::Result<T>) -> Result<T> {
         outcome.map_err(|e| {
             let reason = match (self.log.last_error(), e) {
@@ -173,11 +173,11 @@ fn pid_in(file: &Path) -> Result<u32> {
     text.trim().parse().map_err(std::io::Error::other).on(file)
 }
 
-/// A file of one command, removed with it.
+/// A file of one command. Dropping this removes it.
 struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A new file with this content, for nobody else to read: `<name>.<number>.<kind>`.
+    /// Makes a file with this content that root alone can read: `<name>.<number>.<kind>`.
     fn new(folder: &Path, name: &str, kind: &str, content: &[u8]) -> Result<Self> {
         for number in 0.. {
             let path = folder.join(format!("{name}.{number}.{kind}"));
@@ -195,11 +195,11 @@ impl Scratch {
     }
 }
 
-/// What runc writes of one command.
+/// runc's log of one command.
 struct Log(Scratch);
 
 impl Log {
-    /// The message of its last line that is an error's.
+    /// Returns the message of the log's last error.
     fn last_error(&self) -> Option<String> {
         let mut file = File::open(&self.0.0).ok()?;
         let length = file.metadata().ok()?.len();
@@ -216,7 +216,7 @@ fn last_error(log: &str) -> Option<String> {
         level: String,
         msg: String,
     }
-    // crun writes one message over several lines, and both write other things between them.
+    // crun writes one message on several lines, and both runtimes write other text between messages.
     let begins = log.match_indices('{').map(|(at, _)| at).filter(|at| *at == 0 || log[..*at].ends_with('\n'));
     let mut messages = begins.rev().filter_map(|at| {
         let line = serde_json::Deserializer::from_str(&log[at..]).into_iter::<Line>().next()?.ok()?;
@@ -227,7 +227,7 @@ fn last_error(log: &str) -> Option<String> {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // It goes with the pod's folder at the latest.
+        // At the latest, the file is removed with the pod's folder.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -268,7 +268,7 @@ mod tests {
         }
         assert_ne!(all[0].0.0, all[1].0.0);
         drop(all);
-        // It is empty.
+        // Fails unless the folder is empty.
         fs::remove_dir(&folder).unwrap();
     }
 }

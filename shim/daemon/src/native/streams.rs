@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-/// What a process in a container has for its streams.
+/// The standard streams of a process in a container.
 #[derive(Debug)]
 pub(crate) struct Streams {
     pub(crate) stdin: OwnedFd,

@@ -1,7 +1,7 @@
-//! Events to containerd, in the order in which they happened.
+//! Sends events to containerd, in the order in which they happened.
 //!
-//! One queue and one task: an event waits for the one before it, also while containerd restarts, however long that takes. A
-//! queue that is full loses its oldest: what became of a container is also told by State and Wait, whoever missed its event.
+//! One queue and one task: an event waits for the one before it, also while containerd restarts, however long that takes. A full queue
+//! loses its oldest event; a client that missed it still learns the container's state by State and Wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,17 +19,17 @@ use containerd_shim_protos::ttrpc::{self, context::Context};
 use log::warn;
 use tokio::sync::{Notify, oneshot};
 
-/// Between two offers to a containerd that is not there, the first time; then twice as long each time.
+/// The first pause between two offers to a containerd that is away. Each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(50);
-/// At most. One that comes back asks first what there is, which ends the pause.
+/// The longest pause. A containerd that comes back calls Connect first, which ends the pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A containerd that has taken an event and is stopped has it still: it is not to hear of it twice.
+/// The longest wait for an answer. A stopped containerd keeps an event that it has taken, and must not get it twice.
 const CALL: Duration = Duration::from_secs(120);
-/// So many events wait, some hundred bytes each: those of some hundred containers, which one pod does not have.
+/// The most events that wait, some hundred bytes each: those of some hundred containers, more than one pod has.
 const MOST: usize = 1024;
 
-/// An event of containerd's (api/events/task.proto). Its name is written here, since the library would find it out by
-/// reflection: a third of a megabyte in every shim.
+/// An event of containerd's (api/events/task.proto). Its type's name is a constant, because the library would find it by reflection,
+/// which costs a third of a megabyte in every shim.
 pub(crate) trait Event: Message {
     const TOPIC: &'static str;
     const TYPE: &'static str;
@@ -85,11 +85,11 @@ enum Entry {
     Flush(oneshot::Sender<()>),
 }
 
-/// What waits for containerd, in order. Never locked across an await.
+/// The entries that wait for containerd, in order. Never locked across an await.
 #[derive(Default)]
 struct Queue {
     entries: Mutex<VecDeque<Entry>>,
-    /// Told when there is something new, or reason to try again.
+    /// Notified of a new entry, or of a reason to try again.
     awake: Notify,
 }
 
@@ -179,12 +179,12 @@ async fn offer(address: &str, client: &mut Option<EventsClient>, envelope: &Enve
     let request = ForwardRequest { envelope: Some(envelope.clone()).into(), ..Default::default() };
     let mut pause = PAUSE;
     loop {
-        // One from before may be that of a containerd that has ended since: then there is no reason to wait yet.
+        // An old connection may lead to a containerd that has ended since: then a new one is tried without a pause.
         let connected = client.is_some();
         let begin = tokio::time::Instant::now();
         match try_forward(address, client, &request).await {
             Ok(()) => return,
-            // containerd has heard it and will not take it: the next one may be better.
+            // containerd has refused this event, but may accept the next one.
             Err(ttrpc::Error::RpcStatus(status)) => {
                 warn!("event {} is lost: {}", envelope.topic, status.message());
                 return;

@@ -22,7 +22,7 @@ use oom_watcher::OomWatcher;
 /// A container of the pod, known from the first moment of its creation, so that no id is created twice.
 enum Member {
     Creating {
-        /// Deleted before it was there: containerd gave up waiting and forgot it.
+        /// It was deleted before it existed: containerd gave up waiting and forgot it.
         unwanted: bool,
         given_up: Arc<Notify>,
     },
@@ -37,7 +37,7 @@ impl Member {
         }
     }
 
-    /// Nobody waits for it any more, where it is a creation's: it is not to be waited with either.
+    /// Marks a creation as unwanted, and ends its own waits. Does nothing to a created container.
     fn give_up(&mut self) {
         if let Member::Creating { unwanted, given_up } = self {
             *unwanted = true;
@@ -51,13 +51,13 @@ struct Members {
     by_id: HashMap<String, Member>,
     /// Shutdown was asked for: nothing is created any more, and the shim ends with the last member.
     closing: bool,
-    /// Shutdown was asked for and refused, since there were containers, and none of them keeps the pod: its holder was
-    /// deleted before them. Nobody will ask again.
+    /// Shutdown was asked for and refused, because there were containers, and none of them keeps the pod: the holder was deleted before
+    /// them. containerd will not ask again.
     forsaken: bool,
 }
 
 impl Members {
-    /// Removes those that nobody will ask for.
+    /// Removes the containers that containerd has forgotten.
     fn forget(&mut self) {
         self.by_id.retain(|_, member| member.container().is_none_or(|container| !container.is_forgotten()));
     }
@@ -67,13 +67,13 @@ pub(crate) struct Pod {
     /// Never held across an await; a creation holds its reservation, not the lock.
     members: Mutex<Members>,
     publisher: Publisher,
-    /// Of the containers that are systemd's scopes: in Kubernetes all lie in one. Never held across an await.
+    /// The slice of the containers that are systemd scopes: in Kubernetes all lie in one. Never held across an await.
     slice: Mutex<Weak<Slice>>,
-    /// Told once, when the pod was closed and is empty.
+    /// Notified once, when the pod was closed and is empty.
     ended: Arc<Notify>,
 }
 
-/// Keeps the id of a creation that goes on. Dropped, it frees the id, however the creation ended.
+/// Keeps the id of a running creation. When dropped, frees the id, however the creation ended.
 struct Reservation<'a> {
     pod: &'a Pod,
     id: String,
@@ -104,8 +104,8 @@ impl Pod {
         }
     }
 
-    /// Closes the pod, if it has no container. Creations that still go on are unwanted: containerd does not ask for the
-    /// end of a shim while it waits for one.
+    /// Closes the pod, if it has no container. Creations that still go on are unwanted, because containerd does not end a shim while it
+    /// waits for one.
     pub(crate) fn close(&self) -> bool {
         let mut members = self.members();
         members.forget();
@@ -124,7 +124,7 @@ impl Pod {
         self.members().by_id.is_empty()
     }
 
-    /// Closes the pod, if it was to end before and its last container is gone.
+    /// Closes the pod, if an earlier Shutdown was refused and the last container is gone since.
     pub(crate) fn close_forsaken(&self) -> bool {
         let mut members = self.members();
         members.forget();
@@ -138,7 +138,7 @@ impl Pod {
         self.end_if_over(&self.members());
     }
 
-    /// The container, or NotFound: also while it is being created, and after its deletion.
+    /// Returns the container, or NotFound while it is being created and after its deletion.
     pub(crate) fn container(&self, id: &str) -> Result<Arc<Container>> {
         match self.members().by_id.get(id) {
             Some(Member::Created(container)) => Ok(container.clone()),
@@ -186,7 +186,7 @@ impl Pod {
             pid: container.process.pid(),
             ..Default::default()
         });
-        // After the create event: neither an exit nor a kill is told before it.
+        // Watched after the create event, so that neither an exit nor a kill is reported before it.
         let (publisher, watched) = (self.publisher.clone(), container.clone());
         let oom =
             OomWatcher { container: watched.clone(), publisher: publisher.clone(), slice: self.slice_of(&watched) };
@@ -211,7 +211,7 @@ impl Pod {
         Ok(container)
     }
 
-    /// The slice that a container's scope lies in, which is another container's too.
+    /// Returns the slice that a container's scope lies in, which the pod's containers share.
     fn slice_of(&self, container: &Container) -> Option<Arc<Slice>> {
         let folder = container.slice()?;
         let mut known = self.slice.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,7 +227,7 @@ impl Pod {
         Some(new)
     }
 
-    /// Makes a created container a member; false when nobody wants it any more.
+    /// Makes a created container a member. Returns false if nobody wants it any more.
     fn take(&self, id: &str, container: &Arc<Container>) -> bool {
         let mut members = self.members();
         if members.closing || !matches!(members.by_id.get(id), Some(Member::Creating { unwanted: false, .. })) {
@@ -237,7 +237,7 @@ impl Pod {
         true
     }
 
-    /// Starts a container. The event is queued before an exit's, which waits for the turn or cannot run on this thread.
+    /// Starts a container. Its event comes before an exit's, whose task waits for the turn or cannot run on this thread meanwhile.
     pub(crate) async fn start(&self, id: &str) -> Result<Arc<Container>> {
         let container = self.container(id)?;
         let turn = container.turn_to_start().await?;
@@ -289,8 +289,8 @@ impl Pod {
         Ok(exec)
     }
 
-    /// Deletes a container that has stopped or was never started. One that is being created is not found, and will not
-    /// be there when it is made.
+    /// Deletes a container that has stopped or was never started. One that is being created is NotFound, and is discarded once it is
+    /// made.
     pub(crate) async fn delete(&self, id: &str) -> Result<(Arc<Container>, Exit)> {
         if let Some(member) = self.members().by_id.get_mut(id) {
             member.give_up();
@@ -298,7 +298,7 @@ impl Pod {
         let container = self.container(id)?;
         let exit = container.delete().await?;
         if !self.vacate(&container) {
-            // By another call meanwhile, which is told of it: one deletion, one answer, one event.
+            // Another call has deleted it meanwhile and reports that: one deletion, one answer, one event.
             return Err(Error::NotFound(format!("container {id}")));
         }
         self.publisher.publish(&TaskDelete {
@@ -311,7 +311,7 @@ impl Pod {
         Ok((container, exit))
     }
 
-    /// Removes this very container, and not a later one of its id: false if it is no member.
+    /// Removes this very container, and not a later one of its id. Returns false if it is no member.
     fn vacate(&self, container: &Arc<Container>) -> bool {
         let mut members = self.members();
         let own =

@@ -1,4 +1,4 @@
-//! The kernel's kills in one container, told as `/tasks/oom` and before the exit that they are the reason of.
+//! Reports the kernel's out-of-memory kills in one container as `/tasks/oom`, before the exit that they cause.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +12,24 @@ use log::{info, warn};
 use super::events::Publisher;
 use crate::container::{Container, Exit};
 
-/// How long an exit may be held up by the events before it, where the kernel has killed: CRI learns the exit by Wait and its
-/// reason by the event, and a kubelet that asks in between reads «Error».
+/// How long an exit by a kill waits for the events before it: CRI learns the exit from Wait and the reason from the event, and a kubelet
+/// that asks in between reads "Error".
 const REASON_FIRST: Duration = Duration::from_secs(1);
 
-/// What an exit by SIGKILL is counted as.
+/// The exit code of a process that SIGKILL ended.
 const KILLED: u32 = 137;
 
-/// Watches one container's cgroup for them and publishes each.
+/// Watches one container's cgroup for kills and publishes each.
 #[derive(Clone)]
 pub(super) struct OomWatcher {
     pub(super) container: Arc<Container>,
     pub(super) publisher: Publisher,
-    /// Where the container's cgroup is a scope of systemd's.
+    /// The slice, if the container's cgroup is a systemd scope.
     pub(super) slice: Option<Arc<Slice>>,
 }
 
 impl OomWatcher {
-    /// Tells of each, for as long as it is awaited.
+    /// Publishes each kill, for as long as this is awaited.
     pub(super) async fn tell_all(self, watch: Watch) {
         loop {
             if let Err(e) = watch.changed().await {
@@ -44,7 +44,7 @@ impl OomWatcher {
         }
     }
 
-    /// Tells of one that was not told of before the end, and lets the event go first.
+    /// Publishes a kill that was not seen before the exit, and lets the event go first.
     pub(super) async fn tell_last(&self, exit: &Exit) {
         if !self.tell() && exit.code == KILLED && !self.container.kill_was_asked_for() && self.vanished() {
             self.container.saw_kill();
@@ -55,7 +55,7 @@ impl OomWatcher {
         }
     }
 
-    /// Tells, if there was one since it was looked for last.
+    /// Publishes the kills since the last look. Returns whether there were any.
     fn tell(&self) -> bool {
         let new = self.container.new_kills();
         if new == 0 {
@@ -68,7 +68,7 @@ impl OomWatcher {
         true
     }
 
-    /// Whether there was one in the container's cgroup, which is gone.
+    /// Whether the slice counted a kill in the container's cgroup, which is gone.
     fn vanished(&self) -> bool {
         let Some(slice) = self.slice.as_ref().filter(|_| self.container.cgroup_is_gone()) else { return false };
         slice.take_unseen().unwrap_or_else(|e| {

@@ -6,7 +6,7 @@ use super::Pod;
 use crate::error::Result;
 
 impl Pod {
-    /// Stops a container's processes. As a start, its event is queued before anything else can run on this thread.
+    /// Stops a container's processes. As with a start, the event is queued before anything else can run on this thread.
     pub(crate) async fn pause(&self, id: &str) -> Result<()> {
         let container = self.container(id)?;
         container.pause().await?;

@@ -27,7 +27,7 @@ fn code(e: &Error) -> Code {
         Error::NotFound(_) => Code::NOT_FOUND,
         Error::Exists(_) => Code::ALREADY_EXISTS,
         Error::Uncheckpointed(_) => Code::UNIMPLEMENTED,
-        // As containerd's shim for runc has it, whose clients look at the text.
+        // The same code as from containerd's shim for runc, whose clients look at the text.
         Error::Runtime { .. } => Code::UNKNOWN,
         Error::Host(HostError::File { .. } | HostError::System { .. })
         | Error::Worker(_)
@@ -36,7 +36,7 @@ fn code(e: &Error) -> Code {
     }
 }
 
-/// What a creation that failed is counted as; none where it failed for what happened meanwhile: nothing was refused then.
+/// Returns the reason that a failed creation is counted under. Returns None if a concurrent event ended it, because nothing was refused.
 pub(super) fn reason(e: &Error) -> Option<Reason> {
     Some(match e {
         Error::Host(HostError::Refused { .. }) => Reason::Spec,

@@ -1,7 +1,7 @@
 //! The task service (containerd's api/runtime/task/v3): each call checked, handed to the pod, and answered.
 //!
-//! A call that this shim does not have says Unimplemented; the generated default would say NotFound, which containerd
-//! takes for a task that is gone.
+//! A call that this shim does not have answers Unimplemented. The generated default would answer NotFound, which containerd takes for a
+//! task that is gone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,13 +39,13 @@ pub(crate) struct TaskService {
     pub(crate) publisher: Publisher,
     /// Where this server listens.
     pub(crate) socket: PathBuf,
-    /// Where it writes down what is to be cleaned up after it.
+    /// The folder for the server's records, for a later cleanup.
     pub(crate) state: Folder,
     /// containerd's gRPC socket.
     pub(crate) address: String,
 }
 
-/// What a request is about: a container's own process, or one that was added to it.
+/// The process that a request is about: a container's own, or one that was added to it.
 enum Subject {
     Own(Arc<Container>),
     Exec(Arc<Container>, Arc<Exec>),
@@ -73,14 +73,14 @@ impl Subject {
     }
 }
 
-/// What tells whose a process is in the answer to Pids (containerd's api/runc/options): field 1, a text.
+/// Returns the exec's id in the form of the answer to Pids (containerd's api/runc/options): field 1, a text.
 fn details(exec_id: &str) -> Any {
     let mut details = containerd_shim_protos::protobuf::UnknownFields::new();
     details.add_length_delimited(1, exec_id.as_bytes().to_vec());
     let mut value = Vec::new();
     {
         let mut out = containerd_shim_protos::protobuf::CodedOutputStream::vec(&mut value);
-        // Into memory: it cannot fail.
+        // Writing into memory cannot fail.
         let _ = out.write_unknown_fields(&details).and_then(|()| out.flush());
     }
     Any { type_url: "containerd.runc.v1.ProcessDetails".to_owned(), value, ..Default::default() }
@@ -114,16 +114,16 @@ impl TaskService {
         Ok(Subject::Exec(container, exec))
     }
 
-    /// The end of a pod that was closed. Before the answer to what closed it: after that containerd may start the next shim
-    /// of this id, which binds the same socket, finds no pod of this id, and whose events are to come after ours. What was set aside
-    /// is removed by the server when it has ended.
+    /// Ends a pod that was closed. Called before the answer to the call that closed it: after the answer containerd may start the next
+    /// shim of this id, which binds the same socket, must find no pod of this id, and whose events come after ours. The server removes
+    /// the state set aside here when it has ended.
     async fn leave(&self) {
         info!("shutting down");
         self.publisher.flush(LAST_EVENTS).await;
         if let Err(e) = std::fs::remove_file(&self.socket) {
             warn!("{}: {e}", self.socket.display());
         }
-        // A creation that still goes on needs it to the end.
+        // A creation that still goes on needs the state to the end.
         if self.pod.is_empty()
             && let Err(e) = self.state.set_aside()
         {
@@ -138,7 +138,7 @@ impl Task for TaskService {
     async fn create(&self, _ctx: &TtrpcContext, req: CreateTaskRequest) -> Answer<CreateTaskResponse> {
         let request = creation(req, self)?;
         let pod = self.pod.clone();
-        // A task of its own: a client that gives up does not leave half a container.
+        // Runs in a task of its own, so that a client that gives up does not leave half a container.
         let created = tokio::spawn(async move { pod.create(request).await }).await;
         let created = created.map_err(|e| ttrpc::Error::Others(format!("the creation broke off: {e}")))?;
         if let Some(reason) = created.as_ref().err().and_then(status::reason) {
@@ -152,7 +152,7 @@ impl Task for TaskService {
 
     async fn start(&self, _ctx: &TtrpcContext, req: StartRequest) -> Answer<StartResponse> {
         let pod = self.pod.clone();
-        // As Create: what has begun is not cut off by a client's time-out.
+        // As in Create, a client's time-out cuts off no start that has begun.
         let started = tokio::spawn(async move {
             match req.exec_id.as_str() {
                 "" => pod.start(&req.id).await.map(|container| container.process.pid()),
@@ -191,7 +191,7 @@ impl Task for TaskService {
     }
 
     async fn wait(&self, _ctx: &TtrpcContext, req: WaitRequest) -> Answer<WaitResponse> {
-        // Whose end it is is let go before: one that is deleted unstarted has no other end.
+        // Drop our reference before waiting: a process deleted before it was started ends only when its last reference goes.
         let ended = self.subject(&req.id, &req.exec_id)?.process().wait();
         let exit = ended.await?;
         Ok(WaitResponse { exit_status: exit.code, exited_at: Some(exit.at).into(), ..Default::default() })
@@ -251,9 +251,9 @@ impl Task for TaskService {
     }
 
     async fn connect(&self, _ctx: &TtrpcContext, req: ConnectRequest) -> Answer<ConnectResponse> {
-        // It is what a containerd asks first that was restarted.
+        // A restarted containerd asks this first.
         self.publisher.retry();
-        // Asked right after it connects too, before there is a container: that is no error.
+        // containerd also asks right after it connects, before there is a container: that is no error.
         let task_pid = self.pod.container(&req.id).map_or(0, |container| container.process.pid());
         Ok(ConnectResponse {
             shim_pid: std::process::id(),
@@ -272,7 +272,7 @@ impl Task for TaskService {
 
     async fn pause(&self, _ctx: &TtrpcContext, req: PauseRequest) -> Answer<Empty> {
         let pod = self.pod.clone();
-        // As Create: a client that gives up leaves nothing half frozen.
+        // As in Create, a client that gives up leaves nothing half frozen.
         let paused = tokio::spawn(async move { pod.pause(&req.id).await }).await;
         paused.map_err(|e| ttrpc::Error::Others(format!("the pause broke off: {e}")))??;
         Ok(Empty::default())
@@ -284,7 +284,7 @@ impl Task for TaskService {
     }
 
     async fn checkpoint(&self, _ctx: &TtrpcContext, req: CheckpointTaskRequest) -> Answer<Empty> {
-        // One that is not there is told so.
+        // A missing container is NotFound instead.
         self.pod.container(&req.id)?;
         Err(Error::Uncheckpointed(req.id).into())
     }
@@ -303,7 +303,7 @@ impl Task for TaskService {
 
     async fn update(&self, _ctx: &TtrpcContext, req: UpdateTaskRequest) -> Answer<Empty> {
         let container = self.pod.container(&req.id)?;
-        // As Create: what is half written is set back, whether the client is still there or not.
+        // As in Create: a half-written update is undone, whether the client is still there or not.
         let updated = tokio::spawn(async move { container.update(req.resources.into_option()).await }).await;
         updated.map_err(|e| ttrpc::Error::Others(format!("the update broke off: {e}")))??;
         Ok(Empty::default())

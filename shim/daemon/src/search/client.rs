@@ -10,19 +10,19 @@ use catamaran_files::search::{Answer, DOING, Executable, Module, MountPoint, Ord
 use super::Search;
 use crate::error::{Error, Result};
 
-/// A native program: what it is, and the root file system for runc where runc is to have one.
+/// A native program: its description, and the root file system for runc if runc is to have one.
 pub(crate) struct Native {
     pub(crate) what: String,
     pub(crate) tree: Option<OwnedFd>,
 }
 
-/// A Wasm container's mounts, and what is to be run.
+/// A Wasm container's mounts, and the module to run.
 pub(crate) struct Prepared {
     /// The root file system is the first one.
     pub(crate) descriptors: Handover,
     pub(crate) mounts: Vec<MountPoint>,
     pub(crate) module: Module,
-    /// The module's.
+    /// The module's, if it is one.
     pub(crate) file: Option<OwnedFd>,
 }
 
@@ -32,7 +32,7 @@ impl Search {
         self.order(order, &[])
     }
 
-    /// Whether the container's program is native.
+    /// Returns the container's program if it is native.
     pub(crate) async fn native(&mut self) -> Result<Option<Native>> {
         match self.answer().await? {
             (Answer::NotNative, _) => Ok(None),
@@ -41,12 +41,12 @@ impl Search {
         }
     }
 
-    /// Gives the second order of a Create, of a Wasm container's. [`Search::prepared`] is to follow.
+    /// Gives the second order of a Wasm container's Create. [`Search::prepared`] is to follow.
     pub(crate) fn look_for_module(&mut self, order: &Order) -> Result<()> {
         self.order(order, &[])
     }
 
-    /// The answer to [`Search::look_for_module`].
+    /// Waits for the answer to [`Search::look_for_module`].
     pub(crate) async fn prepared(&mut self) -> Result<Prepared> {
         let (Answer::Prepared { mounts, module }, mut descriptors) = self.answer().await? else {
             return Err(unexpected());
@@ -55,7 +55,7 @@ impl Search {
         Ok(Prepared { descriptors: Handover::new(descriptors), mounts, module, file })
     }
 
-    /// What is to be executed in a container that runs, and its file.
+    /// Returns the module to execute in a running container, and its file.
     pub(crate) async fn executable(
         &mut self,
         order: &Order,
@@ -69,7 +69,7 @@ impl Search {
     }
 }
 
-/// What is to be compiled: the file that a search found.
+/// Returns the file that a search found, as a module to compile.
 pub(crate) fn wanted(name: String, digest: String, file: Option<OwnedFd>) -> Result<Wanted> {
     let file = file.ok_or_else(unexpected)?;
     Ok(Wanted::Module(module::Module::known(name, file.into(), digest)))

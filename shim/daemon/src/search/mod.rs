@@ -1,5 +1,5 @@
-//! A search: a process that looks at what the pod controls, in the shim's stead. That is volumes, the files of an image, and the
-//! tree of a container that runs.
+//! A search: a process that looks, in the shim's stead, at files that the pod controls: volumes, the files of an image, and the tree of a
+//! running container.
 //!
 //! ```text
 //! shim                               catamaran-helper (once a Create or an exec)
@@ -8,10 +8,10 @@
 //!         descriptors, digest <-----
 //! ```
 //!
-//! A file system may never answer, and a thread that waits in it cannot even be killed. So no thread of the shim's waits: all of its
-//! other calls are answered meanwhile. A search that takes longer than a moment is moved into a cgroup beside the container's,
-//! inside the pod's, which is charged for it then; the move itself takes longer than most searches. One that does not end is
-//! killed and left to the kernel, and its cgroup is removed when it is gone: by the shim, or by the next `delete` of the node.
+//! A file system may never answer, and a thread that waits in it cannot even be killed. So no thread of the shim's waits, and the shim
+//! answers all other calls meanwhile. A search that takes longer than a moment is moved into a cgroup beside the container's, inside the
+//! pod's, so that the pod is charged for it; the move itself takes longer than most searches. A search that does not end is killed and
+//! left to the kernel. Its cgroup is removed when the process is gone: by the shim, or by the next `delete` on the node.
 
 mod client;
 
@@ -40,27 +40,27 @@ pub(crate) use client::{Native, Prepared, wanted};
 const MOMENT: Duration = Duration::from_millis(100);
 /// A search that takes longer waits for a file system that does not answer.
 const LONGEST: Duration = Duration::from_secs(30);
-/// One that was killed and has not ended by then hangs in the kernel.
+/// A killed search that has not ended by then hangs in the kernel.
 const TO_END: Duration = Duration::from_secs(1);
-/// Between two tries to remove its cgroup.
+/// The longest pause between two tries to remove its cgroup.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// So many of those are borne, for all containers of the pod.
+/// The most of those that are borne, for all containers of the pod.
 const MOST_STUCK: usize = 8;
 
-/// How many hang in the kernel although they were killed.
+/// How many killed searches hang in the kernel.
 static STUCK: AtomicUsize = AtomicUsize::new(0);
 
-/// Where a search is to be charged, and where that is written down.
+/// Where a search is charged, and where that is recorded.
 pub(crate) struct Charge {
     /// `linux.cgroupsPath` of the container.
     pub(crate) cgroup: String,
     pub(crate) states: Folder,
 }
 
-/// A search that runs. Dropped, it is killed.
+/// A running search, which is killed when this is dropped.
 pub(crate) struct Search {
     pid: u32,
-    /// Until it is dropped.
+    /// None once this is dropped.
     pidfd: Option<OwnedFd>,
     control: AsyncFd<OwnedFd>,
     charge: Charge,
@@ -83,19 +83,19 @@ impl Search {
         match rustix::io::ioctl_fionbio(&control, true).map_err(Into::into).and_then(|()| readable(control)) {
             Ok(control) => Ok(Self { pid, pidfd: Some(pidfd), control, charge, cgroup: None }),
             Err(e) => {
-                // Its socket is closed, with which it ends.
+                // The search ends, because its socket is closed.
                 child::reap(pidfd);
                 Err(e).doing(doing)
             }
         }
     }
 
-    /// Gives it an order. [`Search::answer`] is to follow.
+    /// Gives the search an order. [`Search::answer`] is to follow.
     fn order(&mut self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         control::send_in_memory(self.control.get_ref().as_fd(), order, descriptors).doing(|| DOING.to_owned())
     }
 
-    /// Waits for what came of the order.
+    /// Waits for the answer to the order.
     async fn answer(&mut self) -> Result<(Answer, Vec<OwnedFd>)> {
         let received = match tokio::time::timeout(MOMENT, received(&self.control)).await {
             Ok(received) => received,
@@ -125,12 +125,12 @@ impl Search {
         Ok(cgroup.take_in(self.pid).await?)
     }
 
-    /// Under which its cgroup is written down.
+    /// The name of the record of its cgroup.
     fn name(&self) -> String {
         format!("search-{}", self.pid)
     }
 
-    /// Why there is no answer from a process that has closed its socket.
+    /// Explains why a process that has closed its socket gave no answer.
     fn ended(&self) -> Error {
         let code = self.pidfd.as_ref().and_then(child::ended);
         let code = code.map_or_else(String::new, |code| format!(" with {code}"));
@@ -155,7 +155,7 @@ fn no_answer() -> Error {
 impl Drop for Search {
     fn drop(&mut self) {
         let (Some(pidfd), name) = (self.pidfd.take(), self.name()) else { return };
-        // It has nothing to finish, and its answer is here or not wanted any more.
+        // The search has nothing to finish, and its answer is here or not wanted any more.
         let _ = child::signal(&pidfd, libc::SIGKILL);
         let (cgroup, states) = (self.cgroup.take(), self.charge.states.clone());
         let pid = self.pid;
@@ -181,7 +181,7 @@ impl Drop for Search {
                 .map_err(Error::from)
                 .and_then(|()| states.forget(&name))
             {
-                // Descriptors may be short for a while. What stays is for the next `delete` of the node.
+                // Descriptors may be short for a while. A cgroup that stays is for the next `delete` on the node.
                 if pause > LONGEST_PAUSE {
                     return warn!("{e}");
                 }

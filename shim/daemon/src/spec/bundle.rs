@@ -1,7 +1,7 @@
 //! The OCI bundle: config.json read once and checked whole, before anything is made from it.
 //!
-//! What a spec asks for is honoured, or satisfied by something stricter (the table in docs/spec.md), or refused here
-//! with the key's name. Nothing is passed over.
+//! Each request of a spec is honoured, or satisfied by something stricter (the table in docs/spec.md), or refused here with the key's
+//! name. Nothing is passed over.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,10 +17,10 @@ use crate::spec::hooks::Hooks;
 use crate::spec::oci::{Process, Spec};
 use crate::spec::seccomp;
 
-/// `umask` where the spec has none, as every other runtime leaves it.
+/// The umask if the spec has none, as with every other runtime.
 const UMASK: u32 = 0o022;
 
-/// The text of config.json in a bundle.
+/// Reads the text of config.json in a bundle.
 pub(crate) fn text(bundle: &Path) -> Result<Vec<u8>> {
     let config = bundle.join("config.json");
     std::fs::read(&config).on(&config)
@@ -46,7 +46,7 @@ pub(crate) struct Namespace {
     pub(crate) path: Option<PathBuf>,
 }
 
-/// What of a `process` of the OCI runtime spec its worker is told, checked.
+/// The checked parts of a `process` of the OCI runtime spec, for its worker.
 pub(crate) struct Told {
     pub(crate) guest: Guest,
     pub(crate) user: User,
@@ -55,7 +55,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// `place` is what stands before a key in an error.
+    /// `place` is the text before a key in an error.
     fn new(place: &str, process: &Process) -> Result<Self> {
         check_process(place, process)?;
         Ok(Self {
@@ -68,8 +68,8 @@ impl Told {
 }
 
 impl Bundle {
-    /// What a further process of the container is told: what the spec in `place` says, and what is the container's where that
-    /// says nothing, as runc has it.
+    /// Returns what a further process of the container is told: the values of the spec in `place`, and the container's own where that
+    /// spec has none, as in runc.
     pub(crate) fn further(&self, place: &str, process: &Process) -> Result<Told> {
         let mut told = Told::new(place, process)?;
         if told.rlimits.is_empty() {
@@ -129,8 +129,8 @@ pub(crate) fn resources(text: &[u8]) -> std::result::Result<LinuxResources, serd
     Ok(resources)
 }
 
-/// A limit of 0 processes is one: no process but the container's own, as runc has it from 1.4 on (runtime-spec 1.3). oci-spec
-/// reads a limit that is not there as 0 too, so that the text itself is asked.
+/// Makes a limit of 0 processes 1: no process but the container's own, as in runc from 1.4 on (runtime-spec 1.3). Looks at the text
+/// itself, because oci-spec also reads a missing limit as 0.
 fn tell_no_processes(spec: &mut Spec, text: &[u8]) {
     #[derive(serde::Deserialize)]
     struct Written {
@@ -148,7 +148,7 @@ fn tell_no_processes(spec: &mut Spec, text: &[u8]) {
     }
 }
 
-/// What of the resources is asked for in the text.
+/// The part of the resources that is read from the text itself.
 #[derive(serde::Deserialize)]
 struct WrittenResources {
     pids: Option<WrittenPids>,
@@ -170,7 +170,7 @@ fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> 
     Error::refused(format!("config.json: {key}"), found, expected)
 }
 
-/// An error when the spec has something at `key` that this version cannot give.
+/// Refuses a spec that has a value at `key` which this version cannot give.
 fn absent(key: &str, present: bool, expected: &str) -> Result<()> {
     if present { Err(refused(key, "set", expected)) } else { Ok(()) }
 }
@@ -201,7 +201,7 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
     let propagation = linux.rootfs_propagation().as_deref().unwrap_or_default();
     if !["", "private", "slave", "shared", "unbindable"].contains(&propagation.strip_prefix('r').unwrap_or(propagation))
     {
-        // A worker mounts nothing, so that all of them come to the same: nothing of the container's reaches the host.
+        // All of them mean the same, because a worker mounts nothing: no mount of the container's reaches the host.
         let expected = "private, slave, shared or unbindable, with or without «r» before it";
         return Err(refused("linux.rootfsPropagation", format!("{propagation:?}"), expected));
     }
@@ -221,7 +221,7 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
     Ok(())
 }
 
-/// A device plugin's, or all of the host's: that is what CRI makes of a privileged container.
+/// Refuses devices: a device plugin's, or all of the host's, which CRI gives a privileged container.
 fn no_devices(linux: &Linux) -> Result<()> {
     let devices = linux.devices().as_deref().unwrap_or_default();
     let Some(first) = devices.first() else { return Ok(()) };
@@ -258,7 +258,7 @@ fn namespaces(linux: &Linux) -> Result<Vec<Namespace>> {
     Ok(all)
 }
 
-/// What would change the host where the container has no namespace of its own for it.
+/// Refuses values that would change the host, because the container has no namespace of its own for them.
 fn check_namespaced(spec: &Spec, linux: &Linux, namespaces: &[Namespace]) -> Result<()> {
     let has = |kind| namespaces.iter().any(|n| n.kind == kind);
     let named = [("hostname", spec.hostname()), ("domainname", spec.domainname())];
@@ -294,12 +294,12 @@ fn check_namespaced(spec: &Spec, linux: &Linux, namespaces: &[Namespace]) -> Res
     Ok(())
 }
 
-/// `process.apparmorProfile`, which a host without AppArmor cannot apply.
+/// Returns `process.apparmorProfile`, which a host without AppArmor cannot apply.
 fn apparmor(place: &str, process: &Process) -> Result<Option<String>> {
     let Some(name) = process.apparmor_profile().clone().filter(|p| !p.is_empty() && p != "unconfined") else {
         return Ok(None);
     };
-    // The kernel's own word; «N» and no such file are the same answer.
+    // The kernel's own answer; "N" and a missing file mean the same.
     if std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|word| word.starts_with(b"Y")) {
         return Ok(Some(name));
     }
@@ -322,14 +322,14 @@ fn guest(place: &str, process: &Process) -> Result<Guest> {
     Ok(Guest { args, env, cwd: cwd.to_string_lossy().into_owned() })
 }
 
-/// `process.env`. Of a name that is there twice the last value counts, as with every other runtime: CRI writes the pod's
+/// Returns `process.env`. If a name is there twice the last value counts, as with every other runtime, because CRI writes the pod's
 /// behind the image's, and a guest's C library would take the first.
 fn environment(place: &str, process: &Process) -> Result<Vec<(String, String)>> {
     let mut env: Vec<(String, String)> = Vec::new();
     let mut places = HashMap::<&str, usize>::new();
     for (index, entry) in process.env().iter().flatten().enumerate() {
         let Some((key, value)) = entry.split_once('=') else {
-            // Not its text: an environment holds secrets.
+            // Without the entry's text: an environment holds secrets.
             return Err(Error::refused(format!("{place}env[{index}]"), "no «=» in it", "NAME=value"));
         };
         match places.entry(key) {

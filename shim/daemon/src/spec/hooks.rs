@@ -1,11 +1,11 @@
-//! `hooks` of the spec: programs of the host that are told of a container's life, its state on their standard input (OCI
-//! runtime spec, «POSIX-platform Hooks» and «Lifecycle»).
+//! Runs the spec's `hooks`: programs of the host that are told of a container's life, and get its state on standard input (OCI runtime
+//! spec, "POSIX-platform Hooks" and "Lifecycle").
 //!
 //! ```text
 //! namespaces made -> prestart, createRuntime -> tree entered ... Start -> poststart ... Delete -> poststop
 //! ```
 //!
-//! Those that would run inside the container, createContainer and startContainer, are refused: nothing of the host's or an
+//! Hooks that would run inside the container, createContainer and startContainer, are refused, because no program of the host's or an
 //! image's is executed there.
 
 use std::fs::File;
@@ -33,11 +33,11 @@ use tokio::task::JoinHandle;
 use crate::error::{Doing, Error, Result};
 use crate::spec::oci::Spec;
 
-/// So much of what a failed hook wrote is told to the client.
+/// The most of a failed hook's output that the client is told.
 const MOST_WORDS: usize = 2048;
-/// What is read of it at once.
+/// The most that is read at once.
 const CHUNK: usize = 16 << 10;
-/// How long a failed hook's output may take to end, when somebody whom it left behind still has it.
+/// How long a failed hook's output may take to end, if a process that the hook left behind still has it open.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
 /// The hooks of one container, by the moment at which they run.
@@ -49,7 +49,7 @@ pub(crate) struct Hooks {
     pub(crate) poststop: Stage,
 }
 
-/// The hooks of one moment, and what they are told.
+/// The hooks of one moment, and the state that they are told.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stage {
     hooks: Vec<Named>,
@@ -139,7 +139,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Runs the hooks in their order, all of them: the container is gone, and one that fails is a matter for the log.
+    /// Runs all hooks in their order. The container is gone, so a failure is only logged.
     pub(crate) async fn run_all(&self) {
         for hook in &self.hooks {
             let ran = match self.told(None) {
@@ -164,7 +164,7 @@ impl Named {
         let path = self.hook.path();
         let failed = |reason: String| Error::Hook { hook: self.name.clone(), path: path.display().to_string(), reason };
         let doing = || format!("starting the hook {}", self.name);
-        // A file, not a pipe: a hook that reads nothing holds up nobody.
+        // A file, not a pipe, so that a hook that reads nothing holds up nobody.
         let input = memory("state", state)?;
         let (reader, output) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
         let writer = || output.try_clone().map(Stdio::from).doing(doing);
@@ -175,7 +175,7 @@ impl Named {
         command.process_group(0).stdin(input).stdout(writer()?).stderr(writer()?);
         let words = Words::new(reader).doing(doing)?;
         let child = command.spawn().map_err(|e| failed(limits::of_processes(e).to_string()))?;
-        // What is left open of the output is the hook's.
+        // Leaves only the hook's write ends of the output open.
         drop((command, output));
         let group = Pid::from_raw(child.id().cast_signed());
         let code = self.ended(child::pidfd(child.id())?, group).await?;
@@ -189,14 +189,14 @@ impl Named {
         }
     }
 
-    /// The hook's exit code; none when it was killed at its time-out, with all of its process group.
+    /// Returns the hook's exit code, or None if it was killed at its time-out, with all of its process group.
     async fn ended(&self, pidfd: OwnedFd, group: Pid) -> Result<Option<u32>> {
         let handle = pidfd.try_clone().doing(|| format!("watching the hook {}", self.name))?;
         let Some(seconds) = self.hook.timeout() else { return Ok(Some(child::exit_code(child::wait(handle).await?))) };
         match tokio::time::timeout(Duration::from_secs(seconds.unsigned_abs()), child::wait(handle)).await {
             Ok(status) => Ok(Some(child::exit_code(status?))),
             Err(_) => {
-                // Not reaped yet, so that its group's number is still its own.
+                // The hook is not reaped yet, so its group's number is still its own.
                 let _ = killpg(group, Signal::SIGKILL);
                 child::wait(pidfd).await?;
                 Ok(None)
@@ -214,8 +214,8 @@ fn memory(name: &str, content: &[u8]) -> Result<File> {
     Ok(file)
 }
 
-/// What a hook writes. All of it is read, also what somebody writes whom the hook has left behind, so that nobody waits or
-/// is ended by it; the beginning is kept.
+/// A hook's output. All of it is read, also that of processes that the hook left behind, so that none of them blocks or gets SIGPIPE. The
+/// beginning is kept.
 struct Words {
     kept: Arc<Mutex<Vec<u8>>>,
     reading: JoinHandle<()>,
@@ -231,9 +231,9 @@ impl Words {
         Ok(Self { kept, reading })
     }
 
-    /// The tail of a sentence, once the hook has ended.
+    /// Returns the tail of an error's sentence, once the hook has ended.
     async fn tail(self) -> String {
-        // The end of the output, unless somebody else still has it.
+        // Waits for the end of the output, unless another process still has it open.
         let _ = tokio::time::timeout(LAST_WORDS, self.reading).await;
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         match String::from_utf8_lossy(&kept).trim() {
@@ -257,7 +257,7 @@ async fn read(pipe: AsyncFd<OwnedFd>, kept: Arc<Mutex<Vec<u8>>>) {
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return,
         }
-        // One that writes without end is not to have this thread to itself.
+        // A hook that writes without end must not have this thread to itself.
         tokio::task::yield_now().await;
     }
 }

@@ -1,4 +1,4 @@
-//! The bundle's `config.json`: read, checked and refused by the key.
+//! Reads and checks the bundle's `config.json`, and refuses keys by their names.
 
 pub(crate) mod bundle;
 pub(crate) mod hooks;

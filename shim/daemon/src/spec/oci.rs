@@ -1,13 +1,11 @@
-//! config.json and a further process as this shim reads them: the two types of the OCI runtime spec that are its own. All that
-//! stands below them is oci-spec's.
+//! The shim's own types of the OCI runtime spec, for config.json and for a further process. All types below these two are oci-spec's.
 //!
-//! oci-spec's `Spec` and `Process` read `execCPUAffinity` with a regular expression, a key that this shim refuses. Whoever reads
-//! either of them links the regex engine, whose tables of addresses a static program writes when it starts: some 220 kB of
-//! private memory in every pod. `tests/layering` keeps those two types out of the sources, `tests/integration/tests/spec.rs` the
-//! engine out of the program.
+//! oci-spec's `Spec` and `Process` read `execCPUAffinity`, a key that this shim refuses, with a regular expression. A program that reads
+//! either of them links the regex engine, whose tables of addresses a static program writes when it starts: some 220 kB of private memory
+//! in every pod. `tests/layering` keeps those two types out of the sources, `tests/integration/tests/spec.rs` keeps the engine out of the
+//! program.
 //!
-//! A key that is not here is not looked at, as one that the OCI has not thought of yet. What runc is handed is the text
-//! as it came.
+//! A key that is missing here is ignored, like one that the OCI has not thought of yet. runc is handed the original text.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -64,7 +62,7 @@ spec_type! {
         args: Option<Vec<String>>,
         env: Option<Vec<String>>,
         cwd: PathBuf,
-        // A worker has none of them, and never gains privileges: only their types are checked.
+        // A worker has no capabilities and never gains privileges: of these two only the types are checked.
         capabilities: Option<LinuxCapabilities>,
         no_new_privileges: Option<bool>,
         rlimits: Option<Vec<PosixRlimit>>,

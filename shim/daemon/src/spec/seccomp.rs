@@ -1,8 +1,8 @@
-//! `linux.seccomp` of the spec, compiled to the program that the worker installs together with the shim's own filter.
+//! Compiles the spec's `linux.seccomp` to the program that the worker installs together with the shim's own filter.
 //!
-//! What a call gets is a matter of the profile alone: the actions of all rules that match it, and the strictest of them,
-//! as the kernel takes the strictest among several filters (seccomp(2), «Return values»). A rule for a call that this
-//! kernel's table of names lacks is passed over, as every other runtime does; the own filter denies such a call.
+//! The profile alone decides what a call gets: the strictest of the actions of all rules that match it, as the kernel takes the strictest
+//! among several filters (seccomp(2), "Return values"). A rule for a call that this kernel's table of names lacks is passed over, as by
+//! every other runtime; our own filter denies such a call.
 
 use std::str::FromStr;
 
@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 
 /// The kernel's bound, less the room that the worker's own filter takes behind the profile.
 const MOST_INSTRUCTIONS: usize = filter::MOST_INSTRUCTIONS - 1024;
-/// More rules, of all names together, are looked at no further: each name of an entry has all of the entry's rules.
+/// The most rules of all names together: each name of an entry has all of the entry's rules. A profile with more is refused.
 const MOST_RULES: usize = 1 << 16;
-/// What `SCMP_ACT_ERRNO` answers without an `errnoRet` (OCI runtime spec, «Seccomp»).
+/// The answer of `SCMP_ACT_ERRNO` without an `errnoRet` (OCI runtime spec, "Seccomp").
 const DEFAULT_ERRNO: u32 = libc::EPERM as u32;
 /// Arguments of a system call.
 const ARGUMENTS: usize = 6;
@@ -54,7 +54,7 @@ pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Profile> {
     Ok(Profile { program, log })
 }
 
-/// What of a profile is understood (runtime-spec, features-linux.md).
+/// Returns the understood features of a profile (runtime-spec, features-linux.md).
 pub(crate) fn features() -> oci_spec::Result<Seccomp> {
     use LinuxSeccompAction as Action;
     let words = |all: &[&str]| all.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -93,8 +93,8 @@ fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> 
     Error::refused(format!("config.json: linux.seccomp.{key}"), found, expected)
 }
 
-/// What cannot be had: an agent that decides. Architectures make no difference, since a worker has one, and is killed when
-/// it enters the kernel as another; nor does SPEC_ALLOW, which would take a mitigation away.
+/// Refuses an agent that decides. Architectures make no difference, because a worker has one, and is killed when it enters the kernel as
+/// another; nor does SPEC_ALLOW, which would take a mitigation away.
 fn check(profile: &LinuxSeccomp) -> Result<()> {
     if profile.listener_path().is_some() {
         return Err(refused("listenerPath", "set", "none: this version has no seccomp agents (SCMP_ACT_NOTIFY)"));
@@ -128,8 +128,8 @@ fn verdict(action: LinuxSeccompAction, errno: Option<u32>, key: &str) -> Result<
     })
 }
 
-/// One entry of `syscalls`. Conditions hold together; but several about one argument are alternatives, each a rule of its
-/// own, as libseccomp's users have it (runc, «matchCall»).
+/// Returns the rules of one entry of `syscalls`. All its conditions must hold; but if several are about one argument, every condition is
+/// a rule of its own, as libseccomp's users have it (runc, "matchCall").
 fn rules(index: usize, syscall: &LinuxSyscall) -> Result<Vec<Rule>> {
     let verdict = verdict(syscall.action(), syscall.errno_ret(), &format!("syscalls[{index}].errnoRet"))?;
     let conditions: Vec<Condition> =
@@ -172,7 +172,7 @@ mod tests {
         compile(&serde_json::from_value(profile).unwrap())
     }
 
-    /// What the profile answers to a call, as the kernel would read its program.
+    /// Returns the profile's answer to a call, as the kernel would read its program.
     fn answer(profile: &Profile, call: i64, arguments: [u64; 6]) -> u32 {
         filter::answer(&profile.program, call as u32, arguments).unwrap()
     }

@@ -10,21 +10,21 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::error::{Doing, Error, Result};
 
-/// The guest's end for reading, and one for writing.
+/// Returns the guest's end for reading, and our end for writing.
 pub(super) fn input(name: &str, path: &Path) -> Result<(OwnedFd, File)> {
     let (reader, writer) = ends(name, path)?;
     Ok((blocking(reader, path)?, writer))
 }
 
-/// The guest's end for writing, and one for reading.
+/// Returns the guest's end for writing, and our end for reading.
 pub(super) fn output(name: &str, path: &Path) -> Result<(OwnedFd, File)> {
     let (reader, writer) = ends(name, path)?;
     Ok((blocking(writer, path)?, reader))
 }
 
-/// Both ends, which do not block.
+/// Opens both ends, which do not block.
 fn ends(name: &str, path: &Path) -> Result<(File, File)> {
-    // Looked up once and looked at before it is opened: opening a device does things, and waits for some.
+    // The path is looked up once and its type checked before the opening: opening a device has effects, and may wait.
     let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let refused = |reason: String| {
         let expected = "a FIFO that the client has made; for a file write file:///path";
@@ -38,13 +38,13 @@ fn ends(name: &str, path: &Path) -> Result<(File, File)> {
     }
     let link = format!("/proc/self/fd/{}", found.as_raw_fd());
     let open = |options: &mut std::fs::OpenOptions| options.custom_flags(libc::O_NONBLOCK).open(&link).on(path);
-    // A reader first: opening a FIFO for writing without one is refused, and without O_NONBLOCK would wait.
+    // The reader first: opening a FIFO for writing without one fails, and without O_NONBLOCK would wait.
     let reader = open(File::options().read(true))?;
     let writer = open(File::options().write(true))?;
     Ok((reader, writer))
 }
 
-/// The worker reads and writes blocking.
+/// Makes an end block, as the worker reads and writes.
 fn blocking(file: File, path: &Path) -> Result<OwnedFd> {
     let flags = rustix::fs::fcntl_getfl(&file).on(path)?;
     rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK).on(path)?;

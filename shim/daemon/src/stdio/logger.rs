@@ -5,8 +5,8 @@
 //!    '-> fails, or too late: refused      '-> does not: SIGTERM, SIGKILL at Delete
 //! ```
 //!
-//! It gets what containerd's own shim gives it: nothing but CONTAINER_ID and CONTAINER_NAMESPACE in its environment, stdout
-//! as descriptor 3, stderr as 4, and 5 to say that it is ready. What is left of its process group when it ends, ends too.
+//! A logger gets the same as from containerd's own shim: nothing but CONTAINER_ID and CONTAINER_NAMESPACE in its environment, stdout as
+//! descriptor 3, stderr as 4, and 5 to say that it is ready. When it ends, the rest of its process group is killed.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,28 +29,28 @@ use super::process::{self, Spawn};
 use super::uri::Program;
 use crate::error::{Doing, Error, Result};
 
-/// A logger that is not ready by then hangs, and with it the container's creation would.
+/// A logger that is not ready by then hangs, and would hang the container's creation.
 const LONGEST_START: Duration = Duration::from_secs(30);
-/// From the end of its input on: to write what it has read, or to send it somewhere.
+/// The time from the end of its input on, to write its input or to send it somewhere.
 const LONGEST_END: Duration = Duration::from_secs(10);
-/// From SIGTERM on. Both together are what containerd's own shim waits.
+/// The time from SIGTERM on. containerd's own shim waits as long as both together.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// The same two where the shim is dead: containerd gives all of `delete` five seconds.
+/// The same two if the shim is dead: containerd gives all of `delete` five seconds.
 const LONGEST_END_IN_DELETE: Duration = Duration::from_secs(2);
 const LAST_WORDS_IN_DELETE: Duration = Duration::from_secs(1);
-/// From SIGKILL on: longer takes only what hangs in the kernel.
+/// The time from SIGKILL on: only a hang in the kernel takes longer.
 const LONGEST_KILL: Duration = Duration::from_secs(1);
-/// So much of a reason is told.
+/// The most bytes of a reason that are told.
 const MOST_WORDS: usize = 2048;
 
-/// Whose output it is.
+/// The container of the output.
 #[derive(Clone, Copy)]
 pub(super) struct Container<'a> {
     pub(super) id: &'a str,
     pub(super) namespace: &'a str,
 }
 
-/// Which process a logger is: its number, and when it got it, since numbers are used again.
+/// Identifies a logger's process: its number, and when it started, because numbers are used again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pid: u32,
@@ -58,24 +58,24 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Whether it is there, and the same process still.
+    /// Whether the process exists and is still the same one.
     pub(crate) fn is_there(&self) -> bool {
         child::stat(self.pid).is_some_and(|stat| stat.started == self.started)
     }
 }
 
-/// What being ready looks like.
+/// How a logger says that it is ready.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Greeting {
     /// Closes the descriptor; may write a byte before.
     Closes,
     /// Writes a byte.
     Speaks,
-    /// Writes a null, or why it cannot.
+    /// Writes a null, or why it cannot log.
     Explains,
 }
 
-/// A logger that runs, or has ended and keeps its number: it is reaped when this is dropped or ended.
+/// A logger that runs, or has ended and keeps its number. Dropping or ending this reaps it.
 pub(crate) struct Logger {
     /// For messages.
     name: String,
@@ -112,7 +112,7 @@ impl Logger {
         Self::watched(container, program.name().into_owned(), pid, greeting, ready)
     }
 
-    /// Starts the helper to append to files: each with the end of a stream that it is to read, one or two of them.
+    /// Starts the helper to append to one or two files, each with the end of a stream that the helper reads.
     pub(super) fn append(container: Container<'_>, files: Vec<(PathBuf, OwnedFd)>) -> Result<Self> {
         let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
         let mut names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
@@ -141,7 +141,7 @@ impl Logger {
     fn watched(container: Container<'_>, name: String, pid: Pid, greeting: Greeting, ready: OwnedFd) -> Result<Self> {
         let pid = pid.as_raw().cast_unsigned();
         let pidfd = child::pidfd(pid)?;
-        // It cannot have been reaped, so that it is there.
+        // The logger cannot have been reaped, so it is there.
         let started = child::stat(pid).map_or(0, |stat| stat.started);
         let logger = Self { name, record: Record { pid, started }, pidfd, greeting, ready: Some(ready), reaped: false };
         let watched = logger.pidfd.try_clone().doing(|| "watching a logger".to_owned())?;
@@ -161,7 +161,7 @@ impl Logger {
         self.record.clone()
     }
 
-    /// Waits until it says that it is ready. One that does not is killed.
+    /// Waits until the logger says that it is ready. Kills one that does not.
     pub(super) async fn ready(&mut self) -> Result<()> {
         let Some(ready) = self.ready.take() else { return Ok(()) };
         let reason = match tokio::time::timeout(LONGEST_START, self.heard(ready)).await {
@@ -183,7 +183,7 @@ impl Logger {
             }
             (_, None) => {}
         }
-        // A process that ends closes its descriptors too, which is no greeting: it was marked before.
+        // A process that ends closes its descriptors too, which is no greeting. It is marked as ending before that.
         let ends = child::stat(self.record.pid).is_none_or(|stat| stat.ends);
         if ends {
             process::ended(&self.pidfd, Some(Instant::now() + LONGEST_KILL)).await;
@@ -196,7 +196,7 @@ impl Logger {
         }
     }
 
-    /// Ends it, after the time that it has since the end of its input at `since`, and reaps it.
+    /// Ends the logger and reaps it. Its time runs from the end of its input at `since`.
     pub(crate) async fn end(mut self, since: Instant) {
         if !process::ended(&self.pidfd, Some(since + LONGEST_END)).await {
             warn!("the logger {} did not end within {LONGEST_END:?} after its input: terminated", self.name);
@@ -205,8 +205,7 @@ impl Logger {
                 warn!("the logger {} did not end on SIGTERM: killed", self.name);
             }
         }
-        // Whether it has ended or not: its process group is to be gone, and not reaped yet it keeps its number, which is
-        // the group's.
+        // Kills the process group, even if the logger has ended. The logger is not reaped yet and keeps its number, which is the group's.
         self.signal(Signal::SIGKILL);
         if process::ended(&self.pidfd, Some(Instant::now() + LONGEST_KILL)).await {
             match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED) {
@@ -216,9 +215,9 @@ impl Logger {
         }
     }
 
-    /// To its process group. Only while it is not reaped.
+    /// Signals the process group. Only while the logger is not reaped.
     fn signal(&self, signal: Signal) {
-        // It is there, as a zombie at least.
+        // The logger exists, at least as a zombie.
         let _ = killpg(Pid::from_raw(self.record.pid.cast_signed()), signal);
     }
 }
@@ -231,7 +230,7 @@ impl Drop for Logger {
     }
 }
 
-/// Both ends of what a logger says that it is ready on; ours does not block.
+/// Makes the pipe on which a logger says that it is ready. Our end, the first, does not block.
 fn ready() -> Result<(OwnedFd, OwnedFd)> {
     let doing = || "making a pipe for a logger".to_owned();
     let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
@@ -239,7 +238,7 @@ fn ready() -> Result<(OwnedFd, OwnedFd)> {
     Ok((ours, theirs))
 }
 
-/// What is written to `pipe`: up to its first bytes, or to its end where a reason may follow.
+/// Reads `pipe` up to its first bytes, or to its end where a reason may follow.
 async fn words(pipe: OwnedFd, greeting: Greeting) -> std::io::Result<Vec<u8>> {
     let pipe = readable(pipe)?;
     let mut words = Vec::new();
@@ -260,7 +259,7 @@ async fn words(pipe: OwnedFd, greeting: Greeting) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// Ends the loggers of containers whose shim is dead, all at once: there is one time limit for all. The first failure is told.
+/// Ends the loggers of containers whose shim is dead, all at once: there is one time limit for all. Returns the first failure.
 pub(crate) async fn end_recorded(records: impl IntoIterator<Item = Record>) -> Result<()> {
     let ending: Vec<_> = records.into_iter().map(|record| tokio::spawn(end(record))).collect();
     let mut outcome = Ok(());
@@ -271,16 +270,16 @@ pub(crate) async fn end_recorded(records: impl IntoIterator<Item = Record>) -> R
     outcome
 }
 
-/// Ends one, if it is still that process. Its input has ended with the worker.
+/// Ends one logger, if it is still that process. Its input has ended with the worker.
 async fn end(record: Record) -> Result<()> {
     let doing = || format!("ending the logger {}", record.pid);
     let Some(pid) = rustix::process::Pid::from_raw(record.pid.cast_signed()) else { return Ok(()) };
     let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        // EINVAL: it is gone, and its number is that of a group which others are still in.
+        // EINVAL: the logger is gone, and its number is that of a group which others are still in.
         Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(()),
         opened => opened.doing(doing)?,
     };
-    // Opened first: what is looked at is what the descriptor stands for, or that has ended.
+    // Checked after the opening: a process that passes is the descriptor's, or that has ended.
     let is_it = || record.is_there();
     let steps = [(None, LONGEST_END_IN_DELETE), (Some(Signal::SIGTERM), LAST_WORDS_IN_DELETE)];
     for (signal, limit) in steps.into_iter().chain([(Some(Signal::SIGKILL), LONGEST_KILL)]) {
@@ -288,7 +287,7 @@ async fn end(record: Record) -> Result<()> {
             return Ok(());
         }
         if let Some(signal) = signal {
-            // It leads its group, and has not ended: the number is the group's.
+            // The logger leads its group, and has not ended: its number is the group's.
             let _ = killpg(Pid::from_raw(record.pid.cast_signed()), signal);
         }
         if process::ended(&pidfd, Some(Instant::now() + limit)).await {

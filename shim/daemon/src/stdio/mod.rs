@@ -1,4 +1,4 @@
-//! The container's standard streams: containerd's FIFOs, used by the worker itself, or pipes to a program that logs.
+//! The container's standard streams: containerd's FIFOs, which the worker itself uses, or pipes to a logger.
 //!
 //! ```text
 //! FIFO       worker --------------------> client             the shim keeps the other ends
@@ -6,11 +6,11 @@
 //! file://    worker ---> one or two ----> `append`           the helper, which writes to the file
 //! ```
 //!
-//! The shim opens them, because they lie on the host; what it keeps are the other ends. The read ends of stdout and
-//! stderr make a dead containerd a full pipe instead of a broken one. The write end of stdin keeps a guest from reading
-//! an end of file before the client came, or when it only detached; CloseIO lets it go. Of a logger's pipes nothing is
-//! kept: its input ends with the worker, and where the logger is gone, writing is an error, since nobody comes back.
-//! With a terminal the worker has that for its streams, and the shim copies (`terminal`).
+//! The shim opens the streams, because they lie on the host, and keeps the other ends. The read ends of stdout and stderr make a dead
+//! containerd a full pipe instead of a broken one. The write end of stdin keeps a guest from reading an end of file before the client
+//! comes, or when the client only detaches; CloseIO closes it. The shim keeps no end of a logger's pipes: the logger's input ends with
+//! the worker, and once the logger is gone writing is an error, because no other reader will come. A worker with a terminal has that for
+//! its streams, and the shim copies (`terminal`).
 
 mod fifo;
 mod logger;
@@ -35,7 +35,7 @@ pub(crate) struct Paths {
     pub(crate) stdin: String,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// They are one terminal's: there is no stderr then.
+    /// Whether the streams are one terminal's: there is no stderr then.
     pub(crate) terminal: bool,
 }
 
@@ -48,31 +48,31 @@ pub(crate) struct Stdio {
     pub(crate) kept: Kept,
 }
 
-/// What stays in the shim while the container lives.
+/// The part that stays in the shim while the container lives.
 #[derive(Default)]
 pub(crate) struct Kept {
     stdin: Option<File>,
     /// Held, never read.
     outputs: Vec<File>,
-    /// Outlives the streams: it may have to write what it has read.
+    /// Outlives the streams, because it may still have to write its input.
     logger: Option<Logger>,
     terminal: Option<Terminal>,
 }
 
 impl Kept {
-    /// CloseIO: the guest's stdin ends when the client's own end does.
+    /// Does CloseIO: the guest's stdin then ends when the client's own end does.
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
     }
 
-    /// The worker has ended, and so do the streams.
+    /// Closes the streams, because the worker has ended.
     pub(crate) fn close(&mut self) {
         self.stdin = None;
         self.outputs.clear();
         self.terminal = None;
     }
 
-    /// The size of the terminal's window, in characters; an error where there is no terminal.
+    /// Sets the size of the terminal's window, in characters. Fails if there is no terminal.
     pub(crate) fn resize(&self, width: u32, height: u32) -> Result<()> {
         let short = |name: &str, size: u32| {
             let expected = format!("at most {}", u16::MAX);
@@ -84,19 +84,19 @@ impl Kept {
         terminal.resize(width, height)
     }
 
-    /// Whether something is left that the client has not read.
+    /// Whether there is output that the client has not read.
     pub(crate) fn unread(&self) -> bool {
-        // A descriptor of ours that does not say holds up nobody.
+        // An error counts as read, so that it holds up nobody.
         let unread = |fifo| rustix::io::ioctl_fionread(fifo).is_ok_and(|bytes| bytes > 0);
         self.terminal.as_ref().is_some_and(Terminal::unread) || self.outputs.iter().any(unread)
     }
 
-    /// What `delete` has to know of the logger.
+    /// Returns the logger's record, for `delete`.
     pub(crate) fn logger(&self) -> Option<Record> {
         self.logger.as_ref().map(Logger::record)
     }
 
-    /// The logger, to be ended by [`Logger::end`].
+    /// Takes the logger, to be ended by [`Logger::end`].
     pub(crate) fn take_logger(&mut self) -> Option<Logger> {
         self.logger.take()
     }
@@ -111,7 +111,7 @@ impl Stdio {
         }
     }
 
-    /// Puts a new terminal between the process and the client, where `paths` says so.
+    /// Puts a new terminal between the process and the client, if `paths` asks for one.
     pub(crate) fn on_terminal(self, paths: &Paths) -> Result<Self> {
         if !paths.terminal {
             return Ok(self);
@@ -122,7 +122,7 @@ impl Stdio {
         Ok(Self { stdin, stdout, stderr: slave, kept: self.attach(master, paths)? })
     }
 
-    /// Copies between a terminal's `master` and the client: what the shim keeps of the streams.
+    /// Begins to copy between a terminal's `master` and the client. Returns the part that the shim keeps.
     pub(crate) fn attach(self, master: OwnedFd, paths: &Paths) -> Result<Kept> {
         let input = Some(self.stdin).filter(|_| !paths.stdin.is_empty());
         let output = Some(self.stdout).filter(|_| !paths.stdout.is_empty());
@@ -131,13 +131,13 @@ impl Stdio {
         Ok(kept)
     }
 
-    /// Closes the streams of a container that was not created. Of them its logger is left, to be ended by [`Logger::end`].
+    /// Closes the streams of a container that was not created. Returns their logger, to be ended by [`Logger::end`].
     pub(crate) fn discard(self) -> Option<Logger> {
         self.kept.logger
     }
 }
 
-/// Opens what `paths` names, for the container `id` in containerd's `namespace`. A logger has begun then, and is not ready.
+/// Opens the streams that `paths` names, for the container `id` in containerd's `namespace`. Starts a logger, but does not wait for it.
 pub(crate) fn open(paths: &Paths, id: &str, namespace: &str) -> Result<Stdio> {
     let container = Container { id, namespace };
     let (stdin, stdin_kept) = match uri::parse("stdin", &paths.stdin)? {

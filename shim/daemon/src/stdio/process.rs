@@ -1,4 +1,4 @@
-//! Starting a logger, and waiting for its end.
+//! Starts a logger, and waits for its end.
 
 use std::ffi::{CString, NulError};
 use std::io;
@@ -11,13 +11,13 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
-/// Descriptors are handed over from numbers that none of them is to get.
+/// Descriptors are moved above this number before they get their own.
 const ABOVE: i32 = 16;
 
 /// A program to be started in a process group of its own, with three descriptors beside the null device, and no others.
 pub(super) struct Spawn<'a> {
     pub(super) path: &'a Path,
-    /// What it is called by, as its first argument.
+    /// The program's name, as its first argument.
     pub(super) name: Result<CString, NulError>,
     pub(super) arguments: Vec<CString>,
     /// `NAME=value`.
@@ -27,8 +27,8 @@ pub(super) struct Spawn<'a> {
 }
 
 impl Spawn<'_> {
-    /// Starts it, by posix_spawn: the standard library's own command hands over no descriptor but the first three without
-    /// a fork. An error is the program's that could not be executed.
+    /// Starts the program by posix_spawn, because the standard library's own command hands over no descriptor but the first three without
+    /// a fork. Also fails if the program cannot be executed.
     pub(super) fn start(self) -> io::Result<Pid> {
         let mut actions = PosixSpawnFileActions::init()?;
         let mut held = Vec::new();
@@ -38,7 +38,7 @@ impl Spawn<'_> {
             held.push(high);
         }
         let mut attributes = PosixSpawnAttr::init()?;
-        // Rust programs ignore SIGPIPE, and what is ignored stays so in a program that is executed.
+        // Rust programs ignore SIGPIPE, and a program that they execute would ignore it too.
         attributes.set_flags(
             PosixSpawnFlags::POSIX_SPAWN_SETPGROUP
                 | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
@@ -53,7 +53,7 @@ impl Spawn<'_> {
     }
 }
 
-/// Waits until a process has ended, be it reaped or not; false when it has not by `deadline`.
+/// Waits until a process has ended, reaped or not. Returns false if it has not by `deadline`.
 pub(super) async fn ended(pidfd: &OwnedFd, deadline: Option<Instant>) -> bool {
     let Ok(watched) = pidfd.try_clone().and_then(readable) else { return false };
     let ended = async { watched.readable().await.is_ok() };

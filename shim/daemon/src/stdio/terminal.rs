@@ -1,16 +1,15 @@
-//! A terminal: what a container's process has for its three streams, and its other end, which the shim copies to and from
-//! the client's streams.
+//! A terminal: the slave is all three streams of a container's process, and the shim copies between the master and the client's streams.
 //!
 //! ```text
 //! client --- FIFO ---> input  ---> master ===== slave   the process, whose controlling terminal it is
 //!        <-- FIFO ---- output <---
 //! ```
 //!
-//! The input's end hangs up, as on containerd's own shims: nobody can type any more (`stdinOnce`). A client that only went
-//! away is no end, since the shim holds the FIFO open until CloseIO.
+//! The end of the input hangs up, as on containerd's own shims: nobody can type any more (`stdinOnce`). A client that only went away does
+//! not end the input, because the shim holds the FIFO open until CloseIO.
 //!
-//! Here alone the shim handles a container's bytes: the line discipline lies between. A client that does not read holds up
-//! its own terminal, and no other.
+//! Only here the shim handles a container's bytes, because the line discipline lies between. A client that does not read holds up its own
+//! terminal, and no other.
 
 use std::future::poll_fn;
 use std::io;
@@ -31,30 +30,30 @@ use tokio::task::JoinHandle;
 
 use crate::error::{Doing, Result};
 
-/// As much is copied at once as a terminal holds.
+/// Bytes copied at once: as many as a terminal holds.
 const CHUNK: usize = 4096;
 
 /// The shim's side of a terminal.
 pub(super) struct Terminal {
-    /// Those who copy have it, and with the last of them it closes.
+    /// The tasks that copy hold the master, which closes with the last of them.
     master: Weak<AsyncFd<OwnedFd>>,
     input: Option<JoinHandle<()>>,
     output: JoinHandle<()>,
 }
 
-/// A new terminal: its master, and the slave for a process.
+/// Makes a terminal. Returns its master, and the slave for a process.
 pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
     let doing = || "making a terminal".to_owned();
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = rustix::pty::openpt(flags).doing(doing)?;
     rustix::pty::unlockpt(&master).doing(doing)?;
-    // By the master, not by a name: /dev/pts may be another instance's.
+    // Opened by the master, not by a name: /dev/pts may be another instance's.
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(doing)?;
     Ok((master, slave))
 }
 
 impl Terminal {
-    /// Begins to copy: from `input` to the terminal, and from it to `output`, where there are such.
+    /// Begins to copy from `input`, if any, to the terminal, and from the terminal to `output`, if any.
     pub(super) fn begin(master: OwnedFd, input: Option<OwnedFd>, output: Option<OwnedFd>) -> Result<Self> {
         let doing = || "copying a terminal's streams".to_owned();
         rustix::io::ioctl_fionbio(&master, true).doing(doing)?;
@@ -84,17 +83,17 @@ impl Terminal {
         Ok(Self { master: weak, input, output })
     }
 
-    /// Whether there is something that was not copied out yet: the other end is open, or was until now.
+    /// Whether there may be output that was not copied yet: the other end is open, or was until now.
     pub(super) fn unread(&self) -> bool {
         !self.output.is_finished()
     }
 
-    /// The size of its window, in characters. Those whose terminal it is get SIGWINCH.
+    /// Sets the size of its window, in characters. The terminal's processes get SIGWINCH.
     pub(super) fn resize(&self, width: u16, height: u16) -> Result<()> {
         let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
         match self.master.upgrade() {
             Some(master) => rustix::termios::tcsetwinsize(master.get_ref(), size),
-            // It was hung up: nobody looks at it.
+            // The terminal was hung up: nobody looks at it.
             None => Ok(()),
         }
         .doing(|| "resizing a terminal".to_owned())
@@ -102,7 +101,7 @@ impl Terminal {
 }
 
 impl Drop for Terminal {
-    /// Nothing more comes in; what is on its way out goes on to its end, or to that of who reads it.
+    /// Stops the input. The output goes on to its end, or to that of its reader.
     fn drop(&mut self) {
         if let Some(input) = &self.input {
             input.abort();
@@ -134,14 +133,14 @@ async fn copy_in(input: &AsyncFd<OwnedFd>, master: &AsyncFd<OwnedFd>) -> io::Res
     }
 }
 
-/// Until nobody has the other end any more, which a read says with EIO, or it is hung up and what was printed is copied.
+/// Copies until nobody has the other end any more (a read fails with EIO), or until the terminal is hung up and its output is copied.
 async fn copy_out(master: &AsyncFd<OwnedFd>, output: Option<&AsyncFd<OwnedFd>>, hung_up: &Notify) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     let mut over = pin!(hung_up.notified());
     loop {
         let read = async {
             let mut reading = pin!(master.async_io(Interest::READABLE, |from| Ok(rustix::io::read(from, &mut chunk)?)));
-            // What there is comes first.
+            // Output comes before the hang-up.
             poll_fn(|context| match reading.as_mut().poll(context) {
                 Poll::Pending => over.as_mut().poll(context).map(|()| None),
                 Poll::Ready(read) => Poll::Ready(Some(read)),

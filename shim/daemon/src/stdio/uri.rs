@@ -1,5 +1,5 @@
-//! Where a client wants a stream: the path of a FIFO, or a URI, as containerd's own shim takes them
-//! (`cmd/containerd-shim-runc-v2/process/io.go`, containerd's `docs/` «Logging»).
+//! Parses where a client wants a stream: the path of a FIFO, or a URI, as containerd's own shim takes them
+//! (`cmd/containerd-shim-runc-v2/process/io.go`, containerd's `docs/` "Logging").
 //!
 //! ```text
 //! ""                              the null device
@@ -17,7 +17,7 @@ use log::warn;
 
 use crate::error::{Error, Result};
 
-/// What a request's stream means.
+/// The target of a request's stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
     Null,
@@ -30,9 +30,9 @@ pub(super) enum Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Program {
     pub(super) path: PathBuf,
-    /// Behind the program's own name.
+    /// The arguments behind the program's own name.
     pub(super) arguments: Vec<CString>,
-    /// Whether it must say that it is ready, or may just close the descriptor on which it would.
+    /// Whether the program must say that it is ready; otherwise closing the descriptor for that is enough.
     pub(super) speaks: bool,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Target> {
         return Ok(Target::Null);
     }
     if text.starts_with('/') {
-        // As it is: only a URI has a «?» or a «%» with a meaning.
+        // Taken as it is: `?` and `%` have a meaning only in a URI.
         return Ok(Target::Fifo(text.into()));
     }
     let (scheme, rest) = text.split_once(':').ok_or_else(|| refused(EXPECTED))?;
@@ -56,7 +56,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Target> {
     }
     let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    // Of «file://var/log» a URI's host is «var»: the file would be another one than was meant.
+    // In `file://var/log` the host is `var`: the file would be another one than was meant.
     let path = path.strip_prefix("//").unwrap_or(path);
     let expected = || format!("{scheme}:///path, with three slashes and an absolute path");
     if !path.starts_with('/') {
@@ -77,14 +77,14 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Target> {
 }
 
 impl Program {
-    /// As messages have it: the arguments may be nobody's business.
+    /// Returns the name for messages. The arguments may be confidential.
     pub(super) fn name(&self) -> Cow<'_, str> {
         Path::to_string_lossy(&self.path)
     }
 }
 
-/// A query's words: each key, and the first of its values, which may be empty. What Go's `url.ParseQuery` leaves out is left
-/// out here, since containerd's shim does so too; but keys keep the order in which they are first met, where Go has none.
+/// Returns a query's words: each key, and the first of its values, which may be empty. Leaves out the same as Go's `url.ParseQuery`,
+/// because containerd's shim does so too. But keys keep the order in which they first occur, while Go has none.
 fn arguments(name: &str, query: &str) -> Option<Vec<CString>> {
     let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for (index, part) in query.split('&').enumerate().filter(|(_, part)| !part.is_empty()) {
@@ -101,7 +101,7 @@ fn arguments(name: &str, query: &str) -> Option<Vec<CString>> {
     pairs.into_iter().flat_map(|(key, value)| [key, value]).map(|word| CString::new(word).ok()).collect()
 }
 
-/// Percent-decoded; none where a «%» is not followed by two hexadecimal digits. In a query «+» is a space.
+/// Decodes percent signs. Returns None if a `%` is not followed by two hexadecimal digits. In a query `+` is a space.
 fn decoded(text: &str, query: bool) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut decoded = Vec::with_capacity(text.len());
@@ -160,7 +160,7 @@ mod tests {
         }
     }
 
-    /// What Go's url.Parse and Query make of the same, and containerd's NewBinaryCmd of that.
+    /// The words that Go's `url.Parse` and `Query` make of the same, and containerd's `NewBinaryCmd` of that.
     #[test]
     fn a_binary_loggers_arguments_are_parsed_as_containerd_does() {
         for (query, words) in [

@@ -1,5 +1,5 @@
-//! Whoever waits for a driver's answer: a shim, for a start. It may give up, or be killed, at any moment; its end of the socket
-//! is closed then.
+//! The caller that waits for a driver's answer: a shim, for a start. The caller may give up, or be killed, at any moment, which closes
+//! its end of the socket.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,13 +11,13 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::error::{Doing, Result};
 
-/// The shim's other end.
+/// The driver's end of the socket to the shim.
 pub(super) struct Asker {
     control: OwnedFd,
 }
 
 impl Asker {
-    /// The one at standard input.
+    /// Returns the asker at standard input.
     pub(super) fn of_this_process() -> Result<Self> {
         let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
         Ok(Self { control: control.doing(|| "receiving an order for the compile driver".to_owned())? })
@@ -32,18 +32,18 @@ impl Asker {
         control::send_with(self.control.as_fd(), words, artifact.as_slice()).doing(|| "answering the shim".to_owned())
     }
 
-    /// Waits for so long, or until nobody waits for the answer any more: true then.
+    /// Waits for `time`, or until nobody waits for the answer any more. Returns true in the second case.
     pub(super) fn leaves_within(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
-            // It says nothing after its order, so that all that there is to read is its end.
+            // The asker says nothing after its order, so that all that there is to read is its end.
             let mut watched = [PollFd::from_borrowed_fd(self.control.as_fd(), PollFlags::IN)];
             match rustix::event::poll(&mut watched, Some(&timeout)) {
                 Err(rustix::io::Errno::INTR) => {}
                 Ok(ready) => return ready > 0,
-                // Not known: it is served. The time is waited for all the same.
+                // Not known, so the asker is served. The driver waits for the time all the same.
                 Err(_) => {
                     std::thread::sleep(left);
                     return false;
@@ -52,7 +52,7 @@ impl Asker {
         }
     }
 
-    /// One that waits until its other end is dropped.
+    /// Returns an asker that waits until its other end is dropped.
     #[cfg(test)]
     pub(super) fn pair() -> (Self, OwnedFd) {
         use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};

@@ -6,11 +6,11 @@
 //!                                                             again, for the best code, if the first was fast <-'
 //! ```
 //!
-//! A module that is a layer of the container's image is looked for here, and read only when it holds the lock and is to be
-//! compiled; one whose artifact is there is answered at once.
+//! The driver looks for a module that is a layer of the container's image, and reads it only when it holds the lock and is to compile
+//! the module. It answers at once if the artifact is there.
 //!
-//! It has no rights to give up that it does not need: it makes the cache's files, root's own. What meets the module's
-//! bytes is the compile process.
+//! The driver keeps root's rights because it makes the cache's files, which are root's own. Only the compile process parses the module's
+//! bytes.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -36,25 +36,25 @@ use super::shares::{self, Bounds, Full, Share};
 use crate::error::{Doing, Error, Result};
 use crate::image::{self, Found};
 
-/// So long an order waits for a slot.
+/// The time that an order waits for a slot.
 const LONGEST_QUEUE: Duration = Duration::from_secs(600);
-/// For nobody to read.
+/// An error that nobody reads.
 const UNWANTED: &str = "whoever asked for it is gone";
 
-/// Orders for which starts wait, each a driver of a megabyte: as many of one namespace as a node has pods, which may all be of
-/// one new image.
+/// Orders that starts wait for, each a driver of a megabyte. One namespace may have as many as a node has pods, because these may all
+/// be of one new image.
 const ORDERS: Bounds = Bounds { own: 256, total: 768, least: 4 };
 /// Drivers that make better code, or wait for their turn to.
 const IMPROVEMENTS: Bounds = Bounds { own: 64, total: 256, least: 4 };
-/// Between two looks whether an artifact was taken over: it wakes up when it was.
+/// The interval of the checks whether an artifact was taken over, which also wakes the driver up.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// The `compile` action: serves the order on standard input.
 pub(crate) fn run() -> Result<()> {
     let doing = || "receiving an order for the compile driver".to_owned();
-    // Whoever opens an entry that is looked at by a lease would end this process by a signal.
+    // Otherwise a process that opens an entry while a lease is on it would end this process by a signal.
     nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGIO).thread_block().doing(doing)?;
-    // Its own: what ends the shim's session or group does not end a compile.
+    // A session of its own: a signal to the shim's session or group ends no compile.
     let _ = nix::unistd::setsid();
     let asker = Asker::of_this_process()?;
     let (order, mut files) = match asker.order() {
@@ -90,7 +90,7 @@ pub(crate) fn run() -> Result<()> {
     };
     match driver.serve(given) {
         Ok(made) => driver.deliver(made),
-        // One that nobody waits for any more did not fail.
+        // An order that nobody waits for any more did not fail.
         Err(_) if driver.asker.leaves_within(Duration::ZERO) => Ok(()),
         Err(e) => {
             driver.count_failure(&e);
@@ -112,15 +112,15 @@ pub(super) struct Driver {
     pub(super) order: Order,
     asker: Asker,
     pub(super) places: Places,
-    /// One of the orders that there may be, from when it may have to wait until it is answered.
+    /// Its place among the bounded number of orders, from when it may have to wait until it is answered.
     counted: Option<Lock>,
-    /// From the first compile on.
+    /// Set from the first compile on.
     pub(super) cgroup: Option<Compilers>,
     pub(super) warnings: Vec<String>,
 }
 
 impl Driver {
-    /// Becomes one of the orders that there may be, or says that there are enough.
+    /// Takes a place among the bounded number of orders, or fails if all are taken.
     fn be_counted(&mut self) -> Result<()> {
         if self.counted.is_some() {
             return Ok(());
@@ -134,13 +134,13 @@ impl Driver {
                 };
                 return Err(self.failed(format!("{most} other starts {whose} wait for the compiler: try again")));
             }
-            // Read-only, or full: there are no turns either.
+            // The disk is read-only or full: there are no turns either.
             Err(e) => self.warnings.push(format!("orders are not counted: {e}")),
         }
         Ok(())
     }
 
-    /// Answers, and makes better code if there is to be some.
+    /// Answers, and then makes better code if there is to be some.
     fn deliver(&mut self, made: Made) -> Result<()> {
         let Made { artifact, target, digest, tier, origin, uncached, later } = made;
         let words = Answer::Made {
@@ -165,8 +165,8 @@ impl Driver {
         self.report(target, improved)
     }
 
-    /// Tells what came of the better code, for which nobody waits: to a line in the shim's log, if there still is one, and
-    /// to the counters.
+    /// Reports the result of making better code, for which nobody waits: to the shim's log, if the shim is still there, and to the
+    /// counters.
     fn report(&self, target: Target, improved: Result<()>) -> Result<()> {
         let mut warnings = self.warnings.clone();
         if let Err(e) = improved {
@@ -179,7 +179,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Counts what was no module's fault.
+    /// Counts a failure that is not the module's fault.
     fn count_failure(&self, e: &Error) {
         let fault = matches!(e, Error::Module { .. } | Error::Declined { .. });
         if let (false, Some(target)) = (fault, self.order.targets.first()) {
@@ -187,7 +187,7 @@ impl Driver {
         }
     }
 
-    /// The module of the order; why there is none, in the inner error.
+    /// Returns the module of the order, or why there is none.
     fn given(&mut self, file: Option<File>) -> Result<Sought> {
         match (&self.order.image, file) {
             (None, Some(file)) => {
@@ -242,9 +242,9 @@ impl Driver {
         Err(Error::Declined { module: self.order.name.clone(), declined })
     }
 
-    /// `further` says that it is not the first target that is tried.
+    /// Serves the order for one target. `further`: it is not the first that is tried.
     fn serve_on(&mut self, part: &mut Part, given: Given, further: bool) -> Result<Served> {
-        // Whoever sends a file has looked, for the first target.
+        // A shim that sends a file has looked already, for the first target.
         let given = match further || matches!(given, Given::Layer(_)) {
             true => match self.look(part, given, Look::First)? {
                 ControlFlow::Break(served) => return Ok(served),
@@ -265,7 +265,7 @@ impl Driver {
             Ok(Some(Turn::Unwanted)) => return Err(self.failed(UNWANTED.to_owned())),
             Ok(Some(Turn::Came(held))) => (Some(held), Look::Locked),
             Ok(None) => (None, Look::Locked),
-            // Read-only, or full: there is nobody to wait for.
+            // The disk is read-only or full: there is nobody to wait for.
             Err(e) => (None, Look::Unlocked(e.to_string())),
         };
         let given = match self.look(part, given, look)? {
@@ -310,7 +310,7 @@ impl Driver {
         let begin = Instant::now();
         let Fresh { artifact, uncached } = match self.compile(part, &module, tier, true)? {
             Outcome::Made(fresh) => fresh,
-            // The bytes go: what is done next may have to wait.
+            // The bytes are dropped here, because the next step may have to wait.
             Outcome::Declined(reason) => return Ok(Served::Declined(reason, given)),
             Outcome::OtherWorld(world, reason) => return Ok(Served::OtherWorld(world, reason, given)),
         };
@@ -329,10 +329,10 @@ impl Driver {
         }
     }
 
-    /// The code that is made for a start, of a module of so many bytes.
+    /// Returns the tier to compile for a start, of a module of so many bytes.
     fn tier(&self, part: &Part, bytes: u64) -> Tier {
         match awaited(self.order.tier, part.target, bytes) {
-            // The best replaces code that does not fit. Without a cache it would be made for one start alone.
+            // Code that does not fit is replaced by the best. Without a cache, fast code would be made for one start alone.
             Tier::Fast if self.order.wish == Wish::Any && (part.store.is_some() || self.order.tier.is_some()) => {
                 Tier::Fast
             }
@@ -344,12 +344,12 @@ impl Driver {
         Until { limit: LONGEST_QUEUE, asker: &self.asker }
     }
 
-    /// The module's lock, which is one of each tenant's.
+    /// Takes the module's lock, of which each tenant has one.
     fn lock(&self, target: Target, given: &Given) -> Result<Turn> {
         locks::module(&self.places.locks, target, given.digest(), &self.order.tenant, self.until())
     }
 
-    /// A place among those that compile in this lane; without a cache there are no files to tell of it.
+    /// Takes a slot of this lane. Returns None without a cache, because there are no files to tell of slots then.
     fn slot(&self, part: &Part, lane: Lane, given: &Given) -> Result<Option<Turn>> {
         if part.store.is_none() {
             return Ok(None);
@@ -358,20 +358,20 @@ impl Driver {
         Queue::new(folder, lane.slots(), &self.order.tenant, given.digest()).slot(self.until()).map(Some)
     }
 
-    /// Compiles the module again for the best code, by a process that has what the others leave; unless somebody is at it, or there
+    /// Compiles the module again for the best code, in a process that gets what the others leave, unless another driver is at it, or there
     /// are too many.
-    /// Not under the lock that a start takes: if the fast code is evicted meanwhile, the next start makes its own and waits for
-    /// nobody here. What comes to nothing is ordered again by the next start that uses the fast code.
+    /// Does not take the lock that a start takes: if the fast code is evicted meanwhile, the next start makes its own and does not wait
+    /// for this compile. After a failure, the next start that uses the fast code orders it again.
     fn improve(&mut self, target: Target, mut given: Given) -> Result<()> {
         let Installed::Part(part) = self.part(target)? else { return Ok(()) };
-        // Not to hold a lock of the cache's with the weight of what started this driver.
+        // No lock of the cache may be held with the weight of what started this driver.
         self.join();
         let (places, tenant) = (&self.places, &self.order.tenant);
         let Share::Taken(_counted) = shares::take(&places.improvements, tenant, 1, &IMPROVEMENTS)? else {
             return Ok(());
         };
         let Some(_lock) = locks::later(&places.locks, target, given.digest(), tenant)? else { return Ok(()) };
-        // Not one that a start waits for.
+        // A slot that no start waits for.
         let _slot = match self.slot(&part, Lane::Later, &given)? {
             Some(Turn::Came(slot)) => slot,
             Some(Turn::TooLate) => {

@@ -1,7 +1,7 @@
-//! What is in the cache, for the command `catamaran cache`: listed, pruned and verified by the rules by which drivers put it there.
+//! Lists, prunes and verifies the cache's entries for the command `catamaran cache`, by the rules by which drivers put them there.
 //!
-//! An entry goes under the lock of the cache's room, and never while a process has it open. What is listed or verified is not locked:
-//! an entry may go meanwhile, and is passed over then.
+//! An entry is removed under the lock of the cache's room, and pruning never removes one that a process has open. Listing and verifying
+//! take no lock: an entry that goes meanwhile is skipped.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -20,12 +20,12 @@ use serde::{Deserialize, Serialize};
 use super::{evict, locks};
 use crate::error::{Doing, Error, Result};
 
-/// What is asked, as JSON on the command line.
+/// The request, as JSON on the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Asked {
     List,
-    /// Removes all that is not in use and that all of these let go.
+    /// Removes the entries that are not in use and that meet all of these conditions.
     Prune {
         /// Entries that were not used for so many seconds.
         older_than: Option<u64>,
@@ -46,33 +46,33 @@ enum Asked {
 struct Entry {
     /// sha256 of the module, in hexadecimal.
     digest: String,
-    /// None where the folder is named after no engine that is known.
+    /// None if the folder is named after no known engine.
     engine: Option<Engine>,
-    /// What it is made for, of that engine; none where that is not known.
+    /// The target that it is made for, of that engine; None if that is not known.
     target: Option<Target>,
-    /// `best` or `fast`; `refused` where the engine has no machine code of it.
+    /// `best` or `fast`; `refused` if the engine has no machine code of it.
     tier: &'static str,
-    /// On the disk.
+    /// Its bytes on the disk.
     bytes: u64,
     /// When it was used last, to the hour, in seconds since 1970.
     used: u64,
     /// Whether a process has it open.
     in_use: bool,
-    /// Whether the compilers of this build have made it: other builds' entries are not used by it.
+    /// Whether this build's compilers have made it, because this build does not use other builds' entries.
     current: bool,
     path: PathBuf,
 }
 
-/// What was found, and what became of it.
+/// The entries that were found, and those that were removed.
 #[derive(Debug, Default, Serialize)]
 struct Found {
     /// The folder of the entries.
     folder: PathBuf,
-    /// What entries may take, in bytes.
+    /// The bytes that entries may take.
     most: u64,
     /// `list`: all. `prune`: those that stay. `verify`: those that are whole.
     entries: Vec<Entry>,
-    /// `prune`, and `verify` where it is to remove them.
+    /// `prune`, and `verify` with `remove`: those that were removed.
     removed: Vec<Entry>,
     /// `verify`: those that are not what was published.
     damaged: Vec<Entry>,
@@ -80,7 +80,7 @@ struct Found {
 
 /// The `cache` action.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
-    // Whoever opens an entry that is looked at by a lease would end this process by a signal.
+    // Otherwise a process that opens an entry while a lease is on it would end this process by a signal.
     let blocked = nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGIO).thread_block();
     blocked.doing(|| "looking at the cache".to_owned())?;
     let asked = arguments.first().and_then(|text| serde_json::from_str(text.to_str()?).ok());
@@ -118,7 +118,7 @@ fn carry_out(asked: &Asked, places: &Places, fingerprints: &[String]) -> Result<
         Asked::Verify { remove } => {
             for entry in entries() {
                 match is_whole(&entry) {
-                    // It went meanwhile.
+                    // It was removed meanwhile.
                     None => {}
                     Some(true) => found.entries.push(entry),
                     Some(false) => found.damaged.push(entry),
@@ -126,7 +126,7 @@ fn carry_out(asked: &Asked, places: &Places, fingerprints: &[String]) -> Result<
             }
             if *remove && !found.damaged.is_empty() {
                 let _lock = lock()?;
-                // Another one may have been put in its place.
+                // Another entry may have been put in its place.
                 let damaged = found.damaged.iter().filter(|entry| is_whole(entry) == Some(false));
                 let gone = damaged.filter(|entry| entry::remove(&entry.path).is_ok());
                 found.removed = gone.cloned().collect();
@@ -141,7 +141,7 @@ fn age(entry: &Entry) -> Duration {
     used.elapsed().unwrap_or_default()
 }
 
-/// Every entry, the least recently used first.
+/// Returns every entry, the least recently used first.
 fn entries(root: &Path, fingerprints: &[String]) -> Vec<Entry> {
     let mut all = Vec::new();
     for folder in evict::folders(root) {
@@ -174,12 +174,12 @@ fn entries(root: &Path, fingerprints: &[String]) -> Vec<Entry> {
     all
 }
 
-/// The lock of the room is held.
+/// Removes the chosen entries. The room's lock is held.
 fn prune(entries: Vec<Entry>, to_bytes: Option<u64>, chosen: impl Fn(&Entry) -> bool, found: &mut Found) {
     let mut sum: u64 = entries.iter().map(|entry| entry.bytes).sum();
     for entry in entries {
         let wanted = to_bytes.is_none_or(|most| sum > most) && chosen(&entry);
-        // As it is now: it may have been opened since it was listed.
+        // Looked at again, because it may have been opened since it was listed.
         if wanted && !evict::in_use(&entry.path) && entry::remove(&entry.path).is_ok() {
             sum -= entry.bytes;
             found.removed.push(entry);
@@ -189,7 +189,7 @@ fn prune(entries: Vec<Entry>, to_bytes: Option<u64>, chosen: impl Fn(&Entry) -> 
     }
 }
 
-/// Removes what processes left that died while they wrote, and folders in which there is nothing.
+/// Removes the unfinished files of processes that died while they wrote, and empty folders.
 fn sweep(root: &Path) {
     for folder in evict::folders(root) {
         if let Ok(store) = Store::open(folder.clone()) {
@@ -199,12 +199,12 @@ fn sweep(root: &Path) {
     }
 }
 
-/// Whether an entry is what was published; none where it is gone. A refusal has no checksum.
+/// Returns whether an entry is what was published, or None if it is gone. A refusal has no checksum.
 fn is_whole(entry: &Entry) -> Option<bool> {
     if entry.tier == "refused" {
         return entry.path.exists().then_some(true);
     }
-    // Not to wait for somebody's lease on it.
+    // O_NONBLOCK: waits for no lease on it.
     let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&entry.path);
     match opened {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -233,7 +233,7 @@ mod tests {
     }
 
     impl Cache {
-        /// Entries of 64 kB, the least recently used first: the last of the digits `digits` an hour ago, the one before two hours.
+        /// Makes entries of 64 kB, one for each of `digits`, of which the last was used an hour ago and the one before two hours ago.
         fn new(name: &str, digits: &str) -> Self {
             let cache = Self(std::env::temp_dir().join(format!("catamaran-entries-{name}-{}", std::process::id())));
             fs::create_dir_all(cache.folder()).unwrap();

@@ -1,5 +1,5 @@
-//! Keeps the cache within its bytes, what is in use among them, and each tenant within its share. The least recently used entry
-//! goes first, never one in use; where it is not the tenant's own that has to go, it is one of whoever has the most.
+//! Keeps the cache within its bytes, entries in use included, and each tenant within its share. The least recently used entry goes
+//! first, and never one in use. A tenant within its share displaces an entry of the tenant that has the most.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -12,14 +12,14 @@ use catamaran_cache::{checksum, entry};
 use catamaran_host::lease;
 use log::info;
 
-/// What the smallest entry counts: some file systems keep small files in no block at all.
+/// The bytes that an entry counts at least, because some file systems keep small files in no block at all.
 const LEAST_BYTES: u64 = 4096;
 
-/// What came of making room.
+/// The result of making room.
 pub(super) struct Room {
-    /// Whose entries went: the engine that each one's folder is named after.
+    /// The engines of the removed entries, after which their folders are named.
     pub(super) removed: Vec<Option<Engine>>,
-    /// Why there is none.
+    /// Why there is no room, if there is none.
     pub(super) lacking: Option<String>,
 }
 
@@ -29,7 +29,7 @@ struct Entry {
     bytes: u64,
 }
 
-/// One tenant's entries, the least recently used at the front: those that were not looked at yet.
+/// One tenant's entries that were not looked at yet, the least recently used at the front.
 #[derive(Default)]
 struct TenantEntries {
     sum: u64,
@@ -37,7 +37,7 @@ struct TenantEntries {
 }
 
 impl TenantEntries {
-    /// Removes the next entry, unless it is in use. None when there is no further one.
+    /// Removes the next entry, unless it is in use. Returns None if there is no further one.
     fn remove_one(&mut self, removed: &mut Vec<Option<Engine>>) -> Option<()> {
         let next = self.entries.pop_front()?;
         if !in_use(&next.path) && entry::remove(&next.path).is_ok() {
@@ -50,9 +50,9 @@ impl TenantEntries {
 }
 
 /// Removes entries below `root`, of every fingerprint, until one more of `tenant`'s, with the bytes of the file `new`, is within
-/// the bounds. What cannot be read or removed stays. A tenant has nobody's entry removed who would have less than it.
+/// the bounds. Entries that cannot be read or removed stay. Removes no entry of a tenant that has less than `tenant` would have.
 ///
-/// `tenant` is one in the names of files. The lock of [`super::locks::room`] is held.
+/// `tenant` is in the form of names of files. The caller holds the lock of [`super::locks::room`].
 pub(super) fn make_room(root: &Path, bounds: Bounds, tenant: &str, new: Option<&Path>) -> Room {
     let more = new.and_then(|new| fs::metadata(new).ok()).map_or(0, |meta| bytes(&meta));
     let mut removed = Vec::new();
@@ -62,7 +62,7 @@ pub(super) fn make_room(root: &Path, bounds: Bounds, tenant: &str, new: Option<&
         }
         false => try_to_fit(root, bounds, tenant, more, new, &mut removed),
     };
-    // An older version's folder, once it is empty; the others have something in them.
+    // Removes an older version's folder once it is empty; the others have something in them.
     for folder in folders(root) {
         let _ = fs::remove_dir(folder);
     }
@@ -108,7 +108,7 @@ pub(super) fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
     all.filter(|path| path.is_dir())
 }
 
-/// Every entry but `except`, by tenant. Marks without an entry are removed.
+/// Returns every entry but `except`, by tenant. Removes marks without an entry.
 fn entries(root: &Path, except: Option<&Path>) -> BTreeMap<String, TenantEntries> {
     let mut all = BTreeMap::<String, TenantEntries>::new();
     for folder in folders(root) {
@@ -142,13 +142,13 @@ fn entries(root: &Path, except: Option<&Path>) -> BTreeMap<String, TenantEntries
     all
 }
 
-/// What a file takes on the disk, at least a block: many small files are a burden too.
+/// Returns what a file takes on the disk, at least a block, because many small files are a burden too.
 pub(super) fn bytes(meta: &fs::Metadata) -> u64 {
     (std::os::unix::fs::MetadataExt::blocks(meta) * 512).max(LEAST_BYTES)
 }
 
-/// Whether a process has it open: a write lease is granted only where none has (fcntl(2), «Leases»). Workers keep their
-/// artifact open, since their memory image is mapped from it.
+/// Whether a process has the file open: the kernel grants a write lease only if none has (fcntl(2), "Leases"). Workers keep their
+/// artifact open, because their memory image is mapped from it.
 pub(super) fn in_use(path: &Path) -> bool {
     match File::open(path) {
         Ok(file) => !lease::nobody_else_has_it(&file).unwrap_or(false),

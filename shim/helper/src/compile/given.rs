@@ -1,5 +1,5 @@
-//! What an order is about: a file that came with it, or a layer. Either is read when it is compiled, and again when that is
-//! done a second time: nothing of it is kept by a process that waits.
+//! The module of an order: a file that came with it, or a layer. The driver reads it anew for each compile, because a process that
+//! waits keeps none of its bytes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,7 +10,7 @@ use catamaran_cache::module::{self, Largest};
 use crate::error::{Doing, Error, Result};
 use crate::image::Layer;
 
-/// In seconds.
+/// The seconds that a read may take.
 const LONGEST_READ: u32 = 120;
 
 /// A module that cannot change, and its digest.
@@ -22,7 +22,7 @@ pub(super) struct Sealed {
 /// What a module was read as.
 pub(super) enum Read {
     Sealed(Sealed),
-    /// No Wasm, whatever it was said to be: its digest, and what it is instead.
+    /// Not Wasm, whatever it was said to be: its digest, and what it is instead.
     Refused {
         digest: String,
         reason: String,
@@ -32,9 +32,9 @@ pub(super) enum Read {
 pub(super) enum Given {
     File {
         file: File,
-        /// As the shim saw it, and then as it was read here.
+        /// As the shim read it, and then as the driver read it.
         digest: String,
-        /// Whether it was read here: it is to be the same from then on.
+        /// Whether the driver has read it: it must stay the same from then on.
         read: bool,
     },
     Layer(Box<Layer>),
@@ -49,7 +49,7 @@ impl Given {
         }
     }
 
-    /// How many bytes the module has. A file may have others when it is read.
+    /// Returns how many bytes the module has. A file may have others when it is read.
     pub(super) fn bytes(&self) -> Result<u64> {
         match self {
             Given::File { file, .. } => {
@@ -59,8 +59,8 @@ impl Given {
         }
     }
 
-    /// The module's bytes, in memory of this process's cgroup. `name` is the file's, `warnings` for the log. A source that does not
-    /// answer in [`LONGEST_READ`] ends this process: it has a slot.
+    /// Reads the module's bytes, into memory of this process's cgroup. `name` is the file's, `warnings` are for the log. A source that does
+    /// not answer within [`LONGEST_READ`] ends this process, because it has a slot.
     pub(super) fn read(&mut self, name: &str, largest: Largest, warnings: &mut Vec<String>) -> Result<Read> {
         nix::unistd::alarm::set(LONGEST_READ);
         let read = match self {
@@ -83,7 +83,7 @@ fn read_file(name: &str, largest: Largest, file: &mut File, known: &mut String, 
     Ok(Read::Sealed(Sealed { bytes, digest }))
 }
 
-/// Verified as it is read.
+/// Reads a layer, verified as it is read.
 fn read_layer(layer: &mut Layer, largest: Largest, warnings: &mut Vec<String>) -> Result<Read> {
     let name = layer.name();
     largest.check(&name, layer.size())?;

@@ -1,11 +1,12 @@
-//! What a file is and what each engine says of it, for the command `catamaran inspect`.
+//! Tells what a file is and what each engine says of it, for the command `catamaran inspect`.
 //!
 //! ```text
 //! file -> sealed memory -> its first bytes -> a compile process describes it -> each engine's compile process judges it
 //! ```
 //!
-//! The verdict is that of Create: the same processes say it, in the same words. An engine whose verdict is in the cache is not asked
-//! again; one that says that a component is a server, or an extended command, is asked once more, for that. An import of another type than the engine's is found by the worker alone, when the container is created.
+//! The verdict is that of Create, because the same processes say it, in the same words. An engine whose verdict is in the cache is not
+//! asked again. An engine that says that a component is a server, or an extended command, is asked once more, for that. Only the worker
+//! finds an import of another type than the engine's, when the container is created.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use super::process::{self, Task, Verdict};
 use crate::error::{Doing, Error, Result};
 
-/// The verdict that leads to a second question, which none of the answer's is: the component is of this world.
+/// Returns the verdict that a component is of this world, which leads to a second question and never reaches the answer.
 fn verdict_of(world: World) -> &'static str {
     match world {
         World::ExtendedCommand => "extended",
@@ -38,12 +39,12 @@ fn verdict_of(world: World) -> &'static str {
     }
 }
 
-/// What is asked, as JSON on the command line. The file is standard input.
+/// The request, as JSON on the command line. The file is standard input.
 #[derive(Deserialize)]
 struct Asked {
-    /// The file's, for messages.
+    /// The file's name, for messages.
     name: String,
-    /// Those that may run it.
+    /// The engines that may run it.
     engines: Vec<Engine>,
     /// As the handler's option `max_module_bytes`.
     largest: u64,
@@ -54,41 +55,41 @@ struct Asked {
 struct Inspected {
     /// `module`, `component`, `precompiled`, `elf`, `script` or `other`.
     kind: &'static str,
-    /// What it is instead, where it is no Wasm.
+    /// What the file is instead, if it is not Wasm.
     instead: Option<String>,
     bytes: u64,
     /// sha256 of the file, in hexadecimal.
     digest: String,
     imports: Vec<Import>,
     exports: Vec<String>,
-    /// Imports and exports that are not listed.
+    /// The number of imports and exports that are not listed.
     left_out: u64,
     /// Why imports and exports are not, or not all, known.
     broken: Option<String>,
     engines: Vec<OfEngine>,
-    /// The one that would run it, where no annotation says another.
+    /// The engine that would run it, unless an annotation says another.
     chosen: Option<Engine>,
-    /// What its machine code would be made for.
+    /// The target that its machine code would be made for.
     target: Option<Target>,
-    /// Why none would, in the words of Create.
+    /// Why no engine would run it, in the words of Create.
     refused: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Import {
     interface: String,
-    /// Empty where a whole interface is imported.
+    /// Empty if a whole interface is imported.
     name: String,
 }
 
 #[derive(Debug, Serialize)]
 struct OfEngine {
     engine: Engine,
-    /// What it was asked about, last.
+    /// The target that it was asked about last.
     target: Target,
     /// `runs`, `other-engine`, `refused`, `missing` or `failed`.
     verdict: &'static str,
-    /// In the words of Create; none where it runs.
+    /// The reason, in the words of Create; None if it runs.
     reason: Option<String>,
     /// The artifact in the cache, if there is one: `best` or `fast`.
     cached: Option<&'static str>,
@@ -130,7 +131,7 @@ fn inspect(asked: &Asked, bytes: &File, digest: String) -> Result<Inspected> {
     if inspected.instead.is_some() {
         return Ok(inspected);
     }
-    // Without it the compiles have this process's own bounds.
+    // Without that cgroup the compiles have this process's own bounds.
     let _ = Compilers::join();
     match describe(&asked.name, bytes)? {
         Ok(text) => parse(&text, &mut inspected),
@@ -146,7 +147,7 @@ fn inspect(asked: &Asked, bytes: &File, digest: String) -> Result<Inspected> {
     Ok(inspected)
 }
 
-/// What a start would come to, by what each engine says; or why there is nothing.
+/// Returns the target that a start would get, by what each engine says, or why there is none.
 fn choose(engines: &[OfEngine]) -> std::result::Result<Target, String> {
     let mut declined = Vec::new();
     for OfEngine { engine, target, verdict, reason, .. } in engines {
@@ -172,10 +173,10 @@ fn kind(first: &[u8]) -> &'static str {
     }
 }
 
-/// What the file imports and exports, in the words of a process without rights; why it is not known, in the inner error.
+/// Returns the file's imports and exports, in the words of a process without rights. The inner error says why they are not known.
 fn describe(name: &str, bytes: &File) -> Result<std::result::Result<String, String>> {
     let doing = || format!("describing {name}");
-    // It describes modules for both engines.
+    // Wasmtime's compiler describes modules for both engines.
     let compiler = match Target::Wasmtime.compiler() {
         Ok(compiler) => compiler,
         Err(e) => return Ok(Err(e.to_string())),
@@ -198,7 +199,7 @@ fn describe(name: &str, bytes: &File) -> Result<std::result::Result<String, Stri
     Ok(Err(reason))
 }
 
-/// Reads a description. The process that wrote it met hostile bytes: what is no line of one is passed over.
+/// Reads a description. Skips all that is not a line of one, because the process that wrote it met hostile bytes.
 fn parse(text: &str, inspected: &mut Inspected) {
     let plain = |word: &str| word.replace(char::is_control, " ");
     for line in text.lines() {
@@ -214,7 +215,7 @@ fn parse(text: &str, inspected: &mut Inspected) {
     }
 }
 
-/// What an engine says of the module: as a plain command, or as what it is instead.
+/// Asks an engine about the module: as a plain command, or as what it is instead.
 fn ask_engine(engine: Engine, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEngine> {
     let answer = ask(Target::command(engine), asked, bytes, digest)?;
     let others = [(World::Http, Target::server(engine, true)), (World::ExtendedCommand, Target::extended(engine))];
@@ -224,7 +225,7 @@ fn ask_engine(engine: Engine, asked: &Asked, bytes: &File, digest: &str) -> Resu
     }
 }
 
-/// What is said of the module for a target: what the cache remembers, or what its compile process says now. Nothing is put into the
+/// Asks about the module for a target: returns what the cache remembers, or what the compile process says now. Puts nothing into the
 /// cache.
 fn ask(target: Target, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEngine> {
     let engine = target.engine();
@@ -294,7 +295,7 @@ mod tests {
         assert_eq!(choose(&[of(time, "runs", ""), of(mer, "runs", "")]), Ok(time));
         assert_eq!(choose(&[of(time, "other-engine", "x"), of(mer, "runs", "")]), Ok(mer));
         assert_eq!(choose(&[of(Target::WasmtimeHttp, "runs", ""), of(mer, "runs", "")]), Ok(Target::WasmtimeHttp));
-        // As Create: what is the module's fault ends the search.
+        // As in Create, a fault of the module ends the search.
         assert_eq!(choose(&[of(mer, "refused", "why"), of(time, "runs", "")]), Err("why".to_owned()));
         let none = choose(&[of(time, "other-engine", "x"), of(mer, "missing", "y")]).unwrap_err();
         assert_eq!(

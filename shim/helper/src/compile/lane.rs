@@ -20,7 +20,7 @@ use catamaran_cache::order;
 use catamaran_cache::target::Target;
 use catamaran_worker::compiler::Tier;
 
-/// Those that a start waits for are in the order of how long they take.
+/// A lane. Those that a start waits for are in the order of how long their compiles take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
     Short,
@@ -30,9 +30,9 @@ pub(super) enum Lane {
 }
 
 impl Lane {
-    /// Where a start waits for code of this tier, of a module of so many bytes.
+    /// Returns the lane of a start that waits for code of this tier, of a module of so many bytes.
     pub(super) fn awaited(tier: Tier, bytes: u64) -> Self {
-        // The optimiser takes so little that no command of that size starts on fast code.
+        // The optimiser takes so little time that no command of that size starts on fast code.
         let is_short = order::awaited(None, Target::Wasmtime, bytes) == Tier::Best;
         match tier {
             _ if is_short => Lane::Short,
@@ -41,7 +41,7 @@ impl Lane {
         }
     }
 
-    /// Its folder below that of all slots.
+    /// Returns its folder below that of all slots.
     pub(super) fn folder(self, slots: &Path) -> PathBuf {
         slots.join(match self {
             Lane::Short => "short",
@@ -51,7 +51,7 @@ impl Lane {
         })
     }
 
-    /// How many compile at a time: as many as leave half of the processors to the pods, each of which uses all that it gets; one where
+    /// Returns how many compile at a time. Leaves half of the processors to the pods, because a compile uses all that it gets; one where
     /// nobody waits.
     pub(super) fn slots(self) -> usize {
         match self {

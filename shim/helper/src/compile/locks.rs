@@ -1,6 +1,6 @@
-//! Who compiles what, told by locks on files: they end with the process that holds them, however it ends.
+//! Locks on files, for modules, slots and the cache's room: a lock ends with the process that holds it, however that ends.
 //!
-//! Only the compile driver takes them, a process of its own, so that it may wait.
+//! Only helpers take them, which are processes of their own, so that they may wait.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
@@ -17,35 +17,35 @@ use rustix::io::Errno;
 use super::asker::Asker;
 use crate::error::{Doing, Result};
 
-/// Between two looks for a lock that is free.
+/// The interval of tries to take a lock.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Whoever puts an entry into the cache has read it for its checksum, and waits for the disk.
+/// The time to wait for the cache's room: its holder reads an entry for its checksum, and waits for the disk.
 const LONGEST_ROOM: Duration = Duration::from_secs(30);
 
-/// How long something is waited for: until this has passed, or nobody wants it any more.
+/// The end of a wait: this limit has passed, or the asker has gone.
 #[derive(Clone, Copy)]
 pub(super) struct Until<'a> {
     pub(super) limit: Duration,
     pub(super) asker: &'a Asker,
 }
 
-/// What came of the waiting.
+/// The result of waiting for a turn.
 pub(super) enum Turn {
     Came(Lock),
     TooLate,
-    /// Who asked has gone.
+    /// The asker has gone.
     Unwanted,
 }
 
 /// A lock that is held until it is dropped.
 pub(super) struct Lock {
     file: File,
-    /// Removed with it, where there is no end of such names.
+    /// The file to remove with the lock, if files of such names would pile up.
     path: Option<PathBuf>,
 }
 
 impl Lock {
-    /// Whether the file that is locked still lies at `path`: its last holder may have removed it when it was opened already.
+    /// Whether the locked file still lies at `path`: the last holder may have removed it after this process opened it.
     pub(super) fn is_there(&self, path: &Path) -> Result<bool> {
         Ok(self.file.metadata().on(path)?.nlink() > 0)
     }
@@ -55,7 +55,7 @@ impl Lock {
         self
     }
 
-    /// The file's name, of one that is removed with it.
+    /// Returns the name of the file, if it is removed with the lock.
     pub(super) fn name(&self) -> Option<&OsStr> {
         self.path.as_ref()?.file_name()
     }
@@ -64,22 +64,22 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // While the lock is held: whoever waits for it finds a file without a name, and makes another.
+            // While the lock is held: a process that waits for it then finds a file without a name, and makes another.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// Takes the lock under which the module `digest` is compiled for `target` and one tenant, and waits for it: whoever
+/// Takes the lock under which the module `digest` is compiled for `target` and one tenant, and waits for it: the process that
 /// held it has made the artifact.
 ///
-/// Of one tenant alone: who holds it waits for its own tenant's turn, and in a burst that is a long time.
+/// Each tenant has a lock of its own, because the holder waits for its own tenant's turn, which takes long in a burst.
 pub(super) fn module(folder: &Path, target: Target, digest: &str, tenant: &str, until: Until<'_>) -> Result<Turn> {
     let path = folder.join(format!("{digest}.{target}.{}", tenant::name(tenant)));
     patiently(until, || passing(&path))
 }
 
-/// Takes the lock under which entries are put into the cache: who has made room for one is the next to put one there.
+/// Takes the lock under which entries are put into the cache, so that the driver that has made room is the next to use it.
 pub(super) fn room(root: &Path) -> Result<Option<Lock>> {
     let begin = Instant::now();
     loop {
@@ -90,17 +90,17 @@ pub(super) fn room(root: &Path) -> Result<Option<Lock>> {
     }
 }
 
-/// A lock of a file that is made for this holder, and goes with it.
+/// Makes a file for this holder and locks it. The file is removed with the lock.
 pub(super) fn own(path: PathBuf) -> Result<Lock> {
     loop {
-        // Somebody may look at it between its making and its locking, and take it for a dead one's.
+        // Another process may look at it between its making and its locking, and take it for a dead holder's.
         if let Some(held) = passing(&path)? {
             return Ok(held);
         }
     }
 }
 
-/// Removes the file of such a lock if its holder is gone: true then.
+/// Removes the file of such a lock if its holder is gone, and returns whether it is.
 pub(super) fn remove_dead(path: &Path) -> Result<bool> {
     let file = match File::open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
@@ -116,23 +116,23 @@ pub(super) fn remove_dead(path: &Path) -> Result<bool> {
     }
 }
 
-/// Takes the lock under which the better code of the module is made, for which nobody waits; none where somebody has it.
+/// Takes the lock under which the module's better code is made, for which nobody waits. Returns None if another driver has it.
 pub(super) fn later(folder: &Path, target: Target, digest: &str, tenant: &str) -> Result<Option<Lock>> {
     passing(&folder.join(format!("{digest}.{target}.{}.later", tenant::name(tenant))))
 }
 
-/// A lock whose file goes with its holder.
+/// Takes a lock whose file is removed with it.
 fn passing(path: &Path) -> Result<Option<Lock>> {
     let Some(held) = try_lock(path)? else { return Ok(None) };
     Ok(if held.is_there(path)? { Some(held.removed_with(path.to_owned())) } else { None })
 }
 
-/// Removes the modules' locks that nobody holds: their holders were killed, and who comes for such a module later may find
-/// its artifact, and needs none.
+/// Removes the modules' locks that nobody holds: their holders were killed, and a later order for such a module may find its
+/// artifact, and needs no lock then.
 pub(super) fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        // One that is just being made may be taken for a dead one's: who made it looks, and makes another.
+        // This may take a lock that is just being made for a dead holder's: its maker looks, and makes another.
         if let Ok(Some(held)) = try_lock(&path)
             && held.is_there(&path).unwrap_or(false)
         {
@@ -156,7 +156,7 @@ fn patiently(until: Until<'_>, mut attempt: impl FnMut() -> Result<Option<Lock>>
     }
 }
 
-/// Takes the lock of the file at `path`, which is made if it is not there; none where somebody has it.
+/// Takes the lock of the file at `path`, and makes the file if it is missing. Returns None if another process has the lock.
 pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).on(folder)?;

@@ -1,4 +1,4 @@
-//! What the cache has for an order, each time that the driver looks.
+//! Looks up what the cache has for an order.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use super::served::{Look, Served};
 use crate::error::{Error, Result};
 
 impl Driver {
-    /// Looks for what there is of the module by now, and serves the order with it if that is enough.
+    /// Looks up what the cache has of the module by now, and serves the order with it if that is enough.
     pub(super) fn look(&mut self, part: &mut Part, given: Given, look: Look) -> Result<ControlFlow<Served, Given>> {
         let target = part.target;
         let known = self.there(part, &given)?;
@@ -42,7 +42,7 @@ impl Driver {
         Ok(ControlFlow::Break(served))
     }
 
-    /// The first use of an artifact since the machine was started. None where the disk has damaged it.
+    /// Verifies an artifact at its first use since the machine was started. Returns None if the disk has damaged it.
     fn verified(&mut self, part: &Part, digest: &str, tier: Tier) -> Result<Option<File>> {
         let Some(store) = &part.store else { return Ok(None) };
         let verified = store.verified(digest, tier)?;
@@ -54,8 +54,8 @@ impl Driver {
         Ok(verified)
     }
 
-    /// What is known of a module, for an order that takes an artifact from before; an error if no engine runs it. Fast code is
-    /// nothing to an order that waits for the best.
+    /// Returns what the cache knows of a module, for an order that takes an artifact from before. Fails if no engine runs the module.
+    /// Ignores fast code if the order waits for the best.
     fn there(&self, part: &Part, given: &Given) -> Result<Known> {
         if self.order.wish == Wish::Again {
             return Ok(Known::Nothing);

@@ -1,5 +1,5 @@
-//! What a driver makes of a module that it holds, for one target: an artifact in the cache, or in memory where the cache cannot
-//! be used.
+//! Makes an artifact of a module that the driver holds, for one target: in the cache, or in memory if the cache cannot be
+//! used.
 
 use std::fs::File;
 use std::path::Path;
@@ -24,7 +24,7 @@ use super::shares::{Bounds, Full, Share};
 use super::{evict, locks, shares};
 use crate::error::{Doing, Error, Result};
 
-/// What became of an artifact that was to be put into the cache.
+/// The result of putting an artifact into the cache.
 enum Published {
     Entry(File),
     NoRoom(Unfit),
@@ -36,11 +36,11 @@ struct Unfit {
     reason: String,
 }
 
-/// Code that is on its way to a container uncached may take one so many-th of the memory of the compiles that starts wait for.
+/// Uncached code that is on its way to containers may take this part (a quarter) of the memory of the compiles that starts wait for.
 const UNCACHED_PART: u64 = 4;
 
 impl Driver {
-    /// `waited` says that a start waits for it, which takes an artifact that is not in the cache too.
+    /// Compiles the module. `waited` says that a start waits for the artifact, and so takes one that is not in the cache, too.
     pub(super) fn compile(&mut self, part: &Part, module: &Sealed, tier: Tier, waited: bool) -> Result<Outcome> {
         let mut lacking = "there is no cache".to_owned();
         if let Some(store) = &part.store {
@@ -82,7 +82,7 @@ impl Driver {
         let later = if waited { None } else { Compilers::later().ok() };
         let cgroup = later.as_ref().or(self.cgroup.as_ref());
         let killed = || cgroup.map_or(0, Compilers::killed);
-        // One that has the usual weight is a compile all the same.
+        // A compile with the usual weight is a compile all the same.
         let born = |pid| {
             if let Some(Err(e)) = later.as_ref().map(|later| later.admit(pid)) {
                 debug!("a compile that nobody waits for keeps the weight of the others: {e}");
@@ -102,7 +102,7 @@ impl Driver {
         let compiled = Count::Compiled { engine: target.engine(), tier, took: begin.elapsed() };
         counters::add(&self.places.root, &[compiled]);
         Ok(match verdict {
-            // For its own memory or another compile's: nothing to remember of this module.
+            // An OOM kill, perhaps because of another compile: nothing is remembered of this module.
             Verdict::Failed(_) if killed() > before => {
                 Verdict::Failed("the node ran out of the memory that it gives to compiles: try again".to_owned())
             }
@@ -110,7 +110,7 @@ impl Driver {
         })
     }
 
-    /// None where an artifact was made; what the module itself is the reason of is remembered.
+    /// Returns None if an artifact was made. Verdicts that are the module's own doing are cached.
     fn judge(&self, part: &Part, module: &Sealed, verdict: Verdict) -> Result<Option<Outcome>> {
         let (lasting, reason) = match verdict {
             Verdict::Made => return Ok(None),
@@ -131,20 +131,20 @@ impl Driver {
 
     fn remember(&self, part: &Part, digest: &str, lasting: Lasting, reason: &str) {
         let Some(store) = &part.store else { return };
-        // Without the lock it is found out again.
+        // Without the lock, the next start finds it out again.
         let Ok(Some(_lock)) = locks::room(&self.places.root) else { return };
         store.refuse(digest, lasting, reason, &self.order.tenant);
         self.make_room(part, None);
     }
 
-    /// Remembers that the module is at fault.
+    /// Remembers that the module is at fault, and returns the error.
     fn refused(&self, part: &Part, digest: &str, lasting: Lasting, reason: String) -> Error {
         self.remember(part, digest, lasting, &reason);
         self.count(part.target.engine(), Counter::Refusals);
         Error::Module { module: self.order.name.clone(), reason }
     }
 
-    /// The module's bytes. A layer that is no Wasm is remembered: it has been read whole, and verified.
+    /// Reads the module's bytes. Remembers a layer that is not Wasm, because it has been read whole, and verified.
     pub(super) fn read(&mut self, part: &Part, given: &mut Given) -> Result<Sealed> {
         match given.read(&self.order.name, self.order.largest, &mut self.warnings)? {
             Read::Sealed(module) => Ok(module),
@@ -172,7 +172,7 @@ impl Driver {
         Ok(Published::Entry(store.publish(new, &module.digest, tier, &self.order.tenant)?))
     }
 
-    /// Evicts for what is to come; why there is no room, if there is none. The lock is held.
+    /// Evicts entries for a new one, and returns why there is no room, if there is none. The caller holds the lock.
     fn make_room(&self, part: &Part, new: Option<&Path>) -> Option<String> {
         let tenant = tenant::name(&self.order.tenant);
         let room = evict::make_room(&self.places.entries, self.places.bounds, &tenant, new);
@@ -182,10 +182,10 @@ impl Driver {
         room.lacking
     }
 
-    /// What was made and has no room in the cache, for one start.
+    /// Copies an artifact that has no room in the cache into memory, for one start.
     fn hand_over(&mut self, unfit: Unfit) -> Result<Fresh> {
         let size = unfit.new.file.metadata().on(unfit.new.path())?.len();
-        // Before it takes any memory.
+        // Asked before the copy takes any memory.
         let uncached = self.may_be_uncached(size, &unfit.reason)?;
         let mut written = File::open(unfit.new.path()).on(unfit.new.path())?;
         let (artifact, _) = module::sealed_memory(&self.order.name, |bytes| {
@@ -194,8 +194,8 @@ impl Driver {
         Ok(Fresh { artifact, uncached })
     }
 
-    /// An artifact's part of the memory that those may take which are handed over uncached; it is nobody's pod's until the
-    /// container has a copy of its own. An error where that is too much.
+    /// Takes an artifact's part of the memory for artifacts that are handed over uncached, which no pod is charged for until the
+    /// container has a copy of its own. Fails if that is too much.
     fn may_be_uncached(&mut self, size: u64, reason: &str) -> Result<Option<Lock>> {
         let memory = Compilers::most_memory()?;
         if size > memory / 2 {
@@ -221,7 +221,7 @@ impl Driver {
                      they may: try again"
                 )))
             }
-            // Read-only, or full: the node's fault and nobody's doing.
+            // The disk is read-only or full, which is the node's fault and no tenant's.
             Err(e) => {
                 self.uncached(reason);
                 self.warnings.push(format!("uncached code is not counted: {e}"));
@@ -230,7 +230,7 @@ impl Driver {
         }
     }
 
-    /// For one start: the cache is full, read-only or gone.
+    /// Compiles for one start, because the cache is full, read-only or gone.
     fn compile_into_memory(&mut self, part: &Part, module: &Sealed, tier: Tier, reason: &str) -> Result<Outcome> {
         let doing = || format!("compiling {}", self.order.name);
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -239,7 +239,7 @@ impl Driver {
         if let Some(declined) = self.judge(part, module, verdict)? {
             return Ok(declined);
         }
-        // Sealing fails where somebody could still write to it by a mapping.
+        // Sealing fails if somebody could still write to it by a mapping.
         module::seal(&output).doing(doing)?;
         let uncached = self.may_be_uncached(output.metadata().doing(doing)?.len(), reason)?;
         Ok(Outcome::Made(Fresh { artifact: output, uncached }))

@@ -1,6 +1,6 @@
-//! The compile driver: one process for an order, which has the cache's files, the queue of the compiler and the compile process.
-//! And what an administrator asks by the command `catamaran`: `inspect`, what the engines say of a module, and `entries`, what is in
-//! the cache.
+//! The compile driver: one process for an order, which handles the cache's files, the compiler's queue and the compile process.
+//! And the administrator's actions: `inspect`, what the engines say of a module, `entries`, what is in the cache, and `warm`, which
+//! compiles beforehand.
 
 mod asker;
 pub(crate) mod driver;

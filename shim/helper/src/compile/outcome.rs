@@ -1,4 +1,4 @@
-//! What a compile came to.
+//! The results of a compile.
 
 use std::fs::File;
 
@@ -9,15 +9,15 @@ use super::locks::Lock;
 /// Machine code that was made here.
 pub(super) struct Fresh {
     pub(super) artifact: File,
-    /// Where it is in memory alone: its part of what may be, until it is the container's own.
+    /// If it is in memory alone: its part of the memory for such code, until the container has a copy of its own.
     pub(super) uncached: Option<Lock>,
 }
 
-/// What a compile came to that nothing went wrong with.
+/// The result of a compile that did not fail.
 pub(super) enum Outcome {
     Made(Fresh),
-    /// The module is another engine's: why.
+    /// The module is another engine's, for this reason.
     Declined(String),
-    /// It is no plain command but of that world: why.
+    /// The module is not a plain command but of that world, for this reason.
     OtherWorld(World, String),
 }

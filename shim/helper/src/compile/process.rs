@@ -19,9 +19,9 @@ use rustix::fs::MemfdFlags;
 
 use crate::error::{Doing, Result};
 
-/// One compile may take so long; it is killed then.
+/// The time after which a compile is killed.
 const LONGEST: Duration = Duration::from_secs(300);
-/// As much of a compiler's words as a user is shown. They quote the module, and those of all engines are to fit in one message
+/// The bytes of a compiler's words that a user is shown. The words quote the module, and those of all engines must fit in one message
 /// between processes, whatever becomes of their bytes in it.
 const LONGEST_WORDS: u64 = 4 * 1024;
 
@@ -41,9 +41,9 @@ pub(super) enum Verdict {
     Refused(String),
     /// The other engine runs it.
     OtherEngine(String),
-    /// It is no plain command but of that world: why.
+    /// The module is not a plain command but of that world, for this reason.
     OtherWorld(World, String),
-    /// It met a limit of time or memory.
+    /// The compile met a limit of time or memory.
     Limit(String),
     /// The artifact could not be written.
     Output(String),
@@ -51,8 +51,8 @@ pub(super) enum Verdict {
     Failed(String),
 }
 
-/// Has `compiler`, a program that lies at `path`, make of the module in `bytes` what `task` says, into `output`, and waits for it.
-/// `born` is told the compile process's pid when it has one.
+/// Runs `compiler`, a program that lies at `path`, on the module in `bytes`, has it write to `output` what `task` asks for, and waits
+/// for it. Calls `born` with the compile process's pid when it has one.
 pub(super) fn run(
     compiler: &mut Command,
     path: &Path,
@@ -64,7 +64,7 @@ pub(super) fn run(
 ) -> Result<Verdict> {
     let doing = || format!("compiling {name}");
     let mut words = File::from(rustix::fs::memfd_create("verdict", MemfdFlags::CLOEXEC).doing(doing)?);
-    // Opened anew: a position shared with an earlier compile could be moved by it.
+    // Opened anew, because an earlier compile could move a position that it shares.
     let input = File::open(format!("/proc/self/fd/{}", bytes.as_raw_fd())).doing(doing)?;
     let (word, world) = match task {
         Task::Artifact(tier, world) => (tier.word(), Some(world.word())),
@@ -72,7 +72,7 @@ pub(super) fn run(
     };
     let child = compiler
         .arg(word)
-        // To die with it, and with nobody else.
+        // The compile process dies with this parent alone.
         .arg(std::process::id().to_string())
         .args(world)
         .env_clear()
@@ -106,7 +106,7 @@ pub(super) fn run(
     let mut text = Vec::new();
     words.take(LONGEST_WORDS).read_to_end(&mut text).doing(doing)?;
     let text = String::from_utf8_lossy(&text).replace(|c: char| c.is_control() && c != '\n', " ");
-    // The process met hostile bytes: what it says of itself is looked at again.
+    // The process met hostile bytes, so the lengths are checked again.
     Ok(match judged(ended, code, shortened(text.trim()).into_owned()) {
         Verdict::Made => match out_of_proportion(length(bytes)?, length(output)?) {
             None => Verdict::Made,
@@ -124,7 +124,7 @@ fn judged(ended: bool, code: u32, words: String) -> Verdict {
     const ABORTED: u32 = 128 + libc::SIGABRT as u32;
     const CPU_TIME: u32 = 128 + libc::SIGXCPU as u32;
     match code {
-        // Not remembered: it may have been the others' fault. What the module takes by itself, its processor time tells.
+        // Not remembered, because other compiles may be at fault. The processor time tells what the module itself takes.
         _ if !ended => Verdict::Failed(format!("it was still compiling after {LONGEST:?}: try again")),
         0 => Verdict::Made,
         _ if code == u32::from(EXIT_REFUSED) => Verdict::Refused(words),
@@ -134,7 +134,7 @@ fn judged(ended: bool, code: u32, words: String) -> Verdict {
         CPU_TIME => {
             Verdict::Limit("it takes more processor time to compile than a node gives to one module".to_owned())
         }
-        // What a Rust program does that is refused memory.
+        // A Rust program aborts when it is refused memory.
         ABORTED => Verdict::Limit(format!("it takes more memory to compile than a node gives to one module ({words})")),
         _ => Verdict::Failed(format!("the compiler ended with {code}: {words}")),
     }
@@ -153,7 +153,7 @@ mod tests {
         let program = folder.join("compiler");
         let memory = |name: &str| File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).unwrap());
         let verdict = |script: &str| {
-            // By another process: one that this one holds open for writing cannot be executed.
+            // Another process writes it, because a file that this process holds open for writing cannot be executed.
             let mut copy = Command::new("install")
                 .args(["-m", "755", "/dev/stdin"])
                 .arg(&program)

@@ -1,21 +1,21 @@
-//! The queue for the slots of a lane, in which one author's burst of modules is one among others.
+//! The queue for the slots of a lane, in which tenants take turns: one tenant's burst of modules delays no other for long.
 //!
 //! ```text
-//! LANE/0, 1 ...                     whoever holds the lock compiles
+//! LANE/0, 1 ...                     a slot: the process that holds its lock compiles
 //! LANE/queue/TIME-PID.N-TENANT      a ticket: alive as long as its lock is held
 //! LANE/served/TENANT                when this tenant had its last turn, as the file's time
 //! LANE/left/TENANT-MODULE           the place in line of an order that nobody waits for any more: its ticket's time
 //! ```
 //!
-//! A tenant is a namespace of Kubernetes, which admission and quotas are about; whoever has waited longest for a turn has the
-//! next one, and within a tenant whoever came first. So a first start waits for the compiles of its lane that go on, and for one of
-//! each other tenant, however many modules these have. Nobody keeps the queue: each who waits looks whether it is the first.
+//! A tenant is a namespace of Kubernetes, which admission and quotas are about. The tenant that has waited longest for a turn has the
+//! next one, and within a tenant the order that came first. So a first start waits for the compiles of its lane that go on, and for one
+//! of each other tenant, however many modules these have. No process keeps the queue: each waiting driver looks whether it is the first.
 //!
-//! Whoever asked may give up: a Create that was cancelled, an exec that took too long, a pod that is gone. What waits then ends
-//! with it, and holds nothing; its place in line is kept for the same module's next order, for a retry would otherwise begin
-//! at the end each time. What compiles goes on, and the retry finds its result.
+//! The caller may give up: a Create is cancelled, an exec takes too long, a pod is gone. A waiting order then ends and holds nothing.
+//! Its place in line is kept for the same module's next order, because a retry would otherwise begin at the end each time. A compile
+//! that runs goes on, and the retry finds its result.
 //!
-//! What the order costs or gets wrong when clocks jump or files go is order alone; the slots' locks decide who compiles.
+//! When clocks jump or files go, only the order of turns suffers; the slots' locks decide which drivers compile.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -30,14 +30,14 @@ use catamaran_cache::tenant::name;
 use super::locks::{Lock, Turn, Until, own, remove_dead, try_lock};
 use crate::error::{Doing, Result};
 
-/// Between two looks of the first in the queue; the others look the more seldom the further behind they are.
+/// The interval at which the first in the queue looks; the others look the more seldom the further behind they are.
 const PAUSE: Duration = Duration::from_millis(20);
 const MOST_PAUSES: u32 = 50;
-/// If a slot is free so long and the first does not take it, it is stopped or frozen: the others go on without.
+/// A first driver that leaves a free slot for this long is stopped or frozen, and the others pass it.
 const STUCK: Duration = Duration::from_secs(3);
-/// So many tenants are known by their last turn; the older half is forgotten when there are more.
+/// The number of tenants whose last turn is remembered; the older half is forgotten when there are more.
 const MOST_OWNERS: usize = 512;
-/// So long a place is kept, and so many of one tenant's.
+/// How long a place is kept, and how many of one tenant's.
 const KEPT: Duration = Duration::from_secs(600);
 const MOST_KEPT: usize = 128;
 
@@ -50,16 +50,16 @@ pub(super) struct Queue {
     module: String,
 }
 
-/// What a look at the queue tells one ticket.
+/// A ticket's place in the queue.
 struct Place {
-    /// So many have their turn before.
+    /// The number of tickets that have their turn before.
     before: u32,
-    /// The name of the first of all.
+    /// The name of the first ticket of all.
     first: String,
 }
 
 impl Queue {
-    /// The queue for `count` slots. `tenant` is any text: what is compiled for the same one stands in one line.
+    /// Returns the queue for `count` slots. `tenant` is any text; orders with the same one stand in one line.
     pub(super) fn new(folder: PathBuf, count: usize, tenant: &str, module: &str) -> Self {
         Self { folder, count, tenant: name(tenant), module: module.to_owned() }
     }
@@ -100,7 +100,7 @@ impl Queue {
         }
     }
 
-    /// A slot that nobody holds.
+    /// Takes a slot that nobody holds.
     fn free(&self) -> Result<Option<Lock>> {
         for number in 0..self.count {
             if let Some(held) = try_lock(&self.folder.join(number.to_string()))? {
@@ -114,7 +114,7 @@ impl Queue {
         self.folder.join("queue")
     }
 
-    /// Stands in line as one that came at this time. The ticket goes when it is dropped.
+    /// Makes a ticket that counts as having come at `came`. Its file is removed when the ticket is dropped.
     fn ticket(&self, came: u128) -> Result<Lock> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -125,17 +125,17 @@ impl Queue {
         self.folder.join("left")
     }
 
-    /// The place of an earlier order for the same module, which is this one's from now on.
+    /// Takes over the place of an earlier order for the same module.
     fn place_kept(&self) -> Option<u128> {
         let path = self.left().join(format!("{}-{}", self.tenant, self.module));
         let age = fs::metadata(&path).and_then(|meta| meta.modified()).ok()?.elapsed().unwrap_or(KEPT);
         let came = fs::read_to_string(&path).ok()?.trim().parse().ok();
         let _ = fs::remove_file(&path);
-        // By a clock that was set back it would be the first for ever.
+        // A place from the future is not kept: the clock was set back.
         came.filter(|came| age < KEPT && *came < now())
     }
 
-    /// Notes the place for the next order.
+    /// Keeps the place for the next order.
     fn keep_place(&self, came: u128) -> Result<()> {
         let folder = self.left();
         fs::create_dir_all(&folder).on(&folder)?;
@@ -155,7 +155,7 @@ impl Queue {
         fs::write(&path, came.to_string()).on(&path)
     }
 
-    /// The names of all tickets, those who came first at the front.
+    /// Returns the names of all tickets, the first that came at the front.
     fn tickets(&self) -> Result<Vec<String>> {
         let folder = self.queue();
         let entries = match fs::read_dir(&folder) {
@@ -168,7 +168,7 @@ impl Queue {
         Ok(names)
     }
 
-    /// Where a ticket stands among those who live.
+    /// Returns a ticket's place among those whose holders live.
     fn place(&self, own: &Lock) -> Result<Place> {
         let own = own.name().and_then(OsStr::to_str).unwrap_or_default();
         loop {
@@ -187,7 +187,7 @@ impl Queue {
         fs::metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// What it has, it has: where its turn cannot be noted, the next one comes too early.
+    /// Notes the turn of a tenant that has a slot now. If that fails, its next turn comes too early.
     fn granted(&self, held: Lock) -> Lock {
         if let Err(e) = self.served() {
             log::debug!("{e}");
@@ -195,7 +195,7 @@ impl Queue {
         held
     }
 
-    /// Notes that this tenant has its turn.
+    /// Notes that this tenant has had its turn.
     fn served(&self) -> Result<()> {
         let folder = self.folder.join("served");
         fs::create_dir_all(&folder).on(&folder)?;
@@ -206,7 +206,7 @@ impl Queue {
     }
 }
 
-/// In nanoseconds since 1970.
+/// Returns the time in nanoseconds since 1970.
 fn now() -> u128 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos()
 }
@@ -220,20 +220,20 @@ fn forget(folder: &Path, most: usize) -> Result<()> {
     let mut aged: Vec<_> = names.into_iter().map(|entry| (time(&entry), entry.path())).collect();
     aged.sort();
     for (_, path) in aged.iter().take(aged.len() / 2) {
-        // Somebody else forgets it at the same time, or its tenant comes next as if it were new.
+        // Another driver may remove it at the same time. A forgotten tenant comes next as if it were new.
         let _ = fs::remove_file(path);
     }
     Ok(())
 }
 
-/// Whose a ticket is.
+/// Returns the tenant of a ticket.
 fn tenant(name: &str) -> Option<&str> {
     let (rest, tenant) = name.rsplit_once('-')?;
     (rest.contains('-') && !tenant.is_empty()).then_some(tenant)
 }
 
-/// The tickets in the order of their turns, from the order in which they came: one of each tenant, then the next of each; in
-/// each round whoever has waited longest for a turn first.
+/// Sorts tickets, in the order in which they came, by their turns: one of each tenant, then the next of each; in each round the
+/// tenant that has waited longest for a turn first.
 fn order(tickets: Vec<String>, last_turn: impl Fn(&str) -> SystemTime) -> Vec<String> {
     let mut turns = HashMap::new();
     let mut rounds: HashMap<String, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! What an order came to, for one target or in all.
+//! The results of an order, for one target or in all.
 
 use std::fs::File;
 
@@ -21,29 +21,29 @@ pub(super) struct Made {
     pub(super) later: Option<Given>,
 }
 
-/// What an order came to for one target.
+/// The result of an order for one target.
 pub(super) enum Served {
     Made(Box<Made>),
-    /// The module is another engine's: why, and the module.
+    /// The module is another engine's: the reason, and the module.
     Declined(String, Given),
-    /// It is no plain command but of that world: the same.
+    /// The module is of that world, not a plain command: the reason, and the module.
     OtherWorld(World, String, Given),
 }
 
-/// What an order is about.
+/// The module of an order.
 pub(super) enum Sought {
     Module(Given),
-    /// The image has no layer to run: why.
+    /// The image has no layer to run, for this reason.
     Nothing(String),
 }
 
-/// When it is looked for what there is of a module.
+/// The moment at which the driver looks for a module's artifact.
 pub(super) enum Look {
-    /// Before anything is waited for.
+    /// Before the driver waits for anything.
     First,
     /// Under the module's lock, or without a cache.
     Locked,
-    /// Without the lock, which cannot be had: why.
+    /// Without the lock, which cannot be had for this reason.
     Unlocked(String),
     /// When the turn to compile has come.
     Turned,
@@ -54,13 +54,13 @@ impl Served {
         Served::Made(Box::new(made))
     }
 
-    /// What another order has made meanwhile.
+    /// Serves an artifact that another order has made meanwhile.
     pub(super) fn shared(target: Target, artifact: File, tier: Tier, given: &Given) -> Self {
         let digest = given.digest().to_owned();
         Self::made(Made { artifact, target, digest, tier, origin: Origin::Shared, uncached: None, later: None })
     }
 
-    /// An artifact from before.
+    /// Serves an artifact from before.
     pub(super) fn found(target: Target, artifact: File, tier: Tier, given: Given) -> Self {
         let digest = given.digest().to_owned();
         let later = (tier == Tier::Fast).then_some(given);

@@ -1,12 +1,12 @@
-//! What one tenant may have of something at a time, and all tenants together: told by locked files, which end with the processes
+//! Bounds what one tenant, and all tenants together, may have of something at a time, by locked files, which end with the processes
 //! that hold them.
 //!
 //! ```text
 //! FOLDER/PID.N-AMOUNT-TENANT
 //! ```
 //!
-//! Whoever comes writes itself down first and then adds up, so that two who come at once are both refused rather than both let
-//! in. A tenant's own bound comes first: what it has beyond that is not held against others.
+//! A process makes its file first and then adds up, so that two that come at once are both refused rather than both let in. A tenant's
+//! own bound comes first: its amount beyond that does not count against the others.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,25 +24,25 @@ pub(super) struct Bounds {
     pub(super) own: u64,
     /// Of all together.
     pub(super) total: u64,
-    /// So much a tenant may have though the others have all that there is.
+    /// The amount that a tenant may have even if the others have all that there is.
     pub(super) least: u64,
 }
 
-/// What is full for one more.
+/// The bound that has no room for one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
     Own,
     Total,
 }
 
-/// What came of asking for a share.
+/// The result of asking for a share.
 pub(super) enum Share {
     /// Until the lock is dropped.
     Taken(Lock),
     Full(Full),
 }
 
-/// Takes `amount` for `tenant` until the lock is dropped. What stands alone is never too much.
+/// Takes `amount` for `tenant` until the lock is dropped. An amount that stands alone is never too much.
 pub(super) fn take(folder: &Path, tenant: &str, amount: u64, bounds: &Bounds) -> Result<Share> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -54,7 +54,7 @@ pub(super) fn take(folder: &Path, tenant: &str, amount: u64, bounds: &Bounds) ->
         match bounds.full(&sums, &tenant, amount) {
             None => return Ok(Share::Taken(held)),
             Some(full) if last => return Ok(Share::Full(full)),
-            // Some of them may be dead, which is looked at only where it matters.
+            // Some of their holders may be dead, which is looked at only if it matters.
             Some(_) => {}
         }
     }
@@ -62,7 +62,7 @@ pub(super) fn take(folder: &Path, tenant: &str, amount: u64, bounds: &Bounds) ->
 }
 
 impl Bounds {
-    /// `sums` are the tenants', with the new `amount` in its tenant's.
+    /// Returns the bound that is exceeded. `sums` are the tenants', with the new `amount`.
     fn full(&self, sums: &HashMap<String, u64>, tenant: &str, amount: u64) -> Option<Full> {
         let own = sums.get(tenant).copied().unwrap_or(amount);
         let total: u64 = sums.values().map(|sum| (*sum).min(self.own)).fold(0, u64::saturating_add);
@@ -75,7 +75,7 @@ impl Bounds {
     }
 }
 
-/// What each tenant has. `living` leaves out and removes what nobody holds any more.
+/// Returns what each tenant has. `living` leaves out and removes the files that nobody holds any more.
 fn sums(folder: &Path, living: bool) -> Result<HashMap<String, u64>> {
     let mut sums = HashMap::<String, u64>::new();
     for entry in fs::read_dir(folder).on(folder)?.flatten() {
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(take("c", 1).map(drop), Err(Full::Total), "the eighth");
         held.push(take("d", 1).unwrap());
         assert_eq!(take("d", 1).map(drop), Err(Full::Total), "one is everybody's");
-        // As one leaves it that was killed.
+        // As a killed process leaves it.
         fs::write(folder.join("7.0-100-0123456789abcdef"), "").unwrap();
         assert_eq!(held.len(), fs::read_dir(&folder).unwrap().count() - 1);
         held.truncate(1);

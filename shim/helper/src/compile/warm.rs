@@ -1,5 +1,5 @@
-//! Compiles a module before anything starts it, for the command `catamaran cache warm`: by the very order that a shim gives for a start,
-//! to a driver, so that turns, shares and locks are those of starts.
+//! Compiles a module before anything starts it, for the command `catamaran cache warm`. Gives a driver the very order that a shim gives
+//! for a start, so that turns, shares and locks are those of starts.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,25 +17,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Doing, Error, Result};
 
-/// What is asked, as JSON on the command line. The module is standard input.
+/// The request, as JSON on the command line. The module is standard input.
 #[derive(Deserialize)]
 struct Asked {
     name: String,
     /// In the order in which they are tried.
     engines: Vec<Engine>,
-    /// The Kubernetes namespace to whose share of the cache the entry counts.
+    /// The Kubernetes namespace that the entry counts for in the cache.
     tenant: String,
     largest: u64,
 }
 
-/// What came of it, as JSON on standard output.
+/// The result, as JSON on standard output.
 #[derive(Debug, Serialize)]
 struct Warmed {
     digest: String,
     engine: Engine,
-    /// What it is made for, of that engine.
+    /// The target that it is made for, of that engine.
     target: Target,
-    /// Which code is in the cache now.
+    /// The tier of the code that is in the cache now.
     tier: &'static str,
     /// Whether it was there before.
     hit: bool,
@@ -57,7 +57,7 @@ fn warm(asked: &Asked, module: &Module) -> Result<Warmed> {
     let doing = || format!("ordering the compilation of {}", asked.name);
     let Conversation { control, pidfd, .. } = errand::converse(programs::COMPILE, environment(), doing)?;
     let order = Order {
-        // A server's code is that of one whose requests have a time limit, as they have unless a pod says otherwise.
+        // A server gets code for requests with a time limit, which they have unless a pod says otherwise.
         targets: Target::any(&asked.engines),
         tier: None,
         tenant: asked.tenant.clone(),

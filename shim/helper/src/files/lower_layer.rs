@@ -1,4 +1,4 @@
-//! The file of an image's unpacked layer that the overlay shows: what it is does not change with the mount.
+//! Finds the file of an image's unpacked layer that the overlay shows, whose identity does not change with the mount.
 
 use std::fs::File;
 use std::io;
@@ -12,11 +12,11 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// Opens the file in a lower directory that `seen` shows at `path`, an absolute path without links in the root file system
-/// made from `rootfs`. None where it is not such a file: the container's own layer has something on its way, or the root file system is
-/// no overlay, or what lies there is not what is seen.
+/// made from `rootfs`. Returns None if the container's own layer has something on the way, if the root file system is no overlay, or
+/// if the file there is not what is seen.
 ///
-/// The answer is a file of the image's, whatever an image may have brought the overlay to show in its place; it is read in
-/// its own right, and never taken for `seen`.
+/// The result is a file of the image's, whatever an image may have made the overlay show in its place. The caller reads this file
+/// itself, and never takes it for `seen`.
 pub(crate) fn find(rootfs: &[Mount], path: &Path, seen: &File) -> io::Result<Option<File>> {
     let [mount] = rootfs else { return Ok(None) };
     let option = |key: &str| mount.options.iter().find_map(|o| o.strip_prefix(key)?.strip_prefix('='));
@@ -26,7 +26,7 @@ pub(crate) fn find(rootfs: &[Mount], path: &Path, seen: &File) -> io::Result<Opt
     if open_beneath(Path::new(upper), first.as_ref())?.is_some() {
         return Ok(None);
     }
-    // The host's own file system, where the kernel keeps the times: on an image's (erofs, a loop device, FUSE) its author does.
+    // Only the host's own file system counts, where the kernel keeps the times: on an image's (erofs, a loop device, FUSE) its author does.
     let host = std::fs::metadata(upper)?.dev();
     for layer in lower.split(':') {
         if let Some(found) = open_beneath(Path::new(layer), path)? {
@@ -35,7 +35,7 @@ pub(crate) fn find(rootfs: &[Mount], path: &Path, seen: &File) -> io::Result<Opt
             if !own.is_file() || own.dev() != host || !same || own.mtime() != shown.mtime() {
                 return Ok(None);
             }
-            // The very file that was looked at. Not to wait for somebody's lease on it.
+            // The very file that was looked at. O_NONBLOCK: waits for no lease on it.
             let flags = libc::O_NONBLOCK;
             return File::options()
                 .read(true)
@@ -47,7 +47,7 @@ pub(crate) fn find(rootfs: &[Mount], path: &Path, seen: &File) -> io::Result<Opt
     Ok(None)
 }
 
-/// Opens a path below a folder, through no link, and not to be read: it may be a device. None where there is no such thing.
+/// Opens a path below a folder, through no link, and not for reading, because it may be a device. Returns None if nothing is there.
 fn open_beneath(folder: &Path, path: &Path) -> io::Result<Option<File>> {
     let folder = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder)?;
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;

@@ -1,7 +1,7 @@
-//! `mounts` of the spec, as detached trees and as file systems for the worker to make.
+//! Prepares `mounts` of the spec, as detached trees and as file systems for the worker to make.
 //!
-//! A bind mount's source is opened here, once, with the host's rights: what the module is looked for in and what the
-//! worker mounts is one and the same tree.
+//! A bind mount's source is opened here, once, with the host's rights, so that the tree in which the module is looked for is the very
+//! tree that the worker mounts.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,11 +32,11 @@ pub(crate) fn prepare(index: usize, mount: &Mount, handover: &mut Handover) -> R
     let source = match (kind, options.bind) {
         (_, Some(recursive)) => bind(place, mount, recursive, &options, handover)?,
         ("bind", None) => bind(place, mount, true, &options, handover)?,
-        // A queue of the kernel's, which no guest can use, counts against its user on the whole node.
+        // No guest can use a message queue of the kernel's, which counts against its user on the whole node.
         ("proc" | "mqueue", None) => Source::Empty,
         ("cgroup" | "cgroup2", None) => cgroup(&options),
         ("tmpfs" | "devpts", None) => filesystem(kind, &options, 0),
-        // Much of it is root's to write, capabilities or not, and acts on the host.
+        // Read-only, because root can write much of it even without capabilities, which acts on the host.
         ("sysfs", None) => filesystem(kind, &options, libc::MOUNT_ATTR_RDONLY),
         (other, None) => {
             return Err(Error::refused(
@@ -49,7 +49,7 @@ pub(crate) fn prepare(index: usize, mount: &Mount, handover: &mut Handover) -> R
     Ok(MountPoint { destination, source })
 }
 
-/// An absolute path without `.` and `..`: where it lies is then a matter of the container's links alone.
+/// Refuses all but an absolute path without `.` and `..`, so that the container's links alone decide where it lies.
 fn checked_destination(destination: &str, index: usize) -> Result<String> {
     let path = Path::new(destination);
     let plain = path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
@@ -72,8 +72,8 @@ fn filesystem(kind: &str, options: &Options, always: u64) -> Source {
     }
 }
 
-/// v2: the container's own part of the tree, which its cgroup namespace shows, never writable. v1 has a tree for every
-/// controller and no reader among Wasm guests: an empty folder stands for them.
+/// Returns the mount for a cgroup file system. v2: the container's own part of the tree, which its cgroup namespace shows, never
+/// writable. v1: an empty folder, because v1 has a tree for every controller and no reader among Wasm guests.
 fn cgroup(options: &Options) -> Source {
     if !catamaran_cgroup::is_unified() {
         return Source::Empty;
@@ -117,14 +117,14 @@ fn bind(place: String, mount: &Mount, recursive: bool, options: &Options, handov
     Ok(Source::Tree { fd: handover.add(tree), folder, later })
 }
 
-/// What is changed of every mount of a bound tree.
+/// Returns the changes to every mount of a bound tree.
 fn everywhere(options: &Options) -> Change {
     let mut all = options.below;
     all.set(ALWAYS);
     all.change()
 }
 
-/// A copy of what is mounted at `path`, attached nowhere and private, and whether it is a folder.
+/// Returns a copy of what is mounted at `path`, attached nowhere and private, and whether it is a folder.
 pub(crate) fn detached(path: &Path, recursive: bool, options: &Options) -> io::Result<(OwnedFd, bool)> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {

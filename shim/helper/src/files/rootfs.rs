@@ -19,12 +19,12 @@ use crate::files::mounts::detached;
 
 /// Longest value that fsconfig(2) takes as a string, its end included.
 const LONGEST_VALUE: usize = 256;
-/// As many options as mount(2) takes, their end included. It cuts what is longer without a word, layers with it.
+/// The most bytes of options that mount(2) takes, their end included. It silently cuts what is longer, and layers with it.
 const PAGE: usize = 4096;
 const PLACE: &str = "the request's rootfs";
 
-/// Makes the root file system from what containerd's snapshotter says, or from `root.path` where it says nothing.
-/// `stage` is an existing folder, used for a moment where the kernel takes long options only through mount(2).
+/// Makes the root file system from the mount that containerd's snapshotter names, or from `root.path` if it names none.
+/// `stage` is an existing folder, used for a moment if the kernel takes long options only through mount(2).
 pub(crate) fn prepare(mounts: &[Mount], root_path: &Path, stage: &Path) -> Result<OwnedFd> {
     let [mount] = mounts else {
         if mounts.is_empty() {
@@ -50,8 +50,8 @@ pub(crate) fn prepare(mounts: &[Mount], root_path: &Path, stage: &Path) -> Resul
     }
 }
 
-/// The same for a native container: with no attribute that containerd's snapshotter has not asked for, such as `nosuid`. None
-/// where it says nothing, and `root.path` is used as it is.
+/// Returns the same for a native container, without attributes that containerd's snapshotter has not asked for, such as `nosuid`.
+/// Returns None if the snapshotter names no mount, and `root.path` is used as it is.
 pub(crate) fn for_native(tree: OwnedFd, mounts: &[Mount]) -> Result<Option<OwnedFd>> {
     let [mount] = mounts else { return Ok(None) };
     let options = Options::parse(&mount.options)
@@ -80,7 +80,7 @@ fn bind(source: &Path, options: &Options) -> Result<OwnedFd> {
 fn overlay(options: &Options, stage: &Path) -> Result<OwnedFd> {
     let doing = || "mounting the image's layers".to_owned();
     match overlay_by_parts(options) {
-        // A kernel before 6.5 does not know `lowerdir+`, and none takes a long value but from mount(2).
+        // A kernel before 6.5 does not know `lowerdir+`, and no kernel takes a long value but from mount(2).
         Err(Errno::INVAL) if options.own.iter().any(|o| o.len() >= LONGEST_VALUE) => {
             let (folder, data) = page(&options.own)?;
             overlay_by_page(&folder, &data, options, stage).doing(doing)
@@ -107,7 +107,7 @@ fn overlay_by_parts(options: &Options) -> rustix::io::Result<OwnedFd> {
     rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-/// The options as one text for mount(2). Where they do not fit, the layers are named from the folder that they have in
+/// Returns the options as one text for mount(2). If they do not fit, names the layers from the folder that they have in
 /// common, to which the caller goes meanwhile.
 fn page(own: &[String]) -> Result<(PathBuf, String)> {
     let whole = own.join(",");
@@ -133,7 +133,7 @@ fn page(own: &[String]) -> Result<(PathBuf, String)> {
     Ok((folder, data))
 }
 
-/// The folder that all layers lie in.
+/// Returns the folder that all layers lie in.
 fn common_folder(layers: &str) -> PathBuf {
     let mut folders = layers.split(':').map(|layer| Path::new(layer).parent().unwrap_or(Path::new("/")));
     let mut common = folders.next().unwrap_or(Path::new("/"));
@@ -145,9 +145,9 @@ fn common_folder(layers: &str) -> PathBuf {
     common.to_owned()
 }
 
-/// The mount is on `stage` only until it was copied off it.
+/// Mounts the overlay on `stage`, only until the mount was copied off it.
 fn overlay_by_page(folder: &Path, data: &str, options: &Options, stage: &Path) -> io::Result<OwnedFd> {
-    // This process has one thread and waits for nothing here: nobody else sees it away from `/`.
+    // This process has one thread and waits for nothing here, so that nobody else sees it away from `/`.
     rustix::process::chdir(folder)?;
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
     let mounted = nix::mount::mount(Some("overlay"), stage, Some("overlay"), flags, Some(data));

@@ -1,5 +1,5 @@
-//! What an image's configuration says of its program (OCI image-spec, `config.md`; Docker's is of the same shape): parsed by a process
-//! without rights, and told to the driver in lines.
+//! An image's program by its configuration (OCI image-spec, `config.md`; Docker's is of the same shape), which a process without rights
+//! parses, and reports to the driver in lines.
 //!
 //! ```text
 //! config DIRECTORY      then a line each: arg WORD, env NAME=VALUE
@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::manifest::bounded;
 
-/// A program has so many words and variables at most, all in all so many bytes: a line each of a summary.
+/// The most words and variables of a program, and the most bytes of all of them: each is a line of a summary.
 const MOST_WORDS: usize = 1024;
 const LONGEST: usize = 32 << 10;
 
@@ -22,7 +22,7 @@ pub(crate) struct Config {
     pub(crate) args: Vec<String>,
     /// `NAME=VALUE`
     pub(crate) env: Vec<String>,
-    /// `WorkingDir`, `/` where there is none.
+    /// `WorkingDir`, or `/` if there is none.
     pub(crate) cwd: String,
 }
 
@@ -65,7 +65,7 @@ impl Config {
         }
     }
 
-    /// Writes it down, or why there is none.
+    /// Writes a configuration down, or why there is none.
     pub(super) fn write(config: &Result<Self, String>) -> String {
         match config {
             Err(reason) => format!("refused\t{}\n", bounded(reason.replace(char::is_control, " "))),
@@ -77,7 +77,7 @@ impl Config {
         }
     }
 
-    /// Reads what was written: the process that wrote it met hostile bytes.
+    /// Reads and checks what was written, because its writer met hostile bytes.
     pub(super) fn read(written: &[u8]) -> Result<Self, String> {
         let text = String::from_utf8_lossy(written);
         let mut lines = text.lines().map(|line| line.split_once('\t').unwrap_or((line, "")));

@@ -1,4 +1,4 @@
-//! The calls: what a container's image is, and its content.
+//! The calls to containerd: a container's image, and its content.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -27,16 +27,16 @@ const CREATE_LEASE: &str = "containerd.services.leases.v1.Leases/Create";
 const ADD_RESOURCE: &str = "containerd.services.leases.v1.Leases/AddResource";
 const DELETE_LEASE: &str = "containerd.services.leases.v1.Leases/Delete";
 
-/// A lease that nobody deletes, because its driver was killed, ends by itself after this. Longer than a blob is read.
+/// A lease ends by itself after this, if its driver was killed and cannot delete it. Longer than the read of a blob.
 const LEASE: time::Duration = time::Duration::minutes(15);
-/// A blob is read within this.
+/// The time within which a blob is read.
 const LONGEST_READ: Duration = Duration::from_secs(600);
-/// Whose a lease is, for `ctr leases ls`.
+/// The label of a lease's container, for `ctr leases ls`.
 const CONTAINER_LABEL: &str = "catamaran.wasm/container";
-/// What containerd's collector reads the end of a lease from.
+/// The label from which containerd's collector reads the end of a lease.
 const EXPIRE_LABEL: &str = "containerd.io/gc.expire";
 
-/// Keeps a snapshot from containerd's collector.
+/// The label that keeps a snapshot from containerd's collector.
 const ROOT_LABEL: &str = "containerd.io/gc.root";
 
 /// Why a blob could not be read.
@@ -59,7 +59,7 @@ impl From<CallError> for BlobError {
     }
 }
 
-/// What is asked, on one connection.
+/// The calls, on one connection.
 pub(super) struct Containerd(Connection);
 
 /// A lease on content, until it is given back.
@@ -70,26 +70,26 @@ impl Containerd {
         Connection::open(address, namespace).map(Self)
     }
 
-    /// The record of a container.
+    /// Returns the record of a container.
     pub(super) fn container(&mut self, id: &str) -> Result<Container, CallError> {
         let answer: GetContainerResponse = self.0.call(GET_CONTAINER, &named(id))?;
         Ok(answer.container.unwrap_or_default())
     }
 
-    /// Where the content of the image of that name begins.
+    /// Returns the target of the image of that name, where its content begins.
     pub(super) fn target(&mut self, image: &str) -> Result<Target, CallError> {
         let answer: GetImageResponse = self.0.call(GET_IMAGE, &named(image))?;
         Ok(target(answer.image.unwrap_or_default()))
     }
 
-    /// The same of an image whose content begins there, whatever it is called; none where the node has no such image.
+    /// Returns the target of an image whose content begins at `digest`, whatever its name; None if the node has no such image.
     pub(super) fn target_of(&mut self, digest: &Digest) -> Result<Option<Target>, CallError> {
         let asked = ListImagesRequest { filters: vec![format!("target.digest=={digest}")] };
         let answer: ListImagesResponse = self.0.call(LIST_IMAGES, &asked)?;
         Ok(answer.images.into_iter().next().map(target))
     }
 
-    /// An index or a manifest.
+    /// Reads an index, a manifest or a configuration.
     pub(super) fn document(&mut self, document: &Descriptor) -> Result<Vec<u8>, BlobError> {
         if document.size > LARGEST_DOCUMENT {
             let what = format!("it is {} bytes, and at most {LARGEST_DOCUMENT} are read", document.size);
@@ -103,8 +103,8 @@ impl Containerd {
         Ok(bytes)
     }
 
-    /// Reads a blob piece by piece. What was kept is the blob if it ends well, and not before: its size and its digest are
-    /// its descriptor's.
+    /// Reads a blob piece by piece. The kept pieces are the blob only after success, because size and digest are compared with the
+    /// descriptor's at the end.
     pub(super) fn read(
         &mut self,
         blob: &Descriptor,
@@ -138,13 +138,13 @@ impl Containerd {
         Ok(())
     }
 
-    /// What containerd has written down of a blob.
+    /// Returns what containerd has written down about a blob.
     pub(super) fn info(&mut self, digest: &Digest) -> Result<Info, CallError> {
         let answer: InfoResponse = self.0.call(INFO, &named(&digest.to_string()))?;
         Ok(answer.info.unwrap_or_default())
     }
 
-    /// Makes a view of a snapshot. Answers what is to be mounted for it.
+    /// Makes a view of a snapshot, and returns the mounts for it.
     pub(super) fn view(&mut self, snapshotter: &str, key: &str, parent: &str) -> Result<Vec<Mount>, CallError> {
         let labels = [(ROOT_LABEL.to_owned(), "catamaran".to_owned())].into();
         let [snapshotter, key, parent] = [snapshotter, key, parent].map(str::to_owned);
@@ -164,7 +164,7 @@ impl Containerd {
         self.0.call(REMOVE_SNAPSHOT, &asked).map(|Nothing {}| ())
     }
 
-    /// Keeps a blob from containerd's collector.
+    /// Takes a lease that keeps a blob from containerd's collector.
     pub(super) fn lease(&mut self, container: &str, blob: &Descriptor) -> Result<Lease, CallError> {
         let expires = OffsetDateTime::now_utc() + LEASE;
         let expires = expires.format(&Rfc3339).map_err(|e| wrong(CREATE_LEASE, e.to_string()))?;
@@ -178,7 +178,7 @@ impl Containerd {
         match added {
             Ok(_) => Ok(lease),
             Err(e) => {
-                // The first failure is told; the lease ends by itself if it must.
+                // The first failure is reported; the lease ends by itself if it must.
                 let _ = self.give_back(lease);
                 Err(e)
             }

@@ -1,6 +1,6 @@
-//! gRPC on containerd's socket (grpc's `PROTOCOL-HTTP2.md`) by the h2 crate: one connection, calls with one answer or many.
+//! Speaks gRPC on containerd's socket (grpc's `PROTOCOL-HTTP2.md`) by the h2 crate: one connection, calls with one answer or many.
 //!
-//! Every answer is bounded, in bytes and in the time in which nothing of it may come.
+//! Every answer is bounded, in bytes and in the time that may pass without any of it.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
@@ -14,19 +14,19 @@ use tokio::runtime::Runtime;
 
 use super::socket;
 
-/// The peer takes what is written, and goes on with an answer, within this.
+/// The time within which the peer must take what is written, and go on with an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// As large as containerd makes a message (its `defaults.DefaultMaxSendMsgSize`).
+/// The largest message that containerd makes (its `defaults.DefaultMaxSendMsgSize`).
 const LARGEST_MESSAGE: usize = 16 << 20;
-/// A question is a few names.
+/// The largest question, which is a few names.
 const LARGEST_QUESTION: usize = 8 << 10;
-/// A response's fields.
+/// The most bytes of a response's fields.
 const LARGEST_HEADERS: u32 = 64 << 10;
-/// All that the peer may send on one connection: nothing holds it up but the socket.
+/// The bytes that the peer may send on one connection: only the socket holds it up.
 const WINDOW: u32 = (1 << 31) - 1;
-/// Before a message: whether it is compressed, and its length.
+/// The bytes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
-/// So much of a refusal's text is shown.
+/// The bytes of a refusal's text that are shown.
 const LONGEST_TEXT: usize = 2048;
 
 /// Why a call has no answer.
@@ -86,7 +86,7 @@ impl From<h2::Error> for Http2Error {
 }
 
 trait Method<T> {
-    /// Names the call whose answer it was.
+    /// Names the call in the error.
     fn in_call(self, method: &'static str) -> Result<T, CallError>;
 }
 
@@ -96,7 +96,7 @@ impl<T> Method<T> for Result<T, Http2Error> {
     }
 }
 
-/// Waits for the peer.
+/// Waits for the peer, at most [`PATIENCE`].
 async fn patient<T>(coming: impl Future<Output = Result<T, h2::Error>>) -> Result<T, Http2Error> {
     match tokio::time::timeout(PATIENCE, coming).await {
         Ok(came) => Ok(came?),
@@ -130,14 +130,14 @@ impl Connection {
                 .handshake(tokio::net::UnixStream::from_std(socket)?)
                 .await
                 .map_err(io::Error::other)?;
-            // It runs while a call is waited for, which is told of its end.
+            // The connection runs while a call waits, and tells the call of its end.
             tokio::spawn(connection);
             Ok::<_, io::Error>(requests)
         })?;
         Ok(Self { runtime, requests, namespace: namespace.to_owned() })
     }
 
-    /// A call with one answer.
+    /// Makes a call with one answer.
     pub(super) fn call<A: Message + Default>(
         &mut self,
         method: &'static str,
@@ -151,7 +151,7 @@ impl Connection {
         answer.ok_or_else(|| wrong(method, "the answer has no message"))
     }
 
-    /// A call with any number of answers, of which `each` is told. Its error ends the call.
+    /// Makes a call with any number of answers, and calls `each` with every one. Its error ends the call.
     pub(super) fn stream<A: Message + Default, E: From<CallError>>(
         &mut self,
         method: &'static str,
@@ -169,7 +169,7 @@ impl Connection {
             let (head, mut body) = response.into_parts();
             let mut buffer = BytesMut::new();
             while let Some(data) = patient(async { body.data().await.transpose() }).await.in_call(method)? {
-                // What is here is waited for no longer.
+                // Lets the peer send as much again: these bytes have arrived.
                 let _ = body.flow_control().release_capacity(data.len());
                 buffer.extend_from_slice(&data);
                 while let Some(message) = whole(&mut buffer).map_err(|what| wrong(method, what))? {
@@ -209,7 +209,7 @@ async fn ask(
     patient(response).await
 }
 
-/// Not compressed, the length, the message.
+/// Frames a message: not compressed, its length, its bytes.
 fn framed(message: &impl Message) -> Result<Bytes, &'static str> {
     let length = message.encoded_len();
     if length > LARGEST_QUESTION {
@@ -239,7 +239,7 @@ fn whole(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
-/// The call's own status and its text.
+/// Returns the call's own status and its text.
 fn grpc_status(fields: &HeaderMap) -> Option<(u32, String)> {
     let code = fields.get("grpc-status")?.to_str().ok()?.parse().ok()?;
     let text = fields.get("grpc-message").map(HeaderValue::as_bytes).unwrap_or_default();

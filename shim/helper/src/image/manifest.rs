@@ -1,14 +1,14 @@
 //! An image's index and manifest (OCI image-spec, `image-index.md` and `manifest.md`; Docker's are of the same shape), and
 //! which of their parts is the module.
 //!
-//! Whoever made the image wrote them: sizes, digests, names and their number are anything. So they are parsed by a process without
-//! rights alone (`reader`).
+//! The image's author wrote them, so sizes, digests, names and their number may be anything. So only a process without rights parses
+//! them (`reader`).
 
 use catamaran_cache::image::WASM_LAYERS;
 use catamaran_worker::quote::shortened;
 use serde::Deserialize;
 
-/// What is read: the first two are indexes, the others manifests.
+/// The media types that are read: the first two are indexes, the others manifests.
 pub(super) const TYPES: [&str; 4] = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
@@ -16,14 +16,14 @@ pub(super) const TYPES: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
 const INDEXES: usize = 2;
-/// As large a document as registries must take (OCI distribution-spec, «Pushing Manifests»).
+/// The largest document that registries must take (OCI distribution-spec, "Pushing Manifests").
 pub(super) const LARGEST_DOCUMENT: u64 = 4 << 20;
-/// So many documents are read for one image: an index may list thousands, and may list indexes.
+/// The most documents that are read for one image, because an index may list thousands, and may list indexes.
 pub(super) const MOST_DOCUMENTS: usize = 16;
-/// So many things of an image are named in a message, with so many characters each.
+/// The most things of an image that a message names, and the most characters of each.
 const MOST_NAMED: usize = 6;
 const LONGEST_NAME: usize = 120;
-/// A list of them has so many bytes: it is to fit in one message between processes.
+/// The most bytes of a list of them, which must fit in one message between processes.
 const LONGEST_LIST: usize = 2000;
 
 /// sha256 of a blob, 64 hexadecimal digits.
@@ -31,7 +31,7 @@ const LONGEST_LIST: usize = 2000;
 pub(super) struct Digest(String);
 
 impl Digest {
-    /// Reads `sha256:HEX`. The text may become part of a path: nothing else is one.
+    /// Reads `sha256:HEX`, and refuses anything else, because the text may become part of a path.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let hex = text.strip_prefix("sha256:");
         let whole = |hex: &&str| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -50,7 +50,7 @@ impl Digest {
         &self.0
     }
 
-    /// Whether it is that of the bytes with this hash.
+    /// Whether it is the digest of the bytes with this hash.
     pub(super) fn is_of(&self, hash: &[u8]) -> bool {
         let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
         let digits = digits.filter_map(|digit| char::from_digit(u32::from(digit), 16));
@@ -64,7 +64,7 @@ impl std::fmt::Display for Digest {
     }
 }
 
-/// A blob as another one tells of it, checked.
+/// The checked descriptor of a blob, as another blob has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Descriptor {
     pub(super) media_type: String,
@@ -80,7 +80,7 @@ impl Descriptor {
     }
 }
 
-/// The same as it stands in a document: only what is used is looked at.
+/// A descriptor as it stands in a document, with the fields that are used.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Written {
@@ -120,7 +120,7 @@ pub(super) struct Index {
     media_type: Option<String>,
     #[serde(default)]
     manifests: Vec<Written>,
-    /// A document that is both is neither: who reads it otherwise sees another image.
+    /// A document that is both is refused, because another reader of it would see another image.
     #[serde(default, rename = "layers")]
     other: Option<serde::de::IgnoredAny>,
 }
@@ -136,7 +136,7 @@ pub(super) struct Manifest {
     other: Option<serde::de::IgnoredAny>,
 }
 
-/// An error where this is not the type of an index or a manifest.
+/// Whether this is an index's media type, not a manifest's. Fails for any other type.
 pub(super) fn is_index(media_type: &str) -> Result<bool, String> {
     let known = TYPES.iter().position(|known| *known == media_type);
     let unknown = || format!("it is of type {}, neither an index nor a manifest", quoted(media_type));
@@ -175,9 +175,9 @@ pub(super) struct Candidate {
 }
 
 impl Index {
-    /// The parts to look at, the best one first: those for Wasm, whatever system they name, then those for this machine,
-    /// then those that name no platform. A module is the same for every processor, so that variants do not matter. Where the
-    /// part is known by its configuration (`resolved`), the others come last: containerd has its own rules for what fits.
+    /// Returns the parts to look at, the best one first: those for Wasm, whatever system they name, then those for this machine,
+    /// then those that name no platform. Variants do not matter, because a module is the same for every processor. If the part is known
+    /// by its configuration (`resolved`), the other parts come last, because containerd has its own rules for what fits.
     pub(super) fn candidates(&self, resolved: bool) -> Result<Vec<Candidate>, String> {
         let last = |part: &Written| (resolved && part.checked().is_ok()).then_some(u8::MAX);
         let mut ranked: Vec<_> = self
@@ -192,13 +192,13 @@ impl Index {
             .collect()
     }
 
-    /// What there is instead, for messages.
+    /// Returns the platforms that there are instead, for messages.
     pub(super) fn platforms(&self) -> String {
         listed(self.manifests.iter().map(|part| platform(part.platform.as_ref())))
     }
 }
 
-/// How well a platform fits, the smaller the better; none for one that does not.
+/// Returns how well a platform fits, the smaller the better, or None if it does not fit.
 fn rank(platform: Option<&Platform>) -> Option<u8> {
     let host = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -217,25 +217,25 @@ fn platform(platform: Option<&Platform>) -> String {
     platform.map_or_else(|| "no platform".to_owned(), |p| format!("{}/{}", cut(&p.os), cut(&p.architecture)))
 }
 
-/// What a manifest has for a module.
+/// A manifest's module, or why it has none.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Layers {
     Wasm(Descriptor),
-    /// No Wasm layer: the types of those that there are, for messages.
+    /// No Wasm layer: the types of the layers that there are, for messages.
     Other(String),
-    /// More than one: a container runs one module, and nothing says which.
+    /// More than one Wasm layer: a container runs one module, and nothing says which.
     Several(String),
-    /// The Wasm layer's own descriptor is wrong: why.
+    /// The Wasm layer's own descriptor is wrong, for this reason.
     Malformed(String),
 }
 
 impl Manifest {
-    /// The digest of its configuration.
+    /// Returns the digest of its configuration.
     pub(super) fn config(&self) -> Option<Digest> {
         Digest::parse(&self.config.as_ref()?.digest).ok()
     }
 
-    /// The one Wasm layer, as other shims for containerd have it. The configuration is not read: it may be of any type
+    /// Returns the one Wasm layer, as other shims for containerd do. Does not read the configuration, which may be of any type
     /// (`application/vnd.wasm.config.v0+json` is the CNCF's) and platform.
     pub(super) fn layers(&self) -> Result<Layers, String> {
         let wasm: Vec<_> =
@@ -255,7 +255,7 @@ impl Manifest {
     }
 }
 
-/// Each name once, and not too many.
+/// Lists each name once, and not too many.
 pub(super) fn listed(names: impl Iterator<Item = String>) -> String {
     let mut all: Vec<String> = Vec::new();
     for name in names {
@@ -273,7 +273,7 @@ pub(super) fn listed(names: impl Iterator<Item = String>) -> String {
     bounded(all.join(", "))
 }
 
-/// A text of several names that fits into one message between processes with others.
+/// Cuts a text of several names so that it fits into one message between processes with others.
 pub(super) fn bounded(mut text: String) -> String {
     if text.len() > LONGEST_LIST {
         let end = (0..=LONGEST_LIST).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);

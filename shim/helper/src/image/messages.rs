@@ -1,4 +1,4 @@
-//! The messages of containerd's gRPC services that are asked and answered here, with the fields that are used: from containerd's
+//! The messages of containerd's gRPC services that are used here, with the fields that are used: from containerd's
 //! `api/services/{containers,images,content,leases,snapshots}/v1/*.proto` and `api/types/descriptor.proto` (version 2.1).
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message;
 
-/// Of every call that has one name to say: `GetContainerRequest`, `GetImageRequest`, leases' `DeleteRequest`.
+/// The message of every call that has one name to say: `GetContainerRequest`, `GetImageRequest`, leases' `DeleteRequest`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Named {
     #[prost(string, tag = "1")]
@@ -27,7 +27,7 @@ pub(super) struct Container {
     pub(super) extensions: BTreeMap<String, Any>,
 }
 
-/// `google.protobuf.Any`, without its type, which its key in [`Container::extensions`] tells.
+/// `google.protobuf.Any`, without its type, which the key in [`Container::extensions`] tells.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Any {
     #[prost(bytes = "bytes", tag = "2")]

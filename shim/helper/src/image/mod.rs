@@ -1,4 +1,4 @@
-//! The module that is a layer of the container's image: found and read by containerd's gRPC API, by the compile driver alone.
+//! Finds and reads the module that is a layer of an image, by containerd's gRPC API, for the compile driver and the action `image`.
 //!
 //! ```text
 //! container's id -> Containers.Get -> its record -> Images.Get, List -> index -> manifest -> its one Wasm layer
@@ -6,14 +6,14 @@
 //!                                                                           by configuration
 //! ```
 //!
-//! Index and manifest are parsed by a process without rights (`reader`), and what that says is checked again (`summary`).
+//! A process without rights parses index and manifest (`reader`), and the driver checks its words again (`summary`).
 //!
-//! That is done once for a container, at Create: names move. What was found then is kept by its digest with the container's
-//! state ([`Chosen`]), and is all that the processes ask for that are executed in the container later.
+//! The look-up is done once for a container, at Create, because names move. Its result is kept by its digest with the container's state
+//! ([`Chosen`]), and execs in the container later ask for that digest alone.
 //!
-//! A layer whose machine code is there is never read. A lease is made for that read alone: it is three writes to containerd's
-//! disk, and an index and a manifest are read at once after the look-up that named them. Where one is gone by then the look-up
-//! is done again.
+//! A layer whose machine code is there is never read. The lease is made for the layer's read alone, because it is three writes to
+//! containerd's disk; index and manifest are read right after the look-up that named them. If one of these is gone by then, the
+//! look-up is done again.
 
 mod config;
 mod containerd;
@@ -40,34 +40,34 @@ use reader::Reader;
 use record::{Record, Root};
 use summary::Summary;
 
-/// As often a look-up is done whose documents are gone when they are read.
+/// The number of look-ups of an image whose documents are gone when they are read.
 const MOST_LOOKS: usize = 3;
 
-/// What a look-up came to.
+/// The result of a look-up.
 pub(crate) enum Found {
     Layer(Box<Layer>),
-    /// There is no layer to run: why, as the end of a sentence about the container.
+    /// There is no layer to run, for this reason, as the end of a sentence about the container.
     Nothing(String),
 }
 
 /// A Wasm layer that was found.
 pub(crate) struct Layer {
-    /// What it is of.
+    /// The image that it is a layer of.
     image: Image,
-    /// The connection by which it was found, if it was looked for now.
+    /// The connection by which it was found, unless it was chosen before.
     containerd: Option<Containerd>,
     name: String,
     blob: Descriptor,
 }
 
-/// Looks for the image's Wasm layer, unless it is decided. Blocks.
+/// Looks for the image's Wasm layer, unless it was chosen before. Blocks.
 pub(crate) fn find(of: &Image) -> Result<Found> {
     if let Some(Chosen { digest, size, image }) = &of.chosen {
         let digest = Digest::parse(digest).map_err(|reason| unfit(image, reason))?;
         let blob = Descriptor { media_type: String::new(), digest, size: *size };
         return Ok(layer(of, None, image, blob));
     }
-    // Before there is a connection to containerd that it could inherit.
+    // Started before the connection to containerd, which it could inherit.
     let mut reader = Reader::start()?;
     let mut containerd = Containerd::connect(&of.address, &of.namespace).map_err(asking)?;
     let container = containerd.container(&of.container).map_err(asking)?;
@@ -101,18 +101,18 @@ const PULL_AGAIN: &str = "is not in containerd's content store (removed since, o
 enum Choice {
     Layer {
         blob: Descriptor,
-        /// The configuration of its manifest.
+        /// The digest of its manifest's configuration.
         config: Option<Digest>,
     },
     Nothing {
         /// Why, as the end of a sentence about the container.
         why: String,
-        /// The configuration of the first manifest for this machine that was read.
+        /// The digest of the configuration of the first manifest for this machine that was read.
         config: Option<Digest>,
     },
 }
 
-/// Goes from the image's record to a layer. What a name stands for may change at any moment, and the content from before go.
+/// Goes from the image's record to a layer. At any moment the name's target may change, and the old content may go.
 fn choose(containerd: &mut Containerd, reader: &mut Reader, record: &Record) -> Result<Choice> {
     let image = &record.name;
     let mut last = None;
@@ -139,8 +139,8 @@ fn choose(containerd: &mut Containerd, reader: &mut Reader, record: &Record) -> 
     Err(unfit(image, format!("{target}{PULL_AGAIN}")))
 }
 
-/// Looks through what an image's target leads to, the best first, until there is a manifest with Wasm layers: the one that
-/// containerd resolved, where it did. None where the target itself is gone.
+/// Looks through what an image's target leads to, the best first, until there is a manifest with Wasm layers. If containerd resolved
+/// a manifest, only that one counts. Returns None if the target itself is gone.
 fn descend(
     containerd: &mut Containerd,
     reader: &mut Reader,
@@ -217,27 +217,27 @@ fn descend(
 }
 
 impl Layer {
-    /// What it is called.
+    /// Returns the layer's name, for messages.
     pub(crate) fn name(&self) -> String {
         format!("layer {} of {}", self.blob.digest, self.name)
     }
 
-    /// For all later starts in the container.
+    /// Returns the layer for all later starts in the container.
     pub(crate) fn chosen(&self) -> Chosen {
         Chosen { digest: self.blob.digest.to_string(), size: self.blob.size, image: self.name.clone() }
     }
 
-    /// sha256 of its bytes, in hexadecimal.
+    /// Returns sha256 of its bytes, in hexadecimal.
     pub(crate) fn digest(&self) -> &str {
         self.blob.digest.hex()
     }
 
-    /// Its length in bytes, as the manifest has it.
+    /// Returns its length in bytes, as the manifest has it.
     pub(crate) fn size(&self) -> u64 {
         self.blob.size
     }
 
-    /// Reads it into `sink`, verified. Blocks. Answers what should be in the log.
+    /// Reads the layer into `sink`, verified. Blocks. Returns a warning for the log, if there is one.
     pub(crate) fn read(&mut self, sink: &mut File) -> Result<Option<String>> {
         let Image { address, namespace, container, .. } = &self.image;
         let mut containerd = match self.containerd.take() {

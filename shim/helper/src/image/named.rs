@@ -1,4 +1,4 @@
-//! The module of an image by its name, for the command `catamaran`: one of the image's layers, or the file that its program names.
+//! Finds the module of an image by its name, for the command `catamaran`: one of the image's layers, or the file that its program names.
 //!
 //! ```text
 //! name -> index -> manifest -> its Wasm layer
@@ -6,7 +6,7 @@
 //!                                '-- containerd's label: the snapshot of all layers -> a view of it, mounted -> the file
 //! ```
 //!
-//! A view is made for the look alone and removed again; nothing is mounted where others see it.
+//! The view is made for the look alone and removed again; nothing is mounted where others see it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -31,7 +31,7 @@ use crate::error::{Doing, Error, Result};
 use crate::files::program::{self, Sought, Tree};
 use crate::files::rootfs;
 
-/// What is asked, as JSON on the command line. Standard input is an empty file, which the module is written into.
+/// The request, as JSON on the command line. Standard input is an empty file, which the module is written into.
 #[derive(Deserialize)]
 struct Asked {
     /// containerd's gRPC socket.
@@ -39,16 +39,16 @@ struct Asked {
     /// containerd's namespace.
     namespace: String,
     name: String,
-    /// A module that is larger is refused, in bytes.
+    /// The largest module, in bytes; a larger one is refused.
     largest: u64,
 }
 
 /// The answer, as JSON on standard output.
 #[derive(Debug, Serialize)]
 struct Answer {
-    /// What the module is called.
+    /// The module's name, for messages.
     module: String,
-    /// The snapshot of all of the image's layers, where the module is a file in it.
+    /// The snapshot of all of the image's layers, if the module is a file in it.
     snapshot: Option<Snapshot>,
     /// The module's path in the container, and its arguments.
     args: Vec<String>,
@@ -59,13 +59,13 @@ struct Answer {
 #[derive(Debug, Serialize)]
 struct Snapshot {
     snapshotter: String,
-    /// Its name.
+    /// The snapshot's name.
     key: String,
     /// The module's path in it.
     path: String,
 }
 
-/// What containerd labels a configuration's blob with, when the image's layers are unpacked: the snapshotter's name follows.
+/// The prefix of containerd's label on a configuration's blob when the image's layers are unpacked; the snapshotter's name follows.
 const SNAPSHOT_LABEL: &str = "containerd.io/gc.ref.snapshot.";
 
 /// The `image` action.
@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
 }
 
 fn find(asked: &Asked, output: &mut File) -> Result<Answer> {
-    // Before there is a connection to containerd that it could inherit.
+    // Started before the connection to containerd, which it could inherit.
     let mut reader = Reader::start()?;
     let mut containerd = Containerd::connect(&asked.address, &asked.namespace).map_err(asking)?;
     let record = Record { name: asked.name.clone(), root: Root::Name(normalized(&asked.name)), id: None };
@@ -90,7 +90,7 @@ fn find(asked: &Asked, output: &mut File) -> Result<Answer> {
         Choice::Layer { blob, config } => (Some(blob), String::new(), config),
         Choice::Nothing { why, config } => (None, why, config),
     };
-    // As Create has it: a file that the program names is preferred to a layer.
+    // As in Create, a file that the program names is preferred to a layer.
     let file = match config {
         Some(config) => in_root(asked, &mut containerd, &mut reader, &config, output),
         None => Err(unfit(&asked.name, why.clone())),
@@ -108,7 +108,7 @@ fn find(asked: &Asked, output: &mut File) -> Result<Answer> {
     }
 }
 
-/// The file that the program of an image names, with this configuration.
+/// Finds the file that the program of an image with this configuration names.
 fn in_root(
     asked: &Asked,
     containerd: &mut Containerd,
@@ -126,7 +126,7 @@ fn in_root(
     Ok(Answer { module, snapshot: Some(Snapshot { snapshotter, key: parent, path }), args, env, cwd })
 }
 
-/// An image's configuration, and the snapshots of its layers: each snapshotter's name, and the snapshot's.
+/// Returns an image's configuration, and the snapshots of its layers: each snapshotter's name, and the snapshot's.
 fn configuration(
     containerd: &mut Containerd,
     reader: &mut Reader,
@@ -145,7 +145,7 @@ fn configuration(
     Ok((config, snapshots.collect()))
 }
 
-/// Does something with the mounts of a view of a snapshot, which is removed then.
+/// Runs `work` on the mounts of a view of a snapshot, and then removes the view.
 fn in_view<T>(
     containerd: &mut Containerd,
     snapshotter: &str,
@@ -160,9 +160,9 @@ fn in_view<T>(
     done.and_then(|done| removed.map(|()| done))
 }
 
-/// Copies the file that the program names. Answers its path.
+/// Copies the file that the program names, and returns its path.
 fn copy(asked: &Asked, config: &Config, mounts: &[Mount], output: &mut File) -> Result<String> {
-    // What is mounted for a moment is mounted for this process alone.
+    // The mount is there for a moment, and for this process alone.
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).doing(|| "making a mount namespace".to_owned())?;
     let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).doing(|| "making the mounts private".to_owned())?;

@@ -1,4 +1,4 @@
-//! Reads an image's manifests in a process without rights, as modules are compiled in one: whoever made the image wrote them.
+//! Reads an image's manifests in a process without rights, as modules are compiled in one, because the image's author wrote them.
 //!
 //! ```text
 //! driver (root)                                    reader (nobody's user, no file, no network, a filter of system calls)
@@ -6,8 +6,8 @@
 //! every word checked again       <-- a pipe ------ length, summary
 //! ```
 //!
-//! There is one for each driver that looks for a layer. It is started before the driver speaks to containerd, so that it takes
-//! its rights off meanwhile, and killed when the layer is known.
+//! Each driver that looks for a layer has a reader. The driver starts it before it speaks to containerd, so that the reader gives up its
+//! rights meanwhile, and kills it when the layer is known.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
@@ -26,13 +26,13 @@ use super::manifest::{LARGEST_DOCUMENT, TYPES};
 use super::summary::{LONGEST_SUMMARY, Summary};
 use crate::error::{Doing, Error, Result};
 
-/// An image's documents are read within this. The largest takes some tenths of a second, and more on a node that is busy.
+/// The time to read an image's documents. The largest takes some tenths of a second, and more on a node that is busy.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// It writes no file. A document of 4 MB that is nothing but descriptors takes some 100 MB.
+/// The reader's limits. It writes no file. A document of 4 MB that is nothing but descriptors takes some 100 MB.
 const ALLOWANCE: Allowance = Allowance { file: 0, processor: 10, memory: 256 << 20, threads: 1 };
-/// The number of the type, whether the part is known by its configuration, and the length.
+/// A request's head: the type's number, whether the part is known by its configuration, and the length.
 const HEADER: usize = 6;
-/// Stands for the type of a configuration, which is none of an index or a manifest.
+/// The number of the type of a configuration, which is neither an index nor a manifest.
 pub(super) const CONFIG: u8 = u8::MAX;
 
 /// A process without rights that reads documents.
@@ -40,15 +40,15 @@ pub(super) struct Reader {
     pidfd: OwnedFd,
     requests: OwnedFd,
     summaries: OwnedFd,
-    /// How long it may take for all of an image's documents, and what it has taken.
+    /// The time that it may take for all of an image's documents, and the time that it has taken.
     patience: Duration,
     spent: Duration,
 }
 
 impl Reader {
-    /// Starts it, and does not wait until it is confined.
+    /// Starts the reader, and does not wait until it is confined.
     pub(super) fn start() -> Result<Self> {
-        // This very program, whatever lies by now where it was.
+        // This very program, even if another file lies in its place by now.
         let mut command = Command::new("/proc/self/exe");
         command.arg0(std::env::args_os().next().unwrap_or_default());
         command.arg(programs::MANIFESTS).arg(std::process::id().to_string());
@@ -72,13 +72,13 @@ impl Reader {
         };
         let reader =
             Self { pidfd, requests: requests.into(), summaries: summaries.into(), patience, spent: Duration::ZERO };
-        // Neither to be waited for longer than the patience lasts.
+        // The driver waits for neither longer than the patience lasts.
         rustix::io::ioctl_fionbio(&reader.requests, true).doing(doing)?;
         rustix::io::ioctl_fionbio(&reader.summaries, true).doing(doing)?;
         Ok(reader)
     }
 
-    /// Has a document read, whose bytes are those of its digest. An error says what is wrong with it, for its author.
+    /// Has a document read whose bytes are those of its digest. An error says what is wrong with the document, for its author.
     pub(super) fn read(
         &mut self,
         media_type: &str,
@@ -142,7 +142,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Why there is no summary. The process does not go on.
+    /// Kills the process, and returns why there is no summary.
     fn explain(&self, e: &io::Error) -> String {
         let _ = child::signal(&self.pidfd, libc::SIGKILL);
         let Allowance { processor, memory, .. } = ALLOWANCE;
@@ -172,7 +172,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // It has nothing to finish. Whoever was waited for before is not waited for again.
+        // It has nothing to finish. If `explain` has waited for it, this wait fails.
         let _ = child::signal(&self.pidfd, libc::SIGKILL);
         let _ = child::wait_blocking(&self.pidfd);
     }
@@ -186,7 +186,7 @@ fn await_ready(pipe: &OwnedFd, flags: PollFlags, until: Instant) -> io::Result<(
     let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
     let mut watched = [PollFd::from_borrowed_fd(pipe.as_fd(), flags)];
     match rustix::event::poll(&mut watched, Some(&timeout)) {
-        // Whether the time is over is seen at the next call.
+        // The next call sees whether the time is over.
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(e) => Err(e.into()),
     }
@@ -206,7 +206,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
         written.and_then(|()| summaries.flush()).doing(doing)
     };
     if let Err(e) = give_up_rights(Some(parent), ALLOWANCE) {
-        // Before it is asked: the driver reads it as the answer to its first document.
+        // Written before any request: the driver reads it as the answer to its first document.
         return answer(Summary::write(&Err(format!("the process that reads it cannot give up its rights: {e}"))));
     }
     loop {
@@ -223,7 +223,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     }
 }
 
-/// What is said of a document, by the number of its type.
+/// Returns the words about a document, by the number of its type.
 pub(super) fn written(number: u8, resolved: bool, document: &[u8]) -> String {
     let media_type = TYPES.get(usize::from(number)).copied().unwrap_or_default();
     match number {
@@ -244,7 +244,7 @@ mod tests {
         Reader::spawn(command, patience).unwrap()
     }
 
-    /// What a process does that was broken into by a document.
+    /// Each script does what a process may do that a document has broken into.
     #[test]
     fn a_hostile_reader_is_refused_and_killed() {
         let moment = Duration::from_millis(300);
@@ -261,7 +261,7 @@ mod tests {
             ("printf '\\000\\000\\000\\011refused\\tx'; exec sleep 300", "x"),
         ] {
             let mut reader = reader(script, moment);
-            // A pipe takes 64 kB at once; the rest is for nobody.
+            // A pipe takes 64 kB at once; nobody reads the rest.
             for document in [DOCUMENT, &[b' '; 1 << 20]] {
                 let reason = reader.read(TYPES[2], false, document).unwrap_err();
                 let written = document.len() == DOCUMENT.len();

@@ -1,11 +1,11 @@
-//! Which image a container has, by containerd's record of it.
+//! Finds which image a container has, by containerd's record of the container.
 //!
 //! The record's field `image` is a name, and under Kubernetes not even the pod's: containerd's CRI plugin (2.0 to 2.4,
 //! `internal/cri/server/container_create.go` and `helpers.go`) resolves what the kubelet asks for to an image ID, and then
 //! writes the first name that this ID has on the node (`References[0]`, tags before digests). For a pod pinned by
 //! `name@sha256:...` that is a tag, which may move, and it may be a name of another tenant's.
 //!
-//! Authoritative is the record's extension `io.cri-containerd.container.metadata`, which the CRI plugin alone writes, once,
+//! The authority is the record's extension `io.cri-containerd.container.metadata`, which the CRI plugin alone writes, once,
 //! and from which it answers ContainerStatus:
 //!
 //! - `ImageRef` is the image ID, the digest of the configuration of the manifest that was resolved. No label or annotation has
@@ -25,24 +25,24 @@ use super::messages::Container;
 
 /// The extension of a record that containerd's CRI plugin writes.
 const EXTENSION: &str = "io.cri-containerd.container.metadata";
-/// Its form (`metadataVersion` in containerd's `internal/cri/store/container/metadata.go`).
+/// The version of its form (`metadataVersion` in containerd's `internal/cri/store/container/metadata.go`).
 const VERSION: &str = "v1";
 const REGISTRY: &str = "docker.io";
 
 /// A container's image.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// What the image is called, for messages.
+    /// The image's name, for messages.
     pub(super) name: String,
     pub(super) root: Root,
-    /// The digest of the configuration that the manifest must have; none where nobody resolved it before.
+    /// The digest of the configuration that the manifest must have; None if the CRI plugin resolved no image.
     pub(super) id: Option<Digest>,
 }
 
 /// Where the way to the manifest begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Root {
-    /// What this name has for a target now.
+    /// The target that this name has now.
     Name(String),
     /// This very index or manifest.
     Digest(Digest),
@@ -76,11 +76,11 @@ struct Spec {
 }
 
 impl Record {
-    /// What a container's record tells of its image; an error says what is wrong with the record or with what the pod asks for.
+    /// Reads a container's image from its record. An error says what is wrong with the record or with what the pod asks for.
     pub(super) fn parse(container: &Container) -> Result<Self, String> {
         match container.extensions.get(EXTENSION) {
             Some(extension) => Self::resolved(&extension.value),
-            // No CRI plugin made it: whoever did named the image.
+            // The CRI plugin did not make this container: its maker named the image.
             None => {
                 let name = container.image.clone();
                 Ok(Self { root: Root::Name(name.clone()), name, id: None })
@@ -88,7 +88,7 @@ impl Record {
         }
     }
 
-    /// What the record's extension tells, as the CRI plugin writes it.
+    /// Reads the record's extension, as the CRI plugin writes it.
     pub(super) fn resolved(extension: &[u8]) -> Result<Self, String> {
         let Versioned { version, metadata } = serde_json::from_slice(extension)
             .map_err(|e| format!("the record's extension {EXTENSION}: {}", shortened(&e.to_string())))?;
@@ -103,7 +103,7 @@ impl Record {
     }
 }
 
-/// Where a pod's words for an image lead, as the CRI plugin reads them.
+/// Returns where a pod's words for an image lead, as the CRI plugin reads them.
 fn root(asked: &str) -> Result<Root, String> {
     if let Some((_, digest)) = asked.split_once('@') {
         return Digest::parse(digest).map(Root::Digest);
@@ -119,7 +119,7 @@ fn root(asked: &str) -> Result<Root, String> {
     Ok(Root::Name(normalized(asked)))
 }
 
-/// The name under which containerd has an image (`ParseDockerRef` in the module `distribution/reference`).
+/// Returns the name under which containerd has an image (`ParseDockerRef` in the module `distribution/reference`).
 pub(super) fn normalized(name: &str) -> String {
     let is_domain =
         |first: &str| first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase);

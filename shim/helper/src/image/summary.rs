@@ -1,4 +1,4 @@
-//! What an index or a manifest says, in the few lines in which a process without rights tells it to the driver.
+//! The summary of an index or a manifest: the few lines in which a process without rights reports it to the driver.
 //!
 //! ```text
 //! index       candidate TYPE DIGEST SIZE PLATFORM ...   platforms TEXT
@@ -6,15 +6,15 @@
 //! refused TEXT
 //! ```
 //!
-//! A line each, with tabs between the words. The driver is root and believes none of it, since the process met hostile bytes:
-//! a digest is one that the document itself names, a size is a number, a text is cut and has no control characters, and whatever
-//! else comes is refused.
+//! Each is a line, with tabs between the words. The driver is root and believes none of them, because the process met hostile bytes:
+//! a digest must stand in the document itself, a size must be a number, a text is cut and loses its control characters, and anything
+//! else is refused.
 
 use super::manifest::{Candidate, Descriptor, Digest, Document, Layers, MOST_DOCUMENTS, bounded};
 
-/// A summary has at most so many bytes: the candidates' names and types are cut, and so are texts.
+/// The most bytes of a summary: the candidates' names and types are cut, and so are texts.
 pub(super) const LONGEST_SUMMARY: usize = 64 << 10;
-/// More are never read; whether there are more is told.
+/// One more than is ever read, so that the driver learns whether there are more.
 const MOST_CANDIDATES: usize = MOST_DOCUMENTS + 1;
 
 /// What a document says.
@@ -23,7 +23,7 @@ pub(super) enum Summary {
     Index {
         /// The best first.
         candidates: Vec<Candidate>,
-        /// What there is, for messages.
+        /// The platforms that there are, for messages.
         platforms: String,
     },
     Manifest {
@@ -50,7 +50,7 @@ impl Summary {
         })
     }
 
-    /// Writes it down, or why there is none.
+    /// Writes a summary down, or why there is none.
     pub(super) fn write(summary: &Result<Self, String>) -> String {
         let lines = match summary {
             Err(reason) => vec![line(["refused", reason])],
@@ -78,7 +78,7 @@ impl Summary {
         lines.concat()
     }
 
-    /// Reads what was written of `document`.
+    /// Reads what was written about `document`.
     pub(super) fn parse(written: &[u8], document: &[u8]) -> Result<Self, String> {
         let text = String::from_utf8_lossy(written);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
@@ -121,7 +121,7 @@ fn described(media_type: &str, digest: &str, size: &str, document: &[u8]) -> Res
     Descriptor::new(&told(media_type), digest, size)
 }
 
-/// The digest, if the document has it as it stands: whoever breaks into the process that reads it gets no other blob of the
+/// Returns the digest if it stands in the document, so that an attacker in the process that reads it gets no other blob of the
 /// node's than the image could have named.
 fn named(digest: &str, document: &[u8]) -> Result<Digest, String> {
     let digest = Digest::parse(digest)?;
@@ -156,7 +156,7 @@ mod tests {
         format!("sha256:{}", digit.to_string().repeat(64))
     }
 
-    /// Whoever was broken into by a document may say all of this.
+    /// A process that a document has broken into may say all of this.
     #[test]
     fn nothing_is_believed_of_the_process_that_read_the_document() {
         let (own, other) = (digest('a'), digest('b'));

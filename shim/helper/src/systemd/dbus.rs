@@ -1,4 +1,4 @@
-//! As much of the D-Bus protocol (D-Bus specification, «Message Protocol») as systemd's private socket takes: little
+//! Speaks as much of the D-Bus protocol (D-Bus specification, "Message Protocol") as systemd's private socket takes: little
 //! endian, calls with few types, replies and signals of which a text or two is read.
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -11,11 +11,11 @@ use catamaran_cgroup::request::{Property, Value};
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
-/// Far more than anything that is said here.
+/// The most bytes of a header or body, far more than is said here.
 const LONGEST: u32 = 1 << 20;
-/// An answer to the greeting is one short line.
+/// The most bytes of an answer to the greeting: one short line.
 const LONGEST_LINE: usize = 256;
-/// The fixed part of a message, up to and with the length of its header fields.
+/// The bytes of a message's fixed part, up to and with the length of its header fields.
 const FIXED: usize = 16;
 // Header fields, by their codes.
 const PATH: u8 = 1;
@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Signal,
 }
 
-/// A message that was received, with what of its header is looked at.
+/// A message that was received, with the parts of its header that are used.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) kind: Kind,
@@ -77,7 +77,7 @@ impl Body {
         self
     }
 
-    /// An array, whose length in bytes goes before it and does not count what aligns its first element.
+    /// Adds an array. Its length in bytes goes before it, and does not count what aligns its first element.
     fn array(&mut self, alignment: usize, fill: impl FnOnce(&mut Self)) -> &mut Self {
         self.word(0);
         let length = self.0.len() - 4;
@@ -124,7 +124,7 @@ impl Body {
     }
 }
 
-/// Reads values of a body or a header; what is not there is `InvalidData`.
+/// Reads values of a body or a header; a missing value is `InvalidData`.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -206,10 +206,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects and greets. All that is said on it has to be said by `until`.
+    /// Connects and greets. The whole conversation must end by `until`.
     pub(super) fn open(socket: &Path, until: Instant) -> io::Result<Self> {
         let mut connection = Self { stream: UnixStream::connect(socket)?, until, serial: 0 };
-        // The kernel tells systemd who this is; the number, in hexadecimal of its digits, is to be the same.
+        // The kernel tells systemd the user; the number that is sent, in hexadecimal of its digits, must be the same.
         let user = rustix::process::geteuid().as_raw().to_string();
         let user: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
         // In one piece, as systemctl sends it: a message that came with BEGIN in one read would lie in systemd's buffer until
@@ -223,7 +223,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// What is left of the time, for the next read or write.
+    /// Sets the time that is left as the limit of the next read or write.
     fn limit(&self) -> io::Result<()> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -262,7 +262,7 @@ impl Connection {
         String::from_utf8(line).map_err(|_| broken())
     }
 
-    /// Sends a call of the manager's; its number, by which the reply is known.
+    /// Sends a call of the manager's, and returns the number by which the reply is known.
     pub(super) fn call(&mut self, method: &str, signature: &str, body: &Body) -> io::Result<u32> {
         self.serial += 1;
         let mut message = Body(vec![b'l', 1, 0, 1]);
@@ -290,7 +290,7 @@ impl Connection {
         Ok(self.serial)
     }
 
-    /// The next message.
+    /// Receives the next message.
     pub(super) fn receive(&mut self) -> io::Result<Message> {
         let mut fixed = [0; FIXED];
         self.fill(&mut fixed)?;
@@ -318,7 +318,7 @@ impl Connection {
     }
 }
 
-/// A read that waited as long as it may says `WouldBlock`.
+/// Turns `WouldBlock`, which a call returns when its time is over, into a timeout.
 fn in_time(e: io::Error) -> io::Error {
     match e.kind() {
         ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "systemd has not answered in time"),
@@ -327,7 +327,7 @@ fn in_time(e: io::Error) -> io::Error {
 }
 
 impl Message {
-    /// `a(yv)`; the fixed part before it ends at a multiple of 8, so that it is aligned by itself.
+    /// Reads `a(yv)`, which is aligned by itself because the fixed part before it ends at a multiple of 8.
     fn read_header(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut reader = Reader { bytes, at: 0 };
         while reader.at < bytes.len() {

@@ -1,6 +1,6 @@
-//! What is said to systemd (org.freedesktop.systemd1(5)), blocking: in the short-lived child of `scope` alone.
+//! Talks to systemd (org.freedesktop.systemd1(5)), blocking: in the short-lived children `scope` and `limits` alone.
 //!
-//! The D-Bus client is our own (`dbus`), since zbus (5.19) cannot speak to this socket: systemd names itself there as the sender
+//! The D-Bus client is our own (`dbus`), because zbus (5.19) cannot speak to this socket: systemd names itself there as the sender
 //! of each message, by the well-known name org.freedesktop.systemd1, and zbus takes unique names alone and panics (tried with
 //! the answer of systemd 252 in `tests`). The bus of dbus-daemon, where the sender is a unique name, is not on every node, and
 //! systemd's own tools do without it. Development build, stripped: with zbus the helper has 8.3 MB instead of 4.7, 20,800
@@ -31,7 +31,7 @@ pub(crate) fn answer() -> Result<()> {
     Ok(())
 }
 
-/// Does what is asked for, within `limit`.
+/// Carries out the request, within `limit`.
 pub(super) fn carry_out(socket: &Path, request: &Request, limit: Duration) -> Answer {
     let doing = |e: io::Error| Answer::Failed(format!("{}: {e}", socket.display()));
     match Connection::open(socket, Instant::now() + limit) {
@@ -55,7 +55,7 @@ struct Manager {
     ended: HashMap<String, String>,
 }
 
-/// What a call came to.
+/// The result of a call.
 enum Reply {
     Returned(Message),
     /// The error's name, and its text.
@@ -65,14 +65,14 @@ enum Reply {
 impl Manager {
     fn start(&mut self, unit: &str, properties: &[Property]) -> io::Result<Answer> {
         let mut body = Body::default();
-        // «replace»: what is queued for the unit gives way.
+        // "replace": the jobs that are queued for the unit give way.
         body.text(unit).text("replace").properties(properties);
-        // Units beside it: none.
+        // No units beside it.
         body.no_units();
         let call = |manager: &mut Self| manager.call("StartTransientUnit", "ssa(sv)a(sa(sv))", &body);
         let mut reply = call(self)?;
         if matches!(&reply, Reply::Error(name, _) if name == EXISTS) {
-            // One that failed stays until somebody has seen it. Any other is not let go by this.
+            // A unit that failed stays until it is reset. Any other unit stays in spite of a reset.
             self.forget(unit)?;
             reply = call(self)?;
         }
@@ -91,7 +91,7 @@ impl Manager {
 
     fn change(&mut self, unit: &str, properties: &[Property]) -> io::Result<Answer> {
         let mut body = Body::default();
-        // For as long as it runs, as all of it.
+        // `runtime`: the change ends with the unit.
         body.text(unit).flag(true).properties(properties);
         Ok(match self.call("SetUnitProperties", "sba(sv)", &body)? {
             Reply::Returned(_) => Answer::Done,
@@ -107,7 +107,7 @@ impl Manager {
                 "done" => Answer::Done,
                 other => Answer::Failed(format!("its job ended with «{other}»")),
             },
-            // Its last process has gone, and it with it.
+            // The unit has gone with its last process.
             Reply::Error(name, _) if NOT_THERE.contains(&name.as_str()) => Answer::Done,
             Reply::Error(name, text) => Answer::Failed(format!("{name}: {text}")),
         };
@@ -115,7 +115,7 @@ impl Manager {
         Ok(answer)
     }
 
-    /// Lets systemd forget that a unit failed. One that did not is no error.
+    /// Lets systemd forget that a unit failed. It is no error if the unit did not fail.
     fn forget(&mut self, unit: &str) -> io::Result<()> {
         let mut body = Body::default();
         body.text(unit);
@@ -139,7 +139,7 @@ impl Manager {
         }
     }
 
-    /// Waits until a job has ended: «done», or how else.
+    /// Waits until a job has ended, and returns how: "done", or another word.
     fn wait(&mut self, job: &str) -> io::Result<String> {
         loop {
             if let Some(result) = self.ended.remove(job) {

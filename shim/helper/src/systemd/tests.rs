@@ -1,4 +1,4 @@
-//! The conversation with systemd, against somebody who says what it would.
+//! Tests the conversation with systemd, against a stand-in.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -14,7 +14,7 @@ const NO_SUCH_UNIT: &[u8] = b"l\x03\x01\x01\x22\0\0\0\x01\0\0\0\x67\0\0\0\x05\x0
     \x04\x01s\0\x23\0\0\0org.freedesktop.systemd1.NoSuchUnit\0\0\0\0\0\
     \x07\x01s\0\x18\0\0\0org.freedesktop.systemd1\0\0\0\0\0\0\0\0\
     \x08\x01g\0\x01s\0\0\x1d\0\0\0Unit nobody.scope not loaded.\0";
-/// And what it understood as that call.
+/// The bytes that it understood as that call.
 const STOP_UNIT: &[u8] = b"l\x01\0\x01\x20\0\0\0\x01\0\0\0\xa0\0\0\0\
     \x01\x01o\0\x19\0\0\0/org/freedesktop/systemd1\0\0\0\0\0\0\0\
     \x02\x01s\0\x20\0\0\0org.freedesktop.systemd1.Manager\0\0\0\0\0\0\0\0\
@@ -24,7 +24,7 @@ const STOP_UNIT: &[u8] = b"l\x01\0\x01\x20\0\0\0\x01\0\0\0\xa0\0\0\0\
 
 const JOB: &str = "/org/freedesktop/systemd1/job/7";
 
-/// Somebody who says what systemd would: for each call, which must be of this method, these messages.
+/// A stand-in for systemd, which answers each call, which must be of this method, with these messages.
 struct Systemd {
     socket: PathBuf,
     thread: Option<JoinHandle<Vec<Vec<u8>>>>,
@@ -38,7 +38,7 @@ impl Systemd {
         let listener = UnixListener::bind(&socket).unwrap();
         let thread = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            // «0» as hexadecimal digits, and all of it in one piece.
+            // "0" as hexadecimal digits, and all of it in one piece.
             let mut greeting = [0; 28];
             let count = stream.read(&mut greeting).unwrap();
             assert_eq!(&greeting[..count], b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n");
@@ -51,14 +51,14 @@ impl Systemd {
                 heard.push(call);
                 answers.iter().for_each(|answer| stream.write_all(answer).unwrap());
             }
-            // Held open until the other side has gone: silence is not the end.
+            // Held open until the other side has gone, because silence is not the end.
             let _ = stream.read(&mut [0]);
             heard
         });
         Self { socket, thread: Some(thread) }
     }
 
-    /// What is answered to a request, and the calls that were made.
+    /// Returns the answer to a request, and the calls that were made.
     fn asked(mut self, request: &Request) -> (Answer, Vec<Vec<u8>>) {
         let answer = carry_out(&self.socket, request, Duration::from_secs(1));
         let heard = self.thread.take().unwrap().join().unwrap();

@@ -1,4 +1,4 @@
-//! Nodes at a time, and what becomes of them.
+//! Tests of decisions: nodes at a time, and how they change.
 
 use super::*;
 
@@ -41,12 +41,12 @@ fn installer(is_ready: bool) -> Installer {
     Installer { pod: "p".into(), node: "a".into(), is_ready, version: Some("1".into()), created: 1 }
 }
 
-/// A time in seconds, from a start that lets times before it exist.
+/// A time in seconds after a start that leaves room for earlier times.
 fn at(start: Instant, seconds: u64) -> Instant {
     start + Duration::from_secs(seconds)
 }
 
-/// The labels that change, as "key=value" or "key-", and the places of the taints that go.
+/// The labels that change, as "key=value" or "key-", and the indices of the taints that are lifted.
 fn changes(decision: &Decision) -> (Vec<String>, Vec<usize>) {
     let labels = decision.changes.iter().flat_map(|change| &change.labels).map(|(key, value)| match value {
         Some(value) => format!("{key}={value}"),
@@ -60,7 +60,7 @@ struct Case {
     mode: Mode,
     node: Node,
     installers: Vec<Installer>,
-    /// How many seconds ago the node was last ready; None: it is met first.
+    /// How many seconds ago the node was last ready; None if it is seen for the first time.
     ready_before: Option<u64>,
     labels: &'static [&'static str],
     taints: &'static [usize],
@@ -232,7 +232,7 @@ fn no_time_is_left_after_an_uninstallation() {
     let nodes = [labelled()];
     let decide = |mode, memory: &Memory| decide(&keys(), mode, &nodes, &[installer(false)], now, memory);
     let uninstalled = decide(Mode::Uninstall, &Memory::from([("1".to_owned(), Some(now))]));
-    // The labels are still there: the patch has not come back yet.
+    // The labels are still there: the watch does not show the patch yet.
     assert_eq!(changes(&decide(Mode::Install, &uninstalled.memory)).0, GONE);
 }
 

@@ -13,7 +13,7 @@ use crate::args::Place;
 use crate::cluster::Kube;
 use crate::fake_api::FakeApi;
 
-/// What an installer says one time after the other. The last it says again and again.
+/// An installer's answers, one after the other. It repeats the last one.
 type Script = Arc<Mutex<VecDeque<String>>>;
 
 fn says(mode: &str, state: &str, message: &str) -> String {
@@ -35,13 +35,13 @@ async fn answer(listener: TcpListener, script: Script) {
     }
 }
 
-/// A cluster of nodes, whose API server is a list and a word.
+/// A cluster of nodes whose API server is a list and a word.
 #[derive(Default)]
 struct FakeCluster {
     pods: RefCell<Vec<InstallerPod>>,
     /// The modes that were written.
     modes: RefCell<Vec<String>>,
-    /// Errors of the API server, of which one is met at each call.
+    /// Errors of the API server; each call takes one.
     errors: RefCell<VecDeque<Error>>,
     port: u16,
 }
@@ -81,7 +81,7 @@ impl FakeCluster {
         cluster
     }
 
-    /// Uninstalls, and tells what was said.
+    /// Uninstalls. Returns the result and the log.
     async fn uninstall(&self, mode: Mode, timeout_ms: u64) -> (std::result::Result<(), String>, Vec<String>) {
         let said = RefCell::new(Vec::new());
         let say = |words: &str| said.borrow_mut().push(words.to_owned());
@@ -155,7 +155,7 @@ async fn a_refusal_ends_when_the_others_are_done_and_writes_the_mode_back() {
 async fn a_mode_that_cannot_be_written_back_is_said() {
     let refused = says("uninstall", "refused", "pods");
     let cluster = FakeCluster::new(&[&[says("install", "ready", ""), refused]]).await;
-    // The mode is written once; then the server is gone.
+    // The mode is written once, then the server is gone.
     let say = |words: &str| {
         if words.ends_with(": refused") {
             cluster.errors.borrow_mut().push_back(Error::NoAnswer);
@@ -173,10 +173,10 @@ async fn a_mode_that_cannot_be_written_back_is_said() {
 async fn a_refusal_of_the_last_time_is_waited_out() {
     let refused = says("uninstall", "refused", "pods");
     let done = says("uninstall", "uninstalled", "");
-    // It has not looked at the node since, and then it does.
+    // The installer has not checked its node since then, and later does.
     let cluster = FakeCluster::new(&[&[refused.clone(), refused.clone(), refused.clone(), done]]).await;
     assert_eq!(cluster.uninstall(Mode::Uninstall, LONG).await.0, Ok(()));
-    // It has looked, and says the same.
+    // The installer has checked, and says the same.
     let cluster = FakeCluster::new(&[&[refused]]).await;
     let begun = Instant::now();
     let (ended, _) = cluster.uninstall(Mode::Uninstall, LONG).await;
@@ -187,7 +187,7 @@ async fn a_refusal_of_the_last_time_is_waited_out() {
 #[tokio::test]
 async fn an_uninstallation_of_the_last_time_is_asked_for_again() {
     let done = says("uninstall", "uninstalled", "");
-    // The mode was install for a while, and its kubelet has only just said so.
+    // The mode was install for a while, and the kubelet has only just handed that on.
     let cluster = FakeCluster::new(&[&[done.clone(), done.clone(), says("install", "working", ""), done]]).await;
     let (ended, said) = cluster.uninstall(Mode::Uninstall, LONG).await;
     assert_eq!(ended, Ok(()));

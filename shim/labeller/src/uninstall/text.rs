@@ -1,11 +1,11 @@
-//! What is said of an uninstallation: how far it is, and why it is not done.
+//! The texts about an uninstallation: its progress, and why it is not done.
 
 use super::{Node, Nodes, Progress, Settings};
 use crate::error::Error;
 
 const GONE: &str = "its installer is gone, and has no successor yet";
 
-/// What became of the mode when not all nodes uninstalled.
+/// The mode in the ConfigMap after an uninstallation that not all nodes completed.
 pub(super) enum Mode {
     /// It is install again.
     Back,
@@ -19,7 +19,7 @@ pub(super) fn to_uninstall(nodes: usize) -> String {
     format!("{nodes} to uninstall. A kubelet takes up to two minutes to tell its installer")
 }
 
-/// Without what a node said, which comes at the end.
+/// The progress without the node's own message, which comes at the end.
 pub(super) fn short(progress: &Progress) -> &str {
     match progress {
         Progress::Waiting(why) => why,
@@ -30,7 +30,7 @@ pub(super) fn short(progress: &Progress) -> &str {
     }
 }
 
-/// The nodes that have not uninstalled, with what they said, and what to do.
+/// The nodes that have not uninstalled, with their messages and the remedy.
 pub(super) fn not_uninstalled(nodes: &Nodes, settings: &Settings, mode: &Mode) -> String {
     let (mut refused, mut failed, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for node in nodes.values() {

@@ -1,4 +1,4 @@
-//! The real client against an API server in this process.
+//! Tests of the real client against an API server in this process.
 
 use std::cell::{Cell, RefCell};
 
@@ -10,12 +10,12 @@ use crate::fake_api::FakeApi;
 
 const PODS: &str = "namespaces/ns/pods";
 const MAPS: &str = "namespaces/ns/configmaps";
-/// What the log calls the three watches.
+/// The log's names for the three watches.
 const SUBJECTS: [&str; 3] = ["the nodes: ", "the installers' pods: ", "the ConfigMap ns/mode: "];
-/// For how long something that must not happen is waited for: many looks.
+/// How long to wait for something that must not happen: many passes.
 const MOMENT: Duration = Duration::from_millis(400);
 
-/// A labeller that runs while a story is told.
+/// A labeller that runs during a story.
 struct Story {
     api: FakeApi,
     health: Health,
@@ -31,7 +31,7 @@ impl Story {
         Self { api, health, ahead, said }
     }
 
-    /// Runs the labeller until the story is told.
+    /// Runs the labeller until the story ends.
     async fn tell(&self, story: impl AsyncFnOnce(&FakeApi)) {
         let settings = Settings {
             namespace: "ns".into(),
@@ -113,7 +113,7 @@ async fn a_node_lives_its_life() {
     story.api.put("nodes", node("a", &[""], &json!([taint("x"), taint("c/taint"), taint("b")])));
     story.api.put("nodes", node("b", &["", "catamaran"], &json!([taint("c/taint")])));
     story.api.put(PODS, pod("p", "a", "1", "False"));
-    // Of another selector.
+    // A pod that the selector does not match.
     let mut other = pod("q", "b", "9", "True");
     other["metadata"]["labels"]["app"] = json!("web");
     story.api.put(PODS, other);
@@ -188,7 +188,7 @@ async fn a_restarted_api_server_is_found_again() {
         .tell(async |api| {
             until("labelled", || labels(api) == labelled("1")).await;
             api.stop().await;
-            // Meanwhile the installer is replaced, which no watch tells.
+            // Meanwhile the installer is replaced, and no watch reports it.
             api.delete(PODS, "p");
             api.put(PODS, pod("p2", "a", "2", "True"));
             tokio::time::sleep(Duration::from_secs(3)).await;
@@ -204,7 +204,7 @@ async fn a_restarted_api_server_is_found_again() {
         let of_subject: Vec<&String> = said.iter().filter(|words| words.starts_with(subject)).collect();
         let (last, troubles) = of_subject.split_last().unwrap();
         assert_eq!(last.as_str(), format!("{subject}well again"));
-        // The broken watch, and the refused connection: each once, though it was tried again for three seconds.
+        // The broken watch and the refused connection are each logged once, though the client tried again for three seconds.
         assert!((1..=2).contains(&troubles.len()), "{said:#?}");
         assert!(troubles.last().unwrap().contains("Connection refused"), "{said:#?}");
     }
@@ -282,7 +282,7 @@ async fn taints_that_have_changed_meanwhile_are_looked_at_again() {
         "nodes",
         node("a", &[], &json!([{"key": "x", "effect": "NoSchedule"}, {"key": "c/taint", "effect": "NoSchedule"}])),
     );
-    // As it was seen before the other taint came.
+    // The node as it was seen before the other taint came.
     let change = Change { node: "a".into(), labels: BTreeMap::new(), taints: vec![0], why: String::new() };
     let patched = apply(&Api::all(api.client()), &change, Some("c/taint")).await;
     assert!(matches!(patched, Patched::Failed(_)));

@@ -1,4 +1,4 @@
-//! What a guest wrote: read from a FIFO as it is written, and compared between engines.
+//! Reads a guest's output from a FIFO while the guest writes it, and compares the outputs of both engines.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -12,18 +12,18 @@ use sha2::{Digest as _, Sha256};
 
 use super::OfEngine;
 
-/// As much is kept for the first difference to be shown; of the rest there is the digest.
+/// The number of bytes that are kept to show the first difference; the digest covers the rest.
 const KEPT: usize = 64 << 10;
-/// As many characters of a line are shown.
+/// The number of characters that are shown of a line.
 const SHOWN: usize = 100;
 
 /// One stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Text {
     pub(crate) bytes: u64,
-    /// sha256 of all of it, in hexadecimal.
+    /// The SHA-256 of the whole stream, in hexadecimal.
     pub(crate) digest: String,
-    /// Its beginning.
+    /// The beginning of the stream.
     #[serde(skip)]
     pub(crate) kept: Vec<u8>,
 }
@@ -31,7 +31,7 @@ pub(crate) struct Text {
 /// Whether both engines' outputs are the same.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Compared {
-    /// None where one of them did not run.
+    /// None if one of the engines did not run it.
     pub(crate) equal: Option<bool>,
     pub(crate) difference: Option<Difference>,
 }
@@ -40,9 +40,9 @@ pub(crate) struct Compared {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Difference {
     pub(crate) stream: &'static str,
-    /// Counted from 1; none where it is behind what was kept.
+    /// Counted from 1; None if the difference lies beyond the bytes that were kept.
     pub(crate) line: Option<usize>,
-    /// The line on each engine; none where the stream ends before it.
+    /// The line on each engine; None if the stream ends before it.
     pub(crate) lines: [Option<String>; 2],
 }
 
@@ -53,18 +53,18 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Makes the FIFO, and begins to read.
+    /// Makes the FIFO, and starts to read.
     pub(crate) fn start(path: &Path) -> io::Result<Self> {
         rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
         let own = path.to_owned();
-        // Opening waits for somebody who writes.
+        // Opening blocks until a process opens the FIFO for writing.
         let thread = thread::spawn(move || File::open(own).map(read).unwrap_or_else(|_| read(io::empty())));
         Ok(Self { path: path.to_owned(), thread })
     }
 
-    /// What was written, once nobody writes any more.
+    /// Returns the output once nobody writes any more.
     pub(crate) fn end(self) -> Text {
-        // A reader that still waits for somebody to write is let go: until it has opened the FIFO, nobody can open it for writing.
+        // Releases a reader that still waits for a writer. A non-blocking open for writing fails until the reader is in its own open.
         while !self.thread.is_finished() {
             let flags = OFlags::NONBLOCK.bits().cast_signed();
             drop(File::options().write(true).custom_flags(flags).open(&self.path));
@@ -95,7 +95,7 @@ fn read(mut from: impl Read) -> Text {
     Text { bytes, digest, kept }
 }
 
-/// Compares what a guest wrote on two engines.
+/// Compares a guest's outputs on two engines.
 pub(crate) fn compare(one: &OfEngine, other: &OfEngine) -> Compared {
     let mut compared = Compared { equal: None, difference: None };
     for (stream, one, other) in [("stdout", &one.stdout, &other.stdout), ("stderr", &one.stderr, &other.stderr)] {
@@ -116,7 +116,7 @@ fn difference(stream: &'static str, one: &Text, other: &Text) -> Difference {
     Difference { stream, line: line.map(|number| number + 1), lines: [shown(&one), shown(&other)] }
 }
 
-/// A line of a guest's, for a terminal.
+/// A line of a guest's output, made safe for a terminal.
 fn shown(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(line)).replace(char::is_control, " ");
     match text.char_indices().nth(SHOWN) {

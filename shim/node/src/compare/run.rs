@@ -18,35 +18,35 @@ use crate::image::Snapshot;
 /// The module's name in the root file system.
 pub(crate) const MODULE: &str = "module.wasm";
 const SNAPSHOTS: &str = "containerd.services.snapshots.v1.Snapshots";
-/// Calls that neither start nor run anything.
+/// The time limit of calls that neither start nor run anything.
 const CALL: Duration = Duration::from_secs(60);
 
-/// What all runs have in common.
+/// All that the runs have in common.
 pub(crate) struct Guest<'a> {
     pub(crate) socket: PathBuf,
     pub(crate) shim: PathBuf,
     pub(crate) options: &'a Options,
     /// The folder of the comparison, as the host names it.
     pub(crate) folder: &'a Path,
-    /// The folder for FIFOs, by this process's name for it and by the host's.
+    /// The folder for FIFOs, as this process names it; `inside` is the host's name.
     pub(crate) fifos: PathBuf,
     pub(crate) inside: PathBuf,
     /// The module's path in the container, and its arguments.
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
     pub(crate) cwd: String,
-    /// The image that the module is run in, if it is not alone in its root file system.
+    /// The image that the module runs in; None if the module is alone in its root file system.
     pub(crate) image: Option<InImage>,
     pub(crate) limit: Duration,
 }
 
-/// An image's layers, and the containerd namespace in which they are.
+/// An image's layers, and their containerd namespace.
 pub(crate) struct InImage {
     pub(crate) namespace: String,
     pub(crate) snapshot: Snapshot,
 }
 
-/// What was measured.
+/// The measurements.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Run {
     /// In milliseconds.
@@ -57,14 +57,14 @@ pub(crate) struct Run {
     pub(crate) memory: Option<u64>,
     /// In milliseconds.
     pub(crate) processor: Option<f64>,
-    /// None where it was killed after the time limit.
+    /// None if it was killed after the time limit.
     pub(crate) exit: Option<u32>,
     pub(crate) stdout: Text,
     pub(crate) stderr: Text,
 }
 
 impl Guest<'_> {
-    /// Runs it; an error is the reason why it does not run.
+    /// Runs the guest. An error is the reason why it does not run.
     pub(crate) fn run(&self, engine: &str, number: u32) -> Result<Run, String> {
         let id = format!("compare-{}-{engine}-{number}", std::process::id());
         let fifo = |stream: &str| format!("{number}-{engine}-{stream}");
@@ -99,7 +99,7 @@ impl Guest<'_> {
         bare.remove();
         if let Some(image) = &self.image {
             let removed = RemoveSnapshot { snapshotter: image.snapshot.snapshotter.clone(), key: id };
-            // What stays has a label by which it is found.
+            // A snapshot that stays has a label by which it is found.
             let _ = self.snapshots::<Nothing>(image, "Remove", removed);
         }
         let (stdout, stderr) = (stdout.end(), stderr.end());
@@ -117,7 +117,7 @@ impl Guest<'_> {
         call(&self.socket, &image.namespace, &format!("{SNAPSHOTS}/{method}"), asked, CALL)
     }
 
-    /// A snapshot for one run, on top of the image's layers.
+    /// Prepares a snapshot for one run, on top of the image's layers.
     fn prepare(&self, image: &InImage, key: &str) -> Result<Vec<Mount>, Status> {
         let Snapshot { snapshotter, key: parent, .. } = &image.snapshot;
         let labels = HashMap::from([("containerd.io/gc.root".to_owned(), "catamaran".to_owned())]);
@@ -126,7 +126,7 @@ impl Guest<'_> {
         self.snapshots::<Mounts>(image, "Prepare", asked).map(|answer| answer.mounts)
     }
 
-    /// The copy of the module in place of the image's own.
+    /// A mount that puts the copy of the module in place of the image's own.
     fn over(&self, path: &str) -> Value {
         let source = self.folder.join("root").join(MODULE);
         json!({"destination": path, "type": "bind", "source": source, "options": ["rbind", "ro"]})
@@ -144,14 +144,14 @@ impl Guest<'_> {
             Err(status) => return Err(status),
         };
         let run = started.elapsed();
-        // Before it is killed, if it still runs: the account goes with the container.
+        // Before a guest that still runs is killed, because its metrics go with the container.
         let metrics = bare.metrics()?;
         let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
         Ok((milliseconds(started - begin), milliseconds(run), metrics.and_then(|metric| metric.data), exit))
     }
 }
 
-/// The shim's own words, without containerd's before them.
+/// The shim's own words, without containerd's prefix.
 fn reason(status: &Status) -> String {
     let words = status.message();
     for before in ["failed to create shim task: ", "failed to start shim task: "] {
@@ -162,7 +162,7 @@ fn reason(status: &Status) -> String {
     words.to_owned()
 }
 
-/// `io.containerd.cgroups.v1.Metrics` (containerd/cgroups cgroup1/stats/metrics.proto), as far as it is shown.
+/// `io.containerd.cgroups.v1.Metrics` (containerd/cgroups cgroup1/stats/metrics.proto), only the fields that are shown.
 #[derive(Clone, PartialEq, Message)]
 struct V1 {
     #[prost(message, optional, tag = "3")]
@@ -218,7 +218,7 @@ struct V2Memory {
     peak: u64,
 }
 
-/// The most memory in bytes, and the processor time in milliseconds; none where the kernel keeps no such account.
+/// The peak of memory in bytes, and the processor time in milliseconds; None if the kernel does not account for it.
 fn used(metrics: &Any) -> (Option<u64>, Option<f64>) {
     let bytes = metrics.value.as_slice();
     let (memory, nanoseconds) = match metrics.type_url.rsplit('/').next().unwrap_or_default() {

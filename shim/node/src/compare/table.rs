@@ -1,4 +1,4 @@
-//! The table that chooses an annotation.
+//! The table that helps to choose an annotation.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use crate::units::readable;
 const FIRST: usize = 14;
 const WIDTH: usize = 16;
 
-/// A column for each engine, a line for each figure; below it what is different.
+/// A column for each engine and a line for each figure; below them the differences.
 pub(crate) fn text(name: &str, runs: u32, engines: &[OfEngine; 2], output: &Compared) -> String {
     let mut text = format!("{name}: the first start compiles, later figures are medians of {runs} runs\n\n");
     let mut line = |name: &str, cell: &dyn Fn(&OfEngine) -> String| {

@@ -1,7 +1,7 @@
-//! A look that costs little, for whoever looks often: whether an installation is as it was left.
+//! A cheap check, for callers that check often: whether an installation is as it was left.
 //!
-//! Nothing is run, neither containerd nor a test program, and no program is read: their inodes and times tell whether somebody
-//! wrote to them. What `install` would write is compared with what is there, and containerd is asked which handlers it has.
+//! The check runs nothing, neither containerd nor a test program, and reads no program: inodes and times show whether somebody wrote to
+//! them. It compares the files with those that `install` would write, and asks containerd for its handlers.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -17,12 +17,12 @@ use crate::plan;
 use crate::programs::{self, PROGRAMS, Programs};
 use crate::state::Installed;
 
-/// What tells whether a folder's programs are the ones of before: of each its mode, inode, length and time of change.
+/// Tells whether a folder's programs are unchanged: the mode, inode, length and time of change of each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stamps(Vec<Option<[u64; 5]>>);
 
 impl Stamps {
-    /// Of a folder that was just installed, and so compared byte by byte.
+    /// Reads the stamps of a folder that was just installed, and so compared byte by byte.
     pub(crate) fn read(host: &Host, folder: &Path) -> Self {
         let folder = host.at(folder);
         let stamp = |name: &str| {
@@ -35,7 +35,7 @@ impl Stamps {
 }
 
 impl Installer<'_> {
-    /// What is not as `install` left it, in words; none where all is. `stamps` are the installed programs'.
+    /// Returns the first thing that is not as `install` left it, in words, or None. `stamps` are the installed programs'.
     pub(crate) fn glance(
         &self,
         programs: &Programs,
@@ -83,7 +83,7 @@ impl Installer<'_> {
         if !self.node.handlers(&installed.containerd.socket)?.contains(&installed.handler) {
             return Ok(Some(format!("containerd does not list the handler {:?}", installed.handler)));
         }
-        // Older versions, whose last pods may be gone by now.
+        // The last pods of older versions may be gone by now.
         if programs::versions(self.host, &installed.prefix).len() > 1 {
             programs::collect(self.host, &installed.prefix, &[&installed.folder])?;
         }

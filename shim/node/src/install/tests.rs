@@ -11,14 +11,14 @@ use crate::tree::{Tree, snapshot};
 
 const CONFIG: &str = "etc/containerd/config.toml";
 const DROP_IN: &str = "etc/containerd/conf.d/catamaran.toml";
-/// A root file as an administrator has it: with what must stay.
+/// A root file with an administrator's own values, which must stay.
 const ROOT: &str = "version = 3\n# ours\nimports = ['/etc/containerd/conf.d/*.toml'] # keep\noom_score = -999\n\n\
     [plugins.'io.containerd.cri.v1.runtime'.cni]\n  bin_dirs = ['/home/kubernetes/bin']\n  conf_dir = '/etc/cni/net.d'\n\n\
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\n  runtime_type = 'io.containerd.runc.v2'\n";
-/// One without imports, such as kubeadm's guides, kind and EKS' nodeadm write it.
+/// A root file without imports, as kubeadm's guides, kind and EKS' nodeadm write it.
 const BARE: &str = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".cni]\nbin_dir = \"/opt/cni/bin\"\n";
 
-/// A release of these words, which stands for its bytes.
+/// A release whose programs contain this word.
 fn release(fake: &Fake, word: &str) -> Programs {
     let folder = format!("releases/{word}");
     for (name, _) in PROGRAMS {
@@ -59,19 +59,19 @@ fn listed(fake: &Fake) -> bool {
     fake.handlers(Path::new("/")).is_ok_and(|handlers| handlers.contains(&"catamaran".to_owned()))
 }
 
-/// All that an installation could leave, without what tests put there.
+/// All files that an installation could leave, without the tests' own.
 fn node(fake: &Fake) -> Vec<(PathBuf, String)> {
     let all = ["etc", "opt", "var", "run", "home"].map(|folder| snapshot(&fake.path(folder)));
     all.into_iter().flatten().collect()
 }
 
-/// The folder of the programs that the configuration names.
+/// The folder of the programs that the handler names.
 fn in_force(fake: &Fake) -> PathBuf {
     let state = state::look(&fake.host).unwrap();
     state.installed.unwrap().folder
 }
 
-/// Every shape of a node: where its handler belongs in each.
+/// Every kind of node, each with a name.
 fn shapes() -> Vec<(&'static str, Fake)> {
     let k3s = |root: &str| {
         let folder = "/var/lib/rancher/k3s/agent/etc/containerd";
@@ -178,7 +178,7 @@ fn the_150th_run_changes_nothing_and_restarts_nothing() {
     }
 }
 
-/// Runs it, killed after so many steps; whether it was.
+/// Runs `work`, and kills it after this many steps. Returns whether it was killed.
 fn killed_after(fake: &Fake, steps: usize, work: impl FnOnce()) -> bool {
     fake.kill_after.set(Some(steps));
     let ended = catch_unwind(AssertUnwindSafe(work));
@@ -216,7 +216,7 @@ fn an_installation_that_is_killed_at_any_step_ends_right_when_it_is_run_again() 
     }
 }
 
-/// Names and configuration, without what differs between runs: the ids in the state.
+/// Names and configuration, without the ids in the state, which differ between runs.
 fn names(found: &[(PathBuf, String)], fake: &Fake) -> Vec<String> {
     let root = fake.path("");
     let line = |(path, what): &(PathBuf, String)| {
@@ -361,7 +361,7 @@ fn a_handler_of_another_name_goes_with_the_next_installation() {
     }
 }
 
-/// k3s imports its folder only since some release: what was a block in a template becomes a drop-in.
+/// k3s imports its folder only in newer releases: an upgrade turns a block in a template into a drop-in.
 #[test]
 fn what_an_earlier_layout_wrote_goes_when_the_place_is_another_one() {
     let (_, fake) = shapes().remove(4);
@@ -458,7 +458,7 @@ fn every_other_value_stays() {
     assert_eq!(fs::read_to_string(fake.path(CONFIG)).unwrap(), ROOT, "the root file is not touched");
 }
 
-/// containerd's word counts: a file that it would read otherwise than written is not put in place.
+/// containerd's own reading decides: a file that it reads differently from how it was meant is not put in place.
 #[test]
 fn what_containerd_would_read_otherwise_is_refused_with_nothing_changed() {
     let foreign =
@@ -576,7 +576,7 @@ fn pods_keep_an_uninstallation_away_unless_it_is_forced() {
     assert_eq!(node(&fake), bare);
 }
 
-/// containerd says whether it has such a handler from elsewhere, in whatever way the table is written.
+/// containerd says whether it has such a handler from elsewhere, however the table is written.
 #[test]
 fn a_handler_of_that_name_that_others_added_does_not_stop_an_uninstallation() {
     let cri = "plugins.'io.containerd.cri.v1.runtime'.containerd";
@@ -617,7 +617,7 @@ fn who_restarts_containerd_by_hand_runs_the_command_again() {
     assert_eq!(node(&fake), bare);
 }
 
-/// The README once had users copy a drop-in of this very name: it is theirs.
+/// The README once told users to copy a drop-in of this very name: such a file is theirs.
 #[test]
 fn a_drop_in_of_that_name_that_somebody_else_wrote_is_refused() {
     let by_hand =

@@ -281,7 +281,7 @@ fn a_node_without_a_kubelet_has_the_one_containerd_that_is_not_dockers() {
     assert!(refused(&tree).contains("several containerds do: /run/own.sock, /run/second.sock"));
 }
 
-/// Whoever is in a pod calls itself what it likes, before or after the real ones.
+/// A process in a pod may take any name, and may come before or after the real ones.
 #[test]
 fn a_process_of_a_container_is_not_taken_for_the_kubelet_or_containerd() {
     let cases: &[(&str, &str)] = &[

@@ -1,4 +1,4 @@
-//! What the server tells, written by the thread that works.
+//! The server's answers, written by the working thread.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::mode::Mode;
 
-/// How the node is.
+/// The state of the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
@@ -17,7 +17,7 @@ pub(crate) enum State {
     Ready,
     /// A step failed.
     Failed,
-    /// Nothing was changed, and the message says why not.
+    /// Nothing was changed, and the message says why.
     Refused,
     Uninstalled,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Told {
     #[serde(serialize_with = "word")]
     pub(crate) mode: Option<Mode>,
     pub(crate) state: State,
-    /// What was found, and what to do about it.
+    /// The finding and its remedy.
     pub(crate) message: String,
     pub(crate) handler: String,
     pub(crate) version: String,
@@ -39,7 +39,7 @@ fn word<S: Serializer>(mode: &Option<Mode>, serializer: S) -> Result<S::Ok, S::E
     mode.map(Mode::word).serialize(serializer)
 }
 
-/// How often passes came to what: by the metric's name, and its result.
+/// The number of passes, by the metric's name and the result.
 pub(crate) type Passes = BTreeMap<(&'static str, &'static str), u64>;
 
 pub(crate) struct Board {
@@ -75,7 +75,7 @@ impl Board {
         *self.lock().1.entry((metric, result)).or_default() += 1;
     }
 
-    /// Tells how the node is.
+    /// Publishes the state of the node.
     pub(crate) fn tell(&self, mode: Option<Mode>, state: State, message: &str) {
         let told = &mut self.lock().0;
         told.mode = mode;

@@ -1,4 +1,4 @@
-//! The server: four pages, each a GET, of a node whose state another thread keeps.
+//! The HTTP server: four pages, each a GET, about a node whose state another thread keeps.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,16 +21,16 @@ use super::board::Board;
 use super::metrics;
 use crate::host::Host;
 
-/// So many are served at a time; who comes later waits.
+/// The most connections at a time; further clients wait.
 const MOST_CONNECTIONS: usize = 64;
-/// A connection is one request, which is short.
+/// The time limit of a connection, which is one short request.
 const LONGEST: Duration = Duration::from_secs(10);
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Serves until `end`.
+/// Serves until `end` is ready.
 pub(crate) async fn serve(listener: TcpListener, host: Host, board: Arc<Board>, end: impl Future<Output = ()>) {
     let (host, places) = (Rc::new(host), Arc::new(Semaphore::new(MOST_CONNECTIONS)));
     let accepting = async {
@@ -38,7 +38,7 @@ pub(crate) async fn serve(listener: TcpListener, host: Host, board: Arc<Board>, 
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
-                // One that went away meanwhile, or no descriptor is left for a moment.
+                // The client has gone meanwhile, or there is no descriptor for a moment.
                 Err(_) => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
@@ -55,7 +55,7 @@ pub(crate) async fn serve(listener: TcpListener, host: Host, board: Arc<Board>, 
                     .timer(TokioTimer::new())
                     .header_read_timeout(LONGEST)
                     .serve_connection(TokioIo::new(stream), service);
-                // Whether a client stays to the end is its own affair.
+                // A client may go away before the end.
                 let _ = tokio::time::timeout(LONGEST, connection).await;
                 drop(place);
             });
@@ -70,7 +70,7 @@ pub(crate) async fn serve(listener: TcpListener, host: Host, board: Arc<Board>, 
     LocalSet::new().run_until(both).await;
 }
 
-/// Binds, and answers where.
+/// Binds the first address that works, and returns it.
 pub(crate) async fn bind(addresses: &[SocketAddr]) -> std::io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(addresses).await?;
     let address = listener.local_addr()?;

@@ -22,9 +22,9 @@ struct Counted {
     line: &'static str,
     name: &'static str,
     help: &'static str,
-    /// Its labels in the order of the line's further words, with the values that are told before anything is counted.
+    /// The labels of the line's further words, in order, each with the values that are shown before anything is counted.
     labels: &'static [(&'static str, &'static [&'static str])],
-    /// What a count is divided by.
+    /// The divisor of a count.
     unit: f64,
 }
 
@@ -115,7 +115,7 @@ const COUNTED: [Counted; 12] = [
     },
 ];
 
-/// A metric of this process: what its passes came to.
+/// This process's metrics: the results of its passes.
 const PASSES: [(&str, &str, &[&str]); 3] = [
     (
         INSTALLS,
@@ -168,7 +168,7 @@ pub(crate) fn text(host: &Host, board: &Board) -> String {
     page.0
 }
 
-/// A metric's values by its labels': the known ones, and what else was counted, by a newer version.
+/// A metric's values by its labels' values: the known ones, and others that a newer version counted.
 fn values<'c>(counted: &Counted, counters: &'c BTreeMap<String, u64>) -> BTreeMap<Vec<&'c str>, u64> {
     let mut known: Vec<Vec<&str>> = vec![Vec::new()];
     for (_, values) in counted.labels {

@@ -1,11 +1,11 @@
-//! What the node is to be: a word in a file, which is a key of a mounted ConfigMap.
+//! The wanted state of the node: a word in a file, which is a key of a mounted ConfigMap.
 
 use std::fs;
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// As much of the file is quoted.
+/// The most characters that an error quotes of the file.
 const MOST_CHARACTERS: usize = 40;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Mode {
         }
     }
 
-    /// Reads it. `file` is this process's own: in a container not below the host's root.
+    /// Reads the mode. `file` is this process's own: in a container it is not below the host's root.
     pub(crate) fn read(file: &Path) -> Result<Self> {
         let remedy = "write install, uninstall or uninstall-force into that file (the chart's ConfigMap); until then nothing is done";
         let text = fs::read_to_string(file)

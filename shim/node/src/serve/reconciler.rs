@@ -1,4 +1,4 @@
-//! The thread that works: what the mode file says is done at once, and an installed node is looked at again and again.
+//! The working thread: does at once what the mode file says, and checks an installed node again and again.
 //!
 //! ```text
 //! mode file --> install    a glance: as it was left? --> ready, again after the interval
@@ -27,7 +27,7 @@ use crate::state;
 /// Between two looks at the mode file.
 pub(crate) const LOOK: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// A change that was taken back is not tried again before, and then after twice as long, up to `LAST_AFTER_ROLLBACK`: each time
+/// The pause before a change that was taken back is tried again; it doubles each time, up to `LAST_AFTER_ROLLBACK`, because each attempt
 /// restarts containerd twice.
 const AFTER_ROLLBACK: Duration = Duration::from_secs(300);
 const LAST_AFTER_ROLLBACK: Duration = Duration::from_secs(3600);
@@ -36,26 +36,26 @@ pub(crate) const INSTALLS: &str = "catamaran_installs_total";
 pub(crate) const UNINSTALLS: &str = "catamaran_uninstalls_total";
 pub(crate) const RECONCILES: &str = "catamaran_reconciles_total";
 
-/// What is to be done, as the command line has it.
+/// The options of the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct Wish {
     pub(crate) handler: String,
-    /// Read for each pass. These two are this process's own files.
+    /// Read for each pass. These two files are this process's own.
     pub(crate) options_file: Option<PathBuf>,
     pub(crate) mode_file: PathBuf,
     pub(crate) interval: Duration,
 }
 
-/// A node to look at, which needs no service manager, and one to work on, which is connected to anew each time.
+/// A node to check, which needs no service manager, and one to work on, connected anew each time.
 pub(crate) trait Nodes {
     fn to_look(&self) -> &dyn Node;
-    /// An error where there is no service manager.
+    /// Returns an error if there is no service manager.
     fn to_work(&self, work: &mut dyn FnMut(&dyn Node) -> Result<Done>) -> Result<Done>;
 }
 
-/// What a pass came to, when nothing failed.
+/// The result of a pass that did not fail.
 enum Outcome {
-    /// Nothing was to be done.
+    /// Nothing had to be done.
     Intact,
     /// The installer has worked.
     Worked(Done),
@@ -70,12 +70,12 @@ pub(crate) struct Reconciler<'a> {
     board: &'a Board,
     stop: &'a Stop,
     mode: Option<Mode>,
-    /// When the next pass is due; none where only another mode is waited for.
+    /// When the next pass is due; None if only a change of the mode is awaited.
     due: Option<Instant>,
     failures: u32,
-    /// Of the programs that this process has proven.
+    /// Stamps of the programs that this process has proven.
     stamps: Option<Stamps>,
-    /// What the log was told last.
+    /// The last message in the log.
     logged: String,
 }
 
@@ -105,7 +105,7 @@ impl<'a> Reconciler<'a> {
         }
     }
 
-    /// Works until the end is asked for.
+    /// Works until it is asked to end.
     pub(crate) fn run(mut self) {
         while !self.stop.wait(Duration::ZERO) {
             if self.turn(Instant::now()).is_err() {
@@ -116,7 +116,7 @@ impl<'a> Reconciler<'a> {
         }
     }
 
-    /// Reads the mode, and does what is due. An error says that the end was asked for meanwhile.
+    /// Reads the mode, and does what is due. Returns an error if the process was asked to end meanwhile.
     pub(crate) fn turn(&mut self, now: Instant) -> std::result::Result<(), Stopped> {
         let mode = match Mode::read(&self.wish.mode_file) {
             Ok(mode) => mode,
@@ -146,7 +146,7 @@ impl<'a> Reconciler<'a> {
             Err(why) if why.is::<Stopped>() => return Err(Stopped),
             Err(_) => Err(Error::failed("a bug in catamaran broke this pass off", "report it with the lines above")),
         };
-        // As long as the pass took, the caller's clock has gone on too.
+        // The caller's clock has advanced too, by the length of the pass.
         let now = now + begin.elapsed();
         match mode {
             Mode::Install => self.after_install(now, &outcome),
@@ -170,7 +170,7 @@ impl<'a> Reconciler<'a> {
             eprintln!("catamaran: {found}");
         }
         if self.failures == 0 {
-            // What comes of it is worth a line, though it may be the line of before.
+            // The result is worth a line in the log, even if it is the same line as before.
             self.logged.clear();
         }
         self.tell(State::Working, "installing");
@@ -192,7 +192,7 @@ impl<'a> Reconciler<'a> {
             let node = Stoppable::new(node, self.stop);
             self.installer(&node).uninstall(force)
         };
-        // Where nothing is installed nothing is restarted: the node may be one that has no service manager.
+        // If nothing is installed, nothing is restarted: the node may have no service manager.
         let done = match (&state.installed, &state.pending) {
             (None, None) => work(self.nodes.to_look()),
             _ => self.nodes.to_work(&mut work),
@@ -201,7 +201,7 @@ impl<'a> Reconciler<'a> {
     }
 
     fn installer<'i>(&'i self, node: &'i dyn Node) -> Installer<'i> {
-        // The progress of one that is tried again is that of the first time.
+        // The progress of a repeated attempt would be that of the first one.
         let say: &dyn Fn(&str) = match self.failures {
             0 => &|words| eprintln!("catamaran: {words} ..."),
             _ => &|_| (),
@@ -210,7 +210,7 @@ impl<'a> Reconciler<'a> {
     }
 
     fn after_install(&mut self, now: Instant, outcome: &Result<Outcome>) {
-        // A glance that failed has carried nothing out.
+        // A glance that failed has changed nothing.
         if self.stamps.is_none() || matches!(outcome, Ok(Outcome::Worked(_))) {
             self.count(INSTALLS, outcome);
         }
@@ -282,7 +282,7 @@ impl<'a> Reconciler<'a> {
         }
     }
 
-    /// Tells it, and has it tried again later.
+    /// Reports a failure, and schedules the next attempt.
     fn failed(&mut self, now: Instant, state: State, message: &str) {
         let doubled = FIRST_RETRY.saturating_mul(1 << self.failures.min(16));
         self.failures += 1;
@@ -290,7 +290,7 @@ impl<'a> Reconciler<'a> {
         self.tell(state, message);
     }
 
-    /// To the server, and once for each change to the log.
+    /// Reports to the server, and to the log once for each change.
     fn tell(&mut self, state: State, message: &str) {
         self.board.tell(self.mode, state, message);
         let line = format!("{}: {message}", self.mode.map_or("no mode", Mode::word));

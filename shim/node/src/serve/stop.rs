@@ -1,4 +1,4 @@
-//! Ends the work at a signal: at the next step, which is what every step can bear, or at the end of a change that is under way.
+//! Ends the work at a signal: at the next step, since every step can bear a kill, or at the end of a change that is under way.
 
 use std::cell::Cell;
 use std::panic::resume_unwind;
@@ -12,7 +12,7 @@ use crate::node::{Node, Pod, Rollback};
 use crate::process::Process;
 use crate::state::Known;
 
-/// Asked for once, by the thread that sees signals.
+/// Asked for once, by the thread that receives signals.
 #[derive(Default)]
 pub(crate) struct Stop {
     asked: Mutex<bool>,
@@ -25,7 +25,7 @@ impl Stop {
         self.changed.notify_all();
     }
 
-    /// Waits so long, or until it is asked for; whether it is.
+    /// Waits for `time`, or until the end is asked for. Returns whether it was.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(asked, time, |asked| !*asked);
@@ -37,14 +37,14 @@ impl Stop {
     }
 }
 
-/// What a step unwinds with that is the last: all locks are let go on the way, and nothing is cleaned up, as in a kill.
+/// The panic payload of the last step: unwinding releases all locks and cleans up nothing else, like a kill.
 pub(crate) struct Stopped;
 
-/// A node whose steps end when that is asked for.
+/// A node whose steps end the work if the end was asked for.
 pub(crate) struct Stoppable<'a> {
     node: &'a dyn Node,
     stop: &'a Stop,
-    /// From when containerd's files are about to be written until they are proven or taken back.
+    /// True from just before containerd's files are written until they are proven or taken back.
     in_change: Cell<bool>,
 }
 
@@ -54,7 +54,7 @@ impl<'a> Stoppable<'a> {
     }
 }
 
-/// The steps of a change (`change`): between the first and the last nothing ends.
+/// The steps of a change (`change`). The work does not end between the first and the last of them.
 const CHANGE: [&str; 7] = ["written-down", "armed", "file", "swapped", "restarted", "proven", "file-back"];
 
 impl Node for Stoppable<'_> {

@@ -1,5 +1,5 @@
-//! What a descriptor of the guest's is. wasmer-wasix tells nobody: it is asked for something that it would have our files and
-//! folders do, and they tell.
+//! Finds out what a descriptor of the guest's is. wasmer-wasix does not tell: it is asked for something that it has our files
+//! and folders do, and these tell.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::opened::{self, Opened};
 pub(crate) enum Descriptor {
     File(Arc<Opened>),
     Folder(PathBuf),
-    /// A stream, a pipe, a socket, or none: what wasmer-wasix says of a seek in it.
+    /// A stream, a pipe, a socket, or none: wasmer-wasix's answer to a seek in it.
     Other(i32),
 }
 
@@ -32,8 +32,8 @@ impl Call<'_> {
         Ok(folder.map_or(Descriptor::Other(said), Descriptor::Folder))
     }
 
-    /// The position of the descriptor that is the first argument, by way of where the last argument points to; or an error
-    /// number.
+    /// The position of the descriptor in the first argument, or an error number. Overwrites the memory that the last argument
+    /// points to.
     pub(crate) fn position(&mut self) -> Result<Result<u64, i32>, RuntimeError> {
         let said = self.instead(Which::Tell, self.number(0) as u32)?;
         let to = self.number(self.arguments.len() - 1);
@@ -48,11 +48,11 @@ impl Call<'_> {
     /// Sets the position of the descriptor that is the first argument.
     pub(crate) fn go_to(&mut self, position: u64) -> Result<(), RuntimeError> {
         let descriptor = self.arguments.first().cloned().unwrap_or(Value::I32(-1));
-        // What it says is that nobody is told, which it finds out last.
+        // wasmer-wasix answers that it cannot write the position, which it finds out last.
         self.seek(descriptor, position.cast_signed(), Whence::Set).map(drop)
     }
 
-    /// A seek, of which no memory of the guest's is told.
+    /// Seeks, without an address for the answer, so that no memory is written.
     fn seek(&mut self, descriptor: Value, offset: i64, whence: Whence) -> Result<i32, RuntimeError> {
         let Some(seek) = self.calls.seek.clone() else { return Ok(Errno::Nosys as i32) };
         let nowhere = match seek.ty(&self.store).params().last() {
@@ -63,7 +63,7 @@ impl Call<'_> {
         answered(&seek.call(&mut self.store, &arguments)?)
     }
 
-    /// The folder that the descriptor at that place is, or what wasmer-wasix says of it.
+    /// The path of the folder whose descriptor is at that place, or wasmer-wasix's error number.
     pub(crate) fn folder(&mut self, at: usize) -> Result<Result<PathBuf, i32>, RuntimeError> {
         let descriptor = self.arguments.get(at).cloned().unwrap_or(Value::I32(-1));
         self.folder_of(descriptor)

@@ -19,7 +19,7 @@ pub(super) struct Timed {
     /// Whether the timer runs: somebody waits for the next part.
     waits: bool,
     silence: Pin<Box<Sleep>>,
-    /// Its request is under way until it is read.
+    /// The request is pending until its body is read.
     _permit: OwnedSemaphorePermit,
 }
 
@@ -41,7 +41,7 @@ impl Body for Timed {
                 Poll::Ready(frame.map(|frame| frame.map_err(Error::from)))
             }
             Poll::Pending => {
-                // A guest that takes its time to ask is not to be answered for it.
+                // The time that a guest takes to ask does not count.
                 if !std::mem::replace(&mut this.waits, true) {
                     this.silence.as_mut().reset(Instant::now() + this.between);
                 }

@@ -1,4 +1,4 @@
-//! A new connection: names by our own resolver, addresses judged, TLS where it is asked for.
+//! Makes a connection: resolves the name by our own resolver, judges the addresses, and adds TLS if it is asked for.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
 tokio::task_local! {
-    /// How long the request under way waits for a connection.
+    /// How long the pending request waits for a connection.
     pub(super) static CONNECT_LIMIT: Duration;
 }
 
@@ -58,7 +58,7 @@ impl Service<Uri> for Connector {
         let Self { shared, plain } = self.clone();
         Box::pin(async move {
             let connecting = async {
-                // An address in place of a name is asked of no resolver.
+                // An address in place of a name does not go through the resolver, which would judge it.
                 let literal = uri.host().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
                 if literal.is_some_and(|address| !rules::is_allowed(address, shared.link_local_requests)) {
                     return Err(Failure::Prohibited.into());
@@ -89,7 +89,7 @@ fn secured(
         .wrap_connector(plain))
 }
 
-/// The addresses of a name that may be reached.
+/// Finds the addresses of a name that may be reached.
 #[derive(Clone)]
 pub(super) struct Resolver {
     link_local_requests: bool,

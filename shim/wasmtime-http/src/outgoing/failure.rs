@@ -1,4 +1,4 @@
-//! Why a request of a guest's has no response, as `wasi:http` names it.
+//! Names the reasons for which a guest's request has no response, as `wasi:http` has them.
 
 use std::error::Error as StdError;
 use std::io;
@@ -7,7 +7,7 @@ use catamaran_names::Failure as Names;
 use hyper_util::client::legacy;
 use wasmtime_wasi_http::Error;
 
-/// What a connection fails by that is our own.
+/// The failures of a connection that are our own.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     #[error("{0}")]
@@ -18,7 +18,7 @@ pub(super) enum Failure {
     Late,
 }
 
-/// The first cause that has a name in `wasi:http`; the client's own words are of no use to a guest.
+/// Returns the first cause that has a name in `wasi:http`, because the client's own words are of no use to a guest.
 pub(super) fn of_client(error: &legacy::Error) -> Error {
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -64,7 +64,7 @@ fn named(error: &(dyn StdError + 'static)) -> Option<Error> {
         };
     }
     let error = error.downcast_ref::<io::Error>()?;
-    // What an error of TLS comes in.
+    // An error of TLS comes within an I/O error.
     if let Some(named) = error.get_ref().and_then(|inner| named(inner)) {
         return Some(named);
     }

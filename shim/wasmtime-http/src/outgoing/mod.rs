@@ -1,11 +1,11 @@
-//! The requests that a guest makes: a client of HTTP/1.1 and 2, with TLS, whose connections stay for the next request.
+//! The requests that a guest makes: a client of HTTP/1.1 and 2, with TLS, which keeps its connections for the next request.
 //!
 //! ```text
 //! request -> connection of the pool, or [`connect`]: name -> addresses (catamaran-names) -> [`rules`] -> TCP -> TLS ([`tls`])
 //!              '-> response head -> [`body`]
 //! ```
 //!
-//! A connection belongs to a lane, as its guests do. Nothing of it is there before the first request.
+//! A connection belongs to a lane, as its guests do. A lane has no client before its first request.
 
 mod body;
 mod connect;
@@ -28,15 +28,15 @@ use crate::output::Output;
 use body::Timed;
 use connect::{CONNECT_LIMIT, Connector};
 
-/// Until there is a connection, its TLS included, where the guest says nothing else.
+/// How long to wait for a connection, TLS included, unless the guest says otherwise.
 const CONNECT: Duration = Duration::from_secs(30);
-/// Until the response begins, and between its parts, where the guest says nothing else; its own request's time is over before.
+/// How long to wait for the response's begin, and between its parts, unless the guest says otherwise; its own request times out before.
 const SILENCE: Duration = Duration::from_secs(600);
-/// Connections to one host that wait for the next request, a lane.
+/// The most connections to one host that a lane keeps for the next request.
 const KEPT: usize = 32;
-/// How long they do.
+/// How long a lane keeps them.
 const KEPT_FOR: Duration = Duration::from_secs(60);
-/// Requests under way at once, of all guests: the descriptors are for the server's own connections too.
+/// The most pending requests of all guests, because the server's own connections need descriptors too.
 const MOST: usize = 512;
 
 /// What all lanes of a server share.
@@ -69,15 +69,15 @@ impl Outgoing {
         Arc::new(Self { shared: Arc::clone(shared), client: OnceLock::new() })
     }
 
-    /// For a lane of its own.
+    /// Returns a client for another lane.
     pub(crate) fn another(&self) -> Arc<Self> {
         Self::new(&self.shared)
     }
 
-    /// Sends a request, and answers as soon as the response's head is there.
+    /// Sends a request, and returns as soon as the response's head is there.
     ///
     /// # Errors
-    /// Why there is none, as `wasi:http` names it.
+    /// Why there is no response, as `wasi:http` names it.
     pub(crate) async fn send(
         &self,
         request: Request<WasiBody>,
@@ -91,7 +91,7 @@ impl Outgoing {
         let connect = options.connect_timeout.unwrap_or(CONNECT);
         let first = options.first_byte_timeout.unwrap_or(SILENCE);
         let between = options.between_bytes_timeout.unwrap_or(SILENCE);
-        // A connection of the pool takes no time; of a new one, the client does not say when it was there.
+        // A connection of the pool takes no time; the client does not say when a new one was there.
         let answered = CONNECT_LIMIT.scope(connect, self.client().request(request));
         let response = tokio::time::timeout(connect.saturating_add(first), answered)
             .await

@@ -1,8 +1,8 @@
-//! Which addresses a guest's requests may not go to, whatever name led there.
+//! The addresses that a guest's requests may not go to, whatever name led there.
 //!
-//! Link-local addresses and those of the clouds' metadata services are the node's: who asks there gets the node's credentials.
-//! What is judged is the address that is connected to, in every spelling that IPv6 has for one of IPv4. The handler's
-//! option `link_local_requests` allows all of them.
+//! Link-local addresses and those of the clouds' metadata services are the node's: a request there gets the node's credentials. The rules
+//! judge the address to connect to, in every spelling that IPv6 has for one of IPv4. The handler's option `link_local_requests` allows all
+//! of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,7 +18,7 @@ pub(super) fn is_allowed(address: IpAddr, link_local_requests: bool) -> bool {
     link_local_requests || !is_of_the_node(address)
 }
 
-/// Whether it is link-local, or a metadata service's.
+/// Whether an address is link-local, or a metadata service's.
 fn is_of_the_node(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_of_the_node_4(address),
@@ -34,8 +34,8 @@ fn is_of_the_node_4(address: Ipv4Addr) -> bool {
     address.is_link_local() || METADATA.contains(&address)
 }
 
-/// The address of IPv4 that one of IPv6 stands for: mapped or compatible (RFC 4291, section 2.5.5), of NAT64 (RFC 6052 and 8215)
-/// or of 6to4 (RFC 3056).
+/// Returns the address of IPv4 that one of IPv6 stands for: mapped or compatible (RFC 4291, section 2.5.5), of NAT64 (RFC 6052 and 8215) or
+/// of 6to4 (RFC 3056).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = address.segments();
     let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));

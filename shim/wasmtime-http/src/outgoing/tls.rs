@@ -1,4 +1,4 @@
-//! What a guest's requests trust: the certificates of the container's own bundle, or else those that browsers trust.
+//! The certificates that a guest's requests trust: the container's own bundle, or else those that browsers trust.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -13,18 +13,18 @@ use super::Shared;
 
 /// Where images have their bundle (Debian, Alpine, and all that follow them).
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// A larger file is none.
+/// The most bytes that are read of a bundle.
 const LARGEST: u64 = 16 << 20;
 
-/// Read once, with the first request that needs them.
+/// The settings, which the first request that needs them reads once.
 #[derive(Default)]
 pub(super) struct Settings(OnceLock<Result<Arc<ClientConfig>, ()>>);
 
 impl Settings {
-    /// Reads them, if that was not done.
+    /// Reads the settings, if that was not done.
     ///
     /// # Errors
-    /// [`Error::ConfigurationError`] when they cannot be had; the container's standard error says why.
+    /// [`Error::ConfigurationError`] when the settings cannot be read; the container's standard error says why.
     pub(super) fn load(&self, shared: &Shared) -> Result<Arc<ClientConfig>, Error> {
         let read = || {
             read(shared.certificates.as_deref()).map_err(|text| {
@@ -69,6 +69,6 @@ fn read(named: Option<&str>) -> Result<Arc<ClientConfig>, String> {
 fn bundle(path: &str) -> std::io::Result<Vec<CertificateDer<'static>>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
-    // What is no certificate is passed over.
+    // Everything that is no certificate is passed over.
     Ok(CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok).collect())
 }

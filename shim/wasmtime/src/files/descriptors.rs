@@ -1,6 +1,6 @@
-//! The functions of preview 1 with a descriptor, where wasmtime-wasi's answer is not that of a container: it lists a folder
-//! anew for each piece that is read of it, reads and writes every file that was opened at a position, which a pipe and
-//! a terminal do not have, and waits for each.
+//! The functions of preview 1 with a descriptor for which wasmtime-wasi's answer differs from a native container's: it lists a folder anew
+//! for each piece that a guest reads, reads and writes every opened file at a position, which a pipe and a terminal do not have, and waits
+//! in each read and write.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use super::opened::{FOLDER, Polled, Preview1, What};
 use super::poll::poll as poll_oneoff;
 use super::preview1::{bytes, guest, is_root, number};
 
-/// One write's bytes at most: what a pipe holds.
+/// The most bytes of one write: a pipe's capacity.
 const WRITE_MAX: usize = 64 << 10;
-/// What a pipe that is ready has room for at least (PIPE_BUF).
+/// The least room that a pipe has when it is ready (PIPE_BUF).
 const ROOM: usize = 4096;
 
-/// Each function with its parameters, and what is done for it.
+/// Defines each function, with its parameters and the function here that does it.
 macro_rules! functions {
     ($linker:ident: $($call:ident($($argument:ident: $ty:ty),*) => $body:ident;)*) => {$(
         $linker.func_wrap_async(
@@ -38,7 +38,7 @@ macro_rules! functions {
     )*};
 }
 
-/// Defines them over wasmtime-wasi's, for which shadowing has to be allowed.
+/// Replaces wasmtime-wasi's functions; the linker must allow shadowing.
 pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
     functions! { linker:
         fd_close(fd: i32) => close;
@@ -60,7 +60,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
 type Memory<'a> = GuestMemory<'a>;
 const DONE: i32 = Errno::Success as i32;
 
-/// An answer in the guest's memory, as wasmtime-wasi has errors with that.
+/// Turns the result of an access to the guest's memory into a call's answer, with errors as wasmtime-wasi has them.
 fn told(answer: std::result::Result<(), wiggle::GuestError>) -> Result<i32> {
     match answer {
         Ok(()) => Ok(DONE),
@@ -92,7 +92,7 @@ async fn read_folder(
     let is_root = is_root(&mut world.wasi, fd)?;
     let listing = match world.opened.listing(&mut world.wasi, fd.cast_unsigned(), is_root) {
         Ok(Some(listing)) => listing,
-        // No folder, or nothing: with wasmtime-wasi's own words.
+        // Not a folder, or not open: wasmtime-wasi answers.
         Ok(None) => return calls::fd_readdir(&mut world.wasi, &mut memory, fd, buffer, room, from, used).await,
         Err(e) => return Ok(number(Err(Kernel::from_io_error(&e).unwrap_or(Kernel::IO)))),
     };
@@ -107,7 +107,7 @@ async fn read_folder(
     }
 }
 
-/// The number of a file as wasmtime-wasi tells it when asked for that file: of device and number together.
+/// Returns a file's inode number as wasmtime-wasi reports it when asked for that file: a hash of device and inode.
 fn inode(found: Found<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
     (found.device, found.inode).hash(&mut hasher);
@@ -148,7 +148,7 @@ async fn read(
             Ok(count) => got = count,
             Err(e) => return Ok(number(Err(e))),
         }
-        // A further one might wait.
+        // A further read might block.
         break;
     }
     told(memory.write(GuestPtr::<u32>::new(read.cast_unsigned()), u32::try_from(got)?))
@@ -198,7 +198,7 @@ fn is_ready(stream: &Polled, what: PollFlags) -> bool {
     poll(&mut [PollFd::new(stream, what)], Some(&at_once)).map_or(true, |ready| ready > 0)
 }
 
-/// Writes what there is room for.
+/// Writes as many bytes as there is room for.
 fn write_at_once(stream: &Polled, all: &[u8]) -> rustix::io::Result<usize> {
     let mut written = 0;
     for part in all.chunks(ROOM) {
@@ -232,7 +232,7 @@ async fn tell(mut memory: Memory<'_>, world: &mut Preview1, (fd, to): (i32, i32)
     }
 }
 
-/// By the rights to seek, or none, a C library tells a terminal from another device.
+/// Takes the rights to seek from a stream, because a C library tells a terminal from another device by them.
 async fn status(mut memory: Memory<'_>, world: &mut Preview1, (fd, to): (i32, i32)) -> Result<i32> {
     /// Where the flags and the rights are in WASI's `fdstat`.
     const FLAGS: u32 = 2;
@@ -248,7 +248,7 @@ async fn status(mut memory: Memory<'_>, world: &mut Preview1, (fd, to): (i32, i3
             return told(Err(e));
         }
     }
-    // What a folder hands on a C library asks for when it opens a file of it: to write, too.
+    // A C library that opens a file of a folder asks for the rights that the folder hands on: to write, too.
     if world.opened.folder(&mut world.wasi, fd.cast_unsigned()).is_ok() {
         let at = GuestPtr::<u64>::new(to.cast_unsigned().saturating_add(INHERITED));
         return told(memory.write(at, Rights::all().bits()));
@@ -264,9 +264,9 @@ async fn status(mut memory: Memory<'_>, world: &mut Preview1, (fd, to): (i32, i3
     told(memory.write(at, rights))
 }
 
-/// fcntl(2)'s `F_SETFL`. wasmtime-wasi takes none for a standard stream, and keeps O_NONBLOCK of what was opened for itself. Go
-/// sets it for all three streams when it begins, and looks whether it is set: else a read of standard input, in which nothing
-/// is, would hold up all goroutines.
+/// fcntl(2)'s `F_SETFL`. wasmtime-wasi takes no flags for a standard stream, and does not tell the kernel of O_NONBLOCK for an opened file.
+/// Go sets O_NONBLOCK for all three streams when it begins, and checks it: else a read of an empty standard input would hold up all
+/// goroutines.
 async fn set_flags(mut memory: Memory<'_>, world: &mut Preview1, (fd, flags): (i32, i32)) -> Result<i32> {
     let Ok(asked) = Fdflags::try_from(flags) else { return Ok(Errno::Inval as i32) };
     let (what, at_once) = (world.opened.what(fd.cast_unsigned()), asked.contains(Fdflags::NONBLOCK));
@@ -303,8 +303,8 @@ async fn sync_data(mut memory: Memory<'_>, world: &mut Preview1, (fd,): (i32,)) 
     synced(answer, world, fd, |file| fdatasync(file))
 }
 
-/// wasmtime-wasi calls a folder no descriptor, and a standard stream neither: who replaces a file wants its folder on the disk
-/// in the end.
+/// Syncs folders and standard streams too, for which wasmtime-wasi answers EBADF: a program that replaces a file syncs its folder in the
+/// end.
 fn synced(
     answer: i32,
     world: &mut Preview1,

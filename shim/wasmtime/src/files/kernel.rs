@@ -1,5 +1,4 @@
-//! What a refused call asks for, asked of the kernel: it follows links as a native container's process has them followed,
-//! and says its own error number.
+//! Makes a refused call anew by the kernel, which follows links as for a native container's process, and answers with its own error number.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,8 +12,8 @@ use catamaran_worker::links::{self, Expanded};
 #[derive(Clone, Copy)]
 pub(super) struct Base<'a> {
     pub(super) folder: BorrowedFd<'a>,
-    /// Whether it is the container's root as the guest was given it. Below any other folder that is open, a link that leads
-    /// out of it stays refused: who hands on such a folder hands on nothing else.
+    /// Whether the folder is the container's root as the guest was given it. A link that leads out of any other open folder stays refused,
+    /// so that handing on such a folder hands on nothing else.
     pub(super) is_root: bool,
 }
 
@@ -29,9 +28,9 @@ impl<'a> Base<'a> {
         Self { folder, is_root: true }
     }
 
-    /// Where `path` leads; the link at its end is followed if `follow`. Nothing if it leads out of the folder by itself.
+    /// Finds where `path` leads, and follows a link at its end if `follow`. Returns None if the path by itself leads out of the folder.
     pub(super) fn entry(&self, path: &[u8], follow: bool) -> Result<Option<Entry>> {
-        // So the root reaches a C library's callers, for whom `.` would be another matter to the kernel.
+        // A C library turns its caller's `/` into `.`, to which the kernel gives other answers.
         if self.is_root && path == b"." {
             return Ok(Some(Entry {
                 folder: self.folder.try_clone_to_owned().map_err(kernels)?,
@@ -42,7 +41,7 @@ impl<'a> Base<'a> {
         self.place(path, follow)?.map(|path| Entry::open(self.folder, path)).transpose()
     }
 
-    /// Opens what `path` leads to, as [`Self::entry`] has it, and makes it if it is asked for.
+    /// Opens the file that `path` leads to, found as by [`Self::entry`], and creates it if `how` says so.
     pub(super) fn open(&self, path: &[u8], follow: bool, how: OFlags) -> Result<Option<OwnedFd>> {
         let Some(path) = self.place(path, follow)? else { return Ok(None) };
         // The links of a path from the root have been followed.
@@ -51,7 +50,7 @@ impl<'a> Base<'a> {
         beneath(self.folder, &path, how | last, mode).map(Some)
     }
 
-    /// The path to it below the folder: from the root one without links.
+    /// Returns the path below the folder; if the folder is the root, a path without links.
     fn place(&self, path: &[u8], follow: bool) -> Result<Option<Vec<u8>>> {
         Ok(match self.is_root {
             true => match links::expand(self.folder, path, follow)? {
@@ -68,7 +67,7 @@ fn kernels(e: std::io::Error) -> Errno {
     Errno::from_io_error(&e).unwrap_or(Errno::IO)
 }
 
-/// Opens nothing outside of `folder`, whatever became of the path since it was looked at.
+/// Opens `path`, but nothing outside of `folder`, whatever became of the path since its links were followed.
 fn beneath(folder: BorrowedFd<'_>, path: &[u8], how: OFlags, mode: Mode) -> Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     at::openat2(folder, path, how | OFlags::CLOEXEC, mode, resolve).map_err(|e| match e {
@@ -85,8 +84,8 @@ pub(super) fn descriptor(path: &[u8], follow: bool) -> Option<u32> {
     }
 }
 
-/// Whether a path can only be a folder's: who looks at a link at its end sees what it leads to. What it means to make, to move
-/// or to remove it the kernel alone says: wasmtime-wasi takes the slash away, or refuses it.
+/// Whether a path can only be a folder's, so that a link at its end is followed. Only the kernel says what it means to make, move or remove
+/// such a path: wasmtime-wasi takes the slash away, or refuses it.
 pub(super) fn is_folder(path: &[u8]) -> bool {
     matches!(path.rsplit(|&byte| byte == b'/').next(), Some(b"" | b"." | b".."))
 }
@@ -100,7 +99,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Opens the folder that `path` ends in; never one outside of `base`, whatever became of the path since.
+    /// Opens the folder of `path`'s last name; never one outside of `base`, whatever became of the path since.
     fn open(base: BorrowedFd<'_>, path: Vec<u8>) -> Result<Self> {
         let slashes = path.iter().rev().take_while(|&&byte| byte == b'/').count();
         let name = path[..path.len() - slashes].iter().rposition(|&byte| byte == b'/').map_or(0, |n| n + 1);
@@ -113,7 +112,7 @@ impl Entry {
         &self.path[self.name..]
     }
 
-    /// The path to it without links.
+    /// Returns the entry's path, without links.
     pub(super) fn path(&self) -> Result<&str> {
         std::str::from_utf8(&self.path).map_err(|_| Errno::ILSEQ)
     }
@@ -135,19 +134,19 @@ impl Entry {
     }
 
     pub(super) fn link(&self, to: &Self) -> Result<()> {
-        // The one call on a name that follows a link with a slash behind it: that is to lead nowhere else either.
+        // Of all calls on a name, only this one follows a link with a slash behind it, which must not lead out of the folder either.
         if self.name().ends_with(b"/") {
             beneath(self.folder.as_fd(), self.name(), OFlags::PATH, Mode::empty())?;
         }
         at::linkat(&self.folder, self.name(), &to.folder, to.name(), AtFlags::empty())
     }
 
-    /// Makes it a link to `text`.
+    /// Makes the entry a link to `text`.
     pub(super) fn symlink(&self, text: &[u8]) -> Result<()> {
         at::symlinkat(text, &self.folder, self.name())
     }
 
-    /// The text of the link that it is.
+    /// Returns the text of the link.
     pub(super) fn read_link(&self) -> Result<Vec<u8>> {
         at::readlinkat(&self.folder, self.name(), Vec::new()).map(CString::into_bytes)
     }
@@ -156,9 +155,9 @@ impl Entry {
         at::utimensat(&self.folder, self.name(), times, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Why it cannot be opened; nothing if it can be, or if only an open that may change something would tell.
+    /// Returns why the entry cannot be opened; None if it can be, or if only an open that may change something would tell.
     pub(super) fn refusal(&self, asked: Asked) -> Option<Errno> {
-        // Not to wait for who has the other end of a FIFO.
+        // NONBLOCK, so as not to wait for the other end of a FIFO.
         let access = if asked.write { OFlags::WRONLY } else { OFlags::RDONLY };
         let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         match at::openat(&self.folder, self.name(), flags, Mode::empty()) {

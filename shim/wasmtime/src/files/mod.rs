@@ -1,22 +1,22 @@
-//! Files, where wasmtime-wasi's answer is not that of a container.
+//! File calls for which wasmtime-wasi's answer differs from a native container's.
 //!
-//! It follows no link to an absolute path, of which images have many (`/var/run`), and what it does not know of the kernel's
-//! error numbers it calls an error of input or output: a read-only mount, another mount. So whatever it refuses that way is
-//! looked at once more. And of some calls it is not asked at all: it takes no name that is not UTF-8 (a module of preview 1 has
-//! such names), makes and removes `name/` by another name, and opens nothing without waiting.
+//! wasmtime-wasi follows no link to an absolute path, of which images have many (`/var/run`), and reports each error number that it does
+//! not know (of a read-only mount, of another mount) as an I/O error. So a call that it refuses in these ways is made once more. Some calls
+//! skip it altogether: it takes no name that is not UTF-8 (a module of preview 1 has such names), makes and removes `name/` under another
+//! name, and opens no file without waiting.
 //!
 //! ```text
-//! call --> wasmtime-wasi --> any other answer: the guest's
-//!   |          `--> «not permitted», «input or output error»
+//! call --> wasmtime-wasi --> any other answer goes to the guest
+//!   |          `--> "not permitted", "input or output error"
 //!   '-----------------> links followed by hand (links)
-//!                              |--> to open it, or to look at it, for a component: wasmtime-wasi again, with the path without links
-//!                              `--> all else: the kernel, below the folder that was found (kernel)
+//!                              |--> a component opens a file, or looks at one: wasmtime-wasi again, with a path without links
+//!                              `--> any other call: the kernel, below the folder that was found (kernel)
 //! ```
 //!
-//! What holds a guest is as before. The kernel: the process's root is the container's, and no path of it leads out. And
-//! wasmtime-wasi's rule, that a descriptor gives what lies below it: only below the root that the guest was given at its
-//! start links lead from the root, and what is opened in the end is opened beneath that, without magic links, whatever has
-//! become of the path meanwhile. Any other call is wasmtime-wasi's alone and costs what it did.
+//! The guest stays confined as before. The kernel confines it: the process's root is the container's, and no path leads out of it. So does
+//! wasmtime-wasi's rule that a descriptor gives access to what lies below it: links lead from the root only below the root that the guest
+//! was given at its start, and the final open goes beneath that root, without magic links, whatever has become of the path meanwhile. Any
+//! other call is wasmtime-wasi's alone and costs what it did.
 
 mod descriptors;
 mod kernel;
@@ -34,7 +34,7 @@ use wasmtime::{Linker, Result};
 pub(crate) use opened::Preview1;
 pub(crate) use preview2::add_types_to_linker;
 
-/// Defines the functions of preview 1 over wasmtime-wasi's, for which shadowing has to be allowed.
+/// Replaces wasmtime-wasi's functions of preview 1; the linker must allow shadowing.
 pub(crate) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
     preview1::add_to_linker(linker)?;
     open::add_to_linker(linker)?;

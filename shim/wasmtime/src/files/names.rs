@@ -1,4 +1,4 @@
-//! A folder's names, as a component reads them: one after the other. wasmtime-wasi reads all of them first, and looks at each.
+//! Reads a folder's names for a component, one after the other. wasmtime-wasi would first read all of them, and look at each.
 
 use std::fs::File;
 
@@ -11,7 +11,7 @@ pub(super) struct Names(Dir);
 
 impl Names {
     pub(super) fn open(folder: &File) -> Result<Self> {
-        // Opened once more: a component may read a folder twice at once.
+        // Opens the folder anew, because a component may read a folder twice at once.
         Dir::read_from(folder).map(Self)
     }
 
@@ -22,11 +22,11 @@ impl Names {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            // A component's names are UTF-8, and there is no other word for a file that is called otherwise: such a one is left
-            // out, so that the rest of the folder can be read. A module of preview 1 has its bytes.
+            // A component's names are UTF-8, so it has no word for a file whose name is not. Such a file is left out, so that the rest of
+            // the folder can be read. A module of preview 1 gets the name's bytes.
             let Ok(text) = name.to_str() else { continue };
             let kind = match entry.file_type() {
-                // Some file systems do not say. One that is gone meanwhile is a name all the same.
+                // Some file systems do not report the type. A file that is gone meanwhile is listed all the same.
                 FileType::Unknown => statat(self.0.fd()?, name, AtFlags::SYMLINK_NOFOLLOW)
                     .map_or(FileType::Unknown, |found| FileType::from_raw_mode(found.st_mode)),
                 told => told,

@@ -1,5 +1,5 @@
-//! `path_open` of preview 1: wasmtime-wasi's, or the kernel's where that is not the last word or has no way to ask. What is opened
-//! is noted, for the functions with a descriptor.
+//! `path_open` of preview 1: by wasmtime-wasi, or by the kernel if wasmtime-wasi's answer is not final or it has no way to ask. Notes each
+//! opened file, for the functions with a descriptor.
 
 use std::fs::File;
 
@@ -20,7 +20,7 @@ use super::refused::Refused;
 /// The parameters of `path_open`.
 type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
 
-/// Defines it over wasmtime-wasi's, for which shadowing has to be allowed.
+/// Replaces wasmtime-wasi's `path_open`; the linker must allow shadowing.
 pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
     linker.func_wrap_async(PREVIEW1, "path_open", |mut caller: Caller<'_, Preview1>, arguments: Open| {
         Box::new(async move {
@@ -52,8 +52,8 @@ async fn first(mut memory: GuestMemory<'_>, world: &mut Preview1, arguments: Ope
     Ok(again(call, arguments).await?.unwrap_or(first))
 }
 
-/// Whether a file is opened with flags that wasmtime-wasi does not hand on: it waits for the other end of every FIFO, and opens
-/// nothing whose writes are to be on the disk.
+/// Whether a file is opened with flags that wasmtime-wasi does not hand on: it waits for the other end of every FIFO, and opens no file for
+/// synchronous writes.
 fn is_the_kernels(fd_flags: i32) -> bool {
     let kernels = Fdflags::NONBLOCK | Fdflags::SYNC | Fdflags::DSYNC | Fdflags::RSYNC;
     Fdflags::try_from(fd_flags).is_ok_and(|flags| flags.intersects(kernels))
@@ -65,7 +65,7 @@ type OpenedAs = std::result::Result<Fd, i32>;
 async fn again(mut call: Call<'_>, (folder, flags, path, len, how, rights, _, fd_flags, to): Open) -> Result<Answer> {
     let (mut flags, how) = (Lookupflags::try_from(flags)?, Oflags::try_from(how)?);
     let (rights, fd_flags) = (Rights::try_from(rights)?, Fdflags::try_from(fd_flags)?);
-    // What is made must not be there, not even as a link.
+    // The file to make must not exist, not even as a link.
     if how.contains(Oflags::CREAT | Oflags::EXCL) {
         flags &= !Lookupflags::SYMLINK_FOLLOW;
     }
@@ -86,7 +86,7 @@ async fn again(mut call: Call<'_>, (folder, flags, path, len, how, rights, _, fd
     }))
 }
 
-/// How the kernel is to open it. The end of a file that is appended to wasmtime-wasi finds.
+/// Returns the flags for the kernel's open. Not O_APPEND, because wasmtime-wasi finds a file's end itself.
 fn kernels(how: Oflags, rights: Rights, fd_flags: Fdflags) -> OFlags {
     let access = match (rights.contains(Rights::FD_READ), rights.contains(Rights::FD_WRITE)) {
         (true, true) => OFlags::RDWR,
@@ -106,7 +106,7 @@ fn kernels(how: Oflags, rights: Rights, fd_flags: Fdflags) -> OFlags {
     flags
 }
 
-/// Opens what one of the guest's descriptors is once more.
+/// Opens the file behind one of the guest's descriptors once more.
 async fn open_descriptor(
     call: &mut Call<'_>,
     folder: i32,
@@ -125,8 +125,8 @@ async fn open_descriptor(
     }
 }
 
-/// Gives the guest a descriptor of it. wasmtime-wasi has no other way to one than opening something of the same kind: the
-/// root, or `/dev/null`.
+/// Gives the guest a descriptor of `again`. wasmtime-wasi makes a descriptor only by opening a file, so it opens one of the same kind, the
+/// root or `/dev/null`, which is then replaced.
 async fn adopt(call: &mut Call<'_>, folder: i32, again: Again, fd_flags: Fdflags) -> Result<OpenedAs> {
     let (path, kind) = if again.is_folder() { (".", Oflags::DIRECTORY) } else { ("dev/null", Oflags::empty()) };
     let mut memory = path.as_bytes().to_vec();
@@ -134,7 +134,7 @@ async fn adopt(call: &mut Call<'_>, folder: i32, again: Again, fd_flags: Fdflags
     let text = GuestPtr::new((0, u32::try_from(path.len())?));
     let (flags, rights) = (Lookupflags::empty(), Rights::FD_READ);
     let fd_flags = fd_flags & (Fdflags::APPEND | Fdflags::NONBLOCK);
-    // Meanwhile the folder is the root, whatever else it is.
+    // Until that is open the folder is the root, whatever it was before.
     let root = match kernel::root() {
         Ok(root) => Descriptor::Dir(Dir::new(root.into(), FsPerms::ReadWrite, OpenMode::READ, true)),
         Err(e) => return Ok(Err(number(Err(e)))),
@@ -154,7 +154,7 @@ async fn adopt(call: &mut Call<'_>, folder: i32, again: Again, fd_flags: Fdflags
 }
 
 impl Again {
-    /// Of a file that the kernel has opened.
+    /// Wraps a file that the kernel has opened.
     fn new(file: File, rights: Rights) -> Result<Self> {
         let mut mode = OpenMode::empty();
         mode.set(OpenMode::WRITE, rights.contains(Rights::FD_WRITE));

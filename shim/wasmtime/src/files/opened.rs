@@ -1,4 +1,4 @@
-//! What a module of preview 1 has open, as far as wasmtime-wasi tells nobody: which file is behind which descriptor.
+//! Keeps which file is behind which descriptor of a module of preview 1, because wasmtime-wasi does not tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -20,7 +20,7 @@ use wiggle::GuestMemory;
 /// How a folder is opened to be read.
 pub(super) const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// A module's world: wasmtime-wasi's, and what it has open.
+/// A module's world: wasmtime-wasi's, and the module's open files.
 pub(crate) struct Preview1 {
     pub(super) wasi: WasiP1Ctx,
     pub(super) opened: Opened,
@@ -28,8 +28,8 @@ pub(crate) struct Preview1 {
 
 impl Preview1 {
     pub(crate) fn new(mut wasi: WasiP1Ctx) -> Self {
-        // Has wasmtime-wasi open what every module has, whatever the answer: later files are found by their places in its
-        // table, which these would shift.
+        // Makes wasmtime-wasi open the files that every module has, whatever this call answers: later files are found by their places in
+        // its table, which those would shift.
         let _ = wasi.fd_prestat_get(&mut GuestMemory::Unshared(&mut []), Fd::from(0));
         Self { wasi, opened: Opened::default() }
     }
@@ -46,7 +46,7 @@ pub(super) enum What {
     Own(u32),
     /// A file that has a position, or a folder, by its place in wasmtime-wasi's table.
     File(u32),
-    /// A file that has none, a pipe or a terminal. `of` is the worker's own stream that it duplicates.
+    /// A file without a position: a pipe or a terminal. `of` is the worker's own stream that it duplicates.
     Stream { place: u32, of: Option<u32> },
 }
 
@@ -59,13 +59,13 @@ impl What {
     }
 }
 
-/// The module's descriptors, but those that were open when it began; of these only the streams.
+/// The descriptors that the module has opened, and of those open at its start only the streams.
 pub(super) struct Opened {
     all: BTreeMap<u32, What>,
     listings: BTreeMap<u32, Listing>,
     streams: usize,
-    /// Those of the worker's own streams, and of their duplicates, that the guest wants not to wait for. The kernel is not told:
-    /// their file descriptions are shared with whoever else has the pipe or terminal, and O_NONBLOCK would be theirs too.
+    /// The worker's own streams, and their duplicates, that the guest has set to O_NONBLOCK. The kernel is not told, because O_NONBLOCK
+    /// would also bind every other process that shares the file description.
     at_once: BTreeSet<u32>,
 }
 
@@ -76,7 +76,7 @@ impl Default for Opened {
     }
 }
 
-/// Where wasmtime-wasi puts the next file that it opens.
+/// Returns the place where wasmtime-wasi puts the next file that it opens.
 pub(super) fn next_place(wasi: &mut WasiP1Ctx) -> Option<u32> {
     let table = wasi.ctx().table;
     let probe = table.push(()).ok()?;
@@ -89,7 +89,7 @@ fn at(wasi: &mut WasiP1Ctx, place: u32) -> Option<&mut Descriptor> {
 }
 
 impl Opened {
-    /// Notes what was opened at `place`, which the next file had before.
+    /// Notes the file that was opened at `place`, which `next_place` has returned before.
     pub(super) fn note(&mut self, wasi: &mut WasiP1Ctx, fd: u32, place: Option<u32>) {
         let Some((place, opened)) = place.and_then(|place| at(wasi, place).map(|opened| (place, opened))) else {
             return;
@@ -127,7 +127,7 @@ impl Opened {
         self.set_at_once(to, at_once);
     }
 
-    /// Whether the guest wants not to wait for one of the worker's own streams, or a duplicate of one.
+    /// Whether the guest has set one of the worker's own streams, or a duplicate of one, to O_NONBLOCK.
     pub(super) fn is_at_once(&self, fd: u32) -> bool {
         self.at_once.contains(&fd)
     }
@@ -143,7 +143,7 @@ impl Opened {
         self.all.get(&fd).copied()
     }
 
-    /// The folder that a descriptor is; the kernel's error number where it is none, or no descriptor.
+    /// Returns the folder behind a descriptor; the kernel's error number if it is no folder, or no descriptor.
     pub(super) fn folder(&self, wasi: &mut WasiP1Ctx, fd: u32) -> rustix::io::Result<Arc<File>> {
         let place = self.all.get(&fd).ok_or(Errno::BADF)?.place().ok_or(Errno::NOTDIR)?;
         match at(wasi, place).ok_or(Errno::BADF)? {
@@ -152,13 +152,13 @@ impl Opened {
         }
     }
 
-    /// Puts another file in the place of the one that a descriptor is, and answers that; nothing if it is none that was opened.
+    /// Puts another file behind a descriptor, and returns the one before; None if the module has not opened the descriptor.
     pub(super) fn exchange(&self, wasi: &mut WasiP1Ctx, fd: u32, other: Descriptor) -> Option<Descriptor> {
         let place = self.all.get(&fd)?.place()?;
         Some(std::mem::replace(at(wasi, place)?, other))
     }
 
-    /// What poll(2) is asked about a descriptor: nothing of a file that has a position, which is always ready.
+    /// Returns the file that poll(2) is asked about for a descriptor: None for a file with a position, which is always ready.
     pub(super) fn polled(&self, wasi: &mut WasiP1Ctx, fd: u32) -> rustix::io::Result<Option<Polled>> {
         match self.all.get(&fd).ok_or(Errno::BADF)? {
             What::Own(own) => Ok(Some(Polled::Own(*own))),
@@ -167,12 +167,12 @@ impl Opened {
         }
     }
 
-    /// Whether any descriptor is a stream that was opened.
+    /// Whether the module has opened any stream.
     pub(super) fn has_streams(&self) -> bool {
         self.streams > 0
     }
 
-    /// The stream that a descriptor is, if it was opened.
+    /// Returns the stream behind a descriptor, if the module has opened it.
     pub(super) fn stream(&self, wasi: &mut WasiP1Ctx, fd: u32) -> Option<Arc<File>> {
         let Some(What::Stream { place, .. }) = self.has_streams().then(|| self.all.get(&fd)).flatten() else {
             return None;
@@ -183,13 +183,13 @@ impl Opened {
         }
     }
 
-    /// The descriptor of the worker's own stream that this one duplicates, if the module still has that.
+    /// Returns the descriptor of the worker's own stream that `fd` duplicates, if the module still has it.
     pub(super) fn original(&self, fd: u32) -> Option<u32> {
         let Some(What::Stream { of: Some(of), .. }) = self.all.get(&fd) else { return None };
         self.all.iter().find(|(_, what)| matches!(what, What::Own(own) if own == of)).map(|(fd, _)| *fd)
     }
 
-    /// The folder that a descriptor is, as it is being read; nothing if it is none that was opened.
+    /// Returns the listing of the folder behind a descriptor; None if there is no such folder.
     pub(super) fn listing(&mut self, wasi: &mut WasiP1Ctx, fd: u32, is_root: bool) -> io::Result<Option<&mut Listing>> {
         if !self.listings.contains_key(&fd) {
             let what = self.all.get(&fd).and_then(|what| what.place());
@@ -203,7 +203,7 @@ impl Opened {
         Ok(self.listings.get_mut(&fd))
     }
 
-    /// What opening it once more gives: for a stream the same one, for a file one with a position of its own.
+    /// Opens the file behind a descriptor once more: a stream stays the same, a file gets a position of its own.
     pub(super) fn once_more(&self, wasi: &mut WasiP1Ctx, fd: u32, rights: Rights) -> rustix::io::Result<Again> {
         let what = *self.all.get(&fd).ok_or(Errno::NOENT)?;
         let descriptor = match what {
@@ -221,7 +221,7 @@ impl Opened {
         Ok(Again::of(descriptor, of))
     }
 
-    /// Puts it in the place of what was opened for it.
+    /// Puts `again` in the place of the file that was opened for it.
     pub(super) fn replace(
         &mut self,
         wasi: &mut WasiP1Ctx,
@@ -240,7 +240,7 @@ impl Opened {
     }
 }
 
-/// What a descriptor is opened as once more.
+/// A file that is opened once more.
 pub(super) struct Again {
     descriptor: Descriptor,
     of: Option<u32>,

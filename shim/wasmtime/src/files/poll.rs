@@ -1,7 +1,7 @@
-//! `poll_oneoff` of preview 1, by poll(2). wasmtime-wasi calls every file ready, FIFOs and terminals too, and every output: who
-//! polls one that is not, since a read or a write found so, would never wait.
+//! `poll_oneoff` of preview 1, by poll(2). wasmtime-wasi calls every file ready, FIFOs and terminals too, and every output: a guest that
+//! polls after a read or a write found one not ready would never wait.
 //!
-//! It waits on the guest's own thread, which has nothing else to do: a module has neither sockets nor look-ups of names.
+//! Waits on the guest's own thread, which has nothing else to do: a module has neither sockets nor look-ups of names.
 
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,9 @@ const MOST_SUBSCRIPTIONS: u32 = 4096;
 
 /// What a subscription waits for.
 enum Until {
-    /// For ever, if there is no such time.
+    /// For this time; for ever if it is None.
     Time(Option<Instant>),
-    /// To read it, or to write to it.
+    /// To read the file, or to write to it; None for a file that is always ready.
     File(Eventtype, Option<Polled>),
 }
 
@@ -67,7 +67,7 @@ fn until(world: &mut Preview1, subscription: &Subscription) -> Answer<Until> {
     }
 }
 
-/// When a clock's time has come.
+/// Returns when a clock's time has come; None for never.
 fn end(world: &mut Preview1, clock: &SubscriptionClock) -> Answer<Option<Instant>> {
     if !matches!(clock.id, Clockid::Realtime | Clockid::Monotonic) {
         return Err(Errno::Inval.into());
@@ -83,7 +83,7 @@ fn end(world: &mut Preview1, clock: &SubscriptionClock) -> Answer<Option<Instant
     Ok(begin.checked_add(Duration::from_nanos(left)))
 }
 
-/// Waits for any of them, and answers the events of all that have come.
+/// Waits for any of the subscriptions, and returns the events of all that have come.
 fn wait(all: &[(u64, Until)]) -> rustix::io::Result<Vec<Event>> {
     let first = all.iter().filter_map(|(_, until)| if let Until::Time(time) = until { *time } else { None }).min();
     let at_once = all.iter().any(|(_, until)| matches!(until, Until::File(_, None)));
@@ -109,7 +109,7 @@ fn asked(until: &Until) -> Option<PollFd<'_>> {
     Some(PollFd::new(file, if matches!(kind, Eventtype::FdRead) { PollFlags::IN } else { PollFlags::OUT }))
 }
 
-/// The event of a subscription, if it has come. `found` is what poll(2) said of the next file.
+/// Returns the event of a subscription, if it has come. `found` has poll(2)'s answer for each file in turn.
 fn event(userdata: u64, until: &Until, found: &mut impl Iterator<Item = PollFlags>, now: Instant) -> Option<Event> {
     let event = |type_, nbytes, flags| {
         let fd_readwrite = EventFdReadwrite { nbytes, flags };

@@ -1,5 +1,5 @@
-//! The functions of preview 1 with a path: wasmtime-wasi's own, and the kernel's answer where that is not the last word, or
-//! where wasmtime-wasi has no way to ask: it takes no name that is not UTF-8, and no slash behind a name.
+//! The functions of preview 1 with a path: by wasmtime-wasi, or by the kernel if wasmtime-wasi's answer is not final or it has no way to
+//! ask, because it takes no name that is not UTF-8, and no slash behind a name.
 
 use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,7 +23,8 @@ use super::opened::{Opened, Preview1};
 use super::refused::{self, Refused};
 use super::times;
 
-/// Each function with its parameters, with what paths wasmtime-wasi is not asked, and what is done then, or when it refused.
+/// Defines each function: its parameters, a test for paths that wasmtime-wasi is not asked about, and the function called then or if it
+/// refused.
 macro_rules! functions {
     ($linker:ident: $(
         $call:ident($($argument:ident: $ty:ty),*) but $other:ident($($at:ident $len:ident),*) => $again:ident$(.$wait:ident)?;
@@ -57,7 +58,7 @@ macro_rules! wait {
     };
 }
 
-/// Defines them over wasmtime-wasi's, for which shadowing has to be allowed.
+/// Replaces wasmtime-wasi's functions; the linker must allow shadowing.
 pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
     functions! { linker:
         path_create_directory(folder: i32, path: i32, len: i32) but named(path len) => create_directory;
@@ -78,24 +79,24 @@ pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a path is not UTF-8, which wasmtime-wasi refuses whatever it names. One that is not in the guest's memory is
-/// wasmtime-wasi's to refuse.
+/// Whether a path is not UTF-8, which wasmtime-wasi refuses whatever it names. A path outside of the guest's memory is left to
+/// wasmtime-wasi to refuse.
 pub(super) fn foreign(memory: &GuestMemory<'_>, at: i32, len: i32) -> bool {
     memory.as_cow(bytes(at, len)).is_ok_and(|path| std::str::from_utf8(&path).is_err())
 }
 
-/// The same, or whether the path is of those that wasmtime-wasi makes, moves or removes by another name.
+/// Whether a path is `foreign`, or one that wasmtime-wasi makes, moves or removes under another name.
 fn named(memory: &GuestMemory<'_>, at: i32, len: i32) -> bool {
     memory.as_cow(bytes(at, len)).is_ok_and(|path| kernel::is_folder(&path)) || foreign(memory, at, len)
 }
 
-/// What a function of preview 1 answers; nothing if the first answer stays.
+/// A function's answer; None if wasmtime-wasi's first answer stays.
 pub(super) type Answer = Option<i32>;
 
-/// The answer for a path that leads out of its folder by itself.
+/// The answer for a path that by itself leads out of its folder.
 pub(super) const OUTSIDE: i32 = Errno::Perm as i32;
 
-/// A call that was refused, or not made.
+/// A call that wasmtime-wasi has refused, or was not asked to make.
 pub(super) struct Call<'a> {
     pub(super) memory: GuestMemory<'a>,
     pub(super) context: &'a mut WasiP1Ctx,
@@ -111,7 +112,7 @@ pub(super) fn guest<'a>(caller: &'a mut Caller<'_, Preview1>) -> Result<(GuestMe
     Ok((GuestMemory::Unshared(memory), world))
 }
 
-/// Whether a descriptor is the container's root: what is preopened as `/`, and no folder that the guest opened.
+/// Whether a descriptor is the container's root: the folder preopened as `/`, not one that the guest opened.
 pub(super) fn is_root(context: &mut WasiP1Ctx, folder: i32) -> Result<bool> {
     let mut name = [0];
     let mut scratch = GuestMemory::Unshared(&mut name);
@@ -126,13 +127,13 @@ pub(super) fn refused(answer: i32) -> Option<Refused> {
         Errno::Perm => Refused::from_code(ErrorCode::NotPermitted),
         Errno::Io => Refused::from_code(ErrorCode::Io),
         Errno::Noent => Refused::from_code(ErrorCode::NoEntry),
-        // A link's text.
+        // A link's text that is not UTF-8.
         Errno::Ilseq => Some(Refused::Unclear),
         _ => None,
     }
 }
 
-/// The kernel's answer in preview 1's words, of which it has more than 0.2.
+/// Translates the kernel's answer to preview 1, which has more error numbers than 0.2.
 pub(super) fn number(answer: rustix::io::Result<()>) -> i32 {
     let errno = match answer {
         Ok(()) => Errno::Success,
@@ -148,7 +149,7 @@ impl Call<'_> {
         Ok(self.memory.as_cow(bytes(path.1, path.2))?)
     }
 
-    /// What the kernel finds behind a path, if there is reason to ask it, and unless the path leaves its folder by itself.
+    /// Asks the kernel where a path leads. Returns None if there is no reason to ask, or if the path by itself leaves its folder.
     fn found<T>(
         &mut self,
         path: Path,
@@ -156,7 +157,7 @@ impl Call<'_> {
     ) -> Result<Option<rustix::io::Result<T>>> {
         let is_root = is_root(self.context, path.0)?;
         let asks = match self.refused {
-            // Below another folder what is not permitted stays so, and only the reason of another refusal is asked for.
+            // Below another folder "not permitted" is final: the kernel is asked only for the reason of other refusals.
             Refused::NotPermitted => is_root,
             Refused::NotFound => false,
             Refused::Unclear | Refused::Unasked => true,
@@ -179,7 +180,7 @@ impl Call<'_> {
         self.found(path, |base, path| base.entry(path, false))
     }
 
-    /// What a path leads to, opened: for who looks at it or opens it.
+    /// Opens the file that a path leads to, for a call that looks at the file or opens it.
     pub(super) fn seen(
         &mut self,
         path: Path,
@@ -190,10 +191,10 @@ impl Call<'_> {
         self.found(path, |base, path| base.open(path, follow || kernel::is_folder(path), how))
     }
 
-    /// The descriptor of the guest's own that a path leads to.
+    /// Returns the guest's own descriptor that a path leads to.
     pub(super) fn descriptor(&mut self, path: Path, flags: Lookupflags) -> Result<Option<u32>> {
         let text = self.path(path)?;
-        // What is just not there leads to none, unless it is called so itself.
+        // A path that was not found leads to a descriptor only if it names one itself.
         let named = || text.windows(3).any(|part| part == b"fd/");
         if self.refused == Refused::Unclear || (self.refused == Refused::NotFound && !named()) {
             return Ok(None);
@@ -207,7 +208,7 @@ impl Call<'_> {
         Ok(self.entry(path)?.map(|entry| number(entry.and_then(|entry| ask(&entry)))))
     }
 
-    /// The same, for a call with two paths.
+    /// Like `ask`, for a call with two paths.
     fn ask_both(
         mut self,
         from: Path,
@@ -305,7 +306,7 @@ async fn stat(mut call: Call<'_>, (folder, flags, path, len, to): (i32, i32, i32
     Ok(Some(Errno::Success as i32))
 }
 
-/// What wasmtime-wasi tells of a file that is open.
+/// Returns wasmtime-wasi's status of an open file.
 async fn status(context: &mut WasiP1Ctx, file: &Resource<Descriptor>) -> std::result::Result<Filestat, Error> {
     let mut files = context.filesystem();
     let found = files.stat(Resource::new_borrow(file.rep())).await?;

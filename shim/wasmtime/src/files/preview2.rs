@@ -1,4 +1,4 @@
-//! `wasi:filesystem` for components: wasmtime-wasi's own, and once more where its answer is not the last word.
+//! `wasi:filesystem` for components: by wasmtime-wasi, and once more if its answer is not final.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
@@ -53,7 +53,7 @@ fn again(folder: &Folder) -> Folder {
     Resource::new_borrow(folder.rep())
 }
 
-/// A call that was refused, or not made, and how.
+/// A call that wasmtime-wasi has refused, or was not asked to make, with its first answer.
 struct Call {
     first: FsError,
     refused: Option<Refused>,
@@ -67,14 +67,14 @@ impl From<FsError> for Call {
 }
 
 impl Call {
-    /// A call that wasmtime-wasi is not to make, if any of its paths is such a one.
+    /// Returns a call that wasmtime-wasi is not asked to make, if any of its paths can only be a folder's.
     fn unasked(paths: &[&str]) -> Option<Self> {
         let first = ErrorCode::NotPermitted.into();
         let folders = paths.iter().any(|path| kernel::is_folder(path.as_bytes()));
         folders.then_some(Self { first, refused: Some(Refused::Unasked) })
     }
 
-    /// The kernel's answer if it was asked, else the first.
+    /// Returns the kernel's answer if the kernel was asked, else the first one.
     fn answer<T>(self, asked: Option<Asking<T>>) -> FsResult<T> {
         match asked {
             Some(answer) => answer.map_err(|e| refused::code(e).into()),
@@ -83,7 +83,7 @@ impl Call {
     }
 }
 
-/// The call, if wasmtime-wasi has refused or cannot make it; its answer otherwise.
+/// Yields the call if wasmtime-wasi has refused or cannot make it; else returns wasmtime-wasi's answer to the caller.
 macro_rules! first {
     ($paths:expr, $answer:expr) => {
         match Call::unasked($paths) {
@@ -97,7 +97,8 @@ macro_rules! first {
 }
 
 impl Files<'_> {
-    /// Where a path leads, if there is reason to ask, and unless it leaves the folder by itself.
+    /// Asks the kernel where a path leads. None if there is no reason to ask, or if the path by itself leaves the
+    /// folder.
     fn entry(&self, call: &Call, folder: &Folder, path: &str, follow: bool) -> Option<Asking<Entry>> {
         let folder = match self.inner.table.get(folder) {
             Ok(Descriptor::Dir(folder)) => folder,
@@ -114,13 +115,13 @@ impl Files<'_> {
         asks.then(|| Base { folder: folder.dir.as_fd(), is_root }.entry(path.as_bytes(), follow).transpose()).flatten()
     }
 
-    /// The same, for who looks at it or opens it.
+    /// Like `entry`, for a call that looks at the file or opens it.
     fn seen(&self, call: &Call, folder: &Folder, path: &str, flags: PathFlags) -> Option<Asking<Entry>> {
         let follow = flags.contains(PathFlags::SYMLINK_FOLLOW) || kernel::is_folder(path.as_bytes());
         self.entry(call, folder, path, follow)
     }
 
-    /// The standard stream that a path leads to; of its other descriptors a component's C library alone knows.
+    /// Returns the standard stream that a path leads to; only a component's C library knows its other descriptors.
     fn stream(&self, call: &Call, folder: &Folder, path: &str, flags: PathFlags) -> Option<FsResult<File>> {
         let asks = match call.refused? {
             Refused::NotPermitted => true,
@@ -135,13 +136,13 @@ impl Files<'_> {
         Some(own_stream(number).map_err(|e| refused::code(e).into()))
     }
 
-    /// The file that a descriptor is, if it is one without a position: a pipe or a terminal.
+    /// Returns the file behind a descriptor, if it has no position: a pipe or a terminal.
     fn without_position(&self, file: &Folder) -> Option<Arc<File>> {
         let Ok(Descriptor::File(file)) = self.inner.table.get(file) else { return None };
         (seek(&*file.file, SeekFrom::Current(0)) == Err(Errno::SPIPE)).then(|| file.file.clone())
     }
 
-    /// What is written to it, wherever: it has no other place than its end.
+    /// Makes the output stream of a file without a position, which has no other place to write to than its end.
     fn output(&mut self, file: &File) -> FsResult<Resource<DynOutputStream>> {
         let output = Output::inherit(file).map_err(ErrorCode::from)?;
         Ok(self.inner.table.push(output.p2_stream())?)
@@ -153,7 +154,7 @@ impl Files<'_> {
         call.answer(entry.map(|entry| entry.and_then(|entry| ask(&entry))))
     }
 
-    /// The same about two.
+    /// Asks the kernel about two names.
     fn ask_both(
         &self,
         call: Call,
@@ -166,7 +167,7 @@ impl Files<'_> {
     }
 }
 
-/// The path that wasmtime-wasi is asked about once more.
+/// Returns the path that wasmtime-wasi is asked about once more.
 fn path_of(entry: &Entry) -> FsResult<String> {
     Ok(entry.path().map_err(refused::code)?.to_owned())
 }
@@ -237,7 +238,7 @@ impl HostDescriptor for Files<'_> {
             return Err(ErrorCode::NotDirectory.into());
         };
         let names = Names::open(&folder.dir).map_err(refused::code)?;
-        // The type that the interface names can be made by wasmtime-wasi alone: it is ours that lies there.
+        // Only wasmtime-wasi can make the type that the interface names, so the table has our own type there.
         Ok(Resource::new_own(self.inner.table.push(names)?.rep()))
     }
 
@@ -264,7 +265,7 @@ impl HostDescriptor for Files<'_> {
 
     async fn readlink_at(&mut self, folder: Folder, path: String) -> FsResult<String> {
         match self.inner.readlink_at(again(&folder), path.clone()).await {
-            // Nor does it say where one leads.
+            // wasmtime-wasi does not say where a link to an absolute path leads.
             Err(e) => self.ask(e.into(), (&folder, &path), |entry| {
                 String::from_utf8(entry.read_link()?).map_err(|_| Errno::ILSEQ)
             }),
@@ -368,7 +369,7 @@ impl HostDescriptor for Files<'_> {
             }
             return Ok(self.inner.table.push(descriptor(stream, access))?);
         }
-        // What is made must not be there, not even as a link.
+        // The file to make must not exist, not even as a link.
         if how.contains(OpenFlags::CREATE | OpenFlags::EXCLUSIVE) {
             flags &= !PathFlags::SYMLINK_FOLLOW;
         }
@@ -405,7 +406,7 @@ impl Host for Files<'_> {
         self.inner.convert_error_code(e)
     }
 
-    /// What a stream of a file ended with.
+    /// Returns the error that a file's stream ended with.
     fn filesystem_error_code(&mut self, e: Resource<wasmtime::Error>) -> Result<Option<ErrorCode>> {
         let found = self.inner.table.get(&e)?.downcast_ref::<std::io::Error>();
         Ok(found.map(|e| Errno::from_io_error(e).map_or_else(|| e.into(), refused::code)))

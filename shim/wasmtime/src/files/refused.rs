@@ -1,20 +1,20 @@
-//! wasmtime-wasi's answers behind which another one may be, and the kernel's error numbers in WASI's words.
+//! Answers of wasmtime-wasi that may hide the kernel's own, and the kernel's error numbers in WASI's words.
 
 use std::io;
 
 use rustix::io::Errno;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
 
-/// An answer that need not be the last word.
+/// An answer that need not be final.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// «Not permitted»: a link leads from the root, or above it. Or the kernel said so, and says it again.
+    /// "Not permitted": a link leads to an absolute path, or above the root. Or the kernel said so, and says it again.
     NotPermitted,
-    /// «No such file»: it may be called as what only a procfs has.
+    /// "No such file": the path may name a file that only a procfs has.
     NotFound,
-    /// «Input or output error»: what stands for each error number that wasmtime-wasi does not know.
+    /// "Input or output error": the answer for each error number that wasmtime-wasi does not know.
     Unclear,
-    /// None yet: the call is one that wasmtime-wasi has no way to make.
+    /// No answer yet: wasmtime-wasi has no way to make the call.
     Unasked,
 }
 
@@ -29,7 +29,7 @@ impl Refused {
     }
 }
 
-/// An error number in the words of WASI 0.2.
+/// Translates an error number to WASI 0.2.
 pub(super) fn code(errno: Errno) -> ErrorCode {
     match errno {
         Errno::ROFS => ErrorCode::ReadOnly,

@@ -9,7 +9,7 @@ const SECOND: u32 = 1_000_000_000;
 const UNCHANGED: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
 const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
 
-/// Preview 1's, in nanoseconds since 1970.
+/// Converts preview 1's times, in nanoseconds since 1970.
 pub(super) fn of_preview1(accessed: u64, modified: u64, set: Fstflags) -> Timestamps {
     let time = |at: u64, given, now| match (set.contains(given), set.contains(now)) {
         (true, _) => {
@@ -25,7 +25,7 @@ pub(super) fn of_preview1(accessed: u64, modified: u64, set: Fstflags) -> Timest
     }
 }
 
-/// WASI 0.2's.
+/// Converts WASI 0.2's times.
 pub(super) fn of_preview2(accessed: NewTimestamp, modified: NewTimestamp) -> Result<Timestamps> {
     let time = |at| match at {
         NewTimestamp::NoChange => Ok(UNCHANGED),

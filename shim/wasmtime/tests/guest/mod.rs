@@ -47,8 +47,8 @@ pub(crate) fn load(artifact: &[u8]) -> Result<Wasmtime, RunnerError> {
     thread.join().unwrap()
 }
 
-/// The artifact of a module or component, by the compile process's own code but for its inspection. The worker links no
-/// compiler, and so do its tests. `how` is `fast`, `best`, or `misfit` for settings that are not the worker's.
+/// Compiles a module or component by the compile process's own code, without its inspection. The worker links no compiler, and neither do
+/// its tests. `how` is `fast`, `best`, or `misfit` for settings that are not the worker's.
 pub(crate) fn compile(wat: &str, how: &str) -> Vec<u8> {
     let mut folder = std::env::current_exe().unwrap();
     folder.pop();
@@ -66,7 +66,7 @@ pub(crate) fn compile(wat: &str, how: &str) -> Vec<u8> {
     output.stdout
 }
 
-/// The text with which linking refuses what was compiled in spite of the inspection.
+/// Returns the text with which linking refuses a file that was compiled in spite of the inspection.
 pub(crate) fn link_refusal(wat: &str) -> String {
     let engine = load(&compile(wat, "best")).unwrap();
     match engine.link(&guest()) {
@@ -93,7 +93,7 @@ pub(crate) fn output(wat: &str) -> Output {
     run(wat, Stdio::null()).wait_with_output().unwrap()
 }
 
-/// What the guest wrote, after the child's test harness has named the test.
+/// Returns the guest's output, which follows the test's name from the child's test harness.
 pub(crate) fn stdout(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.split_once("test child ... ").map(|(_, guests)| guests.to_owned()).unwrap_or(text)

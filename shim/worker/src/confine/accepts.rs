@@ -1,16 +1,16 @@
-//! What the filter of system calls lets pass for a server: accepting connections on a socket that listens already, and speaking
-//! on them. No socket is made, none is connected, bound or told to listen.
+//! The system calls that the filter allows a server: accepting connections on a socket that listens already, and speaking on
+//! them. The server can make no socket, and connect, bind or listen on none.
 //!
-//! A worker that is broken into can answer whoever connects to it, and can open a connection to nobody. A TCP socket that was
-//! accepted stays what it is: connect(2), which would make it free for another peer (`AF_UNSPEC`), is not among the calls, and a
-//! send that connects names a peer or has `MSG_FASTOPEN`, both of which are refused.
+//! A worker that its guest has taken over can answer its clients, and can open a connection to nobody. An accepted TCP socket
+//! keeps its peer: connect(2), which could free it for another one (`AF_UNSPEC`), is not allowed, and a send that connects names
+//! a peer or has `MSG_FASTOPEN`, both of which the filter refuses.
 
 use nix::libc;
 
 use super::rules::allow;
 use crate::filter::Calls;
 
-/// Adds it to the calls that are allowed, without speaking on the connections (`sockets::speak`).
+/// Allows accepting, without speaking on the connections (`sockets::speak`).
 pub(super) fn add(calls: &mut Calls) {
     allow(calls, libc::SYS_accept4, &[]);
 }
@@ -37,7 +37,7 @@ mod tests {
         address
     }
 
-    /// A listener, its address, and two clients that are not accepted yet.
+    /// Returns a listener, its address, and two clients that are not accepted yet.
     fn listening() -> (TcpListener, SocketAddr, [TcpStream; 2]) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn a_server_connects_binds_and_listens_on_no_socket_that_it_has() {
         let (listener, address, _clients) = listening();
-        // One that a worker would have for a mistake of its own: it was made and never used.
+        // A socket that a worker could have only by a mistake of its own: it was made and never used.
         // SAFETY: plain numbers in, a new descriptor out.
         let fresh = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0) } as u64;
         let target = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -99,7 +99,7 @@ mod tests {
         restricted(SERVER, move || {
             let (accepted, _) = listener.accept().unwrap();
             let (second, _) = listener.accept().unwrap();
-            // One that has ended, from both sides.
+            // A connection that has ended, from both sides.
             second.shutdown(Shutdown::Both).unwrap();
             let (to, size) = (&raw const to as u64, size_of::<libc::sockaddr_in>() as u64);
             let nobody = [0_u16; 8];

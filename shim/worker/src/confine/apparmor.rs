@@ -10,11 +10,11 @@ use rustix::io::Errno;
 use super::{ConfineError, step};
 use crate::job::Job;
 
-/// Where a thread's own label is changed: first the place of a kernel with several security modules.
+/// The files by which a thread changes its own label; the first is that of a kernel with several security modules.
 const PLACES: [&str; 2] = ["thread-self/attr/apparmor/current", "thread-self/attr/current"];
 
-/// The host's procfs, for a worker that is going to change its label: its own file is opened in it by the worker itself, which has
-/// no procfs in its tree.
+/// Opens the host's procfs, for a worker that is going to change its label: the worker opens its own file in it, and has no procfs
+/// in its tree.
 pub(super) fn procfs(job: &Job) -> Result<Option<OwnedFd>, ConfineError> {
     if job.apparmor.is_none() {
         return Ok(None);
@@ -23,22 +23,22 @@ pub(super) fn procfs(job: &Job) -> Result<Option<OwnedFd>, ConfineError> {
     step("opening /proc", rustix::fs::open("/proc", flags, Mode::empty())).map(Some)
 }
 
-/// A profile to change to, and the file to say so in.
+/// A profile to change to, and the file to write it to.
 pub(crate) struct Label {
     file: File,
     name: String,
 }
 
 impl Label {
-    /// Opens the way to the job's profile; none where the spec asks for none.
+    /// Opens the file for the job's profile; None if the spec asks for no profile.
     pub(super) fn open(job: &Job, procfs: Option<OwnedFd>) -> Result<Option<Self>, ConfineError> {
         let (Some(name), Some(procfs)) = (job.apparmor.clone(), procfs) else { return Ok(None) };
         let file = step(format_args!("process.apparmorProfile: changing to {name}"), open_first(&procfs))?;
         Ok(Some(Self { file, name }))
     }
 
-    /// Changes to the profile. Last but the filter: the profile is made for what the container does, and may deny what its
-    /// confinement needs (capabilities), or the artifact, whose path is not in its tree.
+    /// Changes to the profile. Only the filter comes later: the profile is made for the container's own acts, and may deny those
+    /// of its confinement (capabilities), or the artifact, whose path is not in its tree.
     pub(crate) fn apply(mut self) -> Result<(), ConfineError> {
         let words = format!("changeprofile {}", self.name);
         let changed = self.file.write_all(words.as_bytes()).map_err(|e| match e.kind() {

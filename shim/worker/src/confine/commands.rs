@@ -1,14 +1,15 @@
-//! System calls that do one thing or another, as an argument says: the few of each that a worker has a use for.
+//! System calls that do one thing or another, as an argument says: the few commands of each that a worker has a use for.
 //!
-//! The engines, the C library and a guest's calls need these. All others are answered with ENOSYS, as if the kernel had no such call.
+//! The engines, the C library and a guest's calls need these. Any other fails with ENOSYS, as if the kernel had no such call.
 
 use nix::libc;
 
 use super::rules::{allow, equals, int, of_int};
 use crate::filter::Calls;
 
-/// A descriptor's own flags and copies: of each line the bits that do not count, and a value. Not F_SETOWN and F_SETSIG: a stream with room would send any signal to any process that the
-/// worker sees. Nor leases, locks and F_NOTIFY, which make other processes wait or watch them.
+/// The commands of fcntl(2) for a descriptor's own flags and copies: of each line the bits that do not count, and a value. Not
+/// F_SETOWN and F_SETSIG: a stream with room would send any signal to any process that the worker sees. Nor leases, locks and
+/// F_NOTIFY, which make other processes wait or watch them.
 const DESCRIPTOR: [(libc::c_int, libc::c_int); 3] = [
     // And F_GETFD, F_SETFD and F_GETFL.
     (3, libc::F_DUPFD),
@@ -16,19 +17,20 @@ const DESCRIPTOR: [(libc::c_int, libc::c_int); 3] = [
     (0, libc::F_DUPFD_CLOEXEC),
 ];
 
-/// Waiting and waking, by which locks and threads are made. Not the priority-inheriting locks (FUTEX_LOCK_PI and its kin), and not
-/// what moves waiters from one word to another: no lock here is of either kind, and both were ways into the kernel more than once.
+/// Waiting and waking, from which locks and threads are made. Not the priority-inheriting locks (FUTEX_LOCK_PI and its kin), and
+/// not the commands that move waiters from one word to another: no lock here uses either, and both were ways into the kernel more
+/// than once.
 const FUTEX: [(libc::c_int, libc::c_int); 3] = [
     // And FUTEX_WAKE.
     (FUTEX_MANNERS | 1, libc::FUTEX_WAIT),
     (FUTEX_MANNERS, libc::FUTEX_WAIT_BITSET),
     (FUTEX_MANNERS, libc::FUTEX_WAKE_BITSET),
 ];
-/// How a futex command is meant, beside what it does.
+/// The flags that go with any futex command.
 const FUTEX_MANNERS: libc::c_int = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
 
-/// Memory given back, its page size, and a thread's guard pages. Not MADV_REMOVE, which makes holes in files, and not
-/// MADV_MERGEABLE, by which equal pages of other processes are found out.
+/// Giving memory back, its page size, and a thread's guard pages. Not MADV_REMOVE, which makes holes in files, and not
+/// MADV_MERGEABLE, which reveals equal pages of other processes.
 const ADVICE: [(libc::c_int, libc::c_int); 4] = [
     (0, libc::MADV_DONTNEED),
     (0, libc::MADV_FREE),
@@ -40,14 +42,14 @@ const ADVICE: [(libc::c_int, libc::c_int); 4] = [
 /// linux/mman.h, since Linux 6.13.
 const MADV_GUARD_INSTALL: libc::c_int = 102;
 
-/// The bits of barriers among this process's own threads, as the engines need them, and of the question which there are. The others
-/// interrupt every processor of the node. The kernel refuses two bits at once.
+/// The bits of barriers among this process's own threads, which the engines need; with none of them the call asks which barriers
+/// there are. The other barriers interrupt every processor of the node. The kernel refuses two bits at once.
 const BARRIERS: libc::c_int = libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED
     | libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED
     | libc::MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE
     | libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE;
 
-/// Adds them to the calls that are allowed.
+/// Allows these calls.
 pub(super) fn add(calls: &mut Calls) {
     for (either, command) in DESCRIPTOR {
         allow(calls, libc::SYS_fcntl, &[of_int(1, either, command)]);
@@ -59,7 +61,7 @@ pub(super) fn add(calls: &mut Calls) {
         allow(calls, libc::SYS_madvise, &[of_int(2, either, advice)]);
     }
     allow(calls, libc::SYS_membarrier, &[of_int(0, BARRIERS, 0), int(1, 0)]);
-    // Room for a file. No holes in it, and none of its parts cut out or shifted.
+    // Allocating room for a file. Neither punching holes in it, nor cutting out or shifting its parts.
     allow(calls, libc::SYS_fallocate, &[int(1, 0)]);
     allow(calls, libc::SYS_prctl, &[equals(0, libc::PR_SET_NAME as u64)]);
     // Reading its own limits, as the C library does for a thread's stack.
@@ -136,7 +138,7 @@ mod tests {
             ] {
                 assert_eq!(call(number, arguments), REFUSED, "{name}");
             }
-            // The kernel looks at the lower half of the command alone, and so does the filter.
+            // The kernel ignores the upper half of the command, and so must the filter.
             let padded = [page, libc::FUTEX_LOCK_PI as u64 | 1 << 32, 0, 0, page, 0];
             assert_eq!(call(libc::SYS_futex, padded), REFUSED);
         });

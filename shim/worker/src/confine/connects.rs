@@ -1,8 +1,8 @@
-//! What the filter of system calls lets pass for a server whose guest makes HTTP requests: connecting to others over TCP, and asking
+//! The system calls that the filter allows a server whose guest makes HTTP requests: connecting to others over TCP, and asking
 //! name servers over UDP.
 //!
-//! No socket is bound or told to listen: a worker that is broken into reaches what its pod reaches, and nobody reaches it but
-//! through the socket that it was given.
+//! The server cannot bind a socket or listen on one: a worker that its guest has taken over reaches all that its pod reaches, and
+//! others reach it only through the socket that it was given.
 
 use nix::libc;
 
@@ -10,7 +10,7 @@ use super::rules::{allow, int};
 use super::sockets;
 use crate::filter::Calls;
 
-/// Adds it to the calls that are allowed, without speaking on the connections ([`sockets::speak`]).
+/// Allows connecting, without speaking on the connections ([`sockets::speak`]).
 pub(super) fn add(calls: &mut Calls) {
     sockets::make(calls);
     allow(calls, libc::SYS_connect, &[]);

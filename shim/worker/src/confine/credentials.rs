@@ -1,4 +1,4 @@
-//! Limits, user, capabilities, and what follows from them.
+//! Limits, user, capabilities, and the settings that depend on them.
 #![allow(unsafe_code, reason = "close_range and keyctl have no safe form; each call has its SAFETY comment")]
 
 use std::ffi::CString;
@@ -14,15 +14,16 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use super::{ConfineError, step};
 use crate::job::{Job, Rlimit};
 
-/// The users and groups of processes without rights, compile processes among them: one each, this number and the pid (of 22 bits at most) together. Far from
-/// what systems hand out to people, services and containers (systemd's UIDS-GIDS.md), and not negative anywhere.
+/// The users and groups of processes without rights, compile processes among them. Each has its own: this number and the pid (of
+/// 22 bits at most) together. They are far from those that systems give to people, services and containers (systemd's
+/// UIDS-GIDS.md), and negative nowhere.
 const POWERLESS_USERS: u32 = 0x7f00_0000;
-/// The users of processes that are not confined yet, in the same way.
+/// The users of processes that are not confined yet, made in the same way.
 const UNCONFINED_USERS: u32 = 0x7e00_0000;
 /// linux/keyctl.h.
 const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
 
-/// `process.oomScoreAdj`. A node that forbids lowering it (no CAP_SYS_RESOURCE) still runs the container, with a warning.
+/// Sets `process.oomScoreAdj`. A node that forbids lowering it (no CAP_SYS_RESOURCE) still runs the container, with a warning.
 pub(super) fn oom_score(job: &Job) -> Result<Option<String>, ConfineError> {
     let Some(score) = job.oom_score_adj else { return Ok(None) };
     match write_oom_score(score) {
@@ -38,13 +39,13 @@ fn write_oom_score(score: i32) -> io::Result<()> {
     File::options().write(true).open("/proc/self/oom_score_adj")?.write_all(score.to_string().as_bytes())
 }
 
-/// `process.rlimits`.
+/// Sets `process.rlimits`.
 pub(super) fn limits(job: &Job) -> Result<(), ConfineError> {
     for limit in &job.rlimits {
         let Rlimit { kind, soft, hard } = limit;
         step(format_args!("setting {kind} to {soft}:{hard}"), set_limit(limit))?;
     }
-    // A worker's memory is the guest's and the engine's: no core file of it is ever written.
+    // A worker's memory is the guest's and the engine's: it must never be in a core file.
     step("forbidding core files", set_limit(&Rlimit { kind: "RLIMIT_CORE".to_owned(), soft: 0, hard: 0 }))
 }
 
@@ -74,16 +75,16 @@ fn set_limit(limit: &Rlimit) -> io::Result<()> {
     Ok(())
 }
 
-/// For a process that is going to be cloned: nobody's user has it until it has its own. It keeps root's rights, since those are the
-/// effective user's. Otherwise root of another container of the pod could change its limits (prlimit(2) asks for the real and
-/// the saved user) and signal it before it is confined.
+/// Gives this process, which is about to clone the worker, a real and a saved user that nobody else has. Otherwise root of another
+/// container of the pod could change the worker's limits (prlimit(2) asks for the real and the saved user) and signal it before it
+/// is confined. It keeps root's rights, since those are the effective user's.
 pub(super) fn belong_to_nobody() -> Result<(), ConfineError> {
     use nix::unistd::Uid;
     let (own, effective) = (Uid::from_raw(UNCONFINED_USERS | std::process::id()), Uid::effective());
     step("taking a user of its own", nix::unistd::setresuid(own, effective, own))
 }
 
-/// `process.user`: groups first, since a plain user may no longer set them.
+/// Takes `process.user`: groups first, since a plain user may no longer set them.
 pub(super) fn user(job: &Job) -> Result<(), ConfineError> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(job.user.umask));
     become_user(job.user.uid, job.user.gid, &job.user.groups)
@@ -100,7 +101,7 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), ConfineError> {
     step(format_args!("setting the user {uid}"), nix::unistd::setresuid(uid, uid, uid))
 }
 
-/// Every capability the kernel knows, and none that it does not: it answers EINVAL at the first of those.
+/// Drops every capability that the kernel knows: it answers EINVAL at the first that it does not know.
 fn drop_bounding_set() -> io::Result<()> {
     for bit in 0..64 {
         match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
@@ -112,9 +113,9 @@ fn drop_bounding_set() -> io::Result<()> {
     Ok(())
 }
 
-/// All of them, whatever the spec grants: nothing that a Wasm guest can ask for needs one (docs/spec.md).
+/// Drops all capabilities, whatever the spec grants: nothing that a Wasm guest can ask for needs one (docs/spec.md).
 pub(super) fn drop_capabilities() -> Result<(), ConfineError> {
-    // EINVAL from a kernel that has no ambient set: then there is none to clear.
+    // EINVAL means that the kernel has no ambient set to clear.
     match rustix::thread::clear_ambient_capability_set() {
         Ok(()) | Err(rustix::io::Errno::INVAL) => {}
         Err(e) => return step("clearing the ambient capabilities", Err(e)),
@@ -127,7 +128,8 @@ pub(super) fn drop_capabilities() -> Result<(), ConfineError> {
     step("dropping the capabilities", rustix::thread::set_capabilities(None, none))
 }
 
-/// The worker does not outlive its shim, nor a compile process its driver, and nobody reads its memory through ptrace or /proc.
+/// Has this process die with its parent, a worker with its shim and a compile process with its driver, and closes its memory to
+/// ptrace and /proc.
 pub(super) fn die_with_parent() -> Result<(), ConfineError> {
     step("asking to die with the parent", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
     not_dumpable()
@@ -137,15 +139,15 @@ fn not_dumpable() -> Result<(), ConfineError> {
     step("closing the process to inspection", rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))
 }
 
-/// Before anything else that a worker or a compile process does: nobody looks into it, and it holds the three streams that
-/// it was given and nothing that containerd happened to leave open.
+/// Runs before anything else in a worker or a compile process: closes the process to inspection, and closes every descriptor that
+/// containerd happened to leave open, but for the three streams.
 pub(crate) fn close_to_others() -> Result<(), ConfineError> {
     not_dumpable()?;
     step("taking the program's name", take_name())?;
     step("closing what was inherited", close_inherited())
 }
 
-/// Has `ps` show the program's name, its first argument's: executed by a descriptor, a process is called by that one's number.
+/// Takes the name for `ps` from `argv[0]`, because a process that is executed by a descriptor is named by the descriptor's number.
 pub fn take_name() -> io::Result<()> {
     let own = std::env::args_os().next().unwrap_or_default();
     let name = Path::new(&own).file_name().unwrap_or_default().as_encoded_bytes();
@@ -167,7 +169,7 @@ pub(crate) fn keep_one() -> Result<(), ConfineError> {
     step("giving up what is open", Errno::result(marked).map(drop))
 }
 
-/// A session keyring of its own, and empty: what is inherited is containerd's, with the keys of whoever started it.
+/// Joins a new and empty session keyring: the inherited one is containerd's, with the keys of the user who started containerd.
 pub(super) fn own_keyring() -> Result<(), ConfineError> {
     // SAFETY: the call takes two numbers here; no name means a new keyring without one (keyctl_join_session_keyring(3)).
     let joined = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
@@ -178,35 +180,35 @@ pub(super) fn own_keyring() -> Result<(), ConfineError> {
     }
 }
 
-/// No exec can add rights from here on; seccomp needs it as well.
+/// Forbids every later exec to add rights; seccomp needs this too.
 pub(super) fn no_new_privileges() -> Result<(), ConfineError> {
     step("setting no_new_privs", rustix::thread::set_no_new_privs(true))
 }
 
-/// What a process without rights may take.
+/// The limits of a process without rights.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowance {
-    /// The size of a file that it writes, in bytes.
+    /// The size of a file that the process writes, in bytes.
     pub file: u64,
     /// Processor time, in seconds.
     pub processor: u64,
     /// Address space, in bytes.
     pub memory: u64,
-    /// Threads, the first one among them.
+    /// Threads, including the first.
     pub threads: u64,
 }
 
-/// Confines a process that meets hostile bytes, and needs nothing but its three descriptors, memory and time.
+/// Confines a process that reads hostile bytes, and needs nothing but its three descriptors, memory and time.
 ///
-/// It dies with its `parent`, a compile driver, which has a clock for it, and not with a shim: a compile goes on when the pod
-/// that asked is gone.
+/// The process dies with its `parent`, a compile driver, which limits its time, and not with a shim: a compile goes on when the
+/// pod that asked for it is gone.
 pub(crate) fn without_rights(parent: Option<i32>, most: Allowance) -> Result<(), ConfineError> {
     step("setting oom_score_adj 1000", write_oom_score(1000))?;
     for (kind, most) in [
         ("RLIMIT_FSIZE", most.file),
         ("RLIMIT_CORE", 0),
         ("RLIMIT_NOFILE", 64),
-        // Of its own user, which it is from below on.
+        // It counts the threads of the user that this process becomes below.
         ("RLIMIT_NPROC", most.threads),
         ("RLIMIT_CPU", most.processor),
         ("RLIMIT_AS", most.memory),
@@ -220,7 +222,7 @@ pub(crate) fn without_rights(parent: Option<i32>, most: Allowance) -> Result<(),
         | nix::sched::CloneFlags::CLONE_NEWUTS;
     step("leaving the host's network", nix::sched::unshare(flags))?;
     own_keyring()?;
-    // Nobody else's: no process of another container, and no other compile, can be signalled, traced or limited by it.
+    // A user that nobody else has: this process can signal, trace or limit no process of a container and no other compile.
     let own = POWERLESS_USERS | std::process::id();
     become_user(own, own, &[])?;
     drop_capabilities()?;
@@ -230,6 +232,6 @@ pub(crate) fn without_rights(parent: Option<i32>, most: Allowance) -> Result<(),
         return step("looking for the compile driver", Err(io::Error::other("it has ended")));
     }
     no_new_privileges()?;
-    // The same list as a worker's: a compiler has threads and memory, makes files of machine code, and runs none.
+    // The same list as a worker's: a compiler has threads and memory, and writes machine code but runs none.
     super::restrict(None, crate::Needs { threads: most.threads > 1, ..crate::Needs::default() })
 }

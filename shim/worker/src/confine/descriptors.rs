@@ -1,9 +1,8 @@
 //! Names for this process's own descriptors, for an engine that opens its artifact by a path and not by a descriptor.
 //!
-//! The artifact is mapped when the process is confined, and nothing that it can name then is outside the container's tree,
-//! where no procfs lies. So a procfs of its own, which is in no tree, is made while that is allowed; it shows this process
-//! alone, also where processes of the host are in sight. It is gone before the filter of system calls and before anything
-//! of the guest.
+//! The process maps the artifact when it is confined and can name only files of the container's tree, where no procfs lies. So it
+//! makes a procfs of its own, which is in no tree, while it still may. That procfs shows this process alone, even if processes of
+//! the host are in sight, and is closed before the filter of system calls and before any guest code.
 
 use std::os::fd::OwnedFd;
 
@@ -17,7 +16,7 @@ use super::{ConfineError, step};
 pub(crate) struct Descriptors(OwnedFd);
 
 impl Descriptors {
-    /// Makes it. Needs the rights of a mount.
+    /// Makes the folder. Needs the right to mount.
     pub(super) fn open() -> Result<Self, ConfineError> {
         let options = ["subset=pid".to_owned(), "hidepid=ptraceable".to_owned()];
         let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -30,8 +29,8 @@ impl Descriptors {
         Ok(Self(step("opening the descriptors in it", folder)?))
     }
 
-    /// Runs `load` with the folder as the working directory, and closes it. What is opened by such a name is opened anew:
-    /// the file's own mode counts. A process is always allowed to look at its own descriptors, dumpable or not.
+    /// Runs `load` with the folder as the working directory, and closes it. A file opened by such a name is opened anew, so that
+    /// its own mode counts. A process may always look at its own descriptors, dumpable or not.
     pub(crate) fn while_in<T>(self, load: impl FnOnce() -> T) -> Result<T, ConfineError> {
         step("entering the folder of descriptors", rustix::process::fchdir(&self.0))?;
         let loaded = load();
@@ -48,7 +47,7 @@ mod tests {
 
     #[test]
     fn each_descriptor_has_its_number_as_a_file_name() {
-        // A working directory of the thread's own.
+        // In a thread, whose working directory becomes its own.
         let thread = std::thread::spawn(|| {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
             let file = std::fs::File::open("/etc/hostname").or_else(|_| std::fs::File::open("/etc/passwd")).unwrap();

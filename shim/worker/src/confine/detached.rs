@@ -1,4 +1,4 @@
-//! Detached mounts: file systems that are made without a place, and put into one through descriptors.
+//! Detached mounts: file systems that are made without a place, and put in their place through descriptors.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -13,7 +13,7 @@ pub(super) fn attach(tree: BorrowedFd<'_>, at: BorrowedFd<'_>) -> io::Result<()>
     Ok(rustix::mount::move_mount(tree, "", at, "", flags)?)
 }
 
-/// A new file system instance as a detached mount. The kernel's own words are kept where it has any.
+/// Makes a new file system instance as a detached mount. An error has the kernel's own message, if there is one.
 pub(super) fn new_filesystem(kind: &str, options: &[String], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
     let fs = rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
     for option in options {
@@ -27,7 +27,7 @@ pub(super) fn new_filesystem(kind: &str, options: &[String], attributes: MountAt
     Ok(rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
-/// The message that the kernel left on a file system context (fsopen(2)), or the error number alone.
+/// Adds the message that the kernel left on a file system context (fsopen(2)) to an error, if there is one.
 fn with_words(fs: &OwnedFd, what: &str, e: Errno) -> io::Error {
     let mut words = [0; 512];
     let e = io::Error::from(e);
@@ -37,7 +37,7 @@ fn with_words(fs: &OwnedFd, what: &str, e: Errno) -> io::Error {
     }
 }
 
-/// An empty folder; mount points are all that there is room for.
+/// Makes an empty folder, which has room for mount points and nothing else.
 pub(super) fn empty_tree(attributes: MountAttrFlags) -> io::Result<OwnedFd> {
     let attributes = attributes
         | MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -46,7 +46,7 @@ pub(super) fn empty_tree(attributes: MountAttrFlags) -> io::Result<OwnedFd> {
     new_filesystem("tmpfs", &["size=4k".to_owned(), "nr_inodes=256".to_owned(), "mode=555".to_owned()], attributes)
 }
 
-/// Makes what lies there empty for everybody.
+/// Covers the file or folder `at` with an empty one.
 pub(super) fn cover(at: &OwnedFd) -> io::Result<()> {
     let kind = FileType::from_raw_mode(rustix::fs::fstat(at)?.st_mode);
     let tree = match kind {

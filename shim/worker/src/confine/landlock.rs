@@ -1,10 +1,10 @@
-//! Landlock, where the kernel has it (landlock(7)): what a worker never does stays denied when a mount or the system call
-//! filter were to fail it.
+//! Landlock, if the kernel has it (landlock(7)): denies acts that a worker never needs, even if a mount or the system call filter
+//! fails to.
 //!
-//! Nothing in the tree is executed, no device, FIFO or socket is made in it, and a device that is opened from now on
-//! takes no ioctl(2) of its own. From version 4 on, a worker whose module uses no sockets binds and connects none over TCP, and
-//! a server does neither that its guest was not given. From version 6 on, no signal goes to a process outside, and no abstract
-//! unix socket is reached that others made.
+//! Nothing in the tree can be executed, and no device, FIFO or socket made in it. From version 4 on, a worker whose module uses
+//! no sockets cannot bind or connect one over TCP, nor can a server beyond what its guest was given. From version 5 on, a device
+//! that the worker opens takes no ioctl(2) of its own. From version 6 on, the worker cannot signal a process outside, nor reach
+//! an abstract unix socket that others made.
 #![allow(unsafe_code, reason = "landlock has no safe form in the C library; each call has its SAFETY comment")]
 
 use std::io;
@@ -32,7 +32,7 @@ const NET_CONNECT_TCP: u64 = 1 << 1;
 const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1 << 0;
 const SCOPE_SIGNAL: u64 = 1 << 1;
 
-/// The first version that lets files be renamed from folder to folder: on the one before it a guest could not.
+/// The first version that lets files be renamed from folder to folder: on the one before, a guest could not.
 const FIRST: i64 = 2;
 
 /// `struct landlock_ruleset_attr`.
@@ -54,17 +54,17 @@ struct PathBeneath {
 /// The first version that knows of TCP.
 const FIRST_WITH_TCP: i64 = 4;
 
-/// Restricts this thread, and those that it will make, in the tree that is `/` now. Needs `no_new_privs`.
+/// Restricts this thread, and those that it will make, with the current `/` as its tree. Needs `no_new_privs`.
 pub(super) fn restrict() -> Result<(), ConfineError> {
     match version() {
         Some(version) if version >= FIRST => step("restricting the process by Landlock", apply(version)),
-        // A kernel without it: the other walls stand alone, as SECURITY.md says.
+        // Without Landlock the other walls stand alone, as SECURITY.md says.
         _ => Ok(()),
     }
 }
 
-/// Takes the TCP away that the module has no use for, from this thread and those that it will make. A layer of its own: what a module
-/// needs is known when it is loaded, and all else is restricted before that.
+/// Takes the TCP that the module has no use for from this thread and those that it will make. It is a layer of its own, because
+/// the module's needs are known when it is loaded, and all else is restricted before that.
 pub(super) fn restrict_tcp(needs: Needs) -> Result<(), ConfineError> {
     let unneeded = match needs {
         Needs { sockets: true, .. } => return Ok(()),
@@ -80,7 +80,7 @@ pub(super) fn restrict_tcp(needs: Needs) -> Result<(), ConfineError> {
     }
 }
 
-/// Landlock's version in this kernel; none where it is not built in or was switched off.
+/// Returns Landlock's version in this kernel; None if it is not built in or is switched off.
 fn version() -> Option<i64> {
     // SAFETY: with this flag the call takes no structure, and answers a number.
     let version = unsafe {
@@ -103,7 +103,7 @@ fn apply(version: i64) -> io::Result<()> {
     enforce(&ruleset)
 }
 
-/// Adds a layer. Each layer denies moving files about unless it says otherwise: it is the one right that Landlock takes away unasked.
+/// Adds a layer. Each layer has to allow moving files between folders, the one right that Landlock takes away unasked.
 fn enforce(ruleset: &Ruleset) -> io::Result<()> {
     let ruleset = Ruleset { handled_access_fs: ruleset.handled_access_fs | FS_REFER, ..*ruleset };
     let made = make(&ruleset)?;
@@ -127,7 +127,7 @@ fn enforce(ruleset: &Ruleset) -> io::Result<()> {
 }
 
 fn make(ruleset: &Ruleset) -> io::Result<OwnedFd> {
-    // An older kernel takes the longer structure as long as what it does not know is zero.
+    // An older kernel takes the longer structure as long as the fields that it does not know are zero.
     // SAFETY: the kernel reads the structure, whose size is given, and keeps nothing of it.
     let made = unsafe {
         libc::syscall(
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn landlock_denies_what_a_worker_never_does() {
         let Some(version) = version().filter(|v| *v >= FIRST) else {
-            // The machine's kernel has none: restrict() must then be no error.
+            // Without Landlock restrict() must not be an error.
             return restrict().unwrap();
         };
         let folder = std::env::temp_dir().join(format!("catamaran-landlock-{}", std::process::id()));

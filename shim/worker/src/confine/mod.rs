@@ -1,4 +1,4 @@
-//! How a process gives up what it could do. The order is the point; each step says why it stands where it does.
+//! Gives up a process's rights, step by step. The order matters; a comment at each step says why it stands there.
 
 mod accepts;
 mod apparmor;
@@ -49,24 +49,24 @@ pub(crate) fn step<T>(name: impl Display, result: Result<T, impl Into<io::Error>
     result.map_err(|e| ConfineError { step: name.to_string(), source: e.into() })
 }
 
-/// What the worker has from the intermediate, in its own copy of the memory.
+/// The worker's inheritance from the intermediate, in its own copy of the memory.
 #[derive(Default)]
 pub(crate) struct Surroundings {
-    /// What could not be done but need not stop the container.
+    /// Failures that need not stop the container.
     warnings: Vec<String>,
-    /// The host's, where the worker needs it for its label.
+    /// The host's procfs, if the worker needs it for its label.
     procfs: Option<OwnedFd>,
 }
 
-/// Makes and enters what the worker is to live in, in the intermediate: its mount namespace has nothing but the container's tree
-/// when it is cloned. Where there are hooks, the tree is left unfinished for them.
+/// Makes and enters the worker's namespaces and tree, in the intermediate: when the worker is cloned, its mount namespace has
+/// nothing but the container's tree. If the job has hooks, the tree is left unfinished for them.
 pub(crate) fn surround(
     job: &Job,
     descriptors: &mut control::Descriptors,
 ) -> Result<(Surroundings, Option<UnfinishedTree>), ConfineError> {
-    // While /proc is the host's. A clone inherits the score and the command line.
+    // Now, while /proc is the host's. A clone inherits the score and the command line.
     let warnings = credentials::oom_score(job)?.into_iter().collect();
-    // A kernel that was built without CONFIG_CHECKPOINT_RESTORE shows this program's own words: nothing depends on them.
+    // A kernel built without CONFIG_CHECKPOINT_RESTORE goes on showing this program's own command line: nothing depends on it.
     title::show(&job.guest.args).ok();
     let procfs = apparmor::procfs(job)?;
     let unfinished = match &job.world {
@@ -93,7 +93,7 @@ pub(crate) fn surround(
     Ok((Surroundings { warnings, procfs }, unfinished))
 }
 
-/// Leaves this thread, and those that it will make, what a loaded module needs of the kernel and the spec's profile allows, for good.
+/// Restricts this thread, and those that it will make, for good to what a loaded module needs and the spec's profile allows.
 pub(crate) fn restrict(profile: Option<&Profile>, needs: Needs) -> Result<(), ConfineError> {
     landlock::restrict_tcp(needs)?;
     syscalls::restrict(profile, needs)
@@ -108,15 +108,15 @@ pub(crate) struct Confinement<'a> {
     executes: bool,
 }
 
-/// What is left once the process is confined.
+/// The results of the confinement that later steps need.
 pub(crate) struct Confined {
-    /// What could not be done but need not stop the container.
+    /// Failures that need not stop the container.
     pub(crate) warnings: Vec<String>,
-    /// To be applied before guest code runs.
+    /// The label to apply before guest code runs.
     pub(crate) label: Option<Label>,
-    /// Where the artifact has a name, if one was asked for: to be left before guest code runs.
+    /// The folder in which the artifact has a name, if one was asked for: the process leaves it before guest code runs.
     pub(crate) descriptors: Option<Descriptors>,
-    /// The container's users, where the guest has no home directory without them.
+    /// The container's list of users, if the guest needs it for its home directory.
     pub(crate) users: Option<File>,
 }
 
@@ -125,22 +125,22 @@ impl<'a> Confinement<'a> {
         Self { job, descriptors, surroundings, by_name: false, executes: false }
     }
 
-    /// Whether the artifact is going to be opened by a name.
+    /// Says whether the engine opens the artifact by a name.
     pub(crate) fn by_name(self, by_name: bool) -> Self {
         Self { by_name, ..self }
     }
 
-    /// For a process that executes another program as its last act: Landlock would not let it.
+    /// Leaves Landlock out, which forbids exec: for a process that executes another program as its last act.
     pub(crate) fn executes(self) -> Self {
         Self { executes: true, ..self }
     }
 
-    /// Confines this process for good. The container's tree is the only one that it can name from its first moment on.
+    /// Confines this process for good. From its first moment on the container's tree is the only one that the process can name.
     pub(crate) fn apply(self) -> Result<Confined, ConfineError> {
         let Surroundings { warnings, procfs } = self.surroundings;
         let label = Label::open(self.job, procfs)?;
         credentials::own_keyring()?;
-        // A mount, and of the pid namespace that the worker is in.
+        // While this process may mount, and in the worker's own pid namespace.
         let descriptors = if self.by_name { Some(Descriptors::open()?) } else { None };
         if let World::Of(process) = &self.job.world {
             let process = step("taking the container's process", self.descriptors.take(*process))?;
@@ -155,8 +155,7 @@ impl<'a> Confinement<'a> {
             workdir::enter(&self.job.guest.cwd)?;
         }
         credentials::drop_capabilities()?;
-        // After the last change of credentials, which would clear it. A shim that died before is seen on the control
-        // socket.
+        // After the last change of credentials, which would clear it. The control socket tells of a shim that died before.
         credentials::die_with_parent()?;
         credentials::no_new_privileges()?;
         if !self.executes {

@@ -1,7 +1,7 @@
-//! Where a mount goes, and where the process is to work: a path of the spec, found in the container's tree or made there.
+//! Finds a path of the spec, a mount's place or the working directory, in the container's tree, or makes it there.
 //!
-//! Images and volumes hold links, and a volume's other user may change them while we look. Every look-up is an openat2 that stays
-//! inside, so that whatever is found lies inside; the mount is then placed through the descriptor.
+//! Images and volumes hold links, and a volume's other user may change them during a look-up. Every look-up is an openat2 that
+//! stays inside the root, so that the file that it finds lies inside; the mount is then placed through the descriptor.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,22 +12,22 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// Names that are looked at for one path, those of links included; as many as there is room for in a long path.
+/// The most names looked up for one path, those of links included: as many as fit into a long path.
 const MOST_STEPS: usize = 2048;
-/// As many folders may lie one in the other on the way to a place that is missing.
+/// The deepest nesting of folders on the way to a place that is missing.
 const DEEPEST: usize = 256;
 
 /// A place for a mount.
 pub(super) struct MountPoint {
     pub(super) at: OwnedFd,
-    /// It was there before, and has this mode (inode(7), «The file type and mode»).
+    /// The mode (inode(7), «The file type and mode») of a place that was there before; None for a new one.
     pub(super) found: Option<u32>,
 }
 
-/// What a link to what is missing means, on the way to a place that is missing.
+/// The treatment of a dangling link on the way to a missing place.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dangling {
-    /// It counts as what it names.
+    /// Its target is made.
     IsMade,
     IsAnError,
 }
@@ -38,8 +38,8 @@ pub(super) fn resolve(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<O
     crate::retried(|| rustix::fs::openat2(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), inside))
 }
 
-/// Opens the place of a mount, creating what is missing of it as the spec's runtime must. A link to what is missing counts
-/// as what it names: `/var/run` of many images is a link to a `/run` that they do not have.
+/// Opens the place of a mount, creating what is missing of it as the spec demands of a runtime. A dangling link's target is made
+/// too: `/var/run` of many images is a link to a `/run` that they do not have.
 pub(super) fn open_or_make(root: BorrowedFd<'_>, path: &str, folder: bool) -> io::Result<MountPoint> {
     let found = match resolve(root, Path::new(path)) {
         Ok(at) => Some(at),
@@ -65,7 +65,7 @@ pub(super) fn open_or_make(root: BorrowedFd<'_>, path: &str, folder: bool) -> io
     }
 }
 
-/// Makes what is missing of the folder `path`, as mkdir(1) does with `-p`.
+/// Makes the folder `path` and its missing parents, as mkdir(1) does with `-p`.
 pub(super) fn make_folder(root: BorrowedFd<'_>, path: &str) -> io::Result<()> {
     let at = match resolve(root, Path::new(path)) {
         Ok(at) => at,
@@ -78,12 +78,12 @@ pub(super) fn make_folder(root: BorrowedFd<'_>, path: &str) -> io::Result<()> {
     }
 }
 
-/// Goes along `path`, making what is missing: folders, and at its end a file if no `folder` is wanted. Each name is looked up in
-/// the folder before it, which is kept open, and «..» is the one that was there before: a name costs one look-up however deep it
-/// lies, and no rename leads out of the root.
+/// Walks along `path` and makes what is missing: folders, and at its end a file if `folder` is false. Each name is looked up in
+/// the folder before it, which is kept open, and `..` goes back by one folder: a name costs one look-up however deep it lies, and
+/// no rename leads out of the root.
 fn make(root: BorrowedFd<'_>, path: &Path, folder: bool, dangling: Dangling) -> io::Result<OwnedFd> {
     let mut todo = crate::names(path);
-    // So many of them are the path's own; those before them are a link's.
+    // The last `own` names are the path's; those before them are a link's.
     let mut own = todo.len();
     let mut folders = vec![rustix::io::fcntl_dupfd_cloexec(root, 0)?];
     for _ in 0..MOST_STEPS {
@@ -129,7 +129,7 @@ fn make(root: BorrowedFd<'_>, path: &Path, folder: bool, dangling: Dangling) -> 
                     rustix::fs::mkdirat(here, &name, Mode::from_raw_mode(0o755))
                 };
                 match made {
-                    // Made by us, or by somebody else meanwhile: looked at again.
+                    // We made it, or somebody else did meanwhile: look it up again.
                     Ok(()) | Err(Errno::EXIST) => {
                         todo.push_front(name);
                         own += usize::from(!linked);
@@ -143,7 +143,7 @@ fn make(root: BorrowedFd<'_>, path: &Path, folder: bool, dangling: Dangling) -> 
     Err(Errno::LOOP.into())
 }
 
-/// What `name` is in a folder: a link is not followed.
+/// Opens `name` in a folder, without following a link.
 fn open_name(folder: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -158,7 +158,7 @@ mod tests {
     use std::os::fd::{AsFd, AsRawFd};
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    /// A root with links of all kinds, beside a folder that none may lead to.
+    /// Makes a root for links of all kinds, in a folder that none may lead to.
     fn root(name: &str) -> (PathBuf, PathBuf) {
         let folder = std::env::temp_dir().join(format!("catamaran-mountpoint-{}-{name}", std::process::id()));
         let root = folder.join("root");
@@ -168,7 +168,7 @@ mod tests {
         (folder, root)
     }
 
-    /// Where it led, below the root.
+    /// Opens or makes `path`, and returns its real path below the root.
     fn place(root: &Path, path: &str, folder: bool) -> io::Result<String> {
         let fd = fs::File::open(root).unwrap();
         let point = open_or_make(fd.as_fd(), path, folder)?;
@@ -278,7 +278,7 @@ mod tests {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // `x` is a folder, a link out of the root, or nothing, in turns.
+                // `x` is by turns a folder, a link out of the root, or nothing.
                 for name in ["real", "absolute", "relative"].iter().cycle() {
                     let _ = fs::rename(volume.join(name), volume.join("x"));
                     let _ = fs::rename(volume.join("x"), volume.join(name));
@@ -289,7 +289,7 @@ mod tests {
             });
             let mut led = 0;
             for n in 0..2000 {
-                // Any refusal will do; `place` itself sees to it that nothing is found outside.
+                // Any refusal will do; `place` itself checks that nothing is found outside.
                 led += u32::from(place(&root, &format!("/volume/x/{n}"), true).is_ok());
             }
             stop.store(true, Ordering::Relaxed);

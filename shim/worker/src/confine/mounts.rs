@@ -1,4 +1,4 @@
-//! The container's file tree, built in the worker's own mount namespace and entered for good.
+//! Builds the container's file tree in the worker's own mount namespace, and enters it for good.
 //!
 //! Every path of the spec is resolved inside the container's root (`mountpoint.rs`). Mounts are placed through
 //! descriptors, never by a path that is looked up twice.
@@ -27,20 +27,20 @@ pub(crate) struct UnfinishedTree {
     root: OwnedFd,
     /// The host's root.
     outside: OwnedFd,
-    /// What is to be read-only once everything has its place in it.
+    /// File systems to make read-only once all mounts in them have their places.
     unsealed: Vec<OwnedFd>,
 }
 
 impl UnfinishedTree {
-    /// Builds it. Needs a mount namespace of this process's own.
+    /// Builds the tree. Needs a mount namespace of this process's own.
     pub(super) fn build(world: &NewWorld, descriptors: &mut Descriptors) -> Result<Self, ConfineError> {
-        // Mount points are for every user of the container, whatever the mask that was inherited.
+        // Mount points are for every user of the container, whatever the inherited mask.
         rustix::process::umask(Mode::from_raw_mode(0o022));
-        // Nothing that is mounted here may reach the host; what the host mounts below a slave volume still arrives.
+        // No mount made here may reach the host; the host's later mounts below a slave volume still arrive.
         step("cutting the mounts off from the host's", change("/", MsFlags::MS_SLAVE | MsFlags::MS_REC))?;
         let outside = step("opening the host's root", open_directory(Path::new("/")))?;
         let at = Path::new(&world.root.at);
-        // Before the root covers its place.
+        // Before the root, which is attached at the same place.
         let mut received = receive_all(world, descriptors, at)?;
         let tree = step("taking the root file system", descriptors.take(world.root.tree))?;
         step(format_args!("attaching the root file system at {}", world.root.at), attach_root(&tree, at))?;
@@ -56,8 +56,8 @@ impl UnfinishedTree {
         Ok(Self { root, outside, unsealed })
     }
 
-    /// Runs `clone` inside the tree, so that a clone's mount table and root are the tree's, while the namespace still has the
-    /// host's tree for hooks. The clone itself stays inside.
+    /// Runs `clone` inside the tree, so that the clone's mount table and root are the tree's, while the namespace still has the
+    /// host's tree for hooks. The clone stays inside, this process does not.
     pub(crate) fn while_in<T>(&self, clone: impl FnOnce() -> io::Result<Option<T>>) -> io::Result<Option<T>> {
         change_root(self.root.as_fd())?;
         let cloned = clone()?;
@@ -67,13 +67,13 @@ impl UnfinishedTree {
         Ok(cloned)
     }
 
-    /// Makes it as the job has it, behind all that a hook has mounted there, with the working directory `cwd`, and the only tree of
-    /// this mount namespace and of the processes in it.
+    /// Finishes the tree by the job, after all that hooks have mounted in it, with the working directory `cwd`, and makes it the
+    /// only tree of this mount namespace and of the processes in it.
     pub(crate) fn finish(self, world: &NewWorld, cwd: &str) -> Result<(), ConfineError> {
         let root = self.root.as_fd();
         workdir::make(root, cwd)?;
         for tree in &self.unsealed {
-            // Not before: places for what is mounted in it had to be made.
+            // Not before: mount points had to be made in it.
             step(
                 "making a new file system read-only",
                 set_attributes(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY, false),
@@ -99,11 +99,11 @@ fn change_root(folder: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::process::chroot(".")?)
 }
 
-/// The bind mounts that receive what the host mounts later, by their place in the job: each with whether it is a folder.
+/// The bind mounts that receive the host's later mounts, by their index in the job, each with whether it is a folder.
 type Received = BTreeMap<usize, (OwnedFd, bool)>;
 
-/// Makes them, on a file system of our own that lies for the while where the container's root will be. There no name is
-/// anybody else's to change, and from the bind on each of them receives: nothing is missed on the way to its place.
+/// Makes these bind mounts, on a file system of our own that lies for now where the container's root will be. Nobody else can
+/// change a name there, and each receives from its first moment on, so that no mount of the host is missed before it is in place.
 fn receive_all(world: &NewWorld, descriptors: &mut Descriptors, at: &Path) -> Result<Received, ConfineError> {
     let mut received = Received::new();
     let later = world.mounts.iter().enumerate().filter_map(|(index, mount)| match &mount.source {
@@ -131,7 +131,7 @@ fn attach_bench(at: &Path) -> io::Result<OwnedFd> {
     Ok(bench)
 }
 
-/// Binds the source at `name`, and answers the mount.
+/// Binds the source at `name`, and returns the mount.
 fn receive(bench: BorrowedFd<'_>, name: &str, expected: &OwnedFd, folder: bool, later: &Later) -> io::Result<OwnedFd> {
     let path = OFlags::PATH | OFlags::CLOEXEC;
     let source = rustix::fs::open(later.source.as_str(), path, Mode::empty())?;
@@ -147,7 +147,7 @@ fn receive(bench: BorrowedFd<'_>, name: &str, expected: &OwnedFd, folder: bool, 
     }
     let point = rustix::fs::openat(bench, name, path | OFlags::NOFOLLOW, Mode::empty())?;
     let by_number = |fd: &OwnedFd| format!("/proc/self/fd/{}", fd.as_raw_fd());
-    // mount(2), since it copies and attaches in one step.
+    // mount(2), because it copies and attaches in one step.
     let recursive = if later.recursive { MsFlags::MS_REC } else { MsFlags::empty() };
     let (from, to) = (by_number(&source), by_number(&point));
     nix::mount::mount(Some(from.as_str()), to.as_str(), None::<&str>, MsFlags::MS_BIND | recursive, None::<&str>)?;
@@ -157,13 +157,13 @@ fn receive(bench: BorrowedFd<'_>, name: &str, expected: &OwnedFd, folder: bool, 
     Ok(tree)
 }
 
-/// Gives a process an empty, read-only root that lies in no mount namespace: nothing to find, nowhere to write.
+/// Gives this process an empty, read-only root that lies in no mount namespace: nothing to find, nowhere to write.
 pub(super) fn enter_empty_root() -> Result<(), ConfineError> {
     let empty = step("making an empty root", empty_tree(MountAttrFlags::MOUNT_ATTR_RDONLY))?;
     step("entering the empty root", rustix::process::fchdir(&empty).and_then(|()| rustix::process::chroot(".")))
 }
 
-/// An empty, read-only folder as a detached mount: the root of a process that names no file.
+/// Makes an empty, read-only folder as a detached mount: the root of a process that names no file.
 pub fn empty_root() -> io::Result<OwnedFd> {
     empty_tree(MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
@@ -180,7 +180,7 @@ fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// Puts one mount in its place. A tmpfs that is to be read-only stays writable, and is added to `unsealed`.
+/// Puts one mount in its place. A tmpfs that is to be read-only stays writable for now, and is added to `unsealed`.
 fn place(
     root: BorrowedFd<'_>,
     mount: &Mount,
@@ -198,7 +198,7 @@ fn place(
             }
             let mut options = options.clone();
             if let (Some(mode), false) = (point.found, options.iter().any(|o| o.starts_with("mode="))) {
-                // It looks as what it covers, as every other runtime has it.
+                // It takes the mode of the folder that it covers, as with every other runtime.
                 options.push(format!("mode={mode:o}"));
             }
             let readonly = attributes.contains(MountAttrFlags::MOUNT_ATTR_RDONLY);
@@ -219,7 +219,7 @@ fn place(
     }
 }
 
-/// Makes a symbolic link in the folder that its name is in. One of an image's own stays, as with every other runtime.
+/// Makes a symbolic link. If the image has a file of that name, it stays, as with every other runtime.
 fn place_link(root: BorrowedFd<'_>, at: &Path, target: &str) -> io::Result<()> {
     let (Some(folder), Some(name)) = (at.parent().and_then(Path::to_str), at.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -234,7 +234,7 @@ fn place_tree(root: BorrowedFd<'_>, at: &str, tree: BorrowedFd<'_>, folder: bool
     attach(tree, open_or_make(root, at, folder)?.at.as_fd())
 }
 
-/// What lies at a path of the spec's, or nothing.
+/// Opens the file at a path of the spec; None if there is none.
 fn find(root: BorrowedFd<'_>, path: &str) -> io::Result<Option<OwnedFd>> {
     match resolve(root, Path::new(path)) {
         Ok(at) => Ok(Some(at)),
@@ -243,7 +243,7 @@ fn find(root: BorrowedFd<'_>, path: &str) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// With all that is mounted below.
+/// Makes `path` read-only, with all mounts below it.
 fn make_readonly(root: BorrowedFd<'_>, path: &str) -> io::Result<()> {
     let Some(at) = find(root, path)? else { return Ok(()) };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
@@ -259,13 +259,13 @@ fn mask(root: BorrowedFd<'_>, path: &str) -> io::Result<()> {
     find(root, path)?.map_or(Ok(()), |at| cover(&at))
 }
 
-/// Adds attributes to the mount that `mount` is the root of, and to those below it if `recursive`.
+/// Adds attributes to the mount whose root is `mount`, and to those below it if `recursive`.
 fn set_attributes(mount: BorrowedFd<'_>, attributes: MountAttrFlags, recursive: bool) -> io::Result<()> {
     let change = Change { add: attributes.bits().into(), ..Default::default() };
     crate::mountattr::set(mount, &change, recursive)
 }
 
-/// pivot_root(2) onto the folder itself, so that no place for the old root has to exist in the image.
+/// Calls pivot_root(2) with the same folder as new root and as place for the old one, so that the image needs no folder for it.
 fn enter(root: BorrowedFd<'_>) -> io::Result<()> {
     let old = open_directory(Path::new("/"))?;
     rustix::process::fchdir(root)?;
@@ -273,7 +273,7 @@ fn enter(root: BorrowedFd<'_>) -> io::Result<()> {
     if unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // "." is the old root now, stacked under the new one: cut it off and let it go.
+    // "." is the old root now, stacked on the new one: cut it off and unmount it.
     rustix::process::fchdir(&old)?;
     change(".", MsFlags::MS_SLAVE | MsFlags::MS_REC)?;
     nix::mount::umount2(".", MntFlags::MNT_DETACH)?;

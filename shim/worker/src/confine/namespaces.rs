@@ -1,4 +1,4 @@
-//! What is set inside the namespaces that were made for the container, and the way into those of one that is there.
+//! Makes the container's namespaces or joins those of a running one, and sets up the new ones.
 #![allow(unsafe_code, reason = "the loopback interface is raised by an ioctl; the SAFETY comment argues it")]
 
 use std::io;
@@ -16,8 +16,8 @@ fn is_new(world: &NewWorld, kind: NamespaceKind) -> bool {
     world.namespaces.iter().any(|n| n.kind == kind && n.join.is_none())
 }
 
-/// Joins the namespaces that exist and makes the others: all of the world's but the pid namespace, which is for the worker
-/// alone. A mount namespace is always new.
+/// Joins the namespaces that exist and makes the others: all of the world's but the pid namespace, which only the worker enters.
+/// A mount namespace is always new.
 pub(super) fn join_or_make(world: &NewWorld, descriptors: &mut Descriptors) -> Result<(), ConfineError> {
     let mut new = CloneFlags::CLONE_NEWNS;
     for namespace in &world.namespaces {
@@ -40,7 +40,7 @@ pub(super) fn join_or_make(world: &NewWorld, descriptors: &mut Descriptors) -> R
     step("making the namespaces", nix::sched::unshare(new))
 }
 
-/// `hostname` and `domainname`; the shim has checked that a uts namespace is the container's or its pod's.
+/// Sets `hostname` and `domainname`; the shim has checked that the uts namespace is the container's or its pod's.
 pub(super) fn host_names(world: &NewWorld) -> Result<(), ConfineError> {
     if let Some(name) = &world.hostname {
         step(format_args!("setting the host name {name:?}"), nix::unistd::sethostname(name))?;
@@ -54,7 +54,7 @@ pub(super) fn host_names(world: &NewWorld) -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// A new network namespace has a loopback interface that is down; every other runtime raises it.
+/// Raises the loopback interface of a new network namespace, as every other runtime does.
 pub(super) fn loopback_up(world: &NewWorld) -> Result<(), ConfineError> {
     if is_new(world, NamespaceKind::Net) {
         step("raising the loopback interface", raise_loopback())?;
@@ -77,7 +77,7 @@ fn raise_loopback() -> io::Result<()> {
     Ok(())
 }
 
-/// `linux.sysctl`. The shim lets through only what belongs to a namespace of the container.
+/// Sets `linux.sysctl`. The shim lets only keys through that belong to a namespace of the container.
 pub(super) fn sysctls(world: &NewWorld) -> Result<(), ConfineError> {
     for (name, value) in &world.sysctl {
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
@@ -86,16 +86,16 @@ pub(super) fn sysctls(world: &NewWorld) -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// Enters what the process of a container lives in, all but its pid and cgroup namespaces. Root and working directory are the
-/// container's root then, and nothing of the host's tree has a name any more.
+/// Enters the namespaces of a container's process, but for its pid and cgroup namespaces. Root and working directory then are the
+/// container's root, and no path leads to the host's tree any more.
 pub(super) fn join_those_of(process: BorrowedFd<'_>) -> Result<(), ConfineError> {
     let flags =
         CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNS;
     step("joining the container's namespaces", nix::sched::setns(process, flags))
 }
 
-/// Enters the cgroup namespace of a container's process, in the worker: where the kernel guards the borders of cgroup
-/// namespaces (`nsdelegate`), a process inside cannot clone from outside of it into the cgroup.
+/// Enters the cgroup namespace of a container's process, in the worker: if the kernel guards the borders of cgroup namespaces
+/// (`nsdelegate`), an intermediate in the namespace, but outside of the cgroup, could not clone into it.
 pub(super) fn join_cgroup_of(process: OwnedFd) -> Result<(), ConfineError> {
     step("joining the container's cgroup namespace", nix::sched::setns(process, CloneFlags::CLONE_NEWCGROUP))
 }

@@ -1,6 +1,6 @@
-//! Covering every procfs and every mqueue in the container's tree: a volume may hold one, at its root or below, and by whatever
-//! name. What opens `/proc/self/mem` writes its own worker's code; a file that is made in an mqueue is a message queue, which no
-//! guest can use, and which counts against its user on the whole node, root's own among it.
+//! Covers every procfs and every mqueue in the container's tree: a volume may hold one, at its root or below, and by any name. A
+//! guest that opens `/proc/self/mem` writes its own worker's code. A file made in an mqueue is a message queue, which no guest can
+//! use, and which counts against its user on the whole node, even if that is root.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-/// Somebody may just move the place of a mount: it is looked for so often.
+/// How often a mount's place is looked up, because somebody may be moving it.
 const MOST_LOOKS: usize = 16;
-/// What is covered, as a mount table calls it.
+/// The file systems to cover, as a mount table calls them.
 const COVERED: [&str; 2] = ["proc", "mqueue"];
 
 /// A mount of this namespace (proc_pid_mountinfo(5)).
@@ -25,7 +25,7 @@ struct Mount {
     kind: String,
 }
 
-/// Covers them, in the tree that `root` is open at and that is attached at `at`.
+/// Covers them in the tree whose root is `root`, and which is attached at `at`.
 pub(super) fn cover_all(root: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
     let mut left = None;
     for _ in 0..MOST_LOOKS {
@@ -43,7 +43,7 @@ pub(super) fn cover_all(root: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
             return Ok(());
         }
     }
-    // Somebody moves what it lies in, and will move it back.
+    // Somebody moves a folder above it, and will move that back.
     let place = left.unwrap_or_default();
     Err(io::Error::new(
         io::ErrorKind::ResourceBusy,
@@ -54,7 +54,7 @@ pub(super) fn cover_all(root: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
     ))
 }
 
-/// What lies below another mount has no path: a mount at its place or above it that it is not in.
+/// Whether no path leads to the mount, because another mount, which the mount is not in, lies on a folder above it.
 fn is_hidden(mount: &Mount, all: &[Mount]) -> bool {
     let mut above = vec![mount.id];
     while let Some(parent) = all.iter().find(|m| above.last() == Some(&m.id)).map(|m| m.parent) {
@@ -67,12 +67,12 @@ fn is_hidden(mount: &Mount, all: &[Mount]) -> bool {
         .any(|other| mount.place.starts_with(&other.place) && !above.contains(&other.id) && other.place != mount.place)
 }
 
-/// Another mount lies on its very root.
+/// Whether another mount lies on the mount's root itself.
 fn is_covered(mount: &Mount, all: &[Mount]) -> bool {
     all.iter().any(|other| other.parent == mount.id && other.place == mount.place)
 }
 
-/// Covers one, if its place leads to it.
+/// Covers one mount; false if its place does not lead to it.
 fn cover(root: BorrowedFd<'_>, at: &Path, mount: &Mount) -> io::Result<bool> {
     let Ok(inside) = mount.place.strip_prefix(at) else { return Ok(true) };
     match open(root, inside) {
@@ -82,7 +82,7 @@ fn cover(root: BorrowedFd<'_>, at: &Path, mount: &Mount) -> io::Result<bool> {
     }
 }
 
-/// The place as the table has it, which has no links.
+/// Opens a place of the mount table, which has no links.
 fn open(root: BorrowedFd<'_>, inside: &Path) -> rustix::io::Result<OwnedFd> {
     let path = if inside.as_os_str().is_empty() { Path::new(".") } else { inside };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
@@ -115,7 +115,7 @@ fn parse(line: &str) -> io::Result<Mount> {
     mount().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("a mount table's line: {line:?}")))
 }
 
-/// A path of a mount table, where blanks and backslashes are three octal digits.
+/// Decodes a path of a mount table, in which blanks and backslashes are three octal digits.
 fn unescaped(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

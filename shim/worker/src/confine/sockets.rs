@@ -1,8 +1,8 @@
-//! What the filter of system calls lets pass for a module that uses the network: TCP and UDP over IPv4 and IPv6, and of the
-//! options those that an engine sets for a guest.
+//! The system calls that the filter allows a module that uses the network: TCP and UDP over IPv4 and IPv6, and the options that an
+//! engine sets for a guest.
 //!
-//! A worker that is broken into has the pod's network as every container of the pod has it, and under `hostNetwork` the
-//! host's. What it has not: packets of its own making (raw, packet and netlink sockets), other processes' sockets and
+//! A worker that its guest has taken over has the pod's network as every container of the pod has it, and under `hostNetwork` the
+//! host's. It does not have: packets of its own making (raw, packet and netlink sockets), other processes' sockets and
 //! descriptors (unix sockets), programs in the kernel (`SO_ATTACH_FILTER`, `SO_ATTACH_BPF` and the like), another route or
 //! interface than the host's table says (`SO_BINDTODEVICE`, `SO_MARK`, `IP_OPTIONS`), other protocols under a stream's
 //! name (MPTCP, SCTP, SMC, a `TCP_ULP`), ping sockets, and memory shared with the kernel (`SO_ZEROCOPY`,
@@ -13,8 +13,8 @@ use nix::libc;
 use super::rules::{allow, equals, int, of_int};
 use crate::filter::Calls;
 
-/// On a socket that there is. Not sendmsg and recvmsg: what they carry beside the bytes is in memory, where the filter does
-/// not look, and has the options that setsockopt is refused for (another source address, a way by IP options).
+/// Calls on an existing socket. Not sendmsg and recvmsg: their control messages are in memory, where the filter does not look,
+/// and can set the options that setsockopt is refused for (another source address, a way by IP options).
 #[rustfmt::skip]
 const ALLOWED: &[i64] = &[
     libc::SYS_bind, libc::SYS_connect, libc::SYS_listen, libc::SYS_accept4, libc::SYS_getsockname, libc::SYS_getpeername,
@@ -29,9 +29,9 @@ const KINDS: [(libc::c_int, libc::c_int); 4] = [
     (libc::SOCK_DGRAM, libc::IPPROTO_UDP),
 ];
 
-/// Options that are set and asked for, by level; one list for both calls, which are neighbours and so one leaf of the
-/// filter. `SO_REUSEPORT` is Wasmer's, which says at each bind that it is not wanted; the kernel shares a port among
-/// sockets of one user only. `SO_ERROR` cannot be set.
+/// Options to set and to read, by level: one list for both calls, which are neighbours and so one leaf of the filter.
+/// `SO_REUSEPORT` is for Wasmer, which switches it off at each bind; the kernel shares a port among sockets of one user only.
+/// `SO_ERROR` cannot be set.
 #[rustfmt::skip]
 const OPTIONS: &[(libc::c_int, &[libc::c_int])] = &[
     (libc::SOL_SOCKET, &[
@@ -52,7 +52,7 @@ const OPTIONS: &[(libc::c_int, &[libc::c_int])] = &[
 const SENDING: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
 const RECEIVING: libc::c_int = libc::MSG_PEEK | libc::MSG_TRUNC | libc::MSG_DONTWAIT;
 
-/// Adds them to the calls that are allowed.
+/// Allows these calls.
 pub(super) fn add(calls: &mut Calls) {
     for &call in ALLOWED {
         allow(calls, call, &[]);
@@ -69,7 +69,7 @@ pub(super) fn add(calls: &mut Calls) {
     }
 }
 
-/// Adds the making of TCP and UDP sockets.
+/// Allows the making of TCP and UDP sockets.
 pub(super) fn make(calls: &mut Calls) {
     for family in [libc::AF_INET, libc::AF_INET6] {
         for (kind, protocol) in KINDS {
@@ -79,7 +79,7 @@ pub(super) fn make(calls: &mut Calls) {
     }
 }
 
-/// Adds speaking on a connection that there is, to its peer alone. Not sendmsg and recvmsg, as above.
+/// Allows speaking on an existing connection, to its peer alone. Not sendmsg and recvmsg, as above.
 pub(super) fn speak(calls: &mut Calls) {
     for call in [libc::SYS_getsockname, libc::SYS_getpeername, libc::SYS_shutdown] {
         allow(calls, call, &[]);
@@ -99,7 +99,7 @@ pub(super) mod tests {
 
     pub(in super::super) const REFUSED: i64 = -(libc::ENOSYS as i64);
 
-    /// What the kernel answers to a raw call: its result, or the error number, negative.
+    /// Makes a raw call, and returns its result or the negative error number.
     pub(in super::super) fn call(number: i64, arguments: [u64; 6]) -> i64 {
         let [a, b, c, d, e, f] = arguments;
         // SAFETY: the calls below make sockets and set options of them, from memory that outlives each call.
@@ -113,7 +113,7 @@ pub(super) mod tests {
 
     const NETWORK: Needs = Needs { threads: false, sockets: true, accepts: false, connects: false };
 
-    /// Runs `then` behind the worker's filter.
+    /// Runs `then` under the worker's filter.
     pub(in super::super) fn restricted(needs: Needs, then: impl FnOnce() + Send + 'static) {
         let thread = std::thread::spawn(move || {
             crate::confine::credentials::no_new_privileges().unwrap();
@@ -246,7 +246,7 @@ pub(super) mod tests {
                 ("UDP_ENCAP", libc::IPPROTO_UDP, 100),
             ] {
                 assert_eq!(set(level, option), REFUSED, "{name}");
-                // The upper half of an argument does not count for the kernel, and must not for the filter.
+                // The kernel ignores the upper half of an argument, and so must the filter.
                 let padded =
                     [stream, level as u64 | 1 << 32, option as u64 | 1 << 32, &raw const value as u64, size, 0];
                 assert_eq!(call(libc::SYS_setsockopt, padded), REFUSED, "{name}, padded");
@@ -274,7 +274,7 @@ pub(super) mod tests {
             to.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
             let mut text = *b"x";
             let mut part = libc::iovec { iov_base: text.as_mut_ptr().cast(), iov_len: 1 };
-            // A control message each: its length, its level and kind, and what it says. What setsockopt is refused for.
+            // A control message each, with an option that setsockopt is refused for: its length, its level and kind, its data.
             let source = [28_u64, (libc::IP_PKTINFO as u64) << 32, 0x0900_007f << 32, 0];
             let options = [24_u64, (libc::IP_RETOPTS as u64) << 32, 0x0000_0000_0004_0707, 0];
             for (name, said) in [("another source", source), ("IP options", options)] {

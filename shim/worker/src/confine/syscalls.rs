@@ -1,9 +1,10 @@
-//! The system calls of a worker once its machine code is mapped, and of a compile process: a list of what is allowed. All
-//! else is answered as a kernel that does not have it would (ENOSYS), so that a library falls back instead of dying.
+//! The system calls that are allowed to a worker once its machine code is mapped, and to a compile process. Any other fails with
+//! ENOSYS, as on a kernel that does not have it, so that a library falls back instead of dying.
 //!
-//! What matters is what is missing: no exec, no new process (threads only), no socket unless the module has a use for it (`sockets.rs`,
-//! and `accepts.rs` for a server), no mount, no namespace, no ptrace, no keyring, no bpf, no io_uring, no userfaultfd; and no call that makes memory executable. A worker that is broken
-//! into has the code that it came with, and no way to more.
+//! The missing calls are the point: no exec, no new process (threads only), no socket unless the module has a use for it
+//! (`sockets.rs`, and `accepts.rs` for a server), no mount, no namespace, no ptrace, no keyring, no bpf, no io_uring, no
+//! userfaultfd; and no call that makes memory executable. A guest that takes over its worker has the worker's code, and no way
+//! to more.
 #![allow(unsafe_code, reason = "seccomp(2) has no safe form; the call has its SAFETY comment")]
 
 use std::io;
@@ -15,10 +16,10 @@ use crate::job::{Instruction, Profile};
 use crate::runner::Needs;
 use nix::libc;
 
-/// Allowed whatever their arguments.
+/// The calls that are allowed whatever their arguments.
 #[rustfmt::skip]
 const ALLOWED: &[i64] = &[
-    // Descriptors that are open.
+    // Open descriptors.
     libc::SYS_read, libc::SYS_readv, libc::SYS_pread64, libc::SYS_preadv, libc::SYS_preadv2,
     libc::SYS_write, libc::SYS_writev, libc::SYS_pwrite64, libc::SYS_pwritev, libc::SYS_pwritev2,
     libc::SYS_lseek, libc::SYS_close, libc::SYS_dup, libc::SYS_dup3,
@@ -33,32 +34,32 @@ const ALLOWED: &[i64] = &[
     libc::SYS_restart_syscall, libc::SYS_sched_yield,
     // Time and chance.
     libc::SYS_clock_gettime, libc::SYS_clock_getres, libc::SYS_gettimeofday, libc::SYS_getrandom,
-    // Memory; mmap and mprotect are below. Not mremap: code that is mapped from the artifact would grow over what follows it
-    // in the file, the data of a module whose author chose them.
+    // Memory; mmap and mprotect are below. Not mremap: code mapped from the artifact would grow over the bytes behind it in
+    // the file, the module's data, which its author chose.
     libc::SYS_munmap, libc::SYS_brk,
-    // Signals to itself and their handlers: traps come as signals.
+    // Handlers of its own signals: traps come as signals.
     libc::SYS_rt_sigaction, libc::SYS_rt_sigprocmask, libc::SYS_rt_sigreturn, libc::SYS_sigaltstack,
-    // Threads, and who it is.
+    // Threads, and the process's own ids.
     libc::SYS_set_robust_list, libc::SYS_rseq, libc::SYS_sched_getaffinity, libc::SYS_getpid, libc::SYS_gettid,
     libc::SYS_getuid, libc::SYS_geteuid, libc::SYS_getgid, libc::SYS_getegid, libc::SYS_exit, libc::SYS_exit_group,
 ];
 
-/// What only x86-64 still has, and its C library still calls.
+/// Calls that only x86-64 still has, and that its C library still makes.
 #[cfg(target_arch = "x86_64")]
 const OLD: &[i64] = &[libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_readlink, libc::SYS_rename, libc::SYS_renameat];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: &[i64] = &[libc::SYS_renameat];
 
-/// A clone that shares all that threads share, and makes no namespace.
+/// The flags of a clone that shares all that threads share.
 const THREAD: u64 =
     (libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD) as u64;
 
-/// What a thread cannot have, and what CAP_SYS_ADMIN would be needed for besides.
+/// The flags that make namespaces, which a thread cannot have, and which need CAP_SYS_ADMIN besides.
 const NAMESPACES: u64 = (libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC) as u64
     | (libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNET) as u64;
 
-/// Restricts this thread, and those that it will make, for good: to what the list above allows and, where the spec has a
-/// profile, to what that allows too.
+/// Restricts this thread, and those that it will make, for good: to the list above and, if the spec has a profile, to the calls
+/// that the profile allows too.
 pub(crate) fn restrict(profile: Option<&Profile>, needs: Needs) -> Result<(), ConfineError> {
     let own = own_program(needs);
     let mut whole = filter::of_this_architecture().to_vec();
@@ -98,7 +99,7 @@ fn own_program(needs: Needs) -> Vec<Instruction> {
     if needs.sockets {
         sockets::add(&mut calls);
     } else if needs.accepts || needs.connects {
-        // All of it is among the former.
+        // `sockets::add` allows all of these.
         sockets::speak(&mut calls);
         if needs.accepts {
             accepts::add(&mut calls);
@@ -115,7 +116,7 @@ fn own_program(needs: Needs) -> Vec<Instruction> {
 mod tests {
     use super::*;
 
-    /// What the kernel answers to a raw call: its result, or the error number, negative.
+    /// Makes a raw call, and returns its result or the negative error number.
     fn call(number: i64, arguments: [u64; 6]) -> i64 {
         let [a, b, c, d, e, f] = arguments;
         // SAFETY: every call below is either refused by the filter or changes nothing but memory that it makes itself.
@@ -130,7 +131,7 @@ mod tests {
         call(libc::SYS_mmap, [0, 4096, protection as u64, ANONYMOUS, u64::MAX, 0])
     }
 
-    /// A profile that says `verdict` to one call and `other` to all else.
+    /// A profile that answers `verdict` to one call and `other` to all others.
     fn profile(call: i64, verdict: u32, other: u32) -> Profile {
         let plain = |code, k| Instruction { code, jt: 0, jf: 0, k };
         let number = plain(0x20, 0);
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_workers_filter_is_small() {
-        // The room that is kept for it behind a profile, which may need it twice.
+        // 512 instructions are the room kept for the filter behind a profile, which may need it twice.
         for number in 0..8 {
             let [sockets, accepts, connects] = [0, 1, 2].map(|bit| number >> bit & 1 == 1);
             let program = own_program(Needs { threads: true, sockets, accepts, connects });
@@ -161,7 +162,7 @@ mod tests {
     fn the_specs_profile_and_the_workers_filter_both_apply() {
         let errno = |number: i32| libc::SECCOMP_RET_ERRNO | number as u32;
         let sched_yield = || call(libc::SYS_sched_yield, [0; 6]);
-        // Not in the own list: a profile that allows it changes nothing.
+        // sysinfo is not in our own list: a profile that allows it changes nothing.
         let sysinfo = || call(libc::SYS_sysinfo, [0; 6]);
         restricted_by(profile(libc::SYS_sched_yield, errno(libc::ENOTTY), libc::SECCOMP_RET_ALLOW), move || {
             assert_eq!(sched_yield(), -i64::from(libc::ENOTTY), "the profile denies");
@@ -178,7 +179,7 @@ mod tests {
 
     #[test]
     fn no_memory_becomes_executable_and_no_process_is_made() {
-        // Only this thread is restricted, and those that it makes.
+        // The filter restricts only this thread, and those that it makes.
         let restricted = std::thread::spawn(|| {
             let page = map(libc::PROT_READ | libc::PROT_WRITE);
             assert!(page > 0);
@@ -189,7 +190,7 @@ mod tests {
             for protection in [libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC, 7] {
                 assert_eq!(map(protection), REFUSED);
                 assert_eq!(call(libc::SYS_mprotect, [page, 4096, protection as u64, 0, 0, 0]), REFUSED);
-                // The upper half of the argument does not count for the kernel, and must not for the filter.
+                // The kernel ignores the upper half of the argument, and so must the filter.
                 let padded = protection as u64 | 1 << 32;
                 assert_eq!(call(libc::SYS_mprotect, [page, 4096, padded, 0, 0, 0]), REFUSED);
             }

@@ -1,9 +1,10 @@
-//! The words that `ps` and `/proc/PID/cmdline` show for a container's process: the guest's own, as for a native program, instead of
-//! this program's path on the host and the container's id.
+//! Sets the command line that `ps` and `/proc/PID/cmdline` show for a container's process: the guest's own, as for a native
+//! program, instead of this program's path on the host and the container's id.
 //!
-//! The kernel reads them from this process's memory, between two addresses that prctl(2) sets (`PR_SET_MM_MAP`, which asks for no
-//! capability). It takes all addresses of the process's memory at once, and `/proc/self/stat` has the others: the host's procfs
-//! is needed, so the intermediate sets them, and the worker has them by its clone. The program's name (`/proc/PID/comm`) stays the engine's.
+//! The kernel reads the command line from this process's memory, between two addresses that prctl(2) sets (`PR_SET_MM_MAP`, which
+//! asks for no capability). That call takes all addresses of the process's memory at once, and `/proc/self/stat` of the host's
+//! procfs has the others: so the intermediate makes it, and the worker inherits the addresses. The program's name
+//! (`/proc/PID/comm`) stays the engine's.
 #![allow(unsafe_code, reason = "the calls have no safe form; each has its SAFETY comment")]
 
 use std::fs;
@@ -23,7 +24,7 @@ pub(super) fn show(words: &[String]) -> io::Result<()> {
         return Ok(());
     }
     let mut layout = layout(&fs::read_to_string("/proc/self/stat")?)?;
-    // For as long as this process and its clones live.
+    // Leaked, because the kernel reads it for as long as this process and its clones live.
     let text = Vec::leak(text).as_ptr_range();
     layout.arg_start = text.start as u64;
     layout.arg_end = text.end as u64;
@@ -31,7 +32,7 @@ pub(super) fn show(words: &[String]) -> io::Result<()> {
     Ok(unsafe { rustix::process::configure_virtual_memory_map(&layout) }?)
 }
 
-/// This process's addresses, of a line of `/proc/PID/stat` (proc_pid_stat(5)).
+/// Reads this process's addresses from a line of `/proc/PID/stat` (proc_pid_stat(5)).
 fn layout(stat: &str) -> io::Result<PrctlMmMap> {
     let bad = || io::Error::new(io::ErrorKind::InvalidData, format!("/proc/self/stat without addresses: {stat:?}"));
     // The name, in parentheses, may have spaces. Behind it comes the third field.
@@ -68,7 +69,7 @@ mod tests {
     #[test]
     fn the_guests_words_are_the_command_line() {
         if std::env::var_os(ALONE).is_none() {
-            // In a process of its own: what is set holds for the whole process.
+            // In a process of its own, because the command line is the whole process's.
             let own = "confine::title::tests::the_guests_words_are_the_command_line";
             let mut command = Command::new(std::env::current_exe().unwrap());
             assert!(command.args(["--exact", own, "--nocapture"]).env(ALONE, "1").status().unwrap().success());
@@ -81,7 +82,7 @@ mod tests {
         assert_eq!(read("cmdline"), b"/app.wasm\0\0two words\nand a line\0");
         assert_eq!(read("environ"), environment);
         assert_eq!(read("comm"), name);
-        // Longer than what this process was started with.
+        // Longer than the command line that this process was started with.
         let long = "x".repeat(100_000);
         show(std::slice::from_ref(&long)).unwrap();
         assert_eq!(read("cmdline").len(), long.len() + 1);

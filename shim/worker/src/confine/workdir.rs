@@ -1,5 +1,5 @@
-//! The working directory that the spec names: it is there when the guest begins, and its user can be in it, as with every other
-//! runtime. The process itself works in the container's root: what an engine makes of the directory is the engine's.
+//! The spec's working directory: it exists when the guest begins, and the guest's user can enter it, as with every other runtime.
+//! The process itself works in the container's root; its engine decides how to use the directory.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -10,14 +10,14 @@ use super::mountpoint::make_folder;
 use super::{ConfineError, step};
 use crate::quote::cut;
 
-/// Makes what the container's tree lacks of it, with root's rights and for root, before anything is made read-only: a
+/// Makes what the container's tree lacks of the directory, with root's rights and for root, before anything is made read-only: a
 /// `readOnlyRootFilesystem` has it too.
 pub(super) fn make(root: BorrowedFd<'_>, cwd: &str) -> Result<(), ConfineError> {
     step(doing("making the working directory", cwd), make_folder(root, cwd))
 }
 
-/// Goes there and back to `/`, which is the container's. False where this process may not: its user may be let in by a
-/// file system that keeps root out.
+/// Goes there and back to `/`, which is the container's. Returns false if this process may not: a file system that keeps root out
+/// may let the container's user in.
 pub(super) fn try_to_enter(cwd: &str) -> Result<bool, ConfineError> {
     match go_to(cwd) {
         Err(Errno::ACCESS | Errno::PERM) => Ok(false),
@@ -35,7 +35,7 @@ fn go_to(cwd: &str) -> rustix::io::Result<()> {
     rustix::process::chdir("/")
 }
 
-/// By both names, the pod's and the spec's.
+/// Names the directory by both its keys, the pod's and the spec's.
 fn doing(what: &str, cwd: &str) -> String {
     format!("{what} {:?} (workingDir, process.cwd)", cut(cwd))
 }

@@ -1,4 +1,4 @@
-//! The kernel is asked the same: it has a look-up that takes a folder for the root.
+//! Compares the walk with the kernel's own: openat2(2) can take a folder for the root.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
 
 use super::*;
 
-/// A folder that goes when the test ends, also when it fails.
+/// A folder that is removed when the test ends, even if it fails.
 struct Tree(PathBuf);
 
 impl Tree {
@@ -61,7 +61,7 @@ fn tree() -> Tree {
     tree
 }
 
-/// What the kernel finds: a file, or why not.
+/// Returns the file that the kernel finds, or its error.
 fn kernel(root: &OwnedFd, path: &[u8], follow: bool, resolve: ResolveFlags) -> Result<(u64, u64)> {
     let flags = OFlags::PATH | if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
     let file = openat2(root, path, flags, Mode::empty(), resolve | ResolveFlags::NO_MAGICLINKS)?;
@@ -69,7 +69,7 @@ fn kernel(root: &OwnedFd, path: &[u8], follow: bool, resolve: ResolveFlags) -> R
     Ok((found.st_dev, found.st_ino))
 }
 
-/// Where a path leads that leads to no descriptor; nothing if out of the root.
+/// Returns where a path leads that leads to no descriptor; None if it leads out of the root.
 fn led(root: &OwnedFd, path: &[u8], follow: bool) -> Result<Option<Vec<u8>>> {
     expand(root.as_fd(), path, follow).map(|place| match place {
         Expanded::Outside => None,
@@ -112,7 +112,7 @@ fn every_path_resolves_as_the_kernel_resolves_it() {
     let (mut found_some, mut left) = (0, 0);
     for path in paths.iter().flat_map(|path| [path.clone(), format!("{path}/"), format!("{path}//.")]) {
         for follow in [true, false] {
-            // As whoever looks at it does; without, the last name is left to the call.
+            // A last name that has to be a folder is followed in any case; any other is left to the call.
             let expands = follow || matches!(path.rsplit('/').next(), Some("" | "." | ".."));
             let Some(place) = led(&root, path.as_bytes(), expands).transpose() else {
                 left += 1;
@@ -136,7 +136,7 @@ fn a_missing_last_name_resolves_to_where_it_would_be_made() {
     let place = |path: &str, follow| String::from_utf8(led(&root, path.as_bytes(), follow).unwrap().unwrap()).unwrap();
     assert_eq!(place("new", true), "d/new");
     assert_eq!(place("new-slash", true), "d/new/");
-    // The link itself, with what the path says behind it.
+    // The link itself, with the slashes and names behind it.
     assert_eq!(place("new", false), "new");
     assert_eq!(place("abs/new", false), "d/new");
     assert_eq!(place("abs/up//", false), "d/up//");

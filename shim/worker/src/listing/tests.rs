@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 
-/// A folder with so many files, that goes when the test ends.
+/// A folder full of files, which is removed when the test ends.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -34,7 +34,7 @@ fn file(n: usize) -> String {
     format!("file-{n:05}-{}", "x".repeat(n % 100))
 }
 
-/// The whole names of a piece, with the position behind each, and whether it was full.
+/// Returns the whole names of a piece, with the position behind each, and whether the piece was full.
 fn piece(listing: &mut Listing, from: u64, room: usize) -> (Vec<(String, u64)>, bool) {
     let mut buffer = vec![0xff; room];
     let filled = listing.fill(from, &mut buffer, |found| found.inode).unwrap();
@@ -53,7 +53,7 @@ fn piece(listing: &mut Listing, from: u64, room: usize) -> (Vec<(String, u64)>, 
     (names, filled == room)
 }
 
-/// As a C library reads it on, from the last whole name; `seen` hears of each.
+/// Reads on from the last whole name, as a C library does, and calls `seen` for each.
 fn read(listing: &mut Listing, mut from: u64, mut seen: impl FnMut(&str, u64)) -> usize {
     let mut count = 0;
     loop {
@@ -104,10 +104,10 @@ fn a_listing_position_always_names_the_same_file() {
     let next = |listing: &mut Listing, from| piece(listing, from, 4096).0[0].0.clone();
     for n in [0, 1, 500, 1500, 1998, 20] {
         assert_eq!(next(&mut listing, all[n].1), all[n + 1].0, "{n}");
-        // A listing that was not read as far yet.
+        // A new listing, which was not read that far yet.
         assert_eq!(next(&mut folder.open(), all[n].1), all[n + 1].0, "{n}");
     }
-    // Others than those that are come back to are removed and made.
+    // Remove and make other files than those that the listing comes back to.
     (0..600).for_each(|n| folder.remove(&all[n].0));
     (0..50).for_each(|n| fs::write(folder.0.join(format!("new-{n}")), "").unwrap());
     let (mut positions, mut names) = (BTreeSet::new(), BTreeSet::new());

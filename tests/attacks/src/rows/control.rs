@@ -1,4 +1,4 @@
-//! The control socket: what the shim can be told before Start, and that nothing is left of it after.
+//! The control socket: false messages to the shim before Start, and nothing left of the socket after it.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use crate::outcome::Outcome;
 /// A copy of the control socket that was made before Start.
 static KEPT: OnceLock<i32> = OnceLock::new();
 
-/// What a report of the worker to the shim looks like; see `catamaran_worker::control`.
+/// Reports in the form of the worker's own; see `catamaran_worker::control`.
 const RED: &[u8] = b"{\"Failed\":{\"cause\":\"Module\",\"text\":\"\\u001b[31mred\\u0007\"}}";
 const CLONED: &[u8] = b"{\"Cloned\":{\"pid\":1}}";
 const READY: &[u8] = b"{\"Ready\":{\"warnings\":[\"\\u001b[31m\\nlevel=error msg=forged\"]}}";
@@ -44,12 +44,12 @@ pub(super) fn rows() -> Vec<Row> {
 
 fn keep() {
     if let Some(Ok(fd)) = socket().map(|fd| call(libc::SYS_dup, [fd as u64])) {
-        // Only one worker is ever loaded in a process.
+        // A process loads only one worker.
         let _ = KEPT.set(fd as i32);
     }
 }
 
-/// Sends every text in place of the worker's own report, and as the worker does where it has no descriptors.
+/// Sends every text in place of the worker's own report, with or without descriptors.
 fn tell(texts: &[&[u8]], descriptors: usize) -> Outcome {
     let told = |fd: i32, text: &[u8]| match descriptors {
         0 => call(libc::SYS_write, [fd as u64, text.as_ptr() as u64, text.len() as u64]),
@@ -58,7 +58,7 @@ fn tell(texts: &[&[u8]], descriptors: usize) -> Outcome {
     Outcome::new(texts.iter().map(|text| ("a report", socket().ok_or(Errno::EBADF).and_then(|fd| told(fd, text)))))
 }
 
-/// sendmsg(2) with standard output as its descriptors.
+/// sendmsg(2) with copies of standard output as its descriptors.
 fn send(fd: i32, bytes: &[u8], descriptors: usize) -> Answer {
     let mut rights = vec![0_u64; 2 + descriptors.div_ceil(2)];
     // struct cmsghdr: length, level and kind, and then the descriptors.

@@ -1,4 +1,4 @@
-//! Back up: users, capabilities, what prctl(2) switches, limits.
+//! Ways back to rights: users, capabilities, the switches of prctl(2), limits.
 
 use super::{Row, Shape, also};
 use crate::call::{Answer, at, call, signed};
@@ -86,7 +86,7 @@ pub(super) fn rows() -> Vec<Row> {
     );
     rows.push(
         Row::new("setfsuid: root's files", also::USER, |_| {
-            // The call answers what it was; asked twice, what it is.
+            // The call returns the old value, so a second call shows the present one.
             match call(libc::SYS_setfsuid, [0]).and_then(|_| call(libc::SYS_setfsuid, [signed(-1)])) {
                 Ok(0) => Outcome::Open("files are opened as root".to_owned()),
                 Ok(user) => Outcome::denied(format!("files are opened as {user}")),

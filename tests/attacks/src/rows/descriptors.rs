@@ -1,4 +1,4 @@
-//! What the worker holds open.
+//! The worker's open descriptors.
 
 use super::{Row, also};
 use crate::attacker::socket;
@@ -50,7 +50,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// Every open descriptor by its kind: the streams, and the artifact.
+/// Looks at every open descriptor's kind: only the streams and the artifact may be there.
 fn enumerated() -> Outcome {
     let mut found = Vec::new();
     let mut wrong = Vec::new();

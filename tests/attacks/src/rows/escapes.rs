@@ -5,7 +5,7 @@ use crate::call::{Answer, HERE, at, call, close, into, open, signed, text};
 use crate::outcome::Outcome;
 use std::ffi::CStr;
 
-/// A file that only the host has; its path is told as `SECRET`.
+/// The path of a file that only the host has; the environment has it as `SECRET`.
 fn secret(context: &super::Context) -> Vec<u8> {
     [context.text("SECRET").as_bytes(), &[0]].concat()
 }
@@ -53,7 +53,7 @@ pub(super) fn rows() -> Vec<Row> {
                 let up = call(libc::SYS_openat, [fd as u64, text(c".."), libc::O_PATH as u64])?;
                 call(libc::SYS_openat, [up as u64, at(&secret[1]), 0])
             });
-            // struct open_how: nothing is asked of the resolution.
+            // struct open_how: without restrictions of the resolution.
             let how = [0_u64; 3];
             let path = [&b"../../../.."[..], &secret].concat();
             Outcome::new([("O_PATH", up), ("openat2", call(libc::SYS_openat2, [HERE, at(&path[0]), at(&how), 24]))])
@@ -82,7 +82,7 @@ pub(super) fn rows() -> Vec<Row> {
             let secret = secret(c);
             Outcome::new((0..256).map(|fd| {
                 let up = call(libc::SYS_openat, [fd, text(c".."), (libc::O_PATH | libc::O_DIRECTORY) as u64]);
-                // `..` of a stream or a file is no folder; of a folder it must not be one of the host.
+                // A stream or a file has no `..`; the `..` of a folder must not be a folder of the host.
                 ("a descriptor", up.and_then(|up| call(libc::SYS_openat, [up as u64, at(&secret[1]), 0])))
             }))
         }),
@@ -93,7 +93,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// What let a container read the host's files in 2014: the root's inode is 2 on most file systems.
+/// The way by which a container could read the host's files in 2014: the root's inode is 2 on most file systems.
 fn by_handle() -> Outcome {
     let here = open(c"/", libc::O_RDONLY | libc::O_DIRECTORY);
     let host = open(c"/host", libc::O_RDONLY | libc::O_DIRECTORY);

@@ -1,4 +1,4 @@
-//! More than the container's share.
+//! Demands beyond the container's share.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) fn rows() -> Vec<Row> {
             Outcome::Open(format!("{} threads", MOST_PROCESSES * 4))
         }),
         Row::new("processes without end", also::CGROUP, |_| {
-            // A child that ended is one until somebody waits for it.
+            // A child that ended counts until it is reaped.
             for n in 0..MOST_PROCESSES * 4 {
                 if let Err(e) = twice(libc::SYS_clone, [libc::SIGCHLD as u64, 0]) {
                     return Outcome::denied(format!("{e:?} after {n}"));
@@ -43,7 +43,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
     ]
     .into_iter()
-    // Limits that one has used up would be in the way of the next.
+    // An attack that used up the limits would disturb the next one.
     .map(|row| row.shape(Shape::Limits).alone())
     .collect()
 }

@@ -1,4 +1,4 @@
-//! What may be read and what may not be written in the container's own tree.
+//! Files of the container's own tree that must not be read or written.
 
 use super::{Row, Shape, also};
 use crate::call::{Answer, HERE, at, call, close, open, text};
@@ -126,7 +126,7 @@ pub(super) fn rows() -> Vec<Row> {
 pub(super) fn in_folder(folder: &CStr, name: &CStr) -> Answer {
     let path = [folder.to_bytes(), b"/", name.to_bytes_with_nul()].concat();
     let path = CStr::from_bytes_with_nul(&path).map_err(|_| nix::errno::Errno::EINVAL)?;
-    // For reading: who may write may read as well, and root needs no right to either.
+    // For reading only: a writer may read as well, and root needs no right to either.
     open(path, libc::O_RDONLY | libc::O_NONBLOCK)
 }
 
@@ -139,7 +139,7 @@ pub(super) fn touched(path: &CStr) -> Answer {
     call(libc::SYS_utimensat, [HERE, text(path), at(&times), 0])
 }
 
-/// Everything that changes a folder or a file in it.
+/// Tries every call that changes a folder or a file in it.
 fn written(folder: &CStr, file: &CStr) -> Outcome {
     let path = |name: &CStr| [folder.to_bytes(), b"/", name.to_bytes_with_nul()].concat();
     let (file, new) = (path(file), path(c"new"));

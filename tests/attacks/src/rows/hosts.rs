@@ -1,14 +1,14 @@
-//! Names: a static C library still loads the image's libraries to look a name up (nss(5)), and a library is code.
+//! Host names: a static C library still loads the image's libraries to look up a name (nss(5)), and a library is code.
 
 use super::{Context, Row, also};
 pub use crate::call::c_library;
 use crate::call::{look_up, open};
 use crate::outcome::Outcome;
 
-/// The name of the look-up's service in the image's nsswitch.conf, and of its library.
+/// The name of the service in the image's nsswitch.conf, and of its library.
 pub const NSS: &str = "evil";
 
-/// What the library of the image writes when it is loaded.
+/// The file that the image's library writes when it is loaded.
 const LOADED: &std::ffi::CStr = c"/tmp/loaded";
 
 pub(super) fn rows() -> Vec<Row> {

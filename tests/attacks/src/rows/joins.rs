@@ -1,5 +1,5 @@
-//! A container's own worker, broken into, beside one that joins it: an exec. That is root's, with every right, when it comes
-//! into the pid namespace.
+//! A container's own worker, broken into, against a worker that joins it for an exec, which is root's, with every right, when it enters the
+//! pid namespace.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -12,10 +12,10 @@ use super::{Context, Row, Shape, also};
 use crate::call::{Answer, at, call, into};
 use crate::outcome::Outcome;
 
-/// There when the last exec has ended.
+/// The file that appears when the last exec has ended.
 pub const DONE: &str = "/told/done";
 
-/// The first has 1.
+/// The container's own worker has 1.
 const PIDS: std::ops::Range<u64> = 2..64;
 const LONGEST: Duration = Duration::from_secs(120);
 
@@ -29,7 +29,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn look_for(_: &Context) -> Outcome {
-    // A standard output that is gone is seen by its reader.
+    // The reader notices if standard output is gone.
     let _ = std::io::stdout().write_all(b"waiting\n");
     let begin = Instant::now();
     let mut denied = BTreeSet::new();
@@ -37,7 +37,7 @@ fn look_for(_: &Context) -> Outcome {
         for (way, answer) in PIDS.flat_map(attempts) {
             match answer {
                 Ok(_) => return Outcome::Open(way.to_owned()),
-                // Nobody has this number, or nothing is there.
+                // No process has this number, or the file does not exist.
                 Err(Errno::ESRCH | Errno::ENOENT) => {}
                 Err(e) => drop(denied.insert(format!("{e:?}"))),
             }
@@ -52,7 +52,7 @@ fn look_for(_: &Context) -> Outcome {
 fn attempts(pid: u64) -> [(&'static str, Answer); 5] {
     const SEIZE: u64 = 0x4206;
     let mut bytes = [0_u8; 8];
-    // Its program lies somewhere else each time: whether it may be read at all is asked first.
+    // Its program is at another address each time, so the attack first tests whether it may read at all.
     let (ours, theirs) = ([into(&mut bytes), 8], [0x40_0000_u64, 8]);
     let pidfd = call(libc::SYS_pidfd_open, [pid, 0]);
     let stolen = pidfd.and_then(|fd| call(libc::SYS_pidfd_getfd, [fd as u64, 0, 0]));
@@ -62,7 +62,7 @@ fn attempts(pid: u64) -> [(&'static str, Answer); 5] {
     }
     [
         ("ptrace", call(libc::SYS_ptrace, [SEIZE, pid, 0, 0])),
-        // EFAULT is the address's fault: the reader was let in.
+        // EFAULT means that only the address is wrong: the kernel let the reader in.
         ("process_vm_readv", let_in(call(libc::SYS_process_vm_readv, [pid, at(&ours), 1, at(&theirs), 1, 0]))),
         ("pidfd_getfd", stolen),
         ("setns", entered),

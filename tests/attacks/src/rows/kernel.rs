@@ -1,4 +1,4 @@
-//! The kernel itself: what changes the machine, and large interfaces that had holes.
+//! The kernel itself: calls that change the machine, and large interfaces that had holes.
 
 use super::{Row, Shape, also};
 use crate::call::{at, call, into, signed, text};
@@ -50,7 +50,7 @@ pub(super) fn rows() -> Vec<Row> {
             ])
         }),
         Row::new("kexec, reboot", also::CAPABILITIES, |_| {
-            // Ctrl-Alt-Delete as it is: the harmless one.
+            // Sets Ctrl-Alt-Delete to its present value, the harmless one.
             const CAD_OFF: u64 = 0;
             Outcome::new([
                 ("kexec_load", call(libc::SYS_kexec_load, [0, 0, 0, 0])),
@@ -149,7 +149,7 @@ fn keys(_: &super::Context) -> Outcome {
 }
 
 fn clock() -> Outcome {
-    // The time that it is, and the tick that it has: should a call be let through, nothing is to change.
+    // The present time and tick: a call that gets through must change nothing.
     let mut now = [0_i64; 2];
     let _ = call(libc::SYS_clock_gettime, [0, into(&mut now)]);
     let seconds = [now[0], now[1] / 1000];

@@ -61,7 +61,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("shmat: System V memory, executable", also::NONE, |_| {
             filled(call(libc::SYS_shmget, [0, SIZE, 0o1700]).and_then(|id| {
                 let attached = call(libc::SYS_shmat, [id as u64, 0, libc::SHM_EXEC as u64]);
-                // Goes with its last user; without this it would stay.
+                // Marks the segment for removal with its last user; otherwise it would stay.
                 let _ = call(libc::SYS_shmctl, [id as u64, libc::IPC_RMID as u64, 0]);
                 attached
             }))
@@ -81,7 +81,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("modify_ldt: a segment of its own", also::NONE, |_| {
             // Entry 0, base 0, the whole of memory, 32 bits, not present: an entry that a process may always write.
             let entry: [u32; 4] = [0, 0, 0xf_ffff, 0x3f];
-            // Its errors come as 32 bits.
+            // The call returns its errors in 32 bits.
             let answer = call(libc::SYS_modify_ldt, [0x11, at(&entry), 16]);
             match answer.map(|value| value as i32) {
                 Ok(error @ ..0) => Err(nix::errno::Errno::from_raw(-error)).into(),
@@ -101,11 +101,11 @@ fn mmap(protection: u64, flags: u64, fd: i64) -> Answer {
     call(libc::SYS_mmap, [0, SIZE, protection, flags, fd as u64, 0])
 }
 
-/// A page of an open descriptor, filled and run.
+/// Maps a page of an open descriptor, fills and runs it.
 fn mapped(fd: Answer, protection: u64, flags: u64) -> Outcome {
     match fd {
         Ok(fd) => {
-            // What has no length yet gets a page; a device has none to get.
+            // A file without length gets a page; a device cannot.
             let _ = call(libc::SYS_ftruncate, [fd as u64, SIZE]);
             filled(mmap(protection, flags, fd))
         }
@@ -113,7 +113,7 @@ fn mapped(fd: Answer, protection: u64, flags: u64) -> Outcome {
     }
 }
 
-/// A file with the function in it, made first where the image has none.
+/// Maps a file with the function in it, which is made first if the image has none.
 fn from_file(path: &std::ffi::CStr, protection: u64) -> Outcome {
     let made = open(path, libc::O_RDWR | libc::O_CREAT).and_then(|fd| {
         call(
@@ -134,7 +134,7 @@ fn more_of_the_artifact(_: &super::Context) -> Outcome {
     }
 }
 
-/// Data first, then code.
+/// Makes data executable afterwards.
 fn protected(number: i64, protection: u64, key: u64) -> Outcome {
     let changed = mmap(READ | WRITE, PRIVATE | ANONYMOUS, -1).and_then(|page| {
         write(page);
@@ -159,8 +159,8 @@ fn rewritten() -> Outcome {
     changed.map_or_else(|e| Outcome::Denied(format!("{e:?}")), |_| run(page as i64))
 }
 
-/// What follows the code in the file: an executable mapping that grows takes more of its file in, and the module's data
-/// are its author's to choose.
+/// Extends an executable mapping over the rest of its file: a mapping that grows covers more of the file, and the module's data after the
+/// code are chosen by its author.
 fn grown() -> Outcome {
     let Some(artifact) = ARTIFACT.get() else { return Outcome::Absent("no artifact".to_owned()) };
     let (address, length) = artifact.code;
@@ -178,7 +178,7 @@ fn doubled() -> Outcome {
     call(libc::SYS_mremap, [artifact.code.0 as u64, SIZE, SIZE, flags]).into()
 }
 
-/// As ptrace's `POKETEXT` is said to another: through a call that could pass over the page's protection.
+/// Writes through a call that could pass over the page's protection, as ptrace's `POKETEXT` does to another process.
 fn written_as_another() -> Outcome {
     let Some(artifact) = ARTIFACT.get() else { return Outcome::Absent("no artifact".to_owned()) };
     let own = u64::from(std::process::id());

@@ -1,4 +1,4 @@
-//! The attacks, by what they are after.
+//! The attacks, by their aims.
 
 mod control;
 mod credentials;
@@ -31,15 +31,15 @@ pub use hosts::{NSS, c_library};
 pub use joins::DONE;
 pub(crate) use servers::try_low_port;
 
-/// What a program of the image says when it is executed: the attacker's own `--version`.
+/// The output of a program of the image that was executed: the attacker's own `--version`.
 pub const EXECUTED: &str = "executed";
 
-/// What a worker's arguments are in place of an attack that is only to be there, for others to be executed beside it.
+/// The argument of a worker that only waits, so that other workers are executed beside it.
 pub const WAIT: &str = "wait";
 
-/// The requests that an instance of [`Shape::SocketServer`] handles: all that a worker is told before it says what it needs.
+/// The requests per instance of [`Shape::SocketServer`]: the only value that a worker gets before it states its needs.
 pub const REUSE_WITH_SOCKETS: u32 = 2;
-/// The same of [`Shape::RequestingServer`].
+/// The same for [`Shape::RequestingServer`].
 pub const REUSE_WITH_REQUESTS: u32 = 3;
 
 /// The container that an attack needs.
@@ -59,7 +59,7 @@ pub enum Shape {
     HostIpc,
     /// Few processes and little memory.
     Limits,
-    /// A server, which listens in a pod of its own, and to which somebody connects.
+    /// A server, which listens in a pod of its own, and gets a connection.
     Server,
     /// A server whose component imports sockets, in a pod of its own.
     SocketServer,
@@ -72,19 +72,19 @@ pub enum Shape {
 /// When an attack runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// While the shim waits for the worker to be ready. There is no outcome inside; what the shim does is looked at.
+    /// While the shim waits for the worker's report. There is no outcome inside; the test looks at the shim.
     BeforeStart,
-    /// As the guest.
+    /// In the guest's place.
     AfterStart,
-    /// As the guest, whose shim is killed then.
+    /// In the guest's place, when its shim is killed.
     Orphaned,
-    /// As the guest, beside whom others are executed meanwhile.
+    /// In the guest's place, while execs start beside it.
     Joined,
 }
 
 /// One attack.
 pub struct Row {
-    /// What the container's arguments call it, and the table.
+    /// Its name in the container's arguments and in the table.
     pub name: &'static str,
     /// Where it runs.
     pub shape: Shape,
@@ -92,11 +92,11 @@ pub struct Row {
     pub when: When,
     /// What it does.
     pub attack: fn(&Context) -> Outcome,
-    /// Whether it needs a container to itself, since another's attack would be in its way, or it in theirs.
+    /// Whether it needs a container to itself, because it and other attacks would disturb each other.
     pub alone: bool,
     /// What it does before Start, while the control socket is open.
     pub prepare: Option<fn()>,
-    /// What is in its way besides the filter of system calls.
+    /// The obstacles besides the filter of system calls.
     pub also: &'static str,
 }
 
@@ -130,7 +130,7 @@ impl Row {
     }
 }
 
-/// What an attack is told of the host: by the container's environment, and by what is in [`TOLD`] when it starts.
+/// An attack's knowledge of the host: from the container's environment, and from [`TOLD`] when it starts.
 pub struct Context(BTreeMap<String, String>);
 
 /// A file of `NAME=value` lines: the shim's pid and addresses are known only after Create.
@@ -147,12 +147,12 @@ impl Context {
         self.0.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
-    /// Where a server's worker listens.
+    /// Records where a server's worker listens.
     pub(crate) fn listens(&mut self, socket: i32) {
         self.0.insert("LISTENER".to_owned(), socket.to_string());
     }
 
-    /// A number, such as a pid; one that names nothing where the host did not say.
+    /// Returns a number, such as a pid; if the host gave none, a number that names nothing.
     pub(crate) fn number(&self, name: &str) -> u64 {
         self.0.get(name).and_then(|value| value.parse().ok()).unwrap_or(0x3fff_fffe)
     }
@@ -162,7 +162,7 @@ impl Context {
     }
 }
 
-/// What is in an attack's way besides the filter; the words of the table's last column.
+/// An attack's obstacles besides the filter; the words of the table's last column.
 pub(crate) mod also {
     pub(crate) const CAPABILITIES: &str = "no capability";
     pub(crate) const KERNEL: &str = "this kernel has no such call";
@@ -185,7 +185,7 @@ pub(crate) mod also {
     pub(crate) const SHIM: &str = "the shim checks reports";
 }
 
-/// All of them, in the table's order.
+/// All attacks, in the table's order.
 pub fn all() -> Vec<Row> {
     let parts: [fn() -> Vec<Row>; 18] = [
         memory::rows,

@@ -1,4 +1,4 @@
-//! Mounts and namespaces: out of the tree, or a tree with more in it.
+//! Mounts and namespaces: ways out of the tree, or to a larger tree.
 
 use super::{Row, Shape, also};
 use crate::call::{Answer, HERE, at, call, close, open, signed, text};
@@ -86,7 +86,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("clone: a thread with a namespace of its own", also::CAPABILITIES, |_| {
             let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
             let kinds = [libc::CLONE_NEWNET, libc::CLONE_NEWUTS, libc::CLONE_NEWIPC, libc::CLONE_NEWCGROUP];
-            // No stack: it would end at once, and take the process along.
+            // Without a stack the child would end at once, and take the process along.
             Outcome::new(kinds.map(|kind| ("a namespace", call(libc::SYS_clone, [(thread | kind) as u64, 0]))))
         }),
         Row::new("setns: with every open descriptor", also::CAPABILITIES, |_| {
@@ -114,7 +114,7 @@ fn names() -> Outcome {
     ])
 }
 
-/// The mounts of its own namespace it may list without any right; the host's only by the name of that namespace.
+/// A process may list the mounts of its own namespace without any right, and the host's only by that namespace's name.
 fn host_mounts() -> Outcome {
     // struct mnt_id_req: size, spare, mount, parameter, namespace.
     let request = [32_u64, u64::MAX, 0, 0];

@@ -1,4 +1,4 @@
-//! Sockets of every family; of the host's, the abstract ones.
+//! Sockets of every family, and the host's abstract ones.
 
 use nix::errno::Errno;
 

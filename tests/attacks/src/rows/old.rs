@@ -1,4 +1,4 @@
-//! Ways in that are left from other times: 32-bit calls, x32 numbers, calls that hardly a kernel has.
+//! Obsolete interfaces: 32-bit calls, x32 numbers, calls that hardly any kernel has.
 
 use super::{Row, also};
 #[cfg(target_arch = "x86_64")]
@@ -13,12 +13,12 @@ pub(super) fn rows() -> Vec<Row> {
 
 #[cfg(target_arch = "x86_64")]
 pub(super) fn rows() -> Vec<Row> {
-    /// Set in a number of the x32 table.
+    /// The bit of an x32 call's number.
     const X32: i64 = 0x4000_0000;
     vec![
         numbers(),
         Row::new("int 0x80: the calls of 32-bit programs", also::NONE, |_| {
-            // getpid: no more is needed to see that the gate is open. execve is 11 behind it.
+            // getpid is enough to show that the gate is open. Behind it execve has the number 11.
             match crate::call::through_the_old_gate(20) {
                 pid if pid > 0 => Outcome::Open(format!("the gate answered {pid}")),
                 e => Outcome::Denied(format!("{:?}", nix::errno::Errno::from_raw(-e))),
@@ -55,7 +55,7 @@ pub(super) fn rows() -> Vec<Row> {
     ]
 }
 
-/// Every number of the table and well past it: what the kernel does not know, the filter must not either.
+/// Tries every number of the table and well past it: the filter must not let through a call that the kernel does not know.
 fn numbers() -> Row {
     Row::new("calls that have no number yet", also::KERNEL, |_| {
         let zeros = [0_u64; 8];

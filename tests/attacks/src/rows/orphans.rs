@@ -1,4 +1,4 @@
-//! A worker that would outlive its shim. It says when it waits; the test kills the shim then.
+//! A worker that tries to outlive its shim. It prints when it waits; the test kills the shim then.
 
 use std::io::Write;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(super) fn rows() -> Vec<Row> {
             if let Err(e) = other {
                 return Outcome::denied(e.to_string());
             }
-            // This thread alone: the signal was asked for by it.
+            // Ends this thread alone, because the parent-death signal belongs to it.
             call(libc::SYS_exit, [0]).into()
         })
         .orphaned(),
@@ -29,7 +29,7 @@ pub(super) fn rows() -> Vec<Row> {
 }
 
 fn wait() -> Outcome {
-    // A standard output that is gone is seen by its reader.
+    // The reader notices if standard output is gone.
     let _ = std::io::stdout().write_all(b"waiting\n");
     std::thread::sleep(LONGER_THAN_ANY_TEST);
     Outcome::Open("nobody ended it".to_owned())

@@ -1,14 +1,13 @@
-//! Processes of the host and of other containers, where the spec shows them (`hostPID`).
+//! Processes of the host and of other containers, if the spec shows them (`hostPID`).
 //!
-//! The victim is an ordinary process of root's, without capabilities, which the test started: the worker's own user may
-//! do to it what one user's processes may do to each other. What would end it is done to others of the kind. The shim is
-//! the worker's parent.
+//! The victim is an ordinary process of root's, without capabilities, which the test started: the worker's own user may do to it what one
+//! user's processes may do to each other. Attacks that would end it go to other processes of its kind. The shim is the worker's parent.
 
 use super::{Context, Row, Shape, also};
 use crate::call::{Answer, at, call, into, signed};
 use crate::outcome::Outcome;
 
-/// Nothing is sent: the answer is whether it could be.
+/// Signal 0: the answer is only whether it could be sent.
 const NOTHING: u64 = 0;
 
 pub(super) fn rows() -> Vec<Row> {
@@ -111,7 +110,7 @@ pub(super) fn rows() -> Vec<Row> {
             ])
         }),
         Row::new("perf_event_open: a process of the host", also::CAPABILITIES, |c| {
-            // Task clock, the kernel left out.
+            // The task clock, without the kernel.
             let mut attributes = [0_u32; 32];
             (attributes[0], attributes[1], attributes[2], attributes[10]) = (1, 128, 1, 1 << 5);
             call(libc::SYS_perf_event_open, [at(&attributes), c.number("VICTIM"), signed(-1), signed(-1), 0]).into()
@@ -135,7 +134,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.into_iter().map(|row| row.shape(Shape::HostPid)).collect()
 }
 
-/// The worker's parent: asked of the kernel where it answers, else as the host told.
+/// The worker's parent: the kernel's answer, or else the host's.
 fn shim(context: &Context) -> u64 {
     call(libc::SYS_getppid, []).map_or_else(|_| context.number("SHIM"), |pid| pid as u64)
 }
@@ -154,8 +153,8 @@ fn memory_of(pid: u64, address: u64) -> Outcome {
     ])
 }
 
-/// A descriptor's owner is sent a signal of the descriptor's choosing when there is something to read or room to write
-/// (fcntl(2), `F_SETOWN`, `F_SETSIG`): a kill(2) by another name.
+/// Signals through a descriptor: its owner gets a signal of the descriptor's choosing when there is something to read or room to write
+/// (fcntl(2), `F_SETOWN`, `F_SETSIG`), a kill(2) by another name.
 fn stream_signal(context: &Context) -> Outcome {
     let stream = 1;
     let owned = call(libc::SYS_fcntl, [stream, libc::F_SETOWN as u64, context.number("PREY_3")])

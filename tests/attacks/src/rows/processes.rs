@@ -1,4 +1,4 @@
-//! New programs, new processes, and power over those that are there.
+//! New programs, new processes, and power over existing ones.
 
 use super::{EXECUTED, Row, Shape, also};
 use crate::call::{HERE, at, call, open, text, twice};
@@ -37,7 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
                 ("tgkill(2)", call(libc::SYS_tgkill, [2, 2, libc::SIGKILL as u64])),
             ])
         })
-        // Children that another attack left would be found.
+        // It would find children that another attack left.
         .alone(),
         Row::new("setsid, setpgid: another group or session", also::NONE, |_| {
             Outcome::new([("setpgid", call(libc::SYS_setpgid, [0, 1])), ("setsid", call(libc::SYS_setsid, []))])
@@ -63,7 +63,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// `attacker --version`, which says [`EXECUTED`] and ends.
+/// `attacker --version`, which prints [`EXECUTED`] and ends.
 fn arguments() -> [u64; 3] {
     debug_assert!(!EXECUTED.is_empty());
     [text(c"attacker"), text(c"--version"), 0]

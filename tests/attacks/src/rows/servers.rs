@@ -1,5 +1,5 @@
-//! A server that imports no sockets: it has one that listens, accepts what comes, and opens a connection to nobody. One that imports
-//! them has TCP and UDP beside that, as a command that does, and nothing else. One that makes HTTP requests connects, and that is all.
+//! Servers: one that imports no sockets has a listener, accepts connections, and opens none. One that imports sockets has TCP and UDP too,
+//! like a command that does, and nothing else. One that makes HTTP requests also connects, and that is all.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -11,13 +11,13 @@ use super::{Row, Shape, also};
 use crate::call::{Answer, at, call, close, into, text};
 use crate::outcome::Outcome;
 
-/// Somebody connects within this.
+/// The test connects within this time.
 const SOON: Duration = Duration::from_secs(20);
 const STREAM: u64 = libc::SOCK_STREAM as u64;
 const DATAGRAM: u64 = libc::SOCK_DGRAM as u64;
 const RAW: u64 = libc::SOCK_RAW as u64;
 
-/// What a server got that asked for port 1 when it was to listen.
+/// The answer to a server that tried to listen on port 1.
 static LOW_PORT: OnceLock<Answer> = OnceLock::new();
 
 pub(super) fn rows() -> Vec<Row> {
@@ -59,7 +59,7 @@ pub(super) fn rows() -> Vec<Row> {
     rows.extend(
         [
             Row::new("server with sockets: any but TCP and UDP", also::NONE, |_| {
-                // What it is given must be there, or the rest is no proof.
+                // Its granted powers must work, or the rest proves nothing.
                 if let Err(e) = connected(libc::AF_INET, STREAM).and(connected(libc::AF_INET, DATAGRAM)) {
                     return Outcome::Open(format!(
                         "nothing, since a server that imports sockets cannot connect: {e:?}"
@@ -88,7 +88,7 @@ pub(super) fn rows() -> Vec<Row> {
     );
     rows.push(
         Row::new("server with requests: bind, listen, and any socket but TCP and UDP", also::NONE, |_| {
-            // What it is given must be there, or the rest is no proof.
+            // Its granted powers must work, or the rest proves nothing.
             if let Err(e) = connected(libc::AF_INET, STREAM).and(connected(libc::AF_INET, DATAGRAM)) {
                 return Outcome::Open(format!("nothing, since a server that makes requests cannot connect: {e:?}"));
             }
@@ -110,12 +110,12 @@ pub(super) fn rows() -> Vec<Row> {
     rows
 }
 
-/// Where a server's worker makes its socket: no filter of system calls is in its way yet.
+/// Tries a low port where a server's worker makes its socket, before the filter of system calls applies.
 pub(crate) fn try_low_port() {
     let _ = LOW_PORT.set(low_port());
 }
 
-/// A connection of whoever connects. The listener does not block.
+/// Accepts a connection. The listener does not block.
 fn accepted(listener: u64) -> Answer {
     let begin = Instant::now();
     loop {
@@ -137,7 +137,7 @@ fn connected(family: i32, kind: u64) -> Answer {
     answer
 }
 
-/// What would let others come to a new socket.
+/// Calls that would let others reach a new socket.
 fn bound_and_listening(kind: u64) -> [(&'static str, Answer); 3] {
     let socket = match call(libc::SYS_socket, [libc::AF_INET as u64, kind, 0]) {
         Ok(socket) => socket as u64,
@@ -154,7 +154,7 @@ fn bound_and_listening(kind: u64) -> [(&'static str, Answer); 3] {
     tried
 }
 
-/// What neither a listener nor a connection has, though sockets are allowed: what goes beside the bytes, and other ways for them.
+/// Calls that a listener or a connection must not make, though sockets are allowed: data beside the bytes, and other ways to send.
 fn carried(socket: u64) -> [(&'static str, Answer); 9] {
     let one = 1_u32;
     // struct msghdr, with nothing in it.
@@ -176,9 +176,9 @@ fn carried(socket: u64) -> [(&'static str, Answer); 9] {
     ]
 }
 
-/// All that could make a socket one to somebody else.
+/// All calls that could turn a socket to another peer.
 fn turned_elsewhere(socket: u64) -> Outcome {
-    // And AF_UNSPEC, which makes a socket free.
+    // And AF_UNSPEC, which disconnects a socket.
     let address = SERVER;
     let (to, nobody, one, letter) = (at(&address), at(&[0_u8; 16]), 1_u32, text(c"x"));
     // struct msghdr, with nothing in it but the address.

@@ -1,4 +1,4 @@
-//! Rows in which the host has a part: what a worker tells the shim before Start, and a worker whose shim is killed.
+//! Rows in which the host takes part: a worker's messages to the shim before Start, and a worker whose shim is killed.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::world::{World, parent, runs};
 use crate::{Outcomes, run};
 
 const SOON: Duration = Duration::from_secs(10);
-/// As many are executed beside one that attacks them.
+/// The number of execs beside an attacker.
 const JOINING: u32 = 24;
 /// The parent-death signal takes microseconds.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Reports of a worker that was broken into before it was ready. The shim must answer Create, serve the next container
-/// and hand nothing on that a terminal or a log obeys.
+/// Reports of a worker that was broken into before it was ready. The shim must answer Create, serve the next container and pass on nothing
+/// that a terminal or a log would obey.
 pub(crate) fn before_start(world: &World<'_>, image: &Image) -> Outcomes {
     let rows = rows::all();
     let before = rows.iter().filter(|row| row.when == When::BeforeStart);
@@ -32,7 +32,7 @@ fn lie(world: &World<'_>, image: &Image, name: &str) -> Outcome {
     }
     match created {
         Ok(task) => {
-            // A report that was well formed was believed: it says of itself what it wants.
+            // The shim believed a well-formed report, which only concerns its own worker.
             let shim = parent(task.pid());
             let open = std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
             task.start();
@@ -56,7 +56,7 @@ fn lie(world: &World<'_>, image: &Image, name: &str) -> Outcome {
     }
 }
 
-/// A worker that attacks those that are executed beside it, from their first moment on.
+/// A worker that attacks the execs beside it, from their first moment on.
 pub(crate) fn joins(world: &World<'_>, image: &Image, must_see: bool) -> Outcomes {
     let rows = rows::all();
     let all = rows.iter().filter(|row| row.when == When::Joined);

@@ -1,7 +1,7 @@
-//! The attacks that WASI can say, by a Wasm guest on the workers that are shipped, on each engine.
+//! Attacks through WASI, by a Wasm guest on the shipped workers, on each engine.
 //!
-//! Where an engine lets a guest do what another refuses, and the kernel keeps it harmless, the step says what it reads inside
-//! of the container's tree: anything else is through.
+//! If one engine allows a step that another refuses, and the kernel keeps it harmless, the step has the text that it reads inside the
+//! container's tree: any other text is a break-through.
 
 use catamaran_attacks::Outcome;
 use catamaran_harness::{Engine, Image, Node};
@@ -9,7 +9,7 @@ use catamaran_harness::{Engine, Image, Node};
 use crate::report::Line;
 use crate::world::World;
 
-/// An attack: its name, what is in its way, what is made for it, and its steps. The letters are those of `reach.wat`.
+/// An attack: its name, its obstacles, its files, and its steps. The letters are those of `reach.wat`.
 struct Attack {
     name: &'static str,
     also: &'static str,
@@ -17,7 +17,7 @@ struct Attack {
     steps: Vec<Step>,
 }
 
-/// What may not succeed; or only if this is what was read.
+/// A step that may not succeed, or only with this text read.
 struct Step {
     text: String,
     inside: Option<&'static str>,
@@ -39,16 +39,16 @@ impl Attack {
         self
     }
 
-    /// A step that may reach what is inside.
+    /// Adds a step that may reach a file inside.
     fn inside(mut self, text: &str, inside: &'static str) -> Self {
         self.steps.push(Step { text: text.to_owned(), inside: Some(inside) });
         self
     }
 }
 
-/// What a guest may read in its tree, at `data/own`.
+/// The content of the guest's own file, `data/own`.
 const OWN: &str = "own";
-/// What `w` and `o` write.
+/// The text that `w` and `o` write.
 const WRITTEN: &str = "x";
 
 const ENGINE: &str = "engine, mount namespace";
@@ -58,11 +58,11 @@ const READ_ONLY: &str = "read-only mount";
 const NO_PROCFS: &str = "no procfs in the tree";
 const NODEV: &str = "nodev";
 
-/// Those in which the engines differ: what is open at first, what `..` of the root is, and where a link may lead up.
+/// Attacks with different answers of the engines: the descriptors open at first, `..` of the root, and links that lead up.
 fn of_the_engine(engine: Engine, secret: &str) -> Vec<Attack> {
     let inside = &secret[1..];
     let up = "../".repeat(30);
-    // First: what a step opens stays open.
+    // First, because a step's descriptors stay open.
     let open = attack("descriptors beside the streams and the root", ENGINE, &[], &["f5", "f6", "f7", "f8", "f9"]);
     let parents = attack(
         "..: from the root and from volumes",
@@ -106,7 +106,7 @@ fn of_the_engine(engine: Engine, secret: &str) -> Vec<Attack> {
                 .inside("rtmp/inside", OWN),
             links.and(&[&upwards]),
         ],
-        // `..` of the root is the root, as the kernel has it, or the engine's list of what is preopened; the root is open twice.
+        // `..` of the root is the root, as in the kernel, or the engine's list of preopened folders; the root is open twice.
         Engine::Wasmer => vec![
             open.inside("Rdata/own", OWN).and(&[
                 &format!("R{up}{inside}"),
@@ -137,7 +137,7 @@ fn attacks(engine: Engine, secret: &str) -> Vec<Attack> {
                 "rproc/self/mem",
                 "oproc/self/mem",
                 "rproc/self/exe",
-                // Descriptors of the guest's own would be there.
+                // The guest's own descriptors would be there.
                 "rproc/self/fd/20",
                 "rproc/self/fd/30",
                 "Dproc/self/root",
@@ -260,7 +260,7 @@ fn attacks(engine: Engine, secret: &str) -> Vec<Attack> {
     all
 }
 
-/// Runs them in one container of each engine.
+/// Runs all of them in one container of each engine.
 pub(crate) fn lines() -> Vec<Line> {
     Engine::ALL.into_iter().flat_map(on).collect()
 }
@@ -285,7 +285,7 @@ fn on(engine: Engine) -> Vec<Line> {
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     let before = world.look();
     let output = crate::run::order(&world, &image, catamaran_attacks::Shape::Plain, &steps).create();
-    // Before it is started: it may have ended as soon as it is.
+    // Before its start, because it may end at once.
     assert_eq!(std::fs::read_link(format!("/proc/{}/exe", output.pid())).unwrap(), engine.worker());
     output.start();
     output.wait(std::time::Duration::from_secs(30));
@@ -324,7 +324,7 @@ fn outcome(steps: &[Step], answers: &[&str]) -> Outcome {
     if open.is_empty() { Outcome::Denied(words.join(", ")) } else { Outcome::Open(open.join(", ")) }
 }
 
-/// WASI preview 1's numbers, by the names of the kernel's.
+/// WASI preview 1's error numbers, with the kernel's names.
 fn errno(number: &str) -> String {
     let names = [
         ("02", "EACCES"),

@@ -10,8 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::world::World;
 
-/// The library that an image's nsswitch.conf names. Its constructor runs when it is loaded, before anything of it is
-/// used.
+/// The library that an image's nsswitch.conf names. Its constructor runs when it is loaded, before any use of it.
 const LIBRARY: &str = r#"
 #include <fcntl.h>
 #include <unistd.h>
@@ -24,7 +23,7 @@ int _nss_evil_gethostbyname3_r(void) { return 0; }
 int _nss_evil_gethostbyname2_r(void) { return 0; }
 "#;
 
-/// A component that would serve HTTP, if anybody called it.
+/// A component that could serve HTTP.
 const SERVER: &str = r#"(component
   (import "wasi:http/types@0.2.0" (instance $types
     (export "incoming-request" (type (sub resource)))
@@ -37,7 +36,7 @@ const SERVER: &str = r#"(component
   (instance $handler (export "handle" (func $handle)))
   (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
 
-/// The attacker's module, its machine code for data, and what else the rows look for.
+/// The attacker's module, with its machine code as data, and the other files that the rows look for.
 pub(crate) fn hostile(world: &World<'_>, attacker: &Path) -> Image {
     let data: String = [rows::MARK, rows::ANSWER].concat().iter().map(|byte| format!("\\{byte:02x}")).collect();
     let module = format!(r#"(module (memory 1) (data (i32.const 0) "{data}") (func (export "_start")))"#);
@@ -67,9 +66,8 @@ pub(crate) fn hostile(world: &World<'_>, attacker: &Path) -> Image {
     image
 }
 
-/// The folder of the library and of the C library that it needs, from `CATAMARAN_CACHE`, or made where there is a
-/// compiler.
-/// Both must be of the version that the attacker was linked with.
+/// The folder of the library and of the C library that it needs, from `CATAMARAN_CACHE`, or made if there is a compiler. Both must be of
+/// the version that the attacker was linked with.
 fn libraries() -> Option<PathBuf> {
     let key: String =
         Sha256::digest(format!("{LIBRARY}{}", rows::c_library()))[..8].iter().map(|b| format!("{b:02x}")).collect();
@@ -86,7 +84,7 @@ fn libraries() -> Option<PathBuf> {
                 assert!(status.success(), "cc cannot build {}", new.join("source.c").display());
                 copy_c_library(&new)
             }
-            // The table says then that the attack could not be tried.
+            // The table then reports that the attack could not be tried.
             Err(_) => false,
         };
         // Another test may have been faster.

@@ -1,11 +1,11 @@
-//! The table of attacks: every one of them denied, and which of them only the filter of system calls denies.
+//! The table of attacks: each of them must be denied, and the table shows which ones only the filter of system calls denies.
 //!
 //! ```text
-//! world   what an attack could reach outside, and what it looks like before and after
-//! image   what the attacks find inside
+//! world   an attack's possible targets outside, and their state before and after
+//! image   the attacks' surroundings inside
 //! run     rows -> containers -> outcomes, one container for as many rows as it survives
-//! alone   rows that need the host's hand: before Start, and a shim that is killed
-//! guest   the same from a Wasm guest, on each engine's worker that is shipped
+//! alone   rows in which the host takes part: before Start, and a shim that is killed
+//! guest   attacks of a Wasm guest, on each engine's shipped worker
 //! sidecar rows of a native sidecar that looks into workers while they are made
 //! report  the table
 //! ```
@@ -31,7 +31,7 @@ use report::Line;
 use run::By;
 use world::World;
 
-/// What every row got of one attacker.
+/// The outcome of every row for one attacker.
 type Outcomes = BTreeMap<String, Outcome>;
 
 #[test]
@@ -62,20 +62,20 @@ fn a_sidecar_sees_nothing_of_the_host_in_a_worker_and_sets_no_limit_of_it() {
     assert!(through.is_empty(), "attacks that went through:\n  {}", through.join("\n  "));
 }
 
-/// Which of the two attackers.
+/// The attacker with the filter, or the one without.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Filter {
     On,
     Off,
 }
 
-/// What one attacker got, as a container's own process and as one that was executed in it.
+/// One attacker's outcomes, as a container's own process and as an exec in it.
 struct Got {
     own: Outcomes,
     executed: Outcomes,
 }
 
-/// Every row of one attacker, and what changed outside meanwhile.
+/// Runs every row of one attacker, and returns the outcomes and the changes outside.
 fn attack(program: &str, filter: Filter) -> (Got, Vec<String>) {
     let file = shim_folder().join(program);
     assert!(file.exists(), "{} is missing: run `make attacks`, which builds it", file.display());

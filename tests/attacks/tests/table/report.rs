@@ -1,9 +1,9 @@
-//! The table.
+//! The printed table.
 
 use catamaran_attacks::Outcome;
 use catamaran_harness::Engine;
 
-/// One row: an attack, by whom, and what it got.
+/// One row: an attack, its attacker, and its outcome.
 pub(crate) struct Line {
     attack: String,
     by: &'static str,
@@ -42,7 +42,7 @@ impl Line {
         Self { by: "native, exec", ..Self::native(attack, also, outcome, without) }
     }
 
-    /// The attack's name and what it got, if it got anything.
+    /// Returns the attack's name and gain, if it gained anything.
     pub(crate) fn broken_through(&self) -> Option<String> {
         match &self.outcome {
             Outcome::Open(text) => Some(format!("{} ({}): {text}", self.attack, self.by)),
@@ -51,7 +51,7 @@ impl Line {
     }
 }
 
-/// Which walls an attack met: the filter, if its answer goes with it; what else, if it is denied without the filter.
+/// An attack's obstacles: the filter, if its answer disappears with the filter; the others, if the attack is denied without it.
 fn carriers(filtered: &Outcome, without: Option<&Outcome>, also: &str) -> String {
     let by_filter = matches!(filtered, Outcome::Denied(text) if text.contains("ENOSYS") || text.contains("SIGSYS"));
     match (by_filter, without) {
@@ -62,7 +62,7 @@ fn carriers(filtered: &Outcome, without: Option<&Outcome>, also: &str) -> String
     }
 }
 
-/// 1 or 2: which cgroup hierarchy this machine runs containers on.
+/// The cgroup version that this machine runs containers on, 1 or 2.
 fn cgroup_version() -> &'static str {
     const CGROUP2: i64 = 0x6367_7270;
     let unified = rustix::fs::statfs("/sys/fs/cgroup").is_ok_and(|s| s.f_type == CGROUP2);

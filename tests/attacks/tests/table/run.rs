@@ -1,4 +1,4 @@
-//! Rows to containers, and what they print to outcomes.
+//! Runs rows in containers, and turns their output into outcomes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,37 +15,37 @@ use serde_json::{Value, json};
 use crate::Outcomes;
 use crate::world::{World, parent};
 
-/// An attack that takes longer hangs.
+/// An attack that takes longer counts as hung.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Where a server listens that is told nothing, and what tells it.
+/// The port of a server without an address, and the annotation for the address.
 const PORT: u16 = 8080;
 const LISTEN: &str = "catamaran.wasm/http-listen";
 const REUSE: &str = "catamaran.wasm/http-instance-reuse";
 
-/// Whom the attacker runs as.
+/// The kind of process that attacks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
     /// The container's own process.
     First,
-    /// One that was executed in it.
+    /// An exec in it.
     Exec {
         /// Whether our filter of system calls is on.
         filtered: bool,
     },
 }
 
-/// Not the first process of its pid namespace, it could make a child of the shim's but for the filter, which nobody would reap:
-/// the container would not end, and neither would the table.
+/// Without the filter, an exec's process, which is not the first of its pid namespace, could make a child of the shim's that is never
+/// reaped: the container would not end, and neither would the table.
 const ORPHANS_TO_THE_SHIM: &str = "clone: the shim as its parent";
 
-/// Every row that runs as the guest. A process takes as many as it survives; the next one goes on behind.
+/// Runs every row that runs as the guest. A process takes as many as it survives; the next process goes on after that.
 pub(crate) fn batches(world: &World<'_>, image: &Image, by: By) -> Outcomes {
     let mut outcomes = Outcomes::new();
     let all = rows::all();
     let possible = |row: &&Row| match by {
         By::First => true,
-        // What is executed is no server, whoever's container it is.
+        // An exec is no server, whatever the container is.
         By::Exec { filtered } => (filtered || row.name != ORPHANS_TO_THE_SHIM) && !serves(row.shape),
     };
     let after = || all.iter().filter(|row| row.when == When::AfterStart).filter(possible);
@@ -98,7 +98,7 @@ fn batch(world: &World<'_>, image: &Image, shape: Shape, by: By, names: &[&str])
 fn first(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (bool, Output) {
     let task = order(world, image, shape, names).create();
     tell(world, &task);
-    // It listens since Create. Who connects is there until the attack is over.
+    // It has listened since Create. The client stays connected until the attack is over.
     let _client = matches!(shape, Shape::Server | Shape::SocketServer | Shape::RequestingServer)
         .then(|| task.within(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).unwrap()));
     task.start();
@@ -106,7 +106,7 @@ fn first(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (boo
     (ended, if ended { task.delete() } else { task.discard() })
 }
 
-/// Whether its worker is a server's.
+/// Whether the row's worker is a server's.
 fn serves(shape: Shape) -> bool {
     matches!(shape, Shape::Server | Shape::SocketServer | Shape::RequestingServer | Shape::HostServer)
 }
@@ -116,7 +116,7 @@ fn executed(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (
     tell(world, &task);
     task.start();
     task.expect_stdout("waiting\n");
-    // The container's own words are the attacker.
+    // The container's own arguments start the attacker.
     let exec = task.further("attack").args(["/attack.wasm"].iter().chain(names)).spawn();
     let ended = exec.try_wait(LIMIT).is_ok();
     if !ended {
@@ -129,7 +129,7 @@ fn executed(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (
     (ended, output)
 }
 
-/// What the exit code of a container says whose attack did not come back.
+/// The meaning of the exit code of a container whose attack did not return.
 fn death(code: i32) -> Outcome {
     let names =
         [(132, "SIGILL"), (134, "SIGABRT"), (135, "SIGBUS"), (137, "SIGKILL"), (139, "SIGSEGV"), (159, "SIGSYS")];
@@ -169,7 +169,7 @@ pub(crate) fn order<'n>(world: &World<'n>, image: &Image, shape: Shape, names: &
         Shape::Server => order,
         Shape::SocketServer => order.annotation(REUSE, &REUSE_WITH_SOCKETS.to_string()),
         Shape::RequestingServer => order.annotation(REUSE, &REUSE_WITH_REQUESTS.to_string()),
-        // At a port that nobody has at this moment: others listen in the host's network too.
+        // At a port that is free at this moment: others listen in the host's network too.
         Shape::HostServer => order.annotation(LISTEN, &free_port().to_string()).spec(|spec| {
             without_namespace(spec, "network");
             for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {
@@ -191,7 +191,7 @@ fn without_namespace(spec: &mut Value, kind: &str) {
     assert_eq!(namespaces.len(), count - 1, "the spec has no {kind} namespace to take away");
 }
 
-/// Tells the attacker what is known only after Create.
+/// Gives the attacker the values that are known only after Create.
 fn tell(world: &World<'_>, task: &Task<'_>) {
     let shim = parent(task.pid());
     let memory = crate::world::writable_memory(shim);

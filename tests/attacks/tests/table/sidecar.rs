@@ -11,10 +11,10 @@ use serde_json::json;
 use crate::report::Line;
 
 const SOON: Duration = Duration::from_secs(20);
-/// At least as many containers, and as many execs.
+/// The least number of containers, and of execs.
 const MADE: usize = 16;
-/// At least as many of them the sidecar has to see, and more are made until it has: on a busy machine a worker is often through
-/// before the sidecar runs.
+/// The least number that the sidecar must see; the test makes more until it has: on a busy machine a worker is often ready before the
+/// sidecar runs.
 const SEEN: usize = MADE / 2;
 const MOST: usize = MADE * 20;
 
@@ -57,14 +57,14 @@ fn on(engine: Engine) -> Vec<Line> {
     lines
 }
 
-/// What a sidecar gets while `workers` makes one for each number in the pid namespace that it is told.
+/// Runs a sidecar while `workers` makes one worker for each number in the given pid namespace.
 fn beside(
     node: &Node,
     told: &Path,
     id: &str,
     workers: impl FnOnce(&str, &mut dyn Iterator<Item = usize>),
 ) -> Vec<Outcome> {
-    // Beside the shim: where the table runs in the emulated machine, that is not where cargo has put it.
+    // Beside the shim: in the emulated machine cargo's folder does not exist.
     let program = fs::read(shim_folder().join("sidecar")).unwrap();
     let image = Image::new("sidecar").file("/sidecar", program).entrypoint(["/sidecar"]);
     let sidecar: Task<'_> =
@@ -91,7 +91,7 @@ fn beside(
     outcomes
 }
 
-/// For a worker of another user than the sidecar's, which it is from the last step of its confinement on.
+/// The order in that pid namespace, as another user than the sidecar's, which the worker becomes in the last step of its confinement.
 fn in_pids<'n>(order: Container<'n>, pids: &str) -> Container<'n> {
     let pids = pids.to_owned();
     order.user("1000:1000").spec(move |spec| {

@@ -1,4 +1,4 @@
-//! What is outside, within reach of an attack that succeeds; and whether it is as it was.
+//! The surroundings that a successful attack could reach, and whether they are unchanged.
 #![allow(unsafe_code, reason = "System V memory and keys have no safe form; each call has its SAFETY comment")]
 
 use std::collections::BTreeMap;
@@ -12,18 +12,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use catamaran_harness::{Container, Node, wait_until};
 use rustix::fs::{CWD, FileType, Mode};
 
-/// Everything that an attack may aim at, made for it and removed with it.
+/// Every target of an attack, made for it and removed with it.
 pub(crate) struct World<'n> {
     node: &'n Node,
     victims: BTreeMap<&'static str, Child>,
-    /// A socket of an abstract name; nobody may get as far as to be waiting in it.
+    /// A socket with an abstract name; no connection may ever wait in it.
     listener: std::os::unix::net::UnixListener,
     key: i64,
     memory: i32,
     containers: AtomicU32,
 }
 
-/// How things stand: a name and a value each.
+/// The state of things: a name and a value each.
 pub(crate) type Look = BTreeMap<String, String>;
 
 impl<'n> World<'n> {
@@ -67,7 +67,7 @@ impl<'n> World<'n> {
         self.node.container(&format!("a{}", self.containers.fetch_add(1, Ordering::Relaxed)))
     }
 
-    /// What the attacker is told by its environment.
+    /// Variables for the attacker's environment.
     pub(crate) fn told(&self) -> Vec<(String, String)> {
         let mut told: Vec<(String, String)> =
             self.victims.iter().map(|(name, child)| ((*name).to_owned(), child.id().to_string())).collect();
@@ -95,7 +95,7 @@ impl<'n> World<'n> {
         self.victims["VICTIM"].id()
     }
 
-    /// How everything stands now.
+    /// Returns the present state of everything.
     pub(crate) fn look(&self) -> Look {
         let mut look = Look::new();
         let text = |path: &Path| {
@@ -110,7 +110,7 @@ impl<'n> World<'n> {
         }
         for path in files.iter().map(PathBuf::as_path).chain([Path::new("/dev/null"), Path::new("/dev/random")]) {
             let m = fs::metadata(path).unwrap();
-            // The times of /dev/null are its writers' too, who may be anybody.
+            // Any process may write to /dev/null, and so change its times.
             let times = if path.starts_with("/dev") { 0 } else { m.mtime() };
             look.insert(format!("{}: mode, owner", path.display()), format!("{:o} {} {times}", m.mode(), m.uid()));
         }
@@ -138,10 +138,9 @@ impl<'n> World<'n> {
         look
     }
 
-    /// What changed outside. What the spec shows to a container (hostPID, hostNetwork, hostIPC) is left out unless
-    /// `shown`.
+    /// Returns the changes outside. Omits, unless `shown`, things that the spec shows to a container (hostPID, hostNetwork, hostIPC).
     pub(crate) fn changes(&self, before: &Look, shown: bool) -> Vec<String> {
-        // A signal that was sent may still be on its way.
+        // A signal may still be on its way.
         std::thread::sleep(Duration::from_millis(50));
         let after = self.look();
         let visible =
@@ -181,7 +180,7 @@ fn listen(name: &str) -> std::os::unix::net::UnixListener {
     listener
 }
 
-/// A process of root's without capabilities: another of root's may do anything to it.
+/// A process of root's without capabilities: another process of root's may do anything to it.
 fn victim() -> Child {
     let child = Command::new("setpriv")
         .args(["--bounding-set=-all", "--inh-caps=-all", "--pdeathsig", "KILL", "--", "sleep", "600"])
@@ -212,7 +211,7 @@ fn make_memory() -> i32 {
     memory
 }
 
-/// How often the memory was attached, ever: by who did it last (proc_sysvipc(5)).
+/// The pid that last attached the memory (proc_sysvipc(5)).
 fn attached(memory: i32) -> String {
     let table = fs::read_to_string("/proc/sysvipc/shm").unwrap();
     let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -220,7 +219,7 @@ fn attached(memory: i32) -> String {
     format!("last by {}", row[5])
 }
 
-/// When the machine was started by its clock, in units of ten seconds: another time, another clock.
+/// The machine's boot time by its clock, in units of ten seconds: it changes if the clock does.
 fn boot_time() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
     let uptime = fs::read_to_string("/proc/uptime").unwrap();
@@ -228,7 +227,7 @@ fn boot_time() -> String {
     format!("{:.0}", (now - up) / 10.0)
 }
 
-/// What one process may change of another.
+/// The properties of a process that another one could change.
 fn about(pid: u32) -> Vec<(String, String)> {
     let read = |what: &str| fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
     let status = read("status");
@@ -236,7 +235,7 @@ fn about(pid: u32) -> Vec<(String, String)> {
     let stat = read("stat");
     let numbers: Vec<&str> = stat.rsplit_once(") ").map_or(Vec::new(), |(_, rest)| rest.split(' ').collect());
     let number = |n: usize| (*numbers.get(n).unwrap_or(&"gone")).to_owned();
-    // It sleeps, or is just about to.
+    // It sleeps, or is about to.
     let state = number(0).replace(['R', 'D'], "S");
     vec![
         ("state".to_owned(), state),
@@ -258,7 +257,7 @@ fn memory_of(pid: u32) -> String {
     format!("{bytes:?} {:?}", read.ok())
 }
 
-/// Where a process has memory that it writes to.
+/// The address of a process's writable memory.
 pub(crate) fn writable_memory(pid: u32) -> u64 {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let line = maps.lines().find(|line| line.contains(" rw-p ")).unwrap();

@@ -1,7 +1,7 @@
-//! Load: so many connections, each of which asks anew as soon as it is answered.
+//! Load: so many connections, each of which sends the next request as soon as it has its answer.
 //!
-//! One thread, hyper's client. It shares the machine's processors with the server, so that requests per second are those of both;
-//! requests per second of the server's own processor time are the server's alone.
+//! One thread, hyper's client. It shares the machine's processors with the server, so requests per second depend on both; requests per
+//! second of the server's own processor time depend on the server alone.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -17,16 +17,16 @@ use tokio::net::TcpStream;
 use super::PORT;
 use super::rows::Work;
 
-/// What came of it.
+/// The result of a load.
 #[derive(Default)]
 pub(crate) struct Load {
-    /// From the request's first byte to its answer's last, of those that were answered with 200; sorted.
+    /// From the request's first byte to the answer's last, for answers with 200; sorted.
     pub(crate) answered: Vec<Duration>,
-    /// How many were answered with 503.
+    /// The number of answers with 503.
     pub(crate) refused: usize,
-    /// How many were answered with something else, or not at all.
+    /// The number of other answers, and of missing ones.
     pub(crate) failed: usize,
-    /// How the first of those did.
+    /// The first such failure.
     pub(crate) failure: Option<String>,
     /// From the first request to the last answer.
     pub(crate) took: Duration,
@@ -37,23 +37,23 @@ impl Load {
         self.answered.len() as f64 / self.took.as_secs_f64()
     }
 
-    /// How large a part was not answered with 200, in per cent.
+    /// The share of requests without a 200, in per cent.
     pub(crate) fn not_answered(&self) -> f64 {
         let not = self.refused + self.failed;
         100.0 * not as f64 / (not + self.answered.len()) as f64
     }
 
-    /// The duration that so large a part of the answers stayed within.
+    /// The duration within which this share of the answers came.
     pub(crate) fn quantile(&self, part: f64) -> Duration {
         let last = self.answered.len().saturating_sub(1);
         self.answered.get((part * last as f64).round() as usize).copied().unwrap_or_default()
     }
 }
 
-/// Asks for so long.
+/// Sends requests for this long.
 ///
 /// # Panics
-/// When nobody listens, or an answer with 200 is another than it should be.
+/// When nothing listens, or an answer with 200 is wrong.
 pub(crate) fn load(work: Work, connections: usize, time: Duration) -> Load {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
     runtime.block_on(async {
@@ -78,7 +78,7 @@ pub(crate) fn load(work: Work, connections: usize, time: Duration) -> Load {
     })
 }
 
-/// Waits until the server on this port has answered once, and says when.
+/// Waits until the server on this port has answered once, and returns when.
 ///
 /// # Panics
 /// When it does not.
@@ -87,7 +87,7 @@ pub(crate) fn first_answer(port: u16, patience: Duration) -> Instant {
     runtime.block_on(async {
         let limit = Instant::now() + patience;
         loop {
-            // A server that listens only a while after its start refuses until then.
+            // A server that listens only some time after its start refuses until then.
             if let Ok(stream) = TcpStream::connect(address(port)).await {
                 let mut connection = shake_hands(stream).await;
                 assert_eq!(one(&mut connection, Work::Hello).await, Answer::Good, "the first answer");
@@ -111,13 +111,13 @@ async fn shake_hands(stream: TcpStream) -> SendRequest<Full<Bytes>> {
     stream.set_nodelay(true).expect("a socket of TCP");
     let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("cannot begin a connection");
     tokio::spawn(async {
-        // What it ends with, its sender is told.
+        // The sender of a request gets the connection's error.
         let _ = connection.await;
     });
     sender
 }
 
-/// What a request came to.
+/// A request's outcome.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Good,
@@ -137,7 +137,7 @@ async fn ask(mut connection: SendRequest<Full<Bytes>>, work: Work, until: Instan
                 load.failure.get_or_insert(how);
             }
         }
-        // A server may end a connection behind an answer.
+        // A server may close a connection after an answer.
         if connection.ready().await.is_err() {
             connection = connect().await;
         }

@@ -1,15 +1,15 @@
-//! Servers: one component on ours, under `wasmtime serve` and on another shim, and the same answers natively in Rust and Go.
-//! A component of WASI 0.3 runs beside it, on ours and under `wasmtime serve`.
+//! Servers: one component on ours, under `wasmtime serve` and on another shim, and the same answers natively in Rust and Go. A component of
+//! WASI 0.3 runs too, on ours and under `wasmtime serve`.
 //!
 //! ```text
 //! contender's turn: container -> first answer -> idle -> each work at 1, 64 and 256 connections -> overload -> end
 //!                      |                            |- client: in the container's network namespace
 //!                      |                            '- upstream, for outgoing requests: a native server in the same namespace
-//!                      '- what is not ours runs on runc, `wasmtime serve` too
+//!                      '- all servers that are not ours run on runc, `wasmtime serve` too
 //! ```
 //!
-//! Epochs on both sides or on neither: `catamaran` and `serve` end a request that takes too long, `without limit` and `serve,
-//! without` do not.
+//! Epochs on both sides or on neither: `catamaran` and `serve` end a request that takes too long, `without limit` and `serve, without` do
+//! not.
 
 mod client;
 pub(crate) mod native;
@@ -35,25 +35,25 @@ use rows::{Figure, Overload, Work};
 
 pub(crate) use rows::ServerRow;
 
-/// Where all of them listen.
+/// The port of all of them.
 const PORT: u16 = 8080;
 /// The port of the native server that a guest's own requests go to.
 const UPSTREAM_PORT: u16 = 8081;
 const CONNECTIONS: [usize; 3] = [1, 64, 256];
-/// Connections that ask at once, and a tenth of them, which is what a server of ours is told to handle.
+/// Concurrent connections, ten times the limit that our server gets.
 const OVERLOAD: usize = 640;
 const HANDLED: &str = "64";
 const MOST_REQUESTS: &str = "catamaran.wasm/http-max-concurrent-requests";
-/// Of one load.
+/// The duration of one load.
 const TIME: Duration = Duration::from_secs(3);
-/// Before a load counts.
+/// The time before a load counts.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// Behind the start of servers, before they count as idle.
+/// The time after the start of servers before they count as idle.
 const CALM: Duration = Duration::from_secs(2);
-/// Servers that are idle at once, and how many of them start at a time.
+/// The number of idle servers, and how many of them start at a time.
 const IDLE: usize = 20;
 const AT_A_TIME: usize = 4;
-/// Starts with what was compiled before, a round.
+/// The number of starts of compiled code in a round.
 const WARM_STARTS: usize = 3;
 
 /// One of the servers that take turns.
@@ -61,7 +61,7 @@ pub(crate) struct Server<'c> {
     pub(crate) name: String,
     image: Image,
     kind: Kind<'c>,
-    /// The loads that it is put under.
+    /// The loads on it.
     works: &'static [Work],
 }
 
@@ -98,7 +98,7 @@ impl<'c> Server<'c> {
             native("hyper", hyper(), Work::NATIVE),
             native("Go", go(), Work::NATIVE),
         ];
-        // A shim of another engine answers nothing, and says so in its own words.
+        // A shim of another engine answers nothing, and reports it in its own words.
         let versus = contenders.iter().filter(|contender| contender.is_another_shim());
         all.extend(
             versus.map(|contender| one(&contender.name, of_component.clone(), Kind::Versus(contender), Work::ALL)),
@@ -126,7 +126,7 @@ impl<'c> Server<'c> {
     }
 }
 
-/// `wasmtime serve` with these options and a pool as ours has it; the component is compiled when it starts.
+/// `wasmtime serve` with these options and a pool like ours; it compiles the component when it starts.
 fn serve(name: &str, component: &[u8], options: &[&str]) -> Image {
     let value = provided_by(&Path::new(env!("CARGO_MANIFEST_DIR")).join("provision-serve"));
     let program = read(Path::new(&value("wasmtime")));
@@ -180,7 +180,7 @@ pub(crate) fn measure(
     }
 }
 
-/// From Create, the shim's start included, to its first answer, and what it costs when it is idle.
+/// From Create, including the shim's start, to its first answer, and its cost when idle.
 fn starts(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize, samples: &mut Samples<ServerRow>) {
     node.import(&server.image);
     if server.is_ours() {
@@ -207,7 +207,7 @@ fn starts(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize,
     account.settle();
 }
 
-/// What the container's processes have in memory, in MB, with the shim's or without.
+/// The memory of the container's processes, in MB, with the shim's or without.
 fn pss(account: &Account<'_>, with_shim: bool) -> f64 {
     let counted = account.members().into_iter().filter_map(|member| match member {
         Member::Container(pid) => Some(pid),
@@ -256,7 +256,7 @@ fn loaded(
     if (work, connections) == (Work::Hello, 64) {
         samples.add_of(ServerRow::LoadedPss, &server.name, pss);
     }
-    // `end` waits for every process of the node's cgroup, and this is one.
+    // `end` waits for every process of the node's cgroup, and upstream is one.
     drop(upstream);
     end(account, task);
 }
@@ -285,7 +285,7 @@ fn overloaded(node: &Node, account: &Account<'_>, server: &Server<'_>, round: us
     end(account, task);
 }
 
-/// With SIGKILL: not every one of them minds SIGTERM.
+/// With SIGKILL: not every one of them ends on SIGTERM.
 fn end(account: &Account<'_>, task: Task<'_>) {
     task.discard();
     account.settle();

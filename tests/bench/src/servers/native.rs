@@ -1,5 +1,5 @@
-//! A native server in Rust that the others are held against: hyper, one thread a processor, with the answers of
-//! tests/guests/http/server.c that are asked for here. Outgoing requests of guests go to one more of it.
+//! A native server in Rust for comparison: hyper, one thread a processor, with those answers of tests/guests/http/server.c that the loads
+//! request. A second one answers guests' outgoing requests.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,12 +20,12 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::client;
 
-/// The word that this program is called with to be this server; the port follows it.
+/// The argument that makes this program this server; the port follows it.
 pub(crate) const WORD: &str = "native-server";
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-/// This server as a process of its own, which the drop kills.
+/// This server as a process of its own, which dropping this kills.
 pub(crate) struct Upstream(Child);
 
 impl Upstream {
@@ -44,7 +44,7 @@ impl Upstream {
 
 impl Drop for Upstream {
     fn drop(&mut self) {
-        // Both fail only for a process that has been waited for.
+        // Both fail only for a process that was already reaped.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -67,14 +67,14 @@ fn event_loop(port: u16) -> io::Result<()> {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             tokio::spawn(async move {
-                // A client that breaks off is its own affair.
+                // A client may break off.
                 let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
             });
         }
     })
 }
 
-/// One listener a thread, between which the kernel spreads the connections.
+/// One listener for each thread, between which the kernel spreads the connections.
 fn listen(port: u16) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseport(true)?;

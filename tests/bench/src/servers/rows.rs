@@ -1,4 +1,4 @@
-//! What is measured of servers.
+//! The measurements of servers.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::OVERLOAD;
 use crate::rows::{InWords, Words};
 
-/// What is asked for.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Work {
     Hello,
@@ -15,18 +15,18 @@ pub(crate) enum Work {
     Body,
     /// A long body in both directions at once.
     Stream,
-    /// The guest makes one request of its own and passes the answer on.
+    /// The guest makes one request of its own and passes its answer on.
     Outgoing,
 }
 
 impl Work {
     pub(crate) const ALL: &[Self] = &[Self::Hello, Self::Echo, Self::Body, Self::Stream, Self::Outgoing];
-    /// What the guest of WASI 0.3 answers, tests/guests/http/service.c.
+    /// The answers of the guest of WASI 0.3, tests/guests/http/service.c.
     pub(crate) const OF_WASI_3: &[Self] = &[Self::Hello, Self::Echo, Self::Stream];
-    /// What the native servers answer.
+    /// The answers of the native servers.
     pub(crate) const NATIVE: &[Self] = &[Self::Hello, Self::Echo, Self::Body, Self::Stream];
 
-    /// The path, and what is sent.
+    /// The path, and the body to send.
     pub(crate) fn request(self) -> (&'static str, Bytes) {
         static SENT: [u8; 1_000_000] = [b'x'; 1_000_000];
         match self {
@@ -39,7 +39,7 @@ impl Work {
         }
     }
 
-    /// For names.
+    /// The word in names.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Hello => "hello",
@@ -50,7 +50,7 @@ impl Work {
         }
     }
 
-    /// Whether the body of an answer is the expected one; the guests say where they greet from, each in its own words.
+    /// Whether the body of an answer is the expected one; each guest's greeting differs.
     pub(crate) fn is_answer(self, body: &[u8]) -> bool {
         match self {
             Self::Hello | Self::Outgoing => body.starts_with(b"hello from "),
@@ -75,7 +75,7 @@ impl fmt::Display for Work {
 /// A row of the servers' table. The order here is the table's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ServerRow {
-    /// With so many connections, each of which asks again as soon as it is answered.
+    /// With so many connections, each of which sends the next request as soon as it has its answer.
     Load(Work, usize, Figure),
     Overload(Overload),
     Cold,
@@ -94,7 +94,7 @@ pub(crate) enum Figure {
     NotAnswered,
 }
 
-/// Ten times as many requests at once as a server of ours is told to handle.
+/// Ten times as many concurrent requests as our server's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Overload {
     PerSecond,

@@ -33,7 +33,7 @@ fn both_helms_render_the_same_and_find_no_fault() {
     }
 }
 
-/// By Helm 4 alone: without a cluster, Helm 3 shows no notes.
+/// By Helm 4 alone: Helm 3 shows no notes without a cluster.
 #[test]
 fn the_notes_say_what_to_do_with_these_values() {
     for (name, values) in CASES {

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::{CASES, EVERYTHING, objects, rendered};
 
-/// The lines of Kubernetes that the chart says it is for.
+/// The versions of Kubernetes that the chart claims to support.
 const LINES: [&str; 8] = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"];
 
-/// Schemas of one Kubernetes for kubeconform, and where documents are put for it.
+/// Schemas of one Kubernetes for kubeconform, and a folder for the documents.
 struct Conform {
     folder: PathBuf,
     version: String,
@@ -47,7 +47,7 @@ impl Conform {
                 _ => openapi::schema(&all, group, of_group, kind)
                     .unwrap_or_else(|| panic!("Kubernetes {version} has no {api} {kind}")),
             };
-            // The group's first word, as kubeconform's KindSuffix has it.
+            // The group's first word, as in kubeconform's KindSuffix.
             let suffix = match group.split('.').next() {
                 None | Some("") => of_group.to_owned(),
                 Some(first) => format!("{first}-{of_group}"),
@@ -58,7 +58,7 @@ impl Conform {
         Self { folder, version }
     }
 
-    /// What kubeconform says of a text of documents.
+    /// kubeconform's judgement of a text of documents.
     fn judge(&self, name: &str, text: &str) -> Result<String, String> {
         let file = self.folder.join(format!("{name}.yaml"));
         fs::write(&file, text).unwrap();
@@ -71,7 +71,7 @@ impl Conform {
     }
 }
 
-/// The pod that the notes have a user paste.
+/// The pod in the notes, for a user to paste.
 fn pasted(values: &str) -> String {
     let notes = Tools::provide().helms[0].notes(Release::with(values));
     let (_, rest) = notes.split_once("<<EOF\n").unwrap();
@@ -94,7 +94,7 @@ fn every_object_is_one_of_every_kubernetes() {
     }
 }
 
-/// That the schemas refuse anything: each of these changes makes one object wrong.
+/// Shows that the schemas refuse mistakes: each of these changes makes one object wrong.
 #[test]
 fn a_misspelt_key_a_wrong_type_and_a_lacking_field_are_found() {
     let text = rendered(Release::with(EVERYTHING));

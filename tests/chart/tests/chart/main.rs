@@ -1,11 +1,11 @@
-//! What the chart renders, for each set of values in `tests/chart/values`.
+//! The chart's output, for each set of values in `tests/chart/values`.
 //!
-//! - [`golden`]: the documents as they were looked at, and the same from both Helms
-//! - [`refusals`]: values that are good, and values that are refused, with the words
+//! - [`golden`]: the documents as they were reviewed, and the same from both Helms
+//! - [`refusals`]: good values, and bad values with the words that refuse them
 //! - [`kubernetes`]: every object is one of Kubernetes 1.30 to 1.37
-//! - [`rights`]: what each pod and account may, and no more
-//! - [`wiring`]: names, labels, selectors and arguments belong together
-//! - [`papers`]: README.md, values.yaml, the schema, Chart.yaml and the dashboard say the same
+//! - [`rights`]: the rights of each pod and account, and no more
+//! - [`wiring`]: names, labels, selectors and arguments match
+//! - [`papers`]: README.md, values.yaml, the schema, Chart.yaml and the dashboard agree
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -25,7 +25,7 @@ const EVERYTHING: &str = include_str!("../../values/everything.yaml");
 const LITTLE: &str = include_str!("../../values/little.yaml");
 const DASHBOARD: &str = include_str!("../../values/dashboard.yaml");
 
-/// All of them, by their names.
+/// All sets, by their names.
 const CASES: [(&str, &str); 4] =
     [("defaults", DEFAULTS), ("everything", EVERYTHING), ("little", LITTLE), ("dashboard", DASHBOARD)];
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{CASES, DASHBOARD, DEFAULTS, objects};
 
-/// What the installer serves at /metrics.
+/// The installer's metrics at /metrics.
 const METRICS: [&str; 20] = [
     "catamaran_build_info",
     "catamaran_node_ready",
@@ -35,7 +35,7 @@ fn schema() -> Value {
     serde_json::from_str(&text("values.schema.json")).unwrap()
 }
 
-/// The part of the schema that a reference names.
+/// The part of the schema that a reference points to.
 fn resolved<'s>(schema: &'s Value, part: &'s Value) -> &'s Value {
     match part["$ref"].as_str() {
         Some(at) => schema.pointer(at.trim_start_matches('#')).unwrap_or_else(|| panic!("{at} is not defined")),
@@ -71,13 +71,13 @@ fn every_value_is_described_known_to_the_schema_and_tried() {
         });
         assert!(known.is_some(), "{leaf} is not in values.schema.json");
     }
-    // A tag stands where there is no digest: the schema's tests have it.
+    // The tag counts only without a digest: the schema's tests cover it.
     let untried: Vec<&String> =
         described.iter().filter(|path| !tried.contains(*path) && !path.ends_with(".tag")).collect();
     assert!(untried.is_empty(), "no file in tests/chart/values sets {untried:?}");
 }
 
-/// Where a schema describes keys it takes no others.
+/// Checks that a schema with described keys refuses others.
 fn closed(part: &Value, path: &str, count: &mut usize) {
     match part {
         Value::Object(pairs) => {
@@ -105,7 +105,7 @@ fn the_options_are_those_of_the_shim_in_schema_and_readme() {
     let (_, body) = shim.split_once("struct Written {\n").unwrap();
     let (body, _) = body.split_once("\n}").unwrap();
     let fields = body.lines().filter_map(|line| line.trim().split_once(": Option<"));
-    // What has no meaning is borne and not offered.
+    // A field without meaning is tolerated and not offered.
     let meant = fields.filter(|(key, kind)| *key != "type_url" && !kind.starts_with("IgnoredAny"));
     let expected: BTreeSet<&str> = meant.map(|(key, _)| key).collect();
     assert_eq!(expected.len(), 7, "{expected:?}");
@@ -150,7 +150,7 @@ fn the_chart_is_of_this_version_and_names_its_images() {
     assert_eq!(used, listed);
 }
 
-/// The overhead that was measured is in the RuntimeClass for installation by hand too.
+/// The measured overhead is in the RuntimeClass for installation by hand too.
 #[test]
 fn both_runtime_classes_have_one_overhead() {
     let by_hand = std::fs::read_to_string(repository().join("runtimeclass/runtimeclass.yaml")).unwrap();

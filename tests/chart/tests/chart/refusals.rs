@@ -1,6 +1,6 @@
 use catamaran_chart_tests::helm::{Release, Tools};
 
-/// Each is taken by both Helms.
+/// Both Helms accept each of these.
 const GOOD: [&str; 19] = [
     "handler: wasm-2",
     "handler: a",
@@ -23,9 +23,9 @@ const GOOD: [&str; 19] = [
     "global: {whatever: {a: 1}}",
 ];
 
-/// Each is refused by both Helms, with these words.
+/// Both Helms refuse each of these, with these words.
 const BAD: &[(&str, &[&str])] = &[
-    // No key is passed over.
+    // No unknown key is ignored.
     ("handlers: wasm", &["handlers", "not allowed"]),
     ("image: {installer: {registry: example}}", &["/image/installer", "registry", "not allowed"]),
     ("image: {shim: {tag: a}}", &["/image", "shim", "not allowed"]),
@@ -68,7 +68,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("options: {native_containers: 'yes'}", &["/options/native_containers", "boolean"]),
     ("options: {max_module_bytes: 128Mi}", &["/options/max_module_bytes", "integer"]),
     ("options: {link_local_requests: 'yes'}", &["/options/link_local_requests", "boolean"]),
-    // What a schema has no words for.
+    // Rules that a schema cannot express.
     (
         "handler: Wasm",
         &["values: handler is \"Wasm\": expected at most 63 lower-case letters", "write handler: catamaran"],
@@ -114,7 +114,7 @@ const BAD: &[(&str, &[&str])] = &[
     ("options: {native_runtime: bin/runc}", &["options.native_runtime is \"bin/runc\"", "/usr/bin/crun"]),
 ];
 
-/// Whether a text has a word, of which `,?` stands for a comma that one of the Helms writes and `|` for a choice.
+/// Whether a text has a word, in which `,?` is a comma that only one Helm writes and `|` separates alternatives.
 fn has(text: &str, word: &str) -> bool {
     if !word.contains(",?") && !word.contains('|') {
         return text.contains(word);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{CASES, DEFAULTS, EVERYTHING, objects};
 
-/// The containers of a pod, of any sort.
+/// The containers of a pod, of all kinds.
 fn containers(pod: &Value) -> Vec<&Value> {
     ["/spec/initContainers", "/spec/containers", "/spec/ephemeralContainers"]
         .iter()
@@ -29,7 +29,7 @@ fn the_installer_has_no_token_and_no_more_of_its_node_than_it_needs() {
         assert_eq!(security["readOnlyRootFilesystem"], json!(true), "{name}");
         assert_eq!(security["capabilities"]["drop"], json!(["ALL"]), "{name}");
         assert!(list(container, "/ports").iter().all(|port| port.get("hostPort").is_none()), "{name}");
-        // No projected token either; the one folder of the host's is its root.
+        // No projected token either; the host's only folder there is its root.
         let volumes = spec["volumes"].to_string();
         assert!(
             !volumes.contains("serviceAccountToken") && volumes.matches("hostPath").count() == 1,
@@ -53,7 +53,7 @@ fn the_installer_has_no_token_and_no_more_of_its_node_than_it_needs() {
     assert_eq!(container["securityContext"]["seLinuxOptions"], json!({"type": "spc_t"}));
 }
 
-/// As the Pod Security Standards have it, of version 1.37.
+/// As in the Pod Security Standards, version 1.37.
 #[test]
 fn all_other_pods_are_restricted() {
     for (name, values) in CASES {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{CASES, DEFAULTS, EVERYTHING, LITTLE, objects};
 
 const SELECT: [&str; 3] = ["app.kubernetes.io/component", "app.kubernetes.io/instance", "app.kubernetes.io/name"];
-/// Kinds that have no namespace.
+/// Kinds without a namespace.
 const OF_CLUSTER: [&str; 3] = ["ClusterRole", "ClusterRoleBinding", "RuntimeClass"];
 
 fn keys(labels: &Value) -> Vec<&str> {
@@ -18,7 +18,7 @@ fn is_subset(part: &Value, whole: &Value) -> bool {
     part.as_object().unwrap().iter().all(|(key, value)| whole.get(key) == Some(value))
 }
 
-/// The arguments of the one container of a pod that is made by this object.
+/// The arguments of the only container of this object's pod.
 fn args(object: &Value) -> Vec<String> {
     words(pod(object).unwrap(), "/spec/containers/0/args")
 }
@@ -182,7 +182,7 @@ fn the_installer_sees_mode_and_options_where_it_is_told_to_look() {
     }
 }
 
-/// The options as the installer reads them; and all else that the installer's pod is made from.
+/// The options as the installer reads them, and everything else that makes the installer's pod.
 fn options_and_rest(values: &str) -> (Value, Vec<Value>) {
     const KEY: &str = "installer.catamaran.wasm/options";
     let mut objects = objects(Release::with(values));
@@ -285,7 +285,7 @@ fn two_releases_of_two_handlers_share_no_object() {
 
 #[test]
 fn the_longest_name_of_a_release_fits() {
-    // Helm takes no longer one.
+    // The longest name that Helm takes.
     let name = "a".repeat(53);
     let values = format!("options: {{allowed_engines: [wasmtime]}}\nnameOverride: {}", "b".repeat(63));
     for object in objects(Release { name: &name, namespace: "catamaran-system", values: &values }) {

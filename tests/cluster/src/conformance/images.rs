@@ -1,5 +1,5 @@
-//! The images that the suite's specs run, by the repositories and tags that it asks for: busybox in most of them, and
-//! programs that stand in for what cannot be had here.
+//! The images that the suite's specs run, by the repositories and tags in the specs: busybox in most of them, and substitutes for programs
+//! that are not available here.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:
                      user-defined-in-image:x:1000:1000:user:/:/bin/sh\n";
 const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\nuser-defined-in-image:x:1000:\n\
                       group-defined-in-image:x:50000:user-defined-in-image\n";
-/// Specs ask whether a privileged container may make a link, by the kind `dummy`, which not every kernel has.
+/// Specs test whether a privileged container may make a link, by the kind `dummy`, which not every kernel has.
 const IP: &str = "#!/bin/busybox sh\ncase \"$*\" in\n\
     \"link add \"*\" type dummy\") /bin/busybox ip \"$@\" 2>/dev/null || exec /bin/busybox ip link add \"$3\" type bridge ;;\n\
     *) exec /bin/busybox ip \"$@\" ;;\nesac\n";
@@ -21,7 +21,7 @@ fn read(path: &Path) -> Vec<u8> {
     fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// busybox, with bash as the shell where the environment has names that are none of a shell's: busybox's own would drop these.
+/// busybox, with bash as the shell if the environment has names that are invalid in a shell: busybox's own would drop them.
 fn shell(suite: &Suite) -> Image {
     let image = guests::busybox().layer().file("/bin/bash", read(&suite.shell));
     let image = image.file("/bin/standin", read(&suite.program("standin")));
@@ -33,7 +33,7 @@ fn shell(suite: &Suite) -> Image {
     image.env(["PATH=/bin:/usr/bin:/usr/local/bin"])
 }
 
-/// All of them, each by its repository and tag.
+/// All images, each with its repository and tag.
 pub(crate) fn all(suite: &Suite) -> Vec<(&'static str, &'static str, Image)> {
     let agnhost = read(&suite.program("agnhost"));
     let standin = read(&suite.program("standin"));
@@ -51,7 +51,7 @@ pub(crate) fn all(suite: &Suite) -> Vec<(&'static str, &'static str, Image)> {
             image.file_as(&format!("{PAGES}/index.html"), "a page\n", 0o644, 0, 0).link("/bin/nginx", "standin");
         image.env(["PATH=/bin:/usr/bin", &format!("PAGES={PAGES}")]).cmd(["/bin/nginx"])
     };
-    // A server of one picture, of which its description is asked for.
+    // A server of one picture, whose description a spec requests.
     let picture = |name: &str| {
         let description = format!("{{\n  \"image\": \"{name}.jpg\"\n}}\n");
         shell(suite).file_as("/data.json", description, 0o644, 0, 0).link("/bin/nginx", "standin").cmd(["/bin/nginx"])

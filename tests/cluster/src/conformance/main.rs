@@ -9,10 +9,9 @@
 //! conformance/sample      the specs of `--sample`
 //! ```
 //!
-//! Every pod of the suite names no runtime class, so all of them go to the runtime that is the node's default. Without words these
-//! specs run: of node, storage and apps, [Conformance] and [NodeConformance], neither [Serial], [Slow] nor [Disruptive]. WORDs are
-//! parts of names of specs to run instead of all of these. A spec that passes on runc alone fails the run, if it is not expected,
-//! and so does an expected one that passes.
+//! No pod of the suite names a runtime class, so all of them run on the node's default runtime. Without words these specs run: of node,
+//! storage and apps, [Conformance] and [NodeConformance], neither [Serial], [Slow] nor [Disruptive]. WORDs are parts of names of specs to
+//! run instead. A spec that passes on runc alone fails the run unless it is expected, and so does an expected one that passes.
 //!
 //! `CATAMARAN_CONFORMANCE_LOGS` names a folder that gets the suite's whole output, `CATAMARAN_CONFORMANCE_LIMIT` another limit than 75m.
 
@@ -35,19 +34,19 @@ use catamaran_cluster::{Cluster, Kubernetes, Suite};
 use catamaran_critest::{Outcomes, Registry, compare, list, outcome, quoted};
 use catamaran_harness::{cri, die_with_parent, scratch, spawn};
 
-/// runc, which is the measure, and ours.
+/// runc, the reference, and ours.
 const RUNTIMES: [&str; 2] = ["runc", "catamaran"];
 const CHOSEN: &str = "(Conformance || NodeConformance) && (sig-node || sig-storage || sig-apps) && !Serial && !Slow && !Disruptive \
                       && Feature: isEmpty";
-/// What the words choose from: all that needs no feature that is switched on by hand.
+/// The specs that the words choose from: all that need no feature that is switched on by hand.
 const OF_WORDS: &str = "Feature: isEmpty";
-/// How many specs run at a time: most of their time they wait.
+/// The number of concurrent specs: most of the time they wait.
 const AT_ONCE: u32 = 8;
 const LIMIT: &str = "75m";
-/// Another limit, such as `20m`. Specs that did not begin by then count neither way.
+/// The variable for another limit, such as `20m`. Specs that have not begun by then do not count.
 const LIMIT_NAME: &str = "CATAMARAN_CONFORMANCE_LIMIT";
 
-/// What the command line asks for.
+/// The parsed command line.
 struct Order {
     runtimes: Vec<String>,
     words: Vec<String>,
@@ -86,7 +85,7 @@ impl Drop for Folder {
     }
 }
 
-/// The suite on a node whose default runtime is this one.
+/// Runs the suite on a node with this default runtime.
 fn run(runtime: &str, order: &Order, suite: &Suite, registry: &Registry, folder: &Path) -> Outcomes {
     let default = format!("[plugins.'io.containerd.cri.v1.runtime'.containerd]\n  default_runtime_name = '{runtime}'");
     let options = cri::options().config(&registry.configuration(folder)).config(&default);
@@ -129,7 +128,7 @@ fn run(runtime: &str, order: &Order, suite: &Suite, registry: &Registry, folder:
     outcomes
 }
 
-/// Prints how many of each group passed, beside each other.
+/// Prints the passed specs of each group, side by side.
 fn table(all: &[(&String, Outcomes)]) {
     let group =
         |name: &str| name.split_once(']').map_or("other", |(group, _)| group.trim_start_matches('[')).to_owned();
@@ -148,7 +147,7 @@ fn table(all: &[(&String, Outcomes)]) {
     }
 }
 
-/// Prints what failed; whether nothing did.
+/// Prints the failures; returns whether there are none.
 fn failures(outcomes: &Outcomes) -> bool {
     for (name, why) in outcomes.iter().filter_map(|(name, why)| Some((name, why.as_ref()?))) {
         println!("\nfails: {name}");
@@ -176,7 +175,7 @@ fn main() -> ExitCode {
     let good = match &all[..] {
         [(_, on_runc), (_, on_ours)] => {
             let mut expected = listed("expected");
-            // Of those that were tried.
+            // Only of those that ran.
             expected.retain(|name, _| on_runc.contains_key(name));
             compare(on_runc, on_ours, &expected, "tests/cluster/conformance/expected")
         }

@@ -4,9 +4,9 @@ use catamaran_cluster::Cluster;
 use catamaran_harness::{Engine, Example, Image, guests};
 use catamaran_integration::{net, rust_guest};
 
-/// Everything that tests run as WebAssembly, each on either engine: `/kitchen.wasm` (tests/guests/c/kitchen.c), `/sleep.wasm`,
-/// `/exit.wasm`, `/trap.wasm`, `/spin.wasm`, `/env.wasm`, `/args.wasm` (tests/guests/*.wat); and `/grpc.wasm`
-/// (tests/guests/wasix/grpc.c), which is Wasmer's.
+/// All WebAssembly programs of the tests, each for either engine: `/kitchen.wasm` (tests/guests/c/kitchen.c), `/sleep.wasm`, `/exit.wasm`,
+/// `/trap.wasm`, `/spin.wasm`, `/env.wasm`, `/args.wasm` (tests/guests/*.wat); and `/grpc.wasm` (tests/guests/wasix/grpc.c), for Wasmer
+/// alone.
 pub(crate) const GUESTS: &str = "localhost/test/guests:latest";
 /// A shell and small programs.
 pub(crate) const BUSYBOX: &str = "localhost/test/busybox:latest";
@@ -19,7 +19,7 @@ fn guests_image() -> Image {
     image.dir("/tmp", 0o1777, 0, 0).entrypoint(["/sleep.wasm"])
 }
 
-/// Imports what the tests run.
+/// Imports all images of the tests.
 pub(crate) fn import_all(cluster: &Cluster) {
     let servers =
         [guests::of("http-server", guests::http("server")), guests::of("service", rust_guest("wasi3-server"))];
@@ -39,14 +39,14 @@ pub(crate) fn import_all(cluster: &Cluster) {
 
 /// A component that exports `wasi:http/incoming-handler` (tests/guests/http/server.c).
 pub(crate) const SERVER: &str = "localhost/test/http-server:latest";
-/// The same by a name that is not pulled although the manifest says nothing of that; as a file of the image.
+/// The same under a tag that is not pulled by default; as a file of the image.
 pub(crate) const SERVER_FILE: &str = "localhost/test/wasi-demo-http:1";
-/// As the image's only layer.
+/// The same as the image's only layer.
 pub(crate) const SERVER_LAYER: &str = "localhost/test/hello-layer:1";
-/// One of WASI 0.3, which answers by gRPC too (tests/guests/rust/wasi3-server).
+/// A component of WASI 0.3, which also answers gRPC (tests/guests/rust/wasi3-server).
 pub(crate) const SERVICE: &str = "localhost/test/service:latest";
 
-/// The image and the words of a web server on this engine, and its port.
+/// The image and the arguments of a web server on this engine, and its port.
 pub(crate) fn web(engine: Engine) -> (&'static str, &'static str, u16) {
     match engine {
         Engine::Wasmtime => ("localhost/test/component-net:latest", r#"["/net.wasm", "web"]"#, 7000),
@@ -54,12 +54,12 @@ pub(crate) fn web(engine: Engine) -> (&'static str, &'static str, u16) {
     }
 }
 
-/// Text, each line of it so many blanks further to the right.
+/// Indents each line of a text by so many blanks.
 pub(crate) fn indented(text: &str, blanks: usize) -> String {
     text.trim_matches('\n').lines().map(|line| format!("{:blanks$}{line}\n", "")).collect()
 }
 
-/// The part of a manifest that pods and templates of pods have in common: annotations, labels and specification.
+/// The common part of the manifests of pods and pod templates: annotations, labels and specification.
 pub(crate) fn template(labels: &str, engine: Engine, spec: &str) -> String {
     format!(
         "metadata:\n  labels: {{{labels}}}\n  annotations: {{catamaran.wasm/engine: {}}}\nspec:\n  \
@@ -69,13 +69,13 @@ pub(crate) fn template(labels: &str, engine: Engine, spec: &str) -> String {
     )
 }
 
-/// A pod of this name; `spec` is what its specification has beside the runtime class.
+/// A pod of this name; `spec` is its specification besides the runtime class.
 pub(crate) fn pod(name: &str, engine: Engine, spec: &str) -> String {
     let rest = template(&format!("app: {name}"), engine, spec);
     format!("apiVersion: v1\nkind: Pod\n{}", rest.replacen("metadata:\n", &format!("metadata:\n  name: {name}\n"), 1))
 }
 
-/// A pod of one container, `main`, that is not started again: its command in JSON, and more lines of the container.
+/// A pod of one container, `main`, that is not restarted: its command in JSON, and more lines of the container.
 pub(crate) fn once(name: &str, engine: Engine, command: &str, more: &str) -> String {
     let rest = indented(more, 2);
     pod(

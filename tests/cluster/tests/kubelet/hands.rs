@@ -1,4 +1,4 @@
-//! What people do by `kubectl`: logs, exec, attach, port-forward, debug, and the programs of `examples/`.
+//! Users' actions by `kubectl`: logs, exec, attach, port-forward, debug, and the programs of `examples/`.
 
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
@@ -20,7 +20,7 @@ tests! {
 fn logs_are_what_a_guest_wrote(space: &Space<'_>, engine: Engine) {
     let manifest = once("writes", engine, r#"["/args.wasm", "one", "two", "three"]"#, "");
     space.apply(&manifest.replace("restartPolicy: Never", "restartPolicy: Always"));
-    // While it is started again and again, the one before may just have been removed.
+    // While the container is restarted again and again, the previous one may just have been removed.
     wait_until(Duration::from_secs(60), "the log of the container before", || {
         (space.run(["logs", "writes", "--previous"]).stdout == "/args.wasm\none\ntwo\nthree\n").then_some(())
     });
@@ -93,7 +93,7 @@ fn an_ephemeral_container_looks_around(space: &Space<'_>, engine: Engine) {
     assert_eq!(space.get("pod/odd")["status"]["containerStatuses"][0]["restartCount"], 0);
 }
 
-/// What is wrong with a pod is in its events, where its author looks.
+/// The reason of a pod's failure is in its events, where its author looks.
 fn what_cannot_run_is_told(space: &Space<'_>, engine: Engine) {
     space.apply(&once("lost", engine, r#"["/nowhere.wasm"]"#, ""));
     space.until("pod/lost", "a refusal", |pod| {

@@ -1,16 +1,16 @@
-//! Catamaran as its users meet it: manifests given to an API server, run by a kubelet, on both engines.
+//! Catamaran for its users: manifests given to an API server, run by a kubelet, on both engines.
 //!
-//! - `workloads`: Deployment, Job, CronJob, and what their controllers make of exit codes
+//! - `workloads`: Deployment, Job, CronJob, and their controllers' reactions to exit codes
 //! - `pods`: init and sidecar containers, probes, hooks, termination messages, OOMKilled, a resize in place
 //! - `volumes`: ConfigMap, Secret, projected, downward API, subPath, emptyDir, image
 //! - `security`: security contexts, the level `restricted`, RuntimeClass overhead
 //! - `hands`: logs, exec, attach, port-forward, debug, the examples
 //! - `servers`: components that Catamaran's own HTTP server calls
 //! - `restarts`: kubelet and containerd stopped and killed under running pods
-//! - `times`: how soon a pod is ready, and sixty at once, beside runc
+//! - `times`: how soon a pod is ready, and sixty at once, compared with runc
 //!
-//! All of them use one cluster, each in a namespace of its own, several at a time. The words of the command line are parts of
-//! names of tests to run; without, all are. The output is that of Rust's own test programs.
+//! All of them use one cluster, each in a namespace of its own, several at a time. The words of the command line are parts of names of
+//! tests to run; without words all run. The output is in the form of Rust's own test programs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -33,7 +33,7 @@ use catamaran_cluster::{Cluster, Kubernetes};
 use run::Test;
 
 fn main() -> ExitCode {
-    // What cargo and other callers pass to Rust's own test programs means nothing here.
+    // Options that cargo and other callers pass to Rust's own test programs are ignored.
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |test: &&Test| words.is_empty() || words.iter().any(|word| test.name.contains(word.as_str()));
     let groups = [

@@ -1,4 +1,4 @@
-//! What a kubelet does with containers: their order, probes, hooks, messages, limits.
+//! A kubelet's work on containers: their order, probes, hooks, messages, limits.
 
 use std::fs;
 use std::time::Duration;
@@ -18,13 +18,13 @@ tests! {
     Once: a_pod_that_fills_its_volume_is_evicted;
 }
 
-/// How the pod's only container ended.
+/// The final state of the pod's only container.
 pub(crate) fn terminated(space: &Space<'_>, name: &str) -> Value {
     space.end_of(name);
     space.get(&format!("pod/{name}"))["status"]["containerStatuses"][0]["state"]["terminated"].clone()
 }
 
-/// A pod whose container sleeps until it is ended, with more lines of the container.
+/// A pod whose container sleeps until it is killed, with more lines of the container.
 pub(crate) fn sleeper(name: &str, engine: Engine, more: &str) -> String {
     once(name, engine, r#"["/sleep.wasm"]"#, more)
 }
@@ -84,7 +84,7 @@ fn probes_by_network_reach_a_guest(space: &Space<'_>, engine: Engine) {
     assert_eq!(space.get("pod/web")["status"]["containerStatuses"][0]["restartCount"], 0);
 }
 
-/// A guest that says that it does not serve is not ready.
+/// A guest that answers "not serving" is not ready.
 fn a_grpc_probe_asks_a_guest(space: &Space<'_>, engine: Engine) {
     let (image, command) = match engine {
         Engine::Wasmtime => ("localhost/test/component-net:latest", r#"["/net.wasm", "grpc"]"#),

@@ -20,7 +20,7 @@ fn containers(space: &Space<'_>) -> Vec<Value> {
     pods.into_iter().map(|pod| pod["status"]["containerStatuses"][0].clone()).collect()
 }
 
-/// Pods on both engines that run while something is interrupted, and one each that ends meanwhile.
+/// Pods on both engines that run during an interruption, and one each that ends meanwhile.
 fn outlive(space: &Space<'_>, interrupt: impl FnOnce()) {
     for engine in Engine::ALL {
         space.apply(&sleeper(&format!("stays-{}", engine.name()), engine, ""));
@@ -31,7 +31,7 @@ fn outlive(space: &Space<'_>, interrupt: impl FnOnce()) {
     let before = containers(space);
     interrupt();
     space.cluster().expect_ready();
-    // A pod of before can still be executed in and ended, and new ones run.
+    // Earlier pods can still be executed in and ended, and new ones run.
     for engine in Engine::ALL {
         let name = format!("stays-{}", engine.name());
         catamaran_harness::wait_until(Duration::from_secs(60), "an exec", || {
@@ -50,7 +50,7 @@ fn pods_outlive_a_kubelet_that_is_stopped(space: &Space<'_>) {
     outlive(space, || space.cluster().restart_kubelet());
 }
 
-/// What ended while nobody looked is told afterwards.
+/// An end while the kubelet was dead is reported afterwards.
 fn pods_outlive_a_kubelet_that_is_killed(space: &Space<'_>) {
     space.apply(&once("ends", Engine::Wasmtime, r#"["/sleep.wasm"]"#, ""));
     space.wait("pod/ends", "condition=Ready");

@@ -1,4 +1,4 @@
-//! Runs the tests, several at a time, over one cluster.
+//! Runs the tests, several at a time, on one cluster.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use catamaran_cluster::{Cluster, Space};
 use catamaran_harness::Engine;
 
-/// How many tests run at a time: most of their time they wait.
+/// The number of concurrent tests: most of the time they wait.
 const AT_ONCE: usize = 6;
 
 pub(crate) struct Test {
@@ -16,14 +16,14 @@ pub(crate) struct Test {
     pub(crate) kind: Kind,
 }
 
-/// What a test needs.
+/// A test's needs.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     /// Runs once on each engine, in a namespace each.
     Each(fn(&Space<'_>, Engine)),
     /// Runs once, in a namespace.
     Once(fn(&Space<'_>)),
-    /// Runs when all others are done, since it stops what they use.
+    /// Runs when all others are done, because it stops what they use.
     Alone(fn(&Space<'_>)),
 }
 
@@ -75,7 +75,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    /// Prints what Rust's own test programs end with.
+    /// Prints the last lines of Rust's own test programs.
     pub(crate) fn print(&self, took: Duration) {
         for name in &self.failed {
             println!("failed: {name}");
@@ -105,7 +105,7 @@ fn runs(tests: &[&Test], alone: bool) -> VecDeque<Run> {
     runs
 }
 
-/// Runs them all, and tells of each when it is done.
+/// Runs them all, and reports each when it is done.
 pub(crate) fn all(cluster: &Cluster, tests: &[&Test]) -> Outcome {
     let outcome = Mutex::default();
     for alone in [false, true] {

@@ -1,4 +1,4 @@
-//! What a pod's security context asks for is so in the kernel; what RuntimeClass says is so in the scheduler.
+//! A pod's security context, checked in the kernel, and its RuntimeClass, checked in the scheduler.
 
 use std::fs;
 
@@ -96,7 +96,7 @@ fn the_runtime_class_adds_its_overhead(space: &Space<'_>) {
     space.wait("pod/paid", "condition=Ready");
     let pod = space.get("pod/paid");
     assert_eq!(pod["spec"]["overhead"]["memory"], "2Mi");
-    // The pod's own cgroup is limited to what its containers may have and the overhead.
+    // The pod's own cgroup is limited to its containers' limits and the overhead.
     let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
     let limits = fs::read_dir("/sys/fs/cgroup/memory").is_ok();
     let (root, file) =

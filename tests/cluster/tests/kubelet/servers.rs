@@ -19,7 +19,7 @@ fn container(more: &str) -> String {
     format!("containers:\n- name: web\n  image: {SERVER}\n  imagePullPolicy: Never\n{}", indented(more, 2))
 }
 
-/// Nothing but an annotation bridges the time until a Service knows that a pod goes.
+/// Only an annotation bridges the time until a Service knows that a pod ends.
 fn a_server_rolls_without_losing_a_request(space: &Space<'_>) {
     let probed = container("readinessProbe: {httpGet: {path: /hello, port: 8080}, periodSeconds: 1}");
     let pods = template("app: web", Engine::Wasmtime, &probed)
@@ -62,7 +62,7 @@ fn a_server_listens_where_other_runtimes_are_told(space: &Space<'_>) {
     }
 }
 
-/// The kubelet's client of gRPC, and a component that answers by it.
+/// The kubelet's client of gRPC, with a component that answers it.
 fn a_grpc_probe_asks_a_server(space: &Space<'_>) {
     let probe = "{grpc: {port: 8080}, periodSeconds: 1, failureThreshold: 30}";
     let probes = format!("startupProbe: {probe}\nreadinessProbe: {probe}\nlivenessProbe: {probe}");
@@ -106,7 +106,7 @@ fn a_server_has_tls_from_a_secret(space: &Space<'_>) {
     assert!(ask_for("/hello", &at, 8080).is_err(), "it answers in clear");
 }
 
-/// The manifests of docs/migrating.md, in their order. Ready is listening: nobody asks twice.
+/// The manifests of docs/migrating.md, in their order. A server is ready when it listens: no probe asks again.
 fn manifests_of_other_runtimes_need_another_runtime_class_alone(space: &Space<'_>) {
     let page = include_str!("../../../../docs/migrating.md");
     let mut manifests = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
@@ -131,7 +131,7 @@ fn manifests_of_other_runtimes_need_another_runtime_class_alone(space: &Space<'_
     assert!(manifests.next().is_none(), "a manifest of docs/migrating.md that is not tried");
 }
 
-/// A manifest with two lines changed: the runtime class, and the image, since there is no registry here.
+/// A manifest with two lines changed: the runtime class, and the image, because there is no registry here.
 fn moved(manifest: &str, image: &str) -> String {
     let mut changed = 0;
     let lines = manifest.lines().map(|line| {

@@ -1,4 +1,4 @@
-//! How long pods take, on both engines and beside runc.
+//! Start-up times of pods, on both engines and on runc.
 
 use std::time::{Duration, Instant};
 
@@ -12,11 +12,11 @@ tests! {
     Alone: a_pod_is_ready_as_soon_as_on_runc, sixty_pods_come_and_go_at_once;
 }
 
-/// How many pods are timed one after the other; what counts is the median.
+/// The number of pods that are timed one after the other; the median counts.
 const SAMPLES: usize = 5;
 const CROWD: usize = 60;
 
-/// Who runs the pods: runc, or one of our engines.
+/// The runtime of the pods: runc, or one of our engines.
 type Runner = Option<Engine>;
 const RUNNERS: [Runner; 3] = [Some(Engine::Wasmtime), Some(Engine::Wasmer), None];
 
@@ -24,7 +24,7 @@ fn name(runner: Runner) -> &'static str {
     runner.map_or("runc", Engine::name)
 }
 
-/// The specification of a container that says `ready` and sleeps, the same on all of them.
+/// The specification of a container that prints `ready` and sleeps, the same on all of them.
 fn spec(runner: Runner) -> String {
     let native = guests::image(Runtime::Runc, "sleep");
     let image = if runner.is_some() { GUESTS } else { native.name() };
@@ -51,7 +51,7 @@ fn ready(space: &Space<'_>, runner: Runner, number: usize) -> Duration {
 fn a_pod_is_ready_as_soon_as_on_runc(space: &Space<'_>) {
     space.cluster().import(&guests::image(Runtime::Runc, "sleep"));
     let mut samples = RUNNERS.map(|_| Vec::new());
-    // In turns, so that what else the machine does meets all of them.
+    // In turns, so that other load of the machine affects all of them alike.
     for number in 0..SAMPLES {
         for (runner, samples) in RUNNERS.into_iter().zip(&mut samples) {
             samples.push(ready(space, runner, number));

@@ -1,4 +1,4 @@
-//! What a guest finds in volumes and in its environment.
+//! A guest's view of volumes and of its environment.
 
 use std::time::Duration;
 

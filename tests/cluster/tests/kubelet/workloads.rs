@@ -1,4 +1,4 @@
-//! What controllers make of containers' ends: Deployment, Job, CronJob, DaemonSet.
+//! Controllers' reactions to the ends of containers: Deployment, Job, CronJob, DaemonSet.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -42,7 +42,7 @@ fn exit_codes(space: &Space<'_>, job: &str) -> Vec<i64> {
     pods.iter().filter_map(code).collect()
 }
 
-/// The reason why a job was given up.
+/// The reason for which a job was given up.
 fn given_up(space: &Space<'_>, job: &str) -> String {
     let object = format!("job/{job}");
     space.until(&object, "its failure", |job| {
@@ -100,7 +100,7 @@ pub(crate) fn endpoints(space: &Space<'_>, service: &str) -> Vec<(String, u16)> 
     found
 }
 
-/// Asks a server for a page, as by a service's address.
+/// Requests a page from a server, as through a service's address.
 pub(crate) fn ask(address: &str, port: u16) -> std::io::Result<String> {
     ask_for("/", address, port)
 }
@@ -119,7 +119,7 @@ pub(crate) fn ask_for(path: &str, address: &str, port: u16) -> std::io::Result<S
     }
 }
 
-/// A controller needs a moment to tell that a pod goes, and `preStop` gives it that: no request meets a pod that has gone.
+/// A controller needs a moment to report that a pod ends, and `preStop` gives it that: no request goes to an ended pod.
 fn a_deployment_rolls_without_losing_a_request(space: &Space<'_>, engine: Engine) {
     let (image, command, port) = web(engine);
     let container = format!(
@@ -131,7 +131,7 @@ fn a_deployment_rolls_without_losing_a_request(space: &Space<'_>, engine: Engine
     rolls_without_losing_a_request(space, &pods, port, "/");
 }
 
-/// Makes a Deployment `web` of these pods, and updates it while its endpoints are asked for `path` all the time.
+/// Makes a Deployment `web` of these pods, and updates it while requests for `path` go to its endpoints all the time.
 pub(crate) fn rolls_without_losing_a_request(space: &Space<'_>, pods: &str, port: u16, path: &str) {
     let spec = "replicas: 2\nselector: {matchLabels: {app: web}}\n\
                 strategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}";
@@ -163,7 +163,7 @@ pub(crate) fn rolls_without_losing_a_request(space: &Space<'_>, pods: &str, port
         let rolled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             space.ok(["set", "env", "deployment/web", "VERSION=2"]);
             space.ok(["rollout", "status", "deployment/web", "--timeout=90s"]);
-            // Until those of before have gone.
+            // Until the earlier ones have gone.
             wait_until(Duration::from_secs(60), "two pods", || {
                 (space.list("pods", "app=web").len() == 2).then_some(())
             });

@@ -2,33 +2,33 @@
 
 use catamaran_harness::Engine;
 
-/// Who dies.
+/// The victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
     /// The program that containerd runs, up to its answer.
     Starter,
     /// The server that it forks, up to the end of the first Create.
     Server,
-    /// Of one container, its last.
+    /// The shim of one container, its last.
     Alone,
-    /// Of a pod, whose further container is in that step.
+    /// The shim of a pod, whose further container is in that step.
     Shim,
     Intermediate,
     Worker,
-    /// Of a container's tree and volumes.
+    /// The search in a container's tree and volumes.
     Search,
     Driver,
     Compile,
     Containerd,
     /// As [`Who::Shim`], with a native container in that step.
     NativeShim,
-    /// A command of runc's.
+    /// A command of runc.
     Runc,
     /// A native container's process.
     Native,
 }
 
-/// When.
+/// The moment of death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// From containerd's exec on.
@@ -38,16 +38,16 @@ pub(crate) enum Step {
     Created,
     Start,
     Running,
-    /// A server that is told to stop while it has a request under way.
+    /// A server that gets its stop signal while it has a request under way.
     Stop,
     Kill,
     Delete,
 }
 
-/// What the pod's further container runs, and the one that is alone.
+/// The program of the pod's further container, and of the one that is alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guest {
-    /// It says that it is ready, and sleeps.
+    /// It prints that it is ready, and sleeps.
     Command(Engine),
     /// A component that serves HTTP.
     Server,
@@ -106,7 +106,7 @@ impl Who {
         }
     }
 
-    /// The steps in which it is there. Commands are not stopped: what that comes to, their kill shows.
+    /// The steps in which the victim exists. Commands have no Stop step, because their Kill covers it.
     pub(crate) fn steps(self, guest: Guest) -> impl Iterator<Item = Step> {
         use Step::{Bootstrap, Create, Created, Delete, Kill, Running, Start, Stop};
         let steps: &[Step] = match self {
@@ -131,14 +131,14 @@ impl Who {
         matches!(self, Self::Shim | Self::NativeShim)
     }
 
-    /// Whether the guest's program has a part in it.
+    /// Whether the guest's program matters to it.
     fn is_programs(self) -> bool {
         matches!(self, Self::Intermediate | Self::Worker | Self::Compile)
     }
 }
 
 impl Who {
-    /// Whether the step has no length: what comes after it is not the victim's to see.
+    /// Whether the step has no length: the victim cannot see what follows.
     pub(crate) fn dies_at_once(self, step: Step) -> bool {
         matches!(step, Step::Created | Step::Running)
             || matches!((self, step), (Self::Worker | Self::Native, Step::Kill))
@@ -152,19 +152,19 @@ impl Step {
     ];
 }
 
-/// How much of it is tried.
+/// The extent of the trials.
 pub(crate) struct Extent {
-    /// In each step that has a length.
+    /// Points in each step that has a length.
     pub(crate) points: usize,
     /// All rows with all guests.
     everything: bool,
-    /// The only row that is wanted, or the only guest.
+    /// The only requested row, or the only guest.
     only: Option<String>,
 }
 
 impl Extent {
-    /// `CATAMARAN_FAULTS` says how many points a cell has, and behind a blank whose row alone is wanted, or which guest's rows;
-    /// without it there are few points, and of the rows that are the same with all guests one.
+    /// Reads `CATAMARAN_FAULTS`: the number of points of a cell, and after a blank the only row to run, or the guest whose rows to run;
+    /// without it there are few points, and one row of those that are the same with all guests.
     pub(crate) fn wanted() -> Self {
         const NAME: &str = "CATAMARAN_FAULTS";
         let Ok(text) = std::env::var(NAME) else { return Self { points: 2, everything: false, only: None } };

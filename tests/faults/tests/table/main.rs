@@ -1,16 +1,16 @@
-//! The table of faults: whoever dies, and when, nothing is lost and nothing is left.
+//! The table of faults: whatever process dies, at whatever moment, nothing is lost and nothing is left.
 //!
 //! ```text
-//! cells      who dies, and in which step of a container's life
-//! tracer     kills at a system call that was counted
-//! scene      the node, a neighbour, a pod, what is left
-//! trial      one death, and what must be so afterwards
+//! cells      the victims, and the steps of a container's life
+//! tracer     kills at a counted system call
+//! scene      the node, a neighbour, a pod, leftovers
+//! trial      one death, and the checks afterwards
 //! report     the table
 //! ```
 //!
-//! After each death: nothing of the victim's containers is left (processes, cgroups, mounts, sockets, state, bundles, leases),
-//! every exit was told of once, the neighbour and, unless its shim died, the pod run on, and the ids are free: the next trial
-//! has the same. `CATAMARAN_FAULTS` says how many points of each step are tried.
+//! After each death: nothing of the victim's containers is left (processes, cgroups, mounts, sockets, state, bundles, leases), every exit
+//! was reported once, the neighbour and, unless its shim died, the pod run on, and the ids are free: the next trial uses the same.
+//! `CATAMARAN_FAULTS` says how many points of each step are tried.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -31,7 +31,7 @@ use report::{Cell, Row};
 use scene::Scene;
 use trial::{At, Died, die};
 
-/// How much of containerd's log is shown with a trouble.
+/// The number of lines of containerd's log shown with a failure.
 const LOG_LINES: usize = 40;
 
 #[test]
@@ -61,7 +61,7 @@ fn row(who: Who, guest: Guest, points: usize) -> Row {
     Row { who, guest, cells }
 }
 
-/// Goes on until something is not clean: false then, and the scene is not to be used any more.
+/// Runs trials until something is not clean: returns false then, and the scene cannot be used any more.
 fn go_through(
     scene: &mut Scene<'_>,
     who: Who,
@@ -103,7 +103,7 @@ fn go_through(
     true
 }
 
-/// So many places in a step, evenly, from its first on.
+/// Returns so many places in a step, evenly spread, from its first on.
 fn spread(length: At, points: usize) -> Vec<At> {
     match length {
         At::Call(count) => {

@@ -1,15 +1,15 @@
-//! The table.
+//! The printed table.
 
 use crate::cells::{Guest, Step, Who};
 
-/// What came of one cell.
+/// The result of one cell.
 #[derive(Default)]
 pub(crate) struct Cell {
     /// The points at which the victim died.
     pub(crate) killed: usize,
-    /// Those at which it was too late, or too early.
+    /// The points that came too late, or too early.
     pub(crate) missed: usize,
-    /// What was not clean, and where.
+    /// Failures, and their places.
     pub(crate) troubles: Vec<String>,
 }
 
@@ -24,7 +24,7 @@ impl Row {
         self.cells.iter().find(|(own, _)| *own == step).map(|(_, cell)| cell)
     }
 
-    /// Everything that was not clean in this row.
+    /// All failures of this row.
     pub(crate) fn troubles(&self) -> Vec<String> {
         let name = |step: &Step| format!("{}, {}, {step:?}", self.who.words(), self.guest.words());
         let all = self.cells.iter();

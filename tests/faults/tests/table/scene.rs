@@ -1,4 +1,4 @@
-//! Where people die: a node with a neighbour whom it must not touch, a pod, and what may be there beside a trial.
+//! The scene of the deaths: a node with a neighbour that must stay untouched, a pod, and what else may exist during a trial.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::cells::{Guest, Who};
 use crate::tracer::runs;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-/// The ids of a pod and of its further container, and of one that is alone.
+/// The ids of a pod and of its further container, and of a container that is alone.
 pub(crate) const POD: &str = "pod";
 pub(crate) const MEMBER: &str = "member";
 pub(crate) const SOLO: &str = "solo";
@@ -22,14 +22,14 @@ pub(crate) const SOLO: &str = "solo";
 pub(crate) struct Scene<'n> {
     pub(crate) node: &'n Node,
     neighbour: Task<'n>,
-    /// Not while containerd is killed, which would end it.
+    /// None while containerd is killed, which would end it.
     events: Option<Events>,
     pub(crate) pod: Option<Task<'n>>,
     /// Whether the pod's further container is a native one.
     native: bool,
-    /// What that one runs else, and the container that is alone.
+    /// The program of that container if it is not native, and of the one that is alone.
     guest: Guest,
-    /// What is the neighbour's, and the pod's.
+    /// The neighbour's things, and the pod's.
     expected: BTreeSet<String>,
 }
 
@@ -46,7 +46,7 @@ impl<'n> Scene<'n> {
         Self { node, neighbour, events, pod: None, native: who.is_native(), guest, expected }
     }
 
-    /// A container that prints «ready» and sleeps, or answers requests.
+    /// A container that prints "ready" and sleeps, or answers requests.
     pub(crate) fn order(&self, id: &str) -> Container<'n> {
         let order = self.node.container(id).limit(SOON);
         let order = match id {
@@ -62,7 +62,7 @@ impl<'n> Scene<'n> {
         self.guest == Guest::Server && [MEMBER, SOLO].contains(&id)
     }
 
-    /// Whether its guest has begun: a server answers. One whose worker is gone has not.
+    /// Whether its guest has begun: a server answers. A guest whose worker is gone has not.
     pub(crate) fn has_begun(&self, task: &Task<'_>) -> bool {
         if !self.serves(task.id()) {
             return task.stdout().contains("ready\n");
@@ -78,14 +78,14 @@ impl<'n> Scene<'n> {
         soon("the guest to begin", || self.has_begun(task));
     }
 
-    /// A server's request that takes as long as this; none where it is no server.
+    /// A server's request that takes this long; None if the task is no server.
     pub(crate) fn request(&self, task: &Task<'_>, time: Duration) -> Option<Client> {
         let path = format!("/sleep?{}", time.as_millis());
         self.serves(task.id())
             .then(|| task.within(|| asked(&path).expect("a server that has answered does not listen")))
     }
 
-    /// The pod, made if it is not there: the pid of its first container.
+    /// Makes the pod if there is none, and returns the pid of its first container.
     pub(crate) fn need_pod(&mut self) -> u32 {
         if self.pod.is_none() {
             let pod = self.order(POD).spawn();
@@ -96,14 +96,14 @@ impl<'n> Scene<'n> {
         self.pod.as_ref().map_or(0, Task::pid)
     }
 
-    /// How often containerd was told that this container's task had ended.
+    /// The number of exits of this container's task that containerd reported.
     pub(crate) fn exits(&self, id: &str) -> usize {
         let Some(events) = &self.events else { return 0 };
         events.settle();
         events.of(id).iter().filter(|topic| *topic == "exit").count()
     }
 
-    /// After the pod's shim has died: containerd forgets the pod.
+    /// Waits, after the death of the pod's shim, until containerd forgets the pod.
     pub(crate) fn bury_pod(&mut self) {
         let Some(pod) = self.pod.take() else { return };
         soon("containerd to forget the pod", || pod.try_state().is_err());
@@ -115,14 +115,14 @@ impl<'n> Scene<'n> {
     fn forget_pod(&mut self) {
         let of_neighbour = |line: &String| !line.contains(&format!("/{POD}")) && !line.ends_with(&format!(" {POD}"));
         self.expected.retain(of_neighbour);
-        // Its processes do not name it.
+        // Its processes do not name the node.
         let neighbour = self.neighbour.pid();
         let shim = catamaran_harness::procfs::parent(neighbour);
         let own = [format!("process {neighbour}:"), format!("process {shim}:")];
         self.expected.retain(|line| !line.starts_with("process ") || own.iter().any(|own| line.starts_with(own)));
     }
 
-    /// Ends what is left of a trial's container, by containerd's own calls. They may all find nothing.
+    /// Removes what is left of a trial's container by containerd's own calls. They may all find nothing.
     pub(crate) fn dismiss(&self, task: Task<'n>, shim_lives: bool) {
         let gone = |status: &Status| matches!(status.code, Code::NotFound | Code::FailedPrecondition);
         let check = |what: &str, answer: Result<(), Status>| {
@@ -136,7 +136,7 @@ impl<'n> Scene<'n> {
         task.remove_container();
     }
 
-    /// Everything that a death must leave as it was.
+    /// Checks everything that a death must leave unchanged.
     pub(crate) fn check(&self) {
         let begin = Instant::now();
         loop {
@@ -154,7 +154,7 @@ impl<'n> Scene<'n> {
         }
     }
 
-    /// The ids can be used: their containers run to their ends.
+    /// Checks that the ids are free: their containers run to their ends.
     pub(crate) fn use_again(&mut self) {
         self.need_pod();
         for id in [MEMBER, SOLO] {
@@ -163,7 +163,7 @@ impl<'n> Scene<'n> {
             let output = task.discard();
             assert!(output.code == 137, "{id} again: {output:?}");
         }
-        // A compile of another module, which sweeps what others have left who were killed.
+        // A compile of another module, which sweeps what killed processes have left.
         self.empty_cache();
         let other = self.node.container("other").image(&guests::image(Runtime::Catamaran, "hello")).create();
         other.discard();
@@ -171,8 +171,8 @@ impl<'n> Scene<'n> {
         assert!(rubbish.is_empty(), "left in the cache: {rubbish:?}");
     }
 
-    /// A containerd that is killed while it removes a bundle leaves it under a hidden name for ever, and removes no later one
-    /// of that id: so do we here, as an administrator has to, whatever the runtime.
+    /// Does an administrator's work, whatever the runtime: a containerd that is killed while it removes a bundle leaves it under a hidden
+    /// name for ever, and removes no later one of that id.
     pub(crate) fn finish_for_containerd(&self, id: &str) {
         let hidden = self.node.bundle(&format!(".{id}"));
         if hidden.exists() {
@@ -194,7 +194,7 @@ impl<'n> Scene<'n> {
         }
     }
 
-    /// What those who compile leave only when they are killed: files that were being written, locks, tickets.
+    /// Files that compiling processes leave only if they are killed: unfinished files, locks, tickets.
     fn rubbish(&self) -> Vec<PathBuf> {
         let root = self.node.catamaran_root();
         let files = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -205,7 +205,7 @@ impl<'n> Scene<'n> {
         new.chain(files(root.join("locks"))).chain(tickets).collect()
     }
 
-    /// The end of a scene in which all was clean.
+    /// Ends a scene in which all was clean.
     pub(crate) fn end(self) {
         for task in self.pod.into_iter().chain([self.neighbour]) {
             task.discard();
@@ -220,7 +220,7 @@ fn asked(path: &str) -> io::Result<Client> {
     Ok(client)
 }
 
-/// Waits for what must come soon.
+/// Waits for a condition that must come true soon.
 pub(crate) fn soon(what: &str, mut is: impl FnMut() -> bool) {
     catamaran_harness::wait_until(SOON, what, || is().then_some(()));
 }

@@ -1,7 +1,7 @@
-//! Kills a process at a system call of its own, by its number in the step: the same place each time, on any machine.
+//! Kills a process at a system call of its own, by the call's number in the step: the same place each time, on any machine.
 //!
-//! A shim, or containerd, is followed by ptrace(2) with all that it starts, so that a victim is known from its first moment on.
-//! What is followed knows nothing of it, is slower, and is let go when the thread that follows it ends.
+//! Follows a shim, or containerd, by ptrace(2) with all that it starts, so that a victim is known from its first moment on. A followed
+//! process does not notice, is slower, and is released when the thread that follows it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,15 +17,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 
-/// Between two looks for something to do.
+/// The pause between two looks for work.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// What a followed process is.
+/// The role of a followed process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
-    /// The process that was given: a shim, or a worker.
+    /// The given process: a shim, or a worker.
     Root,
-    /// Its threads, if that is what was given: their system calls are not looked at.
+    /// containerd's threads, if containerd was given: their system calls do not count.
     Containerd,
     Starter,
     Server,
@@ -34,18 +34,18 @@ pub(crate) enum Role {
     Search,
     Driver,
     Compile,
-    /// A command of runc's, from its start by the shim on.
+    /// A command of runc, from its start by the shim on.
     Runc,
-    /// Of any of them, and what has not executed its program yet.
+    /// A child of any of them, and a process that has not executed its program yet.
     Other,
 }
 
-/// What was seen of one step.
+/// The observations of one step.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// How many system calls each role has begun.
+    /// The number of system calls that each role has begun.
     pub(crate) calls: BTreeMap<Role, usize>,
-    /// The number of the system call that the victim was killed at.
+    /// The number of the system call at which the victim was killed.
     pub(crate) killed_at: Option<String>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    /// Follows `root` from now on, and kills the process of that role at its system call of that number, from 0.
+    /// Follows `root` from now on, and kills the process of that role at its system call of that number, counted from 0.
     pub(crate) fn follow(root: u32, victim: Option<(Role, usize)>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, wait) = mpsc::channel();
@@ -74,7 +74,7 @@ impl Tracer {
         Self { thread, stop }
     }
 
-    /// Lets go what is followed.
+    /// Releases the followed processes.
     pub(crate) fn end(self) -> Seen {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.join().unwrap()
@@ -83,7 +83,7 @@ impl Tracer {
 
 struct Process {
     role: Role,
-    /// Of the role that it comes from.
+    /// The role of its parent.
     parent: Role,
     /// Whether its next stop at a system call is the call's end.
     inside: bool,
@@ -93,7 +93,7 @@ struct Follower {
     victim: Option<(Role, usize)>,
     seen: Seen,
     all: BTreeMap<Pid, Process>,
-    /// That stopped at their first moment, before their parents told of them.
+    /// Processes that stopped at their first moment, before their parents' events arrived.
     early: BTreeSet<Pid>,
 }
 
@@ -110,7 +110,7 @@ impl Follower {
             let before = self.all.len();
             for thread in fs::read_dir(format!("/proc/{root}/task")).unwrap().flatten() {
                 let thread = Pid::from_raw(thread.file_name().to_str().unwrap().parse().unwrap());
-                // One that is followed already is a thread of one that is.
+                // A thread that is already followed is a followed process's thread.
                 if !self.all.contains_key(&thread) && ptrace::seize(thread, options).is_ok() {
                     ptrace::interrupt(thread).unwrap();
                     self.all.insert(thread, Process { role, parent: role, inside: false });
@@ -124,7 +124,7 @@ impl Follower {
     }
 
     fn run(&mut self, stop: &AtomicBool) {
-        // Of this thread's alone: the other threads have children of their own.
+        // Only for this thread's: the other threads have children of their own.
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
         while !stop.load(Ordering::SeqCst) {
             let (pid, status) = match raw::wait(flags) {
@@ -154,13 +154,13 @@ impl Follower {
                 Ok(WaitStatus::Stopped(pid, signal)) => self.go_on(pid, Some(signal)),
                 Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => drop(self.all.remove(&pid)),
                 Ok(_) => {}
-                // A real-time signal, which nix has no name for: threads of a C library ask one another by them.
+                // A real-time signal, which nix has no name for: threads of a C library signal one another by them.
                 Err(_) => raw::go_on(pid, status),
             }
         }
     }
 
-    /// True when it was the victim's last.
+    /// Counts a call; returns true if it was the victim's last.
     fn at_call(&mut self, pid: Pid) -> bool {
         let Some(process) = self.all.get_mut(&pid) else { return false };
         process.inside = !process.inside;
@@ -187,7 +187,7 @@ impl Follower {
             PTRACE_EVENT_CLONE | PTRACE_EVENT_FORK | PTRACE_EVENT_VFORK => {
                 let Ok(child) = ptrace::getevent(pid) else { return };
                 let child = Pid::from_raw(i32::try_from(child).unwrap());
-                // Without an exec of its own, which a thread has not either.
+                // Without an exec of its own, which a thread does not have either.
                 let role = match parent {
                     Role::Intermediate => Role::Worker,
                     Role::Starter => Role::Server,
@@ -202,7 +202,7 @@ impl Follower {
             PTRACE_EVENT_EXEC => {
                 if let Some(process) = self.all.get_mut(&pid) {
                     process.role = executed(pid, process.parent);
-                    // Its beginning may not have been looked at.
+                    // Its beginning may have gone unseen.
                     process.inside = true;
                 }
             }
@@ -216,7 +216,7 @@ impl Follower {
             Role::Other => matches!(process.parent, Role::Containerd | Role::Other),
             _ => false,
         };
-        // Killed meanwhile by somebody else: its end is told next.
+        // Another process may have killed it meanwhile: its end is reported next.
         let _ = match self.all.get(&pid) {
             Some(process) if unseen(process) => ptrace::cont(pid, signal),
             _ => ptrace::syscall(pid, signal),
@@ -232,7 +232,7 @@ mod raw {
     use nix::sys::wait::WaitPidFlag;
     use nix::unistd::Pid;
 
-    /// Whom something has happened to, and what; pid 0 for nobody.
+    /// Returns a process with an event, and the event; pid 0 if there is none.
     pub(super) fn wait(flags: WaitPidFlag) -> nix::Result<(Pid, i32)> {
         let mut status = 0;
         // SAFETY: the status is written to a number that outlives the call.
@@ -240,7 +240,7 @@ mod raw {
         Errno::result(pid).map(|pid| (Pid::from_raw(pid), status))
     }
 
-    /// Lets go on who stopped for a signal, with it.
+    /// Continues a process that stopped for a signal, with the signal.
     pub(super) fn go_on(pid: Pid, status: i32) {
         let signal = libc::c_long::from(libc::WSTOPSIG(status));
         // SAFETY: this request reads its numbers alone; of a process that is not stopped, or gone, it is refused.
@@ -248,7 +248,7 @@ mod raw {
     }
 }
 
-/// What a process is by the program that it has just executed.
+/// A process's role by the program that it has just executed.
 fn executed(pid: Pid, parent: Role) -> Role {
     let program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let name = program.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -277,7 +277,7 @@ fn has_last_word(pid: Pid, word: &str) -> bool {
     words.ends_with(format!("\0{word}\0").as_bytes())
 }
 
-/// Whether a process is there, and not a zombie.
+/// Whether a process exists, and is no zombie.
 pub(crate) fn runs(pid: u32) -> bool {
     let stat = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))

@@ -1,4 +1,4 @@
-//! One death: a step of a container's life, somebody killed in it, and what must be so afterwards.
+//! One death: a step of a container's life, a process killed in it, and the checks afterwards.
 
 use std::time::{Duration, Instant};
 
@@ -11,33 +11,33 @@ use crate::cells::{Step, Who};
 use crate::scene::{MEMBER, POD, SOLO, SOON, Scene, soon};
 use crate::tracer::{Role, Tracer, runs};
 
-/// What a server has under way when it is told to stop.
+/// The length of a server's request under way when it gets its stop signal.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Where in the step.
+/// The place in the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum At {
-    /// Nobody is killed: to learn how long the step is.
+    /// No victim: to learn how long the step is.
     Never,
     /// At the victim's system call of this number.
     Call(usize),
-    /// So long after the call was made.
+    /// This long after the call was made.
     Time(Duration),
     /// The step has no length.
     Once,
 }
 
-/// What came of it.
+/// The result of a trial.
 pub(crate) struct Died {
-    /// Whether it did.
+    /// Whether the victim was killed.
     pub(crate) killed: bool,
-    /// The last place in the step that there is.
+    /// The last place in the step.
     pub(crate) length: At,
-    /// For whoever looks for the place.
+    /// A description of the place.
     pub(crate) place: String,
 }
 
-/// Lets somebody die.
+/// Kills the victim at the place.
 ///
 /// # Panics
 /// When anything is not as it must be.
@@ -49,7 +49,7 @@ pub(crate) fn die(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     }
 }
 
-/// A shim that is just being started, by the program that containerd runs.
+/// A shim that is being started, by the program that containerd runs.
 fn starting(scene: &Scene<'_>, who: Who, at: At) -> Died {
     let role = if who == Who::Starter { Role::Starter } else { Role::Server };
     let victim = match at {
@@ -65,14 +65,14 @@ fn starting(scene: &Scene<'_>, who: Who, at: At) -> Died {
     if let Ok(task) = created {
         scene.dismiss(task, !killed);
     }
-    // Of a start that failed containerd forgets all, and calls no `delete`: the next one of anybody cleans up.
+    // containerd forgets a failed start, and calls no `delete`: the next start of any container cleans up.
     scene.use_briefly("other");
     scene.check();
     let length = At::Call(seen.calls.get(&role).copied().unwrap_or(0));
     Died { killed, length, place: seen.killed_at.unwrap_or_default() }
 }
 
-/// The processes that a shim starts, and a shim that is there.
+/// The processes that a shim starts, and an existing shim.
 fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     let (id, role) = match who {
         Who::Alone => (SOLO, Role::Root),
@@ -131,8 +131,7 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     }
     scene.check();
     let exits = (scene.exits(POD) - before.0, scene.exits(id) - before.1);
-    // For a pod containerd tells of the first container alone, and of an exit once more that a shim has told of before it was
-    // killed.
+    // For a pod containerd reports the first container alone, and repeats an exit that a shim reported before it was killed.
     let expected = match (who, created) {
         (who, _) if shim_dead && who.is_pods_shim() => (1..=1, 0..=1),
         (Who::Alone, _) if shim_dead => (0..=0, 1..=2),
@@ -152,7 +151,7 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
 struct Prepared<'n> {
     task: Task<'n>,
     shim: u32,
-    /// What a server has under way.
+    /// A server's request under way.
     request: Option<Client>,
 }
 
@@ -175,7 +174,7 @@ fn prepare<'n>(scene: &Scene<'n>, id: &str, step: Step) -> Prepared<'n> {
     Prepared { task, shim, request }
 }
 
-/// The step itself, whose answer may be anything.
+/// Runs the step itself, whose answer may be anything.
 fn go<'n>(scene: &Scene<'n>, task: Option<Task<'n>>, id: &str, step: Step, root: u32) -> Option<Task<'n>> {
     let Some(task) = task else { return scene.order(id).try_create().ok() };
     match step {
@@ -198,7 +197,7 @@ fn go<'n>(scene: &Scene<'n>, task: Option<Task<'n>>, id: &str, step: Step, root:
     Some(task)
 }
 
-/// containerd, which is started again then.
+/// Kills containerd, which is restarted then.
 fn containerd(scene: &Scene<'_>, step: Step, at: At) -> Died {
     let node = scene.node;
     let order = scene.order(SOLO).keep();
@@ -238,7 +237,7 @@ fn containerd(scene: &Scene<'_>, step: Step, at: At) -> Died {
 
 fn after_restart(scene: &Scene<'_>, step: Step, worker: Option<u32>, task: Option<Task<'_>>) {
     let Some(task) = task else {
-        // Created or not, whoever asked does not know: kubelets ask again, by the same name or after a removal.
+        // The client does not know whether it was created: kubelets ask again, by the same name or after a removal.
         for words in [["tasks", "delete", "-f", SOLO].as_slice(), &["containers", "rm", SOLO]] {
             scene.node.ctr(words);
         }

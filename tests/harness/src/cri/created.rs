@@ -1,4 +1,4 @@
-//! A container that the CRI wrote a record of, and that a test runs itself.
+//! A container that the CRI wrote a record of, and that the test runs itself.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ impl<'n> Created<'n> {
         serde_json::from_slice(fields(&self.spec).bytes(2)).expect("the spec is no JSON")
     }
 
-    /// Replaces the spec, for what of it is looked at by itself.
+    /// Replaces the spec, for tests of single keys.
     pub fn change(&mut self, edit: impl FnOnce(&mut Value)) {
         let mut spec = self.spec();
         edit(&mut spec);
@@ -39,10 +39,10 @@ impl<'n> Created<'n> {
         &self.image
     }
 
-    /// Creates a task of our runtime from that spec, on that snapshot, by a record in the node's own namespace.
+    /// Creates a task of our runtime from that spec, on that snapshot, through a record in the node's own namespace.
     ///
     /// # Errors
-    /// What containerd or the shim answered. The record is removed then.
+    /// The refusal of containerd or the shim. The record is removed then.
     pub fn try_task(&self) -> Result<Task<'n>, Status> {
         let Self { node, id, image, spec } = self;
         node.require(Runtime::Catamaran);

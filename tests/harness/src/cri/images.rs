@@ -6,12 +6,12 @@ use crate::deadline::{self, PATIENCE};
 use crate::image::Image;
 use crate::wire::{Message, fields};
 
-/// Imports an image where the CRI looks for it, and waits until it does.
+/// Imports an image into the CRI's namespace, and waits until the CRI knows it.
 pub(super) fn import(node: &Node, image: &Image) {
     import_with(node, image, &[]);
 }
 
-/// The same, with flags for `ctr images import`. A name that stood for another image stands for this one then.
+/// The same, with flags for `ctr images import`. If the name stood for another image, it now stands for this one.
 ///
 /// # Panics
 /// When containerd or the CRI does not take it.
@@ -24,7 +24,7 @@ pub fn import_with(node: &Node, image: &Image, flags: &[&str]) {
     wait_for(node, image.name());
 }
 
-/// Gives an image that was imported the name `NAME@sha256:...` too, as the CRI does when it pulls, and answers it.
+/// Gives an imported image the name `NAME@sha256:...` too, as the CRI does when it pulls, and returns that name.
 ///
 /// # Panics
 /// When containerd or the CRI does not take it.
@@ -43,7 +43,7 @@ pub fn pin(node: &Node, image: &Image) -> String {
     name
 }
 
-/// The ID that the CRI has for an image: the digest of its configuration.
+/// Returns the ID that the CRI has for an image: the digest of its configuration.
 ///
 /// # Panics
 /// When the CRI does not know it.

@@ -1,4 +1,4 @@
-//! What the CRI lists of a node.
+//! Lists of pods and containers from the CRI.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use super::status::{ContainerState, map, text};
 use crate::Node;
 use crate::wire::{Fields, Message, fields};
 
-/// What pods are to be listed: all that fit what is set.
+/// Which pods to list: those that match every field that is set.
 #[derive(Clone, Debug, Default)]
 pub struct PodFilter {
-    /// This one alone.
+    /// Only this one.
     pub id: String,
-    /// Those that are ready, or those that are not.
+    /// Only those that are ready, or only those that are not.
     pub ready: Option<bool>,
     /// Those with all of these labels.
     pub labels: Vec<(String, String)>,
 }
 
-/// What containers are to be listed: all that fit what is set.
+/// Which containers to list: those that match every field that is set.
 #[derive(Clone, Debug, Default)]
 pub struct ContainerFilter {
-    /// This one alone.
+    /// Only this one.
     pub id: String,
     /// Those of this pod.
     pub pod: String,
@@ -38,7 +38,7 @@ pub struct Listed {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// As they were asked for.
+    /// As requested.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -55,7 +55,7 @@ pub fn pods(node: &Node, filter: &PodFilter) -> Vec<Listed> {
     fields(&answer).all(1).map(|one| listed(&fields(one), 2, 5)).collect()
 }
 
-/// `ListContainers`: without those of sandboxes.
+/// `ListContainers`: without the sandbox containers.
 ///
 /// # Panics
 /// When the CRI does not say.

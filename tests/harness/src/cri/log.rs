@@ -10,9 +10,9 @@ pub struct LogLine {
     pub time: String,
     /// `stdout` or `stderr`.
     pub stream: String,
-    /// Whether the guest's line ends with it (`F`), or goes on in the stream's next one (`P`).
+    /// Whether the guest's line ends here (`F`), or goes on in the stream's next one (`P`).
     pub full: bool,
-    /// Without its end.
+    /// The text without its line end.
     pub text: String,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn read(path: &Path) -> Vec<LogLine> {
         .collect()
 }
 
-/// The guest's own lines of one stream: what was cut is put together again.
+/// Returns the guest's own lines of one stream, joined again where the log cut them.
 pub(super) fn whole(lines: Vec<LogLine>, stream: &str) -> Vec<String> {
     let mut found = vec![String::new()];
     for line in lines.into_iter().filter(|line| line.stream == stream) {
@@ -42,7 +42,7 @@ pub(super) fn whole(lines: Vec<LogLine>, stream: &str) -> Vec<String> {
             found.push(String::new());
         }
     }
-    // What the guest has begun and not ended is in the log once the guest has ended.
+    // A line that the guest has begun and not ended comes into the log when the guest ends.
     if found.last().is_some_and(String::is_empty) {
         found.pop();
     }

@@ -26,7 +26,7 @@ pub struct Order<'n, 'p> {
     name: String,
     attempt: u64,
     image: String,
-    /// The author's own words for it, where the kubelet sends an ID beside them.
+    /// The author's name for the image, if the kubelet sends an ID beside it.
     words: String,
     config: Message,
     resources: Message,
@@ -47,7 +47,7 @@ impl<'n, 'p> Order<'n, 'p> {
         }
     }
 
-    /// The image as the kubelet sends it: what it has resolved it to, and the words of who wrote the pod.
+    /// The image as the kubelet sends it: the resolved name, and the name in the pod as its author wrote it.
     #[must_use]
     pub fn image(mut self, resolved: &str, words: &str) -> Self {
         (self.image, self.words) = (resolved.to_owned(), words.to_owned());
@@ -63,7 +63,7 @@ impl<'n, 'p> Order<'n, 'p> {
         self
     }
 
-    /// `args`: what stands behind the image's entrypoint.
+    /// `args`: the words after the image's entrypoint.
     #[must_use]
     pub fn args<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
         for word in words {
@@ -100,7 +100,7 @@ impl<'n, 'p> Order<'n, 'p> {
         self
     }
 
-    /// A mount as the kubelet sends it: what of the machine, where, and whether read-only.
+    /// A mount as the kubelet sends it: the machine's path, the container's path, and whether it is read-only.
     #[must_use]
     pub fn mount(mut self, source: &Path, destination: &str, readonly: bool, propagation: Propagation) -> Self {
         let number = match propagation {
@@ -132,7 +132,7 @@ impl<'n, 'p> Order<'n, 'p> {
         self
     }
 
-    /// A device of the node's, as a device plugin asks for it.
+    /// A device of the node's, as a device plugin requests it.
     #[must_use]
     pub fn device(mut self, path: &str) -> Self {
         self.config = self.config.message(8, Message::new().bytes(1, path).bytes(2, path).bytes(3, "rwm"));
@@ -154,7 +154,7 @@ impl<'n, 'p> Order<'n, 'p> {
         self
     }
 
-    /// A key of cgroup v2's by its own name, such as the kubelet's `memory.oom.group`.
+    /// A key of cgroup v2 by its own name, such as the kubelet's `memory.oom.group`.
     #[must_use]
     pub fn unified(mut self, key: &str, value: &str) -> Self {
         self.resources = self.resources.entry(9, key, value);
@@ -168,7 +168,8 @@ impl<'n, 'p> Order<'n, 'p> {
         self
     }
 
-    /// `metadata.annotations` of the container alone, as the kubelet sends none; those of the pod come by the pod.
+    /// `metadata.annotations` of this container alone, which the kubelet never sends: a pod's annotations are in its
+    /// [`Shape`](super::Shape).
     #[must_use]
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
         self.config = self.config.entry(10, key, value);
@@ -191,7 +192,7 @@ impl<'n, 'p> Order<'n, 'p> {
         Ok(id)
     }
 
-    /// Below the pod's folder, as the kubelet names it.
+    /// The log's path below the pod's folder, named as the kubelet names it.
     fn log(&self) -> String {
         format!("{}/{}.log", self.name, self.attempt)
     }
@@ -206,7 +207,7 @@ impl<'n, 'p> Order<'n, 'p> {
     /// Creates it for the CRI to start.
     ///
     /// # Errors
-    /// What containerd answered: the shim hears of it only when it is started.
+    /// containerd's answer: the shim hears of the container only when it is started.
     pub fn try_ready(self) -> Result<Running<'n>, Status> {
         let log = self.pod.logs().join(self.log());
         fs::create_dir_all(log.parent().expect("a file in a folder")).expect("cannot make a folder");

@@ -11,7 +11,7 @@ use crate::deadline::{self, PATIENCE};
 use crate::grpc::Status;
 use crate::wire::{Message, fields};
 
-/// A container that the CRI created in a pod, to be started by it.
+/// A container that the CRI created in a pod, and starts.
 pub struct Running<'n> {
     pub(super) node: &'n Node,
     pub(super) id: String,
@@ -35,7 +35,7 @@ impl Running<'_> {
     /// Starts it.
     ///
     /// # Errors
-    /// What containerd or the shim answered.
+    /// The refusal of containerd or the shim.
     pub fn try_start(&self) -> Result<(), Status> {
         self.ask("StartContainer", Message::new().bytes(1, &self.id)).map(drop)
     }
@@ -48,7 +48,7 @@ impl Running<'_> {
         self.try_start().unwrap_or_else(|status| panic!("cannot start: {status}"));
     }
 
-    /// How it stands now.
+    /// Returns its status.
     ///
     /// # Panics
     /// When the CRI does not say.
@@ -68,8 +68,7 @@ impl Running<'_> {
         })
     }
 
-    /// Runs a further program in it to its end, as a probe or a hook of the kubelet's does: killed after `limit`, which is in
-    /// whole seconds.
+    /// Runs a further program in it to its end, like the kubelet's probes and hooks: killed after `limit`, which is in whole seconds.
     ///
     /// # Errors
     /// What containerd or the shim answered; `DeadlineExceeded` after the limit.
@@ -107,7 +106,7 @@ impl Running<'_> {
     /// a swap of 0 left to containerd.
     ///
     /// # Errors
-    /// What containerd or the shim answered.
+    /// The refusal of containerd or the shim.
     pub fn update(&self, memory: u64, shares: u64, quota: u64) -> Result<(), Status> {
         let resources = Message::new().number(1, 100_000).number(2, quota).number(3, shares).number(4, memory);
         self.ask("UpdateContainerResources", Message::new().bytes(1, &self.id).message(2, resources)).map(drop)
@@ -116,26 +115,26 @@ impl Running<'_> {
     /// `ContainerStats`.
     ///
     /// # Errors
-    /// What containerd or the shim answered.
+    /// The refusal of containerd or the shim.
     pub fn stats(&self) -> Result<ContainerStats, Status> {
         let answer = self.ask("ContainerStats", Message::new().bytes(1, &self.id))?;
         Ok(ContainerStats::read(fields(&answer).bytes(1)))
     }
 
-    /// `ReopenContainerLog`: what the kubelet asks for when it has renamed the log.
+    /// `ReopenContainerLog`: the kubelet's call after it has renamed the log.
     ///
     /// # Errors
-    /// What containerd answered.
+    /// containerd's refusal.
     pub fn try_reopen_log(&self) -> Result<(), Status> {
         self.ask("ReopenContainerLog", Message::new().bytes(1, &self.id)).map(drop)
     }
 
-    /// Where its log is.
+    /// The path of its log.
     pub fn log_path(&self) -> &Path {
         &self.log
     }
 
-    /// What it has written so far, line by line: from the file that `kubectl logs` reads.
+    /// Returns what it has written so far, line by line, from the file that `kubectl logs` reads.
     ///
     /// # Panics
     /// When a line is not in the CRI's form, `TIME STREAM TAG TEXT`.

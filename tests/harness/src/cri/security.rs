@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use super::Order;
 use crate::wire::Message;
 
-/// `seccompProfile`: which filter of system calls is asked for.
+/// `seccompProfile`: the requested filter of system calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seccomp {
     /// The runtime's own.
     RuntimeDefault,
     /// None.
     Unconfined,
-    /// The one in this file of the node's.
+    /// The one in this file of the node.
     Localhost(PathBuf),
 }
 
@@ -32,7 +32,7 @@ fn profile(kind: u64, file: &str) -> Message {
     Message::new().number(1, kind).bytes(2, file)
 }
 
-/// `Int64Value`: there, also when it is 0.
+/// `Int64Value`: present even if it is 0.
 fn number(value: u64) -> Message {
     Message::new().number(1, value)
 }
@@ -65,7 +65,7 @@ impl Order<'_, '_> {
         self
     }
 
-    /// `supplementalGroups` and `fsGroup`: both come as this.
+    /// `supplementalGroups` and `fsGroup`: the kubelet sends both as this.
     #[must_use]
     pub fn group(mut self, gid: u64) -> Self {
         self.security = self.security.number(8, gid);
@@ -138,7 +138,7 @@ impl Order<'_, '_> {
         self
     }
 
-    /// Paths that are to be empty for the container.
+    /// Paths that appear empty to the container.
     #[must_use]
     pub fn masked<'w>(mut self, paths: impl IntoIterator<Item = &'w str>) -> Self {
         for path in paths {
@@ -147,7 +147,7 @@ impl Order<'_, '_> {
         self
     }
 
-    /// Paths that the container is to read alone.
+    /// Paths that the container may only read.
     #[must_use]
     pub fn readonly_paths<'w>(mut self, paths: impl IntoIterator<Item = &'w str>) -> Self {
         for path in paths {

@@ -1,5 +1,5 @@
-//! Sessions as `kubectl attach` and `kubectl exec` have them: streams in the messages of one websocket, whose first byte says
-//! which one (Kubernetes' remotecommand, `v4.channel.k8s.io`).
+//! Sessions of `kubectl attach` and `kubectl exec`: streams in the messages of one websocket, whose first byte names the stream
+//! (Kubernetes' remotecommand, `v4.channel.k8s.io`).
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -33,20 +33,20 @@ pub struct Session {
 }
 
 impl Running<'_> {
-    /// Attaches to its process; with what it was created with.
+    /// Attaches to its process, with the streams that it was created with.
     ///
     /// # Errors
-    /// What the CRI answered.
+    /// The CRI's refusal.
     pub fn attach(&self, tty: bool) -> Result<Session, Status> {
         let request = Message::new().bytes(1, &self.id).number(2, 1).number(3, tty.into()).number(4, 1);
         // A terminal has no stderr.
         Session::open(&self.ask("Attach", request.number(5, (!tty).into()))?)
     }
 
-    /// Executes a program in it, with all of its streams, on a terminal or not.
+    /// Executes a program in it, with all of its streams, with or without a terminal.
     ///
     /// # Errors
-    /// What the CRI answered.
+    /// The CRI's refusal.
     pub fn exec<'w>(&self, words: impl IntoIterator<Item = &'w str>, tty: bool) -> Result<Session, Status> {
         let mut request = Message::new().bytes(1, &self.id);
         for word in words {
@@ -58,7 +58,7 @@ impl Running<'_> {
 }
 
 impl Session {
-    /// At the address that the CRI answered.
+    /// Opens the session at the address in the CRI's answer.
     fn open(answer: &[u8]) -> Result<Self, Status> {
         let url = text(&fields(answer), 1);
         let authority = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).expect("an address");
@@ -74,7 +74,7 @@ impl Session {
         self.socket.send(Frame::binary(frame)).expect("cannot write to the session");
     }
 
-    /// Types.
+    /// Types on its stdin.
     ///
     /// # Panics
     /// When the session has ended.
@@ -90,13 +90,13 @@ impl Session {
         self.send(SIZE, serde_json::json!({"Width": width, "Height": height}).to_string().as_bytes());
     }
 
-    /// What has come so far, of both outputs.
+    /// Returns what both outputs have had so far.
     pub fn heard(&self) -> (String, String) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&self.stdout), text(&self.stderr))
     }
 
-    /// Takes one message, if one comes until then; false when there are no more.
+    /// Takes one message, if one comes before `until`; returns false if the session has ended.
     fn take(&mut self, until: Instant) -> bool {
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         self.socket.get_ref().set_read_timeout(Some(left)).expect("cannot set a limit");
@@ -132,7 +132,7 @@ impl Session {
         }
     }
 
-    /// Waits for its end: the exit code, where it tells one.
+    /// Waits for its end, and returns the exit code if the end tells one.
     ///
     /// # Panics
     /// When it does not end within 30 s.

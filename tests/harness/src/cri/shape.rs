@@ -1,13 +1,13 @@
-//! What a pod asks for, in the words of Kubernetes.
+//! A pod's wishes, in the words of Kubernetes.
 
 use super::{CONTAINER, NODE, POD, logs};
 use crate::wire::Message;
 use crate::{Engine, Node};
 
-/// What of a pod is not the ordinary one.
+/// How a pod differs from the ordinary one.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
-    /// The handler of the node's configuration; the default one, runc, by an empty name.
+    /// The handler of the node's configuration; an empty name means the default one, runc.
     pub handler: String,
     /// A network of the pod's own, instead of the host's.
     pub network: bool,
@@ -23,19 +23,19 @@ pub struct Shape {
     pub host_pid: bool,
     /// `hostIPC`.
     pub host_ipc: bool,
-    /// `hostUsers: false`: so many users of the host's, from this one on.
+    /// `hostUsers: false`: the first user of the host's range, and the range's length.
     pub users: Option<(u64, u64)>,
     /// A pod may hold privileged containers only if it is privileged itself.
     pub privileged: bool,
     /// `securityContext.sysctls`.
     pub sysctls: Vec<(String, String)>,
-    /// `dnsConfig`, as the kubelet resolves it; the node's own without.
+    /// `dnsConfig`, as the kubelet resolves it; if None, the node's own.
     pub dns: Option<Dns>,
     /// `containerPort` of the containers, TCP.
     pub ports: Vec<u64>,
 }
 
-/// `DNSConfig`: what is to stand in the pod's resolv.conf.
+/// `DNSConfig`: the content of the pod's resolv.conf.
 #[derive(Clone, Debug, Default)]
 pub struct Dns {
     /// `nameservers`.
@@ -47,12 +47,12 @@ pub struct Dns {
 }
 
 impl Shape {
-    /// A pod as `runtimeClassName: catamaran` makes it, with a network of its own.
+    /// A pod with `runtimeClassName: catamaran` and a network of its own.
     pub fn wasm() -> Self {
         Self { handler: "catamaran".to_owned(), network: true, ..Self::default() }
     }
 
-    /// The same, whose containers all run on this engine.
+    /// The same, with all containers on this engine.
     pub fn on(engine: Engine) -> Self {
         Self::wasm().annotation("catamaran.wasm/engine", engine.name())
     }
@@ -95,13 +95,13 @@ impl Shape {
     pub(super) fn config(&self, node: &Node, name: &str) -> Message {
         let metadata = Message::new().bytes(1, name).bytes(2, format!("{name}-uid")).bytes(3, "default");
         let security = Message::new().message(1, self.namespaces()).number(6, self.privileged.into());
-        // The cgroups bear the node's tag, by which they are found.
+        // The cgroups bear the node's tag, so that the node finds them.
         let mut linux = Message::new().bytes(1, format!("/{}", node.namespace())).message(2, security);
         for (key, value) in &self.sysctls {
             linux = linux.entry(3, key, value);
         }
         let logs = logs(node, name).display().to_string();
-        // One in the host's network has the host's name.
+        // A pod in the host's network has the host's name.
         let mut config = Message::new().message(1, metadata).bytes(2, &self.hostname).bytes(3, logs).message(8, linux);
         if let Some(dns) = &self.dns {
             config = config.message(4, dns.config());

@@ -1,4 +1,4 @@
-//! What containers and pods use, as the kubelet is told it.
+//! Usage of containers and pods, as the CRI tells the kubelet.
 
 use super::list::{labelled, list};
 use super::status::text;
@@ -11,9 +11,9 @@ use crate::wire::{Fields, Message, fields};
 pub struct ContainerStats {
     /// The container's id.
     pub id: String,
-    /// Nothing where there is no task.
+    /// None if there is no task.
     pub cpu: Option<Cpu>,
-    /// Nothing where there is no task.
+    /// None if there is no task.
     pub memory: Option<Memory>,
     /// `writable_layer`.
     pub layer: Layer,
@@ -26,7 +26,7 @@ pub struct Cpu {
     pub at: u64,
     /// `usage_core_nano_seconds`: since the container began.
     pub nanoseconds: u64,
-    /// `usage_nano_cores`, since the one before was asked for; where the CRI reckons it.
+    /// `usage_nano_cores`, since the previous request; only if the CRI computes it.
     pub nano_cores: Option<u64>,
 }
 
@@ -35,9 +35,9 @@ pub struct Cpu {
 pub struct Memory {
     /// In nanoseconds since 1970.
     pub at: u64,
-    /// `working_set_bytes`: what evictions count.
+    /// `working_set_bytes`: the figure that evictions count.
     pub working_set: u64,
-    /// `available_bytes`: what of the limit is left.
+    /// `available_bytes`: what is left of the limit.
     pub available: u64,
     /// `usage_bytes`.
     pub usage: u64,
@@ -67,7 +67,7 @@ pub struct PodStats {
     pub cpu: Option<Cpu>,
     /// Of the cgroup that the pod's containers are in.
     pub memory: Option<Memory>,
-    /// The interface of the pod's network, and the bytes that came and went there; nothing in the host's.
+    /// The interface of the pod's network, and the bytes received and sent there; None in the host's network.
     pub network: Option<(String, u64, u64)>,
     /// `process_count`: those of the containers.
     pub processes: u64,

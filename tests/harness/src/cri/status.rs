@@ -1,4 +1,4 @@
-//! What the CRI says of a pod and of a container.
+//! The CRI's status of a pod and of a container.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::wire::{Fields, fields};
 
-/// How a pod stands, as the kubelet is told it.
+/// A pod's status, as the kubelet gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodStatus {
     /// `SANDBOX_READY`.
@@ -17,9 +17,9 @@ pub struct PodStatus {
     pub pid: u32,
     /// Its handler.
     pub handler: String,
-    /// As they were asked for.
+    /// As requested.
     pub labels: BTreeMap<String, String>,
-    /// As they were asked for.
+    /// As requested.
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -64,7 +64,7 @@ impl ContainerState {
     }
 }
 
-/// How a container stands, as the kubelet is told it.
+/// A container's status, as the kubelet gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerStatus {
     /// Where in its life it is.
@@ -73,40 +73,40 @@ pub struct ContainerStatus {
     pub exit_code: i32,
     /// Why it ended: `Completed`, `Error`, `OOMKilled` and so on.
     pub reason: String,
-    /// What belongs to the reason.
+    /// The text that belongs to the reason.
     pub message: String,
     /// The process, as the host sees it; 0 when it has none.
     pub pid: u32,
-    /// When, in nanoseconds since 1970.
+    /// The time, in nanoseconds since 1970.
     pub created_at: u64,
-    /// When; 0 until then.
+    /// The time; 0 until then.
     pub started_at: u64,
-    /// When; 0 until then.
+    /// The time; 0 until then.
     pub finished_at: u64,
     /// The image's name.
     pub image: String,
-    /// Where `kubectl logs` reads.
+    /// The file that `kubectl logs` reads.
     pub log_path: String,
     /// Its name.
     pub name: String,
-    /// Which restart it is.
+    /// The number of its restart.
     pub attempt: u64,
-    /// As they were asked for.
+    /// As requested.
     pub labels: BTreeMap<String, String>,
-    /// As they were asked for.
+    /// As requested.
     pub annotations: BTreeMap<String, String>,
-    /// As they were asked for.
+    /// As requested.
     pub mounts: Vec<MountStatus>,
     /// The spec that it runs from.
     pub spec: Value,
 }
 
-/// A mount of a container's as the CRI keeps it.
+/// A container's mount as the CRI keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountStatus {
-    /// Where in the container.
+    /// The path in the container.
     pub destination: String,
-    /// What of the machine.
+    /// The path on the machine.
     pub source: String,
     /// Whether it is read-only.
     pub readonly: bool,
@@ -154,13 +154,13 @@ pub(super) fn map(of: &Fields<'_>, field: u32) -> BTreeMap<String, String> {
     entries.map(|entry| (text(&entry, 1), text(&entry, 2))).collect()
 }
 
-/// The verbose part of an answer: a map whose entry `info` is JSON; null where it has none.
+/// The verbose part of an answer: a map whose entry `info` is JSON; null if there is none.
 fn info(answer: &Fields<'_>, field: u32) -> Value {
     let info = answer.all(field).map(fields).find(|entry| entry.bytes(1) == b"info");
     info.map_or(Value::Null, |entry| serde_json::from_slice(entry.bytes(2)).expect("the info is no JSON"))
 }
 
-/// The process that it names.
+/// The process that the verbose part names.
 fn pid(answer: &Fields<'_>, field: u32) -> u32 {
     u32::try_from(info(answer, field)["pid"].as_u64().unwrap_or_default()).expect("a pid")
 }

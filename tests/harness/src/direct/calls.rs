@@ -1,4 +1,4 @@
-//! The calls of the task API, as a shim is sent them, and what it answers.
+//! The calls of the task API as a shim gets them, and its answers.
 
 use containerd_shim_protos::api::{
     CheckpointTaskRequest, CloseIORequest, ConnectRequest, CreateTaskRequest, DeleteRequest, ExecProcessRequest,
@@ -13,11 +13,11 @@ use super::shim::{Case, Standing};
 const TERM: u32 = 15;
 const KILL: u32 = 9;
 
-/// How long a Wait is waited for: one that is not answered by then has nothing to answer.
+/// How long to wait for the answer to a Wait: if none comes by then, the container has not ended.
 const WAIT: i64 = 150_000_000;
 const PATIENCE: i64 = 20_000_000_000;
 
-/// A call, with all that is said in it.
+/// A call with its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the API's own words")]
 pub enum Call {
@@ -46,7 +46,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Every one of them.
+    /// All calls.
     pub const ALL: [Self; 20] = [
         Self::Create,
         Self::Start,
@@ -70,7 +70,7 @@ impl Call {
         Self::Shutdown,
     ];
 
-    /// Those that change where a container is in its life, or are changed by it while they last.
+    /// The calls that change a container's state, or that such a change affects while they last.
     pub const OF_LIFE: [Self; 10] = [
         Self::Create,
         Self::Start,
@@ -85,12 +85,12 @@ impl Call {
     ];
 }
 
-/// What came of a call.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Without an error.
+    /// It succeeded.
     Done,
-    /// With this code.
+    /// It was refused with this code.
     Refused(Code),
     /// A Wait that goes on.
     Waits,
@@ -101,7 +101,7 @@ fn any(kind: &str, json: &str) -> Option<Any> {
     Some(Any { type_url, value: json.as_bytes().to_vec(), ..Default::default() })
 }
 
-/// A process for Exec, as it stands in a spec.
+/// A process for Exec, as in a spec.
 const PROCESS: &str = r#"{"cwd":"/","args":["/sleep"],"user":{"uid":0,"gid":0}}"#;
 
 impl Case<'_> {
@@ -116,16 +116,16 @@ impl Case<'_> {
                 Code::DEADLINE_EXCEEDED if call == Call::Wait => Answer::Waits,
                 code => Answer::Refused(code),
             },
-            // The client's own clock.
+            // The client's own clock ended the call, not the shim.
             Err(e) if call == Call::Wait && e.to_string().contains("timeout") => Answer::Waits,
             Err(e) => panic!("{call:?} in {:?}: {e}", self.id),
         }
     }
 
-    /// As [`Case::call`], with the error as it came.
+    /// The same as [`Case::call`], with the error itself.
     ///
     /// # Errors
-    /// The shim's refusal, or what became of the connection.
+    /// The shim's refusal, or the connection's error.
     pub fn send(&self, call: Call) -> ttrpc::Result<()> {
         let (task, id) = (&self.shim.task, self.id.clone());
         let ctx = self.patience(call);
@@ -167,7 +167,7 @@ impl Case<'_> {
         }
     }
 
-    /// A container that runs may keep a Wait for ever; of any other the answer is there, however busy the machine is.
+    /// A running container may keep a Wait for ever; any other answers, however busy the machine is.
     fn patience(&self, call: Call) -> Context {
         let lasts = call == Call::Wait && !matches!(self.standing(), Standing::None | Standing::Stopped);
         ttrpc::context::with_timeout(if lasts { WAIT } else { PATIENCE })

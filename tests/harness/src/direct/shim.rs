@@ -1,4 +1,4 @@
-//! A shim of the test's own, without containerd between: started by its command line, called over ttrpc.
+//! A shim of the test's own, without containerd: started by its command line, called over ttrpc.
 
 use std::env;
 use std::fs::{self, File};
@@ -24,10 +24,10 @@ use crate::runtime::{Engine, Runtime};
 use crate::{guests, keeper};
 
 const SOON: Duration = Duration::from_secs(10);
-/// How long a signal that was taken may need to end the container. One that is ignored does not.
+/// How long the container may take to end after a signal that it does not ignore.
 const ENDING: Duration = Duration::from_secs(3);
 
-/// Where a container is, as State tells it.
+/// A container's state, as State tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the API's own words")]
 pub enum Standing {
@@ -40,11 +40,11 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Where a container is brought to, before it is called.
+    /// The states that a container is brought into before it is called.
     pub const ALL: [Self; 6] = [Self::None, Self::Created, Self::Running, Self::Paused, Self::Stopped, Self::Deleted];
 }
 
-/// A shim's server with one container that stays, so that it does not end between two tests of others.
+/// A shim's server with one container that stays, so that the server does not end between two tests of other containers.
 pub struct Shim<'n> {
     /// Its client.
     pub task: TaskClient,
@@ -54,19 +54,19 @@ pub struct Shim<'n> {
     name: String,
     /// Its process.
     pub pid: u32,
-    /// Where it listens.
+    /// The path of its socket.
     pub socket: PathBuf,
     next: AtomicU32,
 }
 
-/// One container of a shim's, in its bundle.
+/// One container of a shim, in its bundle.
 pub struct Case<'s> {
     pub(crate) shim: &'s Shim<'s>,
     /// Its id.
     pub id: String,
     /// Its bundle's folder.
     pub bundle: PathBuf,
-    /// What its guest prints; held open, so that nobody waits for a reader.
+    /// The guest's output; held open, so that no writer waits for a reader.
     stdout: Mutex<File>,
     said: Mutex<String>,
 }
@@ -80,7 +80,7 @@ impl<'n> Shim<'n> {
         Self::start_with(node, runtime, engine, runtime)
     }
 
-    /// Ours, whose containers are native ones: the program that runc's shim has.
+    /// Starts our shim with native containers: they run the program that runc's shim gets.
     ///
     /// # Panics
     /// When it does not start.
@@ -88,7 +88,7 @@ impl<'n> Shim<'n> {
         Self::start_with(node, Runtime::Catamaran, Engine::Wasmtime, Runtime::Runc)
     }
 
-    /// With the program of `of`.
+    /// Starts the shim of `runtime` with the program of `of`.
     fn start_with(node: &'n Node, runtime: Runtime, engine: Engine, of: Runtime) -> Self {
         let name = match (runtime, of) {
             (Runtime::Catamaran, Runtime::Catamaran) => format!("order-{}", engine.name()),
@@ -143,7 +143,7 @@ impl<'n> Shim<'n> {
         shim
     }
 
-    /// A container that is not there yet, of an id that nobody had.
+    /// Makes a case whose container does not exist yet, with an id that was never used.
     pub fn case(&self) -> Case<'_> {
         let id = format!("{}-{}", self.name, self.next.fetch_add(1, Ordering::Relaxed));
         let bundle = self.node.folder(&format!("order/{id}"));
@@ -162,14 +162,14 @@ impl<'n> Shim<'n> {
     /// Removes the last container and asks the shim to end.
     ///
     /// # Panics
-    /// When it does not end, with its socket.
+    /// When the shim does not end, or leaves its socket.
     pub fn end(self) {
         assert!(Path::new("/proc").join(self.pid.to_string()).exists(), "the shim is gone");
         let bundle = self.node.dir().join("order").join(&self.name);
         let _ = fs::remove_file(bundle.join("stdout"));
         let keeper = self.open(&self.name, bundle);
         keeper.must(Call::Delete);
-        // It may be gone before its answer.
+        // The shim may be gone before its answer.
         let shutdown = containerd_shim_protos::api::ShutdownRequest { id: self.name.clone(), ..Default::default() };
         let _ = self.task.shutdown(ttrpc::context::with_timeout(5_000_000_000), &shutdown);
         let process = Path::new("/proc").join(self.pid.to_string());
@@ -197,9 +197,9 @@ fn make_root(root: &Path, runtime: Runtime) {
     fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 }
 
-/// A bundle that both runtimes take; the root file system is that of the shim's first container.
+/// Writes a bundle that both runtimes take; the root file system is that of the shim's first container.
 fn write_bundle(bundle: &Path, first: &Path, namespace: &str, id: &str, engine: Engine) {
-    // Elsewhere: a file that is open for writing keeps a disk from being made read-only.
+    // Outside the root file system: a file that is open for writing prevents a remount as read-only.
     let log = first.ancestors().nth(2).unwrap().join("order.log");
     fs::write(&log, "").unwrap();
     std::os::unix::fs::symlink(log, bundle.join("log")).unwrap();
@@ -220,10 +220,10 @@ fn write_bundle(bundle: &Path, first: &Path, namespace: &str, id: &str, engine: 
 }
 
 impl Case<'_> {
-    /// Where the container is; what a shim does not know was never there, or is deleted.
+    /// Returns the container's state; a container that the shim does not know never existed or is deleted.
     ///
     /// # Panics
-    /// When State is refused otherwise.
+    /// When State is refused for another reason.
     pub fn standing(&self) -> Standing {
         let asked = StateRequest { id: self.id.clone(), ..Default::default() };
         match self.shim.task.state(ttrpc::context::with_timeout(10_000_000_000), &asked) {
@@ -243,7 +243,7 @@ impl Case<'_> {
         self.send(call).unwrap_or_else(|e| panic!("{call:?} of {}: {e}", self.id));
     }
 
-    /// Brings a new container so far.
+    /// Brings a new container into this state.
     ///
     /// # Panics
     /// When a call on the way is refused.
@@ -271,7 +271,7 @@ impl Case<'_> {
         }
     }
 
-    /// Waits until the guest runs: a native one takes no signal before.
+    /// Waits until the guest runs: before that a native guest takes no signal.
     fn await_ready(&self) {
         wait_until(SOON, &format!("{} to run", self.id), || {
             let mut text = [0; 64];
@@ -287,7 +287,7 @@ impl Case<'_> {
         wait_until(SOON, &format!("{} to end", self.id), || (self.standing() == Standing::Stopped).then_some(()));
     }
 
-    /// Sends a call, and waits until what it set off has happened.
+    /// Sends a call, and waits until its effects have happened.
     pub fn settled(&self, call: Call) -> Answer {
         let answer = self.call(call);
         if answer == Answer::Done {
@@ -296,14 +296,14 @@ impl Case<'_> {
         answer
     }
 
-    /// Waits until what these calls may have set off has happened.
+    /// Waits until the possible effects of these calls have happened.
     pub fn settle(&self, calls: &[Call]) {
         if calls.contains(&Call::Start) {
             self.await_ready();
         }
         if calls.iter().any(|call| matches!(call, Call::Term | Call::Kill)) {
             let until = Instant::now() + ENDING;
-            // What is paused hears of no other signal.
+            // A paused container gets no signal but SIGKILL.
             let ends = |standing| match standing {
                 Standing::Created | Standing::Running => true,
                 Standing::Paused => calls.contains(&Call::Kill),
@@ -315,7 +315,7 @@ impl Case<'_> {
         }
     }
 
-    /// Removes it, wherever it is.
+    /// Removes the container, whatever its state.
     ///
     /// # Panics
     /// When it does not go.

@@ -1,8 +1,7 @@
-//! The commands that examples are built by.
+//! Runs the commands that build examples.
 //!
-//! A shell runs them, but for those whose tools the machine need not have: `wat2wasm`, `wit-bindgen go` and `wasm-tools component`
-//! are done here, by the libraries that these tools are made of. `cargo build` for `wasm32-wasip2` has the compiler that
-//! `provision-rust` fetched.
+//! A shell runs most of them. `wat2wasm`, `wit-bindgen go` and `wasm-tools component` need not be on the machine: this file does their work
+//! by the libraries that they are made of. `cargo build` for `wasm32-wasip2` gets the compiler that `provision-rust` fetched.
 
 use std::fmt::Debug;
 use std::fs;
@@ -16,13 +15,13 @@ use crate::guests;
 
 /// The line by which an example in Rust is built.
 const CARGO: &str = "cargo build --release --target wasm32-wasip2";
-/// The part of the bindings that is the same for all programs.
+/// The package of the bindings that is the same for all programs.
 const GO_PACKAGE: &str = "go.bytecodealliance.org/pkg";
 
 /// Runs one of an example's build lines in its folder.
 ///
 /// # Panics
-/// When it fails, with what it says.
+/// When it fails, with its output.
 pub(super) fn run(line: &str, folder: &Path) {
     match line.split(' ').collect::<Vec<_>>()[..] {
         ["wat2wasm", from, "-o", to] => write(&folder.join(to), guests::wat_file(&folder.join(from))),
@@ -39,7 +38,7 @@ pub(super) fn run(line: &str, folder: &Path) {
     }
 }
 
-/// What a build line's product depends on beside the example's files, and these do not say.
+/// The versions that a build line's product depends on, if the example's files do not pin them.
 ///
 /// # Panics
 /// When the tool is not there and cannot be fetched.
@@ -56,20 +55,20 @@ pub(super) fn version(line: &str) -> Vec<u8> {
 fn shell(line: &str, folder: &Path) {
     let mut command = Command::new("sh");
     command.args(["-c", line]).envs(guests::GO_STAYS_HOME);
-    // The folder is called differently each time, and Go writes it into the module.
+    // The folder has another name each time, and Go writes it into the module.
     command.env("GOFLAGS", "-mod=mod -trimpath");
-    // For who is to find clang and WASIX's C library installed.
+    // The build script expects clang and WASIX's C library on the machine.
     if line == "./build" {
         command.env("CC", guests::wasix_cc());
     }
     finish(command.current_dir(folder), line);
 }
 
-/// With a linker that makes modules: what wasm-component-ld does after it has called that, is done here.
+/// Runs cargo with a linker that makes modules, and does the rest of wasm-component-ld's work here.
 fn cargo(folder: &Path) {
     let mut command = Command::new("cargo");
     command.args(CARGO.split(' ').skip(1)).current_dir(folder);
-    // Whoever runs the tests has others.
+    // The developer's own variables must not change the build.
     for name in
         ["CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTFLAGS"]
     {
@@ -93,7 +92,7 @@ fn finish(command: &mut Command, line: &str) {
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The module with what its world says in a section of it.
+/// Returns the module with its world's description in a custom section.
 fn embedded(wit: &Path, module: &Path) -> Vec<u8> {
     let (mut resolve, mut bytes) = (Resolve::default(), read(module));
     let package = right(resolve.push_file(wit));
@@ -102,7 +101,7 @@ fn embedded(wit: &Path, module: &Path) -> Vec<u8> {
     bytes
 }
 
-/// Writes the bindings, and beside them the package that they import: its own address need not be reached from here.
+/// Writes the bindings, and beside them the package that they import, because its address may be unreachable from here.
 fn go_bindings(wit: &Path, folder: &Path) {
     let (mut resolve, mut files) = (Resolve::default(), Files::default());
     let package = right(resolve.push_file(wit));
@@ -113,7 +112,7 @@ fn go_bindings(wit: &Path, folder: &Path) {
     }
     let own = folder.join("pkg");
     copy(&go_package(), &own);
-    // The library asks for the newest Go, and uses none of what is new in it.
+    // The library asks for the newest Go, and uses none of its new features.
     write(&own.join("go.mod"), format!("module {GO_PACKAGE}\n\ngo 1.25\n"));
     let mut module = String::from_utf8(read(&folder.join("go.mod"))).expect("text");
     module.push_str(&format!("\nreplace {GO_PACKAGE} => ./pkg\n"));

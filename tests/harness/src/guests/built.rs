@@ -1,4 +1,4 @@
-//! What a compiler makes of a guest's source, made once and kept.
+//! The products of compilers from the guests' sources, built once and kept.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,7 +11,7 @@ use super::read;
 use crate::leftovers::hex;
 use crate::programs::cache;
 
-/// What a compiler says of itself.
+/// Returns a compiler's answer about itself.
 pub(super) fn answer(command: &mut Command, name: &str, advice: &str) -> String {
     match command.output() {
         Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
@@ -20,12 +20,12 @@ pub(super) fn answer(command: &mut Command, name: &str, advice: &str) -> String 
     }
 }
 
-/// The program built from a source file, or the one kept from last time. `kind` tells programs of one source apart.
+/// Returns the program built from a source file, or the kept one. `kind` tells programs of one source apart.
 pub(super) fn built(source: &Path, kind: &str, version: &str, command: impl Fn(&Path) -> Command) -> Vec<u8> {
     let mut digest = Sha256::new();
     digest.update(read(source));
     digest.update(version);
-    // The arguments count too, with the target's name left out.
+    // The digest covers the arguments too, without the target's name.
     let sample = command(Path::new(""));
     for word in sample.get_args().map(OsStr::as_encoded_bytes) {
         digest.update([0]);
@@ -38,19 +38,19 @@ pub(super) fn built(source: &Path, kind: &str, version: &str, command: impl Fn(&
 /// Runs a compiler.
 ///
 /// # Panics
-/// When it fails, with what it says.
+/// When it fails, with its output.
 pub(super) fn run(mut command: Command, source: &str) {
     let output = command.output().unwrap_or_else(|error| panic!("cannot start a compiler: {error}"));
     assert!(output.status.success(), "cannot build {source}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The file of this name and digest: what `make` writes to the path that it is given, or what is kept from last time.
+/// Returns the file of this name and digest: the kept one, or the one that `make` writes to the path that it gets.
 pub(crate) fn kept(name: &str, digest: &[u8], make: impl FnOnce(&Path)) -> Vec<u8> {
     let folder = cache().join("guests");
     let kept = folder.join(format!("{name}-{}", &hex(digest)[..16]));
     if !kept.exists() {
         fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
-        // Two tests may build it at once: each under a name of its own, the last one stays.
+        // Two tests may build it concurrently: each under a name of its own, the last one stays.
         let unique = format!("{:?}-{}", std::thread::current().id(), std::process::id());
         let fresh = folder.join(format!(".{name}-{}", unique.replace(|c: char| !c.is_ascii_alphanumeric(), "-")));
         make(&fresh);

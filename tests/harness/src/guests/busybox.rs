@@ -1,4 +1,4 @@
-//! What native containers run: a shell and small programs, static.
+//! The image of native containers: a shell and small programs, static.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,13 +10,13 @@ use crate::programs::provided;
 const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
 const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\nextra:x:4321:nobody\n";
 
-/// An image of busybox, Debian's: `provision-busybox` fetches it. It sleeps unless told otherwise, and ends with SIGTERM;
-/// there is a page below `/www` for `httpd`, and two users, one of whom the image has in a further group.
+/// An image of Debian's busybox, which `provision-busybox` fetches. It sleeps unless told otherwise, and ends on SIGTERM; it has a page
+/// below `/www` for `httpd`, and two users, one of them in a further group.
 pub fn busybox() -> Image {
     let program = PathBuf::from(provided("provision-busybox")("program"));
     let listed = Command::new(&program).arg("--list").output().expect("busybox does not run here");
     let names = String::from_utf8(listed.stdout).expect("names");
-    // A shell that waits for its child hears of SIGTERM; sleep as pid 1 does not.
+    // A shell that waits for its child handles SIGTERM; sleep as pid 1 ignores it.
     let sleep = "trap 'exit 0' TERM; while :; do sleep 1 & wait $!; done";
     let image = ["etc", "root", "www", "proc", "sys", "dev"]
         .iter()

@@ -8,7 +8,7 @@ use super::built::{answer, built};
 use super::source;
 use crate::programs::provided;
 
-/// The native peer: an ELF that is each of the programs, by the name it is called by.
+/// The native peer: one ELF that acts as each of the programs, by the name that it is called by.
 pub fn peer() -> Vec<u8> {
     let path = source("peer.c");
     let version = cc();
@@ -19,7 +19,7 @@ pub fn peer() -> Vec<u8> {
     })
 }
 
-/// What `compute` is held against: a program from `tests/guests/c/NAME.c`, as an ELF.
+/// The native program to compare `compute` with, from `tests/guests/c/NAME.c`, as an ELF.
 pub fn native(name: &str) -> Vec<u8> {
     let path = source(&format!("c/{name}.c"));
     built(&path, "", &cc(), |target| {
@@ -38,21 +38,21 @@ pub fn c(name: &str) -> Vec<u8> {
     compiled(&source(&format!("c/{name}.c")), "clang-wasi")
 }
 
-/// A WASIX module, from `tests/guests/wasix/NAME.c` or, where that is not there, `tests/guests/c/NAME.c`.
-/// The one that is called `fork` is made so that it can.
+/// A WASIX module, from `tests/guests/wasix/NAME.c` or, if that does not exist, `tests/guests/c/NAME.c`. Only the module `fork` is built so
+/// that it can fork.
 pub fn wasix(name: &str) -> Vec<u8> {
     let path = source(&format!("wasix/{name}.c"));
     let path = if path.exists() { path } else { source(&format!("c/{name}.c")) };
     compiled(&path, if name == "fork" { "clang-wasix-fork" } else { "clang-wasix" })
 }
 
-/// What a machine calls as `clang` that has it installed with WASIX's C library.
+/// The command that stands for `clang` on a machine that has it installed with WASIX's C library.
 pub(crate) fn wasix_cc() -> String {
     let folder = Clang::provide().folder.display();
     format!("{folder}/bin/clang --sysroot={folder}/wasix-libc")
 }
 
-/// The linker of WebAssembly, as who has it installed finds it in `PATH`.
+/// The linker of WebAssembly, as a machine that has it installed finds it in `PATH`.
 pub(crate) fn wasm_ld() -> PathBuf {
     Clang::provide().folder.join("bin/wasm-ld")
 }
@@ -74,13 +74,13 @@ pub(super) struct Clang {
 
 impl Clang {
     /// # Panics
-    /// When it is not there and cannot be fetched; the script says on stderr what it tried.
+    /// When it is not there and cannot be fetched; the script lists its attempts on stderr.
     pub(super) fn provide() -> &'static Self {
         static CLANG: OnceLock<Clang> = OnceLock::new();
         CLANG.get_or_init(|| {
             let value = provided("provision-clang");
             let folder = PathBuf::from(value("folder"));
-            // The folder's own name stands for the options that the script calls the compiler with.
+            // The folder's name stands for the options that the script calls the compiler with.
             let options = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             Self { version: format!("{options} {}", value("version")), folder }
         })

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::built::{answer, built};
 use super::source;
 
-/// Nothing is to be fetched: neither modules (there are none) nor another toolchain.
+/// Nothing is fetched: neither modules (there are none) nor another toolchain.
 pub(crate) const GO_STAYS_HOME: [(&str, &str); 4] =
     [("GOFLAGS", "-mod=mod"), ("GOTOOLCHAIN", "local"), ("GOWORK", "off"), ("GOPROXY", "off")];
 
@@ -33,7 +33,7 @@ fn compiled(name: &str, kind: &str, environment: &[(&str, &str)]) -> Vec<u8> {
     })
 }
 
-/// What a guest is held against: a program from `tests/guests/go/NAME.go`, as a static ELF.
+/// The native program to compare a guest with, from `tests/guests/go/NAME.go`, as a static ELF.
 pub fn go_native(name: &str) -> Vec<u8> {
     compiled(name, "-native", &[("CGO_ENABLED", "0")])
 }

@@ -5,26 +5,26 @@ use wasm_encoder::{
     ImportSection, InstructionSink, MemArg, MemArgTarget, MemorySection, MemoryType, Module, TypeSection, ValType,
 };
 
-/// What a function of [`large`] takes in the module, to within a tenth.
+/// The size of a function of [`large`] in the module, to within a tenth.
 const BYTES_A_FUNCTION: usize = 4600;
-/// Of Wasm's memory.
+/// The size of a page of Wasm's memory.
 const PAGE: usize = 65536;
 
-/// A module with `functions` functions and `_start`, which prints nothing and ends well; some 500 take a second to compile.
+/// A module with `functions` functions and `_start`, which prints nothing and succeeds; some 500 take a second to compile.
 pub fn large(functions: usize) -> Vec<u8> {
     module(functions, &[], 0, |start| {
         start.i32_const(1).call(1).drop();
     })
 }
 
-/// One of about so many bytes of code, and so many of data that no packer makes smaller.
+/// A module of about this many bytes of code, and this many of data that no packer shrinks.
 pub fn of_size(code: usize, data: usize) -> Vec<u8> {
     module(code / BYTES_A_FUNCTION, &[], data, |start| {
         start.i32_const(1).call(1).drop();
     })
 }
 
-/// One of about so many bytes that runs all of its code once, so that it is in memory, says `ready` and sleeps.
+/// A module of about this many bytes that runs all of its code once, so that the code is in memory, prints `ready` and sleeps.
 pub fn idle_of_size(bytes: usize) -> Vec<u8> {
     let functions = bytes / BYTES_A_FUNCTION;
     let imports = [("fd_write", 4), ("poll_oneoff", 4)];
@@ -32,8 +32,8 @@ pub fn idle_of_size(bytes: usize) -> Vec<u8> {
         for f in 0..functions {
             start.i32_const(1).call((imports.len() + 1 + f) as u32).drop();
         }
-        // Now, since the functions write to the memory: at 0 the text, at 8 where that is and how long, at 64 a subscription to
-        // a clock, a day at a time.
+        // Not as data segments, because the functions write to the memory: at 0 the text, at 8 its address and length, at 64 a subscription
+        // to a clock, a day at a time.
         start.i32_const(0).i64_const(i64::from_le_bytes(*b"ready\n\0\0")).i64_store(at(0));
         start.i32_const(8).i64_const(6 << 32).i64_store(at(0));
         start.i32_const(1).i32_const(8).i32_const(1).i32_const(32).call(0).drop();
@@ -49,7 +49,7 @@ fn at(offset: u64) -> MemArg {
     MemArg { offset, align: 2, target: MemArgTarget::Memory(0), ordering: None }
 }
 
-/// `_start` is as `begin` says; function 0 behind the imports, each of which takes so many numbers and answers one.
+/// Makes a module: `begin` writes `_start`, function 0 follows the imports, and each import takes so many numbers and returns one.
 fn module(
     functions: usize,
     imported: &[(&str, usize)],
@@ -106,7 +106,7 @@ fn module(
     module.finish()
 }
 
-/// Bytes in no order, the same each time: a linear congruential generator's upper ones.
+/// Bytes without order, the same each time: the upper ones of a linear congruential generator.
 fn noise(length: usize) -> impl ExactSizeIterator<Item = u8> {
     let mut state = 1_u32;
     (0..length).map(move |_| {
@@ -115,7 +115,7 @@ fn noise(length: usize) -> impl ExactSizeIterator<Item = u8> {
     })
 }
 
-/// Arithmetic on locals, a load, and a store under a condition: no function is like another, none can be left out.
+/// Arithmetic on locals, a load, and a store under a condition: no two functions are alike, and none can be left out.
 fn step(body: &mut InstructionSink<'_>, f: i32, k: i32) {
     let (a, b, c) = ((k % 4) as u32, ((k * 7 + f) % 4) as u32, ((k * 3 + 1) % 4) as u32);
     body.local_get(b).i32_const(k.wrapping_mul(f) + 3).i32_mul();

@@ -15,7 +15,7 @@ pub(crate) struct Rust {
 
 impl Rust {
     /// # Panics
-    /// When it is not there and cannot be fetched; the script says on stderr what it tried.
+    /// When it is not there and cannot be fetched; the script lists its attempts on stderr.
     pub(crate) fn provide() -> &'static Self {
         static RUST: OnceLock<Rust> = OnceLock::new();
         RUST.get_or_init(|| {

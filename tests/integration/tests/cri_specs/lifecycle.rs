@@ -1,4 +1,4 @@
-//! A container's life, and what its status says of it.
+//! A container's life, and its status meanwhile.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,7 +30,7 @@ fn a_container_is_created_started_stopped_and_removed() {
         assert!(running.started_at >= running.created_at && running.finished_at == 0, "{running:?}");
         assert_eq!(running.created_at, created.created_at);
         assert!(running.pid > 0, "{running:?}");
-        // Once.
+        // A second start is refused.
         assert!(container.try_start().is_err());
         container.stop(GRACE);
         let stopped = container.status();
@@ -61,7 +61,7 @@ fn a_container_is_removed_in_every_state() {
         assert!(refused.try_start().is_err());
         refused.remove();
         assert!(pod.containers().is_empty(), "{engine:?}");
-        // Their names are free.
+        // Their names are free again.
         for name in ["created", "running", "stopped", "refused"] {
             to_its_end(pod.order(name, &wasm("hello"))).0.remove();
         }
@@ -96,7 +96,7 @@ fn an_exit_code_is_the_guests_and_the_reason_follows_it() {
             let order = pod.order(&format!("exit-{code}"), &wasm("exit")).args([code.to_string().as_str()]);
             let (_, ended) = to_its_end(order);
             assert_eq!((ended.exit_code, ended.reason.as_str()), (code, reason), "{engine:?}: {ended:?}");
-            // containerd writes down the start when our answer has come, and a short program may have ended by then.
+            // containerd records the start when our answer has come, and a short program may have ended by then.
             assert!(ended.created_at <= ended.started_at && ended.created_at <= ended.finished_at, "{ended:?}");
         }
         let (trap, ended) = to_its_end(pod.order("trap", &wasm("trap")));
@@ -124,7 +124,7 @@ fn a_guest_ends_by_sigterm_within_its_grace_period_and_by_sigkill_without_one() 
         container.stop(Duration::ZERO);
         let ended = container.status();
         assert_eq!((ended.exit_code, ended.reason.as_str()), (137, "Error"), "{engine:?}: {ended:?}");
-        // The signal is the image's to choose: SIGUSR1 is 10.
+        // The image chooses the signal: SIGUSR1 is 10.
         let container = ready(pod.order("usr1", &wasm("sleep").stop_signal("SIGUSR1")));
         container.stop(GRACE);
         assert_eq!(container.status().exit_code, 138, "{engine:?}");
@@ -167,7 +167,7 @@ fn a_container_that_ended_is_followed_by_the_next_of_its_name() {
         }
         let refused = pod.order("again", &wasm("exit")).attempt(2).try_ready().err().expect("twice of one name");
         assert!(refused.message.contains("reserve"), "{refused}");
-        // The kubelet removes the older ones by and by.
+        // The kubelet removes the older ones over time.
         for container in ended {
             container.remove();
         }
@@ -192,7 +192,7 @@ fn a_guest_that_takes_too_much_memory_is_oomkilled() {
         }
         let (_, ended) = to_its_end(pod.order("roomy", &hog).limits(512 << 20, 1024, 100_000));
         assert_eq!((ended.exit_code, ended.reason.as_str()), (0, "Completed"), "{engine:?}: {ended:?}");
-        // The same code, and another reason.
+        // The same code with another reason.
         let killed = ready(pod.order("killed", &wasm("sleep")).limits(64 << 20, 1024, 100_000));
         killed.stop(Duration::ZERO);
         assert_eq!((killed.status().exit_code, killed.status().reason.as_str()), (137, "Error"), "{engine:?}");

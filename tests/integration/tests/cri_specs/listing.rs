@@ -1,11 +1,11 @@
-//! What is listed by which filter.
+//! Lists by filters.
 
 use catamaran_harness::cri::{ContainerFilter, ContainerState, Listed, Pod, PodFilter, Shape, containers, pods};
 use catamaran_harness::{Engine, Node};
 
 use crate::{node, ready, to_its_end, wasm};
 
-/// The names of the containers that a filter lets through.
+/// The names of the containers that pass a filter.
 fn named(node: &Node, filter: ContainerFilter) -> Vec<String> {
     names(containers(node, &filter))
 }
@@ -56,7 +56,7 @@ fn containers_are_listed_by_id_pod_state_and_labels() {
         let labels = [label("app", "running"), label("engine", engine.name())].concat();
         let filter = ContainerFilter { labels, ..ContainerFilter::default() };
         assert_eq!(named(&node, filter), [name("running")]);
-        // All of a filter counts.
+        // All fields of a filter must match.
         assert!(named(&node, ContainerFilter { labels: label("app", "ended"), ..id }).is_empty());
     }
     let nobody = ContainerFilter { labels: label("app", "other"), ..ContainerFilter::default() };

@@ -1,4 +1,4 @@
-//! What `kubectl logs` reads.
+//! Logs for `kubectl logs`.
 
 use std::fs;
 use std::time::Duration;
@@ -27,7 +27,7 @@ fn each_line_has_its_time_its_stream_and_its_tag() {
             let expected: Vec<String> = (first..20).step_by(2).map(|n| format!("line {n}")).collect();
             assert_eq!(container.lines(stream), expected, "{engine:?}");
             let times: Vec<&str> = log.iter().filter(|line| line.stream == stream).map(|line| &*line.time).collect();
-            // RFC 3339, as containerd writes it in the machine's zone, cut of zeros: within a second the order is that of numbers.
+            // RFC 3339 in the machine's zone, without trailing zeros, as containerd writes it: within a second the order is numeric.
             assert!(times.iter().all(|time| time.starts_with("20") && time.as_bytes()[10] == b'T'), "{times:?}");
             let seconds: Vec<&str> = times.iter().map(|time| &time[..19]).collect();
             assert!(seconds.is_sorted(), "{seconds:?}");
@@ -78,7 +78,7 @@ fn a_last_line_without_newline_is_in_the_log() {
                 trap.log()
             );
         }
-        // All that was said before a kill is there.
+        // Everything written before a kill is there.
         let on = talking(pod.order("on", &c("talk")).args(["on"]));
         on.stop(Duration::ZERO);
         let said = on.lines("stdout");
@@ -93,7 +93,7 @@ fn talking<'n>(order: Order<'n, '_>) -> Running<'n> {
     container
 }
 
-/// As the kubelet rotates: rename, then ask for a new file.
+/// Rotates as the kubelet does: rename, then ask for a new file.
 #[test]
 fn a_log_that_was_rotated_goes_on_in_a_new_file() {
     let node = node();
@@ -111,7 +111,7 @@ fn a_log_that_was_rotated_goes_on_in_a_new_file() {
         let said: Vec<String> = all.lines().map(|line| line.splitn(4, ' ').nth(3).unwrap().to_owned()).collect();
         assert!(said.len() > 60, "{engine:?}: {}", said.len());
         assert_eq!(said, numbered(said.len()), "{engine:?}: none is lost and none is there twice");
-        // One that does not run has nothing to be said any more.
+        // A container that does not run writes nothing any more.
         assert!(container.try_reopen_log().is_err(), "{engine:?}");
         let sleep = ready(pod.order("sleep", &wasm("sleep")));
         fs::remove_file(sleep.log_path()).unwrap();

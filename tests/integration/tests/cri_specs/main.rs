@@ -1,10 +1,10 @@
-//! What a container runtime owes the CRI, told again with Wasm containers on both engines: the behaviours are those that
-//! critest (kubernetes-sigs/cri-tools) looks at, less images and exec.
+//! A runtime's duties to the CRI, checked with Wasm containers on both engines: the behaviours that critest (kubernetes-sigs/cri-tools)
+//! checks, without images and exec.
 //!
-//! - `lifecycle`: created, started, stopped, removed, and what the status says of it
-//! - `listing`: what is listed by which filter
-//! - `pods`: the same of pods, and of containers in one
-//! - `logs`: what `kubectl logs` reads
+//! - `lifecycle`: created, started, stopped, removed, and the status meanwhile
+//! - `listing`: lists by filters
+//! - `pods`: the same for pods, and for containers in one
+//! - `logs`: logs for `kubectl logs`
 //! - `world`: arguments, environment, names, volumes
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
@@ -35,7 +35,7 @@ fn node() -> Node {
     Node::start_with(cri::options().network())
 }
 
-/// Does it in a pod on each engine.
+/// Runs `work` in a pod on each engine.
 fn on_each_engine(node: &Node, work: impl Fn(&Pod<'_>, Engine)) {
     for engine in Engine::ALL {
         let pod = Pod::run(node, engine.name(), Shape::on(engine));
@@ -50,7 +50,7 @@ fn to_its_end<'n>(order: Order<'n, '_>) -> (Running<'n>, ContainerStatus) {
     (container, ended)
 }
 
-/// What a guest that does well says.
+/// Returns the output of a guest that must succeed.
 fn says(order: Order<'_, '_>) -> Vec<String> {
     let (container, ended) = to_its_end(order);
     assert_eq!((ended.exit_code, ended.reason.as_str()), (0, "Completed"), "{ended:?}: {:?}", container.log());

@@ -1,4 +1,4 @@
-//! A pod's life, and that of containers in one.
+//! A pod's life, and the life of containers in it.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn a_pod_that_is_stopped_stops_its_containers_and_one_that_is_removed_removes_th
         for (container, pid) in running.iter().zip(pids) {
             let status = container.status();
             assert_eq!(status.state, ContainerState::Exited, "{engine:?}: {status:?}");
-            // A pod's stop gives no grace.
+            // Stopping a pod gives no grace.
             assert_eq!((status.exit_code, status.reason.as_str()), (137, "Error"), "{engine:?}: {status:?}");
             assert!(!procfs::file(pid, "stat").exists(), "{engine:?}: {pid} runs on");
         }
@@ -77,7 +77,7 @@ fn a_pod_of_one_container_is_three_processes_on_either_engine() {
 #[test]
 fn containers_of_one_pod_share_its_network_and_have_logs_of_their_own() {
     let node = node();
-    // One on each engine, in one pod.
+    // One container on each engine, in one pod.
     let shape = Shape::wasm().annotation("catamaran.wasm/engine.wasmtime", "wasmtime");
     let pod = Pod::run(&node, "both", shape.annotation("catamaran.wasm/engine.wasmer", "wasmer"));
     let own = |pid: u32, kind: &str| fs::read_link(procfs::file(pid, "ns").join(kind)).unwrap();

@@ -1,4 +1,4 @@
-//! What a guest finds: its arguments, its environment, its names, its volumes.
+//! A guest's world: its arguments, environment, names and volumes.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,7 +15,7 @@ fn reads(order: Order<'_, '_>, path: &str) -> Vec<String> {
     says(order.args(["read", path]))
 }
 
-/// Ours on each engine, and runc's with the native peer: what is expected here is what everybody else does.
+/// Runs `work` on ours with each engine, and on runc with the native peer: all runtimes must agree on these expectations.
 fn on_each_runtime(node: &Node, work: impl Fn(&Pod<'_>, Runtime)) {
     let pod = |name: &str, shape: Shape, runtime| {
         let pod = Pod::run(node, name, Shape { hostname: "the-pod".to_owned(), ..shape });
@@ -46,7 +46,7 @@ fn command_and_args_replace_those_of_the_image() {
     node.finish();
 }
 
-/// A pod could not change what the image sets: CRI's spec has both, and a guest found the first.
+/// A pod could not override the image's variables: CRI's spec has both, and a guest found the first.
 #[test]
 fn the_pods_environment_overrides_the_images() {
     let node = node();
@@ -66,7 +66,7 @@ fn the_pods_environment_overrides_the_images() {
     node.finish();
 }
 
-/// A guest of preview 1 has no other working directory than the one that it is told of.
+/// A guest of preview 1 learns its working directory only from its environment.
 #[test]
 fn the_working_directory_is_the_images_or_the_pods() {
     let node = node();
@@ -103,13 +103,13 @@ fn names_are_resolved_as_the_pod_says() {
         assert_eq!(reads(order("hostname"), "/etc/hostname"), ["the-pod"], "{engine:?}");
         let order = order("hosts").mount(&hosts, "/etc/hosts", false, NONE);
         assert_eq!(reads(order, "/etc/hosts"), ["127.0.0.1 localhost", "10.1.2.3 the-pod"], "{engine:?}");
-        // The kernel's own name, for what asks it.
+        // The kernel's own name, for programs that ask the kernel.
         let sleep = ready(pod.order("sleep", &wasm("sleep")));
         let uts = format!("/proc/{}/ns/uts", sleep.status().pid);
         let name = std::process::Command::new("nsenter").args([&format!("--uts={uts}"), "hostname"]).output().unwrap();
         assert_eq!(String::from_utf8(name.stdout).unwrap().trim(), "the-pod", "{engine:?}");
         pod.remove();
-        // What a pod does not say is the node's.
+        // A pod without its own has the node's.
         let pod = Pod::run(&node, &format!("{}-plain", engine.name()), Shape::on(engine));
         let node_says = fs::read_to_string("/etc/resolv.conf").unwrap();
         assert_eq!(reads(pod.order("resolv", &c("kitchen")), "/etc/resolv.conf").join("\n"), node_says.trim_end());
@@ -136,7 +136,7 @@ fn volumes_are_folders_files_and_targets_of_links() {
         let written = order("write").mount(&volume, "/volume", false, NONE);
         says(written.args(["write", "/volume/new", engine.name()]));
         assert_eq!(fs::read_to_string(volume.join("new")).unwrap(), engine.name());
-        // In the order of the mounts: one in the other.
+        // Nested mounts are made in the order of the list.
         let nested =
             order("nested").mount(&volume, "/a", false, NONE).mount(Path::new("/etc/hostname"), "/a/file", true, NONE);
         assert_ne!(reads(nested, "/a/file"), ["of the node"], "{engine:?}");
@@ -171,7 +171,7 @@ fn later_mounts_of_the_node_appear_with_propagation() {
     node.finish();
 }
 
-/// `terminationMessagePath`: a file of the kubelet's, which it shows as the reason of the end.
+/// `terminationMessagePath`: a file of the kubelet's, which it shows as the reason for the end.
 #[test]
 fn a_guest_leaves_a_message_for_the_kubelet() {
     let node = node();
@@ -196,10 +196,10 @@ fn an_image_is_a_volume_and_has_volumes() {
     on_each_engine(&node, |pod, engine| {
         let order = pod.order("reads", &c("kitchen")).image_volume(&library, "/library");
         assert_eq!(reads(order, "/library/data/file"), ["of the other image"], "{engine:?}");
-        // The module may lie in it.
+        // The module may be in the image volume.
         let order = pod.order("runs", &Image::new("empty").entrypoint(["/nothing"])).image_volume(&library, "/library");
         assert_eq!(says(order.command(["/library/hello.wasm"])), ["hello from wasm"], "{engine:?}");
-        // Nobody changes it.
+        // The volume is read-only for every container.
         let order = pod.order("writes", &c("kitchen")).image_volume(&library, "/library");
         let (container, ended) = crate::to_its_end(order.args(["write", "/library/data/file", "x"]));
         assert_eq!(ended.exit_code, 1, "{engine:?}");
@@ -213,7 +213,7 @@ fn an_image_is_a_volume_and_has_volumes() {
     node.finish();
 }
 
-/// hostPort is a CNI plugin's matter, and no part of the shim's; what a pod says of its ports must not be in the way.
+/// hostPort is a CNI plugin's task, not the shim's; the pod's declaration of ports must not disturb.
 #[test]
 fn a_port_is_reached_at_the_pods_address() {
     let node = node();
@@ -233,7 +233,7 @@ fn ask(ip: &str, line: &str) -> String {
     connection.set_read_timeout(Some(crate::SOON)).unwrap();
     connection.write_all(line.as_bytes()).unwrap();
     let mut answer = String::new();
-    // It may be gone before it has said so.
+    // The peer may be gone before it has answered.
     let _ = connection.read_to_string(&mut answer);
     answer
 }

@@ -1,8 +1,8 @@
-//! The calls of the task API in every order, and at once, sent to the shim itself.
+//! Calls of the task API in every order, and concurrently, sent to the shim itself.
 //!
 //! ```text
-//! one after the other:  ours  ==  runc's shim, but for what is listed with a reason    (answer by answer, and the state after)
-//! at once:              ours  ==  ours, one after the other, in some order             (no call is seen half done)
+//! one after the other:  ours  ==  runc's shim, except for listed differences       (answer by answer, and the state after)
+//! concurrently:         ours  ==  ours, one after the other, in some order         (no call is seen half done)
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
@@ -18,13 +18,13 @@ use containerd_shim_protos::ttrpc::Code;
 
 use listed::is_listed;
 
-/// runc fails to delete a created container now and then while the machine is busy; what it answers ours has to answer at once.
+/// runc sometimes fails to delete a created container while the machine is busy; our shim must give runc's answer at the first try.
 const TRIES: usize = 3;
 
-/// What came of some calls: an answer each, and where the container was after them.
+/// The outcome of some calls: an answer each, and the container's state after them.
 type Outcome = (Vec<Answer>, Standing);
 
-/// One after the other, each when what the one before has set off is over.
+/// Makes the calls one after the other, each when the effects of the one before are over.
 fn in_order(case: Case<'_>, from: Standing, calls: &[Call]) -> Outcome {
     case.bring(from);
     let answers = calls.iter().map(|&call| case.settled(call)).collect();
@@ -55,13 +55,13 @@ fn at_once(case: Case<'_>, from: Standing, calls: &[Call]) -> Outcome {
     outcome
 }
 
-/// Whether answers and the state after are the same, but for what is listed.
+/// Whether the answers and the state after are the same, except for listed differences.
 fn agree(calls: &[Call], own: &Outcome, other: &Outcome) -> bool {
     let same = |(&call, (&own, &other))| own == other || is_listed(call, own, other);
     own.1 == other.1 && calls.iter().zip(own.0.iter().zip(&other.0)).all(same)
 }
 
-/// Complains of what our shim answers otherwise than runc's.
+/// Records a complaint for each of our shim's answers that differs from runc's.
 fn compare(ours: &Shim<'_>, theirs: &Shim<'_>, from: Standing, calls: &[Call], complaints: &mut Vec<String>) {
     let own = in_order(ours.case(), from, calls);
     let mut others = Vec::new();
@@ -95,7 +95,7 @@ fn compare_on(ours: impl FnOnce(&Node) -> Shim<'_>, engine: Engine, sequences: i
     node.finish();
 }
 
-/// All orders of some calls, as numbers of theirs.
+/// All orders of a number of calls, as their indices.
 fn orders(size: usize) -> Vec<Vec<usize>> {
     let mut all = vec![Vec::new()];
     for _ in 0..size {
@@ -108,25 +108,25 @@ fn orders(size: usize) -> Vec<Vec<usize>> {
     all
 }
 
-/// Whether an answer to a call among others may stand for the one that it has after some and before others of them: those
-/// that last, or whose effect is seen later.
+/// Whether an answer to a concurrent call may stand for its answer between some others: true for calls that last, or whose effect shows
+/// later.
 fn may_stand_for(call: Call, answer: Answer, other: Answer) -> bool {
     let gone = Answer::Refused(Code::NOT_FOUND);
     answer == other
         || match call {
-            // A signal reaches a process that another one is just ending.
+            // A signal reaches a process that another call is just ending.
             Call::Term | Call::Kill => answer == Answer::Done && other == gone,
-            // It is refused from the beginning of a deletion on, and not known from its end on.
+            // Start is refused from the beginning of a deletion, and unknown from its end.
             Call::Start => answer == Answer::Refused(Code::FAILED_PRECONDITION) && other == gone,
-            // It goes on while the others are answered.
+            // Wait goes on while the others are answered.
             Call::Wait => answer == Answer::Done && [Answer::Waits, gone].contains(&other),
             _ => false,
         }
 }
 
-/// What is no order's outcome, and all the same right.
+/// Outcomes that no order has, but that are right.
 fn is_meant(calls: &[Call], (answers, end): &Outcome) -> bool {
-    // A Delete during a Create: the client gave up waiting, and what is being made is undone.
+    // A Delete during a Create: the client gave up waiting, and the shim undoes the creation.
     let undone = |(call, answer): (&Call, &Answer)| {
         !matches!(call, Call::Create | Call::Delete) || *answer == Answer::Refused(Code::NOT_FOUND) || {
             *call == Call::Create && *answer == Answer::Refused(Code::ALREADY_EXISTS)
@@ -137,7 +137,7 @@ fn is_meant(calls: &[Call], (answers, end): &Outcome) -> bool {
         && calls.iter().zip(answers).all(undone)
 }
 
-/// Looks that calls at once come to what they come to in some order.
+/// Checks that concurrent calls have the outcome of some order.
 fn all_at_once(engine: Engine, sets: &[Vec<Call>]) {
     let node = Node::start();
     let shim = Shim::start(&node, Runtime::Catamaran, engine);
@@ -166,7 +166,7 @@ fn all_at_once(engine: Engine, sets: &[Vec<Call>]) {
     node.finish();
 }
 
-/// Two and three of each, and every two different ones.
+/// Two and three of each call, and every pair of different calls.
 fn sets(of: &[Call]) -> Vec<Vec<Call>> {
     let mut all: Vec<Vec<Call>> = of.iter().flat_map(|&call| [vec![call; 2], vec![call; 3]]).collect();
     for (number, &one) in of.iter().enumerate() {
@@ -182,7 +182,7 @@ fn each_call_twice_in_each_state_is_answered_as_by_runcs_shim() {
 
 #[test]
 fn each_call_twice_to_a_native_container_is_answered_as_by_runcs_shim() {
-    // Whether a task is paused, and what of the others is refused with which code, is the whole shim's affair.
+    // Whether a task is paused, and with which code other calls are refused then, concerns the whole shim.
     let own = |call: &Call| ![Call::Pause, Call::Exec, Call::ResizePty].contains(call);
     let calls = Call::ALL.into_iter().filter(own).map(|call| vec![call; 2]);
     compare_on(|node| Shim::start_native(node), Engine::Wasmtime, calls);
@@ -196,7 +196,7 @@ fn two_concurrent_calls_are_linearizable() {
     );
 }
 
-/// Both once were, and the start was told to whoever listens to events.
+/// Both once happened, and listeners to events got the start.
 #[test]
 fn a_start_or_a_second_delete_during_a_delete_was_answered_as_done() {
     let node = Node::start();
@@ -214,7 +214,7 @@ fn a_start_or_a_second_delete_during_a_delete_was_answered_as_done() {
     node.finish();
 }
 
-/// All pairs in all states on three shims: minutes.
+/// All pairs in all states on three shims, which takes minutes.
 #[test]
 #[ignore = "minutes: make soak"]
 fn every_two_calls_are_answered_as_by_runcs_shim() {

@@ -1,4 +1,4 @@
-//! What a pod's author can ask for by annotations.
+//! Annotations that a pod's author can use.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use catamaran_harness::{Engine, Node, procfs};
 
 use crate::{has_words, options, refused, sleeping, wasm};
 
-/// What containerd says of a pod to the shim, as its author would like to say it.
+/// containerd's own annotations about a pod, as a hostile author would forge them.
 fn hostile(victim: &Pod<'_>, shape: Shape) -> Shape {
     shape
         .annotation("io.kubernetes.cri.container-type", "container")
@@ -21,7 +21,7 @@ fn hostile(victim: &Pod<'_>, shape: Shape) -> Shape {
 
 #[test]
 fn a_pods_author_cannot_set_containerds_annotations() {
-    // Beside the handler as it is shipped one whose administrator passes everything on.
+    // Beside the shipped handler, one whose administrator passes all annotations on.
     let options = options().config(
         "[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.lax]\n\
          runtime_type = 'io.containerd.catamaran.v1'\n\

@@ -1,4 +1,4 @@
-//! What of its tree a guest may read and write.
+//! Files of its tree that a guest may read and write.
 
 use std::fs;
 
@@ -24,7 +24,7 @@ fn a_read_only_root_is_read_only_in_the_kernel_and_volumes_stay_writable() {
             done(order(file));
         }
         assert_eq!(fs::read(disk.join("new")).unwrap(), b"x");
-        // The same files in a root that is not read-only.
+        // The same writes with a writable root.
         done(pod.order("writable", &kitchen()).args(["write", "/new", "x"]));
     });
     drop(memory);
@@ -41,8 +41,8 @@ fn a_read_only_mount_is_read_only_in_the_kernel() {
     on_each_engine(&node, |pod, _| {
         let order = |name: &str, file: &str| pod.order(name, &kitchen()).args(["write", file, "new"]);
         denied(order("ro", "/host/config").mount(&folder, "/host", true, NONE), "Read-only file system");
-        // As everywhere in Kubernetes: what is mounted below is not part of it. (`recursiveReadOnly` cannot be asked for:
-        // containerd's CRI has it for runc's handlers alone, and the kubelet knows.)
+        // As everywhere in Kubernetes: a read-only volume excludes the mounts below it. (`recursiveReadOnly` is not available: containerd's
+        // CRI has it for runc's handlers alone, and the kubelet knows.)
         done(order("below", "/host/below/x").mount(&folder, "/host", true, NONE));
         let file = pod.order("file", &kitchen()).args(["write", "/etc/config", "new"]);
         denied(file.mount(&folder.join("config"), "/etc/config", true, NONE), "Read-only file system");
@@ -73,7 +73,7 @@ fn masked_and_read_only_paths_apply_to_the_guest() {
         denied(order("change", ["write", "/data/fixed/file"]), "Read-only file system");
         denied(order("unmask", ["rm", "/data/secret"]), "");
         done(order("free", ["write", "/data/new"]));
-        // Whatever is asked for there: a worker has no procfs.
+        // Whatever the pod asks for: a worker has no procfs.
         assert!(done(order("proc", ["ls", "/proc"])).is_empty());
         assert_eq!(fs::read_to_string(data.join("secret")).unwrap(), "secret");
     });

@@ -1,11 +1,11 @@
-//! `securityContext` and what else of a pod bears on its confinement, through the CRI as a kubelet asks for it, on both
-//! engines. What can be seen from the host is looked at there, what only the guest sees is what it says.
+//! `securityContext` and other fields of a pod that affect its confinement, through the CRI as a kubelet sends them, on both engines. The
+//! tests look from the host where they can, and otherwise ask the guest.
 //!
 //! - `users`: users and groups
-//! - `files`: what of its tree a guest may read and write
+//! - `files`: files of its tree that a guest may read and write
 //! - `rights`: capabilities, privileges, AppArmor, namespaces
 //! - `syscalls`: seccomp profiles
-//! - `authors`: what a pod's author can ask for by annotations
+//! - `authors`: annotations that a pod's author can use
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -38,7 +38,7 @@ fn options() -> Options {
     cri::options().network()
 }
 
-/// Does it in a pod on each engine.
+/// Runs `work` in a pod on each engine.
 fn on_each_engine(node: &Node, work: impl Fn(&Pod<'_>, Engine)) {
     for engine in Engine::ALL {
         let pod = Pod::run(node, engine.name(), Shape::on(engine));
@@ -47,7 +47,7 @@ fn on_each_engine(node: &Node, work: impl Fn(&Pod<'_>, Engine)) {
     }
 }
 
-/// What a guest left.
+/// A guest's exit code and output.
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
     code: i32,
@@ -61,14 +61,14 @@ fn said(order: Order<'_, '_>) -> Said {
     Said { code: ended.exit_code, stdout: container.lines("stdout"), stderr: container.lines("stderr") }
 }
 
-/// The guest did it.
+/// Checks that the guest succeeded, and returns its output.
 fn done(order: Order<'_, '_>) -> Vec<String> {
     let said = said(order);
     assert_eq!((said.code, said.stderr.as_slice()), (0, &[][..]), "{said:?}");
     said.stdout
 }
 
-/// The guest was told this by the kernel.
+/// Checks that the kernel refused the guest with this error.
 fn denied(order: Order<'_, '_>, error: &str) {
     let said = said(order);
     assert!(
@@ -77,13 +77,13 @@ fn denied(order: Order<'_, '_>, error: &str) {
     );
 }
 
-/// It was created, and refused when it was to be started: containerd asks the shim no sooner.
+/// Creates a container that must be refused at its start: containerd asks the shim no sooner.
 fn refused(order: Order<'_, '_>) -> Status {
     let container = order.ready();
     let refused = container.try_start().expect_err("it was started");
     let status = container.status();
     assert_eq!((status.state, status.reason.as_str()), (ContainerState::Exited, "StartError"), "{status:?}");
-    // What `kubectl describe` shows.
+    // The text in `kubectl describe`.
     assert_eq!(status.message, refused.message);
     refused
 }
@@ -101,7 +101,7 @@ fn sleeping<'n>(order: Order<'n, '_>) -> (Running<'n>, u32) {
     (container, pid)
 }
 
-/// A folder of the node's with an owner and a mode, as a volume.
+/// A folder of the node with an owner and a mode, as a volume.
 fn volume(node: &Node, name: &str, owner: (u32, u32), mode: u32) -> PathBuf {
     let path = node.folder("volumes").join(name);
     fs::create_dir(&path).unwrap();

@@ -52,7 +52,7 @@ fn a_privileged_container_and_devices_are_refused_with_a_way_out() {
         has_words(&told, &["config.json: linux.devices", "/dev/null"]);
         assert_eq!(done(pod.order("hello", &wasm("hello"))), ["hello from wasm"], "{engine:?}");
         pod.remove();
-        // Where the handler keeps devices out of it, what is left of «privileged» is met by something tighter.
+        // If the handler keeps devices out of it, the rest of "privileged" is met by something stricter.
         let shape = Shape { privileged: true, handler: "modest".to_owned(), ..Shape::on(engine) };
         let pod = Pod::run(&node, &format!("modest-{}", engine.name()), shape);
         let (_, pid) = sleeping(pod.order("sleep", &wasm("sleep")).privileged());
@@ -77,7 +77,7 @@ fn an_apparmor_profile_that_the_node_cannot_apply_is_refused() {
             match (runs, name) {
                 (true, "default") => assert_eq!(done(order(name, profile)), ["hello from wasm"]),
                 _ => {
-                    // By containerd itself, which asks the kernel before it writes a spec.
+                    // containerd itself refuses it, after asking the kernel, before it writes a spec.
                     let told = order(name, profile).try_ready().err().expect("it was created");
                     has_words(&told, &["apparmor", if runs { "catamaran-nowhere" } else { "not supported" }]);
                 }
@@ -104,12 +104,12 @@ fn the_hosts_namespaces_are_joined_only_where_asked_for() {
                 let host = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
                 assert_eq!(own(pid, kind) == host, of_the_host.contains(&kind), "{engine:?}: {name}: {kind}");
             }
-            // The process is the host's to see, not the guest's to look for.
+            // The host sees the process, but the guest cannot look for it.
             assert!(done(pod.order("proc", &kitchen()).args(["ls", "/proc"])).is_empty(), "{engine:?}: {name}");
             pod.remove();
         }
     }
-    // Not there yet, and said so.
+    // Not supported yet, and refused with that reason.
     let shape = Shape { users: Some((100_000, 65_536)), ..Shape::wasm() };
     let told = Pod::try_run(&node, "users", shape).err().expect("a user namespace");
     has_words(&told, &["user"]);

@@ -18,7 +18,7 @@ fn profile(node: &Node, name: &str, text: &str) -> Seccomp {
 #[test]
 fn the_nodes_seccomp_profile_applies_beside_the_workers_filter() {
     let node = Node::start_with(options());
-    // What makes a folder for the guest and what opens a file, and an errno that neither has by itself.
+    // The calls that make a folder for the guest and open a file, and an errno that neither returns by itself.
     let denying = |calls: &[&str], errno: u32| {
         let rule = json!({"names": calls, "action": "SCMP_ACT_ERRNO", "errnoRet": errno});
         json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}).to_string()
@@ -58,13 +58,13 @@ fn a_missing_seccomp_profile_is_named() {
 
 fn broken_profiles(node: &Node, pod: &Pod<'_>) {
     let order = |name: &str, profile| pod.order(name, &wasm("hello")).seccomp(profile);
-    // Of these containerd says so, when it writes the spec.
+    // containerd refuses these when it writes the spec.
     let missing = Seccomp::Localhost(node.dir().join("nowhere.json"));
     let told = order("missing", missing).try_ready().err().expect("it was created");
     has_words(&told, &["seccomp", "nowhere.json", "no such file"]);
     let told = order("cut", profile(node, "cut", "{\"defaultAction\": ")).try_ready().err().expect("it was created");
     has_words(&told, &["seccomp", "unexpected end of JSON"]);
-    // And of these the shim.
+    // And the shim refuses these.
     for (name, text, words) in [
         ("action", r#"{"defaultAction": "SCMP_ACT_PERHAPS"}"#, &["config.json", "SCMP_ACT_PERHAPS"][..]),
         (
@@ -97,6 +97,6 @@ fn broken_profiles(node: &Node, pod: &Pod<'_>) {
         let told = refused(order(name, profile(node, name, text)));
         has_words(&told, words);
     }
-    // The pod is none the worse.
+    // The pod is unaffected.
     assert_eq!(done(pod.order("hello", &wasm("hello"))), ["hello from wasm"]);
 }

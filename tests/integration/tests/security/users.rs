@@ -9,7 +9,7 @@ use catamaran_harness::procfs::status;
 
 use crate::{NONE, denied, done, has_words, kitchen, on_each_engine, options, sleeping, volume, wasm};
 
-/// The users and groups of a process, as the kernel has them.
+/// The user and group ids of a process, from the kernel.
 fn ids(pid: u32) -> (String, String, String) {
     let status = status(pid);
     let one = |key: &str| {
@@ -38,7 +38,7 @@ fn the_worker_and_its_files_have_the_specs_user_and_groups() {
         let order = pod.order("groups", &wasm("sleep")).user(1000, 1001).group(2000).group(3000);
         let (_, pid) = sleeping(order);
         assert_eq!(ids(pid), are("1000", "1001", "1001 2000 3000"), "{engine:?}");
-        // The image's, where the pod says nothing; the pod's, where it does.
+        // The image's user if the pod names none, the pod's if it does.
         let image = wasm("sleep").user("1234:2345");
         let (_, pid) = sleeping(pod.order("image", &image));
         assert_eq!(ids(pid), are("1234", "2345", "2345"), "{engine:?}");
@@ -80,7 +80,7 @@ fn a_username_and_its_groups_are_resolved_by_the_image() {
     node.finish();
 }
 
-/// The kubelet gives the volume to the group, and the group to the containers: what comes of it is the kernel's.
+/// The kubelet gives the volume to the group, and the group to the containers: the rest is the kernel's doing.
 #[test]
 fn the_group_of_a_volume_lets_its_members_write() {
     let node = Node::start_with(options());
@@ -94,7 +94,7 @@ fn the_group_of_a_volume_lets_its_members_write() {
         let file = fs::metadata(volume.join("members")).unwrap();
         assert_eq!((file.uid(), file.gid()), (1000, 2000), "{engine:?}");
         denied(order("stranger", "/work/strangers"), "Permission denied");
-        // Neither is it root's own right that lets the root of a worker write where it is not the owner.
+        // And root's special right does not let the worker's root write where it is not the owner.
         let other = crate::volume(&node, &format!("other-{}", engine.name()), (4000, 4000), 0o700);
         let root = pod.order("root", &kitchen()).args(["write", "/other/roots", "x"]);
         denied(root.mount(&other, "/other", false, NONE), "Permission denied");

@@ -1,5 +1,5 @@
-//! Update: limits of a container that is there, read back from the kernel, beside runc's shim where it has the same test. Each
-//! test asserts what is right for the machine that it runs on: its version of cgroups, its controllers, its init.
+//! Update: limits of an existing container, read back from the kernel, beside runc's shim where it has the same test. Each test expects
+//! what is right for the machine that it runs on: its version of cgroups, its controllers, its init.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -30,7 +30,7 @@ fn v1() -> bool {
     cgroup_version() == CgroupVersion::V1
 }
 
-/// A container that runs, whose `linux.resources` are these.
+/// A running container with these `linux.resources`.
 fn running<'n>(node: &'n Node, id: &str, runtime: Runtime, resources: Value) -> Task<'n> {
     let set = move |spec: &mut Value| spec["linux"]["resources"] = resources.clone();
     let task = node.container(id).runtime(runtime).image(&guests::image(runtime, "sleep")).spec(set).spawn();
@@ -42,7 +42,7 @@ fn update(task: &Task<'_>, resources: &Value) {
     task.try_update(&resources.to_string()).unwrap_or_else(|status| panic!("{resources}: {status}"));
 }
 
-/// Update answers this.
+/// Checks that Update is refused with this.
 fn refused(task: &Task<'_>, resources: &Value, code: Code, words: &[&str]) {
     let status = task.try_update(&resources.to_string()).expect_err(&format!("updated with {resources}"));
     assert_eq!(status.code, code, "{resources}: {status}");
@@ -51,7 +51,7 @@ fn refused(task: &Task<'_>, resources: &Value, code: Code, words: &[&str]) {
     }
 }
 
-/// Where there is no memory controller, a limit of it is refused.
+/// Without a memory controller, a limit of memory is refused.
 fn expect_no_memory() {
     let node = Node::start();
     let task = running(&node, "none", Runtime::Catamaran, json!({}));
@@ -61,7 +61,7 @@ fn expect_no_memory() {
     node.finish();
 }
 
-/// What a file says, of v1's name or v2's.
+/// Checks the content of a file, of v1's name or v2's.
 fn expect(task: &Task<'_>, [v1_name, v2_name]: [&str; 2], [on_v1, on_v2]: [&str; 2]) {
     let expected = if v1() { on_v1 } else { on_v2 };
     assert_eq!(task.cgroup_file(v1_name, v2_name), expected, "{v1_name}, {v2_name}");
@@ -75,7 +75,7 @@ const QUOTA: [&str; 2] = ["cpu.cfs_quota_us", "cpu.max"];
 const PERIOD: [&str; 2] = ["cpu.cfs_period_us", "cpu.max"];
 const PIDS: [&str; 2] = ["pids.max", "pids.max"];
 
-/// A controller, what a container has of it, what it is given, and what the kernel says then, on v1 and v2.
+/// A controller, a container's first value, its new value, and the kernel's files then, on v1 and v2.
 type Change = (&'static str, Value, Value, Vec<([&'static str; 2], [&'static str; 2])>);
 
 fn changes() -> Vec<Change> {
@@ -123,7 +123,7 @@ fn an_update_changes_the_named_limits_and_keeps_the_rest() {
         if !has(controller) {
             continue;
         }
-        // On runc too: what is expected here is what everybody else does.
+        // On runc too: all runtimes must agree on these expectations.
         for runtime in [Runtime::Catamaran, Runtime::Runc] {
             let task = running(&node, &format!("{controller}-{number}"), runtime, first.clone());
             update(&task, &then);
@@ -133,7 +133,7 @@ fn an_update_changes_the_named_limits_and_keeps_the_rest() {
             assert_eq!(task.state(), State::Running);
             if runtime == Runtime::Catamaran {
                 let shim = parent(task.pid());
-                // So may be the driver of its compilation, a moment later.
+                // The driver of its compilation may end a moment later too.
                 wait_until(SOON, "the child that wrote to be gone", || (children(shim) == [task.pid()]).then_some(()));
                 assert_eq!(status(shim)["Threads"], "1");
             }
@@ -151,7 +151,7 @@ fn limits_that_runc_ignores_change_too() {
         let task = running(&node, "pages", Runtime::Catamaran, pages(2 * MIB));
         update(&task, &pages(8 * MIB));
         expect(&task, ["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"], ["8388608", "8388608"]);
-        // Of several values for one file the last one counts, also when it is what is there already: so containerd sends them.
+        // Of several values for one file the last one counts, even if the file has it already: containerd sends such lists.
         let both =
             json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}, {"pageSize": "2MB", "limit": 8 * MIB}]});
         update(&task, &both);
@@ -160,12 +160,12 @@ fn limits_that_runc_ignores_change_too() {
     }
     if has("cpu") {
         let task = running(&node, "burst", Runtime::Catamaran, json!({"cpu": {"quota": 50000, "burst": 20000}}));
-        // Each is in the way of the other, whichever comes first.
+        // Each prevents the other, in either order.
         update(&task, &json!({"cpu": {"quota": 10000, "burst": 5000}}));
         expect(&task, ["cpu.cfs_burst_us", "cpu.max.burst"], ["5000", "5000"]);
         update(&task, &json!({"cpu": {"quota": 90000, "burst": 40000}}));
         expect(&task, ["cpu.cfs_burst_us", "cpu.max.burst"], ["40000", "40000"]);
-        // An idle cgroup takes no weight, and gets one again with the next that is not.
+        // An idle cgroup takes no weight, and gets one again with the next value that is not idle.
         let idle = json!({"cpu": {"shares": 2048, "idle": 1}});
         for _ in 0..2 {
             update(&task, &idle);
@@ -213,7 +213,7 @@ fn a_quota_above_the_parent_cgroups_is_refused() {
         expect(&task, QUOTA, ["40000", ""]);
         expect(&task, SHARES, ["1024", ""]);
         expect(&task, PIDS, ["33", ""]);
-        // As much as there is.
+        // As much as the quota itself.
         update(&task, &json!({"cpu": {"quota": 100_000, "period": 200_000}}));
         expect(&task, QUOTA, ["100000", ""]);
         fs::write(&above, "-1").unwrap();
@@ -266,14 +266,14 @@ fn an_update_with_an_invalid_value_changes_nothing() {
         );
     }
     if has("cpuset") {
-        // What the kernel says no to, behind what it took.
+        // A value that the kernel refuses, after one that it took.
         let beyond = json!({"pids": {"limit": 44}, "cpu": {"cpus": "4096"}});
         refused(&task, &beyond, Code::InvalidArgument, &["cpu.cpus: 4096", "nothing was changed"]);
     }
     if has("pids") {
         expect(&task, PIDS, ["33", "33"]);
         assert_eq!(task.try_update("null").unwrap_err().code, Code::InvalidArgument);
-        // Rules for devices are no limit that could be widened, as on runc: the five of before are all that there is.
+        // As on runc, rules for devices are no limit to widen: the five devices stay the only ones.
         let devices = json!({"devices": [{"allow": true, "access": "rwm"}], "pids": {"limit": 44}});
         update(&task, &devices);
         expect(&task, PIDS, ["44", "44"]);
@@ -321,7 +321,7 @@ fn updating_an_existing_container_never_says_not_found() {
     node.finish();
 }
 
-/// Whatever moment it is ended at.
+/// The container may end at any moment of the Update.
 #[test]
 fn an_update_races_with_the_containers_end() {
     let node = Node::start();
@@ -350,7 +350,7 @@ fn an_update_races_with_the_containers_end() {
     node.finish();
 }
 
-/// A resize in place, as the kubelet has it: the CRI sends all of the container's resources each time, rules for devices too.
+/// A resize in place by the kubelet: the CRI sends all of the container's resources each time, rules for devices too.
 #[test]
 fn a_container_of_a_pod_is_resized_in_place() {
     if !has("memory") || !has("cpu") {
@@ -400,8 +400,8 @@ fn property(unit: &str, name: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// systemd writes a scope's limits again whenever it likes: it must know the new ones. On v1 there are no scopes, and a test for
-/// it is in `resources.rs`.
+/// systemd rewrites a scope's limits whenever it likes, so it must know the new ones. On v1 there are no scopes, and `resources.rs` has a
+/// test for that.
 #[test]
 fn limits_of_a_scope_are_told_to_systemd() {
     let node = Node::start();
@@ -425,7 +425,7 @@ fn limits_of_a_scope_are_told_to_systemd() {
         let files = ["memory.max", "memory.swap.max", "cpu.max", "cpu.weight", "pids.max"];
         files.map(|file| task.cgroup_file("", file))
     };
-    // Whole percents of a processor, which is what systemd keeps.
+    // Whole percents of a processor, because systemd keeps only those.
     let expected = ["134217728", "0", "13000 100000", "59", "44"];
     assert_eq!(told(), expected);
     for (name, value) in [
@@ -439,7 +439,7 @@ fn limits_of_a_scope_are_told_to_systemd() {
     }
     assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
     wait_until(SOON, "the files to say what they said", || (told() == expected).then_some(()));
-    // What is refused is not told to systemd either.
+    // systemd does not get refused values either.
     refused(
         &task,
         &json!({"pids": {"limit": 55}, "cpu": {"cpus": "4096"}}),

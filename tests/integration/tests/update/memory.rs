@@ -1,4 +1,4 @@
-//! Memory and swap: up and down, below what is used, and what is told of it.
+//! Memory and swap: up and down, below the present usage, and the usage reported then.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -36,7 +36,7 @@ fn memory_and_swap_go_up_and_down_together() {
             expect(&task, MEMORY, [&bytes(memory), &bytes(memory)]);
             expect(&task, SWAP, [&bytes(both), &bytes(both - memory)]);
         }
-        // Both together stay as they are when the memory alone goes down.
+        // The sum of both stays when the memory alone goes down.
         update(&task, &json!({"memory": {"limit": 500 * MIB}}));
         expect(&task, SWAP, [&(512 * MIB).to_string(), if runtime == Runtime::Catamaran { "0" } else { "12582912" }]);
         update(&task, &json!({"memory": {"limit": -1}}));
@@ -83,7 +83,7 @@ fn the_limit_that_was_set_last_is_the_one_that_holds() {
     let node = Node::start();
     for (first, then, code) in [(64, 512, 0), (512, 64, 137)] {
         let task = node.container("hog").image(&hog()).memory(first * MIB).create();
-        // A container that was created and not started yet takes it too.
+        // A container that is created but not started takes it too.
         update(&task, &json!({"memory": {"limit": then * MIB}}));
         task.start();
         assert_eq!(task.wait(Duration::from_secs(60)).code, code, "from {first} to {then}");
@@ -111,7 +111,7 @@ fn a_limit_below_the_present_use_is_refused_or_kills() {
     }
     let node = Node::start();
     let task = holds_memory(&node, "holds", json!({"memory": {"limit": 256 * MIB}, "pids": {"limit": 33}}));
-    // What stands beside it is set back.
+    // Other values of the same Update are restored.
     let less = |check: bool| json!({"memory": {"limit": 8 * MIB, "checkBeforeUpdate": check}, "pids": {"limit": 44}, "cpu": {"shares": 512}});
     let files = ["memory.usage_in_bytes", "memory.current"][usize::from(!v1())];
     let words = ["Update: linux.resources.memory.limit: 8388608: more than the ", files, "nothing was changed"];
@@ -127,14 +127,14 @@ fn a_limit_below_the_present_use_is_refused_or_kills() {
         assert_eq!(task.state(), State::Running);
     }
     if !v1() {
-        // The kernel's own way, and runc's.
+        // The kernel's own behaviour, and runc's.
         update(&task, &json!({"memory": {"limit": 8 * MIB, "swap": 8 * MIB}}));
         assert_eq!(task.wait(SOON).code, 137);
         task.delete();
         return node.finish();
     }
     task.discard();
-    // runc says no as well.
+    // runc refuses it too.
     let task = running(&node, "runc", Runtime::Runc, json!({"memory": {"limit": 256 * MIB}}));
     assert!(task.try_update(r#"{"memory":{"limit":4096}}"#).is_err());
     expect(&task, MEMORY, ["268435456", "268435456"]);
@@ -142,7 +142,7 @@ fn a_limit_below_the_present_use_is_refused_or_kills() {
     node.finish();
 }
 
-/// The kernel takes its time for this limit, and somebody kills who waits for it.
+/// The kernel takes its time for this limit, and the test kills the process that waits for it.
 #[test]
 fn an_update_that_breaks_off_is_set_back() {
     if !has("memory") || !has("pids") {
@@ -156,12 +156,12 @@ fn an_update_that_breaks_off_is_set_back() {
     let less = json!({"memory": {"limit": 32 * MIB}, "pids": {"limit": 44}}).to_string();
     let mut killed = false;
     for _ in 0..10 {
-        // Files in its cache: on the disk too, so that the kernel can take them, and on v2 need not kill.
+        // Files in its page cache, written to the disk too, so that the kernel can drop them, and on v2 need not kill.
         let fill = format!("dd if=/dev/zero of={} bs=1M count=300 conv=notrunc,fsync", file.display());
         assert!(task.in_cgroup("memory", &fill).status.success());
         let answer = std::thread::scope(|scope| {
             let update = scope.spawn(|| task.try_update(&less));
-            // The first one; the second sets back what it has written.
+            // The first of these processes; the second restores what the first has written.
             let writes =
                 |child: &u32| fs::read(procfs::file(*child, "cmdline")).is_ok_and(|w| w.ends_with(b"\0limits\0"));
             while !update.is_finished() {
@@ -174,7 +174,7 @@ fn an_update_that_breaks_off_is_set_back() {
             update.join().unwrap()
         });
         let Err(status) = answer else {
-            // Nobody was met in time.
+            // The test met no process in time.
             update(&task, &json!({"memory": {"limit": 512 * MIB}, "pids": {"limit": 33}}));
             continue;
         };

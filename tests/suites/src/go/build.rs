@@ -1,4 +1,4 @@
-//! The test programs of Go's packages, and the files that they look for.
+//! The test programs of Go's packages, and the files that they need.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use catamaran_harness::{Image, cache};
 
-/// Where the image has Go's own tree.
+/// The path of Go's own tree in the image.
 pub(crate) const ROOT: &str = "/go";
 
 /// The machine's Go: its version and its tree.

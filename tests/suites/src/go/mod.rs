@@ -1,7 +1,7 @@
 //! The tests of Go's standard library, each package one program for wasip1.
 //!
-//! Go's own builders run them on Wasmtime and another runtime, with a working directory, `-test.short` and all of the file
-//! system; here an image has what they read. A program that breaks off is started again for the tests that are left.
+//! Go's own builders run them on Wasmtime and another runtime, with a working directory, `-test.short` and the whole file system; here an
+//! image has the files that they read. A program that breaks off is restarted for the remaining tests.
 
 mod build;
 mod output;
@@ -16,11 +16,11 @@ use crate::outcome::Outcomes;
 use crate::rounds;
 use crate::suite::{Suite, wanted};
 
-/// Go's own limit for a program, which names the test that runs; a program that is stuck in a call of the host's outlives it.
+/// Go's own limit for a program, which names the running test; a program that is stuck in a call of the host outlives it.
 const GO_LIMIT: &str = "-test.timeout=100s";
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Packages, and what of Go's tree their tests read beside their own folder.
+/// The packages, and the parts of Go's tree that their tests read beside their own folder.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("os", &["src/os/exec", "src/os/signal", "src/os/user"]),
     ("io/fs", &["src/os"]),
@@ -49,7 +49,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
 /// Go's packages, or some of their tests.
 #[derive(Debug, Default)]
 pub struct GoPackages {
-    /// Which tests, as `-test.run` takes them; all without.
+    /// The tests, in the form of `-test.run`; all if None.
     pub tests: Option<&'static str>,
 }
 
@@ -78,7 +78,7 @@ impl GoPackages {
         })
     }
 
-    /// The program's words: without those tests that are `done`.
+    /// The program's arguments: without the tests in `done`.
     fn arguments(&self, done: &BTreeSet<String>) -> Vec<String> {
         let mut words =
             ["/program", "-test.v", "-test.short", "-test.parallel=1", GO_LIMIT].map(str::to_owned).to_vec();

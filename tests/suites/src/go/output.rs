@@ -1,11 +1,11 @@
-//! What a Go test program prints with `-test.v`.
+//! The output of a Go test program with `-test.v`.
 
 use std::collections::BTreeMap;
 
 use crate::outcome::{Outcome, Outcomes};
 use crate::rounds::Read;
 
-/// Reads the output of a program, whole or broken off.
+/// Parses the output of a program, whole or broken off.
 pub(crate) fn read(text: &str) -> Read {
     let mut read = Read::default();
     let mut told: BTreeMap<&str, String> = BTreeMap::new();

@@ -7,7 +7,7 @@ use containerd_shim_protos::protobuf::{Message as _, MessageFull};
 use super::*;
 use crate::stats::stand::Stand;
 
-/// What is told of a container that has these folders.
+/// Returns the figures of a container that has these folders.
 fn told(stand: &Stand) -> error::Result<Metrics> {
     let folders = ["cpu", "cpuacct", "memory", "pids", "blkio", "hugetlb"].map(|c| (c, stand.0.join(c)));
     let find = |controller: &str| {
@@ -69,7 +69,7 @@ fn memory_swap_and_kernel_memory_are_counted() {
     assert_eq!((all.memory_oom_control.under_oom, all.memory_oom_control.oom_kill), (1, 4));
 }
 
-/// `swapaccount=0`, and kernels that count no TCP buffers by themselves.
+/// Kernels with `swapaccount=0`, and those that do not count TCP buffers separately.
 #[test]
 fn memory_that_the_kernel_does_not_count_is_zero() {
     let stand =

@@ -124,7 +124,7 @@ fn a_shim_is_identified_by_pid_and_start_time() {
     a.put(SERVER, &Server { bundle: root.0.clone(), ..other }).unwrap();
     assert!(!a.is_forgotten(), "containerd is going to ask for it");
     assert_eq!(root.pods().all().unwrap().len(), 1);
-    // Of one that was killed, and of one that is at it.
+    // Folders of a process that was killed, and of one that runs.
     let own = a.aside("new").unwrap().0;
     for folder in [&a.0.with_file_name(".4194305.1.old"), &own] {
         fs::create_dir(folder).unwrap();
@@ -163,7 +163,7 @@ fn an_id_that_is_no_file_name_is_refused() {
     assert_ne!(one.0, other.0);
 }
 
-/// Linux 6.1 says EINVAL of such a number, and not that there is no process.
+/// Linux 6.1 answers EINVAL for such a number, and not ESRCH.
 #[test]
 fn a_shim_that_is_gone_but_whose_group_is_not_made_its_delete_fail() {
     use std::os::unix::process::CommandExt;
@@ -183,7 +183,7 @@ fn a_shim_that_is_gone_but_whose_group_is_not_made_its_delete_fail() {
     assert!(gone.unwrap().is_none());
 }
 
-/// A `delete` of before would leave a native container behind: it must not take its state for one that it knows.
+/// An older `delete` would leave a native container behind, so it must not accept that container's state.
 #[test]
 fn only_a_native_containers_state_is_refused_by_older_shims() {
     let root = Root::new("native");

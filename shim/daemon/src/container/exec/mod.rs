@@ -1,5 +1,5 @@
-//! Processes that are started in a container beside its own: Exec adds one, Start starts it (containerd's
-//! api/runtime/task/v3). Until its start it is a text.
+//! Execs: further processes in a container. The call Exec adds one as a text, the call Start starts it (containerd's
+//! api/runtime/task/v3).
 
 mod wasm;
 
@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::spec::oci::Process as Spec;
 use crate::stdio::{self, Paths, Record};
 
-/// What containerd asks to be added to a container.
+/// An exec that containerd asks to be added to a container.
 pub(crate) struct ExecRequest {
     pub(crate) id: String,
     pub(crate) stdio: Paths,
@@ -30,32 +30,32 @@ pub(crate) struct Exec {
     pub(crate) id: String,
     pub(crate) process: Process,
     pub(super) spec: Spec,
-    /// The same as it came, with all keys: runc's, in a native container.
+    /// The text of `spec` with all keys, which runc gets in a native container.
     pub(super) text: Vec<u8>,
-    /// Held while it is started: that is done once.
+    /// Held while the exec is started, which happens once.
     turn: tokio::sync::Mutex<()>,
-    /// Set where it never ran: how it ended.
+    /// The exit of an exec that never ran.
     unborn: OnceLock<Exit>,
-    /// The signal by which it was ended while it was started.
+    /// The signal that ended the exec during its start.
     ended_by: OnceLock<u32>,
-    /// Told when nobody wants it any more that is being started.
+    /// Notified when an exec that is being started is no longer wanted.
     pub(super) given_up: Notify,
 }
 
 impl Exec {
-    /// To be had before [`Container::start_exec`], and held until the start is told.
+    /// Take this before [`Container::start_exec`], and hold it until the start is told.
     pub(crate) async fn turn_to_start(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
-    /// Waits for its end. Called once, by the pod, when its start is told. [`Exec::make_known`] is to follow.
+    /// Waits for the end of the exec. The pod calls this once, after the start is told, and then [`Exec::make_known`].
     pub(crate) async fn ended(&self) -> Exit {
-        // One that never ran has its exit already; what it is about may not be read yet.
+        // An exec that never ran has its exit already, but its output may not be read yet.
         let exit = match self.unborn.get() {
             Some(exit) => exit.clone(),
             None => {
                 let exit = self.process.ended().await;
-                // Before anything else: a pid namespace whose first process ends waits for this one to be reaped.
+                // Reap it at once, because a pid namespace whose first process ends waits until this one is reaped.
                 self.process.reap();
                 exit
             }
@@ -64,31 +64,31 @@ impl Exec {
         exit
     }
 
-    /// Ends what reads its output, if that is a program: in the time that it has since its input ended.
+    /// Ends the logger that reads its output, if there is one, within a time limit that began when the logger's input ended.
     pub(crate) async fn end_logger(&self) {
         if let Some((logger, ended)) = self.process.take_logger() {
             logger.end(ended).await;
         }
     }
 
-    /// It never runs: this is how it ended, and `streams` are those on which that was told.
+    /// Records that the exec never runs, with its exit, and the streams on which the reason was written.
     pub(super) fn never_runs(&self, exit: Exit, streams: Kept) {
         self.process.never_lives(streams);
-        // It is started once.
+        // An exec is started once, so that this is set once.
         let _ = self.unborn.set(exit);
     }
 
-    /// The signal that ended it before it was there.
+    /// Returns the signal that ended the exec before its process existed.
     pub(super) fn ended_by(&self) -> Option<u32> {
         self.ended_by.get().copied()
     }
 
-    /// Whether it is in the midst of its start.
+    /// Whether the exec is being started.
     fn is_starting(&self) -> bool {
         self.process.pid() == 0 && self.process.phase() == Phase::Created && self.turn.try_lock().is_err()
     }
 
-    /// Makes the end known to those who wait for it.
+    /// Makes the exit known to the callers that wait for it.
     pub(crate) fn make_known(&self, exit: Exit) {
         self.process.make_known(exit);
     }
@@ -99,20 +99,20 @@ impl Container {
         self.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The process `id` that was added, or NotFound.
+    /// Returns the exec `id`, or NotFound.
     pub(crate) fn exec(&self, id: &str) -> Result<Arc<Exec>> {
         let found = self.execs().get(id).cloned();
         found.ok_or_else(|| Error::NotFound(format!("process {id} of container {}", self.id())))
     }
 
-    /// The ids of those that run, with their pids.
+    /// Returns the ids and pids of the running execs.
     pub(crate) fn running_execs(&self) -> Vec<(String, u32)> {
         let execs = self.execs();
         let running = execs.values().filter(|exec| exec.process.phase() == Phase::Running);
         running.map(|exec| (exec.id.clone(), exec.process.pid())).collect()
     }
 
-    /// Adds a process, to be started.
+    /// Adds an exec, which is not started yet.
     pub(crate) fn add_exec(&self, request: ExecRequest) -> Result<()> {
         if matches!(self.phase(), Phase::Pausing | Phase::Paused | Phase::Stopped) {
             return Err(self.refuse("executed in"));
@@ -145,8 +145,8 @@ impl Container {
         Ok(())
     }
 
-    /// Starts a process that was added. One that is not to be found, or that this container cannot run, has ended then, with
-    /// 127 or 126 and the reason on its standard error, as a shell would tell it.
+    /// Starts an exec. If its program cannot be found or cannot run in this container, the exec ends with 127 or 126 and the
+    /// reason on its standard error, as in a shell.
     pub(crate) async fn start_exec(&self, exec: &Exec) -> Result<()> {
         exec.process.check_startable()?;
         match self.phase() {
@@ -161,12 +161,11 @@ impl Container {
         }
     }
 
-    /// Sends a signal to a process that was added. One that is being started, which may take a compilation, is ended by it
-    /// before it begins.
+    /// Sends a signal to an exec. An exec that is being started, which may include a compilation, is ended by it before it runs.
     pub(crate) fn kill_exec(&self, exec: &Exec, signal: u32) -> Result<()> {
         match self.body {
             Body::Wasm if exec.is_starting() && signal <= libc::SIGRTMAX() as u32 => {
-                // The first counts.
+                // The first signal counts.
                 if ends(signal) && exec.ended_by.set(signal).is_ok() {
                     exec.given_up.notify_one();
                 }
@@ -179,13 +178,13 @@ impl Container {
         }
     }
 
-    /// Forgets a process that has ended, or was never started: how it ended.
+    /// Forgets an exec that has ended or was never started, and returns its exit, if it has one.
     pub(crate) fn delete_exec(&self, exec: &Arc<Exec>) -> Result<Option<Exit>> {
         let gone = || Error::NotFound(format!("process {} of container {}", exec.id, self.id()));
         let mut execs = self.execs();
         match exec.process.phase() {
             Phase::Running | Phase::Pausing | Phase::Paused => return Err(exec.process.refuse("deleted")),
-            // What is in the midst of its start is not started any more: a client that waited for it has gone.
+            // Break off a start that is under way: the client that waited for it has gone.
             Phase::Created if exec.is_starting() => {
                 exec.process.doom();
                 exec.given_up.notify_one();
@@ -200,7 +199,7 @@ impl Container {
         Ok(exec.process.exit())
     }
 
-    /// Writes down what reads the output of one that is being started: nobody else could end it if this shim was killed.
+    /// Records the logger of an exec that is being started in the state file, by which `delete` ends it if this shim is killed.
     pub(super) fn record_logger(&self, logger: Option<Record>) -> Result<()> {
         let Some(logger) = logger else { return Ok(()) };
         let mut inner = self.inner();
@@ -209,7 +208,7 @@ impl Container {
         self.request.state.write(self.id(), &inner.state)
     }
 
-    /// Ends what reads the output of those that nobody has deleted.
+    /// Ends the loggers of all execs that no client has deleted.
     pub(super) async fn end_exec_loggers(&self) {
         let all: Vec<_> = self.execs().values().cloned().collect();
         for exec in all {
@@ -217,8 +216,8 @@ impl Container {
         }
     }
 
-    /// Ends those that are left when the container's own process has ended: they are told before it is. With a pid namespace of
-    /// the container's the kernel has ended them already.
+    /// Ends the execs that are left when the container's own process has ended, because their exits are told before its own. If
+    /// the container has a pid namespace, the kernel has killed them already.
     pub(super) async fn end_execs(&self) {
         let running: Vec<_> = {
             let execs = self.execs();
@@ -239,7 +238,7 @@ impl Container {
     }
 }
 
-/// Whether a signal ends a process that has not said what it is to do.
+/// Whether the default action of a signal ends a process (signal(7)).
 fn ends(signal: u32) -> bool {
     const OTHERS: [i32; 9] = [
         0,

@@ -1,4 +1,4 @@
-//! A further process of a Wasm container: a worker of its own, in what the first one lives in.
+//! An exec of a Wasm container: a further worker, in the namespaces and the tree of the first one.
 //!
 //! ```text
 //! words of the exec --> program (`search`) --> its artifact --> worker: joins, and is confined as the first
@@ -6,11 +6,11 @@
 //!                        '- not Wasm: 126        '- or refused: 126 '- 126      each with a line on its standard error
 //! ```
 //!
-//! What ends so has been started, and has ended: a probe has failed then, where an error of the request would say nothing of the
-//! container. An error is what the node is at fault for, or a request that is wrong.
+//! An exec that ends with such a code counts as started and ended, because a probe then fails; an error of the request would say
+//! nothing of the container. Errors are for faults of the node, and for wrong requests.
 //!
-//! Nothing of it is kept between two of them: the bundle is read again, a module's file is looked for again. Which layer of its
-//! image a container runs is decided at its Create, and kept with its state.
+//! Nothing is kept between two execs: each reads the bundle again and looks for its module's file again. The layer of its image
+//! that a container runs is decided at its Create, and kept with its state.
 
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -39,14 +39,14 @@ use crate::search::{self, Search};
 use crate::spec::bundle::{self, Bundle, Told};
 use crate::stdio::Stdio;
 
-/// What stands before a key of the exec's spec in an error.
+/// The prefix of the exec's keys in an error.
 const PLACE: &str = "the request's spec: ";
-/// As much is told of a reason; a terminal holds twice that.
+/// The most characters of a reason that are written. A terminal holds twice that.
 const MOST_WORDS: usize = 2048;
 
 /// Why there is no worker.
 enum Stop {
-    /// The process has ended before it ran, with this code. The words, if there are any, are for who wanted to run it.
+    /// The exec has ended before it ran, with this code. The words, if there are any, are for the caller's standard error.
     Ended(u32, String),
     /// The request fails.
     Failed(Error),
@@ -61,7 +61,7 @@ impl From<Error> for Stop {
     }
 }
 
-/// The container's own bundle, as it is read for one exec, and what the exec asks for.
+/// The container's own bundle, read anew for one exec, and what the exec asks for.
 struct Asked {
     bundle: Bundle,
     told: Told,
@@ -70,7 +70,7 @@ struct Asked {
 }
 
 impl Container {
-    /// Starts a process that was added.
+    /// Starts an exec in a worker.
     pub(super) async fn start_wasm_exec(&self, exec: &Exec, streams: Stdio) -> Result<()> {
         let mut streams = streams.on_terminal(&exec.process.stdio)?;
         match self.exec_worker(exec, &mut streams).await {
@@ -94,20 +94,20 @@ impl Container {
         }
     }
 
-    /// A worker that was let go.
+    /// Returns a worker that was started.
     async fn exec_worker(&self, exec: &Exec, streams: &mut Stdio) -> std::result::Result<Worker, Stop> {
         let begin = Instant::now();
         set_size(&streams.kept, Some(&exec.spec))?;
         self.record_logger(streams.kept.logger())?;
         let asked = self.asked(exec)?;
         let tenant = asked.bundle.tenant(&self.request.namespace);
-        // What `catamaran.wasm/compile` says is of the container's own process: a probe does not wait for it.
+        // `catamaran.wasm/compile` is for the container's own process alone: a probe does not wait for slow code.
         let purpose = Purpose { targets: asked.choice.targets_of_exec(), tier: None, tenant, largest: asked.largest };
         let cache = Cache::open(purpose.clone())?;
-        // What may take minutes. The compilation is its driver's, and goes on.
+        // This may take minutes. The compilation is the driver's, and goes on if this future is dropped.
         let prepared = async {
             let wanted = self.exec_wanted(&asked, purpose).await.or_else(|stop| {
-                // A tree that is being taken down has no files.
+                // If the container is ending, its tree has no files, and the end is the reason.
                 self.check_wanted(exec)?;
                 Err(stop)
             })?;
@@ -131,7 +131,7 @@ impl Container {
         };
         let killed = || matches!((&kills, self.cgroup.kills()), (Ok(Some(before)), Ok(Some(now))) if now > *before);
         let worker = worker.map_err(|failure| self.no_worker(exec, failure, &artifact.code, killed()))?;
-        // Nothing is awaited from here on: what is found now holds until others know of the process.
+        // No await from here on, so that this check holds until others know of the process.
         let begun = self.check_wanted(exec).and_then(|()| {
             control::send_start(worker.control.as_fd()).doing(|| format!("starting {}/{}", self.id(), exec.id))?;
             Ok(())
@@ -168,11 +168,11 @@ impl Container {
         Ok(Asked { bundle, told, choice, largest })
     }
 
-    /// What the words of the exec name in the container's tree as it is now.
+    /// Finds the module that the exec's arguments name in the container's tree as it is now.
     async fn exec_wanted(&self, asked: &Asked, cache: Purpose) -> std::result::Result<Wanted, Stop> {
         let request = &self.request;
         let (pid, process) = self.process.alive().ok_or_else(|| self.ending("executed in"))?;
-        // The same words name the same module: its layer, or a file from where the container's own began to look.
+        // The same first word names the same module: the container's layer, or a file that is looked for as the container's own was.
         let (own, further) = (&asked.bundle.guest, &asked.told.guest);
         let same = own.args.first() == further.args.first();
         let layer = self.inner().state.layer.clone();
@@ -196,7 +196,7 @@ impl Container {
         }
     }
 
-    /// One worker, up to «ready».
+    /// Starts one worker, and waits until it is ready.
     async fn try_worker(
         &self,
         exec: &Exec,
@@ -241,9 +241,9 @@ impl Container {
         spawn::start_worker(start).await?.ready(&id, &artifact.code.module).await
     }
 
-    /// What came of the last try, in which the kernel may have killed for want of memory.
+    /// Turns the failure of the last try into a [`Stop`]. `killed` says that the kernel killed in it because memory ran out.
     fn no_worker(&self, exec: &Exec, failure: Failure, code: &Code, killed: bool) -> Stop {
-        // The end of the container, or of the exec, is the reason of whatever failed.
+        // If the container or the exec has ended, then that is the reason of every other failure.
         if let Err(stop) = self.check_wanted(exec) {
             return stop;
         }
@@ -254,7 +254,7 @@ impl Container {
         }
     }
 
-    /// An error where the exec is not to be let go: it was ended meanwhile, or deleted, or the container has ended.
+    /// Returns an error if the exec must not run: it was ended or deleted meanwhile, or the container has ended.
     fn check_wanted(&self, exec: &Exec) -> std::result::Result<(), Stop> {
         if let Some(signal) = exec.ended_by() {
             return Err(Stop::Ended(128 + signal, String::new()));
@@ -267,7 +267,7 @@ impl Container {
     }
 }
 
-/// One line on standard error, which a terminal shows too. Nobody is waited for who does not read.
+/// Writes one line to standard error, which a terminal shows too. Does not wait for a reader.
 fn tell(streams: &Stdio, words: &str) {
     if words.is_empty() {
         return;

@@ -1,11 +1,11 @@
-//! Read side by side with oci-spec's own types, which a test may link.
+//! Compares the types with oci-spec's own, which a test may link.
 
 use oci_spec::runtime as theirs;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// What containerd's CRI plugin writes for a container, shortened where it repeats itself.
+/// A config.json as containerd's CRI plugin writes it, shortened where it repeats itself.
 fn config() -> Value {
     json!({
         "ociVersion": "1.2.1",
@@ -56,7 +56,7 @@ fn config() -> Value {
     })
 }
 
-/// Both readings are held against each other, field by field.
+/// Compares both readings field by field.
 macro_rules! same {
     ($ours:expr, $theirs:expr, $($field:ident),* $(,)?) => {
         $(assert_eq!($ours.$field(), $theirs.$field(), stringify!($field));)*
@@ -100,7 +100,7 @@ fn a_spec_is_read_as_oci_spec_reads_it() {
     for key in ["oomScoreAdj", "selinuxLabel", "ioPriority", "scheduler", "execCPUAffinity"] {
         check(&edited("/process", key, Value::Null));
     }
-    // Keys of nobody are passed over, as before.
+    // Unknown keys are ignored, as before.
     for pointer in ["", "/process", "/process/user", "/root", "/linux"] {
         check(&edited(pointer, "novel", json!({"a": [1]})));
     }

@@ -106,7 +106,7 @@ fn eviction_takes_from_the_tenant_that_has_the_most() {
     let room = cache.room("new", 256 * KB, 256 * KB);
     assert_eq!((room.removed.len(), room.lacking), (1, None));
     assert_eq!(cache.names(), ["b", "c", "v"]);
-    // In use, all that the greedy one has: it gets no more at the cost of the other.
+    // All that the greedy tenant has is in use: it gets no more at the cost of the other.
     let used = [cache.open("f/b"), cache.open("f/c")];
     assert!(cache.room("a", 192 * KB, 256 * KB).lacking.is_some());
     assert_eq!(cache.names(), ["b", "c", "v"]);

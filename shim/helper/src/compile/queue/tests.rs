@@ -27,7 +27,7 @@ impl Drop for Folder {
     }
 }
 
-/// One of somebody who waits.
+/// Takes a slot for an order that somebody waits for.
 fn slot(queue: &Queue, limit: Duration) -> Option<Lock> {
     let (asker, _shim) = Asker::pair();
     match queue.slot(Until { limit, asker: &asker }).unwrap() {
@@ -80,7 +80,7 @@ fn a_ticket_ends_with_its_holder_or_when_the_holder_gives_up() {
     let queue = folder.queue("a");
     let held = slot(&queue, Duration::ZERO).unwrap();
     fs::create_dir_all(queue.queue()).unwrap();
-    // As one leaves it that was killed: no lock on it.
+    // As a killed driver leaves it: no lock on it.
     fs::write(queue.queue().join("00000000000000000001-7.0-b"), "").unwrap();
     assert!(slot(&queue, Duration::from_millis(50)).is_none());
     assert_eq!(folder.waiting(), 0, "the dead one's is removed, and the own one too");
@@ -127,7 +127,7 @@ fn a_cancelled_order_ends_and_its_retry_keeps_the_place_in_line() {
         assert!(matches!(waiting.join().unwrap(), Turn::Unwanted));
     });
     assert_eq!(folder.waiting(), 0, "nothing waits");
-    // Another one comes, and then the first again.
+    // Another order comes, and then the first one again.
     let second = Queue::new(folder.0.clone(), 1, "a", "second").ticket(now()).unwrap();
     let retried = first.ticket(first.place_kept().unwrap()).unwrap();
     assert_eq!(first.place(&retried).unwrap().before, 0, "before the second");

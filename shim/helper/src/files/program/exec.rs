@@ -1,9 +1,9 @@
-//! What the words of an exec name: a file in the tree of a container that runs, as its own processes see it, volumes and what
-//! they have written included.
+//! Finds the program that the words of an exec name: a file in the tree of a running container, as its own processes see it, with
+//! volumes and what they have written.
 //!
-//! The tree is that of the container's worker, whose guest may rename and replace what is in it at any moment. So nothing is
-//! looked at twice by its name, every name is looked for in a folder that was reached from the container's root, by no link of the
-//! kernel's, and what is read is a regular file, without waiting.
+//! The container's guest may rename and replace what is in the tree at any moment. So no file is looked at twice by its name, every
+//! name is looked up in a folder that was reached from the container's root without letting the kernel follow a link, and only regular
+//! files are read, without waiting.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -20,13 +20,13 @@ use rustix::io::Errno;
 
 use super::{MOST_NAMED, Tree, candidates, named};
 
-/// As a shell has it: there is no such program, and there is one that cannot be run.
+/// The exit code if there is no such program, as a shell has it.
 pub(crate) const NOT_FOUND: u32 = 127;
-/// What is to be run.
+/// The program to run.
 pub(crate) struct Program {
     pub(crate) name: String,
     pub(crate) file: File,
-    /// Its path without links, where no volume holds it.
+    /// Its path without links, if no volume holds it.
     pub(crate) in_root: Option<PathBuf>,
 }
 
@@ -35,7 +35,7 @@ pub(crate) struct Root {
     folder: OwnedFd,
 }
 
-/// Nothing is run: the exit code, and the words for who wanted to run it.
+/// The exec runs nothing: the exit code, and the words for its caller.
 pub(crate) struct Stop {
     pub(crate) code: u32,
     pub(crate) words: String,
@@ -49,7 +49,7 @@ enum Found {
 }
 
 impl Root {
-    /// That of the process `pid`, whose pidfd `process` is: an error where that has ended, since its number may be another's.
+    /// Opens the root of the process `pid`, whose pidfd is `process`. Fails if the process has ended, because its pid may be another's.
     pub(crate) fn open(pid: u32, process: BorrowedFd<'_>) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?;
@@ -61,7 +61,7 @@ impl Root {
         }
     }
 
-    /// The container's own module once more, a file: looked for as it was when the container was created.
+    /// Finds the file of the container's own module once more, as it was found when the container was created.
     pub(crate) fn find_own(&self, guest: &Guest) -> Result<Program, Stop> {
         match self.look(guest) {
             Ok(Found::Wasm(program)) => Ok(program),
@@ -70,7 +70,7 @@ impl Root {
         }
     }
 
-    /// Another program of the container. `own` is what names the container's own, for a message.
+    /// Finds another program of the container. `own` names the container's own program, for a message.
     pub(crate) fn find(&self, guest: &Guest, own: &str) -> Result<Program, Stop> {
         let advice = format!(
             "this is a Wasm container: it has no shell and no tools, and runs WebAssembly modules from its own tree, or {:?} \
@@ -84,7 +84,7 @@ impl Root {
         }
     }
 
-    /// The first file that the words may name, in the order in which execvp(3) would look.
+    /// Returns the first file that the words may name, in the order in which execvp(3) would look.
     fn look(&self, guest: &Guest) -> Result<Found, Absent> {
         let entry = guest.args.first().map_or("", String::as_str);
         let path = guest.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());
@@ -126,7 +126,7 @@ fn open(tree: &Tree<'_>, path: &Path) -> io::Result<Found> {
     Ok(Found::Wasm(Program { name, file, in_root }))
 }
 
-/// Nothing to run is there.
+/// There is nothing to run.
 struct Absent {
     code: u32,
     looked: String,
@@ -140,7 +140,7 @@ fn refusal(e: &io::Error) -> String {
     }
 }
 
-/// What a file is by its first bytes, if it is not WebAssembly.
+/// Returns what a file is by its first bytes, if it is not WebAssembly.
 fn other_than_wasm(first: &[u8]) -> Option<&'static str> {
     /// The system that Wasmtime names in the ELF header of its artifacts.
     const WASMTIMES: u8 = 200;

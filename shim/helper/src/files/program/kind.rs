@@ -1,4 +1,4 @@
-//! Whether a container is native: a light look at the file that `process.args[0]` names, before anything is checked that holds
+//! Tells whether a container is native, by a quick look at the file that `process.args[0]` names, before any check that holds
 //! for Wasm containers alone.
 
 use std::fs::File;
@@ -12,11 +12,11 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::{Tree, candidates};
 
-/// The program of a native container: its path, and what it is, for a message. None where the file is Wasm, or a runtime's own
-/// code, or not to be found: what that means is for [`super::find`] to say.
+/// Returns the program of a native container: its path, and what it is, for a message. Returns None if the file is Wasm, or a runtime's
+/// own code, or not found; [`super::find`] says what that means.
 ///
-/// `root` is the root file system. Of mounts those that bind something are looked into, as they are on the host; nothing that
-/// is done with the answer gives a container more than its spec, so that a file may be another one by then.
+/// `root` is the root file system. Only mounts that bind something are looked into, as they are on the host. The file may have changed
+/// when the answer is used: nothing that is done with the answer gives a container more than its spec.
 pub(crate) fn native(outline: &Outline, root: BorrowedFd<'_>) -> Option<(PathBuf, &'static str)> {
     let bound: Vec<_> = outline.mounts.iter().map(|mount| mount.bound().and_then(opened)).collect();
     let mut tree = Tree::new(root);
@@ -42,7 +42,7 @@ pub(crate) fn native(outline: &Outline, root: BorrowedFd<'_>) -> Option<(PathBuf
     None
 }
 
-/// A source is not opened for anything: it may be a device, or wait for somebody.
+/// Opens a source with `O_PATH`, because it may be a device, or wait for somebody.
 fn opened(source: &Path) -> Option<OwnedFd> {
     rustix::fs::openat(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()
 }

@@ -1,6 +1,6 @@
-//! Where the container's Wasm module is: the file that `process.args[0]` names in the container's tree, volumes included, or,
-//! where it names none, the image's own Wasm layer, which [`crate::image`] looks for. And before that: whether the file is native
-//! code, which makes the container another runtime's (`kind`).
+//! Finds the container's Wasm module: the file that `process.args[0]` names in the container's tree, volumes included. If it names
+//! none, the module is the image's own Wasm layer, which [`crate::image`] looks for. Before that, `kind` looks whether the file is
+//! native code, which makes the container another runtime's.
 
 mod exec;
 mod kind;
@@ -20,9 +20,9 @@ pub(crate) use exec::{Program, Root, Stop};
 pub(crate) use kind::native;
 pub(crate) use tree::Tree;
 
-/// As many folders of PATH are looked in.
+/// The most folders of PATH that are looked in.
 const MOST_CANDIDATES: usize = 64;
-/// So many of the places that were looked at are named in a message.
+/// The most places that a message names of those that were looked at.
 const MOST_NAMED: usize = 4;
 
 /// What `process.args[0]` names.
@@ -36,11 +36,11 @@ pub(crate) enum Sought {
 pub(crate) struct Found {
     pub(crate) name: String,
     pub(crate) file: File,
-    /// Its path without links, where no volume holds it.
+    /// Its path without links, if no volume holds it.
     pub(crate) in_root: Option<PathBuf>,
 }
 
-/// Opens `process.args[0]` in the tree that the container will have. «/» and other folders are no file: an image whose
+/// Opens `process.args[0]` in the tree that the container will have. `/` and other folders count as no file, because an image whose
 /// layer is the module has no entrypoint, and Kubernetes wants a command all the same.
 pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
     let entry = guest.args.first().map_or("", String::as_str);
@@ -88,8 +88,8 @@ fn check(path: &Path, mut file: File, in_root: Option<PathBuf>) -> Result<Found>
     }
 }
 
-/// The places where `args[0]` may be, in the order in which execvp(3) would look: as it is, or below the working
-/// directory, or in the directories of PATH and, since many images name their module so, in the working directory.
+/// Returns the places where `args[0]` may be, in the order in which execvp(3) would look: as it is, or below the working
+/// directory, or in the directories of PATH and last, because many images name their module so, in the working directory.
 fn candidates(entry: &str, cwd: &str, path: Option<&str>) -> Vec<PathBuf> {
     if entry.contains('/') {
         return vec![Path::new(cwd).join(entry)];

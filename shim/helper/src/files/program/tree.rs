@@ -1,9 +1,9 @@
-//! The container's tree, walked as the worker will build it, or as it is in a container that runs.
+//! Walks the container's tree, as the worker will build it, or as it is in a running container.
 //!
-//! One name is taken after the other, each from the descriptor of the folder before it, with symbolic links resolved against
-//! the container's root. No step follows a link and none goes up by the kernel: «..» is the folder that was there before. So
+//! The walk takes one name after the other, each from the descriptor of the folder before it, and resolves symbolic links against
+//! the container's root. The kernel follows no link and goes up in no step: `..` is the folder that the walk came from. So
 //! no link of the image or of a volume leads out of its mount, whatever is renamed meanwhile, and a name costs one look-up
-//! however deep it lies. All that is looked up in one tree has one budget.
+//! however deep it lies. All look-ups in one tree share one budget.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -18,29 +18,29 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-/// As many links as the kernel follows in one path (path_resolution(7)).
+/// The most links in one path, which is as many as the kernel follows (path_resolution(7)).
 const MOST_LINKS: usize = 40;
-/// As many names are looked at in one tree, for all paths together: links can name a hundred thousand for each.
+/// The most names that are looked at in one tree, for all paths together, because links can name a hundred thousand for each.
 const MOST_STEPS: usize = 4096;
-/// As many bytes of links are read, for all paths together.
+/// The most bytes of links that are read, for all paths together.
 const MOST_BYTES: usize = 256 << 10;
-/// As many folders may lie one in the other, since each of them is open meanwhile.
+/// The most folders that lie one in the other, because each of them is open meanwhile.
 const DEEPEST: usize = 256;
-/// A longer path is none for the kernel either (`PATH_MAX`).
+/// The kernel refuses longer paths, too (`PATH_MAX`).
 const LONGEST_PATH: usize = 4096;
 
 /// A container's tree.
 pub(crate) struct Tree<'a> {
-    /// In the order of mounting, the root first. What cannot be seen into has no descriptor: an empty file system.
+    /// In the order of mounting, the root first. A mount without a descriptor is an empty file system, which cannot be looked into.
     mounts: Vec<(PathBuf, Option<BorrowedFd<'a>>)>,
     steps: Cell<usize>,
     bytes: Cell<usize>,
 }
 
-/// Where a walk is.
+/// The position of a walk.
 struct Here<'a, 'b> {
     tree: &'b Tree<'a>,
-    /// Without links. It has a place for each of `folders` but the first, which is the root.
+    /// Without links. It has a name for each of `folders` but the first, which is the root.
     path: PathBuf,
     folders: Vec<Position>,
 }
@@ -66,7 +66,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// What is said of it where its budget is used up: nothing is found in it any more.
+    /// Returns a message if the budget is used up: nothing is found in the tree any more.
     pub(crate) fn exhausted(&self) -> Option<String> {
         let over = self.steps.get() == 0 || self.bytes.get() == 0;
         over.then(|| {
@@ -77,11 +77,11 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Opens a regular file for reading, and answers its path without links where it lies in the root file system itself.
-    /// `NotFound`, `IsADirectory` and so on as open(2) says them.
+    /// Opens a regular file for reading, and returns its path without links if it lies in the root file system itself.
+    /// The errors are those of open(2): `NotFound`, `IsADirectory` and so on.
     pub(crate) fn open(&self, path: &Path) -> io::Result<(File, Option<PathBuf>)> {
         let (place, found) = self.walk(path, Missing::IsAnError)?;
-        // A folder that is not there yet.
+        // A folder that the worker is yet to make.
         let found = found.ok_or(Errno::ISDIR)?;
         match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
             FileType::RegularFile => {}
@@ -90,7 +90,7 @@ impl<'a> Tree<'a> {
             _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
         // The very file that was looked at, through the descriptor and no name.
-        // Not to wait for somebody's lease on it.
+        // O_NONBLOCK: waits for no lease on it.
         let flags = nix::libc::O_NONBLOCK;
         let file =
             File::options().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
@@ -155,7 +155,7 @@ impl<'a, 'b> Here<'a, 'b> {
         self.folders.truncate(1);
     }
 
-    /// `ENOTDIR` at what has no names in it, not even these two.
+    /// Returns `ENOTDIR` for all but a folder: nothing else has names in it, `.` and `..` included.
     fn check_folder(&self) -> rustix::io::Result<()> {
         let at = self.folders.last().and_then(|position| position.at.as_ref());
         match at.map(rustix::fs::fstat).transpose()? {
@@ -181,7 +181,7 @@ impl<'a, 'b> Here<'a, 'b> {
         Ok(())
     }
 
-    /// What `name` is here, seen through the last mount that covers it.
+    /// Looks up `name` here, seen through the last mount that covers it.
     fn look_up(&self, name: &OsStr) -> rustix::io::Result<Position> {
         let position = self.folders.last().ok_or(Errno::NOENT)?;
         let (path, mounts) = (self.path.join(name), &self.tree.mounts);
@@ -207,7 +207,7 @@ impl<'a, 'b> Here<'a, 'b> {
     }
 }
 
-/// The names of a path, with a `.` at the end of one that ends in a `/`: such a path names a folder and no file.
+/// Returns the names of a path, with a `.` at the end of one that ends in a `/`: such a path names a folder and no file.
 fn names(path: &Path) -> VecDeque<OsString> {
     let mut names = catamaran_worker::names(path);
     let bytes = path.as_os_str().as_bytes();
@@ -217,7 +217,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
     names
 }
 
-/// Where a link leads; none where `at` is no link.
+/// Returns where a link leads, or None if `at` is no link.
 fn link(at: &OwnedFd) -> rustix::io::Result<Option<PathBuf>> {
     if FileType::from_raw_mode(rustix::fs::fstat(at)?.st_mode) != FileType::Symlink {
         return Ok(None);
@@ -232,7 +232,7 @@ fn spend(budget: &Cell<usize>, much: usize) -> rustix::io::Result<()> {
     if left == 0 { Err(Errno::NAMETOOLONG) } else { Ok(()) }
 }
 
-/// The mount that a file was found on.
+/// Returns the mount that a file was found on.
 fn mount_of(file: BorrowedFd<'_>) -> io::Result<u64> {
     let status = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     if status.stx_mask & StatxFlags::MNT_ID.bits() == 0 {

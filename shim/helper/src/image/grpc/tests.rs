@@ -44,12 +44,12 @@ fn trailers(code: &str, text: &str) -> Vec<u8> {
     frame(HEADERS, LAST, &fields(&[("grpc-status", code), ("grpc-message", text)]))
 }
 
-/// A peer that hears one question after the other, says these frames to each, and tells all that it heard.
+/// A peer that hears one question after the other, answers each with these frames, and returns all that it heard.
 fn peer(answers: Vec<Vec<Vec<u8>>>) -> (Connection, JoinHandle<Vec<u8>>) {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     let thread = std::thread::spawn(move || {
-        // Nothing may be asked, or an answer not be heard to its end.
+        // The client may ask nothing, or not hear an answer to its end.
         let _ = theirs.write_all(&frame_of(0, SETTINGS, 0, &[0, 5, 0, 0, 64, 0]));
         let mut heard = vec![0; 24];
         let _ = theirs.read_exact(&mut heard);
@@ -89,7 +89,7 @@ fn message(name: &str) -> Vec<u8> {
     framed(&named(name)).unwrap().to_vec()
 }
 
-/// What a call comes to whose answer is these frames: the messages, and how it ended.
+/// Makes a call whose answer is these frames, and returns the messages, and how it ended.
 fn answered(frames: &[Vec<u8>]) -> (Vec<String>, Result<(), CallError>) {
     let (mut connection, thread) = peer(vec![frames.to_vec()]);
     let mut messages = Vec::new();
@@ -212,7 +212,7 @@ fn a_closed_connection_and_a_protocol_error_are_told_apart() {
         let e = source(std::slice::from_ref(&said));
         assert!(matches!(e, Http2Error::Protocol(_)), "{:?}: {e}", &said[..said.len().min(40)]);
     }
-    // Fields that are more than are taken.
+    // More fields than are taken.
     let name = "x".repeat(100);
     let many = fields(&vec![(name.as_str(), name.as_str()); 79]);
     let mut said = vec![frame(HEADERS, 0, &many)];
@@ -239,7 +239,7 @@ fn an_incomplete_message_is_not_decoded() {
     }
     assert_eq!(whole(&[&framed[..], b"next"].concat()), Ok(Some(Bytes::from_static(b"\x0a\x03abc"))));
     assert_eq!(whole(&message("")), Ok(Some(Bytes::new())));
-    // What is too large or compressed is not waited for.
+    // A message that is too large or compressed is not waited for.
     assert!(whole(&[0, 0xff, 0xff, 0xff, 0xff]).is_err());
     assert!(whole(&[1, 0, 0, 0, 0]).is_err());
 }

@@ -18,7 +18,7 @@ fn manifest(layers: &[Value]) -> Result<Layers, String> {
     parse_manifest(&json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": layers}))
 }
 
-/// What the driver learns of a document: read, written down, and read again.
+/// Returns what the driver learns of a document, which is read, written down, and read again.
 fn summary(media_type: &str, document: &[u8]) -> Result<Summary, String> {
     let written = Summary::write(&Summary::new(media_type, false, document));
     assert!(written.len() < LONGEST_SUMMARY, "{} bytes", written.len());

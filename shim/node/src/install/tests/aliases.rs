@@ -13,7 +13,7 @@ fn node_with_names() -> Fake {
     shapes().pop().unwrap().1
 }
 
-/// Installs release one with that folder and these options.
+/// Installs release "one" with that folder and these options.
 fn install_with(fake: &Fake, folder: Option<&str>, options: &str) -> Result<Done> {
     let programs = release(fake, "one");
     let settings = Settings { runwasi_names: folder.map(PathBuf::from), ..settings() };
@@ -48,7 +48,7 @@ fn k3s_finds_the_links_and_an_upgrade_moves_them() {
     assert_eq!(told["installed"]["links"][0], serde_json::json!({"path": WASMTIME, "intact": true}));
 }
 
-/// k3s looks when it starts, and only then.
+/// k3s looks only when it starts.
 #[test]
 fn links_that_are_new_or_gone_need_a_restart_and_a_new_target_does_not() {
     let fake = node_with_names();
@@ -66,7 +66,7 @@ fn links_that_are_new_or_gone_need_a_restart_and_a_new_target_does_not() {
 
     let right = target(&fake, WASMER);
     fs::remove_file(fake.path(WASMER)).unwrap();
-    // A program is there as well: what k3s has found stays where it is.
+    // The link's target exists, so that k3s still finds a program at this path.
     let old = format!("/opt/catamaran/0.0.1-0123456789ab/{SHIM}");
     fake.write(&old, "of another version");
     symlink(&old, fake.path(WASMER)).unwrap();
@@ -80,7 +80,7 @@ fn links_that_are_new_or_gone_need_a_restart_and_a_new_target_does_not() {
     fs::remove_file(fake.path(WASMER)).unwrap();
     assert_eq!(restarts(&|| install_with(&fake, Some(NAMES), "{}")), 1);
 
-    // Another folder, where this k3s does not look.
+    // Another folder, in which this k3s does not look.
     fake.tree.borrow_mut().folder("opt/bin");
     assert_eq!(restarts(&|| install_with(&fake, Some("/opt/bin"), "{}")), 1);
     assert_eq!((target(&fake, WASMER), target(&fake, "opt/bin/containerd-shim-wasmer-v1")), (None, right));
@@ -113,7 +113,7 @@ fn what_is_not_our_link_is_refused_before_anything_is_changed() {
     for (words, spoil) in cases {
         let fake = node_with_names();
         spoil(&fake.path(WASMER));
-        // It has its handler already.
+        // k3s has its handler already.
         fake.boot().unwrap();
         let bare = node(&fake);
         let error = install(&fake, "one").unwrap_err();
@@ -121,7 +121,7 @@ fn what_is_not_our_link_is_refused_before_anything_is_changed() {
         let text = error.to_string();
         assert!(text.contains(WASMER) && text.contains(words) && text.contains("--runwasi-names"), "{text}");
         assert_eq!((node(&fake), fake.count("restart")), (bare.clone(), 0), "{words}");
-        // Nor is it, or its link, in the way without the option.
+        // Without the option, neither the program nor its link is in the way.
         install_with(&fake, None, "{}").unwrap();
         uninstall(&fake, false).unwrap();
         assert_eq!(node(&fake), bare, "{words}");
@@ -156,7 +156,7 @@ fn a_link_that_somebody_replaced_is_left_alone() {
     assert!(error.contains(WASMTIME), "{error}");
     assert!(target(&fake, WASMER).is_some(), "what is installed stays");
 
-    // Nor are its pods ours.
+    // Its pods are not ours either.
     *fake.pods.borrow_mut() = vec!["wasmtime shop/cart".into()];
     uninstall(&fake, false).unwrap();
     assert_eq!(snapshot(&fake.path("opt/kwasm")), theirs);
@@ -183,7 +183,7 @@ fn a_rollback_of_an_upgrade_takes_the_links_back_too() {
     }
 }
 
-/// Each link is written down before it is made.
+/// Every link is written down before it is made.
 #[test]
 fn a_first_run_that_is_killed_at_any_step_leaves_no_link_to_an_uninstallation() {
     for steps in 0.. {
@@ -211,12 +211,12 @@ fn pods_of_the_handlers_that_k3s_made_keep_an_uninstallation_away() {
     assert_eq!(node(&fake), bare);
 }
 
-/// Where the links cannot be made, for instance in a folder that is read-only.
+/// For instance in a folder that is read-only.
 #[test]
 fn links_that_cannot_be_made_are_told_and_the_rest_is_as_it_was() {
     let fake = node_with_names();
     let bare = node(&fake);
-    // In the way of the unfinished link.
+    // A folder in place of the unfinished link.
     let unfinished = fake.path("opt/kwasm/bin/.catamaran-new.containerd-shim-wasmer-v1");
     fs::create_dir(&unfinished).unwrap();
     let error = install(&fake, "one").unwrap_err();
@@ -228,7 +228,7 @@ fn links_that_cannot_be_made_are_told_and_the_rest_is_as_it_was() {
     assert_eq!(node(&fake), bare);
 }
 
-/// The kernel names the program that a link led to, so that its folder is known to be in use.
+/// The kernel names the program that a link led to, so the folder is known to be in use.
 #[test]
 fn a_pod_of_such_a_handler_keeps_its_version() {
     let fake = node_with_names();

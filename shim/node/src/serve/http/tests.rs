@@ -6,7 +6,7 @@ use super::super::mode::Mode;
 use super::*;
 use crate::tree::Tree;
 
-/// What a client reads that writes these bytes.
+/// The server's answer to a client that sends these bytes.
 fn exchange(address: SocketAddr, sent: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(sent.as_bytes()).unwrap();
@@ -21,7 +21,7 @@ fn get(address: SocketAddr, path: &str) -> (String, String) {
     (head.to_ascii_lowercase(), body.to_owned())
 }
 
-/// Serves while `client` runs, on a thread of its own.
+/// Serves while `client` runs on a thread of its own.
 fn with(host: &Host, board: &Arc<Board>, client: impl FnOnce(SocketAddr) + Send + 'static) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (listener, address) = runtime.block_on(bind(&["127.0.0.1:0".parse().unwrap()])).unwrap();
@@ -82,7 +82,7 @@ fn other_paths_methods_and_words_are_refused_and_the_server_goes_on() {
             assert!(read.starts_with("HTTP/1.1 405") && read.to_ascii_lowercase().contains("allow: get"), "{read}");
         }
         assert!(exchange(address, "no HTTP at all\r\n\r\n").starts_with("HTTP/1.1 400"));
-        // Clients that say nothing keep nobody out.
+        // Silent clients keep nobody out.
         let silent: Vec<_> = (0..8).map(|_| TcpStream::connect(address).unwrap()).collect();
         assert!(get(address, "/healthz").0.starts_with("http/1.1 200"));
         drop(silent);

@@ -26,7 +26,7 @@ impl Nodes for Fakes<'_> {
     }
 }
 
-/// A node of files, and all that a reconciler of it needs.
+/// A node of files, with all that its reconciler needs.
 struct Bench {
     fake: Fake,
     settings: Settings,
@@ -65,7 +65,7 @@ impl Bench {
         self.fake.write("configmap/mode", text);
     }
 
-    /// Hands a reconciler that has just begun, and turns it at a time after its beginning.
+    /// Makes a new reconciler, and gives `work` a function that turns it at a number of seconds after its start.
     fn with<T>(&self, work: impl FnOnce(&mut dyn FnMut(u64) -> Told) -> T) -> T {
         let nodes = Fakes(&self.fake);
         let mut reconciler = self.reconciler(&nodes);
@@ -79,7 +79,7 @@ impl Bench {
         Reconciler::new(&self.fake.host, nodes, &self.settings, &self.wish, &self.programs, &self.board, &self.stop)
     }
 
-    /// All that an installation could leave.
+    /// All files that an installation could leave.
     fn node(&self) -> Vec<(PathBuf, String)> {
         let all = ["etc", "opt", "var", "run"].map(|folder| snapshot(&self.fake.path(folder)));
         all.into_iter().flatten().collect()
@@ -121,7 +121,7 @@ fn without_a_mode_or_with_another_word_nothing_is_done() {
         bench.mode(" install \n");
         let told = turn(1001);
         assert_eq!((told.mode, told.state, told.node_ready), (Some(Mode::Install), State::Ready, true), "{told:?}");
-        // A file that is gone changes nothing on the node, and its word is not taken for granted.
+        // Removing the file changes nothing on the node, and the last mode is not assumed to hold.
         let installed = bench.node();
         fs::remove_file(&bench.wish.mode_file).unwrap();
         assert!(!turn(5000).node_ready && bench.listed());
@@ -143,12 +143,12 @@ fn a_node_is_uninstalled_once_when_no_pod_uses_it_and_by_force_when_one_does() {
         assert_eq!((told.state, told.node_ready), (State::Refused, false), "{told:?}");
         assert!(told.message.contains("default/a") && told.message.contains("What to do"), "{}", told.message);
         assert_eq!(bench.node(), installed);
-        // Whoever asked takes it back: the node is as it was, and nothing was restarted.
+        // The mode is set back: the node is as it was, and nothing was restarted.
         bench.mode("install");
         assert_eq!(turn(4).state, State::Ready);
         assert_eq!(bench.fake.count("restart"), 1);
 
-        // Refused again, it is tried again, and done when the pod has gone.
+        // After a second refusal the uninstallation is tried again, and succeeds once the pod has gone.
         bench.mode("uninstall");
         assert_eq!(turn(6).state, State::Refused);
         bench.fake.pods.borrow_mut().clear();
@@ -170,7 +170,7 @@ fn a_node_is_uninstalled_once_when_no_pod_uses_it_and_by_force_when_one_does() {
     });
     let counts = ["changed", "refused"].map(|result| bench.passes(UNINSTALLS, result));
     assert_eq!(counts, [2, 2]);
-    // Another process, as after an upgrade, finds nothing to do.
+    // A new process, as after an upgrade, finds nothing to do.
     let told = bench.with(|turn| turn(6000));
     assert_eq!((told.state, bench.node()), (State::Uninstalled, bare));
 }
@@ -214,7 +214,7 @@ fn what_others_changed_is_mended_at_the_next_look_and_a_look_at_an_intact_node_r
             assert!(bench.listed() && bench.canaries() > canaries, "{what}: not proven");
             assert_eq!(bench.passes(RECONCILES, "mended"), number as u64 + 2, "{what}");
         }
-        // But for what the installer remembers.
+        // All but the installer's own state.
         let own = |all: Vec<(PathBuf, String)>| {
             let home = bench.fake.path("var/lib/catamaran");
             all.into_iter().filter(|(path, _)| !path.starts_with(&home)).collect::<Vec<_>>()
@@ -252,7 +252,7 @@ fn links_by_the_names_of_runwasis_shims_are_mended_and_one_that_is_another_ones_
     });
 }
 
-/// As nodeadm does at each boot.
+/// nodeadm does this at each boot.
 #[test]
 fn a_root_file_that_was_written_anew_gets_its_import() {
     let bench = Bench::new();
@@ -307,14 +307,14 @@ fn a_pass_that_fails_is_tried_again_after_longer_and_longer_and_recovers() {
             }
         }
         let pauses: Vec<u64> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        // The turns of the test are whole seconds, and a pass takes some more than none.
+        // The test's turns are whole seconds, and a pass takes a little time itself.
         for (pause, expected) in pauses.iter().zip([1, 2, 4, 8, 16, 32, 60, 60]) {
             assert!((expected..=expected + 1).contains(pause), "{pauses:?}");
         }
         assert!(pauses.len() >= 8, "{pauses:?}");
         *bench.fake.broken_engine.borrow_mut() = None;
         assert_eq!(turn(400).state, State::Ready);
-        // The next failure begins anew.
+        // The next failure starts from the first pause again.
         *bench.fake.broken_engine.borrow_mut() = Some("wasmtime".to_owned());
         bench.fake.write(DROP_IN, "version = 3\n");
         assert_eq!(turn(500).state, State::Failed);
@@ -411,12 +411,12 @@ fn a_signal_ends_a_pass_between_two_steps_and_no_change_halfway_and_never_uninst
         let begun = number >= all.iter().position(|step| step == "written-down").unwrap();
         assert_eq!((bench.listed(), state.installed.is_some(), state.pending), (begun, begun, None), "{step}");
         assert_eq!(*bench.fake.armed.borrow(), None, "{step}");
-        // The lock is free, and the next process goes on.
+        // The lock is free, so the next process goes on.
         *bench.fake.at_step.borrow_mut() = None;
         let next = Bench { stop: Arc::default(), ..bench };
         assert_eq!(next.with(|turn| turn(0)).state, State::Ready, "{step}");
     }
-    // On a node that is ready, and on one whose mode has just become another.
+    // On a node that is ready, and on one whose mode has just changed.
     let installed = whole.node();
     whole.stop.ask();
     whole.mode("uninstall");

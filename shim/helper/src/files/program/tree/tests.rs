@@ -97,7 +97,7 @@ fn a_file_knows_whether_it_lies_in_the_root_file_system() {
     fs::remove_dir_all(&volume).unwrap();
 }
 
-/// A folder as deep as names of one letter in one path make it, which is too deep for a path of the host's.
+/// Makes a folder as deep as names of one letter in one path allow, which is too deep for a path of the host's.
 fn deep(root: &Path) -> usize {
     let mut at = OwnedFd::from(File::open(root).unwrap());
     let depth = 2030;
@@ -127,7 +127,7 @@ fn a_search_through_deep_folders_has_a_budget() {
     let tree = Tree::new(root_fd.as_fd());
     assert_eq!(read(&tree, &there_and_back).unwrap(), "here");
     assert!(tree.exhausted().is_none());
-    // Generous for a busy machine: walked anew from the root at each name, it takes seconds.
+    // Generous for a busy machine: a walk anew from the root at each name takes seconds.
     assert!(begin.elapsed() < std::time::Duration::from_secs(1), "{:?}", begin.elapsed());
     // Too deep for the standard library, which keeps each folder open.
     assert!(std::process::Command::new("rm").arg("-rf").arg(&root).status().unwrap().success());
