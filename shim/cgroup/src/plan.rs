@@ -42,7 +42,7 @@ pub(crate) fn v2(path: &str) -> Result<(Kind, PathBuf)> {
 fn checked(path: &str) -> Result<&str> {
     let relative = path.trim_start_matches('/');
     if relative.is_empty() || relative.split('/').any(|part| matches!(part, ".." | "." | "")) {
-        let expected = "a path below the root, without «.», «..» and «//»";
+        let expected = "a path below the root, without \".\", \"..\" and \"//\"";
         return Err(Error::refused("config.json: linux.cgroupsPath", path, expected));
     }
     Ok(relative)

@@ -98,7 +98,7 @@ pub(crate) async fn start(scope: &Scope, properties: Vec<Property>) -> Result<An
 /// Changes the scope's properties.
 pub(crate) async fn change(scope: &Scope, properties: Vec<Property>) -> Result<()> {
     let request = Request::Change { unit: scope.unit.clone(), properties };
-    done(&scope.unit, "changing", ask(&request, TO_STOP).await?)
+    done(&scope.unit, "changing", ask(&request, TO_CHANGE).await?)
 }
 
 /// Ends the unit, if there is one.

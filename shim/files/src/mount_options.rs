@@ -43,7 +43,7 @@ const STRICTATIME: u64 = libc::MOUNT_ATTR_STRICTATIME;
 
 const NO_IDMAP: &str = "no id mapping: this version has none";
 const NO_COPY: &str = "a tmpfs that begins empty: an init container can copy the image's files into an emptyDir";
-const NO_REMOUNT: &str = "no «remount»: a mount is given its options when it is made";
+const NO_REMOUNT: &str = "no \"remount\": a mount is given its options when it is made";
 
 /// The known options. All others are the file system's own. An option that would take back [`ALWAYS`] does nothing.
 #[rustfmt::skip]

@@ -27,7 +27,7 @@ pub const NOT_RUN: u32 = 126;
 pub fn nowhere(looked: &str, why: &str) -> HostError {
     let layers = WASM_LAYERS.join(", ");
     let expected = format!(
-        "the path of a Wasm module in the image or in a volume, or an image with one layer of a type among {layers} and «/» \
+        "the path of a Wasm module in the image or in a volume, or an image with one layer of a type among {layers} and \"/\" \
          for the path"
     );
     HostError::refused(PLACE, format!("{looked}; {why}"), expected)

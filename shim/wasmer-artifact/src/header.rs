@@ -58,7 +58,7 @@ pub fn check(artifact: &[u8]) -> Result<Option<u32>, String> {
     let line = String::from_utf8_lossy(line);
     let identity = identity();
     let Some(rest) = line.strip_prefix(&identity).and_then(|rest| rest.strip_prefix(' ')) else {
-        return Err(format!("it begins with «{line}», not with «{identity}»"));
+        return Err(format!("it begins with \"{line}\", not with \"{identity}\""));
     };
     let (wanted, dispositions) = rest.split_once(' ').ok_or("its header is damaged")?;
     let dispositions = match dispositions {

@@ -22,17 +22,20 @@ pub const VERSION: &str = match str::from_utf8(&TEXT) {
 };
 
 /// The files whose types are in messages.
-const FORM: [&[u8]; 15] = [
+const FORM: [&[u8]; 18] = [
     include_bytes!("compiler.rs"),
     include_bytes!("control.rs"),
     include_bytes!("runner.rs"),
     include_bytes!("job.rs"),
     include_bytes!("mountattr.rs"),
+    include_bytes!("rules.rs"),
+    include_bytes!("server.rs"),
     include_bytes!("version.rs"),
     include_bytes!("../../cache/src/engine.rs"),
     include_bytes!("../../cache/src/image.rs"),
     include_bytes!("../../cache/src/module.rs"),
     include_bytes!("../../cache/src/order.rs"),
+    include_bytes!("../../cache/src/target.rs"),
     include_bytes!("../../cgroup/src/request.rs"),
     include_bytes!("../../cgroup/src/update/mod.rs"),
     include_bytes!("../../files/src/outline.rs"),
@@ -154,6 +157,33 @@ mod tests {
         assert_eq!(package, env!("CARGO_PKG_VERSION"));
         assert!(digest.len() == 16 && digest.bytes().all(|b| b.is_ascii_hexdigit()), "{digest}");
         assert_ne!(digest_of(&[b"a", b"b"]), digest_of(&[b"b", b"a"]));
+    }
+
+    #[test]
+    fn every_file_with_a_messages_type_counts() {
+        let own = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/version.rs")).unwrap();
+        let mut waiting: Vec<_> = ["worker", "cache", "cgroup", "files", "host"]
+            .map(|part| std::path::PathBuf::from(format!("{}/../{part}/src", env!("CARGO_MANIFEST_DIR"))))
+            .into();
+        let mut found = 0;
+        while let Some(path) = waiting.pop() {
+            if path.is_dir() {
+                waiting.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let is_of_messages = |line: &str| line.trim().starts_with("#[derive(") && line.contains("Serialize");
+            if text.lines().any(is_of_messages) {
+                let path = path.display().to_string();
+                let name = path.rsplit_once("/../worker/src/").or(path.rsplit_once("/../")).unwrap().1;
+                assert!(
+                    own.contains(&format!("include_bytes!(\"{name}\")")) || own.contains(&format!("/{name}\")")),
+                    "{name}"
+                );
+                found += 1;
+            }
+        }
+        assert!(found > 10, "{found}");
     }
 
     #[test]

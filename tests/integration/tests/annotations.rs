@@ -75,7 +75,7 @@ fn a_world_that_no_engine_of_the_container_has_is_refused() {
     let both = both.annotation("catamaran.wasm/world", "http");
     let words = [
         "catamaran.wasm/world: \"http\", which wasmer does not run",
-        "«wasmtime» in the annotation catamaran.wasm/engine",
+        "\"wasmtime\" in the annotation catamaran.wasm/engine",
     ];
     refused(&both, Code::InvalidArgument, &words);
     node.finish();

@@ -92,22 +92,22 @@ const BOTH: &str = "";
 const WASMTIME: &str = "allowed_engines = ['wasmtime']";
 const WASMER: &str = "allowed_engines = ['wasmer']";
 
-const WRITE_WHICH: &[&str] = &["«wasmtime» or «wasmer»"];
-const FORBIDDEN: &[&str] = &[KEY, "\"wasmer\"", "does not allow", "«wasmtime» (allowed_engines of ", "options.toml)"];
-const NO_WASMTIME: &[&str] = &[KEY, "\"wasmtime\"", "does not allow", "«wasmer» (allowed_engines of "];
+const WRITE_WHICH: &[&str] = &["\"wasmtime\" or \"wasmer\""];
+const FORBIDDEN: &[&str] = &[KEY, "\"wasmer\"", "does not allow", "\"wasmtime\" (allowed_engines of ", "options.toml)"];
+const NO_WASMTIME: &[&str] = &[KEY, "\"wasmtime\"", "does not allow", "\"wasmer\" (allowed_engines of "];
 const WASIX_ON_WASMTIME: &[&str] =
-    &["/m.wasm: not on wasmtime: the module imports `wasix_32v1.thread_sleep`", "asks for wasmtime: write «wasmer»"];
+    &["/m.wasm: not on wasmtime: the module imports `wasix_32v1.thread_sleep`", "asks for wasmtime: write \"wasmer\""];
 const WASIX_FORBIDDEN: &[&str] = &[
     "/m.wasm: not on wasmtime: the module imports `wasix_32v1.thread_sleep`",
-    "this node does not allow «wasmer» (allowed_engines of ",
+    "this node does not allow \"wasmer\" (allowed_engines of ",
     "options.toml)",
 ];
 
 const COMPONENT_ON_WASMER: &[&str] =
-    &["/m.wasm: not on wasmer: the file is a WebAssembly component", "asks for wasmer: write «wasmtime»"];
+    &["/m.wasm: not on wasmer: the file is a WebAssembly component", "asks for wasmer: write \"wasmtime\""];
 const COMPONENT_FORBIDDEN: &[&str] = &[
     "/m.wasm: not on wasmer: the file is a WebAssembly component",
-    "this node does not allow «wasmtime» (allowed_engines of ",
+    "this node does not allow \"wasmtime\" (allowed_engines of ",
 ];
 
 const ROWS: &[Row] = &[
@@ -321,9 +321,12 @@ fn an_engine_that_is_not_installed_is_named_with_its_file() {
         expect(&status, Code::FailedPrecondition, &[&[file.as_str(), "installed"], words].concat());
     };
     let plain = |id: &str| node.container(id).image(&Module::Plain.image());
-    refused(plain("asked").annotation(KEY, "wasmer"), &["annotation catamaran.wasm/engine: \"wasmer\"", "«wasmtime»"]);
+    refused(
+        plain("asked").annotation(KEY, "wasmer"),
+        &["annotation catamaran.wasm/engine: \"wasmer\"", "\"wasmtime\""],
+    );
     let options = with_options(&node, "option", "default_engine = 'wasmer'").image(&Module::Plain.image());
-    refused(options, &["options.toml: default_engine: \"wasmer\"", "or write «wasmtime»"]);
+    refused(options, &["options.toml: default_engine: \"wasmer\"", "or write \"wasmtime\""]);
     let wasix = node.container("needed").image(&Module::Wasix.image());
     refused(wasix, &["not on wasmtime: the module imports `wasix_32v1", "not on wasmer: it is not installed"]);
     let layer = Image::new("layer").blob("application/wasm", wasix_again());
@@ -352,8 +355,8 @@ fn wrong_options_are_named_and_runcs_options_are_ignored() {
     for (text, words) in [
         ("engines = 1", &["line 1: engines = 1", "unknown field `engines`", "allowed_engines"][..]),
         ("allowed_engines = []", &["allowed_engines: an empty list"]),
-        ("allowed_engines = ['wasmer', 'v8']", &["allowed_engines: \"v8\"", "«wasmtime» or «wasmer»"]),
-        ("allowed_engines = ['wasmtime']\ndefault_engine = 'wasmer'", &["default_engine: \"wasmer\"", "«wasmtime»"]),
+        ("allowed_engines = ['wasmer', 'v8']", &["allowed_engines: \"v8\"", "\"wasmtime\" or \"wasmer\""]),
+        ("allowed_engines = ['wasmtime']\ndefault_engine = 'wasmer'", &["default_engine: \"wasmer\"", "\"wasmtime\""]),
         ("default_engine = 3", &["line 1: default_engine = 3", "integer `3`"]),
     ] {
         let order = with_options(&node, "wrong", text).image(&Module::Plain.image());

@@ -283,7 +283,7 @@ fn an_exec_is_refused_for_what_create_refuses() {
         (json!({"user": {"uid": u32::MAX, "gid": 0}}), "the request's spec: user"),
         (json!({"args": []}), "the request's spec: args: empty"),
         (json!({"cwd": "here"}), "the request's spec: cwd"),
-        (json!({"env": ["SECRET"]}), "the request's spec: env[0]: no «=» in it"),
+        (json!({"env": ["SECRET"]}), "the request's spec: env[0]: no \"=\" in it"),
     ] {
         let order = task.further("e").args(["hello"]).process(|process| {
             process.as_object_mut().unwrap().extend(edit.as_object().unwrap().clone());

@@ -296,8 +296,8 @@ fn an_exec_runs_on_the_engine_that_its_module_needs() {
     task.discard();
     // The annotation's choice holds for these too.
     for (engine, words, said) in [
-        (Engine::Wasmtime, "/threads", "catamaran.wasm/engine asks for wasmtime: write «wasmer»"),
-        (Engine::Wasmer, "/component", "catamaran.wasm/engine asks for wasmer: write «wasmtime»"),
+        (Engine::Wasmtime, "/threads", "catamaran.wasm/engine asks for wasmtime: write \"wasmer\""),
+        (Engine::Wasmer, "/component", "catamaran.wasm/engine asks for wasmer: write \"wasmtime\""),
     ] {
         let task = node.container("chosen").image(&image).engine(engine).spawn();
         task.expect_stdout("ready\n");

@@ -260,7 +260,7 @@ fn an_image_without_a_wasm_layer_names_what_it_has() {
     let node = Node::start();
     let ordinary = guests::image(Runtime::Catamaran, "hello");
     let words =
-        ["process.args[0]", "/none", "no such file", ordinary.name(), "image.layer.v1.tar", WASM, TYPES[1], "«/»"];
+        ["process.args[0]", "/none", "no such file", ordinary.name(), "image.layer.v1.tar", WASM, TYPES[1], "\"/\""];
     refused(&node, &node.container("a").image(&ordinary).args(["/none"]), Code::InvalidArgument, &words);
     refused(&node, &node.container("a").image(&ordinary).args(["/"]), Code::InvalidArgument, &["directory", "tar"]);
     let odd = Image::new("odd").blob("application/wasm+gzip", guests::wat("hello"));

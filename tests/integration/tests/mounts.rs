@@ -288,7 +288,11 @@ fn refused_mounts_are_named() {
         wrong,
         &["at /data", "tmpcopyup", "emptyDir"],
     );
-    refused(&base().with_volume(&volume, "/data", &["rbind", "rro", "rslave"]), wrong, &["«rro»", "mountPropagation"]);
+    refused(
+        &base().with_volume(&volume, "/data", &["rbind", "rro", "rslave"]),
+        wrong,
+        &["\"rro\"", "mountPropagation"],
+    );
     for destination in ["/", "//", "data", "/a/../../etc", ""] {
         refused(&base().with_volume(&volume, destination, &["rbind"]), wrong, &["mounts[", "destination"]);
     }

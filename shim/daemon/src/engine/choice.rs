@@ -289,10 +289,10 @@ mod tests {
     fn a_wrong_annotation_is_refused_with_its_key() {
         let long = "c".repeat(57);
         for (annotations, allowed, words) in [
-            (json!({KEY: "v8"}), BOTH, &["annotation catamaran.wasm/engine: \"v8\"", "«wasmtime» or «wasmer»"][..]),
-            (json!({KEY: "é".repeat(100_000)}), BOTH, &["éé\": «wasmtime» or «wasmer»"]),
+            (json!({KEY: "v8"}), BOTH, &["annotation catamaran.wasm/engine: \"v8\"", "\"wasmtime\" or \"wasmer\""][..]),
+            (json!({KEY: "é".repeat(100_000)}), BOTH, &["éé\": \"wasmtime\" or \"wasmer\""]),
             (json!({KEY: ""}), BOTH, &["catamaran.wasm/engine: \"\""]),
-            (json!({KEY: "Wasmer"}), &[Engine::Wasmer], &["\"Wasmer\"", "«wasmer» (allowed_engines of conf)"]),
+            (json!({KEY: "Wasmer"}), &[Engine::Wasmer], &["\"Wasmer\"", "\"wasmer\" (allowed_engines of conf)"]),
             (
                 json!({KEY: "wasmtime", CONTAINER: "a", "catamaran.wasm/engine.a": "v8"}),
                 BOTH,
@@ -304,7 +304,7 @@ mod tests {
                 &[
                     "annotation catamaran.wasm/engine: \"wasmer\"",
                     "does not allow",
-                    "«wasmtime» (allowed_engines of conf)",
+                    "\"wasmtime\" (allowed_engines of conf)",
                 ],
             ),
             (
@@ -334,7 +334,7 @@ mod tests {
                 BOTH,
                 &[
                     "annotation catamaran.wasm/world: \"http\", which wasmer does not run",
-                    "«wasmtime» in the annotation catamaran.wasm/engine, or no such annotation",
+                    "\"wasmtime\" in the annotation catamaran.wasm/engine, or no such annotation",
                     "for this container alone: catamaran.wasm/engine.a",
                 ],
             ),
@@ -342,8 +342,8 @@ mod tests {
                 json!({WORLD_KEY: "http"}),
                 &[Engine::Wasmer],
                 &[
-                    "annotation catamaran.wasm/world: \"http\", which «wasmer» does not run",
-                    "a node that allows «wasmtime» (allowed_engines of conf)",
+                    "annotation catamaran.wasm/world: \"http\", which \"wasmer\" does not run",
+                    "a node that allows \"wasmtime\" (allowed_engines of conf)",
                 ],
             ),
             // No program lies beside a test's executable.
@@ -435,14 +435,14 @@ mod tests {
                 made(pods(), BOTH, Some("a")),
                 &[time][..],
                 &[
-                    "annotation catamaran.wasm/engine asks for wasmtime: write «wasmer»",
+                    "annotation catamaran.wasm/engine asks for wasmtime: write \"wasmer\"",
                     "alone: catamaran.wasm/engine.a",
                 ][..],
             ),
             (made(pods(), BOTH, Some(&long)), &[time], &["up to 56 characters", "has 57"]),
             (made(asked(Key::ENGINE, Some("a"), time), BOTH, Some("a")), &[time], &["engine.a asks for wasmtime"]),
-            (made(None, &[time], None), &[time], &["does not allow «wasmer» (allowed_engines of conf)"]),
-            (made(pods(), &[time], None), &[time], &["does not allow «wasmer»", "for «wasmtime»"]),
+            (made(None, &[time], None), &[time], &["does not allow \"wasmer\" (allowed_engines of conf)"]),
+            (made(pods(), &[time], None), &[time], &["does not allow \"wasmer\"", "for \"wasmtime\""]),
             (made(None, BOTH, None), BOTH, &["not on wasmtime", "not on wasmer", "no engine of this node runs it"]),
         ] {
             let said = choice.explain(declined(tried)).to_string();

@@ -202,7 +202,7 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
     if !["", "private", "slave", "shared", "unbindable"].contains(&propagation.strip_prefix('r').unwrap_or(propagation))
     {
         // All of them mean the same, because a worker mounts nothing: no mount of the container's reaches the host.
-        let expected = "private, slave, shared or unbindable, with or without «r» before it";
+        let expected = "private, slave, shared or unbindable, with or without \"r\" before it";
         return Err(refused("linux.rootfsPropagation", format!("{propagation:?}"), expected));
     }
     absent("linux.intelRdt", linux.intel_rdt().is_some(), "no resctrl group: this version sets none")?;
@@ -230,8 +230,8 @@ fn no_devices(linux: &Linux) -> Result<()> {
         more => format!("{} and {more} more", first.path().display()),
     };
     let expected = "no devices: a Wasm guest cannot use one, and its worker gets none but the default ones; where they are \
-                    those of a privileged container write «privileged: false», or have the handler say \
-                    «privileged_without_host_devices = true» in containerd's configuration";
+                    those of a privileged container write \"privileged: false\", or have the handler say \
+                    \"privileged_without_host_devices = true\" in containerd's configuration";
     Err(refused("linux.devices", found, expected))
 }
 
@@ -303,14 +303,14 @@ fn apparmor(place: &str, process: &Process) -> Result<Option<String>> {
     if std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|word| word.starts_with(b"Y")) {
         return Ok(Some(name));
     }
-    let expected = "no profile, or «unconfined»: this node's kernel runs without AppArmor";
+    let expected = "no profile, or \"unconfined\": this node's kernel runs without AppArmor";
     Err(Error::refused(format!("{place}apparmorProfile"), format!("{:?}", cut(&name)), expected))
 }
 
 fn guest(place: &str, process: &Process) -> Result<Guest> {
     let args = process.args().clone().unwrap_or_default();
     if args.first().is_none_or(String::is_empty) {
-        let expected = "the module's path: give the image an ENTRYPOINT, or the container a command («/» for an image whose \
+        let expected = "the module's path: give the image an ENTRYPOINT, or the container a command (\"/\" for an image whose \
                         layer is the module)";
         return Err(Error::refused(format!("{place}args"), "empty", expected));
     }
@@ -330,7 +330,7 @@ fn environment(place: &str, process: &Process) -> Result<Vec<(String, String)>> 
     for (index, entry) in process.env().iter().flatten().enumerate() {
         let Some((key, value)) = entry.split_once('=') else {
             // Without the entry's text: an environment holds secrets.
-            return Err(Error::refused(format!("{place}env[{index}]"), "no «=» in it", "NAME=value"));
+            return Err(Error::refused(format!("{place}env[{index}]"), "no \"=\" in it", "NAME=value"));
         };
         match places.entry(key) {
             Entry::Occupied(place) => env[*place.get()].1 = value.to_owned(),

@@ -121,7 +121,7 @@ fn check(name: &str, hook: &Hook) -> Result<()> {
         return Err(refused(&format!("{name}.timeout"), found, "more than 0 seconds"));
     }
     if hook.env().iter().flatten().any(|entry| !entry.contains('=')) {
-        return Err(refused(&format!("{name}.env"), "no «=» in an entry", "NAME=value"));
+        return Err(refused(&format!("{name}.env"), "no \"=\" in an entry", "NAME=value"));
     }
     Ok(())
 }

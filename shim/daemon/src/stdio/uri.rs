@@ -64,7 +64,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Target> {
     }
     let decoded = decoded(path, false).filter(|bytes| !bytes.contains(&0));
     let path =
-        decoded.ok_or_else(|| refused("a path whose «%» are followed by two hexadecimal digits, and not by 00"))?;
+        decoded.ok_or_else(|| refused("a path whose \"%\" are followed by two hexadecimal digits, and not by 00"))?;
     let path = PathBuf::from(OsString::from_vec(path));
     Ok(match scheme.as_str() {
         "fifo" => Target::Fifo(path),
@@ -95,7 +95,9 @@ fn arguments(name: &str, query: &str) -> Option<Vec<CString>> {
                     pairs.push((key, value));
                 }
             }
-            _ => warn!("the request's {name}: argument {index} of the logger is left out: it has a «;» or a wrong «%»"),
+            _ => warn!(
+                "the request's {name}: argument {index} of the logger is left out: it has a \";\" or a wrong \"%\""
+            ),
         }
     }
     pairs.into_iter().flat_map(|(key, value)| [key, value]).map(|word| CString::new(word).ok()).collect()

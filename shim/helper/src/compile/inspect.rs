@@ -304,7 +304,7 @@ mod tests {
         );
         let forbidden = choose(&[of(time, "other-engine", "x")]).unwrap_err();
         assert!(
-            forbidden.contains("does not allow «wasmer» (allowed_engines of the handler's options)"),
+            forbidden.contains("does not allow \"wasmer\" (allowed_engines of the handler's options)"),
             "{forbidden}"
         );
     }

@@ -57,7 +57,7 @@ fn checked_destination(destination: &str, index: usize) -> Result<String> {
         return Err(Error::refused(
             format!("config.json: mounts[{index}].destination"),
             format!("{:?}", cut(destination)),
-            "an absolute path below «/», without «..»",
+            "an absolute path below \"/\", without \"..\"",
         ));
     }
     let names: Vec<_> = path.components().skip(1).map(|c| c.as_os_str().to_string_lossy()).collect();
@@ -98,8 +98,8 @@ fn bind(place: String, mount: &Mount, recursive: bool, options: &Options, handov
     }
     if options.receiving && options.below.has(libc::MOUNT_ATTR_RDONLY) {
         let expected =
-            "private propagation (mountPropagation: None), or «ro»: what the host mounts later is not read-only";
-        return Err(Error::refused(place, "«rro» with slave or shared propagation", expected));
+            "private propagation (mountPropagation: None), or \"ro\": what the host mounts later is not read-only";
+        return Err(Error::refused(place, "\"rro\" with slave or shared propagation", expected));
     }
     let (tree, folder) = detached(source, recursive, options).map_err(|e| match Errno::from_io_error(&e) {
         Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {

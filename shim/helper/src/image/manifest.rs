@@ -42,7 +42,7 @@ impl Digest {
                  sha256 alone: build and push the image with sha256 digests",
                 quoted(text)
             )),
-            None => Err(format!("the digest {} is not «sha256:» and 64 hexadecimal digits", quoted(text))),
+            None => Err(format!("the digest {} is not \"sha256:\" and 64 hexadecimal digits", quoted(text))),
         }
     }
 

@@ -81,7 +81,7 @@ impl Manager {
                 "done" => Ok(Answer::Done),
                 other => {
                     self.forget(unit)?;
-                    Ok(Answer::Failed(format!("its job ended with «{other}»")))
+                    Ok(Answer::Failed(format!("its job ended with \"{other}\"")))
                 }
             },
             Reply::Error(name, _) if name == EXISTS => Ok(Answer::Exists),
@@ -105,7 +105,7 @@ impl Manager {
         let answer = match self.call("StopUnit", "ss", &body)? {
             Reply::Returned(message) => match self.wait(&message.path()?)?.as_str() {
                 "done" => Answer::Done,
-                other => Answer::Failed(format!("its job ended with «{other}»")),
+                other => Answer::Failed(format!("its job ended with \"{other}\"")),
             },
             // The unit has gone with its last process.
             Reply::Error(name, _) if NOT_THERE.contains(&name.as_str()) => Answer::Done,

@@ -166,7 +166,7 @@ fn a_failed_job_says_its_result() {
         ("ResetFailedUnit", vec![message(2, &[(5, "u", "2")], None, &[])]),
     ];
     let answer = Systemd::new("failed", script).asked(&start()).0;
-    assert_eq!(answer, Answer::Failed("its job ended with «failed»".to_owned()));
+    assert_eq!(answer, Answer::Failed("its job ended with \"failed\"".to_owned()));
     let script = vec![("StartTransientUnit", vec![error("1", "org.freedesktop.DBus.Error.AccessDenied")])];
     let answer = Systemd::new("denied", script).asked(&start()).0;
     assert_eq!(answer, Answer::Failed("org.freedesktop.DBus.Error.AccessDenied: a reason".to_owned()));

@@ -76,7 +76,7 @@ fn an_unknown_engine_in_an_annotation_is_refused() {
         assert_eq!(fs::read_link(procfs::file(pid, "exe")).unwrap(), engine.worker(), "{name}");
     }
     let told = refused(pod.order("wrong", &wasm("sleep")));
-    has_words(&told, &["annotation catamaran.wasm/engine.wrong", "«wasmtime» or «wasmer»"]);
+    has_words(&told, &["annotation catamaran.wasm/engine.wrong", "\"wasmtime\" or \"wasmer\""]);
     assert!(!told.message.contains('\u{1b}'), "{told:?}");
     pod.remove();
     node.finish();

@@ -47,7 +47,7 @@ fn a_privileged_container_and_devices_are_refused_with_a_way_out() {
     for engine in Engine::ALL {
         let pod = Pod::run(&node, engine.name(), Shape { privileged: true, ..Shape::on(engine) });
         let told = refused(pod.order("mighty", &wasm("hello")).privileged());
-        has_words(&told, &["config.json: linux.devices", "«privileged: false»", "privileged_without_host_devices"]);
+        has_words(&told, &["config.json: linux.devices", "\"privileged: false\"", "privileged_without_host_devices"]);
         let told = refused(pod.order("device", &wasm("hello")).device("/dev/null"));
         has_words(&told, &["config.json: linux.devices", "/dev/null"]);
         assert_eq!(done(pod.order("hello", &wasm("hello"))), ["hello from wasm"], "{engine:?}");

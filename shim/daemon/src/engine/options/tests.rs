@@ -65,13 +65,13 @@ fn a_wrong_option_is_refused_with_its_key_and_what_to_write() {
         ("default_engine = 'wasmer'\ndefault_engine = 'wasmer'", &["line 2", "duplicate key"]),
         ("allowed_engines = [", &["line 1: allowed_engines = ["]),
         ("[section]\nallowed_engines = ['wasmer']", &["section", "unknown field"]),
-        ("allowed_engines = []", &["conf: allowed_engines: an empty list", "«wasmtime» or «wasmer»"]),
-        ("allowed_engines = ['wasmedge']", &["conf: allowed_engines: \"wasmedge\"", "«wasmtime» or «wasmer»"]),
+        ("allowed_engines = []", &["conf: allowed_engines: an empty list", "\"wasmtime\" or \"wasmer\""]),
+        ("allowed_engines = ['wasmedge']", &["conf: allowed_engines: \"wasmedge\"", "\"wasmtime\" or \"wasmer\""]),
         ("allowed_engines = ['wasmer', 'wasmer']", &["conf: allowed_engines: \"wasmer\" twice"]),
-        ("default_engine = 'v8'", &["conf: default_engine: \"v8\"", "«wasmtime» or «wasmer»"]),
+        ("default_engine = 'v8'", &["conf: default_engine: \"v8\"", "\"wasmtime\" or \"wasmer\""]),
         (
             "allowed_engines = ['wasmtime']\ndefault_engine = 'wasmer'",
-            &["conf: default_engine: \"wasmer\"", "«wasmtime», as allowed_engines says"],
+            &["conf: default_engine: \"wasmer\"", "\"wasmtime\", as allowed_engines says"],
         ),
         ("TypeUrl = 'io.containerd.runsc.v1.options'", &["conf: TypeUrl", "io.containerd.catamaran.v1.options"]),
     ] {
