@@ -35,8 +35,6 @@ use crate::stdio::Record;
 const ROOT: &str = "/run/catamaran";
 const SERVER: &str = "server";
 const SUFFIX: &str = ".json";
-/// The record that was forgotten last. No other has this name: an id begins with a letter or a digit.
-const FORGOTTEN: &str = ".forgotten";
 const RUNC: &str = ".runc";
 /// The file in the bundle that shims up to format 1 wrote.
 const OLDER: &str = "catamaran.json";
@@ -221,15 +219,9 @@ impl Folder {
         self.0.join(format!("{id}{SUFFIX}")).exists()
     }
 
-    /// Forgets a container of which nothing is left. From then on its id finds nothing, whichever process is killed at any moment. The
-    /// record is renamed over the one forgotten before, because removing a file waits for its text to reach the disk, if `/run` is on
-    /// one, and the container's end was written a moment ago. The last record goes with the pod.
+    /// Forgets a container of which nothing is left.
     pub(crate) fn forget(&self, id: &str) -> Result<()> {
-        let path = self.0.join(format!("{}{SUFFIX}", plain(id)?));
-        match fs::rename(&path, self.0.join(FORGOTTEN)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            renamed => renamed.on(path),
-        }
+        gone(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
     }
 
     /// Forgets the pod. A pod whose containers may have left something stays, for the next cleanup.
@@ -308,6 +300,14 @@ fn entries(folder: &Path) -> Result<Vec<String>> {
     }
 }
 
+/// Removes a file, if there is one.
+fn gone(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e).on(path),
+        _ => Ok(()),
+    }
+}
+
 /// Reads a record, if there is one, of a format that this shim knows.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     #[derive(Deserialize)]
@@ -383,11 +383,7 @@ impl State {
 
     /// Removes that state.
     pub(crate) fn forget_older_shims(bundle: &Path) -> Result<()> {
-        let path = bundle.join(OLDER);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed.on(path),
-        }
+        gone(&bundle.join(OLDER))
     }
 }
 

@@ -49,12 +49,10 @@ fn a_pods_containers_are_found_by_its_id_and_by_theirs() {
     a.forget("c1").unwrap();
     a.forget("c1").unwrap();
     assert!(pods.with("c1").unwrap().is_empty());
-    assert!(a.read("c1").unwrap().is_none() && !a.has("c1"));
     a.remove().unwrap();
     assert!(a.exists(), "it has containers");
     a.forget("a").unwrap();
     a.forget("c2.json").unwrap();
-    assert_eq!(entries(&a.0).unwrap().len(), 2, "the server's, and one of all that were forgotten");
     a.remove().unwrap();
     a.remove().unwrap();
     assert!(!a.exists() && b.exists());
