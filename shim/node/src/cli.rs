@@ -219,8 +219,16 @@ mod tests {
     use super::Cli;
 
     /// Options of containerd, of the kubelet and of distributions.
-    const OF_OTHERS: [&str; 7] =
-        ["address", "config", "container-runtime-endpoint", "kubelet-args-file", "name", "root-dir", "version"];
+    const OF_OTHERS: [&str; 8] = [
+        "address",
+        "config",
+        "container-runtime-endpoint",
+        "kubelet-args-file",
+        "name",
+        "root-dir",
+        "runtime-config-path",
+        "version",
+    ];
 
     fn own(command: &clap::Command) -> BTreeSet<String> {
         let here = command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned));

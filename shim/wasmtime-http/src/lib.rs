@@ -68,16 +68,16 @@ mod tests {
             format!("a head that is not complete {} s after its first byte", connection::LONGEST_HEAD.as_secs()),
             format!("a head of more than {} KiB", protocol::LARGEST_HEAD >> 10),
             format!("503 with `Retry-After: {retry}`"),
-            format!("takes nothing of a response for {} s loses", connection::LONGEST_STALL.as_secs()),
+            format!("reads nothing of a response for {} s loses", connection::LONGEST_STALL.as_secs()),
             format!("Connections: {} for each request at once", runner::CONNECTIONS),
             format!("{} at least, and no more than the container's descriptors", runner::FEWEST_CONNECTIONS),
             format!("one that is idle ends after {} s", connection::LONGEST_IDLE.as_secs()),
-            format!("Up to {} KiB of what is left are read", request::LARGEST_REST >> 10),
-            format!("its client has sent it or {} s later", connection::LONGEST_REST.as_secs()),
-            "and as many wait, or this one has waited for a second".to_owned(),
+            format!("reads up to {} KiB of the rest", request::LARGEST_REST >> 10),
+            format!("when the client has sent the rest, or {} s later", connection::LONGEST_REST.as_secs()),
+            "and as many wait already or this one has waited for a second".to_owned(),
             format!("may have {} requests at once, or twice `http-max-concurrent-requests`", protocol::FEWEST_STREAMS),
             format!("if that is more, up to {}.", protocol::MOST_STREAMS),
-            format!("has not agreed on TLS after {} s", tls::LONGEST_HANDSHAKE.as_secs()),
+            format!("has not completed TLS's handshake after {} s", tls::LONGEST_HANDSHAKE.as_secs()),
         ] {
             assert!(document.contains(&said), "the document does not say: {said}");
         }
