@@ -84,7 +84,8 @@ fn wasmtimes() -> WasmFeatures {
     (WasmFeatures::WASM3 | WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS) - WasmFeatures::THREADS
 }
 
-/// Each by value, because the code generator may change its defaults. All that it has but what no release of Wasm has.
+/// Each by value, because the code generator may change its defaults. What Wasm 3.0 has and the code generator supports, and threads,
+/// which WASIX uses: it has no tail calls, and of GC only the types of exceptions. 64-bit memories are off, as in the engine's default.
 fn features() -> Features {
     Features {
         threads: true,

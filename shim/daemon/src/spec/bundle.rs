@@ -1,7 +1,7 @@
 //! The OCI bundle: config.json read once and checked whole, before anything is made from it.
 //!
 //! Each request of a spec is honoured, or satisfied by something stricter (the table in docs/spec.md), or refused here with the key's
-//! name. Nothing is passed over.
+//! name. A key that is missing in our types, newer than they are, is ignored (`oci`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
