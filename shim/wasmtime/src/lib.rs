@@ -10,7 +10,8 @@
 //! Invariants; the reason for each stands beside the code that it binds:
 //! - No compiler is linked, and the only way to machine code is [`Runner::load`](catamaran_worker::Runner::load).
 //! - One thread, which guest and host calls share: a call that blocks holds up only this guest.
-//! - Nothing here needs the container's `/proc`, or opens a path of the container but `/` and the two files that name resolution reads.
+//! - Nothing here needs the container's `/proc`. On its own account the worker opens `/`, the two files that name resolution reads,
+//!   and `/dev/null`, whose descriptor a stream's duplicate takes over.
 //! - [`catamaran_wasmtime_artifact::config`] is the one place for settings, shared with the compile process: an artifact fits or is refused.
 //!
 //! Runs programs: WASI preview 1 modules, which export `_start`, and components of WASI 0.2, which export `wasi:cli/run`.

@@ -81,7 +81,7 @@ impl Input {
         Self::over(File::from(std::io::stdin().as_fd().try_clone_to_owned()?))
     }
 
-    /// Makes an input over a file of its own, which may be read without waiting for others' reads.
+    /// Makes an input over `file`. Must be called within the event loop's context.
     #[expect(unsafe_code, reason = "tokio watches a raw descriptor")]
     pub(crate) fn over(file: File) -> std::io::Result<Self> {
         // SAFETY: the descriptor must stay open and the same while it is watched. `File` owns it and hands out the same
@@ -142,7 +142,7 @@ impl StdinStream for Input {
 impl Pollable for Input {
     async fn ready(&mut self) {
         let Source::Watched(watched) = &*self.0 else { return };
-        // epoll reports changes; the reported bytes may have been read since. An error is the event loop's end.
+        // epoll reports changes; the reported bytes may have been read since. An error means that the event loop has ended.
         while let Ok(mut guard) = watched.readable().await {
             if has_input(watched.get_ref()) {
                 return;

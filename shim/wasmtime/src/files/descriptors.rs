@@ -248,7 +248,7 @@ async fn status(mut memory: Memory<'_>, world: &mut Preview1, (fd, to): (i32, i3
             return told(Err(e));
         }
     }
-    // A C library that opens a file of a folder asks for the rights that the folder hands on: to write, too.
+    // A C library opens a file with no more rights than its folder hands on, so a folder hands on all of them.
     if world.opened.folder(&mut world.wasi, fd.cast_unsigned()).is_ok() {
         let at = GuestPtr::<u64>::new(to.cast_unsigned().saturating_add(INHERITED));
         return told(memory.write(at, Rights::all().bits()));

@@ -28,8 +28,8 @@ pub(crate) struct Preview1 {
 
 impl Preview1 {
     pub(crate) fn new(mut wasi: WasiP1Ctx) -> Self {
-        // Makes wasmtime-wasi open the files that every module has, whatever this call answers: later files are found by their places in
-        // its table, which those would shift.
+        // Makes wasmtime-wasi open the files that every module has, whatever this call answers. Opened later, they would shift
+        // the places in its table by which later files are found.
         let _ = wasi.fd_prestat_get(&mut GuestMemory::Unshared(&mut []), Fd::from(0));
         Self { wasi, opened: Opened::default() }
     }

@@ -1,5 +1,5 @@
-//! `poll_oneoff` of preview 1, by poll(2). wasmtime-wasi calls every file ready, FIFOs and terminals too, and every output: a guest that
-//! polls after a read or a write found one not ready would never wait.
+//! `poll_oneoff` of preview 1, by poll(2). wasmtime-wasi calls every file ready, FIFOs and terminals too, and every output: a
+//! guest whose read or write found one not ready would poll and try again without end.
 //!
 //! Waits on the guest's own thread, which has nothing else to do: a module has neither sockets nor look-ups of names.
 
