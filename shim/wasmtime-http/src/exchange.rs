@@ -20,20 +20,20 @@ pub(crate) struct Exchange {
     /// The head's sender, until the guest has set the head.
     head: Mutex<Option<oneshot::Sender<Head>>>,
     expired: AtomicBool,
-    /// Whether it shares its instance with others.
+    /// Whether the request shares its instance with others.
     shared: bool,
-    /// Whether that instance counts it.
+    /// Whether the shared instance counts the request.
     counted: AtomicBool,
-    /// The life of the instance that handles it, once there is one.
+    /// The life of the instance that handles the request, once there is one.
     life: OnceLock<Arc<Life>>,
 }
 
 /// How an instance has failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It was not reported so far.
+    /// No request has reported the failure so far.
     New(Error),
-    /// Another request of the same instance has reported it.
+    /// Another request of the same instance has reported the failure.
     Told,
 }
 
@@ -126,14 +126,14 @@ pub(crate) struct Life {
     /// For a shared instance: the requests whose response is not sent yet, and since when there are none.
     served: AtomicUsize,
     alone: Mutex<Option<Instant>>,
-    /// It has had as many requests as it may.
+    /// The instance has had as many requests as it may.
     full: AtomicBool,
-    /// It may be at work for a request that nobody waits for any more.
+    /// The instance may be at work for a request that nobody waits for any more.
     burdened: AtomicBool,
     over: AtomicBool,
-    /// It is over because it computed for too long.
+    /// The instance is over because it computed for too long.
     overdone: AtomicBool,
-    /// It was interrupted while it computed, since `has_computed` last asked.
+    /// The instance was interrupted while it computed, since `has_computed` last asked.
     computed: AtomicBool,
     waker: AtomicWaker,
     failed: AtomicBool,

@@ -127,7 +127,7 @@ impl WorkerState for Requests {
     fn should_accept_request(&self, running: usize, so_far: usize) -> ShouldAccept {
         match (so_far < self.reuse, self.of_wasi_3) {
             (false, false) => ShouldAccept::Never,
-            // `Never` would end the instance with its last guest, while the host may still have to send what that left to it: a file.
+            // `Never` would end the instance with its last guest, while the host may still be sending what the guest left to it.
             (false, true) => {
                 self.life.fill();
                 ShouldAccept::No
@@ -150,7 +150,7 @@ impl WorkerState for Requests {
             take_head(&mut store, exchange);
         }
         // `Expiration` ends the instance from outside, because nothing polls this future while a guest computes. Besides, the dispatcher
-        // wakes up an instance that takes no further request in the place of one that does.
+        // may wake an instance that takes no further request instead of one that does.
         Box::pin(std::future::pending())
     }
 

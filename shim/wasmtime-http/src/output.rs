@@ -32,7 +32,7 @@ enum Which {
 /// An order that waits for the thread.
 enum Order {
     Write(Which, Bytes),
-    /// The last order that anybody waits for.
+    /// Ends the thread, after all that was ordered before.
     End,
 }
 

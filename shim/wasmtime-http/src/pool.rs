@@ -27,7 +27,7 @@ const MOST_STACKS: u32 = 16384;
 const KEPT_MEMORY: usize = 256 << 10;
 /// The same for a table.
 const KEPT_TABLE: usize = 16 << 10;
-/// Slots that their instance leaves as they are, for the next instance.
+/// The most free slots that keep the memory of their last instance for the next one.
 const WARM: u32 = 16;
 /// The most bytes of a 32-bit memory.
 const MEMORY: usize = 4 << 30;

@@ -30,7 +30,7 @@ const STREAM_WINDOW: u32 = 128 << 10;
 const CONNECTION_WINDOW: u32 = 256 << 10;
 /// The most bytes of one response that are taken from its guest before its client takes them.
 const BEHIND: usize = 64 << 10;
-/// How many requests one connection may have pending at once: no fewer (RFC 9113, section 6.5.2), and no more, as each keeps memory.
+/// The least (RFC 9113, section 6.5.2) and the most requests that one connection may have pending at once; each of them keeps memory.
 pub(crate) const FEWEST_STREAMS: u32 = 100;
 pub(crate) const MOST_STREAMS: u32 = 1000;
 

@@ -138,7 +138,7 @@ pub(crate) struct GuestBody {
 pub(crate) enum Sent {
     /// The whole body.
     Whole,
-    /// All but this many of the announced bytes, after which nobody asks for the end.
+    /// All but this many of the announced bytes. Once they are sent, hyper does not ask for the body's end.
     ButFor(u64),
     /// Its end was not seen.
     NotEnded,

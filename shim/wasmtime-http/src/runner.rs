@@ -124,7 +124,7 @@ impl Runner for Http {
         let listener = listener.ok_or_else(|| RunnerError::Module("it does not listen".to_owned()))?;
         let ticker = settings.request_timeout.map(|_| Ticker::start(&engine)).transpose();
         let ticker = ticker.map_err(failed("the server's clock cannot be started"))?;
-        let stop = signals::drain_on_signals().map_err(failed("the server's signals cannot be had"))?;
+        let stop = signals::drain_on_signals().map_err(failed("the server cannot handle signals"))?;
         let host = Authority::try_from(settings.listen.to_string())
             .map_err(|e| RunnerError::Module(format!("{}: {e}", settings.listen)))?;
         let configured = link::is_configured(&engine, &component);
@@ -173,7 +173,7 @@ fn run(service: Arc<Service>, instances: Instances, listener: TcpListener, stop:
             service.drain.begin();
             let _ = tokio::time::timeout(service.settings.lame_duck, accepting).await;
         }
-        // Connections that the kernel has accepted before: nobody has told their clients that there is no server.
+        // Connections that the kernel has accepted already, whose clients cannot know that the server ends.
         take_rest(&listener, &service, &mut lanes, &refusal);
         drop(listener);
         service.drain.close().await;

@@ -71,8 +71,8 @@ impl Service {
         request: Request<Incoming>,
     ) -> Result<Response<ResponseBody>, Infallible> {
         let service = Arc::clone(&self);
-        // The request may have had a length too, which hyper has dropped: a proxy that went by the length takes something else for the next
-        // request, so the server allows none (RFC 9112, section 6.1).
+        // The request may have had a length too, which hyper has dropped. A proxy that went by the length takes other bytes for the next
+        // request, so the connection ends after this one (RFC 9112, section 6.1).
         let ambiguous = request.headers().contains_key(TRANSFER_ENCODING);
         // HTTP/2 ends connections by frames, and has no such header.
         let by_header = request.version() != Version::HTTP_2;

@@ -71,8 +71,8 @@ impl Progress {
         self.requests.load(Ordering::Relaxed) > 0
     }
 
-    /// Returns the number of writes of which the client has taken something, if it takes no more; else None. A client of HTTP/2 may take
-    /// one response and not another.
+    /// Returns how many writes have ended, if the client takes no more of a response; else None. A client of HTTP/2 may take one response
+    /// and not another.
     pub(crate) fn stalled_at(&self) -> Option<u32> {
         let waits = || self.multiplexed.load(Ordering::Relaxed) && self.given.load(Ordering::Relaxed) > 0;
         (self.stalled.load(Ordering::Relaxed) || waits()).then(|| self.writes.load(Ordering::Relaxed))

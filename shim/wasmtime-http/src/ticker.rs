@@ -9,7 +9,7 @@ use wasmtime::Engine;
 
 /// How often a guest that computes is interrupted, which gives the other guests of its thread their turn.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
-/// How long the clock goes on after the last request, because waking it for each would cost more than it does.
+/// How long the clock goes on after the last request, because waking it for each request would cost more.
 const LINGERING: Duration = Duration::from_secs(1);
 const STACK: usize = 64 << 10;
 

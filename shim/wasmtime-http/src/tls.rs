@@ -50,7 +50,7 @@ struct Current {
     looked: Instant,
 }
 
-/// The properties by which a file is known to be another one.
+/// The properties by which a file is known to have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
     device: u64,
@@ -125,7 +125,7 @@ fn load(folder: &OwnedFd, name: &str) -> Result<(Arc<ServerConfig>, [Known; 2]),
     Ok((Arc::new(config), [known, known_key]))
 }
 
-/// Opens both files, below the folder, whose links cannot lead elsewhere.
+/// Opens both files. No link in the folder can lead out of it.
 fn open(folder: &OwnedFd, name: &str) -> Result<[(File, Known); 2], String> {
     let open = |file: &str| {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;

@@ -58,7 +58,7 @@ impl Service<Uri> for Connector {
         let Self { shared, plain } = self.clone();
         Box::pin(async move {
             let connecting = async {
-                // An address in place of a name does not go through the resolver, which would judge it.
+                // The rules judge a name's addresses in the resolver. An address in place of a name does not go through the resolver.
                 let literal = uri.host().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok());
                 if literal.is_some_and(|address| !rules::is_allowed(address, shared.link_local_requests)) {
                     return Err(Failure::Prohibited.into());

@@ -30,7 +30,7 @@ use connect::{CONNECT_LIMIT, Connector};
 
 /// How long to wait for a connection, TLS included, unless the guest says otherwise.
 const CONNECT: Duration = Duration::from_secs(30);
-/// How long to wait for the response's begin, and between its parts, unless the guest says otherwise; its own request times out before.
+/// How long to wait for the response's begin, and between its parts, unless the guest says otherwise: beyond `request_timeout`'s default.
 const SILENCE: Duration = Duration::from_secs(600);
 /// The most connections to one host that a lane keeps for the next request.
 const KEPT: usize = 32;

@@ -34,8 +34,8 @@ fn is_of_the_node_4(address: Ipv4Addr) -> bool {
     address.is_link_local() || METADATA.contains(&address)
 }
 
-/// Returns the address of IPv4 that one of IPv6 stands for: mapped or compatible (RFC 4291, section 2.5.5), of NAT64 (RFC 6052 and 8215) or
-/// of 6to4 (RFC 3056).
+/// Returns the address of IPv4 that one of IPv6 stands for: mapped or compatible (RFC 4291, section 2.5.5), translated (RFC 2765), of NAT64
+/// (RFC 6052 and 8215) or of 6to4 (RFC 3056).
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = address.segments();
     let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
