@@ -23,7 +23,7 @@ enum Around {
     /// Both [`Self::Path`] and [`Self::By`].
     PathBy(&'static [usize], fn(&mut Call<'_>) -> Result<i32, RuntimeError>),
     Handler,
-    /// A signal to oneself: the places of its number, and of the process's, if it names one.
+    /// A signal that the guest sends itself: the parameters with the signal's number and, if there is one, the process's number.
     Raise(usize, Option<usize>),
     Exit,
 }

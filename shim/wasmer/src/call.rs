@@ -122,7 +122,7 @@ impl<'a> Call<'a> {
         Some(said).filter(|said| !said.as_ref().is_ok_and(|said| not_one.contains(said)))
     }
 
-    /// Has wasmer-wasix look up, and so remember, the path at these places. The answer is dropped: the call itself gives it.
+    /// Has wasmer-wasix look up, and so remember, the path at these places. The answer is dropped, because the call itself gives one.
     pub(crate) fn look_up(&mut self, folder: usize, path: usize) -> Result<(), RuntimeError> {
         let places = [folder, path, path + 1].map(|at| self.arguments.get(at).cloned());
         if let (Some(look_up), [Some(folder), Some(path), Some(length)]) = (&self.calls.look_up, places) {

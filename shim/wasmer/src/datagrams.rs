@@ -41,8 +41,8 @@ impl Datagrams {
 
     fn connect(&mut self, peer: SocketAddr) {
         let Some(number) = number(&*self.socket) else { return };
-        // SAFETY: the descriptor must be open for as long as it is borrowed: until this function ends. `socket` said that it
-        // is its own, and closes it no sooner than it is dropped.
+        // SAFETY: the descriptor must be open for as long as it is borrowed: until this function ends. It is `socket`'s own, which closes
+        // it only when it is dropped.
         let socket = unsafe { BorrowedFd::borrow_raw(number) };
         // If this fails, the send reports what is wrong with the peer.
         if rustix::net::connect(socket, &peer).is_ok() {

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-/// The longest name: names are the guest's, and a short one can stand for one without end.
+/// The longest result, because a guest chooses its names, and a short one can stand for one without end.
 const MOST: usize = 1024;
 
 /// Demangles `name`; a plain name stays as it is.

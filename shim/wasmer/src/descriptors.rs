@@ -9,7 +9,7 @@ use catamaran_worker::links::{Expanded, expand};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use wasmer_wasix::wasmer_wasix_types::wasi::Errno;
 
-/// Makes ENOENT of EBADF: a descriptor's name is there only while that is open.
+/// Makes ENOENT of EBADF: a descriptor's name is there only while the descriptor is open.
 pub(crate) fn found(said: i32) -> i32 {
     if said == Errno::Badf as i32 { Errno::Noent as i32 } else { said }
 }

@@ -5,8 +5,8 @@ use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, ProcSpawnFdOp, ProcSpawnFdOp
 
 use crate::call::Call;
 
-/// `call_dynamic`: the function's place in the table, then buffers of values and results with their lengths. At a reference,
-/// which is no bytes, wasmer-wasix panics.
+/// `call_dynamic`: the function's place in the table, then buffers of values and results with their lengths. wasmer-wasix panics at a value
+/// that is a reference, because it has no bytes.
 pub(crate) fn call_dynamic(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let scalar = |ty: &Type| matches!(ty, Type::I32 | Type::I64 | Type::F32 | Type::F64 | Type::V128);
     let scalars = call.function(0).is_none_or(|ty| ty.params().iter().chain(ty.results()).all(scalar));
@@ -33,8 +33,8 @@ fn is_described(call: &Call<'_>) -> bool {
     i32::try_from(call.number(0)).is_ok()
 }
 
-/// `proc_spawn2` and `proc_spawn3`: arguments 6 and 8 are arrays of operations on descriptors and of signal dispositions,
-/// each with its length behind it. wasmer-wasix takes the kind of each, a byte, for a valid one, and jumps by it.
+/// `proc_spawn2` and `proc_spawn3`: arguments 6 and 8 are arrays of operations on descriptors and of signal dispositions, each with its
+/// length behind it. wasmer-wasix takes the first byte of each element for a valid kind, and jumps by it.
 pub(crate) fn spawn_process(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     let size = match call.is_wide(6) {
         true => size_of::<ProcSpawnFdOp<Memory64>>(),

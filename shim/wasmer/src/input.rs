@@ -213,9 +213,9 @@ pub(crate) fn set_flags(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     }
 }
 
-/// `fd_fdstat_get`: descriptor, address of WASI's `fdstat`. wasmer-wasix's answer for standard input never has flags; Go sets
-/// O_NONBLOCK, looks whether it is set, and then either polls or accepts no read that finds nothing. wasmer-wasix also calls
-/// each of the three streams a terminal, to which programs write line by line and in colours.
+/// `fd_fdstat_get`: descriptor, address of WASI's `fdstat`. wasmer-wasix's answer for standard input never has flags; Go sets O_NONBLOCK,
+/// checks it, and polls only if it is set: else a read that finds nothing is an error to it. wasmer-wasix also calls each of the three
+/// streams a terminal, to which programs write line by line and in colours.
 pub(crate) fn status(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     /// The flags' offset in it; the type is first.
     const FLAGS: u64 = 2;

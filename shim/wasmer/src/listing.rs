@@ -19,8 +19,8 @@ use crate::call::Call;
 use crate::errors::wasis;
 use crate::threads;
 
-/// The most folders that are open for being read: not every process that ends is known to have closed its own. A folder that
-/// is read on after it was forgotten is opened once more.
+/// The most folders that are open for being read, because a process may end unnoticed without closing its own. A folder that is read on
+/// after it was forgotten is opened once more.
 const MOST: usize = 256;
 
 struct Kept {

@@ -104,16 +104,16 @@ fn real(path: &Path) -> Option<PathBuf> {
     Some(fs::canonicalize(path.parent()?).ok()?.join(name))
 }
 
-/// The target of the link at `path`, without links on the way to it: resolved as the kernel does, for which `..` of the root
-/// is the root. wasmer-wasix, which takes the target's words, leaves the root that way.
+/// Returns the target of the link at `path`, with the links on the way resolved as by the kernel, for which `..` of the root is the root.
+/// wasmer-wasix would join the texts, and leave the root by such a `..`.
 pub(crate) fn target(path: &Path) -> std::io::Result<PathBuf> {
     let target = fs::read_link(path)?;
     let whole = path.parent().unwrap_or(Path::new("/")).join(&target);
-    // A missing file is named in its real folder; if that is missing too, the words stay.
+    // A missing file is named in its real folder; if that folder is missing too, the text alone decides.
     Ok(real(&whole).or_else(|| fs::canonicalize(&whole).ok()).unwrap_or_else(|| without_dots(&whole)))
 }
 
-/// Resolves a path from the root by its words alone.
+/// Resolves a path from the root by its text alone.
 fn without_dots(path: &Path) -> PathBuf {
     let mut clean = PathBuf::from("/");
     for name in catamaran_worker::names(path) {

@@ -120,8 +120,8 @@ pub(crate) fn connect(call: &mut Call<'_>) -> std::result::Result<i32, RuntimeEr
     })
 }
 
-/// A connection that is being made, or has been. wasmer-wasix takes it for made as soon as its socket can be written to,
-/// which a refused one can, and says that connect(2) succeeded.
+/// A connection that is being made, or has been. wasmer-wasix takes it for made as soon as its socket can be written to. A refused socket
+/// can be, too, and connect(2) would succeed.
 #[derive(Debug)]
 struct Connection(Box<dyn VirtualTcpSocket + Sync>);
 

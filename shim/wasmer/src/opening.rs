@@ -50,7 +50,7 @@ pub(crate) fn found() -> Option<Metadata> {
     })
 }
 
-/// The file that is given; an error if wasmer-wasix, which has not looked for it, would put it in the place of another.
+/// Returns the given file; an error if wasmer-wasix has not looked for it, and would put it in the place of another file.
 pub(crate) fn file() -> Option<virtual_fs::Result<Arc<Opened>>> {
     GIVEN.with_borrow(|given| {
         let given = given.as_ref()?;
@@ -58,7 +58,7 @@ pub(crate) fn file() -> Option<virtual_fs::Result<Arc<Opened>>> {
     })
 }
 
-/// `path_open`, in either form: folder, flags of the look-up, path, its length, WASI's `oflags`, rights, more rights, `fdflags`,
+/// `path_open`, in either form: folder, flags of the look-up, path, its length, WASI's `oflags`, rights, inherited rights, `fdflags`,
 /// and last where to put the descriptor.
 pub(crate) fn open(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     call.below_the_root(&[0]);

@@ -36,7 +36,7 @@ pub(crate) fn raise(call: &mut Call<'_>, place: usize, process: Option<usize>) -
         }
     }
     match call.made() {
-        // A forked process ends with 27, which wasmer-wasix tells its parent: no code above 78 gets through to that.
+        // A forked process ends with 27, which wasmer-wasix tells its parent: no code above 78 reaches a parent.
         Err(e) if first && interrupted(&e) && !EXITS.get() => end(signal, number),
         answer => answer,
     }

@@ -18,7 +18,7 @@ use wasmer_wasix::fs::{InodeGuard, Kind};
 /// The root that all processes of a guest share, forked ones too.
 pub(crate) type Tree = Arc<OnceLock<InodeGuard>>;
 
-/// Held by one call at a time: wasmer-wasix looks twice for what it is about to open, and forgets it after the call.
+/// Held by one call at a time: wasmer-wasix looks twice for a file that it is about to open, and a call's end has it forget files.
 static ONE: Mutex<()> = Mutex::new(());
 
 /// The number of remembered folders, and the number above which they are counted anew. Each takes half a kilobyte; a guest

@@ -78,7 +78,7 @@ impl Runner for Wasmer {
                 }
                 // Only the start of the guest's thread can fail before that runs.
                 Err(_) => outcome::stop(
-                    "catamaran: the guest could not run: no thread can be had for it, the container's pids limit must allow 2\n",
+                    "catamaran: the guest could not run: no thread can be started for it: the container's pids limit must allow 2\n",
                 ),
             };
             // Not a plain return: threads of the guest may be in the middle of anything, and need not be waited for.

@@ -64,7 +64,7 @@ thread_local! {
 
 /// Looks into the table at `address` of the guest's memory from now on; only the first memory counts.
 ///
-/// Only a shared memory, which never moves and is kept: any other goes with its instance.
+/// Takes only a shared memory, which never moves and is kept: any other goes with its instance.
 pub(crate) fn look_at(memory: &Memory, store: &impl AsStoreRef, address: u32) {
     let view = memory.view(store);
     let (start, size) = (view.data_ptr() as usize, view.data_size());

@@ -41,7 +41,7 @@ pub(crate) fn shutdown(call: &mut Call<'_>) -> Result<i32, RuntimeError> {
     call.made().map(no_socket)
 }
 
-/// For what is no socket, wasmer-wasix answers that it lacks a socket's rights.
+/// For a descriptor that is no socket, wasmer-wasix answers that it lacks a socket's rights.
 fn no_socket(said: i32) -> i32 {
     if is(said, [Errno::Access]) { Errno::Notsock as i32 } else { said }
 }

@@ -12,7 +12,7 @@ use virtual_fs::{FsError, VirtualFile};
 use crate::errors::of_a_file;
 use crate::input::Input;
 
-/// The least that a ready pipe takes, as a guest that asks is told.
+/// The bytes that a poll promises for a ready pipe: the least that it takes.
 const ROOM: usize = 4096;
 
 /// Standard output or error: each of the guest's writes is one write to the descriptor, and waits where that waits.

@@ -38,7 +38,7 @@ enum Mode {
     Whole,
     /// Does not wait, as far as it can.
     AtOnce,
-    /// Waits so long, whatever the call wanted.
+    /// Waits for this time, whatever time the call asked for.
     Time(Duration),
 }
 
@@ -108,7 +108,7 @@ impl Future for Until {
     }
 }
 
-/// Ends once the socket has been asked: which of the two comes first is left to chance.
+/// Ends at the second poll, by when the socket has been asked, because wasmer-wasix polls the two in an order left to chance.
 struct Tried(bool);
 
 impl Future for Tried {

@@ -88,7 +88,7 @@ impl Runtime for World {
         // The memory is imported, or the module's own.
         let own = || instance.exports.iter().memories().next().map(|(_, memory)| memory);
         let told = state.take::<Arc<Own>>()?;
-        // `told` has just been made for this instance, and is told once.
+        // `told` has just been made for this instance, so nothing is set yet.
         if let Some(memory) = memory.or_else(own) {
             let _ = told.memory.set(memory.clone());
         }

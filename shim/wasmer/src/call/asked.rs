@@ -1,5 +1,5 @@
-//! Finds out what a descriptor of the guest's is. wasmer-wasix does not tell: it is asked for something that it has our files
-//! and folders do, and these tell.
+//! Finds out what a descriptor of the guest's is. wasmer-wasix does not tell. So it is asked to seek or to list, which it has our files and
+//! folders do, and these note themselves.
 
 use std::path::PathBuf;
 use std::sync::Arc;
