@@ -85,7 +85,7 @@ impl Freezer {
             if !wanted() {
                 return Ok(false);
             }
-            // Each time anew: on v1 only a write stops the processes that came since the last one.
+            // Each time anew: on v1 only a write stops the processes that came since the last write.
             self.write(true)?;
             if self.is_frozen()? {
                 return Ok(true);

@@ -32,7 +32,7 @@ const KNOWN: [&str; 15] = [
 /// One tree of cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hierarchy {
-    /// The tree's controllers on v1. Empty on v2, whose files tell them.
+    /// The tree's controllers on v1. Empty on v2, where a file of each cgroup lists them.
     pub(crate) controllers: Vec<String>,
     pub(crate) mount: PathBuf,
 }

@@ -316,7 +316,7 @@ impl Controllers for Cgroup {
         };
         match withheld.iter().find(|withheld| withheld.controller == controller) {
             Some(Withheld { folder, reason, .. }) => {
-                format!("the {controller} controller cannot be had below {}: {reason}", folder.display())
+                format!("the {controller} controller is not available below {}: {reason}", folder.display())
             }
             None => format!("its cgroups (v2) have no {controller} controller"),
         }

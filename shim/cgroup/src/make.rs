@@ -110,7 +110,7 @@ pub(crate) fn enable_controllers(folder: &Path) -> Result<Vec<Withheld>> {
 fn reason(e: &io::Error) -> String {
     match e.raw_os_error() {
         Some(nix::libc::EBUSY) => {
-            "it has processes of its own, and then only its own limits: a container's cgroup must lie elsewhere"
+            "it has processes of its own, so that cgroups below it cannot be limited: a container's cgroup must lie elsewhere"
                 .to_owned()
         }
         _ => e.to_string(),

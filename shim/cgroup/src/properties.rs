@@ -1,5 +1,5 @@
-//! Turns limits into properties for systemd, which writes a scope's files itself, at `daemon-reload` for one, and would undo a
-//! value that was only written to them.
+//! Turns limits into properties for systemd. It writes a scope's files itself, for example at `daemon-reload`, and would undo a value that
+//! is in the files alone.
 
 use super::limits::Setting;
 use super::request::{Property, Value};

@@ -423,7 +423,7 @@ fn a_cgroup_with_processes_above_the_containers() {
         CgroupVersion::V1 => drop(running(&container).discard()),
         CgroupVersion::V2 => {
             let status = container.try_create().err().unwrap();
-            let words = ["hugepageLimits[0].limit", "cannot be had below", "has processes of its own"];
+            let words = ["hugepageLimits[0].limit", "is not available below", "has processes of its own"];
             assert!(words.iter().all(|word| status.message.contains(word)), "{status}");
             assert_eq!(status.code, Code::InvalidArgument, "{status}");
         }

@@ -111,7 +111,7 @@ impl Folder<'_> {
         let place = self.path.join(file);
         Error::new(
             ErrorKind::InvalidData,
-            format!("{}: {text:?}: not what this file says of a cgroup", place.display()),
+            format!("{}: {text:?}: a form in which the kernel does not write this file", place.display()),
         )
     }
 }

@@ -74,7 +74,7 @@ fn share_above(folder: &Path) -> Option<String> {
         .min_by_key(|(quota, period, _)| quota.saturating_mul(1_000_000) / (*period).max(1));
     Some(match least {
         Some((quota, period, above)) => format!(
-            "a quota of 1000 or more, and of its period no more than {quota} in {period}, which {} has",
+            "a quota of 1000 or more, and a share of the period of no more than {quota} in {period}, which {} has",
             above.display()
         ),
         None => "a quota of 1000 or more, and a period of 1000 to 1000000".to_owned(),
