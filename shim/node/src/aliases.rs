@@ -1,5 +1,4 @@
-//! Links by the names of runwasi's shims, for k3s and rke2. When these start they look for programs with such names and write a handler
-//! for
+//! Links by the names of runwasi's shims, for k3s and rke2. When these start they look for programs with such names and write a handler for
 //! each: `wasmtime` for `containerd-shim-wasmtime-v1`. The shim takes its default engine from the name.
 //!
 //! A link of ours leads to the shim in a version's folder. Anything else with such a name belongs to somebody else, and stays.

@@ -5,10 +5,8 @@
 //! ```
 //!
 //! The first start must not find machine code in the cache, and other users' code may not be removed for that. So the command runs a copy
-//! of
-//! the module with one more custom section, which holds a number that was never used before: the copy's digest is new, and it does the
-//! same.
-//! At the end its entries are removed from the cache.
+//! of the module with one more custom section, which holds a number that was never used before: the copy's digest is new, and the copy does
+//! the same. At the end its entries are removed from the cache.
 
 mod output;
 mod run;
@@ -43,7 +41,7 @@ const MAGIC: &[u8] = b"\0asm";
 const LARGEST: u64 = 512 << 20;
 /// The custom section's name.
 const SECTION: &[u8] = b"catamaran-compare";
-/// Between two checks for the best code.
+/// The pause between two checks for the best code.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// One engine's results.

@@ -1,8 +1,7 @@
 //! The host's files below `--root`, by the host's own names.
 //!
 //! In a container the host's root file system is mounted at a folder such as `/host`. Symbolic links below it are the host's, so an
-//! absolute
-//! link starts at that root again and none leads out into the container's own files.
+//! absolute link starts at that root again and none leads out into the container's own files.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -36,9 +35,8 @@ impl Host {
         &self.root
     }
 
-    /// This process's path of `inside`, an absolute path of the host's. Follows all links, also that of the last name. Keeps names that
-    /// do
-    /// not exist.
+    /// Returns this process's path of `inside`, an absolute path of the host's. Follows all links, also that of the last name. Keeps names
+    /// that do not exist.
     pub(crate) fn at(&self, inside: &Path) -> PathBuf {
         self.root.join(relative(&self.resolve(inside)))
     }

@@ -320,7 +320,7 @@ impl<'a> Installer<'a> {
                 Err(_) if force => Vec::new(),
                 Err(e) => {
                     return Err(Error::refused(
-                        format!("which pods use the handler {handler:?} cannot be asked: {}", e.problem().found),
+                        format!("it is unknown which pods use the handler {handler:?}: {}", e.problem().found),
                         "start containerd first, or write --force: then its configuration is restored without asking",
                     ));
                 }

@@ -8,8 +8,7 @@
 //! | kind, minikube, GKE, EKS, AKS, kubeadm, plain | the files named at `Distribution::of` | a file in a folder that the root file imports, else `catamaran.toml` beside the root file and an import of it |
 //! | Talos, Bottlerocket | `ID` in os-release | refused: their root file systems are read-only images |
 //!
-//! The programs go to `/opt/catamaran`. On GKE's Container-Optimized OS they go to `/home/kubernetes/bin/catamaran`, because its `/opt`
-//! is
+//! The programs go to `/opt/catamaran`. On GKE's Container-Optimized OS they go to `/home/kubernetes/bin/catamaran`, because its `/opt` is
 //! read-only and its `/var` is mounted noexec.
 
 use std::path::{Path, PathBuf};

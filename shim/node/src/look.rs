@@ -1,6 +1,5 @@
 //! `catamaran status` and `catamaran doctor`: the node's state, and what is wrong with it. Both change nothing, but the doctor's test
-//! programs
-//! need a containerd namespace for a moment.
+//! programs need a containerd namespace for a moment.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,6 @@
 //! The host's processes, as its /proc shows them.
 //!
-//! Every process may read another one's arguments and cgroup, but reading its executable and descriptors takes rights that a container
-//! may
+//! Every process may read another one's arguments and cgroup, but reading its executable and descriptors takes rights that a container may
 //! lack. So the executable and descriptors are used where they can be read, and never relied on.
 
 use std::fs;

@@ -42,8 +42,7 @@ impl RootFile {
     }
 
     /// The version that the file is written in, which decides the form of the files that it imports. The version in `config dump` is not
-    /// used:
-    /// it is containerd's newest whatever the file is, and a drop-in of that version below an older root file stops some containerds.
+    /// used: it is containerd's newest whatever the file is, and a drop-in of that version below an older root file stops some containerds.
     pub(crate) fn version(&self) -> Result<u64> {
         // Without a root file no old form binds: every containerd 2 reads version 3.
         if self.document.is_none() {

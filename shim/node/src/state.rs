@@ -29,7 +29,7 @@ const HOME: &str = "/var/lib/catamaran";
 pub(crate) const HOME_VARIABLE: &str = "CATAMARAN_ROOT";
 /// Raised when older installers could not read the file.
 const FORMAT: u32 = 1;
-/// Between two attempts to take the lock.
+/// The pause between two attempts to take the lock.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The content of `state.json`.
@@ -43,8 +43,7 @@ pub(crate) struct State {
     #[serde(default)]
     pub(crate) folders: Vec<PathBuf>,
     /// Links by other names of the shim (`aliases`), including those that are about to be made or removed. Left out if there are none, so
-    /// that
-    /// an older installer can read the file.
+    /// that an older installer can read the file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) links: Vec<PathBuf>,
     /// The folder of the programs' versions, set before anything is in it.
@@ -137,7 +136,7 @@ pub(crate) fn look(host: &Host) -> Result<State> {
     let wrong = |why: String| {
         Error::refused(
             format!("{} cannot be read: {why}", state_file().display()),
-            "restore it, or remove it: then `catamaran install` begins anew, and takes the files as they are for how they were before",
+            "restore it, or remove it: then `catamaran install` begins anew: an uninstallation then restores the files as they are now",
         )
     };
     let state: State = serde_json::from_slice(&bytes).map_err(|e| wrong(e.to_string()))?;

@@ -60,7 +60,7 @@ const COUNTED: [Counted; 12] = [
     Counted {
         line: "failures",
         name: "catamaran_compile_failures_total",
-        help: "Orders for machine code that came to nothing without the module's fault.",
+        help: "Orders for machine code that failed although the module was not at fault.",
         labels: &[("engine", &ENGINES)],
         unit: 1.0,
     },
@@ -119,13 +119,13 @@ const COUNTED: [Counted; 12] = [
 const PASSES: [(&str, &str, &[&str]); 3] = [
     (
         INSTALLS,
-        "Installations that this installer carried out, by what came of them.",
+        "Installations that this installer carried out, by result.",
         &["changed", "unchanged", "restart-needed", "refused", "failed", "rolled-back"],
     ),
-    (RECONCILES, "Looks at the node in the mode install, by what came of them.", &["intact", "mended", "failed"]),
+    (RECONCILES, "Looks at the node in the mode install, by result.", &["intact", "mended", "failed"]),
     (
         UNINSTALLS,
-        "Uninstallations that this installer carried out, by what came of them.",
+        "Uninstallations that this installer carried out, by result.",
         &["changed", "unchanged", "restart-needed", "refused", "failed", "rolled-back"],
     ),
 ];
@@ -159,7 +159,7 @@ pub(crate) fn text(host: &Host, board: &Board) -> String {
     }
     page.gauge(
         "catamaran_compile_queue",
-        "Starts that wait for machine code, those whose module is being compiled among them.",
+        "Starts that wait for machine code, including those whose module is being compiled.",
         counters::queue(host) as f64,
     );
     let size = Size::read(host);

@@ -4,7 +4,7 @@
 //! mode file --> install    a glance: as it was left? --> ready, again after the interval
 //!           |              else, and once at the start: the whole installation
 //!           '-> uninstall  once; refused or failed, again later
-//! failed: again after 1 s, doubled up to the interval. Taken back: containerd was restarted for it, so later
+//! failed: again after 1 s, doubled up to the interval. Taken back: later, because each attempt restarts containerd twice
 //! ```
 
 use std::fs;
@@ -24,7 +24,7 @@ use crate::node::Node;
 use crate::programs::Programs;
 use crate::state;
 
-/// Between two looks at the mode file.
+/// The pause between two looks at the mode file.
 pub(crate) const LOOK: Duration = Duration::from_secs(2);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The pause before a change that was taken back is tried again; it doubles each time, up to `LAST_AFTER_ROLLBACK`, because each attempt
