@@ -1,6 +1,6 @@
 //! The control socket: a `SOCK_SEQPACKET` pair between the shim and one worker, which both close once the worker has started.
 //!
-//! Every function is one message: it blocks on a blocking socket and returns `WouldBlock` on another.
+//! Every function sends or receives one message: it blocks on a blocking socket, and returns `WouldBlock` on a non-blocking one.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};

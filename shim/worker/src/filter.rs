@@ -194,7 +194,7 @@ fn condition_code(condition: &Condition, rest: u8) -> Vec<Instruction> {
     let at = ARGUMENTS + 8 * condition.argument as u32;
     let (high, low) = ((condition.value >> 32) as u32, condition.value as u32);
     let (load_high, load_low) = (statement(LOAD, at + HIGH), statement(LOAD, at + LOW));
-    // A jump of 0 goes on with the condition; a jump to the condition's end means that it holds; one over `rest` too leaves the rule.
+    // A jump by 0 goes on, one to the condition's end means that the condition holds, one beyond `rest` leaves the rule.
     match condition.operator {
         Operator::Equal => {
             vec![load_high, branch(IF_EQUAL, high, 0, rest + 2), load_low, branch(IF_EQUAL, low, 0, rest)]

@@ -1,4 +1,4 @@
-//! Tells a file's kind by its first bytes, for the compile processes of all engines: the same words for the same mistake.
+//! Tells a file's kind by its first bytes, for the compile processes of all engines, so that all refuse it in the same words.
 
 /// A form of WebAssembly that some engine runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +58,8 @@ fn not_wasm(bytes: &[u8]) -> String {
 
 fn beforehand(how: &str) -> String {
     format!(
-        "the file is native code that {how}; native code from an image is never run: put the .wasm file into the image \
-         that it was made from"
+        "the file is native code that {how}; native code from an image is never run: put the .wasm file that it was made \
+         from into the image"
     )
 }
 

@@ -49,7 +49,7 @@ fn become_holder(
     let environment = [step("writing the report", CString::new(report).map_err(std::io::Error::from))?];
     let arguments: Result<Vec<_>, _> = job.guest.args.iter().map(|word| CString::new(word.as_str())).collect();
     let arguments = step("writing the holder's arguments", arguments.map_err(std::io::Error::from))?;
-    // From then on both sides report on one socket.
+    // After this wait only the holder reports on the socket.
     step("waiting for the intermediate", line.be_known())?;
     step("handing over the control socket", rustix::stdio::dup2_stdin(line.control.as_fd()))?;
     confine::keep_one()?;

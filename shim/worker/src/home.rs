@@ -1,7 +1,7 @@
-//! HOME of a guest whose spec sets none: its user's home directory by the container's own `/etc/passwd`, read as every other
-//! runtime reads it, or `/`.
+//! HOME of a guest whose spec sets none: the home directory of its user in the container's own `/etc/passwd`, which is parsed as
+//! other runtimes parse it, or else `/`.
 //!
-//! The file is the image's, or a guest's. The worker opens it with root's rights, as other runtimes do, and reads it after it has
+//! The image or a guest wrote that file. The worker opens it with root's rights, as other runtimes do, and reads it after it has
 //! given them up.
 
 use std::fs::File;

@@ -63,7 +63,7 @@ impl Copied {
 impl Intermediate {
     /// Tells the shim of the worker, and finishes the tree after the hooks.
     pub(crate) fn hand_over(self, job: &Job, control: &OwnedFd) -> ExitCode {
-        // A worker that gets no byte, for whatever reason, ends: the shim could not end it.
+        // A worker that gets no byte ends by itself, because the shim does not know of it and could not end it.
         if self.report(control).is_err() {
             return ExitCode::FAILURE;
         }
@@ -125,7 +125,7 @@ enum Pids {
     /// The host's.
     Shared,
     New,
-    /// That of this process, or this namespace.
+    /// The namespace of the process with this pidfd, or the namespace that this descriptor holds.
     Of(OwnedFd),
 }
 

@@ -36,7 +36,7 @@ pub struct Job {
     pub rlimits: Vec<Rlimit>,
     /// `process.oomScoreAdj`, -1000 to 1000.
     pub oom_score_adj: Option<i32>,
-    /// `linux.seccomp`: of its answer and the worker's own filter's the stricter one counts.
+    /// `linux.seccomp`: a call gets the stricter of the answers of this profile and of the worker's own filter.
     pub seccomp: Option<Profile>,
     /// `process.apparmorProfile`, which is loaded on this host.
     pub apparmor: Option<String>,

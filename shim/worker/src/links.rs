@@ -17,8 +17,8 @@ pub enum Expanded {
     /// Out of the root by the path's own `..` or `/`, which WASI does not permit; a link that does so stays in the root, as
     /// with the kernel.
     Outside,
-    /// To this path below the root. No name in it is a link, but for a last one that is not followed. It has no `..` but as a
-    /// last name that is not followed, and ends in a slash if the place has to be a folder.
+    /// To this path below the root. Only a last name that is not followed can be a link or `..`. The path ends in a slash if the
+    /// place has to be a folder.
     At(Vec<u8>),
     /// To this descriptor of the guest's own.
     Descriptor(u32),
@@ -38,7 +38,7 @@ pub fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<Expande
     let mut walk = Walk { root, done: Vec::new(), rest: path.to_vec(), at: 0, own: path.len(), links: 0 };
     while let Some(name) = walk.next() {
         let step = match walk.rest[walk.at..name.end] {
-            // Taken unseen, with the slashes behind it: the call that the path is for says what those mean.
+            // Kept without a look-up, with the slashes behind it: the caller's system call decides what those mean.
             _ if name.last && !follow => walk.last(&name),
             [b'.'] => walk.pass(&name),
             [b'.', b'.'] => walk.parent(&name)?,
@@ -54,7 +54,7 @@ pub fn expand(root: BorrowedFd<'_>, path: &[u8], follow: bool) -> Result<Expande
     Ok(Expanded::At(walk.end(true)))
 }
 
-/// Returns the descriptor that a path names by this process's folder in procfs, or None.
+/// Returns the descriptor that a path names in this process's own folder of procfs; None for any other path.
 fn descriptor(path: &[u8]) -> Option<u32> {
     let mut names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
     let process = match (names.next()?, names.next()?) {
@@ -171,7 +171,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Returns the descriptor that the path stands for, if any, with a name that is not in the tree.
+    /// Returns the descriptor, if any, that the path stands for whose `name` is not in the tree.
     fn descriptor(&self, name: &Name) -> Option<u32> {
         descriptor(&[&self.done[..], &self.rest[name.end..]].concat())
     }

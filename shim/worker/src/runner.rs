@@ -75,8 +75,8 @@ pub trait Runner: Sized {
     /// The linked program, of which no guest code has run yet.
     type Program: FnOnce() -> ExitCode;
 
-    /// Whether this artifact can be mapped by a name only. Called while the process still has the host's rights: it looks at
-    /// no more than a header of fixed size, and decides nothing else.
+    /// Whether this artifact can be mapped by a name only. Called while the process still has the host's rights, so an
+    /// implementation reads no more than a header of fixed size. The answer decides nothing else.
     fn maps_by_name(_artifact: &File) -> bool {
         false
     }

@@ -35,7 +35,7 @@ const LEFT_ALONE: [i32; 15] = [
     libc::SIGWINCH,
 ];
 
-/// The eventfd that the first signal is written to, a descriptor of this module's own that is never closed; [`TOLD`] after that.
+/// A copy of the eventfd that the first signal is written to, which is never closed; [`TOLD`] after that signal.
 static BELL: AtomicI32 = AtomicI32::new(TOLD);
 /// No descriptor.
 const TOLD: i32 = -1;

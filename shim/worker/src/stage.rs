@@ -131,8 +131,8 @@ fn prepare<R: Runner>(
     surroundings: Surroundings,
 ) -> Result<(R::Program, Vec<String>), StageError> {
     if job.terminal {
-        // The shim ends and reaps an unreported worker by its process group, which this process leaves with a new session. And
-        // a pid namespace whose first process ends waits for each process that was not reaped.
+        // Before this process leaves its process group with a new session: the shim ends and reaps an unreported worker by that
+        // group. And a pid namespace whose first process ends waits for each process that was not reaped.
         confine::step("waiting for the intermediate", line.be_known())?;
     }
     let artifact = confine::step("taking the artifact", descriptors.take(job.artifact))?;

@@ -1,5 +1,5 @@
-//! Gives up the rights of a process that reads hostile bytes for one with root's rights: a compile process, and the one that
-//! reads an image's manifests.
+//! Gives up the rights of a process that reads hostile bytes and was started by one with root's rights: a compile process, or the
+//! reader of an image's manifests.
 
 pub use crate::confine::Allowance;
 use crate::confine::{close_to_others, without_rights};

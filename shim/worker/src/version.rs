@@ -1,8 +1,8 @@
 //! The version of a build, which each message between its programs begins with. A program that receives a message of another
 //! version refuses it before it reads any of its fields, and answers with its own version, so that both ends can name both.
 //!
-//! The programs of a pod are of one build, because the server opens all of them when it starts and executes them by descriptor. A
-//! node on which programs of several versions were installed has pods that start with a mixture all the same.
+//! The programs of a pod are of one build, because the server opens all of them when it starts and executes them by descriptor.
+//! If programs of several versions are installed on a node, a pod can still start with a mixture of them.
 //!
 //! ```text
 //! message = VERSION line feed JSON        in one packet, or in a file in memory
@@ -78,7 +78,7 @@ const fn digest_of(files: &[&[u8]]) -> u64 {
 /// The program at the other end is of another version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherVersion {
-    /// The version that it sent; empty if that has not the form of one.
+    /// The version that it sent; empty if those bytes have not the form of a version.
     theirs: String,
 }
 

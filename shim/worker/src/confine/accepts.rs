@@ -1,9 +1,9 @@
 //! The system calls that the filter allows a server: accepting connections on a socket that listens already, and speaking on
 //! them. The server can make no socket, and connect, bind or listen on none.
 //!
-//! A worker that its guest has taken over can answer its clients, and can open a connection to nobody. An accepted TCP socket
-//! keeps its peer: connect(2), which could free it for another one (`AF_UNSPEC`), is not allowed, and a send that connects names
-//! a peer or has `MSG_FASTOPEN`, both of which the filter refuses.
+//! A worker that its guest has taken over can answer its clients, and can open no connection itself. An accepted TCP socket keeps
+//! its peer: connect(2), which could free it for another one (`AF_UNSPEC`), is not allowed, and a send that connects names a peer
+//! or has `MSG_FASTOPEN`, both of which the filter refuses.
 
 use nix::libc;
 

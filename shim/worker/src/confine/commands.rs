@@ -7,9 +7,9 @@ use nix::libc;
 use super::rules::{allow, equals, int, of_int};
 use crate::filter::Calls;
 
-/// The commands of fcntl(2) for a descriptor's own flags and copies: of each line the bits that do not count, and a value. Not
-/// F_SETOWN and F_SETSIG: a stream with room would send any signal to any process that the worker sees. Nor leases, locks and
-/// F_NOTIFY, which make other processes wait or watch them.
+/// The commands of fcntl(2) for a descriptor's own flags and copies. Each line has the bits that the filter ignores, and the
+/// value of the others. F_SETOWN and F_SETSIG are missing, because a stream that becomes ready would then send any signal to any
+/// process in sight. Leases, locks and F_NOTIFY are missing, because they make other processes wait or watch them.
 const DESCRIPTOR: [(libc::c_int, libc::c_int); 3] = [
     // And F_GETFD, F_SETFD and F_GETFL.
     (3, libc::F_DUPFD),
@@ -17,9 +17,9 @@ const DESCRIPTOR: [(libc::c_int, libc::c_int); 3] = [
     (0, libc::F_DUPFD_CLOEXEC),
 ];
 
-/// Waiting and waking, from which locks and threads are made. Not the priority-inheriting locks (FUTEX_LOCK_PI and its kin), and
-/// not the commands that move waiters from one word to another: no lock here uses either, and both were ways into the kernel more
-/// than once.
+/// Waiting and waking, from which locks and threads are made. The priority-inheriting locks (FUTEX_LOCK_PI and its kin) and the
+/// commands that move waiters from one word to another are missing: no lock here uses either, and attackers got into the kernel
+/// by both more than once.
 const FUTEX: [(libc::c_int, libc::c_int); 3] = [
     // And FUTEX_WAKE.
     (FUTEX_MANNERS | 1, libc::FUTEX_WAIT),

@@ -15,8 +15,8 @@ use super::{ConfineError, step};
 use crate::job::{Job, Rlimit};
 
 /// The users and groups of processes without rights, compile processes among them. Each has its own: this number and the pid (of
-/// 22 bits at most) together. They are far from those that systems give to people, services and containers (systemd's
-/// UIDS-GIDS.md), and negative nowhere.
+/// 22 bits at most) together. The numbers are far from those that systems give to people, services and containers (systemd's
+/// UIDS-GIDS.md), and no program that reads them as signed sees a negative one.
 const POWERLESS_USERS: u32 = 0x7f00_0000;
 /// The users of processes that are not confined yet, made in the same way.
 const UNCONFINED_USERS: u32 = 0x7e00_0000;
@@ -101,7 +101,7 @@ fn become_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), ConfineError> {
     step(format_args!("setting the user {uid}"), nix::unistd::setresuid(uid, uid, uid))
 }
 
-/// Drops every capability that the kernel knows: it answers EINVAL at the first that it does not know.
+/// Drops every capability that the kernel knows, up to the first number that the kernel refuses with EINVAL.
 fn drop_bounding_set() -> io::Result<()> {
     for bit in 0..64 {
         match rustix::thread::remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
@@ -163,8 +163,8 @@ pub fn close_inherited() -> io::Result<()> {
 
 /// Has an exec close every descriptor but standard input.
 pub(crate) fn keep_one() -> Result<(), ConfineError> {
-    // SAFETY: the call takes three numbers, and with this flag closes nothing that somebody owns: descriptors end with the
-    // program that is executed, and with none if there is none.
+    // SAFETY: the call takes three numbers, and with this flag closes nothing now: an exec that succeeds closes the descriptors,
+    // and ends every owner of them.
     let marked = unsafe { libc::syscall(libc::SYS_close_range, 1, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     step("giving up what is open", Errno::result(marked).map(drop))
 }
@@ -200,8 +200,8 @@ pub struct Allowance {
 
 /// Confines a process that reads hostile bytes, and needs nothing but its three descriptors, memory and time.
 ///
-/// The process dies with its `parent`, a compile driver, which limits its time, and not with a shim: a compile goes on when the
-/// pod that asked for it is gone.
+/// The process dies with its `parent`, such as a compile driver, which limits its time, and not with a shim: a compile goes on
+/// when the pod that asked for it is gone.
 pub(crate) fn without_rights(parent: Option<i32>, most: Allowance) -> Result<(), ConfineError> {
     step("setting oom_score_adj 1000", write_oom_score(1000))?;
     for (kind, most) in [

@@ -32,7 +32,7 @@ const NET_CONNECT_TCP: u64 = 1 << 1;
 const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1 << 0;
 const SCOPE_SIGNAL: u64 = 1 << 1;
 
-/// The first version that lets files be renamed from folder to folder: on the one before, a guest could not.
+/// The first version that lets files be renamed from folder to folder: version 1 forbids it.
 const FIRST: i64 = 2;
 
 /// `struct landlock_ruleset_attr`.

@@ -1,4 +1,4 @@
-//! Gives up a process's rights, step by step. The order matters; a comment at each step says why it stands there.
+//! Gives up a process's rights, step by step. The order matters: a comment at a step says why it stands there.
 
 mod accepts;
 mod apparmor;
@@ -155,7 +155,7 @@ impl<'a> Confinement<'a> {
             workdir::enter(&self.job.guest.cwd)?;
         }
         credentials::drop_capabilities()?;
-        // After the last change of credentials, which would clear it. The control socket tells of a shim that died before.
+        // After the last change of credentials, which would clear it. If the shim died before, the control socket is closed.
         credentials::die_with_parent()?;
         credentials::no_new_privileges()?;
         if !self.executes {

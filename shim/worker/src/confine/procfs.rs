@@ -1,6 +1,6 @@
 //! Covers every procfs and every mqueue in the container's tree: a volume may hold one, at its root or below, and by any name. A
-//! guest that opens `/proc/self/mem` writes its own worker's code. A file made in an mqueue is a message queue, which no guest can
-//! use, and which counts against its user on the whole node, even if that is root.
+//! guest that opens `/proc/self/mem` writes its own worker's code. A file made in an mqueue is a message queue, which no guest
+//! can use, and which counts against its user on the whole node, even if that user is root.
 
 use std::ffi::OsString;
 use std::io;
@@ -25,7 +25,7 @@ struct Mount {
     kind: String,
 }
 
-/// Covers them in the tree whose root is `root`, and which is attached at `at`.
+/// Covers each procfs and mqueue in the tree whose root is `root`, and which is attached at `at`.
 pub(super) fn cover_all(root: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
     let mut left = None;
     for _ in 0..MOST_LOOKS {
@@ -43,7 +43,7 @@ pub(super) fn cover_all(root: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
             return Ok(());
         }
     }
-    // Somebody moves a folder above it, and will move that back.
+    // A process keeps moving a folder above the mount there and back.
     let place = left.unwrap_or_default();
     Err(io::Error::new(
         io::ErrorKind::ResourceBusy,
@@ -54,7 +54,7 @@ pub(super) fn cover_all(root: BorrowedFd<'_>, at: &Path) -> io::Result<()> {
     ))
 }
 
-/// Whether no path leads to the mount, because another mount, which the mount is not in, lies on a folder above it.
+/// Whether no path leads to the mount, because a mount that does not contain it lies on a folder above it.
 fn is_hidden(mount: &Mount, all: &[Mount]) -> bool {
     let mut above = vec![mount.id];
     while let Some(parent) = all.iter().find(|m| above.last() == Some(&m.id)).map(|m| m.parent) {

@@ -10,7 +10,7 @@ use super::mountpoint::make_folder;
 use super::{ConfineError, step};
 use crate::quote::cut;
 
-/// Makes what the container's tree lacks of the directory, with root's rights and for root, before anything is made read-only: a
+/// Makes the missing folders of the directory, with root's rights and for root, before anything is made read-only: a
 /// `readOnlyRootFilesystem` has it too.
 pub(super) fn make(root: BorrowedFd<'_>, cwd: &str) -> Result<(), ConfineError> {
     step(doing("making the working directory", cwd), make_folder(root, cwd))

@@ -69,7 +69,7 @@ fn kernel(root: &OwnedFd, path: &[u8], follow: bool, resolve: ResolveFlags) -> R
     Ok((found.st_dev, found.st_ino))
 }
 
-/// Returns where a path leads that leads to no descriptor; None if it leads out of the root.
+/// Returns the place of a path that names no descriptor; None if the path leads out of the root.
 fn led(root: &OwnedFd, path: &[u8], follow: bool) -> Result<Option<Vec<u8>>> {
     expand(root.as_fd(), path, follow).map(|place| match place {
         Expanded::Outside => None,
