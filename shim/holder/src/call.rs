@@ -110,13 +110,13 @@ pub(crate) fn restrict(program: &[Instruction; LENGTH]) -> Result<(), Ended> {
     #[repr(C)]
     struct Program(u16, *const Instruction);
     let program = Program(LENGTH as u16, program.as_ptr());
-    // SAFETY: the kernel copies the instructions, of which there are so many, and changes none.
+    // SAFETY: the kernel copies `LENGTH` instructions, and changes none.
     let set = unsafe { system(number::SECCOMP, [SECCOMP_SET_MODE_FILTER, 0, (&raw const program) as usize, 0, 0]) };
     checked(set).map(drop)
 }
 
 pub(crate) fn write(descriptor: i32, bytes: &[u8]) -> Result<(), Ended> {
-    // SAFETY: the call reads so many bytes.
+    // SAFETY: the call reads `bytes.len()` bytes.
     let written = unsafe { system(number::WRITE, [descriptor as usize, bytes.as_ptr() as usize, bytes.len(), 0, 0]) };
     checked(written).map(drop)
 }
@@ -124,7 +124,7 @@ pub(crate) fn write(descriptor: i32, bytes: &[u8]) -> Result<(), Ended> {
 /// Returns the number of bytes read; 0 at the end.
 pub(crate) fn read(descriptor: i32, bytes: &mut [u8]) -> Result<usize, Ended> {
     let (at, length) = (bytes.as_mut_ptr() as usize, bytes.len());
-    // SAFETY: the call writes so many bytes at the most.
+    // SAFETY: the call writes `length` bytes at most.
     checked(unsafe { system(number::READ, [descriptor as usize, at, length, 0, 0]) })
 }
 

@@ -1,4 +1,4 @@
-//! The filter of system calls, which allows those that the holder makes from here on. Any other call ends the holder.
+//! The filter of system calls, which allows those that the holder makes once it is installed. Any other call ends the holder.
 //!
 //! It is classic BPF, assembled at compile time (seccomp(2), «Filters»).
 

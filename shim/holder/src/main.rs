@@ -7,7 +7,7 @@
 //!   |-------------------------------- Start ------------------------------------------------------------->  waits
 //! ```
 //!
-//! Every pod has one, so that its memory counts: no allocator, no C library and no standard library, 3 pages of its own. It is
+//! Its memory counts, because every pod has a holder: no allocator, no C library and no standard library, 3 pages of its own. It is
 //! confined (namespaces, mounts, user, capabilities) before it begins (`shim/worker/src/hold.rs`). It sets the two settings again
 //! that the exec took back, and its own filter of system calls last.
 //!
@@ -47,7 +47,7 @@ fn held(report: &[u8]) -> Result<i32, Ended> {
     call::block_ends()?;
     call::ignore_children()?;
     call::set_name()?;
-    // The exec took both settings back, or may have. The control socket tells of a shim that has died meanwhile.
+    // An exec can take both settings back. If the shim has died meanwhile, the control socket is closed.
     call::close_to_others()?;
     call::die_with_parent()?;
     call::restrict(&filter::PROGRAM)?;

@@ -11,7 +11,7 @@ use crate::{call, hold};
 /// The entry point. The kernel leaves a stack pointer and nothing else of use (System V ABI, «Process Initialization»).
 ///
 /// # Safety
-/// For the kernel to enter, once.
+/// Only the kernel may enter here, once.
 #[cfg(target_arch = "x86_64")]
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
@@ -23,7 +23,7 @@ unsafe extern "C" fn _start() -> ! {
 /// As on x86-64.
 ///
 /// # Safety
-/// For the kernel to enter, once.
+/// Only the kernel may enter here, once.
 #[cfg(target_arch = "aarch64")]
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
@@ -64,7 +64,7 @@ unsafe fn text(first: *const u8) -> &'static [u8] {
         }
         length += 1;
     }
-    // SAFETY: so many bytes were just read, and they stay.
+    // SAFETY: `length` bytes were just read, and they stay.
     unsafe { core::slice::from_raw_parts(first, length) }
 }
 

@@ -43,7 +43,7 @@ pub enum Failure {
 const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 
-/// Returns the addresses of `name`, best first. Encodes a name that is not ASCII (IDNA). The address of an address is itself.
+/// Returns the addresses of `name`, best first. Encodes a name that is not ASCII (IDNA). An address is returned as it is.
 pub async fn resolve(name: &str) -> Result<Vec<IpAddr>, Failure> {
     let name = match parsed(name)? {
         Parsed::Address(address) => return Ok(vec![address]),

@@ -121,7 +121,7 @@ async fn by_tcp(server: SocketAddr, question: &Question) -> io::Result<Option<An
     let mut bytes = vec![0; length.into()];
     stream.read_exact(&mut bytes).await?;
     Ok(question.answer(&bytes).map(|answer| match answer {
-        // An answer cut even on TCP cannot be had whole.
+        // There is no further way to ask for an answer that is cut even on TCP.
         Answer::Cut => Answer::Failed,
         answer => answer,
     }))
