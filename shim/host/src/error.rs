@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// A failure that is not a container's own.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file or a request asks for something that is wrong or cannot be had.
+    /// A file or a request asks for something that is wrong or impossible.
     #[error("{place}: {found}: {expected}")]
     Refused {
         /// The file and the key, or the field of a request.

@@ -31,7 +31,7 @@ pub fn take_in() -> Result<()> {
     }
     let doing = || "taking in the orphans of native containers".to_owned();
     let ended = signal(SignalKind::child()).doing(doing)?;
-    // The pid is not looked at: any makes the calling process a subreaper.
+    // The kernel takes any pid here, and makes the calling process a subreaper.
     set_child_subreaper(Some(rustix::process::getpid())).doing(doing)?;
     if BEGUN.set(()).is_ok() {
         tokio::spawn(reap_all(ended));
