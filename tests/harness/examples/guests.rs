@@ -1,5 +1,5 @@
-//! Builds the guests that need a compiler, into the cache, for tests on machines without one. None in C for Wasm, because no test that runs
-//! there has one.
+//! Builds the guests that need a compiler, into the cache, for tests on machines without one. No guest in C for Wasm is among them, because
+//! no test on such a machine runs one.
 
 #![allow(clippy::expect_used, reason = "a program for the tests: it says what is missing and ends")]
 

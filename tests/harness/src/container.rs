@@ -323,7 +323,7 @@ impl<'n> Container<'n> {
         }
     }
 
-    /// Names the sandbox in the container's record, by a new one: it cannot be changed.
+    /// Names the sandbox in a new record of the container, because an existing record takes no sandbox.
     fn enter(&self, pod: &str) -> Result<(), Status> {
         let call = |method: &str, body| self.node.address().call(method, body, PATIENCE);
         let runtime = Message::new().bytes(1, self.runtime.name());

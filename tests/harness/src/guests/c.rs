@@ -19,7 +19,7 @@ pub fn peer() -> Vec<u8> {
     })
 }
 
-/// The native program to compare `compute` with, from `tests/guests/c/NAME.c`, as an ELF.
+/// A native program from `tests/guests/c/NAME.c`, as an ELF, to compare a guest with.
 pub fn native(name: &str) -> Vec<u8> {
     let path = source(&format!("c/{name}.c"));
     built(&path, "", &cc(), |target| {

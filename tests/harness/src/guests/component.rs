@@ -3,14 +3,14 @@
 use wasi_preview1_component_adapter_provider as adapter;
 use wit_component::ComponentEncoder;
 
-/// What answers a server's calls of preview 1 by those of WASI 0.2.
+/// The adapter, which makes a server's calls of preview 1 into calls of WASI 0.2.
 pub(crate) const ADAPTER: &[u8] = adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
 
-/// The component of a module whose custom sections say what it imports and exports. `merge`: whether one import stands for all
-/// of its 0.2.x.
+/// Makes the component of a module whose custom sections say what it imports and exports. `merge` says whether one import stands for all of
+/// its 0.2.x.
 ///
 /// # Panics
-/// When there is none of it.
+/// When the module cannot become a component.
 pub(crate) fn component(module: &[u8], merge: bool) -> Vec<u8> {
     let encode = || {
         let mut encoder = ComponentEncoder::default();

@@ -25,7 +25,7 @@ pub fn http(world: &str) -> Vec<u8> {
     http_of(world, NEWEST)
 }
 
-/// The same for another 0.2.x of WASI; what the adapter imports is of its own.
+/// The same for another 0.2.x of WASI. The adapter's imports keep the adapter's own version.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -54,7 +54,7 @@ fn built(name: &str, own: &str, world: &str, version: &str) -> Vec<u8> {
         world.as_bytes(),
         clang.version.as_bytes(),
         adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
-        // What is done here is part of it.
+        // The product depends on this code too.
         include_bytes!("http.rs"),
         include_bytes!("component.rs"),
     ];
@@ -72,12 +72,12 @@ fn built(name: &str, own: &str, world: &str, version: &str) -> Vec<u8> {
         // Its own imports stay of the version that was asked for.
         fs::write(fresh, component(&read(&module), false))
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", fresh.display()));
-        // Nothing of it is needed; what stays is in nobody's way.
+        // The folder is not needed any more, and harms nobody if it stays.
         let _ = fs::remove_dir_all(&folder);
     })
 }
 
-/// What the code has for this world alone.
+/// Returns the macros that the code needs for this world.
 fn macros(world: &str) -> &'static [&'static str] {
     match world {
         "server" => &["-DOUTGOING"],

@@ -49,7 +49,7 @@ fn at(offset: u64) -> MemArg {
     MemArg { offset, align: 2, target: MemArgTarget::Memory(0), ordering: None }
 }
 
-/// Makes a module: `begin` writes `_start`, function 0 follows the imports, and each import takes so many numbers and returns one.
+/// Makes a module: `begin` writes `_start`, function 0 follows the imports, and each import takes its count of numbers and returns one.
 fn module(
     functions: usize,
     imported: &[(&str, usize)],
