@@ -1,4 +1,4 @@
-//! Copies an artifact that is in no cache: it comes in memory that is charged to the node's compiles.
+//! Copies an artifact that is in no cache, because its memory is charged to the node's compiles.
 
 use std::fs::File;
 use std::io::{self, Seek};

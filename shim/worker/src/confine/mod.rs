@@ -49,7 +49,7 @@ pub(crate) fn step<T>(name: impl Display, result: Result<T, impl Into<io::Error>
     result.map_err(|e| ConfineError { step: name.to_string(), source: e.into() })
 }
 
-/// The worker's inheritance from the intermediate, in its own copy of the memory.
+/// The values that the worker inherits from the intermediate, in its copy of the memory.
 #[derive(Default)]
 pub(crate) struct Surroundings {
     /// Failures that need not stop the container.
