@@ -134,7 +134,7 @@ async fn adopt(call: &mut Call<'_>, folder: i32, again: Again, fd_flags: Fdflags
     let text = GuestPtr::new((0, u32::try_from(path.len())?));
     let (flags, rights) = (Lookupflags::empty(), Rights::FD_READ);
     let fd_flags = fd_flags & (Fdflags::APPEND | Fdflags::NONBLOCK);
-    // Until that is open the folder is the root, whatever it was before.
+    // While that file is opened, the container's root takes the place of the guest's folder.
     let root = match kernel::root() {
         Ok(root) => Descriptor::Dir(Dir::new(root.into(), FsPerms::ReadWrite, OpenMode::READ, true)),
         Err(e) => return Ok(Err(number(Err(e)))),

@@ -106,7 +106,7 @@ impl Files<'_> {
             _ => return None,
         };
         let is_root = self.root.is_some_and(|root| root.0 == folder.dir.as_raw_fd());
-        // Below another folder what is not permitted stays so, and only the reason of another refusal is asked for.
+        // Below another folder "not permitted" is final: the kernel is asked only for the reason of other refusals.
         let asks = match call.refused {
             Some(Refused::NotPermitted) => is_root,
             Some(Refused::Unclear | Refused::Unasked) => true,
