@@ -41,7 +41,7 @@ impl Progress {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Notes that a response is sent, or as good as.
+    /// Notes that a response is sent, or given up.
     pub(crate) fn response(&self) {
         self.requests.fetch_sub(1, Ordering::Relaxed);
     }

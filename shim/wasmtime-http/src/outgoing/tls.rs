@@ -43,7 +43,7 @@ fn read(named: Option<&str>) -> Result<Arc<ClientConfig>, String> {
     };
     match bundle(path) {
         Ok(certificates) => {
-            // Bundles have certificates that nobody can read; what counts is that some are left.
+            // A bundle may have certificates that cannot be used. One that can is enough.
             let (taken, ignored) = roots.add_parsable_certificates(certificates);
             if taken == 0 {
                 return Err(format!(
