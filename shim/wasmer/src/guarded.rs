@@ -1,4 +1,4 @@
-//! Refuses calls for whose arguments wasmer-wasix would end the process.
+//! Refuses calls whose arguments would have wasmer-wasix end the process.
 
 use wasmer::{Memory32, Memory64, RuntimeError, Type};
 use wasmer_wasix::wasmer_wasix_types::wasi::{Errno, ProcSpawnFdOp, ProcSpawnFdOpName, Signal, SignalDisposition};

@@ -6,7 +6,7 @@
 //!                             `--- program ---> a thread that runs `_start`, this one for timers and sockets
 //!                                                  `--- trap: message and backtrace on fd 2, 134
 //! a call of WASI --- around ---> wasmer-wasix ---> files, stdio: the kernel's, its answer carried past wasmer-wasix (errors)
-//!                      |--- names, times, raised: what it would answer without doing
+//!                      |--- names, times, raised: calls that it would answer and not make
 //!                      `--- waits, polls: for how long
 //! ```
 //!

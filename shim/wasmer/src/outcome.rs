@@ -14,7 +14,7 @@ use crate::demangled::demangled;
 /// Frames of a trap's backtrace: enough to see a recursion, and a message that a termination log holds (4 KiB).
 const FRAMES: usize = 20;
 
-/// The exit code of the container whose first process ended so.
+/// Returns the container's exit code, by how its first process ended.
 pub(crate) fn code(ended: Result<wasi::ExitCode, Arc<WasiRuntimeError>>) -> u8 {
     match ended {
         Ok(code) => low_byte(code.raw()),

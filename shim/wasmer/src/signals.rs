@@ -83,7 +83,7 @@ fn word(signal: Signal, at: usize) -> Option<u32> {
         table => {
             let word = (table + ENTRY * signal as usize + at) as *const AtomicU32;
             // SAFETY: the entry lies within the guest's memory, which `look_at` has measured, which never shrinks or moves
-            // and is kept by `MEMORY`; it is aligned to 4 there. Guest threads may write to it meanwhile, whence an atomic.
+            // and is kept by `MEMORY`; it is aligned to 4 there. An atomic, because guest threads may write to it.
             let word = unsafe { &*word };
             Some(word.load(Ordering::Relaxed))
         }

@@ -1,4 +1,4 @@
-//! Calls a module's start function that uses WASI once there is an instance: wasmer-wasix has no call before. The compile
+//! Calls a module's start function that uses WASI once there is an instance: wasmer-wasix has no calls before. The compile
 //! process exports the function for that (`catamaran_wasmer_compile`).
 
 use std::cell::RefCell;

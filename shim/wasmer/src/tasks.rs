@@ -45,8 +45,8 @@ impl Tasks {
         Self { events, first: std::sync::OnceLock::new(), opened: Arc::default(), running: Arc::default() }
     }
 
-    /// Returns once the container's first process has an instance, and never if that fails: the thread that finds out says
-    /// why and ends this process, while wasmer-wasix reports an exit code of its own making.
+    /// Returns once the container's first process has an instance, and never if that fails: the thread that fails says why and
+    /// ends this process, because wasmer-wasix would report an exit code of its own.
     pub(crate) fn await_opened(&self) {
         while !self.opened.load(Ordering::Acquire) {
             std::thread::sleep(Duration::from_millis(1));
