@@ -68,7 +68,7 @@ pub struct Cgroup {
     settings: Vec<Setting>,
     /// Held while limits are changed, because an Update must read what the one before has written.
     updating: tokio::sync::Mutex<()>,
-    /// Set if the cgroup turned out to be somebody else's, whose processes are not ours to kill.
+    /// Set if the cgroup turned out to hold somebody else's processes, which must not be killed.
     foreign: AtomicBool,
 }
 
