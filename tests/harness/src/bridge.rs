@@ -15,7 +15,7 @@ use crate::network::remove_link;
 use crate::programs::provided;
 use crate::sysctls;
 
-/// Where the library behind the plugins records what it has set up, wherever it is told to keep addresses.
+/// The library behind the plugins records its networks here, even if it is told to keep addresses elsewhere.
 const RESULTS: &str = "/var/lib/cni/results";
 /// The setting that the bridge plugin switches on.
 const FORWARDING: &str = "net/ipv4/ip_forward";

@@ -1,4 +1,4 @@
-//! Lists what is still there of a node. Nothing may be, once its containers were deleted.
+//! Lists the things of a node that still exist. None may, once its containers were deleted.
 
 use std::collections::BTreeSet;
 use std::fs;
