@@ -146,12 +146,18 @@ MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signal
 machine: prepare build ## Run tests in an emulated machine with cgroup v2, systemd, AppArmor (SUITE=forky: a new kernel)
 	tests/machine/run $(if $(SUITE),--suite $(SUITE)) $(MACHINE_TESTS)
 
-# BLESS=1 keeps what is rendered now, and README's table, as what is right.
+# BLESS=1 keeps what is rendered now, and README's table, as what is right; in `make reference`, what the code has.
 BLESS ?=
 
 .PHONY: chart
 chart: prepare ## Lint the Helm chart, render it by both Helms, try good and bad values, hold it against Kubernetes 1.30 to 1.37 (BLESS)
 	BLESS=$(BLESS) $(CARGO) test --locked -q -p catamaran-chart-tests -- --nocapture
+
+.PHONY: reference
+reference: ## Compare the tables of docs/reference.md with the code, or write them anew (BLESS=1)
+	BLESS=$(BLESS) $(CARGO) test --locked -q -p catamaran-daemon --lib the_reference_has
+	BLESS=$(BLESS) $(CARGO) test --locked -q -p catamaran-node the_reference_has
+	$(CARGO) test --locked -q -p catamaran-reference
 
 .PHONY: lint
 lint: ## rustfmt, clippy with warnings denied, the layering rules, import circles, the links and error texts of the documents, the chart where a Helm was built, shellcheck and cargo-deny where they are installed

@@ -107,12 +107,13 @@ pub enum Origin {
     Compiled(u64),
 }
 
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Origin {
+    /// Returns its word in the log.
+    pub fn word(self) -> &'static str {
         match self {
-            Origin::Hit => f.write_str("hit"),
-            Origin::Shared => f.write_str("shared"),
-            Origin::Compiled(milliseconds) => write!(f, "compiled compile_milliseconds={milliseconds}"),
+            Origin::Hit => "hit",
+            Origin::Shared => "shared",
+            Origin::Compiled(_) => "compiled",
         }
     }
 }
@@ -131,10 +132,10 @@ pub struct Purpose {
 }
 
 /// A command of fewer bytes is compiled by the optimiser at once, because that takes less than a tenth of a second.
-const COMMANDS_WORTH_TWO: u64 = 512 << 10;
+pub const COMMANDS_WORTH_TWO: u64 = 512 << 10;
 /// A server of more bytes starts on fast code. A server waits longer than a command for the best code, some seconds for the
 /// interpreters of scripting languages, because it runs longer on the code that it started with.
-const SERVERS_WORTH_TWO: u64 = 32 << 20;
+pub const SERVERS_WORTH_TWO: u64 = 32 << 20;
 
 /// Returns the tier that a start waits for: `asked`, or else the one that suits a module of so many bytes.
 pub fn awaited(asked: Option<Tier>, target: Target, bytes: u64) -> Tier {
@@ -148,14 +149,6 @@ pub fn awaited(asked: Option<Tier>, target: Target, bytes: u64) -> Tier {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_document_names_the_sizes_from_which_on_fast_code_is_enough() {
-        let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/annotations.md");
-        let (commands, servers) = (COMMANDS_WORTH_TWO >> 10, SERVERS_WORTH_TWO >> 20);
-        let said = format!("commands from {commands} KiB on start on fast code, servers only beyond {servers} MiB");
-        assert!(std::fs::read_to_string(document).unwrap().contains(&said), "{said}");
-    }
 
     #[test]
     fn a_large_module_starts_on_fast_code_and_a_server_only_when_it_is_very_large() {

@@ -1,5 +1,6 @@
 //! Where the cache lies, and one target's part of it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use catamaran_host::programs::Program;
@@ -10,21 +11,27 @@ use crate::error::{Error, Result};
 use crate::target::Target;
 
 /// The folder of what outlives a container on a node; [`ROOT_VARIABLE`] in containerd's environment moves it.
-const ROOT: &str = "/var/lib/catamaran";
+pub const ROOT: &str = "/var/lib/catamaran";
 /// The environment variable that moves the root folder.
 pub const ROOT_VARIABLE: &str = "CATAMARAN_ROOT";
 /// The bytes on the disk that artifacts of all engines and versions together may take, unless [`BYTES_VARIABLE`] says another number.
-const MOST_BYTES: u64 = 4 << 30;
+pub const MOST_BYTES: u64 = 4 << 30;
 /// See [`Bounds::all`].
 pub const BYTES_VARIABLE: &str = "CATAMARAN_CACHE_BYTES";
 /// The variable for the bytes that artifacts of one Kubernetes namespace may take: by default a quarter of the cache. Of a small cache
 /// it may be all, up to [`LEAST_SHARE`].
 pub const SHARE_VARIABLE: &str = "CATAMARAN_CACHE_NAMESPACE_BYTES";
-const LEAST_SHARE: u64 = 256 << 20;
+/// See [`SHARE_VARIABLE`].
+pub const LEAST_SHARE: u64 = 256 << 20;
 
 /// Returns the shim's environment variables that say where the cache is and what it may take, for a child process that uses it.
-pub fn environment() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
-    [ROOT_VARIABLE, BYTES_VARIABLE, SHARE_VARIABLE].into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)))
+pub fn environment() -> impl Iterator<Item = (&'static str, OsString)> {
+    let variables = [
+        (ROOT_VARIABLE, std::env::var_os(ROOT_VARIABLE)),
+        (BYTES_VARIABLE, std::env::var_os(BYTES_VARIABLE)),
+        (SHARE_VARIABLE, std::env::var_os(SHARE_VARIABLE)),
+    ];
+    variables.into_iter().filter_map(|(name, value)| Some((name, value?)))
 }
 
 /// The folders that all targets share.
@@ -92,8 +99,8 @@ pub struct Bounds {
 }
 
 fn bounds() -> Result<Bounds> {
-    let all = bytes(BYTES_VARIABLE)?.unwrap_or(MOST_BYTES);
-    let own = bytes(SHARE_VARIABLE)?.unwrap_or_else(|| share(all));
+    let all = bytes(BYTES_VARIABLE, std::env::var_os(BYTES_VARIABLE))?.unwrap_or(MOST_BYTES);
+    let own = bytes(SHARE_VARIABLE, std::env::var_os(SHARE_VARIABLE))?.unwrap_or_else(|| share(all));
     Ok(Bounds { all, own })
 }
 
@@ -101,8 +108,8 @@ fn share(all: u64) -> u64 {
     (all / 4).max(all.min(LEAST_SHARE))
 }
 
-fn bytes(variable: &str) -> Result<Option<u64>> {
-    let Some(text) = std::env::var_os(variable) else { return Ok(None) };
+fn bytes(variable: &str, value: Option<OsString>) -> Result<Option<u64>> {
+    let Some(text) = value else { return Ok(None) };
     let bytes = text.to_str().and_then(|text| text.parse().ok());
     let wrong = || Error::refused(format!("environment: {variable}"), text.to_string_lossy(), "a number of bytes");
     bytes.ok_or_else(wrong).map(Some)

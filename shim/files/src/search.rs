@@ -22,6 +22,8 @@ pub const DOING: &str = "looking into the container's volumes and image";
 pub const PLACE: &str = "config.json: process.args[0]";
 /// The exit code if the program exists but cannot be run (POSIX, «Exit Status for Commands»).
 pub const NOT_RUN: u32 = 126;
+/// The exit code if there is no such program, as a shell has it.
+pub const NOT_FOUND: u32 = 127;
 
 /// Returns the error if there is neither a file, as `looked` says, nor a layer, as `why` says.
 pub fn nowhere(looked: &str, why: &str) -> HostError {

@@ -14,13 +14,20 @@ use crate::error::{Doing, Result};
 use crate::hold;
 use crate::readable::readable;
 
+/// The exit code of a process that SIGKILL ended.
+pub const KILLED: u32 = OF_SIGNALS + libc::SIGKILL as u32;
+/// The exit code of a process whose own is not known.
+pub const LOST: u32 = 255;
+/// Added to a signal's number.
+const OF_SIGNALS: u32 = 128;
+
 /// Returns the exit code as Kubernetes counts it: the process's own code, or 128 + the signal that ended it.
 pub fn exit_code(status: WaitStatus) -> u32 {
     match status {
         WaitStatus::Exited(_, code) => code as u32,
-        WaitStatus::Signaled(_, signal, _) => 128 + signal as u32,
+        WaitStatus::Signaled(_, signal, _) => OF_SIGNALS + signal as u32,
         // waitid was asked for WEXITED alone.
-        _ => 255,
+        _ => LOST,
     }
 }
 

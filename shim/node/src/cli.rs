@@ -6,30 +6,42 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::serve::ServeArgs;
 
-/// All was done, or all is well.
 pub(crate) const OK: u8 = 0;
-/// A step failed; run the command again.
 pub(crate) const FAILED: u8 = 1;
-/// Refused: nothing was changed.
+/// clap's own.
+const MISUSED: u8 = 2;
 pub(crate) const REFUSED: u8 = 3;
-/// The change was not proven, and was taken back.
 pub(crate) const ROLLED_BACK: u8 = 4;
-/// `status`: not installed.
 pub(crate) const NOT_INSTALLED: u8 = 5;
-/// `status` and `doctor`: something is wrong. `inspect`: the module would be refused. `compare`: it runs on no engine.
-/// `cache`: an artifact is damaged, or an image was not compiled.
 pub(crate) const UNWELL: u8 = 6;
-/// The files are in place. The administrator has to restart containerd and to run the command again.
 pub(crate) const RESTART_NEEDED: u8 = 7;
+
+/// Every exit code, and what it means.
+pub(crate) const EXITS: [(u8, &str); 8] = [
+    (OK, "done, or all is well"),
+    (FAILED, "a step failed; the text says which, and running the command again goes on from there"),
+    (MISUSED, "the command line is wrong"),
+    (REFUSED, "refused; nothing was changed"),
+    (ROLLED_BACK, "the change was not proven and was taken back: containerd runs by its earlier configuration"),
+    (NOT_INSTALLED, "status: not installed"),
+    (
+        UNWELL,
+        "status, doctor: something is wrong; inspect: the module would be refused; compare: it runs on no engine; cache verify: an \
+         artifact is damaged; cache warm: an image was not compiled",
+    ),
+    (RESTART_NEEDED, "with --restart none: the files are in place; restart containerd, then run the command again"),
+];
+
+fn exits() -> String {
+    EXITS.iter().fold("Exit codes:".to_owned(), |text, (code, means)| format!("{text}\n  {code}  {means}"))
+}
 
 /// Puts a node in order for WebAssembly pods, and leaves no trace when it is uninstalled.
 #[derive(Debug, Parser)]
 #[command(
     name = "catamaran",
     version,
-    after_help = "Exit codes: 0 done, or well; 1 a step failed, run it again; 2 a wrong command line; 3 refused, nothing was changed; \
-                  4 taken back, containerd runs by the configuration of before; 5 not installed (status); 6 something is wrong (status, \
-                  doctor, cache), refused (inspect), or on no engine (compare); 7 restart containerd, then run it again (--restart none)."
+    after_help = exits()
 )]
 pub(crate) struct Cli {
     #[command(flatten)]

@@ -25,6 +25,17 @@ pub(crate) struct Handler {
     pub(crate) options: Options,
 }
 
+/// The keys of the options. The shim reads them.
+pub(crate) const KNOWN: [&str; 7] = [
+    "allowed_engines",
+    "default_engine",
+    "native_containers",
+    "native_runtime",
+    "max_module_bytes",
+    "wasi_p3",
+    "link_local_requests",
+];
+
 /// The handler's options (docs/node.md, "Options of the handler"), each a key and its TOML value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Options(Vec<(String, String)>);
@@ -32,15 +43,6 @@ pub(crate) struct Options(Vec<(String, String)>);
 impl Options {
     /// Reads `{"default_engine": "wasmer", ...}`, the form of the chart's values. The shim checks the values.
     pub(crate) fn parse(place: &str, text: &str) -> Result<Self> {
-        const KNOWN: [&str; 7] = [
-            "allowed_engines",
-            "default_engine",
-            "native_containers",
-            "native_runtime",
-            "max_module_bytes",
-            "wasi_p3",
-            "link_local_requests",
-        ];
         let read: serde_json::Map<String, Value> = serde_json::from_str(text).map_err(|e| {
             Error::refused(
                 format!("{place} cannot be read: {e}"),

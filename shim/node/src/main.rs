@@ -45,6 +45,8 @@ mod serve;
 mod service;
 mod state;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod tree;
 mod units;
 

@@ -15,11 +15,11 @@ use crate::private_bus;
 use crate::run;
 use crate::state::HOME_VARIABLE;
 
-const BUS: &str = "/run/dbus/system_bus_socket";
-const BUS_VARIABLE: &str = "DBUS_SYSTEM_BUS_ADDRESS";
-const SOCKET: &str = "/run/systemd/private";
+pub(crate) const BUS: &str = "/run/dbus/system_bus_socket";
+pub(crate) const BUS_VARIABLE: &str = "DBUS_SYSTEM_BUS_ADDRESS";
+pub(crate) const SOCKET: &str = "/run/systemd/private";
 /// Names another place of systemd's socket on the host.
-const SOCKET_VARIABLE: &str = "CATAMARAN_SYSTEMD_SOCKET";
+pub(crate) const SOCKET_VARIABLE: &str = "CATAMARAN_SYSTEMD_SOCKET";
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 /// The time limit of one call on the bus.
 const CALL: Duration = Duration::from_secs(25);
@@ -162,10 +162,10 @@ impl Services for Systemd<'_> {
         let words = words(rollback);
         let program = rollback.program.to_string_lossy().into_owned();
         // Hand on the variables that name other places than the usual ones, as paths of the host.
-        let variable = |name: &str| std::env::var(name).ok();
-        let bus = variable(BUS_VARIABLE).and_then(|address| self.host.address(&address));
-        let socket = variable(SOCKET_VARIABLE);
-        let handed_on = [(HOME_VARIABLE, variable(HOME_VARIABLE)), (BUS_VARIABLE, bus), (SOCKET_VARIABLE, socket)];
+        let home = std::env::var(HOME_VARIABLE).ok();
+        let bus = std::env::var(BUS_VARIABLE).ok().and_then(|address| self.host.address(&address));
+        let socket = std::env::var(SOCKET_VARIABLE).ok();
+        let handed_on = [(HOME_VARIABLE, home), (BUS_VARIABLE, bus), (SOCKET_VARIABLE, socket)];
         let environment: Vec<String> =
             handed_on.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
         let after = u64::try_from(rollback.after.as_micros()).unwrap_or(u64::MAX);

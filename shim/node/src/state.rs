@@ -24,7 +24,7 @@ use crate::files;
 use crate::host::Host;
 use crate::layout::{Distribution, Place};
 
-const HOME: &str = "/var/lib/catamaran";
+pub(crate) const HOME: &str = "/var/lib/catamaran";
 /// Names another folder for all that Catamaran keeps on a node; the shim reads it too.
 pub(crate) const HOME_VARIABLE: &str = "CATAMARAN_ROOT";
 /// Raised when older installers could not read the file.

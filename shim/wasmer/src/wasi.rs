@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use catamaran_worker::Guest;
+use catamaran_worker::variables::WORKING_DIRECTORY;
 use wasmer_wasix::capabilities::{Capabilities, CapabilityThreadingV1};
 use wasmer_wasix::{Runtime, WasiEnv};
 
@@ -19,8 +20,8 @@ pub(crate) fn environment(guest: &Guest, world: Arc<dyn Runtime + Send + Sync>, 
     builder.add_args(arguments);
     builder.add_envs(guest.env.iter().map(|(name, value)| (name, value)));
     // Preview 1 has no working directory. Go's runtime takes PWD for it, wasi-libc programs can; WASIX has one.
-    if !guest.env.iter().any(|(name, _)| name == "PWD") {
-        builder.add_env("PWD", &guest.cwd);
+    if !guest.env.iter().any(|(name, _)| name == WORKING_DIRECTORY) {
+        builder.add_env(WORKING_DIRECTORY, &guest.cwd);
     }
     // All of the container's own root. The kernel decides what may be written: by mounts, owner and mode.
     builder.set_fs(Arc::new(Root) as Arc<dyn virtual_fs::FileSystem + Send + Sync>);

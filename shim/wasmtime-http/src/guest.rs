@@ -6,6 +6,7 @@ use std::time::Duration;
 use catamaran_wasmtime::stdio;
 use catamaran_wasmtime::world::World;
 use catamaran_worker::Guest;
+use catamaran_worker::variables::WORKING_DIRECTORY;
 use wasmtime::Result;
 use wasmtime::component::{HasData, Resource};
 use wasmtime_wasi::WasiCtxBuilder;
@@ -127,8 +128,8 @@ impl environment::Host for EnvironmentView<'_> {
     fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
         let mut all = self.0.env.clone();
         // As for a command.
-        if !all.iter().any(|(name, _)| name == "PWD") {
-            all.push(("PWD".to_owned(), self.0.cwd.clone()));
+        if !all.iter().any(|(name, _)| name == WORKING_DIRECTORY) {
+            all.push((WORKING_DIRECTORY.to_owned(), self.0.cwd.clone()));
         }
         Ok(all)
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use catamaran_wasmtime_artifact::config::WASMTIME;
 use catamaran_worker::job::{Rules, Server};
+use catamaran_worker::variables::CERTIFICATES;
 use catamaran_worker::{Guest, Needs, Runner, RunnerError, Terms, listener, signals};
 use http::uri::Authority;
 use tokio::io::Interest;
@@ -103,7 +104,7 @@ impl Runner for Http {
         let sockets = self.needs().sockets;
         let Self { engine, component, rules, role } = self;
         let output = Output::default();
-        let certificates = guest.env.iter().find(|(name, _)| name == "SSL_CERT_FILE").map(|(_, path)| path.clone());
+        let certificates = guest.env.iter().find(|(name, _)| name == CERTIFICATES).map(|(_, path)| path.clone());
         let outgoing = outgoing::Shared::new(certificates, rules.link_local_requests, output.clone());
         let Serving { settings, certificate, listener } = match role {
             Role::Command => {

@@ -1,6 +1,7 @@
 //! Builds the guest's WASI context from the container's spec, for preview 1 and 0.2 alike.
 
 use catamaran_worker::Guest;
+use catamaran_worker::variables::WORKING_DIRECTORY;
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use crate::stdio;
@@ -13,8 +14,8 @@ pub(crate) fn builder(guest: &Guest) -> Result<WasiCtxBuilder, String> {
     builder.args(&guest.args).envs(&guest.env).initial_cwd(&guest.cwd);
     // Preview 1 has no working directory, nor has a component that was made from such a module. Go's runtime uses PWD instead, and
     // wasi-libc programs can.
-    if !guest.env.iter().any(|(name, _)| name == "PWD") {
-        builder.env("PWD", &guest.cwd);
+    if !guest.env.iter().any(|(name, _)| name == WORKING_DIRECTORY) {
+        builder.env(WORKING_DIRECTORY, &guest.cwd);
     }
     // Set before the preopen, which copies it. A file operation needs no helper thread, because there is no other task that a blocked
     // thread would hold up.

@@ -12,8 +12,8 @@ use nix::libc;
 use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::runner::Guest;
+use crate::variables::HOME;
 
-const HOME: &str = "HOME";
 const DEFAULT: &str = "/";
 const PASSWD: &str = "/etc/passwd";
 /// The most bytes of the file that are read: some 50,000 users.

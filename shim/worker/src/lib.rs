@@ -47,6 +47,7 @@ mod server;
 pub mod signals;
 mod stage;
 pub mod unprivileged;
+pub mod variables;
 pub mod version;
 
 pub use confine::{close_inherited, empty_root, take_name};

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! target        reads                                     and is compared with
-//! annotations   a pod's annotations, a server's variables the bounds of docs/annotations.md
+//! annotations   a pod's annotations, a server's variables the bounds of docs/reference.md
 //! config        config.json                               -
 //! dns           a server's messages, hosts, resolv.conf   -
 //! job           the messages between shim and worker      the same message, written again

@@ -6,6 +6,8 @@ pub(crate) mod logging;
 pub(crate) mod pod_server;
 pub(crate) mod serve;
 pub(crate) mod start;
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::os::unix::net::UnixListener;

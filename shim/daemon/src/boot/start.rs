@@ -24,6 +24,8 @@ use crate::cleanup;
 use crate::cleanup::state::Pods;
 use crate::error::{Doing, Error, Result};
 
+/// Where containerd listens for events, as containerd 2.0 to 2.2 tells it.
+pub(super) const EVENTS_VARIABLE: &str = "TTRPC_ADDRESS";
 /// The most that is read of standard input, as by containerd's own shims.
 const MOST_INPUT: u64 = 10 << 20;
 
@@ -130,7 +132,7 @@ fn from_flags(flags: &Flags) -> StartOpts {
         namespace: flags.namespace.clone(),
         address: flags.address.clone(),
         publish_binary: flags.publish_binary.clone(),
-        ttrpc_address: std::env::var("TTRPC_ADDRESS").unwrap_or_default(),
+        ttrpc_address: std::env::var(EVENTS_VARIABLE).unwrap_or_default(),
         log_level: LogLevel::LOG_LEVEL_INFO,
         ..Default::default()
     }

@@ -34,8 +34,6 @@ use crate::cleanup::state::{Ended, Folder, Pods, Server, State};
 use crate::error::{Doing, Error, Result};
 use crate::stdio;
 
-/// The exit code of a container whose exit nobody saw: killed.
-const KILLED: u32 = 137;
 /// How long to wait for another process that cleans up the same pod; containerd gives `delete` five seconds in all.
 const OTHERS: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -77,8 +75,9 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
     released?;
     let (pid, ended) = told.map_or((0, None), |state| (state.pid, state.ended));
     let now = Timestamp::now();
+    // Nobody saw the exit of a container without a record: it was killed.
     let Ended { code, seconds, nanos } =
-        ended.unwrap_or(Ended { code: KILLED, seconds: now.seconds, nanos: now.nanos });
+        ended.unwrap_or(Ended { code: child::KILLED, seconds: now.seconds, nanos: now.nanos });
     let exited_at = Some(Timestamp { seconds, nanos, ..Default::default() }).into();
     let response = DeleteResponse { pid, exit_status: code, exited_at, ..Default::default() };
     let bytes = response.write_to_bytes().map_err(|e| Error::refused("delete response", e.to_string(), "a message"))?;

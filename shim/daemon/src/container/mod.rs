@@ -5,11 +5,14 @@ mod draft;
 mod exec;
 mod freeze;
 pub(crate) mod holder;
+pub(crate) mod line;
 mod native;
 mod oom_kills;
 mod process;
 mod sandbox;
 pub(crate) mod spawn;
+#[cfg(test)]
+mod tests;
 mod update;
 
 use std::collections::HashMap;
@@ -33,6 +36,7 @@ use tokio::sync::{MutexGuard, Notify};
 
 use crate::artifact::Cache;
 use crate::cleanup::state::{Ended, Folder, State};
+use crate::container::line::{Event, Field, Line};
 use crate::container::spawn::Worker;
 use crate::engine::alias;
 use crate::engine::choice::Choice;
@@ -157,23 +161,22 @@ impl Container {
                 return Err(choice.explain(e));
             }
         };
-        info!(
-            "created id={} engine={} chosen={} world={}{} module={:?} digest=sha256:{} artifact={} tier={} pid={} milliseconds={}",
-            creation.request.id,
-            code.target.engine(),
-            choice.reason(code.target.engine()),
-            code.target.world_word(),
-            listen.map(|address| format!(" listen={address}")).unwrap_or_default(),
-            code.module,
-            code.digest,
-            code.origin,
-            code.tier.word(),
-            worker.pid,
-            begin.elapsed().as_millis(),
-        );
+        let engine = code.target.engine();
+        let line = Line::new(Event::Created, &creation.request.id)
+            .with(Field::Engine, engine)
+            .with(Field::Chosen, choice.reason(engine))
+            .with(Field::World, code.target.world_word());
+        match listen {
+            Some(address) => line.with(Field::Listen, address),
+            None => line,
+        }
+        .with_code(&code)
+        .with(Field::Pid, worker.pid)
+        .with(Field::Milliseconds, begin.elapsed().as_millis())
+        .log();
         cache.count_start(&code);
         let container = Self::made(creation, worker);
-        container.process.runs_on(code.target.engine());
+        container.process.runs_on(engine);
         Ok(container)
     }
 
@@ -238,7 +241,7 @@ impl Container {
         let (states, id) = (&self.request.state, self.id());
         if !states.has(id) {
             // By a `delete` process: nothing would remove a state file that is written now.
-            return info!("cleaned up by others: id={id}");
+            return Line::new(Event::CleanedUp, id).log();
         }
         let mut inner = self.inner();
         inner.state.ended = Some(Ended { code: exit.code, seconds: exit.at.seconds, nanos: exit.at.nanos });

@@ -24,6 +24,7 @@ use super::exec::Exec;
 use super::freeze::Freeze;
 use super::{Body, Container, Inner, Process, Request, check_terminal};
 use crate::cleanup::state::{Folder, State};
+use crate::container::line::{Event, Field, Line};
 use crate::engine::options::Policy;
 use crate::error::{Doing, Error, Result};
 use crate::native::{self, Console, Io, Record, Runtime, Streams};
@@ -77,13 +78,12 @@ impl Container {
         state.logger = streams.kept.logger();
         request.state.write(&request.id, &state)?;
         let process = make(&request, &record, tree, &cgroup, streams, &mut state).await?;
-        info!(
-            "created id={} native={what:?} runtime={} pid={} milliseconds={}",
-            request.id,
-            record.runtime.program.display(),
-            process.pid(),
-            begin.elapsed().as_millis(),
-        );
+        Line::new(Event::Created, &request.id)
+            .with_quoted(Field::Native, what)
+            .with(Field::Runtime, record.runtime.program.display())
+            .with(Field::Pid, process.pid())
+            .with(Field::Milliseconds, begin.elapsed().as_millis())
+            .log();
         Ok(Self {
             request,
             body: Body::Native(Native { record, own_pids: outline.has_own_pids() }),

@@ -11,11 +11,12 @@ use catamaran_cache::places;
 use catamaran_host::child;
 use catamaran_worker::EXIT_TRAPPED;
 use containerd_shim_protos::protobuf::well_known_types::timestamp::Timestamp;
-use log::{info, warn};
+use log::warn;
 use nix::libc;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::container::line::{Event, Field, Line};
 use crate::error::{Doing, Error, Result};
 use crate::stdio::{self, Kept, Logger};
 
@@ -246,11 +247,11 @@ impl Process {
         let code = ended.map_or_else(
             |e| {
                 warn!("{}: its exit code is lost: {e}", self.name);
-                255
+                child::LOST
             },
             child::exit_code,
         );
-        info!("ended id={} pid={} code={code}", self.name, self.pid());
+        Line::new(Event::Ended, &self.name).with(Field::Pid, self.pid()).with(Field::Code, code).log();
         if let (Some(engine), true) = (self.engine(), code == u32::from(EXIT_TRAPPED)) {
             counters::add(&places::root(), &[Count::Trap(engine)]);
         }

@@ -5,12 +5,12 @@ use std::time::Instant;
 use catamaran_files::handover::Handover;
 use catamaran_host::programs::{self, Program};
 use catamaran_worker::job::Rules;
-use log::info;
 
 use super::create::Creation;
 use super::draft::JobDraft;
 use super::{Container, Request};
 use crate::container::holder;
+use crate::container::line::{Event, Field, Line};
 use crate::container::spawn::{self, Failure, Worker};
 use crate::error::{Error, Result};
 use crate::spec::bundle::Bundle;
@@ -26,7 +26,8 @@ impl Container {
             }
         };
         let (id, pid) = (&creation.request.id, holder.pid);
-        info!("created id={id} holder pid={pid} milliseconds={}", begin.elapsed().as_millis());
+        let line = Line::new(Event::Created, id).with_word(Field::Holder).with(Field::Pid, pid);
+        line.with(Field::Milliseconds, begin.elapsed().as_millis()).log();
         Ok(Self::made(creation, holder))
     }
 }

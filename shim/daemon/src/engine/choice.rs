@@ -18,22 +18,29 @@ use catamaran_worker::compiler::{Tier, World};
 use catamaran_worker::job::{Rules, Server};
 use oci_spec::runtime::LinuxResources;
 
-use crate::engine::annotations::{Annotations, Key, Written};
+use crate::engine::annotations::{Annotation, Annotations, Key, Written};
 use crate::engine::http::Http;
 use crate::engine::options::Policy;
 use crate::engine::values::Form;
+use crate::engine::words::words;
 use crate::error::{Error, Result};
 use crate::spec::oci::Spec;
 
-const WORLD: Form<World> = Form {
-    parse: |text| [World::Command, World::Http].into_iter().find(|world| world.word() == text),
-    expected: "command, for a program that runs once, or http, for a component that answers requests; no annotation to have the \
-               component decide",
+pub(super) const WORLD: Annotation<World> = Annotation {
+    key: Key::WORLD,
+    form: Form {
+        parse: |text| [World::Command, World::Http].into_iter().find(|world| world.word() == text),
+        expected: "command, for a program that runs once, or http, for a component that answers requests",
+        without: "the component decides",
+    },
 };
-const TIER: Form<Tier> = Form {
-    parse: |text| [Tier::Fast, Tier::Best].into_iter().find(|tier| tier.word() == text),
-    expected: "fast, to start as soon as can be, or best, to start on the fastest code, however long that takes to make; no \
-               annotation to have the module's size decide",
+pub(super) const TIER: Annotation<Tier> = Annotation {
+    key: Key::COMPILE,
+    form: Form {
+        parse: |text| [Tier::Fast, Tier::Best].into_iter().find(|tier| tier.word() == text),
+        expected: "fast, to start as soon as can be, or best, to start on the fastest code, however long that takes to make",
+        without: "the module's size decides",
+    },
 };
 
 /// All that decides one container's engine and world.
@@ -62,25 +69,14 @@ impl<T> Asked<T> {
     }
 }
 
-/// The source of a decision, for the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    Container,
-    Pod,
-    Module,
-    Option,
-    Default,
-}
-
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Reason::Container => "container-annotation",
-            Reason::Pod => "pod-annotation",
-            Reason::Module => "module",
-            Reason::Option => "options",
-            Reason::Default => "default",
-        })
+words! {
+    /// The source of a decision, for the log.
+    Reason {
+        Container = "container-annotation",
+        Pod = "pod-annotation",
+        Module = "module",
+        Option = "options",
+        Default = "default",
     }
 }
 
@@ -89,7 +85,7 @@ impl Choice {
     pub(crate) fn new(spec: &Spec, policy: Policy) -> Result<Self> {
         let annotations = Annotations::new(spec);
         annotations.warn_of_unknown();
-        let tier = annotations.get(Key::COMPILE).map(|written| written.read(&TIER)).transpose()?;
+        let tier = annotations.read(&TIER)?;
         let http = Http::new(&annotations)?;
         let name = annotations.container().map(str::to_owned);
         let mut choice = Self { policy, engine: None, world: None, name, tier, http };
@@ -101,8 +97,8 @@ impl Choice {
             }
             choice.engine = Some(Asked::new(engine, written));
         }
-        if let Some(written) = annotations.get(Key::WORLD) {
-            choice.world = Some(Asked::new(written.read(&WORLD)?, written));
+        if let Some(written) = annotations.get(WORLD.key) {
+            choice.world = Some(Asked::new(written.read(&WORLD.form)?, written));
         }
         choice.check_world()?;
         choice.check_installed()?;

@@ -13,18 +13,18 @@ use std::time::Duration;
 use catamaran_worker::job::Server;
 use oci_spec::runtime::LinuxResources;
 
-use crate::engine::annotations::{Annotations, Key, Written};
+use crate::engine::annotations::{Annotation, Annotations, Key, Written};
 use crate::engine::values::{self, Form, address, number};
 use crate::error::{Error, Result};
 
 /// The address variable of containerd's Wasm shims.
-const RUNWASI_ADDRESS: &str = "WASMTIME_HTTP_PROXY_SOCKET_ADDR";
+pub(super) const RUNWASI_ADDRESS: &str = "WASMTIME_HTTP_PROXY_SOCKET_ADDR";
 /// Their backlog variable: the name in their documents, and the name that they read.
-const BACKLOGS: [&str; 2] = ["WASMTIME_HTTP_PROXY_BACKLOG", "WASMTIME_HTTP_BACKLOG"];
+pub(super) const BACKLOGS: [&str; 2] = ["WASMTIME_HTTP_PROXY_BACKLOG", "WASMTIME_HTTP_BACKLOG"];
 /// The address variable of Spin, which Spin's operator sets.
-const SPIN_ADDRESS: &str = "SPIN_HTTP_LISTEN_ADDR";
+pub(super) const SPIN_ADDRESS: &str = "SPIN_HTTP_LISTEN_ADDR";
 /// The port variable of Knative and Cloud Run, which the programs read too.
-const PORT: &str = "PORT";
+pub(super) const PORT: &str = "PORT";
 
 const DEFAULT_PORT: u16 = 8080;
 /// The default of the CPU controller's period, in microseconds.
@@ -32,47 +32,77 @@ const DEFAULT_PERIOD: u64 = 100_000;
 
 const HOUR: u64 = 3600;
 
-const ADDRESS: Form<SocketAddr> = Form {
+pub(super) const ADDRESS: Form<SocketAddr> = Form {
     parse: address,
     expected: "ADDRESS:PORT such as 0.0.0.0:8080, [ADDRESS]:PORT such as [::]:8080, or :PORT for every address of the pod; no \
                host name, and a port from 1 to 65535",
+    without: "what the environment says, else [::]:8080",
 };
-const MOST_REQUESTS: Form<u32> =
-    Form { parse: |text| number(text, 1..=4096), expected: "a number from 1 to 4096; 128 without the annotation" };
-const REQUEST_TIMEOUT: Form<Option<Duration>> = Form {
-    parse: |text| match text {
-        "none" => Some(None),
-        text => duration(text, Duration::from_millis(1), Duration::from_secs(24 * HOUR)).map(Some),
+pub(super) const LISTEN: Annotation<SocketAddr> = Annotation { key: Key::LISTEN, form: ADDRESS };
+pub(super) const MOST_REQUESTS: Annotation<u32> = Annotation {
+    key: Key::MOST_REQUESTS,
+    form: Form { parse: |text| number(text, 1..=4096), expected: "a number from 1 to 4096", without: "128" },
+};
+pub(super) const REQUEST_TIMEOUT: Annotation<Option<Duration>> = Annotation {
+    key: Key::REQUEST_TIMEOUT,
+    form: Form {
+        parse: |text| match text {
+            "none" => Some(None),
+            text => duration(text, Duration::from_millis(1), Duration::from_secs(24 * HOUR)).map(Some),
+        },
+        expected: "a duration from 1ms to 24h, such as 500ms, 30s, 5m or 1h, or none for no limit",
+        without: "60s",
     },
-    expected: "a duration from 1ms to 24h, such as 500ms, 30s, 5m or 1h, or none for no limit; 60s without the annotation",
 };
-const INSTANCE_REUSE: Form<u32> = Form {
-    parse: |text| number(text, 1..=1_000_000),
-    expected: "a number from 1 to 1000000; 1 without the annotation, or 128 for a component of WASI 0.3",
+pub(super) const INSTANCE_REUSE: Annotation<u32> = Annotation {
+    key: Key::INSTANCE_REUSE,
+    form: Form {
+        parse: |text| number(text, 1..=1_000_000),
+        expected: "a number from 1 to 1000000",
+        without: "1, or 128 for a component of WASI 0.3",
+    },
 };
-const INSTANCE_MEMORY: Form<u64> = Form {
-    parse: |text| values::bytes(text).filter(|bytes| (64 << 10..=4 << 30).contains(bytes)),
-    expected: "a quantity from 64Ki to 4Gi, such as 64Mi, 500M or 1Gi; no annotation for no limit but the container's",
+pub(super) const INSTANCE_MEMORY: Annotation<u64> = Annotation {
+    key: Key::INSTANCE_MEMORY,
+    form: Form {
+        parse: |text| values::bytes(text).filter(|bytes| (64 << 10..=4 << 30).contains(bytes)),
+        expected: "a quantity from 64Ki to 4Gi, such as 64Mi, 500M or 1Gi",
+        without: "no limit but the container's",
+    },
 };
-const MOST_BODY: Form<u64> = Form {
-    parse: values::bytes,
-    expected: "a quantity, such as 512Ki, 10M or 1Gi, or a number of bytes; no annotation for no limit",
+pub(super) const MOST_BODY: Annotation<u64> = Annotation {
+    key: Key::MOST_BODY,
+    form: Form {
+        parse: values::bytes,
+        expected: "a quantity, such as 512Ki, 10M or 1Gi, or a number of bytes",
+        without: "no limit",
+    },
 };
-const LAME_DUCK: Form<Duration> = Form {
-    parse: |text| duration(text, Duration::ZERO, Duration::from_secs(600)),
-    expected: "a duration from 0s to 10m, such as 500ms, 5s or 1m; 0s without the annotation",
+pub(super) const LAME_DUCK: Annotation<Duration> = Annotation {
+    key: Key::LAME_DUCK,
+    form: Form {
+        parse: |text| duration(text, Duration::ZERO, Duration::from_secs(600)),
+        expected: "a duration from 0s to 10m, such as 500ms, 5s or 1m",
+        without: "0s",
+    },
 };
-const TLS: Form<String> = Form {
-    parse: folder,
-    expected: "the absolute path at which a volume with the secret is mounted, such as /etc/tls; no annotation for HTTP in clear",
+pub(super) const TLS: Annotation<String> = Annotation {
+    key: Key::TLS,
+    form: Form {
+        parse: folder,
+        expected: "the absolute path at which a volume with the secret is mounted, such as /etc/tls",
+        without: "HTTP in clear",
+    },
 };
-const PORT_FORM: Form<SocketAddr> = Form {
+pub(super) const PORT_FORM: Form<SocketAddr> = Form {
     parse: |text| values::port(text).map(values::every),
-    expected: "a port from 1 to 65535, or no such variable",
+    expected: "a port from 1 to 65535, of every address of the pod",
+    without: "[::]:8080",
 };
-const BACKLOG: Form<u32> = Form {
+pub(super) const BACKLOG: Form<u32> = Form {
     parse: |text| number(text, 1..=i32::MAX as u32),
-    expected: "a number of connections from 1 on, or no such variable for 1024",
+    expected: "a number of connections from 1 on",
+    without: "1024",
 };
 
 /// The settings in a container's annotations, in case it is a server.
@@ -90,23 +120,19 @@ impl Http {
     /// # Errors
     /// If an annotation has an invalid value.
     pub(crate) fn new(annotations: &Annotations<'_>) -> Result<Self> {
-        fn read<T>(annotations: &Annotations<'_>, key: Key, form: &Form<T>) -> Result<Option<T>> {
-            annotations.get(key).map(|written| written.read(form)).transpose()
-        }
-        let placed = |written: Written<'_>| Ok::<_, Error>((written.read(&ADDRESS)?, written.place()));
-        let listen = annotations.get(Key::LISTEN).map(placed).transpose()?;
+        let placed = |written: Written<'_>| Ok::<_, Error>((written.read(&LISTEN.form)?, written.place()));
+        let listen = annotations.get(LISTEN.key).map(placed).transpose()?;
         let listens = listen.is_some();
         let (listen, listen_from) = listen.unwrap_or_else(|| (values::every(DEFAULT_PORT), "the default".to_owned()));
         let default = Server::new(listen, listen_from);
         let said = Server {
-            most_requests: read(annotations, Key::MOST_REQUESTS, &MOST_REQUESTS)?.unwrap_or(default.most_requests),
-            request_timeout: read(annotations, Key::REQUEST_TIMEOUT, &REQUEST_TIMEOUT)?
-                .unwrap_or(default.request_timeout),
-            instance_reuse: read(annotations, Key::INSTANCE_REUSE, &INSTANCE_REUSE)?,
-            instance_memory: read(annotations, Key::INSTANCE_MEMORY, &INSTANCE_MEMORY)?,
-            most_body: read(annotations, Key::MOST_BODY, &MOST_BODY)?,
-            lame_duck: read(annotations, Key::LAME_DUCK, &LAME_DUCK)?.unwrap_or(default.lame_duck),
-            tls: read(annotations, Key::TLS, &TLS)?,
+            most_requests: annotations.read(&MOST_REQUESTS)?.unwrap_or(default.most_requests),
+            request_timeout: annotations.read(&REQUEST_TIMEOUT)?.unwrap_or(default.request_timeout),
+            instance_reuse: annotations.read(&INSTANCE_REUSE)?,
+            instance_memory: annotations.read(&INSTANCE_MEMORY)?,
+            most_body: annotations.read(&MOST_BODY)?,
+            lame_duck: annotations.read(&LAME_DUCK)?.unwrap_or(default.lame_duck),
+            tls: annotations.read(&TLS)?,
             ..default
         };
         Ok(Self { said, listens })
@@ -200,58 +226,6 @@ mod tests {
             tls: None,
         };
         assert_eq!(server, expected);
-    }
-
-    fn document() -> String {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/annotations.md");
-        std::fs::read_to_string(path).unwrap()
-    }
-
-    /// Returns the row of a key in the document's table, without its quotes: the values and the default.
-    fn row(document: &str, key: Key) -> [String; 2] {
-        let beginning = format!("| `{key}` | ");
-        let row = document.lines().find_map(|line| line.strip_prefix(&beginning)?.strip_suffix(" |")).unwrap();
-        let (values, default) = row.split_once(" | ").unwrap();
-        [values, default].map(|cell| cell.replace('`', ""))
-    }
-
-    /// Returns the next value above or below this one.
-    fn beside(text: &str, above: bool) -> Option<String> {
-        let moved = |n: u64| if above { n.checked_add(1) } else { n.checked_sub(1) };
-        match (text.parse().ok(), values::duration(text), values::bytes(text)) {
-            (Some(n), ..) => moved(n).map(|n| n.to_string()),
-            (None, Some(duration), _) => moved(duration.as_millis() as u64).map(|n| format!("{n}ms")),
-            (None, None, bytes) => moved(bytes.unwrap()).map(|n| n.to_string()),
-        }
-    }
-
-    #[test]
-    fn the_defaults_and_bounds_of_the_document_are_those_that_count() {
-        let (document, none) = (document(), http(json!({})).unwrap());
-        let with = |key: Key, value: &str| http(json!({key.to_string(): value}));
-        // The default of the instances' reuse depends on the version of WASI.
-        for key in [Key::MOST_REQUESTS, Key::REQUEST_TIMEOUT, Key::LAME_DUCK] {
-            let [_, default] = row(&document, key);
-            let default = default.split([' ', ':']).next().unwrap();
-            assert_eq!(with(key, default).unwrap(), none, "{key}: {default}");
-        }
-        let [_, listen] = row(&document, Key::LISTEN);
-        let listen = with(Key::LISTEN, listen.rsplit(' ').next().unwrap()).unwrap();
-        assert_eq!(listen.said.listen, none.said.listen);
-        for key in [Key::MOST_REQUESTS, Key::REQUEST_TIMEOUT, Key::INSTANCE_REUSE, Key::INSTANCE_MEMORY, Key::LAME_DUCK]
-        {
-            let [values, _] = row(&document, key);
-            let words: Vec<_> = values.split([' ', ',', ':']).collect();
-            let to = words.iter().position(|word| *word == "to").unwrap();
-            for (bound, above) in [(words[to - 1], false), (words[to + 1], true)] {
-                with(key, bound).unwrap();
-                if let Some(beyond) = beside(bound, above) {
-                    assert!(with(key, &beyond).is_err(), "{key}: {beyond} is taken, beyond {bound}");
-                }
-            }
-        }
-        let backlog = format!("how many connections wait to be accepted: {} without them", none.said.backlog);
-        assert!(document.contains(&backlog), "{backlog}");
     }
 
     #[test]

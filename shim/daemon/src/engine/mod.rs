@@ -7,3 +7,7 @@ pub(crate) mod http;
 pub(crate) mod options;
 pub(crate) mod told;
 pub(crate) mod values;
+pub(crate) mod words;
+
+#[cfg(test)]
+mod tests;

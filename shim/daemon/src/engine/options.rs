@@ -31,10 +31,22 @@ const LARGEST_MODULE: u64 = 128 << 20;
 const LARGEST_OF_ALL: u64 = 512 << 20;
 /// The largest file of options: no administrator writes a larger one.
 const LARGEST: u64 = 64 << 10;
-/// The expectation in the error of an unknown key.
-const KEYS: &str = "TOML with the keys allowed_engines (a list, such as [\"wasmtime\", \"wasmer\"]), default_engine (one of \
-                    them), native_containers (true or false), native_runtime (such as \"runc\"), max_module_bytes (a \
-                    number), wasi_p3 (true or false) and link_local_requests (true or false)";
+/// Every option: its key, and the form of its value for the error of an unknown key.
+const OPTIONS: [(&str, &str); 7] = [
+    (ALLOWED_ENGINES, "a list, such as [\"wasmtime\", \"wasmer\"]"),
+    (DEFAULT_ENGINE, "one of them"),
+    ("native_containers", "true or false"),
+    (NATIVE_RUNTIME, "such as \"runc\""),
+    (MAX_MODULE_BYTES, "a number"),
+    ("wasi_p3", "true or false"),
+    ("link_local_requests", "true or false"),
+];
+const ALLOWED_ENGINES: &str = "allowed_engines";
+const DEFAULT_ENGINE: &str = "default_engine";
+const NATIVE_RUNTIME: &str = "native_runtime";
+const MAX_MODULE_BYTES: &str = "max_module_bytes";
+/// The expected values of `native_runtime`.
+const RUNTIMES: &str = "a program's name, which is looked for in containerd's PATH, or its absolute path";
 
 /// The choices that the node allows its pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +127,7 @@ impl Policy {
         check_type(&at("TypeUrl"), written.type_url.as_deref().unwrap_or_default())?;
         for (key, value) in [("BinaryName", &written.binary_name), ("SystemdCgroup", &written.systemd_cgroup)] {
             if value.is_some() && alias.is_none() {
-                return Err(Error::refused(at(key), "an option of runc's", format!("no such key, but {KEYS}")));
+                return Err(Error::refused(at(key), "an option of runc's", format!("no such key, but {}", keys())));
             }
         }
         let engine = |key: &str, text: &str| {
@@ -124,9 +136,9 @@ impl Policy {
         };
         let mut allowed = Vec::new();
         for text in written.allowed_engines.iter().flatten() {
-            let one = engine("allowed_engines", text)?;
+            let one = engine(ALLOWED_ENGINES, text)?;
             if allowed.contains(&one) {
-                return Err(Error::refused(at("allowed_engines"), format!("{text:?} twice"), "each engine once"));
+                return Err(Error::refused(at(ALLOWED_ENGINES), format!("{text:?} twice"), "each engine once"));
             }
             allowed.push(one);
         }
@@ -136,27 +148,26 @@ impl Policy {
             Some(_) if allowed.is_empty() => {
                 let expected =
                     format!("one engine at least, of {}; leave the key out to allow all", quoted(&Engine::ALL));
-                return Err(Error::refused(at("allowed_engines"), "an empty list", expected));
+                return Err(Error::refused(at(ALLOWED_ENGINES), "an empty list", expected));
             }
             Some(_) => {}
         }
-        let said = written.default_engine.map(|text| engine("default_engine", &text)).transpose()?;
+        let said = written.default_engine.map(|text| engine(DEFAULT_ENGINE, &text)).transpose()?;
         let named = alias.filter(|engine| allowed.contains(engine));
         let default = said.or(named).or(allowed.first().copied()).unwrap_or(Engine::Wasmtime);
         if !allowed.contains(&default) {
             let expected = format!("{}, as allowed_engines says", quoted(&allowed));
-            return Err(Error::refused(at("default_engine"), format!("{:?}", default.word()), expected));
+            return Err(Error::refused(at(DEFAULT_ENGINE), format!("{:?}", default.word()), expected));
         }
         let native = written.native_containers.unwrap_or(true);
         let runtime = written.native_runtime.unwrap_or_else(|| RUNC.to_owned());
         if runtime.is_empty() || runtime.contains('/') && !runtime.starts_with('/') {
-            let expected = "a program's name, which is looked for in containerd's PATH, or its absolute path";
-            return Err(Error::refused(at("native_runtime"), format!("{runtime:?}"), expected));
+            return Err(Error::refused(at(NATIVE_RUNTIME), format!("{runtime:?}"), RUNTIMES));
         }
         let largest = written.max_module_bytes.unwrap_or(LARGEST_MODULE);
         if !(1..=LARGEST_OF_ALL).contains(&largest) {
-            let expected = format!("a number of bytes from 1 to {LARGEST_OF_ALL}; {LARGEST_MODULE} without the key");
-            return Err(Error::refused(at("max_module_bytes"), largest.to_string(), expected));
+            let expected = format!("{}; without it {LARGEST_MODULE}", sizes());
+            return Err(Error::refused(at(MAX_MODULE_BYTES), largest.to_string(), expected));
         }
         let wasi_p3 = written.wasi_p3.unwrap_or(true);
         let link_local_requests = written.link_local_requests.unwrap_or(false);
@@ -242,6 +253,17 @@ fn file(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Returns the expected values of `max_module_bytes`.
+fn sizes() -> String {
+    format!("a number of bytes from 1 to {LARGEST_OF_ALL}")
+}
+
+/// Names every option, for the error of an unknown key.
+fn keys() -> String {
+    let [others @ .., last] = OPTIONS.map(|(key, form)| format!("{key} ({form})"));
+    format!("TOML with the keys {} and {last}", others.join(", "))
+}
+
 /// Returns the parser's error with the line where it occurred.
 fn unreadable(place: &str, text: &str, e: &toml::de::Error) -> Error {
     let line = e.span().map(|span| {
@@ -249,7 +271,7 @@ fn unreadable(place: &str, text: &str, e: &toml::de::Error) -> Error {
         let number = before.matches('\n').count() + 1;
         format!("{place}: line {number}: {}", text.lines().nth(number - 1).unwrap_or_default().trim())
     });
-    Error::refused(line.unwrap_or_else(|| place.to_owned()), e.message(), KEYS)
+    Error::refused(line.unwrap_or_else(|| place.to_owned()), e.message(), keys())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use catamaran_cache::engine::Engine;
 
 /// The variable in the guest's environment with the engine's name, unless the spec has a variable of this name.
-const VARIABLE: &str = "CATAMARAN_ENGINE";
+pub(super) const VARIABLE: &str = "CATAMARAN_ENGINE";
 
 /// Adds the variable to an environment.
 pub(crate) fn tell(env: &mut Vec<(String, String)>, engine: Engine) {

@@ -11,6 +11,8 @@ pub(crate) struct Form<T> {
     pub(crate) parse: fn(&str) -> Option<T>,
     /// What to write, for an error.
     pub(crate) expected: &'static str,
+    /// What counts without the annotation or variable, for an error.
+    pub(crate) without: &'static str,
 }
 
 /// Parses a whole number within bounds, of digits alone.

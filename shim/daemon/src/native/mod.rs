@@ -22,5 +22,7 @@ mod streams;
 pub(crate) use console::Console;
 pub(crate) use record::Record;
 pub(crate) use rootfs::mount;
+#[cfg(test)]
+pub(crate) use runtime::PATH_VARIABLE;
 pub(crate) use runtime::{Io, Runtime, find};
 pub(crate) use streams::Streams;

@@ -50,9 +50,12 @@ impl Io {
     }
 }
 
+/// The folders of programs that are named without a folder.
+pub(crate) const PATH_VARIABLE: &str = "PATH";
+
 /// Finds the program `name`: an absolute path, or a name in PATH. `place` says where that was written, for errors.
 pub(crate) fn find(name: &str, place: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::var_os(PATH_VARIABLE).unwrap_or_default();
     let candidates: Vec<PathBuf> = match name.starts_with('/') {
         true => vec![PathBuf::from(name)],
         false => std::env::split_paths(&path).filter(|folder| folder.is_absolute()).map(|f| f.join(name)).collect(),

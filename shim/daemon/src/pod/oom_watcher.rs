@@ -6,18 +6,17 @@ use std::time::Duration;
 use catamaran_cache::counters::{self, Count};
 use catamaran_cache::places;
 use catamaran_cgroup::{Slice, Watch};
+use catamaran_host::child;
 use containerd_shim_protos::events::task::TaskOOM;
-use log::{info, warn};
+use log::warn;
 
 use super::events::Publisher;
+use crate::container::line::{Event, Line};
 use crate::container::{Container, Exit};
 
 /// How long an exit by a kill waits for the events before it: CRI learns the exit from Wait and the reason from the event, and a kubelet
 /// that asks in between reads "Error".
 const REASON_FIRST: Duration = Duration::from_secs(1);
-
-/// The exit code of a process that SIGKILL ended.
-const KILLED: u32 = 137;
 
 /// Watches one container's cgroup for kills and publishes each.
 #[derive(Clone)]
@@ -46,7 +45,7 @@ impl OomWatcher {
 
     /// Publishes a kill that was not seen before the exit, and lets the event go first.
     pub(super) async fn tell_last(&self, exit: &Exit) {
-        if !self.tell() && exit.code == KILLED && !self.container.kill_was_asked_for() && self.vanished() {
+        if !self.tell() && exit.code == child::KILLED && !self.container.kill_was_asked_for() && self.vanished() {
             self.container.saw_kill();
             self.publish(1);
         }
@@ -79,7 +78,7 @@ impl OomWatcher {
 
     fn publish(&self, kills: u64) {
         counters::add(&places::root(), &[Count::OomKills(self.container.process.engine(), kills)]);
-        info!("out of memory: the kernel killed in the cgroup of id={}", self.container.id());
+        Line::new(Event::OutOfMemory, self.container.id()).log();
         self.publisher.publish(&TaskOOM { container_id: self.container.id().to_owned(), ..Default::default() });
     }
 }

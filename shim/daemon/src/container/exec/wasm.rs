@@ -28,6 +28,7 @@ use catamaran_worker::quote::shortened;
 use log::{info, warn};
 
 use crate::artifact::{Artifact, Cache, Code};
+use crate::container::line::{Event, Field, Line};
 use crate::container::spawn::{self, Failure, Worker};
 use crate::container::{Container, Exec, Exit, set_size};
 use crate::engine::alias;
@@ -80,7 +81,8 @@ impl Container {
                 Ok(())
             }
             Err(Stop::Ended(code, words)) => {
-                info!("not run id={}/{} code={code}: {}", self.id(), exec.id, printable(&shortened(&words)));
+                let line = Line::new(Event::NotRun, format_args!("{}/{}", self.id(), exec.id)).with(Field::Code, code);
+                line.log_with(printable(&shortened(&words)));
                 tell(&streams, &words);
                 exec.never_runs(Exit::now(code), streams.kept);
                 Ok(())
@@ -140,17 +142,13 @@ impl Container {
             worker.end();
             return Err(stop);
         }
-        let Code { target, module, digest, origin, tier, .. } = &artifact.code;
-        let engine = target.engine();
-        info!(
-            "executed id={}/{} engine={engine} module={module:?} digest=sha256:{digest} artifact={origin} tier={} pid={} \
-             milliseconds={}",
-            self.id(),
-            exec.id,
-            tier.word(),
-            worker.pid,
-            begin.elapsed().as_millis(),
-        );
+        let engine = artifact.code.target.engine();
+        Line::new(Event::Executed, format_args!("{}/{}", self.id(), exec.id))
+            .with(Field::Engine, engine)
+            .with_code(&artifact.code)
+            .with(Field::Pid, worker.pid)
+            .with(Field::Milliseconds, begin.elapsed().as_millis())
+            .log();
         cache.count_start(&artifact.code);
         exec.process.runs_on(engine);
         Ok(worker)

@@ -1,3 +1,4 @@
+use catamaran_reference::{code, plain};
 use containerd_shim_protos::protobuf::CodedOutputStream;
 
 use super::*;
@@ -152,7 +153,7 @@ fn the_module_size_limit_is_a_number_of_bytes() {
     assert_eq!(read("max_module_bytes = 536870912").unwrap().largest, 512 << 20);
     for (text, words) in [
         ("max_module_bytes = 0", ["conf: max_module_bytes: 0", "from 1 to 536870912"]),
-        ("max_module_bytes = 536870913", ["conf: max_module_bytes: 536870913", "134217728 without"]),
+        ("max_module_bytes = 536870913", ["conf: max_module_bytes: 536870913", "without it 134217728"]),
         ("max_module_bytes = -1", ["max_module_bytes = -1", "u64"]),
         ("max_module_bytes = '128Mi'", ["max_module_bytes = '128Mi'", "u64"]),
     ] {
@@ -190,3 +191,54 @@ fn a_shim_of_one_engines_name_has_that_engine_and_bears_the_options_of_k3s() {
     let asked = Policy::parse(&sent(&[(3, k3s)]), Some(Engine::Wasmer)).unwrap();
     assert_eq!(asked.default, Engine::Wasmer);
 }
+
+/// What each option means, and its default, for docs/reference.md.
+fn rows() -> [[String; 4]; OPTIONS.len()] {
+    let none = read("").unwrap();
+    let values = |key: &str| OPTIONS.iter().find(|(known, _)| *known == key).unwrap().1;
+    let row = |key: &str, values: &str, without: String, means: &str| {
+        [code(key), plain(values), plain(&without), means.to_owned()]
+    };
+    let switch = |key: &str, without: bool, means: &str| row(key, values(key), without.to_string(), means);
+    [
+        row(
+            ALLOWED_ENGINES,
+            values(ALLOWED_ENGINES),
+            none.allowed.iter().map(|engine| engine.word()).collect::<Vec<_>>().join(" and "),
+            "The engines that pods may choose, and no others.",
+        ),
+        row(
+            DEFAULT_ENGINE,
+            &format!("{}, if allowed_engines has it", quoted(&Engine::ALL)),
+            format!("the first of allowed_engines, or {}", none.default),
+            "The engine of pods that choose none and could run on both.",
+        ),
+        switch("native_containers", none.native, "Whether programs that are not Wasm run, by `native_runtime`."),
+        row(NATIVE_RUNTIME, RUNTIMES, none.runtime.clone(), "The runtime of native containers, such as runc or crun."),
+        row(MAX_MODULE_BYTES, &sizes(), none.largest.to_string(), "A larger module is refused."),
+        switch("wasi_p3", none.wasi_p3, "Whether components of WASI 0.3 run."),
+        switch(
+            "link_local_requests",
+            none.link_local_requests,
+            "Whether components' HTTP requests may go to link-local addresses and the clouds' metadata services, which hand out the \
+             node's credentials.",
+        ),
+    ]
+}
+
+#[test]
+fn the_reference_has_every_option() {
+    assert_eq!(rows().map(|[key, ..]| key), OPTIONS.map(|(key, _)| code(key)));
+    catamaran_reference::matches("options", ["option", "values", "without it", "meaning"], rows());
+}
+
+#[test]
+fn every_key_that_is_read_is_an_option() {
+    let said = read("no_such_key = 1").unwrap_err().to_string();
+    let (_, known) = said.split_once("expected one of ").unwrap();
+    let known: Vec<_> = known.split('`').skip(1).step_by(2).filter(|key| !FOREIGN.contains(key)).collect();
+    assert_eq!(known, OPTIONS.map(|(key, _)| key));
+}
+
+/// Keys that containerd, k3s and rke2 write by themselves.
+const FOREIGN: [&str; 3] = ["TypeUrl", "BinaryName", "SystemdCgroup"];

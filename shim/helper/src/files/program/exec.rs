@@ -11,17 +11,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use catamaran_cache::magic::FIRST;
-use catamaran_files::search::NOT_RUN;
+use catamaran_files::search::{NOT_FOUND, NOT_RUN};
 use catamaran_worker::Guest;
 use catamaran_worker::quote::cut;
+use catamaran_worker::variables::PATH;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{MOST_NAMED, Tree, candidates, named};
 
-/// The exit code if there is no such program, as a shell has it.
-pub(crate) const NOT_FOUND: u32 = 127;
 /// The program to run.
 pub(crate) struct Program {
     pub(crate) name: String,
@@ -87,7 +86,7 @@ impl Root {
     /// Returns the first file that the words may name, in the order in which execvp(3) would look.
     fn look(&self, guest: &Guest) -> Result<Found, Absent> {
         let entry = guest.args.first().map_or("", String::as_str);
-        let path = guest.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());
+        let path = guest.env.iter().find(|(key, _)| key == PATH).map(|(_, value)| value.as_str());
         let candidates = candidates(entry, &guest.cwd, path);
         let tree = Tree::new(self.folder.as_fd());
         for candidate in &candidates {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use catamaran_cache::magic::{Bytes, FIRST};
 use catamaran_files::outline::Outline;
+use catamaran_worker::variables::PATH;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::{Tree, candidates};
@@ -26,7 +27,7 @@ pub(crate) fn native(outline: &Outline, root: BorrowedFd<'_>) -> Option<(PathBuf
     let process = &outline.process;
     let entry = process.args.first().filter(|entry| !entry.is_empty())?;
     let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
-    for candidate in candidates(entry, cwd, outline.variable("PATH")) {
+    for candidate in candidates(entry, cwd, outline.variable(PATH)) {
         let Ok((file, _)) = tree.open(&candidate) else {
             if tree.exhausted().is_some() {
                 return None;

@@ -14,6 +14,7 @@ use catamaran_cache::magic::{FIRST, other_than_wasm};
 use catamaran_files::search::PLACE;
 use catamaran_worker::Guest;
 use catamaran_worker::quote::cut;
+use catamaran_worker::variables::PATH;
 
 use crate::error::{Doing, Error, Result};
 pub(crate) use exec::{Program, Root, Stop};
@@ -44,7 +45,7 @@ pub(crate) struct Found {
 /// layer is the module has no entrypoint, and Kubernetes wants a command all the same.
 pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
     let entry = guest.args.first().map_or("", String::as_str);
-    let path = guest.env.iter().find(|(key, _)| key == "PATH").map(|(_, value)| value.as_str());
+    let path = guest.env.iter().find(|(key, _)| key == PATH).map(|(_, value)| value.as_str());
     let candidates = candidates(entry, &guest.cwd, path);
     for candidate in &candidates {
         match tree.open(candidate) {

@@ -1,0 +1,44 @@
+//! The table of docs/reference.md about the shim's own environment.
+
+use catamaran_cache::places::{self, BYTES_VARIABLE, ROOT_VARIABLE, SHARE_VARIABLE};
+use catamaran_reference::{code, matches};
+
+use super::start::EVENTS_VARIABLE;
+use crate::native::PATH_VARIABLE;
+
+#[test]
+fn the_reference_has_every_variable_of_the_shim() {
+    let rows = [
+        (ROOT_VARIABLE, code(places::ROOT), "The folder of all that outlives a container on a node, such as the cache.".to_owned()),
+        (
+            BYTES_VARIABLE,
+            places::MOST_BYTES.to_string(),
+            "The bytes on the disk that the machine code of all engines and versions may take.".to_owned(),
+        ),
+        (
+            SHARE_VARIABLE,
+            format!("a quarter of {}", code(BYTES_VARIABLE)),
+            format!(
+                "The bytes of it that the modules of one Kubernetes namespace may take. Without it, at least {} of a small cache, or \
+                 all of a smaller one.",
+                places::LEAST_SHARE
+            ),
+        ),
+        (
+            PATH_VARIABLE,
+            "none".to_owned(),
+            "The folders in which [`native_runtime`](#options-of-the-handler) is looked for. Folders that are not absolute are left out."
+                .to_owned(),
+        ),
+        (
+            EVENTS_VARIABLE,
+            "none".to_owned(),
+            "Where containerd listens for events: set by containerd 2.0 to 2.2. Later ones say it in the bootstrap message.".to_owned(),
+        ),
+    ];
+    matches(
+        "variables of the shim",
+        ["variable", "without it", "meaning"],
+        rows.map(|(name, without, means)| [code(name), without, means]),
+    );
+}
