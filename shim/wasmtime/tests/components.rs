@@ -6,13 +6,16 @@
     reason = "helpers of tests; the exemption in clippy.toml covers functions marked as tests only"
 )]
 
+mod engine;
+#[path = "../../../tests/engines/guest.rs"]
 mod guest;
 
 use std::process::Stdio;
 
 use catamaran_wasmtime::Wasmtime;
 use catamaran_worker::Runner;
-use guest::{compile, file, guest as world, link_refusal as refusal, load, output, run, stdout};
+use engine::load;
+use guest::{compile, file, guest as world, link_refusal as refusal, output, run, stdout};
 
 /// Not a test of its own: the guest's process.
 #[test]

@@ -1,15 +1,19 @@
-//! A guest in a child of the test, the same executable: the engine writes to descriptors 1 and 2 and ends with the
-//! process's exit code. The child is the test's own `child`, which calls [`be`].
+//! A guest in a child of the test, which is the same executable: an engine writes to descriptors 1 and 2 and ends with the process's exit
+//! code. The child runs the test `child`, which calls [`be`].
+//!
+//! The tests of both engines include this file. Their module `engine` has the engine's own part: the program that compiles, and `load`.
 
 use std::fs::File;
 use std::io::Write;
-use std::process::{Command, ExitCode, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitCode, Output, Stdio};
 
-use catamaran_wasmtime::Wasmtime;
 use catamaran_worker::job::Rules;
 use catamaran_worker::{Guest, Runner, RunnerError, Terms};
 
-/// Where the child finds its artifact; unset in the parent.
+use crate::engine::{TRANSLATOR, load};
+
+/// The variable with the path of the child's artifact; unset in the parent.
 const ARTIFACT: &str = "CATAMARAN_TEST_ARTIFACT";
 
 pub(crate) fn guest() -> Guest {
@@ -20,8 +24,12 @@ pub(crate) fn guest() -> Guest {
     }
 }
 
-/// A new file with the bytes, and its path.
-pub(crate) fn file(bytes: &[u8]) -> (File, std::path::PathBuf) {
+pub(crate) fn terms() -> Terms {
+    Terms { server: None, certificate: None, rules: Rules { wasi_p3: true, link_local_requests: false } }
+}
+
+/// A new file with the bytes, and its path, which the caller unlinks.
+pub(crate) fn file(bytes: &[u8]) -> (File, PathBuf) {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("catamaran-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -30,30 +38,13 @@ pub(crate) fn file(bytes: &[u8]) -> (File, std::path::PathBuf) {
     (File::open(&path).unwrap(), path)
 }
 
-/// Loads an artifact as the worker does, on a thread whose working directory is its own: the one that [`Runner::load`] asks
-/// for.
-pub(crate) fn load(artifact: &[u8]) -> Result<Wasmtime, RunnerError> {
-    let (file, path) = file(artifact);
-    std::fs::remove_file(path).unwrap();
-    let thread = std::thread::spawn(move || {
-        // SAFETY: the thread stops sharing its working directory with the others; nothing else changes.
-        #[allow(unsafe_code, reason = "std has no safe form of it")]
-        let apart = unsafe { libc::unshare(libc::CLONE_FS) };
-        assert_eq!(apart, 0);
-        std::env::set_current_dir("/proc/self/fd").unwrap();
-        let rules = Rules { wasi_p3: true, link_local_requests: false };
-        Wasmtime::load(file, Terms { server: None, certificate: None, rules })
-    });
-    thread.join().unwrap()
-}
-
-/// Compiles a module or component by the compile process's own code, without its inspection. The worker links no compiler, and neither do
-/// its tests. `how` is `fast`, `best`, or `misfit` for settings that are not the worker's.
+/// Compiles by the compile process's own code, without its inspection. The worker links no compiler, and neither do its tests. `how` is
+/// `fast`, `best`, or another word that the engine's program knows.
 pub(crate) fn compile(wat: &str, how: &str) -> Vec<u8> {
     let mut folder = std::env::current_exe().unwrap();
     folder.pop();
     folder.pop();
-    let program = folder.join("examples/translate-for-wasmtime");
+    let program = folder.join("examples").join(TRANSLATOR);
     let mut child = Command::new(&program)
         .arg(how)
         .stdin(Stdio::piped())
@@ -77,8 +68,13 @@ pub(crate) fn link_refusal(wat: &str) -> String {
 }
 
 /// Runs the module or component in a child process with `input` on standard input.
-pub(crate) fn run(wat: &str, input: Stdio) -> std::process::Child {
-    let (_, path) = file(&compile(wat, "best"));
+pub(crate) fn run(wat: &str, input: Stdio) -> Child {
+    run_artifact(&compile(wat, "best"), input)
+}
+
+/// The same for an artifact.
+pub(crate) fn run_artifact(artifact: &[u8], input: Stdio) -> Child {
+    let (_, path) = file(artifact);
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
         .env(ARTIFACT, &path)
@@ -104,6 +100,7 @@ pub(crate) fn be() {
     let Some(path) = std::env::var_os(ARTIFACT) else { return };
     let artifact = std::fs::read(&path).unwrap();
     std::fs::remove_file(path).unwrap();
+    catamaran_worker::signals::end_on_signals().unwrap();
     let code = load(&artifact).unwrap().link(&guest()).unwrap()();
     std::process::exit((0..=255).find(|&n| code == ExitCode::from(n)).unwrap().into());
 }
