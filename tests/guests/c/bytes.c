@@ -1,28 +1,11 @@
 // Names that are no text: made, listed, read, moved and removed. A line a step.
 #define _GNU_SOURCE
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const char *name(int number) {
-#define N(error) if (number == error) return #error;
-    N(EEXIST) N(EILSEQ) N(EINVAL) N(EIO) N(ENOENT) N(ENOTDIR) N(ENOTEMPTY)
-#undef N
-    return strerror(number);
-}
-
-static void said(const char *step, long long answer) {
-    if (answer < 0)
-        printf("%s: %s\n", step, name(errno));
-    else
-        printf("%s: %lld\n", step, answer);
-    fflush(stdout);
-}
-#define STEP(call) (errno = 0, said(#call, (call)))
+#include "steps.h"
 
 // How many bytes the names of a folder have, without its own and its parent's.
 static int listed(DIR *folder) {

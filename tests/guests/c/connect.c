@@ -1,26 +1,19 @@
 // Connects to ports of its own machine that nobody listens at, and to one where somebody does. A line each.
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "steps.h"
 
-static const char *name(int number) {
-    switch (number) {
-    case 0: return "0";
-    case ECONNREFUSED: return "ECONNREFUSED";
-    case EINPROGRESS: return "EINPROGRESS";
-    default: return strerror(number);
-    }
+static const char *answer(int number) {
+    return number ? name(number) : "0";
 }
 
 static void say(const char *step, int failed) {
-    printf("%s: %s\n", step, name(failed ? errno : 0));
+    printf("%s: %s\n", step, answer(failed ? errno : 0));
     fflush(stdout);
 }
 
@@ -28,7 +21,7 @@ static void pending(const char *step, int socket) {
     int error = -1;
     socklen_t length = sizeof error;
     int failed = getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &length);
-    printf("%s: %s\n", step, failed ? strerror(errno) : name(error));
+    printf("%s: %s\n", step, answer(failed ? errno : error));
     fflush(stdout);
 }
 
@@ -83,7 +76,7 @@ int main(void) {
 
     client = later();
     int failed = to(client, closed);
-    printf("at once: %s\n", name(failed ? errno : 0));
+    printf("at once: %s\n", answer(failed ? errno : 0));
     struct pollfd ready = {client, POLLOUT, 0};
     printf("ready: %d\n", poll(&ready, 1, 5000));
     pending("its error", client);
@@ -92,7 +85,7 @@ int main(void) {
 
     client = later();
     failed = to(client, port);
-    printf("to another: %s\n", failed && errno == EINPROGRESS ? "0" : name(failed ? errno : 0));
+    printf("to another: %s\n", failed && errno == EINPROGRESS ? "0" : answer(failed ? errno : 0));
     ready = (struct pollfd){client, POLLOUT, 0};
     printf("ready: %d\n", poll(&ready, 1, 5000));
     pending("its error", client);

@@ -1,33 +1,13 @@
 // What open files answer: their numbers of errors, and their size, position and times while others change them. A line a step.
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #if defined(__wasix__) || !defined(__wasm__)
 #include <sys/socket.h>
 #endif
-
-static const char *name(int number) {
-#define N(error) if (number == error) return #error;
-    N(EACCES) N(EAGAIN) N(EBADF) N(EEXIST) N(EFBIG) N(EINVAL) N(EIO) N(EISDIR) N(ELOOP) N(ENODEV) N(ENOENT) N(ENOTDIR)
-    N(ENOTSUP) N(ENXIO) N(EPERM) N(EPIPE) N(EROFS) N(ESPIPE)
-#undef N
-    static char text[32];
-    snprintf(text, sizeof text, "error %d", number);
-    return text;
-}
-
-static void said(const char *step, long long answer) {
-    if (answer < 0)
-        printf("%s: %s\n", step, name(errno));
-    else
-        printf("%s: %lld\n", step, answer);
-    fflush(stdout);
-}
-#define STEP(call) (errno = 0, said(#call, (call)))
+#include "steps.h"
 
 // These two answer with the number of the error.
 static long long told(int error) { return error ? (errno = error, -1) : 0; }

@@ -1,27 +1,12 @@
 // What the kernel's refusals are to a program: `errors STEP...`, a letter and a path each, or two with «|» between them. For
 // each a line: the error's name or «ok», and what there is to say of it.
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define NAMES \
-    N(EACCES) N(EBADF) N(EBUSY) N(EDQUOT) N(EEXIST) N(EFBIG) N(EINVAL) N(EIO) N(EISDIR) N(ELOOP) N(EMFILE) N(EMLINK) \
-    N(ENAMETOOLONG) N(ENFILE) N(ENODEV) N(ENOENT) N(ENOMEM) N(ENOSPC) N(ENOTDIR) N(ENOTEMPTY) N(ENOTSUP) N(ENXIO) \
-    N(EOVERFLOW) N(EPERM) N(EROFS) N(ESPIPE) N(ETXTBSY) N(EXDEV)
-
-static const char *name(int number) {
-#define N(error) if (number == error) return #error;
-    NAMES
-#undef N
-    static char text[32];
-    snprintf(text, sizeof text, "error %d", number);
-    return text;
-}
+#include "steps.h"
 
 // Writes without end, 64 KiB at once.
 static int fill(int file) {

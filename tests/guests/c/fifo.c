@@ -1,26 +1,8 @@
 // A pipe by the name `/data/fifo`, of which neither end waits for the other. A line a step.
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const char *name(int number) {
-#define N(error) if (number == error) return #error;
-    N(EACCES) N(EAGAIN) N(EBADF) N(EINVAL) N(EIO) N(EISDIR) N(ENXIO) N(ESPIPE)
-#undef N
-    return strerror(number);
-}
-
-static void said(const char *step, long long answer) {
-    if (answer < 0)
-        printf("%s: %s\n", step, name(errno));
-    else
-        printf("%s: %lld\n", step, answer);
-    fflush(stdout);
-}
-#define STEP(call) (errno = 0, said(#call, (call)))
+#include "steps.h"
 
 int main(void) {
     char text[8];

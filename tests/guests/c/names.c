@@ -1,23 +1,11 @@
 // Names below links, with slashes at their ends and of folders that are open: makes, moves and removes them in `/data` and in
 // `/var/run`, a link, and says of each call what came of it. Ends with 3.
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const char *name(int number) {
-    switch (number) {
-#define N(error) case error: return #error;
-        N(EACCES) N(EBUSY) N(EEXIST) N(EINVAL) N(EIO) N(EISDIR) N(ELOOP) N(ENOENT) N(ENOTDIR) N(ENOTEMPTY) N(EPERM) N(EXDEV)
-#undef N
-    }
-    static char text[32];
-    snprintf(text, sizeof text, "error %d", number);
-    return text;
-}
+#include "steps.h"
 
 static void say(const char *call, long answer) {
     int number = errno;

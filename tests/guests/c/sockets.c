@@ -1,37 +1,17 @@
 // What sockets answer, on this machine alone. A line a step.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
-
-static const char *name(int number) {
-#define N(error) if (number == error) return #error;
-    N(EADDRINUSE) N(EADDRNOTAVAIL) N(EAGAIN) N(EBADF) N(ECONNREFUSED) N(ECONNRESET) N(EINVAL) N(EISCONN) N(ENOTCONN)
-    N(ENOTSOCK) N(ENOTSUP) N(EPIPE) N(ETIMEDOUT)
-#undef N
-    static char text[32];
-    snprintf(text, sizeof text, "error %d", number);
-    return text;
-}
-
-static void said(const char *step, long long answer) {
-    if (answer < 0)
-        printf("%s: %s\n", step, name(errno));
-    else
-        printf("%s: %lld\n", step, answer);
-    fflush(stdout);
-}
-#define STEP(call) (errno = 0, said(#call, (call)))
+#include "steps.h"
 
 static struct sockaddr_in at(int port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};

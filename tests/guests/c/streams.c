@@ -1,28 +1,15 @@
 // Opens the names of the standard streams, and images' links to them. argv: what to do, one after the other.
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const char *answer(int failed) {
-    if (!failed) return "ok";
-    switch (errno) {
-    case EBADF: return "EBADF";
-    case EEXIST: return "EEXIST";
-    case ENOENT: return "ENOENT";
-    case ENOTDIR: return "ENOTDIR";
-    case ESPIPE: return "ESPIPE";
-    default: return strerror(errno);
-    }
-}
+#include "steps.h"
 
 // Says on stderr what came of it, as stdout is what is tried.
 static void say(const char *step, int failed) {
-    fprintf(stderr, "%s: %s\n", step, answer(failed));
+    fprintf(stderr, "%s: %s\n", step, failed ? name(errno) : "ok");
 }
 
 static void step(const char *step) {

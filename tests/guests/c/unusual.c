@@ -7,39 +7,16 @@
 //   emptied      files of `/ro` are opened with O_TRUNC
 #define _GNU_SOURCE
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "steps.h"
 
-static const char *name(int number) {
-    switch (number) {
-#define N(error) case error: return #error;
-        N(EACCES) N(EAGAIN) N(EBADF) N(EEXIST) N(EILSEQ) N(EINVAL) N(EIO) N(EISDIR) N(ELOOP) N(ENOENT) N(ENOTDIR) N(ENOTEMPTY)
-        N(ENOTSUP) N(ENXIO) N(EPERM) N(EPIPE) N(EROFS) N(ESPIPE)
-#undef N
-    }
-    static char text[32];
-    snprintf(text, sizeof text, "error %d", number);
-    return text;
-}
-
-static void say(const char *call, long answer) {
-    int number = errno;
-    if (answer < 0)
-        printf("%s: %s\n", call, name(number));
-    else
-        printf("%s: %ld\n", call, answer);
-    fflush(stdout);
-}
-
-// A number that means something, and one that only says that it went well.
-#define SAYS(call) (errno = 0, say(#call, (long)(call)))
-#define S(call) (errno = 0, say(#call, (call) < 0 ? -1 : 0))
+// For a number that only says that the call went well.
+#define S(call) (errno = 0, said(#call, (call) < 0 ? -1 : 0))
 
 static int make(const char *path) {
     int file = open(path, O_CREAT | O_EXCL | O_WRONLY, 0644);
@@ -60,15 +37,15 @@ static void sync_all(void) {
     S(root = open("/", O_RDONLY));
     S(fsync(root));
     S(file = openat(folder, "new", O_CREAT | O_WRONLY, 0644));
-    SAYS(write(file, "text", 4));
+    STEP(write(file, "text", 4));
     S(fsync(file));
     S(fdatasync(file));
     S(close(file));
     S(renameat(folder, "new", folder, "file"));
     S(fsync(folder));
     S(file = openat(folder, "file", O_WRONLY));
-    SAYS(write(file, "more than that", 14));
-    SAYS(size("folder/file"));
+    STEP(write(file, "more than that", 14));
+    STEP(size("folder/file"));
     S(file = open("folder/file", O_RDONLY));
     S(fsync(file));
     S(fsync(99));
@@ -76,11 +53,11 @@ static void sync_all(void) {
     S(fsync(folder));
     S(fsync(1));
     S(file = open("folder/synced", O_CREAT | O_WRONLY | O_SYNC, 0644));
-    SAYS(write(file, "text", 4));
+    STEP(write(file, "text", 4));
     S(close(file));
     S(file = open("folder/synced", O_WRONLY | O_DSYNC | O_APPEND));
-    SAYS(write(file, "more", 4));
-    SAYS(size("folder/synced"));
+    STEP(write(file, "more", 4));
+    STEP(size("folder/synced"));
 }
 
 static int compare(const void *one, const void *other) {
@@ -92,14 +69,14 @@ static void list(const char *path) {
     int number = 0;
     DIR *folder = opendir(path);
     if (!folder) {
-        say("opendir", -1);
+        said("opendir", -1);
         return;
     }
     errno = 0;
     for (struct dirent *entry; number < 64 && (entry = readdir(folder)); errno = 0)
         if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
             names[number++] = strdup(entry->d_name);
-    say("readdir", errno ? -1 : number);
+    said("readdir", errno ? -1 : number);
     closedir(folder);
     qsort(names, number, sizeof *names, compare);
     for (int n = 0; n < number; n++) {
@@ -117,46 +94,46 @@ static void foreign(void) {
     int folder, file;
     S(make("a\xff"));
     S(make("a\xff"));
-    SAYS(size("a\xff"));
+    STEP(size("a\xff"));
     S(size("b\xff"));
     S(stat("a\xff/", &is));
     S(file = open("a\xff", O_RDWR));
-    SAYS(read(file, text, sizeof text));
-    SAYS(lseek(file, 2, SEEK_SET));
-    SAYS(write(file, "other", 5));
+    STEP(read(file, text, sizeof text));
+    STEP(lseek(file, 2, SEEK_SET));
+    STEP(write(file, "other", 5));
     S(fstat(file, &is));
-    SAYS(is.st_size);
+    STEP(is.st_size);
     S(close(file));
     S(file = open("a\xff", O_WRONLY | O_APPEND));
-    SAYS(write(file, "end", 3));
+    STEP(write(file, "end", 3));
     S(close(file));
-    SAYS(size("a\xff"));
+    STEP(size("a\xff"));
     S(utimensat(AT_FDCWD, "a\xff", times, 0));
-    SAYS(stat("a\xff", &is) < 0 ? -1 : (long)is.st_mtime);
+    STEP(stat("a\xff", &is) < 0 ? -1 : (long)is.st_mtime);
     S(link("a\xff", "\xfehard"));
     S(symlink("a\xff", "link"));
     S(symlink("a\xff", "\xff-link"));
-    SAYS(readlink("link", text, sizeof text));
-    SAYS(readlink("\xff-link", text, sizeof text));
-    SAYS((unsigned char)text[1]);
-    SAYS(size("link"));
-    SAYS(size("\xff-link"));
-    SAYS(lstat("\xff-link", &is) < 0 ? -1 : S_ISLNK(is.st_mode));
+    STEP(readlink("link", text, sizeof text));
+    STEP(readlink("\xff-link", text, sizeof text));
+    STEP((unsigned char)text[1]);
+    STEP(size("link"));
+    STEP(size("\xff-link"));
+    STEP(lstat("\xff-link", &is) < 0 ? -1 : S_ISLNK(is.st_mode));
     S(file = open("\xff-link", O_RDONLY | O_NOFOLLOW));
     S(mkdir("d\xc3(", 0755));
     S(make("d\xc3(/file"));
     S(rename("d\xc3(", "e\x80"));
     S(folder = open("e\x80", O_RDONLY | O_DIRECTORY));
     S(file = openat(folder, "file", O_RDONLY));
-    SAYS(read(file, text, sizeof text));
+    STEP(read(file, text, sizeof text));
     S(file = openat(folder, "\xff\xff", O_CREAT | O_WRONLY, 0644));
-    SAYS(write(file, "of the folder", 13));
-    SAYS(fstatat(folder, "\xff\xff", &is, 0) < 0 ? -1 : is.st_size);
+    STEP(write(file, "of the folder", 13));
+    STEP(fstatat(folder, "\xff\xff", &is, 0) < 0 ? -1 : is.st_size);
     S(fsync(folder));
     S(symlinkat("\xff\xff", folder, "in-it"));
-    SAYS(fstatat(folder, "in-it", &is, 0) < 0 ? -1 : is.st_size);
+    STEP(fstatat(folder, "in-it", &is, 0) < 0 ? -1 : is.st_size);
     S(symlink("e\x80", "to-folder"));
-    SAYS(size("to-folder/file"));
+    STEP(size("to-folder/file"));
     S(make("caf\xc3\xa9"));
     list(".");
     list("e\x80");
@@ -197,35 +174,35 @@ static void fifo(void) {
     int reader, writer, flags;
     S(writer = open("fifo", O_WRONLY | O_NONBLOCK));
     S(reader = open("fifo", O_RDONLY | O_NONBLOCK));
-    SAYS(read(reader, text, sizeof text));
-    SAYS(fcntl(reader, F_GETFL) & O_NONBLOCK ? 1 : 0);
+    STEP(read(reader, text, sizeof text));
+    STEP(fcntl(reader, F_GETFL) & O_NONBLOCK ? 1 : 0);
     S(writer = open("fifo", O_WRONLY | O_NONBLOCK));
-    SAYS(read(reader, text, sizeof text));
-    SAYS(ready(reader, POLLIN));
-    SAYS(ready(writer, POLLOUT));
-    SAYS(write(writer, "some", 4));
-    SAYS(ready(reader, POLLIN));
-    SAYS(read(reader, text, sizeof text));
-    SAYS(read(reader, text, sizeof text));
-    SAYS(lseek(reader, 0, SEEK_SET));
+    STEP(read(reader, text, sizeof text));
+    STEP(ready(reader, POLLIN));
+    STEP(ready(writer, POLLOUT));
+    STEP(write(writer, "some", 4));
+    STEP(ready(reader, POLLIN));
+    STEP(read(reader, text, sizeof text));
+    STEP(read(reader, text, sizeof text));
+    STEP(lseek(reader, 0, SEEK_SET));
     struct pollfd waits = {.fd = reader, .events = POLLIN};
-    SAYS(poll(&waits, 1, 50));
-    SAYS(fill(writer));
-    SAYS(ready(writer, POLLOUT));
-    SAYS(read(reader, text, sizeof text));
+    STEP(poll(&waits, 1, 50));
+    STEP(fill(writer));
+    STEP(ready(writer, POLLOUT));
+    STEP(read(reader, text, sizeof text));
     S(flags = fcntl(reader, F_GETFL));
     S(fcntl(reader, F_SETFL, flags & ~O_NONBLOCK));
-    SAYS(fcntl(reader, F_GETFL) & O_NONBLOCK ? 1 : 0);
+    STEP(fcntl(reader, F_GETFL) & O_NONBLOCK ? 1 : 0);
     S(fcntl(reader, F_SETFL, flags | O_NONBLOCK));
-    SAYS(fcntl(reader, F_GETFL) & O_NONBLOCK ? 1 : 0);
+    STEP(fcntl(reader, F_GETFL) & O_NONBLOCK ? 1 : 0);
     while (read(reader, text, sizeof text) > 0) {}
-    SAYS(read(reader, text, sizeof text));
+    STEP(read(reader, text, sizeof text));
     S(close(writer));
-    SAYS(read(reader, text, sizeof text));
+    STEP(read(reader, text, sizeof text));
     S(close(reader));
     S(writer = open("fifo", O_WRONLY | O_NONBLOCK));
     S(writer = open("plain", O_RDWR | O_NONBLOCK | O_CREAT, 0644));
-    SAYS(write(writer, "text", 4));
+    STEP(write(writer, "text", 4));
     S(reader = open(".", O_RDONLY | O_NONBLOCK));
     S(close(reader));
     S(reader = open(".", O_RDONLY | O_NONBLOCK | O_CREAT, 0644));
@@ -254,10 +231,10 @@ static void emptied(void) {
     S(symlinkat("x", folder, "new"));
     S(linkat(folder, "file", folder, "new", 0));
     S(utimensat(folder, "file", NULL, 0));
-    SAYS(size("/ro/file"));
+    STEP(size("/ro/file"));
     S(make("file"));
     S(open("file", O_RDONLY | O_TRUNC));
-    SAYS(size("file"));
+    STEP(size("file"));
 }
 
 int main(int count, char **words) {

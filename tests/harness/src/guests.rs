@@ -10,8 +10,8 @@
 //! - C, in `tests/guests/http`: a component that serves HTTP.
 //! - busybox, for native containers: fetched, see `provision-busybox`.
 //!
-//! Products are kept in `CATAMARAN_CACHE/guests`, by a digest of the source and the compiler's version. The C compiler for Wasm is fetched,
-//! see `provision-clang`.
+//! Products are kept in `CATAMARAN_CACHE/guests`, by a digest of the source with its headers and the compiler's version. The C compiler for
+//! Wasm is fetched, see `provision-clang`.
 
 mod built;
 mod busybox;

@@ -23,7 +23,7 @@ pub(super) fn answer(command: &mut Command, name: &str, advice: &str) -> String 
 /// Returns the program built from a source file, or the kept one. `kind` tells programs of one source apart.
 pub(super) fn built(source: &Path, kind: &str, version: &str, command: impl Fn(&Path) -> Command) -> Vec<u8> {
     let mut digest = Sha256::new();
-    digest.update(read(source));
+    digest.update(included(source));
     digest.update(version);
     // The digest covers the arguments too, without the target's name.
     let sample = command(Path::new(""));
@@ -33,6 +33,17 @@ pub(super) fn built(source: &Path, kind: &str, version: &str, command: impl Fn(&
     }
     let stem = source.file_stem().expect("a file name").to_string_lossy().into_owned();
     kept(&format!("{stem}{kind}"), &digest.finalize(), |fresh| run(command(fresh), &source.display().to_string()))
+}
+
+/// The text of a source file, and of the headers beside it that it includes.
+fn included(source: &Path) -> Vec<u8> {
+    let mut text = read(source);
+    let lines = String::from_utf8_lossy(&text).into_owned();
+    let headers = lines.lines().filter_map(|line| line.strip_prefix("#include \"")?.strip_suffix('"'));
+    for header in headers {
+        text.extend(included(&source.with_file_name(header)));
+    }
+    text
 }
 
 /// Runs a compiler.
@@ -57,4 +68,26 @@ pub(crate) fn kept(name: &str, digest: &[u8], make: impl FnOnce(&Path)) -> Vec<u
         fs::rename(&fresh, &kept).unwrap_or_else(|error| panic!("cannot keep {}: {error}", kept.display()));
     }
     read(&kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::included;
+
+    #[test]
+    fn a_change_in_an_included_header_makes_a_new_guest() {
+        let folder = std::env::temp_dir().join(format!("catamaran-included-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("guest.c"), "#include <errno.h>\n#include \"outer.h\"\n").unwrap();
+        fs::write(folder.join("outer.h"), "#include \"inner.h\"\n").unwrap();
+        let of = |inner: &str| {
+            fs::write(folder.join("inner.h"), inner).unwrap();
+            included(&folder.join("guest.c"))
+        };
+        assert_ne!(of("// one"), of("// two"));
+        assert_eq!(of("// one"), of("// one"));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }
