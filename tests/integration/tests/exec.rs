@@ -83,7 +83,7 @@ fn a_missing_program_is_127_and_one_that_does_not_run_is_126() {
         (&["/bin/elf"], 126, &["/bin/elf: an ELF file"]),
         (&["script"], 126, &["/bin/script: a script"]),
         (&["/bin/cwasm"], 126, &[".cwasm"]),
-        (&["/bin/text"], 126, &["not a WebAssembly module"]),
+        (&["/bin/text"], 126, &["not a binary module", "wat2wasm"]),
         (&["/bin/empty"], 126, &["an empty file"]),
     ] {
         let ran = task.exec("e", words);

@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use catamaran_cache::magic::FIRST;
+use catamaran_cache::magic::{FIRST, other_than_wasm};
 use catamaran_files::search::{NOT_FOUND, NOT_RUN};
 use catamaran_worker::Guest;
 use catamaran_worker::quote::cut;
@@ -136,21 +136,5 @@ fn refusal(e: &io::Error) -> String {
         io::ErrorKind::IsADirectory => "a directory".to_owned(),
         io::ErrorKind::NotADirectory => "below a file".to_owned(),
         _ => e.to_string(),
-    }
-}
-
-/// Returns what a file is by its first bytes, if it is not WebAssembly.
-fn other_than_wasm(first: &[u8]) -> Option<&'static str> {
-    /// The system that Wasmtime names in the ELF header of its artifacts.
-    const WASMTIMES: u8 = 200;
-    match first {
-        [0, b'a', b's', b'm', ..] => None,
-        [] => Some("an empty file"),
-        [0x7f, b'E', b'L', b'F', _, _, _, WASMTIMES, ..] => {
-            Some("native code that was compiled beforehand (.cwasm), which is never run from a container's tree")
-        }
-        [0x7f, b'E', b'L', b'F', ..] => Some("an ELF file, and no native code runs here"),
-        [b'#', b'!', ..] => Some("a script"),
-        _ => Some("not a WebAssembly module"),
     }
 }
