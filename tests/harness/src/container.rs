@@ -1,16 +1,23 @@
 //! The order for a container, in the words of a test.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::containers::{
+    Container as Record, CreateContainerRequest, DeleteContainerRequest, GetContainerRequest, GetContainerResponse,
+    UpdateContainerRequest,
+};
+use crate::api::known::{Any, FieldMask};
+use crate::api::sandboxes::{self, Sandbox, StoreCreateRequest};
+use crate::api::snapshots::{Info, UpdateSnapshotRequest};
 use crate::deadline::PATIENCE;
 use crate::grpc::{Code, Status};
 use crate::image::Image;
 use crate::node::Node;
 use crate::runtime::{Engine, Runtime};
 use crate::task::Task;
-use crate::wire::{Message, fields};
 use crate::{ctr, leftovers};
 
 /// The exit code and output of a container or a program.
@@ -315,7 +322,7 @@ impl<'n> Container<'n> {
             self.edit_spec().unwrap_or_else(|status| panic!("cannot change the spec of {}: {status}", self.id));
         }
         if let Some(image) = &self.recorded {
-            let record = Message::new().bytes(1, &self.id).bytes(3, image);
+            let record = Record { id: self.id.clone(), image: image.clone(), ..Record::default() };
             self.update(record, "image").unwrap_or_else(|status| panic!("cannot name {image}: {status}"));
         }
         if let Some(pod) = &self.pod {
@@ -323,46 +330,54 @@ impl<'n> Container<'n> {
         }
     }
 
-    /// Names the sandbox in a new record of the container, because an existing record takes no sandbox.
+    /// Names the sandbox in the container's record, by a new one: it cannot be changed.
     fn enter(&self, pod: &str) -> Result<(), Status> {
-        let call = |method: &str, body| self.node.address().call(method, body, PATIENCE);
-        let runtime = Message::new().bytes(1, self.runtime.name());
-        let sandbox = Message::new().bytes(1, pod).message(2, runtime).bytes(10, "podsandbox").done();
-        match call("containerd.services.sandbox.v1.Store/Create", Message::new().bytes(1, sandbox).done()) {
+        let address = self.node.address();
+        let runtime = sandboxes::Runtime { name: self.runtime.name().to_owned() };
+        let sandbox =
+            Sandbox { sandbox_id: pod.to_owned(), runtime: Some(runtime), sandboxer: "podsandbox".to_owned() };
+        let request = StoreCreateRequest { sandbox: Some(sandbox) };
+        match address.call::<()>("containerd.services.sandbox.v1.Store/Create", &request, PATIENCE) {
             Err(status) if status.code != Code::AlreadyExists => return Err(status),
             _ => {}
         }
-        let named = Message::new().bytes(1, &self.id).done();
-        let answer = call(&format!("{CONTAINERS}/Get"), named.clone())?;
-        // Fields of a message may follow one another in any order.
-        let record = [fields(&answer).bytes(1), &Message::new().bytes(11, pod).done()].concat();
+        let record = Record { sandbox: pod.to_owned(), ..self.get()? };
         // Without a record containerd may collect the snapshot at once.
-        let label = Message::new().bytes(1, &self.id).entry(6, "containerd.io/gc.root", "test").done();
-        let mask = Message::new().bytes(1, "labels.containerd.io/gc.root").done();
-        let keep = Message::new().bytes(1, "overlayfs").bytes(2, label).bytes(3, mask).done();
-        call("containerd.services.snapshots.v1.Snapshots/Update", keep)?;
-        call(&format!("{CONTAINERS}/Delete"), named)?;
-        call(&format!("{CONTAINERS}/Create"), Message::new().bytes(1, record).done()).map(drop)
+        let label = "containerd.io/gc.root";
+        let keep = UpdateSnapshotRequest {
+            snapshotter: "overlayfs".to_owned(),
+            info: Some(Info { name: self.id.clone(), labels: BTreeMap::from([(label.to_owned(), "test".to_owned())]) }),
+            update_mask: Some(FieldMask { paths: vec![format!("labels.{label}")] }),
+        };
+        address.call::<()>("containerd.services.snapshots.v1.Snapshots/Update", &keep, PATIENCE)?;
+        let delete = DeleteContainerRequest { id: self.id.clone() };
+        address.call::<()>(&format!("{CONTAINERS}/Delete"), &delete, PATIENCE)?;
+        let create = CreateContainerRequest { container: Some(record) };
+        address.call(&format!("{CONTAINERS}/Create"), &create, PATIENCE)
     }
 
-    fn update(&self, record: Message, field: &str) -> Result<(), Status> {
-        let mask = Message::new().bytes(1, field);
-        let body = Message::new().bytes(1, record.done()).bytes(2, mask.done()).done();
-        self.node.address().call(&format!("{CONTAINERS}/Update"), body, PATIENCE).map(drop)
+    /// The container's record.
+    fn get(&self) -> Result<Record, Status> {
+        let asked = GetContainerRequest { id: self.id.clone() };
+        let answer: GetContainerResponse = self.node.address().call(&format!("{CONTAINERS}/Get"), &asked, PATIENCE)?;
+        Ok(answer.container.unwrap_or_default())
+    }
+
+    fn update(&self, record: Record, field: &str) -> Result<(), Status> {
+        let update_mask = Some(FieldMask { paths: vec![field.to_owned()] });
+        let request = UpdateContainerRequest { container: Some(record), update_mask };
+        self.node.address().call(&format!("{CONTAINERS}/Update"), &request, PATIENCE)
     }
 
     /// Replaces the spec in the container's record, from which Create takes it.
     fn edit_spec(&self) -> Result<(), Status> {
-        let asked = Message::new().bytes(1, &self.id).done();
-        let answer = self.node.address().call(&format!("{CONTAINERS}/Get"), asked, PATIENCE)?;
-        let record = fields(&answer).bytes(1);
-        let any = fields(record).bytes(5);
-        let mut spec = serde_json::from_slice(fields(any).bytes(2)).expect("the spec is no JSON");
+        let any = self.get()?.spec.expect("a record without a spec");
+        let mut spec = serde_json::from_slice(&any.value).expect("the spec is no JSON");
         for edit in &self.edits {
             edit(&mut spec);
         }
-        let any = Message::new().bytes(1, fields(any).bytes(1)).bytes(2, spec.to_string());
-        self.update(Message::new().bytes(1, &self.id).bytes(5, any.done()), "spec")
+        let spec = Some(Any { value: spec.to_string().into_bytes(), ..any });
+        self.update(Record { id: self.id.clone(), spec, ..Record::default() }, "spec")
     }
 
     /// Creates a further task of a container whose record exists, without `ctr` and the time that it takes.

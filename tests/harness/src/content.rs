@@ -1,11 +1,15 @@
 //! The content of a node's containerd: images, blobs, leases.
 
+use std::collections::BTreeMap;
+
 use sha2::{Digest, Sha256};
 
+use crate::api::content::{
+    CreateImageRequest, Descriptor, Image as Record, Lease, ListRequest, ListResponse, WriteAction, WriteContentRequest,
+};
 use crate::deadline::PATIENCE;
 use crate::image::Image;
 use crate::node::Node;
-use crate::wire::{Message, fields};
 use crate::{ctr, leftovers};
 
 impl Node {
@@ -34,10 +38,16 @@ impl Node {
     pub fn ingest(&self, media_type: &str, bytes: &[u8]) -> serde_json::Value {
         let digest = format!("sha256:{}", leftovers::hex(&Sha256::digest(bytes)));
         // Committed in one message, and with a label that keeps containerd's collector away.
-        let write = Message::new().number(1, 2).bytes(2, &digest).number(3, bytes.len() as u64);
-        let write = write.bytes(4, &digest).bytes(6, bytes).entry(7, "containerd.io/gc.root", "test");
+        let write = WriteContentRequest {
+            action: WriteAction::Commit.into(),
+            r#ref: digest.clone(),
+            total: i64::try_from(bytes.len()).expect("a length"),
+            expected: digest.clone(),
+            data: bytes.to_vec(),
+            labels: BTreeMap::from([("containerd.io/gc.root".to_owned(), "test".to_owned())]),
+        };
         self.address()
-            .call("containerd.services.content.v1.Content/Write", write.done(), PATIENCE)
+            .call::<()>("containerd.services.content.v1.Content/Write", &write, PATIENCE)
             .unwrap_or_else(|status| panic!("cannot ingest {} bytes: {status}", bytes.len()));
         serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
     }
@@ -47,23 +57,28 @@ impl Node {
     /// # Panics
     /// When containerd does not take it.
     pub fn record_image(&self, name: &str, target: &serde_json::Value) {
-        let text = |key: &str| target[key].as_str().expect("a descriptor's text");
-        let size = target["size"].as_i64().expect("a descriptor's size").cast_unsigned();
-        let descriptor = Message::new().bytes(1, text("mediaType")).bytes(2, text("digest")).number(3, size);
-        let image = Message::new().bytes(1, name).message(3, descriptor);
-        let created = Message::new().message(1, image).done();
+        let text = |key: &str| target[key].as_str().expect("a descriptor's text").to_owned();
+        let target = Descriptor {
+            media_type: text("mediaType"),
+            digest: text("digest"),
+            size: target["size"].as_i64().expect("a descriptor's size"),
+            ..Descriptor::default()
+        };
+        let request = CreateImageRequest { image: Some(Record { name: name.to_owned(), target: Some(target) }) };
         self.address()
-            .call("containerd.services.images.v1.Images/Create", created, PATIENCE)
+            .call::<()>("containerd.services.images.v1.Images/Create", &request, PATIENCE)
             .unwrap_or_else(|status| panic!("cannot make the image {name}: {status}"));
     }
 
     /// The leases on the content of the node's images, each with its labels.
     pub fn leases(&self) -> Vec<String> {
-        let listed = self.address().call("containerd.services.leases.v1.Leases/List", Vec::new(), PATIENCE);
-        let listed = listed.unwrap_or_else(|status| panic!("cannot list the leases: {status}"));
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let label = |entry: &[u8]| format!(" {}={}", text(fields(entry).bytes(1)), text(fields(entry).bytes(2)));
-        let one = |lease: &[u8]| text(fields(lease).bytes(1)) + &fields(lease).all(3).map(label).collect::<String>();
-        fields(&listed).all(1).map(one).collect()
+        let method = "containerd.services.leases.v1.Leases/List";
+        let listed: ListResponse = self
+            .address()
+            .call(method, &ListRequest::default(), PATIENCE)
+            .unwrap_or_else(|status| panic!("cannot list the leases: {status}"));
+        let labels =
+            |lease: &Lease| lease.labels.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
+        listed.leases.iter().map(|lease| format!("{}{}", lease.id, labels(lease))).collect()
     }
 }

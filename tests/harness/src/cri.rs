@@ -10,8 +10,8 @@
 //! pods(), containers(), pod_stats(), container_stats(): the CRI's lists of a node, by a filter
 //! ```
 //!
-//! Field numbers are those of `k8s.io/cri-api`, `runtime.v1`. A node for it is started with [`options`], and with
-//! [`Options::network`] if its pods are to have networks.
+//! The messages are in [`crate::api::cri`]. A node for the CRI is started with [`options`], and with [`Options::network`] if its pods are
+//! to have networks.
 
 mod created;
 mod images;
@@ -29,6 +29,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use prost::Message;
+
 pub use created::Created;
 use images::import;
 pub use images::{image_id, import_with, knows, pin};
@@ -40,24 +42,25 @@ pub use security::{AppArmor, Seccomp};
 pub use session::Session;
 pub use shape::{Dns, Shape};
 pub use stats::{ContainerStats, Cpu, Layer, Memory, PodStats, container_stats, pod_stats};
-pub use status::{ContainerState, ContainerStatus, MountStatus, PodStatus};
+pub use status::{ContainerStatus, MountStatus, PodStatus};
 
+pub use crate::api::cri::records::ContainerState;
+
+use crate::api::cri::pods::{
+    PodSandboxConfig, PodSandboxStatusRequest, PodSandboxStatusResponse, RemovePodSandboxRequest, RunPodSandboxRequest,
+    RunPodSandboxResponse, StopPodSandboxRequest,
+};
+use crate::api::cri::records::{RemoveContainerRequest, StopContainerRequest};
+use crate::api::cri::stats::{PodSandboxStatsRequest, PodSandboxStatsResponse};
 use crate::config::Options;
 use crate::deadline::PATIENCE;
 use crate::grpc::{Address, Status};
 use crate::image::Image;
-use crate::wire::{Message, fields};
 use crate::{Node, guests};
 
 /// containerd's namespace of everything that Kubernetes makes.
 const NAMESPACE: &str = "k8s.io";
 const CONTAINERS: &str = "containerd.services.containers.v1.Containers";
-/// `NamespaceMode`: the pod's.
-const POD: u64 = 0;
-/// `NamespaceMode`: the container's own.
-const CONTAINER: u64 = 1;
-/// `NamespaceMode`: the host's.
-const NODE: u64 = 2;
 
 fn pause() -> Image {
     Image::new("pause").file("/pause", guests::peer()).entrypoint(["/pause"])
@@ -78,7 +81,7 @@ pub struct Pod<'n> {
     node: &'n Node,
     name: String,
     id: String,
-    config: Message,
+    config: PodSandboxConfig,
     shape: Shape,
 }
 
@@ -86,8 +89,8 @@ fn address(node: &Node) -> Address {
     Address { namespace: NAMESPACE.to_owned(), ..node.address() }
 }
 
-fn runtime(node: &Node, method: &str, request: Message) -> Result<Vec<u8>, Status> {
-    address(node).call(&format!("runtime.v1.RuntimeService/{method}"), request.done(), PATIENCE)
+fn runtime<A: Message + Default>(node: &Node, method: &str, request: &impl Message) -> Result<A, Status> {
+    address(node).call(&format!("runtime.v1.RuntimeService/{method}"), request, PATIENCE)
 }
 
 /// `StopPodSandbox` of any id.
@@ -95,7 +98,7 @@ fn runtime(node: &Node, method: &str, request: Message) -> Result<Vec<u8>, Statu
 /// # Errors
 /// The refusal of containerd or the shim.
 pub fn stop_pod(node: &Node, id: &str) -> Result<(), Status> {
-    runtime(node, "StopPodSandbox", Message::new().bytes(1, id)).map(drop)
+    runtime(node, "StopPodSandbox", &StopPodSandboxRequest { pod_sandbox_id: id.to_owned() })
 }
 
 /// `RemovePodSandbox` of any id.
@@ -103,7 +106,7 @@ pub fn stop_pod(node: &Node, id: &str) -> Result<(), Status> {
 /// # Errors
 /// The refusal of containerd or the shim.
 pub fn remove_pod(node: &Node, id: &str) -> Result<(), Status> {
-    runtime(node, "RemovePodSandbox", Message::new().bytes(1, id)).map(drop)
+    runtime(node, "RemovePodSandbox", &RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() })
 }
 
 /// `StopContainer` of any id.
@@ -111,7 +114,8 @@ pub fn remove_pod(node: &Node, id: &str) -> Result<(), Status> {
 /// # Errors
 /// The refusal of containerd or the shim.
 pub fn stop_container(node: &Node, id: &str, grace: Duration) -> Result<(), Status> {
-    runtime(node, "StopContainer", Message::new().bytes(1, id).number(2, grace.as_secs())).map(drop)
+    let timeout = grace.as_secs().cast_signed();
+    runtime(node, "StopContainer", &StopContainerRequest { container_id: id.to_owned(), timeout })
 }
 
 /// `RemoveContainer` of any id.
@@ -119,7 +123,7 @@ pub fn stop_container(node: &Node, id: &str, grace: Duration) -> Result<(), Stat
 /// # Errors
 /// The refusal of containerd or the shim.
 pub fn remove_container(node: &Node, id: &str) -> Result<(), Status> {
-    runtime(node, "RemoveContainer", Message::new().bytes(1, id)).map(drop)
+    runtime(node, "RemoveContainer", &RemoveContainerRequest { container_id: id.to_owned() })
 }
 
 /// Imports the image of runc's sandbox containers, for pods that another program runs.
@@ -133,10 +137,8 @@ pub fn import_sandbox_image(node: &Node) {
 /// When the CRI refuses it.
 pub fn remove_pods(node: &Node) {
     for pod in pods(node, &PodFilter::default()) {
-        for method in ["StopPodSandbox", "RemovePodSandbox"] {
-            let answer = runtime(node, method, Message::new().bytes(1, &pod.id));
-            answer.unwrap_or_else(|status| panic!("{method}: {status}"));
-        }
+        let removed = stop_pod(node, &pod.id).and_then(|()| remove_pod(node, &pod.id));
+        removed.unwrap_or_else(|status| panic!("cannot remove the pod {}: {status}", pod.id));
     }
 }
 
@@ -149,9 +151,8 @@ impl<'n> Pod<'n> {
         import(node, &pause());
         let config = shape.config(node, name);
         fs::create_dir_all(logs(node, name)).expect("cannot make a folder");
-        let request = Message::new().message(1, config.clone()).bytes(2, &shape.handler);
-        let answer = runtime(node, "RunPodSandbox", request)?;
-        let id = status::text(&fields(&answer), 1);
+        let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: shape.handler.clone() };
+        let RunPodSandboxResponse { pod_sandbox_id: id } = runtime(node, "RunPodSandbox", &request)?;
         // An earlier pod of this name may have left logs: remove them, so that only this pod's are read.
         for entry in fs::read_dir(logs(node, name)).expect("cannot list the logs").flatten() {
             fs::remove_dir_all(entry.path()).expect("cannot remove the logs of an earlier pod");
@@ -173,9 +174,9 @@ impl<'n> Pod<'n> {
     /// # Panics
     /// When the CRI does not say.
     pub fn status(&self) -> PodStatus {
-        let request = Message::new().bytes(1, &self.id).number(2, 1);
-        let answer = runtime(self.node, "PodSandboxStatus", request).unwrap_or_else(|status| panic!("{status}"));
-        PodStatus::read(&answer)
+        let request = PodSandboxStatusRequest { pod_sandbox_id: self.id.clone(), verbose: true };
+        let answer = runtime::<PodSandboxStatusResponse>(self.node, "PodSandboxStatus", &request);
+        PodStatus::from(answer.unwrap_or_else(|status| panic!("{status}")))
     }
 
     /// Returns the ids of its containers that the CRI lists, without the sandbox container.
@@ -192,8 +193,9 @@ impl<'n> Pod<'n> {
     /// # Errors
     /// The refusal of containerd or the shim.
     pub fn stats(&self) -> Result<PodStats, Status> {
-        let answer = runtime(self.node, "PodSandboxStats", Message::new().bytes(1, &self.id))?;
-        Ok(PodStats::read(fields(&answer).bytes(1)))
+        let request = PodSandboxStatsRequest { pod_sandbox_id: self.id.clone() };
+        let answer: PodSandboxStatsResponse = runtime(self.node, "PodSandboxStats", &request)?;
+        Ok(PodStats::from(answer.stats.unwrap_or_default()))
     }
 
     /// Stops it with its containers; idempotent.

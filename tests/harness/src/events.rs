@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use prost::Message;
 use serde_json::Value;
 
+use crate::api::events::{NamespaceDelete, PublishRequest};
+use crate::api::known::Any;
 use crate::deadline::{self, PATIENCE};
 use crate::grpc::Address;
 use crate::keeper;
 use crate::node::Node;
 use crate::pipes::Capture;
-use crate::wire::Message;
 
 const PROBE: &str = "/harness/probe";
 
@@ -68,11 +70,11 @@ impl Events {
 
     fn publish(&self, name: &str) {
         // ctr prints only events of types that it knows.
-        let body = Message::new().bytes(1, name).done();
-        let any = Message::new().bytes(1, "containerd.events.NamespaceDelete").bytes(2, body).done();
-        let request = Message::new().bytes(1, PROBE).bytes(2, any).done();
+        let body = NamespaceDelete { name: name.to_owned() }.encode_to_vec();
+        let event = Any { type_url: "containerd.events.NamespaceDelete".to_owned(), value: body };
+        let request = PublishRequest { topic: PROBE.to_owned(), event: Some(event) };
         self.address
-            .call("containerd.services.events.v1.Events/Publish", request, PATIENCE)
+            .call::<()>("containerd.services.events.v1.Events/Publish", &request, PATIENCE)
             .unwrap_or_else(|status| panic!("cannot publish an event: {status}"));
     }
 

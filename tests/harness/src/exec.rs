@@ -5,12 +5,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::api::known::Any;
+use crate::api::processes::{CloseIORequest, ExecProcessRequest, ResizePtyRequest};
+use crate::api::tasks::{
+    DeleteProcessRequest, DeleteResponse, GetRequest, GetResponse, KillRequest, StartRequest, StartResponse,
+    Status as State, WaitRequest, WaitResponse,
+};
 use crate::container::Output;
 use crate::deadline::{self, PATIENCE};
 use crate::grpc::{Code, Status};
 use crate::pipes::{Capture, Paths, Stdin};
-use crate::task::{Exit, State, Task, instant};
-use crate::wire::{Message, fields};
+use crate::task::{Exit, Task};
 
 /// The order for a process: the container's own process with other arguments, as the CRI has it.
 pub struct ExecOrder<'t, 'n> {
@@ -72,19 +77,23 @@ impl<'t, 'n> ExecOrder<'t, 'n> {
         let stdout = Capture::fifo(&paths.of("stdout"));
         let stderr = if terminal { Capture::nothing() } else { Capture::fifo(&paths.of("stderr")) };
         let stdin = self.stdin.then(|| Stdin::fifo(&paths.of("stdin")));
-        let any = Message::new()
-            .bytes(1, "types.containerd.io/opencontainers/runtime-spec/1/Process")
-            .bytes(2, self.process.to_string());
-        let mut request = Message::new().bytes(1, self.task.id());
-        if stdin.is_some() {
-            request = request.bytes(2, paths.of("stdin").display().to_string());
-        }
-        request = request.bytes(3, paths.of("stdout").display().to_string());
-        if !terminal {
-            request = request.bytes(4, paths.of("stderr").display().to_string());
-        }
-        let request = request.number(5, terminal.into()).message(6, any).bytes(7, &self.id);
-        self.task.call("Exec", request)?;
+        let place = |name: &str, wanted: bool| match wanted {
+            true => paths.of(name).display().to_string(),
+            false => String::new(),
+        };
+        let request = ExecProcessRequest {
+            container_id: self.task.id().to_owned(),
+            stdin: place("stdin", stdin.is_some()),
+            stdout: place("stdout", true),
+            stderr: place("stderr", !terminal),
+            terminal,
+            spec: Some(Any {
+                type_url: "types.containerd.io/opencontainers/runtime-spec/1/Process".to_owned(),
+                value: self.process.to_string().into_bytes(),
+            }),
+            exec_id: self.id.clone(),
+        };
+        self.task.call::<()>("Exec", &request)?;
         Ok(Exec { task: self.task, id: self.id, begin: Instant::now(), stdout, stderr, stdin: Mutex::new(stdin) })
     }
 
@@ -119,8 +128,9 @@ impl<'t, 'n> ExecOrder<'t, 'n> {
 }
 
 impl Exec<'_, '_> {
-    fn named(&self) -> Message {
-        Message::new().bytes(1, self.task.id()).bytes(2, &self.id)
+    /// `container_id` and `exec_id`.
+    fn ids(&self) -> (String, String) {
+        (self.task.id().to_owned(), self.id.clone())
     }
 
     fn must<T>(&self, what: &str, result: Result<T, Status>) -> T {
@@ -134,8 +144,9 @@ impl Exec<'_, '_> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_start(&self) -> Result<u32, Status> {
-        let answer = self.task.call("Start", self.named())?;
-        Ok(fields(&answer).number(1) as u32)
+        let (container_id, exec_id) = self.ids();
+        let started: StartResponse = self.task.call("Start", &StartRequest { container_id, exec_id })?;
+        Ok(started.pid)
     }
 
     /// As [`Exec::try_start`].
@@ -151,9 +162,9 @@ impl Exec<'_, '_> {
     /// # Errors
     /// The shim's refusal; `DeadlineExceeded` when it does not end within the limit.
     pub fn try_wait(&self, limit: Duration) -> Result<Exit, Status> {
-        let answer = self.task.call_within("Wait", self.named(), limit)?;
-        let answer = fields(&answer);
-        Ok(Exit { code: answer.number(1) as u32, at: instant(answer.bytes(2)) })
+        let (container_id, exec_id) = self.ids();
+        let ended: WaitResponse = self.task.call_within("Wait", &WaitRequest { container_id, exec_id }, limit)?;
+        Ok(Exit::new(ended.exit_status, ended.exited_at))
     }
 
     /// As [`Exec::try_wait`].
@@ -169,7 +180,8 @@ impl Exec<'_, '_> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_kill(&self, signal: u32) -> Result<(), Status> {
-        self.task.call("Kill", self.named().number(3, signal.into())).map(drop)
+        let (container_id, exec_id) = self.ids();
+        self.task.call("Kill", &KillRequest { container_id, exec_id, signal, all: false })
     }
 
     /// Returns its state and its pid.
@@ -177,9 +189,10 @@ impl Exec<'_, '_> {
     /// # Errors
     /// `NotFound` when it is gone.
     pub fn try_state(&self) -> Result<(State, u32), Status> {
-        let answer = self.task.call("Get", self.named())?;
-        let process = fields(fields(&answer).bytes(1));
-        Ok((State::from_number(process.number(4)), process.number(3) as u32))
+        let (container_id, exec_id) = self.ids();
+        let found: GetResponse = self.task.call("Get", &GetRequest { container_id, exec_id })?;
+        let process = found.process.unwrap_or_default();
+        Ok((process.status(), process.pid))
     }
 
     /// Writes to its stdin, which [`ExecOrder::hold_stdin`] ordered.
@@ -193,9 +206,10 @@ impl Exec<'_, '_> {
     /// When that is refused.
     pub fn close_stdin(&self) {
         self.stdin.lock().unwrap().as_mut().expect("no stdin was ordered").close();
-        match self.task.call("CloseIO", self.named().number(3, 1)) {
+        let (container_id, exec_id) = self.ids();
+        match self.task.call("CloseIO", &CloseIORequest { container_id, exec_id, stdin: true }) {
             // It may have ended by itself.
-            Ok(_) | Err(Status { code: Code::NotFound, .. }) => {}
+            Ok(()) | Err(Status { code: Code::NotFound, .. }) => {}
             Err(status) => panic!("cannot close stdin of {}: {status}", self.id),
         }
     }
@@ -204,8 +218,9 @@ impl Exec<'_, '_> {
     ///
     /// # Errors
     /// The shim's refusal.
-    pub fn try_resize(&self, width: u64, height: u64) -> Result<(), Status> {
-        self.task.call("ResizePty", self.named().number(3, width).number(4, height)).map(drop)
+    pub fn try_resize(&self, width: u32, height: u32) -> Result<(), Status> {
+        let (container_id, exec_id) = self.ids();
+        self.task.call("ResizePty", &ResizePtyRequest { container_id, exec_id, width, height })
     }
 
     /// Returns its stdout so far.
@@ -232,9 +247,10 @@ impl Exec<'_, '_> {
     /// # Errors
     /// The shim's refusal, such as `FailedPrecondition` while it runs.
     pub fn try_delete(&self) -> Result<Exit, Status> {
-        let answer = self.task.call("DeleteProcess", self.named())?;
-        let answer = fields(&answer);
-        Ok(Exit { code: answer.number(3) as u32, at: instant(answer.bytes(4)) })
+        let (container_id, exec_id) = self.ids();
+        let request = DeleteProcessRequest { container_id, exec_id };
+        let deleted: DeleteResponse = self.task.call("DeleteProcess", &request)?;
+        Ok(Exit::new(deleted.exit_status, deleted.exited_at))
     }
 
     /// Deletes it, and returns its output.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Request};
+use prost::Message;
 use tokio::net::UnixStream;
 
 use crate::deadline::stretched;
@@ -83,7 +84,18 @@ pub(crate) struct Address {
 
 impl Address {
     /// Calls `method` (`package.Service/Method`). A failed connection is `Unavailable`, an exceeded limit `DeadlineExceeded`.
-    pub(crate) fn call(&self, method: &str, body: Vec<u8>, limit: Duration) -> Result<Vec<u8>, Status> {
+    ///
+    /// # Panics
+    /// When the answer is not the message that the caller names.
+    pub(crate) fn call<A>(&self, method: &str, request: &impl Message, limit: Duration) -> Result<A, Status>
+    where
+        A: Message + Default,
+    {
+        let answer = self.exchange(method, request.encode_to_vec(), limit)?;
+        Ok(A::decode(&*answer).unwrap_or_else(|error| panic!("the answer of {method} is another message: {error}")))
+    }
+
+    fn exchange(&self, method: &str, body: Vec<u8>, limit: Duration) -> Result<Vec<u8>, Status> {
         let limit = stretched(limit);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("cannot make an event loop");

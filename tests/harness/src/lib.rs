@@ -27,6 +27,7 @@
     reason = "test code: a panic is how a test says that it failed"
 )]
 
+mod api;
 mod bridge;
 mod cgroups;
 mod config;
@@ -60,8 +61,8 @@ mod sweep;
 mod sysctls;
 mod tag;
 mod task;
-mod wire;
 
+pub use api::tasks::Status as State;
 pub use config::Options;
 pub use container::{Container, Output};
 pub use deadline::{PATIENCE, wait_until};
@@ -82,4 +83,4 @@ pub use runtime::{Engine, Runtime};
 pub use service::{Service, StartFailure};
 pub use sweep::sweep_stale;
 pub use tag::scratch;
-pub use task::{Exit, State, Task};
+pub use task::{Exit, Task};

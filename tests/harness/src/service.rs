@@ -90,7 +90,7 @@ impl Service {
             // A containerd that was stopped meanwhile has ended too.
             let status = self.child().as_mut().map(|child| child.try_wait().expect("cannot wait for containerd"));
             ended = status.map_or(Some("a signal".to_owned()), |status| Some(status?.to_string()));
-            let answers = || self.address.call(self.call, Vec::new(), Duration::from_secs(5)).is_ok();
+            let answers = || self.address.call::<()>(self.call, &(), Duration::from_secs(5)).is_ok();
             (ended.is_some() || answers()).then_some(())
         });
         match (ended, ready) {

@@ -12,39 +12,25 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use prost::Message;
+
+use crate::api::containers::{GetContainerRequest, GetContainerResponse};
+use crate::api::known::{Any, Timestamp};
+use crate::api::processes::{
+    CloseIORequest, ListPidsRequest, ListPidsResponse, MetricsRequest, MetricsResponse, ProcessDetails, ProcessInfo,
+    ResizePtyRequest, UpdateTaskRequest,
+};
+use crate::api::snapshots::{Mount, MountsRequest, MountsResponse};
+use crate::api::tasks::{
+    CreateTaskRequest, CreateTaskResponse, DeleteResponse, DeleteTaskRequest, GetRequest, GetResponse, KillRequest,
+    PauseTaskRequest, ResumeTaskRequest, StartRequest, StartResponse, Status as State, WaitRequest, WaitResponse,
+};
 use crate::container::{Container, Output};
 use crate::deadline::{self, PATIENCE};
 use crate::exec::ExecOrder;
-use crate::grpc::{Code, Status};
+use crate::grpc::{Address, Code, Status};
 use crate::node::Node;
 use crate::pipes::{Capture, Paths, Stdin};
-use crate::wire::{Message, fields};
-
-/// A task's state, as containerd reports it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "containerd's own words")]
-pub enum State {
-    Unknown,
-    Created,
-    Running,
-    Stopped,
-    Paused,
-    Pausing,
-}
-
-impl State {
-    /// The state by its number in the API.
-    pub(crate) fn from_number(number: u64) -> Self {
-        match number {
-            1 => State::Created,
-            2 => State::Running,
-            3 => State::Stopped,
-            4 => State::Paused,
-            5 => State::Pausing,
-            _ => State::Unknown,
-        }
-    }
-}
 
 /// A task's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +39,15 @@ pub struct Exit {
     pub code: u32,
     /// The time, in nanoseconds since 1970; 0 if it was not reported.
     pub at: u128,
+}
+
+impl Exit {
+    /// A time before 1970 means "never".
+    pub(crate) fn new(code: u32, at: Option<Timestamp>) -> Self {
+        let Timestamp { seconds, nanos } = at.unwrap_or_default();
+        let nanoseconds = i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Self { code, at: u128::try_from(nanoseconds).unwrap_or(0) }
+    }
 }
 
 /// A task that was created.
@@ -73,17 +68,11 @@ pub struct Task<'n> {
 impl<'n> Task<'n> {
     /// Creates a task on the container's own snapshot.
     pub(crate) fn create(container: &Container<'n>) -> Result<Self, Status> {
-        Self::create_on(container, |task| {
-            let asked = Message::new().bytes(1, "overlayfs").bytes(2, &task.id).done();
-            task.node.address().call("containerd.services.snapshots.v1.Snapshots/Mounts", asked, PATIENCE)
-        })
+        Self::create_on(container, &container.node.address())
     }
 
-    /// Creates a task on the mounts that `mounts` returns: containerd's `MountsResponse`.
-    pub(crate) fn create_on(
-        container: &Container<'n>,
-        mounts: impl FnOnce(&Self) -> Result<Vec<u8>, Status>,
-    ) -> Result<Self, Status> {
+    /// Creates a task on the container's snapshot at this address.
+    pub(crate) fn create_on(container: &Container<'n>, snapshots: &Address) -> Result<Self, Status> {
         let Container { node, id, .. } = container;
         let paths = Paths::make(node.dir().join("fifo").join(id));
         let streams = container.streams.clone();
@@ -109,7 +98,9 @@ impl<'n> Task<'n> {
             text: container.stdin.clone(),
             hold_stdin: container.hold_stdin,
         };
-        match mounts(&task).and_then(|mounts| task.request_create(&mounts, container)) {
+        let asked = MountsRequest { snapshotter: "overlayfs".to_owned(), key: id.clone() };
+        let mounts = snapshots.call("containerd.services.snapshots.v1.Snapshots/Mounts", &asked, PATIENCE);
+        match mounts.and_then(|found: MountsResponse| task.request_create(found.mounts, container)) {
             Ok(pid) => {
                 task.pid = pid;
                 Ok(task)
@@ -123,36 +114,35 @@ impl<'n> Task<'n> {
         }
     }
 
-    fn request_create(&self, mounts: &[u8], container: &Container<'_>) -> Result<u32, Status> {
-        let mut request = Message::new().bytes(1, &self.id);
-        for mount in fields(mounts).all(1) {
-            request = request.bytes(3, mount);
-        }
-        let place = |index: usize, name: &str| {
-            self.streams[index].clone().unwrap_or_else(|| self.paths.of(name).display().to_string())
+    fn request_create(&self, rootfs: Vec<Mount>, container: &Container<'_>) -> Result<u32, Status> {
+        let place = |index: usize, name: &str, wanted: bool| match &self.streams[index] {
+            Some(place) => place.clone(),
+            None if wanted => self.paths.of(name).display().to_string(),
+            None => String::new(),
         };
-        if self.stdin.lock().unwrap().is_some() || self.streams[0].is_some() {
-            request = request.bytes(4, place(0, "stdin"));
-        }
-        let request = request.bytes(5, place(1, "stdout"));
-        let request = match container.terminal {
-            true => request.number(7, 1),
-            false => request.bytes(6, place(2, "stderr")),
+        let request = CreateTaskRequest {
+            container_id: self.id.clone(),
+            rootfs,
+            stdin: place(0, "stdin", self.stdin.lock().unwrap().is_some()),
+            stdout: place(1, "stdout", true),
+            stderr: if container.terminal { String::new() } else { place(2, "stderr", true) },
+            terminal: container.terminal,
         };
-        let answer = self.call_within("Create", request, container.limit)?;
-        Ok(fields(&answer).number(2) as u32)
+        let created: CreateTaskResponse = self.call_within("Create", &request, container.limit)?;
+        Ok(created.pid)
     }
 
-    pub(crate) fn call(&self, method: &str, request: Message) -> Result<Vec<u8>, Status> {
+    pub(crate) fn call<A: Message + Default>(&self, method: &str, request: &impl Message) -> Result<A, Status> {
         self.call_within(method, request, PATIENCE)
     }
 
-    pub(crate) fn call_within(&self, method: &str, request: Message, limit: Duration) -> Result<Vec<u8>, Status> {
-        self.node.address().call(&format!("containerd.services.tasks.v1.Tasks/{method}"), request.done(), limit)
-    }
-
-    fn named(&self) -> Message {
-        Message::new().bytes(1, &self.id)
+    pub(crate) fn call_within<A: Message + Default>(
+        &self,
+        method: &str,
+        request: &impl Message,
+        limit: Duration,
+    ) -> Result<A, Status> {
+        self.node.address().call(&format!("containerd.services.tasks.v1.Tasks/{method}"), request, limit)
     }
 
     fn must<T>(&self, what: &str, result: Result<T, Status>) -> T {
@@ -178,14 +168,15 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_start(&self) -> Result<u32, Status> {
-        let answer = self.call("Start", self.named())?;
+        let started: StartResponse =
+            self.call("Start", &StartRequest { container_id: self.id.clone(), ..StartRequest::default() })?;
         if let Some(text) = &self.text {
             self.write(text);
         }
         if !self.hold_stdin && self.stdin.lock().unwrap().is_some() {
             self.close_stdin();
         }
-        Ok(fields(&answer).number(1) as u32)
+        Ok(started.pid)
     }
 
     /// As [`Task::try_start`].
@@ -221,7 +212,8 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_close_io(&self) -> Result<(), Status> {
-        self.call("CloseIO", self.named().number(3, 1)).map(drop)
+        let container_id = self.id.clone();
+        self.call("CloseIO", &CloseIORequest { container_id, stdin: true, ..CloseIORequest::default() })
     }
 
     /// Changes the size of its terminal's window.
@@ -229,7 +221,8 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_resize(&self, width: u32, height: u32) -> Result<(), Status> {
-        self.call("ResizePty", self.named().number(3, width.into()).number(4, height.into())).map(drop)
+        let container_id = self.id.clone();
+        self.call("ResizePty", &ResizePtyRequest { container_id, width, height, ..ResizePtyRequest::default() })
     }
 
     /// Sends a signal by its number, to all of its processes if `all`.
@@ -237,8 +230,8 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_kill(&self, signal: u32, all: bool) -> Result<(), Status> {
-        let request = self.named().number(3, signal.into()).number(4, all.into());
-        self.call("Kill", request).map(drop)
+        let container_id = self.id.clone();
+        self.call("Kill", &KillRequest { container_id, signal, all, ..KillRequest::default() })
     }
 
     /// Sends a signal by its name: `TERM`, `KILL`, `INT`, `HUP`, `QUIT`, `USR1`, `USR2`, `WINCH`, `CONT`, `STOP`.
@@ -267,9 +260,9 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal; `DeadlineExceeded` when it does not end within the limit.
     pub fn try_wait(&self, limit: Duration) -> Result<Exit, Status> {
-        let answer = self.call_within("Wait", self.named(), limit)?;
-        let answer = fields(&answer);
-        Ok(Exit { code: answer.number(1) as u32, at: instant(answer.bytes(2)) })
+        let request = WaitRequest { container_id: self.id.clone(), ..WaitRequest::default() };
+        let ended: WaitResponse = self.call_within("Wait", &request, limit)?;
+        Ok(Exit::new(ended.exit_status, ended.exited_at))
     }
 
     /// Waits until it has ended.
@@ -285,8 +278,9 @@ impl<'n> Task<'n> {
     /// # Errors
     /// `NotFound` when it is gone.
     pub fn try_state(&self) -> Result<State, Status> {
-        let answer = self.call("Get", self.named())?;
-        Ok(State::from_number(fields(fields(&answer).bytes(1)).number(4)))
+        let request = GetRequest { container_id: self.id.clone(), ..GetRequest::default() };
+        let found: GetResponse = self.call("Get", &request)?;
+        Ok(found.process.unwrap_or_default().status())
     }
 
     /// As [`Task::try_state`].
@@ -302,8 +296,7 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_pids(&self) -> Result<Vec<u32>, Status> {
-        let answer = self.call("ListPids", self.named())?;
-        Ok(fields(&answer).all(1).map(|process| fields(process).number(1) as u32).collect())
+        Ok(self.list_pids()?.into_iter().map(|process| process.pid).collect())
     }
 
     /// Freezes it.
@@ -311,7 +304,7 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_pause(&self) -> Result<(), Status> {
-        self.call("Pause", self.named()).map(drop)
+        self.call("Pause", &PauseTaskRequest { container_id: self.id.clone() })
     }
 
     /// Resumes it.
@@ -319,7 +312,7 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_resume(&self) -> Result<(), Status> {
-        self.call("Resume", self.named()).map(drop)
+        self.call("Resume", &ResumeTaskRequest { container_id: self.id.clone() })
     }
 
     /// Returns its metrics: the type's URL and the encoded message.
@@ -327,10 +320,10 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_metrics(&self) -> Result<(String, Vec<u8>), Status> {
-        let asked = Message::new().bytes(1, format!("id=={}", self.id));
-        let answer = self.call("Metrics", asked)?;
-        let data = fields(fields(&answer).bytes(1)).bytes(3);
-        Ok((String::from_utf8_lossy(fields(data).bytes(1)).into_owned(), fields(data).bytes(2).to_vec()))
+        let request = MetricsRequest { filters: vec![format!("id=={}", self.id)] };
+        let answer: MetricsResponse = self.call("Metrics", &request)?;
+        let data = answer.metrics.into_iter().find_map(|metric| metric.data).unwrap_or_default();
+        Ok((data.type_url, data.value))
     }
 
     /// Changes its limits: the OCI `linux.resources` as JSON, such as `{"memory":{"limit":67108864}}`.
@@ -338,19 +331,20 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_update(&self, resources: &str) -> Result<(), Status> {
-        let any = Message::new()
-            .bytes(1, "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources")
-            .bytes(2, resources);
-        self.call("Update", self.named().bytes(2, any.done())).map(drop)
+        let resources = Any {
+            type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".to_owned(),
+            value: resources.as_bytes().to_vec(),
+        };
+        self.call("Update", &UpdateTaskRequest { container_id: self.id.clone(), resources: Some(resources) })
     }
 
     /// Begins the order for a further process of it.
     pub fn further(&self, exec_id: &str) -> ExecOrder<'_, 'n> {
-        let asked = Message::new().bytes(1, &self.id).done();
-        let answer = self.node.address().call("containerd.services.containers.v1.Containers/Get", asked, PATIENCE);
-        let answer = self.must("ask for the record of", answer);
-        let any = fields(fields(&answer).bytes(1)).bytes(5);
-        let spec: serde_json::Value = serde_json::from_slice(fields(any).bytes(2)).expect("the spec is no JSON");
+        let asked = GetContainerRequest { id: self.id.clone() };
+        let answer = self.node.address().call("containerd.services.containers.v1.Containers/Get", &asked, PATIENCE);
+        let answer: GetContainerResponse = self.must("ask for the record of", answer);
+        let any = answer.container.and_then(|record| record.spec).expect("a record without a spec");
+        let spec: serde_json::Value = serde_json::from_slice(&any.value).expect("the spec is no JSON");
         ExecOrder::new(self, exec_id, spec["process"].clone())
     }
 
@@ -359,11 +353,16 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_processes(&self) -> Result<Vec<(u32, String)>, Status> {
-        let answer = self.call("ListPids", self.named())?;
-        let exec = |process: &[u8]| {
-            String::from_utf8_lossy(fields(fields(fields(process).bytes(2)).bytes(2)).bytes(1)).into_owned()
+        let exec = |process: &ProcessInfo| {
+            let details = process.info.as_ref().map(|info| ProcessDetails::decode(&*info.value));
+            details.map_or_else(String::new, |details| details.expect("the details of a process").exec_id)
         };
-        Ok(fields(&answer).all(1).map(|process| (fields(process).number(1) as u32, exec(process))).collect())
+        Ok(self.list_pids()?.iter().map(|process| (process.pid, exec(process))).collect())
+    }
+
+    fn list_pids(&self) -> Result<Vec<ProcessInfo>, Status> {
+        let listed: ListPidsResponse = self.call("ListPids", &ListPidsRequest { container_id: self.id.clone() })?;
+        Ok(listed.processes)
     }
 
     /// Runs a further program in it, to its end, by `ctr tasks exec`.
@@ -397,9 +396,8 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal, such as `FailedPrecondition` while it runs.
     pub fn try_delete(&self) -> Result<Exit, Status> {
-        let answer = self.call("Delete", self.named())?;
-        let answer = fields(&answer);
-        Ok(Exit { code: answer.number(3) as u32, at: instant(answer.bytes(4)) })
+        let deleted: DeleteResponse = self.call("Delete", &DeleteTaskRequest { container_id: self.id.clone() })?;
+        Ok(Exit::new(deleted.exit_status, deleted.exited_at))
     }
 
     /// Removes the container's record and snapshot; its task must be gone.
@@ -440,11 +438,4 @@ impl<'n> Task<'n> {
         }
         self.delete()
     }
-}
-
-/// A protobuf timestamp in nanoseconds. A time before 1970 means "never".
-pub(crate) fn instant(bytes: &[u8]) -> u128 {
-    let time = fields(bytes);
-    let seconds = time.number(1).cast_signed();
-    u128::try_from(seconds).map_or(0, |seconds| seconds * 1_000_000_000 + u128::from(time.number(2)))
 }

@@ -2,9 +2,10 @@
 
 use super::{NAMESPACE, address};
 use crate::Node;
+use crate::api::content::{CreateImageRequest, GetImageRequest, GetImageResponse, Image as Record};
+use crate::api::cri::images::{ImageSpec, ImageStatusRequest, ImageStatusResponse};
 use crate::deadline::{self, PATIENCE};
 use crate::image::Image;
-use crate::wire::{Message, fields};
 
 /// Imports an image into the CRI's namespace, and waits until the CRI knows it.
 pub(super) fn import(node: &Node, image: &Image) {
@@ -29,16 +30,16 @@ pub fn import_with(node: &Node, image: &Image, flags: &[&str]) {
 /// # Panics
 /// When containerd or the CRI does not take it.
 pub fn pin(node: &Node, image: &Image) -> String {
-    let call = |method: &str, message: Message| {
-        let answer =
-            address(node).call(&format!("containerd.services.images.v1.Images/{method}"), message.done(), PATIENCE);
-        answer.unwrap_or_else(|status| panic!("{method} of {}: {status}", image.name()))
-    };
-    let answer = call("Get", Message::new().bytes(1, image.name()));
-    let target = fields(fields(&answer).bytes(1)).bytes(3).to_vec();
-    let digest = String::from_utf8_lossy(fields(&target).bytes(2)).into_owned();
-    let name = format!("{}@{digest}", image.name().trim_end_matches(":latest"));
-    call("Create", Message::new().message(1, Message::new().bytes(1, &name).bytes(3, target)));
+    let asked = GetImageRequest { name: image.name().to_owned() };
+    let found: GetImageResponse = address(node)
+        .call("containerd.services.images.v1.Images/Get", &asked, PATIENCE)
+        .unwrap_or_else(|status| panic!("no record of {}: {status}", image.name()));
+    let target = found.image.and_then(|record| record.target).expect("an image without a target");
+    let name = format!("{}@{}", image.name().trim_end_matches(":latest"), target.digest);
+    let request = CreateImageRequest { image: Some(Record { name: name.clone(), target: Some(target) }) };
+    address(node)
+        .call::<()>("containerd.services.images.v1.Images/Create", &request, PATIENCE)
+        .unwrap_or_else(|status| panic!("no image {name}: {status}"));
     wait_for(node, &name);
     name
 }
@@ -48,19 +49,19 @@ pub fn pin(node: &Node, image: &Image) -> String {
 /// # Panics
 /// When the CRI does not know it.
 pub fn image_id(node: &Node, name: &str) -> String {
-    let id = known(node, name).unwrap_or_default();
-    String::from_utf8(id).ok().filter(|id| !id.is_empty()).unwrap_or_else(|| panic!("the CRI knows no {name}"))
+    known(node, name).unwrap_or_else(|| panic!("the CRI knows no {name}"))
 }
 
 /// Whether the CRI knows an image of this name.
 pub fn knows(node: &Node, name: &str) -> bool {
-    known(node, name).is_some_and(|id| !id.is_empty())
+    known(node, name).is_some()
 }
 
-fn known(node: &Node, name: &str) -> Option<Vec<u8>> {
-    let asked = Message::new().message(1, Message::new().bytes(1, name)).done();
-    let answer = address(node).call("runtime.v1.ImageService/ImageStatus", asked, PATIENCE).ok()?;
-    Some(fields(fields(&answer).bytes(1)).bytes(1).to_vec())
+fn known(node: &Node, name: &str) -> Option<String> {
+    let asked = ImageStatusRequest { image: Some(ImageSpec { image: name.to_owned(), ..ImageSpec::default() }) };
+    let answer = address(node).call("runtime.v1.ImageService/ImageStatus", &asked, PATIENCE);
+    let answer: ImageStatusResponse = answer.ok()?;
+    answer.image.map(|image| image.id)
 }
 
 fn wait_for(node: &Node, name: &str) {

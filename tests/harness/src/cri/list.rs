@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::runtime;
-use super::status::{ContainerState, map, text};
+use super::{ContainerState, runtime};
 use crate::Node;
-use crate::wire::{Fields, Message, fields};
+use crate::api::cri::pods::{
+    ListPodSandboxRequest, ListPodSandboxResponse, PodSandboxFilter, PodSandboxState, PodSandboxStateValue,
+};
+use crate::api::cri::records::{self, ContainerStateValue, ListContainersRequest, ListContainersResponse};
 
 /// Which pods to list: those that match every field that is set.
 #[derive(Clone, Debug, Default)]
@@ -47,12 +49,16 @@ pub struct Listed {
 /// # Panics
 /// When the CRI does not say.
 pub fn pods(node: &Node, filter: &PodFilter) -> Vec<Listed> {
-    let mut asked = Message::new().bytes(1, &filter.id);
-    if let Some(ready) = filter.ready {
-        asked = asked.message(2, Message::new().number(1, (!ready).into()));
-    }
-    let answer = list(node, "ListPodSandbox", labelled(asked, 3, &filter.labels));
-    fields(&answer).all(1).map(|one| listed(&fields(one), 2, 5)).collect()
+    let state = |ready| if ready { PodSandboxState::Ready } else { PodSandboxState::Notready };
+    let filter = PodSandboxFilter {
+        id: filter.id.clone(),
+        state: filter.ready.map(|ready| PodSandboxStateValue { state: state(ready).into() }),
+        label_selector: filter.labels.iter().cloned().collect(),
+    };
+    let answer = runtime(node, "ListPodSandbox", &ListPodSandboxRequest { filter: Some(filter) });
+    let answer: ListPodSandboxResponse = answer.unwrap_or_else(|status| panic!("ListPodSandbox: {status}"));
+    let listed = answer.items.into_iter();
+    listed.map(|pod| Listed { id: pod.id, name: pod.metadata.unwrap_or_default().name, labels: pod.labels }).collect()
 }
 
 /// `ListContainers`: without the sandbox containers.
@@ -60,28 +66,14 @@ pub fn pods(node: &Node, filter: &PodFilter) -> Vec<Listed> {
 /// # Panics
 /// When the CRI does not say.
 pub fn containers(node: &Node, filter: &ContainerFilter) -> Vec<Listed> {
-    let mut asked = Message::new().bytes(1, &filter.id).bytes(3, &filter.pod);
-    if let Some(state) = filter.state {
-        asked = asked.message(2, Message::new().number(1, state.number()));
-    }
-    let answer = list(node, "ListContainers", labelled(asked, 4, &filter.labels));
-    fields(&answer).all(1).map(|one| listed(&fields(one), 3, 8)).collect()
-}
-
-/// Adds a `label_selector`.
-pub(super) fn labelled(mut filter: Message, field: u32, labels: &[(String, String)]) -> Message {
-    for (key, value) in labels {
-        filter = filter.entry(field, key, value);
-    }
-    filter
-}
-
-/// Asks for a list by a filter.
-pub(super) fn list(node: &Node, method: &str, filter: Message) -> Vec<u8> {
-    let answer = runtime(node, method, Message::new().message(1, filter));
-    answer.unwrap_or_else(|status| panic!("{method}: {status}"))
-}
-
-fn listed(one: &Fields<'_>, metadata: u32, labels: u32) -> Listed {
-    Listed { id: text(one, 1), name: text(&fields(one.bytes(metadata)), 1), labels: map(one, labels) }
+    let filter = records::ContainerFilter {
+        id: filter.id.clone(),
+        state: filter.state.map(|state| ContainerStateValue { state: state.into() }),
+        pod_sandbox_id: filter.pod.clone(),
+        label_selector: filter.labels.iter().cloned().collect(),
+    };
+    let answer = runtime(node, "ListContainers", &ListContainersRequest { filter: Some(filter) });
+    let answer: ListContainersResponse = answer.unwrap_or_else(|status| panic!("ListContainers: {status}"));
+    let listed = answer.containers.into_iter();
+    listed.map(|one| Listed { id: one.id, name: one.metadata.unwrap_or_default().name, labels: one.labels }).collect()
 }

@@ -4,11 +4,17 @@ use std::fs;
 use std::path::Path;
 
 use super::{CONTAINERS, Created, NAMESPACE, Pod, Running, address, import, runtime};
+use crate::api::containers::{GetContainerRequest, GetContainerResponse};
+use crate::api::cri::containers::{
+    ContainerConfig, ContainerMetadata, CreateContainerRequest, CreateContainerResponse, Device, HugepageLimit,
+    KeyValue, LinuxContainerConfig, LinuxContainerResources, Mount, MountPropagation,
+};
+use crate::api::cri::images::ImageSpec;
+use crate::api::cri::security::LinuxContainerSecurityContext;
 use crate::deadline::PATIENCE;
 use crate::grpc::Status;
 use crate::image::Image;
 use crate::leftovers;
-use crate::wire::{Message, fields};
 
 /// `MountPropagation`, as a pod's volume mount says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +30,13 @@ pub enum Propagation {
 pub struct Order<'n, 'p> {
     pod: &'p Pod<'n>,
     name: String,
-    attempt: u64,
+    attempt: u32,
     image: String,
     /// The author's name for the image, if the kubelet sends an ID beside it.
     words: String,
-    config: Message,
-    resources: Message,
-    pub(super) security: Message,
+    config: ContainerConfig,
+    resources: LinuxContainerResources,
+    pub(super) security: LinuxContainerSecurityContext,
 }
 
 impl<'n, 'p> Order<'n, 'p> {
@@ -41,9 +47,12 @@ impl<'n, 'p> Order<'n, 'p> {
             attempt: 0,
             image: image.to_owned(),
             words: String::new(),
-            config: Message::new(),
-            resources: Message::new(),
-            security: Message::new().message(3, pod.shape.namespaces()),
+            config: ContainerConfig::default(),
+            resources: LinuxContainerResources::default(),
+            security: LinuxContainerSecurityContext {
+                namespace_options: Some(pod.shape.namespaces()),
+                ..LinuxContainerSecurityContext::default()
+            },
         }
     }
 
@@ -57,69 +66,62 @@ impl<'n, 'p> Order<'n, 'p> {
     /// `command`: in place of the image's entrypoint.
     #[must_use]
     pub fn command<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
-        for word in words {
-            self.config = self.config.word(3, word);
-        }
+        self.config.command.extend(words.into_iter().map(str::to_owned));
         self
     }
 
     /// `args`: the words after the image's entrypoint.
     #[must_use]
     pub fn args<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Self {
-        for word in words {
-            self.config = self.config.word(4, word);
-        }
+        self.config.args.extend(words.into_iter().map(str::to_owned));
         self
     }
 
     /// `workingDir`.
     #[must_use]
     pub fn workdir(mut self, path: &str) -> Self {
-        self.config = self.config.bytes(5, path);
+        self.config.working_dir = path.to_owned();
         self
     }
 
     /// `env`.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.config = self.config.entry(6, name, value);
+        self.config.envs.push(KeyValue { key: name.to_owned(), value: value.as_bytes().to_vec() });
         self
     }
 
     /// `stdin`, and `stdinOnce`.
     #[must_use]
     pub fn stdin(mut self, once: bool) -> Self {
-        self.config = self.config.number(12, 1).number(13, once.into());
+        (self.config.stdin, self.config.stdin_once) = (true, once);
         self
     }
 
     /// `tty`.
     #[must_use]
     pub fn tty(mut self) -> Self {
-        self.config = self.config.number(14, 1);
+        self.config.tty = true;
         self
     }
 
     /// A mount as the kubelet sends it: the machine's path, the container's path, and whether it is read-only.
     #[must_use]
     pub fn mount(mut self, source: &Path, destination: &str, readonly: bool, propagation: Propagation) -> Self {
-        let number = match propagation {
-            Propagation::None => 0,
-            Propagation::HostToContainer => 1,
-            Propagation::Bidirectional => 2,
+        let propagation = match propagation {
+            Propagation::None => MountPropagation::Private,
+            Propagation::HostToContainer => MountPropagation::HostToContainer,
+            Propagation::Bidirectional => MountPropagation::Bidirectional,
         };
-        let source = source.display().to_string();
-        let mount = Message::new().bytes(1, destination).bytes(2, source).number(3, readonly.into()).number(5, number);
-        self.config = self.config.message(7, mount);
+        self.config.mounts.push(Mount { readonly, propagation: propagation.into(), ..mount(source, destination) });
         self
     }
 
     /// `recursiveReadOnly: Enabled`.
     #[must_use]
     pub fn recursively_readonly(mut self, source: &Path, destination: &str) -> Self {
-        let source = source.display().to_string();
-        let mount = Message::new().bytes(1, destination).bytes(2, source).number(3, 1).number(8, 1);
-        self.config = self.config.message(7, mount);
+        let mount = Mount { readonly: true, recursive_read_only: true, ..mount(source, destination) };
+        self.config.mounts.push(mount);
         self
     }
 
@@ -127,44 +129,46 @@ impl<'n, 'p> Order<'n, 'p> {
     #[must_use]
     pub fn image_volume(mut self, image: &Image, destination: &str) -> Self {
         import(self.pod.node, image);
-        let image = Message::new().bytes(1, image.name());
-        self.config = self.config.message(7, Message::new().bytes(1, destination).number(3, 1).message(9, image));
+        let image = ImageSpec { image: image.name().to_owned(), ..ImageSpec::default() };
+        self.config.mounts.push(Mount { readonly: true, image: Some(image), ..mount(Path::new(""), destination) });
         self
     }
 
     /// A device of the node's, as a device plugin requests it.
     #[must_use]
     pub fn device(mut self, path: &str) -> Self {
-        self.config = self.config.message(8, Message::new().bytes(1, path).bytes(2, path).bytes(3, "rwm"));
+        let (container_path, host_path) = (path.to_owned(), path.to_owned());
+        self.config.devices.push(Device { container_path, host_path, permissions: "rwm".to_owned() });
         self
     }
 
     /// `resources`, as the kubelet turns requests and limits into them: bytes, CPU shares, and microseconds in 100 ms.
     #[must_use]
     pub fn limits(mut self, memory: u64, shares: u64, quota: u64) -> Self {
-        self.resources =
-            self.resources.number(1, 100_000).number(2, quota).number(3, shares).number(4, memory).number(5, 1000);
+        let LinuxContainerResources { hugepage_limits, unified, .. } = self.resources;
+        let limits = resources(memory, shares, quota);
+        self.resources = LinuxContainerResources { oom_score_adj: 1000, hugepage_limits, unified, ..limits };
         self
     }
 
     /// A limit of huge pages: `hugepages-2Mi: 0`, which the kubelet sends with every limit.
     #[must_use]
     pub fn hugepages(mut self, size: &str, limit: u64) -> Self {
-        self.resources = self.resources.message(8, Message::new().bytes(1, size).number(2, limit));
+        self.resources.hugepage_limits.push(HugepageLimit { page_size: size.to_owned(), limit });
         self
     }
 
     /// A key of cgroup v2 by its own name, such as the kubelet's `memory.oom.group`.
     #[must_use]
     pub fn unified(mut self, key: &str, value: &str) -> Self {
-        self.resources = self.resources.entry(9, key, value);
+        self.resources.unified.insert(key.to_owned(), value.to_owned());
         self
     }
 
     /// A label of the container, as the kubelet makes them.
     #[must_use]
     pub fn label(mut self, key: &str, value: &str) -> Self {
-        self.config = self.config.entry(9, key, value);
+        self.config.labels.insert(key.to_owned(), value.to_owned());
         self
     }
 
@@ -172,22 +176,27 @@ impl<'n, 'p> Order<'n, 'p> {
     /// [`Shape`](super::Shape).
     #[must_use]
     pub fn annotation(mut self, key: &str, value: &str) -> Self {
-        self.config = self.config.entry(10, key, value);
+        self.config.annotations.insert(key.to_owned(), value.to_owned());
         self
     }
 
     fn ask(&self) -> Result<String, Status> {
-        let linux = Message::new().message(1, self.resources.clone()).message(2, self.security.clone());
-        let config = self
-            .config
-            .clone()
-            .message(1, Message::new().bytes(1, &self.name).number(2, self.attempt))
-            .message(2, Message::new().bytes(1, &self.image).bytes(18, &self.words))
-            .bytes(11, self.log())
-            .message(15, linux);
-        let request = Message::new().bytes(1, &self.pod.id).message(2, config).message(3, self.pod.config.clone());
-        let answer = runtime(self.pod.node, "CreateContainer", request)?;
-        let id = String::from_utf8_lossy(fields(&answer).bytes(1)).into_owned();
+        let config = ContainerConfig {
+            metadata: Some(ContainerMetadata { name: self.name.clone(), attempt: self.attempt }),
+            image: Some(ImageSpec { image: self.image.clone(), user_specified_image: self.words.clone() }),
+            log_path: self.log(),
+            linux: Some(LinuxContainerConfig {
+                resources: Some(self.resources.clone()),
+                security_context: Some(self.security.clone()),
+            }),
+            ..self.config.clone()
+        };
+        let request = CreateContainerRequest {
+            pod_sandbox_id: self.pod.id.clone(),
+            config: Some(config),
+            sandbox_config: Some(self.pod.config.clone()),
+        };
+        let CreateContainerResponse { container_id: id } = runtime(self.pod.node, "CreateContainer", &request)?;
         leftovers::note_id(self.pod.node.dir(), NAMESPACE, &id);
         Ok(id)
     }
@@ -199,7 +208,7 @@ impl<'n, 'p> Order<'n, 'p> {
 
     /// Which restart of the container this is, from 0 on.
     #[must_use]
-    pub fn attempt(mut self, number: u64) -> Self {
+    pub fn attempt(mut self, number: u32) -> Self {
         self.attempt = number;
         self
     }
@@ -240,12 +249,26 @@ impl<'n, 'p> Order<'n, 'p> {
     pub fn create(self) -> Created<'n> {
         let node = self.pod.node;
         let id = self.ask().unwrap_or_else(|status| panic!("no container {}: {status}", self.name));
-        let asked = Message::new().bytes(1, &id).done();
-        let answer = address(node)
-            .call(&format!("{CONTAINERS}/Get"), asked, PATIENCE)
+        let answer: GetContainerResponse = address(node)
+            .call(&format!("{CONTAINERS}/Get"), &GetContainerRequest { id: id.clone() }, PATIENCE)
             .unwrap_or_else(|status| panic!("no record of {}: {status}", self.name));
-        let record = fields(fields(&answer).bytes(1));
-        let image = String::from_utf8_lossy(record.bytes(3)).into_owned();
-        Created { node, id, image, spec: record.bytes(5).to_vec() }
+        let record = answer.container.unwrap_or_default();
+        Created { node, id, image: record.image, spec: record.spec.expect("a record without a spec") }
+    }
+}
+
+fn mount(source: &Path, destination: &str) -> Mount {
+    let (container_path, host_path) = (destination.to_owned(), source.display().to_string());
+    Mount { container_path, host_path, ..Mount::default() }
+}
+
+/// Bytes, CPU shares, and microseconds in 100 ms.
+pub(super) fn resources(memory: u64, shares: u64, quota: u64) -> LinuxContainerResources {
+    LinuxContainerResources {
+        cpu_period: 100_000,
+        cpu_quota: quota.cast_signed(),
+        cpu_shares: shares.cast_signed(),
+        memory_limit_in_bytes: memory.cast_signed(),
+        ..LinuxContainerResources::default()
     }
 }

@@ -3,13 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::status::text;
+use prost::Message;
+
+use super::order::resources;
 use super::{ContainerState, ContainerStats, ContainerStatus, LogLine, log, remove_container, runtime, stop_container};
 use crate::Node;
+use crate::api::cri::records::{
+    ContainerStatusRequest, ContainerStatusResponse, ReopenContainerLogRequest, StartContainerRequest,
+    UpdateContainerResourcesRequest,
+};
+use crate::api::cri::stats::{ContainerStatsRequest, ContainerStatsResponse};
+use crate::api::cri::streams::{ExecSyncRequest, ExecSyncResponse};
 use crate::container::Output;
 use crate::deadline::{self, PATIENCE};
 use crate::grpc::Status;
-use crate::wire::{Message, fields};
 
 /// A container that the CRI created in a pod, and starts.
 pub struct Running<'n> {
@@ -24,12 +31,8 @@ impl Running<'_> {
         &self.id
     }
 
-    pub(super) fn ask(&self, method: &str, request: Message) -> Result<Vec<u8>, Status> {
+    pub(super) fn ask<A: Message + Default>(&self, method: &str, request: &impl Message) -> Result<A, Status> {
         runtime(self.node, method, request)
-    }
-
-    fn expect(&self, method: &str, request: Message) -> Vec<u8> {
-        self.ask(method, request).unwrap_or_else(|status| panic!("{method}: {status}"))
     }
 
     /// Starts it.
@@ -37,7 +40,7 @@ impl Running<'_> {
     /// # Errors
     /// The refusal of containerd or the shim.
     pub fn try_start(&self) -> Result<(), Status> {
-        self.ask("StartContainer", Message::new().bytes(1, &self.id)).map(drop)
+        self.ask("StartContainer", &StartContainerRequest { container_id: self.id.clone() })
     }
 
     /// Starts it.
@@ -53,8 +56,9 @@ impl Running<'_> {
     /// # Panics
     /// When the CRI does not say.
     pub fn status(&self) -> ContainerStatus {
-        let answer = self.expect("ContainerStatus", Message::new().bytes(1, &self.id).number(2, 1));
-        ContainerStatus::read(&answer)
+        let request = ContainerStatusRequest { container_id: self.id.clone(), verbose: true };
+        let answer = self.ask::<ContainerStatusResponse>("ContainerStatus", &request);
+        ContainerStatus::from(answer.unwrap_or_else(|status| panic!("ContainerStatus: {status}")))
     }
 
     /// Waits for the end.
@@ -73,15 +77,18 @@ impl Running<'_> {
     /// # Errors
     /// What containerd or the shim answered; `DeadlineExceeded` after the limit.
     pub fn exec_sync(&self, words: &[&str], limit: Duration) -> Result<Output, Status> {
-        let request = Message::new().bytes(1, &self.id);
-        let request = words.iter().fold(request, |request, word| request.bytes(2, word));
+        let request = ExecSyncRequest {
+            container_id: self.id.clone(),
+            cmd: words.iter().map(|&word| word.to_owned()).collect(),
+            timeout: limit.as_secs().cast_signed(),
+        };
         let begin = Instant::now();
-        let answer = self.ask("ExecSync", request.number(3, limit.as_secs()))?;
-        let answer = fields(&answer);
+        let answer: ExecSyncResponse = self.ask("ExecSync", &request)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Output {
-            code: answer.number(3) as i32,
-            stdout: text(&answer, 1),
-            stderr: text(&answer, 2),
+            code: answer.exit_code,
+            stdout: text(&answer.stdout),
+            stderr: text(&answer.stderr),
             duration: begin.elapsed(),
         })
     }
@@ -108,8 +115,9 @@ impl Running<'_> {
     /// # Errors
     /// The refusal of containerd or the shim.
     pub fn update(&self, memory: u64, shares: u64, quota: u64) -> Result<(), Status> {
-        let resources = Message::new().number(1, 100_000).number(2, quota).number(3, shares).number(4, memory);
-        self.ask("UpdateContainerResources", Message::new().bytes(1, &self.id).message(2, resources)).map(drop)
+        let linux = Some(resources(memory, shares, quota));
+        let request = UpdateContainerResourcesRequest { container_id: self.id.clone(), linux };
+        self.ask("UpdateContainerResources", &request)
     }
 
     /// `ContainerStats`.
@@ -117,8 +125,9 @@ impl Running<'_> {
     /// # Errors
     /// The refusal of containerd or the shim.
     pub fn stats(&self) -> Result<ContainerStats, Status> {
-        let answer = self.ask("ContainerStats", Message::new().bytes(1, &self.id))?;
-        Ok(ContainerStats::read(fields(&answer).bytes(1)))
+        let request = ContainerStatsRequest { container_id: self.id.clone() };
+        let answer: ContainerStatsResponse = self.ask("ContainerStats", &request)?;
+        Ok(ContainerStats::from(answer.stats.unwrap_or_default()))
     }
 
     /// `ReopenContainerLog`: the kubelet's call after it has renamed the log.
@@ -126,7 +135,7 @@ impl Running<'_> {
     /// # Errors
     /// containerd's refusal.
     pub fn try_reopen_log(&self) -> Result<(), Status> {
-        self.ask("ReopenContainerLog", Message::new().bytes(1, &self.id)).map(drop)
+        self.ask("ReopenContainerLog", &ReopenContainerLogRequest { container_id: self.id.clone() })
     }
 
     /// The path of its log.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Order;
-use crate::wire::Message;
+use crate::api::cri::security::{Capability, Int64Value, ProfileType, SecurityProfile, SupplementalGroupsPolicy};
 
 /// `seccompProfile`: the requested filter of system calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +27,17 @@ pub enum AppArmor {
     Localhost(String),
 }
 
-/// `SecurityProfile`.
-fn profile(kind: u64, file: &str) -> Message {
-    Message::new().number(1, kind).bytes(2, file)
+fn profile(kind: ProfileType, of_node: &str) -> Option<SecurityProfile> {
+    Some(SecurityProfile { profile_type: kind.into(), localhost_ref: of_node.to_owned() })
 }
 
-/// `Int64Value`: present even if it is 0.
-fn number(value: u64) -> Message {
-    Message::new().number(1, value)
+/// Present even if it is 0.
+fn number(value: u64) -> Option<Int64Value> {
+    Some(Int64Value { value: value.cast_signed() })
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
 }
 
 impl Order<'_, '_> {
@@ -47,112 +50,100 @@ impl Order<'_, '_> {
     /// `runAsUser` without `runAsGroup`.
     #[must_use]
     pub fn user_alone(mut self, uid: u64) -> Self {
-        self.security = self.security.message(5, number(uid));
+        self.security.run_as_user = number(uid);
         self
     }
 
     /// `runAsGroup` without `runAsUser`.
     #[must_use]
     pub fn group_alone(mut self, gid: u64) -> Self {
-        self.security = self.security.message(12, number(gid));
+        self.security.run_as_group = number(gid);
         self
     }
 
     /// A user by the name that the image's `/etc/passwd` has for it.
     #[must_use]
     pub fn username(mut self, name: &str) -> Self {
-        self.security = self.security.bytes(6, name);
+        self.security.run_as_username = name.to_owned();
         self
     }
 
     /// `supplementalGroups` and `fsGroup`: the kubelet sends both as this.
     #[must_use]
     pub fn group(mut self, gid: u64) -> Self {
-        self.security = self.security.number(8, gid);
+        self.security.supplemental_groups.push(gid.cast_signed());
         self
     }
 
     /// `supplementalGroupsPolicy: Strict`: without the groups that the image's `/etc/group` puts the user into.
     #[must_use]
     pub fn strict_groups(mut self) -> Self {
-        self.security = self.security.number(17, 1);
+        self.security.supplemental_groups_policy = SupplementalGroupsPolicy::Strict.into();
         self
     }
 
     /// `readOnlyRootFilesystem`.
     #[must_use]
     pub fn read_only(mut self) -> Self {
-        self.security = self.security.number(7, 1);
+        self.security.readonly_rootfs = true;
         self
     }
 
     /// `allowPrivilegeEscalation: false`.
     #[must_use]
     pub fn no_escalation(mut self) -> Self {
-        self.security = self.security.number(11, 1);
+        self.security.no_new_privs = true;
         self
     }
 
     /// `privileged`.
     #[must_use]
     pub fn privileged(mut self) -> Self {
-        self.security = self.security.number(2, 1);
+        self.security.privileged = true;
         self
     }
 
     /// `seccompProfile`.
     #[must_use]
     pub fn seccomp(mut self, asked: Seccomp) -> Self {
-        let profile = match asked {
-            Seccomp::RuntimeDefault => profile(0, ""),
-            Seccomp::Unconfined => profile(1, ""),
-            Seccomp::Localhost(file) => profile(2, &file.display().to_string()),
+        self.security.seccomp = match asked {
+            Seccomp::RuntimeDefault => profile(ProfileType::RuntimeDefault, ""),
+            Seccomp::Unconfined => profile(ProfileType::Unconfined, ""),
+            Seccomp::Localhost(file) => profile(ProfileType::Localhost, &file.display().to_string()),
         };
-        self.security = self.security.message(15, profile);
         self
     }
 
     /// `appArmorProfile`.
     #[must_use]
     pub fn apparmor(mut self, asked: &AppArmor) -> Self {
-        let profile = match asked {
-            AppArmor::RuntimeDefault => profile(0, ""),
-            AppArmor::Unconfined => profile(1, ""),
-            AppArmor::Localhost(name) => profile(2, name),
+        self.security.apparmor = match asked {
+            AppArmor::RuntimeDefault => profile(ProfileType::RuntimeDefault, ""),
+            AppArmor::Unconfined => profile(ProfileType::Unconfined, ""),
+            AppArmor::Localhost(name) => profile(ProfileType::Localhost, name),
         };
-        self.security = self.security.message(16, profile);
         self
     }
 
     /// `capabilities`.
     #[must_use]
     pub fn capabilities(mut self, add: &[&str], drop: &[&str]) -> Self {
-        let mut capabilities = Message::new();
-        for name in add {
-            capabilities = capabilities.bytes(1, name);
-        }
-        for name in drop {
-            capabilities = capabilities.bytes(2, name);
-        }
-        self.security = self.security.message(1, capabilities);
+        let capabilities = Capability { add_capabilities: words(add), drop_capabilities: words(drop) };
+        self.security.capabilities = Some(capabilities);
         self
     }
 
     /// Paths that appear empty to the container.
     #[must_use]
     pub fn masked<'w>(mut self, paths: impl IntoIterator<Item = &'w str>) -> Self {
-        for path in paths {
-            self.security = self.security.bytes(13, path);
-        }
+        self.security.masked_paths.extend(paths.into_iter().map(str::to_owned));
         self
     }
 
     /// Paths that the container may only read.
     #[must_use]
     pub fn readonly_paths<'w>(mut self, paths: impl IntoIterator<Item = &'w str>) -> Self {
-        for path in paths {
-            self.security = self.security.bytes(14, path);
-        }
+        self.security.readonly_paths.extend(paths.into_iter().map(str::to_owned));
         self
     }
 

@@ -11,10 +11,9 @@ use tungstenite::http::HeaderValue;
 use tungstenite::{Error, Message as Frame, WebSocket};
 
 use super::Running;
-use super::status::text;
+use crate::api::cri::streams::{AttachRequest, AttachResponse, ExecRequest, ExecResponse};
 use crate::deadline::PATIENCE;
 use crate::grpc::Status;
-use crate::wire::{Message, fields};
 
 const PROTOCOL: &str = "v4.channel.k8s.io";
 const STDIN: u8 = 0;
@@ -38,9 +37,11 @@ impl Running<'_> {
     /// # Errors
     /// The CRI's refusal.
     pub fn attach(&self, tty: bool) -> Result<Session, Status> {
-        let request = Message::new().bytes(1, &self.id).number(2, 1).number(3, tty.into()).number(4, 1);
         // A terminal has no stderr.
-        Session::open(&self.ask("Attach", request.number(5, (!tty).into()))?)
+        let container_id = self.id.clone();
+        let request = AttachRequest { container_id, stdin: true, tty, stdout: true, stderr: !tty };
+        let answer: AttachResponse = self.ask("Attach", &request)?;
+        Ok(Session::open(&answer.url))
     }
 
     /// Executes a program in it, with all of its streams, with or without a terminal.
@@ -48,25 +49,22 @@ impl Running<'_> {
     /// # Errors
     /// The CRI's refusal.
     pub fn exec<'w>(&self, words: impl IntoIterator<Item = &'w str>, tty: bool) -> Result<Session, Status> {
-        let mut request = Message::new().bytes(1, &self.id);
-        for word in words {
-            request = request.bytes(2, word);
-        }
-        let request = request.number(3, tty.into()).number(4, 1).number(5, 1).number(6, (!tty).into());
-        Session::open(&self.ask("Exec", request)?)
+        let (container_id, cmd) = (self.id.clone(), words.into_iter().map(str::to_owned).collect());
+        let request = ExecRequest { container_id, cmd, tty, stdin: true, stdout: true, stderr: !tty };
+        let answer: ExecResponse = self.ask("Exec", &request)?;
+        Ok(Session::open(&answer.url))
     }
 }
 
 impl Session {
     /// Opens the session at the address in the CRI's answer.
-    fn open(answer: &[u8]) -> Result<Self, Status> {
-        let url = text(&fields(answer), 1);
+    fn open(url: &str) -> Self {
         let authority = url.strip_prefix("http://").and_then(|rest| rest.split('/').next()).expect("an address");
         let stream = TcpStream::connect(authority).expect("cannot connect to the CRI's streams");
         let mut request = url.replacen("http", "ws", 1).into_client_request().expect("an address");
         request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(PROTOCOL));
         let (socket, _) = tungstenite::client(request, stream).expect("the CRI's streams are no websocket");
-        Ok(Self { socket, stdout: Vec::new(), stderr: Vec::new(), status: None })
+        Self { socket, stdout: Vec::new(), stderr: Vec::new(), status: None }
     }
 
     fn send(&mut self, channel: u8, bytes: &[u8]) {

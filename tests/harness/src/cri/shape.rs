@@ -1,7 +1,10 @@
 //! A pod's wishes, in the words of Kubernetes.
 
-use super::{CONTAINER, NODE, POD, logs};
-use crate::wire::Message;
+use super::logs;
+use crate::api::cri::pods::{DNSConfig, LinuxPodSandboxConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping};
+use crate::api::cri::security::{
+    IDMapping, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, UserNamespace,
+};
 use crate::{Engine, Node};
 
 /// How a pod differs from the ordinary one.
@@ -24,7 +27,7 @@ pub struct Shape {
     /// `hostIPC`.
     pub host_ipc: bool,
     /// `hostUsers: false`: the first user of the host's range, and the range's length.
-    pub users: Option<(u64, u64)>,
+    pub users: Option<(u32, u32)>,
     /// A pod may hold privileged containers only if it is privileged itself.
     pub privileged: bool,
     /// `securityContext.sysctls`.
@@ -32,7 +35,7 @@ pub struct Shape {
     /// `dnsConfig`, as the kubelet resolves it; if None, the node's own.
     pub dns: Option<Dns>,
     /// `containerPort` of the containers, TCP.
-    pub ports: Vec<u64>,
+    pub ports: Vec<i32>,
 }
 
 /// `DNSConfig`: the content of the pod's resolv.conf.
@@ -71,62 +74,57 @@ impl Shape {
         self
     }
 
-    /// `NamespaceOption`: of the pod, and of each of its containers.
-    pub(super) fn namespaces(&self) -> Message {
-        let network = if self.network { POD } else { NODE };
-        let ipc = if self.host_ipc { NODE } else { POD };
+    /// Those of the pod, and of each of its containers.
+    pub(super) fn namespaces(&self) -> NamespaceOption {
+        let of_host = |is: bool| if is { NamespaceMode::Node } else { NamespaceMode::Pod };
         // Kubernetes asks for a pid namespace of each container's own unless told otherwise.
         let pid = match (self.host_pid, self.shared_pid) {
-            (true, _) => NODE,
-            (false, true) => POD,
-            (false, false) => CONTAINER,
+            (true, _) => NamespaceMode::Node,
+            (false, true) => NamespaceMode::Pod,
+            (false, false) => NamespaceMode::Container,
         };
-        let namespaces = Message::new().number(1, network).number(2, pid).number(3, ipc);
-        match self.users {
-            None => namespaces,
-            Some((first, length)) => {
-                let mapping = || Message::new().number(1, first).number(2, 0).number(3, length);
-                namespaces.message(5, Message::new().number(1, POD).message(2, mapping()).message(3, mapping()))
-            }
+        let users = self.users.map(|(host_id, length)| {
+            let mapping = vec![IDMapping { host_id, container_id: 0, length }];
+            UserNamespace { mode: NamespaceMode::Pod.into(), uids: mapping.clone(), gids: mapping }
+        });
+        NamespaceOption {
+            network: of_host(!self.network).into(),
+            pid: pid.into(),
+            ipc: of_host(self.host_ipc).into(),
+            userns_options: users,
         }
     }
 
-    /// `PodSandboxConfig`.
-    pub(super) fn config(&self, node: &Node, name: &str) -> Message {
-        let metadata = Message::new().bytes(1, name).bytes(2, format!("{name}-uid")).bytes(3, "default");
-        let security = Message::new().message(1, self.namespaces()).number(6, self.privileged.into());
-        // The cgroups bear the node's tag, so that the node finds them.
-        let mut linux = Message::new().bytes(1, format!("/{}", node.namespace())).message(2, security);
-        for (key, value) in &self.sysctls {
-            linux = linux.entry(3, key, value);
+    pub(super) fn config(&self, node: &Node, name: &str) -> PodSandboxConfig {
+        let security =
+            LinuxSandboxSecurityContext { namespace_options: Some(self.namespaces()), privileged: self.privileged };
+        PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                name: name.to_owned(),
+                uid: format!("{name}-uid"),
+                namespace: "default".to_owned(),
+                attempt: 0,
+            }),
+            // A pod in the host's network has the host's name.
+            hostname: self.hostname.clone(),
+            log_directory: logs(node, name).display().to_string(),
+            dns_config: self.dns.as_ref().map(Dns::config),
+            port_mappings: self.ports.iter().map(|&container_port| PortMapping { container_port }).collect(),
+            labels: self.labels.iter().cloned().collect(),
+            annotations: self.annotations.iter().cloned().collect(),
+            linux: Some(LinuxPodSandboxConfig {
+                // The cgroups bear the node's tag, so that the node finds them.
+                cgroup_parent: format!("/{}", node.namespace()),
+                security_context: Some(security),
+                sysctls: self.sysctls.iter().cloned().collect(),
+            }),
         }
-        let logs = logs(node, name).display().to_string();
-        // A pod in the host's network has the host's name.
-        let mut config = Message::new().message(1, metadata).bytes(2, &self.hostname).bytes(3, logs).message(8, linux);
-        if let Some(dns) = &self.dns {
-            config = config.message(4, dns.config());
-        }
-        for port in &self.ports {
-            config = config.message(5, Message::new().number(2, *port));
-        }
-        for (key, value) in &self.labels {
-            config = config.entry(6, key, value);
-        }
-        for (key, value) in &self.annotations {
-            config = config.entry(7, key, value);
-        }
-        config
     }
 }
 
 impl Dns {
-    fn config(&self) -> Message {
-        let mut config = Message::new();
-        for (field, words) in [(1, &self.servers), (2, &self.searches), (3, &self.options)] {
-            for word in words {
-                config = config.bytes(field, word);
-            }
-        }
-        config
+    fn config(&self) -> DNSConfig {
+        let Self { servers, searches, options } = self.clone();
+        DNSConfig { servers, searches, options }
     }
 }

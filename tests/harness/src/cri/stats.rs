@@ -1,10 +1,12 @@
 //! Usage of containers and pods, as the CRI tells the kubelet.
 
-use super::list::{labelled, list};
-use super::status::text;
-use super::{ContainerFilter, PodFilter};
+use super::{ContainerFilter, PodFilter, runtime};
 use crate::Node;
-use crate::wire::{Fields, Message, fields};
+use crate::api::cri::stats::{
+    self as message, ContainerStatsFilter, CpuUsage, ListContainerStatsRequest, ListContainerStatsResponse,
+    ListPodSandboxStatsRequest, ListPodSandboxStatsResponse, MemoryUsage, NetworkInterfaceUsage, PodSandboxStats,
+    PodSandboxStatsFilter, UInt64Value,
+};
 
 /// `ContainerStats`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +83,14 @@ pub struct PodStats {
 /// When the CRI does not say.
 pub fn container_stats(node: &Node, filter: &ContainerFilter) -> Vec<ContainerStats> {
     assert!(filter.state.is_none(), "the CRI's filter of statistics has no state");
-    let asked = Message::new().bytes(1, &filter.id).bytes(2, &filter.pod);
-    let answer = list(node, "ListContainerStats", labelled(asked, 3, &filter.labels));
-    fields(&answer).all(1).map(ContainerStats::read).collect()
+    let filter = ContainerStatsFilter {
+        id: filter.id.clone(),
+        pod_sandbox_id: filter.pod.clone(),
+        label_selector: filter.labels.iter().cloned().collect(),
+    };
+    let answer = runtime(node, "ListContainerStats", &ListContainerStatsRequest { filter: Some(filter) });
+    let answer: ListContainerStatsResponse = answer.unwrap_or_else(|status| panic!("ListContainerStats: {status}"));
+    answer.stats.into_iter().map(ContainerStats::from).collect()
 }
 
 /// `ListPodSandboxStats`.
@@ -92,70 +99,69 @@ pub fn container_stats(node: &Node, filter: &ContainerFilter) -> Vec<ContainerSt
 /// When the CRI does not say.
 pub fn pod_stats(node: &Node, filter: &PodFilter) -> Vec<PodStats> {
     assert!(filter.ready.is_none(), "the CRI's filter of statistics has no state");
-    let asked = Message::new().bytes(1, &filter.id);
-    let answer = list(node, "ListPodSandboxStats", labelled(asked, 2, &filter.labels));
-    fields(&answer).all(1).map(PodStats::read).collect()
+    let filter =
+        PodSandboxStatsFilter { id: filter.id.clone(), label_selector: filter.labels.iter().cloned().collect() };
+    let answer = runtime(node, "ListPodSandboxStats", &ListPodSandboxStatsRequest { filter: Some(filter) });
+    let answer: ListPodSandboxStatsResponse = answer.unwrap_or_else(|status| panic!("ListPodSandboxStats: {status}"));
+    answer.stats.into_iter().map(PodStats::from).collect()
 }
 
-impl ContainerStats {
-    pub(super) fn read(bytes: &[u8]) -> Self {
-        let stats = fields(bytes);
-        let layer = fields(stats.bytes(4));
+impl From<message::ContainerStats> for ContainerStats {
+    fn from(stats: message::ContainerStats) -> Self {
+        let layer = stats.writable_layer.unwrap_or_default();
         Self {
-            id: text(&fields(stats.bytes(1)), 1),
-            cpu: part(&stats, 2).map(|cpu| Cpu::read(&cpu)),
-            memory: part(&stats, 3).map(|memory| Memory::read(&memory)),
+            id: stats.attributes.unwrap_or_default().id,
+            cpu: stats.cpu.map(Cpu::from),
+            memory: stats.memory.map(Memory::from),
             layer: Layer {
-                mountpoint: text(&fields(layer.bytes(2)), 1),
-                bytes: value(&layer, 3),
-                inodes: value(&layer, 4),
+                mountpoint: layer.fs_id.unwrap_or_default().mountpoint,
+                bytes: value(layer.used_bytes),
+                inodes: value(layer.inodes_used),
             },
         }
     }
 }
 
-impl PodStats {
-    pub(super) fn read(bytes: &[u8]) -> Self {
-        let stats = fields(bytes);
-        let linux = fields(stats.bytes(2));
-        let network = part(&linux, 3).and_then(|network| part(&network, 2));
+impl From<PodSandboxStats> for PodStats {
+    fn from(stats: PodSandboxStats) -> Self {
+        let linux = stats.linux.unwrap_or_default();
+        let network = linux.network.and_then(|network| network.default_interface);
+        let counted = |NetworkInterfaceUsage { name, rx_bytes, tx_bytes }| (name, value(rx_bytes), value(tx_bytes));
         Self {
-            id: text(&fields(stats.bytes(1)), 1),
-            cpu: part(&linux, 1).map(|cpu| Cpu::read(&cpu)),
-            memory: part(&linux, 2).map(|memory| Memory::read(&memory)),
-            network: network.map(|interface| (text(&interface, 1), value(&interface, 2), value(&interface, 4))),
-            processes: value(&fields(linux.bytes(4)), 2),
-            containers: linux.all(5).map(ContainerStats::read).collect(),
+            id: stats.attributes.unwrap_or_default().id,
+            cpu: linux.cpu.map(Cpu::from),
+            memory: linux.memory.map(Memory::from),
+            network: network.map(counted),
+            processes: value(linux.process.unwrap_or_default().process_count),
+            containers: linux.containers.into_iter().map(ContainerStats::from).collect(),
         }
     }
 }
 
-impl Cpu {
-    fn read(cpu: &Fields<'_>) -> Self {
-        let nano_cores = part(cpu, 3).map(|value| value.number(1));
-        Self { at: cpu.number(1), nanoseconds: value(cpu, 2), nano_cores }
-    }
-}
-
-impl Memory {
-    fn read(memory: &Fields<'_>) -> Self {
+impl From<CpuUsage> for Cpu {
+    fn from(cpu: CpuUsage) -> Self {
         Self {
-            at: memory.number(1),
-            working_set: value(memory, 2),
-            available: value(memory, 3),
-            usage: value(memory, 4),
-            rss: value(memory, 5),
-            faults: value(memory, 6),
+            at: cpu.timestamp.cast_unsigned(),
+            nanoseconds: value(cpu.usage_core_nano_seconds),
+            nano_cores: cpu.usage_nano_cores.map(|cores| cores.value),
         }
     }
 }
 
-/// An embedded message, if it is there.
-fn part<'a>(of: &Fields<'a>, field: u32) -> Option<Fields<'a>> {
-    of.all(field).last().map(fields)
+impl From<MemoryUsage> for Memory {
+    fn from(memory: MemoryUsage) -> Self {
+        Self {
+            at: memory.timestamp.cast_unsigned(),
+            working_set: value(memory.working_set_bytes),
+            available: value(memory.available_bytes),
+            usage: value(memory.usage_bytes),
+            rss: value(memory.rss_bytes),
+            faults: value(memory.page_faults),
+        }
+    }
 }
 
-/// An `UInt64Value`; 0 where it is not there.
-fn value(of: &Fields<'_>, field: u32) -> u64 {
-    fields(of.bytes(field)).number(1)
+/// 0 where it is not there.
+fn value(of: Option<UInt64Value>) -> u64 {
+    of.unwrap_or_default().value
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::wire::{Fields, fields};
+use crate::api::cri::containers::Mount;
+use crate::api::cri::pods::{PodSandboxState, PodSandboxStatusResponse};
+use crate::api::cri::records::{ContainerState, ContainerStatusResponse};
 
 /// A pod's status, as the kubelet gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,44 +25,18 @@ pub struct PodStatus {
     pub annotations: BTreeMap<String, String>,
 }
 
-impl PodStatus {
-    /// Reads a `PodSandboxStatusResponse`.
-    pub(super) fn read(answer: &[u8]) -> Self {
-        let answer = fields(answer);
-        let status = fields(answer.bytes(1));
+impl From<PodSandboxStatusResponse> for PodStatus {
+    /// Of a verbose answer.
+    fn from(answer: PodSandboxStatusResponse) -> Self {
+        let status = answer.status.unwrap_or_default();
         Self {
-            ready: status.number(3) == 0,
-            ip: text(&fields(status.bytes(5)), 1),
-            pid: pid(&answer, 2),
-            handler: text(&status, 9),
-            labels: map(&status, 7),
-            annotations: map(&status, 8),
+            ready: status.state() == PodSandboxState::Ready,
+            ip: status.network.unwrap_or_default().ip,
+            pid: pid(&info(&answer.info)),
+            handler: status.runtime_handler,
+            labels: status.labels,
+            annotations: status.annotations,
         }
-    }
-}
-
-/// `ContainerState`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the CRI's own words")]
-pub enum ContainerState {
-    Created,
-    Running,
-    Exited,
-    Unknown,
-}
-
-impl ContainerState {
-    pub(super) fn from_number(number: u64) -> Self {
-        match number {
-            0 => Self::Created,
-            1 => Self::Running,
-            2 => Self::Exited,
-            _ => Self::Unknown,
-        }
-    }
-
-    pub(super) fn number(self) -> u64 {
-        self as u64
     }
 }
 
@@ -90,7 +66,7 @@ pub struct ContainerStatus {
     /// Its name.
     pub name: String,
     /// The number of its restart.
-    pub attempt: u64,
+    pub attempt: u32,
     /// As requested.
     pub labels: BTreeMap<String, String>,
     /// As requested.
@@ -112,55 +88,45 @@ pub struct MountStatus {
     pub readonly: bool,
 }
 
-impl ContainerStatus {
-    /// Reads a verbose `ContainerStatusResponse`.
-    pub(super) fn read(answer: &[u8]) -> Self {
-        let answer = fields(answer);
-        let status = fields(answer.bytes(1));
-        let metadata = fields(status.bytes(2));
-        let mount = |bytes| {
-            let mount = fields(bytes);
-            MountStatus { destination: text(&mount, 1), source: text(&mount, 2), readonly: mount.number(3) != 0 }
-        };
+impl From<ContainerStatusResponse> for ContainerStatus {
+    /// Of a verbose answer.
+    fn from(answer: ContainerStatusResponse) -> Self {
+        let status = answer.status.unwrap_or_default();
+        let metadata = status.metadata.clone().unwrap_or_default();
+        let mut info = info(&answer.info);
         Self {
-            state: ContainerState::from_number(status.number(3)),
-            created_at: status.number(4),
-            started_at: status.number(5),
-            finished_at: status.number(6),
-            // An int32, which is written with the sign of an int64.
-            exit_code: status.number(7) as i32,
-            image: text(&fields(status.bytes(8)), 1),
-            reason: text(&status, 10),
-            message: text(&status, 11),
-            labels: map(&status, 12),
-            annotations: map(&status, 13),
-            mounts: status.all(14).map(mount).collect(),
-            log_path: text(&status, 15),
-            name: text(&metadata, 1),
-            attempt: metadata.number(2),
-            pid: pid(&answer, 2),
-            spec: info(&answer, 2)["runtimeSpec"].take(),
+            state: ContainerState::try_from(status.state).unwrap_or(ContainerState::Unknown),
+            created_at: status.created_at.cast_unsigned(),
+            started_at: status.started_at.cast_unsigned(),
+            finished_at: status.finished_at.cast_unsigned(),
+            exit_code: status.exit_code,
+            image: status.image.unwrap_or_default().image,
+            reason: status.reason,
+            message: status.message,
+            labels: status.labels,
+            annotations: status.annotations,
+            mounts: status.mounts.into_iter().map(MountStatus::from).collect(),
+            log_path: status.log_path,
+            name: metadata.name,
+            attempt: metadata.attempt,
+            pid: pid(&info),
+            spec: info["runtimeSpec"].take(),
         }
     }
 }
 
-pub(super) fn text(fields: &Fields<'_>, field: u32) -> String {
-    String::from_utf8_lossy(fields.bytes(field)).into_owned()
+impl From<Mount> for MountStatus {
+    fn from(mount: Mount) -> Self {
+        Self { destination: mount.container_path, source: mount.host_path, readonly: mount.readonly }
+    }
 }
 
-/// A `map<string, string>`.
-pub(super) fn map(of: &Fields<'_>, field: u32) -> BTreeMap<String, String> {
-    let entries = of.all(field).map(fields);
-    entries.map(|entry| (text(&entry, 1), text(&entry, 2))).collect()
-}
-
-/// The verbose part of an answer: a map whose entry `info` is JSON; null if there is none.
-fn info(answer: &Fields<'_>, field: u32) -> Value {
-    let info = answer.all(field).map(fields).find(|entry| entry.bytes(1) == b"info");
-    info.map_or(Value::Null, |entry| serde_json::from_slice(entry.bytes(2)).expect("the info is no JSON"))
+/// The verbose part of an answer, whose entry `info` is JSON; null if there is none.
+fn info(of: &BTreeMap<String, String>) -> Value {
+    of.get("info").map_or(Value::Null, |text| serde_json::from_str(text).expect("the info is no JSON"))
 }
 
 /// The process that the verbose part names.
-fn pid(answer: &Fields<'_>, field: u32) -> u32 {
-    u32::try_from(info(answer, field)["pid"].as_u64().unwrap_or_default()).expect("a pid")
+fn pid(info: &Value) -> u32 {
+    u32::try_from(info["pid"].as_u64().unwrap_or_default()).expect("a pid")
 }

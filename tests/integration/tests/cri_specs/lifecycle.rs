@@ -162,7 +162,7 @@ fn a_container_that_ended_is_followed_by_the_next_of_its_name() {
             let order = pod.order("again", &wasm("exit")).args([attempt.to_string().as_str()]).attempt(attempt);
             let (container, status) = to_its_end(order);
             assert_eq!((status.name.as_str(), status.attempt), ("again", attempt), "{engine:?}");
-            assert_eq!(u64::try_from(status.exit_code), Ok(attempt), "{engine:?}");
+            assert_eq!(u32::try_from(status.exit_code), Ok(attempt), "{engine:?}");
             ended.push(container);
         }
         let refused = pod.order("again", &wasm("exit")).attempt(2).try_ready().err().expect("twice of one name");
