@@ -67,6 +67,11 @@ pub fn image(runtime: Runtime, name: &str) -> Image {
     Image::new(&format!("{name}-{suffix}")).file(&path, program).entrypoint([&path])
 }
 
+/// The image of that module.
+pub fn wasm(name: &str) -> Image {
+    image(Runtime::Catamaran, name)
+}
+
 /// The output of `hello`.
 pub fn greeting(runtime: Runtime) -> &'static str {
     match runtime {

@@ -8,17 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use catamaran_harness::{Code, Image, Node, Runtime, guests, wait_until};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Code, Image, Node, guests, wait_until};
 use catamaran_integration::compiles::{
     counter, creations, entries, image, kill, lane, locked, processes, quiet, tickets,
 };
 
 const SOON: Duration = Duration::from_secs(10);
 const LATER: Duration = Duration::from_secs(90);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 /// The one artifact of the cache.
 fn artifact(node: &Node) -> PathBuf {

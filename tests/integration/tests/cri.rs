@@ -8,13 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, Created, Pod, Propagation, Seccomp, Shape};
-use catamaran_harness::{Code, Image, Mounted, Node, Output, Runtime, Task, guests, procfs};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Code, Mounted, Node, Output, Task, procfs};
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn start<'n>(created: &Created<'n>) -> Task<'n> {
     let task = created.try_task().unwrap_or_else(|status| panic!("{status}"));

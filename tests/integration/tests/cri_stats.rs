@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, ContainerFilter, ContainerStats, Pod, PodFilter, Running, Shape};
+use catamaran_harness::guests::wasm;
 use catamaran_harness::{
     CgroupVersion, Engine, Image, Node, Runtime, cgroup_folder, cgroup_version, guests, wait_until,
 };
@@ -23,10 +24,6 @@ fn node() -> Node {
     Node::start_with(
         cri::options().network().config("[plugins.'io.containerd.cri.v1.images']\n  stats_collect_period = 1"),
     )
-}
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
 }
 
 /// A guest that writes to 32 MiB, computes for a while, says "ready" and sleeps.

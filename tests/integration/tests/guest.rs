@@ -5,7 +5,8 @@
 use std::fs;
 use std::time::Duration;
 
-use catamaran_harness::{Image, Node, Runtime, guests, procfs};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Image, Node, guests, procfs};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -44,10 +45,6 @@ table! {
     a_c_program_has_arguments_files_streams_and_memory
     default_devices_work_and_others_are_not_there
     a_trap_is_134_with_a_backtrace_on_stderr
-}
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
 }
 
 fn hello(node: &Node) {

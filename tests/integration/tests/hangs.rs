@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Code, Container, Engine, Fuse, Image, Node, Runtime, Task, guests, wait_until};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Code, Container, Engine, Fuse, Node, Task, guests, wait_until};
 use rustix::fs::{Mode, OFlags};
 
 /// The limit for a call that must not wait, on a busy machine.
@@ -18,10 +19,6 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 const SOON: Duration = Duration::from_secs(20);
 /// The limit after which a search in a file system that does not answer is ended.
 const LONGEST: Duration = Duration::from_secs(30);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn module() -> Vec<u8> {
     wat::parse_str(include_str!("../../guests/hello.wat")).unwrap()

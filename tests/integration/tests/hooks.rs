@@ -7,14 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use catamaran_harness::{Code, Container, Engine, Image, Node, Runtime, State, guests, wait_until};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Code, Container, Engine, Node, State, wait_until};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 /// A hook that writes its name and its state to a file, and then does `more`.
 fn hook(log: &Path, name: &str, more: &str) -> Value {

@@ -5,13 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Code, Engine, Image, Node, Runtime, State, guests};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Code, Engine, Node, Runtime, State, guests};
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn goes_through_its_states(runtime: Runtime, engine: Engine) {
     let node = Node::start().runtime(runtime).engine(engine);

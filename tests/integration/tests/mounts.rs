@@ -8,14 +8,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use catamaran_harness::{Code, Container, Engine, Image, Mounted, Node, Runtime, Task, guests, wait_until};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Code, Container, Engine, Image, Mounted, Node, Task, guests, wait_until};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn run(program: &str, words: &[&str]) {
     let output = Command::new(program).args(words).output().unwrap();

@@ -7,17 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, ContainerState, Pod, Propagation, Running, Shape};
+use catamaran_harness::guests::wasm;
 use catamaran_harness::procfs::{children, parent, status};
-use catamaran_harness::{Image, Node, Runtime, guests, procfs, shim_folder, wait_until};
+use catamaran_harness::{Image, Node, guests, procfs, shim_folder, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 
 fn side() -> Image {
     Image::new("side").file("/bin/side", guests::native("side")).env(["PATH=/bin"]).entrypoint(["side"])
-}
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
 }
 
 fn node() -> Node {

@@ -8,19 +8,16 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, ContainerState, Pod, Shape};
+use catamaran_harness::guests::wasm;
 use catamaran_harness::procfs::{self, parent};
 use catamaran_harness::{
-    CgroupVersion, Code, Engine, Image, Node, Runtime, State, Task, cgroup_version, guests, systemd_runs, wait_until,
+    CgroupVersion, Code, Engine, Node, Runtime, State, Task, cgroup_version, guests, systemd_runs, wait_until,
 };
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
 /// Long enough to notice a guest that computes.
 const A_WHILE: Duration = Duration::from_millis(300);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 /// Each of our engines, and runc.
 fn nodes() -> Vec<(Node, Runtime)> {

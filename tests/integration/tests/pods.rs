@@ -11,16 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use catamaran_harness::cri::{self, ContainerState, Pod, Propagation, Shape};
+use catamaran_harness::guests::wasm;
 use catamaran_harness::procfs::{children, parent, status};
-use catamaran_harness::{Engine, Example, Image, Node, Runtime, State, guests, procfs, shim_folder, wait_until};
+use catamaran_harness::{Engine, Example, Image, Node, State, guests, procfs, shim_folder, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 /// The first start of a module of some size.
 const COMPILED: Duration = Duration::from_secs(60);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn node() -> Node {
     Node::start_with(cri::options().network())

@@ -9,15 +9,12 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use catamaran_harness::guests::wasm;
 use catamaran_harness::procfs::{children, parent, status};
-use catamaran_harness::{Container, Engine, Image, Node, Runtime, Task, guests, procfs, shim_folder, wait_until};
+use catamaran_harness::{Container, Engine, Image, Node, Task, procfs, shim_folder, wait_until};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn sleeping(node: &Node) -> Task<'_> {
     let task = node.container("sleep").image(&wasm("sleep")).spawn();

@@ -8,13 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Code, Image, Node, Runtime, State, guests, wait_until};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Code, Image, Node, State, guests, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 /// A module whose compilation takes seconds.
 fn slow() -> Image {

@@ -10,17 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Code, Image, Node, Runtime, State, Task, guests, procfs, shim_folder, wait_until};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Code, Image, Node, State, Task, guests, procfs, shim_folder, wait_until};
 use containerd_shim_protos::api::{ConnectRequest, DeleteResponse, KillRequest, StateRequest};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::{Client, TaskClient, ttrpc};
 
 const SOON: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(90);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 /// Waits for a byte on stdin and ends with 7.
 fn seven() -> Image {

@@ -5,14 +5,11 @@
 use std::fs;
 use std::time::Duration;
 
-use catamaran_harness::{Code, Container, Image, Node, Runtime, guests};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Code, Container, Node, Runtime, guests};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn with_profile<'n>(order: Container<'n>, profile: Value) -> Container<'n> {
     order.spec(move |spec| spec["linux"]["seccomp"] = profile.clone())

@@ -5,13 +5,10 @@
 use std::fs;
 use std::process::Command;
 
-use catamaran_harness::{Code, Image, Node, Runtime, Task, guests, shim_folder};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Code, Node, Task, shim_folder};
 use object::{Object, ObjectSymbol};
 use serde_json::json;
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn line(task: &Task<'_>, file: &str, key: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{}/{file}", task.pid())).unwrap();

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Engine, Fifo, Image, Node, Runtime, State, Task, guests, procfs, wait_until};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Engine, Fifo, Image, Node, State, Task, guests, procfs, wait_until};
 use containerd_shim_protos::api::{
     CloseIORequest, ConnectRequest, CreateTaskRequest, DeleteRequest, StartRequest, StateRequest, WaitRequest,
 };
@@ -22,10 +23,6 @@ const SOON: Duration = Duration::from_secs(10);
 const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
 /// The size of one write of the flood.
 const BLOCK: usize = 64 << 10;
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 /// A guest that writes this many blocks to stdout, where each 8 bytes are their own number, and then "done" to stderr. Exits with the error
 /// number of a write that fails.

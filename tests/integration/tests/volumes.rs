@@ -8,14 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use catamaran_harness::{Container, Image, Mounted, Node, Options, Runtime, Task, guests};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Container, Image, Mounted, Node, Options, Task, guests};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn run(program: &str, words: &[&str]) {
     let output = Command::new(program).args(words).output().unwrap();

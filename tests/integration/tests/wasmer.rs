@@ -5,15 +5,12 @@
 use std::fs;
 use std::time::Duration;
 
-use catamaran_harness::{Container, Image, Node, Output, Runtime, Task, guests, procfs, shim_folder};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Container, Image, Node, Output, Task, guests, procfs, shim_folder};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
 const ENGINE: &str = "catamaran.wasm/engine";
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn module(name: &str, wat: &str) -> Image {
     let path = format!("/{name}.wasm");

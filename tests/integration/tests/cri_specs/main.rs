@@ -18,13 +18,10 @@ mod world;
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, ContainerStatus, Order, Pod, Running, Shape};
-use catamaran_harness::{Engine, Image, Node, Runtime, guests};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Engine, Image, Node, guests};
 
 const SOON: Duration = Duration::from_secs(20);
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 /// A module from `tests/guests/c/NAME.c`, which runs on either engine.
 fn c(name: &str) -> Image {

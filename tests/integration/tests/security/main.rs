@@ -21,14 +21,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, ContainerState, Order, Pod, Propagation, Running, Shape};
-use catamaran_harness::{Engine, Image, Node, Options, Runtime, Status, guests};
+use catamaran_harness::guests::wasm;
+use catamaran_harness::{Engine, Image, Node, Options, Status, guests};
 
 const SOON: Duration = Duration::from_secs(20);
 const NONE: Propagation = Propagation::None;
-
-fn wasm(name: &str) -> Image {
-    guests::image(Runtime::Catamaran, name)
-}
 
 fn kitchen() -> Image {
     guests::of("kitchen", guests::c("kitchen"))
