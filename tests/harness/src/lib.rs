@@ -78,6 +78,7 @@ pub use mounted::{Mount, Mounted};
 pub use network::Network;
 pub use node::Node;
 pub use pipes::Fifo;
+pub use processes::kill9;
 pub use programs::{Programs, cache, provided_by, shim_folder};
 pub use runtime::{Engine, Runtime};
 pub use service::{Service, StartFailure};

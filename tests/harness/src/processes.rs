@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use crate::tag;
 
@@ -16,6 +16,15 @@ pub(crate) struct Process {
     parent: u32,
     pub(crate) command: String,
     named: bool,
+}
+
+/// Kills a process.
+///
+/// # Panics
+/// When there is none of this pid.
+pub fn kill9(pid: u32) {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a pid");
+    kill_process(pid, Signal::KILL).unwrap_or_else(|error| panic!("cannot kill {pid:?}: {error}"));
 }
 
 /// A node's processes: those that name the tag in their command line, environment, working directory or cgroup, and their children. (A

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Code, Container, Engine, Image, Node, State, Task, guests, procfs, wait_until};
+use catamaran_harness::{Code, Container, Engine, Image, Node, State, Task, guests, kill9, procfs, wait_until};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -28,10 +28,6 @@ fn sleeping<'n>(order: &Container<'n>) -> Task<'n> {
     let task = order.spawn();
     task.expect_stdout("ready\n");
     task
-}
-
-fn kill9(pid: u32) {
-    assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
 
 #[test]

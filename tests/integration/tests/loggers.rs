@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Code, Engine, Image, Node, Runtime, State, guests, procfs, wait_until};
+use catamaran_harness::{Code, Engine, Image, Node, Runtime, State, guests, kill9, procfs, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
 const BOTH: [Runtime; 2] = [Runtime::Catamaran, Runtime::Runc];
@@ -44,10 +44,6 @@ fn running(path: &Path) -> Vec<u32> {
     };
     let names = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
     names.filter_map(|name| name.to_str()?.parse().ok()).filter(runs).collect()
-}
-
-fn kill9(pid: u32) {
-    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
 
 #[test]

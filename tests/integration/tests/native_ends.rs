@@ -6,12 +6,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use catamaran_harness::procfs::{children, parent, status};
 use catamaran_harness::{
-    CgroupVersion, Code, Container, Image, Node, Runtime, State, Task, cgroup_version, guests, procfs, wait_until,
+    CgroupVersion, Code, Container, Image, Node, Runtime, State, Task, cgroup_version, guests, kill9, procfs,
+    wait_until,
 };
 use nix::sys::ptrace;
 use nix::unistd::Pid;
@@ -31,10 +31,6 @@ fn sleeping<'n>(node: &'n Node, id: &str) -> Task<'n> {
     let task = order(node, id).spawn();
     task.expect_stdout("ready 1\n");
     task
-}
-
-fn kill9(pid: u32) {
-    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
 
 /// Whether the root file system of a container is mounted.

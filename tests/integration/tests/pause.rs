@@ -11,7 +11,7 @@ use catamaran_harness::cri::{self, ContainerState, Pod, Shape};
 use catamaran_harness::guests::wasm;
 use catamaran_harness::procfs::{self, parent};
 use catamaran_harness::{
-    CgroupVersion, Code, Engine, Node, Runtime, State, Task, cgroup_version, guests, systemd_runs, wait_until,
+    CgroupVersion, Code, Engine, Node, Runtime, State, Task, cgroup_version, guests, kill9, systemd_runs, wait_until,
 };
 use serde_json::json;
 
@@ -45,10 +45,6 @@ fn stands_still(pid: u32) {
     let before = procfs::ticks(pid);
     std::thread::sleep(A_WHILE);
     assert_eq!(procfs::ticks(pid), before, "it computes");
-}
-
-fn kill9(pid: u32) {
-    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
 
 /// The file of a task's freezer, and its content when the task is frozen.

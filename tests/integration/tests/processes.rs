@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use catamaran_harness::guests::wasm;
 use catamaran_harness::procfs::{children, parent, status};
-use catamaran_harness::{Container, Engine, Image, Node, Task, procfs, shim_folder, wait_until};
+use catamaran_harness::{Container, Engine, Image, Node, Task, kill9, procfs, shim_folder, wait_until};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -20,10 +20,6 @@ fn sleeping(node: &Node) -> Task<'_> {
     let task = node.container("sleep").image(&wasm("sleep")).spawn();
     task.expect_stdout("ready\n");
     task
-}
-
-fn kill9(pid: u32) {
-    assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }
 
 #[test]
