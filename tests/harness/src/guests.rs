@@ -1,6 +1,6 @@
 //! The programs that the tests run, from `tests/guests`.
 //!
-//! - WAT: `hello both args env exit cat spin sleep trap write read`, WASI preview 1, assembled on request.
+//! - WAT: `hello both args env exit cat spin sleep trap write read hog`, WASI preview 1, assembled on request.
 //! - The native peer: the same programs as an ELF, for the same test on runc.
 //! - Go: `kitchen`, one program with subcommands, built for `wasip1`.
 //! - C, in `tests/guests/c`: the kitchen again, `compute`, `errors` (the kernel's refusals), `churn` (many files), `names`
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_wat_guest_assembles() {
-        for name in ["hello", "both", "args", "env", "exit", "cat", "spin", "sleep", "trap", "write", "read"] {
+        for name in ["hello", "both", "args", "env", "exit", "cat", "spin", "sleep", "trap", "write", "read", "hog"] {
             assert_eq!(&wat(name)[..8], b"\0asm\x01\0\0\0", "{name}");
         }
     }

@@ -226,12 +226,7 @@ fn a_limit_of_processes_that_is_reached_is_named() {
 #[test]
 fn an_exec_that_takes_all_the_memory_ends_by_itself() {
     let node = Node::start();
-    let hog = wat::parse_str(
-        r#"(module (memory 1) (func (export "_start")
-             (drop (memory.grow (i32.const 4096)))
-             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
-    );
-    let task = node.container("c").image(&tools().file("/hog", hog.unwrap())).memory(64 * MIB).spawn();
+    let task = node.container("c").image(&tools().file("/hog", guests::wat("hog"))).memory(64 * MIB).spawn();
     task.expect_stdout("ready\n");
     assert_eq!(task.further("e").args(["/hog"]).run().code, 137);
     assert_eq!(task.state(), State::Running, "the container goes on");

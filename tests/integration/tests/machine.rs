@@ -43,15 +43,6 @@ fn the_machine_has_cgroup_v2_systemd_and_apparmor() {
     assert!(profiles.lines().any(|line| line == format!("{PROFILE} (enforce)")), "{profiles}");
 }
 
-fn hog() -> Image {
-    let hog = wat::parse_str(
-        r#"(module (memory 1) (func (export "_start")
-             (drop (memory.grow (i32.const 4096)))
-             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
-    );
-    Image::new("hog").file("/hog.wasm", hog.unwrap()).entrypoint(["/hog.wasm"])
-}
-
 /// Returns a property of a systemd unit.
 fn property(unit: &str, name: &str) -> String {
     let output = Command::new("systemctl").args(["show", unit, "--value", "-p", name]).output().unwrap();
@@ -89,7 +80,7 @@ fn a_systemd_scope_lies_below_its_slice() {
 #[ignore = "runs in tests/machine"]
 fn a_guest_above_memory_max_is_killed() {
     let node = Node::start();
-    let task = node.container("hog").image(&hog()).memory(64 << 20).create();
+    let task = node.container("hog").image(&guests::wasm("hog")).memory(64 << 20).create();
     let folder = cgroup(&task);
     assert_eq!(read(folder.join("memory.max")), (64 << 20).to_string());
     task.start();
@@ -113,7 +104,7 @@ fn an_oom_kill_in_a_removed_scope_is_reported() {
     let mut gone = 0;
     for n in 0..4 {
         let id = format!("hog-{n}");
-        let task = in_scope(&id, &hog()).memory(64 << 20).create();
+        let task = in_scope(&id, &guests::wasm("hog")).memory(64 << 20).create();
         let folder = cgroup(&task);
         task.start();
         assert_eq!(task.wait(SOON).code, 137);

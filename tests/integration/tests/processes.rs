@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use catamaran_harness::guests::wasm;
 use catamaran_harness::procfs::{children, parent, status};
-use catamaran_harness::{Container, Engine, Image, Node, Task, kill9, procfs, shim_folder, wait_until};
+use catamaran_harness::{Container, Engine, Node, Task, kill9, procfs, shim_folder, wait_until};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -297,12 +297,7 @@ fn killing_the_worker_is_an_exit_like_any_other() {
 #[test]
 fn a_memory_limit_holds() {
     let node = Node::start();
-    let hog = wat::parse_str(
-        r#"(module (memory 1) (func (export "_start")
-             (drop (memory.grow (i32.const 4096)))
-             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
-    );
-    let image = Image::new("hog").file("/hog.wasm", hog.unwrap()).entrypoint(["/hog.wasm"]);
+    let image = wasm("hog");
     assert_eq!(node.container("free").image(&image).run().code, 0);
     assert_eq!(node.container("limited").image(&image).memory(64 << 20).run().code, 137);
     node.finish();

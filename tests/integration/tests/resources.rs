@@ -168,12 +168,7 @@ fn memory_and_swap() {
 #[test]
 fn a_guest_above_its_memory_limit_is_killed() {
     let node = Node::start();
-    let hog = wat::parse_str(
-        r#"(module (memory 1) (func (export "_start")
-             (drop (memory.grow (i32.const 4096)))
-             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
-    );
-    let image = Image::new("hog").file("/hog.wasm", hog.unwrap()).entrypoint(["/hog.wasm"]);
+    let image = guests::wasm("hog");
     let limited = json!({"memory": {"limit": 64 * MIB, "swap": 64 * MIB}});
     if !has("memory") {
         refused(&node, &limited, Code::InvalidArgument, &["linux.resources.memory.limit", "no memory controller"]);

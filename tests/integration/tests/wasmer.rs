@@ -197,12 +197,7 @@ fn a_worker_is_two_threads_that_sleep_and_has_no_rights() {
 #[test]
 fn a_memory_limit_holds() {
     let node = Node::start();
-    let hog = module(
-        "hog",
-        r#"(module (memory (export "memory") 1) (func (export "_start")
-             (drop (memory.grow (i32.const 4096)))
-             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
-    );
+    let hog = wasm("hog");
     assert_eq!(on_wasmer(&node, "free", &hog).run().code, 0);
     assert_eq!(on_wasmer(&node, "limited", &hog).memory(64 << 20).run().code, 137);
     // A request for more than any machine has is refused, and the guest goes on.

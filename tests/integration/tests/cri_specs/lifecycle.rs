@@ -178,13 +178,7 @@ fn a_container_that_ended_is_followed_by_the_next_of_its_name() {
 #[test]
 fn a_guest_that_takes_too_much_memory_is_oomkilled() {
     let node = node();
-    // Grows by 256 MiB and writes to all of it.
-    let module = wat::parse_str(
-        r#"(module (memory (export "memory") 1) (func (export "_start")
-             (if (i32.eq (memory.grow (i32.const 4096)) (i32.const -1)) (then unreachable))
-             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
-    );
-    let hog = guests::of("hog", module.unwrap());
+    let hog = wasm("hog");
     on_each_engine(&node, |pod, engine| {
         for attempt in 0..3 {
             let (_, ended) = to_its_end(pod.order("hog", &hog).attempt(attempt).limits(64 << 20, 1024, 100_000));

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use catamaran_harness::procfs::{self, children, parent};
-use catamaran_harness::{Code, Image, Node, Runtime, State, Task, guests};
+use catamaran_harness::{Code, Node, Runtime, State, Task, guests};
 use containerd_shim_protos::protobuf::Message;
 use containerd_shim_protos::{cgroups, cgroups_v2};
 use serde_json::{Value, json};
@@ -65,16 +65,6 @@ fn memory_and_swap_go_up_and_down_together() {
     node.finish();
 }
 
-/// A guest that writes to 256 MiB.
-fn hog() -> Image {
-    let hog = wat::parse_str(
-        r#"(module (memory 1) (func (export "_start")
-             (drop (memory.grow (i32.const 4096)))
-             (memory.fill (i32.const 0) (i32.const 1) (i32.const 268435456))))"#,
-    );
-    Image::new("hog").file("/hog.wasm", hog.unwrap()).entrypoint(["/hog.wasm"])
-}
-
 #[test]
 fn the_limit_that_was_set_last_is_the_one_that_holds() {
     if !has("memory") {
@@ -82,7 +72,7 @@ fn the_limit_that_was_set_last_is_the_one_that_holds() {
     }
     let node = Node::start();
     for (first, then, code) in [(64, 512, 0), (512, 64, 137)] {
-        let task = node.container("hog").image(&hog()).memory(first * MIB).create();
+        let task = node.container("hog").image(&guests::wasm("hog")).memory(first * MIB).create();
         // A container that is created but not started takes it too.
         update(&task, &json!({"memory": {"limit": then * MIB}}));
         task.start();
