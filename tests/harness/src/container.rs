@@ -311,6 +311,18 @@ impl<'n> Container<'n> {
         Task::create(self)
     }
 
+    /// Checks that Create is refused with this code, and with each of these words in the text.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn expect_refused(&self, code: Code, words: &[&str]) {
+        let status = self.try_create().err().unwrap_or_else(|| panic!("it was created; expected {words:?}"));
+        assert_eq!(status.code, code, "{status}");
+        for word in words {
+            assert!(status.message.contains(word), "{word:?} is missing in: {status}");
+        }
+    }
+
     /// Makes the container's record and snapshot, for [`Container::try_create_again`].
     ///
     /// # Panics

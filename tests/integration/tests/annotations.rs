@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-use catamaran_harness::{Code, Container, Image, Node, guests};
+use catamaran_harness::{Code, Image, Node, guests};
 
 const CONTAINER: &str = "io.kubernetes.cri.container-name";
 
@@ -17,14 +17,6 @@ fn server() -> Vec<u8> {
         (instance $handler (instantiate $empty))
         (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
     wat::parse_str(text).unwrap()
-}
-
-fn refused(container: &Container<'_>, code: Code, words: &[&str]) {
-    let status = container.try_create().err().unwrap();
-    assert_eq!(status.code, code, "{status}");
-    for word in words {
-        assert!(status.message.contains(word), "{word:?} is missing in: {status}");
-    }
 }
 
 #[test]
@@ -45,10 +37,10 @@ fn an_annotation_that_is_wrong_refuses_a_container_of_any_world() {
         let (pods, own) = (format!("catamaran.wasm/{key}"), format!("catamaran.wasm/{key}.app"));
         let named = || node.container("same").image(&image).annotation(CONTAINER, "app");
         let found = format!("annotation {pods}: {value:?}");
-        refused(&named().annotation(&pods, value), Code::InvalidArgument, &[&found, expected]);
+        named().annotation(&pods, value).expect_refused(Code::InvalidArgument, &[&found, expected]);
         let found = format!("annotation {own}: {value:?}");
         let both = named().annotation(&pods, "never read").annotation(&own, value);
-        refused(&both, Code::InvalidArgument, &[&found, expected]);
+        both.expect_refused(Code::InvalidArgument, &[&found, expected]);
     }
     // A valid value, or a key that is not ours, changes nothing for a command.
     let task = node
@@ -77,7 +69,7 @@ fn a_world_that_no_engine_of_the_container_has_is_refused() {
         "catamaran.wasm/world: \"http\", which wasmer does not run",
         "\"wasmtime\" in the annotation catamaran.wasm/engine",
     ];
-    refused(&both, Code::InvalidArgument, &words);
+    both.expect_refused(Code::InvalidArgument, &words);
     node.finish();
 }
 
@@ -89,7 +81,7 @@ fn a_server_that_is_to_be_a_command_is_refused_and_an_exec_of_one_ends_with_126(
     for _ in 0..2 {
         let command =
             node.container("same").image(&image).args(["/server"]).annotation("catamaran.wasm/world", "command");
-        refused(&command, Code::FailedPrecondition, &["/server: ", "wasi:http/incoming-handler"]);
+        command.expect_refused(Code::FailedPrecondition, &["/server: ", "wasi:http/incoming-handler"]);
     }
     let task = node.container("c").image(&image).spawn();
     task.expect_stdout("ready\n");

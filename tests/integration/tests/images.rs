@@ -48,11 +48,7 @@ fn recorded<'n>(node: &'n Node, id: &str, image: &Image) -> Container<'n> {
 }
 
 fn refused(node: &Node, container: &Container<'_>, code: Code, words: &[&str]) {
-    let status = container.try_create().err().unwrap_or_else(|| panic!("it was created; expected {words:?}"));
-    assert_eq!(status.code, code, "{status}");
-    for word in words {
-        assert!(status.message.contains(word), "{word:?} is missing in: {status}");
-    }
+    container.expect_refused(code, words);
     node.expect_nothing_left(SOON);
 }
 

@@ -7,11 +7,7 @@ use serde_json::json;
 
 /// Creates a container that must be refused, and then one of the same id that must run.
 fn refused(node: &Node, container: &Container<'_>, code: Code, words: &[&str]) {
-    let status = container.try_create().err().unwrap_or_else(|| panic!("it was created; expected {words:?}"));
-    assert_eq!(status.code, code, "{status}");
-    for word in words {
-        assert!(status.message.contains(word), "{word:?} is missing in: {status}");
-    }
+    container.expect_refused(code, words);
     node.expect_nothing_left(std::time::Duration::from_secs(5));
     let again = node.container("same").image(&guests::image(Runtime::Catamaran, "hello")).run();
     assert_eq!(again.stdout, "hello from wasm\n", "the id cannot be used again: {again:?}");
