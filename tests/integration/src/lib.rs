@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
+pub mod builds;
 pub mod compiles;
 pub mod http;
 

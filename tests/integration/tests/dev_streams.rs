@@ -2,44 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
-use catamaran_harness::{Container, Engine, Image, Node, Output, Runtime, guests};
-use catamaran_integration::adapted;
-
-/// The program that opens them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
-    Native,
-    /// Preview 1 on Wasmtime.
-    Module,
-    Component,
-    /// Preview 1 on Wasmer.
-    OnWasmer,
-    Wasix,
-}
-
-const WASM: [Who; 4] = [Who::Module, Who::Component, Who::OnWasmer, Who::Wasix];
+use catamaran_harness::{Container, Image, Node, Output};
+use catamaran_integration::builds::Build;
 
 /// An order for `streams.c`, in an image whose logs are links to the streams, as in many web servers' images.
-fn order<'n>(node: &'n Node, who: Who, steps: &[&str]) -> Container<'n> {
-    let (program, runtime, engine) = match who {
-        Who::Native => (guests::native("streams"), Runtime::Runc, Engine::Wasmtime),
-        Who::Module => (guests::c("streams"), Runtime::Catamaran, Engine::Wasmtime),
-        Who::Component => (adapted(&guests::c("streams")), Runtime::Catamaran, Engine::Wasmtime),
-        Who::OnWasmer => (guests::c("streams"), Runtime::Catamaran, Engine::Wasmer),
-        Who::Wasix => (guests::wasix("streams"), Runtime::Catamaran, Engine::Wasmer),
-    };
-    let image = Image::new(&format!("streams-{who:?}").to_lowercase())
-        .file_as("/streams", program, 0o755, 0, 0)
+fn order<'n>(node: &'n Node, build: Build, steps: &[&str]) -> Container<'n> {
+    let image = Image::new(&format!("streams-{build:?}").to_lowercase())
+        .file_as("/streams", build.program("streams"), 0o755, 0, 0)
         .link("/var/log/access.log", "/dev/stdout")
         .link("/var/log/error.log", "../../dev/stderr")
         .link("/var/log/self.log", "/proc/self/fd/1")
         .dir("/tmp", 0o1777, 0, 0);
-    let order = node.container("streams").image(&image).runtime(runtime).args([&["/streams"], steps].concat());
-    if runtime == Runtime::Catamaran { order.engine(engine) } else { order }
+    build.chosen(node.container("streams").image(&image).args([&["/streams"], steps].concat()))
 }
 
-fn run(node: &Node, who: Who, steps: &[&str], input: &str) -> Output {
-    let task = order(node, who, steps).hold_stdin().spawn();
+fn run(node: &Node, build: Build, steps: &[&str], input: &str) -> Output {
+    let task = order(node, build, steps).hold_stdin().spawn();
     task.write(input);
     task.close_stdin();
     task.wait(std::time::Duration::from_secs(30));
@@ -47,16 +25,16 @@ fn run(node: &Node, who: Who, steps: &[&str], input: &str) -> Output {
 }
 
 /// Checks that the steps have the same outcome and output as natively.
-fn as_natively(steps: &[&str], input: &str, whos: &[Who]) {
+fn as_natively(steps: &[&str], input: &str, builds: &[Build]) {
     let node = Node::start();
-    let native = run(&node, Who::Native, steps, input);
+    let native = run(&node, Build::Native, steps, input);
     assert_eq!(native.code, 0, "{native:?}");
-    for who in whos {
-        let wasm = run(&node, *who, steps, input);
+    for build in builds {
+        let wasm = run(&node, *build, steps, input);
         assert_eq!(
             (wasm.code, &wasm.stdout, &wasm.stderr),
             (native.code, &native.stdout, &native.stderr),
-            "{who:?}, and natively"
+            "{build:?}, and natively"
         );
     }
     node.finish();
@@ -75,13 +53,13 @@ fn writing_to_dev_stdout_reaches_the_stream() {
         "a/var/log/error.log",
         "w/var/log/self.log",
     ];
-    as_natively(&steps, "", &WASM);
+    as_natively(&steps, "", &Build::WASM);
 }
 
 #[test]
 fn reading_dev_stdin_reads_the_input() {
-    as_natively(&["r/dev/stdin"], "a line\n", &WASM);
-    as_natively(&["r/dev/fd/0"], "a line\n", &WASM);
+    as_natively(&["r/dev/stdin"], "a line\n", &Build::WASM);
+    as_natively(&["r/dev/fd/0"], "a line\n", &Build::WASM);
 }
 
 #[test]
@@ -101,20 +79,20 @@ fn stream_names_look_as_they_do_to_a_native_program() {
         "k/dev/stderr",
         "k/dev/fd",
     ];
-    as_natively(&steps, "", &WASM);
+    as_natively(&steps, "", &Build::WASM);
 }
 
 #[test]
 fn a_stream_name_cannot_be_seeked() {
-    as_natively(&["p/dev/stdout"], "", &[Who::Module, Who::OnWasmer, Who::Wasix]);
+    as_natively(&["p/dev/stdout"], "", &[Build::Module, Build::OnWasmer, Build::Wasix]);
 }
 
 /// A component's descriptors belong to its C library, and the host does not know them.
 #[test]
 fn stream_names_are_the_guests_own_descriptors() {
-    let whos = [Who::Module, Who::OnWasmer, Who::Wasix];
-    as_natively(&["5/tmp/file", ">/tmp/other"], "", &whos);
-    as_natively(&["c"], "", &whos);
+    let builds = [Build::Module, Build::OnWasmer, Build::Wasix];
+    as_natively(&["5/tmp/file", ">/tmp/other"], "", &builds);
+    as_natively(&["c"], "", &builds);
 }
 
 /// A stream that was opened by its name has no position: wasmtime-wasi reads and writes at one.
@@ -124,9 +102,9 @@ fn a_fifo_is_written_and_read() {
     let volume = node.folder("fifo");
     let fifo = volume.join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    for who in [Who::Native, Who::Module, Who::Component, Who::OnWasmer, Who::Wasix] {
-        let output = order(&node, who, &["f/data/fifo"]).bind(&volume, "/data", ["rbind", "rw"]).to_its_end();
-        assert_eq!((output.code, output.stderr.as_str()), (0, "f/data/fifo: ok\n"), "{who:?}");
+    for build in [Build::Native, Build::Module, Build::Component, Build::OnWasmer, Build::Wasix] {
+        let output = order(&node, build, &["f/data/fifo"]).bind(&volume, "/data", ["rbind", "rw"]).to_its_end();
+        assert_eq!((output.code, output.stderr.as_str()), (0, "f/data/fifo: ok\n"), "{build:?}");
     }
     node.finish();
 }
@@ -134,14 +112,14 @@ fn a_fifo_is_written_and_read() {
 #[test]
 fn a_folder_of_devices_shows_them() {
     let node = Node::start();
-    for who in WASM {
-        let listed = run(&node, who, &["l/dev"], "").stderr;
+    for build in Build::WASM {
+        let listed = run(&node, build, &["l/dev"], "").stderr;
         let mut names: Vec<&str> = listed.lines().collect();
         names.sort_unstable();
         for wanted in
             ["fd link", "full", "null", "random", "stderr link", "stdin link", "stdout link", "urandom", "zero"]
         {
-            assert!(names.contains(&wanted), "{who:?}: {wanted} is missing: {names:?}");
+            assert!(names.contains(&wanted), "{build:?}: {wanted} is missing: {names:?}");
         }
     }
     node.finish();
@@ -151,10 +129,10 @@ fn a_folder_of_devices_shows_them() {
 #[test]
 fn no_other_name_of_a_procfs_exists() {
     let node = Node::start();
-    for who in WASM {
+    for build in Build::WASM {
         let steps = ["s/proc/self", "s/proc/self/mem", "r/proc/self/exe", "w/proc/self/mem", "r/proc/self/fd/0/x"];
-        let said = run(&node, who, &steps, "").stderr;
-        assert!(said.lines().count() == 5 && !said.contains(": ok"), "{who:?}: {said}");
+        let said = run(&node, build, &steps, "").stderr;
+        assert!(said.lines().count() == 5 && !said.contains(": ok"), "{build:?}: {said}");
     }
     node.finish();
 }

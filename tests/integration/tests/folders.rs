@@ -4,49 +4,27 @@
 
 use std::time::Duration;
 
-use catamaran_harness::{Container, Engine, Image, Node, Runtime, guests};
-use catamaran_integration::adapted;
-
-/// The program that reads the folder.
-#[derive(Clone, Copy, Debug)]
-enum Who {
-    Native,
-    /// Preview 1 on Wasmtime.
-    Module,
-    Component,
-    /// Preview 1 on Wasmer.
-    OnWasmer,
-    Wasix,
-}
-
-const WASM: [Who; 4] = [Who::Module, Who::Component, Who::OnWasmer, Who::Wasix];
+use catamaran_harness::{Container, Image, Node};
+use catamaran_integration::builds::Build;
 
 /// An order for `folder.c`, over a volume of its own.
-fn order<'n>(node: &'n Node, who: Who, words: [&str; 2]) -> Container<'n> {
-    let (program, runtime, engine) = match who {
-        Who::Native => (guests::native("folder"), Runtime::Runc, Engine::Wasmtime),
-        Who::Module => (guests::c("folder"), Runtime::Catamaran, Engine::Wasmtime),
-        Who::Component => (adapted(&guests::c("folder")), Runtime::Catamaran, Engine::Wasmtime),
-        Who::OnWasmer => (guests::c("folder"), Runtime::Catamaran, Engine::Wasmer),
-        Who::Wasix => (guests::wasix("folder"), Runtime::Catamaran, Engine::Wasmer),
-    };
-    let name = format!("folder-{who:?}").to_lowercase();
+fn order<'n>(node: &'n Node, build: Build, words: [&str; 2]) -> Container<'n> {
+    let name = format!("folder-{build:?}").to_lowercase();
     let volume = node.folder(&name);
-    let order = node.container("folder").image(&Image::new(&name).file_as("/folder", program, 0o755, 0, 0));
-    let order = order.runtime(runtime).args(["/folder", "/data", words[0], words[1]]).limit(Duration::from_secs(120));
-    let order = order.bind(&volume, "/data", ["rbind", "rw"]);
-    if runtime == Runtime::Catamaran { order.engine(engine) } else { order }
+    let image = Image::new(&name).file_as("/folder", build.program("folder"), 0o755, 0, 0);
+    let order = node.container("folder").image(&image).args(["/folder", "/data", words[0], words[1]]);
+    build.chosen(order).limit(Duration::from_secs(120)).bind(&volume, "/data", ["rbind", "rw"])
 }
 
 /// Files are removed while they are read, names come and go, and the reader returns to earlier places (telldir, seekdir, rewinddir).
 #[test]
 fn a_folder_is_read_as_a_native_program_reads_it() {
     let node = Node::start();
-    let native = order(&node, Who::Native, ["1000", "steps"]).to_its_end();
+    let native = order(&node, Build::Native, ["1000", "steps"]).to_its_end();
     assert!(native.code == 0 && native.stdout.contains("removed: 1000, left: 0\n"), "{native:?}");
-    for who in WASM {
-        let wasm = order(&node, who, ["1000", "steps"]).to_its_end();
-        assert_eq!((wasm.code, &wasm.stdout), (0, &native.stdout), "{who:?}: {}", wasm.stderr);
+    for build in Build::WASM {
+        let wasm = order(&node, build, ["1000", "steps"]).to_its_end();
+        assert_eq!((wasm.code, &wasm.stdout), (0, &native.stdout), "{build:?}: {}", wasm.stderr);
     }
     node.finish();
 }
@@ -55,13 +33,13 @@ fn a_folder_is_read_as_a_native_program_reads_it() {
 #[test]
 fn a_folder_with_twenty_thousand_files_is_read_at_once() {
     let node = Node::start();
-    for who in WASM {
-        let wasm = order(&node, who, ["20000", "list"]).to_its_end();
-        assert_eq!((wasm.code, wasm.stdout.as_str()), (0, "20000\n"), "{who:?}: {}", wasm.stderr);
+    for build in Build::WASM {
+        let wasm = order(&node, build, ["20000", "list"]).to_its_end();
+        assert_eq!((wasm.code, wasm.stdout.as_str()), (0, "20000\n"), "{build:?}: {}", wasm.stderr);
         let took: u64 = wasm.stderr.trim().parse().unwrap();
-        println!("{who:?}: {took} ms");
+        println!("{build:?}: {took} ms");
         // The goal is 300 ms, on an idle machine.
-        assert!(took < 2500, "{who:?}: {took} ms");
+        assert!(took < 2500, "{build:?}: {took} ms");
     }
     node.finish();
 }
