@@ -6,6 +6,7 @@
 pub mod builds;
 pub mod compiles;
 pub mod http;
+pub mod storm;
 
 use std::path::PathBuf;
 

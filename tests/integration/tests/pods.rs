@@ -6,14 +6,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use catamaran_harness::cri::{self, ContainerState, Pod, Propagation, Shape};
 use catamaran_harness::guests::wasm;
 use catamaran_harness::procfs::{children, parent, status};
 use catamaran_harness::{Engine, Example, Image, Node, State, guests, procfs, shim_folder, wait_until};
+use catamaran_integration::storm::kills_at_any_moment;
 
 const SOON: Duration = Duration::from_secs(10);
 /// The first start of a module of some size.
@@ -388,36 +388,7 @@ fn a_holder_killed_at_any_moment_of_its_creation_leaves_nothing() {
         let words = fs::read(process.join("cmdline")).unwrap_or_default();
         words.ends_with(b"\0hold\0stormy\0") || words == b"catamaran-holder\0stormy\0"
     };
-    let mut refused = 0;
-    for delay in 0..16 {
-        let done = AtomicBool::new(false);
-        let created = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    let all = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-                    if let Some(found) = all.into_iter().find(|process| own(process)) {
-                        std::thread::sleep(Duration::from_millis(delay / 2));
-                        let name = found.file_name().unwrap().to_string_lossy().into_owned();
-                        // It may be gone: an intermediate lives for a few milliseconds.
-                        let _ = Command::new("kill").args(["-9", &name]).stderr(Stdio::null()).status();
-                        return;
-                    }
-                }
-            });
-            let created = order.try_create();
-            done.store(true, Ordering::Relaxed);
-            created
-        });
-        match created {
-            Ok(task) => drop(task.discard()),
-            Err(status) => {
-                refused += 1;
-                assert!(status.message.contains("the container's process: "), "{status}");
-            }
-        }
-        node.expect_nothing_left(SOON);
-    }
-    assert!(refused > 0, "none was killed in time: the test needs other delays");
+    kills_at_any_moment(&node, &order, Duration::from_micros(500), own);
     node.finish();
 }
 

@@ -5,13 +5,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use catamaran_harness::guests::wasm;
 use catamaran_harness::procfs::{children, parent, status};
 use catamaran_harness::{Container, Engine, Node, Task, kill9, procfs, shim_folder, wait_until};
+use catamaran_integration::storm::kills_at_any_moment;
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -231,36 +230,7 @@ fn intermediates_and_workers_killed_at_any_moment_leave_nothing() {
         let words = fs::read(process.join("cmdline")).unwrap_or_default();
         exe.ends_with("catamaran-wasmtime") && words.ends_with(b"\0stormed\0")
     };
-    let mut refused = 0;
-    for delay in 0..16 {
-        let done = AtomicBool::new(false);
-        let created = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    let all = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
-                    if let Some(found) = all.into_iter().find(|process| own(process)) {
-                        std::thread::sleep(Duration::from_millis(delay));
-                        let name = found.file_name().unwrap().to_string_lossy().into_owned();
-                        // It may be gone: an intermediate lives for a few milliseconds.
-                        let _ = std::process::Command::new("kill").args(["-9", &name]).stderr(Stdio::null()).status();
-                        return;
-                    }
-                }
-            });
-            let created = stormed().try_create();
-            done.store(true, Ordering::Relaxed);
-            created
-        });
-        match created {
-            Ok(task) => drop(task.discard()),
-            Err(status) => {
-                refused += 1;
-                assert!(status.message.contains("the container's process: "), "{status}");
-            }
-        }
-        node.expect_nothing_left(SOON);
-    }
-    assert!(refused > 0, "none was killed in time: the test needs other delays");
+    kills_at_any_moment(&node, &stormed(), Duration::from_millis(1), own);
     assert_eq!(stormed().run().code, 0);
     node.finish();
 }
