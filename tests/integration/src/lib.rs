@@ -9,8 +9,9 @@ pub mod http;
 pub mod storm;
 
 use std::path::PathBuf;
+use std::process::Command;
 
-use catamaran_harness::{Engine, Example, Image, Node, Runtime};
+use catamaran_harness::{Container, Engine, Example, Image, Node, Runtime, Task};
 use wit_component::{ComponentEncoder, StringEncoding};
 
 /// Runs `check` for each runtime, and for ours with each engine, on a node of its own.
@@ -24,6 +25,25 @@ pub fn everywhere(check: impl Fn(&Node, Runtime)) {
         check(&node, runtime);
         node.finish();
     }
+}
+
+/// Runs a program of the machine.
+///
+/// # Panics
+/// When it fails.
+pub fn run(program: &str, words: &[&str]) {
+    let output = Command::new(program).args(words).output().unwrap();
+    assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Starts a container that says when it is ready and then waits, so that the test can look at its tree from outside.
+///
+/// # Panics
+/// When it does not start.
+pub fn waiting<'n>(order: &Container<'n>) -> Task<'n> {
+    let task = order.spawn();
+    task.expect_stdout("ready\n");
+    task
 }
 
 /// Makes the component of a module of preview 1.

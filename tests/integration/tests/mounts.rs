@@ -5,26 +5,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use catamaran_harness::guests::wasm;
-use catamaran_harness::{Code, Container, Engine, Image, Mounted, Node, Task, guests, wait_until};
+use catamaran_harness::{Code, Engine, Image, Mounted, Node, guests, wait_until};
+use catamaran_integration::{run, waiting};
 use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn run(program: &str, words: &[&str]) {
-    let output = Command::new(program).args(words).output().unwrap();
-    assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A container that waits, so that the test can look at its tree from outside.
-fn waiting<'n>(order: &Container<'n>) -> Task<'n> {
-    let task = order.spawn();
-    task.expect_stdout("ready\n");
-    task
-}
 
 #[test]
 fn options_of_a_bind_mount_take_effect() {

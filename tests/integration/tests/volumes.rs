@@ -5,26 +5,14 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use catamaran_harness::guests::wasm;
-use catamaran_harness::{Container, Image, Mounted, Node, Options, Task, guests};
+use catamaran_harness::{Container, Image, Mounted, Node, Options, guests};
+use catamaran_integration::{run, waiting};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(10);
-
-fn run(program: &str, words: &[&str]) {
-    let output = Command::new(program).args(words).output().unwrap();
-    assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A container that waits, so that the test can look at its tree from outside.
-fn waiting<'n>(order: &Container<'n>) -> Task<'n> {
-    let task = order.spawn();
-    task.expect_stdout("ready\n");
-    task
-}
 
 /// A volume as the kubelet writes ConfigMaps, Secrets and tokens: links through `..data`.
 fn projected(volume: &Path, file: &str, text: &str, version: u32) {
