@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(20);
 const LONGEST: Duration = Duration::from_secs(30);
 
 fn module() -> Vec<u8> {
-    wat::parse_str(include_str!("../../guests/hello.wat")).unwrap()
+    guests::wat("hello")
 }
 
 /// Returns the result of `call`, which must come at once.
@@ -105,9 +105,9 @@ fn a_creation_that_waits_for_a_dead_volume_holds_up_no_other_call() {
     }
 }
 
-#[test]
-fn an_exec_that_waits_for_a_dead_volume_holds_up_no_other_call_and_ends_by_a_signal() {
-    let node = Node::start();
+/// A container whose volume has died, after an exec that waited for a file of the volume and was killed. `meanwhile` runs while the exec
+/// waits.
+fn after_an_exec<'n>(node: &'n Node, meanwhile: impl FnOnce(&Task<'n>)) -> (Fuse, Task<'n>) {
     let at = node.dir().join("fuse");
     let fuse = Fuse::mount(&at, module());
     let task = node.container("own").image(&wasm("sleep")).bind(&at.join("folder"), "/data", ["rbind", "ro"]).spawn();
@@ -117,13 +117,20 @@ fn an_exec_that_waits_for_a_dead_volume_holds_up_no_other_call_and_ends_by_a_sig
         let starts = scope.spawn(|| exec.try_start());
         fuse.expect_waiting(SOON);
         wait_until(SOON, "the search to be charged to the pod", || (searches("own") == 1).then_some(()));
-        all_calls(&task);
+        meanwhile(&task);
         // As a probe after its deadline.
         at_once("Kill of the exec", || exec.try_kill(9).unwrap());
         assert_eq!(exec.wait(SOON).code, 137);
         starts.join().unwrap().unwrap();
     });
     exec.delete();
+    (fuse, task)
+}
+
+#[test]
+fn an_exec_that_waits_for_a_dead_volume_holds_up_no_other_call_and_ends_by_a_signal() {
+    let node = Node::start();
+    let (fuse, task) = after_an_exec(&node, all_calls);
     all_calls(&task);
     at_once("Kill", || task.kill("KILL"));
     at_once("Wait", || task.wait(SOON));
@@ -137,19 +144,7 @@ fn an_exec_that_waits_for_a_dead_volume_holds_up_no_other_call_and_ends_by_a_sig
 #[test]
 fn a_pod_whose_search_hangs_is_removed_and_its_search_later() {
     let node = Node::start();
-    let at = node.dir().join("fuse");
-    let fuse = Fuse::mount(&at, module());
-    let task = node.container("own").image(&wasm("sleep")).bind(&at.join("folder"), "/data", ["rbind", "ro"]).spawn();
-    fuse.fall_silent();
-    let exec = task.further("hangs").args(["/data/file"]).add();
-    std::thread::scope(|scope| {
-        let starts = scope.spawn(|| exec.try_start());
-        fuse.expect_waiting(SOON);
-        wait_until(SOON, "the search to be charged to the pod", || (searches("own") == 1).then_some(()));
-        at_once("Kill of the exec", || exec.try_kill(9).unwrap());
-        starts.join().unwrap().unwrap();
-    });
-    exec.delete();
+    let (fuse, task) = after_an_exec(&node, |_| ());
     at_once("Kill", || task.kill("KILL"));
     task.wait(SOON);
     // The shim ends with its last container.
