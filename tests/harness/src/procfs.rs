@@ -47,6 +47,13 @@ pub fn ticks(pid: u32) -> u64 {
     fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
 }
 
+/// How often its first thread has stopped running, to wait or to let others run.
+pub fn switches(pid: u32) -> u64 {
+    let status = status(pid);
+    let number = |key: &str| status[key].parse::<u64>().unwrap();
+    number("voluntary_ctxt_switches") + number("nonvoluntary_ctxt_switches")
+}
+
 /// Columns and rows of the terminal that is a process's standard input.
 ///
 /// # Panics

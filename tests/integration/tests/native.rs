@@ -128,15 +128,10 @@ fn an_idle_native_container_wakes_nobody() {
     let node = Node::start();
     let task = sleeping(&node, "side");
     let shim = parent(task.pid());
-    let switches = || {
-        let status = status(shim);
-        let number = |key: &str| status[key].parse::<u64>().unwrap();
-        number("voluntary_ctxt_switches") + number("nonvoluntary_ctxt_switches")
-    };
     std::thread::sleep(Duration::from_secs(1));
-    let before = switches();
+    let before = procfs::switches(shim);
     std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(switches(), before);
+    assert_eq!(procfs::switches(shim), before);
     task.discard();
     node.finish();
 }

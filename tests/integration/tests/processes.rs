@@ -42,13 +42,7 @@ fn an_idle_container_wakes_nobody() {
     let node = Node::start();
     let task = sleeping(&node);
     let (worker, shim) = (task.pid(), parent(task.pid()));
-    let switches = || {
-        [shim, worker].map(|pid| {
-            let status = status(pid);
-            status["voluntary_ctxt_switches"].parse::<u64>().unwrap()
-                + status["nonvoluntary_ctxt_switches"].parse::<u64>().unwrap()
-        })
-    };
+    let switches = || [shim, worker].map(procfs::switches);
     // Work that Start began may still be going on.
     std::thread::sleep(Duration::from_secs(1));
     let before = switches();
