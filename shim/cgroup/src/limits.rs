@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn rdma_lines() {
+    fn rdma_limits_are_one_line_a_device() {
         let mut table = Table::default();
         let spec = resources(serde_json::json!({"rdma": {
             "mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}, "mlx4_0": {"hcaObjects": 1000}}}));

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_scopes() {
+    fn a_scope_is_read_from_its_cgroups_path() {
         let parse = |path: &str| Scope::parse(path).unwrap().unwrap();
         let root = Path::new("/sys/fs/cgroup");
         let pod = parse("kubepods-besteffort-pod1.slice:cri-containerd:abc");

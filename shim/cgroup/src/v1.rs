@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn memory() {
+    fn memory_limits_are_files_of_v1() {
         let limited = json!({"memory": {"limit": 64, "swap": 128, "reservation": 32, "swappiness": 0, "kernel": 9,
             "kernelTCP": 9, "disableOOMKiller": true, "useHierarchy": true, "checkBeforeUpdate": true}});
         let expected = [
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu() {
+    fn processor_limits_are_files_of_v1() {
         let all = json!({"cpu": {"shares": 512, "quota": 50000, "period": 100000, "burst": 1000, "idle": 1,
             "realtimeRuntime": 950000, "realtimePeriod": 1000000, "cpus": "0-1", "mems": "0"}});
         let expected = [
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_pages_and_networks() {
+    fn limits_of_processes_pages_and_networks_are_files_of_v1() {
         assert_eq!(table(json!({"pids": {"limit": 5}})), ["pids.max=5"]);
         assert_eq!(table(json!({"pids": {"limit": -1}})), ["pids.max=max (or nothing)"]);
         assert_eq!(table(json!({"pids": {"limit": 0}})), [""; 0]);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn block_io() {
+    fn block_io_limits_are_files_of_v1() {
         let all = json!({"blockIO": {"weight": 10, "leafWeight": 20,
             "weightDevice": [{"major": 8, "minor": 0, "weight": 500, "leafWeight": 300}],
             "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 600}],
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn unified_is_for_v2() {
+    fn unified_keys_are_refused_on_v1() {
         let text = refusal(json!({"unified": {"memory.high": "1"}}));
         assert!(text.contains("linux.resources.unified: \"memory.high\"") && text.contains("cgroup v1"), "{text}");
         assert_eq!(table(json!({"unified": {}})), [""; 0]);

@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn weights() {
+    fn cpu_shares_and_io_weights_are_converted() {
         // Both ends and both defaults are converted into each other.
         let expected = [(1, 1), (2, 1), (3, 2), (102, 17), (512, 59), (1024, 100), (2048, 174)];
         let ends = [(262_144, 10_000), (262_145, 10_000), (u64::MAX, 10_000)];
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn memory() {
+    fn memory_limits_are_files_of_v2() {
         let limited = json!({"memory": {"limit": 64, "swap": 160, "reservation": 32, "kernel": 9, "kernelTCP": 9,
             "useHierarchy": true, "checkBeforeUpdate": true, "disableOOMKiller": false}});
         assert_eq!(table(limited), ["memory.swap.max=96", "memory.max=64", "memory.low=32"]);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu() {
+    fn processor_limits_are_files_of_v2() {
         let all = json!({"cpu": {"shares": 512, "quota": 50000, "period": 200000, "burst": 1000, "idle": 1,
             "cpus": "0-1", "mems": "0"}});
         let expected = [
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn block_io() {
+    fn block_io_limits_are_files_of_v2() {
         let all = json!({"blockIO": {"weight": 10, "weightDevice": [{"major": 8, "minor": 0, "weight": 1000}],
             "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 600}],
             "throttleWriteIOPSDevice": [{"major": 8, "minor": 16, "rate": 0}]}});
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest() {
+    fn limits_of_processes_and_pages_are_files_of_v2() {
         assert_eq!(table(json!({"pids": {"limit": 5}})), ["pids.max=5"]);
         let pages = ["hugetlb.2MB.max=0 (or nothing)", "hugetlb.2MB.rsvd.max=0 (or nothing)"];
         assert_eq!(table(json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]})), pages);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn unified() {
+    fn unified_keys_are_written_to_their_files() {
         let spec = json!({"pids": {"limit": 5}, "unified": {"cpu.idle": "1", "memory.oom.group": "1", "cpu.weight": "7",
             "cpu.max.burst": "1", "cpu.max": "9 10", "io.max": "259:0 rbps=2097152 wiops=120\n253:0 rbps=1"}});
         let expected = [

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_well_made() {
+    fn the_definition_of_the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 

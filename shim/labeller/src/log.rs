@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trouble_is_said_once_until_it_changes() {
+    fn a_failure_is_logged_once_until_it_changes() {
         let said = RefCell::new(Vec::new());
         let say = |words: &str| said.borrow_mut().push(words.to_owned());
         let mut log = Log::new(&say);

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_has_changed_is_left_alone() {
+    fn a_patch_fails_on_a_list_that_has_changed() {
         let patch = of_taints(&change(&[], &[0]), "c/taint").unwrap();
         for taints in [json!([{"key": "x"}, {"key": "c/taint"}]), json!([]), json!(null)] {
             let mut node = json!({"spec": {"taints": taints}});

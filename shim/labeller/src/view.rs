@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_what_is_left_when_it_is_trimmed() {
+    fn trimming_a_node_object_loses_nothing_that_is_used() {
         let mut node: api::Node = from_value(json!({
             "metadata": {"name": "a", "uid": "1", "resourceVersion": "7", "annotations": {"x": "y"},
                 "labels": {"kubernetes.io/hostname": "a", "c/ready": "true"}},

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn code_of_servers_is_told_from_that_of_commands() {
+    fn the_table_distinguishes_code_of_servers_and_commands() {
         let mut entries = vec![entry('a', false), entry('b', false), entry('c', false)];
         entries[1].target = Some("wasmtime-http-uninterrupted".into());
         // An entry of a version that has one more engine.
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_that_stays_has_an_exit_code() {
+    fn damage_that_is_not_repaired_has_an_exit_code() {
         let mut found = Found { damaged: vec![entry('a', false)], ..Found::default() };
         let (text, _, code) = answer(&CacheAction::Verify { remove: false }, &found);
         assert!(text.starts_with("damaged: /cache/a\n") && text.contains("--remove") && code == UNWELL, "{text}");

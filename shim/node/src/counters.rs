@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_left_is_counted_and_what_is_not_theirs_is_not() {
+    fn metrics_count_the_files_of_other_processes_and_ignore_foreign_ones() {
         let mut tree = Tree::new();
         let host = tree.host();
         assert_eq!((read(&host).len(), Size::read(&host), queue(&host)), (0, Size::default(), 0));

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_the_root_files() {
+    fn the_drop_in_has_the_form_of_the_root_files_version() {
         let two = handler("{}").drop_in(2);
         assert!(two.contains("version = 2\n") && two.contains("'io.containerd.grpc.v1.cri'"), "{two}");
         for version in [3, 4] {
@@ -287,7 +287,7 @@ mod tests {
 
     /// A public bug: text was appended in loops, and a second table of the same name stops containerd.
     #[test]
-    fn blocks_do_not_add_up() {
+    fn writing_the_block_again_replaces_it() {
         let own = "{{ template \"base\" . }}\n# mine\n";
         let mut text = own.to_owned();
         for _ in 0..150 {

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_link_leads_out_of_the_root() {
+    fn symbolic_links_stay_below_the_hosts_root() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path());
         fs::create_dir_all(root.path().join("real/etc")).unwrap();
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_told_as_the_host_has_it() {
+    fn an_address_is_written_as_the_host_sees_it() {
         let address = "unix:path=/host/run/dbus/system_bus_socket";
         assert_eq!(Host::new(Path::new("/")).address(address).as_deref(), Some(address));
         let below = Host::new(Path::new("/host"));
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_those_of_imports() {
+    fn patterns_match_as_in_containerds_imports() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::new(root.path());
         for name in ["conf.d/b.toml", "conf.d/a.toml", "conf.d/c.conf", "other/one.toml"] {

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_told_from_images_by_their_names() {
+    fn files_and_images_are_distinguished_by_name() {
         for (what, expected) in [
             ("/m.wasm", true),
             ("./m.wasm", true),

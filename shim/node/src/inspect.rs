@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn worlds_are_told_apart() {
+    fn each_world_is_recognized() {
         let preview1 = ("wasi_snapshot_preview1", "proc_exit");
         for (kind, imports, exports, expected) in [
             ("module", &[preview1][..], &["_start"][..], Some("WASI preview 1")),
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_refused_has_an_exit_code() {
+    fn a_module_that_would_be_refused_has_an_exit_code() {
         let mut found = inspected("elf", &[], &[]);
         found.instead = Some("an ELF file: native code is never run as Wasm".into());
         let (text, value, code) = answer("m", &policy("{}"), &found);

@@ -263,7 +263,7 @@ mod tests {
     use crate::tree::Tree;
 
     #[test]
-    fn two_at_once_wait_for_each_other() {
+    fn a_lock_has_one_holder_at_a_time() {
         let tree = Tree::new();
         let host = tree.host();
         let mut first = Held::take(&host, || panic!("nobody holds it")).unwrap();
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waited_for_a_lock_that_was_removed_takes_the_new_one() {
+    fn a_waiter_for_a_removed_lock_takes_the_new_one() {
         let tree = Tree::new();
         let host = tree.host();
         let first = Held::take(&host, || ()).unwrap();

@@ -39,7 +39,7 @@ fn says(text: &str, words: &[&str]) {
 }
 
 #[test]
-fn files_that_are_not_wasm() {
+fn files_that_are_not_wasm_are_refused() {
     says(&refusal(b""), &["empty"]);
     says(&refusal(b"\x7fELF\x02\x01\x01"), &["native ELF"]);
     says(&refusal(b"(module)"), &["WebAssembly text", "wat2wasm"]);
@@ -65,7 +65,7 @@ fn features_that_only_wasmtime_has_are_declined() {
 }
 
 #[test]
-fn imports_that_nothing_provides() {
+fn imports_that_nothing_provides_are_refused() {
     says(&refusal(&module(r#"(module (import "env" "puts" (func)))"#)), &["`env.puts`", "WASIX"]);
     says(&refusal(&module(r#"(module (import "host" "log" (func)))"#)), &["`host.log`"]);
     says(&refusal(&module(r#"(module (import "wasi" "spawn" (func)))"#)), &["`wasi.spawn`", "WASIX"]);

@@ -143,7 +143,7 @@ mod tests {
     use super::{Datagrams, to_the_peer};
 
     #[test]
-    fn a_socket_hears_that_nobody_listens_where_it_sends_to() {
+    fn a_datagram_to_a_closed_port_is_reported_as_refused() {
         let events = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         events.block_on(async {
             let any = "127.0.0.1:0".parse().unwrap();

@@ -35,7 +35,7 @@ mod tests {
     use super::{MOST, demangled};
 
     #[test]
-    fn names_of_rust_and_cpp_are_told_as_they_were_written() {
+    fn names_of_rust_and_cpp_are_demangled() {
         assert_eq!(demangled("_ZN4core9panicking5panic17h0123456789abcdefE"), "core::panicking::panic");
         assert_eq!(demangled("_RNvCsg9BlgqxpPYj_3app4main"), "app::main");
         assert_eq!(demangled("_ZN3foo3barERKSsi"), "foo::bar(std::string const&, int)");
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_doubles_itself_is_cut_off() {
+    fn a_name_that_grows_when_it_is_demangled_is_cut_off() {
         let long = "é".repeat(MOST);
         let length = |name: &str| demangled(name).len();
         assert_eq!((length(&long), length(&format!("_Z{}{long}v", long.len()))), (MOST, MOST));

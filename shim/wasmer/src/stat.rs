@@ -89,7 +89,7 @@ mod tests {
     use super::nanoseconds;
 
     #[test]
-    fn a_time_before_1970_is_told_as_the_first_moment() {
+    fn a_time_before_1970_is_reported_as_zero() {
         assert_eq!((nanoseconds(1, 5), nanoseconds(-1, 5), nanoseconds(0, 0)), (1_000_000_005, 0, 0));
         assert_eq!(nanoseconds(i64::MAX, 0), 0);
     }

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reactor_is_told_from_a_command() {
+    fn a_library_is_not_taken_for_a_command() {
         assert!(no_start(true).contains("`_initialize`"));
         assert!(!no_start(false).contains("`_initialize`"));
     }

@@ -489,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_server_is_told_what_to_export() {
+    fn a_refusal_as_a_server_says_what_to_export() {
         assert_eq!(no_server(["wasi:http/incoming-handler@0.2.12"]), None);
         assert_eq!(no_server(["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.0"]), None);
         assert_eq!(no_server(["wasi:http/handler@0.3.1"]), None);

@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_told_behind_what_can_be_read() {
+    fn a_broken_file_is_described_as_far_as_it_can_be_read() {
         let mut bytes = wat::parse_str(r#"(module (import "env" "f" (func)) (func (export "g")))"#).unwrap();
         bytes.truncate(bytes.len() - 5);
         // A section that is longer than the file.

@@ -26,7 +26,7 @@ mod tests {
     }
 
     #[test]
-    fn only_legacy_exceptions_are_told_of() {
+    fn only_legacy_exceptions_are_reported() {
         assert!(of("try call $f catch $t end").unwrap().contains("wasm-opt --translate-to-exnref"));
         assert_eq!(of("block try_table (catch $t 0) call $f end end"), None);
         assert_eq!(of(""), None);

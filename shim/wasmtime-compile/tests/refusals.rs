@@ -43,7 +43,7 @@ fn says(text: &str, words: &[&str]) {
 }
 
 #[test]
-fn files_that_are_not_wasm() {
+fn files_that_are_not_wasm_are_refused() {
     says(&refusal(b""), &["empty"]);
     says(&refusal(b"#!/bin/sh\nexit 0\n"), &["begins with 23 21 2f"]);
     says(&refusal(b"\x7fELF\x02\x01\x01"), &["native ELF"]);
@@ -177,7 +177,7 @@ fn native_code_is_refused() {
 }
 
 #[test]
-fn imports_that_nothing_provides() {
+fn imports_that_nothing_provides_are_refused() {
     says(
         &refusal(&module(r#"(module (import "wasix_32v1" "futex_wake" (func)))"#)),
         &["`wasix_32v1.futex_wake`", "WASIX", "wasmer, runs it"],

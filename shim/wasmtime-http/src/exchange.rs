@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_once_and_known_to_all() {
+    fn a_failure_is_logged_once_and_fails_every_request_of_its_instance() {
         let life = Arc::new(Life::default());
         let (first, second) = (handled(&life, true), handled(&life, true));
         assert!(first.failure(Some(Error::msg("no response"))).is_none());

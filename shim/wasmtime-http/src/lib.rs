@@ -60,7 +60,7 @@ mod tests {
 
     /// Finds the server's own limits in the document's table, and in the text below it.
     #[test]
-    fn the_document_has_the_limits_that_count() {
+    fn the_document_names_the_limits_of_the_code() {
         let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/annotations.md");
         let document = std::fs::read_to_string(document).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
         let retry = service::RETRY.to_str().unwrap().to_owned();

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_with_the_most_requests_has_an_engine() {
+    fn the_engine_has_room_for_a_server_with_the_most_requests() {
         let mut server = Server::new(([127, 0, 0, 1], 8080).into(), "a test");
         server.most_requests = 4096;
         for of_wasi_3 in [false, true] {

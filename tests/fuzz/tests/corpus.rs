@@ -17,7 +17,7 @@ fn corpus(target: &str) -> std::io::Result<Vec<(String, Vec<u8>)>> {
 }
 
 #[test]
-fn every_input_of_every_corpus_is_borne() {
+fn no_input_of_a_corpus_panics_or_exceeds_its_bounds() {
     for (name, target) in TARGETS {
         for (file, input) in corpus(name).unwrap() {
             println!("{name}/{file}");
@@ -31,7 +31,7 @@ fn every_input_of_every_corpus_is_borne() {
 }
 
 #[test]
-fn valid_inputs_are_taken_and_refused_ones_are_not() {
+fn valid_inputs_are_accepted_and_invalid_ones_refused() {
     for (name, target) in TARGETS {
         let corpus = corpus(name).unwrap();
         for kind in ["valid", "refused"] {

@@ -80,7 +80,7 @@ fn a_container_lives_in_its_pods_namespaces() {
 }
 
 #[test]
-fn a_security_context_is_kept_to_the_letter() {
+fn every_field_of_a_security_context_is_applied() {
     let node = Node::start_with(cri::options());
     let pod = Pod::run(&node, "secure", Shape::default());
     let order = pod.order("sleep", &wasm("sleep")).user(1000, 1001).group(2000).group(3000).read_only().no_escalation();
@@ -98,7 +98,7 @@ fn a_security_context_is_kept_to_the_letter() {
 }
 
 #[test]
-fn a_kubelets_mounts_are_mounted() {
+fn the_kubelets_mounts_are_mounted() {
     let node = Node::start_with(cri::options());
     let pod = Pod::run(&node, "mounts", Shape::default());
     let kubelet = Mounted::shared(&node.dir().join("kubelet"));

@@ -26,7 +26,7 @@ fn values<'o>(printed: &'o str, name: &str) -> Vec<&'o str> {
 }
 
 #[test]
-fn home_is_the_users_in_the_containers_own_list() {
+fn home_is_read_from_the_containers_own_etc_passwd() {
     everywhere(|node, runtime| {
         let with = |name: &str| image(runtime, name).file("/etc/passwd", USERS);
         let linked = image(runtime, "linked").file("/usr/users", USERS).link("/etc/passwd", "../usr/users");
@@ -62,7 +62,7 @@ fn home_is_the_users_in_the_containers_own_list() {
 
 /// runc waits for ever on such a file.
 #[test]
-fn a_list_of_users_that_is_a_fifo_is_none() {
+fn an_etc_passwd_that_is_a_fifo_is_ignored() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let fifo = Fifo::make(node.folder("volume").join("fifo"));
@@ -75,7 +75,7 @@ fn a_list_of_users_that_is_a_fifo_is_none() {
 }
 
 #[test]
-fn a_guest_is_told_its_engine_unless_its_spec_has_the_variable() {
+fn a_variable_names_the_guests_engine_unless_the_spec_sets_it() {
     const ENGINE: &str = "CATAMARAN_ENGINE";
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);

@@ -42,7 +42,7 @@ fn sleeping<'n>(node: &'n Node, id: &str) -> Task<'n> {
 }
 
 #[test]
-fn a_module_of_the_tree_runs_in_the_container() {
+fn an_exec_runs_another_module_of_the_containers_files() {
     for engine in Engine::ALL {
         let node = Node::start().engine(engine);
         let task = sleeping(&node, "c");
@@ -244,7 +244,7 @@ fn an_exec_has_streams_and_signals_of_its_own() {
 }
 
 #[test]
-fn an_exec_on_a_terminal_has_one() {
+fn an_exec_can_have_a_terminal() {
     let node = Node::start();
     let task = sleeping(&node, "c");
     let cat = task.further("t").args(["cat"]).terminal().hold_stdin().add();

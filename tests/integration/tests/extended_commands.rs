@@ -46,7 +46,7 @@ fn a_command_of_wasi_0_3_sees_its_container() {
 }
 
 #[test]
-fn what_waits_in_a_command_of_wasi_0_3_waits_at_once() {
+fn a_command_of_wasi_0_3_waits_for_several_things_at_once() {
     let node = Node::start();
     let took: u64 = said(&node, &["together"]).trim().parse().unwrap();
     assert!((700..1300).contains(&took), "{took} ms");

@@ -137,7 +137,7 @@ fn a_trap_ends_its_own_request_and_no_other_of_the_connection() {
 }
 
 #[test]
-fn what_is_wrong_is_answered() {
+fn invalid_requests_are_answered_with_their_status() {
     with_annotated_server("catamaran.wasm/http-max-request-body", "1000", |task| {
         ask(task, |mut client| async move {
             let with = |name: &'static str, value: &str| {

@@ -91,7 +91,7 @@ fn line(task: &Task<'_>, file: &str, key: &str) -> u64 {
 }
 
 #[test]
-fn a_server_that_nobody_asks_does_nothing() {
+fn an_idle_server_uses_no_processor_time() {
     let node = Node::start();
     let time = |task: &Task<'_>| {
         let stat = fs::read_to_string(format!("/proc/{}/stat", task.pid())).unwrap();

@@ -13,7 +13,7 @@ const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALH
 const LAME_DUCK: &str = "catamaran.wasm/http-lame-duck";
 
 #[test]
-fn whatever_signal_stops_it_the_requests_under_way_are_answered() {
+fn requests_under_way_are_answered_after_any_stop_signal() {
     let node = Node::start();
     for signal in ["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"] {
         let task = server(&node, &format!("by-{}", signal.to_lowercase())).spawn();

@@ -31,7 +31,7 @@ fn hello(answer: &Answer) {
 }
 
 #[test]
-fn a_trap_is_500_and_hurts_nobody_else() {
+fn a_trap_is_answered_with_500_and_affects_no_other_request() {
     with_server_of(on_one_processor, |task| {
         task.within(|| {
             let mut others: Vec<_> = (0..8).map(|_| asked("/sleep?1000")).collect();
@@ -52,7 +52,7 @@ fn a_trap_is_500_and_hurts_nobody_else() {
 }
 
 #[test]
-fn a_guest_that_sets_no_response_is_500() {
+fn a_guest_that_sets_no_response_is_answered_for_with_500() {
     with_server(|task| {
         task.within(|| {
             let mut client = Client::connect(PORT);
@@ -88,7 +88,7 @@ fn a_response_that_breaks_off_is_not_taken_for_a_whole_one() {
 }
 
 #[test]
-fn a_request_that_takes_too_long_is_504() {
+fn a_request_that_takes_too_long_is_answered_with_504() {
     with_server_of(
         |order| on_one_processor(order.annotation(TIMEOUT, "1s")),
         |task| {
@@ -156,7 +156,7 @@ fn without_a_timeout_a_request_may_take_its_time() {
 }
 
 #[test]
-fn an_instance_is_used_as_often_as_it_may_be() {
+fn an_instance_is_reused_up_to_its_limit() {
     let node = Node::start();
     let counts = |id: &str, reuse: Option<&str>| {
         let server = server(&node, id);
@@ -206,7 +206,7 @@ fn nothing_is_left_of_a_request_in_the_next_ones_memory() {
 }
 
 #[test]
-fn an_instance_has_as_much_memory_as_it_may() {
+fn an_instance_cannot_exceed_its_memory_limit() {
     let node = Node::start();
     let limited = server(&node, "limited").annotation("catamaran.wasm/http-instance-memory", "4Mi").spawn();
     assert_eq!(get(&limited, "/grow?100").text(), "refused\n", "6.25 MiB are more");
@@ -222,7 +222,7 @@ fn an_instance_has_as_much_memory_as_it_may() {
 }
 
 #[test]
-fn requests_beyond_the_limit_are_503_at_once_or_after_a_second() {
+fn requests_above_the_limit_are_answered_with_503_at_once_or_after_a_second() {
     with_annotated_server("catamaran.wasm/http-max-concurrent-requests", "2", |task| {
         task.within(|| {
             let mut running: Vec<_> = (0..2).map(|_| asked("/sleep?4000")).collect();
@@ -251,7 +251,7 @@ fn requests_beyond_the_limit_are_503_at_once_or_after_a_second() {
 }
 
 #[test]
-fn memory_beyond_the_containers_is_the_kernels_matter() {
+fn a_server_that_exceeds_the_containers_memory_is_killed_by_the_kernel() {
     let node = Node::start();
     let events = node.events();
     let task = server(&node, "server").memory(64 * MIB).spawn();

@@ -173,7 +173,7 @@ fn an_address_that_cannot_be_had_is_refused_with_what_to_write() {
 }
 
 #[test]
-fn a_low_port_is_the_network_namespaces_matter() {
+fn a_low_port_is_refused_or_allowed_by_the_network_namespaces_setting() {
     let node = Node::start();
     // As on the node: no capability helps, not even root's.
     let all = ["CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"];

@@ -23,7 +23,7 @@ fn refused(name: &str, request: impl AsRef<[u8]>, statuses: &[u16]) {
 }
 
 #[test]
-fn what_is_no_http_is_400() {
+fn a_request_that_is_not_http_is_answered_with_400() {
     with_server(|task| {
         task.within(|| {
             for (name, request) in [
@@ -54,7 +54,7 @@ fn what_is_no_http_is_400() {
 }
 
 #[test]
-fn a_request_has_one_host() {
+fn a_request_without_exactly_one_valid_host_is_refused() {
     with_server(|task| {
         task.within(|| {
             for (name, hosts) in [
@@ -75,7 +75,7 @@ fn a_request_has_one_host() {
 }
 
 #[test]
-fn a_body_has_one_length() {
+fn a_body_without_exactly_one_valid_length_is_refused() {
     with_server(|task| {
         task.within(|| {
             for (name, headers) in [
@@ -112,7 +112,7 @@ fn a_body_has_one_length() {
 }
 
 #[test]
-fn a_broken_body_is_no_shorter_one() {
+fn a_broken_body_is_not_taken_for_a_shorter_one() {
     with_server(|task| {
         task.within(|| {
             for (name, body) in [
@@ -194,7 +194,7 @@ fn a_head_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn a_slow_head_is_408() {
+fn a_slow_head_is_answered_with_408() {
     with_server(|task| {
         task.within(|| {
             let begin = Instant::now();
@@ -218,7 +218,7 @@ fn a_slow_head_is_408() {
 }
 
 #[test]
-fn connections_beyond_the_limit_are_503() {
+fn connections_above_the_limit_are_answered_with_503() {
     let node = Node::start();
     // The limit of descriptors is one of connections, and a few for the worker itself.
     let task = server(&node, "server").spec(|spec| {
@@ -254,7 +254,7 @@ fn connections_beyond_the_limit_are_503() {
 }
 
 #[test]
-fn a_connection_beyond_the_limit_hears_why() {
+fn a_connection_above_the_limit_gets_the_reason() {
     let node = Node::start();
     let task = server(&node, "server").spec(|spec| {
         spec["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "hard": 128, "soft": 128}]);

@@ -193,7 +193,7 @@ fn a_new_certificate_is_shown_to_new_connections_and_a_broken_one_is_not() {
 }
 
 #[test]
-fn what_is_no_certificate_refuses_the_container_by_name() {
+fn a_file_that_is_no_certificate_is_named_and_refuses_the_container() {
     let (node, ca) = (Node::start(), Ca::new());
     let (certificate, key) = ca.pair();
     let other = ca.pair().1;
@@ -239,7 +239,7 @@ fn what_is_no_certificate_refuses_the_container_by_name() {
 }
 
 #[test]
-fn a_command_passes_over_the_annotation() {
+fn a_command_ignores_the_annotation() {
     let node = Node::start();
     let volume = volume(&node, "data");
     fs::write(volume.join("a"), "text").unwrap();
@@ -251,7 +251,7 @@ fn a_command_passes_over_the_annotation() {
 }
 
 #[test]
-fn many_connections_that_never_agree_on_tls_are_let_go() {
+fn connections_that_never_finish_the_tls_handshake_are_closed() {
     let (node, ca) = (Node::start(), Ca::new());
     let volume = volume(&node, "secret");
     ca.renew(&volume);

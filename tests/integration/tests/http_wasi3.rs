@@ -213,7 +213,7 @@ fn a_client_that_goes_takes_its_guest_along_and_no_other() {
 }
 
 #[test]
-fn a_server_that_is_told_to_stop_waits_for_what_its_guest_does_behind_its_response() {
+fn a_stopping_server_waits_for_what_its_guest_does_after_the_response() {
     let node = Node::start();
     let task = service(&node, "service").spawn();
     task.within(|| says("/after?1500", "soon\n"));
@@ -224,7 +224,7 @@ fn a_server_that_is_told_to_stop_waits_for_what_its_guest_does_behind_its_respon
 }
 
 #[test]
-fn names_are_looked_up_for_a_server_that_imports_them() {
+fn host_names_are_resolved_for_a_server_that_imports_the_lookup() {
     let node = Node::start();
     let task = service(&node, "asking").spawn();
     task.within(|| says("/resolve?localhost", "found\n"));

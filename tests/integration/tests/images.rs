@@ -352,7 +352,7 @@ fn a_manifest_with_a_wrong_digest_or_size_is_refused() {
 }
 
 #[test]
-fn containerd_itself_keeps_no_sha512() {
+fn containerd_stores_no_content_by_sha512() {
     let node = Node::start();
     // The digest of no bytes, which is what ctr reads here.
     let empty = "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e";

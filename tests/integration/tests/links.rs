@@ -344,7 +344,7 @@ fn wasmer_follows_the_same_links() {
 
 /// A link that changes its target while the guest reads through it.
 #[test]
-fn a_changing_link_is_one_or_the_other_target() {
+fn a_link_that_changes_leads_to_one_of_its_two_targets() {
     let node = Node::start();
     let volume = node.dir().join("volume");
     fs::create_dir_all(volume.join("one")).unwrap();

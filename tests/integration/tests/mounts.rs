@@ -288,7 +288,7 @@ fn refused_mounts_are_named() {
 }
 
 #[test]
-fn masked_and_readonly_paths() {
+fn masked_paths_are_empty_and_readonly_paths_cannot_be_written() {
     let node = Node::start();
     let volume = node.folder("volume");
     let below = Mounted::tmpfs(&volume.join("sub"));

@@ -88,7 +88,7 @@ fn a_pod_of_native_containers_alone_has_statistics_and_limits() {
 }
 
 #[test]
-fn a_privileged_container_is_runcs() {
+fn a_privileged_native_container_has_all_capabilities_and_devices() {
     let node = node();
     let pod = Pod::run(&node, "mighty", Shape { privileged: true, ..Shape::wasm() });
     let mighty = pod.order("mighty", &side()).args(["sleep"]).privileged().start();
@@ -137,7 +137,7 @@ fn orphans_are_reaped_and_known_children_are_not() {
 }
 
 #[test]
-fn what_a_container_leaves_in_a_shared_namespace_ends_with_it() {
+fn processes_that_a_container_leaves_in_a_shared_namespace_end_with_it() {
     let node = node();
     for shape in [Shape { shared_pid: true, ..Shape::wasm() }, Shape { host_pid: true, ..Shape::wasm() }] {
         let pod = Pod::run(&node, "shared", shape);

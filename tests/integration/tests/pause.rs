@@ -140,7 +140,7 @@ fn refused_transitions_name_the_containers_state() {
 }
 
 #[test]
-fn signals_to_a_paused_guest() {
+fn a_paused_guest_is_ended_by_sigkill_at_once_and_by_other_signals_when_it_goes_on() {
     for (node, runtime) in nodes() {
         let task = started_on(&node, runtime, "kill", "spin");
         task.try_pause().unwrap();
@@ -162,7 +162,7 @@ fn signals_to_a_paused_guest() {
 
 /// When a stopped process dies is the kernel's matter, and the same as on runc.
 #[test]
-fn a_paused_worker_that_somebody_else_kills() {
+fn a_paused_worker_that_is_killed_from_outside_ends_as_the_kernel_decides() {
     for (node, runtime) in nodes() {
         let task = started_on(&node, runtime, "victim", "sleep");
         task.try_pause().unwrap();

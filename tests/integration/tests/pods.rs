@@ -268,7 +268,7 @@ fn a_pod_whose_holder_ended_is_removed_with_its_shim() {
 }
 
 #[test]
-fn a_pods_namespaces_are_as_it_asks() {
+fn a_pod_has_the_namespaces_that_it_asks_for() {
     let node = node();
     let own = |pid: u32, kind: &str| fs::read_link(procfs::file(pid, "ns").join(kind)).unwrap();
     let host = |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
@@ -320,7 +320,7 @@ fn a_pods_namespaces_are_as_it_asks() {
 }
 
 #[test]
-fn containers_share_the_process_namespace_whose_first_process_reaps() {
+fn in_a_shared_process_namespace_the_holder_reaps_orphans() {
     let node = node();
     let pod = Pod::run(&node, "shared", Shape { shared_pid: true, ..Shape::wasm() });
     let sleep = pod.order("sleep", &wasm("sleep")).start();

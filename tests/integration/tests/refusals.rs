@@ -22,7 +22,7 @@ fn module(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_file_that_is_no_module() {
+fn a_file_that_is_no_module_is_refused() {
     let node = Node::start();
     for (name, bytes, word) in [
         ("text", b"(module)".as_slice(), "text format"),
@@ -36,7 +36,7 @@ fn a_file_that_is_no_module() {
 }
 
 #[test]
-fn a_module_that_is_broken() {
+fn a_broken_module_is_refused() {
     let node = Node::start();
     let cut = &guests::wat("hello")[..60];
     let container = node.container("same").image(&image_with("cut", cut));
@@ -51,7 +51,7 @@ fn a_module_that_is_broken() {
 }
 
 #[test]
-fn a_component_without_run() {
+fn a_component_without_run_is_refused() {
     let node = Node::start();
     let component = module("(component)");
     let container = node.container("same").image(&image_with("component", component));
@@ -60,7 +60,7 @@ fn a_component_without_run() {
 }
 
 #[test]
-fn a_module_without_an_entry_point() {
+fn a_module_without_an_entry_point_is_refused() {
     let node = Node::start();
     let container = node.container("same").image(&image_with("library", module("(module (func (export \"run\")))")));
     refused(&node, &container, Code::FailedPrecondition, &["/app.wasm", "_start"]);
@@ -68,7 +68,7 @@ fn a_module_without_an_entry_point() {
 }
 
 #[test]
-fn imports_that_nobody_provides() {
+fn imports_that_nobody_provides_are_refused() {
     let node = Node::start();
     let wanting = module(r#"(module (import "env" "magic" (func)) (func (export "_start")))"#);
     let container = node.container("same").image(&image_with("wanting", wanting));
@@ -82,7 +82,7 @@ fn imports_that_nobody_provides() {
 
 /// On Wasmer the container was created, and ended with 134 and the engine's own types.
 #[test]
-fn a_memory_that_is_imported() {
+fn an_imported_memory_is_refused() {
     let imported = r#"(module (import "env" "memory" (memory 1)) (func (export "_start")))"#;
     let shared =
         r#"(module (import "env" "shared" (memory 1 1 shared)) (memory (export "memory") 1) (func (export "_start")))"#;
@@ -106,7 +106,7 @@ fn a_memory_that_is_imported() {
 
 /// The errors of both engines named no remedy.
 #[test]
-fn exceptions_in_their_legacy_encoding() {
+fn exceptions_in_their_legacy_encoding_are_refused() {
     let text =
         r#"(module (memory (export "memory") 1) (tag $t) (func $f) (func (export "_start") try call $f catch $t end))"#;
     for engine in Engine::ALL {
@@ -119,7 +119,7 @@ fn exceptions_in_their_legacy_encoding() {
 }
 
 #[test]
-fn a_file_that_is_not_there() {
+fn a_missing_file_is_named() {
     let node = Node::start();
     let image =
         guests::image(Runtime::Catamaran, "hello").dir("/folder", 0o755, 0, 0).link("/out", "../../etc/hostname");
@@ -135,7 +135,7 @@ fn a_file_that_is_not_there() {
 }
 
 #[test]
-fn an_engine_that_is_not_there() {
+fn an_unknown_engine_is_refused() {
     let node = Node::start();
     let image = guests::image(Runtime::Catamaran, "hello");
     for engine in ["Wasmer", "v8", ""] {

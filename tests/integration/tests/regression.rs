@@ -221,7 +221,7 @@ fn descriptors_that_containerd_inherited_reached_the_worker() {
 }
 
 #[test]
-fn the_artifact_was_its_readers_to_change() {
+fn a_reader_of_the_artifact_could_change_it() {
     let node = Node::start();
     let task = node.container("sleep").image(&wasm("sleep")).spawn();
     task.expect_stdout("ready\n");

@@ -140,7 +140,7 @@ fn version_index() -> usize {
 }
 
 #[test]
-fn memory_and_swap() {
+fn a_limit_of_memory_and_swap_reaches_the_kernel() {
     let node = Node::start();
     let resources = json!({"memory": {"limit": 64 * MIB, "swap": 96 * MIB}});
     let swap = match cgroup_version() {
@@ -359,7 +359,7 @@ impl Drop for Stranger {
 }
 
 #[test]
-fn a_cgroup_with_others_below_it_is_not_taken() {
+fn a_cgroup_with_foreign_cgroups_below_it_is_refused() {
     let node = Node::start();
     let mount = match cgroup_version() {
         CgroupVersion::V1 => "/sys/fs/cgroup/freezer",
@@ -397,7 +397,7 @@ fn a_cgroup_that_was_left_behind_is_made_anew() {
 }
 
 #[test]
-fn a_cgroup_with_processes_above_the_containers() {
+fn processes_in_a_cgroup_above_the_containers_are_left_alone() {
     let node = Node::start();
     let (mount, limited) = match cgroup_version() {
         CgroupVersion::V1 => ("/sys/fs/cgroup/pids", json!({"pids": {"limit": 9}})),

@@ -429,7 +429,7 @@ fn a_client_that_sends_half_a_message_blocks_no_other() {
 }
 
 #[test]
-fn what_an_older_shim_wrote_down_a_newer_delete_cleans_up() {
+fn a_newer_delete_cleans_up_after_an_older_shim() {
     let node = Node::start();
     // The leavings of shims of format 1: a state file in the bundle, a cgroup with a process, a socket.
     let bundle = node.bundle("old");

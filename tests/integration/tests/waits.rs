@@ -61,7 +61,7 @@ fn a_guests_own_socket_timeout_is_kept_and_returns_eagain() {
 
 /// No signal reached a guest in such a call before its time-out.
 #[test]
-fn a_signal_ends_a_wait_for_a_socket_or_has_it_go_on() {
+fn a_signal_interrupts_a_wait_for_a_socket_or_the_wait_continues() {
     let node = Node::start();
     for how in ["signal", "restart"] {
         let tasks = CALLS.map(|call| (call, patience(&node, call, &[how]).spawn()));

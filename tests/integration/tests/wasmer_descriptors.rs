@@ -64,13 +64,13 @@ fn sockets_answer_as_the_kernels_do() {
 
 /// wasmer-wasix accepts no other names.
 #[test]
-fn names_that_are_not_utf8_are_names() {
+fn file_names_that_are_not_utf_8_work() {
     same("bytes", &[]);
 }
 
 /// wasmer-wasix opens each pipe for reading and writing, so that none ever ends, or is missed by its other end.
 #[test]
-fn a_pipe_by_name_is_opened_at_the_end_that_is_asked_for() {
+fn a_fifo_is_opened_for_reading_or_writing_without_waiting() {
     same("fifo", &[]);
 }
 

@@ -89,7 +89,7 @@ fn a_module_syncs_folders_files_and_streams_as_a_native_program() {
 }
 
 #[test]
-fn a_module_gets_along_with_names_that_are_not_utf_8() {
+fn a_module_can_use_file_names_that_are_not_utf_8() {
     as_natively("unusual", &["foreign"], &[(Build::Module, &[])]);
 }
 

@@ -115,7 +115,7 @@ fn an_exec_in_a_working_directory_that_is_missing_fails_with_its_name() {
 
 /// The promise in README.md.
 #[test]
-fn go_and_wasix_programs_begin_in_it_and_preview_1_programs_of_c_in_the_root() {
+fn go_and_wasix_programs_start_in_the_working_directory_and_c_programs_of_preview_1_in_the_root() {
     let native = |program: Vec<u8>| (program, Runtime::Runc, Engine::Wasmtime);
     let wasm = |program: Vec<u8>, engine| (program, Runtime::Catamaran, engine);
     let node = Node::start();

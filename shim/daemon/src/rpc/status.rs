@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_has_a_reason_and_what_came_too_late_has_none() {
+    fn refusals_have_a_reason_and_answers_to_late_calls_have_none() {
         let id = || "x".to_owned();
         let system = |kind: std::io::ErrorKind| Error::system("reading", kind.into());
         for (error, expected) in [

@@ -266,7 +266,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_of_files_are_those_that_create_tells_apart() {
+    fn inspect_recognizes_the_kinds_of_files_that_create_does() {
         for (first, expected) in [
             (&b"\0asm\x01\0\0\0"[..], "module"),
             (b"\0asm\x0d\0\x01\0", "component"),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_lines_of_a_description_is_taken() {
+    fn only_lines_of_a_description_are_accepted() {
         let mut inspected = Inspected {
             kind: "module",
             instead: None,

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_read_and_told() {
+    fn an_image_configuration_is_read_and_passed_on() {
         let read = |document: &str| Config::read(Config::write(&Config::parse(document.as_bytes())).as_bytes());
         let config =
             read(r#"{"config": {"Entrypoint": ["/m.wasm", ""], "Cmd": ["a b"], "Env": ["A=b"], "WorkingDir": "/w"}}"#)

@@ -185,7 +185,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn each_node_becomes_what_its_installer_and_kubelet_say() {
+fn each_node_is_labelled_as_its_installer_and_kubelet_say() {
     let start = Instant::now();
     let now = at(start, START);
     for case in cases() {
@@ -212,7 +212,7 @@ fn taints_are_left_alone_without_a_key() {
 }
 
 #[test]
-fn the_time_of_grace_counts_from_the_last_time_ready() {
+fn the_grace_period_counts_from_the_last_time_that_the_node_was_ready() {
     let start = Instant::now();
     let nodes = [labelled()];
     let decide = |seconds, is_ready, memory: &Memory| {
@@ -227,7 +227,7 @@ fn the_time_of_grace_counts_from_the_last_time_ready() {
 }
 
 #[test]
-fn no_time_is_left_after_an_uninstallation() {
+fn an_uninstallation_ends_the_grace_period() {
     let now = Instant::now();
     let nodes = [labelled()];
     let decide = |mode, memory: &Memory| decide(&keys(), mode, &nodes, &[installer(false)], now, memory);
@@ -249,7 +249,7 @@ fn a_deleted_node_is_forgotten_and_its_successor_begins_anew() {
 }
 
 #[test]
-fn the_first_time_of_grace_that_ends_is_when_to_decide_again() {
+fn the_next_decision_is_due_when_the_first_grace_period_ends() {
     let start = Instant::now();
     let nodes = [labelled(), Node { name: "b".into(), uid: "2".into(), ..labelled() }];
     let memory = Memory::from([("1".to_owned(), Some(at(start, 50))), ("2".to_owned(), Some(at(start, 10)))]);

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_is_the_shims() {
+    fn a_reason_is_the_shims_own_text_without_containerds_prefix() {
         let status = Status::failed_precondition("failed to create shim task: /module.wasm: why");
         assert_eq!(reason(&status), "/module.wasm: why");
         assert_eq!(reason(&Status::unavailable("no socket")), "no socket");

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_and_what_failed_is_told_below_it() {
+    fn differences_and_failures_are_listed_below_the_table() {
         let mut engines = [of("wasmtime", "a\nb\n"), of("wasmer", "a\n")];
         engines[1].stable = false;
         engines[0].best = false;

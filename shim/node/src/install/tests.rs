@@ -190,7 +190,7 @@ fn killed_after(fake: &Fake, steps: usize, work: impl FnOnce()) -> bool {
 }
 
 #[test]
-fn an_installation_that_is_killed_at_any_step_ends_right_when_it_is_run_again() {
+fn an_installation_that_is_killed_at_any_step_succeeds_when_it_is_run_again() {
     for shape in 0..shapes().len() {
         let fresh = || shapes().remove(shape);
         let (name, whole) = fresh();
@@ -228,7 +228,7 @@ fn names(found: &[(PathBuf, String)], fake: &Fake) -> Vec<String> {
 }
 
 #[test]
-fn an_uninstallation_that_is_killed_at_any_step_ends_right_when_it_is_run_again() {
+fn an_uninstallation_that_is_killed_at_any_step_succeeds_when_it_is_run_again() {
     for shape in 0..shapes().len() {
         for steps in 0.. {
             let (name, fake) = shapes().remove(shape);
@@ -248,7 +248,7 @@ fn an_uninstallation_that_is_killed_at_any_step_ends_right_when_it_is_run_again(
 }
 
 #[test]
-fn an_upgrade_that_is_killed_at_any_step_ends_right_as_itself_as_the_old_one_and_as_an_uninstallation() {
+fn after_an_upgrade_is_killed_at_any_step_either_version_and_an_uninstallation_succeed() {
     for shape in 0..shapes().len() {
         for steps in 0.. {
             let mut ended = false;
@@ -282,7 +282,7 @@ fn an_upgrade_that_is_killed_at_any_step_ends_right_as_itself_as_the_old_one_and
 }
 
 #[test]
-fn a_rollback_takes_back_what_was_killed_and_leaves_what_proved_itself() {
+fn a_rollback_undoes_a_killed_change_and_keeps_a_proven_one() {
     for (shape, _) in shapes().iter().enumerate() {
         for steps in 0.. {
             let (name, fake) = shapes().remove(shape);
@@ -363,7 +363,7 @@ fn a_handler_of_another_name_goes_with_the_next_installation() {
 
 /// k3s imports its folder only in newer releases: an upgrade turns a block in a template into a drop-in.
 #[test]
-fn what_an_earlier_layout_wrote_goes_when_the_place_is_another_one() {
+fn files_of_an_earlier_layout_are_removed_when_their_place_changes() {
     let (_, fake) = shapes().remove(4);
     let bare = snapshot(&fake.path("var/lib/rancher"));
     install(&fake, "one").unwrap();
@@ -398,7 +398,7 @@ fn a_configuration_that_containerd_has_not_read_is_read() {
 
 /// A public bug: nodeadm writes the root file anew at each boot, without imports.
 #[test]
-fn a_root_file_that_others_rewrote_is_mended_and_theirs_is_what_is_restored() {
+fn a_root_file_that_others_rewrote_is_repaired_and_later_restored_to_their_text() {
     let fake = Fake::plain(Some(BARE));
     install(&fake, "one").unwrap();
     let rewritten = "version = 2\n# of the next boot\noom_score = -1\n";
@@ -417,7 +417,7 @@ fn a_root_file_that_others_rewrote_is_mended_and_theirs_is_what_is_restored() {
 
 /// A public bug: a drop-in of version 4 below a root file of version 2 stopped containerd.
 #[test]
-fn the_drop_in_has_the_root_files_version_and_not_the_dumps() {
+fn the_drop_in_has_the_version_of_the_root_file_not_of_the_dump() {
     for (root, line) in [(BARE, "version = 2"), ("version = 3\n", "version = 3"), ("version = 4\n", "version = 4")] {
         let fake = Fake::plain(Some(root));
         fake.strict_versions.set(true);
@@ -460,7 +460,7 @@ fn every_other_value_stays() {
 
 /// containerd's own reading decides: a file that it reads differently from how it was meant is not put in place.
 #[test]
-fn what_containerd_would_read_otherwise_is_refused_with_nothing_changed() {
+fn a_configuration_that_containerd_would_read_differently_is_refused_and_nothing_changes() {
     let foreign =
         "version = 3\n[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.catamaran]\nruntime_type = 'x'\n";
     let later =
@@ -485,7 +485,7 @@ fn what_containerd_would_read_otherwise_is_refused_with_nothing_changed() {
 }
 
 #[test]
-fn what_cannot_be_done_is_refused_before_anything_is_changed() {
+fn an_impossible_installation_is_refused_before_anything_changes() {
     type Case = (&'static str, fn(&Fake));
     let cases: &[Case] = &[
         ("containerd is 1.7.27", |fake| {
@@ -509,7 +509,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_changed() {
 
 /// Public bugs: an upgrade changed nothing; the binary was overwritten while it ran.
 #[test]
-fn an_upgrade_leaves_what_runs_and_takes_the_new_one_for_what_comes() {
+fn an_upgrade_leaves_running_pods_alone_and_starts_new_pods_on_the_new_version() {
     let fake = Fake::plain(Some(ROOT));
     install(&fake, "one").unwrap();
     let old = in_force(&fake);
@@ -595,7 +595,7 @@ fn a_handler_of_that_name_that_others_added_does_not_stop_an_uninstallation() {
 }
 
 #[test]
-fn who_restarts_containerd_by_hand_runs_the_command_again() {
+fn after_a_restart_by_hand_the_command_is_run_again() {
     let fake = Fake::plain(Some(BARE));
     let bare = node(&fake);
     let by_hand = Settings { by_hand: true, ..settings() };

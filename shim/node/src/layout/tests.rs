@@ -218,7 +218,7 @@ fn images_are_refused_with_what_to_do_instead() {
 
 /// A public bug: the wrong containerd of two was configured.
 #[test]
-fn of_two_containerds_the_kubelets_is_taken() {
+fn of_two_containerds_the_one_that_the_kubelet_uses_is_chosen() {
     for readable in [true, false] {
         let mut tree = rancher("k3s", "/var/lib/rancher/k3s", "version = 3\n");
         tree.process(20, &["/usr/local/bin/k3s server"]);
@@ -243,7 +243,7 @@ fn of_two_containerds_the_kubelets_is_taken() {
 }
 
 #[test]
-fn what_runs_no_containerd_for_kubernetes_is_refused_by_name() {
+fn a_system_without_containerd_for_kubernetes_is_refused_by_name() {
     let mut tree = Tree::new();
     tree.process(1, &["/sbin/init"]);
     assert!(refused(&tree).contains("no containerd runs on this node"));

@@ -51,7 +51,7 @@ mod tests {
     use super::{is_allowed, is_of_the_node};
 
     #[test]
-    fn the_nodes_own_addresses_are_known_in_every_spelling() {
+    fn link_local_addresses_are_recognized_in_every_spelling() {
         for text in [
             "169.254.169.254",
             "169.254.0.1",

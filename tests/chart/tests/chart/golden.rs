@@ -6,7 +6,7 @@ use catamaran_chart_tests::matches_file;
 use crate::{CASES, rendered};
 
 #[test]
-fn what_is_rendered_is_what_was_looked_at() {
+fn the_rendered_documents_are_the_reviewed_ones() {
     // The dashboard is a file of its own.
     for (name, values) in CASES.iter().filter(|(name, _)| *name != "dashboard") {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format!("{name}.yaml"));

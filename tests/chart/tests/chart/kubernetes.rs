@@ -79,7 +79,7 @@ fn pasted(values: &str) -> String {
 }
 
 #[test]
-fn every_object_is_one_of_every_kubernetes() {
+fn every_supported_kubernetes_accepts_every_object() {
     let all: Vec<Value> = CASES.iter().flat_map(|(_, values)| objects(Release::with(values))).collect();
     for line in LINES {
         let conform = Conform::new(line, &all);

@@ -123,7 +123,7 @@ fn has(text: &str, word: &str) -> bool {
 }
 
 #[test]
-fn good_values_are_taken() {
+fn good_values_are_accepted() {
     for values in GOOD {
         for helm in &Tools::provide().helms {
             helm.template(Release::with(values)).unwrap_or_else(|e| panic!("helm {}: {values}: {e}", helm.line));

@@ -61,7 +61,7 @@ fn every_object_and_every_pod_is_labelled_and_has_its_namespace() {
 }
 
 #[test]
-fn selectors_are_of_three_labels_and_each_selects_one_workload() {
+fn each_selector_has_three_labels_and_selects_one_workload() {
     for (name, values) in CASES {
         let objects = objects(Release::with(values));
         let workloads: Vec<&Value> = objects.iter().filter(|object| pod(object).is_some()).collect();

@@ -60,7 +60,7 @@ mod tests {
     use super::go_is_new_enough;
 
     #[test]
-    fn go_versions() {
+    fn a_version_of_go_is_compared_by_its_numbers() {
         for (version, enough) in [
             ("go1.20.14", false),
             ("go1.21", true),

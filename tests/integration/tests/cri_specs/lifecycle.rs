@@ -220,7 +220,7 @@ fn a_start_that_fails_says_why_in_the_status() {
 }
 
 #[test]
-fn a_status_has_what_the_container_was_made_of() {
+fn a_status_reports_what_the_container_was_created_with() {
     let node = node();
     let volume = node.folder("volume");
     on_each_engine(&node, |pod, engine| {

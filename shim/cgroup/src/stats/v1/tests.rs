@@ -145,7 +145,7 @@ fn an_invalid_number_is_reported_with_its_file() {
 }
 
 #[test]
-fn a_cgroup_that_is_gone_has_no_figures() {
+fn a_removed_cgroup_has_no_figures() {
     let all = told(&Stand::new("v1-gone", &[])).unwrap();
     assert!(all.memory.is_none() && all.pids.is_none() && all.cpu.usage.per_cpu.is_empty());
 }

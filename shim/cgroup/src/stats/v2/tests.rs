@@ -53,7 +53,7 @@ fn every_memory_key_is_read() {
 }
 
 #[test]
-fn memory_and_its_limits() {
+fn memory_is_reported_with_its_limits() {
     let files = [
         ("memory.stat", "anon 1\nworkingset_refault_anon 5\n"),
         ("memory.current", "100\n"),
@@ -79,7 +79,7 @@ fn memory_and_its_limits() {
 }
 
 #[test]
-fn devices_pages_and_processes() {
+fn devices_pages_and_processes_are_reported() {
     let files = [
         ("io.stat", "254:0 rbytes=4096 wbytes=512 rios=2 wios=1 dbytes=9 dios=9\n8:16 \n7:0 cost.usage=1.5 rbytes=1\n"),
         ("hugetlb.2MB.current", "2097152\n"),

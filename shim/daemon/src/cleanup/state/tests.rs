@@ -62,7 +62,7 @@ fn a_pods_containers_are_found_by_its_id_and_by_theirs() {
 }
 
 #[test]
-fn a_pod_that_is_set_aside_is_nobodys_and_the_next_of_its_id_stays() {
+fn a_pod_that_is_set_aside_is_not_found_and_a_new_pod_of_its_id_is_kept() {
     let root = Root::new("aside");
     let a = pod(&root.pods(), "a");
     a.write("c", &State::new(Vec::new())).unwrap();
@@ -163,7 +163,7 @@ fn an_id_that_is_no_file_name_is_refused() {
 
 /// Linux 6.1 answers EINVAL for such a number, and not ESRCH.
 #[test]
-fn a_shim_that_is_gone_but_whose_group_is_not_made_its_delete_fail() {
+fn a_dead_shim_whose_process_group_lives_on_is_no_obstacle_to_delete() {
     use std::os::unix::process::CommandExt;
     let root = Root::new("group");
     let mut command = std::process::Command::new("sh");

@@ -181,7 +181,7 @@ fn an_abandoned_answer_does_not_disturb_the_next_call() {
 }
 
 #[test]
-fn a_closed_connection_and_a_protocol_error_are_told_apart() {
+fn a_closed_connection_and_a_protocol_error_are_distinguished() {
     let source = |said: &[Vec<u8>]| match failure(said) {
         CallError::Connection { source, .. } => source,
         other => panic!("{said:?}: {other}"),

@@ -100,7 +100,7 @@ fn an_engine_that_is_forbidden_later_loses_its_link() {
 }
 
 #[test]
-fn what_is_not_our_link_is_refused_before_anything_is_changed() {
+fn a_foreign_file_at_a_links_place_is_refused_before_anything_changes() {
     type Case = (&'static str, fn(&Path));
     let cases: &[Case] = &[
         ("is a file", |path| fs::write(path, "runwasi's").unwrap()),

@@ -176,7 +176,7 @@ fn a_node_is_uninstalled_once_when_no_pod_uses_it_and_by_force_when_one_does() {
 }
 
 #[test]
-fn what_others_changed_is_mended_at_the_next_look_and_a_look_at_an_intact_node_runs_nothing() {
+fn changes_by_others_are_repaired_and_an_intact_node_runs_no_program() {
     let bench = Bench::new();
     bench.mode("install");
     bench.with(|turn| {
@@ -224,7 +224,7 @@ fn what_others_changed_is_mended_at_the_next_look_and_a_look_at_an_intact_node_r
 }
 
 #[test]
-fn links_by_the_names_of_runwasis_shims_are_mended_and_one_that_is_another_ones_is_told() {
+fn alias_links_are_repaired_and_a_foreign_file_of_that_name_is_reported() {
     let mut bench = Bench::new();
     bench.settings.runwasi_names = Some("/usr/local/bin".into());
     bench.fake.tree.borrow_mut().folder("usr/local/bin");
@@ -254,7 +254,7 @@ fn links_by_the_names_of_runwasis_shims_are_mended_and_one_that_is_another_ones_
 
 /// nodeadm does this at each boot.
 #[test]
-fn a_root_file_that_was_written_anew_gets_its_import() {
+fn a_rewritten_root_file_gets_its_import_again() {
     let bench = Bench::new();
     bench.mode("install");
     bench.with(|turn| {
@@ -270,7 +270,7 @@ fn a_root_file_that_was_written_anew_gets_its_import() {
 }
 
 #[test]
-fn other_options_are_written_at_the_next_look_and_wrong_ones_are_named() {
+fn changed_options_are_written_and_wrong_ones_are_named() {
     let mut bench = Bench::new();
     bench.wish.options_file = Some(bench.fake.path("configmap/options.json"));
     bench.mode("install");
@@ -291,7 +291,7 @@ fn other_options_are_written_at_the_next_look_and_wrong_ones_are_named() {
 }
 
 #[test]
-fn a_pass_that_fails_is_tried_again_after_longer_and_longer_and_recovers() {
+fn a_failing_pass_is_retried_with_growing_pauses_until_it_succeeds() {
     let bench = Bench::new();
     bench.mode("install");
     *bench.fake.broken_engine.borrow_mut() = Some("wasmtime".to_owned());
@@ -324,7 +324,7 @@ fn a_pass_that_fails_is_tried_again_after_longer_and_longer_and_recovers() {
 }
 
 #[test]
-fn a_change_that_was_taken_back_is_not_tried_again_each_minute() {
+fn a_rolled_back_change_is_not_retried_every_minute() {
     let bench = Bench::new();
     bench.mode("install");
     bench.fake.refuses_handler.set(true);
@@ -348,7 +348,7 @@ fn a_change_that_was_taken_back_is_not_tried_again_each_minute() {
 }
 
 #[test]
-fn without_a_service_manager_the_text_says_what_to_do_and_the_next_look_proves_it() {
+fn without_a_service_manager_the_text_says_what_to_do_and_the_next_pass_checks_it() {
     let mut bench = Bench::new();
     bench.settings.by_hand = true;
     bench.mode("install");
@@ -392,7 +392,7 @@ fn steps(bench: &Bench, mode: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_signal_ends_a_pass_between_two_steps_and_no_change_halfway_and_never_uninstalls() {
+fn a_signal_ends_a_pass_between_two_steps_and_never_uninstalls() {
     let whole = Bench::new();
     let all = steps(&whole, "install");
     assert!(all.len() >= 9, "{all:?}");

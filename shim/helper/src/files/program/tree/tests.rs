@@ -57,7 +57,7 @@ fn symbolic_links_stay_in_the_tree_and_mounts_cover_it() {
 
 /// A finding of `tests/fuzz`.
 #[test]
-fn a_file_is_no_folder_on_the_way_or_at_the_end() {
+fn a_path_through_a_file_or_with_a_slash_after_one_is_refused() {
     let root = folder("file-as-folder");
     fs::create_dir(root.join("a")).unwrap();
     fs::write(root.join("a/m"), "a/m").unwrap();
@@ -78,7 +78,7 @@ fn a_file_is_no_folder_on_the_way_or_at_the_end() {
 }
 
 #[test]
-fn a_file_knows_whether_it_lies_in_the_root_file_system() {
+fn a_file_in_a_mount_is_not_taken_for_one_of_the_image() {
     let (root, volume) = (folder("in-root"), folder("in-volume"));
     fs::create_dir_all(root.join("bin")).unwrap();
     fs::write(root.join("bin/m"), "").unwrap();
