@@ -62,6 +62,11 @@ fn sockets_answer_as_the_kernels_do() {
     node.finish();
 }
 
+#[test]
+fn several_buffers_are_read_and_written_in_one_call() {
+    same("vectors", &[]);
+}
+
 /// wasmer-wasix accepts no other names.
 #[test]
 fn file_names_that_are_not_utf_8_work() {

@@ -106,6 +106,18 @@ fn a_name_that_is_not_utf_8_makes_no_folder_unreadable() {
     node.finish();
 }
 
+/// wasmtime-wasi uses only the first of several buffers.
+#[test]
+fn a_module_reads_and_writes_all_of_several_buffers() {
+    as_natively("vectors", &[], &[(Build::Module, &[])]);
+}
+
+/// wasmtime-wasi sets none aside.
+#[test]
+fn a_module_sets_room_aside_for_a_file() {
+    as_natively("room", &[], &[(Build::Module, &[])]);
+}
+
 #[test]
 fn a_module_opens_fifos_without_waiting() {
     as_natively("unusual", &["fifo"], &[(Build::Module, &[])]);

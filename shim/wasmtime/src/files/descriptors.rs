@@ -1,6 +1,6 @@
 //! The functions of preview 1 with a descriptor for which wasmtime-wasi's answer differs from a native container's: it lists a folder anew
-//! for each piece that a guest reads, reads and writes every opened file at a position, which a pipe and a terminal do not have, and waits
-//! in each read and write.
+//! for each piece that a guest reads, reads and writes every opened file at a position, which a pipe and a terminal do not have, waits
+//! in each read and write, uses only the first of several buffers, and sets no room aside for a file.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -8,16 +8,17 @@ use std::sync::Arc;
 use catamaran_wasmtime_artifact::imports::PREVIEW1;
 use catamaran_worker::listing::Found;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{CWD, Mode, OFlags, fcntl_getfl, fcntl_setfl, fdatasync, fsync, openat};
+use rustix::fs::{CWD, FallocateFlags, Mode, OFlags, fallocate, fcntl_getfl, fcntl_setfl, fdatasync, fsync, openat};
 use rustix::io::{Errno as Kernel, retry_on_intr};
 use wasmtime::{Caller, Linker, Result};
-use wasmtime_wasi::p1::types::{Ciovec, Errno, Error, Fdflags, Iovec, Rights};
+use wasmtime_wasi::p1::types::{Ciovec, Errno, Fdflags, Iovec, Rights};
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as calls;
 use wiggle::{GuestMemory, GuestPtr};
 
 use super::opened::{FOLDER, Polled, Preview1, What};
 use super::poll::poll as poll_oneoff;
-use super::preview1::{bytes, guest, is_root, number};
+use super::preview1::{bytes, guest, is_root, number, told};
+use super::vectors::{Transfer, read_at, transfer};
 
 /// The most bytes of one write: a pipe's capacity.
 const WRITE_MAX: usize = 64 << 10;
@@ -46,10 +47,13 @@ pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
         fd_readdir(fd: i32, buffer: i32, room: i32, from: i64, used: i32) => read_folder;
         fd_read(fd: i32, to: i32, count: i32, got: i32) => read;
         fd_write(fd: i32, from: i32, count: i32, written: i32) => write;
+        fd_pread(fd: i32, to: i32, count: i32, from: i64, got: i32) => read_at;
+        fd_pwrite(fd: i32, from: i32, count: i32, to: i64, written: i32) => write_at;
         fd_seek(fd: i32, offset: i64, whence: i32, to: i32) => seek;
         fd_tell(fd: i32, to: i32) => tell;
         fd_fdstat_get(fd: i32, to: i32) => status;
         fd_fdstat_set_flags(fd: i32, flags: i32) => set_flags;
+        fd_allocate(fd: i32, from: i64, length: i64) => allocate;
         fd_sync(fd: i32) => sync;
         fd_datasync(fd: i32) => sync_data;
         poll_oneoff(wanted: i32, events: i32, count: i32, happened: i32) => poll_oneoff;
@@ -59,14 +63,6 @@ pub(super) fn add_to_linker(linker: &mut Linker<Preview1>) -> Result<()> {
 
 type Memory<'a> = GuestMemory<'a>;
 const DONE: i32 = Errno::Success as i32;
-
-/// Turns the result of an access to the guest's memory into a call's answer, with errors as wasmtime-wasi has them.
-fn told(answer: std::result::Result<(), wiggle::GuestError>) -> Result<i32> {
-    match answer {
-        Ok(()) => Ok(DONE),
-        Err(e) => Ok(Error::from(e).downcast()? as i32),
-    }
-}
 
 async fn close(mut memory: Memory<'_>, world: &mut Preview1, (fd,): (i32,)) -> Result<i32> {
     let answer = calls::fd_close(&mut world.wasi, &mut memory, fd).await?;
@@ -128,6 +124,9 @@ async fn read(
         }
     }
     let (Some(stream), None) = (stream, original) else {
+        if let Some(What::File(_)) = world.opened.what(fd.cast_unsigned()) {
+            return transfer(Transfer::Read, &mut memory, world, (fd, to, count, read)).await;
+        }
         let fd = original.map_or(fd, u32::cast_signed);
         return calls::fd_read(&mut world.wasi, &mut memory, fd, to, count, read).await;
     };
@@ -166,7 +165,7 @@ async fn write(
         _ => Ok(None),
     };
     let Ok(Some(stream)) = stream else {
-        return calls::fd_write(&mut world.wasi, &mut memory, fd, from, count, written).await;
+        return transfer(Transfer::Write, &mut memory, world, (fd, from, count, written)).await;
     };
     let buffers = GuestPtr::<[Ciovec]>::new((from.cast_unsigned(), count.cast_unsigned()));
     let mut all = Vec::new();
@@ -189,6 +188,14 @@ async fn write(
         Ok(count) => told(memory.write(GuestPtr::<u32>::new(written.cast_unsigned()), u32::try_from(count)?)),
         Err(e) => Ok(number(Err(e))),
     }
+}
+
+async fn write_at(
+    mut memory: Memory<'_>,
+    world: &mut Preview1,
+    (fd, from, count, to, written): (i32, i32, i32, i64, i32),
+) -> Result<i32> {
+    transfer(Transfer::WriteAt(to), &mut memory, world, (fd, from, count, written)).await
 }
 
 /// Whether a read or a write would not wait.
@@ -291,6 +298,17 @@ async fn set_flags(mut memory: Memory<'_>, world: &mut Preview1, (fd, flags): (i
         _ => {}
     }
     Ok(DONE)
+}
+
+/// Sets room aside for a file, which wasmtime-wasi never does.
+async fn allocate(mut memory: Memory<'_>, world: &mut Preview1, (fd, from, length): (i32, i64, i64)) -> Result<i32> {
+    if let Some(What::Own(_) | What::Stream { .. }) = world.opened.what(fd.cast_unsigned()) {
+        return Ok(Errno::Spipe as i32);
+    }
+    let Some(file) = world.opened.file(&mut world.wasi, fd.cast_unsigned()) else {
+        return calls::fd_allocate(&mut world.wasi, &mut memory, fd, from, length);
+    };
+    Ok(number(fallocate(file, FallocateFlags::empty(), from.cast_unsigned(), length.cast_unsigned())))
 }
 
 async fn sync(mut memory: Memory<'_>, world: &mut Preview1, (fd,): (i32,)) -> Result<i32> {

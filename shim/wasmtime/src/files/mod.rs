@@ -28,6 +28,7 @@ mod preview1;
 mod preview2;
 mod refused;
 mod times;
+mod vectors;
 
 use wasmtime::{Linker, Result};
 

@@ -152,6 +152,15 @@ impl Opened {
         }
     }
 
+    /// Returns the file behind a descriptor, if it has a position and the module has opened it.
+    pub(super) fn file(&self, wasi: &mut WasiP1Ctx, fd: u32) -> Option<Arc<File>> {
+        let What::File(place) = self.all.get(&fd)? else { return None };
+        match at(wasi, *place)? {
+            Descriptor::File(file) => Some(file.file.clone()),
+            Descriptor::Dir(_) => None,
+        }
+    }
+
     /// Puts another file behind a descriptor, and returns the one before; None if the module has not opened the descriptor.
     pub(super) fn exchange(&self, wasi: &mut WasiP1Ctx, fd: u32, other: Descriptor) -> Option<Descriptor> {
         let place = self.all.get(&fd)?.place()?;

@@ -16,7 +16,7 @@ use wasmtime_wasi::p1::wasi_snapshot_preview1::{self as calls, WasiSnapshotPrevi
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 use wasmtime_wasi::p2::bindings::filesystem::types::{ErrorCode, HostDescriptor as _};
 use wasmtime_wasi::{FsPerms, OpenMode, WasiView as _};
-use wiggle::{GuestMemory, GuestPtr};
+use wiggle::{GuestError, GuestMemory, GuestPtr};
 
 use super::kernel::{self, Base, Entry};
 use super::opened::{Opened, Preview1};
@@ -142,6 +142,14 @@ pub(super) fn number(answer: rustix::io::Result<()>) -> i32 {
         Err(e) => refused::code(e).into(),
     };
     errno as i32
+}
+
+/// Turns the result of an access to the guest's memory into a call's answer, with errors as wasmtime-wasi has them.
+pub(super) fn told(answer: std::result::Result<(), GuestError>) -> Result<i32> {
+    match answer {
+        Ok(()) => Ok(Errno::Success as i32),
+        Err(e) => Ok(Error::from(e).downcast()? as i32),
+    }
 }
 
 impl Call<'_> {
