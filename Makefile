@@ -99,11 +99,11 @@ SPECS ?=
 critest: prepare build ## Run Kubernetes' critest on runc's handler and on ours, and print where they part; root (SPECS)
 	$(CARGO) run --locked -q -p catamaran-critest -- $(if $(SPECS),"$(SPECS)")
 
-# Packages of Go's: PARTS="io/fs net"; without, all of them.
+# Suites, Go's packages or CPython's modules: PARTS="cpython io/fs net"; without, all of them.
 PARTS ?=
 
 .PHONY: suites
-suites: prepare build ## Run the tests of Go's standard library on both engines, and print a table; root (PARTS)
+suites: prepare build ## Run the tests of Go's standard library and CPython's of files on both engines, and print a table; root (PARTS)
 	$(CARGO) run --locked -q -p catamaran-suites -- $(PARTS)
 
 # Parts of names of tests through the kubelet: CASES="probe volume"; without, all of them.
@@ -175,7 +175,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, import circle
 	tests/texts --self-test
 	tests/texts
 	if helm=$$(tests/harness/provision-helm 4 --built); then "$$(sed -n 's/^helm=//p' <<<"$$helm")" lint --strict charts/catamaran; else echo "lint: charts/catamaran is left out, since no Helm was built yet: make chart"; fi
-	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/links tests/texts tests/harness/steps.sh tests/harness/go-module.sh tests/fuzz/run tests/bench/provision-serve tests/chart/provision tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-helm tests/harness/provision-protos tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni tests/harness/provision-rust examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/links tests/texts tests/harness/steps.sh tests/harness/go-module.sh tests/fuzz/run tests/bench/provision-serve tests/chart/provision tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/suites/provision-cpython tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-helm tests/harness/provision-protos tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni tests/harness/provision-rust examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! go/        the tests of Go's standard library, compiled for wasip1 by the machine's Go
+//! cpython    CPython's own tests, on an interpreter for WASI from `provision-cpython`
 //! rounds     restarts a program where a test broke it off; attempt: one container, however it ends
 //! verdict    compares the outcomes with `expected/SUITE-ENGINE`, and prints the table
 //! ```
@@ -17,13 +18,15 @@
 )]
 
 mod attempt;
+mod cpython;
 mod go;
 mod outcome;
 mod rounds;
 mod suite;
 mod verdict;
 
+pub use cpython::CPython;
 pub use go::GoPackages;
 pub use outcome::{Outcome, Outcomes};
 pub use suite::Suite;
-pub use verdict::{Verdict, print_table};
+pub use verdict::{Row, Verdict, print_table};

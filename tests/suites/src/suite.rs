@@ -9,6 +9,9 @@ pub trait Suite {
     /// Its name in `expected/NAME-ENGINE` and in the table.
     fn name(&self) -> &'static str;
 
+    /// The names of its parts.
+    fn parts(&self) -> Vec<&'static str>;
+
     /// Runs its tests on an engine: those of the parts with one of `words` in their names, or all parts without words.
     fn run(&self, node: &Node, engine: Engine, words: &[String]) -> Outcomes;
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use catamaran_critest::list;
 use catamaran_harness::Engine;
@@ -56,15 +57,29 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("    {line}\n")).collect()
 }
 
+/// A line of the table.
+#[derive(Debug)]
+pub struct Row {
+    /// The suite's name.
+    pub suite: &'static str,
+    /// The engine that ran it.
+    pub engine: Engine,
+    /// Its result.
+    pub verdict: Verdict,
+    /// The time that its containers took, with the compilation of their modules.
+    pub took: Duration,
+}
+
 /// Prints a line for each suite and engine.
-pub fn print_table(rows: &[(&str, Engine, Verdict)]) {
+pub fn print_table(rows: &[Row]) {
     println!(
-        "\n{:<10} {:<9} {:>7} {:>19} {:>8} {:>10}",
-        "suite", "engine", "passed", "failed as expected", "skipped", "unexpected"
+        "\n{:<10} {:<9} {:>7} {:>19} {:>8} {:>10} {:>8}",
+        "suite", "engine", "passed", "failed as expected", "skipped", "unexpected", "seconds"
     );
-    for (suite, engine, verdict) in rows {
+    for Row { suite, engine, verdict, took } in rows {
         let Verdict { passed, expected, skipped, troubles } = verdict;
-        println!("{suite:<10} {:<9} {passed:>7} {expected:>19} {skipped:>8} {:>10}", engine.name(), troubles.len());
+        let (engine, unexpected, seconds) = (engine.name(), troubles.len(), took.as_secs());
+        println!("{suite:<10} {engine:<9} {passed:>7} {expected:>19} {skipped:>8} {unexpected:>10} {seconds:>8}");
     }
 }
 

@@ -58,6 +58,10 @@ impl Suite for GoPackages {
         "go"
     }
 
+    fn parts(&self) -> Vec<&'static str> {
+        PACKAGES.iter().map(|(package, _)| *package).collect()
+    }
+
     fn run(&self, node: &Node, engine: Engine, words: &[String]) -> Outcomes {
         let chosen = PACKAGES.iter().filter(|(package, _)| wanted(package, words));
         chosen.flat_map(|(package, others)| self.run_package(node, engine, package, others)).collect()
