@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_of_files_are_told_apart_by_their_first_bytes() {
+    fn kinds_of_files_are_recognized_by_their_first_bytes() {
         for module in [&b"\0asm\x01\0\0\0"[..], b"\0asm\x0d\0\x01\0", b"\0asm"] {
             assert_eq!(other_than_wasm(module), None);
         }

@@ -72,7 +72,7 @@ mod tests {
     use super::{Form, parse};
 
     #[test]
-    fn modules_and_components_are_told_apart() {
+    fn modules_and_components_are_recognized() {
         assert_eq!(parse(b"\0asm\x01\0\0\0rest"), Ok(Form::Module));
         assert_eq!(parse(b"\0asm\x0d\0\x01\0"), Ok(Form::Component));
         assert!(parse(b"\0asm\x02\0\0\0").unwrap_err().contains("02 00 00 00"));

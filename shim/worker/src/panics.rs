@@ -87,7 +87,7 @@ mod tests {
     /// Panics in one of the ways; exits with 1 if the hook does not end this process.
     #[test]
     #[ignore = "run by the test below, in a process of its own"]
-    fn one_that_ends() {
+    fn process_that_panics() {
         end_the_process();
         let poison = Arc::new(Mutex::new(()));
         let panics = || panic!("on\npurpose");
@@ -123,7 +123,7 @@ mod tests {
             "behind one that is let through",
         ] {
             let ended = Command::new(env::current_exe().unwrap())
-                .args(["--exact", "panics::tests::one_that_ends", "--ignored", "--nocapture"])
+                .args(["--exact", "panics::tests::process_that_panics", "--ignored", "--nocapture"])
                 .env(WAY, way)
                 .output()
                 .unwrap();

@@ -123,7 +123,7 @@ mod tests {
     /// Prints a line when it is ready for signals, and when the first one has come.
     #[test]
     #[ignore = "run by the tests below, in a process of its own"]
-    fn one_that_is_signalled() {
+    fn process_that_is_signalled() {
         end_on_signals().unwrap();
         let bell = drain_on_signals().unwrap();
         // A thread that reads for ever: no signal must interrupt its call.
@@ -157,7 +157,7 @@ mod tests {
     impl Signalled {
         fn start(way: &str) -> Self {
             let mut process = Command::new(env::current_exe().unwrap())
-                .args(["--exact", "signals::tests::one_that_is_signalled", "--ignored", "--nocapture"])
+                .args(["--exact", "signals::tests::process_that_is_signalled", "--ignored", "--nocapture"])
                 .env(WAY, way)
                 .stdout(Stdio::piped())
                 .spawn()

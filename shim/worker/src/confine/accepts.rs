@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_accepts_and_speaks() {
+    fn a_server_accepts_reads_and_writes() {
         let (listener, address, [mut client, _other]) = listening();
         restricted(SERVER, move || {
             let (mut accepted, peer) = listener.accept().unwrap();

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_without_a_use_are_refused() {
+    fn commands_of_system_calls_that_no_engine_uses_are_refused() {
         restricted(THREADS, || {
             let page = vec![0_u8; 2 * PAGE];
             let page = page.as_ptr() as u64;

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn tcp_that_a_module_has_no_use_for_is_denied() {
+    fn tcp_is_denied_to_a_module_that_imports_no_sockets() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let known = version().is_some_and(|version| version >= FIRST_WITH_TCP);
