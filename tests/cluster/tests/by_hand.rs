@@ -1,4 +1,5 @@
-//! A cluster for use by hand comes up and goes, and `down` leaves nothing of one whose process was killed.
+//! A cluster for use by hand comes up and goes by the commands of docs/getting-started.md, and `down` leaves nothing of one whose process was
+//! killed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -6,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use catamaran_harness::Example;
+use catamaran_documents::{Assigned, Shell, clone};
+use catamaran_harness::scratch;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_catamaran-cluster");
 /// Settings that a kubelet changes.
@@ -14,26 +16,31 @@ const SETTINGS: [&str; 3] = ["vm/overcommit_memory", "kernel/panic", "net/ipv4/i
 
 struct ByHand {
     folder: PathBuf,
+    /// A user's shell in the clone.
+    shell: Shell,
+    stand_ins: PathBuf,
 }
 
 impl ByHand {
-    fn up() -> Self {
+    /// Types the line that starts it. `make` builds nothing again, and its cluster is in a folder of the test's own.
+    fn up(line: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("catamaran-by-hand-{}", std::process::id()));
-        let cluster = Self { folder };
-        let output = cluster.run("up");
-        assert!(output.status.success(), "{output:?}: {}", fs::read_to_string(cluster.folder.join("log")).unwrap());
+        let stand_ins = scratch();
+        let cluster = Self { shell: Shell::new(&clone(), &stand_ins), folder, stand_ins };
+        let cargo = cluster.stand_ins.join("cargo");
+        let make = "PATH=${PATH#*:} exec make -s -o prepare -o build";
+        let variables = format!("CARGO={} CLUSTER={}", cargo.display(), cluster.folder.display());
+        cluster.shell.stand_in("make", &format!("{make} {variables} \"$@\""));
+        cluster
+            .shell
+            .stand_in("cargo", &format!("while [ \"$1\" != -- ]; do shift; done\nshift\nexec {PROGRAM} \"$@\""));
+        let output = cluster.shell.run(line);
+        assert!(output.code == 0, "{output:?}: {}", fs::read_to_string(cluster.folder.join("log")).unwrap_or_default());
         cluster
     }
 
     fn run(&self, word: &str) -> Output {
         Command::new(PROGRAM).arg(word).arg(&self.folder).output().unwrap()
-    }
-
-    fn shell(&self, line: &str) -> String {
-        let line = format!(". '{}/environment'; {line}", self.folder.display());
-        let output = Command::new("sh").args(["-ec", &line]).output().unwrap();
-        assert!(output.status.success(), "{line}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
     }
 
     fn pid(&self) -> String {
@@ -49,7 +56,9 @@ impl ByHand {
 impl Drop for ByHand {
     fn drop(&mut self) {
         self.run("down");
-        let _ = fs::remove_dir_all(&self.folder);
+        for folder in [&self.folder, &self.stand_ins] {
+            let _ = fs::remove_dir_all(folder);
+        }
     }
 }
 
@@ -87,25 +96,27 @@ fn traces(tag: &str) -> Vec<String> {
 
 #[test]
 fn a_cluster_is_used_and_leaves_nothing_however_it_ends() {
+    let mut typed = Assigned::to("a_cluster_is_used_and_leaves_nothing_however_it_ends");
+    let [up, down, environment] = ["make cluster-up", "make cluster-down", ". "].map(|start| typed.take(start).text);
+    let [apply, wait] = ["kubectl apply", "kubectl wait"].map(|start| typed.take(start).text);
+    let logs = typed.take("kubectl logs");
+    typed.finish();
     let before = settings();
     for killed in [false, true] {
-        let cluster = ByHand::up();
+        let cluster = ByHand::up(&up);
         let tag = cluster.node().file_name().unwrap().to_string_lossy().into_owned();
-        let pod = cluster.folder.join("pod.yaml");
-        fs::write(&pod, Example::open("wasix-server").pod()).unwrap();
-        cluster.shell(&format!(
-            "kubectl apply -f '{}'; kubectl wait pod/wasix-server --for=condition=Ready",
-            pod.display()
-        ));
-        assert!(cluster.shell("helm version --short").starts_with("v4."));
+        let environment = environment.replace("target/cluster", &cluster.folder.display().to_string());
+        cluster.shell.ok(&[&environment, &*apply, &wait].join("\n"));
+        let said = cluster.shell.ok(&[&*environment, &logs.text].join("\n"));
+        assert_eq!(said, logs.outputs.concat());
+        assert!(cluster.shell.ok(&format!("{environment}\nhelm version --short")).starts_with("v4."));
         let refused = cluster.run("up");
         assert!(String::from_utf8_lossy(&refused.stderr).contains("runs already"), "{refused:?}");
         if killed {
             let status = Command::new("kill").args(["-KILL", &cluster.pid()]).status().unwrap();
             assert!(status.success());
         }
-        let down = cluster.run("down");
-        assert!(down.status.success(), "{down:?}");
+        cluster.shell.ok(&down);
         assert_eq!(traces(&tag), [""; 0], "killed: {killed}");
         assert_eq!(settings(), before, "killed: {killed}");
     }

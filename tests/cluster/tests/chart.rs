@@ -1,4 +1,4 @@
-//! Catamaran for a cluster's administrator: `helm install` on a bare cluster, and back.
+//! Catamaran for a cluster's administrator: `helm install` on a bare cluster, and back, by the commands of the documents.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use catamaran_cluster::{Cluster, NODE};
+use catamaran_cluster::{Cluster, Kubernetes, NODE};
 use catamaran_dist::images::Kind;
 use catamaran_dist::origin::Origin;
+use catamaran_documents::{Assigned, Shell, clone};
 use catamaran_harness::{Engine, Output, shim_folder, wait_until};
 use catamaran_node_tests::{bytes_below, other_build, tools};
 use catamaran_service_manager::ServiceManager;
@@ -17,10 +18,12 @@ use rustix::mount::MountPropagationFlags;
 use serde_json::{Value, json};
 
 const LATER: Duration = Duration::from_secs(90);
-const RELEASE: &str = "board";
+const RELEASE: &str = "catamaran";
 const NAMESPACE: &str = "catamaran-system";
 /// Two builds of the images.
 const REGISTRIES: [&str; 2] = ["localhost/first", "localhost/second"];
+/// The chart as the documents name it in its registry, which is not reached from here.
+const PUBLISHED: &str = "oci://ghcr.io/catamaran-wasm/charts/catamaran";
 
 /// A cluster without Catamaran, and its administrator's tools.
 struct Board {
@@ -46,6 +49,8 @@ impl Board {
         let second = other_build(&board.dir().join("second"));
         board.import(REGISTRIES[0], &shim_folder(), &["installer", "labeller", "examples/hello"]);
         board.import(REGISTRIES[1], &second, &["installer"]);
+        // Under the name that the documents have.
+        board.import("ghcr.io/catamaran-wasm", &shim_folder(), &["examples/hello"]);
         board
     }
 
@@ -103,6 +108,20 @@ impl Board {
         if output.code != 0 {
             panic!("helm {}: {}{}\n{}", words.join(" "), output.stdout, output.stderr, self.told());
         }
+        output.stdout
+    }
+
+    /// Types a line of the documents in the clone, with the chart's place and this node's values.
+    fn type_line(&self, line: &str, more: &[&str]) -> String {
+        let shell = Shell::new(&clone(), &self.cluster.node().folder("stand-ins"));
+        let (programs, config) = (Kubernetes::provide(), self.cluster.kubectl().config());
+        for (name, program) in [("helm", programs.helm.clone()), ("kubectl", programs.program("kubectl"))] {
+            let home = config.with_file_name("clients-home");
+            let run = format!("HOME={} exec {} --kubeconfig={}", home.display(), program.display(), config.display());
+            shell.stand_in(name, &format!("{run} \"$@\""));
+        }
+        let output = shell.run(&[&[&*line.replace(PUBLISHED, "charts/catamaran")], more].concat().join(" "));
+        assert!(output.code == 0, "{line}: {}{}\n{}", output.stdout, output.stderr, self.told());
         output.stdout
     }
 
@@ -172,17 +191,17 @@ fn in_force(board: &Board) -> PathBuf {
 /// One test, because each part goes on from the end of the one before, and a cluster takes a minute.
 #[test]
 fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
+    let mut typed = Assigned::to("a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was");
     let board = Board::start();
     let (cluster, kubectl) = (&board.cluster, board.cluster.kubectl());
     cluster.import(&tools());
     let before = board.places();
     let values = board.values.to_str().unwrap();
-    let install =
-        ["install", RELEASE, "CHART", "--create-namespace", "--values", values, "--wait", "--timeout", "120s"];
+    let with_values = ["--values", values, "--timeout", "120s"];
 
     board.write_values(REGISTRIES[0]);
     let begin = Instant::now();
-    board.helm_ok(&install);
+    board.type_line(&typed.take("helm install catamaran oci").text, &with_values);
     println!("helm install: {:.1} s", begin.elapsed().as_secs_f32());
     let space = cluster.space("users");
     for engine in Engine::ALL {
@@ -193,7 +212,10 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     }
     println!("to a pod on each engine that is ready: {:.1} s", begin.elapsed().as_secs_f32());
     assert_eq!(board.labels()["catamaran.wasm/version"], version());
-    println!("{}", board.helm_ok(&["test", RELEASE, "--logs", "--timeout", "90s"]));
+    println!("{}", board.type_line(&typed.take("helm test").text, &["--logs", "--timeout", "90s"]));
+    let said = board.type_line(&typed.take("kubectl run hello").text, &[]);
+    assert!(said.contains("Ahoy from WebAssembly aboard!"), "{said}");
+    board.type_line(&typed.take("kubectl label namespace").text, &[]);
 
     // An installer that ends uninstalls nothing, and its successor has nothing to do.
     let containerd = cluster.node().containerd_pid();
@@ -220,6 +242,9 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     }
     space.apply(&pod("new", Engine::Wasmer));
     space.wait("pod/new", "condition=Ready");
+    board.type_line(&typed.take("helm upgrade").text, &["--wait", "--timeout", "120s"]);
+    let options = fs::read_to_string(board.dir().join("conf.d/catamaran.toml")).unwrap();
+    assert!(options.contains("default_engine = 'wasmer'"), "{options}");
 
     // Another program rewrites the configuration, as nodeadm does at boot.
     let handler = board.dir().join("conf.d/catamaran.toml");
@@ -237,14 +262,16 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     assert!(told.contains("users/wasmtime"), "nothing names the pods that use the handler:\n{told}");
     space.ok(["delete", "pods", "--all", "--timeout=60s"]);
     cluster.node().await_compiles();
-    board.helm_ok(&["uninstall", RELEASE, "--wait", "--timeout", "180s"]);
+    let uninstall = typed.take("helm uninstall").text;
+    board.type_line(&uninstall, &["--wait", "--timeout", "180s"]);
     expect_as_before(&board, &before);
 
     // A published bug: deployed, cleaned up and deployed again, the node was dead.
-    board.helm_ok(&install);
+    board.type_line(&typed.take("helm install catamaran charts/").text, &with_values);
     wait_until(LATER, "the node to be ready again", || board.is_labelled().then_some(()));
-    board.helm_ok(&["uninstall", RELEASE, "--wait", "--timeout", "180s"]);
+    board.type_line(&uninstall, &["--wait", "--timeout", "180s"]);
     expect_as_before(&board, &before);
+    typed.finish();
 
     kubectl.ok(["delete", "namespace", NAMESPACE, "--timeout=90s"]);
     drop(space);
@@ -272,7 +299,7 @@ fn expect_as_before(board: &Board, before: &[(PathBuf, Vec<u8>)]) {
         kinds,
         "--all-namespaces",
         "--selector",
-        "app.kubernetes.io/instance=board",
+        "app.kubernetes.io/instance=catamaran",
         "-o",
         "name",
     ]);

@@ -8,6 +8,8 @@
 
 mod tools;
 
+pub use tools::build_line;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -17,7 +19,8 @@ use crate::guests;
 use crate::image::Image;
 
 /// Examples whose tools are a download of hundreds of megabytes, or take long.
-const KEPT: [&str; 6] = ["http-go", "http-js", "http-python", "http-rust", "wasi3-command", "wasi3-server"];
+const KEPT: [&str; 7] =
+    ["http-go", "http-js", "http-python", "http-rust", "wasi3-command", "wasi3-guide", "wasi3-server"];
 /// Products of a developer's own build in an example's folder.
 const NOT_SOURCE: [&str; 12] = [
     "node_modules",
@@ -90,6 +93,17 @@ impl Example {
         self.text("pod.yaml")
     }
 
+    /// The lines that build its program, from its Dockerfile.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn steps(&self) -> Vec<String> {
+        let dockerfile = self.text("Dockerfile");
+        let steps: Vec<_> = dockerfile.lines().filter_map(|line| line.strip_prefix("# First: ")).collect();
+        assert!(!steps.is_empty(), "examples/{}/Dockerfile does not say what to do first", self.name);
+        steps.into_iter().map(str::to_owned).collect()
+    }
+
     /// Its image, built, for this machine's platform.
     ///
     /// # Panics
@@ -154,11 +168,9 @@ impl Built {
         fs::create_dir_all(&built.0).unwrap_or_else(|error| panic!("cannot make {}: {error}", built.0.display()));
         let mut digest = Sha256::new();
         copy(&example.folder, &built.0, &mut digest);
-        let dockerfile = example.text("Dockerfile");
-        let steps: Vec<_> = dockerfile.lines().filter_map(|line| line.strip_prefix("# First: ")).collect();
-        assert!(!steps.is_empty(), "examples/{}/Dockerfile does not say what to do first", example.name);
+        let (dockerfile, steps) = (example.text("Dockerfile"), example.steps());
         if !KEPT.contains(&example.name.as_str()) {
-            steps.iter().for_each(|step| tools::run(step, &built.0));
+            steps.iter().for_each(|step| build_line(step, &built.0));
             return built;
         }
         steps.iter().for_each(|step| digest.update(tools::version(step)));
@@ -166,7 +178,7 @@ impl Built {
         let product =
             built.0.join(product.unwrap_or_else(|| panic!("examples/{}/Dockerfile copies nothing", example.name)));
         let bytes = guests::kept(&example.name, &digest.finalize(), |fresh| {
-            steps.iter().for_each(|step| tools::run(step, &built.0));
+            steps.iter().for_each(|step| build_line(step, &built.0));
             fs::copy(&product, fresh).unwrap_or_else(|error| panic!("{} was not built: {error}", product.display()));
         });
         let folder = product.parent().expect("a file's folder");

@@ -30,8 +30,8 @@ use crate::runtime::Runtime;
 
 pub(crate) use built::kept;
 pub use busybox::busybox;
-pub use c::{c, native, peer, wasix};
-pub(crate) use c::{wasix_cc, wasm_ld};
+pub(crate) use c::wasm_ld;
+pub use c::{c, clang, native, peer, wasix};
 pub(crate) use component::{ADAPTER, component};
 pub(crate) use go::{GO_STAYS_HOME, go_version};
 pub use go::{go, go_native};
@@ -67,7 +67,7 @@ pub fn image(runtime: Runtime, name: &str) -> Image {
     Image::new(&format!("{name}-{suffix}")).file(&path, program).entrypoint([&path])
 }
 
-/// The image of that module.
+/// The image of the module `tests/guests/NAME.wat`, whose entrypoint is `/NAME`.
 pub fn wasm(name: &str) -> Image {
     image(Runtime::Catamaran, name)
 }

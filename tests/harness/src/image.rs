@@ -75,6 +75,12 @@ impl Image {
         }
     }
 
+    /// The same image under another full name, such as `registry.example/app:1.0`.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
     /// The full name.
     pub fn name(&self) -> &str {
         &self.name

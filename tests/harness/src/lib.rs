@@ -67,7 +67,7 @@ pub use config::Options;
 pub use container::{Container, Output};
 pub use deadline::{PATIENCE, wait_until};
 pub use events::{Event, Events};
-pub use example::{Example, Recipe};
+pub use example::{Example, Recipe, build_line};
 pub use exec::{Exec, ExecOrder};
 pub use fuse::Fuse;
 pub use grpc::{Code, Status};

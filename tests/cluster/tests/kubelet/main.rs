@@ -5,6 +5,7 @@
 //! - `volumes`: ConfigMap, Secret, projected, downward API, subPath, emptyDir, image
 //! - `security`: security contexts, the level `restricted`, RuntimeClass overhead
 //! - `hands`: logs, exec, attach, port-forward, debug, the examples
+//! - `documents`: what the first guide and the examples' READMEs have their readers type
 //! - `servers`: components that Catamaran's own HTTP server calls
 //! - `restarts`: kubelet and containerd stopped and killed under running pods
 //! - `times`: how soon a pod is ready, and sixty at once, compared with runc
@@ -14,6 +15,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
+mod documents;
 mod guest;
 mod hands;
 mod pods;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         volumes::TESTS,
         security::TESTS,
         hands::TESTS,
+        documents::TESTS,
         servers::TESTS,
         restarts::TESTS,
         times::TESTS,

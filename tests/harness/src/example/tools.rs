@@ -1,7 +1,7 @@
 //! Runs the commands that build examples.
 //!
 //! A shell runs most of them. `wat2wasm`, `wit-bindgen go` and `wasm-tools component` need not be on the machine: this file does their work
-//! by the libraries that they are made of. `cargo build` for `wasm32-wasip2` gets the compiler that `provision-rust` fetched.
+//! by the libraries that they are made of. `cargo build` for a target of Wasm gets the compiler that `provision-rust` fetched.
 
 use std::fmt::Debug;
 use std::fs;
@@ -13,16 +13,18 @@ use wit_component::StringEncoding;
 
 use crate::guests;
 
-/// The line by which an example in Rust is built.
-const CARGO: &str = "cargo build --release --target wasm32-wasip2";
+/// The lines by which programs in Rust are built, with the target.
+const CARGO: &str = "cargo build --release --target ";
+/// The target whose programs are components.
+const COMPONENTS: &str = "wasm32-wasip2";
 /// The package of the bindings that is the same for all programs.
 const GO_PACKAGE: &str = "go.bytecodealliance.org/pkg";
 
-/// Runs one of an example's build lines in its folder.
+/// Runs a build line, such as one of an example's, in the program's folder.
 ///
 /// # Panics
 /// When it fails, with its output.
-pub(super) fn run(line: &str, folder: &Path) {
+pub fn build_line(line: &str, folder: &Path) {
     match line.split(' ').collect::<Vec<_>>()[..] {
         ["wat2wasm", from, "-o", to] => write(&folder.join(to), guests::wat_file(&folder.join(from))),
         ["wit-bindgen", "go", wit] => go_bindings(&folder.join(wit), folder),
@@ -33,8 +35,10 @@ pub(super) fn run(line: &str, folder: &Path) {
         ["wasm-tools", "component", "new", "--adapt", "wasi_snapshot_preview1.reactor.wasm", module, "-o", to] => {
             write(&folder.join(to), guests::component(&read(&folder.join(module)), true));
         }
-        _ if line == CARGO => cargo(folder),
-        _ => shell(line, folder),
+        _ => match line.strip_prefix(CARGO) {
+            Some(target) => cargo(line, target, folder),
+            None => shell(line, folder),
+        },
     }
 }
 
@@ -59,15 +63,15 @@ fn shell(line: &str, folder: &Path) {
     command.env("GOFLAGS", "-mod=mod -trimpath");
     // The build script expects clang and WASIX's C library on the machine.
     if line == "./build" {
-        command.env("CC", guests::wasix_cc());
+        command.env("CC", guests::clang(true));
     }
     finish(command.current_dir(folder), line);
 }
 
 /// Runs cargo with a linker that makes modules, and does the rest of wasm-component-ld's work here.
-fn cargo(folder: &Path) {
+fn cargo(line: &str, wasm: &str, folder: &Path) {
     let mut command = Command::new("cargo");
-    command.args(CARGO.split(' ').skip(1)).current_dir(folder);
+    command.args(line.split(' ').skip(1)).current_dir(folder);
     // The developer's own variables must not change the build.
     for name in
         ["CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTFLAGS"]
@@ -76,9 +80,13 @@ fn cargo(folder: &Path) {
     }
     let target = folder.join("target");
     command.env("CARGO_TARGET_DIR", &target).env("RUSTC", &guests::Rust::provide().rustc);
-    command.env("CARGO_TARGET_WASM32_WASIP2_LINKER", guests::wasm_ld());
-    finish(&mut command, CARGO);
-    let products = target.join("wasm32-wasip2/release");
+    let linker = format!("CARGO_TARGET_{}_LINKER", wasm.to_uppercase().replace('-', "_"));
+    command.env(linker, guests::wasm_ld());
+    finish(&mut command, line);
+    if wasm != COMPONENTS {
+        return;
+    }
+    let products = target.join(wasm).join("release");
     let entries = fs::read_dir(&products).unwrap_or_else(|error| panic!("{}: {error}", products.display()));
     for path in entries.flatten().map(|entry| entry.path()) {
         if path.extension().is_some_and(|suffix| suffix == "wasm") {

@@ -46,10 +46,10 @@ pub fn wasix(name: &str) -> Vec<u8> {
     compiled(&path, if name == "fork" { "clang-wasix-fork" } else { "clang-wasix" })
 }
 
-/// The command that stands for `clang` on a machine that has it installed with WASIX's C library.
-pub(crate) fn wasix_cc() -> String {
+/// The command that stands for `clang` on a machine that has it installed with the C library of preview 1, or of WASIX.
+pub fn clang(wasix: bool) -> String {
     let folder = Clang::provide().folder.display();
-    format!("{folder}/bin/clang --sysroot={folder}/wasix-libc")
+    format!("{folder}/bin/clang --sysroot={folder}/{}", if wasix { "wasix-libc" } else { "wasi-libc" })
 }
 
 /// The linker of WebAssembly, as a machine that has it installed finds it in `PATH`.
