@@ -244,7 +244,7 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     space.wait("pod/new", "condition=Ready");
     board.type_line(&typed.take("helm upgrade").text, &["--wait", "--timeout", "120s"]);
     let options = fs::read_to_string(board.dir().join("conf.d/catamaran.toml")).unwrap();
-    assert!(options.contains("default_engine = 'wasmer'"), "{options}");
+    assert!(options.contains("default_engine = \"wasmer\""), "{options}");
 
     // Another program rewrites the configuration, as nodeadm does at boot.
     let handler = board.dir().join("conf.d/catamaran.toml");
