@@ -23,9 +23,7 @@ fn is_of_the_node(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_of_the_node_4(address),
         IpAddr::V6(address) => {
-            address.is_unicast_link_local()
-                || METADATA_6.contains(&address)
-                || embedded(address).is_some_and(is_of_the_node_4)
+            address.is_unicast_link_local() || METADATA_6.contains(&address) || embedded(address).any(is_of_the_node_4)
         }
     }
 }
@@ -34,16 +32,23 @@ fn is_of_the_node_4(address: Ipv4Addr) -> bool {
     address.is_link_local() || METADATA.contains(&address)
 }
 
-/// Returns the address of IPv4 that one of IPv6 stands for: mapped or compatible (RFC 4291, section 2.5.5), translated (RFC 2765), of NAT64
-/// (RFC 6052 and 8215) or of 6to4 (RFC 3056).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match [a, b, c, d, e, f] {
-        [0, 0, 0, 0, 0, 0 | 0xffff] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, ..] => Some(of(g, h)),
-        [0x2002, high, low, ..] => Some(of(high, low)),
-        _ => None,
-    }
+/// Where NAT64's addresses have the octets of one of IPv4, for each length of prefix that is left below the local prefix's 48 bits:
+/// 48, 56, 64 and 96 (RFC 6052, section 2.2).
+const NAT64: [[usize; 4]; 4] = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], LAST];
+const LAST: [usize; 4] = [12, 13, 14, 15];
+
+/// Returns the addresses of IPv4 that one of IPv6 may stand for: mapped or compatible (RFC 4291, section 2.5.5), translated (RFC 2765), of
+/// NAT64 (RFC 6052; with the local prefix of RFC 8215, whose networks choose the length, each that it may be) or of 6to4 (RFC 3056).
+fn embedded(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
+    let [a, b, c, d, e, f, ..] = address.segments();
+    let places: &[[usize; 4]] = match [a, b, c, d, e, f] {
+        [0x64, 0xff9b, 1, ..] => &NAT64,
+        [0, 0, 0, 0, 0, 0 | 0xffff] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, ..] => &[LAST],
+        [0x2002, ..] => &[[2, 3, 4, 5]],
+        _ => &[],
+    };
+    let octets = address.octets();
+    places.iter().map(move |place| Ipv4Addr::from(place.map(|at| octets[at])))
 }
 
 #[cfg(test)]
@@ -68,6 +73,10 @@ mod tests {
             "::ffff:0:169.254.169.254",
             "64:ff9b::169.254.169.254",
             "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:a9:fe:a9fe::",
+            "64:ff9b:1:77a9:fe:a9fe::",
+            "64:ff9b:1:7777:a9:fea9:fe00:0",
             "2002:a9fe:a9fe::1",
         ] {
             assert!(is_of_the_node(text.parse().unwrap()), "{text}");
@@ -85,6 +94,8 @@ mod tests {
             "2001:db8::a9fe:a9fe",
             "::ffff:10.0.0.1",
             "64:ff9b::10.0.0.1",
+            "64:ff9b:1:7777:0a:0:100:0",
+            "64:ff9b:0:a9fe:a9:fe00::",
         ] {
             assert!(!is_of_the_node(text.parse().unwrap()), "{text}");
         }
