@@ -118,14 +118,16 @@ fn an_unknown_rlimit_is_named() {
     node.finish();
 }
 
-/// A regex engine's tables of addresses cost some 220 kB of private memory in every pod: `shim/daemon/src/spec/oci.rs`.
+/// A regex engine's tables of addresses cost some 220 kB of private memory in every pod: `shim/daemon/src/spec/oci.rs`, `shim/absent`.
 #[test]
-fn the_shim_reads_specs_without_a_regex_engine() {
-    let bytes = fs::read(shim_folder().join("containerd-shim-catamaran-v1")).unwrap();
-    let program = object::File::parse(&*bytes).unwrap();
-    let defined = program.symbols().filter(ObjectSymbol::is_definition);
-    let names: Vec<&str> = defined.filter_map(|symbol| symbol.name().ok()).collect();
-    assert!(names.iter().any(|name| name.contains("serde_json")), "the program has no symbols to look at");
-    let engine: Vec<_> = names.iter().filter(|name| name.contains("regex_")).collect();
-    assert!(engine.is_empty(), "{} symbols of it, as {}", engine.len(), engine[0]);
+fn the_shim_and_wasmers_worker_have_no_regex_engine() {
+    for (name, uses) in [("containerd-shim-catamaran-v1", "serde_json"), ("catamaran-wasmer", "wasmer_package")] {
+        let bytes = fs::read(shim_folder().join(name)).unwrap();
+        let program = object::File::parse(&*bytes).unwrap();
+        let defined = program.symbols().filter(ObjectSymbol::is_definition);
+        let names: Vec<&str> = defined.filter_map(|symbol| symbol.name().ok()).collect();
+        assert!(names.iter().any(|symbol| symbol.contains(uses)), "{name} has no symbols to look at");
+        let engine: Vec<_> = names.iter().filter(|symbol| symbol.contains("regex_")).collect();
+        assert!(engine.is_empty(), "{name}: {} symbols of it, as {}", engine.len(), engine[0]);
+    }
 }
