@@ -40,12 +40,11 @@ pub struct Compilers {
 }
 
 impl Compilers {
-    /// Moves this process into the cgroup of compiles that starts wait for, which is made if it is missing. The process's children
-    /// are born there.
+    /// Moves this process, which has one thread, into the cgroup of compiles that starts wait for, which is made if it is missing. The
+    /// process's children are born there.
     pub fn join() -> Result<Self> {
         let compilers = Self::find(&AWAITED)?;
-        // 0 is this process, whatever its number is here.
-        compilers.admit(0)?;
+        compilers.take(Joining::This)?;
         Ok(compilers)
     }
 
@@ -66,12 +65,16 @@ impl Compilers {
     /// Moves a process with all of its threads into this cgroup, which is made if it is missing. The memory that the process has
     /// already stays counted in its old cgroup.
     pub fn admit(&self, pid: u32) -> Result<()> {
+        self.take(Joining::Other(pid))
+    }
+
+    fn take(&self, process: Joining) -> Result<()> {
         let of = self.of;
         let part = (total_memory()? / of.part).to_string();
         if hierarchy::is_unified() {
             make::enable_controllers(Path::new(ROOT))?;
             let limits = [("memory.max", &*part), ("cpu.weight", of.weight), ("pids.max", PIDS)];
-            return enter(&Path::new(ROOT).join(of.name), &limits, pid);
+            return enter(&Path::new(ROOT).join(of.name), &limits, ("cgroup.procs", process.number()));
         }
         for tree in hierarchy::mounted()? {
             let has = |controller: &str| tree.controllers.iter().any(|c| c == controller);
@@ -88,7 +91,7 @@ impl Compilers {
             if own.is_empty() || has("cpuset") {
                 continue;
             }
-            enter(&tree.mount.join(of.name), &own, pid)?;
+            enter(&tree.mount.join(of.name), &own, process.on_v1())?;
         }
         Ok(())
     }
@@ -108,17 +111,45 @@ impl Compilers {
     }
 }
 
-fn enter(folder: &Path, limits: &[(&str, &str)], pid: u32) -> Result<()> {
+/// A process that comes into the cgroup.
+#[derive(Clone, Copy)]
+enum Joining {
+    /// This one, which has one thread.
+    This,
+    Other(u32),
+}
+
+impl Joining {
+    fn number(self) -> String {
+        match self {
+            // Whatever its number is here.
+            Joining::This => "0".to_owned(),
+            Joining::Other(pid) => pid.to_string(),
+        }
+    }
+
+    /// Returns the file to write, and the text. A thread that moves itself does not wait for RCU, as every other move on v1 does.
+    fn on_v1(self) -> (&'static str, String) {
+        let file = match self {
+            Joining::This => "tasks",
+            Joining::Other(_) => "cgroup.procs",
+        };
+        (file, self.number())
+    }
+}
+
+/// Makes the folder with its limits if it is missing, and writes the last of the files, which moves the process.
+fn enter(folder: &Path, limits: &[(&str, &str)], last: (&str, String)) -> Result<()> {
     for _ in 1..MOST_TRIES {
-        match enter_once(folder, limits, pid) {
+        match enter_once(folder, limits, &last) {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
             entered => return entered.on(folder),
         }
     }
-    enter_once(folder, limits, pid).on(folder)
+    enter_once(folder, limits, &last).on(folder)
 }
 
-fn enter_once(folder: &Path, limits: &[(&str, &str)], pid: u32) -> io::Result<()> {
+fn enter_once(folder: &Path, limits: &[(&str, &str)], (file, process): &(&str, String)) -> io::Result<()> {
     match fs::create_dir(folder) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
         made => made?,
@@ -130,7 +161,7 @@ fn enter_once(folder: &Path, limits: &[(&str, &str)], pid: u32) -> io::Result<()
             written => written?,
         }
     }
-    put(&folder.join("cgroup.procs"), &pid.to_string())
+    put(&folder.join(file), process)
 }
 
 fn total_memory() -> Result<u64> {

@@ -3,10 +3,12 @@
 //!
 //! ```text
 //!          plan      create                admit (the intermediate)       settle (the worker exists)
-//! v1       folders   made, limits, rules   written into every hierarchy   a limit below two processes
+//! v1       folders   made, limits, rules   - (it moves itself)            a limit below two processes
 //! v2       folder    made, limits, program - (CLONE_INTO_CGROUP)          a limit below two processes
 //! systemd  scope     -                     scope made, limits, program    a limit below two processes
 //! ```
+//!
+//! A host with v1's controllers may have v2's tree beside them: a process is cloned into that one as on v2.
 //!
 //! `limits`, `v1` and `v2` turn the spec into values for the kernel's files; `write` writes them, `update` changes them later, and
 //! `freezer` stops the processes. `remove` must also work from `delete`, which has nothing but the folders' paths.
@@ -187,50 +189,50 @@ impl Cgroup {
         settings
     }
 
-    /// Opens the folder that the worker is cloned into, on v2.
+    /// Returns the folders that an intermediate moves itself into: those of v1's trees.
+    pub fn folders_to_enter(&self) -> Vec<PathBuf> {
+        let Kind::V1(hierarchies) = &self.kind else { return Vec::new() };
+        let all = hierarchies.iter().zip(&self.folders);
+        all.filter(|(hierarchy, _)| !hierarchy.is_v2()).map(|(_, folder)| folder.clone()).collect()
+    }
+
+    /// Opens the folder that the container's first process is cloned into: that of v2's tree, unless it is a scope of systemd's.
     pub fn folder_to_clone_into(&self) -> Result<Option<OwnedFd>> {
-        match (&self.kind, self.folders.as_slice()) {
-            (Kind::V2(_), [folder]) => Ok(Some(File::open(folder).on(folder)?.into())),
-            _ => Ok(None),
-        }
-    }
-
-    /// Moves the intermediate into the cgroup in which it clones the worker.
-    pub async fn admit(&self, pid: u32) -> Result<()> {
         match &self.kind {
-            Kind::V1(_) => self.folders.iter().try_for_each(|folder| {
-                let procs = folder.join("cgroup.procs");
-                write::put(&procs, &pid.to_string()).on(&procs)
-            }),
-            Kind::V2(_) => Ok(()),
-            Kind::Systemd(scope, found) => self.start_scope(scope, found, pid).await,
+            Kind::Systemd(..) => Ok(None),
+            _ => self.folder_of_further(),
         }
     }
 
-    /// Moves a process into the cgroup that was not cloned into it.
-    pub async fn take_in(&self, pid: u32) -> Result<()> {
-        match (&self.kind, self.folders.as_slice()) {
-            (Kind::V2(_), [folder]) => {
-                let procs = folder.join("cgroup.procs");
-                write::put(&procs, &pid.to_string()).on(&procs)
-            }
-            _ => self.admit(pid).await,
-        }
-    }
-
-    /// Moves the intermediate of a further process into the cgroup, on v1; v2 has [`Cgroup::folder_of_further`] instead.
-    pub async fn admit_further(&self, pid: u32) -> Result<()> {
-        if self.is_v1() { self.admit(pid).await } else { Ok(()) }
-    }
-
-    /// Opens the folder that a further process of the container is cloned into, on v2.
+    /// Opens the folder that a further process of the container is cloned into: that of v2's tree.
     pub fn folder_of_further(&self) -> Result<Option<OwnedFd>> {
         let folder = match &self.kind {
-            Kind::V1(_) => None,
+            Kind::V1(hierarchies) => {
+                hierarchies.iter().position(Hierarchy::is_v2).and_then(|place| self.folders.get(place))
+            }
             Kind::V2(_) => self.folders.first(),
             Kind::Systemd(_, found) => found.get(),
         };
         folder.map(|folder| File::open(folder).map(OwnedFd::from).on(folder)).transpose()
+    }
+
+    /// Has systemd make its scope with the intermediate in it. Into folders the intermediate comes by itself.
+    pub async fn admit(&self, pid: u32) -> Result<()> {
+        match &self.kind {
+            Kind::V1(_) | Kind::V2(_) => Ok(()),
+            Kind::Systemd(scope, found) => self.start_scope(scope, found, pid).await,
+        }
+    }
+
+    /// Moves a process into the cgroup that neither moves itself nor was cloned into it.
+    pub async fn take_in(&self, pid: u32) -> Result<()> {
+        match &self.kind {
+            Kind::V1(_) | Kind::V2(_) => self.folders.iter().try_for_each(|folder| {
+                let procs = folder.join("cgroup.procs");
+                write::put(&procs, &pid.to_string()).on(&procs)
+            }),
+            Kind::Systemd(..) => self.admit(pid).await,
+        }
     }
 
     async fn start_scope(&self, scope: &Scope, found: &OnceLock<PathBuf>, pid: u32) -> Result<()> {
@@ -376,6 +378,26 @@ mod tests {
             assert_eq!(read(), late, "{name}");
             fs::remove_dir_all(&cgroup.folders[0]).unwrap();
         }
+    }
+
+    #[test]
+    fn v1s_folders_are_entered_and_v2s_beside_them_is_cloned_into() {
+        let mut cgroup = stand("hybrid", &[]);
+        let v1 = cgroup.folders[0].clone();
+        assert_eq!(cgroup.folders_to_enter(), std::slice::from_ref(&v1));
+        assert!(cgroup.folder_to_clone_into().unwrap().is_none() && cgroup.folder_of_further().unwrap().is_none());
+        let v2 = v1.join("unified");
+        fs::create_dir(&v2).unwrap();
+        if let Kind::V1(hierarchies) = &mut cgroup.kind {
+            hierarchies.insert(0, Hierarchy { controllers: Vec::new(), mount: std::env::temp_dir() });
+        }
+        cgroup.folders.insert(0, v2.clone());
+        assert_eq!(cgroup.folders_to_enter(), std::slice::from_ref(&v1));
+        for folder in [cgroup.folder_to_clone_into(), cgroup.folder_of_further()] {
+            let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder.unwrap().unwrap()));
+            assert_eq!(fs::read_link(link).unwrap(), v2);
+        }
+        fs::remove_dir_all(&v1).unwrap();
     }
 
     #[test]

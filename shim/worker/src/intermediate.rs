@@ -2,12 +2,17 @@
 //!
 //! A process is visible to all others of its pid namespace from its clone on, and those may be another container's of the pod.
 //! So the intermediate does everything that needs the host's file tree, outside of that namespace: the worker is in the
-//! container's tree from its first moment. On cgroup v2 a copy of the intermediate inside the container's cgroup does it,
-//! because a process that moves there would wait for RCU.
+//! container's tree from its first moment.
+//!
+//! Whatever does it is in the container's cgroup before, so that the pod is charged for it. On v2 that is a copy of the intermediate,
+//! cloned into the cgroup, because a process that moves there waits for RCU, 8 ms and more. On v1 it is the intermediate: a process
+//! that has one thread and moves itself does not wait ([`enter`]).
 #![allow(unsafe_code, reason = "clone3 has no safe form; the SAFETY comment at the call says why it is sound here")]
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nix::libc;
@@ -18,7 +23,7 @@ use rustix::process::PidfdFlags;
 use crate::confine::{self, ConfineError, Surroundings, UnfinishedTree, step};
 use crate::control::{self, Descriptors, Report};
 use crate::failure::fail;
-use crate::job::{Job, NamespaceKind, World};
+use crate::job::{Cgroup, Job, NamespaceKind, World};
 
 /// The process in which [`divide`] returns.
 pub(crate) enum Side {
@@ -95,17 +100,17 @@ impl Intermediate {
 
 /// Makes the worker's namespaces and file tree, and clones the worker.
 pub(crate) fn divide(job: &Job, descriptors: &mut Descriptors) -> Result<Side, ConfineError> {
-    let cgroup = job.cgroup.map(|fd| descriptors.take(fd)).transpose();
+    let cgroup = job.cgroup.clone_into.map(|fd| descriptors.take(fd)).transpose();
     let mut cgroup = step("taking the cgroup", cgroup)?;
     let mut copy = None;
-    let inside = if matches!(job.world, World::New(_)) { cgroup.take() } else { None };
-    if let Some(inside) = inside {
+    if let Some(inside) = cgroup.take_if(|_| needs_copy(&job.world, &job.cgroup)) {
         let (end, done) = step("making a pipe", rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
         match step("entering the cgroup", clone(CloneFlags::empty(), Some(&inside)))? {
             Some(_) => return Ok(Side::Outside(Copied(end))),
             None => copy = Some(Copy { done }),
         }
     }
+    enter(&job.cgroup.enter)?;
     let pids = pid_namespace(job, descriptors)?;
     let (surroundings, tree) = confine::surround(job, descriptors)?;
     let (known, told) = step("making a pipe", rustix::pipe::pipe_with(PipeFlags::CLOEXEC))?;
@@ -117,6 +122,27 @@ pub(crate) fn divide(job: &Job, descriptors: &mut Descriptors) -> Result<Side, C
     Ok(match cloned {
         None => Side::Worker { known, surroundings },
         Some((pid, worker)) => Side::Intermediate(Intermediate { pid, worker, told, tree, copy }),
+    })
+}
+
+/// Whether the container's tree is made by a copy of the intermediate, in the cgroup of v2.
+///
+/// For an exec there is no tree to make. On v1 the intermediate is charged through v1's trees, and v2's, which may lie beside them, has
+/// no controller of memory. There only a cgroup namespace needs the copy: its root is the cgroup of the process that makes it, and a
+/// process in it may clone into no cgroup outside.
+fn needs_copy(world: &World, cgroup: &Cgroup) -> bool {
+    let World::New(world) = world else { return false };
+    cgroup.enter.is_empty() || world.namespaces.iter().any(|namespace| namespace.kind == NamespaceKind::Cgroup)
+}
+
+/// Moves this process into cgroups of v1. All of it is one thread, which the kernel moves by itself: a write to `cgroup.procs`, which
+/// moves all threads, waits for RCU, as does a write of any other thread's number.
+fn enter(folders: &[PathBuf]) -> Result<(), ConfineError> {
+    folders.iter().try_for_each(|folder| {
+        let tasks = folder.join("tasks");
+        // 0 is this thread.
+        let moved = File::options().write(true).open(&tasks).and_then(|mut file| file.write_all(b"0"));
+        step(format_args!("entering the cgroup, {}", tasks.display()), moved)
     })
 }
 
@@ -195,4 +221,58 @@ fn no_process(e: io::Error) -> io::Error {
     let text =
         format!("pids.limit of the container or pids.max of a cgroup above it, such as its pod's, is reached ({e})");
     io::Error::new(e.kind(), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Fd, Namespace, NewWorld, Root};
+    use std::fs;
+
+    #[test]
+    fn a_process_moves_itself_into_each_of_v1s_trees() {
+        let root = std::env::temp_dir().join(format!("catamaran-enter-{}", std::process::id()));
+        let folders = ["cpu", "memory"].map(|tree| root.join(tree));
+        for folder in &folders {
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join("tasks"), "").unwrap();
+        }
+        enter(&folders).unwrap();
+        for folder in &folders {
+            assert_eq!(fs::read_to_string(folder.join("tasks")).unwrap(), "0");
+        }
+        fs::remove_dir_all(&root).unwrap();
+        let gone = enter(&folders).unwrap_err().to_string();
+        assert!(gone.starts_with(&format!("entering the cgroup, {}/tasks: ", folders[0].display())), "{gone}");
+    }
+
+    #[test]
+    fn a_copy_makes_the_tree_where_v2_charges_for_it_or_roots_a_namespace() {
+        let v1 = || Cgroup { enter: vec!["/sys/fs/cgroup/memory/c".into()], clone_into: Some(Fd(3)) };
+        let v2 = || Cgroup { enter: Vec::new(), clone_into: Some(Fd(3)) };
+        let new = |kind| {
+            World::New(Box::new(NewWorld {
+                namespaces: vec![Namespace { kind, join: None }],
+                hostname: None,
+                domainname: None,
+                sysctl: Vec::new(),
+                root: Root { tree: Fd(0), at: "/".to_owned(), readonly: true },
+                mounts: Vec::new(),
+                masked: Vec::new(),
+                readonly: Vec::new(),
+                hooks: false,
+            }))
+        };
+        let (own, other) = (NamespaceKind::Cgroup, NamespaceKind::Net);
+        for (world, cgroup, copied) in [
+            (new(other), v2(), true),
+            (new(own), v2(), true),
+            (new(other), v1(), false),
+            (new(own), v1(), true),
+            (World::Of(Fd(2)), v2(), false),
+            (World::Of(Fd(2)), v1(), false),
+        ] {
+            assert_eq!(needs_copy(&world, &cgroup), copied, "{world:?} {cgroup:?}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! The shim serialises it as JSON into a memfd (a container's environment may be larger than one socket message) and sends it
 //! with the descriptors that it numbers. The message begins with the build's version ([`crate::version`]).
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Guest;
@@ -25,9 +27,9 @@ pub struct Job {
     pub terminal: bool,
     /// The machine code, open for reading.
     pub artifact: Fd,
-    /// cgroup v2: the directory that the intermediate's copy, or the worker of an exec, is cloned into. On v1 the shim moves the
-    /// intermediate before it sends the job.
-    pub cgroup: Option<Fd>,
+    /// The container's cgroup. Both of its parts are empty for a scope of systemd's, into which the intermediate is moved before it
+    /// gets the job.
+    pub cgroup: Cgroup,
     /// The worker's namespaces and file tree.
     pub world: World,
     /// `process.user`.
@@ -46,6 +48,15 @@ pub struct Job {
     pub certificate: Option<Fd>,
     /// The node administrator's rules for components.
     pub rules: Rules,
+}
+
+/// The ways into the container's cgroup: the intermediate is in it before it makes anything of the container's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// The folders that the intermediate moves itself into, one for each tree of v1.
+    pub enter: Vec<PathBuf>,
+    /// The folder of v2, alone or beside v1's trees, that the intermediate's copy or the worker is cloned into.
+    pub clone_into: Option<Fd>,
 }
 
 /// The namespaces and the file tree that a worker lives in.

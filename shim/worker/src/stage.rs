@@ -196,7 +196,7 @@ mod tests {
             stdin: Fd(0),
             terminal: true,
             artifact: Fd(1),
-            cgroup: None,
+            cgroup: crate::job::Cgroup::default(),
             world: World::Of(Fd(2)),
             user: User { uid: 0, gid: 0, groups: Vec::new(), umask: 0o022 },
             rlimits: Vec::new(),

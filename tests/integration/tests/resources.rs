@@ -9,8 +9,8 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use catamaran_harness::{
-    CgroupVersion, Code, Container, Image, Node, Runtime, Task, cgroup_version, controllers, guests, systemd_runs,
-    wait_until,
+    CgroupVersion, Code, Container, Engine, Image, Node, Runtime, Task, cgroup_version, controllers, guests,
+    systemd_runs, wait_until,
 };
 use serde_json::{Value, json};
 
@@ -213,6 +213,44 @@ fn a_process_limit_counts_the_worker_alone() {
     assert_eq!(free.cgroup_file("pids.max", "pids.max"), "max");
     assert!(free.in_cgroup("pids", "true && (true)").status.success());
     free.discard();
+    node.finish();
+}
+
+/// The process's cgroups, one for each tree of the machine.
+fn cgroups(pid: u32) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    text.lines().map(|line| line.splitn(3, ':').nth(2).unwrap().to_owned()).collect()
+}
+
+#[test]
+fn every_process_is_in_the_containers_cgroup_of_every_tree() {
+    let node = Node::start();
+    let native = node.container("native").runtime(Runtime::Runc).image(&sleep(Runtime::Runc)).spawn();
+    let folder = |id: &str| format!("/{}/{id}", node.namespace());
+    let trees = cgroups(native.pid()).iter().filter(|path| **path == folder("native")).count();
+    assert!(trees > 0, "{:?}", cgroups(native.pid()));
+    native.discard();
+    for (engine, namespace) in Engine::ALL.into_iter().flat_map(|engine| [(engine, false), (engine, true)]) {
+        let id = format!("{}-{namespace}", engine.name());
+        let own = node.container(&id).engine(engine).image(&sleep(Runtime::Catamaran)).spec(move |spec| {
+            let all = spec["linux"]["namespaces"].as_array_mut().unwrap();
+            all.retain(|one| one["type"] != "cgroup");
+            if namespace {
+                all.push(json!({"type": "cgroup"}));
+            }
+        });
+        let task = running(&own);
+        let exec = task.further("e").args(["/sleep"]).add();
+        let further = exec.start();
+        exec.expect_stdout("ready\n");
+        for pid in [task.pid(), further] {
+            let of = cgroups(pid);
+            let own = of.iter().filter(|path| **path == folder(&id)).count();
+            assert!(own >= trees, "{id}: {of:?}, natively in {trees}");
+            assert!(of.iter().all(|path| *path == folder(&id) || path == "/"), "{id}: {of:?}");
+        }
+        task.discard();
+    }
     node.finish();
 }
 

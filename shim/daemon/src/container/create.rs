@@ -115,7 +115,7 @@ impl Creation {
         let listen = server.as_ref().map(|server| server.listen);
         told::tell(&mut draft.guest.env, code.target.engine());
         self.cgroup.create()?;
-        let cgroup = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
+        let cgroup = spawn::ways_into(&self.cgroup, self.cgroup.folder_to_clone_into()?, &mut descriptors);
         let job = draft.complete(descriptors.add(file.into()), cgroup, server, choice.rules())?;
         match self.bring_up(&code.target.worker()?, None, &code.module, &job, &descriptors).await {
             Ok(worker) => Ok(Made { worker, code, listen }),

@@ -54,15 +54,14 @@ impl JobDraft {
         })
     }
 
-    /// Completes the job. `cgroup` is the folder that the process is cloned into, None if it is moved there instead; `server` is for an
-    /// artifact that serves HTTP.
+    /// Completes the job. `server` is for an artifact that serves HTTP.
     ///
     /// # Errors
     /// If the server's certificate is not where the pod's annotation says.
     pub(super) fn complete(
         mut self,
         artifact: job::Fd,
-        cgroup: Option<job::Fd>,
+        cgroup: job::Cgroup,
         server: Option<job::Server>,
         rules: job::Rules,
     ) -> Result<Job> {

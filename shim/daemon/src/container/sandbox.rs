@@ -45,8 +45,8 @@ impl Creation {
         holder::narrow(&mut draft, &self.request.id);
         let program = holder::program(&mut descriptors)?;
         self.cgroup.create()?;
-        let folder = self.cgroup.folder_to_clone_into()?.map(|folder| descriptors.add(folder));
-        let job = draft.complete(program, folder, None, NO_RULES)?;
+        let cgroup = spawn::ways_into(&self.cgroup, self.cgroup.folder_to_clone_into()?, &mut descriptors);
+        let job = draft.complete(program, cgroup, None, NO_RULES)?;
         let helper = Program::open(programs::HELPER)?;
         let made =
             self.bring_up(&helper, Some(programs::HOLD), "the pod's sandbox container", &job, &descriptors).await;

@@ -12,7 +12,7 @@ use catamaran_host::programs::Program;
 use catamaran_host::readable::readable;
 use catamaran_host::{hold, limits};
 use catamaran_worker::control::{self, Cause, Report};
-use catamaran_worker::job::Job;
+use catamaran_worker::job::{self, Job};
 use log::warn;
 use nix::libc;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -82,6 +82,11 @@ pub(crate) struct Start<'a> {
     pub(crate) further: bool,
     pub(crate) stdout: BorrowedFd<'a>,
     pub(crate) stderr: BorrowedFd<'a>,
+}
+
+/// Returns the ways into `cgroup`: v1's folders, and `folder`, that of v2's tree.
+pub(crate) fn ways_into(cgroup: &Cgroup, folder: Option<OwnedFd>, descriptors: &mut Handover) -> job::Cgroup {
+    job::Cgroup { enter: cgroup.folders_to_enter(), clone_into: folder.map(|folder| descriptors.add(folder)) }
 }
 
 /// A worker that exists and is confining itself. Dropping this closes the control socket, which ends the worker.
@@ -222,11 +227,10 @@ fn silent_end(code: u32) -> String {
     }
 }
 
-/// Moves the intermediate into its cgroup if it must be there before the clone, then sends the job.
+/// Has the scope made if systemd makes the container's cgroup, then sends the job, with which the intermediate comes into any other.
 async fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
-    match start.further {
-        true => start.cgroup.admit_further(intermediate).await?,
-        false => start.cgroup.admit(intermediate).await?,
+    if !start.further {
+        start.cgroup.admit(intermediate).await?;
     }
     let descriptors = start.descriptors.lent();
     control::send_job(control.as_fd(), start.job, &descriptors).doing(|| "sending the job to the worker".to_owned())

@@ -207,12 +207,14 @@ impl Container {
         let mut descriptors = Handover::default();
         let mut guest = asked.told.guest.clone();
         told::tell(&mut guest.env, artifact.code.target.engine());
+        let folder = self.cgroup.folder_of_further().map_err(Error::from)?;
+        let cgroup = spawn::ways_into(&self.cgroup, folder, &mut descriptors);
         let job = Job {
             guest,
             stdin: descriptors.add(streams.stdin.try_clone().doing(doing)?),
             terminal: exec.process.terminal(),
             artifact: descriptors.add(artifact.file.try_clone().doing(doing)?.into()),
-            cgroup: self.cgroup.folder_of_further().map_err(Error::from)?.map(|folder| descriptors.add(folder)),
+            cgroup,
             world: World::Of(descriptors.add(process.try_clone().doing(doing)?)),
             user: asked.told.user.clone(),
             rlimits: asked.told.rlimits.clone(),
