@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use catamaran_cache::image::Chosen;
 use catamaran_host::child;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -264,7 +266,7 @@ impl Folder {
             file => file.on(&self.0)?,
         };
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(Errno::WOULDBLOCK) => Ok(None),
             locked => locked.on(&self.0).map(|()| Some(file)),
         }
     }
@@ -279,7 +281,20 @@ impl Folder {
         let text = serde_json::to_vec(value).doing(|| format!("writing {}", path.display()))?;
         // No fsync, because no container outlives a machine that stops.
         fs::write(&new, text).on(&new)?;
-        fs::rename(&new, &path).on(&path)
+        put_in_place(&new, &path)
+    }
+}
+
+/// Gives a record its name, in place of an older one or of none.
+///
+/// The two change names, instead of one replacing the other: on a `/run` that is an ext4 a replacement begins to write the new record to
+/// the disk, and whatever replaces or removes that record soon after, as the record of an exit and Delete do, waits for the disk.
+fn put_in_place(new: &Path, path: &Path) -> Result<()> {
+    match rustix::fs::renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => gone(new),
+        // There is no older one, or the file system does not know this.
+        Err(Errno::NOENT | Errno::INVAL) => fs::rename(new, path).on(path),
+        Err(e) => Err(e).on(path),
     }
 }
 
@@ -336,7 +351,7 @@ impl Server {
         let Some(pid) = Pid::from_raw(self.pid.cast_signed()) else { return Ok(None) };
         let opened = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             // EINVAL: the shim is gone, but a group or session of its number is not.
-            Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(None),
+            Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
             opened => opened.doing(|| format!("opening the shim, process {pid}"))?,
         };
         // Checked after the opening: the same start time means that the number was this process's all the time.

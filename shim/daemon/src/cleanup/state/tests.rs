@@ -198,3 +198,20 @@ fn only_a_native_containers_state_is_refused_by_older_shims() {
     assert_eq!(pod.read("n").unwrap().unwrap().native, Some(record));
     assert_eq!(pod.containers().unwrap().len(), 2, "what runc keeps is no container's state");
 }
+
+#[test]
+fn a_record_that_is_replaced_leaves_one_file_whatever_a_killed_shim_has_left() {
+    let root = Root::new("replaced");
+    let a = pod(&root.pods(), "a");
+    let (mut state, left) = (State::new(vec!["/sys/fs/cgroup/a".into()]), a.0.join(".c.json.new"));
+    for pid in [0, 7, 8] {
+        // A shim that was killed in the middle of a replacement: half a record, or the one before.
+        fs::write(&left, r#"{"format":2,"pid":"#).unwrap();
+        state.pid = pid;
+        a.write("c", &state).unwrap();
+        assert_eq!(a.read("c").unwrap().as_ref(), Some(&state));
+        let mut names = entries(&a.0).unwrap();
+        names.sort();
+        assert_eq!(names, ["c.json", SERVER]);
+    }
+}
