@@ -20,12 +20,14 @@ use super::draft::JobDraft;
 use super::{Request, open_streams};
 use crate::artifact::{Artifact, Cache, Code};
 use crate::cleanup::state::{Folder, State};
+use crate::container::intermediate::{Beginning, Intermediate};
 use crate::container::spawn::{self, Failure, Worker};
 use crate::engine::choice::Choice;
 use crate::engine::told;
 use crate::error::{Error, Result};
 use crate::files::devices;
 use crate::native::Record;
+use crate::search::{Prepared, Search};
 use crate::spec::bundle::Bundle;
 use crate::spec::hooks::Stage;
 use crate::stdio::{Logger, Stdio};
@@ -43,7 +45,7 @@ pub(super) fn order_root(request: &Request, outline: &Outline) -> Order {
 }
 
 /// Returns the module to run: a file's bytes, or a layer of the image, which another process looks for.
-pub(super) fn wanted(request: &Request, module: Module, file: Option<OwnedFd>) -> Result<Wanted> {
+fn wanted(request: &Request, module: Module, file: Option<OwnedFd>) -> Result<Wanted> {
     match module {
         Module::File { name, digest } => crate::search::wanted(name, digest, file),
         Module::Nowhere(looked) => {
@@ -70,6 +72,8 @@ pub(super) struct Creation {
     pub(super) cgroup: Cgroup,
     pub(super) streams: Stdio,
     pub(super) state: State,
+    /// Started before the module is known, with the program that most likely runs it.
+    waiting: Option<Intermediate>,
 }
 
 /// A worker, and the code that it runs.
@@ -88,11 +92,26 @@ impl Creation {
         let mut state = State::new(cgroup.folders().to_vec());
         state.logger = streams.kept.logger();
         request.state.write(&request.id, &state)?;
-        Ok(Self { request, bundle, cgroup, streams, state })
+        Ok(Self { request, bundle, cgroup, streams, state, waiting: None })
+    }
+
+    /// Makes the cgroup and an intermediate while `search` looks for the module, and then a worker that runs the module.
+    pub(super) async fn make(&mut self, mut search: Search, cache: &Cache, choice: &Choice) -> Result<Made> {
+        self.cgroup.create()?;
+        // A program that is missing is an error only if the module needs it.
+        if let Some(program) = choice.targets().first().and_then(|target| target.worker().ok()) {
+            self.waiting = Some(self.intermediate(&program, None)?);
+        }
+        let prepared = self.request.unless_given_up(search.prepared()).await;
+        // It has nothing to finish, and holds the trees open.
+        drop(search);
+        let Prepared { descriptors, mounts, module, file } = prepared?;
+        let wanted = wanted(&self.request, module, file)?;
+        self.make_worker(cache, choice, wanted, mounts, descriptors).await
     }
 
     /// Starts a worker that runs the module `wanted`, and waits until it is ready.
-    pub(super) async fn make_worker(
+    async fn make_worker(
         &mut self,
         cache: &Cache,
         choice: &Choice,
@@ -114,7 +133,6 @@ impl Creation {
         let server = choice.server(code.target, &self.bundle.guest, self.bundle.resources())?;
         let listen = server.as_ref().map(|server| server.listen);
         told::tell(&mut draft.guest.env, code.target.engine());
-        self.cgroup.create()?;
         let cgroup = spawn::ways_into(&self.cgroup, self.cgroup.folder_to_clone_into()?, &mut descriptors);
         let job = draft.complete(descriptors.add(file.into()), cgroup, server, choice.rules())?;
         match self.bring_up(&code.target.worker()?, None, &code.module, &job, &descriptors).await {
@@ -140,20 +158,10 @@ impl Creation {
         job: &Job,
         descriptors: &Handover,
     ) -> std::result::Result<Worker, Failure> {
-        let Self { request, bundle, cgroup, streams, state } = self;
-        let start = spawn::Start {
-            program,
-            action,
-            id: &request.id,
-            module,
-            job,
-            descriptors,
-            cgroup,
-            further: false,
-            stdout: streams.stdout.as_fd(),
-            stderr: streams.stderr.as_fd(),
-        };
-        let starting = spawn::start_worker(start).await?;
+        let intermediate = self.intermediate(program, action)?;
+        let Self { request, bundle, cgroup, state, .. } = self;
+        let given = spawn::Assignment { module, job, descriptors, cgroup, further: false };
+        let starting = spawn::start_worker(intermediate, given).await?;
         state.pid = starting.pid;
         state.poststop = bundle.hooks.poststop.clone();
         let recorded = request.state.write(&request.id, state);
@@ -174,9 +182,21 @@ impl Creation {
         starting.ready(&request.id, module).await
     }
 
+    /// Returns an intermediate of this program: the one that waits, or a new one.
+    fn intermediate(&mut self, program: &Program, action: Option<&str>) -> Result<Intermediate> {
+        match self.waiting.take() {
+            Some(waiting) if waiting.runs(program) => return Ok(waiting),
+            other => other.into_iter().for_each(Intermediate::dismiss),
+        }
+        let (id, streams) = (&self.request.id, &self.streams);
+        let (stdout, stderr) = (streams.stdout.as_fd(), streams.stderr.as_fd());
+        Intermediate::start(&Beginning { program, action, id, stdout, stderr })
+    }
+
     /// Removes everything that this creation has made.
     pub(super) async fn undo(self) {
-        let Self { request, cgroup, streams, state, .. } = self;
+        let Self { request, cgroup, streams, state, waiting, .. } = self;
+        waiting.into_iter().for_each(Intermediate::dismiss);
         let logger = streams.discard().map(|logger| (logger, Instant::now()));
         let left =
             Leftovers { states: &request.state, id: &request.id, native: None, cgroups: cgroup.folders(), logger };

@@ -5,6 +5,7 @@ mod draft;
 mod exec;
 mod freeze;
 pub(crate) mod holder;
+mod intermediate;
 pub(crate) mod line;
 mod native;
 mod oom_kills;
@@ -42,12 +43,12 @@ use crate::engine::alias;
 use crate::engine::choice::Choice;
 use crate::engine::options::Policy;
 use crate::error::{Error, Result};
-use crate::search::{self, Prepared, Search};
+use crate::search::{self, Search};
 use crate::spec::bundle::{self, Bundle};
 use crate::spec::hooks::Stage;
 use crate::spec::oci;
 use crate::stdio::{self, Kept, Stdio};
-use create::{Creation, Leftovers, Made, order_root, wanted};
+use create::{Creation, Leftovers, Made, order_root};
 pub(crate) use exec::{Exec, ExecRequest};
 use freeze::Freeze;
 pub(crate) use process::{Exit, Phase, Process};
@@ -149,11 +150,8 @@ impl Container {
         let mounts = bundle.spec.mounts().clone().unwrap_or_default();
         search.look_for_module(&Order::Module { mounts, guest: bundle.guest.clone(), cache: purpose.clone() })?;
         let cache = Cache::open(purpose)?;
-        let Prepared { descriptors, mounts, module, file } = request.unless_given_up(search.prepared()).await?;
-        drop(search);
-        let wanted = wanted(&request, module, file)?;
         let mut creation = Creation::begin(request, bundle)?;
-        let made = creation.make_worker(&cache, &choice, wanted, mounts, descriptors).await;
+        let made = creation.make(search, &cache, &choice).await;
         let Made { worker, code, listen } = match made {
             Ok(made) => made,
             Err(e) => {
@@ -182,7 +180,7 @@ impl Container {
 
     /// Returns a container whose process waits for Start.
     fn made(creation: Creation, worker: Worker) -> Self {
-        let Creation { request, bundle, cgroup, streams, state } = creation;
+        let Creation { request, bundle, cgroup, streams, state, .. } = creation;
         let body = if holder::keeps(&bundle.spec) { Body::Holder } else { Body::Wasm };
         let process = Process::new(request.id.clone(), request.stdio.clone());
         process.lives(worker.pid, worker.pidfd, Some(worker.control), streams.kept);

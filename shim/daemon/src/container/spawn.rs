@@ -1,24 +1,21 @@
 //! Starts a container's process, a worker or a pod's holder, and waits until it is ready.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::Stdio;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use catamaran_cgroup::Cgroup;
 use catamaran_files::handover::Handover;
 use catamaran_host::child;
-use catamaran_host::programs::Program;
+use catamaran_host::hold;
 use catamaran_host::readable::readable;
-use catamaran_host::{hold, limits};
 use catamaran_worker::control::{self, Cause, Report};
 use catamaran_worker::job::{self, Job};
 use log::warn;
 use nix::libc;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::intermediate::Intermediate;
 use crate::error::{Doing, Error, Result};
 
 /// A worker that is not ready after this time hangs in a mount or a file that does not answer, and is killed.
@@ -67,21 +64,15 @@ impl From<catamaran_cache::Error> for Failure {
     }
 }
 
-/// Everything that a worker is started with.
-pub(crate) struct Start<'a> {
-    /// The executable, and its first argument if it has several actions.
-    pub(crate) program: &'a Program,
-    pub(crate) action: Option<&'a str>,
-    /// The container's id and its module, for messages and `ps`.
-    pub(crate) id: &'a str,
+/// Everything that an intermediate is told.
+pub(crate) struct Assignment<'a> {
+    /// The worker's module, for messages.
     pub(crate) module: &'a str,
     pub(crate) job: &'a Job,
     pub(crate) descriptors: &'a Handover,
     pub(crate) cgroup: &'a Cgroup,
     /// Whether the worker is an exec's, in a container that exists already.
     pub(crate) further: bool,
-    pub(crate) stdout: BorrowedFd<'a>,
-    pub(crate) stderr: BorrowedFd<'a>,
 }
 
 /// Returns the ways into `cgroup`: v1's folders, and `folder`, that of v2's tree.
@@ -96,30 +87,16 @@ pub(crate) struct StartingWorker {
     control: AsyncFd<OwnedFd>,
 }
 
-/// Starts an intermediate, sends it the job, and waits until it has cloned the worker into its namespaces.
-pub(crate) async fn start_worker(start: Start<'_>) -> std::result::Result<StartingWorker, Failure> {
-    let doing = || format!("starting {}", start.program.path().display());
-    let (ours, theirs) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).doing(doing)?;
+/// Sends an intermediate its job, and waits until it has cloned the worker into its namespaces.
+pub(crate) async fn start_worker(
+    intermediate: Intermediate,
+    given: Assignment<'_>,
+) -> std::result::Result<StartingWorker, Failure> {
     // The worker is the shim's child from its clone on, and its pid is known only from the report that follows.
     let _held = hold::hold();
-    let child = start
-        .program
-        .command()
-        .args(start.action)
-        .arg(start.id)
-        .env_clear()
-        // A worker's kill(0, ..) must not reach the shim: process groups cross pid namespaces.
-        .process_group(0)
-        .stdin(Stdio::from(theirs))
-        .stdout(Stdio::from(start.stdout.try_clone_to_owned().doing(doing)?))
-        .stderr(Stdio::from(start.stderr.try_clone_to_owned().doing(doing)?))
-        .spawn()
-        .map_err(limits::of_processes)
-        .on(start.program.path())?;
-    let pid = child.id();
-    let intermediate = child::pidfd(child.id())?;
-    match wait_for_clone(&start, ours, pid).await {
+    let doing = format!("starting {}", intermediate.program());
+    let Intermediate { pid, pidfd: intermediate, control, .. } = intermediate;
+    match wait_for_clone(&given, control, pid, &doing).await {
         Ok(worker) => {
             child::reap(intermediate);
             Ok(worker)
@@ -140,12 +117,13 @@ pub(crate) async fn start_worker(start: Start<'_>) -> std::result::Result<Starti
 }
 
 async fn wait_for_clone(
-    start: &Start<'_>,
+    given: &Assignment<'_>,
     control: OwnedFd,
     intermediate: u32,
+    doing: &str,
 ) -> std::result::Result<StartingWorker, Failure> {
-    let doing = || format!("starting {}", start.program.path().display());
-    tell(start, &control, intermediate).await?;
+    let doing = || doing.to_owned();
+    tell(given, &control, intermediate).await?;
     rustix::io::ioctl_fionbio(&control, true).doing(doing)?;
     let control = readable(control).doing(doing)?;
     match receive_in_time(&control).await {
@@ -157,7 +135,7 @@ async fn wait_for_clone(
             }
             Ok(StartingWorker { pid: pid as u32, pidfd, control })
         }
-        Ok((other, _)) => Err(refuse(other, start.module)),
+        Ok((other, _)) => Err(refuse(other, given.module)),
         Err(e) => Err(Failure::Final(Error::Worker(e.to_string()))),
     }
 }
@@ -228,12 +206,12 @@ fn silent_end(code: u32) -> String {
 }
 
 /// Has the scope made if systemd makes the container's cgroup, then sends the job, with which the intermediate comes into any other.
-async fn tell(start: &Start<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
-    if !start.further {
-        start.cgroup.admit(intermediate).await?;
+async fn tell(given: &Assignment<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
+    if !given.further {
+        given.cgroup.admit(intermediate).await?;
     }
-    let descriptors = start.descriptors.lent();
-    control::send_job(control.as_fd(), start.job, &descriptors).doing(|| "sending the job to the worker".to_owned())
+    let descriptors = given.descriptors.lent();
+    control::send_job(control.as_fd(), given.job, &descriptors).doing(|| "sending the job to the worker".to_owned())
 }
 
 async fn receive_in_time(control: &AsyncFd<OwnedFd>) -> std::io::Result<(Report, Vec<OwnedFd>)> {

@@ -28,6 +28,7 @@ use catamaran_worker::quote::shortened;
 use log::{info, warn};
 
 use crate::artifact::{Artifact, Cache, Code};
+use crate::container::intermediate::{Beginning, Intermediate};
 use crate::container::line::{Event, Field, Line};
 use crate::container::spawn::{self, Failure, Worker};
 use crate::container::{Container, Exec, Exit, set_size};
@@ -226,19 +227,12 @@ impl Container {
             rules: asked.choice.rules(),
         };
         let (program, id) = (artifact.code.target.worker()?, format!("{}/{}", self.id(), exec.id));
-        let start = spawn::Start {
-            program: &program,
-            action: None,
-            id: &id,
-            module: &artifact.code.module,
-            job: &job,
-            descriptors: &descriptors,
-            cgroup: &self.cgroup,
-            further: true,
-            stdout: streams.stdout.as_fd(),
-            stderr: streams.stderr.as_fd(),
-        };
-        spawn::start_worker(start).await?.ready(&id, &artifact.code.module).await
+        let (stdout, stderr) = (streams.stdout.as_fd(), streams.stderr.as_fd());
+        let beginning = Beginning { program: &program, action: None, id: &id, stdout, stderr };
+        let module = &artifact.code.module;
+        let given =
+            spawn::Assignment { module, job: &job, descriptors: &descriptors, cgroup: &self.cgroup, further: true };
+        spawn::start_worker(Intermediate::start(&beginning)?, given).await?.ready(&id, &artifact.code.module).await
     }
 
     /// Turns the failure of the last try into a [`Stop`]. `killed` says that the kernel killed in it because memory ran out.
