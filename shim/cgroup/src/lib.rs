@@ -394,7 +394,8 @@ mod tests {
         cgroup.folders.insert(0, v2.clone());
         assert_eq!(cgroup.folders_to_enter(), std::slice::from_ref(&v1));
         for folder in [cgroup.folder_to_clone_into(), cgroup.folder_of_further()] {
-            let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder.unwrap().unwrap()));
+            let folder = folder.unwrap().unwrap();
+            let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder));
             assert_eq!(fs::read_link(link).unwrap(), v2);
         }
         fs::remove_dir_all(&v1).unwrap();
