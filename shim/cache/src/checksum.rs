@@ -96,6 +96,12 @@ mod tests {
         assert_eq!(verify(&path, &mut open()).unwrap().as_deref(), Some(text.as_str()));
         fs::write(&path, "machine codf").unwrap();
         assert!(verify(&path, &mut open()).unwrap().is_none());
+        // As a crash leaves files that had not reached the disk.
+        fs::write(&path, "").unwrap();
+        assert!(!is_verified(&path, &open()) && verify(&path, &mut open()).unwrap().is_none());
+        fs::write(&path, "machine code").unwrap();
+        fs::write(beside(&path), "").unwrap();
+        assert!(!is_verified(&path, &open()) && verify(&path, &mut open()).unwrap().is_none());
         assert_eq!(artifact_of(&beside(&path)).as_deref(), Some(path.as_path()));
         assert_eq!(artifact_of(&path), None);
         fs::remove_file(beside(&path)).unwrap();

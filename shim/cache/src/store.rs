@@ -9,7 +9,8 @@
 //! new-PID.START-N     an artifact that is being written, by its writer's pid and start time
 //! ```
 //!
-//! Only root may enter the folder, because its files run as native code in workers. An entry appears whole or not at all.
+//! Only root may enter the folder, because its files run as native code in workers. An entry appears whole or not at all, as long as
+//! the machine runs. After a crash one that had not reached the disk is damaged, and found so by its checksum.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -171,7 +172,8 @@ impl Store {
         Ok(New { file, name: Name { path, published: false } })
     }
 
-    /// Puts a new artifact of `tenant`'s in its place, and opens it. Removes the fast artifact when the best one is there.
+    /// Puts a new artifact of `tenant`'s in its place, and opens it. Removes the fast artifact when the best one is there. Does not
+    /// wait for the disk, because a start waits for this: see [`Store::sync`].
     pub fn publish(&self, new: New, digest: &str, tier: Tier, tenant: &str) -> Result<File> {
         let path = self.path(digest, tier);
         new.publish(&path, |written| {
@@ -186,6 +188,18 @@ impl Store {
             let _ = entry::remove(&self.path(digest, Tier::Fast));
         }
         open_artifact(&path).on(&path)
+    }
+
+    /// Waits until the disk has an artifact that was published. One that the disk refuses is in the page cache alone, and would be read
+    /// damaged when its pages have gone: the caller removes it ([`Store::discard`]).
+    pub fn sync(&self, artifact: &File, digest: &str, tier: Tier) -> Result<()> {
+        artifact.sync_all().on(self.path(digest, tier))
+    }
+
+    /// Removes an artifact. Processes that have mapped it keep it. The caller holds the lock of the cache's room.
+    pub fn discard(&self, digest: &str, tier: Tier) {
+        // It may have been evicted.
+        let _ = entry::remove(&self.path(digest, tier));
     }
 
     /// Returns the artifact if it is what was published, and removes it if it is not. Reads all of it.
@@ -267,7 +281,6 @@ impl New {
         let Self { file, mut name } = self;
         // Readable, because a worker may reopen a component's artifact as the container's user. The folder lets nobody else in.
         file.set_permissions(Permissions::from_mode(0o444)).on(&name.path)?;
-        file.sync_all().on(&name.path)?;
         drop(file);
         let mut written = File::open(&name.path).on(&name.path)?;
         if !lease::nobody_writes(&written).on(&name.path)? {
@@ -406,6 +419,24 @@ mod tests {
         store.create().unwrap().publish(&store.path(digest, tier), |_| Ok(())).unwrap();
         assert_eq!(fs::metadata(store.path(digest, tier)).unwrap().mode() & 0o7777, 0o444);
         assert_eq!(fs::metadata(&folder.0).unwrap().mode() & 0o7777, 0o700, "to who is let in");
+    }
+
+    #[test]
+    fn an_artifact_that_the_disk_refuses_is_removed_with_what_lies_beside_it() {
+        let folder = Folder::new("disk");
+        let store = folder.store();
+        let (digest, tier) = ("d", Tier::Fast);
+        let path = store.path(digest, tier);
+        store.create().unwrap().publish(&path, |_| Ok(())).unwrap();
+        store.write_sum(&path, "sum").unwrap();
+        entry::mark(&path, "a").unwrap();
+        store.sync(&File::open(&path).unwrap(), digest, tier).unwrap();
+        assert_eq!(folder.names().len(), 3);
+        // A file that cannot be synced.
+        assert!(store.sync(&File::open("/dev/null").unwrap(), digest, tier).is_err());
+        store.discard(digest, tier);
+        assert!(folder.names().is_empty());
+        store.discard(digest, tier);
     }
 
     #[test]

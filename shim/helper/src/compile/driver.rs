@@ -146,7 +146,7 @@ impl Driver {
         let words = Answer::Made {
             module: self.order.name.clone(),
             target,
-            digest,
+            digest: digest.clone(),
             layer: self.order.layer.clone(),
             tier,
             origin,
@@ -156,7 +156,15 @@ impl Driver {
         };
         // A shim that gave up finds the artifact at the next start.
         let answered = self.asker.answer(&words, Some(&artifact));
-        drop((artifact, self.counted.take()));
+        drop(self.counted.take());
+        if matches!(origin, Origin::Compiled(_))
+            && let Installed::Part(part) = self.part(target)?
+            && let Err(e) = self.sync(&part, &artifact, &digest, tier)
+        {
+            self.count_failure(&e);
+            self.warnings.push(format!("the next start compiles {} again: {e}", self.order.name));
+        }
+        drop(artifact);
         if let (Ok(()), Some(_uncached)) = (answered, &uncached) {
             while !self.asker.leaves_within(LONG) {}
         }
@@ -387,7 +395,7 @@ impl Driver {
         }
         let module = self.read(&part, &mut given)?;
         match self.compile(&part, &module, Tier::Best, false)? {
-            Outcome::Made(_) => Ok(()),
+            Outcome::Made(made) => self.sync(&part, &made.artifact, &module.digest, Tier::Best),
             Outcome::Declined(reason) | Outcome::OtherWorld(_, reason) => {
                 Err(self.failed(format!("{target} leaves it to another one: {reason}")))
             }

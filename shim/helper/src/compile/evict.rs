@@ -54,7 +54,8 @@ impl TenantEntries {
 ///
 /// `tenant` is in the form of names of files. The caller holds the lock of [`super::locks::room`].
 pub(super) fn make_room(root: &Path, bounds: Bounds, tenant: &str, new: Option<&Path>) -> Room {
-    let more = new.and_then(|new| fs::metadata(new).ok()).map_or(0, |meta| bytes(&meta));
+    // It may not have its blocks yet: nobody has waited for the disk.
+    let more = new.and_then(|new| fs::metadata(new).ok()).map_or(0, |meta| bytes(&meta).max(meta.len()));
     let mut removed = Vec::new();
     let lacking = match more > bounds.own.min(bounds.all) {
         true => {

@@ -172,6 +172,19 @@ impl Driver {
         Ok(Published::Entry(store.publish(new, &module.digest, tier, &self.order.tenant)?))
     }
 
+    /// Waits until the disk has an artifact that was published, or removes it from the cache if the disk refuses it. No start waits for
+    /// this: the code runs from the page cache, and what a crash damages is found by its checksum.
+    pub(super) fn sync(&self, part: &Part, artifact: &File, digest: &str, tier: Tier) -> Result<()> {
+        let Some(store) = &part.store else { return Ok(()) };
+        let synced = store.sync(artifact, digest, tier);
+        if synced.is_err()
+            && let Ok(Some(_lock)) = locks::room(&self.places.root)
+        {
+            store.discard(digest, tier);
+        }
+        Ok(synced?)
+    }
+
     /// Evicts entries for a new one, and returns why there is no room, if there is none. The caller holds the lock.
     fn make_room(&self, part: &Part, new: Option<&Path>) -> Option<String> {
         let tenant = tenant::name(&self.order.tenant);
