@@ -4,7 +4,11 @@
 //! /TAG            the figure that is read: CPU time of all below, including ended processes
 //!   |- host       containerd, ctr and, because they inherit it, every shim
 //!   '- ID ...     the containers, where ctr's default path puts them: below the containerd namespace, which is TAG
+//! /TAG-load       busy processes, while there is load
 //! ```
+//!
+//! On version 1 the tree that divides the processors is another than the one that counts: `host` is in both, so that a shim has the
+//! weight of a service's process, and not that of a process of the root.
 //!
 //! So the sum is complete: no process leaves a cgroup by being reparented (as shims are), by ending unreaped, or by living for a
 //! millisecond, and a removed cgroup leaves its time with the one above. Times of reaped children would miss the shims and their processes.
@@ -14,12 +18,17 @@
 //! compile nothing, because the warm-up rounds did.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
 use catamaran_harness::{Node, PATIENCE, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime};
+
+use crate::samples::{Samples, Side};
+use crate::trees::{self, Trees};
 
 /// How long containerd gets to tidy up after a run, so that its work does not count for the next run.
 const AFTERMATH: Duration = Duration::from_millis(50);
@@ -30,9 +39,9 @@ pub(crate) struct Account<'n> {
     /// `/TAG`.
     whole: PathBuf,
     host: PathBuf,
-    /// This program's cgroup before, to which it returns.
-    origin: PathBuf,
-    unified: bool,
+    /// `host` in each tree, and this program's cgroup before, to which it returns.
+    hosts: Vec<(PathBuf, PathBuf)>,
+    trees: Trees,
 }
 
 /// A process of the node.
@@ -50,15 +59,27 @@ impl<'n> Account<'n> {
     /// # Panics
     /// When there is neither cgroup v1's cpuacct nor cgroup v2.
     pub(crate) fn open(node: &'n Node) -> Self {
-        let (root, unified) = hierarchy();
-        let whole = root.join(node.namespace());
-        let account = Self { node, host: whole.join("host"), whole, origin: root.join(own_cgroup(unified)), unified };
-        fs::create_dir_all(&account.host)
-            .unwrap_or_else(|error| panic!("cannot make {}: {error}", account.host.display()));
-        for pid in account.keepers() {
-            admit(&account.host, pid).unwrap_or_else(|error| panic!("cannot move {pid} to its cgroup: {error}"));
+        let trees = Trees::find();
+        let whole = trees.counting.join(node.namespace());
+        let hosts =
+            trees.own().into_iter().map(|(root, own)| (root.join(node.namespace()).join("host"), own)).collect();
+        let account = Self { node, host: whole.join("host"), whole, hosts, trees };
+        for (host, _) in &account.hosts {
+            fs::create_dir_all(host).unwrap_or_else(|error| panic!("cannot make {}: {error}", host.display()));
+            for pid in account.keepers() {
+                trees::admit(host, pid).unwrap_or_else(|error| panic!("cannot move {pid} to its cgroup: {error}"));
+            }
         }
         account
+    }
+
+    /// The cgroup of this name beside that of the node, where the processors are divided; the node removes it if nothing else does.
+    ///
+    /// # Panics
+    /// When the kernel does not divide them there.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.trees.divide();
+        self.trees.dividing.join(format!("{}-{name}", self.node.namespace()))
     }
 
     /// The processes of `host` that are always there.
@@ -68,7 +89,7 @@ impl<'n> Account<'n> {
 
     /// The CPU time of the node so far, without this program's.
     pub(crate) fn cpu(&self) -> Duration {
-        let used = used(&self.whole, self.unified);
+        let used = self.trees.used(&self.whole);
         let own = clock_gettime(ClockId::ProcessCPUTime);
         let own = Duration::new(own.tv_sec.cast_unsigned(), u32::try_from(own.tv_nsec).expect("a part of a second"));
         // The time that this program spent before it came here does not change a difference, but could change the sign.
@@ -80,7 +101,7 @@ impl<'n> Account<'n> {
     /// # Panics
     /// When it is gone.
     pub(crate) fn cpu_of(&self, id: &str) -> Duration {
-        used(&self.whole.join(id), self.unified)
+        self.trees.used(&self.whole.join(id))
     }
 
     /// Waits until all shims and containers have ended, and their compiles.
@@ -93,14 +114,53 @@ impl<'n> Account<'n> {
         sleep(AFTERMATH);
     }
 
+    /// Removes all containers that a peer's failed turn left, and kills what runs of them.
+    fn clear(&self) {
+        wait_until(PATIENCE, "the processes of a failed turn to die", || {
+            let members = self.members();
+            for member in &members {
+                let (Member::Shim(pid) | Member::Container(pid)) = *member;
+                if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                    // It may have ended meanwhile, which is as good.
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+            members.is_empty().then_some(())
+        });
+        for id in self.node.ctr(["containers", "ls", "-q"]).stdout.lines() {
+            // The task may be gone already. What else is refused is named at the end, among what is left of the node.
+            for words in [&["tasks", "rm", "--force", id][..], &["containers", "rm", id]] {
+                let _ = catch_unwind(AssertUnwindSafe(|| self.node.ctr(words)));
+            }
+        }
+    }
+
+    /// A turn of a contender's on this node, up to the end of all its processes. What a peer's failed turn left is removed.
+    pub(crate) fn turn<R: Copy + Ord>(
+        &self,
+        samples: &mut Samples<R>,
+        side: Side<'_>,
+        rows: &[R],
+        work: impl FnOnce() -> Vec<(R, f64)>,
+    ) {
+        let succeeded = samples.turn(side, rows, || {
+            let figures = work();
+            self.settle();
+            figures
+        });
+        if !succeeded {
+            self.clear();
+        }
+    }
+
     /// The present processes of shims and containers.
     pub(crate) fn members(&self) -> Vec<Member> {
         let keepers = self.keepers();
         let mut members: Vec<Member> =
-            processes(&self.host).into_iter().filter(|pid| !keepers.contains(pid)).map(Member::Shim).collect();
-        for folder in folders(&self.whole) {
+            trees::processes(&self.host).into_iter().filter(|pid| !keepers.contains(pid)).map(Member::Shim).collect();
+        for folder in trees::folders(&self.whole) {
             if folder != self.host {
-                within(&folder, &mut |pid| members.push(Member::Container(pid)));
+                trees::within(&folder, &mut |pid| members.push(Member::Container(pid)));
             }
         }
         members
@@ -110,76 +170,14 @@ impl<'n> Account<'n> {
 impl Drop for Account<'_> {
     fn drop(&mut self) {
         // Every process goes back, even after a panic: a cgroup with this program in it could not be removed.
-        for pid in processes(&self.host) {
-            // A process may just have ended.
-            let _ = admit(&self.origin, pid);
-        }
-        if let Err(error) = fs::remove_dir(&self.host) {
-            eprintln!("cannot remove {}: {error}", self.host.display());
-        }
-    }
-}
-
-/// The CPU time of a cgroup so far.
-fn used(cgroup: &Path, unified: bool) -> Duration {
-    if !unified {
-        return Duration::from_nanos(read(&cgroup.join("cpuacct.usage")).trim().parse().expect("a number"));
-    }
-    let text = read(&cgroup.join("cpu.stat"));
-    let value = text.lines().find_map(|line| line.strip_prefix("usage_usec ")).expect("no usage in cpu.stat");
-    Duration::from_micros(value.parse().expect("a number"))
-}
-
-/// The mount point of the hierarchy that counts CPU time, and whether it is version 2.
-fn hierarchy() -> (PathBuf, bool) {
-    let table = read(Path::new("/proc/self/mountinfo"));
-    let mut unified = None;
-    for line in table.lines() {
-        let (Some((_, kind)), Some(path)) = (line.split_once(" - "), line.split(' ').nth(4)) else { continue };
-        let words: Vec<&str> = kind.split(' ').collect();
-        match words[..] {
-            ["cgroup", _, options] if options.split(',').any(|word| word == "cpuacct") => return (path.into(), false),
-            ["cgroup2", ..] => unified = Some(PathBuf::from(path)),
-            _ => {}
+        for (host, origin) in &self.hosts {
+            for pid in trees::processes(host) {
+                // A process may just have ended.
+                let _ = trees::admit(origin, pid);
+            }
+            if let Err(error) = fs::remove_dir(host) {
+                eprintln!("cannot remove {}: {error}", host.display());
+            }
         }
     }
-    (unified.expect("neither cgroup v1's cpuacct nor cgroup v2 is mounted"), true)
-}
-
-/// This program's own cgroup, below the mount point.
-fn own_cgroup(unified: bool) -> PathBuf {
-    let text = read(Path::new("/proc/self/cgroup"));
-    let own = text.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let (controllers, path) = (parts.next()?, parts.next()?);
-        let counts = controllers.split(',').any(|word| word == "cpuacct");
-        (if unified { controllers.is_empty() } else { counts }).then_some(path)
-    });
-    PathBuf::from(own.expect("/proc/self/cgroup does not name the hierarchy").trim_start_matches('/'))
-}
-
-fn admit(cgroup: &Path, pid: u32) -> std::io::Result<()> {
-    fs::write(cgroup.join("cgroup.procs"), pid.to_string())
-}
-
-fn processes(cgroup: &Path) -> Vec<u32> {
-    // A container's cgroup may vanish between listing and reading.
-    let text = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
-}
-
-fn folders(cgroup: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(cgroup).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
-}
-
-fn within(cgroup: &Path, found: &mut impl FnMut(u32)) {
-    processes(cgroup).into_iter().for_each(&mut *found);
-    for folder in folders(cgroup) {
-        within(&folder, found);
-    }
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }

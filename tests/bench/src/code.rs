@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use catamaran_harness::{Node, Task, guests};
+use catamaran_harness::{Image, Node, Task, guests};
 
 use crate::account::{Account, Member};
 use crate::census;
@@ -33,31 +33,35 @@ pub(crate) fn measure(
         for contender in contenders {
             let Some(image) = contender.module_image("idle-large", &module) else { continue };
             eprintln!("code {} of {}: {}", round + 1, plan.code, contender.name);
-            // Compiled to the end, so that all twenty run the same code.
-            let order = contender.container(node, &contender.id("code-first", round), &image).limit(LIMIT);
-            order.spawn().discard();
-            account.settle();
-            let tasks: Vec<Task<'_>> = crowd(SIZE, AT_A_TIME, |number| {
-                let id = contender.id("code", round * SIZE + number);
-                let task = contender.container(node, &id, &image).limit(LIMIT).spawn();
-                task.expect_stdout("ready");
-                task
+            account.turn(samples, contender.side(), &[Row::CodePss, Row::CodeDirty], || {
+                // Compiled to the end, so that all twenty run the same code.
+                let order = contender.container(node, &contender.id("code-first", round), &image).limit(LIMIT);
+                order.spawn().discard();
+                account.settle();
+                idle(node, account, contender, &image, round)
             });
-            sleep(Duration::from_secs(1));
-            let (mut pss, mut dirty) = (0.0, 0.0);
-            for member in account.members() {
-                if let Member::Container(pid) = member {
-                    let memory = census::memory(pid);
-                    pss += memory.pss;
-                    dirty += memory.dirty;
-                }
-            }
-            samples.add(Row::CodePss, contender, pss / SIZE as f64);
-            samples.add(Row::CodeDirty, contender, dirty / SIZE as f64);
-            for task in tasks {
-                task.discard();
-            }
-            account.settle();
         }
     }
+}
+
+fn idle(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image, round: usize) -> Vec<(Row, f64)> {
+    let tasks: Vec<Task<'_>> = crowd(SIZE, AT_A_TIME, |number| {
+        let id = contender.id("code", round * SIZE + number);
+        let task = contender.container(node, &id, image).limit(LIMIT).spawn();
+        task.expect_stdout("ready");
+        task
+    });
+    sleep(Duration::from_secs(1));
+    let (mut pss, mut dirty) = (0.0, 0.0);
+    for member in account.members() {
+        if let Member::Container(pid) = member {
+            let memory = census::memory(pid);
+            pss += memory.pss;
+            dirty += memory.dirty;
+        }
+    }
+    for task in tasks {
+        task.discard();
+    }
+    vec![(Row::CodePss, pss / SIZE as f64), (Row::CodeDirty, dirty / SIZE as f64)]
 }

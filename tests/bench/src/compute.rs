@@ -28,23 +28,27 @@ pub(crate) fn measure(
     }
     let images: Vec<Image> = contenders.iter().map(|contender| contender.c_image("compute")).collect();
     for (contender, image) in contenders.iter().zip(&images) {
-        // Compiles it with the optimiser, whose code is to be measured.
-        contender.container(node, &contender.id("compute-first", 0), image).args(["/compute", "fib", "1"]).to_its_end();
+        account.turn(samples, contender.side(), &[], || {
+            // Compiles it with the optimiser, whose code is to be measured.
+            let id = contender.id("compute-first", 0);
+            contender.container(node, &id, image).args(["/compute", "fib", "1"]).to_its_end();
+            Vec::new()
+        });
     }
-    node.await_compiles();
     for round in 0..plan.compute {
         eprintln!("compute {} of {}", round + 1, plan.compute);
         for (row, [work, rounds]) in WORK {
             let mut results = Vec::new();
             for (contender, image) in contenders.iter().zip(&images) {
-                let id = contender.id(work, round);
-                let order = contender.container(node, &id, image).args(["/compute", work, rounds]);
-                let output = order.limit(Duration::from_secs(60)).to_its_end();
-                let (result, nanoseconds) =
-                    output.stdout.trim().split_once(' ').unwrap_or_else(|| panic!("{id}: {output:?}"));
-                samples.add(row, contender, nanoseconds.parse::<f64>().expect("a number") / 1e6);
-                results.push(result.to_owned());
-                account.settle();
+                account.turn(samples, contender.side(), &[row], || {
+                    let id = contender.id(work, round);
+                    let order = contender.container(node, &id, image).args(["/compute", work, rounds]);
+                    let output = order.limit(Duration::from_secs(60)).to_its_end();
+                    let (result, nanoseconds) =
+                        output.stdout.trim().split_once(' ').unwrap_or_else(|| panic!("{id}: {output:?}"));
+                    results.push(result.to_owned());
+                    vec![(row, nanoseconds.parse::<f64>().expect("a number") / 1e6)]
+                });
             }
             assert!(results.iter().all(|result| *result == results[0]), "{work}: not the same everywhere: {results:?}");
         }

@@ -7,6 +7,7 @@ use catamaran_harness::cri::Shape;
 use catamaran_harness::{Container, Engine, Image, Node, Runtime, guests, shim_folder};
 
 use crate::plan::Plan;
+use crate::samples::Side;
 
 /// One of the shims that take turns.
 pub(crate) struct Contender {
@@ -32,7 +33,17 @@ impl Contender {
             // The harness knows two runtimes; with this one it merely does not require our binary.
             all.push(Self { path: Some(path.clone()), ..one(&short_name(path), Runtime::Runc, None) });
         }
+        if let Some(names) = &plan.contenders {
+            let unknown = names.iter().find(|name| all.iter().all(|one| one.name != **name));
+            assert!(unknown.is_none(), "BENCH_CONTENDERS names {unknown:?}, which is no column of this run");
+            all.retain(|one| names.contains(&one.name));
+        }
         all
+    }
+
+    /// Itself, for its turns.
+    pub(crate) fn side(&self) -> Side<'_> {
+        Side { name: &self.name, is_ours: self.is_ours() }
     }
 
     /// Whether it is this shim, whatever the engine.

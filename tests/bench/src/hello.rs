@@ -3,17 +3,18 @@
 //! Each contender's turn is `ctr run --rm` once, for wall time and CPU, and the task API once, for the
 //! two waits inside: Create (the shim is started and makes the container) and Start to the first byte.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use catamaran_harness::{Container, Image, Node, PATIENCE};
+use catamaran_harness::{Image, Node, PATIENCE};
 
 use crate::account::Account;
 use crate::contender::Contender;
-use crate::ctr;
 use crate::plan::Plan;
 use crate::rows::Row;
 use crate::samples::{Samples, milliseconds};
-use crate::watch::Watch;
+use crate::{ctr, start};
+
+const ROWS: [Row; 4] = [Row::HelloWall, Row::HelloCpu, Row::Create, Row::FirstOutput];
 
 /// Measures the rows of hello.
 pub(crate) fn measure(
@@ -34,14 +35,12 @@ pub(crate) fn measure(
         let counts = round >= plan.warm_ups;
         eprintln!("hello {} of {}", round + 1, plan.warm_ups + plan.rounds);
         for (contender, image) in contenders.iter().zip(&images) {
-            let (wall, cpu) = whole_run(node, account, contender, image, round);
-            let (create, first) = by_steps(node, account, contender, image, round);
-            if counts {
-                samples.add(Row::HelloWall, contender, milliseconds(wall));
-                samples.add(Row::HelloCpu, contender, milliseconds(cpu));
-                samples.add(Row::Create, contender, milliseconds(create));
-                samples.add(Row::FirstOutput, contender, milliseconds(first));
-            }
+            account.turn(samples, contender.side(), if counts { &ROWS } else { &[] }, || {
+                let (wall, cpu) = whole_run(node, account, contender, image, round);
+                let (create, first) = by_steps(node, contender, image, round);
+                let figures = [wall, cpu, create, first].map(milliseconds);
+                if counts { ROWS.into_iter().zip(figures).collect() } else { Vec::new() }
+            });
         }
     }
 }
@@ -65,33 +64,12 @@ fn whole_run(
 }
 
 /// Create, and Start to the first byte of stdout.
-fn by_steps(
-    node: &Node,
-    account: &Account<'_>,
-    contender: &Contender,
-    image: &Image,
-    round: usize,
-) -> (Duration, Duration) {
+fn by_steps(node: &Node, contender: &Contender, image: &Image, round: usize) -> (Duration, Duration) {
     let id = contender.id("steps", round);
-    let (task, create) = timed_create(node, &contender.container(node, &id, image));
-    let output = Watch::read_from(&node.dir().join("fifo").join(&id).join("stdout"));
-    let begin = Instant::now();
-    task.start();
-    let first = output.moment() - begin;
+    let (task, create) = start::create(node, &contender.container(node, &id, image));
+    let first = start::first_output(node, &task, PATIENCE);
     task.wait(PATIENCE);
     let output = task.delete();
     assert!(output.code == 0, "{id} ended badly: {output:?}");
-    account.settle();
     (create, first)
-}
-
-/// Creates a task and returns how long that took: from the moment that its stdio folder is made, which the harness does just before it asks
-/// for the snapshot's mounts and then for the task. So the harness's two FIFOs and one short call to containerd (1 to 2 ms, the same for
-/// all) count too; the container's record, which `ctr` made before, does not.
-pub(crate) fn timed_create<'n>(node: &Node, container: &Container<'n>) -> (catamaran_harness::Task<'n>, Duration) {
-    let made = Watch::made_in(&node.dir().join("fifo"));
-    let task = container.create();
-    let end = Instant::now();
-    let begin = made.moment();
-    (task, end - begin)
 }

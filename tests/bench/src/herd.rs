@@ -19,6 +19,19 @@ const AT_A_TIME: usize = 8;
 /// The time after the last one's "ready" before it counts as idle.
 const CALM: Duration = Duration::from_secs(2);
 const WINDOW: Duration = Duration::from_secs(5);
+/// The rows of idle containers.
+const IDLE: [Row; 10] = [
+    Row::Pss,
+    Row::PssShim,
+    Row::PssContainer,
+    Row::Dirty,
+    Row::DirtyShim,
+    Row::DirtyContainer,
+    Row::Processes,
+    Row::Threads,
+    Row::IdleCpu,
+    Row::WakeUps,
+];
 
 /// Measures the rows of the herd.
 pub(crate) fn measure(
@@ -33,20 +46,21 @@ pub(crate) fn measure(
     }
     let images: Vec<Image> = contenders.iter().map(|contender| contender.image("sleep")).collect();
     for (contender, image) in contenders.iter().zip(&images) {
-        // Compiles it, if that is needed.
-        contender.container(node, &contender.id("warm-up", 0), image).spawn().discard();
+        account.turn(samples, contender.side(), &[], || {
+            // Compiles it, if that is needed.
+            contender.container(node, &contender.id("warm-up", 0), image).spawn().discard();
+            Vec::new()
+        });
     }
-    account.settle();
     for round in 0..plan.herds {
         eprintln!("herd {} of {}", round + 1, plan.herds);
         for (contender, image) in contenders.iter().zip(&images) {
-            let wall = starts(node, contender, image, round);
-            samples.add(Row::TwentyStarts, contender, milliseconds(wall));
-            account.settle();
+            account.turn(samples, contender.side(), &[Row::TwentyStarts], || {
+                vec![(Row::TwentyStarts, milliseconds(starts(node, contender, image, round)))]
+            });
         }
         for (contender, image) in contenders.iter().zip(&images) {
-            idle(node, account, contender, image, round, samples);
-            account.settle();
+            account.turn(samples, contender.side(), &IDLE, || idle(node, account, contender, image, round));
         }
     }
 }
@@ -68,7 +82,7 @@ fn starts(node: &Node, contender: &Contender, image: &Image, round: usize) -> Du
 }
 
 /// Twenty that printed "ready" and sleep, with readers of stdout and stderr, as under Kubernetes.
-fn idle(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image, round: usize, samples: &mut Samples) {
+fn idle(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image, round: usize) -> Vec<(Row, f64)> {
     let tasks: Vec<Task<'_>> = crowd(SIZE, AT_A_TIME, |number| {
         let id = contender.id("idle", round * SIZE + number);
         let task = contender.container(node, &id, image).spawn();
@@ -99,7 +113,7 @@ fn idle(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image
 
     let each = |sum: f64| sum / SIZE as f64;
     let busy = (after.nanoseconds - before.nanoseconds) as f64 / 1e9;
-    for (row, value) in [
+    let figures = vec![
         (Row::Pss, each(shims.pss + containers.pss)),
         (Row::PssShim, each(shims.pss)),
         (Row::PssContainer, each(containers.pss)),
@@ -110,12 +124,11 @@ fn idle(node: &Node, account: &Account<'_>, contender: &Contender, image: &Image
         (Row::Threads, each(after.threads as f64)),
         (Row::IdleCpu, 100.0 * busy / seconds),
         (Row::WakeUps, (after.wake_ups - before.wake_ups) as f64 / seconds),
-    ] {
-        samples.add(row, contender, value);
-    }
+    ];
     for task in tasks {
         task.discard();
     }
+    figures
 }
 
 fn all_deeds(members: &[Member]) -> Deeds {

@@ -5,20 +5,22 @@
 //!                           |                                       '- Account: the cgroup that all of it runs in
 //!                           |- hello     ctr run --rm: wall, CPU; the task API: Create, Start to first byte
 //!                           |- herd      20 starts, 8 at a time; 20 idle containers: Census of their processes
-//!                           |- cold      the Go guest with an empty cache, and with a full one
-//!                           |- sizes     modules of three sizes, as a file and as a layer, likewise
-//!                           |- stampede  ten first starts of one module at once
+//!                           |- first     real programs with much to compile, to their first output; quiet and beside load
+//!                           |- sizes     modules of three sizes, as a file and as a layer: Create, with an empty cache and a full one
+//!                           |- stampede  ten first starts of one module at once, and one; quiet and beside load
 //!                           |- code      20 idle containers of one large module: its code in their memory
 //!                           |- compute   C programs that only compute, the same natively
 //!                           |- servers   of HTTP, beside `wasmtime serve` and native ones: requests a CPU-second, overload;
 //!                           |            WASI 0.2 and 0.3, outgoing requests
+//!                           |- crowded   hundreds of containers, and of pods of the CRI: what one more takes then, and what grows
 //!                           '- pods      20 idle pods of the CRI, on a node of their own
 //!                                |
 //!                           Samples by row and contender -> table on stdout, bench.json with every sample
 //! ```
 //!
 //! Contenders take turns within every round, so that other load of the machine affects all of them alike. Only ratios within one run are
-//! meaningful; absolute times are this machine's, this minute's. No figure makes the program fail, only a failed run does.
+//! meaningful; absolute times are this machine's, this minute's. No figure makes the program fail, only a failed turn of ours does: those
+//! of a peer are counted, shown and cleaned up after.
 //!
 //! Needs root. `CATAMARAN_BIN` is the folder of our programs, see [`plan`] for the rest of the environment.
 
@@ -30,14 +32,16 @@
 )]
 
 mod account;
+mod busy;
 mod census;
 mod code;
-mod cold;
 mod compiles;
 mod compute;
 mod contender;
 mod crowd;
+mod crowded;
 mod ctr;
+mod first;
 mod hello;
 mod herd;
 mod plan;
@@ -48,7 +52,9 @@ mod samples;
 mod servers;
 mod sizes;
 mod stampede;
+mod start;
 mod table;
+mod trees;
 mod watch;
 
 use catamaran_harness::Node;
@@ -62,9 +68,13 @@ use crate::servers::Server;
 
 fn main() {
     let mut words = std::env::args().skip(1);
-    if words.next().as_deref() == Some(servers::native::WORD) {
-        let port = words.next().and_then(|port| port.parse().ok()).expect("a port follows the word");
-        return servers::native::serve(port).expect("cannot serve");
+    match words.next().as_deref() {
+        Some(busy::WORD) => busy::run(),
+        Some(servers::native::WORD) => {
+            let port = words.next().and_then(|port| port.parse().ok()).expect("a port follows the word");
+            return servers::native::serve(port).expect("cannot serve");
+        }
+        _ => {}
     }
     let plan = Plan::from_environment();
     let contenders = Contender::all(&plan);
@@ -76,19 +86,28 @@ fn main() {
 
     hello::measure(&node, &account, &contenders, &plan, &mut samples);
     herd::measure(&node, &account, &contenders, &plan, &mut samples);
-    cold::measure(&node, &account, &contenders, &plan, &mut samples);
+    first::measure(&node, &account, &contenders, &plan, &mut samples);
     sizes::measure(&node, &account, &contenders, &plan, &mut samples);
     stampede::measure(&node, &account, &contenders, &plan, &mut samples);
     code::measure(&node, &account, &contenders, &plan, &mut samples);
     compute::measure(&node, &account, &contenders, &plan, &mut samples);
+    crowded::containers::measure(&node, &account, &contenders, &plan, &mut samples);
 
     servers::measure(&node, &account, &servers, &plan, &mut of_servers);
 
     // Before the node looks for leftovers, because a cgroup below its own would be one.
     drop(account);
     pods::measure(&contenders, &plan, &mut samples);
+    crowded::pods::measure(&contenders, &plan, &mut samples);
+    let failed = samples.any_failed() || of_servers.any_failed();
     let report = Report::new(&node, &contenders, samples, &servers, of_servers, plan);
-    node.finish();
     table::print(&report);
     report.write();
+    if failed {
+        // A peer's failed turns may leave anything; dropping the node takes it away.
+        let left = node.leftovers();
+        eprintln!("peers' failed turns left {} things: {:?} ...", left.len(), &left[..left.len().min(3)]);
+    } else {
+        node.finish();
+    }
 }

@@ -21,6 +21,7 @@ const SIZE: usize = 20;
 const AT_A_TIME: usize = 4;
 /// The time after the last one's "ready" before it counts as idle.
 const CALM: Duration = Duration::from_secs(2);
+const ROWS: [Row; 4] = [Row::PodPss, Row::PodShim, Row::PodSandbox, Row::PodContainer];
 
 /// Measures the rows of the pods, for contenders with a handler on the node.
 pub(crate) fn measure(contenders: &[Contender], plan: &Plan, samples: &mut Samples) {
@@ -33,12 +34,17 @@ pub(crate) fn measure(contenders: &[Contender], plan: &Plan, samples: &mut Sampl
             let Some(shape) = contender.pod() else { continue };
             eprintln!("pods {} of {}: {}", round + 1, plan.pods, contender.name);
             let image = contender.image("sleep");
-            if round == 0 {
-                // Compiles it, if that is needed.
-                start(&node, &contender.id("pod-warm-up", 0), &shape, &image).0.remove();
-                node.await_compiles();
+            let succeeded = samples.turn(contender.side(), &ROWS, || {
+                if round == 0 {
+                    // Compiles it, if that is needed.
+                    start(&node, &contender.id("pod-warm-up", 0), &shape, &image).0.remove();
+                    node.await_compiles();
+                }
+                idle(&node, contender, &shape, &image, round)
+            });
+            if !succeeded {
+                cri::remove_pods(&node);
             }
-            idle(&node, contender, &shape, &image, round, samples);
         }
     }
     node.finish();
@@ -51,7 +57,7 @@ fn start<'n>(node: &'n Node, name: &str, shape: &Shape, image: &Image) -> (Pod<'
     (pod, container)
 }
 
-fn idle(node: &Node, contender: &Contender, shape: &Shape, image: &Image, round: usize, samples: &mut Samples) {
+fn idle(node: &Node, contender: &Contender, shape: &Shape, image: &Image, round: usize) -> Vec<(Row, f64)> {
     let pods: Vec<(Pod<'_>, Running<'_>)> =
         crowd(SIZE, AT_A_TIME, |number| start(node, &contender.id("pod", round * SIZE + number), shape, image));
     sleep(CALM);
@@ -68,11 +74,8 @@ fn idle(node: &Node, contender: &Contender, shape: &Shape, image: &Image, round:
         processes.iter().map(|pid| census::memory(*pid).pss).sum::<f64>() / SIZE as f64
     };
     let (shim, sandbox, container) = (each(&shims), each(&sandboxes), each(&containers));
-    samples.add(Row::PodPss, contender, shim + sandbox + container);
-    samples.add(Row::PodShim, contender, shim);
-    samples.add(Row::PodSandbox, contender, sandbox);
-    samples.add(Row::PodContainer, contender, container);
     for (pod, _) in pods {
         pod.remove();
     }
+    ROWS.into_iter().zip([shim + sandbox + container, shim, sandbox, container]).collect()
 }

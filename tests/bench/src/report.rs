@@ -51,18 +51,19 @@ pub(crate) struct Machine {
 
 /// A row with its figures.
 #[derive(Serialize)]
-struct Figures<'a> {
+struct Figures {
     #[serde(flatten)]
     words: Words,
-    medians: BTreeMap<&'a str, Option<f64>>,
-    samples: &'a BTreeMap<String, Vec<f64>>,
+    medians: BTreeMap<String, Option<f64>>,
+    samples: BTreeMap<String, Vec<f64>>,
+    failures: BTreeMap<String, usize>,
 }
 
 fn rows<R: InWords, S: serde::Serializer>(samples: &Samples<R>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(samples.rows().map(|row| {
-        let all = samples.of(row);
-        let medians = all.keys().map(|name| (name.as_str(), samples.median(row, name))).collect();
-        Figures { words: row.words(), medians, samples: all }
+    serializer.collect_seq(samples.rows().into_iter().map(|row| {
+        let all = samples.values_of(row);
+        let medians = all.keys().map(|name| (name.clone(), samples.median(row, name))).collect();
+        Figures { words: row.words(), medians, samples: all, failures: samples.failures_of(row) }
     }))
 }
 

@@ -6,12 +6,11 @@ use std::time::Duration;
 use catamaran_harness::{Image, Node, guests};
 
 use crate::account::Account;
-use crate::compiles;
 use crate::contender::Contender;
-use crate::hello::timed_create;
 use crate::plan::Plan;
 use crate::rows::Row;
 use crate::samples::{Samples, milliseconds};
+use crate::{compiles, start};
 
 /// A first start of the largest module: many seconds of one core are normal.
 const LIMIT: Duration = Duration::from_secs(240);
@@ -55,12 +54,14 @@ pub(crate) fn measure(
                     for (row, what) in [(first, "first"), (later, "later")] {
                         let id = contender.id(&format!("{name}-{what}"), round);
                         let order = contender.container(node, &id, image).args([&path]).limit(LIMIT);
-                        let (task, create) = timed_create(node, &order);
-                        task.start();
-                        task.wait(LIMIT);
-                        let output = task.delete();
-                        assert!(output.code == 0, "{id} ended badly: {output:?}");
-                        samples.add(row, contender, milliseconds(create));
+                        samples.turn(contender.side(), &[row], || {
+                            let (task, create) = start::create(node, &order);
+                            task.start();
+                            task.wait(LIMIT);
+                            let output = task.delete();
+                            assert!(output.code == 0, "{id} ended badly: {output:?}");
+                            vec![(row, milliseconds(create))]
+                        });
                     }
                     account.settle();
                 }

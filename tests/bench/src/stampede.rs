@@ -1,17 +1,17 @@
-//! Ten concurrent first starts of one module: how long until the last has ended, and how often it was compiled.
+//! One first start of a module, and ten at once, quiet and beside load: how long until the last has ended, and how often it was compiled.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use catamaran_harness::{Node, guests};
+use catamaran_harness::{Image, Node, guests};
 
 use crate::account::Account;
-use crate::compiles;
+use crate::busy::Busy;
 use crate::contender::Contender;
 use crate::crowd::crowd;
-use crate::ctr;
 use crate::plan::Plan;
-use crate::rows::Row;
+use crate::rows::{Row, Together};
 use crate::samples::{Samples, milliseconds};
+use crate::{compiles, ctr};
 
 const SIZE: usize = 10;
 
@@ -28,23 +28,47 @@ pub(crate) fn measure(
     }
     let module = guests::of_size(5_000_000, 0);
     for round in 0..plan.stampedes {
-        eprintln!("stampede {} of {}", round + 1, plan.stampedes);
         for contender in contenders {
             let Some(image) = contender.module_image("middle", &module) else { continue };
+            eprintln!("stampede {} of {}: {}", round + 1, plan.stampedes, contender.name);
             node.import(&image);
-            compiles::empty_the_cache(node);
-            let before = compiles::count(node);
-            let begin = Instant::now();
-            crowd(SIZE, SIZE, |number| {
-                let id = contender.id("stampede", round * SIZE + number);
-                ctr::run(node, contender, &["--rm"], image.name(), &id)
-            });
-            samples.add(Row::Stampede, contender, milliseconds(begin.elapsed()));
-            node.await_compiles();
-            if contender.is_ours() {
-                samples.add(Row::StampedeCompiles, contender, (compiles::count(node) - before) as f64);
+            for beside_load in [false, true] {
+                let row: fn(Together) -> Row = if beside_load { Row::StampedeBesideLoad } else { Row::Stampede };
+                let mut counted = vec![row(Together::One), row(Together::Ten), row(Together::Ratio)];
+                if contender.is_ours() && !beside_load {
+                    counted.push(Row::StampedeCompiles);
+                }
+                account.turn(samples, contender.side(), &counted.clone(), || {
+                    let at_once = |size| starts(node, account, contender, &image, (size, round), beside_load);
+                    let (one, _) = at_once(1);
+                    let (ten, compiled) = at_once(SIZE);
+                    let [one, ten] = [one, ten].map(milliseconds);
+                    counted.into_iter().zip([one, ten, ten / one, compiled as f64]).collect()
+                });
             }
-            account.settle();
         }
     }
+}
+
+/// So many first starts at once: the time until the last has ended, and the number of compiles.
+fn starts(
+    node: &Node,
+    account: &Account<'_>,
+    contender: &Contender,
+    image: &Image,
+    (size, round): (usize, usize),
+    beside_load: bool,
+) -> (Duration, u64) {
+    compiles::empty_the_cache(node);
+    let before = compiles::count(node);
+    let load = beside_load.then(|| Busy::start(account));
+    let begin = Instant::now();
+    crowd(size, size, |number| {
+        let id = contender.id(&format!("stampede-{size}-{beside_load}"), round * size + number);
+        ctr::run(node, contender, &["--rm"], image.name(), &id)
+    });
+    let wall = begin.elapsed();
+    drop(load);
+    account.settle();
+    (wall, compiles::count(node) - before)
 }

@@ -25,7 +25,7 @@ pub(crate) fn print(report: &Report) {
 
 fn print_rows<R: InWords>(table: &Table<R>) {
     let mut lines = vec![head(table)];
-    lines.extend(table.samples.rows().map(|row| line(table, row)));
+    lines.extend(table.samples.rows().into_iter().map(|row| line(table, row)));
     if lines.len() == 1 {
         return;
     }
@@ -59,17 +59,27 @@ fn head<R: InWords>(table: &Table<R>) -> Vec<String> {
 fn line<R: InWords>(table: &Table<R>, row: R) -> Vec<String> {
     let words = row.words();
     let median = |name: &String| table.samples.median(row, name);
-    let shown =
-        |value: Option<f64>, decimals: usize| value.map_or("-".to_owned(), |value| format!("{value:.decimals$}"));
     let mut cells = vec![words.title.into_owned(), words.unit.to_owned()];
-    cells.extend(table.contenders.iter().map(|name| shown(median(name), words.decimals)));
+    cells.extend(
+        table.contenders.iter().map(|name| cell(median(name), words.decimals, table.samples.failed(row, name))),
+    );
     cells.extend(ratios(table).into_iter().map(|(own, other, _)| {
         // A ratio to zero means nothing.
         let theirs = median(other).filter(|&theirs| theirs > 0.0);
-        shown(median(own).zip(theirs).map(|(ours, theirs)| ours / theirs), 2)
+        median(own).zip(theirs).map_or("-".to_owned(), |(ours, theirs)| format!("{:.2}", ours / theirs))
     }));
     cells.push(words.goal.to_owned());
     cells
+}
+
+/// A median, and how many turns failed of how many.
+fn cell(median: Option<f64>, decimals: usize, (failed, all): (usize, usize)) -> String {
+    let failed = (failed > 0).then(|| format!("failed {failed} of {all}"));
+    match (median.map(|value| format!("{value:.decimals$}")), failed) {
+        (Some(value), Some(failed)) => format!("{value}, {failed}"),
+        (Some(text), None) | (None, Some(text)) => text,
+        (None, None) => "-".to_owned(),
+    }
 }
 
 /// Columns of one width: words to the left, figures to the right.
@@ -95,7 +105,15 @@ fn aligned(lines: &[Vec<String>]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::aligned;
+    use super::{aligned, cell};
+
+    #[test]
+    fn turns_that_failed_stand_beside_the_median_of_the_others() {
+        assert_eq!(cell(Some(1.25), 1, (0, 4)), "1.2");
+        assert_eq!(cell(Some(1.25), 2, (3, 5)), "1.25, failed 3 of 5");
+        assert_eq!(cell(None, 0, (5, 5)), "failed 5 of 5");
+        assert_eq!(cell(None, 0, (0, 0)), "-");
+    }
 
     #[test]
     fn figures_stand_below_each_other() {

@@ -7,7 +7,7 @@
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
@@ -22,21 +22,21 @@ pub(crate) struct Watch {
 impl Watch {
     /// Watches for the next file made in a folder.
     pub(crate) fn made_in(folder: &Path) -> Self {
-        Self::new(folder, WatchFlags::CREATE)
+        Self::new(folder, WatchFlags::CREATE, PATIENCE)
     }
 
     /// Watches for the next read of a file that yields bytes.
-    pub(crate) fn read_from(file: &Path) -> Self {
-        Self::new(file, WatchFlags::ACCESS)
+    pub(crate) fn read_from(file: &Path, limit: Duration) -> Self {
+        Self::new(file, WatchFlags::ACCESS, limit)
     }
 
-    fn new(path: &Path, flags: WatchFlags) -> Self {
+    fn new(path: &Path, flags: WatchFlags, limit: Duration) -> Self {
         let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("cannot use inotify");
         inotify::add_watch(&events, path, flags)
             .unwrap_or_else(|error| panic!("cannot watch {}: {error}", path.display()));
-        let what = format!("nothing happened to {} within {PATIENCE:?}", path.display());
+        let what = format!("nothing happened to {} within {limit:?}", path.display());
         let thread = std::thread::spawn(move || {
-            let limit = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+            let limit = Timespec { tv_sec: limit.as_secs().cast_signed(), tv_nsec: 0 };
             let awake = poll(&mut [PollFd::new(&events, PollFlags::IN)], Some(&limit));
             let moment = Instant::now();
             assert!(matches!(awake, Ok(1..)), "{what}");

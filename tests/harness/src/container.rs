@@ -266,7 +266,7 @@ impl<'n> Container<'n> {
         self.stream("stdout", uri).stream("stderr", uri)
     }
 
-    /// How long the container may run, and Create may take, instead of 30 s.
+    /// How long the container may run, and Create and Start may take, instead of 30 s.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;

@@ -2,7 +2,7 @@
 //!
 //! - WAT: `hello both args env exit cat spin sleep trap write read hog`, WASI preview 1, assembled on request.
 //! - The native peer: the same programs as an ELF, for the same test on runc.
-//! - Go: `kitchen`, one program with subcommands, built for `wasip1`.
+//! - Go: `kitchen`, one program with subcommands, built for `wasip1`; tools of Go itself.
 //! - C, in `tests/guests/c`: the kitchen again, `compute`, `errors` (the kernel's refusals), `churn` (many files), `names`
 //!   (links and slashes) and `sleeps` (time-outs); each for
 //!   preview 1, for WASIX and as a native program.
@@ -34,7 +34,7 @@ pub(crate) use c::wasm_ld;
 pub use c::{c, clang, native, peer, wasix};
 pub(crate) use component::{ADAPTER, component};
 pub(crate) use go::{GO_STAYS_HOME, go_version};
-pub use go::{go, go_native};
+pub use go::{go, go_native, go_tool};
 pub use http::{http, http_3, http_of};
 pub use large::{idle_of_size, large, of_size};
 pub(crate) use rust::Rust;

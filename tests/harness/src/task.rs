@@ -63,6 +63,7 @@ pub struct Task<'n> {
     streams: [Option<String>; 3],
     text: Option<String>,
     hold_stdin: bool,
+    limit: Duration,
 }
 
 impl<'n> Task<'n> {
@@ -97,6 +98,7 @@ impl<'n> Task<'n> {
             streams,
             text: container.stdin.clone(),
             hold_stdin: container.hold_stdin,
+            limit: container.limit,
         };
         let asked = MountsRequest { snapshotter: "overlayfs".to_owned(), key: id.clone() };
         let mounts = snapshots.call("containerd.services.snapshots.v1.Snapshots/Mounts", &asked, PATIENCE);
@@ -168,8 +170,8 @@ impl<'n> Task<'n> {
     /// # Errors
     /// The shim's refusal.
     pub fn try_start(&self) -> Result<u32, Status> {
-        let started: StartResponse =
-            self.call("Start", &StartRequest { container_id: self.id.clone(), ..StartRequest::default() })?;
+        let request = StartRequest { container_id: self.id.clone(), ..StartRequest::default() };
+        let started: StartResponse = self.call_within("Start", &request, self.limit)?;
         if let Some(text) = &self.text {
             self.write(text);
         }

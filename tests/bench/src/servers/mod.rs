@@ -19,16 +19,14 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Container, Image, Node, PATIENCE, Runtime, Task, guests, provided_by};
+use catamaran_harness::{Container, Image, Node, PATIENCE, Runtime, guests, provided_by};
 
 use crate::account::{Account, Member};
-use crate::census;
-use crate::compiles;
 use crate::contender::Contender;
 use crate::crowd::crowd;
-use crate::hello::timed_create;
 use crate::plan::Plan;
-use crate::samples::{Samples, milliseconds};
+use crate::samples::{Samples, Side, milliseconds};
+use crate::{census, compiles, start};
 use client::Load;
 use native::Upstream;
 use rows::{Figure, Overload, Work};
@@ -55,6 +53,8 @@ const IDLE: usize = 20;
 const AT_A_TIME: usize = 4;
 /// The number of starts of compiled code in a round.
 const WARM_STARTS: usize = 3;
+/// The rows of a server's starts.
+const STARTS: [ServerRow; 4] = [ServerRow::Cold, ServerRow::Warm, ServerRow::IdlePss, ServerRow::IdlePssAll];
 
 /// One of the servers that take turns.
 pub(crate) struct Server<'c> {
@@ -110,6 +110,10 @@ impl<'c> Server<'c> {
         matches!(self.kind, Kind::Ours(_))
     }
 
+    fn side(&self) -> Side<'_> {
+        Side { name: &self.name, is_ours: self.is_ours() }
+    }
+
     fn container<'n>(&self, node: &'n Node, what: &str, number: usize) -> Container<'n> {
         let name: String = self.name.chars().filter(char::is_ascii_alphanumeric).collect();
         let id = format!("bench-server-{name}-{what}-{number}");
@@ -163,48 +167,50 @@ pub(crate) fn measure(
     for round in 0..plan.servers {
         for server in servers {
             eprintln!("servers {} of {}: {}", round + 1, plan.servers, server.name);
-            starts(node, account, server, round, samples);
+            account.turn(samples, server.side(), &STARTS, || starts(node, account, server, round));
         }
         for &work in Work::ALL {
             for connections in CONNECTIONS {
                 for server in servers.iter().filter(|server| server.works.contains(&work)) {
                     eprintln!("servers {} of {}: {}, {work}, {connections}", round + 1, plan.servers, server.name);
-                    loaded(node, account, server, (round, work, connections), samples);
+                    let of_load = Figure::ALL.map(|figure| ServerRow::Load(work, connections, figure));
+                    account.turn(samples, server.side(), &of_load, || {
+                        loaded(node, account, server, (round, work, connections))
+                    });
                 }
             }
         }
         for server in servers {
             eprintln!("servers {} of {}: {}, overload", round + 1, plan.servers, server.name);
-            overloaded(node, account, server, round, samples);
+            let of_overload = Overload::ALL.map(ServerRow::Overload);
+            account.turn(samples, server.side(), &of_overload, || overloaded(node, server, round));
         }
     }
 }
 
 /// From Create, including the shim's start, to its first answer, and its cost when idle.
-fn starts(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize, samples: &mut Samples<ServerRow>) {
+fn starts(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize) -> Vec<(ServerRow, f64)> {
+    let mut figures = Vec::new();
     node.import(&server.image);
     if server.is_ours() {
         compiles::empty_the_cache(node);
     }
     for number in 0..=WARM_STARTS {
-        let (task, create) = timed_create(node, &server.container(node, "start", round * (WARM_STARTS + 1) + number));
+        let (task, create) = start::create(node, &server.container(node, "start", round * (WARM_STARTS + 1) + number));
         let begin = Instant::now();
         task.start();
         let answered = create + (task.within(|| client::first_answer(PORT, PATIENCE)) - begin);
-        samples.add_of(
-            if number == 0 { ServerRow::Cold } else { ServerRow::Warm },
-            &server.name,
-            milliseconds(answered),
-        );
-        end(account, task);
+        figures.push((if number == 0 { ServerRow::Cold } else { ServerRow::Warm }, milliseconds(answered)));
+        task.discard();
+        account.settle();
     }
     let tasks = crowd(IDLE, AT_A_TIME, |number| server.container(node, "idle", round * IDLE + number).spawn());
     // All of them listen by then.
     std::thread::sleep(CALM);
-    samples.add_of(ServerRow::IdlePss, &server.name, pss(account, false) / IDLE as f64);
-    samples.add_of(ServerRow::IdlePssAll, &server.name, pss(account, true) / IDLE as f64);
+    figures.push((ServerRow::IdlePss, pss(account, false) / IDLE as f64));
+    figures.push((ServerRow::IdlePssAll, pss(account, true) / IDLE as f64));
     tasks.into_iter().for_each(|task| drop(task.discard()));
-    account.settle();
+    figures
 }
 
 /// The memory of the container's processes, in MB, with the shim's or without.
@@ -221,8 +227,7 @@ fn loaded(
     account: &Account<'_>,
     server: &Server<'_>,
     (round, work, connections): (usize, Work, usize),
-    samples: &mut Samples<ServerRow>,
-) {
+) -> Vec<(ServerRow, f64)> {
     let mut order = server.container(node, &format!("load-{}-{connections}", work.word()), round);
     if server.is_ours() {
         // As many as `wasmtime serve` takes.
@@ -247,21 +252,24 @@ fn loaded(
         server.name,
         load.not_answered()
     );
-    let mut add = |figure, value| samples.add_of(ServerRow::Load(work, connections, figure), &server.name, value);
-    add(Figure::PerProcessorSecond, load.answered.len() as f64 / used.as_secs_f64());
-    add(Figure::PerSecond, load.per_second());
-    add(Figure::NotAnswered, load.not_answered());
-    add(Figure::P50, milliseconds(load.quantile(0.5)));
-    add(Figure::P99, milliseconds(load.quantile(0.99)));
+    let figure = |figure, value| (ServerRow::Load(work, connections, figure), value);
+    let mut figures = vec![
+        figure(Figure::PerProcessorSecond, load.answered.len() as f64 / used.as_secs_f64()),
+        figure(Figure::PerSecond, load.per_second()),
+        figure(Figure::NotAnswered, load.not_answered()),
+        figure(Figure::P50, milliseconds(load.quantile(0.5))),
+        figure(Figure::P99, milliseconds(load.quantile(0.99))),
+    ];
     if (work, connections) == (Work::Hello, 64) {
-        samples.add_of(ServerRow::LoadedPss, &server.name, pss);
+        figures.push((ServerRow::LoadedPss, pss));
     }
-    // `end` waits for every process of the node's cgroup, and upstream is one.
+    // The turn ends with every process of the node's cgroup, and upstream is one.
     drop(upstream);
-    end(account, task);
+    task.discard();
+    figures
 }
 
-fn overloaded(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize, samples: &mut Samples<ServerRow>) {
+fn overloaded(node: &Node, server: &Server<'_>, round: usize) -> Vec<(ServerRow, f64)> {
     let mut order = server.container(node, "overload", round);
     if server.is_ours() {
         order = order.annotation(MOST_REQUESTS, HANDLED);
@@ -271,10 +279,6 @@ fn overloaded(node: &Node, account: &Account<'_>, server: &Server<'_>, round: us
         client::first_answer(PORT, PATIENCE);
         client::load(Work::Hello, OVERLOAD, TIME)
     });
-    let mut add = |figure, value| samples.add_of(ServerRow::Overload(figure), &server.name, value);
-    add(Overload::PerSecond, load.per_second());
-    add(Overload::P99, milliseconds(load.quantile(0.99)));
-    add(Overload::NotAnswered, load.not_answered());
     assert!(
         !server.is_ours() || load.failed == 0,
         "{}: {} failed under overload: {:?}",
@@ -282,11 +286,11 @@ fn overloaded(node: &Node, account: &Account<'_>, server: &Server<'_>, round: us
         load.failed,
         load.failure
     );
-    end(account, task);
-}
-
-/// With SIGKILL: not every one of them ends on SIGTERM.
-fn end(account: &Account<'_>, task: Task<'_>) {
+    // With SIGKILL, as everywhere here: not every one of them ends on SIGTERM.
     task.discard();
-    account.settle();
+    vec![
+        (ServerRow::Overload(Overload::PerSecond), load.per_second()),
+        (ServerRow::Overload(Overload::P99), milliseconds(load.quantile(0.99))),
+        (ServerRow::Overload(Overload::NotAnswered), load.not_answered()),
+    ]
 }

@@ -94,6 +94,15 @@ pub(crate) enum Figure {
     NotAnswered,
 }
 
+impl Figure {
+    pub(super) const ALL: [Self; 5] =
+        [Self::PerProcessorSecond, Self::PerSecond, Self::P50, Self::P99, Self::NotAnswered];
+}
+
+impl Overload {
+    pub(super) const ALL: [Self; 3] = [Self::PerSecond, Self::P99, Self::NotAnswered];
+}
+
 /// Ten times as many concurrent requests as our server's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Overload {

@@ -2,19 +2,23 @@
 
 use std::process::Command;
 
-use super::built::{answer, built};
+use sha2::{Digest, Sha256};
+
+use super::built::{answer, built, kept, run};
 use super::source;
 
 /// Nothing is fetched: neither modules (there are none) nor another toolchain.
 pub(crate) const GO_STAYS_HOME: [(&str, &str); 4] =
     [("GOFLAGS", "-mod=mod"), ("GOTOOLCHAIN", "local"), ("GOWORK", "off"), ("GOPROXY", "off")];
 
+const WASIP1: [(&str, &str); 3] = [("GOOS", "wasip1"), ("GOARCH", "wasm"), ("CGO_ENABLED", "0")];
+
 /// The first Go that knows `wasip1`.
 const OLDEST_GO: (u32, u32) = (1, 21);
 
 /// A module from `tests/guests/go/NAME.go`.
 pub fn go(name: &str) -> Vec<u8> {
-    compiled(name, "", &[("GOOS", "wasip1"), ("GOARCH", "wasm"), ("CGO_ENABLED", "0")])
+    compiled(name, "", &WASIP1)
 }
 
 fn compiled(name: &str, kind: &str, environment: &[(&str, &str)]) -> Vec<u8> {
@@ -30,6 +34,18 @@ fn compiled(name: &str, kind: &str, environment: &[(&str, &str)]) -> Vec<u8> {
             .envs(environment.iter().copied())
             .envs(GO_STAYS_HOME);
         command
+    })
+}
+
+/// A tool of the machine's own Go as a module, such as `vet` (14 MB) and `compile` (49 MB), which takes a minute to build.
+pub fn go_tool(name: &str) -> Vec<u8> {
+    let version = go_version();
+    assert!(go_is_new_enough(&version), "{version} is too old for the Go guests: install Go 1.21 or newer");
+    kept(&format!("go-{name}"), &Sha256::digest(&version), |fresh| {
+        let mut command = Command::new("go");
+        command.args(["build", "-trimpath", "-o"]).arg(fresh).arg(format!("cmd/{name}"));
+        command.envs(WASIP1).envs(GO_STAYS_HOME);
+        run(command, &format!("Go's {name}"));
     })
 }
 

@@ -1,8 +1,14 @@
 //! The measurements, one row each, with the project's goal if this run can check it.
 
+mod crowded;
+mod starts;
+
 use std::borrow::Cow;
 
 use serde::Serialize;
+
+pub(crate) use crowded::{Crowded, Together};
+pub(crate) use starts::{Program, Start};
 
 /// A row of the table. The order here is the table's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,8 +28,7 @@ pub(crate) enum Row {
     Threads,
     IdleCpu,
     WakeUps,
-    GoFirst,
-    GoLater,
+    ToOutput(Program, Start),
     SmallFileFirst,
     SmallFileLater,
     SmallLayerFirst,
@@ -36,7 +41,8 @@ pub(crate) enum Row {
     LargeFileLater,
     LargeLayerFirst,
     LargeLayerLater,
-    Stampede,
+    Stampede(Together),
+    StampedeBesideLoad(Together),
     StampedeCompiles,
     CodePss,
     CodeDirty,
@@ -47,6 +53,8 @@ pub(crate) enum Row {
     PodShim,
     PodSandbox,
     PodContainer,
+    Containers(Crowded),
+    Pods(Crowded),
 }
 
 /// A row in words.
@@ -84,8 +92,7 @@ impl InWords for Row {
             Self::Threads => ("threads a container", "", 1, ""),
             Self::IdleCpu => ("idle CPU of 20", "% of a core", 3, "<= 0.1 (of 50)"),
             Self::WakeUps => ("wake-ups of 20", "1/s", 1, ""),
-            Self::GoFirst => ("Go guest, 6 MB: Create, empty cache", "ms", 0, "<= 0.3 x"),
-            Self::GoLater => ("- Create, later", "ms", 1, "<= 60"),
+            Self::ToOutput(program, start) => return start.words(program),
             Self::SmallFileFirst => ("module of 0.1 MB, a file: Create, empty cache", "ms", 0, ""),
             Self::SmallFileLater => ("- Create, later", "ms", 1, "<= 60"),
             Self::SmallLayerFirst => ("- a layer: Create, empty cache", "ms", 0, ""),
@@ -98,8 +105,9 @@ impl InWords for Row {
             Self::LargeFileLater => ("- Create, later", "ms", 1, "<= 60"),
             Self::LargeLayerFirst => ("- a layer: Create, empty cache", "ms", 0, ""),
             Self::LargeLayerLater => ("- Create, later", "ms", 1, "<= 60"),
-            Self::Stampede => ("10 first starts at once, 5 MB: wall", "ms", 0, ""),
-            Self::StampedeCompiles => ("- compiles, the optimiser's too", "", 0, "2"),
+            Self::Stampede(together) => return together.words(""),
+            Self::StampedeBesideLoad(together) => return together.words(" beside load"),
+            Self::StampedeCompiles => ("10 at once: compiles, the optimiser's too", "", 0, "2"),
             Self::CodePss => ("15 MB module, 20 idle: PSS in the container", "MB", 2, ""),
             Self::CodeDirty => ("- private dirty in the container", "MB", 2, ""),
             Self::Fib => ("compute: fib(38)", "ms", 0, ""),
@@ -109,6 +117,8 @@ impl InWords for Row {
             Self::PodShim => ("- shim", "MB", 2, ""),
             Self::PodSandbox => ("- holder, runc's: pause", "MB", 3, ""),
             Self::PodContainer => ("- container", "MB", 2, ""),
+            Self::Containers(figure) => return figure.words("containers"),
+            Self::Pods(figure) => return figure.words("pods by CRI"),
         };
         Words { title: title.into(), unit, decimals, goal }
     }

@@ -1,0 +1,113 @@
+//! Real programs with much to compile, from Create to their first output: the first start, with an empty cache, and later ones, on the
+//! optimiser's code; quiet and beside load.
+//!
+//! To the output, because shims compile in Create or in Start. The load is there from before Create to the output alone: the optimiser,
+//! which has the least weight that there is, would not come to its end beside it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use catamaran_harness::{Image, Node, guests};
+
+use crate::account::Account;
+use crate::busy::Busy;
+use crate::contender::Contender;
+use crate::plan::Plan;
+use crate::rows::{Program, Row, Start};
+use crate::samples::{Samples, milliseconds};
+use crate::{compiles, start};
+
+/// The number of later starts of a kind in a round; they are cheap, and improve the median.
+const LATER: usize = 3;
+/// The largest takes many seconds of one core, and beside load twice as long.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// A program as a guest.
+struct Guest {
+    program: Program,
+    name: &'static str,
+    module: Vec<u8>,
+    words: &'static [&'static str],
+    /// The first of its output.
+    says: &'static str,
+}
+
+/// Measures the rows of the starts, for contenders that run Wasm.
+pub(crate) fn measure(
+    node: &Node,
+    account: &Account<'_>,
+    contenders: &[Contender],
+    plan: &Plan,
+    samples: &mut Samples,
+) {
+    for round in 0..plan.first.max(plan.large) {
+        for guest in guests(plan, round) {
+            for contender in contenders {
+                let Some(image) = contender.module_image(guest.name, &guest.module) else { continue };
+                eprintln!("first {}: {} on {}", round + 1, guest.name, contender.name);
+                node.import(&image);
+                let mut turn = |start: Start, number: usize| {
+                    let row = Row::ToOutput(guest.program, start);
+                    account.turn(samples, contender.side(), &[row], || {
+                        vec![(row, milliseconds(guest.start(node, account, contender, &image, start, number)))]
+                    });
+                };
+                for (first, later) in [(Start::First, Start::Later), (Start::FirstBesideLoad, Start::LaterBesideLoad)] {
+                    compiles::empty_the_cache(node);
+                    turn(first, round);
+                    (0..LATER).for_each(|number| turn(later, round * LATER + number));
+                }
+            }
+        }
+    }
+}
+
+/// The programs of a round.
+fn guests(plan: &Plan, round: usize) -> Vec<Guest> {
+    let one = |program, name, words, says| Guest { program, name, module: Vec::new(), words, says };
+    let mut all = Vec::new();
+    if round < plan.first {
+        let report = one(Program::Go6, "report", &["two words"][..], "2 words: [\"two\",\"words\"]\n");
+        all.push(Guest { module: guests::go("report"), ..report });
+        all.push(Guest { module: guests::go_tool("vet"), ..one(Program::Go14, "vet", &["-flags"], "[") });
+        if let Some(file) = &plan.cpython {
+            let python = one(Program::CPython, "python", &["-c", "print(6 * 7)"], "42\n");
+            all.push(Guest { module: read(file), ..python });
+        }
+    }
+    if round < plan.large {
+        let compiler = one(Program::Go49, "compile", &["-V"], "compile version go");
+        all.push(Guest { module: guests::go_tool("compile"), ..compiler });
+    }
+    all
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+}
+
+impl Guest {
+    /// Runs it once, and returns the time to its first output.
+    fn start(
+        &self,
+        node: &Node,
+        account: &Account<'_>,
+        contender: &Contender,
+        image: &Image,
+        start: Start,
+        number: usize,
+    ) -> Duration {
+        let id = contender.id(&format!("{}-{start:?}", self.name), number);
+        let program = format!("/{}", self.name);
+        let words = [program.as_str()].into_iter().chain(self.words.iter().copied());
+        let order = contender.container(node, &id, image).args(words).limit(LIMIT);
+        let load = matches!(start, Start::FirstBesideLoad | Start::LaterBesideLoad).then(|| Busy::start(account));
+        let (task, duration) = start::to_output(node, &order, LIMIT);
+        drop(load);
+        task.wait(LIMIT);
+        let output = task.delete();
+        assert!(output.code == 0 && output.stdout.starts_with(self.says), "{id} ended badly: {output:?}");
+        eprintln!("- {start:?}: {:.3} s", duration.as_secs_f64());
+        duration
+    }
+}
