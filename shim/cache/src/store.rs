@@ -196,7 +196,7 @@ impl Store {
         artifact.sync_all().on(self.path(digest, tier))
     }
 
-    /// Removes an artifact. Processes that have mapped it keep it. The caller holds the lock of the cache's room.
+    /// Removes an artifact. Processes that have mapped it keep it. The caller holds the lock of the cache's room if it can be had.
     pub fn discard(&self, digest: &str, tier: Tier) {
         // It may have been evicted.
         let _ = entry::remove(&self.path(digest, tier));

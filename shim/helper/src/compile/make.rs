@@ -177,9 +177,9 @@ impl Driver {
     pub(super) fn sync(&self, part: &Part, artifact: &File, digest: &str, tier: Tier) -> Result<()> {
         let Some(store) = &part.store else { return Ok(()) };
         let synced = store.sync(artifact, digest, tier);
-        if synced.is_err()
-            && let Ok(Some(_lock)) = locks::room(&self.places.root)
-        {
+        if synced.is_err() {
+            // Without the lock the count of the cache's bytes may be wrong for a moment, which is better than damaged code.
+            let _lock = locks::room(&self.places.root);
             store.discard(digest, tier);
         }
         Ok(synced?)
