@@ -69,6 +69,7 @@ fn starts(
     });
     let wall = begin.elapsed();
     drop(load);
+    eprintln!("- {size} at once{}: {:.3} s", if beside_load { " beside load" } else { "" }, wall.as_secs_f64());
     account.settle();
     (wall, compiles::count(node) - before)
 }
