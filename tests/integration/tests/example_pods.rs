@@ -139,7 +139,7 @@ struct Resources {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Port {
-    container_port: u64,
+    container_port: i32,
 }
 
 #[derive(Deserialize)]
