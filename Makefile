@@ -73,6 +73,11 @@ demo: ## Run Wasm programs on both engines under a private containerd and show t
 	shim/build --demo
 	$(CARGO) run --locked -q -p catamaran-harness --example demo
 
+.PHONY: picture
+picture: demo ## Make docs/demo.svg, README's picture, from what the demonstration shows
+	$(CARGO) run --locked -q -p catamaran-harness --example demo >$(CARGO_TARGET_DIR)/demo.txt
+	tests/harness/picture <$(CARGO_TARGET_DIR)/demo.txt >docs/demo.svg
+
 # Names of test programs: TESTS="pods harness"; without, all of them.
 TESTS ?=
 
@@ -175,7 +180,7 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, import circle
 	tests/texts --self-test
 	tests/texts
 	if helm=$$(tests/harness/provision-helm 4 --built); then "$$(sed -n 's/^helm=//p' <<<"$$helm")" lint --strict charts/catamaran; else echo "lint: charts/catamaran is left out, since no Helm was built yet: make chart"; fi
-	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/links tests/texts tests/harness/steps.sh tests/harness/go-module.sh tests/fuzz/run tests/bench/provision-serve tests/chart/provision tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/suites/provision-cpython tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-helm tests/harness/provision-protos tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni tests/harness/provision-rust examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
+	if command -v shellcheck >/dev/null; then shellcheck -S warning -x .ci/run shim/build shim/node/talos tests/all tests/layering tests/links tests/texts tests/harness/steps.sh tests/harness/go-module.sh tests/fuzz/run tests/bench/provision-serve tests/chart/provision tests/cluster/provision tests/cluster/provision-suite tests/critest/provision tests/suites/provision-cpython tests/harness/picture tests/harness/prepare tests/harness/provision tests/harness/provision-containerd tests/harness/provision-helm tests/harness/provision-protos tests/harness/provision-busybox tests/harness/provision-clang tests/harness/provision-cni tests/harness/provision-rust examples/wasix-server/build tests/machine/program tests/machine/provision tests/machine/run tests/machine/root/init tests/machine/root/machine/main; fi
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check && $(CARGO) deny --locked $(WASMER_COMPILE) check --config deny.toml; fi
 
 .PHONY: bench
