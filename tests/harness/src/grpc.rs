@@ -154,8 +154,14 @@ async fn request(
     let trailers = download.trailers().await?.unwrap_or(head.headers);
     match status(&trailers)? {
         Some(refused) => Ok(Err(refused)),
-        None => Ok(Ok(data.get(5..).ok_or("an answer without a message")?.to_vec())),
+        None => Ok(Ok(first_message(&data).ok_or("an answer without a message")?.to_vec())),
     }
+}
+
+/// Returns the first message of an answer, because a stream has several.
+fn first_message(data: &[u8]) -> Option<&[u8]> {
+    let ([_, length @ ..], rest) = data.split_first_chunk::<5>()?;
+    rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
 /// gRPC's frame: not compressed, the length, the message.
