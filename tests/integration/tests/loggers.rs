@@ -399,6 +399,8 @@ fn a_log_file_costs_an_idle_process_and_no_wake_ups() {
     let sleep = guests::image(Runtime::Catamaran, "sleep");
     let task = node.container("sleep").image(&sleep).log_uri(&format!("file://{}", file.display())).spawn();
     wait_until(SOON, "the first line", || (text(&file) == "ready\n").then_some(()));
+    // The driver of the first start still writes its artifact to the disk.
+    node.await_compiles();
     let (worker, shim) = (task.pid(), procfs::parent(task.pid()));
     let children = text(format!("/proc/{shim}/task/{shim}/children"));
     let children: Vec<u32> = children.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
