@@ -25,6 +25,7 @@ fn sleeping(node: &Node) -> Task<'_> {
 fn a_container_is_two_processes_of_one_thread() {
     let node = Node::start();
     let task = sleeping(&node);
+    node.await_compiles();
     let (worker, shim) = (task.pid(), parent(task.pid()));
     assert_eq!(fs::read_link(procfs::file(shim, "exe")).unwrap(), shim_folder().join("containerd-shim-catamaran-v1"));
     assert_eq!(fs::read_link(procfs::file(worker, "exe")).unwrap(), shim_folder().join("catamaran-wasmtime"));

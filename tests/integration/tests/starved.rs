@@ -46,6 +46,7 @@ fn limit_descriptors(pid: u32, number: usize) {
 
 /// Runs one Create under a limit that `starve` sets and `feed` lifts, and returns its refusal, if any. Nothing of it may be left.
 fn starved(node: &Node, shim: &Shim<'_>, starve: impl FnOnce(&Path), feed: impl FnOnce()) -> Option<String> {
+    node.await_compiles();
     let before = held(node, shim);
     let case = shim.case();
     starve(&case.bundle);
