@@ -67,14 +67,17 @@ EXTENSION ?= $(CARGO_TARGET_DIR)/talos
 talos: release ## Lay out the folder of a Talos system extension (EXTENSION)
 	shim/node/talos $(BENCH_BIN) $(EXTENSION)
 
-.PHONY: demo
-demo: ## Run Wasm programs on both engines under a private containerd and show them
+.PHONY: demo-build
+demo-build:
 	tests/harness/prepare demo
 	shim/build --demo
+
+.PHONY: demo
+demo: demo-build ## Run Wasm programs on both engines under a private containerd and show them
 	$(CARGO) run --locked -q -p catamaran-harness --example demo
 
 .PHONY: picture
-picture: demo ## Make docs/demo.svg, README's picture, from what the demonstration shows
+picture: demo-build ## Make docs/demo.svg, README's picture, from what the demonstration shows
 	$(CARGO) run --locked -q -p catamaran-harness --example demo >$(CARGO_TARGET_DIR)/demo.txt
 	tests/harness/picture <$(CARGO_TARGET_DIR)/demo.txt >docs/demo.svg
 
