@@ -9,8 +9,8 @@ use crate::account::{Account, Member};
 use crate::census;
 use crate::contender::Contender;
 use crate::crowd::crowd;
-use crate::plan::Plan;
 use crate::rows::Row;
+use crate::run::Run;
 use crate::samples::Samples;
 
 const SIZE: usize = 20;
@@ -18,13 +18,8 @@ const AT_A_TIME: usize = 4;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Measures the rows of the code's memory, for contenders that run Wasm.
-pub(crate) fn measure(
-    node: &Node,
-    account: &Account<'_>,
-    contenders: &[Contender],
-    plan: &Plan,
-    samples: &mut Samples,
-) {
+pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
+    let Run { node, account, contenders, plan } = *run;
     if plan.code == 0 {
         return;
     }

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use catamaran_harness::{Image, Node};
+use catamaran_harness::Image;
 
-use crate::account::Account;
-use crate::contender::Contender;
-use crate::plan::Plan;
 use crate::rows::Row;
+use crate::run::Run;
 use crate::samples::Samples;
 
 /// The programs' arguments; some 0.1 to 0.3 s natively.
@@ -16,13 +14,8 @@ const WORK: [(Row, [&str; 2]); 3] =
     [(Row::Fib, ["fib", "38"]), (Row::Mandelbrot, ["mandelbrot", "800"]), (Row::Sha256, ["sha256", "40000"])];
 
 /// Measures the rows of computing.
-pub(crate) fn measure(
-    node: &Node,
-    account: &Account<'_>,
-    contenders: &[Contender],
-    plan: &Plan,
-    samples: &mut Samples,
-) {
+pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
+    let Run { node, account, contenders, plan } = *run;
     if plan.compute == 0 {
         return;
     }

@@ -14,6 +14,7 @@ use crate::busy::Busy;
 use crate::contender::Contender;
 use crate::plan::Plan;
 use crate::rows::{Program, Row, Start};
+use crate::run::Run;
 use crate::samples::{Samples, milliseconds};
 use crate::{compiles, start};
 
@@ -33,13 +34,8 @@ struct Guest {
 }
 
 /// Measures the rows of the starts, for contenders that run Wasm.
-pub(crate) fn measure(
-    node: &Node,
-    account: &Account<'_>,
-    contenders: &[Contender],
-    plan: &Plan,
-    samples: &mut Samples,
-) {
+pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
+    let Run { node, account, contenders, plan } = *run;
     for round in 0..plan.first.max(plan.large) {
         for guest in guests(plan, round) {
             for contender in contenders {

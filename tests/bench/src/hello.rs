@@ -9,21 +9,16 @@ use catamaran_harness::{Image, Node, PATIENCE};
 
 use crate::account::Account;
 use crate::contender::Contender;
-use crate::plan::Plan;
 use crate::rows::Row;
+use crate::run::Run;
 use crate::samples::{Samples, milliseconds};
 use crate::{ctr, start};
 
 const ROWS: [Row; 4] = [Row::HelloWall, Row::HelloCpu, Row::Create, Row::FirstOutput];
 
 /// Measures the rows of hello.
-pub(crate) fn measure(
-    node: &Node,
-    account: &Account<'_>,
-    contenders: &[Contender],
-    plan: &Plan,
-    samples: &mut Samples,
-) {
+pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
+    let Run { node, account, contenders, plan } = *run;
     if plan.rounds == 0 {
         return;
     }

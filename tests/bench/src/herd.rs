@@ -10,8 +10,8 @@ use crate::census::{self, Deeds, Memory};
 use crate::contender::Contender;
 use crate::crowd::crowd;
 use crate::ctr;
-use crate::plan::Plan;
 use crate::rows::Row;
+use crate::run::Run;
 use crate::samples::{Samples, milliseconds};
 
 const SIZE: usize = 20;
@@ -34,13 +34,8 @@ const IDLE: [Row; 10] = [
 ];
 
 /// Measures the rows of the herd.
-pub(crate) fn measure(
-    node: &Node,
-    account: &Account<'_>,
-    contenders: &[Contender],
-    plan: &Plan,
-    samples: &mut Samples,
-) {
+pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
+    let Run { node, account, contenders, plan } = *run;
     if plan.herds == 0 {
         return;
     }

@@ -48,6 +48,7 @@ mod plan;
 mod pods;
 mod report;
 mod rows;
+mod run;
 mod samples;
 mod servers;
 mod sizes;
@@ -63,6 +64,7 @@ use crate::account::Account;
 use crate::contender::Contender;
 use crate::plan::Plan;
 use crate::report::Report;
+use crate::run::Run;
 use crate::samples::Samples;
 use crate::servers::Server;
 
@@ -84,14 +86,15 @@ fn main() {
     let mut samples = Samples::default();
     let mut of_servers = Samples::default();
 
-    hello::measure(&node, &account, &contenders, &plan, &mut samples);
-    herd::measure(&node, &account, &contenders, &plan, &mut samples);
-    first::measure(&node, &account, &contenders, &plan, &mut samples);
-    sizes::measure(&node, &account, &contenders, &plan, &mut samples);
-    stampede::measure(&node, &account, &contenders, &plan, &mut samples);
-    code::measure(&node, &account, &contenders, &plan, &mut samples);
-    compute::measure(&node, &account, &contenders, &plan, &mut samples);
-    crowded::containers::measure(&node, &account, &contenders, &plan, &mut samples);
+    let run = Run { node: &node, account: &account, contenders: &contenders, plan: &plan };
+    hello::measure(&run, &mut samples);
+    herd::measure(&run, &mut samples);
+    first::measure(&run, &mut samples);
+    sizes::measure(&run, &mut samples);
+    stampede::measure(&run, &mut samples);
+    code::measure(&run, &mut samples);
+    compute::measure(&run, &mut samples);
+    crowded::containers::measure(&run, &mut samples);
 
     servers::measure(&node, &account, &servers, &plan, &mut of_servers);
 

@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use catamaran_harness::{Image, Node, guests};
+use catamaran_harness::{Image, guests};
 
-use crate::account::Account;
-use crate::contender::Contender;
-use crate::plan::Plan;
 use crate::rows::Row;
+use crate::run::Run;
 use crate::samples::{Samples, milliseconds};
 use crate::{compiles, start};
 
@@ -33,13 +31,8 @@ const SIZES: [(usize, usize, &str, [Row; 4]); 3] = [
 ];
 
 /// Measures the rows of the sizes, for our own shim.
-pub(crate) fn measure(
-    node: &Node,
-    account: &Account<'_>,
-    contenders: &[Contender],
-    plan: &Plan,
-    samples: &mut Samples,
-) {
+pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
+    let Run { node, account, contenders, plan } = *run;
     for round in 0..plan.sizes {
         for (code, data, name, [file_first, file_later, layer_first, layer_later]) in SIZES {
             let module = guests::of_size(code, data);

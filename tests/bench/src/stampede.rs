@@ -8,21 +8,16 @@ use crate::account::Account;
 use crate::busy::Busy;
 use crate::contender::Contender;
 use crate::crowd::crowd;
-use crate::plan::Plan;
 use crate::rows::{Row, Together};
+use crate::run::Run;
 use crate::samples::{Samples, milliseconds};
 use crate::{compiles, ctr};
 
 const SIZE: usize = 10;
 
 /// Measures the rows of the stampede, for contenders that run Wasm.
-pub(crate) fn measure(
-    node: &Node,
-    account: &Account<'_>,
-    contenders: &[Contender],
-    plan: &Plan,
-    samples: &mut Samples,
-) {
+pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
+    let Run { node, account, contenders, plan } = *run;
     if plan.stampedes == 0 {
         return;
     }

@@ -9,8 +9,8 @@ use crate::account::{Account, Member};
 use crate::contender::Contender;
 use crate::crowd::crowd;
 use crate::ctr;
-use crate::plan::Plan;
 use crate::rows::{Crowded, Row};
+use crate::run::Run;
 use crate::samples::Samples;
 
 const AT_A_TIME: usize = 8;
@@ -32,13 +32,8 @@ const ROWS: [Crowded; 14] = [
 ];
 
 /// Measures the rows of the crowd of containers.
-pub(crate) fn measure(
-    node: &Node,
-    account: &Account<'_>,
-    contenders: &[Contender],
-    plan: &Plan,
-    samples: &mut Samples,
-) {
+pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
+    let Run { node, account, contenders, plan } = *run;
     if plan.crowd == 0 {
         return;
     }
