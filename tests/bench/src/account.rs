@@ -7,12 +7,12 @@
 //! /TAG-load       busy processes, while there is load
 //! ```
 //!
-//! On version 1 the tree that divides the processors is another than the one that counts: `host` is in both, so that a shim has the
-//! weight of a service's process, and not that of a process of the root.
+//! Version 1 may count CPU time in one tree and divide the processors in another. `host` is in both, so that a shim has the weight of a
+//! service's process, not of a process in the root.
 //!
-//! So the sum is complete: no process leaves a cgroup by being reparented (as shims are), by ending unreaped, or by living for a
-//! millisecond, and a removed cgroup leaves its time with the one above. Times of reaped children would miss the shims and their processes.
-//! This program must be in `host` too, so that its `ctr` begins there; its own time is subtracted by the process's CPU clock.
+//! A cgroup's sum is complete: it includes processes that are reparented (as shims are), that end unreaped or that live for a millisecond,
+//! and a removed cgroup leaves its time with its parent. The times of reaped children would miss shims and their processes. This program is
+//! in `host` too, so that its `ctr` begins there; its own time, by the process's CPU clock, is subtracted.
 //!
 //! The sum would miss a process that moves itself elsewhere, such as a compiler in a cgroup for the whole node. Rows that read CPU time
 //! compile nothing, because the warm-up rounds did.
@@ -73,10 +73,10 @@ impl<'n> Account<'n> {
         account
     }
 
-    /// The cgroup of this name beside that of the node, where the processors are divided; the node removes it if nothing else does.
+    /// Returns the path of a cgroup beside the node's, in the tree that divides the processors. The node removes it if nothing else does.
     ///
     /// # Panics
-    /// When the kernel does not divide them there.
+    /// When cgroup v2 has no cpu controller.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.trees.divide();
         self.trees.dividing.join(format!("{}-{name}", self.node.namespace()))
@@ -92,7 +92,8 @@ impl<'n> Account<'n> {
         let used = self.trees.used(&self.whole);
         let own = clock_gettime(ClockId::ProcessCPUTime);
         let own = Duration::new(own.tv_sec.cast_unsigned(), u32::try_from(own.tv_nsec).expect("a part of a second"));
-        // The time that this program spent before it came here does not change a difference, but could change the sign.
+        // This program's clock also counts its time before it entered the cgroup. The hour keeps the result positive; callers only use
+        // differences.
         (used + Duration::from_secs(3600)).checked_sub(own).expect("this program used an hour")
     }
 
@@ -114,7 +115,7 @@ impl<'n> Account<'n> {
         sleep(AFTERMATH);
     }
 
-    /// Removes all containers that a peer's failed turn left, and kills what runs of them.
+    /// Kills the processes of a peer's failed turn, and removes its containers.
     fn clear(&self) {
         wait_until(PATIENCE, "the processes of a failed turn to die", || {
             let members = self.members();
@@ -128,14 +129,14 @@ impl<'n> Account<'n> {
             members.is_empty().then_some(())
         });
         for id in self.node.ctr(["containers", "ls", "-q"]).stdout.lines() {
-            // The task may be gone already. What else is refused is named at the end, among what is left of the node.
+            // The task may be gone already. Anything that stays is listed at the end of the run.
             for words in [&["tasks", "rm", "--force", id][..], &["containers", "rm", id]] {
                 let _ = catch_unwind(AssertUnwindSafe(|| self.node.ctr(words)));
             }
         }
     }
 
-    /// A turn of a contender's on this node, up to the end of all its processes. What a peer's failed turn left is removed.
+    /// Runs a contender's turn on this node, and waits until all its processes have ended. Removes what a peer's failed turn has left.
     pub(crate) fn turn<R: Copy + Ord>(
         &self,
         samples: &mut Samples<R>,

@@ -25,7 +25,7 @@ pub(crate) struct Deeds {
 }
 
 /// # Panics
-/// When the process is gone, as an idle container's never should be.
+/// When the process is gone: an idle container's should not be.
 pub(crate) fn memory(pid: u32) -> Memory {
     let text = read(format!("/proc/{pid}/smaps_rollup"));
     let megabytes = |name| number::<f64>(&text, name) * 1024.0 / 1e6;

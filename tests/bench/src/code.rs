@@ -1,4 +1,4 @@
-//! Twenty idle containers of one large module, all of whose code has run: whether they share it in memory.
+//! Twenty idle containers of one large module that has run all of its code: the memory of each, which is small if they share the code.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
             let Some(image) = contender.module_image("idle-large", &module) else { continue };
             eprintln!("code {} of {}: {}", round + 1, plan.code, contender.name);
             account.turn(samples, contender.side(), &[Row::CodePss, Row::CodeDirty], || {
-                // Compiled to the end, so that all twenty run the same code.
+                // Waits for the optimiser, so that all twenty run the same code.
                 let order = contender.container(node, &contender.id("code-first", round), &image).limit(LIMIT);
                 order.spawn().discard();
                 account.settle();

@@ -1,5 +1,5 @@
-//! The node's cache of compiled modules: emptying it, and counting its compiles. Ours alone: another shim's cache, if it has one, is out of
-//! reach, and its first start is then just one more start.
+//! The node's cache of compiled modules: emptying it, and counting its compiles. Only our shim's: another shim's cache, if it has one, is
+//! out of reach, so its first start may find compiled code.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -11,7 +11,7 @@ use crate::samples::Side;
 
 /// One of the shims that take turns.
 pub(crate) struct Contender {
-    /// Its column: `catamaran`, `wasmer`, `runc`, or the name in the shim's binary's name.
+    /// Its column: `catamaran`, `wasmer`, `runc`, or NAME of another `containerd-shim-NAME-vN`.
     pub(crate) name: String,
     runtime: Runtime,
     /// The engine, for our shim.
@@ -30,18 +30,19 @@ impl Contender {
             one("runc", Runtime::Runc, None),
         ];
         if let Some(path) = &plan.versus {
-            // The harness knows two runtimes; with this one it merely does not require our binary.
+            // The harness knows only two runtimes. With this one it does not require our binary.
             all.push(Self { path: Some(path.clone()), ..one(&short_name(path), Runtime::Runc, None) });
         }
         if let Some(names) = &plan.contenders {
-            let unknown = names.iter().find(|name| all.iter().all(|one| one.name != **name));
-            assert!(unknown.is_none(), "BENCH_CONTENDERS names {unknown:?}, which is no column of this run");
+            if let Some(unknown) = names.iter().find(|name| all.iter().all(|one| one.name != **name)) {
+                panic!("BENCH_CONTENDERS names {unknown:?}, which is no column of this run");
+            }
             all.retain(|one| names.contains(&one.name));
         }
         all
     }
 
-    /// Itself, for its turns.
+    /// Its column and its side, for its turns.
     pub(crate) fn side(&self) -> Side<'_> {
         Side { name: &self.name, is_ours: self.is_ours() }
     }
@@ -73,13 +74,13 @@ impl Contender {
         guests::image(if self.runs_wasm() { Runtime::Catamaran } else { Runtime::Runc }, program)
     }
 
-    /// An image of one of these modules, for which runc has no peer: native code is not compiled at start.
+    /// An image of a module; None for runc, which compiles nothing at start.
     pub(crate) fn module_image(&self, name: &str, module: &[u8]) -> Option<Image> {
         let path = format!("/{name}");
         self.runs_wasm().then(|| Image::new(&format!("{name}-wasm")).file(&path, module).entrypoint([&path]))
     }
 
-    /// The image of a program in C with the same source everywhere: WASI preview 1, and a native one for runc.
+    /// The image of a program in C, from the same source for all: WASI preview 1, or native for runc.
     pub(crate) fn c_image(&self, name: &str) -> Image {
         let path = format!("/{name}");
         let (program, suffix) =
@@ -87,7 +88,7 @@ impl Contender {
         Image::new(&format!("{name}-{suffix}")).file(&path, program).entrypoint([&path])
     }
 
-    /// The shape of its pod, if the harness's nodes have a handler for it: another shim has none.
+    /// The shape of its pod; None for another shim, because the harness's nodes have no handler for it.
     pub(crate) fn pod(&self) -> Option<Shape> {
         match (&self.path, self.engine) {
             (Some(_), _) => None,
@@ -96,7 +97,7 @@ impl Contender {
         }
     }
 
-    /// Begins the order for a container of this contender's.
+    /// Begins the order for a container that runs on this contender.
     pub(crate) fn container<'n>(&self, node: &'n Node, id: &str, image: &Image) -> Container<'n> {
         let mut container = node.container(id).runtime(self.runtime).image(image);
         if let Some(engine) = self.engine {
@@ -115,7 +116,7 @@ impl Contender {
         self.engine.map(words).into_iter().flatten().collect()
     }
 
-    /// A fresh id: `hello-runc-wall-7`.
+    /// A fresh id, such as `bench-runc-run-7`.
     pub(crate) fn id(&self, what: &str, number: usize) -> String {
         format!("bench-{}-{what}-{number}", self.name)
     }
@@ -131,7 +132,7 @@ impl Contender {
     }
 }
 
-/// A program's output, with blanks and line ends as one blank each; or its error.
+/// A program's output on one line, or its error.
 pub(crate) fn said(command: &mut Command) -> String {
     let text = match command.output() {
         Ok(output) if output.stdout.is_empty() => output.stderr,
@@ -155,7 +156,7 @@ mod tests {
     use super::{Path, short_name};
 
     #[test]
-    fn columns_are_named_after_shims() {
+    fn another_shims_column_has_the_name_in_its_binarys_name() {
         for (path, name) in [
             ("/a/containerd-shim-wasmtime-v1", "wasmtime"),
             ("/a/containerd-shim-spin-v2", "spin"),

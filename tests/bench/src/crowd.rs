@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::scope;
 
-/// Calls `work` with the numbers below `size`, so many at a time, and returns the results in that order.
+/// Calls `work` with each number below `size`, `at_a_time` calls at once, and returns the results in the order of the numbers.
 pub(crate) fn crowd<T: Send>(size: usize, at_a_time: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let turns = || {

@@ -1,8 +1,8 @@
 //! Real programs with much to compile, from Create to their first output: the first start, with an empty cache, and later ones, on the
 //! optimiser's code; quiet and beside load.
 //!
-//! To the output, because shims compile in Create or in Start. The load is there from before Create to the output alone: the optimiser,
-//! which has the least weight that there is, would not come to its end beside it.
+//! The time is taken up to the output, because some shims compile in Create and others in Start. The load runs only from before Create to
+//! the output: the optimiser has the lowest weight, and would never finish beside it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -29,7 +29,7 @@ struct Guest {
     name: &'static str,
     module: Vec<u8>,
     words: &'static [&'static str],
-    /// The first of its output.
+    /// The beginning of its output.
     says: &'static str,
 }
 

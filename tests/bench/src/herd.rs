@@ -16,7 +16,7 @@ use crate::samples::{Samples, milliseconds};
 
 const SIZE: usize = 20;
 const AT_A_TIME: usize = 8;
-/// The time after the last one's "ready" before it counts as idle.
+/// The time from the last "ready" until all count as idle.
 const CALM: Duration = Duration::from_secs(2);
 const WINDOW: Duration = Duration::from_secs(5);
 /// The rows of idle containers.
@@ -64,7 +64,7 @@ pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
 fn starts(node: &Node, contender: &Contender, image: &Image, round: usize) -> Duration {
     let id = |number| contender.id("start", round * SIZE + number);
     let begin = Instant::now();
-    // Without stdio: the other ends of the FIFOs would go with ctr.
+    // Without stdio, because ctr closes its ends of the FIFOs when it returns.
     crowd(SIZE, AT_A_TIME, |number| ctr::run(node, contender, &["--detach", "--null-io"], image.name(), &id(number)));
     let wall = begin.elapsed();
     let running = node.ctr_ok(["tasks", "ls"]).lines().filter(|line| line.contains("RUNNING")).count();

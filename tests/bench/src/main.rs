@@ -19,8 +19,8 @@
 //! ```
 //!
 //! Contenders take turns within every round, so that other load of the machine affects all of them alike. Only ratios within one run are
-//! meaningful; absolute times are this machine's, this minute's. No figure makes the program fail, only a failed turn of ours does: those
-//! of a peer are counted, shown and cleaned up after.
+//! meaningful; absolute times are this machine's, this minute's. No figure makes the program fail, only a failed turn of ours does. A
+//! peer's failed turns are counted and shown, and their remains removed.
 //!
 //! Needs root. `CATAMARAN_BIN` is the folder of our programs, see [`plan`] for the rest of the environment.
 

@@ -1,6 +1,6 @@
-//! Twenty idle pods by the CRI, one container each, with networks of their own: the whole cost of one.
+//! Twenty idle pods of the CRI, one container each, with networks of their own: the memory of one whole pod.
 //!
-//! On a node of its own, because the other node's containerd does without the CRI.
+//! On a node of its own, because the other node's containerd has no CRI plugin.
 
 use std::collections::BTreeSet;
 use std::thread::sleep;
@@ -19,7 +19,7 @@ use crate::samples::Samples;
 
 const SIZE: usize = 20;
 const AT_A_TIME: usize = 4;
-/// The time after the last one's "ready" before it counts as idle.
+/// The time from the last "ready" until all count as idle.
 const CALM: Duration = Duration::from_secs(2);
 const ROWS: [Row; 4] = [Row::PodPss, Row::PodShim, Row::PodSandbox, Row::PodContainer];
 

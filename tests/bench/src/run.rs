@@ -1,4 +1,4 @@
-//! What every part of a run is given.
+//! The arguments of every part of a run.
 
 use catamaran_harness::Node;
 

@@ -18,7 +18,7 @@ impl<R> Default for Samples<R> {
     }
 }
 
-/// A contender as far as its turns are concerned.
+/// A contender's column and side, for its turns.
 #[derive(Clone, Copy)]
 pub(crate) struct Side<'a> {
     /// Its column.
@@ -27,8 +27,8 @@ pub(crate) struct Side<'a> {
 }
 
 impl<R: Copy + Ord> Samples<R> {
-    /// Takes the figures of one turn of a contender's, and returns whether it succeeded. A peer's turn that fails counts as failed in
-    /// `rows`, the rows that it would have had figures for.
+    /// Runs one turn of a contender, keeps its figures, and returns whether it succeeded. A peer's failed turn counts as failed in each of
+    /// `rows`.
     ///
     /// # Panics
     /// When a turn of our own fails.
@@ -60,7 +60,7 @@ impl<R: Copy + Ord> Samples<R> {
         median(self.values.get(&row)?.get(contender)?)
     }
 
-    /// How many turns of a contender failed in a row, and how many figures and failures there are.
+    /// How many turns of a contender failed in a row of the table, and the number of its figures and failures together.
     pub(crate) fn failed(&self, row: R, contender: &str) -> (usize, usize) {
         let failed = self.failures.get(&row).and_then(|all| all.get(contender)).copied().unwrap_or(0);
         let figures = self.values.get(&row).and_then(|all| all.get(contender)).map_or(0, Vec::len);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn medians() {
+    fn the_median_of_an_even_number_of_samples_is_between_the_middle_two() {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0]), Some(3.0));
         assert_eq!(median(&[4.0, 1.0, 2.0]), Some(2.0));

@@ -45,7 +45,7 @@ pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
     }
 }
 
-/// So many first starts at once: the time until the last has ended, and the number of compiles.
+/// Makes `size` first starts at once, and returns the time until the last has ended and the number of compiles.
 fn starts(
     node: &Node,
     account: &Account<'_>,

@@ -25,7 +25,8 @@ pub(crate) fn first_output(node: &Node, task: &Task<'_>, limit: Duration) -> Dur
     output.moment() - begin
 }
 
-/// The same from [`create`] on: what a user waits for, whichever of the two calls a shim compiles in.
+/// Creates and starts a task, and returns the time to its first output: what a user waits for, whether a shim compiles in Create or in
+/// Start.
 pub(crate) fn to_output<'n>(node: &'n Node, container: &Container<'n>, limit: Duration) -> (Task<'n>, Duration) {
     let (task, create) = create(node, container);
     let first = first_output(node, &task, limit);

@@ -12,9 +12,7 @@ pub(crate) fn print(report: &Report) {
         report.date, machine.cpu, machine.cores, machine.kernel
     );
     println!("medians of one interleaved run; Catamaran's build: {}", report.build);
-    println!(
-        "\"/ NAME\": the first column divided by theirs; a goal in \"x\" is about that, against another Wasm shim"
-    );
+    println!("\"/ NAME\": the first column divided by NAME's; a goal in \"x\" limits this ratio to another Wasm shim");
     if report.build != "release" {
         println!("NOT a release build: these figures are for developing only");
     }
@@ -35,7 +33,7 @@ fn print_rows<R: InWords>(table: &Table<R>) {
     println!();
 }
 
-/// The ratios: each of ours to each of the others. The first of ours is not named.
+/// The ratios of each of our columns to each of the others. A ratio's title omits the name of our first column.
 fn ratios<R: InWords>(table: &Table<R>) -> Vec<(&String, &String, String)> {
     let (ours, others) = table.contenders.split_at(table.ours);
     let ratio = |(place, own): (usize, &'_ String), other: &String| match place {
@@ -72,7 +70,7 @@ fn line<R: InWords>(table: &Table<R>, row: R) -> Vec<String> {
     cells
 }
 
-/// A median, and how many turns failed of how many.
+/// A median, and how many of all turns failed.
 fn cell(median: Option<f64>, decimals: usize, (failed, all): (usize, usize)) -> String {
     let failed = (failed > 0).then(|| format!("failed {failed} of {all}"));
     match (median.map(|value| format!("{value:.decimals$}")), failed) {
@@ -82,7 +80,7 @@ fn cell(median: Option<f64>, decimals: usize, (failed, all): (usize, usize)) -> 
     }
 }
 
-/// Columns of one width: words to the left, figures to the right.
+/// Pads the columns: words stand at the left, figures at the right.
 fn aligned(lines: &[Vec<String>]) -> Vec<String> {
     let columns = lines[0].len();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
@@ -108,7 +106,7 @@ mod tests {
     use super::{aligned, cell};
 
     #[test]
-    fn turns_that_failed_stand_beside_the_median_of_the_others() {
+    fn a_cell_shows_the_median_and_the_failed_turns() {
         assert_eq!(cell(Some(1.25), 1, (0, 4)), "1.2");
         assert_eq!(cell(Some(1.25), 2, (3, 5)), "1.25, failed 3 of 5");
         assert_eq!(cell(None, 0, (5, 5)), "failed 5 of 5");
@@ -116,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_stand_below_each_other() {
+    fn the_cells_of_a_column_are_aligned() {
         let line = |cells: [&str; 4]| cells.map(str::to_owned).to_vec();
         let lines = [line(["", "unit", "runc", "goal"]), line(["wall", "ms", "1.5", "<= 2"])];
         assert_eq!(aligned(&lines), ["      unit  runc  goal", "wall  ms     1.5  <= 2"]);

@@ -1,4 +1,5 @@
-//! The trees of cgroups: version 1's of the controllers that count CPU time and that divide the processors, often one, or version 2's.
+//! The cgroup trees that count CPU time and divide the processors: two controllers of version 1, often mounted as one tree, or version 2's
+//! tree.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ impl Trees {
         all
     }
 
-    /// Has the processors divided among the cgroups below the root.
+    /// On version 2, enables the cpu controller for the cgroups below the root.
     ///
     /// # Panics
     /// When the kernel refuses it.

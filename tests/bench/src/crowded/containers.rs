@@ -67,7 +67,7 @@ fn one(node: &Node, account: &Account<'_>, contender: &Contender, size: usize) -
     let id = |number| contender.id("crowd", number);
     let begin = Instant::now();
     let durations: Vec<Duration> = crowd(size, AT_A_TIME, |number| {
-        // Without stdio: the other ends of the FIFOs would go with ctr.
+        // Without stdio, because ctr closes its ends of the FIFOs when it returns.
         ctr::run(node, contender, &["--detach", "--null-io"], sleeper.name(), &id(number)).1
     });
     starts(&durations, begin.elapsed(), &mut figures);

@@ -1,5 +1,5 @@
-//! A crowded node: hundreds of idle containers, or pods of the CRI. What one more takes then, what asking for all of them takes, and what
-//! grows with them.
+//! A crowded node: hundreds of idle containers, or pods of the CRI. The time for one more, the time to list all, and the memory that grows
+//! with them.
 
 pub(crate) mod containers;
 pub(crate) mod pods;
@@ -13,7 +13,7 @@ use crate::census::{self, Memory};
 use crate::rows::Crowded;
 use crate::samples::milliseconds;
 
-/// How often what takes milliseconds is measured.
+/// How often a short operation is measured.
 const AGAIN: usize = 5;
 /// The time after the last start before all count as idle.
 const CALM: Duration = Duration::from_secs(2);
@@ -22,7 +22,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// Its figures as they come.
 type Figures = Vec<(Crowded, f64)>;
 
-/// Measures the starts: each returns how long it took, and all together took `wall`.
+/// Takes the figures of the starts: the duration of each, and of all together (`wall`).
 fn starts(durations: &[Duration], wall: Duration, figures: &mut Figures) {
     let tenth = (durations.len() / 10).max(1);
     let milliseconds_of = |some: &[Duration]| some.iter().map(|one| milliseconds(*one)).collect::<Vec<_>>();
@@ -34,7 +34,7 @@ fn starts(durations: &[Duration], wall: Duration, figures: &mut Figures) {
     );
 }
 
-/// Measures what the processes of so many idle ones have.
+/// Measures the memory and CPU time of the processes of `size` idle containers or pods.
 fn idle(processes: &[u32], size: usize, figures: &mut Figures) {
     sleep(CALM);
     let ran = || processes.iter().map(|pid| census::deeds(*pid).nanoseconds).sum::<u64>();

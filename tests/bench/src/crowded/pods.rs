@@ -1,6 +1,6 @@
 //! Hundreds of pods by the CRI, one container each, in the host's network: networks are made by plugins, and cost every handler the same.
 //!
-//! On a node of its own, because the other node's containerd does without the CRI.
+//! On a node of its own, because the other node's containerd has no CRI plugin.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ pub(crate) fn measure(contenders: &[Contender], plan: &Plan, samples: &mut Sampl
     node.finish();
 }
 
-/// A pod with its container, as far as a kubelet waits for it.
+/// Starts a pod with its container, and returns when StartContainer has answered, as for a kubelet.
 fn start<'n>(node: &'n Node, name: &str, shape: &Shape, image: &Image) -> (Pod<'n>, Running<'n>) {
     let pod = Pod::run(node, name, shape.clone());
     let container = pod.order("sleep", image).start();

@@ -64,7 +64,7 @@ pub(crate) struct Words {
     pub(crate) unit: &'static str,
     #[serde(skip)]
     pub(crate) decimals: usize,
-    /// Empty if there is none. "x" is times the other shim's figure.
+    /// Empty if there is none. `x` stands for the other shim's figure.
     pub(crate) goal: &'static str,
 }
 

@@ -1,4 +1,4 @@
-//! Load: so many connections, each of which sends the next request as soon as it has its answer.
+//! Load: a number of connections, each of which sends its next request as soon as it has the answer to the last.
 //!
 //! One thread, hyper's client. It shares the machine's processors with the server, so requests per second depend on both; requests per
 //! second of the server's own processor time depend on the server alone.

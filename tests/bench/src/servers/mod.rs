@@ -8,8 +8,8 @@
 //!                      '- all servers that are not ours run on runc, `wasmtime serve` too
 //! ```
 //!
-//! Epochs on both sides or on neither: `catamaran` and `serve` end a request that takes too long, `without limit` and `serve, without` do
-//! not.
+//! A time limit costs checks of epochs, so like is compared with like: `catamaran` and `serve` end a request that takes too long, `without
+//! limit` and `serve, without` do not.
 
 mod client;
 pub(crate) mod native;
@@ -98,7 +98,7 @@ impl<'c> Server<'c> {
             native("hyper", hyper(), Work::NATIVE),
             native("Go", go(), Work::NATIVE),
         ];
-        // A shim of another engine answers nothing, and reports it in its own words.
+        // If the other shim cannot run the component, its turns fail with its own error.
         let versus = contenders.iter().filter(|contender| contender.is_another_shim());
         all.extend(
             versus.map(|contender| one(&contender.name, of_component.clone(), Kind::Versus(contender), Work::ALL)),
@@ -188,7 +188,7 @@ pub(crate) fn measure(
     }
 }
 
-/// From Create, including the shim's start, to its first answer, and its cost when idle.
+/// Measures the time from Create, including the shim's start, to the first answer, and the memory of idle servers.
 fn starts(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize) -> Vec<(ServerRow, f64)> {
     let mut figures = Vec::new();
     node.import(&server.image);
@@ -213,7 +213,7 @@ fn starts(node: &Node, account: &Account<'_>, server: &Server<'_>, round: usize)
     figures
 }
 
-/// The memory of the container's processes, in MB, with the shim's or without.
+/// The memory of all containers' processes, in MB, with the shims' or without.
 fn pss(account: &Account<'_>, with_shim: bool) -> f64 {
     let counted = account.members().into_iter().filter_map(|member| match member {
         Member::Container(pid) => Some(pid),
@@ -245,7 +245,7 @@ fn loaded(
         (load, pss(account, false))
     });
     let used = account.cpu_of(task.id()) - before;
-    // Of a peer it is shown.
+    // A peer's failures are shown in the table instead.
     assert!(
         !server.is_ours() || load.not_answered() == 0.0,
         "{}: of {work} {} % failed",
@@ -263,7 +263,7 @@ fn loaded(
     if (work, connections) == (Work::Hello, 64) {
         figures.push((ServerRow::LoadedPss, pss));
     }
-    // The turn ends with every process of the node's cgroup, and upstream is one.
+    // The turn waits for every process of the node's cgroup, and upstream is one of them.
     drop(upstream);
     task.discard();
     figures
@@ -286,7 +286,7 @@ fn overloaded(node: &Node, server: &Server<'_>, round: usize) -> Vec<(ServerRow,
         load.failed,
         load.failure
     );
-    // With SIGKILL, as everywhere here: not every one of them ends on SIGTERM.
+    // With SIGKILL, as everywhere here, because not every server ends on SIGTERM.
     task.discard();
     vec![
         (ServerRow::Overload(Overload::PerSecond), load.per_second()),

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::client;
 
-/// The argument that makes this program this server; the port follows it.
+/// The argument that makes this program the native server; the port follows it.
 pub(crate) const WORD: &str = "native-server";
 
 type Body = BoxBody<Bytes, hyper::Error>;
@@ -54,7 +54,7 @@ impl Drop for Upstream {
 pub(crate) fn serve(port: u16) -> io::Result<()> {
     let more = thread::available_parallelism().map_or(0, |processors| processors.get() - 1);
     for _ in 0..more {
-        thread::spawn(move || event_loop(port).expect("it served on one thread already"));
+        thread::spawn(move || event_loop(port).expect("cannot serve on another thread"));
     }
     event_loop(port)
 }
@@ -74,7 +74,7 @@ fn event_loop(port: u16) -> io::Result<()> {
     })
 }
 
-/// One listener for each thread, between which the kernel spreads the connections.
+/// Makes a listener for one thread. The kernel spreads the connections among the threads' listeners.
 fn listen(port: u16) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseport(true)?;

@@ -75,7 +75,7 @@ impl fmt::Display for Work {
 /// A row of the servers' table. The order here is the table's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ServerRow {
-    /// With so many connections, each of which sends the next request as soon as it has its answer.
+    /// With this number of connections, each of which sends its next request as soon as it has the answer to the last.
     Load(Work, usize, Figure),
     Overload(Overload),
     Cold,
