@@ -1,7 +1,7 @@
 //! The messages that the tests exchange with containerd, with the fields that are used here.
 //!
-//! Structures, fields and values bear the names of the `.proto` file that their module names. `tests/harness/tests/api.rs` compares them
-//! with the files of Kubernetes and containerd.
+//! Structures, fields and values bear the names of the `.proto` file that their module names. `tests/harness/tests/api` compares them with
+//! the files of Kubernetes and containerd.
 
 pub(crate) mod containers;
 pub(crate) mod content;

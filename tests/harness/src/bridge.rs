@@ -1,7 +1,7 @@
 //! The network of a node's pods: a bridge and addresses of the node's own, by the CNI plugins.
 //!
-//! All of it is named after the node's tag or lies in its folder, but for the bridge: the kernel bounds its name at 15 characters, so the
-//! name is derived from the tag. The bridge plugin makes the bridge with the first pod, and leaves it.
+//! All of it is named after the node's tag or lies in its folder, except the bridge: the kernel allows 15 characters, so the bridge's name
+//! is a digest of the tag. The bridge plugin makes the bridge with the first pod, and never removes it.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -28,7 +28,7 @@ pub(crate) fn configure(tag: &str, dir: &Path) -> PathBuf {
         "ranges": [[{ "subnet": subnet(tag) }]],
         "routes": [{ "dst": "0.0.0.0/0" }],
     });
-    // A gateway, so that the host has an address beside the pods'. No masquerading: no rule of the host's is touched.
+    // A gateway, so that the host has an address beside the pods'. No masquerading, so that the host's packet filter stays unchanged.
     let bridge = json!({ "type": "bridge", "bridge": bridge(tag), "isGateway": true, "ipMasq": false, "ipam": ipam });
     let network = json!({ "cniVersion": "1.0.0", "name": tag, "plugins": [bridge] });
     fs::write(dir.join("cni/conf/10-pods.conflist"), network.to_string()).expect("cannot configure the pods' network");
@@ -48,8 +48,8 @@ fn bridge(tag: &str) -> String {
     format!("ctm-{}", hex(&digest(tag)[..4]))
 }
 
-/// Returns one of 32768 ranges of 126 addresses in 100.64.0.0/10 (RFC 6598), which no network of the machine's own has: so many that
-/// concurrent nodes of tests hardly ever share one.
+/// Returns one of 32768 ranges of 126 addresses in 100.64.0.0/10 (RFC 6598), which no network of the machine's own has: enough that
+/// concurrent test nodes hardly ever share one.
 fn subnet(tag: &str) -> String {
     let [a, b, c, ..] = digest(tag);
     format!("100.{}.{b}.{}/25", 64 | a & 63, c & 128)
@@ -102,7 +102,7 @@ mod tests {
     use super::{bridge, gateway, subnet};
 
     #[test]
-    fn a_bridge_has_a_name_that_the_kernel_takes_and_a_range_for_tests() {
+    fn a_bridges_name_fits_the_kernel_and_its_range_is_in_rfc_6598() {
         for number in 1..100 {
             let tag = format!("catamaran-test-123-456-{number:03}");
             assert!(bridge(&tag).len() < 16);

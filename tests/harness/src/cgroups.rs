@@ -9,7 +9,7 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// How deep below the root a node's cgroup may be: the controller, a slice or two, the node's own.
 const DEPTH: usize = 5;
 
-/// The topmost cgroups whose name holds the word.
+/// The topmost cgroups whose names contain the word.
 pub(crate) fn named(word: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     search(Path::new(ROOT), DEPTH, &mut |path| {
@@ -23,8 +23,8 @@ pub(crate) fn named(word: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Returns the cgroups of a node's containers: those below the one named by the tag, those whose name has more than the tag (systemd's
-/// scopes), and the tag's own only while it holds processes: runc makes it on the way and leaves it empty.
+/// Returns the cgroups of a node's containers: those below the one named by the tag, those with a name longer than the tag (systemd's
+/// scopes), and the tag's own only while it holds processes: runc makes it as a parent and leaves it empty.
 pub(crate) fn of_containers(tag: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for cgroup in named(tag) {
@@ -58,7 +58,7 @@ pub(crate) fn make(tag: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Walks folders until `stop` says so; does not follow links (`cpu,cpuacct` has some).
+/// Walks folders, but enters none for which `stop` returns true, and follows no links (`cpu,cpuacct` has some).
 fn search(dir: &Path, depth: usize, stop: &mut impl FnMut(&Path) -> bool) {
     if depth == 0 {
         return;

@@ -46,7 +46,7 @@ impl Options {
         self
     }
 
-    /// Has the CRI give pods networks of their own, on a bridge of the node's.
+    /// Makes the CRI give pods networks of their own, on a bridge of the node's.
     #[must_use]
     pub fn network(mut self) -> Self {
         self.network = true;
@@ -96,7 +96,7 @@ impl Options {
             false => (3, VERSION_3, include_str!("../../../runtimeclass/containerd-v3.toml")),
             true => (2, VERSION_2, include_str!("../../../runtimeclass/containerd-v2.toml")),
         };
-        // containerd 2.1 has more than one folder of plugins.
+        // containerd 2.0 has one folder of plugins, later versions have several.
         let one_folder = Programs::provide().version.starts_with("2.0.");
         let bin_dir = if one_folder { VERSION_2.bin_dir } else { form.bin_dir };
         let mut disabled: Vec<&str> = DISABLED.to_vec();
@@ -110,7 +110,7 @@ impl Options {
              [ttrpc]\n  address = '{folder}/containerd.sock.ttrpc'\n\n[debug]\n  level = 'info'\n\n"
         );
         if self.cri {
-            // Root may lack CAP_SYS_RESOURCE, and may not lower oom_score_adj then: containerd's configuration turns the attempt off.
+            // Without CAP_SYS_RESOURCE even root may not lower oom_score_adj: this setting keeps containerd from trying.
             let _ = write!(
                 text,
                 "[plugins.'{runtime}']\n  restrict_oom_score_adj = true\n  netns_mounts_under_state_dir = true\n{sandbox}\n\

@@ -38,7 +38,7 @@ const CONTAINERS: &str = "containerd.services.containers.v1.Containers";
 /// A change to a container's OCI spec.
 type Edit = Arc<dyn Fn(&mut serde_json::Value) + Send + Sync>;
 
-/// A container in the making.
+/// The order for a container, which [`Container::run`] or [`Container::create`] carries out.
 #[derive(Clone)]
 pub struct Container<'n> {
     pub(crate) node: &'n Node,
@@ -96,8 +96,8 @@ impl<'n> Container<'n> {
         self
     }
 
-    /// Names another image in the container's record than the one that its root file system is made from; an empty name means none. For
-    /// images that `ctr` cannot make a container of. Works where [`Container::spec`] does.
+    /// Puts the name of another image into the container's record than that of its root file system; an empty name means none. For images
+    /// that `ctr` cannot make a container of. Works where [`Container::spec`] does.
     #[must_use]
     pub fn recorded_image(mut self, name: &str) -> Self {
         self.recorded = Some(name.to_owned());
@@ -224,13 +224,13 @@ impl<'n> Container<'n> {
         self.spec(move |spec| spec["mounts"].as_array_mut().expect("a spec with mounts").push(mount.clone()))
     }
 
-    /// A bind mount, likewise.
+    /// A bind mount, as [`Container::with_mount`].
     #[must_use]
     pub fn with_volume(self, source: &Path, destination: &str, options: &[&str]) -> Self {
         self.with_mount("bind", &source.display().to_string(), destination, options)
     }
 
-    /// The container's stdin, which ends after it. Without this stdin is empty.
+    /// The text of the container's stdin, which then ends. Without this, stdin is empty.
     #[must_use]
     pub fn stdin(mut self, text: &str) -> Self {
         self.stdin = Some(text.to_owned());
@@ -342,7 +342,7 @@ impl<'n> Container<'n> {
         }
     }
 
-    /// Names the sandbox in the container's record, by a new one: it cannot be changed.
+    /// Puts the sandbox's name into the container's record. Replaces the record, because containerd does not change this field.
     fn enter(&self, pod: &str) -> Result<(), Status> {
         let address = self.node.address();
         let runtime = sandboxes::Runtime { name: self.runtime.name().to_owned() };

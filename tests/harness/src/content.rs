@@ -52,7 +52,7 @@ impl Node {
         serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
     }
 
-    /// Makes a record of an image with this target, which nobody checks.
+    /// Makes a record of an image with this target. Nothing checks that the target exists.
     ///
     /// # Panics
     /// When containerd does not take it.

@@ -93,7 +93,7 @@ impl Events {
         topics.filter_map(|event| event.topic.strip_prefix("/tasks/").map(str::to_owned)).collect()
     }
 
-    /// Waits until as many events of one container's task are here, and checks that they are these, in this order.
+    /// Waits until this number of events of one container's task is here, and checks their topics and order.
     ///
     /// # Panics
     /// When they are not.

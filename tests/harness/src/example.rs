@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::guests;
 use crate::image::Image;
 
-/// Examples whose tools are a download of hundreds of megabytes, or take long.
+/// Examples that are built once and kept, because their tools are a download of hundreds of megabytes or take long.
 const KEPT: [&str; 7] =
     ["http-go", "http-js", "http-python", "http-rust", "wasi3-command", "wasi3-guide", "wasi3-server"];
 /// Products of a developer's own build in an example's folder.

@@ -3,8 +3,7 @@
 //! - WAT: `hello both args env exit cat spin sleep trap write read hog`, WASI preview 1, assembled on request.
 //! - The native peer: the same programs as an ELF, for the same test on runc.
 //! - Go: `kitchen`, one program with subcommands, built for `wasip1`; tools of Go itself.
-//! - C, in `tests/guests/c`: the kitchen again, `compute`, `errors` (the kernel's refusals), `churn` (many files), `names`
-//!   (links and slashes) and `sleeps` (time-outs); each for
+//! - C, in `tests/guests/c`: the kitchen again, `compute`, `errors` (the kernel's refusals), `churn` (many files) and others; each for
 //!   preview 1, for WASIX and as a native program.
 //! - C, in `tests/guests/wasix`: the features that only WASIX has, threads, sockets, fork and signals.
 //! - C, in `tests/guests/http`: a component that serves HTTP.

@@ -1,4 +1,4 @@
-//! Lists the things of a node that still exist. None may, once its containers were deleted.
+//! Lists the things of a node that still exist. Once its containers are deleted, none may.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::{bridge, cgroups, processes};
 
 const SOCKETS: &str = "/run/containerd/s";
-/// Where our shims record what must be cleaned up after them.
+/// Where our shims record the things to clean up after them.
 const STATES: &str = "/run/catamaran";
 /// Where systemd listens, if it is the machine's init.
 const SYSTEMD: &str = "/run/systemd/private";

@@ -14,9 +14,9 @@
 //! guests: the programs to run, as WebAssembly and as their native peer
 //! ```
 //!
-//! A node is known by one word, its tag: the name of its folder, its containerd namespace and its cgroup. Everything that names the tag is
-//! the node's, and is removed with it even if the test panics. The tag names the process that owns the node, so that the next node's start
-//! sweeps nodes whose owner was killed.
+//! A node is known by one word, its tag: the name of its folder, its containerd namespace and its cgroup. Everything whose name contains
+//! the tag belongs to the node, and is removed with it even if the test panics. The tag names the process that owns the node, so that the
+//! next node's start sweeps nodes whose owner was killed.
 //!
 //! Needs root, and fails without it; `provision` explains where containerd comes from.
 

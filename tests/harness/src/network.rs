@@ -37,7 +37,7 @@ impl Network {
     pub fn new(node: &Node, name: &str) -> Self {
         let path = node.folder("netns").join(name);
         File::create(&path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
-        // In a thread that ends with it: the test's own thread stays in its namespace.
+        // In a thread of its own, because the test's thread must stay in its namespace.
         in_a_thread(|| {
             leave();
             raise_loopback();
@@ -69,7 +69,7 @@ impl Task<'_> {
         inside(&PathBuf::from(format!("/proc/{}/ns/net", self.pid())), work)
     }
 
-    /// The same for a process that may be gone: None then.
+    /// As [`Task::within`]; None if the process is gone.
     pub fn try_within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Option<T> {
         let namespace = File::open(format!("/proc/{}/ns/net", self.pid())).ok()?;
         Some(entered(&namespace, work))

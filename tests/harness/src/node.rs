@@ -263,14 +263,14 @@ impl Node {
         runtime.require();
     }
 
-    /// Lists what is there of the node's containers now, one thing a line: processes, mounts, cgroups, sockets, network namespaces,
-    /// bundles, leases, and containers that were not deleted.
+    /// Lists what exists of the node's containers now, one thing a line: processes, mounts, cgroups, sockets, network namespaces, bundles,
+    /// leases, and containers that were not deleted.
     pub fn leftovers(&self) -> Vec<String> {
         let mut expected = self.helpers.lock().unwrap().clone();
         let containerd = self.containerd.pid();
         expected.extend(containerd);
         let mut found = Vec::new();
-        // Asks first, because ctr itself is a process of the node's.
+        // Asks ctr before listing processes, because ctr itself is a process of the node's.
         if containerd.is_some() {
             for kind in ["containers", "tasks"] {
                 let listed = self.ctr_ok([kind, "ls", "-q"]);
@@ -312,7 +312,7 @@ impl Node {
         });
     }
 
-    /// The end of a test that passed.
+    /// Ends a test that passed.
     ///
     /// # Panics
     /// When something is left of the node's containers.

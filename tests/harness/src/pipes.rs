@@ -47,7 +47,7 @@ impl Capture {
         Self::start(move |heard| read_fifo(file, heard))
     }
 
-    /// For a stream that another program reads.
+    /// Reads nothing, for a stream that another program reads.
     pub(crate) fn nothing() -> Self {
         Self::start(|_| {})
     }
@@ -75,7 +75,7 @@ impl Capture {
 impl Drop for Capture {
     fn drop(&mut self) {
         self.heard.stop.store(true, Ordering::SeqCst);
-        // Joins a thread that has ended; a thread that waits for a writer notices the flag by itself.
+        // Joins only a thread that has ended. A thread that waits for a writer notices the flag and ends by itself.
         if self.heard.ended.load(Ordering::SeqCst)
             && let Some(thread) = self.thread.take()
         {

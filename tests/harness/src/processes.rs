@@ -65,7 +65,7 @@ fn callers(all: &[Process]) -> BTreeSet<u32> {
 }
 
 fn read(pid: u32, tag: &str) -> Option<Process> {
-    // None for a zombie too: only its parent can still free anything of it.
+    // None for a zombie too: nothing but its parent can remove it.
     let started = tag::started(pid)?;
     let dir = PathBuf::from(format!("/proc/{pid}"));
     let stat = fs::read_to_string(dir.join("stat")).ok()?;

@@ -1,4 +1,4 @@
-//! Removes everything of a node: at its end, and after a run that was killed.
+//! Removes everything that belongs to a node: at the node's end, or after its test was killed.
 
 use std::fs::{self, File};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Kernel settings that a node's programs change: records their values before, and restores them when the last node that recorded them
-//! goes, even if its test was killed.
+//! Records the kernel settings that a node's programs change, and restores them when the last node that recorded them is removed, even if
+//! its test was killed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,8 @@ use rustix::fs::FlockOperation;
 
 const SETTINGS: &str = "/proc/sys";
 
-/// Holds a folder for each node, with a file for each setting that the node changes: its value before the first of them.
+/// Returns the locked folder of the records: a folder for each node, and in it a file for each setting that the node changes, with the
+/// value from before any node changed it.
 fn notes() -> (PathBuf, File) {
     let folder = std::env::temp_dir().join("catamaran-test-sysctls");
     fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));

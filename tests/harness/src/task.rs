@@ -165,7 +165,7 @@ impl<'n> Task<'n> {
         self.pid
     }
 
-    /// Starts it, and writes the stdin of the order.
+    /// Starts it, and writes the text of [`Container::stdin`].
     ///
     /// # Errors
     /// The shim's refusal.

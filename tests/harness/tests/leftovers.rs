@@ -11,7 +11,7 @@ use std::{env, fs};
 
 use catamaran_harness::{Node, PATIENCE, Runtime, guests, wait_until};
 
-/// Names the end that a child of this test program must come to; the tests of that name do nothing without it.
+/// The variable that tells a child of this test program how to end, `panic` or `kill`. Without it the child's test does nothing.
 const END: &str = "CATAMARAN_HARNESS_END";
 
 fn node() -> Node {
@@ -81,7 +81,7 @@ fn an_orphan_is_known_by_its_cgroup() {
 #[test]
 fn a_planted_process_is_reported_and_swept() {
     let node = node();
-    // One names the node in its command line, one in its environment, one is only a child of such a process.
+    // One names the node in its command line, one in its environment, and one is only the child of a process that names it.
     let named = Command::new("sleep").arg0(node.namespace()).arg("1000").spawn().unwrap();
     let inherited = Command::new("sleep").arg("1001").env("SOME", node.dir()).spawn().unwrap();
     let mut parent = Command::new("sh");
@@ -138,7 +138,7 @@ fn planted_units_of_systemd_are_reported_and_swept() {
     let node = node();
     let scope = format!("--unit={}-scope", node.namespace());
     let mut inside = Command::new("systemd-run").args(["--scope", "--quiet", &scope, "sleep", "1004"]).spawn().unwrap();
-    // Its processes and its cgroup are gone, but systemd remembers it.
+    // A unit whose processes and cgroup are gone, but which systemd remembers.
     let failed = format!("--unit={}-failed", node.namespace());
     assert!(Command::new("systemd-run").args(["--quiet", &failed, "false"]).status().unwrap().success());
     wait_until(PATIENCE, "the planted units", || {
@@ -192,9 +192,9 @@ fn finish_fails_when_a_container_was_forgotten() {
     node.finish();
 }
 
-/// Not a test by itself: the child that the two tests below start.
+/// The child that the two tests below start; by itself it tests nothing.
 #[test]
-fn child_that_comes_to_its_end() {
+fn child_that_panics_or_is_killed() {
     let Ok(end) = env::var(END) else { return };
     let node = node();
     let task = node.container("sleep").image(&guests::image(Runtime::Runc, "sleep")).spawn();
@@ -207,7 +207,7 @@ fn child_that_comes_to_its_end() {
 
 fn child(end: &str) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "child_that_comes_to_its_end", "--nocapture", "--test-threads=1"]).env(END, end);
+    command.args(["--exact", "child_that_panics_or_is_killed", "--nocapture", "--test-threads=1"]).env(END, end);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -45,7 +45,7 @@ fn run_returns_exit_code_and_output() {
 }
 
 #[test]
-fn a_spec_is_changed() {
+fn an_edit_of_the_spec_reaches_the_container() {
     let node = node();
     let order = node.container("args").image(&program("args")).args(["/args", "a"]);
     let task = order.spec(|spec| spec["process"]["args"] = serde_json::json!(["/args", "b"])).spawn();

@@ -32,7 +32,7 @@ pub struct Order<'n, 'p> {
     name: String,
     attempt: u32,
     image: String,
-    /// The author's name for the image, if the kubelet sends an ID beside it.
+    /// The image's name as the pod's author wrote it, if the kubelet sends it beside an ID.
     words: String,
     config: ContainerConfig,
     resources: LinuxContainerResources,

@@ -109,8 +109,8 @@ impl Running<'_> {
         remove_container(self.node, &self.id).unwrap_or_else(|status| panic!("RemoveContainer: {status}"));
     }
 
-    /// Changes its limits, as the kubelet does for a resize in place: `resources` as in [`Order::limits`](super::Order::limits),
-    /// a swap of 0 left to containerd.
+    /// Changes its limits, as the kubelet does for a resize in place: `resources` as in [`Order::limits`](super::Order::limits), with a
+    /// swap limit of 0, which containerd replaces.
     ///
     /// # Errors
     /// The refusal of containerd or the shim.

@@ -31,7 +31,7 @@ fn profile(kind: ProfileType, of_node: &str) -> Option<SecurityProfile> {
     Some(SecurityProfile { profile_type: kind.into(), localhost_ref: of_node.to_owned() })
 }
 
-/// Present even if it is 0.
+/// A number that is sent even if it is 0.
 fn number(value: u64) -> Option<Int64Value> {
     Some(Int64Value { value: value.cast_signed() })
 }

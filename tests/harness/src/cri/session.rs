@@ -130,7 +130,7 @@ impl Session {
         }
     }
 
-    /// Waits for its end, and returns the exit code if the end tells one.
+    /// Waits for the session's end, and returns the exit code if there is one.
     ///
     /// # Panics
     /// When it does not end within 30 s.

@@ -74,7 +74,7 @@ impl Shape {
         self
     }
 
-    /// Those of the pod, and of each of its containers.
+    /// The namespaces of the pod and of each of its containers.
     pub(super) fn namespaces(&self) -> NamespaceOption {
         let of_host = |is: bool| if is { NamespaceMode::Node } else { NamespaceMode::Pod };
         // Kubernetes asks for a pid namespace of each container's own unless told otherwise.

@@ -161,7 +161,7 @@ impl From<MemoryUsage> for Memory {
     }
 }
 
-/// 0 where it is not there.
+/// The value; 0 if there is none.
 fn value(of: Option<UInt64Value>) -> u64 {
     of.unwrap_or_default().value
 }

@@ -26,7 +26,7 @@ pub struct PodStatus {
 }
 
 impl From<PodSandboxStatusResponse> for PodStatus {
-    /// Of a verbose answer.
+    /// Reads a verbose answer.
     fn from(answer: PodSandboxStatusResponse) -> Self {
         let status = answer.status.unwrap_or_default();
         Self {
@@ -45,7 +45,7 @@ impl From<PodSandboxStatusResponse> for PodStatus {
 pub struct ContainerStatus {
     /// Where in its life it is.
     pub state: ContainerState,
-    /// Its exit code; 0 until then.
+    /// Its exit code; 0 while it has not ended.
     pub exit_code: i32,
     /// Why it ended: `Completed`, `Error`, `OOMKilled` and so on.
     pub reason: String,
@@ -53,11 +53,11 @@ pub struct ContainerStatus {
     pub message: String,
     /// The process, as the host sees it; 0 when it has none.
     pub pid: u32,
-    /// The time, in nanoseconds since 1970.
+    /// When it was created, in nanoseconds since 1970.
     pub created_at: u64,
-    /// The time; 0 until then.
+    /// When it was started, in the same unit; 0 before that.
     pub started_at: u64,
-    /// The time; 0 until then.
+    /// When it ended, in the same unit; 0 before that.
     pub finished_at: u64,
     /// The image's name.
     pub image: String,
@@ -89,7 +89,7 @@ pub struct MountStatus {
 }
 
 impl From<ContainerStatusResponse> for ContainerStatus {
-    /// Of a verbose answer.
+    /// Reads a verbose answer.
     fn from(answer: ContainerStatusResponse) -> Self {
         let status = answer.status.unwrap_or_default();
         let metadata = status.metadata.clone().unwrap_or_default();

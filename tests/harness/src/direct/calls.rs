@@ -70,7 +70,7 @@ impl Call {
         Self::Shutdown,
     ];
 
-    /// The calls that change a container's state, or that such a change affects while they last.
+    /// The calls that change a container's state, and those whose answers such a change affects.
     pub const OF_LIFE: [Self; 10] = [
         Self::Create,
         Self::Start,
@@ -167,7 +167,7 @@ impl Case<'_> {
         }
     }
 
-    /// A running container may keep a Wait for ever; any other answers, however busy the machine is.
+    /// Only the Wait of a container that has not ended may last for ever. Every other call answers, however busy the machine is.
     fn patience(&self, call: Call) -> Context {
         let lasts = call == Call::Wait && !matches!(self.standing(), Standing::None | Standing::Stopped);
         ttrpc::context::with_timeout(if lasts { WAIT } else { PATIENCE })

@@ -44,7 +44,7 @@ impl Standing {
     pub const ALL: [Self; 6] = [Self::None, Self::Created, Self::Running, Self::Paused, Self::Stopped, Self::Deleted];
 }
 
-/// A shim's server with one container that stays, so that the server does not end between two tests of other containers.
+/// A shim's server with one container that stays, so that the server does not end between two cases.
 pub struct Shim<'n> {
     /// Its client.
     pub task: TaskClient,

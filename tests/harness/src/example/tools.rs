@@ -1,7 +1,7 @@
 //! Runs the commands that build examples.
 //!
-//! A shell runs most of them. `wat2wasm`, `wit-bindgen go` and `wasm-tools component` need not be on the machine: this file does their work
-//! by the libraries that they are made of. `cargo build` for a target of Wasm gets the compiler that `provision-rust` fetched.
+//! A shell runs most of them. `wat2wasm`, `wit-bindgen go` and `wasm-tools component` need not be on the machine: this file calls the
+//! libraries that these tools are made of. `cargo build` for a target of Wasm gets the compiler that `provision-rust` fetched.
 
 use std::fmt::Debug;
 use std::fs;
@@ -13,11 +13,11 @@ use wit_component::StringEncoding;
 
 use crate::guests;
 
-/// The lines by which programs in Rust are built, with the target.
+/// The beginning of the lines that build programs in Rust; the target follows.
 const CARGO: &str = "cargo build --release --target ";
 /// The target whose programs are components.
 const COMPONENTS: &str = "wasm32-wasip2";
-/// The package of the bindings that is the same for all programs.
+/// The package that all generated bindings import.
 const GO_PACKAGE: &str = "go.bytecodealliance.org/pkg";
 
 /// Runs a build line, such as one of an example's, in the program's folder.
@@ -120,7 +120,7 @@ fn go_bindings(wit: &Path, folder: &Path) {
     }
     let own = folder.join("pkg");
     copy(&go_package(), &own);
-    // The library asks for the newest Go, and uses none of its new features.
+    // The package's own go.mod asks for the newest Go, without using its new features.
     write(&own.join("go.mod"), format!("module {GO_PACKAGE}\n\ngo 1.25\n"));
     let mut module = String::from_utf8(read(&folder.join("go.mod"))).expect("text");
     module.push_str(&format!("\nreplace {GO_PACKAGE} => ./pkg\n"));

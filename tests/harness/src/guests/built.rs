@@ -20,7 +20,8 @@ pub(super) fn answer(command: &mut Command, name: &str, advice: &str) -> String 
     }
 }
 
-/// Returns the program built from a source file, or the kept one. `kind` tells programs of one source apart.
+/// Returns the program built from a source file, or the kept one. `kind` is a part of the kept file's name: programs of one source differ
+/// in it.
 pub(super) fn built(source: &Path, kind: &str, version: &str, command: impl Fn(&Path) -> Command) -> Vec<u8> {
     let mut digest = Sha256::new();
     digest.update(included(source));
@@ -61,7 +62,7 @@ pub(crate) fn kept(name: &str, digest: &[u8], make: impl FnOnce(&Path)) -> Vec<u
     let kept = folder.join(format!("{name}-{}", &hex(digest)[..16]));
     if !kept.exists() {
         fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
-        // Two tests may build it concurrently: each under a name of its own, the last one stays.
+        // Two tests may build it concurrently, each under a name of its own. The last one stays.
         let unique = format!("{:?}-{}", std::thread::current().id(), std::process::id());
         let fresh = folder.join(format!(".{name}-{}", unique.replace(|c: char| !c.is_ascii_alphanumeric(), "-")));
         make(&fresh);

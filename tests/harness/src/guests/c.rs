@@ -33,17 +33,20 @@ fn cc() -> String {
     answer(Command::new("cc").arg("--version"), "cc", "install a C compiler (gcc)")
 }
 
-/// A module with WASI preview 1, from `tests/guests/c/NAME.c`.
+/// What makes `setjmp` and `longjmp` of Wasm's exceptions, in the form of Wasm 3.0.
+const EXCEPTIONS: [&str; 5] = ["-mllvm", "-wasm-enable-sjlj", "-mllvm", "-wasm-use-legacy-eh=false", "-lsetjmp"];
+
+/// A module with WASI preview 1, from `tests/guests/c/NAME.c`. Only the module `jumps` is built so that it can jump.
 pub fn c(name: &str) -> Vec<u8> {
-    compiled(&source(&format!("c/{name}.c")), "clang-wasi")
+    compiled(&source(&format!("c/{name}.c")), "clang-wasi", if name == "jumps" { &EXCEPTIONS } else { &[] })
 }
 
-/// A WASIX module, from `tests/guests/wasix/NAME.c` or, if that does not exist, `tests/guests/c/NAME.c`. Only the module `fork` is built so
-/// that it can fork.
+/// A WASIX module, from `tests/guests/wasix/NAME.c` or, if that does not exist, `tests/guests/c/NAME.c`. Only the module `fork` is built
+/// with support for fork(2).
 pub fn wasix(name: &str) -> Vec<u8> {
     let path = source(&format!("wasix/{name}.c"));
     let path = if path.exists() { path } else { source(&format!("c/{name}.c")) };
-    compiled(&path, if name == "fork" { "clang-wasix-fork" } else { "clang-wasix" })
+    compiled(&path, if name == "fork" { "clang-wasix-fork" } else { "clang-wasix" }, &[])
 }
 
 /// The command that stands for `clang` on a machine that has it installed with the C library of preview 1, or of WASIX.
@@ -57,11 +60,11 @@ pub(crate) fn wasm_ld() -> PathBuf {
     Clang::provide().folder.join("bin/wasm-ld")
 }
 
-fn compiled(path: &Path, compiler: &str) -> Vec<u8> {
+fn compiled(path: &Path, compiler: &str, options: &[&str]) -> Vec<u8> {
     let clang = Clang::provide();
     built(path, compiler.trim_start_matches("clang"), &clang.version, |target| {
         let mut command = clang.command(compiler);
-        command.args(["-O2", "-Wall"]).arg(path).arg("-o").arg(target);
+        command.args(["-O2", "-Wall"]).args(options).arg(path).arg("-o").arg(target);
         command
     })
 }

@@ -12,9 +12,9 @@ use super::c::Clang;
 use super::component::component;
 use super::{read, source};
 
-/// The version that the WIT of `server.c` is of.
+/// The version of WASI in `server.wit`.
 const NEWEST: &str = "0.2.12";
-/// That of `service.c`.
+/// The version of WASI in `service.wit`.
 const FIRST_3: &str = "0.3.0";
 
 /// `tests/guests/http/server.c` for a world of `server.wit`: `server`, `answering`, `both` or `proposals`.
@@ -33,8 +33,8 @@ pub fn http_of(world: &str, version: &str) -> Vec<u8> {
     built("server", NEWEST, world, version)
 }
 
-/// `tests/guests/http/service.c` for a world of `service.wit`, `service` or `asking`, and a 0.3.x of WASI. What the adapter imports
-/// is of 0.2.
+/// `tests/guests/http/service.c` for a world of `service.wit`, `service` or `asking`, and a 0.3.x of WASI. The adapter's imports are of
+/// 0.2.
 ///
 /// # Panics
 /// When it cannot be built.
@@ -69,7 +69,7 @@ fn built(name: &str, own: &str, world: &str, version: &str) -> Vec<u8> {
         command.args(["-O2", "-Wall", "-mexec-model=reactor"]).args(macros(world)).arg("-I").arg(&folder).arg(&code);
         command.args(bindings(&wit, world, &folder)).arg("-o").arg(&module);
         run(command, "the HTTP guest");
-        // Its own imports stay of the version that was asked for.
+        // Not merged, so that the guest's own imports keep the version that was asked for.
         fs::write(fresh, component(&read(&module), false))
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", fresh.display()));
         // The folder is not needed any more, and harms nobody if it stays.

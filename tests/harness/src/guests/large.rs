@@ -5,7 +5,7 @@ use wasm_encoder::{
     ImportSection, InstructionSink, MemArg, MemArgTarget, MemorySection, MemoryType, Module, TypeSection, ValType,
 };
 
-/// The size of a function of [`large`] in the module, to within a tenth.
+/// The size in bytes of each function of [`large`], to within a tenth.
 const BYTES_A_FUNCTION: usize = 4600;
 /// The size of a page of Wasm's memory.
 const PAGE: usize = 65536;
@@ -17,7 +17,7 @@ pub fn large(functions: usize) -> Vec<u8> {
     })
 }
 
-/// A module of about this many bytes of code, and this many of data that no packer shrinks.
+/// A module of about `code` bytes of code, and `data` bytes of data that no compression shrinks.
 pub fn of_size(code: usize, data: usize) -> Vec<u8> {
     module(code / BYTES_A_FUNCTION, &[], data, |start| {
         start.i32_const(1).call(1).drop();
@@ -49,7 +49,7 @@ fn at(offset: u64) -> MemArg {
     MemArg { offset, align: 2, target: MemArgTarget::Memory(0), ordering: None }
 }
 
-/// Makes a module: `begin` writes `_start`, function 0 follows the imports, and each import takes its count of numbers and returns one.
+/// Makes a module. `begin` writes `_start`, the first function after the imports. Each import takes its count of numbers and returns one.
 fn module(
     functions: usize,
     imported: &[(&str, usize)],
@@ -106,7 +106,7 @@ fn module(
     module.finish()
 }
 
-/// Bytes without order, the same each time: the upper ones of a linear congruential generator.
+/// Returns pseudo-random bytes, the same each time: the upper bytes of a linear congruential generator.
 fn noise(length: usize) -> impl ExactSizeIterator<Item = u8> {
     let mut state = 1_u32;
     (0..length).map(move |_| {
@@ -129,7 +129,7 @@ mod tests {
     use super::{BYTES_A_FUNCTION, large, of_size};
 
     #[test]
-    fn generated_functions_have_the_ordered_size() {
+    fn a_generated_module_has_about_the_requested_size() {
         let bytes = (large(1100).len() - large(100).len()) / 1000;
         assert!(bytes.abs_diff(BYTES_A_FUNCTION) < BYTES_A_FUNCTION / 10, "{bytes} bytes a function");
         assert!(of_size(5_000_000, 1_000_000).len().abs_diff(6_000_000) < 500_000);

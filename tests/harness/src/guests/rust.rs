@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::programs::provided;
 
-/// A compiler with the standard library for `wasm32-wasip2`, as `provision-rust` fetched it.
+/// A compiler with the standard library for `wasm32-wasip1` and `wasm32-wasip2`, as `provision-rust` fetched it.
 pub(crate) struct Rust {
     /// The program.
     pub(crate) rustc: PathBuf,

@@ -1,5 +1,5 @@
-//! The structures in `src/api` beside the `.proto` files of Kubernetes and containerd: messages, fields, numbers, types, and the values of
-//! enumerations.
+//! Compares the structures in `src/api` with the `.proto` files of Kubernetes and containerd: messages, fields, numbers, types, and the
+//! values of enumerations.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -121,7 +121,7 @@ fn every_module_of_messages_is_compared() {
         entries.filter(|path| path.is_file()).collect::<Vec<_>>()
     };
     let mut found = [files(folder()), files(folder().join("cri"))].concat();
-    // It declares the modules of its folder, and no structure.
+    // `cri.rs` declares the modules of its folder, and no structure.
     found.retain(|path| *path != folder().join("cri.rs"));
     let mut found: Vec<_> = found.iter().map(|path| path.strip_prefix(folder()).unwrap().to_str().unwrap()).collect();
     found.sort_unstable();
