@@ -1,4 +1,4 @@
-//! The attacker's engine: maps the artifact as Wasmtime does, and has native code for a guest.
+//! The attacker's engine: maps the artifact as Wasmtime does, and runs native code in place of a guest.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -44,8 +44,8 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
     }
 
     fn needs(&self) -> Needs {
-        // The most that any module may have: with TCP and UDP granted, everything else is still an attack. A server that imports no sockets
-        // may accept, and nothing else.
+        // The most that any module may get, so that every call beyond it is an attack: a command has TCP and UDP. A server that imports no
+        // sockets may only accept.
         let reuse = self.server.as_ref().map(|server| server.instance_reuse);
         let sockets = reuse.is_none_or(|reuse| reuse == Some(rows::REUSE_WITH_SOCKETS));
         let connects = reuse == Some(Some(rows::REUSE_WITH_REQUESTS));
@@ -60,7 +60,7 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
         let names: Vec<String> = guest.args.iter().skip(1).cloned().collect();
         asked(&names).filter_map(|row| row.prepare).for_each(|prepare| prepare());
         for row in asked(&names).filter(|row| row.when == When::BeforeStart) {
-            // The shim has to cope with it; the test looks at the outcome from outside.
+            // The outcome does not matter here: the test looks at the shim from outside.
             let _ = (row.attack)(&context);
         }
         Ok(Box::new(move || {
@@ -73,7 +73,7 @@ impl<const FILTER: bool> Runner for Attacker<FILTER> {
                 say(&format!("> {}", row.name));
                 let outcome = (row.attack)(&context);
                 say(&format!("= {}", outcome.to_line()));
-                // Its gain may open the way for the next attack, which must be judged by itself: in a new container.
+                // A gain could help the next attack, so the next one gets a new container.
                 if matches!(outcome, Outcome::Open(_)) {
                     break;
                 }

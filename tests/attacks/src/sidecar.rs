@@ -1,5 +1,5 @@
-//! A native container that shares its pid namespace with workers, and looks into each of them from its first moment on, at its mount table
-//! and at whether its limits may be changed.
+//! A native container that shares its pid namespace with workers, reads the mount table of each from its first moment on, and tries to read
+//! its limits.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use crate::call::{call, into};
 use crate::outcome::Outcome;
 
-/// A part of the path of a mount of the host's.
+/// A part of the path of one of the host's mounts.
 pub const CANARY: &str = "a-mount-of-the-host";
 /// The file that appears when the last worker has ended.
 pub const DONE: &str = "/told/done";
-/// Its line for each new process.
+/// The line that it prints for each new process.
 pub const SEEN: &str = "seen";
-/// Its aims, in the order of its lines.
+/// Its aims, in the order of the outcomes that it prints.
 pub const AIMS: [&str; 2] = ["the host's mount table", "prlimit"];
 
-/// Far longer than needed, even in the emulated machine: its pid namespace is the workers', and ends with it.
+/// Far longer than needed, even in the emulated machine: the workers are in its pid namespace, and end with it.
 const LONGEST: Duration = Duration::from_secs(900);
 
 /// The sidecar's program.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 /// Parses the documents of a text, in order, without empty ones. A duplicate key in a mapping is an error.
 ///
 /// # Panics
-/// When it is not YAML, or has what JSON cannot express.
+/// When the text is not YAML, or has something that JSON cannot express.
 pub fn parse(text: &str) -> Vec<Value> {
     let documents = Yaml::load_from_str(text).unwrap_or_else(|e| panic!("{e} in:\n{text}"));
     documents.into_iter().map(json).filter(|document| !document.is_null()).collect()

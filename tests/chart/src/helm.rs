@@ -12,14 +12,14 @@ use crate::chart;
 /// The version of Kubernetes that charts are rendered for.
 const KUBERNETES: &str = "1.37.2";
 
-/// The tools that `provision` has made.
+/// The tools that `provision` provides.
 #[derive(Clone, Debug)]
 pub struct Tools {
     /// Helm 4 and Helm 3.
     pub helms: [Helm; 2],
     /// `kubeconform`.
     pub kubeconform: PathBuf,
-    /// `vVERSION.json` of each Kubernetes.
+    /// The folder of `vVERSION.json`, the description of the objects of each Kubernetes.
     pub openapi: PathBuf,
     /// The definition of the kind PodMonitor.
     pub podmonitor: PathBuf,
@@ -92,7 +92,7 @@ impl Helm {
     /// Returns Helm's complaints.
     ///
     /// # Errors
-    /// When there is more than mere advice.
+    /// When Helm finds a warning or an error.
     pub fn lint(&self, values: &str) -> Result<String, String> {
         self.run(&["lint", "--strict", "--kube-version", KUBERNETES], values)
     }

@@ -1,7 +1,7 @@
 //! Makes JSON schemas from the document in which a Kubernetes describes its objects (`api/openapi-spec/swagger.json`), and from the
 //! definition of a custom kind.
 //!
-//! They are strict: they refuse a key without a description, of which an API server only warns.
+//! The schemas are strict: they refuse a key that the document does not describe, about which an API server only warns.
 
 use std::collections::BTreeMap;
 
@@ -56,9 +56,9 @@ fn references(schema: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The same without keys that have no description.
+/// Makes a schema refuse keys that it does not describe.
 fn strict(schema: &Value, name: &str) -> Value {
-    // Two types that the document calls strings, and that may be numbers too.
+    // The document calls these two types strings, but numbers are accepted too.
     if name.ends_with(".IntOrString") || name.ends_with(".Quantity") {
         return json!({"type": ["string", "number"]});
     }

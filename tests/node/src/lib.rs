@@ -31,7 +31,7 @@ pub const PROGRAMS: [&str; 9] = [
     "catamaran",
 ];
 
-/// The command, with its knowledge of a node.
+/// The command, with its arguments and variables for one node.
 #[derive(Clone, Debug)]
 pub struct Catamaran {
     /// The arguments before a command's own.
@@ -113,7 +113,7 @@ pub fn other_build(folder: &Path) -> PathBuf {
     folder.to_owned()
 }
 
-/// An image whose module sleeps, with others for execs.
+/// An image whose module sleeps, with another module for execs.
 pub fn tools() -> Image {
     let modules = ["sleep", "hello"].map(|name| (format!("/{name}.wasm"), guests::wat(name)));
     modules

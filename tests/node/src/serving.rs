@@ -12,7 +12,7 @@ use std::time::Duration;
 use catamaran_harness::{die_with_parent, shim_folder, spawn, wait_until};
 use serde_json::Value;
 
-/// All rights of the container's process, besides being user 0.
+/// All capabilities of the container's process, which is user 0.
 const RIGHTS: &str = "-all,+sys_chroot,+sys_ptrace";
 /// Makes the container: a mount namespace whose mounts follow the host's, a pid namespace, and a read-only root of its own.
 const ENTER: &str = r#"
@@ -153,7 +153,7 @@ impl Serving {
     }
 }
 
-/// Atomically: the kubelet swaps a link.
+/// Atomically, because the kubelet swaps a link.
 fn write_mode(folder: &Path, mode: &str) {
     let (new, file) = (folder.join("etc/catamaran/.mode"), folder.join("etc/catamaran/mode"));
     fs::write(&new, mode).and_then(|()| fs::rename(&new, &file)).expect("cannot write the mode");

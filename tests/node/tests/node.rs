@@ -53,7 +53,7 @@ fn places(node: &Node) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// The folder that the shim of a pod runs from.
+/// The number of processes whose programs are below a folder.
 fn runs_from(folder: &Path) -> usize {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries
@@ -103,7 +103,7 @@ fn a_node_is_installed_upgraded_under_its_pods_and_left_as_it_was() {
         assert_eq!(container.status().state, ContainerState::Running);
         let answer = container.exec_sync(&["/hello.wasm"], SOON).unwrap();
         assert_eq!((answer.code, answer.stdout.as_str()), (0, "hello from wasm\n"), "{answer:?}");
-        // A container made after the upgrade, in an earlier pod: the pod's own build.
+        // A container made after the upgrade, in an earlier pod, runs on the pod's own build.
         let late = pod.order("late", &tools()).start();
         assert_eq!(late.status().state, ContainerState::Running);
     }
@@ -165,13 +165,13 @@ fn serving(node: &Node, manager: &ServiceManager, mode: &str) -> Serving {
     Serving::start(&node.dir().join("container"), mode, &catamaran.args, &catamaran.env)
 }
 
-/// The metric of an engine's commands on the best code, including the test programs of an installation.
+/// The metric of an engine's starts of commands on the best code, which include the installer's test programs.
 fn starts_of_commands(engine: &str) -> String {
     format!("catamaran_starts_total{{engine=\"{engine}\",world=\"command\",origin=\"best\"}}")
 }
 
 #[test]
-fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
+fn serve_keeps_its_node_in_the_mode_of_its_file_and_uninstalls_without_a_trace() {
     let (node, manager) = bare();
     let before = places(&node);
     let container = serving(&node, &manager, "install\n");
@@ -182,7 +182,7 @@ fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
     assert!(canaries[0] >= 1.0 && canaries[1] >= 1.0, "{canaries:?}");
     assert!(container.metric("catamaran_cache_entries") >= 2.0 && container.metric("catamaran_cache_bytes") > 1e4);
 
-    // Looking at a healthy node runs nothing.
+    // A look at a healthy node starts no container and no containerd.
     let pid = node.containerd_pid();
     let looks = || container.metric("catamaran_reconciles_total{result=\"intact\"}");
     let looked = looks();
@@ -216,7 +216,7 @@ fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
     assert_ne!(node.containerd_pid(), pid);
     assert_eq!(sleeping.status().state, ContainerState::Running);
 
-    // A killed shim: containerd has its pod cleaned up.
+    // A shim is killed: containerd calls its `delete`.
     let shims = programs(&node, "containerd-shim-catamaran-v1");
     assert_eq!(shims.len(), 1, "{shims:?}");
     assert!(std::process::Command::new("kill").args(["-KILL", &shims[0]]).status().unwrap().success());
@@ -227,7 +227,7 @@ fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
     sleeping.wait(LATER);
     pod.remove();
 
-    // A signal leaves the node as it is; the next one takes over.
+    // A server that ends by a signal leaves the node as it is, and the next one takes over.
     let installed = places(&node);
     assert_eq!(container.end().code(), Some(0));
     let of_node = |mut all: Vec<(PathBuf, Vec<u8>)>| {
@@ -247,13 +247,13 @@ fn a_container_keeps_its_node_as_a_file_says_and_leaves_it_as_it_was() {
 }
 
 #[test]
-fn a_change_whose_installer_is_killed_is_taken_back_by_a_unit_of_systemd() {
+fn systemd_rolls_back_a_change_whose_installer_was_killed() {
     taken_back(catamaran);
 }
 
 /// As on kind's nodes.
 #[test]
-fn a_node_without_a_bus_is_installed_by_systemds_own_socket() {
+fn without_a_bus_systemd_rolls_back_by_its_private_socket() {
     taken_back(without_a_bus);
 }
 
@@ -274,7 +274,7 @@ fn taken_back(command: fn(&Node, &ServiceManager) -> Catamaran) {
     assert_eq!(status.code, Some(6), "{status:#?}");
     assert!(status.value["rolled_back"].as_str().unwrap().contains("before containerd had proven itself"));
 
-    // Killed after the restart: a proven state stays, whichever process looks first.
+    // Killed after the restart: a change that has proven itself stays.
     let killed = catamaran.run_with(&["--rollback-after", "3", "install"], &[("CATAMARAN_STOP_AT", "restarted")]);
     assert_eq!(killed.code, None, "{killed:#?}");
     wait_until(LATER, "the rollback, which finds a change that is proven", || {
@@ -292,7 +292,7 @@ fn taken_back(command: fn(&Node, &ServiceManager) -> Catamaran) {
 }
 
 #[test]
-fn what_containerd_does_not_take_is_refused_in_its_own_words() {
+fn install_names_the_fault_in_containerds_configuration_and_changes_nothing() {
     let (node, manager) = bare();
     let catamaran = catamaran(&node, &manager);
     let broken = node.dir().join("conf.d/zz-broken.toml");
@@ -321,7 +321,7 @@ fn what_containerd_does_not_take_is_refused_in_its_own_words() {
 }
 
 #[test]
-fn without_systemd_a_command_restarts_containerd_or_the_administrator_does() {
+fn without_systemd_the_administrator_restarts_containerd() {
     let (node, manager) = bare();
     let mut catamaran = catamaran(&node, &manager);
     catamaran.env[0].1 = "unix:path=/nonexistent/bus".to_owned();
@@ -347,7 +347,7 @@ fn without_systemd_a_command_restarts_containerd_or_the_administrator_does() {
 }
 
 #[test]
-fn the_programs_say_how_they_are_used() {
+fn completions_and_manual_pages_are_made() {
     let scratch = catamaran_harness::scratch();
     let catamaran = Catamaran { args: Vec::new(), env: Vec::new() };
     for shell in ["bash", "zsh", "fish"] {
@@ -373,7 +373,7 @@ fn mounted(folder: &Path, options: &str) {
 }
 
 #[test]
-fn no_room_a_read_only_folder_and_one_that_runs_no_programs_are_named_and_nothing_is_half_done() {
+fn install_names_a_full_a_read_only_or_a_noexec_folder_and_leaves_nothing() {
     let (node, manager) = bare();
     let catamaran = catamaran(&node, &manager);
     let folder = node.dir().join("opt");

@@ -1,5 +1,5 @@
-//! One life of a node under a real systemd, with containerd as its unit. Ignored, because few build machines have systemd:
-//! `tests/machine/run` boots one and runs it. Elsewhere it fails.
+//! A node's installation, upgrade, rollback and removal under a real systemd, with containerd as its unit. Ignored, because few build
+//! machines have systemd: `tests/machine/run` boots one and runs it. Elsewhere it fails.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -23,7 +23,8 @@ fn systemctl(args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// Makes systemd run the node's containerd, with the harness's arguments. While `refuse` exists, it does not start with a handler of ours.
+/// Makes systemd run the node's containerd, with the harness's arguments. While the file `refuse` exists, containerd does not start with a
+/// handler of ours.
 fn hand_over(node: &Node) {
     let environment = fs::read(format!("/proc/{}/environ", node.containerd_pid())).unwrap();
     let program = fs::read_link(format!("/proc/{}/exe", node.containerd_pid())).unwrap();
@@ -53,7 +54,7 @@ fn take_back(node: &Node) {
 
 #[test]
 #[ignore = "runs in tests/machine"]
-fn a_node_of_systemd_is_installed_upgraded_taken_back_and_left_as_it_was() {
+fn a_node_of_systemd_is_installed_upgraded_rolled_back_and_left_as_it_was() {
     assert!(systemd_runs(), "systemd is not the first process here");
     let node = Node::start_with(cri::options());
     fs::remove_file(node.dir().join("conf.d/catamaran.toml")).unwrap();

@@ -83,7 +83,7 @@ fn images() -> [Image; 2] {
     [file, Image::new("layer").blob("application/wasm", &args)]
 }
 
-/// A component that is called for each request, and never answers.
+/// A component with the export of an HTTP server.
 fn server() -> Vec<u8> {
     let text = r#"(component (import "wasi:http/types@0.2.0" (instance)) (instance $handler)
       (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
@@ -164,7 +164,7 @@ fn a_module_is_inspected_with_its_imports_its_engine_and_what_would_be_refused()
 }
 
 #[test]
-fn both_engines_are_compared_and_nothing_of_it_stays() {
+fn compare_runs_a_module_on_both_engines_and_leaves_nothing() {
     let node = Installed::new(&json!({}));
     let before = node.entries().len();
     let of = |value: &Value, engine: usize| value["engines"][engine].clone();
@@ -303,7 +303,7 @@ fn component(module: &[u8]) -> Vec<u8> {
 
 /// Prints the tables: `CATAMARAN_TABLES=1 cargo test -p catamaran-node-tests --test tools five -- --nocapture`.
 #[test]
-fn five_real_guests_are_compared_and_each_table_chooses_an_engine() {
+fn five_real_guests_are_compared_on_the_engines_that_run_them() {
     let node = Installed::new(&json!({}));
     let examples = ["hello", "go-hello"].map(|name| Example::open(name).image());
     examples.iter().for_each(|image| node.node.import(image));
@@ -313,12 +313,12 @@ fn five_real_guests_are_compared_and_each_table_chooses_an_engine() {
     for (what, words, runs_on, equal, large) in [
         (examples[0].name(), &[][..], [true, true], json!(true), false),
         (examples[1].name(), &[], [true, true], json!(true), true),
-        // It prints its own duration.
+        // The outputs differ because the program prints its own duration.
         (&compute, &["fib", "32"], [true, true], json!(false), false),
         (&threads, &["8"], [false, true], Value::Null, false),
         (&component, &[], [true, false], Value::Null, false),
     ] {
-        // The optimiser works in the background, with what a busy machine leaves it.
+        // A long limit, because the optimiser has the lowest weight and is slow on a busy machine.
         let words = [&["--timeout", "600", "--"], words].concat();
         let compared = node.compare(what, &words);
         if std::env::var_os("CATAMARAN_TABLES").is_some() {
@@ -329,7 +329,7 @@ fn five_real_guests_are_compared_and_each_table_chooses_an_engine() {
         assert_eq!((ran, &compared["output"]["equal"]), (runs_on, &equal), "{what}: {compared:#}");
         for engine in compared["engines"].as_array().unwrap().iter().filter(|engine| engine["failed"].is_null()) {
             assert_eq!((&engine["exit"], &engine["best"]), (&json!(0), &json!(true)), "{what}: {engine:#}");
-            // A compile of a few milliseconds shows nothing on a busy machine.
+            // On a busy machine a compile of a few milliseconds is lost in the noise.
             let sooner = engine["first_start"].as_f64() > engine["later_start"].as_f64();
             assert!(sooner || !large, "{what}: {engine:#}");
         }

@@ -19,7 +19,7 @@ const READY: &[u8] = b"{\"Ready\":{\"warnings\":[\"\\u001b[31m\\nlevel=error msg
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
-        Row::new("before Start: a report that is none", also::SHIM, |_| tell(&[b"{\"none\":"], 0)).before_start(),
+        Row::new("before Start: a report that is no JSON", also::SHIM, |_| tell(&[b"{\"none\":"], 0)).before_start(),
         Row::new("before Start: a report of another worker's pid", also::SHIM, |_| tell(&[CLONED], 0)).before_start(),
         Row::new("before Start: an empty report", also::SHIM, |_| tell(&[b""], 0)).before_start(),
         Row::new("before Start: the longest report", also::SHIM, |_| tell(&[&vec![b'['; 60_000]], 0)).before_start(),

@@ -21,13 +21,13 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("prctl: traced by anybody", also::KERNEL, |_| {
             prctl(libc::PR_SET_PTRACER, [libc::PR_SET_PTRACER_ANY, 0]).into()
         }),
-        Row::new("prctl: the process's memory described anew", also::CAPABILITIES, |_| {
+        Row::new("prctl: another start of code, another executable", also::CAPABILITIES, |_| {
             Outcome::new([
                 ("start of code", prctl(libc::PR_SET_MM, [libc::PR_SET_MM_START_CODE as u64, 0x10000])),
                 ("executable", prctl(libc::PR_SET_MM, [libc::PR_SET_MM_EXE_FILE as u64, 0])),
             ])
         }),
-        Row::new("prctl: the keeper of orphans, a flusher, a core of its own", also::NONE, |_| {
+        Row::new("prctl: subreaper, I/O flusher, core scheduling, timer slack", also::NONE, |_| {
             const IO_FLUSHER: i32 = 57;
             const SCHED_CORE: i32 = 62;
             Outcome::new([
@@ -53,7 +53,7 @@ pub(super) fn rows() -> Vec<Row> {
                 [4, 7, 8, 12, 13, 14].map(|kind| ("a limit", call(libc::SYS_prlimit64, [0, kind, at(&unlimited), 0]))),
             )
         }),
-        Row::new("setrlimit: a core file after all", also::CAPABILITIES, |_| {
+        Row::new("setrlimit: core files allowed again", also::CAPABILITIES, |_| {
             let limit = [1_u64 << 20, 1 << 20];
             #[cfg(target_arch = "x86_64")]
             let old = call(libc::SYS_setrlimit, [4, at(&limit)]);

@@ -9,7 +9,7 @@ use crate::outcome::Outcome;
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::new("descriptors: one that leads outside", also::CLOSED, |_| enumerated()).alone(),
-        Row::new("descriptors: a folder to go up from", also::CLOSED, |_| {
+        Row::new("descriptors: a folder to change to", also::CLOSED, |_| {
             Outcome::new((0..4096).map(|fd| ("a folder", call(libc::SYS_fchdir, [fd]))))
         }),
         Row::new("the artifact: written, shortened, linked, changed", also::READ_ONLY, |_| artifact()),

@@ -37,7 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
                     .map(|name| ("a node", super::files::in_folder(c"/host/dev", name))),
             )
         }),
-        Row::new("devices that a container has elsewhere", also::TREE, |_| {
+        Row::new("devices that other runtimes give a container", also::TREE, |_| {
             Outcome::new(
                 [c"tty", c"console", c"ptmx", c"pts/0", c"mem", c"kmsg", c"fuse", c"kvm", c"sda", c"net/tun"]
                     .map(|name| ("a node", super::files::in_folder(c"/dev", name))),

@@ -126,7 +126,7 @@ pub(super) fn rows() -> Vec<Row> {
 pub(super) fn in_folder(folder: &CStr, name: &CStr) -> Answer {
     let path = [folder.to_bytes(), b"/", name.to_bytes_with_nul()].concat();
     let path = CStr::from_bytes_with_nul(&path).map_err(|_| nix::errno::Errno::EINVAL)?;
-    // For reading only: a writer may read as well, and root needs no right to either.
+    // Opening for reading shows enough: root needs no more rights to write than to read.
     open(path, libc::O_RDONLY | libc::O_NONBLOCK)
 }
 

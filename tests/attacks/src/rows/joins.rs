@@ -1,5 +1,5 @@
-//! A container's own worker, broken into, against a worker that joins it for an exec, which is root's, with every right, when it enters the
-//! pid namespace.
+//! A worker that was broken into attacks workers that join its container for execs. A joining worker is root's and has every right when it
+//! enters the pid namespace.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -52,7 +52,7 @@ fn look_for(_: &Context) -> Outcome {
 fn attempts(pid: u64) -> [(&'static str, Answer); 5] {
     const SEIZE: u64 = 0x4206;
     let mut bytes = [0_u8; 8];
-    // Its program is at another address each time, so the attack first tests whether it may read at all.
+    // The program's address differs each time, so the attack tests only whether it may read at all.
     let (ours, theirs) = ([into(&mut bytes), 8], [0x40_0000_u64, 8]);
     let pidfd = call(libc::SYS_pidfd_open, [pid, 0]);
     let stolen = pidfd.and_then(|fd| call(libc::SYS_pidfd_getfd, [fd as u64, 0, 0]));

@@ -80,7 +80,7 @@ pub(super) fn rows() -> Vec<Row> {
                 ("size", call(libc::SYS_syslog, [10, 0, 0])),
             ])
         }),
-        Row::new("fanotify, inotify: watching", also::CAPABILITIES, |_| {
+        Row::new("fanotify_init: watching files", also::CAPABILITIES, |_| {
             Outcome::new([("fanotify_init", call(libc::SYS_fanotify_init, [0, 0]))])
         }),
         Row::new("inotify_init1: watching what others do in a volume", also::NONE, |_| {
@@ -112,7 +112,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
     ];
     rows.extend([
-        Row::new("shmget, shmat: System V memory of the host", also::IPC, |c| {
+        Row::new("shmat: System V memory of the host", also::IPC, |c| {
             Outcome::new([("shmat", call(libc::SYS_shmat, [c.number("SHM"), 0, libc::SHM_RDONLY as u64]))])
         })
         .shape(Shape::Plain),

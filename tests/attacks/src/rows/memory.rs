@@ -39,7 +39,7 @@ pub(super) fn rows() -> Vec<Row> {
         }),
         Row::new("mprotect: the stack and what it grows to", also::NONE, |_| stack()),
         Row::new("own code rewritten in place", also::NONE, |_| rewritten()).alone(),
-        Row::new("own code written to as it is", also::NOT_MAPPED, |_| {
+        Row::new("own code written to without a call", also::NOT_MAPPED, |_| {
             let Some(artifact) = ARTIFACT.get() else { return Outcome::Absent("no artifact".to_owned()) };
             write(artifact.code.0 as i64);
             Outcome::Open("written".to_owned())
@@ -66,7 +66,7 @@ pub(super) fn rows() -> Vec<Row> {
                 attached
             }))
         }),
-        Row::new("personality: what is readable is executable", also::NONE, |_| {
+        Row::new("personality: readable memory is executable", also::NONE, |_| {
             match call(libc::SYS_personality, [READ_IMPLIES_EXEC]) {
                 Ok(_) => filled(mmap(READ | WRITE, PRIVATE | ANONYMOUS, -1)),
                 refused => refused.into(),

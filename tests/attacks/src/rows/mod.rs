@@ -37,7 +37,8 @@ pub const EXECUTED: &str = "executed";
 /// The argument of a worker that only waits, so that other workers are executed beside it.
 pub const WAIT: &str = "wait";
 
-/// The requests per instance of [`Shape::SocketServer`]: the only value that a worker gets before it states its needs.
+/// The number of requests per instance of [`Shape::SocketServer`]. It tells the attacker its shape: a worker gets no other value before it
+/// states its needs.
 pub const REUSE_WITH_SOCKETS: u32 = 2;
 /// The same for [`Shape::RequestingServer`].
 pub const REUSE_WITH_REQUESTS: u32 = 3;
@@ -130,7 +131,7 @@ impl Row {
     }
 }
 
-/// An attack's knowledge of the host: from the container's environment, and from [`TOLD`] when it starts.
+/// The facts about the host that an attack gets: from the container's environment, and from [`TOLD`] after Start.
 pub struct Context(BTreeMap<String, String>);
 
 /// A file of `NAME=value` lines: the shim's pid and addresses are known only after Create.

@@ -92,7 +92,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("setns: with every open descriptor", also::CAPABILITIES, |_| {
             Outcome::new((0..256).map(|fd| ("a descriptor", call(libc::SYS_setns, [fd, 0]))))
         }),
-        Row::new("setns: a namespace's file of the host", also::NO_PROCFS, |_| {
+        Row::new("setns: the host's mount namespace, by its file", also::NO_PROCFS, |_| {
             open(c"/host/proc/1/ns/mnt", libc::O_RDONLY).and_then(|fd| call(libc::SYS_setns, [fd as u64, 0])).into()
         }),
         Row::new("sethostname, setdomainname", also::CAPABILITIES, |_| names()),

@@ -57,7 +57,7 @@ pub(super) fn rows() -> Vec<Row> {
 
 /// Tries every number of the table and well past it: the filter must not let through a call that the kernel does not know.
 fn numbers() -> Row {
-    Row::new("calls that have no number yet", also::KERNEL, |_| {
+    Row::new("numbers that no call has yet", also::KERNEL, |_| {
         let zeros = [0_u64; 8];
         let beyond = (480..700).chain([0x3fff_ffff, -1]);
         Outcome::new(beyond.map(|number| ("a call", call(number, [at(&zeros), 0, 0, 0, 0, 0]))))

@@ -1,4 +1,4 @@
-//! A worker that tries to outlive its shim. It prints when it waits; the test kills the shim then.
+//! Workers that try to outlive their shim. The test kills the shim when the worker has printed that it waits.
 
 use std::io::Write;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Processes of the host and of other containers, if the spec shows them (`hostPID`).
 //!
-//! The victim is an ordinary process of root's, without capabilities, which the test started: the worker's own user may do to it what one
-//! user's processes may do to each other. Attacks that would end it go to other processes of its kind. The shim is the worker's parent.
+//! The victim is a process of root's without capabilities, which the test started: as the worker is root's too, the kernel allows it
+//! everything that one user's processes may do to each other. Attacks that would end a process go to others of its kind (`PREY_1` to
+//! `PREY_3`). The shim is the worker's parent.
 
 use super::{Context, Row, Shape, also};
 use crate::call::{Answer, at, call, into, signed};

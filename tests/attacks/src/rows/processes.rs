@@ -42,7 +42,7 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("setsid, setpgid: another group or session", also::NONE, |_| {
             Outcome::new([("setpgid", call(libc::SYS_setpgid, [0, 1])), ("setsid", call(libc::SYS_setsid, []))])
         }),
-        Row::new("kill: the shim, by its number from here", also::PIDS, |_| match call(libc::SYS_getppid, []) {
+        Row::new("kill: the shim, by getppid", also::PIDS, |_| match call(libc::SYS_getppid, []) {
             Ok(0) => Outcome::denied("it has no number here"),
             Ok(parent) => call(libc::SYS_kill, [parent as u64, 0]).into(),
             refused => refused.into(),

@@ -1,5 +1,5 @@
-//! Servers: one that imports no sockets has a listener, accepts connections, and opens none. One that imports sockets has TCP and UDP too,
-//! like a command that does, and nothing else. One that makes HTTP requests also connects, and that is all.
+//! Servers. One that imports no sockets may accept connections at its listener, and open none. One that imports sockets may also use TCP
+//! and UDP, like a command that imports them. One that makes HTTP requests may also connect. None may do more.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ pub(super) fn rows() -> Vec<Row> {
                 ("accept, which sets no flags", call(libc::SYS_accept, [c.number("LISTENER"), 0, 0])),
             ])
         }),
-        Row::new("server: its listener bound, connected, made another's", also::NONE, |c| {
+        Row::new("server: its listener bound, connected, given other options", also::NONE, |c| {
             turned_elsewhere(c.number("LISTENER"))
         }),
         Row::new("server: an accepted connection turned elsewhere", also::NONE, |c| {
@@ -75,7 +75,7 @@ pub(super) fn rows() -> Vec<Row> {
                     (libc::AF_ALG, 5),
                 ])
             }),
-            Row::new("server with sockets: what its listener and a connection may carry", also::NONE, |c| {
+            Row::new("server with sockets: control data and options of its sockets", also::NONE, |c| {
                 let listener = c.number("LISTENER");
                 match accepted(listener) {
                     Ok(connection) => Outcome::new([listener, connection as u64].into_iter().flat_map(carried)),
@@ -154,7 +154,8 @@ fn bound_and_listening(kind: u64) -> [(&'static str, Answer); 3] {
     tried
 }
 
-/// Calls that a listener or a connection must not make, though sockets are allowed: data beside the bytes, and other ways to send.
+/// Calls on a listener or a connection that are refused although sockets are allowed: descriptors and control data beside the bytes, and
+/// options that change the socket.
 fn carried(socket: u64) -> [(&'static str, Answer); 9] {
     let one = 1_u32;
     // struct msghdr, with nothing in it.
@@ -176,9 +177,9 @@ fn carried(socket: u64) -> [(&'static str, Answer); 9] {
     ]
 }
 
-/// All calls that could turn a socket to another peer.
+/// All calls that could connect a socket to another peer.
 fn turned_elsewhere(socket: u64) -> Outcome {
-    // And AF_UNSPEC, which disconnects a socket.
+    // An address of zeros is AF_UNSPEC, which disconnects a socket.
     let address = SERVER;
     let (to, nobody, one, letter) = (at(&address), at(&[0_u8; 16]), 1_u32, text(c"x"));
     // struct msghdr, with nothing in it but the address.

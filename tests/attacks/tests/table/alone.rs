@@ -16,7 +16,7 @@ const JOINING: u32 = 24;
 /// The parent-death signal takes microseconds.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// Reports of a worker that was broken into before it was ready. The shim must answer Create, serve the next container and pass on nothing
+/// Runs workers that send forged reports before they are ready. The shim must answer Create, serve the next container and pass on nothing
 /// that a terminal or a log would obey.
 pub(crate) fn before_start(world: &World<'_>, image: &Image) -> Outcomes {
     let rows = rows::all();
@@ -32,7 +32,7 @@ fn lie(world: &World<'_>, image: &Image, name: &str) -> Outcome {
     }
     match created {
         Ok(task) => {
-            // The shim believed a well-formed report, which only concerns its own worker.
+            // The shim believed a well-formed report: it concerns only the worker that sent it.
             let shim = parent(task.pid());
             let open = std::fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count();
             task.start();
@@ -56,7 +56,7 @@ fn lie(world: &World<'_>, image: &Image, name: &str) -> Outcome {
     }
 }
 
-/// A worker that attacks the execs beside it, from their first moment on.
+/// Runs workers that attack the execs beside them, from their first moment on.
 pub(crate) fn joins(world: &World<'_>, image: &Image, must_see: bool) -> Outcomes {
     let rows = rows::all();
     let all = rows.iter().filter(|row| row.when == When::Joined);
@@ -82,7 +82,7 @@ fn joined(world: &World<'_>, image: &Image, name: &str, shape: Shape, must_see: 
     said
 }
 
-/// Workers that try not to die with their shim.
+/// Runs workers that try not to die with their shim.
 pub(crate) fn orphans(world: &World<'_>, image: &Image) -> Outcomes {
     let rows = rows::all();
     let all = rows.iter().filter(|row| row.when == When::Orphaned);

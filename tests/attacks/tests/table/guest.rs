@@ -1,7 +1,7 @@
 //! Attacks through WASI, by a Wasm guest on the shipped workers, on each engine.
 //!
-//! If one engine allows a step that another refuses, and the kernel keeps it harmless, the step has the text that it reads inside the
-//! container's tree: any other text is a break-through.
+//! Some steps succeed on one engine and are harmless, because they read a file inside the container's tree. Such a step names the text that
+//! it reads there: any other text is a break-through.
 
 use catamaran_attacks::Outcome;
 use catamaran_harness::{Engine, Image, Node};
@@ -9,7 +9,8 @@ use catamaran_harness::{Engine, Image, Node};
 use crate::report::Line;
 use crate::world::World;
 
-/// An attack: its name, its obstacles, its files, and its steps. The letters are those of `reach.wat`.
+/// An attack: its name, its obstacles (`also`), steps that prepare it and must succeed (`first`), and its own steps. A step begins with a
+/// letter of `reach.wat`.
 struct Attack {
     name: &'static str,
     also: &'static str,
@@ -17,7 +18,7 @@ struct Attack {
     steps: Vec<Step>,
 }
 
-/// A step that may not succeed, or only with this text read.
+/// A step that must fail, or read only the text `inside`.
 struct Step {
     text: String,
     inside: Option<&'static str>,
@@ -52,13 +53,13 @@ const OWN: &str = "own";
 const WRITTEN: &str = "x";
 
 const ENGINE: &str = "engine, mount namespace";
-/// The engine follows links as the kernel does in the worker's tree.
+/// Where the engine follows links as the kernel does, the worker's tree is the obstacle.
 const MOUNTS: &str = "mount namespace";
 const READ_ONLY: &str = "read-only mount";
 const NO_PROCFS: &str = "no procfs in the tree";
 const NODEV: &str = "nodev";
 
-/// Attacks with different answers of the engines: the descriptors open at first, `..` of the root, and links that lead up.
+/// Attacks that the engines answer differently: the descriptors that are open at first, `..` of the root, and links that lead up.
 fn of_the_engine(engine: Engine, secret: &str) -> Vec<Attack> {
     let inside = &secret[1..];
     let up = "../".repeat(30);
@@ -284,16 +285,16 @@ fn on(engine: Engine) -> Vec<Line> {
     steps.push("rdata/own".to_owned());
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     let before = world.look();
-    let output = crate::run::order(&world, &image, catamaran_attacks::Shape::Plain, &steps).create();
-    // Before its start, because it may end at once.
-    assert_eq!(std::fs::read_link(format!("/proc/{}/exe", output.pid())).unwrap(), engine.worker());
-    output.start();
-    output.wait(std::time::Duration::from_secs(30));
-    let output = output.delete();
+    let task = crate::run::order(&world, &image, catamaran_attacks::Shape::Plain, &steps).create();
+    // Looked at before Start, because the guest may end at once.
+    assert_eq!(std::fs::read_link(format!("/proc/{}/exe", task.pid())).unwrap(), engine.worker());
+    task.start();
+    task.wait(std::time::Duration::from_secs(30));
+    let output = task.delete();
     assert_eq!(world.changes(&before, true), Vec::<String>::new(), "changed outside of the container");
     let answers: Vec<&str> = output.stdout.lines().collect();
     assert_eq!((output.code, answers.len()), (0, steps.len()), "{output:?}");
-    assert_eq!(answers.last(), Some(&format!("00 {OWN}").as_str()), "what is the guest's to read it reads: {output:?}");
+    assert_eq!(answers.last(), Some(&format!("00 {OWN}").as_str()), "the guest cannot read its own file: {output:?}");
     let mut rest = answers.as_slice();
     let mut lines = Vec::new();
     for attack in &attacks {

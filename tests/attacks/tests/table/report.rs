@@ -9,7 +9,7 @@ pub(crate) struct Line {
     by: &'static str,
     outcome: Outcome,
     without_filter: Option<Outcome>,
-    carried_by: String,
+    denied_by: String,
 }
 
 impl Line {
@@ -18,13 +18,13 @@ impl Line {
             Engine::Wasmtime => "guest, wasmtime",
             Engine::Wasmer => "guest, wasmer",
         };
-        Self { attack: attack.to_owned(), by, outcome, without_filter: None, carried_by: also.to_owned() }
+        Self { attack: attack.to_owned(), by, outcome, without_filter: None, denied_by: also.to_owned() }
     }
 
     pub(crate) fn native(attack: &str, also: &str, outcome: &Outcome, without: Option<&Outcome>) -> Self {
-        let carried_by = carriers(outcome, without, also);
+        let denied_by = deniers(outcome, without, also);
         let (outcome, without_filter) = (outcome.clone(), without.cloned());
-        Self { attack: attack.to_owned(), by: "native", outcome, without_filter, carried_by }
+        Self { attack: attack.to_owned(), by: "native", outcome, without_filter, denied_by }
     }
 
     /// From a native sidecar, on a worker of that engine.
@@ -33,8 +33,8 @@ impl Line {
             Engine::Wasmtime => "sidecar, wasmtime",
             Engine::Wasmer => "sidecar, wasmer",
         };
-        let carried_by = "cloned inside its tree, by nobody's user".to_owned();
-        Self { attack: attack.to_owned(), by, outcome, without_filter: None, carried_by }
+        let denied_by = "cloned inside its tree, by nobody's user".to_owned();
+        Self { attack: attack.to_owned(), by, outcome, without_filter: None, denied_by }
     }
 
     /// From a process that was executed in a container.
@@ -51,8 +51,9 @@ impl Line {
     }
 }
 
-/// An attack's obstacles: the filter, if its answer disappears with the filter; the others, if the attack is denied without it.
-fn carriers(filtered: &Outcome, without: Option<&Outcome>, also: &str) -> String {
+/// What denied an attack: the filter alone, if the attack succeeds without it; else its other obstacles, after the filter if the filter
+/// answered.
+fn deniers(filtered: &Outcome, without: Option<&Outcome>, also: &str) -> String {
     let by_filter = matches!(filtered, Outcome::Denied(text) if text.contains("ENOSYS") || text.contains("SIGSYS"));
     match (by_filter, without) {
         (_, Some(Outcome::Open(_))) => "filter alone".to_owned(),
@@ -79,7 +80,7 @@ fn words(outcome: &Outcome) -> String {
 fn without(outcome: Option<&Outcome>) -> String {
     match outcome {
         None => "-".to_owned(),
-        Some(Outcome::Open(text)) => format!("CARRIED: {text}"),
+        Some(Outcome::Open(text)) => format!("OPEN: {text}"),
         Some(denied) => words(denied),
     }
 }
@@ -87,7 +88,7 @@ fn without(outcome: Option<&Outcome>) -> String {
 /// Prints the table and its sums on standard output.
 pub(crate) fn print(lines: &[Line]) {
     let cgroup = cgroup_version();
-    let head = ["attack", "by", "cgroup", "outcome", "with our filter off", "carried by"].map(str::to_owned);
+    let head = ["attack", "by", "cgroup", "outcome", "with our filter off", "denied by"].map(str::to_owned);
     let row = |line: &Line| {
         [
             line.attack.clone(),
@@ -95,7 +96,7 @@ pub(crate) fn print(lines: &[Line]) {
             cgroup.to_owned(),
             words(&line.outcome),
             without(line.without_filter.as_ref()),
-            line.carried_by.clone(),
+            line.denied_by.clone(),
         ]
     };
     let rows: Vec<[String; 6]> = std::iter::once(head).chain(lines.iter().map(row)).collect();
@@ -109,7 +110,7 @@ pub(crate) fn print(lines: &[Line]) {
     let absent = lines.iter().filter(|line| matches!(line.outcome, Outcome::Absent(_))).count();
     let alone = lines.iter().filter(|line| matches!(line.without_filter, Some(Outcome::Open(_)))).count();
     println!(
-        "\n{} attacks, {through} through, {absent} that this machine cannot try, {alone} carried by our filter alone",
+        "\n{} attacks, {through} through, {absent} that this machine cannot try, {alone} denied by our filter alone",
         lines.len()
     );
 }

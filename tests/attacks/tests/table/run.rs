@@ -35,11 +35,11 @@ pub(crate) enum By {
     },
 }
 
-/// Without the filter, an exec's process, which is not the first of its pid namespace, could make a child of the shim's that is never
-/// reaped: the container would not end, and neither would the table.
+/// A row that an exec does not run without the filter: not being the first process of its pid namespace, it could make a child of the shim
+/// that is never reaped, and the container would not end.
 const ORPHANS_TO_THE_SHIM: &str = "clone: the shim as its parent";
 
-/// Runs every row that runs as the guest. A process takes as many as it survives; the next process goes on after that.
+/// Runs every row that attacks in the guest's place. A process runs rows until one ends it; the next process runs the rest.
 pub(crate) fn batches(world: &World<'_>, image: &Image, by: By) -> Outcomes {
     let mut outcomes = Outcomes::new();
     let all = rows::all();
@@ -98,7 +98,7 @@ fn batch(world: &World<'_>, image: &Image, shape: Shape, by: By, names: &[&str])
 fn first(world: &World<'_>, image: &Image, shape: Shape, names: &[&str]) -> (bool, Output) {
     let task = order(world, image, shape, names).create();
     tell(world, &task);
-    // It has listened since Create. The client stays connected until the attack is over.
+    // The server has listened since Create. The client stays connected until the attack is over.
     let _client = matches!(shape, Shape::Server | Shape::SocketServer | Shape::RequestingServer)
         .then(|| task.within(|| TcpStream::connect((Ipv4Addr::LOCALHOST, PORT)).unwrap()));
     task.start();
@@ -169,7 +169,7 @@ pub(crate) fn order<'n>(world: &World<'n>, image: &Image, shape: Shape, names: &
         Shape::Server => order,
         Shape::SocketServer => order.annotation(REUSE, &REUSE_WITH_SOCKETS.to_string()),
         Shape::RequestingServer => order.annotation(REUSE, &REUSE_WITH_REQUESTS.to_string()),
-        // At a port that is free at this moment: others listen in the host's network too.
+        // At a free port, because others listen in the host's network too.
         Shape::HostServer => order.annotation(LISTEN, &free_port().to_string()).spec(|spec| {
             without_namespace(spec, "network");
             for set in ["bounding", "effective", "permitted", "inheritable", "ambient"] {

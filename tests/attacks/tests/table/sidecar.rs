@@ -13,12 +13,12 @@ use crate::report::Line;
 const SOON: Duration = Duration::from_secs(20);
 /// The least number of containers, and of execs.
 const MADE: usize = 16;
-/// The least number that the sidecar must see; the test makes more until it has: on a busy machine a worker is often ready before the
-/// sidecar runs.
+/// The least number of workers that the sidecar must see. The test makes more until then, because on a busy machine a worker is often ready
+/// before the sidecar runs.
 const SEEN: usize = MADE / 2;
 const MOST: usize = MADE * 20;
 
-/// On each engine.
+/// Runs the rows on each engine.
 pub(crate) fn lines() -> Vec<Line> {
     Engine::ALL.into_iter().flat_map(on).collect()
 }
@@ -91,7 +91,8 @@ fn beside(
     outcomes
 }
 
-/// The order in that pid namespace, as another user than the sidecar's, which the worker becomes in the last step of its confinement.
+/// Puts the order into that pid namespace, with another user than the sidecar's: the worker changes to this user in the last step of its
+/// confinement.
 fn in_pids<'n>(order: Container<'n>, pids: &str) -> Container<'n> {
     let pids = pids.to_owned();
     order.user("1000:1000").spec(move |spec| {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use catamaran_harness::{Container, Node, wait_until};
 use rustix::fs::{CWD, FileType, Mode};
 
-/// Every target of an attack, made for it and removed with it.
+/// Every target of an attack. All are made for the test, and removed with this.
 pub(crate) struct World<'n> {
     node: &'n Node,
     victims: BTreeMap<&'static str, Child>,
@@ -128,7 +128,7 @@ impl<'n> World<'n> {
             format!("{:?}", self.listener.accept().map(drop).map_err(|e| e.kind())),
         );
         look.insert("System V memory: attached".to_owned(), attached(self.memory));
-        look.insert("the clock, seconds since the boot's, less what the boot's has".to_owned(), boot_time());
+        look.insert("the boot time by the clock".to_owned(), boot_time());
         look.insert("containerd".to_owned(), runs(self.node.containerd_pid()).to_string());
         for (name, child) in &self.victims {
             look.extend(about(child.id()).into_iter().map(|(key, value)| (format!("victim {name}: {key}"), value)));
@@ -138,7 +138,8 @@ impl<'n> World<'n> {
         look
     }
 
-    /// Returns the changes outside. Omits, unless `shown`, things that the spec shows to a container (hostPID, hostNetwork, hostIPC).
+    /// Returns the changes outside. Unless `shown`, omits those of targets that the spec shows to a container (hostPID, hostNetwork,
+    /// hostIPC).
     pub(crate) fn changes(&self, before: &Look, shown: bool) -> Vec<String> {
         // A signal may still be on its way.
         std::thread::sleep(Duration::from_millis(50));

@@ -77,7 +77,7 @@ fn every_value_is_described_known_to_the_schema_and_tried() {
     assert!(untried.is_empty(), "no file in tests/chart/values sets {untried:?}");
 }
 
-/// Checks that a schema with described keys refuses others.
+/// Checks that a schema that describes keys refuses all others, in every part of it.
 fn closed(part: &Value, path: &str, count: &mut usize) {
     match part {
         Value::Object(pairs) => {
@@ -93,7 +93,7 @@ fn closed(part: &Value, path: &str, count: &mut usize) {
 }
 
 #[test]
-fn the_schema_takes_no_key_that_it_does_not_describe() {
+fn the_schema_refuses_unknown_keys_everywhere() {
     let mut count = 0;
     closed(&schema(), "", &mut count);
     assert!(count > 20, "{count}");
@@ -105,7 +105,7 @@ fn the_options_are_those_of_the_shim_in_schema_and_readme() {
     let (_, body) = shim.split_once("struct Written {\n").unwrap();
     let (body, _) = body.split_once("\n}").unwrap();
     let fields = body.lines().filter_map(|line| line.trim().split_once(": Option<"));
-    // A field without meaning is tolerated and not offered.
+    // A field of `IgnoredAny` is accepted and not documented.
     let meant = fields.filter(|(key, kind)| *key != "type_url" && !kind.starts_with("IgnoredAny"));
     let expected: BTreeSet<&str> = meant.map(|(key, _)| key).collect();
     assert_eq!(expected.len(), 7, "{expected:?}");
@@ -159,7 +159,7 @@ fn both_runtime_classes_have_one_overhead() {
 }
 
 #[test]
-fn the_dashboard_asks_for_metrics_that_there_are_and_for_all_of_them() {
+fn the_dashboard_uses_every_metric_and_no_unknown_one() {
     let kept: Value = serde_json::from_str(&text("dashboards/catamaran.json")).unwrap();
     let objects = objects(Release::with(DASHBOARD));
     let map = one(&objects, "ConfigMap", "-dashboard");
@@ -187,7 +187,7 @@ fn the_dashboard_asks_for_metrics_that_there_are_and_for_all_of_them() {
 }
 
 #[test]
-fn a_comment_may_go_over_lines_and_belongs_to_the_key_below() {
+fn a_values_description_may_span_lines_and_belongs_to_the_key_below() {
     let text = "# not this\n# -- One,\n# two.\na:\n  b: 1\n  # -- Three.\n  c: [x: y]\n# -- Lost.\n\nd: 2\n";
     let found = values::described(text);
     let found: Vec<(&str, &str)> = found.iter().map(|value| (value.path.as_str(), value.text.as_str())).collect();

@@ -135,7 +135,7 @@ fn only_the_labeller_and_the_job_have_a_token_each_with_its_own_rights() {
 }
 
 #[test]
-fn the_network_is_open_to_what_is_needed_alone() {
+fn the_network_policies_open_only_the_needed_ports() {
     let objects = objects(Release::with(EVERYTHING));
     let policy = |end: &str| &one(&objects, "NetworkPolicy", end)["spec"];
     for end in ["-installer", "-labeller", "-uninstall"] {

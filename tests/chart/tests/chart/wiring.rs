@@ -109,7 +109,7 @@ fn every_image_is_named_by_the_digest_where_one_is_given() {
 }
 
 #[test]
-fn the_programs_are_told_one_handler_one_mode_one_port_and_one_label() {
+fn all_programs_get_the_same_handler_mode_port_and_label() {
     for (name, values) in CASES {
         let objects = objects(Release::with(values));
         let (installer, labeller, job) =
@@ -182,7 +182,7 @@ fn the_installer_sees_mode_and_options_where_it_is_told_to_look() {
     }
 }
 
-/// The options as the installer reads them, and everything else that makes the installer's pod.
+/// Returns the options as the installer reads them, and all objects without the options.
 fn options_and_rest(values: &str) -> (Value, Vec<Value>) {
     const KEY: &str = "installer.catamaran.wasm/options";
     let mut objects = objects(Release::with(values));
@@ -196,7 +196,7 @@ fn options_and_rest(values: &str) -> (Value, Vec<Value>) {
 }
 
 #[test]
-fn other_options_change_the_installers_pod_and_nothing_else_so_that_they_go_from_node_to_node() {
+fn changed_options_change_only_the_installers_pod_template() {
     let (none, before) = options_and_rest("{}");
     assert_eq!(none, json!({}));
     let text = "options: {max_module_bytes: 134217728, native_runtime: 'a \"b\" c', native_containers: false}";
@@ -213,7 +213,7 @@ fn other_options_change_the_installers_pod_and_nothing_else_so_that_they_go_from
 }
 
 #[test]
-fn nothing_uninstalls_but_the_job_before_a_deletion_and_hooks_leave_nothing() {
+fn only_the_job_before_a_deletion_uninstalls_and_hooks_leave_nothing() {
     for (name, values) in CASES {
         let mut before_deletion = Vec::new();
         for object in objects(Release::with(values)) {
