@@ -1,5 +1,4 @@
-//! The images of critest's specs, by the repositories and tags that it requests: busybox in all of them, and stand-ins for a web server and
-//! the like.
+//! The images that critest's specs request, by repository and tag: busybox in all of them, and stand-ins for a web server and the like.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +10,7 @@ pub(crate) fn all(standin: &Path) -> Vec<(&'static str, &'static str, Image)> {
     let program = fs::read(standin).unwrap_or_else(|error| panic!("{}: {error}", standin.display()));
     let busybox = || {
         let image = guests::busybox().file("/bin/standin", &program);
-        // A spec masks `ls` alone, so it must be a file of its own, not the target of links.
+        // A spec masks `ls` alone, so `ls` must be a file of its own and not a link to busybox.
         let image = image.file("/bin/ls", "#!/bin/sh\nexec /bin/busybox ls \"$@\"\n");
         ["ipcs", "pgrep"].iter().fold(image, |image, name| image.link(&format!("/bin/{name}"), "standin"))
     };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! provision   builds critest from its module        registry   serves its images on loopback, under any host's name
-//! skipped     specs that cannot run here, on either  expected   specs that pass on runc's handler and not on ours, and why
+//! skipped     specs that neither can run here       expected   specs that pass on runc's handler and not on ours, and why
 //! ```
 //!
 //! Both handlers get the same list of skipped specs. A spec that passes on runc's handler alone fails the run unless it is expected, and so
@@ -31,7 +31,7 @@ use catamaran_harness::{Node, cri, provided_by};
 
 /// The handlers: runc's, the reference, and ours.
 const HANDLERS: [&str; 2] = ["runc", "catamaran"];
-/// critest has no limit of its own for a spec that hangs.
+/// The limit of a run, because critest has none for a spec that hangs.
 const LIMIT: &str = "15m";
 
 /// A program that `provision` has built.

@@ -29,7 +29,7 @@ fn one(spec: &Value) -> Option<(String, Option<String>)> {
     let words: Vec<&str> = above.chain([&spec["LeafNodeText"]]).filter_map(Value::as_str).collect();
     match spec["State"].as_str()? {
         "passed" => Some((words.join(" "), None)),
-        // By the list of specs that cannot run here, or by themselves.
+        // Skipped by the list of specs that cannot run here, or by themselves.
         "skipped" | "pending" => None,
         state => {
             let why = spec["Failure"]["Message"].as_str().unwrap_or("no reason");
@@ -38,7 +38,7 @@ fn one(spec: &Value) -> Option<(String, Option<String>)> {
     }
 }
 
-/// Prints the differences; returns whether they are as expected. `file` is where the expected differences are written.
+/// Prints the differences; returns whether they are as expected. `file` is the file of the expected differences.
 pub fn compare(on_runc: &Outcomes, on_ours: &Outcomes, expected: &BTreeMap<String, String>, file: &str) -> bool {
     let mut good = true;
     for (name, of_runc) in on_runc {

@@ -1,5 +1,4 @@
-//! A registry on loopback of images for containerd to pull: whatever host an image's name has, containerd looks for it here, by its
-//! repository and tag (OCI distribution spec, "Pull").
+//! A registry on loopback, from which containerd pulls every image, whatever host the image's name has (OCI distribution spec, "Pull").
 
 use std::collections::HashMap;
 use std::fs;
@@ -46,7 +45,7 @@ impl Registry {
         Self { server, port }
     }
 
-    /// Text for containerd's configuration, by which it pulls all images from here. `folder` gets the files that the text names.
+    /// Returns text for containerd's configuration, so that it pulls all images from here. `folder` gets the files that the text names.
     ///
     /// # Panics
     /// When the folder cannot be written.

@@ -7,8 +7,8 @@ use catamaran_harness::Node;
 
 use crate::residents::Residents;
 
-/// The allowed growth of a shim's private memory since the start, in bytes: what its allocator keeps after its peak. In 20 minutes, with
-/// some ten thousand containers of a shim, a leak of 20 bytes a container is more.
+/// The allowed growth of a shim's private memory since the start, in bytes, for the memory that its allocator keeps after a peak. A shim
+/// serves some ten thousand containers in 20 minutes, so a leak of 20 bytes a container exceeds it.
 const MOST_GROWTH: u64 = 192 << 10;
 
 /// The rule for one of the samples' rows.
@@ -74,7 +74,7 @@ impl Census {
         let of = |kind| processes.iter().filter(move |process| process.kind == kind);
         let sum = |kind, figure: fn(&Process) -> u64| of(kind).map(figure).sum::<u64>();
         let most = |kind| of(kind).map(|process| process.private).max().unwrap_or(0);
-        // The lasting ones: processes of the load are small while they last.
+        // Only of the residents' shims: a shim of the load does not live long enough to grow.
         let stay: Vec<u64> = residents.shims().into_iter().map(private).collect();
         Self([
             processes.len() as u64,
@@ -111,7 +111,7 @@ impl Census {
     }
 }
 
-/// The node's processes, known by their names for it, and the number of their zombies.
+/// The node's processes, which contain its tag in their command line, environment or cgroup, and the number of their zombies.
 fn processes(node: &Node) -> (Vec<Process>, u64) {
     let mut found = Vec::new();
     let (mut known, mut dead) = (Vec::new(), Vec::new());
@@ -195,7 +195,7 @@ fn cgroups(node: &Node) -> u64 {
     let root = Path::new("/sys/fs/cgroup");
     let below = |tree: &Path| folders(&tree.join(node.namespace()));
     let trees = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    // A link is another name of a tree.
+    // A link is only another name of a tree.
     let trees = trees.filter(|tree| tree.is_dir() && !tree.is_symlink());
     below(root) + trees.map(|tree| below(&tree)).sum::<u64>()
 }

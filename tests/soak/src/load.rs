@@ -1,4 +1,4 @@
-//! The load: threads that each do one thing after the other, chosen pseudo-randomly, the same in every run.
+//! The load: threads that each do one deed after the other, in a pseudo-random order that is the same in every run.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,7 +44,7 @@ const DEEDS: [Deed; 9] = [
     Deed::Refused,
 ];
 
-/// The runtimes and engines for it.
+/// The runtimes and engines to do a deed on.
 const PLACES: [(Runtime, Engine); 3] =
     [(Runtime::Catamaran, Engine::Wasmtime), (Runtime::Catamaran, Engine::Wasmer), (Runtime::Runc, Engine::Wasmtime)];
 
@@ -56,7 +56,7 @@ pub(crate) struct Load<'a> {
     restarts: AtomicU64,
 }
 
-/// Alerts the others when a thread fails, so that the run does not last its whole time.
+/// Stops the other threads when one fails, so that the run ends early.
 struct Alarm<'a>(&'a AtomicBool);
 
 impl Drop for Alarm<'_> {
@@ -82,7 +82,7 @@ pub(crate) fn warm_up(node: &Node, residents: &Residents<'_>) {
     for place in PLACES {
         DEEDS.into_iter().for_each(|deed| act(node, "warm", deed, place));
     }
-    // An allocator reaches its full size only after some hundreds, and then keeps it.
+    // An allocator reaches its full size only after some hundreds of containers, and then keeps it.
     for shim in &residents.direct {
         (0..WARM).for_each(|_| serve(shim));
     }
@@ -163,7 +163,7 @@ impl<'a> Load<'a> {
     }
 }
 
-/// Runs one container of a shim that has served others, from its creation to its deletion.
+/// Runs one more container of a long-lived shim, from its creation to its deletion.
 fn serve(shim: &Shim<'_>) {
     let case = shim.case();
     case.bring(Standing::Deleted);
@@ -181,9 +181,9 @@ fn act(node: &Node, id: &str, deed: Deed, (runtime, engine): (Runtime, Engine)) 
     match deed {
         Deed::Hello => assert_eq!(code(guest("hello"), 0), guests::greeting(runtime)),
         Deed::Exit => drop(code(guest("exit").args(["/exit", "7"]), 7)),
-        // runc leaves the code at the kernel's for an abort of a first process.
+        // Under runc the program is the first process of its pid namespace, where abort(3) ends in SIGSEGV.
         Deed::Trap => drop(code(guest("trap"), if runtime == Runtime::Runc { 139 } else { 134 })),
-        // It has no native form, so runc gets one more of the others instead.
+        // The Go program has no native form here, so runc runs hello instead.
         Deed::Go if runtime == Runtime::Runc => drop(code(guest("hello"), 0)),
         Deed::Go => drop(code(order(&guests::kitchen()).args(["/kitchen.wasm", "exit", "3"]), 3)),
         Deed::Output => {

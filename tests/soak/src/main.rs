@@ -37,7 +37,7 @@ use crate::residents::Residents;
 
 /// The time between two samples.
 const PERIOD: Duration = Duration::from_secs(5);
-/// How long the last of the load may take to end.
+/// How long the remains of the load may take to end.
 const REST: Duration = Duration::from_secs(60);
 const LAST_COMPILE: Duration = Duration::from_secs(3600);
 
@@ -46,7 +46,8 @@ fn main() {
     let minutes: f64 = minutes.parse().unwrap_or_else(|e| panic!("MINUTES is {minutes:?}, no number: {e}"));
     let node = Node::start();
     let residents = Residents::start(&node);
-    // One of each, so that one-time resources exist, and the cache is filled. A restart of containerd ends the run, so one begins it.
+    // Each deed once, so that one-time resources exist and the cache is filled. Containerd is restarted before the first census because it
+    // is restarted before the last.
     load::warm_up(&node, &residents);
     residents.restart_containerd();
     await_compiles(&node);
@@ -75,7 +76,7 @@ fn await_compiles(node: &Node) {
     }
 }
 
-/// Measures when nothing of the load is left; waits until the figures are as before, for as long as that may take.
+/// Measures at rest. Waits until the figures are as `before`, for at most a minute.
 fn at_rest(node: &Node, residents: &Residents<'_>, before: Option<&Census>) -> Census {
     let until = Instant::now() + REST;
     loop {

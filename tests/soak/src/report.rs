@@ -46,6 +46,6 @@ impl Report {
         let (end, _) = self.end.as_ref().expect("the run is not over");
         let grown = end.grown(&self.start);
         assert!(grown.is_empty(), "not as it was before the load:\n  {}", grown.join("\n  "));
-        println!("\nnothing has grown that may not");
+        println!("\nnothing has grown beyond its limit");
     }
 }

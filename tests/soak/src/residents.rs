@@ -10,9 +10,9 @@ pub(crate) struct Residents<'n> {
     sleeping: Vec<Task<'n>>,
     /// Containers that echo what the test writes to them.
     speaking: Vec<Task<'n>>,
-    /// Without containerd, so that they outlive their containers.
+    /// Shims without containerd, which would end each with its last container.
     pub(crate) direct: Vec<Shim<'n>>,
-    /// Held by every caller of containerd: it is restarted between two calls, because an interrupted call fails on any runtime.
+    /// Held by every caller of containerd, so that containerd is restarted only between calls: an interrupted call fails on any runtime.
     calls: RwLock<()>,
 }
 
@@ -57,7 +57,7 @@ impl<'n> Residents<'n> {
         }
     }
 
-    /// The processes of our shims among them.
+    /// The pids of our shims among the residents' shims.
     pub(crate) fn shims(&self) -> Vec<u32> {
         let ours = self.sleeping.iter().chain(&self.speaking).filter(|task| !task.id().ends_with("-0"));
         ours.filter_map(|task| parent(task.pid())).chain(self.direct.iter().map(|shim| shim.pid)).collect()

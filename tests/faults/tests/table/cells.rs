@@ -7,11 +7,11 @@ use catamaran_harness::Engine;
 pub(crate) enum Who {
     /// The program that containerd runs, up to its answer.
     Starter,
-    /// The server that it forks, up to the end of the first Create.
+    /// The server that the start program forks, up to the end of the first Create.
     Server,
-    /// The shim of one container, its last.
+    /// The shim of a single container.
     Alone,
-    /// The shim of a pod, whose further container is in that step.
+    /// The shim of a pod, while the pod's second container is in that step.
     Shim,
     Intermediate,
     Worker,
@@ -20,7 +20,7 @@ pub(crate) enum Who {
     Driver,
     Compile,
     Containerd,
-    /// As [`Who::Shim`], with a native container in that step.
+    /// As [`Who::Shim`], with a native container as the second one.
     NativeShim,
     /// A command of runc.
     Runc,
@@ -44,7 +44,7 @@ pub(crate) enum Step {
     Delete,
 }
 
-/// The program of the pod's further container, and of the one that is alone.
+/// The program of the pod's second container, and of the single container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Guest {
     /// It prints that it is ready, and sleeps.
@@ -121,7 +121,7 @@ impl Who {
         steps.iter().copied().filter(move |step| *step != Stop || guest == Guest::Server)
     }
 
-    /// Whether the pod's further container is a native one.
+    /// Whether the pod's second container is a native one.
     pub(crate) fn is_native(self) -> bool {
         matches!(self, Self::NativeShim | Self::Runc | Self::Native)
     }
@@ -131,14 +131,14 @@ impl Who {
         matches!(self, Self::Shim | Self::NativeShim)
     }
 
-    /// Whether the guest's program matters to it.
+    /// Whether the victim differs with the guest's program.
     fn is_programs(self) -> bool {
         matches!(self, Self::Intermediate | Self::Worker | Self::Compile)
     }
 }
 
 impl Who {
-    /// Whether the step has no length: the victim cannot see what follows.
+    /// Whether the victim is killed at once: it makes no calls that belong to the step.
     pub(crate) fn dies_at_once(self, step: Step) -> bool {
         matches!(step, Step::Created | Step::Running)
             || matches!((self, step), (Self::Worker | Self::Native, Step::Kill))
@@ -163,8 +163,8 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    /// Reads `CATAMARAN_FAULTS`: the number of points of a cell, and after a blank the only row to run, or the guest whose rows to run;
-    /// without it there are few points, and one row of those that are the same with all guests.
+    /// Reads `CATAMARAN_FAULTS`: the number of points of a cell, and after a blank the only row to run, or the guest whose rows to run.
+    /// Without the variable each cell has few points, and rows that are the same with every guest run with one.
     pub(crate) fn wanted() -> Self {
         const NAME: &str = "CATAMARAN_FAULTS";
         let Ok(text) = std::env::var(NAME) else { return Self { points: 2, everything: false, only: None } };

@@ -10,7 +10,7 @@
 //!
 //! After each death: nothing of the victim's containers is left (processes, cgroups, mounts, sockets, state, bundles, leases), every exit
 //! was reported once, the neighbour and, unless its shim died, the pod run on, and the ids are free: the next trial uses the same.
-//! `CATAMARAN_FAULTS` says how many points of each step are tried.
+//! `CATAMARAN_FAULTS` sets the number of points of each step.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic is how a test says that it failed")]
 
@@ -61,7 +61,7 @@ fn row(who: Who, guest: Guest, points: usize) -> Row {
     Row { who, guest, cells }
 }
 
-/// Runs trials until something is not clean: returns false then, and the scene cannot be used any more.
+/// Runs trials until one is not clean. Returns false then: the scene cannot be used any more.
 fn go_through(
     scene: &mut Scene<'_>,
     who: Who,
@@ -103,7 +103,7 @@ fn go_through(
     true
 }
 
-/// Returns so many places in a step, evenly spread, from its first on.
+/// Returns `points` places in a step, evenly spread, beginning with the first.
 fn spread(length: At, points: usize) -> Vec<At> {
     match length {
         At::Call(count) => {

@@ -7,7 +7,7 @@ use crate::cells::{Guest, Step, Who};
 pub(crate) struct Cell {
     /// The points at which the victim died.
     pub(crate) killed: usize,
-    /// The points that came too late, or too early.
+    /// The points that the victim did not reach this time.
     pub(crate) missed: usize,
     /// Failures, and their places.
     pub(crate) troubles: Vec<String>,
@@ -68,5 +68,5 @@ pub(crate) fn print(rows: &[Row]) {
     let cells = rows.iter().flat_map(|row| &row.cells).map(|(_, cell)| cell);
     let (killed, missed) = cells.clone().fold((0, 0), |(k, m), cell| (k + cell.killed, m + cell.missed));
     let bad: usize = cells.map(|cell| cell.troubles.len()).sum();
-    println!("\n{killed} deaths, {bad} of them not clean; {missed} points at which the victim was not there any more");
+    println!("\n{killed} deaths, {bad} of them not clean; {missed} points that the victim did not reach");
 }

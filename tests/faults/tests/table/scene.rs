@@ -1,4 +1,4 @@
-//! The scene of the deaths: a node with a neighbour that must stay untouched, a pod, and what else may exist during a trial.
+//! The scene of the deaths: a node with a neighbour that must stay untouched, a pod, and a single container.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::cells::{Guest, Who};
 use crate::tracer::runs;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-/// The ids of a pod and of its further container, and of a container that is alone.
+/// The ids of a pod, of its second container, and of a single container.
 pub(crate) const POD: &str = "pod";
 pub(crate) const MEMBER: &str = "member";
 pub(crate) const SOLO: &str = "solo";
@@ -22,14 +22,14 @@ pub(crate) const SOLO: &str = "solo";
 pub(crate) struct Scene<'n> {
     pub(crate) node: &'n Node,
     neighbour: Task<'n>,
-    /// None while containerd is killed, which would end it.
+    /// None in the rows that kill containerd, because that ends the listener.
     events: Option<Events>,
     pub(crate) pod: Option<Task<'n>>,
-    /// Whether the pod's further container is a native one.
+    /// Whether the pod's second container is a native one.
     native: bool,
-    /// The program of that container if it is not native, and of the one that is alone.
+    /// The program of that container if it is not native, and of the single container.
     guest: Guest,
-    /// The neighbour's things, and the pod's.
+    /// The lines of [`Node::leftovers`] that belong to the neighbour and the pod.
     expected: BTreeSet<String>,
 }
 
@@ -62,7 +62,7 @@ impl<'n> Scene<'n> {
         self.guest == Guest::Server && [MEMBER, SOLO].contains(&id)
     }
 
-    /// Whether its guest has begun: a server answers. A guest whose worker is gone has not.
+    /// Whether the task's guest has begun: a server answers, another guest has printed "ready". False if the worker is gone.
     pub(crate) fn has_begun(&self, task: &Task<'_>) -> bool {
         if !self.serves(task.id()) {
             return task.stdout().contains("ready\n");
@@ -115,14 +115,14 @@ impl<'n> Scene<'n> {
     fn forget_pod(&mut self) {
         let of_neighbour = |line: &String| !line.contains(&format!("/{POD}")) && !line.ends_with(&format!(" {POD}"));
         self.expected.retain(of_neighbour);
-        // Its processes do not name the node.
+        // A process's line does not name its container: keep those of the neighbour and its shim.
         let neighbour = self.neighbour.pid();
         let shim = catamaran_harness::procfs::parent(neighbour);
         let own = [format!("process {neighbour}:"), format!("process {shim}:")];
         self.expected.retain(|line| !line.starts_with("process ") || own.iter().any(|own| line.starts_with(own)));
     }
 
-    /// Removes what is left of a trial's container by containerd's own calls. They may all find nothing.
+    /// Removes what is left of a trial's container by containerd's own calls, each of which may find nothing.
     pub(crate) fn dismiss(&self, task: Task<'n>, shim_lives: bool) {
         let gone = |status: &Status| matches!(status.code, Code::NotFound | Code::FailedPrecondition);
         let check = |what: &str, answer: Result<(), Status>| {
@@ -154,7 +154,7 @@ impl<'n> Scene<'n> {
         }
     }
 
-    /// Checks that the ids are free: their containers run to their ends.
+    /// Checks that the ids are free: new containers of these ids run and end.
     pub(crate) fn use_again(&mut self) {
         self.need_pod();
         for id in [MEMBER, SOLO] {
@@ -163,7 +163,7 @@ impl<'n> Scene<'n> {
             let output = task.discard();
             assert!(output.code == 137, "{id} again: {output:?}");
         }
-        // A compile of another module, which sweeps what killed processes have left.
+        // Compiles another module, which also removes what killed processes have left.
         self.empty_cache();
         let other = self.node.container("other").image(&guests::image(Runtime::Catamaran, "hello")).create();
         other.discard();
@@ -171,8 +171,8 @@ impl<'n> Scene<'n> {
         assert!(rubbish.is_empty(), "left in the cache: {rubbish:?}");
     }
 
-    /// Does an administrator's work, whatever the runtime: a containerd that is killed while it removes a bundle leaves it under a hidden
-    /// name for ever, and removes no later one of that id.
+    /// Removes a bundle's hidden folder, as an administrator must on any runtime: a containerd that is killed while it removes a bundle
+    /// leaves this folder for ever, and then cannot remove a later bundle of that id.
     pub(crate) fn finish_for_containerd(&self, id: &str) {
         let hidden = self.node.bundle(&format!(".{id}"));
         if hidden.exists() {

@@ -1,7 +1,7 @@
-//! Kills a process at a system call of its own, by the call's number in the step: the same place each time, on any machine.
+//! Kills a process at its n-th system call in the step: the same place each time, on any machine.
 //!
-//! Follows a shim, or containerd, by ptrace(2) with all that it starts, so that a victim is known from its first moment on. A followed
-//! process does not notice, is slower, and is released when the thread that follows it ends.
+//! Follows a shim, or containerd, and every process that it starts, by ptrace(2), so that a victim is known from its first moment on. A
+//! followed process does not notice it, but is slower. It is released when the thread that follows it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -56,7 +56,7 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    /// Follows `root` from now on, and kills the process of that role at its system call of that number, counted from 0.
+    /// Follows `root` from now on, and kills the process of the victim's role at its system call of the victim's number, counted from 0.
     pub(crate) fn follow(root: u32, victim: Option<(Role, usize)>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (ready, wait) = mpsc::channel();
@@ -83,7 +83,7 @@ impl Tracer {
 
 struct Process {
     role: Role,
-    /// The role of its parent.
+    /// The parent's role.
     parent: Role,
     /// Whether its next stop at a system call is the call's end.
     inside: bool,
@@ -110,7 +110,7 @@ impl Follower {
             let before = self.all.len();
             for thread in fs::read_dir(format!("/proc/{root}/task")).unwrap().flatten() {
                 let thread = Pid::from_raw(thread.file_name().to_str().unwrap().parse().unwrap());
-                // A thread that is already followed is a followed process's thread.
+                // A thread made by a followed thread is followed already.
                 if !self.all.contains_key(&thread) && ptrace::seize(thread, options).is_ok() {
                     ptrace::interrupt(thread).unwrap();
                     self.all.insert(thread, Process { role, parent: role, inside: false });
@@ -124,7 +124,7 @@ impl Follower {
     }
 
     fn run(&mut self, stop: &AtomicBool) {
-        // Only for this thread's: the other threads have children of their own.
+        // Waits only for processes that this thread follows: other threads have children of their own.
         let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | WaitPidFlag::WNOHANG;
         while !stop.load(Ordering::SeqCst) {
             let (pid, status) = match raw::wait(flags) {
@@ -187,7 +187,7 @@ impl Follower {
             PTRACE_EVENT_CLONE | PTRACE_EVENT_FORK | PTRACE_EVENT_VFORK => {
                 let Ok(child) = ptrace::getevent(pid) else { return };
                 let child = Pid::from_raw(i32::try_from(child).unwrap());
-                // Without an exec of its own, which a thread does not have either.
+                // The child's role until it executes a program, as a thread never does.
                 let role = match parent {
                     Role::Intermediate => Role::Worker,
                     Role::Starter => Role::Server,
@@ -202,7 +202,7 @@ impl Follower {
             PTRACE_EVENT_EXEC => {
                 if let Some(process) = self.all.get_mut(&pid) {
                     process.role = executed(pid, process.parent);
-                    // Its beginning may have gone unseen.
+                    // The beginning of this execve may have gone unseen; the next stop is its end.
                     process.inside = true;
                 }
             }
@@ -224,7 +224,7 @@ impl Follower {
     }
 }
 
-/// Calls for which nix has no form.
+/// Calls that nix does not offer.
 #[allow(unsafe_code, reason = "nix knows no real-time signals")]
 mod raw {
     use nix::errno::Errno;

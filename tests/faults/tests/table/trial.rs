@@ -17,7 +17,7 @@ const SHORT: Duration = Duration::from_millis(300);
 /// The place in the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum At {
-    /// No victim: to learn how long the step is.
+    /// Without a victim, to measure the length of the step.
     Never,
     /// At the victim's system call of this number.
     Call(usize),
@@ -49,7 +49,7 @@ pub(crate) fn die(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     }
 }
 
-/// A shim that is being started, by the program that containerd runs.
+/// Kills the start program that containerd runs, or the server that it forks.
 fn starting(scene: &Scene<'_>, who: Who, at: At) -> Died {
     let role = if who == Who::Starter { Role::Starter } else { Role::Server };
     let victim = match at {
@@ -72,7 +72,7 @@ fn starting(scene: &Scene<'_>, who: Who, at: At) -> Died {
     Died { killed, length, place: seen.killed_at.unwrap_or_default() }
 }
 
-/// The processes that a shim starts, and an existing shim.
+/// Kills a process that a shim starts, or a shim.
 fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     let (id, role) = match who {
         Who::Alone => (SOLO, Role::Root),
@@ -140,7 +140,7 @@ fn followed(scene: &mut Scene<'_>, who: Who, step: Step, at: At) -> Died {
     };
     assert!(
         expected.0.contains(&exits.0) && expected.1.contains(&exits.1),
-        "exits that were told of: {} of the pod, {} of {id}; expected {expected:?}",
+        "reported exits: {} of the pod, {} of {id}; expected {expected:?}",
         exits.0,
         exits.1
     );
@@ -197,7 +197,7 @@ fn go<'n>(scene: &Scene<'n>, task: Option<Task<'n>>, id: &str, step: Step, root:
     Some(task)
 }
 
-/// Kills containerd, which is restarted then.
+/// Kills containerd, and restarts it.
 fn containerd(scene: &Scene<'_>, step: Step, at: At) -> Died {
     let node = scene.node;
     let order = scene.order(SOLO).keep();
@@ -237,7 +237,7 @@ fn containerd(scene: &Scene<'_>, step: Step, at: At) -> Died {
 
 fn after_restart(scene: &Scene<'_>, step: Step, worker: Option<u32>, task: Option<Task<'_>>) {
     let Some(task) = task else {
-        // The client does not know whether it was created: kubelets ask again, by the same name or after a removal.
+        // The client does not know whether the container was created. Like a kubelet, it removes whatever exists under the name.
         for words in [["tasks", "delete", "-f", SOLO].as_slice(), &["containers", "rm", SOLO]] {
             scene.node.ctr(words);
         }
