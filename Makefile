@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# What is worth keeping outside the clone: an unpacked containerd, built guests and, in CI, cargo's target folder.
+# Kept outside the clone: an unpacked containerd, built guests and, in CI, cargo's target folder.
 export CATAMARAN_CACHE ?= $(HOME)/.cache/catamaran
 ifeq ($(CI),true)
 export CARGO_TARGET_DIR ?= $(CATAMARAN_CACHE)/target
@@ -14,7 +14,7 @@ endif
 
 CARGO ?= cargo
 TRIPLE := $(shell rustc -vV | sed -n 's/^host: //p')
-# A workspace of its own, with a lock file of its own (see there).
+# Workspaces of their own, with lock files of their own; the root's Cargo.toml says why.
 WASMER_COMPILE := --manifest-path shim/wasmer-compile/Cargo.toml
 HOLDER := --manifest-path shim/holder/Cargo.toml
 BENCH_BIN := $(CARGO_TARGET_DIR)/$(TRIPLE)/release
@@ -40,7 +40,7 @@ OUT ?= $(CARGO_TARGET_DIR)/dist
 DIST := $(CARGO) run --locked -q -p catamaran-dist --
 # Parts of `make index`: ARCHIVES="a.tar b.tar".
 ARCHIVES ?=
-# Images to write: IMAGES="installer examples/hello"; without, all of them.
+# Images to write: IMAGES="installer examples/hello"; without it, all of them.
 IMAGES ?=
 
 .PHONY: image
@@ -81,7 +81,7 @@ picture: demo-build ## Make docs/demo.svg, README's picture, from what the demon
 	$(CARGO) run --locked -q -p catamaran-harness --example demo >$(CARGO_TARGET_DIR)/demo.txt
 	tests/harness/picture <$(CARGO_TARGET_DIR)/demo.txt >docs/demo.svg
 
-# Names of test programs: TESTS="pods harness"; without, all of them.
+# Names of test programs: TESTS="pods harness"; without it, all of them.
 TESTS ?=
 
 .PHONY: test
@@ -89,36 +89,36 @@ test: prepare build ## Run every test, and list what failed; root, and fails whe
 	tests/all $(TESTS)
 
 .PHONY: attacks
-attacks: prepare build ## Attack from a worker that was broken into and from a guest, and print what carried each denial; root
+attacks: prepare build ## Attack from a worker that was broken into and from a guest, and print what denied each attack; root
 	$(CARGO) test --locked -p catamaran-attacks --tests -- --nocapture
 
-# So many points of each step: 1000 are all system calls of one. ROW="shim of a pod" tries that row alone, ROW=wasmtime-http those with a
-# server.
+# The number of points to try in each step: 1000 covers all of its system calls. ROW="shim of a pod" tries that row alone,
+# ROW=wasmtime-http the rows with a server.
 POINTS ?= 16
 
 .PHONY: faults
-faults: prepare build ## Kill every process of a container's life at each step of it, and print what was left; root (POINTS, ROW)
+faults: prepare build ## Kill every process of a container's life at each step of it, and print a table of what was left; root (POINTS, ROW)
 	CATAMARAN_FAULTS="$(strip $(POINTS) $(ROW))" $(CARGO) test --locked -p catamaran-faults --tests -- --nocapture
 
-# Parts of the names of the specs to try, in critest or conformance: SPECS="NoNewPrivs"; without, all of them.
+# Parts of the names of the specs to try, in critest or conformance: SPECS="NoNewPrivs"; without it, all of them.
 SPECS ?=
 
 .PHONY: critest
-critest: prepare build ## Run Kubernetes' critest on runc's handler and on ours, and print where they part; root (SPECS)
+critest: prepare build ## Run Kubernetes' critest on runc's handler and on ours, and print where the results differ; root (SPECS)
 	$(CARGO) run --locked -q -p catamaran-critest -- $(if $(SPECS),"$(SPECS)")
 
-# Suites, Go's packages or CPython's modules: PARTS="cpython io/fs net"; without, all of them.
+# Suites, Go's packages or CPython's modules: PARTS="cpython io/fs net"; without it, all of them.
 PARTS ?=
 
 .PHONY: suites
 suites: prepare build ## Run the tests of Go's standard library and CPython's of files on both engines, and print a table; root (PARTS)
 	$(CARGO) run --locked -q -p catamaran-suites -- $(PARTS)
 
-# Parts of names of tests through the kubelet: CASES="probe volume"; without, all of them.
+# Parts of names of tests through the kubelet: CASES="probe volume"; without it, all of them.
 CASES ?=
 # Another line of containerd, built from its Go module: CONTAINERD=2.4.
 CONTAINERD ?=
-# What `cluster-up` writes; it tells `cluster-down` what to end.
+# The folder that `cluster-up` writes, by which `cluster-down` finds the cluster.
 CLUSTER := $(CARGO_TARGET_DIR)/cluster
 
 .PHONY: cluster
@@ -133,7 +133,7 @@ conformance: prepare build ## Run Kubernetes' own suite with Catamaran as the no
 	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) run --locked -q -p catamaran-cluster --bin catamaran-conformance -- $(ON:%=--on %) $(if $(SPECS),"$(SPECS)")
 
 .PHONY: conformance-sample
-conformance-sample: prepare build ## Run ten of its specs; root (ON, CONTAINERD)
+conformance-sample: prepare build ## Run ten specs of Kubernetes' own suite; root (ON, CONTAINERD)
 	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) run --locked -q -p catamaran-cluster --bin catamaran-conformance -- $(ON:%=--on %) --sample
 
 .PHONY: cluster-up
@@ -141,11 +141,11 @@ cluster-up: prepare build ## Start a Kubernetes of one node for use by hand, wit
 	CATAMARAN_CONTAINERD=$(CONTAINERD) $(CARGO) run --locked -q -p catamaran-cluster --bin catamaran-cluster -- up $(CLUSTER)
 
 .PHONY: cluster-down
-cluster-down: ## End it, and remove what clusters that were killed have left; root
+cluster-down: ## End the cluster of cluster-up, and remove the remains of killed ones; root
 	$(CARGO) run --locked -q -p catamaran-cluster --bin catamaran-cluster -- down $(CLUSTER)
 
-# Everything takes some fifteen times as long there: what the kernel, systemd and AppArmor have a say in, and no more.
-# What update skips needs files on a disk, and the machine's are in its memory.
+# The machine is some fifteen times slower, so only tests run there whose outcome depends on the kernel, systemd or AppArmor.
+# The skipped tests of `update` need files on a disk, and the machine's files are in its memory.
 MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signals_end processes:--skip,intermediates \
 	guest:an_image_of_many_layers_is_mounted catamaran-harness/leftovers:planted,--include-ignored resources cri \
 	pods:a_holder_ends,annotation_share native:events_of_a_native,what_its_spec_gives native_exec:terminal native_ends:paused,limits_of_a_native stats:--skip,a_thousand oom:--skip,on_runc pause update:--skip,breaks_off catamaran-node-tests/systemd:--ignored catamaran-attacks/table
@@ -154,11 +154,11 @@ MACHINE_TESTS ?= machine:--ignored lifecycle:--skip,many_creations,--skip,signal
 machine: prepare build ## Run tests in an emulated machine with cgroup v2, systemd, AppArmor (SUITE=forky: a new kernel)
 	tests/machine/run $(if $(SUITE),--suite $(SUITE)) $(MACHINE_TESTS)
 
-# BLESS=1 keeps what is rendered now, and README's table, as what is right; in `make reference`, what the code has.
+# BLESS=1 accepts the present output as right: in `make chart` the rendered objects and README's table, in `make reference` the code's tables.
 BLESS ?=
 
 .PHONY: chart
-chart: prepare ## Lint the Helm chart, render it by both Helms, try good and bad values, hold it against Kubernetes 1.30 to 1.37 (BLESS)
+chart: prepare ## Lint the Helm chart, render it by both Helms, try good and bad values, check the objects for Kubernetes 1.30 to 1.37 (BLESS)
 	BLESS=$(BLESS) $(CARGO) test --locked -q -p catamaran-chart-tests -- --nocapture
 
 .PHONY: reference
@@ -193,7 +193,7 @@ bench: prepare release ## Measure this shim on both engines beside runc and VERS
 MINUTES ?= 20
 
 .PHONY: soak
-soak: prepare build ## Every order of calls, floods of 200, a server's 100,000 requests, then MINUTES (20) of mixed load, and what grew by it; root
+soak: prepare build ## Test every order of calls, floods of 200 starts and 100,000 requests to a server, then print what MINUTES (20) of mixed load make grow; root
 	$(CARGO) test --locked -p catamaran-integration --test order --test floods --test http_soak -- --ignored --nocapture
 	$(CARGO) run --locked -q -p catamaran-soak -- $(MINUTES)
 

@@ -30,7 +30,7 @@ const TUNABLES: [&str; 6] = [
     "kernel/keys/root_maxbytes",
 ];
 
-/// A running cluster. Dropping it removes everything of it: fields go in the order of their declaration.
+/// A running cluster. Dropping it removes everything that belongs to it; Rust drops the fields in the order of their declaration.
 pub struct Cluster {
     kubelet: Daemon,
     scheduler: Daemon,
@@ -251,7 +251,7 @@ fn make_keys(programs: &Kubernetes, settings: &Settings) {
     assert!(made.expect("cannot run keys").success(), "keys failed; it says why above");
 }
 
-/// Removes the leavings of a killed kubelet: mounted volumes, and the cgroups of its classes of pods.
+/// Removes what a killed kubelet leaves: mounted volumes, and the cgroups of its classes of pods.
 fn remove_volumes_and_cgroups(node: &Node) {
     let left = node.leftovers();
     let below = |kind: &str, within: &str| -> Vec<PathBuf> {

@@ -104,8 +104,8 @@ fn hold(folder: &Path) {
     clear(folder);
 }
 
-/// The file for a user's shell to source. It never names the node's folder, because the harness takes every process with that in its
-/// environment for one of the node's, and ends it with the node.
+/// The file for a user's shell to source. It never contains the name of the node's folder, because the harness ends every process with that
+/// name in its environment together with the node.
 fn environment(cluster: &Cluster, folder: &Path) -> String {
     let folder = fs::canonicalize(folder).expect("a folder");
     let programs = Kubernetes::provide();

@@ -13,12 +13,12 @@ use rustix::fs::FlockOperation;
 const LINKS: &str = "/var/log/containers";
 /// The kubelet's own constant. It empties the folder when it starts.
 const DEVICE_PLUGINS: &str = "/var/lib/kubelet/device-plugins";
-/// The beginning of the names of tests' nodes' folders.
+/// The beginning of the name of every test node's folder.
 const NODES: &str = "catamaran-test-";
-/// How long one test program waits for the other's cluster to end.
+/// How long a test program waits for another one's cluster to end.
 const TURN: Duration = Duration::from_secs(900);
 
-/// The machine's one place for a test's kubelet. Dropping this removes the kubelet's files outside.
+/// The right to run the machine's only test kubelet. Dropping this removes the kubelet's files outside.
 pub(crate) struct Outside {
     _lock: File,
 }

@@ -1,4 +1,4 @@
-//! A namespace of a test's own, and the operations of tests in it.
+//! A Kubernetes namespace of a test's own, and what tests do in it.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ impl<'c> Space<'c> {
     pub(crate) fn make(cluster: &'c Cluster, name: &str) -> Self {
         cluster.kubectl().ok(["create", "namespace", name]);
         let space = Self { cluster, name: name.to_owned() };
-        // Before that, pods are refused.
+        // Pods are refused until the service account exists.
         wait_until(LIMIT, "the namespace's service account", || space.try_get("serviceaccount/default").map(drop));
         space
     }

@@ -20,9 +20,9 @@ use serde_json::{Value, json};
 const LATER: Duration = Duration::from_secs(90);
 const RELEASE: &str = "catamaran";
 const NAMESPACE: &str = "catamaran-system";
-/// Two builds of the images.
+/// The registries in the names of two builds of the images.
 const REGISTRIES: [&str; 2] = ["localhost/first", "localhost/second"];
-/// The chart as the documents name it in its registry, which is not reached from here.
+/// The chart's address in the documents, whose registry the tests do not reach.
 const PUBLISHED: &str = "oci://ghcr.io/catamaran-wasm/charts/catamaran";
 
 /// A cluster without Catamaran, and its administrator's tools.
@@ -32,8 +32,8 @@ struct Board {
     values: PathBuf,
 }
 
-/// Gives this thread, and all that it starts, a root file system whose mounts are shared, as on systemd: without systemd it may be private,
-/// and containerd then gives it to no container with `HostToContainer`.
+/// Gives this thread, and all that it starts, a root file system whose mounts are shared, as under systemd. Without systemd they may be
+/// private, and containerd then refuses a mount of it with `HostToContainer`.
 fn share_root() {
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).expect("cannot make a mount namespace");
     let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
@@ -188,7 +188,7 @@ fn in_force(board: &Board) -> PathBuf {
     Path::new(shim.trim_matches(['"', '\''])).parent().unwrap().to_owned()
 }
 
-/// One test, because each part goes on from the end of the one before, and a cluster takes a minute.
+/// One test, because each part begins where the one before ended, and a cluster takes a minute to start.
 #[test]
 fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     let mut typed = Assigned::to("a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was");
@@ -217,7 +217,7 @@ fn a_bare_cluster_is_made_ready_by_helm_upgraded_mended_and_left_as_it_was() {
     assert!(said.contains("Ahoy from WebAssembly aboard!"), "{said}");
     board.type_line(&typed.take("kubectl label namespace").text, &[]);
 
-    // An installer that ends uninstalls nothing, and its successor has nothing to do.
+    // An installer that ends uninstalls nothing, and the next one changes nothing.
     let containerd = cluster.node().containerd_pid();
     kubectl.ok(["delete", "pods", "--namespace", NAMESPACE, "--selector", "app.kubernetes.io/component=installer"]);
     kubectl.ok(["rollout", "status", "daemonset", "--namespace", NAMESPACE, "--timeout", "90s"]);

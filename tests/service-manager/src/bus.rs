@@ -1,4 +1,4 @@
-//! The two ways to the manager: a bus of dbus-daemon, where it owns systemd's name, and a private socket without a bus.
+//! The two ways to the manager: a bus of dbus-daemon, where the manager owns systemd's name, and a private socket without a bus.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -21,7 +21,7 @@ pub(crate) const NAME: &str = "org.freedesktop.systemd1";
 const LIMIT: Duration = Duration::from_secs(10);
 /// The interval of checks of the private socket.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Any identity will do.
+/// The server's identity; any is accepted.
 const GUID: &str = "0123456789abcdef0123456789abcdef";
 
 pub(crate) struct Bus {
@@ -60,7 +60,7 @@ impl Bus {
     }
 }
 
-/// A bus on which any process of this machine's root may own any name: it reads no policy of the machine's system bus.
+/// Starts a bus on which any process of root's may own any name. It does not read the policy of the machine's system bus.
 fn daemon(folder: &Path) -> Child {
     let config = folder.join("bus.conf");
     let text = format!(

@@ -57,7 +57,7 @@ pub(crate) fn perform(core: &Arc<Core>, job: &Job, service: &Service) -> &'stati
     word
 }
 
-/// Restarts it some time after it has ended by itself, for as long as the service manager lives.
+/// Restarts containerd five seconds after it has ended by itself, for as long as the service manager lives.
 fn supervise(core: &Arc<Core>, service: &Service) {
     let mut ended: Option<Instant> = None;
     while !core.is_stopped() {
@@ -76,7 +76,7 @@ fn supervise(core: &Arc<Core>, service: &Service) {
             (State::RESTARTING, None) if ended.is_some_and(|ended| ended.elapsed() >= RESTART_AFTER) => {
                 ended = None;
                 core.change(CONTAINERD, |unit| unit.restarts += 1);
-                // Refused if another job was requested meanwhile.
+                // This is refused if another job was requested meanwhile.
                 let _ = core.start_by_itself(CONTAINERD, "fail");
             }
             (State::RESTARTING, None) => {

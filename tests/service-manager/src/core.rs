@@ -169,7 +169,7 @@ impl Core {
         }
     }
 
-    /// Makes a failed unit inactive; a transient one is gone then.
+    /// Makes a failed unit inactive, and unloads it if it is transient.
     pub(crate) fn reset_failed(self: &Arc<Self>, name: &str) -> Result<()> {
         self.get(name).ok_or_else(|| Refused::not_loaded(name))?;
         self.change(name, |unit| {
@@ -191,7 +191,7 @@ impl Core {
         Ok(job)
     }
 
-    /// Begins a job when `replied` is done: the reply that names the job has been sent then.
+    /// Begins a job when `replied` is done, which means that the reply with the job's name has been sent.
     pub(crate) fn go(self: &Arc<Self>, job: Arc<Job>, replied: impl Future<Output = ()> + Send + 'static) {
         let core = Arc::clone(self);
         std::thread::spawn(move || {
@@ -308,7 +308,7 @@ impl Core {
 }
 
 impl Kind {
-    /// Ends the processes, whatever waits for them.
+    /// Ends the unit's processes, even while a job waits for them.
     fn stop(&self) {
         match self {
             Self::Containerd(service) => service.stop(),

@@ -133,7 +133,7 @@ impl Manager {
 
     fn reset_failed_unit(&self, name: &str) -> Result<()> {
         self.core.get(name).ok_or_else(|| Refused::not_loaded(name))?;
-        // In another task, because it sends signals on the connection of this call.
+        // In another thread, because it sends signals on the connection that this call came by.
         let (core, name) = (Arc::clone(&self.core), name.to_owned());
         std::thread::spawn(move || core.reset_failed(&name)).join().expect("it does not panic")
     }

@@ -107,7 +107,7 @@ impl UnitObject {
 }
 
 impl UnitObject {
-    /// Asks the unit; if it was just unloaded, a new one.
+    /// Asks the unit, or an unknown one if the unit was just unloaded.
     fn now<T>(&self, ask: impl FnOnce(&Unit) -> T) -> T {
         ask(&self.core.get(&self.name).unwrap_or_else(|| Unit::new(Kind::NotFound, &self.name)))
     }

@@ -72,7 +72,7 @@ mod tests {
     use super::forward;
 
     #[test]
-    fn a_message_gets_the_sender_and_a_line_stays() {
+    fn a_message_gets_a_sender_and_a_line_of_the_greeting_is_unchanged() {
         // A return without a body, whose only field is the serial of its call.
         let message = b"l\x02\x01\x01\0\0\0\0\x01\0\0\0\x08\0\0\0\x05\x01u\0\x02\0\0\0";
         let marked = b"l\x02\x01\x01\0\0\0\0\x01\0\0\0\x15\0\0\0\x05\x01u\0\x02\0\0\0\x07\x01s\0\x04\0\0\0a.bc\0\0\0\0";

@@ -20,7 +20,7 @@ use crate::unit::State;
 /// A unit's property, as the client sends it.
 pub(crate) type Property = (String, OwnedValue);
 
-/// Properties that are accepted without effect here: they order, limit or name.
+/// Properties that are accepted and have no effect here, because they only order, limit or name.
 const WITHOUT_EFFECT: [&str; 24] = [
     "After",
     "Before",
@@ -300,7 +300,7 @@ fn outcome(status: ExitStatus) -> Outcome {
     match (status.code(), status.signal()) {
         (Some(0), _) => SUCCESS,
         (Some(code), _) => Outcome { result: "exit-code", status: code },
-        // systemd's notion of a clean end.
+        // systemd counts an end by SIGTERM as success.
         (None, Some(signal)) if signal == Signal::TERM.as_raw() => SUCCESS,
         (None, signal) => Outcome { result: "signal", status: signal.unwrap_or_default() },
     }
@@ -330,7 +330,7 @@ pub(crate) fn perform_service(core: &Arc<Core>, job: &Job, service: &Arc<Service
                 let _ = tell.send(None);
             }
         });
-        // Unless the unit has another job, which then sets its state.
+        // Sets no state if the unit has got another job, which sets it.
         core.change(&name, |unit| {
             if Some(unit.generation) == generation {
                 unit.state = match outcome.is_good() {
@@ -374,7 +374,7 @@ pub(crate) fn perform_timer(core: &Arc<Core>, job: &Job, timer: &Arc<Timer>, sta
             return;
         }
         core.set_state(&name, State::ELAPSED);
-        // Refused if its service is gone.
+        // This is refused if the timer's service is gone.
         let _ = core.start_by_itself(&timer.unit, "replace");
         core.collect(&name);
     });

@@ -56,7 +56,7 @@ pub(crate) struct Unit {
     pub(crate) status: i32,
     pub(crate) starts: u32,
     pub(crate) restarts: u32,
-    /// Raised with each job, so that a process waiting for a unit notices another request.
+    /// Raised with each job, so that a thread that waits for the unit notices another request.
     pub(crate) generation: u64,
 }
 
@@ -117,7 +117,7 @@ mod tests {
     use super::path;
 
     #[test]
-    fn a_units_path_is_systemds() {
+    fn a_units_path_is_escaped_as_by_systemd() {
         let expected = "/org/freedesktop/systemd1/unit/containerd_2eservice";
         assert_eq!(path("containerd.service"), expected);
         assert_eq!(path("1a-b.timer"), "/org/freedesktop/systemd1/unit/_31a_2db_2etimer");

@@ -212,7 +212,7 @@ fn a_service_that_failed_stays_until_it_is_reset() {
 
 /// The messages that systemd's own tools send to its private socket.
 #[test]
-fn the_private_socket_is_no_bus() {
+fn the_private_socket_answers_without_hello_and_names_the_sender() {
     let node = Node::start();
     let manager = ServiceManager::start(&node);
     let mut stream = UnixStream::connect(manager.private_socket()).unwrap();

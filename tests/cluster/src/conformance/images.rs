@@ -11,7 +11,7 @@ const USERS: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:
                      user-defined-in-image:x:1000:1000:user:/:/bin/sh\n";
 const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\nuser-defined-in-image:x:1000:\n\
                       group-defined-in-image:x:50000:user-defined-in-image\n";
-/// Specs test whether a privileged container may make a link, by the kind `dummy`, which not every kernel has.
+/// An `ip` that makes a bridge where the kernel lacks links of the kind `dummy`: specs make one to see whether a container is privileged.
 const IP: &str = "#!/bin/busybox sh\ncase \"$*\" in\n\
     \"link add \"*\" type dummy\") /bin/busybox ip \"$@\" 2>/dev/null || exec /bin/busybox ip link add \"$3\" type bridge ;;\n\
     *) exec /bin/busybox ip \"$@\" ;;\nesac\n";
@@ -51,7 +51,7 @@ pub(crate) fn all(suite: &Suite) -> Vec<(&'static str, &'static str, Image)> {
             image.file_as(&format!("{PAGES}/index.html"), "a page\n", 0o644, 0, 0).link("/bin/nginx", "standin");
         image.env(["PATH=/bin:/usr/bin", &format!("PAGES={PAGES}")]).cmd(["/bin/nginx"])
     };
-    // A server of one picture, whose description a spec requests.
+    // A server of one picture. A spec requests the picture's description.
     let picture = |name: &str| {
         let description = format!("{{\n  \"image\": \"{name}.jpg\"\n}}\n");
         shell(suite).file_as("/data.json", description, 0o644, 0, 0).link("/bin/nginx", "standin").cmd(["/bin/nginx"])

@@ -1,4 +1,4 @@
-//! Kubernetes' own end-to-end suite on a node whose default runtime is Catamaran, beside the same on runc: `make conformance`.
+//! Kubernetes' own end-to-end suite on a node whose default runtime is Catamaran, and on one whose default is runc: `make conformance`.
 //!
 //! ```text
 //! catamaran-conformance [--on runc] [--on catamaran] [--sample] [WORD...]
@@ -38,7 +38,7 @@ use catamaran_harness::{cri, die_with_parent, scratch, spawn};
 const RUNTIMES: [&str; 2] = ["runc", "catamaran"];
 const CHOSEN: &str = "(Conformance || NodeConformance) && (sig-node || sig-storage || sig-apps) && !Serial && !Slow && !Disruptive \
                       && Feature: isEmpty";
-/// The specs that the words choose from: all that need no feature that is switched on by hand.
+/// The specs that words choose from: all except those of features that must be switched on.
 const OF_WORDS: &str = "Feature: isEmpty";
 /// The number of concurrent specs: most of the time they wait.
 const AT_ONCE: u32 = 8;
@@ -175,7 +175,7 @@ fn main() -> ExitCode {
     let good = match &all[..] {
         [(_, on_runc), (_, on_ours)] => {
             let mut expected = listed("expected");
-            // Only of those that ran.
+            // Only the specs that ran.
             expected.retain(|name, _| on_runc.contains_key(name));
             compare(on_runc, on_ours, &expected, "tests/cluster/conformance/expected")
         }

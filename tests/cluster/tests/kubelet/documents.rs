@@ -14,7 +14,7 @@ tests! {
     Once: the_pods_of_the_first_guide_greet_on_each_engine, the_examples_answer_as_their_readmes_ask_them;
 }
 
-/// A user's shell whose `kubectl` is that of the cluster, in this namespace. Its folder is that of the namespace.
+/// A user's shell whose `kubectl` is that of the cluster, in this namespace, and a folder of the shell's own.
 fn shell(space: &Space<'_>) -> (Shell, PathBuf) {
     let node = space.cluster().node();
     let folder = node.folder(&format!("typed/{}", space.name()));
@@ -42,8 +42,8 @@ fn the_pods_of_the_first_guide_greet_on_each_engine(space: &Space<'_>) {
     typed.finish();
 }
 
-/// Nothing here resolves a Service's name or routes its address, and no registry has busybox: the line's address is that of the pod,
-/// and its image the tests' own.
+/// Returns the line with the pod's address and the tests' own image, because nothing here resolves a Service's name or routes its address,
+/// and no registry has busybox.
 fn asks_the_pod(space: &Space<'_>, name: &str, line: &str) -> String {
     let pod = space.get(&format!("pod/{name}"))["status"]["podIP"].as_str().unwrap().to_owned();
     let ports = space.get(&format!("service/{name}"))["spec"]["ports"].clone();

@@ -4,9 +4,8 @@ use catamaran_cluster::Cluster;
 use catamaran_harness::{Engine, Example, Image, guests};
 use catamaran_integration::{net, rust_guest};
 
-/// All WebAssembly programs of the tests, each for either engine: `/kitchen.wasm` (tests/guests/c/kitchen.c), `/sleep.wasm`, `/exit.wasm`,
-/// `/trap.wasm`, `/spin.wasm`, `/env.wasm`, `/args.wasm` (tests/guests/*.wat); and `/grpc.wasm` (tests/guests/wasix/grpc.c), for Wasmer
-/// alone.
+/// All commands of the tests: `/kitchen.wasm` (tests/guests/c/kitchen.c) and `/NAME.wasm` for each of `NAMES` (tests/guests/NAME.wat), for
+/// either engine; and `/grpc.wasm` (tests/guests/wasix/grpc.c), for Wasmer alone.
 pub(crate) const GUESTS: &str = "localhost/test/guests:latest";
 /// A shell and small programs.
 pub(crate) const BUSYBOX: &str = "localhost/test/busybox:latest";
@@ -39,7 +38,7 @@ pub(crate) fn import_all(cluster: &Cluster) {
 
 /// A component that exports `wasi:http/incoming-handler` (tests/guests/http/server.c).
 pub(crate) const SERVER: &str = "localhost/test/http-server:latest";
-/// The same under a tag that is not pulled by default; as a file of the image.
+/// The same component as a file of an image whose tag is not `latest`, so that the kubelet does not pull it.
 pub(crate) const SERVER_FILE: &str = "localhost/test/wasi-demo-http:1";
 /// The same as the image's only layer.
 pub(crate) const SERVER_LAYER: &str = "localhost/test/hello-layer:1";

@@ -13,14 +13,14 @@ use crate::workloads::ask;
 
 tests! {
     Each: logs_are_what_a_guest_wrote, exec_brings_streams_and_the_exit_code, attach_reaches_standard_input,
-        a_port_is_forwarded, an_ephemeral_container_looks_around, what_cannot_run_is_told;
+        a_port_is_forwarded, kubectl_debug_adds_an_ephemeral_container, a_missing_program_is_named_in_the_pods_status;
     Once: the_examples_run_as_their_manifests_say;
 }
 
 fn logs_are_what_a_guest_wrote(space: &Space<'_>, engine: Engine) {
     let manifest = once("writes", engine, r#"["/args.wasm", "one", "two", "three"]"#, "");
     space.apply(&manifest.replace("restartPolicy: Never", "restartPolicy: Always"));
-    // While the container is restarted again and again, the previous one may just have been removed.
+    // The container is restarted again and again, and the previous one may just have been removed.
     wait_until(Duration::from_secs(60), "the log of the container before", || {
         (space.run(["logs", "writes", "--previous"]).stdout == "/args.wasm\none\ntwo\nthree\n").then_some(())
     });
@@ -71,7 +71,7 @@ fn a_port_is_forwarded(space: &Space<'_>, engine: Engine) {
     assert!(answers.iter().all(Result::is_ok), "{answers:?}");
 }
 
-fn an_ephemeral_container_looks_around(space: &Space<'_>, engine: Engine) {
+fn kubectl_debug_adds_an_ephemeral_container(space: &Space<'_>, engine: Engine) {
     space.apply(&sleeper("odd", engine, ""));
     space.wait("pod/odd", "condition=Ready");
     let image = format!("--image={BUSYBOX}");
@@ -93,8 +93,8 @@ fn an_ephemeral_container_looks_around(space: &Space<'_>, engine: Engine) {
     assert_eq!(space.get("pod/odd")["status"]["containerStatuses"][0]["restartCount"], 0);
 }
 
-/// The reason of a pod's failure is in its events, where its author looks.
-fn what_cannot_run_is_told(space: &Space<'_>, engine: Engine) {
+/// The refusal is in the container's status, where the pod's author sees it.
+fn a_missing_program_is_named_in_the_pods_status(space: &Space<'_>, engine: Engine) {
     space.apply(&once("lost", engine, r#"["/nowhere.wasm"]"#, ""));
     space.until("pod/lost", "a refusal", |pod| {
         let state = &pod["status"]["containerStatuses"][0]["state"];

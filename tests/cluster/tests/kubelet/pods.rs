@@ -13,7 +13,7 @@ use crate::run::tests;
 tests! {
     Each: init_containers_and_a_sidecar_come_before_the_rest, an_exec_probe_makes_a_pod_ready,
         a_liveness_probe_restarts_a_container, probes_by_network_reach_a_guest, a_grpc_probe_asks_a_guest, hooks_run_after_start_and_before_stop,
-        a_termination_message_is_what_the_guest_wrote, a_trap_tells_its_backtrace, a_guest_above_its_limit_is_oom_killed,
+        a_termination_message_is_what_the_guest_wrote, a_trap_is_explained_in_the_termination_message, a_guest_above_its_limit_is_oom_killed,
         a_resize_in_place_keeps_the_container, a_container_that_fails_is_started_again;
     Once: a_pod_that_fills_its_volume_is_evicted;
 }
@@ -138,7 +138,7 @@ fn a_termination_message_is_what_the_guest_wrote(space: &Space<'_>, engine: Engi
     assert_eq!((&ended["exitCode"], &ended["message"]), (&0.into(), &"all is well".into()), "{ended}");
 }
 
-fn a_trap_tells_its_backtrace(space: &Space<'_>, engine: Engine) {
+fn a_trap_is_explained_in_the_termination_message(space: &Space<'_>, engine: Engine) {
     space.apply(&once("trap", engine, r#"["/trap.wasm"]"#, "terminationMessagePolicy: FallbackToLogsOnError"));
     let ended = terminated(space, "trap");
     assert_eq!((&ended["exitCode"], &ended["reason"]), (&134.into(), &"Error".into()), "{ended}");

@@ -20,7 +20,7 @@ fn containers(space: &Space<'_>) -> Vec<Value> {
     pods.into_iter().map(|pod| pod["status"]["containerStatuses"][0].clone()).collect()
 }
 
-/// Pods on both engines that run during an interruption, and one each that ends meanwhile.
+/// Checks that pods on both engines survive an interruption without a restart, and that execs and new pods work afterwards.
 fn outlive(space: &Space<'_>, interrupt: impl FnOnce()) {
     for engine in Engine::ALL {
         space.apply(&sleeper(&format!("stays-{}", engine.name()), engine, ""));
@@ -31,7 +31,7 @@ fn outlive(space: &Space<'_>, interrupt: impl FnOnce()) {
     let before = containers(space);
     interrupt();
     space.cluster().expect_ready();
-    // Earlier pods can still be executed in and ended, and new ones run.
+    // Execs in the earlier pods work, and new pods run.
     for engine in Engine::ALL {
         let name = format!("stays-{}", engine.name());
         catamaran_harness::wait_until(Duration::from_secs(60), "an exec", || {

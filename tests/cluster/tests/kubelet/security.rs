@@ -10,9 +10,9 @@ use crate::pods::{sleeper, terminated};
 use crate::run::tests;
 
 tests! {
-    Each: a_restricted_pod_runs, a_volume_belongs_to_the_pods_group, a_read_only_root_is_one,
-        root_is_refused_to_who_must_not_be_it, the_engine_that_was_asked_for_runs;
-    Once: the_runtime_class_adds_its_overhead, a_runtime_class_says_where_its_pods_run;
+    Each: a_restricted_pod_runs, a_volume_belongs_to_the_pods_group, a_read_only_root_file_system_refuses_writes,
+        run_as_non_root_refuses_a_container_of_root, the_annotation_chooses_the_engine;
+    Once: the_runtime_class_adds_its_overhead, a_runtime_class_schedules_its_pods_by_a_nodes_label;
 }
 
 /// `/proc/PID/status` of the one worker of a pod.
@@ -36,7 +36,7 @@ fn field(status: &str, name: &str) -> Vec<String> {
     line.split_ascii_whitespace().map(str::to_owned).collect()
 }
 
-fn the_engine_that_was_asked_for_runs(space: &Space<'_>, engine: Engine) {
+fn the_annotation_chooses_the_engine(space: &Space<'_>, engine: Engine) {
     space.apply(&sleeper("asks", engine, ""));
     space.wait("pod/asks", "condition=Ready");
     worker(space, "asks", engine);
@@ -79,14 +79,14 @@ fn a_volume_belongs_to_the_pods_group(space: &Space<'_>, engine: Engine) {
     assert_eq!(wrote.code, 0, "{wrote:?}");
 }
 
-fn a_read_only_root_is_one(space: &Space<'_>, engine: Engine) {
+fn a_read_only_root_file_system_refuses_writes(space: &Space<'_>, engine: Engine) {
     let command = r#"["/kitchen.wasm", "write", "/tmp/file", "words"]"#;
     space.apply(&once("writes", engine, command, "securityContext: {readOnlyRootFilesystem: true}"));
     assert_eq!(terminated(space, "writes")["exitCode"], 1);
     assert!(space.logs("writes", "main").contains("Read-only file system"), "{}", space.logs("writes", "main"));
 }
 
-fn root_is_refused_to_who_must_not_be_it(space: &Space<'_>, engine: Engine) {
+fn run_as_non_root_refuses_a_container_of_root(space: &Space<'_>, engine: Engine) {
     space.apply(&sleeper("root", engine, "securityContext: {runAsNonRoot: true}"));
     space.wait("pod/root", "jsonpath={.status.containerStatuses[0].state.waiting.reason}=CreateContainerConfigError");
 }
@@ -108,7 +108,7 @@ fn the_runtime_class_adds_its_overhead(space: &Space<'_>) {
     assert_eq!(text.expect("the pod's cgroup").trim(), (66 << 20).to_string());
 }
 
-fn a_runtime_class_says_where_its_pods_run(space: &Space<'_>) {
+fn a_runtime_class_schedules_its_pods_by_a_nodes_label(space: &Space<'_>) {
     let class = format!("elsewhere-{}", space.name());
     space.apply(&format!(
         "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {{name: {class}}}\nhandler: catamaran\n\

@@ -10,8 +10,8 @@ use crate::run::tests;
 use crate::workloads::{ask_for, endpoints, rolls_without_losing_a_request};
 
 tests! {
-    Once: a_server_rolls_without_losing_a_request, a_server_is_probed_by_http, a_server_listens_where_other_runtimes_are_told,
-        manifests_of_other_runtimes_need_another_runtime_class_alone, a_grpc_probe_asks_a_server, a_server_is_probed_by_http_2, a_server_has_tls_from_a_secret;
+    Once: a_server_rolls_without_losing_a_request, a_server_is_probed_by_http, a_server_listens_at_the_address_in_other_runtimes_variables,
+        manifests_of_other_runtimes_need_only_another_runtime_class, a_grpc_probe_asks_a_server, a_server_is_probed_by_http_2, a_server_has_tls_from_a_secret;
 }
 
 /// A container `web` of the image, with more lines.
@@ -19,7 +19,7 @@ fn container(more: &str) -> String {
     format!("containers:\n- name: web\n  image: {SERVER}\n  imagePullPolicy: Never\n{}", indented(more, 2))
 }
 
-/// Only an annotation bridges the time until a Service knows that a pod ends.
+/// The annotation `http-lame-duck` alone, without `preStop`, makes an ending server answer until the Service knows that the pod ends.
 fn a_server_rolls_without_losing_a_request(space: &Space<'_>) {
     let probed = container("readinessProbe: {httpGet: {path: /hello, port: 8080}, periodSeconds: 1}");
     let pods = template("app: web", Engine::Wasmtime, &probed)
@@ -46,7 +46,7 @@ fn a_server_is_probed_by_http(space: &Space<'_>) {
     assert_eq!(space.until("pod/odd", "a restart by its liveness probe", restarted), Some(0), "it ended in order");
 }
 
-fn a_server_listens_where_other_runtimes_are_told(space: &Space<'_>) {
+fn a_server_listens_at_the_address_in_other_runtimes_variables(space: &Space<'_>) {
     for (name, variable, address, port) in
         [("runwasi", "WASMTIME_HTTP_PROXY_SOCKET_ADDR", "0.0.0.0:9090", 9090), ("knative", "PORT", "8081", 8081)]
     {
@@ -62,7 +62,7 @@ fn a_server_listens_where_other_runtimes_are_told(space: &Space<'_>) {
     }
 }
 
-/// The kubelet's client of gRPC, with a component that answers it.
+/// The kubelet's gRPC client probes a component.
 fn a_grpc_probe_asks_a_server(space: &Space<'_>) {
     let probe = "{grpc: {port: 8080}, periodSeconds: 1, failureThreshold: 30}";
     let probes = format!("startupProbe: {probe}\nreadinessProbe: {probe}\nlivenessProbe: {probe}");
@@ -73,7 +73,7 @@ fn a_grpc_probe_asks_a_server(space: &Space<'_>) {
     assert_eq!(space.get("pod/grpc")["status"]["containerStatuses"][0]["restartCount"], 0);
 }
 
-/// In clear, by prior knowledge: `protocol` is an alpha of Kubernetes 1.37.
+/// HTTP/2 in clear, by prior knowledge: a probe's `protocol` is an alpha of Kubernetes 1.37.
 fn a_server_is_probed_by_http_2(space: &Space<'_>) {
     let probe = "{httpGet: {path: /hello, port: 8080, protocol: HTTP2}, periodSeconds: 1, failureThreshold: 30}";
     let probes = format!("startupProbe: {probe}\nreadinessProbe: {probe}\nlivenessProbe: {probe}");
@@ -106,8 +106,8 @@ fn a_server_has_tls_from_a_secret(space: &Space<'_>) {
     assert!(ask_for("/hello", &at, 8080).is_err(), "it answers in clear");
 }
 
-/// The manifests of docs/migrating.md, in their order. A server is ready when it listens: no probe asks again.
-fn manifests_of_other_runtimes_need_another_runtime_class_alone(space: &Space<'_>) {
+/// The manifests of docs/migrating.md, in their order. No probe is added: a server is ready when it listens.
+fn manifests_of_other_runtimes_need_only_another_runtime_class(space: &Space<'_>) {
     let page = include_str!("../../../../docs/migrating.md");
     let mut manifests = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
     let mut apply = |deployment: &str, image: &str| {
@@ -126,7 +126,7 @@ fn manifests_of_other_runtimes_need_another_runtime_class_alone(space: &Space<'_
         assert_eq!(port, 80, "the Service names its port");
         ask_for("/hello", &address, port).unwrap();
         let seen = ask_for("/env?SPIN_HTTP_LISTEN_ADDR", &address, port).unwrap();
-        assert!(!seen.contains("0.0.0.0:80"), "it is the runtime's own: {seen}");
+        assert!(!seen.contains("0.0.0.0:80"), "the guest sees the runtime's own variable: {seen}");
     }
     assert!(manifests.next().is_none(), "a manifest of docs/migrating.md that is not tried");
 }

@@ -119,7 +119,7 @@ pub(crate) fn ask_for(path: &str, address: &str, port: u16) -> std::io::Result<S
     }
 }
 
-/// A controller needs a moment to report that a pod ends, and `preStop` gives it that: no request goes to an ended pod.
+/// `preStop` gives the controllers time to report that a pod ends, so that no request goes to an ended pod.
 fn a_deployment_rolls_without_losing_a_request(space: &Space<'_>, engine: Engine) {
     let (image, command, port) = web(engine);
     let container = format!(
@@ -144,7 +144,7 @@ pub(crate) fn rolls_without_losing_a_request(space: &Space<'_>, pods: &str, port
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                // As stale as a service proxy's may be.
+                // Kept for 20 rounds, because a service proxy's addresses may be as stale.
                 let addresses = endpoints(space, "web");
                 for _ in 0..20 {
                     for (address, port) in &addresses {
