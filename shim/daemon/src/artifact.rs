@@ -11,11 +11,11 @@
 //!        artifact <----------------------- entry there, or the layer read and all of the above
 //! ```
 //!
-//! A module that is not for the first target (it is another engine's, or a server) is tried for the next one. The compile process says
-//! so, and the cache remembers that as it remembers a refusal.
+//! If a module is not for the first target (but for another engine, or a server), the next target is tried. The compile process finds that
+//! out, and the cache keeps it like a refusal.
 //!
-//! The shim itself reads digests and opens files. A cache that cannot be used costs time and is logged, whatever the cause; no container
-//! is refused for it.
+//! The shim itself only reads digests and opens files. A cache that cannot be used costs time and a line in the log, and never refuses a
+//! container.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,27 +42,28 @@ use tokio::io::unix::AsyncFd;
 
 use crate::error::{Doing, Error, Result};
 
-/// More than the sum of a driver's own limits: a driver that has not answered by then is stopped, or hangs in a dead volume.
+/// The longest wait for a driver's answer, longer than all limits of the driver's own: a slower driver was stopped by a signal, or hangs
+/// in a dead volume.
 const LONGEST_ORDER: Duration = Duration::from_secs(1800);
-/// A module's name until its driver knows better.
+/// The name of a module in a layer, until the driver has found the layer.
 const LAYER: &str = "the image's layer";
 
 /// Machine code for a worker.
 pub(crate) struct Artifact {
     pub(crate) file: File,
     pub(crate) code: Code,
-    /// Kept until the container has the code: an artifact that is not in the cache is counted until then.
+    /// Kept until the worker has the code: until then the driver counts an artifact that is not in the cache.
     pub(crate) counted: Option<Counted>,
 }
 
-/// The socket on which a driver sees that its artifact was taken over.
+/// The socket whose closing tells a driver that a worker has taken over its artifact.
 pub(crate) struct Counted {
     _control: AsyncFd<OwnedFd>,
 }
 
 /// Describes an artifact: its module and its kind of machine code.
 pub(crate) struct Code {
-    /// The engine that runs the code, and how it is called.
+    /// The engine that runs the code, and the kind of its program.
     pub(crate) target: Target,
     /// The module's name: its path in the container, or which layer of the image it is.
     pub(crate) module: String,
@@ -72,11 +73,11 @@ pub(crate) struct Code {
     pub(crate) layer: Option<Chosen>,
     pub(crate) tier: Tier,
     pub(crate) origin: Origin,
-    /// Whether the artifact is in memory alone.
+    /// Whether the artifact is only in memory.
     pub(crate) uncached: bool,
 }
 
-/// Finds artifacts for one container, for its targets in the order in which they are to be tried.
+/// Finds artifacts for one container. Tries its targets in their order.
 pub(crate) struct Cache {
     targets: Vec<Target>,
     /// The tier of code that the container waits for, if the pod names one.
@@ -94,7 +95,7 @@ impl Cache {
         Ok(Self { targets, tier, tenant, largest, places })
     }
 
-    /// Returns the module's machine code, compiled now if need be.
+    /// Returns the module's machine code, from the cache or compiled now.
     pub(crate) async fn artifact(&self, wanted: &Wanted) -> Result<Artifact> {
         let Wanted::Module(module) = wanted else { return self.order(wanted, &self.targets, Wish::Any).await };
         let mut untried = Untried::new(&self.targets);
@@ -140,7 +141,7 @@ impl Cache {
                 }
                 Known::Artifact(..) | Known::Unverified(_) | Known::Nothing => {
                     let made = self.order(wanted, &untried.targets(), Wish::Any).await;
-                    return made.map_err(|e| also(declined, e));
+                    return made.map_err(|e| with_earlier(declined, e));
                 }
             }
         }
@@ -158,7 +159,7 @@ impl Cache {
         Ok(awaited(self.tier, target, bytes) == Tier::Best)
     }
 
-    /// Counts a start that has its worker. Updates the counters only once, because this is the shim's only thread.
+    /// Counts a start whose worker is ready. Writes all counters at once, because this is the shim's only thread.
     pub(crate) fn count_start(&self, code: &Code) {
         let Code { target, tier, uncached, .. } = *code;
         let engine = target.engine();
@@ -167,11 +168,11 @@ impl Cache {
         counters::add(&self.places.root, &[Count::Cache(engine, counter), start]);
     }
 
-    /// Has the best code made if no driver does that any more: the one that made the fast code may have been killed since.
+    /// Orders the best code, in case that the driver which made the fast code was killed since. Does nothing if that driver still works.
     fn improve(&self, target: Target, module: &Module) {
         match self.drive(&[target], Wish::Best, Some(module), None) {
             Ok(control) => match receiver(control, &module.name) {
-                Ok(control) => listen(control),
+                Ok(control) => log_better_code(control),
                 Err(e) => warn!("{e}"),
             },
             Err(e) => warn!("{}: {e}", module.name),
@@ -183,7 +184,7 @@ impl Cache {
         let (name, digest) = module.map_or((LAYER, ""), |module| (&module.name, &module.digest));
         let doing = || format!("ordering the compilation of {name}");
         let Conversation { control, pidfd, .. } = errand::converse(programs::COMPILE, environment(), doing)?;
-        // The driver may run on after its answer, and after this shim.
+        // Reaped whenever it ends: the driver may run on after its answer, and longer than this shim.
         child::reap(pidfd);
         let names = target::programs(targets).into_iter();
         let programs: Vec<_> = names.filter_map(|name| Some((name, Program::open(name).ok()?))).collect();
@@ -230,7 +231,7 @@ impl Cache {
                 let counted = match (uncached, later) {
                     (true, _) => Some(Counted { _control: control }),
                     (false, true) => {
-                        listen(control);
+                        log_better_code(control);
                         None
                     }
                     (false, false) => None,
@@ -255,7 +256,7 @@ fn receiver(control: OwnedFd, name: &str) -> Result<AsyncFd<OwnedFd>> {
 }
 
 /// Logs the answer of a driver that makes better code.
-fn listen(control: AsyncFd<OwnedFd>) {
+fn log_better_code(control: AsyncFd<OwnedFd>) {
     tokio::spawn(async move {
         let answer = control.async_io(Interest::READABLE, |socket| control::receive_with::<Answer>(socket.as_fd()));
         match tokio::time::timeout(LONGEST_ORDER, answer).await {
@@ -270,8 +271,8 @@ fn listen(control: AsyncFd<OwnedFd>) {
     });
 }
 
-/// Adds to the error the engines that were not asked again, because they had declined the module before.
-fn also(before: Declined, e: Error) -> Error {
+/// Adds to the error the engines that were not tried now, because the cache knows that they decline the module.
+fn with_earlier(before: Declined, e: Error) -> Error {
     match e {
         Error::Declined { module, declined } => {
             Error::Declined { module, declined: before.into_iter().chain(declined).collect() }

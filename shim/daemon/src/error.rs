@@ -4,7 +4,7 @@ use std::io;
 
 use catamaran_cache::error::Declined;
 
-/// Why a request failed, as its caller is told.
+/// Why a request failed, for its caller.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The host, the request or the bundle is the reason.
@@ -16,15 +16,15 @@ pub(crate) enum Error {
     /// Every engine that was tried declined the module.
     #[error("{module}: {}", .declined.iter().map(|(engine, why)| format!("not on {engine}: {why}")).collect::<Vec<_>>().join("; "))]
     Declined { module: String, declined: Declined },
-    /// No such container, process or task, or no longer.
+    /// The container or process never existed, or is gone.
     #[error("{0}: not found")]
     NotFound(String),
-    #[error("container {0} already exists")]
+    #[error("{0} already exists")]
     Exists(String),
     /// A transition that the container's state does not allow.
     #[error("container {id} is {state}: it cannot be {wanted}")]
     Transition { id: String, state: &'static str, wanted: &'static str },
-    /// The cgroup for the container already has processes of somebody else.
+    /// The container's cgroup has processes of somebody else.
     #[error("the cgroup {0} has processes in it: use one that is empty")]
     Occupied(String),
     #[error("the shim is shutting down: its pod is gone")]
@@ -43,10 +43,10 @@ pub(crate) enum Error {
     /// A hook of the spec failed.
     #[error("the hook {hook}, {path}: {reason}")]
     Hook { hook: String, path: String, reason: String },
-    /// The logger, which is to read the container's output, did not become ready.
+    /// The logger of the container's output did not become ready.
     #[error("the logger {logger}: {reason}")]
     Logger { logger: String, reason: String },
-    /// runc refused a native container: its own words, after those of containerd's shim for runc.
+    /// runc refused a native container. The text begins like that of containerd's shim for runc, and goes on in runc's own words.
     #[error("OCI runtime {verb} failed: {reason}")]
     Runtime { verb: &'static str, reason: String },
     /// The compiler failed, not the module.

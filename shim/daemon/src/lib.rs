@@ -15,9 +15,9 @@
 //! containerd --delete-->  cleanup        cleans up after a dead server, from its records
 //! ```
 //!
-//! The shim has one thread and no engine, and nothing here may block: work that may block runs in a helper (`shim/helper`), and code that
-//! both need is a library: `shim/host`, `shim/cgroup`, `shim/cache`, `shim/files`. A worker is another executable; all messages to it go
-//! through [`catamaran_worker::job`] and [`catamaran_worker::control`].
+//! The shim has one thread and no engine, and nothing here may block: a helper (`shim/helper`) does work that may block. Shim and helper
+//! share libraries: `shim/host`, `shim/cgroup`, `shim/cache`, `shim/files`. A worker is another executable, and
+//! [`catamaran_worker::job`] and [`catamaran_worker::control`] have all messages to it.
 //!
 //! The library exports one function, which the program calls, and [`untrusted`] for `tests/fuzz`.
 
@@ -86,7 +86,7 @@ impl Role {
 pub fn main() -> ExitCode {
     // Descriptors that containerd left open would otherwise reach the server and all its children.
     if let Err(e) = catamaran_worker::close_inherited() {
-        eprintln!("containerd-shim-catamaran-v1: closing what was inherited: {e}");
+        eprintln!("containerd-shim-catamaran-v1: closing inherited descriptors: {e}");
         return ExitCode::FAILURE;
     }
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();

@@ -1,5 +1,4 @@
-//! The parsers of untrusted input, without the rest of a request, for `tests/fuzz`, which feeds them anything. They return an error as
-//! the text that the client gets (`rpc/status.rs`).
+//! The parsers of untrusted input alone, for `tests/fuzz`. Each returns an error as the text that the client gets (`rpc/status.rs`).
 
 use catamaran_cache::engine::Engine;
 use catamaran_files::mount_options;
@@ -22,7 +21,7 @@ use crate::spec::seccomp;
 /// # Errors
 /// A refusal's text.
 pub fn config(text: &[u8]) -> Result<(), String> {
-    let bundle = Bundle::load("/bundle".as_ref(), text, "fuzz", "/default".to_owned()).map_err(told)?;
+    let bundle = Bundle::load("/bundle".as_ref(), text, "fuzz", "/default".to_owned()).map_err(refusal)?;
     for mount in bundle.spec.mounts().iter().flatten() {
         let options = mount.options().as_deref().unwrap_or_default();
         mount_options::Options::parse(options).map_err(|e| e.expected.to_owned())?;
@@ -30,7 +29,7 @@ pub fn config(text: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads the resources that an Update brings.
+/// Reads the resources of an Update.
 ///
 /// # Errors
 /// A refusal's text.
@@ -44,17 +43,17 @@ pub fn resources(text: &[u8]) -> Result<(), String> {
 /// A refusal's text.
 pub fn server(text: &[u8], env: &[(String, String)]) -> Result<Server, String> {
     let spec: Spec = serde_json::from_slice(text).map_err(malformed)?;
-    Http::new(&Annotations::new(&spec)).and_then(|http| http.server(env, None)).map_err(told)
+    Http::new(&Annotations::new(&spec)).and_then(|http| http.server(env, None)).map_err(refusal)
 }
 
-/// Reads the choice of engine and world from the annotations of a config.json. Returns how many targets are to be tried.
+/// Reads the choice of engine and world from the annotations of a config.json. Returns the number of targets to try.
 ///
 /// # Errors
 /// A refusal's text, also for an engine that is not installed.
 pub fn choice(text: &[u8]) -> Result<usize, String> {
     let spec: Spec = serde_json::from_slice(text).map_err(malformed)?;
-    let policy = Policy::parse(&Any::default(), None).map_err(told)?;
-    Choice::new(&spec, policy).map(|choice| choice.targets().len()).map_err(told)
+    let policy = Policy::parse(&Any::default(), None).map_err(refusal)?;
+    Choice::new(&spec, policy).map(|choice| choice.targets().len()).map_err(refusal)
 }
 
 /// Reads `linux.seccomp`.
@@ -63,7 +62,7 @@ pub fn choice(text: &[u8]) -> Result<usize, String> {
 /// A refusal's text.
 pub fn seccomp(text: &[u8]) -> Result<Profile, String> {
     let profile: LinuxSeccomp = serde_json::from_slice(text).map_err(malformed)?;
-    seccomp::compile(&profile).map_err(told)
+    seccomp::compile(&profile).map_err(refusal)
 }
 
 /// Reads the options of a handler: the engines that are allowed, and the default. `alias` is the engine of the program's name.
@@ -72,10 +71,10 @@ pub fn seccomp(text: &[u8]) -> Result<Profile, String> {
 /// A refusal's text.
 pub fn options(type_url: &str, value: &[u8], alias: Option<Engine>) -> Result<(Vec<Engine>, Engine), String> {
     let options = Any { type_url: type_url.to_owned(), value: value.to_vec(), ..Any::default() };
-    Policy::parse(&options, alias).map(|policy| (policy.allowed, policy.default)).map_err(told)
+    Policy::parse(&options, alias).map(|policy| (policy.allowed, policy.default)).map_err(refusal)
 }
 
-fn told(e: Error) -> String {
+fn refusal(e: Error) -> String {
     printable(&shortened(&e.to_string()))
 }
 

@@ -128,8 +128,8 @@ fn refused(policy: &Policy, inspected: &Inspected) -> Option<String> {
     match (inspected.kind.as_str(), &inspected.instead) {
         ("elf", _) | ("script", _) if policy.native => None,
         ("elf", _) | ("script", _) => Some(format!(
-            "the handler's options: native_containers is false, and it is {}: use a Wasm module; or a pod of another runtime class; \
-             native containers of this one are the node administrator's to allow (native_containers = true)",
+            "the handler's options: native_containers is false, and it is {}: use a Wasm module, or a pod of another runtime class; \
+             only the node's administrator can allow native containers in this one (native_containers = true)",
             words(&inspected.kind)
         )),
         (_, Some(instead)) => Some(instead.clone()),

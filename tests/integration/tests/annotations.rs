@@ -25,7 +25,7 @@ fn an_annotation_that_is_wrong_refuses_a_container_of_any_world() {
     let image = image();
     for (key, value, expected) in [
         ("world", "server", "command, for a program that runs once, or http"),
-        ("compile", "slow", "fast, to start as soon as can be, or best"),
+        ("compile", "slow", "fast, to start as soon as possible, or best"),
         ("http-listen", "localhost:80", "no host name"),
         ("http-max-concurrent-requests", "5000", "a number from 1 to 4096"),
         ("http-request-timeout", "30", "a duration from 1ms to 24h"),
@@ -53,7 +53,7 @@ fn an_annotation_that_is_wrong_refuses_a_container_of_any_world() {
         .spawn();
     task.expect_stdout("ready\n");
     task.discard();
-    let told = "annotation catamaran.wasm/of-tomorrow and 0 more are passed over: catamaran.wasm/ is followed by engine, world,";
+    let told = "unknown annotation catamaran.wasm/of-tomorrow is ignored: after catamaran.wasm/ comes one of engine, world,";
     assert!(node.log().contains(told), "{}", node.log());
     assert!(node.log().contains(" world=command module="), "{}", node.log());
     node.finish();

@@ -1,7 +1,7 @@
 //! Accepts the server's clients.
 //!
-//! A connection that cannot be accepted, because no descriptor is left for it, stays in the queue. The server pauses before it tries
-//! again: otherwise its only thread would try for ever, and serve no container.
+//! When no descriptor is free, a connection cannot be accepted and stays in the queue. The server then pauses before it tries again:
+//! otherwise its only thread would try for ever, and serve no container.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use log::warn;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::Sleep;
 
-/// The pause before accepting is tried again.
+/// The pause between two tries to accept a client.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// The connections of a listener, as a stream that never ends.
@@ -47,7 +47,7 @@ impl Stream for Clients {
                 }
                 Err(e) => {
                     if !std::mem::replace(&mut self.told, true) {
-                        warn!("a client waits, which cannot be accepted: {e}");
+                        warn!("a client cannot be accepted now, trying again every {PAUSE:?}: {e}");
                     }
                     self.pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
                 }

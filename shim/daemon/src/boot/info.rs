@@ -1,4 +1,4 @@
-//! Answers `-v` and `-info`: version, engines, and the features of a spec that are honoured.
+//! Answers `-v` and `-info`: version, engines, and the features of a spec that this shim knows.
 
 use std::io::Write;
 
@@ -14,7 +14,7 @@ use oci_spec::runtime::{
 use crate::error::{Doing, Error, Result};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Name under which containerd knows this runtime: the executable's name turned round (runtime v2 docs).
+/// The name under which containerd knows this runtime, and from which it makes the executable's name (runtime v2 docs).
 pub(crate) const RUNTIME: &str = "io.containerd.catamaran.v1";
 /// `types.containerd.io/opencontainers/runtime-spec/1/features/Features`, as containerd's typeurl registers it.
 const FEATURES_URL: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
@@ -65,7 +65,7 @@ fn version_of(engine: Engine) -> Result<String> {
     Ok(String::from_utf8_lossy(&answer.stdout).trim().to_owned())
 }
 
-/// Returns the OCI features document (runtime-spec, features.md): what this shim understands, not what a node's kernel can do.
+/// Returns the OCI features document (runtime-spec, features.md). It names what this shim knows, even if a node's kernel does not.
 fn features() -> Result<Features> {
     let invalid = |e: oci_spec::OciSpecError| Error::refused("OCI features", e.to_string(), "a valid document");
     let linux = LinuxFeatureBuilder::default()

@@ -1,7 +1,7 @@
 //! The shim's log: lines on the bundle's `log` FIFO, which containerd copies into its own.
 //!
-//! Writing never waits, because one full pipe must not stall a pod. A line that does not fit is dropped. After a reader went away
-//! (containerd restarted), the next line looks for a new one.
+//! Writing never waits, because one full pipe must not stall a pod. A line that does not fit is dropped. If the reader went away
+//! (containerd restarted), the next line opens the FIFO again for a new reader.
 
 use std::fs::File;
 use std::io::Write;
@@ -15,14 +15,14 @@ use time::format_description::well_known::Rfc3339;
 
 struct FifoLog {
     path: PathBuf,
-    /// Guards the reopening; held for one non-blocking write.
+    /// Locked while the FIFO is opened and for one non-blocking write.
     fifo: Mutex<Option<File>>,
 }
 
 /// Sends the process's log to `path`. Called once, by the shim's server.
 pub(crate) fn init(path: PathBuf, debug: bool) {
     let logger = FifoLog { path, fifo: Mutex::new(None) };
-    // A second logger can only be a mistake in this program, and the first one goes on.
+    // Fails only if this program has set a logger already, which then stays.
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
     }
@@ -55,7 +55,7 @@ impl FifoLog {
     /// Writes a line, or drops it.
     fn write(&self, line: &str) {
         let mut fifo = self.fifo.lock().unwrap_or_else(PoisonError::into_inner);
-        // Tries a second time if the reader went away and another one has come since.
+        // Tries twice, because another reader may have come after the last one went away.
         for _ in 0..2 {
             if fifo.is_none() {
                 // ENXIO: nobody reads. The line is dropped, and the next one tries again.

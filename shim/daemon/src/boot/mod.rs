@@ -29,9 +29,9 @@ pub(crate) struct Server {
     pub(crate) bundle: PathBuf,
     /// The folder for the server's records, for a later cleanup.
     pub(crate) state: Folder,
-    /// The error of cleaning up after an earlier shim of this id.
+    /// The error of the cleanup after an earlier shim of this id, for the log.
     pub(crate) leftover: Option<Error>,
-    /// A pipe: one byte once containerd has the address, an end without one if it never will.
+    /// A pipe that brings one byte once containerd has the address, or ends without a byte if containerd never gets it.
     pub(crate) known: File,
     /// containerd's gRPC socket.
     pub(crate) address: String,

@@ -25,8 +25,10 @@ use crate::pod::Pod;
 use crate::pod::events::Publisher;
 use crate::rpc::task::TaskService;
 
-/// How long the server stays after it is told to stop, to send the answer to Shutdown.
+/// How long the server stays once it may stop, to send the answer to Shutdown.
 const LAST_ANSWER: Duration = Duration::from_millis(20);
+/// How many events the event loop takes from the kernel at a time. The library's own number, 1024, is 12 kB in every shim.
+const EVENTS: usize = 64;
 
 /// Serves the pod's containers until Shutdown.
 pub(crate) fn serve(server: Server) -> Result<()> {
@@ -35,8 +37,8 @@ pub(crate) fn serve(server: Server) -> Result<()> {
     let served = detach().and_then(|()| await_known(&server)).and_then(|()| run(&server));
     if let Err(e) = &served {
         log::error!("{e}");
-        // Without the socket a client fails at once, instead of waiting. (Shutdown removes it before its answer; by now the path may be
-        // the next shim's.)
+        // Without the socket a client fails at once, instead of waiting. (After a success Shutdown has removed it already, and the path
+        // may be the next shim's.)
         let _ = std::fs::remove_file(&server.socket);
     }
     if let Err(e) = forget(&server.state) {
@@ -45,8 +47,8 @@ pub(crate) fn serve(server: Server) -> Result<()> {
     served
 }
 
-/// Removes the pod's state. Shutdown has set it aside before its answer, unless the pod ended with an unwanted creation. By now the
-/// folder may be the next shim's.
+/// Removes the pod's state, which Shutdown set aside before its answer, unless an unwanted creation still went on. A folder that now has
+/// the pod's name may be the next shim's.
 fn forget(state: &Folder) -> Result<()> {
     match state.server()? {
         Some(of) if of.is(std::process::id()) => state.remove(),
@@ -54,7 +56,7 @@ fn forget(state: &Folder) -> Result<()> {
     }
 }
 
-/// Opens all programs that this pod may need, so that an upgrade that replaces their files is for later pods.
+/// Opens all programs that this pod may need, so that an upgrade, which replaces their files, changes later pods only.
 fn keep_programs() {
     let engines = target::programs(&Target::ALL).into_iter();
     programs::keep(engines.chain([programs::HELPER, holder::PROGRAM]));
@@ -62,13 +64,13 @@ fn keep_programs() {
 
 /// Waits until containerd has the address. Fails if the parent was killed before that.
 fn await_known(server: &Server) -> Result<()> {
-    (&server.known).read_exact(&mut [0]).doing(|| "waiting to be known to containerd".to_owned())
+    (&server.known).read_exact(&mut [0]).doing(|| "waiting until containerd has this server's address".to_owned())
 }
 
 /// Leaves containerd's session, its pipes (containerd reads them to their end) and the working directory.
 fn detach() -> Result<()> {
     nix::unistd::setsid().doing(|| "starting a session".to_owned())?;
-    // Leaves the bundle. Every child starts in `/` too: a child with a folder of its own would cost a whole fork.
+    // Leaves the bundle. Children start in `/` too, because starting one in another folder takes a fork of the shim.
     rustix::process::chdir("/").on("/")?;
     let null = File::options().read(true).write(true).open("/dev/null").on("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)
@@ -91,6 +93,7 @@ fn raise_oom_score() -> std::io::Result<()> {
 fn run(server: &Server) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_io_events_per_tick(EVENTS)
         .build()
         .doing(|| "starting the event loop".to_owned())?;
     runtime.block_on(async {

@@ -3,10 +3,11 @@
 //! containerd 2.0 to 2.2 passes flags and environment and reads JSON; 2.3 and later writes a `BootstrapParams` message to
 //! standard input and reads a `BootstrapResult` (containerd docs/runtime-v2.md, "Bootstrap protocol"). The server is a fork of this very
 //! process, taken while it has one thread, so that a pod costs one exec. The socket is bound before the fork, so that containerd's first
-//! request waits in its queue however soon it comes. The server goes on once containerd has its address, because a server whose parent
-//! was killed before that would be known to nobody, and stay for ever.
+//! request waits in its queue however soon it comes. The server goes on once containerd has its address: if its parent was killed before
+//! that, nobody would know the server, and it would stay for ever.
 #![allow(unsafe_code, reason = "fork: the SAFETY comment at the call says why it is sound here")]
 
+use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub(super) const EVENTS_VARIABLE: &str = "TTRPC_ADDRESS";
 /// The most that is read of standard input, as by containerd's own shims.
 const MOST_INPUT: u64 = 10 << 20;
 
-/// The protocol that containerd spoke, in whose form the answer is.
+/// The protocol of containerd's request, and so of the answer.
 enum Protocol {
     Flags,
     Message,
@@ -46,12 +47,12 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
     let socket = PathBuf::from(address.trim_start_matches("unix://"));
     let pods = Pods::new(&options.address, &options.namespace);
     let state = pods.pod(&options.id)?;
-    // A failed cleanup prevents no start, unless the earlier shim lives.
+    // The start goes on after a failed cleanup, unless the earlier shim lives.
     let leftover = match cleanup::make_room(&pods, &options.id) {
         Err(e @ Error::Exists(_)) => return Err(e),
         made => made.err(),
     };
-    // Before anything exists that could be left.
+    // Recorded before anything exists that could be left behind.
     state.serve(std::process::id(), &socket, &bundle)?;
     let listener = bind(&socket).inspect_err(|_| drop(state.remove()))?;
     let (known, knows) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(|| "making a pipe".to_owned())?;
@@ -68,7 +69,7 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
         events: options.ttrpc_address,
         debug: options.debug,
     };
-    // SAFETY: this process has one thread (no runtime was made yet), so that the copy holds no lock of another one.
+    // SAFETY: this process has one thread (no runtime was made yet), so that no other thread can hold a lock in the copy.
     match unsafe { nix::unistd::fork() }.doing(|| "forking the server".to_owned())? {
         ForkResult::Child => {
             drop(knows);
@@ -78,10 +79,10 @@ pub(crate) fn start(flags: &Flags) -> Result<()> {
             let recorded = server.state.serve(child.as_raw().cast_unsigned(), &server.socket, &server.bundle);
             let answered = recorded.and_then(|()| reply(&address, &protocol));
             match &answered {
-                // A server that is already gone needs no byte.
+                // The write fails only if the server has ended already.
                 Ok(()) => drop(rustix::io::write(&knows, &[1])),
                 Err(_) => {
-                    // containerd does not know of the server. Not reaped, the server keeps its pid.
+                    // containerd does not know the server. The pid is still the server's, because nobody has reaped it.
                     let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
                     let _ = std::fs::remove_file(&server.socket);
                     let _ = server.state.remove();
@@ -99,15 +100,14 @@ fn read_parameters(flags: &Flags) -> Result<(StartOpts, Protocol)> {
         }
     }
     let mut input = Vec::new();
-    let stdin = std::io::stdin();
+    // Not by the standard library's, whose buffer of 8 kB the server would keep.
+    let stdin = rustix::stdio::stdin();
     if !stdin.is_terminal() {
-        stdin
-            .lock()
-            .take(MOST_INPUT)
-            .read_to_end(&mut input)
-            .doing(|| "reading the bootstrap parameters".to_owned())?;
+        let read = stdin.try_clone_to_owned().map(File::from);
+        let read = read.and_then(|stdin| stdin.take(MOST_INPUT).read_to_end(&mut input));
+        read.doing(|| "reading the bootstrap parameters".to_owned())?;
     }
-    // The legacy form of the same input is an `Any` with runtime options; it decodes as a message without our identity.
+    // An older containerd sends an `Any` with runtime options here, which decodes as a message without our id and namespace.
     let message = BootstrapParams::parse_from_bytes(&input)
         .ok()
         .filter(|m| m.instance_id == flags.id && m.namespace == flags.namespace);
@@ -146,7 +146,7 @@ fn bind(socket: &Path) -> Result<UnixListener> {
     match bind_for_root(socket) {
         Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
             if UnixStream::connect(socket).is_ok() {
-                return Err(Error::Exists(format!("with a shim listening on {}", socket.display())));
+                return Err(Error::Exists(format!("a shim that listens at {}", socket.display())));
             }
             std::fs::remove_file(socket).on(socket)?;
             bind_for_root(socket).on(socket)

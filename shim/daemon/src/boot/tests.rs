@@ -9,7 +9,7 @@ use crate::native::PATH_VARIABLE;
 #[test]
 fn the_reference_has_every_variable_of_the_shim() {
     let rows = [
-        (ROOT_VARIABLE, code(places::ROOT), "The folder of all that outlives a container on a node, such as the cache.".to_owned()),
+        (ROOT_VARIABLE, code(places::ROOT), "The folder of everything that outlives a container on a node, such as the cache.".to_owned()),
         (
             BYTES_VARIABLE,
             places::MOST_BYTES.to_string(),
@@ -19,8 +19,8 @@ fn the_reference_has_every_variable_of_the_shim() {
             SHARE_VARIABLE,
             format!("a quarter of {}", code(BYTES_VARIABLE)),
             format!(
-                "The bytes of it that the modules of one Kubernetes namespace may take. Without it, at least {} of a small cache, or \
-                 all of a smaller one.",
+                "How many of these bytes the modules of one Kubernetes namespace may take. A quarter below {0} is raised to {0}, or \
+                 to the whole cache if that is smaller.",
                 places::LEAST_SHARE
             ),
         ),
@@ -33,7 +33,7 @@ fn the_reference_has_every_variable_of_the_shim() {
         (
             EVENTS_VARIABLE,
             "none".to_owned(),
-            "Where containerd listens for events: set by containerd 2.0 to 2.2. Later ones say it in the bootstrap message.".to_owned(),
+            "Where containerd listens for events: set by containerd 2.0 to 2.2. Later versions pass it in the bootstrap message.".to_owned(),
         ),
     ];
     matches(

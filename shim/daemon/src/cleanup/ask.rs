@@ -1,4 +1,4 @@
-//! Sends requests to a shim that lives although containerd has given it up.
+//! Sends requests to a shim that still lives although containerd has given it up.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,11 +9,12 @@ use containerd_shim_protos::shim_async::{Client, TaskClient};
 use containerd_shim_protos::ttrpc::{self, Code, context::Context};
 use nix::libc;
 
-/// A shim that has not answered by then is stopped or stuck. containerd gives `delete` five seconds in all.
+/// The longest wait for a shim's answers: a slower shim was stopped by a signal, or is stuck. containerd gives `delete` five seconds in
+/// all.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// Has the shim at `socket` end the container `id`, if it has that one, and itself if that was its last. Returns false if the shim does
-/// not answer.
+/// Has the shim at `socket` kill and delete the container `id`, if it has that container, and then end if it has no other. Returns false
+/// if the shim does not answer.
 pub(super) async fn let_go(socket: &Path, id: &str) -> bool {
     let asked = async {
         let client = client(socket).await?;
@@ -26,7 +27,7 @@ pub(super) async fn let_go(socket: &Path, id: &str) -> bool {
     in_time(asked).await
 }
 
-/// Has the shim at `socket` end itself if it has no container. Returns false if the shim does not answer.
+/// Has the shim at `socket` end if it has no container. Returns false if the shim does not answer.
 pub(super) async fn shut_down(socket: &Path, id: &str) -> bool {
     in_time(async { ask_shutdown(&client(socket).await?, id).await }).await
 }
@@ -40,7 +41,7 @@ async fn client(socket: &Path) -> ttrpc::Result<TaskClient> {
 }
 
 async fn ask_shutdown(client: &TaskClient, id: &str) -> ttrpc::Result<()> {
-    // A shim with other containers answers, and stays.
+    // A shim that has other containers answers too, and stays.
     let shutdown = ShutdownRequest { id: id.to_owned(), ..Default::default() };
     client.shutdown(patience(), &shutdown).await.map(drop)
 }
@@ -49,7 +50,7 @@ fn patience() -> Context {
     Context { timeout_nano: PATIENCE.as_nanos() as i64, metadata: HashMap::new() }
 }
 
-/// Takes NotFound for success: the shim has nothing to let go.
+/// Takes NotFound for success, because then the shim has no such container.
 fn answered<T>(answer: ttrpc::Result<T>) -> ttrpc::Result<()> {
     match answer {
         Err(ttrpc::Error::RpcStatus(status)) if status.code() == Code::NOT_FOUND => Ok(()),

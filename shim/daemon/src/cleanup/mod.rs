@@ -1,11 +1,11 @@
-//! The `delete` action, and the first step of `start`: cleaning up after a dead shim from its records.
+//! Cleans up after a dead shim, by its records: the `delete` action, and the first step of `start`.
 //!
-//! The workers died with the shim (their parent-death signal). All that is still in a cgroup is killed, also native containers, which
-//! outlive their shim. For a pod containerd calls `delete` by the pod's id alone: all of its containers are cleaned up. `delete` is
-//! idempotent, may run several times at once, and after a creation that broke off anywhere.
+//! The workers died with the shim (by their parent-death signal). Native containers outlive their shim: every process that is still in a
+//! recorded cgroup is killed. For a pod containerd calls `delete` with the pod's id alone, so that all of the pod's containers are cleaned
+//! up. `delete` is idempotent, several may run at once, and it cleans up a creation that broke off at any step.
 //!
 //! ```text
-//!                    the shim is       by the pod's id                  by another container's
+//!                    the shim is       called for the pod's id          called for another container's id
 //! dead               -                 all of the pod                   that container
 //! lives, answers     forgotten         asked to let go and to end       asked to let go
 //! lives, silent      stopped, ending   killed, then as if dead          that container, which the shim forgets then
@@ -37,45 +37,45 @@ use crate::stdio;
 /// How long to wait for another process that cleans up the same pod; containerd gives `delete` five seconds in all.
 const OTHERS: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(5);
-/// How long forgotten pods are cleaned up too, one after the other: a `delete` that takes longer than containerd waits has failed for the
-/// pod that it was called for.
+/// How long `delete` goes on with forgotten pods, one after the other. If it took longer than containerd waits, it would have failed for
+/// the pod that it was called for.
 const FOR_FORGOTTEN: Duration = Duration::from_millis(1500);
-/// How long a forgotten pod's killed processes may take: they end at once, or hang in the kernel and delay each `delete` on the node.
+/// How long a forgotten pod's killed processes may take to end: those that hang in the kernel would delay each `delete` on the node.
 const FORGOTTEN_TO_END: Duration = Duration::from_millis(200);
-/// The same for a pod's searches.
+/// How long a pod's killed searches may take to end.
 const SEARCHES_TO_END: Duration = Duration::from_millis(200);
-/// How long runc may take: it removes its own state at once, but its hooks may be slow.
+/// How long runc may take. It removes its own state at once, but the hooks that it runs may be slow.
 const RUNC_TO_END: Duration = Duration::from_millis(700);
-/// How long the kernel may take with a killed shim's memory and children.
+/// How long a killed shim may take to end, while the kernel frees its memory and kills its children.
 const TO_END: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Cleans up and prints a `DeleteResponse`. Everything is tried; the first failure is returned.
+/// Cleans up and prints a `DeleteResponse`. Tries every step, and returns the first failure.
 pub(crate) fn delete(flags: &Flags) -> Result<()> {
-    // containerd names the bundle, and runs this program in it.
+    // containerd passes the bundle as a flag, and starts this program in it.
     let bundle = match flags.bundle.as_str() {
         "" => std::env::current_dir().doing(|| "finding the bundle, this program's working directory".to_owned())?,
         path => PathBuf::from(path),
     };
     let pods = Pods::new(&flags.address, &flags.namespace);
     let begin = Instant::now();
-    let (told, released) = runtime()?.block_on(async {
-        let (told, released) = release(&pods, &flags.id).await;
+    let (recorded, released) = runtime()?.block_on(async {
+        let (recorded, released) = release(&pods, &flags.id).await;
         match release_older(&bundle).await {
-            Ok(older) => (told.or(older), released),
-            Err(e) => (told, released.and(Err(e))),
+            Ok(older) => (recorded.or(older), released),
+            Err(e) => (recorded, released.and(Err(e))),
         }
     });
-    // Nobody waits for the rest; if it fails, the next `delete` tries again.
+    // The rest is for other pods. If it fails, the next `delete` tries again.
     let _ = pods.sweep();
     for pod in pods.all()?.iter().filter(|pod| begin.elapsed() < FOR_FORGOTTEN && pod.is_forgotten()) {
         let _ = runtime()?.block_on(sweep(pod));
     }
-    // A server that left nothing but its socket left it at containerd's default path.
+    // A server without a record may still have left its socket, at containerd's default path.
     remove_socket(&default_socket(flags));
     released?;
-    let (pid, ended) = told.map_or((0, None), |state| (state.pid, state.ended));
+    let (pid, ended) = recorded.map_or((0, None), |state| (state.pid, state.ended));
     let now = Timestamp::now();
-    // Nobody saw the exit of a container without a record: it was killed.
+    // The exit of a container was not seen if there is no record of it: then it was killed.
     let Ended { code, seconds, nanos } =
         ended.unwrap_or(Ended { code: child::KILLED, seconds: now.seconds, nanos: now.nanos });
     let exited_at = Some(Timestamp { seconds, nanos, ..Default::default() }).into();
@@ -84,7 +84,7 @@ pub(crate) fn delete(flags: &Flags) -> Result<()> {
     std::io::stdout().write_all(&bytes).doing(|| "answering containerd".to_owned())
 }
 
-/// Makes room for a shim of the pod `id`, which containerd does not know: cleans up after an earlier one. Fails if that shim lives and
+/// Makes room for a new shim of the pod `id`: cleans up after an earlier shim, which containerd has forgotten. Fails if that shim lives and
 /// has containers.
 pub(crate) fn make_room(pods: &Pods, id: &str) -> Result<()> {
     let pod = pods.pod(id)?;
@@ -95,10 +95,10 @@ pub(crate) fn make_room(pods: &Pods, id: &str) -> Result<()> {
         if let Some(server) = pod.server()?
             && UnixStream::connect(&server.socket).is_ok()
         {
-            // The socket shows whether the shim has ended.
+            // The answer does not matter: the socket shows whether the shim has ended.
             let _ = ask::shut_down(&server.socket, id).await;
             if UnixStream::connect(&server.socket).is_ok() {
-                return Err(Error::Exists(format!("with a shim listening on {}", server.socket.display())));
+                return Err(Error::Exists(format!("a shim that listens at {}", server.socket.display())));
             }
         }
         release(pods, id).await.1
@@ -110,25 +110,25 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     made.doing(|| "starting the event loop".to_owned())
 }
 
-/// Cleans up the container `id`, and all containers of the pod `id`. Returns the state that was recorded of the container.
+/// Cleans up the container `id`, and all containers of the pod `id`. Returns the container's recorded state.
 async fn release(pods: &Pods, id: &str) -> (Option<State>, Result<()>) {
     let found = pods.pod(id).and_then(|pod| Ok((pod, pods.with(id)?)));
     let (own, with) = match found {
         Ok(found) => found,
         Err(e) => return (None, Err(e)),
     };
-    let mut told = own.read(id).ok().flatten();
+    let mut recorded = own.read(id).ok().flatten();
     let mut released = release_pod(&own, id).await;
-    // Checked after that, so that a pod that is gone by now is not looked at again.
+    // Does not look again at a pod that is gone by now.
     for pod in with.into_iter().filter(Folder::exists) {
-        told = told.or(pod.read(id).ok().flatten());
+        recorded = recorded.or(pod.read(id).ok().flatten());
         released = released.and(release_member(&pod, id).await);
     }
-    (told, released)
+    (recorded, released)
 }
 
-/// Whether the server started after this process, which was called for an earlier shim: a killed containerd's last orders may still run
-/// when the pod is started again.
+/// Whether the server started after this process, which then was called for an earlier shim: a `delete` that a killed containerd started
+/// may still run when the pod is started again.
 fn came_later(server: &Server) -> bool {
     child::started("self").is_some_and(|own| server.started > own)
 }
@@ -140,7 +140,7 @@ async fn sweep(pod: &Folder) -> Result<()> {
             let server = pod.server()?;
             match &server {
                 Some(server) if server.process()?.is_some() => {
-                    // containerd takes its start for a failure, so it has no container and ends. If it has one, it stays.
+                    // To containerd this server's start has failed, so that it should have no container, and ends. If it has one, it stays.
                     let _ = ask::shut_down(&server.socket, "").await;
                     Ok(())
                 }
@@ -151,7 +151,7 @@ async fn sweep(pod: &Folder) -> Result<()> {
     }
 }
 
-/// Cleans up all of a pod, by its own id.
+/// Cleans up a whole pod, by its own id.
 async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
     let Some(_lock) = lock(pod).await? else { return Ok(()) };
     let server = pod.server()?;
@@ -163,7 +163,7 @@ async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
         && let Some(process) = server.process()?
     {
         let let_go = ask::let_go(&server.socket, id).await;
-        // A shim that no longer listens would only finish a creation that nobody waits for: it is killed.
+        // A shim that no longer listens is killed, because it only finishes a creation that nobody waits for.
         if let_go && pod.read(id)?.is_none() && (!pod.exists() || UnixStream::connect(&server.socket).is_ok()) {
             return Ok(());
         }
@@ -171,14 +171,14 @@ async fn release_pod(pod: &Folder, id: &str) -> Result<()> {
         end(&process)?;
     }
     free(pod, server.as_ref(), catamaran_cgroup::PATIENCE).await?;
-    // Counted after the cleanup, so that a pod that several calls clean up is counted once.
+    // Counted after the cleanup: if a pod takes several calls to clean up, only the last one counts it.
     if died {
         counters::add(&places::root(), &[Count::ShimDeath]);
     }
     Ok(())
 }
 
-/// Removes all that a dead shim has left.
+/// Removes everything that a dead shim has left.
 async fn free(pod: &Folder, server: Option<&Server>, to_end: Duration) -> Result<()> {
     let cleaned = clean(pod, pod.containers()?, to_end).await;
     if let Some(server) = server {
@@ -198,7 +198,7 @@ async fn release_member(pod: &Folder, id: &str) -> Result<()> {
     if let Some(server) = server
         && server.process()?.is_some()
     {
-        // The shim may be deleting the container itself, which leaves nothing to do.
+        // If the shim deletes the container, nothing is left for `clean`. If it does not answer, `clean` does all.
         let _ = ask::let_go(&server.socket, id).await;
     }
     clean(pod, vec![id.to_owned()], catamaran_cgroup::PATIENCE).await
@@ -225,7 +225,10 @@ async fn lock(pod: &Folder) -> Result<Option<std::fs::File>> {
         match pod.lock()? {
             None if !pod.exists() => return Ok(None),
             None if Instant::now() >= until => {
-                let busy = std::io::Error::new(ErrorKind::TimedOut, format!("others were at it for {OTHERS:?}"));
+                let busy = std::io::Error::new(
+                    ErrorKind::TimedOut,
+                    format!("another process was still cleaning it up after {OTHERS:?}"),
+                );
                 return Err(busy).doing(|| "cleaning up a pod".to_owned());
             }
             None => tokio::time::sleep(PAUSE).await,
@@ -245,12 +248,12 @@ fn end(process: &OwnedFd) -> Result<()> {
     let mut watched = [PollFd::new(process, PollFlags::IN)];
     match rustix::event::poll(&mut watched, Some(&TO_END)) {
         Ok(0) => Err(std::io::Error::from(ErrorKind::TimedOut)).doing(|| "waiting for a killed shim".to_owned()),
-        // Interrupted: this program waits for no signal.
+        // The shim has ended. (Only a signal could interrupt the wait, and this program waits for none.)
         _ => Ok(()),
     }
 }
 
-/// Cleans up containers without a shim. A container that cannot be read or removed holds up no other. Returns the first failure.
+/// Cleans up containers without a shim. Goes on if the record of one cannot be read or if it cannot be removed. Returns the first failure.
 async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
     let mut outcome = Ok(());
     let mut states = Vec::new();
@@ -261,13 +264,13 @@ async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
             Err(e) => outcome = outcome.and(Err(e)),
         }
     }
-    // All in one go, because there is one time limit.
+    // All cgroups at once, because they share one time limit.
     let cgroups = |search| -> Vec<PathBuf> {
         let of = states.iter().filter(|(_, state)| state.search == search);
         of.flat_map(|(_, state)| state.cgroups.iter().cloned()).collect()
     };
     outcome = outcome.and(catamaran_cgroup::remove_within(&cgroups(false), to_end).await.map_err(Error::from));
-    // A search that hangs in the kernel is no failure: its record stays, for the next `delete` on the node.
+    // It is no failure if a search hangs in the kernel: its record stays, for the next `delete` on the node.
     let _ = catamaran_cgroup::remove_within(&cgroups(true), SEARCHES_TO_END).await;
     outcome = outcome.and(clear_native(&states).await);
     let loggers = states.iter().flat_map(|(_, state)| state.logger.iter().chain(&state.exec_loggers));
@@ -279,7 +282,7 @@ async fn clean(pod: &Folder, ids: Vec<String>, to_end: Duration) -> Result<()> {
     outcome
 }
 
-/// Removes runc's state of containers whose processes are gone, all at once: there is one time limit for all.
+/// Removes runc's state of containers whose processes are gone, of all at the same time, because they share one time limit.
 async fn clear_native(states: &[(String, State)]) -> Result<()> {
     let native = states.iter().filter_map(|(id, state)| Some((id.clone(), state.native.clone()?)));
     let clearing: Vec<_> =
@@ -302,10 +305,10 @@ fn default_socket(flags: &Flags) -> PathBuf {
     PathBuf::from(options.socket_address(&flags.id).trim_start_matches("unix://"))
 }
 
-/// Removes the dead server's socket. A socket that answers, or might, is another shim's by now.
+/// Removes a dead server's socket, which refuses connections. Leaves any other socket, because that is another shim's by now.
 fn remove_socket(socket: &Path) {
     if UnixStream::connect(socket).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused) {
-        // Nobody listens, so a socket that cannot be removed does no harm.
+        // If this fails it does no harm, because nobody listens there.
         let _ = std::fs::remove_file(socket);
     }
 }

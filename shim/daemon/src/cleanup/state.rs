@@ -1,16 +1,16 @@
-//! The records that outlive the shim: files from which `delete` and a later `start` clean up after a dead server.
+//! The records that outlive the shim: files by which `delete` and a later `start` clean up after a dead server.
 //!
 //! ```text
 //! /run/catamaran/<containerd>/<pod>/server             the shim: its process and its socket
-//!                                  /<container>.json   all of one container that lies outside its bundle
-//!                                  /<container>.runc   runc's own state of a native one
+//!                                  /<container>.json   everything of a container that lies outside its bundle
+//!                                  /<container>.runc   runc's own state of a native container
 //! ```
 //!
 //! `<containerd>` is a digest of containerd's address and namespace, `<pod>` the id that the shim was started for. The records are not in
-//! the bundles, because containerd calls `delete` for a pod's dead shim by the pod's id alone, and may remove the other containers'
-//! bundles before, or never. Shims before format 2 wrote into the bundle, where [`State::of_older_shim`] looks.
+//! the bundles, because containerd calls `delete` for a pod's dead shim with the pod's id alone, and removes the other containers' bundles
+//! earlier or never. Shims before format 2 wrote into the bundle, where [`State::of_older_shim`] looks.
 //!
-//! A process that cleans up holds the folder's lock; otherwise only the living shim writes.
+//! Only the living shim writes here, and a process that cleans up, which holds the lock of the pod's folder.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
@@ -33,16 +33,17 @@ use crate::native;
 use crate::spec::hooks::Stage;
 use crate::stdio::Record;
 
-/// A file system in memory on every distribution: a reboot removes the records, and all that they name.
+/// `/run` is in memory on every distribution: a reboot removes the records, and everything that they name.
 const ROOT: &str = "/run/catamaran";
 const SERVER: &str = "server";
 const SUFFIX: &str = ".json";
 const RUNC: &str = ".runc";
 /// The file in the bundle that shims up to format 1 wrote.
 const OLDER: &str = "catamaran.json";
-/// Raised when a field changes its meaning; a `delete` reads older formats, and refuses newer ones.
+/// The newest format, raised when a field changes its meaning. `delete` reads older formats, and refuses newer ones.
 const FORMAT: u32 = 3;
-/// The format of all records but native containers', which a `delete` of this format would leave behind.
+/// The format of all records but those of native containers: a `delete` that knows only this one must refuse them, because it would leave
+/// such a container behind.
 const BEFORE_NATIVE: u32 = 2;
 
 /// The pods of one containerd namespace.
@@ -60,7 +61,7 @@ pub(crate) struct Server {
     pid: u32,
     /// Its start time, from [`child::started`].
     pub(crate) started: u64,
-    /// Where it listens, or did.
+    /// The path at which the shim listens, or listened.
     pub(crate) socket: PathBuf,
     /// The pod's bundle, which containerd removes when it forgets the pod.
     bundle: PathBuf,
@@ -72,7 +73,7 @@ pub(crate) struct State {
     format: u32,
     /// The worker's pid; 0 before it exists. Only reported: `delete` kills the processes in the cgroups.
     pub(crate) pid: u32,
-    /// The container's cgroups as folders of the host, one for each hierarchy. Written before the first is made.
+    /// The container's cgroups as folders of the host, one for each hierarchy. Recorded before the first one is made.
     pub(crate) cgroups: Vec<PathBuf>,
     /// The hooks to run when the container is gone, recorded before its other hooks begin to run.
     #[serde(default, skip_serializing_if = "Stage::is_empty")]
@@ -80,27 +81,28 @@ pub(crate) struct State {
     /// The container's logger, from the logger's start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) logger: Option<Record>,
-    /// The loggers of processes that were started in the container later; some may have ended.
+    /// The loggers of the container's execs. Some may have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) exec_loggers: Vec<Record>,
-    /// The layer of its image that the container runs, as does an exec of the same words.
+    /// The layer of its image that the container runs, and so does an exec with the same first word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) layer: Option<Chosen>,
-    /// The runtime that has a native container, and its mount.
+    /// The runtime and the mount of a native container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) native: Option<native::Record>,
-    /// How it ended, once it has.
+    /// The container's end, once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<Ended>,
-    /// Whether this is a search's record (`search`) and no container's. The search may hang in the kernel, and nobody waits for that.
+    /// Whether this is the record of a search (`search`) and not of a container. `delete` hardly waits for a search, which may hang in the
+    /// kernel.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) search: bool,
-    /// The socket of an older shim, whose pod has no file for it.
+    /// The socket of a shim of format 1, whose pod has no `server` file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) socket: Option<PathBuf>,
 }
 
-/// A container's end, as containerd is told of it.
+/// A container's end, as containerd gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ended {
     pub(crate) code: u32,
@@ -116,7 +118,7 @@ impl Pods {
     }
 
     fn below(root: &Path, address: &str, namespace: &str) -> Self {
-        // A digest fits the kernel's limit, and the null character separates the two texts.
+        // A digest is short enough for a file's name. The null character separates the two texts.
         let digest = Sha256::digest(format!("{namespace}\0{address}"));
         Self(root.join(digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
     }
@@ -146,7 +148,7 @@ impl Pods {
         Ok(Folder(self.0.join(plain(id)?)))
     }
 
-    /// Returns the pods with a record of the container `id`: one, whose shim may be dead.
+    /// Returns the pods with a record of the container `id`, normally one or none.
     pub(crate) fn with(&self, id: &str) -> Result<Vec<Folder>> {
         let name = format!("{}{SUFFIX}", plain(id)?);
         Ok(self.all()?.into_iter().filter(|pod| pod.0.join(&name).exists()).collect())
@@ -154,7 +156,7 @@ impl Pods {
 }
 
 impl Folder {
-    /// Makes the folder for the shim with this pid, which is to listen at `socket`. It appears with its server or not at all.
+    /// Makes the folder for the shim with this pid, which will listen at `socket`. The folder appears together with the `server` file.
     pub(crate) fn serve(&self, pid: u32, socket: &Path, bundle: &Path) -> Result<()> {
         let started = child::started(pid).ok_or(ErrorKind::NotFound).on(format!("/proc/{pid}/stat"))?;
         let (socket, bundle) = (socket.to_owned(), bundle.to_owned());
@@ -168,7 +170,7 @@ impl Folder {
         fs::rename(&new.0, &self.0).on(&self.0)
     }
 
-    /// Makes a folder that root alone may enter. The caller removes it; if the caller is killed, the next `delete` does.
+    /// Makes a folder that only root may enter. The caller removes it or, if the caller is killed, the next `delete` does.
     pub(crate) fn private(&self, what: &str) -> Result<PathBuf> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -177,12 +179,12 @@ impl Folder {
         Ok(path)
     }
 
-    /// Returns the folder for runc's state of one native container, which can be removed with that container.
+    /// Returns the folder for runc's state of one native container, to be removed with that container.
     pub(crate) fn runc(&self, id: &str) -> Result<PathBuf> {
         Ok(self.0.join(format!("{}{RUNC}", plain(id)?)))
     }
 
-    /// Returns a path beside this folder, of this process alone, for content that nobody may see half-made.
+    /// Returns a path beside this folder for this process alone, where others do not see half-made content.
     fn aside(&self, what: &str) -> Result<Self> {
         let own = std::process::id().to_string();
         let started = child::started(&own).ok_or(ErrorKind::NotFound).on("/proc/self/stat")?;
@@ -194,12 +196,12 @@ impl Folder {
         read(&self.0.join(SERVER))
     }
 
-    /// Whether containerd has forgotten the pod and will not ask for it, as after a start that broke off.
+    /// Whether containerd has forgotten the pod, as after a start that broke off, and will not call `delete` for it.
     pub(crate) fn is_forgotten(&self) -> bool {
         matches!(self.server(), Ok(Some(server)) if !server.bundle.exists())
     }
 
-    /// Returns the ids of the containers that may have left something.
+    /// Returns the ids of the containers with a record, which may have left something.
     pub(crate) fn containers(&self) -> Result<Vec<String>> {
         // A record that is being written has a dot before its name, which no id has.
         let names = entries(&self.0)?.into_iter().filter(|name| !name.starts_with('.'));
@@ -216,24 +218,24 @@ impl Folder {
         read(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
     }
 
-    /// Whether something may be left of a container.
+    /// Whether a container has a record, so that something may be left of it.
     pub(crate) fn has(&self, id: &str) -> bool {
         self.0.join(format!("{id}{SUFFIX}")).exists()
     }
 
-    /// Forgets a container of which nothing is left.
+    /// Removes the record of a container of which nothing is left.
     pub(crate) fn forget(&self, id: &str) -> Result<()> {
-        gone(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
+        remove_if_there(&self.0.join(format!("{}{SUFFIX}", plain(id)?)))
     }
 
-    /// Forgets the pod. A pod whose containers may have left something stays, for the next cleanup.
+    /// Removes the pod's folder, unless a container still has a record: then it stays, for the next cleanup.
     pub(crate) fn remove(&self) -> Result<()> {
         self.set_aside()?;
         self.remove_aside()
     }
 
-    /// Runs the first half, for a shim that is asked to end: from then on the next shim of this id finds nothing here. The folder's new
-    /// name is this process's alone; a `delete` on the node removes it if nobody has run the second half.
+    /// Does the first half of [`Folder::remove`], for a shim that is asked to end: gives the folder a name of this process's own, so that
+    /// the next shim of this id finds nothing. If the second half never runs, the next `delete` on the node removes the folder.
     pub(crate) fn set_aside(&self) -> Result<()> {
         if !self.containers()?.is_empty() {
             return Ok(());
@@ -244,8 +246,8 @@ impl Folder {
         }
     }
 
-    /// Runs the second half, which may take tens of milliseconds if `/run` is no file system in memory, and which nobody waits for. It
-    /// touches nothing that a later shim has made.
+    /// Does the second half, which nobody waits for, because it may take tens of milliseconds if `/run` is not in memory. It touches
+    /// nothing that a later shim has made.
     pub(crate) fn remove_aside(&self) -> Result<()> {
         let old = self.aside("old")?;
         match fs::remove_dir_all(&old.0) {
@@ -253,7 +255,7 @@ impl Folder {
             removed => removed.on(&old.0)?,
         }
         if let Some(namespace) = self.0.parent() {
-            // Fails if there are other pods; a pod that comes at this moment makes the folder again.
+            // This fails if there are other pods. A pod that starts right now makes the folder again.
             let _ = fs::remove_dir(namespace);
         }
         Ok(())
@@ -271,7 +273,7 @@ impl Folder {
         }
     }
 
-    /// Whether there is such a pod.
+    /// Whether the pod's folder exists.
     pub(crate) fn exists(&self) -> bool {
         self.0.exists()
     }
@@ -279,7 +281,7 @@ impl Folder {
     fn put(&self, name: &str, value: &impl Serialize) -> Result<()> {
         let (path, new) = (self.0.join(name), self.0.join(format!(".{name}.new")));
         let text = serde_json::to_vec(value).doing(|| format!("writing {}", path.display()))?;
-        // No fsync, because no container outlives a machine that stops.
+        // Without fsync, because no container outlives the machine's end.
         fs::write(&new, text).on(&new)?;
         put_in_place(&new, &path)
     }
@@ -287,18 +289,18 @@ impl Folder {
 
 /// Gives a record its name, in place of an older one or of none.
 ///
-/// The two change names, instead of one replacing the other: on a `/run` that is an ext4 a replacement begins to write the new record to
-/// the disk, and whatever replaces or removes that record soon after, as the record of an exit and Delete do, waits for the disk.
+/// The two records exchange their names. If one replaced the other and `/run` were an ext4, the kernel would begin to write the new record
+/// to the disk, and the next replacement or removal of that record (by an exit or Delete) would wait for the disk.
 fn put_in_place(new: &Path, path: &Path) -> Result<()> {
     match rustix::fs::renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE) {
-        Ok(()) => gone(new),
-        // There is no older one, or the file system does not know this.
+        Ok(()) => remove_if_there(new),
+        // There is no older record, or the file system knows no exchange.
         Err(Errno::NOENT | Errno::INVAL) => fs::rename(new, path).on(path),
         Err(e) => Err(e).on(path),
     }
 }
 
-/// Returns an id that can be a file's name; containerd gives no others.
+/// Returns the id if it can be a file's name, as all of containerd's ids can.
 pub(crate) fn plain(id: &str) -> Result<&str> {
     let first = id.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
     if first && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)) {
@@ -307,7 +309,7 @@ pub(crate) fn plain(id: &str) -> Result<&str> {
     Err(Error::refused("the container's id", format!("{id:?}"), "letters, digits and _.- after a letter or a digit"))
 }
 
-/// Returns the names in a folder; none if it does not exist.
+/// Returns the names in a folder; none if the folder does not exist.
 fn entries(folder: &Path) -> Result<Vec<String>> {
     match fs::read_dir(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -316,7 +318,7 @@ fn entries(folder: &Path) -> Result<Vec<String>> {
 }
 
 /// Removes a file, if there is one.
-fn gone(path: &Path) -> Result<()> {
+fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(e).on(path),
         _ => Ok(()),
@@ -350,11 +352,11 @@ impl Server {
     pub(crate) fn process(&self) -> Result<Option<OwnedFd>> {
         let Some(pid) = Pid::from_raw(self.pid.cast_signed()) else { return Ok(None) };
         let opened = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-            // EINVAL: the shim is gone, but a group or session of its number is not.
+            // EINVAL: the shim is gone, but its process group or session is not.
             Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
             opened => opened.doing(|| format!("opening the shim, process {pid}"))?,
         };
-        // Checked after the opening: the same start time means that the number was this process's all the time.
+        // Checked after the pidfd was opened: if the start time is the same now, the pid was this process's all the time.
         Ok((child::started(self.pid) == Some(self.started)).then_some(opened))
     }
 
@@ -398,7 +400,7 @@ impl State {
 
     /// Removes that state.
     pub(crate) fn forget_older_shims(bundle: &Path) -> Result<()> {
-        gone(&bundle.join(OLDER))
+        remove_if_there(&bundle.join(OLDER))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The steps of a creation: the preparation for a worker, the worker, and the undoing if one of them fails.
+//! The steps of a creation: prepares a worker, starts it, and undoes everything if a step fails.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,7 +23,7 @@ use crate::cleanup::state::{Folder, State};
 use crate::container::intermediate::{Beginning, Intermediate};
 use crate::container::spawn::{self, Failure, Worker};
 use crate::engine::choice::Choice;
-use crate::engine::told;
+use crate::engine::engine_variable;
 use crate::error::{Error, Result};
 use crate::files::devices;
 use crate::native::Record;
@@ -44,7 +44,7 @@ pub(super) fn order_root(request: &Request, outline: &Outline) -> Order {
     Order::Root { rootfs: Layers::all(&request.rootfs), path, stage: request.bundle.join("rootfs"), outline }
 }
 
-/// Returns the module to run: a file's bytes, or a layer of the image, which another process looks for.
+/// Returns the module to run: a file, or a layer of the image that the compile driver looks for.
 fn wanted(request: &Request, module: Module, file: Option<OwnedFd>) -> Result<Wanted> {
     match module {
         Module::File { name, digest } => crate::search::wanted(name, digest, file),
@@ -65,14 +65,14 @@ fn all_mounts(prepared: Vec<MountPoint>, descriptors: &mut Handover) -> Result<V
     Ok(all)
 }
 
-/// A creation that has begun. Its state file names all that exists of it outside the bundle, which is removed if it fails.
+/// A creation that has begun. Its state file names everything of it that exists outside the bundle, all of which is removed on failure.
 pub(super) struct Creation {
     pub(super) request: Request,
     pub(super) bundle: Bundle,
     pub(super) cgroup: Cgroup,
     pub(super) streams: Stdio,
     pub(super) state: State,
-    /// Started before the module is known, with the program that most likely runs it.
+    /// An intermediate of the program that most likely runs the module, started before the module is known.
     waiting: Option<Intermediate>,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Made {
 }
 
 impl Creation {
-    /// Plans the cgroup, opens the streams, and writes the state file, which names what an undoing has to remove.
+    /// Plans the cgroup, opens the streams, and writes the state file, which names everything that [`Creation::undo`] has to remove.
     pub(super) fn begin(request: Request, bundle: Bundle) -> Result<Self> {
         let cgroup = Cgroup::plan(&bundle.cgroup, bundle.resources())?;
         let streams = open_streams(&request, &bundle)?;
@@ -103,7 +103,7 @@ impl Creation {
             self.waiting = Some(self.intermediate(&program, None)?);
         }
         let prepared = self.request.unless_given_up(search.prepared()).await;
-        // It has nothing to finish, and holds the trees open.
+        // The search has nothing to finish, and keeps the trees open.
         drop(search);
         let Prepared { descriptors, mounts, module, file } = prepared?;
         let wanted = wanted(&self.request, module, file)?;
@@ -121,8 +121,8 @@ impl Creation {
     ) -> Result<Made> {
         let mounts = all_mounts(mounts, &mut descriptors)?;
         let mut draft = JobDraft::new(&self.bundle, &mut descriptors, ROOT, mounts, &self.streams)?;
-        // This may take minutes. The logger comes first, because the client may be gone when a compilation fails; the compilation is
-        // the driver's, and goes on if this future is dropped.
+        // This may take minutes. The logger comes first, because the client may be gone by the time that a compilation fails. The driver
+        // goes on with the compilation if this future is dropped.
         let prepared = async {
             self.streams.ready().await?;
             cache.artifact(&wanted).await
@@ -132,7 +132,7 @@ impl Creation {
         self.state.layer.clone_from(&code.layer);
         let server = choice.server(code.target, &self.bundle.guest, self.bundle.resources())?;
         let listen = server.as_ref().map(|server| server.listen);
-        told::tell(&mut draft.guest.env, code.target.engine());
+        engine_variable::add_to(&mut draft.guest.env, code.target.engine());
         let cgroup = spawn::ways_into(&self.cgroup, self.cgroup.folder_to_clone_into()?, &mut descriptors);
         let job = draft.complete(descriptors.add(file.into()), cgroup, server, choice.rules())?;
         match self.bring_up(&code.target.worker()?, None, &code.module, &job, &descriptors).await {
@@ -141,15 +141,15 @@ impl Creation {
             Err(Failure::Artifact(reason)) => {
                 info!("compiling {} again: {reason}", code.module);
                 let Artifact { code, .. } = cache.compile(&wanted, code.target).await?;
-                // Nothing prepared for one worker serves a second: its tree was attached, its hooks have run.
+                // A second worker would need all preparations anew: the first one's tree was attached, and its hooks have run.
                 let reason = format!("{reason}: it was compiled anew, create the container again");
                 Err(Error::Compiler { module: code.module, reason })
             }
         }
     }
 
-    /// Starts the container's process and waits until it is ready. Writes its pid to the state file as soon as it exists. `action` is
-    /// the first argument of a program with several actions.
+    /// Starts the container's process and waits until the process is ready. Writes its pid to the state file as soon as there is one.
+    /// `action` is the first argument of a program with several actions.
     pub(super) async fn bring_up(
         &mut self,
         program: &Program,
@@ -182,7 +182,7 @@ impl Creation {
         starting.ready(&request.id, module).await
     }
 
-    /// Returns an intermediate of this program: the one that waits, or a new one.
+    /// Returns an intermediate of this program: the waiting one if it is of this program, else a new one.
     fn intermediate(&mut self, program: &Program, action: Option<&str>) -> Result<Intermediate> {
         match self.waiting.take() {
             Some(waiting) if waiting.runs(program) => return Ok(waiting),
@@ -216,7 +216,7 @@ pub(super) struct Leftovers<'a> {
 }
 
 impl Leftovers<'_> {
-    /// Removes all of it, and the state file last: until then `delete` can do the same again.
+    /// Removes all of this, the state file last: as long as that exists, `delete` can do the same again.
     pub(super) async fn remove(self, poststop: impl FnOnce() -> Stage) -> Result<()> {
         let cleared = match self.native {
             // runc kills the processes that still run, and removes the cgroup.
@@ -231,7 +231,7 @@ impl Leftovers<'_> {
         self.states.forget(self.id)
     }
 
-    /// Does the same after a failed creation. Logs its own errors, because the client needs the creation's; `delete` finds what is left.
+    /// Does the same after a failed creation. Only logs errors, because the client needs the creation's error; `delete` finds the rest.
     pub(super) async fn remove_or_warn(self, poststop: impl FnOnce() -> Stage) {
         let id = self.id;
         if let Err(e) = self.remove(poststop).await {

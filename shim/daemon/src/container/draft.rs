@@ -15,7 +15,7 @@ use crate::error::{Doing, Error, Result};
 use crate::spec::bundle::Bundle;
 use crate::stdio::Stdio;
 
-/// The file system that namespace files lie on (linux/magic.h).
+/// The file system of namespaces' files (linux/magic.h).
 const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// A job whose artifact and cgroup do not exist yet.
@@ -54,10 +54,10 @@ impl JobDraft {
         })
     }
 
-    /// Completes the job. `server` is for an artifact that serves HTTP.
+    /// Completes the job. `server` has the settings of an artifact that serves HTTP.
     ///
     /// # Errors
-    /// If the server's certificate is not where the pod's annotation says.
+    /// If the pod's annotation for the server's certificate names no volume.
     pub(super) fn complete(
         mut self,
         artifact: job::Fd,
@@ -69,7 +69,7 @@ impl JobDraft {
             http::without_consumed(&mut self.guest.env);
         }
         let folder = server.as_ref().and_then(|server| server.tls.as_deref());
-        let certificate = folder.map(|folder| taken_out(&mut self.world.mounts, folder)).transpose()?;
+        let certificate = folder.map(|folder| take_tree(&mut self.world.mounts, folder)).transpose()?;
         Ok(Job {
             guest: self.guest,
             stdin: self.stdin,
@@ -89,8 +89,8 @@ impl JobDraft {
     }
 }
 
-/// Takes the mount at `folder` out of `mounts`, so that the guest does not see it, and returns its tree.
-fn taken_out(mounts: &mut Vec<job::Mount>, folder: &str) -> Result<job::Fd> {
+/// Takes the mount at `folder` out of `mounts`, so that the guest does not see that, and returns the mount's tree.
+fn take_tree(mounts: &mut Vec<job::Mount>, folder: &str) -> Result<job::Fd> {
     let place = mounts.iter().rposition(|mount| mount.destination == folder);
     let found = place.map(|place| mounts.remove(place).source);
     let instead = match found {
@@ -102,7 +102,7 @@ fn taken_out(mounts: &mut Vec<job::Mount>, folder: &str) -> Result<job::Fd> {
     Err(Error::refused(
         format!("annotation {}", Key::TLS),
         format!("{folder:?}, and {instead}"),
-        "the mountPath of a volume with the secret, of which the guest then sees nothing",
+        "the mountPath of a volume that holds the secret, which the guest then does not see",
     ))
 }
 
@@ -138,7 +138,7 @@ fn make_world(
     })
 }
 
-/// Opens a namespace by its path. Refuses a FIFO, a device or a terminal, whose opening could hold up the shim, or do anything.
+/// Opens a namespace by its path, without waiting for a FIFO and without taking a terminal. Refuses every other file.
 fn open_namespace(path: &Path) -> Result<OwnedFd> {
     let file =
         std::fs::File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).on(path)?;

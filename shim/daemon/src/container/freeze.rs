@@ -1,9 +1,9 @@
 //! Pauses and resumes a container.
 //!
 //! ```text
-//!              Off --Pause--> Coming --all have stopped--> On --Resume--> Off
-//!               ^               |                          |
-//!               '--a SIGKILL----'                          '--a SIGKILL: thawed, to die; Paused until the exit
+//!              Off --Pause--> Coming --all are frozen--> On --Resume--> Off
+//!               ^               |                       |
+//!               '--a SIGKILL----'                       '--a SIGKILL: thawed, to die; Paused until the exit
 //! ```
 
 use log::warn;
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 pub(super) enum Freeze {
     #[default]
     Off,
-    /// The processes are being stopped.
+    /// The processes are being frozen.
     Coming,
     On,
 }
@@ -33,12 +33,12 @@ impl Freeze {
 }
 
 impl Container {
-    /// Stops the processes, and waits until all have stopped. Do not drop this future: the processes would stay stopped.
+    /// Freezes the processes, and waits until all are frozen. Do not drop this future: they would stay frozen.
     pub(crate) async fn pause(&self) -> Result<()> {
         if self.phase() != Phase::Running {
             return Err(self.refuse("paused"));
         }
-        // On cgroup v1 a process that is about to die would be stopped first.
+        // On cgroup v1 a pause would stop a process that is about to die.
         if self.process.kill_was_asked_for() {
             return Err(self.ending("paused"));
         }
@@ -52,7 +52,7 @@ impl Container {
                 inner.freeze = Freeze::On;
                 Ok(())
             }
-            // The container was killed meanwhile, or has ended by itself: nothing is left to stop but what is to die.
+            // The container was killed meanwhile, or has ended by itself, so that nothing is left to pause.
             Ok(_) => Err(self.ending("paused")),
             Err(e) => {
                 inner.freeze = Freeze::Off;
@@ -74,8 +74,8 @@ impl Container {
         Ok(())
     }
 
-    /// Thaws the container after a SIGKILL, because on cgroup v1 a stopped process dies only when it goes on. Ends a pause that is under
-    /// way.
+    /// Thaws the container after a SIGKILL, because on cgroup v1 a frozen process dies only once it is thawed. Also ends a pause that is
+    /// under way.
     pub(super) fn let_die(&self) {
         let mut inner = self.inner();
         if inner.freeze == Freeze::Off {
@@ -85,19 +85,19 @@ impl Container {
             inner.freeze = Freeze::Off;
         }
         drop(inner);
-        self.thaw_what_is_left();
+        self.thaw_or_warn();
     }
 
     /// Thaws the container after its process has ended, because the shim may wait for the other processes in the cgroup.
     pub(super) fn thaw_after_end(&self) {
         if std::mem::take(&mut self.inner().freeze) != Freeze::Off {
-            self.thaw_what_is_left();
+            self.thaw_or_warn();
         }
     }
 
-    fn thaw_what_is_left(&self) {
+    fn thaw_or_warn(&self) {
         match self.cgroup.freezer().and_then(|freezer| freezer.thaw()) {
-            Err(e) if !self.ends() => warn!("container {}: letting go what was paused: {e}", self.id()),
+            Err(e) if !self.ends() => warn!("container {}: thawing its processes: {e}", self.id()),
             _ => {}
         }
     }

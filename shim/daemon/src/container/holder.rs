@@ -27,7 +27,7 @@ pub(crate) fn keeps(spec: &Spec) -> bool {
     spec.annotations().as_ref().is_some_and(is_asked_for)
 }
 
-/// The same by the spec's annotations alone.
+/// Does the same as [`keeps`], by the annotations alone.
 pub(crate) fn is_asked_for(annotations: &HashMap<String, String>) -> bool {
     annotations.get(KIND).is_some_and(|kind| kind == SANDBOX)
 }
@@ -44,7 +44,7 @@ pub(crate) fn program(descriptors: &mut Handover) -> Result<Fd> {
     Ok(descriptors.add(File::open(program.link()).on(program.path())?.into()))
 }
 
-/// Turns a container's job into a holder's, without what the spec takes from an image: a holder has none.
+/// Turns a container's job into a holder's. Drops all that a spec takes from an image, because a holder has no image.
 pub(crate) fn narrow(draft: &mut JobDraft, id: &str) {
     draft.guest.args = vec![PROGRAM.to_owned(), id.to_owned()];
     draft.guest.env = Vec::new();
@@ -52,6 +52,6 @@ pub(crate) fn narrow(draft: &mut JobDraft, id: &str) {
     draft.world.root.readonly = true;
     draft.world.masked = Vec::new();
     draft.world.readonly = Vec::new();
-    // The holder's own filter is narrower than any profile that a program can run under.
+    // The holder's own filter allows less than any profile under which a program can run.
     draft.seccomp = None;
 }

@@ -1,7 +1,7 @@
 //! An intermediate that has no job yet.
 //!
-//! Its program takes a millisecond to be ready for the job. So Create starts it while the module is looked for, and sends the job when
-//! there is one. Until then it does nothing, and it ends by itself if the shim ends.
+//! Its program takes a millisecond until it can take a job. So Create starts the intermediate while the module is looked for, and sends
+//! the job later. Until then the intermediate only waits, and it ends by itself if the shim ends.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use crate::error::{Doing, Result};
 
-/// What an intermediate is started with.
+/// The parameters of an intermediate's start.
 pub(crate) struct Beginning<'a> {
     /// The executable, and its first argument if it has several actions.
     pub(crate) program: &'a Program,
@@ -58,7 +58,7 @@ impl Intermediate {
         Ok(Self { program, pid, pidfd: child::pidfd(pid)?, control })
     }
 
-    /// Whether its program is this one.
+    /// Whether the intermediate is of this program.
     pub(crate) fn runs(&self, program: &Program) -> bool {
         self.program == program.path()
     }
@@ -68,7 +68,7 @@ impl Intermediate {
         self.program.display()
     }
 
-    /// Lets it go without a job. It ends by itself, because its socket closes.
+    /// Ends the intermediate without a job, by closing its socket.
     pub(crate) fn dismiss(self) {
         drop(self.control);
         child::reap(self.pidfd);

@@ -4,7 +4,7 @@
 //! created id=web engine=wasmtime chosen=module world=command module="/app.wasm" ...
 //! ```
 //!
-//! Programs of the node's administrator read them: docs/reference.md has every event and field.
+//! Programs of the node's administrator read these lines: docs/reference.md has every event and field.
 
 use std::fmt::{Debug, Display, Write as _};
 
@@ -27,7 +27,7 @@ words! {
 }
 
 words! {
-    /// What a line says of it.
+    /// A field of a line.
     Field {
         Id = "id",
         Engine = "engine",
@@ -57,7 +57,7 @@ impl Line {
     }
 
     pub(crate) fn with(mut self, field: Field, value: impl Display) -> Self {
-        // A string takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(self.0, " {field}={value}");
         self
     }
@@ -72,7 +72,7 @@ impl Line {
         self
     }
 
-    /// Adds what is known of a worker's machine code.
+    /// Adds the fields of a worker's machine code.
     pub(crate) fn with_code(self, code: &Code) -> Self {
         let line = self
             .with_quoted(Field::Module, &code.module)

@@ -1,4 +1,4 @@
-//! One container: its creation step by step, and its state.
+//! A container: its creation step by step, and its state.
 
 mod create;
 mod draft;
@@ -53,7 +53,7 @@ pub(crate) use exec::{Exec, ExecRequest};
 use freeze::Freeze;
 pub(crate) use process::{Exit, Phase, Process};
 
-/// How long the execs of a container may take to end once its own process has ended.
+/// How long a container's execs may take to end once its own process has ended.
 const EXECS_TO_END: Duration = Duration::from_secs(2);
 
 /// A container that containerd asks to be created.
@@ -74,7 +74,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Returns the result of `work`, or NotFound if meanwhile the client stops waiting for the container.
+    /// Returns the result of `work`, or NotFound as soon as no client waits for the container any more.
     async fn unless_given_up<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         unless(self.given_up.notified(), work).await.unwrap_or_else(|| {
             info!("container {} was given up while it was created", self.id);
@@ -85,15 +85,15 @@ impl Request {
 
 /// The kind of a container's process, which decides what an exec starts.
 enum Body {
-    /// The pod's sandbox container: a holder, in which nothing else runs.
+    /// A holder, in the pod's sandbox container. Nothing else runs there.
     Holder,
-    /// A worker. An exec starts another one from the same request and bundle.
+    /// A worker. An exec starts another worker from the same request and bundle.
     Wasm,
     /// A native process, made by runc.
     Native(native::Native),
 }
 
-/// A container that was created. Its phase is that of its process; while the process runs, that of its freezer.
+/// A container that was created. It has the phase of its process or, while the process runs, of its freezer.
 pub(crate) struct Container {
     /// The request that it was created from.
     request: Request,
@@ -103,7 +103,7 @@ pub(crate) struct Container {
     /// How many of the kernel's kills in the cgroup the shim has seen.
     kills: AtomicU64,
     poststart: Stage,
-    /// Held while hooks of this container run, and while it is cleaned up: poststop hooks run after poststart hooks, and before any
+    /// Held while this container's hooks run and while it is cleaned up, so that poststop hooks run after poststart hooks, and before any
     /// deletion returns.
     turn: tokio::sync::Mutex<()>,
     /// Never held across an await.
@@ -113,15 +113,15 @@ pub(crate) struct Container {
 }
 
 struct Inner {
-    /// As the state file has it.
+    /// The content of the state file.
     state: State,
     freeze: Freeze,
-    /// Taken by the first deletion that runs it.
+    /// The hooks of the deletion; the first deletion that runs them takes them.
     poststop: Stage,
 }
 
 impl Container {
-    /// Does all the work of a start: when it returns, the worker is confined and linked and waits for one byte.
+    /// Does all the work of a start: afterwards the worker is confined and linked, and waits for one message.
     pub(crate) async fn create(request: Request) -> Result<Self> {
         let begin = Instant::now();
         let policy = Policy::parse(&request.options, alias::of_this_program())?;
@@ -136,10 +136,10 @@ impl Container {
         let cgroup = outline.cgroup_or(format!("/{}/{}", request.namespace, request.id));
         let mut search = Search::start(search::Charge { cgroup, states: request.state.clone() })?;
         search.look_at_root(&order_root(&request, &outline))?;
-        // Loaded while the search runs. Its error counts for a Wasm container alone.
+        // Loaded while the search runs. An error here counts only if the container turns out to be Wasm.
         let bundle = load();
         if let Some(native) = request.unless_given_up(search.native()).await? {
-            // Boxed, here and below, so that the future of a Wasm container does not grow by it.
+            // Boxed, as elsewhere for native containers, to keep the future of a Wasm container small.
             return Box::pin(Self::create_native(request, outline, &policy, native, begin)).await;
         }
         let bundle = bundle?;
@@ -224,21 +224,21 @@ impl Container {
 
     /// Makes the exit known to the callers that wait for it.
     pub(crate) async fn make_known(&self, exit: &Exit) {
-        self.process.last_words().await;
+        self.process.finish_output().await;
         self.process.make_known(exit.clone());
     }
 
-    /// Frees the worker's pid once no hook that was given it runs any more.
+    /// Frees the process's pid once no hook that was told this pid runs any more.
     pub(crate) async fn reap(&self) {
         let _turn = self.turn.lock().await;
         self.process.reap();
     }
 
-    /// Writes the exit to the state file, in case this shim is killed before containerd, which may be down, has received it.
+    /// Writes the exit to the state file, for `delete`: this shim may be killed before it can tell containerd.
     fn write_down(&self, exit: &Exit) {
         let (states, id) = (&self.request.state, self.id());
         if !states.has(id) {
-            // By a `delete` process: nothing would remove a state file that is written now.
+            // A `delete` process has removed the state file; nothing would remove one that is written now.
             return Line::new(Event::CleanedUp, id).log();
         }
         let mut inner = self.inner();
@@ -263,13 +263,13 @@ impl Container {
         Error::Transition { id: self.id().to_owned(), state: self.phase().word(), wanted }
     }
 
-    /// Whether a `delete` process has cleaned the container up because this shim did not answer in time: then containerd has forgotten
-    /// the container, and will not ask for its deletion.
+    /// Whether a `delete` process has cleaned up the container because this shim did not answer in time. containerd has forgotten such a
+    /// container, and will not ask for its deletion.
     pub(crate) fn is_forgotten(&self) -> bool {
         self.phase() == Phase::Stopped && !self.request.state.has(self.id())
     }
 
-    /// Take this before [`Container::start`] and give it to [`Container::after_start`]: no pid is freed in between.
+    /// Take this before [`Container::start`] and give it to [`Container::after_start`], so that the pid is not freed in between.
     pub(crate) async fn turn_to_start(&self) -> Result<MutexGuard<'_, ()>> {
         match self.phase() {
             Phase::Created => Ok(self.turn.lock().await),
@@ -277,11 +277,11 @@ impl Container {
         }
     }
 
-    /// Lets the guest run. For a worker this waits for nothing.
+    /// Lets the guest run. Does not wait for a worker, but waits until `runc start` has ended.
     pub(crate) async fn start(&self) -> Result<()> {
         match &self.body {
             Body::Native(native) => Box::pin(self.start_native(native)).await,
-            Body::Holder | Body::Wasm => self.process.let_go(),
+            Body::Holder | Body::Wasm => self.process.start_worker(),
         }
     }
 
@@ -297,13 +297,13 @@ impl Container {
         ran
     }
 
-    /// Sends a signal. Returns NotFound once the container has stopped, which containerd takes for a kill that came too late.
+    /// Sends a signal. Returns NotFound once the container has stopped: to containerd that is a kill that came too late.
     pub(crate) fn kill(&self, signal: u32) -> Result<()> {
         self.signal(signal, false)
     }
 
-    /// Returns the pids of all processes, or that of a stopped container's own process. A containerd that restarts takes a task
-    /// without processes for one that was never made, and deletes it with its exit code.
+    /// Returns the pids of all processes, or a stopped container's own pid. A containerd that restarts takes a task without processes for
+    /// one that was never made, and deletes the task with its exit code.
     pub(crate) fn pids(&self) -> Result<Vec<u32>> {
         let pids = self.cgroup.pids()?;
         Ok(if pids.is_empty() { vec![self.process.pid()] } else { pids })
@@ -342,7 +342,7 @@ impl Container {
         left.remove(|| std::mem::take(&mut self.inner().poststop)).await
     }
 
-    /// Removes everything of the container that lies outside the bundle. Kills a container that was never started first.
+    /// Removes everything of the container that lies outside the bundle. First kills a container that was never started.
     pub(crate) async fn delete(&self) -> Result<Exit> {
         match self.phase() {
             Phase::Running | Phase::Pausing | Phase::Paused => return Err(self.refuse("deleted")),
@@ -361,7 +361,7 @@ impl Container {
     }
 }
 
-/// Opens the streams of a container's process, or its terminal if request and bundle agree that it has one.
+/// Opens the streams of a container's process, or its terminal. Refuses a request and a bundle that disagree about the terminal.
 fn open_streams(request: &Request, bundle: &Bundle) -> Result<Stdio> {
     let process = bundle.spec.process().as_ref();
     check_terminal("config.json: process.terminal", has_terminal(process), &request.stdio)?;

@@ -1,4 +1,4 @@
-//! A native container: created like any other, with runc in place of a worker.
+//! Native containers: created like Wasm containers, with runc in place of a worker.
 //!
 //! ```text
 //! state file written -> root file system mounted -> runc create -> the container's process is the shim's child
@@ -32,16 +32,17 @@ use crate::search;
 use crate::spec::hooks::Stage;
 use crate::stdio::{self, Kept, Stdio};
 
-/// How long `runc start` may go on after the process that it started has ended.
+/// How long `runc start` may run on after the process that it started has ended.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-/// The pause between two rounds of kills of the processes left in the cgroup, and the time limit of all rounds.
+/// The pause between two kills of all processes that are left in the cgroup, and the time limit for all kills.
 const PAUSE: Duration = Duration::from_millis(5);
 const TO_END: Duration = Duration::from_secs(2);
 
-/// The shim's data of a native container, beside its process.
+/// What the shim keeps of a native container, beside its process.
 pub(super) struct Native {
     pub(super) record: Record,
-    /// Whether the container has a pid namespace of its own, which ends with its first process. Without one the shim kills the others.
+    /// Whether the container has a pid namespace of its own, where the kernel kills all others when the first process ends. Otherwise the
+    /// shim kills them.
     own_pids: bool,
 }
 
@@ -68,7 +69,7 @@ impl Container {
         }
         let program = native::find(&policy.runtime, &policy.place)?;
         check_terminal("config.json: process.terminal", outline.process.terminal, &request.stdio)?;
-        // At the place where runc will make it from the same path. runc sets the limits.
+        // The plan gives the folders that runc will make of the same path. runc sets the limits.
         let cgroup = Cgroup::plan(outline.cgroup()?, None)?;
         let rootfs = tree.is_some().then(|| request.bundle.join("rootfs"));
         let runtime = Runtime { program, root: request.state.runc(&request.id)?, systemd: outline.is_scope() };
@@ -97,7 +98,7 @@ impl Container {
         })
     }
 
-    /// Has runc start the process. If the process ends meanwhile, waits for runc for [`LAST_WORDS`] more.
+    /// Has runc start the process. If the process ends meanwhile, gives runc [`LAST_WORDS`] more.
     pub(super) async fn start_native(&self, native: &Native) -> Result<()> {
         self.process.check_startable()?;
         let doing = || format!("watching {}", self.id());
@@ -121,11 +122,11 @@ impl Container {
         let pid_file = self.request.bundle.join(format!("exec.{}.pid", exec.id));
         let held = hold::hold();
         let ran = native.record.runtime.exec(self.id(), &exec.text, &pid_file, io).await;
-        // The file is no longer needed; if this fails, it is removed with the bundle.
+        // If this fails, the file goes with the bundle.
         let _ = std::fs::remove_file(&pid_file);
         let made = Made::open(ran?, console).await?;
         drop(held);
-        // The client may have given up and deleted the exec. Or the container may have ended, and its exit must be told last.
+        // The client may have given up and deleted the exec. Or the container may have ended, whose exit must be the last event.
         let wanted = exec.process.check_startable();
         let alive = || self.process.alive().map(drop).ok_or_else(|| self.ending("executed in"));
         if let Err(e) = wanted.and_then(|()| alive()) {
@@ -137,9 +138,9 @@ impl Container {
         Ok(())
     }
 
-    /// Kills what is left of the container after its process has ended, before the exit is made known.
+    /// Kills the container's other processes after its own process has ended, before the exit is made known.
     pub(super) async fn after_native_end(&self, native: &Native) {
-        // The answer to Start comes before the exit.
+        // Waits for a Start under way, whose answer must precede the exit.
         drop(self.turn.lock().await);
         if native.own_pids {
             return;
@@ -169,7 +170,7 @@ impl Container {
         }
     }
 
-    /// Changes those limits of a native container that `resources` has.
+    /// Changes the limits of a native container that `resources` names.
     pub(super) async fn update_native(native: &Native, id: &str, resources: &LinuxResources) -> Result<()> {
         native.record.runtime.update(id, resources).await
     }
@@ -179,12 +180,12 @@ fn forbidden(policy: &Policy, what: &str) -> Error {
     Error::unavailable(
         format!("{}: native_containers", policy.place),
         format!("false, and config.json's process.args[0] is {what}"),
-        "a Wasm module; or a pod of another runtime class; native containers of this one are the node administrator's to \
-         allow (native_containers = true)",
+        "a Wasm module, or a pod of another runtime class; only the node's administrator can allow native containers in this \
+         one (native_containers = true)",
     )
 }
 
-/// Makes the container that the state file names. Undoes it if that fails, or if no client waits for it any more.
+/// Makes the container that the state file names. Removes everything again if that fails, or if no client waits any more.
 async fn make(
     request: &Request,
     record: &Record,
@@ -238,7 +239,7 @@ async fn make_once(
     Ok(made)
 }
 
-/// Returns the input and output that runc gives a new process: the ends that a worker would have, or a terminal that runc makes.
+/// Returns the streams that runc gives a new process: those that a worker would have, or a terminal that runc makes.
 fn io(streams: &Stdio, terminal: bool, state: &Folder) -> Result<(Io, Option<Console>)> {
     if terminal {
         let console = Console::open(state.private("tty")?)?;
@@ -254,8 +255,8 @@ impl Made {
     async fn open(pid: u32, console: Option<Console>) -> Result<Self> {
         let own = std::process::id();
         if child::stat(pid).is_none_or(|stat| stat.parent != own) {
-            let strange = std::io::Error::other(format!("process {pid} is no child of the shim"));
-            return Err(strange).doing(|| "taking in what runc has made".to_owned());
+            let strange = std::io::Error::other(format!("process {pid} is not a child of the shim"));
+            return Err(strange).doing(|| "taking over the process that runc has made".to_owned());
         }
         let pidfd = child::pidfd(pid)?;
         let master = match console {
@@ -270,13 +271,13 @@ impl Made {
 
     /// Kills the process, and returns the reason.
     fn end(self, reason: Error) -> Error {
-        // The process was not reaped, so that the signal finds it.
+        // Only the next line reaps the process, so that this signal reaches no other one.
         let _ = child::signal(&self.pidfd, libc::SIGKILL);
         child::reap(self.pidfd);
         reason
     }
 
-    /// Returns the process's pid and pidfd, and the shim's part of its streams.
+    /// Returns the process's pid and pidfd, and the ends of its streams that the shim keeps.
     fn kept(mut self, streams: Stdio, paths: &stdio::Paths) -> Result<(u32, OwnedFd, Kept)> {
         let kept = match self.master.take() {
             None => streams.kept,
@@ -290,7 +291,7 @@ impl Made {
 }
 
 impl Native {
-    /// Returns the record of what has to be removed beside the cgroup.
+    /// Returns the record of everything that has to be removed beside the cgroup.
     pub(super) fn record(&self) -> &Record {
         &self.record
     }

@@ -9,16 +9,16 @@ use log::warn;
 use super::Container;
 
 impl Container {
-    /// Watches for the kernel's kills in the container's cgroup, if the system can report them. Otherwise a kill is found at the exit.
+    /// Watches for the kernel's kills in the container's cgroup. Returns None if the system cannot report them: the exit then shows a kill.
     pub(crate) fn watch_kills(&self) -> Option<Watch> {
         self.cgroup.watch_kills().unwrap_or_else(|e| {
-            warn!("container {}: a kill for want of memory is found at its exit alone: {e}", self.id());
+            warn!("container {}: an out-of-memory kill is reported only when the container ends: {e}", self.id());
             None
         })
     }
 
-    /// Returns how often the kernel has killed in the container's cgroup because memory ran out, since the last call. By the time
-    /// that the worker has ended, a kill of the worker is counted.
+    /// Returns the number of the kernel's out-of-memory kills in the container's cgroup since the last call. The kernel counts a kill of
+    /// the worker before the worker has ended.
     pub(crate) fn new_kills(&self) -> u64 {
         let now = self.cgroup.kills().unwrap_or_else(|e| {
             warn!("container {}: {e}", self.id());
@@ -28,7 +28,7 @@ impl Container {
         now.saturating_sub(self.kills.fetch_max(now, Ordering::Relaxed))
     }
 
-    /// Counts one more kill, which the cgroup no longer shows.
+    /// Counts a kill that the cgroup no longer shows.
     pub(crate) fn saw_kill(&self) {
         self.kills.fetch_add(1, Ordering::Relaxed);
     }
@@ -43,7 +43,7 @@ impl Container {
         self.process.kill_was_asked_for()
     }
 
-    /// Whether the cgroup is gone: systemd removes that of a scope when it is empty.
+    /// Whether the cgroup is gone: systemd removes the cgroup of a scope when it is empty.
     pub(crate) fn cgroup_is_gone(&self) -> bool {
         self.cgroup.files("memory").is_some_and(|folder| !folder.exists())
     }

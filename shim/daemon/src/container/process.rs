@@ -1,4 +1,4 @@
-//! A process that containerd knows of: a container's own, or an exec.
+//! A process that containerd knows: a container's own, or an exec.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use crate::container::line::{Event, Field, Line};
 use crate::error::{Doing, Error, Result};
 use crate::stdio::{self, Kept, Logger};
 
-/// How often an exit looks whether the last output of its process was read, and the pause between two looks.
+/// How often the shim checks, after a process has ended, whether its last output was read, and the pause between two checks.
 const MOST_PAUSES: u32 = 500;
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -75,7 +75,7 @@ pub(crate) struct Process {
     /// The name in messages: the container's id, followed by the exec's id if there is one.
     name: String,
     pub(crate) stdio: stdio::Paths,
-    /// Set as soon as the process exists: a container's at once, an exec's at its start.
+    /// Set as soon as the process exists: for a container at its creation, for an exec at its start.
     living: OnceLock<Living>,
     /// Set for a guest's worker only.
     engine: OnceLock<Engine>,
@@ -127,17 +127,17 @@ impl Process {
         }
     }
 
-    /// Records the engine whose worker it is. Called once, when the process exists.
+    /// Records the engine of a worker. Called once, when the process exists.
     pub(super) fn runs_on(&self, engine: Engine) {
         let _ = self.engine.set(engine);
     }
 
-    /// Returns the engine whose worker it is; None for a holder or a native program.
+    /// Returns the engine of a worker; None for a holder or a native program.
     pub(crate) fn engine(&self) -> Option<Engine> {
         self.engine.get().copied()
     }
 
-    /// Records that the process will never exist, with the streams on which the reason was written. Call [`Process::make_known`] next.
+    /// Records that the process will never exist. `streams` are those that the reason was written to. Call [`Process::make_known`] next.
     pub(super) fn never_lives(&self, streams: Kept) {
         let mut inner = self.inner();
         inner.streams = streams;
@@ -148,7 +148,7 @@ impl Process {
     /// the pid.
     pub(super) fn alive(&self) -> Option<(u32, &OwnedFd)> {
         let living = self.living.get().filter(|_| self.exit.borrow().is_none())?;
-        // Only this shim reaps the process. Unreaped it keeps its pid, so that the stat read by pid is this process's.
+        // Only this shim reaps the process, and until then no other process can get its pid: the stat that is read here is its own.
         let there =
             || child::signal(&living.pidfd, 0).is_ok() && child::stat(living.pid).is_some_and(|stat| !stat.ends);
         there().then_some((living.pid, &living.pidfd))
@@ -167,7 +167,7 @@ impl Process {
         self.stdio.terminal
     }
 
-    /// Returns the pidfd, by which others join its namespaces.
+    /// Returns the pidfd, by which an exec joins the process's namespaces.
     pub(super) fn pidfd(&self) -> Option<&OwnedFd> {
         self.living.get().map(|living| &living.pidfd)
     }
@@ -206,13 +206,13 @@ impl Process {
         self.inner().doomed = true;
     }
 
-    /// Records that another program has started it.
+    /// Records that the process was started, without [`Process::start_worker`].
     pub(super) fn was_started(&self) {
         self.inner().started = true;
     }
 
     /// Starts a worker.
-    pub(super) fn let_go(&self) -> Result<()> {
+    pub(super) fn start_worker(&self) -> Result<()> {
         self.check_startable()?;
         let mut inner = self.inner();
         let Some(control) = &inner.control else {
@@ -225,7 +225,7 @@ impl Process {
                 inner.started = true;
                 Ok(())
             }
-            // It died a moment ago; its exit is still to be recorded.
+            // The worker died a moment ago, and its exit is not recorded yet.
             Err(e) if matches!(e.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) => {
                 Err(Error::Transition { id: self.name.clone(), state: "ending", wanted: "started" })
             }
@@ -237,7 +237,7 @@ impl Process {
     /// [`Process::reap`].
     pub(super) async fn ended(&self) -> Exit {
         let pidfd = self.pidfd().ok_or(std::io::ErrorKind::NotFound).and_then(|pidfd| {
-            // It fails only if no descriptor is free.
+            // This fails only if no descriptor is free.
             pidfd.try_clone().map_err(|e| e.kind())
         });
         let ended = match pidfd.doing(|| format!("watching {}", self.name)) {
@@ -263,16 +263,16 @@ impl Process {
         self.phase() == Phase::Stopped || self.pidfd().is_some_and(|pidfd| child::ended(pidfd).is_some())
     }
 
-    /// Waits a moment until the process's last output was read, because containerd's clients drop a stream that they are still
-    /// opening when they learn of the exit, and with it all output of a short guest. Then closes the streams.
-    pub(super) async fn last_words(&self) {
+    /// Waits a moment until the client has read the last output, then closes the streams. containerd's clients drop a stream that they are
+    /// still opening when they learn of the exit, and so would lose all output of a short guest.
+    pub(super) async fn finish_output(&self) {
         for _ in 0..MOST_PAUSES {
             if !self.inner().streams.unread() {
                 break;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        // No process writes any more: closed here, the client's end of the streams shows their end.
+        // No process writes any more. Once the shim has closed its ends, the client reads the end of the streams.
         let mut inner = self.inner();
         inner.streams.close();
         inner.ended = Some(Instant::now());
@@ -291,24 +291,24 @@ impl Process {
         }
     }
 
-    /// Waits for the exit. Returns NotFound if the process is deleted first, because a waiting caller does not keep it.
+    /// Waits for the exit. Returns NotFound if the process is deleted first: the returned future does not keep the process.
     pub(crate) fn wait(&self) -> impl Future<Output = Result<Exit>> + Send + use<> {
-        let (mut exits, gone) = (self.exit.subscribe(), self.gone());
+        let (mut exits, not_found) = (self.exit.subscribe(), self.not_found());
         async move {
             let ended = exits.wait_for(Option::is_some).await.map(|exit| exit.clone());
-            ended.ok().flatten().ok_or(gone)
+            ended.ok().flatten().ok_or(not_found)
         }
     }
 
-    fn gone(&self) -> Error {
+    fn not_found(&self) -> Error {
         Error::NotFound(format!("process of container {}", self.name))
     }
 
-    /// Sends a signal. Returns NotFound once the process has ended, which containerd takes for a kill that came too late.
+    /// Sends a signal. Returns NotFound once the process has ended: to containerd that is a kill that came too late.
     pub(crate) fn kill(&self, signal: u32) -> Result<()> {
-        // A process that has ended and is not reaped yet would accept any signal.
+        // The kernel would accept a signal for a process that has ended and is not reaped yet.
         let living = self.pidfd().filter(|pidfd| self.exit.borrow().is_none() && child::ended(pidfd).is_none());
-        let pidfd = living.ok_or_else(|| self.gone())?;
+        let pidfd = living.ok_or_else(|| self.not_found())?;
         let number = i32::try_from(signal).ok().filter(|n| (0..=libc::SIGRTMAX()).contains(n));
         let Some(number) = number else {
             return Err(Error::refused("the request's signal", signal.to_string(), "a signal of Linux, 0 to 64"));
@@ -317,7 +317,7 @@ impl Process {
             self.asked.store(true, Ordering::Relaxed);
         }
         match child::signal(pidfd, number) {
-            Err(nix::errno::Errno::ESRCH) => Err(self.gone()),
+            Err(nix::errno::Errno::ESRCH) => Err(self.not_found()),
             sent => sent.doing(|| format!("signalling {}", self.name)),
         }
     }
@@ -335,7 +335,7 @@ impl Process {
 
     /// Sets the size of its terminal's window, in characters.
     pub(crate) fn resize(&self, width: u32, height: u32) -> Result<()> {
-        // A stopped process needs no size. Before its start an exec has no terminal to resize.
+        // A stopped process ignores a new size. Before its start an exec has no terminal, so that this is an error.
         match self.phase() {
             Phase::Stopped => Ok(()),
             _ => self.inner().streams.resize(width, height),

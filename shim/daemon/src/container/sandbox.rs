@@ -1,4 +1,4 @@
-//! A pod's sandbox container: created like any other, with a holder in place of a worker.
+//! A pod's sandbox container: created like a Wasm container, with a holder in place of a worker.
 
 use std::time::Instant;
 

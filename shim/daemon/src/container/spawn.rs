@@ -1,4 +1,4 @@
-//! Starts a container's process, a worker or a pod's holder, and waits until it is ready.
+//! Starts a worker, or a pod's holder, and waits until it is ready.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 use super::intermediate::Intermediate;
 use crate::error::{Doing, Error, Result};
 
-/// A worker that is not ready after this time hangs in a mount or a file that does not answer, and is killed.
+/// The longest wait for a worker to become ready. One that takes longer hangs in a file system that does not answer, and is killed.
 const LONGEST_CONFINEMENT: Duration = Duration::from_secs(60);
 
 /// A confined worker that waits for Start.
@@ -32,13 +32,13 @@ pub(crate) struct Worker {
 impl Worker {
     /// Kills the worker before its start.
     pub(crate) fn end(self) {
-        // The worker cannot have been reaped. If it has ended by itself, nothing is left to do.
+        // Only the next line reaps the worker. If the worker has ended by itself, the signal does nothing.
         let _ = child::signal(&self.pidfd, libc::SIGKILL);
         child::reap(self.pidfd);
     }
 }
 
-/// Why there is no worker.
+/// Why a worker could not be started.
 pub(crate) enum Failure {
     /// The artifact does not fit: compile again.
     Artifact(String),
@@ -64,18 +64,18 @@ impl From<catamaran_cache::Error> for Failure {
     }
 }
 
-/// Everything that an intermediate is told.
+/// An intermediate's job, and how to start it.
 pub(crate) struct Assignment<'a> {
     /// The worker's module, for messages.
     pub(crate) module: &'a str,
     pub(crate) job: &'a Job,
     pub(crate) descriptors: &'a Handover,
     pub(crate) cgroup: &'a Cgroup,
-    /// Whether the worker is an exec's, in a container that exists already.
+    /// Whether the worker is for an exec, in a container that exists already.
     pub(crate) further: bool,
 }
 
-/// Returns the ways into `cgroup`: v1's folders, and `folder`, that of v2's tree.
+/// Returns how the process gets into `cgroup`: the folders of v1 that it enters, and the `folder` of v2 that it is cloned into.
 pub(crate) fn ways_into(cgroup: &Cgroup, folder: Option<OwnedFd>, descriptors: &mut Handover) -> job::Cgroup {
     job::Cgroup { enter: cgroup.folders_to_enter(), clone_into: folder.map(|folder| descriptors.add(folder)) }
 }
@@ -92,7 +92,7 @@ pub(crate) async fn start_worker(
     intermediate: Intermediate,
     given: Assignment<'_>,
 ) -> std::result::Result<StartingWorker, Failure> {
-    // The worker is the shim's child from its clone on, and its pid is known only from the report that follows.
+    // The worker is the shim's child from its clone on, but the shim learns its pid only from the report after that.
     let _held = hold::hold();
     let doing = format!("starting {}", intermediate.program());
     let Intermediate { pid, pidfd: intermediate, control, .. } = intermediate;
@@ -102,14 +102,14 @@ pub(crate) async fn start_worker(
             Ok(worker)
         }
         Err(e) => {
-            // If the intermediate has ended, then that is the reason of every other failure.
+            // If the intermediate has ended, every other failure follows from that.
             let e = match child::ended(&intermediate) {
-                // With exit code 1 it has reported the reason itself.
+                // An intermediate that ends with 1 has reported the reason, which is `e`.
                 Some(code) if code != 1 => Failure::Final(Error::Worker(format!("ended with {code} before its clone"))),
                 _ => e,
             };
-            // Kill both, because a worker may exist that was not reported. The intermediate is not reaped yet, so that its
-            // pid is still the group's number.
+            // Kills the whole group, because a worker may exist that was not reported. The intermediate is not reaped yet, so its pid is
+            // still the number of that group.
             child::end_group(pid);
             Err(e)
         }
@@ -123,13 +123,13 @@ async fn wait_for_clone(
     doing: &str,
 ) -> std::result::Result<StartingWorker, Failure> {
     let doing = || doing.to_owned();
-    tell(given, &control, intermediate).await?;
+    send_job(given, &control, intermediate).await?;
     rustix::io::ioctl_fionbio(&control, true).doing(doing)?;
     let control = readable(control).doing(doing)?;
     match receive_in_time(&control).await {
         Ok((Report::Cloned { pid }, mut descriptors)) if matches!(descriptors.len(), 1 | 2) => {
             let pidfd = descriptors.remove(0);
-            // A copy of the intermediate, which ends with the intermediate, is the shim's child to reap.
+            // A copy of the intermediate has made the report. The copy ends too, and is the shim's child to reap.
             if let Some(copy) = descriptors.pop() {
                 child::reap(copy);
             }
@@ -143,13 +143,13 @@ async fn wait_for_clone(
 impl StartingWorker {
     /// Tells the waiting intermediate that the hooks have run.
     pub(crate) fn hooked(&self) {
-        // An intermediate that has ended never becomes ready, and `ready` looks at its end.
+        // This fails only if the intermediate has ended, which `ready` finds out.
         let _ = control::send_hooked(self.control.get_ref().as_fd());
     }
 
-    /// Ends the worker.
+    /// Kills the worker.
     pub(crate) fn end(self) {
-        // The worker cannot have been reaped. If it has ended by itself, nothing is left to do.
+        // As in [`Worker::end`].
         let _ = child::signal(&self.pidfd, libc::SIGKILL);
         child::reap(self.pidfd);
     }
@@ -164,7 +164,7 @@ impl StartingWorker {
                 Ok(Worker { pid: self.pid, pidfd: self.pidfd, control: self.control.into_inner() })
             }
             Ok((other, _)) => {
-                // The worker ends by itself after its report. It is killed in case it hangs while it ends.
+                // The worker ends by itself after this report. It is killed too, in case it hangs meanwhile.
                 self.end();
                 Err(refuse(other, module))
             }
@@ -184,7 +184,7 @@ impl StartingWorker {
     }
 }
 
-/// Adds to the error the cgroup limit that a worker hit if it ended without a report.
+/// Adds to a worker's error the cgroup limit that the worker hit, if it hit one.
 pub(crate) fn explained(cgroup: &Cgroup, e: Error) -> Error {
     match (e, cgroup.limit_hit()) {
         (Error::Worker(text), Some(limit)) => Error::Worker(format!("{text}: {limit}")),
@@ -205,8 +205,8 @@ fn silent_end(code: u32) -> String {
     }
 }
 
-/// Has the scope made if systemd makes the container's cgroup, then sends the job, with which the intermediate comes into any other.
-async fn tell(given: &Assignment<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
+/// Has systemd make the container's cgroup if that is a scope, and sends the job. An intermediate enters any other cgroup by itself.
+async fn send_job(given: &Assignment<'_>, control: &OwnedFd, intermediate: u32) -> Result<()> {
     if !given.further {
         given.cgroup.admit(intermediate).await?;
     }

@@ -24,13 +24,13 @@ fn the_reference_has_the_exit_codes_of_containers() {
     let trapped = u32::from(EXIT_TRAPPED);
     assert_eq!((trapped, child::KILLED), (of_signal(Signal::SIGABRT), of_signal(Signal::SIGKILL)));
     let rows = [
-        ("0 to 255".to_owned(), "The guest's own. A component's `run` and `exit` know 0 and 1 alone.".to_owned()),
-        ("1".to_owned(), "Also of a server that cannot go on; standard error says why.".to_owned()),
-        (NOT_RUN.to_string(), "Of an exec: what it names is there and cannot run; a line on standard error says why.".to_owned()),
-        (NOT_FOUND.to_string(), "Of an exec: what it names is not there; a line on standard error says where it was looked for.".to_owned()),
+        ("0 to 255".to_owned(), "The guest's own code. A component's `run` and `exit` know only 0 and 1.".to_owned()),
+        ("1".to_owned(), "Also a server that cannot go on; standard error says why.".to_owned()),
+        (NOT_RUN.to_string(), "An exec whose program exists but cannot run; a line on standard error says why.".to_owned()),
+        (NOT_FOUND.to_string(), "An exec whose program does not exist; a line on standard error says where it was looked for.".to_owned()),
         (
             "128".to_owned(),
-            "With the reason `StartError`: the container was refused and never ran; the message says why. It is containerd's number."
+            "With the reason `StartError`: the container was refused and never ran; the message says why. The number is containerd's."
                 .to_owned(),
         ),
         signal(Signal::SIGINT, "Ctrl-C on the container's terminal."),
@@ -44,10 +44,10 @@ fn the_reference_has_the_exit_codes_of_containers() {
             Signal::SIGKILL,
             "SIGKILL: with the reason `OOMKilled` the container's memory limit, else the end of the grace period or somebody's kill.",
         ),
-        signal(Signal::SIGSEGV, "SIGSEGV: of a native container, or a fault of Catamaran's own."),
+        signal(Signal::SIGSEGV, "SIGSEGV, of a native container or by a fault in Catamaran itself."),
         signal(Signal::SIGPIPE, "SIGPIPE, of a WASIX guest that does not handle it."),
         signal(Signal::SIGTERM, "SIGTERM, of a guest that does not handle it."),
-        ("128 + n".to_owned(), "Ended by signal n, or raised it itself.".to_owned()),
+        ("128 + n".to_owned(), "Signal n ended the process, or the guest raised it itself.".to_owned()),
         (child::LOST.to_string(), "Also an end whose code the shim could not learn; its log says so.".to_owned()),
     ];
     matches("exit codes of containers", ["code", "meaning"], rows.map(|(code, means)| [code, means]));
@@ -55,14 +55,12 @@ fn the_reference_has_the_exit_codes_of_containers() {
 
 fn event(event: Event) -> &'static str {
     match event {
-        Event::Created => "A container, which waits for its start.",
-        Event::Executed => "An exec, which has begun.",
-        Event::NotRun => "An exec that names nothing that can run; the reason follows.",
+        Event::Created => "A container was created, and waits for its start.",
+        Event::Executed => "An exec was started.",
+        Event::NotRun => "An exec could not run; the reason follows.",
         Event::OutOfMemory => "The kernel killed in a container's cgroup because memory ran out.",
-        Event::Ended => "The process of a container or an exec.",
-        Event::CleanedUp => {
-            "A container that containerd had removed by another process, because it took the shim for dead."
-        }
+        Event::Ended => "The process of a container or an exec has ended.",
+        Event::CleanedUp => "containerd took the shim for dead, and had another process remove the container.",
     }
 }
 
@@ -75,7 +73,7 @@ fn field(field: Field) -> (String, &'static str) {
         Field::Chosen => (
             Reason::ALL.iter().map(code).collect::<Vec<_>>().join(", "),
             "What decided on the engine: an annotation for the container alone, the pod's annotation, the module's needs, the node's \
-             options, or nothing of these.",
+             options, or none of these.",
         ),
         Field::World => {
             (words(&[World::Command, World::Http].map(World::word)), "What the process is: `http` is a server.")

@@ -1,5 +1,5 @@
-//! Changes the limits of a running container. Wasm memory never shrinks once grown, so that the kernel alone enforces a new limit.
-//! The worker's own limits (rlimits) stay.
+//! Changes the limits of a running container. The kernel alone enforces a new limit, because Wasm memory never shrinks. The worker's own
+//! limits (rlimits) stay.
 
 use containerd_shim_protos::protobuf::well_known_types::any::Any;
 use oci_spec::runtime::LinuxResources;
@@ -8,11 +8,11 @@ use super::{Body, Container, Phase};
 use crate::error::{Error, Result};
 use crate::spec::bundle;
 
-/// The type of an OCI specification's `linux.resources`, as containerd's typeurl names it, without the prefix that names its owner.
+/// The type of an OCI spec's `linux.resources` in containerd's typeurl, without the owner's prefix.
 const RESOURCES: &str = "opencontainers/runtime-spec/1/LinuxResources";
 
 impl Container {
-    /// Sets the limits that a request names. Never returns NotFound, which CRI takes for a container that has ended, and for success.
+    /// Sets the limits that a request names. Never returns NotFound: CRI would take the container for ended, and the update for done.
     pub(crate) async fn update(&self, wanted: Option<Any>) -> Result<()> {
         if self.phase() == Phase::Stopped {
             return Err(self.refuse("updated"));
@@ -23,7 +23,7 @@ impl Container {
             Body::Holder | Body::Wasm => self.cgroup.update(resources).await.map_err(Error::from),
         };
         match updated {
-            // The cgroup of a container that ends may be gone.
+            // If the container is ending, its cgroup may be gone already.
             Err(_) if self.ends() => Err(self.ending("updated")),
             updated => updated,
         }

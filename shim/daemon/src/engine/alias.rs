@@ -1,5 +1,6 @@
-//! The names of the runwasi project's shims, under which this program takes their place: k3s and rke2 look for programs of these
-//! names and write the handlers themselves, so that only the name can say more. Therefore the name limits the engines too.
+//! The names of the runwasi project's shims. Under such a name this program takes that shim's place: k3s and rke2 look for programs of
+//! these names, and write the handlers' options themselves. So only the name can choose the engine, and without `allowed_engines` it
+//! allows no other.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -11,7 +12,7 @@ pub(crate) fn of_this_program() -> Option<Engine> {
     parse(&std::env::args_os().next()?)
 }
 
-/// Returns None for every other name. The version at the end is that of the runtime's type, which was v2 in k3s once.
+/// Returns None for every other name. The name ends with the version of the runtime's type, which once was v2 in k3s.
 fn parse(program: &OsStr) -> Option<Engine> {
     let name = Path::new(program).file_name()?.to_str()?;
     let engine = name.strip_prefix("containerd-shim-")?;
@@ -23,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_names_of_shims_of_one_engine_choose_it() {
+    fn only_a_shim_named_after_one_engine_chooses_that_engine() {
         for (program, engine) in [
             ("/usr/local/bin/containerd-shim-wasmtime-v1", Some(Engine::Wasmtime)),
             ("containerd-shim-wasmer-v1", Some(Engine::Wasmer)),

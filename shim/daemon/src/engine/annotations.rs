@@ -1,10 +1,10 @@
-//! This shim's annotations: their keys, and the one that counts for a container.
+//! This shim's annotations: their keys, and which of them counts for a container.
 //!
 //! ```text
 //! catamaran.wasm/<key>.<container>  >  catamaran.wasm/<key>
 //! ```
 //!
-//! A key's readers (`choice`, `http`) know what its value means; `values` knows how it is written.
+//! `choice` and `http` know the meaning of the values, `values` knows their form.
 
 use std::collections::HashMap;
 
@@ -59,13 +59,13 @@ impl Key {
         text.strip_prefix(self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// Returns the length of the longest container's name that fits into such a key.
+    /// Returns how long a container's name may be to fit into the key for that container.
     fn longest_name(self) -> usize {
         LONGEST_KEY - (self.0.len() - PREFIX.len()) - 1
     }
 
-    /// Returns the end of an advice: the key for one container alone, if the pod's key was used.
-    pub(crate) fn for_one_alone(self, container: Option<&str>) -> String {
+    /// Returns the end of an advice: the key for the container alone, or why its name is too long for one.
+    pub(crate) fn advice_for_one(self, container: Option<&str>) -> String {
         let (longest, has) = (self.longest_name(), container.map_or(0, |name| name.chars().count()));
         match container {
             Some(_) if has > longest => format!(
@@ -130,11 +130,13 @@ impl<'a> Annotations<'a> {
         let unknown = |key: &&String| key.starts_with(PREFIX) && !Key::ALL.iter().any(|known| known.is(key));
         let mut unknown = self.all.into_iter().flat_map(HashMap::keys).filter(unknown);
         if let Some(key) = unknown.next() {
-            let more = unknown.count();
+            let others = match unknown.count() {
+                0 => String::new(),
+                more => format!(" (and {more} more)"),
+            };
             let known: Vec<_> = Key::ALL.iter().map(|key| key.0.trim_start_matches(PREFIX)).collect();
             warn!(
-                "annotation {} and {more} more are passed over: {PREFIX} is followed by {}, and by .<container> for one \
-                 container alone",
+                "unknown annotation {} is ignored{others}: after {PREFIX} comes one of {}, then .<container> for one container alone",
                 cut(key),
                 known.join(", ")
             );
@@ -148,7 +150,7 @@ pub(crate) struct Written<'a> {
     pub(crate) key: String,
     /// The word for an annotation or a variable, for an error.
     pub(crate) kind: &'static str,
-    /// Whether it is for this container alone.
+    /// Whether the annotation or variable is for this container alone.
     pub(crate) own: bool,
     pub(crate) value: &'a str,
 }
@@ -196,7 +198,7 @@ mod tests {
                 (json!({CONTAINER: "web", &of_pod: "pod", &other: "other"}), Some(("pod", false))),
                 (json!({CONTAINER: "web", &of_pod: "pod", &own: "own"}), Some(("own", true))),
                 (json!({CONTAINER: "web", &own: ""}), Some(("", true))),
-                // No key is for a container that has no name.
+                // A container without a name has no key of its own.
                 (json!({&own: "own"}), None),
             ] {
                 let spec = spec(annotations);
@@ -218,16 +220,16 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_too_long_for_a_key_is_told() {
+    fn advice_says_how_long_a_container_name_may_be_for_a_key_of_its_own() {
         for key in Key::ALL {
             let longest = "c".repeat(key.longest_name());
             assert_eq!(key.of(&longest).len() - PREFIX.len(), LONGEST_KEY);
-            assert_eq!(key.for_one_alone(Some(&longest)), format!("; for this container alone: {key}.{longest}"));
-            let said = key.for_one_alone(Some(&format!("{longest}c")));
+            assert_eq!(key.advice_for_one(Some(&longest)), format!("; for this container alone: {key}.{longest}"));
+            let said = key.advice_for_one(Some(&format!("{longest}c")));
             let (up_to, has) = (longest.len(), longest.len() + 1);
             assert!(said.contains(&format!("up to {up_to} characters, and this one's has {has}")), "{said}");
         }
         assert_eq!(Key::ENGINE.longest_name(), 56);
-        assert_eq!(Key::WORLD.for_one_alone(None), "");
+        assert_eq!(Key::WORLD.advice_for_one(None), "");
     }
 }

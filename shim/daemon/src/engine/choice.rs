@@ -1,14 +1,13 @@
-//! Chooses a container's engine and world: the ones that its pod asks for, if the node allows them, else the ones that the module
-//! needs.
+//! Chooses a container's engine and world: those that its pod asks for, if the node allows them, else those that the module needs.
 //!
 //! ```text
-//! allowed_engines (a ceiling) > catamaran.wasm/engine.<container> > catamaran.wasm/engine > the module > default_engine
+//! allowed_engines (the limit) > catamaran.wasm/engine.<container> > catamaran.wasm/engine > the module > default_engine
 //!                               catamaran.wasm/world.<container> > catamaran.wasm/world > the module
 //! ```
 //!
-//! Only compile processes find out what a module needs: they refuse a module for the other engine, or a server, and the cache
-//! remembers the refusal. So the choice is a list of targets, an engine and a world each, which are tried in order. If an
-//! annotation chooses, the list has only that engine, or only that world.
+//! Only a compile process can find out what a module needs: it refuses a module that is for the other engine, or a server, and the cache
+//! keeps the refusal. So the choice is a list of targets, an engine and a world each, which are tried in order. If an annotation chooses,
+//! the list has only that engine, or only that world.
 
 use catamaran_cache::advice::{advice, said};
 use catamaran_cache::engine::{Engine, quoted};
@@ -38,19 +37,19 @@ pub(super) const TIER: Annotation<Tier> = Annotation {
     key: Key::COMPILE,
     form: Form {
         parse: |text| [Tier::Fast, Tier::Best].into_iter().find(|tier| tier.word() == text),
-        expected: "fast, to start as soon as can be, or best, to start on the fastest code, however long that takes to make",
+        expected: "fast, to start as soon as possible, or best, to start on the fastest code, however long it takes to compile",
         without: "the module's size decides",
     },
 };
 
-/// All that decides one container's engine and world.
+/// Everything that decides a container's engine and world.
 pub(crate) struct Choice {
     policy: Policy,
     engine: Option<Asked<Engine>>,
     world: Option<Asked<World>>,
     /// The container's name, if it has one.
     name: Option<String>,
-    /// The tier of code that it starts on, if its pod chooses one.
+    /// The tier of code that the container starts on, if its pod chooses one.
     pub(crate) tier: Option<Tier>,
     http: Http,
 }
@@ -122,7 +121,7 @@ impl Choice {
         Target::commands(&self.engines())
     }
 
-    /// Returns how a process of that target serves HTTP, by its environment and these limits; None for a command.
+    /// Returns the settings by which a process of that target serves HTTP; None for a command.
     ///
     /// # Errors
     /// If a server's variable in the environment has an invalid value.
@@ -149,7 +148,7 @@ impl Choice {
         [default].into_iter().chain(others).collect()
     }
 
-    /// Returns the reason for `engine`, which one of [`Choice::targets`] has.
+    /// Returns the reason why `engine`, one of those in [`Choice::targets`], was chosen.
     pub(crate) fn reason(&self, engine: Engine) -> Reason {
         match self.engine.as_ref().map(|asked| asked.own) {
             Some(false) => Reason::Pod,
@@ -160,7 +159,7 @@ impl Choice {
         }
     }
 
-    /// Adds advice to the error of a module that all tried engines have declined.
+    /// Turns the error of a module that all tried engines have declined into one with advice.
     pub(crate) fn explain(&self, error: Error) -> Error {
         let Error::Declined { module, declined } = error else { return error };
         let tried = self.engines();
@@ -172,16 +171,16 @@ impl Choice {
                 asked.key,
                 asked.what,
                 quoted(&allowed),
-                self.key_of_its_own(Key::ENGINE, asked.own)
+                self.advice_for_one(Key::ENGINE, asked.own)
             ),
             _ => advice(&self.policy.allowed, &self.policy.place),
         };
         Error::Module { module, reason: format!("{}; {advice}", said(declined)) }
     }
 
-    /// Names the key for this container alone, if the pod's key was used.
-    fn key_of_its_own(&self, key: Key, own: bool) -> String {
-        if own { String::new() } else { key.for_one_alone(self.name.as_deref()) }
+    /// Returns advice about the key for this container alone, if the pod's key was used.
+    fn advice_for_one(&self, key: Key, own: bool) -> String {
+        if own { String::new() } else { key.advice_for_one(self.name.as_deref()) }
     }
 
     fn forbidden(&self, engine: Engine, written: &Written<'_>) -> Error {
@@ -192,7 +191,7 @@ impl Choice {
         )
     }
 
-    /// Returns an error if no engine that may run the container has the world that the pod asks for.
+    /// Returns an error if the pod asks for a world that none of the container's possible engines has.
     fn check_world(&self) -> Result<()> {
         let Some(asked) = self.world.as_ref().filter(|_| self.targets().is_empty()) else { return Ok(()) };
         let (place, word) = (format!("annotation {}", asked.key), asked.what.word());
@@ -205,7 +204,7 @@ impl Choice {
                 format!(
                     "{able} in the annotation {}, or no such annotation{}",
                     engine.key,
-                    self.key_of_its_own(Key::ENGINE, engine.own)
+                    self.advice_for_one(Key::ENGINE, engine.own)
                 ),
             ),
             None => Error::unavailable(
@@ -222,7 +221,7 @@ impl Choice {
         if all { String::new() } else { format!(" (allowed_engines of {})", self.policy.place) }
     }
 
-    /// Returns an error if the first target is not installed on the node.
+    /// Returns an error if the first target's program is not installed on the node.
     fn check_installed(&self) -> Result<()> {
         let targets = self.targets();
         let Some(first) = targets.first() else { return Ok(()) };
@@ -323,7 +322,7 @@ mod tests {
                 BOTH,
                 &["annotation catamaran.wasm/compile: \"slow\"", "fast, to start", "best, to start"],
             ),
-            // The same for every container.
+            // Settings of a server are checked for every container.
             (json!({"catamaran.wasm/http-listen": "80"}), BOTH, &["annotation catamaran.wasm/http-listen: \"80\""]),
             (
                 json!({WORLD_KEY: "http", KEY: "wasmer", CONTAINER: "a"}),

@@ -1,11 +1,12 @@
-//! Settings of an HTTP server: from its pod's annotations, its environment, and the processors that it may use.
+//! Settings of an HTTP server: from its pod's annotations, its environment, and its limit of processor time.
 //!
 //! ```text
 //! its address:  catamaran.wasm/http-listen > WASMTIME_HTTP_PROXY_SOCKET_ADDR > SPIN_HTTP_LISTEN_ADDR > PORT > [::]:8080
 //! ```
 //!
-//! Annotations are read for every Wasm container, because it is not yet known whether it is a server. The environment is read for a
-//! server alone: a command may use the same variables for something else. The guest gets PORT, but not other runtimes' variables.
+//! The annotations are read for every Wasm container, because the shim does not know yet which one is a server. The environment is read
+//! only for a server, because a command may use the same variables for something else. The guest gets PORT, but not other runtimes'
+//! variables.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::error::{Error, Result};
 
 /// The address variable of containerd's Wasm shims.
 pub(super) const RUNWASI_ADDRESS: &str = "WASMTIME_HTTP_PROXY_SOCKET_ADDR";
-/// Their backlog variable: the name in their documents, and the name that they read.
+/// The backlog variable of those shims: the name in their documents, and the name that they really read.
 pub(super) const BACKLOGS: [&str; 2] = ["WASMTIME_HTTP_PROXY_BACKLOG", "WASMTIME_HTTP_BACKLOG"];
 /// The address variable of Spin, which Spin's operator sets.
 pub(super) const SPIN_ADDRESS: &str = "SPIN_HTTP_LISTEN_ADDR";
@@ -36,7 +37,7 @@ pub(super) const ADDRESS: Form<SocketAddr> = Form {
     parse: address,
     expected: "ADDRESS:PORT such as 0.0.0.0:8080, [ADDRESS]:PORT such as [::]:8080, or :PORT for every address of the pod; no \
                host name, and a port from 1 to 65535",
-    without: "what the environment says, else [::]:8080",
+    without: "the address in the environment, else [::]:8080",
 };
 pub(super) const LISTEN: Annotation<SocketAddr> = Annotation { key: Key::LISTEN, form: ADDRESS };
 pub(super) const MOST_REQUESTS: Annotation<u32> = Annotation {
@@ -95,7 +96,7 @@ pub(super) const TLS: Annotation<String> = Annotation {
     },
 };
 pub(super) const PORT_FORM: Form<SocketAddr> = Form {
-    parse: |text| values::port(text).map(values::every),
+    parse: |text| values::port(text).map(values::every_address),
     expected: "a port from 1 to 65535, of every address of the pod",
     without: "[::]:8080",
 };
@@ -110,7 +111,7 @@ pub(super) const BACKLOG: Form<u32> = Form {
 pub(crate) struct Http {
     /// The values of the annotations, or the defaults.
     pub(super) said: Server,
-    /// Whether an annotation sets the address: then the environment does not count.
+    /// Whether an annotation sets the address, so that the environment does not count.
     listens: bool,
 }
 
@@ -123,7 +124,8 @@ impl Http {
         let placed = |written: Written<'_>| Ok::<_, Error>((written.read(&LISTEN.form)?, written.place()));
         let listen = annotations.get(LISTEN.key).map(placed).transpose()?;
         let listens = listen.is_some();
-        let (listen, listen_from) = listen.unwrap_or_else(|| (values::every(DEFAULT_PORT), "the default".to_owned()));
+        let (listen, listen_from) =
+            listen.unwrap_or_else(|| (values::every_address(DEFAULT_PORT), "the default".to_owned()));
         let default = Server::new(listen, listen_from);
         let said = Server {
             most_requests: annotations.read(&MOST_REQUESTS)?.unwrap_or(default.most_requests),
@@ -160,7 +162,7 @@ impl Http {
     }
 }
 
-/// Removes the variables of other runtimes from a server's environment. Those runtimes' own shims do not hand them on either.
+/// Removes the variables of other runtimes from a server's environment, as those runtimes' own shims do.
 pub(crate) fn without_consumed(env: &mut Vec<(String, String)>) {
     let consumed = |name: &str| name == RUNWASI_ADDRESS || name == SPIN_ADDRESS || BACKLOGS.contains(&name);
     env.retain(|(name, _)| !consumed(name));
@@ -173,7 +175,7 @@ fn variable<T>(env: &[(String, String)], name: &str, form: &Form<T>) -> Option<R
     Some(written.read(form).map(|read| (read, written.place())))
 }
 
-/// Returns the number of processors that a quota of processor time amounts to, rounded up; None without a quota.
+/// Returns the number of processors that a quota of processor time is worth, rounded up; None without a quota.
 fn processors(resources: Option<&LinuxResources>) -> Option<u32> {
     let cpu = resources?.cpu().as_ref()?;
     let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|quota| *quota > 0)?;
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_read_where_it_is_said_first() {
+    fn a_servers_address_comes_from_the_first_source_that_has_one() {
         let none = http(json!({})).unwrap();
         let all = [(PORT, "1"), (SPIN_ADDRESS, "0.0.0.0:2"), (RUNWASI_ADDRESS, "[::1]:3")];
         for (http, env, listen, from) in [
@@ -327,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_to_other_runtimes_is_not_handed_on() {
+    fn variables_for_other_runtimes_are_not_passed_to_the_guest() {
         let names = [PORT, SPIN_ADDRESS, RUNWASI_ADDRESS, BACKLOGS[0], BACKLOGS[1], "PATH"];
         let mut env = environment(&names.map(|name| (name, "1")));
         without_consumed(&mut env);
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_is_as_many_processors_as_it_takes() {
+    fn a_cpu_quota_is_rounded_up_to_whole_processors() {
         for (cpu, expected) in [
             (json!({}), None),
             (json!({"quota": -1, "period": 100_000}), None),

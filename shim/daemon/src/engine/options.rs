@@ -1,7 +1,7 @@
-//! The options of the handler, which the node's administrator writes into containerd's configuration.
+//! Reads the options of the handler, which the node's administrator writes into containerd's configuration.
 //!
-//! containerd sends them with every Create in its message `runtimeoptions.v1.Options`: the text itself, or the path of its file.
-//! The text is TOML, and an unknown key in it is refused.
+//! containerd sends them with every Create in its message `runtimeoptions.v1.Options`: the text itself, or the path of a file. The text is
+//! TOML. An unknown key in it is refused.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -19,19 +19,19 @@ use crate::error::{Doing, Error, Result};
 
 /// The message that `ctr` and the CRI send for a handler that is not runc.
 const OURS: &str = "runtimeoptions.v1.Options";
-/// The message of clients that take every handler for runc. Nothing in it is for a Wasm container.
+/// The message of clients that take every handler for runc. It is ignored, because it has nothing for a Wasm container.
 const RUNCS: &str = "containerd.runc.v1.Options";
-/// The only value of `TypeUrl`, if there is one.
+/// The only value that `TypeUrl` may have.
 const TYPE: &str = "io.containerd.catamaran.v1.options";
 /// The default runtime of native containers.
 const RUNC: &str = "runc";
-/// The default size of the largest module: the largest that people build have about 50 MB.
+/// The default limit of a module's size. The largest modules that people build have about 50 MB.
 const LARGEST_MODULE: u64 = 128 << 20;
-/// The largest module that a node can allow: its compilation takes tens of gigabytes.
+/// The highest limit of a module's size. To compile a module of this size takes tens of gigabytes of memory.
 const LARGEST_OF_ALL: u64 = 512 << 20;
-/// The largest file of options: no administrator writes a larger one.
+/// The largest file of options, far larger than an administrator writes.
 const LARGEST: u64 = 64 << 10;
-/// Every option: its key, and the form of its value for the error of an unknown key.
+/// Every option: its key, and the form of its value for an error.
 const OPTIONS: [(&str, &str); 7] = [
     (ALLOWED_ENGINES, "a list, such as [\"wasmtime\", \"wasmer\"]"),
     (DEFAULT_ENGINE, "one of them"),
@@ -51,11 +51,11 @@ const RUNTIMES: &str = "a program's name, which is looked for in containerd's PA
 /// The choices that the node allows its pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Policy {
-    /// `allowed_engines`: the limit of every choice. The default is the engine in the program's name, else all.
+    /// `allowed_engines`: no choice goes beyond these. The default is the engine in the program's name, else all.
     pub(crate) allowed: Vec<Engine>,
     /// `default_engine`. Its default is the engine in the program's name, else the first allowed one.
     pub(crate) default: Engine,
-    /// Whether the options or the program's name gave the default engine.
+    /// Whether the default engine comes from the options or the program's name.
     pub(crate) said: bool,
     /// `native_containers`: whether runc runs programs that are not Wasm.
     pub(crate) native: bool,
@@ -63,8 +63,8 @@ pub(crate) struct Policy {
     pub(crate) runtime: String,
     /// `max_module_bytes`: a larger module is refused.
     pub(crate) largest: u64,
-    /// `wasi_p3`: whether components of WASI 0.3 run. The default is true: the kernel confines a worker whatever its component
-    /// imports, and only such components reach the code for 0.3, of which its authors patch no released version.
+    /// `wasi_p3`: whether components of WASI 0.3 run. The authors of the code for 0.3 make no release for a fault of that code alone. The
+    /// default is true all the same, because the kernel confines every worker, and only such components reach that code.
     pub(crate) wasi_p3: bool,
     /// `link_local_requests`: whether a server's requests may go to link-local addresses and metadata services. The default is
     /// false, because those addresses hand out the node's credentials.
@@ -73,7 +73,7 @@ pub(crate) struct Policy {
     pub(crate) place: String,
 }
 
-/// The options as their text has them.
+/// The options as the administrator wrote them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -87,7 +87,7 @@ struct Written {
     /// containerd's own key, which it leaves in the text that it sends.
     #[serde(rename = "TypeUrl")]
     type_url: Option<String>,
-    /// k3s and rke2 write this key and the next for every handler (see `alias`). Both mean something to runc alone.
+    /// k3s and rke2 write this key and the next for every handler (see `alias`). Only runc uses them.
     #[serde(rename = "BinaryName")]
     binary_name: Option<IgnoredAny>,
     #[serde(rename = "SystemdCgroup")]
@@ -127,7 +127,7 @@ impl Policy {
         check_type(&at("TypeUrl"), written.type_url.as_deref().unwrap_or_default())?;
         for (key, value) in [("BinaryName", &written.binary_name), ("SystemdCgroup", &written.systemd_cgroup)] {
             if value.is_some() && alias.is_none() {
-                return Err(Error::refused(at(key), "an option of runc's", format!("no such key, but {}", keys())));
+                return Err(Error::refused(at(key), "an option of runc's", format!("{}; remove this one", keys())));
             }
         }
         let engine = |key: &str, text: &str| {
@@ -143,7 +143,7 @@ impl Policy {
             allowed.push(one);
         }
         match written.allowed_engines {
-            // The name promises that engine, and must not widen what the node's other handler allows.
+            // The name promises that engine alone, and must not allow more than the node's other handler.
             None => allowed.extend(Engine::ALL.into_iter().filter(|engine| alias.is_none_or(|alias| alias == *engine))),
             Some(_) if allowed.is_empty() => {
                 let expected =
@@ -172,7 +172,7 @@ impl Policy {
         let wasi_p3 = written.wasi_p3.unwrap_or(true);
         let link_local_requests = written.link_local_requests.unwrap_or(false);
         let place = match alias {
-            Some(engine) => format!("{place}, for a shim that is called by the name of {engine}"),
+            Some(engine) => format!("{place}, for a shim that is started by the name of {engine}"),
             None => place.to_owned(),
         };
         Ok(Self {
@@ -229,11 +229,11 @@ fn check_type(place: &str, said: &str) -> Result<()> {
     }
 }
 
-/// Reads the file of options. Does not wait for a FIFO or a device, which would hold up the pod.
+/// Reads the file of options. Does not wait if the path is a FIFO's or a device's, because that would hold up the pod.
 fn file(path: &Path) -> Result<Vec<u8>> {
     let place = || path.display().to_string();
     if !path.is_absolute() {
-        let expected = "an absolute path: shims work in no folder of containerd's";
+        let expected = "an absolute path, because a shim does not work in containerd's folder";
         return Err(Error::refused("the handler's option ConfigPath", format!("{:?}", place()), expected));
     }
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
@@ -258,13 +258,13 @@ fn sizes() -> String {
     format!("a number of bytes from 1 to {LARGEST_OF_ALL}")
 }
 
-/// Names every option, for the error of an unknown key.
+/// Names every option, for an error.
 fn keys() -> String {
     let [others @ .., last] = OPTIONS.map(|(key, form)| format!("{key} ({form})"));
     format!("TOML with the keys {} and {last}", others.join(", "))
 }
 
-/// Returns the parser's error with the line where it occurred.
+/// Returns the parser's error with the line that it is about.
 fn unreadable(place: &str, text: &str, e: &toml::de::Error) -> Error {
     let line = e.span().map(|span| {
         let before = text.get(..span.start).unwrap_or_default();

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::annotations::{Annotation, Annotations, Key};
 use super::http::{self, Http};
 use super::values::Form;
-use super::{choice, told, values};
+use super::{choice, engine_variable, values};
 use crate::error::Result;
 use crate::spec::oci::Spec;
 
@@ -44,8 +44,8 @@ fn rows() -> [Row; Key::ALL.len()] {
         row(
             &choice::TIER,
             format!(
-                "The code of a first start. Of themselves, commands from {commands} KiB on start on fast code, servers only beyond \
-                 {servers} MiB; later starts use the best."
+                "The code of a first start. Without the annotation, commands from {commands} KiB on start on fast code, servers only \
+                 beyond {servers} MiB; later starts use the best code."
             ),
         ),
         row(&http::LISTEN, "The address at which a server listens."),
@@ -72,7 +72,7 @@ fn the_reference_has_every_annotation() {
 #[test]
 fn the_reference_has_every_variable_that_guests_get() {
     let rows = [
-        (told::VARIABLE, format!("The engine's name: {}.", plain(&quoted(&Engine::ALL)))),
+        (engine_variable::VARIABLE, format!("The engine's name: {}.", plain(&quoted(&Engine::ALL)))),
         (HOME, "The home directory of the container's user in the image's `/etc/passwd`, else `/`.".to_owned()),
         (
             WORKING_DIRECTORY,
@@ -97,12 +97,12 @@ fn the_reference_has_every_variable_of_guests_that_is_read() {
         of_server(http::SPIN_ADDRESS, &http::ADDRESS, "The same, as Spin reads it and its operator sets it."),
         of_server(http::PORT, &http::PORT_FORM, "The same, as Knative and Cloud Run set it."),
         of_server(http::BACKLOGS[0], &http::BACKLOG, "How many connections wait to be accepted by a server."),
-        of_server(http::BACKLOGS[1], &http::BACKLOG, "The same; the first name comes before it."),
+        of_server(http::BACKLOGS[1], &http::BACKLOG, "The same; the first name takes precedence."),
         read(
             PATH,
             "folders, with a colon between two",
             "the working directory alone",
-            "Where a command without a slash is looked for before the working directory, the container's own and an exec's.",
+            "Where a command without a slash, the container's or an exec's, is looked for before the working directory.",
         ),
         read(
             CERTIFICATES,
@@ -131,13 +131,13 @@ fn beside(text: &str, above: bool) -> Option<String> {
 }
 
 #[test]
-fn the_defaults_and_bounds_that_are_told_are_those_that_count() {
+fn the_documented_defaults_and_bounds_are_those_in_force() {
     let none = http(json!({})).unwrap();
     let with = |key: Key, value: &str| http(json!({key.to_string(): value}));
     let (mut defaults, mut bounds) = (0, 0);
     for row in rows() {
         let Row { key, values, without, .. } = row;
-        // The default of the instances' reuse depends on the version of WASI.
+        // The other defaults are not a value to write, or depend on the version of WASI.
         if [Key::MOST_REQUESTS, Key::REQUEST_TIMEOUT, Key::LAME_DUCK].contains(&key) {
             assert_eq!(with(key, without).unwrap(), none, "{key}: {without}");
             defaults += 1;

@@ -1,5 +1,5 @@
-//! Parses the values of annotations: words, numbers, durations and quantities as in Kubernetes, addresses. Each form is a parser
-//! and the text of its error.
+//! Parses the values of annotations: words, numbers, durations and quantities as in Kubernetes, addresses. A form has a parser and the
+//! texts of its error.
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -9,13 +9,13 @@ use std::time::Duration;
 pub(crate) struct Form<T> {
     /// Returns None for a text that is not of this form.
     pub(crate) parse: fn(&str) -> Option<T>,
-    /// What to write, for an error.
+    /// The values to write, for an error.
     pub(crate) expected: &'static str,
-    /// What counts without the annotation or variable, for an error.
+    /// The value without the annotation or variable, for an error.
     pub(crate) without: &'static str,
 }
 
-/// Parses a whole number within bounds, of digits alone.
+/// Parses a whole number within bounds, which consists of digits.
 pub(crate) fn number<T: TryFrom<u64> + PartialOrd>(text: &str, bounds: RangeInclusive<T>) -> Option<T> {
     let digits = text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
     let number = T::try_from(text.parse().ok().filter(|_| digits)?).ok()?;
@@ -57,7 +57,7 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
         ("Pi", 1 << 50),
         ("Ei", 1 << 60),
     ];
-    /// The most digits behind the point: further ones are less than a byte. Two more may stand before it, as in the largest number.
+    /// The most digits behind the point: further ones are worth less than a byte. Before the point 20 may stand, as many as u64::MAX has.
     const MOST_DIGITS: usize = 18;
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (mantissa, suffix) = text.split_at(end);
@@ -78,11 +78,11 @@ pub(crate) fn bytes(text: &str) -> Option<u64> {
     u64::try_from(digits.checked_mul(unit)?.div_ceil(parts)).ok()
 }
 
-/// Parses `ADDRESS:PORT`, `[V6]:PORT`, or `:PORT` for every address. Refuses host names, because no name is looked up before a
-/// container exists, and port 0, which would be another port at each start.
+/// Parses `ADDRESS:PORT`, `[V6]:PORT`, or `:PORT` for every address. Refuses host names, because the shim looks up no name before the
+/// container exists, and port 0, because the port would change with each start.
 pub(crate) fn address(text: &str) -> Option<SocketAddr> {
     let address = match text.strip_prefix(':') {
-        Some(text) => every(port(text)?),
+        Some(text) => every_address(port(text)?),
         None => text.parse().ok()?,
     };
     (address.port() > 0).then_some(address)
@@ -94,7 +94,7 @@ pub(crate) fn port(text: &str) -> Option<u16> {
 }
 
 /// Returns the socket address that stands for every address of the pod.
-pub(crate) fn every(port: u16) -> SocketAddr {
+pub(crate) fn every_address(port: u16) -> SocketAddr {
     (Ipv6Addr::UNSPECIFIED, port).into()
 }
 

@@ -1,6 +1,6 @@
-//! Enums whose values are words, as annotations and the log have them.
+//! Enums whose values are words in the log.
 
-/// Makes an enum of words, which knows all of its values, so that a test of docs/reference.md misses none.
+/// Makes an enum of words with the list of all its values, by which tests find a value that docs/reference.md lacks.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$of:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*

@@ -1,5 +1,5 @@
-//! The default devices of a container (OCI runtime spec, «Default Devices») that a Wasm guest can use, and the links to its
-//! streams that every runtime makes beside them (`runtime-linux.md`, «Dev symbolic links»).
+//! The default devices of a container (OCI runtime spec, "Default Devices") that a Wasm guest can use, and the links to its streams that
+//! every runtime makes beside them (`runtime-linux.md`, "Dev symbolic links").
 //!
 //! Each device is a bind mount of the host's device file: no mknod is needed, and every other mount is `nodev`. The links lead
 //! into a procfs that a Wasm container does not have; the engines resolve them themselves.
@@ -21,8 +21,8 @@ const LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// Returns the mounts of the devices and the links, which follow the spec's own `mounts`. Returns nothing if the spec binds a host's
-/// folder to `/dev`, because files would have to be made in that folder.
+/// Returns the mounts of the devices and the links, to follow the spec's own `mounts`. Returns none if the spec binds a host's folder to
+/// `/dev`, because files would have to be made in that folder.
 pub(crate) fn prepare(mounts: &[Mount], handover: &mut Handover) -> Result<Vec<Mount>> {
     if mounts.iter().any(|mount| mount.destination == "/dev" && matches!(mount.source, Source::Tree { .. })) {
         return Ok(Vec::new());

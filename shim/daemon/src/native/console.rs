@@ -1,4 +1,4 @@
-//! The socket by which runc hands over the master of a terminal that it has made in the container (runc's docs/terminals.md).
+//! The socket by which runc hands over the master of a terminal that runc has made in the container (runc's docs/terminals.md).
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -12,14 +12,14 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::error::{Doing, Result};
 
-/// How long to wait for the terminal, which runc has sent before it ends.
+/// How long to wait for the terminal. runc sends it before runc ends, so that it is there already.
 const LONGEST: Duration = Duration::from_secs(5);
-/// runc sends the terminal's name along.
+/// The longest name of a terminal, which runc sends along.
 const LONGEST_NAME: usize = 4096;
 
 /// A socket that receives one terminal. Dropping this removes the socket.
 pub(crate) struct Console {
-    /// The socket's own folder, which root alone can enter: any process that reaches the socket could send another terminal.
+    /// The socket's own folder. Only root can enter it, because any process that reaches the socket could send another terminal.
     folder: PathBuf,
     listener: UnixListener,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Console {
 const NAME: &str = "s";
 
 impl Console {
-    /// Listens in `folder`, which is empty and root's alone, and is removed with the socket.
+    /// Listens in `folder`, an empty folder that only root can enter. The folder is removed with the socket.
     pub(crate) fn open(folder: PathBuf) -> Result<Self> {
         let listener = UnixListener::bind(folder.join(NAME)).on(folder.join(NAME));
         match listener {
@@ -46,7 +46,7 @@ impl Console {
         self.folder.join(NAME)
     }
 
-    /// Returns the terminal's master, which runc has sent by the time that it ends.
+    /// Returns the terminal's master. Call this once runc has ended.
     pub(crate) async fn master(&self) -> Result<OwnedFd> {
         let received = tokio::time::timeout(LONGEST, self.receive()).await;
         let received = received.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));

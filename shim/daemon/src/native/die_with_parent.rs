@@ -1,11 +1,11 @@
-//! Runs one command of runc in a process that dies with the shim, like a worker. A command that outlived the shim would make a
-//! container whose pod `delete` has cleaned up already.
+//! Runs a command of runc in a process that dies with the shim, as a worker does. A command that outlived the shim could make a container
+//! after `delete` has cleaned up its pod.
 //!
 //! ```text
-//! shim --posix_spawn--> catamaran-helper as `die-with-parent`: the kernel is to kill it with its parent --exec--> runc
+//! shim --posix_spawn--> catamaran-helper as `die-with-parent`: asks the kernel to be killed with its parent --exec--> runc
 //! ```
 //!
-//! The helper stands in for a fork of the shim: only a process itself can ask to be killed with its parent, and an exec keeps that.
+//! The helper spares the shim a fork: only the process itself can ask to be killed with its parent, and an exec keeps that.
 
 use std::fmt;
 use std::fs::File;
@@ -26,10 +26,10 @@ use rustix::fs::MemfdFlags;
 use super::streams::Streams;
 use crate::error::{Doing, Result};
 
-/// The most bytes of runc's standard error that are reported, if a command runs without a container's streams.
+/// The most bytes of runc's standard error that are reported.
 const MOST_WORDS: u64 = 2048;
 
-/// Runs one command, with these streams or none, within this limit.
+/// Runs one command, with a container's streams or none, within a time limit.
 pub(super) struct RuncSpawner {
     streams: Mutex<Option<Streams>>,
     limit: Duration,
@@ -62,7 +62,7 @@ impl RuncSpawner {
         Self { streams: Mutex::new(streams), limit, words: Mutex::default() }
     }
 
-    /// Returns the command's standard error, unless that was a container's.
+    /// Returns the command's standard error; nothing if the command had a container's streams.
     pub(super) fn words(&self) -> String {
         self.words.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -98,7 +98,7 @@ fn die_with_parent(wanted: &Command) -> Result<Command> {
     let mut command = Program::open(programs::HELPER)?.command();
     command.arg(programs::DIE_WITH_PARENT).arg(std::process::id().to_string());
     command.arg(wanted.get_program()).args(wanted.get_args());
-    // The variable is for systemd's services: with it runc would notify systemd about the container.
+    // With this variable, which systemd gives to its services, runc would notify systemd about the container.
     command.env_remove("NOTIFY_SOCKET").process_group(0);
     Ok(command)
 }

@@ -1,16 +1,16 @@
-//! Native containers: those whose program is not Wasm. The node's runc runs them, from the mounts to the system call filter, and
-//! gets config.json unchanged. This module drives runc.
+//! Drives runc for native containers, whose program is not Wasm. runc does everything for them, from the mounts to the filter of system
+//! calls, and gets config.json unchanged.
 //!
 //! ```text
 //! rootfs    mounts and unmounts the root file system of containerd's snapshotter in the bundle
-//! runtime   runs runc's commands, one after the other, and reads the text of their errors
+//! runtime   runs runc's commands, and reads their errors
 //! die_with_parent   makes each command a process that dies with the shim
 //! console   the socket by which runc hands over a terminal
-//! record    keeps what a `delete` process has to remove if the shim is dead
+//! record    says what a `delete` process has to remove if the shim is dead
 //! ```
 //!
-//! runc's own process ends after each command, and leaves the container's process, which becomes the shim's child like every
-//! orphan below the shim (`shim/host/src/orphans.rs`).
+//! runc itself ends after each command. The container's process then becomes the shim's child, like every orphan below the shim
+//! (`shim/host/src/orphans.rs`).
 
 mod console;
 mod die_with_parent;

@@ -1,4 +1,5 @@
-//! The record of a native container, written before the container is made: by it `delete` removes one that outlives its shim.
+//! The record of a native container. It is written before the container is made, so that `delete` can remove a container that outlives its
+//! shim.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -15,14 +16,14 @@ use crate::error::{Doing, Result};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) runtime: Runtime,
-    /// The place of its root file system, if this shim mounted it.
+    /// The mount point of the root file system, if this shim mounted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rootfs: Option<PathBuf>,
 }
 
 impl Record {
-    /// Has runc remove the container `id`, which runs its poststop hooks, and unmounts its root file system. If runc fails or does not
-    /// answer in time, removes runc's state without runc. The removal of the cgroup ends the processes.
+    /// Has runc remove the container `id`, which also runs its poststop hooks, and unmounts its root file system. If runc fails or takes
+    /// too long, removes runc's state without runc; the processes then end when the caller removes the cgroup.
     pub(crate) async fn clear(&self, id: &str, limit: Duration) -> Result<()> {
         let known = &self.runtime.root;
         let mut cleared = Ok(());

@@ -1,4 +1,4 @@
-//! Runs runc's commands with the `runc` crate. Each is a process that ends with the work done, or with an error in its log.
+//! Runs runc's commands with the `runc` crate. Each command is a process that does its work and ends, or leaves an error in its log.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -17,11 +17,11 @@ use super::die_with_parent::RuncSpawner;
 use super::streams::Streams;
 use crate::error::{Doing, Error, Result};
 
-/// The time limit of a command in which hooks of the spec run: as long as a kubelet waits.
+/// The time limit of a command that runs hooks of the spec: as long as a kubelet waits.
 const LONGEST: Duration = Duration::from_secs(120);
-/// The time limit of a command that waits for the kernel alone.
+/// The time limit of a command that waits only for the kernel.
 const SHORT: Duration = Duration::from_secs(10);
-/// How many bytes of a log are read: its end, where the error is.
+/// How many bytes at the end of a log are read, where the error is.
 const LONGEST_LOG: u64 = 64 << 10;
 
 /// The node's runc, and the folder in which it keeps its state of a container.
@@ -42,7 +42,7 @@ pub(crate) enum Io {
 }
 
 impl Io {
-    fn apart(self) -> (Option<Streams>, Option<PathBuf>) {
+    fn split(self) -> (Option<Streams>, Option<PathBuf>) {
         match self {
             Io::Streams(streams) => (Some(streams), None),
             Io::Console(socket) => (None, Some(socket)),
@@ -50,10 +50,10 @@ impl Io {
     }
 }
 
-/// The folders of programs that are named without a folder.
+/// The variable with the folders in which a program without a path is looked for.
 pub(crate) const PATH_VARIABLE: &str = "PATH";
 
-/// Finds the program `name`: an absolute path, or a name in PATH. `place` says where that was written, for errors.
+/// Finds the program `name`: an absolute path, or a name in PATH. `place` is the source of the option, for errors.
 pub(crate) fn find(name: &str, place: &str) -> Result<PathBuf> {
     let path = std::env::var_os(PATH_VARIABLE).unwrap_or_default();
     let candidates: Vec<PathBuf> = match name.starts_with('/') {
@@ -79,7 +79,7 @@ struct Call {
 }
 
 impl Runtime {
-    /// Returns the pod's folder, in which nothing else uses names that begin with a dot.
+    /// Returns the pod's folder, where [`Scratch`] makes files whose names begin with a dot.
     fn folder(&self) -> &Path {
         self.root.parent().unwrap_or(&self.root)
     }
@@ -100,42 +100,42 @@ impl Runtime {
 
     /// Makes the container of `bundle`, and returns the pid of its process, which waits for [`Runtime::start`].
     pub(crate) async fn create(&self, id: &str, bundle: &Path, io: Io) -> Result<u32> {
-        let (streams, console) = io.apart();
+        let (streams, console) = io.split();
         let call = self.call("create", streams, LONGEST)?;
         let pid_file = bundle.join("init.pid");
         let mut options = CreateOpts::new().pid_file(&pid_file);
         options.console_socket = console;
-        call.told(call.runc.create(id, bundle, Some(&options)).await)?;
+        call.explained(call.runc.create(id, bundle, Some(&options)).await)?;
         pid_in(&pid_file)
     }
 
     /// Starts the container's process.
     pub(crate) async fn start(&self, id: &str) -> Result<()> {
         let call = self.call("start", None, LONGEST)?;
-        call.told(call.runc.start(id).await).map(drop)
+        call.explained(call.runc.start(id).await).map(drop)
     }
 
-    /// Starts a further process in the container, and returns its pid. `process` is its spec as containerd sent it, and `pid_file` is a
-    /// name that nothing else uses.
+    /// Starts a further process in the container, and returns its pid. `process` is its spec as containerd sent it. No other file may have
+    /// the path `pid_file`.
     pub(crate) async fn exec(&self, id: &str, process: &[u8], pid_file: &Path, io: Io) -> Result<u32> {
-        let (streams, console) = io.apart();
+        let (streams, console) = io.split();
         let call = self.call("exec", streams, LONGEST)?;
         let process = Scratch::new(self.folder(), ".exec", "json", process)?;
-        // The crate's own exec takes a process of oci-spec, which would lose keys that runc knows.
+        // Not by the crate's own exec: its type for the process is oci-spec's, which lacks some of runc's keys.
         let mut command = Command::new(&self.program);
         command.arg("--root").arg(&self.root).arg("--log").arg(&call.log.0.0).args(["--log-format", "json"]);
         command.args(self.systemd.then_some("--systemd-cgroup"));
         command.args(["exec", "--detach", "--process"]).arg(&process.0).arg("--pid-file").arg(pid_file);
         command.args(console.iter().flat_map(|socket| ["--console-socket".as_ref(), socket.as_os_str()])).arg(id);
         let ran = call.spawner.execute(command.into()).await;
-        call.told(ran.and_then(|(status, _, stdout, stderr)| match status.success() {
+        call.explained(ran.and_then(|(status, _, stdout, stderr)| match status.success() {
             true => Ok(()),
             false => Err(runc::error::Error::CommandFailed { status, stdout, stderr }),
         }))?;
         pid_in(pid_file)
     }
 
-    /// Removes the container in any state; succeeds if there is none. Takes at most twice the limit.
+    /// Removes the container in any state. Succeeds if there is none. Takes at most twice the limit.
     pub(crate) async fn delete(&self, id: &str, limit: Duration) -> Result<()> {
         // Not forced at first, because a forced delete waits a tenth of a second before it looks whether the process has ended.
         let deleted = self.delete_once(id, false, limit).await;
@@ -144,24 +144,24 @@ impl Runtime {
 
     async fn delete_once(&self, id: &str, force: bool, limit: Duration) -> Result<()> {
         let call = self.call("delete", None, limit)?;
-        call.told(call.runc.delete(id, Some(&DeleteOpts::new().force(force))).await)
+        call.explained(call.runc.delete(id, Some(&DeleteOpts::new().force(force))).await)
     }
 
-    /// Changes those limits of the container that `resources` has.
+    /// Changes the limits of the container that `resources` names.
     pub(crate) async fn update(&self, id: &str, resources: &LinuxResources) -> Result<()> {
         let call = self.call("update", None, SHORT)?;
-        call.told(call.runc.update(id, resources).await)
+        call.explained(call.runc.update(id, resources).await)
     }
 }
 
 impl Call {
     /// Returns the result, or an error with runc's own message, as containerd's shim for runc reports it.
-    fn told<T>(&self, outcome: runc::Result<T>) -> Result<T> {
+    fn explained<T>(&self, outcome: runc::Result<T>) -> Result<T> {
         outcome.map_err(|e| {
             let reason = match (self.log.last_error(), e) {
                 (Some(words), _) => words,
                 (None, runc::error::Error::CommandFailed { status, .. }) => match self.spawner.words() {
-                    words if words.is_empty() => format!("{status}, without a word of why"),
+                    words if words.is_empty() => format!("{status}, and it wrote no reason"),
                     words => format!("{status}: {words}"),
                 },
                 (None, other) => other.to_string(),
@@ -176,7 +176,7 @@ fn pid_in(file: &Path) -> Result<u32> {
     text.trim().parse().map_err(std::io::Error::other).on(file)
 }
 
-/// A file of one command. Dropping this removes it.
+/// A file for one command. Dropping this removes the file.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -219,7 +219,7 @@ fn last_error(log: &str) -> Option<String> {
         level: String,
         msg: String,
     }
-    // crun writes one message on several lines, and both runtimes write other text between messages.
+    // crun spreads a message over several lines, and both runtimes write other text between messages.
     let begins = log.match_indices('{').map(|(at, _)| at).filter(|at| *at == 0 || log[..*at].ends_with('\n'));
     let mut messages = begins.rev().filter_map(|at| {
         let line = serde_json::Deserializer::from_str(&log[at..]).into_iter::<Line>().next()?.ok()?;
@@ -230,7 +230,7 @@ fn last_error(log: &str) -> Option<String> {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // At the latest, the file is removed with the pod's folder.
+        // If this fails, the file goes with the pod's folder.
         let _ = fs::remove_file(&self.0);
     }
 }

@@ -1,7 +1,7 @@
 //! Sends events to containerd, in the order in which they happened.
 //!
-//! One queue and one task: an event waits for the one before it, also while containerd restarts, however long that takes. A full queue
-//! loses its oldest event; a client that missed it still learns the container's state by State and Wait.
+//! One task empties one queue, so that an event waits for the one before it, however long a restart of containerd takes. A full queue
+//! loses its oldest event; a client that missed that event still learns the container's state by State and Wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,17 +19,17 @@ use containerd_shim_protos::ttrpc::{self, context::Context};
 use log::warn;
 use tokio::sync::{Notify, oneshot};
 
-/// The first pause between two offers to a containerd that is away. Each further one is twice as long.
+/// The first pause between two offers of an event to a containerd that is away. Each further pause is twice as long.
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause. A containerd that comes back calls Connect first, which ends the pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// The longest wait for an answer. A stopped containerd keeps an event that it has taken, and must not get it twice.
+/// The longest wait for an answer. It is long because a stopped containerd may have taken the event already, and must not get it twice.
 const CALL: Duration = Duration::from_secs(120);
-/// The most events that wait, some hundred bytes each: those of some hundred containers, more than one pod has.
+/// The most events that wait, some hundred bytes each: enough for some hundred containers, more than a pod has.
 const MOST: usize = 1024;
 
-/// An event of containerd's (api/events/task.proto). Its type's name is a constant, because the library would find it by reflection,
-/// which costs a third of a megabyte in every shim.
+/// An event of containerd's (api/events/task.proto). The name of its type is a constant, because to find it by the library's reflection
+/// costs a third of a megabyte in every shim.
 pub(crate) trait Event: Message {
     const TOPIC: &'static str;
     const TYPE: &'static str;
@@ -120,7 +120,7 @@ impl Queue {
     }
 }
 
-/// The queue's end that takes events.
+/// Puts events into the queue.
 #[derive(Clone)]
 pub(crate) struct Publisher {
     queue: Arc<Queue>,
@@ -128,8 +128,7 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// Starts the task that forwards to containerd's ttrpc socket at `address`. The connection is made at the first
-    /// event.
+    /// Starts the task that forwards events to containerd's ttrpc socket at `address`. It connects at the first event.
     pub(crate) fn new(address: String, namespace: String) -> Self {
         let queue = Arc::new(Queue::default());
         tokio::spawn(forward(address, queue.clone()));
@@ -151,12 +150,12 @@ impl Publisher {
         self.queue.push(Entry::Event(Box::new(envelope)));
     }
 
-    /// Ends the pause between two offers: containerd seems to be there.
+    /// Ends the pause between two offers, because containerd seems to be back.
     pub(crate) fn retry(&self) {
         self.queue.awake.notify_one();
     }
 
-    /// Waits until all events so far were forwarded or given up, or `most` has passed.
+    /// Waits until each event so far was forwarded or given up, but no longer than `most`.
     pub(crate) async fn flush(&self, most: Duration) {
         let (done, wait) = oneshot::channel();
         self.queue.push(Entry::Flush(done));
@@ -179,7 +178,7 @@ async fn offer(address: &str, client: &mut Option<EventsClient>, envelope: &Enve
     let request = ForwardRequest { envelope: Some(envelope.clone()).into(), ..Default::default() };
     let mut pause = PAUSE;
     loop {
-        // An old connection may lead to a containerd that has ended since: then a new one is tried without a pause.
+        // An old connection may belong to a containerd that has ended since: then a new connection is tried without a pause.
         let connected = client.is_some();
         let begin = tokio::time::Instant::now();
         match try_forward(address, client, &request).await {
@@ -193,7 +192,7 @@ async fn offer(address: &str, client: &mut Option<EventsClient>, envelope: &Enve
                 // A broken connection is not used again.
                 *client = None;
                 if begin.elapsed() >= CALL {
-                    warn!("event {}: no word of it from containerd in {CALL:?}: {reason}", envelope.topic);
+                    warn!("event {} may be lost: containerd did not answer within {CALL:?}: {reason}", envelope.topic);
                     return;
                 }
                 if connected {

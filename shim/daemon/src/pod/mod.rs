@@ -22,7 +22,7 @@ use oom_watcher::OomWatcher;
 /// A container of the pod, known from the first moment of its creation, so that no id is created twice.
 enum Member {
     Creating {
-        /// It was deleted before it existed: containerd gave up waiting and forgot it.
+        /// Deleted before the container existed: containerd gave up waiting and forgot it.
         unwanted: bool,
         given_up: Arc<Notify>,
     },
@@ -37,7 +37,7 @@ impl Member {
         }
     }
 
-    /// Marks a creation as unwanted, and ends its own waits. Does nothing to a created container.
+    /// Marks a creation as unwanted, and wakes it if it waits. Does nothing to a created container.
     fn give_up(&mut self) {
         if let Member::Creating { unwanted, given_up } = self {
             *unwanted = true;
@@ -49,10 +49,10 @@ impl Member {
 #[derive(Default)]
 struct Members {
     by_id: HashMap<String, Member>,
-    /// Shutdown was asked for: nothing is created any more, and the shim ends with the last member.
+    /// Shutdown was accepted: nothing is created any more, and the shim ends with the last member.
     closing: bool,
-    /// Shutdown was asked for and refused, because there were containers, and none of them keeps the pod: the holder was deleted before
-    /// them. containerd will not ask again.
+    /// Shutdown was refused because there were containers, but no holder: that was deleted before them. containerd will not call Shutdown
+    /// again, so the shim ends with its last container.
     forsaken: bool,
 }
 
@@ -64,7 +64,7 @@ impl Members {
 }
 
 pub(crate) struct Pod {
-    /// Never held across an await; a creation holds its reservation, not the lock.
+    /// Never locked across an await: a creation holds a [`Reservation`] instead.
     members: Mutex<Members>,
     publisher: Publisher,
     /// The slice of the containers that are systemd scopes: in Kubernetes all lie in one. Never held across an await.
@@ -73,7 +73,7 @@ pub(crate) struct Pod {
     ended: Arc<Notify>,
 }
 
-/// Keeps the id of a running creation. When dropped, frees the id, however the creation ended.
+/// Keeps an id for a running creation. Dropping this frees the id, however the creation ended.
 struct Reservation<'a> {
     pod: &'a Pod,
     id: String,
@@ -104,8 +104,8 @@ impl Pod {
         }
     }
 
-    /// Closes the pod, if it has no container. Creations that still go on are unwanted, because containerd does not end a shim while it
-    /// waits for one.
+    /// Closes the pod, if it has no container. Nobody wants creations that still go on, because containerd does not call Shutdown while it
+    /// waits for a Create.
     pub(crate) fn close(&self) -> bool {
         let mut members = self.members();
         members.forget();
@@ -119,12 +119,12 @@ impl Pod {
         true
     }
 
-    /// Whether it has neither containers nor creations.
+    /// Whether the pod has neither containers nor creations.
     pub(crate) fn is_empty(&self) -> bool {
         self.members().by_id.is_empty()
     }
 
-    /// Closes the pod, if an earlier Shutdown was refused and the last container is gone since.
+    /// Closes the pod, if Shutdown was refused earlier and the last container has gone since.
     pub(crate) fn close_forsaken(&self) -> bool {
         let mut members = self.members();
         members.forget();
@@ -154,7 +154,7 @@ impl Pod {
             return Err(Error::Closing);
         }
         if members.by_id.contains_key(id) {
-            return Err(Error::Exists(id.clone()));
+            return Err(Error::Exists(format!("container {id}")));
         }
         let given_up = request.given_up.clone();
         members.by_id.insert(id.clone(), Member::Creating { unwanted: false, given_up });
@@ -190,13 +190,13 @@ impl Pod {
         let (publisher, watched) = (self.publisher.clone(), container.clone());
         let oom =
             OomWatcher { container: watched.clone(), publisher: publisher.clone(), slice: self.slice_of(&watched) };
-        let telling = container.watch_kills().map(|watch| tokio::spawn(oom.clone().tell_all(watch)));
+        let publishing = container.watch_kills().map(|watch| tokio::spawn(oom.clone().publish_all(watch)));
         tokio::spawn(async move {
             let exit = watched.ended().await;
-            if let Some(telling) = telling {
-                telling.abort();
+            if let Some(publishing) = publishing {
+                publishing.abort();
             }
-            oom.tell_last(&exit).await;
+            oom.publish_last(&exit).await;
             watched.make_known(&exit).await;
             publisher.publish(&TaskExit {
                 container_id: watched.id().to_owned(),
@@ -237,7 +237,7 @@ impl Pod {
         true
     }
 
-    /// Starts a container. Its event comes before an exit's, whose task waits for the turn or cannot run on this thread meanwhile.
+    /// Starts a container. Its start event precedes its exit event: the task for the exit waits for the turn, or until this thread is free.
     pub(crate) async fn start(&self, id: &str) -> Result<Arc<Container>> {
         let container = self.container(id)?;
         let turn = container.turn_to_start().await?;
@@ -259,8 +259,7 @@ impl Pod {
         Ok(())
     }
 
-    /// Starts a process that was added to a container. Events: its start, and later its exit, which comes before that of the
-    /// container.
+    /// Starts an exec. Events: its start, and later its exit, which precedes the container's exit.
     pub(crate) async fn start_exec(&self, id: &str, exec_id: &str) -> Result<Arc<Exec>> {
         let container = self.container(id)?;
         let exec = container.exec(exec_id)?;
@@ -289,8 +288,8 @@ impl Pod {
         Ok(exec)
     }
 
-    /// Deletes a container that has stopped or was never started. One that is being created is NotFound, and is discarded once it is
-    /// made.
+    /// Deletes a container that has stopped or was never started. A container that is being created is NotFound, and is discarded once it
+    /// is made.
     pub(crate) async fn delete(&self, id: &str) -> Result<(Arc<Container>, Exit)> {
         if let Some(member) = self.members().by_id.get_mut(id) {
             member.give_up();
@@ -298,7 +297,7 @@ impl Pod {
         let container = self.container(id)?;
         let exit = container.delete().await?;
         if !self.vacate(&container) {
-            // Another call has deleted it meanwhile and reports that: one deletion, one answer, one event.
+            // Another call has deleted the container meanwhile, and reports the deletion.
             return Err(Error::NotFound(format!("container {id}")));
         }
         self.publisher.publish(&TaskDelete {
@@ -311,7 +310,7 @@ impl Pod {
         Ok((container, exit))
     }
 
-    /// Removes this very container, and not a later one of its id. Returns false if it is no member.
+    /// Removes this very container, not a later one with its id. Returns false if it is not a member.
     fn vacate(&self, container: &Arc<Container>) -> bool {
         let mut members = self.members();
         let own =

@@ -14,8 +14,8 @@ use super::events::Publisher;
 use crate::container::line::{Event, Line};
 use crate::container::{Container, Exit};
 
-/// How long an exit by a kill waits for the events before it: CRI learns the exit from Wait and the reason from the event, and a kubelet
-/// that asks in between reads "Error".
+/// How long an exit by a kill waits until containerd has the events before it. CRI learns the exit from Wait and the reason from the
+/// event: a kubelet that asks in between reads "Error" in place of the reason.
 const REASON_FIRST: Duration = Duration::from_secs(1);
 
 /// Watches one container's cgroup for kills and publishes each.
@@ -28,14 +28,14 @@ pub(super) struct OomWatcher {
 }
 
 impl OomWatcher {
-    /// Publishes each kill, for as long as this is awaited.
-    pub(super) async fn tell_all(self, watch: Watch) {
+    /// Publishes each kill. Ends only if watching fails; the caller aborts it at the exit.
+    pub(super) async fn publish_all(self, watch: Watch) {
         loop {
             if let Err(e) = watch.changed().await {
                 return warn!("container {}: watching for the kernel's kills: {e}", self.container.id());
             }
             let mut pauses = watch.pauses().iter();
-            while !self.tell()
+            while !self.publish_new()
                 && let Some(pause) = pauses.next()
             {
                 tokio::time::sleep(*pause).await;
@@ -43,9 +43,10 @@ impl OomWatcher {
         }
     }
 
-    /// Publishes a kill that was not seen before the exit, and lets the event go first.
-    pub(super) async fn tell_last(&self, exit: &Exit) {
-        if !self.tell() && exit.code == child::KILLED && !self.container.kill_was_asked_for() && self.vanished() {
+    /// Publishes a kill that was not seen before the exit, and waits a moment until containerd has the event.
+    pub(super) async fn publish_last(&self, exit: &Exit) {
+        if !self.publish_new() && exit.code == child::KILLED && !self.container.kill_was_asked_for() && self.vanished()
+        {
             self.container.saw_kill();
             self.publish(1);
         }
@@ -55,7 +56,7 @@ impl OomWatcher {
     }
 
     /// Publishes the kills since the last look. Returns whether there were any.
-    fn tell(&self) -> bool {
+    fn publish_new(&self) -> bool {
         let new = self.container.new_kills();
         if new == 0 {
             return false;
@@ -67,7 +68,7 @@ impl OomWatcher {
         true
     }
 
-    /// Whether the slice counted a kill in the container's cgroup, which is gone.
+    /// Whether the container's cgroup is gone, and its slice counts a kill that no container of the pod has shown.
     fn vanished(&self) -> bool {
         let Some(slice) = self.slice.as_ref().filter(|_| self.container.cgroup_is_gone()) else { return false };
         slice.take_unseen().unwrap_or_else(|e| {

@@ -1,4 +1,4 @@
-//! Pause and Resume, and the events of them.
+//! Pauses and resumes containers, and publishes the events.
 
 use containerd_shim_protos::events::task::{TaskPaused, TaskResumed};
 

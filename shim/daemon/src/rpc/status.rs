@@ -1,4 +1,4 @@
-//! Makes the answer of a call that failed: its RPC code, and the text for the client. Names the reason for the counters too.
+//! Makes the answer to a call that failed: its RPC code and the text for the client. Also finds the reason that the counters count.
 
 use catamaran_cache::counters::Reason;
 use catamaran_host::Error as HostError;
@@ -27,7 +27,7 @@ fn code(e: &Error) -> Code {
         Error::NotFound(_) => Code::NOT_FOUND,
         Error::Exists(_) => Code::ALREADY_EXISTS,
         Error::Uncheckpointed(_) => Code::UNIMPLEMENTED,
-        // The same code as from containerd's shim for runc, whose clients look at the text.
+        // The code that containerd's shim for runc returns; its clients look at the text.
         Error::Runtime { .. } => Code::UNKNOWN,
         Error::Host(HostError::File { .. } | HostError::System { .. })
         | Error::Worker(_)
@@ -36,7 +36,8 @@ fn code(e: &Error) -> Code {
     }
 }
 
-/// Returns the reason that a failed creation is counted under. Returns None if a concurrent event ended it, because nothing was refused.
+/// Returns the reason under which a failed creation is counted. Returns None if another call ended the creation, because that is no
+/// refusal.
 pub(super) fn reason(e: &Error) -> Option<Reason> {
     Some(match e {
         Error::Host(HostError::Refused { .. }) => Reason::Spec,
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_cannot_be_had_is_a_precondition_and_its_text_reaches_the_client() {
+    fn a_server_that_cannot_listen_is_a_failed_precondition_and_the_client_gets_its_text() {
         let text = "cannot listen at 0.0.0.0:80 (the default): Permission denied; write a port from 1024 on";
         let ttrpc::Error::RpcStatus(status) = ttrpc::Error::from(Error::Address(text.to_owned())) else {
             panic!("another kind of error")
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_have_a_reason_and_answers_to_late_calls_have_none() {
+    fn refusals_are_counted_by_reason_and_late_calls_are_not_counted() {
         let id = || "x".to_owned();
         let system = |kind: std::io::ErrorKind| Error::system("reading", kind.into());
         for (error, expected) in [

@@ -1,7 +1,7 @@
 //! The task service (containerd's api/runtime/task/v3): each call checked, handed to the pod, and answered.
 //!
-//! A call that this shim does not have answers Unimplemented. The generated default would answer NotFound, which containerd takes for a
-//! task that is gone.
+//! Checkpoint, which this shim does not implement, answers Unimplemented. The generated default would answer NotFound, by which containerd
+//! understands that the task is gone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::pod::events::Publisher;
 use crate::rpc::status;
 use crate::stdio;
 
-/// How long the last events may hold up the answer to Shutdown, for which containerd waits three seconds.
+/// How long the last events may delay the answer to Shutdown, for which containerd waits three seconds.
 const LAST_EVENTS: Duration = Duration::from_secs(2);
 
 pub(crate) struct TaskService {
@@ -45,7 +45,7 @@ pub(crate) struct TaskService {
     pub(crate) address: String,
 }
 
-/// The process that a request is about: a container's own, or one that was added to it.
+/// The process that a request is about: a container's own, or an exec.
 enum Subject {
     Own(Arc<Container>),
     Exec(Arc<Container>, Arc<Exec>),
@@ -88,7 +88,7 @@ fn details(exec_id: &str) -> Any {
 
 fn creation(req: CreateTaskRequest, service: &TaskService) -> Result<Request> {
     if !req.checkpoint.is_empty() || !req.parent_checkpoint.is_empty() {
-        // Not Unimplemented: containerd takes that from Create as an older shim's answer, and asks again.
+        // Not Unimplemented: containerd takes that answer to Create for an older shim's, and asks again.
         return Err(Error::refused("the request", "a checkpoint", "none: this shim does not restore checkpoints"));
     }
     Ok(Request {
@@ -114,16 +114,16 @@ impl TaskService {
         Ok(Subject::Exec(container, exec))
     }
 
-    /// Ends a pod that was closed. Called before the answer to the call that closed it: after the answer containerd may start the next
-    /// shim of this id, which binds the same socket, must find no pod of this id, and whose events come after ours. The server removes
-    /// the state set aside here when it has ended.
+    /// Ends a closed pod, before the call that closed it is answered: after the answer containerd may start the next shim of this id. That
+    /// shim binds the same socket, must find no state of this pod, and must send its events after ours. The state is set aside here, and
+    /// the server removes it once it has ended.
     async fn leave(&self) {
         info!("shutting down");
         self.publisher.flush(LAST_EVENTS).await;
         if let Err(e) = std::fs::remove_file(&self.socket) {
             warn!("{}: {e}", self.socket.display());
         }
-        // A creation that still goes on needs the state to the end.
+        // A creation that still goes on needs the state until it ends.
         if self.pod.is_empty()
             && let Err(e) = self.state.set_aside()
         {
@@ -152,7 +152,7 @@ impl Task for TaskService {
 
     async fn start(&self, _ctx: &TtrpcContext, req: StartRequest) -> Answer<StartResponse> {
         let pod = self.pod.clone();
-        // As in Create, a client's time-out cuts off no start that has begun.
+        // A task of its own, as in Create: a start that has begun goes on if its client gives up.
         let started = tokio::spawn(async move {
             match req.exec_id.as_str() {
                 "" => pod.start(&req.id).await.map(|container| container.process.pid()),
@@ -251,9 +251,9 @@ impl Task for TaskService {
     }
 
     async fn connect(&self, _ctx: &TtrpcContext, req: ConnectRequest) -> Answer<ConnectResponse> {
-        // A restarted containerd asks this first.
+        // Connect is the first call of a restarted containerd.
         self.publisher.retry();
-        // containerd also asks right after it connects, before there is a container: that is no error.
+        // containerd also calls Connect before there is a container: that is no error.
         let task_pid = self.pod.container(&req.id).map_or(0, |container| container.process.pid());
         Ok(ConnectResponse {
             shim_pid: std::process::id(),
@@ -272,7 +272,7 @@ impl Task for TaskService {
 
     async fn pause(&self, _ctx: &TtrpcContext, req: PauseRequest) -> Answer<Empty> {
         let pod = self.pod.clone();
-        // As in Create, a client that gives up leaves nothing half frozen.
+        // A task of its own, as in Create: a client that gives up leaves nothing half frozen.
         let paused = tokio::spawn(async move { pod.pause(&req.id).await }).await;
         paused.map_err(|e| ttrpc::Error::Others(format!("the pause broke off: {e}")))??;
         Ok(Empty::default())
@@ -284,7 +284,7 @@ impl Task for TaskService {
     }
 
     async fn checkpoint(&self, _ctx: &TtrpcContext, req: CheckpointTaskRequest) -> Answer<Empty> {
-        // A missing container is NotFound instead.
+        // Answers NotFound if there is no such container.
         self.pod.container(&req.id)?;
         Err(Error::Uncheckpointed(req.id).into())
     }
@@ -303,7 +303,7 @@ impl Task for TaskService {
 
     async fn update(&self, _ctx: &TtrpcContext, req: UpdateTaskRequest) -> Answer<Empty> {
         let container = self.pod.container(&req.id)?;
-        // As in Create: a half-written update is undone, whether the client is still there or not.
+        // A task of its own, as in Create: a half-written update is undone even if the client has given up.
         let updated = tokio::spawn(async move { container.update(req.resources.into_option()).await }).await;
         updated.map_err(|e| ttrpc::Error::Others(format!("the update broke off: {e}")))??;
         Ok(Empty::default())

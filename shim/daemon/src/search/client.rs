@@ -1,4 +1,4 @@
-//! The shim's side of a search: gives orders, and waits for their answers.
+//! Gives a search its orders, and waits for the answers.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -10,7 +10,7 @@ use catamaran_files::search::{Answer, DOING, Executable, Module, MountPoint, Ord
 use super::Search;
 use crate::error::{Error, Result};
 
-/// A native program: its description, and the root file system for runc if runc is to have one.
+/// A native program: its description, and the root file system for runc if containerd asks for mounts.
 pub(crate) struct Native {
     pub(crate) what: String,
     pub(crate) tree: Option<OwnedFd>,
@@ -22,17 +22,17 @@ pub(crate) struct Prepared {
     pub(crate) descriptors: Handover,
     pub(crate) mounts: Vec<MountPoint>,
     pub(crate) module: Module,
-    /// The module's, if it is one.
+    /// The module's file, unless the module is a layer.
     pub(crate) file: Option<OwnedFd>,
 }
 
 impl Search {
-    /// Gives the first order of a Create. [`Search::native`] is to follow.
+    /// Gives the first order of a Create. Call [`Search::native`] next.
     pub(crate) fn look_at_root(&mut self, order: &Order) -> Result<()> {
         self.order(order, &[])
     }
 
-    /// Returns the container's program if it is native.
+    /// Waits for the answer to [`Search::look_at_root`]. Returns the container's program if it is native.
     pub(crate) async fn native(&mut self) -> Result<Option<Native>> {
         match self.answer().await? {
             (Answer::NotNative, _) => Ok(None),
@@ -41,7 +41,7 @@ impl Search {
         }
     }
 
-    /// Gives the second order of a Wasm container's Create. [`Search::prepared`] is to follow.
+    /// Gives the second order of a Wasm container's Create. Call [`Search::prepared`] next.
     pub(crate) fn look_for_module(&mut self, order: &Order) -> Result<()> {
         self.order(order, &[])
     }
@@ -55,7 +55,7 @@ impl Search {
         Ok(Prepared { descriptors: Handover::new(descriptors), mounts, module, file })
     }
 
-    /// Returns the module to execute in a running container, and its file.
+    /// Looks for the module to execute in a running container. Returns the module and its file.
     pub(crate) async fn executable(
         &mut self,
         order: &Order,

@@ -1,4 +1,4 @@
-//! A search: a process that looks, in the shim's stead, at files that the pod controls: volumes, the files of an image, and the tree of a
+//! A search: a process that looks, in place of the shim, at files that the pod controls: volumes, the files of an image, and the tree of a
 //! running container.
 //!
 //! ```text
@@ -8,10 +8,10 @@
 //!         descriptors, digest <-----
 //! ```
 //!
-//! A file system may never answer, and a thread that waits in it cannot even be killed. So no thread of the shim's waits, and the shim
-//! answers all other calls meanwhile. A search that takes longer than a moment is moved into a cgroup beside the container's, inside the
-//! pod's, so that the pod is charged for it; the move itself takes longer than most searches. A search that does not end is killed and
-//! left to the kernel. Its cgroup is removed when the process is gone: by the shim, or by the next `delete` on the node.
+//! A file system may never answer, and a thread that waits for it cannot even be killed. So the shim never waits for one itself, and
+//! answers all other calls meanwhile. A search that takes longer than a moment is moved into a cgroup of its own inside the pod's, so that
+//! the pod is charged for it. A shorter one is not moved, because the move takes longer than most searches. A search that does not answer
+//! is killed and left to the kernel. When its process is gone, the shim removes its cgroup, or else the next `delete` on the node does.
 
 mod client;
 
@@ -36,15 +36,15 @@ use crate::cleanup::state::{Folder, State};
 use crate::error::{Doing, Error, Result};
 pub(crate) use client::{Native, Prepared, wanted};
 
-/// A search that takes longer is charged to the pod.
+/// The pod is charged for a search that takes longer.
 const MOMENT: Duration = Duration::from_millis(100);
-/// A search that takes longer waits for a file system that does not answer.
+/// The longest wait for an answer: a slower search waits for a file system that does not answer.
 const LONGEST: Duration = Duration::from_secs(30);
-/// A killed search that has not ended by then hangs in the kernel.
+/// How long a killed search may take to end: a slower one hangs in the kernel.
 const TO_END: Duration = Duration::from_secs(1);
-/// The longest pause between two tries to remove its cgroup.
+/// The longest pause between two tries to remove a search's cgroup.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// The most of those that are borne, for all containers of the pod.
+/// The most killed searches of a pod that may hang. With so many no further search is started.
 const MOST_STUCK: usize = 8;
 
 /// How many killed searches hang in the kernel.
@@ -60,7 +60,7 @@ pub(crate) struct Charge {
 /// A running search, which is killed when this is dropped.
 pub(crate) struct Search {
     pid: u32,
-    /// None once this is dropped.
+    /// None only while this is dropped.
     pidfd: Option<OwnedFd>,
     control: AsyncFd<OwnedFd>,
     charge: Charge,
@@ -90,7 +90,7 @@ impl Search {
         }
     }
 
-    /// Gives the search an order. [`Search::answer`] is to follow.
+    /// Gives the search an order. Call [`Search::answer`] next.
     fn order(&mut self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> Result<()> {
         control::send_in_memory(self.control.get_ref().as_fd(), order, descriptors).doing(|| DOING.to_owned())
     }
@@ -125,7 +125,7 @@ impl Search {
         Ok(cgroup.take_in(self.pid).await?)
     }
 
-    /// The name of the record of its cgroup.
+    /// Returns the name of the record that names its cgroup.
     fn name(&self) -> String {
         format!("search-{}", self.pid)
     }
@@ -135,7 +135,7 @@ impl Search {
         let code = self.pidfd.as_ref().and_then(child::ended);
         let code = code.map_or_else(String::new, |code| format!(" with {code}"));
         let limit = self.cgroup.as_ref().and_then(Cgroup::limit_hit).map_or_else(String::new, |hit| format!(": {hit}"));
-        let source = std::io::Error::other(format!("the process that does it ended{code}{limit}"));
+        let source = std::io::Error::other(format!("the process that searches ended{code}{limit}"));
         Error::system(DOING, source)
     }
 }
@@ -155,7 +155,7 @@ fn no_answer() -> Error {
 impl Drop for Search {
     fn drop(&mut self) {
         let (Some(pidfd), name) = (self.pidfd.take(), self.name()) else { return };
-        // The search has nothing to finish, and its answer is here or not wanted any more.
+        // The search has nothing to finish: its answer has come, or nobody wants it any more.
         let _ = child::signal(&pidfd, libc::SIGKILL);
         let (cgroup, states) = (self.cgroup.take(), self.charge.states.clone());
         let pid = self.pid;
@@ -174,14 +174,14 @@ impl Drop for Search {
                 warn!("{e}");
             }
             let Some(cgroup) = cgroup else { return };
-            info!("the search of process {pid} took long, and is over");
+            info!("a search that took longer than {MOMENT:?} has ended (process {pid})");
             let mut pause = MOMENT;
             while let Err(e) = catamaran_cgroup::remove(cgroup.folders())
                 .await
                 .map_err(Error::from)
                 .and_then(|()| states.forget(&name))
             {
-                // Descriptors may be short for a while. A cgroup that stays is for the next `delete` on the node.
+                // Descriptors may be short for a while. If the cgroup stays, the next `delete` on the node removes it.
                 if pause > LONGEST_PAUSE {
                     return warn!("{e}");
                 }

@@ -1,7 +1,7 @@
 //! The OCI bundle: config.json read once and checked whole, before anything is made from it.
 //!
-//! Each request of a spec is honoured, or satisfied by something stricter (the table in docs/spec.md), or refused here with the key's
-//! name. A key that is missing in our types, newer than they are, is ignored (`oci`).
+//! Each request of a spec is met, or met by something stricter (the table in docs/spec.md), or refused here with the key's name. A key that
+//! our types lack, such as one newer than they are, is ignored (`oci`).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,7 +17,7 @@ use crate::spec::hooks::Hooks;
 use crate::spec::oci::{Process, Spec};
 use crate::spec::seccomp;
 
-/// The umask if the spec has none, as with every other runtime.
+/// The umask of a spec that has none, as in every other runtime.
 const UMASK: u32 = 0o022;
 
 /// Reads the text of config.json in a bundle.
@@ -47,15 +47,15 @@ pub(crate) struct Namespace {
 }
 
 /// The checked parts of a `process` of the OCI runtime spec, for its worker.
-pub(crate) struct Told {
+pub(crate) struct CheckedProcess {
     pub(crate) guest: Guest,
     pub(crate) user: User,
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) apparmor: Option<String>,
 }
 
-impl Told {
-    /// `place` is the text before a key in an error.
+impl CheckedProcess {
+    /// Checks `process`. `place` is the text before a key in an error.
     fn new(place: &str, process: &Process) -> Result<Self> {
         check_process(place, process)?;
         Ok(Self {
@@ -68,52 +68,51 @@ impl Told {
 }
 
 impl Bundle {
-    /// Returns what a further process of the container is told: the values of the spec in `place`, and the container's own where that
-    /// spec has none, as in runc.
-    pub(crate) fn further(&self, place: &str, process: &Process) -> Result<Told> {
-        let mut told = Told::new(place, process)?;
-        if told.rlimits.is_empty() {
-            told.rlimits.clone_from(&self.rlimits);
+    /// Checks a further process of the container. Where its spec has no limits or no profile, the container's own count, as in runc.
+    /// `place` is the text before a key in an error.
+    pub(crate) fn further(&self, place: &str, process: &Process) -> Result<CheckedProcess> {
+        let mut further = CheckedProcess::new(place, process)?;
+        if further.rlimits.is_empty() {
+            further.rlimits.clone_from(&self.rlimits);
         }
         if process.apparmor_profile().as_ref().is_none_or(String::is_empty) {
-            told.apparmor.clone_from(&self.apparmor);
+            further.apparmor.clone_from(&self.apparmor);
         }
-        Ok(told)
+        Ok(further)
     }
 
-    /// Checks the bundle of the container `id` in the folder `path`, whose config.json is `text`. `default_cgroup` is for a
-    /// spec that names none.
+    /// Checks the bundle of the container `id` in the folder `path`, whose config.json is `text`. A spec that names no cgroup gets
+    /// `default_cgroup`.
     pub(crate) fn load(path: &Path, text: &[u8], id: &str, default_cgroup: String) -> Result<Self> {
         let mut spec: Spec = serde_json::from_slice(text)
             .map_err(|e| Error::refused("config.json", shortened(&e.to_string()), "an OCI runtime spec"))?;
-        tell_no_processes(&mut spec, text);
+        raise_zero_process_limit(&mut spec, text);
         let process = spec.process().as_ref().ok_or_else(|| refused("process", "missing", "a process"))?;
         let linux = spec.linux().as_ref().ok_or_else(|| refused("linux", "missing", "a Linux container"))?;
-        let told = Told::new("config.json: process.", process)?;
+        let checked = CheckedProcess::new("config.json: process.", process)?;
         check_linux(&spec, linux)?;
         let namespaces = namespaces(linux)?;
         check_namespaced(&spec, linux, &namespaces)?;
         Ok(Self {
             path: path.to_owned(),
-            guest: told.guest,
-            user: told.user,
-            rlimits: told.rlimits,
+            guest: checked.guest,
+            user: checked.user,
+            rlimits: checked.rlimits,
             namespaces,
             hooks: Hooks::new(&spec, id, path)?,
             seccomp: linux.seccomp().as_ref().map(seccomp::compile).transpose()?,
-            apparmor: told.apparmor,
+            apparmor: checked.apparmor,
             cgroup: linux.cgroups_path().as_ref().map_or(default_cgroup, |p| p.to_string_lossy().into_owned()),
             spec,
         })
     }
 
-    /// `linux.resources`.
+    /// Returns `linux.resources`.
     pub(crate) fn resources(&self) -> Option<&LinuxResources> {
         self.spec.linux().as_ref()?.resources().as_ref()
     }
 
-    /// Returns the tenant that the container counts against in the cache and the queue of compiles: its Kubernetes namespace,
-    /// within one of containerd's.
+    /// Returns the container's tenant in the cache and in the queue of compiles: its Kubernetes namespace, within containerd's `namespace`.
     pub(crate) fn tenant(&self, namespace: &str) -> String {
         let annotations = self.spec.annotations().as_ref();
         let of_pod = annotations.and_then(|all| all.get("io.kubernetes.cri.sandbox-namespace"));
@@ -121,17 +120,17 @@ impl Bundle {
     }
 }
 
-/// `linux.resources` by themselves, as an Update brings them.
+/// Reads `linux.resources` alone, as an Update brings them.
 pub(crate) fn resources(text: &[u8]) -> std::result::Result<LinuxResources, serde_json::Error> {
     let mut resources = serde_json::from_slice(text)?;
     let written: WrittenResources = serde_json::from_slice(text)?;
-    tell_none(&mut resources, &written);
+    raise_zero_limit(&mut resources, &written);
     Ok(resources)
 }
 
-/// Makes a limit of 0 processes 1: no process but the container's own, as in runc from 1.4 on (runtime-spec 1.3). Looks at the text
-/// itself, because oci-spec also reads a missing limit as 0.
-fn tell_no_processes(spec: &mut Spec, text: &[u8]) {
+/// Raises a limit of 0 processes to 1, which is the container's own process, as runc does from 1.4 on (runtime-spec 1.3). Looks at the
+/// text itself, because oci-spec also reads a missing limit as 0.
+fn raise_zero_process_limit(spec: &mut Spec, text: &[u8]) {
     #[derive(serde::Deserialize)]
     struct Written {
         linux: Linux,
@@ -144,7 +143,7 @@ fn tell_no_processes(spec: &mut Spec, text: &[u8]) {
     if let Some(resources) = resources
         && let Ok(written) = serde_json::from_slice::<Written>(text)
     {
-        tell_none(resources, &written.linux.resources);
+        raise_zero_limit(resources, &written.linux.resources);
     }
 }
 
@@ -159,7 +158,7 @@ struct WrittenPids {
     limit: Option<i64>,
 }
 
-fn tell_none(resources: &mut LinuxResources, written: &WrittenResources) {
+fn raise_zero_limit(resources: &mut LinuxResources, written: &WrittenResources) {
     let limit = written.pids.as_ref().and_then(|pids| pids.limit);
     if let Some(pids) = resources.pids_mut().as_mut().filter(|_| limit == Some(0)) {
         pids.set_limit(1);
@@ -170,7 +169,7 @@ fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> 
     Error::refused(format!("config.json: {key}"), found, expected)
 }
 
-/// Refuses a spec that has a value at `key` which this version cannot give.
+/// Refuses a spec with a value at `key` that this version cannot meet.
 fn absent(key: &str, present: bool, expected: &str) -> Result<()> {
     if present { Err(refused(key, "set", expected)) } else { Ok(()) }
 }
@@ -182,9 +181,9 @@ fn check_process(place: &str, process: &Process) -> Result<()> {
     };
     let user = process.user();
     let groups = user.additional_gids().iter().flatten();
-    // The kernel reads this number as «unchanged», which is root.
+    // To the kernel this number means "unchanged", and a worker begins as root.
     if groups.chain([&user.uid(), &user.gid()]).any(|id| *id == u32::MAX) {
-        return Err(refused("user", u32::MAX.to_string(), "a user or group below it"));
+        return Err(refused("user", u32::MAX.to_string(), "user and group ids below this number"));
     }
     absent(
         "selinuxLabel",
@@ -201,7 +200,7 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
     let propagation = linux.rootfs_propagation().as_deref().unwrap_or_default();
     if !["", "private", "slave", "shared", "unbindable"].contains(&propagation.strip_prefix('r').unwrap_or(propagation))
     {
-        // All of them mean the same, because a worker mounts nothing: no mount of the container's reaches the host.
+        // These make no difference, because a worker mounts nothing that could reach the host.
         let expected = "private, slave, shared or unbindable, with or without \"r\" before it";
         return Err(refused("linux.rootfsPropagation", format!("{propagation:?}"), expected));
     }
@@ -221,7 +220,7 @@ fn check_linux(spec: &Spec, linux: &Linux) -> Result<()> {
     Ok(())
 }
 
-/// Refuses devices: a device plugin's, or all of the host's, which CRI gives a privileged container.
+/// Refuses devices: those of a device plugin, or all of the host's, which CRI gives to a privileged container.
 fn no_devices(linux: &Linux) -> Result<()> {
     let devices = linux.devices().as_deref().unwrap_or_default();
     let Some(first) = devices.first() else { return Ok(()) };
@@ -229,8 +228,8 @@ fn no_devices(linux: &Linux) -> Result<()> {
         0 => first.path().display().to_string(),
         more => format!("{} and {more} more", first.path().display()),
     };
-    let expected = "no devices: a Wasm guest cannot use one, and its worker gets none but the default ones; where they are \
-                    those of a privileged container write \"privileged: false\", or have the handler say \
+    let expected = "no devices: a Wasm guest cannot use one, and its worker gets none but the default ones; for a privileged \
+                    container write \"privileged: false\", or have the handler say \
                     \"privileged_without_host_devices = true\" in containerd's configuration";
     Err(refused("linux.devices", found, expected))
 }
@@ -299,7 +298,7 @@ fn apparmor(place: &str, process: &Process) -> Result<Option<String>> {
     let Some(name) = process.apparmor_profile().clone().filter(|p| !p.is_empty() && p != "unconfined") else {
         return Ok(None);
     };
-    // The kernel's own answer; "N" and a missing file mean the same.
+    // The kernel writes "Y" if AppArmor is on. "N" and a missing file mean that it is not.
     if std::fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|word| word.starts_with(b"Y")) {
         return Ok(Some(name));
     }
@@ -322,8 +321,8 @@ fn guest(place: &str, process: &Process) -> Result<Guest> {
     Ok(Guest { args, env, cwd: cwd.to_string_lossy().into_owned() })
 }
 
-/// Returns `process.env`. If a name is there twice the last value counts, as with every other runtime, because CRI writes the pod's
-/// behind the image's, and a guest's C library would take the first.
+/// Returns `process.env`. Of two values of one name the last counts, as in every other runtime: CRI writes the pod's values behind the
+/// image's, and a guest's C library would take the first.
 fn environment(place: &str, process: &Process) -> Result<Vec<(String, String)>> {
     let mut env: Vec<(String, String)> = Vec::new();
     let mut places = HashMap::<&str, usize>::new();
@@ -376,7 +375,7 @@ mod tests {
         for (pids, limit) in [(r#"{"limit": 0}"#, 1), (r#"{}"#, 0), (r#"{"limit": 7}"#, 7), (r#"{"limit": -1}"#, -1)] {
             let text = format!(r#"{{"ociVersion": "1.2.0", "linux": {{"resources": {{"pids": {pids}}}}}}}"#);
             let mut spec: Spec = serde_json::from_str(&text).unwrap();
-            tell_no_processes(&mut spec, text.as_bytes());
+            raise_zero_process_limit(&mut spec, text.as_bytes());
             let resources = spec.linux().as_ref().unwrap().resources().as_ref().unwrap();
             assert_eq!(resources.pids().as_ref().unwrap().limit(), limit, "{pids}");
         }

@@ -1,12 +1,12 @@
-//! Runs the spec's `hooks`: programs of the host that are told of a container's life, and get its state on standard input (OCI runtime
-//! spec, "POSIX-platform Hooks" and "Lifecycle").
+//! Runs the spec's `hooks`: programs of the host that run at certain moments of a container's life, and get its state on standard input
+//! (OCI runtime spec, "POSIX-platform Hooks" and "Lifecycle").
 //!
 //! ```text
 //! namespaces made -> prestart, createRuntime -> tree entered ... Start -> poststart ... Delete -> poststop
 //! ```
 //!
-//! Hooks that would run inside the container, createContainer and startContainer, are refused, because no program of the host's or an
-//! image's is executed there.
+//! Hooks that would run inside the container, createContainer and startContainer, are refused, because a Wasm container executes no
+//! program of the host or the image.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -33,9 +33,9 @@ use tokio::task::JoinHandle;
 use crate::error::{Doing, Error, Result};
 use crate::spec::oci::Spec;
 
-/// The most of a failed hook's output that the client is told.
+/// The most bytes of a failed hook's output that the client is told.
 const MOST_WORDS: usize = 2048;
-/// The most that is read at once.
+/// The most bytes that are read at once.
 const CHUNK: usize = 16 << 10;
 /// How long a failed hook's output may take to end, if a process that the hook left behind still has it open.
 const LAST_WORDS: Duration = Duration::from_millis(50);
@@ -49,7 +49,7 @@ pub(crate) struct Hooks {
     pub(crate) poststop: Stage,
 }
 
-/// The hooks of one moment, and the state that they are told.
+/// The hooks of one moment, and the state that they get.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stage {
     hooks: Vec<Named>,
@@ -58,7 +58,7 @@ pub(crate) struct Stage {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Named {
-    /// `createRuntime[0]`.
+    /// Such as `createRuntime[0]`.
     name: String,
     hook: Hook,
 }
@@ -134,7 +134,7 @@ impl Stage {
     /// Runs the hooks in their order, up to the first that fails. `pid` is the container's process, as the host sees it.
     pub(crate) async fn run(&self, pid: u32) -> Result<()> {
         for hook in &self.hooks {
-            hook.run(&self.told(Some(pid))?).await?;
+            hook.run(&self.state_with(Some(pid))?).await?;
         }
         Ok(())
     }
@@ -142,7 +142,7 @@ impl Stage {
     /// Runs all hooks in their order. The container is gone, so a failure is only logged.
     pub(crate) async fn run_all(&self) {
         for hook in &self.hooks {
-            let ran = match self.told(None) {
+            let ran = match self.state_with(None) {
                 Ok(state) => hook.run(&state).await,
                 Err(e) => Err(e),
             };
@@ -152,7 +152,7 @@ impl Stage {
         }
     }
 
-    fn told(&self, pid: Option<u32>) -> Result<Vec<u8>> {
+    fn state_with(&self, pid: Option<u32>) -> Result<Vec<u8>> {
         let mut state = self.state.clone();
         state.set_pid(pid.map(u32::cast_signed));
         serde_json::to_vec(&state).doing(|| "writing the state for the hooks".to_owned())
@@ -164,7 +164,7 @@ impl Named {
         let path = self.hook.path();
         let failed = |reason: String| Error::Hook { hook: self.name.clone(), path: path.display().to_string(), reason };
         let doing = || format!("starting the hook {}", self.name);
-        // A file, not a pipe, so that a hook that reads nothing holds up nobody.
+        // A file, not a pipe, so that the shim need not wait for a hook that reads nothing.
         let input = memory("state", state)?;
         let (reader, output) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
         let writer = || output.try_clone().map(Stdio::from).doing(doing);
@@ -175,7 +175,7 @@ impl Named {
         command.process_group(0).stdin(input).stdout(writer()?).stderr(writer()?);
         let words = Words::new(reader).doing(doing)?;
         let child = command.spawn().map_err(|e| failed(limits::of_processes(e).to_string()))?;
-        // Leaves only the hook's write ends of the output open.
+        // Closes the shim's write ends of the output.
         drop((command, output));
         let group = Pid::from_raw(child.id().cast_signed());
         let code = self.ended(child::pidfd(child.id())?, group).await?;
@@ -189,7 +189,7 @@ impl Named {
         }
     }
 
-    /// Returns the hook's exit code, or None if it was killed at its time-out, with all of its process group.
+    /// Returns the hook's exit code, or None if the hook was killed at its time-out, together with its process group.
     async fn ended(&self, pidfd: OwnedFd, group: Pid) -> Result<Option<u32>> {
         let handle = pidfd.try_clone().doing(|| format!("watching the hook {}", self.name))?;
         let Some(seconds) = self.hook.timeout() else { return Ok(Some(child::exit_code(child::wait(handle).await?))) };
@@ -214,8 +214,8 @@ fn memory(name: &str, content: &[u8]) -> Result<File> {
     Ok(file)
 }
 
-/// A hook's output. All of it is read, also that of processes that the hook left behind, so that none of them blocks or gets SIGPIPE. The
-/// beginning is kept.
+/// A hook's output, of which the beginning is kept. All of it is read, also from processes that the hook left behind, so that none of them
+/// blocks or gets SIGPIPE.
 struct Words {
     kept: Arc<Mutex<Vec<u8>>>,
     reading: JoinHandle<()>,
@@ -231,9 +231,9 @@ impl Words {
         Ok(Self { kept, reading })
     }
 
-    /// Returns the tail of an error's sentence, once the hook has ended.
+    /// Returns the output as the end of an error's sentence, once the hook has ended.
     async fn tail(self) -> String {
-        // Waits for the end of the output, unless another process still has it open.
+        // Waits for the end of the output, but not long: another process may still have it open.
         let _ = tokio::time::timeout(LAST_WORDS, self.reading).await;
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         match String::from_utf8_lossy(&kept).trim() {
@@ -257,7 +257,7 @@ async fn read(pipe: AsyncFd<OwnedFd>, kept: Arc<Mutex<Vec<u8>>>) {
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => return,
         }
-        // A hook that writes without end must not have this thread to itself.
+        // A hook that writes without end must leave time on this thread for other tasks.
         tokio::task::yield_now().await;
     }
 }

@@ -1,11 +1,11 @@
-//! The shim's own types of the OCI runtime spec, for config.json and for a further process. All types below these two are oci-spec's.
+//! The shim's own types of the OCI runtime spec, for config.json and for an exec's process. All types below these two are oci-spec's.
 //!
-//! oci-spec's `Spec` and `Process` read `execCPUAffinity`, a key that this shim refuses, with a regular expression. A program that reads
-//! either of them links the regex engine, whose tables of addresses a static program writes when it starts: some 220 kB of private memory
-//! in every pod. `tests/layering` keeps those two types out of the sources, `tests/integration/tests/spec.rs` keeps the engine out of the
-//! program.
+//! oci-spec's `Spec` and `Process` read `execCPUAffinity`, a key that this shim refuses, with a regular expression. A program that uses
+//! either type links the regex engine, and a static program fills in that engine's tables of addresses when it starts: some 220 kB of
+//! private memory in every pod. `tests/layering` keeps those two types out of the sources, `tests/integration/tests/spec.rs` keeps the
+//! engine out of the program.
 //!
-//! A key that is missing here is ignored, like one that the OCI has not thought of yet. runc is handed the original text.
+//! A key that is missing here is ignored, as is any unknown key. runc gets the original text.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use oci_spec::runtime::{Box as Size, Hooks, Linux, LinuxCapabilities, Mount, Pos
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// Declares a type of the spec, and for each field a function of its name that reads it, as oci-spec's types have them.
+/// Declares a type of the spec with a getter for each field, as oci-spec's types have.
 macro_rules! spec_type {
     ($(#[$attribute:meta])* $name:ident { $($(#[$of_field:meta])* $field:ident: $kind:ty,)* }) => {
         $(#[$attribute])*
@@ -24,7 +24,7 @@ macro_rules! spec_type {
             $($(#[$of_field])* $field: $kind,)*
         }
 
-        #[allow(dead_code, reason = "of some keys it is only looked whether they are well-formed")]
+        #[allow(dead_code, reason = "some keys are read only to refuse those that are malformed")]
         impl $name {
             $(pub(crate) fn $field(&self) -> &$kind { &self.$field })*
         }
@@ -62,14 +62,14 @@ spec_type! {
         args: Option<Vec<String>>,
         env: Option<Vec<String>>,
         cwd: PathBuf,
-        // A worker has no capabilities and never gains privileges: of these two only the types are checked.
+        // Only the types of these two are checked, because a worker has no capabilities and never gains privileges.
         capabilities: Option<LinuxCapabilities>,
         no_new_privileges: Option<bool>,
         rlimits: Option<Vec<PosixRlimit>>,
         apparmor_profile: Option<String>,
         oom_score_adj: Option<i32>,
         selinux_label: Option<String>,
-        // Refused, whatever they say.
+        // Refused with any value.
         io_priority: Option<IgnoredAny>,
         scheduler: Option<IgnoredAny>,
         #[serde(rename = "execCPUAffinity")]

@@ -1,8 +1,8 @@
 //! Compiles the spec's `linux.seccomp` to the program that the worker installs together with the shim's own filter.
 //!
-//! The profile alone decides what a call gets: the strictest of the actions of all rules that match it, as the kernel takes the strictest
-//! among several filters (seccomp(2), "Return values"). A rule for a call that this kernel's table of names lacks is passed over, as by
-//! every other runtime; our own filter denies such a call.
+//! Of all rules of the profile that match a call, the one with the strictest action counts, as the kernel takes the strictest of several
+//! filters (seccomp(2), "Return values"). A rule for a call that this architecture's table lacks is ignored, as in every other runtime; our
+//! own filter denies such a call.
 
 use std::str::FromStr;
 
@@ -17,11 +17,11 @@ use syscalls::Sysno;
 
 use crate::error::{Error, Result};
 
-/// The kernel's bound, less the room that the worker's own filter takes behind the profile.
+/// The kernel's limit, less the room for the worker's own filter, which is appended to the profile.
 const MOST_INSTRUCTIONS: usize = filter::MOST_INSTRUCTIONS - 1024;
-/// The most rules of all names together: each name of an entry has all of the entry's rules. A profile with more is refused.
+/// The most rules of a profile. Each name of an entry counts with all rules of that entry.
 const MOST_RULES: usize = 1 << 16;
-/// The answer of `SCMP_ACT_ERRNO` without an `errnoRet` (OCI runtime spec, "Seccomp").
+/// The error number of `SCMP_ACT_ERRNO` without an `errnoRet` (OCI runtime spec, "Seccomp").
 const DEFAULT_ERRNO: u32 = libc::EPERM as u32;
 /// Arguments of a system call.
 const ARGUMENTS: usize = 6;
@@ -34,7 +34,7 @@ pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Profile> {
     for (index, syscall) in profile.syscalls().iter().flatten().enumerate() {
         let rules = rules(index, syscall)?;
         for name in syscall.names() {
-            // A name of a newer kernel or of another architecture.
+            // The name is a newer kernel's or another architecture's.
             let Ok(number) = Sysno::from_str(name) else { continue };
             added += rules.len();
             if added > MOST_RULES {
@@ -54,7 +54,7 @@ pub(crate) fn compile(profile: &LinuxSeccomp) -> Result<Profile> {
     Ok(Profile { program, log })
 }
 
-/// Returns the understood features of a profile (runtime-spec, features-linux.md).
+/// Returns the features of a profile that this shim knows (runtime-spec, features-linux.md).
 pub(crate) fn features() -> oci_spec::Result<Seccomp> {
     use LinuxSeccompAction as Action;
     let words = |all: &[&str]| all.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -93,8 +93,8 @@ fn refused(key: &str, found: impl Into<String>, expected: impl Into<String>) -> 
     Error::refused(format!("config.json: linux.seccomp.{key}"), found, expected)
 }
 
-/// Refuses an agent that decides. Architectures make no difference, because a worker has one, and is killed when it enters the kernel as
-/// another; nor does SPEC_ALLOW, which would take a mitigation away.
+/// Refuses a profile whose calls an agent decides. Ignores the architectures, because a worker has only one, and is killed when it enters
+/// the kernel as another. Ignores SPEC_ALLOW, which would switch off a mitigation.
 fn check(profile: &LinuxSeccomp) -> Result<()> {
     if profile.listener_path().is_some() {
         return Err(refused("listenerPath", "set", "none: this version has no seccomp agents (SCMP_ACT_NOTIFY)"));
@@ -109,7 +109,7 @@ fn verdict(action: LinuxSeccompAction, errno: Option<u32>, key: &str) -> Result<
             .map_err(|_| refused(key, errno.to_string(), "an error number or message of at most 65535")),
     };
     Ok(match action {
-        // A thread alone that is gone would leave an engine that waits for it for ever.
+        // The whole process: if only a thread were killed, the engine would wait for it for ever.
         LinuxSeccompAction::ScmpActKill
         | LinuxSeccompAction::ScmpActKillThread
         | LinuxSeccompAction::ScmpActKillProcess => Verdict::Kill,
@@ -128,8 +128,8 @@ fn verdict(action: LinuxSeccompAction, errno: Option<u32>, key: &str) -> Result<
     })
 }
 
-/// Returns the rules of one entry of `syscalls`. All its conditions must hold; but if several are about one argument, every condition is
-/// a rule of its own, as libseccomp's users have it (runc, "matchCall").
+/// Returns the rules of one entry of `syscalls`. All its conditions must hold; but if two are about the same argument, each condition is
+/// a rule of its own, as in other runtimes with libseccomp (runc, "matchCall").
 fn rules(index: usize, syscall: &LinuxSyscall) -> Result<Vec<Rule>> {
     let verdict = verdict(syscall.action(), syscall.errno_ret(), &format!("syscalls[{index}].errnoRet"))?;
     let conditions: Vec<Condition> =
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(answer(&profile, libc::SYS_ioctl, [2, 6, 0, 0, 0, 0]), ALLOW);
     }
 
-    /// A finding of `tests/fuzz`: names and conditions of one entry multiply.
+    /// `tests/fuzz` found this: names and conditions of one entry multiply.
     #[test]
     fn a_profile_whose_rules_multiply_is_refused_before_they_are_made() {
         let args: Vec<_> = (0..1000).map(|n| json!({"index": 0, "value": n, "op": "SCMP_CMP_EQ"})).collect();

@@ -1,4 +1,4 @@
-//! The FIFOs of a client: two ends of each, one for the worker and one that the shim keeps.
+//! Opens both ends of a client's FIFOs: one for the worker, and one that the shim keeps.
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -22,9 +22,9 @@ pub(super) fn output(name: &str, path: &Path) -> Result<(OwnedFd, File)> {
     Ok((blocking(writer, path)?, reader))
 }
 
-/// Opens both ends, which do not block.
+/// Opens both ends, in non-blocking mode.
 fn ends(name: &str, path: &Path) -> Result<(File, File)> {
-    // The path is looked up once and its type checked before the opening: opening a device has effects, and may wait.
+    // The path is looked up only once, and its type is checked before it is opened, because opening a device has effects and may wait.
     let found = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let refused = |reason: String| {
         let expected = "a FIFO that the client has made; for a file write file:///path";
@@ -38,13 +38,13 @@ fn ends(name: &str, path: &Path) -> Result<(File, File)> {
     }
     let link = format!("/proc/self/fd/{}", found.as_raw_fd());
     let open = |options: &mut std::fs::OpenOptions| options.custom_flags(libc::O_NONBLOCK).open(&link).on(path);
-    // The reader first: opening a FIFO for writing without one fails, and without O_NONBLOCK would wait.
+    // The reader comes first: without one, opening a FIFO for writing fails, or waits if it is without O_NONBLOCK.
     let reader = open(File::options().read(true))?;
     let writer = open(File::options().write(true))?;
     Ok((reader, writer))
 }
 
-/// Makes an end block, as the worker reads and writes.
+/// Makes an end block, as the worker expects.
 fn blocking(file: File, path: &Path) -> Result<OwnedFd> {
     let flags = rustix::fs::fcntl_getfl(&file).on(path)?;
     rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK).on(path)?;

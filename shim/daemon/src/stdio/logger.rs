@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A logger gets the same as from containerd's own shim: nothing but CONTAINER_ID and CONTAINER_NAMESPACE in its environment, stdout as
-//! descriptor 3, stderr as 4, and 5 to say that it is ready. When it ends, the rest of its process group is killed.
+//! descriptor 3, stderr as 4, and descriptor 5 to say that it is ready. Delete kills the rest of its process group.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,21 +29,21 @@ use super::process::{self, Spawn};
 use super::uri::Program;
 use crate::error::{Doing, Error, Result};
 
-/// A logger that is not ready by then hangs, and would hang the container's creation.
+/// The longest wait for a logger to be ready, so that a logger that hangs does not hang the container's creation.
 const LONGEST_START: Duration = Duration::from_secs(30);
-/// The time from the end of its input on, to write its input or to send it somewhere.
+/// The time that a logger has after the end of its input, to write or send the rest.
 const LONGEST_END: Duration = Duration::from_secs(10);
-/// The time from SIGTERM on. containerd's own shim waits as long as both together.
+/// The time that it has after SIGTERM. containerd's own shim waits as long as both together.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-/// The same two if the shim is dead: containerd gives all of `delete` five seconds.
+/// The same two times in `delete`, which containerd gives five seconds in all.
 const LONGEST_END_IN_DELETE: Duration = Duration::from_secs(2);
 const LAST_WORDS_IN_DELETE: Duration = Duration::from_secs(1);
-/// The time from SIGKILL on: only a hang in the kernel takes longer.
+/// The time that it has after SIGKILL. Only a process that hangs in the kernel takes longer.
 const LONGEST_KILL: Duration = Duration::from_secs(1);
-/// The most bytes of a reason that are told.
+/// The most bytes of a reason that the client gets.
 const MOST_WORDS: usize = 2048;
 
-/// The container of the output.
+/// The container whose output a logger reads.
 #[derive(Clone, Copy)]
 pub(super) struct Container<'a> {
     pub(super) id: &'a str,
@@ -67,22 +67,22 @@ impl Record {
 /// How a logger says that it is ready.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Greeting {
-    /// Closes the descriptor; may write a byte before.
+    /// Closes the descriptor, perhaps after a byte.
     Closes,
     /// Writes a byte.
     Speaks,
-    /// Writes a null, or why it cannot log.
+    /// Writes a null byte, or the reason why it cannot log.
     Explains,
 }
 
-/// A logger that runs, or has ended and keeps its number. Dropping or ending this reaps it.
+/// A logger that runs, or has ended and is not reaped yet, so that its pid is its own. Ending or dropping this reaps it.
 pub(crate) struct Logger {
     /// For messages.
     name: String,
     record: Record,
     pidfd: OwnedFd,
     greeting: Greeting,
-    /// Until it is ready.
+    /// The pipe for that, until the logger is ready.
     ready: Option<OwnedFd>,
     reaped: bool,
 }
@@ -112,7 +112,7 @@ impl Logger {
         Self::watched(container, program.name().into_owned(), pid, greeting, ready)
     }
 
-    /// Starts the helper to append to one or two files, each with the end of a stream that the helper reads.
+    /// Starts the helper as a logger that appends to one or two files. Each file comes with the read end of its stream.
     pub(super) fn append(container: Container<'_>, files: Vec<(PathBuf, OwnedFd)>) -> Result<Self> {
         let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
         let mut names: Vec<_> = paths.iter().map(|path| path.to_string_lossy()).collect();
@@ -141,7 +141,7 @@ impl Logger {
     fn watched(container: Container<'_>, name: String, pid: Pid, greeting: Greeting, ready: OwnedFd) -> Result<Self> {
         let pid = pid.as_raw().cast_unsigned();
         let pidfd = child::pidfd(pid)?;
-        // The logger cannot have been reaped, so it is there.
+        // The logger is not reaped yet, so that it has a stat.
         let started = child::stat(pid).map_or(0, |stat| stat.started);
         let logger = Self { name, record: Record { pid, started }, pidfd, greeting, ready: Some(ready), reaped: false };
         let watched = logger.pidfd.try_clone().doing(|| "watching a logger".to_owned())?;
@@ -161,20 +161,22 @@ impl Logger {
         self.record.clone()
     }
 
-    /// Waits until the logger says that it is ready. Kills one that does not.
+    /// Waits until the logger says that it is ready. Kills a logger that does not.
     pub(super) async fn ready(&mut self) -> Result<()> {
         let Some(ready) = self.ready.take() else { return Ok(()) };
-        let reason = match tokio::time::timeout(LONGEST_START, self.heard(ready)).await {
+        let reason = match tokio::time::timeout(LONGEST_START, self.receive_greeting(ready)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(reason)) => reason,
-            Err(_) => format!("not ready after {LONGEST_START:?}: it is to close its descriptor 5 then; killed"),
+            Err(_) => format!(
+                "not ready after {LONGEST_START:?}: killed; a logger must close its descriptor 5 when it is ready"
+            ),
         };
         self.signal(Signal::SIGKILL);
         Err(Error::Logger { logger: self.name.clone(), reason })
     }
 
-    async fn heard(&self, ready: OwnedFd) -> std::result::Result<(), String> {
-        let words = words(ready, self.greeting).await.map_err(|e| e.to_string())?;
+    async fn receive_greeting(&self, ready: OwnedFd) -> std::result::Result<(), String> {
+        let words = read_greeting(ready, self.greeting).await.map_err(|e| e.to_string())?;
         match (self.greeting, words.first()) {
             (Greeting::Explains, Some(0)) | (Greeting::Closes | Greeting::Speaks, Some(_)) => return Ok(()),
             (Greeting::Explains, Some(_)) => {
@@ -183,7 +185,7 @@ impl Logger {
             }
             (_, None) => {}
         }
-        // A process that ends closes its descriptors too, which is no greeting. It is marked as ending before that.
+        // A process that ends closes its descriptors too, which is not a greeting. The kernel marks it as ending before that.
         let ends = child::stat(self.record.pid).is_none_or(|stat| stat.ends);
         if ends {
             process::ended(&self.pidfd, Some(Instant::now() + LONGEST_KILL)).await;
@@ -196,7 +198,7 @@ impl Logger {
         }
     }
 
-    /// Ends the logger and reaps it. Its time runs from the end of its input at `since`.
+    /// Ends the logger and reaps it. Its time limit runs from `since`, when its input ended.
     pub(crate) async fn end(mut self, since: Instant) {
         if !process::ended(&self.pidfd, Some(since + LONGEST_END)).await {
             warn!("the logger {} did not end within {LONGEST_END:?} after its input: terminated", self.name);
@@ -205,7 +207,7 @@ impl Logger {
                 warn!("the logger {} did not end on SIGTERM: killed", self.name);
             }
         }
-        // Kills the process group, even if the logger has ended. The logger is not reaped yet and keeps its number, which is the group's.
+        // Kills the process group, even if the logger has ended. Until the logger is reaped, its pid is the number of this group.
         self.signal(Signal::SIGKILL);
         if process::ended(&self.pidfd, Some(Instant::now() + LONGEST_KILL)).await {
             match waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED) {
@@ -215,9 +217,9 @@ impl Logger {
         }
     }
 
-    /// Signals the process group. Only while the logger is not reaped.
+    /// Signals the process group. Call this only before the logger is reaped.
     fn signal(&self, signal: Signal) {
-        // The logger exists, at least as a zombie.
+        // This cannot fail: the logger exists, at least as a zombie.
         let _ = killpg(Pid::from_raw(self.record.pid.cast_signed()), signal);
     }
 }
@@ -230,7 +232,7 @@ impl Drop for Logger {
     }
 }
 
-/// Makes the pipe on which a logger says that it is ready. Our end, the first, does not block.
+/// Makes the pipe on which a logger says that it is ready. The first end is ours, and does not block.
 fn ready() -> Result<(OwnedFd, OwnedFd)> {
     let doing = || "making a pipe for a logger".to_owned();
     let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).doing(doing)?;
@@ -238,8 +240,8 @@ fn ready() -> Result<(OwnedFd, OwnedFd)> {
     Ok((ours, theirs))
 }
 
-/// Reads `pipe` up to its first bytes, or to its end where a reason may follow.
-async fn words(pipe: OwnedFd, greeting: Greeting) -> std::io::Result<Vec<u8>> {
+/// Reads the first bytes of `pipe`. Reads on to its end if they may be the beginning of a reason.
+async fn read_greeting(pipe: OwnedFd, greeting: Greeting) -> std::io::Result<Vec<u8>> {
     let pipe = readable(pipe)?;
     let mut words = Vec::new();
     loop {
@@ -259,7 +261,7 @@ async fn words(pipe: OwnedFd, greeting: Greeting) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// Ends the loggers of containers whose shim is dead, all at once: there is one time limit for all. Returns the first failure.
+/// Ends the loggers of containers whose shim is dead, all at the same time, because they share one time limit. Returns the first failure.
 pub(crate) async fn end_recorded(records: impl IntoIterator<Item = Record>) -> Result<()> {
     let ending: Vec<_> = records.into_iter().map(|record| tokio::spawn(end(record))).collect();
     let mut outcome = Ok(());
@@ -270,16 +272,16 @@ pub(crate) async fn end_recorded(records: impl IntoIterator<Item = Record>) -> R
     outcome
 }
 
-/// Ends one logger, if it is still that process. Its input has ended with the worker.
+/// Ends the logger of a record, unless its pid is another process's by now. Its input has ended with the worker.
 async fn end(record: Record) -> Result<()> {
     let doing = || format!("ending the logger {}", record.pid);
     let Some(pid) = rustix::process::Pid::from_raw(record.pid.cast_signed()) else { return Ok(()) };
     let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
-        // EINVAL: the logger is gone, and its number is that of a group which others are still in.
+        // EINVAL: the logger is gone, but its process group is not.
         Err(rustix::io::Errno::SRCH | rustix::io::Errno::INVAL) => return Ok(()),
         opened => opened.doing(doing)?,
     };
-    // Checked after the opening: a process that passes is the descriptor's, or that has ended.
+    // Checked after the pidfd was opened: if the record's process is there now, the pidfd is that process's.
     let is_it = || record.is_there();
     let steps = [(None, LONGEST_END_IN_DELETE), (Some(Signal::SIGTERM), LAST_WORDS_IN_DELETE)];
     for (signal, limit) in steps.into_iter().chain([(Some(Signal::SIGKILL), LONGEST_KILL)]) {
@@ -287,7 +289,7 @@ async fn end(record: Record) -> Result<()> {
             return Ok(());
         }
         if let Some(signal) = signal {
-            // The logger leads its group, and has not ended: its number is the group's.
+            // The logger leads its group and has not ended, so that its pid is the number of the group.
             let _ = killpg(Pid::from_raw(record.pid.cast_signed()), signal);
         }
         if process::ended(&pidfd, Some(Instant::now() + limit)).await {

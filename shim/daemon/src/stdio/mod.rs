@@ -1,4 +1,4 @@
-//! The container's standard streams: containerd's FIFOs, which the worker itself uses, or pipes to a logger.
+//! A container's standard streams: containerd's FIFOs, which the worker itself uses, or pipes to a logger.
 //!
 //! ```text
 //! FIFO       worker --------------------> client             the shim keeps the other ends
@@ -6,11 +6,11 @@
 //! file://    worker ---> one or two ----> `append`           the helper, which writes to the file
 //! ```
 //!
-//! The shim opens the streams, because they lie on the host, and keeps the other ends. The read ends of stdout and stderr make a dead
-//! containerd a full pipe instead of a broken one. The write end of stdin keeps a guest from reading an end of file before the client
-//! comes, or when the client only detaches; CloseIO closes it. The shim keeps no end of a logger's pipes: the logger's input ends with
-//! the worker, and once the logger is gone writing is an error, because no other reader will come. A worker with a terminal has that for
-//! its streams, and the shim copies (`terminal`).
+//! The shim opens the streams, because they lie on the host, and keeps the other ends. With the read ends of stdout and stderr open, the
+//! guest of a dead containerd writes into a full pipe and not into a broken one. With the write end of stdin open, the guest reads no end
+//! of file before the client comes, or when the client only detaches; CloseIO closes this end. The shim keeps no end of a logger's pipes:
+//! the logger's input ends with the worker, and writing fails once the logger is gone, because no other reader will come. If the worker has
+//! a terminal, that is all its streams, and the shim copies (`terminal`).
 
 mod fifo;
 mod logger;
@@ -29,13 +29,13 @@ pub(crate) use logger::{Logger, Record, end_recorded};
 use terminal::Terminal;
 use uri::Target;
 
-/// Where containerd wants the streams: paths or URIs, empty for none.
+/// The streams of a request: paths or URIs, empty for none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Paths {
     pub(crate) stdin: String,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// Whether the streams are one terminal's: there is no stderr then.
+    /// Whether all streams are one terminal, which has no stderr.
     pub(crate) terminal: bool,
 }
 
@@ -52,15 +52,15 @@ pub(crate) struct Stdio {
 #[derive(Default)]
 pub(crate) struct Kept {
     stdin: Option<File>,
-    /// Held, never read.
+    /// Kept open, never read.
     outputs: Vec<File>,
-    /// Outlives the streams, because it may still have to write its input.
+    /// Kept longer than the streams, because the logger may still be writing its input.
     logger: Option<Logger>,
     terminal: Option<Terminal>,
 }
 
 impl Kept {
-    /// Does CloseIO: the guest's stdin then ends when the client's own end does.
+    /// Does CloseIO: from now on the guest's stdin ends when the client closes its own end.
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
     }
@@ -86,7 +86,7 @@ impl Kept {
 
     /// Whether there is output that the client has not read.
     pub(crate) fn unread(&self) -> bool {
-        // An error counts as read, so that it holds up nobody.
+        // After an error nothing counts as unread, so that the exit does not wait.
         let unread = |fifo| rustix::io::ioctl_fionread(fifo).is_ok_and(|bytes| bytes > 0);
         self.terminal.as_ref().is_some_and(Terminal::unread) || self.outputs.iter().any(unread)
     }
@@ -96,7 +96,7 @@ impl Kept {
         self.logger.as_ref().map(Logger::record)
     }
 
-    /// Takes the logger, to be ended by [`Logger::end`].
+    /// Takes the logger. End it by [`Logger::end`].
     pub(crate) fn take_logger(&mut self) -> Option<Logger> {
         self.logger.take()
     }
@@ -122,7 +122,7 @@ impl Stdio {
         Ok(Self { stdin, stdout, stderr: slave, kept: self.attach(master, paths)? })
     }
 
-    /// Begins to copy between a terminal's `master` and the client. Returns the part that the shim keeps.
+    /// Begins to copy between a terminal's `master` and the client. Returns the ends that the shim keeps.
     pub(crate) fn attach(self, master: OwnedFd, paths: &Paths) -> Result<Kept> {
         let input = Some(self.stdin).filter(|_| !paths.stdin.is_empty());
         let output = Some(self.stdout).filter(|_| !paths.stdout.is_empty());
@@ -131,7 +131,7 @@ impl Stdio {
         Ok(kept)
     }
 
-    /// Closes the streams of a container that was not created. Returns their logger, to be ended by [`Logger::end`].
+    /// Closes the streams of a container that was not created. Returns their logger. End it by [`Logger::end`].
     pub(crate) fn discard(self) -> Option<Logger> {
         self.kept.logger
     }

@@ -11,10 +11,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 use tokio::time::Instant;
 
-/// Descriptors are moved above this number before they get their own.
+/// Descriptors are copied above this number first, so that no copy takes another one's final number.
 const ABOVE: i32 = 16;
 
-/// A program to be started in a process group of its own, with three descriptors beside the null device, and no others.
+/// A program to be started in a process group of its own, with three descriptors. Those of 0 to 2 that are not among them are the shim's
+/// own, which is the null device.
 pub(super) struct Spawn<'a> {
     pub(super) path: &'a Path,
     /// The program's name, as its first argument.
@@ -22,13 +23,13 @@ pub(super) struct Spawn<'a> {
     pub(super) arguments: Vec<CString>,
     /// `NAME=value`.
     pub(super) environment: Vec<CString>,
-    /// Each with the number that it is to have.
+    /// Each with its number in the program.
     pub(super) descriptors: [(OwnedFd, i32); 3],
 }
 
 impl Spawn<'_> {
-    /// Starts the program by posix_spawn, because the standard library's own command hands over no descriptor but the first three without
-    /// a fork. Also fails if the program cannot be executed.
+    /// Starts the program by posix_spawn, because the standard library hands over descriptors beyond the first three only after a fork.
+    /// Also fails if the program cannot be executed.
     pub(super) fn start(self) -> io::Result<Pid> {
         let mut actions = PosixSpawnFileActions::init()?;
         let mut held = Vec::new();
@@ -53,7 +54,7 @@ impl Spawn<'_> {
     }
 }
 
-/// Waits until a process has ended, reaped or not. Returns false if it has not by `deadline`.
+/// Waits until a process has ended, reaped or not. Returns false if the process has not ended by `deadline`.
 pub(super) async fn ended(pidfd: &OwnedFd, deadline: Option<Instant>) -> bool {
     let Ok(watched) = pidfd.try_clone().and_then(readable) else { return false };
     let ended = async { watched.readable().await.is_ok() };

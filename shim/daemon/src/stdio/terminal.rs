@@ -1,15 +1,15 @@
-//! A terminal: the slave is all three streams of a container's process, and the shim copies between the master and the client's streams.
+//! A terminal. Its slave is all three streams of a container's process, and the shim copies between its master and the client's streams.
 //!
 //! ```text
 //! client --- FIFO ---> input  ---> master ===== slave   the process, whose controlling terminal it is
 //!        <-- FIFO ---- output <---
 //! ```
 //!
-//! The end of the input hangs up, as on containerd's own shims: nobody can type any more (`stdinOnce`). A client that only went away does
-//! not end the input, because the shim holds the FIFO open until CloseIO.
+//! The end of the input hangs up the terminal, as in containerd's own shims, because nobody can type any more (`stdinOnce`). The input does
+//! not end if the client only goes away, because the shim keeps the FIFO open until CloseIO.
 //!
-//! Only here the shim handles a container's bytes, because the line discipline lies between. A client that does not read holds up its own
-//! terminal, and no other.
+//! The shim copies no other bytes of containers. It must do so here, because a terminal lies between process and client. A client that does
+//! not read stops its own terminal, and no other.
 
 use std::future::poll_fn;
 use std::io;
@@ -35,7 +35,7 @@ const CHUNK: usize = 4096;
 
 /// The shim's side of a terminal.
 pub(super) struct Terminal {
-    /// The tasks that copy hold the master, which closes with the last of them.
+    /// The tasks that copy own the master, which closes when the last of them ends.
     master: Weak<AsyncFd<OwnedFd>>,
     input: Option<JoinHandle<()>>,
     output: JoinHandle<()>,
@@ -47,7 +47,7 @@ pub(super) fn pair() -> Result<(OwnedFd, OwnedFd)> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = rustix::pty::openpt(flags).doing(doing)?;
     rustix::pty::unlockpt(&master).doing(doing)?;
-    // Opened by the master, not by a name: /dev/pts may be another instance's.
+    // Opened through the master and not by name, because /dev/pts may be another instance.
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).doing(doing)?;
     Ok((master, slave))
 }
@@ -66,7 +66,7 @@ impl Terminal {
                 let input = readable(input).doing(doing)?;
                 let (master, hung_up) = (master.clone(), hung_up.clone());
                 Some(tokio::spawn(async move {
-                    told("input", copy_in(&input, &master).await);
+                    log_failure("input", copy_in(&input, &master).await);
                     hung_up.notify_one();
                 }))
             }
@@ -79,11 +79,12 @@ impl Terminal {
             }
         };
         let weak = Arc::downgrade(&master);
-        let output = tokio::spawn(async move { told("output", copy_out(&master, output.as_ref(), &hung_up).await) });
+        let output =
+            tokio::spawn(async move { log_failure("output", copy_out(&master, output.as_ref(), &hung_up).await) });
         Ok(Self { master: weak, input, output })
     }
 
-    /// Whether there may be output that was not copied yet: the other end is open, or was until now.
+    /// Whether there may be output that was not copied yet.
     pub(super) fn unread(&self) -> bool {
         !self.output.is_finished()
     }
@@ -93,7 +94,7 @@ impl Terminal {
         let size = Winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
         match self.master.upgrade() {
             Some(master) => rustix::termios::tcsetwinsize(master.get_ref(), size),
-            // The terminal was hung up: nobody looks at it.
+            // The terminal was hung up, so that nobody looks at it.
             None => Ok(()),
         }
         .doing(|| "resizing a terminal".to_owned())
@@ -101,7 +102,7 @@ impl Terminal {
 }
 
 impl Drop for Terminal {
-    /// Stops the input. The output goes on to its end, or to that of its reader.
+    /// Stops copying the input. The output is copied to its end, or until its reader is gone.
     fn drop(&mut self) {
         if let Some(input) = &self.input {
             input.abort();
@@ -109,9 +110,9 @@ impl Drop for Terminal {
     }
 }
 
-fn told(what: &str, copied: io::Result<()>) {
+fn log_failure(what: &str, copied: io::Result<()>) {
     match copied {
-        // Nobody reads it any more.
+        // The client reads no more.
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
         Err(e) => warn!("a terminal's {what}: {e}"),
         Ok(()) => {}
@@ -126,14 +127,14 @@ async fn copy_in(input: &AsyncFd<OwnedFd>, master: &AsyncFd<OwnedFd>) -> io::Res
             return Ok(());
         }
         match write_all(master, chunk.get(..count).unwrap_or_default()).await {
-            // Nobody has the other end any more.
+            // No process has the slave open any more.
             Err(e) if e.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Ok(()),
             written => written?,
         }
     }
 }
 
-/// Copies until nobody has the other end any more (a read fails with EIO), or until the terminal is hung up and its output is copied.
+/// Copies until no process has the slave open (a read fails with EIO), or until the terminal is hung up and its output is copied.
 async fn copy_out(master: &AsyncFd<OwnedFd>, output: Option<&AsyncFd<OwnedFd>>, hung_up: &Notify) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     let mut over = pin!(hung_up.notified());

@@ -1,4 +1,4 @@
-//! Parses where a client wants a stream: the path of a FIFO, or a URI, as containerd's own shim takes them
+//! Parses a request's stream: the path of a FIFO, or a URI, as containerd's own shim takes them
 //! (`cmd/containerd-shim-runc-v2/process/io.go`, containerd's `docs/` "Logging").
 //!
 //! ```text
@@ -32,7 +32,7 @@ pub(super) struct Program {
     pub(super) path: PathBuf,
     /// The arguments behind the program's own name.
     pub(super) arguments: Vec<CString>,
-    /// Whether the program must say that it is ready; otherwise closing the descriptor for that is enough.
+    /// Whether the program must write a byte when it is ready. Otherwise it is enough that it closes the descriptor for that.
     pub(super) speaks: bool,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Target> {
         return Ok(Target::Null);
     }
     if text.starts_with('/') {
-        // Taken as it is: `?` and `%` have a meaning only in a URI.
+        // A path is taken as it is: `?` and `%` have a meaning only in a URI.
         return Ok(Target::Fifo(text.into()));
     }
     let (scheme, rest) = text.split_once(':').ok_or_else(|| refused(EXPECTED))?;
@@ -56,7 +56,7 @@ pub(super) fn parse(name: &str, text: &str) -> Result<Target> {
     }
     let rest = rest.split_once('#').map_or(rest, |(before, _)| before);
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    // In `file://var/log` the host is `var`: the file would be another one than was meant.
+    // In `file://var/log` the host is `var`, so that the path would be another one than the client means.
     let path = path.strip_prefix("//").unwrap_or(path);
     let expected = || format!("{scheme}:///path, with three slashes and an absolute path");
     if !path.starts_with('/') {
@@ -83,8 +83,8 @@ impl Program {
     }
 }
 
-/// Returns a query's words: each key, and the first of its values, which may be empty. Leaves out the same as Go's `url.ParseQuery`,
-/// because containerd's shim does so too. But keys keep the order in which they first occur, while Go has none.
+/// Returns a query's words: each key and its first value, which may be empty. Leaves out what Go's `url.ParseQuery` leaves out, as
+/// containerd's shim does. Unlike there, keys keep the order in which they first occur.
 fn arguments(name: &str, query: &str) -> Option<Vec<CString>> {
     let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     for (index, part) in query.split('&').enumerate().filter(|(_, part)| !part.is_empty()) {
@@ -96,7 +96,7 @@ fn arguments(name: &str, query: &str) -> Option<Vec<CString>> {
                 }
             }
             _ => warn!(
-                "the request's {name}: argument {index} of the logger is left out: it has a \";\" or a wrong \"%\""
+                "the request's {name}: argument {index} of the logger is left out, because it has a \";\" or a wrong \"%\""
             ),
         }
     }
@@ -162,7 +162,7 @@ mod tests {
         }
     }
 
-    /// The words that Go's `url.Parse` and `Query` make of the same, and containerd's `NewBinaryCmd` of that.
+    /// The expected words are what containerd's `NewBinaryCmd` makes of Go's `url.Parse` and `Query`.
     #[test]
     fn a_binary_loggers_arguments_are_parsed_as_containerd_does() {
         for (query, words) in [

@@ -1,6 +1,6 @@
 use super::*;
 
-/// A state directory of the test's own, removed with it.
+/// A state folder of the test's own, removed at the test's end.
 struct Root(PathBuf);
 
 impl Root {
@@ -71,7 +71,7 @@ fn a_pod_that_is_set_aside_is_not_found_and_a_new_pod_of_its_id_is_kept() {
     a.forget("c").unwrap();
     a.set_aside().unwrap();
     assert!(!a.exists() && root.pods().all().unwrap().is_empty());
-    assert_eq!(entries(&root.pods().0).unwrap().len(), 1, "what is to be removed");
+    assert_eq!(entries(&root.pods().0).unwrap().len(), 1, "the folder that is to be removed");
     let next = pod(&root.pods(), "a");
     a.remove_aside().unwrap();
     assert!(next.exists() && entries(&root.pods().0).unwrap() == ["a"]);
@@ -117,7 +117,7 @@ fn a_shim_is_identified_by_pid_and_start_time() {
     let server = a.server().unwrap().unwrap();
     assert!(server.process().unwrap().is_some() && server.is(std::process::id()));
     let other = Server { started: 1, ..server.clone() };
-    assert!(other.process().unwrap().is_none(), "its number is another's");
+    assert!(other.process().unwrap().is_none(), "its pid is another process's");
     assert!(a.is_forgotten(), "containerd has no bundle of it");
     a.put(SERVER, &Server { bundle: root.0.clone(), ..other }).unwrap();
     assert!(!a.is_forgotten(), "containerd is going to ask for it");
@@ -156,14 +156,14 @@ fn an_id_that_is_no_file_name_is_refused() {
     }
     let a = pod(&pods, "a");
     a.write("server", &State::new(Vec::new())).unwrap();
-    assert!(a.server().unwrap().is_some(), "a container may be called so");
+    assert!(a.server().unwrap().is_some(), "a container may be called \"server\"");
     let (one, other) = (Pods::below(&root.0, "/a", "b"), Pods::below(&root.0, "/ab", ""));
     assert_ne!(one.0, other.0);
 }
 
-/// Linux 6.1 answers EINVAL for such a number, and not ESRCH.
+/// Linux 6.1 answers EINVAL for the pid of such a shim, not ESRCH.
 #[test]
-fn a_dead_shim_whose_process_group_lives_on_is_no_obstacle_to_delete() {
+fn a_dead_shim_is_recognised_though_its_process_group_lives_on() {
     use std::os::unix::process::CommandExt;
     let root = Root::new("group");
     let mut command = std::process::Command::new("sh");
@@ -181,7 +181,7 @@ fn a_dead_shim_whose_process_group_lives_on_is_no_obstacle_to_delete() {
     assert!(gone.unwrap().is_none());
 }
 
-/// An older `delete` would leave a native container behind, so it must not accept that container's state.
+/// An older `delete` would leave a native container behind, so it must refuse that container's state.
 #[test]
 fn only_a_native_containers_state_is_refused_by_older_shims() {
     let root = Root::new("native");
@@ -196,11 +196,11 @@ fn only_a_native_containers_state_is_refused_by_older_shims() {
     };
     assert_eq!([format("n.json"), format("w.json"), format(SERVER)], [3, 2, 2]);
     assert_eq!(pod.read("n").unwrap().unwrap().native, Some(record));
-    assert_eq!(pod.containers().unwrap().len(), 2, "what runc keeps is no container's state");
+    assert_eq!(pod.containers().unwrap().len(), 2, "runc's folder is not a container's state");
 }
 
 #[test]
-fn a_record_that_is_replaced_leaves_one_file_whatever_a_killed_shim_has_left() {
+fn replacing_a_record_leaves_one_file_even_after_a_killed_shims_half_written_record() {
     let root = Root::new("replaced");
     let a = pod(&root.pods(), "a");
     let (mut state, left) = (State::new(vec!["/sys/fs/cgroup/a".into()]), a.0.join(".c.json.new"));

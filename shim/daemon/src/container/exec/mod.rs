@@ -1,5 +1,4 @@
-//! Execs: further processes in a container. The call Exec adds one as a text, the call Start starts it (containerd's
-//! api/runtime/task/v3).
+//! Execs: further processes in a container. The call Exec only adds an exec, the call Start starts it (containerd's api/runtime/task/v3).
 
 mod wasm;
 
@@ -30,12 +29,12 @@ pub(crate) struct Exec {
     pub(crate) id: String,
     pub(crate) process: Process,
     pub(super) spec: Spec,
-    /// The text of `spec` with all keys, which runc gets in a native container.
+    /// The JSON of `spec` with all its keys, for runc.
     pub(super) text: Vec<u8>,
-    /// Held while the exec is started, which happens once.
+    /// Held while the exec is started.
     turn: tokio::sync::Mutex<()>,
     /// The exit of an exec that never ran.
-    unborn: OnceLock<Exit>,
+    never_ran: OnceLock<Exit>,
     /// The signal that ended the exec during its start.
     ended_by: OnceLock<u32>,
     /// Notified when an exec that is being started is no longer wanted.
@@ -43,39 +42,39 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    /// Take this before [`Container::start_exec`], and hold it until the start is told.
+    /// Take this before [`Container::start_exec`], and keep it until that returns.
     pub(crate) async fn turn_to_start(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
-    /// Waits for the end of the exec. The pod calls this once, after the start is told, and then [`Exec::make_known`].
+    /// Waits for the end of the exec. The pod calls this once, after the start event, and then [`Exec::make_known`].
     pub(crate) async fn ended(&self) -> Exit {
-        // An exec that never ran has its exit already, but its output may not be read yet.
-        let exit = match self.unborn.get() {
+        // An exec that never ran has its exit already, but the client may not have read its output yet.
+        let exit = match self.never_ran.get() {
             Some(exit) => exit.clone(),
             None => {
                 let exit = self.process.ended().await;
-                // Reap it at once, because a pid namespace whose first process ends waits until this one is reaped.
+                // Reaped at once, because the end of a pid namespace waits until each process in it is reaped.
                 self.process.reap();
                 exit
             }
         };
-        self.process.last_words().await;
+        self.process.finish_output().await;
         exit
     }
 
-    /// Ends the logger that reads its output, if there is one, within a time limit that began when the logger's input ended.
+    /// Ends the exec's logger, if there is one. Its time limit has run since the end of the logger's input.
     pub(crate) async fn end_logger(&self) {
         if let Some((logger, ended)) = self.process.take_logger() {
             logger.end(ended).await;
         }
     }
 
-    /// Records that the exec never runs, with its exit, and the streams on which the reason was written.
+    /// Records that the exec never runs, with its exit. `streams` are those that the reason was written to.
     pub(super) fn never_runs(&self, exit: Exit, streams: Kept) {
         self.process.never_lives(streams);
-        // An exec is started once, so that this is set once.
-        let _ = self.unborn.set(exit);
+        // Set only once, because an exec is started only once.
+        let _ = self.never_ran.set(exit);
     }
 
     /// Returns the signal that ended the exec before its process existed.
@@ -128,7 +127,7 @@ impl Container {
         let id = state::plain(&request.id)?.to_owned();
         let mut execs = self.execs();
         if execs.contains_key(&id) {
-            return Err(Error::Exists(format!("{} with a process {id}", self.id())));
+            return Err(Error::Exists(format!("process {id} of container {}", self.id())));
         }
         let process = Process::new(format!("{}/{id}", self.id()), request.stdio);
         let exec = Exec {
@@ -137,7 +136,7 @@ impl Container {
             spec,
             text: request.spec.value,
             turn: tokio::sync::Mutex::default(),
-            unborn: OnceLock::new(),
+            never_ran: OnceLock::new(),
             ended_by: OnceLock::new(),
             given_up: Notify::new(),
         };
@@ -161,11 +160,11 @@ impl Container {
         }
     }
 
-    /// Sends a signal to an exec. An exec that is being started, which may include a compilation, is ended by it before it runs.
+    /// Sends a signal to an exec. If the exec is still being started, perhaps compiled, the signal ends it before it runs.
     pub(crate) fn kill_exec(&self, exec: &Exec, signal: u32) -> Result<()> {
         match self.body {
             Body::Wasm if exec.is_starting() && signal <= libc::SIGRTMAX() as u32 => {
-                // The first signal counts.
+                // The first signal gives the exit code.
                 if ends(signal) && exec.ended_by.set(signal).is_ok() {
                     exec.given_up.notify_one();
                 }
@@ -180,11 +179,11 @@ impl Container {
 
     /// Forgets an exec that has ended or was never started, and returns its exit, if it has one.
     pub(crate) fn delete_exec(&self, exec: &Arc<Exec>) -> Result<Option<Exit>> {
-        let gone = || Error::NotFound(format!("process {} of container {}", exec.id, self.id()));
+        let not_found = || Error::NotFound(format!("process {} of container {}", exec.id, self.id()));
         let mut execs = self.execs();
         match exec.process.phase() {
             Phase::Running | Phase::Pausing | Phase::Paused => return Err(exec.process.refuse("deleted")),
-            // Break off a start that is under way: the client that waited for it has gone.
+            // Breaks off a start that is under way, because its client has gone.
             Phase::Created if exec.is_starting() => {
                 exec.process.doom();
                 exec.given_up.notify_one();
@@ -194,12 +193,12 @@ impl Container {
         }
         let own = execs.get(&exec.id).is_some_and(|there| Arc::ptr_eq(there, exec));
         if !own || execs.remove(&exec.id).is_none() {
-            return Err(gone());
+            return Err(not_found());
         }
         Ok(exec.process.exit())
     }
 
-    /// Records the logger of an exec that is being started in the state file, by which `delete` ends it if this shim is killed.
+    /// Records the logger of an exec in the state file, so that `delete` can end it if this shim is killed.
     pub(super) fn record_logger(&self, logger: Option<Record>) -> Result<()> {
         let Some(logger) = logger else { return Ok(()) };
         let mut inner = self.inner();
@@ -216,8 +215,8 @@ impl Container {
         }
     }
 
-    /// Ends the execs that are left when the container's own process has ended, because their exits are told before its own. If
-    /// the container has a pid namespace, the kernel has killed them already.
+    /// Ends the execs that are left when the container's own process has ended, because their exits must be reported before its exit. In a
+    /// pid namespace of the container's the kernel has killed them already.
     pub(super) async fn end_execs(&self) {
         let running: Vec<_> = {
             let execs = self.execs();

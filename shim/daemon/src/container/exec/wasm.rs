@@ -1,4 +1,4 @@
-//! An exec of a Wasm container: a further worker, in the namespaces and the tree of the first one.
+//! An exec of a Wasm container: a further worker, in the namespaces and the tree of the container's own.
 //!
 //! ```text
 //! words of the exec --> program (`search`) --> its artifact --> worker: joins, and is confined as the first
@@ -6,11 +6,11 @@
 //!                        '- not Wasm: 126        '- or refused: 126 '- 126      each with a line on its standard error
 //! ```
 //!
-//! An exec that ends with such a code counts as started and ended, because a probe then fails; an error of the request would say
-//! nothing of the container. Errors are for faults of the node, and for wrong requests.
+//! An exec that ends with such a code counts as started and ended, because that fails a probe; an error of the request would not. Errors
+//! are for faults of the node, and for wrong requests.
 //!
-//! Nothing is kept between two execs: each reads the bundle again and looks for its module's file again. The layer of its image
-//! that a container runs is decided at its Create, and kept with its state.
+//! Each exec reads the bundle and looks for its module's file anew. Only the image's layer that a container runs is decided once, at
+//! Create, and kept in the container's state.
 
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -34,19 +34,19 @@ use crate::container::spawn::{self, Failure, Worker};
 use crate::container::{Container, Exec, Exit, set_size};
 use crate::engine::alias;
 use crate::engine::choice::Choice;
+use crate::engine::engine_variable;
 use crate::engine::options::Policy;
-use crate::engine::told;
 use crate::error::{Doing, Error, Result, printable};
 use crate::search::{self, Search};
-use crate::spec::bundle::{self, Bundle, Told};
+use crate::spec::bundle::{self, Bundle, CheckedProcess};
 use crate::stdio::Stdio;
 
 /// The prefix of the exec's keys in an error.
 const PLACE: &str = "the request's spec: ";
-/// The most characters of a reason that are written. A terminal holds twice that.
+/// The most characters of a reason that are written. A terminal takes twice as many without a reader.
 const MOST_WORDS: usize = 2048;
 
-/// Why there is no worker.
+/// Why an exec has no worker.
 enum Stop {
     /// The exec has ended before it ran, with this code. The words, if there are any, are for the caller's standard error.
     Ended(u32, String),
@@ -63,10 +63,10 @@ impl From<Error> for Stop {
     }
 }
 
-/// The container's own bundle, read anew for one exec, and what the exec asks for.
+/// The container's own bundle, read anew for one exec, and the choices for that exec.
 struct Asked {
     bundle: Bundle,
-    told: Told,
+    further: CheckedProcess,
     choice: Choice,
     largest: Largest,
 }
@@ -97,7 +97,7 @@ impl Container {
         }
     }
 
-    /// Returns a worker that was started.
+    /// Starts a worker for the exec, and lets the guest run.
     async fn exec_worker(&self, exec: &Exec, streams: &mut Stdio) -> std::result::Result<Worker, Stop> {
         let begin = Instant::now();
         set_size(&streams.kept, Some(&exec.spec))?;
@@ -107,10 +107,10 @@ impl Container {
         // `catamaran.wasm/compile` is for the container's own process alone: a probe does not wait for slow code.
         let purpose = Purpose { targets: asked.choice.targets_of_exec(), tier: None, tenant, largest: asked.largest };
         let cache = Cache::open(purpose.clone())?;
-        // This may take minutes. The compilation is the driver's, and goes on if this future is dropped.
+        // This may take minutes. The driver goes on with the compilation if this future is dropped.
         let prepared = async {
             let wanted = self.exec_wanted(&asked, purpose).await.or_else(|stop| {
-                // If the container is ending, its tree has no files, and the end is the reason.
+                // The tree of a container that is ending has no files: then its end is the reason.
                 self.check_wanted(exec)?;
                 Err(stop)
             })?;
@@ -134,7 +134,7 @@ impl Container {
         };
         let killed = || matches!((&kills, self.cgroup.kills()), (Ok(Some(before)), Ok(Some(now))) if now > *before);
         let worker = worker.map_err(|failure| self.no_worker(exec, failure, &artifact.code, killed()))?;
-        // No await from here on, so that this check holds until others know of the process.
+        // Nothing awaits from here until others know the process, so that this check still holds then.
         let begun = self.check_wanted(exec).and_then(|()| {
             control::send_start(worker.control.as_fd()).doing(|| format!("starting {}/{}", self.id(), exec.id))?;
             Ok(())
@@ -161,18 +161,18 @@ impl Container {
         let text = bundle::text(&request.bundle)?;
         let default_cgroup = format!("/{}/{}", request.namespace, request.id);
         let bundle = Bundle::load(&request.bundle, &text, &request.id, default_cgroup)?;
-        let told = bundle.further(PLACE, &exec.spec)?;
+        let further = bundle.further(PLACE, &exec.spec)?;
         let largest = Largest(policy.largest);
         let choice = Choice::new(&bundle.spec, policy)?;
-        Ok(Asked { bundle, told, choice, largest })
+        Ok(Asked { bundle, further, choice, largest })
     }
 
-    /// Finds the module that the exec's arguments name in the container's tree as it is now.
+    /// Finds the module that the exec's arguments name, in the container's present tree.
     async fn exec_wanted(&self, asked: &Asked, cache: Purpose) -> std::result::Result<Wanted, Stop> {
         let request = &self.request;
         let (pid, process) = self.process.alive().ok_or_else(|| self.ending("executed in"))?;
-        // The same first word names the same module: the container's layer, or a file that is looked for as the container's own was.
-        let (own, further) = (&asked.bundle.guest, &asked.told.guest);
+        // The container's own first word means its own module: the layer that it runs, or a file that is looked for as at Create.
+        let (own, further) = (&asked.bundle.guest, &asked.further.guest);
         let same = own.args.first() == further.args.first();
         let layer = self.inner().state.layer.clone();
         if let (true, Some(layer)) = (same, layer) {
@@ -206,8 +206,8 @@ impl Container {
         let doing = || "handing over descriptors".to_owned();
         let (_, process) = self.process.alive().ok_or_else(|| self.ending("executed in"))?;
         let mut descriptors = Handover::default();
-        let mut guest = asked.told.guest.clone();
-        told::tell(&mut guest.env, artifact.code.target.engine());
+        let mut guest = asked.further.guest.clone();
+        engine_variable::add_to(&mut guest.env, artifact.code.target.engine());
         let folder = self.cgroup.folder_of_further().map_err(Error::from)?;
         let cgroup = spawn::ways_into(&self.cgroup, folder, &mut descriptors);
         let job = Job {
@@ -217,11 +217,11 @@ impl Container {
             artifact: descriptors.add(artifact.file.try_clone().doing(doing)?.into()),
             cgroup,
             world: World::Of(descriptors.add(process.try_clone().doing(doing)?)),
-            user: asked.told.user.clone(),
-            rlimits: asked.told.rlimits.clone(),
+            user: asked.further.user.clone(),
+            rlimits: asked.further.rlimits.clone(),
             oom_score_adj: asked.bundle.spec.process().as_ref().and_then(|process| *process.oom_score_adj()),
             seccomp: asked.bundle.seccomp.clone(),
-            apparmor: asked.told.apparmor.clone(),
+            apparmor: asked.further.apparmor.clone(),
             server: None,
             certificate: None,
             rules: asked.choice.rules(),
@@ -235,9 +235,10 @@ impl Container {
         spawn::start_worker(Intermediate::start(&beginning)?, given).await?.ready(&id, &artifact.code.module).await
     }
 
-    /// Turns the failure of the last try into a [`Stop`]. `killed` says that the kernel killed in it because memory ran out.
+    /// Turns the failure of the last try into a [`Stop`]. `killed` says that the kernel killed a process in that try because memory ran
+    /// out.
     fn no_worker(&self, exec: &Exec, failure: Failure, code: &Code, killed: bool) -> Stop {
-        // If the container or the exec has ended, then that is the reason of every other failure.
+        // If the container or the exec has ended, every other failure follows from that.
         if let Err(stop) = self.check_wanted(exec) {
             return stop;
         }
@@ -270,6 +271,6 @@ fn tell(streams: &Stdio, words: &str) {
     let written = rustix::io::ioctl_fionbio(&streams.stderr, true)
         .and_then(|()| rustix::io::write(&streams.stderr, format!("catamaran: {line}\n").as_bytes()));
     if let Err(e) = written {
-        warn!("nobody is told that {line}: {e}");
+        warn!("standard error did not take the line {line:?}: {e}");
     }
 }

@@ -84,7 +84,7 @@ fn a_wrong_option_is_refused_with_its_key_and_what_to_write() {
 }
 
 #[test]
-fn options_come_as_text_as_a_path_or_not_at_all() {
+fn options_are_read_from_text_or_a_file_or_are_missing() {
     let wasmer = "allowed_engines = ['wasmer']";
     assert_eq!(Policy::parse(&Any::new(), None).unwrap().default, Engine::Wasmtime);
     let runcs = Any { type_url: RUNCS.to_owned(), value: vec![0x10, 1], ..Default::default() };
@@ -110,7 +110,7 @@ fn options_come_as_text_as_a_path_or_not_at_all() {
 }
 
 #[test]
-fn options_that_are_no_toml_or_no_message_are_refused() {
+fn options_of_a_wrong_path_or_message_are_refused() {
     for (path, word) in [
         ("/nowhere/options.toml", "there is none of this name"),
         ("options.toml", "an absolute path"),
@@ -132,7 +132,7 @@ fn options_that_are_no_toml_or_no_message_are_refused() {
 }
 
 #[test]
-fn options_forbid_native_containers_and_name_their_runtime() {
+fn options_can_forbid_native_containers_or_name_their_runtime() {
     let policy = read("native_containers = false\nnative_runtime = '/opt/crun'").unwrap();
     assert_eq!((policy.native, policy.runtime.as_str()), (false, "/opt/crun"));
     assert_eq!(read("native_runtime = 'crun'").unwrap().runtime, "crun");
@@ -163,7 +163,7 @@ fn the_module_size_limit_is_a_number_of_bytes() {
 }
 
 #[test]
-fn the_two_switches_of_servers_are_read() {
+fn wasi_p3_and_link_local_requests_are_read() {
     for (text, wasi_p3, link_local_requests) in [
         ("wasi_p3 = false", false, false),
         ("link_local_requests = true", true, true),
@@ -174,9 +174,9 @@ fn the_two_switches_of_servers_are_read() {
     }
 }
 
-/// k3s and rke2 write runc's options for every handler of theirs.
+/// k3s and rke2 write runc's options for each of their handlers.
 #[test]
-fn a_shim_of_one_engines_name_has_that_engine_and_bears_the_options_of_k3s() {
+fn a_shim_named_after_an_engine_uses_that_engine_and_accepts_the_options_of_k3s() {
     let k3s = "BinaryName = '/usr/local/bin/containerd-shim-wasmer-v1'\nSystemdCgroup = true";
     let policy = Policy::read("conf", k3s, Some(Engine::Wasmer)).unwrap();
     assert_eq!((policy.default, policy.said, policy.allowed.as_slice()), (Engine::Wasmer, true, &[Engine::Wasmer][..]));
@@ -187,7 +187,7 @@ fn a_shim_of_one_engines_name_has_that_engine_and_bears_the_options_of_k3s() {
     let written = Policy::read("conf", both, Some(Engine::Wasmer)).unwrap();
     assert_eq!(written.default, Engine::Wasmtime, "what is written comes before the name");
     let ceiling = Policy::read("conf", "allowed_engines = ['wasmtime']", Some(Engine::Wasmer)).unwrap();
-    assert_eq!(ceiling.default, Engine::Wasmtime, "a name is no way around the ceiling");
+    assert_eq!(ceiling.default, Engine::Wasmtime, "the name does not lift the limit");
     let asked = Policy::parse(&sent(&[(3, k3s)]), Some(Engine::Wasmer)).unwrap();
     assert_eq!(asked.default, Engine::Wasmer);
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// A config.json as containerd's CRI plugin writes it, shortened where it repeats itself.
+/// Returns a config.json as containerd's CRI plugin writes it, with shorter lists.
 fn config() -> Value {
     json!({
         "ociVersion": "1.2.1",
@@ -100,7 +100,7 @@ fn a_spec_is_read_as_oci_spec_reads_it() {
     for key in ["oomScoreAdj", "selinuxLabel", "ioPriority", "scheduler", "execCPUAffinity"] {
         check(&edited("/process", key, Value::Null));
     }
-    // Unknown keys are ignored, as before.
+    // Unknown keys are ignored by both.
     for pointer in ["", "/process", "/process/user", "/root", "/linux"] {
         check(&edited(pointer, "novel", json!({"a": [1]})));
     }
@@ -111,7 +111,7 @@ fn a_spec_is_read_as_oci_spec_reads_it() {
 }
 
 #[test]
-fn what_oci_spec_cannot_read_is_refused_with_its_message() {
+fn a_spec_that_oci_spec_cannot_read_is_refused_with_the_same_message() {
     for (pointer, key, value) in [
         ("", "ociVersion", json!(1)),
         ("", "process", json!({"user": {"uid": 0, "gid": 0}})),
