@@ -36,7 +36,7 @@ impl std::fmt::Display for Engine {
     }
 }
 
-/// Joins several for a text: «wasmtime» or «wasmer».
+/// Joins several for a text: `"wasmtime" or "wasmer"`.
 pub fn quoted(engines: &[Engine]) -> String {
     engines.iter().map(|engine| format!("\"{engine}\"")).collect::<Vec<_>>().join(" or ")
 }

@@ -1,13 +1,13 @@
-//! Tells what a file is by its first bytes: Wasm, or something that was taken for it.
+//! Recognises a file by its first bytes: Wasm, or something that was taken for Wasm.
 
-/// `\0asm` (WebAssembly core specification, «Modules»), of modules and components alike.
+/// `\0asm` (WebAssembly core specification, "Modules"), of modules and components alike.
 const MAGIC: &[u8] = b"\0asm";
-/// The number of bytes that are looked at.
+/// The number of bytes that are needed for that.
 pub const FIRST: usize = 8;
 /// The system that Wasmtime names in the ELF header of its artifacts (`ELFOSABI_WASMTIME`), at the header's seventh byte.
 const WASMTIMES: u8 = 200;
 
-/// What a file is by its first bytes, which decides what runs it.
+/// The kind of a file, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bytes {
     /// A module or a component.
@@ -21,7 +21,7 @@ pub enum Bytes {
 }
 
 impl Bytes {
-    /// Returns what a file is that begins with these bytes.
+    /// Returns the kind of a file that begins with these bytes.
     pub fn parse(first: &[u8]) -> Self {
         match first {
             first if first.starts_with(MAGIC) => Bytes::Wasm,
@@ -33,19 +33,19 @@ impl Bytes {
     }
 }
 
-/// Says, for the user, what a file is that begins with `first`. Returns None if it is Wasm.
+/// Describes to the user a file that begins with `first`. Returns None for Wasm.
 pub fn other_than_wasm(first: &[u8]) -> Option<String> {
     let what = match first {
         first if first.starts_with(MAGIC) => return None,
         [] => "an empty file",
         [0x7f, b'E', b'L', b'F', _, _, _, WASMTIMES, ..] => {
-            "native code that Wasmtime compiled beforehand (.cwasm), which is never run from an image: put the .wasm into \
-             it that this was made from"
+            "native code that Wasmtime compiled beforehand (.cwasm), which is never run from an image: put the .wasm that \
+             it was made from into the image"
         }
         [0x7f, b'E', b'L', b'F', ..] => "an ELF file: native code is never run as Wasm",
         [b'#', b'!', ..] => "a script, which is never run as Wasm",
         [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            "compressed (gzip or zstd): a module is to be in its image as it is"
+            "compressed (gzip or zstd): put the module into its image uncompressed"
         }
         [b'(', ..] => "not a binary module (text format? assemble it with wat2wasm)",
         other => {

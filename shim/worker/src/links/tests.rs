@@ -214,7 +214,7 @@ fn a_path_below_a_procfs_that_is_not_there_is_a_descriptor() {
 }
 
 #[test]
-fn a_files_of_the_image_at_a_procfs_name_is_itself() {
+fn a_file_of_the_image_at_a_procfs_path_is_used_in_place_of_a_descriptor() {
     let tree = Tree::new("procfs");
     fs::create_dir_all(tree.0.join("proc/self/fd")).unwrap();
     fs::write(tree.0.join("proc/self/fd/1"), "").unwrap();
