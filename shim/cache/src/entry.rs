@@ -5,13 +5,41 @@
 //! <entry>.of-TENANT   the tenant that the entry was made for, and whose share it counts towards; an older version's entry has none
 //! ```
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use catamaran_host::lease;
 
 use super::{checksum, tenant};
 
 const OF: &str = ".of-";
+/// The bytes that an entry counts at least, because some file systems keep small files in no block at all.
+const LEAST_BYTES: u64 = 4096;
+
+/// Returns what an entry takes on the disk, with its checksum: the blocks that `du` counts, because the bounds protect the disk. The
+/// length of a file is another number: it counts holes, and what a file system has compressed.
+pub fn bytes(entry: &Path, meta: &Metadata) -> u64 {
+    let sum = fs::metadata(checksum::beside(entry)).map_or(0, |sum| sum.blocks());
+    ((meta.blocks() + sum) * 512).max(LEAST_BYTES)
+}
+
+/// Returns what a file that was just written will take as an entry, with its checksum. Counts the length if it is more than the
+/// blocks: nobody has waited for the disk, and some file systems give a file its blocks only then.
+pub fn future_bytes(new: &Metadata) -> u64 {
+    (new.blocks() * 512).max(new.len()) + LEAST_BYTES
+}
+
+/// Whether a process has the file open: the kernel grants a write lease only if none has (fcntl(2), "Leases"). Workers keep their
+/// artifact open, because their memory image is mapped from it. The caller blocks SIGIO, which would end it if another process opens
+/// the file meanwhile.
+pub fn is_in_use(path: &Path) -> bool {
+    match File::open(path) {
+        Ok(file) => !lease::nobody_else_has_it(&file).unwrap_or(false),
+        Err(_) => true,
+    }
+}
 
 /// Makes `tenant` the entry's tenant.
 pub fn mark(entry: &Path, tenant: &str) -> io::Result<()> {

@@ -172,8 +172,8 @@ impl Store {
         Ok(New { file, name: Name { path, published: false } })
     }
 
-    /// Puts a new artifact of `tenant`'s in its place, and opens it. Removes the fast artifact when the best one is there. Does not
-    /// wait for the disk, because a start waits for this: see [`Store::sync`].
+    /// Puts a new artifact of `tenant`'s in its place, and opens it. Removes the fast artifact when the best one is there and no process
+    /// runs the fast one. Does not wait for the disk, because a start waits for this: see [`Store::sync`].
     pub fn publish(&self, new: New, digest: &str, tier: Tier, tenant: &str) -> Result<File> {
         let path = self.path(digest, tier);
         new.publish(&path, |written| {
@@ -183,9 +183,9 @@ impl Store {
         })?;
         // An earlier compile may have met a limit.
         let _ = entry::remove(&self.folder.join(format!("{digest}{REFUSED}")));
-        if tier == Tier::Best {
-            // Processes that have mapped it keep it.
-            let _ = entry::remove(&self.path(digest, Tier::Fast));
+        let fast = self.path(digest, Tier::Fast);
+        if is_superseded(&fast) {
+            let _ = entry::remove(&fast);
         }
         open_artifact(&path).on(&path)
     }
@@ -232,16 +232,25 @@ impl Store {
     /// Removes the unfinished files of processes that died while they wrote.
     pub fn sweep(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let Some(maker) = name.strip_prefix(NEW).and_then(|rest| rest.rsplit_once('-')) else { continue };
-            let alive = maker.0.split_once('.').is_some_and(|(pid, started)| {
-                started.parse().ok().is_some_and(|started| child::started(pid) == Some(started))
-            });
-            if !alive {
+            if is_abandoned(&entry.file_name().to_string_lossy()) {
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
+}
+
+/// Whether this is the name of an unfinished file whose writer died.
+pub fn is_abandoned(name: &str) -> bool {
+    let Some((writer, _)) = name.strip_prefix(NEW).and_then(|rest| rest.rsplit_once('-')) else { return false };
+    let alive = |pid, started: &str| started.parse().is_ok_and(|started| child::started(pid) == Some(started));
+    !writer.split_once('.').is_some_and(|(pid, started)| alive(pid, started))
+}
+
+/// Whether this is a fast artifact that nobody needs any more: the best one lies beside it, and no process has it open. One that a
+/// process runs stays in its place, so that it counts: the disk has its blocks until that process ends.
+pub fn is_superseded(path: &Path) -> bool {
+    let best = path.to_str().and_then(|path| path.strip_suffix(FAST));
+    best.is_some_and(|best| Path::new(best).exists()) && !entry::is_in_use(path)
 }
 
 /// Returns the module's digest in an entry's name, and the tier, which is None for a refusal. Returns None for any other name.

@@ -111,7 +111,7 @@ fn a_module_that_changed_before_it_is_optimised_is_refused() {
     drop(slot);
     quiet(&node);
     assert_eq!(entries(&node), before);
-    wait_until(SOON, "the reason", || node.log().contains("when it was compiled first").then_some(()));
+    wait_until(SOON, "the reason", || node.log().contains("changed between two compiles").then_some(()));
     task.discard();
     node.finish();
 }
@@ -241,6 +241,44 @@ fn a_namespace_that_fills_its_share_evicts_only_its_own_entries() {
     }
 }
 
+/// The kinds of the entries, by the ends of their names: the best code has none.
+fn kinds(node: &Node) -> Vec<String> {
+    entries(node).iter().map(|name| name.get(64..).unwrap_or(name).to_owned()).collect()
+}
+
+#[test]
+fn fast_code_is_removed_when_the_best_is_there_and_counts_while_a_pod_runs_it() {
+    // A worker on Wasmer copies its code, and keeps no file.
+    for (engine, kept) in [(Engine::Wasmtime, &["", ".fast"][..]), (Engine::Wasmer, &[""])] {
+        let node = Node::start().engine(engine);
+        let run = |name: &str, module: &str, kilobytes: usize| {
+            started(&node.container(name).image(&idle(module, kilobytes)).limit(LATER))
+        };
+        let first = run("first", "large", 600);
+        quiet(&node);
+        assert_eq!(kinds(&node), kept, "{engine:?}");
+        let second = run("second", "large", 600);
+        let tier = |name: &str| creations(&node, name)[0].contains("tier=fast");
+        assert_eq!((tier("first"), tier("second")), (true, false), "{engine:?}");
+        // Blocks of a file without a name are on the disk, and in nobody's count.
+        for task in [&first, &second] {
+            let maps = fs::read_to_string(format!("/proc/{}/maps", task.pid())).unwrap();
+            let nameless: Vec<_> = maps.lines().filter(|line| line.ends_with(" (deleted)")).collect();
+            assert!(nameless.iter().all(|line| !line.contains(&entries(&node)[0][..64])), "{engine:?}: {nameless:?}");
+        }
+        first.discard();
+        run("other", "other", 100).discard();
+        quiet(&node);
+        assert_eq!(
+            kinds(&node),
+            ["", ""],
+            "{engine:?}: the next entry that is made finds that nobody runs it any more"
+        );
+        second.discard();
+        node.finish();
+    }
+}
+
 #[test]
 fn uncached_code_is_limited_per_namespace() {
     for engine in Engine::ALL {
@@ -258,7 +296,7 @@ fn uncached_code_is_limited_per_namespace() {
         let much = locked(&uncached.join(format!("1.0-{}-{tenant}", 1_u64 << 50)));
         let refused = hello.try_create().map(drop).unwrap_err();
         assert_eq!(refused.code, Code::Internal, "{engine:?}: {refused}");
-        for words in ["no room in the cache", "as much uncached code in memory as they may: try again"] {
+        for words in ["no room in the cache", "use up the memory for uncached code: try again"] {
             assert!(refused.message.contains(words), "{engine:?}: {words:?} is missing in: {refused}");
         }
         node.expect_nothing_left(SOON);

@@ -1,7 +1,7 @@
-//! Lists, prunes and verifies the cache's entries for the command `catamaran cache`, by the rules by which drivers put them there.
+//! Lists, prunes and verifies the cache's entries for the command `catamaran cache`.
 //!
-//! An entry is removed under the lock of the cache's room, and pruning never removes one that a process has open. Listing and verifying
-//! take no lock: an entry that goes meanwhile is skipped.
+//! Entries are removed under the lock of the cache's room, and pruning never removes an entry that a process has open. Listing and
+//! verifying take no lock, and skip entries that vanish meanwhile.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -25,18 +25,18 @@ use crate::error::{Doing, Error, Result};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 enum Asked {
     List,
-    /// Removes the entries that are not in use and that meet all of these conditions.
+    /// Removes the entries that are not in use and meet all of these conditions.
     Prune {
-        /// Entries that were not used for so many seconds.
+        /// Only entries that were not used for this many seconds.
         older_than: Option<u64>,
-        /// The least recently used ones, until the others have at most so many bytes.
+        /// Only the least recently used entries, until the others have at most this many bytes.
         to_bytes: Option<u64>,
-        /// Entries of this module.
+        /// Only entries of the module with this digest.
         digest: Option<String>,
     },
-    /// Reads every artifact for its checksum.
+    /// Reads every artifact and compares its checksum.
     Verify {
-        /// Whether those that are damaged are removed.
+        /// Whether to remove damaged artifacts.
         remove: bool,
     },
 }
@@ -44,54 +44,58 @@ enum Asked {
 /// An entry, as JSON on standard output.
 #[derive(Debug, Clone, Serialize)]
 struct Entry {
-    /// sha256 of the module, in hexadecimal.
+    /// The module's sha256, in hexadecimal.
     digest: String,
-    /// None if the folder is named after no known engine.
+    /// The engine that the folder is named after; None if it is unknown.
     engine: Option<Engine>,
-    /// The target that it is made for, of that engine; None if that is not known.
+    /// The target of the machine code; None if it is unknown.
     target: Option<Target>,
-    /// `best` or `fast`; `refused` if the engine has no machine code of it.
+    /// `best` or `fast`, or `refused` for a cached refusal.
     tier: &'static str,
-    /// Its bytes on the disk.
+    /// Its bytes on the disk, with its checksum.
     bytes: u64,
-    /// When it was used last, to the hour, in seconds since 1970.
+    /// The time of the last use in seconds since 1970, exact to the hour.
     used: u64,
     /// Whether a process has it open.
     in_use: bool,
-    /// Whether this build's compilers have made it, because this build does not use other builds' entries.
+    /// Whether this build's compilers made the entry. This build uses no others.
     current: bool,
     path: PathBuf,
 }
 
-/// The entries that were found, and those that were removed.
+/// The answer, as JSON on standard output.
 #[derive(Debug, Default, Serialize)]
 struct Found {
     /// The folder of the entries.
     folder: PathBuf,
-    /// The bytes that entries may take.
+    /// The most bytes that all entries may take.
     most: u64,
-    /// `list`: all. `prune`: those that stay. `verify`: those that are whole.
+    /// `list`: all entries. `prune`: those that stay. `verify`: those that are intact.
     entries: Vec<Entry>,
-    /// `prune`, and `verify` with `remove`: those that were removed.
+    /// `prune`, and `verify` with `remove`: the removed entries.
     removed: Vec<Entry>,
-    /// `verify`: those that are not what was published.
+    /// `verify`: the damaged entries.
     damaged: Vec<Entry>,
 }
 
 /// The `cache` action.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
-    // Otherwise a process that opens an entry while a lease is on it would end this process by a signal.
+    // A process that opens an entry while this one has a lease on it would kill this one by a signal otherwise.
     let blocked = nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGIO).thread_block();
     blocked.doing(|| "looking at the cache".to_owned())?;
     let asked = arguments.first().and_then(|text| serde_json::from_str(text.to_str()?).ok());
     let Some(asked) = asked else {
-        return Err(Error::refused("command line", "cache", "the command `catamaran cache`"));
+        return Err(Error::refused(
+            "command line",
+            "cache",
+            "only the command `catamaran cache` starts this action, with a request as JSON",
+        ));
     };
     let places = Places::find()?;
     crate::answer(&carry_out(&asked, &places, &fingerprints())?)
 }
 
-/// `fingerprints` name the folders of this build's entries.
+/// Carries out a request. `fingerprints` are the names of the folders of this build's entries.
 fn carry_out(asked: &Asked, places: &Places, fingerprints: &[String]) -> Result<Found> {
     let mut found = Found { folder: places.entries.clone(), most: places.bounds.all, ..Found::default() };
     if !places.entries.is_dir() {
@@ -100,9 +104,7 @@ fn carry_out(asked: &Asked, places: &Places, fingerprints: &[String]) -> Result<
     let entries = || entries(&places.entries, fingerprints);
     let lock = || {
         let held = locks::room(&places.root)?;
-        held.ok_or_else(|| {
-            Error::refused("the cache", "others put their entries into it all the time", "that it is tried again")
-        })
+        held.ok_or_else(|| Error::refused("the cache", "compiles kept it locked for 30 s", "run the command again"))
     };
     match asked {
         Asked::List => found.entries = entries(),
@@ -118,7 +120,7 @@ fn carry_out(asked: &Asked, places: &Places, fingerprints: &[String]) -> Result<
         Asked::Verify { remove } => {
             for entry in entries() {
                 match is_whole(&entry) {
-                    // It was removed meanwhile.
+                    // The entry was removed meanwhile.
                     None => {}
                     Some(true) => found.entries.push(entry),
                     Some(false) => found.damaged.push(entry),
@@ -126,7 +128,7 @@ fn carry_out(asked: &Asked, places: &Places, fingerprints: &[String]) -> Result<
             }
             if *remove && !found.damaged.is_empty() {
                 let _lock = lock()?;
-                // Another entry may have been put in its place.
+                // Checked again, because a driver may have replaced an entry meanwhile.
                 let damaged = found.damaged.iter().filter(|entry| is_whole(entry) == Some(false));
                 let gone = damaged.filter(|entry| entry::remove(&entry.path).is_ok());
                 found.removed = gone.cloned().collect();
@@ -162,9 +164,9 @@ fn entries(root: &Path, fingerprints: &[String]) -> Vec<Entry> {
                 engine: evict::engine(&path),
                 target,
                 tier: tier.map_or("refused", |tier| tier.word()),
-                bytes: evict::bytes(&meta),
+                bytes: entry::bytes(&path, &meta),
                 used: u64::try_from(meta.mtime()).unwrap_or(0),
-                in_use: evict::in_use(&path),
+                in_use: entry::is_in_use(&path),
                 current,
                 path,
             });
@@ -174,13 +176,13 @@ fn entries(root: &Path, fingerprints: &[String]) -> Vec<Entry> {
     all
 }
 
-/// Removes the chosen entries. The room's lock is held.
+/// Removes the chosen entries. The caller holds the room's lock.
 fn prune(entries: Vec<Entry>, to_bytes: Option<u64>, chosen: impl Fn(&Entry) -> bool, found: &mut Found) {
     let mut sum: u64 = entries.iter().map(|entry| entry.bytes).sum();
     for entry in entries {
         let wanted = to_bytes.is_none_or(|most| sum > most) && chosen(&entry);
-        // Looked at again, because it may have been opened since it was listed.
-        if wanted && !evict::in_use(&entry.path) && entry::remove(&entry.path).is_ok() {
+        // Checked again, because a process may have opened the entry since it was listed.
+        if wanted && !entry::is_in_use(&entry.path) && entry::remove(&entry.path).is_ok() {
             sum -= entry.bytes;
             found.removed.push(entry);
         } else {
@@ -199,12 +201,12 @@ fn sweep(root: &Path) {
     }
 }
 
-/// Returns whether an entry is what was published, or None if it is gone. A refusal has no checksum.
+/// Returns whether an entry is intact, or None if it is gone. A refusal has no checksum, and counts as intact.
 fn is_whole(entry: &Entry) -> Option<bool> {
     if entry.tier == "refused" {
         return entry.path.exists().then_some(true);
     }
-    // O_NONBLOCK: waits for no lease on it.
+    // O_NONBLOCK: does not wait for a lease on the file.
     let opened = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&entry.path);
     match opened {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -233,7 +235,7 @@ mod tests {
     }
 
     impl Cache {
-        /// Makes entries of 64 kB, one for each of `digits`, of which the last was used an hour ago and the one before two hours ago.
+        /// Makes an entry of 64 kB for each of `digits`. The last was used an hour ago, the one before it two hours ago, and so on.
         fn new(name: &str, digits: &str) -> Self {
             let cache = Self(std::env::temp_dir().join(format!("catamaran-entries-{name}-{}", std::process::id())));
             fs::create_dir_all(cache.folder()).unwrap();
@@ -264,13 +266,13 @@ mod tests {
         }
     }
 
-    /// The first digits of their digests.
+    /// Returns the first digits of the entries' digests.
     fn digits(entries: &[Entry]) -> String {
         entries.iter().map(|entry| &entry.digest[..1]).collect()
     }
 
     #[test]
-    fn entries_are_listed_with_what_is_in_use() {
+    fn the_list_shows_which_entries_are_in_use() {
         let cache = Cache::new("list", "ab");
         fs::write(cache.folder().join(format!("{}.refused", "c".repeat(64))), "always\nwhy").unwrap();
         fs::write(cache.folder().join("new-1.2-3"), "unfinished").unwrap();
@@ -292,13 +294,13 @@ mod tests {
             ]
         );
         assert!(found.entries.iter().all(|entry| entry.engine == Some(Engine::Wasmtime)));
-        assert_eq!((found.entries[0].bytes, found.most), (64 << 10, 1 << 20));
+        assert_eq!((found.entries[0].bytes, found.most), (68 << 10, 1 << 20), "with its checksum");
         drop(held);
         assert!(Cache(cache.0.join("none")).ask("\"list\"").entries.is_empty());
     }
 
     #[test]
-    fn what_is_in_use_is_never_pruned() {
+    fn an_entry_in_use_is_never_pruned() {
         let cache = Cache::new("prune", "abcd");
         let held = File::open(cache.path('a')).unwrap();
         let prune = |older: &str, bytes: &str, digest: &str| {
@@ -308,18 +310,18 @@ mod tests {
         };
         let ends = |removed: &str, left: &str| (removed.to_owned(), left.to_owned());
         assert_eq!(prune("36000", "null", "null"), ends("", "abcd"));
-        assert_eq!(prune("null", "200000", "null"), ends("b", "acd"));
+        assert_eq!(prune("null", "210000", "null"), ends("b", "acd"));
         assert_eq!(prune("7200", "null", "null"), ends("c", "ad"));
         assert_eq!(prune("null", "null", &format!("\"{}\"", "e".repeat(64))), ends("", "ad"));
         assert_eq!(prune("null", "null", "null"), ends("d", "a"));
-        assert_eq!(fs::read_dir(cache.folder()).unwrap().count(), 3, "its checksum and its mark stay with it");
+        assert_eq!(fs::read_dir(cache.folder()).unwrap().count(), 3, "an entry stays with its checksum and its mark");
         drop(held);
         assert_eq!(prune("null", "null", "null"), ends("a", ""));
         assert!(!cache.folder().exists());
     }
 
     #[test]
-    fn damage_is_found_and_removed_if_that_is_asked_for() {
+    fn verifying_finds_damage_and_removes_it_on_request() {
         let cache = Cache::new("verify", "abc");
         fs::set_permissions(cache.path('b'), fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(cache.path('b'), vec![2; 64 << 10]).unwrap();

@@ -1,25 +1,21 @@
-//! Keeps the cache within its bytes, entries in use included, and each tenant within its share. The least recently used entry goes
-//! first, and never one in use. A tenant within its share displaces an entry of the tenant that has the most.
+//! Keeps the cache within its bytes, entries in use included, and each tenant within its share. The least recently used entry is evicted
+//! first, and never one in use. If the whole cache is full, the tenant with the most loses entries.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use catamaran_cache::engine::Engine;
 use catamaran_cache::places::Bounds;
-use catamaran_cache::{checksum, entry};
-use catamaran_host::lease;
+use catamaran_cache::{checksum, entry, store};
 use log::info;
-
-/// The bytes that an entry counts at least, because some file systems keep small files in no block at all.
-const LEAST_BYTES: u64 = 4096;
 
 /// The result of making room.
 pub(super) struct Room {
-    /// The engines of the removed entries, after which their folders are named.
+    /// The engines of the removed entries, by the names of their folders.
     pub(super) removed: Vec<Option<Engine>>,
-    /// Why there is no room, if there is none.
+    /// Why there is no room; None if there is.
     pub(super) lacking: Option<String>,
 }
 
@@ -29,7 +25,7 @@ struct Entry {
     bytes: u64,
 }
 
-/// One tenant's entries that were not looked at yet, the least recently used at the front.
+/// A tenant's entries that were not tried yet, the least recently used first.
 #[derive(Default)]
 struct TenantEntries {
     sum: u64,
@@ -37,10 +33,10 @@ struct TenantEntries {
 }
 
 impl TenantEntries {
-    /// Removes the next entry, unless it is in use. Returns None if there is no further one.
+    /// Removes the next entry unless it is in use. Returns None if there is no next one.
     fn remove_one(&mut self, removed: &mut Vec<Option<Engine>>) -> Option<()> {
         let next = self.entries.pop_front()?;
-        if !in_use(&next.path) && entry::remove(&next.path).is_ok() {
+        if !entry::is_in_use(&next.path) && entry::remove(&next.path).is_ok() {
             info!("cache entry {} was removed, {} bytes", next.path.display(), next.bytes);
             self.sum -= next.bytes;
             removed.push(engine(&next.path));
@@ -49,21 +45,21 @@ impl TenantEntries {
     }
 }
 
-/// Removes entries below `root`, of every fingerprint, until one more of `tenant`'s, with the bytes of the file `new`, is within
-/// the bounds. Entries that cannot be read or removed stay. Removes no entry of a tenant that has less than `tenant` would have.
+/// Removes entries below `root`, of every fingerprint, until one more entry of `tenant`, the file `new`, is within the bounds. Entries that
+/// cannot be read or removed stay. Removes no entry of a tenant that has less than `tenant` would then have.
 ///
-/// `tenant` is in the form of names of files. The caller holds the lock of [`super::locks::room`].
+/// `tenant` is in the form that file names have. The caller holds the lock of [`super::locks::room`].
 pub(super) fn make_room(root: &Path, bounds: Bounds, tenant: &str, new: Option<&Path>) -> Room {
-    // It may not have its blocks yet: nobody has waited for the disk.
-    let more = new.and_then(|new| fs::metadata(new).ok()).map_or(0, |meta| bytes(&meta).max(meta.len()));
+    let more = new.and_then(|new| fs::metadata(new).ok()).map_or(0, |meta| entry::future_bytes(&meta));
     let mut removed = Vec::new();
     let lacking = match more > bounds.own.min(bounds.all) {
         true => {
-            Some(format!("it has {more} bytes, and one namespace may have {} in the cache", bounds.own.min(bounds.all)))
+            let most = bounds.own.min(bounds.all);
+            Some(format!("it takes {more} bytes on the disk, and one namespace may have {most} in the cache"))
         }
         false => try_to_fit(root, bounds, tenant, more, new, &mut removed),
     };
-    // Removes an older version's folder once it is empty; the others have something in them.
+    // Removes the folders that are empty, such as those of older versions.
     for folder in folders(root) {
         let _ = fs::remove_dir(folder);
     }
@@ -97,19 +93,20 @@ fn try_to_fit(
     None
 }
 
-/// The engine after which an entry's folder is named.
+/// Returns the engine that an entry's folder is named after.
 pub(super) fn engine(entry: &Path) -> Option<Engine> {
     let folder = entry.parent()?.file_name()?.to_str()?;
     Engine::parse(folder.split('-').next()?)
 }
 
-/// The folders of all fingerprints.
+/// Returns the folders of all fingerprints.
 pub(super) fn folders(root: &Path) -> impl Iterator<Item = PathBuf> {
     let all = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     all.filter(|path| path.is_dir())
 }
 
-/// Returns every entry but `except`, by tenant. Removes marks without an entry.
+/// Returns every entry but `except`, by tenant. Removes what belongs to none: marks without an entry, what dead processes left
+/// unfinished, and fast code that is not needed any more. What a live process is writing counts as far as it is written.
 fn entries(root: &Path, except: Option<&Path>) -> BTreeMap<String, TenantEntries> {
     let mut all = BTreeMap::<String, TenantEntries>::new();
     for folder in folders(root) {
@@ -120,11 +117,18 @@ fn entries(root: &Path, except: Option<&Path>) -> BTreeMap<String, TenantEntries
                 tenants.insert(folder.join(of), (tenant.to_owned(), path));
                 continue;
             }
+            if Some(&*path) == except {
+                continue;
+            }
+            if store::is_abandoned(&name) || store::is_superseded(&path) {
+                let _ = entry::remove(&path);
+                continue;
+            }
             let Ok(meta) = file.metadata() else { continue };
-            // A checksum goes with its artifact.
+            // A checksum belongs to its artifact, and is no entry.
             let belongs = checksum::artifact_of(&path).is_some_and(|artifact| artifact.exists());
-            if let (true, false, Ok(used)) = (meta.is_file() && Some(&*path) != except, belongs, meta.modified()) {
-                entries.push(Entry { path, used, bytes: bytes(&meta) });
+            if let (true, false, Ok(used)) = (meta.is_file(), belongs, meta.modified()) {
+                entries.push(Entry { bytes: entry::bytes(&path, &meta), path, used });
             }
         }
         for entry in entries {
@@ -141,20 +145,6 @@ fn entries(root: &Path, except: Option<&Path>) -> BTreeMap<String, TenantEntries
         of_tenant.entries.make_contiguous().sort_by_key(|entry| entry.used);
     }
     all
-}
-
-/// Returns what a file takes on the disk, at least a block, because many small files are a burden too.
-pub(super) fn bytes(meta: &fs::Metadata) -> u64 {
-    (std::os::unix::fs::MetadataExt::blocks(meta) * 512).max(LEAST_BYTES)
-}
-
-/// Whether a process has the file open: the kernel grants a write lease only if none has (fcntl(2), "Leases"). Workers keep their
-/// artifact open, because their memory image is mapped from it.
-pub(super) fn in_use(path: &Path) -> bool {
-    match File::open(path) {
-        Ok(file) => !lease::nobody_else_has_it(&file).unwrap_or(false),
-        Err(_) => true,
-    }
 }
 
 #[cfg(test)]
