@@ -10,12 +10,12 @@ use catamaran_harness::cri::{self, Pod, Running, Shape};
 use catamaran_harness::procfs::parent;
 use catamaran_harness::{Image, Node};
 
-use crate::census;
 use crate::contender::Contender;
 use crate::crowd::crowd;
 use crate::plan::Plan;
 use crate::rows::Row;
 use crate::samples::Samples;
+use crate::{census, start};
 
 const SIZE: usize = 20;
 const AT_A_TIME: usize = 4;
@@ -37,7 +37,7 @@ pub(crate) fn measure(contenders: &[Contender], plan: &Plan, samples: &mut Sampl
             let succeeded = samples.turn(contender.side(), &ROWS, || {
                 if round == 0 {
                     // Compiles it, if that is needed.
-                    start(&node, &contender.id("pod-warm-up", 0), &shape, &image).0.remove();
+                    ready(&node, &contender.id("pod-warm-up", 0), &shape, &image).0.remove();
                     node.await_compiles();
                 }
                 idle(&node, contender, &shape, &image, round)
@@ -50,16 +50,16 @@ pub(crate) fn measure(contenders: &[Contender], plan: &Plan, samples: &mut Sampl
     node.finish();
 }
 
-fn start<'n>(node: &'n Node, name: &str, shape: &Shape, image: &Image) -> (Pod<'n>, Running<'n>) {
-    let pod = Pod::run(node, name, shape.clone());
-    let container = pod.order("sleep", image).start();
+/// Starts a pod whose container is idle.
+fn ready<'n>(node: &'n Node, name: &str, shape: &Shape, image: &Image) -> (Pod<'n>, Running<'n>) {
+    let (pod, container) = start::pod(node, name, shape, image);
     container.expect_line("ready");
     (pod, container)
 }
 
 fn idle(node: &Node, contender: &Contender, shape: &Shape, image: &Image, round: usize) -> Vec<(Row, f64)> {
     let pods: Vec<(Pod<'_>, Running<'_>)> =
-        crowd(SIZE, AT_A_TIME, |number| start(node, &contender.id("pod", round * SIZE + number), shape, image));
+        crowd(SIZE, AT_A_TIME, |number| ready(node, &contender.id("pod", round * SIZE + number), shape, image));
     sleep(CALM);
     let sandboxes: BTreeSet<u32> = pods.iter().map(|(pod, _)| pod.status().pid).collect();
     let containers: BTreeSet<u32> = pods.iter().map(|(_, container)| container.status().pid).collect();

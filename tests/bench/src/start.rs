@@ -1,8 +1,9 @@
-//! Timed starts by the task API.
+//! Starts: timed ones by the task API, and those of pods by the CRI.
 
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Container, Node, Task};
+use catamaran_harness::cri::{Pod, Running, Shape};
+use catamaran_harness::{Container, Image, Node, Task};
 
 use crate::watch::Watch;
 
@@ -31,4 +32,11 @@ pub(crate) fn to_output<'n>(node: &'n Node, container: &Container<'n>, limit: Du
     let (task, create) = create(node, container);
     let first = first_output(node, &task, limit);
     (task, create + first)
+}
+
+/// Starts a pod with one container, and returns when StartContainer has answered, as for a kubelet.
+pub(crate) fn pod<'n>(node: &'n Node, name: &str, shape: &Shape, image: &Image) -> (Pod<'n>, Running<'n>) {
+    let pod = Pod::run(node, name, shape.clone());
+    let container = pod.order("sleep", image).start();
+    (pod, container)
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use catamaran_harness::Node;
 
-use super::{Figures, again, containerd, idle, starts};
+use super::{Figures, ROWS, again, containerd, idle, starts};
 use crate::account::{Account, Member};
 use crate::contender::Contender;
 use crate::crowd::crowd;
@@ -14,22 +14,6 @@ use crate::run::Run;
 use crate::samples::Samples;
 
 const AT_A_TIME: usize = 8;
-const ROWS: [Crowded; 14] = [
-    Crowded::Size,
-    Crowded::Starts,
-    Crowded::FirstTenth,
-    Crowded::LastTenth,
-    Crowded::OneBefore,
-    Crowded::OneMore,
-    Crowded::OneAfter,
-    Crowded::List,
-    Crowded::Pss,
-    Crowded::Dirty,
-    Crowded::IdleCpu,
-    Crowded::Containerd,
-    Crowded::ContainerdAfter,
-    Crowded::Deletes,
-];
 
 /// Measures the rows of the crowd of containers.
 pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {

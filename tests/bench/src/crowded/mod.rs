@@ -19,7 +19,25 @@ const AGAIN: usize = 5;
 const CALM: Duration = Duration::from_secs(2);
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// Its figures as they come.
+/// The figures of every crowd.
+const ROWS: [Crowded; 14] = [
+    Crowded::Size,
+    Crowded::Starts,
+    Crowded::FirstTenth,
+    Crowded::LastTenth,
+    Crowded::OneBefore,
+    Crowded::OneMore,
+    Crowded::OneAfter,
+    Crowded::List,
+    Crowded::Pss,
+    Crowded::Dirty,
+    Crowded::IdleCpu,
+    Crowded::Containerd,
+    Crowded::ContainerdAfter,
+    Crowded::Deletes,
+];
+
+/// The figures of a crowd as they come.
 type Figures = Vec<(Crowded, f64)>;
 
 /// Takes the figures of the starts: the duration of each, and of all together (`wall`).

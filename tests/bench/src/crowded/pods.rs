@@ -6,45 +6,30 @@ use std::time::{Duration, Instant};
 
 use catamaran_harness::cri::{self, ContainerFilter, Pod, PodFilter, Running, Shape};
 use catamaran_harness::procfs::parent;
-use catamaran_harness::{Image, Node};
+use catamaran_harness::Node;
 
-use super::{Figures, again, containerd, idle, starts, timed};
+use super::{Figures, ROWS, again, containerd, idle, starts, timed};
 use crate::contender::Contender;
 use crate::crowd::crowd;
 use crate::plan::Plan;
 use crate::rows::{Crowded, Row};
 use crate::samples::Samples;
+use crate::start;
 
 const AT_A_TIME: usize = 4;
-const ROWS: [Crowded; 15] = [
-    Crowded::Size,
-    Crowded::Starts,
-    Crowded::FirstTenth,
-    Crowded::LastTenth,
-    Crowded::OneBefore,
-    Crowded::OneMore,
-    Crowded::OneAfter,
-    Crowded::List,
-    Crowded::Stats,
-    Crowded::Pss,
-    Crowded::Dirty,
-    Crowded::IdleCpu,
-    Crowded::Containerd,
-    Crowded::ContainerdAfter,
-    Crowded::Deletes,
-];
 
 /// Measures the rows of the crowd of pods, for contenders with a handler on the node.
 pub(crate) fn measure(contenders: &[Contender], plan: &Plan, samples: &mut Samples) {
     if plan.crowd_pods == 0 {
         return;
     }
+    let rows: Vec<Row> = ROWS.into_iter().chain([Crowded::Stats]).map(Row::Pods).collect();
     let node = Node::start_with(cri::options());
     for contender in contenders {
         let Some(shape) = contender.pod() else { continue };
         let shape = Shape { network: false, ..shape };
         eprintln!("{} pods: {}", plan.crowd_pods, contender.name);
-        let succeeded = samples.turn(contender.side(), &ROWS.map(Row::Pods), || {
+        let succeeded = samples.turn(contender.side(), &rows, || {
             let figures = one(&node, contender, &shape, plan.crowd_pods);
             figures.into_iter().map(|(figure, value)| (Row::Pods(figure), value)).collect()
         });
@@ -55,24 +40,17 @@ pub(crate) fn measure(contenders: &[Contender], plan: &Plan, samples: &mut Sampl
     node.finish();
 }
 
-/// Starts a pod with its container, and returns when StartContainer has answered, as for a kubelet.
-fn start<'n>(node: &'n Node, name: &str, shape: &Shape, image: &Image) -> (Pod<'n>, Running<'n>) {
-    let pod = Pod::run(node, name, shape.clone());
-    let container = pod.order("sleep", image).start();
-    (pod, container)
-}
-
 fn one(node: &Node, contender: &Contender, shape: &Shape, size: usize) -> Figures {
     let image = contender.image("sleep");
     // Compiles it, if that is needed.
-    start(node, &contender.id("crowd-warm-up", 0), shape, &image).0.remove();
+    start::pod(node, &contender.id("crowd-warm-up", 0), shape, &image).0.remove();
     node.await_compiles();
     let mut figures = Figures::new();
     let more = |figure: Crowded, figures: &mut Figures| {
         again(figure, figures, |number| {
             let id = contender.id(&format!("crowd-{figure:?}"), number);
             let begin = Instant::now();
-            let (pod, _) = start(node, &id, shape, &image);
+            let (pod, _) = start::pod(node, &id, shape, &image);
             let duration = begin.elapsed();
             pod.remove();
             duration
@@ -84,7 +62,7 @@ fn one(node: &Node, contender: &Contender, shape: &Shape, size: usize) -> Figure
     let begin = Instant::now();
     let started: Vec<(Pod<'_>, Running<'_>, Duration)> = crowd(size, AT_A_TIME, |number| {
         let begin = Instant::now();
-        let (pod, container) = start(node, &contender.id("crowd", number), shape, &image);
+        let (pod, container) = start::pod(node, &contender.id("crowd", number), shape, &image);
         (pod, container, begin.elapsed())
     });
     let wall = begin.elapsed();

@@ -25,7 +25,7 @@ pub(crate) const WORD: &str = "native-server";
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-/// This server as a process of its own, which dropping this kills.
+/// The native server as a process of its own. Dropping this kills it.
 pub(crate) struct Upstream(Child);
 
 impl Upstream {
