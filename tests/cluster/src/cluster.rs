@@ -70,8 +70,7 @@ impl Cluster {
     pub fn start_bare() -> Self {
         Self::of_node(|| {
             let node = Node::start_with(cri::options().network());
-            fs::remove_file(node.dir().join("conf.d/catamaran.toml")).expect("cannot remove the handler");
-            node.restart_containerd();
+            node.remove_handler();
             node
         })
     }

@@ -1,5 +1,5 @@
-//! A kubelet's files outside the folders that it can be given: links to containers' logs, and the socket of device plugins. The cluster's
-//! end removes both, and the next start those of a killed cluster.
+//! A kubelet's files outside the folders that can be configured: links to containers' logs, and the socket of device plugins. The end of a
+//! cluster removes both, and the next start removes those of a killed cluster.
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;

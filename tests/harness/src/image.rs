@@ -249,7 +249,8 @@ impl Image {
                 Layer::Tree(entries) => archive.blob(LAYER, &packed(entries)),
                 Layer::Blob(media_type, content) => archive.blob(media_type, content),
             };
-            // Only of layers that are unpacked: containerd compares the number of diff IDs with that of the layers that it can unpack.
+            // Only layers that are unpacked have a diff ID: containerd compares the number of diff IDs with the number of layers that it
+            // can unpack.
             if matches!(layer, Layer::Tree(_)) {
                 digests.push(descriptor["digest"].clone());
             }

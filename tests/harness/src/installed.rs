@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::node::Node;
 use crate::programs::shim_folder;
 
-/// Our own programs, as they are in one folder.
-const OURS: [&str; 8] = [
+/// The programs that run pods, by the names that they have in one folder.
+pub const OURS: [&str; 8] = [
     "containerd-shim-catamaran-v1",
     "catamaran-helper",
     "catamaran-holder",

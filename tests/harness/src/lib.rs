@@ -72,6 +72,7 @@ pub use exec::{Exec, ExecOrder};
 pub use fuse::Fuse;
 pub use grpc::{Code, Status};
 pub use image::Image;
+pub use installed::OURS;
 pub use keeper::{die_with_parent, spawn};
 pub use limits::{CgroupVersion, cgroup_folder, cgroup_version, controllers, systemd_runs};
 pub use mounted::{Mount, Mounted};

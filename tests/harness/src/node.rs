@@ -143,6 +143,15 @@ impl Node {
         self.containerd.start_program(containerd).unwrap_or_else(|failure| panic!("{failure}"));
     }
 
+    /// Removes our handler from the configuration of a node for the CRI, and restarts containerd.
+    ///
+    /// # Panics
+    /// When the node has no such handler.
+    pub fn remove_handler(&self) {
+        fs::remove_file(self.dir.join("conf.d/catamaran.toml")).expect("cannot remove the handler");
+        self.restart_containerd();
+    }
+
     /// The pid of containerd.
     pub fn containerd_pid(&self) -> u32 {
         self.containerd.pid().expect("containerd is not running")
@@ -195,7 +204,7 @@ impl Node {
         self.dir.join("catamaran")
     }
 
-    /// Where the node's shims record what must be cleaned up after them; exists while there are pods.
+    /// The folder where the node's shims record the things to clean up after them; exists while there are pods.
     pub fn states(&self) -> PathBuf {
         leftovers::states_of(&self.dir, &self.tag)
     }

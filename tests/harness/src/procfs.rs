@@ -1,11 +1,13 @@
 //! A process as /proc shows it, for tests that look at one from the host.
 //!
 //! # Panics
-//! Each function, if there is no such process.
+//! Each function that asks for a property, if there is no such process.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use crate::tag;
 
 /// A file or folder of a process's.
 pub fn file(pid: u32, name: &str) -> PathBuf {
@@ -26,6 +28,11 @@ pub fn status(pid: u32) -> BTreeMap<String, String> {
 /// Whether there is such a process, even a zombie.
 pub fn is_there(pid: u32) -> bool {
     file(pid, "stat").exists()
+}
+
+/// Whether there is such a process, and it is no zombie.
+pub fn runs(pid: u32) -> bool {
+    tag::started(pid).is_some()
 }
 
 /// Its parent.

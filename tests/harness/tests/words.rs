@@ -1,4 +1,4 @@
-//! Tests that the harness's methods do on runc what they say.
+//! Tests the harness's methods on runc.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "test code: a panic is how a test says that it failed")]
 

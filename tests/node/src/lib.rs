@@ -13,23 +13,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use catamaran_harness::{Image, guests, shim_folder};
+use catamaran_harness::{Image, Node, OURS, guests, shim_folder};
 use serde_json::Value;
 
 pub use serving::Serving;
-
-/// All programs of a release.
-pub const PROGRAMS: [&str; 9] = [
-    "containerd-shim-catamaran-v1",
-    "catamaran-helper",
-    "catamaran-holder",
-    "catamaran-wasmtime",
-    "catamaran-wasmtime-compile",
-    "catamaran-wasmtime-http",
-    "catamaran-wasmer",
-    "catamaran-wasmer-compile",
-    "catamaran",
-];
 
 /// The command, with its arguments and variables for one node.
 #[derive(Clone, Debug)]
@@ -52,6 +39,25 @@ pub struct Answer {
 }
 
 impl Catamaran {
+    /// The command for a node of the harness, without a variable that leads to systemd.
+    pub fn on(node: &Node) -> Self {
+        let args = [
+            "--containerd-socket".to_owned(),
+            node.socket().display().to_string(),
+            "--programs-dir".to_owned(),
+            node.dir().join("opt/catamaran").display().to_string(),
+        ];
+        let root = node.catamaran_root().display().to_string();
+        Self { args: args.to_vec(), env: vec![("CATAMARAN_ROOT".to_owned(), root)] }
+    }
+
+    /// The same with a variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Runs it to its end.
     ///
     /// # Panics
@@ -99,10 +105,10 @@ impl Catamaran {
     }
 }
 
-/// Makes another build of the programs in a folder: the same, with an additional byte at the end of each.
+/// Makes another build of a release's programs in a folder: the same, with an additional byte at the end of each.
 pub fn other_build(folder: &Path) -> PathBuf {
     fs::create_dir_all(folder).expect("cannot make a folder");
-    for program in PROGRAMS {
+    for program in OURS.into_iter().chain(["catamaran"]) {
         let mut bytes = fs::read(shim_folder().join(program)).expect("cannot read a program: `make build` makes them");
         bytes.push(b'\n');
         let path = folder.join(program);

@@ -6,6 +6,7 @@ use std::fs;
 
 use catamaran_documents::{Assigned, Shell};
 use catamaran_harness::{Example, Image, Node, cri, guests, shim_folder};
+use catamaran_node_tests::Catamaran;
 use catamaran_service_manager::ServiceManager;
 
 /// The image that a guide names: it prints its arguments.
@@ -15,18 +16,13 @@ const APP: &str = "registry.example/app:1.0";
 fn shell(node: &Node, manager: &ServiceManager) -> Shell {
     let folder = node.folder("typed");
     let shell = Shell::new(&folder, &node.folder("stand-ins"));
-    let (program, socket, programs) =
-        (shim_folder().join("catamaran"), node.socket(), node.dir().join("opt/catamaran"));
-    let (program, socket, programs) = (program.display(), socket.display(), programs.display());
-    shell.stand_in(
-        "catamaran",
-        &format!("exec {program} --containerd-socket {socket} --programs-dir {programs} \"$@\""),
-    );
-    let root = node.catamaran_root().display().to_string();
-    shell.env("DBUS_SYSTEM_BUS_ADDRESS", &manager.bus_address()).env("CATAMARAN_ROOT", &root)
+    let Catamaran { args, env } = Catamaran::on(node).with("DBUS_SYSTEM_BUS_ADDRESS", &manager.bus_address());
+    let program = shim_folder().join("catamaran");
+    shell.stand_in("catamaran", &format!("exec {} {} \"$@\"", program.display(), args.join(" ")));
+    env.iter().fold(shell, |shell, (name, value)| shell.env(name, value))
 }
 
-/// The commands that a synopsis stands for: without what is in brackets, one for each alternative.
+/// The commands that a synopsis stands for: one for each alternative, without the parts in brackets.
 fn forms(synopsis: &str) -> Vec<String> {
     let plain = synopsis.split(" [").next().unwrap();
     let (before, last) = plain.rsplit_once(' ').unwrap();
@@ -51,8 +47,7 @@ fn a_synopsis_stands_for_each_of_its_alternatives() {
 fn an_administrators_commands_do_what_the_pages_say() {
     let mut typed = Assigned::to("an_administrators_commands_do_what_the_pages_say");
     let node = Node::start_with(cri::options());
-    fs::remove_file(node.dir().join("conf.d/catamaran.toml")).unwrap();
-    node.restart_containerd();
+    node.remove_handler();
     let manager = ServiceManager::start(&node);
     let shell = shell(&node, &manager);
     let folder = node.folder("typed");

@@ -4,11 +4,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use catamaran_harness::cri::{self, ContainerState, Pod, Shape};
-use catamaran_harness::{Engine, Image, Node, Runtime, guests, wait_until};
-use catamaran_node_tests::{Catamaran, PROGRAMS, Serving, bytes_below, other_build, tools};
+use catamaran_harness::{Engine, Image, Node, OURS, Runtime, guests, wait_until};
+use catamaran_node_tests::{Catamaran, Serving, bytes_below, other_build, tools};
 use catamaran_service_manager::ServiceManager;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -17,31 +18,34 @@ const LATER: Duration = Duration::from_secs(60);
 /// A node that serves the CRI without a handler of ours.
 fn bare() -> (Node, ServiceManager) {
     let node = Node::start_with(cri::options());
-    fs::remove_file(node.dir().join("conf.d/catamaran.toml")).unwrap();
-    node.restart_containerd();
+    node.remove_handler();
     let manager = ServiceManager::start(&node);
     (node, manager)
 }
 
 fn catamaran(node: &Node, manager: &ServiceManager) -> Catamaran {
-    by(node, "DBUS_SYSTEM_BUS_ADDRESS", manager.bus_address())
+    Catamaran::on(node).with("DBUS_SYSTEM_BUS_ADDRESS", &manager.bus_address())
 }
 
 /// The same through systemd's own socket, as on a node without a bus.
 fn without_a_bus(node: &Node, manager: &ServiceManager) -> Catamaran {
-    by(node, "CATAMARAN_SYSTEMD_SOCKET", manager.private_socket().display().to_string())
+    Catamaran::on(node).with("CATAMARAN_SYSTEMD_SOCKET", &manager.private_socket().display().to_string())
 }
 
-fn by(node: &Node, variable: &str, place: String) -> Catamaran {
-    let args = [
-        "--containerd-socket".to_owned(),
-        node.socket().display().to_string(),
-        "--programs-dir".to_owned(),
-        node.dir().join("opt/catamaran").display().to_string(),
-    ];
-    let env =
-        [(variable.to_owned(), place), ("CATAMARAN_ROOT".to_owned(), node.catamaran_root().display().to_string())];
-    Catamaran { args: args.to_vec(), env: env.to_vec() }
+/// The bytes of all entries that `catamaran cache list` shows.
+fn listed(catamaran: &Catamaran) -> f64 {
+    let list = catamaran.done(&["cache", "list"]);
+    list["entries"].as_array().unwrap().iter().map(|entry| entry["bytes"].as_f64().unwrap()).sum()
+}
+
+/// The sum that `du` prints of all files below the cache's folders.
+fn du(node: &Node) -> f64 {
+    let folders = fs::read_dir(node.catamaran_root().join("cache")).unwrap().flatten().map(|entry| entry.path());
+    let files = folders.filter(|path| path.is_dir()).flat_map(|folder| fs::read_dir(folder).unwrap().flatten());
+    let mut du = Command::new("du");
+    let output = du.args(["--block-size=1", "--total"]).args(files.map(|file| file.path())).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().last().unwrap().split_whitespace().next().unwrap().parse().unwrap()
 }
 
 /// containerd's configuration, and every file that an installation puts on a node.
@@ -159,9 +163,9 @@ fn programs(node: &Node, name: &str) -> Vec<String> {
 
 /// The stand-in for the installer's container on the node, in a folder of the node.
 fn serving(node: &Node, manager: &ServiceManager, mode: &str) -> Serving {
-    let mut catamaran = catamaran(node, manager);
     // The bus's address in the container.
-    catamaran.env[0].1 = catamaran.env[0].1.replace("unix:path=/", "unix:path=/host/");
+    let bus = manager.bus_address().replace("unix:path=/", "unix:path=/host/");
+    let catamaran = Catamaran::on(node).with("DBUS_SYSTEM_BUS_ADDRESS", &bus);
     Serving::start(&node.dir().join("container"), mode, &catamaran.args, &catamaran.env)
 }
 
@@ -181,6 +185,9 @@ fn serve_keeps_its_node_in_the_mode_of_its_file_and_uninstalls_without_a_trace()
     let canaries = ["wasmtime", "wasmer"].map(|engine| container.metric(&starts_of_commands(engine)));
     assert!(canaries[0] >= 1.0 && canaries[1] >= 1.0, "{canaries:?}");
     assert!(container.metric("catamaran_cache_entries") >= 2.0 && container.metric("catamaran_cache_bytes") > 1e4);
+    node.await_compiles();
+    let told = listed(&catamaran(&node, &manager));
+    assert!((container.metric("catamaran_cache_bytes") - told).abs() < 0.5 && (du(&node) - told).abs() < 0.5, "{told}");
 
     // A look at a healthy node starts no container and no containerd.
     let pid = node.containerd_pid();
@@ -219,7 +226,7 @@ fn serve_keeps_its_node_in_the_mode_of_its_file_and_uninstalls_without_a_trace()
     // A shim is killed: containerd calls its `delete`.
     let shims = programs(&node, "containerd-shim-catamaran-v1");
     assert_eq!(shims.len(), 1, "{shims:?}");
-    assert!(std::process::Command::new("kill").args(["-KILL", &shims[0]]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-KILL", &shims[0]]).status().unwrap().success());
     wait_until(LATER, "the count of a dead shim", || {
         (container.metric("catamaran_shim_deaths_total") > 0.5).then_some(())
     });
@@ -322,9 +329,8 @@ fn install_names_the_fault_in_containerds_configuration_and_changes_nothing() {
 
 #[test]
 fn without_systemd_the_administrator_restarts_containerd() {
-    let (node, manager) = bare();
-    let mut catamaran = catamaran(&node, &manager);
-    catamaran.env[0].1 = "unix:path=/nonexistent/bus".to_owned();
+    let (node, _manager) = bare();
+    let catamaran = Catamaran::on(&node).with("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent/bus");
     let refused = catamaran.run(&["install"]);
     assert_eq!(refused.code, Some(3), "{refused:#?}");
     assert!(refused.value["error"]["remedy"].as_str().unwrap().contains("--restart none"), "{refused:#?}");
@@ -361,14 +367,12 @@ fn completions_and_manual_pages_are_made() {
         assert!(fs::read_to_string(scratch.join(page)).unwrap().contains(".TH"), "{page}");
     }
     assert_eq!(catamaran.run(&["install", "--from", "/nonexistent"]).code, Some(3));
-    assert_eq!(PROGRAMS.len(), 9);
     fs::remove_dir_all(scratch).unwrap();
 }
 
 fn mounted(folder: &Path, options: &str) {
     fs::create_dir_all(folder).unwrap();
-    let done =
-        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(folder).status().unwrap();
+    let done = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(folder).status().unwrap();
     assert!(done.success());
 }
 
@@ -383,7 +387,7 @@ fn install_names_a_full_a_read_only_or_a_noexec_folder_and_leaves_nothing() {
         mounted(&folder, options);
         let answer = catamaran.run(&["install"]);
         let left = bytes_below(&folder);
-        assert!(std::process::Command::new("umount").arg(&folder).status().unwrap().success());
+        assert!(Command::new("umount").arg(&folder).status().unwrap().success());
         assert_eq!(answer.code, Some(code), "{answer:#?}");
         assert!(answer.value["error"]["found"].as_str().unwrap().contains(words), "{answer:#?}");
         assert!(answer.value["error"]["remedy"].as_str().unwrap().len() > 20, "{answer:#?}");
@@ -401,12 +405,10 @@ fn a_talos_extension_has_the_programs_and_a_part_of_containerds_configuration() 
     let scratch = catamaran_harness::scratch();
     let folder = scratch.join("extension");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shim/node/talos");
-    let run = || {
-        std::process::Command::new(&script).args([catamaran_harness::shim_folder(), folder.clone()]).output().unwrap()
-    };
+    let run = || Command::new(&script).args([catamaran_harness::shim_folder(), folder.clone()]).output().unwrap();
     let output = run();
     assert!(output.status.success(), "{output:?}");
-    for program in PROGRAMS.iter().filter(|program| **program != "catamaran") {
+    for program in OURS {
         assert!(folder.join("rootfs/usr/local/bin").join(program).exists(), "{program}");
     }
     let part = fs::read_to_string(folder.join("rootfs/etc/cri/conf.d/10-catamaran.part")).unwrap();

@@ -59,14 +59,7 @@ fn a_node_of_systemd_is_installed_upgraded_rolled_back_and_left_as_it_was() {
     let node = Node::start_with(cri::options());
     fs::remove_file(node.dir().join("conf.d/catamaran.toml")).unwrap();
     hand_over(&node);
-    let args = [
-        "--containerd-socket".to_owned(),
-        node.socket().display().to_string(),
-        "--programs-dir".to_owned(),
-        node.dir().join("opt/catamaran").display().to_string(),
-    ];
-    let env = [("CATAMARAN_ROOT".to_owned(), node.catamaran_root().display().to_string())];
-    let catamaran = Catamaran { args: args.to_vec(), env: env.to_vec() };
+    let catamaran = Catamaran::on(&node);
     let configuration = || (fs::read(node.dir().join("config.toml")).unwrap(), bytes_below(&node.dir().join("conf.d")));
     let before = configuration();
 

@@ -22,20 +22,9 @@ struct Installed {
 impl Installed {
     fn new(options: &Value) -> Self {
         let node = Node::start_with(cri::options());
-        fs::remove_file(node.dir().join("conf.d/catamaran.toml")).unwrap();
-        node.restart_containerd();
+        node.remove_handler();
         let manager = ServiceManager::start(&node);
-        let args = [
-            "--containerd-socket".to_owned(),
-            node.socket().display().to_string(),
-            "--programs-dir".to_owned(),
-            node.dir().join("opt/catamaran").display().to_string(),
-        ];
-        let env = [
-            ("DBUS_SYSTEM_BUS_ADDRESS".to_owned(), manager.bus_address()),
-            ("CATAMARAN_ROOT".to_owned(), node.catamaran_root().display().to_string()),
-        ];
-        let catamaran = Catamaran { args: args.to_vec(), env: env.to_vec() };
+        let catamaran = Catamaran::on(&node).with("DBUS_SYSTEM_BUS_ADDRESS", &manager.bus_address());
         let file = node.dir().join("options.json");
         fs::write(&file, options.to_string()).unwrap();
         catamaran.done(&["install", "--options-file", file.to_str().unwrap()]);

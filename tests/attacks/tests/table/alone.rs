@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use catamaran_attacks::Outcome;
 use catamaran_attacks::rows::{self, Shape, When};
+use catamaran_harness::procfs::{parent, runs};
 use catamaran_harness::{Image, wait_until};
 use rustix::process::Signal;
 
-use crate::world::{World, parent, runs};
+use crate::world::World;
 use crate::{Outcomes, run};
 
 const SOON: Duration = Duration::from_secs(10);

@@ -9,11 +9,12 @@ use catamaran_attacks::Outcome;
 use catamaran_attacks::rows::{
     self, EXECUTED, MOST_MEMORY, MOST_PROCESSES, REUSE_WITH_REQUESTS, REUSE_WITH_SOCKETS, Row, Shape, TOLD, WAIT, When,
 };
+use catamaran_harness::procfs::parent;
 use catamaran_harness::{Container, Image, Output, Task};
 use serde_json::{Value, json};
 
 use crate::Outcomes;
-use crate::world::{World, parent};
+use crate::world::World;
 
 /// An attack that takes longer counts as hung.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use catamaran_harness::procfs::runs;
 use catamaran_harness::{Container, Node, wait_until};
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -263,15 +264,4 @@ pub(crate) fn writable_memory(pid: u32) -> u64 {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let line = maps.lines().find(|line| line.contains(" rw-p ")).unwrap();
     u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap()
-}
-
-pub(crate) fn runs(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
-}
-
-/// The pid of a process's parent.
-pub(crate) fn parent(pid: u32) -> u32 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap().parse().unwrap()
 }

@@ -1,4 +1,4 @@
-//! What docs/getting-started.md and the examples' READMEs have their readers apply and type, as it stands there.
+//! Types the commands and applies the manifests of docs/getting-started.md and the examples' READMEs as they stand there.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

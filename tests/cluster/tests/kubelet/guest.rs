@@ -53,7 +53,7 @@ pub(crate) fn web(engine: Engine) -> (&'static str, &'static str, u16) {
     }
 }
 
-/// Indents each line of a text by so many blanks.
+/// Indents each line of a text by this number of blanks.
 pub(crate) fn indented(text: &str, blanks: usize) -> String {
     text.trim_matches('\n').lines().map(|line| format!("{:blanks$}{line}\n", "")).collect()
 }

@@ -5,7 +5,7 @@
 //! - `volumes`: ConfigMap, Secret, projected, downward API, subPath, emptyDir, image
 //! - `security`: security contexts, the level `restricted`, RuntimeClass overhead
 //! - `hands`: logs, exec, attach, port-forward, debug, the examples
-//! - `documents`: what the first guide and the examples' READMEs have their readers type
+//! - `documents`: the commands and manifests of the first guide and of the examples' READMEs
 //! - `servers`: components that Catamaran's own HTTP server calls
 //! - `restarts`: kubelet and containerd stopped and killed under running pods
 //! - `times`: how soon a pod is ready, and sixty at once, compared with runc

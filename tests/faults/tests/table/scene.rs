@@ -7,11 +7,11 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use catamaran_harness::procfs::{self, runs};
 use catamaran_harness::{Code, Container, Events, Image, Node, Runtime, State, Status, Task, guests};
 use catamaran_integration::http::{self, Client};
 
 use crate::cells::{Guest, Who};
-use crate::tracer::runs;
 
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// The ids of a pod, of its second container, and of a single container.
@@ -117,7 +117,7 @@ impl<'n> Scene<'n> {
         self.expected.retain(of_neighbour);
         // A process's line does not name its container: keep those of the neighbour and its shim.
         let neighbour = self.neighbour.pid();
-        let shim = catamaran_harness::procfs::parent(neighbour);
+        let shim = procfs::parent(neighbour);
         let own = [format!("process {neighbour}:"), format!("process {shim}:")];
         self.expected.retain(|line| !line.starts_with("process ") || own.iter().any(|own| line.starts_with(own)));
     }

@@ -2,14 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use catamaran_harness::{Task, procfs};
+use catamaran_harness::procfs::{self, runs};
+use catamaran_harness::{Task, kill9};
 use catamaran_integration::http::Client;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use crate::cells::{Step, Who};
 use crate::scene::{MEMBER, POD, SOLO, SOON, Scene, soon};
-use crate::tracer::{Role, Tracer, runs};
+use crate::tracer::{Role, Tracer};
 
 /// The length of a server's request under way when it gets its stop signal.
 const SHORT: Duration = Duration::from_millis(300);
@@ -255,8 +254,4 @@ fn after_restart(scene: &Scene<'_>, step: Step, worker: Option<u32>, task: Optio
         scene.expect_begun(&task);
     }
     scene.dismiss(task, true);
-}
-
-fn kill9(pid: u32) {
-    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).unwrap();
 }

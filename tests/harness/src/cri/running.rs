@@ -75,7 +75,7 @@ impl Running<'_> {
     /// Runs a further program in it to its end, like the kubelet's probes and hooks: killed after `limit`, which is in whole seconds.
     ///
     /// # Errors
-    /// What containerd or the shim answered; `DeadlineExceeded` after the limit.
+    /// The refusal of containerd or the shim; `DeadlineExceeded` after the limit.
     pub fn exec_sync(&self, words: &[&str], limit: Duration) -> Result<Output, Status> {
         let request = ExecSyncRequest {
             container_id: self.id.clone(),
@@ -143,7 +143,7 @@ impl Running<'_> {
         &self.log
     }
 
-    /// Returns what it has written so far, line by line, from the file that `kubectl logs` reads.
+    /// Returns its output so far, line by line, from the file that `kubectl logs` reads.
     ///
     /// # Panics
     /// When a line is not in the CRI's form, `TIME STREAM TAG TEXT`.

@@ -88,7 +88,7 @@ impl Session {
         self.send(SIZE, serde_json::json!({"Width": width, "Height": height}).to_string().as_bytes());
     }
 
-    /// Returns what both outputs have had so far.
+    /// Returns stdout and stderr so far.
     pub fn heard(&self) -> (String, String) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&self.stdout), text(&self.stderr))

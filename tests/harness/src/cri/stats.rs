@@ -39,7 +39,7 @@ pub struct Memory {
     pub at: u64,
     /// `working_set_bytes`: the figure that evictions count.
     pub working_set: u64,
-    /// `available_bytes`: what is left of the limit.
+    /// `available_bytes`: the rest of the limit.
     pub available: u64,
     /// `usage_bytes`.
     pub usage: u64,
@@ -71,7 +71,7 @@ pub struct PodStats {
     pub memory: Option<Memory>,
     /// The interface of the pod's network, and the bytes received and sent there; None in the host's network.
     pub network: Option<(String, u64, u64)>,
-    /// `process_count`: those of the containers.
+    /// `process_count`: the number of the containers' processes.
     pub processes: u64,
     /// Of each container that has not been removed.
     pub containers: Vec<ContainerStats>,

@@ -1,4 +1,4 @@
-//! Components of modules for preview 1, by the adapter.
+//! Makes components of modules for preview 1, with the adapter.
 
 use wasi_preview1_component_adapter_provider as adapter;
 use wit_component::ComponentEncoder;
@@ -6,8 +6,8 @@ use wit_component::ComponentEncoder;
 /// The adapter, which makes a server's calls of preview 1 into calls of WASI 0.2.
 pub(crate) const ADAPTER: &[u8] = adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
 
-/// Makes the component of a module whose custom sections say what it imports and exports. `merge` says whether one import stands for all of
-/// its 0.2.x.
+/// Makes a component of a module whose custom sections describe its imports and exports. With `merge`, the imports of an interface in
+/// several versions 0.2.x become one.
 ///
 /// # Panics
 /// When the module cannot become a component.
