@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
+use catamaran_harness::Node;
 use catamaran_harness::cri::{self, ContainerFilter, Pod, PodFilter, Running, Shape};
 use catamaran_harness::procfs::parent;
-use catamaran_harness::Node;
 
 use super::{Figures, ROWS, again, containerd, idle, starts, timed};
 use crate::contender::Contender;

@@ -33,10 +33,10 @@ fn cc() -> String {
     answer(Command::new("cc").arg("--version"), "cc", "install a C compiler (gcc)")
 }
 
-/// What makes `setjmp` and `longjmp` of Wasm's exceptions, in the form of Wasm 3.0.
+/// The options that build `setjmp` and `longjmp` on Wasm's exceptions, in the form of Wasm 3.0.
 const EXCEPTIONS: [&str; 5] = ["-mllvm", "-wasm-enable-sjlj", "-mllvm", "-wasm-use-legacy-eh=false", "-lsetjmp"];
 
-/// A module with WASI preview 1, from `tests/guests/c/NAME.c`. Only the module `jumps` is built so that it can jump.
+/// A module with WASI preview 1, from `tests/guests/c/NAME.c`. Only the module `jumps` is built with support for longjmp(3).
 pub fn c(name: &str) -> Vec<u8> {
     compiled(&source(&format!("c/{name}.c")), "clang-wasi", if name == "jumps" { &EXCEPTIONS } else { &[] })
 }
