@@ -1,7 +1,7 @@
-//! The logger behind `file://`, started to read a container's output and append it to files.
+//! The logger for `file://`: reads a container's output and appends it to files.
 //!
-//! The logger is a process of its own because a worker that had the file could truncate it or change its mode after a break-in, and
-//! because a disk that does not answer must hold up nobody but this container.
+//! The logger is a process of its own, because a compromised worker with the file could truncate it or change its mode, and because a disk
+//! that does not answer must hold up only this container.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
@@ -20,13 +20,13 @@ const CHUNK: usize = 64 << 10;
 
 /// One stream on its way to its file.
 struct Stream {
-    /// None once it has ended.
+    /// None once the stream has ended.
     from: Option<File>,
     to: File,
 }
 
-/// Copies until the streams end, from the pipes at standard input and output, in the order of the files that `arguments` name.
-/// Writes a null byte to standard error when the files are open, or else why they are not.
+/// Copies the pipes at standard input and standard output to the files that `arguments` name, in this order, until the pipes end. Writes a
+/// null byte to standard error once the files are open, or else the reason why they are not.
 pub(crate) fn append(arguments: &[OsString]) -> Result<()> {
     let doing = || "taking the streams".to_owned();
     let files: Vec<_> = arguments.iter().map(|path| open(Path::new(path))).collect::<Result<_>>()?;
@@ -37,7 +37,7 @@ pub(crate) fn append(arguments: &[OsString]) -> Result<()> {
     drop(pipes);
     rustix::io::write(rustix::stdio::stderr(), &[0]).doing(doing)?;
     let null = File::options().read(true).write(true).open("/dev/null").on("/dev/null")?;
-    // Otherwise the descriptors that were handed over would keep the pipes open.
+    // The inherited descriptors would keep the pipes open otherwise.
     rustix::stdio::dup2_stdin(&null)
         .and_then(|()| rustix::stdio::dup2_stdout(&null))
         .and_then(|()| rustix::stdio::dup2_stderr(&null))
@@ -45,7 +45,7 @@ pub(crate) fn append(arguments: &[OsString]) -> Result<()> {
     copy(&mut streams)
 }
 
-/// Opens a file to append to, as containerd's own shim does, and without waiting if it is not a regular file.
+/// Opens a file to append to, as containerd's own shim does. Does not wait if the path is not a regular file.
 fn open(path: &Path) -> Result<File> {
     if let Some(folder) = path.parent() {
         DirBuilder::new()
@@ -55,13 +55,13 @@ fn open(path: &Path) -> Result<File> {
             .doing(|| format!("making the folder {}", folder.display()))?;
     }
     let refused = |found: &str| {
-        let expected = "a file, which is made if need be; for a FIFO write its path alone";
+        let expected = "a file, which is created if it is missing; for a FIFO write its path without file://";
         Err(Error::refused(path.display().to_string(), found, expected))
     };
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => return refused("a directory"),
         Ok(found) if found.file_type().is_fifo() => return refused("a FIFO"),
-        // A path that cannot be looked at cannot be opened either, and the open says why.
+        // If the path cannot be examined, opening it fails below and names the reason.
         _ => {}
     }
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -71,8 +71,8 @@ fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Copies until all streams have ended. A file that takes no more costs the output of that time, not the guest: the guest goes on, and
-/// so does the copying, because a disk may have room again. Returns the first such error in the end.
+/// Copies until all streams have ended. If a file takes no more, that output is lost, and the guest and the copying go on, because the disk
+/// may have room again later. Returns the first error at the end.
 fn copy(streams: &mut [Stream]) -> Result<()> {
     let mut outcome = Ok(());
     let mut chunk = vec![0; CHUNK];

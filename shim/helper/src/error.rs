@@ -1,16 +1,16 @@
-//! Errors of a helper, reported to the shim that started it.
+//! The errors of the helper, which it reports to the shim or the command that started it.
 
 use catamaran_cache::error::Declined;
 
 /// A failure.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The host, the spec or the node's configuration is the reason.
+    /// The host, the spec or the node's configuration is at fault.
     #[error(transparent)]
     Host(#[from] catamaran_host::Error),
     #[error(transparent)]
     Cgroup(#[from] catamaran_cgroup::error::Error),
-    /// The module exists, but cannot run.
+    /// The module was found, but cannot run.
     #[error("{module}: {reason}")]
     Module { module: String, reason: String },
     /// Every engine that was tried declined the module.
@@ -48,12 +48,12 @@ impl From<Error> for catamaran_cache::Error {
 }
 
 impl Error {
-    /// As [`catamaran_host::Error::refused`].
+    /// Makes a [`catamaran_host::Error::Refused`].
     pub(crate) fn refused(place: impl Into<String>, found: impl Into<String>, expected: impl Into<String>) -> Self {
         catamaran_host::Error::refused(place, found, expected).into()
     }
 
-    /// Returns the error of an operation that the system refused.
+    /// Makes the error of an operation that the system refused.
     pub(crate) fn system(doing: impl Into<String>, source: std::io::Error) -> Self {
         catamaran_host::Error::System { doing: doing.into(), source }.into()
     }

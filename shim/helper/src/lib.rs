@@ -1,25 +1,25 @@
-//! catamaran-helper: the short processes that the shim has things done by, so that its one thread never blocks.
+//! catamaran-helper: short processes that work for the shim, so that the shim's one thread never blocks.
 //!
 //! ```text
-//! compile  order, module -> artifact      compile   the driver: locks, queue, compile process, the cache's files
-//!                                         image     the module that is a layer of the container's image
-//! manifests  bytes -> what they say       image     for the driver, without rights
-//! inspect  file -> what it is, and what the engines say   compile   for the command `catamaran`
-//! warm     module -> artifact             compile   for `catamaran`
-//! image    name -> its module             image     for `catamaran`
-//! cache    list, prune, verify            compile   for `catamaran`
-//! search   what a container is to run     search    root file system, mounts, module (in `files`)
-//! scope    systemd's transient scopes     systemd
-//! limits   changed limits                 limits
-//! append   a container's log files        append
-//! die-with-parent   another program, which dies with the shim   die_with_parent
-//! hold     a pod's namespaces: becomes the holder's program
+//! action           task                                         module            for
+//! compile          order -> artifact: the compile driver        compile, image    the shim
+//! manifests        an image's documents -> a summary            image             the driver; has no rights
+//! search           root file system, mounts, module             search, files     the shim
+//! scope            starts, changes, stops systemd's scopes      systemd           the shim
+//! limits           writes changed limits                        limits            the shim
+//! append           appends a container's output to files        append            the shim
+//! die-with-parent  becomes a program that dies with the shim    die_with_parent   the shim
+//! hold             becomes a pod's holder                       (in the worker)   the shim
+//! inspect          file -> its kind, each engine's verdict      compile           the command `catamaran`
+//! warm             module -> artifact, ahead of time            compile           the command `catamaran`
+//! image            image's name -> its module                   image             the command `catamaran`
+//! cache            lists, prunes, verifies the cache            compile           the command `catamaran`
 //! ```
 //!
-//! Each runs as root, before any confinement, for one order of the shim's or of the command `catamaran`. Only `manifests`, which `compile`
-//! and `image` start, has no rights, because it parses what an image's author wrote.
+//! Each action runs as root, unconfined, for one task of the shim or of the command `catamaran`. Only `manifests`, which `compile` and
+//! `image` start, has no rights, because it parses what an image's author wrote.
 //!
-//! The library has one function, which the program calls, and [`untrusted`], for `tests/fuzz`.
+//! The library exports [`main`] for the program, and [`untrusted`] for `tests/fuzz`.
 
 mod append;
 mod compile;
@@ -36,9 +36,9 @@ use std::process::ExitCode;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    // Otherwise all processes that are started here would inherit what the shim happened to have open.
+    // Processes started here would inherit the shim's open descriptors otherwise.
     if let Err(e) = catamaran_worker::take_name().and_then(|()| catamaran_worker::close_inherited()) {
-        eprintln!("catamaran-helper: closing what was inherited: {e}");
+        eprintln!("catamaran-helper: closing inherited descriptors: {e}");
         return ExitCode::FAILURE;
     }
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -59,7 +59,7 @@ pub fn main() -> ExitCode {
         other => Err(error::Error::refused(
             "command line",
             format!("action {other:?}"),
-            "nobody but the shim and the command catamaran starts this program, with an action of its own",
+            "this program is not for users: the shim and the command catamaran start it, with an action",
         )),
     };
     match done {
@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Answers the command `catamaran`: JSON on standard output.
+/// Answers the command `catamaran` with JSON on standard output.
 fn answer(found: &impl serde::Serialize) -> error::Result<()> {
     use error::Doing as _;
     let doing = || "answering".to_owned();

@@ -1,4 +1,4 @@
-//! Writes changed limits for the shim, because the kernel reclaims memory while a lower limit is written, which may take long.
+//! Writes changed limits for the shim. Writing a lower memory limit may take long, because the kernel reclaims memory meanwhile.
 
 use std::path::Path;
 

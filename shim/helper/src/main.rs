@@ -1,4 +1,4 @@
-//! catamaran-helper: all of it is the library beside this file.
+//! The program catamaran-helper. All of its code is in the library.
 
 fn main() -> std::process::ExitCode {
     catamaran_helper::main()

@@ -1,7 +1,7 @@
-//! The helper's side of a search: carries out the orders of its shim, with the host's rights, and dies with the shim.
+//! The helper's side of a search. Carries out the shim's orders with root's rights on the host, and dies with the shim.
 //!
-//! The files may change meanwhile, and may be made to mislead. So the helper opens them only by descriptors that it reached without
-//! letting the kernel follow a link, and reads only regular files.
+//! A hostile pod may change the files meanwhile. So the search opens files only by descriptors reached without letting the kernel follow a
+//! link, and reads only regular files.
 
 use std::fs::File;
 use std::io;
@@ -25,17 +25,17 @@ use crate::error::{Doing, Error, Result};
 use crate::files::program::{self, Found, Program, Root, Sought, Stop, Tree};
 use crate::files::{lower_layer, mounts, rootfs};
 
-/// Carries out orders until the shim wants no more.
+/// Carries out orders until the shim closes the socket.
 pub(crate) fn carry_out_orders() -> Result<()> {
     let doing = || DOING.to_owned();
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(doing)?;
     let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).doing(doing)?;
     let mut search = Search::default();
     loop {
-        // A shim that died before this process asked to die with it has closed its end.
+        // The shim closed its end, or died before this process had asked to die with it.
         let (order, descriptors) = match control::receive_in_memory(control.as_fd()) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
-            // A shim of another version reads no more of the answer than its version.
+            // The order is another version's. Its shim reads only the version of this answer, and reports that.
             Err(e) => return answer_failed(&control, Error::system(DOING, e)),
             Ok(received) => received,
         };
@@ -45,7 +45,7 @@ pub(crate) fn carry_out_orders() -> Result<()> {
         };
         let lent: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
         match control::send_in_memory(control.as_fd(), &answer, &lent) {
-            // Too many descriptors for one message.
+            // The answer has too many descriptors for one message.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => answer_failed(&control, Error::system(DOING, e))?,
             sent => sent.doing(doing)?,
         }
@@ -132,7 +132,7 @@ impl Search {
         })
     }
 
-    /// Returns the name and the digest of what was found, and a descriptor to open it anew by.
+    /// Returns the file's name, its digest, and a descriptor by which it can be opened anew.
     fn digest(
         &self,
         name: String,
@@ -146,7 +146,7 @@ impl Search {
         };
         let memo = Memo::open()?;
         let (name, digest, file) = memo.module(name, file, lower, cache.largest)?.into_parts();
-        // O_PATH, because the shim closes it: closing a readable one asks the file system, which may be FUSE and not answer.
+        // O_PATH, because the shim closes this descriptor: closing a readable one asks the file system, and FUSE may not answer.
         let link = format!("/proc/self/fd/{}", file.as_raw_fd());
         let file = rustix::fs::open(link, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).on(&name)?;
         Ok((name, digest, file))

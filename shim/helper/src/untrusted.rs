@@ -1,4 +1,4 @@
-//! The parsers of untrusted input, without the steps that an order would take next, for `tests/fuzz`, which feeds them anything.
+//! Exports the parsers of untrusted input to `tests/fuzz`, which feeds them arbitrary bytes.
 
 use std::fs::File;
 use std::io;
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::files::program::Tree;
 pub use crate::image::untrusted::{CONFIGURATION, believed, record, written};
 
-/// A file that was opened in a container's tree, and its path without links if it lies in the root file system itself.
+/// A file opened in a container's tree, and its path without links if no mount holds the file.
 pub type Opened = io::Result<(File, Option<PathBuf>)>;
 
-/// Opens a path in a container's tree of this root and these mounts, in their order. Returns None if the search's budget was used up.
+/// Opens a path in the tree of this root and these mounts, in their order. Returns None if the search's budget is used up.
 ///
 /// # Errors
 /// Those of open(2).

@@ -334,7 +334,7 @@ fn a_manifest_with_a_wrong_digest_or_size_is_refused() {
     let length = guests::wat("hello").len();
     for (name, key, value, word) in [
         ("small", "size", json!(length - 1), "larger than"),
-        ("large", "size", json!(length + 1), "as it is to have"),
+        ("large", "size", json!(length + 1), "that its descriptor says"),
         ("huge", "size", json!(i64::MAX), "at most"),
         ("empty-size", "size", json!(0), "larger than"),
         ("negative", "size", json!(-1), "-1"),
@@ -396,8 +396,8 @@ fn documents_that_no_registry_would_take_are_refused() {
         ("large", node.ingest(MANIFEST, &large), precondition, "at most 4194304"),
         ("brackets", node.ingest(MANIFEST, &vec![b'['; 3 << 20]), precondition, "line 1"),
         ("overflow", document(MANIFEST, overflow), precondition, "invalid value"),
-        ("both", document(INDEX, json!({"layers": [], "manifests": []})), precondition, "as a manifest has them"),
-        ("size", wrong, precondition, "as it is to have"),
+        ("both", document(INDEX, json!({"layers": [], "manifests": []})), precondition, "layers, as a manifest"),
+        ("size", wrong, precondition, "that its descriptor says"),
         ("memory", node.ingest(MANIFEST, &endless("{}")), precondition, "ended with 134"),
         ("garbage", node.ingest(MANIFEST, &[0xff; 1 << 20]), precondition, "line 1"),
         ("text", node.ingest(MANIFEST, &endless("{\"mediaType\":\"\\u001b[2J\"}")), argument, "[2J"),

@@ -1,5 +1,5 @@
-//! The caller that waits for a driver's answer: a shim, for a start. The caller may give up, or be killed, at any moment, which closes
-//! its end of the socket.
+//! The asker: the caller that waits for a driver's answer, usually a shim for a start. If the asker gives up or is killed, its end of the
+//! socket closes.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,7 +18,7 @@ pub(super) struct Asker {
 
 impl Asker {
     /// Returns the asker at standard input.
-    pub(super) fn of_this_process() -> Result<Self> {
+    pub(super) fn from_stdin() -> Result<Self> {
         let control = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3);
         Ok(Self { control: control.doing(|| "receiving an order for the compile driver".to_owned())? })
     }
@@ -32,18 +32,18 @@ impl Asker {
         control::send_with(self.control.as_fd(), words, artifact.as_slice()).doing(|| "answering the shim".to_owned())
     }
 
-    /// Waits for `time`, or until nobody waits for the answer any more. Returns true in the second case.
+    /// Waits for `time`, or until the asker leaves. Returns true if it leaves.
     pub(super) fn leaves_within(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
-            // The asker says nothing after its order, so that all that there is to read is its end.
+            // The asker sends nothing after its order, so the socket becomes readable only when it closes.
             let mut watched = [PollFd::from_borrowed_fd(self.control.as_fd(), PollFlags::IN)];
             match rustix::event::poll(&mut watched, Some(&timeout)) {
                 Err(rustix::io::Errno::INTR) => {}
                 Ok(ready) => return ready > 0,
-                // Not known, so the asker is served. The driver waits for the time all the same.
+                // Treats the asker as present, and waits all the same, so that the caller's loop does not spin.
                 Err(_) => {
                     std::thread::sleep(left);
                     return false;

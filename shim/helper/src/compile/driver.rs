@@ -1,16 +1,14 @@
-//! The compile driver: a process for one order, so that a compile outlives the pod that asked for it and
-//! nothing of it is in a shim's memory.
+//! The compile driver: a process for one order, so that a compile outlives the pod that asked for it and uses none of the shim's memory.
 //!
 //! ```text
-//! order -> the module's lock -> (there by now?) -> own cgroup -> a slot of its lane -> sealed memory -> compile -> publish -> answer
-//!                                                             again, for the best code, if the first was fast <-'
+//! order -> lock the module -> in the cache by now? -> cgroup -> slot of its lane -> read the module -> compile -> publish -> answer
+//!                                             the same again for the best code, if the first code was fast <-'
 //! ```
 //!
-//! The driver looks for a module that is a layer of the container's image, and reads it only when it holds the lock and is to compile
-//! the module. It answers at once if the artifact is there.
+//! If the module is a layer of the container's image, the driver looks up the layer, but reads it only once it holds the lock and compiles.
+//! It answers at once if the cache has the artifact.
 //!
-//! The driver keeps root's rights because it makes the cache's files, which are root's own. Only the compile process parses the module's
-//! bytes.
+//! The driver keeps root's rights, because only root owns the cache's files. Only the compile process parses the module's bytes.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -36,30 +34,30 @@ use super::shares::{self, Bounds, Full, Share};
 use crate::error::{Doing, Error, Result};
 use crate::image::{self, Found};
 
-/// The time that an order waits for a slot.
+/// The longest time that an order waits, for the module's lock and for a slot each.
 const LONGEST_QUEUE: Duration = Duration::from_secs(600);
-/// An error that nobody reads.
-const UNWANTED: &str = "whoever asked for it is gone";
+/// The error of an order whose asker is gone. Nobody reads it.
+const UNWANTED: &str = "the start that asked for it is gone";
 
-/// Orders that starts wait for, each a driver of a megabyte. One namespace may have as many as a node has pods, because these may all
-/// be of one new image.
+/// The bounds on orders that starts wait for; each has a driver process of a megabyte. One namespace may have as many as a node has pods,
+/// because all of these may have one new image.
 const ORDERS: Bounds = Bounds { own: 256, total: 768, least: 4 };
-/// Drivers that make better code, or wait for their turn to.
+/// The bounds on drivers that make better code or wait for their turn.
 const IMPROVEMENTS: Bounds = Bounds { own: 64, total: 256, least: 4 };
-/// The interval of the checks whether an artifact was taken over, which also wakes the driver up.
+/// How long the driver waits at a time for the shim to take over uncached code. The shim's close wakes it earlier.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// The `compile` action: serves the order on standard input.
 pub(crate) fn run() -> Result<()> {
     let doing = || "receiving an order for the compile driver".to_owned();
-    // Otherwise a process that opens an entry while a lease is on it would end this process by a signal.
+    // A process that opens an entry while this one has a lease on it would kill this one by a signal otherwise.
     nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGIO).thread_block().doing(doing)?;
-    // A session of its own: a signal to the shim's session or group ends no compile.
+    // A session of its own, so that a signal to the shim's session or group ends no compile.
     let _ = nix::unistd::setsid();
-    let asker = Asker::of_this_process()?;
+    let asker = Asker::from_stdin()?;
     let (order, mut files) = match asker.order() {
         Ok(received) => received,
-        // A shim of another version reads no more of it than its version.
+        // The order is another version's. Its shim reads only the version of this answer, and reports that.
         Err(e) => return asker.answer(&Answer::Failed(e.to_string()), None),
     };
     let given = order.programs.len().min(files.len());
@@ -68,7 +66,7 @@ pub(crate) fn run() -> Result<()> {
     }
     let mut warnings = Vec::new();
     if let Err(e) = std::fs::write("/proc/self/oom_score_adj", "1000") {
-        warnings.push(format!("oom_score_adj of a compile stays as it is: {e}"));
+        warnings.push(format!("oom_score_adj of a compile cannot be set to 1000: {e}"));
     }
     let places = match Places::find() {
         Ok(places) => places,
@@ -90,7 +88,7 @@ pub(crate) fn run() -> Result<()> {
     };
     match driver.serve(given) {
         Ok(made) => driver.deliver(made),
-        // An order that nobody waits for any more did not fail.
+        // An order whose asker is gone does not count as failed.
         Err(_) if driver.asker.leaves_within(Duration::ZERO) => Ok(()),
         Err(e) => {
             driver.count_failure(&e);
@@ -112,15 +110,15 @@ pub(super) struct Driver {
     pub(super) order: Order,
     asker: Asker,
     pub(super) places: Places,
-    /// Its place among the bounded number of orders, from when it may have to wait until it is answered.
+    /// The order's share of [`ORDERS`], held from before the first wait until the answer.
     counted: Option<Lock>,
-    /// Set from the first compile on.
+    /// Set before the first compile, if the driver could join.
     pub(super) cgroup: Option<Compilers>,
     pub(super) warnings: Vec<String>,
 }
 
 impl Driver {
-    /// Takes a place among the bounded number of orders, or fails if all are taken.
+    /// Takes a share of [`ORDERS`]. Fails if they are used up.
     fn be_counted(&mut self) -> Result<()> {
         if self.counted.is_some() {
             return Ok(());
@@ -134,13 +132,13 @@ impl Driver {
                 };
                 return Err(self.failed(format!("{most} other starts {whose} wait for the compiler: try again")));
             }
-            // The disk is read-only or full: there are no turns either.
+            // The disk is read-only or full, so orders are neither counted nor queued.
             Err(e) => self.warnings.push(format!("orders are not counted: {e}")),
         }
         Ok(())
     }
 
-    /// Answers, and then makes better code if there is to be some.
+    /// Answers, and then makes better code if the answer was fast code.
     fn deliver(&mut self, made: Made) -> Result<()> {
         let Made { artifact, target, digest, tier, origin, uncached, later } = made;
         let words = Answer::Made {
@@ -154,7 +152,7 @@ impl Driver {
             uncached: uncached.is_some(),
             warnings: std::mem::take(&mut self.warnings),
         };
-        // A shim that gave up finds the artifact at the next start.
+        // If the shim has given up, the next start finds the artifact.
         let answered = self.asker.answer(&words, Some(&artifact));
         drop(self.counted.take());
         if matches!(origin, Origin::Compiled(_))
@@ -162,7 +160,10 @@ impl Driver {
             && let Err(e) = self.sync(&part, &artifact, &digest, tier)
         {
             self.count_failure(&e);
-            self.warnings.push(format!("the next start compiles {} again: {e}", self.order.name));
+            self.warnings.push(format!(
+                "the disk refused the artifact of {}, so the next start compiles it again: {e}",
+                self.order.name
+            ));
         }
         drop(artifact);
         if let (Ok(()), Some(_uncached)) = (answered, &uncached) {
@@ -173,16 +174,17 @@ impl Driver {
         self.report(target, improved)
     }
 
-    /// Reports the result of making better code, for which nobody waits: to the shim's log, if the shim is still there, and to the
-    /// counters.
+    /// Reports the result of making better code, for which nobody waits: to the counters, and to the shim's log if the shim still runs.
     fn report(&self, target: Target, improved: Result<()>) -> Result<()> {
         let mut warnings = self.warnings.clone();
         if let Err(e) = improved {
             self.count_failure(&e);
-            warnings
-                .push(format!("there is no better code of {} for {target} than the fast one: {e}", self.order.name));
+            warnings.push(format!(
+                "better code of {} for {target} was not made, the fast code stays: {e}",
+                self.order.name
+            ));
         }
-        // The shim may be gone, with its pod.
+        // The shim may be gone with its pod.
         let _ = self.asker.answer(&Answer::Improved { warnings }, None);
         Ok(())
     }
@@ -195,13 +197,17 @@ impl Driver {
         }
     }
 
-    /// Returns the module of the order, or why there is none.
+    /// Returns the order's module, or the reason why the image has none.
     fn given(&mut self, file: Option<File>) -> Result<Sought> {
         match (&self.order.image, file) {
             (None, Some(file)) => {
                 Ok(Sought::Module(Given::File { file, digest: self.order.digest.clone(), read: false }))
             }
-            (None, None) => Err(Error::refused("the order", "no module", "the descriptor of one")),
+            (None, None) => Err(Error::refused(
+                "the order to compile",
+                "neither a module nor an image",
+                "send the module's descriptor with it",
+            )),
             (Some(image), _) => Ok(match image::find(image)? {
                 Found::Nothing(why) => Sought::Nothing(why),
                 Found::Layer(layer) => {
@@ -250,9 +256,9 @@ impl Driver {
         Err(Error::Declined { module: self.order.name.clone(), declined })
     }
 
-    /// Serves the order for one target. `further`: it is not the first that is tried.
+    /// Serves the order for one target. `further` is true after the first target.
     fn serve_on(&mut self, part: &mut Part, given: Given, further: bool) -> Result<Served> {
-        // A shim that sends a file has looked already, for the first target.
+        // A shim that sends a file has already looked up the first target.
         let given = match further || matches!(given, Given::Layer(_)) {
             true => match self.look(part, given, Look::First)? {
                 ControlFlow::Break(served) => return Ok(served),
@@ -261,19 +267,21 @@ impl Driver {
             false => given,
         };
         self.be_counted()?;
-        // Without a cache there is nothing to wait for.
+        // Without a cache no lock is needed: another driver's artifact could not be shared.
         let locked = match &part.store {
             Some(_) => self.lock(part.target, &given).map(Some),
             None => Ok(None),
         };
         let (_lock, look) = match locked {
             Ok(Some(Turn::TooLate)) => {
-                return Err(self.failed(format!("others compile it since {LONGEST_QUEUE:?}: try again")));
+                return Err(
+                    self.failed(format!("another start has been compiling it for {LONGEST_QUEUE:?}: try again"))
+                );
             }
             Ok(Some(Turn::Unwanted)) => return Err(self.failed(UNWANTED.to_owned())),
             Ok(Some(Turn::Came(held))) => (Some(held), Look::Locked),
             Ok(None) => (None, Look::Locked),
-            // The disk is read-only or full: there is nobody to wait for.
+            // The disk is read-only or full, so there are no locks.
             Err(e) => (None, Look::Unlocked(e.to_string())),
         };
         let given = match self.look(part, given, look)? {
@@ -283,7 +291,7 @@ impl Driver {
         self.compile_given(part, given)
     }
 
-    /// Compiles the module, whose lock is held, when its turn comes.
+    /// Compiles the module when its turn comes. The caller holds the module's lock.
     fn compile_given(&mut self, part: &mut Part, given: Given) -> Result<Served> {
         self.join();
         let bytes = given.bytes()?;
@@ -297,11 +305,13 @@ impl Driver {
             Ok(None) => None,
             Ok(Some(Turn::Came(slot))) => Some(slot),
             Ok(Some(Turn::TooLate)) => {
-                return Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}: try again")));
+                return Err(self.failed(format!(
+                    "the node compiled other modules for {LONGEST_QUEUE:?} before its turn: try again"
+                )));
             }
             Ok(Some(Turn::Unwanted)) => return Err(self.failed(UNWANTED.to_owned())),
         };
-        // Another tenant's order for it may have had its turn meanwhile.
+        // Another tenant's order for the module may have had its turn meanwhile.
         let mut given = match self.look(part, given, Look::Turned)? {
             ControlFlow::Break(served) => return Ok(served),
             ControlFlow::Continue(given) => given,
@@ -310,15 +320,15 @@ impl Driver {
         let size = module.bytes.metadata().on("the module's bytes")?.len();
         let tier = self.tier(part, size);
         if slot.is_some() && Lane::awaited(tier, size) > lane {
-            return Err(
-                self.failed(format!("it had {bytes} bytes when its turn was waited for, and has {size}: try again"))
-            );
+            return Err(self.failed(format!(
+                "the file changed from {bytes} to {size} bytes while it waited for the compiler: try again"
+            )));
         }
         let cached = part.store.is_some();
         let begin = Instant::now();
         let Fresh { artifact, uncached } = match self.compile(part, &module, tier, true)? {
             Outcome::Made(fresh) => fresh,
-            // The bytes are dropped here, because the next step may have to wait.
+            // Returning drops the module's bytes, because the next target may have to wait.
             Outcome::Declined(reason) => return Ok(Served::Declined(reason, given)),
             Outcome::OtherWorld(world, reason) => return Ok(Served::OtherWorld(world, reason, given)),
         };
@@ -328,7 +338,7 @@ impl Driver {
         Ok(Served::made(Made { artifact, target: part.target, digest: module.digest, tier, origin, uncached, later }))
     }
 
-    /// Moves this process into the cgroup of compiles that starts wait for, unless it is there.
+    /// Moves this process into the cgroup of compiles that starts wait for, once.
     fn join(&mut self) {
         if self.cgroup.is_none() {
             self.cgroup = Compilers::join()
@@ -337,10 +347,11 @@ impl Driver {
         }
     }
 
-    /// Returns the tier to compile for a start, of a module of so many bytes.
+    /// Returns the tier to compile for a start, for a module of `bytes` bytes.
     fn tier(&self, part: &Part, bytes: u64) -> Tier {
         match awaited(self.order.tier, part.target, bytes) {
-            // Code that does not fit is replaced by the best. Without a cache, fast code would be made for one start alone.
+            // `Wish::Again` gets the best code. Without a cache the best code is made too, unless the pod asks for a tier: fast code would
+            // serve one start alone.
             Tier::Fast if self.order.wish == Wish::Any && (part.store.is_some() || self.order.tier.is_some()) => {
                 Tier::Fast
             }
@@ -352,12 +363,12 @@ impl Driver {
         Until { limit: LONGEST_QUEUE, asker: &self.asker }
     }
 
-    /// Takes the module's lock, of which each tenant has one.
+    /// Takes this tenant's lock for the module.
     fn lock(&self, target: Target, given: &Given) -> Result<Turn> {
         locks::module(&self.places.locks, target, given.digest(), &self.order.tenant, self.until())
     }
 
-    /// Takes a slot of this lane. Returns None without a cache, because there are no files to tell of slots then.
+    /// Takes a slot of this lane. Returns None without a cache, because slots are files in it.
     fn slot(&self, part: &Part, lane: Lane, given: &Given) -> Result<Option<Turn>> {
         if part.store.is_none() {
             return Ok(None);
@@ -366,24 +377,25 @@ impl Driver {
         Queue::new(folder, lane.slots(), &self.order.tenant, given.digest()).slot(self.until()).map(Some)
     }
 
-    /// Compiles the module again for the best code, in a process that gets what the others leave, unless another driver is at it, or there
-    /// are too many.
-    /// Does not take the lock that a start takes: if the fast code is evicted meanwhile, the next start makes its own and does not wait
-    /// for this compile. After a failure, the next start that uses the fast code orders it again.
+    /// Compiles the module again for the best code, in a process of the lowest weight. Returns early if another driver makes that code, or
+    /// too many drivers make better code. Does not take the lock that a start takes: if the fast code is evicted meanwhile, the next start
+    /// compiles without waiting for this. After a failure, the next start that uses the fast code orders better code again.
     fn improve(&mut self, target: Target, mut given: Given) -> Result<()> {
         let Installed::Part(part) = self.part(target)? else { return Ok(()) };
-        // No lock of the cache may be held with the weight of what started this driver.
+        // Joined before any lock of the cache is taken: what started this driver may have too low a weight to hold one.
         self.join();
         let (places, tenant) = (&self.places, &self.order.tenant);
         let Share::Taken(_counted) = shares::take(&places.improvements, tenant, 1, &IMPROVEMENTS)? else {
             return Ok(());
         };
         let Some(_lock) = locks::later(&places.locks, target, given.digest(), tenant)? else { return Ok(()) };
-        // A slot that no start waits for.
+        // A slot of the lane that no start waits for.
         let _slot = match self.slot(&part, Lane::Later, &given)? {
             Some(Turn::Came(slot)) => slot,
             Some(Turn::TooLate) => {
-                return Err(self.failed(format!("the node compiled others for {LONGEST_QUEUE:?}")));
+                return Err(
+                    self.failed(format!("the node compiled other modules for {LONGEST_QUEUE:?} before its turn"))
+                );
             }
             Some(Turn::Unwanted) | None => return Ok(()),
         };
@@ -397,7 +409,7 @@ impl Driver {
         match self.compile(&part, &module, Tier::Best, false)? {
             Outcome::Made(made) => self.sync(&part, &made.artifact, &module.digest, Tier::Best),
             Outcome::Declined(reason) | Outcome::OtherWorld(_, reason) => {
-                Err(self.failed(format!("{target} leaves it to another one: {reason}")))
+                Err(self.failed(format!("the compiler for {target} declines it: {reason}")))
             }
         }
     }

@@ -1,5 +1,5 @@
-//! The module of an order: a file that came with it, or a layer. The driver reads it anew for each compile, because a process that
-//! waits keeps none of its bytes.
+//! The module of an order: a file that came with the order, or a layer of an image. The driver reads the module anew for each compile,
+//! because a waiting driver keeps none of its bytes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,7 +10,7 @@ use catamaran_cache::module::{self, Largest};
 use crate::error::{Doing, Error, Result};
 use crate::image::Layer;
 
-/// The seconds that a read may take.
+/// The longest time of a read, in seconds.
 const LONGEST_READ: u32 = 120;
 
 /// A module that cannot change, and its digest.
@@ -19,10 +19,10 @@ pub(super) struct Sealed {
     pub(super) digest: String,
 }
 
-/// What a module was read as.
+/// The result of reading a module.
 pub(super) enum Read {
     Sealed(Sealed),
-    /// Not Wasm, whatever it was said to be: its digest, and what it is instead.
+    /// The layer is not Wasm, in spite of its media type: its digest, and what it is instead.
     Refused {
         digest: String,
         reason: String,
@@ -32,9 +32,9 @@ pub(super) enum Read {
 pub(super) enum Given {
     File {
         file: File,
-        /// As the shim read it, and then as the driver read it.
+        /// sha256, first as the shim computed it, then as the driver did.
         digest: String,
-        /// Whether the driver has read it: it must stay the same from then on.
+        /// Whether the driver has read the file, whose bytes must stay the same from then on.
         read: bool,
     },
     Layer(Box<Layer>),
@@ -49,7 +49,7 @@ impl Given {
         }
     }
 
-    /// Returns how many bytes the module has. A file may have others when it is read.
+    /// Returns the module's size in bytes. A file's size may have changed when it is read.
     pub(super) fn bytes(&self) -> Result<u64> {
         match self {
             Given::File { file, .. } => {
@@ -59,8 +59,8 @@ impl Given {
         }
     }
 
-    /// Reads the module's bytes, into memory of this process's cgroup. `name` is the file's, `warnings` are for the log. A source that does
-    /// not answer within [`LONGEST_READ`] ends this process, because it has a slot.
+    /// Reads the module's bytes into memory, which this process's cgroup pays for. `name` is the file's name; warnings for the log go into
+    /// `warnings`. If the read takes longer than [`LONGEST_READ`], a signal ends this process, because it holds a slot.
     pub(super) fn read(&mut self, name: &str, largest: Largest, warnings: &mut Vec<String>) -> Result<Read> {
         nix::unistd::alarm::set(LONGEST_READ);
         let read = match self {
@@ -75,7 +75,8 @@ impl Given {
 fn read_file(name: &str, largest: Largest, file: &mut File, known: &mut String, again: &mut bool) -> Result<Read> {
     let (bytes, digest) = module::sealed(name, file, largest)?;
     if *again && digest != *known {
-        let reason = format!("it was sha256:{known} when it was compiled first, and is sha256:{digest} now");
+        let reason =
+            format!("the file changed between two compiles of one start, from sha256:{known} to sha256:{digest}");
         return Err(Error::Module { module: name.to_owned(), reason });
     }
     known.clone_from(&digest);
@@ -83,7 +84,7 @@ fn read_file(name: &str, largest: Largest, file: &mut File, known: &mut String, 
     Ok(Read::Sealed(Sealed { bytes, digest }))
 }
 
-/// Reads a layer, verified as it is read.
+/// Reads a layer, and verifies its digest.
 fn read_layer(layer: &mut Layer, largest: Largest, warnings: &mut Vec<String>) -> Result<Read> {
     let name = layer.name();
     largest.check(&name, layer.size())?;
@@ -106,14 +107,14 @@ mod tests {
         let path = std::env::temp_dir().join(format!("catamaran-given-{}", std::process::id()));
         std::fs::write(&path, "abc").unwrap();
         let file = File::open(&path).unwrap();
-        let mut given = Given::File { file, digest: "as the shim saw it".to_owned(), read: false };
+        let mut given = Given::File { file, digest: "the shim's digest".to_owned(), read: false };
         let read = |given: &mut Given| given.read("m", Largest(9), &mut Vec::new());
         let Ok(Read::Sealed(first)) = read(&mut given) else { panic!("it was not read") };
-        assert_eq!(given.digest(), first.digest, "what was read counts");
+        assert_eq!(given.digest(), first.digest, "the digest of the bytes that were read replaces the shim's");
         assert!(matches!(read(&mut given), Ok(Read::Sealed(again)) if again.digest == first.digest));
         std::fs::write(&path, "abd").unwrap();
         let refused = read(&mut given).map(drop).unwrap_err().to_string();
-        assert!(refused.contains("when it was compiled first"), "{refused}");
+        assert!(refused.contains("changed between two compiles"), "{refused}");
         assert_eq!(given.digest(), first.digest);
         std::fs::remove_file(&path).unwrap();
     }

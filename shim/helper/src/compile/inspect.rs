@@ -1,12 +1,13 @@
-//! Tells what a file is and what each engine says of it, for the command `catamaran inspect`.
+//! Finds out what a file is and whether each engine would run it, for the command `catamaran inspect`.
 //!
 //! ```text
-//! file -> sealed memory -> its first bytes -> a compile process describes it -> each engine's compile process judges it
+//! file -> sealed memory -> kind, by its first bytes -> imports and exports -> each engine's verdict
+//!                                                     (a compile process)   (a compile process each)
 //! ```
 //!
-//! The verdict is that of Create, because the same processes say it, in the same words. An engine whose verdict is in the cache is not
-//! asked again. An engine that says that a component is a server, or an extended command, is asked once more, for that. Only the worker
-//! finds an import of another type than the engine's, when the container is created.
+//! The verdict and its words are those of Create, because the same processes give them. A verdict in the cache is not asked for again. If
+//! an engine says that a component is a server or an extended command, it is asked once more, for that world. An import of another type
+//! than the engine's is not found here: only the worker finds it, at Create.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -31,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use super::process::{self, Task, Verdict};
 use crate::error::{Doing, Error, Result};
 
-/// Returns the verdict that a component is of this world, which leads to a second question and never reaches the answer.
+/// Returns the verdict "a component of this world", which leads to a second question and never reaches the answer.
 fn verdict_of(world: World) -> &'static str {
     match world {
         World::ExtendedCommand => "extended",
@@ -42,11 +43,11 @@ fn verdict_of(world: World) -> &'static str {
 /// The request, as JSON on the command line. The file is standard input.
 #[derive(Deserialize)]
 struct Asked {
-    /// The file's name, for messages.
+    /// The file's name in messages.
     name: String,
     /// The engines that may run it.
     engines: Vec<Engine>,
-    /// As the handler's option `max_module_bytes`.
+    /// The largest module in bytes, as in the handler's option `max_module_bytes`.
     largest: u64,
 }
 
@@ -64,14 +65,14 @@ struct Inspected {
     exports: Vec<String>,
     /// The number of imports and exports that are not listed.
     left_out: u64,
-    /// Why imports and exports are not, or not all, known.
+    /// Why some or all imports and exports are unknown.
     broken: Option<String>,
     engines: Vec<OfEngine>,
-    /// The engine that would run it, unless an annotation says another.
+    /// The engine that would run the file, unless an annotation names another.
     chosen: Option<Engine>,
-    /// The target that its machine code would be made for.
+    /// The target of the machine code that would be made.
     target: Option<Target>,
-    /// Why no engine would run it, in the words of Create.
+    /// Why no engine would run the file, in the words of Create.
     refused: Option<String>,
 }
 
@@ -85,13 +86,13 @@ struct Import {
 #[derive(Debug, Serialize)]
 struct OfEngine {
     engine: Engine,
-    /// The target that it was asked about last.
+    /// The target of the last question.
     target: Target,
     /// `runs`, `other-engine`, `refused`, `missing` or `failed`.
     verdict: &'static str,
-    /// The reason, in the words of Create; None if it runs.
+    /// The reason, in the words of Create; None if the engine runs the file.
     reason: Option<String>,
-    /// The artifact in the cache, if there is one: `best` or `fast`.
+    /// The tier of the artifact in the cache, if there is one: `best` or `fast`.
     cached: Option<&'static str>,
 }
 
@@ -99,7 +100,11 @@ struct OfEngine {
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     let asked = arguments.first().and_then(|text| serde_json::from_str::<Asked>(text.to_str()?).ok());
     let Some(asked) = asked else {
-        return Err(Error::refused("command line", "inspect", "the command `catamaran inspect`"));
+        return Err(Error::refused(
+            "command line",
+            "inspect",
+            "only the command `catamaran inspect` starts this action, with a request as JSON",
+        ));
     };
     let doing = || format!("reading {}", asked.name);
     let mut file = File::from(std::io::stdin().as_fd().try_clone_to_owned().doing(doing)?);
@@ -131,7 +136,7 @@ fn inspect(asked: &Asked, bytes: &File, digest: String) -> Result<Inspected> {
     if inspected.instead.is_some() {
         return Ok(inspected);
     }
-    // Without that cgroup the compiles have this process's own bounds.
+    // Outside that cgroup the compiles have this process's own limits.
     let _ = Compilers::join();
     match describe(&asked.name, bytes)? {
         Ok(text) => parse(&text, &mut inspected),
@@ -147,7 +152,7 @@ fn inspect(asked: &Asked, bytes: &File, digest: String) -> Result<Inspected> {
     Ok(inspected)
 }
 
-/// Returns the target that a start would get, by what each engine says, or why there is none.
+/// Returns the target that a start would get by the engines' verdicts, or why none runs the file.
 fn choose(engines: &[OfEngine]) -> std::result::Result<Target, String> {
     let mut declined = Vec::new();
     for OfEngine { engine, target, verdict, reason, .. } in engines {
@@ -173,7 +178,7 @@ fn kind(first: &[u8]) -> &'static str {
     }
 }
 
-/// Returns the file's imports and exports, in the words of a process without rights. The inner error says why they are not known.
+/// Returns the file's imports and exports, as a process without rights lists them. The inner error says why they are unknown.
 fn describe(name: &str, bytes: &File) -> Result<std::result::Result<String, String>> {
     let doing = || format!("describing {name}");
     // Wasmtime's compiler describes modules for both engines.
@@ -199,7 +204,7 @@ fn describe(name: &str, bytes: &File) -> Result<std::result::Result<String, Stri
     Ok(Err(reason))
 }
 
-/// Reads a description. Skips all that is not a line of one, because the process that wrote it met hostile bytes.
+/// Reads a description. Skips lines of any other form, because the process that wrote them parsed hostile bytes.
 fn parse(text: &str, inspected: &mut Inspected) {
     let plain = |word: &str| word.replace(char::is_control, " ");
     for line in text.lines() {
@@ -215,7 +220,7 @@ fn parse(text: &str, inspected: &mut Inspected) {
     }
 }
 
-/// Asks an engine about the module: as a plain command, or as what it is instead.
+/// Asks an engine about the module, first as a plain command, then as a server or an extended command if it is one.
 fn ask_engine(engine: Engine, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEngine> {
     let answer = ask(Target::command(engine), asked, bytes, digest)?;
     let others = [(World::Http, Target::server(engine, true)), (World::ExtendedCommand, Target::extended(engine))];
@@ -225,8 +230,7 @@ fn ask_engine(engine: Engine, asked: &Asked, bytes: &File, digest: &str) -> Resu
     }
 }
 
-/// Asks about the module for a target: returns what the cache remembers, or what the compile process says now. Puts nothing into the
-/// cache.
+/// Asks about the module for one target: returns the cache's answer, or else a compile process's. Puts nothing into the cache.
 fn ask(target: Target, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEngine> {
     let engine = target.engine();
     let answer = |verdict, reason, cached| OfEngine { engine, target, verdict, reason, cached };
@@ -235,7 +239,7 @@ fn ask(target: Target, asked: &Asked, bytes: &File, digest: &str) -> Result<OfEn
         return Ok(answer("missing", Some(reason), None));
     }
     let places = Places::find()?;
-    // A node that has no cache yet is left without one.
+    // Does not make the cache's folders on a node that has none yet.
     if places.entries.is_dir()
         && let Installed::Part(part) = Part::open(&places, target, |_| ())?
     {
@@ -283,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_engine_is_the_first_that_does_not_leave_the_module_to_others() {
+    fn the_first_engine_that_does_not_decline_a_module_is_chosen() {
         let of = |target: Target, verdict, reason: &str| OfEngine {
             engine: target.engine(),
             target,
@@ -295,7 +299,7 @@ mod tests {
         assert_eq!(choose(&[of(time, "runs", ""), of(mer, "runs", "")]), Ok(time));
         assert_eq!(choose(&[of(time, "other-engine", "x"), of(mer, "runs", "")]), Ok(mer));
         assert_eq!(choose(&[of(Target::WasmtimeHttp, "runs", ""), of(mer, "runs", "")]), Ok(Target::WasmtimeHttp));
-        // As in Create, a fault of the module ends the search.
+        // A fault of the module ends the search, as in Create.
         assert_eq!(choose(&[of(mer, "refused", "why"), of(time, "runs", "")]), Err("why".to_owned()));
         let none = choose(&[of(time, "other-engine", "x"), of(mer, "missing", "y")]).unwrap_err();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The lanes of the queue for the compiler. A compile waits for those that take about as long as it does, and for no longer ones.
+//! The lanes of the compiler's queue, by how long compiles take. A compile waits only for compiles of its lane.
 //!
 //! ```text
 //! slots/short     a module of less than 512 KiB, whichever code: what a probe or a hook runs    0.1 s
@@ -7,12 +7,12 @@
 //! slots/later     the optimiser's code of a larger one, which nobody waits for
 //! ```
 //!
-//! With one lane for all that starts wait for, an exec of a module of a kilobyte waited for the servers before it, on two processors
-//! and in a development build: 8 and 10 s behind those of `examples/http-js` and `http-python`, 49 and 40 s beside four busy
-//! processes. In a lane of its own it takes 0.1 and 0.2 s.
+//! With one lane for all starts, an exec of a module of a kilobyte waited for the servers before it: 8 and 10 s behind those of
+//! `examples/http-js` and `http-python`, 49 and 40 s beside four busy processes (two processors, development build). In a lane of its own
+//! it takes 0.1 and 0.2 s.
 //!
-//! All lanes are in the two cgroups of [`catamaran_cgroup::Compilers`], whose weight is what running pods feel: more compiles at a time
-//! take no more of the processors.
+//! All lanes run in the two cgroups of [`catamaran_cgroup::Compilers`]. More compiles at a time take no more processor time from pods,
+//! because the weight of these cgroups bounds it.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use catamaran_cache::order;
 use catamaran_cache::target::Target;
 use catamaran_worker::compiler::Tier;
 
-/// A lane. Those that a start waits for are in the order of how long their compiles take.
+/// A lane. The order is that of the compiles' duration; no start waits for the last lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lane {
     Short,
@@ -30,9 +30,9 @@ pub(super) enum Lane {
 }
 
 impl Lane {
-    /// Returns the lane of a start that waits for code of this tier, of a module of so many bytes.
+    /// Returns the lane of a start that waits for code of this tier, for a module of `bytes` bytes.
     pub(super) fn awaited(tier: Tier, bytes: u64) -> Self {
-        // The optimiser takes so little time that no command of that size starts on fast code.
+        // A module is short if even a command of its size starts on optimised code.
         let is_short = order::awaited(None, Target::Wasmtime, bytes) == Tier::Best;
         match tier {
             _ if is_short => Lane::Short,
@@ -41,7 +41,7 @@ impl Lane {
         }
     }
 
-    /// Returns its folder below that of all slots.
+    /// Returns the lane's folder below `slots`.
     pub(super) fn folder(self, slots: &Path) -> PathBuf {
         slots.join(match self {
             Lane::Short => "short",
@@ -51,8 +51,8 @@ impl Lane {
         })
     }
 
-    /// Returns how many compile at a time. Leaves half of the processors to the pods, because a compile uses all that it gets; one where
-    /// nobody waits.
+    /// Returns how many compiles run at a time: one for each two processors, because a compile uses all that it gets and pods need the
+    /// rest; one in the lane that no start waits for.
     pub(super) fn slots(self) -> usize {
         match self {
             Lane::Short | Lane::Fast | Lane::Best => {
@@ -72,7 +72,7 @@ mod tests {
     const SHORT: u64 = 512 << 10;
 
     #[test]
-    fn a_small_module_waits_behind_no_large_one_and_a_command_behind_no_server() {
+    fn small_modules_commands_and_servers_have_separate_lanes() {
         for (target, bytes, expected) in [
             (Target::Wasmtime, SHORT - 1, Lane::Short),
             (Target::Wasmer, SHORT, Lane::Fast),
@@ -84,7 +84,11 @@ mod tests {
         ] {
             assert_eq!(Lane::awaited(awaited(None, target, bytes), bytes), expected, "{target}, {bytes}");
         }
-        assert_eq!(Lane::awaited(Tier::Fast, 1), Lane::Short, "whatever a pod asks for");
+        assert_eq!(
+            Lane::awaited(Tier::Fast, 1),
+            Lane::Short,
+            "a small module is short even if the pod asks for fast code"
+        );
         let folders = [Lane::Short, Lane::Fast, Lane::Best, Lane::Later].map(|lane| lane.folder(Path::new("s")));
         assert_eq!(folders.map(|folder| folder.display().to_string()), ["s/short", "s/fast", "s/best", "s/later"]);
     }

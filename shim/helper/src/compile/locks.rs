@@ -1,6 +1,6 @@
-//! Locks on files, for modules, slots and the cache's room: a lock ends with the process that holds it, however that ends.
+//! File locks for modules, slots and the cache's room. The kernel releases a lock when its holder ends, for whatever reason.
 //!
-//! Only helpers take them, which are processes of their own, so that they may wait.
+//! Waiting for a lock blocks. Only helper processes take locks, never the shim.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
@@ -17,12 +17,12 @@ use rustix::io::Errno;
 use super::asker::Asker;
 use crate::error::{Doing, Result};
 
-/// The interval of tries to take a lock.
+/// The interval between tries to take a lock.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The time to wait for the cache's room: its holder reads an entry for its checksum, and waits for the disk.
-const LONGEST_ROOM: Duration = Duration::from_secs(30);
+/// The longest wait for the lock of the cache's room. Its holder reads a whole artifact for the checksum.
+pub(super) const LONGEST_ROOM: Duration = Duration::from_secs(30);
 
-/// The end of a wait: this limit has passed, or the asker has gone.
+/// A wait ends when this limit has passed or the asker has gone.
 #[derive(Clone, Copy)]
 pub(super) struct Until<'a> {
     pub(super) limit: Duration,
@@ -40,12 +40,12 @@ pub(super) enum Turn {
 /// A lock that is held until it is dropped.
 pub(super) struct Lock {
     file: File,
-    /// The file to remove with the lock, if files of such names would pile up.
+    /// The file to remove with the lock; None for files that are reused.
     path: Option<PathBuf>,
 }
 
 impl Lock {
-    /// Whether the locked file still lies at `path`: the last holder may have removed it after this process opened it.
+    /// Returns whether the locked file still has a name. The last holder may have removed the file after this process opened it.
     pub(super) fn is_there(&self, path: &Path) -> Result<bool> {
         Ok(self.file.metadata().on(path)?.nlink() > 0)
     }
@@ -64,22 +64,23 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // While the lock is held: a process that waits for it then finds a file without a name, and makes another.
+            // Removed while locked: a process that takes the lock next finds a file without a name, and makes another.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
-/// Takes the lock under which the module `digest` is compiled for `target` and one tenant, and waits for it: the process that
-/// held it has made the artifact.
+/// Waits for and takes the lock for compiling the module `digest` for `target` and one tenant. The previous holder has probably made the
+/// artifact.
 ///
-/// Each tenant has a lock of its own, because the holder waits for its own tenant's turn, which takes long in a burst.
+/// Each tenant has its own lock, because the holder waits for its tenant's turn, which takes long in a burst.
 pub(super) fn module(folder: &Path, target: Target, digest: &str, tenant: &str, until: Until<'_>) -> Result<Turn> {
     let path = folder.join(format!("{digest}.{target}.{}", tenant::name(tenant)));
     patiently(until, || passing(&path))
 }
 
-/// Takes the lock under which entries are put into the cache, so that the driver that has made room is the next to use it.
+/// Takes the lock for adding entries to the cache, so that the driver that makes room is the one that uses it. Returns None after
+/// [`LONGEST_ROOM`].
 pub(super) fn room(root: &Path) -> Result<Option<Lock>> {
     let begin = Instant::now();
     loop {
@@ -90,17 +91,17 @@ pub(super) fn room(root: &Path) -> Result<Option<Lock>> {
     }
 }
 
-/// Makes a file for this holder and locks it. The file is removed with the lock.
+/// Makes and locks a file of this process's own. The file is removed with the lock.
 pub(super) fn own(path: PathBuf) -> Result<Lock> {
     loop {
-        // Another process may look at it between its making and its locking, and take it for a dead holder's.
+        // Between creation and locking another process may take the file for a dead holder's, and remove it.
         if let Some(held) = passing(&path)? {
             return Ok(held);
         }
     }
 }
 
-/// Removes the file of such a lock if its holder is gone, and returns whether it is.
+/// Removes the file of a lock from [`own`] if its holder is gone. Returns whether the holder is gone.
 pub(super) fn remove_dead(path: &Path) -> Result<bool> {
     let file = match File::open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
@@ -116,23 +117,23 @@ pub(super) fn remove_dead(path: &Path) -> Result<bool> {
     }
 }
 
-/// Takes the lock under which the module's better code is made, for which nobody waits. Returns None if another driver has it.
+/// Takes the lock for making the module's better code. Returns None if another driver has it.
 pub(super) fn later(folder: &Path, target: Target, digest: &str, tenant: &str) -> Result<Option<Lock>> {
     passing(&folder.join(format!("{digest}.{target}.{}.later", tenant::name(tenant))))
 }
 
-/// Takes a lock whose file is removed with it.
+/// Tries to take a lock whose file is removed with the lock.
 fn passing(path: &Path) -> Result<Option<Lock>> {
     let Some(held) = try_lock(path)? else { return Ok(None) };
     Ok(if held.is_there(path)? { Some(held.removed_with(path.to_owned())) } else { None })
 }
 
-/// Removes the modules' locks that nobody holds: their holders were killed, and a later order for such a module may find its
-/// artifact, and needs no lock then.
+/// Removes modules' locks without a holder. Killed holders leave them behind, and no later order cleans up: it may find the artifact and
+/// need no lock.
 pub(super) fn sweep(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        // This may take a lock that is just being made for a dead holder's: its maker looks, and makes another.
+        // A lock that is just being created may be taken for a dead holder's. Its creator notices, and makes another.
         if let Ok(Some(held)) = try_lock(&path)
             && held.is_there(&path).unwrap_or(false)
         {
@@ -156,7 +157,7 @@ fn patiently(until: Until<'_>, mut attempt: impl FnMut() -> Result<Option<Lock>>
     }
 }
 
-/// Takes the lock of the file at `path`, and makes the file if it is missing. Returns None if another process has the lock.
+/// Locks the file at `path`, which is created if it is missing. Returns None if another process has the lock.
 pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>> {
     if let Some(folder) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).on(folder)?;
@@ -189,18 +190,18 @@ mod tests {
         let held = module(Target::Wasmtime, "abcd", "a");
         assert!(held.is_ok());
         assert_eq!(module(Target::Wasmtime, "abcd", "a").map(drop), Err("too late"));
-        assert!(module(Target::Wasmtime, "abff", "a").is_ok(), "another one is free");
-        assert!(module(Target::Wasmer, "abcd", "a").is_ok(), "and so is another engine's");
-        assert!(module(Target::WasmtimeHttp, "abcd", "a").is_ok(), "and another world's");
-        assert!(module(Target::Wasmtime, "abcd", "b").is_ok(), "and another tenant's");
+        assert!(module(Target::Wasmtime, "abff", "a").is_ok(), "another module's lock is free");
+        assert!(module(Target::Wasmer, "abcd", "a").is_ok(), "another engine's lock is free");
+        assert!(module(Target::WasmtimeHttp, "abcd", "a").is_ok(), "another world's lock is free");
+        assert!(module(Target::Wasmtime, "abcd", "b").is_ok(), "another tenant's lock is free");
         let later = later(&folder, Target::Wasmtime, "abcd", "a").unwrap();
-        assert!(later.is_some(), "who makes its better code holds up no start");
+        assert!(later.is_some(), "the lock for better code is another one than a start's");
         assert!(super::later(&folder, Target::Wasmtime, "abcd", "a").unwrap().is_none());
         drop(shim);
         assert_eq!(module(Target::Wasmtime, "abcd", "a").map(drop), Err("unwanted"));
         drop((held, later));
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
-        assert!(module(Target::Wasmtime, "abcd", "a").is_ok(), "what is free is had all the same");
+        assert!(module(Target::Wasmtime, "abcd", "a").is_ok(), "a free lock is taken even if the asker is gone");
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Looks up what the cache has for an order.
+//! Looks up an order's module in the cache.
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -14,7 +14,7 @@ use super::served::{Look, Served};
 use crate::error::{Error, Result};
 
 impl Driver {
-    /// Looks up what the cache has of the module by now, and serves the order with it if that is enough.
+    /// Looks up the module in the cache, and serves the order if the cache has enough.
     pub(super) fn look(&mut self, part: &mut Part, given: Given, look: Look) -> Result<ControlFlow<Served, Given>> {
         let target = part.target;
         let known = self.there(part, &given)?;
@@ -42,19 +42,18 @@ impl Driver {
         Ok(ControlFlow::Break(served))
     }
 
-    /// Verifies an artifact at its first use since the machine was started. Returns None if the disk has damaged it.
+    /// Verifies an artifact at its first use since the machine was started. Returns None if it is damaged or gone.
     fn verified(&mut self, part: &Part, digest: &str, tier: Tier) -> Result<Option<File>> {
         let Some(store) = &part.store else { return Ok(None) };
         let verified = store.verified(digest, tier)?;
         if verified.is_none() {
             let name = &self.order.name;
-            self.warnings
-                .push(format!("the artifact of {name} is not what was published, or gone: it is compiled anew"));
+            self.warnings.push(format!("the cached artifact of {name} is damaged or gone: it is compiled anew"));
         }
         Ok(verified)
     }
 
-    /// Returns what the cache knows of a module, for an order that takes an artifact from before. Fails if no engine runs the module.
+    /// Returns what the cache knows of the module: nothing for an order that wants a new artifact. Fails if the cache has a refusal.
     /// Ignores fast code if the order waits for the best.
     fn there(&self, part: &Part, given: &Given) -> Result<Known> {
         if self.order.wish == Wish::Again {

@@ -1,5 +1,4 @@
-//! Makes an artifact of a module that the driver holds, for one target: in the cache, or in memory if the cache cannot be
-//! used.
+//! Compiles a module that the driver has read, for one target: into the cache, or into memory if the cache cannot be used.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,7 +16,7 @@ use rustix::fs::MemfdFlags;
 
 use super::driver::Driver;
 use super::given::{Given, Read, Sealed};
-use super::locks::Lock;
+use super::locks::{LONGEST_ROOM, Lock};
 use super::outcome::{Fresh, Outcome};
 use super::process::{self, Task, Verdict};
 use super::shares::{Bounds, Full, Share};
@@ -30,17 +29,17 @@ enum Published {
     NoRoom(Unfit),
 }
 
-/// An artifact that has no room in the cache, and why.
+/// An artifact without room in the cache, and the reason.
 struct Unfit {
     new: New,
     reason: String,
 }
 
-/// Uncached code that is on its way to containers may take this part (a quarter) of the memory of the compiles that starts wait for.
+/// The divisor for uncached code on its way to containers: it may take a quarter of the memory limit of awaited compiles.
 const UNCACHED_PART: u64 = 4;
 
 impl Driver {
-    /// Compiles the module. `waited` says that a start waits for the artifact, and so takes one that is not in the cache, too.
+    /// Compiles the module. `waited` is true if a start waits for the artifact; it then takes an uncached one, too.
     pub(super) fn compile(&mut self, part: &Part, module: &Sealed, tier: Tier, waited: bool) -> Result<Outcome> {
         let mut lacking = "there is no cache".to_owned();
         if let Some(store) = &part.store {
@@ -82,10 +81,10 @@ impl Driver {
         let later = if waited { None } else { Compilers::later().ok() };
         let cgroup = later.as_ref().or(self.cgroup.as_ref());
         let killed = || cgroup.map_or(0, Compilers::killed);
-        // A compile with the usual weight is a compile all the same.
+        // If the move fails, the compile runs with the usual weight.
         let born = |pid| {
             if let Some(Err(e)) = later.as_ref().map(|later| later.admit(pid)) {
-                debug!("a compile that nobody waits for keeps the weight of the others: {e}");
+                debug!("a compile that no start waits for has the weight of those that starts wait for: {e}");
             }
         };
         let before = killed();
@@ -102,7 +101,7 @@ impl Driver {
         let compiled = Count::Compiled { engine: target.engine(), tier, took: begin.elapsed() };
         counters::add(&self.places.root, &[compiled]);
         Ok(match verdict {
-            // An OOM kill, perhaps because of another compile: nothing is remembered of this module.
+            // An OOM kill may be another compile's fault, so nothing is cached about this module.
             Verdict::Failed(_) if killed() > before => {
                 Verdict::Failed("the node ran out of the memory that it gives to compiles: try again".to_owned())
             }
@@ -110,7 +109,7 @@ impl Driver {
         })
     }
 
-    /// Returns None if an artifact was made. Verdicts that are the module's own doing are cached.
+    /// Returns None if an artifact was made. Caches verdicts that depend on the module alone.
     fn judge(&self, part: &Part, module: &Sealed, verdict: Verdict) -> Result<Option<Outcome>> {
         let (lasting, reason) = match verdict {
             Verdict::Made => return Ok(None),
@@ -131,20 +130,20 @@ impl Driver {
 
     fn remember(&self, part: &Part, digest: &str, lasting: Lasting, reason: &str) {
         let Some(store) = &part.store else { return };
-        // Without the lock, the next start finds it out again.
+        // Without the lock nothing is cached, and the next start asks the compiler again.
         let Ok(Some(_lock)) = locks::room(&self.places.root) else { return };
         store.refuse(digest, lasting, reason, &self.order.tenant);
         self.make_room(part, None);
     }
 
-    /// Remembers that the module is at fault, and returns the error.
+    /// Caches the refusal of a module that is at fault, and returns the error.
     fn refused(&self, part: &Part, digest: &str, lasting: Lasting, reason: String) -> Error {
         self.remember(part, digest, lasting, &reason);
         self.count(part.target.engine(), Counter::Refusals);
         Error::Module { module: self.order.name.clone(), reason }
     }
 
-    /// Reads the module's bytes. Remembers a layer that is not Wasm, because it has been read whole, and verified.
+    /// Reads the module's bytes. Caches the refusal of a layer that is not Wasm: the whole layer was read and its digest verified.
     pub(super) fn read(&mut self, part: &Part, given: &mut Given) -> Result<Sealed> {
         match given.read(&self.order.name, self.order.largest, &mut self.warnings)? {
             Read::Sealed(module) => Ok(module),
@@ -160,11 +159,11 @@ impl Driver {
         counters::add(&self.places.root, &[Count::Cache(engine, counter)]);
     }
 
-    /// Puts the artifact into the cache, if there is room.
+    /// Puts the artifact into the cache if there is room.
     fn publish(&self, part: &Part, new: New, module: &Sealed, tier: Tier) -> Result<Published> {
         let Some(store) = &part.store else { return Err(self.failed("there is no cache".to_owned())) };
         let Some(_lock) = locks::room(&self.places.root)? else {
-            return Err(self.failed("others put their entries into the cache all the time".to_owned()));
+            return Err(self.failed(format!("other compiles kept the cache locked for {LONGEST_ROOM:?}")));
         };
         if let Some(reason) = self.make_room(part, Some(new.path())) {
             return Ok(Published::NoRoom(Unfit { new, reason }));
@@ -172,20 +171,20 @@ impl Driver {
         Ok(Published::Entry(store.publish(new, &module.digest, tier, &self.order.tenant)?))
     }
 
-    /// Waits until the disk has an artifact that was published, or removes it from the cache if the disk refuses it. No start waits for
-    /// this: the code runs from the page cache, and what a crash damages is found by its checksum.
+    /// Waits until a published artifact is on the disk, or removes it from the cache if the disk refuses it. No start waits for this: code
+    /// runs from the page cache, and the checksum finds what a crash damages.
     pub(super) fn sync(&self, part: &Part, artifact: &File, digest: &str, tier: Tier) -> Result<()> {
         let Some(store) = &part.store else { return Ok(()) };
         let synced = store.sync(artifact, digest, tier);
         if synced.is_err() {
-            // Without the lock the count of the cache's bytes may be wrong for a moment, which is better than damaged code.
+            // Goes on without the lock if it is not free: a wrong count of bytes for a moment is better than damaged code.
             let _lock = locks::room(&self.places.root);
             store.discard(digest, tier);
         }
         Ok(synced?)
     }
 
-    /// Evicts entries for a new one, and returns why there is no room, if there is none. The caller holds the lock.
+    /// Evicts entries to make room for a new one. Returns the reason if there is no room. The caller holds the room's lock.
     fn make_room(&self, part: &Part, new: Option<&Path>) -> Option<String> {
         let tenant = tenant::name(&self.order.tenant);
         let room = evict::make_room(&self.places.entries, self.places.bounds, &tenant, new);
@@ -198,7 +197,7 @@ impl Driver {
     /// Copies an artifact that has no room in the cache into memory, for one start.
     fn hand_over(&mut self, unfit: Unfit) -> Result<Fresh> {
         let size = unfit.new.file.metadata().on(unfit.new.path())?.len();
-        // Asked before the copy takes any memory.
+        // Checked before the copy takes any memory.
         let uncached = self.may_be_uncached(size, &unfit.reason)?;
         let mut written = File::open(unfit.new.path()).on(unfit.new.path())?;
         let (artifact, _) = module::sealed_memory(&self.order.name, |bytes| {
@@ -207,14 +206,14 @@ impl Driver {
         Ok(Fresh { artifact, uncached })
     }
 
-    /// Takes an artifact's part of the memory for artifacts that are handed over uncached, which no pod is charged for until the
-    /// container has a copy of its own. Fails if that is too much.
+    /// Takes a share of the memory for uncached artifacts, which no pod pays for until the container has its own copy. Fails if the shares
+    /// are used up.
     fn may_be_uncached(&mut self, size: u64, reason: &str) -> Result<Option<Lock>> {
         let memory = Compilers::most_memory()?;
         if size > memory / 2 {
             let most = memory / 2;
             return Err(self.failed(format!(
-                "it has no room in the cache ({reason}), and {size} bytes of machine code: at most {most} run uncached"
+                "it has no room in the cache ({reason}), and its {size} bytes of machine code are too many to run uncached: at most {most}"
             )));
         }
         let total = memory / UNCACHED_PART;
@@ -230,11 +229,11 @@ impl Driver {
                     Full::Total => "the node's",
                 };
                 Err(self.failed(format!(
-                    "it has no room in the cache ({reason}), and {whose} other starts have as much uncached code in memory as \
-                     they may: try again"
+                    "it has no room in the cache ({reason}), and {whose} other starts use up the memory for uncached code: try \
+                     again"
                 )))
             }
-            // The disk is read-only or full, which is the node's fault and no tenant's.
+            // The disk is read-only or full. That is not the tenant's fault, so the code runs uncounted.
             Err(e) => {
                 self.uncached(reason);
                 self.warnings.push(format!("uncached code is not counted: {e}"));
@@ -243,7 +242,7 @@ impl Driver {
         }
     }
 
-    /// Compiles for one start, because the cache is full, read-only or gone.
+    /// Compiles for one start, into memory: the cache is full, read-only or missing.
     fn compile_into_memory(&mut self, part: &Part, module: &Sealed, tier: Tier, reason: &str) -> Result<Outcome> {
         let doing = || format!("compiling {}", self.order.name);
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -252,7 +251,7 @@ impl Driver {
         if let Some(declined) = self.judge(part, module, verdict)? {
             return Ok(declined);
         }
-        // Sealing fails if somebody could still write to it by a mapping.
+        // Sealing fails if a process still has a writable mapping of the memory.
         module::seal(&output).doing(doing)?;
         let uncached = self.may_be_uncached(output.metadata().doing(doing)?.len(), reason)?;
         Ok(Outcome::Made(Fresh { artifact: output, uncached }))

@@ -1,6 +1,6 @@
-//! The compile driver: one process for an order, which handles the cache's files, the compiler's queue and the compile process.
-//! And the administrator's actions: `inspect`, what the engines say of a module, `entries`, what is in the cache, and `warm`, which
-//! compiles beforehand.
+//! The compile driver: one process for an order, which handles the cache's files, the compiler's queue and the compile process. Also the
+//! actions for the command `catamaran`: `inspect` (would an engine run a module?), `entries` (list, prune and verify the cache) and `warm`
+//! (compile ahead of time).
 
 mod asker;
 pub(crate) mod driver;

@@ -6,18 +6,19 @@ use catamaran_worker::compiler::World;
 
 use super::locks::Lock;
 
-/// Machine code that was made here.
+/// New machine code.
 pub(super) struct Fresh {
     pub(super) artifact: File,
-    /// If it is in memory alone: its part of the memory for such code, until the container has a copy of its own.
+    /// The share of the memory for uncached code, held until the container has its own copy. None for cached code, and if shares cannot be
+    /// counted.
     pub(super) uncached: Option<Lock>,
 }
 
 /// The result of a compile that did not fail.
 pub(super) enum Outcome {
     Made(Fresh),
-    /// The module is another engine's, for this reason.
+    /// The module needs the other engine, for this reason.
     Declined(String),
-    /// The module is not a plain command but of that world, for this reason.
+    /// The module is no plain command but of this world, for this reason.
     OtherWorld(World, String),
 }

@@ -1,21 +1,21 @@
-//! The queue for the slots of a lane, in which tenants take turns: one tenant's burst of modules delays no other for long.
+//! The queue for the slots of a lane. Tenants take turns, so that one tenant's burst of modules delays no other tenant for long.
 //!
 //! ```text
 //! LANE/0, 1 ...                     a slot: the process that holds its lock compiles
-//! LANE/queue/TIME-PID.N-TENANT      a ticket: alive as long as its lock is held
-//! LANE/served/TENANT                when this tenant had its last turn, as the file's time
-//! LANE/left/TENANT-MODULE           the place in line of an order that nobody waits for any more: its ticket's time
+//! LANE/queue/TIME-PID.N-TENANT      a ticket: valid as long as its lock is held
+//! LANE/served/TENANT                the file's time is that of the tenant's last turn
+//! LANE/left/TENANT-MODULE           the place in line of a cancelled order: its ticket's time
 //! ```
 //!
-//! A tenant is a namespace of Kubernetes, which admission and quotas are about. The tenant that has waited longest for a turn has the
-//! next one, and within a tenant the order that came first. So a first start waits for the compiles of its lane that go on, and for one
-//! of each other tenant, however many modules these have. No process keeps the queue: each waiting driver looks whether it is the first.
+//! A tenant is a Kubernetes namespace, the unit of admission and quotas. The next turn goes to the tenant that has waited longest, and
+//! within a tenant to its oldest order. So a first start waits for the running compiles of its lane and for one compile of each other
+//! tenant, however many modules these have. No process manages the queue: each waiting driver checks whether it is first.
 //!
-//! The caller may give up: a Create is cancelled, an exec takes too long, a pod is gone. A waiting order then ends and holds nothing.
-//! Its place in line is kept for the same module's next order, because a retry would otherwise begin at the end each time. A compile
-//! that runs goes on, and the retry finds its result.
+//! The caller may give up: a Create is cancelled, an exec takes too long, a pod is gone. A waiting order then ends and holds nothing. Its
+//! place in line is kept for the next order of the same module, so that a retry does not begin at the end each time. A running compile goes
+//! on, and the retry finds its result.
 //!
-//! When clocks jump or files go, only the order of turns suffers; the slots' locks decide which drivers compile.
+//! If clocks jump or files vanish, only the order of turns suffers: the slots' locks alone decide which drivers compile.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -30,41 +30,42 @@ use catamaran_cache::tenant::name;
 use super::locks::{Lock, Turn, Until, own, remove_dead, try_lock};
 use crate::error::{Doing, Result};
 
-/// The interval at which the first in the queue looks; the others look the more seldom the further behind they are.
+/// The interval at which the first in the queue checks. Each place behind it adds one such interval, up to [`MOST_PAUSES`].
 const PAUSE: Duration = Duration::from_millis(20);
 const MOST_PAUSES: u32 = 50;
-/// A first driver that leaves a free slot for this long is stopped or frozen, and the others pass it.
+/// If the first driver leaves a slot free for this long, it is stopped or frozen, and the others pass it.
 const STUCK: Duration = Duration::from_secs(3);
-/// The number of tenants whose last turn is remembered; the older half is forgotten when there are more.
-const MOST_OWNERS: usize = 512;
-/// How long a place is kept, and how many of one tenant's.
+/// The most tenants whose last turn is remembered. Beyond this, the older half is forgotten.
+const MOST_TENANTS: usize = 512;
+/// How long a place in line is kept.
 const KEPT: Duration = Duration::from_secs(600);
+/// The most places in line that are kept for one tenant.
 const MOST_KEPT: usize = 128;
 
-/// The slots in `folder`, seen by one tenant.
+/// The queue of one lane, for one tenant's order.
 pub(super) struct Queue {
     folder: PathBuf,
     count: usize,
     tenant: String,
-    /// The digest of the module that a slot is for.
+    /// The digest of the order's module.
     module: String,
 }
 
 /// A ticket's place in the queue.
 struct Place {
-    /// The number of tickets that have their turn before.
+    /// The number of tickets before this one.
     before: u32,
-    /// The name of the first ticket of all.
+    /// The name of the queue's first ticket.
     first: String,
 }
 
 impl Queue {
-    /// Returns the queue for `count` slots. `tenant` is any text; orders with the same one stand in one line.
+    /// Returns the queue for the `count` slots in `folder`. `tenant` may be any text; orders with the same text are one tenant's.
     pub(super) fn new(folder: PathBuf, count: usize, tenant: &str, module: &str) -> Self {
         Self { folder, count, tenant: name(tenant), module: module.to_owned() }
     }
 
-    /// Takes a slot when its turn comes.
+    /// Waits for this order's turn and takes a slot.
     pub(super) fn slot(&self, until: Until<'_>) -> Result<Turn> {
         if self.tickets()?.is_empty()
             && let Some(held) = self.free()?
@@ -100,7 +101,7 @@ impl Queue {
         }
     }
 
-    /// Takes a slot that nobody holds.
+    /// Takes a free slot, if there is one.
     fn free(&self) -> Result<Option<Lock>> {
         for number in 0..self.count {
             if let Some(held) = try_lock(&self.folder.join(number.to_string()))? {
@@ -114,7 +115,7 @@ impl Queue {
         self.folder.join("queue")
     }
 
-    /// Makes a ticket that counts as having come at `came`. Its file is removed when the ticket is dropped.
+    /// Makes a ticket with the arrival time `came`. Dropping the ticket removes its file.
     fn ticket(&self, came: u128) -> Result<Lock> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -125,17 +126,17 @@ impl Queue {
         self.folder.join("left")
     }
 
-    /// Takes over the place of an earlier order for the same module.
+    /// Takes over the place in line of an earlier order for the same module. Returns its arrival time.
     fn place_kept(&self) -> Option<u128> {
         let path = self.left().join(format!("{}-{}", self.tenant, self.module));
         let age = fs::metadata(&path).and_then(|meta| meta.modified()).ok()?.elapsed().unwrap_or(KEPT);
         let came = fs::read_to_string(&path).ok()?.trim().parse().ok();
         let _ = fs::remove_file(&path);
-        // A place from the future is not kept: the clock was set back.
+        // A place from the future is dropped, because the clock was set back.
         came.filter(|came| age < KEPT && *came < now())
     }
 
-    /// Keeps the place for the next order.
+    /// Keeps the place in line for the module's next order.
     fn keep_place(&self, came: u128) -> Result<()> {
         let folder = self.left();
         fs::create_dir_all(&folder).on(&folder)?;
@@ -155,7 +156,7 @@ impl Queue {
         fs::write(&path, came.to_string()).on(&path)
     }
 
-    /// Returns the names of all tickets, the first that came at the front.
+    /// Returns the names of all tickets, in the order of their arrival.
     fn tickets(&self) -> Result<Vec<String>> {
         let folder = self.queue();
         let entries = match fs::read_dir(&folder) {
@@ -168,7 +169,7 @@ impl Queue {
         Ok(names)
     }
 
-    /// Returns a ticket's place among those whose holders live.
+    /// Returns a ticket's place. Removes tickets at the head whose holders are dead.
     fn place(&self, own: &Lock) -> Result<Place> {
         let own = own.name().and_then(OsStr::to_str).unwrap_or_default();
         loop {
@@ -187,7 +188,7 @@ impl Queue {
         fs::metadata(path).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// Notes the turn of a tenant that has a slot now. If that fails, its next turn comes too early.
+    /// Records that this tenant's turn has come. If that fails, its next turn comes too early.
     fn granted(&self, held: Lock) -> Lock {
         if let Err(e) = self.served() {
             log::debug!("{e}");
@@ -195,14 +196,14 @@ impl Queue {
         held
     }
 
-    /// Notes that this tenant has had its turn.
+    /// Sets the time of this tenant's last turn to now.
     fn served(&self) -> Result<()> {
         let folder = self.folder.join("served");
         fs::create_dir_all(&folder).on(&folder)?;
         let path = folder.join(&self.tenant);
         let file = File::options().write(true).create(true).truncate(false).open(&path).on(&path)?;
         file.set_modified(SystemTime::now()).on(&path)?;
-        forget(&folder, MOST_OWNERS)
+        forget(&folder, MOST_TENANTS)
     }
 }
 
@@ -220,20 +221,20 @@ fn forget(folder: &Path, most: usize) -> Result<()> {
     let mut aged: Vec<_> = names.into_iter().map(|entry| (time(&entry), entry.path())).collect();
     aged.sort();
     for (_, path) in aged.iter().take(aged.len() / 2) {
-        // Another driver may remove it at the same time. A forgotten tenant comes next as if it were new.
+        // Another driver may remove the same file. A forgotten tenant is treated like a new one, which comes next.
         let _ = fs::remove_file(path);
     }
     Ok(())
 }
 
-/// Returns the tenant of a ticket.
+/// Returns a ticket's tenant, from its name.
 fn tenant(name: &str) -> Option<&str> {
     let (rest, tenant) = name.rsplit_once('-')?;
     (rest.contains('-') && !tenant.is_empty()).then_some(tenant)
 }
 
-/// Sorts tickets, in the order in which they came, by their turns: one of each tenant, then the next of each; in each round the
-/// tenant that has waited longest for a turn first.
+/// Sorts tickets, given in the order of arrival, by their turns: in rounds of one ticket of each tenant, and in each round the tenant that
+/// has waited longest first.
 fn order(tickets: Vec<String>, last_turn: impl Fn(&str) -> SystemTime) -> Vec<String> {
     let mut turns = HashMap::new();
     let mut rounds: HashMap<String, usize> = HashMap::new();

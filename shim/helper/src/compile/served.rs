@@ -1,4 +1,4 @@
-//! The results of an order, for one target or in all.
+//! The results of an order, for one target and for all.
 
 use std::fs::File;
 
@@ -17,16 +17,16 @@ pub(super) struct Made {
     pub(super) tier: Tier,
     pub(super) origin: Origin,
     pub(super) uncached: Option<Lock>,
-    /// The module, where better code is to be made of it.
+    /// The module, if better code is to be made later.
     pub(super) later: Option<Given>,
 }
 
 /// The result of an order for one target.
 pub(super) enum Served {
     Made(Box<Made>),
-    /// The module is another engine's: the reason, and the module.
+    /// The module needs the other engine: the reason, and the module.
     Declined(String, Given),
-    /// The module is of that world, not a plain command: the reason, and the module.
+    /// The module is no plain command but of this world: the reason, and the module.
     OtherWorld(World, String, Given),
 }
 
@@ -37,13 +37,13 @@ pub(super) enum Sought {
     Nothing(String),
 }
 
-/// The moment at which the driver looks for a module's artifact.
+/// When the driver looks up a module's artifact.
 pub(super) enum Look {
     /// Before the driver waits for anything.
     First,
-    /// Under the module's lock, or without a cache.
+    /// When it has the module's lock, or there is no cache.
     Locked,
-    /// Without the lock, which cannot be had for this reason.
+    /// When the lock could not be taken, for this reason.
     Unlocked(String),
     /// When the turn to compile has come.
     Turned,
@@ -54,13 +54,13 @@ impl Served {
         Served::Made(Box::new(made))
     }
 
-    /// Serves an artifact that another order has made meanwhile.
+    /// Serves an artifact that another order has just made.
     pub(super) fn shared(target: Target, artifact: File, tier: Tier, given: &Given) -> Self {
         let digest = given.digest().to_owned();
         Self::made(Made { artifact, target, digest, tier, origin: Origin::Shared, uncached: None, later: None })
     }
 
-    /// Serves an artifact from before.
+    /// Serves an artifact that was in the cache before.
     pub(super) fn found(target: Target, artifact: File, tier: Tier, given: Given) -> Self {
         let digest = given.digest().to_owned();
         let later = (tier == Tier::Fast).then_some(given);

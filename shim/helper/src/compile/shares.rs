@@ -1,12 +1,12 @@
-//! Bounds what one tenant, and all tenants together, may have of something at a time, by locked files, which end with the processes
-//! that hold them.
+//! Bounds the amount of something that one tenant, and all tenants together, may have at a time. A locked file stands for each amount and
+//! ends with its holder.
 //!
 //! ```text
 //! FOLDER/PID.N-AMOUNT-TENANT
 //! ```
 //!
-//! A process makes its file first and then adds up, so that two that come at once are both refused rather than both let in. A tenant's
-//! own bound comes first: its amount beyond that does not count against the others.
+//! A process makes its file first and adds up afterwards, so that of two simultaneous requests both are refused rather than both accepted.
+//! What a tenant has beyond its own bound does not count in the total, so it takes nothing from the others.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,17 +18,17 @@ use catamaran_cache::tenant::name;
 use super::locks::{self, Lock};
 use crate::error::{Doing, Result};
 
-/// How much there may be of something.
+/// The bounds on an amount.
 pub(super) struct Bounds {
-    /// Of one tenant.
+    /// The most that one tenant may have.
     pub(super) own: u64,
-    /// Of all together.
+    /// The most that all tenants may have together.
     pub(super) total: u64,
-    /// The amount that a tenant may have even if the others have all that there is.
+    /// The amount that a tenant may have even if the total is used up.
     pub(super) least: u64,
 }
 
-/// The bound that has no room for one more.
+/// The bound that a request exceeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
     Own,
@@ -37,12 +37,12 @@ pub(super) enum Full {
 
 /// The result of asking for a share.
 pub(super) enum Share {
-    /// Until the lock is dropped.
+    /// The share is held until the lock is dropped.
     Taken(Lock),
     Full(Full),
 }
 
-/// Takes `amount` for `tenant` until the lock is dropped. An amount that stands alone is never too much.
+/// Takes `amount` for `tenant`, until the returned lock is dropped. Grants any amount if nobody else has one.
 pub(super) fn take(folder: &Path, tenant: &str, amount: u64, bounds: &Bounds) -> Result<Share> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -54,7 +54,7 @@ pub(super) fn take(folder: &Path, tenant: &str, amount: u64, bounds: &Bounds) ->
         match bounds.full(&sums, &tenant, amount) {
             None => return Ok(Share::Taken(held)),
             Some(full) if last => return Ok(Share::Full(full)),
-            // Some of their holders may be dead, which is looked at only if it matters.
+            // Some files' holders may be dead: they are checked only now, in a second round.
             Some(_) => {}
         }
     }
@@ -62,7 +62,7 @@ pub(super) fn take(folder: &Path, tenant: &str, amount: u64, bounds: &Bounds) ->
 }
 
 impl Bounds {
-    /// Returns the bound that is exceeded. `sums` are the tenants', with the new `amount`.
+    /// Returns the exceeded bound. `sums` has each tenant's amount, the new `amount` included.
     fn full(&self, sums: &HashMap<String, u64>, tenant: &str, amount: u64) -> Option<Full> {
         let own = sums.get(tenant).copied().unwrap_or(amount);
         let total: u64 = sums.values().map(|sum| (*sum).min(self.own)).fold(0, u64::saturating_add);
@@ -75,7 +75,7 @@ impl Bounds {
     }
 }
 
-/// Returns what each tenant has. `living` leaves out and removes the files that nobody holds any more.
+/// Returns each tenant's amount. If `living` is true, removes the files of dead holders and does not count them.
 fn sums(folder: &Path, living: bool) -> Result<HashMap<String, u64>> {
     let mut sums = HashMap::<String, u64>::new();
     for entry in fs::read_dir(folder).on(folder)?.flatten() {
@@ -109,18 +109,26 @@ mod tests {
         held.push(take("b", 3).unwrap());
         assert_eq!(take("b", 1).map(drop), Err(Full::Own));
         held.push(take("c", 1).unwrap());
-        assert_eq!(take("c", 1).map(drop), Err(Full::Total), "the eighth");
+        assert_eq!(take("c", 1).map(drop), Err(Full::Total), "an eighth is too much");
         held.push(take("d", 1).unwrap());
-        assert_eq!(take("d", 1).map(drop), Err(Full::Total), "one is everybody's");
-        // As a killed process leaves it.
+        assert_eq!(
+            take("d", 1).map(drop),
+            Err(Full::Total),
+            "a tenant with nothing gets its least amount, and no more"
+        );
+        // A killed process leaves a file without a lock.
         fs::write(folder.join("7.0-100-0123456789abcdef"), "").unwrap();
         assert_eq!(held.len(), fs::read_dir(&folder).unwrap().count() - 1);
         held.truncate(1);
         held.extend([take("b", 3).unwrap(), take("c", 2).unwrap()]);
-        assert_eq!(held.len(), fs::read_dir(&folder).unwrap().count(), "the dead one is gone");
+        assert_eq!(held.len(), fs::read_dir(&folder).unwrap().count(), "the dead holder's file is removed");
         held.clear();
         let large = take("a", 100).unwrap();
-        assert_eq!(take("b", 100).map(drop), Err(Full::Own), "what is too much is alone");
+        assert_eq!(
+            take("b", 100).map(drop),
+            Err(Full::Own),
+            "an amount beyond the bound is granted only to a single holder"
+        );
         drop(large);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         fs::remove_dir_all(&folder).unwrap();

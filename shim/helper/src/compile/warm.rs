@@ -1,5 +1,5 @@
-//! Compiles a module before anything starts it, for the command `catamaran cache warm`. Gives a driver the very order that a shim gives
-//! for a start, so that turns, shares and locks are those of starts.
+//! Compiles a module ahead of its first start, for the command `catamaran cache warm`. Gives a driver the same order as a shim does for a
+//! start, so that the same turns, shares and locks apply.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -21,9 +21,9 @@ use crate::error::{Doing, Error, Result};
 #[derive(Deserialize)]
 struct Asked {
     name: String,
-    /// In the order in which they are tried.
+    /// The engines to try, in this order.
     engines: Vec<Engine>,
-    /// The Kubernetes namespace that the entry counts for in the cache.
+    /// The Kubernetes namespace to whose share of the cache the entry counts.
     tenant: String,
     largest: u64,
 }
@@ -33,11 +33,11 @@ struct Asked {
 struct Warmed {
     digest: String,
     engine: Engine,
-    /// The target that it is made for, of that engine.
+    /// The target of the machine code.
     target: Target,
-    /// The tier of the code that is in the cache now.
+    /// The tier of the code in the cache now.
     tier: &'static str,
-    /// Whether it was there before.
+    /// Whether the code was in the cache before.
     hit: bool,
     warnings: Vec<String>,
 }
@@ -46,7 +46,11 @@ struct Warmed {
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     let asked = arguments.first().and_then(|text| serde_json::from_str::<Asked>(text.to_str()?).ok());
     let Some(asked) = asked else {
-        return Err(Error::refused("command line", "warm", "the command `catamaran cache warm`"));
+        return Err(Error::refused(
+            "command line",
+            "warm",
+            "only the command `catamaran cache warm` starts this action, with a request as JSON",
+        ));
     };
     let file = std::io::stdin().as_fd().try_clone_to_owned().doing(|| format!("reading {}", asked.name))?;
     let module = Module::hashed(asked.name.clone(), File::from(file), Largest(asked.largest))?;
@@ -57,7 +61,7 @@ fn warm(asked: &Asked, module: &Module) -> Result<Warmed> {
     let doing = || format!("ordering the compilation of {}", asked.name);
     let Conversation { control, pidfd, .. } = errand::converse(programs::COMPILE, environment(), doing)?;
     let order = Order {
-        // A server gets code for requests with a time limit, which they have unless a pod says otherwise.
+        // A server gets the code for requests with a time limit, which they have unless the pod says otherwise.
         targets: Target::any(&asked.engines),
         tier: None,
         tenant: asked.tenant.clone(),
@@ -86,9 +90,10 @@ fn warm(asked: &Asked, module: &Module) -> Result<Warmed> {
         Answer::Refused { module, reason } => Err(Error::Module { module, reason }),
         Answer::Declined { module, declined } => Err(Error::Declined { module, declined }),
         Answer::Failed(reason) | Answer::NoLayer(reason) => Err(Error::Compiler { module: asked.name.clone(), reason }),
-        Answer::Improved { .. } => {
-            Err(Error::Compiler { module: asked.name.clone(), reason: "no artifact came".to_owned() })
-        }
+        Answer::Improved { .. } => Err(Error::Compiler {
+            module: asked.name.clone(),
+            reason: "the compile driver sent no artifact".to_owned(),
+        }),
     };
     drop(control);
     let _ = child::wait_blocking(&pidfd);

@@ -1,4 +1,4 @@
-//! Finds the file of an image's unpacked layer that the overlay shows, whose identity does not change with the mount.
+//! Finds the file of an image's unpacked layer that an overlay shows. Unlike the overlay's file, it has the same identity in every mount.
 
 use std::fs::File;
 use std::io;
@@ -11,12 +11,11 @@ use nix::libc;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// Opens the file in a lower directory that `seen` shows at `path`, an absolute path without links in the root file system
-/// made from `rootfs`. Returns None if the container's own layer has something on the way, if the root file system is no overlay, or
-/// if the file there is not what is seen.
+/// Opens the lower layer's file for `seen`, which lies at `path`, an absolute path without links in the root file system made from
+/// `rootfs`. Returns None if the root file system is no overlay, if the container's own layer has anything on the path, or if size or time
+/// of the lower file differ from those of `seen`.
 ///
-/// The result is a file of the image's, whatever an image may have made the overlay show in its place. The caller reads this file
-/// itself, and never takes it for `seen`.
+/// A hostile image may make the overlay show another file there. So the caller must read the returned file, and not take it for `seen`.
 pub(crate) fn find(rootfs: &[Mount], path: &Path, seen: &File) -> io::Result<Option<File>> {
     let [mount] = rootfs else { return Ok(None) };
     let option = |key: &str| mount.options.iter().find_map(|o| o.strip_prefix(key)?.strip_prefix('='));
@@ -26,7 +25,8 @@ pub(crate) fn find(rootfs: &[Mount], path: &Path, seen: &File) -> io::Result<Opt
     if open_beneath(Path::new(upper), first.as_ref())?.is_some() {
         return Ok(None);
     }
-    // Only the host's own file system counts, where the kernel keeps the times: on an image's (erofs, a loop device, FUSE) its author does.
+    // Only files on the host's own file system count, where the kernel sets the times. On an image's file system (erofs, a loop device,
+    // FUSE) its author sets them.
     let host = std::fs::metadata(upper)?.dev();
     for layer in lower.split(':') {
         if let Some(found) = open_beneath(Path::new(layer), path)? {
@@ -35,7 +35,7 @@ pub(crate) fn find(rootfs: &[Mount], path: &Path, seen: &File) -> io::Result<Opt
             if !own.is_file() || own.dev() != host || !same || own.mtime() != shown.mtime() {
                 return Ok(None);
             }
-            // The very file that was looked at. O_NONBLOCK: waits for no lease on it.
+            // Opens the file that was examined. O_NONBLOCK: does not wait for a lease on it.
             let flags = libc::O_NONBLOCK;
             return File::options()
                 .read(true)
@@ -47,7 +47,7 @@ pub(crate) fn find(rootfs: &[Mount], path: &Path, seen: &File) -> io::Result<Opt
     Ok(None)
 }
 
-/// Opens a path below a folder, through no link, and not for reading, because it may be a device. Returns None if nothing is there.
+/// Opens a path below a folder, through no link. Uses O_PATH, because the file may be a device. Returns None if there is no file.
 fn open_beneath(folder: &Path, path: &Path) -> io::Result<Option<File>> {
     let folder = File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(folder)?;
     let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
@@ -85,7 +85,7 @@ mod tests {
         assert!(find("/link/passwd", &seen).is_none(), "no link is followed");
         let other = File::open(folder.join("two/bin/a.wasm")).unwrap();
         other.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-        assert!(find("/bin/a.wasm", &other).is_none(), "not what is seen");
+        assert!(find("/bin/a.wasm", &other).is_none(), "a file of another time is another file");
         let elsewhere = Path::new("/dev/shm").join(folder.file_name().unwrap());
         fs::create_dir_all(elsewhere.join("bin")).unwrap();
         fs::copy(folder.join("one/bin/a.wasm"), elsewhere.join("bin/a.wasm")).unwrap();
@@ -95,9 +95,9 @@ mod tests {
         let other = Mount { type_: "overlay".to_owned(), options, ..Default::default() };
         let found = super::find(std::slice::from_ref(&other), Path::new("/bin/a.wasm"), &seen).unwrap();
         fs::remove_dir_all(&elsewhere).unwrap();
-        assert!(found.is_none(), "on a file system whose times may be its author's, nothing is remembered");
+        assert!(found.is_none(), "a file on another file system does not count");
         fs::create_dir(folder.join("upper/bin")).unwrap();
-        assert!(find("/bin/a.wasm", &seen).is_none(), "the container's own layer is on the way");
+        assert!(find("/bin/a.wasm", &seen).is_none(), "the container's own layer has the folder");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! The container's tree: its root file system, its mounts, and the program in it.
+//! The container's file tree: root file system, mounts, and the program in it.
 
 pub(crate) mod lower_layer;
 pub(crate) mod mounts;

@@ -1,7 +1,7 @@
-//! Prepares `mounts` of the spec, as detached trees and as file systems for the worker to make.
+//! Prepares the spec's `mounts`: bind mounts as detached trees, others as file systems for the worker to make.
 //!
-//! A bind mount's source is opened here, once, with the host's rights, so that the tree in which the module is looked for is the very
-//! tree that the worker mounts.
+//! A bind mount's source is opened here, once, with root's rights on the host, so that the search for the module and the worker's mount use
+//! the same tree.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,7 +21,7 @@ use rustix::mount::OpenTreeFlags;
 
 use crate::error::{Error, Result};
 
-/// Prepares a mount of the spec. `index` is its place in `mounts`, for the error's text.
+/// Prepares a mount of the spec. `index` is its place in `mounts`, for errors.
 pub(crate) fn prepare(index: usize, mount: &Mount, handover: &mut Handover) -> Result<MountPoint> {
     let destination = mount.destination().to_string_lossy();
     let place = format!("config.json: mounts[{index}] at {}", cut(&destination));
@@ -32,11 +32,12 @@ pub(crate) fn prepare(index: usize, mount: &Mount, handover: &mut Handover) -> R
     let source = match (kind, options.bind) {
         (_, Some(recursive)) => bind(place, mount, recursive, &options, handover)?,
         ("bind", None) => bind(place, mount, true, &options, handover)?,
-        // No guest can use a message queue of the kernel's, which counts against its user on the whole node.
+        // A folder in place of a mqueue file system: no Wasm guest can use it, and the kernel would charge it to the user on the whole
+        // node.
         ("proc" | "mqueue", None) => Source::Empty,
         ("cgroup" | "cgroup2", None) => cgroup(&options),
         ("tmpfs" | "devpts", None) => filesystem(kind, &options, 0),
-        // Read-only, because root can write much of it even without capabilities, which acts on the host.
+        // Read-only, because root can change the host by much of it even without capabilities.
         ("sysfs", None) => filesystem(kind, &options, libc::MOUNT_ATTR_RDONLY),
         (other, None) => {
             return Err(Error::refused(
@@ -49,7 +50,8 @@ pub(crate) fn prepare(index: usize, mount: &Mount, handover: &mut Handover) -> R
     Ok(MountPoint { destination, source })
 }
 
-/// Refuses all but an absolute path without `.` and `..`, so that the container's links alone decide where it lies.
+/// Refuses any path but an absolute one without `.` and `..`, so that only the container's links decide where the mount lies. Removes extra
+/// slashes.
 fn checked_destination(destination: &str, index: usize) -> Result<String> {
     let path = Path::new(destination);
     let plain = path.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
@@ -72,8 +74,8 @@ fn filesystem(kind: &str, options: &Options, always: u64) -> Source {
     }
 }
 
-/// Returns the mount for a cgroup file system. v2: the container's own part of the tree, which its cgroup namespace shows, never
-/// writable. v1: an empty folder, because v1 has a tree for every controller and no reader among Wasm guests.
+/// Returns the mount for a cgroup file system. v2: the container's own part of the tree, as its cgroup namespace shows it, read-only. v1:
+/// an empty folder, because v1 has a tree for every controller and Wasm guests do not read them.
 fn cgroup(options: &Options) -> Source {
     if !catamaran_cgroup::is_unified() {
         return Source::Empty;
@@ -91,14 +93,14 @@ fn bind(place: String, mount: &Mount, recursive: bool, options: &Options, handov
             .source()
             .as_ref()
             .map_or("no source".to_owned(), |path| format!("source {:?}", cut(&path.to_string_lossy())));
-        return Err(Error::refused(place, found, "the absolute path of what is to be bound"));
+        return Err(Error::refused(place, found, "an absolute path of the file or folder to bind"));
     };
     if let Some(own) = options.own.first() {
         return Err(Error::refused(place, format!("option {own:?}"), "an option of a bind mount"));
     }
     if options.receiving && options.below.has(libc::MOUNT_ATTR_RDONLY) {
         let expected =
-            "private propagation (mountPropagation: None), or \"ro\": what the host mounts later is not read-only";
+            "private propagation (mountPropagation: None), or \"ro\": the host's later mounts would not be read-only";
         return Err(Error::refused(place, "\"rro\" with slave or shared propagation", expected));
     }
     let (tree, folder) = detached(source, recursive, options).map_err(|e| match Errno::from_io_error(&e) {
@@ -117,14 +119,14 @@ fn bind(place: String, mount: &Mount, recursive: bool, options: &Options, handov
     Ok(Source::Tree { fd: handover.add(tree), folder, later })
 }
 
-/// Returns the changes to every mount of a bound tree.
+/// Returns the changes for every mount of a bound tree.
 fn everywhere(options: &Options) -> Change {
     let mut all = options.below;
     all.set(ALWAYS);
     all.change()
 }
 
-/// Returns a copy of what is mounted at `path`, attached nowhere and private, and whether it is a folder.
+/// Returns a detached and private copy of the mount at `path`, and whether it is a folder.
 pub(crate) fn detached(path: &Path, recursive: bool, options: &Options) -> io::Result<(OwnedFd, bool)> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {

@@ -1,5 +1,5 @@
-//! The container's root file system, as a detached mount: it appears in no mount table of the host, and is gone with the
-//! last process that holds it.
+//! Prepares the container's root file system as a detached mount: no mount table of the host lists it, and it ends with the last process
+//! that holds it.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,14 +17,14 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 use crate::error::{Doing, Error, Result};
 use crate::files::mounts::detached;
 
-/// Longest value that fsconfig(2) takes as a string, its end included.
+/// The most bytes of a string value for fsconfig(2), with the null byte at its end.
 const LONGEST_VALUE: usize = 256;
-/// The most bytes of options that mount(2) takes, their end included. It silently cuts what is longer, and layers with it.
+/// The most bytes of options for mount(2), with the null byte at their end. The kernel silently cuts longer options, and layers with them.
 const PAGE: usize = 4096;
 const PLACE: &str = "the request's rootfs";
 
-/// Makes the root file system from the mount that containerd's snapshotter names, or from `root.path` if it names none.
-/// `stage` is an existing folder, used for a moment if the kernel takes long options only through mount(2).
+/// Makes the root file system from the snapshotter's mount, or from `root.path` if there is none. `stage` is an existing folder, on which
+/// the overlay is mounted for a moment if the kernel takes long options only through mount(2).
 pub(crate) fn prepare(mounts: &[Mount], root_path: &Path, stage: &Path) -> Result<OwnedFd> {
     let [mount] = mounts else {
         if mounts.is_empty() {
@@ -50,8 +50,8 @@ pub(crate) fn prepare(mounts: &[Mount], root_path: &Path, stage: &Path) -> Resul
     }
 }
 
-/// Returns the same for a native container, without attributes that containerd's snapshotter has not asked for, such as `nosuid`.
-/// Returns None if the snapshotter names no mount, and `root.path` is used as it is.
+/// Prepares `tree` for a native container: without attributes that the snapshotter did not ask for, such as `nosuid`. Returns None if the
+/// snapshotter names no mount: runc then uses `root.path` as it is.
 pub(crate) fn for_native(tree: OwnedFd, mounts: &[Mount]) -> Result<Option<OwnedFd>> {
     let [mount] = mounts else { return Ok(None) };
     let options = Options::parse(&mount.options)
@@ -80,7 +80,7 @@ fn bind(source: &Path, options: &Options) -> Result<OwnedFd> {
 fn overlay(options: &Options, stage: &Path) -> Result<OwnedFd> {
     let doing = || "mounting the image's layers".to_owned();
     match overlay_by_parts(options) {
-        // A kernel before 6.5 does not know `lowerdir+`, and no kernel takes a long value but from mount(2).
+        // Kernels before 6.5 do not know `lowerdir+`, and take long values only through mount(2).
         Err(Errno::INVAL) if options.own.iter().any(|o| o.len() >= LONGEST_VALUE) => {
             let (folder, data) = page(&options.own)?;
             overlay_by_page(&folder, &data, options, stage).doing(doing)
@@ -107,8 +107,8 @@ fn overlay_by_parts(options: &Options) -> rustix::io::Result<OwnedFd> {
     rustix::mount::fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-/// Returns the options as one text for mount(2). If they do not fit, names the layers from the folder that they have in
-/// common, to which the caller goes meanwhile.
+/// Returns the options as one text for mount(2), and the working directory to mount from. If the options are too long, layers are named
+/// relative to their common folder, which is then the working directory.
 fn page(own: &[String]) -> Result<(PathBuf, String)> {
     let whole = own.join(",");
     if whole.len() < PAGE {
@@ -133,7 +133,7 @@ fn page(own: &[String]) -> Result<(PathBuf, String)> {
     Ok((folder, data))
 }
 
-/// Returns the folder that all layers lie in.
+/// Returns the innermost folder that has all layers in it.
 fn common_folder(layers: &str) -> PathBuf {
     let mut folders = layers.split(':').map(|layer| Path::new(layer).parent().unwrap_or(Path::new("/")));
     let mut common = folders.next().unwrap_or(Path::new("/"));
@@ -145,9 +145,9 @@ fn common_folder(layers: &str) -> PathBuf {
     common.to_owned()
 }
 
-/// Mounts the overlay on `stage`, only until the mount was copied off it.
+/// Mounts the overlay on `stage`, copies the mount, and unmounts it.
 fn overlay_by_page(folder: &Path, data: &str, options: &Options, stage: &Path) -> io::Result<OwnedFd> {
-    // This process has one thread and waits for nothing here, so that nobody else sees it away from `/`.
+    // This process has one thread and does nothing else meanwhile, so that the other working directory affects nothing.
     rustix::process::chdir(folder)?;
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
     let mounted = nix::mount::mount(Some("overlay"), stage, Some("overlay"), flags, Some(data));

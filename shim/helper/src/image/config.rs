@@ -1,5 +1,5 @@
-//! An image's program by its configuration (OCI image-spec, `config.md`; Docker's is of the same shape), which a process without rights
-//! parses, and reports to the driver in lines.
+//! An image's program, from its configuration (OCI image-spec, `config.md`; Docker's has the same form). A process without rights parses
+//! the configuration and writes it down in lines:
 //!
 //! ```text
 //! config DIRECTORY      then a line each: arg WORD, env NAME=VALUE
@@ -11,14 +11,14 @@ use serde::Deserialize;
 
 use super::manifest::bounded;
 
-/// The most words and variables of a program, and the most bytes of all of them: each is a line of a summary.
+/// The most words and variables of a program, and the most bytes of their lines together.
 const MOST_WORDS: usize = 1024;
 const LONGEST: usize = 32 << 10;
 
-/// An image's own program.
+/// The program that an image starts by default.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
-    /// `Entrypoint`, and `Cmd` behind it.
+    /// `Entrypoint`, followed by `Cmd`.
     pub(crate) args: Vec<String>,
     /// `NAME=VALUE`
     pub(crate) env: Vec<String>,
@@ -41,7 +41,7 @@ struct Inner {
 }
 
 impl Config {
-    /// Reads the document.
+    /// Parses the document.
     pub(super) fn parse(document: &[u8]) -> Result<Self, String> {
         let written: Written = serde_json::from_slice(document).map_err(|e| shortened(&e.to_string()).into_owned())?;
         let Inner { entrypoint, cmd, env, working_dir } = written.config.unwrap_or_default();
@@ -56,7 +56,7 @@ impl Config {
         let words = || self.args.iter().chain(&self.env).chain([&self.cwd]);
         if words().count() > MOST_WORDS || words().map(|word| word.len() + 8).sum::<usize>() > LONGEST {
             return Err(format!(
-                "its program has more than {MOST_WORDS} words and variables, or {LONGEST} bytes of them"
+                "its program has more than {MOST_WORDS} words and variables, or more than {LONGEST} bytes of them"
             ));
         }
         match words().find(|word| word.contains(char::is_control)) {
@@ -65,7 +65,7 @@ impl Config {
         }
     }
 
-    /// Writes a configuration down, or why there is none.
+    /// Writes down a configuration, or why there is none.
     pub(super) fn write(config: &Result<Self, String>) -> String {
         match config {
             Err(reason) => format!("refused\t{}\n", bounded(reason.replace(char::is_control, " "))),
@@ -77,7 +77,7 @@ impl Config {
         }
     }
 
-    /// Reads and checks what was written, because its writer met hostile bytes.
+    /// Reads what was written, and checks it, because its writer parsed hostile bytes.
     pub(super) fn read(written: &[u8]) -> Result<Self, String> {
         let text = String::from_utf8_lossy(written);
         let mut lines = text.lines().map(|line| line.split_once('\t').unwrap_or((line, "")));
@@ -99,7 +99,7 @@ impl Config {
 }
 
 fn unexpected() -> String {
-    "the process that read it, which has no rights, says what no configuration can say".to_owned()
+    "the process without rights that read it gave an answer that no configuration can lead to".to_owned()
 }
 
 #[cfg(test)]
@@ -130,9 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_believed_of_the_process_that_read_it() {
+    fn a_malformed_answer_about_a_configuration_is_refused() {
         for written in ["", "config\trel\n", "config\t/\nother\tx\n", "manifest\n", "{}"] {
-            assert!(Config::read(written.as_bytes()).unwrap_err().contains("no configuration can say"), "{written:?}");
+            assert!(
+                Config::read(written.as_bytes()).unwrap_err().contains("that no configuration can lead to"),
+                "{written:?}"
+            );
         }
         assert_eq!(Config::read(b"refused\ta\x1bb\n"), Err("a b".to_owned()));
     }

@@ -1,4 +1,4 @@
-//! The calls to containerd: a container's image, and its content.
+//! The calls to containerd about a container's image and its content.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -27,16 +27,16 @@ const CREATE_LEASE: &str = "containerd.services.leases.v1.Leases/Create";
 const ADD_RESOURCE: &str = "containerd.services.leases.v1.Leases/AddResource";
 const DELETE_LEASE: &str = "containerd.services.leases.v1.Leases/Delete";
 
-/// A lease ends by itself after this, if its driver was killed and cannot delete it. Longer than the read of a blob.
+/// A lease expires after this time if its driver was killed before deleting it. Longer than the read of a blob.
 const LEASE: time::Duration = time::Duration::minutes(15);
-/// The time within which a blob is read.
+/// The longest time of reading a blob.
 const LONGEST_READ: Duration = Duration::from_secs(600);
-/// The label of a lease's container, for `ctr leases ls`.
+/// The label that names a lease's container in `ctr leases ls`.
 const CONTAINER_LABEL: &str = "catamaran.wasm/container";
-/// The label from which containerd's collector reads the end of a lease.
+/// The label that tells containerd's garbage collector when a lease expires.
 const EXPIRE_LABEL: &str = "containerd.io/gc.expire";
 
-/// The label that keeps a snapshot from containerd's collector.
+/// The label that protects a snapshot from containerd's garbage collector.
 const ROOT_LABEL: &str = "containerd.io/gc.root";
 
 /// Why a blob could not be read.
@@ -44,7 +44,7 @@ const ROOT_LABEL: &str = "containerd.io/gc.root";
 pub(super) enum BlobError {
     #[error("it is not in containerd's content store")]
     Missing,
-    /// It is not what its descriptor says.
+    /// The blob does not match its descriptor, or takes too long.
     #[error("{0}")]
     Other(String),
     #[error(transparent)]
@@ -59,10 +59,10 @@ impl From<CallError> for BlobError {
     }
 }
 
-/// The calls, on one connection.
+/// A connection to containerd.
 pub(super) struct Containerd(Connection);
 
-/// A lease on content, until it is given back.
+/// The name of a lease on content.
 pub(super) struct Lease(String);
 
 impl Containerd {
@@ -76,13 +76,13 @@ impl Containerd {
         Ok(answer.container.unwrap_or_default())
     }
 
-    /// Returns the target of the image of that name, where its content begins.
+    /// Returns the target of the image `image`: the index or manifest where its content begins.
     pub(super) fn target(&mut self, image: &str) -> Result<Target, CallError> {
         let answer: GetImageResponse = self.0.call(GET_IMAGE, &named(image))?;
         Ok(target(answer.image.unwrap_or_default()))
     }
 
-    /// Returns the target of an image whose content begins at `digest`, whatever its name; None if the node has no such image.
+    /// Returns the target of an image whose target has this digest, under any name; None if the node has none.
     pub(super) fn target_of(&mut self, digest: &Digest) -> Result<Option<Target>, CallError> {
         let asked = ListImagesRequest { filters: vec![format!("target.digest=={digest}")] };
         let answer: ListImagesResponse = self.0.call(LIST_IMAGES, &asked)?;
@@ -92,7 +92,7 @@ impl Containerd {
     /// Reads an index, a manifest or a configuration.
     pub(super) fn document(&mut self, document: &Descriptor) -> Result<Vec<u8>, BlobError> {
         if document.size > LARGEST_DOCUMENT {
-            let what = format!("it is {} bytes, and at most {LARGEST_DOCUMENT} are read", document.size);
+            let what = format!("it has {} bytes, and at most {LARGEST_DOCUMENT} are read", document.size);
             return Err(BlobError::Other(what));
         }
         let mut bytes = Vec::new();
@@ -103,8 +103,8 @@ impl Containerd {
         Ok(bytes)
     }
 
-    /// Reads a blob piece by piece. The kept pieces are the blob only after success, because size and digest are compared with the
-    /// descriptor's at the end.
+    /// Reads a blob and passes each piece to `keep`. Compares size and digest with the descriptor's at the end: until then the pieces are
+    /// unverified.
     pub(super) fn read(
         &mut self,
         blob: &Descriptor,
@@ -116,11 +116,14 @@ impl Containerd {
         let mut total: u64 = 0;
         self.0.stream(READ, &asked, |ReadContentResponse { offset, data: piece }| {
             if offset.cast_unsigned() != total {
-                return Err(BlobError::Other("its pieces came in disorder".to_owned()));
+                return Err(BlobError::Other("containerd sent its pieces out of order".to_owned()));
             }
             total += piece.len() as u64;
             if total > blob.size {
-                return Err(BlobError::Other(format!("it is larger than the {} bytes that it is to have", blob.size)));
+                return Err(BlobError::Other(format!(
+                    "it is larger than the {} bytes that its descriptor says",
+                    blob.size
+                )));
             }
             if Instant::now() > until {
                 return Err(BlobError::Other(format!("it takes longer to read than {LONGEST_READ:?}")));
@@ -129,7 +132,10 @@ impl Containerd {
             Ok(keep(&piece)?)
         })?;
         if total != blob.size {
-            return Err(BlobError::Other(format!("it is {total} bytes, and not {} as it is to have", blob.size)));
+            return Err(BlobError::Other(format!(
+                "it has {total} bytes, not the {} that its descriptor says",
+                blob.size
+            )));
         }
         if !blob.digest.is_of(&digest.finalize()) {
             let what = "its bytes are not those of its digest: containerd's content store is damaged";
@@ -138,13 +144,13 @@ impl Containerd {
         Ok(())
     }
 
-    /// Returns what containerd has written down about a blob.
+    /// Returns containerd's record of a blob.
     pub(super) fn info(&mut self, digest: &Digest) -> Result<Info, CallError> {
         let answer: InfoResponse = self.0.call(INFO, &named(&digest.to_string()))?;
         Ok(answer.info.unwrap_or_default())
     }
 
-    /// Makes a view of a snapshot, and returns the mounts for it.
+    /// Makes a view of a snapshot. Returns the mounts of the view.
     pub(super) fn view(&mut self, snapshotter: &str, key: &str, parent: &str) -> Result<Vec<Mount>, CallError> {
         let labels = [(ROOT_LABEL.to_owned(), "catamaran".to_owned())].into();
         let [snapshotter, key, parent] = [snapshotter, key, parent].map(str::to_owned);
@@ -164,7 +170,7 @@ impl Containerd {
         self.0.call(REMOVE_SNAPSHOT, &asked).map(|Nothing {}| ())
     }
 
-    /// Takes a lease that keeps a blob from containerd's collector.
+    /// Takes a lease that protects a blob from containerd's garbage collector.
     pub(super) fn lease(&mut self, container: &str, blob: &Descriptor) -> Result<Lease, CallError> {
         let expires = OffsetDateTime::now_utc() + LEASE;
         let expires = expires.format(&Rfc3339).map_err(|e| wrong(CREATE_LEASE, e.to_string()))?;
@@ -178,7 +184,7 @@ impl Containerd {
         match added {
             Ok(_) => Ok(lease),
             Err(e) => {
-                // The first failure is reported; the lease ends by itself if it must.
+                // Only the first failure is reported. If the deletion fails too, the lease expires.
                 let _ = self.give_back(lease);
                 Err(e)
             }

@@ -1,6 +1,6 @@
-//! Speaks gRPC on containerd's socket (grpc's `PROTOCOL-HTTP2.md`) by the h2 crate: one connection, calls with one answer or many.
+//! A gRPC client for containerd's socket (grpc's `PROTOCOL-HTTP2.md`), on the h2 crate: one connection, calls with one answer or many.
 //!
-//! Every answer is bounded, in bytes and in the time that may pass without any of it.
+//! The size of each message, and the silence while waiting for one, are bounded.
 
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
@@ -14,29 +14,29 @@ use tokio::runtime::Runtime;
 
 use super::socket;
 
-/// The time within which the peer must take what is written, and go on with an answer.
+/// The longest wait for the peer: for it to accept a request, and for the next part of an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The largest message that containerd makes (its `defaults.DefaultMaxSendMsgSize`).
 const LARGEST_MESSAGE: usize = 16 << 20;
-/// The largest question, which is a few names.
+/// The largest request, which holds a few names.
 const LARGEST_QUESTION: usize = 8 << 10;
-/// The most bytes of a response's fields.
+/// The most bytes of a response's header fields.
 const LARGEST_HEADERS: u32 = 64 << 10;
-/// The bytes that the peer may send on one connection: only the socket holds it up.
+/// HTTP/2's flow control window, at its largest: only the socket's buffer slows the peer down.
 const WINDOW: u32 = (1 << 31) - 1;
-/// The bytes before a message: whether it is compressed, and its length.
+/// The bytes before a message: a flag for compression, and its length.
 const PREFIX: usize = 5;
-/// The bytes of a refusal's text that are shown.
+/// The most bytes of a refusal's text that are shown.
 const LONGEST_TEXT: usize = 2048;
 
-/// Why a call has no answer.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CallError {
     #[error("connecting to {address}: {source}")]
     Connect { address: String, source: io::Error },
     #[error("{method}: {source}")]
     Connection { method: &'static str, source: Http2Error },
-    /// containerd's own words.
+    /// containerd refused the call, with this text.
     #[error("{method}: {message} (status {code})")]
     Status { method: &'static str, code: u32, message: String },
     #[error("{method}: {what}")]
@@ -46,7 +46,7 @@ pub(super) enum CallError {
 impl CallError {
     const NOT_FOUND: u32 = 5;
 
-    /// Whether containerd has no such thing.
+    /// Whether containerd has no object of that name.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, CallError::Status { code: Self::NOT_FOUND, .. })
     }
@@ -56,18 +56,18 @@ pub(super) fn wrong(method: &'static str, what: impl Into<String>) -> CallError 
     CallError::Answer { method, what: what.into() }
 }
 
-/// Why nothing, or no more, of an answer comes.
+/// Why the connection delivers no answer, or no more of it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Http2Error {
     #[error("{0}")]
     Socket(h2::Error),
-    #[error("nothing came within {PATIENCE:?}")]
+    #[error("no answer within {PATIENCE:?}")]
     Late,
     #[error("the connection was closed")]
     Closed,
     #[error("the peer ended the call (HTTP/2 error {0})")]
     Reset(u32),
-    #[error("the peer does not speak HTTP/2 as it was asked to: {0}")]
+    #[error("the peer breaks the HTTP/2 protocol: {0}")]
     Protocol(h2::Error),
 }
 
@@ -75,7 +75,7 @@ impl From<h2::Error> for Http2Error {
     fn from(e: h2::Error) -> Self {
         use ErrorKind::{BrokenPipe, ConnectionReset, Other, UnexpectedEof};
         match (e.get_io().map(io::Error::kind), e.reason()) {
-            // `Other` is what h2 says of a connection that ends within a frame.
+            // h2 reports a connection that ends within a frame as `Other`.
             (Some(BrokenPipe | ConnectionReset | Other | UnexpectedEof), _) => Self::Closed,
             (Some(_), _) => Self::Socket(e),
             (None, Some(reason)) if e.is_reset() && e.is_remote() => Self::Reset(reason.into()),
@@ -96,7 +96,7 @@ impl<T> Method<T> for Result<T, Http2Error> {
     }
 }
 
-/// Waits for the peer, at most [`PATIENCE`].
+/// Waits for the peer for at most [`PATIENCE`].
 async fn patient<T>(coming: impl Future<Output = Result<T, h2::Error>>) -> Result<T, Http2Error> {
     match tokio::time::timeout(PATIENCE, coming).await {
         Ok(came) => Ok(came?),
@@ -104,7 +104,7 @@ async fn patient<T>(coming: impl Future<Output = Result<T, h2::Error>>) -> Resul
     }
 }
 
-/// A connection to containerd, for calls in one of its namespaces.
+/// A connection for calls in one of containerd's namespaces.
 pub(super) struct Connection {
     runtime: Runtime,
     requests: SendRequest<Bytes>,
@@ -118,7 +118,7 @@ impl Connection {
         opened.map_err(|source| CallError::Connect { address: address.to_owned(), source })
     }
 
-    /// Speaks on a socket that is connected.
+    /// Opens the connection on a connected socket.
     fn over(socket: UnixStream, namespace: &str) -> io::Result<Self> {
         let runtime = socket::runtime()?;
         let requests = runtime.block_on(async {
@@ -130,7 +130,7 @@ impl Connection {
                 .handshake(tokio::net::UnixStream::from_std(socket)?)
                 .await
                 .map_err(io::Error::other)?;
-            // The connection runs while a call waits, and tells the call of its end.
+            // The connection's task runs while a call waits, and reports the connection's end to the call.
             tokio::spawn(connection);
             Ok::<_, io::Error>(requests)
         })?;
@@ -151,7 +151,7 @@ impl Connection {
         answer.ok_or_else(|| wrong(method, "the answer has no message"))
     }
 
-    /// Makes a call with any number of answers, and calls `each` with every one. Its error ends the call.
+    /// Makes a call with any number of answers, and passes each to `each`, whose error ends the call.
     pub(super) fn stream<A: Message + Default, E: From<CallError>>(
         &mut self,
         method: &'static str,
@@ -169,7 +169,7 @@ impl Connection {
             let (head, mut body) = response.into_parts();
             let mut buffer = BytesMut::new();
             while let Some(data) = patient(async { body.data().await.transpose() }).await.in_call(method)? {
-                // Lets the peer send as much again: these bytes have arrived.
+                // Lets the peer send as many bytes again.
                 let _ = body.flow_control().release_capacity(data.len());
                 buffer.extend_from_slice(&data);
                 while let Some(message) = whole(&mut buffer).map_err(|what| wrong(method, what))? {
@@ -178,11 +178,11 @@ impl Connection {
                     each(message)?;
                 }
             }
-            // A call that was refused at once has no trailers: all of it is in the head.
+            // A call that is refused at once has no trailers: its status is in the head.
             let trailers = patient(body.trailers()).await.in_call(method)?.unwrap_or(head.headers);
             match grpc_status(&trailers) {
                 Some((0, _)) if buffer.is_empty() => Ok(()),
-                Some((0, _)) => Err(wrong(method, "a message was cut").into()),
+                Some((0, _)) => Err(wrong(method, "the answer ends within a message").into()),
                 Some((code, message)) => Err(CallError::Status { method, code, message }.into()),
                 None => Err(wrong(method, "the answer has no status").into()),
             }
@@ -209,7 +209,7 @@ async fn ask(
     patient(response).await
 }
 
-/// Frames a message: not compressed, its length, its bytes.
+/// Frames a message: the flag for no compression, the length, the bytes.
 fn framed(message: &impl Message) -> Result<Bytes, &'static str> {
     let length = message.encoded_len();
     if length > LARGEST_QUESTION {
@@ -222,15 +222,15 @@ fn framed(message: &impl Message) -> Result<Bytes, &'static str> {
     Ok(frame.freeze())
 }
 
-/// Takes the first message off the buffer, if it is there whole.
+/// Takes the first message off the buffer, if it is complete.
 fn whole(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
     let Some([compressed, length @ ..]) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
     if *compressed != 0 {
-        return Err("a message is compressed, which nobody asked for".to_owned());
+        return Err("a message is compressed, although the request did not allow that".to_owned());
     }
     let length = u32::from_be_bytes(*length) as usize;
     if length > LARGEST_MESSAGE {
-        return Err("a message is larger than containerd makes them".to_owned());
+        return Err(format!("a message has {length} bytes, and at most {LARGEST_MESSAGE} are read"));
     }
     if buffer.len() < PREFIX + length {
         return Ok(None);
@@ -239,7 +239,7 @@ fn whole(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
     Ok(Some(buffer.split_to(length).freeze()))
 }
 
-/// Returns the call's own status and its text.
+/// Returns the gRPC status and its text.
 fn grpc_status(fields: &HeaderMap) -> Option<(u32, String)> {
     let code = fields.get("grpc-status")?.to_str().ok()?.parse().ok()?;
     let text = fields.get("grpc-message").map(HeaderValue::as_bytes).unwrap_or_default();

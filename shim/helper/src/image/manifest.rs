@@ -1,8 +1,8 @@
-//! An image's index and manifest (OCI image-spec, `image-index.md` and `manifest.md`; Docker's are of the same shape), and
-//! which of their parts is the module.
+//! Parses an image's index and manifest (OCI image-spec, `image-index.md` and `manifest.md`; Docker's have the same form), and finds the
+//! module among their parts.
 //!
-//! The image's author wrote them, so sizes, digests, names and their number may be anything. So only a process without rights parses
-//! them (`reader`).
+//! The image's author wrote them, so sizes, digests, names and numbers may be anything. Only a process without rights parses them
+//! (`reader`).
 
 use catamaran_cache::image::WASM_LAYERS;
 use catamaran_worker::quote::shortened;
@@ -20,10 +20,10 @@ const INDEXES: usize = 2;
 pub(super) const LARGEST_DOCUMENT: u64 = 4 << 20;
 /// The most documents that are read for one image, because an index may list thousands, and may list indexes.
 pub(super) const MOST_DOCUMENTS: usize = 16;
-/// The most things of an image that a message names, and the most characters of each.
+/// The most parts of an image that a message names, and the most characters of each name.
 const MOST_NAMED: usize = 6;
 const LONGEST_NAME: usize = 120;
-/// The most bytes of a list of them, which must fit in one message between processes.
+/// The most bytes of a list of such names, which must fit in one message between processes.
 const LONGEST_LIST: usize = 2000;
 
 /// sha256 of a blob, 64 hexadecimal digits.
@@ -50,7 +50,7 @@ impl Digest {
         &self.0
     }
 
-    /// Whether it is the digest of the bytes with this hash.
+    /// Whether this is the digest with the bytes `hash`.
     pub(super) fn is_of(&self, hash: &[u8]) -> bool {
         let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
         let digits = digits.filter_map(|digit| char::from_digit(u32::from(digit), 16));
@@ -64,7 +64,7 @@ impl std::fmt::Display for Digest {
     }
 }
 
-/// The checked descriptor of a blob, as another blob has it.
+/// The checked descriptor of a blob, from the document that refers to the blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Descriptor {
     pub(super) media_type: String,
@@ -80,7 +80,7 @@ impl Descriptor {
     }
 }
 
-/// A descriptor as it stands in a document, with the fields that are used.
+/// An unchecked descriptor in a document, with the fields that are used.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Written {
@@ -107,7 +107,7 @@ struct Platform {
     architecture: String,
 }
 
-/// An index or a manifest, told apart by its descriptor.
+/// An index or a manifest, as its descriptor's media type says.
 #[derive(Debug)]
 pub(super) enum Document {
     Index(Index),
@@ -120,7 +120,7 @@ pub(super) struct Index {
     media_type: Option<String>,
     #[serde(default)]
     manifests: Vec<Written>,
-    /// A document that is both is refused, because another reader of it would see another image.
+    /// A document that is both is refused, because other readers might see another image in it.
     #[serde(default, rename = "layers")]
     other: Option<serde::de::IgnoredAny>,
 }
@@ -136,15 +136,15 @@ pub(super) struct Manifest {
     other: Option<serde::de::IgnoredAny>,
 }
 
-/// Whether this is an index's media type, not a manifest's. Fails for any other type.
+/// Returns true for an index's media type and false for a manifest's. Fails for any other type.
 pub(super) fn is_index(media_type: &str) -> Result<bool, String> {
     let known = TYPES.iter().position(|known| *known == media_type);
-    let unknown = || format!("it is of type {}, neither an index nor a manifest", quoted(media_type));
+    let unknown = || format!("its media type is {}, neither an index nor a manifest", quoted(media_type));
     known.map(|number| number < INDEXES).ok_or_else(unknown)
 }
 
 impl Document {
-    /// Reads a document of the media type that its descriptor has.
+    /// Parses a document. `media_type` is the descriptor's.
     pub(super) fn parse(media_type: &str, bytes: &[u8]) -> Result<Self, String> {
         let invalid = |e: serde_json::Error| shortened(&e.to_string()).into_owned();
         let (document, said, both) = if is_index(media_type)? {
@@ -157,9 +157,9 @@ impl Document {
             (Document::Manifest(manifest), said, both)
         };
         match said {
-            _ if both => Err("it has manifests as an index has them, and layers as a manifest has them".to_owned()),
+            _ if both => Err("it has both manifests, as an index, and layers, as a manifest".to_owned()),
             Some(said) if said != media_type => {
-                Err(format!("it says that it is of type {}, and was found as {media_type}", quoted(&said)))
+                Err(format!("its mediaType is {}, and its descriptor says {media_type}", quoted(&said)))
             }
             _ => Ok(document),
         }
@@ -170,14 +170,14 @@ impl Document {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) descriptor: Descriptor,
-    /// `wasi/wasm`, for messages.
+    /// The platform in messages, such as `wasi/wasm`.
     pub(super) platform: String,
 }
 
 impl Index {
-    /// Returns the parts to look at, the best one first: those for Wasm, whatever system they name, then those for this machine,
-    /// then those that name no platform. Variants do not matter, because a module is the same for every processor. If the part is known
-    /// by its configuration (`resolved`), the other parts come last, because containerd has its own rules for what fits.
+    /// Returns the parts that may hold the module, best first: those for Wasm on any system, then those for this machine, then those
+    /// without a platform. Variants do not matter, because a module is the same for every processor. If containerd resolved a part
+    /// (`resolved`), parts for other platforms follow last, because containerd has its own rules for what fits.
     pub(super) fn candidates(&self, resolved: bool) -> Result<Vec<Candidate>, String> {
         let last = |part: &Written| (resolved && part.checked().is_ok()).then_some(u8::MAX);
         let mut ranked: Vec<_> = self
@@ -192,13 +192,13 @@ impl Index {
             .collect()
     }
 
-    /// Returns the platforms that there are instead, for messages.
+    /// Returns the platforms of all parts, for messages.
     pub(super) fn platforms(&self) -> String {
         listed(self.manifests.iter().map(|part| platform(part.platform.as_ref())))
     }
 }
 
-/// Returns how well a platform fits, the smaller the better, or None if it does not fit.
+/// Ranks a platform, the best with 0. Returns None if it does not fit.
 fn rank(platform: Option<&Platform>) -> Option<u8> {
     let host = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -217,26 +217,26 @@ fn platform(platform: Option<&Platform>) -> String {
     platform.map_or_else(|| "no platform".to_owned(), |p| format!("{}/{}", cut(&p.os), cut(&p.architecture)))
 }
 
-/// A manifest's module, or why it has none.
+/// The Wasm layer of a manifest, or why there is none to run.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Layers {
     Wasm(Descriptor),
-    /// No Wasm layer: the types of the layers that there are, for messages.
+    /// No Wasm layer. The text names the layers' types, for messages.
     Other(String),
-    /// More than one Wasm layer: a container runs one module, and nothing says which.
+    /// Several Wasm layers: a container runs one module, and nothing says which. The text names them.
     Several(String),
-    /// The Wasm layer's own descriptor is wrong, for this reason.
+    /// The Wasm layer's descriptor is invalid, for this reason.
     Malformed(String),
 }
 
 impl Manifest {
-    /// Returns the digest of its configuration.
+    /// Returns the digest of the manifest's configuration.
     pub(super) fn config(&self) -> Option<Digest> {
         Digest::parse(&self.config.as_ref()?.digest).ok()
     }
 
-    /// Returns the one Wasm layer, as other shims for containerd do. Does not read the configuration, which may be of any type
-    /// (`application/vnd.wasm.config.v0+json` is the CNCF's) and platform.
+    /// Returns the one Wasm layer, as other Wasm shims do. Ignores the configuration, which may have any type (the CNCF's is
+    /// `application/vnd.wasm.config.v0+json`) and platform.
     pub(super) fn layers(&self) -> Result<Layers, String> {
         let wasm: Vec<_> =
             self.layers.iter().filter(|layer| WASM_LAYERS.contains(&layer.media_type.as_str())).collect();
@@ -255,7 +255,7 @@ impl Manifest {
     }
 }
 
-/// Lists each name once, and not too many.
+/// Lists each name once, and at most [`MOST_NAMED`].
 pub(super) fn listed(names: impl Iterator<Item = String>) -> String {
     let mut all: Vec<String> = Vec::new();
     for name in names {
@@ -273,7 +273,7 @@ pub(super) fn listed(names: impl Iterator<Item = String>) -> String {
     bounded(all.join(", "))
 }
 
-/// Cuts a text of several names so that it fits into one message between processes with others.
+/// Cuts a text to [`LONGEST_LIST`] bytes, so that it fits with others into one message between processes.
 pub(super) fn bounded(mut text: String) -> String {
     if text.len() > LONGEST_LIST {
         let end = (0..=LONGEST_LIST).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);

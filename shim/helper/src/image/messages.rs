@@ -1,4 +1,4 @@
-//! The messages of containerd's gRPC services that are used here, with the fields that are used: from containerd's
+//! The messages of containerd's gRPC services that the helper uses, with the fields that it uses, from containerd's
 //! `api/services/{containers,images,content,leases,snapshots}/v1/*.proto` and `api/types/descriptor.proto` (version 2.1).
 
 use std::collections::BTreeMap;
@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use prost::Message;
 
-/// The message of every call that has one name to say: `GetContainerRequest`, `GetImageRequest`, leases' `DeleteRequest`.
+/// Every request of one name, in field 1: `GetContainerRequest`, `GetImageRequest`, `InfoRequest`, leases' `DeleteRequest`; and the name of
+/// a lease.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Named {
     #[prost(string, tag = "1")]
@@ -27,7 +28,7 @@ pub(super) struct Container {
     pub(super) extensions: BTreeMap<String, Any>,
 }
 
-/// `google.protobuf.Any`, without its type, which the key in [`Container::extensions`] tells.
+/// `google.protobuf.Any` without its type, which follows from the key in [`Container::extensions`].
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Any {
     #[prost(bytes = "bytes", tag = "2")]
@@ -164,6 +165,6 @@ pub(super) struct RemoveSnapshotRequest {
     pub(super) key: String,
 }
 
-/// An answer in which there is nothing.
+/// An empty answer.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Nothing {}

@@ -1,4 +1,4 @@
-//! Finds and reads the module that is a layer of an image, by containerd's gRPC API, for the compile driver and the action `image`.
+//! Finds and reads a module that is a layer of an image, through containerd's gRPC API, for the compile driver and the action `image`.
 //!
 //! ```text
 //! container's id -> Containers.Get -> its record -> Images.Get, List -> index -> manifest -> its one Wasm layer
@@ -6,14 +6,14 @@
 //!                                                                           by configuration
 //! ```
 //!
-//! A process without rights parses index and manifest (`reader`), and the driver checks its words again (`summary`).
+//! A process without rights parses index and manifest (`reader`), and the driver checks its answers (`summary`).
 //!
-//! The look-up is done once for a container, at Create, because names move. Its result is kept by its digest with the container's state
-//! ([`Chosen`]), and execs in the container later ask for that digest alone.
+//! Each container's layer is looked up once, at Create, because names move. The container's state keeps its digest ([`Chosen`]), and later
+//! execs ask for that digest.
 //!
-//! A layer whose machine code is there is never read. The lease is made for the layer's read alone, because it is three writes to
-//! containerd's disk; index and manifest are read right after the look-up that named them. If one of these is gone by then, the
-//! look-up is done again.
+//! A layer whose machine code is in the cache is not read. Only the read of a layer takes a lease, because a lease is three writes to
+//! containerd's disk. Index and manifest are read right after the look-up that named them; if one is gone by then, the look-up starts
+//! again.
 
 mod config;
 mod containerd;
@@ -40,34 +40,34 @@ use reader::Reader;
 use record::{Record, Root};
 use summary::Summary;
 
-/// The number of look-ups of an image whose documents are gone when they are read.
+/// The most look-ups of an image whose documents are gone when they are read.
 const MOST_LOOKS: usize = 3;
 
 /// The result of a look-up.
 pub(crate) enum Found {
     Layer(Box<Layer>),
-    /// There is no layer to run, for this reason, as the end of a sentence about the container.
+    /// There is no layer to run. The reason, as the end of a sentence about the container.
     Nothing(String),
 }
 
-/// A Wasm layer that was found.
+/// A Wasm layer of an image.
 pub(crate) struct Layer {
-    /// The image that it is a layer of.
+    /// The image that has the layer.
     image: Image,
-    /// The connection by which it was found, unless it was chosen before.
+    /// The connection of the look-up; None if the layer was chosen before.
     containerd: Option<Containerd>,
     name: String,
     blob: Descriptor,
 }
 
-/// Looks for the image's Wasm layer, unless it was chosen before. Blocks.
+/// Finds the image's Wasm layer, by a look-up unless it was chosen before. Blocks.
 pub(crate) fn find(of: &Image) -> Result<Found> {
     if let Some(Chosen { digest, size, image }) = &of.chosen {
         let digest = Digest::parse(digest).map_err(|reason| unfit(image, reason))?;
         let blob = Descriptor { media_type: String::new(), digest, size: *size };
         return Ok(layer(of, None, image, blob));
     }
-    // Started before the connection to containerd, which it could inherit.
+    // Started before the connection to containerd, so that the reader cannot inherit it.
     let mut reader = Reader::start()?;
     let mut containerd = Containerd::connect(&of.address, &of.namespace).map_err(asking)?;
     let container = containerd.container(&of.container).map_err(asking)?;
@@ -85,6 +85,7 @@ pub(crate) fn find(of: &Image) -> Result<Found> {
 fn layer(of: &Image, containerd: Option<Containerd>, name: &str, blob: Descriptor) -> Found {
     Found::Layer(Box::new(Layer { image: of.clone(), containerd, name: manifest::cut(name), blob }))
 }
+
 fn asking(e: CallError) -> Error {
     let source = std::io::Error::other(e);
     Error::system("asking containerd for the container's image", source)
@@ -94,25 +95,25 @@ fn unfit(image: &str, reason: impl Into<String>) -> Error {
     Error::Module { module: format!("the image {}", manifest::cut(image)), reason: reason.into() }
 }
 
-/// What a user can do about a blob that is not there.
+/// The end of an error about a missing blob, with what the user can do.
 const PULL_AGAIN: &str = "is not in containerd's content store (removed since, or never fetched by a snapshotter that works without): \
      pull the image again";
 
 enum Choice {
     Layer {
         blob: Descriptor,
-        /// The digest of its manifest's configuration.
+        /// The digest of the manifest's configuration.
         config: Option<Digest>,
     },
     Nothing {
-        /// Why, as the end of a sentence about the container.
+        /// The reason, as the end of a sentence about the container.
         why: String,
-        /// The digest of the configuration of the first manifest for this machine that was read.
+        /// The digest of the first configuration that a manifest without Wasm layers named.
         config: Option<Digest>,
     },
 }
 
-/// Goes from the image's record to a layer. At any moment the name's target may change, and the old content may go.
+/// Chooses a layer by the image's record. The name's target may change at any moment, and the old content may vanish.
 fn choose(containerd: &mut Containerd, reader: &mut Reader, record: &Record) -> Result<Choice> {
     let image = &record.name;
     let mut last = None;
@@ -139,8 +140,8 @@ fn choose(containerd: &mut Containerd, reader: &mut Reader, record: &Record) -> 
     Err(unfit(image, format!("{target}{PULL_AGAIN}")))
 }
 
-/// Looks through what an image's target leads to, the best first, until there is a manifest with Wasm layers. If containerd resolved
-/// a manifest, only that one counts. Returns None if the target itself is gone.
+/// Searches the documents that an image's target leads to, best first, for a manifest with Wasm layers. If containerd resolved a manifest,
+/// only that one counts. Returns None if the target's document is gone.
 fn descend(
     containerd: &mut Containerd,
     reader: &mut Reader,
@@ -156,7 +157,7 @@ fn descend(
         let Some(Candidate { descriptor, platform }) = todo.pop() else { break };
         let place = if platform.is_empty() { String::new() } else { format!("{platform}: ") };
         if read == MOST_DOCUMENTS {
-            seen.push(format!("more than {MOST_DOCUMENTS} manifests, of which the others were not looked at"));
+            seen.push(format!("more than {MOST_DOCUMENTS} manifests, of which the others were not read"));
             break;
         }
         let malformed = |reason: String| unfit(image, format!("{place}{}: {reason}", descriptor.digest));
@@ -167,7 +168,7 @@ fn descend(
         let bytes = match containerd.document(&descriptor) {
             Ok(bytes) => bytes,
             Err(BlobError::Missing) if platform.is_empty() => return Ok(None),
-            // A node has the platforms that were pulled, seldom all.
+            // A node has only the platforms that were pulled.
             Err(BlobError::Missing) => {
                 seen.push(format!("{place}a manifest that was not pulled"));
                 continue;
@@ -205,8 +206,8 @@ fn descend(
         Some(id) if !resolved => Err(unfit(
             image,
             format!(
-                "containerd resolved it to the image ID {id} when it recorded the container, and {root}, which it stands for now, \
-                 has no manifest with that configuration ({seen}): the name has moved since, create the container again"
+                "containerd resolved it to the image ID {id} when it recorded the container, but it means {root} now, which has no \
+                 manifest with that configuration ({seen}): the name has moved since, create the container again"
             ),
         )),
         _ => {
@@ -222,22 +223,22 @@ impl Layer {
         format!("layer {} of {}", self.blob.digest, self.name)
     }
 
-    /// Returns the layer for all later starts in the container.
+    /// Returns the choice of this layer, for all later starts in the container.
     pub(crate) fn chosen(&self) -> Chosen {
         Chosen { digest: self.blob.digest.to_string(), size: self.blob.size, image: self.name.clone() }
     }
 
-    /// Returns sha256 of its bytes, in hexadecimal.
+    /// Returns the layer's sha256 in hexadecimal.
     pub(crate) fn digest(&self) -> &str {
         self.blob.digest.hex()
     }
 
-    /// Returns its length in bytes, as the manifest has it.
+    /// Returns the layer's size in bytes, as the manifest says.
     pub(crate) fn size(&self) -> u64 {
         self.blob.size
     }
 
-    /// Reads the layer into `sink`, verified. Blocks. Returns a warning for the log, if there is one.
+    /// Reads the layer into `sink`, and verifies it. Blocks. Returns a warning for the log if the lease cannot be deleted.
     pub(crate) fn read(&mut self, sink: &mut File) -> Result<Option<String>> {
         let Image { address, namespace, container, .. } = &self.image;
         let mut containerd = match self.containerd.take() {
@@ -248,7 +249,9 @@ impl Layer {
         let read = containerd.read(&self.blob, |piece| sink.write_all(piece));
         let given_back = containerd.give_back(lease);
         match read {
-            Ok(()) => Ok(given_back.err().map(|e| format!("a lease stays until it expires: {e}"))),
+            Ok(()) => {
+                Ok(given_back.err().map(|e| format!("the lease on {} stays until it expires: {e}", self.blob.digest)))
+            }
             Err(BlobError::Missing) => Err(self.unfit(PULL_AGAIN)),
             Err(BlobError::Other(reason)) => Err(self.unfit(&reason)),
             Err(BlobError::Call(e)) => Err(asking(e)),

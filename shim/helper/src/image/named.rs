@@ -1,4 +1,4 @@
-//! Finds the module of an image by its name, for the command `catamaran`: one of the image's layers, or the file that its program names.
+//! Finds an image's module by the image's name, for the command `catamaran`: the file that the image's program names, or else a layer.
 //!
 //! ```text
 //! name -> index -> manifest -> its Wasm layer
@@ -6,7 +6,7 @@
 //!                                '-- containerd's label: the snapshot of all layers -> a view of it, mounted -> the file
 //! ```
 //!
-//! The view is made for the look alone and removed again; nothing is mounted where others see it.
+//! The view exists only during the search, and its mount is visible only to this process.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -31,7 +31,7 @@ use crate::error::{Doing, Error, Result};
 use crate::files::program::{self, Sought, Tree};
 use crate::files::rootfs;
 
-/// The request, as JSON on the command line. Standard input is an empty file, which the module is written into.
+/// The request, as JSON on the command line. Standard input is an empty file for the module.
 #[derive(Deserialize)]
 struct Asked {
     /// containerd's gRPC socket.
@@ -39,16 +39,16 @@ struct Asked {
     /// containerd's namespace.
     namespace: String,
     name: String,
-    /// The largest module, in bytes; a larger one is refused.
+    /// The largest module in bytes.
     largest: u64,
 }
 
 /// The answer, as JSON on standard output.
 #[derive(Debug, Serialize)]
 struct Answer {
-    /// The module's name, for messages.
+    /// The module's name in messages.
     module: String,
-    /// The snapshot of all of the image's layers, if the module is a file in it.
+    /// The snapshot with the image's files; None if the module is a layer.
     snapshot: Option<Snapshot>,
     /// The module's path in the container, and its arguments.
     args: Vec<String>,
@@ -61,18 +61,22 @@ struct Snapshot {
     snapshotter: String,
     /// The snapshot's name.
     key: String,
-    /// The module's path in it.
+    /// The module's path in the snapshot.
     path: String,
 }
 
-/// The prefix of containerd's label on a configuration's blob when the image's layers are unpacked; the snapshotter's name follows.
+/// The prefix of the label that containerd puts on a configuration's blob once the image is unpacked. The snapshotter's name follows.
 const SNAPSHOT_LABEL: &str = "containerd.io/gc.ref.snapshot.";
 
 /// The `image` action.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     let asked = arguments.first().and_then(|text| serde_json::from_str::<Asked>(text.to_str()?).ok());
     let Some(asked) = asked else {
-        return Err(Error::refused("command line", "image", "the command `catamaran`"));
+        return Err(Error::refused(
+            "command line",
+            "image",
+            "only the command `catamaran` starts this action, with a request as JSON",
+        ));
     };
     let output = std::io::stdin().as_fd().try_clone_to_owned();
     let mut output = File::from(output.doing(|| "opening the file for the module".to_owned())?);
@@ -82,7 +86,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
 }
 
 fn find(asked: &Asked, output: &mut File) -> Result<Answer> {
-    // Started before the connection to containerd, which it could inherit.
+    // Started before the connection to containerd, so that the reader cannot inherit it.
     let mut reader = Reader::start()?;
     let mut containerd = Containerd::connect(&asked.address, &asked.namespace).map_err(asking)?;
     let record = Record { name: asked.name.clone(), root: Root::Name(normalized(&asked.name)), id: None };
@@ -90,7 +94,7 @@ fn find(asked: &Asked, output: &mut File) -> Result<Answer> {
         Choice::Layer { blob, config } => (Some(blob), String::new(), config),
         Choice::Nothing { why, config } => (None, why, config),
     };
-    // As in Create, a file that the program names is preferred to a layer.
+    // A file that the program names is preferred to a layer, as in Create.
     let file = match config {
         Some(config) => in_root(asked, &mut containerd, &mut reader, &config, output),
         None => Err(unfit(&asked.name, why.clone())),
@@ -108,7 +112,7 @@ fn find(asked: &Asked, output: &mut File) -> Result<Answer> {
     }
 }
 
-/// Finds the file that the program of an image with this configuration names.
+/// Finds the file that the image's program names, by the image's configuration.
 fn in_root(
     asked: &Asked,
     containerd: &mut Containerd,
@@ -126,7 +130,7 @@ fn in_root(
     Ok(Answer { module, snapshot: Some(Snapshot { snapshotter, key: parent, path }), args, env, cwd })
 }
 
-/// Returns an image's configuration, and the snapshots of its layers: each snapshotter's name, and the snapshot's.
+/// Returns an image's configuration and the snapshots with its files, each as the snapshotter's name and the snapshot's.
 fn configuration(
     containerd: &mut Containerd,
     reader: &mut Reader,
@@ -145,7 +149,7 @@ fn configuration(
     Ok((config, snapshots.collect()))
 }
 
-/// Runs `work` on the mounts of a view of a snapshot, and then removes the view.
+/// Makes a view of a snapshot, runs `work` on its mounts, and removes the view.
 fn in_view<T>(
     containerd: &mut Containerd,
     snapshotter: &str,
@@ -162,7 +166,7 @@ fn in_view<T>(
 
 /// Copies the file that the program names, and returns its path.
 fn copy(asked: &Asked, config: &Config, mounts: &[Mount], output: &mut File) -> Result<String> {
-    // The mount is there for a moment, and for this process alone.
+    // A mount namespace of this process's own, so that no other process sees the mount.
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).doing(|| "making a mount namespace".to_owned())?;
     let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
     rustix::mount::mount_change("/", private).doing(|| "making the mounts private".to_owned())?;
@@ -173,7 +177,7 @@ fn copy(asked: &Asked, config: &Config, mounts: &[Mount], output: &mut File) -> 
     let guest = Guest { args: config.args.clone(), env, cwd: config.cwd.clone() };
     let found = match program::find(&guest, &tree)? {
         Sought::File(found) => found,
-        Sought::Nowhere(what) => return Err(unfit(&asked.name, format!("its program is {what}"))),
+        Sought::Nowhere(what) => return Err(unfit(&asked.name, format!("its program does not name a module: {what}"))),
     };
     let name = found.name.clone();
     let size = found.file.metadata().on(&name)?.len();

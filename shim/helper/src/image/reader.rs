@@ -1,13 +1,13 @@
-//! Reads an image's manifests in a process without rights, as modules are compiled in one, because the image's author wrote them.
+//! Reads an image's manifests in a process without rights, because the image's author wrote them.
 //!
 //! ```text
-//! driver (root)                                    reader (nobody's user, no file, no network, a filter of system calls)
-//! document's type, length, bytes --- a pipe -----> parsed
-//! every word checked again       <-- a pipe ------ length, summary
+//! driver (root)                                    reader (a user of its own, no file, no network, a filter of system calls)
+//! document's type, length, bytes --- a pipe -----> parses the document
+//! checks every word              <-- a pipe ------ length, summary
 //! ```
 //!
-//! Each driver that looks for a layer has a reader. The driver starts it before it speaks to containerd, so that the reader gives up its
-//! rights meanwhile, and kills it when the layer is known.
+//! Each driver that looks for a layer has a reader. The driver starts the reader before it calls containerd, so that the reader gives up
+//! its rights meanwhile, and kills it once the layer is known.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
@@ -26,13 +26,13 @@ use super::manifest::{LARGEST_DOCUMENT, TYPES};
 use super::summary::{LONGEST_SUMMARY, Summary};
 use crate::error::{Doing, Error, Result};
 
-/// The time to read an image's documents. The largest takes some tenths of a second, and more on a node that is busy.
+/// The longest time for all of an image's documents. The largest takes some tenths of a second, and more on a busy node.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The reader's limits. It writes no file. A document of 4 MB that is nothing but descriptors takes some 100 MB.
+/// The reader's limits. A document of 4 MB full of descriptors takes some 100 MB.
 const ALLOWANCE: Allowance = Allowance { file: 0, processor: 10, memory: 256 << 20, threads: 1 };
-/// A request's head: the type's number, whether the part is known by its configuration, and the length.
+/// The bytes of a request's head: the number of the media type, whether containerd resolved the part, and the document's length.
 const HEADER: usize = 6;
-/// The number of the type of a configuration, which is neither an index nor a manifest.
+/// The type's number for a configuration. An index's or a manifest's is its place in [`TYPES`].
 pub(super) const CONFIG: u8 = u8::MAX;
 
 /// A process without rights that reads documents.
@@ -40,15 +40,15 @@ pub(super) struct Reader {
     pidfd: OwnedFd,
     requests: OwnedFd,
     summaries: OwnedFd,
-    /// The time that it may take for all of an image's documents, and the time that it has taken.
+    /// The time limit for all documents, and the time used so far.
     patience: Duration,
     spent: Duration,
 }
 
 impl Reader {
-    /// Starts the reader, and does not wait until it is confined.
+    /// Starts the reader. Does not wait until it is confined.
     pub(super) fn start() -> Result<Self> {
-        // This very program, even if another file lies in its place by now.
+        // This program, even if its file has been replaced.
         let mut command = Command::new("/proc/self/exe");
         command.arg0(std::env::args_os().next().unwrap_or_default());
         command.arg(programs::MANIFESTS).arg(std::process::id().to_string());
@@ -72,13 +72,13 @@ impl Reader {
         };
         let reader =
             Self { pidfd, requests: requests.into(), summaries: summaries.into(), patience, spent: Duration::ZERO };
-        // The driver waits for neither longer than the patience lasts.
+        // Non-blocking, so that `patience` limits the driver's waits.
         rustix::io::ioctl_fionbio(&reader.requests, true).doing(doing)?;
         rustix::io::ioctl_fionbio(&reader.summaries, true).doing(doing)?;
         Ok(reader)
     }
 
-    /// Has a document read whose bytes are those of its digest. An error says what is wrong with the document, for its author.
+    /// Has a document read. The caller has verified its digest. The error says what is wrong with the document.
     pub(super) fn read(
         &mut self,
         media_type: &str,
@@ -142,27 +142,27 @@ impl Reader {
         Ok(())
     }
 
-    /// Kills the process, and returns why there is no summary.
+    /// Kills the reader. Returns why there is no summary.
     fn explain(&self, e: &io::Error) -> String {
         let _ = child::signal(&self.pidfd, libc::SIGKILL);
         let Allowance { processor, memory, .. } = ALLOWANCE;
         match e.kind() {
             ErrorKind::TimedOut => {
                 format!(
-                    "the process that reads it, which has no rights, took longer than {:?}: it was killed",
+                    "the process without rights that reads it took longer than {:?} and was killed",
                     self.patience
                 )
             }
             ErrorKind::InvalidData => {
-                "the process that reads it, which has no rights, says more than any document can say: it was killed"
+                "the process without rights that reads it gave a longer answer than any document can lead to, and was killed"
                     .to_owned()
             }
             ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
                 let code = child::wait_blocking(&self.pidfd)
                     .map_or_else(|e| e.to_string(), |s| child::exit_code(s).to_string());
                 format!(
-                    "the process that reads it, which has no rights, ended with {code}: it may take {processor} s of processor \
-                     time and {memory} bytes of memory"
+                    "the process without rights that reads it ended with {code}: it may take {processor} s of processor time and \
+                     {memory} bytes of memory"
                 )
             }
             _ => format!("asking the process that reads it: {e}"),
@@ -172,7 +172,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        // It has nothing to finish. If `explain` has waited for it, this wait fails.
+        // The reader has nothing to finish. This wait fails if `explain` has already waited.
         let _ = child::signal(&self.pidfd, libc::SIGKILL);
         let _ = child::wait_blocking(&self.pidfd);
     }
@@ -186,17 +186,21 @@ fn await_ready(pipe: &OwnedFd, flags: PollFlags, until: Instant) -> io::Result<(
     let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
     let mut watched = [PollFd::from_borrowed_fd(pipe.as_fd(), flags)];
     match rustix::event::poll(&mut watched, Some(&timeout)) {
-        // The next call sees whether the time is over.
+        // The caller checks the time on its next call.
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }
 
-/// The `manifests` action: gives up every right, and reads documents until there are no more.
+/// The `manifests` action: gives up every right, then reads documents until standard input ends.
 pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     let parent = arguments.first().and_then(|word| word.to_str()?.parse().ok());
     let Some(parent) = parent else {
-        return Err(Error::refused("command line", "manifests", "the compile driver's own use: manifests PARENT"));
+        return Err(Error::refused(
+            "command line",
+            "manifests",
+            "only the compile driver and the action image start it: manifests PARENT",
+        ));
     };
     let doing = || "reading an image's manifests".to_owned();
     let (mut requests, mut summaries) = (io::stdin().lock(), io::stdout().lock());
@@ -206,8 +210,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
         written.and_then(|()| summaries.flush()).doing(doing)
     };
     if let Err(e) = give_up_rights(Some(parent), ALLOWANCE) {
-        // Written before any request: the driver reads it as the answer to its first document.
-        return answer(Summary::write(&Err(format!("the process that reads it cannot give up its rights: {e}"))));
+        // Written before any request. The driver reads it as the answer about its first document.
+        return answer(Summary::write(&Err(format!("the process that reads it could not give up its rights: {e}"))));
     }
     loop {
         let mut header = [0; HEADER];
@@ -223,7 +227,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<()> {
     }
 }
 
-/// Returns the words about a document, by the number of its type.
+/// Returns the summary of a document, by the number of its type.
 pub(super) fn written(number: u8, resolved: bool, document: &[u8]) -> String {
     let media_type = TYPES.get(usize::from(number)).copied().unwrap_or_default();
     match number {
@@ -244,7 +248,7 @@ mod tests {
         Reader::spawn(command, patience).unwrap()
     }
 
-    /// Each script does what a process may do that a document has broken into.
+    /// Each script does what a reader could do that a document has compromised.
     #[test]
     fn a_hostile_reader_is_refused_and_killed() {
         let moment = Duration::from_millis(300);
@@ -253,15 +257,15 @@ mod tests {
             ("cat > /dev/null; exec sleep 300", "took longer than 300ms"),
             ("printf '\\000\\000\\000'; exec sleep 300", "took longer than 300ms"),
             ("printf '\\000\\000\\000\\100'; while :; do printf x; sleep 0.05; done", "took longer than 300ms"),
-            ("exec cat /dev/zero", "no document can say"),
-            ("printf '\\377\\377\\377\\377'; exec yes", "says more than any document can say"),
-            ("printf '\\000\\001\\000\\001'; exec yes", "says more than any document can say"),
+            ("exec cat /dev/zero", "that no document can lead to"),
+            ("printf '\\377\\377\\377\\377'; exec yes", "longer answer than any document can lead to"),
+            ("printf '\\000\\001\\000\\001'; exec yes", "longer answer than any document can lead to"),
             ("exit 3", "ended with 3"),
             ("kill -ABRT $$", "ended with 134"),
             ("printf '\\000\\000\\000\\011refused\\tx'; exec sleep 300", "x"),
         ] {
             let mut reader = reader(script, moment);
-            // A pipe takes 64 kB at once; nobody reads the rest.
+            // The second document is larger than a pipe's buffer, so that its write blocks.
             for document in [DOCUMENT, &[b' '; 1 << 20]] {
                 let reason = reader.read(TYPES[2], false, document).unwrap_err();
                 let written = document.len() == DOCUMENT.len();

@@ -1,21 +1,21 @@
-//! Finds which image a container has, by containerd's record of the container.
+//! Finds a container's image, by containerd's record of the container.
 //!
-//! The record's field `image` is a name, and under Kubernetes not even the pod's: containerd's CRI plugin (2.0 to 2.4,
-//! `internal/cri/server/container_create.go` and `helpers.go`) resolves what the kubelet asks for to an image ID, and then
-//! writes the first name that this ID has on the node (`References[0]`, tags before digests). For a pod pinned by
-//! `name@sha256:...` that is a tag, which may move, and it may be a name of another tenant's.
+//! The record's field `image` is a name, and under Kubernetes not even the pod's. containerd's CRI plugin (2.0 to 2.4,
+//! `internal/cri/server/container_create.go` and `helpers.go`) resolves the kubelet's request to an image ID, and writes the first name of
+//! this ID on the node (`References[0]`, tags before digests). Even for a pod pinned by `name@sha256:...` that name is a tag, which may
+//! move and may be another tenant's.
 //!
-//! The authority is the record's extension `io.cri-containerd.container.metadata`, which the CRI plugin alone writes, once,
-//! and from which it answers ContainerStatus:
+//! The authority is the record's extension `io.cri-containerd.container.metadata`. Only the CRI plugin writes it, once, and answers
+//! ContainerStatus from it:
 //!
-//! - `ImageRef` is the image ID, the digest of the configuration of the manifest that was resolved. No label or annotation has
-//!   it. The manifest that is read must have that configuration.
-//! - `Config.image` is what the pod asks for, `user_specified_image` its author's own words (kubelets since 1.28). The ID alone
-//!   proves no Wasm layer: a configuration lists the layers that containerd unpacks, so that images with other modules may
-//!   share one ID, and anybody may push an image with the configuration of another one. So the manifest is reached from the
-//!   pod's own words: from the digest if they have one, else from the tag as it is now.
+//! - `ImageRef` is the image ID: the digest of the resolved manifest's configuration. No label or annotation has it. The manifest that the
+//!   driver reads must have that configuration.
+//! - `Config.image` is the image that the pod asks for, `user_specified_image` its author's own words (kubelets since 1.28). The ID alone
+//!   proves no Wasm layer: a configuration lists only the layers that containerd unpacks, so images with different modules may share one
+//!   ID, and anybody may push an image with another one's configuration. So the driver reaches the manifest from the pod's own words: from
+//!   the digest if they have one, else from the tag as it is now.
 //!
-//! `ImageDigest` (2.4) is the target of `References[0]`, and proves no more than that name does.
+//! `ImageDigest` (2.4) is the target of `References[0]`, and proves no more than that name.
 
 use catamaran_worker::quote::shortened;
 use serde::Deserialize;
@@ -23,28 +23,28 @@ use serde::Deserialize;
 use super::manifest::{Digest, cut};
 use super::messages::Container;
 
-/// The extension of a record that containerd's CRI plugin writes.
+/// The extension that containerd's CRI plugin adds to a record.
 const EXTENSION: &str = "io.cri-containerd.container.metadata";
-/// The version of its form (`metadataVersion` in containerd's `internal/cri/store/container/metadata.go`).
+/// The version of the extension's form (`metadataVersion` in containerd's `internal/cri/store/container/metadata.go`).
 const VERSION: &str = "v1";
 const REGISTRY: &str = "docker.io";
 
 /// A container's image.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// The image's name, for messages.
+    /// The image's name in messages.
     pub(super) name: String,
     pub(super) root: Root,
     /// The digest of the configuration that the manifest must have; None if the CRI plugin resolved no image.
     pub(super) id: Option<Digest>,
 }
 
-/// Where the way to the manifest begins.
+/// The starting point of the way to the manifest.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Root {
-    /// The target that this name has now.
+    /// The present target of this name.
     Name(String),
-    /// This very index or manifest.
+    /// The index or manifest with this digest.
     Digest(Digest),
 }
 
@@ -76,11 +76,11 @@ struct Spec {
 }
 
 impl Record {
-    /// Reads a container's image from its record. An error says what is wrong with the record or with what the pod asks for.
+    /// Reads a container's image from its record. The error says what is wrong with the record or with the image that the pod asks for.
     pub(super) fn parse(container: &Container) -> Result<Self, String> {
         match container.extensions.get(EXTENSION) {
             Some(extension) => Self::resolved(&extension.value),
-            // The CRI plugin did not make this container: its maker named the image.
+            // The CRI plugin did not make this container, so its maker named the image.
             None => {
                 let name = container.image.clone();
                 Ok(Self { root: Root::Name(name.clone()), name, id: None })
@@ -88,13 +88,15 @@ impl Record {
         }
     }
 
-    /// Reads the record's extension, as the CRI plugin writes it.
+    /// Reads the CRI plugin's extension.
     pub(super) fn resolved(extension: &[u8]) -> Result<Self, String> {
         let Versioned { version, metadata } = serde_json::from_slice(extension)
             .map_err(|e| format!("the record's extension {EXTENSION}: {}", shortened(&e.to_string())))?;
         if version != VERSION {
             let version = cut(&version);
-            return Err(format!("the record's extension {EXTENSION} has version {version:?}: {VERSION:?} is known"));
+            return Err(format!(
+                "the record's extension {EXTENSION} has version {version:?}: only {VERSION:?} is known"
+            ));
         }
         let Spec { image, user_specified_image } = metadata.config.image;
         let asked = if user_specified_image.is_empty() { image } else { user_specified_image };
@@ -103,7 +105,7 @@ impl Record {
     }
 }
 
-/// Returns where a pod's words for an image lead, as the CRI plugin reads them.
+/// Returns where a pod's reference to an image leads. Reads the reference as the CRI plugin does.
 fn root(asked: &str) -> Result<Root, String> {
     if let Some((_, digest)) = asked.split_once('@') {
         return Digest::parse(digest).map(Root::Digest);
@@ -112,14 +114,14 @@ fn root(asked: &str) -> Result<Root, String> {
     if asked.is_empty() || (hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit())) {
         let asked = cut(asked);
         return Err(format!(
-            "it is asked for by its ID, {asked:?}, which does not tell its Wasm layer: name it, with a tag or a digest \
-             (name@sha256:...)"
+            "it is asked for by its ID, {asked:?}, which does not determine its Wasm layer: write its name with a tag or a \
+             digest (name@sha256:...)"
         ));
     }
     Ok(Root::Name(normalized(asked)))
 }
 
-/// Returns the name under which containerd has an image (`ParseDockerRef` in the module `distribution/reference`).
+/// Completes an image's name as containerd does (`ParseDockerRef` in the module `distribution/reference`).
 pub(super) fn normalized(name: &str) -> String {
     let is_domain =
         |first: &str| first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase);
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_image_name_in_the_pod_counts_and_not_the_resolved_id() {
+    fn the_pods_own_reference_leads_to_the_manifest() {
         let (id, pinned) = (format!("sha256:{}", "a".repeat(64)), format!("sha256:{}", "b".repeat(64)));
         let root = |image: &str, asked: &str| record("v1", &id, image, asked).map(|record| record.root);
         let digest = Digest::parse(&pinned).unwrap();

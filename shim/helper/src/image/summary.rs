@@ -1,4 +1,4 @@
-//! The summary of an index or a manifest: the few lines in which a process without rights reports it to the driver.
+//! The summary of an index or a manifest, in which a process without rights reports it to the driver:
 //!
 //! ```text
 //! index       candidate TYPE DIGEST SIZE PLATFORM ...   platforms TEXT
@@ -6,36 +6,35 @@
 //! refused TEXT
 //! ```
 //!
-//! Each is a line, with tabs between the words. The driver is root and believes none of them, because the process met hostile bytes:
-//! a digest must stand in the document itself, a size must be a number, a text is cut and loses its control characters, and anything
-//! else is refused.
+//! Each entry is a line, with tabs between the words. The driver is root and trusts none of them, because the process parsed hostile bytes:
+//! a digest must stand in the document itself, a size must be a number, texts are cut and lose control characters, and anything else is
+//! refused.
 
 use super::manifest::{Candidate, Descriptor, Digest, Document, Layers, MOST_DOCUMENTS, bounded};
 
-/// The most bytes of a summary: the candidates' names and types are cut, and so are texts.
+/// The most bytes of a summary. Names, types and texts are cut to stay below this.
 pub(super) const LONGEST_SUMMARY: usize = 64 << 10;
-/// One more than is ever read, so that the driver learns whether there are more.
+/// One more than the driver reads, so that it notices that there are more.
 const MOST_CANDIDATES: usize = MOST_DOCUMENTS + 1;
 
-/// What a document says.
+/// The content of a document.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Summary {
     Index {
-        /// The best first.
+        /// The candidates, best first.
         candidates: Vec<Candidate>,
-        /// The platforms that there are, for messages.
+        /// The platforms of all parts, for messages.
         platforms: String,
     },
     Manifest {
-        /// The digest of its configuration.
+        /// The digest of the manifest's configuration.
         config: Option<Digest>,
         layers: Layers,
     },
 }
 
 impl Summary {
-    /// Reads a document of the media type that its descriptor has. `resolved` says that the part of an index is known by its
-    /// configuration.
+    /// Summarises a document. `media_type` is its descriptor's. `resolved` is true if containerd resolved one part of an index.
     pub(super) fn new(media_type: &str, resolved: bool, document: &[u8]) -> Result<Self, String> {
         Ok(match Document::parse(media_type, document)? {
             Document::Index(index) => {
@@ -50,7 +49,7 @@ impl Summary {
         })
     }
 
-    /// Writes a summary down, or why there is none.
+    /// Writes down a summary, or why there is none.
     pub(super) fn write(summary: &Result<Self, String>) -> String {
         let lines = match summary {
             Err(reason) => vec![line(["refused", reason])],
@@ -78,7 +77,7 @@ impl Summary {
         lines.concat()
     }
 
-    /// Reads what was written about `document`.
+    /// Reads and checks what was written about `document`.
     pub(super) fn parse(written: &[u8], document: &[u8]) -> Result<Self, String> {
         let text = String::from_utf8_lossy(written);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
@@ -121,14 +120,13 @@ fn described(media_type: &str, digest: &str, size: &str, document: &[u8]) -> Res
     Descriptor::new(&told(media_type), digest, size)
 }
 
-/// Returns the digest if it stands in the document, so that an attacker in the process that reads it gets no other blob of the
-/// node's than the image could have named.
+/// Returns the digest if it stands in the document, so that a compromised reader can name no other blob than the image itself could.
 fn named(digest: &str, document: &[u8]) -> Result<Digest, String> {
     let digest = Digest::parse(digest)?;
     let text = digest.to_string();
     match memchr::memmem::find(document, text.as_bytes()) {
         Some(_) => Ok(digest),
-        None => Err(format!("it does not have the digest {digest}, which the process that read it found in it")),
+        None => Err(format!("it does not contain the digest {digest}, which the process that read it reported")),
     }
 }
 
@@ -145,7 +143,7 @@ fn without_controls(text: &str) -> String {
 }
 
 fn unexpected() -> String {
-    "the process that read it, which has no rights, says what no document can say".to_owned()
+    "the process without rights that read it gave an answer that no document can lead to".to_owned()
 }
 
 #[cfg(test)]
@@ -156,31 +154,31 @@ mod tests {
         format!("sha256:{}", digit.to_string().repeat(64))
     }
 
-    /// A process that a document has broken into may say all of this.
+    /// A compromised reader could write all of this.
     #[test]
-    fn nothing_is_believed_of_the_process_that_read_the_document() {
+    fn a_forged_summary_is_refused() {
         let (own, other) = (digest('a'), digest('b'));
         let document = format!("{{\"layers\":[{{\"digest\":\"{own}\"}}]}}");
         let parse = |written: &str| Summary::parse(written.as_bytes(), document.as_bytes());
         assert!(parse(&format!("manifest\nwasm\tapplication/wasm\t{own}\t7\n")).is_ok());
         for (written, word) in [
-            (format!("manifest\nwasm\tapplication/wasm\t{other}\t7\n"), "does not have the digest"),
-            (format!("manifest\nconfig\t{other}\nwasm\tapplication/wasm\t{own}\t7\n"), "does not have the digest"),
-            (format!("index\ncandidate\tx\t{other}\t7\twasi/wasm\nplatforms\tx\n"), "does not have the digest"),
+            (format!("manifest\nwasm\tapplication/wasm\t{other}\t7\n"), "does not contain the digest"),
+            (format!("manifest\nconfig\t{other}\nwasm\tapplication/wasm\t{own}\t7\n"), "does not contain the digest"),
+            (format!("index\ncandidate\tx\t{other}\t7\twasi/wasm\nplatforms\tx\n"), "does not contain the digest"),
             ("manifest\nwasm\tapplication/wasm\tsha256:../../x\t7\n".to_owned(), "64 hexadecimal digits"),
             (format!("manifest\nwasm\tapplication/wasm\t{own}\t-7\n"), "a size of -7"),
-            (format!("manifest\nwasm\tapplication/wasm\t{own}\tx\n"), "no document can say"),
-            (format!("manifest\nwasm\tapplication/wasm\t{own}\n"), "no document can say"),
+            (format!("manifest\nwasm\tapplication/wasm\t{own}\tx\n"), "that no document can lead to"),
+            (format!("manifest\nwasm\tapplication/wasm\t{own}\n"), "that no document can lead to"),
             (
                 format!("index\n{}platforms\tx\n", format!("candidate\tx\t{own}\t7\tx\n").repeat(18)),
-                "no document can say",
+                "that no document can lead to",
             ),
-            ("manifest\n".to_owned(), "no document can say"),
-            ("manifest\nconfig\t\n".to_owned(), "no document can say"),
-            ("index\n".to_owned(), "no document can say"),
-            (String::new(), "no document can say"),
-            ("{}".to_owned(), "no document can say"),
-            ("manifest\nother\tx\nother\ty\n".to_owned(), "no document can say"),
+            ("manifest\n".to_owned(), "that no document can lead to"),
+            ("manifest\nconfig\t\n".to_owned(), "that no document can lead to"),
+            ("index\n".to_owned(), "that no document can lead to"),
+            (String::new(), "that no document can lead to"),
+            ("{}".to_owned(), "that no document can lead to"),
+            ("manifest\nother\tx\nother\ty\n".to_owned(), "that no document can lead to"),
         ] {
             let refused = parse(&written).map(drop);
             assert!(refused.as_ref().is_err_and(|reason| reason.contains(word)), "{written:?}: {refused:?}");

@@ -1,22 +1,22 @@
-//! The parsers of an image's documents, on both sides of the process without rights, for `tests/fuzz`.
+//! Exports to `tests/fuzz` the parsers of an image's documents, in the reader and in the driver.
 
 use super::config::Config;
 use super::reader::{self, CONFIG};
 use super::record::Record;
 use super::summary::Summary;
 
-/// The number that stands for a configuration; an index or a manifest has 0 to 3.
+/// The type's number for a configuration. An index or a manifest has 0 to 3.
 pub const CONFIGURATION: u8 = CONFIG;
 
-/// Returns what the process without rights writes about a document.
+/// Returns the summary that the process without rights writes about a document.
 pub fn written(number: u8, resolved: bool, document: &[u8]) -> String {
     reader::written(number, resolved, document)
 }
 
-/// Reads that process's words about a document, and writes down what the driver believes of them.
+/// Reads such a summary of `document` as the driver does, and writes down the result.
 ///
 /// # Errors
-/// If they are refused, or are themselves the reason for a refusal.
+/// If the driver refuses the summary, or the summary itself reports a refusal.
 pub fn believed(number: u8, written: &[u8], document: &[u8]) -> Result<String, String> {
     match number {
         CONFIG => Config::read(written).map(|config| Config::write(&Ok(config))),
@@ -24,7 +24,7 @@ pub fn believed(number: u8, written: &[u8], document: &[u8]) -> Result<String, S
     }
 }
 
-/// Reads the record of containerd's CRI plugin about a container's image, and returns the image's name.
+/// Reads the CRI plugin's record of a container. Returns the image's name.
 ///
 /// # Errors
 /// If the record is refused.

@@ -1,5 +1,5 @@
-//! Speaks as much of the D-Bus protocol (D-Bus specification, "Message Protocol") as systemd's private socket takes: little
-//! endian, calls with few types, replies and signals of which a text or two is read.
+//! Implements the part of the D-Bus protocol (D-Bus specification, "Message Protocol") that systemd's private socket needs: little endian,
+//! calls with few argument types, and the first texts of replies and signals.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -11,11 +11,11 @@ use catamaran_cgroup::request::{Property, Value};
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
-/// The most bytes of a header or body, far more than is said here.
+/// The most bytes of a header or body, far more than these messages have.
 const LONGEST: u32 = 1 << 20;
 /// The most bytes of an answer to the greeting: one short line.
 const LONGEST_LINE: usize = 256;
-/// The bytes of a message's fixed part, up to and with the length of its header fields.
+/// The bytes of a message's fixed part, which ends with the length of the header fields.
 const FIXED: usize = 16;
 // Header fields, by their codes.
 const PATH: u8 = 1;
@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Signal,
 }
 
-/// A message that was received, with the parts of its header that are used.
+/// A received message, with the header fields that are used.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) kind: Kind,
@@ -44,7 +44,7 @@ pub(super) struct Message {
     body: Vec<u8>,
 }
 
-/// Values one after the other, each at a multiple of its size.
+/// Encoded values, each aligned to a multiple of its size.
 #[derive(Default)]
 pub(super) struct Body(Vec<u8>);
 
@@ -77,7 +77,7 @@ impl Body {
         self
     }
 
-    /// Adds an array. Its length in bytes goes before it, and does not count what aligns its first element.
+    /// Adds an array, after its length in bytes. The length excludes the padding before the first element.
     fn array(&mut self, alignment: usize, fill: impl FnOnce(&mut Self)) -> &mut Self {
         self.word(0);
         let length = self.0.len() - 4;
@@ -89,7 +89,7 @@ impl Body {
         self
     }
 
-    /// `a(sv)`.
+    /// Adds `a(sv)`.
     pub(super) fn properties(&mut self, properties: &[Property]) -> &mut Self {
         self.array(8, |body| {
             for Property(name, value) in properties {
@@ -99,12 +99,12 @@ impl Body {
         })
     }
 
-    /// `a(sa(sv))`, empty.
+    /// Adds an empty `a(sa(sv))`.
     pub(super) fn no_units(&mut self) -> &mut Self {
         self.array(8, |_| {})
     }
 
-    /// `v`.
+    /// Adds `v`.
     fn value(&mut self, value: &Value) {
         match value {
             Value::Text(text) => self.signature("s").text(text),
@@ -124,7 +124,7 @@ impl Body {
     }
 }
 
-/// Reads values of a body or a header; a missing value is `InvalidData`.
+/// Reads values of a body or a header. Fails with `InvalidData` at a missing or malformed value.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -178,17 +178,17 @@ impl Message {
         Reader { bytes: &self.body, at: 0 }
     }
 
-    /// The body of a reply that is an object's path.
+    /// Reads the body of a reply: an object's path.
     pub(super) fn path(&self) -> io::Result<String> {
         self.reader().text()
     }
 
-    /// The body of an error: a text, if there is one.
+    /// Reads the body of an error: its text.
     pub(super) fn text(&self) -> io::Result<String> {
         self.reader().text()
     }
 
-    /// `uoss` of JobRemoved: the job's path, and how it ended.
+    /// Reads the body of JobRemoved (`uoss`): the job's path, and its result.
     pub(super) fn job_removed(&self) -> io::Result<(String, String)> {
         let mut reader = self.reader();
         reader.word()?;
@@ -198,7 +198,7 @@ impl Message {
     }
 }
 
-/// A connection to systemd itself.
+/// A connection to systemd's private socket.
 pub(super) struct Connection {
     stream: UnixStream,
     until: Instant,
@@ -206,24 +206,24 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects and greets. The whole conversation must end by `until`.
+    /// Connects and authenticates. The whole conversation must end by `until`.
     pub(super) fn open(socket: &Path, until: Instant) -> io::Result<Self> {
         let mut connection = Self { stream: UnixStream::connect(socket)?, until, serial: 0 };
-        // The kernel tells systemd the user; the number that is sent, in hexadecimal of its digits, must be the same.
+        // The user's number, with its decimal digits in hexadecimal, must match the user that the kernel reports to systemd.
         let user = rustix::process::geteuid().as_raw().to_string();
         let user: String = user.bytes().map(|digit| format!("{digit:02x}")).collect();
-        // In one piece, as systemctl sends it: a message that came with BEGIN in one read would lie in systemd's buffer until
-        // the next one (seen with 252).
+        // Sent at once up to BEGIN, as systemctl does, and nothing more until the answer: systemd 252 leaves a message that it reads
+        // together with BEGIN in its buffer until the next one arrives.
         connection.send(format!("\0AUTH EXTERNAL {user}\r\nBEGIN\r\n").as_bytes())?;
         let line = connection.line()?;
         if !line.starts_with("OK ") {
-            let text = format!("systemd does not take this user: {:?}", line.trim_end());
+            let text = format!("systemd refuses this user, who must be root: {:?}", line.trim_end());
             return Err(io::Error::new(ErrorKind::PermissionDenied, text));
         }
         Ok(connection)
     }
 
-    /// Sets the time that is left as the limit of the next read or write.
+    /// Limits the next read or write to the remaining time.
     fn limit(&self) -> io::Result<()> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -262,7 +262,7 @@ impl Connection {
         String::from_utf8(line).map_err(|_| broken())
     }
 
-    /// Sends a call of the manager's, and returns the number by which the reply is known.
+    /// Calls a method of the manager. Returns the serial number that the reply will name.
     pub(super) fn call(&mut self, method: &str, signature: &str, body: &Body) -> io::Result<u32> {
         self.serial += 1;
         let mut message = Body(vec![b'l', 1, 0, 1]);
@@ -318,7 +318,7 @@ impl Connection {
     }
 }
 
-/// Turns `WouldBlock`, which a call returns when its time is over, into a timeout.
+/// Turns `WouldBlock`, the error of a read or write whose time is over, into a timeout.
 fn in_time(e: io::Error) -> io::Error {
     match e.kind() {
         ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "systemd has not answered in time"),
@@ -327,7 +327,7 @@ fn in_time(e: io::Error) -> io::Error {
 }
 
 impl Message {
-    /// Reads `a(yv)`, which is aligned by itself because the fixed part before it ends at a multiple of 8.
+    /// Reads the header fields, `a(yv)`. Offsets count from their start, which is aligned because the fixed part has 16 bytes.
     fn read_header(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut reader = Reader { bytes, at: 0 };
         while reader.at < bytes.len() {

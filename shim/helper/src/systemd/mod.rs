@@ -1,10 +1,9 @@
-//! Talks to systemd (org.freedesktop.systemd1(5)), blocking: in the short-lived children `scope` and `limits` alone.
+//! Talks to systemd (org.freedesktop.systemd1(5)). Blocks, so only the short-lived actions `scope` and `limits` use it.
 //!
-//! The D-Bus client is our own (`dbus`), because zbus (5.19) cannot speak to this socket: systemd names itself there as the sender
-//! of each message, by the well-known name org.freedesktop.systemd1, and zbus takes unique names alone and panics (tried with
-//! the answer of systemd 252 in `tests`). The bus of dbus-daemon, where the sender is a unique name, is not on every node, and
-//! systemd's own tools do without it. Development build, stripped: with zbus the helper has 8.3 MB instead of 4.7, 20,800
-//! relocations instead of 9,400, and takes 0.1 ms longer to start.
+//! The D-Bus client is our own (`dbus`), because zbus (5.19) cannot use systemd's private socket. There systemd gives its well-known name,
+//! org.freedesktop.systemd1, as the sender of each message; zbus accepts only unique names and panics (tried with the answer of systemd 252
+//! in `tests`). The bus of dbus-daemon, with unique names, is not on every node, and systemd's own tools do without it. Development build,
+//! stripped: with zbus the helper has 8.3 MB instead of 4.7, 20,800 relocations instead of 9,400, and takes 0.1 ms longer to start.
 
 mod dbus;
 #[cfg(test)]
@@ -48,10 +47,10 @@ pub(super) fn carry_out(socket: &Path, request: &Request, limit: Duration) -> An
     }
 }
 
-/// systemd's manager object.
+/// A conversation with systemd's manager object.
 struct Manager {
     connection: Connection,
-    /// Jobs that ended, and how: the signal may come before the reply that names the job.
+    /// The results of ended jobs, by the job's path. A job's signal may arrive before the reply that names the job.
     ended: HashMap<String, String>,
 }
 
@@ -65,14 +64,14 @@ enum Reply {
 impl Manager {
     fn start(&mut self, unit: &str, properties: &[Property]) -> io::Result<Answer> {
         let mut body = Body::default();
-        // "replace": the jobs that are queued for the unit give way.
+        // "replace": this job replaces those queued for the unit.
         body.text(unit).text("replace").properties(properties);
-        // No units beside it.
+        // No auxiliary units.
         body.no_units();
         let call = |manager: &mut Self| manager.call("StartTransientUnit", "ssa(sv)a(sa(sv))", &body);
         let mut reply = call(self)?;
         if matches!(&reply, Reply::Error(name, _) if name == EXISTS) {
-            // A unit that failed stays until it is reset. Any other unit stays in spite of a reset.
+            // A failed unit stays until it is reset. A reset does not remove any other unit.
             self.forget(unit)?;
             reply = call(self)?;
         }
@@ -91,7 +90,7 @@ impl Manager {
 
     fn change(&mut self, unit: &str, properties: &[Property]) -> io::Result<Answer> {
         let mut body = Body::default();
-        // `runtime`: the change ends with the unit.
+        // `runtime` is true: the change ends with the unit.
         body.text(unit).flag(true).properties(properties);
         Ok(match self.call("SetUnitProperties", "sba(sv)", &body)? {
             Reply::Returned(_) => Answer::Done,
@@ -107,7 +106,7 @@ impl Manager {
                 "done" => Answer::Done,
                 other => Answer::Failed(format!("its job ended with \"{other}\"")),
             },
-            // The unit has gone with its last process.
+            // The unit ended with its last process.
             Reply::Error(name, _) if NOT_THERE.contains(&name.as_str()) => Answer::Done,
             Reply::Error(name, text) => Answer::Failed(format!("{name}: {text}")),
         };
@@ -115,7 +114,7 @@ impl Manager {
         Ok(answer)
     }
 
-    /// Lets systemd forget that a unit failed. It is no error if the unit did not fail.
+    /// Makes systemd forget a failed unit. Ignores the error if the unit did not fail or is gone.
     fn forget(&mut self, unit: &str) -> io::Result<()> {
         let mut body = Body::default();
         body.text(unit);
@@ -139,7 +138,7 @@ impl Manager {
         }
     }
 
-    /// Waits until a job has ended, and returns how: "done", or another word.
+    /// Waits until a job has ended. Returns its result: "done", or another word.
     fn wait(&mut self, job: &str) -> io::Result<String> {
         loop {
             if let Some(result) = self.ended.remove(job) {

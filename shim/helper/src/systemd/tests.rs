@@ -1,4 +1,4 @@
-//! Tests the conversation with systemd, against a stand-in.
+//! Tests the conversation with systemd against a fake systemd.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,12 +9,12 @@ use catamaran_cgroup::request::Value;
 
 use super::*;
 
-/// What systemd 252 answered to StopUnit of a unit that is not there, byte for byte.
+/// The answer of systemd 252 to StopUnit of a missing unit, byte for byte.
 const NO_SUCH_UNIT: &[u8] = b"l\x03\x01\x01\x22\0\0\0\x01\0\0\0\x67\0\0\0\x05\x01u\0\x01\0\0\0\
     \x04\x01s\0\x23\0\0\0org.freedesktop.systemd1.NoSuchUnit\0\0\0\0\0\
     \x07\x01s\0\x18\0\0\0org.freedesktop.systemd1\0\0\0\0\0\0\0\0\
     \x08\x01g\0\x01s\0\0\x1d\0\0\0Unit nobody.scope not loaded.\0";
-/// The bytes that it understood as that call.
+/// The bytes of that call, which systemd 252 accepted.
 const STOP_UNIT: &[u8] = b"l\x01\0\x01\x20\0\0\0\x01\0\0\0\xa0\0\0\0\
     \x01\x01o\0\x19\0\0\0/org/freedesktop/systemd1\0\0\0\0\0\0\0\
     \x02\x01s\0\x20\0\0\0org.freedesktop.systemd1.Manager\0\0\0\0\0\0\0\0\
@@ -24,7 +24,7 @@ const STOP_UNIT: &[u8] = b"l\x01\0\x01\x20\0\0\0\x01\0\0\0\xa0\0\0\0\
 
 const JOB: &str = "/org/freedesktop/systemd1/job/7";
 
-/// A stand-in for systemd, which answers each call, which must be of this method, with these messages.
+/// A fake systemd. It expects the calls of a script, and answers each with the script's messages.
 struct Systemd {
     socket: PathBuf,
     thread: Option<JoinHandle<Vec<Vec<u8>>>>,
@@ -38,7 +38,7 @@ impl Systemd {
         let listener = UnixListener::bind(&socket).unwrap();
         let thread = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            // "0" as hexadecimal digits, and all of it in one piece.
+            // "0" is 30 in hexadecimal. The whole greeting arrives at once.
             let mut greeting = [0; 28];
             let count = stream.read(&mut greeting).unwrap();
             assert_eq!(&greeting[..count], b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n");
@@ -51,14 +51,14 @@ impl Systemd {
                 heard.push(call);
                 answers.iter().for_each(|answer| stream.write_all(answer).unwrap());
             }
-            // Held open until the other side has gone, because silence is not the end.
+            // The connection stays open until the client closes it, so that the client waits in silence and sees no end.
             let _ = stream.read(&mut [0]);
             heard
         });
         Self { socket, thread: Some(thread) }
     }
 
-    /// Returns the answer to a request, and the calls that were made.
+    /// Carries out a request. Returns the answer and the calls that it made.
     fn asked(mut self, request: &Request) -> (Answer, Vec<Vec<u8>>) {
         let answer = carry_out(&self.socket, request, Duration::from_secs(1));
         let heard = self.thread.take().unwrap().join().unwrap();
@@ -82,7 +82,7 @@ fn read_call(stream: &mut UnixStream) -> Vec<u8> {
     call
 }
 
-/// A message of systemd's: kind, header fields (the code, the type, the value), texts.
+/// Encodes a message of systemd: its kind, header fields (code, type, value), the body's first number, and its texts.
 fn message(kind: u8, fields: &[(u8, &str, &str)], head: Option<u32>, texts: &[&str]) -> Vec<u8> {
     let padded = |bytes: &mut Vec<u8>, size: usize| bytes.resize(bytes.len().next_multiple_of(size), 0);
     let mut header = Vec::new();
@@ -135,7 +135,7 @@ fn systemds_job_is_waited_for() {
     let news = message(4, &[(1, "o", "/o"), (3, "s", "UnitNew")], None, &["b.scope"]);
     for answers in [
         vec![news.clone(), returned("1"), other.clone(), removed(JOB, "done")],
-        // The signal first.
+        // The signal arrives before the reply.
         vec![other.clone(), removed(JOB, "done"), news, returned("1")],
     ] {
         let systemd = Systemd::new("job", vec![("StartTransientUnit", answers)]);
@@ -185,7 +185,7 @@ fn stopping_a_missing_unit_succeeds() {
 fn a_silent_or_garbled_systemd_is_a_failure() {
     let short = {
         let mut cut = NO_SUCH_UNIT.to_vec();
-        // A header field that says it is longer than the header.
+        // A header field longer than the header.
         cut[29] = 0xff;
         cut
     };

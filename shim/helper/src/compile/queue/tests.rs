@@ -27,13 +27,13 @@ impl Drop for Folder {
     }
 }
 
-/// Takes a slot for an order that somebody waits for.
+/// Takes a slot for an order whose asker stays.
 fn slot(queue: &Queue, limit: Duration) -> Option<Lock> {
     let (asker, _shim) = Asker::pair();
     match queue.slot(Until { limit, asker: &asker }).unwrap() {
         Turn::Came(held) => Some(held),
         Turn::TooLate => None,
-        Turn::Unwanted => panic!("somebody waits"),
+        Turn::Unwanted => panic!("the asker is still there"),
     }
 }
 
@@ -68,22 +68,22 @@ fn a_burst_of_one_tenant_delays_no_other_for_long() {
         drop(held);
     });
     let served = served.lock().unwrap();
-    assert_eq!(served[0], ("quiet", 12), "it has never had a turn");
+    assert_eq!(served[0], ("quiet", 12), "a tenant that has never had a turn is first");
     let noisy: Vec<_> = served[1..].iter().map(|(_, number)| *number).collect();
-    assert_eq!(noisy, (0..12).collect::<Vec<_>>(), "in the order of their coming");
+    assert_eq!(noisy, (0..12).collect::<Vec<_>>(), "one tenant's orders are served in the order of arrival");
     assert_eq!(folder.waiting(), 0);
 }
 
 #[test]
-fn a_ticket_ends_with_its_holder_or_when_the_holder_gives_up() {
+fn the_ticket_of_a_dead_or_impatient_driver_is_removed() {
     let folder = Folder::new("dead");
     let queue = folder.queue("a");
     let held = slot(&queue, Duration::ZERO).unwrap();
     fs::create_dir_all(queue.queue()).unwrap();
-    // As a killed driver leaves it: no lock on it.
+    // A killed driver leaves a ticket without a lock.
     fs::write(queue.queue().join("00000000000000000001-7.0-b"), "").unwrap();
     assert!(slot(&queue, Duration::from_millis(50)).is_none());
-    assert_eq!(folder.waiting(), 0, "the dead one's is removed, and the own one too");
+    assert_eq!(folder.waiting(), 0, "both tickets are removed, the dead driver's and the one that gave up");
     drop(held);
     assert!(slot(&queue, Duration::ZERO).is_some());
 }
@@ -108,7 +108,11 @@ fn old_tenants_are_forgotten() {
     let served = folder.0.join("served");
     forget(&served, 4).unwrap();
     assert_eq!(fs::read_dir(&served).unwrap().count(), 3);
-    assert_ne!(folder.queue("").last_turn(&folder.queue("4").tenant), SystemTime::UNIX_EPOCH, "the latest stay");
+    assert_ne!(
+        folder.queue("").last_turn(&folder.queue("4").tenant),
+        SystemTime::UNIX_EPOCH,
+        "the latest tenants are remembered"
+    );
 }
 
 #[test]
@@ -126,14 +130,14 @@ fn a_cancelled_order_ends_and_its_retry_keeps_the_place_in_line() {
         drop(shim);
         assert!(matches!(waiting.join().unwrap(), Turn::Unwanted));
     });
-    assert_eq!(folder.waiting(), 0, "nothing waits");
+    assert_eq!(folder.waiting(), 0, "no ticket is left");
     // Another order comes, and then the first one again.
     let second = Queue::new(folder.0.clone(), 1, "a", "second").ticket(now()).unwrap();
     let retried = first.ticket(first.place_kept().unwrap()).unwrap();
-    assert_eq!(first.place(&retried).unwrap().before, 0, "before the second");
+    assert_eq!(first.place(&retried).unwrap().before, 0, "the retry is before the second order");
     assert_eq!(first.place(&second).unwrap().before, 1);
-    assert_eq!(first.place_kept(), None, "one order has it");
-    assert_eq!(Queue::new(folder.0.clone(), 1, "b", "first").place_kept(), None, "and of its own tenant");
+    assert_eq!(first.place_kept(), None, "a place is taken over once");
+    assert_eq!(Queue::new(folder.0.clone(), 1, "b", "first").place_kept(), None, "a place is not another tenant's");
     drop((held, second, retried));
 }
 
@@ -151,6 +155,6 @@ fn places_in_line_expire_and_are_limited() {
     }
     assert_eq!(kept("0"), None, "too old");
     keep("new");
-    assert_eq!(fs::read_dir(&left).unwrap().count(), 1, "the old ones go");
+    assert_eq!(fs::read_dir(&left).unwrap().count(), 1, "expired places are removed");
     assert_eq!((kept("new"), kept("new")), (Some(7), None));
 }

@@ -1,9 +1,7 @@
-//! Finds the program that the words of an exec name: a file in the tree of a running container, as its own processes see it, with
-//! volumes and what they have written.
+//! Finds the program of an exec: a file in a running container's tree, as the container's processes see it, with volumes and written files.
 //!
-//! The container's guest may rename and replace what is in the tree at any moment. So no file is looked at twice by its name, every
-//! name is looked up in a folder that was reached from the container's root without letting the kernel follow a link, and only regular
-//! files are read, without waiting.
+//! The guest may rename and replace files at any moment. So each file is looked up by its name only once, from folders reached from the
+//! container's root without letting the kernel follow a link, and only regular files are read, without blocking.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -25,7 +23,7 @@ use super::{MOST_NAMED, Tree, candidates, named};
 pub(crate) struct Program {
     pub(crate) name: String,
     pub(crate) file: File,
-    /// Its path without links, if no volume holds it.
+    /// The path without links; None if a volume holds the file.
     pub(crate) in_root: Option<PathBuf>,
 }
 
@@ -34,25 +32,26 @@ pub(crate) struct Root {
     folder: OwnedFd,
 }
 
-/// The exec runs nothing: the exit code, and the words for its caller.
+/// The exec has nothing to run: its exit code, and the text for its caller.
 pub(crate) struct Stop {
     pub(crate) code: u32,
     pub(crate) words: String,
 }
 
-/// A regular file that was found, and whether it is WebAssembly.
+/// A regular file, by its first bytes.
 enum Found {
     Wasm(Program),
-    /// What it is instead.
+    /// The file is not WebAssembly, for this reason.
     Other(String),
 }
 
 impl Root {
-    /// Opens the root of the process `pid`, whose pidfd is `process`. Fails if the process has ended, because its pid may be another's.
+    /// Opens the root of the process `pid`, whose pidfd is `process`. Fails if the process has ended, because the pid may be another
+    /// process's by then.
     pub(crate) fn open(pid: u32, process: BorrowedFd<'_>) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(format!("/proc/{pid}/root"), flags, Mode::empty())?;
-        // A pidfd is readable from the end of its process on.
+        // A pidfd becomes readable when its process ends.
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         match rustix::event::poll(&mut [PollFd::from_borrowed_fd(process, PollFlags::IN)], Some(&at_once))? {
             0 => Ok(Self { folder }),
@@ -60,7 +59,7 @@ impl Root {
         }
     }
 
-    /// Finds the file of the container's own module once more, as it was found when the container was created.
+    /// Finds the container's own module again, by the rules of Create.
     pub(crate) fn find_own(&self, guest: &Guest) -> Result<Program, Stop> {
         match self.look(guest) {
             Ok(Found::Wasm(program)) => Ok(program),
@@ -69,7 +68,7 @@ impl Root {
         }
     }
 
-    /// Finds another program of the container. `own` names the container's own program, for a message.
+    /// Finds another program of the container. `own` is the container's own program, for messages.
     pub(crate) fn find(&self, guest: &Guest, own: &str) -> Result<Program, Stop> {
         let advice = format!(
             "this is a Wasm container: it has no shell and no tools, and runs WebAssembly modules from its own tree, or {:?} \
@@ -83,7 +82,7 @@ impl Root {
         }
     }
 
-    /// Returns the first file that the words may name, in the order in which execvp(3) would look.
+    /// Returns the first file that the arguments may name, in the search order of execvp(3).
     fn look(&self, guest: &Guest) -> Result<Found, Absent> {
         let entry = guest.args.first().map_or("", String::as_str);
         let path = guest.env.iter().find(|(key, _)| key == PATH).map(|(_, value)| value.as_str());
@@ -93,7 +92,7 @@ impl Root {
             match open(&tree, candidate) {
                 Ok(found) => return Ok(found),
                 Err(_) if tree.exhausted().is_some() => break,
-                // On to the next folder of PATH.
+                // Tries the next folder of PATH.
                 Err(_) if candidates.len() > 1 => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => {
@@ -125,7 +124,7 @@ fn open(tree: &Tree<'_>, path: &Path) -> io::Result<Found> {
     Ok(Found::Wasm(Program { name, file, in_root }))
 }
 
-/// There is nothing to run.
+/// No file to run was found: the exit code, and the text about it.
 struct Absent {
     code: u32,
     looked: String,

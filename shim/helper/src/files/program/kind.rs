@@ -1,5 +1,5 @@
-//! Tells whether a container is native, by a quick look at the file that `process.args[0]` names, before any check that holds
-//! for Wasm containers alone.
+//! Finds out whether a container is native, by the first bytes of the file that `process.args[0]` names, before any check that applies only
+//! to Wasm containers.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,11 +13,11 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::{Tree, candidates};
 
-/// Returns the program of a native container: its path, and what it is, for a message. Returns None if the file is Wasm, or a runtime's
-/// own code, or not found; [`super::find`] says what that means.
+/// Returns the program of a native container: its path, and its kind for messages. Returns None if the file is Wasm, an engine's
+/// precompiled code, of another kind, or not found: [`super::find`] handles these.
 ///
-/// `root` is the root file system. Only mounts that bind something are looked into, as they are on the host. The file may have changed
-/// when the answer is used: nothing that is done with the answer gives a container more than its spec.
+/// `root` is the root file system. Only bind mounts are looked into, at their sources on the host. The file may change before the answer is
+/// used; that is harmless, because neither answer gives a container more than its spec.
 pub(crate) fn native(outline: &Outline, root: BorrowedFd<'_>) -> Option<(PathBuf, &'static str)> {
     let bound: Vec<_> = outline.mounts.iter().map(|mount| mount.bound().and_then(opened)).collect();
     let mut tree = Tree::new(root);
@@ -43,7 +43,7 @@ pub(crate) fn native(outline: &Outline, root: BorrowedFd<'_>) -> Option<(PathBuf
     None
 }
 
-/// Opens a source with `O_PATH`, because it may be a device, or wait for somebody.
+/// Opens a source with `O_PATH`, because opening a device or a FIFO could block or have effects.
 fn opened(source: &Path) -> Option<OwnedFd> {
     rustix::fs::openat(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()
 }

@@ -1,6 +1,6 @@
-//! Finds the container's Wasm module: the file that `process.args[0]` names in the container's tree, volumes included. If it names
-//! none, the module is the image's own Wasm layer, which [`crate::image`] looks for. Before that, `kind` looks whether the file is
-//! native code, which makes the container another runtime's.
+//! Finds the container's Wasm module: the file that `process.args[0]` names in the container's tree, volumes included. If there is no such
+//! file, the module is the image's Wasm layer, which [`crate::image`] finds. Before this search, `kind` checks whether the file is native
+//! code, which another runtime runs.
 
 mod exec;
 mod kind;
@@ -21,28 +21,28 @@ pub(crate) use exec::{Program, Root, Stop};
 pub(crate) use kind::native;
 pub(crate) use tree::Tree;
 
-/// The most folders of PATH that are looked in.
+/// The most folders of PATH that are searched.
 const MOST_CANDIDATES: usize = 64;
-/// The most places that a message names of those that were looked at.
+/// The most searched places that a message names.
 const MOST_NAMED: usize = 4;
 
-/// What `process.args[0]` names.
+/// The result of looking for `process.args[0]`.
 pub(crate) enum Sought {
     File(Found),
-    /// No file: what was looked for, for a message.
+    /// No file was found. A text about the search, for messages.
     Nowhere(String),
 }
 
-/// A file that begins as Wasm does.
+/// A file that begins like Wasm.
 pub(crate) struct Found {
     pub(crate) name: String,
     pub(crate) file: File,
-    /// Its path without links, if no volume holds it.
+    /// The path without links; None if a volume holds the file.
     pub(crate) in_root: Option<PathBuf>,
 }
 
-/// Opens `process.args[0]` in the tree that the container will have. `/` and other folders count as no file, because an image whose
-/// layer is the module has no entrypoint, and Kubernetes wants a command all the same.
+/// Opens `process.args[0]` in the container's future tree. A folder such as `/` counts as no file: an image whose layer is the module has
+/// no entrypoint, and a pod for it must name some command.
 pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
     let entry = guest.args.first().map_or("", String::as_str);
     let path = guest.env.iter().find(|(key, _)| key == PATH).map(|(_, value)| value.as_str());
@@ -52,7 +52,7 @@ pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
             Ok((file, in_root)) => return check(candidate, file, in_root).map(Sought::File),
             Err(_) if tree.exhausted().is_some() => break,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            // execvp(3) goes on to the next folder of PATH, and so do we.
+            // Tries the next folder of PATH, as execvp(3) does.
             Err(_) if candidates.len() > 1 => {}
             Err(e) => {
                 let found = format!("{:?}, which is {} in the container", cut(entry), named(candidate));
@@ -73,7 +73,7 @@ pub(crate) fn find(guest: &Guest, tree: &Tree<'_>) -> Result<Sought> {
     Ok(Sought::Nowhere(found))
 }
 
-/// A path, for a message.
+/// Returns a path as messages show it.
 pub(crate) fn named(path: &Path) -> String {
     cut(&path.to_string_lossy()).into_owned()
 }
@@ -89,8 +89,8 @@ fn check(path: &Path, mut file: File, in_root: Option<PathBuf>) -> Result<Found>
     }
 }
 
-/// Returns the places where `args[0]` may be, in the order in which execvp(3) would look: as it is, or below the working
-/// directory, or in the directories of PATH and last, because many images name their module so, in the working directory.
+/// Returns the places where `args[0]` may be, in the search order of execvp(3). A name with a slash is relative to the working directory.
+/// Another name is looked for in the directories of PATH, and last in the working directory, because many images name their module so.
 fn candidates(entry: &str, cwd: &str, path: Option<&str>) -> Vec<PathBuf> {
     if entry.contains('/') {
         return vec![Path::new(cwd).join(entry)];

@@ -1,9 +1,8 @@
-//! Walks the container's tree, as the worker will build it, or as it is in a running container.
+//! Walks a container's tree: the one that the worker will build, or that of a running container.
 //!
-//! The walk takes one name after the other, each from the descriptor of the folder before it, and resolves symbolic links against
-//! the container's root. The kernel follows no link and goes up in no step: `..` is the folder that the walk came from. So
-//! no link of the image or of a volume leads out of its mount, whatever is renamed meanwhile, and a name costs one look-up
-//! however deep it lies. All look-ups in one tree share one budget.
+//! The walk looks up one name at a time, in the descriptor of the folder before, and resolves symbolic links itself, against the
+//! container's root. The kernel follows no link and no `..`: for `..` the walk returns to the folder that it came from. So no link leads
+//! out of its mount, whatever is renamed meanwhile, and a name costs one look-up at any depth. All look-ups in a tree share one budget.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -18,38 +17,38 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
 
-/// The most links in one path, which is as many as the kernel follows (path_resolution(7)).
+/// The most links in one path, as in the kernel (path_resolution(7)).
 const MOST_LINKS: usize = 40;
-/// The most names that are looked at in one tree, for all paths together, because links can name a hundred thousand for each.
+/// The most names that are looked up in one tree, for all paths together. Links can make one path a hundred thousand names long.
 const MOST_STEPS: usize = 4096;
 /// The most bytes of links that are read, for all paths together.
 const MOST_BYTES: usize = 256 << 10;
-/// The most folders that lie one in the other, because each of them is open meanwhile.
+/// The most nested folders, because the walk holds a descriptor for each.
 const DEEPEST: usize = 256;
-/// The kernel refuses longer paths, too (`PATH_MAX`).
+/// The most bytes of a path, as in the kernel (`PATH_MAX`).
 const LONGEST_PATH: usize = 4096;
 
 /// A container's tree.
 pub(crate) struct Tree<'a> {
-    /// In the order of mounting, the root first. A mount without a descriptor is an empty file system, which cannot be looked into.
+    /// In the order of mounting, the root first. A mount without a descriptor is a new file system, which is empty.
     mounts: Vec<(PathBuf, Option<BorrowedFd<'a>>)>,
     steps: Cell<usize>,
     bytes: Cell<usize>,
 }
 
-/// The position of a walk.
+/// The state of a walk.
 struct Here<'a, 'b> {
     tree: &'b Tree<'a>,
-    /// Without links. It has a name for each of `folders` but the first, which is the root.
+    /// The current path, without links: a name for each of `folders` but the first, which is the root.
     path: PathBuf,
     folders: Vec<Position>,
 }
 
-/// What lies at a path.
+/// The file or folder at a path.
 struct Position {
-    /// None for a folder that the worker will make, because a mount lies below it.
+    /// None for a folder that the worker will make because a mount lies below it.
     at: Option<OwnedFd>,
-    /// Which of the tree's mounts it lies in. A later one hides all earlier ones below it.
+    /// The index of its mount in the tree. A later mount hides the earlier ones below it.
     mount: usize,
 }
 
@@ -59,38 +58,37 @@ impl<'a> Tree<'a> {
         Self { mounts, steps: Cell::new(MOST_STEPS), bytes: Cell::new(MOST_BYTES) }
     }
 
-    /// Adds a mount over what is there so far; its place is resolved as the worker will resolve it.
+    /// Adds a mount on top of the present tree. Resolves its destination as the worker will.
     pub(crate) fn mount(&mut self, destination: &str, tree: Option<BorrowedFd<'a>>) -> io::Result<()> {
         let (place, _) = self.walk(Path::new(destination), Missing::IsFine)?;
         self.mounts.push((place, tree));
         Ok(())
     }
 
-    /// Returns a message if the budget is used up: nothing is found in the tree any more.
+    /// Returns a message if the budget is used up. From then on nothing is found in the tree.
     pub(crate) fn exhausted(&self) -> Option<String> {
         let over = self.steps.get() == 0 || self.bytes.get() == 0;
         over.then(|| {
             format!(
-                "the search went through {MOST_STEPS} names or {MOST_BYTES} bytes of links, and goes on no further: give a \
-                 short path"
+                "the search for it ended after {MOST_STEPS} names or {MOST_BYTES} bytes of links: write a shorter path, through \
+                 fewer links"
             )
         })
     }
 
-    /// Opens a regular file for reading, and returns its path without links if it lies in the root file system itself.
-    /// The errors are those of open(2): `NotFound`, `IsADirectory` and so on.
+    /// Opens a regular file for reading. Returns also its path without links if the root file system itself has the file. The errors are
+    /// those of open(2): `NotFound`, `IsADirectory` and so on.
     pub(crate) fn open(&self, path: &Path) -> io::Result<(File, Option<PathBuf>)> {
         let (place, found) = self.walk(path, Missing::IsAnError)?;
-        // A folder that the worker is yet to make.
+        // A folder that the worker will make.
         let found = found.ok_or(Errno::ISDIR)?;
         match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
             FileType::RegularFile => {}
             FileType::Directory => return Err(Errno::ISDIR.into()),
-            // A FIFO would block, a device might do anything.
+            // Opening a FIFO would block, and opening a device may have any effect.
             _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
-        // The very file that was looked at, through the descriptor and no name.
-        // O_NONBLOCK: waits for no lease on it.
+        // Opens the file that was examined, by its descriptor. O_NONBLOCK: does not wait for a lease on it.
         let flags = nix::libc::O_NONBLOCK;
         let file =
             File::options().read(true).custom_flags(flags).open(format!("/proc/self/fd/{}", found.as_raw_fd()))?;
@@ -99,7 +97,7 @@ impl<'a> Tree<'a> {
         Ok((file, in_root.then_some(place)))
     }
 
-    /// Follows `path` to the place that it names, link-free, and to what lies there.
+    /// Follows `path`. Returns the place that it leads to, without links, and the file there.
     fn walk(&self, path: &Path, missing: Missing) -> io::Result<(PathBuf, Option<OwnedFd>)> {
         if path.as_os_str().len() >= LONGEST_PATH {
             return Err(Errno::NAMETOOLONG.into());
@@ -155,7 +153,7 @@ impl<'a, 'b> Here<'a, 'b> {
         self.folders.truncate(1);
     }
 
-    /// Returns `ENOTDIR` for all but a folder: nothing else has names in it, `.` and `..` included.
+    /// Fails with `ENOTDIR` if this is no folder: only a folder has `.` and `..`.
     fn check_folder(&self) -> rustix::io::Result<()> {
         let at = self.folders.last().and_then(|position| position.at.as_ref());
         match at.map(rustix::fs::fstat).transpose()? {
@@ -164,7 +162,7 @@ impl<'a, 'b> Here<'a, 'b> {
         }
     }
 
-    /// Goes by `.` or `..`, which at the root is the root.
+    /// Follows `.` or `..`. At the root, `..` is the root.
     fn up_by(&mut self, name: &OsStr) {
         if name == ".." && self.folders.len() > 1 {
             self.folders.pop();
@@ -181,7 +179,7 @@ impl<'a, 'b> Here<'a, 'b> {
         Ok(())
     }
 
-    /// Looks up `name` here, seen through the last mount that covers it.
+    /// Looks up `name` here, in the last mount that covers it.
     fn look_up(&self, name: &OsStr) -> rustix::io::Result<Position> {
         let position = self.folders.last().ok_or(Errno::NOENT)?;
         let (path, mounts) = (self.path.join(name), &self.tree.mounts);
@@ -198,7 +196,7 @@ impl<'a, 'b> Here<'a, 'b> {
             None => Err(Errno::NOENT),
         };
         match found {
-            // The worker will make it: a mount lies below.
+            // The worker will make this folder, because a mount lies below it.
             Err(Errno::NOENT) if mounts.iter().any(|(at, _)| *at != path && at.starts_with(&path)) => {
                 Ok(Position { at: None, mount: position.mount })
             }
@@ -207,7 +205,7 @@ impl<'a, 'b> Here<'a, 'b> {
     }
 }
 
-/// Returns the names of a path, with a `.` at the end of one that ends in a `/`: such a path names a folder and no file.
+/// Returns the names of a path. A path that ends with `/` gets the last name `.`, because it can name only a folder.
 fn names(path: &Path) -> VecDeque<OsString> {
     let mut names = catamaran_worker::names(path);
     let bytes = path.as_os_str().as_bytes();
@@ -217,7 +215,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
     names
 }
 
-/// Returns where a link leads, or None if `at` is no link.
+/// Returns a link's target, or None if `at` is no link.
 fn link(at: &OwnedFd) -> rustix::io::Result<Option<PathBuf>> {
     if FileType::from_raw_mode(rustix::fs::fstat(at)?.st_mode) != FileType::Symlink {
         return Ok(None);
@@ -232,17 +230,17 @@ fn spend(budget: &Cell<usize>, much: usize) -> rustix::io::Result<()> {
     if left == 0 { Err(Errno::NAMETOOLONG) } else { Ok(()) }
 }
 
-/// Returns the mount that a file was found on.
+/// Returns the id of the mount of a file.
 fn mount_of(file: BorrowedFd<'_>) -> io::Result<u64> {
     let status = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     if status.stx_mask & StatxFlags::MNT_ID.bits() == 0 {
-        let e = "this kernel does not tell a file's mount (before 5.8)";
+        let e = "this kernel, before 5.8, does not report a file's mount: use a later one";
         return Err(io::Error::new(io::ErrorKind::Unsupported, e));
     }
     Ok(status.stx_mnt_id)
 }
 
-/// What a name that does not exist means for a walk.
+/// The meaning of a missing name for a walk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Missing {
     IsFine,

@@ -1,4 +1,4 @@
-//! Calls against a peer whose frames are written here byte for byte.
+//! Tests calls against a peer whose frames are written here byte by byte.
 
 use std::io::{Read, Write};
 use std::thread::JoinHandle;
@@ -30,7 +30,7 @@ fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     frame_of(1, kind, flags, payload)
 }
 
-/// Header fields, each a literal (RFC 7541, section 6.2.2). Their texts are short.
+/// Encodes header fields as literals (RFC 7541, section 6.2.2), for short texts.
 fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
     fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
@@ -44,12 +44,12 @@ fn trailers(code: &str, text: &str) -> Vec<u8> {
     frame(HEADERS, LAST, &fields(&[("grpc-status", code), ("grpc-message", text)]))
 }
 
-/// A peer that hears one question after the other, answers each with these frames, and returns all that it heard.
+/// Starts a peer that answers one request after the other with these frames. Its thread returns all that it received.
 fn peer(answers: Vec<Vec<Vec<u8>>>) -> (Connection, JoinHandle<Vec<u8>>) {
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
     let thread = std::thread::spawn(move || {
-        // The client may ask nothing, or not hear an answer to its end.
+        // The client may send no request, or leave before the end of an answer.
         let _ = theirs.write_all(&frame_of(0, SETTINGS, 0, &[0, 5, 0, 0, 64, 0]));
         let mut heard = vec![0; 24];
         let _ = theirs.read_exact(&mut heard);
@@ -89,7 +89,7 @@ fn message(name: &str) -> Vec<u8> {
     framed(&named(name)).unwrap().to_vec()
 }
 
-/// Makes a call whose answer is these frames, and returns the messages, and how it ended.
+/// Makes a call whose answer is these frames. Returns the messages and the result.
 fn answered(frames: &[Vec<u8>]) -> (Vec<String>, Result<(), CallError>) {
     let (mut connection, thread) = peer(vec![frames.to_vec()]);
     let mut messages = Vec::new();
@@ -105,22 +105,22 @@ fn failure(frames: &[Vec<u8>]) -> CallError {
 
 #[test]
 fn an_answer_has_messages_and_a_status() {
-    // The last has a field of a later version.
+    // The last message has an unknown field, of a later version.
     let three = [message("a"), message(""), vec![0, 0, 0, 0, 5, 0x78, 7, 0x0a, 1, b'b']].concat();
     let (one, other) = three.split_at(7);
     let said = [ok(), frame(DATA, 0, one), frame(DATA, 0, other), trailers("0", "")];
     let (messages, ended) = answered(&said);
     assert_eq!((messages, ended.is_ok()), (vec!["a".to_owned(), String::new(), "b".to_owned()], true));
-    // Refused at once, and in the middle.
+    // Calls that are refused at once, and after a message.
     let at_once = [vec![0x88], fields(&[("grpc-status", "5")])].concat();
     assert!(failure(&[frame(HEADERS, LAST, &at_once)]).is_not_found());
     let (messages, ended) = answered(&[ok(), frame(DATA, 0, &message("")), trailers("13", "why%21")]);
     assert_eq!((messages.len(), ended.unwrap_err().to_string().as_str()), (1, "s/m: why! (status 13)"));
     for (frames, word) in [
-        (vec![ok(), frame(DATA, 0, &[0, 0, 0, 0, 2, 8]), trailers("0", "")], "cut"),
+        (vec![ok(), frame(DATA, 0, &[0, 0, 0, 0, 2, 8]), trailers("0", "")], "within a message"),
         (vec![ok(), frame(DATA, END_STREAM, &[0, 0, 0, 0, 0])], "no status"),
         (vec![ok(), frame(DATA, 0, &[1, 0, 0, 0, 0]), trailers("0", "")], "compressed"),
-        (vec![ok(), frame(DATA, 0, &[0, 1, 0, 0, 1]), trailers("0", "")], "larger"),
+        (vec![ok(), frame(DATA, 0, &[0, 1, 0, 0, 1]), trailers("0", "")], "at most"),
         (vec![ok(), frame(DATA, 0, &[0, 0, 0, 0, 2, 0x0a, 9]), trailers("0", "")], "no protobuf message"),
         (vec![frame(HEADERS, END_HEADERS, &[0x8d]), trailers("0", "")], "HTTP status 404"),
         (vec![ok(), frame(DATA, 0, &[0])], "closed"),
@@ -161,7 +161,7 @@ fn an_abandoned_answer_does_not_disturb_the_next_call() {
     let next = |kind, flags, payload: &[u8]| frame_of(3, kind, flags, payload);
     let first = vec![ok(), frame(DATA, 0, &message("a")), frame(DATA, 0, &message("b"))];
     let second = vec![
-        // What was on its way.
+        // Frames of the first answer that were on their way.
         frame(DATA, 0, &message("c")),
         trailers("0", ""),
         next(HEADERS, END_HEADERS, &[0x88]),
@@ -181,7 +181,7 @@ fn an_abandoned_answer_does_not_disturb_the_next_call() {
 }
 
 #[test]
-fn a_closed_connection_and_a_protocol_error_are_distinguished() {
+fn a_closed_connection_is_not_reported_as_a_protocol_error() {
     let source = |said: &[Vec<u8>]| match failure(said) {
         CallError::Connection { source, .. } => source,
         other => panic!("{said:?}: {other}"),
@@ -191,7 +191,7 @@ fn a_closed_connection_and_a_protocol_error_are_distinguished() {
     assert!(matches!(source(&[frame(RST_STREAM, 0, &[0, 0, 0, 7])]), Http2Error::Reset(7)));
     assert!(matches!(source(&[frame_of(0, GOAWAY, 0, &[0; 8])]), Http2Error::Closed));
     let broken = [
-        // Larger than frames may be.
+        // Frames larger than allowed.
         vec![0, 0x40, 1, 0, 0, 0, 0, 0, 1],
         vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1],
         frame(PUSH_PROMISE, END_HEADERS, &[0, 0, 0, 2, 0x88]),
@@ -205,14 +205,14 @@ fn a_closed_connection_and_a_protocol_error_are_distinguished() {
         frame_of(0, SETTINGS, 0, &[0, 4, 0]),
         [frame(HEADERS, 0, &[0x88]), frame(DATA, 0, b"x")].concat(),
         [frame(HEADERS, 0, &[0x88]), frame_of(3, CONTINUATION, END_HEADERS, &[])].concat(),
-        // A header block without end.
+        // A header block that does not end.
         [vec![frame(HEADERS, 0, &[])], vec![frame(CONTINUATION, 0, &[0; 16 << 10]); 8]].concat().concat(),
     ];
     for said in broken {
         let e = source(std::slice::from_ref(&said));
         assert!(matches!(e, Http2Error::Protocol(_)), "{:?}: {e}", &said[..said.len().min(40)]);
     }
-    // More fields than are taken.
+    // More header fields than are accepted.
     let name = "x".repeat(100);
     let many = fields(&vec![(name.as_str(), name.as_str()); 79]);
     let mut said = vec![frame(HEADERS, 0, &many)];
@@ -239,7 +239,7 @@ fn an_incomplete_message_is_not_decoded() {
     }
     assert_eq!(whole(&[&framed[..], b"next"].concat()), Ok(Some(Bytes::from_static(b"\x0a\x03abc"))));
     assert_eq!(whole(&message("")), Ok(Some(Bytes::new())));
-    // A message that is too large or compressed is not waited for.
+    // A message that is too large or compressed is refused before it is complete.
     assert!(whole(&[0, 0xff, 0xff, 0xff, 0xff]).is_err());
     assert!(whole(&[1, 0, 0, 0, 0]).is_err());
 }

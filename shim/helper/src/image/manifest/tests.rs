@@ -18,7 +18,7 @@ fn manifest(layers: &[Value]) -> Result<Layers, String> {
     parse_manifest(&json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": layers}))
 }
 
-/// Returns what the driver learns of a document, which is read, written down, and read again.
+/// Returns the driver's view of a document: it is parsed, summarised in lines, and the lines are read.
 fn summary(media_type: &str, document: &[u8]) -> Result<Summary, String> {
     let written = Summary::write(&Summary::new(media_type, false, document));
     assert!(written.len() < LONGEST_SUMMARY, "{} bytes", written.len());
@@ -55,7 +55,7 @@ fn order(parts: &[Value]) -> Vec<String> {
     found.into_iter().map(|candidate| candidate.platform).collect()
 }
 
-/// A finding of `tests/fuzz`: the process that read it was taken for a hostile one.
+/// A finding of `tests/fuzz`: the reader of this document was taken for a hostile process.
 #[test]
 fn an_index_of_parts_with_long_types_is_read() {
     let mut part = part("wasi", "wasm", 'a');
@@ -73,9 +73,9 @@ fn every_wasm_media_type_is_found_among_other_layers() {
         };
         assert_eq!((found.media_type.as_str(), found.digest.to_string(), found.size), (media_type, digest('a'), 7));
     }
-    // Nothing is guessed from a type that only looks like one.
+    // A similar type is not accepted.
     for other in ["application/wasm+gzip", "Application/Wasm", "application/wasm; x", "application/wasm\n", ""] {
-        let Ok(Layers::Other(types)) = manifest(&[layer(other, 'a')]) else { panic!("{other:?} is taken") };
+        let Ok(Layers::Other(types)) = manifest(&[layer(other, 'a')]) else { panic!("{other:?} is accepted") };
         assert_eq!(types, format!("layers of type {other:?}"));
     }
     assert_eq!(manifest(&[]), Ok(Layers::Other("no layers".to_owned())));
@@ -190,12 +190,12 @@ fn deep_and_large_documents_are_refused() {
         let text = format!("{{\"{key}\":{deep}");
         assert!(Document::parse(MANIFEST, text.as_bytes()).is_err(), "{key}");
     }
-    // As many as fit, each with a type of its own.
+    // Very many layers, each with a type of its own.
     let layers: Vec<_> =
         (0..20_000).map(|n| json!({"mediaType": format!("type/{n}\u{1b}[2J{}", "x".repeat(100))})).collect();
-    let Ok(Layers::Other(named)) = manifest(&layers) else { panic!("it has one") };
+    let Ok(Layers::Other(named)) = manifest(&layers) else { panic!("a Wasm layer is found") };
     assert!(named.len() < 2000 && !named.contains('\u{1b}') && named.ends_with("..."), "{named}");
     let same: Vec<_> = (0..20_000).map(|_| layer(WASM_LAYERS[0], 'a')).collect();
-    let Ok(Layers::Several(named)) = manifest(&same) else { panic!("it is not several") };
+    let Ok(Layers::Several(named)) = manifest(&same) else { panic!("several layers are not found") };
     assert!(named.starts_with("20000 Wasm layers") && named.len() < 300, "{named}");
 }

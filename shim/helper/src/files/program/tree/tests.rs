@@ -38,11 +38,11 @@ fn symbolic_links_stay_in_the_tree_and_mounts_cover_it() {
     assert_eq!(read(&tree, "/loop").unwrap_err().raw_os_error(), Some(nix::libc::ELOOP));
     assert_eq!(read(&tree, "/a").unwrap_err().kind(), io::ErrorKind::IsADirectory);
     assert_eq!(read(&tree, "/a/b/m/x").unwrap_err().kind(), io::ErrorKind::NotADirectory);
-    // A volume at a linked place, seen by both names; its own links start at the container's root.
+    // A volume at a place behind a link is found by both names. The volume's own links start at the container's root.
     tree.mount("/a/run/new/place", Some(volume_fd.as_fd())).unwrap();
     assert_eq!(read(&tree, "/run/new/place/m").unwrap(), "volume");
     assert_eq!(read(&tree, "/a/run/new/place/back").unwrap(), "root");
-    // An empty file system over it hides it.
+    // An empty file system on top hides the volume.
     tree.mount("/run", None).unwrap();
     assert_eq!(read(&tree, "/run/new/place/m").unwrap_err().kind(), io::ErrorKind::NotFound);
     // Folders that the worker makes for the mounts below them.
@@ -50,7 +50,7 @@ fn symbolic_links_stay_in_the_tree_and_mounts_cover_it() {
     assert_eq!(read(&tree, "/made/../made/for/it/m").unwrap(), "volume");
     assert_eq!(read(&tree, "/made/for").unwrap_err().kind(), io::ErrorKind::IsADirectory);
     tree.mount("/run/deep/er", Some(volume_fd.as_fd())).unwrap();
-    assert_eq!(read(&tree, "/run/deep/er/m").unwrap(), "volume", "in an empty file system too");
+    assert_eq!(read(&tree, "/run/deep/er/m").unwrap(), "volume", "a mount in an empty file system is found");
     fs::remove_dir_all(&root).unwrap();
     fs::remove_dir_all(&volume).unwrap();
 }
@@ -97,7 +97,7 @@ fn a_file_in_a_mount_is_not_taken_for_one_of_the_image() {
     fs::remove_dir_all(&volume).unwrap();
 }
 
-/// Makes a folder as deep as names of one letter in one path allow, which is too deep for a path of the host's.
+/// Makes the deepest folder that one path of names of one letter can name. It is too deep for the host's own paths to it.
 fn deep(root: &Path) -> usize {
     let mut at = OwnedFd::from(File::open(root).unwrap());
     let depth = 2030;
@@ -120,16 +120,20 @@ fn a_search_through_deep_folders_has_a_budget() {
         let refused = read(&tree, &format!("/{}m", "d/".repeat(depth))).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(nix::libc::ENAMETOOLONG));
     }
-    // In and out again, without end: each name is one step.
+    // A path that goes in and out of a folder: each name costs one step.
     let there_and_back = format!("{}m", "d/../".repeat(700));
-    assert!(tree.exhausted().is_some(), "64 paths of 256 names and more");
-    assert_eq!(read(&tree, "/m").unwrap_err().raw_os_error(), Some(nix::libc::ENAMETOOLONG), "no more is spent");
+    assert!(tree.exhausted().is_some(), "64 paths of more than 256 names use up the budget");
+    assert_eq!(
+        read(&tree, "/m").unwrap_err().raw_os_error(),
+        Some(nix::libc::ENAMETOOLONG),
+        "without a budget nothing is found"
+    );
     let tree = Tree::new(root_fd.as_fd());
     assert_eq!(read(&tree, &there_and_back).unwrap(), "here");
     assert!(tree.exhausted().is_none());
-    // Generous for a busy machine: a walk anew from the root at each name takes seconds.
+    // Enough for a busy machine. Walking from the root for each name would take seconds.
     assert!(begin.elapsed() < std::time::Duration::from_secs(1), "{:?}", begin.elapsed());
-    // Too deep for the standard library, which keeps each folder open.
+    // The tree is too deep for the standard library, which keeps each folder open.
     assert!(std::process::Command::new("rm").arg("-rf").arg(&root).status().unwrap().success());
 }
 
