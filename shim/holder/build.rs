@@ -1,4 +1,4 @@
-//! Links without start-up code and C library: the program begins in `src/start.rs`.
+//! Links without start-up code and C library, because the program has its own entry point (`src/start.rs`).
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

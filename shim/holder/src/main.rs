@@ -1,18 +1,18 @@
-//! `catamaran-holder`: the process of a pod's sandbox container. It keeps the namespaces that the pod's other containers
-//! join, and does nothing.
+//! `catamaran-holder`: the process of a pod's sandbox container. It keeps the namespaces that the pod's other containers join, and does
+//! nothing else.
 //!
 //! ```text
-//! shim --exec--> catamaran-helper, «hold» --clone--> in the new namespaces: confined, empty root --exec--> this program
+//! shim --exec--> catamaran-helper, "hold" --clone--> in the new namespaces: confined, empty root --exec--> this program
 //!   |<------------------------------- Ready --------------------------------------------------------------------'
 //!   |-------------------------------- Start ------------------------------------------------------------->  waits
 //! ```
 //!
-//! Its memory counts, because every pod has a holder: no allocator, no C library and no standard library, 3 pages of its own. It is
-//! confined (namespaces, mounts, user, capabilities) before it begins (`shim/worker/src/hold.rs`). It sets the two settings again
-//! that the exec took back, and its own filter of system calls last.
+//! Every pod has a holder, so it must be small: it has no allocator, no C library and no standard library, and takes 3 pages of its own. It
+//! is confined (namespaces, mounts, user, capabilities) before it begins (`shim/worker/src/hold.rs`). It restores the two settings that an
+//! exec resets, and installs its own filter of system calls last.
 //!
-//! As the first process of a pid namespace that the pod's containers share, it is the parent of all orphans: it ignores SIGCHLD,
-//! so that the kernel reaps them. It ends with 0 by SIGTERM and SIGINT, as the pause container of other runtimes does.
+//! In a pid namespace that the pod's containers share, the holder is the first process and so the parent of all orphans. It ignores
+//! SIGCHLD, so that the kernel reaps them. On SIGTERM and SIGINT it ends with 0, like Kubernetes' pause container.
 
 #![no_std]
 #![no_main]
@@ -24,17 +24,20 @@ mod start;
 
 use call::{Ended, Woken};
 
-/// The control socket, the one descriptor that the program is given.
+/// The control socket, the program's only descriptor.
 const CONTROL: i32 = 0;
-/// The message that lets the holder go on (`shim/worker/src/control.rs`).
+/// The message that starts the holder (`shim/worker/src/control.rs`).
 const START: &[u8] = b"start";
 
-/// Exit codes. (`EX_OSERR` of sysexits.h: the kernel refused a call that cannot fail.)
+/// The exit code after SIGTERM or SIGINT.
 const ENDED: i32 = 0;
+/// The exit code if the shim closed the control socket, or sent another message than [`START`].
 const UNWANTED: i32 = 1;
+/// The exit code if the kernel refused a call. (`EX_OSERR` of sysexits.h.)
 const REFUSED: i32 = 71;
 
-/// Runs the whole program. `report` is the message to the shim, in the control socket's form, when the holder is set up.
+/// Runs the program and returns its exit code. `report` is the message that tells the shim that the holder is ready, in the control
+/// socket's form.
 fn hold(report: &[u8]) -> i32 {
     match held(report) {
         Ok(code) => code,
@@ -43,11 +46,11 @@ fn hold(report: &[u8]) -> i32 {
 }
 
 fn held(report: &[u8]) -> Result<i32, Ended> {
-    // Before the shim knows of this process: a signal that comes from now on stays pending.
+    // Blocked before the shim knows of this process, so that signals from now on stay pending.
     call::block_ends()?;
     call::ignore_children()?;
     call::set_name()?;
-    // An exec can take both settings back. If the shim has died meanwhile, the control socket is closed.
+    // The exec reset both settings. If the shim died before the second one, the control socket is closed, and the holder ends below.
     call::close_to_others()?;
     call::die_with_parent()?;
     call::restrict(&filter::PROGRAM)?;
