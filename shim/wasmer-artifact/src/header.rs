@@ -1,14 +1,14 @@
-//! The page that stands before Wasmer's part of an artifact.
+//! The header of an artifact: a page of ours before Wasmer's part.
 //!
-//! Wasmer's part does not say with which version and settings it was made, and says too little of the CPU. So a page of our
-//! own stands before it, which the compile process writes and the worker compares.
+//! Wasmer's part names neither its version nor its settings, and not every CPU feature that it needs. So the compile process writes them
+//! into a header, and the worker compares them.
 
 use wasmer_types::target::{CpuFeature, Triple};
 
 /// The exact version of Wasmer.
 pub const WASMER: &str = "7.4.2";
 
-/// Raised by hand when a setting changes, or when a code generation CVE demands that old artifacts die.
+/// The version of the settings. Raise it when a setting changes, or when a CVE of the code generator makes old artifacts unsafe.
 pub const SETTINGS: u32 = 1;
 
 /// The first bytes of an artifact.
@@ -17,35 +17,34 @@ const MAGIC: &str = "catamaran-wasmer-artifact";
 /// The first bytes of Wasmer's part.
 pub const WASMERS_MAGIC: &[u8] = b"wasmer-universal";
 
-/// The name by which the compile process exports a start function, for the worker to call it.
+/// The name under which the compile process exports a start function that the worker is to call.
 pub const START: &str = "catamaran:start";
 
-/// Our part of an artifact: a page, so that Wasmer's part is aligned as Wasmer wants it.
+/// The bytes of the header: a page, so that Wasmer's part is aligned as Wasmer needs it.
 pub const HEADER: usize = 4096;
 
-/// The header of an artifact that is made here and now, of a module whose C library keeps its signal dispositions at that
-/// address.
+/// Returns the header of an artifact for this machine. `dispositions` is the address of the module's table of signal dispositions.
 pub fn header(dispositions: Option<u32>) -> Vec<u8> {
     let mut header = identity().into_bytes();
     let dispositions = dispositions.map_or_else(|| "-".to_owned(), |address| address.to_string());
     header.extend(format!(" {} {dispositions}\n", features().join(",")).bytes());
-    debug_assert!(header.len() <= HEADER, "a CPU has some twenty features that Wasmer knows");
+    debug_assert!(header.len() <= HEADER, "the names of all CPU features that Wasmer knows fit into the header");
     header.resize(HEADER, 0);
     header
 }
 
-/// Engine, settings and target, which must be the same to the letter.
+/// Returns the header's text for version, settings and target, which must match exactly.
 fn identity() -> String {
     format!("{MAGIC} {WASMER}+catamaran{SETTINGS} {}", Triple::host())
 }
 
-/// The features of this machine's CPU that the code generator may use.
+/// Returns this machine's CPU features that the code generator may use.
 fn features() -> Vec<String> {
     CpuFeature::for_host().iter().map(|feature| feature.to_string()).collect()
 }
 
-/// The address of the dispositions that the header was made with. The error is a text about the artifact, if that does not
-/// fit here.
+/// Checks an artifact's header against this machine. Returns the address of the signal dispositions. The error says why the artifact does
+/// not fit.
 pub fn check(artifact: &[u8]) -> Result<Option<u32>, String> {
     let Some(header) = artifact.get(..HEADER) else {
         return Err(format!("it has {} bytes, less than its header", artifact.len()));
@@ -76,7 +75,7 @@ pub fn check(artifact: &[u8]) -> Result<Option<u32>, String> {
 mod tests {
     use super::{HEADER, MAGIC, SETTINGS, WASMER, check, features, header};
 
-    /// The version of a package in a lock file.
+    /// Returns the versions of a package in a lock file.
     fn locked(lock: &str, package: &str) -> Vec<String> {
         let start = format!("name = \"{package}\"\nversion = \"");
         lock.split(&start).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
@@ -88,7 +87,7 @@ mod tests {
         let theirs =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../wasmer-compile/Cargo.lock")).unwrap();
         assert_eq!(locked(&ours, "wasmer"), [WASMER], "update WASMER");
-        // These packages define an artifact's form: its writer and its reader must have the same ones.
+        // These packages define an artifact's form, so both lock files must have the same versions.
         for package in ["wasmer-compiler", "wasmer-types", "wasmer-vm", "rkyv"] {
             assert_eq!(locked(&ours, package), locked(&theirs, package), "{package}: the two lock files differ");
         }

@@ -1,28 +1,28 @@
-//! The imports that a module may have, and the texts for a user whose module cannot run.
+//! The imports that a module may have, and texts for the user of a module that Wasmer does not run.
 //!
-//! The compile process says the same about a module as the worker does, before it compiles the module.
+//! The compile process and the worker use the same texts; the compile process checks a module before it compiles.
 
 /// The import module of WASI preview 1.
 pub const PREVIEW1: &str = "wasi_snapshot_preview1";
 
-/// Whether an import module is WASIX's, which has threads, processes, sockets and signals.
+/// Whether an import module is WASIX's. WASIX has threads, processes, sockets and signals.
 pub fn is_wasix(module: &str) -> bool {
     matches!(module, "wasix_32v1" | "wasix_64v1")
 }
 
-/// Whether the import lets a module open sockets: WASIX's others work on sockets that are open.
+/// Whether the import lets a module open sockets. WASIX's other calls work on open sockets.
 pub fn opens_sockets(module: &str, name: &str) -> bool {
     is_wasix(module) && matches!(name, "sock_open" | "resolve")
 }
 
-/// Whether `module`.`name` may be provided; the worker knows which of WASI's names are.
+/// Whether `module`.`name` may be provided. The worker checks the names of WASI's functions.
 ///
-/// wasix-libc starts its threads by wasi-threads' one call, so that modules for wasm32-wasip1-threads run as well.
+/// wasix-libc starts threads by the one call of wasi-threads, so modules for wasm32-wasip1-threads run too.
 pub fn is_provided(module: &str, name: &str) -> bool {
     is_wasix(module) || module == PREVIEW1 || (module, name) == ("wasi", "thread-spawn")
 }
 
-/// Why the import `module`.`name` is not provided and what to write instead.
+/// Says why the import `module`.`name` is not provided, and what to do.
 pub fn not_provided(module: &str, name: &str) -> String {
     let import = format!("the module imports `{module}.{name}`");
     match module {
@@ -47,12 +47,12 @@ pub fn not_provided(module: &str, name: &str) -> String {
     }
 }
 
-/// Whether a memory may be imported: only by a program with threads, whose instances are all given the same one.
+/// Whether a memory may be imported: only the shared memory of a program with threads, whose instances all get the same one.
 pub fn is_memory_given(module: &str, name: &str, shared: bool) -> bool {
     shared && (module, name) == ("env", "memory")
 }
 
-/// Why the memory that a module imports as `module`.`name` is not given to it, and what to do.
+/// Says why a module cannot import its memory as `module`.`name`, and what to do.
 pub fn no_memory(module: &str, name: &str) -> String {
     format!(
         "the module imports its memory, `{module}.{name}`, which only a program with threads is given, as a shared memory \
@@ -61,14 +61,14 @@ pub fn no_memory(module: &str, name: &str) -> String {
     )
 }
 
-/// Why the import `module`.`name` of another type than the one that is provided cannot be linked.
+/// Says why the import `module`.`name` cannot be linked: its type is `wanted`, and `provided` is there.
 pub fn another_type(module: &str, name: &str, wanted: &str, provided: &str) -> String {
     format!(
         "the module imports `{module}.{name}` as {wanted}, and it is {provided}: build it again with a current toolchain"
     )
 }
 
-/// Why a module without `_start` cannot run; `library` if it exports `_initialize`.
+/// Says why a module without `_start` cannot run. `library` is true if it exports `_initialize`.
 pub fn no_start(library: bool) -> String {
     let what = "the module does not export `_start`";
     if library {
@@ -80,7 +80,7 @@ pub fn no_start(library: bool) -> String {
     }
 }
 
-/// The version of WASIX.
+/// The version of wasmer-wasix.
 const WASIX: &str = "0.704.2";
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! Compiles a module on standard input to an artifact on standard output: for the worker's tests, which link no compiler.
+//! Compiles a module from standard input to an artifact on standard output, for the worker's tests, which link no compiler.
 //!
-//! The argument is the tier, `fast` or `best`. The inspection is left out: a worker must refuse by itself what could only
-//! reach it by a fault of ours.
+//! The argument is the tier, `fast` or `best`. The inspection is skipped, so that tests give a worker modules that it must refuse itself.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a program for tests: a panic is how it says that it failed")]
 

@@ -1,19 +1,19 @@
-//! Finds where a module's wasix-libc keeps its signal dispositions.
+//! Finds the table of signal dispositions of a module's wasix-libc.
 //!
-//! WASIX has one handler for all signals, which wasix-libc registers when a program starts, whether the program has handlers
-//! of its own or not: so the engine cannot tell a program that wants to end on SIGTERM from one that handles it. The C
-//! library knows, by a table of musl's: 20 bytes a signal, the first word 0 for the default. Its address is read off the
-//! library's one handler, and with it the worker looks there when a signal comes. If a handler looks otherwise, there is no
-//! address, and every signal is the guest's.
+//! WASIX has one handler for all signals, which wasix-libc registers when a program starts, even if the program itself handles none. So the
+//! engine cannot distinguish a program that SIGTERM should end from one that handles SIGTERM. The C library can, by musl's table of
+//! dispositions: 20 bytes a signal, the first word 0 for the default. The table's address is read from the code of the library's handler,
+//! and the worker reads the table when a signal comes. If the handler's code has another form, there is no address, and the guest gets
+//! every signal.
 
 use wasmer_compiler::wasmparser::{ExternalKind, FunctionBody, Operator, Parser, Payload, TypeRef};
 
 /// The name under which wasix-libc exports its handler.
 const HANDLER: &str = "__wasm_signal";
-/// Bytes a signal: musl's `struct k_sigaction` of a 32-bit machine.
+/// The bytes of an entry: musl's `struct k_sigaction` of a 32-bit machine.
 const ENTRY: i32 = 20;
 
-/// The address of the table's entry 0, if the module has such a table.
+/// Returns the address of the table's entry 0, if the module has such a table.
 pub(crate) fn address(bytes: &[u8]) -> Option<u32> {
     let (mut imported, mut handler, mut seen) = (0_u32, None, 0_u32);
     for payload in Parser::new(0).parse_all(bytes) {
@@ -38,13 +38,13 @@ pub(crate) fn address(bytes: &[u8]) -> Option<u32> {
     None
 }
 
-/// The offset of the load at a signal's number times [`ENTRY`], if there is one such place.
+/// Returns the offset of the load at a signal's number times [`ENTRY`], if the handler has exactly one.
 fn in_handler(body: &FunctionBody<'_>) -> Option<u32> {
     let operators: Vec<_> = body.get_operators_reader().ok()?.into_iter().collect::<Result<_, _>>().ok()?;
     let scaled = |pair: &[Operator<'_>]| matches!(pair, [Operator::I32Const { value: ENTRY }, Operator::I32Mul]);
     let mut places = operators.windows(2).enumerate().filter(|(_, pair)| scaled(pair)).map(|(at, _)| at);
     let (first, None) = (places.next()?, places.next()) else { return None };
-    // On the way to the load it may be kept for later words of the entry, and nothing else.
+    // Before the load, only a `local.tee` may keep the product, for later words of the entry.
     match operators.get(first + 2..)? {
         [Operator::I32Load { memarg }, ..] | [Operator::LocalTee { .. }, Operator::I32Load { memarg }, ..] => {
             u32::try_from(memarg.offset).ok().filter(|&at| at != 0)

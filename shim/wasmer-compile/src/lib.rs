@@ -1,11 +1,11 @@
-//! Compiles a module's bytes to an artifact for Wasmer's worker, or says why not.
+//! Compiles a module to an artifact for Wasmer's worker, or refuses it with a text for the user.
 //!
 //! ```text
-//! bytes --- inspect ---> a module that could run here --- translate ---> header, artifact
-//!              `--- refusal: what the file is instead, and what to do       `--- refusal: invalid, with the offset
+//! bytes --- inspect ---> module --- check operands ---> translate ---> header, artifact
+//!              `--- refusal: no module    `--- refusal: too many  `--- refusal: invalid, with the offset
 //! ```
 //!
-//! The bytes are hostile. This runs in a process without rights and with limits; nothing here opens a file.
+//! The bytes are hostile. The code runs in a process without rights and with limits, and opens no file.
 
 #[cfg(target_arch = "aarch64")]
 compile_error!(
@@ -32,7 +32,7 @@ use wasmer_compiler::{ArtifactBuild, ArtifactCreate, Engine, EngineBuilder, Feat
 use wasmer_compiler_cranelift::{Cranelift, CraneliftOptLevel};
 use wasmer_types::CompileError;
 
-/// The artifact for the module in `bytes`, or why there is none.
+/// Returns the artifact of the module in `bytes`, or the reason to refuse it.
 ///
 /// The same bytes give the same artifact on the same kind of CPU.
 pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
@@ -41,12 +41,12 @@ pub fn compile(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     compiler::in_proportion(bytes, translate(bytes, tier)?)
 }
 
-/// Compiles a module that [`inspect`] let through, or that a test compiles in spite of it.
+/// Compiles a module that [`inspect`] accepted. Tests also compile modules that it refuses.
 pub fn translate(bytes: &[u8], tier: Tier) -> Result<Vec<u8>, Refusal> {
     let engine = engine(tier);
     engine.validate(bytes).map_err(|e| invalid(bytes, &e))?;
     let bytes = &*start::exported(bytes);
-    // Not `Module`: that would make the code executable here, which this process may not, and need not.
+    // Not with `Module`, which would make the code executable in this process: that is forbidden and unnecessary.
     let body = build(&engine, bytes).map_err(|e| refused(&e))?.serialize().map_err(|e| refused(&e))?;
     let mut artifact = header(dispositions::address(bytes));
     artifact.extend_from_slice(&body);
@@ -61,7 +61,7 @@ fn build(engine: &Engine, bytes: &[u8]) -> Result<ArtifactBuild, CompileError> {
     ArtifactBuild::new(&mut engine.inner_mut(), bytes, engine.target(), memories, tables, None)
 }
 
-/// Refuses a module that is not valid here, or leaves it to the other engine if it is valid there.
+/// Refuses a module that is invalid for Wasmer, or leaves it to Wasmtime if it is valid there.
 fn invalid(bytes: &[u8], e: &CompileError) -> Refusal {
     match Validator::new_with_features(wasmtimes()).validate_all(bytes) {
         Ok(_) => Refusal::OtherEngine(format!(
@@ -79,13 +79,14 @@ fn refused(e: &impl Display) -> Refusal {
     Refusal::Module(format!("the module cannot be compiled: {e}"))
 }
 
-/// The features that Wasmtime's worker takes (`catamaran_wasmtime::config`).
+/// Returns the features that Wasmtime's worker accepts (`catamaran_wasmtime_artifact::config`).
 fn wasmtimes() -> WasmFeatures {
     (WasmFeatures::WASM3 | WasmFeatures::GC_TYPES | WasmFeatures::EXCEPTIONS) - WasmFeatures::THREADS
 }
 
-/// Each by value, because the code generator may change its defaults. What Wasm 3.0 has and the code generator supports, and threads,
-/// which WASIX uses: it has no tail calls, and of GC only the types of exceptions. 64-bit memories are off, as in the engine's default.
+/// Returns the features of Wasm 3.0 that the code generator supports, and threads, which WASIX uses. The code generator has no tail calls,
+/// and of GC only the types of exceptions. 64-bit memories are off, as in the engine's default. Each feature is set by value, because
+/// defaults may change.
 fn features() -> Features {
     Features {
         threads: true,
@@ -104,8 +105,8 @@ fn features() -> Features {
     }
 }
 
-/// The target is this host with all features of its CPU. Memories are reserved whole, so that no access needs a bounds check:
-/// the engine's default, which the runner has too.
+/// Makes the engine. The target is this host with all features of its CPU. Memories are reserved whole, so that no access needs a bounds
+/// check: the engine's default, in the worker too.
 fn engine(tier: Tier) -> Engine {
     let mut config = Cranelift::new();
     config.opt_level(match tier {

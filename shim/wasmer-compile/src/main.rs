@@ -1,4 +1,5 @@
-//! `catamaran-wasmer-compile`: module on standard input, artifact on standard output, verdict as exit code.
+//! `catamaran-wasmer-compile`: reads a module from standard input, writes the artifact to standard output, and ends with the verdict as its
+//! exit code.
 
 use std::process::ExitCode;
 
@@ -8,7 +9,9 @@ fn main() -> ExitCode {
     compiler::run(|bytes, tier, world| match world {
         World::Command => catamaran_wasmer_compile::compile(bytes, tier),
         World::ExtendedCommand | World::Http | World::HttpUninterrupted => Err(Refusal::OtherEngine(
-            "it is to be a component, and Wasmer runs none; the other engine, wasmtime, runs it".to_owned(),
+            "only a component can be a server or an extended command, and Wasmer runs none; the other engine, \
+             wasmtime, runs it"
+                .to_owned(),
         )),
     })
 }

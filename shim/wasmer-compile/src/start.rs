@@ -1,8 +1,8 @@
-//! Exports a module's start function that calls the host.
+//! Exports a module's start function, if it may call the host.
 //!
-//! A start function runs while the module is instantiated, and wasmer-wasix, whose calls need the instance, ends the process
-//! if it calls then. So such a function is exported instead, under a name of ours, and the worker calls it when there is an
-//! instance. Other start functions stay: those that LLVM's linker makes fill the memory, before wasmer-wasix looks into it.
+//! A start function runs while the module is instantiated. wasmer-wasix's calls need the instance, and end the process if it is not there
+//! yet. So a start function that may call the host is exported instead, under a name of ours, and the worker calls it once there is an
+//! instance. Other start functions stay: those that LLVM's linker makes fill the memory before wasmer-wasix reads it.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 use catamaran_wasmer_artifact::header::START;
 use wasmer_compiler::wasmparser::{BinaryReader, FunctionBody, Operator, Parser, Payload, TypeRef};
 
-/// The numbers of a module's sections.
+/// The numbers of two of a module's sections.
 const EXPORTS: u8 = 7;
 const STARTS: u8 = 8;
-/// The magic bytes and the version.
+/// The length of the magic bytes and the version.
 const HEADER: usize = 8;
 
-/// The module with its start function exported, if that may call the host. A broken module stays as it is.
+/// Returns the module with its start function exported, if that may call the host. Returns a broken module unchanged.
 pub(crate) fn exported(bytes: &[u8]) -> Cow<'_, [u8]> {
     match start_that_calls(bytes).and_then(|start| rewritten(bytes, start)) {
         Some(module) => Cow::Owned(module),
@@ -24,7 +24,7 @@ pub(crate) fn exported(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// The start function, if it is the host's or may call one that is.
+/// Returns the start function, if it is an import or may call one.
 fn start_that_calls(bytes: &[u8]) -> Option<u32> {
     let (mut imported, mut start, mut bodies) = (0, None, Vec::new());
     for payload in Parser::new(0).parse_all(bytes) {
@@ -34,7 +34,7 @@ fn start_that_calls(bytes: &[u8]) -> Option<u32> {
                 imported = u32::try_from(functions.count()).ok()?;
             }
             Payload::StartSection { func, .. } => start = Some(func),
-            // Most modules have no start function, and are looked at no further.
+            // Stops here without a start function, as in most modules.
             Payload::CodeSectionStart { .. } => _ = start?,
             Payload::CodeSectionEntry(body) => bodies.push(body),
             _ => {}
@@ -53,7 +53,7 @@ fn start_that_calls(bytes: &[u8]) -> Option<u32> {
     None
 }
 
-/// The functions that a body calls; None if that is known only when it runs.
+/// Returns the functions that a body calls; None if it has indirect calls.
 fn called(body: &FunctionBody<'_>) -> Option<Vec<u32>> {
     let mut functions = Vec::new();
     for operator in body.get_operators_reader().ok()? {
@@ -71,7 +71,7 @@ fn called(body: &FunctionBody<'_>) -> Option<Vec<u32>> {
     Some(functions)
 }
 
-/// The module without its start section, and with one more export.
+/// Returns the module without its start section and with one more export.
 fn rewritten(bytes: &[u8], start: u32) -> Option<Vec<u8>> {
     let mut module = bytes.get(..HEADER)?.to_vec();
     let mut reader = BinaryReader::new(bytes.get(HEADER..)?, 0);
@@ -96,7 +96,7 @@ fn with_export(content: &[u8], start: u32) -> Option<Vec<u8>> {
     exports.extend_from_slice(content.get(content.len().checked_sub(reader.bytes_remaining())?..)?);
     number(&mut exports, u32::try_from(START.len()).ok()?);
     exports.extend_from_slice(START.as_bytes());
-    // The export is a function.
+    // The kind of the export: a function.
     exports.push(0);
     number(&mut exports, start);
     Some(exports)
@@ -109,7 +109,7 @@ fn push(module: &mut Vec<u8>, section: u8, content: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Writes a number as the binary form has it (LEB128).
+/// Appends a number in LEB128.
 fn number(bytes: &mut Vec<u8>, mut number: u32) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -127,7 +127,7 @@ mod tests {
 
     use super::{exported, number};
 
-    /// The function that the module then exports as [`START`], and whether it still has a start function.
+    /// Returns the function that the module exports as [`START`], and whether it still has a start function.
     fn after(start: &str, functions: &str) -> (Option<u32>, bool) {
         let wat = format!(
             r#"(module (import "a" "b" (func $host)) (start {start}) (table 2 funcref) (func (export "_start"))

@@ -13,7 +13,7 @@ fn module(wat: &str) -> Vec<u8> {
     wat::parse_str(wat).unwrap()
 }
 
-/// The text with which `bytes` are refused for every engine.
+/// Returns the text with which `bytes` are refused for every engine.
 #[track_caller]
 fn refusal(bytes: &[u8]) -> String {
     match compile(bytes, Tier::Best).expect_err("compiled") {
@@ -22,7 +22,7 @@ fn refusal(bytes: &[u8]) -> String {
     }
 }
 
-/// The text with which `bytes` are left to the other engine.
+/// Returns the text with which `bytes` are left to the other engine.
 #[track_caller]
 fn left_to_the_other(bytes: &[u8]) -> String {
     match compile(bytes, Tier::Best).expect_err("compiled") {
@@ -49,7 +49,7 @@ fn files_that_are_not_wasm_are_refused() {
 #[test]
 fn native_code_is_refused() {
     let artifact = compile(&module(r#"(module (func (export "_start")))"#), Tier::Best).unwrap();
-    // As our cache has it, and as Wasmer itself writes it.
+    // The artifact as it is in the cache, and as Wasmer itself writes it.
     says(&refusal(&artifact), &["not a WebAssembly module"]);
     says(&refusal(&artifact[4096..]), &["never run", ".wasmu"]);
 }
@@ -80,7 +80,7 @@ fn threads_and_shared_memories_are_accepted() {
 }
 
 #[test]
-fn a_memory_that_is_imported_is_refused_but_for_that_of_threads() {
+fn only_the_shared_memory_of_threads_may_be_imported() {
     for (name, limits) in [("memory", "1"), ("other", "1 1 shared")] {
         let wat = format!(r#"(module (import "env" "{name}" (memory {limits})) (func (export "_start")))"#);
         says(&refusal(&module(&wat)), &[&format!("`env.{name}`"), "--import-memory"]);
@@ -113,7 +113,7 @@ fn the_same_bytes_give_the_same_artifact() {
 
 #[test]
 fn a_small_module_does_not_become_a_large_artifact() {
-    // A call is two bytes, and 30 kB of code: its parameters and results all lie on the stack. 9 kB make 71 MB.
+    // A call is two bytes and 30 kB of code, because all of its parameters and results lie on the stack. 9 kB of module make 71 MB of code.
     let values = "i32 ".repeat(1000);
     let caller = format!("(func call $first {} unreachable)", "call $next ".repeat(10));
     let bytes = module(&format!(

@@ -1,19 +1,19 @@
-//! Texts for a user whose module cannot run here: why, and what to do instead.
+//! Texts for the user of a module that Wasmtime does not run here: the reason, and what to do.
 //!
-//! The compile process says the same about a module as the worker, before it spends time on compiling.
+//! The compile process and the worker use the same texts; the compile process checks a module before it compiles.
 
-/// The import module of WASI preview 1, the only one that is provided.
+/// The import module of WASI preview 1, the only one that this engine provides.
 pub const PREVIEW1: &str = "wasi_snapshot_preview1";
 
-/// The shim adds what to write for that, because it knows where this engine was asked for.
+/// The shim adds what to write, because it knows which annotation or option chose this engine.
 const ON_WASMER: &str = "the other engine, wasmer, runs it";
 
-/// Whether the import `module`.`name` is one that Wasmer's WASIX has.
+/// Whether Wasmer's WASIX provides the import `module`.`name`.
 pub fn of_the_other_engine(module: &str, name: &str) -> bool {
     matches!((module, name), ("wasix_32v1" | "wasix_64v1", _) | ("wasi", "thread-spawn"))
 }
 
-/// Why the import `module`.`name` is not provided and what to write instead.
+/// Says why the import `module`.`name` is not provided, and what to do.
 pub fn not_provided(module: &str, name: &str) -> String {
     let import = format!("the module imports `{module}.{name}`");
     match module {
@@ -40,7 +40,7 @@ pub fn not_provided(module: &str, name: &str) -> String {
     }
 }
 
-/// Why a module is not given the memory that it imports as `module`.`name`, and what to do.
+/// Says why a module cannot import its memory as `module`.`name`, and what to do.
 pub fn no_memory(module: &str, name: &str) -> String {
     format!(
         "the module imports its memory, `{module}.{name}`, and a container gives none: build it with a memory of its own (with \
@@ -48,7 +48,7 @@ pub fn no_memory(module: &str, name: &str) -> String {
     )
 }
 
-/// Why a module with a shared memory cannot run here.
+/// Says why a module with a shared memory cannot run here.
 pub fn shared_memory() -> String {
     format!(
         "the module has a shared memory, so it was built for threads, which Wasmtime's WASI does not have: \
@@ -56,7 +56,7 @@ pub fn shared_memory() -> String {
     )
 }
 
-/// Why a module without `_start` cannot run; `library` if it exports `_initialize`.
+/// Says why a module without `_start` cannot run. `library` is true if it exports `_initialize`.
 pub fn no_start(library: bool) -> String {
     let what = "the module does not export `_start`";
     if library {

@@ -1,9 +1,9 @@
-//! The interfaces that a component may import, and texts for a user whose component cannot run here.
+//! The interfaces that a component may import, and texts for the user of a component that cannot run here.
 //!
-//! The compile process says the same about a component as the worker, before it spends time on compiling.
+//! The compile process and the worker use the same texts; the compile process checks a component before it compiles.
 //!
-//! A plain command has `wasi:cli/command` of WASI 0.2. An extended command and a server have HTTP, and WASI 0.2 and 0.3, whichever version
-//! calls them (a toolchain's output for 0.3 imports 0.2 too).
+//! A plain command gets `wasi:cli/command` of WASI 0.2. An extended command and a server get HTTP and both WASI 0.2 and 0.3, whichever
+//! version their own export has (a component built for 0.3 imports 0.2 too).
 
 /// The export of a command, of WASI 0.2 or of 0.3.
 pub const RUN: &str = "wasi:cli/run";
@@ -11,22 +11,22 @@ pub const RUN: &str = "wasi:cli/run";
 pub const HANDLER: &str = "wasi:http/incoming-handler";
 /// The export of a server of WASI 0.3.
 pub const HANDLER_3: &str = "wasi:http/handler";
-/// The annotation that chooses between command and server.
+/// The annotation that makes a component a command or a server.
 const ANNOTATION: &str = "catamaran.wasm/world";
-/// The handler's option without which WASI 0.3 is refused.
+/// The handler's option that switches WASI 0.3 off.
 const OPTION: &str = "wasi_p3";
 
 /// The interfaces by which a component makes HTTP requests, of WASI 0.2 and of 0.3.
 const REQUESTING: &str = "wasi:http/outgoing-handler";
 const REQUESTING_3: &str = "wasi:http/client";
 
-/// The interfaces of HTTP that a server or an extended command may import beside [`PROVIDED`].
+/// The HTTP interfaces of WASI 0.2 that a server or an extended command may import beside [`PROVIDED`].
 pub const HTTP: [&str; 2] = [REQUESTING, "wasi:http/types"];
 
-/// The same for WASI 0.3, beside [`PROVIDED_3`].
+/// The HTTP interfaces of WASI 0.3 that they may import beside [`PROVIDED_3`].
 pub const HTTP_3: [&str; 2] = [REQUESTING_3, "wasi:http/types"];
 
-/// The interfaces of WASI 0.2 that every component may import: those of its `wasi:cli/command`.
+/// The interfaces of WASI 0.2's `wasi:cli/command`, which every component may import.
 pub const PROVIDED: [&str; 27] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -57,7 +57,7 @@ pub const PROVIDED: [&str; 27] = [
     "wasi:sockets/udp-create-socket",
 ];
 
-/// The interfaces of WASI 0.3 that a server or an extended command may import: those of its `wasi:cli/command`.
+/// The interfaces of WASI 0.3's `wasi:cli/command`, which a server or an extended command may import.
 pub const PROVIDED_3: [&str; 21] = [
     "wasi:cli/environment",
     "wasi:cli/exit",
@@ -82,13 +82,13 @@ pub const PROVIDED_3: [&str; 21] = [
     "wasi:sockets/types",
 ];
 
-/// The interfaces of configuration and of logging: proposals to WASI, which a server or an extended command may import in the versions that
-/// are in use.
+/// The interface for configuration, a proposal to WASI. A server or an extended command may import it and [`LOGGING`], in these versions
+/// only.
 pub const CONFIG: &str = "wasi:config/store@0.2.0-rc.1";
-/// The second name is that of an import without a version.
+/// The interface for logging, a proposal to WASI, with and without its version.
 pub const LOGGING: [&str; 2] = ["wasi:logging/logging@0.1.0-draft", "wasi:logging/logging"];
 
-/// The interfaces that open sockets: a component that imports none of them has no sockets to use. The last is of WASI 0.3 alone.
+/// The interfaces that open sockets. A component that imports none of them can use no sockets. The last is of WASI 0.3 only.
 const OPENING: [&str; 4] = [
     "wasi:sockets/ip-name-lookup",
     "wasi:sockets/tcp-create-socket",
@@ -96,18 +96,18 @@ const OPENING: [&str; 4] = [
     "wasi:sockets/types",
 ];
 
-/// Splits a name such as `wasi:cli/run@0.2.3`; the version is empty if there is none.
+/// Splits a name such as `wasi:cli/run@0.2.3` into interface and version. The version may be empty.
 fn parts(name: &str) -> (&str, &str) {
     name.split_once('@').unwrap_or((name, ""))
 }
 
-/// Whether a version is one of WASI 0.2. Any is accepted: each only adds to the one before, and linking finds a function that is not known
-/// here.
+/// Whether a version is one of WASI 0.2. Any patch version is accepted, because each only adds to the one before, and linking finds unknown
+/// functions.
 fn is_of_wasi_2(version: &str) -> bool {
     is_of(version, "0.2.")
 }
 
-/// The same of WASI 0.3.
+/// Whether a version is one of WASI 0.3.
 fn is_of_wasi_3(version: &str) -> bool {
     is_of(version, "0.3.")
 }
@@ -116,13 +116,13 @@ fn is_of(version: &str, minor: &str) -> bool {
     version.strip_prefix(minor).is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Whether an import or export is of WASI 0.3.
+/// Whether the import or export `name` is of WASI 0.3.
 pub fn asks_for_wasi_3(name: &str) -> bool {
     let (interface, version) = parts(name);
     interface.starts_with("wasi:") && is_of_wasi_3(version)
 }
 
-/// Why a component with an import or export of WASI 0.3 is refused where the node's administrator has switched that off.
+/// Says why a component with the import or export `name` is refused on a node whose administrator has switched WASI 0.3 off.
 pub fn switched_off(name: &str) -> String {
     format!(
         "the component has `{name}`, which is of WASI 0.3; this node's handler does not run that: its administrator has set the \
@@ -130,7 +130,7 @@ pub fn switched_off(name: &str) -> String {
     )
 }
 
-/// Whether the import is one of the proposals that are provided.
+/// Whether the import is one of the provided proposals.
 fn is_proposal(import: &str) -> bool {
     import == CONFIG || LOGGING.contains(&import)
 }
@@ -145,16 +145,16 @@ pub fn makes_requests(import: &str) -> bool {
     [REQUESTING, REQUESTING_3].contains(&parts(import).0)
 }
 
-/// Why the import is not provided to a plain command and what to do about it; None if it is provided.
+/// Says why a plain command cannot have the import, and what to do. Returns None if it can.
 pub fn refusal(import: &str) -> Option<String> {
     refusal_of(import, false)
 }
 
-/// The same of an import of a server or of an extended command.
+/// Says why a server or an extended command cannot have the import, and what to do. Returns None if it can.
 pub fn extended_refusal(import: &str) -> Option<String> {
     let (interface, version) = parts(import);
     let known = || PROVIDED_3.contains(&interface) || HTTP_3.contains(&interface);
-    // Looked up here, and not in `refusal_of`, so that the plain worker does not have the tables.
+    // Not in `refusal_of`, so that the worker of plain commands does not contain these tables.
     let provided = is_of_wasi_3(version) && known() || is_proposal(import);
     if provided { None } else { refusal_of(import, true) }
 }
@@ -194,24 +194,24 @@ fn refusal_of(import: &str, extended: bool) -> Option<String> {
     })
 }
 
-/// Whether the export is the interface of a command, in a version that can run here.
+/// Whether the export makes a component a command that can run here.
 pub fn is_run(export: &str) -> bool {
     is_run_2(export) || is_run_3(export)
 }
 
-/// Whether the export is that of a command of WASI 0.2.
+/// Whether the export is a command's of WASI 0.2.
 pub fn is_run_2(export: &str) -> bool {
     let (interface, version) = parts(export);
     interface == RUN && is_of_wasi_2(version)
 }
 
-/// Whether the export is that of a command of WASI 0.3.
+/// Whether the export is a command's of WASI 0.3.
 pub fn is_run_3(export: &str) -> bool {
     let (interface, version) = parts(export);
     interface == RUN && is_of_wasi_3(version)
 }
 
-/// Why a component with these imports and exports is no plain command but an extended one; None if it is not extended.
+/// Says why a component with these imports and exports is an extended command. Returns None if it is none.
 pub fn extended<'a>(
     imports: impl IntoIterator<Item = &'a str>,
     exports: impl IntoIterator<Item = &'a str>,
@@ -228,19 +228,19 @@ pub fn extended<'a>(
     more.or_else(newer)
 }
 
-/// Whether the export is the interface of a server, in a version that can run here.
+/// Whether the export makes a component a server that can run here.
 pub fn is_handler(export: &str) -> bool {
     let (interface, version) = parts(export);
     interface == HANDLER && is_of_wasi_2(version) || is_handler_3(export)
 }
 
-/// Whether the export is that of a server of WASI 0.3.
+/// Whether the export is a server's of WASI 0.3.
 pub fn is_handler_3(export: &str) -> bool {
     let (interface, version) = parts(export);
     interface == HANDLER_3 && is_of_wasi_3(version)
 }
 
-/// Why a component whose `wasi:cli/run` of WASI 0.3 has another type cannot run.
+/// Says why a component cannot run whose `wasi:cli/run` of WASI 0.3 has another type.
 pub fn no_run_3() -> String {
     format!(
         "the component's export `{RUN}` has another type than that of WASI 0.3, an instance with `run: async func() -> result`: \
@@ -248,7 +248,7 @@ pub fn no_run_3() -> String {
     )
 }
 
-/// Why a component whose `wasi:cli/run` has another type cannot run.
+/// Says why a component cannot run whose `wasi:cli/run` of WASI 0.2 has another type.
 pub fn no_run() -> String {
     format!(
         "the component's export `{RUN}` has another type than that of WASI 0.2, an instance with `run: func() -> result`: \
@@ -256,7 +256,7 @@ pub fn no_run() -> String {
     )
 }
 
-/// Why a component whose `wasi:http/incoming-handler` has another type cannot be called.
+/// Says why a component cannot serve whose `wasi:http/incoming-handler` has another type.
 pub fn no_handle() -> String {
     format!(
         "the component's export `{HANDLER}` has another type than that of WASI 0.2, an instance with `handle: func(request: \
@@ -264,7 +264,7 @@ pub fn no_handle() -> String {
     )
 }
 
-/// The same for `wasi:http/handler`.
+/// Says why a component cannot serve whose `wasi:http/handler` has another type.
 pub fn no_handle_3() -> String {
     format!(
         "the component's export `{HANDLER_3}` has another type than that of WASI 0.3, an instance with `handle: async func(request: \
@@ -272,8 +272,8 @@ pub fn no_handle_3() -> String {
     )
 }
 
-/// Says that a component with these exports is a server and no command; None if it is not. `wasi:cli/run` of any version makes it a
-/// command.
+/// Says that a component with these exports is a server and no command. Returns None if it is no server, or if it exports `wasi:cli/run` of
+/// any version.
 pub fn server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let exports: Vec<&str> = exports.into_iter().collect();
     let name = exports.iter().find(|name| is_handler(name))?;
@@ -285,7 +285,7 @@ pub fn server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> 
     })
 }
 
-/// Why a component with these exports is no command; None if it is one.
+/// Says why a component with these exports is no command. Returns None if it is one.
 pub fn no_program<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let exports: Vec<&str> = exports.into_iter().collect();
     let of = |interface: &str| exports.iter().find(|name| parts(name).0 == interface);
@@ -305,7 +305,7 @@ pub fn no_program<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<Stri
     }
 }
 
-/// Why a component with these exports is no server; None if it is one.
+/// Says why a component with these exports is no server. Returns None if it is one.
 pub fn no_server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let exports: Vec<&str> = exports.into_iter().collect();
     if exports.iter().any(|name| is_handler(name)) {
@@ -326,7 +326,7 @@ pub fn no_server<'a>(exports: impl IntoIterator<Item = &'a str>) -> Option<Strin
     })
 }
 
-/// Why a module is no server.
+/// Says why a module is no server.
 pub fn module_as_server() -> String {
     format!(
         "it is to be a server, and is a module and no component: build it as a component that exports `{HANDLER_3}@0.3` or \
@@ -334,7 +334,7 @@ pub fn module_as_server() -> String {
     )
 }
 
-/// The text for a component that handles HTTP by a version of WASI that is not known.
+/// Says that a component handles HTTP by an unknown version of WASI. Returns None if it does not.
 fn other_handler(exports: &[&str]) -> Option<String> {
     let name = exports.iter().find(|name| [HANDLER, HANDLER_3].contains(&parts(name).0) && !is_handler(name))?;
     Some(format!(
@@ -343,6 +343,7 @@ fn other_handler(exports: &[&str]) -> Option<String> {
     ))
 }
 
+/// Names the first export, as part of a sentence.
 fn named(exports: &[&str]) -> String {
     match exports {
         [] => " or anything else".to_owned(),
@@ -383,7 +384,7 @@ mod tests {
                 assert!(!asks_for_wasi_3(&import));
             }
         }
-        // These were of 0.2, and have no successor of the same name.
+        // These interfaces are WASI 0.2's only.
         for import in ["wasi:io/poll@0.3.0", "wasi:http/outgoing-handler@0.3.0", "wasi:clocks/timezone@0.3.0"] {
             assert!(extended_refusal(import).is_some(), "{import}");
         }
@@ -464,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_an_extended_one_for_what_it_imports_or_for_its_version() {
+    fn imports_or_wasi_0_3_make_a_command_an_extended_one() {
         for (imports, exports, words) in [
             (
                 &["wasi:http/outgoing-handler@0.2.3"][..],
@@ -489,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_as_a_server_says_what_to_export() {
+    fn the_refusal_of_a_component_as_a_server_says_what_to_export() {
         assert_eq!(no_server(["wasi:http/incoming-handler@0.2.12"]), None);
         assert_eq!(no_server(["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@0.2.0"]), None);
         assert_eq!(no_server(["wasi:http/handler@0.3.1"]), None);
@@ -516,7 +517,7 @@ mod tests {
     #[test]
     fn only_socket_imports_ask_for_sockets() {
         assert!(opens_sockets("wasi:sockets/udp-create-socket@0.2.0") && opens_sockets("wasi:sockets/ip-name-lookup"));
-        // Imported for the types of others, and of no use without the ones above.
+        // Other interfaces import these for their types. They open no sockets by themselves.
         assert!(!opens_sockets("wasi:sockets/network@0.2.0") && !opens_sockets("wasi:sockets/tcp@0.2.0"));
         assert!(opens_sockets("wasi:sockets/types@0.3.0") && opens_sockets("wasi:sockets/ip-name-lookup@0.3.0"));
     }

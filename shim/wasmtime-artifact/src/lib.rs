@@ -1,5 +1,4 @@
-//! The agreement between Wasmtime's compile process and its workers: the settings of an artifact, and the imports that a module or a
-//! component may have.
+//! Shared by Wasmtime's compile process and its workers: an artifact's settings, and the imports that a module or a component may have.
 
 pub mod config;
 pub mod imports;

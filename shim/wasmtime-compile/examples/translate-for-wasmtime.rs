@@ -1,7 +1,7 @@
 //! Compiles a module or component from standard input to an artifact on standard output, for the worker's tests, which link no compiler.
 //!
-//! `fast` and `best` compile with that tier for the world named after it, or for `command`, without the inspection: a worker must refuse by
-//! itself a file that reaches it only by a fault of ours. `misfit` compiles with a setting that the worker does not have.
+//! `fast` and `best` compile with that tier, for the world that the next argument names or else for `command`. They skip the inspection, so
+//! that tests give a worker files that it must refuse itself. `misfit` compiles with a setting that the worker does not have.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a program for tests: a panic is how it says that it failed")]
 

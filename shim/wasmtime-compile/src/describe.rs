@@ -4,7 +4,8 @@ use catamaran_worker::describe::Description;
 use catamaran_worker::form::{self, Form};
 use wasmtime::wasmparser::{Parser, Payload};
 
-/// Lists the file's own imports and exports, not those of modules nested in a component; of a broken file, those before the break.
+/// Lists the file's own imports and exports, without those of modules nested in a component. Of a broken file, lists those before the
+/// break.
 pub fn describe(bytes: &[u8]) -> Description {
     let mut description = Description::default();
     if let Err(reason) = match form::parse(bytes) {
@@ -17,7 +18,7 @@ pub fn describe(bytes: &[u8]) -> Description {
     description
 }
 
-/// Imports and exports come before the code, so the code is not read.
+/// Lists a module's imports and exports. Stops at the code, which comes after them.
 fn module(bytes: &[u8], description: &mut Description) -> Result<(), String> {
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|e| e.to_string())? {
@@ -39,11 +40,12 @@ fn module(bytes: &[u8], description: &mut Description) -> Result<(), String> {
     Ok(())
 }
 
+/// Lists a component's imports and exports.
 fn component(bytes: &[u8], description: &mut Description) -> Result<(), String> {
     let mut depth = 0u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(|e| e.to_string())? {
-            // Each has an `End` of its own.
+            // A nested module or component has its own `End`.
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 0 => {
@@ -93,7 +95,7 @@ mod tests {
     fn a_broken_file_is_described_as_far_as_it_can_be_read() {
         let mut bytes = wat::parse_str(r#"(module (import "env" "f" (func)) (func (export "g")))"#).unwrap();
         bytes.truncate(bytes.len() - 5);
-        // A section that is longer than the file.
+        // A section longer than the file.
         bytes.extend([0, 0x7f]);
         let text = describe(&bytes).text();
         assert!(text.starts_with("broken\t") && text.contains("import\tenv\tf\n"), "{text}");

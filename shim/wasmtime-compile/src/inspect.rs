@@ -1,4 +1,4 @@
-//! Finds what a file is, by its first bytes and its import section, before any time is spent on compiling it.
+//! Inspects a file's first bytes, imports and exports, before any time is spent on compiling it.
 
 use catamaran_wasmtime_artifact::imports::{PREVIEW1, no_memory, not_provided, of_the_other_engine, shared_memory};
 use catamaran_wasmtime_artifact::interfaces::{self, no_program, no_server};
@@ -6,7 +6,7 @@ use catamaran_worker::compiler::{Refusal, World};
 use catamaran_worker::form::{self, Form};
 use wasmtime::wasmparser::{Import, Parser, Payload, TypeRef};
 
-/// The kinds of file that could run here.
+/// The kinds of file that can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A module of WASI preview 1.
@@ -15,11 +15,11 @@ pub enum Kind {
     Component,
 }
 
-/// Refuses, with a text for the user, a file that is neither module nor component, cannot be called in `world`, or has an import that is
-/// not provided there.
+/// Refuses a file that is neither module nor component, cannot be called in `world`, or has an import that `world` does not provide. The
+/// refusal has a text for the user.
 ///
-/// A file that is broken further in passes: the compiler finds the break, and names its offset. An import of another type than ours passes
-/// too: the worker finds it, while the container is created.
+/// A file with a later break passes: the compiler finds the break, and names its offset. An import of another type than the engine's passes
+/// too: the worker finds it at Create.
 pub fn inspect(bytes: &[u8], world: World) -> Result<Kind, Refusal> {
     match (form::parse(bytes).map_err(Refusal::Module)?, world) {
         (Form::Module, World::Command | World::ExtendedCommand) => sections(bytes).map(|()| Kind::Module),
@@ -28,7 +28,7 @@ pub fn inspect(bytes: &[u8], world: World) -> Result<Kind, Refusal> {
     }
 }
 
-/// Looks at imports and memories, which come before the code.
+/// Checks a module's imports and memories, which come before the code.
 fn sections(bytes: &[u8]) -> Result<(), Refusal> {
     for payload in Parser::new(0).parse_all(bytes) {
         match payload {
@@ -47,13 +47,13 @@ fn sections(bytes: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Looks at the names of a component's own imports and exports, not at those of what is nested in it.
+/// Checks the names of a component's own imports and exports, not those of nested modules and components.
 fn names(bytes: &[u8], world: World) -> Result<(), Refusal> {
     let (mut imports, mut exports, mut broken) = (Vec::new(), Vec::new(), false);
     let mut depth = 0u32;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload {
-            // Each has an `End` of its own.
+            // A nested module or component has its own `End`.
             Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
             Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
             Ok(Payload::ComponentImportSection(section)) if depth == 0 => {
@@ -69,13 +69,13 @@ fn names(bytes: &[u8], world: World) -> Result<(), Refusal> {
             }
         }
     }
-    // The compiler says better what is broken than a truncated list of exports does.
+    // The exports of a broken file are ignored, because the compiler's text explains the break better than an incomplete list.
     let exports = (!broken).then_some(exports);
     let listed = || exports.as_ref().map(|exports| exports.iter().copied());
     let first = |refusal: fn(&str) -> Option<String>| imports.iter().copied().find_map(refusal);
     let refused = match world {
         World::Command => {
-            // Checked before the imports, some of which only a server may have.
+            // Checked before the imports, because a server may import more than a command.
             if let Some(text) = listed().and_then(interfaces::server) {
                 return Err(Refusal::OtherWorld(World::Http, text));
             }
@@ -98,7 +98,7 @@ fn names(bytes: &[u8], world: World) -> Result<(), Refusal> {
 
 fn check_import(import: &Import<'_>) -> Result<(), Refusal> {
     match import.ty {
-        // The worker's linker knows the names of preview 1.
+        // The worker's linker checks the names of preview 1.
         _ if import.module == PREVIEW1 => Ok(()),
         TypeRef::Memory(memory) if memory.shared && import.module == "env" => {
             Err(Refusal::OtherEngine(shared_memory()))

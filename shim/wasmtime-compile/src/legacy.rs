@@ -1,16 +1,16 @@
-//! Finds exceptions as they were first proposed, which compilers made for years and no engine here runs.
+//! Finds exceptions of the first proposal, which compilers made for years and neither engine runs.
 //!
-//! The other engine's compiler has this file too, over its own release of the parser.
+//! Wasmer's compiler includes this file too, with its own release of the parser.
 
 use crate::wasmparser::{Validator, WasmFeatures};
 
-/// Returns the text for the author of a module or component that is valid but for these exceptions; None for any other.
+/// Returns a text for the file's author if the module or component would be valid with these exceptions; None for any other.
 pub(crate) fn exceptions(bytes: &[u8]) -> Option<&'static str> {
     let valid = |features| Validator::new_with_features(features).validate_all(bytes).is_ok();
     let current = WasmFeatures::all() - WasmFeatures::LEGACY_EXCEPTIONS;
     (valid(WasmFeatures::all()) && !valid(current)).then_some(
-        "it has exceptions in their legacy encoding (`try` and `catch`), which neither engine runs. Build it for those of the \
-         standard (`try_table`, exnref): with clang by `-mllvm -wasm-use-legacy-eh=false`, with rustc by \
+        "it has exceptions in their legacy encoding (`try` and `catch`), which neither engine runs. Build it for exceptions of \
+         the standard (`try_table`, exnref): with clang by `-mllvm -wasm-use-legacy-eh=false`, with rustc by \
          `-C llvm-args=-wasm-use-legacy-eh=false`, with Emscripten by `-sWASM_LEGACY_EXCEPTIONS=0`; or have the file \
          translated by `wasm-opt --translate-to-exnref`",
     )
@@ -31,6 +31,6 @@ mod tests {
         assert_eq!(of("block try_table (catch $t 0) call $f end end"), None);
         assert_eq!(of(""), None);
         assert_eq!(of("drop"), None, "invalid for another reason");
-        assert_eq!(of("try call $f catch $t drop end"), None, "and with those");
+        assert_eq!(of("try call $f catch $t drop end"), None, "legacy exceptions in a module that is invalid anyway");
     }
 }

@@ -1,11 +1,11 @@
-//! Compiles a module or a component to an artifact for one of Wasmtime's workers, or says why not.
+//! Compiles a module or a component to an artifact for one of Wasmtime's workers, or refuses it with a text for the user.
 //!
 //! ```text
-//! bytes --- inspect ---> what could run here --- translate ---> artifact
-//!              `--- refusal: what the file is instead, and what to do       `--- refusal: invalid, with the offset
+//! bytes --- inspect ---> module or component --- check sizes ---> translate ---> artifact
+//!              `--- refusal: not Wasm, not for this world   `--- refusal: too large  `--- refusal: invalid, with the offset
 //! ```
 //!
-//! The bytes are hostile. This runs in a process without rights and with limits; nothing here opens a file.
+//! The bytes are hostile. The code runs in a process without rights and with limits, and opens no file.
 
 mod describe;
 mod inspect;
@@ -21,7 +21,7 @@ use catamaran_worker::compiler::{self, Refusal, Tier, World};
 use wasmtime::wasmparser;
 use wasmtime::{Config, Engine, OptLevel, RegallocAlgorithm, Strategy};
 
-/// Returns the artifact of the module or component in `bytes` for `world`, or why there is none.
+/// Returns the artifact for `world` of the module or component in `bytes`, or the reason to refuse it.
 ///
 /// The same bytes give the same artifact on the same kind of CPU.
 pub fn compile(bytes: &[u8], tier: Tier, world: World) -> Result<Vec<u8>, Refusal> {
@@ -31,7 +31,7 @@ pub fn compile(bytes: &[u8], tier: Tier, world: World) -> Result<Vec<u8>, Refusa
     compiler::in_proportion(bytes, artifact)
 }
 
-/// Compiles a file that [`inspect`] accepted, or that a test wants compiled in spite of it.
+/// Compiles a file that [`inspect`] accepted. Tests also compile files that it refuses.
 pub fn translate(bytes: &[u8], kind: Kind, tier: Tier, world: World) -> Result<Vec<u8>, Refusal> {
     let engine = settings(tier, world)
         .and_then(|config| Engine::new(&config))
@@ -53,10 +53,10 @@ fn refused(what: &str, e: &wasmtime::Error) -> Refusal {
     Refusal::Module(format!("{what}: {e:#}"))
 }
 
-/// Returns the worker's settings, and on top those that only a compiler has. The target is this host with all features of its CPU.
+/// Returns the worker's settings with those that only a compiler has. The target is this host with all features of its CPU.
 ///
-/// Winch would be faster still, but a runner without a compiler does not take its code: the calling convention is a setting
-/// that only a compiler's configuration has.
+/// Winch would compile faster, but a worker without a compiler refuses its code: the calling convention is a setting that only a compiler's
+/// configuration has.
 fn settings(tier: Tier, world: World) -> wasmtime::Result<Config> {
     let mut config = match world {
         World::Command => config::config(),

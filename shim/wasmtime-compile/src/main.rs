@@ -1,5 +1,5 @@
-//! `catamaran-wasmtime-compile`: module or component on standard input, artifact on standard output, verdict as exit code. With `describe`,
-//! the file's imports and exports on standard output.
+//! `catamaran-wasmtime-compile`: reads a module or component from standard input, writes the artifact to standard output, and ends with the
+//! verdict as its exit code. With `describe`, writes the file's imports and exports instead.
 
 use std::process::ExitCode;
 

@@ -1,48 +1,48 @@
-//! Bounds the values that one function hands around: the parameters and results of its calls, blocks and branches, the values that its
-//! exception handlers are given, and the fields of its new objects.
+//! Bounds the operands of a function: the parameters and results of its calls, blocks and branches, the values that its exception handlers
+//! get, and the fields of its new objects.
 //!
-//! A call is two bytes, and may have a thousand parameters and results. The code generators hold some 500 bytes for each: 29 kilobytes made
-//! a compile process of 8 GB, on both engines (tried). So the number of a function's values is bounded; the largest functions of Go's
-//! runtime have some ten thousand. A call also has an entry for each handler around it: three thousand of both, 12 kilobytes, made more
-//! than 10 GB.
+//! A call is two bytes, and may have a thousand parameters and results. The code generators hold some 500 bytes for each operand: in a
+//! test, 29 kB of module made a compile process of 8 GB, with both engines. So the number of a function's operands is bounded; the largest
+//! functions of Go's runtime have some ten thousand. A call also has an entry for each handler around it: three thousand calls in three
+//! thousand handlers, 12 kB, made more than 10 GB.
 //!
-//! The other engine's compiler has this file too, over its own release of the parser.
+//! Wasmer's compiler includes this file too, with its own release of the parser.
 
 use crate::wasmparser::{
     BlockType, Catch, CompositeInnerType, FunctionBody, Operator, Parser, Payload, RecGroup, TypeRef,
 };
 
-/// The most values of one function.
+/// The most operands of one function.
 const MOST: u64 = 1 << 20;
-/// `try_table`. In a function without such a byte no call has a handler.
+/// The opcode `try_table`. In a function without this byte no call has a handler.
 const TRY_TABLE: u8 = 0x1f;
 
-/// A module, as far as it is read; of a component, the nested module.
+/// The part of a module that has been read. In a component, this is the present nested module.
 #[derive(Default)]
 struct Module {
-    /// The parameters and results of each type, in order; of a structure, its fields.
+    /// For each type, the numbers of parameters and results. For a structure, the number of fields and 0.
     types: Vec<(u64, u64)>,
-    /// The type of each tag of exceptions.
+    /// The type of each exception tag.
     tags: Vec<u32>,
     /// The type of each function.
     functions: Vec<u32>,
     imported: usize,
-    /// The functions whose code was read so far.
+    /// The number of functions whose code has been read.
     bodies: usize,
     /// The most parameters and results, or fields, of any type.
     widest: u64,
 }
 
-/// A block that is open.
+/// An open block.
 #[derive(Clone, Copy)]
 struct Label {
-    /// The values that a branch to the block hands over.
+    /// The number of values that a branch to the block carries.
     values: u64,
-    /// The exception handlers around the block's content.
+    /// The number of exception handlers around the block's content.
     handlers: u64,
 }
 
-/// Refuses, with a text for the user, a module with a function that hands around too much. A broken file passes: the compiler says where it
+/// Refuses a module with a function of too many operands, with a text for the user. A broken file passes: the compiler says where it
 /// breaks.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), String> {
     let mut module = Module::default();
@@ -97,11 +97,12 @@ impl Module {
     fn check(&mut self, body: &FunctionBody<'_>) -> Result<(), String> {
         let index = self.imported + self.bodies;
         self.bodies += 1;
-        // An operator has a byte at least, and a branch names each of its targets.
+        // An operator has at least one byte, and a branch a byte for each of its targets: the length bounds the number of both.
         let length = body.as_bytes().len() as u64;
-        // A call and a handler have two bytes each, which bounds the pairs of one with the other.
+        // A call and a handler have at least two bytes each, so a function of this length has at most a sixteenth of its square in pairs of
+        // both.
         let pairs = if body.as_bytes().contains(&TRY_TABLE) { length.saturating_mul(length) / 16 } else { 0 };
-        // A handler counts one more than the values that it is given.
+        // A handler counts as one more than its values.
         if length.saturating_mul(self.widest + 1).saturating_add(pairs) <= MOST {
             return Ok(());
         }
@@ -110,15 +111,15 @@ impl Module {
             false => Ok(()),
             true => Err(format!(
                 "its function {index} has {length} bytes, and hands around {sum} parameters and results in its calls, \
-                 branches, handlers of exceptions and new objects: at most {MOST} are compiled; hand around addresses of \
-                 memory instead, or split the function"
+                 branches, handlers of exceptions and new objects: at most {MOST} are compiled; pass addresses of memory \
+                 instead, or split the function"
             )),
         }
     }
 
     fn sum(&self, index: usize, body: &FunctionBody<'_>) -> u64 {
         let function = self.functions.get(index).copied().unwrap_or(u32::MAX);
-        // The open blocks, the function's own first.
+        // The open blocks. The first is the function itself.
         let mut labels = vec![Label { values: self.shape(function).1, handlers: 0 }];
         let Ok(operators) = body.get_operators_reader() else { return 0 };
         operators
@@ -127,7 +128,7 @@ impl Module {
             .fold(0u64, |sum, operator| sum.saturating_add(self.handed(&operator, &mut labels)))
     }
 
-    /// Counts the values that one operator hands around.
+    /// Counts one operator's operands.
     fn handed(&self, operator: &Operator<'_>, labels: &mut Vec<Label>) -> u64 {
         let target = |depth: u32| {
             let at = labels.len().checked_sub(1 + depth as usize);
@@ -143,7 +144,7 @@ impl Module {
             | Operator::CallRef { type_index }
             | Operator::ReturnCallRef { type_index } => handlers + self.both(*type_index),
             Operator::Throw { .. } | Operator::ThrowRef => handlers,
-            // The initial values are stored field by field.
+            // The code stores each field's initial value.
             Operator::StructNewDefault { struct_type_index } => self.both(*struct_type_index),
             Operator::Block { blockty } | Operator::If { blockty } | Operator::Try { blockty } => {
                 let (parameters, values) = self.block(*blockty);
@@ -178,7 +179,7 @@ impl Module {
         }
     }
 
-    /// Counts the values that a handler is given, and the handler itself.
+    /// Counts a handler and the values that it gets.
     fn given(&self, catch: &Catch) -> u64 {
         match catch {
             Catch::One { tag, .. } | Catch::OneRef { tag, .. } => {
@@ -201,7 +202,7 @@ impl Module {
 mod tests {
     use super::check;
 
-    /// A module whose function `f` takes and gives a hundred numbers, and one with such a body.
+    /// Makes a module with a function `$f` of a hundred parameters and results, and a function with this body.
     fn module(body: &str) -> Vec<u8> {
         let numbers = "i32 ".repeat(100);
         let zeros = "(i32.const 0)".repeat(100);
@@ -222,11 +223,11 @@ mod tests {
 
     #[test]
     fn operands_of_calls_blocks_and_branches_are_counted() {
-        // 200 numbers each: five thousand are below the limit, and a few more above it.
+        // Each call has 200 operands: five thousand calls are below the limit, and 5,300 above it.
         assert!(!refused(&"call $f ".repeat(5_000)));
         assert!(refused(&"call $f ".repeat(5_300)));
         assert!(refused(&"i32.const 0 call_indirect (type $wide) ".repeat(5_300)));
-        // 200 at a block's begin and 100 at its end; a loop's branch hands it what it begins with.
+        // A block has 200 operands at its begin and 100 at its end. A branch to a loop carries the loop's parameters.
         assert!(!refused(&"block (type $wide) end ".repeat(3_450)));
         assert!(refused(&"block (type $wide) end ".repeat(3_600)));
         assert!(refused(&"loop (type $wide) i32.const 0 br_if 0 end ".repeat(2_700)));

@@ -1,7 +1,7 @@
-//! Bounds the size of a file's artifact, because a few bytes can ask for much of the cache, which is for all of a node.
+//! Bounds the tables and memories in an artifact. Without this a few bytes could fill much of the cache, which the whole node shares.
 //!
-//! Wasmtime writes tables and memories into an artifact as they are when the guest begins, gaps included. It bounds the size of each, and
-//! not their number: two kilobytes made 1.6 GB, and a compile process of 3.7 GB (tried).
+//! Wasmtime writes the initial tables and memories into an artifact, gaps included. It bounds the size of each, but not their number: in a
+//! test, 2 kB of module made 1.6 GB, in a compile process of 3.7 GB.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use catamaran_worker::compiler::ROOM;
 use wasmtime::wasmparser::{ConstExpr, DataKind, DataSectionReader, Operator, Parser, Payload, TableSectionReader};
 
 const MIB: u64 = 1 << 20;
-/// Wasmtime's own bounds: for the entries of a table, and for the memory that it writes out whatever lies in it
+/// Wasmtime's own bounds: for the entries of a table that it writes out, and for the size below which it always writes out a memory
 /// (`memory_guaranteed_dense_image_size`).
 const TABLE_MOST: u64 = MIB;
 const IMAGE_MOST: u64 = 16 * MIB;
-/// The most bytes of one entry of a table.
+/// The most bytes of one table entry in an artifact.
 const ENTRY: u64 = 5;
 
-/// Refuses, with a text for the user, a file whose initial tables and memories are out of proportion to it. A broken file passes: the
+/// Refuses a file whose initial tables and memories are out of proportion to it, with a text for the user. A broken file passes: the
 /// compiler says where it breaks.
 pub(crate) fn check_start(bytes: &[u8]) -> Result<(), String> {
     let mut start = 0u64;
@@ -45,7 +45,7 @@ fn tables(section: TableSectionReader<'_>) -> u64 {
 }
 
 fn memories(section: DataSectionReader<'_>) -> u64 {
-    // For each memory: where its data begins and ends, and how many bytes it is.
+    // For each memory: the begin and end of its data, and the number of its bytes.
     let mut spans = BTreeMap::<u32, (u64, u64, u64)>::new();
     for data in section.into_iter().flatten() {
         let DataKind::Active { memory_index, offset_expr } = data.kind else { continue };
@@ -59,7 +59,7 @@ fn memories(section: DataSectionReader<'_>) -> u64 {
     written.fold(0, |all, (image, _)| all.saturating_add(image))
 }
 
-/// Returns where a segment lies, if that is known before the module runs.
+/// Returns a segment's offset, if it is a constant.
 fn constant(offset: &ConstExpr<'_>) -> Option<u64> {
     match offset.get_operators_reader().read().ok()? {
         Operator::I32Const { value } => Some(value.cast_unsigned().into()),

@@ -1,4 +1,4 @@
-//! The files that the compile process refuses, and the texts for the user.
+//! Files that the compile process refuses, and the texts for the user.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,7 +10,7 @@ use catamaran_wasmtime_artifact::config;
 use catamaran_wasmtime_compile::{Kind, compile, translate};
 use catamaran_worker::compiler::{Refusal, Tier, World};
 
-/// Returns the text with which `bytes` are refused as a command.
+/// Compiles `bytes` as a command, and returns the text of the refusal.
 fn refusal(bytes: &[u8]) -> String {
     refusal_in(bytes, World::Command)
 }
@@ -23,7 +23,7 @@ fn refusal_in(bytes: &[u8], world: World) -> String {
     }
 }
 
-/// Returns the text with which a command's compile says that `bytes` are a server.
+/// Compiles `bytes` as a command, and returns the text that says that they are a server.
 fn server(bytes: &[u8]) -> String {
     match compile(bytes, Tier::Best, World::Command).expect_err("compiled") {
         Refusal::OtherWorld(_, text) => text,
@@ -74,7 +74,7 @@ fn components_without_run_or_with_unknown_imports_are_refused() {
     says(&exporting("acme:queue/topics"), &["`acme:queue/topics`", "library"]);
 }
 
-/// A component with these imports and exports, whose instances are empty.
+/// Makes a component with these imports and exports, all empty instances.
 fn component(imports: &[&str], exports: &[&str]) -> Vec<u8> {
     let imports: String = imports.iter().map(|name| format!("(import \"{name}\" (instance))")).collect();
     let exports: String = exports.iter().map(|name| format!("(export \"{name}\" (instance $i))")).collect();
@@ -92,7 +92,7 @@ fn a_component_is_compiled_for_the_world_whose_export_it_has() {
     let handler = component(&http, &[HANDLER]);
     says(&server(&handler), &["`wasi:http/incoming-handler@0.2.3` and not `wasi:cli/run`", "catamaran.wasm/world"]);
     says(&server(&component(&["wasi:cli/types@0.3.0"], &[HANDLER_3])), &["`wasi:http/handler@0.3.2` and not"]);
-    // A forbidden import is refused when the component is compiled as a server.
+    // The forbidden import is refused only when the component is compiled as a server.
     let stranger = component(&["acme:queue/topics@1.0.0"], &[HANDLER]);
     says(&server(&stranger), &["it is a server"]);
     let command = component(&["wasi:cli/environment@0.2.3"], &[RUN]);
@@ -112,7 +112,7 @@ fn a_component_is_compiled_for_the_world_whose_export_it_has() {
 }
 
 #[test]
-fn a_command_that_needs_more_than_a_plain_one_has_is_an_extended_one() {
+fn a_command_that_needs_http_or_wasi_0_3_is_an_extended_command() {
     let http = ["wasi:http/types@0.2.0", "wasi:http/outgoing-handler@0.2.12", "wasi:cli/environment@0.2.3"];
     for (imports, exports, why) in [
         (&http[..], &[RUN][..], "`wasi:http/types@0.2.0`, which is HTTP by the host"),
@@ -131,15 +131,15 @@ fn a_command_that_needs_more_than_a_plain_one_has_is_an_extended_one() {
         }
         compile(&bytes, Tier::Fast, World::ExtendedCommand).unwrap();
     }
-    // An import that nobody provides is refused at once, and a plain command stays one.
+    // A forbidden import is refused at once. A component that runs as a plain command is not an extended one.
     says(&refusal(&component(&["acme:queue/topics@1.0.0"], &["wasi:cli/run@0.3.0"])), &["`acme:queue/topics@1.0.0`"]);
     says(&refusal(&component(&["wasi:http/types@0.2.0-rc-2023-12-05"], &[RUN])), &["from before WASI 0.2.0"]);
     compile(&component(&[], &[RUN, "wasi:cli/run@0.3.0"]), Tier::Fast, World::Command).unwrap();
 }
 
-/// Each world has its own code, and a worker refuses that of another.
+/// A worker refuses the code of every world but its own.
 #[test]
-fn code_of_one_world_does_not_fit_another() {
+fn code_made_for_one_world_is_not_loaded_in_another() {
     let bytes = component(&[], &[RUN, HANDLER]);
     let made = |world| compile(&bytes, Tier::Best, world).unwrap();
     let engine = |config: wasmtime::Result<wasmtime::Config>| wasmtime::Engine::new(&config.unwrap()).unwrap();
@@ -157,7 +157,7 @@ fn code_of_one_world_does_not_fit_another() {
 
 #[test]
 fn imports_of_nested_components_are_not_checked() {
-    // The inner component's import is one that nobody provides; the outer one gives it. Neither is a program.
+    // The inner component's import is forbidden, but the outer component provides it. Neither is a program.
     let nested = r#"(component
       (component $inner (import "acme:queue/topics" (instance)) (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))
       (core module (import "env" "puts" (func))))"#;
@@ -194,7 +194,7 @@ fn imports_that_nothing_provides_are_refused() {
 fn threads_are_refused() {
     says(&refusal(&module("(module (memory 1 1 shared))")), &["shared memory", "wasmer, runs it"]);
     says(&refusal(&module(r#"(module (import "env" "memory" (memory 1 1 shared)))"#)), &["shared memory"]);
-    // Without the inspection the validator refuses.
+    // Without the inspection, the validator refuses the module.
     assert!(translate(&module("(module (memory 1 1 shared))"), Kind::Module, Tier::Best, World::Command).is_err());
 }
 
@@ -207,7 +207,7 @@ fn an_invalid_module_is_refused_with_the_offset() {
     says(&refusal(&bytes[..bytes.len() - 3]), &["offset"]);
 }
 
-/// A program with a hundred pieces.
+/// Makes a program with a hundred of these pieces.
 fn hundred(piece: impl Fn(u32) -> String) -> String {
     format!("(module (func $f (export \"_start\")) {})", (0..100).map(piece).collect::<String>())
 }
