@@ -165,6 +165,8 @@ chart: prepare ## Lint the Helm chart, render it by both Helms, try good and bad
 reference: ## Compare the tables of docs/reference.md with the code, or write them anew (BLESS=1)
 	BLESS=$(BLESS) $(CARGO) test --locked -q -p catamaran-daemon --lib the_reference_has
 	BLESS=$(BLESS) $(CARGO) test --locked -q -p catamaran-node the_reference_has
+	BLESS=$(BLESS) $(CARGO) test --locked -q -p catamaran-helper --lib the_reference_has
+	BLESS=$(BLESS) $(CARGO) test --locked -q -p catamaran-labeller the_reference_has
 	$(CARGO) test --locked -q -p catamaran-reference
 
 .PHONY: lint

@@ -1,25 +1,25 @@
-//! The arguments of both commands, and their form on the command line.
+//! Arguments that both commands share, and how they are parsed.
 
 use std::net::SocketAddr;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
-/// Where the installers are.
+/// The place of the installers in the cluster.
 #[derive(Debug, Args)]
 pub(crate) struct Place {
     /// The namespace of the installers and of the ConfigMap.
     #[arg(long, value_name = "NAMESPACE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) namespace: String,
-    /// The labels of the installers' pods: app.kubernetes.io/name=catamaran,app.kubernetes.io/component=installer.
+    /// The labels of the installers' pods, such as app.kubernetes.io/name=catamaran,app.kubernetes.io/component=installer.
     #[arg(long, value_name = "LABELS", value_parser = selector)]
     pub(crate) selector: String,
-    /// The ConfigMap whose key "mode" says what the installers are to do.
+    /// The ConfigMap whose key "mode" tells the installers what to do.
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) config_map: String,
 }
 
-/// The mode that the hook writes.
+/// The mode that an uninstallation writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     Uninstall,
@@ -36,7 +36,7 @@ impl Mode {
     }
 }
 
-/// Where to listen: one address, or every address of both families.
+/// An address to listen at, or a port on every address of IPv4 and IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Listen {
     Everywhere(u16),
@@ -46,10 +46,9 @@ pub(crate) enum Listen {
 impl Listen {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let port = |port: &str| port.parse().map(Self::Everywhere).ok();
-        text.strip_prefix(':')
-            .and_then(port)
-            .or_else(|| text.parse().map(Self::At).ok())
-            .ok_or_else(|| "expected a port as :8891, or an address as 127.0.0.1:8891 or [::1]:8891".to_owned())
+        text.strip_prefix(':').and_then(port).or_else(|| text.parse().map(Self::At).ok()).ok_or_else(|| {
+            "expected a port such as :8891, or an address such as 127.0.0.1:8891 or [::1]:8891".to_owned()
+        })
     }
 }
 
@@ -58,7 +57,8 @@ fn selector(text: &str) -> Result<String, String> {
     let parts = text.split(',').map(str::trim);
     match text.trim().is_empty() || parts.clone().any(str::is_empty) {
         true => {
-            Err("expected labels as app.kubernetes.io/name=catamaran,app.kubernetes.io/component=installer".to_owned())
+            Err("expected labels such as app.kubernetes.io/name=catamaran,app.kubernetes.io/component=installer"
+                .to_owned())
         }
         false => Ok(parts.collect::<Vec<_>>().join(",")),
     }

@@ -14,12 +14,12 @@ use tokio::time::timeout;
 
 use crate::error::words;
 
-/// The time limit of one question, from the connection to the last byte.
+/// The time limit of one request, from the connection to the last byte of the answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// The longest answer that is read.
+/// The most bytes of an answer that are read.
 const LONGEST: usize = 64 << 10;
 
-/// An installer's `/status`, as far as it matters here.
+/// The fields of an installer's `/status` that are used here.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Status {
     /// The mode that the installer has read; None if it could not read one.
@@ -30,7 +30,7 @@ pub(crate) struct Status {
     pub(crate) message: String,
 }
 
-/// Returns the installer's status. The error says what came instead.
+/// Returns the installer's status, or a text about the answer that came instead.
 pub(crate) async fn status(address: SocketAddr) -> Result<Status, String> {
     let answered = timeout(ANSWER, get(address)).await;
     answered.unwrap_or_else(|_| Err(format!("no answer after {} s", ANSWER.as_secs())))
@@ -50,7 +50,7 @@ async fn get(address: SocketAddr) -> Result<Status, String> {
         if status != StatusCode::OK {
             return Err(format!("/status answers {status}"));
         }
-        serde_json::from_slice(&body).map_err(|e| format!("/status answers no status of an installer: {e}"))
+        serde_json::from_slice(&body).map_err(|e| format!("/status does not answer with an installer's status: {e}"))
     };
     let (answer, _ended) = tokio::join!(asked, connection);
     answer
@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// Parses an answer that is sent over a socket.
+    /// Returns the result for an answer that is sent over a socket.
     async fn asked(answer: String) -> Result<Status, String> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -91,11 +91,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_status_is_named() {
+    async fn an_answer_that_is_no_status_is_reported() {
         for (answer, expected) in [
             (http("404 Not Found", "{}"), "/status answers 404 Not Found"),
-            (http("200 OK", "{\"state\": 1}"), "/status answers no status of an installer: invalid type"),
-            (http("200 OK", "hello"), "/status answers no status of an installer: expected value"),
+            (http("200 OK", "{\"state\": 1}"), "/status does not answer with an installer's status: invalid type"),
+            (http("200 OK", "hello"), "/status does not answer with an installer's status: expected value"),
             (http("200 OK", &" ".repeat(LONGEST + 1)), "length limit exceeded"),
             ("SSH-2.0\r\n\r\n".to_owned(), "invalid HTTP version"),
         ] {
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_port_is_named() {
+    async fn a_refused_connection_is_reported() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);

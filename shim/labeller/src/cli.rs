@@ -11,17 +11,31 @@ use crate::uninstall;
 use crate::watch;
 use crate::wish::Keys;
 
-/// All was done, or the program was asked to end.
 pub(crate) const OK: u8 = 0;
-/// Not uninstalled, or the program cannot work.
 pub(crate) const FAILED: u8 = 1;
+/// clap's own exit code.
+const MISUSED: u8 = 2;
+
+/// Every exit code, and what it means.
+pub(crate) const EXITS: [(u8, &str); 3] = [
+    (OK, "watch: ended by SIGTERM or SIGINT; uninstall: all nodes have uninstalled, or there is no installer"),
+    (
+        FAILED,
+        "watch: cannot run; uninstall: not all nodes have uninstalled, or it was ended by a signal; the text says why",
+    ),
+    (MISUSED, "the command line is wrong"),
+];
+
+fn exits() -> String {
+    EXITS.iter().fold("Exit codes:".to_owned(), |text, (code, means)| format!("{text}\n  {code}  {means}"))
+}
 
 /// Labels the nodes that run Wasm pods, and uninstalls Catamaran from all nodes.
 #[derive(Debug, Parser)]
 #[command(
     name = "catamaran-labeller",
     version,
-    after_help = "Exit codes: 0 done, or ended by a signal (watch); 1 not uninstalled, or it cannot work; 2 a wrong command line."
+    after_help = exits()
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -40,19 +54,19 @@ pub(crate) enum Command {
 pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// The handler that the kubelet is to list.
+    /// The handler that a node's kubelet must list.
     #[arg(long, default_value = "catamaran", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) handler: String,
-    /// The label that a node gets, with the value "true".
+    /// The label that a ready node gets, with the value "true".
     #[arg(long, default_value = "catamaran.wasm/ready", value_name = "KEY", value_parser = key)]
     pub(crate) ready_label: String,
-    /// The label that gets the version: the app.kubernetes.io/version of the installer's pod.
+    /// The label that a ready node gets, with the version: the app.kubernetes.io/version of its installer's pod.
     #[arg(long, default_value = "catamaran.wasm/version", value_name = "KEY", value_parser = key)]
     pub(crate) version_label: String,
-    /// The key of a taint, of any effect, that is lifted from a node once it is ready; without it, taints are left alone.
+    /// The key of a taint, of any effect, that is removed from a node once it is ready. Without it, taints stay.
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub(crate) startup_taint: Option<String>,
-    /// The address of /healthz and /readyz: an address and a port, or a port alone as :8891.
+    /// The address of /healthz and /readyz: an address and a port, or a port alone such as :8891.
     #[arg(long, default_value = ":8891", value_name = "ADDRESS", value_parser = Listen::parse)]
     pub(crate) listen: Listen,
 }
@@ -61,15 +75,14 @@ pub(crate) struct WatchArgs {
 pub(crate) struct UninstallArgs {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// The mode to write: a node whose pods use the handler refuses uninstall, but not uninstall-force.
+    /// The mode to write. A node whose pods use the handler refuses uninstall, but not uninstall-force.
     #[arg(long, default_value = "uninstall", value_name = "MODE")]
     pub(crate) mode: Mode,
-    /// The port where installers answer.
+    /// The port of the installers' /status.
     #[arg(long, default_value_t = 8890, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
-    /// How long to wait for all nodes. Less than helm's own time-out, or nobody reads which node did not answer. A kubelet takes up to
-    /// two
-    /// minutes to hand a changed ConfigMap on.
+    /// How long to wait for all nodes. Must be less than helm's own time-out, so that the list of missing nodes is shown. A
+    /// kubelet takes up to two minutes to pass on a changed ConfigMap.
     #[arg(long, default_value_t = 270, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) timeout: u64,
 }
@@ -108,7 +121,7 @@ impl UninstallArgs {
     }
 }
 
-/// Checks a key of a label or taint: a name of up to 63 characters, with or without a domain and "/" before it.
+/// Checks a key of a label or taint: a name of up to 63 characters, optionally after a domain and "/".
 fn key(text: &str) -> std::result::Result<String, String> {
     let (domain, name) = text.split_once('/').map_or((None, text), |(domain, name)| (Some(domain), name));
     let plain = |c: char| c.is_ascii_alphanumeric();
@@ -125,7 +138,7 @@ fn key(text: &str) -> std::result::Result<String, String> {
     };
     match fits(name, 63, &['-', '_', '.']) && domain.is_none_or(domain_fits) {
         true => Ok(text.to_owned()),
-        false => Err("expected a key of Kubernetes, as catamaran.wasm/ready".to_owned()),
+        false => Err("expected a key of a Kubernetes label or taint, such as catamaran.wasm/ready".to_owned()),
     }
 }
 
@@ -142,12 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_has_every_exit_code_of_the_labeller() {
+        catamaran_reference::matches(
+            "exit codes of the labeller",
+            ["code", "meaning"],
+            EXITS.map(|(code, means)| [code.to_string(), means.to_owned()]),
+        );
+    }
+
+    #[test]
     fn the_definition_of_the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn watch_has_the_defaults_of_the_chart() {
+    fn watch_has_the_charts_defaults() {
         let Command::Watch(args) = parse("watch", &[]).unwrap().command else { panic!("another command") };
         assert_eq!(args.listen, Listen::Everywhere(8891));
         let settings = args.settings().unwrap();
@@ -169,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_command_line_ends_with_two() {
+    fn a_wrong_command_line_ends_with_exit_code_2() {
         for (command, more) in [
             ("watch", &["--listen", "8891"][..]),
             ("watch", &["--ready-label", "-x"]),
@@ -178,7 +200,7 @@ mod tests {
             ("uninstall", &["--timeout", "0"]),
             ("uninstall", &["--port", "0"]),
         ] {
-            assert_eq!(parse(command, more).unwrap_err().exit_code(), 2, "{command} {more:?}");
+            assert_eq!(parse(command, more).unwrap_err().exit_code(), i32::from(MISUSED), "{command} {more:?}");
         }
         let none = Cli::try_parse_from([
             "catamaran-labeller",
@@ -190,7 +212,7 @@ mod tests {
             "--config-map",
             "m",
         ]);
-        assert_eq!(none.unwrap_err().exit_code(), 2);
+        assert_eq!(none.unwrap_err().exit_code(), i32::from(MISUSED));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The uninstallation's requests to the cluster, for one ConfigMap and the installers' pods.
+//! The uninstallation's requests to the cluster: writes the ConfigMap, lists the installers' pods.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::args::Place;
 use crate::error::{Error, Result};
 use crate::view::{Installer, MODE};
 
-/// The field manager: `kubectl get -o yaml --show-managed-fields` shows our fields by this name.
+/// The field manager's name, under which `kubectl get -o yaml --show-managed-fields` shows our fields.
 pub(crate) const MANAGER: &str = "catamaran-labeller";
 
 /// An installer's pod.
@@ -20,14 +20,15 @@ pub(crate) struct InstallerPod {
     pub(crate) uid: String,
     pub(crate) pod: String,
     pub(crate) node: String,
-    /// None if it has not been started.
+    /// None if the pod has not been started.
     pub(crate) address: Option<IpAddr>,
 }
 
+/// The requests of an uninstallation.
 pub(crate) trait Cluster {
     /// Writes the mode that the installers read.
     async fn set_mode(&self, word: &str) -> Result<()>;
-    /// The installers that are on a node and have not ended for good.
+    /// Lists the installers' pods that are on a node and have not ended for good.
     async fn installers(&self) -> Result<Vec<InstallerPod>>;
 }
 

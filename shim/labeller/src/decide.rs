@@ -1,4 +1,4 @@
-//! Decides which nodes change: a function of the objects seen, of the time, and of when each node was last ready.
+//! Decides which nodes to change. The decision is a function of the observed objects, the time, and when each node was last ready.
 //!
 //! | mode | the installer's pod | the kubelet's handlers | labels |
 //! |---|---|---|---|
@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use crate::view::{Installer, Node};
 use crate::wish::{Keys, Mode};
 
-/// How long a node keeps its labels without a ready installer: longer than an installer's pod takes to be replaced.
+/// The grace period: how long a node keeps its labels without a ready installer. Longer than replacing an installer's pod takes.
 pub(crate) const GRACE: Duration = Duration::from_secs(120);
 /// The ready label's value. A node that is not ready has no such label.
 pub(crate) const READY: &str = "true";
 
-/// When each node was last ready, by its UID, so that a node that is recreated under an old name starts anew. None: the node is not ready
-/// and has no time of grace left.
+/// When each node was last ready, by its UID, so that a node recreated under an old name starts anew. None for a node that is not ready and
+/// has no grace period left.
 pub(crate) type Memory = BTreeMap<String, Option<Instant>>;
 
 /// The change of one node.
@@ -33,7 +33,7 @@ pub(crate) struct Change {
     pub(crate) labels: BTreeMap<String, Option<String>>,
     /// The indices of the taints to lift, in the node's order.
     pub(crate) taints: Vec<usize>,
-    /// The observation that led to the change, for the log.
+    /// The reason for the change, for the log.
     pub(crate) why: String,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Change {
 pub(crate) struct Decision {
     pub(crate) changes: Vec<Change>,
     pub(crate) memory: Memory,
-    /// When to decide again even if no change is seen: the first time of grace ends then.
+    /// When to decide again even without a change: when the first grace period ends.
     pub(crate) again_in: Option<Duration>,
 }
 
@@ -49,12 +49,13 @@ pub(crate) struct Decision {
 enum Verdict<'i> {
     Ready(&'i Installer),
     Unready(String),
-    /// Stays as it is until then.
+    /// Keeps its labels until the grace period ends.
     Kept {
         until: Instant,
     },
 }
 
+/// Decides about all nodes.
 pub(crate) fn decide(
     keys: &Keys,
     mode: Mode,
@@ -66,7 +67,7 @@ pub(crate) fn decide(
     let installers = by_node(installers);
     let mut decision = Decision { changes: Vec::new(), memory: Memory::new(), again_in: None };
     for node in nodes {
-        // A node seen for the first time, as all are when this program starts, counts as ready until now if it has the label.
+        // A node that is seen for the first time (as all nodes are after a restart) counts as ready until now if it has the label.
         let says_so = node.label(&keys.ready) == Some(READY);
         let last = memory.get(&node.uid).copied().unwrap_or_else(|| says_so.then_some(now));
         let verdict = judge(keys, mode, node, installers.get(node.name.as_str()).copied(), now, last);
@@ -85,7 +86,7 @@ pub(crate) fn decide(
     decision
 }
 
-/// The installer that counts on each node. During an update a node has two for a while: a ready one counts first, then the newer.
+/// Returns each node's installer. During an update a node may have two: a ready one wins, then the newer one.
 fn by_node(installers: &[Installer]) -> BTreeMap<&str, &Installer> {
     let mut of_nodes: BTreeMap<&str, &Installer> = BTreeMap::new();
     for installer in installers {
@@ -124,7 +125,7 @@ fn judge<'i>(
     }
 }
 
-/// The node's differences from its verdict, if any.
+/// Returns the change that makes a node match its verdict, if any.
 fn change(keys: &Keys, node: &Node, verdict: &Verdict<'_>) -> Option<Change> {
     let (ready, version, why) = match verdict {
         Verdict::Kept { .. } => return None,

@@ -1,4 +1,4 @@
-//! An API server in this process. It lists, watches and patches the objects of three collections, and can be stopped and restarted.
+//! A fake API server for tests, in this process. It lists, watches and patches objects, and can be stopped and restarted.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -35,20 +35,20 @@ struct State {
     /// Objects by their paths.
     objects: BTreeMap<String, Value>,
     events: Vec<Event>,
-    /// Watches from a version before this one are too old.
+    /// The oldest version from which a watch can resume.
     oldest: u64,
     /// Accepted patches, by path.
     patches: Vec<(String, Value)>,
-    /// Refuses patches of paths that begin with this one, with this code.
+    /// The prefix of paths whose patches are refused, and the status code.
     refusal: Option<(String, u16)>,
-    /// The collection whose watches are silent.
+    /// The collection whose watches send nothing.
     silent: Option<String>,
 }
 
 #[derive(Clone)]
 struct Shared {
     state: Arc<Mutex<State>>,
-    /// The newest version, for tasks that wait for it.
+    /// The newest version, for watches that wait for a change.
     version: Arc<watch::Sender<u64>>,
 }
 
@@ -67,7 +67,7 @@ impl FakeApi {
         Self { shared, address, server }
     }
 
-    /// Breaks all connections, and forgets the versions from which watches could resume.
+    /// Closes all connections, and forgets all events, so that no watch can resume.
     pub(crate) async fn stop(&self) {
         let server = self.server.lock().unwrap().take().unwrap();
         server.abort();
@@ -85,7 +85,7 @@ impl FakeApi {
 
     pub(crate) fn client(&self) -> Client {
         let mut config = Config::new(format!("http://{}", self.address).parse().unwrap());
-        // There is no certificate to verify; this also avoids a search for the system's certificates.
+        // There is no TLS. This only avoids searching for the system's certificates.
         config.accept_invalid_certs = true;
         Client::try_from(config).unwrap()
     }
@@ -138,7 +138,7 @@ impl Shared {
         object
     }
 
-    /// Gives the object its version, and notifies the watches.
+    /// Gives the object a new version, records the event, and notifies the watches.
     fn record(&self, kind: &'static str, collection: &str, mut object: Value) -> Value {
         let mut state = self.state.lock().unwrap();
         state.version += 1;
@@ -237,7 +237,7 @@ impl Shared {
     }
 }
 
-/// Whether an object matches the labels "a=b,c=d" and the field metadata.name.
+/// Whether an object matches the query's label selector ("a=b,c=d") and its field selector on metadata.name.
 fn is_selected(object: &Value, query: &BTreeMap<String, String>) -> bool {
     let words = |key: &str| query.get(key).map_or("", String::as_str).split(',').filter(|words| !words.is_empty());
     let of_label =
@@ -262,7 +262,7 @@ fn whole(code: u16, value: &Value) -> Response<Body> {
     response
 }
 
-/// Serves until its task is aborted, which drops its connections.
+/// Serves until the task is aborted, which closes its connections.
 async fn serve(listener: TcpListener, shared: Shared) {
     let mut connections = JoinSet::new();
     loop {
@@ -270,7 +270,7 @@ async fn serve(listener: TcpListener, shared: Shared) {
         let shared = shared.clone();
         connections.spawn(async move {
             let service = service_fn(|request| shared.clone().answer(request));
-            // A client ends a watch by breaking its connection.
+            // A client ends a watch by closing its connection.
             let _ended =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });

@@ -20,16 +20,17 @@ use tokio::time::{sleep, timeout};
 use crate::args::Listen;
 use crate::error::{Error, Result};
 
-/// The time limit of a connection. A probe is one request.
+/// The time limit of a connection, which carries one probe.
 const CONNECTION: Duration = Duration::from_secs(10);
 /// The most connections at a time.
 const CONNECTIONS: usize = 32;
 /// The pause after an error of accept, such as too many open files.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Whether all nodes have been checked and labelled correctly once.
+/// The readiness of the program.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
+    /// Whether all nodes have been checked once, and all patches succeeded.
     is_ready: AtomicBool,
 }
 
@@ -44,14 +45,13 @@ impl Health {
 
     fn answer(&self, method: &Method, path: &str) -> (StatusCode, &'static str) {
         match path {
-            _ if ![Method::GET, Method::HEAD].contains(method) => (StatusCode::METHOD_NOT_ALLOWED, "GET it\n"),
+            _ if ![Method::GET, Method::HEAD].contains(method) => {
+                (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered\n")
+            }
             "/healthz" => (StatusCode::OK, "ok\n"),
             "/readyz" if self.is_ready() => (StatusCode::OK, "ok\n"),
-            "/readyz" => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not all nodes have been looked at yet; the log says what is missing\n",
-            ),
-            _ => (StatusCode::NOT_FOUND, "there are /healthz and /readyz\n"),
+            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "not all nodes have been checked yet; the log says why\n"),
+            _ => (StatusCode::NOT_FOUND, "not found: only /healthz and /readyz are answered\n"),
         }
     }
 }
@@ -59,7 +59,7 @@ impl Health {
 pub(crate) fn listen(at: &Listen) -> Result<TcpListener> {
     let listening = match *at {
         Listen::At(address) => bind(address),
-        // The IPv6 address takes both families, and fails if the kernel has no IPv6.
+        // The IPv6 address accepts IPv4 too. Without IPv6 in the kernel, binding it fails.
         Listen::Everywhere(port) => {
             bind((Ipv6Addr::UNSPECIFIED, port).into()).or_else(|_| bind((Ipv4Addr::UNSPECIFIED, port).into()))
         }
@@ -76,7 +76,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// Never ends.
+/// Answers probes. Never returns.
 pub(crate) async fn serve(listener: TcpListener, health: Arc<Health>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
@@ -100,7 +100,7 @@ async fn answer(stream: TcpStream, health: Arc<Health>) {
         *response.status_mut() = status;
         std::future::ready(Ok::<_, Infallible>(response))
     });
-    // A client may go away in the middle.
+    // A client may close the connection at any time.
     let _ended = http1::Builder::new()
         .timer(TokioTimer::new())
         .keep_alive(false)
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_named() {
+    async fn a_port_in_use_is_reported() {
         let taken = listen(&Listen::Everywhere(0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         let e = listen(&Listen::Everywhere(port)).unwrap_err().to_string();

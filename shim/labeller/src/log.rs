@@ -1,11 +1,11 @@
-//! Logs changes, and each trouble once.
+//! The log: changes, and each lasting problem once.
 
 use std::collections::BTreeMap;
 
-/// Lines for `kubectl logs`. A trouble that lasts is one line, however often it is met.
+/// Writes lines for `kubectl logs`. A lasting problem is one line, however often it is found.
 pub(crate) struct Log<'s> {
     say: &'s dyn Fn(&str),
-    /// Subjects in trouble, and the text that was logged about each.
+    /// The present problems: the text that was logged about each subject.
     troubles: BTreeMap<String, String>,
 }
 
@@ -18,6 +18,7 @@ impl<'s> Log<'s> {
         (self.say)(words);
     }
 
+    /// Logs a problem with a subject, unless its last problem was the same.
     pub(crate) fn trouble(&mut self, subject: &str, words: &str) {
         if self.troubles.get(subject).is_none_or(|said| said != words) {
             self.say(&format!("{subject}: {words}"));
@@ -25,13 +26,14 @@ impl<'s> Log<'s> {
         }
     }
 
+    /// Logs that a subject's problem is over, if it had one.
     pub(crate) fn well(&mut self, subject: &str) {
         if self.troubles.remove(subject).is_some() {
             self.say(&format!("{subject}: well again"));
         }
     }
 
-    /// Forgets the trouble of a subject that is gone.
+    /// Forgets a subject that is gone, without a line.
     pub(crate) fn forget(&mut self, subject: &str) {
         self.troubles.remove(subject);
     }

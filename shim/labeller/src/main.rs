@@ -1,4 +1,5 @@
-//! `catamaran-labeller` tells the scheduler which nodes run Wasm pods, and takes Catamaran off all nodes before its chart is deleted.
+//! `catamaran-labeller` labels the nodes that can run Wasm pods, for the scheduler, and uninstalls Catamaran from all nodes before its
+//! chart is deleted.
 //!
 //! ```text
 //! cli --> watch: nodes, installer pods, ConfigMap --> decide --> patch     (one Deployment, unprivileged)
@@ -7,12 +8,11 @@
 //!           '- ask                                      GET http://POD_IP:PORT/status
 //! ```
 //!
-//! The installers, which are root on their nodes, hold no credential of the cluster. This program holds one that may change nodes, but
-//! has
-//! no right on any node: it trusts the kubelet's word on an installer's pod, on the pod's readiness and on the node's handlers.
+//! The installers, which are root on their nodes, hold no credential of the cluster. This program holds one that may change nodes,
+//! but has no rights on any node. It trusts the kubelet about an installer's pod, the pod's readiness and the node's handlers.
 //!
-//! A lack of readiness does not count at once: a node keeps its labels for [`decide::GRACE`] after its installer was last ready, so that
-//! an update of the installers moves no pod.
+//! A node keeps its labels for [`decide::GRACE`] after its installer was last ready, so that an update of the installers does not disturb
+//! scheduling.
 
 mod args;
 mod ask;
@@ -44,7 +44,7 @@ use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::log::Log;
 
-/// How long a connection to the API server may be silent. A watch is renewed earlier ([`watch::RENEWED_AFTER`]).
+/// The longest silence on a connection to the API server. A watch is renewed earlier ([`watch::RENEWED_AFTER`]).
 const SILENCE: Duration = Duration::from_secs(75);
 
 fn main() -> ExitCode {
@@ -52,12 +52,12 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
-            eprintln!("catamaran-labeller: no event loop: {e}");
+            eprintln!("catamaran-labeller: starting the event loop: {e}");
             return ExitCode::from(FAILED);
         }
     };
     let ended = runtime.block_on(carry_out(cli));
-    // A request that still waits for its answer must not hold up the end.
+    // Does not wait for requests without an answer.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::from(OK),
@@ -77,7 +77,7 @@ async fn carry_out(cli: Cli) -> Result<()> {
             _ = interrupt.recv() => (),
         }
     };
-    // The program goes on if nobody reads its log any more.
+    // The program goes on if its log cannot be written.
     let say = |words: &str| drop(writeln!(std::io::stdout(), "{words}"));
     match cli.command {
         Command::Watch(args) => {
@@ -103,11 +103,11 @@ async fn carry_out(cli: Cli) -> Result<()> {
     }
 }
 
-/// A client of the cluster that this pod runs in, or, outside a cluster, of `KUBECONFIG`.
+/// Makes a client of the cluster that this pod runs in or, outside a cluster, of the one in `KUBECONFIG`.
 async fn client() -> Result<Client> {
     let mut config = Config::infer().await.map_err(|e| Error::no_cluster(&e))?;
     config.read_timeout = Some(SILENCE);
-    // Without this the time that a connection was idle would count as silence.
+    // Otherwise the idle time before a request would count as silence.
     config.reset_reader_on_write = true;
     Client::try_from(config).map_err(|e| Error::no_cluster(&e))
 }

@@ -1,16 +1,12 @@
 //! Makes the patches of a change.
 //!
-//! Labels use a JSON merge patch, which names two keys, leaves all others alone and removes a key by null. With server-side apply a key
-//! that
-//! somebody set by hand would stay: leaving a key out does not remove it if another manager owns it too.
+//! Labels use a JSON merge patch, which names two keys, leaves all others alone, and removes a key by null. Server-side apply could not
+//! remove a key that somebody has set by hand: leaving a key out does not remove it while another manager owns it too.
 //!
-//! Taints use a JSON patch. To a merge patch and to server-side apply they are one atomic list, so that both would write back the taints
-//! of
-//! others as we saw them a while ago. Instead a test of its place precedes each removal: if the list has changed, the API server rejects
-//! the
-//! whole patch (422), and the next pass finds the new places. A test of the resource version would be as safe, but would fail at each of
-//! the
-//! many changes of a node that starts.
+//! Taints use a JSON patch. For a merge patch and for server-side apply, taints are one atomic list: both would write back other taints as
+//! we saw them some time ago. In the JSON patch, a test of the taint's place precedes each removal. If the list has changed, the API server
+//! rejects the whole patch (422), and the next pass finds the new places. A test of the resource version would be as safe, but would fail
+//! at each of the many changes of a starting node.
 
 use json_patch::jsonptr::PointerBuf;
 use json_patch::{PatchOperation, RemoveOperation, TestOperation};
@@ -18,15 +14,15 @@ use serde_json::{Value, json};
 
 use crate::decide::Change;
 
-/// Returns None if no label changes.
+/// Makes the patch of the labels. Returns None if no label changes.
 pub(crate) fn of_labels(change: &Change) -> Option<Value> {
     (!change.labels.is_empty()).then(|| json!({"metadata": {"labels": change.labels}}))
 }
 
-/// Returns None if no taint is lifted.
+/// Makes the patch that removes the taints with this key. Returns None if there are none.
 pub(crate) fn of_taints(change: &Change, key: &str) -> Option<json_patch::Patch> {
     let mut operations = Vec::new();
-    // From the end, so that the places of the remaining taints stay valid.
+    // In reverse order, so that the places of the remaining taints stay valid.
     for place in change.taints.iter().rev().map(usize::to_string) {
         let taint = PointerBuf::from_tokens(["spec", "taints", &place]);
         let path = PointerBuf::from_tokens(["spec", "taints", &place, "key"]);
@@ -68,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_fails_on_a_list_that_has_changed() {
+    fn a_patch_of_taints_fails_if_the_list_has_changed() {
         let patch = of_taints(&change(&[], &[0]), "c/taint").unwrap();
         for taints in [json!([{"key": "x"}, {"key": "c/taint"}]), json!([]), json!(null)] {
             let mut node = json!({"spec": {"taints": taints}});

@@ -1,10 +1,8 @@
 //! Makes all installers uninstall, and waits until each reports that it has.
 //!
-//! This program ends no installer and removes nothing from a node: it writes the mode into the ConfigMap, and each kubelet hands the mode
-//! to
-//! its installer within two minutes. A node that refuses because pods use the handler has changed nothing. The mode is then written back
-//! to
-//! install, so that no node uninstalls later, when nobody watches.
+//! This program ends no installer and removes nothing from a node. It writes the mode into the ConfigMap, and each kubelet passes the mode
+//! on to its installer within two minutes. A node refuses if pods use the handler, and then has changed nothing. In that case the mode is
+//! set back to install, so that the node does not uninstall later, unobserved.
 
 mod text;
 
@@ -22,18 +20,18 @@ use crate::cluster::{Cluster, InstallerPod};
 use crate::error::{Error, Result};
 use crate::log::Log;
 
-/// How often each installer is asked.
+/// The interval of the requests to each installer.
 pub(crate) const ASK_EVERY: Duration = Duration::from_secs(2);
-/// How long an unchanged answer may still be of an earlier uninstallation.
+/// How long an unchanged answer may stem from an earlier uninstallation.
 pub(crate) const STALE: Stale = Stale { bad: Duration::from_secs(90), good: Duration::from_secs(5) };
-/// How long a node must have failed to count as failed: an installer tries again after 1, 2, 4 and 8 s.
+/// How long a failure must last to count. An installer tries again after 1, 2, 4 and 8 s.
 pub(crate) const FAILED_FOR: Duration = Duration::from_secs(20);
-/// How long to wait for a node without an installer: longer than a DaemonSet takes to replace a pod. A deleted node has none.
+/// How long to wait for a new installer on a node without one: longer than a DaemonSet takes to replace a pod. A deleted node gets none.
 pub(crate) const GONE_FOR: Duration = Duration::from_secs(60);
-/// How long to try to write the mode back.
+/// How long to try to set the mode back.
 const WRITE_BACK: Duration = Duration::from_secs(30);
 const API_SERVER: &str = "the API server";
-/// The most installers that are asked at a time.
+/// The most installers that are asked in parallel.
 const AT_ONCE: usize = 32;
 
 #[derive(Debug, Clone)]
@@ -48,26 +46,25 @@ pub(crate) struct Settings {
     pub(crate) gone_for: Duration,
 }
 
-/// How long to wait for an installer whose answer is the one from before the mode was written: it may not have read the mode since.
+/// How long to wait for an installer whose answer has not changed since before the mode was written. It may not have read the mode yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stale {
     /// After a refusal or failure: longer than an installer takes to try again.
     pub(crate) bad: Duration,
-    /// After "uninstalled": longer than an installer takes to read its mode, because it may be about to install again if the mode was
-    /// install
-    /// for a while.
+    /// After "uninstalled": longer than an installer takes to read its mode. If the mode was install for a while, the installer may be
+    /// about to install again.
     pub(crate) good: Duration,
 }
 
 /// A node's progress.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Progress {
-    /// Waits for this.
+    /// The node has not finished, for this reason.
     Waiting(String),
     Uninstalled,
     Refused(String),
     Failed(String),
-    /// The installer is gone, and has no successor.
+    /// The installer's pod is gone and has no successor.
     Gone,
 }
 
@@ -75,7 +72,7 @@ enum Progress {
 struct Node {
     installer: InstallerPod,
     progress: Progress,
-    /// When the node entered this state of progress.
+    /// When the node entered this state.
     since: Instant,
 }
 
@@ -90,21 +87,22 @@ impl Node {
     }
 }
 
-/// Nodes by the UIDs of their installers' pods.
+/// The nodes, by the UIDs of their installers' pods.
 type Nodes = BTreeMap<String, Node>;
 type Answer = std::result::Result<Status, String>;
 
+/// Uninstalls from all nodes. Fails if not all have uninstalled in time.
 pub(crate) async fn run(cluster: &impl Cluster, settings: &Settings, say: &dyn Fn(&str)) -> Result<()> {
     let mut log = Log::new(say);
     let until = Instant::now() + settings.timeout;
     let mut installers = until_granted(until, settings, &mut log, || cluster.installers()).await?;
     if installers.is_empty() {
-        // The only installer may be in the middle of being replaced.
+        // The only installer's pod may be about to be replaced.
         sleep(settings.ask_every).await;
         installers = until_granted(until, settings, &mut log, || cluster.installers()).await?;
     }
     if installers.is_empty() {
-        say("there is no installer, and so nothing to uninstall");
+        say("there is no installer, so there is nothing to uninstall");
         return Ok(());
     }
     let mode = settings.mode.word();
@@ -119,7 +117,7 @@ pub(crate) async fn run(cluster: &impl Cluster, settings: &Settings, say: &dyn F
         say("uninstalled from all nodes");
         return Ok(());
     }
-    // A forced uninstallation is not refused because of pods.
+    // The mode also stays after uninstall-force, which no node refuses because of pods.
     let may_stay = all(|progress| !matches!(progress, Progress::Refused(_))) || settings.mode == Mode::UninstallForce;
     let mode = if may_stay { text::Mode::Stays } else { write_back(cluster, settings, &mut log).await };
     Err(Error::NotUninstalled(text::not_uninstalled(&nodes, settings, &mode)))
@@ -133,7 +131,7 @@ async fn write_back(cluster: &impl Cluster, settings: &Settings, log: &mut Log<'
     }
 }
 
-/// Asks the API server until it grants the request, unless its refusal is final.
+/// Repeats a request until the API server grants it, refuses it for good, or the time is over.
 async fn until_granted<T, F: Future<Output = Result<T>>>(
     until: Instant,
     settings: &Settings,
@@ -155,7 +153,7 @@ async fn until_granted<T, F: Future<Output = Result<T>>>(
     }
 }
 
-/// Asks until all nodes have settled or the time is over. Returns the nodes' progress at that moment.
+/// Asks the installers until all nodes have settled or the time is over. Returns the nodes' progress.
 async fn wait(
     cluster: &impl Cluster,
     settings: &Settings,
@@ -165,12 +163,12 @@ async fn wait(
 ) -> Result<Nodes> {
     let told = Instant::now();
     let asked = |(installer, _): &(InstallerPod, Answer)| {
-        let progress = Progress::Waiting("it has not been asked since".to_owned());
+        let progress = Progress::Waiting("its installer has not been asked yet".to_owned());
         (installer.uid.clone(), Node { installer: installer.clone(), progress, since: told })
     };
     let mut nodes: Nodes = before.iter().map(asked).collect();
     loop {
-        // List the installers each time: one may be replaced, and a node may come or go.
+        // Lists the installers each time, because pods may be replaced and nodes may come and go.
         match timeout_at(until, cluster.installers()).await {
             Ok(Ok(installers)) => {
                 log.well(API_SERVER);
@@ -187,7 +185,7 @@ async fn wait(
     }
 }
 
-/// Asks the installers that have not uninstalled. `nodes` has the progress known before.
+/// Asks the installers of nodes that have not uninstalled. `nodes` has the progress so far.
 async fn look(
     nodes: Nodes,
     installers: Vec<InstallerPod>,
@@ -218,14 +216,15 @@ async fn ask_all(installers: Vec<InstallerPod>, port: u16) -> Vec<(InstallerPod,
     let asked = installers.into_iter().map(|installer| async move {
         let answer = match installer.address {
             Some(address) => ask::status(SocketAddr::new(address, port)).await,
-            None => Err("its pod has no address: it has not been started".to_owned()),
+            None => Err("its pod has no address, so it has not been started".to_owned()),
         };
         (installer, answer)
     });
     stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
 }
 
-/// The meaning of an answer. `old` is set if the answer is the same as before the mode was written, and says when it was written.
+/// Returns the progress that an answer means. `old` is set if the answer has not changed since before the mode was written: the time of
+/// that writing.
 fn progress(answer: Answer, settings: &Settings, old: Option<Instant>) -> Progress {
     let status = match answer {
         Ok(status) => status,
@@ -246,7 +245,7 @@ fn progress(answer: Answer, settings: &Settings, old: Option<Instant>) -> Progre
     }
 }
 
-/// A node with its progress. Logs a progress that is new.
+/// Returns a node with its progress. Logs the progress if it is new.
 fn told_anew(nodes: &Nodes, installer: InstallerPod, progress: Progress, log: &Log<'_>) -> Node {
     let known = nodes.get(&installer.uid);
     if known.is_none_or(|known| known.progress != progress) {

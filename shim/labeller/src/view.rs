@@ -1,25 +1,25 @@
-//! Nodes and pods, as far as they matter here.
+//! The parts of nodes and pods that are used here.
 
 use k8s_openapi::api::core::v1 as api;
 
 use crate::wish::{Keys, Mode};
 
-/// The label of a pod with the version of its content.
+/// The label with the version of a pod's content.
 const VERSION: &str = "app.kubernetes.io/version";
-/// The key in the ConfigMap.
+/// The ConfigMap's key with the mode.
 pub(crate) const MODE: &str = "mode";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) uid: String,
-    /// The version of the last change that was seen.
+    /// The resource version of the last seen change.
     pub(crate) version: u64,
-    /// Our two labels, as far as the node has them.
+    /// Those of our two labels that the node has.
     pub(crate) labels: Vec<(String, String)>,
-    /// The taints' keys, in order.
+    /// The keys of the taints, in the node's order.
     pub(crate) taints: Vec<String>,
-    /// The handlers' names; empty if the kubelet does not list them.
+    /// The names of the handlers; empty if the kubelet does not list them.
     pub(crate) handlers: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl Node {
     }
 }
 
-/// The resource version, which grows with each change of any object; 0 if it is not a number.
+/// Returns the resource version, which grows with each change of any object; 0 if it is not a number.
 pub(crate) fn version(metadata: &kube::core::ObjectMeta) -> u64 {
     metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
@@ -57,15 +57,15 @@ pub(crate) fn version(metadata: &kube::core::ObjectMeta) -> u64 {
 pub(crate) struct Installer {
     pub(crate) pod: String,
     pub(crate) node: String,
-    /// Whether the pod says that it is ready and is not about to end: a pod that ends is no longer probed.
+    /// Whether the pod is ready and is not being deleted. A pod that is being deleted is no longer probed.
     pub(crate) is_ready: bool,
     pub(crate) version: Option<String>,
-    /// Seconds since 1970.
+    /// The time of creation, in seconds since 1970.
     pub(crate) created: i64,
 }
 
 impl Installer {
-    /// Returns None if the pod is on no node, or has ended for good.
+    /// Reads a pod. Returns None if it is on no node, or has ended for good.
     pub(crate) fn new(pod: &api::Pod) -> Option<Self> {
         let node = pod.spec.as_ref()?.node_name.clone().filter(|node| !node.is_empty())?;
         let status = pod.status.as_ref();
@@ -84,11 +84,12 @@ impl Installer {
     }
 }
 
+/// Returns the mode in the ConfigMap.
 pub(crate) fn mode(map: Option<&api::ConfigMap>) -> Mode {
     Mode::parse(map.and_then(|map| map.data.as_ref()?.get(MODE)).map(String::as_str))
 }
 
-/// Drops the fields that are not used, which are most: a node lists its images.
+/// Drops the unused fields, which are most of a node: it lists its images.
 pub(crate) fn trim_node(node: &mut api::Node) {
     trim(&mut node.metadata);
     if let Some(spec) = node.spec.take() {
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn trimming_a_node_object_loses_nothing_that_is_used() {
+    fn trimming_a_node_keeps_every_field_that_is_used() {
         let mut node: api::Node = from_value(json!({
             "metadata": {"name": "a", "uid": "1", "resourceVersion": "7", "annotations": {"x": "y"},
                 "labels": {"kubernetes.io/hostname": "a", "c/ready": "true"}},
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_installer_is_ready_if_it_says_so_and_stays() {
+    fn an_installer_is_ready_unless_it_is_being_deleted() {
         let pod = |deleted: Option<&str>, phase: &str, ready: &str, node: Option<&str>| -> api::Pod {
             from_value(json!({
                 "metadata": {"name": "p", "labels": {"app.kubernetes.io/version": "1"}, "deletionTimestamp": deleted, "creationTimestamp": "1970-01-01T00:00:09Z"},
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mode_is_one_of_three_words() {
+    fn every_word_but_the_three_modes_is_unknown() {
         let map = |data| from_value(json!({"metadata": {"name": "m"}, "data": data})).unwrap();
         for (data, expected) in [
             (json!({"mode": "install"}), Mode::Install),

@@ -1,4 +1,4 @@
-//! Watches nodes, installers and the ConfigMap, and patches the nodes that differ from the decision.
+//! Watches nodes, installers and the ConfigMap, and patches the nodes that the decision changes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,22 +20,22 @@ use crate::log::Log;
 use crate::wish::{Keys, Mode};
 use crate::{patch, view};
 
-/// How often all nodes are checked, even if no change is seen.
+/// The longest interval between checks of all nodes.
 pub(crate) const PASS_EVERY: Duration = Duration::from_secs(30);
-/// Seconds after which a watch is renewed. Soon, because a connection that died silently is noticed no earlier.
+/// Seconds after which a watch is renewed. Short, because a silently broken connection is not noticed earlier.
 pub(crate) const RENEWED_AFTER: u32 = 60;
-/// How long to wait for more changes after one, so that a hundred changes cause one pass.
+/// How long to wait for more changes after the first, so that a hundred changes cause one check.
 const SETTLE: Duration = Duration::from_millis(100);
-/// After how long a patch that failed is tried again.
+/// How long to wait before a failed patch is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// The time limit of one patch, including the client's own retries.
+/// The time limit of a patch, including the client's own retries.
 const PATCH: Duration = Duration::from_secs(20);
-/// How long a patched node is not patched again while the watch still shows it unpatched. The hold ends, because after a restore of the
-/// API server's data the watch shows older versions for ever.
+/// How long a patched node is left alone while the watch still shows its state from before the patch. Limited, because after a restore of
+/// the API server's data the watch may show older versions for ever.
 const HOLD: Duration = Duration::from_secs(10);
-/// The most patches at a time.
+/// The most parallel patches.
 const AT_ONCE: usize = 8;
-/// The number of objects in one answer to a list. A node may be 50 kB.
+/// The number of objects in a page of a list. A node may have 50 kB.
 const PAGE: u32 = 100;
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ pub(crate) struct Settings {
     pub(crate) pass_every: Duration,
 }
 
-/// Never ends. `now` is the clock for the time of grace.
+/// Labels nodes. Never returns. `now` is the clock for the grace period.
 pub(crate) async fn run(
     client: Client,
     settings: &Settings,
@@ -76,7 +76,7 @@ pub(crate) async fn run(
 
 /// An event of a watch.
 enum Heard {
-    /// The watch begins to list; this does not mean that it will succeed.
+    /// The watch begins to list, and may still fail.
     Begun,
     /// All objects have been listed.
     Listed,
@@ -84,13 +84,13 @@ enum Heard {
     Trouble(String),
 }
 
-/// The objects as last seen.
+/// The last seen objects.
 struct Watched {
     nodes: Store<Node>,
     pods: Store<Pod>,
     maps: Store<ConfigMap>,
     events: SelectAll<BoxStream<'static, (usize, Heard)>>,
-    /// Each watch's subject, for the log, and whether it has listed all objects once.
+    /// For each watch, its subject in the log, and whether it has listed all objects once.
     watches: [(String, bool); 3],
 }
 
@@ -118,7 +118,7 @@ impl Watched {
         self.watches.iter().all(|(_, listed)| *listed)
     }
 
-    /// Returns whether the nodes are to be checked.
+    /// Handles an event. Returns whether to check the nodes.
     fn take(&mut self, watch: usize, heard: Heard, log: &mut Log<'_>) -> bool {
         let Some((subject, listed)) = self.watches.get_mut(watch) else { return false };
         match heard {
@@ -135,7 +135,7 @@ impl Watched {
     }
 }
 
-/// Keeps the objects of one kind in a store, and reports their changes.
+/// Watches the objects of one kind. Returns a store of them, and a stream of their changes.
 fn watched<K>(
     watch: usize,
     api: Api<K>,
@@ -162,26 +162,26 @@ fn heard<K>(event: watcher::Result<watcher::Event<K>>) -> Heard {
             let (why, remedy) = api_words(&e);
             Heard::Trouble(format!("{why}; what to do: {remedy}"))
         }
-        // The server has forgotten the events since then: all objects are listed anew.
+        // The server has forgotten the events since the last one: the watcher lists all objects anew.
         Err(watcher::Error::WatchError(status)) if status.code == 410 => Heard::Begun,
         Err(e) => Heard::Trouble(words(&e)),
     }
 }
 
-/// The decisions and actions so far.
+/// The state of the labelling.
 struct Labeller<'s> {
     settings: &'s Settings,
     nodes: Api<Node>,
     memory: Memory,
-    /// The version that a patch made of a node, and when.
+    /// For each recently patched node, the version after the patch and the time of the patch.
     sent: BTreeMap<String, (u64, tokio::time::Instant)>,
-    /// The mode, and whether there is a ConfigMap.
+    /// The last mode, and whether there was a ConfigMap, to log changes.
     mode: Option<(Mode, bool)>,
 }
 
-/// How a patch ended.
+/// The result of a patch.
 enum Patched {
-    /// The node has this version now.
+    /// The node has this version after the patch.
     Done(u64),
     /// The node is gone.
     Gone,
@@ -189,7 +189,7 @@ enum Patched {
 }
 
 impl Labeller<'_> {
-    /// Checks all nodes. Returns after how long to check again, even if nothing changes.
+    /// Checks all nodes. Returns how long to wait for the next check if nothing changes.
     async fn pass(&mut self, cluster: &Watched, health: &Health, now: Instant, log: &mut Log<'_>) -> Duration {
         let keys = &self.settings.keys;
         let nodes: Vec<view::Node> = cluster.nodes.state().iter().map(|node| view::Node::new(node, keys)).collect();
@@ -221,7 +221,7 @@ impl Labeller<'_> {
         if failed { again_in.min(RETRY) } else { again_in }
     }
 
-    /// The mode in the ConfigMap. Logs a change of the mode.
+    /// Returns the mode in the ConfigMap, and logs a change of it.
     fn mode(&mut self, cluster: &Watched, log: &mut Log<'_>) -> Mode {
         let map = cluster.maps.state().first().cloned();
         let mode = view::mode(map.as_deref());
@@ -229,20 +229,20 @@ impl Labeller<'_> {
             let name = &self.settings.config_map;
             log.say(&match mode {
                 Mode::Install => "the mode is install: nodes are labelled as they become ready".to_owned(),
-                Mode::Uninstall => "the mode is uninstall: the labels go".to_owned(),
+                Mode::Uninstall => "the mode is uninstall: the nodes lose their labels".to_owned(),
                 Mode::Unknown if map.is_none() => {
-                    format!("there is no ConfigMap {name}: no node becomes ready, and those that are stay so for two minutes")
+                    format!("there is no ConfigMap {name}: no node becomes ready, and nodes that are ready stay so for two minutes")
                 }
                 Mode::Unknown => format!(
                     "the ConfigMap {name} has no mode in its key \"mode\" (expected install, uninstall or uninstall-force): \
-                     no node becomes ready, and those that are stay so for two minutes"
+                     no node becomes ready, and nodes that are ready stay so for two minutes"
                 ),
             });
         }
         mode
     }
 
-    /// Logs the result. Returns whether to try again.
+    /// Logs a patch's result. Returns whether to try again.
     fn note(&mut self, change: Change, patched: Patched, log: &mut Log<'_>) -> bool {
         let subject = format!("node {}", change.node);
         match patched {
@@ -262,7 +262,7 @@ impl Labeller<'_> {
     }
 }
 
-/// The labels first, so that a pod that waits for the taint to be lifted finds them.
+/// Patches a node: the labels first, so that a pod that waits for the taint's removal finds them.
 async fn apply(nodes: &Api<Node>, change: &Change, taint: Option<&str>) -> Patched {
     let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
     let mut version = 0;
@@ -278,7 +278,7 @@ async fn apply(nodes: &Api<Node>, change: &Change, taint: Option<&str>) -> Patch
         match timeout(PATCH, nodes.patch_metadata(&change.node, &params, &taints)).await {
             Ok(Ok(node)) => version = view::version(&node.metadata),
             Ok(Err(kube::Error::Api(status))) if status.code == 422 => {
-                return Patched::Failed("its taints have changed meanwhile, and are looked at again".to_owned());
+                return Patched::Failed("its taints changed at the same time: the patch is tried again".to_owned());
             }
             other => return not_done("its startup taint", other.map(Result::err).ok().flatten()),
         }
@@ -286,7 +286,7 @@ async fn apply(nodes: &Api<Node>, change: &Change, taint: Option<&str>) -> Patch
     Patched::Done(version)
 }
 
-/// `error` is None if there was no answer.
+/// Returns the result of a failed patch. `error` is None if there was no answer.
 fn not_done(what: &str, error: Option<kube::Error>) -> Patched {
     match error {
         Some(e) if is_not_found(&e) => Patched::Gone,

@@ -1,12 +1,12 @@
-//! The administrator's wishes: which labels and which taint, and whether the nodes are to be installed.
+//! The administrator's settings: the names of handler, labels and taint, and the mode.
 
-/// The handler that a node must list, and the keys of the labels and the taint.
+/// The handler that a ready node must list, and the keys of the labels and the taint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Keys {
     pub(crate) handler: String,
     pub(crate) ready: String,
     pub(crate) version: String,
-    /// None leaves taints alone.
+    /// None if taints are left alone.
     pub(crate) taint: Option<String>,
 }
 
@@ -14,9 +14,9 @@ pub(crate) struct Keys {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
     Install,
-    /// By force or not.
+    /// The modes uninstall and uninstall-force.
     Uninstall,
-    /// There is no ConfigMap, or another word in it. In this mode the installers do nothing, and are not ready.
+    /// There is no ConfigMap, or it has another word. The installers then do nothing, and are not ready.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! One compile: an unprivileged process with a module in and an artifact out, bounded in time and memory.
+//! Runs one compile process: unprivileged, bounded in time and memory, a module in and an artifact out.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -21,27 +21,27 @@ use crate::error::{Doing, Result};
 
 /// The time after which a compile is killed.
 const LONGEST: Duration = Duration::from_secs(300);
-/// The bytes of a compiler's words that a user is shown. The words quote the module, and those of all engines must fit in one message
-/// between processes, whatever becomes of their bytes in it.
+/// The most bytes of a compiler's text that are read. The text quotes the module, and the texts of all engines must fit in one message
+/// between processes, even after escaping.
 const LONGEST_WORDS: u64 = 4 * 1024;
 
-/// What a compile process is asked for.
+/// The task of a compile process.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Task {
-    /// Machine code that is called in this world.
+    /// Makes machine code for this world.
     Artifact(Tier, World),
-    /// What the module imports and exports (`catamaran_worker::describe`).
+    /// Lists the module's imports and exports (`catamaran_worker::describe`).
     Description,
 }
 
-/// How a compile ended.
+/// The end of a compile.
 pub(super) enum Verdict {
     Made,
     /// The module is at fault.
     Refused(String),
-    /// The other engine runs it.
+    /// The other engine runs the module.
     OtherEngine(String),
-    /// The module is not a plain command but of that world, for this reason.
+    /// The module is no plain command but of this world, for this reason.
     OtherWorld(World, String),
     /// The compile met a limit of time or memory.
     Limit(String),
@@ -51,8 +51,8 @@ pub(super) enum Verdict {
     Failed(String),
 }
 
-/// Runs `compiler`, a program that lies at `path`, on the module in `bytes`, has it write to `output` what `task` asks for, and waits
-/// for it. Calls `born` with the compile process's pid when it has one.
+/// Runs `compiler`, the program at `path`, on the module in `bytes`, with `output` for the task's result, and waits for its end. Calls
+/// `born` with the pid of the new process.
 pub(super) fn run(
     compiler: &mut Command,
     path: &Path,
@@ -64,7 +64,7 @@ pub(super) fn run(
 ) -> Result<Verdict> {
     let doing = || format!("compiling {name}");
     let mut words = File::from(rustix::fs::memfd_create("verdict", MemfdFlags::CLOEXEC).doing(doing)?);
-    // Opened anew, because an earlier compile could move a position that it shares.
+    // Opened anew: with a shared descriptor an earlier compile could have moved the read position.
     let input = File::open(format!("/proc/self/fd/{}", bytes.as_raw_fd())).doing(doing)?;
     let (word, world) = match task {
         Task::Artifact(tier, world) => (tier.word(), Some(world.word())),
@@ -72,11 +72,11 @@ pub(super) fn run(
     };
     let child = compiler
         .arg(word)
-        // The compile process dies with this parent alone.
+        // The compile process asks to be killed when this parent dies.
         .arg(std::process::id().to_string())
         .args(world)
         .env_clear()
-        // A signal to its group reaches nobody else.
+        // A group of its own: a signal to the group reaches no other process.
         .process_group(0)
         .stdin(Stdio::from(input))
         .stdout(Stdio::from(output.try_clone().doing(doing)?))
@@ -106,7 +106,7 @@ pub(super) fn run(
     let mut text = Vec::new();
     words.take(LONGEST_WORDS).read_to_end(&mut text).doing(doing)?;
     let text = String::from_utf8_lossy(&text).replace(|c: char| c.is_control() && c != '\n', " ");
-    // The process met hostile bytes, so the lengths are checked again.
+    // The process parsed hostile bytes, so its own check of the lengths is repeated.
     Ok(match judged(ended, code, shortened(text.trim()).into_owned()) {
         Verdict::Made => match out_of_proportion(length(bytes)?, length(output)?) {
             None => Verdict::Made,
@@ -120,11 +120,14 @@ fn length(file: &File) -> Result<u64> {
     file.metadata().map(|status| status.len()).doing(|| "looking at what was compiled".to_owned())
 }
 
+/// The exit code of a compile process that is refused memory: a Rust program aborts when an allocation fails.
+const ABORTED: u32 = 128 + libc::SIGABRT as u32;
+/// The exit code of a compile process that exceeds its processor time.
+const CPU_TIME: u32 = 128 + libc::SIGXCPU as u32;
+
 fn judged(ended: bool, code: u32, words: String) -> Verdict {
-    const ABORTED: u32 = 128 + libc::SIGABRT as u32;
-    const CPU_TIME: u32 = 128 + libc::SIGXCPU as u32;
     match code {
-        // Not remembered, because other compiles may be at fault. The processor time tells what the module itself takes.
+        // Not cached, because other compiles may be at fault. The limit of processor time catches a module that is itself too slow.
         _ if !ended => Verdict::Failed(format!("it was still compiling after {LONGEST:?}: try again")),
         0 => Verdict::Made,
         _ if code == u32::from(EXIT_REFUSED) => Verdict::Refused(words),
@@ -134,7 +137,6 @@ fn judged(ended: bool, code: u32, words: String) -> Verdict {
         CPU_TIME => {
             Verdict::Limit("it takes more processor time to compile than a node gives to one module".to_owned())
         }
-        // A Rust program aborts when it is refused memory.
         ABORTED => Verdict::Limit(format!("it takes more memory to compile than a node gives to one module ({words})")),
         _ => Verdict::Failed(format!("the compiler ended with {code}: {words}")),
     }
@@ -145,7 +147,36 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    /// Nothing is believed of what a compile process says of itself.
+    #[test]
+    fn the_reference_has_the_exit_codes_of_compile_processes() {
+        let of = |world: World| (0..256).find(|code| World::of_exit_code(*code) == Some(world)).unwrap();
+        let rows = [
+            (0, "The artifact is made."),
+            (1, "The process could not confine itself, or could not read the module."),
+            (2, "The process was not started by the compile driver."),
+            (EXIT_REFUSED.into(), "The module is at fault: no engine runs it. The refusal is cached."),
+            (EXIT_OTHER_ENGINE.into(), "The other engine runs the module. This is cached."),
+            (EXIT_OUTPUT.into(), "The artifact could not be written."),
+            (of(World::Http), "The component is a server and no command. This is cached."),
+            (of(World::ExtendedCommand), "The component is an extended command. This is cached."),
+            (
+                ABORTED,
+                "The module takes more memory to compile than the node gives to one module. It is tried again after an hour.",
+            ),
+            (CPU_TIME, "The same for processor time."),
+        ];
+        let sorted = rows.is_sorted_by_key(|(code, _)| *code);
+        assert!(sorted, "{rows:?}");
+        let rows = rows.map(|(code, means)| [code.to_string(), means.to_owned()]);
+        let others = ["any other".to_owned(), "The compiler failed or was killed. Nothing is cached.".to_owned()];
+        catamaran_reference::matches(
+            "exit codes of compile processes",
+            ["code", "meaning"],
+            rows.into_iter().chain([others]),
+        );
+    }
+
+    /// The test's compile processes do what a compromised one might do.
     #[test]
     fn a_hostile_compile_process_fills_neither_cache_nor_log() {
         let folder = std::env::temp_dir().join(format!("catamaran-compile-{}", std::process::id()));
@@ -153,7 +184,7 @@ mod tests {
         let program = folder.join("compiler");
         let memory = |name: &str| File::from(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC).unwrap());
         let verdict = |script: &str| {
-            // Another process writes it, because a file that this process holds open for writing cannot be executed.
+            // Another process writes the file, because a file that this process has open for writing cannot be executed.
             let mut copy = Command::new("install")
                 .args(["-m", "755", "/dev/stdin"])
                 .arg(&program)
@@ -171,7 +202,7 @@ mod tests {
         assert!(matches!(verdict(&format!("head -c {most} /dev/zero")), Verdict::Made));
         match verdict(&format!("head -c {} /dev/zero", most + 1)) {
             Verdict::Refused(reason) => assert!(reason.contains(&format!("at most {most} are kept")), "{reason}"),
-            _ => panic!("it is kept"),
+            _ => panic!("too large an artifact is accepted"),
         }
         match verdict("head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 65") {
             Verdict::Refused(reason) => assert_eq!(reason, format!("{}...", "x".repeat(200))),

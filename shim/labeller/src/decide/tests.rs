@@ -1,4 +1,4 @@
-//! Tests of decisions: nodes at a time, and how they change.
+//! Tests decisions, for single states and for sequences of them.
 
 use super::*;
 
@@ -41,12 +41,12 @@ fn installer(is_ready: bool) -> Installer {
     Installer { pod: "p".into(), node: "a".into(), is_ready, version: Some("1".into()), created: 1 }
 }
 
-/// A time in seconds after a start that leaves room for earlier times.
+/// Returns the time `seconds` after `start`.
 fn at(start: Instant, seconds: u64) -> Instant {
     start + Duration::from_secs(seconds)
 }
 
-/// The labels that change, as "key=value" or "key-", and the indices of the taints that are lifted.
+/// Returns the changed labels, as "key=value" or "key-", and the indices of the removed taints.
 fn changes(decision: &Decision) -> (Vec<String>, Vec<usize>) {
     let labels = decision.changes.iter().flat_map(|change| &change.labels).map(|(key, value)| match value {
         Some(value) => format!("{key}={value}"),
@@ -185,7 +185,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn each_node_is_labelled_as_its_installer_and_kubelet_say() {
+fn a_node_is_labelled_if_its_installer_and_kubelet_are_ready() {
     let start = Instant::now();
     let now = at(start, START);
     for case in cases() {
@@ -232,7 +232,7 @@ fn an_uninstallation_ends_the_grace_period() {
     let nodes = [labelled()];
     let decide = |mode, memory: &Memory| decide(&keys(), mode, &nodes, &[installer(false)], now, memory);
     let uninstalled = decide(Mode::Uninstall, &Memory::from([("1".to_owned(), Some(now))]));
-    // The labels are still there: the watch does not show the patch yet.
+    // The node still has its labels, because the watch does not show the patch yet.
     assert_eq!(changes(&decide(Mode::Install, &uninstalled.memory)).0, GONE);
 }
 

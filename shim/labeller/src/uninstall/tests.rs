@@ -1,4 +1,4 @@
-//! Uninstallations of nodes whose installers answer by HTTP, each at an address of its own below 127.0.0.0/8.
+//! Tests uninstallations. The installers are HTTP servers in this process, each at its own address in 127.0.0.0/8.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use crate::args::Place;
 use crate::cluster::Kube;
 use crate::fake_api::FakeApi;
 
-/// An installer's answers, one after the other. It repeats the last one.
+/// An installer's answers, in order. The last one is repeated.
 type Script = Arc<Mutex<VecDeque<String>>>;
 
 fn says(mode: &str, state: &str, message: &str) -> String {
@@ -35,13 +35,13 @@ async fn answer(listener: TcpListener, script: Script) {
     }
 }
 
-/// A cluster of nodes whose API server is a list and a word.
+/// A cluster without an API server: a list of pods, and the modes that were written.
 #[derive(Default)]
 struct FakeCluster {
     pods: RefCell<Vec<InstallerPod>>,
     /// The modes that were written.
     modes: RefCell<Vec<String>>,
-    /// Errors of the API server; each call takes one.
+    /// Errors of the API server. Each call takes one.
     errors: RefCell<VecDeque<Error>>,
     port: u16,
 }
@@ -63,7 +63,7 @@ impl Cluster for FakeCluster {
 }
 
 impl FakeCluster {
-    /// One node for each script: node-0 and so on.
+    /// Makes a node for each script: node-0 and so on.
     async fn new(scripts: &[&[String]]) -> Self {
         let mut cluster = Self::default();
         for (place, script) in scripts.iter().enumerate() {
@@ -137,7 +137,7 @@ async fn all_nodes_uninstall() {
 }
 
 #[tokio::test]
-async fn a_refusal_ends_when_the_others_are_done_and_writes_the_mode_back() {
+async fn after_a_refusal_the_other_nodes_finish_and_the_mode_is_set_back() {
     let ready = says("install", "ready", "");
     let refused = says("uninstall", "refused", "pods use the handler: default/web\n  What to do: delete them");
     let working = says("uninstall", "working", "");
@@ -152,10 +152,10 @@ async fn a_refusal_ends_when_the_others_are_done_and_writes_the_mode_back() {
 }
 
 #[tokio::test]
-async fn a_mode_that_cannot_be_written_back_is_said() {
+async fn a_mode_that_cannot_be_set_back_is_reported() {
     let refused = says("uninstall", "refused", "pods");
     let cluster = FakeCluster::new(&[&[says("install", "ready", ""), refused]]).await;
-    // The mode is written once, then the server is gone.
+    // The API server fails after the mode was written once.
     let say = |words: &str| {
         if words.ends_with(": refused") {
             cluster.errors.borrow_mut().push_back(Error::NoAnswer);
@@ -163,20 +163,17 @@ async fn a_mode_that_cannot_be_written_back_is_said() {
     };
     let text = run(&cluster, &settings(Mode::Uninstall, cluster.port, LONG), &say).await.unwrap_err().to_string();
     assert_eq!(*cluster.modes.borrow(), ["uninstall"]);
-    assert!(
-        text.contains("The mode could not be written back to \"install\": the API server does not answer"),
-        "{text}"
-    );
+    assert!(text.contains("The mode could not be set back to \"install\": the API server does not answer"), "{text}");
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_last_time_is_waited_out() {
+async fn an_unchanged_refusal_from_before_counts_only_after_a_while() {
     let refused = says("uninstall", "refused", "pods");
     let done = says("uninstall", "uninstalled", "");
-    // The installer has not checked its node since then, and later does.
+    // The installer checks its node only after a while.
     let cluster = FakeCluster::new(&[&[refused.clone(), refused.clone(), refused.clone(), done]]).await;
     assert_eq!(cluster.uninstall(Mode::Uninstall, LONG).await.0, Ok(()));
-    // The installer has checked, and says the same.
+    // The installer has checked, and refuses again.
     let cluster = FakeCluster::new(&[&[refused]]).await;
     let begun = Instant::now();
     let (ended, _) = cluster.uninstall(Mode::Uninstall, LONG).await;
@@ -185,9 +182,9 @@ async fn a_refusal_of_the_last_time_is_waited_out() {
 }
 
 #[tokio::test]
-async fn an_uninstallation_of_the_last_time_is_asked_for_again() {
+async fn an_unchanged_success_from_before_is_checked_again() {
     let done = says("uninstall", "uninstalled", "");
-    // The mode was install for a while, and the kubelet has only just handed that on.
+    // The mode was install for a while, and the kubelet has just passed that on.
     let cluster = FakeCluster::new(&[&[done.clone(), done.clone(), says("install", "working", ""), done]]).await;
     let (ended, said) = cluster.uninstall(Mode::Uninstall, LONG).await;
     assert_eq!(ended, Ok(()));
@@ -195,7 +192,7 @@ async fn an_uninstallation_of_the_last_time_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_failure_counts_when_it_lasts() {
+async fn a_failure_counts_only_if_it_lasts() {
     let ready = says("install", "ready", "");
     let failed = says("uninstall", "failed", "the disk is full");
     let done = says("uninstall", "uninstalled", "");
@@ -208,7 +205,7 @@ async fn a_failure_counts_when_it_lasts() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_force_does_not_write_the_mode_back() {
+async fn a_refused_forced_uninstallation_does_not_set_the_mode_back() {
     let refused = says("uninstall-force", "refused", "no systemd");
     let cluster = FakeCluster::new(&[&[says("install", "ready", ""), refused]]).await;
     let text = cluster.uninstall(Mode::UninstallForce, LONG).await.0.unwrap_err();
@@ -233,7 +230,7 @@ async fn nodes_that_do_not_answer_in_time_are_named() {
     let expected = [
         "These nodes have not uninstalled after 0 s:\n",
         "  node-1 (pod pod-1): its installer's mode is still \"install\"\n",
-        "  node-x (pod pod-x): its installer does not answer: its pod has no address: it has not been started\n",
+        "  node-x (pod pod-x): its installer does not answer: its pod has no address, so it has not been started\n",
         "  node-y (pod pod-y): its installer does not answer: Connection refused",
         "The mode stays \"uninstall\"",
     ];
@@ -245,7 +242,7 @@ async fn nodes_that_do_not_answer_in_time_are_named() {
 }
 
 #[tokio::test]
-async fn an_installer_that_is_replaced_is_asked_in_its_stead() {
+async fn the_successor_of_a_replaced_installer_is_asked() {
     let ready = says("install", "ready", "");
     let working = says("uninstall", "working", "");
     let cluster = FakeCluster::new(&[&[ready], &[working, says("uninstall", "uninstalled", "")]]).await;
@@ -271,7 +268,7 @@ async fn an_installer_that_is_replaced_is_asked_in_its_stead() {
 }
 
 #[tokio::test]
-async fn a_node_that_stays_without_an_installer_is_taken_for_deleted() {
+async fn a_node_that_stays_without_an_installer_counts_as_deleted() {
     let cluster = FakeCluster::new(&[&[says("install", "ready", "")]]).await;
     let removing = async {
         sleep(Duration::from_millis(100)).await;
@@ -284,15 +281,15 @@ async fn a_node_that_stays_without_an_installer_is_taken_for_deleted() {
 }
 
 #[tokio::test]
-async fn no_installers_are_uninstalled_already() {
+async fn without_installers_there_is_nothing_to_uninstall() {
     let cluster = FakeCluster::default();
     let (ended, said) = cluster.uninstall(Mode::Uninstall, LONG).await;
-    assert_eq!((ended, said), (Ok(()), vec!["there is no installer, and so nothing to uninstall".to_owned()]));
+    assert_eq!((ended, said), (Ok(()), vec!["there is no installer, so there is nothing to uninstall".to_owned()]));
     assert_eq!(*cluster.modes.borrow(), [] as [&str; 0]);
 }
 
 #[tokio::test]
-async fn an_api_server_that_is_gone_ends_it_in_time() {
+async fn an_api_server_that_stays_away_ends_the_uninstallation_in_time() {
     let cluster = FakeCluster::new(&[&[says("install", "ready", "")]]).await;
     cluster.errors.borrow_mut().extend((0..100_000).map(|_| transient()));
     let text = cluster.uninstall(Mode::Uninstall, 300).await.0.unwrap_err();
@@ -300,7 +297,7 @@ async fn an_api_server_that_is_gone_ends_it_in_time() {
 }
 
 #[tokio::test]
-async fn the_api_is_asked_for_one_config_map_and_the_pods_of_a_selector() {
+async fn an_uninstallation_patches_one_config_map_and_lists_the_selected_pods() {
     let api = FakeApi::start().await;
     let fake = FakeCluster::new(&[&[says("install", "ready", ""), says("uninstall-force", "uninstalled", "")]]).await;
     let pod = |name: &str, app: &str, phase: &str, address: &str| -> Value {
@@ -322,7 +319,7 @@ async fn the_api_is_asked_for_one_config_map_and_the_pods_of_a_selector() {
 
     api.put("namespaces/ns/pods", pod("p", "installer", "Running", "127.9.0.1"));
     let e = uninstall().await.unwrap_err();
-    assert!(e.starts_with("writing the mode \"uninstall-force\" into the ConfigMap ns/mode: not found (404)\n  What to do: look at the names"), "{e}");
+    assert!(e.starts_with("writing the mode \"uninstall-force\" into the ConfigMap ns/mode: not found (404)\n  What to do: correct the names"), "{e}");
 
     api.put(
         "namespaces/ns/configmaps",

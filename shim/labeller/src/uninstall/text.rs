@@ -1,25 +1,26 @@
-//! The texts about an uninstallation: its progress, and why it is not done.
+//! The texts about an uninstallation: the progress, and why it did not finish.
 
 use super::{Node, Nodes, Progress, Settings};
 use crate::error::Error;
 
 const GONE: &str = "its installer is gone, and has no successor yet";
 
-/// The mode in the ConfigMap after an uninstallation that not all nodes completed.
+/// The mode in the ConfigMap after an uninstallation that did not finish on all nodes.
 pub(super) enum Mode {
-    /// It is install again.
+    /// The mode is install again.
     Back,
+    /// The mode could not be set back, for this reason.
     NotBack(Error),
-    /// No node refused.
+    /// The mode is still the one of the uninstallation.
     Stays,
 }
 
 pub(super) fn to_uninstall(nodes: usize) -> String {
     let nodes = if nodes == 1 { "1 node is".to_owned() } else { format!("{nodes} nodes are") };
-    format!("{nodes} to uninstall. A kubelet takes up to two minutes to tell its installer")
+    format!("{nodes} to uninstall. A kubelet takes up to two minutes to pass the mode on to its installer")
 }
 
-/// The progress without the node's own message, which comes at the end.
+/// Returns the progress in words, without the node's own message, which the final text has.
 pub(super) fn short(progress: &Progress) -> &str {
     match progress {
         Progress::Waiting(why) => why,
@@ -30,7 +31,7 @@ pub(super) fn short(progress: &Progress) -> &str {
     }
 }
 
-/// The nodes that have not uninstalled, with their messages and the remedy.
+/// Returns the final text: the nodes that have not uninstalled, their messages, and the remedy.
 pub(super) fn not_uninstalled(nodes: &Nodes, settings: &Settings, mode: &Mode) -> String {
     let (mut refused, mut failed, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for node in nodes.values() {
@@ -62,18 +63,18 @@ fn line(node: &Node, words: &str) -> String {
 
 fn remedy(settings: &Settings, mode: &Mode) -> String {
     match mode {
-        Mode::Back => "\nThe mode is \"install\" again: these nodes stay as they are, and those that had uninstalled install again.\n  \
+        Mode::Back => "\nThe mode is \"install\" again: the nodes above stay installed, and those that had uninstalled install again.\n  \
              What to do: end the pods that use the handler, then uninstall again; or uninstall with the mode uninstall-force, \
              which leaves such pods running without exec and deletion"
             .to_owned(),
         Mode::NotBack(e) => format!(
-            "\nThe mode could not be written back to \"install\": {e}\n  \
-             What to do: write it into the ConfigMap by hand, or these nodes uninstall as soon as their pods have ended"
+            "\nThe mode could not be set back to \"install\": {e}\n  \
+             What to do: write \"install\" into the ConfigMap by hand; otherwise these nodes uninstall as soon as their pods have ended"
         ),
         Mode::Stays => format!(
-            "\nThe mode stays {:?}, and these nodes go on trying.\n  What to do: look at these pods, then uninstall again, with a \
-             longer time-out if need be. A node that is gone for good is deleted with `kubectl delete node`. To keep \
-             Catamaran, write the mode \"install\" into the ConfigMap",
+            "\nThe mode stays {:?}, and these nodes go on trying.\n  What to do: look at the pods above, then uninstall again, with a \
+             longer time-out if need be. If a node is gone for good, run `kubectl delete node`. To keep Catamaran, write \
+             the mode \"install\" into the ConfigMap",
             settings.mode.word()
         ),
     }

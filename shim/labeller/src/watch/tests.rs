@@ -1,4 +1,4 @@
-//! Tests of the real client against an API server in this process.
+//! Tests the labeller with the real client, against a fake API server in this process.
 
 use std::cell::{Cell, RefCell};
 
@@ -12,10 +12,10 @@ const PODS: &str = "namespaces/ns/pods";
 const MAPS: &str = "namespaces/ns/configmaps";
 /// The log's names for the three watches.
 const SUBJECTS: [&str; 3] = ["the nodes: ", "the installers' pods: ", "the ConfigMap ns/mode: "];
-/// How long to wait for something that must not happen: many passes.
+/// How long to wait for an event that must not happen: many checks of all nodes.
 const MOMENT: Duration = Duration::from_millis(400);
 
-/// A labeller that runs during a story.
+/// The environment of a labeller that runs while a story is told.
 struct Story {
     api: FakeApi,
     health: Health,
@@ -31,7 +31,7 @@ impl Story {
         Self { api, health, ahead, said }
     }
 
-    /// Runs the labeller until the story ends.
+    /// Runs the labeller and the story, until the story ends.
     async fn tell(&self, story: impl AsyncFnOnce(&FakeApi)) {
         let settings = Settings {
             namespace: "ns".into(),
@@ -106,21 +106,21 @@ fn labelled(version: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_node_lives_its_life() {
+async fn a_node_is_labelled_unlabelled_and_relabelled_as_its_installer_changes() {
     let story = Story::begin().await;
     let taint = |key: &str| json!({"key": key, "effect": "NoSchedule", "fieldOfALaterVersion": true});
     story.api.put(MAPS, map("install"));
     story.api.put("nodes", node("a", &[""], &json!([taint("x"), taint("c/taint"), taint("b")])));
     story.api.put("nodes", node("b", &["", "catamaran"], &json!([taint("c/taint")])));
     story.api.put(PODS, pod("p", "a", "1", "False"));
-    // A pod that the selector does not match.
+    // A ready pod that the selector does not match.
     let mut other = pod("q", "b", "9", "True");
     other["metadata"]["labels"]["app"] = json!("web");
     story.api.put(PODS, other);
     story
         .tell(async |api| {
             until("a first look", || story.health.is_ready()).await;
-            // The pod is ready before the kubelet has read containerd's new configuration.
+            // The pod becomes ready before the kubelet has read containerd's new configuration.
             api.put(PODS, pod("p", "a", "1", "True"));
             tokio::time::sleep(MOMENT).await;
             assert_eq!((labels(api), api.patches()), (bare(), vec![]));
@@ -129,7 +129,7 @@ async fn a_node_lives_its_life() {
                 .await;
             assert_eq!(labels(api), labelled("1"));
 
-            // Nothing differs: nothing is sent.
+            // Nothing differs, so no patch is sent.
             tokio::time::sleep(MOMENT).await;
             assert_eq!(api.patches().len(), 2);
 
@@ -170,7 +170,7 @@ async fn a_node_lives_its_life() {
             "node a: ready, version 1",
             "node a: not ready: its installer p is not ready",
             "node a: ready, version 2",
-            "the mode is uninstall: the labels go",
+            "the mode is uninstall: the nodes lose their labels",
             "node a: not ready: the mode is uninstall",
             "the mode is install: nodes are labelled as they become ready",
             "node a: ready, version 2",
@@ -179,7 +179,7 @@ async fn a_node_lives_its_life() {
 }
 
 #[tokio::test]
-async fn a_restarted_api_server_is_found_again() {
+async fn the_labeller_reconnects_to_a_restarted_api_server() {
     let story = Story::begin().await;
     story.api.put(MAPS, map("install"));
     story.api.put("nodes", node("a", &[], &json!(null)));
@@ -188,7 +188,7 @@ async fn a_restarted_api_server_is_found_again() {
         .tell(async |api| {
             until("labelled", || labels(api) == labelled("1")).await;
             api.stop().await;
-            // Meanwhile the installer is replaced, and no watch reports it.
+            // The installer is replaced while no watch can report it.
             api.delete(PODS, "p");
             api.put(PODS, pod("p2", "a", "2", "True"));
             tokio::time::sleep(Duration::from_secs(3)).await;
@@ -204,7 +204,7 @@ async fn a_restarted_api_server_is_found_again() {
         let of_subject: Vec<&String> = said.iter().filter(|words| words.starts_with(subject)).collect();
         let (last, troubles) = of_subject.split_last().unwrap();
         assert_eq!(last.as_str(), format!("{subject}well again"));
-        // The broken watch and the refused connection are each logged once, though the client tried again for three seconds.
+        // The broken watch and the refused connection are logged once each, although the client retried for three seconds.
         assert!((1..=2).contains(&troubles.len()), "{said:#?}");
         assert!(troubles.last().unwrap().contains("Connection refused"), "{said:#?}");
     }
@@ -229,7 +229,7 @@ async fn a_patched_node_is_not_patched_again_before_its_watch_shows_it() {
 }
 
 #[tokio::test]
-async fn a_missing_right_is_said_once_and_keeps_it_unready() {
+async fn a_missing_right_is_logged_once_and_keeps_the_labeller_unready() {
     let story = Story::begin().await;
     story.api.put(MAPS, map("install"));
     story.api.put("nodes", node("a", &["catamaran"], &json!(null)));
@@ -248,8 +248,8 @@ async fn a_missing_right_is_said_once_and_keeps_it_unready() {
     assert_eq!(
         story.said()[1..],
         [
-            "node a: its labels cannot be changed: patches are refused (403); what to do: give the service account that right: \
-             the chart's Role and ClusterRole have it",
+            "node a: its labels cannot be changed: patches are refused (403); what to do: give the service account this right, \
+             as the chart's Role and ClusterRole do",
             "node a: well again",
             "node a: ready, version 1",
         ]
@@ -276,13 +276,13 @@ async fn a_missing_config_map_makes_no_node_ready() {
 }
 
 #[tokio::test]
-async fn taints_that_have_changed_meanwhile_are_looked_at_again() {
+async fn a_patch_of_taints_that_have_changed_is_not_applied() {
     let api = FakeApi::start().await;
     api.put(
         "nodes",
         node("a", &[], &json!([{"key": "x", "effect": "NoSchedule"}, {"key": "c/taint", "effect": "NoSchedule"}])),
     );
-    // The node as it was seen before the other taint came.
+    // The change was decided before the node got the other taint.
     let change = Change { node: "a".into(), labels: BTreeMap::new(), taints: vec![0], why: String::new() };
     let patched = apply(&Api::all(api.client()), &change, Some("c/taint")).await;
     assert!(matches!(patched, Patched::Failed(_)));

@@ -32,7 +32,7 @@ const COUNTED: [Counted; 12] = [
     Counted {
         line: "starts",
         name: "catamaran_starts_total",
-        help: "Guests that were started, containers and execs, by engine, by world (http: servers) and by where their machine code came from.",
+        help: "Started guests, containers and execs, by engine, world (http: servers) and machine code: best (optimised), fast, or uncached (no room in the cache).",
         labels: &[("engine", &ENGINES), ("world", &WORLDS), ("origin", &ORIGINS)],
         unit: 1.0,
     },
@@ -53,21 +53,21 @@ const COUNTED: [Counted; 12] = [
     Counted {
         line: "compile_milliseconds",
         name: "catamaran_compile_seconds_total",
-        help: "How long compile processes ran, in seconds.",
+        help: "The time that compile processes ran, in seconds.",
         labels: &[("engine", &ENGINES), ("tier", &TIERS)],
         unit: 1000.0,
     },
     Counted {
         line: "failures",
         name: "catamaran_compile_failures_total",
-        help: "Orders for machine code that failed although the module was not at fault.",
+        help: "Orders for machine code that failed without the module's fault.",
         labels: &[("engine", &ENGINES)],
         unit: 1.0,
     },
     Counted {
         line: "refusals",
         name: "catamaran_modules_refused_total",
-        help: "Modules that a compiler found to be at fault.",
+        help: "Modules that a compiler refused.",
         labels: &[("engine", &ENGINES)],
         unit: 1.0,
     },
@@ -95,14 +95,14 @@ const COUNTED: [Counted; 12] = [
     Counted {
         line: "traps",
         name: "catamaran_traps_total",
-        help: "Guests that ended with the exit code of a trap, 134.",
+        help: "Guests that ended with 134, the exit code of a trap.",
         labels: &[("engine", &ENGINES)],
         unit: 1.0,
     },
     Counted {
         line: "oom_kills",
         name: "catamaran_oom_kills_total",
-        help: "Kills by the kernel in a container's cgroup that ran out of memory; native: in containers without an engine.",
+        help: "Kills by the kernel because a container's cgroup ran out of memory; native: containers without an engine.",
         labels: &[("engine", &CAUSES)],
         unit: 1.0,
     },
@@ -119,13 +119,17 @@ const COUNTED: [Counted; 12] = [
 const PASSES: [(&str, &str, &[&str]); 3] = [
     (
         INSTALLS,
-        "Installations that this installer carried out, by result.",
+        "Installations since this installer started, by result.",
         &["changed", "unchanged", "restart-needed", "refused", "failed", "rolled-back"],
     ),
-    (RECONCILES, "Looks at the node in the mode install, by result.", &["intact", "mended", "failed"]),
+    (
+        RECONCILES,
+        "Checks of the node in the mode install, by result; the first installation counts as mended.",
+        &["intact", "mended", "failed"],
+    ),
     (
         UNINSTALLS,
-        "Uninstallations that this installer carried out, by result.",
+        "Uninstallations since this installer started, by result.",
         &["changed", "unchanged", "restart-needed", "refused", "failed", "rolled-back"],
     ),
 ];
@@ -134,11 +138,11 @@ const PASSES: [(&str, &str, &[&str]); 3] = [
 pub(crate) fn text(host: &Host, board: &Board) -> String {
     let mut page = Page::default();
     let told = board.told();
-    page.head("catamaran_build_info", "gauge", "The version that this installer installs.");
+    page.head("catamaran_build_info", "gauge", "Always 1; the label is the version that this installer installs.");
     page.sample("catamaran_build_info", &[("version", &told.version)], 1.0);
     page.gauge(
         "catamaran_node_ready",
-        "Whether pods of the handler can run on this node.",
+        "1 while pods of the handler can run on this node (/readyz answers 200), else 0.",
         f64::from(u8::from(told.node_ready)),
     );
     let passes = board.passes();
@@ -163,8 +167,8 @@ pub(crate) fn text(host: &Host, board: &Board) -> String {
         counters::queue(host) as f64,
     );
     let size = Size::read(host);
-    page.gauge("catamaran_cache_bytes", "What the cache takes on the disk, in bytes.", size.bytes as f64);
-    page.gauge("catamaran_cache_entries", "Artifacts in the cache.", size.entries as f64);
+    page.gauge("catamaran_cache_bytes", "The size of the cache on the disk, in bytes.", size.bytes as f64);
+    page.gauge("catamaran_cache_entries", "The number of artifacts in the cache.", size.entries as f64);
     page.0
 }
 
@@ -214,6 +218,8 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use catamaran_reference::{code, matches, plain};
+
     use super::*;
     use crate::serve::board::State;
     use crate::serve::mode::Mode;
@@ -265,6 +271,41 @@ mod tests {
             }
         }
         assert!(text.ends_with('\n') && !text.contains("traps_total 9"));
+    }
+
+    /// A metric's labels in the page, each with the values that are shown before anything is counted.
+    fn labels(page: &str, name: &str) -> String {
+        let mut labels = Vec::<(&str, Vec<&str>)>::new();
+        for line in page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.split('}').next()) {
+            for (key, value) in line.split(',').filter_map(|pair| pair.split_once('=')) {
+                let at = labels.iter().position(|(known, _)| *known == key).unwrap_or(labels.len());
+                if at == labels.len() {
+                    labels.push((key, Vec::new()));
+                }
+                let values = &mut labels[at].1;
+                if !values.contains(&value) {
+                    values.push(value);
+                }
+            }
+        }
+        let told = |(key, values): (&str, Vec<&str>)| match values.as_slice() {
+            [_] => code(key),
+            values => {
+                let mut values: Vec<_> = values.iter().map(|value| code(value.trim_matches('"'))).collect();
+                values.sort();
+                format!("{}: {}", code(key), values.join(", "))
+            }
+        };
+        labels.into_iter().map(told).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn the_reference_has_every_metric() {
+        let page = text(&Tree::new().host(), &Board::new("catamaran", "0.1.0"));
+        let heads = page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split_once(' '));
+        let rows: Vec<_> = heads.map(|(name, help)| [code(name), labels(&page, name), plain(help)]).collect();
+        assert!(rows.len() > COUNTED.len() + PASSES.len(), "{rows:?}");
+        matches("metrics", ["name", "labels", "meaning"], rows);
     }
 
     #[test]
