@@ -192,6 +192,10 @@ lint: ## rustfmt, clippy with warnings denied, the layering rules, import circle
 bench: prepare release ## Measure this shim on both engines beside runc and VERSUS=/path/to/another/shim, interleaved
 	CATAMARAN_BIN=$(BENCH_BIN) $(CARGO) run --locked --release -q -p catamaran-bench
 
+.PHONY: engines
+engines: prepare release ## Compare both engines by `catamaran compare`, and print the tables of docs/engines.md, or write them there (BLESS=1); root
+	BLESS=$(BLESS) CATAMARAN_BIN=$(BENCH_BIN) $(CARGO) run --locked --release -q -p catamaran-bench --bin catamaran-engines
+
 MINUTES ?= 20
 
 .PHONY: soak

@@ -1,49 +1,61 @@
-//! Work for a processor alone, the same C source everywhere: native, by `cc -O2`, and as a module of WASI preview 1. The program itself
-//! measures its time, so that no start counts.
+//! Programs in C for their own speed, the same source everywhere: native, by `cc -O2`, and as modules. The program itself measures its time,
+//! so that no start counts.
 
 use std::time::Duration;
 
+use catamaran_bench::programs::work::Work;
 use catamaran_harness::Image;
 
+use crate::contender::Contender;
 use crate::rows::Row;
 use crate::run::Run;
 use crate::samples::Samples;
 
-/// The programs' arguments; some 0.1 to 0.3 s natively.
-const WORK: [(Row, [&str; 2]); 3] =
-    [(Row::Fib, ["fib", "38"]), (Row::Mandelbrot, ["mandelbrot", "800"]), (Row::Sha256, ["sha256", "40000"])];
-
 /// Measures the rows of computing.
 pub(crate) fn measure(run: &Run<'_>, samples: &mut Samples) {
-    let Run { node, account, contenders, plan } = *run;
-    if plan.compute == 0 {
+    if run.plan.compute == 0 {
         return;
     }
-    let images: Vec<Image> = contenders.iter().map(|contender| contender.c_image("compute")).collect();
-    for (contender, image) in contenders.iter().zip(&images) {
-        account.turn(samples, contender.side(), &[], || {
+    let images = |work: Work| -> Vec<Image> { run.contenders.iter().map(|one| one.work_image(work)).collect() };
+    let all: Vec<(Work, Vec<Image>)> = Work::ALL.into_iter().map(|work| (work, images(work))).collect();
+    for (work, images) in &all {
+        for (contender, image) in run.contenders.iter().zip(images) {
             // Compiles it with the optimiser, whose code is to be measured.
-            let id = contender.id("compute-first", 0);
-            contender.container(node, &id, image).args(["/compute", "fib", "1"]).to_its_end();
-            Vec::new()
-        });
-    }
-    for round in 0..plan.compute {
-        eprintln!("compute {} of {}", round + 1, plan.compute);
-        for (row, [work, rounds]) in WORK {
-            let mut results = Vec::new();
-            for (contender, image) in contenders.iter().zip(&images) {
-                account.turn(samples, contender.side(), &[row], || {
-                    let id = contender.id(work, round);
-                    let order = contender.container(node, &id, image).args(["/compute", work, rounds]);
-                    let output = order.limit(Duration::from_secs(60)).to_its_end();
-                    let (result, nanoseconds) =
-                        output.stdout.trim().split_once(' ').unwrap_or_else(|| panic!("{id}: {output:?}"));
-                    results.push(result.to_owned());
-                    vec![(row, nanoseconds.parse::<f64>().expect("a number") / 1e6)]
-                });
-            }
-            assert!(results.iter().all(|result| *result == results[0]), "{work}: not the same everywhere: {results:?}");
+            run.account.turn(samples, contender.side(), &[], || {
+                took(run, contender, image, *work, "first");
+                Vec::new()
+            });
         }
     }
+    run.node.await_compiles();
+    for round in 0..run.plan.compute {
+        eprintln!("compute {} of {}", round + 1, run.plan.compute);
+        for (work, images) in &all {
+            let row = Row::Compute(*work);
+            let mut results = Vec::new();
+            for (contender, image) in run.contenders.iter().zip(images) {
+                run.account.turn(samples, contender.side(), &[row], || {
+                    let (result, milliseconds) = took(run, contender, image, *work, &round.to_string());
+                    results.push(result);
+                    vec![(row, milliseconds)]
+                });
+            }
+            assert!(
+                results.iter().all(|result| *result == results[0]),
+                "{work:?}: not the same everywhere: {results:?}"
+            );
+        }
+    }
+}
+
+/// Runs a program, and returns its result and the milliseconds that it took.
+fn took(run: &Run<'_>, contender: &Contender, image: &Image, work: Work, turn: &str) -> (String, f64) {
+    let id = contender.id(&format!("{work:?}-{turn}").to_lowercase(), 0);
+    let path = format!("/{}", work.guest());
+    let [word, rounds] = work.words();
+    let order = contender.container(run.node, &id, image).args([path.as_str(), word, rounds]);
+    let output = order.limit(Duration::from_secs(60)).to_its_end();
+    let parts = output.stdout.trim().split_once(' ');
+    let (result, nanoseconds) = parts.unwrap_or_else(|| panic!("{id}: {output:?}"));
+    (result.to_owned(), nanoseconds.parse::<f64>().expect("a number") / 1e6)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use catamaran_bench::programs::work::Work;
 use catamaran_harness::cri::Shape;
 use catamaran_harness::{Container, Engine, Image, Node, Runtime, guests, shim_folder};
 
@@ -80,12 +81,15 @@ impl Contender {
         self.runs_wasm().then(|| Image::new(&format!("{name}-wasm")).file(&path, module).entrypoint([&path]))
     }
 
-    /// The image of a program in C, from the same source for all: WASI preview 1, or native for runc.
-    pub(crate) fn c_image(&self, name: &str) -> Image {
-        let path = format!("/{name}");
-        let (program, suffix) =
-            if self.runs_wasm() { (guests::c(name), "wasm") } else { (guests::native(name), "native") };
-        Image::new(&format!("{name}-{suffix}")).file(&path, program).entrypoint([&path])
+    /// The image of a work's program, from the same source for all: a module, or native for runc.
+    pub(crate) fn work_image(&self, work: Work) -> Image {
+        let path = format!("/{}", work.guest());
+        let (program, suffix) = match self.engine {
+            _ if !self.runs_wasm() => (guests::native(work.guest()), "native"),
+            Some(Engine::Wasmer) if work.is_wasix() => (work.module(Engine::Wasmer), "wasix"),
+            _ => (work.module(Engine::Wasmtime), "wasm"),
+        };
+        Image::new(&format!("{}-{suffix}", work.guest())).file(&path, program).entrypoint([&path])
     }
 
     /// The shape of its pod; None for another shim, because the harness's nodes have no handler for it.

@@ -9,7 +9,7 @@
 //!                           |- sizes     modules of three sizes, as a file and as a layer: Create, with an empty cache and a full one
 //!                           |- stampede  ten first starts of one module at once, and one; quiet and beside load
 //!                           |- code      20 idle containers of one large module: its code in their memory
-//!                           |- compute   C programs that only compute, the same natively
+//!                           |- compute   C programs for their own speed, the same natively
 //!                           |- servers   of HTTP, beside `wasmtime serve` and native ones: requests a CPU-second, overload;
 //!                           |            WASI 0.2 and 0.3, outgoing requests
 //!                           |- crowded   hundreds of containers, and of pods of the CRI: what one more takes then, and what grows

@@ -71,7 +71,7 @@ impl Plan {
             sizes: number("BENCH_SIZES", 1),
             stampedes: number("BENCH_STAMPEDES", 3),
             code: number("BENCH_CODE", 1),
-            compute: number("BENCH_COMPUTE", 5),
+            compute: number("BENCH_COMPUTE", 7),
             pods: number("BENCH_PODS", 1),
             crowd: number("BENCH_CROWD", 500),
             crowd_pods: number("BENCH_CROWD_PODS", 300),

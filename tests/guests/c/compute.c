@@ -1,10 +1,5 @@
-// Work for a processor alone: `compute fib|mandelbrot|sha256 ROUNDS` prints a result that no compiler can foresee, and
-// how many nanoseconds it took, start-up left out. The same source is a native program, WASI preview 1 and WASIX.
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+// Work for a processor alone: `compute fib|mandelbrot|sha256 ROUNDS`.
+#include "timed.h"
 
 static uint32_t fib(uint32_t n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
 
@@ -60,23 +55,9 @@ static uint32_t sha256(int kilobytes) {
     return state[0];
 }
 
+static uint32_t fibonacci(int n) { return fib((uint32_t)n); }
+
 int main(int count, char **words) {
-    if (count != 3)
-        return 2;
-    int rounds = atoi(words[2]);
-    struct timespec begin, end;
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    uint32_t result = 0;
-    if (!strcmp(words[1], "fib"))
-        result = fib((uint32_t)rounds);
-    else if (!strcmp(words[1], "mandelbrot"))
-        result = mandelbrot(rounds);
-    else if (!strcmp(words[1], "sha256"))
-        result = sha256(rounds);
-    else
-        return 2;
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    long long nanoseconds = (end.tv_sec - begin.tv_sec) * 1000000000LL + (end.tv_nsec - begin.tv_nsec);
-    printf("%u %lld\n", result, nanoseconds);
-    return 0;
+    const struct work all[] = {{"fib", fibonacci}, {"mandelbrot", mandelbrot}, {"sha256", sha256}, {NULL, NULL}};
+    return timed(all, count, words);
 }

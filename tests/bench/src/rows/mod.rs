@@ -5,6 +5,7 @@ mod starts;
 
 use std::borrow::Cow;
 
+use catamaran_bench::programs::work::Work;
 use serde::Serialize;
 
 pub(crate) use crowded::{Crowded, Together};
@@ -46,9 +47,7 @@ pub(crate) enum Row {
     StampedeCompiles,
     CodePss,
     CodeDirty,
-    Fib,
-    Mandelbrot,
-    Sha256,
+    Compute(Work),
     PodPss,
     PodShim,
     PodSandbox,
@@ -110,9 +109,7 @@ impl InWords for Row {
             Self::StampedeCompiles => ("10 at once: compiles, the optimiser's too", "", 0, "2"),
             Self::CodePss => ("15 MB module, 20 idle: PSS in the container", "MB", 2, ""),
             Self::CodeDirty => ("- private dirty in the container", "MB", 2, ""),
-            Self::Fib => ("compute: fib(38)", "ms", 0, ""),
-            Self::Mandelbrot => ("compute: mandelbrot", "ms", 0, ""),
-            Self::Sha256 => ("compute: SHA-256", "ms", 0, ""),
+            Self::Compute(work) => (work.title(), "ms", 1, ""),
             Self::PodPss => ("idle pod of 20 by CRI, one container: PSS", "MB", 2, ""),
             Self::PodShim => ("- shim", "MB", 2, ""),
             Self::PodSandbox => ("- holder, runc's: pause", "MB", 3, ""),
