@@ -2,16 +2,20 @@
 //!
 //! Each stands between two comments, `<!-- table: NAME -->` and `<!-- end of table -->`; the text around them is written by hand.
 
+mod markdown;
+#[cfg(test)]
+mod tests;
+
 use std::fs;
 use std::path::PathBuf;
 
 use crate::programs::start::Start;
 use crate::programs::work::Work;
 
+use markdown::{parts, rows, table};
+
 /// The page.
 pub const DOCUMENT: &str = "docs/engines.md";
-/// After a table, and an empty line.
-const END: &str = "\n<!-- end of table -->";
 
 const CHOICE: [&str; 3] = ["a program that spends its time on", "choose", "run on Wasmer / on Wasmtime"];
 const RUNS: [&str; 6] =
@@ -157,82 +161,4 @@ pub fn path() -> PathBuf {
 /// When it cannot be read.
 pub fn text() -> String {
     fs::read_to_string(path()).unwrap_or_else(|error| panic!("cannot read {DOCUMENT}: {error}"))
-}
-
-fn table<const N: usize>(columns: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let line = |cells: [String; N]| format!("| {} |\n", cells.join(" | "));
-    let head = line(columns.map(str::to_owned)) + &line([const { "---" }; N].map(str::to_owned));
-    rows.map(line).fold(head, |text, line| text + &line)
-}
-
-/// The cells of a table's rows, without its head.
-fn rows(page: &str, name: &str, columns: usize) -> Vec<Vec<String>> {
-    let (_, table, _) = parts(page, name);
-    let cells = |line: &str| line.trim_matches(['|', ' ']).split(" | ").map(str::to_owned).collect::<Vec<_>>();
-    let rows: Vec<_> = table.lines().skip(2).map(cells).collect();
-    for row in &rows {
-        assert_eq!(row.len(), columns, "{DOCUMENT}, the table {name}: {row:?}");
-    }
-    rows
-}
-
-/// The text before a table, the table, and the text after it.
-fn parts<'a>(page: &'a str, name: &str) -> (&'a str, &'a str, &'a str) {
-    let begin = format!("<!-- table: {name} -->\n\n");
-    let start = page.find(&begin).unwrap_or_else(|| panic!("{DOCUMENT} has no line {:?}", begin.trim())) + begin.len();
-    let length = page[start..].find(END).unwrap_or_else(|| panic!("{DOCUMENT}: the table {name} has no end"));
-    (&page[..start], &page[start..start + length], &page[start + length..])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{CHOICE, Figures, Pair, Started, Taken, rows, text};
-    use crate::programs::start::Start;
-    use crate::programs::work::Work;
-
-    const EMPTY: &str = "before\n<!-- table: choice -->\n\n\n<!-- end of table -->\n<!-- table: runs -->\n\n\n<!-- end of table -->\n\
-                         between\n<!-- table: starts -->\n\n\n<!-- end of table -->\nafter\n";
-
-    fn figures(ratio: f64) -> Figures {
-        let pair = Pair::new(100.0, 100.0 * ratio);
-        Figures {
-            works: Work::ALL.map(|_| Taken { run: pair, processor: pair }).to_vec(),
-            starts: Start::ALL.map(|_| Started { first: pair, later: pair, memory: pair }).to_vec(),
-        }
-    }
-
-    #[test]
-    fn the_engines_page_has_every_row_in_order_as_make_engines_writes_it() {
-        let page = text();
-        let own = Figures::read(&page);
-        assert_eq!((own.works.len(), own.starts.len()), (Work::ALL.len(), Start::ALL.len()));
-        assert_eq!(own.written(&page), page, "write the tables anew: make engines BLESS=1");
-    }
-
-    #[test]
-    fn figures_are_written_into_the_page_and_read_from_it() {
-        let made = figures(0.8);
-        let page = made.written(EMPTY);
-        assert_eq!(Figures::read(&page), made);
-        assert!(page.starts_with("before\n") && page.contains("\nbetween\n") && page.ends_with("\nafter\n"), "{page}");
-        assert_eq!(figures(2.0).written(&page), figures(2.0).written(EMPTY), "the earlier figures are gone");
-    }
-
-    #[test]
-    fn an_engine_is_chosen_if_it_is_a_tenth_faster() {
-        for (ratio, choice) in
-            [(0.89, "Wasmer"), (0.91, "either"), (1.0, "either"), (1.09, "either"), (1.11, "Wasmtime")]
-        {
-            let page = figures(ratio).written(EMPTY);
-            let chosen = rows(&page, "choice", CHOICE.len());
-            assert_eq!(chosen.len(), Work::ALL.len());
-            assert!(chosen.iter().all(|row| row[1] == choice && row[2] == format!("{ratio:.2}")), "{chosen:?}");
-        }
-    }
-
-    #[test]
-    #[should_panic(expected = "no numbers")]
-    fn a_figure_that_is_no_number_is_found() {
-        Figures::read(&figures(0.8).written(EMPTY).replacen("80.0", "fast", 1));
-    }
 }
