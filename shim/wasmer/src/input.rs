@@ -7,7 +7,6 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::future::poll_fn;
 use std::io::{self, IsTerminal, Read};
-use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,7 +56,8 @@ static AT_ONCE: AtomicBool = AtomicBool::new(false);
 impl Input {
     /// Over a duplicate of the process's standard input. Must be called within the event loop's context.
     pub(crate) fn inherit() -> io::Result<Self> {
-        let source = match io::stdin().as_fd().try_clone_to_owned() {
+        // Not by the standard library's, which has a buffer of 8 kB.
+        let source = match rustix::stdio::stdin().try_clone_to_owned() {
             Ok(stdin) => Source::over(File::from(stdin))?,
             Err(e) if e.raw_os_error() == Some(libc::EBADF) => Source::Ready(None),
             Err(e) => return Err(e),

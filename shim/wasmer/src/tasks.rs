@@ -107,6 +107,10 @@ impl VirtualTaskManager for Tasks {
             };
             match prepare(task) {
                 Ok((ctx, store, callbacks)) => {
+                    if opens {
+                        // wasmer-wasix made all functions of WASI and WASIX by their names, and dropped the names.
+                        catamaran_worker::memory::trim();
+                    }
                     opened.store(true, Ordering::Release);
                     told(Ok(()));
                     run(ctx, store, callbacks);

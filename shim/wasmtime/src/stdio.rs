@@ -78,7 +78,8 @@ enum Source {
 impl Input {
     /// Makes an input over a duplicate of the process's standard input. Must be called within the event loop's context.
     pub(crate) fn inherit() -> std::io::Result<Self> {
-        Self::over(File::from(std::io::stdin().as_fd().try_clone_to_owned()?))
+        // Not by the standard library's, which has a buffer of 8 kB.
+        Self::over(File::from(rustix::stdio::stdin().try_clone_to_owned()?))
     }
 
     /// Makes an input over `file`. Must be called within the event loop's context.

@@ -38,6 +38,7 @@ pub mod job;
 pub mod links;
 pub mod listener;
 pub mod listing;
+pub mod memory;
 pub mod mountattr;
 pub mod panics;
 pub mod quote;

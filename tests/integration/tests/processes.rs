@@ -53,6 +53,38 @@ fn an_idle_container_wakes_nobody() {
     node.finish();
 }
 
+/// The kilobytes that are a process's alone, and changed, in its maps of this name.
+fn dirty(pid: u32, map: &str) -> u64 {
+    let maps = fs::read_to_string(procfs::file(pid, "smaps")).unwrap();
+    let mut lines = maps.lines();
+    let mut sum = 0;
+    while lines.by_ref().any(|line| line.ends_with(map)) {
+        let dirty = lines.by_ref().find_map(|line| line.strip_prefix("Private_Dirty:")).unwrap();
+        sum += dirty.trim().trim_end_matches(" kB").parse::<u64>().unwrap();
+    }
+    sum
+}
+
+#[test]
+fn an_idle_pod_has_given_back_the_memory_that_its_creation_took() {
+    let node = Node::start();
+    let task = sleeping(&node);
+    let shim = parent(task.pid());
+    // Live blocks and frames, and what lies between them. Creations took 300 kB and more.
+    let most = 240;
+    wait_until(SOON, "the shim's heap and stack to shrink", || {
+        let (heap, stack) = (dirty(shim, "[heap]"), dirty(shim, "[stack]"));
+        (heap > 0 && stack > 0 && heap + stack <= most).then_some(())
+    });
+    // What was given back is there again for the next call.
+    for _ in 0..3 {
+        assert_eq!(task.exec("again", ["/nothing"]).code, 127);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    task.discard();
+    node.finish();
+}
+
 #[test]
 fn a_worker_has_no_rights_left() {
     let node = Node::start();

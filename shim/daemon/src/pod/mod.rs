@@ -1,6 +1,7 @@
 //! The containers of one shim, by id.
 
 pub(crate) mod events;
+mod memory;
 mod oom_watcher;
 mod pauses;
 
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 use self::events::Publisher;
 use crate::container::{Container, Exec, ExecRequest, Exit, Request};
 use crate::error::{Error, Result};
+use memory::Memory;
 use oom_watcher::OomWatcher;
 
 /// A container of the pod, known from the first moment of its creation, so that no id is created twice.
@@ -71,6 +73,7 @@ pub(crate) struct Pod {
     slice: Mutex<Weak<Slice>>,
     /// Notified once, when the pod was closed and is empty.
     ended: Arc<Notify>,
+    memory: Memory,
 }
 
 /// Keeps an id for a running creation. Dropping this frees the id, however the creation ended.
@@ -91,7 +94,12 @@ impl Drop for Reservation<'_> {
 
 impl Pod {
     pub(crate) fn new(publisher: Publisher, ended: Arc<Notify>) -> Self {
-        Self { members: Mutex::default(), publisher, slice: Mutex::default(), ended }
+        Self { members: Mutex::default(), publisher, slice: Mutex::default(), ended, memory: Memory::default() }
+    }
+
+    /// Gives the memory that a call took back to the kernel, once the pod is quiet.
+    pub(crate) fn settle(&self) {
+        self.memory.settle();
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {

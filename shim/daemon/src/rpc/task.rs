@@ -140,6 +140,7 @@ impl Task for TaskService {
         let pod = self.pod.clone();
         // Runs in a task of its own, so that a client that gives up does not leave half a container.
         let created = tokio::spawn(async move { pod.create(request).await }).await;
+        self.pod.settle();
         let created = created.map_err(|e| ttrpc::Error::Others(format!("the creation broke off: {e}")))?;
         if let Some(reason) = created.as_ref().err().and_then(status::reason) {
             counters::add(&places::root(), &[Count::Refused(reason)]);
@@ -159,7 +160,9 @@ impl Task for TaskService {
                 exec_id => pod.start_exec(&req.id, exec_id).await.map(|exec| exec.process.pid()),
             }
         });
-        let pid = started.await.map_err(|e| ttrpc::Error::Others(format!("the start broke off: {e}")))??;
+        let started = started.await;
+        self.pod.settle();
+        let pid = started.map_err(|e| ttrpc::Error::Others(format!("the start broke off: {e}")))??;
         Ok(StartResponse { pid, ..Default::default() })
     }
 
@@ -207,6 +210,7 @@ impl Task for TaskService {
     }
 
     async fn delete(&self, _ctx: &TtrpcContext, req: DeleteRequest) -> Answer<DeleteResponse> {
+        self.pod.settle();
         if !req.exec_id.is_empty() {
             let container = self.pod.container(&req.id)?;
             let exec = container.exec(&req.exec_id)?;
