@@ -53,7 +53,8 @@ fn an_annotation_that_is_wrong_refuses_a_container_of_any_world() {
         .spawn();
     task.expect_stdout("ready\n");
     task.discard();
-    let told = "unknown annotation catamaran.wasm/of-tomorrow is ignored: after catamaran.wasm/ comes one of engine, world,";
+    let told =
+        "unknown annotation catamaran.wasm/of-tomorrow is ignored: after catamaran.wasm/ comes one of engine, world,";
     assert!(node.log().contains(told), "{}", node.log());
     assert!(node.log().contains(" world=command module="), "{}", node.log());
     node.finish();
