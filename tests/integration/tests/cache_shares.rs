@@ -87,8 +87,9 @@ fn waiting_for_the_optimiser_keeps_no_module_in_memory() {
         }
         drop(slot);
         quiet(&node);
+        // The fast code of a container that maps it stays beside the best.
         let all = entries(&node);
-        assert!(all.len() == 3 && all.iter().all(|name| name.len() == 64), "{engine:?}: {all:?}");
+        assert_eq!(all.iter().filter(|name| name.len() == 64).count(), 3, "{engine:?}: {all:?}");
         tasks.into_iter().for_each(|task| drop(task.discard()));
         node.finish();
     }

@@ -196,7 +196,7 @@ fn a_long_path_over_a_deep_folder_costs_a_moment() {
     let refused = order.try_create_again().map(drop).unwrap_err();
     assert!(begin.elapsed() < AT_ONCE, "Create took {:?}", begin.elapsed());
     assert_eq!(refused.code, Code::InvalidArgument, "{refused}");
-    assert!(refused.message.contains("give a short path"), "{refused}");
+    assert!(refused.message.contains("write a shorter path"), "{refused}");
     // The same for an exec, in the tree of a running container.
     let task = node.container("own").image(&wasm("sleep")).bind(&volume, "/v", ["rbind", "ro"]).spawn();
     let begin = Instant::now();
@@ -207,7 +207,7 @@ fn a_long_path_over_a_deep_folder_costs_a_moment() {
         .run();
     assert!(begin.elapsed() < AT_ONCE, "the exec took {:?}", begin.elapsed());
     assert_eq!(output.code, 126, "{output:?}");
-    assert!(output.stderr.contains("give a short path"), "{output:?}");
+    assert!(output.stderr.contains("write a shorter path"), "{output:?}");
     task.discard();
     // Too deep for the test's own clean-up.
     assert!(Command::new("rm").arg("-rf").arg(&volume).status().unwrap().success());
