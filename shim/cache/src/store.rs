@@ -172,9 +172,15 @@ impl Store {
         Ok(New { file, name: Name { path, published: false } })
     }
 
-    /// Puts a new artifact of `tenant`'s in its place, and opens it. Removes the fast artifact when the best one is there and no process
-    /// runs the fast one. Does not wait for the disk, because a start waits for this: see [`Store::sync`].
+    /// Puts a new artifact of `tenant`'s in its place, and opens it. The best one replaces the fast one, unless a process runs that. Does
+    /// not wait for the disk, because a start waits for this: see [`Store::sync`].
     pub fn publish(&self, new: New, digest: &str, tier: Tier, tenant: &str) -> Result<File> {
+        let path = self.put(new, digest, tier, tenant)?;
+        open_artifact(&path).on(&path)
+    }
+
+    /// Puts a new artifact in its place, and returns its path.
+    fn put(&self, new: New, digest: &str, tier: Tier, tenant: &str) -> Result<PathBuf> {
         let path = self.path(digest, tier);
         new.publish(&path, |written| {
             let sum = checksum::compute(written).on(&path)?;
@@ -183,11 +189,12 @@ impl Store {
         })?;
         // An earlier compile may have met a limit.
         let _ = entry::remove(&self.folder.join(format!("{digest}{REFUSED}")));
+        // Not after a fast one: another namespace's start may have had the best one made meanwhile, and this one is still to be opened.
         let fast = self.path(digest, Tier::Fast);
-        if is_superseded(&fast) {
+        if tier == Tier::Best && is_superseded(&fast) {
             let _ = entry::remove(&fast);
         }
-        open_artifact(&path).on(&path)
+        Ok(path)
     }
 
     /// Waits until the disk has an artifact that was published. One that the disk refuses is in the page cache alone, and would be read
@@ -428,6 +435,17 @@ mod tests {
         store.create().unwrap().publish(&store.path(digest, tier), |_| Ok(())).unwrap();
         assert_eq!(fs::metadata(store.path(digest, tier)).unwrap().mode() & 0o7777, 0o444);
         assert_eq!(fs::metadata(&folder.0).unwrap().mode() & 0o7777, 0o700, "to who is let in");
+    }
+
+    #[test]
+    fn fast_code_that_is_ready_after_the_best_stays_until_it_was_opened() {
+        let folder = Folder::new("late");
+        let store = folder.store();
+        let put = |tier| store.put(store.create().unwrap(), "d", tier, "a").unwrap();
+        let (best, fast) = (put(Tier::Best), put(Tier::Fast));
+        assert!(best.exists() && fast.exists());
+        put(Tier::Best);
+        assert!(best.exists() && !fast.exists());
     }
 
     #[test]
